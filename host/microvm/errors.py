@@ -1,0 +1,109 @@
+"""Everything that this library raises on purpose.
+
+::
+
+    MicroVMError                what went wrong, and a hint: what to do about it
+    ├── UsageError              an argument that cannot be (also a ValueError)
+    ├── ImageError              an image cannot be built, found or trusted
+    ├── QemuError               QEMU is missing, or refuses to start
+    ├── MachineError            this machine is finished; start another
+    │   ├── BootError           the guest never became ready
+    │   ├── GuestDied           it reset, powered off, crashed, or QEMU ended
+    │   ├── GuestUnresponsive   it no longer answers ping
+    │   └── ProtocolError       it broke the protocol: hostile, or of another build
+    │       └── VersionMismatch
+    └── ExecError               one command; the machine is as usable as before
+        ├── Busy                another command is in flight on this machine
+        ├── StartError          the guest could not start it: stage and errno
+        └── ExecTimeout         it was killed at its deadline
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class MicroVMError(Exception):
+    """The root of the hierarchy.
+
+    :param message: what went wrong and where, one line.
+    :param hint: what to do about it; may be empty.
+    :param detail: more lines, such as the end of the guest's console; may be empty.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(MicroVMError, ValueError):
+    """An argument that cannot be: a size without a meaning, a NUL in a path."""
+
+
+class ImageError(MicroVMError):
+    """An image cannot be built, found or trusted."""
+
+
+class QemuError(MicroVMError):
+    """QEMU is missing, too old, or refuses its arguments."""
+
+
+class MachineError(MicroVMError):
+    """The machine is finished; whatever ran in it is gone."""
+
+
+class BootError(MachineError):
+    """The guest never became ready; `detail` holds the end of its console."""
+
+
+class GuestDied(MachineError):
+    """The guest reset, powered off or crashed, or QEMU itself ended."""
+
+
+class GuestUnresponsive(MachineError):
+    """The guest halted or hangs: it no longer answers ping."""
+
+
+class ProtocolError(MachineError):
+    """The guest sent what the protocol forbids."""
+
+
+class VersionMismatch(ProtocolError):
+    """Host and guest were built from different schemas."""
+
+
+class ExecError(MicroVMError):
+    """One command failed in a way that is not its exit status."""
+
+
+class Busy(ExecError):
+    """A command is in flight on this machine, and it takes one at a time."""
+
+
+class StartError(ExecError):
+    """The guest could not start the command.
+
+    :ivar stage: where it failed: `chdir`, `lookup`, `exec`, …
+    :ivar errno: the guest's errno; Linux numbers, whatever the host.
+    """
+
+    def __init__(self, stage: str, errno: int, command: str) -> None:
+        super().__init__(f"{command}: {stage} failed: {os.strerror(errno)}")
+        self.stage = stage
+        self.errno = errno
+
+
+class ExecTimeout(ExecError):
+    """The command ran past its deadline and was killed.
+
+    :ivar timeout: the deadline, in seconds from its start.
+    """
+
+    def __init__(self, command: str, timeout: float) -> None:
+        super().__init__(f"{command}: timed out after {timeout:g} s")
+        self.timeout = timeout
