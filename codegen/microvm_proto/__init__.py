@@ -1,0 +1,5 @@
+"""A small typed protocol between Python and C, generated from one schema.
+
+The steps are `load → resolve → lint → digest → emit`; each has a module of that name. What passes
+between them is :mod:`microvm_proto.schema`, frozen and with every layout fact computed.
+"""

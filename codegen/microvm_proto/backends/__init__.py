@@ -1,0 +1,44 @@
+"""The targets that a schema can be written to.
+
+A backend is one function, `emit(schema, file)`, that returns the text of each file it writes, by
+name; `file` is the name that the schema's `[[output]]` gives. It is pure: no I/O, no clock, no
+order that is not the schema's. Those of this package are the modules beside this one; others are
+entry points of the group `microvm_proto.backends`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import TypeAlias
+
+from microvm_proto.schema import Schema
+
+Backend: TypeAlias = Callable[[Schema, str], Mapping[str, str]]
+
+GROUP = "microvm_proto.backends"
+
+
+def names() -> list[str]:
+    """The names of all backends, built in or installed, sorted."""
+    return sorted({*_built_in(), *(point.name for point in entry_points(group=GROUP))})
+
+
+def find(name: str) -> Backend:
+    """The backend called `name`; a built-in one comes first.
+
+    :raises KeyError: there is none.
+    """
+    if name in _built_in():
+        emit: Backend = importlib.import_module(f"{__name__}.{name}").emit
+        return emit
+    for point in entry_points(group=GROUP, name=name):
+        installed: Backend = point.load()
+        return installed
+    raise KeyError(name)
+
+
+def _built_in() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(__path__)]

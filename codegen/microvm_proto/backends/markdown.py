@@ -1,0 +1,155 @@
+"""Markdown: the specification, complete enough to implement the protocol from."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from microvm_proto.faults import FAULTS
+from microvm_proto.schema import (
+    HEADER_SIZE,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Integer,
+    Message,
+    Schema,
+    Tail,
+)
+
+
+def emit(schema: Schema, file: str) -> dict[str, str]:
+    """The specification's one file."""
+    parts = [
+        f"# The protocol of {schema.name}, version {schema.version}",
+        f"Generated from `{schema.path.name}` by `microvm-proto gen`; schema digest "
+        f"`{schema.digest:016x}`.",
+        schema.doc,
+        _FRAMING.format(header=HEADER_SIZE, total=HEADER_SIZE + schema.max_body),
+        _TYPES,
+        *(f"## {section.title}\n\n{section.text}" for section in schema.sections),
+        _faults(),
+        "## Messages",
+        _overview(schema),
+        *(_message(message) for message in schema.messages),
+        "## Enums",
+        *(_enum(enum) for enum in schema.enums),
+    ]
+    return {file: "\n\n".join(part for part in parts if part) + "\n"}
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head), *(list(row) for row in rows)]
+    text = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([text[0], f"|{'---|' * len(lines[0])}", *text[1:]])
+
+
+def _faults() -> str:
+    rows = [(str(f.number), f"`{f.name}`", f.doc, f.offset) for f in FAULTS]
+    return textwrap.dedent("""\
+        ## Malformed frames
+
+        A decoder checks the header as soon as its 12 bytes are there, and the body when all of it
+        is: each in the order of this table, the body field by field. It reports the first fault
+        it meets, with the offset from the start of the frame and the number of the field, counted
+        from 1; 0 stands for the header and for trailing bytes.
+
+        """) + _table(("code", "name", "meaning", "offset reported"), rows)
+
+
+def _overview(schema: Schema) -> str:
+    return _table(
+        ("type", "name", "sender", "id", "body, bytes", "purpose"),
+        (
+            (
+                str(m.number),
+                f"[`{m.name}`](#{m.name})",
+                m.sender,
+                m.id,
+                f"{m.min_body}" if m.min_body == m.max_body else f"{m.min_body} to {m.max_body}",
+                m.doc.split("\n")[0],
+            )
+            for m in schema.messages
+        ),
+    )
+
+
+def _message(message: Message) -> str:
+    about = f"Type {message.number}, sent by {message.sender}, id {message.id}"
+    frozen = "; the layout is frozen" if message.frozen else ""
+    text = f"### {message.name}\n\n{about}{frozen}. {message.doc}"
+    if not message.fields:
+        return f"{text}\n\nThe body is empty."
+    rows = [
+        (
+            str(number),
+            "…" if field.offset is None else str(HEADER_SIZE + field.offset),
+            f"`{field.name}`",
+            _type(field),
+            field.doc,
+        )
+        for number, field in enumerate(message.fields, 1)
+    ]
+    return f"{text}\n\n{_table(('#', 'offset', 'field', 'type', 'meaning'), rows)}"
+
+
+def _type(field: Field) -> str:
+    return ", ".join(_type_parts(field))
+
+
+def _type_parts(field: Field) -> Iterator[str]:
+    nul = "no NUL"
+    match field.type:
+        case Integer(name=name):
+            yield f"`{name}`"
+            if field.equals is not None:
+                yield f"always 0x{field.equals:x}"
+        case Enum(name=name, base=base):
+            yield f"`{base.name}`, [`{name}`](#{name})"
+        case Bytes(maximum=maximum, nul=allowed):
+            yield f"`bytes`, at most {maximum}"
+            yield from [] if allowed else [nul]
+        case ByteList(max_items=items, max_item=item, max_total=total, nul=allowed):
+            yield f"`list<bytes>`, at most {items} items, {item} each, {total} in all"
+            yield from [] if allowed else [nul]
+        case Tail(maximum=maximum):
+            yield f"`tail`, at most {maximum}"
+
+
+def _enum(enum: Enum) -> str:
+    kind = "closed: other values are malformed" if enum.closed else "open: expect other values"
+    rows = [(str(v.number), f"`{v.name}`", v.doc) for v in enum.values]
+    text = f"### {enum.name}\n\n`{enum.base.name}`, {kind}. {enum.doc}"
+    return f"{text}\n\n{_table(('value', 'name', 'meaning'), rows)}"
+
+
+_FRAMING = """## Framing
+
+Everything is a frame: a header of {header} bytes and a body. All integers are little-endian and
+unaligned.
+
+| offset | field | type | meaning |
+|---|---|---|---|
+| 0 | `body_length` | `u32` | bytes after the header |
+| 4 | `type` | `u16` | which message |
+| 6 | `flags` | `u16` | reserved, 0 |
+| 8 | `id` | `u32` | what the message is about; 0 where it has none |
+
+`body_length` is checked against the longest body of its type before any of the body is buffered.
+No frame is longer than {total} bytes. There is neither a magic number nor a checksum per frame: the
+transport is reliable, and a body may contain anything."""
+
+_TYPES = """## Types
+
+The fields of a body follow one another without padding.
+
+| type | on the wire |
+|---|---|
+| `u8` `u16` `u32` `u64`, `i8` … `i64` | the integer; signed ones in two's complement |
+| an enum | its integer |
+| `bytes` | `u32` length, then that many bytes |
+| `list<bytes>` | `u32` count, then each item as `bytes`; "in all" counts items with their lengths |
+| `tail` | the rest of the body, without a length |
+
+Paths, arguments, environment and output are bytes, not text: Linux has no encoding for them."""

@@ -1,0 +1,104 @@
+"""The command `microvm-proto`."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from microvm_proto.diagnostics import SchemaError
+from microvm_proto.generate import generate
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import Schema
+
+_SCHEMA = click.argument(
+    "schema", required=False, type=click.Path(dir_okay=False, path_type=Path), metavar="[SCHEMA]"
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="microvm")
+def main() -> None:
+    """Generate both ends of a small typed protocol from one schema.
+
+    SCHEMA is a TOML file. Without it, the nearest pyproject.toml says which in its table
+    [tool.microvm-proto], key `schema`.
+    """
+
+
+@main.command()
+@_SCHEMA
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 with a diff if one is stale.")
+def gen(schema: Path | None, check: bool) -> None:
+    """Write every file that the schema's [[output]] tables name."""
+    files = generate(_read(schema))
+    if not check:
+        for file in files:
+            try:
+                written = file.write()
+            except OSError as error:
+                _fail(f"{file.path}: {error.strerror}")
+            if written:
+                click.echo(f"wrote {_shown(file.path)}")
+        return
+    stale = [diff for file in files if (diff := file.diff(Path.cwd()))]
+    for diff in stale:
+        click.echo(diff, nl=False)
+    if stale:
+        _fail(f"{len(stale)} of {len(files)} generated files are stale; run `microvm-proto gen`")
+
+
+@main.command()
+@_SCHEMA
+def lint(schema: Path | None) -> None:
+    """Report everything that is wrong with the schema."""
+    _read(schema)
+
+
+@main.command()
+@_SCHEMA
+def digest(schema: Path | None) -> None:
+    """Print the digest that both ends compare when they connect."""
+    click.echo(f"{_read(schema).digest:016x}")
+
+
+def _read(path: Path | None) -> Schema:
+    try:
+        return read_schema(path or _configured())
+    except SchemaError as error:
+        click.echo(str(error), err=True)
+        found = len(error.diagnostics)
+        _fail(f"{found} error{'s' if found > 1 else ''} in {_shown(error.path)}")
+
+
+def _configured() -> Path:
+    """The schema that the nearest pyproject.toml with [tool.microvm-proto] names."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        project = folder / "pyproject.toml"
+        if not project.is_file():
+            continue
+        try:
+            tool = tomllib.loads(project.read_text(encoding="utf-8")).get("tool", {})
+        except (OSError, ValueError) as error:
+            _fail(f"{_shown(project)}: {error}")
+        named = tool.get("microvm-proto", {}).get("schema")
+        if isinstance(named, str):
+            return Path(_shown(folder / named))
+    raise click.UsageError(
+        "no SCHEMA is given, and no pyproject.toml here or above names one "
+        'in [tool.microvm-proto], as `schema = "…"`'
+    )
+
+
+def _shown(path: Path) -> str:
+    """The path as a person here would write it."""
+    absolute = path.absolute()
+    return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else path)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"microvm-proto: {message}", err=True)
+    sys.exit(1)

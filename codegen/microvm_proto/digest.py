@@ -1,0 +1,43 @@
+"""The digest that both ends of a connection compare."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from microvm_proto.schema import ByteList, Bytes, Enum, Integer, Schema, Tail, Type
+
+
+def wire_digest(schema: Schema) -> int:
+    """64 bits of SHA-256 over what shapes the bytes on the wire.
+
+    Names, documentation and the order of declarations do not; numbers, types, bounds and the
+    senders do.
+    """
+    messages = [
+        [
+            message.number,
+            "both" if message.sender == "both" else schema.ends.index(message.sender),
+            message.id,
+            [[_shape(field.type), field.equals, field.since] for field in message.fields],
+        ]
+        for message in sorted(schema.messages, key=lambda message: message.number)
+    ]
+    form = json.dumps([schema.version, messages], separators=(",", ":"))
+    return int.from_bytes(hashlib.sha256(form.encode()).digest()[:8], "little")
+
+
+def _shape(kind: Type) -> list[Any]:
+    match kind:
+        case Integer(name=name):
+            return [name]
+        case Enum(base=base, closed=closed, values=values):
+            # What an open enum's values mean changes no frame that can be decoded.
+            return [base.name, sorted(value.number for value in values) if closed else None]
+        case Bytes(maximum=maximum, nul=nul):
+            return ["bytes", maximum, nul]
+        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
+            return ["list", items, item, total, nul]
+        case Tail(maximum=maximum):
+            return ["tail", maximum]

@@ -1,0 +1,77 @@
+"""Writes what the backends make of a schema, or compares it with what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from microvm_proto import backends
+from microvm_proto.diagnostics import SchemaError
+from microvm_proto.load import Document
+from microvm_proto.schema import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """One file as it should be; lines of `text` end in a bare newline."""
+
+    path: Path
+    text: str
+
+    def current(self) -> str | None:
+        """What is there, or None when nothing is."""
+        try:
+            return self.path.read_text(encoding="utf-8")
+        except (FileNotFoundError, UnicodeDecodeError):
+            return None
+
+    def diff(self, root: Path) -> str:
+        """The unified diff from what is there; empty when it is right."""
+        name = os.path.relpath(self.path, root)
+        old = (self.current() or "").splitlines(keepends=True)
+        new = self.text.splitlines(keepends=True)
+        return "".join(difflib.unified_diff(old, new, name, f"{name} (generated)"))
+
+    def write(self) -> bool:
+        """Bring the file up to date, whole or not at all; False when it is already.
+
+        :raises OSError: it cannot be written.
+        """
+        if self.current() == self.text:
+            return False
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+                file.write(self.text)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(self.path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                Path(temporary).unlink()
+            raise
+        return True
+
+
+def generate(schema: Schema) -> list[Generated]:
+    """Everything that the schema's `[[output]]` tables ask for.
+
+    :raises SchemaError: an output names a backend that is not there.
+    """
+    files = []
+    for number, output in enumerate(schema.outputs):
+        try:
+            emit = backends.find(output.backend)
+        except KeyError:
+            document = Document(schema.path)
+            message = f"no backend is called `{output.backend}`"
+            hint = f"known: {', '.join(backends.names())}"
+            document.error("unknown-backend", ("output", number, "backend"), message, hint)
+            raise SchemaError(schema.path, document.text, document.diagnostics) from None
+        for name, text in emit(schema, output.path.name).items():
+            files.append(Generated(output.path.parent / name, text))
+    return files

@@ -1,0 +1,140 @@
+"""Reads a schema file into tables that know where each of their values stands."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+from typing import Any, TypeVar
+
+from microvm_proto import positions
+from microvm_proto.diagnostics import Diagnostic, SchemaError
+from microvm_proto.positions import START, Path, Position
+
+T = TypeVar("T", str, int, bool)
+
+_TOML_ERROR = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
+_KINDS = {str: "a string", int: "an integer", bool: "true or false"}
+
+
+class Document:
+    """One schema file, and what has been found wrong with it so far."""
+
+    def __init__(self, path: FilePath) -> None:
+        """Read `path`.
+
+        :raises SchemaError: it cannot be read, or is not TOML.
+        """
+        self.path = path
+        self.text = ""
+        self.diagnostics: list[Diagnostic] = []
+        self.positions: dict[Path, Position] = {(): START}
+        try:
+            self.text = path.read_bytes().decode()
+            self.data: dict[str, Any] = tomllib.loads(self.text)
+        except OSError as error:
+            raise self._fail("unreadable", error.strerror or str(error), START) from None
+        except UnicodeDecodeError as error:
+            line = path.read_bytes()[: error.start].count(b"\n") + 1
+            raise self._fail("encoding", "not UTF-8", Position(line, 1)) from None
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise self._fail("syntax", *self._syntax_error(str(error))) from None
+        self.positions = positions.index(self.text)
+
+    def _fail(self, rule: str, message: str, position: Position) -> SchemaError:
+        return SchemaError(self.path, self.text, [Diagnostic(rule, message, "", position)])
+
+    def _syntax_error(self, error: str) -> tuple[str, Position]:
+        match = _TOML_ERROR.match(error)
+        if not match:
+            return error, START
+        if match[2] is None:
+            last = self.text.count("\n") + 1
+            return match[1], Position(last, 1)
+        return match[1], Position(int(match[2]), int(match[3]))
+
+    def error(self, rule: str, path: Path, message: str, hint: str = "") -> None:
+        """Note a finding at `path`, or at the nearest thing around it that has a position."""
+        while path not in self.positions:
+            path = path[:-1]
+        self.diagnostics.append(Diagnostic(rule, message, hint, self.positions[path]))
+
+    def check(self) -> None:
+        """Raise SchemaError if anything has been found."""
+        if self.diagnostics:
+            raise SchemaError(self.path, self.text, self.diagnostics)
+
+    def root(self) -> Table:
+        return Table(self, (), self.data)
+
+
+class Table:
+    """A table whose values are taken out one by one; `done` reports those nobody asked for."""
+
+    def __init__(self, document: Document, path: Path, data: dict[str, Any]) -> None:
+        self.document = document
+        self.path = path
+        self.data = data
+        self.asked: list[str] = []
+
+    def at(self, *keys: str | int) -> Path:
+        return (*self.path, *keys)
+
+    def error(self, rule: str, key: str, message: str, hint: str = "") -> None:
+        self.document.error(rule, self.at(key) if key else self.path, message, hint)
+
+    def get(self, key: str, kind: type[T], default: T) -> T:
+        """Take an optional value; one of another type is an error, and counts as absent."""
+        return default if (value := self.optional(key, kind)) is None else value
+
+    def require(self, key: str, kind: type[T]) -> T:
+        """Take a value that must be there; without it, an error and an empty one."""
+        value = self.optional(key, kind)
+        if value is None:
+            if key not in self.data:
+                self.error("missing-key", "", f"`{key}` is missing", f"add `{key} = …`")
+            return kind()
+        return value
+
+    def optional(self, key: str, kind: type[T]) -> T | None:
+        self.asked.append(key)
+        value = self.data.get(key)
+        if value is None:
+            return None
+        if type(value) is not kind:
+            self.error("wrong-type", key, f"`{key}` must be {_KINDS[kind]}")
+            return None
+        return value
+
+    def strings(self, key: str) -> list[str]:
+        self.asked.append(key)
+        value = self.data.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.error("wrong-type", key, f"`{key}` must be a list of strings")
+            return []
+        return value
+
+    def tables(self, key: str) -> Iterator[Table]:
+        """The items of an array of tables, in order; none when it is absent."""
+        self.asked.append(key)
+        value = self.data.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            self.error("wrong-type", key, f"`{key}` must be tables", f"write [[{key}]]")
+            return
+        for number, item in enumerate(value):
+            yield Table(self.document, self.at(key, number), item)
+
+    def table(self, key: str) -> Table:
+        self.asked.append(key)
+        value = self.data.get(key)
+        if not isinstance(value, dict):
+            self.error("missing-key", "", f"the table [{key}] is missing", f"add [{key}]")
+            value = {}
+        return Table(self.document, self.at(key), value)
+
+    def done(self) -> None:
+        for key in self.data:
+            if key not in self.asked:
+                known = ", ".join(f"`{name}`" for name in sorted(set(self.asked)))
+                self.error("unknown-key", key, f"`{key}` means nothing here", f"known: {known}")

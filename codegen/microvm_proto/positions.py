@@ -1,0 +1,172 @@
+"""Where each key of a TOML document stands; tomllib keeps no positions of valid input.
+
+The index understands all of TOML's syntax as far as needed to find keys and the starts of values:
+tables, arrays of tables, dotted and quoted keys, every kind of string, and values over many lines.
+It runs on documents that tomllib has accepted.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Path: TypeAlias = tuple[str | int, ...]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_SPACE = re.compile(r"[ \t]*")
+_STRING = re.compile(
+    r'"""(?:\\.|[^\\])*?"{3,5}' r"|'''[\s\S]*?'{3,5}" r'|"(?:\\.|[^"\\\n])*"' r"|'[^'\n]*'",
+    re.DOTALL,
+)
+_ATOM = re.compile(r"[^,\]}\n#]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the text: line and column from 1, and the width in characters to underline."""
+
+    line: int
+    column: int
+    width: int = 1
+
+
+START = Position(1, 1)
+
+
+def index(text: str) -> dict[Path, Position]:
+    """Map the path of every value, table and array item of `text` to its position.
+
+    :param text: a TOML document that `tomllib.loads` accepts.
+    :returns: paths such as `("message", 3, "field", 0, "type")`; the document itself is `()`.
+    """
+    return _Scanner(text).scan()
+
+
+class _Scanner:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.found: dict[Path, Position] = {(): START}
+        self.lengths: dict[Path, int] = {}
+
+    def scan(self) -> dict[Path, Position]:
+        table: Path = ()
+        while True:
+            self.skip(_BLANK)
+            if self.at >= len(self.text):
+                return self.found
+            if self.text[self.at] == "[":
+                table = self.header()
+            else:
+                self.pair(table)
+
+    def skip(self, pattern: re.Pattern[str]) -> None:
+        match = pattern.match(self.text, self.at)
+        if match:
+            self.at = match.end()
+
+    def mark(self, path: Path, start: int, end: int) -> None:
+        line = self.text.count("\n", 0, start) + 1
+        column = start - (self.text.rfind("\n", 0, start) + 1) + 1
+        newline = self.text.find("\n", start)
+        stop = min(end, newline if newline >= 0 else len(self.text))
+        self.found.setdefault(path, Position(line, column, max(1, stop - start)))
+
+    def header(self) -> Path:
+        start = self.at
+        array = self.text.startswith("[[", start)
+        self.at += 2 if array else 1
+        path: Path = ()
+        keys = self.keys("]")
+        for key in keys[:-1]:
+            path = self.descend((*path, key))
+        path = (*path, keys[-1])
+        self.at += 2 if array else 1
+        if array:
+            self.mark(path, start, self.at)
+            number = self.lengths.get(path, 0)
+            self.lengths[path] = number + 1
+            path = (*path, number)
+        self.mark(path, start, self.at)
+        return path
+
+    def descend(self, path: Path) -> Path:
+        """Step from an array of tables to its last item, as a header below it means it."""
+        return (*path, self.lengths[path] - 1) if path in self.lengths else path
+
+    def keys(self, until: str) -> list[str]:
+        keys = []
+        while self.text[self.at] != until:
+            self.skip(_SPACE)
+            if self.text[self.at] in "\"'":
+                match = _STRING.match(self.text, self.at)
+                assert match is not None  # noqa: S101 - tomllib has accepted the document
+                keys.append(_unquote(match.group()))
+            else:
+                match = _BARE.match(self.text, self.at)
+                assert match is not None  # noqa: S101 - as above
+                keys.append(match.group())
+            self.at = match.end()
+            self.skip(_SPACE)
+            if self.text[self.at] == ".":
+                self.at += 1
+        return keys
+
+    def pair(self, table: Path) -> None:
+        start = self.at
+        keys = self.keys("=")
+        path: Path = (*table, *keys)
+        for length in range(len(table) + 1, len(path)):
+            self.mark(path[:length], start, self.at)
+        self.at += 1
+        self.skip(_SPACE)
+        self.value(path)
+
+    def value(self, path: Path) -> None:
+        start = self.at
+        opening = self.text[start]
+        if opening == "[":
+            self.items(path)
+        elif opening == "{":
+            self.inline(path)
+        else:
+            match = (_STRING if opening in "\"'" else _ATOM).match(self.text, start)
+            assert match is not None  # noqa: S101 - as above
+            self.at = start + len(match.group().rstrip())
+        self.mark(path, start, self.at)
+
+    def items(self, path: Path) -> None:
+        self.at += 1
+        number = 0
+        while True:
+            self.skip(_BLANK)
+            if self.text[self.at] == "]":
+                self.at += 1
+                return
+            self.value((*path, number))
+            number += 1
+            self.skip(_BLANK)
+            if self.text[self.at] == ",":
+                self.at += 1
+
+    def inline(self, path: Path) -> None:
+        self.at += 1
+        while True:
+            self.skip(_BLANK)
+            if self.text[self.at] == "}":
+                self.at += 1
+                return
+            self.pair(path)
+            self.skip(_BLANK)
+            if self.text[self.at] == ",":
+                self.at += 1
+
+
+def _unquote(text: str) -> str:
+    # A quoted key is a string: let the real parser undo its escapes.
+    value = tomllib.loads(f"key = {text}")["key"]
+    assert isinstance(value, str)  # noqa: S101 - as above
+    return value

@@ -1,0 +1,181 @@
+"""The intermediate form: a schema that is known to be right, with every layout fact computed.
+
+All sizes and offsets are bytes. A body starts right after the header; offsets here count from the
+start of the body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+HEADER_SIZE = 12
+PREFIX_SIZE = 4
+"""Of the length before each variable-length value, and of the count before a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """`u8` to `u64`, `i8` to `i64`; little-endian."""
+
+    name: str
+    size: int
+    signed: bool
+
+    @property
+    def minimum(self) -> int:
+        return -(1 << (8 * self.size - 1)) if self.signed else 0
+
+    @property
+    def maximum(self) -> int:
+        return (1 << (8 * self.size - self.signed)) - 1
+
+
+INTEGERS = {
+    f"{sign}{8 * size}": Integer(f"{sign}{8 * size}", size, sign == "i")
+    for sign in "ui"
+    for size in (1, 2, 4, 8)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EnumValue:
+    """A named number; `since` is the version that brought it."""
+
+    name: str
+    number: int
+    doc: str
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enum:
+    """Named numbers on an integer; a decoder refuses other numbers when it is closed."""
+
+    name: str
+    base: Integer
+    closed: bool
+    doc: str
+    values: tuple[EnumValue, ...]
+    extends_faults: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A length and that many bytes; `nul` says whether a zero byte may be among them."""
+
+    maximum: int
+    nul: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ByteList:
+    """A count and that many `Bytes`; `max_total` bounds the items with their prefixes."""
+
+    max_items: int
+    max_item: int
+    max_total: int
+    nul: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The rest of the body, without a prefix."""
+
+    maximum: int
+
+
+Type: TypeAlias = Integer | Enum | Bytes | ByteList | Tail
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a message.
+
+    :ivar equals: the only value it may have; then it is not part of the decoded message.
+    :ivar offset: from the start of the body; None behind a field of variable length.
+    :ivar since: the version that brought it.
+    """
+
+    name: str
+    type: Type
+    doc: str
+    since: int
+    equals: int | None
+    offset: int | None
+    min_size: int
+    max_size: int
+
+    @property
+    def fixed(self) -> bool:
+        return isinstance(self.type, Integer | Enum)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; `sender` is one of the schema's ends or `both`.
+
+    :ivar id: what its header's id must be: `required` (not 0), `none` (0) or `any`.
+    :ivar frozen: its layout is the same in every version.
+    """
+
+    name: str
+    number: int
+    sender: str
+    id: str
+    frozen: bool
+    doc: str
+    since: int
+    fields: tuple[Field, ...]
+
+    @property
+    def min_body(self) -> int:
+        return sum(field.min_size for field in self.fields)
+
+    @property
+    def max_body(self) -> int:
+        return sum(field.max_size for field in self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the specification that no field can say."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file that a backend writes; `path` is absolute."""
+
+    backend: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A whole protocol.
+
+    :ivar digest: 64 bits over everything that shapes the bytes on the wire, and nothing else.
+    """
+
+    path: Path
+    name: str
+    version: int
+    ends: tuple[str, str]
+    doc: str
+    sections: tuple[Section, ...]
+    enums: tuple[Enum, ...]
+    messages: tuple[Message, ...]
+    outputs: tuple[Output, ...]
+    digest: int = 0
+
+    @property
+    def max_body(self) -> int:
+        return max((message.max_body for message in self.messages), default=0)
+
+    def max_body_from(self, end: str) -> int:
+        """The longest body that `end` may send."""
+        return max((m.max_body for m in self.messages if m.sender in (end, "both")), default=0)

@@ -1,0 +1,1051 @@
+/* The wire protocol of sandboxd, version 1. Generated from sandboxd.toml by `microvm-proto gen`.
+ * Freestanding C11; nothing in it allocates or keeps state. Every value that is decoded has been
+ * checked against its bounds, and slices point into the frame. */
+#ifndef SANDBOXD_PROTOCOL_H
+#define SANDBOXD_PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SANDBOXD_VERSION 1u
+#define SANDBOXD_SCHEMA_DIGEST 0x7a8573c3f14e612aULL
+
+/* The two ends; a message's sender is one of them, or both. */
+enum sandboxd_end {
+	SANDBOXD_HOST = 1,
+	SANDBOXD_GUEST = 2,
+	SANDBOXD_BOTH = 3,
+};
+
+/* How a frame is malformed; 0 when it is not. */
+enum sandboxd_fault {
+	SANDBOXD_FAULT_NONE = 0,
+	/* No message has this type. */
+	SANDBOXD_FAULT_UNKNOWN_TYPE = 1,
+	/* The other side sends this message. */
+	SANDBOXD_FAULT_BAD_DIRECTION = 2,
+	/* The header's flags are not 0. */
+	SANDBOXD_FAULT_RESERVED_FLAGS = 3,
+	/* The id is 0 where one is needed, or not 0 where none is. */
+	SANDBOXD_FAULT_BAD_ID = 4,
+	/* The body is longer than any body of this type. */
+	SANDBOXD_FAULT_BODY_TOO_LONG = 5,
+	/* A field, or its length, ends beyond the body. */
+	SANDBOXD_FAULT_TRUNCATED = 6,
+	/* A variable-length value is above its bound. */
+	SANDBOXD_FAULT_TOO_LONG = 7,
+	/* A list has more items than its bound. */
+	SANDBOXD_FAULT_TOO_MANY = 8,
+	/* A list's items, with their prefixes, are longer than its bound. */
+	SANDBOXD_FAULT_TOTAL_TOO_LONG = 9,
+	/* A value that a closed enum or a constant does not have. */
+	SANDBOXD_FAULT_UNKNOWN_VALUE = 10,
+	/* A NUL byte where none may be. */
+	SANDBOXD_FAULT_EMBEDDED_NUL = 11,
+	/* The body goes on after its last field. */
+	SANDBOXD_FAULT_TRAILING_BYTES = 12,
+};
+
+/* The messages. */
+enum sandboxd_type {
+	/* Starts a new life of the stream. */
+	SANDBOXD_TYPE_HELLO = 1,
+	/* Answers `hello`. */
+	SANDBOXD_TYPE_READY = 2,
+	/* What a machine that has just started, or was restored, cannot know by itself. A guest that is
+	 * not PID 1 ignores it. */
+	SANDBOXD_TYPE_RESUME = 3,
+	/* Asks whether the guest is alive; it answers also while a command runs. */
+	SANDBOXD_TYPE_PING = 4,
+	/* Answers `ping`. */
+	SANDBOXD_TYPE_PONG = 5,
+	/* Asks for the daemon's counters. */
+	SANDBOXD_TYPE_STATUS_REQUEST = 6,
+	/* Answers `status_request`. Times are of CLOCK_MONOTONIC, in nanoseconds since the guest's
+	 * kernel started. */
+	SANDBOXD_TYPE_STATUS = 7,
+	/* Ends the guest: it kills what runs, says `goodbye`, and resets the machine. */
+	SANDBOXD_TYPE_SHUTDOWN = 8,
+	/* The last frame of a guest that ends by intent. */
+	SANDBOXD_TYPE_GOODBYE = 9,
+	/* Refuses a frame. The header's id is that of the refused frame. */
+	SANDBOXD_TYPE_ERROR = 10,
+	/* Runs a command. */
+	SANDBOXD_TYPE_EXEC_REQUEST = 16,
+	/* Bytes that the command has written. */
+	SANDBOXD_TYPE_EXEC_OUTPUT = 17,
+	/* The command has ended, and all of its output has been sent. */
+	SANDBOXD_TYPE_EXEC_RESPONSE = 18,
+	/* The command could not be started. */
+	SANDBOXD_TYPE_EXEC_FAILED = 19,
+	/* Sends a signal to the command's process group. */
+	SANDBOXD_TYPE_EXEC_SIGNAL = 20,
+	/* Kills the command and its process group. */
+	SANDBOXD_TYPE_EXEC_KILL = 21,
+	/* Allows more output. */
+	SANDBOXD_TYPE_EXEC_CREDIT = 22,
+};
+
+/* Why a frame was refused. */
+enum sandboxd_error_code {
+	/* No message has this type. */
+	SANDBOXD_ERROR_CODE_UNKNOWN_TYPE = 1,
+	/* The other side sends this message. */
+	SANDBOXD_ERROR_CODE_BAD_DIRECTION = 2,
+	/* The header's flags are not 0. */
+	SANDBOXD_ERROR_CODE_RESERVED_FLAGS = 3,
+	/* The id is 0 where one is needed, or not 0 where none is. */
+	SANDBOXD_ERROR_CODE_BAD_ID = 4,
+	/* The body is longer than any body of this type. */
+	SANDBOXD_ERROR_CODE_BODY_TOO_LONG = 5,
+	/* A field, or its length, ends beyond the body. */
+	SANDBOXD_ERROR_CODE_TRUNCATED = 6,
+	/* A variable-length value is above its bound. */
+	SANDBOXD_ERROR_CODE_TOO_LONG = 7,
+	/* A list has more items than its bound. */
+	SANDBOXD_ERROR_CODE_TOO_MANY = 8,
+	/* A list's items, with their prefixes, are longer than its bound. */
+	SANDBOXD_ERROR_CODE_TOTAL_TOO_LONG = 9,
+	/* A value that a closed enum or a constant does not have. */
+	SANDBOXD_ERROR_CODE_UNKNOWN_VALUE = 10,
+	/* A NUL byte where none may be. */
+	SANDBOXD_ERROR_CODE_EMBEDDED_NUL = 11,
+	/* The body goes on after its last field. */
+	SANDBOXD_ERROR_CODE_TRAILING_BYTES = 12,
+	/* Another exec is in flight. */
+	SANDBOXD_ERROR_CODE_BUSY = 64,
+	/* No `exec_request` has had this id. */
+	SANDBOXD_ERROR_CODE_UNKNOWN_ID = 65,
+	/* An `exec_request` whose id is not above all before it. */
+	SANDBOXD_ERROR_CODE_STALE_ID = 66,
+};
+
+/* One of a command's output streams; the numbers are its file descriptors. */
+enum sandboxd_stream {
+	/* Standard output. */
+	SANDBOXD_STREAM_STDOUT = 1,
+	/* Standard error. */
+	SANDBOXD_STREAM_STDERR = 2,
+};
+
+/* How a command ended. */
+enum sandboxd_ending {
+	/* It exited by itself; the status is its exit code. */
+	SANDBOXD_ENDING_EXITED = 0,
+	/* A signal ended it; the status is the signal's number. */
+	SANDBOXD_ENDING_SIGNALLED = 1,
+};
+
+/* Where starting a command failed. */
+enum sandboxd_stage {
+	/* Making its pipes. */
+	SANDBOXD_STAGE_PIPE = 1,
+	/* Making its process. */
+	SANDBOXD_STAGE_FORK = 2,
+	/* Giving the process its streams, session and limits. */
+	SANDBOXD_STAGE_SETUP = 3,
+	/* Entering its working directory. */
+	SANDBOXD_STAGE_CHDIR = 4,
+	/* Finding it: no folder of PATH has it. */
+	SANDBOXD_STAGE_LOOKUP = 5,
+	/* Executing it. */
+	SANDBOXD_STAGE_EXEC = 6,
+	/* Executing it: the file is there, but what should interpret it is not. */
+	SANDBOXD_STAGE_INTERPRETER = 7,
+};
+
+/* Why the guest ends itself. */
+enum sandboxd_goodbye_reason {
+	/* The host asked for it. */
+	SANDBOXD_GOODBYE_REASON_SHUTDOWN = 1,
+	/* The daemon cannot go on. */
+	SANDBOXD_GOODBYE_REASON_BROKEN = 2,
+};
+
+/* Sizes in bytes; list bounds count the items. */
+enum {
+	SANDBOXD_HEADER_SIZE = 12,
+	SANDBOXD_MAX_BODY = 2105368,
+	SANDBOXD_MAX_BODY_FROM_HOST = 2105368,
+	SANDBOXD_MAX_BODY_FROM_GUEST = 65537,
+	SANDBOXD_HELLO_MAX_BODY = 32,
+	SANDBOXD_READY_MAX_BODY = 32,
+	SANDBOXD_RESUME_MAX_BODY = 76,
+	SANDBOXD_RESUME_ENTROPY_MAX = 64,
+	SANDBOXD_PING_MAX_BODY = 8,
+	SANDBOXD_PONG_MAX_BODY = 8,
+	SANDBOXD_STATUS_REQUEST_MAX_BODY = 0,
+	SANDBOXD_STATUS_MAX_BODY = 56,
+	SANDBOXD_SHUTDOWN_MAX_BODY = 0,
+	SANDBOXD_GOODBYE_MAX_BODY = 1,
+	SANDBOXD_ERROR_MAX_BODY = 9,
+	SANDBOXD_EXEC_REQUEST_MAX_BODY = 2105368,
+	SANDBOXD_EXEC_REQUEST_COMMAND_MAX = 4096,
+	SANDBOXD_EXEC_REQUEST_CWD_MAX = 4096,
+	SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEMS = 16384,
+	SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEM = 131071,
+	SANDBOXD_EXEC_REQUEST_ARGV_MAX_TOTAL = 1048576,
+	SANDBOXD_EXEC_REQUEST_ENV_MAX_ITEMS = 16384,
+	SANDBOXD_EXEC_REQUEST_ENV_MAX_ITEM = 131071,
+	SANDBOXD_EXEC_REQUEST_ENV_MAX_TOTAL = 1048576,
+	SANDBOXD_EXEC_OUTPUT_MAX_BODY = 65537,
+	SANDBOXD_EXEC_OUTPUT_DATA_MAX = 65536,
+	SANDBOXD_EXEC_OUTPUT_DATA_PREFIX = 1,
+	SANDBOXD_EXEC_RESPONSE_MAX_BODY = 2,
+	SANDBOXD_EXEC_FAILED_MAX_BODY = 5,
+	SANDBOXD_EXEC_SIGNAL_MAX_BODY = 1,
+	SANDBOXD_EXEC_KILL_MAX_BODY = 0,
+	SANDBOXD_EXEC_CREDIT_MAX_BODY = 5,
+};
+
+/* Bytes inside a frame; not terminated. */
+struct sandboxd_slice {
+	const uint8_t *data;
+	uint32_t size;
+};
+
+/* A list inside a frame: its items, each behind its length; `size` is all of that. */
+struct sandboxd_list {
+	const uint8_t *items;
+	uint32_t size;
+	uint32_t count;
+};
+
+struct sandboxd_header {
+	uint32_t body_length;
+	uint16_t type;
+	uint16_t flags;
+	uint32_t id;
+};
+
+/* Where and why decoding failed: the offset from the start of the frame; the field counted from
+ * 1, or 0 for the header. */
+struct sandboxd_fault_at {
+	enum sandboxd_fault fault;
+	uint32_t offset;
+	uint8_t field;
+};
+
+/* Starts a new life of the stream. */
+struct sandboxd_hello {
+	/* The highest version of this protocol that the sender speaks. */
+	uint32_t version;
+	/* The digest of the sender's schema. */
+	uint64_t digest;
+	/* The longest body that the sender accepts, in bytes. */
+	uint32_t max_body;
+	/* Random, fresh for each `hello`. */
+	uint64_t nonce;
+};
+
+/* Answers `hello`. */
+struct sandboxd_ready {
+	/* The highest version of this protocol that the sender speaks. */
+	uint32_t version;
+	/* The digest of the sender's schema. */
+	uint64_t digest;
+	/* The longest body that the sender accepts, in bytes. */
+	uint32_t max_body;
+	/* The nonce of the `hello` that this answers. */
+	uint64_t nonce;
+};
+
+/* What a machine that has just started, or was restored, cannot know by itself. A guest that is
+ * not PID 1 ignores it. */
+struct sandboxd_resume {
+	/* The wall clock, in nanoseconds since 1970-01-01 UTC. */
+	uint64_t realtime_ns;
+	/* Random bytes for the guest's kernel, credited in full. */
+	struct sandboxd_slice entropy;
+};
+
+/* Asks whether the guest is alive; it answers also while a command runs. */
+struct sandboxd_ping {
+	/* Any number. */
+	uint64_t token;
+};
+
+/* Answers `ping`. */
+struct sandboxd_pong {
+	/* The number from the `ping`. */
+	uint64_t token;
+};
+
+/* Answers `status_request`. Times are of CLOCK_MONOTONIC, in nanoseconds since the guest's
+ * kernel started. */
+struct sandboxd_status {
+	/* When the daemon started. */
+	uint64_t started_ns;
+	/* When it had opened its port. */
+	uint64_t opened_ns;
+	/* When it wrote this. */
+	uint64_t now_ns;
+	/* Well-formed frames since it started, the `status_request` included. */
+	uint64_t frames_seen;
+	/* Frames that it answered with `error`. */
+	uint64_t frames_refused;
+	/* Commands that it has started. */
+	uint64_t execs;
+	/* Bytes skipped in search of a `hello`. */
+	uint64_t bytes_dropped;
+};
+
+/* The last frame of a guest that ends by intent. */
+struct sandboxd_goodbye {
+	/* Why it ends. */
+	uint8_t reason;
+};
+
+/* Refuses a frame. The header's id is that of the refused frame. */
+struct sandboxd_error {
+	/* Why. */
+	uint16_t code;
+	/* The type in the refused frame's header. */
+	uint16_t refused_type;
+	/* Where it broke, in bytes from the start of the frame; 0 for the codes from 64 on. */
+	uint32_t offset;
+	/* Which field broke, counted from 1; 0 for the header. */
+	uint8_t field;
+};
+
+/* Runs a command. */
+struct sandboxd_exec_request {
+	/* The file to execute; without a slash it is looked up in PATH. */
+	struct sandboxd_slice command;
+	/* The working directory; when empty, `/root`, or `/` where there is none. */
+	struct sandboxd_slice cwd;
+	/* The arguments, as `execve` takes them: the first is the name that the program sees. */
+	struct sandboxd_list argv;
+	/* Entries `KEY=VALUE` over the default environment. */
+	struct sandboxd_list env;
+	/* Bytes of standard output that the guest may send at first. */
+	uint32_t stdout_credit;
+	/* Bytes of standard error that the guest may send at first. */
+	uint32_t stderr_credit;
+};
+
+/* Bytes that the command has written. */
+struct sandboxd_exec_output {
+	/* Where it wrote them. */
+	uint8_t stream;
+	/* The bytes, at least one. */
+	struct sandboxd_slice data;
+};
+
+/* The command has ended, and all of its output has been sent. */
+struct sandboxd_exec_response {
+	/* How it ended. */
+	uint8_t ending;
+	/* Its exit code or the signal, as `ending` says. */
+	uint8_t status;
+};
+
+/* The command could not be started. */
+struct sandboxd_exec_failed {
+	/* What failed. */
+	uint8_t stage;
+	/* The `errno` it failed with, as Linux numbers them. */
+	uint32_t error_number;
+};
+
+/* Sends a signal to the command's process group. */
+struct sandboxd_exec_signal {
+	/* The signal's number; one that the guest's kernel does not have is ignored. */
+	uint8_t signal;
+};
+
+/* Allows more output. */
+struct sandboxd_exec_credit {
+	/* The stream it is for. */
+	uint8_t stream;
+	/* How many bytes more; credit beyond 4 GiB is lost. */
+	uint32_t amount;
+};
+
+/* The body of any message. */
+union sandboxd_body {
+	struct sandboxd_hello hello;
+	struct sandboxd_ready ready;
+	struct sandboxd_resume resume;
+	struct sandboxd_ping ping;
+	struct sandboxd_pong pong;
+	struct sandboxd_status status;
+	struct sandboxd_goodbye goodbye;
+	struct sandboxd_error error;
+	struct sandboxd_exec_request exec_request;
+	struct sandboxd_exec_output exec_output;
+	struct sandboxd_exec_response exec_response;
+	struct sandboxd_exec_failed exec_failed;
+	struct sandboxd_exec_signal exec_signal;
+	struct sandboxd_exec_credit exec_credit;
+};
+
+static inline uint64_t sandboxd_get(const uint8_t *from, unsigned size)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < size; i++)
+		value |= (uint64_t)from[i] << (8 * i);
+	return value;
+}
+
+static inline uint8_t *sandboxd_put(uint8_t *at, unsigned size, uint64_t value)
+{
+	for (unsigned i = 0; i < size; i++)
+		at[i] = (uint8_t)(value >> (8 * i));
+	return at + size;
+}
+
+/* Data that is in place already is not copied: a tail can be read straight into its frame. */
+static inline uint8_t *sandboxd_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
+{
+	if (size > 0 && data != at)
+		__builtin_memcpy(at, data, size);
+	return at + size;
+}
+
+static inline void sandboxd_put_header(uint8_t *out, const uint8_t *end, uint16_t type, uint32_t id)
+{
+	size_t body = (size_t)(end - out) - SANDBOXD_HEADER_SIZE;
+
+	sandboxd_put(out, 4, body);
+	sandboxd_put(out + 4, 2, type);
+	sandboxd_put(out + 6, 2, 0);
+	sandboxd_put(out + 8, 4, id);
+}
+
+static inline bool sandboxd_fail(struct sandboxd_fault_at *at, enum sandboxd_fault fault, size_t offset,
+	uint8_t field)
+{
+	at->fault = fault;
+	at->offset = (uint32_t)offset;
+	at->field = field;
+	return false;
+}
+
+/* A body that is being decoded: `at` is never beyond `size`. */
+struct sandboxd_cursor {
+	const uint8_t *body;
+	size_t size;
+	size_t at;
+	struct sandboxd_fault_at *fault;
+};
+
+static inline bool sandboxd_refuse(const struct sandboxd_cursor *cursor, enum sandboxd_fault fault, size_t at,
+	uint8_t field)
+{
+	return sandboxd_fail(cursor->fault, fault, SANDBOXD_HEADER_SIZE + at, field);
+}
+
+static inline bool sandboxd_take(struct sandboxd_cursor *cursor, uint8_t field, unsigned size,
+	uint64_t *value)
+{
+	if (cursor->size - cursor->at < size)
+		return sandboxd_refuse(cursor, SANDBOXD_FAULT_TRUNCATED, cursor->at, field);
+	*value = sandboxd_get(cursor->body + cursor->at, size);
+	cursor->at += size;
+	return true;
+}
+
+#define SANDBOXD_DEFINE_TAKE(name, type, size) \
+	static inline bool sandboxd_take_##name(struct sandboxd_cursor *cursor, uint8_t field, type *out) \
+	{ \
+		uint64_t value; \
+		if (!sandboxd_take(cursor, field, size, &value)) \
+			return false; \
+		*out = (type)value; \
+		return true; \
+	}
+SANDBOXD_DEFINE_TAKE(u8, uint8_t, 1)
+SANDBOXD_DEFINE_TAKE(u16, uint16_t, 2)
+SANDBOXD_DEFINE_TAKE(u32, uint32_t, 4)
+SANDBOXD_DEFINE_TAKE(u64, uint64_t, 8)
+SANDBOXD_DEFINE_TAKE(i8, int8_t, 1)
+SANDBOXD_DEFINE_TAKE(i16, int16_t, 2)
+SANDBOXD_DEFINE_TAKE(i32, int32_t, 4)
+SANDBOXD_DEFINE_TAKE(i64, int64_t, 8)
+#undef SANDBOXD_DEFINE_TAKE
+
+/* What was just taken, `size` bytes of it, must be a known value. */
+static inline bool sandboxd_known(const struct sandboxd_cursor *cursor, uint8_t field, unsigned size,
+	bool known)
+{
+	return known ||
+		sandboxd_refuse(cursor, SANDBOXD_FAULT_UNKNOWN_VALUE, cursor->at - size, field);
+}
+
+static inline bool sandboxd_take_constant(struct sandboxd_cursor *cursor, uint8_t field, unsigned size,
+	uint64_t expected)
+{
+	uint64_t value;
+
+	return sandboxd_take(cursor, field, size, &value) &&
+		sandboxd_known(cursor, field, size, value == expected);
+}
+
+static inline bool sandboxd_no_nul(const struct sandboxd_cursor *cursor, uint8_t field,
+	const struct sandboxd_slice *slice)
+{
+	for (uint32_t i = 0; i < slice->size; i++)
+		if (slice->data[i] == 0)
+			return sandboxd_refuse(cursor, SANDBOXD_FAULT_EMBEDDED_NUL,
+				(size_t)(slice->data - cursor->body) + i, field);
+	return true;
+}
+
+static inline bool sandboxd_take_bytes(struct sandboxd_cursor *cursor, uint8_t field, uint32_t max,
+	bool nul, struct sandboxd_slice *out)
+{
+	size_t prefix = cursor->at;
+
+	if (!sandboxd_take_u32(cursor, field, &out->size))
+		return false;
+	if (out->size > max)
+		return sandboxd_refuse(cursor, SANDBOXD_FAULT_TOO_LONG, prefix, field);
+	if (out->size > cursor->size - cursor->at)
+		return sandboxd_refuse(cursor, SANDBOXD_FAULT_TRUNCATED, cursor->at, field);
+	out->data = cursor->body + cursor->at;
+	cursor->at += out->size;
+	return nul || sandboxd_no_nul(cursor, field, out);
+}
+
+static inline bool sandboxd_take_list(struct sandboxd_cursor *cursor, uint8_t field, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul, struct sandboxd_list *out)
+{
+	size_t prefix = cursor->at;
+
+	if (!sandboxd_take_u32(cursor, field, &out->count))
+		return false;
+	if (out->count > max_items)
+		return sandboxd_refuse(cursor, SANDBOXD_FAULT_TOO_MANY, prefix, field);
+	size_t start = cursor->at;
+	for (uint32_t i = 0; i < out->count; i++) {
+		struct sandboxd_slice item;
+		size_t before = cursor->at;
+
+		if (!sandboxd_take_bytes(cursor, field, max_item, nul, &item))
+			return false;
+		if (cursor->at - start > max_total)
+			return sandboxd_refuse(cursor, SANDBOXD_FAULT_TOTAL_TOO_LONG, before, field);
+	}
+	out->items = cursor->body + start;
+	out->size = (uint32_t)(cursor->at - start);
+	return true;
+}
+
+/* Steps through a list that has been decoded: returns the item at `*at` and moves on. */
+static inline struct sandboxd_slice sandboxd_next(const uint8_t **at)
+{
+	struct sandboxd_slice item = { *at + 4, (uint32_t)sandboxd_get(*at, 4) };
+
+	*at += 4 + item.size;
+	return item;
+}
+
+static inline bool sandboxd_take_tail(struct sandboxd_cursor *cursor, uint8_t field, uint32_t max,
+	struct sandboxd_slice *out)
+{
+	size_t left = cursor->size - cursor->at;
+
+	if (left > max)
+		return sandboxd_refuse(cursor, SANDBOXD_FAULT_TOO_LONG, cursor->at, field);
+	out->data = cursor->body + cursor->at;
+	out->size = (uint32_t)left;
+	cursor->at = cursor->size;
+	return true;
+}
+
+static inline bool sandboxd_end(const struct sandboxd_cursor *cursor)
+{
+	return cursor->at == cursor->size ||
+		sandboxd_refuse(cursor, SANDBOXD_FAULT_TRAILING_BYTES, cursor->at, 0);
+}
+
+struct sandboxd_rule {
+	uint16_t type;
+	uint8_t sender;
+	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint32_t max_body;
+};
+
+static const struct sandboxd_rule sandboxd_rules[] = {
+	{ SANDBOXD_TYPE_HELLO, SANDBOXD_HOST, 0, SANDBOXD_HELLO_MAX_BODY },
+	{ SANDBOXD_TYPE_READY, SANDBOXD_GUEST, 0, SANDBOXD_READY_MAX_BODY },
+	{ SANDBOXD_TYPE_RESUME, SANDBOXD_HOST, 0, SANDBOXD_RESUME_MAX_BODY },
+	{ SANDBOXD_TYPE_PING, SANDBOXD_HOST, 0, SANDBOXD_PING_MAX_BODY },
+	{ SANDBOXD_TYPE_PONG, SANDBOXD_GUEST, 0, SANDBOXD_PONG_MAX_BODY },
+	{ SANDBOXD_TYPE_STATUS_REQUEST, SANDBOXD_HOST, 0, SANDBOXD_STATUS_REQUEST_MAX_BODY },
+	{ SANDBOXD_TYPE_STATUS, SANDBOXD_GUEST, 0, SANDBOXD_STATUS_MAX_BODY },
+	{ SANDBOXD_TYPE_SHUTDOWN, SANDBOXD_HOST, 0, SANDBOXD_SHUTDOWN_MAX_BODY },
+	{ SANDBOXD_TYPE_GOODBYE, SANDBOXD_GUEST, 0, SANDBOXD_GOODBYE_MAX_BODY },
+	{ SANDBOXD_TYPE_ERROR, SANDBOXD_GUEST, 2, SANDBOXD_ERROR_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, SANDBOXD_EXEC_REQUEST_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_OUTPUT, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_OUTPUT_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_RESPONSE_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_FAILED, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_FAILED_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_SIGNAL, SANDBOXD_HOST, 1, SANDBOXD_EXEC_SIGNAL_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_KILL, SANDBOXD_HOST, 1, SANDBOXD_EXEC_KILL_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_CREDIT, SANDBOXD_HOST, 1, SANDBOXD_EXEC_CREDIT_MAX_BODY },
+};
+
+static inline const struct sandboxd_rule *sandboxd_find_rule(uint16_t type)
+{
+	for (size_t i = 0; i < sizeof sandboxd_rules / sizeof sandboxd_rules[0]; i++)
+		if (sandboxd_rules[i].type == type)
+			return &sandboxd_rules[i];
+	return NULL;
+}
+
+/* Reads the header of a frame from `sender` and checks all that can be known without its body. */
+static inline bool sandboxd_decode_header(const uint8_t *frame, enum sandboxd_end sender,
+	struct sandboxd_header *header, struct sandboxd_fault_at *fault)
+{
+	header->body_length = (uint32_t)sandboxd_get(frame, 4);
+	header->type = (uint16_t)sandboxd_get(frame + 4, 2);
+	header->flags = (uint16_t)sandboxd_get(frame + 6, 2);
+	header->id = (uint32_t)sandboxd_get(frame + 8, 4);
+	const struct sandboxd_rule *rule = sandboxd_find_rule(header->type);
+	if (!rule)
+		return sandboxd_fail(fault, SANDBOXD_FAULT_UNKNOWN_TYPE, 4, 0);
+	if (!(rule->sender & sender))
+		return sandboxd_fail(fault, SANDBOXD_FAULT_BAD_DIRECTION, 4, 0);
+	if (header->flags)
+		return sandboxd_fail(fault, SANDBOXD_FAULT_RESERVED_FLAGS, 6, 0);
+	if ((rule->id == 1 && header->id == 0) || (rule->id == 0 && header->id != 0))
+		return sandboxd_fail(fault, SANDBOXD_FAULT_BAD_ID, 8, 0);
+	if (header->body_length > rule->max_body)
+		return sandboxd_fail(fault, SANDBOXD_FAULT_BODY_TOO_LONG, 0, 0);
+	return true;
+}
+
+static inline bool sandboxd_decode_hello(const uint8_t *body, size_t size,
+	struct sandboxd_hello *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_constant(&cursor, 1, 8, 0xa6d766f7263696dULL) &&
+		sandboxd_take_u32(&cursor, 2, &message->version) &&
+		sandboxd_take_u64(&cursor, 3, &message->digest) &&
+		sandboxd_take_u32(&cursor, 4, &message->max_body) &&
+		sandboxd_take_u64(&cursor, 5, &message->nonce) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_ready(const uint8_t *body, size_t size,
+	struct sandboxd_ready *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_constant(&cursor, 1, 8, 0xa6d766f7263696dULL) &&
+		sandboxd_take_u32(&cursor, 2, &message->version) &&
+		sandboxd_take_u64(&cursor, 3, &message->digest) &&
+		sandboxd_take_u32(&cursor, 4, &message->max_body) &&
+		sandboxd_take_u64(&cursor, 5, &message->nonce) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_resume(const uint8_t *body, size_t size,
+	struct sandboxd_resume *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u64(&cursor, 1, &message->realtime_ns) &&
+		sandboxd_take_bytes(&cursor, 2, 64, true, &message->entropy) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_ping(const uint8_t *body, size_t size,
+	struct sandboxd_ping *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u64(&cursor, 1, &message->token) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_pong(const uint8_t *body, size_t size,
+	struct sandboxd_pong *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u64(&cursor, 1, &message->token) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_status_request(const uint8_t *body, size_t size,
+	struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_status(const uint8_t *body, size_t size,
+	struct sandboxd_status *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u64(&cursor, 1, &message->started_ns) &&
+		sandboxd_take_u64(&cursor, 2, &message->opened_ns) &&
+		sandboxd_take_u64(&cursor, 3, &message->now_ns) &&
+		sandboxd_take_u64(&cursor, 4, &message->frames_seen) &&
+		sandboxd_take_u64(&cursor, 5, &message->frames_refused) &&
+		sandboxd_take_u64(&cursor, 6, &message->execs) &&
+		sandboxd_take_u64(&cursor, 7, &message->bytes_dropped) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_shutdown(const uint8_t *body, size_t size,
+	struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_goodbye(const uint8_t *body, size_t size,
+	struct sandboxd_goodbye *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u8(&cursor, 1, &message->reason) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_error(const uint8_t *body, size_t size,
+	struct sandboxd_error *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u16(&cursor, 1, &message->code) &&
+		sandboxd_take_u16(&cursor, 2, &message->refused_type) &&
+		sandboxd_take_u32(&cursor, 3, &message->offset) &&
+		sandboxd_take_u8(&cursor, 4, &message->field) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size,
+	struct sandboxd_exec_request *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_bytes(&cursor, 1, 4096, false, &message->command) &&
+		sandboxd_take_bytes(&cursor, 2, 4096, false, &message->cwd) &&
+		sandboxd_take_list(&cursor, 3, 16384, 131071, 1048576,
+			false, &message->argv) &&
+		sandboxd_take_list(&cursor, 4, 16384, 131071, 1048576,
+			false, &message->env) &&
+		sandboxd_take_u32(&cursor, 5, &message->stdout_credit) &&
+		sandboxd_take_u32(&cursor, 6, &message->stderr_credit) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_exec_output(const uint8_t *body, size_t size,
+	struct sandboxd_exec_output *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u8(&cursor, 1, &message->stream) &&
+		sandboxd_known(&cursor, 1, 1,
+			message->stream == SANDBOXD_STREAM_STDOUT || message->stream == SANDBOXD_STREAM_STDERR) &&
+		sandboxd_take_tail(&cursor, 2, 65536, &message->data);
+}
+
+static inline bool sandboxd_decode_exec_response(const uint8_t *body, size_t size,
+	struct sandboxd_exec_response *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u8(&cursor, 1, &message->ending) &&
+		sandboxd_known(&cursor, 1, 1,
+			message->ending == SANDBOXD_ENDING_EXITED || message->ending == SANDBOXD_ENDING_SIGNALLED) &&
+		sandboxd_take_u8(&cursor, 2, &message->status) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_exec_failed(const uint8_t *body, size_t size,
+	struct sandboxd_exec_failed *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u8(&cursor, 1, &message->stage) &&
+		sandboxd_take_u32(&cursor, 2, &message->error_number) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_exec_signal(const uint8_t *body, size_t size,
+	struct sandboxd_exec_signal *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u8(&cursor, 1, &message->signal) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_exec_kill(const uint8_t *body, size_t size,
+	struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_exec_credit(const uint8_t *body, size_t size,
+	struct sandboxd_exec_credit *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u8(&cursor, 1, &message->stream) &&
+		sandboxd_known(&cursor, 1, 1,
+			message->stream == SANDBOXD_STREAM_STDOUT || message->stream == SANDBOXD_STREAM_STDERR) &&
+		sandboxd_take_u32(&cursor, 2, &message->amount) &&
+		sandboxd_end(&cursor);
+}
+
+/* Decodes the body behind a header that has passed its check. */
+static inline bool sandboxd_decode_body(const struct sandboxd_header *header, const uint8_t *body,
+	union sandboxd_body *out, struct sandboxd_fault_at *fault)
+{
+	(void)out;
+	switch (header->type) {
+	case SANDBOXD_TYPE_HELLO:
+		return sandboxd_decode_hello(body, header->body_length, &out->hello, fault);
+	case SANDBOXD_TYPE_READY:
+		return sandboxd_decode_ready(body, header->body_length, &out->ready, fault);
+	case SANDBOXD_TYPE_RESUME:
+		return sandboxd_decode_resume(body, header->body_length, &out->resume, fault);
+	case SANDBOXD_TYPE_PING:
+		return sandboxd_decode_ping(body, header->body_length, &out->ping, fault);
+	case SANDBOXD_TYPE_PONG:
+		return sandboxd_decode_pong(body, header->body_length, &out->pong, fault);
+	case SANDBOXD_TYPE_STATUS_REQUEST:
+		return sandboxd_decode_status_request(body, header->body_length, fault);
+	case SANDBOXD_TYPE_STATUS:
+		return sandboxd_decode_status(body, header->body_length, &out->status, fault);
+	case SANDBOXD_TYPE_SHUTDOWN:
+		return sandboxd_decode_shutdown(body, header->body_length, fault);
+	case SANDBOXD_TYPE_GOODBYE:
+		return sandboxd_decode_goodbye(body, header->body_length, &out->goodbye, fault);
+	case SANDBOXD_TYPE_ERROR:
+		return sandboxd_decode_error(body, header->body_length, &out->error, fault);
+	case SANDBOXD_TYPE_EXEC_REQUEST:
+		return sandboxd_decode_exec_request(body, header->body_length, &out->exec_request, fault);
+	case SANDBOXD_TYPE_EXEC_OUTPUT:
+		return sandboxd_decode_exec_output(body, header->body_length, &out->exec_output, fault);
+	case SANDBOXD_TYPE_EXEC_RESPONSE:
+		return sandboxd_decode_exec_response(body, header->body_length, &out->exec_response, fault);
+	case SANDBOXD_TYPE_EXEC_FAILED:
+		return sandboxd_decode_exec_failed(body, header->body_length, &out->exec_failed, fault);
+	case SANDBOXD_TYPE_EXEC_SIGNAL:
+		return sandboxd_decode_exec_signal(body, header->body_length, &out->exec_signal, fault);
+	case SANDBOXD_TYPE_EXEC_KILL:
+		return sandboxd_decode_exec_kill(body, header->body_length, fault);
+	case SANDBOXD_TYPE_EXEC_CREDIT:
+		return sandboxd_decode_exec_credit(body, header->body_length, &out->exec_credit, fault);
+	default:
+		(void)body;
+		return sandboxd_fail(fault, SANDBOXD_FAULT_UNKNOWN_TYPE, 4, 0);
+	}
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_HELLO_MAX_BODY. */
+static inline size_t sandboxd_encode_hello(uint8_t *out, const struct sandboxd_hello *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 8, (uint64_t)0xa6d766f7263696dULL);
+	at = sandboxd_put(at, 4, (uint64_t)message->version);
+	at = sandboxd_put(at, 8, (uint64_t)message->digest);
+	at = sandboxd_put(at, 4, (uint64_t)message->max_body);
+	at = sandboxd_put(at, 8, (uint64_t)message->nonce);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_HELLO, 0);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_READY_MAX_BODY. */
+static inline size_t sandboxd_encode_ready(uint8_t *out, const struct sandboxd_ready *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 8, (uint64_t)0xa6d766f7263696dULL);
+	at = sandboxd_put(at, 4, (uint64_t)message->version);
+	at = sandboxd_put(at, 8, (uint64_t)message->digest);
+	at = sandboxd_put(at, 4, (uint64_t)message->max_body);
+	at = sandboxd_put(at, 8, (uint64_t)message->nonce);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_READY, 0);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_RESUME_MAX_BODY. */
+static inline size_t sandboxd_encode_resume(uint8_t *out, const struct sandboxd_resume *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 8, (uint64_t)message->realtime_ns);
+	at = sandboxd_put(at, 4, message->entropy.size);
+	at = sandboxd_put_bytes(at, message->entropy.data, message->entropy.size);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_RESUME, 0);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_PING_MAX_BODY. */
+static inline size_t sandboxd_encode_ping(uint8_t *out, const struct sandboxd_ping *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 8, (uint64_t)message->token);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_PING, 0);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_PONG_MAX_BODY. */
+static inline size_t sandboxd_encode_pong(uint8_t *out, const struct sandboxd_pong *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 8, (uint64_t)message->token);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_PONG, 0);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_REQUEST_MAX_BODY. */
+static inline size_t sandboxd_encode_status_request(uint8_t *out)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_STATUS_REQUEST, 0);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_MAX_BODY. */
+static inline size_t sandboxd_encode_status(uint8_t *out, const struct sandboxd_status *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 8, (uint64_t)message->started_ns);
+	at = sandboxd_put(at, 8, (uint64_t)message->opened_ns);
+	at = sandboxd_put(at, 8, (uint64_t)message->now_ns);
+	at = sandboxd_put(at, 8, (uint64_t)message->frames_seen);
+	at = sandboxd_put(at, 8, (uint64_t)message->frames_refused);
+	at = sandboxd_put(at, 8, (uint64_t)message->execs);
+	at = sandboxd_put(at, 8, (uint64_t)message->bytes_dropped);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_STATUS, 0);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_SHUTDOWN_MAX_BODY. */
+static inline size_t sandboxd_encode_shutdown(uint8_t *out)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_SHUTDOWN, 0);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_GOODBYE_MAX_BODY. */
+static inline size_t sandboxd_encode_goodbye(uint8_t *out, const struct sandboxd_goodbye *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 1, (uint64_t)message->reason);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_GOODBYE, 0);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_ERROR_MAX_BODY. */
+static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t id, const struct sandboxd_error *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 2, (uint64_t)message->code);
+	at = sandboxd_put(at, 2, (uint64_t)message->refused_type);
+	at = sandboxd_put(at, 4, (uint64_t)message->offset);
+	at = sandboxd_put(at, 1, (uint64_t)message->field);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_ERROR, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_REQUEST_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t id, const struct sandboxd_exec_request *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 4, message->command.size);
+	at = sandboxd_put_bytes(at, message->command.data, message->command.size);
+	at = sandboxd_put(at, 4, message->cwd.size);
+	at = sandboxd_put_bytes(at, message->cwd.data, message->cwd.size);
+	at = sandboxd_put(at, 4, message->argv.count);
+	at = sandboxd_put_bytes(at, message->argv.items, message->argv.size);
+	at = sandboxd_put(at, 4, message->env.count);
+	at = sandboxd_put_bytes(at, message->env.items, message->env.size);
+	at = sandboxd_put(at, 4, (uint64_t)message->stdout_credit);
+	at = sandboxd_put(at, 4, (uint64_t)message->stderr_credit);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_REQUEST, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_output(uint8_t *out, uint32_t id, const struct sandboxd_exec_output *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 1, (uint64_t)message->stream);
+	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_OUTPUT, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_RESPONSE_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t id, const struct sandboxd_exec_response *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 1, (uint64_t)message->ending);
+	at = sandboxd_put(at, 1, (uint64_t)message->status);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_RESPONSE, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_FAILED_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_failed(uint8_t *out, uint32_t id, const struct sandboxd_exec_failed *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 1, (uint64_t)message->stage);
+	at = sandboxd_put(at, 4, (uint64_t)message->error_number);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_FAILED, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_SIGNAL_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_signal(uint8_t *out, uint32_t id, const struct sandboxd_exec_signal *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 1, (uint64_t)message->signal);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_SIGNAL, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_KILL_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_kill(uint8_t *out, uint32_t id)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_KILL, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_CREDIT_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_credit(uint8_t *out, uint32_t id, const struct sandboxd_exec_credit *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 1, (uint64_t)message->stream);
+	at = sandboxd_put(at, 4, (uint64_t)message->amount);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_CREDIT, id);
+	return (size_t)(at - out);
+}
+
+#endif
