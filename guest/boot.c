@@ -1,0 +1,121 @@
+#include "boot.h"
+
+#include <fcntl.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* linux/random.h, which musl's headers leave out. */
+#define RNDADDENTROPY _IOW('R', 0x03, int[2])
+#define RNDRESEEDCRNG _IO('R', 0x07)
+
+enum { PRIORITY = -20, NS_PER_S = 1000000000 };
+
+static const struct {
+	const char *type, *target, *options;
+	unsigned long flags;
+} mounts[] = {
+	{ "proc", "/proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "sysfs", "/sys", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
+	{ "devtmpfs", "/dev", NULL, MS_NOSUID | MS_NOEXEC },
+	{ "devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", MS_NOSUID | MS_NOEXEC },
+	{ "tmpfs", "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV },
+	{ "tmpfs", "/tmp", "mode=1777", MS_NOSUID | MS_NODEV },
+	{ "tmpfs", "/run", "mode=755", MS_NOSUID | MS_NODEV },
+	{ "cgroup2", "/sys/fs/cgroup", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
+};
+
+/* devtmpfs has none of these. */
+static const struct {
+	const char *target, *name;
+} links[] = {
+	{ "/proc/self/fd", "/dev/fd" },
+	{ "/proc/self/fd/0", "/dev/stdin" },
+	{ "/proc/self/fd/1", "/dev/stdout" },
+	{ "/proc/self/fd/2", "/dev/stderr" },
+};
+
+static void use_console(void)
+{
+	int console = open("/dev/console", O_RDWR | O_NOCTTY);
+
+	if (console < 0)
+		return;
+	for (int fd = 0; fd <= 2; fd++)
+		dup2(console, fd);
+	if (console > 2)
+		close(console);
+}
+
+/* There is no network, but programs expect to reach themselves. */
+static void raise_loopback(void)
+{
+	struct ifreq request = { .ifr_flags = IFF_UP | IFF_RUNNING };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	memcpy(request.ifr_name, "lo", sizeof "lo");
+	ioctl(fd, SIOCSIFFLAGS, &request);
+	close(fd);
+}
+
+/* A guest that lacks one of these still serves; so none of them is an error. */
+void boot_prepare(void)
+{
+	umask(022);
+	for (size_t i = 0; i < sizeof mounts / sizeof mounts[0]; i++) {
+		mkdir(mounts[i].target, 0755);
+		mount(mounts[i].type, mounts[i].target, mounts[i].type, mounts[i].flags,
+		      mounts[i].options);
+	}
+	for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
+		(void)!symlink(links[i].target, links[i].name);
+	use_console();
+	raise_loopback();
+	(void)!sethostname("microvm", sizeof "microvm" - 1);
+	/* The kernel's OOM killer spares PID 1 (oom_unkillable_task in mm/oom_kill.c). */
+	setpriority(PRIO_PROCESS, 0, PRIORITY);
+}
+
+/* random(4): what RNDADDENTROPY takes, a count of bits and one of bytes before the bytes. */
+static void add_entropy(struct sandboxd_slice entropy)
+{
+	struct {
+		int bits, size;
+		uint8_t data[SANDBOXD_RESUME_ENTROPY_MAX];
+	} pool = { .bits = (int)(entropy.size * 8), .size = (int)entropy.size };
+	int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	memcpy(pool.data, entropy.data, entropy.size);
+	ioctl(fd, RNDADDENTROPY, &pool);
+	ioctl(fd, RNDRESEEDCRNG);
+	close(fd);
+}
+
+void boot_resume(const struct sandboxd_resume *resume)
+{
+	const struct timespec now = {
+		.tv_sec = (time_t)(resume->realtime_ns / NS_PER_S),
+		.tv_nsec = (long)(resume->realtime_ns % NS_PER_S),
+	};
+
+	clock_settime(CLOCK_REALTIME, &now);
+	add_entropy(resume->entropy);
+}
+
+void boot_reset(void)
+{
+	reboot(RB_AUTOBOOT);
+	for (;;)
+		pause();
+}

@@ -1,0 +1,54 @@
+/* The one command in flight: its start, its output, its end. */
+#ifndef EXEC_H
+#define EXEC_H
+
+#include <poll.h>
+#include <sys/types.h>
+
+#include "port.h"
+#include "protocol.h"
+#include "spawn.h"
+
+enum { EXEC_STREAMS = 2 };
+
+/* The read end of one of the command's pipes. */
+struct exec_stream {
+	int fd; /* -1 when closed */
+	uint32_t credit;
+	bool last;   /* the command has ended: `left` is all that will be sent */
+	size_t left; /* bytes, counts only when `last` */
+};
+
+struct exec {
+	uint32_t id; /* 0 when none is in flight */
+	pid_t pid;   /* also its process group; 0 once reaped */
+	int status;  /* as waitpid gives it */
+	struct exec_stream streams[EXEC_STREAMS];
+};
+
+/* Starts a command. The request's strings are terminated in place, inside `frame`. */
+struct spawn_failure exec_start(struct exec *exec, uint32_t id,
+				const struct sandboxd_exec_request *request, uint8_t *frame);
+
+void exec_signal(const struct exec *exec, int signal);
+void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t amount);
+
+/* Notes that waitpid has returned this process. */
+void exec_reaped(struct exec *exec, pid_t pid, int status);
+
+/* Which of its pipes to wait for; two entries. */
+void exec_poll(const struct exec *exec, struct pollfd *fds);
+
+/* Queues one frame of output if the port is idle, there is some, and it is paid for. */
+void exec_pump(struct exec *exec, struct port *port);
+
+/* Whether the command has ended and all of its output is queued. */
+bool exec_done(const struct exec *exec);
+
+/* Forgets the command. Its pipes go on being read, to nowhere, for those that it left behind. */
+void exec_clear(struct exec *exec);
+
+/* Kills the command with its process group. */
+void exec_kill(const struct exec *exec);
+
+#endif

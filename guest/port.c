@@ -1,0 +1,100 @@
+#include "port.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PORTS "/sys/class/virtio-ports"
+#define NAME "microvm.sandboxd.0\n"
+
+enum { OPEN_TRIES = 20000, OPEN_PAUSE_NS = 500000 };
+
+/* getdents64(2); opendir would allocate. */
+struct entry {
+	uint64_t inode;
+	int64_t offset;
+	uint16_t length;
+	uint8_t type;
+	char name[];
+};
+
+/* Whether the port of this device name, such as vport0p1, is ours. */
+static bool is_ours(int ports, const char *device)
+{
+	char name[sizeof NAME];
+	int folder = openat(ports, device, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(folder, "name", O_RDONLY | O_CLOEXEC);
+	ssize_t size = read(fd, name, sizeof name);
+
+	close(fd);
+	close(folder);
+	return size == sizeof NAME - 1 && memcmp(name, NAME, sizeof NAME - 1) == 0;
+}
+
+static int open_device(const char *device)
+{
+	int folder = open("/dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(folder, device, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+	close(folder);
+	return fd;
+}
+
+static int open_ours(int ports)
+{
+	static _Alignas(struct entry) char entries[2048];
+	long size = syscall(SYS_getdents64, ports, entries, sizeof entries);
+
+	for (long at = 0; at < size;) {
+		const struct entry *entry = (const void *)(entries + at);
+
+		if (is_ours(ports, entry->name))
+			return open_device(entry->name);
+		at += entry->length;
+	}
+	return -1;
+}
+
+int port_open(void)
+{
+	const struct timespec pause = { 0, OPEN_PAUSE_NS };
+
+	/* The device may come after us; there is nothing to wait on but time. */
+	for (int i = 0; i < OPEN_TRIES; i++) {
+		int ports = open(PORTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		int fd = ports < 0 ? -1 : open_ours(ports);
+
+		close(ports);
+		if (fd >= 0)
+			return fd;
+		nanosleep(&pause, NULL);
+	}
+	return -1;
+}
+
+ssize_t port_read(const struct port *port, uint8_t *into, size_t size)
+{
+	return read(port->fd, into, size);
+}
+
+bool port_flush(struct port *port)
+{
+	while (port->sent < port->end) {
+		ssize_t n = write(port->fd, port->queue + port->sent, port->end - port->sent);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		/* With no host on the other end, a virtio port may take 0 bytes. */
+		if (n == 0 || (n < 0 && errno == EAGAIN))
+			return true;
+		if (n < 0)
+			return false;
+		port->sent += (size_t)n;
+	}
+	port->sent = 0;
+	port->end = 0;
+	return true;
+}

@@ -1,0 +1,161 @@
+/* sandboxd: PID 1 of a virtual machine, which runs one command at a time for the host.
+ *
+ *     sandboxd         as PID 1: prepares the machine, serves the port that it finds by name
+ *     sandboxd FD      as any process, for tests: serves that descriptor until its end
+ *
+ * One thread, one poll loop, static memory. Nothing in the loop blocks. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "boot.h"
+#include "drain.h"
+#include "serve.h"
+
+enum { ABSENT_MS = 20, GOODBYE_MS = 200 };
+
+enum { PORT, SIGNALS, STREAMS, DRAINS = STREAMS + EXEC_STREAMS, POLLED = DRAINS + DRAIN_MAX };
+
+static struct server server;
+
+static _Noreturn void die(const char *what, size_t size)
+{
+	(void)!write(STDERR_FILENO, what, size);
+	if (server.is_init)
+		boot_reset();
+	_exit(1);
+}
+#define DIE(what) die("sandboxd: " what "\n", sizeof "sandboxd: " what)
+
+/* PID 1 is spared by the default action of signals anyway; blocked ones cannot interrupt either.
+ * As a process it stays killable by those that people use. */
+static int open_signals(void)
+{
+	sigset_t blocked, child;
+
+	sigfillset(&blocked);
+	if (!server.is_init) {
+		sigdelset(&blocked, SIGTERM);
+		sigdelset(&blocked, SIGINT);
+	}
+	sigprocmask(SIG_SETMASK, &blocked, NULL);
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	return signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static int adopt_port(const char *argument)
+{
+	int fd = atoi(argument);
+	int flags = fcntl(fd, F_GETFL);
+
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -1;
+	return fd;
+}
+
+static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
+{
+	const struct sandboxd_goodbye goodbye = { (uint8_t)reason };
+	struct pollfd port = { .fd = server.port.fd, .events = POLLOUT };
+
+	if (server.is_init)
+		kill(-1, SIGKILL);
+	else
+		exec_kill(&server.exec);
+	if (port_has_room(&server.port, PORT_SMALL_SIZE))
+		server.port.end += sandboxd_encode_goodbye(port_tail(&server.port), &goodbye);
+	while (port_flush(&server.port) && !port_idle(&server.port) &&
+	       poll(&port, 1, GOODBYE_MS) > 0)
+		;
+	if (server.is_init)
+		boot_reset();
+	_exit(0);
+}
+
+/* Whether the host is there. Without one, a virtio port reads as ended and polls as ready for
+ * ever, and a socket has really ended. */
+static bool read_port(void)
+{
+	struct stream *in = &server.in;
+	size_t room = STREAM_SIZE - in->end;
+	ssize_t n = room ? port_read(&server.port, in->data + in->end, room) : -1;
+
+	if (!room)
+		return false;
+	if (n > 0)
+		in->end += (size_t)n;
+	else if (n == 0 && !server.is_init)
+		_exit(0);
+	else if (n < 0 && errno != EAGAIN && errno != EINTR)
+		finish(SANDBOXD_GOODBYE_REASON_BROKEN);
+	return n != 0;
+}
+
+static void read_signals(int signals)
+{
+	struct signalfd_siginfo info;
+
+	while (read(signals, &info, sizeof info) > 0)
+		;
+	serve_children(&server);
+}
+
+static short port_events(void)
+{
+	bool room = STREAM_SIZE > server.in.end && serve_wants_input(&server);
+	int in = room ? POLLIN : 0;
+	int out = port_idle(&server.port) ? 0 : POLLOUT;
+
+	return (short)(in | out);
+}
+
+static _Noreturn void loop(int signals)
+{
+	struct pollfd fds[POLLED];
+	bool present = true;
+
+	for (;;) {
+		serve_input(&server);
+		if (server.renewing)
+			serve_children(&server);
+		serve_output(&server);
+		if (!port_flush(&server.port))
+			finish(SANDBOXD_GOODBYE_REASON_BROKEN);
+		if (server.shutdown)
+			finish(SANDBOXD_GOODBYE_REASON_SHUTDOWN);
+		fds[PORT] = (struct pollfd){ present ? server.port.fd : -1, port_events(), 0 };
+		fds[SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
+		exec_poll(&server.exec, fds + STREAMS);
+		drain_poll(fds + DRAINS);
+		if (poll(fds, POLLED, present ? -1 : ABSENT_MS) < 0)
+			continue;
+		if (fds[SIGNALS].revents)
+			read_signals(signals);
+		drain_run(fds + DRAINS);
+		present = !present || !(fds[PORT].revents & (POLLIN | POLLHUP)) || read_port();
+	}
+}
+
+int main(int argc, char **argv)
+{
+	server.is_init = getpid() == 1;
+	int signals = open_signals();
+
+	if (server.is_init)
+		boot_prepare();
+	serve_init(&server, server.is_init);
+	server.port.fd = argc > 1 && !server.is_init ? adopt_port(argv[1]) : port_open();
+	if (server.port.fd < 0)
+		DIE("no port to the host");
+	if (signals < 0)
+		DIE("no signalfd");
+	server.counters.opened_ns = serve_clock();
+	loop(signals);
+}

@@ -1,0 +1,37 @@
+/* Answers the host: each frame's effect, and the frames that the command's end brings. */
+#ifndef SERVE_H
+#define SERVE_H
+
+#include "exec.h"
+#include "port.h"
+#include "stream.h"
+
+struct server {
+	bool is_init; /* PID 1: the whole machine is ours */
+	bool shutdown;
+	bool renewing; /* a hello waits until what it killed has been reaped */
+	uint64_t nonce;
+	uint32_t last_id;
+	struct sandboxd_status counters;
+	struct exec exec;
+	struct stream in;
+	struct port port;
+};
+
+void serve_init(struct server *server, bool is_init);
+
+/* Handles the frames that have come; stops early when their answers find no room. */
+void serve_input(struct server *server);
+
+/* Waits for every child that has ended. */
+void serve_children(struct server *server);
+
+/* Queues output, and the command's end after it. */
+void serve_output(struct server *server);
+
+/* Whether the next frame can be answered. */
+bool serve_wants_input(const struct server *server);
+
+uint64_t serve_clock(void);
+
+#endif

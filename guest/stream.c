@@ -1,0 +1,76 @@
+#include "stream.h"
+
+#include <string.h>
+
+/* What every hello begins with: its header, then the magic. */
+enum { HELLO_START = SANDBOXD_HEADER_SIZE + 8 };
+static const uint8_t hello_start[HELLO_START] = {
+	SANDBOXD_HELLO_MAX_BODY, 0, 0, 0, SANDBOXD_TYPE_HELLO, 0, 0, 0, 0, 0, 0, 0,
+	'm', 'i', 'c', 'r', 'o', 'v', 'm', '\n',
+};
+_Static_assert(SANDBOXD_HELLO_MAX_BODY < 256 && SANDBOXD_TYPE_HELLO < 256, "one byte each above");
+
+void stream_init(struct stream *stream)
+{
+	stream->dropped = 0;
+	stream->start = 0;
+	stream->end = 0;
+	stream->seeking = true;
+}
+
+/* Makes room behind what is left; a whole frame always fits. */
+static void compact(struct stream *stream)
+{
+	size_t left = stream->end - stream->start;
+
+	if (stream->start == 0)
+		return;
+	memmove(stream->data, stream->data + stream->start, left);
+	stream->start = 0;
+	stream->end = left;
+}
+
+/* Drops bytes up to something that may become a hello. */
+static void seek(struct stream *stream)
+{
+	for (; stream->start < stream->end; stream->start++, stream->dropped++) {
+		size_t left = stream->end - stream->start;
+		size_t seen = left < HELLO_START ? left : HELLO_START;
+
+		if (memcmp(stream->data + stream->start, hello_start, seen) == 0) {
+			stream->seeking = left < HELLO_START;
+			return;
+		}
+	}
+}
+
+static enum stream_result malformed(struct stream *stream)
+{
+	stream->seeking = true;
+	return STREAM_FAULT;
+}
+
+enum stream_result stream_next(struct stream *stream, struct frame *frame,
+			       struct sandboxd_fault_at *fault)
+{
+	if (stream->seeking)
+		seek(stream);
+	const uint8_t *at = stream->data + stream->start;
+	size_t left = stream->end - stream->start;
+
+	if (stream->seeking || left < SANDBOXD_HEADER_SIZE) {
+		compact(stream);
+		return STREAM_MORE;
+	}
+	if (!sandboxd_decode_header(at, SANDBOXD_HOST, &frame->header, fault))
+		return malformed(stream);
+	size_t size = SANDBOXD_HEADER_SIZE + frame->header.body_length;
+	if (left < size) {
+		compact(stream);
+		return STREAM_MORE;
+	}
+	if (!sandboxd_decode_body(&frame->header, at + SANDBOXD_HEADER_SIZE, &frame->body, fault))
+		return malformed(stream);
+	stream->start += size;
+	return STREAM_FRAME;
+}
