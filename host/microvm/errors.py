@@ -21,6 +21,7 @@
 from __future__ import annotations
 
 import os
+from errno import ENOENT
 
 
 class MicroVMError(Exception):
@@ -29,7 +30,10 @@ class MicroVMError(Exception):
     :param message: what went wrong and where, one line.
     :param hint: what to do about it; may be empty.
     :param detail: more lines, such as the end of the guest's console; may be empty.
+    :cvar exit_status: of the command line, when this ends it.
     """
+
+    exit_status = 125
 
     def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
         super().__init__(message)
@@ -43,6 +47,8 @@ class MicroVMError(Exception):
 
 class UsageError(MicroVMError, ValueError):
     """An argument that cannot be: a size without a meaning, a NUL in a path."""
+
+    exit_status = 2
 
 
 class ImageError(MicroVMError):
@@ -93,16 +99,33 @@ class StartError(ExecError):
     """
 
     def __init__(self, stage: str, errno: int, command: str) -> None:
-        super().__init__(f"{command}: {stage} failed: {os.strerror(errno)}")
+        reason = os.strerror(errno)
+        super().__init__(
+            {
+                "lookup": f"{command}: not found in the guest's PATH",
+                "exec": f"{command}: {reason}",
+                "interpreter": f"{command}: it is there, but its interpreter is not",
+                "chdir": f"{command}: cannot enter its working directory: {reason}",
+            }.get(stage, f"{command}: cannot start it, {stage} failed: {reason}")
+        )
         self.stage = stage
         self.errno = errno
+        # As shells have it: 127 for what is not there, 126 for what is and cannot be run.
+        missing = errno == ENOENT and stage in ("lookup", "exec", "interpreter")
+        self.exit_status = 127 if missing else 126
 
 
 class ExecTimeout(ExecError):
     """The command ran past its deadline and was killed.
 
     :ivar timeout: the deadline, in seconds from its start.
+    :ivar stdout: what it had written by then, where the caller had asked for all of it.
+    :ivar stderr: the same.
     """
+
+    exit_status = 124
+    stdout: bytes = b""
+    stderr: bytes = b""
 
     def __init__(self, command: str, timeout: float) -> None:
         super().__init__(f"{command}: timed out after {timeout:g} s")

@@ -157,7 +157,8 @@ def _union(schema: Schema) -> str:
         for message in schema.messages
         if _visible(message)
     )
-    return f"/* The body of any message. */\nunion @p@_body {{\n{members or chr(9) + 'char none;'}\n}};"
+    members = members or "\tchar none;"
+    return f"/* The body of any message. */\nunion @p@_body {{\n{members}\n}};"
 
 
 def _decode_any(schema: Schema) -> str:

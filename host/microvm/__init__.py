@@ -1,0 +1,71 @@
+"""Run a command inside a real virtual machine.
+
+::
+
+    async with MicroVM() as vm:
+        result = await vm.run(["echo", "hello"])
+
+Everything that a user needs is here; it is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from microvm._version import __version__
+
+if TYPE_CHECKING:
+    from microvm.errors import (
+        BootError,
+        Busy,
+        ExecError,
+        ExecTimeout,
+        GuestDied,
+        GuestUnresponsive,
+        ImageError,
+        MachineError,
+        MicroVMError,
+        ProtocolError,
+        QemuError,
+        StartError,
+        UsageError,
+        VersionMismatch,
+    )
+    from microvm.machine import MicroVM
+    from microvm.process import CompletedProcess, OutputStream, Process
+
+__all__ = [
+    "BootError",
+    "Busy",
+    "CompletedProcess",
+    "ExecError",
+    "ExecTimeout",
+    "GuestDied",
+    "GuestUnresponsive",
+    "ImageError",
+    "MachineError",
+    "MicroVM",
+    "MicroVMError",
+    "OutputStream",
+    "Process",
+    "ProtocolError",
+    "QemuError",
+    "StartError",
+    "UsageError",
+    "VersionMismatch",
+    "__version__",
+]
+
+_MODULES = {
+    "MicroVM": "machine",
+    "CompletedProcess": "process",
+    "OutputStream": "process",
+    "Process": "process",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"microvm.{_MODULES.get(name, 'errors')}"), name)

@@ -1,0 +1,87 @@
+"""Carries a session's bytes over a stream socket; it knows neither QEMU nor commands."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Self
+
+from microvm import codec
+from microvm.errors import GuestDied, MachineError
+from microvm.session import Session
+
+
+class Channel(asyncio.Protocol):
+    """The connection to one guest.
+
+    It reads whenever there is something: what the guest may send is bounded by the session's
+    credits, so that a slow reader of output never holds up anything else.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        on_event: Callable[[codec.Message], None],
+        on_lost: Callable[[MachineError], None],
+    ) -> None:
+        """Use `connect` to get one."""
+        self._session = session
+        self._on_event = on_event
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+
+    @classmethod
+    async def connect(
+        cls,
+        port: socket.socket,
+        session: Session,
+        on_event: Callable[[codec.Message], None],
+        on_lost: Callable[[MachineError], None],
+    ) -> Self:
+        """Take over `port`.
+
+        :param on_event: called with each event of the session.
+        :param on_lost: called once, when the guest breaks the protocol or the port ends, and not
+            after `close`.
+        """
+        loop = asyncio.get_running_loop()
+        _, channel = await loop.create_connection(
+            lambda: cls(session, on_event, on_lost), sock=port
+        )
+        return channel
+
+    def write(self, data: bytes) -> None:
+        """Send bytes that the session gave; the few that are said never need to wait."""
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Let go of the port; idempotent."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Part of asyncio.Protocol."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - stream sockets give these
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Part of asyncio.Protocol."""
+        self._session.receive_data(data)
+        try:
+            while self._transport and (event := self._session.next_event()) is not None:
+                self._on_event(event)
+        except MachineError as error:
+            self._lose(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Part of asyncio.Protocol."""
+        reason = f": {exc}" if exc else ""
+        self._lose(GuestDied(f"the connection to the guest ended{reason}"))
+
+    def _lose(self, error: MachineError) -> None:
+        if self._transport is not None:
+            self.close()
+            self._on_lost(error)

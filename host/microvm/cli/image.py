@@ -1,0 +1,97 @@
+"""`microvm image`: build, list and remove images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from microvm_image import Image
+
+FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def image() -> None:
+    """Build, list and remove images."""
+
+
+@image.command()
+@click.option("--rootfs", type=FILE, metavar="PATH", help="Alpine archive, or its folder.")
+@click.option("--kernel", type=FILE, metavar="FILE", help="Kernel; default: the distribution's.")
+@click.option("--mirror", metavar="URL", help="Where to download Alpine from.")
+@click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this machine's.")
+@click.option("-o", "--output", type=FILE, metavar="DIR", help="Make the image here.")
+def build(
+    rootfs: Path | None,
+    kernel: Path | None,
+    mirror: str | None,
+    arch: str | None,
+    output: Path | None,
+) -> None:
+    """Build an image and print its path.
+
+    Without options it is the default image, which `microvm run` builds too if there is none.
+    MICROVM_ROOTFS, MICROVM_KERNEL and MICROVM_MIRROR stand in for the options of those names.
+    """
+    from microvm_image.build import build as build_image
+    from microvm_image.progress import on_stderr
+
+    with on_stderr() as report:
+        made = build_image(
+            arch=arch, rootfs=rootfs, kernel=kernel, mirror=mirror, output=output, report=report
+        )
+    click.echo(made.path)
+
+
+@image.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
+def ls(as_json: bool) -> None:
+    """List the images in the cache."""
+    from microvm_image import installed
+
+    images = list(installed())
+    if as_json:
+        import json
+
+        click.echo(json.dumps([_facts(each) for each in images], indent=2))
+        return
+    rows = [("NAME", "BASE", "KERNEL", "SIZE", "CREATED"), *map(_row, images)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
+
+
+@image.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+def rm(names: tuple[str, ...]) -> None:
+    """Remove images from the cache."""
+    from microvm_image import remove
+
+    for name in names:
+        remove(name)
+
+
+def _facts(image: Image) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        **asdict(image.manifest),
+        "path": str(image.path),
+        "size": image.size,
+        "created": _created(image),
+    }
+
+
+def _row(image: Image) -> tuple[str, ...]:
+    manifest = image.manifest
+    size = f"{image.size / 1e6:.1f} MB"
+    return image.name, manifest.base, manifest.kernel_version, size, _created(image)
+
+
+def _created(image: Image) -> str:
+    from datetime import datetime
+
+    return datetime.fromtimestamp(image.path.stat().st_mtime).astimezone().isoformat(" ", "seconds")

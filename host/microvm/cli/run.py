@@ -1,0 +1,195 @@
+"""`microvm run`: one command, in one machine that is gone afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from microvm.machine import MicroVM
+    from microvm.process import OutputStream, Process
+
+_SECOND_CTRL_C = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    image: str | None
+    memory: str
+    cpus: int
+    env: dict[str, str]
+    cwd: str | None
+    timeout: float | None
+    accel: Literal["auto", "kvm", "tcg"]
+    console: Path | None
+    verbose: bool
+
+
+def _environment(
+    context: click.Context, parameter: click.Parameter, entries: tuple[str, ...]
+) -> dict[str, str]:
+    del context, parameter
+    for entry in entries:
+        if not entry.partition("=")[0] or "=" not in entry:
+            raise click.BadParameter(f"{entry!r} is not KEY=VALUE")
+    return {key: value for key, _, value in (entry.partition("=") for entry in entries)}
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("--image", metavar="NAME|DIR", help="Default: built on the first run.")
+@click.option("--memory", default="256M", metavar="SIZE", show_default=True, help="Of the guest.")
+@click.option("--cpus", default=1, type=click.IntRange(1), show_default=True, help="Of the guest.")
+@click.option(
+    "-e",
+    "--env",
+    multiple=True,
+    callback=_environment,
+    metavar="KEY=VALUE",
+    help="Set a variable; the host's environment is not passed on.",
+)
+@click.option("-w", "--cwd", metavar="DIR", help="Working directory in the guest. [default: /root]")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Kill the command after this long, counted from its start.",
+)
+@click.option(
+    "--accel",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="`auto`: KVM where a guest really runs under it, emulation elsewhere.",
+)
+@click.option(
+    "--console",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the guest's serial console here, live, at most 16 MiB.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say on stderr what happens.")
+@click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
+def run(command: tuple[str, ...], **options: Any) -> None:
+    r"""Run CMD in a fresh virtual machine, and throw the machine away.
+
+    The command's output comes as it is written, byte for byte; its exit status becomes ours:
+
+    \b
+      N       the command exited with N
+      128+N   signal N ended it
+      127     there is no such command; 126: it cannot be executed
+      124     it ran past --timeout
+      125     microvm itself failed
+
+    Ctrl-C goes to the command; a second one within a second ends the machine.
+    """
+    settings = _Options(**options)
+    sys.exit(asyncio.run(_Run(settings, command).result()))
+
+
+class _Run:
+    def __init__(self, options: _Options, command: tuple[str, ...]) -> None:
+        self.options = options
+        self.command = command
+        self.process: Process | None = None
+        self.interrupted = float("-inf")
+        self.ended_by = 0
+        self.begun = time.monotonic()
+
+    async def result(self) -> int:
+        """The exit status; 128+N when signal N has ended us, not the command."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.create_task(self._run())
+        loop.add_signal_handler(signal.SIGINT, self._interrupt, task)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._end, task, number)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            return 128 + self.ended_by
+
+    def _interrupt(self, task: asyncio.Task[int]) -> None:
+        now = time.monotonic()
+        if self.process is None or now - self.interrupted < _SECOND_CTRL_C:
+            self._end(task, signal.SIGINT)
+        else:
+            self.process.send_signal(signal.SIGINT)
+        self.interrupted = now
+
+    def _end(self, task: asyncio.Task[int], number: int) -> None:
+        self.ended_by = number
+        task.cancel()
+
+    async def _run(self) -> int:
+        from microvm.machine import MicroVM
+
+        options = self.options
+        machine = MicroVM(
+            options.image or _default_image(),
+            memory=options.memory,
+            cpus=options.cpus,
+            accel=options.accel,
+            console=options.console,
+            notify=_notify,
+        )
+        async with machine:
+            self._say(f"ready under {machine.accel.upper()}, QEMU is process {machine.pid}")
+            status = await self._command(machine)
+            self._say(f"the command ended with status {status}")
+        self._say("the machine is gone")
+        return status
+
+    async def _command(self, machine: MicroVM) -> int:
+        options = self.options
+        process = self.process = await machine.exec(
+            self.command, env=options.env, cwd=options.cwd, timeout=options.timeout
+        )
+        try:
+            await asyncio.gather(_copy(process.stdout, 1), _copy(process.stderr, 2))
+        except BrokenPipeError:
+            # Our reader has gone, as in `microvm run … | head -1`: end as the signal would.
+            machine.abandon(process)
+            return 128 + signal.SIGPIPE
+        returncode = await process.wait()
+        return returncode if returncode >= 0 else 128 - returncode
+
+    def _say(self, text: str) -> None:
+        if self.options.verbose:
+            _notify(f"{time.monotonic() - self.begun:.3f} s: {text}")
+
+
+def _default_image() -> Any:
+    from microvm_image import default
+    from microvm_image.progress import on_stderr
+
+    with on_stderr() as report:
+        return default(report=report)
+
+
+def _notify(text: str) -> None:
+    click.echo(f"microvm: {text}", err=True)
+
+
+async def _copy(stream: OutputStream, descriptor: int) -> None:
+    """Write what comes, in order; a reader that is slow holds up the command and nothing else."""
+    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    async for chunk in stream:
+        if is_file:
+            _write_all(descriptor, chunk)
+        else:
+            await asyncio.to_thread(_write_all, descriptor, chunk)
+
+
+def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:
+    view = memoryview(chunk)
+    while view:
+        view = view[os.write(descriptor, view) :]

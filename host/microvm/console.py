@@ -1,0 +1,124 @@
+"""The guest's serial console: bounded, live, and never trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Self
+
+from .errors import UsageError
+
+#: How much of the console's end is kept in memory, in bytes.
+KEPT = 64 << 10
+
+#: How much of it the log takes, in bytes; what follows is cut.
+LOGGED = 16 << 20
+
+_CUT = b"\n[microvm: the console's log is cut here]\n"
+_READ = 64 << 10
+
+# ECMA-48: control sequences (CSI), operating system commands (OSC), and escapes of two bytes.
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+_PANIC = re.compile(r"Kernel panic - not syncing: .*")
+
+
+def sanitised(data: bytes) -> str:
+    """What hostile bytes say, as text that is safe to print: no escapes, no control characters."""
+    text = _ESCAPE.sub("", data.decode(errors="replace"))
+    return "".join(char for char in text if char.isprintable() or char in "\n\t")
+
+
+class Console:
+    r"""What the guest writes to its serial port.
+
+    The end of it is kept in memory. A log gets all of it as it comes, up to `LOGGED` bytes; one
+    that fails (a full disk) is given up, which harms nothing else.
+
+    :param log: a file to write to, emptied first.
+    :raise UsageError: if the log cannot be opened.
+    :ivar log_error: why the log was given up, if it was.
+    """
+
+    def __init__(self, log: Path | None = None) -> None:
+        self.log_error: OSError | None = None
+        self._kept = bytearray()
+        self._room = LOGGED
+        self._log = None if log is None else _open(log)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the log; what is kept in memory can still be read."""
+        log, self._log = self._log, None
+        if log is not None:
+            os.close(log)
+
+    async def follow(self, source: socket.socket) -> None:
+        """Read the console until its end, then close it.
+
+        :param source: a connected stream socket, which is ours from now on.
+        """
+        try:
+            reader, writer = await asyncio.open_connection(sock=source)
+        except BaseException:
+            source.close()
+            raise
+        try:
+            while data := await reader.read(_READ):
+                self.feed(data)
+        except ConnectionError:  # how a stream socket ends when its peer dies with unread data
+            pass
+        finally:
+            writer.close()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes, cut anywhere."""
+        self._kept += data
+        if len(self._kept) > 2 * KEPT:
+            del self._kept[:-KEPT]
+        if self._log is not None:
+            try:
+                self._write(self._log, data)
+            except OSError as error:
+                self.log_error = error
+                self.close()
+
+    def _write(self, log: int, data: bytes) -> None:
+        room, self._room = self._room, self._room - len(data)
+        _write_all(log, data[:room])
+        if self._room < 0:
+            _write_all(log, _CUT)
+            self.close()
+
+    def tail(self, lines: int = 20) -> str:
+        """The last lines, as text that is safe to print."""
+        return "\n".join(self._text().rstrip().split("\n")[-lines:])
+
+    def panic(self) -> str | None:
+        """The line with which the kernel crashed, from `Kernel panic - not syncing: ` on."""
+        match = _PANIC.search(self._text())
+        return None if match is None else match[0].rstrip()
+
+    def _text(self) -> str:
+        return sanitised(bytes(self._kept[-KEPT:]))
+
+
+def _open(path: Path) -> int:
+    # Not blocking: a FIFO that nobody reads must hold up neither the opening nor the machine.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except OSError as error:
+        raise UsageError(f"cannot write the console to {path}: {error.strerror}") from error
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

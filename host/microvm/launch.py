@@ -1,0 +1,123 @@
+"""Spawning QEMU: its program, the descriptors it inherits, and what it must not have."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .accel import KVM
+from .arch import arch
+from .errors import ImageError, MicroVMError, QemuError
+from .qemu_command import Inherited, QemuConfig, arguments, confined, descriptor_path
+
+_CPUINFO = Path("/proc/cpuinfo")
+_BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 spells it so
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A QEMU process and our ends of its sockets, all of them the caller's.
+
+    :ivar config: what it was launched with.
+    :ivar files: the files it knows by a descriptor only, by the names it has for them.
+    """
+
+    config: QemuConfig
+    process: Process
+    qmp: socket.socket
+    port: socket.socket
+    console: socket.socket
+    files: Mapping[str, Path]
+
+
+def find_qemu(arch_name: str) -> Path:
+    """Find QEMU's program on the PATH.
+
+    :raise QemuError: if it is not there.
+    :raise UsageError: for an unknown architecture.
+    """
+    target = arch(arch_name)
+    return _find(target.binary, target.package)
+
+
+async def launch(config: QemuConfig) -> Launched:
+    """Spawn QEMU with its guest stopped.
+
+    It is in a session of its own, where no Ctrl-C of a terminal comes, and its environment holds
+    no secret of ours.
+
+    :raise QemuError: if it, or what it needs on this host, is missing.
+    :raise ImageError: if the kernel or the initramfs cannot be opened.
+    """
+    program = find_qemu(config.arch)
+    with ExitStack() as ours, ExitStack() as theirs:
+        pairs = [socket.socketpair() for _ in range(3)]
+        for our_end, their_end in pairs:
+            our_end.setblocking(False)
+            ours.enter_context(our_end)
+            theirs.enter_context(their_end)
+        (qmp, their_qmp), (port, their_port), (console, their_console) = pairs
+        root = os.geteuid() == 0
+        # Nobody cannot open the device. A user can, and then a QEMU without `device=` will do.
+        kvm = _open(KVM, os.O_RDWR, QemuError, theirs) if root and config.accel == "kvm" else None
+        inherited = Inherited(
+            qmp=their_qmp.fileno(),
+            port=their_port.fileno(),
+            console=their_console.fileno(),
+            kernel=_open(config.kernel, os.O_RDONLY, ImageError, theirs),
+            initramfs=_open(config.initramfs, os.O_RDONLY, ImageError, theirs),
+            kvm=kvm,
+        )
+        command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
+        if sys.platform == "linux":
+            setpriv = _find("setpriv", "util-linux")
+            command = confined(command, setpriv=setpriv, controller=os.getpid(), root=root)
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            stderr=PIPE,
+            pass_fds=inherited.all(),
+            cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            start_new_session=True,
+        )
+        ours.pop_all()
+        files = {
+            descriptor_path(inherited.kernel): config.kernel,
+            descriptor_path(inherited.initramfs): config.initramfs,
+        }
+        return Launched(config, process, qmp, port, console, files)
+
+
+def _find(program: str, package: str) -> Path:
+    found = shutil.which(program)
+    if found is None:
+        raise QemuError(f"{program} is not installed", hint=f"apt install {package}")
+    return Path(found).absolute()
+
+
+def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack) -> int:
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        raise failure(f"cannot open {path}: {error.strerror}") from error
+    opened.callback(os.close, descriptor)
+    return descriptor
+
+
+def _tsc_khz() -> int | None:
+    """The frequency of an x86 host's TSC: in MHz, half its bogomips (Linux, calibrate_delay())."""
+    with suppress(OSError):
+        match = _BOGOMIPS.search(_CPUINFO.read_text())
+        return match and round(float(match[1]) * 500)
+    return None

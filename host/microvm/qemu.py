@@ -1,0 +1,272 @@
+"""One QEMU process, from its spawning to its reaping.
+
+It is managed over QMP on a socket pair that it inherits, as are the guest's port and console:
+there is no path, so nothing to race for and nothing to unlink. On Linux QEMU dies with its
+controller, however that dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Self, cast
+
+from qemu.qmp import QMPClient, QMPError, Runstate
+from qemu.qmp.models import Greeting
+
+from .console import Console, sanitised
+from .ending import Ending, judge
+from .errors import QemuError
+from .launch import Launched, launch
+from .qemu_command import QemuConfig
+
+#: The oldest QEMU that is served: Debian 12's.
+MINIMUM_VERSION = (7, 2)
+
+#: How long QEMU has from its spawning to the guest's first instruction, in seconds.
+START_TIMEOUT = 30.0
+
+_STDERR_KEPT = 8 << 10
+_STATUS_TIMEOUT = 5.0
+
+# A dead QEMU's sockets are at their end, unless a child that was forked without exec, as
+# multiprocessing does, holds copies of QEMU's ends: then the end never comes.
+_DRAIN_TIMEOUT = 2.0
+
+
+class Qemu:
+    """A running QEMU; use it as a context manager, or call `stop`.
+
+    It belongs to the event loop's thread: when that thread ends, so does QEMU (PR_SET_PDEATHSIG).
+    """
+
+    def __init__(self, launched: Launched, console: Console) -> None:
+        """Take over what was launched; `start` is the way to get one."""
+        self._launched = launched
+        self._process = launched.process
+        self._port: socket.socket | None = launched.port
+        self._console = console
+        self._stderr = bytearray()
+        self._internal_error = False
+        self._qmp = QMPClient("microvm")
+        # Its own listener keeps every event for ever, and a guest can cause some kinds at will.
+        self._qmp.events.names = {"SHUTDOWN", "STOP"}
+        self._running = asyncio.get_running_loop().create_future()
+        self._life = asyncio.create_task(self._live())
+        self._stopping: asyncio.Task[Ending] | None = None
+
+    @classmethod
+    async def start(cls, config: QemuConfig, *, console: Console) -> Self:
+        """Start QEMU and the guest in it.
+
+        :param console: gets what the guest writes to its serial port; stays the caller's.
+        :raise QemuError: if QEMU is missing, too old, refuses its arguments, or ends at once, as it
+            does under an accelerator that is broken.
+        :raise ImageError: if the kernel or the initramfs cannot be opened.
+        :raise UsageError: for an unknown architecture.
+        """
+        qemu = cls(await launch(config), console)
+        try:
+            await asyncio.wait({qemu._running, qemu._life}, return_when=asyncio.FIRST_COMPLETED)
+            if not qemu._running.done():
+                await qemu._life
+        except BaseException:
+            await _cancel([qemu._life])
+            raise
+        return qemu
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        return self._process.pid
+
+    def take_port(self) -> socket.socket:
+        """Hand over our end of the guest's port, to be closed by the caller.
+
+        :return: a stream socket, not blocking.
+        :raise RuntimeError: if it was taken before, or QEMU has ended: take it right after `start`.
+        """
+        port, self._port = self._port, None
+        if port is None:
+            raise RuntimeError("the port is no longer here to be taken")
+        return port
+
+    async def wait(self) -> Ending:
+        """Wait until QEMU has ended and is reaped; cancelling this leaves QEMU alone."""
+        return await asyncio.shield(self._life)
+
+    async def stop(self, grace: float = 1.0) -> Ending:
+        """End QEMU by `quit`, else SIGTERM, else SIGKILL; where it has ended, only tidy up.
+
+        When this returns, no process, task or descriptor is left but a port that was taken.
+        Cancelling it does not hurry it: the cancellation is raised when all is done.
+
+        :param grace: how long `quit` and SIGTERM may take, each, in seconds; the first call's
+            counts.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(grace))
+        await _settled([self._stopping])
+        return self._stopping.result()
+
+    async def _stop(self, grace: float) -> Ending:
+        for request in (self._quit, self._terminate):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await request()
+                    return await self.wait()
+        self._signal(signal.SIGKILL)
+        return await self.wait()
+
+    async def _quit(self) -> None:
+        with suppress(QMPError):
+            await self._qmp.execute("quit")
+
+    async def _terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Before Python 3.13, Process.send_signal may reap the child behind asyncio's back.
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+
+    def _close_port(self) -> None:
+        port, self._port = self._port, None
+        if port is not None:
+            port.close()
+
+    async def _live(self) -> Ending:
+        """Own QEMU and all that belongs to it, and let go of everything at the end."""
+        async with AsyncExitStack() as owned:
+            owned.callback(self._close_port)
+            owned.enter_context(self._launched.qmp)
+            owned.enter_context(self._launched.console)
+            owned.push_async_callback(self._disconnect)
+            readers = [
+                asyncio.create_task(self._read_stderr()),
+                asyncio.create_task(self._console.follow(self._launched.console)),
+            ]
+            owned.push_async_callback(_cancel, readers)
+            owned.push_async_callback(self._kill)
+            try:
+                async with asyncio.timeout(START_TIMEOUT):
+                    await self._begin()
+            except TimeoutError as error:
+                raise QemuError(f"QEMU did not start a guest in {START_TIMEOUT:g} s") from error
+            except (QMPError, OSError) as error:
+                raise await self._failure(error, readers) from error
+            self._running.set_result(None)
+            readers.append(asyncio.create_task(self._hung_up()))
+            watch = asyncio.create_task(self._kill_on_internal_error())
+            owned.push_async_callback(_cancel, [watch])
+            return await self._ending(readers)
+
+    async def _begin(self) -> None:
+        await self._qmp.connect(self._launched.qmp)
+        _check_version(cast(Greeting, self._qmp.greeting).QMP.version)
+        await self._qmp.execute("cont")
+
+    async def _failure(self, error: Exception, readers: list[asyncio.Task[None]]) -> QemuError:
+        """Why the guest did not start: if QEMU has ended, its own words say most."""
+        try:
+            async with asyncio.timeout(2 * _DRAIN_TIMEOUT):
+                ending = await self._ending(readers)
+        except TimeoutError:
+            return QemuError(f"QEMU does not start the guest: {error}")
+        config = self._launched.config
+        about_kernel = f"is {config.kernel} a kernel for {config.arch}?"
+        hint = about_kernel if "kernel" in ending.text else ""
+        return QemuError(ending.text, hint=hint, detail=self._stderr_text())
+
+    async def _ending(self, readers: list[asyncio.Task[None]]) -> Ending:
+        returncode = await self._process.wait()
+        await asyncio.wait(readers, timeout=_DRAIN_TIMEOUT)
+        return judge(
+            returncode,
+            reason=_shutdown_reason(self._qmp.events.history),
+            internal_error=self._internal_error,
+            panic=self._console.panic(),
+            stderr=self._stderr_text(),
+        )
+
+    async def _kill_on_internal_error(self) -> None:
+        """Where the accelerator fails, QEMU stops the guest, tells it by an event, and stays."""
+        async for event in self._qmp.events:
+            if event["event"] == "STOP" and await self._status() == "internal-error":
+                self._internal_error = True
+                self._signal(signal.SIGKILL)
+
+    async def _status(self) -> object:
+        with suppress(QMPError, TimeoutError):
+            async with asyncio.timeout(_STATUS_TIMEOUT):
+                answer = await self._qmp.execute("query-status")
+                return answer.get("status") if isinstance(answer, dict) else None
+        return None
+
+    async def _hung_up(self) -> None:
+        """Wait until all that QEMU said on QMP has been read."""
+        while self._qmp.runstate is Runstate.RUNNING:
+            await self._qmp.runstate_changed()
+
+    async def _read_stderr(self) -> None:
+        stderr = cast(asyncio.StreamReader, self._process.stderr)
+        while data := await stderr.read(_STDERR_KEPT):
+            self._stderr += data
+            del self._stderr[:-_STDERR_KEPT]
+
+    def _stderr_text(self) -> str:
+        text = sanitised(bytes(self._stderr))
+        for name, path in self._launched.files.items():
+            text = text.replace(name, str(path))
+        return text
+
+    async def _kill(self) -> None:
+        self._signal(signal.SIGKILL)
+        await self._process.wait()
+
+    async def _disconnect(self) -> None:
+        with suppress(QMPError, OSError, EOFError):
+            if self._qmp.runstate is not Runstate.IDLE:
+                await self._qmp.disconnect()
+
+
+def _check_version(version: Mapping[str, Any]) -> None:
+    found = version["qemu"]["major"], version["qemu"]["minor"]
+    if found < MINIMUM_VERSION:
+        shown = ["{}.{}".format(*pair) for pair in (found, MINIMUM_VERSION)]
+        raise QemuError(f"QEMU {shown[0]} is too old", hint=f"at least {shown[1]} is needed")
+
+
+def _shutdown_reason(events: Iterable[Mapping[str, Any]]) -> str | None:
+    reasons = [event["data"]["reason"] for event in events if event["event"] == "SHUTDOWN"]
+    return str(reasons[0]) if reasons else None
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await _settled(tasks)
+
+
+async def _settled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Wait for tasks to end; a cancellation meanwhile is raised when they have."""
+    cancelled: asyncio.CancelledError | None = None
+    ended = asyncio.gather(*tasks, return_exceptions=True)
+    while not ended.done():
+        try:
+            await asyncio.shield(ended)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -1,0 +1,128 @@
+"""QEMU's command line: pure functions from a configuration to arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from .arch import Accel, Bus, arch
+
+#: The name under which the guest finds its end of the port, in /sys/class/virtio-ports.
+PORT_NAME = "microvm.sandboxd.0"
+
+#: The uid and gid that QEMU gets when its controller is root: the kernel's overflow ids, `nobody`.
+NOBODY = 65534
+
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+_SERIAL_DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
+
+# If the controller dies before prctl(PR_SET_PDEATHSIG), no signal ever comes: compare afterwards.
+_IF_CONTROLLER_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
+
+
+@dataclass(frozen=True, slots=True)
+class QemuConfig:
+    """One machine, as QEMU sees it.
+
+    :ivar kernel: a bzImage, an Image or a PVH ELF file, readable by `NOBODY` if we are root.
+    :ivar initramfs: the same.
+    :ivar bus: what the kernel has virtio drivers for, built in.
+    :ivar memory: MiB.
+    :ivar cpus: how many the guest sees.
+    :ivar arch: the guest's architecture, as `uname -m` names it.
+    :ivar quiet: whether the kernel keeps its boot messages to itself.
+    """
+
+    kernel: Path
+    initramfs: Path
+    bus: Bus
+    accel: Accel
+    memory: int = 256
+    cpus: int = 1
+    arch: str = "x86_64"
+    quiet: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """The descriptors that QEMU inherits: it needs no path, so nothing has to be unlinked."""
+
+    qmp: int
+    port: int
+    console: int
+    kernel: int
+    initramfs: int
+    kvm: int | None = None
+
+    def all(self) -> tuple[int, ...]:
+        """Every descriptor that is there."""
+        return tuple(fd for fd in astuple(self) if fd is not None)
+
+
+def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) -> list[str]:
+    """The arguments that QEMU is started with, its own name not among them.
+
+    :param tsc_khz: the frequency of the host's TSC, if it has one and we know it.
+    :raise UsageError: for an architecture that is not in the table.
+    """
+    target = arch(config.arch)
+    return [
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S"),
+        *("-sandbox", _SANDBOX),
+        *("-M", target.machine[config.bus], "-cpu", target.cpu[config.accel]),
+        *_accelerator(config.accel, inherited.kvm),
+        *("-m", str(config.memory), "-smp", str(config.cpus)),
+        *("-kernel", descriptor_path(inherited.kernel)),
+        *("-initrd", descriptor_path(inherited.initramfs)),
+        *("-append", kernel_command_line(config, tsc_khz=tsc_khz)),
+        *("-chardev", f"socket,id=qmp,fd={inherited.qmp}", "-mon", "chardev=qmp,mode=control"),
+        *("-chardev", f"socket,id=console,fd={inherited.console}", "-serial", "chardev:console"),
+        *("-chardev", f"socket,id=port,fd={inherited.port}", "-device", _SERIAL_DEVICE[config.bus]),
+        *("-device", f"virtserialport,chardev=port,name={PORT_NAME}"),
+    ]
+
+
+def descriptor_path(descriptor: int) -> str:
+    """A path that opens an inherited file anew, even if its own leads through root's home."""
+    return f"/dev/fd/{descriptor}"
+
+
+def _accelerator(accel: Accel, kvm: int | None) -> list[str]:
+    if kvm is None:
+        return ["-accel", accel]
+    return ["-add-fd", f"fd={kvm},set=1", "-accel", "kvm,device=/dev/fdset/1"]
+
+
+def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
+    """The kernel's command line: a panic resets, and a reset ends QEMU."""
+    target = arch(config.arch)
+    words = [
+        f"console={target.console}",
+        "quiet" if config.quiet else "",
+        "panic=-1",
+        target.kernel,
+    ]
+    if config.accel == "tcg" and config.arch == "x86_64" and tsc_khz is not None:
+        # TCG's TSC is the host's. Calibrating it on a busy host fails at random and hangs the boot.
+        words.append(f"tsc_early_khz={tsc_khz}")
+    return " ".join(filter(None, words))
+
+
+def confined(command: Sequence[str], *, setpriv: Path, controller: int, root: bool) -> list[str]:
+    """Wrap a command so that it dies with its controller and gains no privilege; Linux only.
+
+    PR_SET_PDEATHSIG is sent when the *thread* that spawned the command ends (prctl(2)).
+
+    :param setpriv: util-linux's program.
+    :param controller: the pid of the process that spawns it.
+    :param root: whether there are privileges to give up.
+    """
+    ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    capabilities = ["--inh-caps=-all", "--bounding-set=-all"]
+    return [
+        *(str(setpriv), "--pdeathsig=KILL", "--no-new-privs"),
+        *(ids + capabilities if root else []),
+        *("/bin/sh", "-c", _IF_CONTROLLER_LIVES, str(controller)),
+        *command,
+    ]

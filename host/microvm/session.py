@@ -1,0 +1,224 @@
+"""The host's side of the conversation with one guest: handshake, ids, credits. It does no I/O.
+
+Bytes from the guest go into :meth:`Session.receive_data`, then :meth:`Session.next_event` is called
+until it returns None. Every method that says something to the guest returns the bytes to write.
+
+The states, and what leads from each to the next::
+
+    NEW ──hello()──▸ GREETING ──ready, with our nonce──▸ IDLE ──exec_request()──▸ RUNNING
+                         ▴                                ▴ │                        │
+                         └────────────hello()─────────────┼─┴────────────────────────┤
+                                                          └──exec_response, exec_failed──┘
+
+From each of them, anything that the protocol forbids leads to FAILED, and there it ends: the guest
+orders its own output, so what comes out of order is no race but a broken or hostile guest.
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+
+from microvm import codec
+from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
+
+WINDOW = 1 << 20
+"""Bytes of each output stream that the guest may send before we have taken any."""
+
+_ENTROPY_SIZE = 64
+
+
+class State(enum.Enum):
+    """Where the conversation stands."""
+
+    NEW = enum.auto()
+    GREETING = enum.auto()
+    IDLE = enum.auto()
+    RUNNING = enum.auto()
+    FAILED = enum.auto()
+
+
+class Session:
+    """One conversation; see the module's docstring for its states."""
+
+    def __init__(self) -> None:
+        self.state = State.NEW
+        self._decoder = codec.Decoder("guest")
+        self._nonce = 0
+        self._id = 0
+        self._pings: list[int] = []
+        self._statuses = 0
+        self._credit: dict[codec.Stream, int] = {}
+        self._owed: dict[codec.Stream, int] = {}
+
+    def hello(self) -> bytes:
+        """Start afresh: whatever runs in the guest is killed, and earlier frames are dropped."""
+        self._require(*set(State) - {State.FAILED})
+        self.state = State.GREETING
+        self._nonce = secrets.randbits(64)
+        self._id = 0
+        self._pings.clear()
+        self._statuses = 0
+        hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, self._nonce)
+        return hello.encode()
+
+    def resume(self) -> bytes:
+        """Tell a guest that has just come to life the time, and give it entropy."""
+        self._require(State.IDLE)
+        return codec.Resume(time.time_ns(), secrets.token_bytes(_ENTROPY_SIZE)).encode()
+
+    def ping(self, token: int) -> bytes:
+        """Ask for a `Pong` with this number."""
+        self._require(State.IDLE, State.RUNNING)
+        self._pings.append(token)
+        return codec.Ping(token).encode()
+
+    def status_request(self) -> bytes:
+        """Ask for a `Status`."""
+        self._require(State.IDLE, State.RUNNING)
+        self._statuses += 1
+        return codec.StatusRequest().encode()
+
+    def shutdown(self) -> bytes:
+        """Ask the guest to end itself; it says `Goodbye`."""
+        self._require(State.IDLE, State.RUNNING)
+        return codec.Shutdown().encode()
+
+    def exec_request(
+        self, command: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes], cwd: bytes
+    ) -> bytes:
+        """Run a command.
+
+        :param command: what to execute; without a slash it is looked up in the guest's PATH.
+        :param argv: its arguments, the first is the name that it sees.
+        :param env: over the guest's default environment.
+        :param cwd: empty for the default.
+        :raise Busy: one is in flight.
+        :raise UsageError: the protocol cannot carry it: too long, or a NUL byte in it.
+        """
+        if self.state is State.RUNNING:
+            raise Busy("a command is running on this machine, and it takes one at a time")
+        self._require(State.IDLE)
+        try:
+            frame = codec.ExecRequest(
+                id=self._id + 1,
+                command=command,
+                cwd=cwd,
+                argv=tuple(argv),
+                env=tuple(_entry(key, value) for key, value in env.items()),
+                stdout_credit=WINDOW,
+                stderr_credit=WINDOW,
+            ).encode()
+        except codec.EncodeError as error:
+            raise UsageError(f"this command cannot be sent: {error}") from None
+        self._id += 1
+        self._credit = dict.fromkeys(codec.Stream, WINDOW)
+        self._owed = dict.fromkeys(codec.Stream, 0)
+        self.state = State.RUNNING
+        return frame
+
+    def exec_signal(self, signal: int) -> bytes:
+        """Send a signal to the running command's process group; nothing when it has ended."""
+        if self.state is not State.RUNNING:
+            return b""
+        return codec.ExecSignal(self._id, signal).encode()
+
+    def exec_kill(self) -> bytes:
+        """Kill the running command; nothing when it has ended. Its response still comes."""
+        if self.state is not State.RUNNING:
+            return b""
+        return codec.ExecKill(self._id).encode()
+
+    def consumed(self, stream: codec.Stream, amount: int) -> bytes:
+        """Note that output has been taken; gives the guest new credit, in large pieces."""
+        if self.state is not State.RUNNING:
+            return b""
+        self._owed[stream] += amount
+        if self._owed[stream] < WINDOW // 2:
+            return b""
+        amount, self._owed[stream] = self._owed[stream], 0
+        self._credit[stream] += amount
+        return codec.ExecCredit(self._id, stream, amount).encode()
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes from the guest; output refers to them without a copy."""
+        if self.state is not State.FAILED:
+            self._decoder.receive_data(data)
+
+    def next_event(self) -> codec.Message | None:
+        """Return the next message that means something, or None when more bytes are needed.
+
+        :raise VersionMismatch: the guest was built from another schema.
+        :raise ProtocolError: the guest broke the protocol; the session is over.
+        """
+        if self.state is State.FAILED:
+            return None
+        try:
+            while (message := self._decoder.next_message()) is not None:
+                if self._accept(message):
+                    return message
+        except codec.DecodeError as error:
+            self.state = State.FAILED
+            raise ProtocolError(f"the guest sent a malformed frame: {error}") from None
+        except ProtocolError:
+            self.state = State.FAILED
+            raise
+        return None
+
+    def _accept(self, message: codec.Message) -> bool:
+        """Check a message against the state, and step; whether it is for the caller."""
+        if self.state is State.GREETING:
+            return isinstance(message, codec.Ready) and self._accept_ready(message)
+        match message:
+            case codec.ExecOutput(id=id_, stream=stream, data=data):
+                self._expect(id_ == self._id and self.state is State.RUNNING, message)
+                self._expect(0 < len(data) <= self._credit[stream], message)
+                self._credit[stream] -= len(data)
+            case codec.ExecResponse(id=id_) | codec.ExecFailed(id=id_):
+                self._expect(id_ == self._id and self.state is State.RUNNING, message)
+                self.state = State.IDLE
+            case codec.Pong(token=token):
+                self._expect(token in self._pings, message)
+                self._pings.remove(token)
+            case codec.Status():
+                self._expect(self._statuses > 0, message)
+                self._statuses -= 1
+            case codec.Goodbye():
+                pass
+            case codec.Error(code=code, refused_type=kind, offset=offset):
+                name = code.name.lower() if isinstance(code, codec.ErrorCode) else code
+                raise ProtocolError(
+                    f"the guest refused a frame of type {kind}: {name} at offset {offset}"
+                )
+            case _:
+                self._expect(False, message)
+        return True
+
+    def _accept_ready(self, ready: codec.Ready) -> bool:
+        if ready.nonce != self._nonce:
+            return False
+        if (ready.version, ready.digest) != (codec.VERSION, codec.DIGEST):
+            raise VersionMismatch(
+                f"the host speaks version {codec.VERSION} of the protocol, schema "
+                f"{codec.DIGEST:016x}; the guest speaks {ready.version}, {ready.digest:016x}",
+                hint="build the image again: `microvm image build`",
+            )
+        self.state = State.IDLE
+        return True
+
+    def _expect(self, right: bool, message: codec.Message) -> None:
+        if not right:
+            name = type(message).__name__
+            raise ProtocolError(f"the guest sent {name} where it must not ({self.state.name})")
+
+    def _require(self, *states: State) -> None:
+        if self.state not in states:
+            raise ProtocolError(f"nothing can be sent now: the session is {self.state.name}")
+
+
+def _entry(key: bytes, value: bytes) -> bytes:
+    if not key or b"=" in key:
+        raise UsageError(f"{key!r} cannot be the name of an environment variable")
+    return key + b"=" + value

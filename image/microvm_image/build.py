@@ -1,0 +1,132 @@
+"""Making an image."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from microvm.errors import ImageError
+from microvm_image import arch as arches
+from microvm_image import cache, daemon, defaults, initramfs
+from microvm_image import kernel as kernels
+from microvm_image import rootfs as bases
+from microvm_image.arch import Arch
+from microvm_image.daemon import Daemon
+from microvm_image.image import (
+    FORMAT,
+    INITRAMFS,
+    KERNEL,
+    MANIFEST,
+    Image,
+    Manifest,
+    folder_of,
+    load,
+)
+from microvm_image.kernel import Kernel
+from microvm_image.progress import Reporter, Silent
+from microvm_image.rootfs import Base
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    arch: Arch
+    daemon: Daemon
+    kernel: Kernel
+    base: Base
+
+    @property
+    def name(self) -> str:
+        """The image's: other parts, or other ways to put them together, give another."""
+        parts = (
+            str(FORMAT),
+            self.arch.name,
+            self.daemon.sha256,
+            self.daemon.schema,
+            self.kernel.sha256,
+            self.kernel.bus,
+            self.base.sha256,
+        )
+        digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        return f"{self.base.name}-{self.arch.name}-{digest[:12]}"
+
+
+def build(
+    *,
+    arch: str | None = None,
+    rootfs: Path | None = None,
+    kernel: Path | None = None,
+    mirror: str | None = None,
+    output: Path | None = None,
+    report: Reporter | None = None,
+) -> Image:
+    """Return an image of these parts, made now if it is not there already.
+
+    :param arch: `x86_64` or `aarch64`; by default this machine's.
+    :param rootfs: the Alpine archive or a folder that holds it; see `rootfs.find` for the default.
+    :param kernel: a kernel; see `kernel.find` for the default.
+    :param mirror: where to download the Alpine archive if it is nowhere here.
+    :param output: the folder to become the image; by default one in the cache, named by its parts.
+    :param report: who is told how far it is; nobody by default.
+    :raise ImageError: a part cannot be had or is not what it should be, or the disk is full.
+        Nothing half made is left.
+    """
+    report = report or Silent()
+    target = arches.find(arch)
+    with cache.disk_errors():
+        parts = _Parts(
+            target,
+            daemon.build(target, report),
+            kernels.find(target, kernel, report),
+            bases.find(target, rootfs, mirror, report),
+        )
+        path = output.absolute() if output else folder_of(parts.name)
+        with cache.lock(path, report):
+            image = _existing(path, parts.name) or _make(path, parts, report)
+        if not (rootfs or kernel or mirror or output):
+            defaults.remember(target, image, report)
+    return image
+
+
+def _existing(path: Path, name: str) -> Image | None:
+    """Return the image that is there if it is the same; else make sure that one may be made."""
+    try:
+        image = load(path)
+    except ImageError:
+        if path.exists() and not _replaceable(path):
+            raise ImageError(f"{path}: is there, and is no image", hint="choose another") from None
+        return None
+    return image if image.name == name else None
+
+
+def _replaceable(path: Path) -> bool:
+    return path.is_dir() and ((path / MANIFEST).exists() or not any(path.iterdir()))
+
+
+def _make(path: Path, parts: _Parts, report: Reporter) -> Image:
+    report.step(f"building {parts.name}")
+    with cache.staging(path) as folder:
+        folder.mkdir()
+        (folder / KERNEL).write_bytes(parts.kernel.data)
+        with (folder / INITRAMFS).open("w+b") as file:
+            initramfs.write(parts.base.entries(), parts.daemon.data, file)
+            size = file.tell()
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        manifest = Manifest(
+            format=FORMAT,
+            name=parts.name,
+            arch=parts.arch.name,
+            base=parts.base.name,
+            bus=parts.kernel.bus,
+            kernel_version=parts.kernel.version,
+            kernel_size=len(parts.kernel.data),
+            kernel_sha256=parts.kernel.sha256,
+            rootfs_sha256=parts.base.sha256,
+            daemon_sha256=parts.daemon.sha256,
+            schema=parts.daemon.schema,
+            initramfs_size=size,
+            initramfs_sha256=digest,
+        )
+        (folder / MANIFEST).write_text(manifest.json())
+    return Image(path, manifest)

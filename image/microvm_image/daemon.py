@@ -1,0 +1,103 @@
+"""`sandboxd`, compiled for the guest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from microvm.errors import ImageError
+from microvm_image import cache
+from microvm_image.arch import Arch
+from microvm_image.process import run
+from microvm_image.progress import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """A static binary, the guest's first process.
+
+    :ivar schema: the digest of the schema that it speaks, 16 hex digits.
+    """
+
+    data: bytes
+    sha256: str
+    schema: str
+
+
+def sources() -> Path:
+    """Return the folder of its sources: in an installed wheel, or in the checkout.
+
+    :raise ImageError: they are in neither.
+    """
+    package = Path(__file__).resolve().parent
+    for folder in (package / "_guest", package.parents[1] / "guest"):
+        if (folder / "Makefile").is_file():
+            return folder
+    raise ImageError("the sources of sandboxd are missing", hint="install microvm again")
+
+
+def source_digest(folder: Path) -> str:
+    """Return the SHA-256 of all that is compiled, names and contents, in hex."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in {".c", ".h"} or path.name == "Makefile":
+            data = path.read_bytes()
+            digest.update(f"{path.relative_to(folder)}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()
+
+
+def build(arch: Arch, report: Reporter) -> Daemon:
+    """Compile the daemon, or take from the cache what the same compiler made of the same sources.
+
+    :raise ImageError: there is no compiler for this architecture, or it failed.
+    """
+    folder = sources()
+    compiler = _compiler(arch)
+    identity = run([*compiler, "--version"], what="asking the C compiler for its version")
+    key = f"{arch.name}\0{shlex.join(compiler)}\0{identity}\0{source_digest(folder)}"
+    path = cache.folder("daemons") / hashlib.sha256(key.encode()).hexdigest()[:32]
+    with cache.lock(path, report):
+        if not path.exists():
+            report.step(f"compiling sandboxd for {arch.name}")
+            with cache.staging(path) as out:
+                _make(folder, compiler, out)
+    data = path.read_bytes()
+    return Daemon(data, hashlib.sha256(data).hexdigest(), _schema(folder))
+
+
+def _compiler(arch: Arch) -> list[str]:
+    native = os.uname().machine == arch.name
+    if native and shutil.which("musl-gcc"):
+        return ["musl-gcc"]
+    if find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc", "-target", arch.zig_target]
+    zig = "pip install ziglang"
+    raise ImageError(
+        f"no C compiler that makes sandboxd for {arch.name}",
+        hint=f"apt install musl-tools, or {zig}" if native else zig,
+    )
+
+
+def _make(folder: Path, compiler: Sequence[str], out: Path) -> None:
+    run(
+        ["make", "-s", "-C", str(folder), f"OUT={out}", f"CC={shlex.join(compiler)}"],
+        what="compiling sandboxd",
+    )
+    if not out.is_file():
+        raise ImageError(f"compiling sandboxd failed: {folder / 'Makefile'} made nothing")
+
+
+def _schema(folder: Path) -> str:
+    header = folder / "protocol.h"
+    pattern = r"#define SANDBOXD_SCHEMA_DIGEST 0x([0-9a-f]{16})ULL"
+    if (found := re.search(pattern, header.read_text())) is None:
+        raise ImageError(f"{header}: names no schema digest", hint="run `microvm-proto gen`")
+    return found[1]

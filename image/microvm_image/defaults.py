@@ -1,0 +1,69 @@
+"""The image of an ordinary run: found in a millisecond, built if there is none."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from microvm.errors import ImageError
+from microvm_image import arch as arches
+from microvm_image import cache, daemon, kernel, rootfs
+from microvm_image.arch import Arch
+from microvm_image.image import FORMAT, Image, folder_of, load
+from microvm_image.progress import Reporter, Silent
+
+
+def default(*, arch: str | None = None, report: Reporter | None = None) -> Image:
+    """Return the image that the environment asks for, built if there is none.
+
+    To know which that is without compiling, hashing or asking the network, `build` leaves a note
+    of its result under a key of all that it could have found otherwise: the daemon's sources, the
+    archive and kernel that the environment names, the archive in the cache. A newer kernel package
+    alone is not among them: `microvm image build` takes it.
+
+    :param arch: `x86_64` or `aarch64`; by default this machine's.
+    :param report: who is told how far a build is; nobody by default.
+    :raise ImageError: there is none, and none can be built.
+    """
+    if image := _recall(arches.find(arch)):
+        return image
+    from microvm_image.build import build
+
+    return build(arch=arch, report=report)
+
+
+def remember(arch: Arch, image: Image, report: Reporter | None = None) -> None:
+    """Note that this image is what the environment asks for; drop notes of images now gone."""
+    note = _note(arch)
+    with cache.lock(note, report or Silent()), cache.staging(note) as temporary:
+        temporary.write_text(image.name)
+    for other in note.parent.glob("[!.]*"):
+        if not folder_of(other.read_text()).exists():
+            other.unlink(missing_ok=True)
+
+
+def _recall(arch: Arch) -> Image | None:
+    try:
+        return load(_note(arch).read_text())
+    except (OSError, ImageError):
+        return None
+
+
+def _note(arch: Arch) -> Path:
+    archive = rootfs.given(arch) or rootfs.cached(arch)
+    key = (
+        FORMAT,
+        arch.name,
+        daemon.source_digest(daemon.sources()),
+        _stamp(archive) or os.environ.get("MICROVM_MIRROR"),
+        _stamp(kernel.given()),
+    )
+    return cache.folder("defaults") / hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+
+
+def _stamp(path: Path | None) -> tuple[str, int, int] | None:
+    if path is None or not path.exists():
+        return None
+    status = path.stat()
+    return str(path.absolute()), status.st_size, status.st_mtime_ns

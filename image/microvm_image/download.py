@@ -1,0 +1,75 @@
+"""Fetching a file within a bounded time, whatever the network does."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+
+from microvm.errors import ImageError
+from microvm_image.progress import Reporter
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds to the answer's header: name resolution, connection, TLS and redirects together."""
+STALL_TIMEOUT = 15.0
+TOTAL_TIMEOUT = 300.0
+SIZE_LIMIT = 64 << 20
+
+Events = queue.SimpleQueue[int | bytes | str]
+"""The body's length or 0, once; its parts; an empty part at its end, or why it failed."""
+
+
+class DownloadError(ImageError):
+    """There is no such file there, or no way to it."""
+
+
+def fetch(url: str, report: Reporter) -> bytes:
+    """Return what an `http:` or `https:` address holds, at most 64 MiB.
+
+    :raise DownloadError: it cannot be had, or not in time.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise DownloadError(f"{url}: not an http or https address")
+    events: Events = queue.SimpleQueue()
+    # A thread, because nothing bounds getaddrinfo: one that does not return is left behind.
+    threading.Thread(target=_receive, args=(url, events), daemon=True).start()
+    deadline = time.monotonic() + TOTAL_TIMEOUT
+    patience, total = CONNECT_TIMEOUT, 0
+    body = bytearray()
+    while True:
+        try:
+            event = events.get(timeout=max(0.0, min(patience, deadline - time.monotonic())))
+        except queue.Empty:
+            raise DownloadError(f"{url}: no answer in time") from None
+        match event:
+            case int():
+                patience, total = STALL_TIMEOUT, event
+            case bytes() if event:
+                body += event
+                report.advance(len(body), total or None)
+            case bytes():
+                return bytes(body)
+            case str():
+                raise DownloadError(f"{url}: {event}")
+
+
+def _receive(url: str, events: Events) -> None:
+    # Slow to import, and an ordinary run downloads nothing.
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=STALL_TIMEOUT) as answer:  # noqa: S310 -- checked
+            events.put(int(answer.headers.get("Content-Length") or 0))
+            received = 0
+            while part := answer.read1(1 << 16):
+                received += len(part)
+                if received > SIZE_LIMIT:
+                    raise OSError(f"more than {SIZE_LIMIT >> 20} MiB")
+                events.put(part)
+            events.put(b"")
+    except urllib.error.HTTPError as error:
+        with error:
+            events.put(f"{error.code} {error.reason}")
+    except Exception as error:  # whatever it is, the other thread waits for it
+        events.put(str(getattr(error, "reason", error)) or type(error).__name__)

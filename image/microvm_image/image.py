@@ -1,0 +1,147 @@
+"""An image: a folder with a kernel, an initramfs, and a manifest that says what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from microvm.errors import ImageError
+from microvm_image import cache
+from microvm_image.kernel import Bus
+from microvm_image.progress import Reporter, Silent
+
+FORMAT = 1
+"""Raised when what the builder puts into an image changes: older images are then made anew."""
+MANIFEST = "manifest.json"
+KERNEL = "kernel"
+INITRAMFS = "initramfs.cpio"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an image is made of. Digests are SHA-256 in hex, sizes are in bytes.
+
+    :ivar format: `FORMAT` of the builder that made it.
+    :ivar arch: `x86_64` or `aarch64`.
+    :ivar base: the root file system: `alpine-<version>` or `busybox-<version>`.
+    :ivar bus: how the kernel wants its virtio devices: `pci` or `mmio`.
+    :ivar kernel_version: as `uname -r` says it.
+    :ivar rootfs_sha256: of the archive or binary that the base is made from.
+    :ivar schema: the digest of the daemon's protocol schema, 16 hex digits.
+    """
+
+    format: int
+    name: str
+    arch: str
+    base: str
+    bus: Bus
+    kernel_version: str
+    kernel_size: int
+    kernel_sha256: str
+    rootfs_sha256: str
+    daemon_sha256: str
+    schema: str
+    initramfs_size: int
+    initramfs_sha256: str
+
+    def json(self) -> str:
+        """Return it as the text of `manifest.json`."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image on the disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """What `--image` takes, unless it was built somewhere else than in the cache."""
+        return self.manifest.name
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel, as QEMU's -kernel takes it."""
+        return self.path / KERNEL
+
+    @property
+    def initramfs(self) -> Path:
+        """The file system, as QEMU's -initrd takes it."""
+        return self.path / INITRAMFS
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return self.manifest.kernel_size + self.manifest.initramfs_size
+
+
+def folder_of(name: str) -> Path:
+    """Return where the cache keeps the image of that name, there or not.
+
+    :raise ImageError: no image can have that name.
+    """
+    if not name or "/" in name or name.startswith("."):
+        raise ImageError(f"not the name of an image: {name!r}")
+    return cache.folder("images") / name
+
+
+def load(image: str | Path) -> Image:
+    """Open an image.
+
+    The files' sizes are compared with the manifest, which finds what was cut short. Their digests
+    are not: they stand there to tell images apart, and hashing 20 MB would double the time that a
+    machine takes to start from a template.
+
+    :param image: a name, as `microvm image ls` shows it; or a path, which has a slash in it.
+    :raise ImageError: there is none, it is damaged, or another version of microvm made it.
+    """
+    path = image if isinstance(image, Path) else Path(image) if "/" in image else folder_of(image)
+    if not (path / MANIFEST).exists():
+        raise ImageError(
+            f"no image {image}",
+            hint="`microvm image ls` lists those in the cache; a path needs a slash, as in ./image",
+        )
+    found = Image(path.absolute(), _manifest(path / MANIFEST))
+    for file, size in (
+        (found.kernel, found.manifest.kernel_size),
+        (found.initramfs, found.manifest.initramfs_size),
+    ):
+        if not file.is_file() or file.stat().st_size != size:
+            raise ImageError(f"{file}: damaged image", hint="remove it and build it again")
+    return found
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        fields = json.loads(path.read_bytes())
+        if fields["format"] != FORMAT:
+            raise ImageError(f"{path}: of another version of microvm", hint="build the image again")
+        return Manifest(**fields)
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise ImageError(f"{path}: damaged image: {error}", hint="build it again") from error
+
+
+def installed() -> Iterator[Image]:
+    """Give the images of the cache, sorted by name; damaged ones are left out."""
+    for path in sorted(cache.folder("images").iterdir()):
+        if not path.name.startswith("."):
+            try:
+                yield load(path)
+            except ImageError:
+                continue
+
+
+def remove(name: str, report: Reporter | None = None) -> None:
+    """Remove an image from the cache; machines that run from it are not disturbed.
+
+    :raise ImageError: there is none.
+    """
+    path = folder_of(name)
+    if not path.is_dir():
+        raise ImageError(f"no image {name}", hint="`microvm image ls` lists them")
+    with cache.disk_errors(), cache.lock(path, report or Silent()), cache.scratch(path) as gone:
+        path.replace(gone)  # so that nobody ever finds half an image

@@ -1,0 +1,44 @@
+"""The guest's first and only file system: a base, `sandboxd` as /init, and mount points."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from microvm.errors import ImageError
+from microvm_image import cpio
+from microvm_image.cpio import Entry
+
+FOLDERS = {
+    ".": 0o755,  # the root itself, which is open to all otherwise
+    "dev": 0o755,
+    "proc": 0o555,
+    "root": 0o700,
+    "run": 0o755,
+    "sys": 0o555,
+    "tmp": 0o1777,
+}
+
+
+def write(base: Iterable[Entry], daemon: bytes, out: BinaryIO) -> None:
+    """Write the archive, uncompressed: QEMU loads it in no time, the guest unpacks slowly.
+
+    :param base: the members of a root file system; of two with one name the later counts.
+    :raise ImageError: a member lies inside something that is no folder.
+    """
+    tree = {name: Entry.folder(name, mode) for name, mode in FOLDERS.items()}
+    tree |= {entry.name: entry for entry in base}
+    tree["init"] = Entry.file("init", daemon, 0o755)
+    for name in list(tree):
+        _add_parents(tree, name)
+    cpio.write(tree.values(), out)
+
+
+def _add_parents(tree: dict[str, Entry], name: str) -> None:
+    parts = name.split("/")[:-1]
+    for end in range(1, len(parts) + 1):
+        parent = "/".join(parts[:end])
+        entry = tree.setdefault(parent, Entry.folder(parent))
+        if not stat.S_ISDIR(entry.mode):
+            raise ImageError(f"damaged archive: {name!r} lies in {parent!r}, which is no folder")

@@ -1,0 +1,83 @@
+"""Which kernel an image gets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from microvm.errors import ImageError
+from microvm_image import package
+from microvm_image.arch import Arch, Magic
+from microvm_image.progress import Reporter
+
+Bus = Literal["pci", "mmio"]
+"""How the virtio devices are attached: what the kernel has built in decides it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel that QEMU can start.
+
+    :ivar version: as `uname -r` says it.
+    """
+
+    data: bytes
+    sha256: str
+    version: str
+    bus: Bus
+
+
+def given() -> Path | None:
+    """Return the kernel that $MICROVM_KERNEL names, if it is set."""
+    named = os.environ.get("MICROVM_KERNEL")
+    return Path(named) if named else None
+
+
+def find(arch: Arch, path: Path | None, report: Reporter) -> Kernel:
+    """Return the kernel for an image: `path`, $MICROVM_KERNEL, or the distribution's.
+
+    :raise ImageError: it is not there or is no kernel, or the package cannot be had.
+    """
+    if chosen := path or given():
+        return _read(chosen, arch)
+    wanted = package.Wanted(arch.kernel_package, "boot/vmlinuz-.*", stands_for="linux-image-")
+    try:
+        return _read(package.fetch(wanted, arch, report).path, arch)
+    except ImageError as error:
+        raise ImageError(
+            f"no kernel can be had: {error.message}",
+            hint="name one with --kernel or MICROVM_KERNEL",
+            detail=error.detail,
+        ) from error
+
+
+def _read(path: Path, arch: Arch) -> Kernel:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot read the kernel: {error.strerror}") from error
+    version = _version(data)
+    if not (version and any(_has(data, magic) for magic in arch.kernel_magics)):
+        raise ImageError(
+            f"{path}: not a kernel for {arch.name}",
+            hint="--kernel and MICROVM_KERNEL take a file such as /boot/vmlinuz",
+        )
+    # A kernel with virtio-mmio built in would say "mmio" here; Debian's has virtio-pci.
+    return Kernel(data, hashlib.sha256(data).hexdigest(), version, bus="pci")
+
+
+def _has(data: bytes, magic: Magic) -> bool:
+    return all(data[offset : offset + len(part)] == part for offset, part in magic)
+
+
+def _version(data: bytes) -> str:
+    if data[0x202:0x206] == b"HdrS":  # a bzImage is compressed, but its header points to a copy
+        offset = 0x200 + int.from_bytes(data[0x20E:0x210], "little")
+        found = re.match(rb"(\d[\x21-\x7e]+)", data[offset : offset + 256])
+    else:
+        found = re.search(rb"Linux version (\d[\x21-\x7e]+)", data)
+    return found[1].decode() if found else ""

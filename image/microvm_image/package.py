@@ -1,0 +1,163 @@
+"""Single files out of Debian packages, without root and without installing anything."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from microvm.errors import ImageError
+from microvm_image import cache
+from microvm_image.arch import Arch
+from microvm_image.process import run
+from microvm_image.progress import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One file of a package.
+
+    :ivar package: its name.
+    :ivar member: a pattern that the file's path in the package matches, as in `boot/vmlinuz-.*`.
+    :ivar stands_for: how the one dependency begins that has the file, where the package itself
+        is empty and stands for the newest of a kind.
+    """
+
+    package: str
+    member: str
+    stands_for: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """The file, in the cache.
+
+    :ivar version: of the package, as Debian writes it.
+    """
+
+    path: Path
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Package:
+    name: str
+    version: str
+    depends: str
+
+
+class _Apt:
+    """apt, with the system's package lists or, given a folder, with lists of its own there."""
+
+    def __init__(self, arch: Arch, state: Path | None = None) -> None:
+        self._options = [
+            "-o=Acquire::Retries=1",
+            "-o=Acquire::http::Timeout=10",
+            "-o=Acquire::https::Timeout=10",
+        ]
+        self._arch = arch
+        if state is None:
+            return
+        (state / "lists" / "partial").mkdir(parents=True)
+        (state / "cache" / "archives" / "partial").mkdir(parents=True)
+        (state / "status").touch()
+        self._options += [
+            f"-o=Dir::State={state}",
+            f"-o=Dir::State::Lists={state}/lists",
+            f"-o=Dir::State::Status={state}/status",
+            f"-o=Dir::Cache={state}/cache",
+            f"-o=APT::Architecture={arch.debian}",
+            f"-o=APT::Architectures={arch.debian}",
+            "-o=Acquire::Languages=none",
+        ]
+
+    def update(self) -> None:
+        run(["apt-get", *self._options, "update"], what="fetching the package lists")
+
+    def find(self, wanted: Wanted) -> _Package:
+        package = self._show(wanted.package)
+        if not wanted.stands_for:
+            return package
+        if (found := re.match(rf"{re.escape(wanted.stands_for)}\S*", package.depends)) is None:
+            raise ImageError(f"package {wanted.package} stands for no other")
+        return self._show(found[0])
+
+    def _show(self, name: str) -> _Package:
+        command = ["apt-cache", *self._options, "show", "--no-all-versions"]
+        try:
+            text = run([*command, f"{name}:{self._arch.debian}"], what=f"looking up {name}")
+            fields = dict(re.findall(r"^([\w-]+): (.*)$", text, re.MULTILINE))
+            return _Package(fields["Package"], fields["Version"], fields.get("Depends", ""))
+        except (ImageError, KeyError) as error:
+            raise ImageError(
+                f"apt knows no package {name}: this is no Debian, or has no network",
+                detail=getattr(error, "detail", ""),
+            ) from error
+
+    def download(self, package: _Package, folder: Path) -> Path:
+        exact = f"{package.name}:{self._arch.debian}={package.version}"
+        run(
+            ["apt-get", *self._options, "download", exact],
+            what=f"downloading {package.name}",
+            cwd=folder,
+        )
+        return next(folder.glob("*.deb"))
+
+
+def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
+    """Return the file from the package's newest version that can be had.
+
+    That is the one the system's package lists know; where they do not know it, or know one that
+    is gone, the newest in the cache; where there is none, what fresh lists say.
+
+    :raise ImageError: none can be had; this is no Debian, or there is no network.
+    """
+    stem = cache.folder("downloads") / f"{wanted.package}_{arch.debian}"
+    with cache.lock(stem, report), cache.scratch(stem) as work:
+        work.mkdir()
+        try:
+            return _extract(_Apt(arch), wanted, stem, work, report)
+        except ImageError:
+            if cached := sorted(
+                stem.parent.glob(f"{stem.name}_*"), key=lambda p: p.stat().st_mtime
+            ):
+                return Extracted(cached[-1], _version(cached[-1]))
+        report.step("fetching the package lists")
+        apt = _Apt(arch, work / "apt")
+        apt.update()
+        return _extract(apt, wanted, stem, work, report)
+
+
+def _extract(apt: _Apt, wanted: Wanted, stem: Path, work: Path, report: Reporter) -> Extracted:
+    package = apt.find(wanted)
+    path = stem.with_name(f"{stem.name}_{package.version.replace(':', '%3a')}")
+    if not path.exists():
+        report.step(f"downloading {package.name} {package.version}")
+        archive = apt.download(package, work)
+        with cache.staging(path) as temporary:
+            temporary.write_bytes(_member(archive, wanted.member))
+        archive.unlink()
+    return Extracted(path, package.version)
+
+
+def _version(path: Path) -> str:
+    return path.name.rpartition("_")[2].replace("%3a", ":")
+
+
+def _member(archive: Path, pattern: str) -> bytes:
+    import tarfile
+
+    command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpacker:
+        try:
+            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as members:
+                for member in members:
+                    if member.isreg() and re.fullmatch(rf"(\./)?{pattern}", member.name):
+                        content = members.extractfile(member)
+                        return content.read() if content else b""
+        except tarfile.TarError as error:
+            raise ImageError(f"{archive.name}: damaged package: {error}") from error
+        finally:
+            unpacker.kill()  # of a large package the rest is not unpacked
+    raise ImageError(f"{archive.name}: holds no {pattern}")

@@ -1,0 +1,116 @@
+"""How a build says what it is at."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class Reporter(Protocol):
+    """Whoever wants to know."""
+
+    def step(self, text: str) -> None:
+        """Begin the next part of the work; `text` says which, without a full stop."""
+
+    def advance(self, done: int, total: int | None) -> None:
+        """Tell how far this step is, in bytes; `total` is None where nobody knows."""
+
+    def notice(self, text: str) -> None:
+        """Tell the user something that stays true after the work."""
+
+
+class Silent:
+    """Tells nobody; the default of the library."""
+
+    def step(self, text: str) -> None:
+        """Ignore it."""
+
+    def advance(self, done: int, total: int | None) -> None:
+        """Ignore it."""
+
+    def notice(self, text: str) -> None:
+        """Ignore it."""
+
+
+class Lines:
+    """One plain line for each step and notice, on stderr."""
+
+    def step(self, text: str) -> None:
+        """Print it."""
+        print(f"microvm: {text}", file=sys.stderr, flush=True)
+
+    def advance(self, done: int, total: int | None) -> None:
+        """Ignore it: a log has no use for it."""
+
+    def notice(self, text: str) -> None:
+        """Print it."""
+        self.step(text)
+
+
+class Terminal:
+    """A line that moves while a step lasts and is gone afterwards; notices stay."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def step(self, text: str) -> None:
+        """Show it in place of the last one."""
+        progress = self._shown()
+        for task in progress.task_ids:
+            progress.remove_task(task)
+        progress.add_task(text, total=None)
+
+    def advance(self, done: int, total: int | None) -> None:
+        """Move the bar."""
+        progress = self._shown()
+        progress.update(progress.task_ids[-1], completed=done, total=total)
+
+    def notice(self, text: str) -> None:
+        """Print it above the bar."""
+        self._shown().console.print(f"microvm: {text}", markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self._progress:
+            self._progress.stop()
+
+    def _shown(self) -> Progress:
+        if self._progress is None:
+            # Only now: a run that builds nothing does not pay for the import.
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                SpinnerColumn,
+                TextColumn,
+                TimeElapsedColumn,
+            )
+
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._progress.start()
+        return self._progress
+
+
+@contextmanager
+def on_stderr() -> Iterator[Reporter]:
+    """Give the reporter that suits stderr: moving on a terminal, plain lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    terminal = Terminal()
+    try:
+        yield terminal
+    finally:
+        terminal.close()

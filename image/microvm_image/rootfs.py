@@ -1,0 +1,102 @@
+"""Which root file system an image gets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from microvm.errors import ImageError
+from microvm_image import alpine, cache
+from microvm_image.alpine import Alpine
+from microvm_image.arch import Arch
+from microvm_image.busybox import Busybox
+from microvm_image.cpio import Entry
+from microvm_image.download import DownloadError, fetch
+from microvm_image.progress import Reporter
+
+
+class Base(Protocol):
+    """A root file system, whole and checked: `Alpine` or `Busybox`."""
+
+    @property
+    def name(self) -> str:
+        """What it is and its version, such as `alpine-3.20.3`."""
+
+    @property
+    def sha256(self) -> str:
+        """Of what it is made from, in hex."""
+
+    def entries(self) -> Iterator[Entry]:
+        """Give its members."""
+
+
+def given(arch: Arch) -> Path | None:
+    """Return the archive that $MICROVM_ROOTFS names, if it is set."""
+    named = os.environ.get("MICROVM_ROOTFS")
+    return archive_at(Path(named), arch) if named else None
+
+
+def archive_at(path: Path, arch: Arch) -> Path:
+    """Return the archive that a path means: the path itself, or its place in that folder."""
+    return path / alpine.archive_name(arch) if path.is_dir() else path
+
+
+def cached(arch: Arch) -> Path:
+    """Return where the cache keeps the archive, there or not."""
+    return cache.folder("downloads") / alpine.archive_name(arch)
+
+
+def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) -> Base:
+    """Return the base for an image.
+
+    The first of: `path`, $MICROVM_ROOTFS, the cache, `mirror` or $MICROVM_MIRROR or Alpine's own.
+    Where none has the archive, the distribution's busybox, and a notice says so. An archive once
+    found is kept in the cache, so that later images need neither the path nor the network.
+
+    :param path: the archive, or a folder that holds it by its name.
+    :param mirror: an address that has Alpine's `v3.20` under it.
+    :raise ImageError: the archive is not there, or not the one that is pinned.
+    """
+    kept = cached(arch)
+    archive = archive_at(path, arch) if path else given(arch)
+    if archive is None and kept.exists():
+        archive = kept
+    if archive is not None:
+        base = Alpine.check(_read(archive), arch, archive)
+    else:
+        url = alpine.url(arch, mirror or os.environ.get("MICROVM_MIRROR") or alpine.MIRROR)
+        report.step(f"downloading {url}")
+        try:
+            base = Alpine.check(fetch(url, report), arch, url)
+        except DownloadError as error:
+            return _without_alpine(arch, error, report)
+    with cache.lock(kept, report):
+        if not kept.exists():
+            with cache.staging(kept) as temporary:
+                temporary.write_bytes(base.data)
+    return base
+
+
+def _read(archive: Path) -> bytes:
+    try:
+        return archive.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            f"{archive}: cannot read the rootfs archive: {error.strerror}",
+            hint="--rootfs and MICROVM_ROOTFS take the archive or the folder that holds it",
+        ) from error
+
+
+def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> Base:
+    try:
+        base = Busybox.fetch(arch, report)
+    except ImageError as second:
+        raise ImageError(
+            f"no root file system can be had: {error.message}; {second.message}",
+            hint="name an Alpine archive with --rootfs, or another mirror with --mirror",
+            detail=second.detail,
+        ) from second
+    report.notice(f"no Alpine archive ({error.message}): the image has {base.name} instead")
+    return base

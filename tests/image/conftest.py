@@ -1,0 +1,150 @@
+"""An image of small parts: a stand-in daemon, kernel and archive, and a cache of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microvm_image import alpine, arch, daemon
+
+HOST = os.uname().machine
+MAKEFILE = "all:\n\t$(CC) -static -s -o $(OUT) main.c\n"
+HEADER = "#define SANDBOXD_SCHEMA_DIGEST 0x0123456789abcdefULL\n"
+
+WORKER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from microvm_image import arch, build, daemon, initramfs, progress
+
+guest, pin, pause = sys.argv[1:]
+host = arch.find()
+arch.ARCHES[host.name] = replace(host, alpine_sha256=pin)
+daemon.sources = lambda: Path(guest)
+write = initramfs.write
+
+def slow_write(*args):
+    print("writing", flush=True)
+    if pause == "pause":
+        sys.stdin.read()
+    write(*args)
+
+initramfs.write = slow_write
+print(build.build(report=progress.Lines()).path)
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test its own cache, and an environment that names nothing else."""
+    for name in ("MICROVM_ROOTFS", "MICROVM_KERNEL", "MICROVM_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(autouse=True)
+def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a daemon that compiles in a blink in the place of the real one."""
+    folder = tmp_path / "guest"
+    folder.mkdir()
+    (folder / "Makefile").write_text(MAKEFILE)
+    (folder / "protocol.h").write_text(HEADER)
+    (folder / "main.c").write_text("int main(void) { return 0; }\n")
+    monkeypatch.setattr(daemon, "sources", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Path:
+    """Give a file that passes for a kernel of every architecture."""
+    data = bytearray(64 << 10)
+    data[56:60] = b"ARM\x64"
+    data[0x1FE:0x206] = b"\x55\xaa\0\0HdrS"
+    data[0x20E:0x210] = (0x1000).to_bytes(2, "little")
+    data[0x1200:0x1210] = b"6.1.2-test (us)\0"
+    path = tmp_path / "vmlinuz"
+    path.write_bytes(data)
+    return path
+
+
+Pin = Callable[..., Path]
+
+
+@pytest.fixture
+def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pin:
+    """Give a function that makes an archive of these members the pinned one.
+
+    A member's value is its content, or a function that changes its `TarInfo`.
+    """
+
+    def make(**members: Any) -> Path:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            for name, value in members.items():
+                info = tarfile.TarInfo(name)
+                if callable(value):
+                    value(info)
+                    archive.addfile(info)
+                else:
+                    info.size = len(value)
+                    archive.addfile(info, io.BytesIO(value))
+        host = arch.find()
+        path = tmp_path / alpine.archive_name(host)
+        path.write_bytes(buffer.getvalue())
+        digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+        monkeypatch.setitem(arch.ARCHES, host.name, replace(host, alpine_sha256=digest))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def archive(pin: Pin) -> Path:
+    """Give a small archive that is the pinned one."""
+    return pin(**{"./bin/sh": b"#!", "./etc/alpine-release": b"3.20.3\n"})
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start_build(guest: Path, archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Give a function that starts a default build in a process of its own.
+
+    It prints `writing` when it is in the middle, and with `pause` waits there for stdin's end.
+    """
+    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
+    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+
+    def start(*, pause: bool) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", WORKER, guest, digest, "pause" if pause else "go"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    return start
+
+
+Leftovers = Callable[[], list[str]]
+
+
+@pytest.fixture
+def leftovers(cache: Path) -> Leftovers:
+    """Give a function that names what is in the cache for a time only: locks, temporary names."""
+    return lambda: [str(path) for path in cache.rglob(".*")]

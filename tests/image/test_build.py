@@ -1,0 +1,273 @@
+"""Whole images: the same from the same parts, once, and never half."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import microvm_image
+from microvm.errors import ImageError
+from microvm_image import build as building
+from microvm_image import daemon, initramfs
+from microvm_image.build import build
+
+Start = Callable[..., subprocess.Popen[str]]
+Leftovers = Callable[[], list[str]]
+
+
+@pytest.fixture
+def parts(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the environment name the small parts."""
+    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
+    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+
+
+@pytest.mark.usefixtures("parts")
+def test_what_an_image_is(cache: Path, kernel: Path) -> None:
+    image = build()
+    assert image.path == cache / "images" / image.name
+    assert image.kernel.read_bytes() == kernel.read_bytes()
+    assert image.initramfs.stat().st_size == image.manifest.initramfs_size
+    assert image.manifest.schema == "0123456789abcdef"
+    assert image.name.startswith(f"alpine-3.20.3-{os.uname().machine}-")
+    assert microvm_image.load(image.name) == image
+    assert microvm_image.load(image.path) == image
+
+
+@pytest.mark.usefixtures("parts")
+def test_everybody_may_read_it() -> None:
+    before = os.umask(0o077)
+    try:
+        image = build()
+    finally:
+        os.umask(before)
+    assert image.path.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in image.path.iterdir()} == {0o644}
+
+
+@pytest.mark.usefixtures("parts")
+def test_the_same_parts_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = build()
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "other"))
+    second = build()
+    assert first.manifest == second.manifest
+    assert first.initramfs.read_bytes() == second.initramfs.read_bytes()
+
+
+@pytest.mark.usefixtures("parts")
+def test_other_parts_give_another_name(guest: Path, kernel: Path) -> None:
+    names = {build().name}
+    (guest / "main.c").write_text("int main(void) { return 1; }\n")
+    names.add(build().name)
+    kernel.write_bytes(kernel.read_bytes() + b"more")
+    names.add(build().name)
+    header = guest / "protocol.h"
+    header.write_text(header.read_text().replace("0123", "3210"))
+    names.add(build().name)
+    assert len(names) == 4
+
+
+@pytest.mark.usefixtures("parts")
+def test_the_default_is_built_once(monkeypatch: pytest.MonkeyPatch, guest: Path) -> None:
+    image = microvm_image.default()
+
+    def never(**_: object) -> None:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(building, "build", never)
+    assert microvm_image.default() == image
+    (guest / "main.c").write_text("int main(void) { return 1; }\n")
+    with pytest.raises(AssertionError, match="built again"):
+        microvm_image.default()
+
+
+@pytest.mark.usefixtures("parts")
+def test_the_default_follows_what_build_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = build()
+    monkeypatch.setattr(daemon, "build", None)
+    assert microvm_image.default() == image
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_default_that_is_gone_or_damaged_is_built_again() -> None:
+    image = microvm_image.default()
+    image.initramfs.write_bytes(b"")
+    assert microvm_image.default() == image
+    microvm_image.remove(image.name)
+    assert microvm_image.default() == image
+    assert image.initramfs.stat().st_size == image.manifest.initramfs_size
+
+
+@pytest.mark.usefixtures("parts")
+def test_notes_of_images_that_are_gone_are_dropped(guest: Path, cache: Path) -> None:
+    microvm_image.remove(build().name)
+    (guest / "main.c").write_text("int main(void) { return 1; }\n")
+    build()
+    assert len(list((cache / "defaults").iterdir())) == 1
+
+
+def test_an_archive_given_once_serves_the_default(
+    archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+    image = build(rootfs=archive)
+    archive.unlink()
+    assert microvm_image.default() == image
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_folder_of_choice(tmp_path: Path, guest: Path, cache: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    image = build(output=output)
+    assert image.path == output
+    assert not (cache / "images").exists()
+    made = image.initramfs.stat().st_mtime_ns
+    assert build(output=output).initramfs.stat().st_mtime_ns == made
+    (guest / "main.c").write_text("int main(void) { return 1; }\n")
+    assert build(output=output).name != image.name
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_folder_with_something_else_is_not_touched(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is no image"):
+        build(output=tmp_path)
+    with pytest.raises(ImageError, match="is no image"):
+        build(output=tmp_path / "vmlinuz")
+    assert (tmp_path / "vmlinuz").exists()
+
+
+@pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "I/O error")])
+def test_a_build_that_fails_leaves_nothing(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, cache: Path, leftovers: Leftovers
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(initramfs, "write", fail)
+    with pytest.raises((KeyboardInterrupt, ImageError)):
+        build()
+    assert not list((cache / "images").iterdir())
+    assert not leftovers()
+
+
+def wait_until_it_writes(process: subprocess.Popen[str]) -> None:
+    assert process.stdout
+    assert process.stdout.readline() == "writing\n"
+
+
+def test_two_at_once_build_one(start_build: Start, leftovers: Leftovers) -> None:
+    first = start_build(pause=True)
+    wait_until_it_writes(first)
+    second = start_build(pause=False)
+    assert second.stderr
+    assert "waiting for another process" in second.stderr.readline()
+    made, _ = first.communicate()
+    found, _ = second.communicate()
+    assert found == made != ""
+    assert not leftovers()
+
+
+def test_many_at_once_build_one(start_build: Start, leftovers: Leftovers) -> None:
+    outputs = [process.communicate()[0] for process in [start_build(pause=False) for _ in range(6)]]
+    assert sum("writing" in output for output in outputs) == 1
+    assert len({output.splitlines()[-1] for output in outputs}) == 1
+    assert not leftovers()
+
+
+def test_an_interrupt_leaves_nothing(start_build: Start, leftovers: Leftovers) -> None:
+    process = start_build(pause=True)
+    wait_until_it_writes(process)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == -signal.SIGINT
+    assert not leftovers()
+
+
+@pytest.mark.usefixtures("parts")
+def test_what_a_killed_build_left_is_cleared_by_the_next(
+    start_build: Start, cache: Path, leftovers: Leftovers
+) -> None:
+    process = start_build(pause=True)
+    wait_until_it_writes(process)
+    process.kill()
+    process.communicate()
+    assert not list((cache / "images").glob("[!.]*"))
+    assert leftovers()
+    build()
+    assert not leftovers()
+
+
+@pytest.fixture
+def small_disk(cache: Path) -> Iterator[Callable[[str], None]]:
+    """Give a function that makes the cache a file system of that size."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+
+    def mount(size: str) -> None:
+        cache.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "microvm-test", str(cache)]
+        if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+            pytest.skip("may not mount a small disk here")
+
+    yield mount
+    if cache.is_mount():
+        subprocess.run(["umount", cache], check=True)
+
+
+@pytest.mark.parametrize("size", ["4k", "16k", "64k", "96k", "128k", "160k"])
+def test_a_full_disk(
+    size: str,
+    small_disk: Callable[[str], None],
+    pin: Callable[..., Path],
+    kernel: Path,
+    cache: Path,
+    leftovers: Leftovers,
+) -> None:
+    small_disk(size)
+    archive = pin(large=bytes(200 << 10))
+    with pytest.raises(ImageError, match="disk full"):
+        build(rootfs=archive, kernel=kernel)
+    assert not leftovers()
+    assert not list(cache.glob("images/*"))
+
+
+def test_a_cache_that_cannot_be(cache: Path) -> None:
+    cache.write_text("in the way")
+    with pytest.raises(ImageError, match=r"cannot use .*cache.*MICROVM_CACHE"):
+        microvm_image.default()
+
+
+def test_a_manifest_of_another_version(tmp_path: Path, archive: Path, kernel: Path) -> None:
+    image = build(rootfs=archive, kernel=kernel, output=tmp_path / "out")
+    manifest = image.path / "manifest.json"
+    fields = json.loads(manifest.read_text())
+    for change, message in (
+        ({"format": 0}, "another version"),
+        ({"extra": 1}, "damaged image"),
+        ({"kernel_size": 1}, "damaged image"),
+    ):
+        manifest.write_text(json.dumps({**fields, **change}))
+        with pytest.raises(ImageError, match=message):
+            microvm_image.load(image.path)
+    manifest.write_text("[]")
+    with pytest.raises(ImageError, match="damaged image"):
+        microvm_image.load(image.path)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "missing", "./missing", "a/b"])
+def test_an_image_that_is_not_there(name: str) -> None:
+    with pytest.raises(ImageError):
+        microvm_image.load(name)
+    with pytest.raises(ImageError):
+        microvm_image.remove(name)

@@ -1,0 +1,83 @@
+"""A download ends in time, whatever the network does."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from microvm_image import download
+from microvm_image.progress import Silent
+
+Serve = Callable[[socket.socket], object]
+
+
+@contextmanager
+def server(serve: Serve) -> Iterator[str]:
+    """Give the address of a server that does this with its one connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def run() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                serve(connection)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/file"
+        thread.join()
+
+
+def header(length: int) -> bytes:
+    return b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % length
+
+
+def failure(url: str) -> str:
+    with pytest.raises(download.DownloadError) as caught:
+        download.fetch(url, Silent())
+    return caught.value.message
+
+
+def test_the_body_comes_whole() -> None:
+    body = bytes(range(256)) * 1024
+    with server(lambda c: c.sendall(header(len(body)) + body)) as url:
+        assert download.fetch(url, Silent()) == body
+
+
+def test_a_name_that_never_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(10) and [])
+    monkeypatch.setattr(download, "CONNECT_TIMEOUT", 0.2)
+    begin = time.monotonic()
+    assert "no answer in time" in failure("http://mirror.invalid/file")
+    assert time.monotonic() - begin < 5
+    over.set()
+
+
+def test_a_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "STALL_TIMEOUT", 0.2)
+    over = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(header(9) + b"part")
+        over.wait(10)
+
+    with server(serve) as url:
+        assert url in failure(url)
+        over.set()
+
+
+def test_a_body_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "SIZE_LIMIT", 1 << 20)
+    with server(lambda c: c.sendall(header(4 << 20) + bytes((1 << 20) + 1))) as url:
+        assert "more than 1 MiB" in failure(url)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/", "x", "http://[", "http://"])
+def test_what_is_no_address(url: str) -> None:
+    assert url in failure(url)

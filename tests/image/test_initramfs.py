@@ -1,0 +1,95 @@
+"""From a tar archive to what the guest unpacks."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import stat
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from microvm.errors import ImageError
+from microvm_image import arch, initramfs
+from microvm_image.alpine import Alpine
+from microvm_image.cpio import Entry
+
+
+def entries(path: Path) -> dict[str, Entry]:
+    base = Alpine.check(path.read_bytes(), arch.find(), path)
+    return {entry.name: entry for entry in base.entries()}
+
+
+def initramfs_of(*base: Entry) -> bytes:
+    out = io.BytesIO()
+    initramfs.write(base, b"daemon", out)
+    return out.getvalue()
+
+
+def kind(type_: bytes, target: str = "") -> Callable[[tarfile.TarInfo], None]:
+    def change(info: tarfile.TarInfo) -> None:
+        info.type = type_
+        info.linkname = target
+
+    return change
+
+
+def test_members_keep_what_they_are(pin: Callable[..., Path]) -> None:
+    found = entries(
+        pin(
+            **{
+                "./": kind(tarfile.DIRTYPE),
+                "./bin": kind(tarfile.DIRTYPE),
+                "./bin/busybox": b"code",
+                "./bin/sh": kind(tarfile.SYMTYPE, "/bin/busybox"),
+                "./bin/copy": kind(tarfile.LNKTYPE, "./bin/busybox"),
+                "./dev/null": kind(tarfile.CHRTYPE),
+            }
+        )
+    )
+    assert list(found) == ["bin", "bin/busybox", "bin/sh", "bin/copy"]
+    assert stat.S_ISDIR(found["bin"].mode)
+    assert found["bin/sh"] == Entry("bin/sh", stat.S_IFLNK | 0o644, b"/bin/busybox")
+    assert found["bin/copy"].data == b"code"
+
+
+@pytest.mark.parametrize("name", ["../etc/passwd", "/etc/passwd", "a/../../b", ".."])
+def test_a_name_that_leads_out_is_refused(pin: Callable[..., Path], name: str) -> None:
+    with pytest.raises(ImageError, match="leads out"):
+        entries(pin(**{name: b"x"}))
+
+
+def test_a_hard_link_to_nothing_is_refused(pin: Callable[..., Path]) -> None:
+    with pytest.raises(ImageError, match="damaged"):
+        entries(pin(link=kind(tarfile.LNKTYPE, "nowhere")))
+
+
+@pytest.mark.parametrize("data", [b"", b"no archive", gzip.compress(bytes(range(256)) * 8)[:-9]])
+def test_what_is_no_whole_archive_is_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match="damaged"):
+        list(Alpine("", data).entries())
+
+
+def test_an_archive_cut_anywhere_is_refused(archive: Path) -> None:
+    data = archive.read_bytes()
+    for end in range(0, len(data) - 8, 16):
+        with pytest.raises(ImageError, match="damaged"):
+            list(Alpine("", data[:end]).entries())
+
+
+def test_the_daemon_is_init() -> None:
+    assert Entry.file("init", b"daemon", 0o755).name.encode() + b"\0" in initramfs_of()
+    assert b"other" not in initramfs_of(Entry.file("init", b"other"))
+
+
+def test_missing_folders_are_added() -> None:
+    data = initramfs_of(Entry.file("usr/share/x", b""))
+    for name in (b"usr\0", b"usr/share\0", b"proc\0", b"tmp\0", b".\0"):
+        assert name in data
+
+
+def test_a_member_inside_a_link_is_refused() -> None:
+    with pytest.raises(ImageError, match="no folder"):
+        initramfs_of(Entry.link("a", "/etc"), Entry.file("a/passwd", b""))

@@ -1,0 +1,45 @@
+"""What a user sees of a build."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from microvm_image.progress import Lines, Terminal, on_stderr
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with on_stderr() as report:
+        assert isinstance(report, Lines)
+        report.step("downloading [x]")
+        report.advance(1, 2)
+        report.notice("no Alpine")
+    assert capsys.readouterr() == ("", "microvm: downloading [x]\nmicrovm: no Alpine\n")
+
+
+def test_a_moving_line_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with on_stderr() as report:
+        assert isinstance(report, Terminal)
+        report.step("downloading [x]")
+        report.advance(1, None)
+        report.advance(1, 2)
+        report.step("building")
+        report.notice("no Alpine [here]")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "building" in err
+    assert "microvm: no Alpine [here]" in err
+
+
+def test_nothing_on_a_terminal_when_there_is_nothing_to_say(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with on_stderr():
+        pass
+    assert capsys.readouterr() == ("", "")

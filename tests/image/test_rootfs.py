@@ -1,0 +1,137 @@
+"""Where the archive comes from, and what happens when it is not the right one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from microvm.errors import ImageError
+from microvm_image import alpine, arch, rootfs
+from microvm_image.alpine import Alpine
+from microvm_image.busybox import Busybox
+from microvm_image.progress import Lines, Reporter, Silent
+
+NOWHERE = "http://127.0.0.1:9/alpine"
+BUSYBOX = Busybox("busybox-1.2", "0" * 64, b"binary", ("bin/ls",))
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A mirror that keeps no log."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Keep none."""
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """Give a mirror's address, and where the archive belongs in it."""
+    top = tmp_path / "mirror"
+    place = top / alpine.url(arch.find(), "")[1:]
+    place.parent.mkdir(parents=True)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(top))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", place
+        server.shutdown()
+
+
+@pytest.fixture
+def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no busybox package."""
+
+    def fetch(*_: object) -> Busybox:
+        raise ImageError("no apt here")
+
+    monkeypatch.setattr(Busybox, "fetch", fetch)
+
+
+def find(path: Path | None = None, mirror: str = NOWHERE, report: Reporter | None = None) -> str:
+    return rootfs.find(arch.find(), path, mirror, report or Silent()).name
+
+
+def test_a_file_and_a_folder_that_holds_it(archive: Path) -> None:
+    assert find(archive) == "alpine-3.20.3"
+    assert find(archive.parent) == "alpine-3.20.3"
+
+
+def test_a_file_by_any_name(archive: Path) -> None:
+    assert find(archive.rename(archive.with_name("rootfs.tgz"))) == "alpine-3.20.3"
+
+
+def test_the_environment_names_it(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROVM_ROOTFS", str(archive.parent))
+    assert find() == "alpine-3.20.3"
+
+
+def test_what_was_found_once_stays_in_the_cache(archive: Path) -> None:
+    find(archive)
+    archive.unlink()
+    assert find() == "alpine-3.20.3"
+
+
+@pytest.mark.usefixtures("no_package")
+@pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b"", lambda b: b + b"\0"])
+def test_a_wrong_checksum_is_an_error(
+    archive: Path, change: Callable[[bytes], bytes], cache: Path
+) -> None:
+    archive.write_bytes(change(archive.read_bytes()))
+    with pytest.raises(ImageError, match=r"wrong checksum: its SHA-256 is \w{64}, not \w{64}"):
+        find(archive)
+    assert not list((cache / "downloads").iterdir())
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_a_named_archive_that_is_not_there_is_an_error(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ImageError, match="cannot read the rootfs archive"):
+        find(tmp_path / name)
+    monkeypatch.setenv("MICROVM_ROOTFS", str(tmp_path / name))
+    with pytest.raises(ImageError, match="cannot read the rootfs archive"):
+        find()
+
+
+def test_a_mirror_has_it(archive: Path, mirror: tuple[str, Path]) -> None:
+    archive.rename(mirror[1])
+    assert find(mirror=mirror[0]) == "alpine-3.20.3"
+
+
+def test_the_environment_names_a_mirror(
+    archive: Path, mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.rename(mirror[1])
+    monkeypatch.setenv("MICROVM_MIRROR", mirror[0])
+    assert find(mirror="") == "alpine-3.20.3"
+
+
+def test_a_mirror_with_another_archive_is_an_error(mirror: tuple[str, Path]) -> None:
+    mirror[1].write_bytes(b"something else")
+    with pytest.raises(ImageError, match="wrong checksum"):
+        find(mirror=mirror[0])
+
+
+def test_busybox_instead_and_one_line_that_says_so(
+    mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Busybox, "fetch", lambda *_: BUSYBOX)
+    for address, reason in ((mirror[0], "404"), (NOWHERE, "refused")):
+        assert find(mirror=address, report=Lines()) == "busybox-1.2"
+        step, notice = capsys.readouterr().err.splitlines()
+        assert address in step
+        assert reason in notice
+        assert notice.endswith("the image has busybox-1.2 instead")
+
+
+@pytest.mark.usefixtures("no_package")
+def test_nothing_at_all_is_an_error_with_both_reasons() -> None:
+    with pytest.raises(ImageError, match=r"refused.*no apt here.*--rootfs"):
+        find()
+
+
+def test_the_archive_is_checked_before_it_is_used() -> None:
+    with pytest.raises(ImageError, match="here: wrong checksum"):
+        Alpine.check(b"", arch.find(), "here")

@@ -1,0 +1,127 @@
+"""Real QEMU, and guests of a few instructions: no image, no kernel, a few milliseconds each."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import shutil
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microvm.qemu_command import QemuConfig
+
+DEADLINE = 60.0
+LOAD = 0x100000
+
+HALT = b"\xfa\xf4\xeb\xfd"  # cli; hlt; jmp to the hlt
+TRIPLE_FAULT = b"\x0f\x01\x1d" + struct.pack("<I", 0x200000) + b"\xcc"  # lidt of zeroes; int3
+POWER_OFF = b"\xc6\x05" + struct.pack("<IB", 0xFEA00200, 0x34) + HALT  # S5 through microvm's GED
+
+
+def serial(text: bytes) -> bytes:
+    """Code that writes to the serial port: mov dx, 0x3f8; mov al, …; out dx, al."""
+    return b"".join(b"\x66\xba\xf8\x03\xb0" + bytes([byte]) + b"\xee" for byte in text)
+
+
+def pvh_kernel(code: bytes) -> bytes:
+    """An ELF file with the PVH note by which QEMU finds its 32-bit entry."""
+    note = struct.pack("<III4sI", 4, 4, 18, b"Xen\0", LOAD)
+    header = b"\x7fELF\1\1\1".ljust(16, b"\0")
+    header += struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, LOAD, 52, 0, 0, 52, 32, 2, 0, 0, 0)
+    header += struct.pack("<8I", 1, 0x1000, LOAD, LOAD, len(code), len(code), 7, 0x1000)
+    header += struct.pack("<8I", 4, 52 + 64, 0, 0, len(note), len(note), 4, 4)
+    return (header + note).ljust(0x1000, b"\0") + code
+
+
+GUESTS = {
+    "halts": serial(b"hello from the guest\n") + HALT,
+    "resets": TRIPLE_FAULT,
+    "powers off": POWER_OFF,
+    "panics": serial(b"[    0.1] Kernel panic - not syncing: no init\r\n") + TRIPLE_FAULT,
+}
+
+Configure = Callable[..., QemuConfig]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _qemu() -> None:
+    if shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("qemu-system-x86_64 is not installed")
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Configure:
+    """Make a configuration whose guest is one of `GUESTS`; keyword arguments override."""
+
+    def configure(guest: str = "halts", **overrides: Any) -> QemuConfig:
+        kernel, initramfs = tmp_path / "kernel", tmp_path / "initramfs"
+        kernel.write_bytes(pvh_kernel(GUESTS[guest]))
+        initramfs.write_bytes(b"")
+        settings: dict[str, Any] = {"bus": "pci", "accel": "tcg", "memory": 64, **overrides}
+        return QemuConfig(**{"kernel": kernel, "initramfs": initramfs, **settings})
+
+    return configure
+
+
+@pytest.fixture
+def _leakless() -> Iterator[None]:
+    """No descriptor and no child process may outlive the test."""
+    before = open_files()
+    yield
+    assert open_files() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def open_files() -> list[str]:
+    """What the descriptors of this process are open on."""
+    links = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            links.append(str(link.readlink()))
+        except OSError:  # the descriptor of this very listing
+            continue
+    return sorted(links)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; it may still be a zombie of somebody else."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], None]:
+    """Poll until a condition holds; fail after ten seconds."""
+
+    def poll(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    return poll
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine, within a deadline, and see that it leaves no task behind."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+
+    async def main() -> None:
+        async with asyncio.timeout(DEADLINE):
+            await pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+    return True

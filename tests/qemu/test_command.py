@@ -1,0 +1,79 @@
+"""QEMU's command line, without QEMU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from microvm.arch import Accel
+from microvm.qemu_command import Inherited, QemuConfig, arguments, confined, kernel_command_line
+
+CONFIG = QemuConfig(
+    kernel=Path("k"), initramfs=Path("i"), bus="pci", accel="tcg", memory=512, cpus=2
+)
+INHERITED = Inherited(qmp=10, port=11, console=12, kernel=13, initramfs=14)
+
+
+def option(command: list[str], name: str) -> str:
+    return command[command.index(name) + 1]
+
+
+def test_whole() -> None:
+    assert arguments(CONFIG, INHERITED, tsc_khz=2_500_000) == [
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S"),
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        *("-M", "microvm,pcie=on", "-cpu", "max,-fsrm,-erms", "-accel", "tcg"),
+        *("-m", "512", "-smp", "2", "-kernel", "/dev/fd/13", "-initrd", "/dev/fd/14"),
+        "-append",
+        "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable tsc_early_khz=2500000",
+        *("-chardev", "socket,id=qmp,fd=10", "-mon", "chardev=qmp,mode=control"),
+        *("-chardev", "socket,id=console,fd=12", "-serial", "chardev:console"),
+        *("-chardev", "socket,id=port,fd=11", "-device", "virtio-serial-pci"),
+        *("-device", "virtserialport,chardev=port,name=microvm.sandboxd.0"),
+    ]
+
+
+def test_mmio() -> None:
+    command = arguments(replace(CONFIG, bus="mmio"), INHERITED, tsc_khz=None)
+    assert option(command, "-M") == "microvm,acpi=off"
+    assert "virtio-serial-device" in command
+
+
+def test_aarch64() -> None:
+    command = arguments(replace(CONFIG, arch="aarch64"), INHERITED, tsc_khz=2_500_000)
+    assert option(command, "-M") == "virt"
+    assert option(command, "-cpu") == "max,pauth-impdef=on"
+    assert option(command, "-append") == "console=ttyAMA0 quiet panic=-1"
+
+
+def test_inherited_kvm() -> None:
+    inherited = replace(INHERITED, kvm=15)
+    command = arguments(replace(CONFIG, accel="kvm"), inherited, tsc_khz=None)
+    assert option(command, "-add-fd") == "fd=15,set=1"
+    assert option(command, "-accel") == "kvm,device=/dev/fdset/1"
+    assert option(command, "-cpu") == "host"
+    assert inherited.all() == (10, 11, 12, 13, 14, 15)
+    assert INHERITED.all() == (10, 11, 12, 13, 14)
+
+
+@pytest.mark.parametrize("accel", ["kvm", "hvf"])
+def test_hardware_knows_its_own_frequency(accel: Accel) -> None:
+    assert "khz" not in kernel_command_line(replace(CONFIG, accel=accel), tsc_khz=2_500_000)
+
+
+def test_loud_kernel() -> None:
+    assert "quiet" not in kernel_command_line(replace(CONFIG, quiet=False), tsc_khz=None).split()
+
+
+def test_confined_user() -> None:
+    command = confined(["qemu", "-S"], setpriv=Path("/s"), controller=7, root=False)
+    assert command[:4] == ["/s", "--pdeathsig=KILL", "--no-new-privs", "/bin/sh"]
+    assert command[-3:] == ["7", "qemu", "-S"]
+
+
+def test_confined_root() -> None:
+    command = confined(["qemu"], setpriv=Path("/s"), controller=7, root=True)
+    assert {"--reuid=65534", "--regid=65534", "--clear-groups"} <= set(command)

@@ -1,0 +1,72 @@
+"""What a guest that breaks out of QEMU finds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from microvm.console import Console
+from microvm.qemu import Qemu
+from microvm.qemu_command import NOBODY, QemuConfig
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and seccomp are Linux's")
+
+Configure = Callable[..., QemuConfig]
+
+
+@pytest.fixture
+def _closed_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+
+
+async def inspected(config: QemuConfig) -> tuple[dict[str, str], bytes, set[str]]:
+    """QEMU's status, environment and the files it has open."""
+    with Console() as console:
+        async with await Qemu.start(config, console=console) as qemu:
+            process = Path(f"/proc/{qemu.pid}")
+            lines = (process / "status").read_text().splitlines()
+            status = {
+                key: value.strip() for key, _, value in (line.partition(":") for line in lines)
+            }
+            files = {str(link.readlink()) for link in (process / "fd").iterdir()}
+            return status, (process / "environ").read_bytes(), files
+
+
+async def test_cannot_gain_privileges(configure: Configure) -> None:
+    status, _, _ = await inspected(configure())
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to give up")
+async def test_root_gives_up_everything(configure: Configure) -> None:
+    status, _, _ = await inspected(configure())
+    assert status["Uid"].split() == [str(NOBODY)] * 4
+    assert status["Gid"].split() == [str(NOBODY)] * 4
+    assert status["Groups"] == ""
+    assert {status[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's QEMU is another user")
+@pytest.mark.usefixtures("_closed_folder")
+async def test_kernel_below_a_closed_folder(configure: Configure) -> None:
+    await inspected(configure())
+
+
+async def test_sees_no_secret(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "a secret")
+    _, environment, _ = await inspected(configure())
+    assert environment.startswith(b"PATH=")
+    assert b"secret" not in environment
+
+
+async def test_inherits_no_file_of_ours(configure: Configure, tmp_path: Path) -> None:
+    config = configure()
+    with (tmp_path / "private").open("wb"):
+        _, _, files = await inspected(config)
+    opened = {name for name in files if name.startswith("/") and not name.startswith("/dev/")}
+    assert opened == {str(config.kernel), str(config.initramfs)}

@@ -1,0 +1,61 @@
+"""How an ending is judged, without QEMU."""
+
+from __future__ import annotations
+
+import pytest
+
+from microvm.ending import Ending, judge
+
+
+def judged(
+    returncode: int = 0,
+    *,
+    reason: str | None = None,
+    internal_error: bool = False,
+    panic: str | None = None,
+    stderr: str = "",
+) -> Ending:
+    return judge(
+        returncode, reason=reason, internal_error=internal_error, panic=panic, stderr=stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("guest-reset", "reset"),
+        ("guest-shutdown", "shutdown"),
+        ("guest-panic", "panic"),
+        ("host-qmp-quit", "quit"),
+        ("host-signal", "killed"),
+    ],
+)
+def test_reason(reason: str, kind: str) -> None:
+    assert judged(reason=reason).kind == kind
+
+
+def test_panic_is_a_reset_with_last_words() -> None:
+    assert judged(reason="guest-reset", panic="oops").text == "the guest kernel crashed: oops"
+
+
+def test_panic_that_did_not_end_it() -> None:
+    assert judged(reason="host-qmp-quit", panic="oops").kind == "quit"
+
+
+def test_internal_error_outranks_the_kill_that_follows() -> None:
+    assert judged(-9, internal_error=True).kind == "internal_error"
+
+
+def test_signal() -> None:
+    text = "QEMU was killed by signal 6 (SIGABRT): Assertion failed"
+    assert judged(-6, stderr="error\nAssertion failed\n") == Ending("killed", text, -6)
+
+
+def test_exit() -> None:
+    stderr = "qemu-system-x86_64: warning\nqemu-system-x86_64: -bogus: no\n"
+    assert judged(1, stderr=stderr) == Ending("exit", "QEMU ended with status 1: -bogus: no", 1)
+    assert judged(0) == Ending("exit", "QEMU ended with status 0", 0)
+
+
+def test_unknown_reason() -> None:
+    assert judged(0, reason="host-ui").kind == "exit"

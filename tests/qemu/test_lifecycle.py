@@ -1,0 +1,166 @@
+"""Starting a QEMU, the ways it can end, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from qemu.qmp import ExecInterruptedError
+
+from microvm.console import Console
+from microvm.ending import Ending
+from microvm.qemu import Qemu
+from microvm.qemu_command import QemuConfig
+
+pytestmark = pytest.mark.usefixtures("_leakless")
+
+Configure = Callable[..., QemuConfig]
+
+
+async def saying(console: Console, text: str) -> None:
+    for _ in range(1000):
+        if text in console.tail():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"no {text!r} on the console")
+
+
+async def ending_of(config: QemuConfig) -> Ending:
+    with Console() as console:
+        async with await Qemu.start(config, console=console) as qemu:
+            return await qemu.wait()
+
+
+async def test_starts_talks_and_stops(configure: Configure) -> None:
+    with Console() as console:
+        async with await Qemu.start(configure(), console=console) as qemu:
+            await saying(console, "hello from the guest")
+            ending = await qemu.stop()
+    assert ending == Ending("quit", "QEMU was told to quit", 0)
+    assert await qemu.stop() is ending
+    assert await qemu.wait() is ending
+
+
+@pytest.mark.parametrize("bus", ["pci", "mmio"])
+async def test_either_bus(configure: Configure, bus: str) -> None:
+    assert (await ending_of(configure("resets", bus=bus))).kind == "reset"
+
+
+async def test_reset(configure: Configure) -> None:
+    assert await ending_of(configure("resets")) == Ending("reset", "the guest rebooted", 0)
+
+
+async def test_power_off(configure: Configure) -> None:
+    ending = await ending_of(configure("powers off"))
+    assert ending == Ending("shutdown", "the guest powered off", 0)
+
+
+async def test_panic(configure: Configure) -> None:
+    ending = await ending_of(configure("panics"))
+    text = "the guest kernel crashed: Kernel panic - not syncing: no init"
+    assert ending == Ending("panic", text, 0)
+
+
+async def test_killed(configure: Configure) -> None:
+    with Console() as console:
+        async with await Qemu.start(configure(), console=console) as qemu:
+            os.kill(qemu.pid, signal.SIGKILL)
+            ending = await qemu.wait()
+    assert ending == Ending("killed", "QEMU was killed by signal 9 (SIGKILL)", -9)
+
+
+async def test_terminated(configure: Configure) -> None:
+    with Console() as console:
+        async with await Qemu.start(configure(), console=console) as qemu:
+            os.kill(qemu.pid, signal.SIGTERM)
+            assert (await qemu.wait()).kind == "killed"
+
+
+async def test_frozen_qemu_is_killed(configure: Configure) -> None:
+    with Console() as console:
+        qemu = await Qemu.start(configure(), console=console)
+        os.kill(qemu.pid, signal.SIGSTOP)
+        assert (await qemu.stop(grace=0.2)).returncode == -signal.SIGKILL
+
+
+async def test_internal_error(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No working accelerator causes one at will: stop the guest, and let the status say so."""
+
+    async def status(_: Qemu) -> str:
+        return "internal-error"
+
+    monkeypatch.setattr(Qemu, "_status", status)
+    with Console() as console:
+        async with await Qemu.start(configure(), console=console) as qemu:
+            with suppress(ExecInterruptedError):
+                await qemu._qmp.execute("stop")
+            ending = await qemu.wait()
+    assert ending == Ending("internal_error", "KVM internal error", -9)
+
+
+async def test_pause_is_no_end(configure: Configure) -> None:
+    with Console() as console:
+        async with await Qemu.start(configure(), console=console) as qemu:
+            await qemu._qmp.execute("stop")
+            await asyncio.sleep(0.1)
+            assert (await qemu.stop()).kind == "quit"
+
+
+async def test_port_is_handed_over_once(configure: Configure) -> None:
+    with Console() as console:
+        async with await Qemu.start(configure(), console=console) as qemu:
+            with qemu.take_port() as port:
+                assert not port.getblocking()
+                with pytest.raises(RuntimeError):
+                    qemu.take_port()
+                await qemu.stop()
+                assert port.recv(1) == b""
+
+
+async def test_cancelled_wait_leaves_qemu_alone(configure: Configure) -> None:
+    with Console() as console:
+        async with await Qemu.start(configure(), console=console) as qemu:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(qemu.wait(), 0.05)
+            assert (await qemu.stop()).kind == "quit"
+
+
+@pytest.mark.parametrize("milliseconds", [0, 1, 2, 5, 10, 20, 25, 30, 40])
+async def test_cancelled_start(configure: Configure, milliseconds: int) -> None:
+    with Console() as console:
+        start = asyncio.create_task(Qemu.start(configure(), console=console))
+        await asyncio.sleep(milliseconds / 1000)
+        if start.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await start
+        else:
+            await (await start).stop()
+
+
+async def test_cancelled_stop_still_stops(configure: Configure) -> None:
+    with Console() as console:
+        qemu = await Qemu.start(configure(), console=console)
+        os.kill(qemu.pid, signal.SIGSTOP)
+        stop = asyncio.create_task(qemu.stop(grace=0.1))
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            stop.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stop
+        assert (await qemu.wait()).returncode == -signal.SIGKILL
+
+
+def test_loop_that_ends_takes_qemu_along(configure: Configure) -> None:
+    pids = []
+
+    async def main() -> None:
+        with Console() as console:
+            pids.append((await Qemu.start(configure(), console=console)).pid)
+
+    asyncio.run(main())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)

@@ -1,0 +1,89 @@
+"""QEMU never outlives its controller, even one killed with SIGKILL at any moment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from microvm.qemu_command import QemuConfig, confined
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+
+Configure = Callable[..., QemuConfig]
+Eventually = Callable[[Callable[[], bool]], None]
+
+CONTROLLER = """
+import asyncio, sys
+from pathlib import Path
+from microvm.console import Console
+from microvm.qemu import Qemu
+from microvm.qemu_command import QemuConfig, confined
+
+async def main():
+    kernel, initramfs = map(Path, sys.argv[1:])
+    config = QemuConfig(kernel=kernel, initramfs=initramfs, bus="pci", accel="tcg", memory=64)
+    print("launching", flush=True)
+    with Console() as console:
+        async with await Qemu.start(config, console=console) as qemu:
+            print("running", flush=True)
+            await qemu.wait()
+
+asyncio.run(main())
+"""
+
+
+def holders(path: Path) -> list[int]:
+    """The processes that have a file open: nothing else tells one stage of a launch from others."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(link.readlink() == path for link in (process / "fd").iterdir()):
+                found.append(int(process.name))
+        except OSError:  # it has ended, or is somebody else's
+            continue
+    return found
+
+
+def controller(config: QemuConfig, until: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", CONTROLLER, str(config.kernel), str(config.initramfs)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == until:
+            break
+    return process
+
+
+def test_controller_killed_while_running(configure: Configure, eventually: Eventually) -> None:
+    config = configure()
+    with controller(config, until="running") as process:
+        assert len(holders(config.kernel)) == 1
+        process.kill()
+    eventually(lambda: not holders(config.kernel))
+
+
+@pytest.mark.parametrize("milliseconds", [0, 1, 2, 3, 4, 5, 7, 10, 20])
+def test_controller_killed_while_launching(
+    configure: Configure, eventually: Eventually, milliseconds: int
+) -> None:
+    config = configure()
+    with controller(config, until="launching") as process:
+        time.sleep(milliseconds / 1000)
+        process.kill()
+    eventually(lambda: not holders(config.kernel))
+
+
+@pytest.mark.parametrize(("controller_pid", "output"), [(os.getpid(), "started\n"), (1, "")])
+def test_orphan_of_the_first_instant(controller_pid: int, output: str) -> None:
+    """Killed before PR_SET_PDEATHSIG took hold: the launch sees another parent and gives up."""
+    setpriv = Path(shutil.which("setpriv") or "")
+    command = confined(["echo", "started"], setpriv=setpriv, controller=controller_pid, root=False)
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    assert result.stdout == output

@@ -1,0 +1,76 @@
+"""What QEMU, or this host, refuses: a typed error that says what to do, and nothing left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from microvm import qemu as qemu_module
+from microvm.console import Console
+from microvm.errors import ImageError, QemuError, UsageError
+from microvm.qemu import Qemu
+from microvm.qemu_command import QemuConfig
+
+pytestmark = pytest.mark.usefixtures("_leakless")
+
+Configure = Callable[..., QemuConfig]
+
+
+async def start(config: QemuConfig) -> None:
+    with Console() as console:
+        await Qemu.start(config, console=console)
+
+
+async def test_kernel_that_is_none(configure: Configure, tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage"
+    garbage.write_bytes(b"not a kernel" * 1000)
+    with pytest.raises(QemuError, match=r"status 1: .*kernel") as caught:
+        await start(configure(kernel=garbage))
+    assert str(garbage) in caught.value.hint
+
+
+async def test_empty_kernel(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(QemuError, match=f"status 1: .*{tmp_path}/initramfs"):
+        await start(configure(kernel=tmp_path / "initramfs"))
+
+
+@pytest.mark.parametrize("name", ["kernel", "initramfs"])
+async def test_missing_file(configure: Configure, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ImageError, match="missing: No such file"):
+        await start(configure(**{name: tmp_path / "missing"}))
+
+
+async def test_argument_refused(configure: Configure) -> None:
+    with pytest.raises(QemuError, match="Invalid SMP CPUs 999") as caught:
+        await start(configure(cpus=999))
+    assert "Invalid SMP CPUs 999" in caught.value.detail
+
+
+async def test_memory_refused(configure: Configure) -> None:
+    with pytest.raises(QemuError, match="Cannot allocate memory"):
+        await start(configure(memory=1 << 30))
+
+
+async def test_qemu_missing(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(QemuError, match="apt install qemu-system-x86"):
+        await start(configure())
+
+
+async def test_qemu_too_old(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu_module, "MINIMUM_VERSION", (99, 0))
+    with pytest.raises(QemuError, match=r"is too old \(at least 99.0"):
+        await start(configure())
+
+
+async def test_qemu_mute(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu_module, "START_TIMEOUT", 0.001)
+    with pytest.raises(QemuError, match=r"did not start a guest in 0.001 s"):
+        await start(configure())
+
+
+async def test_unknown_architecture(configure: Configure) -> None:
+    with pytest.raises(UsageError, match="known: x86_64"):
+        await start(configure(arch="vax"))
