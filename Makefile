@@ -1,0 +1,84 @@
+# make hello    install what is missing, build an image, run `echo hello` in a virtual machine
+# make test     everything that CI checks, a real guest included
+# make help     the rest
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+ARCH := $(shell uname -m)
+QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
+
+# A program that must be there, and the Debian package that has it.
+RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools setpriv:util-linux
+TEST_NEEDS := gcc:gcc clang:clang
+
+.PHONY: help hello test test-long lint gen bench fuzz clean
+
+help:
+	@echo 'make hello      install what is missing, build an image, run echo hello in it'
+	@echo 'make test       lint, and every test but the long ones (within 10 minutes on 2 cores)'
+	@echo 'make test-long  the long ones too: 100 boots on a loaded machine, thousands of examples'
+	@echo 'make lint       ruff, mypy, the C compiler'"'"'s analyzer, and whether generated files are fresh'
+	@echo 'make gen        write the generated files anew'
+	@echo 'make bench      measure boot, exec and throughput'
+	@echo 'make clean      remove the virtual environment and what was built'
+
+hello: $(VENV)/vm
+	@$(call require,$(RUN_NEEDS))
+	$(BIN)/microvm run -- echo hello
+
+test: lint
+	@$(call require,$(RUN_NEEDS))
+	$(BIN)/python -m pytest -m 'not long'
+
+test-long: lint
+	@$(call require,$(RUN_NEEDS))
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev
+	@$(call require,$(TEST_NEEDS))
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/microvm-proto gen --check
+	$(MAKE) --no-print-directory -s -C guest analyze CC=gcc
+
+gen: $(VENV)/vm
+	$(BIN)/microvm-proto gen
+
+bench: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS))
+	$(BIN)/microvm bench
+
+clean:
+	rm -rf $(VENV) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Two environments in one: what running needs, and what developing needs on top.
+$(VENV)/vm: pyproject.toml
+	@$(call require,$(RUN_NEEDS))
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call install,python3-venv) }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[vm]'
+	@touch $@
+
+$(VENV)/dev: $(VENV)/vm
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[vm,plot,dev]'
+	@touch $@
+
+# $(call require,program:package …) installs the packages of the programs that are missing.
+define require
+missing=''; \
+for need in $(1); do \
+	command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; \
+done; \
+if [ -n "$$missing" ]; then $(call install,$$missing) fi
+endef
+
+define install
+echo 'Installing$(if $(SUDO), with sudo):' $(1); \
+command -v apt-get >/dev/null || { echo 'This is not Debian: install them by hand.' >&2; exit 1; }; \
+$(SUDO) apt-get update -qq && \
+$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null || \
+	{ echo 'The packages could not be installed.' >&2; exit 1; };
+endef
