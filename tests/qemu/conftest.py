@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import os
 import shutil
 import struct
@@ -16,7 +14,6 @@ import pytest
 
 from microvm.qemu_command import QemuConfig
 
-DEADLINE = 60.0
 LOAD = 0x100000
 
 HALT = b"\xfa\xf4\xeb\xfd"  # cli; hlt; jmp to the hlt
@@ -109,19 +106,3 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.01)
 
     return poll
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is a coroutine, within a deadline, and see that it leaves no task behind."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    names = inspect.signature(pyfuncitem.obj).parameters
-
-    async def main() -> None:
-        async with asyncio.timeout(DEADLINE):
-            await pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-
-    asyncio.run(main())
-    return True

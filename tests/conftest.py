@@ -1,0 +1,26 @@
+"""Tests may be coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import pytest
+
+DEADLINE = 60.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine, within a deadline, and see that it leaves no task behind."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+
+    async def main() -> None:
+        async with asyncio.timeout(DEADLINE):
+            await pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+    return True

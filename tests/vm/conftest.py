@@ -1,0 +1,94 @@
+"""A real guest from the default image: one machine that the API's tests share, and the command."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from microvm import MicroVM
+from microvm_image import Image, default
+
+DEADLINE = 120.0
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """The default image, built if there is none."""
+    return default()
+
+
+@pytest.fixture(scope="session")
+def runner() -> Iterator[asyncio.Runner]:
+    """The event loop of all coroutines in this folder, so that they can share a machine."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def vm(runner: asyncio.Runner, image: Image) -> Iterator[MicroVM]:
+    """A machine that is up; a test leaves it as it found it."""
+    machine = MicroVM(image)
+    runner.run(machine.start())
+    yield machine
+    runner.run(machine.stop())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine in the shared loop, within a deadline."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    runner = pyfuncitem.funcargs["runner"]
+    assert isinstance(runner, asyncio.Runner)
+
+    async def main() -> None:
+        async with asyncio.timeout(DEADLINE):
+            await pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+
+    runner.run(main())
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _runner(request: pytest.FixtureRequest, runner: asyncio.Runner) -> None:
+    """Let the hook above find the loop in every test."""
+    request.node.funcargs["runner"] = runner
+
+
+Command = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture(scope="session")
+def microvm(image: Image) -> Command:
+    """Run the command `microvm` and capture what it says; the image is there."""
+    del image
+
+    def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+        settings: dict[str, object] = {"capture_output": True, "timeout": DEADLINE, **options}
+        command = [sys.executable, "-m", "microvm", *arguments]
+        return subprocess.run(command, check=False, **settings)  # type: ignore[call-overload,no-any-return]
+
+    return run
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that this one has started and that are alive, QEMU among them."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in found.split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,214 @@
+"""The API on a real guest."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from microvm import (
+    BootError,
+    Busy,
+    ExecTimeout,
+    GuestDied,
+    GuestUnresponsive,
+    MicroVM,
+    StartError,
+    UsageError,
+)
+from microvm.session import WINDOW
+from microvm_image import Image
+
+
+async def test_run_returns_status_and_output(vm: MicroVM) -> None:
+    result = await vm.run(["sh", "-c", "echo out; echo err >&2; exit 3"])
+    assert (result.returncode, result.stdout, result.stderr) == (3, b"out\n", b"err\n")
+
+
+async def test_check_raises_what_subprocess_raises(vm: MicroVM) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        await vm.run(["sh", "-c", "echo out; exit 3"], check=True)
+    assert (caught.value.returncode, caught.value.stdout) == (3, b"out\n")
+
+
+async def test_signal_9_is_not_exit_status_137(vm: MicroVM) -> None:
+    assert (await vm.run(["sh", "-c", "kill -9 $$"])).returncode == -9
+    assert (await vm.run(["sh", "-c", "exit 137"])).returncode == 137
+
+
+async def test_bytes_that_are_not_utf_8_pass_unchanged(vm: MicroVM) -> None:
+    odd = bytes(range(1, 256))
+    result = await vm.run(["printf", "%s|%s", odd, os.fsdecode(odd)])
+    assert result.stdout == odd + b"|" + odd
+
+
+async def test_a_nul_is_refused_before_anything_is_sent(vm: MicroVM) -> None:
+    seen = (await vm.status()).frames_seen
+    with pytest.raises(UsageError, match="NUL"):
+        await vm.run(["echo", "a\0b"])
+    assert (await vm.status()).frames_seen == seen + 1
+
+
+async def test_a_second_command_is_busy_and_the_first_undisturbed(vm: MicroVM) -> None:
+    process = await vm.exec(["sh", "-c", "sleep 0.3; echo done"])
+    with pytest.raises(Busy):
+        await vm.exec(["true"])
+    assert await process.stdout.read() == b"done\n"
+    assert await process.wait() == 0
+
+
+async def test_ping_is_answered_while_a_command_floods(vm: MicroVM) -> None:
+    process = await vm.exec(["yes"])
+    for _ in range(10):
+        await vm.ping(timeout=10)
+    process.kill()
+    await process.stdout.read()
+    assert await process.wait() == -9
+
+
+async def test_failures_to_start_are_typed(vm: MicroVM) -> None:
+    with pytest.raises(StartError) as caught:
+        await vm.run(["nonexistent"])
+    assert (caught.value.stage, caught.value.errno, caught.value.exit_status) == ("lookup", 2, 127)
+    with pytest.raises(StartError) as caught:
+        await vm.run(["true"], cwd="/etc/passwd")
+    assert (caught.value.stage, caught.value.errno, caught.value.exit_status) == ("chdir", 20, 126)
+
+
+async def test_a_timeout_kills_and_leaves_the_machine_usable(vm: MicroVM) -> None:
+    begun = time.monotonic()
+    with pytest.raises(ExecTimeout) as caught:
+        await vm.run(["sh", "-c", "trap '' TERM INT; echo so far; sleep 60"], timeout=0.5)
+    assert caught.value.stdout == b"so far\n"
+    assert time.monotonic() - begun < 30
+    assert (await vm.run(["echo", "again"])).stdout == b"again\n"
+
+
+async def test_a_timeout_comes_through_to_a_reader_that_does_not_read(vm: MicroVM) -> None:
+    process = await vm.exec(["yes"], timeout=0.5)
+    with pytest.raises(ExecTimeout):
+        await process.wait()
+    assert len(await process.stdout.read()) <= 2 * WINDOW
+
+
+async def test_a_reader_that_pauses_loses_nothing(vm: MicroVM) -> None:
+    size = 4 * WINDOW
+    process = await vm.exec(["head", "-c", str(size), "/dev/zero"])
+    first = await anext(process.stdout)
+    await asyncio.sleep(0.3)  # the guest fills its window and the pipe meanwhile, and waits
+    assert process.returncode is None
+    assert len(first) + len(await process.stdout.read()) == size
+    assert await process.wait() == 0
+
+
+async def test_cancelling_a_run_kills_the_command(vm: MicroVM) -> None:
+    task = asyncio.create_task(vm.run(["sleep", "61"]))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    deadline = time.monotonic() + 10
+    while True:  # until the killed one's response has come
+        with contextlib.suppress(Busy):
+            found = await vm.run(["pgrep", "-f", "^sleep 61"])
+            break
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    assert found.returncode == 1
+
+
+async def test_a_background_child_does_not_delay_the_end(vm: MicroVM) -> None:
+    begun = time.monotonic()
+    result = await vm.run(["sh", "-c", "sleep 62 & echo started"])
+    assert result.stdout == b"started\n"
+    assert time.monotonic() - begun < 30
+    assert (await vm.run(["pkill", "-f", "sleep 62"])).returncode == 0
+
+
+async def test_hundreds_of_commands_leave_nothing_behind(vm: MicroVM) -> None:
+    async def descriptors() -> bytes:
+        return (await vm.run(["sh", "-c", "ls /proc/1/fd | wc -l"])).stdout
+
+    before = await descriptors()
+    for number in range(300):
+        result = await vm.run(["sh", "-c", f"echo {number}; exit {number % 256}"])
+        assert (result.stdout, result.returncode) == (f"{number}\n".encode(), number % 256)
+    assert await descriptors() == before
+
+
+async def test_the_wall_clock_is_the_hosts(vm: MicroVM) -> None:
+    # The daemon set it at the start; the boot's own clock has a resolution of a second.
+    before = time.time()
+    guest = float(
+        (await vm.run(["sh", "-c", "adjtimex | awk '/time.tv/ {print $2}'"])).stdout.split()[0]
+    )
+    assert int(before) - 1 <= guest <= time.time() + 1
+
+
+async def test_a_machine_has_no_network_but_itself(vm: MicroVM) -> None:
+    links = (await vm.run(["ls", "/sys/class/net"])).stdout.split()
+    assert links == [b"lo"]
+    assert b"UP" in (await vm.run(["ip", "link", "show", "lo"])).stdout
+
+
+async def test_pid_1_cannot_be_killed_from_inside(vm: MicroVM) -> None:
+    await vm.run(["sh", "-c", "kill -9 1; kill -STOP 1; kill -TERM 1"])
+    await vm.ping()
+
+
+async def test_the_port_is_not_the_commands(vm: MicroVM) -> None:
+    result = await vm.run(["sh", "-c", "cat /dev/vport*"])
+    assert result.returncode != 0
+    assert b"busy" in result.stderr
+
+
+async def test_a_machine_is_unprivileged_on_the_host(vm: MicroVM) -> None:
+    status = await asyncio.to_thread(_status_of, vm.pid or 0)
+    assert status["Seccomp"] == "2"
+    assert status["NoNewPrivs"] == "1"
+    assert int(status["CapEff"], 16) == 0
+    assert "0" not in status["Uid"].split()
+
+
+def _status_of(pid: int) -> dict[str, str]:
+    with open(f"/proc/{pid}/status") as file:  # noqa: PTH123
+        return {key: value.strip() for key, _, value in (line.partition(":") for line in file)}
+
+
+async def test_a_killed_qemu_is_a_dead_guest(image: Image) -> None:
+    async with MicroVM(image) as machine:
+        process = await machine.exec(["sh", "-c", "echo started; sleep 60"])
+        assert await anext(process.stdout) == b"started\n"
+        os.kill(machine.pid or 0, signal.SIGKILL)
+        with pytest.raises(GuestDied, match="SIGKILL"):
+            await process.wait()
+        with pytest.raises(GuestDied):
+            await machine.exec(["true"])
+
+
+async def test_a_stopped_qemu_is_found_out_by_ping(image: Image) -> None:
+    async with MicroVM(image) as machine:
+        process = await machine.exec(["sleep", "60"])
+        os.kill(machine.pid or 0, signal.SIGSTOP)
+        begun = time.monotonic()
+        with pytest.raises(GuestUnresponsive):
+            await process.wait()
+        assert time.monotonic() - begun < 15
+
+
+async def test_stop_works_in_every_state(image: Image) -> None:
+    machine = MicroVM(image)
+    await machine.stop()
+    start = asyncio.create_task(machine.start())
+    await asyncio.sleep(0.2)
+    start.cancel()
+    with pytest.raises((asyncio.CancelledError, BootError)):
+        await start
+    await machine.stop()
+    await machine.stop()
+    assert machine.pid is None

@@ -1,0 +1,74 @@
+"""What the README tells people to type."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from microvm_image import Image
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def _commands() -> list[str]:
+    _, _, section = README.read_text().partition("## The first five things to try")
+    section, _, _ = section.partition("From Python:")
+    return re.findall(r"^    (microvm run .*)$", section, re.MULTILINE)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, image: Image) -> dict[str, str]:
+    """An environment in which `microvm` is a command."""
+    del image
+    command = tmp_path / "microvm"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m microvm "$@"\n')
+    command.chmod(0o755)
+    return {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize(
+    ("number", "prints"),
+    [
+        (0, r"3\.20\.\d+\n|"),  # the busybox base has no such file
+        (1, r"out\n7\n"),
+        (2, r"124\n"),
+        (3, r"[0-9a-f]{64}  -\n"),
+        (4, r"oops\n|"),  # where rm was itself among the removed, sh still has echo
+    ],
+)
+def test_the_first_five_things_do_what_they_say(
+    number: int, prints: str, environment: dict[str, str]
+) -> None:
+    result = subprocess.run(
+        ["sh", "-c", _commands()[number]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert re.fullmatch(prints, result.stdout), result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_there_are_five() -> None:
+    assert len(_commands()) == 5
+
+
+def test_the_python_example_runs(environment: dict[str, str]) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    result = subprocess.run(
+        [sys.executable, "-c", example],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "0 b'hello\\n'" in result.stdout
+    assert "3 packets transmitted, 3 packets received" in result.stdout

@@ -1,0 +1,250 @@
+"""`microvm run`, as people type it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.vm.conftest import Command, children_of, is_alive
+
+from microvm_image import Image
+
+
+def test_prints_what_the_command_prints_and_nothing_else(microvm: Command) -> None:
+    result = microvm("run", "--", "echo", "hello")
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"hello\n", b"")
+
+
+def test_options_after_the_command_are_the_commands(microvm: Command) -> None:
+    assert microvm("run", "echo", "-v", "--help").stdout == b"-v --help\n"
+
+
+def test_the_root_is_the_images(microvm: Command, image: Image) -> None:
+    result = microvm("run", "--", "sh", "-c", "ls / && cat /etc/alpine-release")
+    names = result.stdout.decode().split()
+    assert {"bin", "dev", "etc", "proc", "root", "sys", "tmp", "usr"} <= set(names)
+    if image.manifest.base.startswith("alpine-"):
+        assert image.manifest.base == f"alpine-{names[-1]}"
+        assert {"home", "lib", "media", "mnt", "opt", "srv", "var"} <= set(names)
+
+
+def test_keeps_the_streams_apart_and_passes_the_status_on(microvm: Command) -> None:
+    result = microvm("run", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (result.returncode, result.stdout, result.stderr) == (7, b"out\n", b"err\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        (["nonexistent"], 127, b"microvm: nonexistent: not found in the guest's PATH\n"),
+        (["/etc/passwd"], 126, b"microvm: /etc/passwd: Permission denied\n"),
+        (["/etc"], 126, b"microvm: /etc: Permission denied\n"),
+        (["sh", "-c", "kill -9 $$"], 137, b""),
+        (["sh", "-c", "kill -TERM $$"], 143, b""),
+    ],
+)
+def test_says_how_it_ended(microvm: Command, command: list[str], status: int, says: bytes) -> None:
+    result = microvm("run", "--", *command)
+    assert (result.returncode, result.stdout, result.stderr) == (status, b"", says)
+
+
+def test_environment_and_folder_are_those_asked_for(microvm: Command) -> None:
+    script = 'echo "$A|$B|$HOME|$SECRET|$(pwd)"'
+    host = {**os.environ, "SECRET": "of the host"}
+    result = microvm(
+        *("run", "-e", "A=1 2", "--env", "B=x=y", "-w", "/tmp", "--", "sh", "-c", script), env=host
+    )
+    assert result.stdout == b"1 2|x=y|/root||/tmp\n"
+
+
+def test_a_missing_folder_is_not_a_missing_command(microvm: Command) -> None:
+    result = microvm("run", "--cwd", "/nowhere", "--", "true")
+    assert result.returncode == 126
+    assert b"cannot enter its working directory" in result.stderr
+
+
+def test_64_mib_of_random_bytes_arrive_on_both_streams(microvm: Command, tmp_path: Path) -> None:
+    script = "head -c 67108864 /dev/urandom | tee /dev/stderr"
+    with (tmp_path / "a").open("wb") as out, (tmp_path / "b").open("wb") as err:
+        result = microvm(
+            "run", "--", "sh", "-c", script, capture_output=False, stdout=out, stderr=err
+        )
+    assert result.returncode == 0
+    digests = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("a", "b")]
+    assert (tmp_path / "a").stat().st_size == 67108864
+    assert digests[0] == digests[1]
+
+
+def test_a_command_that_runs_too_long_is_killed(microvm: Command) -> None:
+    result = microvm("run", "--timeout", "1", "--", "sh", "-c", "echo so far; sleep 60")
+    assert (result.returncode, result.stdout) == (124, b"so far\n")
+    assert result.stderr == b"microvm: sh: timed out after 1 s\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("poweroff -f", b"microvm: the guest powered off\n"),
+        ("reboot -f", b"microvm: the guest rebooted\n"),
+        (
+            "echo c >/proc/sysrq-trigger",
+            b"microvm: the guest kernel crashed: Kernel panic - not syncing: "
+            b"sysrq triggered crash\n",
+        ),
+        ("halt -f", b"microvm: the guest is not responding: it does not answer; has it halted?\n"),
+    ],
+)
+def test_a_guest_that_ends_is_an_error_soon(microvm: Command, command: str, says: bytes) -> None:
+    result = microvm("run", "--", "sh", "-c", command)
+    assert (result.returncode, result.stderr) == (125, says)
+
+
+def test_the_console_goes_to_a_file(microvm: Command, tmp_path: Path) -> None:
+    log = tmp_path / "console"
+    script = "echo hello from the guest >/dev/console"
+    assert microvm("run", "--console", str(log), "--", "sh", "-c", script).returncode == 0
+    assert b"hello from the guest" in log.read_bytes()
+
+
+def test_verbose_says_what_happens(microvm: Command) -> None:
+    result = microvm("run", "-v", "--", "true")
+    assert b"ready under" in result.stderr
+    assert b"ended with status 0" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--memory", "1K", "--", "true"], 2, "too little memory"),
+        (["--memory", "lots", "--", "true"], 2, "not a memory size"),
+        (["--cpus", "0", "--", "true"], 2, "--cpus"),
+        (["--env", "=x", "--", "true"], 2, "KEY=VALUE"),
+        (["--timeout", "0", "--", "true"], 2, "--timeout"),
+        (["--image", "no-such-image", "--", "true"], 125, "microvm image ls"),
+        (["--console", "/nowhere/log", "--", "true"], 2, "console"),
+        ([], 2, "CMD"),
+    ],
+)
+def test_bad_input_is_refused_in_a_line(
+    microvm: Command, arguments: list[str], status: int, says: str
+) -> None:
+    result = microvm("run", *arguments)
+    assert result.returncode == status
+    assert says in result.stderr.decode()
+    assert b"Traceback" not in result.stderr
+
+
+def test_without_qemu_it_says_what_to_install(microvm: Command, tmp_path: Path) -> None:
+    result = microvm("run", "--", "true", env={**os.environ, "PATH": str(tmp_path)})
+    assert result.returncode == 125
+    assert b"not installed (apt install qemu-system" in result.stderr
+
+
+def test_a_file_that_is_no_kernel_is_refused(microvm: Command, tmp_path: Path) -> None:
+    (tmp_path / "kernel").write_bytes(b"not a kernel" * 1000)
+    result = microvm(
+        "run", "--", "true", env={**os.environ, "MICROVM_KERNEL": str(tmp_path / "kernel")}
+    )
+    assert result.returncode == 125
+    assert b"kernel" in result.stderr
+
+
+def test_a_guest_that_does_not_boot_shows_its_console(
+    microvm: Command, image: Image, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(image.path, broken)
+    initramfs = broken / "initramfs.cpio"
+    initramfs.write_bytes(bytes(initramfs.stat().st_size))
+    result = microvm("run", "--image", str(broken), "--", "true")
+    assert result.returncode == 125
+    assert result.stderr.startswith(b"microvm: the guest did not boot: the guest kernel crashed")
+    assert b"the end of the guest's console" in result.stderr
+
+
+def _start(*arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "microvm", "run", "--", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """Wait for its end; nothing that it started may be left."""
+    try:
+        return process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
+def _wait_for(line: bytes, process: subprocess.Popen[bytes]) -> list[int]:
+    assert process.stdout is not None
+    assert process.stdout.readline() == line
+    return children_of(process.pid)
+
+
+def _are_gone(pids: list[int]) -> bool:
+    deadline = time.monotonic() + 10
+    while any(is_alive(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_output_comes_as_it_is_written_and_ctrl_c_goes_to_the_command(image: Image) -> None:
+    del image
+    script = "trap 'echo caught; exit 3' INT; echo started; while :; do sleep 0.1; done"
+    process = _start("sh", "-c", script)
+    _wait_for(b"started\n", process)
+    process.send_signal(signal.SIGINT)
+    assert _end(process) == (b"caught\n", b"")
+    assert process.returncode == 3
+
+
+def test_a_second_ctrl_c_ends_the_machine(image: Image) -> None:
+    del image
+    process = _start("sh", "-c", "trap '' INT; echo started; while :; do sleep 0.1; done")
+    pids = _wait_for(b"started\n", process)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    # Two signals at once can be delivered as one; the third follows within the second.
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+    _end(process)
+    assert process.returncode == 128 + signal.SIGINT
+    assert pids
+    assert _are_gone(pids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_us_ends_qemu(image: Image, number: signal.Signals) -> None:
+    del image
+    process = _start("sh", "-c", "echo started; sleep 60")
+    pids = _wait_for(b"started\n", process)
+    process.send_signal(number)
+    _end(process)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert pids
+    assert _are_gone(pids)
+
+
+def test_a_reader_that_goes_away_ends_the_command(image: Image) -> None:
+    del image
+    process = _start("yes")
+    pids = _wait_for(b"y\n", process)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    assert _end(process)[1] == b""
+    assert process.returncode == 128 + signal.SIGPIPE
+    assert _are_gone(pids)
