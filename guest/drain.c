@@ -21,10 +21,16 @@ void drain_add(int fd)
 	oldest = (oldest + 1) % DRAIN_MAX;
 }
 
-void drain_poll(struct pollfd fds[static DRAIN_MAX])
+unsigned drain_poll(struct pollfd fds[static DRAIN_MAX])
 {
-	for (unsigned i = 0; i < DRAIN_MAX; i++)
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < DRAIN_MAX; i++) {
 		fds[i] = (struct pollfd){ .fd = places[i] - 1, .events = POLLIN };
+		if (places[i])
+			count = i + 1;
+	}
+	return count;
 }
 
 static bool is_over(int fd)
@@ -35,9 +41,9 @@ static bool is_over(int fd)
 	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-void drain_run(const struct pollfd fds[static DRAIN_MAX])
+void drain_run(const struct pollfd *fds, unsigned count)
 {
-	for (unsigned i = 0; i < DRAIN_MAX; i++)
+	for (unsigned i = 0; i < count; i++)
 		if (fds[i].fd >= 0 && fds[i].revents && is_over(fds[i].fd)) {
 			close(fds[i].fd);
 			places[i] = 0;

@@ -10,9 +10,10 @@ enum { DRAIN_MAX = 64 };
 /* Takes over the read end of a pipe; the oldest is closed when there are too many. */
 void drain_add(int fd);
 
-void drain_poll(struct pollfd fds[static DRAIN_MAX]);
+/* Sets what to wait for, and returns how many of `fds` that took. */
+unsigned drain_poll(struct pollfd fds[static DRAIN_MAX]);
 
 /* Reads from those that are ready, and closes those that nobody writes to any more. */
-void drain_run(const struct pollfd fds[static DRAIN_MAX]);
+void drain_run(const struct pollfd *fds, unsigned count);
 
 #endif

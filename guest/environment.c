@@ -25,21 +25,20 @@ static char *terminate(uint8_t *frame, struct sandboxd_slice slice)
 	return (char *)text;
 }
 
-/* Every item's prefix must be read before the item in front of it is terminated. */
+/* An item's prefix terminates the item in front of it as soon as it has been read. */
 static size_t collect(char **out, uint8_t *frame, struct sandboxd_list list)
 {
 	const uint8_t *at = list.items;
-	struct sandboxd_slice item = { 0 };
+	uint8_t *end = frame + (list.items - frame);
 
 	for (uint32_t i = 0; i < list.count; i++) {
-		struct sandboxd_slice before = item;
+		struct sandboxd_slice item = sandboxd_next(&at);
 
-		item = sandboxd_next(&at);
-		if (i > 0)
-			out[i - 1] = terminate(frame, before);
+		*end = 0;
+		out[i] = (char *)frame + (item.data - frame);
+		end = frame + (at - frame);
 	}
-	if (list.count > 0)
-		out[list.count - 1] = terminate(frame, item);
+	*end = 0;
 	out[list.count] = NULL;
 	return list.count;
 }

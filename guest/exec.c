@@ -113,11 +113,13 @@ static bool wanted(const struct exec_stream *stream)
 	return stream->fd >= 0 && stream->credit > 0 && !(stream->last && stream->left == 0);
 }
 
-void exec_poll(const struct exec *exec, struct pollfd *fds)
+void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds)
 {
 	for (int i = 0; i < EXEC_STREAMS; i++)
 		fds[i] = (struct pollfd){
-			.fd = exec->id && wanted(&exec->streams[i]) ? exec->streams[i].fd : -1,
+			.fd = exec->id && !busy && wanted(&exec->streams[i]) ?
+				      exec->streams[i].fd :
+				      -1,
 			.events = POLLIN,
 		};
 }
@@ -150,8 +152,10 @@ static bool pump(struct exec *exec, int number, struct port *port)
 		.data = { frame + PREFIX, read_stream(stream, frame + PREFIX, size) },
 	};
 
-	if (output.data.size == 0)
+	if (output.data.size == 0) {
+		stream->left = 0; /* somebody in the guest has read what was there */
 		return false;
+	}
 	stream->credit -= output.data.size;
 	stream->left -= stream->last ? output.data.size : 0;
 	port->end += sandboxd_encode_exec_output(frame, exec->id, &output);

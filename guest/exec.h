@@ -36,8 +36,9 @@ void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t am
 /* Notes that waitpid has returned this process. */
 void exec_reaped(struct exec *exec, pid_t pid, int status);
 
-/* Which of its pipes to wait for; two entries. */
-void exec_poll(const struct exec *exec, struct pollfd *fds);
+/* Which of its pipes to wait for; two entries. None while the port is busy, since exec_pump would
+ * leave them as they are. */
+void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds);
 
 /* Queues one frame of output if the port is idle, there is some, and it is paid for. */
 void exec_pump(struct exec *exec, struct port *port);

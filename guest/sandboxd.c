@@ -33,9 +33,9 @@ static _Noreturn void die(const char *what, size_t size)
 
 /* PID 1 is spared by the default action of signals anyway; blocked ones cannot interrupt either.
  * As a process it stays killable by those that people use. */
-static int open_signals(void)
+static void block_signals(void)
 {
-	sigset_t blocked, child;
+	sigset_t blocked;
 
 	sigfillset(&blocked);
 	if (!server.is_init) {
@@ -43,6 +43,24 @@ static int open_signals(void)
 		sigdelset(&blocked, SIGINT);
 	}
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
+}
+
+/* A kernel without a console starts us without streams. A pipe of ours in such a place would be
+ * closed when a command executes. */
+static void occupy_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	close(fd);
+}
+
+static int open_signals(void)
+{
+	sigset_t child;
+
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	return signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -71,8 +89,9 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 		exec_kill(&server.exec);
 	if (port_has_room(&server.port, PORT_SMALL_SIZE))
 		server.port.end += sandboxd_encode_goodbye(port_tail(&server.port), &goodbye);
+	/* Not without POLLOUT: a virtio port that nobody reads polls as hung up for ever. */
 	while (port_flush(&server.port) && !port_idle(&server.port) &&
-	       poll(&port, 1, GOODBYE_MS) > 0)
+	       poll(&port, 1, GOODBYE_MS) > 0 && (port.revents & POLLOUT))
 		;
 	if (server.is_init)
 		boot_reset();
@@ -91,9 +110,7 @@ static bool read_port(void)
 		return false;
 	if (n > 0)
 		in->end += (size_t)n;
-	else if (n == 0 && !server.is_init)
-		_exit(0);
-	else if (n < 0 && errno != EAGAIN && errno != EINTR)
+	else if (n == 0 ? !server.is_init : errno != EAGAIN && errno != EINTR)
 		finish(SANDBOXD_GOODBYE_REASON_BROKEN);
 	return n != 0;
 }
@@ -122,7 +139,8 @@ static _Noreturn void loop(int signals)
 	bool present = true;
 
 	for (;;) {
-		serve_input(&server);
+		bool all_read = serve_input(&server);
+
 		if (server.renewing)
 			serve_children(&server);
 		serve_output(&server);
@@ -132,13 +150,15 @@ static _Noreturn void loop(int signals)
 			finish(SANDBOXD_GOODBYE_REASON_SHUTDOWN);
 		fds[PORT] = (struct pollfd){ present ? server.port.fd : -1, port_events(), 0 };
 		fds[SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
-		exec_poll(&server.exec, fds + STREAMS);
-		drain_poll(fds + DRAINS);
-		if (poll(fds, POLLED, present ? -1 : ABSENT_MS) < 0)
+		exec_poll(&server.exec, !serve_wants_output(&server), fds + STREAMS);
+		unsigned drains = drain_poll(fds + DRAINS);
+		/* What made serve_input stop may be over by now, and nothing else will say so. */
+		bool go_on = !all_read && serve_wants_input(&server);
+		if (poll(fds, DRAINS + drains, go_on ? 0 : present ? -1 : ABSENT_MS) < 0)
 			continue;
 		if (fds[SIGNALS].revents)
 			read_signals(signals);
-		drain_run(fds + DRAINS);
+		drain_run(fds + DRAINS, drains);
 		present = !present || !(fds[PORT].revents & (POLLIN | POLLHUP)) || read_port();
 	}
 }
@@ -146,10 +166,12 @@ static _Noreturn void loop(int signals)
 int main(int argc, char **argv)
 {
 	server.is_init = getpid() == 1;
-	int signals = open_signals();
-
+	block_signals();
 	if (server.is_init)
 		boot_prepare();
+	occupy_streams();
+	int signals = open_signals();
+
 	serve_init(&server, server.is_init);
 	server.port.fd = argc > 1 && !server.is_init ? adopt_port(argv[1]) : port_open();
 	if (server.port.fd < 0)

@@ -24,7 +24,12 @@ uint64_t serve_clock(void)
 
 bool serve_wants_input(const struct server *server)
 {
-	return port_has_room(&server->port, PORT_SMALL_SIZE);
+	return !server->renewing && port_has_room(&server->port, PORT_SMALL_SIZE);
+}
+
+bool serve_wants_output(const struct server *server)
+{
+	return !server->renewing && port_idle(&server->port);
 }
 
 static void refuse(struct server *server, const struct sandboxd_header *header,
@@ -164,15 +169,15 @@ static void handle(struct server *server, const struct frame *frame)
 	}
 }
 
-void serve_input(struct server *server)
+bool serve_input(struct server *server)
 {
 	static struct frame frame;
 	struct sandboxd_fault_at fault;
 
-	while (!server->renewing && !server->shutdown && serve_wants_input(server)) {
+	while (!server->shutdown && serve_wants_input(server)) {
 		switch (stream_next(&server->in, &frame, &fault)) {
 		case STREAM_MORE:
-			return;
+			return true;
 		case STREAM_FAULT:
 			refuse_malformed(server, &frame.header, &fault);
 			break;
@@ -182,6 +187,7 @@ void serve_input(struct server *server)
 			break;
 		}
 	}
+	return false;
 }
 
 void serve_children(struct server *server)

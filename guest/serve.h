@@ -20,8 +20,9 @@ struct server {
 
 void serve_init(struct server *server, bool is_init);
 
-/* Handles the frames that have come; stops early when their answers find no room. */
-void serve_input(struct server *server);
+/* Handles the frames that have come. False when it stopped early, with frames left: their answers
+ * found no room, or a hello waits for the end of the life before it. */
+bool serve_input(struct server *server);
 
 /* Waits for every child that has ended. */
 void serve_children(struct server *server);
@@ -29,8 +30,11 @@ void serve_children(struct server *server);
 /* Queues output, and the command's end after it. */
 void serve_output(struct server *server);
 
-/* Whether the next frame can be answered. */
+/* Whether the next frame can be handled now. */
 bool serve_wants_input(const struct server *server);
+
+/* Whether output of the command can be queued now. */
+bool serve_wants_output(const struct server *server);
 
 uint64_t serve_clock(void);
 

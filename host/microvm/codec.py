@@ -394,7 +394,7 @@ class Error:
             _out_int(_U32, self.offset, "offset"),
             _out_int(_U8, self.field, "field"),
         )
-        return _frame(10, self.id, parts)
+        return _frame(10, _out_id(self.id, 0), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,7 +436,7 @@ class ExecRequest:
             _out_int(_U32, self.stdout_credit, "stdout_credit"),
             _out_int(_U32, self.stderr_credit, "stderr_credit"),
         )
-        return _frame(16, _out_id(self.id), parts)
+        return _frame(16, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,7 +461,7 @@ class ExecOutput:
             _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
             _out_tail(self.data, 65536, "data"),
         )
-        return _frame(17, _out_id(self.id), parts)
+        return _frame(17, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,7 +486,7 @@ class ExecResponse:
             _out_int(_U8, _closed(Ending, self.ending, "ending"), "ending"),
             _out_int(_U8, self.status, "status"),
         )
-        return _frame(18, _out_id(self.id), parts)
+        return _frame(18, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -511,7 +511,7 @@ class ExecFailed:
             _out_int(_U8, self.stage, "stage"),
             _out_int(_U32, self.error_number, "error_number"),
         )
-        return _frame(19, _out_id(self.id), parts)
+        return _frame(19, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,7 +531,7 @@ class ExecSignal:
     def encode(self) -> bytes:
         """Write the whole frame."""
         parts = (_out_int(_U8, self.signal, "signal"),)
-        return _frame(20, _out_id(self.id), parts)
+        return _frame(20, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -548,7 +548,7 @@ class ExecKill:
 
     def encode(self) -> bytes:
         """Write the whole frame."""
-        return _frame(21, _out_id(self.id), ())
+        return _frame(21, _out_id(self.id, 1), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -573,7 +573,7 @@ class ExecCredit:
             _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
             _out_int(_U32, self.amount, "amount"),
         )
-        return _frame(22, _out_id(self.id), parts)
+        return _frame(22, _out_id(self.id, 1), parts)
 
 
 Message: TypeAlias = (
@@ -615,9 +615,9 @@ def _frame(number: int, id_: int, parts: Iterable[bytes | memoryview]) -> bytes:
     return _HEADER.pack(len(body), number, 0, id_) + body
 
 
-def _out_id(id_: int) -> int:
-    if not 0 < id_ <= 0xFFFFFFFF:
-        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between 1 and 2^32 - 1")
+def _out_id(id_: int, least: int) -> int:
+    if not least <= id_ <= 0xFFFFFFFF:
+        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between {least} and 2^32 - 1")
     return id_
 
 
@@ -651,11 +651,15 @@ def _out_list(
     if len(items) > max_items:
         reason = f"{len(items)} items, and at most {max_items} are allowed"
         raise EncodeError(Fault.TOO_MANY, field, reason)
-    body = b"".join(_out_bytes(item, max_item, nul, field) for item in items)
-    if len(body) > max_total:
-        reason = f"{len(body)} bytes in all, and at most {max_total} are allowed"
-        raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
-    return _U32.pack(len(items)) + body
+    parts = [_U32.pack(len(items))]
+    total = 0
+    for item in items:
+        parts.append(_out_bytes(item, max_item, nul, field))
+        total += len(parts[-1])
+        if total > max_total:
+            reason = f"{total} bytes or more in all, and at most {max_total} are allowed"
+            raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
+    return b"".join(parts)
 
 
 def _out_tail(value: bytes | memoryview, maximum: int, field: str) -> bytes | memoryview:
@@ -929,6 +933,8 @@ class Decoder:
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
+        if self._error is not None:
+            return
         self._chunk = memoryview(b"".join((self._chunk, data)) if self._chunk else data)
 
     def next_message(self) -> Message | None:
@@ -945,6 +951,7 @@ class Decoder:
         except DecodeError as error:
             self._error = error
             self._chunk = memoryview(b"")
+            self._partial.clear()
             raise
 
     def _whole(self) -> Message | None:

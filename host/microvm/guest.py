@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any, Self, TypeVar
@@ -20,6 +21,7 @@ from microvm.errors import (
     GuestDied,
     GuestUnresponsive,
     MachineError,
+    MicroVMError,
     UsageError,
 )
 from microvm.process import CompletedProcess, Process
@@ -159,6 +161,9 @@ class Guest:
             raise
         except BaseException:
             self.abandon(process)
+            # The machine is free again only when the command is gone; the kill has a deadline.
+            with suppress(MicroVMError):
+                await process.wait()
             raise
         completed = CompletedProcess(process.args, returncode, stdout, stderr)
         if check:
@@ -218,13 +223,14 @@ class Guest:
                 if process:
                     process.finish(event)
             case codec.Pong(token=token):
-                self._disarm("pong")
                 if waiter := self._pongs.pop(token, None):
-                    waiter.set_result(None)
-                elif self._process:
-                    self._arm("ping", PING_INTERVAL, self._ask)
+                    _settle(waiter, None)
+                else:
+                    self._disarm("pong")
+                    if self._process:
+                        self._arm("ping", PING_INTERVAL, self._ask)
             case codec.Status():
-                self._statuses.pop(0).set_result(event)
+                _settle(self._statuses.pop(0), event)
             case codec.Ready():
                 self._ready.set_result(None)
 
@@ -291,8 +297,16 @@ class Guest:
                 timer.cancel()
 
 
+def _settle(waiter: asyncio.Future[T], result: T) -> None:
+    if not waiter.done():  # who waited may have been cancelled
+        waiter.set_result(result)
+
+
 def _bytes(value: Text | Path) -> bytes:
     if isinstance(value, bytes):
         return value
     # As the operating system spells it: surrogates stand for bytes that are not UTF-8.
-    return str(value).encode("utf-8", "surrogateescape")
+    try:
+        return str(value).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{value!r} cannot be written as bytes: {error.reason}") from None

@@ -14,6 +14,10 @@ from microvm import codec
 from microvm.errors import ExecTimeout, MachineError, StartError
 from microvm.session import WINDOW
 
+# A chunk below this is copied to the one before it: as a view it would keep alive all that was read
+# from the port with it, and a guest could make a window of such views take gigabytes.
+_SMALL = 1 << 14
+
 
 @dataclass(frozen=True, slots=True)
 class CompletedProcess:
@@ -47,7 +51,7 @@ class OutputStream:
     def __init__(self, consumed: Callable[[int], None]) -> None:
         """Call `consumed` with each number of bytes that the reader has taken."""
         self._consumed = consumed
-        self._chunks: deque[bytes | memoryview] = deque()
+        self._chunks: deque[bytearray | bytes | memoryview] = deque()
         self._ended = False
         self._error: MachineError | None = None
         self._keep: int | None = None
@@ -70,6 +74,7 @@ class OutputStream:
             self._wake.clear()
             await self._wake.wait()
         chunk = self._chunks.popleft()
+        chunk = bytes(chunk) if isinstance(chunk, bytearray) else chunk
         if self._keep is None:
             self._consumed(len(chunk))
         return chunk
@@ -84,9 +89,16 @@ class OutputStream:
             self._consumed(len(data))
             data = data[: self._keep]
             self._keep -= len(data)
-        if data:
+        if not data:
+            return
+        last = self._chunks[-1] if self._chunks else None
+        if len(data) >= _SMALL:
             self._chunks.append(data)
-            self._wake.set()
+        elif isinstance(last, bytearray) and len(last) < _SMALL:
+            last += data
+        else:
+            self._chunks.append(bytearray(data))
+        self._wake.set()
 
     def release(self, keep: int) -> None:
         """Hold the command back no more: take all that comes, and keep `keep` bytes of it."""

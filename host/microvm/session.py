@@ -72,8 +72,9 @@ class Session:
     def ping(self, token: int) -> bytes:
         """Ask for a `Pong` with this number."""
         self._require(State.IDLE, State.RUNNING)
+        frame = codec.Ping(token).encode()
         self._pings.append(token)
-        return codec.Ping(token).encode()
+        return frame
 
     def status_request(self) -> bytes:
         """Ask for a `Status`."""
@@ -120,10 +121,16 @@ class Session:
         return frame
 
     def exec_signal(self, signal: int) -> bytes:
-        """Send a signal to the running command's process group; nothing when it has ended."""
+        """Send a signal to the running command's process group; nothing when it has ended.
+
+        :raise UsageError: no signal has this number.
+        """
         if self.state is not State.RUNNING:
             return b""
-        return codec.ExecSignal(self._id, signal).encode()
+        try:
+            return codec.ExecSignal(self._id, signal).encode()
+        except codec.EncodeError:
+            raise UsageError(f"no signal has the number {signal}") from None
 
     def exec_kill(self) -> bytes:
         """Kill the running command; nothing when it has ended. Its response still comes."""
@@ -169,6 +176,8 @@ class Session:
 
     def _accept(self, message: codec.Message) -> bool:
         """Check a message against the state, and step; whether it is for the caller."""
+        if self.state is State.NEW:
+            return False
         if self.state is State.GREETING:
             return isinstance(message, codec.Ready) and self._accept_ready(message)
         match message:

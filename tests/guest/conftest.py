@@ -1,0 +1,93 @@
+"""Two builds of the daemon: the one that ships, and one under the sanitizers."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microvm_image import arch, cache, daemon
+from microvm_image.progress import Silent
+
+from .driver import Daemon, Fifo
+
+GUEST = Path(__file__).resolve().parents[2] / "guest"
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the daemon as the image builder does it."""
+    folder = tmp_path_factory.mktemp("shipped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "root", lambda: folder)
+        data = daemon.build(arch.find(), Silent()).data
+    path = folder / "sandboxd"
+    path.write_bytes(data)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(scope="session")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the daemon with ASan and UBSan."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    path = tmp_path_factory.mktemp("sanitized") / "sandboxd"
+    command = ["make", "-s", "-C", str(GUEST), "sanitized", f"OUT={path}", "CC=gcc"]
+    subprocess.run(command, check=True, timeout=60)
+    return path
+
+
+@pytest.fixture(params=["shipped", "sanitized"])
+def binary(request: pytest.FixtureRequest) -> Path:
+    """Each build of the daemon in turn."""
+    path: Path = request.getfixturevalue(request.param)
+    return path
+
+
+@pytest.fixture
+def launch(binary: Path, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Give a function that starts a daemon; it is stopped, and must end well."""
+    with ExitStack() as stack:
+
+        def start(**options: Any) -> Daemon:
+            stderr = stack.enter_context((tmp_path / "stderr").open("w+b"))
+            daemon = Daemon(binary, stderr, **options)
+            stack.callback(daemon.close)
+            return daemon
+
+        yield start
+
+
+@pytest.fixture
+def daemon_process(launch: Callable[..., Daemon]) -> Daemon:
+    """Give a daemon that has not been greeted."""
+    return launch()
+
+
+@pytest.fixture
+def sandboxd(daemon_process: Daemon) -> Daemon:
+    """Give a daemon that is ready."""
+    daemon_process.hello()
+    return daemon_process
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Iterator[Fifo]:
+    """Give a named pipe."""
+    made = Fifo(tmp_path / "fifo")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def answer(tmp_path: Path) -> Iterator[Fifo]:
+    """Give another named pipe, for the way back."""
+    made = Fifo(tmp_path / "answer")
+    yield made
+    made.close()

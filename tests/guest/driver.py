@@ -1,0 +1,303 @@
+"""The daemon as a process on a socket pair, and what tests say to it. Every wait has a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TypeVar
+
+from microvm import codec
+
+DEADLINE = 20.0
+"""For anything that should happen at once, in seconds: a busy machine is slow, not wrong."""
+
+PLENTY = 0xFFFFFFFF
+
+M = TypeVar("M", bound=codec.Message)
+
+
+@dataclass
+class Result:
+    """What came of a command: its output, its last frame, and what came between them."""
+
+    stdout: bytes
+    stderr: bytes
+    end: codec.ExecResponse | codec.ExecFailed
+    others: list[codec.Message] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command that was started and has exited."""
+        assert isinstance(self.end, codec.ExecResponse), self.end
+        assert self.end.ending is codec.Ending.EXITED, self.end
+        return self.end.status
+
+    @property
+    def failure(self) -> tuple[codec.Stage | int, int]:
+        """Stage and errno of a command that could not be started."""
+        assert isinstance(self.end, codec.ExecFailed), self.end
+        return self.end.stage, self.end.error_number
+
+
+class Daemon:
+    """A running daemon, greeted by `hello`."""
+
+    def __init__(
+        self,
+        binary: Path,
+        stderr: IO[bytes],
+        *,
+        prefix: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        user: int | None = None,
+    ) -> None:
+        """Start it.
+
+        :param prefix: a command that executes the rest of its command line.
+        :param user: whom it runs as, if not as us.
+        """
+        self.socket, theirs = socket.socketpair()
+        self.socket.settimeout(DEADLINE)
+        self._stderr = stderr
+        self._decoder = codec.Decoder("guest")
+        self._id = 0
+        self._token = 0
+        with theirs, binary.open("rb") as executable:
+            # By its descriptor: another user may not be able to reach its folder.
+            path = f"/proc/self/fd/{executable.fileno()}" if user else str(binary)
+            self.process = subprocess.Popen(
+                [*prefix, path, str(theirs.fileno())],
+                pass_fds=[theirs.fileno(), *([executable.fileno()] if user else [])],
+                stdin=subprocess.DEVNULL,
+                stderr=stderr,
+                env=env,
+                user=user,
+                group=user,
+                extra_groups=[] if user else None,
+            )
+        self.pid = self.process.pid
+
+    def send(self, *items: codec.Message | bytes) -> None:
+        """Write frames, or any bytes, in one piece."""
+        data = b"".join(i if isinstance(i, bytes) else i.encode() for i in items)
+        self.socket.sendall(data)
+
+    def send_each(self, *pieces: bytes) -> None:
+        """Write bytes in these pieces."""
+        for piece in pieces:
+            self.socket.sendall(piece)
+
+    def receive(self) -> codec.Message:
+        """Return the next message."""
+        while (message := self._decoder.next_message()) is None:
+            data = self.socket.recv(1 << 18)
+            assert data, f"the daemon has closed its port; {self.report()}"
+            self._decoder.receive_data(data)
+        return message
+
+    def receive_until(self, kind: type[M]) -> tuple[list[codec.Message], M]:
+        """Return the next message of a kind, and what came before it."""
+        before: list[codec.Message] = []
+        while not isinstance(message := self.receive(), kind):
+            before.append(message)
+        return before, message
+
+    def expect(self, *messages: codec.Message) -> None:
+        """Receive exactly these."""
+        for message in messages:
+            assert self.receive() == message
+
+    def expect_end(self) -> None:
+        """Receive no more than the end of the stream."""
+        assert self._decoder.next_message() is None
+        assert self.socket.recv(1) == b""
+
+    def hello(self, nonce: int = 1) -> codec.Ready:
+        """Start afresh; nothing but the answer may come."""
+        self.send(hello(nonce))
+        ready = self.receive()
+        assert isinstance(ready, codec.Ready)
+        assert ready.nonce == nonce
+        self._id = 0
+        return ready
+
+    def sync(self) -> list[codec.Message]:
+        """Have a ping answered; return what came before the answer."""
+        self._token += 1
+        self.send(codec.Ping(self._token))
+        before, pong = self.receive_until(codec.Pong)
+        assert pong.token == self._token
+        return before
+
+    def status(self) -> codec.Status:
+        """Return its counters; nothing may run."""
+        self.send(codec.StatusRequest())
+        status = self.receive()
+        assert isinstance(status, codec.Status)
+        return status
+
+    def start(
+        self,
+        *argv: bytes,
+        command: bytes | None = None,
+        env: Sequence[bytes] = (),
+        cwd: bytes = b"",
+        credit: int = PLENTY,
+        stderr_credit: int | None = None,
+    ) -> int:
+        """Ask for a command, and return its id."""
+        self._id += 1
+        command = argv[0] if command is None else command
+        err = credit if stderr_credit is None else stderr_credit
+        self.send(codec.ExecRequest(self._id, command, cwd, argv, tuple(env), credit, err))
+        return self._id
+
+    def sh(self, script: str, *, credit: int = PLENTY, stderr_credit: int | None = None) -> int:
+        """Ask for a shell script, and return its id."""
+        return self.start(
+            b"sh", b"-c", script.encode(), credit=credit, stderr_credit=stderr_credit
+        )
+
+    def finish(self, id_: int) -> Result:
+        """Take a command's output until it has ended."""
+        output: dict[codec.Stream, list[bytes]] = {stream: [] for stream in codec.Stream}
+        others: list[codec.Message] = []
+        while True:
+            message = self.receive()
+            match message:
+                case codec.ExecOutput():
+                    assert message.id == id_
+                    assert len(message.data) > 0
+                    output[message.stream].append(bytes(message.data))
+                case codec.ExecResponse() | codec.ExecFailed():
+                    assert message.id == id_
+                    out, err = (b"".join(output[stream]) for stream in codec.Stream)
+                    return Result(out, err, message, others)
+                case _:
+                    others.append(message)
+
+    def run(
+        self,
+        *argv: bytes,
+        command: bytes | None = None,
+        env: Sequence[bytes] = (),
+        cwd: bytes = b"",
+    ) -> Result:
+        """Run a command to its end."""
+        return self.finish(self.start(*argv, command=command, env=env, cwd=cwd))
+
+    def run_sh(self, script: str) -> Result:
+        """Run a shell script to its end."""
+        return self.finish(self.sh(script))
+
+    def read(self, size: int) -> bytes:
+        """Take output of one stream until it is this long."""
+        data = b""
+        while len(data) < size:
+            message = self.receive()
+            assert isinstance(message, codec.ExecOutput), message
+            data += message.data
+        return data
+
+    def read_line(self) -> bytes:
+        """Take output up to the end of a line."""
+        data = b""
+        while not data.endswith(b"\n"):
+            data += self.read(1)
+        return data[:-1]
+
+    def sleeper(self) -> int:
+        """Start a command that lasts; return its pid."""
+        self.sh("echo $$; exec sleep 1000")
+        return int(self.read_line())
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that it has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def report(self) -> str:
+        """Say how it ended and what it wrote to its standard error."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(1)
+        self._stderr.seek(0)
+        return f"status {self.process.poll()}: {self._stderr.read().decode(errors='replace')}"
+
+    def wait(self) -> int:
+        """Wait for its end and return its status."""
+        return self.process.wait(DEADLINE)
+
+    def close(self) -> None:
+        """Hang up, unless the test has ended it; it must end well, and without complaint."""
+        self.socket.close()
+        try:
+            status = self.process.wait(DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(DEADLINE)
+            raise
+        assert status in (0, -signal.SIGTERM), self.report()
+        assert self.report().endswith(": "), self.report()
+
+
+class Fifo:
+    """A named pipe by which a test and a command wait for each other."""
+
+    def __init__(self, path: Path) -> None:
+        """Make it."""
+        os.mkfifo(path)
+        self.path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+    def __str__(self) -> str:
+        """Return its path, for scripts."""
+        return str(self.path)
+
+    def release(self) -> None:
+        """Let one reader of a line go on."""
+        os.write(self._fd, b"\n")
+
+    def wait(self) -> bytes:
+        """Wait until somebody has written to it, and return what."""
+        readable, _, _ = select.select([self._fd], [], [], DEADLINE)
+        assert readable, f"nobody has written to {self.path}"
+        return os.read(self._fd, 4096)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)
+
+
+def hello(nonce: int) -> bytes:
+    """Return a hello as it should be."""
+    return codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Poll for what nothing announces."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "it has not come true"
+        time.sleep(0.005)
+
+
+def exists(pid: int) -> bool:
+    """Whether there is such a process, be it a zombie."""
+    return Path(f"/proc/{pid}").exists()
+
+
+def children(parent: int) -> Iterator[str]:
+    """Yield the state, as a letter, of each child of a process."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, ppid = path.read_text().rpartition(")")[2].split()[:2]
+            if int(ppid) == parent:
+                yield state

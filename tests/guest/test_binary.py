@@ -1,0 +1,34 @@
+"""The daemon as a file."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import GUEST
+
+
+def test_it_is_small(shipped: Path) -> None:
+    size = shipped.stat().st_size
+    print(f"sandboxd is {size} bytes")
+    assert size <= 32 << 10
+
+
+def test_it_is_static_and_stripped(shipped: Path) -> None:
+    command = ["readelf", "--program-headers", "--sections", "--wide", str(shipped)]
+    if shutil.which(command[0]) is None:
+        pytest.skip("readelf is not installed")
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert "LOAD" in shown
+    assert not {"INTERP", "DYNAMIC", ".symtab", ".debug_info"} & set(shown.split())
+
+
+def test_the_analyzer_has_no_complaint() -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    subprocess.run(
+        ["make", "-s", "-C", str(GUEST), "analyze", "CC=gcc"], check=True, timeout=120
+    )

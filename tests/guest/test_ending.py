@@ -1,0 +1,74 @@
+"""How commands end."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from microvm import codec
+from microvm.codec import Ending
+
+from .driver import Daemon, Fifo, eventually, exists
+
+
+def test_every_exit_code(sandboxd: Daemon) -> None:
+    for code in range(256):
+        assert sandboxd.run_sh(f"exit {code}").exit_code == code
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 6, 9, 11, 13, 14, 15, 34, 64])
+def test_every_signal(sandboxd: Daemon, number: int) -> None:
+    end = sandboxd.run_sh(f"ulimit -c 0; kill -{number} $$").end
+    assert end == codec.ExecResponse(1, Ending.SIGNALLED, number)
+
+
+def test_a_signal_reaches_the_whole_group(sandboxd: Daemon) -> None:
+    id_ = sandboxd.sh("sleep 1000 & echo $!; wait")
+    pid = int(sandboxd.read_line())
+    sandboxd.send(codec.ExecSignal(id_, signal.SIGTERM))
+    assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 15)
+    eventually(lambda: not exists(pid))
+
+
+def test_a_kill_reaches_the_whole_group(sandboxd: Daemon) -> None:
+    id_ = sandboxd.sh("trap '' TERM INT HUP; sleep 1000 & echo $!; wait")
+    pid = int(sandboxd.read_line())
+    sandboxd.send(codec.ExecKill(id_))
+    assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+    eventually(lambda: not exists(pid))
+
+
+def test_a_signal_can_be_caught(sandboxd: Daemon, fifo: Fifo) -> None:
+    id_ = sandboxd.sh(f"trap 'echo caught; exit 5' USR1; echo ready; read x <{fifo}")
+    assert sandboxd.read_line() == b"ready"
+    sandboxd.send(codec.ExecSignal(id_, signal.SIGUSR1))
+    result = sandboxd.finish(id_)
+    assert (result.stdout, result.exit_code) == (b"caught\n", 5)
+
+
+@pytest.mark.parametrize("number", [0, 65, 128, 255])
+def test_a_signal_that_is_none_is_ignored(sandboxd: Daemon, fifo: Fifo, number: int) -> None:
+    id_ = sandboxd.sh(f"read x <{fifo}; exit 6")
+    sandboxd.send(codec.ExecSignal(id_, number))
+    assert sandboxd.sync() == []
+    fifo.release()
+    assert sandboxd.finish(id_).exit_code == 6
+
+
+def test_a_command_that_is_stopped_goes_on(sandboxd: Daemon, fifo: Fifo) -> None:
+    id_ = sandboxd.sh(f"read x <{fifo}; exit 6")
+    sandboxd.send(codec.ExecSignal(id_, signal.SIGSTOP))
+    fifo.release()
+    assert sandboxd.sync() == []
+    sandboxd.send(codec.ExecSignal(id_, signal.SIGCONT))
+    assert sandboxd.finish(id_).exit_code == 6
+
+
+def test_a_signal_does_not_reach_who_was_left_behind(sandboxd: Daemon) -> None:
+    left = int(sandboxd.run_sh("sleep 1000 & echo $!").stdout)
+    id_ = sandboxd.sh("sleep 1000")
+    sandboxd.send(codec.ExecKill(1), codec.ExecKill(id_))
+    sandboxd.finish(id_)
+    assert exists(left)
+    signal.pthread_kill  # noqa: B018

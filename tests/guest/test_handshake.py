@@ -1,0 +1,150 @@
+"""The greeting that starts a life of the stream."""
+
+from __future__ import annotations
+
+import pytest
+
+from microvm import codec
+
+from .driver import Daemon, exists, hello
+
+HELLO_START = hello(0)[:20]  # the header and the magic
+
+
+def test_ready_says_who_answers(daemon_process: Daemon) -> None:
+    ready = daemon_process.hello(0x1122334455667788)
+    assert (ready.version, ready.digest) == (codec.VERSION, codec.DIGEST)
+    assert ready.max_body == codec.MAX_BODY
+
+
+def test_a_hello_comes_byte_by_byte(daemon_process: Daemon) -> None:
+    daemon_process.send_each(*(bytes([byte]) for byte in hello(7)))
+    assert isinstance(daemon_process.receive(), codec.Ready)
+
+
+def test_a_hello_comes_in_any_two_pieces(daemon_process: Daemon) -> None:
+    for cut in range(1, len(hello(0))):
+        data = hello(cut)
+        daemon_process.send_each(data[:cut], data[cut:])
+        _, ready = daemon_process.receive_until(codec.Ready)
+        assert ready.nonce == cut
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"x",
+        b"garbage" * 100,
+        bytes(1000),
+        b" " * 1000,
+        bytes(range(256)),
+        codec.Ping(1).encode(),
+        codec.ExecRequest(1, b"true", b"", (b"true",), (), 0, 0).encode(),
+        b"\xff" * 300_000,
+        b"\xff" * 3_000_000,
+    ],
+    ids=lambda garbage: f"{len(garbage)}-{garbage[:2].hex()}",
+)
+def test_what_comes_before_the_first_hello_is_dropped(
+    daemon_process: Daemon, garbage: bytes
+) -> None:
+    daemon_process.send(garbage)
+    daemon_process.hello()
+    status = daemon_process.status()
+    assert (status.bytes_dropped, status.frames_seen) == (len(garbage), 2)
+    assert status.frames_refused == 0
+
+
+@pytest.mark.parametrize("length", range(1, len(HELLO_START)))
+def test_the_beginning_of_a_hello_is_not_one(daemon_process: Daemon, length: int) -> None:
+    daemon_process.send(HELLO_START[:length])
+    daemon_process.hello()
+    assert daemon_process.status().bytes_dropped == length
+
+
+@pytest.mark.parametrize("at", range(len(HELLO_START)))
+def test_a_hello_with_one_wrong_byte_is_not_one(daemon_process: Daemon, at: int) -> None:
+    wrong = bytearray(hello(9))
+    wrong[at] ^= 0x80
+    daemon_process.send(bytes(wrong))
+    daemon_process.hello()
+    assert daemon_process.status().bytes_dropped == len(wrong)
+
+
+def test_a_perfect_look_alike_shows_by_its_nonce(daemon_process: Daemon) -> None:
+    daemon_process.send(b"garbage", hello(666), b"garbage", hello(1))
+    before, ready = daemon_process.receive_until(codec.Ready)
+    assert (before, ready.nonce) == ([], 666)
+    before, ready = daemon_process.receive_until(codec.Ready)
+    assert [type(message) for message in before] == [codec.Error]
+    assert ready.nonce == 1
+
+
+@pytest.mark.parametrize("version", [0, 2, 0xFFFFFFFF])
+def test_a_host_of_another_version_is_answered_too(daemon_process: Daemon, version: int) -> None:
+    daemon_process.send(codec.Hello(version, 0, 0, 5))
+    daemon_process.expect(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 5))
+
+
+def test_frames_behind_a_hello_in_one_piece_are_answered(daemon_process: Daemon) -> None:
+    daemon_process.send(hello(1), codec.Ping(2))
+    daemon_process.expect(
+        codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 1), codec.Pong(2)
+    )
+
+
+def test_every_hello_of_many_is_answered(daemon_process: Daemon) -> None:
+    daemon_process.send(*(hello(nonce) for nonce in range(5000)))
+    for nonce in range(5000):
+        daemon_process.expect(
+            codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce),
+        )
+
+
+def test_a_hello_kills_and_reaps_what_runs_before_it_is_answered(sandboxd: Daemon) -> None:
+    pid = sandboxd.sleeper()
+    sandboxd.hello(2)
+    assert not exists(pid)
+
+
+def test_a_hello_kills_what_is_stopped(sandboxd: Daemon) -> None:
+    pid = sandboxd.sleeper()
+    sandboxd.send(codec.ExecSignal(1, 19))
+    sandboxd.hello(2)
+    assert not exists(pid)
+
+
+def test_frames_behind_a_hello_that_kills_are_answered(sandboxd: Daemon) -> None:
+    pid = sandboxd.sleeper()
+    sandboxd.send(hello(2), codec.Ping(3))
+    assert isinstance(sandboxd.receive(), codec.Ready)
+    assert not exists(pid)
+    sandboxd.expect(codec.Pong(3))
+
+
+def test_nothing_of_an_older_life_comes_behind_ready(sandboxd: Daemon) -> None:
+    sandboxd.sh("yes")
+    sandboxd.read(1)
+    sandboxd.send(hello(2))
+    sandboxd.receive_until(codec.Ready)
+    assert sandboxd.sync() == []
+
+
+def test_a_hello_forgets_the_ids(sandboxd: Daemon) -> None:
+    for nonce in range(2, 5):
+        assert sandboxd.run(b"true").exit_code == 0  # with the id 1 each time
+        sandboxd.hello(nonce)
+
+
+def test_a_hello_forgets_the_credit(sandboxd: Daemon) -> None:
+    sandboxd.sh("yes")
+    sandboxd.send(hello(2))
+    sandboxd.receive_until(codec.Ready)
+    sandboxd.hello(3)
+    sandboxd.sh("echo out; echo err >&2", credit=0)
+    assert sandboxd.sync() == []
+
+
+def test_resume_is_ignored_outside_a_machine(sandboxd: Daemon) -> None:
+    sandboxd.send(codec.Resume(0, bytes(64)), codec.Resume(0, b""))
+    assert sandboxd.sync() == []

@@ -1,0 +1,116 @@
+"""The ids by which frames name an exec."""
+
+from __future__ import annotations
+
+import pytest
+
+from microvm import codec
+from microvm.codec import ErrorCode
+
+from .driver import Daemon, Fifo
+
+EXEC, SIGNAL, KILL, CREDIT = 16, 20, 21, 22
+
+
+def request(id_: int, *argv: bytes) -> codec.ExecRequest:
+    argv = argv or (b"true",)
+    return codec.ExecRequest(id_, argv[0], b"", argv, (), 1 << 20, 1 << 20)
+
+
+ABOUT = [
+    pytest.param(lambda id_: codec.ExecSignal(id_, 15), SIGNAL, id="signal"),
+    pytest.param(codec.ExecKill, KILL, id="kill"),
+    pytest.param(lambda id_: codec.ExecCredit(id_, codec.Stream.STDOUT, 1), CREDIT, id="credit"),
+]
+
+
+def test_a_second_request_is_busy_and_the_first_undisturbed(sandboxd: Daemon, fifo: Fifo) -> None:
+    sandboxd.send(request(1, b"sh", b"-c", b"read x <%s; echo done; exit 3" % bytes(fifo.path)))
+    sandboxd.send(request(2))
+    sandboxd.expect(codec.Error(2, ErrorCode.BUSY, EXEC, 0, 0))
+    fifo.release()
+    result = sandboxd.finish(1)
+    assert (result.stdout, result.exit_code) == (b"done\n", 3)
+
+
+def test_a_request_that_cannot_start_is_busy_too(sandboxd: Daemon) -> None:
+    sandboxd.sleeper()
+    sandboxd.send(request(2, b"nonexistent"))
+    sandboxd.expect(codec.Error(2, ErrorCode.BUSY, EXEC, 0, 0))
+
+
+def test_an_id_that_was_busy_has_been_had(sandboxd: Daemon) -> None:
+    sandboxd.sleeper()
+    sandboxd.send(request(7), codec.ExecSignal(7, 9), request(7))
+    sandboxd.expect(
+        codec.Error(7, ErrorCode.BUSY, EXEC, 0, 0), codec.Error(7, ErrorCode.STALE_ID, EXEC, 0, 0)
+    )
+    assert sandboxd.sync() == []
+
+
+@pytest.mark.parametrize("id_", [1, 4, 5])
+def test_an_id_that_does_not_rise_is_stale(sandboxd: Daemon, id_: int) -> None:
+    sandboxd.send(request(5))
+    sandboxd.finish(5)
+    sandboxd.send(request(id_))
+    sandboxd.expect(codec.Error(id_, ErrorCode.STALE_ID, EXEC, 0, 0))
+
+
+def test_an_id_that_failed_to_start_has_been_had(sandboxd: Daemon) -> None:
+    sandboxd.send(request(1, b"nonexistent"))
+    sandboxd.finish(1)
+    sandboxd.send(request(1))
+    sandboxd.expect(codec.Error(1, ErrorCode.STALE_ID, EXEC, 0, 0))
+
+
+def test_the_highest_id_is_the_last_of_a_life(sandboxd: Daemon) -> None:
+    highest = 0xFFFFFFFF
+    sandboxd.send(request(highest))
+    assert sandboxd.finish(highest).exit_code == 0
+    sandboxd.send(request(highest))
+    sandboxd.expect(codec.Error(highest, ErrorCode.STALE_ID, EXEC, 0, 0))
+    sandboxd.hello(2)
+    assert sandboxd.run(b"true").exit_code == 0
+
+
+@pytest.mark.parametrize(("about", "type_"), ABOUT)
+def test_an_id_never_seen_is_unknown(
+    sandboxd: Daemon, about: type[codec.ExecKill], type_: int
+) -> None:
+    sandboxd.send(about(1))
+    sandboxd.expect(codec.Error(1, ErrorCode.UNKNOWN_ID, type_, 0, 0))
+
+
+@pytest.mark.parametrize(("about", "type_"), ABOUT)
+def test_frames_for_an_exec_that_is_over_are_ignored(
+    sandboxd: Daemon, about: type[codec.ExecKill], type_: int
+) -> None:
+    del type_
+    sandboxd.run(b"true")
+    sandboxd.send(about(1))
+    assert sandboxd.sync() == []
+
+
+@pytest.mark.parametrize(("about", "type_"), ABOUT)
+def test_frames_for_an_exec_that_is_over_do_not_touch_the_next(
+    sandboxd: Daemon, fifo: Fifo, about: type[codec.ExecKill], type_: int
+) -> None:
+    del type_
+    sandboxd.run(b"true")
+    id_ = sandboxd.sh(f"read x <{fifo}; echo out", credit=0)
+    sandboxd.send(about(1))
+    fifo.release()
+    assert sandboxd.sync() == []
+    sandboxd.send(codec.ExecCredit(id_, codec.Stream.STDOUT, 4))
+    result = sandboxd.finish(id_)
+    assert (result.stdout, result.exit_code) == (b"out\n", 0)
+
+
+def test_a_refused_frame_does_not_end_the_conversation(sandboxd: Daemon) -> None:
+    sandboxd.send(codec.ExecKill(1), codec.Ping(4), codec.ExecKill(2), codec.Ping(5))
+    sandboxd.expect(
+        codec.Error(1, ErrorCode.UNKNOWN_ID, KILL, 0, 0),
+        codec.Pong(4),
+        codec.Error(2, ErrorCode.UNKNOWN_ID, KILL, 0, 0),
+        codec.Pong(5),
+    )

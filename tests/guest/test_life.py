@@ -1,0 +1,223 @@
+"""The daemon stays alive, answers, and ends when it should."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from microvm import codec
+from microvm.codec import GoodbyeReason
+
+from .driver import DEADLINE, Daemon, children, eventually, exists, hello
+
+
+def memory_of(daemon: Daemon) -> int:
+    """Return its resident memory, in KiB."""
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def fds_of(daemon: Daemon) -> list[str]:
+    return sorted(str(fd.readlink()) for fd in Path(f"/proc/{daemon.pid}/fd").iterdir())
+
+
+def test_a_ping_is_answered_under_a_flood_of_output(sandboxd: Daemon) -> None:
+    sandboxd.sh("yes & yes >&2")
+    sandboxd.read(1 << 20)
+    for _ in range(20):
+        flood = sandboxd.sync()
+        assert sum(len(m.data) for m in flood if isinstance(m, codec.ExecOutput)) < 4 << 20
+
+
+def test_a_flood_of_pings_is_answered(sandboxd: Daemon) -> None:
+    tokens = range(5000)
+    sandboxd.send(*(codec.Ping(token) for token in tokens))
+    sandboxd.expect(*(codec.Pong(token) for token in tokens))
+
+
+def test_a_flood_of_pings_is_answered_beside_a_flood_of_output(sandboxd: Daemon) -> None:
+    sandboxd.sh("yes & yes >&2")
+    sandboxd.read(1)
+    sandboxd.send(*(codec.Ping(token) for token in range(5000)))
+    for token in range(5000):
+        _, pong = sandboxd.receive_until(codec.Pong)
+        assert pong.token == token
+
+
+def send_until_full(daemon: Daemon, frame: bytes) -> int:
+    """Write copies of a frame until nothing more has been taken for a while; return how many."""
+    count, rest = 0, b""
+    daemon.socket.settimeout(0.3)
+    try:
+        while True:
+            rest = rest or frame
+            rest = rest[daemon.socket.send(rest) :]
+            count += not rest
+    except TimeoutError:
+        daemon.socket.settimeout(DEADLINE)
+        if rest and len(rest) < len(frame):
+            pytest.fail("half a frame was taken; the test would have to finish it")
+        return count
+
+
+def idle_cpu(daemon: Daemon) -> float:
+    """Return the processor time that it uses in a second."""
+    before = daemon.cpu_seconds()
+    time.sleep(1)
+    return daemon.cpu_seconds() - before
+
+
+def test_a_host_that_never_reads_costs_nothing(sandboxd: Daemon) -> None:
+    id_ = sandboxd.sh("yes & yes >&2; wait")
+    assert sandboxd.read(1)
+    eventually(lambda: _is_stalled(sandboxd))
+    assert idle_cpu(sandboxd) < 0.2
+    sandboxd.send(codec.ExecKill(id_))
+    assert sandboxd.finish(id_).end == codec.ExecResponse(id_, codec.Ending.SIGNALLED, 9)
+
+
+def _is_stalled(daemon: Daemon) -> bool:
+    before = daemon.cpu_seconds()
+    time.sleep(0.1)
+    return daemon.cpu_seconds() == before
+
+
+def test_a_host_that_pings_and_never_reads_costs_nothing(sandboxd: Daemon) -> None:
+    count = send_until_full(sandboxd, codec.Ping(7).encode())
+    assert idle_cpu(sandboxd) < 0.2
+    sandboxd.expect(*[codec.Pong(7)] * count)
+    assert sandboxd.sync() == []
+
+
+def test_an_idle_daemon_costs_nothing(sandboxd: Daemon) -> None:
+    before = sandboxd.cpu_seconds()
+    time.sleep(0.3)
+    assert sandboxd.cpu_seconds() - before < 0.1
+
+
+def test_thousands_of_orphans_are_reaped(sandboxd: Daemon) -> None:
+    script = "i=0; while [ $i -lt 2000 ]; do (:&); i=$((i+1)); done"
+    assert sandboxd.run_sh(script).exit_code == 0
+    eventually(lambda: not list(children(sandboxd.pid)))
+
+
+def test_orphans_are_reaped_while_a_command_runs(sandboxd: Daemon) -> None:
+    id_ = sandboxd.sh("i=0; while [ $i -lt 100 ]; do (:&); i=$((i+1)); done; echo; sleep 1000")
+    sandboxd.read_line()
+    eventually(lambda: "Z" not in children(sandboxd.pid))
+    assert len(list(children(sandboxd.pid))) == 1
+    sandboxd.send(codec.ExecKill(id_))
+
+
+def test_two_thousand_commands_leave_no_trace(sandboxd: Daemon) -> None:
+    def some(count: int) -> None:
+        for number in range(count):
+            command = b"nonexistent" if number % 10 == 0 else b"/bin/true"
+            sandboxd.run(command)
+
+    some(100)
+    assert sandboxd.sync() == []
+    fds, memory = fds_of(sandboxd), memory_of(sandboxd)
+    some(2000)
+    assert sandboxd.sync() == []
+    eventually(lambda: fds_of(sandboxd) == fds)
+    assert not list(children(sandboxd.pid))
+    assert memory_of(sandboxd) <= memory + 256
+
+
+def test_the_counters_count(daemon_process: Daemon) -> None:
+    daemon = daemon_process
+    daemon.send(b"four")
+    daemon.hello()  # 1 seen
+    first = daemon.status()  # 2
+    assert (first.frames_seen, first.frames_refused, first.execs) == (2, 0, 0)
+    assert first.bytes_dropped == 4
+    daemon.run(b"true")  # 3
+    daemon.run(b"nonexistent")  # 4
+    daemon.send(codec.ExecKill(9), codec.Ping(1))  # 5, which is refused, and 6
+    daemon.receive_until(codec.Pong)
+    daemon.send(b"x" * 20)  # refused, and dropped
+    assert isinstance(daemon.receive(), codec.Error)
+    daemon.hello(2)  # 7
+    last = daemon.status()  # 8
+    assert (last.frames_seen, last.frames_refused, last.execs) == (8, 2, 1)
+    assert last.bytes_dropped == 24
+    assert last.started_ns <= last.opened_ns <= first.now_ns < last.now_ns
+    assert last.started_ns == first.started_ns
+
+
+def test_shutdown_is_answered_by_goodbye_and_the_end(sandboxd: Daemon) -> None:
+    sandboxd.send(codec.Shutdown())
+    sandboxd.expect(codec.Goodbye(GoodbyeReason.SHUTDOWN))
+    sandboxd.expect_end()
+    assert sandboxd.wait() == 0
+
+
+def test_frames_before_a_shutdown_are_answered_and_those_behind_it_not(sandboxd: Daemon) -> None:
+    sandboxd.send(codec.Ping(1), codec.Shutdown(), codec.Ping(2))
+    sandboxd.expect(codec.Pong(1), codec.Goodbye(GoodbyeReason.SHUTDOWN))
+    sandboxd.wait()
+
+
+def test_shutdown_kills_what_runs(sandboxd: Daemon) -> None:
+    pid = sandboxd.sleeper()
+    sandboxd.send(codec.Shutdown())
+    sandboxd.expect(codec.Goodbye(GoodbyeReason.SHUTDOWN))
+    assert sandboxd.wait() == 0
+    eventually(lambda: not exists(pid))
+
+
+def test_shutdown_does_not_wait_for_a_host_that_never_reads(sandboxd: Daemon) -> None:
+    sandboxd.sh("yes")
+    eventually(lambda: _is_stalled(sandboxd))
+    sandboxd.send(codec.Shutdown())
+    assert sandboxd.wait() == 0
+
+
+def test_it_ends_when_its_port_is_closed(sandboxd: Daemon) -> None:
+    sandboxd.socket.close()
+    assert sandboxd.wait() == 0
+
+
+def test_what_runs_is_killed_when_the_port_is_closed(sandboxd: Daemon) -> None:
+    pid = sandboxd.sleeper()
+    sandboxd.socket.close()
+    assert sandboxd.wait() == 0
+    eventually(lambda: not exists(pid))
+
+
+def test_it_ends_when_its_port_is_closed_under_a_flood(sandboxd: Daemon) -> None:
+    sandboxd.sh("yes")
+    eventually(lambda: _is_stalled(sandboxd))
+    sandboxd.socket.close()
+    assert sandboxd.wait() == 0
+
+
+def test_it_ends_when_the_host_says_no_more(sandboxd: Daemon) -> None:
+    sandboxd.socket.shutdown(socket.SHUT_WR)
+    assert sandboxd.wait() == 0
+
+
+def test_as_a_process_it_can_be_terminated(sandboxd: Daemon) -> None:
+    sandboxd.process.send_signal(signal.SIGTERM)
+    assert sandboxd.wait() == -signal.SIGTERM
+
+
+def test_other_signals_do_not_touch_it(sandboxd: Daemon) -> None:
+    for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD, signal.SIGALRM):
+        sandboxd.process.send_signal(number)
+    assert sandboxd.sync() == []
+
+
+def test_a_life_can_be_started_again_and_again(sandboxd: Daemon) -> None:
+    for nonce in range(200):
+        sandboxd.sh("sleep 1000")
+        sandboxd.send(hello(nonce))
+        _, ready = sandboxd.receive_until(codec.Ready)
+        assert ready.nonce == nonce
+        sandboxd.hello(nonce + 1000)
+    assert not list(children(sandboxd.pid))

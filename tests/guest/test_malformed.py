@@ -1,0 +1,250 @@
+"""Frames that no decoder may take."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import pytest
+
+from microvm import codec
+from microvm.codec import Fault
+
+from .driver import Daemon, Fifo, exists, hello
+
+
+def frame(body: bytes, type_: int, *, flags: int = 0, id_: int = 0) -> bytes:
+    return struct.pack("<IHHI", len(body), type_, flags, id_) + body
+
+
+def text(value: bytes) -> bytes:
+    return struct.pack("<I", len(value)) + value
+
+
+def exec_body(
+    command: bytes = text(b"true"),
+    cwd: bytes = text(b""),
+    argv: bytes = struct.pack("<I", 0),
+    env: bytes = struct.pack("<I", 0),
+    credit: bytes = bytes(8),
+) -> bytes:
+    return command + cwd + argv + env + credit
+
+
+def items(count: int, *values: bytes) -> bytes:
+    return struct.pack("<I", count) + b"".join(text(value) for value in values)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    data: bytes
+    fault: Fault
+    offset: int
+    field: int = 0
+
+
+PING, RESUME, EXEC, SIGNAL, CREDIT = 4, 3, 16, 20, 22
+TOO_LONG = struct.pack("<I", 4097)
+LONG_ITEM = struct.pack("<I", 131072)
+FULL = [b"x" * 131068] * 8  # 8 * (4 + 131068) bytes are 1048576 - 0
+
+CASES = [
+    Case("a type that nobody has", frame(b"", 999), Fault.UNKNOWN_TYPE, 4),
+    Case("the type 0", frame(b"", 0), Fault.UNKNOWN_TYPE, 4),
+    Case("a message of the guest", frame(bytes(8), 5), Fault.BAD_DIRECTION, 4),
+    Case("output from the host", frame(b"\1x", 17, id_=1), Fault.BAD_DIRECTION, 4),
+    Case("flags", frame(bytes(8), PING, flags=1), Fault.RESERVED_FLAGS, 6),
+    Case("the highest flag", frame(bytes(8), PING, flags=0x8000), Fault.RESERVED_FLAGS, 6),
+    Case("an id where none is", frame(bytes(8), PING, id_=1), Fault.BAD_ID, 8),
+    Case("no id where one is", frame(exec_body(), EXEC), Fault.BAD_ID, 8),
+    Case("a long body", frame(bytes(9), PING), Fault.BODY_TOO_LONG, 0),
+    Case("the longest body", struct.pack("<IHHI", 2**32 - 1, EXEC, 0, 1), Fault.BODY_TOO_LONG, 0),
+    Case("one too long", struct.pack("<IHHI", 2105369, EXEC, 0, 1), Fault.BODY_TOO_LONG, 0),
+    Case("a short integer", frame(bytes(7), PING), Fault.TRUNCATED, 12, 1),
+    Case("an empty body", frame(b"", PING), Fault.TRUNCATED, 12, 1),
+    Case("no length", frame(bytes(8), RESUME), Fault.TRUNCATED, 20, 2),
+    Case("half a length", frame(bytes(10), RESUME), Fault.TRUNCATED, 20, 2),
+    Case(
+        "bytes beyond the body", frame(bytes(8) + b"\2\0\0\0x", RESUME), Fault.TRUNCATED, 24, 2
+    ),
+    Case(
+        "a list without its items",
+        frame(text(b"t") + text(b"") + items(2, b"a"), EXEC, id_=1),
+        Fault.TRUNCATED,
+        30,
+        3,
+    ),
+    Case(
+        "no second credit", frame(exec_body(credit=bytes(4)), EXEC, id_=1), Fault.TRUNCATED, 36, 6
+    ),
+    Case(
+        "a long command",
+        frame(exec_body(command=TOO_LONG + b"x" * 4097), EXEC, id_=1),
+        Fault.TOO_LONG,
+        12,
+        1,
+    ),
+    Case(
+        "a long argument",
+        frame(exec_body(argv=b"\1\0\0\0" + LONG_ITEM + b"x" * 131072), EXEC, id_=1),
+        Fault.TOO_LONG,
+        28,
+        3,
+    ),
+    Case("much entropy", frame(bytes(8) + b"\x41\0\0\0" + bytes(64), RESUME), Fault.TOO_LONG, 20, 2),
+    Case(
+        "too many arguments",
+        frame(exec_body(argv=items(16385, *[b""] * 16385)), EXEC, id_=1),
+        Fault.TOO_MANY,
+        24,
+        3,
+    ),
+    Case(
+        "too many variables",
+        frame(exec_body(env=items(2**32 - 1)), EXEC, id_=1),
+        Fault.TOO_MANY,
+        28,
+        4,
+    ),
+    Case(
+        "too long a list",
+        frame(exec_body(argv=items(9, *FULL, b"")), EXEC, id_=1),
+        Fault.TOTAL_TOO_LONG,
+        28 + 1048576,
+        3,
+    ),
+    Case("a wrong magic", frame(bytes(32), 1), Fault.UNKNOWN_VALUE, 12, 1),
+    Case("a third stream", frame(b"\3" + bytes(4), CREDIT, id_=1), Fault.UNKNOWN_VALUE, 12, 1),
+    Case("no stream", frame(bytes(5), CREDIT, id_=1), Fault.UNKNOWN_VALUE, 12, 1),
+    Case(
+        "a NUL in the command",
+        frame(exec_body(command=text(b"tr\0e")), EXEC, id_=1),
+        Fault.EMBEDDED_NUL,
+        18,
+        1,
+    ),
+    Case(
+        "a NUL in the folder",
+        frame(exec_body(cwd=text(b"\0")), EXEC, id_=1),
+        Fault.EMBEDDED_NUL,
+        24,
+        2,
+    ),
+    Case(
+        "a NUL in an argument",
+        frame(exec_body(argv=items(2, b"a", b"b\0")), EXEC, id_=1),
+        Fault.EMBEDDED_NUL,
+        38,
+        3,
+    ),
+    Case(
+        "a NUL in a variable",
+        frame(exec_body(env=items(1, b"A=\0")), EXEC, id_=1),
+        Fault.EMBEDDED_NUL,
+        38,
+        4,
+    ),
+    Case("more behind the signal", frame(b"", 6) + b"", Fault.TRAILING_BYTES, 12),
+    Case(
+        "more behind a short field",
+        frame(bytes(12) + b"x", RESUME),
+        Fault.TRAILING_BYTES,
+        24,
+    ),
+    Case(
+        "more behind the credit",
+        frame(exec_body() + b"xyz", EXEC, id_=1),
+        Fault.TRAILING_BYTES,
+        40,
+    ),
+]
+CASES = [case for case in CASES if case.name != "more behind the signal"]
+
+each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+
+
+def refusal(case: Case) -> codec.Error:
+    _, type_, _, id_ = struct.unpack_from("<IHHI", case.data)
+    code = codec.ErrorCode(case.fault)
+    return codec.Error(id_, code, type_, case.offset, case.field)
+
+
+def test_every_fault_has_a_case() -> None:
+    assert {case.fault for case in CASES} == set(Fault)
+
+
+@each
+def test_the_error_says_what_where_and_which(sandboxd: Daemon, case: Case) -> None:
+    sandboxd.send(case.data)
+    sandboxd.expect(refusal(case))
+
+
+@each
+def test_the_codec_of_the_host_says_the_same(case: Case) -> None:
+    decoder = codec.Decoder("host")
+    decoder.receive_data(case.data)
+    with pytest.raises(codec.DecodeError) as caught:
+        decoder.next_message()
+    error = caught.value
+    assert (error.fault, error.offset, error.field_number) == (case.fault, case.offset, case.field)
+
+
+def test_the_error_is_the_same_byte_by_byte(sandboxd: Daemon) -> None:
+    for nonce, case in enumerate(CASES, 2):
+        if len(case.data) < 100:
+            sandboxd.send_each(*(bytes([byte]) for byte in case.data))
+            sandboxd.expect(refusal(case))
+            sandboxd.hello(nonce)
+
+
+def test_a_bad_header_is_refused_before_its_body_comes(sandboxd: Daemon) -> None:
+    sandboxd.send(struct.pack("<IHHI", 1 << 30, EXEC, 0, 5))
+    sandboxd.expect(codec.Error(5, codec.ErrorCode.BODY_TOO_LONG, EXEC, 0, 0))
+
+
+@each
+def test_everything_is_dropped_until_a_hello(sandboxd: Daemon, case: Case) -> None:
+    request = codec.ExecRequest(1, b"sh", b"", (b"sh", b"-c", b"echo no"), (), 99, 99)
+    sandboxd.send(case.data, codec.Ping(1), request, codec.Shutdown(), case.data)
+    sandboxd.expect(refusal(case))
+    sandboxd.hello(2)
+    assert sandboxd.sync() == []
+    status = sandboxd.status()
+    assert (status.frames_seen, status.frames_refused, status.execs) == (4, 1, 0)
+
+
+def test_the_running_command_is_not_disturbed(sandboxd: Daemon, fifo: Fifo) -> None:
+    id_ = sandboxd.sh(f"echo before; read x <{fifo}; echo after; exit 7")
+    assert sandboxd.read_line() == b"before"
+    sandboxd.send(b"garbage that is long enough")
+    assert isinstance(sandboxd.receive(), codec.Error)
+    fifo.release()
+    result = sandboxd.finish(id_)
+    assert (result.stdout, result.exit_code, result.others) == (b"after\n", 7, [])
+
+
+def test_the_running_command_is_killed_by_the_hello_that_follows(sandboxd: Daemon) -> None:
+    pid = sandboxd.sleeper()
+    sandboxd.send(b"garbage that is long enough")
+    assert isinstance(sandboxd.receive(), codec.Error)
+    assert exists(pid)
+    sandboxd.hello(2)
+    assert not exists(pid)
+    assert sandboxd.run(b"true").exit_code == 0
+
+
+def test_a_hello_right_behind_the_fault_is_found(sandboxd: Daemon) -> None:
+    for nonce, case in enumerate(CASES, 2):
+        sandboxd.send(case.data, hello(nonce))
+        sandboxd.expect(refusal(case))
+        assert isinstance(sandboxd.receive(), codec.Ready)
+
+
+def test_a_frame_that_is_not_whole_has_no_effect(sandboxd: Daemon) -> None:
+    whole = codec.ExecRequest(1, b"true", b"", (b"true",), (), 0, 0).encode()
+    sandboxd.send(codec.Ping(1), whole[:-1])
+    sandboxd.expect(codec.Pong(1))
+    sandboxd.send(whole[-1:], codec.Ping(2))
+    before, _ = sandboxd.receive_until(codec.Pong)
+    assert all(isinstance(message, codec.ExecResponse) for message in before)

@@ -1,0 +1,138 @@
+"""What a command writes, on its way to the host."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from microvm import codec
+
+from .driver import Daemon, Fifo, exists
+
+
+def test_the_streams_are_apart(sandboxd: Daemon) -> None:
+    result = sandboxd.run_sh("echo out; echo err >&2; exit 7")
+    assert (result.stdout, result.stderr, result.exit_code) == (b"out\n", b"err\n", 7)
+
+
+def test_each_stream_is_in_order(sandboxd: Daemon) -> None:
+    script = "i=0; while [ $i -lt 2000 ]; do echo out$i; echo err$i >&2; i=$((i+1)); done"
+    result = sandboxd.run_sh(script)
+    assert result.stdout.decode().split() == [f"out{i}" for i in range(2000)]
+    assert result.stderr.decode().split() == [f"err{i}" for i in range(2000)]
+
+
+def test_it_comes_as_it_is_written(sandboxd: Daemon, fifo: Fifo) -> None:
+    id_ = sandboxd.sh(f"echo first; read x <{fifo}; echo second")
+    assert sandboxd.read_line() == b"first"
+    assert sandboxd.sync() == []
+    fifo.release()
+    assert sandboxd.finish(id_).stdout == b"second\n"
+
+
+@pytest.mark.parametrize("size", [1, 65523, 65524, 65536, 65537, 10_000_001])
+def test_it_is_the_same_byte_for_byte(sandboxd: Daemon, tmp_path: Path, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    path = tmp_path / "data"
+    path.write_bytes(data)
+    result = sandboxd.run_sh(f"cat {path} & cat {path} >&2; wait")
+    digests = [hashlib.sha256(part).hexdigest() for part in (result.stdout, result.stderr, data)]
+    assert len(set(digests)) == 1
+
+
+def test_a_command_that_writes_nothing(sandboxd: Daemon) -> None:
+    result = sandboxd.run(b"true")
+    assert (result.stdout, result.stderr) == (b"", b"")
+
+
+def test_all_of_it_comes_before_the_response(sandboxd: Daemon) -> None:
+    for _ in range(50):
+        result = sandboxd.run_sh("head -c 60000 /dev/zero; head -c 60000 /dev/zero >&2")
+        assert (len(result.stdout), len(result.stderr)) == (60000, 60000)
+    assert sandboxd.sync() == []
+
+
+def test_a_stream_that_is_closed_early(sandboxd: Daemon, fifo: Fifo) -> None:
+    id_ = sandboxd.sh(f"exec >&-; echo err >&2; read x <{fifo}; echo more >&2; exit 3")
+    assert sandboxd.read_line() == b"err"
+    assert sandboxd.sync() == []
+    fifo.release()
+    result = sandboxd.finish(id_)
+    assert (result.stdout, result.stderr, result.exit_code) == (b"", b"more\n", 3)
+
+
+def test_both_streams_closed_early(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
+    id_ = sandboxd.sh(f"exec >&- 2>&-; echo >{answer}; read x <{fifo}; exit 3")
+    answer.wait()
+    assert sandboxd.sync() == []
+    fifo.release()
+    assert sandboxd.finish(id_).exit_code == 3
+
+
+def test_a_stream_that_is_closed_costs_nothing(sandboxd: Daemon, fifo: Fifo) -> None:
+    id_ = sandboxd.sh(f"exec >&- 2>&-; read -t 1 x <{fifo} || sleep 0.5")
+    before = sandboxd.cpu_seconds()
+    sandboxd.finish(id_)
+    assert sandboxd.cpu_seconds() - before < 0.2
+
+
+class TestLeftBehind:
+    """Processes in the background, when the command itself has ended."""
+
+    def test_the_response_does_not_wait_for_them(self, sandboxd: Daemon) -> None:
+        result = sandboxd.run_sh("sleep 1000 & echo $!")
+        pid = int(result.stdout)
+        assert result.exit_code == 0
+        assert exists(pid)
+        os.kill(pid, 9)
+
+    def test_what_is_in_the_pipe_comes(self, sandboxd: Daemon) -> None:
+        result = sandboxd.run_sh("head -c 60000 /dev/zero; sleep 1000 & echo $! >&2")
+        assert len(result.stdout) == 60000
+        os.kill(int(result.stderr), 9)
+
+    def test_they_can_write_as_much_as_they_like(
+        self, sandboxd: Daemon, fifo: Fifo, answer: Fifo
+    ) -> None:
+        writes = "head -c 1000000 /dev/zero && head -c 1000000 /dev/zero >&2"
+        result = sandboxd.run_sh(f"(read x <{fifo}; {writes} && echo ok >{answer}) & exit 5")
+        assert result.exit_code == 5
+        fifo.release()
+        assert answer.wait() == b"ok\n"
+        assert sandboxd.sync() == []
+
+    def test_what_they_write_is_not_the_next_commands(
+        self, sandboxd: Daemon, fifo: Fifo, answer: Fifo
+    ) -> None:
+        sandboxd.run_sh(f"(read x <{fifo}; echo stray; echo ok >{answer}) &")
+        id_ = sandboxd.sh(f"echo mine; read x <{fifo}")
+        assert sandboxd.read_line() == b"mine"
+        fifo.release()
+        fifo.release()
+        answer.wait()
+        assert sandboxd.finish(id_).stdout == b""
+
+    def test_what_they_have_taken_from_the_pipe_is_not_waited_for(
+        self, sandboxd: Daemon, fifo: Fifo, answer: Fifo
+    ) -> None:
+        thief = f"read x <{fifo}; head -c 6 <&3 >/dev/null; echo $$ >{answer}; exec sleep 1000"
+        id_ = sandboxd.sh(
+            f"exec 3</proc/self/fd/1; echo hello; setsid sh -c '{thief}' & exit 4", credit=0
+        )
+        fifo.release()
+        pid = int(answer.wait())
+        sandboxd.send(codec.ExecCredit(id_, codec.Stream.STDOUT, 100))
+        result = sandboxd.finish(id_)
+        assert (result.stdout, result.exit_code) == (b"", 4)
+        os.kill(pid, 9)
+
+    def test_many_of_them(self, sandboxd: Daemon) -> None:
+        pids = [int(sandboxd.run_sh("sleep 1000 & echo $!").stdout) for _ in range(100)]
+        assert all(exists(pid) for pid in pids)
+        for pid in pids:
+            os.kill(pid, 9)
+        assert sandboxd.run(b"true").exit_code == 0

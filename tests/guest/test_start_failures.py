@@ -1,0 +1,215 @@
+"""Commands that cannot be started, and what is said about them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from microvm.codec import Stage
+
+from .driver import Daemon
+
+NOBODY = 65534
+
+
+def script(path: Path, content: str = "#!/bin/sh\necho ran $0\n", mode: int = 0o755) -> bytes:
+    path.write_text(content)
+    path.chmod(mode)
+    return bytes(path)
+
+
+def test_a_folder_that_is_missing(sandboxd: Daemon, tmp_path: Path) -> None:
+    result = sandboxd.run(b"true", cwd=bytes(tmp_path / "missing"))
+    assert result.failure == (Stage.CHDIR, errno.ENOENT)
+
+
+def test_a_folder_that_is_a_file(sandboxd: Daemon, tmp_path: Path) -> None:
+    result = sandboxd.run(b"true", cwd=script(tmp_path / "file"))
+    assert result.failure == (Stage.CHDIR, errno.ENOTDIR)
+
+
+def test_a_folder_that_is_forbidden(launch: Callable[..., Daemon], tmp_path: Path) -> None:
+    folder = tmp_path / "forbidden"
+    folder.mkdir(mode=0)
+    daemon = launch(user=None if os.getuid() else NOBODY)
+    daemon.hello()
+    result = daemon.run(b"true", cwd=bytes(folder))
+    assert result.failure == (Stage.CHDIR, errno.EACCES)
+
+
+def test_a_folder_whose_name_is_too_long(sandboxd: Daemon) -> None:
+    result = sandboxd.run(b"true", cwd=b"/" + b"x" * 4095)
+    assert result.failure == (Stage.CHDIR, errno.ENAMETOOLONG)
+
+
+def test_a_folder_that_leads_to_itself(sandboxd: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    result = sandboxd.run(b"true", cwd=bytes(tmp_path / "loop"))
+    assert result.failure == (Stage.CHDIR, errno.ELOOP)
+
+
+@pytest.mark.parametrize("name", [b"nonexistent", b"", b"\xff\xfe", b"-c", b" "])
+def test_a_command_that_no_folder_has(sandboxd: Daemon, name: bytes) -> None:
+    assert sandboxd.run(name).failure == (Stage.LOOKUP, errno.ENOENT)
+
+
+def test_a_path_that_leads_nowhere(sandboxd: Daemon, tmp_path: Path) -> None:
+    assert sandboxd.run(bytes(tmp_path / "no")).failure == (Stage.EXEC, errno.ENOENT)
+
+
+def test_a_path_through_a_file(sandboxd: Daemon, tmp_path: Path) -> None:
+    path = script(tmp_path / "file") + b"/true"
+    assert sandboxd.run(path).failure == (Stage.EXEC, errno.ENOTDIR)
+
+
+def test_a_file_that_may_not_be_executed(sandboxd: Daemon, tmp_path: Path) -> None:
+    path = script(tmp_path / "file", mode=0o644)
+    assert sandboxd.run(path).failure == (Stage.EXEC, errno.EACCES)
+
+
+def test_a_folder_is_no_command(sandboxd: Daemon, tmp_path: Path) -> None:
+    assert sandboxd.run(bytes(tmp_path)).failure == (Stage.EXEC, errno.EACCES)
+
+
+@pytest.mark.parametrize("content", ["", "echo without an interpreter\n", "\0\0\0\0"])
+def test_a_file_that_is_no_program(sandboxd: Daemon, tmp_path: Path, content: str) -> None:
+    path = script(tmp_path / "file", content)
+    assert sandboxd.run(path).failure == (Stage.EXEC, errno.ENOEXEC)
+
+
+def test_an_interpreter_that_is_missing(sandboxd: Daemon, tmp_path: Path) -> None:
+    path = script(tmp_path / "file", "#!/no/such/interpreter\n")
+    assert sandboxd.run(path).failure == (Stage.INTERPRETER, errno.ENOENT)
+
+
+def test_an_interpreter_that_is_missing_for_a_command_of_path(
+    sandboxd: Daemon, tmp_path: Path
+) -> None:
+    script(tmp_path / "mycommand", "#!/no/such/interpreter\n")
+    result = sandboxd.run(b"mycommand", env=[b"PATH=" + bytes(tmp_path)])
+    assert result.failure == (Stage.INTERPRETER, errno.ENOENT)
+
+
+def test_a_script_that_is_its_own_interpreter(sandboxd: Daemon, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert sandboxd.run(script(path, f"#!{path}\n")).failure == (Stage.EXEC, errno.ELOOP)
+
+
+def test_a_link_that_leads_to_itself(sandboxd: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert sandboxd.run(bytes(tmp_path / "loop")).failure == (Stage.EXEC, errno.ELOOP)
+
+
+@pytest.mark.parametrize(
+    "command", [b"x" * 256, b"x" * 3000, b"/" + b"x" * 256, b"/x" * 2048, b"./" * 2048]
+)
+def test_a_name_that_is_too_long(sandboxd: Daemon, command: bytes) -> None:
+    assert sandboxd.run(command).failure == (Stage.EXEC, errno.ENAMETOOLONG)
+
+
+def test_more_arguments_than_the_kernel_takes(sandboxd: Daemon) -> None:
+    _, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_STACK)
+    resource.prlimit(sandboxd.pid, resource.RLIMIT_STACK, (8 << 20, hard))
+    many = [b"x" * 60] * 16384
+    assert sandboxd.run(*many, command=b"true", env=many).failure == (Stage.EXEC, errno.E2BIG)
+
+
+def test_no_descriptors_left_for_its_pipes(sandboxd: Daemon) -> None:
+    soft, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE)
+    used = len(list(Path(f"/proc/{sandboxd.pid}/fd").iterdir()))
+    for spare in range(4):
+        resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (used + spare, hard))
+        assert sandboxd.run(b"true").failure == (Stage.PIPE, errno.EMFILE)
+    resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    assert sandboxd.run(b"true").exit_code == 0
+    assert len(list(Path(f"/proc/{sandboxd.pid}/fd").iterdir())) == used
+
+
+def test_a_failure_leaves_the_daemon_as_it_was(sandboxd: Daemon) -> None:
+    for _ in range(50):
+        assert sandboxd.run(b"nonexistent").failure == (Stage.LOOKUP, errno.ENOENT)
+    assert sandboxd.run(b"true").exit_code == 0
+    assert sandboxd.status().execs == 1
+
+
+class TestPath:
+    """The folders in which a command without a slash is looked up."""
+
+    def test_the_request_has_its_own(self, sandboxd: Daemon, tmp_path: Path) -> None:
+        script(tmp_path / "mycommand")
+        result = sandboxd.run(b"mycommand", env=[b"PATH=/nowhere:" + bytes(tmp_path)])
+        assert result.stdout == b"ran %s/mycommand\n" % bytes(tmp_path)
+
+    def test_it_replaces_the_default(self, sandboxd: Daemon, tmp_path: Path) -> None:
+        result = sandboxd.run(b"true", env=[b"PATH=" + bytes(tmp_path)])
+        assert result.failure == (Stage.LOOKUP, errno.ENOENT)
+
+    def test_the_daemons_own_does_not_count(
+        self, launch: Callable[..., Daemon], tmp_path: Path
+    ) -> None:
+        script(tmp_path / "mycommand")
+        daemon = launch(env={"PATH": str(tmp_path)})
+        daemon.hello()
+        assert daemon.run(b"mycommand").failure == (Stage.LOOKUP, errno.ENOENT)
+        assert daemon.run(b"true").exit_code == 0
+
+    def test_the_first_folder_that_has_it_counts(self, sandboxd: Daemon, tmp_path: Path) -> None:
+        for name in "ab":
+            (tmp_path / name).mkdir()
+            script(tmp_path / name / "mycommand")
+        path = b"PATH=%(a)s/a:%(a)s/b" % {b"a": bytes(tmp_path)}
+        result = sandboxd.run(b"mycommand", env=[path])
+        assert result.stdout == b"ran %s/a/mycommand\n" % bytes(tmp_path)
+
+    @pytest.mark.parametrize("path", [b"", b":/nowhere", b"/nowhere:", b"/nowhere::/nowhere"])
+    def test_an_empty_folder_is_the_working_directory(
+        self, sandboxd: Daemon, tmp_path: Path, path: bytes
+    ) -> None:
+        script(tmp_path / "mycommand")
+        result = sandboxd.run(b"mycommand", env=[b"PATH=" + path], cwd=bytes(tmp_path))
+        assert result.stdout.startswith(b"ran ")
+
+    def test_what_may_not_be_executed_is_passed_over(
+        self, sandboxd: Daemon, tmp_path: Path
+    ) -> None:
+        for name, mode in ("a", 0o644), ("b", 0o755):
+            (tmp_path / name).mkdir()
+            script(tmp_path / name / "mycommand", mode=mode)
+        path = b"PATH=%(a)s/a:%(a)s/b" % {b"a": bytes(tmp_path)}
+        result = sandboxd.run(b"mycommand", env=[path])
+        assert result.stdout == b"ran %s/b/mycommand\n" % bytes(tmp_path)
+
+    def test_what_may_not_be_executed_is_reported_when_nothing_else_is_found(
+        self, sandboxd: Daemon, tmp_path: Path
+    ) -> None:
+        script(tmp_path / "mycommand", mode=0o644)
+        result = sandboxd.run(b"mycommand", env=[b"PATH=%s:/nowhere" % bytes(tmp_path)])
+        assert result.failure == (Stage.EXEC, errno.EACCES)
+
+    def test_a_folder_that_is_a_file_is_passed_over(
+        self, sandboxd: Daemon, tmp_path: Path
+    ) -> None:
+        script(tmp_path / "mycommand")
+        path = b"PATH=%(a)s/mycommand:%(a)s" % {b"a": bytes(tmp_path)}
+        assert sandboxd.run(b"mycommand", env=[path]).exit_code == 0
+
+    def test_a_folder_whose_name_is_too_long_is_passed_over(self, sandboxd: Daemon) -> None:
+        path = b"PATH=/%s:/bin:/usr/bin" % (b"x/" * 5000)
+        assert sandboxd.run(b"true", env=[path]).exit_code == 0
+
+    def test_a_command_with_a_slash_is_not_looked_up(
+        self, sandboxd: Daemon, tmp_path: Path
+    ) -> None:
+        (tmp_path / "sub").mkdir()
+        script(tmp_path / "sub" / "mycommand")
+        env = [b"PATH=" + bytes(tmp_path)]
+        assert sandboxd.run(b"sub/mycommand", env=env, cwd=b"/").failure == (
+            Stage.EXEC,
+            errno.ENOENT,
+        )
+        assert sandboxd.run(b"sub/mycommand", env=env, cwd=bytes(tmp_path)).exit_code == 0

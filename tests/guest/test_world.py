@@ -1,0 +1,188 @@
+"""What a command finds around itself: arguments, environment, folder, descriptors, signals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from microvm import codec
+
+from .driver import Daemon
+
+DEFAULTS = {
+    b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    b"HOME=/root",
+    b"USER=root",
+    b"LOGNAME=root",
+    b"SHELL=/bin/sh",
+    b"TERM=dumb",
+}
+MAX_TOTAL = 1048576
+
+
+def seen_argv(daemon: Daemon, argv: Sequence[bytes]) -> list[bytes]:
+    """What a program sees that is given a shell script's first three arguments, then these."""
+    own = (b"-c", b"cat /proc/$$/cmdline; :", b"name")
+    result = daemon.run(b"zero", *own, *argv, command=b"sh")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(b"\0".join((b"zero", *own, b"")))
+    return result.stdout.split(b"\0")[4:-1]
+
+
+def seen_env(daemon: Daemon, env: Sequence[bytes]) -> list[bytes]:
+    result = daemon.run(b"cat", b"/proc/self/environ", env=env)
+    assert result.exit_code == 0
+    return result.stdout.split(b"\0")[:-1]
+
+
+def filled(own: int = 0) -> list[bytes]:
+    """Items that fill a list to its last byte, beside `own` bytes of others."""
+    items = [b"x" * 131071] * 7
+    return [*items, b"y" * (MAX_TOTAL - own - 4 - sum(4 + len(item) for item in items))]
+
+
+class TestArguments:
+    """What it sees as argv."""
+
+    @pytest.mark.parametrize(
+        "argv",
+        [
+            [],
+            [b""],
+            [b"", b"", b""],
+            [b"a", b"", b"b"],
+            [b"with space", b"tab\t", b"newline\n", b"$HOME", b"*", b'"', b"\\"],
+            [bytes(range(1, 256))],
+            [b"\xff\xfe", b"\xc3\x28", b"\xed\xa0\x80"],
+            [b"=" * 131071],
+        ],
+        ids=lambda argv: str(len(argv)) + "-" + (argv or [b""])[0][:4].hex(),
+    )
+    def test_they_arrive_unchanged(self, sandboxd: Daemon, argv: list[bytes]) -> None:
+        assert seen_argv(sandboxd, argv) == argv
+
+    def test_as_many_as_the_protocol_carries(self, sandboxd: Daemon) -> None:
+        argv = [b"%d" % number for number in range(16384 - 4)]
+        assert seen_argv(sandboxd, argv) == argv
+
+    def test_as_long_as_the_protocol_carries(self, sandboxd: Daemon) -> None:
+        own = sum(4 + len(a) for a in (b"zero", b"-c", b"cat /proc/$$/cmdline; :", b"name"))
+        argv = filled(own)
+        assert seen_argv(sandboxd, argv) == argv
+
+    def test_none_at_all(self, sandboxd: Daemon) -> None:
+        assert sandboxd.run(command=b"true").exit_code == 0
+
+    def test_they_come_in_any_cut(self, sandboxd: Daemon) -> None:
+        script = b'printf "%s|" "$0" "$@"'
+        for id_ in range(1, 40):
+            argv = (b"sh", b"-c", script, b"zero", b"one", b"", b"three")
+            frame = codec.ExecRequest(id_, b"sh", b"/", argv, (b"A=b",), 99, 99).encode()
+            size = id_ * 3
+            sandboxd.send_each(*(frame[at : at + size] for at in range(0, len(frame), size)))
+            assert sandboxd.finish(id_).stdout == b"zero|one||three|"
+
+
+class TestEnvironment:
+    """What it sees as environ."""
+
+    def test_the_defaults_are_all_there_is(self, launch: Callable[..., Daemon]) -> None:
+        daemon = launch(env={"SECRET": "x", "HOME": "/elsewhere", "PATH": "/nowhere"})
+        daemon.hello()
+        seen = seen_env(daemon, [])
+        assert len(seen) == len(DEFAULTS)
+        assert set(seen) == DEFAULTS
+
+    def test_entries_come_on_top(self, sandboxd: Daemon) -> None:
+        env = [b"A=1", b"B=", b"C=x=y", b"\xff=\xfe", b"HOMES=x", b"HOM=y"]
+        assert seen_env(sandboxd, env)[: len(env)] == env
+        assert set(seen_env(sandboxd, env)) == DEFAULTS | set(env)
+
+    @pytest.mark.parametrize("default", sorted(DEFAULTS))
+    def test_each_default_can_be_overridden(self, sandboxd: Daemon, default: bytes) -> None:
+        own = default.partition(b"=")[0] + b"=/bin:/usr/bin"
+        seen = seen_env(sandboxd, [own])
+        assert len(seen) == len(DEFAULTS)
+        assert set(seen) == DEFAULTS - {default} | {own}
+
+    def test_as_many_as_the_protocol_carries(self, sandboxd: Daemon) -> None:
+        env = [b"V%d=" % number for number in range(16384)]
+        assert set(seen_env(sandboxd, env)) == DEFAULTS | set(env)
+
+    def test_as_long_as_the_protocol_carries(self, sandboxd: Daemon) -> None:
+        env = filled()
+        assert seen_env(sandboxd, env)[: len(env)] == env
+
+    def test_nothing_of_an_earlier_request_is_left(self, sandboxd: Daemon) -> None:
+        seen_env(sandboxd, [b"V%d=" % number for number in range(1000)])
+        assert set(seen_env(sandboxd, [])) == DEFAULTS
+
+
+class TestFolder:
+    """Where it starts."""
+
+    def test_it_is_roots_home_by_default(self, sandboxd: Daemon) -> None:
+        expected = "/root" if os.access("/root", os.X_OK) else "/"
+        assert sandboxd.run(b"/bin/pwd").stdout.decode() == f"{expected}\n"
+
+    def test_it_is_what_the_request_says(self, sandboxd: Daemon, tmp_path: Path) -> None:
+        folder = tmp_path / os.fsdecode(b"with space \xff")
+        folder.mkdir()
+        assert sandboxd.run(b"/bin/pwd", cwd=bytes(folder)).stdout == bytes(folder) + b"\n"
+
+    def test_the_next_starts_where_it_should(self, sandboxd: Daemon, tmp_path: Path) -> None:
+        first = sandboxd.run(b"/bin/pwd").stdout
+        sandboxd.run(b"true", cwd=bytes(tmp_path))
+        assert sandboxd.run(b"/bin/pwd").stdout == first
+
+
+class TestProcess:
+    """What else it inherits, or rather does not."""
+
+    def test_its_input_is_empty(self, sandboxd: Daemon) -> None:
+        assert sandboxd.run(b"readlink", b"/proc/self/fd/0").stdout == b"/dev/null\n"
+        assert sandboxd.run(b"cat").stdout == b""
+
+    def test_it_has_three_descriptors(self, sandboxd: Daemon) -> None:
+        assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
+
+    def test_it_has_three_descriptors_while_others_are_left_behind(
+        self, sandboxd: Daemon
+    ) -> None:
+        left = int(sandboxd.run_sh("sleep 1000 & echo $!").stdout)
+        assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
+        os.kill(left, 9)
+
+    def test_its_streams_are_right_when_the_daemon_has_none(
+        self, launch: Callable[..., Daemon]
+    ) -> None:
+        daemon = launch(prefix=["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-'])
+        daemon.hello()
+        for _ in range(3):
+            result = daemon.run_sh("echo out; echo err >&2; cat; ls /proc/$$/fd")
+            assert (result.stdout, result.stderr) == (b"out\n0\n1\n2\n", b"err\n")
+
+    def test_its_pipes_block(self, sandboxd: Daemon) -> None:
+        status = sandboxd.run(b"cat", b"/proc/self/fdinfo/1", b"/proc/self/fdinfo/2").stdout
+        flags = [int(line.split()[1], 8) for line in status.splitlines() if b"flags" in line]
+        assert [flag & (os.O_NONBLOCK | os.O_ACCMODE) for flag in flags] == [os.O_WRONLY] * 2
+
+    def test_its_signals_are_as_they_come(self, sandboxd: Daemon) -> None:
+        lines = sandboxd.run(b"cat", b"/proc/self/status").stdout.decode().splitlines()
+        masks = {key: int(value, 16) for key, _, value in (x.partition(":") for x in lines)
+                 if key in ("SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")}  # fmt: skip
+        assert set(masks.values()) == {0}
+        assert len(masks) == 5
+
+    def test_it_leads_a_session_and_a_group_of_its_own(self, sandboxd: Daemon) -> None:
+        stat = sandboxd.run(b"cat", b"/proc/self/stat").stdout.split()
+        assert stat[0] == stat[4] == stat[5]
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root may raise a priority")
+    def test_its_priority_is_the_ordinary_one(self, launch: Callable[..., Daemon]) -> None:
+        daemon = launch(prefix=["nice", "-n", "5"])
+        daemon.hello()
+        assert daemon.run(b"cat", b"/proc/self/stat").stdout.split()[18] == b"0"
