@@ -2,15 +2,15 @@
 
 #include <string.h>
 
-static char *const defaults[] = {
-	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-	"HOME=/root",
-	"USER=root",
-	"LOGNAME=root",
-	"SHELL=/bin/sh",
-	"TERM=dumb",
+enum { PATH, HOME, USER, LOGNAME, SHELL, TERM, DEFAULTS };
+static char *const defaults[DEFAULTS] = {
+	[PATH] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	[HOME] = "HOME=/root",
+	[USER] = "USER=root",
+	[LOGNAME] = "LOGNAME=root",
+	[SHELL] = "SHELL=/bin/sh",
+	[TERM] = "TERM=dumb",
 };
-enum { DEFAULTS = sizeof defaults / sizeof defaults[0] };
 
 static char *argv[SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEMS + 1];
 static char *envp[SANDBOXD_EXEC_REQUEST_ENV_MAX_ITEMS + DEFAULTS + 1];
@@ -70,8 +70,32 @@ struct environment environment_of(const struct sandboxd_exec_request *request, u
 	return (struct environment){
 		.command = terminate(frame, request->command),
 		.cwd = terminate(frame, request->cwd),
+		.user = terminate(frame, request->user),
 		.argv = argv,
 		.envp = envp,
-		.path = value_of(envp, defaults[0]),
+		.path = value_of(envp, defaults[PATH]),
 	};
+}
+
+/* Where a default stands in the environment, the same key with another value comes in its place. */
+static void replace(char **list, int which, const char *value)
+{
+	static char texts[DEFAULTS][USER_LINE_MAX + 16];
+	size_t key = strcspn(defaults[which], "=") + 1;
+
+	memcpy(texts[which], defaults[which], key);
+	memcpy(texts[which] + key, value, strlen(value) + 1);
+	for (; *list; list++)
+		if (*list == defaults[which])
+			*list = texts[which];
+}
+
+void environment_become(struct environment *environment, const struct user *user)
+{
+	replace(environment->envp, HOME, user->home);
+	replace(environment->envp, USER, user->name);
+	replace(environment->envp, LOGNAME, user->name);
+	/* passwd(5): an empty one means /bin/sh, which is the default. */
+	if (*user->shell)
+		replace(environment->envp, SHELL, user->shell);
 }

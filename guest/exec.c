@@ -9,8 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cgroup.h"
 #include "drain.h"
 #include "environment.h"
+#include "terminal.h"
 
 /* virtio_console sends at most 32 KiB a write (port_fops_write in drivers/char/virtio_console.c),
  * and each write costs an exit to the host: a full frame is two full writes. */
@@ -20,18 +22,55 @@ enum {
 };
 _Static_assert((int)CHUNK <= (int)SANDBOXD_EXEC_OUTPUT_DATA_MAX, "a chunk fits into its message");
 
-static bool make_pipe(int ends[2])
+/* A pipe or terminal can be followed by its end a moment after its command: what the command
+ * wrote to a terminal passes through a queue of the kernel's (flush_to_ldisc in tty_buffer.c). */
+#define SILENCE_NS 100000000ULL
+
+/* The descriptors of a command: its own ends, and ours. */
+struct ends {
+	int theirs[3];
+	int ours[3];
+};
+
+static void close_all(const int fds[static 3])
 {
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return false;
-	/* Only our end: the command's is as it expects a pipe to be. */
-	return fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0;
+	for (int i = 0; i < 3; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
 }
 
-static void close_pipe(const int ends[2])
+/* Only our end does not block: the command's is as it expects a pipe to be. */
+static bool make_pipe(int *ours, int *theirs, bool we_read)
 {
-	close(ends[0]);
-	close(ends[1]);
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return false;
+	*ours = ends[we_read ? 0 : 1];
+	*theirs = ends[we_read ? 1 : 0];
+	return fcntl(*ours, F_SETFL, O_NONBLOCK) == 0;
+}
+
+static bool make_terminal(struct ends *ends, const struct sandboxd_exec_request *request)
+{
+	if (!terminal_open(&ends->ours[1], &ends->theirs[1], request->rows, request->columns))
+		return false;
+	ends->ours[0] = fcntl(ends->ours[1], F_DUPFD_CLOEXEC, 0);
+	ends->theirs[0] = fcntl(ends->theirs[1], F_DUPFD_CLOEXEC, 0);
+	ends->theirs[2] = fcntl(ends->theirs[1], F_DUPFD_CLOEXEC, 0);
+	return ends->ours[0] >= 0 && ends->theirs[0] >= 0 && ends->theirs[2] >= 0;
+}
+
+static bool make_ends(struct ends *ends, const struct sandboxd_exec_request *request)
+{
+	*ends = (struct ends){ { -1, -1, -1 }, { -1, -1, -1 } };
+	if (request->rows)
+		return make_terminal(ends, request);
+	if (request->stdin_from == SANDBOXD_STDIN_KIND_HOST &&
+	    !make_pipe(&ends->ours[0], &ends->theirs[0], false))
+		return false;
+	return make_pipe(&ends->ours[1], &ends->theirs[1], true) &&
+	       make_pipe(&ends->ours[2], &ends->theirs[2], true);
 }
 
 static struct exec_stream stream_of(int fd, uint32_t credit)
@@ -39,37 +78,45 @@ static struct exec_stream stream_of(int fd, uint32_t credit)
 	return (struct exec_stream){ .fd = fd, .credit = credit };
 }
 
+static struct spawn_failure start(const struct ends *ends, pid_t *pid,
+				  const struct sandboxd_exec_request *request, uint8_t *frame)
+{
+	const struct spawn what = {
+		.environment = environment_of(request, frame),
+		.streams = { ends->theirs[0], ends->theirs[1], ends->theirs[2] },
+		.terminal = request->rows > 0,
+		.cgroup = cgroup_fd(),
+	};
+
+	if (!cgroup_limit(request->max_processes, request->max_memory))
+		return (struct spawn_failure){ SANDBOXD_STAGE_LIMIT, errno };
+	return spawn(&what, pid);
+}
+
 struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 				const struct sandboxd_exec_request *request, uint8_t *frame)
 {
 	struct spawn_failure failure = { SANDBOXD_STAGE_PIPE, 0 };
-	struct environment environment = environment_of(request, frame);
-	int out[2], err[2];
+	struct ends ends;
 	pid_t pid;
 
-	if (!make_pipe(out)) {
+	if (make_ends(&ends, request))
+		failure = start(&ends, &pid, request, frame);
+	else
 		failure.error = errno;
-		return failure;
-	}
-	if (!make_pipe(err)) {
-		failure.error = errno;
-		close_pipe(out);
-		return failure;
-	}
-	failure = spawn(&environment, out[1], err[1], &pid);
-	close(out[1]);
-	close(err[1]);
+	close_all(ends.theirs);
 	if (failure.stage) {
-		close(out[0]);
-		close(err[0]);
+		close_all(ends.ours);
 		return failure;
 	}
 	*exec = (struct exec){
 		.id = id,
 		.pid = pid,
-		.streams = { stream_of(out[0], request->stdout_credit),
-			     stream_of(err[0], request->stderr_credit) },
+		.terminal = request->rows > 0,
+		.streams = { stream_of(ends.ours[1], request->stdout_credit),
+			     stream_of(ends.ours[2], request->stderr_credit) },
 	};
+	input_open(&exec->input, ends.ours[0], exec->terminal);
 	return failure;
 }
 
@@ -81,7 +128,14 @@ void exec_signal(const struct exec *exec, int signal)
 
 void exec_kill(const struct exec *exec)
 {
-	exec_signal(exec, SIGKILL);
+	if (exec->id && !cgroup_kill())
+		exec_signal(exec, SIGKILL);
+}
+
+void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns)
+{
+	if (exec->terminal && exec->streams[0].fd >= 0)
+		terminal_resize(exec->streams[0].fd, rows, columns);
 }
 
 void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t amount)
@@ -91,12 +145,14 @@ void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t am
 	to->credit = amount > UINT32_MAX - to->credit ? UINT32_MAX : to->credit + amount;
 }
 
-void exec_reaped(struct exec *exec, pid_t pid, int status)
+void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns)
 {
 	if (pid != exec->pid)
 		return;
 	exec->pid = 0;
 	exec->status = status;
+	exec->silent_ns = now_ns + SILENCE_NS;
+	input_close(&exec->input);
 	for (int i = 0; i < EXEC_STREAMS; i++) {
 		struct exec_stream *stream = &exec->streams[i];
 		int left = 0;
@@ -104,7 +160,7 @@ void exec_reaped(struct exec *exec, pid_t pid, int status)
 		if (stream->fd >= 0)
 			ioctl(stream->fd, FIONREAD, &left);
 		stream->last = true;
-		stream->left = left > 0 ? (size_t)left : 0;
+		stream->left = exec->terminal ? SIZE_MAX : (size_t)(left > 0 ? left : 0);
 	}
 }
 
@@ -153,7 +209,9 @@ static bool pump(struct exec *exec, int number, struct port *port)
 	};
 
 	if (output.data.size == 0) {
-		stream->left = 0; /* somebody in the guest has read what was there */
+		/* Somebody in the guest has read what was in the pipe. */
+		if (!exec->terminal)
+			stream->left = 0;
 		return false;
 	}
 	stream->credit -= output.data.size;
@@ -162,26 +220,42 @@ static bool pump(struct exec *exec, int number, struct port *port)
 	return true;
 }
 
-void exec_pump(struct exec *exec, struct port *port)
+void exec_pump(struct exec *exec, struct port *port, uint64_t now_ns)
 {
 	static int turn; /* the stream that was not served last comes first */
 
 	for (int i = 0; i < EXEC_STREAMS && exec->id && port_idle(port); i++) {
 		int number = (turn + i) % EXEC_STREAMS;
 
-		if (wanted(&exec->streams[number]) && pump(exec, number, port))
+		if (wanted(&exec->streams[number]) && pump(exec, number, port)) {
 			turn = number + 1;
+			exec->silent_ns = now_ns + SILENCE_NS;
+		}
 	}
 }
 
-bool exec_done(const struct exec *exec)
+/* A terminal has no end while somebody holds it: then it is silence that counts. */
+static bool is_silent(const struct exec *exec, const struct port *port, uint64_t now_ns)
+{
+	return exec->terminal && exec->streams[0].credit > 0 && port_idle(port) &&
+	       now_ns >= exec->silent_ns;
+}
+
+bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns)
 {
 	if (!exec->id || exec->pid)
 		return false;
 	for (int i = 0; i < EXEC_STREAMS; i++)
 		if (exec->streams[i].fd >= 0 && exec->streams[i].left > 0)
-			return false;
+			return is_silent(exec, port, now_ns);
 	return true;
+}
+
+int exec_patience(const struct exec *exec, uint64_t now_ns)
+{
+	if (!exec->id || exec->pid || !exec->terminal || exec->streams[0].credit == 0)
+		return -1;
+	return now_ns >= exec->silent_ns ? 0 : (int)((exec->silent_ns - now_ns) / 1000000) + 1;
 }
 
 void exec_clear(struct exec *exec)
@@ -189,5 +263,9 @@ void exec_clear(struct exec *exec)
 	for (int i = 0; i < EXEC_STREAMS; i++)
 		if (exec->id && exec->streams[i].fd >= 0)
 			drain_add(exec->streams[i].fd);
+	if (exec->id) {
+		input_close(&exec->input);
+		cgroup_renew();
+	}
 	*exec = (struct exec){ 0 };
 }

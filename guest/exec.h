@@ -5,17 +5,18 @@
 #include <poll.h>
 #include <sys/types.h>
 
+#include "input.h"
 #include "port.h"
 #include "protocol.h"
 #include "spawn.h"
 
 enum { EXEC_STREAMS = 2 };
 
-/* The read end of one of the command's pipes. */
+/* What we read of the command's: the end of a pipe, or its terminal. */
 struct exec_stream {
 	int fd; /* -1 when closed */
 	uint32_t credit;
-	bool last;   /* the command has ended: `left` is all that will be sent */
+	bool last;   /* the command has ended: at most `left` more will be sent */
 	size_t left; /* bytes, counts only when `last` */
 };
 
@@ -23,6 +24,9 @@ struct exec {
 	uint32_t id; /* 0 when none is in flight */
 	pid_t pid;   /* also its process group; 0 once reaped */
 	int status;  /* as waitpid gives it */
+	bool terminal;
+	uint64_t silent_ns; /* when a terminal whose command has ended counts as silent */
+	struct input input;
 	struct exec_stream streams[EXEC_STREAMS];
 };
 
@@ -34,22 +38,28 @@ void exec_signal(const struct exec *exec, int signal);
 void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t amount);
 
 /* Notes that waitpid has returned this process. */
-void exec_reaped(struct exec *exec, pid_t pid, int status);
+void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns);
 
 /* Which of its pipes to wait for; two entries. None while the port is busy, since exec_pump would
  * leave them as they are. */
 void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds);
 
 /* Queues one frame of output if the port is idle, there is some, and it is paid for. */
-void exec_pump(struct exec *exec, struct port *port);
+void exec_pump(struct exec *exec, struct port *port, uint64_t now_ns);
 
-/* Whether the command has ended and all of its output is queued. */
-bool exec_done(const struct exec *exec);
+/* Whether the command has ended and exec_pump has left nothing of its output. */
+bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns);
 
 /* Forgets the command. Its pipes go on being read, to nowhere, for those that it left behind. */
 void exec_clear(struct exec *exec);
 
-/* Kills the command with its process group. */
+/* Kills the command with all that it has started. */
 void exec_kill(const struct exec *exec);
+
+/* Changes the size of its terminal, if it has one. */
+void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns);
+
+/* How long to wait for output at most, in milliseconds; -1 for ever. */
+int exec_patience(const struct exec *exec, uint64_t now_ns);
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SANDBOXD_VERSION 1u
-#define SANDBOXD_SCHEMA_DIGEST 0x7a8573c3f14e612aULL
+#define SANDBOXD_SCHEMA_DIGEST 0x0cbba9cee5d1163aULL
 
 /* The two ends; a message's sender is one of them, or both. */
 enum sandboxd_end {
@@ -81,10 +81,18 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_EXEC_FAILED = 19,
 	/* Sends a signal to the command's process group. */
 	SANDBOXD_TYPE_EXEC_SIGNAL = 20,
-	/* Kills the command and its process group. */
+	/* Kills the command and everything that it has started. */
 	SANDBOXD_TYPE_EXEC_KILL = 21,
 	/* Allows more output. */
 	SANDBOXD_TYPE_EXEC_CREDIT = 22,
+	/* Bytes for the command's standard input; without any, its end. */
+	SANDBOXD_TYPE_EXEC_STDIN = 23,
+	/* Allows more standard input. */
+	SANDBOXD_TYPE_EXEC_STDIN_CREDIT = 24,
+	/* The command has closed its standard input; what is still sent is dropped. */
+	SANDBOXD_TYPE_EXEC_STDIN_CLOSED = 25,
+	/* Changes the size of the command's terminal. */
+	SANDBOXD_TYPE_EXEC_RESIZE = 26,
 };
 
 /* Why a frame was refused. */
@@ -119,6 +127,8 @@ enum sandboxd_error_code {
 	SANDBOXD_ERROR_CODE_UNKNOWN_ID = 65,
 	/* An `exec_request` whose id is not above all before it. */
 	SANDBOXD_ERROR_CODE_STALE_ID = 66,
+	/* An `exec_stdin` with more data than was paid for. */
+	SANDBOXD_ERROR_CODE_OVER_CREDIT = 67,
 };
 
 /* One of a command's output streams; the numbers are its file descriptors. */
@@ -153,6 +163,18 @@ enum sandboxd_stage {
 	SANDBOXD_STAGE_EXEC = 6,
 	/* Executing it: the file is there, but what should interpret it is not. */
 	SANDBOXD_STAGE_INTERPRETER = 7,
+	/* Becoming its user: there is none of that name. */
+	SANDBOXD_STAGE_USER = 8,
+	/* Limiting its memory or processes. */
+	SANDBOXD_STAGE_LIMIT = 9,
+};
+
+/* Where a command's standard input comes from. */
+enum sandboxd_stdin_kind {
+	/* `/dev/null`. */
+	SANDBOXD_STDIN_KIND_NULL = 0,
+	/* The host, by `exec_stdin`. */
+	SANDBOXD_STDIN_KIND_HOST = 1,
 };
 
 /* Why the guest ends itself. */
@@ -166,8 +188,8 @@ enum sandboxd_goodbye_reason {
 /* Sizes in bytes; list bounds count the items. */
 enum {
 	SANDBOXD_HEADER_SIZE = 12,
-	SANDBOXD_MAX_BODY = 2105368,
-	SANDBOXD_MAX_BODY_FROM_HOST = 2105368,
+	SANDBOXD_MAX_BODY = 2105517,
+	SANDBOXD_MAX_BODY_FROM_HOST = 2105517,
 	SANDBOXD_MAX_BODY_FROM_GUEST = 65537,
 	SANDBOXD_HELLO_MAX_BODY = 32,
 	SANDBOXD_READY_MAX_BODY = 32,
@@ -180,9 +202,10 @@ enum {
 	SANDBOXD_SHUTDOWN_MAX_BODY = 0,
 	SANDBOXD_GOODBYE_MAX_BODY = 1,
 	SANDBOXD_ERROR_MAX_BODY = 9,
-	SANDBOXD_EXEC_REQUEST_MAX_BODY = 2105368,
+	SANDBOXD_EXEC_REQUEST_MAX_BODY = 2105517,
 	SANDBOXD_EXEC_REQUEST_COMMAND_MAX = 4096,
 	SANDBOXD_EXEC_REQUEST_CWD_MAX = 4096,
+	SANDBOXD_EXEC_REQUEST_USER_MAX = 128,
 	SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEMS = 16384,
 	SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEM = 131071,
 	SANDBOXD_EXEC_REQUEST_ARGV_MAX_TOTAL = 1048576,
@@ -197,6 +220,12 @@ enum {
 	SANDBOXD_EXEC_SIGNAL_MAX_BODY = 1,
 	SANDBOXD_EXEC_KILL_MAX_BODY = 0,
 	SANDBOXD_EXEC_CREDIT_MAX_BODY = 5,
+	SANDBOXD_EXEC_STDIN_MAX_BODY = 65536,
+	SANDBOXD_EXEC_STDIN_DATA_MAX = 65536,
+	SANDBOXD_EXEC_STDIN_DATA_PREFIX = 0,
+	SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY = 4,
+	SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY = 0,
+	SANDBOXD_EXEC_RESIZE_MAX_BODY = 4,
 };
 
 /* Bytes inside a frame; not terminated. */
@@ -313,12 +342,24 @@ struct sandboxd_error {
 struct sandboxd_exec_request {
 	/* The file to execute; without a slash it is looked up in PATH. */
 	struct sandboxd_slice command;
-	/* The working directory; when empty, `/root`, or `/` where there is none. */
+	/* The working directory; when empty, the user's home, or `/` where there is none. */
 	struct sandboxd_slice cwd;
+	/* Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, root. */
+	struct sandboxd_slice user;
 	/* The arguments, as `execve` takes them: the first is the name that the program sees. */
 	struct sandboxd_list argv;
 	/* Entries `KEY=VALUE` over the default environment. */
 	struct sandboxd_list env;
+	/* Where standard input comes from; a terminal's is always the host. */
+	uint8_t stdin_from;
+	/* Lines of the terminal; 0: there is no terminal. */
+	uint16_t rows;
+	/* Columns of the terminal. */
+	uint16_t columns;
+	/* Processes and threads that may exist at a time; 0: as many as the kernel allows. */
+	uint32_t max_processes;
+	/* Bytes of memory that they may use together; 0: as much as there is. */
+	uint64_t max_memory;
 	/* Bytes of standard output that the guest may send at first. */
 	uint32_t stdout_credit;
 	/* Bytes of standard error that the guest may send at first. */
@@ -363,6 +404,26 @@ struct sandboxd_exec_credit {
 	uint32_t amount;
 };
 
+/* Bytes for the command's standard input; without any, its end. */
+struct sandboxd_exec_stdin {
+	/* The bytes. */
+	struct sandboxd_slice data;
+};
+
+/* Allows more standard input. */
+struct sandboxd_exec_stdin_credit {
+	/* How many bytes more. */
+	uint32_t amount;
+};
+
+/* Changes the size of the command's terminal. */
+struct sandboxd_exec_resize {
+	/* Lines. */
+	uint16_t rows;
+	/* Columns. */
+	uint16_t columns;
+};
+
 /* The body of any message. */
 union sandboxd_body {
 	struct sandboxd_hello hello;
@@ -379,6 +440,9 @@ union sandboxd_body {
 	struct sandboxd_exec_failed exec_failed;
 	struct sandboxd_exec_signal exec_signal;
 	struct sandboxd_exec_credit exec_credit;
+	struct sandboxd_exec_stdin exec_stdin;
+	struct sandboxd_exec_stdin_credit exec_stdin_credit;
+	struct sandboxd_exec_resize exec_resize;
 };
 
 static inline uint64_t sandboxd_get(const uint8_t *from, unsigned size)
@@ -587,6 +651,10 @@ static const struct sandboxd_rule sandboxd_rules[] = {
 	{ SANDBOXD_TYPE_EXEC_SIGNAL, SANDBOXD_HOST, 1, SANDBOXD_EXEC_SIGNAL_MAX_BODY },
 	{ SANDBOXD_TYPE_EXEC_KILL, SANDBOXD_HOST, 1, SANDBOXD_EXEC_KILL_MAX_BODY },
 	{ SANDBOXD_TYPE_EXEC_CREDIT, SANDBOXD_HOST, 1, SANDBOXD_EXEC_CREDIT_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_STDIN, SANDBOXD_HOST, 1, SANDBOXD_EXEC_STDIN_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_STDIN_CREDIT, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_STDIN_CLOSED, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_RESIZE, SANDBOXD_HOST, 1, SANDBOXD_EXEC_RESIZE_MAX_BODY },
 };
 
 static inline const struct sandboxd_rule *sandboxd_find_rule(uint16_t type)
@@ -732,12 +800,20 @@ static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size
 
 	return sandboxd_take_bytes(&cursor, 1, 4096, false, &message->command) &&
 		sandboxd_take_bytes(&cursor, 2, 4096, false, &message->cwd) &&
-		sandboxd_take_list(&cursor, 3, 16384, 131071, 1048576,
-			false, &message->argv) &&
+		sandboxd_take_bytes(&cursor, 3, 128, false, &message->user) &&
 		sandboxd_take_list(&cursor, 4, 16384, 131071, 1048576,
+			false, &message->argv) &&
+		sandboxd_take_list(&cursor, 5, 16384, 131071, 1048576,
 			false, &message->env) &&
-		sandboxd_take_u32(&cursor, 5, &message->stdout_credit) &&
-		sandboxd_take_u32(&cursor, 6, &message->stderr_credit) &&
+		sandboxd_take_u8(&cursor, 6, &message->stdin_from) &&
+		sandboxd_known(&cursor, 6, 1,
+			message->stdin_from == SANDBOXD_STDIN_KIND_NULL || message->stdin_from == SANDBOXD_STDIN_KIND_HOST) &&
+		sandboxd_take_u16(&cursor, 7, &message->rows) &&
+		sandboxd_take_u16(&cursor, 8, &message->columns) &&
+		sandboxd_take_u32(&cursor, 9, &message->max_processes) &&
+		sandboxd_take_u64(&cursor, 10, &message->max_memory) &&
+		sandboxd_take_u32(&cursor, 11, &message->stdout_credit) &&
+		sandboxd_take_u32(&cursor, 12, &message->stderr_credit) &&
 		sandboxd_end(&cursor);
 }
 
@@ -803,6 +879,41 @@ static inline bool sandboxd_decode_exec_credit(const uint8_t *body, size_t size,
 		sandboxd_end(&cursor);
 }
 
+static inline bool sandboxd_decode_exec_stdin(const uint8_t *body, size_t size,
+	struct sandboxd_exec_stdin *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_tail(&cursor, 1, 65536, &message->data);
+}
+
+static inline bool sandboxd_decode_exec_stdin_credit(const uint8_t *body, size_t size,
+	struct sandboxd_exec_stdin_credit *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u32(&cursor, 1, &message->amount) &&
+		sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_exec_stdin_closed(const uint8_t *body, size_t size,
+	struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_end(&cursor);
+}
+
+static inline bool sandboxd_decode_exec_resize(const uint8_t *body, size_t size,
+	struct sandboxd_exec_resize *message, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_take_u16(&cursor, 1, &message->rows) &&
+		sandboxd_take_u16(&cursor, 2, &message->columns) &&
+		sandboxd_end(&cursor);
+}
+
 /* Decodes the body behind a header that has passed its check. */
 static inline bool sandboxd_decode_body(const struct sandboxd_header *header, const uint8_t *body,
 	union sandboxd_body *out, struct sandboxd_fault_at *fault)
@@ -843,6 +954,14 @@ static inline bool sandboxd_decode_body(const struct sandboxd_header *header, co
 		return sandboxd_decode_exec_kill(body, header->body_length, fault);
 	case SANDBOXD_TYPE_EXEC_CREDIT:
 		return sandboxd_decode_exec_credit(body, header->body_length, &out->exec_credit, fault);
+	case SANDBOXD_TYPE_EXEC_STDIN:
+		return sandboxd_decode_exec_stdin(body, header->body_length, &out->exec_stdin, fault);
+	case SANDBOXD_TYPE_EXEC_STDIN_CREDIT:
+		return sandboxd_decode_exec_stdin_credit(body, header->body_length, &out->exec_stdin_credit, fault);
+	case SANDBOXD_TYPE_EXEC_STDIN_CLOSED:
+		return sandboxd_decode_exec_stdin_closed(body, header->body_length, fault);
+	case SANDBOXD_TYPE_EXEC_RESIZE:
+		return sandboxd_decode_exec_resize(body, header->body_length, &out->exec_resize, fault);
 	default:
 		(void)body;
 		return sandboxd_fail(fault, SANDBOXD_FAULT_UNKNOWN_TYPE, 4, 0);
@@ -975,10 +1094,17 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t id, con
 	at = sandboxd_put_bytes(at, message->command.data, message->command.size);
 	at = sandboxd_put(at, 4, message->cwd.size);
 	at = sandboxd_put_bytes(at, message->cwd.data, message->cwd.size);
+	at = sandboxd_put(at, 4, message->user.size);
+	at = sandboxd_put_bytes(at, message->user.data, message->user.size);
 	at = sandboxd_put(at, 4, message->argv.count);
 	at = sandboxd_put_bytes(at, message->argv.items, message->argv.size);
 	at = sandboxd_put(at, 4, message->env.count);
 	at = sandboxd_put_bytes(at, message->env.items, message->env.size);
+	at = sandboxd_put(at, 1, (uint64_t)message->stdin_from);
+	at = sandboxd_put(at, 2, (uint64_t)message->rows);
+	at = sandboxd_put(at, 2, (uint64_t)message->columns);
+	at = sandboxd_put(at, 4, (uint64_t)message->max_processes);
+	at = sandboxd_put(at, 8, (uint64_t)message->max_memory);
 	at = sandboxd_put(at, 4, (uint64_t)message->stdout_credit);
 	at = sandboxd_put(at, 4, (uint64_t)message->stderr_credit);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_REQUEST, id);
@@ -1045,6 +1171,46 @@ static inline size_t sandboxd_encode_exec_credit(uint8_t *out, uint32_t id, cons
 	at = sandboxd_put(at, 1, (uint64_t)message->stream);
 	at = sandboxd_put(at, 4, (uint64_t)message->amount);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_CREDIT, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, uint32_t id, const struct sandboxd_exec_stdin *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 4, (uint64_t)message->amount);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN_CREDIT, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, uint32_t id)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN_CLOSED, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_RESIZE_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_resize(uint8_t *out, uint32_t id, const struct sandboxd_exec_resize *message)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	at = sandboxd_put(at, 2, (uint64_t)message->rows);
+	at = sandboxd_put(at, 2, (uint64_t)message->columns);
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_RESIZE, id);
 	return (size_t)(at - out);
 }
 

@@ -13,12 +13,13 @@
 #include <unistd.h>
 
 #include "boot.h"
+#include "cgroup.h"
 #include "drain.h"
 #include "serve.h"
 
 enum { ABSENT_MS = 20, GOODBYE_MS = 200 };
 
-enum { PORT, SIGNALS, STREAMS, DRAINS = STREAMS + EXEC_STREAMS, POLLED = DRAINS + DRAIN_MAX };
+enum { PORT, SIGNALS, INPUT, STREAMS, DRAINS = STREAMS + EXEC_STREAMS, POLLED = DRAINS + DRAIN_MAX };
 
 static struct server server;
 
@@ -133,16 +134,26 @@ static short port_events(void)
 	return (short)(in | out);
 }
 
+/* How long to wait when nothing happens, in milliseconds; -1 for ever. */
+static int patience(bool present)
+{
+	int ms = server.exec.terminal ? exec_patience(&server.exec, serve_clock()) : -1;
+
+	return present ? ms : ms >= 0 && ms < ABSENT_MS ? ms : ABSENT_MS;
+}
+
 static _Noreturn void loop(int signals)
 {
 	struct pollfd fds[POLLED];
 	bool present = true;
+	short events = 0;
 
 	for (;;) {
 		bool all_read = serve_input(&server);
 
 		if (server.renewing)
 			serve_children(&server);
+		serve_stdin(&server, events);
 		serve_output(&server);
 		if (!port_flush(&server.port))
 			finish(SANDBOXD_GOODBYE_REASON_BROKEN);
@@ -150,12 +161,16 @@ static _Noreturn void loop(int signals)
 			finish(SANDBOXD_GOODBYE_REASON_SHUTDOWN);
 		fds[PORT] = (struct pollfd){ present ? server.port.fd : -1, port_events(), 0 };
 		fds[SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
+		fds[INPUT] = server.exec.id ? input_poll(&server.exec.input) :
+					      (struct pollfd){ .fd = -1 };
 		exec_poll(&server.exec, !serve_wants_output(&server), fds + STREAMS);
 		unsigned drains = drain_poll(fds + DRAINS);
 		/* What made serve_input stop may be over by now, and nothing else will say so. */
 		bool go_on = !all_read && serve_wants_input(&server);
-		if (poll(fds, DRAINS + drains, go_on ? 0 : present ? -1 : ABSENT_MS) < 0)
+		events = 0;
+		if (poll(fds, DRAINS + drains, go_on ? 0 : patience(present)) < 0)
 			continue;
+		events = fds[INPUT].revents;
 		if (fds[SIGNALS].revents)
 			read_signals(signals);
 		drain_run(fds + DRAINS, drains);
@@ -176,8 +191,12 @@ int main(int argc, char **argv)
 	server.port.fd = argc > 1 && !server.is_init ? adopt_port(argv[1]) : port_open();
 	if (server.port.fd < 0)
 		DIE("no port to the host");
+	if (!spawn_init())
+		DIE("no memory");
 	if (signals < 0)
 		DIE("no signalfd");
+	if (server.is_init)
+		cgroup_init();
 	server.counters.opened_ns = serve_clock();
 	loop(signals);
 }

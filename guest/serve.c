@@ -161,6 +161,16 @@ static void handle(struct server *server, const struct frame *frame)
 		if (is_current(server, &frame->header))
 			exec_kill(&server->exec);
 		break;
+	case SANDBOXD_TYPE_EXEC_STDIN:
+		if (is_current(server, &frame->header) &&
+		    !input_add(&server->exec.input, body->exec_stdin.data))
+			refuse_id(server, &frame->header, SANDBOXD_ERROR_CODE_OVER_CREDIT);
+		break;
+	case SANDBOXD_TYPE_EXEC_RESIZE:
+		if (is_current(server, &frame->header))
+			exec_resize(&server->exec, body->exec_resize.rows,
+				    body->exec_resize.columns);
+		break;
 	case SANDBOXD_TYPE_EXEC_CREDIT:
 		if (is_current(server, &frame->header))
 			exec_add_credit(&server->exec, body->exec_credit.stream,
@@ -196,7 +206,7 @@ void serve_children(struct server *server)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		exec_reaped(&server->exec, pid, status);
+		exec_reaped(&server->exec, pid, status, serve_clock());
 	/* Outside PID 1, children that left the process group are not ours to wait for. */
 	if (server->renewing && (server->is_init ? pid < 0 && errno == ECHILD : !server->exec.pid))
 		finish_renewal(server);
@@ -221,7 +231,28 @@ void serve_output(struct server *server)
 {
 	if (server->renewing)
 		return;
-	exec_pump(&server->exec, &server->port);
-	if (exec_done(&server->exec) && port_has_room(&server->port, PORT_SMALL_SIZE))
+	uint64_t now = server->exec.terminal ? serve_clock() : 0;
+
+	exec_pump(&server->exec, &server->port, now);
+	if (exec_done(&server->exec, &server->port, now) && port_has_room(&server->port, PORT_SMALL_SIZE))
 		end_exec(server);
+}
+
+void serve_stdin(struct server *server, short events)
+{
+	struct input *input = &server->exec.input;
+
+	if (!server->exec.id || server->renewing ||
+	    !port_has_room(&server->port, 2 * PORT_SMALL_SIZE))
+		return;
+	input_run(input, events);
+	const struct sandboxd_exec_stdin_credit credit = { input_take_credit(input) };
+
+	if (credit.amount)
+		server->port.end += sandboxd_encode_exec_stdin_credit(
+			port_tail(&server->port), server->exec.id, &credit);
+	if (input->refused)
+		server->port.end += sandboxd_encode_exec_stdin_closed(port_tail(&server->port),
+								      server->exec.id);
+	input->refused = false;
 }

@@ -30,6 +30,9 @@ void serve_children(struct server *server);
 /* Queues output, and the command's end after it. */
 void serve_output(struct server *server);
 
+/* Moves standard input on; `events` is what poll has said of its descriptor, or 0. */
+void serve_stdin(struct server *server, short events);
+
 /* Whether the next frame can be handled now. */
 bool serve_wants_input(const struct server *server);
 

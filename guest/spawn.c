@@ -1,4 +1,3 @@
-#define _GNU_SOURCE /* vfork */
 #include "spawn.h"
 
 #include <errno.h>
@@ -6,18 +5,41 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The child of vfork shares our memory, and we wait until it has executed or exited: it writes
- * what failed straight into this. */
-static volatile struct spawn_failure failure;
+/* linux/sched.h, which musl's headers leave out; see clone(2). */
+enum { CLONE_VFORK_FLAG = 0x4000 };
+#define CLONE_INTO_CGROUP_FLAG 0x200000000ULL
+
+struct clone_arguments {
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+		set_tid_size, cgroup;
+};
+
+/* Shared with the child, which we wait for until it has executed or exited: it writes what failed
+ * straight into this. */
+static struct spawn_failure *failure;
+
+bool spawn_init(void)
+{
+	void *page = mmap(NULL, sizeof *failure, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			  -1, 0);
+
+	if (page == MAP_FAILED)
+		return false;
+	failure = page;
+	return true;
+}
 
 static _Noreturn void fail(enum sandboxd_stage stage, int error)
 {
-	failure.stage = stage;
-	failure.error = error;
+	failure->stage = stage;
+	failure->error = error;
 	_exit(127);
 }
 
@@ -76,48 +98,87 @@ static _Noreturn void look_up(const struct environment *environment)
 	}
 }
 
-static void enter_folder(const char *cwd)
+static void enter_folder(const char *cwd, const struct user *user)
 {
-	if (*cwd ? chdir(cwd) < 0 : chdir("/root") < 0 && chdir("/") < 0)
+	const char *home = *user->home ? user->home : "/";
+
+	if (*cwd ? chdir(cwd) < 0 : chdir(home) < 0 && chdir("/") < 0)
 		fail(SANDBOXD_STAGE_CHDIR, errno);
 }
 
-static void take_streams(int out, int err)
+static void take_streams(const struct spawn *what)
 {
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	for (int fd = 0; fd < 3; fd++) {
+		int from = what->streams[fd];
 
-	if (null >= 0 ? dup2(null, 0) < 0 : close(0) < 0)
-		fail(SANDBOXD_STAGE_SETUP, errno);
-	if (dup2(out, 1) < 0 || dup2(err, 2) < 0)
+		if (from < 0)
+			from = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (from < 0 || dup2(from, fd) < 0)
+			fail(SANDBOXD_STAGE_SETUP, errno);
+	}
+	if (what->terminal && ioctl(0, TIOCSCTTY, 0) < 0)
 		fail(SANDBOXD_STAGE_SETUP, errno);
 }
 
-static _Noreturn void child(const struct environment *environment, int out, int err)
+/* Also gives it its pipes: else /dev/stdout, which opens them anew, would be forbidden to it. */
+static void become(const struct spawn *what, struct environment *environment, struct user *user)
 {
+	*user = (struct user){ .home = "/root" };
+	if (!*environment->user)
+		return;
+	if (!user_find(environment->user, user))
+		fail(SANDBOXD_STAGE_USER, ENOENT);
+	for (int fd = 0; fd < 3; fd++)
+		if (what->streams[fd] >= 0)
+			(void)!fchown(fd, user->uid, user->gid);
+	/* The system calls themselves: libc's functions tell other threads, of which there are none. */
+	if (syscall(SYS_setgroups, user->group_count, user->groups) < 0 ||
+	    syscall(SYS_setgid, user->gid) < 0 || syscall(SYS_setuid, user->uid) < 0)
+		fail(SANDBOXD_STAGE_USER, errno);
+	environment_become(environment, user);
+}
+
+static _Noreturn void child(const struct spawn *what)
+{
+	static struct user user;
+	struct environment environment = what->environment;
 	sigset_t none;
 
 	setsid();
-	take_streams(out, err);
+	take_streams(what);
 	setpriority(PRIO_PROCESS, 0, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	enter_folder(environment->cwd);
-	if (!*environment->command)
+	become(what, &environment, &user);
+	enter_folder(environment.cwd, &user);
+	if (!*environment.command)
 		fail(SANDBOXD_STAGE_LOOKUP, ENOENT);
-	if (!strchr(environment->command, '/'))
-		look_up(environment);
-	int error = execute(environment->command, environment);
-	fail(stage_of(environment->command, error), error);
+	if (!strchr(environment.command, '/'))
+		look_up(&environment);
+	int error = execute(environment.command, &environment);
+	fail(stage_of(environment.command, error), error);
 }
 
-struct spawn_failure spawn(const struct environment *environment, int out, int err, pid_t *pid)
+/* A fork that returns when the child has executed. The child has a copy of our memory and not, as
+ * with vfork, the memory itself: it may change what it likes, and nothing of it is ours. */
+static pid_t clone_until_exec(int cgroup)
 {
-	failure.stage = 0;
-	failure.error = 0;
-	*pid = vfork();
+	struct clone_arguments arguments = { .flags = CLONE_VFORK_FLAG, .exit_signal = SIGCHLD };
+
+	if (cgroup >= 0) {
+		arguments.flags |= CLONE_INTO_CGROUP_FLAG;
+		arguments.cgroup = (uint64_t)cgroup;
+	}
+	return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+}
+
+struct spawn_failure spawn(const struct spawn *what, pid_t *pid)
+{
+	*failure = (struct spawn_failure){ 0 };
+	*pid = clone_until_exec(what->cgroup);
 	if (*pid == 0)
-		child(environment, out, err);
+		child(what);
 	if (*pid < 0)
 		return (struct spawn_failure){ SANDBOXD_STAGE_FORK, errno };
-	return (struct spawn_failure){ failure.stage, failure.error };
+	return *failure;
 }

@@ -12,8 +12,18 @@ struct spawn_failure {
 	int error;
 };
 
-/* Runs the command in a session of its own, reading /dev/null and writing to the descriptors
- * `out` and `err`. Sets `pid`. */
-struct spawn_failure spawn(const struct environment *environment, int out, int err, pid_t *pid);
+/* What a process is started with. */
+struct spawn {
+	struct environment environment;
+	int streams[3]; /* its 0, 1 and 2; -1 is /dev/null */
+	bool terminal;	/* they are its controlling terminal */
+	int cgroup;	/* that it lives in; -1 for ours */
+};
+
+/* Called once, before anything is started. */
+bool spawn_init(void);
+
+/* Runs the command in a session of its own. Sets `pid`. */
+struct spawn_failure spawn(const struct spawn *what, pid_t *pid);
 
 #endif

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, TypeVar
 
 VERSION = 1
-DIGEST = 0x7A8573C3F14E612A
+DIGEST = 0x0CBBA9CEE5D1163A
 HEADER_SIZE = 12
-MAX_BODY = 2105368
+MAX_BODY = 2105517
 END_NAMES = ("host", "guest")
 
 
@@ -82,6 +82,8 @@ class ErrorCode(enum.IntEnum):
     """No `exec_request` has had this id."""
     STALE_ID = 66
     """An `exec_request` whose id is not above all before it."""
+    OVER_CREDIT = 67
+    """An `exec_stdin` with more data than was paid for."""
 
 
 class Stream(enum.IntEnum):
@@ -119,6 +121,19 @@ class Stage(enum.IntEnum):
     """Executing it."""
     INTERPRETER = 7
     """Executing it: the file is there, but what should interpret it is not."""
+    USER = 8
+    """Becoming its user: there is none of that name."""
+    LIMIT = 9
+    """Limiting its memory or processes."""
+
+
+class StdinKind(enum.IntEnum):
+    """Where a command's standard input comes from."""
+
+    NULL = 0
+    """`/dev/null`."""
+    HOST = 1
+    """The host, by `exec_stdin`."""
 
 
 class GoodbyeReason(enum.IntEnum):
@@ -394,7 +409,7 @@ class Error:
             _out_int(_U32, self.offset, "offset"),
             _out_int(_U8, self.field, "field"),
         )
-        return _frame(10, _out_id(self.id, 0), parts)
+        return _frame(10, self.id, parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,25 +419,39 @@ class ExecRequest:
     :ivar id: What it is about.
     :ivar command: The file to execute; without a slash it is looked up in PATH. At most 4096 bytes,
         without NUL.
-    :ivar cwd: The working directory; when empty, `/root`, or `/` where there is none. At most 4096
+    :ivar cwd: The working directory; when empty, the user's home, or `/` where there is none. At
+        most 4096 bytes, without NUL.
+    :ivar user: Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, root. At most 128
         bytes, without NUL.
     :ivar argv: The arguments, as `execve` takes them: the first is the name that the program sees.
         At most 16384 items of at most 131071 bytes, without NUL; at most 1048576 bytes in all, 4
         more for each item included.
     :ivar env: Entries `KEY=VALUE` over the default environment. At most 16384 items of at most
         131071 bytes, without NUL; at most 1048576 bytes in all, 4 more for each item included.
+    :ivar stdin_from: Where standard input comes from; a terminal's is always the host.
+    :ivar rows: Lines of the terminal; 0: there is no terminal.
+    :ivar columns: Columns of the terminal.
+    :ivar max_processes: Processes and threads that may exist at a time; 0: as many as the kernel
+        allows.
+    :ivar max_memory: Bytes of memory that they may use together; 0: as much as there is.
     :ivar stdout_credit: Bytes of standard output that the guest may send at first.
     :ivar stderr_credit: Bytes of standard error that the guest may send at first.
     """
 
     TYPE: ClassVar[int] = 16
-    MAX_BODY: ClassVar[int] = 2105368
+    MAX_BODY: ClassVar[int] = 2105517
 
     id: int
     command: bytes
     cwd: bytes
+    user: bytes
     argv: tuple[bytes, ...]
     env: tuple[bytes, ...]
+    stdin_from: StdinKind
+    rows: int
+    columns: int
+    max_processes: int
+    max_memory: int
     stdout_credit: int
     stderr_credit: int
 
@@ -431,12 +460,18 @@ class ExecRequest:
         parts = (
             _out_bytes(self.command, 4096, False, "command"),
             _out_bytes(self.cwd, 4096, False, "cwd"),
+            _out_bytes(self.user, 128, False, "user"),
             _out_list(self.argv, (16384, 131071, 1048576), False, "argv"),
             _out_list(self.env, (16384, 131071, 1048576), False, "env"),
+            _out_int(_U8, _closed(StdinKind, self.stdin_from, "stdin_from"), "stdin_from"),
+            _out_int(_U16, self.rows, "rows"),
+            _out_int(_U16, self.columns, "columns"),
+            _out_int(_U32, self.max_processes, "max_processes"),
+            _out_int(_U64, self.max_memory, "max_memory"),
             _out_int(_U32, self.stdout_credit, "stdout_credit"),
             _out_int(_U32, self.stderr_credit, "stderr_credit"),
         )
-        return _frame(16, _out_id(self.id, 1), parts)
+        return _frame(16, _out_id(self.id), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,7 +496,7 @@ class ExecOutput:
             _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
             _out_tail(self.data, 65536, "data"),
         )
-        return _frame(17, _out_id(self.id, 1), parts)
+        return _frame(17, _out_id(self.id), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,7 +521,7 @@ class ExecResponse:
             _out_int(_U8, _closed(Ending, self.ending, "ending"), "ending"),
             _out_int(_U8, self.status, "status"),
         )
-        return _frame(18, _out_id(self.id, 1), parts)
+        return _frame(18, _out_id(self.id), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -511,7 +546,7 @@ class ExecFailed:
             _out_int(_U8, self.stage, "stage"),
             _out_int(_U32, self.error_number, "error_number"),
         )
-        return _frame(19, _out_id(self.id, 1), parts)
+        return _frame(19, _out_id(self.id), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,12 +566,12 @@ class ExecSignal:
     def encode(self) -> bytes:
         """Write the whole frame."""
         parts = (_out_int(_U8, self.signal, "signal"),)
-        return _frame(20, _out_id(self.id, 1), parts)
+        return _frame(20, _out_id(self.id), parts)
 
 
 @dataclass(frozen=True, slots=True)
 class ExecKill:
-    """Kills the command and its process group.
+    """Kills the command and everything that it has started.
 
     :ivar id: What it is about.
     """
@@ -548,7 +583,7 @@ class ExecKill:
 
     def encode(self) -> bytes:
         """Write the whole frame."""
-        return _frame(21, _out_id(self.id, 1), ())
+        return _frame(21, _out_id(self.id), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -573,7 +608,89 @@ class ExecCredit:
             _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
             _out_int(_U32, self.amount, "amount"),
         )
-        return _frame(22, _out_id(self.id, 1), parts)
+        return _frame(22, _out_id(self.id), parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecStdin:
+    """Bytes for the command's standard input; without any, its end.
+
+    :ivar id: What it is about.
+    :ivar data: The bytes. At most 65536 bytes.
+    """
+
+    TYPE: ClassVar[int] = 23
+    MAX_BODY: ClassVar[int] = 65536
+
+    id: int
+    data: bytes | memoryview
+
+    def encode(self) -> bytes:
+        """Write the whole frame."""
+        parts = (_out_tail(self.data, 65536, "data"),)
+        return _frame(23, _out_id(self.id), parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecStdinCredit:
+    """Allows more standard input.
+
+    :ivar id: What it is about.
+    :ivar amount: How many bytes more.
+    """
+
+    TYPE: ClassVar[int] = 24
+    MAX_BODY: ClassVar[int] = 4
+
+    id: int
+    amount: int
+
+    def encode(self) -> bytes:
+        """Write the whole frame."""
+        parts = (_out_int(_U32, self.amount, "amount"),)
+        return _frame(24, _out_id(self.id), parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecStdinClosed:
+    """The command has closed its standard input; what is still sent is dropped.
+
+    :ivar id: What it is about.
+    """
+
+    TYPE: ClassVar[int] = 25
+    MAX_BODY: ClassVar[int] = 0
+
+    id: int
+
+    def encode(self) -> bytes:
+        """Write the whole frame."""
+        return _frame(25, _out_id(self.id), ())
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResize:
+    """Changes the size of the command's terminal.
+
+    :ivar id: What it is about.
+    :ivar rows: Lines.
+    :ivar columns: Columns.
+    """
+
+    TYPE: ClassVar[int] = 26
+    MAX_BODY: ClassVar[int] = 4
+
+    id: int
+    rows: int
+    columns: int
+
+    def encode(self) -> bytes:
+        """Write the whole frame."""
+        parts = (
+            _out_int(_U16, self.rows, "rows"),
+            _out_int(_U16, self.columns, "columns"),
+        )
+        return _frame(26, _out_id(self.id), parts)
 
 
 Message: TypeAlias = (
@@ -594,6 +711,10 @@ Message: TypeAlias = (
     | ExecSignal
     | ExecKill
     | ExecCredit
+    | ExecStdin
+    | ExecStdinCredit
+    | ExecStdinClosed
+    | ExecResize
 )
 
 
@@ -615,9 +736,9 @@ def _frame(number: int, id_: int, parts: Iterable[bytes | memoryview]) -> bytes:
     return _HEADER.pack(len(body), number, 0, id_) + body
 
 
-def _out_id(id_: int, least: int) -> int:
-    if not least <= id_ <= 0xFFFFFFFF:
-        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between {least} and 2^32 - 1")
+def _out_id(id_: int) -> int:
+    if not 0 < id_ <= 0xFFFFFFFF:
+        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between 1 and 2^32 - 1")
     return id_
 
 
@@ -651,15 +772,11 @@ def _out_list(
     if len(items) > max_items:
         reason = f"{len(items)} items, and at most {max_items} are allowed"
         raise EncodeError(Fault.TOO_MANY, field, reason)
-    parts = [_U32.pack(len(items))]
-    total = 0
-    for item in items:
-        parts.append(_out_bytes(item, max_item, nul, field))
-        total += len(parts[-1])
-        if total > max_total:
-            reason = f"{total} bytes or more in all, and at most {max_total} are allowed"
-            raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
-    return b"".join(parts)
+    body = b"".join(_out_bytes(item, max_item, nul, field) for item in items)
+    if len(body) > max_total:
+        reason = f"{len(body)} bytes in all, and at most {max_total} are allowed"
+        raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
+    return _U32.pack(len(items)) + body
 
 
 def _out_tail(value: bytes | memoryview, maximum: int, field: str) -> bytes | memoryview:
@@ -835,12 +952,19 @@ def _decode_error(id_: int, body: memoryview) -> Error:
 def _decode_exec_request(id_: int, body: memoryview) -> ExecRequest:
     command, at = _in_bytes(body, 0, 4096, False, 1, "command")
     cwd, at = _in_bytes(body, at, 4096, False, 2, "cwd")
-    argv, at = _in_list(body, at, (16384, 131071, 1048576), False, 3, "argv")
-    env, at = _in_list(body, at, (16384, 131071, 1048576), False, 4, "env")
-    stdout_credit, at = _in_int(_U32, body, at, 5, "stdout_credit")
-    stderr_credit, at = _in_int(_U32, body, at, 6, "stderr_credit")
+    user, at = _in_bytes(body, at, 128, False, 3, "user")
+    argv, at = _in_list(body, at, (16384, 131071, 1048576), False, 4, "argv")
+    env, at = _in_list(body, at, (16384, 131071, 1048576), False, 5, "env")
+    number, at = _in_int(_U8, body, at, 6, "stdin_from")
+    stdin_from = _in_closed(StdinKind, number, at - 1, 6, "stdin_from")
+    rows, at = _in_int(_U16, body, at, 7, "rows")
+    columns, at = _in_int(_U16, body, at, 8, "columns")
+    max_processes, at = _in_int(_U32, body, at, 9, "max_processes")
+    max_memory, at = _in_int(_U64, body, at, 10, "max_memory")
+    stdout_credit, at = _in_int(_U32, body, at, 11, "stdout_credit")
+    stderr_credit, at = _in_int(_U32, body, at, 12, "stderr_credit")
     _end(body, at)
-    return ExecRequest(id_, command, cwd, argv, env, stdout_credit, stderr_credit)
+    return ExecRequest(id_, command, cwd, user, argv, env, stdin_from, rows, columns, max_processes, max_memory, stdout_credit, stderr_credit)
 
 
 def _decode_exec_output(id_: int, body: memoryview) -> ExecOutput:
@@ -885,6 +1009,29 @@ def _decode_exec_credit(id_: int, body: memoryview) -> ExecCredit:
     return ExecCredit(id_, stream, amount)
 
 
+def _decode_exec_stdin(id_: int, body: memoryview) -> ExecStdin:
+    data = _in_tail(body, 0, 65536, 1, "data")
+    return ExecStdin(id_, data)
+
+
+def _decode_exec_stdin_credit(id_: int, body: memoryview) -> ExecStdinCredit:
+    amount, at = _in_int(_U32, body, 0, 1, "amount")
+    _end(body, at)
+    return ExecStdinCredit(id_, amount)
+
+
+def _decode_exec_stdin_closed(id_: int, body: memoryview) -> ExecStdinClosed:
+    _end(body, 0)
+    return ExecStdinClosed(id_)
+
+
+def _decode_exec_resize(id_: int, body: memoryview) -> ExecResize:
+    rows, at = _in_int(_U16, body, 0, 1, "rows")
+    columns, at = _in_int(_U16, body, at, 2, "columns")
+    _end(body, at)
+    return ExecResize(id_, rows, columns)
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     decode: Callable[[int, memoryview], Message]
@@ -904,13 +1051,17 @@ _RULES: Mapping[int, _Rule] = {
     8: _Rule(_decode_shutdown, "host", "none", 0),
     9: _Rule(_decode_goodbye, "guest", "none", 1),
     10: _Rule(_decode_error, "guest", "any", 9),
-    16: _Rule(_decode_exec_request, "host", "required", 2105368),
+    16: _Rule(_decode_exec_request, "host", "required", 2105517),
     17: _Rule(_decode_exec_output, "guest", "required", 65537),
     18: _Rule(_decode_exec_response, "guest", "required", 2),
     19: _Rule(_decode_exec_failed, "guest", "required", 5),
     20: _Rule(_decode_exec_signal, "host", "required", 1),
     21: _Rule(_decode_exec_kill, "host", "required", 0),
     22: _Rule(_decode_exec_credit, "host", "required", 5),
+    23: _Rule(_decode_exec_stdin, "host", "required", 65536),
+    24: _Rule(_decode_exec_stdin_credit, "guest", "required", 4),
+    25: _Rule(_decode_exec_stdin_closed, "guest", "required", 0),
+    26: _Rule(_decode_exec_resize, "host", "required", 4),
 }
 
 
@@ -933,8 +1084,6 @@ class Decoder:
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
-        if self._error is not None:
-            return
         self._chunk = memoryview(b"".join((self._chunk, data)) if self._chunk else data)
 
     def next_message(self) -> Message | None:
@@ -951,7 +1100,6 @@ class Decoder:
         except DecodeError as error:
             self._error = error
             self._chunk = memoryview(b"")
-            self._partial.clear()
             raise
 
     def _whole(self) -> Message | None:

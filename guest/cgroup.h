@@ -1,0 +1,22 @@
+/* A cgroup for each command: what kills it with all that it has started, and what limits it. */
+#ifndef CGROUP_H
+#define CGROUP_H
+
+#include "protocol.h"
+
+/* Finds out whether the kernel has what is needed, and makes the first one. */
+void cgroup_init(void);
+
+/* The cgroup of the next command, as a descriptor for clone3; -1 where there are none. */
+int cgroup_fd(void);
+
+/* Limits the next command; 0 is no limit. False when it cannot. */
+bool cgroup_limit(uint32_t processes, uint64_t memory);
+
+/* Kills everything in the current one; false where there is none. */
+bool cgroup_kill(void);
+
+/* Is done with the current one, and makes the next. What still runs in it goes on. */
+void cgroup_renew(void);
+
+#endif

@@ -1,0 +1,100 @@
+#include "input.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* There is one command, and so one ring. */
+static uint8_t ring[INPUT_SIZE];
+
+static const uint8_t end_of_file = 4; /* VEOF of a new terminal, termios(3) */
+
+void input_open(struct input *input, int fd, bool is_terminal)
+{
+	*input = (struct input){ .fd = fd, .is_terminal = is_terminal };
+}
+
+void input_close(struct input *input)
+{
+	if (input->fd >= 0)
+		close(input->fd);
+	input->fd = -1;
+	input->size = 0;
+}
+
+static void put(struct input *input, const uint8_t *data, uint32_t size)
+{
+	uint32_t at = (input->start + input->size) % INPUT_SIZE;
+	uint32_t first = size < INPUT_SIZE - at ? size : INPUT_SIZE - at;
+
+	memcpy(ring + at, data, first);
+	memcpy(ring, data + first, size - first);
+	input->size += size;
+}
+
+bool input_add(struct input *input, struct sandboxd_slice data)
+{
+	if (data.size > input->credit)
+		return false;
+	input->credit -= data.size;
+	if (input->fd < 0 || input->ended)
+		return true;
+	put(input, data.data, data.size);
+	if (data.size == 0) {
+		input->ended = true;
+		/* Credit leaves room for it: it is only ever given in pieces that leave a byte. */
+		if (input->is_terminal)
+			put(input, &end_of_file, 1);
+	}
+	return true;
+}
+
+struct pollfd input_poll(const struct input *input)
+{
+	/* Without events it still tells that the reader is gone. */
+	return (struct pollfd){ .fd = input->fd, .events = input->size ? POLLOUT : 0 };
+}
+
+static void refuse(struct input *input)
+{
+	input_close(input);
+	input->refused = true;
+}
+
+static void write_on(struct input *input)
+{
+	while (input->fd >= 0 && input->size > 0) {
+		uint32_t left = INPUT_SIZE - input->start;
+		ssize_t n = write(input->fd, ring + input->start,
+				  input->size < left ? input->size : left);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n < 0) {
+			refuse(input);
+			return;
+		}
+		input->start = (input->start + (uint32_t)n) % INPUT_SIZE;
+		input->size -= (uint32_t)n;
+	}
+}
+
+void input_run(struct input *input, short events)
+{
+	/* A pipe that nobody can read any more; a terminal tells by its output instead. */
+	if (input->fd >= 0 && !input->is_terminal && (events & POLLERR))
+		refuse(input);
+	write_on(input);
+	if (input->ended && input->size == 0 && !input->is_terminal)
+		input_close(input);
+}
+
+uint32_t input_take_credit(struct input *input)
+{
+	uint32_t room = INPUT_SIZE - 1 - input->size - input->credit;
+
+	if (input->fd < 0 || input->ended || room < INPUT_SIZE / 2)
+		return 0;
+	input->credit += room;
+	return room;
+}

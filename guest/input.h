@@ -1,0 +1,37 @@
+/* The command's standard input: what the host has sent and the command has not read yet. */
+#ifndef INPUT_H
+#define INPUT_H
+
+#include <poll.h>
+
+#include "protocol.h"
+
+/* What the host may send ahead of the command. */
+enum { INPUT_SIZE = 4 * SANDBOXD_EXEC_STDIN_DATA_MAX };
+
+struct input {
+	int fd;		 /* the write end; -1 when closed */
+	bool is_terminal;
+	bool ended;	 /* the host has sent the end */
+	bool refused;	 /* the command has closed its end, and the host does not know yet */
+	uint32_t credit; /* what the host may still send */
+	uint32_t start;	 /* of what waits, in a ring */
+	uint32_t size;	 /* of what waits */
+};
+
+/* Takes over a descriptor that does not block, or -1 for no input. */
+void input_open(struct input *input, int fd, bool is_terminal);
+void input_close(struct input *input);
+
+/* Takes what the host has sent, and writes what the command takes; false without credit for it. */
+bool input_add(struct input *input, struct sandboxd_slice data);
+
+struct pollfd input_poll(const struct input *input);
+
+/* Writes on; `events` is what poll has said of the descriptor, or 0. */
+void input_run(struct input *input, short events);
+
+/* The credit that the host can be given now, in large pieces; 0 for none. */
+uint32_t input_take_credit(struct input *input);
+
+#endif

@@ -1,0 +1,192 @@
+#include "user.h"
+
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PASSWD_NAME, PASSWD_UID = 2, PASSWD_GID, PASSWD_HOME = 5, PASSWD_SHELL, FIELDS };
+enum { GROUP_NAME, GROUP_GID = 2, GROUP_MEMBERS };
+
+/* A file that is read by lines; a line that is too long is skipped. */
+struct lines {
+	int fd;
+	size_t at, end;
+	char data[4096];
+};
+
+static bool open_lines(struct lines *lines, const char *path)
+{
+	lines->fd = open(path, O_RDONLY | O_CLOEXEC);
+	lines->at = lines->end = 0;
+	return lines->fd >= 0;
+}
+
+static int next_byte(struct lines *lines)
+{
+	if (lines->at == lines->end) {
+		ssize_t n = read(lines->fd, lines->data, sizeof lines->data);
+
+		if (n <= 0)
+			return -1;
+		lines->at = 0;
+		lines->end = (size_t)n;
+	}
+	return (unsigned char)lines->data[lines->at++];
+}
+
+static bool next_line(struct lines *lines, char line[static USER_LINE_MAX])
+{
+	size_t size = 0;
+	int byte;
+
+	while ((byte = next_byte(lines)) >= 0) {
+		if (byte == '\n' && size < USER_LINE_MAX) {
+			line[size] = 0;
+			return true;
+		}
+		size = byte == '\n' ? 0 : size + 1;
+		if (size > 0 && size < USER_LINE_MAX)
+			line[size - 1] = (char)byte;
+	}
+	if (size > 0 && size < USER_LINE_MAX) { /* the last line, without its end */
+		line[size] = 0;
+		return true;
+	}
+	close(lines->fd);
+	return false;
+}
+
+/* Cuts a line at its colons; false when there are too few. */
+static bool split(char *line, char **fields, int count)
+{
+	for (int i = 0; i < count; i++) {
+		fields[i] = line;
+		line += strcspn(line, ":");
+		if (i + 1 < count && !*line)
+			return false;
+		if (*line)
+			*line++ = 0;
+	}
+	return true;
+}
+
+static bool parse_id(const char *text, uint32_t *id)
+{
+	uint64_t value = 0;
+
+	*id = 0;
+	if (!*text)
+		return false;
+	for (; *text; text++) {
+		if (*text < '0' || *text > '9')
+			return false;
+		value = value * 10 + (uint64_t)(*text - '0');
+		/* The highest number means "no change" to the calls that take one. */
+		if (value >= UINT32_MAX)
+			return false;
+	}
+	*id = (uint32_t)value;
+	return true;
+}
+
+static bool find_passwd(const char *who, struct user *user)
+{
+	static char line[USER_LINE_MAX];
+	static struct lines lines;
+	char *fields[FIELDS];
+	uint32_t number;
+	bool numeric = parse_id(who, &number);
+
+	if (!open_lines(&lines, "/etc/passwd"))
+		return false;
+	while (next_line(&lines, line)) {
+		if (!split(line, fields, FIELDS) || !parse_id(fields[PASSWD_UID], &user->uid) ||
+		    !parse_id(fields[PASSWD_GID], &user->gid))
+			continue;
+		if (numeric ? user->uid != number : strcmp(fields[PASSWD_NAME], who) != 0)
+			continue;
+		user->name = fields[PASSWD_NAME];
+		user->home = fields[PASSWD_HOME];
+		user->shell = fields[PASSWD_SHELL];
+		close(lines.fd);
+		return true;
+	}
+	return false;
+}
+
+static bool is_member(const char *members, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (const char *at = members; *at; at += strcspn(at, ","), at += *at == ',')
+		if (strcspn(at, ",") == length && strncmp(at, name, length) == 0)
+			return true;
+	return false;
+}
+
+/* The groups that list the user as a member, behind its own. */
+static void find_groups(struct user *user)
+{
+	static char line[USER_LINE_MAX];
+	static struct lines lines;
+	char *fields[GROUP_MEMBERS + 1];
+	gid_t gid;
+
+	user->groups[user->group_count++] = user->gid;
+	if (!open_lines(&lines, "/etc/group"))
+		return;
+	while (next_line(&lines, line))
+		if (split(line, fields, GROUP_MEMBERS + 1) && parse_id(fields[GROUP_GID], &gid) &&
+		    gid != user->gid && user->group_count < USER_GROUPS_MAX &&
+		    is_member(fields[GROUP_MEMBERS], user->name))
+			user->groups[user->group_count++] = gid;
+}
+
+static bool find_group(const char *name, gid_t *gid)
+{
+	static char line[USER_LINE_MAX];
+	static struct lines lines;
+	char *fields[GROUP_MEMBERS + 1];
+
+	if (parse_id(name, gid))
+		return true;
+	if (!open_lines(&lines, "/etc/group"))
+		return false;
+	while (next_line(&lines, line))
+		if (split(line, fields, GROUP_MEMBERS + 1) &&
+		    strcmp(fields[GROUP_NAME], name) == 0 && parse_id(fields[GROUP_GID], gid)) {
+			close(lines.fd);
+			return true;
+		}
+	return false;
+}
+
+bool user_find(const char *text, struct user *user)
+{
+	static char who[USER_LINE_MAX];
+	size_t length = strcspn(text, ":");
+
+	if (length >= sizeof who)
+		return false;
+	memcpy(who, text, length);
+	who[length] = 0;
+	*user = (struct user){ 0 };
+	if (!find_passwd(who, user)) {
+		if (!parse_id(who, &user->uid))
+			return false;
+		user->gid = user->uid;
+		user->name = who;
+		user->home = "/";
+		user->shell = "";
+	}
+	if (!text[length]) {
+		find_groups(user);
+		return true;
+	}
+	user->groups[user->group_count++] = user->gid;
+	if (!find_group(text + length + 1, &user->gid))
+		return false;
+	user->groups[0] = user->gid;
+	return true;
+}

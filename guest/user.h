@@ -1,0 +1,22 @@
+/* Users and groups, as /etc/passwd and /etc/group have them. Only for a process that may block. */
+#ifndef USER_H
+#define USER_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+enum { USER_GROUPS_MAX = 64, USER_LINE_MAX = 1024 };
+
+struct user {
+	uid_t uid;
+	gid_t gid;
+	int group_count;
+	gid_t groups[USER_GROUPS_MAX];
+	const char *name, *home, *shell; /* of a number that is not in /etc/passwd: itself, `/`, empty */
+};
+
+/* Finds whom `NAME`, `UID` or either with `:GROUP` means; false when there is none. */
+bool user_find(const char *text, struct user *user);
+
+#endif
