@@ -964,7 +964,21 @@ def _decode_exec_request(id_: int, body: memoryview) -> ExecRequest:
     stdout_credit, at = _in_int(_U32, body, at, 11, "stdout_credit")
     stderr_credit, at = _in_int(_U32, body, at, 12, "stderr_credit")
     _end(body, at)
-    return ExecRequest(id_, command, cwd, user, argv, env, stdin_from, rows, columns, max_processes, max_memory, stdout_credit, stderr_credit)
+    return ExecRequest(
+        id_,
+        command,
+        cwd,
+        user,
+        argv,
+        env,
+        stdin_from,
+        rows,
+        columns,
+        max_processes,
+        max_memory,
+        stdout_credit,
+        stderr_credit,
+    )
 
 
 def _decode_exec_output(id_: int, body: memoryview) -> ExecOutput:

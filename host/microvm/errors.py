@@ -15,7 +15,9 @@
     └── ExecError               one command; the machine is as usable as before
         ├── Busy                another command is in flight on this machine
         ├── StartError          the guest could not start it: stage and errno
-        └── ExecTimeout         it was killed at its deadline
+        └── ExecKilled          it was killed for going too far; holds its output so far
+            ├── ExecTimeout     it ran past its deadline
+            └── OutputLimit     it wrote more than it may
 """
 
 from __future__ import annotations
@@ -106,6 +108,7 @@ class StartError(ExecError):
                 "exec": f"{command}: {reason}",
                 "interpreter": f"{command}: it is there, but its interpreter is not",
                 "chdir": f"{command}: cannot enter its working directory: {reason}",
+                "user": f"{command}: cannot become its user: the guest has none of that name",
             }.get(stage, f"{command}: cannot start it, {stage} failed: {reason}")
         )
         self.stage = stage
@@ -115,18 +118,36 @@ class StartError(ExecError):
         self.exit_status = 127 if missing else 126
 
 
-class ExecTimeout(ExecError):
-    """The command ran past its deadline and was killed.
+class ExecKilled(ExecError):
+    """The command went too far and was killed.
 
-    :ivar timeout: the deadline, in seconds from its start.
     :ivar stdout: what it had written by then, where the caller had asked for all of it.
     :ivar stderr: the same.
     """
 
+    stdout: bytes | str | None = None
+    stderr: bytes | str | None = None
+
+
+class ExecTimeout(ExecKilled):
+    """The command ran past its deadline.
+
+    :ivar timeout: the deadline, in seconds from its start.
+    """
+
     exit_status = 124
-    stdout: bytes = b""
-    stderr: bytes = b""
 
     def __init__(self, command: str, timeout: float) -> None:
         super().__init__(f"{command}: timed out after {timeout:g} s")
         self.timeout = timeout
+
+
+class OutputLimit(ExecKilled):
+    """The command wrote more than it may.
+
+    :ivar limit: of both streams together, in bytes.
+    """
+
+    def __init__(self, command: str, limit: int) -> None:
+        super().__init__(f"{command}: wrote more than {limit} bytes, and was killed")
+        self.limit = limit

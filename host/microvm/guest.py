@@ -8,24 +8,28 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any, Self, TypeVar
+from subprocess import DEVNULL, PIPE
+from typing import Any, Self, TypeVar, Unpack, cast
 
 from microvm import codec
 from microvm.channel import Channel
 from microvm.errors import (
-    ExecTimeout,
+    ExecKilled,
     GuestDied,
     GuestUnresponsive,
     MachineError,
     MicroVMError,
     UsageError,
 )
-from microvm.process import CompletedProcess, Process
-from microvm.session import Session, State
+from microvm.options import MAX_PROCESSES, ExecOptions, RunOptions, Text
+from microvm.process import CompletedProcess, InputStream, Process
+from microvm.session import Request, Session, State
+from microvm.stdio import copy_out
 
 PING_INTERVAL = 2.0
 PING_TIMEOUT = 8.0
@@ -34,7 +38,9 @@ PING_TIMEOUT = 8.0
 KILL_TIMEOUT = 5.0
 """How long a command that was killed may take to be gone, in seconds."""
 
-Text = str | bytes
+DEFAULT_SIZE = (24, 80)
+"""Lines and columns of a terminal whose size nobody knows."""
+
 T = TypeVar("T")
 
 
@@ -98,66 +104,50 @@ class Guest:
         """Ask it to end itself."""
         self._alive().write(self._session.shutdown())
 
-    def exec(
-        self,
-        argv: Sequence[Text],
-        *,
-        command: Text | None = None,
-        env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
-        cwd: Text | Path | None = None,
-        timeout: float | None = None,
-    ) -> Process:
-        """Start a command; its output is read from the process that this returns.
-
-        :param argv: its arguments, the first is the name that it sees.
-        :param command: the file to execute, by default `argv[0]`; without a slash it is looked up
-            in the guest's PATH.
-        :param env: over the guest's default environment; nothing of the host's is passed on.
-        :param cwd: in the guest; `/root` by default.
-        :param timeout: seconds from now after which it is killed.
-        :raise Busy: another command runs on this machine.
-        :raise UsageError: an empty command line, a NUL byte, or more than the protocol carries.
-        :raise MachineError: the machine is dead.
-        """
-        if not argv and command is None:
-            raise UsageError("there is no command to run")
+    def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
+        """Start a command; see `MicroVM.exec`."""
         channel = self._alive()
-        first = argv[0] if command is None else command
-        frame = self._session.exec_request(
-            _bytes(first),
-            [_bytes(argument) for argument in argv],
-            {_bytes(key): _bytes(value) for key, value in (env or {}).items()},
-            _bytes(cwd or b""),
+        request = _request(argv, options)
+        channel.write(self._session.exec_request(request))
+        fed = request.stdin or request.terminal is not None
+        process = Process(
+            argv or [request.command],
+            stdin=InputStream(self._feed, self._stdin_credit) if fed else None,
+            send_signal=self._signal,
+            resize=self._resize,
+            consumed=self._consumed,
+            max_output=options.get("max_output"),
         )
-        process = Process(argv or [first], send_signal=self._signal, consumed=self._consumed)
         self._process = process
-        channel.write(frame)
         self._arm("ping", PING_INTERVAL, self._ask)
+        timeout = options.get("timeout")
         if timeout is not None:
-            self._arm("expire", timeout, self._expire, process, timeout)
+            self._arm("expire", timeout, self._expire, process, timeout, options.get("grace"))
         return process
 
-    async def run(
-        self,
-        argv: Sequence[Text],
-        *,
-        env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
-        cwd: Text | Path | None = None,
-        timeout: float | None = None,
-        check: bool = False,
-    ) -> CompletedProcess:
-        """Run a command to its end and return its status and output; see `exec`.
-
-        :param check: raise `subprocess.CalledProcessError` unless it exits with 0.
-        :raise StartError: it could not be started.
-        :raise ExecTimeout: it ran past its deadline.
-        """
-        process = self.exec(argv, env=env, cwd=cwd, timeout=timeout)
+    async def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess:
+        """Run a command to its end; see `MicroVM.run`."""
+        given = options.pop("input", None)
+        capture = options.pop("capture_output", True)
+        decode = _decoder(
+            options.pop("text", False), options.pop("encoding", None), options.pop("errors", None)
+        )
+        check = options.pop("check", False)
+        if given is not None:
+            options["stdin"] = PIPE
+        data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
+        process = self.exec(argv, **cast(ExecOptions, options))
+        out: bytes | str | None = None
+        err: bytes | str | None = None
         try:
-            stdout, stderr = await asyncio.gather(process.stdout.read(), process.stderr.read())
+            if capture:
+                stdout, stderr = await process.communicate(data)
+                out, err = decode(stdout), decode(stderr)
+            else:
+                await _pass_on(process, data)
             returncode = await process.wait()
-        except ExecTimeout as error:
-            error.stdout, error.stderr = stdout, stderr
+        except ExecKilled as error:
+            error.stdout, error.stderr = out, err
             raise
         except BaseException:
             self.abandon(process)
@@ -165,7 +155,7 @@ class Guest:
             with suppress(MicroVMError):
                 await process.wait()
             raise
-        completed = CompletedProcess(process.args, returncode, stdout, stderr)
+        completed = CompletedProcess(process.args, returncode, out, err)
         if check:
             completed.check_returncode()
         return completed
@@ -173,8 +163,8 @@ class Guest:
     def abandon(self, process: Process) -> None:
         """Kill a command that nobody waits for any more; the machine is free when it is gone."""
         if process is self._process:
-            process.abandon()
-            self._arm("kill", KILL_TIMEOUT, self._unresponsive, "a killed command did not end")
+            process.release(0)
+            self._kill(process)
 
     async def ping(self, timeout: float = PING_TIMEOUT) -> None:
         """Ask the guest whether it is alive.
@@ -215,8 +205,15 @@ class Guest:
     def _on_event(self, event: codec.Message) -> None:
         match event:
             case codec.ExecOutput():
-                if self._process:
-                    self._process.feed(event)
+                if self._process and not self._process.feed(event):
+                    self._process.condemn(self._process.over_limit())
+                    self._kill(self._process)
+            case codec.ExecStdinCredit():
+                if self._process and self._process.stdin:
+                    self._process.stdin.flush()
+            case codec.ExecStdinClosed():
+                if self._process and self._process.stdin:
+                    self._process.stdin.refuse()
             case codec.ExecResponse() | codec.ExecFailed():
                 process, self._process = self._process, None
                 self._disarm("ping", "expire", "kill")
@@ -272,8 +269,27 @@ class Guest:
         if self._channel:
             self._channel.write(self._session.consumed(stream, amount))
 
-    def _expire(self, process: Process, timeout: float) -> None:
-        process.expire(timeout)
+    def _feed(self, data: bytes | memoryview) -> None:
+        if self._channel:
+            self._channel.write(self._session.exec_stdin(data))
+
+    def _stdin_credit(self) -> int:
+        return self._session.stdin_credit
+
+    def _resize(self, rows: int, columns: int) -> None:
+        if self._channel:
+            self._channel.write(self._session.exec_resize(rows, columns))
+
+    def _expire(self, process: Process, timeout: float, grace: float | None) -> None:
+        process.condemn(process.over_time(timeout))
+        if grace:
+            process.terminate()
+            self._arm("expire", grace, self._kill, process)
+        else:
+            self._kill(process)
+
+    def _kill(self, process: Process) -> None:
+        process.kill()
         self._arm("kill", KILL_TIMEOUT, self._unresponsive, "a killed command did not end")
 
     def _ask(self) -> None:
@@ -302,6 +318,33 @@ def _settle(waiter: asyncio.Future[T], result: T) -> None:
         waiter.set_result(result)
 
 
+async def _pass_on(process: Process, data: bytes | None) -> None:
+    await asyncio.gather(
+        process.feed_all(data), copy_out(process.stdout, 1), copy_out(process.stderr, 2)
+    )
+
+
+def _request(argv: Sequence[Text], options: ExecOptions) -> Request:
+    command = options.get("command") or (argv[0] if argv else None)
+    if command is None:
+        raise UsageError("there is no command to run")
+    if options.get("stdin") not in (None, PIPE, DEVNULL):
+        raise UsageError("stdin is subprocess.PIPE, DEVNULL or None")
+    tty = options.get("tty", False)
+    user = options.get("user")
+    return Request(
+        command=_bytes(command),
+        argv=[_bytes(argument) for argument in argv],
+        env={_bytes(key): _bytes(value) for key, value in (options.get("env") or {}).items()},
+        cwd=_bytes(options.get("cwd") or b""),
+        user=b"" if user is None else _bytes(str(user) if isinstance(user, int) else user),
+        stdin=options.get("stdin") == PIPE,
+        terminal=DEFAULT_SIZE if tty is True else tty or None,
+        max_processes=options.get("max_processes", MAX_PROCESSES),
+        max_memory=options.get("max_memory", 0),
+    )
+
+
 def _bytes(value: Text | Path) -> bytes:
     if isinstance(value, bytes):
         return value
@@ -310,3 +353,22 @@ def _bytes(value: Text | Path) -> bytes:
         return str(value).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise UsageError(f"{value!r} cannot be written as bytes: {error.reason}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    """Turns output into what the caller asked for: bytes, or text with universal newlines."""
+
+    text: bool
+    encoding: str
+    errors: str
+
+    def __call__(self, data: bytes) -> bytes | str:
+        if not self.text:
+            return data
+        return data.decode(self.encoding, self.errors).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoder(text: bool, encoding: str | None, errors: str | None) -> _Decoder:
+    asked = text or encoding is not None or errors is not None
+    return _Decoder(asked, encoding or "utf-8", errors or "strict")

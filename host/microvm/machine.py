@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from microvm import accel as accels
 from microvm import codec
 from microvm.arch import Accel
 from microvm.console import Console
 from microvm.errors import BootError, GuestDied, QemuError, UsageError
-from microvm.guest import PING_TIMEOUT, Guest, Text
+from microvm.guest import PING_TIMEOUT, Guest
 from microvm.launch import find_qemu
+from microvm.options import ExecOptions, RunOptions, Text
 from microvm.process import CompletedProcess, Process
 from microvm.qemu import Qemu
 from microvm.qemu_command import QemuConfig
@@ -221,45 +222,29 @@ class MicroVM:
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                 await qemu.wait()
 
-    async def exec(
-        self,
-        argv: Sequence[Text],
-        *,
-        command: Text | None = None,
-        env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
-        cwd: Text | Path | None = None,
-        timeout: float | None = None,
-    ) -> Process:
+    async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; its output is read from the process that this returns.
 
         :param argv: its arguments, the first is the name that it sees.
-        :param command: the file to execute, by default `argv[0]`; without a slash it is looked up
-            in the guest's PATH.
-        :param env: over the guest's default environment; nothing of the host's is passed on.
-        :param cwd: in the guest; `/root` by default.
-        :param timeout: seconds from now after which it is killed.
+        :param options: see :class:`microvm.options.ExecOptions`.
         :raise Busy: another command runs on this machine.
         :raise UsageError: an empty command line, a NUL byte, or more than the protocol carries.
         :raise MachineError: the machine is dead.
         """
-        return self._live().exec(argv, command=command, env=env, cwd=cwd, timeout=timeout)
+        return self._live().exec(argv, **options)
 
-    async def run(
-        self,
-        argv: Sequence[Text],
-        *,
-        env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
-        cwd: Text | Path | None = None,
-        timeout: float | None = None,
-        check: bool = False,
-    ) -> CompletedProcess:
-        """Run a command to its end and return its status and output; see `exec`.
+    async def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess:
+        """Run a command to its end and return its status and output.
 
-        :param check: raise `subprocess.CalledProcessError` unless it exits with 0.
+        :param argv: its arguments, the first is the name that it sees.
+        :param options: see :class:`microvm.options.RunOptions`.
         :raise StartError: it could not be started.
         :raise ExecTimeout: it ran past its deadline; the error holds its output.
+        :raise OutputLimit: it wrote more than it may; the error holds what came.
+        :raise Busy: another command runs on this machine.
+        :raise MachineError: the machine is dead.
         """
-        return await self._live().run(argv, env=env, cwd=cwd, timeout=timeout, check=check)
+        return await self._live().run(argv, **options)
 
     def abandon(self, process: Process) -> None:
         """Kill a command that nobody waits for any more; the machine is free when it is gone."""

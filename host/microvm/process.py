@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 from subprocess import CalledProcessError
 from typing import Self
 
 from microvm import codec
-from microvm.errors import ExecTimeout, MachineError, StartError
-from microvm.session import WINDOW
+from microvm.errors import ExecKilled, ExecTimeout, MachineError, OutputLimit, StartError
+from microvm.session import STDIN_CHUNK, WINDOW
 
 # A chunk below this is copied to the one before it: as a view it would keep alive all that was read
 # from the port with it, and a guest could make a window of such views take gigabytes.
@@ -25,14 +26,15 @@ class CompletedProcess:
 
     :ivar args: the command line.
     :ivar returncode: its exit code, or -N when signal N ended it.
-    :ivar stdout: all that it wrote there.
-    :ivar stderr: all that it wrote there.
+    :ivar stdout: all that it wrote there: bytes, or str where text was asked for, or None where
+        nothing was captured.
+    :ivar stderr: the same.
     """
 
     args: tuple[str | bytes, ...]
     returncode: int
-    stdout: bytes
-    stderr: bytes
+    stdout: bytes | str | None = None
+    stderr: bytes | str | None = None
 
     def check_returncode(self) -> None:
         """Raise `subprocess.CalledProcessError` unless the exit code is 0."""
@@ -83,8 +85,10 @@ class OutputStream:
         """Return everything up to the end."""
         return b"".join([chunk async for chunk in self])
 
-    def feed(self, data: bytes | memoryview) -> None:
-        """Add what the guest sent."""
+    def feed(self, data: bytes | memoryview, dropped: int = 0) -> None:
+        """Add what the guest sent, of which `dropped` bytes more are not wanted."""
+        if dropped:
+            self._consumed(dropped)
         if self._keep is not None:
             self._consumed(len(data))
             data = data[: self._keep]
@@ -113,11 +117,73 @@ class OutputStream:
         self._wake.set()
 
 
+class InputStream:
+    """A command's standard input; used as `asyncio.StreamWriter` is."""
+
+    def __init__(
+        self, send: Callable[[bytes | memoryview], None], credit: Callable[[], int]
+    ) -> None:
+        """Send frames of data by `send`, as far as `credit` allows; an empty one is the end."""
+        self._send = send
+        self._credit = credit
+        self._pending: deque[memoryview] = deque()
+        self._closing = False
+        self._sent_end = False
+        self._refused = False
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Queue bytes; call `drain` after it, or the queue has no bound."""
+        if data and not self._closing and not self._refused:
+            self._pending.append(memoryview(data))
+            self._drained.clear()
+            self.flush()
+
+    async def drain(self) -> None:
+        """Wait until everything is on its way to the guest.
+
+        :raise BrokenPipeError: the command has closed its standard input, or has ended.
+        """
+        await self._drained.wait()
+        if self._refused:
+            raise BrokenPipeError("the command takes no more input")
+
+    def close(self) -> None:
+        """Mark the end; what was written before still goes out."""
+        self._closing = True
+        self.flush()
+
+    def is_closing(self) -> bool:
+        """Whether no more can be written."""
+        return self._closing or self._refused
+
+    def flush(self) -> None:
+        """Send what there is credit for."""
+        while self._pending and (size := min(self._credit(), STDIN_CHUNK)):
+            data = self._pending.popleft()
+            self._send(data[:size])
+            if len(data) > size:
+                self._pending.appendleft(data[size:])
+        if not self._pending:
+            self._drained.set()
+            if self._closing and not self._sent_end and not self._refused:
+                self._sent_end = True
+                self._send(b"")
+
+    def refuse(self) -> None:
+        """Drop everything: nobody reads it any more."""
+        self._refused = True
+        self._pending.clear()
+        self._drained.set()
+
+
 class Process:
     """A running command; `MicroVM.exec` starts one.
 
     :ivar args: the command line.
-    :ivar stdout: its standard output.
+    :ivar stdin: its standard input, where a pipe or a terminal was asked for.
+    :ivar stdout: its standard output; all of a terminal's.
     :ivar stderr: its standard error.
     """
 
@@ -125,17 +191,23 @@ class Process:
         self,
         args: Sequence[str | bytes],
         *,
+        stdin: InputStream | None,
         send_signal: Callable[[int], None],
+        resize: Callable[[int, int], None],
         consumed: Callable[[codec.Stream, int], None],
+        max_output: int | None,
     ) -> None:
-        """Made by the machine, which also feeds it."""
+        """Made by the guest, which also feeds it."""
         self.args = tuple(args)
+        self.stdin = stdin
         self.stdout = OutputStream(lambda amount: consumed(codec.Stream.STDOUT, amount))
         self.stderr = OutputStream(lambda amount: consumed(codec.Stream.STDERR, amount))
         self._send_signal = send_signal
+        self._resize = resize
+        self._max_output = max_output
+        self._output = 0
         self._returncode: int | None = None
-        self._error: MachineError | StartError | None = None
-        self._timeout: float | None = None
+        self._error: MachineError | StartError | ExecKilled | None = None
         self._ended = asyncio.Event()
 
     @property
@@ -156,15 +228,35 @@ class Process:
 
         :raise StartError: it could not be started.
         :raise ExecTimeout: it ran past its deadline, and was killed.
+        :raise OutputLimit: it wrote more than it may, and was killed.
         :raise MachineError: the machine died under it.
         """
         await self._ended.wait()
         if self._error:
             raise self._error
-        if self._timeout is not None:
-            raise ExecTimeout(self.name, self._timeout)
         assert self._returncode is not None  # noqa: S101 - it has ended, and without an error
         return self._returncode
+
+    async def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:  # noqa: A002
+        """Feed `input` and the end to its standard input, and read its output to the end.
+
+        Like `asyncio.subprocess.Process.communicate`, it does not mind a command that takes less.
+
+        :raise MachineError: the machine died under it.
+        """
+        _, stdout, stderr = await asyncio.gather(
+            self.feed_all(input), self.stdout.read(), self.stderr.read()
+        )
+        return stdout, stderr
+
+    async def feed_all(self, data: bytes | None) -> None:
+        """Feed data and the end to its standard input, as far as it takes them."""
+        if self.stdin is None:
+            return
+        with suppress(BrokenPipeError):
+            self.stdin.write(data or b"")
+            self.stdin.close()
+            await self.stdin.drain()
 
     def send_signal(self, signal: int) -> None:
         """Send a signal to its process group; nothing happens when it has ended."""
@@ -176,26 +268,41 @@ class Process:
         self.send_signal(SIGTERM)
 
     def kill(self) -> None:
-        """Send SIGKILL to its process group."""
+        """Kill it and everything that it has started."""
         self.send_signal(SIGKILL)
 
-    def abandon(self) -> None:
-        """Kill it and drop what it still writes."""
-        self.stdout.release(0)
-        self.stderr.release(0)
-        self.kill()
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell its terminal its size; nothing happens without one, or when it has ended."""
+        if not self._ended.is_set():
+            self._resize(rows, columns)
 
-    def expire(self, timeout: float) -> None:
-        """Kill it because its time is over; output that it has written already is kept."""
-        self._timeout = timeout
-        self.stdout.release(WINDOW)
-        self.stderr.release(WINDOW)
-        self.kill()
+    def release(self, keep: int) -> None:
+        """Hold it back no more, whoever reads: keep `keep` bytes more of each stream."""
+        self.stdout.release(keep)
+        self.stderr.release(keep)
 
-    def feed(self, message: codec.ExecOutput) -> None:
-        """Add output that the guest sent."""
+    def condemn(self, error: ExecKilled) -> None:
+        """Note why it is about to be killed; output that it has written already is kept."""
+        self._error = self._error or error
+        self.release(WINDOW)
+
+    def feed(self, message: codec.ExecOutput) -> bool:
+        """Add output that the guest sent; False when that is more than it may write."""
+        data = message.data
+        if self._max_output is not None:
+            data = data[: self._max_output - self._output]
+            self._output += len(data)
         stream = self.stdout if message.stream is codec.Stream.STDOUT else self.stderr
-        stream.feed(message.data)
+        stream.feed(data, len(message.data) - len(data))
+        return len(data) == len(message.data)
+
+    def over_limit(self) -> OutputLimit:
+        """The error for a command that has written more than it may."""
+        return OutputLimit(self.name, self._max_output or 0)
+
+    def over_time(self, timeout: float) -> ExecTimeout:
+        """The error for a command that has run too long."""
+        return ExecTimeout(self.name, timeout)
 
     def finish(self, message: codec.ExecResponse | codec.ExecFailed) -> None:
         """Note how it ended."""
@@ -215,6 +322,8 @@ class Process:
             self._close(error)
 
     def _close(self, error: MachineError | None) -> None:
+        if self.stdin is not None:
+            self.stdin.refuse()
         self.stdout.end(error)
         self.stderr.end(error)
         self._ended.set()

@@ -20,6 +20,7 @@ import enum
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from microvm import codec
 from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
@@ -27,7 +28,37 @@ from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
 WINDOW = 1 << 20
 """Bytes of each output stream that the guest may send before we have taken any."""
 
+STDIN_CHUNK = 1 << 16
+"""Bytes of standard input that fit into one frame."""
+
 _ENTROPY_SIZE = 64
+_MAX_CREDIT = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a command is started with.
+
+    :ivar command: what to execute; without a slash it is looked up in the guest's PATH.
+    :ivar argv: its arguments, the first is the name that it sees.
+    :ivar env: over the guest's default environment.
+    :ivar cwd: empty for the user's home.
+    :ivar user: `NAME`, `UID` or either with `:GROUP`; empty for root.
+    :ivar stdin: whether the host feeds its standard input; else it is /dev/null.
+    :ivar terminal: lines and columns of its terminal, if it has one.
+    :ivar max_processes: 0 for as many as the kernel allows.
+    :ivar max_memory: bytes; 0 for as much as there is.
+    """
+
+    command: bytes
+    argv: Sequence[bytes]
+    env: Mapping[bytes, bytes] = field(default_factory=dict)
+    cwd: bytes = b""
+    user: bytes = b""
+    stdin: bool = False
+    terminal: tuple[int, int] | None = None
+    max_processes: int = 0
+    max_memory: int = 0
 
 
 class State(enum.Enum):
@@ -52,6 +83,8 @@ class Session:
         self._statuses = 0
         self._credit: dict[codec.Stream, int] = {}
         self._owed: dict[codec.Stream, int] = {}
+        self.stdin_credit = 0
+        """Bytes of standard input that the guest takes now; 0 once it takes no more."""
 
     def hello(self) -> bytes:
         """Start afresh: whatever runs in the guest is killed, and earlier frames are dropped."""
@@ -87,28 +120,30 @@ class Session:
         self._require(State.IDLE, State.RUNNING)
         return codec.Shutdown().encode()
 
-    def exec_request(
-        self, command: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes], cwd: bytes
-    ) -> bytes:
+    def exec_request(self, request: Request) -> bytes:
         """Run a command.
 
-        :param command: what to execute; without a slash it is looked up in the guest's PATH.
-        :param argv: its arguments, the first is the name that it sees.
-        :param env: over the guest's default environment.
-        :param cwd: empty for the default.
         :raise Busy: one is in flight.
         :raise UsageError: the protocol cannot carry it: too long, or a NUL byte in it.
         """
         if self.state is State.RUNNING:
             raise Busy("a command is running on this machine, and it takes one at a time")
         self._require(State.IDLE)
+        rows, columns = request.terminal or (0, 0)
+        kind = codec.StdinKind.HOST if request.stdin else codec.StdinKind.NULL
         try:
             frame = codec.ExecRequest(
                 id=self._id + 1,
-                command=command,
-                cwd=cwd,
-                argv=tuple(argv),
-                env=tuple(_entry(key, value) for key, value in env.items()),
+                command=request.command,
+                cwd=request.cwd,
+                user=request.user,
+                argv=tuple(request.argv),
+                env=tuple(_entry(key, value) for key, value in request.env.items()),
+                stdin_from=kind,
+                rows=rows,
+                columns=columns,
+                max_processes=request.max_processes,
+                max_memory=request.max_memory,
                 stdout_credit=WINDOW,
                 stderr_credit=WINDOW,
             ).encode()
@@ -117,6 +152,7 @@ class Session:
         self._id += 1
         self._credit = dict.fromkeys(codec.Stream, WINDOW)
         self._owed = dict.fromkeys(codec.Stream, 0)
+        self.stdin_credit = 0
         self.state = State.RUNNING
         return frame
 
@@ -137,6 +173,24 @@ class Session:
         if self.state is not State.RUNNING:
             return b""
         return codec.ExecKill(self._id).encode()
+
+    def exec_stdin(self, data: bytes | memoryview) -> bytes:
+        """Feed the running command; without data, end its input. Nothing when it has ended.
+
+        :param data: at most :attr:`stdin_credit` and :data:`STDIN_CHUNK` bytes.
+        """
+        if self.state is not State.RUNNING:
+            return b""
+        if len(data) > self.stdin_credit:
+            raise UsageError(f"{len(data)} bytes are more than the credit of {self.stdin_credit}")
+        self.stdin_credit -= len(data)
+        return codec.ExecStdin(self._id, data).encode()
+
+    def exec_resize(self, rows: int, columns: int) -> bytes:
+        """Tell the running command's terminal its size; nothing when it has ended."""
+        if self.state is not State.RUNNING:
+            return b""
+        return codec.ExecResize(self._id, rows, columns).encode()
 
     def consumed(self, stream: codec.Stream, amount: int) -> bytes:
         """Note that output has been taken; gives the guest new credit, in large pieces."""
@@ -188,6 +242,12 @@ class Session:
             case codec.ExecResponse(id=id_) | codec.ExecFailed(id=id_):
                 self._expect(id_ == self._id and self.state is State.RUNNING, message)
                 self.state = State.IDLE
+            case codec.ExecStdinCredit(id=id_, amount=amount):
+                self._expect(id_ == self._id and self.state is State.RUNNING, message)
+                self.stdin_credit = min(self.stdin_credit + amount, _MAX_CREDIT)
+            case codec.ExecStdinClosed(id=id_):
+                self._expect(id_ == self._id and self.state is State.RUNNING, message)
+                self.stdin_credit = 0
             case codec.Pong(token=token):
                 self._expect(token in self._pings, message)
                 self._pings.remove(token)

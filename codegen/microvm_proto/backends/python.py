@@ -224,10 +224,20 @@ def _decode(message: Message) -> str:
     if not message.fields or not isinstance(message.fields[-1].type, Tail):
         lines.append(f"    _end(body, {at})")
     arguments = (["id_"] if message.id != "none" else []) + [f.name for f in _visible(message)]
-    lines.append(f"    return {camel(message.name)}({', '.join(arguments)})")
+    lines += _call(f"    return {camel(message.name)}", arguments)
     if message.id == "none":
         lines.insert(1, "    del id_")
     return "\n".join(lines)
+
+
+def _call(head: str, arguments: list[str]) -> list[str]:
+    """A call as a formatter lays it out: in one line, or its arguments in one, or one a line."""
+    joined = ", ".join(arguments)
+    if len(head) + len(joined) + 2 <= WIDTH:
+        return [f"{head}({joined})"]
+    if len(joined) + 8 <= WIDTH:
+        return [f"{head}(", f"        {joined}", "    )"]
+    return [f"{head}(", *(f"        {argument}," for argument in arguments), "    )"]
 
 
 def _decode_field(field: Field, number: int, at: str) -> Iterator[str]:

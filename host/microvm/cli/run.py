@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import stat
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from microvm.options import MAX_PROCESSES
+
 if TYPE_CHECKING:
     from microvm.machine import MicroVM
-    from microvm.process import OutputStream, Process
+    from microvm.process import Process
 
 _SECOND_CTRL_C = 1.0
 
@@ -28,7 +31,12 @@ class _Options:
     cpus: int
     env: dict[str, str]
     cwd: str | None
+    user: str | None
+    tty: bool
     timeout: float | None
+    grace: float | None
+    max_output: int | None
+    max_processes: int
     accel: Literal["auto", "kvm", "tcg"]
     console: Path | None
     verbose: bool
@@ -56,12 +64,35 @@ def _environment(
     metavar="KEY=VALUE",
     help="Set a variable; the host's environment is not passed on.",
 )
-@click.option("-w", "--cwd", metavar="DIR", help="Working directory in the guest. [default: /root]")
+@click.option("-w", "--cwd", metavar="DIR", help="Working directory. [default: the user's home]")
+@click.option("-u", "--user", metavar="NAME|UID[:GROUP]", help="Run as this user. [default: root]")
+@click.option(
+    "-t", "--tty", is_flag=True, help="Give the command a terminal: ours, if we have one."
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Kill the command after this long, counted from its start.",
+    help="Kill the command, and all that it has started, this long after its start.",
+)
+@click.option(
+    "--grace",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="At --timeout, send SIGTERM first and kill this much later.",
+)
+@click.option(
+    "--max-output",
+    type=click.IntRange(0),
+    metavar="BYTES",
+    help="Kill the command when it has written more than this.",
+)
+@click.option(
+    "--max-processes",
+    type=click.IntRange(0),
+    default=MAX_PROCESSES,
+    show_default=True,
+    help="Processes and threads that the command may have at a time; 0: no limit.",
 )
 @click.option(
     "--accel",
@@ -81,16 +112,18 @@ def _environment(
 def run(command: tuple[str, ...], **options: Any) -> None:
     r"""Run CMD in a fresh virtual machine, and throw the machine away.
 
-    The command's output comes as it is written, byte for byte; its exit status becomes ours:
+    Standard input is passed on unless it is a terminal. The command's output comes as it is
+    written, byte for byte; its exit status becomes ours:
 
     \b
       N       the command exited with N
       128+N   signal N ended it
       127     there is no such command; 126: it cannot be executed
       124     it ran past --timeout
-      125     microvm itself failed
+      125     microvm itself failed, or the command went beyond --max-output
 
-    Ctrl-C goes to the command; a second one within a second ends the machine.
+    Ctrl-C goes to the command; a second one within a second ends the machine. With -t the terminal
+    is the command's, and Ctrl-C is a key like any other.
     """
     settings = _Options(**options)
     sys.exit(asyncio.run(_Run(settings, command).result()))
@@ -149,16 +182,50 @@ class _Run:
         return status
 
     async def _command(self, machine: MicroVM) -> int:
+        from microvm.cli import terminal
+
         options = self.options
         process = self.process = await machine.exec(
-            self.command, env=options.env, cwd=options.cwd, timeout=options.timeout
+            self.command,
+            env=self._environment(),
+            cwd=options.cwd,
+            user=options.user,
+            stdin=PIPE if self._forwards_stdin() else None,
+            tty=terminal.size(0) if options.tty else False,
+            timeout=options.timeout,
+            grace=options.grace,
+            max_output=options.max_output,
+            max_processes=options.max_processes,
         )
+        with terminal.lent(0, process) if options.tty else nullcontext():
+            return await self._streams(machine, process)
+
+    def _forwards_stdin(self) -> bool:
+        """Without a terminal of its own, a command has no use for ours."""
         try:
-            await asyncio.gather(_copy(process.stdout, 1), _copy(process.stderr, 2))
+            return not os.isatty(0) and os.fstat(0) is not None
+        except OSError:  # it is closed
+            return False
+
+    def _environment(self) -> dict[str, str]:
+        """With a terminal, the command is told what kind it is."""
+        kind = {"TERM": os.environ.get("TERM", "dumb")} if self.options.tty else {}
+        return {**kind, **self.options.env}
+
+    async def _streams(self, machine: MicroVM, process: Process) -> int:
+        from microvm.stdio import copy_in, copy_out
+
+        copying = [copy_out(process.stdout, 1), copy_out(process.stderr, 2)]
+        feeding = asyncio.create_task(copy_in(0, process.stdin)) if process.stdin else None
+        try:
+            await asyncio.gather(*copying)
         except BrokenPipeError:
             # Our reader has gone, as in `microvm run … | head -1`: end as the signal would.
             machine.abandon(process)
             return 128 + signal.SIGPIPE
+        finally:
+            if feeding is not None:
+                feeding.cancel()
         returncode = await process.wait()
         return returncode if returncode >= 0 else 128 - returncode
 
@@ -177,19 +244,3 @@ def _default_image() -> Any:
 
 def _notify(text: str) -> None:
     click.echo(f"microvm: {text}", err=True)
-
-
-async def _copy(stream: OutputStream, descriptor: int) -> None:
-    """Write what comes, in order; a reader that is slow holds up the command and nothing else."""
-    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-    async for chunk in stream:
-        if is_file:
-            _write_all(descriptor, chunk)
-        else:
-            await asyncio.to_thread(_write_all, descriptor, chunk)
-
-
-def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view) :]

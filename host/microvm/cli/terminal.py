@@ -1,0 +1,43 @@
+"""Our own terminal, lent to a command in a guest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from microvm.guest import DEFAULT_SIZE
+from microvm.process import Process
+
+
+def size(descriptor: int) -> tuple[int, int]:
+    """Lines and columns; the usual ones for what is no terminal, or does not know."""
+    try:
+        columns, lines = os.get_terminal_size(descriptor)
+    except OSError:
+        return DEFAULT_SIZE
+    return (lines, columns) if lines and columns else DEFAULT_SIZE
+
+
+@contextmanager
+def lent(descriptor: int, process: Process) -> Iterator[None]:
+    """Make it raw and keep the command's terminal at its size; all is restored at the end.
+
+    What is no terminal is left alone, so that a script can use `-t` too.
+    """
+    if not os.isatty(descriptor):
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setraw(descriptor, termios.TCSADRAIN)
+        loop.add_signal_handler(signal.SIGWINCH, lambda: process.resize(*size(descriptor)))
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGWINCH)
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
