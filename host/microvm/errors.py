@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 from errno import ENOENT
+from typing import Any
 
 
 class MicroVMError(Exception):
@@ -125,8 +126,8 @@ class ExecKilled(ExecError):
     :ivar stderr: the same.
     """
 
-    stdout: bytes | str | None = None
-    stderr: bytes | str | None = None
+    stdout: Any = None
+    stderr: Any = None
 
 
 class ExecTimeout(ExecKilled):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 from subprocess import CalledProcessError
-from typing import Self
+from typing import Any, Self
 
 from microvm import codec
 from microvm.errors import ExecKilled, ExecTimeout, MachineError, OutputLimit, StartError
@@ -33,8 +33,9 @@ class CompletedProcess:
 
     args: tuple[str | bytes, ...]
     returncode: int
-    stdout: bytes | str | None = None
-    stderr: bytes | str | None = None
+    # Any, as in typeshed's subprocess: which it is depends on what the caller has asked for.
+    stdout: Any
+    stderr: Any
 
     def check_returncode(self) -> None:
         """Raise `subprocess.CalledProcessError` unless the exit code is 0."""

@@ -162,9 +162,7 @@ class Daemon:
 
     def sh(self, script: str, *, credit: int = PLENTY, stderr_credit: int | None = None) -> int:
         """Ask for a shell script, and return its id."""
-        return self.start(
-            b"sh", b"-c", script.encode(), credit=credit, stderr_credit=stderr_credit
-        )
+        return self.start(b"sh", b"-c", script.encode(), credit=credit, stderr_credit=stderr_credit)
 
     def finish(self, id_: int) -> Result:
         """Take a command's output until it has ended."""

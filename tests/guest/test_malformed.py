@@ -65,9 +65,7 @@ CASES = [
     Case("an empty body", frame(b"", PING), Fault.TRUNCATED, 12, 1),
     Case("no length", frame(bytes(8), RESUME), Fault.TRUNCATED, 20, 2),
     Case("half a length", frame(bytes(10), RESUME), Fault.TRUNCATED, 20, 2),
-    Case(
-        "bytes beyond the body", frame(bytes(8) + b"\2\0\0\0x", RESUME), Fault.TRUNCATED, 24, 2
-    ),
+    Case("bytes beyond the body", frame(bytes(8) + b"\2\0\0\0x", RESUME), Fault.TRUNCATED, 24, 2),
     Case(
         "a list without its items",
         frame(text(b"t") + text(b"") + items(2, b"a"), EXEC, id_=1),
@@ -92,7 +90,9 @@ CASES = [
         28,
         3,
     ),
-    Case("much entropy", frame(bytes(8) + b"\x41\0\0\0" + bytes(64), RESUME), Fault.TOO_LONG, 20, 2),
+    Case(
+        "much entropy", frame(bytes(8) + b"\x41\0\0\0" + bytes(64), RESUME), Fault.TOO_LONG, 20, 2
+    ),
     Case(
         "too many arguments",
         frame(exec_body(argv=items(16385, *[b""] * 16385)), EXEC, id_=1),

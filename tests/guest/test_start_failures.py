@@ -191,9 +191,7 @@ class TestPath:
         result = sandboxd.run(b"mycommand", env=[b"PATH=%s:/nowhere" % bytes(tmp_path)])
         assert result.failure == (Stage.EXEC, errno.EACCES)
 
-    def test_a_folder_that_is_a_file_is_passed_over(
-        self, sandboxd: Daemon, tmp_path: Path
-    ) -> None:
+    def test_a_folder_that_is_a_file_is_passed_over(self, sandboxd: Daemon, tmp_path: Path) -> None:
         script(tmp_path / "mycommand")
         path = b"PATH=%(a)s/mycommand:%(a)s" % {b"a": bytes(tmp_path)}
         assert sandboxd.run(b"mycommand", env=[path]).exit_code == 0

@@ -131,7 +131,7 @@ async def test_a_background_child_does_not_delay_the_end(vm: MicroVM) -> None:
 
 
 async def test_hundreds_of_commands_leave_nothing_behind(vm: MicroVM) -> None:
-    async def descriptors() -> bytes:
+    async def descriptors() -> object:
         return (await vm.run(["sh", "-c", "ls /proc/1/fd | wc -l"])).stdout
 
     before = await descriptors()

@@ -1,0 +1,172 @@
+"""The library without `async`: the same objects, driven from ordinary code.
+
+::
+
+    with MicroVM() as vm:
+        print(vm.run(["echo", "hello"], text=True).stdout)
+
+Nothing is implemented here a second time. Each call runs the coroutine of the same name in an
+event loop that belongs to the machine and stands still between calls; so a machine, and what comes
+from it, belongs to one thread, and its deadlines are looked at while a call waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from microvm import codec, machine, process
+from microvm.options import ExecOptions, RunOptions, Text
+from microvm.process import CompletedProcess
+
+T = TypeVar("T")
+
+
+class _Driven:
+    """Something that lives in a loop of ours."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+
+    def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(coroutine)
+
+
+class MicroVM(_Driven):
+    """See :class:`microvm.machine.MicroVM`, which takes the same arguments."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(asyncio.Runner())
+        self._machine = machine.MicroVM(*args, **options)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """QEMU's process id, or None when the machine is not up."""
+        return self._machine.pid
+
+    def start(self) -> None:
+        """Boot the guest and wait until it is ready; see `microvm.machine.MicroVM.start`."""
+        self._do(self._machine.start())
+
+    def stop(self) -> None:
+        """End the machine, whatever state it is in; nothing can be done with it afterwards."""
+        try:
+            self._do(self._machine.stop())
+        finally:
+            self._runner.close()
+
+    def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
+        """Start a command; see `microvm.machine.MicroVM.exec`."""
+        return Process(self._runner, self._do(self._machine.exec(argv, **options)))
+
+    def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess:
+        """Run a command to its end; see `microvm.machine.MicroVM.run`."""
+        return self._do(self._machine.run(argv, **options))
+
+    def ping(self) -> None:
+        """Ask the guest whether it is alive; see `microvm.machine.MicroVM.ping`."""
+        self._do(self._machine.ping())
+
+    def status(self) -> codec.Status:
+        """Return the daemon's counters; see `microvm.machine.MicroVM.status`."""
+        return self._do(self._machine.status())
+
+
+class OutputStream(_Driven):
+    """See :class:`microvm.process.OutputStream`; iterate over it to get chunks of bytes."""
+
+    def __init__(self, runner: asyncio.Runner, stream: process.OutputStream) -> None:
+        super().__init__(runner)
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        """Give chunks as they come, each at least one byte."""
+        while chunk := self._do(self._next()):
+            yield chunk
+
+    async def _next(self) -> bytes | memoryview:
+        return await anext(self._stream, b"")
+
+    def read(self) -> bytes:
+        """Return everything up to the end."""
+        return self._do(self._stream.read())
+
+
+class InputStream(_Driven):
+    """See :class:`microvm.process.InputStream`."""
+
+    def __init__(self, runner: asyncio.Runner, stream: process.InputStream) -> None:
+        super().__init__(runner)
+        self._stream = stream
+
+    def write(self, data: bytes) -> None:
+        """Feed bytes to the command, and wait until they are on their way.
+
+        :raise BrokenPipeError: the command has closed its standard input, or has ended.
+        """
+        self._do(self._write(data))
+
+    async def _write(self, data: bytes) -> None:
+        self._stream.write(data)
+        await self._stream.drain()
+
+    def close(self) -> None:
+        """Mark the end."""
+        self._do(self._close())
+
+    async def _close(self) -> None:
+        self._stream.close()
+
+
+class Process(_Driven):
+    """See :class:`microvm.process.Process`."""
+
+    def __init__(self, runner: asyncio.Runner, running: process.Process) -> None:
+        super().__init__(runner)
+        self._process = running
+        self.args = running.args
+        self.stdin = InputStream(runner, running.stdin) if running.stdin else None
+        self.stdout = OutputStream(runner, running.stdout)
+        self.stderr = OutputStream(runner, running.stderr)
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, -N when signal N ended it, or None while it runs."""
+        return self._process.returncode
+
+    def wait(self) -> int:
+        """Wait for its end, and return the return code; see `microvm.process.Process.wait`."""
+        return self._do(self._process.wait())
+
+    def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:  # noqa: A002
+        """Feed it and read all of its output; see `microvm.process.Process.communicate`."""
+        return self._do(self._process.communicate(input))
+
+    def send_signal(self, signal: int) -> None:
+        """Send a signal to its process group; nothing happens when it has ended."""
+        self._do(self._send_signal(signal))
+
+    async def _send_signal(self, signal: int) -> None:
+        self._process.send_signal(signal)
+
+    def terminate(self) -> None:
+        """Send SIGTERM to its process group."""
+        self._do(self._send_signal(15))
+
+    def kill(self) -> None:
+        """Kill it and everything that it has started."""
+        self._do(self._send_signal(9))

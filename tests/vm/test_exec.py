@@ -1,0 +1,314 @@
+"""Standard input, users, limits and whole trees, on a real guest."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from subprocess import PIPE
+
+import pytest
+
+from microvm import ExecTimeout, MicroVM, OutputLimit, StartError, UsageError
+from microvm.session import WINDOW
+
+MIB = 1 << 20
+
+
+async def test_input_reaches_the_command_and_ends(vm: MicroVM) -> None:
+    assert (await vm.run(["cat"], input=b"a\0b\xff")).stdout == b"a\0b\xff"
+    assert (await vm.run(["cat"], input=b"")).stdout == b""
+
+
+async def test_text_is_translated_as_subprocess_does_it(vm: MicroVM) -> None:
+    result = await vm.run(["sh", "-c", "cat; printf 'a\\r\\nb\\n'"], input="käse\n", text=True)
+    assert result.stdout == "käse\na\nb\n"
+    result = await vm.run(["printf", "\\344"], encoding="latin-1")
+    assert result.stdout == "ä"
+
+
+async def test_without_input_standard_input_is_empty(vm: MicroVM) -> None:
+    assert (await vm.run(["cat"])).stdout == b""
+
+
+@pytest.mark.parametrize("script", ["true", "exec <&-; sleep 0.2", "head -c 1 >/dev/null"])
+async def test_a_command_that_does_not_read_its_input_is_no_error(vm: MicroVM, script: str) -> None:
+    assert (await vm.run(["sh", "-c", script], input=bytes(8 * MIB))).returncode == 0
+
+
+async def test_a_writer_hears_that_the_command_has_closed_its_input(vm: MicroVM) -> None:
+    process = await vm.exec(["sh", "-c", "exec <&-; echo closed; sleep 60"], stdin=PIPE)
+    assert process.stdin is not None
+    assert await anext(process.stdout) == b"closed\n"
+    stdin = process.stdin
+
+    async def write() -> None:
+        while True:
+            stdin.write(bytes(MIB))
+            await stdin.drain()
+
+    with pytest.raises(BrokenPipeError):
+        await write()
+    process.kill()
+    await process.wait()
+
+
+async def test_input_is_held_back_by_a_command_that_does_not_read(vm: MicroVM) -> None:
+    process = await vm.exec(["sh", "-c", "echo started; sleep 60"], stdin=PIPE)
+    assert process.stdin is not None
+    await anext(process.stdout)
+    process.stdin.write(bytes(8 * MIB))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await process.stdin.drain()
+    await vm.ping()
+    process.kill()
+    assert await process.wait() == -9
+
+
+async def _round_trip(vm: MicroVM, size: int, pause: float) -> None:
+    """Random-looking bytes through stdin and back through stdout, both in bounded memory."""
+    block = hashlib.shake_128(b"block").digest(MIB)
+    process = await vm.exec(["cat"], stdin=PIPE)
+    stdin = process.stdin
+    assert stdin is not None
+
+    async def feed() -> bytes:
+        digest = hashlib.sha256()
+        for number in range(size // MIB):
+            data = block[number % 251 :] + block[: number % 251]
+            digest.update(data)
+            stdin.write(data)
+            await stdin.drain()
+        stdin.close()
+        return digest.digest()
+
+    async def read() -> bytes:
+        digest = hashlib.sha256()
+        digest.update(await anext(process.stdout))
+        await asyncio.sleep(pause)
+        async for chunk in process.stdout:
+            digest.update(chunk)
+        return digest.digest()
+
+    sent, received = await asyncio.gather(feed(), read())
+    assert sent == received
+    assert await process.wait() == 0
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has resident."""
+    with open("/proc/self/statm") as file:  # noqa: PTH123
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("size", "pause"),
+    [
+        (64 * MIB, 0.0),
+        (64 * MIB, 1.0),
+        pytest.param(1024 * MIB, 0.0, marks=pytest.mark.long),
+        pytest.param(1024 * MIB, 10.0, marks=pytest.mark.long),
+    ],
+)
+async def test_much_passes_through_in_bounded_memory(vm: MicroVM, size: int, pause: float) -> None:
+    await _round_trip(vm, 8 * MIB, 0.0)
+    before = _resident()
+    begun = time.monotonic()
+    await _round_trip(vm, size, pause)
+    grown = _resident() - before
+    seconds = time.monotonic() - begun - pause
+    print(f"{size / 1e6 / seconds:.0f} MB/s in and out, memory grew by {grown / MIB:.1f} MiB")
+    assert grown <= 16 * MIB
+
+
+@pytest.mark.parametrize(
+    ("user", "says"),
+    [
+        ("nobody", "uid=65534(nobody) gid=65534(nobody)"),
+        ("65534", "uid=65534(nobody) gid=65534(nobody)"),
+        (65534, "uid=65534(nobody) gid=65534(nobody)"),
+        ("1234", "uid=1234 gid=1234 groups=1234"),
+        ("1234:5678", "uid=1234 gid=5678 groups=5678"),
+        ("nobody:0", "uid=65534(nobody) gid=0(root) groups=0(root)"),
+        ("root", "uid=0(root) gid=0(root)"),
+    ],
+)
+async def test_a_command_runs_as_its_user(vm: MicroVM, user: str | int, says: str) -> None:
+    assert (await vm.run(["id"], user=user, text=True, check=True)).stdout.startswith(says)
+
+
+async def test_a_user_gets_its_groups_home_and_streams(vm: MicroVM) -> None:
+    await vm.run(
+        [
+            "sh",
+            "-c",
+            "echo 'u:x:77:78::/home/u:/bin/ash' >>/etc/passwd; mkdir -p /home/u;"
+            "echo 'g:x:78:' >>/etc/group; echo 'more:x:79:a,u,b' >>/etc/group",
+        ],
+        check=True,
+    )
+    script = (
+        'id; echo "$HOME $USER $LOGNAME $SHELL"; pwd; echo out >/dev/stdout; echo err >/dev/stderr'
+    )
+    result = await vm.run(["sh", "-c", script], user="u", text=True)
+    assert result.stdout == (
+        "uid=77(u) gid=78(g) groups=78(g),79(more)\n/home/u u u /bin/ash\n/home/u\nout\n"
+    )
+    assert result.stderr == "err\n"
+
+
+@pytest.mark.parametrize("user", ["nosuch", "nobody:nosuch", "4294967295", "", "a b", ":0"])
+async def test_a_user_that_is_not_there_is_a_typed_failure(vm: MicroVM, user: str) -> None:
+    if not user:
+        assert (await vm.run(["id", "-u"], user=user)).stdout == b"0\n"
+        return
+    with pytest.raises(StartError) as caught:
+        await vm.run(["id"], user=user)
+    assert caught.value.stage == "user"
+
+
+async def test_a_folder_that_is_forbidden_to_the_user_is_a_typed_failure(vm: MicroVM) -> None:
+    await vm.run(["sh", "-c", "mkdir -p /secret; chmod 700 /secret"])
+    with pytest.raises(StartError) as caught:
+        await vm.run(["id"], user="nobody", cwd="/secret")
+    assert (caught.value.stage, caught.value.errno) == ("chdir", 13)
+
+
+ESCAPES = {
+    "ignores SIGTERM": "trap '' TERM INT HUP; sleep 300.1 & wait; sleep 300.1",
+    "in a session of its own": "setsid sleep 300.1 & sleep 300.1",
+    "forked twice": "(setsid sh -c 'sleep 300.1 & sleep 300.1' &); sleep 300.1",
+    "floods": "yes 300.1",
+}
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+async def test_a_timeout_takes_the_whole_tree_in_time(vm: MicroVM, escape: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(ExecTimeout):
+        await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.5)
+    print(f"{time.monotonic() - begun - 0.5:.3f} s late")
+    assert (await vm.run(["pgrep", "-f", "300[.]1"])).stdout == b""
+
+
+async def test_grace_lets_a_command_clean_up(vm: MicroVM) -> None:
+    script = "trap 'echo cleaned; exit 0' TERM; echo started; while :; do sleep 0.05; done"
+    with pytest.raises(ExecTimeout) as caught:
+        await vm.run(["sh", "-c", script], timeout=0.5, grace=10)
+    assert caught.value.stdout == b"started\ncleaned\n"
+
+
+async def test_grace_ends(vm: MicroVM) -> None:
+    with pytest.raises(ExecTimeout):
+        await vm.run(
+            ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], timeout=0.2, grace=0.2
+        )
+
+
+async def test_a_flood_ends_at_its_limit_and_the_error_has_what_came(vm: MicroVM) -> None:
+    with pytest.raises(OutputLimit) as caught:
+        await vm.run(["yes"], max_output=1001)
+    assert caught.value.stdout == b"y\n" * 500 + b"y"
+    assert (await vm.run(["printf", "12345"], max_output=5)).stdout == b"12345"
+
+
+async def test_a_fork_bomb_harms_itself_only(vm: MicroVM) -> None:
+    process = await vm.exec(["sh", "-c", "f() { f | f & }; f; sleep 60"], max_processes=200)
+    for _ in range(10):
+        await vm.ping(timeout=20)
+        await asyncio.sleep(0.1)
+    process.kill()
+    await process.communicate()
+    assert await process.wait() == -9
+    assert (await vm.run(["echo", "alive"])).stdout == b"alive\n"
+
+
+async def test_memory_is_limited_if_asked(vm: MicroVM) -> None:
+    script = "head -c 60m /dev/zero | tail -c 60m | wc -c"
+    result = await vm.run(["sh", "-c", script], max_memory=20 * MIB)
+    assert result.stdout.strip() != str(60 * MIB).encode()
+    assert (await vm.run(["echo", "alive"])).stdout == b"alive\n"
+
+
+async def test_background_children_live_on_and_can_write(vm: MicroVM) -> None:
+    late = "trap '' PIPE; for i in 1 2 3; do sleep 0.1; echo late || exit 1; done; touch /tmp/done"
+    script = f"({late}) & echo now"
+    assert (await vm.run(["sh", "-c", script])).stdout == b"now\n"
+    deadline = time.monotonic() + 20
+    while (await vm.run(["test", "-e", "/tmp/done"])).returncode:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def test_orphans_leave_no_zombie(vm: MicroVM) -> None:
+    script = "i=0; while [ $i -lt 500 ]; do (true &) ; i=$((i+1)); done"
+    await vm.run(["sh", "-c", script], check=True)
+    count = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
+    deadline = time.monotonic() + 20
+    while int((await vm.run(["sh", "-c", count], text=True)).stdout or "1"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def test_cgroups_do_not_pile_up(vm: MicroVM) -> None:
+    count = ["sh", "-c", "ls -d /sys/fs/cgroup/*/ | wc -l"]
+    for _ in range(5):
+        await vm.run(["true"])
+    before = (await vm.run(count)).stdout
+    for _ in range(50):
+        await vm.run(["true"])
+    assert (await vm.run(count)).stdout == before
+
+
+async def test_arguments_at_the_kernels_limit(vm: MicroVM) -> None:
+    longest = "x" * (128 * 1024 - 1)
+    assert len((await vm.run(["echo", longest])).stdout or b"") == 128 * 1024
+    with pytest.raises(UsageError, match="131071"):
+        await vm.run(["echo", longest + "xx"])
+
+
+async def test_ten_thousand_variables(vm: MicroVM) -> None:
+    env = {f"V{number}": str(number) for number in range(10_000)}
+    result = await vm.run(["sh", "-c", "env | grep -c ^V"], env=env)
+    assert result.stdout == b"10000\n"
+
+
+async def test_names_that_are_not_utf_8_pass_unchanged(vm: MicroVM) -> None:
+    odd = b"/tmp/\xff\xfe"
+    await vm.run(["mkdir", "-p", odd], check=True)
+    result = await vm.run(["sh", "-c", 'pwd; echo "$ODD"'], cwd=odd, env={b"ODD": b"\x80"})
+    assert result.stdout == odd + b"\n\x80\n"
+
+
+async def test_a_reader_that_does_not_read_gets_its_signal_through(vm: MicroVM) -> None:
+    process = await vm.exec(
+        ["sh", "-c", "trap 'exit 5' TERM; while :; do head -c 65536 /dev/zero; done"]
+    )
+    await asyncio.sleep(0.5)  # until its window is full
+    process.terminate()
+    assert len(await process.stdout.read()) >= WINDOW
+    assert await process.wait() == 5
+
+
+@pytest.mark.long
+async def test_fifty_thousand_commands_on_one_machine(vm: MicroVM) -> None:
+    async def footprint() -> object:
+        script = "ls /proc/1/fd | wc -l; grep -E 'VmRSS|Threads' /proc/1/status"
+        return (await vm.run(["sh", "-c", script])).stdout
+
+    before = await footprint()
+    for number in range(50_000):
+        result = await vm.run(["sh", "-c", f"echo {number}; exit {number % 256}"])
+        assert (result.stdout, result.returncode) == (f"{number}\n".encode(), number % 256)
+    assert await footprint() == before
+
+
+@pytest.mark.long
+async def test_ten_thousand_orphans_leave_no_zombie(vm: MicroVM) -> None:
+    script = "i=0; while [ $i -lt 10000 ]; do (true &) ; i=$((i+1)); done"
+    await vm.run(["sh", "-c", script], check=True)
+    await vm.ping()
+    count = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
+    assert (await vm.run(["sh", "-c", f"sleep 1; {count}"])).stdout == b"0\n"

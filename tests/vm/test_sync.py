@@ -1,0 +1,58 @@
+"""The face without `async`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from microvm import Busy, ExecTimeout
+from microvm.sync import MicroVM
+from microvm_image import Image
+
+
+@pytest.fixture(scope="module")
+def machine(image: Image) -> Iterator[MicroVM]:
+    """A machine that is up."""
+    with MicroVM(image) as machine:
+        yield machine
+
+
+def test_run_feels_like_subprocess(machine: MicroVM) -> None:
+    result = machine.run(["sh", "-c", "cat; echo err >&2; exit 3"], input="hello\n", text=True)
+    assert (result.returncode, result.stdout, result.stderr) == (3, "hello\n", "err\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        machine.run(["false"], check=True)
+
+
+def test_a_process_can_be_fed_and_read_as_it_goes(machine: MicroVM) -> None:
+    process = machine.exec(["cat"], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(b"one\n")
+    chunks = iter(process.stdout)
+    assert next(chunks) == b"one\n"
+    assert process.returncode is None
+    with pytest.raises(Busy):
+        machine.run(["true"])
+    process.stdin.close()
+    assert list(chunks) == []
+    assert process.wait() == 0
+
+
+def test_deadlines_hold(machine: MicroVM) -> None:
+    with pytest.raises(ExecTimeout):
+        machine.run(["sleep", "60"], timeout=0.2)
+
+
+def test_kill_ends_a_process(machine: MicroVM) -> None:
+    process = machine.exec(["sleep", "60"])
+    process.kill()
+    assert process.communicate() == (b"", b"")
+    assert process.wait() == -9
+
+
+def test_output_can_be_passed_on(machine: MicroVM, capfd: pytest.CaptureFixture[str]) -> None:
+    result = machine.run(["sh", "-c", "echo out; echo err >&2"], capture_output=False)
+    assert (result.stdout, result.stderr) == (None, None)
+    assert capfd.readouterr() == ("out\n", "err\n")
