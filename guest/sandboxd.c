@@ -156,9 +156,9 @@ static _Noreturn void loop(int signals)
 		bool go_on = !all_read && serve_wants_input(&server);
 		if (poll(fds, DRAINS + drains, go_on ? 0 : present ? -1 : ABSENT_MS) < 0)
 			continue;
+		drain_run(fds + DRAINS);
 		if (fds[SIGNALS].revents)
 			read_signals(signals);
-		drain_run(fds + DRAINS, drains);
 		present = !present || !(fds[PORT].revents & (POLLIN | POLLHUP)) || read_port();
 	}
 }

@@ -84,10 +84,9 @@ static void enter_folder(const char *cwd)
 
 static void take_streams(int out, int err)
 {
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-
-	if (null >= 0 ? dup2(null, 0) < 0 : close(0) < 0)
-		fail(SANDBOXD_STAGE_SETUP, errno);
+	/* The lowest free descriptor is then 0. A guest without /dev/null has no input. */
+	close(STDIN_FILENO);
+	(void)!open("/dev/null", O_RDONLY);
 	if (dup2(out, 1) < 0 || dup2(err, 2) < 0)
 		fail(SANDBOXD_STAGE_SETUP, errno);
 }
