@@ -162,9 +162,7 @@ class Daemon:
 
     def sh(self, script: str, *, credit: int = PLENTY, stderr_credit: int | None = None) -> int:
         """Ask for a shell script, and return its id."""
-        return self.start(
-            b"sh", b"-c", script.encode(), credit=credit, stderr_credit=stderr_credit
-        )
+        return self.start(b"sh", b"-c", script.encode(), credit=credit, stderr_credit=stderr_credit)
 
     def finish(self, id_: int) -> Result:
         """Take a command's output until it has ended."""
@@ -292,6 +290,14 @@ def eventually(condition: Callable[[], bool]) -> None:
 def exists(pid: int) -> bool:
     """Whether there is such a process, be it a zombie."""
     return Path(f"/proc/{pid}").exists()
+
+
+def runs(pid: int) -> bool:
+    """Whether a process lives. A dead daemon's children are some other process's to reap."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def children(parent: int) -> Iterator[str]:

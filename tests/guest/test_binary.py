@@ -29,6 +29,4 @@ def test_it_is_static_and_stripped(shipped: Path) -> None:
 def test_the_analyzer_has_no_complaint() -> None:
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
-    subprocess.run(
-        ["make", "-s", "-C", str(GUEST), "analyze", "CC=gcc"], check=True, timeout=120
-    )
+    subprocess.run(["make", "-s", "-C", str(GUEST), "analyze", "CC=gcc"], check=True, timeout=120)
