@@ -3,33 +3,25 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <unistd.h>
 
-/* Descriptors plus one, so that 0 is a free place. */
-static int places[DRAIN_MAX];
-static unsigned oldest;
+static int pipes[DRAIN_MAX]; /* the oldest first */
+static unsigned count;
 
 void drain_add(int fd)
 {
-	for (unsigned i = 0; i < DRAIN_MAX; i++)
-		if (!places[i]) {
-			places[i] = fd + 1;
-			return;
-		}
-	close(places[oldest] - 1);
-	places[oldest] = fd + 1;
-	oldest = (oldest + 1) % DRAIN_MAX;
+	if (count == DRAIN_MAX) {
+		close(pipes[0]);
+		memmove(pipes, pipes + 1, --count * sizeof pipes[0]);
+	}
+	pipes[count++] = fd;
 }
 
 unsigned drain_poll(struct pollfd fds[static DRAIN_MAX])
 {
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < DRAIN_MAX; i++) {
-		fds[i] = (struct pollfd){ .fd = places[i] - 1, .events = POLLIN };
-		if (places[i])
-			count = i + 1;
-	}
+	for (unsigned i = 0; i < count; i++)
+		fds[i] = (struct pollfd){ .fd = pipes[i], .events = POLLIN };
 	return count;
 }
 
@@ -41,11 +33,14 @@ static bool is_over(int fd)
 	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-void drain_run(const struct pollfd *fds, unsigned count)
+void drain_run(const struct pollfd *fds)
 {
+	unsigned kept = 0;
+
 	for (unsigned i = 0; i < count; i++)
-		if (fds[i].fd >= 0 && fds[i].revents && is_over(fds[i].fd)) {
-			close(fds[i].fd);
-			places[i] = 0;
-		}
+		if (fds[i].revents && is_over(pipes[i]))
+			close(pipes[i]);
+		else
+			pipes[kept++] = pipes[i];
+	count = kept;
 }

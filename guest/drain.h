@@ -5,7 +5,7 @@
 
 #include <poll.h>
 
-enum { DRAIN_MAX = 64 };
+enum { DRAIN_MAX = 512 };
 
 /* Takes over the read end of a pipe; the oldest is closed when there are too many. */
 void drain_add(int fd);
@@ -13,7 +13,8 @@ void drain_add(int fd);
 /* Sets what to wait for, and returns how many of `fds` that took. */
 unsigned drain_poll(struct pollfd fds[static DRAIN_MAX]);
 
-/* Reads from those that are ready, and closes those that nobody writes to any more. */
-void drain_run(const struct pollfd *fds, unsigned count);
+/* Reads from those that are ready, and closes those that nobody writes to any more. To be called
+ * before any other is added. */
+void drain_run(const struct pollfd *fds);
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SANDBOXD_VERSION 1u
-#define SANDBOXD_SCHEMA_DIGEST 0x0cbba9cee5d1163aULL
+#define SANDBOXD_SCHEMA_DIGEST 0x468175fdebd3dd9aULL
 
 /* The two ends; a message's sender is one of them, or both. */
 enum sandboxd_end {
@@ -205,13 +205,13 @@ enum {
 	SANDBOXD_EXEC_REQUEST_MAX_BODY = 2105517,
 	SANDBOXD_EXEC_REQUEST_COMMAND_MAX = 4096,
 	SANDBOXD_EXEC_REQUEST_CWD_MAX = 4096,
-	SANDBOXD_EXEC_REQUEST_USER_MAX = 128,
 	SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEMS = 16384,
 	SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEM = 131071,
 	SANDBOXD_EXEC_REQUEST_ARGV_MAX_TOTAL = 1048576,
 	SANDBOXD_EXEC_REQUEST_ENV_MAX_ITEMS = 16384,
 	SANDBOXD_EXEC_REQUEST_ENV_MAX_ITEM = 131071,
 	SANDBOXD_EXEC_REQUEST_ENV_MAX_TOTAL = 1048576,
+	SANDBOXD_EXEC_REQUEST_USER_MAX = 128,
 	SANDBOXD_EXEC_OUTPUT_MAX_BODY = 65537,
 	SANDBOXD_EXEC_OUTPUT_DATA_MAX = 65536,
 	SANDBOXD_EXEC_OUTPUT_DATA_PREFIX = 1,
@@ -344,12 +344,16 @@ struct sandboxd_exec_request {
 	struct sandboxd_slice command;
 	/* The working directory; when empty, the user's home, or `/` where there is none. */
 	struct sandboxd_slice cwd;
-	/* Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, root. */
-	struct sandboxd_slice user;
 	/* The arguments, as `execve` takes them: the first is the name that the program sees. */
 	struct sandboxd_list argv;
 	/* Entries `KEY=VALUE` over the default environment. */
 	struct sandboxd_list env;
+	/* Bytes of standard output that the guest may send at first. */
+	uint32_t stdout_credit;
+	/* Bytes of standard error that the guest may send at first. */
+	uint32_t stderr_credit;
+	/* Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, root. */
+	struct sandboxd_slice user;
 	/* Where standard input comes from; a terminal's is always the host. */
 	uint8_t stdin_from;
 	/* Lines of the terminal; 0: there is no terminal. */
@@ -360,10 +364,6 @@ struct sandboxd_exec_request {
 	uint32_t max_processes;
 	/* Bytes of memory that they may use together; 0: as much as there is. */
 	uint64_t max_memory;
-	/* Bytes of standard output that the guest may send at first. */
-	uint32_t stdout_credit;
-	/* Bytes of standard error that the guest may send at first. */
-	uint32_t stderr_credit;
 };
 
 /* Bytes that the command has written. */
@@ -800,20 +800,20 @@ static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size
 
 	return sandboxd_take_bytes(&cursor, 1, 4096, false, &message->command) &&
 		sandboxd_take_bytes(&cursor, 2, 4096, false, &message->cwd) &&
-		sandboxd_take_bytes(&cursor, 3, 128, false, &message->user) &&
-		sandboxd_take_list(&cursor, 4, 16384, 131071, 1048576,
+		sandboxd_take_list(&cursor, 3, 16384, 131071, 1048576,
 			false, &message->argv) &&
-		sandboxd_take_list(&cursor, 5, 16384, 131071, 1048576,
+		sandboxd_take_list(&cursor, 4, 16384, 131071, 1048576,
 			false, &message->env) &&
-		sandboxd_take_u8(&cursor, 6, &message->stdin_from) &&
-		sandboxd_known(&cursor, 6, 1,
+		sandboxd_take_u32(&cursor, 5, &message->stdout_credit) &&
+		sandboxd_take_u32(&cursor, 6, &message->stderr_credit) &&
+		sandboxd_take_bytes(&cursor, 7, 128, false, &message->user) &&
+		sandboxd_take_u8(&cursor, 8, &message->stdin_from) &&
+		sandboxd_known(&cursor, 8, 1,
 			message->stdin_from == SANDBOXD_STDIN_KIND_NULL || message->stdin_from == SANDBOXD_STDIN_KIND_HOST) &&
-		sandboxd_take_u16(&cursor, 7, &message->rows) &&
-		sandboxd_take_u16(&cursor, 8, &message->columns) &&
-		sandboxd_take_u32(&cursor, 9, &message->max_processes) &&
-		sandboxd_take_u64(&cursor, 10, &message->max_memory) &&
-		sandboxd_take_u32(&cursor, 11, &message->stdout_credit) &&
-		sandboxd_take_u32(&cursor, 12, &message->stderr_credit) &&
+		sandboxd_take_u16(&cursor, 9, &message->rows) &&
+		sandboxd_take_u16(&cursor, 10, &message->columns) &&
+		sandboxd_take_u32(&cursor, 11, &message->max_processes) &&
+		sandboxd_take_u64(&cursor, 12, &message->max_memory) &&
 		sandboxd_end(&cursor);
 }
 
@@ -1094,19 +1094,19 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t id, con
 	at = sandboxd_put_bytes(at, message->command.data, message->command.size);
 	at = sandboxd_put(at, 4, message->cwd.size);
 	at = sandboxd_put_bytes(at, message->cwd.data, message->cwd.size);
-	at = sandboxd_put(at, 4, message->user.size);
-	at = sandboxd_put_bytes(at, message->user.data, message->user.size);
 	at = sandboxd_put(at, 4, message->argv.count);
 	at = sandboxd_put_bytes(at, message->argv.items, message->argv.size);
 	at = sandboxd_put(at, 4, message->env.count);
 	at = sandboxd_put_bytes(at, message->env.items, message->env.size);
+	at = sandboxd_put(at, 4, (uint64_t)message->stdout_credit);
+	at = sandboxd_put(at, 4, (uint64_t)message->stderr_credit);
+	at = sandboxd_put(at, 4, message->user.size);
+	at = sandboxd_put_bytes(at, message->user.data, message->user.size);
 	at = sandboxd_put(at, 1, (uint64_t)message->stdin_from);
 	at = sandboxd_put(at, 2, (uint64_t)message->rows);
 	at = sandboxd_put(at, 2, (uint64_t)message->columns);
 	at = sandboxd_put(at, 4, (uint64_t)message->max_processes);
 	at = sandboxd_put(at, 8, (uint64_t)message->max_memory);
-	at = sandboxd_put(at, 4, (uint64_t)message->stdout_credit);
-	at = sandboxd_put(at, 4, (uint64_t)message->stderr_credit);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_REQUEST, id);
 	return (size_t)(at - out);
 }

@@ -171,9 +171,9 @@ static _Noreturn void loop(int signals)
 		if (poll(fds, DRAINS + drains, go_on ? 0 : patience(present)) < 0)
 			continue;
 		events = fds[INPUT].revents;
+		drain_run(fds + DRAINS);
 		if (fds[SIGNALS].revents)
 			read_signals(signals);
-		drain_run(fds + DRAINS, drains);
 		present = !present || !(fds[PORT].revents & (POLLIN | POLLHUP)) || read_port();
 	}
 }

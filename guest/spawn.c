@@ -108,15 +108,15 @@ static void enter_folder(const char *cwd, const struct user *user)
 
 static void take_streams(const struct spawn *what)
 {
-	for (int fd = 0; fd < 3; fd++) {
-		int from = what->streams[fd];
-
-		if (from < 0)
-			from = open("/dev/null", O_RDWR | O_CLOEXEC);
-		if (from < 0 || dup2(from, fd) < 0)
-			fail(SANDBOXD_STAGE_SETUP, errno);
+	/* The lowest free descriptor is then 0. A guest without /dev/null has no input. */
+	if (what->streams[0] < 0) {
+		close(STDIN_FILENO);
+		(void)!open("/dev/null", O_RDONLY);
 	}
-	if (what->terminal && ioctl(0, TIOCSCTTY, 0) < 0)
+	for (int fd = 0; fd < 3; fd++)
+		if (what->streams[fd] >= 0 && dup2(what->streams[fd], fd) < 0)
+			fail(SANDBOXD_STAGE_SETUP, errno);
+	if (what->terminal && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
 		fail(SANDBOXD_STAGE_SETUP, errno);
 }
 

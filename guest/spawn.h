@@ -15,7 +15,7 @@ struct spawn_failure {
 /* What a process is started with. */
 struct spawn {
 	struct environment environment;
-	int streams[3]; /* its 0, 1 and 2; -1 is /dev/null */
+	int streams[3]; /* its 0, 1 and 2; -1 for the first is /dev/null */
 	bool terminal;	/* they are its controlling terminal */
 	int cgroup;	/* that it lives in; -1 for ours */
 };

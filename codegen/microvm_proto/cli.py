@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -15,7 +17,7 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
 _SCHEMA = click.argument(
-    "schema", required=False, type=click.Path(dir_okay=False, path_type=Path), metavar="[SCHEMA]"
+    "schema", required=False, type=click.Path(path_type=Path), metavar="[SCHEMA]"
 )
 
 
@@ -34,40 +36,48 @@ def main() -> None:
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 with a diff if one is stale.")
 def gen(schema: Path | None, check: bool) -> None:
     """Write every file that the schema's [[output]] tables name."""
-    files = generate(_read(schema))
-    if not check:
-        for file in files:
-            try:
-                written = file.write()
-            except OSError as error:
-                _fail(f"{file.path}: {error.strerror}")
-            if written:
+    with _reported():
+        files = generate(_read(schema))
+    stale = 0
+    for file in files:
+        try:
+            if check:
+                diff = file.diff(Path.cwd())
+                click.echo(diff, nl=False)
+                stale += bool(diff)
+            elif file.write():
                 click.echo(f"wrote {_shown(file.path)}")
-        return
-    stale = [diff for file in files if (diff := file.diff(Path.cwd()))]
-    for diff in stale:
-        click.echo(diff, nl=False)
+        except OSError as error:
+            _fail(f"{_shown(file.path)}: {error.strerror}")
     if stale:
-        _fail(f"{len(stale)} of {len(files)} generated files are stale; run `microvm-proto gen`")
+        _fail(f"{stale} of {len(files)} generated files are stale; run `microvm-proto gen`")
 
 
 @main.command()
 @_SCHEMA
 def lint(schema: Path | None) -> None:
     """Report everything that is wrong with the schema."""
-    _read(schema)
+    with _reported():
+        generate(_read(schema))
 
 
 @main.command()
 @_SCHEMA
 def digest(schema: Path | None) -> None:
     """Print the digest that both ends compare when they connect."""
-    click.echo(f"{_read(schema).digest:016x}")
+    with _reported():
+        click.echo(f"{_read(schema).digest:016x}")
 
 
 def _read(path: Path | None) -> Schema:
+    return read_schema(path or _configured())
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """End with the findings when the schema cannot be used."""
     try:
-        return read_schema(path or _configured())
+        yield
     except SchemaError as error:
         click.echo(str(error), err=True)
         found = len(error.diagnostics)
@@ -81,10 +91,11 @@ def _configured() -> Path:
         if not project.is_file():
             continue
         try:
-            tool = tomllib.loads(project.read_text(encoding="utf-8")).get("tool", {})
-        except (OSError, ValueError) as error:
+            named: Any = tomllib.loads(project.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             _fail(f"{_shown(project)}: {error}")
-        named = tool.get("microvm-proto", {}).get("schema")
+        for key in ("tool", "microvm-proto", "schema"):
+            named = named.get(key) if isinstance(named, dict) else None
         if isinstance(named, str):
             return Path(_shown(folder / named))
     raise click.UsageError(

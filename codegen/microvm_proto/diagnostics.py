@@ -50,11 +50,9 @@ class SchemaError(Exception):
         # Tabs stay tabs in the margin, so that the caret stands under what it means.
         margin = "".join("\t" if char == "\t" else " " for char in source[: column - 1])
         caret = "^" * max(1, min(width, len(source) - column + 1))
-        parts = [
-            f"{self.path}:{line}:{column}: error: {found.message} [{found.rule}]",
-            f"    {source}",
-            f"    {margin}{caret}",
-        ]
+        parts = [f"{self.path}:{line}:{column}: error: {found.message} [{found.rule}]"]
+        if source.strip():
+            parts += [f"    {source}", f"    {margin}{caret}"]
         if found.hint:
             parts.append(f"    hint: {found.hint}")
         return "\n".join(parts)

@@ -23,14 +23,20 @@ class Generated:
     text: str
 
     def current(self) -> str | None:
-        """What is there, or None when nothing is."""
+        """What is there, or None when nothing is.
+
+        :raises OSError: it cannot be read.
+        """
         try:
-            return self.path.read_text(encoding="utf-8")
+            return self.path.read_bytes().decode()
         except (FileNotFoundError, UnicodeDecodeError):
             return None
 
     def diff(self, root: Path) -> str:
-        """The unified diff from what is there; empty when it is right."""
+        """The unified diff from what is there; empty when it is right.
+
+        :raises OSError: what is there cannot be read.
+        """
         name = os.path.relpath(self.path, root)
         old = (self.current() or "").splitlines(keepends=True)
         new = self.text.splitlines(keepends=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from microvm_proto.faults import FAULTS, FIRST_OWN_CODE
 from microvm_proto.load import Document
@@ -22,29 +22,58 @@ _C_WORDS = """
     public protected operator errno stdin stdout stderr assert linux unix null
 """
 _RESERVED = frozenset((*_C_WORDS.split(), *keyword.kwlist, *dir(builtins)))
+# What generated code calls its own types.
+_OWN_TYPES = frozenset(
+    """
+    body cursor decode_error decoder encode_error end fault fault_at header list message rule slice
+    type callable class_var iterable mapping never type_alias type_var
+    """.split()
+)
+_MAX_FIELDS = 255
 
 
 def lint(document: Document, schema: Schema) -> None:
     """Note every breach of a rule in `document`."""
-    _names(document, ("protocol", "name"), [(("protocol", "name"), schema.name)])
+    _names(document, [(("protocol", "name"), schema.name)], _RESERVED)
+    ends = [(("protocol", "ends", at), end) for at, end in enumerate(schema.ends)]
+    _names(document, ends, _RESERVED | {"both"})
+    enums = [(("enum", at, "name"), enum.name) for at, enum in enumerate(schema.enums)]
+    messages = [(("message", at, "name"), m.name) for at, m in enumerate(schema.messages)]
+    _types(document, [*enums, *messages])
     _enums(document, schema)
     _messages(document, schema)
+    _outputs(document, schema)
 
 
-def _names(document: Document, where: Path, names: Iterable[tuple[Path, str]]) -> None:
-    seen: set[str] = set()
+def _names(
+    document: Document,
+    names: Iterable[tuple[Path, str]],
+    reserved: Collection[str],
+    taken: Iterable[str] = (),
+) -> None:
+    seen = set(taken)
     for path, name in names:
-        if not name:
-            continue
         if not _NAME.fullmatch(name):
             document.error("bad-name", path, f"`{name}` is not lower_case_with_underscores")
-        elif where[-1] != "value" and name in _RESERVED:
+        elif name in reserved:
             document.error(
-                "reserved-word", path, f"`{name}` is a word of C or Python", "choose another"
+                "reserved-word", path, f"`{name}` means something in C or Python", "choose another"
             )
-        if name in seen:
+        elif name in seen:
             document.error("duplicate-name", path, f"`{name}` is there already")
         seen.add(name)
+
+
+def _types(document: Document, names: list[tuple[Path, str]]) -> None:
+    """Enums and messages share one namespace, as types do in C and classes in Python."""
+    _names(document, names, _RESERVED | _OWN_TYPES | {*INTEGERS, "bytes", "tail"})
+    seen: dict[str, str] = {}
+    for path, name in names:
+        spelled = "".join(word.capitalize() for word in name.split("_"))
+        if spelled in dir(builtins):
+            document.error("reserved-word", path, f"`{spelled}` is a word of Python")
+        if seen.setdefault(spelled, name) != name:
+            document.error("duplicate-name", path, f"`{seen[spelled]}` is `{spelled}` already")
 
 
 def _numbers(document: Document, numbers: Iterable[tuple[Path, int]], low: int, high: int) -> None:
@@ -58,14 +87,7 @@ def _numbers(document: Document, numbers: Iterable[tuple[Path, int]], low: int, 
 
 
 def _enums(document: Document, schema: Schema) -> None:
-    _names(
-        document,
-        ("enum",),
-        [(("enum", at, "name"), enum.name) for at, enum in enumerate(schema.enums)],
-    )
     for at, enum in enumerate(schema.enums):
-        if enum.name in (*INTEGERS, "bytes", "tail"):
-            document.error("duplicate-name", ("enum", at, "name"), f"`{enum.name}` is built in")
         if not enum.values:
             document.error("empty-enum", ("enum", at), f"`{enum.name}` has no value")
         _enum_values(document, at, enum)
@@ -74,7 +96,9 @@ def _enums(document: Document, schema: Schema) -> None:
 def _enum_values(document: Document, at: int, enum: Enum) -> None:
     own = enum.values[len(FAULTS) :] if enum.extends_faults else enum.values
     path = ("enum", at, "value")
-    _names(document, path, [((*path, n, "name"), value.name) for n, value in enumerate(own)])
+    names = [((*path, n, "name"), value.name) for n, value in enumerate(own)]
+    taken = [fault.name for fault in FAULTS] if enum.extends_faults else []
+    _names(document, names, (), taken)
     low = FIRST_OWN_CODE if enum.extends_faults else enum.base.minimum
     numbers = [((*path, n, "number"), value.number) for n, value in enumerate(own)]
     _numbers(document, numbers, low, enum.base.maximum)
@@ -82,7 +106,6 @@ def _enum_values(document: Document, at: int, enum: Enum) -> None:
 
 def _messages(document: Document, schema: Schema) -> None:
     messages = list(enumerate(schema.messages))
-    _names(document, ("message",), [(("message", at, "name"), m.name) for at, m in messages])
     numbers = [(("message", at, "number"), m.number) for at, m in messages]
     _numbers(document, numbers, 1, INTEGERS["u16"].maximum)
     for at, message in messages:
@@ -92,16 +115,18 @@ def _messages(document: Document, schema: Schema) -> None:
 def _fields(document: Document, at: int, message: Message) -> None:
     path = ("message", at, "field")
     names = [((*path, n, "name"), field.name) for n, field in enumerate(message.fields)]
-    _names(document, path, names)
+    _names(document, names, _RESERVED | {"id", "encode"})
+    if len(names) > _MAX_FIELDS:
+        there = ("message", at, "name")
+        document.error("too-many-fields", there, f"a message has at most {_MAX_FIELDS} fields")
     newest = message.since
     for number, field in enumerate(message.fields):
         here = (*path, number)
         last = number == len(message.fields) - 1
-        if field.name == "id":
-            document.error("reserved-word", (*here, "name"), "the id is in the header")
         if isinstance(field.type, Tail) and not last:
             document.error("tail-not-last", (*here, "type"), "nothing can follow a tail")
-        if isinstance(field.type, ByteList) and field.type.max_item > field.type.max_total:
+        kind, given = field.type, (*here, "max_total") in document.positions
+        if isinstance(kind, ByteList) and given and kind.max_item > kind.max_total:
             document.error("bad-bound", (*here, "max_item"), "an item is longer than the total")
         if field.since < newest and not isinstance(field.type, Tail):
             document.error(
@@ -118,3 +143,12 @@ def _fields(document: Document, at: int, message: Message) -> None:
             f"the body of `{message.name}` can be {message.max_body} bytes",
             f"lower its bounds: a body is at most {_MAX_BODY} bytes",
         )
+
+
+def _outputs(document: Document, schema: Schema) -> None:
+    seen = {schema.path.resolve()}
+    for at, output in enumerate(schema.outputs):
+        if output.path in seen:
+            there = ("output", at, "file")
+            document.error("duplicate-output", there, "that is the schema, or another output")
+        seen.add(output.path)

@@ -15,6 +15,7 @@ from microvm_proto.positions import START, Path, Position
 T = TypeVar("T", str, int, bool)
 
 _TOML_ERROR = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _KINDS = {str: "a string", int: "an integer", bool: "true or false"}
 
 
@@ -30,17 +31,20 @@ class Document:
         self.text = ""
         self.diagnostics: list[Diagnostic] = []
         self.positions: dict[Path, Position] = {(): START}
+        self._blamed: set[Path] = set()
         try:
             self.text = path.read_bytes().decode()
             self.data: dict[str, Any] = tomllib.loads(self.text)
+            self.positions = positions.index(self.text)
         except OSError as error:
             raise self._fail("unreadable", error.strerror or str(error), START) from None
         except UnicodeDecodeError as error:
-            line = path.read_bytes()[: error.start].count(b"\n") + 1
+            line = error.object[: error.start].count(b"\n") + 1
             raise self._fail("encoding", "not UTF-8", Position(line, 1)) from None
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except RecursionError:
+            raise self._fail("syntax", "Nested too deeply", START) from None
+        except ValueError as error:  # also an integer of more digits than Python converts
             raise self._fail("syntax", *self._syntax_error(str(error))) from None
-        self.positions = positions.index(self.text)
 
     def _fail(self, rule: str, message: str, position: Position) -> SchemaError:
         return SchemaError(self.path, self.text, [Diagnostic(rule, message, "", position)])
@@ -50,12 +54,18 @@ class Document:
         if not match:
             return error, START
         if match[2] is None:
-            last = self.text.count("\n") + 1
-            return match[1], Position(last, 1)
+            lines = self.text.rstrip("\r\n").split("\n")
+            return match[1], Position(len(lines), len(lines[-1]) + 1)
         return match[1], Position(int(match[2]), int(match[3]))
 
     def error(self, rule: str, path: Path, message: str, hint: str = "") -> None:
-        """Note a finding at `path`, or at the nearest thing around it that has a position."""
+        """Note a finding at `path`, or at the nearest thing around it that has a position.
+
+        Only the first finding at a path, or below it, counts: others are likely to follow from it.
+        """
+        if any(path[:length] in self._blamed for length in range(1, len(path) + 1)):
+            return
+        self._blamed.add(path)
         while path not in self.positions:
             path = path[:-1]
         self.diagnostics.append(Diagnostic(rule, message, hint, self.positions[path]))
@@ -82,7 +92,7 @@ class Table:
         return (*self.path, *keys)
 
     def error(self, rule: str, key: str, message: str, hint: str = "") -> None:
-        self.document.error(rule, self.at(key) if key else self.path, message, hint)
+        self.document.error(rule, self.at(key), message, hint)
 
     def get(self, key: str, kind: type[T], default: T) -> T:
         """Take an optional value; one of another type is an error, and counts as absent."""
@@ -93,7 +103,7 @@ class Table:
         value = self.optional(key, kind)
         if value is None:
             if key not in self.data:
-                self.error("missing-key", "", f"`{key}` is missing", f"add `{key} = …`")
+                self.error("missing-key", key, f"`{key}` is missing", f"add `{key} = …`")
             return kind()
         return value
 
@@ -104,6 +114,9 @@ class Table:
             return None
         if type(value) is not kind:
             self.error("wrong-type", key, f"`{key}` must be {_KINDS[kind]}")
+            return None
+        if isinstance(value, str) and _CONTROL.search(value):
+            self.error("control-character", key, f"`{key}` contains a control character")
             return None
         return value
 
@@ -129,7 +142,7 @@ class Table:
         self.asked.append(key)
         value = self.data.get(key)
         if not isinstance(value, dict):
-            self.error("missing-key", "", f"the table [{key}] is missing", f"add [{key}]")
+            self.error("missing-key", key, f"the table [{key}] is missing", f"add [{key}]")
             value = {}
         return Table(self.document, self.at(key), value)
 

@@ -50,6 +50,7 @@ class _Scanner:
         self.text = text
         self.at = 0
         self.found: dict[Path, Position] = {(): START}
+        self.implied: dict[Path, Position] = {}
         self.lengths: dict[Path, int] = {}
 
     def scan(self) -> dict[Path, Position]:
@@ -57,7 +58,7 @@ class _Scanner:
         while True:
             self.skip(_BLANK)
             if self.at >= len(self.text):
-                return self.found
+                return self.implied | self.found
             if self.text[self.at] == "[":
                 table = self.header()
             else:
@@ -69,11 +70,14 @@ class _Scanner:
             self.at = match.end()
 
     def mark(self, path: Path, start: int, end: int) -> None:
+        self.found.setdefault(path, self.position(start, end))
+
+    def position(self, start: int, end: int) -> Position:
         line = self.text.count("\n", 0, start) + 1
         column = start - (self.text.rfind("\n", 0, start) + 1) + 1
         newline = self.text.find("\n", start)
         stop = min(end, newline if newline >= 0 else len(self.text))
-        self.found.setdefault(path, Position(line, column, max(1, stop - start)))
+        return Position(line, column, max(1, stop - start))
 
     def header(self) -> Path:
         start = self.at
@@ -81,10 +85,13 @@ class _Scanner:
         self.at += 2 if array else 1
         path: Path = ()
         keys = self.keys("]")
-        for key in keys[:-1]:
-            path = self.descend((*path, key))
-        path = (*path, keys[-1])
         self.at += 2 if array else 1
+        for key in keys[:-1]:
+            path = (*path, key)
+            # A table that is only named on the way; its own header may come later.
+            self.implied.setdefault(path, self.position(start, self.at))
+            path = self.descend(path)
+        path = (*path, keys[-1])
         if array:
             self.mark(path, start, self.at)
             number = self.lengths.get(path, 0)

@@ -54,8 +54,10 @@ class _Resolver:
         protocol = root.table("protocol")
         name = protocol.require("name", str)
         self.version = protocol.require("version", int)
-        if self.version < 1:
-            protocol.error("bad-version", "version", "versions count from 1")
+        newest = INTEGERS["u32"].maximum
+        if not 1 <= self.version <= newest:
+            protocol.error("bad-version", "version", "a version is from 1 to 2^32 - 1")
+            self.version = newest
         ends = self.ends(protocol)
         doc = protocol.get("doc", str, "").strip()
         protocol.done()
@@ -88,8 +90,8 @@ class _Resolver:
         table.done()
         return Output(backend, (self.document.path.parent / file).resolve())
 
-    def since(self, table: Table) -> int:
-        since = table.get("since", int, 1)
+    def since(self, table: Table, default: int = 1) -> int:
+        since = table.get("since", int, default)
         if not 1 <= since <= self.version:
             table.error(
                 "bad-since", "since", f"version {since} is not between 1 and {self.version}"
@@ -104,15 +106,15 @@ class _Resolver:
         extends = table.get("extends", str, "")
         if extends not in ("", "fault"):
             table.error("bad-extends", "extends", "only `fault` can be extended")
-        if extends:
+        if extends == "fault":
             values = tuple(EnumValue(f.name, f.number, f.doc, 1) for f in FAULTS) + values
         enum = Enum(
             name=name,
-            base=INTEGERS.get(base, INTEGERS["u8"]),
+            base=INTEGERS.get(base, INTEGERS["u64"]),
             closed=table.require("closed", bool),
             doc=table.get("doc", str, "").strip(),
             values=values,
-            extends_faults=bool(extends),
+            extends_faults=extends == "fault",
         )
         table.done()
         self.enums[name] = enum
@@ -130,16 +132,17 @@ class _Resolver:
 
     def message(self, table: Table, ends: tuple[str, str]) -> Message:
         sender = table.require("sender", str)
-        if "sender" in table.data and sender not in (*ends, "both"):
+        if ends[0] and sender not in (*ends, "both"):
             names = f"`{ends[0]}`, `{ends[1]}` or `both`"
             table.error("bad-sender", "sender", f"nobody is called `{sender}`", f"use {names}")
         identifier = table.require("id", str)
-        if "id" in table.data and identifier not in _IDS:
+        if identifier not in _IDS:
             table.error("bad-id", "id", f"`{identifier}` says nothing", f"one of {', '.join(_IDS)}")
+        since = self.since(table)
         fields: list[Field] = []
         offset: int | None = 0
         for item in table.tables("field"):
-            field = self.field(item, offset)
+            field = self.field(item, offset, since)
             fields.append(field)
             offset = offset + field.max_size if offset is not None and field.fixed else None
         message = Message(
@@ -149,13 +152,13 @@ class _Resolver:
             id=identifier,
             frozen=table.get("frozen", bool, False),
             doc=table.get("doc", str, "").strip(),
-            since=self.since(table),
+            since=since,
             fields=tuple(fields),
         )
         table.done()
         return message
 
-    def field(self, table: Table, offset: int | None) -> Field:
+    def field(self, table: Table, offset: int | None, since: int) -> Field:
         name, kind = table.require("name", str), self.type(table)
         minimum, maximum = _sizes(kind)
         equals = table.optional("equals", int)
@@ -167,7 +170,7 @@ class _Resolver:
             name=name,
             type=kind,
             doc=table.get("doc", str, "").strip(),
-            since=self.since(table),
+            since=self.since(table, since),
             equals=equals,
             offset=offset,
             min_size=minimum,
@@ -183,28 +186,28 @@ class _Resolver:
         if name in self.enums:
             return self.enums[name]
         if name == "bytes":
-            return Bytes(self.bound(table, "max"), table.get("nul", bool, True))
+            (maximum,) = self.bounds(table, "max")
+            return Bytes(maximum, table.get("nul", bool, True))
         if name == "tail":
-            return Tail(self.bound(table, "max"))
+            (maximum,) = self.bounds(table, "max")
+            return Tail(maximum)
         if name == "list<bytes>":
-            return ByteList(
-                max_items=self.bound(table, "max_items"),
-                max_item=self.bound(table, "max_item"),
-                max_total=self.bound(table, "max_total"),
-                nul=table.get("nul", bool, True),
-            )
-        if "type" in table.data:
-            self.unknown_type(table, name, [*INTEGERS, *_VARIABLE, *self.enums])
-            table.asked += ["max", "max_items", "max_item", "max_total", "nul"]
+            items, item, total = self.bounds(table, "max_items", "max_item", "max_total")
+            return ByteList(items, item, total, table.get("nul", bool, True))
+        self.unknown_type(table, name, [*INTEGERS, *_VARIABLE, *self.enums])
+        table.asked += ["max", "max_items", "max_item", "max_total", "nul"]
         return INTEGERS["u8"]
 
+    def bounds(self, table: Table, *keys: str) -> list[int]:
+        missing = [key for key in keys if key not in table.data]
+        if missing:
+            kind, wanted = table.data["type"], " and ".join(f"`{key}`" for key in missing)
+            hint = f"add {' and '.join(f'`{key} = …`' for key in missing)}"
+            table.error("unbounded", "type", f"`{kind}` needs {wanted}", hint)
+        return [self.bound(table, key) for key in keys]
+
     def bound(self, table: Table, key: str) -> int:
-        if key not in table.data:
-            table.asked.append(key)
-            kind = table.data["type"]
-            table.error("unbounded", "type", f"`{kind}` needs `{key}`", f"add `{key} = …`")
-            return 1
-        bound = table.require(key, int)
+        bound = table.get(key, int, 1)
         if not 0 < bound <= INTEGERS["u32"].maximum:
             table.error("bad-bound", key, "a bound is from 1 to 2^32 - 1")
         return bound

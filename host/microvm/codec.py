@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, TypeVar
 
 VERSION = 1
-DIGEST = 0x0CBBA9CEE5D1163A
+DIGEST = 0x468175FDEBD3DD9A
 HEADER_SIZE = 12
 MAX_BODY = 2105517
 END_NAMES = ("host", "guest")
@@ -409,7 +409,7 @@ class Error:
             _out_int(_U32, self.offset, "offset"),
             _out_int(_U8, self.field, "field"),
         )
-        return _frame(10, self.id, parts)
+        return _frame(10, _out_id(self.id, 0), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -421,21 +421,21 @@ class ExecRequest:
         without NUL.
     :ivar cwd: The working directory; when empty, the user's home, or `/` where there is none. At
         most 4096 bytes, without NUL.
-    :ivar user: Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, root. At most 128
-        bytes, without NUL.
     :ivar argv: The arguments, as `execve` takes them: the first is the name that the program sees.
         At most 16384 items of at most 131071 bytes, without NUL; at most 1048576 bytes in all, 4
         more for each item included.
     :ivar env: Entries `KEY=VALUE` over the default environment. At most 16384 items of at most
         131071 bytes, without NUL; at most 1048576 bytes in all, 4 more for each item included.
+    :ivar stdout_credit: Bytes of standard output that the guest may send at first.
+    :ivar stderr_credit: Bytes of standard error that the guest may send at first.
+    :ivar user: Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, root. At most 128
+        bytes, without NUL.
     :ivar stdin_from: Where standard input comes from; a terminal's is always the host.
     :ivar rows: Lines of the terminal; 0: there is no terminal.
     :ivar columns: Columns of the terminal.
     :ivar max_processes: Processes and threads that may exist at a time; 0: as many as the kernel
         allows.
     :ivar max_memory: Bytes of memory that they may use together; 0: as much as there is.
-    :ivar stdout_credit: Bytes of standard output that the guest may send at first.
-    :ivar stderr_credit: Bytes of standard error that the guest may send at first.
     """
 
     TYPE: ClassVar[int] = 16
@@ -444,34 +444,34 @@ class ExecRequest:
     id: int
     command: bytes
     cwd: bytes
-    user: bytes
     argv: tuple[bytes, ...]
     env: tuple[bytes, ...]
+    stdout_credit: int
+    stderr_credit: int
+    user: bytes
     stdin_from: StdinKind
     rows: int
     columns: int
     max_processes: int
     max_memory: int
-    stdout_credit: int
-    stderr_credit: int
 
     def encode(self) -> bytes:
         """Write the whole frame."""
         parts = (
             _out_bytes(self.command, 4096, False, "command"),
             _out_bytes(self.cwd, 4096, False, "cwd"),
-            _out_bytes(self.user, 128, False, "user"),
             _out_list(self.argv, (16384, 131071, 1048576), False, "argv"),
             _out_list(self.env, (16384, 131071, 1048576), False, "env"),
+            _out_int(_U32, self.stdout_credit, "stdout_credit"),
+            _out_int(_U32, self.stderr_credit, "stderr_credit"),
+            _out_bytes(self.user, 128, False, "user"),
             _out_int(_U8, _closed(StdinKind, self.stdin_from, "stdin_from"), "stdin_from"),
             _out_int(_U16, self.rows, "rows"),
             _out_int(_U16, self.columns, "columns"),
             _out_int(_U32, self.max_processes, "max_processes"),
             _out_int(_U64, self.max_memory, "max_memory"),
-            _out_int(_U32, self.stdout_credit, "stdout_credit"),
-            _out_int(_U32, self.stderr_credit, "stderr_credit"),
         )
-        return _frame(16, _out_id(self.id), parts)
+        return _frame(16, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,7 +496,7 @@ class ExecOutput:
             _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
             _out_tail(self.data, 65536, "data"),
         )
-        return _frame(17, _out_id(self.id), parts)
+        return _frame(17, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,7 +521,7 @@ class ExecResponse:
             _out_int(_U8, _closed(Ending, self.ending, "ending"), "ending"),
             _out_int(_U8, self.status, "status"),
         )
-        return _frame(18, _out_id(self.id), parts)
+        return _frame(18, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -546,7 +546,7 @@ class ExecFailed:
             _out_int(_U8, self.stage, "stage"),
             _out_int(_U32, self.error_number, "error_number"),
         )
-        return _frame(19, _out_id(self.id), parts)
+        return _frame(19, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -566,7 +566,7 @@ class ExecSignal:
     def encode(self) -> bytes:
         """Write the whole frame."""
         parts = (_out_int(_U8, self.signal, "signal"),)
-        return _frame(20, _out_id(self.id), parts)
+        return _frame(20, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -583,7 +583,7 @@ class ExecKill:
 
     def encode(self) -> bytes:
         """Write the whole frame."""
-        return _frame(21, _out_id(self.id), ())
+        return _frame(21, _out_id(self.id, 1), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -608,7 +608,7 @@ class ExecCredit:
             _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
             _out_int(_U32, self.amount, "amount"),
         )
-        return _frame(22, _out_id(self.id), parts)
+        return _frame(22, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -628,7 +628,7 @@ class ExecStdin:
     def encode(self) -> bytes:
         """Write the whole frame."""
         parts = (_out_tail(self.data, 65536, "data"),)
-        return _frame(23, _out_id(self.id), parts)
+        return _frame(23, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -648,7 +648,7 @@ class ExecStdinCredit:
     def encode(self) -> bytes:
         """Write the whole frame."""
         parts = (_out_int(_U32, self.amount, "amount"),)
-        return _frame(24, _out_id(self.id), parts)
+        return _frame(24, _out_id(self.id, 1), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -665,7 +665,7 @@ class ExecStdinClosed:
 
     def encode(self) -> bytes:
         """Write the whole frame."""
-        return _frame(25, _out_id(self.id), ())
+        return _frame(25, _out_id(self.id, 1), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -690,7 +690,7 @@ class ExecResize:
             _out_int(_U16, self.rows, "rows"),
             _out_int(_U16, self.columns, "columns"),
         )
-        return _frame(26, _out_id(self.id), parts)
+        return _frame(26, _out_id(self.id, 1), parts)
 
 
 Message: TypeAlias = (
@@ -736,9 +736,9 @@ def _frame(number: int, id_: int, parts: Iterable[bytes | memoryview]) -> bytes:
     return _HEADER.pack(len(body), number, 0, id_) + body
 
 
-def _out_id(id_: int) -> int:
-    if not 0 < id_ <= 0xFFFFFFFF:
-        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between 1 and 2^32 - 1")
+def _out_id(id_: int, least: int) -> int:
+    if not least <= id_ <= 0xFFFFFFFF:
+        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between {least} and 2^32 - 1")
     return id_
 
 
@@ -772,11 +772,15 @@ def _out_list(
     if len(items) > max_items:
         reason = f"{len(items)} items, and at most {max_items} are allowed"
         raise EncodeError(Fault.TOO_MANY, field, reason)
-    body = b"".join(_out_bytes(item, max_item, nul, field) for item in items)
-    if len(body) > max_total:
-        reason = f"{len(body)} bytes in all, and at most {max_total} are allowed"
-        raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
-    return _U32.pack(len(items)) + body
+    parts = [_U32.pack(len(items))]
+    total = 0
+    for item in items:
+        parts.append(_out_bytes(item, max_item, nul, field))
+        total += len(parts[-1])
+        if total > max_total:
+            reason = f"{total} bytes or more in all, and at most {max_total} are allowed"
+            raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
+    return b"".join(parts)
 
 
 def _out_tail(value: bytes | memoryview, maximum: int, field: str) -> bytes | memoryview:
@@ -952,32 +956,32 @@ def _decode_error(id_: int, body: memoryview) -> Error:
 def _decode_exec_request(id_: int, body: memoryview) -> ExecRequest:
     command, at = _in_bytes(body, 0, 4096, False, 1, "command")
     cwd, at = _in_bytes(body, at, 4096, False, 2, "cwd")
-    user, at = _in_bytes(body, at, 128, False, 3, "user")
-    argv, at = _in_list(body, at, (16384, 131071, 1048576), False, 4, "argv")
-    env, at = _in_list(body, at, (16384, 131071, 1048576), False, 5, "env")
-    number, at = _in_int(_U8, body, at, 6, "stdin_from")
-    stdin_from = _in_closed(StdinKind, number, at - 1, 6, "stdin_from")
-    rows, at = _in_int(_U16, body, at, 7, "rows")
-    columns, at = _in_int(_U16, body, at, 8, "columns")
-    max_processes, at = _in_int(_U32, body, at, 9, "max_processes")
-    max_memory, at = _in_int(_U64, body, at, 10, "max_memory")
-    stdout_credit, at = _in_int(_U32, body, at, 11, "stdout_credit")
-    stderr_credit, at = _in_int(_U32, body, at, 12, "stderr_credit")
+    argv, at = _in_list(body, at, (16384, 131071, 1048576), False, 3, "argv")
+    env, at = _in_list(body, at, (16384, 131071, 1048576), False, 4, "env")
+    stdout_credit, at = _in_int(_U32, body, at, 5, "stdout_credit")
+    stderr_credit, at = _in_int(_U32, body, at, 6, "stderr_credit")
+    user, at = _in_bytes(body, at, 128, False, 7, "user")
+    number, at = _in_int(_U8, body, at, 8, "stdin_from")
+    stdin_from = _in_closed(StdinKind, number, at - 1, 8, "stdin_from")
+    rows, at = _in_int(_U16, body, at, 9, "rows")
+    columns, at = _in_int(_U16, body, at, 10, "columns")
+    max_processes, at = _in_int(_U32, body, at, 11, "max_processes")
+    max_memory, at = _in_int(_U64, body, at, 12, "max_memory")
     _end(body, at)
     return ExecRequest(
         id_,
         command,
         cwd,
-        user,
         argv,
         env,
+        stdout_credit,
+        stderr_credit,
+        user,
         stdin_from,
         rows,
         columns,
         max_processes,
         max_memory,
-        stdout_credit,
-        stderr_credit,
     )
 
 
@@ -1098,6 +1102,8 @@ class Decoder:
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
+        if self._error is not None:
+            return
         self._chunk = memoryview(b"".join((self._chunk, data)) if self._chunk else data)
 
     def next_message(self) -> Message | None:
@@ -1114,6 +1120,7 @@ class Decoder:
         except DecodeError as error:
             self._error = error
             self._chunk = memoryview(b"")
+            self._partial.clear()
             raise
 
     def _whole(self) -> Message | None:

@@ -173,8 +173,8 @@ class Guest:
         """
         channel = self._alive()
         token = next(self._tokens)
-        pong = self._pongs[token] = asyncio.get_running_loop().create_future()
         channel.write(self._session.ping(token))
+        pong = self._pongs[token] = asyncio.get_running_loop().create_future()
         await self._answer(pong, timeout)
 
     async def status(self, timeout: float = PING_TIMEOUT) -> codec.Status:
@@ -183,9 +183,9 @@ class Guest:
         :raise GuestUnresponsive: there was no answer within `timeout` seconds.
         """
         channel = self._alive()
+        channel.write(self._session.status_request())
         status: asyncio.Future[codec.Status] = asyncio.get_running_loop().create_future()
         self._statuses.append(status)
-        channel.write(self._session.status_request())
         return await self._answer(status, timeout)
 
     async def _answer(self, future: asyncio.Future[T], timeout: float) -> T:

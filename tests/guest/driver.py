@@ -157,7 +157,23 @@ class Daemon:
         self._id += 1
         command = argv[0] if command is None else command
         err = credit if stderr_credit is None else stderr_credit
-        self.send(codec.ExecRequest(self._id, command, cwd, argv, tuple(env), credit, err))
+        self.send(
+            codec.ExecRequest(
+                self._id,
+                command,
+                cwd,
+                argv,
+                tuple(env),
+                credit,
+                err,
+                b"",
+                codec.StdinKind.NULL,
+                0,
+                0,
+                0,
+                0,
+            )
+        )
         return self._id
 
     def sh(self, script: str, *, credit: int = PLENTY, stderr_credit: int | None = None) -> int:
@@ -290,6 +306,14 @@ def eventually(condition: Callable[[], bool]) -> None:
 def exists(pid: int) -> bool:
     """Whether there is such a process, be it a zombie."""
     return Path(f"/proc/{pid}").exists()
+
+
+def runs(pid: int) -> bool:
+    """Whether a process lives. A dead daemon's children are some other process's to reap."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def children(parent: int) -> Iterator[str]:

@@ -58,8 +58,8 @@ def test_exactly_enough_is_enough(sandboxd: Daemon) -> None:
 
 @pytest.mark.parametrize("stalled", [Stream.STDOUT, Stream.STDERR])
 def test_a_stream_without_does_not_hold_up_the_other(sandboxd: Daemon, stalled: Stream) -> None:
-    credits = (0, 200_000) if stalled is Stream.STDOUT else (200_000, 0)
-    sandboxd.sh("yes & yes >&2", credit=credits[0], stderr_credit=credits[1])
+    paid = (0, 200_000) if stalled is Stream.STDOUT else (200_000, 0)
+    sandboxd.sh("yes & yes >&2", credit=paid[0], stderr_credit=paid[1])
     got = 0
     while got < 200_000:
         message = sandboxd.receive()

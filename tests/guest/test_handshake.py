@@ -39,7 +39,9 @@ def test_a_hello_comes_in_any_two_pieces(daemon_process: Daemon) -> None:
         b" " * 1000,
         bytes(range(256)),
         codec.Ping(1).encode(),
-        codec.ExecRequest(1, b"true", b"", (b"true",), (), 0, 0).encode(),
+        codec.ExecRequest(
+            1, b"true", b"", (b"true",), (), 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0
+        ).encode(),
         b"\xff" * 300_000,
         b"\xff" * 3_000_000,
     ],

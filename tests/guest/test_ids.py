@@ -14,7 +14,9 @@ EXEC, SIGNAL, KILL, CREDIT = 16, 20, 21, 22
 
 def request(id_: int, *argv: bytes) -> codec.ExecRequest:
     argv = argv or (b"true",)
-    return codec.ExecRequest(id_, argv[0], b"", argv, (), 1 << 20, 1 << 20)
+    return codec.ExecRequest(
+        id_, argv[0], b"", argv, (), 1 << 20, 1 << 20, b"", codec.StdinKind.NULL, 0, 0, 0, 0
+    )
 
 
 ABOUT = [

@@ -12,7 +12,7 @@ import pytest
 from microvm import codec
 from microvm.codec import GoodbyeReason
 
-from .driver import DEADLINE, Daemon, children, eventually, exists, hello
+from .driver import DEADLINE, Daemon, children, eventually, hello, runs
 
 
 def memory_of(daemon: Daemon) -> int:
@@ -113,7 +113,7 @@ def test_orphans_are_reaped_while_a_command_runs(sandboxd: Daemon) -> None:
     sandboxd.send(codec.ExecKill(id_))
 
 
-def test_two_thousand_commands_leave_no_trace(sandboxd: Daemon) -> None:
+def test_two_thousand_commands_leave_no_trace(sandboxd: Daemon, binary: Path) -> None:
     def some(count: int) -> None:
         for number in range(count):
             command = b"nonexistent" if number % 10 == 0 else b"/bin/true"
@@ -126,7 +126,8 @@ def test_two_thousand_commands_leave_no_trace(sandboxd: Daemon) -> None:
     assert sandboxd.sync() == []
     eventually(lambda: fds_of(sandboxd) == fds)
     assert not list(children(sandboxd.pid))
-    assert memory_of(sandboxd) <= memory + 256
+    if "sanitized" not in str(binary):  # the sanitizers' own memory grows
+        assert memory_of(sandboxd) <= memory + 64
 
 
 def test_the_counters_count(daemon_process: Daemon) -> None:
@@ -168,7 +169,7 @@ def test_shutdown_kills_what_runs(sandboxd: Daemon) -> None:
     sandboxd.send(codec.Shutdown())
     sandboxd.expect(codec.Goodbye(GoodbyeReason.SHUTDOWN))
     assert sandboxd.wait() == 0
-    eventually(lambda: not exists(pid))
+    eventually(lambda: not runs(pid))
 
 
 def test_shutdown_does_not_wait_for_a_host_that_never_reads(sandboxd: Daemon) -> None:
@@ -187,7 +188,7 @@ def test_what_runs_is_killed_when_the_port_is_closed(sandboxd: Daemon) -> None:
     pid = sandboxd.sleeper()
     sandboxd.socket.close()
     assert sandboxd.wait() == 0
-    eventually(lambda: not exists(pid))
+    eventually(lambda: not runs(pid))
 
 
 def test_it_ends_when_its_port_is_closed_under_a_flood(sandboxd: Daemon) -> None:

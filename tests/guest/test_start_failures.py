@@ -12,7 +12,7 @@ import pytest
 
 from microvm.codec import Stage
 
-from .driver import Daemon
+from .driver import Daemon, eventually
 
 NOBODY = 65534
 
@@ -21,6 +21,10 @@ def script(path: Path, content: str = "#!/bin/sh\necho ran $0\n", mode: int = 0o
     path.write_text(content)
     path.chmod(mode)
     return bytes(path)
+
+
+def fds_of(daemon: Daemon) -> set[int]:
+    return {int(fd.name) for fd in Path(f"/proc/{daemon.pid}/fd").iterdir()}
 
 
 def test_a_folder_that_is_missing(sandboxd: Daemon, tmp_path: Path) -> None:
@@ -121,13 +125,22 @@ def test_more_arguments_than_the_kernel_takes(sandboxd: Daemon) -> None:
 
 def test_no_descriptors_left_for_its_pipes(sandboxd: Daemon) -> None:
     soft, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE)
-    used = len(list(Path(f"/proc/{sandboxd.pid}/fd").iterdir()))
-    for spare in range(4):
-        resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (used + spare, hard))
+    used = fds_of(sandboxd)
+    free = [fd for fd in range(max(used) + 10) if fd not in used]
+    for limit in free[:4]:
+        resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (limit, hard))
         assert sandboxd.run(b"true").failure == (Stage.PIPE, errno.EMFILE)
     resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (soft, hard))
     assert sandboxd.run(b"true").exit_code == 0
-    assert len(list(Path(f"/proc/{sandboxd.pid}/fd").iterdir())) == used
+    eventually(lambda: fds_of(sandboxd) == used)
+
+
+def test_just_enough_descriptors_for_its_pipes(sandboxd: Daemon) -> None:
+    _, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE)
+    used = fds_of(sandboxd)
+    free = [fd for fd in range(max(used) + 10) if fd not in used]
+    resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (free[4], hard))
+    assert sandboxd.run(b"readlink", b"/proc/self/fd/0").stdout == b"/dev/null\n"
 
 
 def test_a_failure_leaves_the_daemon_as_it_was(sandboxd: Daemon) -> None:

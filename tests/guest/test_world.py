@@ -80,7 +80,9 @@ class TestArguments:
         script = b'printf "%s|" "$0" "$@"'
         for id_ in range(1, 40):
             argv = (b"sh", b"-c", script, b"zero", b"one", b"", b"three")
-            frame = codec.ExecRequest(id_, b"sh", b"/", argv, (b"A=b",), 99, 99).encode()
+            frame = codec.ExecRequest(
+                id_, b"sh", b"/", argv, (b"A=b",), 99, 99, b"", codec.StdinKind.NULL, 0, 0, 0, 0
+            ).encode()
             size = id_ * 3
             sandboxd.send_each(*(frame[at : at + size] for at in range(0, len(frame), size)))
             assert sandboxd.finish(id_).stdout == b"zero|one||three|"
@@ -150,7 +152,7 @@ class TestProcess:
         assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
 
     def test_it_has_three_descriptors_while_others_are_left_behind(self, sandboxd: Daemon) -> None:
-        left = int(sandboxd.run_sh("sleep 1000 & echo $!").stdout)
+        left = int(sandboxd.run_sh("sleep 60 & echo $!").stdout)
         assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
         os.kill(left, 9)
 

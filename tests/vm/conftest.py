@@ -16,6 +16,7 @@ from microvm import MicroVM
 from microvm_image import Image, default
 
 DEADLINE = 120.0
+LONG_DEADLINE = 3000.0
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +50,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     runner = pyfuncitem.funcargs["runner"]
     assert isinstance(runner, asyncio.Runner)
 
+    deadline = LONG_DEADLINE if pyfuncitem.get_closest_marker("long") else DEADLINE
+
     async def main() -> None:
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(deadline):
             await pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
 
     runner.run(main())

@@ -64,7 +64,8 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
 def _comment(text: str, indent: str = "") -> str:
     if not text:
         return ""
-    lines = textwrap.wrap(text.replace("*/", "* /"), WIDTH - len(indent) - 6)
+    text = text.replace("*/", "* /").replace("/*", "/ *")
+    lines = textwrap.wrap(text, WIDTH - len(indent) - 6)
     if len(lines) == 1:
         return f"{indent}/* {lines[0]} */\n"
     return "\n".join([f"{indent}/* {lines[0]}", *(f"{indent} * {x}" for x in lines[1:])]) + " */\n"
@@ -90,10 +91,22 @@ def _top(schema: Schema) -> str:
 
 def _enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]]) -> str:
     lines = [
-        f"{_comment(text, chr(9))}\t{name.upper()}_{value.upper()} = {number},"
+        f"{_comment(text, chr(9))}\t{name.upper()}_{value.upper()} = {_literal(number)},"
         for value, number, text in values
     ]
     return f"{_comment(doc)}enum {name}_{kind} {{\n" + "\n".join(lines) + "\n};"
+
+
+def _literal(number: int) -> str:
+    """A constant that C reads without a warning; its most negative one is an expression."""
+    if number < -0x7FFFFFFFFFFFFFFF:
+        return f"({number + 1}LL - 1)"
+    return f"{number}ULL" if number > 0x7FFFFFFFFFFFFFFF else str(number)
+
+
+def _bits(field: Field, number: int) -> str:
+    """A constant as it stands on the wire."""
+    return f"0x{number & ((1 << 8 * field.max_size) - 1):x}ULL"
 
 
 def _schema_enum(name: str, enum: Enum) -> str:
@@ -216,7 +229,8 @@ def _decode_field(field: Field, number: int) -> str:
     match field.type:
         case Integer(size=size, signed=signed):
             if field.equals is not None:
-                return f"@p@_take_constant(&cursor, {number}, {size}, 0x{field.equals:x}ULL)"
+                bits = _bits(field, field.equals)
+                return f"@p@_take_constant(&cursor, {number}, {size}, {bits})"
             suffix = f"{'i' if signed else 'u'}{8 * size}"
             return f"@p@_take_{suffix}(&cursor, {number}, {into})"
         case Enum(base=base, closed=closed) as enum:
@@ -263,7 +277,7 @@ static inline size_t @p@_encode_{message.name}({", ".join(parameters)})
 
 
 def _encode_field(field: Field) -> Iterator[str]:
-    value = f"message->{field.name}" if field.equals is None else f"0x{field.equals:x}ULL"
+    value = f"message->{field.name}" if field.equals is None else _bits(field, field.equals)
     match field.type:
         case Integer(size=size) | Enum(base=Integer(size=size)):
             yield f"at = @p@_put(at, {size}, (uint64_t){value});"

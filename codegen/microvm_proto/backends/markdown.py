@@ -40,9 +40,13 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [list(head), *(list(row) for row in rows)]
+    lines = [list(head), *([_cell(text) for text in row] for row in rows)]
     text = [f"| {' | '.join(line)} |" for line in lines]
     return "\n".join([text[0], f"|{'---|' * len(lines[0])}", *text[1:]])
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _faults() -> str:
@@ -68,7 +72,7 @@ def _overview(schema: Schema) -> str:
                 m.sender,
                 m.id,
                 f"{m.min_body}" if m.min_body == m.max_body else f"{m.min_body} to {m.max_body}",
-                m.doc.split("\n")[0],
+                m.doc,
             )
             for m in schema.messages
         ),
@@ -104,7 +108,7 @@ def _type_parts(field: Field) -> Iterator[str]:
         case Integer(name=name):
             yield f"`{name}`"
             if field.equals is not None:
-                yield f"always 0x{field.equals:x}"
+                yield f"always {field.equals:#x}"
         case Enum(name=name, base=base):
             yield f"`{base.name}`, [`{name}`](#{name})"
         case Bytes(maximum=maximum, nul=allowed):

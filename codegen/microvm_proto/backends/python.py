@@ -55,6 +55,7 @@ def _docstring(indent: int, text: str, paragraphs: Iterable[str] = ()) -> str:
     margin = " " * indent
     summary, _, rest = text.replace("\n", " ").partition(". ")
     blocks = [f"{summary.rstrip('.')}.", *([rest] if rest else []), *paragraphs]
+    blocks = [block.replace('"""', "'''") for block in blocks]
     lines = [
         line
         for number, block in enumerate(blocks)
@@ -167,7 +168,9 @@ def _message(message: Message) -> str:
 
 
 def _encode_body(message: Message) -> Iterator[str]:
-    identifier = {"none": "0", "required": "_out_id(self.id)", "any": "self.id"}[message.id]
+    identifier = {"none": "0", "required": "_out_id(self.id, 1)", "any": "_out_id(self.id, 0)"}[
+        message.id
+    ]
     parts = [_encode_field(field) for field in message.fields]
     if not parts:
         yield f"        return _frame({message.number}, {identifier}, ())"
@@ -223,7 +226,7 @@ def _decode(message: Message) -> str:
         at = "at"
     if not message.fields or not isinstance(message.fields[-1].type, Tail):
         lines.append(f"    _end(body, {at})")
-    arguments = (["id_"] if message.id != "none" else []) + [f.name for f in _visible(message)]
+    arguments = (["id_"] if message.id != "none" else []) + [_local(f) for f in _visible(message)]
     lines += _call(f"    return {camel(message.name)}", arguments)
     if message.id == "none":
         lines.insert(1, "    del id_")
@@ -240,9 +243,14 @@ def _call(head: str, arguments: list[str]) -> list[str]:
     return [f"{head}(", *(f"        {argument}," for argument in arguments), "    )"]
 
 
+def _local(field: Field) -> str:
+    """The field's variable, out of the way of those that every decoder has."""
+    return f"{field.name}_" if field.name in ("at", "body", "constant", "number") else field.name
+
+
 def _decode_field(field: Field, number: int, at: str) -> Iterator[str]:
     where = f'{number}, "{field.name}"'
-    name = field.name if field.equals is None else "constant"
+    name = _local(field) if field.equals is None else "constant"
     match field.type:
         case Integer(name=kind):
             yield f"{name}, at = _in_int(_{kind.upper()}, body, {at}, {where})"
@@ -339,9 +347,9 @@ def _frame(number: int, id_: int, parts: Iterable[bytes | memoryview]) -> bytes:
     return _HEADER.pack(len(body), number, 0, id_) + body
 
 
-def _out_id(id_: int) -> int:
-    if not 0 < id_ <= 0xFFFFFFFF:
-        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between 1 and 2^32 - 1")
+def _out_id(id_: int, least: int) -> int:
+    if not least <= id_ <= 0xFFFFFFFF:
+        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between {least} and 2^32 - 1")
     return id_
 
 
@@ -375,11 +383,15 @@ def _out_list(
     if len(items) > max_items:
         reason = f"{len(items)} items, and at most {max_items} are allowed"
         raise EncodeError(Fault.TOO_MANY, field, reason)
-    body = b"".join(_out_bytes(item, max_item, nul, field) for item in items)
-    if len(body) > max_total:
-        reason = f"{len(body)} bytes in all, and at most {max_total} are allowed"
-        raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
-    return _U32.pack(len(items)) + body
+    parts = [_U32.pack(len(items))]
+    total = 0
+    for item in items:
+        parts.append(_out_bytes(item, max_item, nul, field))
+        total += len(parts[-1])
+        if total > max_total:
+            reason = f"{total} bytes or more in all, and at most {max_total} are allowed"
+            raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
+    return b"".join(parts)
 
 
 def _out_tail(value: bytes | memoryview, maximum: int, field: str) -> bytes | memoryview:
@@ -490,6 +502,8 @@ class Decoder:
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
+        if self._error is not None:
+            return
         self._chunk = memoryview(b"".join((self._chunk, data)) if self._chunk else data)
 
     def next_message(self) -> Message | None:
@@ -506,6 +520,7 @@ class Decoder:
         except DecodeError as error:
             self._error = error
             self._chunk = memoryview(b"")
+            self._partial.clear()
             raise
 
     def _whole(self) -> Message | None:

@@ -1,0 +1,464 @@
+"""What the fuzzers send: valid messages, frames with each fault, mutations, sequences, cuts.
+
+A command that a frame asks for is one of `COMMANDS`, which are harmless wherever the daemon runs;
+`is_safe` says it of whatever a decoder has made of mutated bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from microvm import codec
+from microvm.codec import Fault, Stage
+
+HEADER = struct.Struct("<IHHI")
+U32 = struct.Struct("<I")
+LARGEST = 0xFFFFFFFF
+
+NAMES = {kind.TYPE: kind.__name__ for kind in codec.Message.__args__}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A harmless command, and what comes of it."""
+
+    argv: tuple[bytes, ...]
+    stdout: bytes = b""
+    stderr: bytes = b""
+    status: int = 0
+    failure: tuple[Stage, int] | None = None
+
+
+COMMANDS = [
+    Command((b"true",)),
+    Command((b"nonexistent",), failure=(Stage.LOOKUP, errno.ENOENT)),
+    Command((b"/nonexistent",), failure=(Stage.EXEC, errno.ENOENT)),
+    *(Command((b"sh", b"-c", b"exit %d" % code), status=code) for code in (0, 1, 7, 255)),
+    Command((b"echo", b"hello"), stdout=b"hello\n"),
+    Command((b"sh", b"-c", b"echo out; echo err >&2"), stdout=b"out\n", stderr=b"err\n"),
+    Command((b"sleep", b"0.01")),
+]
+LARGE_COMMANDS = [
+    Command((b"true", *[b""] * 16383)),
+    Command((b"true", *[b"x" * 131071] * 7)),
+]
+_KNOWN = {command.argv: command for command in COMMANDS + LARGE_COMMANDS}
+
+FOLDERS = [b"", b"/", b"/nonexistent"]
+VARIABLES = [b"A=b", b"HOME=/", b"", b"\xff", b"NOVALUE"]
+
+
+def outcome(request: codec.ExecRequest) -> Command:
+    """Return what a safe request leads to."""
+    if request.cwd == b"/nonexistent":
+        return Command(request.argv, failure=(Stage.CHDIR, errno.ENOENT))
+    return _KNOWN[request.argv]
+
+
+def is_safe(message: codec.Message) -> bool:
+    """Whether a daemon may be sent this: it survives, and so does the machine it runs on."""
+    if isinstance(message, codec.ExecRequest):
+        return (
+            message.argv in _KNOWN
+            and message.command == message.argv[0]
+            and message.cwd in FOLDERS
+            and set(message.env) <= set(VARIABLES)
+        )
+    return not isinstance(message, codec.Shutdown)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some bytes, and what they are meant to be."""
+
+    label: str
+    data: bytes
+
+    def __str__(self) -> str:
+        """Describe it on one line."""
+        head = ""
+        if len(self.data) >= codec.HEADER_SIZE:
+            length, type_, flags, id_ = HEADER.unpack_from(self.data)
+            name = NAMES.get(type_, "?")
+            head = f" [type {type_} {name}, id {id_}, flags {flags:#x}, body {length}]"
+        shown = self.data[:64].hex(" ", 4) + (" …" if len(self.data) > 64 else "")
+        return f"{self.label}: {len(self.data)} bytes{head} {shown}"
+
+
+@dataclass(frozen=True)
+class Example:
+    """Bytes for a daemon: their parts, and where the stream is cut into writes.
+
+    :ivar pause: the index of the piece after which a command in flight is given time.
+    """
+
+    parts: tuple[Part, ...]
+    cuts: tuple[int, ...]
+    pause: int | None = None
+
+    @property
+    def data(self) -> bytes:
+        """All of the bytes."""
+        return b"".join(part.data for part in self.parts)
+
+    @property
+    def pieces(self) -> list[bytes]:
+        """The bytes as they are written."""
+        data = self.data
+        ends = [*self.cuts, len(data)]
+        starts = [0, *self.cuts]
+        return [data[a:b] for a, b in zip(starts, ends, strict=True) if a < b]
+
+    def __repr__(self) -> str:
+        """Describe it, a part a line."""
+        cuts = ", ".join(map(str, self.cuts[:40])) + (", …" if len(self.cuts) > 40 else "")
+        pause = "" if self.pause is None else f", pause after piece {self.pause}"
+        lines = [f"{len(self.data)} bytes, cut at [{cuts}]{pause}"]
+        at = 0
+        for part in self.parts:
+            lines.append(f"  {at:>6}: {part}")
+            at += len(part.data)
+        return "\n".join(lines)
+
+
+def frame(type_: int, body: bytes, *, id_: int = 0, flags: int = 0) -> bytes:
+    """Write a frame, right or wrong."""
+    return HEADER.pack(len(body), type_, flags, id_) + body
+
+
+bits = st.integers(0, 15).map(lambda bit: 1 << bit)
+u8 = st.integers(0, 0xFF)
+u16 = st.integers(0, 0xFFFF)
+u32 = st.integers(0, LARGEST)
+u64 = st.integers(0, 2**64 - 1)
+ids = st.integers(1, 6) | st.integers(1, LARGEST)
+streams = st.sampled_from(codec.Stream)
+credit = st.sampled_from([0, 1, 3, 4, 6, 1 << 20, LARGEST]) | u32
+
+# Above 32 bits are the nonces of the oracle.
+hellos = st.builds(codec.Hello, version=u32, digest=u64, max_body=u32, nonce=u32)
+
+
+def requests(commands: list[Command]) -> st.SearchStrategy[codec.ExecRequest]:
+    """Requests to run one of these."""
+
+    def request(
+        command: Command, id_: int, cwd: bytes, env: list[bytes], out: int, err: int
+    ) -> codec.ExecRequest:
+        return codec.ExecRequest(
+            id_,
+            command.argv[0],
+            cwd,
+            command.argv,
+            tuple(env),
+            out,
+            err,
+            b"",
+            codec.StdinKind.NULL,
+            0,
+            0,
+            0,
+            0,
+        )
+
+    return st.builds(
+        request,
+        st.sampled_from(commands),
+        ids,
+        st.sampled_from([b"", b"", *FOLDERS]),
+        st.lists(st.sampled_from(VARIABLES), max_size=3),
+        credit,
+        credit,
+    )
+
+
+small_requests = requests(COMMANDS)
+resumes = st.builds(codec.Resume, realtime_ns=u64, entropy=st.binary(max_size=64))
+credits_ = st.builds(codec.ExecCredit, id=ids, stream=streams, amount=credit)
+
+messages: st.SearchStrategy[codec.Message] = st.one_of(
+    hellos,
+    resumes,
+    st.builds(codec.Ping, token=u64),
+    st.just(codec.StatusRequest()),
+    small_requests,
+    small_requests,
+    st.builds(codec.ExecSignal, id=ids, signal=u8),
+    st.builds(codec.ExecKill, id=ids),
+    credits_,
+)
+large_messages = requests(LARGE_COMMANDS)
+
+frames_of_the_guest: st.SearchStrategy[codec.Message] = st.one_of(
+    st.builds(codec.Ready, version=u32, digest=u64, max_body=u32, nonce=u64),
+    st.builds(codec.Pong, token=u64),
+    st.builds(codec.Status, u64, u64, u64, u64, u64, u64, u64),
+    st.builds(codec.Goodbye, reason=u8),
+    st.builds(codec.Error, id=u32, code=u16, refused_type=u16, offset=u32, field=u8),
+    st.builds(codec.ExecOutput, id=ids, stream=streams, data=st.binary(max_size=100)),
+    st.builds(codec.ExecResponse, id=ids, ending=st.sampled_from(codec.Ending), status=u8),
+    st.builds(codec.ExecFailed, id=ids, stage=u8, error_number=u32),
+)
+
+
+def beyond(limit: int, largest: int = LARGEST) -> st.SearchStrategy[int]:
+    """Numbers above a limit, the first of them above all."""
+    return (
+        st.just(limit + 1)
+        | st.integers(limit + 1, min(limit + 4, largest))
+        | (st.integers(limit + 1, largest))
+    )
+
+
+def _encoded(source: st.SearchStrategy[codec.Message]) -> st.SearchStrategy[bytes]:
+    return source.map(lambda message: message.encode())
+
+
+def _with_header(data: bytes, **changes: int) -> bytes:
+    length, type_, flags, id_ = HEADER.unpack_from(data)
+    fields = {"length": length, "type_": type_, "flags": flags, "id_": id_, **changes}
+    head = HEADER.pack(fields["length"], fields["type_"], fields["flags"], fields["id_"])
+    return head + data[codec.HEADER_SIZE :]
+
+
+def _text(value: bytes) -> bytes:
+    return U32.pack(len(value)) + value
+
+
+def _items(*values: bytes) -> bytes:
+    return U32.pack(len(values)) + b"".join(map(_text, values))
+
+
+def _request(
+    *,
+    command: bytes = _text(b"nonexistent"),
+    cwd: bytes = _text(b""),
+    argv: bytes = _items(b"nonexistent"),
+    env: bytes = _items(),
+) -> bytes:
+    return frame(codec.ExecRequest.TYPE, command + cwd + argv + env + bytes(8), id_=1)
+
+
+@st.composite
+def _unknown_types(draw: st.DrawFn) -> bytes:
+    type_ = draw(u16.filter(lambda value: value not in NAMES))
+    return frame(type_, draw(st.binary(max_size=40)), id_=draw(u32), flags=draw(u16))
+
+
+@st.composite
+def _reserved_flags(draw: st.DrawFn) -> bytes:
+    return _with_header(
+        draw(_encoded(messages)), flags=draw(st.just(0x8000) | bits | beyond(0, 0xFFFF))
+    )
+
+
+@st.composite
+def _bad_ids(draw: st.DrawFn) -> bytes:
+    data = draw(_encoded(messages))
+    has_one = HEADER.unpack_from(data)[3] != 0
+    return _with_header(data, id_=0 if has_one else draw(ids))
+
+
+@st.composite
+def _bodies_too_long(draw: st.DrawFn) -> bytes:
+    message = draw(messages)
+    return _with_header(message.encode(), length=draw(beyond(message.MAX_BODY)))
+
+
+@st.composite
+def _truncated(draw: st.DrawFn) -> bytes:
+    data = draw(_encoded(messages).filter(lambda data: len(data) > codec.HEADER_SIZE))
+    body = len(data) - codec.HEADER_SIZE
+    length = draw(st.just(body - 1) | st.integers(0, body - 1))
+    return _with_header(data[: codec.HEADER_SIZE + length], length=length)
+
+
+@st.composite
+def _too_long(draw: st.DrawFn) -> bytes:
+    def prefix(limit: int) -> bytes:
+        return U32.pack(draw(beyond(limit)))
+
+    rest = draw(st.binary(max_size=20))
+    match draw(st.sampled_from(["entropy", "command", "cwd", "argv", "env"])):
+        case "entropy":
+            return frame(codec.Resume.TYPE, bytes(8) + prefix(64) + rest)
+        case "command":
+            return _request(command=prefix(4096) + rest)
+        case "cwd":
+            return _request(cwd=prefix(4096) + rest)
+        case "argv":
+            return _request(argv=U32.pack(2) + prefix(131071) + rest)
+        case _:
+            return _request(env=U32.pack(2) + _text(b"A=b") + prefix(131071) + rest)
+
+
+@st.composite
+def _too_many(draw: st.DrawFn) -> bytes:
+    count = U32.pack(draw(beyond(16384)))
+    rest = draw(st.binary(max_size=20))
+    return _request(argv=count + rest) if draw(st.booleans()) else _request(env=count + rest)
+
+
+@st.composite
+def _totals_too_long(draw: st.DrawFn) -> bytes:
+    full = [b"x" * 131068] * 8
+    items = _items(*full, *draw(st.lists(st.just(b"") | st.just(b"yz"), min_size=1, max_size=3)))
+    return _request(argv=items) if draw(st.booleans()) else _request(env=items)
+
+
+@st.composite
+def _unknown_values(draw: st.DrawFn) -> bytes:
+    if draw(st.booleans()):
+        data = bytearray(draw(_encoded(hellos)))
+        data[draw(st.integers(12, 19))] ^= draw(st.integers(1, 0xFF))
+    else:
+        data = bytearray(draw(_encoded(credits_)))
+        data[12] = draw(u8.filter(lambda value: value not in list(codec.Stream)))
+    return bytes(data)
+
+
+@st.composite
+def _embedded_nuls(draw: st.DrawFn) -> bytes:
+    around = st.binary(max_size=8)
+    bad = draw(around) + b"\0" + draw(around)
+    match draw(st.sampled_from(["command", "cwd", "argv", "env"])):
+        case "command":
+            return _request(command=_text(bad))
+        case "cwd":
+            return _request(cwd=_text(bad))
+        case "argv":
+            return _request(argv=_items(b"nonexistent", bad))
+        case _:
+            return _request(env=_items(b"A=b", bad))
+
+
+@st.composite
+def _trailing_bytes(draw: st.DrawFn) -> bytes:
+    short = st.builds(codec.Resume, u64, st.binary(max_size=50))
+    data = draw(_encoded(small_requests) | _encoded(short))
+    data += draw(st.binary(min_size=1, max_size=14))
+    return _with_header(data, length=len(data) - codec.HEADER_SIZE)
+
+
+FAULTY: dict[Fault, st.SearchStrategy[bytes]] = {
+    Fault.UNKNOWN_TYPE: _unknown_types(),
+    Fault.BAD_DIRECTION: _encoded(frames_of_the_guest),
+    Fault.RESERVED_FLAGS: _reserved_flags(),
+    Fault.BAD_ID: _bad_ids(),
+    Fault.BODY_TOO_LONG: _bodies_too_long(),
+    Fault.TRUNCATED: _truncated(),
+    Fault.TOO_LONG: _too_long(),
+    Fault.TOO_MANY: _too_many(),
+    Fault.TOTAL_TOO_LONG: _totals_too_long(),
+    Fault.UNKNOWN_VALUE: _unknown_values(),
+    Fault.EMBEDDED_NUL: _embedded_nuls(),
+    Fault.TRAILING_BYTES: _trailing_bytes(),
+}
+"""For each fault, frames that have it and no other before it."""
+
+_LARGE = {Fault.TOTAL_TOO_LONG}
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """Valid frames with a few bytes changed, put in, left out or repeated."""
+    data = bytearray(draw(_encoded(messages)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        end = min(at + draw(st.integers(1, 8)), len(data))
+        match draw(st.sampled_from(["flip", "set", "insert", "delete", "repeat", "end"])):
+            case "flip" if at < len(data):
+                data[at] ^= 1 << draw(st.integers(0, 7))
+            case "set" if at < len(data):
+                data[at] = draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]))
+            case "insert":
+                data[at:at] = draw(st.binary(max_size=8))
+            case "delete":
+                del data[at:end]
+            case "repeat":
+                data[at:at] = data[at:end]
+            case _:
+                del data[at:]
+    return bytes(data)
+
+
+@st.composite
+def look_alikes(draw: st.DrawFn) -> bytes:
+    """Bytes that begin like a hello."""
+    data = draw(_encoded(hellos))
+    match draw(st.sampled_from(["cut", "changed", "stuttered"])):
+        case "cut":
+            return data[: draw(st.integers(1, len(data) - 1))]
+        case "changed":
+            at = draw(st.integers(0, 19))
+            return data[:at] + bytes([data[at] ^ draw(st.integers(1, 0xFF))]) + data[at + 1 :]
+        case _:
+            return data[: draw(st.integers(1, 19))] + data
+
+
+def _named(label: str, source: st.SearchStrategy[bytes]) -> st.SearchStrategy[Part]:
+    return source.map(lambda data: Part(label, data))
+
+
+def _valid(source: st.SearchStrategy[codec.Message]) -> st.SearchStrategy[Part]:
+    return source.map(lambda message: Part(f"valid {type(message).__name__}", message.encode()))
+
+
+_faulty_parts = [
+    _named(fault.name.lower(), source) for fault, source in FAULTY.items() if fault not in _LARGE
+]
+_large_parts = st.one_of(
+    _valid(large_messages),
+    *(_named(fault.name.lower(), FAULTY[fault]) for fault in _LARGE),
+    _named("zeroes", st.integers(1, 1 << 20).map(bytes)),
+)
+_small_parts = st.one_of(
+    *[_valid(messages)] * 12,
+    *[_valid(hellos)] * 3,
+    *_faulty_parts,
+    *[_named("mutated", mutated())] * 3,
+    _named("look-alike", look_alikes()),
+    _named("garbage", st.binary(min_size=1, max_size=100)),
+    _named("pings", st.integers(1, 5000).map(lambda count: codec.Ping(count).encode() * count)),
+)
+
+
+def _large_or_small(chance: int) -> st.SearchStrategy[Part]:
+    return st.integers(0, 99).flatmap(lambda n: _large_parts if n >= 100 - chance else _small_parts)
+
+
+@st.composite
+def examples(draw: st.DrawFn) -> Example:
+    """Sequences of parts, in any cut."""
+    parts = draw(st.lists(_large_or_small(2), min_size=1, max_size=10))
+    if draw(st.booleans()):  # else what follows the first fault is dropped unread
+        revived = [[part, Part("hello", b"".join([draw(hellos).encode()]))] for part in parts]
+        parts = [p for pair in revived for p in (pair if draw(st.booleans()) else pair[:1])]
+    at = draw(cuts(parts, sum(len(part.data) for part in parts)))
+    pause = draw(st.none() | st.just(len(at)) | st.integers(0, len(at)))
+    return Example(tuple(parts), tuple(at), pause)
+
+
+def cuts(parts: list[Part], size: int) -> st.SearchStrategy[list[int]]:
+    """Where to cut so many bytes: nowhere, anywhere, about the frames' ends, everywhere."""
+    ends: list[int] = []
+    for part in parts:
+        ends.append((ends[-1] if ends else 0) + len(part.data))
+    near = [at for end in [0, *ends] for at in (end - 1, end, end + 1, end + 12) if 0 < at < size]
+    inner = st.integers(1, max(1, size - 1))
+    ways: list[st.SearchStrategy[list[int]]] = [
+        st.just([]),
+        st.lists(inner, max_size=8).map(_sorted),
+        st.lists(st.sampled_from(near or [1]), max_size=16).map(_sorted),
+    ]
+    if size <= 300:
+        ways.append(st.just(list(range(1, size))))
+    return st.one_of(ways).map(lambda at: [cut for cut in at if cut < size])
+
+
+def _sorted(values: list[int]) -> list[int]:
+    return sorted(set(values))

@@ -1,0 +1,100 @@
+"""The generator is run in this process; what it writes goes to a folder of the test."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner, Result
+
+from microvm_proto import backends
+from microvm_proto.cli import main
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import Schema
+
+ROOT = Path(__file__).parents[2]
+
+Run = Callable[..., Result]
+Load = Callable[[Path], ModuleType]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run `microvm-proto`; it ends by itself, never with an exception that it did not mean."""
+
+    def run(*arguments: str | Path) -> Result:
+        result = CliRunner().invoke(main, [os.fspath(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a copy of the project: its pyproject.toml, the schema, and what is generated."""
+    paths = ["pyproject.toml", "protocol/sandboxd.toml"]
+    schema = read_schema(ROOT / paths[-1])
+    paths += [os.path.relpath(output.path, ROOT) for output in schema.outputs]
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Write a schema through the backends, as `codec.py`, `protocol.h` and `SPEC.md`; once each."""
+    folders: dict[Path, Path] = {}
+
+    def generated(path: Path) -> Path:
+        if path not in folders:
+            folder = folders[path] = tmp_path_factory.mktemp(path.stem)
+            schema = read_schema(path)
+            names = {"python": "codec.py", "c": "protocol.h", "markdown": "SPEC.md"}
+            for backend, name in names.items():
+                for file, text in backends.find(backend)(schema, name).items():
+                    (folder / file).write_text(text)
+        return folders[path]
+
+    return generated
+
+
+@pytest.fixture(scope="session")
+def load() -> Iterator[Load]:
+    """Import a generated codec."""
+    loaded: dict[Path, ModuleType] = {}
+
+    def load(path: Path) -> ModuleType:
+        if path not in loaded:
+            name = f"generated_codec_{len(loaded)}"
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec
+            assert spec.loader
+            module = loaded[path] = sys.modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        return loaded[path]
+
+    yield load
+    for module in loaded.values():
+        del sys.modules[module.__name__]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[str], Schema]:
+    """Read a schema from text."""
+
+    def read(text: str) -> Schema:
+        path = tmp_path / "schema.toml"
+        path.write_text(text)
+        return read_schema(path)
+
+    return read

@@ -1,0 +1,308 @@
+"""The generated Python and the generated C say the same of every frame, right or wrong.
+
+The C is built into a shared library behind a small shim that is written from the schema, and called
+in this process; undefined behaviour ends it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import struct
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from microvm_proto.faults import FAULTS, Fault
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
+
+ROOT = Path(__file__).parents[2]
+SANDBOXD = ROOT / "protocol/sandboxd.toml"
+EVERYTHING = Path(__file__).parent / "schemas/everything.toml"
+HEADER = 12
+
+SHIM = """
+#include "protocol.h"
+
+const uint64_t constants[] = {{
+	{P}_VERSION, {P}_SCHEMA_DIGEST, {P}_HEADER_SIZE, {P}_MAX_BODY
+}};
+
+/* Decodes a frame and, when it is right, encodes it again into `again`, whose size it returns.
+ * 0 when the frame is not whole; -1 when it is malformed, and `said` tells how. */
+long shim(const uint8_t *frame, size_t size, int sender, uint8_t *again, uint32_t said[3])
+{{
+	struct {p}_fault_at fault = {{ 0 }};
+	struct {p}_header header;
+	union {p}_body body;
+
+	if (size < {P}_HEADER_SIZE)
+		return 0;
+	if (!{p}_decode_header(frame, (enum {p}_end)sender, &header, &fault))
+		goto refused;
+	if (size < {P}_HEADER_SIZE + (size_t)header.body_length)
+		return 0;
+	if (!{p}_decode_body(&header, frame + {P}_HEADER_SIZE, &body, &fault))
+		goto refused;
+	switch (header.type) {{
+{cases}	}}
+	return -2;
+refused:
+	said[0] = (uint32_t)fault.fault;
+	said[1] = fault.offset;
+	said[2] = fault.field;
+	return -1;
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both ends of one schema."""
+
+    schema: Schema
+    python: ModuleType
+    library: ctypes.CDLL
+    room: ctypes.Array[ctypes.c_char]
+
+    def by_python(self, frame: bytes, sender: str) -> tuple[object, ...]:
+        """What Python says of a frame: its fault, or that it needs more, or the frame again."""
+        decoder = self.python.Decoder(sender)
+        decoder.receive_data(frame)
+        try:
+            message = decoder.next_message()
+        except self.python.DecodeError as error:
+            return (int(error.fault), error.offset, error.field_number)
+        return ("more",) if message is None else (message.encode(),)
+
+    def by_c(self, frame: bytes, sender: str) -> tuple[object, ...]:
+        """The same by C."""
+        said = (ctypes.c_uint32 * 3)()
+        end = self.schema.ends.index(sender) + 1
+        size = self.library.shim(frame, len(frame), end, self.room, said)
+        if size < 0:
+            return tuple(said)
+        return (ctypes.string_at(self.room, size),) if size else ("more",)
+
+
+Link = Callable[[Path], Pair]
+
+
+@pytest.fixture(scope="module")
+def link(
+    generated: Callable[[Path], Path],
+    load: Callable[[Path], ModuleType],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Link:
+    """Build the two ends, once: of our protocol as they are committed, of another schema anew."""
+
+    @functools.cache
+    def link(path: Path) -> Pair:
+        codec, header = ROOT / "host/microvm/codec.py", ROOT / "guest/protocol.h"
+        if path != SANDBOXD:
+            codec, header = (generated(path) / name for name in ("codec.py", "protocol.h"))
+        schema = read_schema(path)
+        library = build(schema, header, tmp_path_factory.mktemp("shim"))
+        room = ctypes.create_string_buffer(HEADER + schema.max_body)
+        return Pair(schema, load(codec), library, room)
+
+    return link
+
+
+@pytest.fixture(params=[SANDBOXD, EVERYTHING], ids=lambda path: path.stem)
+def pair(request: pytest.FixtureRequest, link: Link) -> Pair:
+    """Each schema in turn."""
+    return link(request.param)
+
+
+def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
+    """Compile a header behind the shim."""
+    cases = "".join(
+        f"\tcase {schema.name.upper()}_TYPE_{message.name.upper()}:\n"
+        f"\t\treturn (long){schema.name}_encode_{message.name}({', '.join(arguments(message))});\n"
+        for message in schema.messages
+    )
+    names = {"p": schema.name, "P": schema.name.upper(), "cases": cases}
+    (folder / "shim.c").write_text(SHIM.format(**names))
+    flags = "-std=c11 -O1 -g -Wall -Wextra -Werror -shared -fPIC".split()
+    flags += "-fsanitize=undefined -fno-sanitize-recover=undefined".split()
+    command = ["gcc", *flags, f"-I{header.parent}", "-o", "shim.so", "shim.c"]
+    subprocess.run(command, cwd=folder, check=True)
+    library = ctypes.CDLL(str(folder / "shim.so"))
+    library.shim.restype = ctypes.c_long
+    library.shim.argtypes = [
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_uint32 * 3,
+    ]
+    return library
+
+
+def arguments(message: Message) -> list[str]:
+    """What the C encoder of a message takes."""
+    found = ["again"]
+    found += ["header.id"] if message.id != "none" else []
+    visible = any(field.equals is None for field in message.fields)
+    return [*found, *([f"&body.{message.name}"] if visible else [])]
+
+
+def values(field: Field) -> st.SearchStrategy[Any]:
+    """What a field may be, small but with its limits in reach."""
+    match field.type:
+        case Integer(minimum=low, maximum=high):
+            return st.integers(low, high)
+        case Enum(closed=True, values=known):
+            return st.sampled_from([value.number for value in known])
+        case Enum(base=base):
+            return st.integers(base.minimum, base.maximum)
+        case Bytes(maximum=maximum, nul=nul):
+            return octets(maximum, nul)
+        case ByteList(max_items=most, max_item=longest, max_total=total, nul=nul):
+            items = st.lists(octets(longest, nul), max_size=min(most, 4)).map(tuple)
+            return items.filter(lambda them: sum(4 + len(item) for item in them) <= total)
+        case Tail(maximum=maximum):
+            return octets(maximum, nul=True)
+
+
+def octets(maximum: int, nul: bool) -> st.SearchStrategy[bytes]:
+    # Hypothesis looks for the ends of a range that is small.
+    most = min(maximum, 12)
+    return st.lists(st.integers(0 if nul else 1, 255), max_size=most).map(bytes)
+
+
+def frames(pair: Pair) -> st.SearchStrategy[tuple[str, bytes]]:
+    """A well-formed frame, and who sends it."""
+
+    def build(message: Message) -> st.SearchStrategy[tuple[str, bytes]]:
+        kind = getattr(pair.python, "".join(word.capitalize() for word in message.name.split("_")))
+        fields = {field.name: values(field) for field in message.fields if field.equals is None}
+        if message.id != "none":
+            fields["id"] = st.integers(1 if message.id == "required" else 0, 2**32 - 1)
+        senders = pair.schema.ends if message.sender == "both" else [message.sender]
+        encoded = st.builds(kind, **fields).map(lambda value: bytes(value.encode()))
+        return st.tuples(st.sampled_from(senders), encoded)
+
+    return st.sampled_from(pair.schema.messages).flatmap(build)
+
+
+@st.composite
+def mutations(draw: st.DrawFn, frame: bytes) -> bytes:
+    """The frame with some of it changed; its length is kept right more often than not."""
+    data = bytearray(frame)
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data) - 1))
+        match draw(st.sampled_from(["set", "set", "flip", "insert", "delete", "word"])):
+            case "set":
+                data[at] = draw(st.sampled_from([0, 1, 2, 0x7F, 0x80, 0xFF]))
+            case "flip":
+                data[at] ^= 1 << draw(st.integers(0, 7))
+            case "insert":
+                data[at:at] = draw(st.binary(min_size=1, max_size=5))
+            case "delete":
+                del data[at : at + draw(st.integers(1, 5))]
+            case "word":
+                word = draw(st.sampled_from([0, 1, 5, 17, 4097, 131072, 2**20 + 1, 2**32 - 1]))
+                data[at : at + 4] = struct.pack("<I", word)
+        if len(data) < HEADER:
+            return bytes(data)
+    if draw(st.sampled_from([True, True, True, False])):
+        data[:4] = struct.pack("<I", len(data) - HEADER)
+    return bytes(data)
+
+
+QUICK = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@given(data=st.data())
+@QUICK
+def test_what_python_writes_c_reads_and_writes_again(pair: Pair, data: st.DataObject) -> None:
+    sender, frame = data.draw(frames(pair))
+    assert pair.by_c(frame, sender) == (frame,)
+    assert pair.by_python(frame, sender) == (frame,)
+
+
+@given(data=st.data())
+@settings(QUICK, max_examples=300)
+def test_both_refuse_a_mutated_frame_with_the_same_words(pair: Pair, data: st.DataObject) -> None:
+    _, frame = data.draw(frames(pair))
+    for mutated in data.draw(st.lists(mutations(frame), min_size=8, max_size=8)):
+        for sender in pair.schema.ends:
+            assert pair.by_c(mutated, sender) == pair.by_python(mutated, sender), mutated.hex()
+
+
+@given(data=st.data())
+@settings(QUICK, max_examples=60)
+def test_both_agree_on_every_byte_of_a_frame(pair: Pair, data: st.DataObject) -> None:
+    sender, frame = data.draw(frames(pair))
+    for at in range(len(frame)):
+        for byte in (0, 1, frame[at] ^ 1, 0x7F, 0xFF):
+            changed = frame[:at] + bytes([byte]) + frame[at + 1 :]
+            assert pair.by_c(changed, sender) == pair.by_python(changed, sender), (at, byte)
+
+
+@given(data=st.data())
+@settings(QUICK, max_examples=60)
+def test_both_agree_on_a_frame_that_is_cut_anywhere(pair: Pair, data: st.DataObject) -> None:
+    sender, frame = data.draw(frames(pair))
+    for size in range(len(frame)):
+        assert pair.by_c(frame[:size], sender) == pair.by_python(frame[:size], sender) == ("more",)
+        if size >= HEADER:
+            # As if that were all of it.
+            short = struct.pack("<I", size - HEADER) + frame[4:size]
+            assert pair.by_c(short, sender) == pair.by_python(short, sender)
+
+
+def test_the_version_digest_and_sizes_are_the_same(pair: Pair) -> None:
+    constants = (ctypes.c_uint64 * 4).in_dll(pair.library, "constants")
+    codec = pair.python
+    assert list(constants) == [codec.VERSION, codec.DIGEST, codec.HEADER_SIZE, codec.MAX_BODY]
+
+
+def frame(number: int, body: bytes, *, id: int = 0, flags: int = 0, length: int = -1) -> bytes:  # noqa: A002
+    return struct.pack("<IHHI", len(body) if length < 0 else length, number, flags, id) + body
+
+
+def block(*items: bytes) -> bytes:
+    """A list as it stands in a frame."""
+    return struct.pack("<I", len(items)) + b"".join(
+        struct.pack("<I", len(item)) + item for item in items
+    )
+
+
+# A frame of the schema `everything` from its left end for each fault, and where it is reported.
+FAULTY = {
+    "unknown_type": (frame(999, b""), 4, 0),
+    "bad_direction": (frame(6, b""), 4, 0),
+    "reserved_flags": (frame(7, b"12", flags=1), 6, 0),
+    "bad_id": (frame(7, b"12", id=1), 8, 0),
+    "body_too_long": (frame(7, b"12", length=3), 0, 0),
+    "truncated": (frame(7, b"1"), HEADER + 1, 2),
+    "too_long": (frame(5, block(b"1234", b"123456")), HEADER + 12, 1),
+    "too_many": (frame(5, block() + block(b"", b"", b"")), HEADER + 4, 2),
+    "total_too_long": (frame(5, block() + block(b"12", b"")), HEADER + 4 + 4 + 6, 2),
+    "unknown_value": (frame(4, b"1234\1", id=1), HEADER + 4, 2),
+    "embedded_nul": (frame(5, block(b"12", b"1\0")), HEADER + 4 + 6 + 4 + 1, 1),
+    "trailing_bytes": (frame(4, bytes(7) + b"\7" + bytes(4 + 6) + b"+", id=1), HEADER + 18, 0),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_every_fault_is_reported_where_it_is_documented(fault: Fault, link: Link) -> None:
+    pair = link(EVERYTHING)
+    data, offset, field = FAULTY[fault.name]
+    expected = (fault.number, offset, field)
+    assert (pair.by_c(data, "left"), pair.by_python(data, "left")) == (expected, expected)

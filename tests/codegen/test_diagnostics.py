@@ -1,0 +1,140 @@
+"""Every rule: a schema that breaks it, and what exactly is said about that.
+
+`fixtures/<rule>.err` is what `microvm-proto lint` says of `fixtures/<rule>.toml`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+import microvm_proto
+from microvm_proto.diagnostics import SchemaError
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import Schema
+
+FIXTURES = Path(__file__).with_name("fixtures")
+ERRORS = sorted(FIXTURES.glob("*.err"))
+RULE = re.compile(r"\[([a-z-]+)\]$", re.MULTILINE)
+HEAD = '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n'
+
+Read = Callable[[str], Schema]
+Run = Callable[..., Result]
+
+
+@pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
+def test_a_breach_is_reported_where_it_is(
+    expected: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(FIXTURES)
+    result = run("lint", f"{expected.stem}.toml")
+    assert result.stderr == expected.read_text()
+    assert result.stdout == ""
+    assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
+def test_a_fixture_breaks_nothing_but_its_rule(expected: Path) -> None:
+    found = [line for line in expected.read_text().splitlines() if ": error: " in line]
+    assert {RULE.findall(line)[0] for line in found} == {expected.stem}
+
+
+def test_every_rule_has_a_fixture_and_every_fixture_a_rule() -> None:
+    assert rules_in_the_sources() == {path.stem for path in ERRORS}
+
+
+def test_every_schema_among_the_fixtures_is_used() -> None:
+    # `unreadable` is the one that has none: there is nothing to read.
+    schemas = {path.stem for path in FIXTURES.glob("*.toml")}
+    assert schemas == {path.stem for path in ERRORS} - {"unreadable"}
+
+
+def rules_in_the_sources() -> set[str]:
+    """The first argument of every call that notes a finding."""
+    return {
+        call.args[0].value
+        for file in Path(microvm_proto.__file__).parent.rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("error", "_fail")
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+        and isinstance(call.args[0].value, str)
+    }
+
+
+def refused(read: Read, text: str) -> SchemaError:
+    with pytest.raises(SchemaError) as caught:
+        read(text)
+    return caught.value
+
+
+def test_findings_come_in_the_order_of_the_file(read: Read) -> None:
+    message = '[[message]]\nname = "{}"\nnumber = 0\nsender = "c"\nid = "none"\n'
+    error = refused(read, HEAD + message.format("Two") + message.format("One") + "[last]\n")
+    places = [(found.position.line, found.position.column) for found in error.diagnostics]
+    assert len(places) == 7
+    assert places == sorted(places)
+
+
+def test_a_value_is_reported_once_though_more_follows_from_it(read: Read) -> None:
+    error = refused(read, HEAD.replace("version = 1", 'version = "x"') + "[last]\n")
+    assert [found.rule for found in error.diagnostics] == ["wrong-type", "unknown-key"]
+
+
+def test_a_missing_table_is_not_blamed_for_its_keys(read: Read) -> None:
+    assert [found.message for found in refused(read, "").diagnostics] == [
+        "the table [protocol] is missing"
+    ]
+
+
+def test_the_caret_stands_under_the_value_behind_tabs_and_wide_text(read: Read) -> None:
+    error = refused(read, HEAD + '\t"ключ" = \t1 # wrong\n')
+    assert str(error).splitlines()[1:3] == ['    \t"ключ" = \t1 # wrong', "    \t         \t^"]
+
+
+def test_the_caret_of_a_value_over_many_lines_ends_with_its_first(read: Read) -> None:
+    error = refused(read, HEAD + "list = [ # first\n  1,\n]\n")
+    assert str(error).splitlines()[1:3] == ["    list = [ # first", "           ^^^^^^^^^"]
+
+
+def test_lines_count_the_same_with_windows_line_ends(tmp_path: Path) -> None:
+    (tmp_path / "crlf.toml").write_bytes((HEAD + "extra = 1\n").replace("\n", "\r\n").encode())
+    with pytest.raises(SchemaError) as caught:
+        read_schema(tmp_path / "crlf.toml")
+    assert str(caught.value).splitlines()[:3] == [
+        f"{tmp_path}/crlf.toml:5:9: error: `extra` means nothing here [unknown-key]",
+        "    extra = 1",
+        "            ^",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "message"),
+    [
+        ("a = " + "9" * 5000, (1, 1), "Exceeds the limit"),
+        ("a = 1\nb = ", (2, 5), "Invalid value"),
+        ("a = 1\na = 2", (2, 6), "Cannot overwrite a value"),
+        ("\ufeffa = 1", (1, 1), "Invalid statement"),
+    ],
+    ids=["long number", "end", "twice", "byte order mark"],
+)
+def test_what_is_not_toml_is_reported(
+    read: Read, text: str, where: tuple[int, int], message: str
+) -> None:
+    (found,) = refused(read, text).diagnostics
+    assert found.rule == "syntax"
+    assert found.message.startswith(message)
+    assert (found.position.line, found.position.column) == where
+
+
+def test_what_is_nested_beyond_all_sense_is_reported(read: Read) -> None:
+    (found,) = refused(read, "a = " + "[" * 100_000).diagnostics
+    assert found.rule == "syntax"
+    assert "ested" in found.message

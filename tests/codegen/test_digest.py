@@ -1,0 +1,144 @@
+"""The digest: it changes with what shapes the bytes on the wire, and with nothing else."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microvm_proto.positions import Path as Place
+from microvm_proto.positions import index
+from microvm_proto.schema import Schema
+
+ROOT = Path(__file__).parents[2]
+TEXTS = {
+    "sandboxd": (ROOT / "protocol/sandboxd.toml").read_text(),
+    "everything": (Path(__file__).parent / "schemas/everything.toml").read_text(),
+}
+
+Read = Callable[[str], Schema]
+
+
+def replaced(text: str, place: Place, new: str) -> str:
+    """The schema with another value at a place."""
+    lines = text.split("\n")
+    position = index(text)[place]
+    line, column = position.line - 1, position.column - 1
+    lines[line] = lines[line][:column] + new + lines[line][column + position.width :]
+    return "\n".join(lines)
+
+
+def numbers(data: dict[str, Any]) -> Iterator[tuple[Place, int]]:
+    """Every number that is on the wire or bounds what is, and another that could stand there."""
+    yield ("protocol", "version"), data["protocol"]["version"] + 1
+    for at, enum in enumerate(data.get("enum", [])):
+        taken = {value["number"] for value in enum["value"]}
+        for number, value in enumerate(enum["value"] if enum["closed"] else []):
+            place = ("enum", at, "value", number, "number")
+            yield place, next(n for n in (0, 1, 3) if n not in taken | {value["number"]})
+    for at, message in enumerate(data["message"]):
+        yield ("message", at, "number"), 1000 + at
+        for number, field in enumerate(message.get("field", [])):
+            for key in field.keys() & {"max", "max_items", "max_item", "max_total", "equals"}:
+                bound = field[key]
+                other = bound - 1 if bound > 1 else bound + 1
+                yield ("message", at, "field", number, key), other
+
+
+def words(data: dict[str, Any]) -> Iterator[tuple[Place, str, str]]:
+    """Every word that says something about the wire, and those that could stand there."""
+    senders = (*data["protocol"]["ends"], "both")
+    for at, message in enumerate(data["message"]):
+        for sender in senders:
+            yield ("message", at, "sender"), message["sender"], sender
+        for id_ in ("none", "required", "any"):
+            yield ("message", at, "id"), message["id"], id_
+        for number, field in enumerate(message.get("field", [])):
+            if "equals" not in field and field["type"][0] in "ui":
+                for kind in ("u8", "u64", "i64"):
+                    yield ("message", at, "field", number, "type"), field["type"], kind
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_every_number_and_bound_changes_it(text: str, read: Read) -> None:
+    before = read(text).digest
+    changes = list(numbers(tomllib.loads(text)))
+    assert len(changes) > 30
+    for place, other in changes:
+        assert read(replaced(text, place, str(other))).digest != before, place
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_every_type_sender_and_id_changes_it(text: str, read: Read) -> None:
+    before = read(text).digest
+    changes = list(words(tomllib.loads(text)))
+    assert len(changes) > 80
+    for place, old, new in changes:
+        changed = read(replaced(text, place, f'"{new}"'))
+        assert (changed.digest != before) == (old != new), (place, new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("max = 4\nnul = false", "max = 4\nnul = true"),
+        ("closed = true", "closed = false"),
+        ('name = "second"\ntype = "u8"\nsince = 3', 'name = "second"\ntype = "u8"\nsince = 2'),
+    ],
+    ids=["nul", "closed", "since"],
+)
+def test_every_rule_changes_it(old: str, new: str, read: Read) -> None:
+    text = TEXTS["everything"]
+    assert old in text
+    assert read(text.replace(old, new)).digest != read(text).digest
+
+
+def test_the_order_of_fields_changes_it(read: Read) -> None:
+    text = TEXTS["everything"]
+    swapped = text.replace('name = "a"\ntype = "u8"\ndoc', 'name = "a"\ntype = "u16"\ndoc')
+    swapped = swapped.replace('name = "b"\ntype = "u16"', 'name = "b"\ntype = "u8"')
+    assert read(swapped).digest != read(text).digest
+
+
+def test_docs_do_not_change_it(read: Read) -> None:
+    text = TEXTS["sandboxd"]
+    lines = [
+        'doc = "Something else."' if line.startswith("doc = ") and line.endswith('."') else line
+        for line in text.split("\n")
+    ]
+    assert lines.count('doc = "Something else."') > 50
+    assert read("\n".join(lines)).digest == read(text).digest
+
+
+def test_sections_outputs_and_comments_do_not_change_it(read: Read) -> None:
+    text = TEXTS["sandboxd"]
+    other = '[[section]]\ntitle = "More"\ntext = "More."\n\n# The end.\n'
+    other += '[[output]]\nbackend = "c"\nfile = "other.h"\n'
+    assert read(f"{text}\n{other}").digest == read(text).digest
+
+
+def test_names_do_not_change_it(read: Read) -> None:
+    text = TEXTS["sandboxd"]
+    changed = text
+    for name in ("sandboxd", "exec_output", "stdout_credit", "goodbye_reason", "host", "stderr"):
+        assert f'"{name}"' in text
+        changed = changed.replace(f'"{name}"', f'"{name}_2"')
+    assert read(changed).digest == read(text).digest
+
+
+def test_the_order_of_messages_does_not_change_it(read: Read) -> None:
+    text = TEXTS["everything"]
+    head, *messages = text.split("[[message]]\n")
+    turned = head + "".join(f"[[message]]\n{message}\n" for message in reversed(messages))
+    assert read(turned).digest == read(text).digest
+
+
+def test_a_new_value_of_an_open_enum_does_not_change_it(read: Read) -> None:
+    text = TEXTS["everything"]
+    more = '[[enum.value]]\nname = "more"\nnumber = 100\n\n[[enum]]\nname = "tiny"'
+    grown = text.replace('[[enum]]\nname = "tiny"', more)
+    assert grown != text
+    assert read(grown).digest == read(text).digest

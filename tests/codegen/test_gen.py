@@ -1,0 +1,266 @@
+"""`microvm-proto gen`, and everything else that the command does with files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from microvm_proto.generate import Generated, generate
+from microvm_proto.resolve import read_schema
+
+ROOT = Path(__file__).parents[2]
+OUTPUTS = [output.path for output in read_schema(ROOT / "protocol/sandboxd.toml").outputs]
+
+Run = Callable[..., Result]
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file below, with its content and when it was written."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_what_is_committed_is_fresh(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    result = run("gen", "--check")
+    assert result.output == ""
+    assert result.exit_code == 0
+
+
+def test_gen_twice_changes_nothing(run: Run, project: Path) -> None:
+    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
+    assert run("gen").stdout.splitlines() == [
+        "wrote host/microvm/codec.py",
+        "wrote guest/protocol.h",
+        "wrote protocol/SPEC.md",
+    ]
+    before = snapshot(project)
+    again = run("gen")
+    assert again.output == ""
+    assert again.exit_code == 0
+    assert snapshot(project) == before
+
+
+EDITS = {
+    "a number": ("number = 22\n", "number = 99\n"),
+    "a bound": ("max = 64\n", "max = 65\n"),
+    "a doc": ("Any number.", "Whatever you like."),
+    "a section": ('title = "Handshake"', 'title = "Greeting"'),
+    "a name": ('name = "realtime_ns"', 'name = "clock_ns"'),
+}
+
+
+@pytest.mark.parametrize("change", EDITS.values(), ids=EDITS)
+def test_an_edit_makes_the_check_fail_until_gen(
+    change: tuple[str, str], run: Run, project: Path
+) -> None:
+    edit(project / "protocol/sandboxd.toml", *change)
+    assert run("gen", "--check").exit_code == 1
+    assert run("gen").exit_code == 0
+    assert run("gen", "--check").exit_code == 0
+
+
+def test_the_check_shows_the_diff_and_what_to_do(run: Run, project: Path) -> None:
+    edit(project / "protocol/sandboxd.toml", "Any number.", "Whatever you like.")
+    result = run("gen", "--check")
+    assert "--- protocol/SPEC.md\n+++ protocol/SPEC.md (generated)\n" in result.stdout
+    assert "-    :ivar token: Any number.\n+    :ivar token: Whatever you like.\n" in result.stdout
+    assert result.stderr == (
+        "microvm-proto: 3 of 3 generated files are stale; run `microvm-proto gen`\n"
+    )
+
+
+def test_the_check_writes_nothing(run: Run, project: Path) -> None:
+    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
+    before = snapshot(project)
+    assert run("gen", "--check").exit_code == 1
+    assert snapshot(project) == before
+
+
+@pytest.mark.parametrize("output", OUTPUTS, ids=lambda path: path.name)
+def test_a_missing_file_is_stale(output: Path, run: Run, project: Path) -> None:
+    copy = project / output.relative_to(ROOT)
+    copy.unlink()
+    result = run("gen", "--check")
+    assert result.exit_code == 1
+    assert result.stdout.count("\n+") >= len(output.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data + b"\n",
+        lambda data: data[:-1],
+        lambda data: data.replace(b"\n", b"\r\n"),
+        lambda data: b"\xff" + data,
+        lambda _: b"",
+    ],
+    ids=["line more", "last newline", "line ends", "not text", "empty"],
+)
+def test_any_other_byte_in_a_generated_file_is_stale(
+    spoil: Callable[[bytes], bytes], run: Run, project: Path
+) -> None:
+    file = project / "protocol/SPEC.md"
+    right = file.read_bytes()
+    file.write_bytes(spoil(right))
+    assert run("gen", "--check").exit_code == 1
+    assert run("gen").stdout == "wrote protocol/SPEC.md\n"
+    assert file.read_bytes() == right
+
+
+def test_what_is_written_can_be_read_by_everybody(run: Run, project: Path) -> None:
+    (project / "protocol/SPEC.md").unlink()
+    before = os.umask(0o077)
+    try:
+        run("gen")
+    finally:
+        os.umask(before)
+    assert (project / "protocol/SPEC.md").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_same_schema_elsewhere_gives_the_same_text(project: Path) -> None:
+    here = read_schema(ROOT / "protocol/sandboxd.toml")
+    there = read_schema(project / "protocol/sandboxd.toml")
+    assert [file.text for file in generate(here)] == [file.text for file in generate(there)]
+
+
+def test_the_schema_is_found_from_a_folder_below(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project / "host/microvm")
+    (project / "protocol/SPEC.md").unlink()
+    assert run("gen").exit_code == 0
+    assert (project / "protocol/SPEC.md").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "", "tool = 3", "[tool]\nmicrovm-proto = 3", "[tool.microvm-proto]\nschema = 3"],
+    ids=["none", "empty", "no tools", "no table", "no name"],
+)
+def test_without_a_schema_it_is_a_usage_error(
+    text: str | None, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / "pyproject.toml").write_text(text)
+    result = run("gen")
+    assert result.exit_code == 2
+    assert "no SCHEMA is given" in result.stderr
+
+
+def test_a_pyproject_that_is_not_toml_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text("tool =")
+    result = run("gen")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("microvm-proto: pyproject.toml: Invalid value")
+
+
+@pytest.mark.parametrize("command", ["gen", "lint", "digest"])
+def test_every_command_reports_an_unknown_type_with_line_and_column(
+    command: str, run: Run, project: Path
+) -> None:
+    schema = project / "protocol/sandboxd.toml"
+    edit(schema, 'type = "tail"', 'type = "tial"')
+    line = schema.read_text().split("tial")[0].count("\n") + 1
+    result = run(command)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"protocol/sandboxd.toml:{line}:8: error: no type is called `tial` [unknown-type]\n"
+        '    type = "tial"\n'
+        "           ^^^^^^\n"
+        "    hint: did you mean `tail`?\n"
+        "microvm-proto: 1 error in protocol/sandboxd.toml\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["gen", "lint", "digest"])
+def test_what_cannot_be_a_schema_is_named_without_a_traceback(
+    command: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    (tmp_path / "text").write_text("once upon a time")
+    for name in ("missing", "folder", "binary", "text", "text/below"):
+        result = run(command, tmp_path / name)
+        assert result.exit_code == 1, name
+        assert result.stderr.startswith(f"{tmp_path / name}:"), name
+        assert result.stderr.endswith(f"microvm-proto: 1 error in {tmp_path / name}\n"), name
+
+
+def test_an_unknown_backend_stops_gen_before_it_writes(run: Run, project: Path) -> None:
+    schema = project / "protocol/sandboxd.toml"
+    edit(schema, 'backend = "markdown"', 'backend = "word"')
+    edit(schema, "max = 64\n", "max = 65\n")
+    before = snapshot(project)
+    result = run("gen")
+    assert result.exit_code == 1
+    assert "no backend is called `word` [unknown-backend]" in result.stderr
+    assert snapshot(project) == before
+
+
+@pytest.mark.parametrize("flags", [[], ["--check"]], ids=["gen", "check"])
+def test_an_output_that_is_a_folder_is_named(flags: list[str], run: Run, project: Path) -> None:
+    (project / "protocol/SPEC.md").unlink()
+    (project / "protocol/SPEC.md").mkdir()
+    result = run("gen", *flags)
+    assert result.exit_code == 1
+    assert result.stderr == "microvm-proto: protocol/SPEC.md: Is a directory\n"
+    assert list((project / "protocol").glob(".*")) == []
+
+
+def test_a_full_disk_leaves_what_was_there(project: Path) -> None:
+    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
+    before = snapshot(project)
+    # A process that may write no file beyond a kilobyte.
+    code = (
+        "import resource\n"
+        "from microvm_proto.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
+        "main(['gen'])\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-B", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.stderr == "microvm-proto: host/microvm/codec.py: File too large\n"
+    assert result.returncode == 1
+    assert snapshot(project) == before
+
+
+def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    half = Generated(tmp_path / "file", "x" * 100_000 + "\ud800")  # which is not text
+    with pytest.raises(UnicodeEncodeError):
+        half.write()
+    assert {path: data for path, (data, _) in snapshot(tmp_path).items()} == {"file": b"old"}
+
+
+@pytest.mark.parametrize("command", [[], ["gen"], ["lint"], ["digest"]])
+def test_help_says_how_it_is_used(command: list[str], run: Run) -> None:
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: ")
+
+
+def test_digest_prints_the_digest_that_the_codec_has(run: Run, project: Path) -> None:
+    digest = run("digest").stdout.strip()
+    assert f"DIGEST = 0x{digest.upper()}\n" in (project / "host/microvm/codec.py").read_text()
+    assert f"_DIGEST 0x{digest}ULL\n" in (project / "guest/protocol.h").read_text()

@@ -1,0 +1,122 @@
+"""The channel: what it tells of the port's end, and when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from microvm import codec
+from microvm.channel import Channel
+from microvm.errors import GuestDied, MachineError, ProtocolError
+from microvm.session import Session
+
+GOODBYE = codec.Goodbye(1)
+SOON = 0.05
+
+
+class Owner:
+    """Notes what a channel reports; may close it at the first event."""
+
+    def __init__(self, *, closes: bool = False) -> None:
+        self.events: list[codec.Message] = []
+        self.losses: list[MachineError] = []
+        self.closes = closes
+        self.channel: Channel | None = None
+        self.heard = asyncio.Event()
+
+    def on_event(self, event: codec.Message) -> None:
+        self.events.append(event)
+        self.heard.set()
+        if self.closes and self.channel:
+            self.channel.close()
+
+
+@asynccontextmanager
+async def opened(owner: Owner) -> AsyncIterator[tuple[Channel, socket.socket]]:
+    """A channel to a guest that has just answered, and the guest's end of the port."""
+    session = Session()
+    decoder = codec.Decoder("host")
+    decoder.receive_data(session.hello())
+    hello = decoder.next_message()
+    assert isinstance(hello, codec.Hello)
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(10)
+    channel = await Channel.connect(ours, session, owner.on_event, owner.losses.append)
+    theirs.sendall(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, hello.nonce).encode())
+    await owner.heard.wait()
+    owner.events.clear()
+    owner.channel = channel
+    try:
+        yield channel, theirs
+    finally:
+        channel.close()
+        theirs.close()
+        await asyncio.sleep(0)
+
+
+async def test_each_event_is_told_in_its_order() -> None:
+    owner = Owner()
+    async with opened(owner) as (_, port):
+        said = [codec.Goodbye(number) for number in range(100)]
+        port.sendall(b"".join(message.encode() for message in said))
+        await asyncio.sleep(SOON)
+        assert owner.events == said
+
+
+async def test_what_is_written_arrives() -> None:
+    async with opened(Owner()) as (channel, port):
+        channel.write(b"some")
+        channel.write(b"")
+        channel.write(b"thing")
+        await asyncio.sleep(SOON)
+        assert port.recv(100) == b"something"
+
+
+async def test_the_end_of_the_port_is_told_once() -> None:
+    owner = Owner()
+    async with opened(owner) as (_, port):
+        port.close()
+        await asyncio.sleep(SOON)
+        (loss,) = owner.losses
+        assert isinstance(loss, GuestDied)
+
+
+async def test_a_broken_protocol_is_told_once_and_closes_the_port() -> None:
+    owner = Owner()
+    async with opened(owner) as (_, port):
+        port.sendall(bytes(12))
+        assert await asyncio.to_thread(port.recv, 1) == b""
+        await asyncio.sleep(SOON)
+        (loss,) = owner.losses
+        assert isinstance(loss, ProtocolError)
+
+
+async def test_nothing_is_told_after_it_was_closed() -> None:
+    owner = Owner()
+    async with opened(owner) as (channel, port):
+        channel.close()
+        channel.close()
+        await asyncio.sleep(SOON)
+        with pytest.raises(BrokenPipeError):
+            port.sendall(GOODBYE.encode())
+        assert (owner.events, owner.losses) == ([], [])
+
+
+async def test_an_event_at_which_it_is_closed_is_the_last() -> None:
+    owner = Owner(closes=True)
+    async with opened(owner) as (_, port):
+        port.sendall(GOODBYE.encode() * 3)
+        await asyncio.sleep(SOON)
+        assert owner.events == [GOODBYE]
+        assert owner.losses == []
+
+
+async def test_what_is_written_after_it_was_closed_is_dropped() -> None:
+    async with opened(Owner()) as (channel, port):
+        channel.close()
+        channel.write(b"late")
+        assert await asyncio.to_thread(port.recv, 100) == b""

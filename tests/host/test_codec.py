@@ -1,0 +1,701 @@
+"""The codec of our protocol: frames as the specification has them, right and wrong, in any cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from microvm import codec
+from microvm.codec import (
+    DecodeError,
+    Decoder,
+    EncodeError,
+    Ending,
+    ErrorCode,
+    Fault,
+    GoodbyeReason,
+    Message,
+    Stage,
+    Stream,
+)
+
+HEADER = 12
+MAGIC = 0x0A6D766F7263696D
+
+
+def frame(number: int, body: bytes = b"", *, about: int = 0, flags: int = 0) -> bytes:
+    """A frame, written without the codec."""
+    return struct.pack("<IHHI", len(body), number, flags, about) + body
+
+
+def block(data: bytes) -> bytes:
+    """Bytes behind their length."""
+    return struct.pack("<I", len(data)) + data
+
+
+def blocks(*items: bytes) -> bytes:
+    """A list of bytes."""
+    return struct.pack("<I", len(items)) + b"".join(map(block, items))
+
+
+def request(
+    command: bytes = block(b"sh"),
+    cwd: bytes = block(b""),
+    argv: bytes = blocks(b"sh"),
+    env: bytes = blocks(),
+    credit: bytes = struct.pack("<II", 1, 2),
+) -> bytes:
+    """The body of an `exec_request`."""
+    return command + cwd + argv + env + credit
+
+
+def decode(sender: str, *pieces: bytes) -> Iterator[Message]:
+    """The messages that come of a stream in pieces, each as early as it can."""
+    decoder = Decoder(sender)
+    for piece in pieces:
+        decoder.receive_data(piece)
+        while (message := decoder.next_message()) is not None:
+            yield message
+
+
+def bytewise(data: bytes) -> list[bytes]:
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+LAYOUT = "<QIQIQ"
+VALID: dict[str, tuple[str, Message, bytes]] = {
+    "hello": (
+        "host",
+        codec.Hello(1, 2, 3, 4),
+        frame(1, struct.pack(LAYOUT, MAGIC, 1, 2, 3, 4)),
+    ),
+    "ready": (
+        "guest",
+        codec.Ready(2**32 - 1, 2**64 - 1, 2**32 - 1, 2**64 - 1),
+        frame(2, struct.pack("<Q", MAGIC) + b"\xff" * 24),
+    ),
+    "resume": ("host", codec.Resume(258, b"\0x"), frame(3, b"\2\1" + bytes(6) + block(b"\0x"))),
+    "resume, without entropy": ("host", codec.Resume(0, b""), frame(3, bytes(12))),
+    "ping": ("host", codec.Ping(0x0102030405060708), frame(4, b"\x08\7\6\5\4\3\2\1")),
+    "pong": ("guest", codec.Pong(1), frame(5, b"\1" + bytes(7))),
+    "status_request": ("host", codec.StatusRequest(), frame(6)),
+    "status": (
+        "guest",
+        codec.Status(1, 2, 3, 4, 5, 6, 7),
+        frame(7, struct.pack("<7Q", 1, 2, 3, 4, 5, 6, 7)),
+    ),
+    "shutdown": ("host", codec.Shutdown(), frame(8)),
+    "goodbye": ("guest", codec.Goodbye(GoodbyeReason.BROKEN), frame(9, b"\2")),
+    "goodbye, of another version": ("guest", codec.Goodbye(77), frame(9, b"M")),
+    "error": (
+        "guest",
+        codec.Error(7, ErrorCode.BUSY, 16, 0, 0),
+        frame(10, struct.pack("<HHIB", 64, 16, 0, 0), about=7),
+    ),
+    "error, about no exec": (
+        "guest",
+        codec.Error(0, 999, 2, 3, 4),
+        frame(10, struct.pack("<HHIB", 999, 2, 3, 4)),
+    ),
+    "exec_request": (
+        "host",
+        codec.ExecRequest(
+            5,
+            b"ls",
+            b"/",
+            (b"ls", b"", b"-\xff"),
+            (b"A=b", b"C="),
+            1,
+            2**32 - 1,
+            b"",
+            codec.StdinKind.NULL,
+            0,
+            0,
+            0,
+            0,
+        ),
+        frame(
+            16,
+            block(b"ls")
+            + block(b"/")
+            + blocks(b"ls", b"", b"-\xff")
+            + blocks(b"A=b", b"C=")
+            + struct.pack("<II", 1, 2**32 - 1),
+            about=5,
+        ),
+    ),
+    "exec_request, empty": (
+        "host",
+        codec.ExecRequest(2**32 - 1, b"", b"", (), (), 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0),
+        frame(16, bytes(24), about=2**32 - 1),
+    ),
+    "exec_output": (
+        "guest",
+        codec.ExecOutput(1, Stream.STDERR, b"\0\xff\n"),
+        frame(17, b"\2\0\xff\n", about=1),
+    ),
+    "exec_output, empty": (
+        "guest",
+        codec.ExecOutput(1, Stream.STDOUT, b""),
+        frame(17, b"\1", about=1),
+    ),
+    "exec_response": (
+        "guest",
+        codec.ExecResponse(1, Ending.SIGNALLED, 9),
+        frame(18, b"\1\x09", about=1),
+    ),
+    "exec_failed": (
+        "guest",
+        codec.ExecFailed(1, Stage.LOOKUP, 2),
+        frame(19, b"\5\2\0\0\0", about=1),
+    ),
+    "exec_signal": ("host", codec.ExecSignal(1, 15), frame(20, b"\x0f", about=1)),
+    "exec_kill": ("host", codec.ExecKill(1), frame(21, about=1)),
+    "exec_credit": (
+        "host",
+        codec.ExecCredit(3, Stream.STDOUT, 65536),
+        frame(22, b"\1\0\0\1\0", about=3),
+    ),
+}
+valid = pytest.mark.parametrize(("sender", "message", "data"), VALID.values(), ids=VALID)
+
+# The longest item of argv, and the last one that fits behind seven such.
+LONG, LAST = 131071, 131047
+# What is wrong: who sends it, the frame, and the fault with its offset and the field's number.
+INVALID: dict[str, tuple[str, bytes, Fault, int, int]] = {
+    "type 0": ("host", frame(0), Fault.UNKNOWN_TYPE, 4, 0),
+    "type between": ("host", frame(11), Fault.UNKNOWN_TYPE, 4, 0),
+    "type beyond": ("guest", frame(65535), Fault.UNKNOWN_TYPE, 4, 0),
+    "unknown type before flags": ("guest", frame(99, flags=1), Fault.UNKNOWN_TYPE, 4, 0),
+    "from the guest": ("host", VALID["pong"][2], Fault.BAD_DIRECTION, 4, 0),
+    "from the host": ("guest", VALID["ping"][2], Fault.BAD_DIRECTION, 4, 0),
+    "direction before flags": ("guest", frame(4, flags=1), Fault.BAD_DIRECTION, 4, 0),
+    "a flag": ("host", frame(8, flags=0x8000), Fault.RESERVED_FLAGS, 6, 0),
+    "flags before id": ("host", frame(8, flags=1, about=1), Fault.RESERVED_FLAGS, 6, 0),
+    "id where none is": ("host", frame(8, about=1), Fault.BAD_ID, 8, 0),
+    "no id where one is": ("host", frame(21), Fault.BAD_ID, 8, 0),
+    "id before length": ("host", frame(21, b"+"), Fault.BAD_ID, 8, 0),
+    "longer than its type": ("host", frame(4, bytes(9)), Fault.BODY_TOO_LONG, 0, 0),
+    "4 GiB": (
+        "guest",
+        struct.pack("<IHHI", 2**32 - 1, 17, 0, 1),
+        Fault.BODY_TOO_LONG,
+        0,
+        0,
+    ),
+    "output that is a byte too long": (
+        "guest",
+        frame(17, b"\1" + bytes(65537), about=1),
+        Fault.BODY_TOO_LONG,
+        0,
+        0,
+    ),
+    "integer cut": ("guest", frame(18, b"\1", about=1), Fault.TRUNCATED, HEADER + 1, 2),
+    "integer missing": ("guest", frame(18, about=1), Fault.TRUNCATED, HEADER, 1),
+    "constant cut": ("host", frame(1, bytes(7)), Fault.TRUNCATED, HEADER, 1),
+    "length cut": ("host", frame(3, bytes(8 + 3)), Fault.TRUNCATED, HEADER + 8, 2),
+    "bytes cut": (
+        "host",
+        frame(3, bytes(8) + b"\2\0\0\0."),
+        Fault.TRUNCATED,
+        HEADER + 8 + 4,
+        2,
+    ),
+    "item cut": (
+        "host",
+        frame(16, block(b"") * 2 + b"\2\0\0\0" + block(b"a") + b"\2\0\0\0b", about=1),
+        Fault.TRUNCATED,
+        HEADER + 8 + 4 + 5 + 4,
+        3,
+    ),
+    "item missing": (
+        "host",
+        frame(16, block(b"") * 2 + b"\2\0\0\0" + block(b"a"), about=1),
+        Fault.TRUNCATED,
+        HEADER + 8 + 4 + 5,
+        3,
+    ),
+    "bytes too long": (
+        "host",
+        frame(16, request(command=block(b"a" * 4097)), about=1),
+        Fault.TOO_LONG,
+        HEADER,
+        1,
+    ),
+    "bytes too long and cut": (
+        "host",
+        frame(3, bytes(8) + b"\x41\0\0\0"),
+        Fault.TOO_LONG,
+        HEADER + 8,
+        2,
+    ),
+    "item too long": (
+        "host",
+        frame(16, request(argv=blocks(b"a", b"b" * (LONG + 1))), about=1),
+        Fault.TOO_LONG,
+        HEADER + 6 + 4 + 4 + 5,
+        3,
+    ),
+    "too many items": (
+        "host",
+        frame(16, request(env=blocks(*[b""] * 16385)), about=1),
+        Fault.TOO_MANY,
+        HEADER + 6 + 4 + 10,
+        4,
+    ),
+    "4 billion items": (
+        "host",
+        frame(16, request(argv=b"\xff\xff\xff\xff", env=b"", credit=b""), about=1),
+        Fault.TOO_MANY,
+        HEADER + 6 + 4,
+        3,
+    ),
+    "items too long in all": (
+        "host",
+        frame(16, request(argv=blocks(*[b"a" * LONG] * 7, b"b" * (LAST + 1))), about=1),
+        Fault.TOTAL_TOO_LONG,
+        HEADER + 6 + 4 + 4 + 7 * (4 + LONG),
+        3,
+    ),
+    "wrong magic": (
+        "host",
+        frame(1, struct.pack(LAYOUT, MAGIC + 1, 1, 2, 3, 4)),
+        Fault.UNKNOWN_VALUE,
+        HEADER,
+        1,
+    ),
+    "value below a closed enum": (
+        "guest",
+        frame(17, b"\0data", about=1),
+        Fault.UNKNOWN_VALUE,
+        HEADER,
+        1,
+    ),
+    "value above a closed enum": (
+        "guest",
+        frame(18, b"\2\0", about=1),
+        Fault.UNKNOWN_VALUE,
+        HEADER,
+        1,
+    ),
+    "unknown value before the rest": (
+        "host",
+        frame(22, b"\3", about=1),
+        Fault.UNKNOWN_VALUE,
+        HEADER,
+        1,
+    ),
+    "NUL in the command": (
+        "host",
+        frame(16, request(command=block(b"l\0s\0")), about=1),
+        Fault.EMBEDDED_NUL,
+        HEADER + 4 + 1,
+        1,
+    ),
+    "NUL in an argument": (
+        "host",
+        frame(16, request(argv=blocks(b"a", b"\0")), about=1),
+        Fault.EMBEDDED_NUL,
+        HEADER + 6 + 4 + 4 + 5 + 4,
+        3,
+    ),
+    "bytes behind an empty body": (
+        "host",
+        # Its bound says it first.
+        frame(8, b"+"),
+        Fault.BODY_TOO_LONG,
+        0,
+        0,
+    ),
+    "bytes behind the last field": (
+        "host",
+        frame(3, bytes(12) + b"+"),
+        Fault.TRAILING_BYTES,
+        HEADER + 12,
+        0,
+    ),
+    "bytes behind a list": (
+        "host",
+        frame(16, request() + b"++", about=1),
+        Fault.TRAILING_BYTES,
+        HEADER + len(request()),
+        0,
+    ),
+}
+invalid = pytest.mark.parametrize(
+    ("sender", "data", "fault", "offset", "field"), INVALID.values(), ids=INVALID
+)
+
+
+def test_there_is_a_valid_vector_for_every_message() -> None:
+    kinds = {kind for kind in vars(codec).values() if hasattr(kind, "TYPE")}
+    assert {type(message) for _, message, _ in VALID.values()} == kinds
+
+
+def test_there_is_an_invalid_vector_for_every_fault() -> None:
+    assert {fault for _, _, fault, _, _ in INVALID.values()} == set(Fault)
+
+
+@valid
+def test_a_message_is_written_as_the_specification_has_it(
+    sender: str, message: Message, data: bytes
+) -> None:
+    assert message.encode() == data
+
+
+@valid
+def test_a_frame_is_read_whole(sender: str, message: Message, data: bytes) -> None:
+    assert list(decode(sender, data)) == [message]
+
+
+@valid
+def test_a_frame_is_read_byte_by_byte(sender: str, message: Message, data: bytes) -> None:
+    assert list(decode(sender, *bytewise(data))) == [message]
+
+
+@valid
+def test_a_frame_is_read_with_the_start_of_the_next_behind_it(
+    sender: str, message: Message, data: bytes
+) -> None:
+    assert list(decode(sender, data + data[:-1])) == [message]
+    assert list(decode(sender, data + data[:-1], data[-1:])) == [message, message]
+
+
+@valid
+def test_no_message_comes_before_its_last_byte(sender: str, message: Message, data: bytes) -> None:
+    assert list(decode(sender, data[:-1])) == []
+    assert list(decode(sender, data[:-1], data[-1:])) == [message]
+
+
+def check(error: DecodeError, fault: Fault, offset: int, field: int) -> None:
+    assert (error.fault, error.offset, error.field_number) == (fault, offset, field)
+    assert bool(error.field) == bool(field)
+    assert fault.name.lower() in str(error)
+
+
+@invalid
+def test_a_malformed_frame_is_refused_whole(
+    sender: str, data: bytes, fault: Fault, offset: int, field: int
+) -> None:
+    with pytest.raises(DecodeError) as caught:
+        list(decode(sender, data))
+    check(caught.value, fault, offset, field)
+
+
+@invalid
+def test_a_malformed_frame_is_refused_byte_by_byte(
+    sender: str, data: bytes, fault: Fault, offset: int, field: int
+) -> None:
+    # The long ones in larger pieces: they are cut within every field all the same.
+    step = 1 if len(data) < 10_000 else 997
+    with pytest.raises(DecodeError) as caught:
+        list(decode(sender, *(data[at : at + step] for at in range(0, len(data), step))))
+    check(caught.value, fault, offset, field)
+
+
+@invalid
+def test_a_malformed_frame_is_refused_with_data_behind_it(
+    sender: str, data: bytes, fault: Fault, offset: int, field: int
+) -> None:
+    with pytest.raises(DecodeError) as caught:
+        list(decode(sender, data + VALID["ping"][2] * 3))
+    check(caught.value, fault, offset, field)
+
+
+@invalid
+def test_what_came_before_a_malformed_frame_is_read(
+    sender: str, data: bytes, fault: Fault, offset: int, field: int
+) -> None:
+    right = next(vector for vector in VALID.values() if vector[0] == sender)
+    decoder = Decoder(sender)
+    decoder.receive_data(right[2] + data)
+    assert decoder.next_message() == right[1]
+    with pytest.raises(DecodeError) as caught:
+        decoder.next_message()
+    check(caught.value, fault, offset, field)
+
+
+@pytest.mark.parametrize("name", ["type beyond", "integer cut", "from the host"])
+def test_after_an_error_every_call_raises_it_again(name: str) -> None:
+    sender, data, *expected = INVALID[name]
+    decoder = Decoder(sender)
+    decoder.receive_data(data)
+    for _ in range(3):
+        with pytest.raises(DecodeError) as caught:
+            decoder.next_message()
+        check(caught.value, *expected)  # type: ignore[arg-type]
+        decoder.receive_data(VALID["pong"][2])
+
+
+@pytest.mark.parametrize("name", [name for name, vector in INVALID.items() if vector[3] < HEADER])
+def test_a_wrong_header_is_refused_before_any_of_the_body(name: str) -> None:
+    sender, data, fault, offset, field = INVALID[name]
+    with pytest.raises(DecodeError) as caught:
+        list(decode(sender, data[:HEADER]))
+    check(caught.value, fault, offset, field)
+
+
+def test_an_unknown_side_has_no_decoder() -> None:
+    with pytest.raises(ValueError, match="'server' is neither of"):
+        Decoder("server")
+
+
+def test_messages_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        codec.Ping(1).token = 2  # type: ignore[misc]
+
+
+def test_output_is_a_view_of_what_was_fed() -> None:
+    data = VALID["exec_output"][2]
+    (message,) = decode("guest", data)
+    assert isinstance(message, codec.ExecOutput)
+    assert isinstance(message.data, memoryview)
+    assert message.data.obj is data
+
+
+# Memory, in bytes, with room for what Python needs itself.
+SLACK = 1 << 18
+
+
+def peak(action: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_frame_that_dribbles_in_takes_no_more_than_twice_its_size() -> None:
+    body = request(argv=blocks(*[b"a" * 65532] * 16), env=blocks(*[b"b" * 65532] * 16))
+    data = frame(16, body, about=1)
+    pieces = [data[at : at + 4096] for at in range(0, len(data) - 1, 4096)]
+    decoder = Decoder("host")
+
+    def feed() -> None:
+        for piece in pieces:
+            decoder.receive_data(piece)
+            decoder.next_message()
+
+    assert peak(feed) < 2 * len(data) + SLACK
+
+
+def test_a_long_stream_leaves_nothing_behind() -> None:
+    piece = frame(17, b"\1" + bytes(65536), about=1)
+    # A piece and a half at a time, so that frames are cut as well as whole.
+    pieces = [piece + piece[:32768], piece[32768:] + piece[:-1], piece[-1:]] * 50
+    decoder = Decoder("guest")
+
+    def feed() -> int:
+        count = 0
+        for data in pieces:
+            decoder.receive_data(data)
+            while decoder.next_message():
+                count += 1
+        return count
+
+    assert peak(feed) < 4 * len(piece) + SLACK
+
+
+def test_after_an_error_nothing_is_kept() -> None:
+    decoder = Decoder("guest")
+    decoder.receive_data(frame(99))
+    with pytest.raises(DecodeError):
+        decoder.next_message()
+
+    def feed() -> None:
+        for _ in range(100):
+            decoder.receive_data(bytes(1 << 16))
+
+    assert peak(feed) < SLACK
+
+
+OUTGOING = codec.ExecRequest(
+    1, b"ls", b"", (b"ls",), (), 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0
+)
+REFUSED: dict[str, tuple[Message, Fault, str]] = {
+    "id 0": (codec.ExecKill(0), Fault.BAD_ID, "id"),
+    "id below": (codec.ExecKill(-1), Fault.BAD_ID, "id"),
+    "id beyond": (codec.ExecKill(2**32), Fault.BAD_ID, "id"),
+    "any id below": (codec.Error(-1, 1, 1, 0, 0), Fault.BAD_ID, "id"),
+    "any id beyond": (codec.Error(2**32, 1, 1, 0, 0), Fault.BAD_ID, "id"),
+    "integer below": (codec.Ping(-1), Fault.UNKNOWN_VALUE, "token"),
+    "integer beyond": (codec.Ping(2**64), Fault.UNKNOWN_VALUE, "token"),
+    "open enum beyond": (codec.Goodbye(256), Fault.UNKNOWN_VALUE, "reason"),
+    "closed enum": (
+        codec.ExecOutput(1, 3, b""),  # type: ignore[arg-type]
+        Fault.UNKNOWN_VALUE,
+        "stream",
+    ),
+    "bytes too long": (codec.Resume(0, bytes(65)), Fault.TOO_LONG, "entropy"),
+    "tail too long": (
+        codec.ExecOutput(1, Stream.STDOUT, bytes(65537)),
+        Fault.TOO_LONG,
+        "data",
+    ),
+    "view too long": (
+        codec.ExecOutput(1, Stream.STDOUT, memoryview(bytes(65537))),
+        Fault.TOO_LONG,
+        "data",
+    ),
+    "item too long": (
+        dataclasses.replace(OUTGOING, argv=(b"a" * (LONG + 1),)),
+        Fault.TOO_LONG,
+        "argv",
+    ),
+    "too many items": (
+        dataclasses.replace(OUTGOING, env=(b"",) * 16385),
+        Fault.TOO_MANY,
+        "env",
+    ),
+    "too long in all": (
+        dataclasses.replace(OUTGOING, argv=(b"a" * LONG,) * 7 + (b"b" * (LAST + 1),)),
+        Fault.TOTAL_TOO_LONG,
+        "argv",
+    ),
+    "NUL in command": (
+        dataclasses.replace(OUTGOING, command=b"a\0"),
+        Fault.EMBEDDED_NUL,
+        "command",
+    ),
+    "NUL in cwd": (dataclasses.replace(OUTGOING, cwd=b"\0"), Fault.EMBEDDED_NUL, "cwd"),
+    "NUL in argv": (
+        dataclasses.replace(OUTGOING, argv=(b"a", b"b\0")),
+        Fault.EMBEDDED_NUL,
+        "argv",
+    ),
+    "NUL in env": (dataclasses.replace(OUTGOING, env=(b"A=\0",)), Fault.EMBEDDED_NUL, "env"),
+}
+
+
+@pytest.mark.parametrize(("message", "fault", "field"), REFUSED.values(), ids=REFUSED)
+def test_what_a_decoder_would_refuse_is_not_written(
+    message: Message, fault: Fault, field: str
+) -> None:
+    with pytest.raises(EncodeError) as caught:
+        message.encode()
+    assert (caught.value.fault, caught.value.field) == (fault, field)
+    assert str(caught.value).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        dataclasses.replace(OUTGOING, command=b"c" * 4096, cwd=b"d" * 4096),
+        dataclasses.replace(OUTGOING, argv=(b"",) * 16384, env=(b"",) * 16384),
+        dataclasses.replace(OUTGOING, argv=(b"a" * LONG,) * 7 + (b"b" * LAST,)),
+        dataclasses.replace(OUTGOING, argv=(), env=(), command=b""),
+    ],
+    ids=["bytes", "items", "total", "empty"],
+)
+def test_what_is_at_its_bound_is_written_and_read(message: Message) -> None:
+    assert list(decode("host", message.encode())) == [message]
+
+
+def test_the_longest_frame_is_as_long_as_the_codec_says() -> None:
+    full = (b"a" * LONG,) * 7 + (b"b" * LAST,)
+    longest = codec.ExecRequest(
+        1, b"c" * 4096, b"d" * 4096, full, full, 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0
+    )
+    assert len(longest.encode()) == HEADER + codec.MAX_BODY
+
+
+def test_a_list_that_is_far_too_long_is_refused_before_it_is_copied() -> None:
+    message = dataclasses.replace(OUTGOING, argv=(b"a" * LONG,) * 16384)  # 2 GiB in all
+
+    def encode() -> None:
+        with pytest.raises(EncodeError):
+            message.encode()
+
+    assert peak(encode) < 2 * (1 << 20) + SLACK
+
+
+U8, U16 = st.integers(0, 2**8 - 1), st.integers(0, 2**16 - 1)
+U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
+IDS = st.integers(1, 2**32 - 1)
+WORDS = st.binary(max_size=20).map(lambda data: data.replace(b"\0", b"0"))
+LISTS = st.lists(WORDS, max_size=4).map(tuple)
+STREAMS = st.sampled_from(Stream)
+
+
+def open_enum(kind: type[Any], numbers: st.SearchStrategy[int]) -> st.SearchStrategy[Any]:
+    """A number as a decoder gives it: by its name where it has one."""
+    known = {int(value): value for value in kind}
+    return st.one_of(st.sampled_from(kind), numbers.map(lambda number: known.get(number, number)))
+
+
+FROM_HOST: st.SearchStrategy[Message] = st.one_of(
+    st.builds(codec.Hello, U32, U64, U32, U64),
+    st.builds(codec.Resume, U64, st.binary(max_size=64)),
+    st.builds(codec.Ping, U64),
+    st.builds(codec.StatusRequest),
+    st.builds(codec.Shutdown),
+    st.builds(codec.ExecRequest, IDS, WORDS, WORDS, LISTS, LISTS, U32, U32),
+    st.builds(codec.ExecSignal, IDS, U8),
+    st.builds(codec.ExecKill, IDS),
+    st.builds(codec.ExecCredit, IDS, STREAMS, U32),
+)
+FROM_GUEST: st.SearchStrategy[Message] = st.one_of(
+    st.builds(codec.Ready, U32, U64, U32, U64),
+    st.builds(codec.Pong, U64),
+    st.builds(codec.Status, U64, U64, U64, U64, U64, U64, U64),
+    st.builds(codec.Goodbye, open_enum(GoodbyeReason, U8)),
+    st.builds(codec.Error, U32, open_enum(ErrorCode, U16), U16, U32, U8),
+    st.builds(codec.ExecOutput, IDS, STREAMS, st.binary(max_size=50)),
+    st.builds(codec.ExecResponse, IDS, st.sampled_from(Ending), U8),
+    st.builds(codec.ExecFailed, IDS, open_enum(Stage, U8), U32),
+)
+STREAM = st.one_of(
+    st.tuples(st.just("host"), st.lists(FROM_HOST, min_size=1, max_size=6)),
+    st.tuples(st.just("guest"), st.lists(FROM_GUEST, min_size=1, max_size=6)),
+)
+QUICK = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@given(stream=STREAM)
+@QUICK
+def test_what_is_written_is_read_as_it_was(stream: tuple[str, list[Message]]) -> None:
+    sender, messages = stream
+    assert list(decode(sender, *(message.encode() for message in messages))) == messages
+
+
+@given(stream=STREAM, data=st.data())
+@QUICK
+def test_any_cut_of_a_stream_gives_the_same_messages(
+    stream: tuple[str, list[Message]], data: st.DataObject
+) -> None:
+    sender, messages = stream
+    written = b"".join(message.encode() for message in messages)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(written)), max_size=10)))
+    pieces = [
+        written[start:end] for start, end in zip([0, *cuts], [*cuts, len(written)], strict=True)
+    ]
+    assert list(decode(sender, *pieces)) == messages
+
+
+@given(stream=STREAM, data=st.data())
+@QUICK
+def test_any_cut_of_a_stream_that_breaks_gives_the_same_messages_and_error(
+    stream: tuple[str, list[Message]], data: st.DataObject
+) -> None:
+    sender, messages = stream
+    spoiled = bytearray(b"".join(message.encode() for message in messages))
+    at = data.draw(st.integers(0, len(spoiled) - 1))
+    spoiled[at] ^= data.draw(st.integers(1, 255))
+    outcomes = []
+    for size in (len(spoiled), data.draw(st.integers(1, 40)), 1):
+        pieces = [bytes(spoiled[start : start + size]) for start in range(0, len(spoiled), size)]
+        read: list[object] = []
+        try:
+            read.extend(decode(sender, *pieces))
+        except DecodeError as error:
+            read.append(str(error))
+        outcomes.append(read)
+    assert outcomes[0] == outcomes[1] == outcomes[2]

@@ -1,0 +1,856 @@
+"""The conversation with a guest that is played by the test, and need not play fair."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from random import Random
+from signal import SIGKILL, SIGTERM
+from subprocess import CalledProcessError
+from typing import Any, TypeVar
+
+import pytest
+
+from microvm import codec
+from microvm import guest as guests
+from microvm.codec import Ending, GoodbyeReason, Stage, Stream
+from microvm.errors import (
+    Busy,
+    ExecTimeout,
+    GuestDied,
+    GuestUnresponsive,
+    MachineError,
+    ProtocolError,
+    StartError,
+    UsageError,
+    VersionMismatch,
+)
+from microvm.guest import Guest
+from microvm.process import CompletedProcess
+from microvm.session import WINDOW
+
+M = TypeVar("M", bound=codec.Message)
+
+PIECE = 65536
+SOON = 0.05
+"""Long enough for what happens at once, in seconds."""
+
+PATIENCE = 30.0
+"""For what must happen, however busy the machine."""
+
+
+class Peer:
+    """The guest's end of the port; it says what the test makes it say."""
+
+    def __init__(self, port: socket.socket) -> None:
+        self.port = port
+        self._decoder = codec.Decoder("host")
+        self.nonce = 0
+        self.id = 0
+        self.credit: dict[Stream, int] = {}
+
+    async def hear(self) -> codec.Message:
+        """The next message of the host; EOFError when it has gone."""
+        while (message := self._decoder.next_message()) is None:
+            data = await asyncio.get_running_loop().sock_recv(self.port, 1 << 20)
+            if not data:
+                raise EOFError
+            self._decoder.receive_data(data)
+        match message:
+            case codec.ExecRequest(id=id_, stdout_credit=out, stderr_credit=err):
+                self.id, self.credit = id_, {Stream.STDOUT: out, Stream.STDERR: err}
+            case codec.ExecCredit(stream=stream, amount=amount):
+                self.credit[stream] += amount
+        return message
+
+    async def expect(self, kind: type[M]) -> M:
+        """The next message, which must be of this kind."""
+        message = await self.hear()
+        assert isinstance(message, kind), message
+        return message
+
+    async def hears_nothing(self) -> bool:
+        """Whether the host stays silent for a moment."""
+        try:
+            async with asyncio.timeout(SOON):
+                await self.hear()
+        except TimeoutError:
+            return True
+        return False
+
+    async def say(self, *messages: codec.Message | bytes) -> None:
+        data = [m if isinstance(m, bytes) else m.encode() for m in messages]
+        await asyncio.get_running_loop().sock_sendall(self.port, b"".join(data))
+
+    async def greet(self, *, version: int = codec.VERSION) -> None:
+        """Answer the hello."""
+        self.nonce = (await self.expect(codec.Hello)).nonce
+        await self.say(codec.Ready(version, codec.DIGEST, codec.MAX_BODY, self.nonce))
+
+    async def write(self, stream: Stream, data: bytes) -> None:
+        """Write output, as far and as soon as it has been paid for."""
+        view = memoryview(data)
+        while view:
+            while not self.credit[stream]:
+                await self.expect(codec.ExecCredit)
+            size = min(len(view), PIECE, self.credit[stream])
+            self.credit[stream] -= size
+            await self.say(codec.ExecOutput(self.id, stream, view[:size]))
+            view = view[size:]
+
+    async def exit(self, status: int, ending: Ending = Ending.EXITED) -> None:
+        await self.say(codec.ExecResponse(self.id, ending, status))
+
+    async def is_left(self) -> bool:
+        """Whether the host has closed the port."""
+        with suppress(EOFError, ConnectionResetError):
+            while True:
+                await self.hear()
+        return True
+
+
+@asynccontextmanager
+async def connected(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
+    """A guest that has been connected to, and who plays it; nothing may go unnoticed."""
+    unhandled: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    guest = await Guest.connect(ours, **options)
+    try:
+        yield guest, Peer(theirs)
+    finally:
+        guest.fail(GuestDied("the test is over"))
+        theirs.close()
+        await asyncio.sleep(0)
+    assert unhandled == []
+
+
+@asynccontextmanager
+async def greeted(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
+    """A guest that is ready."""
+    async with connected(**options) as (guest, peer):
+        await asyncio.gather(guest.ready(PATIENCE), peer.greet())
+        await peer.expect(codec.Resume)
+        yield guest, peer
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask early whether the guest is alive, and wait a moment only for its answers."""
+    monkeypatch.setattr(guests, "PING_INTERVAL", 0.02)
+    monkeypatch.setattr(guests, "PING_TIMEOUT", 0.5)
+    monkeypatch.setattr(guests, "KILL_TIMEOUT", 0.5)
+
+
+# -- Getting ready ------------------------------------------------------------------------------
+
+
+async def test_a_guest_that_never_answers_hello_is_a_time_out() -> None:
+    async with connected() as (guest, _):
+        with pytest.raises(TimeoutError):
+            await guest.ready(SOON)
+        assert guest.error is None
+
+
+async def test_a_guest_that_answers_after_a_time_out_can_still_be_waited_for() -> None:
+    async with connected() as (guest, peer):
+        with pytest.raises(TimeoutError):
+            await guest.ready(SOON)
+        await peer.greet()
+        await guest.ready(PATIENCE)
+        await peer.expect(codec.Resume)
+
+
+async def test_what_is_left_of_an_older_life_is_not_heard() -> None:
+    async with connected() as (guest, peer):
+        await peer.say(codec.ExecOutput(9, Stream.STDOUT, b"old"), codec.Pong(1))
+        await asyncio.gather(guest.ready(PATIENCE), peer.greet())
+        await peer.expect(codec.Resume)
+        assert guest.error is None
+
+
+async def test_a_port_that_closes_before_the_answer_is_a_death() -> None:
+    async with connected() as (guest, peer):
+        peer.port.close()
+        with pytest.raises(GuestDied, match="the connection to the guest ended"):
+            await guest.ready(PATIENCE)
+
+
+async def test_a_guest_of_another_version_is_refused_and_left() -> None:
+    async with connected() as (guest, peer):
+        await peer.greet(version=codec.VERSION + 1)
+        with pytest.raises(VersionMismatch):
+            await guest.ready(PATIENCE)
+        assert await peer.is_left()
+
+
+async def test_a_guest_that_sends_garbage_is_refused_and_left() -> None:
+    async with connected() as (guest, peer):
+        await peer.say(b"login: \r\n\r\n\r\n")
+        with pytest.raises(ProtocolError, match="malformed frame"):
+            await guest.ready(PATIENCE)
+        assert await peer.is_left()
+
+
+async def test_nothing_can_be_run_before_it_is_ready() -> None:
+    async with connected() as (guest, _):
+        with pytest.raises(MachineError):
+            guest.exec(["true"])
+        with pytest.raises(MachineError):
+            await guest.ping()
+        with pytest.raises(MachineError):
+            await guest.status()
+        assert not guest.can_shut_down
+
+
+# -- Running ------------------------------------------------------------------------------------
+
+
+async def answered(
+    running: Awaitable[CompletedProcess], script: Callable[[], Awaitable[None]]
+) -> CompletedProcess:
+    """The result of a command, while the other side follows its script."""
+    result, _ = await asyncio.gather(running, script())
+    return result
+
+
+async def test_run_captures_both_streams_and_the_exit_code() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            request = await peer.expect(codec.ExecRequest)
+            assert request.argv == (b"sh", b"-c", b"x")
+            await peer.write(Stream.STDOUT, b"out\n")
+            await peer.write(Stream.STDERR, b"\xfferr")
+            await peer.write(Stream.STDOUT, b"more")
+            await peer.exit(3)
+
+        result = await answered(guest.run(["sh", "-c", "x"]), script)
+        assert result == CompletedProcess(("sh", "-c", "x"), 3, b"out\nmore", b"\xfferr")
+
+
+async def test_a_command_that_a_signal_ended_has_its_negative_number() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.exit(9, Ending.SIGNALLED)
+
+        assert (await answered(guest.run(["true"]), script)).returncode == -9
+
+
+async def test_check_raises_what_subprocess_raises() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDOUT, b"out")
+            await peer.exit(1)
+
+        with pytest.raises(CalledProcessError) as caught:
+            await answered(guest.run(["false"], check=True), script)
+        assert (caught.value.returncode, caught.value.stdout) == (1, b"out")
+
+
+async def test_a_command_that_cannot_start_says_where_and_why() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.say(codec.ExecFailed(peer.id, Stage.CHDIR, 13))
+
+        with pytest.raises(StartError, match="cannot enter its working directory") as caught:
+            await answered(guest.run(["ls"], cwd="/x"), script)
+        assert (caught.value.stage, caught.value.errno) == ("chdir", 13)
+
+
+async def test_a_stage_of_a_newer_guest_is_named_by_its_number() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.say(codec.ExecFailed(peer.id, 99, 2))
+
+        with pytest.raises(StartError, match="stage 99 failed"):
+            await answered(guest.run(["ls"]), script)
+
+
+async def test_text_and_paths_are_sent_as_the_operating_system_spells_them() -> None:
+    async with greeted() as (guest, peer):
+        guest.exec(["é", b"\xff", "\udcff"], command="/bin/é", env={"É": "ü"}, cwd=Path("/tmp/é"))
+        request = await peer.expect(codec.ExecRequest)
+        assert request.command == b"/bin/\xc3\xa9"
+        assert request.argv == (b"\xc3\xa9", b"\xff", b"\xff")
+        assert request.env == (b"\xc3\x89=\xc3\xbc",)
+        assert request.cwd == b"/tmp/\xc3\xa9"
+
+
+@pytest.mark.parametrize(
+    ("argv", "options"),
+    [
+        ([], {}),
+        (["a\0b"], {}),
+        (["\ud800"], {}),
+        (["a"], {"env": {"A=B": "c"}}),
+        (["a"], {"env": {"A": "\0"}}),
+        (["a"], {"cwd": "/\0"}),
+        (["a" * 200_000], {}),
+    ],
+    ids=["empty", "NUL", "surrogate", "name", "NUL in env", "NUL in cwd", "too long"],
+)
+async def test_a_command_that_cannot_be_sent_is_refused_and_nothing_is_said(
+    argv: list[str], options: dict[str, Any]
+) -> None:
+    async with greeted() as (guest, peer):
+        with pytest.raises(UsageError):
+            guest.exec(argv, **options)
+        guest.exec(["true"])
+        assert (await peer.expect(codec.ExecRequest)).id == 1
+
+
+async def test_a_second_command_is_busy_and_the_first_undisturbed() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["sleep", "1"])
+        with pytest.raises(Busy):
+            guest.exec(["true"])
+        await peer.expect(codec.ExecRequest)
+        await peer.write(Stream.STDOUT, b"first")
+        await peer.exit(0)
+        assert await process.stdout.read() == b"first"
+        assert await process.wait() == 0
+
+
+async def test_output_comes_chunk_by_chunk_while_the_command_runs() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        for data in (b"one", b"two"):
+            await peer.write(Stream.STDERR, data)
+            assert bytes(await anext(process.stderr)) == data
+            assert process.returncode is None
+
+
+async def test_signals_are_sent_while_the_command_runs_and_not_after() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["sleep", "1"])
+        await peer.expect(codec.ExecRequest)
+        process.terminate()
+        assert await peer.hear() == codec.ExecSignal(1, SIGTERM)
+        process.kill()
+        assert await peer.hear() == codec.ExecKill(1)
+        await peer.exit(SIGKILL, Ending.SIGNALLED)
+        assert await process.wait() == -SIGKILL
+        process.terminate()
+        process.kill()
+        assert await peer.hears_nothing()
+
+
+async def test_a_process_that_has_ended_does_not_signal_the_next_command() -> None:
+    async with greeted() as (guest, peer):
+        first = guest.exec(["true"])
+        await peer.expect(codec.ExecRequest)
+        await peer.exit(0)
+        await first.wait()
+        guest.exec(["sleep", "1"])
+        await peer.expect(codec.ExecRequest)
+        first.kill()
+        first.terminate()
+        guest.abandon(first)
+        assert await peer.hears_nothing()
+
+
+async def test_a_signal_that_does_not_exist_is_a_usage_error() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["sleep", "1"])
+        await peer.expect(codec.ExecRequest)
+        with pytest.raises(UsageError, match="no signal has the number 300"):
+            process.send_signal(300)
+
+
+# -- Loss ---------------------------------------------------------------------------------------
+
+
+async def test_output_before_an_abrupt_end_is_read_then_comes_the_error() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        await peer.write(Stream.STDOUT, b"a" * PIECE)
+        await peer.write(Stream.STDOUT, b"tail")
+        half = codec.ExecOutput(1, Stream.STDOUT, b"lost").encode()[:-2]
+        await peer.say(half)
+        peer.port.close()
+        with pytest.raises(GuestDied):
+            await process.wait()
+        assert bytes(await anext(process.stdout)) == b"a" * PIECE
+        assert bytes(await anext(process.stdout)) == b"tail"
+        for _ in range(2):
+            with pytest.raises(GuestDied):
+                await anext(process.stdout)
+
+
+async def test_whoever_waits_is_told_of_the_loss() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+        waiting = [
+            asyncio.ensure_future(waiter)
+            for waiter in (
+                process.wait(),
+                process.stdout.read(),
+                process.stderr.read(),
+                guest.ping(),
+                guest.status(),
+            )
+        ]
+        await peer.expect(codec.ExecRequest)
+        await asyncio.sleep(0)
+        peer.port.close()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert results == [guest.error] * len(waiting)
+        assert isinstance(guest.error, GuestDied)
+
+
+async def test_after_the_loss_everything_raises_its_reason() -> None:
+    async with greeted() as (guest, _):
+        reason = guest.fail(GuestDied("it halted"))
+        for use in (guest.run(["true"]), guest.ping(), guest.status(), guest.ready(1)):
+            with pytest.raises(GuestDied) as caught:
+                await use
+            assert caught.value is reason
+        assert not guest.can_shut_down
+
+
+async def test_a_loss_that_nobody_waits_for_is_not_reported_by_asyncio() -> None:
+    unhandled: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    ours, theirs = socket.socketpair()
+    guest = await Guest.connect(ours)
+    guest.fail(GuestDied("before anybody asked"))
+    await asyncio.sleep(0)
+    theirs.close()
+    del guest
+    gc.collect()
+    assert unhandled == []
+
+
+async def test_the_first_reason_counts() -> None:
+    async with greeted() as (guest, _):
+        first = guest.fail(GuestDied("first"))
+        assert guest.fail(GuestUnresponsive("second")) is first
+        assert guest.error is first
+
+
+async def test_the_owner_of_the_machine_can_give_a_better_reason_within_the_grace() -> None:
+    async with greeted(loss_grace=PATIENCE) as (guest, peer):
+        process = guest.exec(["cat"])
+        peer.port.close()
+        await asyncio.sleep(SOON)
+        assert guest.error is None
+        guest.fail(GuestDied("the guest reset"))
+        with pytest.raises(GuestDied, match="the guest reset"):
+            await process.wait()
+
+
+async def test_without_a_better_reason_the_grace_ends() -> None:
+    async with greeted(loss_grace=SOON) as (guest, peer):
+        peer.port.close()
+        with pytest.raises(GuestDied, match="the connection to the guest ended"):
+            await guest.ping()
+
+
+async def test_garbage_while_a_command_runs_ends_it_at_once() -> None:
+    async with greeted(loss_grace=PATIENCE) as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        await peer.write(Stream.STDOUT, b"good")
+        await peer.say(b"\xff" * 100)
+        with pytest.raises(ProtocolError):
+            await process.wait()
+        assert bytes(await anext(process.stdout)) == b"good"
+        assert await peer.is_left()
+
+
+async def test_a_flood_without_credit_is_refused() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        await peer.write(Stream.STDOUT, bytes(WINDOW))
+        await peer.say(codec.ExecOutput(1, Stream.STDOUT, b"x"))
+        with pytest.raises(ProtocolError, match="ExecOutput where it must not"):
+            await process.wait()
+
+
+# -- Pings --------------------------------------------------------------------------------------
+
+
+async def test_ping_returns_with_the_answer() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.say(codec.Pong((await peer.expect(codec.Ping)).token))
+
+        await asyncio.gather(guest.ping(), script())
+
+
+async def test_status_returns_the_counters() -> None:
+    async with greeted() as (guest, peer):
+        counters = codec.Status(1, 2, 3, 4, 5, 6, 7)
+
+        async def script() -> None:
+            await peer.expect(codec.StatusRequest)
+            await peer.say(counters)
+
+        status, _ = await asyncio.gather(guest.status(), script())
+        assert status == counters
+
+
+async def test_a_ping_that_is_not_answered_ends_the_guest() -> None:
+    async with greeted(console_tail=lambda: "Kernel panic") as (guest, peer):
+        with pytest.raises(GuestUnresponsive, match=r"did not answer within 0\.05 s") as caught:
+            await guest.ping(SOON)
+        assert caught.value.detail == "Kernel panic"
+        assert guest.error is caught.value
+        assert await peer.is_left()
+
+
+@pytest.mark.parametrize("ask", [Guest.ping, Guest.status], ids=["ping", "status"])
+async def test_the_answer_to_a_question_that_was_given_up_does_no_harm(
+    ask: Callable[[Guest], Awaitable[Any]],
+) -> None:
+    async with greeted() as (guest, peer):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(SOON):
+                await ask(guest)
+        question = await peer.hear()
+        if isinstance(question, codec.Ping):
+            await peer.say(codec.Pong(question.token))
+        else:
+            await peer.say(codec.Status(0, 0, 0, 0, 0, 0, 0))
+        process = guest.exec(["true"])
+        await peer.expect(codec.ExecRequest)
+        await peer.exit(0)
+        assert await process.wait() == 0
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_guest_that_stops_answering_while_a_command_runs_is_given_up() -> None:
+    async with greeted(console_tail=lambda: "the end") as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        ping = await peer.expect(codec.Ping)
+        await peer.say(codec.Pong(ping.token))
+        await peer.expect(codec.Ping)
+        await peer.write(Stream.STDOUT, b"output is no answer")
+        with pytest.raises(GuestUnresponsive, match="has it halted") as caught:
+            await process.wait()
+        assert caught.value.detail == "the end"
+        assert await peer.is_left()
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_guest_that_answers_is_asked_again_until_the_command_ends() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        # Longer than it may take for one answer.
+        until = time.monotonic() + 2 * guests.PING_TIMEOUT
+        while time.monotonic() < until:
+            await peer.say(codec.Pong((await peer.expect(codec.Ping)).token))
+        await peer.exit(0)
+        assert await process.wait() == 0
+        assert await peer.hears_nothing()
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_an_answer_to_somebody_else_is_no_sign_of_life() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        await peer.expect(codec.Ping)
+
+        async def script() -> None:
+            await peer.say(codec.Pong((await peer.expect(codec.Ping)).token))
+
+        await asyncio.gather(guest.ping(PATIENCE), script())
+        with pytest.raises(GuestUnresponsive):
+            await process.wait()
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_an_idle_guest_is_not_asked() -> None:
+    async with greeted() as (_, peer):
+        assert await peer.hears_nothing()
+
+
+# -- Time-outs, cancellation, kills -------------------------------------------------------------
+
+
+async def test_a_time_out_kills_and_keeps_the_output_so_far() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDOUT, b"so far")
+            await peer.write(Stream.STDERR, b"no good")
+            assert await peer.hear() == codec.ExecKill(1)
+            await peer.write(Stream.STDOUT, b", so good")
+            await peer.exit(SIGKILL, Ending.SIGNALLED)
+
+        with pytest.raises(ExecTimeout, match=r"timed out after 0\.05 s") as caught:
+            await answered(guest.run(["sleep", "60"], timeout=SOON), script)
+        assert (caught.value.stdout, caught.value.stderr) == (b"so far, so good", b"no good")
+        assert guest.error is None
+
+
+async def test_a_time_out_frees_a_command_that_waits_for_its_reader() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["yes"], timeout=0.5)
+        await peer.expect(codec.ExecRequest)
+        await peer.write(Stream.STDOUT, b"a" * WINDOW)
+        credit = await peer.expect(codec.ExecCredit)
+        assert (credit.stream, credit.amount) == (Stream.STDOUT, WINDOW)
+        await peer.expect(codec.ExecKill)
+        # It may have been ahead by a window; no more of it is kept, whatever it still sends.
+        await peer.write(Stream.STDOUT, b"b" * 3 * WINDOW)
+        await peer.exit(SIGKILL, Ending.SIGNALLED)
+        with pytest.raises(ExecTimeout):
+            await process.wait()
+        assert await process.stdout.read() == b"a" * WINDOW + b"b" * WINDOW
+
+
+async def test_output_that_a_time_out_has_let_go_is_not_paid_for_again_when_it_is_read() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["yes"], timeout=SOON)
+        await peer.expect(codec.ExecRequest)
+        half = WINDOW // 2
+        await peer.write(Stream.STDOUT, bytes(half))
+        heard = [await peer.hear(), await peer.hear()]
+        assert {type(message) for message in heard} == {codec.ExecCredit, codec.ExecKill}
+        taken = 0
+        while taken < half:
+            taken += len(await anext(process.stdout))
+        assert await peer.hears_nothing()
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_command_that_ends_in_time_leaves_no_deadline_behind() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["true"], timeout=0.5)
+        await peer.expect(codec.ExecRequest)
+        await peer.exit(0)
+        assert await process.wait() == 0
+        await asyncio.sleep(0.5 + guests.KILL_TIMEOUT + SOON)
+        assert guest.error is None
+        assert await peer.hears_nothing()
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_kill_that_was_answered_leaves_no_deadline_behind() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["sleep", "60"])
+        await peer.expect(codec.ExecRequest)
+        guest.abandon(process)
+        await peer.expect(codec.ExecKill)
+        await peer.exit(SIGKILL, Ending.SIGNALLED)
+        await process.wait()
+        await asyncio.sleep(guests.KILL_TIMEOUT + SOON)
+        assert guest.error is None
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_kill_after_a_time_out_that_is_never_answered_ends_the_guest() -> None:
+    async with greeted() as (guest, peer):
+
+        async def answer_pings() -> None:
+            with suppress(EOFError, ConnectionResetError, BrokenPipeError):
+                while True:
+                    message = await peer.hear()
+                    if isinstance(message, codec.Ping):
+                        await peer.say(codec.Pong(message.token))
+
+        with pytest.raises(GuestUnresponsive, match="a killed command did not end"):
+            await answered(guest.run(["sleep", "60"], timeout=SOON), answer_pings)
+        with pytest.raises(GuestUnresponsive):
+            await guest.run(["true"])
+
+
+async def test_a_cancelled_run_kills_and_leaves_the_guest_ready_for_the_next() -> None:
+    async with greeted() as (guest, peer):
+        first = asyncio.create_task(guest.run(["sleep", "60"]))
+        await peer.expect(codec.ExecRequest)
+        await peer.write(Stream.STDOUT, b"of no interest")
+        first.cancel()
+        assert await peer.hear() == codec.ExecKill(1)
+        assert not first.done()
+        await peer.exit(SIGKILL, Ending.SIGNALLED)
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+        async def script() -> None:
+            assert (await peer.expect(codec.ExecRequest)).id == 2
+            await peer.write(Stream.STDOUT, b"second")
+            await peer.exit(0)
+
+        assert (await answered(guest.run(["true"]), script)).stdout == b"second"
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_cancelled_run_does_not_wait_for_ever_for_the_kill() -> None:
+    async with greeted() as (guest, peer):
+        task = asyncio.create_task(guest.run(["sleep", "60"]))
+        await peer.expect(codec.ExecRequest)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert isinstance(guest.error, GuestUnresponsive)
+
+
+@pytest.mark.parametrize("stream", Stream)
+async def test_an_abandoned_command_is_killed_and_drained(stream: Stream) -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["yes"])
+        await peer.expect(codec.ExecRequest)
+        await peer.write(stream, bytes(WINDOW))
+        await asyncio.sleep(SOON)
+        guest.abandon(process)
+        heard = [await peer.hear(), await peer.hear()]
+        assert {type(message) for message in heard} == {codec.ExecCredit, codec.ExecKill}
+        await peer.write(stream, bytes(3 * WINDOW))
+        await peer.exit(SIGKILL, Ending.SIGNALLED)
+        assert await process.wait() == -SIGKILL
+        assert guest.error is None
+
+
+# -- Readers ------------------------------------------------------------------------------------
+
+
+async def test_a_slow_reader_loses_nothing() -> None:
+    content = Random(1).randbytes(3 * WINDOW + 12345)
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDOUT, content)
+            await peer.exit(0)
+
+        writing = asyncio.create_task(script())
+        read = []
+        async for chunk in process.stdout:
+            read.append(bytes(chunk))
+            await asyncio.sleep(0.001 if len(read) % 8 else 0)
+        await writing
+        assert b"".join(read) == content
+        assert await process.wait() == 0
+
+
+async def test_a_signal_gets_out_though_nobody_reads() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["yes"])
+        await peer.expect(codec.ExecRequest)
+        for stream in Stream:
+            await peer.write(stream, bytes(WINDOW))
+        process.terminate()
+        assert await peer.hear() == codec.ExecSignal(1, SIGTERM)
+
+
+async def test_a_full_stream_does_not_stall_the_other() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["yes"])
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDOUT, bytes(WINDOW))
+            await peer.write(Stream.STDERR, bytes(3 * WINDOW))
+            await peer.exit(0)
+
+        stderr, _ = await asyncio.gather(process.stderr.read(), script())
+        assert len(stderr) == 3 * WINDOW
+        assert len(await process.stdout.read()) == WINDOW
+
+
+async def test_a_reader_that_does_not_read_gives_no_credit() -> None:
+    async with greeted() as (guest, peer):
+        guest.exec(["yes"])
+        await peer.expect(codec.ExecRequest)
+        await peer.write(Stream.STDOUT, bytes(WINDOW))
+        assert await peer.hears_nothing()
+
+
+@pytest.fixture
+def memory() -> Iterator[Callable[[], int]]:
+    """Bytes that Python has allocated since the test began."""
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+
+async def test_what_is_not_read_takes_no_more_than_its_size(memory: Callable[[], int]) -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["yes"])
+        await peer.expect(codec.ExecRequest)
+        # One byte for the stream that nobody reads, with much for the one that is read.
+        rounds, much = 100, bytes(3 * PIECE)
+
+        async def script() -> None:
+            for _ in range(rounds):
+                await peer.write(Stream.STDOUT, b"x")
+                await peer.write(Stream.STDERR, much)
+
+        async def read() -> None:
+            left = rounds * len(much)
+            async for chunk in process.stderr:
+                left -= len(chunk)
+                if not left:
+                    break
+
+        await asyncio.gather(script(), read())
+        assert memory() < 4 * WINDOW
+        assert bytes(await anext(process.stdout)) == b"x" * rounds
+
+
+async def test_output_in_tiny_pieces_takes_no_more_than_its_size(memory: Callable[[], int]) -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["yes"])
+        await peer.expect(codec.ExecRequest)
+        pieces = 30_000
+        tiny = codec.ExecOutput(1, Stream.STDOUT, b"ab").encode()
+        await peer.say(tiny * pieces)
+        await peer.exit(0)
+        await process.wait()
+        # As objects of their own they would take fifty times as much.
+        assert memory() < 1 << 20
+        assert await process.stdout.read() == b"ab" * pieces
+
+
+# -- The end ------------------------------------------------------------------------------------
+
+
+async def test_shut_down_asks_and_a_goodbye_is_no_error() -> None:
+    async with greeted() as (guest, peer):
+        assert guest.can_shut_down
+        guest.shut_down()
+        await peer.expect(codec.Shutdown)
+        await peer.say(codec.Goodbye(GoodbyeReason.SHUTDOWN))
+        await asyncio.sleep(SOON)
+        assert guest.error is None
+        peer.port.close()
+        with pytest.raises(GuestDied):
+            await guest.ping()
+
+
+async def test_shut_down_is_heard_while_a_command_runs() -> None:
+    async with greeted() as (guest, peer):
+        guest.exec(["sleep", "60"])
+        await peer.expect(codec.ExecRequest)
+        assert guest.can_shut_down
+        guest.shut_down()
+        await peer.expect(codec.Shutdown)

@@ -1,0 +1,597 @@
+"""The session without I/O: what is said in which state, and what is let through."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microvm import codec
+from microvm.codec import Ending, ErrorCode, GoodbyeReason, Stage, Stream
+from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
+from microvm.session import WINDOW, Request, Session, State
+
+TOKEN = 7
+NONCES: WeakKeyDictionary[Session, int] = WeakKeyDictionary()
+
+
+def said(data: bytes) -> list[codec.Message]:
+    """What the host says with these bytes, as a guest reads it."""
+    decoder = codec.Decoder("host")
+    decoder.receive_data(data)
+    messages = []
+    while (message := decoder.next_message()) is not None:
+        messages.append(message)
+    return messages
+
+
+def ready(session: Session, *, nonce: int, version: int = -1, digest: int = -1) -> codec.Ready:
+    """An answer to the last `hello`; the nonce is given as its distance from the right one."""
+    return codec.Ready(
+        codec.VERSION if version < 0 else version,
+        codec.DIGEST if digest < 0 else digest,
+        codec.MAX_BODY,
+        NONCES.get(session, 0) ^ nonce,
+    )
+
+
+def greet(session: Session) -> None:
+    """Say hello, and remember the nonce as a guest would."""
+    (hello,) = said(session.hello())
+    assert isinstance(hello, codec.Hello)
+    NONCES[session] = hello.nonce
+
+
+def hear(session: Session, *messages: codec.Message) -> list[codec.Message]:
+    """What a session lets through of what a guest says."""
+    session.receive_data(b"".join(message.encode() for message in messages))
+    events = []
+    while (event := session.next_event()) is not None:
+        events.append(event)
+    return events
+
+
+def request(session: Session) -> bytes:
+    return session.exec_request(Request(b"true", [b"true"]))
+
+
+def new() -> Session:
+    return Session()
+
+
+def greeting() -> Session:
+    session = new()
+    greet(session)
+    return session
+
+
+def idle() -> Session:
+    session = greeting()
+    hear(session, ready(session, nonce=0))
+    return session
+
+
+def running() -> Session:
+    session = idle()
+    request(session)
+    return session
+
+
+def failed() -> Session:
+    session = running()
+    with pytest.raises(ProtocolError):
+        hear(session, codec.Pong(TOKEN))
+    return session
+
+
+STATES = {
+    State.NEW: new,
+    State.GREETING: greeting,
+    State.IDLE: idle,
+    State.RUNNING: running,
+    State.FAILED: failed,
+}
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_session_can_be_brought_into_every_state(state: State) -> None:
+    assert STATES[state]().state is state
+
+
+# -- What the guest says ------------------------------------------------------------------------
+
+EVENT, DROPPED, ERROR = "event", "dropped", "error"
+OUTPUT = codec.ExecOutput(1, Stream.STDOUT, b"x")
+
+# For each message, what becomes of it in NEW, GREETING, IDLE, RUNNING and FAILED.
+HEARD: dict[str, tuple[Callable[[Session], codec.Message], tuple[str, str, str, str, str]]] = {
+    "ready, ours": (
+        lambda session: ready(session, nonce=0),
+        (DROPPED, EVENT, ERROR, ERROR, DROPPED),
+    ),
+    "ready, of another": (
+        lambda session: ready(session, nonce=1),
+        (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
+    ),
+    "output": (lambda _: OUTPUT, (DROPPED, DROPPED, ERROR, EVENT, DROPPED)),
+    "output without data": (
+        lambda _: codec.ExecOutput(1, Stream.STDOUT, b""),
+        (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
+    ),
+    "output of another id": (
+        lambda _: codec.ExecOutput(2, Stream.STDOUT, b"x"),
+        (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
+    ),
+    "response": (
+        lambda _: codec.ExecResponse(1, Ending.EXITED, 0),
+        (DROPPED, DROPPED, ERROR, EVENT, DROPPED),
+    ),
+    "response of another id": (
+        lambda _: codec.ExecResponse(2, Ending.EXITED, 0),
+        (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
+    ),
+    "failure to start": (
+        lambda _: codec.ExecFailed(1, Stage.LOOKUP, 2),
+        (DROPPED, DROPPED, ERROR, EVENT, DROPPED),
+    ),
+    "failure of another id": (
+        lambda _: codec.ExecFailed(2, Stage.LOOKUP, 2),
+        (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
+    ),
+    "pong that nobody asked for": (
+        lambda _: codec.Pong(TOKEN),
+        (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
+    ),
+    "status that nobody asked for": (
+        lambda _: codec.Status(0, 0, 0, 0, 0, 0, 0),
+        (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
+    ),
+    "goodbye": (
+        lambda _: codec.Goodbye(GoodbyeReason.SHUTDOWN),
+        (DROPPED, DROPPED, EVENT, EVENT, DROPPED),
+    ),
+    "error": (
+        lambda _: codec.Error(0, ErrorCode.TRUNCATED, 4, 12, 1),
+        (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "outcome"),
+    [
+        pytest.param(state, message, outcome, id=f"{name} {state.name}")
+        for name, (message, outcomes) in HEARD.items()
+        for state, outcome in zip(State, outcomes, strict=True)
+    ],
+)
+def test_what_becomes_of_a_message(
+    state: State, message: Callable[[Session], codec.Message], outcome: str
+) -> None:
+    session = STATES[state]()
+    heard = message(session)
+    if outcome is ERROR:
+        with pytest.raises(ProtocolError):
+            hear(session, heard)
+        assert session.state is State.FAILED
+    else:
+        assert hear(session, heard) == ([heard] if outcome is EVENT else [])
+
+
+# -- What the host says -------------------------------------------------------------------------
+
+SAID, NOTHING, REFUSED, BUSY = "said", "nothing", ProtocolError, Busy
+
+SAYS: dict[str, tuple[Callable[[Session], bytes], type[codec.Message], tuple[object, ...]]] = {
+    "hello": (Session.hello, codec.Hello, (SAID, SAID, SAID, SAID, REFUSED)),
+    "resume": (Session.resume, codec.Resume, (REFUSED, REFUSED, SAID, REFUSED, REFUSED)),
+    "ping": (
+        lambda session: session.ping(TOKEN),
+        codec.Ping,
+        (REFUSED, REFUSED, SAID, SAID, REFUSED),
+    ),
+    "status_request": (
+        Session.status_request,
+        codec.StatusRequest,
+        (REFUSED, REFUSED, SAID, SAID, REFUSED),
+    ),
+    "shutdown": (Session.shutdown, codec.Shutdown, (REFUSED, REFUSED, SAID, SAID, REFUSED)),
+    "exec_request": (request, codec.ExecRequest, (REFUSED, REFUSED, SAID, BUSY, REFUSED)),
+    "exec_signal": (
+        lambda session: session.exec_signal(15),
+        codec.ExecSignal,
+        (NOTHING, NOTHING, NOTHING, SAID, NOTHING),
+    ),
+    "exec_kill": (
+        Session.exec_kill,
+        codec.ExecKill,
+        (NOTHING, NOTHING, NOTHING, SAID, NOTHING),
+    ),
+    "consumed": (
+        lambda session: session.consumed(Stream.STDOUT, WINDOW),
+        codec.ExecCredit,
+        (NOTHING, NOTHING, NOTHING, SAID, NOTHING),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "say", "kind", "outcome"),
+    [
+        pytest.param(state, say, kind, outcome, id=f"{name} {state.name}")
+        for name, (say, kind, outcomes) in SAYS.items()
+        for state, outcome in zip(State, outcomes, strict=True)
+    ],
+)
+def test_what_can_be_said(
+    state: State, say: Callable[[Session], bytes], kind: type[codec.Message], outcome: object
+) -> None:
+    session = STATES[state]()
+    if outcome is SAID:
+        (message,) = said(say(session))
+        assert type(message) is kind
+    elif outcome is NOTHING:
+        assert say(session) == b""
+    else:
+        assert isinstance(outcome, type)
+        with pytest.raises(outcome):
+            say(session)
+
+
+# -- The handshake ------------------------------------------------------------------------------
+
+
+def test_hello_says_what_we_speak() -> None:
+    (hello,) = said(new().hello())
+    assert isinstance(hello, codec.Hello)
+    assert (hello.version, hello.digest, hello.max_body) == (
+        codec.VERSION,
+        codec.DIGEST,
+        codec.MAX_BODY,
+    )
+
+
+def test_every_hello_has_a_fresh_nonce() -> None:
+    session = new()
+    nonces = set()
+    for _ in range(20):
+        greet(session)
+        nonces.add(NONCES[session])
+    assert len(nonces) == 20
+
+
+def test_frames_of_an_older_life_are_dropped_until_our_ready() -> None:
+    session = greeting()
+    older: list[codec.Message] = [
+        OUTPUT,
+        codec.ExecResponse(9, Ending.EXITED, 0),
+        codec.Error(3, ErrorCode.BUSY, 16, 0, 0),
+        ready(session, nonce=1, version=99),
+        codec.Pong(3),
+    ]
+    right = ready(session, nonce=0)
+    assert hear(session, *older, right) == [right]
+    assert session.state is State.IDLE
+
+
+def test_what_came_before_the_first_hello_is_dropped_with_the_rest() -> None:
+    session = new()
+    session.receive_data(OUTPUT.encode() + OUTPUT.encode()[:5])
+    assert session.next_event() is None
+    greet(session)
+    right = ready(session, nonce=0)
+    session.receive_data(OUTPUT.encode()[5:])
+    assert hear(session, right) == [right]
+
+
+def test_a_malformed_frame_of_an_older_life_is_an_error() -> None:
+    session = greeting()
+    session.receive_data(bytes(12))
+    with pytest.raises(ProtocolError, match="malformed frame: unknown_type at offset 4"):
+        session.next_event()
+
+
+@pytest.mark.parametrize(
+    ("version", "digest"), [(2, codec.DIGEST), (0, 1), (1, 0xAB)], ids=["newer", "older", "other"]
+)
+def test_a_guest_of_another_schema_is_refused_with_both_sides(version: int, digest: int) -> None:
+    session = greeting()
+    with pytest.raises(VersionMismatch) as caught:
+        hear(session, ready(session, nonce=0, version=version, digest=digest))
+    assert str(caught.value) == (
+        f"the host speaks version {codec.VERSION} of the protocol, schema {codec.DIGEST:016x}; "
+        f"the guest speaks {version}, {digest:016x} (build the image again: `microvm image build`)"
+    )
+    assert session.state is State.FAILED
+
+
+def test_resume_tells_the_time_and_fresh_entropy() -> None:
+    session = idle()
+    before = time.time_ns()
+    (first,), (second,) = said(session.resume()), said(session.resume())
+    assert isinstance(first, codec.Resume)
+    assert isinstance(second, codec.Resume)
+    assert before <= first.realtime_ns <= second.realtime_ns <= time.time_ns()
+    assert len(first.entropy) == len(second.entropy) == 64
+    assert first.entropy != second.entropy
+
+
+def test_hello_while_a_command_runs_starts_afresh() -> None:
+    session = running()
+    greet(session)
+    right = ready(session, nonce=0)
+    assert hear(session, OUTPUT, right) == [right]
+    (message,) = said(request(session))
+    assert isinstance(message, codec.ExecRequest)
+    assert message.id == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [codec.Pong(TOKEN), codec.Status(0, 0, 0, 0, 0, 0, 0)], ids=["ping", "status"]
+)
+def test_hello_forgets_what_was_asked(answer: codec.Message) -> None:
+    session = idle()
+    session.ping(TOKEN)
+    session.status_request()
+    greet(session)
+    hear(session, ready(session, nonce=0))
+    with pytest.raises(ProtocolError):
+        hear(session, answer)
+
+
+# -- Commands -----------------------------------------------------------------------------------
+
+
+def test_an_exec_request_carries_everything() -> None:
+    session = idle()
+    data = session.exec_request(
+        Request(b"ls", [b"ls", b"\xff"], {b"A": b"b=c", b"D": b""}, b"/tmp")
+    )
+    assert said(data) == [
+        codec.ExecRequest(
+            1,
+            b"ls",
+            b"/tmp",
+            (b"ls", b"\xff"),
+            (b"A=b=c", b"D="),
+            WINDOW,
+            WINDOW,
+            b"",
+            codec.StdinKind.NULL,
+            0,
+            0,
+            0,
+            0,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [codec.ExecResponse(1, Ending.EXITED, 3), codec.ExecFailed(1, Stage.EXEC, 13)],
+    ids=["response", "failure"],
+)
+def test_a_command_that_has_ended_makes_room_for_the_next_id(end: codec.Message) -> None:
+    session = running()
+    assert hear(session, end) == [end]
+    assert session.state is State.IDLE
+    (message,) = said(request(session))
+    assert isinstance(message, codec.ExecRequest)
+    assert message.id == 2
+
+
+def test_busy_leaves_the_running_command_alone() -> None:
+    session = running()
+    with pytest.raises(Busy):
+        request(session)
+    end = codec.ExecResponse(1, Ending.EXITED, 0)
+    assert hear(session, OUTPUT, end) == [OUTPUT, end]
+
+
+@pytest.mark.parametrize(
+    ("command", "argv", "env", "cwd"),
+    [
+        (b"a\0b", [b"a"], {}, b""),
+        (b"a", [b"a", b"b\0"], {}, b""),
+        (b"a", [b"a"], {b"A": b"\0"}, b""),
+        (b"a", [b"a"], {b"A\0": b""}, b""),
+        (b"a", [b"a"], {}, b"/\0"),
+        (b"a" * 4097, [b"a"], {}, b""),
+        (b"a", [b"a" * 131072], {}, b""),
+        (b"a", [b"a"] * 16385, {}, b""),
+        (b"a", [b"a" * 131071] * 9, {}, b""),
+        (b"a", [b"a"], {b"": b"x"}, b""),
+        (b"a", [b"a"], {b"A=B": b"x"}, b""),
+    ],
+    ids=[
+        "NUL in command",
+        "NUL in argv",
+        "NUL in value",
+        "NUL in name",
+        "NUL in cwd",
+        "long command",
+        "long argument",
+        "many arguments",
+        "long argv",
+        "empty name",
+        "= in name",
+    ],
+)
+def test_a_command_that_cannot_be_is_refused_before_anything_is_said(
+    command: bytes, argv: list[bytes], env: dict[bytes, bytes], cwd: bytes
+) -> None:
+    session = idle()
+    with pytest.raises(UsageError):
+        session.exec_request(Request(command, argv, env, cwd))
+    assert session.state is State.IDLE
+    (message,) = said(request(session))
+    assert isinstance(message, codec.ExecRequest)
+    assert message.id == 1
+
+
+def test_a_signal_is_sent_to_the_command_that_runs() -> None:
+    session = running()
+    assert said(session.exec_signal(15)) == [codec.ExecSignal(1, 15)]
+    assert said(session.exec_kill()) == [codec.ExecKill(1)]
+
+
+@pytest.mark.parametrize("signal", [-1, 256])
+def test_a_signal_that_no_frame_can_carry_is_a_usage_error(signal: int) -> None:
+    with pytest.raises(UsageError, match=f"no signal has the number {signal}"):
+        running().exec_signal(signal)
+
+
+def test_nothing_is_said_about_a_command_that_has_ended() -> None:
+    session = running()
+    hear(session, codec.ExecResponse(1, Ending.EXITED, 0))
+    assert session.exec_signal(15) == b""
+    assert session.exec_kill() == b""
+    assert session.consumed(Stream.STDOUT, WINDOW) == b""
+
+
+def test_output_after_the_response_is_an_error() -> None:
+    session = running()
+    with pytest.raises(ProtocolError, match="ExecOutput where it must not"):
+        hear(session, codec.ExecResponse(1, Ending.EXITED, 0), OUTPUT)
+
+
+# -- Pings and counters -------------------------------------------------------------------------
+
+
+def test_each_ping_is_answered_once() -> None:
+    session = idle()
+    session.ping(1)
+    session.ping(2)
+    answers: list[codec.Message] = [codec.Pong(2), codec.Pong(1)]
+    assert hear(session, *answers) == answers
+    with pytest.raises(ProtocolError):
+        hear(session, codec.Pong(1))
+
+
+def test_each_status_request_is_answered_once() -> None:
+    session = running()
+    session.status_request()
+    status = codec.Status(1, 2, 3, 4, 5, 6, 7)
+    assert hear(session, status) == [status]
+    with pytest.raises(ProtocolError):
+        hear(session, status)
+
+
+# -- Failure ------------------------------------------------------------------------------------
+
+
+def test_an_error_names_what_was_refused() -> None:
+    with pytest.raises(
+        ProtocolError, match="refused a frame of type 20: unknown_value at offset 12"
+    ):
+        hear(running(), codec.Error(1, ErrorCode.UNKNOWN_VALUE, 20, 12, 1))
+
+
+def test_an_error_of_a_newer_guest_is_named_by_its_number() -> None:
+    with pytest.raises(ProtocolError, match="refused a frame of type 20: 999 at offset 0"):
+        hear(running(), codec.Error(1, 999, 20, 0, 0))
+
+
+def test_what_comes_before_a_malformed_frame_is_let_through() -> None:
+    session = running()
+    session.receive_data(OUTPUT.encode() + bytes(12))
+    assert session.next_event() == OUTPUT
+    with pytest.raises(ProtocolError, match="malformed frame"):
+        session.next_event()
+    assert session.state is State.FAILED
+
+
+def test_nothing_is_let_through_after_a_failure() -> None:
+    session = running()
+    session.receive_data(codec.Pong(TOKEN).encode() + OUTPUT.encode())
+    with pytest.raises(ProtocolError):
+        session.next_event()
+    assert hear(session, OUTPUT) == []
+
+
+# -- Credits ------------------------------------------------------------------------------------
+
+PIECE = 65536
+
+
+def test_the_guest_may_fill_the_window_of_both_streams() -> None:
+    session = running()
+    for stream in Stream:
+        full = [codec.ExecOutput(1, stream, bytes(PIECE))] * (WINDOW // PIECE)
+        assert len(hear(session, *full)) == WINDOW // PIECE
+
+
+@pytest.mark.parametrize("stream", Stream)
+def test_a_byte_beyond_the_credit_is_an_error(stream: Stream) -> None:
+    session = running()
+    hear(session, *[codec.ExecOutput(1, stream, bytes(PIECE))] * (WINDOW // PIECE))
+    with pytest.raises(ProtocolError, match="ExecOutput where it must not"):
+        hear(session, codec.ExecOutput(1, stream, b"x"))
+
+
+def test_a_frame_that_is_only_partly_paid_for_is_an_error() -> None:
+    session = running()
+    hear(session, *[codec.ExecOutput(1, Stream.STDOUT, bytes(PIECE - 1))] * (WINDOW // PIECE))
+    left = WINDOW // PIECE
+    with pytest.raises(ProtocolError):
+        hear(session, codec.ExecOutput(1, Stream.STDOUT, bytes(left + 1)))
+
+
+def test_each_command_starts_with_a_full_window() -> None:
+    session = running()
+    full = [codec.ExecOutput(1, Stream.STDOUT, bytes(PIECE))] * (WINDOW // PIECE)
+    hear(session, *full, codec.ExecResponse(1, Ending.EXITED, 0))
+    request(session)
+    again = codec.ExecOutput(2, Stream.STDOUT, b"x")
+    assert hear(session, again) == [again]
+
+
+def test_what_is_owed_ends_with_its_command() -> None:
+    session = running()
+    session.consumed(Stream.STDOUT, WINDOW // 2 - 1)
+    hear(session, codec.ExecResponse(1, Ending.EXITED, 0))
+    request(session)
+    assert session.consumed(Stream.STDOUT, 1) == b""
+
+
+def test_credit_is_given_in_large_pieces() -> None:
+    session = running()
+    half = WINDOW // 2
+    assert session.consumed(Stream.STDOUT, half - 1) == b""
+    assert said(session.consumed(Stream.STDOUT, 1)) == [codec.ExecCredit(1, Stream.STDOUT, half)]
+    assert session.consumed(Stream.STDOUT, 1) == b""
+
+
+def test_each_stream_is_paid_for_alone() -> None:
+    session = running()
+    assert session.consumed(Stream.STDOUT, WINDOW // 2 - 1) == b""
+    assert session.consumed(Stream.STDERR, WINDOW // 2 - 1) == b""
+
+
+@given(data=st.data(), size=st.integers(1, 4 * WINDOW))
+@settings(max_examples=40, deadline=None)
+def test_no_way_of_reading_stalls_the_guest_or_lets_it_get_ahead(
+    data: st.DataObject, size: int
+) -> None:
+    session = running()
+    reads = st.integers(1, WINDOW) | st.sampled_from([1, WINDOW // 2 - 1, WINDOW // 2, WINDOW])
+    left, unread, credit = size, 0, WINDOW
+    while left or unread:
+        if left and credit and (not unread or data.draw(st.booleans())):
+            piece = min(left, credit, PIECE)
+            # What has been read and is not paid for yet must never stop it.
+            assert hear(session, codec.ExecOutput(1, Stream.STDOUT, bytes(piece)))
+            left, unread, credit = left - piece, unread + piece, credit - piece
+        else:
+            taken = min(unread, data.draw(reads))
+            assert taken, "the guest waits for credit, and the reader for output"
+            unread -= taken
+            for message in said(session.consumed(Stream.STDOUT, taken)):
+                assert isinstance(message, codec.ExecCredit)
+                assert message.amount >= WINDOW // 2
+                credit += message.amount
+        assert unread + credit <= WINDOW
