@@ -221,7 +221,7 @@ def mutations(draw: st.DrawFn, frame: bytes) -> bytes:
 
 
 QUICK = settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -236,7 +236,7 @@ def test_what_python_writes_c_reads_and_writes_again(pair: Pair, data: st.DataOb
 
 
 @given(data=st.data())
-@settings(QUICK, max_examples=300)
+@settings(QUICK, max_examples=200)
 def test_both_refuse_a_mutated_frame_with_the_same_words(pair: Pair, data: st.DataObject) -> None:
     _, frame = data.draw(frames(pair))
     for mutated in data.draw(st.lists(mutations(frame), min_size=8, max_size=8)):

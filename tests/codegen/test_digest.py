@@ -48,18 +48,18 @@ def numbers(data: dict[str, Any]) -> Iterator[tuple[Place, int]]:
                 yield ("message", at, "field", number, key), other
 
 
-def words(data: dict[str, Any]) -> Iterator[tuple[Place, str, str]]:
-    """Every word that says something about the wire, and those that could stand there."""
-    senders = (*data["protocol"]["ends"], "both")
+def words(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Every word that says something about the wire, and others that could stand there."""
+    senders = {*data["protocol"]["ends"], "both"}
     for at, message in enumerate(data["message"]):
-        for sender in senders:
-            yield ("message", at, "sender"), message["sender"], sender
-        for id_ in ("none", "required", "any"):
-            yield ("message", at, "id"), message["id"], id_
+        for sender in senders - {message["sender"]}:
+            yield ("message", at, "sender"), sender
+        for id_ in {"none", "required", "any"} - {message["id"]}:
+            yield ("message", at, "id"), id_
         for number, field in enumerate(message.get("field", [])):
             if "equals" not in field and field["type"][0] in "ui":
-                for kind in ("u8", "u64", "i64"):
-                    yield ("message", at, "field", number, "type"), field["type"], kind
+                place = ("message", at, "field", number, "type")
+                yield place, "i8" if field["type"] == "u8" else "u8"
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
@@ -75,10 +75,9 @@ def test_every_number_and_bound_changes_it(text: str, read: Read) -> None:
 def test_every_type_sender_and_id_changes_it(text: str, read: Read) -> None:
     before = read(text).digest
     changes = list(words(tomllib.loads(text)))
-    assert len(changes) > 80
-    for place, old, new in changes:
-        changed = read(replaced(text, place, f'"{new}"'))
-        assert (changed.digest != before) == (old != new), (place, new)
+    assert len(changes) > 30
+    for place, word in changes:
+        assert read(replaced(text, place, f'"{word}"')).digest != before, (place, word)
 
 
 @pytest.mark.parametrize(

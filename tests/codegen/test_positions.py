@@ -257,7 +257,7 @@ def position(text: str, start: int, end: int) -> Position:
 
 
 @given(documents())
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 def test_everything_that_tomllib_gives_has_the_position_where_it_was_written(
     document: tuple[dict[str, Any], Writer],
 ) -> None:

@@ -50,7 +50,7 @@ def mutated(draw: st.DrawFn) -> str:
 @given(text=mutated())
 @example(text=EVERYTHING)
 @settings(
-    max_examples=400,
+    max_examples=250,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

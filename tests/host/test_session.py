@@ -573,7 +573,7 @@ def test_each_stream_is_paid_for_alone() -> None:
 
 
 @given(data=st.data(), size=st.integers(1, 4 * WINDOW))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_way_of_reading_stalls_the_guest_or_lets_it_get_ahead(
     data: st.DataObject, size: int
 ) -> None:
