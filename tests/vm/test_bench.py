@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from tests.vm.conftest import Command
 
 PARTS = ("qemu", "kernel", "daemon", "handshake")
