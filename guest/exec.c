@@ -15,10 +15,12 @@
 #include "terminal.h"
 
 /* virtio_console sends at most 32 KiB a write (port_fops_write in drivers/char/virtio_console.c),
- * and each write costs an exit to the host: a full frame is two full writes. */
+ * and each write costs an exit to the host: a full frame is two full writes. A command that fills
+ * one at a time gets a pipe that goes on taking from it while it rests. */
 enum {
 	PREFIX = SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX,
 	CHUNK = 2 * 32768 - PREFIX,
+	LARGE_PIPE = 1 << 20,
 };
 _Static_assert((int)CHUNK <= (int)SANDBOXD_EXEC_OUTPUT_DATA_MAX, "a chunk fits into its message");
 
@@ -150,6 +152,7 @@ void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns)
 	if (pid != exec->pid)
 		return;
 	exec->pid = 0;
+	exec->rests = false;
 	exec->status = status;
 	exec->silent_ns = now_ns + SILENCE_NS;
 	input_close(&exec->input);
@@ -171,11 +174,11 @@ static bool wanted(const struct exec_stream *stream)
 
 void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds)
 {
+	bool listens = exec->id && !busy && !exec->rests;
+
 	for (int i = 0; i < EXEC_STREAMS; i++)
 		fds[i] = (struct pollfd){
-			.fd = exec->id && !busy && wanted(&exec->streams[i]) ?
-				      exec->streams[i].fd :
-				      -1,
+			.fd = listens && wanted(&exec->streams[i]) ? exec->streams[i].fd : -1,
 			.events = POLLIN,
 		};
 }
@@ -214,6 +217,9 @@ static bool pump(struct exec *exec, int number, struct port *port)
 			stream->left = 0;
 		return false;
 	}
+	if (output.data.size == CHUNK && !stream->large)
+		stream->large = fcntl(stream->fd, F_SETPIPE_SZ, LARGE_PIPE) >= 0;
+	exec->rests = exec->pid && output.data.size < size;
 	stream->credit -= output.data.size;
 	stream->left -= stream->last ? output.data.size : 0;
 	port->end += sandboxd_encode_exec_output(frame, exec->id, &output);
@@ -224,7 +230,7 @@ void exec_pump(struct exec *exec, struct port *port, uint64_t now_ns)
 {
 	static int turn; /* the stream that was not served last comes first */
 
-	for (int i = 0; i < EXEC_STREAMS && exec->id && port_idle(port); i++) {
+	for (int i = 0; i < EXEC_STREAMS && exec->id && !exec->rests && port_idle(port); i++) {
 		int number = (turn + i) % EXEC_STREAMS;
 
 		if (wanted(&exec->streams[number]) && pump(exec, number, port)) {

@@ -10,12 +10,16 @@
 #include "protocol.h"
 #include "spawn.h"
 
-enum { EXEC_STREAMS = 2 };
+/* A command that writes little at a time would wake us for each write, and each would become a frame
+ * and an exit to the host. So after a read that emptied a pipe, the pipes rest, which lets what
+ * follows gather. What comes after a silence is never held up. */
+enum { EXEC_STREAMS = 2, EXEC_REST_MS = 1 };
 
 /* What we read of the command's: the end of a pipe, or its terminal. */
 struct exec_stream {
 	int fd; /* -1 when closed */
 	uint32_t credit;
+	bool large;  /* the pipe has been enlarged */
 	bool last;   /* the command has ended: at most `left` more will be sent */
 	size_t left; /* bytes, counts only when `last` */
 };
@@ -24,6 +28,7 @@ struct exec {
 	uint32_t id; /* 0 when none is in flight */
 	pid_t pid;   /* also its process group; 0 once reaped */
 	int status;  /* as waitpid gives it */
+	bool rests;  /* neither poll its pipes nor read them now */
 	bool terminal;
 	uint64_t silent_ns; /* when a terminal whose command has ended counts as silent */
 	struct input input;

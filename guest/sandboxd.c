@@ -134,11 +134,15 @@ static short port_events(void)
 	return (short)(in | out);
 }
 
-/* How long to wait when nothing happens, in milliseconds; -1 for ever. */
-static int patience(bool present)
+/* How long to wait for an event; -1 is for ever. */
+static int patience_ms(bool present, bool go_on)
 {
 	int ms = server.exec.terminal ? exec_patience(&server.exec, serve_clock()) : -1;
 
+	if (go_on)
+		return 0;
+	if (server.exec.rests)
+		return EXEC_REST_MS;
 	return present ? ms : ms >= 0 && ms < ABSENT_MS ? ms : ABSENT_MS;
 }
 
@@ -168,9 +172,10 @@ static _Noreturn void loop(int signals)
 		/* What made serve_input stop may be over by now, and nothing else will say so. */
 		bool go_on = !all_read && serve_wants_input(&server);
 		events = 0;
-		if (poll(fds, DRAINS + drains, go_on ? 0 : patience(present)) < 0)
+		if (poll(fds, DRAINS + drains, patience_ms(present, go_on)) < 0)
 			continue;
 		events = fds[INPUT].revents;
+		server.exec.rests = false;
 		drain_run(fds + DRAINS);
 		if (fds[SIGNALS].revents)
 			read_signals(signals);
@@ -180,14 +185,13 @@ static _Noreturn void loop(int signals)
 
 int main(int argc, char **argv)
 {
-	server.is_init = getpid() == 1;
+	serve_init(&server, getpid() == 1);
 	block_signals();
 	if (server.is_init)
 		boot_prepare();
 	occupy_streams();
 	int signals = open_signals();
 
-	serve_init(&server, server.is_init);
 	server.port.fd = argc > 1 && !server.is_init ? adopt_port(argv[1]) : port_open();
 	if (server.port.fd < 0)
 		DIE("no port to the host");

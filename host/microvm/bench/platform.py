@@ -1,0 +1,66 @@
+"""The machine that a measurement is made on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from microvm._version import __version__
+from microvm.bench.report import Platform
+from microvm.errors import QemuError
+from microvm.launch import find_qemu
+
+if TYPE_CHECKING:
+    from microvm_image.image import Manifest
+
+_CPUINFO = Path("/proc/cpuinfo")
+_MODEL = re.compile(r"^model name\s*:\s*(.+)", re.MULTILINE)
+_VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
+
+
+def describe(manifest: Manifest, *, accel: str, memory_mib: int) -> Platform:
+    """Describe this host, now, and the guest that is measured on it.
+
+    :param manifest: the guest image's.
+    :raise QemuError: QEMU is missing, or does not say its version.
+    """
+    return Platform(
+        date=datetime.now().astimezone().isoformat(timespec="seconds"),
+        microvm=__version__,
+        cpu=_cpu_model(),
+        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _all_cpus(),
+        qemu=_qemu_version(find_qemu(manifest.arch)),
+        accel=accel,
+        kernel=manifest.kernel_version,
+        image=manifest.name,
+        memory_mib=memory_mib,
+    )
+
+
+def _all_cpus() -> int:
+    return os.cpu_count() or 1
+
+
+def _cpu_model() -> str:
+    """Linux names it on x86; elsewhere the architecture has to do."""
+    with suppress(OSError):
+        if match := _MODEL.search(_CPUINFO.read_text()):
+            return match[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _qemu_version(program: Path) -> str:
+    try:
+        said = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise QemuError(f"{program} does not say its version: {error}") from error
+    match = _VERSION.search(said)
+    return match[1] if match else said.strip()

@@ -1,0 +1,417 @@
+"""What the host feeds to a command, and what becomes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from microvm import codec
+from microvm.codec import Ending, ErrorCode
+
+from .driver import Daemon, Fifo, Result, eventually, hello
+
+RING = 4 * codec.ExecStdin.MAX_BODY
+"""What the daemon holds for a command that does not read, in bytes."""
+
+PIPE = 65536
+"""What a pipe holds beside it."""
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    size = codec.ExecStdin.MAX_BODY
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+def pump(daemon: Daemon, id_: int, data: bytes) -> Result:
+    """Feed data and its end as it is paid for, and take the output until the command has ended."""
+    output: dict[codec.Stream, list[bytes]] = {stream: [] for stream in codec.Stream}
+    others: list[codec.Message] = []
+    rest, credit, ended = memoryview(data), 0, False
+    while True:
+        while rest and credit:
+            size = min(len(rest), credit, codec.ExecStdin.MAX_BODY)
+            daemon.send(codec.ExecStdin(id_, rest[:size]))
+            rest, credit = rest[size:], credit - size
+        if not rest and not ended:
+            daemon.end_input(id_)
+            ended = True
+        match message := daemon.receive():
+            case codec.ExecStdinCredit(amount=amount):
+                assert 0 < amount
+                credit += amount
+                assert credit <= RING
+            case codec.ExecOutput(stream=stream):
+                output[stream].append(bytes(message.data))
+            case codec.ExecResponse() | codec.ExecFailed():
+                out, err = (b"".join(output[stream]) for stream in codec.Stream)
+                return Result(out, err, message, others)
+            case _:
+                others.append(message)
+                rest, ended = rest[:0], True
+
+
+def credits_in(messages: list[codec.Message]) -> int:
+    """How much credit these give."""
+    return sum(m.amount for m in messages if isinstance(m, codec.ExecStdinCredit))
+
+
+class TestFeeding:
+    """What is fed arrives."""
+
+    def test_what_is_fed_is_read(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"cat", fed=True)
+        assert sandboxd.wait_credit() > 0
+        sandboxd.feed(id_, b"hello\0\xff")
+        assert sandboxd.read(7) == b"hello\0\xff"
+        sandboxd.feed(id_, b"again")
+        assert sandboxd.read(5) == b"again"
+        sandboxd.end_input(id_)
+        result = sandboxd.finish(id_)
+        assert (result.exit_code, result.stdout, result.others) == (0, b"", [])
+
+    def test_the_end_alone(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"cat", fed=True)
+        sandboxd.end_input(id_)
+        assert sandboxd.finish(id_).exit_code == 0
+
+    def test_data_and_end_before_any_answer_is_read(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"cat", fed=True)
+        credit = sandboxd.wait_credit()
+        sandboxd.send(codec.ExecStdin(id_, b"x" * min(credit, 9)), codec.ExecStdin(id_, b""))
+        assert sandboxd.finish(id_).stdout == b"x" * 9
+
+    def test_an_end_that_does_not_come_is_waited_for(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"cat", fed=True)
+        sandboxd.wait_credit()
+        sandboxd.feed(id_, b"x")
+        assert sandboxd.read(1) == b"x"
+        assert sandboxd.sync() == []
+        sandboxd.send(codec.ExecKill(id_))
+        assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+
+    def test_without_being_fed_a_command_reads_nothing(self, sandboxd: Daemon) -> None:
+        assert sandboxd.run(b"cat").stdout == b""
+
+    def test_32_mib_come_back_as_they_were(self, sandboxd: Daemon) -> None:
+        data = Random(4).randbytes(1 << 20) * 32
+        result = pump(sandboxd, sandboxd.start(b"cat", fed=True), data)
+        assert result.exit_code == 0
+        assert hashlib.sha256(result.stdout).digest() == hashlib.sha256(data).digest()
+        assert result.others == []
+
+    def test_input_in_single_bytes(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"cat", fed=True)
+        sandboxd.wait_credit()
+        data = bytes(range(256)) * 8
+        sandboxd.send(*(codec.ExecStdin(id_, bytes([byte])) for byte in data))
+        sandboxd.end_input(id_)
+        assert sandboxd.finish(id_).stdout == data
+
+    def test_any_size_passes_the_ends_of_the_ring(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"sha256sum", fed=True)
+        random, sent, credit = Random(5), hashlib.sha256(), 0
+        while sent_enough := 3 * RING > 0:
+            credit += credits_in(sandboxd.sync())
+            size = min(random.randrange(1, 65537), credit)
+            if size:
+                data = random.randbytes(size)
+                sent.update(data)
+                sandboxd.feed(id_, data)
+                credit -= size
+            sent_enough = random.random() < 0.98
+            if not sent_enough:
+                break
+        sandboxd.end_input(id_)
+        assert sandboxd.finish(id_).stdout.split()[0].decode() == sent.hexdigest()
+
+    def test_a_slow_reader_gets_all(self, sandboxd: Daemon) -> None:
+        data = Random(6).randbytes(2 * RING)
+        script = "while head -c 30000; do sleep 0.01; [ -e /dev/fd/0 ] || break; done"
+        del script
+        id_ = sandboxd.sh("sleep 0.3; head -c 100000; sleep 0.3; cat", fed=True)
+        assert pump(sandboxd, id_, data).stdout == data
+
+    def test_the_next_command_has_its_own(self, sandboxd: Daemon) -> None:
+        first = sandboxd.start(b"true", fed=True)
+        sandboxd.finish(first)
+        second = sandboxd.start(b"cat", fed=True)
+        sandboxd.wait_credit()
+        sandboxd.feed(second, b"second")
+        sandboxd.end_input(second)
+        assert sandboxd.finish(second).stdout == b"second"
+
+    def test_a_line_at_a_time(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("while read x; do echo got $x; done; echo end", fed=True)
+        sandboxd.wait_credit()
+        for word in (b"one", b"two"):
+            sandboxd.feed(id_, word + b"\n")
+            assert sandboxd.read_line() == b"got " + word
+        sandboxd.end_input(id_)
+        assert sandboxd.finish(id_).stdout == b"end\n"
+
+
+class TestCredit:
+    """Input is paid for, and never more than the daemon can hold."""
+
+    def test_the_first_follows_the_start_and_is_large(self, sandboxd: Daemon) -> None:
+        sandboxd.start(b"sleep", b"1000", fed=True)
+        assert RING // 2 <= sandboxd.wait_credit() < RING
+        assert sandboxd.sync() == []
+
+    def test_a_command_that_does_not_read_is_sent_a_ring_and_a_pipe(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"sleep", b"1000", fed=True)
+        total = credit = sandboxd.wait_credit()
+        while credit:
+            sandboxd.feed(id_, bytes(credit))
+            credit = credits_in(sandboxd.sync() + sandboxd.sync())
+            total += credit
+        assert RING - 1 <= total <= RING + PIPE
+
+    def test_it_comes_in_large_pieces(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"cat", fed=True, credit=0xFFFFFFFF)
+        sandboxd.wait_credit()
+        amounts = []
+        for _ in range(3 * RING // 1000):
+            sandboxd.feed(id_, bytes(1000))
+            amounts += [
+                m.amount for m in sandboxd.sync() if isinstance(m, codec.ExecStdinCredit)
+            ]
+        assert min(amounts) >= RING // 2
+        assert 3 <= len(amounts) <= 6
+
+    def test_none_after_the_end(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"cat", fed=True)
+        credit = sandboxd.wait_credit()
+        sandboxd.feed(id_, bytes(credit))
+        sandboxd.end_input(id_)
+        result = sandboxd.finish(id_)
+        assert len(result.stdout) == credit
+        # What was on its way before the end was read may have given some.
+        assert credits_in(result.others) < RING
+
+    def test_none_without_being_fed(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("sleep 0.1")
+        assert sandboxd.finish(id_).others == []
+
+    def test_more_than_was_paid_for_is_refused_and_the_command_undisturbed(
+        self, sandboxd: Daemon
+    ) -> None:
+        id_ = sandboxd.sh("sleep 0.2; wc -c", fed=True)
+        credit = sandboxd.wait_credit()
+        whole, rest = divmod(credit, codec.ExecStdin.MAX_BODY)
+        for _ in range(whole):
+            sandboxd.feed(id_, bytes(codec.ExecStdin.MAX_BODY))
+        sandboxd.feed(id_, bytes(rest))
+        # The pipe takes some, but no credit comes for less than half a ring.
+        sandboxd.feed(id_, bytes(2))
+        sandboxd.expect(codec.Error(id_, ErrorCode.OVER_CREDIT, codec.ExecStdin.TYPE, 0, 0))
+        sandboxd.end_input(id_)
+        assert sandboxd.finish(id_).stdout.strip() == b"%d" % credit
+
+    def test_a_refused_piece_takes_no_credit(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"sleep", b"1000", fed=True)
+        credit = sandboxd.wait_credit()
+        for piece in pieces(bytes(credit - 1)):
+            sandboxd.feed(id_, piece)
+        refusal = codec.Error(id_, ErrorCode.OVER_CREDIT, codec.ExecStdin.TYPE, 0, 0)
+        sandboxd.feed(id_, b"ab")
+        sandboxd.expect(refusal)
+        sandboxd.feed(id_, b"a")
+        assert sandboxd.sync() == []
+        sandboxd.feed(id_, b"b")
+        sandboxd.expect(refusal)
+
+    def test_a_command_that_is_not_fed_has_none(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("sleep 0.2; echo end")
+        sandboxd.feed(id_, b"x")
+        sandboxd.expect(codec.Error(id_, ErrorCode.OVER_CREDIT, codec.ExecStdin.TYPE, 0, 0))
+        sandboxd.end_input(id_)
+        result = sandboxd.finish(id_)
+        assert (result.stdout, result.others) == (b"end\n", [])
+
+
+class TestTheEnd:
+    """Commands and hosts that end before the input does."""
+
+    def test_data_after_the_end_is_ignored(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("sleep 0.1; cat; sleep 0.2", fed=True)
+        sandboxd.wait_credit()
+        sandboxd.feed(id_, b"before")
+        sandboxd.end_input(id_)
+        sandboxd.feed(id_, b"after")
+        sandboxd.end_input(id_)
+        result = sandboxd.finish(id_)
+        assert (result.stdout, result.others) == (b"before", [])
+
+    def test_a_command_that_closes_its_input_says_so_once(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("exec <&-; echo closed; sleep 0.3; echo end", fed=True)
+        credit = sandboxd.wait_credit()
+        before, closed = sandboxd.receive_until(codec.ExecStdinClosed)
+        assert closed.id == id_
+        assert all(isinstance(m, codec.ExecOutput) for m in before)
+        for piece in pieces(bytes(credit)):
+            sandboxd.feed(id_, piece)
+        sandboxd.end_input(id_)
+        result = sandboxd.finish(id_)
+        assert result.exit_code == 0
+        assert result.stdout.endswith(b"end\n")
+        assert result.others == []
+
+    def test_a_command_that_closes_it_with_much_pending(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("head -c 1 >/dev/null; sleep 0.2; exec <&-; sleep 0.2", fed=True)
+        credit = sandboxd.wait_credit()
+        sandboxd.feed(id_, bytes(credit))
+        result = sandboxd.finish(id_)
+        assert result.exit_code == 0
+        assert result.others.count(codec.ExecStdinClosed(id_)) == 1
+
+    def test_a_closed_input_costs_nothing(self, sandboxd: Daemon) -> None:
+        sandboxd.sh("exec <&-; exec sleep 1000", fed=True)
+        sandboxd.receive_until(codec.ExecStdinClosed)
+        before = sandboxd.cpu_seconds()
+        time.sleep(0.5)
+        assert sandboxd.cpu_seconds() - before < 0.1
+
+    def test_a_command_that_exits_with_megabytes_to_come(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("head -c 10", fed=True)
+        result = pump(sandboxd, id_, b"x" * (4 << 20))
+        assert (result.exit_code, result.stdout) == (0, b"x" * 10)
+        assert result.others in ([], [codec.ExecStdinClosed(id_)])
+        assert sandboxd.run(b"true").exit_code == 0
+
+    def test_a_command_that_reads_nothing_and_exits(self, sandboxd: Daemon) -> None:
+        for _ in range(20):
+            id_ = sandboxd.start(b"true", fed=True)
+            sandboxd.wait_credit()
+            sandboxd.send(codec.ExecStdin(id_, bytes(65536)), codec.ExecStdin(id_, bytes(65536)))
+            sandboxd.end_input(id_)
+            result = sandboxd.finish(id_)
+            assert result.exit_code == 0
+            assert result.others in ([], [codec.ExecStdinClosed(id_)])
+
+    def test_an_input_that_stays_open_does_not_delay_the_end(self, sandboxd: Daemon) -> None:
+        start = time.monotonic()
+        id_ = sandboxd.sh("echo done", fed=True)
+        assert sandboxd.finish(id_).stdout == b"done\n"
+        assert time.monotonic() - start < 5
+
+    def test_a_background_reader_does_not_delay_the_end(self, sandboxd: Daemon) -> None:
+        # A shell gives /dev/null to what it puts into the background, unless told otherwise.
+        id_ = sandboxd.sh("exec 3<&0; sleep 1000 <&3 & echo $!", fed=True)
+        result = sandboxd.finish(id_)
+        assert result.exit_code == 0
+        assert result.others in ([], [codec.ExecStdinCredit(id_, RING - 1)])
+        sandboxd.run(b"kill", result.stdout.strip())
+
+    def test_what_was_fed_before_the_exit_reaches_the_background(
+        self, sandboxd: Daemon, tmp_path: Path
+    ) -> None:
+        copy = tmp_path / "copy"
+        id_ = sandboxd.sh(f"exec 3<&0; cat <&3 >{copy} & read x <&3; sleep 0.1", fed=True)
+        sandboxd.wait_credit()
+        sandboxd.feed(id_, b"line\n")
+        sandboxd.finish(id_)
+        # Its reader sees the end when the command is over, rather than waiting for ever.
+        eventually(lambda: copy.exists())
+        assert copy.read_bytes() in (b"", b"line\n")
+
+    def test_a_kill_is_heard_with_the_ring_full(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"sleep", b"1000", fed=True)
+        sandboxd.feed(id_, bytes(sandboxd.wait_credit()))
+        sandboxd.send(codec.ExecKill(id_))
+        assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+
+    def test_a_ping_is_answered_with_the_ring_full(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"sleep", b"1000", fed=True)
+        sandboxd.feed(id_, bytes(sandboxd.wait_credit()))
+        sandboxd.sync()
+        before = sandboxd.cpu_seconds()
+        time.sleep(0.5)
+        assert sandboxd.cpu_seconds() - before < 0.1
+
+    def test_input_for_a_command_that_is_over_is_ignored(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"true", fed=True)
+        sandboxd.finish(id_)
+        sandboxd.feed(id_, bytes(1000))
+        sandboxd.end_input(id_)
+        sandboxd.send(codec.ExecResize(id_, 1, 1))
+        assert sandboxd.sync() == []
+
+    def test_input_for_a_command_that_was_never_asked_for(self, sandboxd: Daemon) -> None:
+        sandboxd.feed(7, b"x")
+        sandboxd.expect(codec.Error(7, ErrorCode.UNKNOWN_ID, codec.ExecStdin.TYPE, 0, 0))
+        sandboxd.send(codec.ExecResize(7, 1, 1))
+        sandboxd.expect(codec.Error(7, ErrorCode.UNKNOWN_ID, codec.ExecResize.TYPE, 0, 0))
+
+    def test_a_failure_to_start_gives_no_credit(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"nonexistent", fed=True)
+        result = sandboxd.finish(id_)
+        assert isinstance(result.end, codec.ExecFailed)
+        assert result.others == []
+        assert sandboxd.sync() == []
+
+    def test_a_new_life_closes_the_input_and_the_next_keeps_its_own(self, sandboxd: Daemon) -> None:
+        request = codec.ExecRequest(
+            *(1, b"cat", b"", (b"cat",), (), 999, 999, b""), codec.StdinKind.HOST, 0, 0, 0, 0
+        )
+        for nonce in range(100):
+            # What follows the hello starts as soon as what ran before it is gone.
+            sandboxd.send(hello(nonce), request)
+            _, ready = sandboxd.receive_until(codec.Ready)
+            assert ready.nonce == nonce
+            sandboxd.wait_credit()
+            assert sandboxd.sync() == []
+        sandboxd.send(codec.ExecStdin(1, b"fed"), codec.ExecStdin(1, b""))
+        assert sandboxd.finish(1).stdout == b"fed"
+
+    def test_a_host_that_never_reads_is_no_reason_to_spin(
+        self, sandboxd: Daemon, fifo: Fifo
+    ) -> None:
+        sandboxd.sh(f"read x <{fifo}; exec <&-; exec sleep 1000", fed=True, credit=0)
+        sandboxd.wait_credit()
+        pinging = threading.Thread(target=flood, args=[sandboxd])
+        pinging.start()
+        pinging.join()
+        fifo.release()
+        time.sleep(0.2)
+        before = sandboxd.cpu_seconds()
+        time.sleep(0.5)
+        assert sandboxd.cpu_seconds() - before < 0.1
+
+    def test_no_descriptors_are_lost(self, sandboxd: Daemon) -> None:
+        def fds() -> int:
+            return len(list(Path(f"/proc/{sandboxd.pid}/fd").iterdir()))
+
+        sandboxd.finish(sandboxd.start(b"true", fed=True))
+        before = fds()
+        for number in range(50):
+            id_ = sandboxd.start(b"true" if number % 2 else b"nonexistent", fed=True)
+            if number % 3 == 0:
+                sandboxd.end_input(id_)
+            sandboxd.finish(id_)
+        eventually(lambda: fds() <= before)
+
+
+def flood(daemon: Daemon) -> None:
+    """Write pings until the daemon takes no more."""
+    daemon.socket.settimeout(0.3)
+    data, rest = codec.Ping(1).encode() * 100, b""
+    try:
+        while True:
+            rest = rest or data
+            rest = rest[daemon.socket.send(rest) :]
+    except TimeoutError:
+        daemon.socket.settimeout(20)
+
+
+@pytest.mark.parametrize("fed", [False, True], ids=["not fed", "fed"])
+def test_it_sees_its_three_streams_and_nothing_else(sandboxd: Daemon, fed: bool) -> None:
+    id_ = sandboxd.start(b"ls", b"/proc/self/fd", fed=fed)
+    # The fourth is the folder that it lists.
+    assert sandboxd.finish(id_).stdout == b"0\n1\n2\n3\n"
