@@ -130,6 +130,8 @@ class Session:
             raise Busy("a command is running on this machine, and it takes one at a time")
         self._require(State.IDLE)
         rows, columns = request.terminal or (0, 0)
+        if request.terminal and not rows:
+            raise UsageError("a terminal has at least one line")
         kind = codec.StdinKind.HOST if request.stdin else codec.StdinKind.NULL
         try:
             frame = codec.ExecRequest(
@@ -187,10 +189,16 @@ class Session:
         return codec.ExecStdin(self._id, data).encode()
 
     def exec_resize(self, rows: int, columns: int) -> bytes:
-        """Tell the running command's terminal its size; nothing when it has ended."""
+        """Tell the running command's terminal its size; nothing when it has ended.
+
+        :raise UsageError: no terminal has this size.
+        """
         if self.state is not State.RUNNING:
             return b""
-        return codec.ExecResize(self._id, rows, columns).encode()
+        try:
+            return codec.ExecResize(self._id, rows, columns).encode()
+        except codec.EncodeError:
+            raise UsageError(f"no terminal has {rows} lines and {columns} columns") from None
 
     def consumed(self, stream: codec.Stream, amount: int) -> bytes:
         """Note that output has been taken; gives the guest new credit, in large pieces."""

@@ -179,7 +179,8 @@ def test_every_command_reports_an_unknown_type_with_line_and_column(
     command: str, run: Run, project: Path
 ) -> None:
     schema = project / "protocol/sandboxd.toml"
-    edit(schema, 'type = "tail"', 'type = "tial"')
+    text = schema.read_text()
+    schema.write_text(text.replace('type = "tail"', 'type = "tial"', 1))
     line = schema.read_text().split("tial")[0].count("\n") + 1
     result = run(command)
     assert result.exit_code == 1

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 from microvm import codec
 
@@ -152,8 +152,17 @@ class Daemon:
         cwd: bytes = b"",
         credit: int = PLENTY,
         stderr_credit: int | None = None,
+        user: bytes = b"",
+        fed: bool = False,
+        size: tuple[int, int] = (0, 0),
+        limits: tuple[int, int] = (0, 0),
     ) -> int:
-        """Ask for a command, and return its id."""
+        """Ask for a command, and return its id.
+
+        :param fed: whether its standard input comes from us.
+        :param size: lines and columns of its terminal.
+        :param limits: of processes and memory.
+        """
         self._id += 1
         command = argv[0] if command is None else command
         err = credit if stderr_credit is None else stderr_credit
@@ -166,19 +175,17 @@ class Daemon:
                 tuple(env),
                 credit,
                 err,
-                b"",
-                codec.StdinKind.NULL,
-                0,
-                0,
-                0,
-                0,
+                user,
+                codec.StdinKind.HOST if fed else codec.StdinKind.NULL,
+                *size,
+                *limits,
             )
         )
         return self._id
 
-    def sh(self, script: str, *, credit: int = PLENTY, stderr_credit: int | None = None) -> int:
+    def sh(self, script: str, **options: Any) -> int:
         """Ask for a shell script, and return its id."""
-        return self.start(b"sh", b"-c", script.encode(), credit=credit, stderr_credit=stderr_credit)
+        return self.start(b"sh", b"-c", script.encode(), **options)
 
     def finish(self, id_: int) -> Result:
         """Take a command's output until it has ended."""
@@ -204,13 +211,29 @@ class Daemon:
         command: bytes | None = None,
         env: Sequence[bytes] = (),
         cwd: bytes = b"",
+        user: bytes = b"",
     ) -> Result:
         """Run a command to its end."""
-        return self.finish(self.start(*argv, command=command, env=env, cwd=cwd))
+        return self.finish(self.start(*argv, command=command, env=env, cwd=cwd, user=user))
 
-    def run_sh(self, script: str) -> Result:
+    def run_sh(self, script: str, **options: Any) -> Result:
         """Run a shell script to its end."""
-        return self.finish(self.sh(script))
+        return self.finish(self.sh(script, **options))
+
+    def feed(self, id_: int, data: bytes) -> None:
+        """Send standard input, and no end; the test knows that there is credit for it."""
+        for at in range(0, len(data), codec.ExecStdin.MAX_BODY):
+            self.send(codec.ExecStdin(id_, data[at : at + codec.ExecStdin.MAX_BODY]))
+
+    def end_input(self, id_: int) -> None:
+        """Send the end of standard input."""
+        self.send(codec.ExecStdin(id_, b""))
+
+    def wait_credit(self) -> int:
+        """Take credit for standard input; return how much."""
+        message = self.receive()
+        assert isinstance(message, codec.ExecStdinCredit), message
+        return message.amount
 
     def read(self, size: int) -> bytes:
         """Take output of one stream until it is this long."""

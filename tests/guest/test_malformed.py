@@ -27,8 +27,9 @@ def exec_body(
     argv: bytes = struct.pack("<I", 0),
     env: bytes = struct.pack("<I", 0),
     credit: bytes = bytes(8),
+    rest: bytes = bytes(4 + 1 + 2 + 2 + 4 + 8),
 ) -> bytes:
-    return command + cwd + argv + env + credit
+    return command + cwd + argv + env + credit + rest
 
 
 def items(count: int, *values: bytes) -> bytes:
@@ -45,6 +46,7 @@ class Case:
 
 
 PING, RESUME, EXEC, SIGNAL, CREDIT = 4, 3, 16, 20, 22
+STDIN, RESIZE = 23, 26
 TOO_LONG = struct.pack("<I", 4097)
 LONG_ITEM = struct.pack("<I", 131072)
 FULL = [b"x" * 131068] * 8  # with their prefixes, as long as a list may be
@@ -60,7 +62,7 @@ CASES = [
     Case("no id where one is", frame(exec_body(), EXEC), Fault.BAD_ID, 8),
     Case("a long body", frame(bytes(9), PING), Fault.BODY_TOO_LONG, 0),
     Case("the longest body", struct.pack("<IHHI", 2**32 - 1, EXEC, 0, 1), Fault.BODY_TOO_LONG, 0),
-    Case("one too long", struct.pack("<IHHI", 2105369, EXEC, 0, 1), Fault.BODY_TOO_LONG, 0),
+    Case("one too long", struct.pack("<IHHI", 2105518, EXEC, 0, 1), Fault.BODY_TOO_LONG, 0),
     Case("a short integer", frame(bytes(7), PING), Fault.TRUNCATED, 12, 1),
     Case("an empty body", frame(b"", PING), Fault.TRUNCATED, 12, 1),
     Case("no length", frame(bytes(8), RESUME), Fault.TRUNCATED, 20, 2),
@@ -74,7 +76,42 @@ CASES = [
         3,
     ),
     Case(
-        "no second credit", frame(exec_body(credit=bytes(4)), EXEC, id_=1), Fault.TRUNCATED, 36, 6
+        "no second credit",
+        frame(exec_body(credit=bytes(4), rest=b""), EXEC, id_=1),
+        Fault.TRUNCATED,
+        36,
+        6,
+    ),
+    Case("no user", frame(exec_body(rest=b""), EXEC, id_=1), Fault.TRUNCATED, 40, 7),
+    Case("no source", frame(exec_body(rest=text(b"u")), EXEC, id_=1), Fault.TRUNCATED, 45, 8),
+    Case("half a size", frame(exec_body(rest=bytes(6)), EXEC, id_=1), Fault.TRUNCATED, 45, 9),
+    Case("half a limit", frame(exec_body(rest=bytes(20)), EXEC, id_=1), Fault.TRUNCATED, 53, 12),
+    Case("half a new size", frame(bytes(3), RESIZE, id_=1), Fault.TRUNCATED, 14, 2),
+    Case("input without an exec", frame(b"x", STDIN), Fault.BAD_ID, 8),
+    Case("much input", frame(bytes(65537), STDIN, id_=1), Fault.BODY_TOO_LONG, 0),
+    Case("a large size", frame(bytes(5), RESIZE, id_=1), Fault.BODY_TOO_LONG, 0),
+    Case("credit for input", frame(bytes(4), 24, id_=1), Fault.BAD_DIRECTION, 4),
+    Case("the end of input", frame(b"", 25, id_=1), Fault.BAD_DIRECTION, 4),
+    Case(
+        "a long user",
+        frame(exec_body(rest=text(b"u" * 129) + bytes(17)), EXEC, id_=1),
+        Fault.TOO_LONG,
+        40,
+        7,
+    ),
+    Case(
+        "a third source",
+        frame(exec_body(rest=text(b"") + b"\2" + bytes(16)), EXEC, id_=1),
+        Fault.UNKNOWN_VALUE,
+        44,
+        8,
+    ),
+    Case(
+        "a NUL in the user",
+        frame(exec_body(rest=text(b"root\0") + bytes(17)), EXEC, id_=1),
+        Fault.EMBEDDED_NUL,
+        48,
+        7,
     ),
     Case(
         "a long command",
@@ -152,10 +189,10 @@ CASES = [
         24,
     ),
     Case(
-        "more behind the credit",
+        "more behind the limits",
         frame(exec_body() + b"xyz", EXEC, id_=1),
         Fault.TRAILING_BYTES,
-        40,
+        61,
     ),
 ]
 

@@ -23,6 +23,7 @@ from microvm.codec import (
     GoodbyeReason,
     Message,
     Stage,
+    StdinKind,
     Stream,
 )
 
@@ -51,9 +52,11 @@ def request(
     argv: bytes = blocks(b"sh"),
     env: bytes = blocks(),
     credit: bytes = struct.pack("<II", 1, 2),
+    user: bytes = block(b""),
+    rest: bytes = bytes(1 + 2 + 2 + 4 + 8),
 ) -> bytes:
     """The body of an `exec_request`."""
-    return command + cwd + argv + env + credit
+    return command + cwd + argv + env + credit + user + rest
 
 
 def decode(sender: str, *pieces: bytes) -> Iterator[Message]:
@@ -114,12 +117,12 @@ VALID: dict[str, tuple[str, Message, bytes]] = {
             (b"A=b", b"C="),
             1,
             2**32 - 1,
-            b"",
-            codec.StdinKind.NULL,
-            0,
-            0,
-            0,
-            0,
+            b"me:1",
+            StdinKind.HOST,
+            24,
+            80 << 8,
+            3,
+            2**63,
         ),
         frame(
             16,
@@ -127,14 +130,18 @@ VALID: dict[str, tuple[str, Message, bytes]] = {
             + block(b"/")
             + blocks(b"ls", b"", b"-\xff")
             + blocks(b"A=b", b"C=")
-            + struct.pack("<II", 1, 2**32 - 1),
+            + struct.pack("<II", 1, 2**32 - 1)
+            + block(b"me:1")
+            + b"\1\x18\0\0\x50\3\0\0\0"
+            + bytes(7)
+            + b"\x80",
             about=5,
         ),
     ),
     "exec_request, empty": (
         "host",
         codec.ExecRequest(2**32 - 1, b"", b"", (), (), 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0),
-        frame(16, bytes(24), about=2**32 - 1),
+        frame(16, bytes(45), about=2**32 - 1),
     ),
     "exec_output": (
         "guest",
@@ -162,6 +169,30 @@ VALID: dict[str, tuple[str, Message, bytes]] = {
         "host",
         codec.ExecCredit(3, Stream.STDOUT, 65536),
         frame(22, b"\1\0\0\1\0", about=3),
+    ),
+    "exec_stdin": ("host", codec.ExecStdin(2, b"\0\xff\n"), frame(23, b"\0\xff\n", about=2)),
+    "exec_stdin, the end": ("host", codec.ExecStdin(2, b""), frame(23, about=2)),
+    "exec_stdin_credit": (
+        "guest",
+        codec.ExecStdinCredit(2, 0x01020304),
+        frame(24, b"\4\3\2\1", about=2),
+    ),
+    "exec_stdin_closed": ("guest", codec.ExecStdinClosed(2), frame(25, about=2)),
+    "exec_resize": ("host", codec.ExecResize(2, 24, 258), frame(26, b"\x18\0\2\1", about=2)),
+    "error, over credit": (
+        "guest",
+        codec.Error(2, ErrorCode.OVER_CREDIT, 23, 0, 0),
+        frame(10, struct.pack("<HHIB", 67, 23, 0, 0), about=2),
+    ),
+    "exec_failed, its user": (
+        "guest",
+        codec.ExecFailed(1, Stage.USER, 2),
+        frame(19, b"\x08\2\0\0\0", about=1),
+    ),
+    "exec_failed, its limits": (
+        "guest",
+        codec.ExecFailed(1, Stage.LIMIT, 22),
+        frame(19, b"\x09\x16\0\0\0", about=1),
     ),
 }
 valid = pytest.mark.parametrize(("sender", "message", "data"), VALID.values(), ids=VALID)
@@ -196,6 +227,59 @@ INVALID: dict[str, tuple[str, bytes, Fault, int, int]] = {
         Fault.BODY_TOO_LONG,
         0,
         0,
+    ),
+    "input for no exec": ("host", frame(23, b"x"), Fault.BAD_ID, 8, 0),
+    "input that is a byte too long": (
+        "host",
+        frame(23, bytes(65537), about=1),
+        Fault.BODY_TOO_LONG,
+        0,
+        0,
+    ),
+    "input from the guest": ("guest", VALID["exec_stdin"][2], Fault.BAD_DIRECTION, 4, 0),
+    "input's credit from the host": (
+        "host",
+        VALID["exec_stdin_credit"][2],
+        Fault.BAD_DIRECTION,
+        4,
+        0,
+    ),
+    "input's end from the host": ("host", VALID["exec_stdin_closed"][2], Fault.BAD_DIRECTION, 4, 0),
+    "size cut": ("host", frame(26, bytes(3), about=1), Fault.TRUNCATED, HEADER + 2, 2),
+    "request without a user": (
+        "host",
+        frame(16, request(user=b"", rest=b""), about=1),
+        Fault.TRUNCATED,
+        HEADER + 32,
+        7,
+    ),
+    "request cut in its last field": (
+        "host",
+        frame(16, request(rest=bytes(16)), about=1),
+        Fault.TRUNCATED,
+        HEADER + 32 + 4 + 9,
+        12,
+    ),
+    "user too long": (
+        "host",
+        frame(16, request(user=block(b"u" * 129)), about=1),
+        Fault.TOO_LONG,
+        HEADER + 32,
+        7,
+    ),
+    "NUL in the user": (
+        "host",
+        frame(16, request(user=block(b"u\0")), about=1),
+        Fault.EMBEDDED_NUL,
+        HEADER + 32 + 4 + 1,
+        7,
+    ),
+    "third kind of stdin": (
+        "host",
+        frame(16, request(rest=b"\2" + bytes(16)), about=1),
+        Fault.UNKNOWN_VALUE,
+        HEADER + 32 + 4,
+        8,
     ),
     "integer cut": ("guest", frame(18, b"\1", about=1), Fault.TRUNCATED, HEADER + 1, 2),
     "integer missing": ("guest", frame(18, about=1), Fault.TRUNCATED, HEADER, 1),
@@ -321,7 +405,7 @@ INVALID: dict[str, tuple[str, bytes, Fault, int, int]] = {
         HEADER + 12,
         0,
     ),
-    "bytes behind a list": (
+    "bytes behind a request": (
         "host",
         frame(16, request() + b"++", about=1),
         Fault.TRAILING_BYTES,
@@ -572,6 +656,22 @@ REFUSED: dict[str, tuple[Message, Fault, str]] = {
         "argv",
     ),
     "NUL in env": (dataclasses.replace(OUTGOING, env=(b"A=\0",)), Fault.EMBEDDED_NUL, "env"),
+    "NUL in user": (dataclasses.replace(OUTGOING, user=b"\0"), Fault.EMBEDDED_NUL, "user"),
+    "user too long": (dataclasses.replace(OUTGOING, user=b"u" * 129), Fault.TOO_LONG, "user"),
+    "rows beyond": (dataclasses.replace(OUTGOING, rows=2**16), Fault.UNKNOWN_VALUE, "rows"),
+    "rows below": (codec.ExecResize(1, -1, 0), Fault.UNKNOWN_VALUE, "rows"),
+    "columns beyond": (codec.ExecResize(1, 0, 2**16), Fault.UNKNOWN_VALUE, "columns"),
+    "memory beyond": (
+        dataclasses.replace(OUTGOING, max_memory=2**64),
+        Fault.UNKNOWN_VALUE,
+        "max_memory",
+    ),
+    "third kind of stdin": (
+        dataclasses.replace(OUTGOING, stdin_from=2),  # type: ignore[arg-type]
+        Fault.UNKNOWN_VALUE,
+        "stdin_from",
+    ),
+    "input too long": (codec.ExecStdin(1, bytes(65537)), Fault.TOO_LONG, "data"),
 }
 
 
@@ -592,8 +692,9 @@ def test_what_a_decoder_would_refuse_is_not_written(
         dataclasses.replace(OUTGOING, argv=(b"",) * 16384, env=(b"",) * 16384),
         dataclasses.replace(OUTGOING, argv=(b"a" * LONG,) * 7 + (b"b" * LAST,)),
         dataclasses.replace(OUTGOING, argv=(), env=(), command=b""),
+        dataclasses.replace(OUTGOING, user=b"u" * 128, rows=2**16 - 1, max_memory=2**64 - 1),
     ],
-    ids=["bytes", "items", "total", "empty"],
+    ids=["bytes", "items", "total", "empty", "user"],
 )
 def test_what_is_at_its_bound_is_written_and_read(message: Message) -> None:
     assert list(decode("host", message.encode())) == [message]
@@ -602,7 +703,7 @@ def test_what_is_at_its_bound_is_written_and_read(message: Message) -> None:
 def test_the_longest_frame_is_as_long_as_the_codec_says() -> None:
     full = (b"a" * LONG,) * 7 + (b"b" * LAST,)
     longest = codec.ExecRequest(
-        1, b"c" * 4096, b"d" * 4096, full, full, 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0
+        1, b"c" * 4096, b"d" * 4096, full, full, 0, 0, b"u" * 128, StdinKind.NULL, 0, 0, 0, 0
     )
     assert len(longest.encode()) == HEADER + codec.MAX_BODY
 
@@ -637,10 +738,16 @@ FROM_HOST: st.SearchStrategy[Message] = st.one_of(
     st.builds(codec.Ping, U64),
     st.builds(codec.StatusRequest),
     st.builds(codec.Shutdown),
-    st.builds(codec.ExecRequest, IDS, WORDS, WORDS, LISTS, LISTS, U32, U32),
+    st.builds(
+        codec.ExecRequest,
+        *(IDS, WORDS, WORDS, LISTS, LISTS, U32, U32, WORDS),
+        *(st.sampled_from(StdinKind), U16, U16, U32, U64),
+    ),
     st.builds(codec.ExecSignal, IDS, U8),
     st.builds(codec.ExecKill, IDS),
     st.builds(codec.ExecCredit, IDS, STREAMS, U32),
+    st.builds(codec.ExecStdin, IDS, st.binary(max_size=50)),
+    st.builds(codec.ExecResize, IDS, U16, U16),
 )
 FROM_GUEST: st.SearchStrategy[Message] = st.one_of(
     st.builds(codec.Ready, U32, U64, U32, U64),
@@ -651,6 +758,8 @@ FROM_GUEST: st.SearchStrategy[Message] = st.one_of(
     st.builds(codec.ExecOutput, IDS, STREAMS, st.binary(max_size=50)),
     st.builds(codec.ExecResponse, IDS, st.sampled_from(Ending), U8),
     st.builds(codec.ExecFailed, IDS, open_enum(Stage, U8), U32),
+    st.builds(codec.ExecStdinCredit, IDS, U32),
+    st.builds(codec.ExecStdinClosed, IDS),
 )
 STREAM = st.one_of(
     st.tuples(st.just("host"), st.lists(FROM_HOST, min_size=1, max_size=6)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -142,6 +143,22 @@ HEARD: dict[str, tuple[Callable[[Session], codec.Message], tuple[str, str, str, 
         lambda _: codec.ExecFailed(2, Stage.LOOKUP, 2),
         (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
     ),
+    "credit for input": (
+        lambda _: codec.ExecStdinCredit(1, 5),
+        (DROPPED, DROPPED, ERROR, EVENT, DROPPED),
+    ),
+    "credit for input of another id": (
+        lambda _: codec.ExecStdinCredit(2, 5),
+        (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
+    ),
+    "the end of input": (
+        lambda _: codec.ExecStdinClosed(1),
+        (DROPPED, DROPPED, ERROR, EVENT, DROPPED),
+    ),
+    "the end of input of another id": (
+        lambda _: codec.ExecStdinClosed(2),
+        (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
+    ),
     "pong that nobody asked for": (
         lambda _: codec.Pong(TOKEN),
         (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
@@ -209,6 +226,16 @@ SAYS: dict[str, tuple[Callable[[Session], bytes], type[codec.Message], tuple[obj
     "exec_kill": (
         Session.exec_kill,
         codec.ExecKill,
+        (NOTHING, NOTHING, NOTHING, SAID, NOTHING),
+    ),
+    "exec_stdin": (
+        lambda session: session.exec_stdin(b""),
+        codec.ExecStdin,
+        (NOTHING, NOTHING, NOTHING, SAID, NOTHING),
+    ),
+    "exec_resize": (
+        lambda session: session.exec_resize(24, 80),
+        codec.ExecResize,
         (NOTHING, NOTHING, NOTHING, SAID, NOTHING),
     ),
     "consumed": (
@@ -595,3 +622,112 @@ def test_no_way_of_reading_stalls_the_guest_or_lets_it_get_ahead(
                 assert message.amount >= WINDOW // 2
                 credit += message.amount
         assert unread + credit <= WINDOW
+
+
+# -- Input --------------------------------------------------------------------------------------
+
+
+def test_a_request_says_all_that_it_was_asked_to() -> None:
+    wanted = Request(
+        b"sh", [b"-sh"], {b"A": b"b"}, b"/tmp", b"me:1", True, (24, 80), max_processes=3, max_memory=4
+    )
+    window = (WINDOW, WINDOW)
+    options = (b"me:1", codec.StdinKind.HOST, 24, 80, 3, 4)
+    assert said(idle().exec_request(wanted)) == [
+        codec.ExecRequest(1, b"sh", b"/tmp", (b"-sh",), (b"A=b",), *window, *options)
+    ]
+
+
+def test_a_request_asks_for_nothing_by_default() -> None:
+    (message,) = said(request(idle()))
+    assert isinstance(message, codec.ExecRequest)
+    assert message.stdin_from is codec.StdinKind.NULL
+    assert message.user == b""
+    assert (message.rows, message.columns) == (0, 0)
+    assert (message.max_processes, message.max_memory) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"user": b"a\0b"},
+        {"user": b"u" * 129},
+        {"terminal": (65536, 80)},
+        {"terminal": (24, -1)},
+        {"terminal": (0, 80)},
+        {"max_processes": -1},
+        {"max_processes": 2**32},
+        {"max_memory": 2**64},
+    ],
+    ids=str,
+)
+def test_a_request_that_cannot_be_sent_is_refused(wrong: dict[str, Any]) -> None:
+    session = idle()
+    with pytest.raises(UsageError):
+        session.exec_request(Request(b"true", [b"true"], **wrong))
+    assert session.state is State.IDLE
+    (message,) = said(request(session))
+    assert message.id == 1  # type: ignore[union-attr]
+
+
+def test_there_is_no_credit_for_input_at_first() -> None:
+    session = running()
+    assert session.stdin_credit == 0
+    with pytest.raises(UsageError, match="1 bytes are more than the credit of 0"):
+        session.exec_stdin(b"x")
+
+
+def test_input_is_paid_for_in_any_pieces() -> None:
+    session = running()
+    hear(session, codec.ExecStdinCredit(1, 3), codec.ExecStdinCredit(1, 2))
+    assert session.stdin_credit == 5
+    assert said(session.exec_stdin(b"ab")) == [codec.ExecStdin(1, b"ab")]
+    assert said(session.exec_stdin(memoryview(b"c"))) == [codec.ExecStdin(1, b"c")]
+    assert session.stdin_credit == 2
+    with pytest.raises(UsageError):
+        session.exec_stdin(b"def")
+    assert session.stdin_credit == 2
+    assert said(session.exec_stdin(b"de")) == [codec.ExecStdin(1, b"de")]
+    assert said(session.exec_stdin(b"")) == [codec.ExecStdin(1, b"")]
+
+
+def test_credit_beyond_4_gib_is_lost() -> None:
+    session = running()
+    hear(session, *[codec.ExecStdinCredit(1, 2**32 - 1)] * 2)
+    assert session.stdin_credit == 2**32 - 1
+
+
+def test_a_command_that_takes_no_more_has_no_credit() -> None:
+    session = running()
+    hear(session, codec.ExecStdinCredit(1, 5), codec.ExecStdinClosed(1))
+    assert session.stdin_credit == 0
+    with pytest.raises(UsageError):
+        session.exec_stdin(b"x")
+    assert said(session.exec_stdin(b"")) == [codec.ExecStdin(1, b"")]
+
+
+def test_credit_for_input_ends_with_its_command() -> None:
+    session = running()
+    hear(session, codec.ExecStdinCredit(1, 5), codec.ExecResponse(1, Ending.EXITED, 0))
+    assert session.exec_stdin(b"x") == b""
+    request(session)
+    assert session.stdin_credit == 0
+
+
+@pytest.mark.parametrize("size", [(-1, 80), (24, 65536)])
+def test_a_size_that_no_terminal_has_is_refused(size: tuple[int, int]) -> None:
+    session = running()
+    with pytest.raises(UsageError):
+        session.exec_resize(*size)
+    assert session.state is State.RUNNING
+
+
+def test_a_resize_says_the_size() -> None:
+    assert said(running().exec_resize(50, 132)) == [codec.ExecResize(1, 50, 132)]
+
+
+def test_an_over_credit_from_the_guest_is_the_end() -> None:
+    session = running()
+    with pytest.raises(ProtocolError, match="over_credit"):
+        hear(session, codec.Error(1, ErrorCode.OVER_CREDIT, codec.ExecStdin.TYPE, 0, 0))
+    assert session.state is State.FAILED
