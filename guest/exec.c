@@ -240,11 +240,19 @@ void exec_pump(struct exec *exec, struct port *port, uint64_t now_ns)
 	}
 }
 
+/* Whether output waits for credit. */
+static bool is_unpaid(const struct exec_stream *stream)
+{
+	struct pollfd readable = { .fd = stream->fd, .events = POLLIN };
+
+	return stream->credit == 0 && poll(&readable, 1, 0) > 0 && (readable.revents & POLLIN);
+}
+
 /* A terminal has no end while somebody holds it: then it is silence that counts. */
 static bool is_silent(const struct exec *exec, const struct port *port, uint64_t now_ns)
 {
-	return exec->terminal && exec->streams[0].credit > 0 && port_idle(port) &&
-	       now_ns >= exec->silent_ns;
+	return exec->terminal && port_idle(port) && now_ns >= exec->silent_ns &&
+	       !is_unpaid(&exec->streams[0]);
 }
 
 bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns)
@@ -259,7 +267,7 @@ bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns
 
 int exec_patience(const struct exec *exec, uint64_t now_ns)
 {
-	if (!exec->id || exec->pid || !exec->terminal || exec->streams[0].credit == 0)
+	if (!exec->id || exec->pid || !exec->terminal || is_unpaid(&exec->streams[0]))
 		return -1;
 	return now_ns >= exec->silent_ns ? 0 : (int)((exec->silent_ns - now_ns) / 1000000) + 1;
 }

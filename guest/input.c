@@ -81,8 +81,8 @@ static void write_on(struct input *input)
 
 void input_run(struct input *input, short events)
 {
-	/* A pipe that nobody can read any more; a terminal tells by its output instead. */
-	if (input->fd >= 0 && !input->is_terminal && (events & POLLERR))
+	/* A pipe that nobody can read any more, or a terminal that nobody has open. */
+	if (input->fd >= 0 && (events & (input->is_terminal ? POLLHUP : POLLERR)))
 		refuse(input);
 	write_on(input);
 	if (input->ended && input->size == 0 && !input->is_terminal)

@@ -137,7 +137,7 @@ static short port_events(void)
 /* How long to wait for an event; -1 is for ever. */
 static int patience_ms(bool present, bool go_on)
 {
-	int ms = server.exec.terminal ? exec_patience(&server.exec, serve_clock()) : -1;
+	int ms = server.exec.terminal && port_idle(&server.port) ? exec_patience(&server.exec, serve_clock()) : -1;
 
 	if (go_on)
 		return 0;
@@ -165,8 +165,8 @@ static _Noreturn void loop(int signals)
 			finish(SANDBOXD_GOODBYE_REASON_SHUTDOWN);
 		fds[PORT] = (struct pollfd){ present ? server.port.fd : -1, port_events(), 0 };
 		fds[SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
-		fds[INPUT] = server.exec.id ? input_poll(&server.exec.input) :
-					      (struct pollfd){ .fd = -1 };
+		fds[INPUT] = serve_wants_stdin(&server) ? input_poll(&server.exec.input) :
+							  (struct pollfd){ .fd = -1 };
 		exec_poll(&server.exec, !serve_wants_output(&server), fds + STREAMS);
 		unsigned drains = drain_poll(fds + DRAINS);
 		/* What made serve_input stop may be over by now, and nothing else will say so. */

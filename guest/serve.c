@@ -27,6 +27,12 @@ bool serve_wants_input(const struct server *server)
 	return !server->renewing && port_has_room(&server->port, PORT_SMALL_SIZE);
 }
 
+bool serve_wants_stdin(const struct server *server)
+{
+	return server->exec.id && !server->renewing &&
+	       port_has_room(&server->port, 2 * PORT_SMALL_SIZE);
+}
+
 bool serve_wants_output(const struct server *server)
 {
 	return !server->renewing && port_idle(&server->port);
@@ -242,8 +248,7 @@ void serve_stdin(struct server *server, short events)
 {
 	struct input *input = &server->exec.input;
 
-	if (!server->exec.id || server->renewing ||
-	    !port_has_room(&server->port, 2 * PORT_SMALL_SIZE))
+	if (!serve_wants_stdin(server))
 		return;
 	input_run(input, events);
 	const struct sandboxd_exec_stdin_credit credit = { input_take_credit(input) };

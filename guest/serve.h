@@ -36,6 +36,9 @@ void serve_stdin(struct server *server, short events);
 /* Whether the next frame can be handled now. */
 bool serve_wants_input(const struct server *server);
 
+/* Whether standard input can be moved on now. */
+bool serve_wants_stdin(const struct server *server);
+
 /* Whether output of the command can be queued now. */
 bool serve_wants_output(const struct server *server);
 

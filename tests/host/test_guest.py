@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import socket
 import time
 import tracemalloc
@@ -12,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 from signal import SIGKILL, SIGTERM
-from subprocess import CalledProcessError
+from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError
 from typing import Any, TypeVar
 
 import pytest
@@ -26,6 +27,7 @@ from microvm.errors import (
     GuestDied,
     GuestUnresponsive,
     MachineError,
+    OutputLimit,
     ProtocolError,
     StartError,
     UsageError,
@@ -854,3 +856,410 @@ async def test_shut_down_is_heard_while_a_command_runs() -> None:
         assert guest.can_shut_down
         guest.shut_down()
         await peer.expect(codec.Shutdown)
+
+
+# -- Input --------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_fed_unless_it_is_asked_for() -> None:
+    async with greeted() as (guest, peer):
+        for options in ({}, {"stdin": None}, {"stdin": DEVNULL}):
+            process = guest.exec(["cat"], **options)  # type: ignore[arg-type]
+            assert process.stdin is None
+            assert (await peer.expect(codec.ExecRequest)).stdin_from is codec.StdinKind.NULL
+            await peer.exit(0)
+            await process.wait()
+
+
+async def test_input_waits_for_credit_and_goes_no_further() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"], stdin=PIPE)
+        assert (await peer.expect(codec.ExecRequest)).stdin_from is codec.StdinKind.HOST
+        assert process.stdin
+        process.stdin.write(b"hello")
+        process.stdin.write(memoryview(b" world"))
+        draining = asyncio.create_task(process.stdin.drain())
+        assert await peer.hears_nothing()
+        await peer.say(codec.ExecStdinCredit(1, 7))
+        assert await peer.hear() == codec.ExecStdin(1, b"hello")
+        assert await peer.hear() == codec.ExecStdin(1, b" w")
+        assert await peer.hears_nothing()
+        assert not draining.done()
+        process.stdin.close()
+        assert process.stdin.is_closing()
+        await peer.say(codec.ExecStdinCredit(1, 100))
+        assert await peer.hear() == codec.ExecStdin(1, b"orld")
+        assert await peer.hear() == codec.ExecStdin(1, b"")
+        await draining
+        process.stdin.close()
+        process.stdin.write(b"too late")
+        assert await peer.hears_nothing()
+
+
+async def test_input_is_cut_into_frames() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"], stdin=PIPE)
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecStdinCredit(1, 1 << 20))
+        data = Random(2).randbytes(3 * PIECE + 5)
+        assert process.stdin
+        process.stdin.write(data)
+        process.stdin.close()
+        frames = [await peer.expect(codec.ExecStdin) for _ in range(5)]
+        assert [len(frame.data) for frame in frames] == [PIECE, PIECE, PIECE, 5, 0]
+        assert b"".join(bytes(frame.data) for frame in frames) == data
+
+
+async def test_an_end_needs_no_credit() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"], stdin=PIPE)
+        await peer.expect(codec.ExecRequest)
+        assert process.stdin
+        process.stdin.write(b"")
+        process.stdin.close()
+        assert await peer.hear() == codec.ExecStdin(1, b"")
+
+
+@pytest.mark.parametrize("how", ["closed", "ended", "lost", "failed"])
+async def test_drain_is_told_that_nobody_reads_any_more(how: str) -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"], stdin=PIPE)
+        await peer.expect(codec.ExecRequest)
+        assert process.stdin
+        process.stdin.write(b"x" * 100)
+        draining = asyncio.create_task(process.stdin.drain())
+        await asyncio.sleep(0)
+        match how:
+            case "closed":
+                await peer.say(codec.ExecStdinClosed(1))
+            case "ended":
+                await peer.exit(0)
+            case "failed":
+                await peer.say(codec.ExecFailed(1, Stage.LOOKUP, 2))
+            case _:
+                peer.port.close()
+        with pytest.raises(BrokenPipeError):
+            await draining
+        assert process.stdin.is_closing()
+        process.stdin.write(b"more")
+        process.stdin.close()
+        with pytest.raises(BrokenPipeError):
+            await process.stdin.drain()
+        if how == "closed":
+            assert await peer.hears_nothing()
+            await peer.exit(0)
+            assert await process.wait() == 0
+
+
+async def test_what_is_fed_to_an_ended_command_does_not_reach_the_next() -> None:
+    async with greeted() as (guest, peer):
+        first = guest.exec(["cat"], stdin=PIPE)
+        await peer.expect(codec.ExecRequest)
+        assert first.stdin
+        first.stdin.write(b"of the first")
+        await peer.exit(0)
+        await first.wait()
+        second = guest.exec(["cat"], stdin=PIPE)
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecStdinCredit(2, 100))
+        first.stdin.write(b"of the first")
+        first.stdin.close()
+        first.resize(1, 1)
+        assert await peer.hears_nothing()
+        assert second.stdin
+        second.stdin.write(b"of the second")
+        assert await peer.hear() == codec.ExecStdin(2, b"of the second")
+
+
+@pytest.mark.parametrize("taken", [0, 3, 10])
+@pytest.mark.parametrize("says", [False, True], ids=["ends", "closes"])
+async def test_a_command_that_takes_less_than_its_input_is_no_error(taken: int, says: bool) -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            if taken:
+                await peer.say(codec.ExecStdinCredit(1, taken))
+                assert len((await peer.expect(codec.ExecStdin)).data) == taken
+            if says:
+                await peer.say(codec.ExecStdinClosed(1))
+            await peer.write(Stream.STDOUT, b"enough")
+            await peer.exit(0)
+
+        result = await answered(guest.run(["head"], input=b"x" * 100), script)
+        assert (result.returncode, result.stdout) == (0, b"enough")
+
+
+async def test_communicate_feeds_and_reads_at_once() -> None:
+    data = Random(3).randbytes(3 * WINDOW)
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"], stdin=PIPE)
+        await peer.expect(codec.ExecRequest)
+
+        async def script() -> None:
+            await peer.say(codec.ExecStdinCredit(1, PIECE))
+            while True:
+                message = await peer.hear()
+                if isinstance(message, codec.ExecStdin):
+                    if not message.data:
+                        return await peer.exit(0)
+                    # Credit for output comes in between.
+                    await peer.say(codec.ExecOutput(1, Stream.STDOUT, message.data))
+                    await peer.say(codec.ExecStdinCredit(1, len(message.data)))
+
+        (out, err), _ = await asyncio.gather(process.communicate(data), script())
+        assert (out, err) == (data, b"")
+
+
+async def test_empty_input_is_an_end() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            request = await peer.expect(codec.ExecRequest)
+            assert request.stdin_from is codec.StdinKind.HOST
+            assert await peer.hear() == codec.ExecStdin(1, b"")
+            await peer.exit(0)
+
+        await answered(guest.run(["cat"], input=b""), script)
+
+
+# -- Options ------------------------------------------------------------------------------------
+
+
+async def test_the_request_says_what_the_options_do() -> None:
+    async with greeted() as (guest, peer):
+        options: dict[str, Any] = {"user": 1000, "tty": (5, 6), "max_processes": 7, "max_memory": 8}
+        process = guest.exec(["sh"], **options)
+        request = await peer.expect(codec.ExecRequest)
+        assert request.user == b"1000"
+        assert (request.rows, request.columns) == (5, 6)
+        assert (request.max_processes, request.max_memory) == (7, 8)
+        assert process.stdin is not None
+        process.resize(50, 60)
+        assert await peer.hear() == codec.ExecResize(1, 50, 60)
+        with pytest.raises(UsageError):
+            process.resize(-1, 60)
+
+
+@pytest.mark.parametrize(
+    ("tty", "size"), [(True, (24, 80)), (False, (0, 0)), ((1, 2), (1, 2))], ids=str
+)
+async def test_a_terminal_and_its_size(tty: Any, size: tuple[int, int]) -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["sh"], tty=tty)
+        request = await peer.expect(codec.ExecRequest)
+        assert (request.rows, request.columns) == size
+        assert (process.stdin is not None) == bool(tty)
+
+
+@pytest.mark.parametrize("user", ["me", b"me", "me:us", "1:2"], ids=str)
+async def test_a_user_by_name(user: str | bytes) -> None:
+    async with greeted() as (guest, peer):
+        guest.exec(["sh"], user=user)
+        text = user if isinstance(user, bytes) else user.encode()
+        assert (await peer.expect(codec.ExecRequest)).user == text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stdin": STDOUT},
+        {"tty": (0, 80)},
+        {"tty": (70000, 80)},
+        {"user": "a\0"},
+        {"max_memory": -1},
+    ],
+    ids=str,
+)
+async def test_options_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
+    async with greeted() as (guest, peer):
+        with pytest.raises(UsageError):
+            guest.exec(["true"], **options)
+        guest.exec(["true"])
+        assert (await peer.expect(codec.ExecRequest)).id == 1
+
+
+async def test_text_is_decoded_and_encoded() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.say(codec.ExecStdinCredit(1, 100))
+            assert await peer.hear() == codec.ExecStdin(1, "é\n".encode())
+            await peer.write(Stream.STDOUT, "a\r\nü\rb\n".encode())
+            await peer.exit(0)
+
+        result = await answered(guest.run(["cat"], input="é\n", text=True), script)
+        assert (result.stdout, result.stderr) == ("a\nü\nb\n", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, b"\xe9\r\n"),
+        ({"encoding": "latin-1"}, "é\n"),
+        ({"errors": "replace"}, "\ufffd\n"),
+        ({"text": True, "errors": "surrogateescape"}, "\udce9\n"),
+        ({"text": True, "encoding": "latin-1"}, "é\n"),
+    ],
+    ids=str,
+)
+async def test_encoding_and_errors_ask_for_text(options: dict[str, Any], expected: object) -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDERR, b"\xe9\r\n")
+            await peer.exit(0)
+
+        assert (await answered(guest.run(["cat"], **options), script)).stderr == expected
+
+
+async def test_bytes_that_are_no_text_are_an_error_and_the_guest_stays_usable() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDOUT, b"\xff")
+            await peer.exit(0)
+
+        with pytest.raises(UnicodeDecodeError):
+            await answered(guest.run(["cat"], text=True), script)
+        await answered(guest.run(["cat"]), script)
+
+
+async def test_output_that_is_not_captured_goes_to_our_own(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.say(codec.ExecStdinCredit(1, 100))
+            assert await peer.hear() == codec.ExecStdin(1, b"in")
+            assert await peer.hear() == codec.ExecStdin(1, b"")
+            await peer.write(Stream.STDOUT, b"out\n")
+            await peer.write(Stream.STDERR, b"err\n")
+            await peer.write(Stream.STDOUT, b"more\n")
+            await peer.exit(2)
+
+        result = await answered(guest.run(["sh"], capture_output=False, input=b"in"), script)
+        assert result == CompletedProcess(("sh",), 2, None, None)
+    assert capfd.readouterr() == ("out\nmore\n", "err\n")
+
+
+async def test_a_reader_that_has_gone_ends_the_command(capfd: pytest.CaptureFixture[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    saved = os.dup(1)
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDOUT, b"out\n")
+            await peer.expect(codec.ExecKill)
+            await peer.exit(SIGKILL, Ending.SIGNALLED)
+
+        os.dup2(writer, 1)
+        try:
+            with pytest.raises(BrokenPipeError):
+                await answered(guest.run(["yes"], capture_output=False), script)
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+            os.close(writer)
+        assert guest.error is None
+    assert capfd.readouterr() == ("", "")
+
+
+# -- Grace and limits ---------------------------------------------------------------------------
+
+
+async def test_grace_sends_a_signal_before_the_kill() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            assert await peer.hear() == codec.ExecSignal(1, SIGTERM)
+            start = time.monotonic()
+            await peer.write(Stream.STDOUT, b"not yet")
+            assert await peer.hear() == codec.ExecKill(1)
+            assert time.monotonic() - start > 0.15
+            await peer.exit(SIGKILL, Ending.SIGNALLED)
+
+        with pytest.raises(ExecTimeout, match=r"timed out after 0\.05 s") as caught:
+            await answered(guest.run(["sleep"], timeout=SOON, grace=0.2), script)
+        assert caught.value.stdout == b"not yet"
+
+
+async def test_a_command_that_ends_within_the_grace_is_not_killed() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.expect(codec.ExecSignal)
+            await peer.write(Stream.STDOUT, b"bye")
+            await peer.exit(SIGTERM, Ending.SIGNALLED)
+
+        with pytest.raises(ExecTimeout) as caught:
+            await answered(guest.run(["sleep"], timeout=SOON, grace=2 * SOON), script)
+        assert caught.value.stdout == b"bye"
+        await asyncio.sleep(2 * SOON)
+        assert await peer.hears_nothing()
+
+
+@pytest.mark.parametrize("limit", [0, 1, 10, PIECE + 1])
+async def test_output_beyond_its_limit_is_cut_there_and_killed(limit: int) -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDOUT, b"a" * (limit // 2))
+            await peer.write(Stream.STDERR, b"b" * (limit + 100))
+            await peer.expect(codec.ExecKill)
+            await peer.write(Stream.STDOUT, b"too late")
+            await peer.exit(SIGKILL, Ending.SIGNALLED)
+
+        with pytest.raises(OutputLimit) as caught:
+            await answered(guest.run(["yes"], max_output=limit), script)
+        assert caught.value.stdout == b"a" * (limit // 2)
+        assert caught.value.stderr == b"b" * (limit - limit // 2)
+        assert guest.error is None
+
+
+async def test_output_up_to_its_limit_is_no_error() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDOUT, b"12345")
+            await peer.write(Stream.STDERR, b"67890")
+            await peer.exit(0)
+
+        result = await answered(guest.run(["cat"], max_output=10), script)
+        assert (result.stdout, result.stderr) == (b"12345", b"67890")
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_flood_after_the_kill_does_not_put_its_deadline_off() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["yes"], max_output=1)
+        await peer.expect(codec.ExecRequest)
+
+        async def script() -> None:
+            kills = 0
+            with suppress(EOFError, OSError):
+                while True:
+                    await peer.say(codec.ExecOutput(1, Stream.STDOUT, b"xx"))
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(0.05):
+                            message = await peer.hear()
+                            kills += isinstance(message, codec.ExecKill)
+                            if isinstance(message, codec.Ping):
+                                await peer.say(codec.Pong(message.token))
+            assert kills == 1
+
+        flooding = asyncio.create_task(script())
+        with pytest.raises(GuestUnresponsive, match="a killed command did not end"):
+            await process.wait()
+        await flooding

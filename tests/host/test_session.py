@@ -629,7 +629,15 @@ def test_no_way_of_reading_stalls_the_guest_or_lets_it_get_ahead(
 
 def test_a_request_says_all_that_it_was_asked_to() -> None:
     wanted = Request(
-        b"sh", [b"-sh"], {b"A": b"b"}, b"/tmp", b"me:1", True, (24, 80), max_processes=3, max_memory=4
+        b"sh",
+        [b"-sh"],
+        {b"A": b"b"},
+        b"/tmp",
+        b"me:1",
+        True,
+        (24, 80),
+        max_processes=3,
+        max_memory=4,
     )
     window = (WINDOW, WINDOW)
     options = (b"me:1", codec.StdinKind.HOST, 24, 80, 3, 4)

@@ -12,6 +12,7 @@ import pytest
 
 from microvm import ExecTimeout, MicroVM, OutputLimit, StartError, UsageError
 from microvm.session import WINDOW
+from microvm_image import Image
 
 MIB = 1 << 20
 
@@ -312,3 +313,39 @@ async def test_ten_thousand_orphans_leave_no_zombie(vm: MicroVM) -> None:
     await vm.ping()
     count = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
     assert (await vm.run(["sh", "-c", f"sleep 1; {count}"])).stdout == b"0\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "stage", "errno", "status"),
+    [
+        ("printf '#!/no/such\\n' >/tmp/f", "interpreter", 2, 127),
+        ("printf 'no program' >/tmp/f", "exec", 8, 126),
+        ("rm -rf /tmp/f; mkdir /tmp/f", "exec", 13, 126),
+        ("rm -rf /tmp/f", "exec", 2, 127),
+    ],
+)
+async def test_what_cannot_be_executed_is_a_typed_failure(
+    vm: MicroVM, make: str, stage: str, errno: int, status: int
+) -> None:
+    await vm.run(["sh", "-c", f"rm -rf /tmp/f; {make}; chmod 755 /tmp/f || true"])
+    with pytest.raises(StartError) as caught:
+        await vm.run(["/tmp/f"])
+    error = caught.value
+    assert (error.stage, error.errno, error.exit_status) == (stage, errno, status)
+
+
+async def test_empty_arguments_are_arguments(vm: MicroVM) -> None:
+    result = await vm.run(["sh", "-c", 'printf "<%s>" "$@"', "sh", "", "a", ""])
+    assert result.stdout == b"<><a><>"
+    # Linux gives a program without arguments an empty name, and busybox goes by its name.
+    assert b"applet not found" in (await vm.run([], command="true")).stderr
+
+
+async def test_a_guest_without_proc_and_with_a_full_tmp_still_serves(image: Image) -> None:
+    async with MicroVM(image) as machine:
+        await machine.run(["sh", "-c", "cat /dev/zero >/tmp/full"])
+        await machine.run(["umount", "-l", "/proc"], check=True)
+        assert (await machine.run(["echo", "alive"])).stdout == b"alive\n"
+        with pytest.raises(ExecTimeout):
+            await machine.run(["sh", "-c", "setsid sleep 300 & sleep 300"], timeout=0.3)
+        await machine.ping()

@@ -213,12 +213,16 @@ def test_output_comes_as_it_is_written_and_ctrl_c_goes_to_the_command(image: Ima
 
 def test_a_second_ctrl_c_ends_the_machine(image: Image) -> None:
     del image
-    process = _start("sh", "-c", "trap '' INT; echo started; while :; do sleep 0.1; done")
+    process = _start(
+        "sh", "-c", "trap 'echo caught' INT; echo started; while :; do sleep 0.1; done"
+    )
     pids = _wait_for(b"started\n", process)
+    assert process.stdout is not None
     process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGINT)
-    # Two signals at once can be delivered as one; the third follows within the second.
-    with contextlib.suppress(ProcessLookupError):
+    # The next one is within the second, unless the machine is very busy: then it is another's.
+    for _ in range(10):
+        if process.stdout.readline() != b"caught\n":
+            break
         process.send_signal(signal.SIGINT)
     _end(process)
     assert process.returncode == 128 + signal.SIGINT

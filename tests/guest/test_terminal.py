@@ -1,0 +1,328 @@
+"""Commands with a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from microvm import codec
+from microvm.codec import Ending, Stream
+
+from .driver import Daemon, Result, eventually, runs
+
+SIZE = (30, 100)
+SILENCE = 0.2
+"""What a terminal that somebody still holds may delay the end, and what a busy machine adds."""
+BUSY = 2.0
+
+
+def wait_for(daemon: Daemon, wanted: bytes) -> bytes:
+    """Take output until it has this in it; all of it is standard output."""
+    data = b""
+    while wanted not in data:
+        message = daemon.receive()
+        if isinstance(message, codec.ExecStdinCredit):
+            continue
+        assert isinstance(message, codec.ExecOutput), (message, data)
+        assert message.stream is Stream.STDOUT
+        data += message.data
+    return data
+
+
+def ended(daemon: Daemon, id_: int) -> Result:
+    result = daemon.finish(id_)
+    assert result.stderr == b""
+    return result
+
+
+def run(daemon: Daemon, script: str) -> bytes:
+    result = ended(daemon, daemon.sh(script, size=SIZE))
+    assert result.exit_code == 0
+    return result.stdout
+
+
+class TestTheTerminal:
+    """What a command finds."""
+
+    def test_all_three_streams_are_one(self, sandboxd: Daemon) -> None:
+        script = "for fd in 0 1 2; do test -t $fd || exit 1; done; readlink /proc/$$/fd/[012]"
+        names = run(sandboxd, script).split()
+        assert len(names) == 3
+        assert set(names) == {names[0]}
+        assert re.fullmatch(rb"/dev/pts/\d+", names[0])
+
+    def test_its_name_can_be_found_and_opened(self, sandboxd: Daemon) -> None:
+        assert run(sandboxd, "echo by name >$(tty); echo controlling >/dev/tty") == (
+            b"by name\r\ncontrolling\r\n"
+        )
+
+    @pytest.mark.parametrize("size", [(1, 1), (24, 80), (65535, 65535)])
+    def test_it_has_the_size(self, sandboxd: Daemon, size: tuple[int, int]) -> None:
+        id_ = sandboxd.start(b"stty", b"size", size=size)
+        assert ended(sandboxd, id_).stdout == b"%d %d\r\n" % size
+
+    def test_no_columns(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"stty", b"size", size=(5, 0))
+        assert ended(sandboxd, id_).stdout == b"5 0\r\n"
+
+    def test_both_outputs_come_as_standard_output(self, sandboxd: Daemon) -> None:
+        assert run(sandboxd, "echo out; echo err >&2; echo out") == b"out\r\nerr\r\nout\r\n"
+
+    def test_only_the_credit_of_standard_output_counts(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("echo out; echo err >&2", size=SIZE, stderr_credit=0)
+        assert ended(sandboxd, id_).stdout == b"out\r\nerr\r\n"
+
+    def test_it_is_the_leader_of_its_session_and_in_the_foreground(self, sandboxd: Daemon) -> None:
+        stat = run(sandboxd, "cat /proc/$$/stat").rpartition(b")")[2].split()
+        group, session, terminal, foreground = map(int, stat[2:6])
+        assert group == session == foreground
+        assert terminal != 0
+
+    def test_without_one_there_is_no_controlling_terminal(self, sandboxd: Daemon) -> None:
+        script = "cat /proc/$$/stat; (: </dev/tty) 2>/dev/null || echo none"
+        assert sandboxd.run_sh(script).stdout.endswith(b"none\n")
+
+    def test_it_sees_nothing_but_its_streams(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"ls", b"/proc/self/fd", size=(5, 1))
+        # The fourth is the folder that it lists.
+        assert ended(sandboxd, id_).stdout.split() == [b"0", b"1", b"2", b"3"]
+
+    def test_a_failure_to_start_is_told(self, sandboxd: Daemon) -> None:
+        result = sandboxd.finish(sandboxd.start(b"nonexistent", size=SIZE))
+        assert result.failure == (codec.Stage.LOOKUP, 2)
+
+    def test_descriptors_and_terminals_are_given_back(self, sandboxd: Daemon) -> None:
+        def fds() -> int:
+            return len(list(Path(f"/proc/{sandboxd.pid}/fd").iterdir()))
+
+        before, terminals = fds(), len(list(Path("/dev/pts").iterdir()))
+        for number in range(40):
+            sandboxd.finish(sandboxd.start(b"true" if number % 2 else b"nonexistent", size=SIZE))
+        eventually(lambda: fds() <= before)
+        assert len(list(Path("/dev/pts").iterdir())) < terminals + 20
+
+
+class TestResizing:
+    """Changes of the size."""
+
+    def test_it_is_told_by_a_signal(self, sandboxd: Daemon) -> None:
+        script = "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done"
+        id_ = sandboxd.sh(script, size=SIZE)
+        wait_for(sandboxd, b"ready")
+        sandboxd.send(codec.ExecResize(id_, 50, 132))
+        assert ended(sandboxd, id_).stdout.strip() == b"50 132"
+
+    def test_the_same_size_is_no_signal(self, sandboxd: Daemon) -> None:
+        script = "trap 'echo signal' WINCH; echo ready; sleep 0.2; echo end"
+        id_ = sandboxd.sh(script, size=SIZE)
+        wait_for(sandboxd, b"ready")
+        sandboxd.send(codec.ExecResize(id_, *SIZE))
+        assert ended(sandboxd, id_).stdout.split() == [b"end"]
+
+    def test_without_a_terminal_it_is_ignored(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("sleep 0.2; echo end")
+        sandboxd.send(codec.ExecResize(id_, 1, 1))
+        result = sandboxd.finish(id_)
+        assert (result.stdout, result.others) == (b"end\n", [])
+
+
+class TestTyping:
+    """What is typed."""
+
+    def test_it_is_echoed_and_read_by_lines(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("read x; echo got $x", size=SIZE)
+        sandboxd.wait_credit()
+        sandboxd.feed(id_, b"typed\r")
+        assert ended(sandboxd, id_).stdout == b"typed\r\ngot typed\r\n"
+
+    def test_the_request_need_not_say_that_it_is_fed(self, sandboxd: Daemon) -> None:
+        for fed in (False, True):
+            id_ = sandboxd.sh("read x; echo got $x", size=SIZE, fed=fed)
+            sandboxd.wait_credit()
+            sandboxd.feed(id_, b"a\n")
+            assert b"got a" in ended(sandboxd, id_).stdout
+
+    def test_the_end_ends_what_reads(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"cat", size=SIZE)
+        sandboxd.wait_credit()
+        sandboxd.feed(id_, b"line\n")
+        sandboxd.end_input(id_)
+        assert ended(sandboxd, id_).stdout == b"line\r\nline\r\n"
+
+    def test_after_the_end_it_can_still_be_written_to(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("cat; sleep 0.1; echo still; stty size", size=SIZE)
+        sandboxd.end_input(id_)
+        assert ended(sandboxd, id_).stdout == b"still\r\n30 100\r\n"
+
+    def test_control_c_interrupts_the_foreground(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh(
+            "trap 'echo caught; exit 3' INT; echo ready; while :; do sleep 0.05; done", size=SIZE
+        )
+        wait_for(sandboxd, b"ready")
+        sandboxd.feed(id_, b"\x03")
+        result = ended(sandboxd, id_)
+        assert result.exit_code == 3
+        assert b"caught" in result.stdout
+
+    def test_control_c_ends_a_command(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("echo ready; exec sleep 1000", size=SIZE)
+        wait_for(sandboxd, b"ready")
+        sandboxd.feed(id_, b"\x03")
+        assert ended(sandboxd, id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 2)
+
+    def test_control_c_interrupts_the_job_and_not_the_shell(self, sandboxd: Daemon) -> None:
+        env = [b"PS1=prompt:", b"HOME=/nonexistent"]
+        id_ = sandboxd.start(b"sh", b"-i", size=SIZE, env=env)
+        wait_for(sandboxd, b"prompt:")
+        sandboxd.feed(id_, b"sh -c 'echo $((1+1))running; exec sleep 1000'\n")
+        wait_for(sandboxd, b"2running")
+        sandboxd.feed(id_, b"\x03")
+        wait_for(sandboxd, b"prompt:")
+        sandboxd.feed(id_, b"echo status $?; exit 7\n")
+        result = ended(sandboxd, id_)
+        assert b"status 130" in result.stdout
+        assert result.exit_code == 7
+
+    def test_jobs_can_be_stopped_and_continued(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"bash", b"--norc", b"-i", size=SIZE, env=[b"PS1=prompt:"])
+        wait_for(sandboxd, b"prompt:")
+        sandboxd.feed(id_, b"sh -c 'echo $((1+1))running; read x; echo $x$x'\n")
+        wait_for(sandboxd, b"2running")
+        sandboxd.feed(id_, b"\x1a")
+        wait_for(sandboxd, b"prompt:")
+        sandboxd.feed(id_, b"fg\n")
+        time.sleep(0.2)
+        sandboxd.feed(id_, b"again\n")
+        wait_for(sandboxd, b"againagain")
+        sandboxd.feed(id_, b"exit 0\n")
+        assert ended(sandboxd, id_).exit_code == 0
+
+    def test_raw_bytes_pass_both_ways(self, sandboxd: Daemon) -> None:
+        data = bytes(range(256)) * 200
+        id_ = sandboxd.sh(f"stty raw -echo; echo ready; head -c {len(data)}", size=SIZE)
+        wait_for(sandboxd, b"ready\n")
+        sandboxd.feed(id_, data)
+        assert ended(sandboxd, id_).stdout == data
+
+    def test_what_nobody_reads_costs_nothing(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("stty raw -echo; echo ready; exec sleep 1000", size=SIZE)
+        wait_for(sandboxd, b"ready\n")
+        sandboxd.feed(id_, bytes(200_000))
+        assert quiet(sandboxd)
+        sandboxd.send(codec.ExecKill(id_))
+        assert ended(sandboxd, id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+
+    def test_a_terminal_that_its_command_has_closed_costs_nothing(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("exec </dev/null >/dev/null 2>&1; exec sleep 1000", size=SIZE)
+        sandboxd.wait_credit()
+        assert quiet(sandboxd)
+        sandboxd.feed(id_, b"x")
+        assert quiet(sandboxd)
+        sandboxd.send(codec.ExecKill(id_))
+        assert ended(sandboxd, id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+
+
+def quiet(daemon: Daemon) -> bool:
+    """Whether it takes next to no processor time."""
+    time.sleep(0.1)
+    before = daemon.cpu_seconds()
+    time.sleep(0.5)
+    return daemon.cpu_seconds() - before < 0.1
+
+
+class TestTheEnd:
+    """Output and the end of the command."""
+
+    @pytest.mark.parametrize("status", [0, 1, 255])
+    def test_the_status(self, sandboxd: Daemon, status: int) -> None:
+        assert ended(sandboxd, sandboxd.sh(f"exit {status}", size=SIZE)).exit_code == status
+
+    @pytest.mark.parametrize("size", [1, 4095, 4096, 65537, 3_000_000])
+    def test_all_output_comes_before_the_end(self, sandboxd: Daemon, size: int) -> None:
+        for _ in range(3 if size < 100_000 else 1):
+            id_ = sandboxd.sh(f"head -c {size} /dev/zero | tr '\\0' x", size=SIZE)
+            assert ended(sandboxd, id_).stdout == b"x" * size
+
+    def test_the_last_line_of_many_short_commands_comes(self, sandboxd: Daemon) -> None:
+        for number in range(50):
+            id_ = sandboxd.start(b"echo", b"%d" % number, size=SIZE)
+            assert ended(sandboxd, id_).stdout == b"%d\r\n" % number
+
+    def test_a_slow_host_gets_it_all(self, sandboxd: Daemon) -> None:
+        size, credit = 200_000, 10_000
+        id_ = sandboxd.sh(f"head -c {size} /dev/zero | tr '\\0' x", size=SIZE, credit=credit)
+        data = b""
+        while len(data) < size:
+            data += wait_for(sandboxd, b"x")
+            if len(data) % credit == 0:
+                time.sleep(0.02)
+                sandboxd.send(codec.ExecCredit(id_, Stream.STDOUT, credit))
+        assert ended(sandboxd, id_).stdout == b""
+        assert data == b"x" * size
+
+    def test_an_end_without_credit(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("exit 4", size=SIZE, credit=0)
+        assert ended(sandboxd, id_).exit_code == 4
+
+    def test_an_end_behind_the_last_byte_that_was_paid_for(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("printf 12345", size=SIZE, credit=5)
+        assert ended(sandboxd, id_).stdout == b"12345"
+
+    def test_an_end_is_quick(self, sandboxd: Daemon) -> None:
+        start = time.monotonic()
+        for _ in range(20):
+            ended(sandboxd, sandboxd.start(b"true", size=SIZE))
+        assert time.monotonic() - start < 20 * SILENCE / 2 + BUSY / 2
+
+    @pytest.mark.parametrize(
+        "holder", ["trap '' HUP; sleep 1000 &", "setsid sleep 1000 &"], ids=["ignores", "left"]
+    )
+    def test_who_holds_it_in_the_background_delays_the_end_a_little(
+        self, sandboxd: Daemon, holder: str
+    ) -> None:
+        id_ = sandboxd.sh(f"{holder} echo $!; sleep 0.2; echo end", size=SIZE)
+        data = wait_for(sandboxd, b"end\r\n")
+        start = time.monotonic()
+        result = ended(sandboxd, id_)
+        assert time.monotonic() - start < SILENCE + BUSY
+        assert result.exit_code == 0
+        pid = int(data.split()[0])
+        assert runs(pid)
+        os.kill(pid, 9)
+
+    def test_a_background_writer_cannot_hold_up_the_next_command(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("trap '' HUP; sh -c 'sleep 0.5; yes' & echo $!", size=SIZE)
+        pid = int(ended(sandboxd, id_).stdout)
+        for _ in range(3):
+            assert sandboxd.run(b"echo", b"next").stdout == b"next\n"
+            time.sleep(0.3)
+        os.kill(pid, 9)
+
+    def test_the_foreground_is_hung_up_when_its_leader_ends(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("sleep 1000 & echo $!", size=SIZE)
+        pid = int(ended(sandboxd, id_).stdout)
+        eventually(lambda: not runs(pid))
+
+    def test_a_kill_ends_it(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("trap '' HUP INT TERM; echo ready; yes", size=SIZE)
+        wait_for(sandboxd, b"ready")
+        sandboxd.send(codec.ExecKill(id_))
+        assert ended(sandboxd, id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+
+    def test_a_hello_ends_it(self, sandboxd: Daemon) -> None:
+        for nonce in range(2, 20):
+            sandboxd.sh("sleep 1000", size=SIZE)
+            sandboxd.wait_credit()
+            sandboxd.hello(nonce)
+        assert sandboxd.run(b"true").exit_code == 0
+
+    def test_random_output_in_raw_mode(self, sandboxd: Daemon, tmp_path: Path) -> None:
+        data = Random(9).randbytes(1 << 20)
+        (tmp_path / "data").write_bytes(data)
+        id_ = sandboxd.sh(f"stty raw; cat {tmp_path}/data", size=SIZE)
+        assert ended(sandboxd, id_).stdout == data

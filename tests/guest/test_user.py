@@ -1,0 +1,269 @@
+"""Whom a command runs as; and limits and kills where there are no cgroups."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import time
+from pathlib import Path
+
+import pytest
+
+from microvm import codec
+from microvm.codec import Ending, Stage
+
+from .driver import Daemon, eventually, runs
+
+NOBODY = pwd.getpwnam("nobody")
+GROUP = grp.getgrgid(NOBODY.pw_gid).gr_name.encode()
+UNKNOWN = 1234
+MISSING = 5678
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+
+
+def seen_ids(daemon: Daemon, user: bytes) -> tuple[list[int], list[int], list[int]]:
+    """Return the users, groups and further groups of a command, from its own /proc entry."""
+    result = daemon.run(b"cat", b"/proc/self/status", user=user)
+    assert result.exit_code == 0, result
+    lines = dict(line.split(b":", 1) for line in result.stdout.splitlines())
+    uids, gids, groups = (list(map(int, lines[key].split())) for key in (b"Uid", b"Gid", b"Groups"))
+    return uids, gids, groups
+
+
+def seen_env(daemon: Daemon, user: bytes, *env: bytes) -> dict[bytes, bytes]:
+    result = daemon.run(b"cat", b"/proc/self/environ", user=user, env=env)
+    assert result.exit_code == 0, result
+    entries = result.stdout.split(b"\0")[:-1]
+    assert len({entry.partition(b"=")[0] for entry in entries}) == len(entries)
+    return {key: value for key, _, value in (entry.partition(b"=") for entry in entries)}
+
+
+@as_root
+class TestIds:
+    """The numbers that the kernel knows."""
+
+    @pytest.mark.parametrize(
+        ("user", "uid", "gid"),
+        [
+            (b"nobody", NOBODY.pw_uid, NOBODY.pw_gid),
+            (b"%d" % NOBODY.pw_uid, NOBODY.pw_uid, NOBODY.pw_gid),
+            (b"%d" % UNKNOWN, UNKNOWN, UNKNOWN),
+            (b"%d:%d" % (UNKNOWN, MISSING), UNKNOWN, MISSING),
+            (b"nobody:%d" % MISSING, NOBODY.pw_uid, MISSING),
+            (b"%d:" % UNKNOWN + GROUP, UNKNOWN, NOBODY.pw_gid),
+            (b"nobody:" + GROUP, NOBODY.pw_uid, NOBODY.pw_gid),
+            (b"4294967294", 2**32 - 2, 2**32 - 2),
+            (b"root", 0, 0),
+            (b"0", 0, 0),
+            (b"0:%d" % MISSING, 0, MISSING),
+        ],
+        ids=str,
+    )
+    def test_user_and_group(self, sandboxd: Daemon, user: bytes, uid: int, gid: int) -> None:
+        uids, gids, groups = seen_ids(sandboxd, user)
+        assert uids == [uid] * 4
+        assert gids == [gid] * 4
+        assert gid in groups
+
+    def test_the_daemons_own_by_default(self, sandboxd: Daemon) -> None:
+        assert seen_ids(sandboxd, b"")[0] == [os.getuid()] * 4
+
+    def test_an_explicit_group_is_the_only_one(self, sandboxd: Daemon) -> None:
+        assert seen_ids(sandboxd, b"root:%d" % MISSING)[2] == [MISSING]
+
+    def test_the_groups_are_those_that_su_would_set(self, sandboxd: Daemon) -> None:
+        for entry in pwd.getpwall():
+            expected = set(os.getgrouplist(entry.pw_name, entry.pw_gid))
+            groups = seen_ids(sandboxd, entry.pw_name.encode())[2]
+            assert set(groups) == expected, entry.pw_name
+            assert len(groups) == len(expected)
+
+    def test_the_next_command_is_root_again(self, sandboxd: Daemon) -> None:
+        seen_ids(sandboxd, b"nobody")
+        assert seen_ids(sandboxd, b"")[0] == [0] * 4
+
+    def test_there_is_no_way_back(self, sandboxd: Daemon) -> None:
+        result = sandboxd.run(b"cat", b"/proc/self/status", user=b"nobody")
+        capabilities = result.stdout.partition(b"CapEff:")[2].split()[0]
+        assert int(capabilities, 16) == 0
+
+
+@as_root
+class TestUnknown:
+    """Those that are not there."""
+
+    @pytest.mark.parametrize(
+        "user",
+        [
+            b"nosuchuser",
+            b"nobody:nosuchgroup",
+            b"%d:nosuchgroup" % UNKNOWN,
+            b":",
+            b":0",
+            b"nobody:",
+            b"4294967295",
+            b"4294967296",
+            b"18446744073709551616",
+            b"-1",
+            b"+1",
+            b" 1",
+            b"0x10",
+            b"nobod",
+            b"nobodyy",
+            b"NOBODY",
+            b"nobody:0:0",
+            b"\xff\xfe",
+            b"u" * 128,
+            b"1" * 128,
+        ],
+    )
+    def test_it_is_a_failure_of_its_own(self, sandboxd: Daemon, user: bytes) -> None:
+        assert sandboxd.run(b"true", user=user).failure == (Stage.USER, errno.ENOENT)
+
+    def test_the_next_command_runs(self, sandboxd: Daemon) -> None:
+        sandboxd.run(b"true", user=b"nosuchuser")
+        assert sandboxd.run(b"true", user=b"nobody").exit_code == 0
+        assert sandboxd.status().execs == 1
+
+
+@as_root
+class TestEnvironment:
+    """What the user's entry says."""
+
+    def test_it_is_the_users(self, sandboxd: Daemon) -> None:
+        env = seen_env(sandboxd, b"nobody")
+        assert env[b"HOME"] == NOBODY.pw_dir.encode()
+        assert env[b"USER"] == env[b"LOGNAME"] == b"nobody"
+        assert env[b"SHELL"] == NOBODY.pw_shell.encode()
+        assert set(env) == {b"PATH", b"HOME", b"USER", b"LOGNAME", b"SHELL", b"TERM"}
+
+    def test_a_number_gives_the_name_too(self, sandboxd: Daemon) -> None:
+        assert seen_env(sandboxd, b"%d" % NOBODY.pw_uid)[b"USER"] == b"nobody"
+
+    def test_a_number_without_an_entry(self, sandboxd: Daemon) -> None:
+        env = seen_env(sandboxd, b"%d:%d" % (UNKNOWN, MISSING))
+        assert env[b"HOME"] == b"/"
+        assert env[b"USER"] == env[b"LOGNAME"] == b"%d" % UNKNOWN
+        assert env[b"SHELL"] == b"/bin/sh"
+
+    def test_the_requests_own_wins(self, sandboxd: Daemon) -> None:
+        own = {b"HOME": b"/own", b"USER": b"me", b"LOGNAME": b"", b"SHELL": b"/own/sh"}
+        entries = [key + b"=" + value for key, value in own.items()]
+        assert seen_env(sandboxd, b"nobody", *entries).items() >= own.items()
+
+    def test_a_variable_that_only_begins_alike_is_left_alone(self, sandboxd: Daemon) -> None:
+        env = seen_env(sandboxd, b"nobody", b"HOMER=x", b"USER_=y")
+        assert (env[b"HOMER"], env[b"USER_"], env[b"USER"]) == (b"x", b"y", b"nobody")
+
+    def test_roots_is_as_without_a_user(self, sandboxd: Daemon) -> None:
+        named = seen_env(sandboxd, b"root")
+        assert named.pop(b"SHELL") == pwd.getpwuid(0).pw_shell.encode()
+        plain = seen_env(sandboxd, b"")
+        assert plain.pop(b"SHELL") == b"/bin/sh"
+        assert named == plain
+
+    def test_the_folder_is_its_home(self, sandboxd: Daemon) -> None:
+        bin_ = pwd.getpwnam("bin")
+        home = os.path.realpath(bin_.pw_dir).encode()
+        assert sandboxd.run(b"pwd", b"-P", user=b"bin").stdout.strip() == home
+
+    def test_without_a_home_it_is_the_root(self, sandboxd: Daemon) -> None:
+        assert not Path(NOBODY.pw_dir).exists()
+        assert sandboxd.run(b"pwd", user=b"nobody").stdout == b"/\n"
+
+
+@as_root
+class TestRights:
+    """What it may do."""
+
+    def test_a_forbidden_folder(self, sandboxd: Daemon, tmp_path: Path) -> None:
+        folder = tmp_path / "forbidden"
+        folder.mkdir(mode=0o700)
+        result = sandboxd.run(b"true", cwd=bytes(folder), user=b"nobody")
+        assert result.failure == (Stage.CHDIR, errno.EACCES)
+        assert sandboxd.run(b"true", cwd=bytes(folder)).exit_code == 0
+
+    def test_a_forbidden_command(self, sandboxd: Daemon, tmp_path: Path) -> None:
+        path = Path("/tmp") / f"microvm-test-{os.getpid()}"  # noqa: S108
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o700)
+        try:
+            result = sandboxd.run(bytes(path), user=b"nobody")
+        finally:
+            path.unlink()
+        assert result.failure == (Stage.EXEC, errno.EACCES)
+
+    @pytest.mark.parametrize("size", [(0, 0), (24, 80)], ids=["pipes", "terminal"])
+    @pytest.mark.parametrize("fed", [False, True], ids=["null", "fed"])
+    def test_its_streams_can_be_opened_by_name(
+        self, sandboxd: Daemon, size: tuple[int, int], fed: bool
+    ) -> None:
+        # Where /dev/stdin, /dev/stdout and /dev/stderr lead.
+        fd = "/proc/self/fd"
+        script = f"echo out >{fd}/1; echo err >{fd}/2; : <{fd}/0; echo end"
+        id_ = sandboxd.sh(script, user=b"nobody", size=size, fed=fed)
+        result = sandboxd.finish(id_)
+        assert result.exit_code == 0
+        said = (result.stdout + result.stderr).split()
+        assert sorted(said) == [b"end", b"err", b"out"]
+
+    def test_the_null_device_is_left_alone(self, sandboxd: Daemon) -> None:
+        before = os.stat("/dev/null")
+        for size in ((0, 0), (24, 80)):
+            for fed in (False, True):
+                id_ = sandboxd.start(
+                    b"true", user=b"%d:%d" % (UNKNOWN, MISSING), size=size, fed=fed
+                )
+                assert sandboxd.finish(id_).exit_code == 0
+        after = os.stat("/dev/null")
+        assert (after.st_uid, after.st_gid, after.st_mode) == (
+            before.st_uid,
+            before.st_gid,
+            before.st_mode,
+        )
+
+    def test_it_is_fed(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.start(b"cat", user=b"nobody", fed=True)
+        sandboxd.wait_credit()
+        sandboxd.feed(id_, b"fed")
+        sandboxd.end_input(id_)
+        assert sandboxd.finish(id_).stdout == b"fed"
+
+    def test_it_can_be_killed(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("echo ready; exec sleep 1000", user=b"nobody")
+        assert sandboxd.read_line() == b"ready"
+        sandboxd.send(codec.ExecKill(id_))
+        assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+
+
+class TestWithoutCgroups:
+    """As a process the daemon makes none."""
+
+    def test_a_kill_reaches_the_process_group(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("trap '' TERM; sleep 1000 & sleep 1000 & echo $! $$; wait")
+        pids = [int(pid) for pid in sandboxd.read_line().split()]
+        sandboxd.send(codec.ExecKill(id_))
+        assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+        for pid in pids:
+            eventually(lambda pid=pid: not runs(pid))  # type: ignore[misc]
+
+    def test_what_has_left_the_group_is_out_of_reach(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("setsid sleep 1000 & echo $!; wait")
+        pid = int(sandboxd.read_line())
+        time.sleep(0.1)  # for setsid
+        sandboxd.send(codec.ExecKill(id_))
+        sandboxd.finish(id_)
+        assert runs(pid)
+        os.kill(pid, 9)
+
+    def test_limits_are_not_applied_and_no_failure(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("true | cat | cat; echo end", limits=(1, 4096))
+        result = sandboxd.finish(id_)
+        assert (result.exit_code, result.stdout) == (0, b"end\n")
+
+    def test_it_stays_in_the_daemons_cgroup(self, sandboxd: Daemon) -> None:
+        own = Path(f"/proc/{sandboxd.pid}/cgroup").read_bytes()
+        assert sandboxd.run(b"cat", b"/proc/self/cgroup").stdout == own
