@@ -16,6 +16,13 @@ from microvm.codec import Ending, ErrorCode
 from . import strategies
 from .strategies import HEADER, Command
 
+OF_COMMAND = (
+    codec.ExecOutput,
+    codec.ExecResponse,
+    codec.ExecStdinCredit,
+    codec.ExecStdinClosed,
+)
+
 HELLO_START = codec.Hello(0, 0, 0, 0).encode()[:20]
 
 
@@ -111,17 +118,36 @@ class Running:
     id: int
     command: Command
     paid: dict[codec.Stream, int]
+    fed: bool = False
+    terminal: bool = False
     output: dict[codec.Stream, bytes] = field(
         default_factory=lambda: dict.fromkeys(codec.Stream, b"")
     )
     disturbed: bool = False
+    input: bytes = b""
+    input_ended: bool = False
+    input_closed: bool = False
+
+    def feed(self, data: bytes) -> None:
+        """Note input that it has been fed."""
+        if not self.input_ended:
+            self.input += data
+            self.input_ended = not data
+        # What is typed may be a ^C.
+        self.disturbed = self.disturbed or self.terminal
+
+    def _whole(self) -> dict[codec.Stream, bytes]:
+        stdout = self.input if self.command.copies and self.fed else self.command.stdout
+        return {codec.Stream.STDOUT: stdout, codec.Stream.STDERR: self.command.stderr}
 
     def take(self, output: codec.ExecOutput) -> None:
         """Check output that has come."""
         got = self.output[output.stream] + bytes(output.data)
-        expected = {1: self.command.stdout, 2: self.command.stderr}[output.stream]
+        expected = self._whole()[output.stream]
         _agree(len(output.data) > 0, f"output without data for {self.id}")
-        _agree(expected.startswith(got), f"{got!r} came for {expected!r}")
+        # A terminal changes what passes through it.
+        right = output.stream == codec.Stream.STDOUT if self.terminal else expected.startswith(got)
+        _agree(right, f"{got!r} came for {expected!r}")
         _agree(len(got) <= self.paid[output.stream], f"{len(got)} bytes came unpaid")
         self.output[output.stream] = got
 
@@ -131,9 +157,16 @@ class Running:
             return
         expected = codec.ExecResponse(self.id, Ending.EXITED, self.command.status)
         _agree(response == expected, f"{response} came for {expected}")
-        whole = {codec.Stream.STDOUT: self.command.stdout, codec.Stream.STDERR: self.command.stderr}
-        if not self.disturbed:
+        if not self.disturbed and not self.terminal:
+            whole = self._whole()
             _agree(self.output == whole, f"{self.output} came for {whole}")
+            waits = self.command.copies and self.fed and not self.input_ended
+            _agree(not waits, f"{self.id} ended before its input")
+
+    def close_input(self) -> None:
+        """Check that it may take no more input."""
+        _agree(self.fed and not self.input_closed, f"the input of {self.id} was closed")
+        self.input_closed = True
 
 
 class Model:
@@ -205,6 +238,30 @@ class Model:
                     self._refused(event, ErrorCode.UNKNOWN_ID)
                 elif self._running and message.id == self._running.id:
                     self._affect(self._running, message)
+            case codec.ExecStdin() | codec.ExecResize():
+                if message.id > self._last_id:
+                    self._refused(event, ErrorCode.UNKNOWN_ID)
+                elif isinstance(message, codec.ExecStdin):
+                    self._feed(event, message)
+
+    def _feed(self, event: Event, message: codec.ExecStdin) -> None:
+        """Input is refused until its first credit, and from then on taken."""
+        running = self._running
+        if running is None or message.id != running.id:
+            return
+        if message.data and self._is_refused_first(running.id):
+            self._refused(event, ErrorCode.OVER_CREDIT)
+        else:
+            running.feed(bytes(message.data))
+
+    def _is_refused_first(self, id_: int) -> bool:
+        for answer in self._answers:
+            match answer:
+                case codec.Error(id=about, code=ErrorCode.OVER_CREDIT) if about == id_:
+                    return True
+                case codec.ExecStdinCredit() | codec.ExecResponse() | codec.Ready():
+                    return False
+        return False
 
     def _affect(
         self, running: Running, message: codec.ExecSignal | codec.ExecKill | codec.ExecCredit
@@ -228,7 +285,13 @@ class Model:
             return
         self.execs += 1
         paid = [request.stdout_credit, request.stderr_credit]
-        self._running = Running(request.id, command, dict(zip(codec.Stream, paid, strict=True)))
+        self._running = Running(
+            request.id,
+            command,
+            dict(zip(codec.Stream, paid, strict=True)),
+            fed=request.rows > 0 or request.stdin_from is codec.StdinKind.HOST,
+            terminal=request.rows > 0,
+        )
 
     def _ends_first(self, running: Running) -> bool:
         """Whether the next that came, beside its output, is the end of this command."""
@@ -239,19 +302,24 @@ class Model:
         return False
 
     def _is_of_command(self, answer: codec.Message) -> bool:
-        return isinstance(answer, codec.ExecOutput | codec.ExecResponse)
+        return isinstance(answer, OF_COMMAND)
 
     def _take(self) -> codec.Message:
         """Take the next answer; what is of the command in flight is checked here."""
         answer = self._answers.pop(0)
-        if isinstance(answer, codec.ExecOutput | codec.ExecResponse):
+        if isinstance(answer, OF_COMMAND):
             if self._running is None or self._running.id != answer.id:
                 raise Disagreement(f"{answer} came while {self._running} was in flight")
-            if isinstance(answer, codec.ExecOutput):
-                self._running.take(answer)
-            else:
-                self._running.end(answer)
-                self._running = None
+            match answer:
+                case codec.ExecOutput():
+                    self._running.take(answer)
+                case codec.ExecStdinCredit():
+                    _agree(self._running.fed, f"{answer} came for no input")
+                case codec.ExecStdinClosed():
+                    self._running.close_input()
+                case _:
+                    self._running.end(answer)
+                    self._running = None
         return answer
 
     def _next(self, wanted: object) -> codec.Message:

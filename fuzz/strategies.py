@@ -31,6 +31,8 @@ class Command:
     stderr: bytes = b""
     status: int = 0
     failure: tuple[Stage, int] | None = None
+    copies: bool = False
+    """Whether it copies its standard input, to the end of that."""
 
 
 COMMANDS = [
@@ -41,12 +43,16 @@ COMMANDS = [
     Command((b"echo", b"hello"), stdout=b"hello\n"),
     Command((b"sh", b"-c", b"echo out; echo err >&2"), stdout=b"out\n", stderr=b"err\n"),
     Command((b"sleep", b"0.01")),
+    Command((b"cat",), copies=True),
 ]
 LARGE_COMMANDS = [
     Command((b"true", *[b""] * 16383)),
     Command((b"true", *[b"x" * 131071] * 7)),
 ]
 _KNOWN = {command.argv: command for command in COMMANDS + LARGE_COMMANDS}
+
+LONGEST_INPUT = 4096
+"""Of a frame; the first credit is then enough for all of an example."""
 
 FOLDERS = [b"", b"/", b"/nonexistent"]
 VARIABLES = [b"A=b", b"HOME=/", b"", b"\xff", b"NOVALUE"]
@@ -67,7 +73,10 @@ def is_safe(message: codec.Message) -> bool:
             and message.command == message.argv[0]
             and message.cwd in FOLDERS
             and set(message.env) <= set(VARIABLES)
+            and (message.user, message.max_processes, message.max_memory) == (b"", 0, 0)
         )
+    if isinstance(message, codec.ExecStdin):
+        return len(message.data) <= LONGEST_INPUT
     return not isinstance(message, codec.Shutdown)
 
 
@@ -147,7 +156,14 @@ def requests(commands: list[Command]) -> st.SearchStrategy[codec.ExecRequest]:
     """Requests to run one of these."""
 
     def request(
-        command: Command, id_: int, cwd: bytes, env: list[bytes], out: int, err: int
+        command: Command,
+        id_: int,
+        cwd: bytes,
+        env: list[bytes],
+        out: int,
+        err: int,
+        stdin: codec.StdinKind,
+        size: tuple[int, int],
     ) -> codec.ExecRequest:
         return codec.ExecRequest(
             id_,
@@ -158,9 +174,8 @@ def requests(commands: list[Command]) -> st.SearchStrategy[codec.ExecRequest]:
             out,
             err,
             b"",
-            codec.StdinKind.NULL,
-            0,
-            0,
+            stdin,
+            *size,
             0,
             0,
         )
@@ -173,12 +188,15 @@ def requests(commands: list[Command]) -> st.SearchStrategy[codec.ExecRequest]:
         st.lists(st.sampled_from(VARIABLES), max_size=3),
         credit,
         credit,
+        st.sampled_from(codec.StdinKind),
+        st.sampled_from([(0, 0), (0, 0), (0, 7), (24, 80), (1, 0)]),
     )
 
 
 small_requests = requests(COMMANDS)
 resumes = st.builds(codec.Resume, realtime_ns=u64, entropy=st.binary(max_size=64))
 credits_ = st.builds(codec.ExecCredit, id=ids, stream=streams, amount=credit)
+inputs = st.builds(codec.ExecStdin, id=ids, data=st.just(b"") | st.binary(max_size=100))
 
 messages: st.SearchStrategy[codec.Message] = st.one_of(
     hellos,
@@ -190,6 +208,8 @@ messages: st.SearchStrategy[codec.Message] = st.one_of(
     st.builds(codec.ExecSignal, id=ids, signal=u8),
     st.builds(codec.ExecKill, id=ids),
     credits_,
+    inputs,
+    st.builds(codec.ExecResize, id=ids, rows=u16, columns=u16),
 )
 large_messages = requests(LARGE_COMMANDS)
 
@@ -202,6 +222,8 @@ frames_of_the_guest: st.SearchStrategy[codec.Message] = st.one_of(
     st.builds(codec.ExecOutput, id=ids, stream=streams, data=st.binary(max_size=100)),
     st.builds(codec.ExecResponse, id=ids, ending=st.sampled_from(codec.Ending), status=u8),
     st.builds(codec.ExecFailed, id=ids, stage=u8, error_number=u32),
+    st.builds(codec.ExecStdinCredit, id=ids, amount=u32),
+    st.builds(codec.ExecStdinClosed, id=ids),
 )
 
 
@@ -239,8 +261,11 @@ def _request(
     cwd: bytes = _text(b""),
     argv: bytes = _items(b"nonexistent"),
     env: bytes = _items(),
+    user: bytes = _text(b""),
+    stdin: bytes = b"\0",
 ) -> bytes:
-    return frame(codec.ExecRequest.TYPE, command + cwd + argv + env + bytes(8), id_=1)
+    body = command + cwd + argv + env + bytes(8) + user + stdin + bytes(16)
+    return frame(codec.ExecRequest.TYPE, body, id_=1)
 
 
 @st.composite
@@ -271,7 +296,9 @@ def _bodies_too_long(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def _truncated(draw: st.DrawFn) -> bytes:
-    data = draw(_encoded(messages).filter(lambda data: len(data) > codec.HEADER_SIZE))
+    # Input has no length of its own, so that what is cut is shorter input.
+    whole = messages.filter(lambda message: not isinstance(message, codec.ExecStdin))
+    data = draw(_encoded(whole).filter(lambda data: len(data) > codec.HEADER_SIZE))
     body = len(data) - codec.HEADER_SIZE
     length = draw(st.just(body - 1) | st.integers(0, body - 1))
     return _with_header(data[: codec.HEADER_SIZE + length], length=length)
@@ -283,13 +310,15 @@ def _too_long(draw: st.DrawFn) -> bytes:
         return U32.pack(draw(beyond(limit)))
 
     rest = draw(st.binary(max_size=20))
-    match draw(st.sampled_from(["entropy", "command", "cwd", "argv", "env"])):
+    match draw(st.sampled_from(["entropy", "command", "cwd", "argv", "env", "user"])):
         case "entropy":
             return frame(codec.Resume.TYPE, bytes(8) + prefix(64) + rest)
         case "command":
             return _request(command=prefix(4096) + rest)
         case "cwd":
             return _request(cwd=prefix(4096) + rest)
+        case "user":
+            return _request(user=prefix(128) + rest)
         case "argv":
             return _request(argv=U32.pack(2) + prefix(131071) + rest)
         case _:
@@ -312,22 +341,28 @@ def _totals_too_long(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def _unknown_values(draw: st.DrawFn) -> bytes:
-    if draw(st.booleans()):
-        data = bytearray(draw(_encoded(hellos)))
-        data[draw(st.integers(12, 19))] ^= draw(st.integers(1, 0xFF))
-    else:
-        data = bytearray(draw(_encoded(credits_)))
-        data[12] = draw(u8.filter(lambda value: value not in list(codec.Stream)))
-    return bytes(data)
+    match draw(st.sampled_from(["magic", "stream", "stdin"])):
+        case "magic":
+            data = bytearray(draw(_encoded(hellos)))
+            data[draw(st.integers(12, 19))] ^= draw(st.integers(1, 0xFF))
+            return bytes(data)
+        case "stream":
+            data = bytearray(draw(_encoded(credits_)))
+            data[12] = draw(u8.filter(lambda value: value not in list(codec.Stream)))
+            return bytes(data)
+        case _:
+            return _request(stdin=bytes([draw(st.integers(2, 0xFF))]))
 
 
 @st.composite
 def _embedded_nuls(draw: st.DrawFn) -> bytes:
     around = st.binary(max_size=8)
     bad = draw(around) + b"\0" + draw(around)
-    match draw(st.sampled_from(["command", "cwd", "argv", "env"])):
+    match draw(st.sampled_from(["command", "cwd", "argv", "env", "user"])):
         case "command":
             return _request(command=_text(bad))
+        case "user":
+            return _request(user=_text(bad))
         case "cwd":
             return _request(cwd=_text(bad))
         case "argv":

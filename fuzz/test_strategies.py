@@ -48,6 +48,11 @@ def test_no_other_command_is_safe() -> None:
     assert not is_safe(replace(request, argv=()))
     assert not is_safe(replace(request, cwd=b"/tmp"))
     assert not is_safe(replace(request, env=(b"PATH=/tmp",)))
+    assert is_safe(replace(request, stdin_from=codec.StdinKind.HOST, rows=24, columns=80))
+    assert not is_safe(replace(request, user=b"nobody"))
+    assert not is_safe(replace(request, max_processes=1))
+    assert not is_safe(replace(request, max_memory=1))
+    assert not is_safe(codec.ExecStdin(1, bytes(4097)))
     assert not is_safe(codec.Shutdown())
 
 

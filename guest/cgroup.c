@@ -16,6 +16,8 @@ static int current = -1;
 static uint64_t number; /* of the current one, which is its name */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
+static bool counts_memory;
+static uint64_t max_processes, max_memory; /* of the current one; 0 is no limit */
 
 /* Writes the number in decimal at the end of `text`, and returns where it starts. */
 static const char *decimal(char text[static DIGITS + 1], uint64_t value)
@@ -45,6 +47,8 @@ static void make(void)
 	const char *name = decimal(text, ++number);
 
 	current = -1;
+	max_processes = 0;
+	max_memory = 0;
 	if (mkdirat(root, name, 0755) == 0)
 		current = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
@@ -73,7 +77,6 @@ void cgroup_init(void)
 	if (root < 0)
 		return;
 	write_file(root, "cgroup.subtree_control", "+pids");
-	write_file(root, "cgroup.subtree_control", "+memory");
 	make();
 	/* cgroup.kill is there since Linux 5.14; in an empty cgroup it kills nobody. */
 	if (current >= 0 && !write_file(current, "cgroup.kill", "1")) {
@@ -87,14 +90,24 @@ int cgroup_fd(void)
 	return current;
 }
 
-bool cgroup_limit(uint32_t processes, uint64_t memory)
+/* Writes a limit, where it is another than the last one. */
+static bool limit(const char *name, uint64_t value, uint64_t *last)
 {
 	char text[DIGITS + 1];
 
-	if (current < 0)
+	if (value == *last)
 		return true;
-	return (!processes || write_file(current, "pids.max", decimal(text, processes))) &&
-	       (!memory || write_file(current, "memory.max", decimal(text, memory)));
+	*last = value;
+	return write_file(current, name, value ? decimal(text, value) : "max");
+}
+
+bool cgroup_limit(uint32_t processes, uint64_t memory)
+{
+	/* Only for those who ask: counting memory makes every allocation slower. */
+	if (current >= 0 && memory && !counts_memory)
+		counts_memory = write_file(root, "cgroup.subtree_control", "+memory");
+	return current < 0 || (limit("pids.max", processes, &max_processes) &&
+			       limit("memory.max", memory, &max_memory));
 }
 
 bool cgroup_kill(void)
@@ -102,13 +115,25 @@ bool cgroup_kill(void)
 	return current >= 0 && write_file(current, "cgroup.kill", "1");
 }
 
+/* Whether no process is left in the current one. */
+static bool is_empty(void)
+{
+	char byte;
+	int fd = openat(current, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	bool empty = fd >= 0 && read(fd, &byte, 1) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return empty;
+}
+
 void cgroup_renew(void)
 {
-	if (current < 0)
+	if (current < 0 || is_empty())
 		return;
 	close(current);
 	sweep();
-	if (!remove_numbered(number) && left_count < LEFT_MAX)
+	if (left_count < LEFT_MAX)
 		left[left_count++] = number;
 	make();
 }

@@ -16,7 +16,8 @@ bool cgroup_limit(uint32_t processes, uint64_t memory);
 /* Kills everything in the current one; false where there is none. */
 bool cgroup_kill(void);
 
-/* Is done with the current one, and makes the next. What still runs in it goes on. */
+/* Is done with the current one: an empty one serves the next command too, else a new one is made,
+ * and what still runs in the old one goes on. */
 void cgroup_renew(void);
 
 #endif

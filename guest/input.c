@@ -51,14 +51,19 @@ bool input_add(struct input *input, struct sandboxd_slice data)
 
 struct pollfd input_poll(const struct input *input)
 {
-	/* Without events it still tells that the reader is gone. */
-	return (struct pollfd){ .fd = input->fd, .events = input->size ? POLLOUT : 0 };
+	/* Without events it still tells that the reader is gone, as long as that matters. */
+	return (struct pollfd){ .fd = input->ended && !input->size ? -1 : input->fd,
+				.events = input->size ? POLLOUT : 0 };
 }
 
 static void refuse(struct input *input)
 {
-	input_close(input);
 	input->refused = true;
+	/* Closing our end of a terminal would hang up a command that has only let go of it. */
+	if (!input->is_terminal)
+		input_close(input);
+	input->ended = true;
+	input->size = 0;
 }
 
 static void write_on(struct input *input)

@@ -137,7 +137,8 @@ static short port_events(void)
 /* How long to wait for an event; -1 is for ever. */
 static int patience_ms(bool present, bool go_on)
 {
-	int ms = server.exec.terminal && port_idle(&server.port) ? exec_patience(&server.exec, serve_clock()) : -1;
+	bool counts = server.exec.terminal && port_idle(&server.port);
+	int ms = counts ? exec_patience(&server.exec, serve_clock()) : -1;
 
 	if (go_on)
 		return 0;

@@ -864,7 +864,7 @@ async def test_shut_down_is_heard_while_a_command_runs() -> None:
 async def test_nothing_is_fed_unless_it_is_asked_for() -> None:
     async with greeted() as (guest, peer):
         for options in ({}, {"stdin": None}, {"stdin": DEVNULL}):
-            process = guest.exec(["cat"], **options)  # type: ignore[arg-type]
+            process = guest.exec(["cat"], **options)
             assert process.stdin is None
             assert (await peer.expect(codec.ExecRequest)).stdin_from is codec.StdinKind.NULL
             await peer.exit(0)

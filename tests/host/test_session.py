@@ -639,11 +639,22 @@ def test_a_request_says_all_that_it_was_asked_to() -> None:
         max_processes=3,
         max_memory=4,
     )
-    window = (WINDOW, WINDOW)
-    options = (b"me:1", codec.StdinKind.HOST, 24, 80, 3, 4)
-    assert said(idle().exec_request(wanted)) == [
-        codec.ExecRequest(1, b"sh", b"/tmp", (b"-sh",), (b"A=b",), *window, *options)
-    ]
+    expected = codec.ExecRequest(
+        id=1,
+        command=b"sh",
+        cwd=b"/tmp",
+        argv=(b"-sh",),
+        env=(b"A=b",),
+        stdout_credit=WINDOW,
+        stderr_credit=WINDOW,
+        user=b"me:1",
+        stdin_from=codec.StdinKind.HOST,
+        rows=24,
+        columns=80,
+        max_processes=3,
+        max_memory=4,
+    )
+    assert said(idle().exec_request(wanted)) == [expected]
 
 
 def test_a_request_asks_for_nothing_by_default() -> None:
