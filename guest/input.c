@@ -7,7 +7,8 @@
 /* There is one command, and so one ring. */
 static uint8_t ring[INPUT_SIZE];
 
-static const uint8_t end_of_file = 4; /* VEOF of a new terminal, termios(3) */
+/* VEOF of a new terminal, termios(3): in the middle of a line the first one only ends the line. */
+static const uint8_t end_of_file[] = { 4, 4 };
 
 void input_open(struct input *input, int fd, bool is_terminal)
 {
@@ -42,9 +43,9 @@ bool input_add(struct input *input, struct sandboxd_slice data)
 	put(input, data.data, data.size);
 	if (data.size == 0) {
 		input->ended = true;
-		/* Credit leaves room for it: it is only ever given in pieces that leave a byte. */
+		/* Credit always leaves room for it. */
 		if (input->is_terminal)
-			put(input, &end_of_file, 1);
+			put(input, end_of_file, sizeof end_of_file);
 	}
 	return true;
 }
@@ -96,7 +97,7 @@ void input_run(struct input *input, short events)
 
 uint32_t input_take_credit(struct input *input)
 {
-	uint32_t room = INPUT_SIZE - 1 - input->size - input->credit;
+	uint32_t room = INPUT_SIZE - (uint32_t)sizeof end_of_file - input->size - input->credit;
 
 	if (input->fd < 0 || input->ended || room < INPUT_SIZE / 2)
 		return 0;

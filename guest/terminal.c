@@ -24,15 +24,11 @@ bool terminal_open(int *master, int *slave, uint16_t rows, uint16_t columns)
 	*master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	if (*master < 0)
 		return false;
-	if (ioctl(*master, TIOCSPTLCK, &unlocked) < 0) {
-		close(*master);
+	if (ioctl(*master, TIOCSPTLCK, &unlocked) < 0)
 		return false;
-	}
 	*slave = ioctl(*master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (*slave < 0) {
-		close(*master);
+	if (*slave < 0)
 		return false;
-	}
 	terminal_resize(*master, rows, columns);
 	return true;
 }
