@@ -349,3 +349,12 @@ async def test_a_guest_without_proc_and_with_a_full_tmp_still_serves(image: Imag
         with pytest.raises(ExecTimeout):
             await machine.run(["sh", "-c", "setsid sleep 300 & sleep 300"], timeout=0.3)
         await machine.ping()
+
+
+async def test_a_terminals_input_ends_in_the_middle_of_a_line(vm: MicroVM) -> None:
+    process = await vm.exec(["cat"], tty=(24, 80))
+    assert process.stdin is not None
+    process.stdin.write(b"abc")
+    process.stdin.close()
+    assert (await process.stdout.read()).count(b"abc") == 2  # the echo, and cat's
+    assert await process.wait() == 0
