@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 
 import pytest
 
 DEADLINE = 60.0
+
+# A shell's background job starts with these ignored, and what it starts inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)
