@@ -89,7 +89,7 @@ def _draw_latencies(axes: Axes, report: Report) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(alpha=0.25, which="both")
-    axes.legend(loc="upper left", frameon=False)
+    axes.legend(loc="center", framealpha=0.9, edgecolor="none")
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -23,14 +23,10 @@ def show(report: Report) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(_about(report), highlight=False, markup=False)
+    console.print(_about(report), highlight=False, markup=False, soft_wrap=True)
     for table in (_boots(report), _latencies(report)):
         console.print(table)
-    stdout = report.stdout
-    command = " ".join(stdout.command)
-    console.print(
-        f"stdout: {stdout.megabytes_per_second:.0f} MB/s ({command})", highlight=False, markup=False
-    )
+    console.print(_stdout(report), highlight=False, markup=False, soft_wrap=True)
 
 
 def _about(report: Report) -> str:
@@ -40,6 +36,11 @@ def _about(report: Report) -> str:
         f"({place.cpu}), {place.date}\n"
         f"guest: Linux {place.kernel}, {place.memory_mib} MiB, image {place.image}"
     )
+
+
+def _stdout(report: Report) -> str:
+    rate = report.stdout.megabytes_per_second
+    return f"stdout: {rate:.0f} MB/s ({' '.join(report.stdout.command)})"
 
 
 def _table(title: str, *columns: str) -> Table:
