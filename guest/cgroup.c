@@ -110,9 +110,10 @@ bool cgroup_limit(uint32_t processes, uint64_t memory)
 			       limit("memory.max", memory, &max_memory));
 }
 
-bool cgroup_kill(void)
+void cgroup_kill(void)
 {
-	return current >= 0 && write_file(current, "cgroup.kill", "1");
+	if (current >= 0)
+		write_file(current, "cgroup.kill", "1");
 }
 
 /* Whether no process is left in the current one. */

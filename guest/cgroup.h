@@ -13,8 +13,8 @@ int cgroup_fd(void);
 /* Limits the next command; 0 is no limit. False when it cannot. */
 bool cgroup_limit(uint32_t processes, uint64_t memory);
 
-/* Kills everything in the current one; false where there is none. */
-bool cgroup_kill(void);
+/* Kills everything in the current one, where there is one. */
+void cgroup_kill(void);
 
 /* Is done with the current one: an empty one serves the next command too, else a new one is made,
  * and what still runs in the old one goes on. */

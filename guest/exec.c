@@ -130,8 +130,11 @@ void exec_signal(const struct exec *exec, int signal)
 
 void exec_kill(const struct exec *exec)
 {
-	if (exec->id && !cgroup_kill())
-		exec_signal(exec, SIGKILL);
+	if (!exec->id)
+		return;
+	/* Both: root can leave the cgroup, and anybody the process group. */
+	cgroup_kill();
+	exec_signal(exec, SIGKILL);
 }
 
 void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns)

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PASSWD_NAME, PASSWD_UID = 2, PASSWD_GID, PASSWD_HOME = 5, PASSWD_SHELL, FIELDS };
@@ -17,8 +18,15 @@ struct lines {
 
 static bool open_lines(struct lines *lines, const char *path)
 {
-	lines->fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat status;
+
+	/* PID 1 waits for us meanwhile: only what cannot block and has an end will do. */
+	lines->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	lines->at = lines->end = 0;
+	if (lines->fd >= 0 && (fstat(lines->fd, &status) < 0 || !S_ISREG(status.st_mode))) {
+		close(lines->fd);
+		lines->fd = -1;
+	}
 	return lines->fd >= 0;
 }
 

@@ -26,6 +26,8 @@ import os
 from errno import ENOENT
 from typing import Any
 
+_ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
+
 
 class MicroVMError(Exception):
     """The root of the hierarchy.
@@ -102,7 +104,8 @@ class StartError(ExecError):
     """
 
     def __init__(self, stage: str, errno: int, command: str) -> None:
-        reason = os.strerror(errno)
+        # The number is the guest's word, and may be none that there is.
+        reason = os.strerror(errno) if errno < _ERRNO_END else f"errno {errno}"
         super().__init__(
             {
                 "lookup": f"{command}: not found in the guest's PATH",

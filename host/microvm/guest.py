@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -107,6 +108,8 @@ class Guest:
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`."""
         channel = self._alive()
+        for name in ("timeout", "grace"):
+            _check_seconds(name, options.get(name))
         request = _request(argv, options)
         channel.write(self._session.exec_request(request))
         fed = request.stdin or request.terminal is not None
@@ -324,6 +327,11 @@ async def _pass_on(process: Process, data: bytes | None) -> None:
     await asyncio.gather(
         process.feed_all(data), copy_out(process.stdout, 1), copy_out(process.stderr, 2)
     )
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if isinstance(value, int | float) and not 0 < value < math.inf:
+        raise UsageError(f"{name} is a positive number of seconds, not {value}")
 
 
 def _request(argv: Sequence[Text], options: ExecOptions) -> Request:

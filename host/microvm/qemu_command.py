@@ -15,7 +15,11 @@ PORT_NAME = "microvm.sandboxd.0"
 NOBODY = 65534
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-_SERIAL_DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
+# Port 0 is reserved for a console, ours is port 1: the kernel sets up queues for each that may be.
+_SERIAL_DEVICE = {
+    "pci": "virtio-serial-pci,max_ports=2",
+    "mmio": "virtio-serial-device,max_ports=2",
+}
 
 # If the controller dies before prctl(PR_SET_PDEATHSIG), no signal ever comes: compare afterwards.
 _IF_CONTROLLER_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
@@ -78,7 +82,7 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
         *("-append", kernel_command_line(config, tsc_khz=tsc_khz)),
         *("-chardev", f"socket,id=qmp,fd={inherited.qmp}", "-mon", "chardev=qmp,mode=control"),
         *("-chardev", f"socket,id=console,fd={inherited.console}", "-serial", "chardev:console"),
-        *("-chardev", f"socket,id=port,fd={inherited.port}", "-device", _SERIAL_DEVICE[config.bus]),
+        *("-chardev", f"socket,id=port,fd={inherited.port}", "-device", _serial_device(config)),
         *("-device", f"virtserialport,chardev=port,name={PORT_NAME}"),
     ]
 
@@ -92,6 +96,14 @@ def _accelerator(accel: Accel, kvm: int | None) -> list[str]:
     if kvm is None:
         return ["-accel", accel]
     return ["-add-fd", f"fd={kvm},set=1", "-accel", "kvm,device=/dev/fdset/1"]
+
+
+def _serial_device(config: QemuConfig) -> str:
+    device = _SERIAL_DEVICE[config.bus]
+    if config.accel == "tcg" and config.bus == "pci":
+        # An emulated CPU writes to the port itself for less than it costs to wake another thread.
+        device += ",ioeventfd=off"
+    return device
 
 
 def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:

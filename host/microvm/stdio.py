@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import threading
 from contextlib import suppress
 
 from microvm.process import InputStream, OutputStream
@@ -15,14 +16,40 @@ _CHUNK = 1 << 16
 async def copy_out(stream: OutputStream, descriptor: int) -> None:
     """Write what comes, in order; a reader that is slow holds up the command and nothing else.
 
-    :raise BrokenPipeError: the reader has gone.
+    :raise OSError: it cannot be written; BrokenPipeError when the reader has gone.
     """
     is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
     async for chunk in stream:
         if is_file:
             _write_all(descriptor, chunk)
         else:
-            await asyncio.to_thread(_write_all, descriptor, chunk)
+            await _write_apart(descriptor, chunk)
+
+
+async def _write_apart(descriptor: int, chunk: bytes | memoryview) -> None:
+    """Write in a thread, which may be left behind: a reader that never reads must not hold us."""
+    loop = asyncio.get_running_loop()
+    written: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: OSError | None) -> None:
+        if written.done():
+            return
+        if error is None:
+            written.set_result(None)
+        else:
+            written.set_exception(error)
+
+    def write() -> None:
+        failure = None
+        try:
+            _write_all(descriptor, chunk)
+        except OSError as error:
+            failure = error
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, failure)
+
+    threading.Thread(target=write, daemon=True).start()
+    await written
 
 
 def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:

@@ -103,7 +103,7 @@ def load(image: str | Path) -> Image:
     if not (path / MANIFEST).exists():
         raise ImageError(
             f"no image {image}",
-            hint="`microvm image ls` lists those in the cache; a path needs a slash, as in ./image",
+            hint="`microvm image ls` lists those in the cache; a path to one has a slash in it",
         )
     found = Image(path.absolute(), _manifest(path / MANIFEST))
     for file, size in (

@@ -275,6 +275,17 @@ async def test_a_command_that_cannot_start_says_where_and_why() -> None:
         assert (caught.value.stage, caught.value.errno) == ("chdir", 13)
 
 
+async def test_an_errno_that_there_is_none_of_is_named_by_its_number() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.say(codec.ExecFailed(peer.id, Stage.EXEC, 2**32 - 1))
+
+        with pytest.raises(StartError, match="errno 4294967295"):
+            await answered(guest.run(["ls"]), script)
+
+
 async def test_a_stage_of_a_newer_guest_is_named_by_its_number() -> None:
     async with greeted() as (guest, peer):
 

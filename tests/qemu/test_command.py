@@ -31,7 +31,8 @@ def test_whole() -> None:
         "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable tsc_early_khz=2500000",
         *("-chardev", "socket,id=qmp,fd=10", "-mon", "chardev=qmp,mode=control"),
         *("-chardev", "socket,id=console,fd=12", "-serial", "chardev:console"),
-        *("-chardev", "socket,id=port,fd=11", "-device", "virtio-serial-pci"),
+        *("-chardev", "socket,id=port,fd=11"),
+        *("-device", "virtio-serial-pci,max_ports=2,ioeventfd=off"),
         *("-device", "virtserialport,chardev=port,name=microvm.sandboxd.0"),
     ]
 
@@ -39,7 +40,7 @@ def test_whole() -> None:
 def test_mmio() -> None:
     command = arguments(replace(CONFIG, bus="mmio"), INHERITED, tsc_khz=None)
     assert option(command, "-M") == "microvm,acpi=off"
-    assert "virtio-serial-device" in command
+    assert "virtio-serial-device,max_ports=2" in command
 
 
 def test_aarch64() -> None:

@@ -252,3 +252,52 @@ def test_a_reader_that_goes_away_ends_the_command(image: Image) -> None:
     assert _end(process)[1] == b""
     assert process.returncode == 128 + signal.SIGPIPE
     assert _are_gone(pids)
+
+
+@pytest.mark.parametrize(
+    ("shell", "status", "out", "says"),
+    [
+        ('"$@" run -- cat <&-', 0, b"", b""),
+        ('"$@" run -- echo hi >&-', 0, b"", b""),
+        ('"$@" run -- sh -c "echo out; echo err >&2" 2>&-', 0, b"out\n", b""),
+        (
+            '"$@" run -- echo hi >/dev/full',
+            125,
+            b"",
+            b"microvm: cannot write the command's output: No space left on device\n",
+        ),
+        ('"$@" run --max-output 3 -- echo hello', 125, b"hel", b"microvm: echo: wrote more than 3"),
+        ('"$@" run --timeout nan -- true', 2, b"", b"microvm: timeout is a positive number"),
+    ],
+)
+def test_strange_streams_and_limits(
+    image: Image, shell: str, status: int, out: bytes, says: bytes
+) -> None:
+    del image
+    command = ["sh", "-c", shell, "sh", sys.executable, "-m", "microvm"]
+    result = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (status, out)
+    assert result.stderr.startswith(says)
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("limit", ["--timeout", "a signal"])
+def test_a_reader_that_never_reads_does_not_hold_up_the_end(
+    image: Image, tmp_path: Path, limit: str
+) -> None:
+    del image
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    options = ["--timeout", "1"] if limit == "--timeout" else []
+    command = [sys.executable, "-m", "microvm", "run", "-v", *options, "--", "yes"]
+    with pipe.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    assert b"ready under" in process.stderr.readline()
+    if not options:
+        process.terminate()
+    assert process.wait(timeout=60) == (124 if options else 128 + signal.SIGTERM)
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    os.close(reader)

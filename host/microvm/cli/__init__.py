@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -38,10 +40,24 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; ends the process with the status that it documents."""
+    _occupy_streams()
     try:
         cli()
     except MicroVMError as error:
         fail(error)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        fail(MicroVMError(f"{name}{error.strerror or error}"))
+
+
+def _occupy_streams() -> None:
+    """Open what is closed of 0, 1 and 2: else the next socket of ours would take its place."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    # Python has None for what was closed when it started.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for good
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - as above
 
 
 def fail(error: MicroVMError) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from microvm.errors import ExecKilled, MicroVMError
 from microvm.options import MAX_PROCESSES
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from microvm.process import Process
 
 _SECOND_CTRL_C = 1.0
+
+# How long the reader of our output may take for the rest of it when the command was killed.
+_LAST_OUTPUT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +206,7 @@ class _Run:
 
     def _forwards_stdin(self) -> bool:
         """Without a terminal of its own, a command has no use for ours."""
-        try:
-            return not os.isatty(0) and os.fstat(0) is not None
-        except OSError:  # it is closed
-            return False
+        return not os.isatty(0)
 
     def _environment(self) -> dict[str, str]:
         """With a terminal, the command is told what kind it is."""
@@ -213,21 +214,36 @@ class _Run:
         return {**kind, **self.options.env}
 
     async def _streams(self, machine: MicroVM, process: Process) -> int:
-        from microvm.stdio import copy_in, copy_out
+        from microvm.stdio import copy_in
 
-        copying = [copy_out(process.stdout, 1), copy_out(process.stderr, 2)]
+        copying = asyncio.create_task(self._copy_out(process))
         feeding = asyncio.create_task(copy_in(0, process.stdin)) if process.stdin else None
+        ended = asyncio.create_task(process.wait())
         try:
-            await asyncio.gather(*copying)
+            await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)
+            if ended.done() and isinstance(ended.exception(), ExecKilled):
+                # Its reader may never read on: then the end is not for it to hold up.
+                await asyncio.wait((copying,), timeout=_LAST_OUTPUT)
+            else:
+                await copying
         except BrokenPipeError:
             # Our reader has gone, as in `microvm run … | head -1`: end as the signal would.
             machine.abandon(process)
             return 128 + signal.SIGPIPE
+        except OSError as error:
+            machine.abandon(process)
+            raise MicroVMError(f"cannot write the command's output: {error.strerror}") from error
         finally:
-            if feeding is not None:
-                feeding.cancel()
+            for task in (copying, feeding, ended):
+                if task is not None:
+                    task.cancel()
         returncode = await process.wait()
         return returncode if returncode >= 0 else 128 - returncode
+
+    async def _copy_out(self, process: Process) -> None:
+        from microvm.stdio import copy_out
+
+        await asyncio.gather(copy_out(process.stdout, 1), copy_out(process.stderr, 2))
 
     def _say(self, text: str) -> None:
         if self.options.verbose:
