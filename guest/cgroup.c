@@ -116,21 +116,27 @@ void cgroup_kill(void)
 		write_file(current, "cgroup.kill", "1");
 }
 
-/* Whether no process is left in the current one. */
-static bool is_empty(void)
+/* How much of the current one's list of processes one byte shows: 1, or 0 when it is empty; -1 when
+ * the cgroup is not there any more. */
+static ssize_t peek(void)
 {
 	char byte;
 	int fd = openat(current, "cgroup.procs", O_RDONLY | O_CLOEXEC);
-	bool empty = fd >= 0 && read(fd, &byte, 1) == 0;
+	ssize_t size = fd < 0 ? -1 : read(fd, &byte, 1);
 
 	if (fd >= 0)
 		close(fd);
-	return empty;
+	return size;
+}
+
+bool cgroup_is_gone(void)
+{
+	return current >= 0 && peek() < 0;
 }
 
 void cgroup_renew(void)
 {
-	if (current < 0 || is_empty())
+	if (current < 0 || peek() == 0)
 		return;
 	close(current);
 	sweep();

@@ -13,6 +13,9 @@ int cgroup_fd(void);
 /* Limits the next command; 0 is no limit. False when it cannot. */
 bool cgroup_limit(uint32_t processes, uint64_t memory);
 
+/* Whether somebody has removed the current one. */
+bool cgroup_is_gone(void);
+
 /* Kills everything in the current one, where there is one. */
 void cgroup_kill(void);
 

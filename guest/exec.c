@@ -80,19 +80,31 @@ static struct exec_stream stream_of(int fd, uint32_t credit)
 	return (struct exec_stream){ .fd = fd, .credit = credit };
 }
 
+static struct spawn_failure spawn_limited(struct spawn *what, pid_t *pid,
+					  const struct sandboxd_exec_request *request)
+{
+	if (!cgroup_limit(request->max_processes, request->max_memory))
+		return (struct spawn_failure){ SANDBOXD_STAGE_LIMIT, errno };
+	what->cgroup = cgroup_fd();
+	return spawn(what, pid);
+}
+
 static struct spawn_failure start(const struct ends *ends, pid_t *pid,
 				  const struct sandboxd_exec_request *request, uint8_t *frame)
 {
-	const struct spawn what = {
+	struct spawn what = {
 		.environment = environment_of(request, frame),
 		.streams = { ends->theirs[0], ends->theirs[1], ends->theirs[2] },
 		.terminal = request->rows > 0,
-		.cgroup = cgroup_fd(),
 	};
+	struct spawn_failure failure = spawn_limited(&what, pid, request);
 
-	if (!cgroup_limit(request->max_processes, request->max_memory))
-		return (struct spawn_failure){ SANDBOXD_STAGE_LIMIT, errno };
-	return spawn(&what, pid);
+	/* What an earlier command has left behind can remove the cgroup while it is empty. */
+	if (failure.stage && cgroup_is_gone()) {
+		cgroup_renew();
+		failure = spawn_limited(&what, pid, request);
+	}
+	return failure;
 }
 
 struct spawn_failure exec_start(struct exec *exec, uint32_t id,

@@ -10,7 +10,6 @@ import itertools
 import math
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
@@ -24,7 +23,6 @@ from microvm.errors import (
     GuestDied,
     GuestUnresponsive,
     MachineError,
-    MicroVMError,
     UsageError,
 )
 from microvm.options import MAX_PROCESSES, ExecOptions, RunOptions, Text
@@ -108,8 +106,7 @@ class Guest:
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`."""
         channel = self._alive()
-        for name in ("timeout", "grace"):
-            _check_seconds(name, options.get(name))
+        _check_times(options.get("timeout"), options.get("grace"))
         request = _request(argv, options)
         channel.write(self._session.exec_request(request))
         fed = request.stdin or request.terminal is not None
@@ -118,6 +115,7 @@ class Guest:
             stdin=InputStream(self._feed, self._stdin_credit) if fed else None,
             send_signal=self._signal,
             resize=self._resize,
+            abandon=self._abandon,
             consumed=self._consumed,
             max_output=options.get("max_output"),
         )
@@ -139,32 +137,25 @@ class Guest:
         if given is not None:
             options["stdin"] = PIPE
         data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
-        process = self.exec(argv, **cast(ExecOptions, options))
         out: bytes | str | None = None
         err: bytes | str | None = None
-        try:
-            if capture:
-                stdout, stderr = await process.communicate(data)
-                out, err = decode(stdout), decode(stderr)
-            else:
-                await _pass_on(process, data)
-            returncode = await process.wait()
-        except ExecKilled as error:
-            error.stdout, error.stderr = out, err
-            raise
-        except BaseException:
-            self.abandon(process)
-            # The machine is free again only when the command is gone; the kill has a deadline.
-            with suppress(MicroVMError):
-                await process.wait()
-            raise
+        async with self.exec(argv, **cast(ExecOptions, options)) as process:
+            try:
+                if capture:
+                    stdout, stderr = await process.communicate(data)
+                    out, err = decode(stdout), decode(stderr)
+                else:
+                    await _pass_on(process, data)
+                returncode = await process.wait()
+            except ExecKilled as error:
+                error.stdout, error.stderr = out, err
+                raise
         completed = CompletedProcess(process.args, returncode, out, err)
         if check:
             completed.check_returncode()
         return completed
 
-    def abandon(self, process: Process) -> None:
-        """Kill a command that nobody waits for any more; the machine is free when it is gone."""
+    def _abandon(self, process: Process) -> None:
         if process is self._process:
             process.release(0)
             self._kill(process)
@@ -329,9 +320,12 @@ async def _pass_on(process: Process, data: bytes | None) -> None:
     )
 
 
-def _check_seconds(name: str, value: object) -> None:
-    if isinstance(value, int | float) and not 0 < value < math.inf:
-        raise UsageError(f"{name} is a positive number of seconds, not {value}")
+def _check_times(timeout: float | None, grace: float | None) -> None:
+    for name, value in (("timeout", timeout), ("grace", grace)):
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{name} is a positive number of seconds, not {value}")
+    if grace is not None and timeout is None:
+        raise UsageError("grace is what a timeout gives: set that, too")
 
 
 def _request(argv: Sequence[Text], options: ExecOptions) -> Request:

@@ -225,6 +225,8 @@ class MicroVM:
     async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; its output is read from the process that this returns.
 
+        Use it as `async with await vm.exec(...) as process`, which leaves nothing running.
+
         :param argv: its arguments, the first is the name that it sees.
         :param options: see :class:`microvm.options.ExecOptions`.
         :raise Busy: another command runs on this machine.
@@ -245,11 +247,6 @@ class MicroVM:
         :raise MachineError: the machine is dead.
         """
         return await self._live().run(argv, **options)
-
-    def abandon(self, process: Process) -> None:
-        """Kill a command that nobody waits for any more; the machine is free when it is gone."""
-        if self._guest is not None:
-            self._guest.abandon(process)
 
     async def ping(self, timeout: float = PING_TIMEOUT) -> None:
         """Ask the guest whether it is alive.

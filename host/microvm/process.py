@@ -182,6 +182,15 @@ class InputStream:
 class Process:
     """A running command; `MicroVM.exec` starts one.
 
+    ::
+
+        async with await vm.exec(["cat"], stdin=PIPE) as process:
+            ...
+
+    When such a block is left, by an exception, a cancellation or `break`, whatever still runs is
+    killed, and the machine is free for the next command. Without one, a cancelled `wait` or read
+    leaves the command running, as in `asyncio.subprocess`, and the machine busy.
+
     :ivar args: the command line.
     :ivar stdin: its standard input, where a pipe or a terminal was asked for.
     :ivar stdout: its standard output; all of a terminal's.
@@ -195,6 +204,7 @@ class Process:
         stdin: InputStream | None,
         send_signal: Callable[[int], None],
         resize: Callable[[int, int], None],
+        abandon: Callable[[Process], None],
         consumed: Callable[[codec.Stream, int], None],
         max_output: int | None,
     ) -> None:
@@ -205,11 +215,20 @@ class Process:
         self.stderr = OutputStream(lambda amount: consumed(codec.Stream.STDERR, amount))
         self._send_signal = send_signal
         self._resize = resize
+        self._abandon = abandon
         self._max_output = max_output
         self._output = 0
         self._returncode: int | None = None
         self._error: MachineError | StartError | ExecKilled | None = None
         self._ended = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._ended.is_set():
+            self.abandon()
+            await self._ended.wait()  # a kill has a deadline
 
     @property
     def returncode(self) -> int | None:
@@ -242,13 +261,15 @@ class Process:
         """Feed `input` and the end to its standard input, and read its output to the end.
 
         Like `asyncio.subprocess.Process.communicate`, it does not mind a command that takes less.
+        Cancelling it kills the command, since what it has read by then is lost.
 
         :raise MachineError: the machine died under it.
         """
-        _, stdout, stderr = await asyncio.gather(
-            self.feed_all(input), self.stdout.read(), self.stderr.read()
-        )
-        return stdout, stderr
+        async with self:
+            _, stdout, stderr = await asyncio.gather(
+                self.feed_all(input), self.stdout.read(), self.stderr.read()
+            )
+            return stdout, stderr
 
     async def feed_all(self, data: bytes | None) -> None:
         """Feed data and the end to its standard input, as far as it takes them."""
@@ -271,6 +292,13 @@ class Process:
     def kill(self) -> None:
         """Kill it and everything that it has started."""
         self.send_signal(SIGKILL)
+
+    def abandon(self) -> None:
+        """Kill it, and drop the output that nobody will read; the machine is free when it is gone.
+
+        If it is not gone within :data:`microvm.guest.KILL_TIMEOUT`, the machine is lost.
+        """
+        self._abandon(self)
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell its terminal its size; nothing happens without one, or when it has ended."""

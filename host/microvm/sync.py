@@ -13,7 +13,7 @@ from it, belongs to one thread, and its deadlines are looked at while a call wai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -32,6 +32,14 @@ class _Driven:
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(coroutine)
+
+    def _call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call what is no coroutine, but needs the loop to run."""
+
+        async def call() -> None:
+            function(*arguments)
+
+        self._do(call())
 
 
 class MicroVM(_Driven):
@@ -126,14 +134,17 @@ class InputStream(_Driven):
 
     def close(self) -> None:
         """Mark the end."""
-        self._do(self._close())
-
-    async def _close(self) -> None:
-        self._stream.close()
+        self._call(self._stream.close)
 
 
 class Process(_Driven):
-    """See :class:`microvm.process.Process`."""
+    """See :class:`microvm.process.Process`.
+
+    ::
+
+        with vm.exec(["yes"]) as process:
+            first = next(iter(process.stdout))
+    """
 
     def __init__(self, runner: asyncio.Runner, running: process.Process) -> None:
         super().__init__(runner)
@@ -142,6 +153,12 @@ class Process(_Driven):
         self.stdin = InputStream(runner, running.stdin) if running.stdin else None
         self.stdout = OutputStream(runner, running.stdout)
         self.stderr = OutputStream(runner, running.stderr)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._do(self._process.__aexit__(*exception))
 
     @property
     def returncode(self) -> int | None:
@@ -158,15 +175,16 @@ class Process(_Driven):
 
     def send_signal(self, signal: int) -> None:
         """Send a signal to its process group; nothing happens when it has ended."""
-        self._do(self._send_signal(signal))
+        self._call(self._process.send_signal, signal)
 
-    async def _send_signal(self, signal: int) -> None:
-        self._process.send_signal(signal)
+    def abandon(self) -> None:
+        """Kill it, and drop its output; see `microvm.process.Process.abandon`."""
+        self._call(self._process.abandon)
 
     def terminate(self) -> None:
         """Send SIGTERM to its process group."""
-        self._do(self._send_signal(15))
+        self._call(self._process.terminate)
 
     def kill(self) -> None:
         """Kill it and everything that it has started."""
-        self._do(self._send_signal(9))
+        self._call(self._process.kill)

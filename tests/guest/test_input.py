@@ -359,11 +359,11 @@ class TestTheEnd:
     def test_a_host_that_never_reads_is_no_reason_to_spin(
         self, sandboxd: Daemon, fifo: Fifo
     ) -> None:
-        sandboxd.sh(f"read x <{fifo}; exec <&-; exec sleep 1000", fed=True, credit=0)
+        sandboxd.sh(f"read x <{fifo}; exec <&-; echo >{fifo}; exec sleep 1000", fed=True, credit=0)
         sandboxd.wait_credit()
         flood(sandboxd)
         fifo.release()
-        time.sleep(0.2)
+        fifo.wait()
         before = sandboxd.cpu_seconds()
         time.sleep(0.5)
         assert sandboxd.cpu_seconds() - before < 0.1

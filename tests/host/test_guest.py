@@ -377,7 +377,7 @@ async def test_a_process_that_has_ended_does_not_signal_the_next_command() -> No
         await peer.expect(codec.ExecRequest)
         first.kill()
         first.terminate()
-        guest.abandon(first)
+        first.abandon()
         assert await peer.hears_nothing()
 
 
@@ -670,7 +670,7 @@ async def test_a_kill_that_was_answered_leaves_no_deadline_behind() -> None:
     async with greeted() as (guest, peer):
         process = guest.exec(["sleep", "60"])
         await peer.expect(codec.ExecRequest)
-        guest.abandon(process)
+        process.abandon()
         await peer.expect(codec.ExecKill)
         await peer.exit(SIGKILL, Ending.SIGNALLED)
         await process.wait()
@@ -715,6 +715,57 @@ async def test_a_cancelled_run_kills_and_leaves_the_guest_ready_for_the_next() -
         assert (await answered(guest.run(["true"]), script)).stdout == b"second"
 
 
+async def test_a_cancelled_communicate_kills_and_waits_for_the_end() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["sleep", "60"])
+        task = asyncio.create_task(process.communicate())
+        await asyncio.sleep(0)
+        await peer.expect(codec.ExecRequest)
+        task.cancel()
+        assert await peer.hear() == codec.ExecKill(1)
+        assert not task.done()
+        await peer.exit(SIGKILL, Ending.SIGNALLED)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert process.returncode == -SIGKILL
+
+
+async def test_a_cancelled_wait_or_read_leaves_the_command_running() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["sleep", "60"])
+        await peer.expect(codec.ExecRequest)
+        for waiting in (process.wait(), process.stdout.read()):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(waiting, SOON)
+        assert await peer.hears_nothing()
+
+
+async def test_a_block_that_is_left_early_kills_and_waits_for_the_end() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDOUT, b"one")
+            assert await peer.expect(codec.ExecKill)
+            await peer.exit(SIGKILL, Ending.SIGNALLED)
+
+        async def leave() -> None:
+            async with guest.exec(["yes"]) as process:
+                assert await anext(process.stdout) == b"one"
+            assert process.returncode == -SIGKILL
+
+        await asyncio.gather(leave(), script())
+
+
+async def test_a_block_that_is_left_after_the_end_says_nothing() -> None:
+    async with greeted() as (guest, peer):
+        async with guest.exec(["true"]) as process:
+            await peer.expect(codec.ExecRequest)
+            await peer.exit(0)
+            await process.wait()
+        assert await peer.hears_nothing()
+
+
 @pytest.mark.usefixtures("hasty")
 async def test_a_cancelled_run_does_not_wait_for_ever_for_the_kill() -> None:
     async with greeted() as (guest, peer):
@@ -733,7 +784,7 @@ async def test_an_abandoned_command_is_killed_and_drained(stream: Stream) -> Non
         await peer.expect(codec.ExecRequest)
         await peer.write(stream, bytes(WINDOW))
         await asyncio.sleep(SOON)
-        guest.abandon(process)
+        process.abandon()
         heard = [await peer.hear(), await peer.hear()]
         assert {type(message) for message in heard} == {codec.ExecCredit, codec.ExecKill}
         await peer.write(stream, bytes(3 * WINDOW))

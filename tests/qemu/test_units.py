@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from microvm.errors import UsageError
-from microvm.units import MINIMUM_MEMORY, parse_memory
+from microvm.units import MINIMUM_MEMORY, parse_memory, parse_size
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,15 @@ def test_sizes(text: str, mebibytes: int) -> None:
 def test_no_size(text: str) -> None:
     with pytest.raises(UsageError, match="is not a memory size"):
         parse_memory(text)
+
+
+def test_a_size_is_in_bytes() -> None:
+    assert [parse_size(text) for text in ("3K", "20", "20M", "1G")] == [
+        3 << 10,
+        20 << 20,
+        20 << 20,
+        1 << 30,
+    ]
 
 
 @pytest.mark.parametrize("text", ["0", "1K", "63M", str(MINIMUM_MEMORY - 1)])

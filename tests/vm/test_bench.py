@@ -32,6 +32,7 @@ def test_it_measures_and_shows_in_every_form(
         assert len(latencies["samples"]) == 5
         assert 0 < latencies["p50"] <= latencies["p95"] <= latencies["p99"] <= latencies["max"]
     assert values["stdout"]["mb_per_s"] > 0
+    assert values["stdin"]["mb_per_s"] > 0
     assert values["platform"]["accel"] in ("kvm", "tcg")
     if "--plot" in forms:
         assert plot.read_bytes().startswith(starts)

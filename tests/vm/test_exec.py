@@ -178,6 +178,7 @@ async def test_a_folder_that_is_forbidden_to_the_user_is_a_typed_failure(vm: Mic
 
 
 ESCAPES = {
+    "silent": "exec sleep 300.1",
     "ignores SIGTERM": "trap '' TERM INT HUP; sleep 300.1 & wait; sleep 300.1",
     "in a session of its own": "setsid sleep 300.1 & sleep 300.1",
     "forked twice": "(setsid sh -c 'sleep 300.1 & sleep 300.1' &); sleep 300.1",
@@ -192,6 +193,20 @@ async def test_a_timeout_takes_the_whole_tree_in_time(vm: MicroVM, escape: str) 
         await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.5)
     print(f"{time.monotonic() - begun - 0.5:.3f} s late")
     assert (await vm.run(["pgrep", "-f", "300[.]1"])).stdout == b""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("escape", ESCAPES)
+async def test_a_timeout_is_accurate(vm: MicroVM, escape: str) -> None:
+    late = []
+    for _ in range(20):
+        begun = time.monotonic()
+        with pytest.raises(ExecTimeout):
+            await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.5)
+        late.append(time.monotonic() - begun - 0.5)
+    print(f"{min(late):.3f} to {max(late):.3f} s late")
+    assert min(late) >= 0
+    assert max(late) <= 0.2
 
 
 async def test_grace_lets_a_command_clean_up(vm: MicroVM) -> None:
@@ -263,6 +278,48 @@ async def test_cgroups_do_not_pile_up(vm: MicroVM) -> None:
     assert (await vm.run(count)).stdout == before
 
 
+async def test_a_cgroup_that_was_removed_is_made_again(vm: MicroVM) -> None:
+    # A process that leaves it, outlives its command, and removes it as soon as it is idle.
+    script = """
+        own=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)
+        echo $$ >/sys/fs/cgroup/cgroup.procs
+        (while [ -d /proc/$$ ]; do sleep 0.01; done
+         until rmdir $own; do sleep 0.01; done
+         touch /tmp/removed) >/dev/null 2>&1 </dev/null &
+    """
+    for _ in range(3):
+        await vm.run(["rm", "-f", "/tmp/removed"], check=True)
+        await vm.run(["sh", "-c", script], check=True)
+        deadline = time.monotonic() + 20
+        while (await vm.run(["test", "-e", "/tmp/removed"])).returncode:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+    with pytest.raises(ExecTimeout):
+        await vm.run(["sh", "-c", ESCAPES["in a session of its own"]], timeout=0.3)
+    assert (await vm.run(["pgrep", "-f", "300[.]1"])).stdout == b""
+
+
+async def test_without_cgroups_the_process_group_is_killed_and_nothing_limited(
+    image: Image,
+) -> None:
+    async with MicroVM(image) as machine:
+        # No more can be made, and what lives on in the current one needs another to be made.
+        await machine.run(
+            ["sh", "-c", "echo 0 >/sys/fs/cgroup/cgroup.max.descendants; sleep 300.2 &"], check=True
+        )
+        assert b"0::/\n" in (await machine.run(["cat", "/proc/self/cgroup"])).stdout
+        with pytest.raises(ExecTimeout):
+            await machine.run(["sh", "-c", ESCAPES["ignores SIGTERM"]], timeout=0.3)
+        assert (await machine.run(["pgrep", "-f", "300[.]1"])).stdout == b""
+        script = "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait; echo all"
+        limited = await machine.run(["sh", "-c", script], max_processes=4, max_memory=MIB)
+        assert limited.stdout == b"all\n"
+        process = await machine.exec(["sleep", "300"])
+        process.kill()
+        assert await process.wait() == -9
+        assert (await machine.run(["pgrep", "-f", "300[.]2"])).returncode == 0
+
+
 async def test_arguments_at_the_kernels_limit(vm: MicroVM) -> None:
     longest = "x" * (128 * 1024 - 1)
     assert len((await vm.run(["echo", longest])).stdout or b"") == 128 * 1024
@@ -296,7 +353,7 @@ async def test_a_reader_that_does_not_read_gets_its_signal_through(vm: MicroVM) 
 @pytest.mark.long
 async def test_fifty_thousand_commands_on_one_machine(vm: MicroVM) -> None:
     async def footprint() -> object:
-        script = "ls /proc/1/fd | wc -l; grep -E 'VmRSS|Threads' /proc/1/status"
+        script = "ls /proc/1/fd | wc -l; grep -E 'RssAnon|Threads' /proc/1/status"
         return (await vm.run(["sh", "-c", script])).stdout
 
     before = await footprint()

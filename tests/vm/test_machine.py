@@ -8,6 +8,9 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable, Coroutine
+from subprocess import PIPE
+from typing import Any
 
 import pytest
 
@@ -97,12 +100,13 @@ async def test_a_timeout_comes_through_to_a_reader_that_does_not_read(vm: MicroV
 
 
 async def test_a_reader_that_pauses_loses_nothing(vm: MicroVM) -> None:
-    size = 4 * WINDOW
-    process = await vm.exec(["head", "-c", str(size), "/dev/zero"])
-    first = await anext(process.stdout)
+    last = WINDOW
+    process = await vm.exec(["seq", str(last)])
+    first = bytes(await anext(process.stdout))
     await asyncio.sleep(0.3)  # the guest fills its window and the pipe meanwhile, and waits
     assert process.returncode is None
-    assert len(first) + len(await process.stdout.read()) == size
+    numbers = (first + await process.stdout.read()).split()
+    assert numbers == [b"%d" % number for number in range(1, last + 1)]
     assert await process.wait() == 0
 
 
@@ -112,14 +116,52 @@ async def test_cancelling_a_run_kills_the_command(vm: MicroVM) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    deadline = time.monotonic() + 10
-    while True:  # until the killed one's response has come
-        with contextlib.suppress(Busy):
-            found = await vm.run(["pgrep", "-f", "^sleep 61"])
-            break
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
-    assert found.returncode == 1
+    assert (await vm.run(["pgrep", "-f", "^sleep 61"])).returncode == 1
+
+
+async def _run_fed(vm: MicroVM) -> None:
+    await vm.run(["cat"], input=bytes(1000))
+
+
+async def _communicate(vm: MicroVM) -> None:
+    await (await vm.exec(["cat"], stdin=PIPE)).communicate(bytes(1000))
+
+
+async def _read_in_a_block(vm: MicroVM) -> None:
+    async with await vm.exec(["sh", "-c", "head -c 3 && echo x"], stdin=PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"abc")
+        await process.stdin.drain()
+        async for _ in process.stdout:
+            pass
+        await process.wait()
+
+
+@pytest.mark.parametrize("use", [_run_fed, _communicate, _read_in_a_block])
+async def test_a_cancellation_at_any_moment_leaves_the_machine_ready(
+    vm: MicroVM, use: Callable[[MicroVM], Coroutine[Any, Any, None]]
+) -> None:
+    turns, cancelled = 0, True
+    while cancelled:
+        task = asyncio.create_task(use(vm))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        cancelled = task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert (await vm.run(["echo", "next"])).stdout == b"next\n"
+        turns += 1 + turns // 8
+    assert turns > 20
+
+
+async def test_leaving_a_block_kills_what_runs_in_it(vm: MicroVM) -> None:
+    async with await vm.exec(["sh", "-c", "sleep 63 & yes"]) as process:
+        assert await anext(process.stdout)
+    assert process.returncode == -9
+    with pytest.raises(ZeroDivisionError):
+        async with await vm.exec(["sleep", "63"]):
+            raise ZeroDivisionError
+    assert (await vm.run(["pgrep", "-f", "^sleep 63"])).returncode == 1
 
 
 async def test_a_background_child_does_not_delay_the_end(vm: MicroVM) -> None:

@@ -114,6 +114,12 @@ def test_the_console_goes_to_a_file(microvm: Command, tmp_path: Path) -> None:
     assert b"hello from the guest" in log.read_bytes()
 
 
+def test_a_command_that_takes_more_memory_than_it_may_is_killed(microvm: Command) -> None:
+    script = "head -c 60m /dev/zero | tail -c 60m"
+    result = microvm("run", "--max-memory", "20M", "--", "sh", "-c", script)
+    assert (result.returncode, result.stdout) == (137, b"")
+
+
 def test_verbose_says_what_happens(microvm: Command) -> None:
     result = microvm("run", "-v", "--", "true")
     assert b"ready under" in result.stderr
@@ -128,6 +134,8 @@ def test_verbose_says_what_happens(microvm: Command) -> None:
         (["--cpus", "0", "--", "true"], 2, "--cpus"),
         (["--env", "=x", "--", "true"], 2, "KEY=VALUE"),
         (["--timeout", "0", "--", "true"], 2, "--timeout"),
+        (["--grace", "1", "--", "true"], 2, "--timeout"),
+        (["--max-memory", "lots", "--", "true"], 2, "not a memory size"),
         (["--image", "no-such-image", "--", "true"], 125, "microvm image ls"),
         (["--console", "/nowhere/log", "--", "true"], 2, "console"),
         ([], 2, "CMD"),

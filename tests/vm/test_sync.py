@@ -52,6 +52,15 @@ def test_kill_ends_a_process(machine: MicroVM) -> None:
     assert process.wait() == -9
 
 
+def test_leaving_a_block_kills_what_runs_in_it(machine: MicroVM) -> None:
+    with machine.exec(["yes"]) as process:
+        assert bytes(next(iter(process.stdout))).startswith(b"y\n")
+    assert process.returncode == -9
+    process = machine.exec(["sleep", "60"])
+    process.abandon()
+    assert process.wait() == -9
+
+
 def test_output_can_be_passed_on(machine: MicroVM, capfd: pytest.CaptureFixture[str]) -> None:
     result = machine.run(["sh", "-c", "echo out; echo err >&2"], capture_output=False)
     assert (result.stdout, result.stderr) == (None, None)

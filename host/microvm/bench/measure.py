@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Literal
 
 from microvm.bench.platform import describe
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 EXEC_COMMAND = ("true",)
 
-# Large writes by one process: what is measured is the way to us, not the writer.
-STDOUT_SIZE = 64 << 20
-STDOUT_COMMAND = ("dd", "if=/dev/zero", "bs=64k", f"count={STDOUT_SIZE >> 16}")
-STDOUT_RUNS = 3
+# Large reads and writes by one process: what is measured is the way, not its ends.
+STREAM_SIZE = 64 << 20
+STDOUT_COMMAND = ("dd", "if=/dev/zero", "bs=64k", f"count={STREAM_SIZE >> 16}")
+STDIN_COMMAND = ("dd", "of=/dev/null", "bs=64k")
+STREAM_RUNS = 3
 
 # An emulator translates code when it first meets it: these runs are not counted.
 _WARM_UP = 20
@@ -69,11 +71,12 @@ async def measure(
         pings = await latencies(vm.ping, plan.execs)
         progress(f"{plan.execs} executions of {' '.join(EXEC_COMMAND)}")
         execs = await latencies(lambda: _run(vm, EXEC_COMMAND, 0), plan.execs)
-        progress(f"{STDOUT_RUNS} times {STDOUT_SIZE >> 20} MiB of output")
-        stdout = await throughput(vm)
+        progress(f"{STREAM_RUNS} times {STREAM_SIZE >> 20} MiB of output, and of input")
+        stdout = await throughput(STDOUT_COMMAND, lambda: _run(vm, STDOUT_COMMAND, STREAM_SIZE))
+        stdin = await throughput(STDIN_COMMAND, lambda: _feed(vm, STDIN_COMMAND, STREAM_SIZE))
     memory = parse_memory(plan.memory)
     platform = describe(plan.image.manifest, accel=vm.accel, memory_mib=memory)
-    return Report(platform, tuple(boots), pings, EXEC_COMMAND, execs, stdout)
+    return Report(platform, tuple(boots), pings, EXEC_COMMAND, execs, stdout, stdin)
 
 
 def _machine(plan: Plan, notify: Callable[[str], None]) -> MicroVM:
@@ -125,12 +128,12 @@ async def latencies(action: Callable[[], Awaitable[object]], count: int) -> Late
     return Latencies(tuple(samples[_WARM_UP:]))
 
 
-async def throughput(vm: MicroVM) -> Throughput:
-    """Time a command that writes much to its standard output."""
-    elapsed = [
-        await _elapsed(lambda: _run(vm, STDOUT_COMMAND, STDOUT_SIZE)) for _ in range(STDOUT_RUNS)
-    ]
-    return Throughput(STDOUT_COMMAND, STDOUT_SIZE, Latencies(tuple(elapsed)))
+async def throughput(
+    command: tuple[str, ...], action: Callable[[], Awaitable[object]]
+) -> Throughput:
+    """Time an action that moves `STREAM_SIZE` bytes to or from `command`."""
+    elapsed = [await _elapsed(action) for _ in range(STREAM_RUNS)]
+    return Throughput(command, STREAM_SIZE, Latencies(tuple(elapsed)))
 
 
 async def _elapsed(action: Callable[[], Awaitable[object]]) -> float:
@@ -141,10 +144,23 @@ async def _elapsed(action: Callable[[], Awaitable[object]]) -> float:
 
 async def _run(vm: MicroVM, command: tuple[str, ...], size: int) -> None:
     """Run a command that must succeed and write `size` bytes, which are thrown away."""
-    process = await vm.exec(command)
-    received = 0
-    async for chunk in process.stdout:
-        received += len(chunk)
-    if (await process.wait(), received) != (0, size):
-        name = " ".join(command)
-        raise MicroVMError(f"{name}: status {process.returncode} and {received} bytes of output")
+    async with await vm.exec(command) as process:
+        received = 0
+        async for chunk in process.stdout:
+            received += len(chunk)
+        if (await process.wait(), received) != (0, size):
+            name = " ".join(command)
+            raise MicroVMError(f"{name}: status {process.returncode}, {received} bytes of output")
+
+
+async def _feed(vm: MicroVM, command: tuple[str, ...], size: int) -> None:
+    """Run a command that must succeed, and feed it `size` bytes."""
+    async with await vm.exec(command, stdin=PIPE) as process:
+        assert process.stdin is not None  # noqa: S101 - PIPE
+        block = bytes(1 << 16)
+        for _ in range(size // len(block)):
+            process.stdin.write(block)
+            await process.stdin.drain()
+        process.stdin.close()
+        if await process.wait() != 0:
+            raise MicroVMError(f"{' '.join(command)}: status {process.returncode}")

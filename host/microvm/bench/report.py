@@ -65,9 +65,9 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """How fast a command's output arrives.
+    """How fast bytes pass between us and a command.
 
-    :ivar size: bytes that the command wrote.
+    :ivar size: bytes that the command wrote, or read.
     :ivar elapsed: from the request to the command's end, for each run.
     """
 
@@ -114,6 +114,8 @@ class Report:
     :ivar boots: each on a machine of its own.
     :ivar pings: a frame to the guest and its answer.
     :ivar execs: `exec_command`, from the request to its exit status and the end of its output.
+    :ivar stdout: what a command writes, through a pipe.
+    :ivar stdin: what a command reads, through a pipe.
     """
 
     platform: Platform
@@ -122,3 +124,4 @@ class Report:
     exec_command: tuple[str, ...]
     execs: Latencies
     stdout: Throughput
+    stdin: Throughput

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from microvm.bench.report import Report, median
+from microvm.bench.report import Report, Throughput, median
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +26,9 @@ def show(report: Report) -> None:
     console.print(_about(report), highlight=False, markup=False, soft_wrap=True)
     for table in (_boots(report), _latencies(report)):
         console.print(table)
-    console.print(_stdout(report), highlight=False, markup=False, soft_wrap=True)
+    for name, throughput in (("stdout", report.stdout), ("stdin", report.stdin)):
+        line = _throughput(name, throughput)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _about(report: Report) -> str:
@@ -38,9 +40,8 @@ def _about(report: Report) -> str:
     )
 
 
-def _stdout(report: Report) -> str:
-    rate = report.stdout.megabytes_per_second
-    return f"stdout: {rate:.0f} MB/s ({' '.join(report.stdout.command)})"
+def _throughput(name: str, throughput: Throughput) -> str:
+    return f"{name}: {throughput.megabytes_per_second:.0f} MB/s ({' '.join(throughput.command)})"
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -54,7 +54,8 @@ def bench(
     """Measure boot time, exec latency and throughput on this machine.
 
     Each boot is a cold one, from before QEMU is spawned to the guest's `ready`, and is split into
-    its parts. The last machine then answers pings, runs `true`, and writes 64 MiB.
+    its parts. The last machine then answers pings, runs `true`, and writes and reads
+    64 MiB.
     """
     import asyncio
 

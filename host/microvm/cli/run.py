@@ -17,6 +17,7 @@ import click
 
 from microvm.errors import ExecKilled, MicroVMError
 from microvm.options import MAX_PROCESSES
+from microvm.units import parse_size
 
 if TYPE_CHECKING:
     from microvm.machine import MicroVM
@@ -41,6 +42,7 @@ class _Options:
     grace: float | None
     max_output: int | None
     max_processes: int
+    max_memory: int
     accel: Literal["auto", "kvm", "tcg"]
     console: Path | None
     verbose: bool
@@ -54,6 +56,11 @@ def _environment(
         if not entry.partition("=")[0] or "=" not in entry:
             raise click.BadParameter(f"{entry!r} is not KEY=VALUE")
     return {key: value for key, _, value in (entry.partition("=") for entry in entries)}
+
+
+def _size(context: click.Context, parameter: click.Parameter, size: str | None) -> int:
+    del context, parameter
+    return 0 if size is None else parse_size(size)
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -99,6 +106,12 @@ def _environment(
     help="Processes and threads that the command may have at a time; 0: no limit.",
 )
 @click.option(
+    "--max-memory",
+    callback=_size,
+    metavar="SIZE",
+    help="Memory that the command may take, such as 64M. [default: what the guest has]",
+)
+@click.option(
     "--accel",
     type=click.Choice(["auto", "kvm", "tcg"]),
     default="auto",
@@ -130,6 +143,8 @@ def run(command: tuple[str, ...], **options: Any) -> None:
     is the command's, and Ctrl-C is a key like any other.
     """
     settings = _Options(**options)
+    if settings.grace and not settings.timeout:
+        raise click.UsageError("--grace is what --timeout gives: set that, too")
     sys.exit(asyncio.run(_Run(settings, command).result()))
 
 
@@ -200,9 +215,10 @@ class _Run:
             grace=options.grace,
             max_output=options.max_output,
             max_processes=options.max_processes,
+            max_memory=options.max_memory,
         )
         with terminal.lent(0, process) if options.tty else nullcontext():
-            return await self._streams(machine, process)
+            return await self._streams(process)
 
     def _forwards_stdin(self) -> bool:
         """Without a terminal of its own, a command has no use for ours."""
@@ -213,7 +229,7 @@ class _Run:
         kind = {"TERM": os.environ.get("TERM", "dumb")} if self.options.tty else {}
         return {**kind, **self.options.env}
 
-    async def _streams(self, machine: MicroVM, process: Process) -> int:
+    async def _streams(self, process: Process) -> int:
         from microvm.stdio import copy_in
 
         copying = asyncio.create_task(self._copy_out(process))
@@ -228,10 +244,10 @@ class _Run:
                 await copying
         except BrokenPipeError:
             # Our reader has gone, as in `microvm run … | head -1`: end as the signal would.
-            machine.abandon(process)
+            process.abandon()
             return 128 + signal.SIGPIPE
         except OSError as error:
-            machine.abandon(process)
+            process.abandon()
             raise MicroVMError(f"cannot write the command's output: {error.strerror}") from error
         finally:
             for task in (copying, feeding, ended):
