@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ProtocolError,
         QemuError,
         StartError,
+        TemplateError,
         UsageError,
         VersionMismatch,
     )
@@ -56,6 +57,7 @@ __all__ = [
     "ProtocolError",
     "QemuError",
     "StartError",
+    "TemplateError",
     "UsageError",
     "VersionMismatch",
     "__version__",

@@ -36,16 +36,18 @@ _KVM_API_VERSION = 12
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What experience says about the hardware's accelerator.
+    """What experience says about something that works on some hosts only.
 
     A verdict holds for one host, one kernel and one build of QEMU.
 
     :ivar folder: where verdicts are kept; made when needed.
     :ivar binary: QEMU's program.
+    :ivar subject: what it is about; by default the hardware's accelerator.
     """
 
     folder: Path
     binary: Path
+    subject: str = "accel"
 
     def recall(self) -> bool | None:
         """Whether it works, or None if that is not known."""
@@ -80,7 +82,9 @@ class Verdicts:
             build.st_mtime_ns,
             build.st_size,
         )
-        return self.folder / f"accel-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
+        return (
+            self.folder / f"{self.subject}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
+        )
 
 
 def candidates(
@@ -102,6 +106,15 @@ def candidates(
     if obstacle:
         return ("tcg",)
     return {True: (hardware,), False: ("tcg",), None: (hardware, "tcg")}[verdicts.recall()]
+
+
+def host_cpu() -> str:
+    """What a guest can see of this host's processor, without acceleration nothing."""
+    with suppress(OSError):
+        first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
+        own = ("model name", "stepping", "microcode", "flags", "Features", "CPU ")
+        return "\n".join(line for line in first.splitlines() if line.startswith(own))
+    return platform.processor()
 
 
 def notice(accel: Accel) -> str:

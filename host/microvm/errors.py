@@ -5,6 +5,7 @@
     MicroVMError                what went wrong, and a hint: what to do about it
     ├── UsageError              an argument that cannot be (also a ValueError)
     ├── ImageError              an image cannot be built, found or trusted
+    ├── TemplateError           a saved guest cannot be used, or none can be saved
     ├── QemuError               QEMU is missing, or refuses to start
     ├── MachineError            this machine is finished; start another
     │   ├── BootError           the guest never became ready
@@ -58,6 +59,10 @@ class UsageError(MicroVMError, ValueError):
 
 class ImageError(MicroVMError):
     """An image cannot be built, found or trusted."""
+
+
+class TemplateError(MicroVMError):
+    """A saved guest cannot be used, or none can be saved; a cold boot does without."""
 
 
 class QemuError(MicroVMError):

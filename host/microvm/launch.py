@@ -17,7 +17,7 @@ from pathlib import Path
 from .accel import KVM
 from .arch import arch
 from .errors import ImageError, MicroVMError, QemuError
-from .qemu_command import Inherited, QemuConfig, arguments, confined, descriptor_path
+from .qemu_command import Inherited, Memory, QemuConfig, arguments, confined, descriptor_path
 
 _CPUINFO = Path("/proc/cpuinfo")
 _BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 spells it so
@@ -49,8 +49,8 @@ def find_qemu(arch_name: str) -> Path:
     return _find(target.binary, target.package)
 
 
-async def launch(config: QemuConfig) -> Launched:
-    """Spawn QEMU with its guest stopped.
+async def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
+    """Spawn QEMU with its guest stopped, or waiting to be restored.
 
     It is in a session of its own, where no Ctrl-C of a terminal comes, and its environment holds
     no secret of ours.
@@ -76,6 +76,7 @@ async def launch(config: QemuConfig) -> Launched:
             kernel=_open(config.kernel, os.O_RDONLY, ImageError, theirs),
             initramfs=_open(config.initramfs, os.O_RDONLY, ImageError, theirs),
             kvm=kvm,
+            memory=memory,
         )
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
         if sys.platform == "linux":
@@ -97,6 +98,11 @@ async def launch(config: QemuConfig) -> Launched:
             descriptor_path(inherited.initramfs): config.initramfs,
         }
         return Launched(config, process, qmp, port, console, files)
+
+
+def qemu_arguments(config: QemuConfig) -> list[str]:
+    """What QEMU is started with for this machine, but for the numbers of its descriptors."""
+    return arguments(config, Inherited(0, 0, 0, 0, 0), tsc_khz=_tsc_khz())
 
 
 def _find(program: str, package: str) -> Path:

@@ -1,25 +1,22 @@
-"""A virtual machine: its start, its readiness, the command that runs in it, and its end."""
+"""A virtual machine: its start, the command that runs in it, and its end."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from microvm import accel as accels
 from microvm import codec
 from microvm.arch import Accel
-from microvm.console import Console
-from microvm.errors import BootError, GuestDied, QemuError, UsageError
+from microvm.clone import Start
+from microvm.errors import BootError, QemuError, UsageError
 from microvm.guest import PING_TIMEOUT, Guest
 from microvm.launch import find_qemu
+from microvm.life import Life, StartTimes
 from microvm.options import ExecOptions, RunOptions, Text
 from microvm.process import CompletedProcess, Process
-from microvm.qemu import Qemu
 from microvm.qemu_command import QemuConfig
 from microvm.units import parse_memory
 
@@ -28,26 +25,6 @@ if TYPE_CHECKING:
 
 BOOT_TIMEOUT = 60.0
 """Seconds from QEMU's start to the guest's `ready`; emulation on a loaded machine is slow."""
-
-SHUTDOWN_TIMEOUT = 1.0
-"""How long a guest may take to end itself, in seconds."""
-
-# QEMU is ending when its port does; how it ended is known soon after, and says more.
-_LOSS_GRACE = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class BootTimes:
-    """Moments of a start, of `time.monotonic()`, in seconds.
-
-    :ivar begun: before QEMU was spawned.
-    :ivar running: the guest's first instruction.
-    :ivar ready: its daemon had answered.
-    """
-
-    begun: float
-    running: float
-    ready: float
 
 
 class MicroVM:
@@ -58,14 +35,21 @@ class MicroVM:
         async with MicroVM() as vm:
             result = await vm.run(["echo", "hello"])
 
+    The first start of an image in a configuration boots a guest and saves it as a template; later
+    ones are clones of that.
+
     :param image: an image, its name or its folder; by default the one for this host, which is
         built if there is none.
     :param memory: of the guest, in MiB, or as text: `512M`, `2G`.
     :param cpus: how many the guest has.
     :param accel: `auto` uses KVM where a guest really runs under it.
-    :param console: a file that gets what the guest writes to its serial port, at most 16 MiB.
+    :param cold: boot, and neither use nor make a template.
+    :param console: a file that gets what the guest writes to its serial port, at most 16 MiB; of a
+        clone only what it writes itself.
     :param notify: called with lines that a user should see once, such as why there is no KVM.
     :raise UsageError: for a value that cannot be.
+    :ivar accel: what it runs under, once it has started.
+    :ivar cloned: whether it is a clone.
     """
 
     def __init__(
@@ -75,6 +59,7 @@ class MicroVM:
         memory: int | str = 256,
         cpus: int = 1,
         accel: Literal["auto", "kvm", "tcg"] = "auto",
+        cold: bool = False,
         console: Path | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -84,15 +69,13 @@ class MicroVM:
         self._memory = parse_memory(str(memory))
         self._cpus = cpus
         self._requested = accel
+        self._cold = cold
         self._console_log = console
         self._notify = notify
         self._started = False
-        self._console: Console | None = None
-        self._qemu: Qemu | None = None
-        self._watch: asyncio.Task[None] | None = None
-        self._guest: Guest | None = None
+        self._life: Life | None = None
         self.accel: str = accel
-        self.times: BootTimes | None = None
+        self.cloned = False
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -104,10 +87,15 @@ class MicroVM:
     @property
     def pid(self) -> int | None:
         """QEMU's process id, or None when the machine is not up."""
-        return self._qemu.pid if self._qemu else None
+        return self._life.qemu.pid if self._life else None
+
+    @property
+    def times(self) -> StartTimes | None:
+        """The moments of its start, or None when the machine is not up."""
+        return self._life.times if self._life else None
 
     async def start(self) -> None:
-        """Boot the guest and wait until it is ready.
+        """Bring the guest up, by cloning or by booting, and wait until it is ready.
 
         :raise ImageError: there is no image, and none can be built.
         :raise QemuError: QEMU is missing, or does not start.
@@ -124,7 +112,7 @@ class MicroVM:
         for accel in candidates:
             proven = accel == candidates[-1]
             try:
-                await self._boot(image, accel, BOOT_TIMEOUT if proven else accels.PROOF_TIMEOUT)
+                await self._begin(image, accel, BOOT_TIMEOUT if proven else accels.PROOF_TIMEOUT)
             except (QemuError, BootError):
                 if proven:
                     raise
@@ -149,7 +137,7 @@ class MicroVM:
 
         return await asyncio.to_thread(default)
 
-    async def _boot(self, image: Image, accel: Accel, timeout: float) -> None:
+    async def _begin(self, image: Image, accel: Accel, timeout: float) -> None:
         config = QemuConfig(
             kernel=image.kernel,
             initramfs=image.initramfs,
@@ -160,67 +148,20 @@ class MicroVM:
             arch=image.manifest.arch,
         )
         self.accel = accel
-        self._console = Console(self._console_log)
-        try:
-            begun = time.monotonic()
-            self._qemu = await Qemu.start(config, console=self._console)
-            running = time.monotonic()
-            self._guest = await Guest.connect(
-                self._qemu.take_port(), console_tail=self._console.tail, loss_grace=_LOSS_GRACE
-            )
-            self._watch = asyncio.create_task(self._await_ending(self._qemu, self._guest))
-            await self._guest.ready(timeout)
-            self.times = BootTimes(begun, running, time.monotonic())
-        except TimeoutError:
-            await self.stop()
-            raise self._boot_error(f"the guest was not ready within {timeout:g} s") from None
-        except GuestDied as error:
-            await self.stop()
-            raise self._boot_error(f"the guest did not boot: {error.message}") from None
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def _await_ending(self, qemu: Qemu, guest: Guest) -> None:
-        ending = await qemu.wait()
-        guest.fail(GuestDied(ending.text, detail=self._console.tail() if self._console else ""))
-
-    def _boot_error(self, message: str) -> BootError:
-        tail = self._console.tail() if self._console else ""
-        hint = "" if tail else "its console stayed silent; is this a kernel with virtio built in?"
-        return BootError(message, hint=hint, detail=tail)
+        start = Start(
+            image.name, config, console=self._console_log, timeout=timeout, notify=self._notify
+        )
+        self._life = await (start.cold() if self._cold else start.warm())
+        self.cloned = start.cloned
 
     async def stop(self) -> None:
         """End the machine, whatever state it is in; idempotent.
 
         When this returns, QEMU is gone and nothing of it is left on the host.
         """
-        guest, self._guest = self._guest, None
-        qemu, self._qemu = self._qemu, None
-        watch, self._watch = self._watch, None
-        try:
-            if guest is not None and qemu is not None:
-                await self._shut_down(guest, qemu)
-        finally:
-            if guest is not None:
-                guest.fail(GuestDied("the machine was stopped"))
-            try:
-                if qemu is not None:
-                    await qemu.stop()
-            finally:
-                if watch is not None:
-                    watch.cancel()
-                if self._console is not None:
-                    self._console.close()
-
-    async def _shut_down(self, guest: Guest, qemu: Qemu) -> None:
-        """Ask the guest to end, if it is in a state to hear it."""
-        if not guest.can_shut_down:
-            return
-        guest.shut_down()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                await qemu.wait()
+        life, self._life = self._life, None
+        if life is not None:
+            await life.end()
 
     async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; its output is read from the process that this returns.
@@ -263,9 +204,9 @@ class MicroVM:
         return await self._live().status(timeout)
 
     def _live(self) -> Guest:
-        if self._guest is None:
+        if self._life is None or self._life.guest is None:
             raise UsageError("the machine is not running")
-        return self._guest
+        return self._life.guest
 
 
 def _cache_folder() -> Path:

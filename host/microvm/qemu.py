@@ -15,20 +15,26 @@ from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Self, cast
 
-from qemu.qmp import QMPClient, QMPError, Runstate
+from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 from qemu.qmp.models import Greeting
 
 from .console import Console, sanitised
 from .ending import Ending, judge
 from .errors import QemuError
 from .launch import Launched, launch
-from .qemu_command import QemuConfig
+from .qemu_command import Memory, QemuConfig, descriptor_path
 
 #: The oldest QEMU that is served: Debian 12's.
 MINIMUM_VERSION = (7, 2)
 
 #: How long QEMU has from its spawning to the guest's first instruction, in seconds.
 START_TIMEOUT = 30.0
+
+#: How long QEMU may take to save a guest, in seconds.
+SAVE_TIMEOUT = 30.0
+
+# RAM that is a shared file is left where it is; and an event says when all is done.
+_CAPABILITIES = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
 
 _STDERR_KEPT = 8 << 10
 _STATUS_TIMEOUT = 5.0
@@ -44,8 +50,9 @@ class Qemu:
     It belongs to the event loop's thread: when that thread ends, so does QEMU (PR_SET_PDEATHSIG).
     """
 
-    def __init__(self, launched: Launched, console: Console) -> None:
+    def __init__(self, launched: Launched, console: Console, memory: Memory | None) -> None:
         """Take over what was launched; `start` is the way to get one."""
+        self._memory = memory
         self._launched = launched
         self._process = launched.process
         self._port: socket.socket | None = launched.port
@@ -60,16 +67,19 @@ class Qemu:
         self._stopping: asyncio.Task[Ending] | None = None
 
     @classmethod
-    async def start(cls, config: QemuConfig, *, console: Console) -> Self:
+    async def start(
+        cls, config: QemuConfig, *, console: Console, memory: Memory | None = None
+    ) -> Self:
         """Start QEMU and the guest in it.
 
+        :param memory: where to restore the guest from, or to save it to with `save`; the caller's.
         :param console: gets what the guest writes to its serial port; stays the caller's.
         :raise QemuError: if QEMU is missing, too old, refuses its arguments, or ends at once, as it
             does under an accelerator that is broken.
         :raise ImageError: if the kernel or the initramfs cannot be opened.
         :raise UsageError: for an unknown architecture.
         """
-        qemu = cls(await launch(config), console)
+        qemu = cls(await launch(config, memory), console, memory)
         try:
             await asyncio.wait({qemu._running, qemu._life}, return_when=asyncio.FIRST_COMPLETED)
             if not qemu._running.done():
@@ -100,6 +110,26 @@ class Qemu:
         if port is None:
             raise RuntimeError("the port is no longer here to be taken")
         return port
+
+    async def save(self) -> None:
+        """Stop the guest for good, and save it to the `memory` that it was started with.
+
+        :raise QemuError: it cannot be saved.
+        """
+        if self._memory is None or self._memory.saved:
+            raise RuntimeError("QEMU was not started with memory to save to")
+        try:
+            async with asyncio.timeout(SAVE_TIMEOUT):
+                with self._qmp.listener("MIGRATION") as events:
+                    # Not stopped before: what is saved as stopped would not go on by itself.
+                    await self._qmp.execute("migrate", {"uri": _uri(self._memory)})
+                    status = await _outcome(events)
+        except (QMPError, TimeoutError) as error:
+            raise QemuError(
+                f"QEMU does not save the guest: {error or 'it takes too long'}"
+            ) from error
+        if status != "completed":
+            raise QemuError(f"QEMU does not save the guest: {status}")
 
     async def wait(self) -> Ending:
         """Wait until QEMU has ended and is reaped; cancelling this leaves QEMU alone."""
@@ -175,7 +205,15 @@ class Qemu:
     async def _begin(self) -> None:
         await self._qmp.connect(self._launched.qmp)
         _check_version(cast(Greeting, self._qmp.greeting).QMP.version)
-        await self._qmp.execute("cont")
+        if self._memory is None:
+            await self._qmp.execute("cont")
+            return
+        await self._qmp.execute("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
+        if self._memory.saved:
+            # The guest goes on by itself when it is restored; if it cannot be, QEMU ends.
+            await self._qmp.execute("migrate-incoming", {"uri": _uri(self._memory)})
+        else:
+            await self._qmp.execute("cont")
 
     async def _failure(self, error: Exception, readers: list[asyncio.Task[None]]) -> QemuError:
         """Why the guest did not start: if QEMU has ended, its own words say most."""
@@ -239,6 +277,19 @@ class Qemu:
         with suppress(QMPError, OSError, EOFError):
             if self._qmp.runstate is not Runstate.IDLE:
                 await self._qmp.disconnect()
+
+
+def _uri(memory: Memory) -> str:
+    return f"file:{descriptor_path(memory.state)}"
+
+
+async def _outcome(events: EventListener) -> str:
+    """How a migration ended, as its events say."""
+    async for event in events:
+        status = str(cast(Mapping[str, Any], event["data"])["status"])
+        if status in ("completed", "failed", "cancelled"):
+            return status
+    return "QEMU has ended"
 
 
 def _check_version(version: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from .arch import Accel, Bus, arch
@@ -49,6 +49,20 @@ class QemuConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """A guest as two files, by their descriptors.
+
+    :ivar ram: its memory.
+    :ivar state: the rest of it.
+    :ivar saved: whether a guest is in them, to be restored; else QEMU is to save one there.
+    """
+
+    ram: int
+    state: int
+    saved: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Inherited:
     """The descriptors that QEMU inherits: it needs no path, so nothing has to be unlinked."""
 
@@ -58,10 +72,14 @@ class Inherited:
     kernel: int
     initramfs: int
     kvm: int | None = None
+    memory: Memory | None = None
 
     def all(self) -> tuple[int, ...]:
         """Every descriptor that is there."""
-        return tuple(fd for fd in astuple(self) if fd is not None)
+        own = (self.qmp, self.port, self.console, self.kernel, self.initramfs)
+        kvm = () if self.kvm is None else (self.kvm,)
+        memory = () if self.memory is None else (self.memory.ram, self.memory.state)
+        return (*own, *kvm, *memory)
 
 
 def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) -> list[str]:
@@ -72,11 +90,13 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
     """
     target = arch(config.arch)
     return [
-        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S"),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *(("-incoming", "defer") if _restores(inherited) else ("-S",)),
         *("-sandbox", _SANDBOX),
-        *("-M", target.machine[config.bus], "-cpu", target.cpu[config.accel]),
+        *("-M", _machine(config, inherited), "-cpu", target.cpu[config.accel]),
         *_accelerator(config.accel, inherited.kvm),
         *("-m", str(config.memory), "-smp", str(config.cpus)),
+        *_backend(config, inherited.memory),
         *("-kernel", descriptor_path(inherited.kernel)),
         *("-initrd", descriptor_path(inherited.initramfs)),
         *("-append", kernel_command_line(config, tsc_khz=tsc_khz)),
@@ -85,6 +105,25 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
         *("-chardev", f"socket,id=port,fd={inherited.port}", "-device", _serial_device(config)),
         *("-device", f"virtserialport,chardev=port,name={PORT_NAME}"),
     ]
+
+
+def _restores(inherited: Inherited) -> bool:
+    return inherited.memory is not None and inherited.memory.saved
+
+
+def _machine(config: QemuConfig, inherited: Inherited) -> str:
+    machine = arch(config.arch).machine[config.bus]
+    return machine if inherited.memory is None else f"{machine},memory-backend=ram"
+
+
+def _backend(config: QemuConfig, memory: Memory | None) -> list[str]:
+    """A file as RAM: shared while a guest is to be saved in it, copied on write by its clones."""
+    if memory is None:
+        return []
+    # A file that is opened for reading only would make the RAM a ROM without `rom=off`.
+    mode = "share=off,readonly=on,rom=off" if memory.saved else "share=on"
+    path = descriptor_path(memory.ram)
+    return ["-object", f"memory-backend-file,id=ram,size={config.memory}M,mem-path={path},{mode}"]
 
 
 def descriptor_path(descriptor: int) -> str:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,11 @@ from microvm_image.progress import Reporter
 
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
+READABLE = 0o444
 """QEMU runs as another user than root, so whatever root keeps here is readable to all."""
+
+LOCK_INTERVAL = 0.02
+"""How often who waits for a lock looks whether it is free, in seconds."""
 
 
 def root() -> Path:
@@ -41,30 +46,36 @@ def folder(name: str) -> Path:
 @contextmanager
 def lock(path: Path, report: Reporter) -> Iterator[None]:
     """Hold the only right to make `path`; wait, and say so, while another process has it."""
+    told = False
+    while True:
+        with try_lock(path) as held:
+            if held:
+                yield
+                return
+        if not told:
+            report.notice(f"waiting for another process that makes {path}")
+            told = True
+        time.sleep(LOCK_INTERVAL)
+
+
+@contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Take the only right to make `path`, if nobody has it; give whether that was so."""
     path.parent.mkdir(parents=True, exist_ok=True)
     name = path.parent / f".{path.name}.lock"
-    while True:
-        with name.open("w") as file:
-            _wait_for(file.fileno(), path, report)
-            if not _is_still(file.fileno(), name):
-                continue  # who had it has removed the file, and a third may hold a new one
-            try:
-                yield
-            finally:
+    with name.open("w") as file:
+        held = _lock(file.fileno(), name)
+        try:
+            yield held
+        finally:
+            if held:
                 name.unlink(missing_ok=True)
-            return
 
 
-def _wait_for(fd: int, path: Path, report: Reporter) -> None:
-    try:
+def _lock(fd: int, name: Path) -> bool:
+    """Who had it removes the file at the end, and a third may hold a new one: that is no lock."""
+    with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        report.notice(f"waiting for another process that makes {path}")
-        fcntl.flock(fd, fcntl.LOCK_EX)
-
-
-def _is_still(fd: int, name: Path) -> bool:
-    with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(fd), name.stat())
     return False
 
@@ -127,7 +138,7 @@ def _settle(path: Path) -> None:
         for child in path.iterdir():
             _settle(child)
         path.chmod(FOLDER_MODE)
-    else:
+    elif path.stat().st_mode & READABLE != READABLE:
         path.chmod(FILE_MODE)
     _sync(path)
 

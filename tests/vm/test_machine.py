@@ -13,9 +13,9 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
+from tests.vm.conftest import children_of
 
 from microvm import (
-    BootError,
     Busy,
     ExecTimeout,
     GuestDied,
@@ -243,14 +243,24 @@ async def test_a_stopped_qemu_is_found_out_by_ping(image: Image) -> None:
         assert time.monotonic() - begun < 15
 
 
-async def test_stop_works_in_every_state(image: Image) -> None:
+async def test_stop_works_before_and_after_the_machine_is_up(image: Image) -> None:
     machine = MicroVM(image)
     await machine.stop()
-    start = asyncio.create_task(machine.start())
-    await asyncio.sleep(0.2)
-    start.cancel()
-    with pytest.raises((asyncio.CancelledError, BootError)):
-        await start
-    await machine.stop()
-    await machine.stop()
-    assert machine.pid is None
+    await machine.start()
+    for _ in range(2):
+        await machine.stop()
+        assert machine.pid is None
+
+
+@pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
+async def test_a_start_can_be_cancelled_at_any_moment(image: Image, cold: bool) -> None:
+    others = set(children_of(os.getpid()))
+    for moment in (0.0, 0.01, 0.02, 0.04, 0.08):
+        machine = MicroVM(image, cold=cold)
+        start = asyncio.create_task(machine.start())
+        await asyncio.sleep(moment)
+        start.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await start
+        await machine.stop()
+        assert set(children_of(os.getpid())) <= others

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from microvm.bench.platform import describe
 from microvm.bench.report import Boot, Latencies, Report, Throughput
 from microvm.errors import MicroVMError
-from microvm.machine import BootTimes, MicroVM
+from microvm.life import StartTimes
+from microvm.machine import MicroVM
 from microvm.units import parse_memory
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ async def measure(
 
 
 def _machine(plan: Plan, notify: Callable[[str], None]) -> MicroVM:
-    return MicroVM(plan.image, memory=plan.memory, accel=plan.accel, notify=notify)
+    return MicroVM(plan.image, memory=plan.memory, accel=plan.accel, cold=True, notify=notify)
 
 
 async def boot(vm: MicroVM) -> Boot:
@@ -91,7 +92,7 @@ async def boot(vm: MicroVM) -> Boot:
     return _split(times, *await _daemon_times(vm))
 
 
-def _split(times: BootTimes, started: float, opened: float) -> Boot:
+def _split(times: StartTimes, started: float, opened: float) -> Boot:
     return Boot(
         qemu=times.running - times.begun,
         kernel=started - times.running,

@@ -44,6 +44,7 @@ class _Options:
     max_processes: int
     max_memory: int
     accel: Literal["auto", "kvm", "tcg"]
+    cold: bool
     console: Path | None
     verbose: bool
 
@@ -118,6 +119,7 @@ def _size(context: click.Context, parameter: click.Parameter, size: str | None) 
     show_default=True,
     help="`auto`: KVM where a guest really runs under it, emulation elsewhere.",
 )
+@click.option("--cold", is_flag=True, help="Boot the guest, instead of cloning a saved one.")
 @click.option(
     "--console",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -190,11 +192,13 @@ class _Run:
             memory=options.memory,
             cpus=options.cpus,
             accel=options.accel,
+            cold=options.cold,
             console=options.console,
             notify=_notify,
         )
         async with machine:
-            self._say(f"ready under {machine.accel.upper()}, QEMU is process {machine.pid}")
+            how = "cloned" if machine.cloned else "booted"
+            self._say(f"{how} under {machine.accel.upper()}, QEMU is process {machine.pid}")
             status = await self._command(machine)
             self._say(f"the command ended with status {status}")
         self._say("the machine is gone")

@@ -1,0 +1,151 @@
+"""Starting a machine as a clone of a template, which is made on the way if there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from microvm import template
+from microvm.accel import Verdicts, host_cpu
+from microvm.console import Console
+from microvm.errors import ImageError, MachineError, QemuError, TemplateError
+from microvm.launch import find_qemu, qemu_arguments
+from microvm.life import Life
+from microvm.qemu_command import QemuConfig
+from microvm_image import cache
+
+CLONE_TIMEOUT = 20.0
+"""Seconds from QEMU's start to a clone's `ready`."""
+
+
+class Start:
+    """One start of a machine.
+
+    :param image: the image's name.
+    :param console: see `MicroVM`.
+    :param timeout: of a boot, in seconds.
+    :param notify: called with a line when a template could not be used, or not be made.
+    :ivar cloned: whether it became a clone.
+    """
+
+    def __init__(
+        self,
+        image: str,
+        config: QemuConfig,
+        *,
+        console: Path | None,
+        timeout: float,
+        notify: Callable[[str], None],
+    ) -> None:
+        self.cloned = False
+        self._image = image
+        self._config = config
+        self._console = console
+        self._timeout = timeout
+        self._notify = notify
+        self._program = find_qemu(config.arch)
+        self._name = f"{image}-{_shape(config, self._program)}"
+        self._verdicts = Verdicts(cache.root(), self._program, f"clone-{config.accel}")
+
+    async def cold(self) -> Life:
+        """Boot.
+
+        :raise BootError: the guest did not become ready.
+        :raise QemuError: QEMU does not start.
+        """
+        return await Life.begin(self._config, Console(self._console), self._timeout)
+
+    async def warm(self) -> Life:
+        """Clone, and make a template before, if there is none; boot where there can be none.
+
+        :raise BootError: the guest did not become ready, not by booting either.
+        :raise QemuError: QEMU does not start.
+        """
+        if self._verdicts.recall() is False:
+            return await self.cold()
+        try:
+            if life := await self._clone():
+                return life
+        except TemplateError as error:
+            self._notify(f"{error.message}; making it anew")
+        try:
+            await self._make()
+            if life := await self._clone():
+                return life
+        except ImageError as error:
+            self._notify(f"no template can be saved: {error}; booting instead")
+        except TemplateError as error:
+            life = await self.cold()
+            # It boots, and a guest that was saved just now is not restored: nor will it tomorrow.
+            self._verdicts.remember(works=False)
+            self._notify(f"this QEMU makes no clones: {error.message}; booting instead")
+            return life
+        return await self.cold()
+
+    async def _clone(self) -> Life | None:
+        """A clone that is ready; None if there is no template.
+
+        :raise TemplateError: there is one, and it cannot be used; now it is gone.
+        """
+        try:
+            with template.opened(self._name) as memory:
+                if memory is None:
+                    return None
+                console = Console(self._console)
+                life = await Life.begin(self._config, console, CLONE_TIMEOUT, memory=memory)
+                self.cloned = True
+                return life
+        except (QemuError, MachineError) as error:
+            with suppress(TemplateError):  # another process was faster
+                template.remove(self._name)
+            raise TemplateError(f"cannot clone {self._name}: {error.message}") from error
+
+    async def _make(self) -> None:
+        """Boot a guest and save it, unless another process does that first.
+
+        :raise TemplateError: it cannot be saved.
+        """
+        async with template.lock(self._name):
+            if self._is_there():
+                return
+            with template.blank() as memory:
+                try:
+                    life = await Life.begin(self._config, Console(), self._timeout, memory=memory)
+                    try:
+                        await life.qemu.save()
+                    finally:
+                        await life.end(politely=False)
+                except QemuError as error:
+                    raise TemplateError(error.message) from error
+                await asyncio.to_thread(
+                    template.save,
+                    memory,
+                    name=self._name,
+                    image=self._image,
+                    qemu=self._program,
+                    accel=self._config.accel,
+                    megabytes=self._config.memory,
+                    cpus=self._config.cpus,
+                )
+
+    def _is_there(self) -> bool:
+        try:
+            with template.opened(self._name) as memory:
+                return memory is not None
+        except TemplateError:
+            return False
+
+
+def _shape(config: QemuConfig, program: Path) -> str:
+    """A digest of everything that shapes the guest: QEMU, its arguments, and what it loads."""
+    files = [path.stat() for path in (program, config.kernel, config.initramfs)]
+    facts = (
+        template.FORMAT,
+        qemu_arguments(config),
+        [(file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns) for file in files],
+        host_cpu() if config.accel != "tcg" else "",
+    )
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
