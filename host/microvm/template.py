@@ -213,7 +213,7 @@ def installed() -> list[Template]:
     """All templates of the cache, the one that was used last first."""
     found = []
     for path in _folder().glob("[!.]*"):
-        with suppress(FileNotFoundError):  # another process has removed it
+        with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or not ours
             size = sum(file.stat().st_blocks * _BLOCK for file in path.iterdir())
             found.append(Template(path.name, _readable(path), size, path.stat().st_mtime))
     return sorted(found, key=lambda template: (-template.used, template.name))
@@ -248,6 +248,7 @@ def prune(limit: int, *, keep: str = "") -> list[Template]:
     :param keep: one that stays whatever happens.
     :return: those that were removed.
     """
+    cache.sweep(_folder())
     removed, total = [], 0
     for template in installed():
         total += template.size

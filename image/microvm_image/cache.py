@@ -107,6 +107,15 @@ def scratch(path: Path) -> Iterator[Path]:
         clear(temporary)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed have left in a folder of the cache."""
+    for left in (*folder.glob(".*.tmp"), *folder.glob(".*.lock")):
+        path = folder / left.name[1:].rpartition(".")[0]
+        with try_lock(path) as held:
+            if held:
+                clear(folder / f".{path.name}.tmp")
+
+
 def clear(path: Path) -> None:
     """Remove a file or a folder with all that is in it; it need not be there."""
     if path.is_dir() and not path.is_symlink():

@@ -16,6 +16,7 @@ _COMMANDS = {
     "bench": "microvm.cli.bench",
     "image": "microvm.cli.image",
     "run": "microvm.cli.run",
+    "template": "microvm.cli.template",
 }
 
 

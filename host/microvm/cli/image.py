@@ -50,6 +50,7 @@ def build(
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
 def ls(as_json: bool) -> None:
     """List the images in the cache."""
+    from microvm.cli.table import echo
     from microvm_image import installed
 
     images = list(installed())
@@ -58,10 +59,7 @@ def ls(as_json: bool) -> None:
 
         click.echo(json.dumps([_facts(each) for each in images], indent=2))
         return
-    rows = [("NAME", "BASE", "KERNEL", "SIZE", "CREATED"), *map(_row, images)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
+    echo([("NAME", "BASE", "KERNEL", "SIZE", "CREATED"), *map(_row, images)])
 
 
 @image.command()

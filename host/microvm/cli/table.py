@@ -1,0 +1,14 @@
+"""Tables as `docker ps` prints them: aligned, without lines, easy to cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+
+def echo(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows of equal length, the first one the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())

@@ -1,0 +1,69 @@
+"""`microvm template`: the saved guests that machines are cloned from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from microvm.template import Template
+
+
+@click.group()
+def template() -> None:
+    """List and remove saved guests.
+
+    They make themselves: the first start of an image in a configuration boots and saves a guest,
+    of which later starts are clones. Together they take up to MICROVM_TEMPLATES, 4G if that is not
+    set; then those that were not used for the longest go.
+    """
+
+
+@template.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
+def ls(as_json: bool) -> None:
+    """List them, the one that was used last first."""
+    from microvm.cli.table import echo
+    from microvm.template import installed
+
+    templates = installed()
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        click.echo(json.dumps([asdict(each) for each in templates], indent=2))
+        return
+    echo([("NAME", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, templates)])
+
+
+@template.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+def rm(names: tuple[str, ...]) -> None:
+    """Remove some of them; machines that run are not disturbed."""
+    from microvm.template import remove
+
+    for name in names:
+        remove(name)
+
+
+@template.command()
+@click.option("--all", "everything", is_flag=True, help="Remove all of them.")
+def prune(everything: bool) -> None:
+    """Remove damaged ones, then those not used for the longest, down to MICROVM_TEMPLATES."""
+    from microvm import template as templates
+
+    for each in templates.prune(0 if everything else templates.limit()):
+        click.echo(each.name)
+
+
+def _row(each: Template) -> tuple[str, ...]:
+    manifest = each.manifest
+    used = datetime.fromtimestamp(each.used).astimezone().isoformat(" ", "seconds")
+    made = (
+        (manifest.accel, f"{manifest.memory}M", str(manifest.cpus))
+        if manifest
+        else ("damaged",) * 3
+    )
+    return each.name, *made, f"{each.size / 1e6:.1f} MB", used
