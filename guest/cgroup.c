@@ -14,10 +14,10 @@ enum { LEFT_MAX = 64, DIGITS = 20 };
 static int root = -1;
 static int current = -1;
 static uint64_t number; /* of the current one, which is its name */
+static int pids_max = -1; /* its limit of processes; -1 where the kernel has none */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
 static bool counts_memory;
-static uint64_t max_processes, max_memory; /* of the current one; 0 is no limit */
 
 /* Writes the number in decimal at the end of `text`, and returns where it starts. */
 static const char *decimal(char text[static DIGITS + 1], uint64_t value)
@@ -46,11 +46,19 @@ static void make(void)
 	char text[DIGITS + 1];
 	const char *name = decimal(text, ++number);
 
+	if (current >= 0)
+		close(current);
+	if (pids_max >= 0)
+		close(pids_max);
 	current = -1;
-	max_processes = 0;
-	max_memory = 0;
-	if (mkdirat(root, name, 0755) == 0)
-		current = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	pids_max = -1;
+	/* Each time: a command that was root may have taken it away. */
+	write_file(root, "cgroup.subtree_control", "+pids");
+	if (mkdirat(root, name, 0755) < 0)
+		return;
+	current = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (current >= 0)
+		pids_max = openat(current, "pids.max", O_WRONLY | O_CLOEXEC);
 }
 
 static bool remove_numbered(uint64_t which)
@@ -76,7 +84,6 @@ void cgroup_init(void)
 	root = open(ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return;
-	write_file(root, "cgroup.subtree_control", "+pids");
 	make();
 	/* cgroup.kill is there since Linux 5.14; in an empty cgroup it kills nobody. */
 	if (current >= 0 && !write_file(current, "cgroup.kill", "1")) {
@@ -90,24 +97,28 @@ int cgroup_fd(void)
 	return current;
 }
 
-/* Writes a limit, where it is another than the last one. */
-static bool limit(const char *name, uint64_t value, uint64_t *last)
+static bool limit_processes(uint32_t processes)
+{
+	char text[DIGITS + 1];
+	const char *value = processes ? decimal(text, processes) : "max";
+
+	return pids_max < 0 || pwrite(pids_max, value, strlen(value), 0) > 0;
+}
+
+static bool limit_memory(uint64_t memory)
 {
 	char text[DIGITS + 1];
 
-	if (value == *last)
-		return true;
-	*last = value;
-	return write_file(current, name, value ? decimal(text, value) : "max");
+	/* Only for those who ask: counting memory makes every allocation slower. */
+	if (memory)
+		counts_memory = write_file(root, "cgroup.subtree_control", "+memory");
+	return !(memory || counts_memory) ||
+	       write_file(current, "memory.max", memory ? decimal(text, memory) : "max");
 }
 
 bool cgroup_limit(uint32_t processes, uint64_t memory)
 {
-	/* Only for those who ask: counting memory makes every allocation slower. */
-	if (current >= 0 && memory && !counts_memory)
-		counts_memory = write_file(root, "cgroup.subtree_control", "+memory");
-	return current < 0 || (limit("pids.max", processes, &max_processes) &&
-			       limit("memory.max", memory, &max_memory));
+	return current < 0 || (limit_processes(processes) && limit_memory(memory));
 }
 
 void cgroup_kill(void)
@@ -116,31 +127,32 @@ void cgroup_kill(void)
 		write_file(current, "cgroup.kill", "1");
 }
 
-/* How much of the current one's list of processes one byte shows: 1, or 0 when it is empty; -1 when
- * the cgroup is not there any more. */
-static ssize_t peek(void)
+/* Whether no process is left in the current one and below it, and the next one would not freeze. */
+static bool is_idle(void)
 {
-	char byte;
-	int fd = openat(current, "cgroup.procs", O_RDONLY | O_CLOEXEC);
-	ssize_t size = fd < 0 ? -1 : read(fd, &byte, 1);
+	static const char idle[] = "populated 0\nfrozen 0\n";
+	char events[sizeof idle];
+	int fd = openat(current, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	ssize_t size = fd < 0 ? -1 : read(fd, events, sizeof events);
 
 	if (fd >= 0)
 		close(fd);
-	return size;
-}
-
-bool cgroup_is_gone(void)
-{
-	return current >= 0 && peek() < 0;
+	return size == sizeof idle - 1 && memcmp(events, idle, sizeof idle - 1) == 0;
 }
 
 void cgroup_renew(void)
 {
-	if (current < 0 || peek() == 0)
-		return;
-	close(current);
+	if (current >= 0 && !is_idle())
+		cgroup_replace();
+}
+
+bool cgroup_replace(void)
+{
+	if (current < 0)
+		return false;
 	sweep();
 	if (left_count < LEFT_MAX)
 		left[left_count++] = number;
 	make();
+	return true;
 }

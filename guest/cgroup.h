@@ -13,14 +13,13 @@ int cgroup_fd(void);
 /* Limits the next command; 0 is no limit. False when it cannot. */
 bool cgroup_limit(uint32_t processes, uint64_t memory);
 
-/* Whether somebody has removed the current one. */
-bool cgroup_is_gone(void);
-
 /* Kills everything in the current one, where there is one. */
 void cgroup_kill(void);
 
-/* Is done with the current one: an empty one serves the next command too, else a new one is made,
- * and what still runs in the old one goes on. */
+/* Is done with the current one: an idle one serves the next command too, else it is replaced. */
 void cgroup_renew(void);
+
+/* Makes a new one; what still runs in the old one goes on. False where there are none. */
+bool cgroup_replace(void);
 
 #endif

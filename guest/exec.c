@@ -89,6 +89,12 @@ static struct spawn_failure spawn_limited(struct spawn *what, pid_t *pid,
 	return spawn(what, pid);
 }
 
+static bool is_cgroups_fault(struct spawn_failure failure)
+{
+	return failure.stage == SANDBOXD_STAGE_LIMIT || failure.stage == SANDBOXD_STAGE_FORK ||
+	       (failure.stage == SANDBOXD_STAGE_SETUP && failure.error == ETIMEDOUT);
+}
+
 static struct spawn_failure start(const struct ends *ends, pid_t *pid,
 				  const struct sandboxd_exec_request *request, uint8_t *frame)
 {
@@ -99,11 +105,9 @@ static struct spawn_failure start(const struct ends *ends, pid_t *pid,
 	};
 	struct spawn_failure failure = spawn_limited(&what, pid, request);
 
-	/* What an earlier command has left behind can remove the cgroup while it is empty. */
-	if (failure.stage && cgroup_is_gone()) {
-		cgroup_renew();
+	/* What an earlier command has left behind can remove the idle cgroup, freeze it, or worse. */
+	if (is_cgroups_fault(failure) && cgroup_replace())
 		failure = spawn_limited(&what, pid, request);
-	}
 	return failure;
 }
 
@@ -140,6 +144,12 @@ void exec_signal(const struct exec *exec, int signal)
 		kill(-exec->pid, signal);
 }
 
+void exec_terminate(struct exec *exec)
+{
+	exec->terminated = true;
+	exec_signal(exec, SIGTERM);
+}
+
 void exec_kill(const struct exec *exec)
 {
 	if (!exec->id)
@@ -166,6 +176,8 @@ void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns)
 {
 	if (pid != exec->pid)
 		return;
+	if (exec->terminated)
+		exec_kill(exec);
 	exec->pid = 0;
 	exec->rests = false;
 	exec->status = status;

@@ -30,6 +30,7 @@ struct exec {
 	int status;  /* as waitpid gives it */
 	bool rests;  /* neither poll its pipes nor read them now */
 	bool terminal;
+	bool terminated; /* its end is everything's end */
 	uint64_t silent_ns; /* when a terminal whose command has ended counts as silent */
 	struct input input;
 	struct exec_stream streams[EXEC_STREAMS];
@@ -39,6 +40,8 @@ struct exec {
 struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 				const struct sandboxd_exec_request *request, uint8_t *frame);
 
+/* Asks the command to end; what is left when its process has ended is killed then. */
+void exec_terminate(struct exec *exec);
 void exec_signal(const struct exec *exec, int signal);
 void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t amount);
 

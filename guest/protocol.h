@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SANDBOXD_VERSION 1u
-#define SANDBOXD_SCHEMA_DIGEST 0x468175fdebd3dd9aULL
+#define SANDBOXD_SCHEMA_DIGEST 0x46d8aed3dcfa2c63ULL
 
 /* The two ends; a message's sender is one of them, or both. */
 enum sandboxd_end {
@@ -83,6 +83,8 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_EXEC_SIGNAL = 20,
 	/* Kills the command and everything that it has started. */
 	SANDBOXD_TYPE_EXEC_KILL = 21,
+	/* Asks the command to end, by SIGTERM; what it leaves behind when it does is killed. */
+	SANDBOXD_TYPE_EXEC_TERMINATE = 27,
 	/* Allows more output. */
 	SANDBOXD_TYPE_EXEC_CREDIT = 22,
 	/* Bytes for the command's standard input; without any, its end. */
@@ -219,6 +221,7 @@ enum {
 	SANDBOXD_EXEC_FAILED_MAX_BODY = 5,
 	SANDBOXD_EXEC_SIGNAL_MAX_BODY = 1,
 	SANDBOXD_EXEC_KILL_MAX_BODY = 0,
+	SANDBOXD_EXEC_TERMINATE_MAX_BODY = 0,
 	SANDBOXD_EXEC_CREDIT_MAX_BODY = 5,
 	SANDBOXD_EXEC_STDIN_MAX_BODY = 65536,
 	SANDBOXD_EXEC_STDIN_DATA_MAX = 65536,
@@ -650,6 +653,7 @@ static const struct sandboxd_rule sandboxd_rules[] = {
 	{ SANDBOXD_TYPE_EXEC_FAILED, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_FAILED_MAX_BODY },
 	{ SANDBOXD_TYPE_EXEC_SIGNAL, SANDBOXD_HOST, 1, SANDBOXD_EXEC_SIGNAL_MAX_BODY },
 	{ SANDBOXD_TYPE_EXEC_KILL, SANDBOXD_HOST, 1, SANDBOXD_EXEC_KILL_MAX_BODY },
+	{ SANDBOXD_TYPE_EXEC_TERMINATE, SANDBOXD_HOST, 1, SANDBOXD_EXEC_TERMINATE_MAX_BODY },
 	{ SANDBOXD_TYPE_EXEC_CREDIT, SANDBOXD_HOST, 1, SANDBOXD_EXEC_CREDIT_MAX_BODY },
 	{ SANDBOXD_TYPE_EXEC_STDIN, SANDBOXD_HOST, 1, SANDBOXD_EXEC_STDIN_MAX_BODY },
 	{ SANDBOXD_TYPE_EXEC_STDIN_CREDIT, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY },
@@ -867,6 +871,14 @@ static inline bool sandboxd_decode_exec_kill(const uint8_t *body, size_t size,
 	return sandboxd_end(&cursor);
 }
 
+static inline bool sandboxd_decode_exec_terminate(const uint8_t *body, size_t size,
+	struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	return sandboxd_end(&cursor);
+}
+
 static inline bool sandboxd_decode_exec_credit(const uint8_t *body, size_t size,
 	struct sandboxd_exec_credit *message, struct sandboxd_fault_at *fault)
 {
@@ -952,6 +964,8 @@ static inline bool sandboxd_decode_body(const struct sandboxd_header *header, co
 		return sandboxd_decode_exec_signal(body, header->body_length, &out->exec_signal, fault);
 	case SANDBOXD_TYPE_EXEC_KILL:
 		return sandboxd_decode_exec_kill(body, header->body_length, fault);
+	case SANDBOXD_TYPE_EXEC_TERMINATE:
+		return sandboxd_decode_exec_terminate(body, header->body_length, fault);
 	case SANDBOXD_TYPE_EXEC_CREDIT:
 		return sandboxd_decode_exec_credit(body, header->body_length, &out->exec_credit, fault);
 	case SANDBOXD_TYPE_EXEC_STDIN:
@@ -1160,6 +1174,15 @@ static inline size_t sandboxd_encode_exec_kill(uint8_t *out, uint32_t id)
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_KILL, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_TERMINATE_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, uint32_t id)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_TERMINATE, id);
 	return (size_t)(at - out);
 }
 

@@ -163,6 +163,10 @@ static void handle(struct server *server, const struct frame *frame)
 		if (is_current(server, &frame->header))
 			exec_signal(&server->exec, body->exec_signal.signal);
 		break;
+	case SANDBOXD_TYPE_EXEC_TERMINATE:
+		if (is_current(server, &frame->header))
+			exec_terminate(&server->exec);
+		break;
 	case SANDBOXD_TYPE_EXEC_KILL:
 		if (is_current(server, &frame->header))
 			exec_kill(&server->exec);

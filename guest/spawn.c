@@ -1,8 +1,10 @@
+#define _GNU_SOURCE /* pipe2 */
 #include "spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -12,8 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* How long a child may take to execute: another process of its user can stop it, and root can
+ * freeze it. */
+enum { PATIENCE_MS = 5000 };
+
 /* linux/sched.h, which musl's headers leave out; see clone(2). */
-enum { CLONE_VFORK_FLAG = 0x4000 };
 #define CLONE_INTO_CGROUP_FLAG 0x200000000ULL
 
 struct clone_arguments {
@@ -162,8 +167,8 @@ static _Noreturn void child(const struct spawn *what)
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 enum { CLONE_VM_FLAG = 0x100 };
 
-/* As vfork, the child shares our memory, which spares copying the page tables; as with clone, it
- * has a stack of its own, so that this function can return here after it ran there. */
+/* As vfork's, the child shares our memory, which spares copying the page tables; it has a stack of
+ * its own, so that we can wait for it with a deadline. */
 static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *what)
 {
 	static _Alignas(16) uint8_t stack[65536];
@@ -199,10 +204,9 @@ static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *w
 }
 #endif
 
-/* Returns when the child has executed or exited. */
-static pid_t clone_until_exec(const struct spawn *what)
+static pid_t clone_child(const struct spawn *what)
 {
-	struct clone_arguments arguments = { .flags = CLONE_VFORK_FLAG, .exit_signal = SIGCHLD };
+	struct clone_arguments arguments = { .exit_signal = SIGCHLD };
 
 	if (what->cgroup >= 0) {
 		arguments.flags |= CLONE_INTO_CGROUP_FLAG;
@@ -211,11 +215,35 @@ static pid_t clone_until_exec(const struct spawn *what)
 	return clone_into(&arguments, what);
 }
 
+/* Waits until the child has executed or exited: either closes the pipe, whose other end it has. */
+static bool await_exec(int fd)
+{
+	struct pollfd closed = { .fd = fd };
+
+	return poll(&closed, 1, PATIENCE_MS) > 0;
+}
+
+/* Nothing holds back a SIGKILL; until it has come to its end, the child uses our memory. */
+static void give_up(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	*failure = (struct spawn_failure){ SANDBOXD_STAGE_SETUP, ETIMEDOUT };
+}
+
 struct spawn_failure spawn(const struct spawn *what, pid_t *pid)
 {
+	int ends[2];
+
 	*failure = (struct spawn_failure){ 0 };
-	*pid = clone_until_exec(what);
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return (struct spawn_failure){ SANDBOXD_STAGE_PIPE, errno };
+	*pid = clone_child(what);
 	if (*pid < 0)
-		return (struct spawn_failure){ SANDBOXD_STAGE_FORK, errno };
+		*failure = (struct spawn_failure){ SANDBOXD_STAGE_FORK, errno };
+	close(ends[1]);
+	if (*pid >= 0 && !await_exec(ends[0]))
+		give_up(*pid);
+	close(ends[0]);
 	return *failure;
 }

@@ -75,6 +75,10 @@ class Channel(asyncio.Protocol):
                 self._on_event(event)
         except MachineError as error:
             self._lose(error)
+        except BaseException:
+            # A mistake of ours: who waits for this guest must not wait for ever.
+            self._lose(GuestDied("what the guest said could not be handled"))
+            raise
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Part of asyncio.Protocol."""

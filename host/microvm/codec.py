@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, TypeVar
 
 VERSION = 1
-DIGEST = 0x468175FDEBD3DD9A
+DIGEST = 0x46D8AED3DCFA2C63
 HEADER_SIZE = 12
 MAX_BODY = 2105517
 END_NAMES = ("host", "guest")
@@ -587,6 +587,23 @@ class ExecKill:
 
 
 @dataclass(frozen=True, slots=True)
+class ExecTerminate:
+    """Asks the command to end, by SIGTERM; what it leaves behind when it does is killed.
+
+    :ivar id: What it is about.
+    """
+
+    TYPE: ClassVar[int] = 27
+    MAX_BODY: ClassVar[int] = 0
+
+    id: int
+
+    def encode(self) -> bytes:
+        """Write the whole frame."""
+        return _frame(27, _out_id(self.id, 1), ())
+
+
+@dataclass(frozen=True, slots=True)
 class ExecCredit:
     """Allows more output.
 
@@ -710,6 +727,7 @@ Message: TypeAlias = (
     | ExecFailed
     | ExecSignal
     | ExecKill
+    | ExecTerminate
     | ExecCredit
     | ExecStdin
     | ExecStdinCredit
@@ -1019,6 +1037,11 @@ def _decode_exec_kill(id_: int, body: memoryview) -> ExecKill:
     return ExecKill(id_)
 
 
+def _decode_exec_terminate(id_: int, body: memoryview) -> ExecTerminate:
+    _end(body, 0)
+    return ExecTerminate(id_)
+
+
 def _decode_exec_credit(id_: int, body: memoryview) -> ExecCredit:
     number, at = _in_int(_U8, body, 0, 1, "stream")
     stream = _in_closed(Stream, number, at - 1, 1, "stream")
@@ -1075,6 +1098,7 @@ _RULES: Mapping[int, _Rule] = {
     19: _Rule(_decode_exec_failed, "guest", "required", 5),
     20: _Rule(_decode_exec_signal, "host", "required", 1),
     21: _Rule(_decode_exec_kill, "host", "required", 0),
+    27: _Rule(_decode_exec_terminate, "host", "required", 0),
     22: _Rule(_decode_exec_credit, "host", "required", 5),
     23: _Rule(_decode_exec_stdin, "host", "required", 65536),
     24: _Rule(_decode_exec_stdin_credit, "guest", "required", 4),

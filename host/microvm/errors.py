@@ -47,8 +47,20 @@ class MicroVMError(Exception):
         self.hint = hint
         self.detail = detail
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default, unpickling calls the class with the message alone.
+        return _revive, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def _revive(
+    kind: type[MicroVMError], args: tuple[object, ...], state: dict[str, object]
+) -> MicroVMError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(MicroVMError, ValueError):

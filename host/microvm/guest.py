@@ -11,7 +11,7 @@ import math
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike, fspath
 from signal import SIGKILL
 from subprocess import DEVNULL, PIPE
 from typing import Any, Self, TypeVar, Unpack, cast
@@ -106,9 +106,9 @@ class Guest:
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`."""
         channel = self._alive()
-        _check_times(options.get("timeout"), options.get("grace"))
+        _check(argv, options)
         request = _request(argv, options)
-        channel.write(self._session.exec_request(request))
+        frame = self._session.exec_request(request)
         fed = request.stdin or request.terminal is not None
         process = Process(
             argv or [request.command],
@@ -120,6 +120,7 @@ class Guest:
             max_output=options.get("max_output"),
         )
         self._process = process
+        channel.write(frame)
         self._arm("ping", PING_INTERVAL, self._ask)
         timeout = options.get("timeout")
         if timeout is not None:
@@ -135,22 +136,24 @@ class Guest:
         )
         check = options.pop("check", False)
         if given is not None:
+            if options.get("stdin") is not None:
+                raise UsageError("input is fed to standard input: stdin says something else")
             options["stdin"] = PIPE
         data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
-        out: bytes | str | None = None
-        err: bytes | str | None = None
+        out: bytes | None = None
+        err: bytes | None = None
         async with self.exec(argv, **cast(ExecOptions, options)) as process:
             try:
                 if capture:
-                    stdout, stderr = await process.communicate(data)
-                    out, err = decode(stdout), decode(stderr)
+                    out, err = await process.collect(data)
                 else:
                     await _pass_on(process, data)
                 returncode = await process.wait()
             except ExecKilled as error:
+                # As subprocess does it: what was cut off may be no text.
                 error.stdout, error.stderr = out, err
                 raise
-        completed = CompletedProcess(process.args, returncode, out, err)
+        completed = CompletedProcess(process.args, returncode, decode(out), decode(err))
         if check:
             completed.check_returncode()
         return completed
@@ -209,10 +212,10 @@ class Guest:
                 if self._process and self._process.stdin:
                     self._process.stdin.refuse()
             case codec.ExecResponse() | codec.ExecFailed():
-                process, self._process = self._process, None
+                if self._process:
+                    self._process.finish(event)
+                self._process = None
                 self._disarm("ping", "expire", "kill")
-                if process:
-                    process.finish(event)
             case codec.Pong(token=token):
                 if waiter := self._pongs.pop(token, None):
                     _settle(waiter, None)
@@ -276,8 +279,8 @@ class Guest:
 
     def _expire(self, process: Process, timeout: float, grace: float | None) -> None:
         process.condemn(process.over_time(timeout))
-        if grace:
-            process.terminate()
+        if grace and self._channel:
+            self._channel.write(self._session.exec_terminate())
             self._arm("expire", grace, self._kill, process)
         else:
             self._kill(process)
@@ -320,6 +323,25 @@ async def _pass_on(process: Process, data: bytes | None) -> None:
     )
 
 
+def _check(argv: Sequence[Text], options: ExecOptions) -> None:
+    """See that the options are known and mean something, as Python does for written-out ones."""
+    if unknown := options.keys() - ExecOptions.__annotations__.keys():
+        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
+    if isinstance(argv, str | bytes):
+        raise UsageError("argv is a list of arguments", hint="for a shell: ['sh', '-c', …]")
+    _check_times(options.get("timeout"), options.get("grace"))
+    for name in ("max_output", "max_processes", "max_memory"):
+        value: object = options.get(name)
+        if value is not None and not (isinstance(value, int) and value >= 0):
+            raise UsageError(f"{name} is a number from 0 on, not {value!r}")
+    terminal: object = options.get("tty", False)
+    match terminal:
+        case bool() | (int(), int()) | None:
+            pass
+        case _:
+            raise UsageError(f"tty is True, or lines and columns, not {terminal!r}")
+
+
 def _check_times(timeout: float | None, grace: float | None) -> None:
     for name, value in (("timeout", timeout), ("grace", grace)):
         if value is not None and not 0 < value < math.inf:
@@ -349,12 +371,16 @@ def _request(argv: Sequence[Text], options: ExecOptions) -> Request:
     )
 
 
-def _bytes(value: Text | Path) -> bytes:
+def _bytes(value: object) -> bytes:
+    if isinstance(value, PathLike):
+        value = fspath(value)
     if isinstance(value, bytes):
         return value
+    if not isinstance(value, str):
+        raise UsageError(f"{value!r} is neither str, bytes nor a path")
     # As the operating system spells it: surrogates stand for bytes that are not UTF-8.
     try:
-        return str(value).encode("utf-8", "surrogateescape")
+        return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise UsageError(f"{value!r} cannot be written as bytes: {error.reason}") from None
 
@@ -367,8 +393,8 @@ class _Decoder:
     encoding: str
     errors: str
 
-    def __call__(self, data: bytes) -> bytes | str:
-        if not self.text:
+    def __call__(self, data: bytes | None) -> bytes | str | None:
+        if data is None or not self.text:
             return data
         return data.decode(self.encoding, self.errors).replace("\r\n", "\n").replace("\r", "\n")
 

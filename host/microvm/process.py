@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -46,9 +47,9 @@ class CompletedProcess:
 class OutputStream:
     """What a command writes to one of its streams, as it comes.
 
-    Iterate over it with `async for` to get chunks of bytes, or `read` all of it. The guest may be
-    ahead of the reader by :data:`microvm.session.WINDOW` bytes; then the command waits, as it does
-    on a full pipe.
+    Iterate over it with `async for` to get chunks, `read` it, or take it by `readline`. The guest
+    may be ahead of the reader by :data:`microvm.session.WINDOW` bytes; then the command waits, as
+    it does on a full pipe.
     """
 
     def __init__(self, consumed: Callable[[int], None]) -> None:
@@ -58,33 +59,72 @@ class OutputStream:
         self._ended = False
         self._error: MachineError | None = None
         self._keep: int | None = None
+        self._part = b""  # a chunk that was read in part
+        self._at = 0
         self._wake = asyncio.Event()
 
     def __aiter__(self) -> Self:
         """Iterate over the chunks, each at least one byte."""
         return self
 
-    async def __anext__(self) -> bytes | memoryview:
+    async def __anext__(self) -> bytes:
         """Return the next chunk.
 
         :raise MachineError: the machine died, and all that came before has been read.
         """
+        if chunk := await self.next_chunk():
+            return bytes(chunk)
+        raise StopAsyncIteration
+
+    async def next_chunk(self) -> bytearray | bytes | memoryview:
+        """Return the next chunk without a copy; empty at the end. Raises as `__anext__` does."""
+        if self._at < len(self._part):
+            rest, self._part = self._part[self._at :], b""
+            return rest
         while not self._chunks:
             if self._error:
                 raise self._error
             if self._ended:
-                raise StopAsyncIteration
+                return b""
             self._wake.clear()
             await self._wake.wait()
         chunk = self._chunks.popleft()
-        chunk = bytes(chunk) if isinstance(chunk, bytearray) else chunk
         if self._keep is None:
             self._consumed(len(chunk))
         return chunk
 
-    async def read(self) -> bytes:
-        """Return everything up to the end."""
-        return b"".join([chunk async for chunk in self])
+    async def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes as soon as there are any, by default all up to the end."""
+        if size >= 0:
+            return self._cut(self._at + size) if size and await self._has_part() else b""
+        chunks = []
+        while chunk := await self.next_chunk():
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def readline(self) -> bytes:
+        r"""Return one line with its `\n`; what is left at the end without one; then nothing.
+
+        A line has no bound of its own: `max_output` gives one to a command that is not trusted.
+        """
+        pieces = []
+        while await self._has_part():
+            end = self._part.find(b"\n", self._at) + 1
+            pieces.append(self._cut(end or len(self._part)))
+            if end:
+                break
+        return b"".join(pieces)
+
+    async def _has_part(self) -> bool:
+        """Take the next chunk to be read in parts, when the last one is used up."""
+        if self._at >= len(self._part):
+            self._part, self._at = bytes(await self.next_chunk()), 0
+        return bool(self._part)
+
+    def _cut(self, end: int) -> bytes:
+        piece = self._part[self._at : end]
+        self._at += len(piece)
+        return piece
 
     def feed(self, data: bytes | memoryview, dropped: int = 0) -> None:
         """Add what the guest sent, of which `dropped` bytes more are not wanted."""
@@ -232,14 +272,17 @@ class Process:
 
     @property
     def returncode(self) -> int | None:
-        """The exit code, -N when signal N ended it, or None while it runs."""
+        """The exit code, -N when signal N ended it, or None while it runs.
+
+        Without a status of its own, that of the error which `wait` raises: 127 or 126 for a command
+        that could not be started, 125 when the machine died.
+        """
         return self._returncode
 
     @property
     def name(self) -> str:
         """The command, for messages."""
-        first = self.args[0]
-        return first if isinstance(first, str) else first.decode(errors="backslashreplace")
+        return os.fsdecode(self.args[0]).encode(errors="backslashreplace").decode()
 
     async def wait(self) -> int:
         """Wait for its end, and return the return code.
@@ -263,13 +306,22 @@ class Process:
         Like `asyncio.subprocess.Process.communicate`, it does not mind a command that takes less.
         Cancelling it kills the command, since what it has read by then is lost.
 
-        :raise MachineError: the machine died under it.
+        :raise StartError: and what else `wait` raises.
         """
         async with self:
-            _, stdout, stderr = await asyncio.gather(
-                self.feed_all(input), self.stdout.read(), self.stderr.read()
-            )
-            return stdout, stderr
+            output = await self.collect(input)
+            await self.wait()
+        return output
+
+    async def collect(self, data: bytes | None) -> tuple[bytes, bytes]:
+        """Feed and read as `communicate` does; how the command ended is left to `wait`.
+
+        :raise MachineError: the machine died under it.
+        """
+        _, stdout, stderr = await asyncio.gather(
+            self.feed_all(data), self.stdout.read(), self.stderr.read()
+        )
+        return stdout, stderr
 
     async def feed_all(self, data: bytes | None) -> None:
         """Feed data and the end to its standard input, as far as it takes them."""
@@ -342,12 +394,14 @@ class Process:
             stage = message.stage
             name = stage.name.lower() if isinstance(stage, codec.Stage) else f"stage {stage}"
             self._error = StartError(name, message.error_number, self.name)
+            self._returncode = self._error.exit_status
         self._close(None)
 
     def lose(self, error: MachineError) -> None:
         """Note that the machine is gone."""
         if not self._ended.is_set():
             self._error = error
+            self._returncode = error.exit_status
             self._close(error)
 
     def _close(self, error: MachineError | None) -> None:

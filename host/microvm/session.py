@@ -176,6 +176,12 @@ class Session:
             return b""
         return codec.ExecKill(self._id).encode()
 
+    def exec_terminate(self) -> bytes:
+        """Ask the running command to end; what it leaves behind is killed. Else as `exec_kill`."""
+        if self.state is not State.RUNNING:
+            return b""
+        return codec.ExecTerminate(self._id).encode()
+
     def exec_stdin(self, data: bytes | memoryview) -> bytes:
         """Feed the running command; without data, end its input. Nothing when it has ended.
 

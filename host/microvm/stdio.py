@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import stat
 import threading
 from contextlib import suppress
@@ -19,14 +20,14 @@ async def copy_out(stream: OutputStream, descriptor: int) -> None:
     :raise OSError: it cannot be written; BrokenPipeError when the reader has gone.
     """
     is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-    async for chunk in stream:
+    while chunk := await stream.next_chunk():
         if is_file:
             _write_all(descriptor, chunk)
         else:
             await _write_apart(descriptor, chunk)
 
 
-async def _write_apart(descriptor: int, chunk: bytes | memoryview) -> None:
+async def _write_apart(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
     """Write in a thread, which may be left behind: a reader that never reads must not hold us."""
     loop = asyncio.get_running_loop()
     written: asyncio.Future[None] = loop.create_future()
@@ -52,10 +53,13 @@ async def _write_apart(descriptor: int, chunk: bytes | memoryview) -> None:
     await written
 
 
-def _write_all(descriptor: int, chunk: bytes | memoryview) -> None:
+def _write_all(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
     view = memoryview(chunk)
     while view:
-        view = view[os.write(descriptor, view) :]
+        try:
+            view = view[os.write(descriptor, view) :]
+        except BlockingIOError:  # whoever shares it with us has made it so
+            select.select((), (descriptor,), ())
 
 
 async def copy_in(descriptor: int, stream: InputStream) -> None:
@@ -84,7 +88,10 @@ async def _read(descriptor: int) -> bytes:
         await readable
     finally:
         loop.remove_reader(descriptor)
-    return _read_some(descriptor)
+    try:
+        return _read_some(descriptor)
+    except BlockingIOError:  # another reader of it was faster
+        return await _read(descriptor)
 
 
 def _wake(future: asyncio.Future[None]) -> None:
@@ -95,5 +102,7 @@ def _wake(future: asyncio.Future[None]) -> None:
 def _read_some(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, _CHUNK)
+    except BlockingIOError:
+        raise
     except OSError:
         return b""  # a terminal that was hung up, or a descriptor that was closed: no more input

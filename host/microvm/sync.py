@@ -18,20 +18,42 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from microvm import codec, machine, process
+from microvm.errors import UsageError
 from microvm.options import ExecOptions, RunOptions, Text
 from microvm.process import CompletedProcess
 
 T = TypeVar("T")
 
 
+class _Loop:
+    """The event loop of one machine.
+
+    :ivar closed: whether the machine has ended, and nothing can be done any more.
+    """
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self.closed = False
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self.closed:
+            coroutine.close()
+            raise UsageError("the machine is not running")
+        return self._runner.run(coroutine)
+
+    def close(self) -> None:
+        self.closed = True
+        self._runner.close()
+
+
 class _Driven:
     """Something that lives in a loop of ours."""
 
-    def __init__(self, runner: asyncio.Runner) -> None:
-        self._runner = runner
+    def __init__(self, loop: _Loop) -> None:
+        self._loop = loop
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self._runner.run(coroutine)
+        return self._loop.run(coroutine)
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
         """Call what is no coroutine, but needs the loop to run."""
@@ -46,7 +68,7 @@ class MicroVM(_Driven):
     """See :class:`microvm.machine.MicroVM`, which takes the same arguments."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(asyncio.Runner())
+        super().__init__(_Loop())
         self._machine = machine.MicroVM(*args, **options)
 
     def __enter__(self) -> Self:
@@ -68,18 +90,24 @@ class MicroVM(_Driven):
 
     def start(self) -> None:
         """Boot the guest and wait until it is ready; see `microvm.machine.MicroVM.start`."""
-        self._do(self._machine.start())
+        try:
+            self._do(self._machine.start())
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
-        """End the machine, whatever state it is in; nothing can be done with it afterwards."""
+        """End the machine, whatever state it is in; idempotent."""
+        if self._loop.closed:
+            return
         try:
             self._do(self._machine.stop())
         finally:
-            self._runner.close()
+            self._loop.close()
 
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `microvm.machine.MicroVM.exec`."""
-        return Process(self._runner, self._do(self._machine.exec(argv, **options)))
+        return Process(self._loop, self._do(self._machine.exec(argv, **options)))
 
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess:
         """Run a command to its end; see `microvm.machine.MicroVM.run`."""
@@ -97,28 +125,32 @@ class MicroVM(_Driven):
 class OutputStream(_Driven):
     """See :class:`microvm.process.OutputStream`; iterate over it to get chunks of bytes."""
 
-    def __init__(self, runner: asyncio.Runner, stream: process.OutputStream) -> None:
-        super().__init__(runner)
+    def __init__(self, loop: _Loop, stream: process.OutputStream) -> None:
+        super().__init__(loop)
         self._stream = stream
 
-    def __iter__(self) -> Iterator[bytes | memoryview]:
+    def __iter__(self) -> Iterator[bytes]:
         """Give chunks as they come, each at least one byte."""
         while chunk := self._do(self._next()):
             yield chunk
 
-    async def _next(self) -> bytes | memoryview:
+    async def _next(self) -> bytes:
         return await anext(self._stream, b"")
 
-    def read(self) -> bytes:
-        """Return everything up to the end."""
-        return self._do(self._stream.read())
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes as soon as there are any, by default all up to the end."""
+        return self._do(self._stream.read(size))
+
+    def readline(self) -> bytes:
+        """Return one line; see `microvm.process.OutputStream.readline`."""
+        return self._do(self._stream.readline())
 
 
 class InputStream(_Driven):
     """See :class:`microvm.process.InputStream`."""
 
-    def __init__(self, runner: asyncio.Runner, stream: process.InputStream) -> None:
-        super().__init__(runner)
+    def __init__(self, loop: _Loop, stream: process.InputStream) -> None:
+        super().__init__(loop)
         self._stream = stream
 
     def write(self, data: bytes) -> None:
@@ -146,24 +178,30 @@ class Process(_Driven):
             first = next(iter(process.stdout))
     """
 
-    def __init__(self, runner: asyncio.Runner, running: process.Process) -> None:
-        super().__init__(runner)
+    def __init__(self, loop: _Loop, running: process.Process) -> None:
+        super().__init__(loop)
         self._process = running
         self.args = running.args
-        self.stdin = InputStream(runner, running.stdin) if running.stdin else None
-        self.stdout = OutputStream(runner, running.stdout)
-        self.stderr = OutputStream(runner, running.stderr)
+        self.stdin = InputStream(loop, running.stdin) if running.stdin else None
+        self.stdout = OutputStream(loop, running.stdout)
+        self.stderr = OutputStream(loop, running.stderr)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._do(self._process.__aexit__(*exception))
+        if not self._loop.closed:
+            self._do(self._process.__aexit__(*exception))
 
     @property
     def returncode(self) -> int | None:
         """The exit code, -N when signal N ended it, or None while it runs."""
         return self._process.returncode
+
+    def poll(self) -> int | None:
+        """Look whether it has ended, and return `returncode`."""
+        self._call(lambda: None)
+        return self.returncode
 
     def wait(self) -> int:
         """Wait for its end, and return the return code; see `microvm.process.Process.wait`."""

@@ -22,6 +22,7 @@ def request(id_: int, *argv: bytes) -> codec.ExecRequest:
 ABOUT = [
     pytest.param(lambda id_: codec.ExecSignal(id_, 15), SIGNAL, id="signal"),
     pytest.param(codec.ExecKill, KILL, id="kill"),
+    pytest.param(codec.ExecTerminate, codec.ExecTerminate.TYPE, id="terminate"),
     pytest.param(lambda id_: codec.ExecCredit(id_, codec.Stream.STDOUT, 1), CREDIT, id="credit"),
 ]
 

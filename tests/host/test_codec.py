@@ -165,6 +165,7 @@ VALID: dict[str, tuple[str, Message, bytes]] = {
     ),
     "exec_signal": ("host", codec.ExecSignal(1, 15), frame(20, b"\x0f", about=1)),
     "exec_kill": ("host", codec.ExecKill(1), frame(21, about=1)),
+    "exec_terminate": ("host", codec.ExecTerminate(1), frame(27, about=1)),
     "exec_credit": (
         "host",
         codec.ExecCredit(3, Stream.STDOUT, 65536),
@@ -745,6 +746,7 @@ FROM_HOST: st.SearchStrategy[Message] = st.one_of(
     ),
     st.builds(codec.ExecSignal, IDS, U8),
     st.builds(codec.ExecKill, IDS),
+    st.builds(codec.ExecTerminate, IDS),
     st.builds(codec.ExecCredit, IDS, STREAMS, U32),
     st.builds(codec.ExecStdin, IDS, st.binary(max_size=50)),
     st.builds(codec.ExecResize, IDS, U16, U16),

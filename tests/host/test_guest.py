@@ -1242,7 +1242,7 @@ async def test_grace_sends_a_signal_before_the_kill() -> None:
 
         async def script() -> None:
             await peer.expect(codec.ExecRequest)
-            assert await peer.hear() == codec.ExecSignal(1, SIGTERM)
+            assert await peer.hear() == codec.ExecTerminate(1)
             start = time.monotonic()
             await peer.write(Stream.STDOUT, b"not yet")
             assert await peer.hear() == codec.ExecKill(1)
@@ -1259,7 +1259,7 @@ async def test_a_command_that_ends_within_the_grace_is_not_killed() -> None:
 
         async def script() -> None:
             await peer.expect(codec.ExecRequest)
-            await peer.expect(codec.ExecSignal)
+            await peer.expect(codec.ExecTerminate)
             await peer.write(Stream.STDOUT, b"bye")
             await peer.exit(SIGTERM, Ending.SIGNALLED)
 
@@ -1325,3 +1325,120 @@ async def test_a_flood_after_the_kill_does_not_put_its_deadline_off() -> None:
         with pytest.raises(GuestUnresponsive, match="a killed command did not end"):
             await process.wait()
         await flooding
+
+
+# -- Mistakes of the caller ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "options", "says"),
+    [
+        ("echo hello", {}, "a list of arguments"),
+        (b"ls", {}, "a list of arguments"),
+        (["echo", 5], {}, "neither str, bytes nor a path"),
+        (["a", None], {}, "neither str, bytes nor a path"),
+        (["true"], {"env": {"A": None}}, "neither str, bytes nor a path"),
+        (["true"], {"max_output": -1}, "max_output"),
+        (["true"], {"max_processes": "4"}, "max_processes"),
+        (["true"], {"max_memory": -1}, "max_memory"),
+        (["true"], {"tty": (1, 2, 3)}, "tty"),
+        (["true"], {"tty": "yes"}, "tty"),
+        (["true"], {"grace": 1}, "timeout"),
+        (["true"], {"input": b"x", "stdin": PIPE}, "stdin"),
+    ],
+)
+async def test_a_mistake_of_the_caller_is_refused_before_anything_is_sent(
+    argv: Any, options: Any, says: str
+) -> None:
+    async with greeted() as (guest, peer):
+        with pytest.raises(UsageError, match=says):
+            await guest.run(argv, **options)
+        assert await peer.hears_nothing()
+
+
+@pytest.mark.parametrize("name", ["timout", "shell"])
+async def test_an_unknown_keyword_is_refused_as_python_does_it(name: str) -> None:
+    async with greeted() as (guest, _):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+            await guest.run(["true"], **{name: 1})  # type: ignore[arg-type]
+
+
+async def test_a_path_is_an_argument() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec([Path("/bin/true")])  # type: ignore[list-item]
+        assert (await peer.expect(codec.ExecRequest)).argv == (b"/bin/true",)
+        assert process.name == "/bin/true"
+
+
+async def test_text_that_was_cut_off_does_not_hide_why() -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDOUT, "ä".encode()[:1])
+            await peer.expect(codec.ExecKill)
+            await peer.exit(SIGKILL, Ending.SIGNALLED)
+
+        with pytest.raises(ExecTimeout) as caught:
+            await answered(guest.run(["sleep"], timeout=SOON, text=True), script)
+        assert caught.value.stdout == "ä".encode()[:1]
+
+
+async def test_communicate_raises_what_wait_raises() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["nonexistent"])
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecFailed(1, Stage.LOOKUP, 2))
+        with pytest.raises(StartError):
+            await process.communicate()
+        assert process.returncode == 127
+    assert guest.error is not None
+
+
+async def test_a_command_that_was_lost_with_its_machine_has_a_return_code() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["sleep", "60"])
+        await peer.expect(codec.ExecRequest)
+        guest.fail(GuestDied("the test says so"))
+        assert process.returncode == 125
+
+
+async def test_what_cannot_be_handled_ends_the_guest(monkeypatch: pytest.MonkeyPatch) -> None:
+    unhandled: list[Any] = []
+    async with greeted() as (guest, peer):
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: unhandled.append(what))
+        process = guest.exec(["true"])
+        await peer.expect(codec.ExecRequest)
+        monkeypatch.setattr(process, "finish", lambda _: 1 / 0)
+        await peer.exit(0)
+        with pytest.raises(GuestDied, match="could not be handled"):
+            await process.wait()
+    assert isinstance(unhandled[0]["exception"], ZeroDivisionError)
+
+
+# -- Lines --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("piece", [1, 3, 7, PIECE])
+async def test_output_can_be_read_by_lines_and_in_pieces(piece: int) -> None:
+    content = b"one\ntwo\n\n" + b"x" * 100 + b"\nthree"
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        for at in range(0, len(content), piece):
+            await peer.write(Stream.STDOUT, content[at : at + piece])
+        await peer.exit(0)
+        stdout = process.stdout
+        assert await stdout.readline() == b"one\n"
+        assert await stdout.read(2) + await stdout.readline() == b"two\n"
+        assert await stdout.read(0) == b""
+        assert await stdout.readline() == b"\n"
+        rest = b""
+        while data := await stdout.read(5):
+            assert len(data) <= 5
+            rest += data
+            if b"\n" in rest:
+                break
+        rest += b"".join([chunk async for chunk in stdout])
+        assert rest == b"x" * 100 + b"\nthree"
+        assert await stdout.readline() == await stdout.read(9) == await stdout.read() == b""

@@ -228,6 +228,11 @@ SAYS: dict[str, tuple[Callable[[Session], bytes], type[codec.Message], tuple[obj
         codec.ExecKill,
         (NOTHING, NOTHING, NOTHING, SAID, NOTHING),
     ),
+    "exec_terminate": (
+        Session.exec_terminate,
+        codec.ExecTerminate,
+        (NOTHING, NOTHING, NOTHING, SAID, NOTHING),
+    ),
     "exec_stdin": (
         lambda session: session.exec_stdin(b""),
         codec.ExecStdin,

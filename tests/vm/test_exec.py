@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import time
@@ -216,6 +217,13 @@ async def test_grace_lets_a_command_clean_up(vm: MicroVM) -> None:
     assert caught.value.stdout == b"started\ncleaned\n"
 
 
+@pytest.mark.parametrize("escape", ESCAPES)
+async def test_grace_takes_the_whole_tree_too(vm: MicroVM, escape: str) -> None:
+    with pytest.raises(ExecTimeout):
+        await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.3, grace=0.3)
+    assert (await vm.run(["pgrep", "-f", "300[.]1"])).stdout == b""
+
+
 async def test_grace_ends(vm: MicroVM) -> None:
     with pytest.raises(ExecTimeout):
         await vm.run(
@@ -299,6 +307,52 @@ async def test_a_cgroup_that_was_removed_is_made_again(vm: MicroVM) -> None:
     assert (await vm.run(["pgrep", "-f", "300[.]1"])).stdout == b""
 
 
+OWN = "/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)"
+MISDEEDS = {
+    "freezes itself": f"echo 1 >{OWN}/cgroup.freeze; sleep 300.1",
+    "limits its processes": f"echo 1 >{OWN}/pids.max",
+    "takes the controller away": "sleep 1.1 & echo -pids >/sys/fs/cgroup/cgroup.subtree_control",
+    "freezes what is idle": f"own={OWN}; echo $$ >/sys/fs/cgroup/cgroup.procs;"
+    "(while [ -d /proc/$$ ]; do sleep 0.01; done; echo 1 >$own/cgroup.freeze)"
+    " >/dev/null 2>&1 </dev/null &",
+}
+
+
+@pytest.mark.parametrize("misdeed", MISDEEDS)
+async def test_what_a_command_does_to_its_cgroup_does_not_reach_the_next(
+    vm: MicroVM, misdeed: str
+) -> None:
+    with contextlib.suppress(ExecTimeout):
+        await vm.run(["sh", "-c", MISDEEDS[misdeed]], timeout=0.5)
+    if "idle" in misdeed:  # that one may meet a command that has just begun
+        with contextlib.suppress(ExecTimeout):
+            await vm.run(["sleep", "0.2"], timeout=0.5)
+    for _ in range(5):
+        result = await vm.run(["sh", "-c", "sleep 0.05 & wait; echo alive"], timeout=30)
+        assert result.stdout == b"alive\n"
+
+
+async def test_a_child_in_a_cgroup_below_is_not_taken_with_the_next_command(vm: MicroVM) -> None:
+    below = f"mkdir {OWN}/b; sh -c 'echo $$ >{OWN}/b/cgroup.procs; exec sleep 300.3'"
+    await vm.run(["sh", "-c", f"({below}) >/dev/null 2>&1 & sleep 0.2"])
+    assert (await vm.run(["pgrep", "-f", "300[.]3"])).returncode == 0
+    with pytest.raises(ExecTimeout):
+        await vm.run(["sleep", "60"], timeout=0.2)
+    assert (await vm.run(["pkill", "-f", "300[.]3"])).returncode == 0
+
+
+async def test_a_child_that_stops_its_siblings_does_not_stop_the_daemon(image: Image) -> None:
+    async with MicroVM(image) as machine:
+        stop = "while :; do kill -STOP -1; done >/dev/null 2>&1 &"
+        await machine.run(["sh", "-c", stop], user="nobody")
+        for _ in range(10):
+            with contextlib.suppress(ExecTimeout, StartError):
+                await machine.run(["true"], user="nobody", timeout=0.2)
+            await machine.ping()
+        assert (await machine.run(["pkill", "-KILL", "-u", "nobody"])).returncode == 0
+        assert (await machine.run(["id", "-u"], user="nobody")).stdout == b"65534\n"
+
+
 async def test_without_cgroups_the_process_group_is_killed_and_nothing_limited(
     image: Image,
 ) -> None:
@@ -373,7 +427,7 @@ async def test_ten_thousand_orphans_leave_no_zombie(vm: MicroVM) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "stage", "errno", "status"),
+    ("make", "stage", "number", "status"),
     [
         ("printf '#!/no/such\\n' >/tmp/f", "interpreter", 2, 127),
         ("printf 'no program' >/tmp/f", "exec", 8, 126),
@@ -382,13 +436,13 @@ async def test_ten_thousand_orphans_leave_no_zombie(vm: MicroVM) -> None:
     ],
 )
 async def test_what_cannot_be_executed_is_a_typed_failure(
-    vm: MicroVM, make: str, stage: str, errno: int, status: int
+    vm: MicroVM, make: str, stage: str, number: int, status: int
 ) -> None:
     await vm.run(["sh", "-c", f"rm -rf /tmp/f; {make}; chmod 755 /tmp/f || true"])
     with pytest.raises(StartError) as caught:
         await vm.run(["/tmp/f"])
     error = caught.value
-    assert (error.stage, error.errno, error.exit_status) == (stage, errno, status)
+    assert (error.stage, error.errno, error.exit_status) == (stage, number, status)
 
 
 async def test_empty_arguments_are_arguments(vm: MicroVM) -> None:

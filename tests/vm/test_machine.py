@@ -173,14 +173,16 @@ async def test_a_background_child_does_not_delay_the_end(vm: MicroVM) -> None:
 
 
 async def test_hundreds_of_commands_leave_nothing_behind(vm: MicroVM) -> None:
-    async def descriptors() -> object:
-        return (await vm.run(["sh", "-c", "ls /proc/1/fd | wc -l"])).stdout
+    async def footprint() -> object:
+        script = "ls /proc/1/fd | wc -l; grep RssAnon /proc/1/status"
+        return (await vm.run(["sh", "-c", script])).stdout
 
-    before = await descriptors()
+    await footprint()
+    before = await footprint()
     for number in range(300):
         result = await vm.run(["sh", "-c", f"echo {number}; exit {number % 256}"])
         assert (result.stdout, result.returncode) == (f"{number}\n".encode(), number % 256)
-    assert await descriptors() == before
+    assert await footprint() == before
 
 
 async def test_the_wall_clock_is_the_hosts(vm: MicroVM) -> None:

@@ -289,6 +289,21 @@ def test_strange_streams_and_limits(
     assert b"Traceback" not in result.stderr
 
 
+def test_streams_that_do_not_block_lose_nothing(image: Image) -> None:
+    del image
+    out, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    size = 3_000_000
+    command = [sys.executable, "-m", "microvm", "run", "--", "head", "-c", str(size), "/dev/zero"]
+    with subprocess.Popen(command, stdout=theirs) as process:
+        os.close(theirs)
+        with open(out, "rb") as file:  # noqa: PTH123 - a descriptor
+            first = file.read(1)
+            time.sleep(0.2)  # meanwhile the pipe is full
+            assert len(first + file.read()) == size
+        assert process.wait() == 0
+
+
 @pytest.mark.parametrize("limit", ["--timeout", "a signal"])
 def test_a_reader_that_never_reads_does_not_hold_up_the_end(
     image: Image, tmp_path: Path, limit: str

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from microvm import Busy, ExecTimeout
+from microvm import Busy, ExecTimeout, UsageError
 from microvm.sync import MicroVM
 from microvm_image import Image
 
@@ -59,6 +59,29 @@ def test_leaving_a_block_kills_what_runs_in_it(machine: MicroVM) -> None:
     process = machine.exec(["sleep", "60"])
     process.abandon()
     assert process.wait() == -9
+
+
+def test_a_process_is_read_by_lines_and_polled(machine: MicroVM) -> None:
+    process = machine.exec(["sh", "-c", "echo one; read x; echo $x; exit 3"], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout.readline() == b"one\n"
+    assert process.poll() is None
+    process.stdin.write(b"two\n")
+    assert process.stdout.readline() == b"two\n"
+    assert process.stdout.readline() == b""
+    while process.poll() is None:
+        pass
+    assert process.returncode == 3
+
+
+def test_a_machine_can_be_stopped_twice_and_is_not_used_afterwards(image: Image) -> None:
+    with MicroVM(image) as machine:
+        process = machine.exec(["sleep", "60"])
+        machine.stop()
+        for use in (machine.ping, machine.status, process.wait, process.kill):
+            with pytest.raises(UsageError, match="not running"):
+                use()
+    machine.stop()
 
 
 def test_output_can_be_passed_on(machine: MicroVM, capfd: pytest.CaptureFixture[str]) -> None:

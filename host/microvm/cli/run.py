@@ -164,7 +164,7 @@ class _Run:
         loop = asyncio.get_running_loop()
         task = asyncio.create_task(self._run())
         loop.add_signal_handler(signal.SIGINT, self._interrupt, task)
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             loop.add_signal_handler(number, self._end, task, number)
         try:
             return await task

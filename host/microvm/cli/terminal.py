@@ -37,6 +37,7 @@ def lent(descriptor: int, process: Process) -> Iterator[None]:
     try:
         tty.setraw(descriptor, termios.TCSADRAIN)
         loop.add_signal_handler(signal.SIGWINCH, lambda: process.resize(*size(descriptor)))
+        process.resize(*size(descriptor))  # it may have changed since the command was started
         yield
     finally:
         loop.remove_signal_handler(signal.SIGWINCH)

@@ -1,0 +1,47 @@
+"""Errors that cross processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from microvm import errors
+from microvm.errors import (
+    ExecTimeout,
+    GuestDied,
+    MicroVMError,
+    OutputLimit,
+    ProtocolError,
+    StartError,
+    UsageError,
+)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("a", hint="b"),
+        StartError("lookup", 2, "c"),
+        ExecTimeout("a", 1.5),
+        OutputLimit("a", 7),
+        GuestDied("x", detail="y"),
+        ProtocolError("z"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_can_be_pickled(error: MicroVMError) -> None:
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert type(again) is type(error)
+    assert (str(again), vars(again)) == (str(error), vars(error))
+    assert again.args == error.args
+
+
+def test_the_hierarchy_is_drawn_whole() -> None:
+    kinds = {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, MicroVMError)
+    }
+    assert errors.__doc__ is not None
+    assert kinds == {word for word in errors.__doc__.split() if word in vars(errors)}
