@@ -13,7 +13,7 @@ QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools setpriv:util-linux
 TEST_NEEDS := gcc:gcc clang:clang
 
-.PHONY: help hello test test-long lint gen bench fuzz clean
+.PHONY: help hello test test-long lint gen bench bench-codec fuzz clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -22,6 +22,7 @@ help:
 	@echo 'make lint       ruff, mypy, the C compiler'"'"'s analyzer, and whether generated files are fresh'
 	@echo 'make gen        write the generated files anew'
 	@echo 'make bench      measure boot, exec and throughput'
+	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
 	@echo 'make clean      remove the virtual environment and what was built'
 
 hello: $(VENV)/vm
@@ -50,6 +51,10 @@ gen: $(VENV)/vm
 bench: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS))
 	$(BIN)/microvm bench
+
+bench-codec: $(VENV)/vm
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python codegen/benchmark.py
 
 clean:
 	rm -rf $(VENV) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
