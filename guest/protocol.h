@@ -185,12 +185,15 @@ enum sandboxd_goodbye_reason {
 	SANDBOXD_GOODBYE_REASON_BROKEN = 2,
 };
 
-/* Sizes in bytes; list bounds count the items. */
+/* Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, which
+ * are small as a rule. */
 enum {
 	SANDBOXD_HEADER_SIZE = 12,
 	SANDBOXD_MAX_BODY = 2105517,
 	SANDBOXD_MAX_BODY_FROM_HOST = 2105517,
+	SANDBOXD_MAX_TAILLESS_BODY_FROM_HOST = 2105517,
 	SANDBOXD_MAX_BODY_FROM_GUEST = 65537,
+	SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST = 56,
 	SANDBOXD_HELLO_MAX_BODY = 32,
 	SANDBOXD_READY_MAX_BODY = 32,
 	SANDBOXD_RESUME_MAX_BODY = 76,

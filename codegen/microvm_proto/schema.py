@@ -137,6 +137,10 @@ class Message:
     def max_body(self) -> int:
         return sum(field.max_size for field in self.fields)
 
+    @property
+    def has_tail(self) -> bool:
+        return bool(self.fields) and isinstance(self.fields[-1].type, Tail)
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -176,6 +180,7 @@ class Schema:
     def max_body(self) -> int:
         return max((message.max_body for message in self.messages), default=0)
 
-    def max_body_from(self, end: str) -> int:
-        """The longest body that `end` may send."""
-        return max((m.max_body for m in self.messages if m.sender in (end, "both")), default=0)
+    def max_body_from(self, end: str, *, tails: bool = True) -> int:
+        """The longest body that `end` may send, or the longest of a message without a tail."""
+        sent = (m for m in self.messages if m.sender in (end, "both"))
+        return max((m.max_body for m in sent if tails or not m.has_tail), default=0)

@@ -117,7 +117,9 @@ def _schema_enum(name: str, enum: Enum) -> str:
 def _sizes(schema: Schema) -> str:
     lines = ["\t@P@_HEADER_SIZE = 12,", f"\t@P@_MAX_BODY = {schema.max_body},"]
     for end in schema.ends:
+        tailless = schema.max_body_from(end, tails=False)
         lines.append(f"\t@P@_MAX_BODY_FROM_{end.upper()} = {schema.max_body_from(end)},")
+        lines.append(f"\t@P@_MAX_TAILLESS_BODY_FROM_{end.upper()} = {tailless},")
     for message in schema.messages:
         lines.append(f"\t@P@_{message.name.upper()}_MAX_BODY = {message.max_body},")
         for field in message.fields:
@@ -125,9 +127,11 @@ def _sizes(schema: Schema) -> str:
                 f"\t@P@_{message.name.upper()}_{field.name.upper()}_{bound} = {value},"
                 for bound, value in _bounds(field)
             ]
-    return (
-        "/* Sizes in bytes; list bounds count the items. */\nenum {\n" + "\n".join(lines) + "\n};"
+    about = (
+        "Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, "
+        "which are small as a rule."
     )
+    return f"{_comment(about)}enum {{\n" + "\n".join(lines) + "\n};"
 
 
 def _bounds(field: Field) -> list[tuple[str, int]]:
