@@ -1,6 +1,6 @@
 /* The wire protocol of sandboxd, version 1. Generated from sandboxd.toml by `microvm-proto gen`.
  * Freestanding C11; nothing in it allocates or keeps state. Every value that is decoded has been
- * checked against its bounds, and slices point into the frame. */
+ * checked against its bounds, and slices point into the frame. For C++, too. */
 #ifndef SANDBOXD_PROTOCOL_H
 #define SANDBOXD_PROTOCOL_H
 
@@ -999,12 +999,15 @@ static inline size_t sandboxd_encode_ready(uint8_t *out, const struct sandboxd_r
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_RESUME_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_RESUME_MAX_BODY.
+ * 0 when a value is longer than it may be. */
 static inline size_t sandboxd_encode_resume(uint8_t *out, const struct sandboxd_resume *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
 	at = sandboxd_put(at, 8, (uint64_t)message->realtime_ns);
+	if (message->entropy.size > 64)
+		return 0;
 	at = sandboxd_put(at, 4, message->entropy.size);
 	at = sandboxd_put_bytes(at, message->entropy.data, message->entropy.size);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_RESUME, 0);
@@ -1031,7 +1034,8 @@ static inline size_t sandboxd_encode_pong(uint8_t *out, const struct sandboxd_po
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_REQUEST_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_STATUS_REQUEST_MAX_BODY. */
 static inline size_t sandboxd_encode_status_request(uint8_t *out)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
@@ -1056,7 +1060,8 @@ static inline size_t sandboxd_encode_status(uint8_t *out, const struct sandboxd_
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_SHUTDOWN_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_SHUTDOWN_MAX_BODY. */
 static inline size_t sandboxd_encode_shutdown(uint8_t *out)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
@@ -1065,7 +1070,8 @@ static inline size_t sandboxd_encode_shutdown(uint8_t *out)
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_GOODBYE_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_GOODBYE_MAX_BODY. */
 static inline size_t sandboxd_encode_goodbye(uint8_t *out, const struct sandboxd_goodbye *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
@@ -1088,21 +1094,36 @@ static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t id, const stru
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_REQUEST_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_REQUEST_MAX_BODY. 0 when a value is longer than it may be. */
 static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t id, const struct sandboxd_exec_request *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	if (message->command.size > 4096)
+		return 0;
 	at = sandboxd_put(at, 4, message->command.size);
 	at = sandboxd_put_bytes(at, message->command.data, message->command.size);
+	if (message->cwd.size > 4096)
+		return 0;
 	at = sandboxd_put(at, 4, message->cwd.size);
 	at = sandboxd_put_bytes(at, message->cwd.data, message->cwd.size);
+	if (message->argv.count > 16384)
+		return 0;
+	if (message->argv.size > 1048576)
+		return 0;
 	at = sandboxd_put(at, 4, message->argv.count);
 	at = sandboxd_put_bytes(at, message->argv.items, message->argv.size);
+	if (message->env.count > 16384)
+		return 0;
+	if (message->env.size > 1048576)
+		return 0;
 	at = sandboxd_put(at, 4, message->env.count);
 	at = sandboxd_put_bytes(at, message->env.items, message->env.size);
 	at = sandboxd_put(at, 4, (uint64_t)message->stdout_credit);
 	at = sandboxd_put(at, 4, (uint64_t)message->stderr_credit);
+	if (message->user.size > 128)
+		return 0;
 	at = sandboxd_put(at, 4, message->user.size);
 	at = sandboxd_put_bytes(at, message->user.data, message->user.size);
 	at = sandboxd_put(at, 1, (uint64_t)message->stdin_from);
@@ -1114,18 +1135,22 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t id, con
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_OUTPUT_MAX_BODY. 0 when a value is longer than it may be. */
 static inline size_t sandboxd_encode_exec_output(uint8_t *out, uint32_t id, const struct sandboxd_exec_output *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
 	at = sandboxd_put(at, 1, (uint64_t)message->stream);
+	if (message->data.size > 65536)
+		return 0;
 	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_OUTPUT, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_RESPONSE_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_RESPONSE_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t id, const struct sandboxd_exec_response *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
@@ -1136,7 +1161,8 @@ static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t id, co
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_FAILED_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_FAILED_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_failed(uint8_t *out, uint32_t id, const struct sandboxd_exec_failed *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
@@ -1147,7 +1173,8 @@ static inline size_t sandboxd_encode_exec_failed(uint8_t *out, uint32_t id, cons
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_SIGNAL_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_SIGNAL_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_signal(uint8_t *out, uint32_t id, const struct sandboxd_exec_signal *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
@@ -1157,7 +1184,8 @@ static inline size_t sandboxd_encode_exec_signal(uint8_t *out, uint32_t id, cons
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_KILL_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_KILL_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_kill(uint8_t *out, uint32_t id)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
@@ -1166,7 +1194,8 @@ static inline size_t sandboxd_encode_exec_kill(uint8_t *out, uint32_t id)
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_CREDIT_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_CREDIT_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_credit(uint8_t *out, uint32_t id, const struct sandboxd_exec_credit *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
@@ -1177,17 +1206,21 @@ static inline size_t sandboxd_encode_exec_credit(uint8_t *out, uint32_t id, cons
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_STDIN_MAX_BODY. 0 when a value is longer than it may be. */
 static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, uint32_t id, const struct sandboxd_exec_stdin *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	if (message->data.size > 65536)
+		return 0;
 	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
@@ -1197,7 +1230,8 @@ static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, uint32_t id
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, uint32_t id)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
@@ -1206,7 +1240,8 @@ static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, uint32_t id
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_RESIZE_MAX_BODY. */
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_RESIZE_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_resize(uint8_t *out, uint32_t id, const struct sandboxd_exec_resize *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;

@@ -37,7 +37,10 @@ def main() -> None:
 def gen(schema: Path | None, check: bool) -> None:
     """Write every file that the schema's [[output]] tables name."""
     with _reported():
-        files = generate(_read(schema))
+        read = _read(schema)
+        files = generate(read)
+    if not files:
+        _fail(f"{_shown(read.path)} has no [[output]], so there is nothing to write")
     stale = 0
     for file in files:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -172,6 +173,17 @@ def test_a_pyproject_that_is_not_toml_is_named(
     result = run("gen")
     assert result.exit_code == 1
     assert result.stderr.startswith("microvm-proto: pyproject.toml: Invalid value")
+
+
+def test_a_schema_that_names_no_output_is_said_to_have_none(run: Run, project: Path) -> None:
+    schema = project / "protocol/sandboxd.toml"
+    text = re.sub(r"\[\[output\]\]\n.*\n.*\n", "", schema.read_text())
+    schema.write_text(text)
+    result = run("gen")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "microvm-proto: protocol/sandboxd.toml has no [[output]], so there is nothing to write\n"
+    )
 
 
 @pytest.mark.parametrize("command", ["gen", "lint", "digest"])

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import (
+    INTEGERS,
     ByteList,
     Bytes,
     Enum,
@@ -76,7 +77,7 @@ def _top(schema: Schema) -> str:
         f"The wire protocol of {schema.name}, version {schema.version}. Generated from "
         f"{schema.path.name} by `microvm-proto gen`. Freestanding C11; nothing in it allocates or "
         "keeps state. Every value that is decoded has been checked against its bounds, and slices "
-        "point into the frame."
+        "point into the frame. For C++, too."
     )
     return f"""{_comment(about)}#ifndef @P@_PROTOCOL_H
 #define @P@_PROTOCOL_H
@@ -270,7 +271,10 @@ def _encode(name: str, message: Message) -> str:
     steps = f"{steps}\n" if steps else ""
     identifier = "id" if message.id != "none" else "0"
     room = f"@P@_HEADER_SIZE + @P@_{message.name.upper()}_MAX_BODY"
-    return f"""/* Writes a frame and returns its size; `out` has room for {room}. */
+    bounded = any(not field.fixed for field in message.fields)
+    refusal = " 0 when a value is longer than it may be." if bounded else ""
+    about = _comment(f"Writes a frame and returns its size; `out` has room for {room}.{refusal}")
+    return f"""{about}\
 static inline size_t @p@_encode_{message.name}({", ".join(parameters)})
 {{
 \tuint8_t *at = out + @P@_HEADER_SIZE;
@@ -280,18 +284,29 @@ static inline size_t @p@_encode_{message.name}({", ".join(parameters)})
 }}"""
 
 
+def _limit(value: str, maximum: int) -> Iterator[str]:
+    # Compilers complain about a comparison that is never true.
+    if maximum < INTEGERS["u32"].maximum:
+        yield f"if ({value} > {maximum})"
+        yield "\treturn 0;"
+
+
 def _encode_field(field: Field) -> Iterator[str]:
     value = f"message->{field.name}" if field.equals is None else _bits(field, field.equals)
     match field.type:
         case Integer(size=size) | Enum(base=Integer(size=size)):
             yield f"at = @p@_put(at, {size}, (uint64_t){value});"
-        case Bytes():
+        case Bytes(maximum=maximum):
+            yield from _limit(f"{value}.size", maximum)
             yield f"at = @p@_put(at, 4, {value}.size);"
             yield f"at = @p@_put_bytes(at, {value}.data, {value}.size);"
-        case ByteList():
+        case ByteList(max_items=items, max_total=total):
+            yield from _limit(f"{value}.count", items)
+            yield from _limit(f"{value}.size", total)
             yield f"at = @p@_put(at, 4, {value}.count);"
             yield f"at = @p@_put_bytes(at, {value}.items, {value}.size);"
-        case Tail():
+        case Tail(maximum=maximum):
+            yield from _limit(f"{value}.size", maximum)
             yield f"at = @p@_put_bytes(at, {value}.data, {value}.size);"
 
 

@@ -210,12 +210,10 @@ def _union(schema: Schema) -> str:
     names = [camel(message.name) for message in schema.messages]
     if not names:
         return "Message: TypeAlias = Never"
-    joined = "\n    | ".join(names)
-    return (
-        f"Message: TypeAlias = (\n    {joined}\n)"
-        if len(names) > 1
-        else (f"Message: TypeAlias = {names[0]}")
-    )
+    line = f"Message: TypeAlias = {' | '.join(names)}"
+    if len(line) <= WIDTH:
+        return line
+    return "Message: TypeAlias = (\n    " + "\n    | ".join(names) + "\n)"
 
 
 def _decode(message: Message) -> str:
