@@ -43,10 +43,12 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/microvm-proto gen --check
+	$(BIN)/microvm-proto gen --check examples/sensor/sensor.toml
 	$(MAKE) --no-print-directory -s -C guest analyze CC=gcc
 
 gen: $(VENV)/vm
 	$(BIN)/microvm-proto gen
+	$(BIN)/microvm-proto gen examples/sensor/sensor.toml
 
 bench: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,20 @@ ROOT = Path(__file__).parents[2]
 
 Run = Callable[..., Result]
 Load = Callable[[Path], ModuleType]
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of a fresh environment in which our wheel is installed, bare."""
+    folder = tmp_path_factory.mktemp("bare")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={folder}", str(ROOT)]
+    subprocess.run([*pip, *build], check=True)
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    (wheel,) = folder.glob("*.whl")
+    pip[0] = os.fspath(folder / "venv/bin/python")
+    subprocess.run([*pip, "install", wheel], check=True)
+    return folder / "venv/bin"
 
 
 @pytest.fixture
