@@ -89,6 +89,14 @@ def test_the_header_compiles_freestanding_and_as_cpp_without_a_warning(
     assert compiled.returncode == 0
 
 
+def test_the_headers_of_several_protocols_can_be_in_one_program(
+    generated: Generated, tmp_path: Path
+) -> None:
+    headers = [generated(schema) / "protocol.h" for schema in SCHEMAS]
+    (tmp_path / "all.c").write_text("".join(f'#include "{header}"\n' for header in headers))
+    subprocess.run(["gcc", *C, "all.c"], cwd=tmp_path, check=True)
+
+
 TOO_LONG = """
 #include <stdio.h>
 #include "protocol.h"
