@@ -20,6 +20,7 @@ _Static_assert((int)SANDBOXD_STATUS_MAX_BODY >= (int)SANDBOXD_READY_MAX_BODY &&
 
 struct port {
 	int fd;
+	uint32_t version; /* of the protocol, that both sides speak */
 	size_t sent; /* of what is queued */
 	size_t end;
 	uint8_t queue[PORT_QUEUE_SIZE];

@@ -12,14 +12,16 @@ from microvm_proto.schema import ByteList, Bytes, Enum, Integer, Schema, Tail, T
 def wire_digest(schema: Schema) -> int:
     """64 bits of SHA-256 over what shapes the bytes on the wire.
 
-    Names, documentation and the order of declarations do not; numbers, types, bounds and the
-    senders do.
+    Names, documentation and the order of declarations do not; numbers, types, bounds, senders, and
+    the version that brought each of them do. Of `schema.at(version)` it is what that version's own
+    schema had.
     """
     messages = [
         [
             message.number,
             "both" if message.sender == "both" else schema.ends.index(message.sender),
             message.id,
+            message.since,
             [[_shape(field.type), field.equals, field.since] for field in message.fields],
         ]
         for message in sorted(schema.messages, key=lambda message: message.number)
@@ -34,7 +36,8 @@ def _shape(kind: Type) -> list[Any]:
             return [name]
         case Enum(base=base, closed=closed, values=values):
             # What an open enum's values mean changes no frame that can be decoded.
-            return [base.name, sorted(value.number for value in values) if closed else None]
+            known = sorted([value.number, value.since] for value in values)
+            return [base.name, known if closed else None]
         case Bytes(maximum=maximum, nul=nul):
             return ["bytes", maximum, nul]
         case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):

@@ -7,6 +7,7 @@ import keyword
 import re
 from collections.abc import Collection, Iterable
 
+from microvm_proto import backends
 from microvm_proto.faults import FAULTS, FIRST_OWN_CODE
 from microvm_proto.load import Document
 from microvm_proto.positions import Path
@@ -76,9 +77,18 @@ def _types(document: Document, names: list[tuple[Path, str]]) -> None:
             document.error("duplicate-name", path, f"`{seen[spelled]}` is `{spelled}` already")
 
 
-def _numbers(document: Document, numbers: Iterable[tuple[Path, int]], low: int, high: int) -> None:
+def _numbers(
+    document: Document,
+    numbers: Iterable[tuple[Path, int]],
+    low: int,
+    high: int,
+    retired: Collection[int] = (),
+) -> None:
     seen: set[int] = set()
     for path, number in numbers:
+        if number in retired:
+            hint = "an old peer would take the one for the other: choose a number that is new"
+            document.error("retired-number", path, f"{number} is retired", hint)
         if not low <= number <= high:
             document.error("bad-number", path, f"{number} is not between {low} and {high}")
         if number in seen:
@@ -101,15 +111,26 @@ def _enum_values(document: Document, at: int, enum: Enum) -> None:
     _names(document, names, (), taken)
     low = FIRST_OWN_CODE if enum.extends_faults else enum.base.minimum
     numbers = [((*path, n, "number"), value.number) for n, value in enumerate(own)]
-    _numbers(document, numbers, low, enum.base.maximum)
+    _numbers(document, numbers, low, enum.base.maximum, enum.retired)
+    retired = [(("enum", at, "retired", n), number) for n, number in enumerate(enum.retired)]
+    _numbers(document, retired, low, enum.base.maximum)
 
 
 def _messages(document: Document, schema: Schema) -> None:
     messages = list(enumerate(schema.messages))
     numbers = [(("message", at, "number"), m.number) for at, m in messages]
-    _numbers(document, numbers, 1, INTEGERS["u16"].maximum)
+    _numbers(document, numbers, 1, INTEGERS["u16"].maximum, schema.retired)
+    retired = [(("protocol", "retired", n), number) for n, number in enumerate(schema.retired)]
+    _numbers(document, retired, 1, INTEGERS["u16"].maximum)
     for at, message in messages:
         _fields(document, at, message)
+        if message.frozen and message.versions != [1]:
+            document.error(
+                "frozen-since",
+                ("message", at, "frozen"),
+                f"`{message.name}` is not the same in every version",
+                "a frozen message has no `since`, and no closed enum that has grown",
+            )
 
 
 def _fields(document: Document, at: int, message: Message) -> None:
@@ -128,11 +149,11 @@ def _fields(document: Document, at: int, message: Message) -> None:
         kind, given = field.type, (*here, "max_total") in document.positions
         if isinstance(kind, ByteList) and given and kind.max_item > kind.max_total:
             document.error("bad-bound", (*here, "max_item"), "an item is longer than the total")
-        if field.since < newest and not isinstance(field.type, Tail):
+        if field.since < (message.since if isinstance(field.type, Tail) else newest):
             document.error(
                 "not-appended",
                 here,
-                f"`{field.name}` is older than the field before it",
+                f"`{field.name}` is older than what is before it",
                 "fields are only added at the end, each with the version that brought it",
             )
         newest = max(newest, field.since)
@@ -148,6 +169,12 @@ def _fields(document: Document, at: int, message: Message) -> None:
 def _outputs(document: Document, schema: Schema) -> None:
     seen = {schema.path.resolve()}
     for at, output in enumerate(schema.outputs):
+        if not backends.exists(output.backend):
+            there = ("output", at, "backend")
+            message = f"no backend is called `{output.backend}`"
+            document.error(
+                "unknown-backend", there, message, f"known: {', '.join(backends.names())}"
+            )
         if output.path in seen:
             there = ("output", at, "file")
             document.error("duplicate-output", there, "that is the schema, or another output")

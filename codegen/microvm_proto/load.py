@@ -17,6 +17,7 @@ T = TypeVar("T", str, int, bool)
 _TOML_ERROR = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _KINDS = {str: "a string", int: "an integer", bool: "true or false"}
+_PLURALS = {str: "strings", int: "integers"}
 
 
 class Document:
@@ -37,7 +38,7 @@ class Document:
             self.data: dict[str, Any] = tomllib.loads(self.text)
             self.positions = positions.index(self.text)
         except OSError as error:
-            raise self._fail("unreadable", error.strerror or str(error), START) from None
+            raise self._fail("unreadable", error.strerror or str(error), None) from None
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
             raise self._fail("encoding", "not UTF-8", Position(line, 1)) from None
@@ -46,7 +47,7 @@ class Document:
         except ValueError as error:  # also an integer of more digits than Python converts
             raise self._fail("syntax", *self._syntax_error(str(error))) from None
 
-    def _fail(self, rule: str, message: str, position: Position) -> SchemaError:
+    def _fail(self, rule: str, message: str, position: Position | None) -> SchemaError:
         return SchemaError(self.path, self.text, [Diagnostic(rule, message, "", position)])
 
     def _syntax_error(self, error: str) -> tuple[str, Position]:
@@ -120,13 +121,14 @@ class Table:
             return None
         return value
 
-    def strings(self, key: str) -> list[str]:
+    def items(self, key: str, kind: type[T]) -> tuple[T, ...]:
+        """Take an optional list of values of one kind."""
         self.asked.append(key)
         value = self.data.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self.error("wrong-type", key, f"`{key}` must be a list of strings")
-            return []
-        return value
+        if not isinstance(value, list) or not all(type(item) is kind for item in value):
+            self.error("wrong-type", key, f"`{key}` must be a list of {_PLURALS[kind]}")
+            return ()
+        return tuple(value)
 
     def tables(self, key: str) -> Iterator[Table]:
         """The items of an array of tables, in order; none when it is absent."""

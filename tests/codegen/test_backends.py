@@ -19,6 +19,7 @@ from microvm_proto.resolve import read_schema
 ROOT = Path(__file__).parents[2]
 SANDBOXD = ROOT / "protocol/sandboxd.toml"
 SCHEMAS = [*sorted(Path(__file__).with_name("schemas").glob("*.toml")), SANDBOXD]
+GROWN = Path(__file__).with_name("schemas") / "grown.toml"
 CODEC = ROOT / "host/microvm/codec.py"
 
 Generated = Callable[[Path], Path]
@@ -72,7 +73,8 @@ def test_the_c_compiles_freestanding_without_a_warning(
     source = tmp_path / "twice.c"
     # Twice, for the guard; and on its own, for what it needs to include itself.
     source.write_text('#include "protocol.h"\n#include "protocol.h"\n')
-    flags = "-std=c11 -ffreestanding -O1 -Wall -Wextra -Wconversion -Werror -c -o /dev/null".split()
+    flags = "-std=c11 -ffreestanding -O1 -Wall -Wextra -Wpedantic -Wconversion -Werror".split()
+    flags += ["-c", "-o", "/dev/null"]
     flags += ["-fkeep-inline-functions"] if compiler == "gcc" else []
     command = [compiler, *flags, f"-I{generated(schema)}", str(source)]
     compiled = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -106,23 +108,27 @@ def test_the_specification_names_every_message_field_and_value(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["ruff", "check", "--no-cache"],
-        ["ruff", "format", "--no-cache", "--check"],
+        ["ruff", "check", "--no-cache", "--config=pyproject.toml"],
+        ["ruff", "format", "--no-cache", "--check", "--config=pyproject.toml"],
         ["mypy", "--strict", "--warn-unreachable", "--config-file=", "--cache-dir=/dev/null"],
     ],
     ids=["lint", "format", "types"],
 )
-def test_the_committed_codec_is_as_clean_as_code_written_by_hand(arguments: list[str]) -> None:
-    command = [sys.executable, "-m", *arguments, str(CODEC)]
+@pytest.mark.parametrize("schema", [SANDBOXD, GROWN], ids=lambda path: path.stem)
+def test_the_codec_is_as_clean_as_code_written_by_hand(
+    schema: Path, arguments: list[str], generated: Generated
+) -> None:
+    codec = CODEC if schema == SANDBOXD else generated(schema) / "codec.py"
+    command = [sys.executable, "-m", *arguments, str(codec)]
     checked = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_the_built_in_backends_are_found_by_their_files() -> None:
     folder = Path(backends.__file__).parent
-    files = {file.stem for file in folder.glob("*.py")} - {"__init__"}
-    assert {"c", "markdown", "python"} <= files
-    assert files <= set(backends.names())
+    there = {path.stem for path in folder.iterdir() if not path.name.startswith("_")}
+    assert {"c", "markdown", "python"} <= there
+    assert there <= set(backends.names())
 
 
 def test_an_installed_distribution_can_bring_a_backend(

@@ -75,6 +75,7 @@ def check_report(error: SchemaError, text: str) -> None:
     """Every finding stands within the text, and is part of the message."""
     lines = text.split("\n")
     for found in error.diagnostics:
+        assert found.position
         line, column = found.position.line, found.position.column
         assert 1 <= line <= len(lines)
         assert 1 <= column <= len(lines[line - 1]) + 1

@@ -26,6 +26,11 @@ def names() -> list[str]:
     return sorted({*_built_in(), *(point.name for point in entry_points(group=GROUP))})
 
 
+def exists(name: str) -> bool:
+    """Whether there is a backend called `name`; it is not loaded."""
+    return name in _built_in() or bool(entry_points(group=GROUP, name=name))
+
+
 def find(name: str) -> Backend:
     """The backend called `name`; a built-in one comes first.
 
