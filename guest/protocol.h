@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SANDBOXD_VERSION 1u
-#define SANDBOXD_SCHEMA_DIGEST 0xa38695ac85e74e46ULL
+#define SANDBOXD_SCHEMA_DIGEST 0x9a57a524f171cc96ULL
 
 /* The two ends; a message's sender is one of them, or both. */
 enum sandboxd_end {

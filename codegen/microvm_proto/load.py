@@ -67,9 +67,18 @@ class Document:
         if any(path[:length] in self._blamed for length in range(1, len(path) + 1)):
             return
         self._blamed.add(path)
+        self.diagnostics.append(Diagnostic(rule, message, hint, self._near(path)))
+
+    def note(self, rule: str, path: Path, message: str) -> None:
+        """Note what is only worth knowing, once at each path."""
+        note = Diagnostic(rule, message, "", self._near(path), is_note=True)
+        if note not in self.diagnostics:
+            self.diagnostics.append(note)
+
+    def _near(self, path: Path) -> Position:
         while path not in self.positions:
             path = path[:-1]
-        self.diagnostics.append(Diagnostic(rule, message, hint, self.positions[path]))
+        return self.positions[path]
 
     def check(self) -> None:
         """Raise SchemaError if anything has been found."""

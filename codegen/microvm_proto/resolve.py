@@ -38,7 +38,14 @@ def read_schema(path: Path) -> Schema:
 
     :raises SchemaError: with everything that is wrong with it.
     """
-    document = Document(path)
+    return read(Document(path))
+
+
+def read(document: Document) -> Schema:
+    """Resolve and lint a document that has been loaded.
+
+    :raises SchemaError: with everything that is wrong with it.
+    """
     schema = _Resolver(document).schema()
     lint.lint(document, schema)
     document.check()

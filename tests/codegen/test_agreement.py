@@ -68,11 +68,17 @@ refused:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Both ends of one schema."""
+class Codec:
+    """The Python end of one schema."""
 
     schema: Schema
     python: ModuleType
+
+
+@dataclass(frozen=True)
+class Pair(Codec):
+    """Both ends of one schema."""
+
     library: ctypes.CDLL
     room: ctypes.Array[ctypes.c_char]
 
@@ -200,7 +206,7 @@ def octets(maximum: int, nul: bool) -> st.SearchStrategy[bytes]:
     return st.lists(st.integers(0 if nul else 1, 255), max_size=most).map(bytes)
 
 
-def frames(pair: Pair) -> st.SearchStrategy[tuple[str, bytes]]:
+def frames(pair: Codec) -> st.SearchStrategy[tuple[str, bytes]]:
     """A well-formed frame, and who sends it."""
 
     def build(message: Message) -> st.SearchStrategy[tuple[str, bytes]]:
