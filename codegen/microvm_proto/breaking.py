@@ -48,8 +48,10 @@ class Comparison:
 
         :raises SchemaError: one of them cannot be used.
         """
-        self._new_document, self._old_document = Document(schema), Document(released)
-        self.new, self.old = read(self._new_document), read(self._old_document)
+        self._new_document = Document(schema)
+        self.new = read(self._new_document)
+        self._old_document = Document(released)
+        self.old = read(self._old_document)
         self._schema()
         self.verdict = Verdict.NEWER if self._brings() else Verdict.EQUIVALENT
         if self.errors:

@@ -95,9 +95,10 @@ def breaking(schema: Path | None, against: Path | None) -> None:
     """
     path = schema or _configured()
     target = against or released.path_of(path)
-    if not against and not target.exists():
-        _fail(f"{_shown(target)} is not there; `microvm-proto release` writes it")
     with _reported():
+        if not against and not target.exists():
+            _read(path)
+            _fail(f"{_shown(target)} is not there; `microvm-proto release` writes it")
         comparison = Comparison(path, target)
     _conclude(comparison)
 
