@@ -55,13 +55,14 @@ def _names(
     seen = set(taken)
     for path, name in names:
         if not _NAME.fullmatch(name):
-            document.error("bad-name", path, f"`{name}` is not lower_case_with_underscores")
+            message = f"`{name}` is not lower_case_with_underscores"
+            document.error("bad-name", path, message, "such as `exec_output_2`")
         elif name in reserved:
             document.error(
                 "reserved-word", path, f"`{name}` means something in C or Python", "choose another"
             )
         elif name in seen:
-            document.error("duplicate-name", path, f"`{name}` is there already")
+            document.error("duplicate-name", path, f"`{name}` is there already", "choose another")
         seen.add(name)
 
 
@@ -72,9 +73,11 @@ def _types(document: Document, names: list[tuple[Path, str]]) -> None:
     for path, name in names:
         spelled = "".join(word.capitalize() for word in name.split("_"))
         if spelled in dir(builtins):
-            document.error("reserved-word", path, f"`{spelled}` is a word of Python")
+            message = f"`{spelled}` is a word of Python"
+            document.error("reserved-word", path, message, "choose another")
         if seen.setdefault(spelled, name) != name:
-            document.error("duplicate-name", path, f"`{seen[spelled]}` is `{spelled}` already")
+            message = f"`{seen[spelled]}` is `{spelled}` already"
+            document.error("duplicate-name", path, message, "choose another")
 
 
 def _numbers(
@@ -84,22 +87,28 @@ def _numbers(
     high: int,
     retired: Collection[int] = (),
 ) -> None:
+    numbers = list(numbers)
+    taken = {*retired, *(number for _, number in numbers)}
+    free = next((n for n in range(max(low, 1), high + 1) if n not in taken), None)
+    lowest = f"the lowest that is free is {free}" if free else "no number is free"
     seen: set[int] = set()
     for path, number in numbers:
         if number in retired:
-            hint = "an old peer would take the one for the other: choose a number that is new"
-            document.error("retired-number", path, f"{number} is retired", hint)
+            message = f"{number} is retired: an old peer would take the one for the other"
+            document.error("retired-number", path, message, lowest)
         if not low <= number <= high:
-            document.error("bad-number", path, f"{number} is not between {low} and {high}")
+            message = f"{number} is not between {low} and {high}"
+            document.error("bad-number", path, message, lowest)
         if number in seen:
-            document.error("duplicate-number", path, f"{number} is taken already")
+            document.error("duplicate-number", path, f"{number} is taken already", lowest)
         seen.add(number)
 
 
 def _enums(document: Document, schema: Schema) -> None:
     for at, enum in enumerate(schema.enums):
         if not enum.values:
-            document.error("empty-enum", ("enum", at), f"`{enum.name}` has no value")
+            message = f"`{enum.name}` has no value"
+            document.error("empty-enum", ("enum", at), message, "add an [[enum.value]]")
         _enum_values(document, at, enum)
 
 
@@ -139,16 +148,20 @@ def _fields(document: Document, at: int, message: Message) -> None:
     _names(document, names, _RESERVED | {"id", "encode"})
     if len(names) > _MAX_FIELDS:
         there = ("message", at, "name")
-        document.error("too-many-fields", there, f"a message has at most {_MAX_FIELDS} fields")
+        text = f"a message has at most {_MAX_FIELDS} fields"
+        document.error("too-many-fields", there, text, "make two messages of it")
     newest = message.since
     for number, field in enumerate(message.fields):
         here = (*path, number)
         last = number == len(message.fields) - 1
         if isinstance(field.type, Tail) and not last:
-            document.error("tail-not-last", (*here, "type"), "nothing can follow a tail")
+            hint = "put it last; fields that come later go before it"
+            document.error("tail-not-last", (*here, "type"), "nothing can follow a tail", hint)
         kind, given = field.type, (*here, "max_total") in document.positions
         if isinstance(kind, ByteList) and given and kind.max_item > kind.max_total:
-            document.error("bad-bound", (*here, "max_item"), "an item is longer than the total")
+            hint = "raise `max_total`, or lower `max_item`"
+            text = "an item is longer than the total"
+            document.error("bad-bound", (*here, "max_item"), text, hint)
         if field.since < (message.since if isinstance(field.type, Tail) else newest):
             document.error(
                 "not-appended",
@@ -177,5 +190,6 @@ def _outputs(document: Document, schema: Schema) -> None:
             )
         if output.path in seen:
             there = ("output", at, "file")
-            document.error("duplicate-output", there, "that is the schema, or another output")
+            text = "that is the schema, or another output"
+            document.error("duplicate-output", there, text, "give it a file of its own")
         seen.add(output.path)

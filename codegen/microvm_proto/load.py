@@ -17,6 +17,7 @@ T = TypeVar("T", str, int, bool)
 _TOML_ERROR = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _KINDS = {str: "a string", int: "an integer", bool: "true or false"}
+_SAMPLES = {str: '"…"', int: "1", bool: "true"}
 _PLURALS = {str: "strings", int: "integers"}
 
 
@@ -41,14 +42,17 @@ class Document:
             raise self._fail("unreadable", error.strerror or str(error), None) from None
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
-            raise self._fail("encoding", "not UTF-8", Position(line, 1)) from None
+            where, hint = Position(line, 1), "save the file as UTF-8"
+            raise self._fail("encoding", "not UTF-8", where, hint) from None
         except RecursionError:
             raise self._fail("syntax", "Nested too deeply", START) from None
         except ValueError as error:  # also an integer of more digits than Python converts
             raise self._fail("syntax", *self._syntax_error(str(error))) from None
 
-    def _fail(self, rule: str, message: str, position: Position | None) -> SchemaError:
-        return SchemaError(self.path, self.text, [Diagnostic(rule, message, "", position)])
+    def _fail(
+        self, rule: str, message: str, position: Position | None, hint: str = ""
+    ) -> SchemaError:
+        return SchemaError(self.path, self.text, [Diagnostic(rule, message, hint, position)])
 
     def _syntax_error(self, error: str) -> tuple[str, Position]:
         match = _TOML_ERROR.match(error)
@@ -123,10 +127,12 @@ class Table:
         if value is None:
             return None
         if type(value) is not kind:
-            self.error("wrong-type", key, f"`{key}` must be {_KINDS[kind]}")
+            hint = f"such as `{key} = {_SAMPLES[kind]}`"
+            self.error("wrong-type", key, f"`{key}` must be {_KINDS[kind]}", hint)
             return None
         if isinstance(value, str) and _CONTROL.search(value):
-            self.error("control-character", key, f"`{key}` contains a control character")
+            message = f"`{key}` contains a control character"
+            self.error("control-character", key, message, "it would be in generated code: drop it")
             return None
         return value
 
@@ -135,7 +141,8 @@ class Table:
         self.asked.append(key)
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(type(item) is kind for item in value):
-            self.error("wrong-type", key, f"`{key}` must be a list of {_PLURALS[kind]}")
+            hint = f"such as `{key} = [{_SAMPLES[kind]}, …]`"
+            self.error("wrong-type", key, f"`{key}` must be a list of {_PLURALS[kind]}", hint)
             return ()
         return tuple(value)
 

@@ -65,7 +65,8 @@ class _Resolver:
         self.version = protocol.require("version", int)
         newest = INTEGERS["u32"].maximum
         if not 1 <= self.version <= newest:
-            protocol.error("bad-version", "version", "a version is from 1 to 2^32 - 1")
+            message = "a version is from 1 to 2^32 - 1"
+            protocol.error("bad-version", "version", message, "start with `version = 1`")
             self.version = newest
         ends = self.ends(protocol)
         doc = protocol.get("doc", str, "").strip()
@@ -104,9 +105,9 @@ class _Resolver:
     def since(self, table: Table, default: int = 1) -> int:
         since = table.get("since", int, default)
         if not 1 <= since <= self.version:
-            table.error(
-                "bad-since", "since", f"version {since} is not between 1 and {self.version}"
-            )
+            message = f"version {since} is not between 1 and {self.version}"
+            hint = f"raise `version` in [protocol] first, or lower it to {self.version}"
+            table.error("bad-since", "since", message, hint)
         return since
 
     def enum(self, table: Table) -> Enum:
@@ -116,7 +117,8 @@ class _Resolver:
         values = tuple(self.enum_value(item) for item in table.tables("value"))
         extends = table.get("extends", str, "")
         if extends not in ("", "fault"):
-            table.error("bad-extends", "extends", "only `fault` can be extended")
+            hint = 'write `extends = "fault"`, or leave it out'
+            table.error("bad-extends", "extends", "only `fault` can be extended", hint)
         if extends == "fault":
             values = tuple(EnumValue(f.name, f.number, f.doc, 1) for f in FAULTS) + values
         enum = Enum(
@@ -172,7 +174,9 @@ class _Resolver:
         if equals is not None and not (
             isinstance(kind, Integer) and kind.minimum <= equals <= kind.maximum
         ):
-            table.error("bad-constant", "equals", "does not fit the field's type")
+            scalar = kind if isinstance(kind, Integer) else None
+            hint = _range(scalar) if scalar else "only a field of an integer type can be constant"
+            table.error("bad-constant", "equals", "does not fit the field's type", hint)
         since = self.since(table, oldest)
         field = Field(
             name=name,
@@ -193,11 +197,14 @@ class _Resolver:
         if not isinstance(kind, Integer | Enum):
             return 0
         if "default" in table.data and not later:
-            table.error("bad-default", "default", "every version of the message has this field")
+            message = "every version of the message has this field"
+            hint = "leave it out: a default stands for a field that came later"
+            table.error("bad-default", "default", message, hint)
         if isinstance(kind, Integer):
             number = table.get("default", int, 0)
             if not kind.minimum <= number <= kind.maximum:
-                table.error("bad-default", "default", "does not fit the field's type")
+                message = "does not fit the field's type"
+                table.error("bad-default", "default", message, _range(kind))
             return number
         name = table.get("default", str, "")
         numbers = {value.name: value.number for value in kind.values if value.since <= since}
@@ -242,13 +249,18 @@ class _Resolver:
     def bound(self, table: Table, key: str) -> int:
         bound = table.get(key, int, 1)
         if not 0 < bound <= INTEGERS["u32"].maximum:
-            table.error("bad-bound", key, "a bound is from 1 to 2^32 - 1")
+            hint = "say how much there can be at most; what is always empty is no field"
+            table.error("bad-bound", key, "a bound is from 1 to 2^32 - 1", hint)
         return bound
 
     def unknown_type(self, table: Table, name: str, known: list[str]) -> None:
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"
         table.error("unknown-type", "type", f"no type is called `{name}`", hint)
+
+
+def _range(kind: Integer) -> str:
+    return f"a `{kind.name}` is from {kind.minimum} to {kind.maximum}"
 
 
 def _section(table: Table) -> Section:
