@@ -19,7 +19,8 @@ help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
 	@echo 'make test       lint, and every test but the long ones (within 10 minutes on 2 cores)'
 	@echo 'make test-long  the long ones too: 100 boots on a loaded machine, thousands of examples'
-	@echo 'make lint       ruff, mypy, the C compiler'"'"'s analyzer, and whether generated files are fresh'
+	@echo 'make lint       ruff, mypy, the C compiler'"'"'s analyzer, whether generated files are fresh, and'
+	@echo '                whether the protocol still is compatible with its released form'
 	@echo 'make gen        write the generated files anew'
 	@echo 'make bench      measure boot, exec and throughput'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
@@ -44,6 +45,7 @@ lint: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/microvm-proto gen --check
 	$(BIN)/microvm-proto gen --check examples/sensor/sensor.toml
+	$(BIN)/microvm-proto breaking
 	$(MAKE) --no-print-directory -s -C guest analyze CC=gcc
 
 gen: $(VENV)/vm

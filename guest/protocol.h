@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SANDBOXD_VERSION 1u
-#define SANDBOXD_SCHEMA_DIGEST 0x468175fdebd3dd9aULL
+#define SANDBOXD_SCHEMA_DIGEST 0x9a57a524f171cc96ULL
 
 /* The two ends; a message's sender is one of them, or both. */
 enum sandboxd_end {
@@ -244,6 +244,20 @@ struct sandboxd_list {
 	uint32_t count;
 };
 
+static inline struct sandboxd_slice sandboxd_no_slice(void)
+{
+	const struct sandboxd_slice none = { NULL, 0 };
+
+	return none;
+}
+
+static inline struct sandboxd_list sandboxd_no_list(void)
+{
+	const struct sandboxd_list none = { NULL, 0, 0 };
+
+	return none;
+}
+
 struct sandboxd_header {
 	uint32_t body_length;
 	uint16_t type;
@@ -464,11 +478,11 @@ static inline uint8_t *sandboxd_put(uint8_t *at, unsigned size, uint64_t value)
 	return at + size;
 }
 
-/* Data that is in place already is not copied: a tail can be read straight into its frame. */
+/* Data that is in place already is not moved: a tail can be read straight into its frame. */
 static inline uint8_t *sandboxd_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		__builtin_memcpy(at, data, size);
+		__builtin_memmove(at, data, size);
 	return at + size;
 }
 
@@ -629,54 +643,61 @@ static inline bool sandboxd_end(const struct sandboxd_cursor *cursor)
 		sandboxd_refuse(cursor, SANDBOXD_FAULT_TRAILING_BYTES, cursor->at, 0);
 }
 
+/* What a message is from the version `since` on, until a later rule of its type. */
 struct sandboxd_rule {
 	uint16_t type;
 	uint8_t sender;
 	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint32_t since;
 	uint32_t max_body;
 };
 
 static const struct sandboxd_rule sandboxd_rules[] = {
-	{ SANDBOXD_TYPE_HELLO, SANDBOXD_HOST, 0, SANDBOXD_HELLO_MAX_BODY },
-	{ SANDBOXD_TYPE_READY, SANDBOXD_GUEST, 0, SANDBOXD_READY_MAX_BODY },
-	{ SANDBOXD_TYPE_RESUME, SANDBOXD_HOST, 0, SANDBOXD_RESUME_MAX_BODY },
-	{ SANDBOXD_TYPE_PING, SANDBOXD_HOST, 0, SANDBOXD_PING_MAX_BODY },
-	{ SANDBOXD_TYPE_PONG, SANDBOXD_GUEST, 0, SANDBOXD_PONG_MAX_BODY },
-	{ SANDBOXD_TYPE_STATUS_REQUEST, SANDBOXD_HOST, 0, SANDBOXD_STATUS_REQUEST_MAX_BODY },
-	{ SANDBOXD_TYPE_STATUS, SANDBOXD_GUEST, 0, SANDBOXD_STATUS_MAX_BODY },
-	{ SANDBOXD_TYPE_SHUTDOWN, SANDBOXD_HOST, 0, SANDBOXD_SHUTDOWN_MAX_BODY },
-	{ SANDBOXD_TYPE_GOODBYE, SANDBOXD_GUEST, 0, SANDBOXD_GOODBYE_MAX_BODY },
-	{ SANDBOXD_TYPE_ERROR, SANDBOXD_GUEST, 2, SANDBOXD_ERROR_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, SANDBOXD_EXEC_REQUEST_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_OUTPUT, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_OUTPUT_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_RESPONSE_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_FAILED, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_FAILED_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_SIGNAL, SANDBOXD_HOST, 1, SANDBOXD_EXEC_SIGNAL_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_KILL, SANDBOXD_HOST, 1, SANDBOXD_EXEC_KILL_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_CREDIT, SANDBOXD_HOST, 1, SANDBOXD_EXEC_CREDIT_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_STDIN, SANDBOXD_HOST, 1, SANDBOXD_EXEC_STDIN_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_STDIN_CREDIT, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_STDIN_CLOSED, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_RESIZE, SANDBOXD_HOST, 1, SANDBOXD_EXEC_RESIZE_MAX_BODY },
+	{ SANDBOXD_TYPE_HELLO, SANDBOXD_HOST, 0, 1, 32 },
+	{ SANDBOXD_TYPE_READY, SANDBOXD_GUEST, 0, 1, 32 },
+	{ SANDBOXD_TYPE_RESUME, SANDBOXD_HOST, 0, 1, 76 },
+	{ SANDBOXD_TYPE_PING, SANDBOXD_HOST, 0, 1, 8 },
+	{ SANDBOXD_TYPE_PONG, SANDBOXD_GUEST, 0, 1, 8 },
+	{ SANDBOXD_TYPE_STATUS_REQUEST, SANDBOXD_HOST, 0, 1, 0 },
+	{ SANDBOXD_TYPE_STATUS, SANDBOXD_GUEST, 0, 1, 56 },
+	{ SANDBOXD_TYPE_SHUTDOWN, SANDBOXD_HOST, 0, 1, 0 },
+	{ SANDBOXD_TYPE_GOODBYE, SANDBOXD_GUEST, 0, 1, 1 },
+	{ SANDBOXD_TYPE_ERROR, SANDBOXD_GUEST, 2, 1, 9 },
+	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, 1, 2105517 },
+	{ SANDBOXD_TYPE_EXEC_OUTPUT, SANDBOXD_GUEST, 1, 1, 65537 },
+	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 1, 2 },
+	{ SANDBOXD_TYPE_EXEC_FAILED, SANDBOXD_GUEST, 1, 1, 5 },
+	{ SANDBOXD_TYPE_EXEC_SIGNAL, SANDBOXD_HOST, 1, 1, 1 },
+	{ SANDBOXD_TYPE_EXEC_KILL, SANDBOXD_HOST, 1, 1, 0 },
+	{ SANDBOXD_TYPE_EXEC_CREDIT, SANDBOXD_HOST, 1, 1, 5 },
+	{ SANDBOXD_TYPE_EXEC_STDIN, SANDBOXD_HOST, 1, 1, 65536 },
+	{ SANDBOXD_TYPE_EXEC_STDIN_CREDIT, SANDBOXD_GUEST, 1, 1, 4 },
+	{ SANDBOXD_TYPE_EXEC_STDIN_CLOSED, SANDBOXD_GUEST, 1, 1, 0 },
+	{ SANDBOXD_TYPE_EXEC_RESIZE, SANDBOXD_HOST, 1, 1, 4 },
+	{ 0, 0, 0, 0, 0 },
 };
 
-static inline const struct sandboxd_rule *sandboxd_find_rule(uint16_t type)
+/* The last rule for a type that is not newer than the version. */
+static inline const struct sandboxd_rule *sandboxd_find_rule(uint32_t version, uint16_t type)
 {
-	for (size_t i = 0; i < sizeof sandboxd_rules / sizeof sandboxd_rules[0]; i++)
-		if (sandboxd_rules[i].type == type)
-			return &sandboxd_rules[i];
-	return NULL;
+	const struct sandboxd_rule *found = NULL;
+
+	for (const struct sandboxd_rule *rule = sandboxd_rules; rule->type; rule++)
+		if (rule->type == type && rule->since <= version)
+			found = rule;
+	return found;
 }
 
-/* Reads the header of a frame from `sender` and checks all that can be known without its body. */
-static inline bool sandboxd_decode_header(const uint8_t *frame, enum sandboxd_end sender,
+/* Reads the header of a frame from `sender` and checks all that can be known without its body.
+ * `version`, here and below, is the one that both sides agreed on. */
+static inline bool sandboxd_decode_header(const uint8_t *frame, enum sandboxd_end sender, uint32_t version,
 	struct sandboxd_header *header, struct sandboxd_fault_at *fault)
 {
 	header->body_length = (uint32_t)sandboxd_get(frame, 4);
 	header->type = (uint16_t)sandboxd_get(frame + 4, 2);
 	header->flags = (uint16_t)sandboxd_get(frame + 6, 2);
 	header->id = (uint32_t)sandboxd_get(frame + 8, 4);
-	const struct sandboxd_rule *rule = sandboxd_find_rule(header->type);
+	const struct sandboxd_rule *rule = sandboxd_find_rule(version, header->type);
 	if (!rule)
 		return sandboxd_fail(fault, SANDBOXD_FAULT_UNKNOWN_TYPE, 4, 0);
 	if (!(rule->sender & sender))
@@ -691,10 +712,11 @@ static inline bool sandboxd_decode_header(const uint8_t *frame, enum sandboxd_en
 }
 
 static inline bool sandboxd_decode_hello(const uint8_t *body, size_t size,
-	struct sandboxd_hello *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_hello *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_constant(&cursor, 1, 8, 0xa6d766f7263696dULL) &&
 		sandboxd_take_u32(&cursor, 2, &message->version) &&
 		sandboxd_take_u64(&cursor, 3, &message->digest) &&
@@ -704,10 +726,11 @@ static inline bool sandboxd_decode_hello(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_ready(const uint8_t *body, size_t size,
-	struct sandboxd_ready *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_ready *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_constant(&cursor, 1, 8, 0xa6d766f7263696dULL) &&
 		sandboxd_take_u32(&cursor, 2, &message->version) &&
 		sandboxd_take_u64(&cursor, 3, &message->digest) &&
@@ -717,46 +740,51 @@ static inline bool sandboxd_decode_ready(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_resume(const uint8_t *body, size_t size,
-	struct sandboxd_resume *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_resume *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u64(&cursor, 1, &message->realtime_ns) &&
 		sandboxd_take_bytes(&cursor, 2, 64, true, &message->entropy) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_ping(const uint8_t *body, size_t size,
-	struct sandboxd_ping *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_ping *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u64(&cursor, 1, &message->token) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_pong(const uint8_t *body, size_t size,
-	struct sandboxd_pong *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_pong *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u64(&cursor, 1, &message->token) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_status_request(const uint8_t *body, size_t size,
-	struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_status(const uint8_t *body, size_t size,
-	struct sandboxd_status *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_status *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u64(&cursor, 1, &message->started_ns) &&
 		sandboxd_take_u64(&cursor, 2, &message->opened_ns) &&
 		sandboxd_take_u64(&cursor, 3, &message->now_ns) &&
@@ -768,27 +796,30 @@ static inline bool sandboxd_decode_status(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_shutdown(const uint8_t *body, size_t size,
-	struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_goodbye(const uint8_t *body, size_t size,
-	struct sandboxd_goodbye *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_goodbye *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->reason) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_error(const uint8_t *body, size_t size,
-	struct sandboxd_error *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_error *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u16(&cursor, 1, &message->code) &&
 		sandboxd_take_u16(&cursor, 2, &message->refused_type) &&
 		sandboxd_take_u32(&cursor, 3, &message->offset) &&
@@ -797,10 +828,11 @@ static inline bool sandboxd_decode_error(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size,
-	struct sandboxd_exec_request *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_request *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_bytes(&cursor, 1, 4096, false, &message->command) &&
 		sandboxd_take_bytes(&cursor, 2, 4096, false, &message->cwd) &&
 		sandboxd_take_list(&cursor, 3, 16384, 131071, 1048576,
@@ -821,10 +853,11 @@ static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size
 }
 
 static inline bool sandboxd_decode_exec_output(const uint8_t *body, size_t size,
-	struct sandboxd_exec_output *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_output *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->stream) &&
 		sandboxd_known(&cursor, 1, 1,
 			message->stream == SANDBOXD_STREAM_STDOUT || message->stream == SANDBOXD_STREAM_STDERR) &&
@@ -832,10 +865,11 @@ static inline bool sandboxd_decode_exec_output(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_exec_response(const uint8_t *body, size_t size,
-	struct sandboxd_exec_response *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_response *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->ending) &&
 		sandboxd_known(&cursor, 1, 1,
 			message->ending == SANDBOXD_ENDING_EXITED || message->ending == SANDBOXD_ENDING_SIGNALLED) &&
@@ -844,37 +878,41 @@ static inline bool sandboxd_decode_exec_response(const uint8_t *body, size_t siz
 }
 
 static inline bool sandboxd_decode_exec_failed(const uint8_t *body, size_t size,
-	struct sandboxd_exec_failed *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_failed *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->stage) &&
 		sandboxd_take_u32(&cursor, 2, &message->error_number) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_exec_signal(const uint8_t *body, size_t size,
-	struct sandboxd_exec_signal *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_signal *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->signal) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_exec_kill(const uint8_t *body, size_t size,
-	struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_exec_credit(const uint8_t *body, size_t size,
-	struct sandboxd_exec_credit *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_credit *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->stream) &&
 		sandboxd_known(&cursor, 1, 1,
 			message->stream == SANDBOXD_STREAM_STDOUT || message->stream == SANDBOXD_STREAM_STDERR) &&
@@ -883,35 +921,39 @@ static inline bool sandboxd_decode_exec_credit(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_exec_stdin(const uint8_t *body, size_t size,
-	struct sandboxd_exec_stdin *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_stdin *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_tail(&cursor, 1, 65536, &message->data);
 }
 
 static inline bool sandboxd_decode_exec_stdin_credit(const uint8_t *body, size_t size,
-	struct sandboxd_exec_stdin_credit *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_stdin_credit *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u32(&cursor, 1, &message->amount) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_exec_stdin_closed(const uint8_t *body, size_t size,
-	struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_exec_resize(const uint8_t *body, size_t size,
-	struct sandboxd_exec_resize *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_resize *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u16(&cursor, 1, &message->rows) &&
 		sandboxd_take_u16(&cursor, 2, &message->columns) &&
 		sandboxd_end(&cursor);
@@ -919,52 +961,53 @@ static inline bool sandboxd_decode_exec_resize(const uint8_t *body, size_t size,
 
 /* Decodes the body behind a header that has passed its check. */
 static inline bool sandboxd_decode_body(const struct sandboxd_header *header, const uint8_t *body,
-	union sandboxd_body *out, struct sandboxd_fault_at *fault)
+	uint32_t version, union sandboxd_body *out, struct sandboxd_fault_at *fault)
 {
+	(void)version;
 	(void)out;
 	switch (header->type) {
 	case SANDBOXD_TYPE_HELLO:
-		return sandboxd_decode_hello(body, header->body_length, &out->hello, fault);
+		return sandboxd_decode_hello(body, header->body_length, version, &out->hello, fault);
 	case SANDBOXD_TYPE_READY:
-		return sandboxd_decode_ready(body, header->body_length, &out->ready, fault);
+		return sandboxd_decode_ready(body, header->body_length, version, &out->ready, fault);
 	case SANDBOXD_TYPE_RESUME:
-		return sandboxd_decode_resume(body, header->body_length, &out->resume, fault);
+		return sandboxd_decode_resume(body, header->body_length, version, &out->resume, fault);
 	case SANDBOXD_TYPE_PING:
-		return sandboxd_decode_ping(body, header->body_length, &out->ping, fault);
+		return sandboxd_decode_ping(body, header->body_length, version, &out->ping, fault);
 	case SANDBOXD_TYPE_PONG:
-		return sandboxd_decode_pong(body, header->body_length, &out->pong, fault);
+		return sandboxd_decode_pong(body, header->body_length, version, &out->pong, fault);
 	case SANDBOXD_TYPE_STATUS_REQUEST:
-		return sandboxd_decode_status_request(body, header->body_length, fault);
+		return sandboxd_decode_status_request(body, header->body_length, version, fault);
 	case SANDBOXD_TYPE_STATUS:
-		return sandboxd_decode_status(body, header->body_length, &out->status, fault);
+		return sandboxd_decode_status(body, header->body_length, version, &out->status, fault);
 	case SANDBOXD_TYPE_SHUTDOWN:
-		return sandboxd_decode_shutdown(body, header->body_length, fault);
+		return sandboxd_decode_shutdown(body, header->body_length, version, fault);
 	case SANDBOXD_TYPE_GOODBYE:
-		return sandboxd_decode_goodbye(body, header->body_length, &out->goodbye, fault);
+		return sandboxd_decode_goodbye(body, header->body_length, version, &out->goodbye, fault);
 	case SANDBOXD_TYPE_ERROR:
-		return sandboxd_decode_error(body, header->body_length, &out->error, fault);
+		return sandboxd_decode_error(body, header->body_length, version, &out->error, fault);
 	case SANDBOXD_TYPE_EXEC_REQUEST:
-		return sandboxd_decode_exec_request(body, header->body_length, &out->exec_request, fault);
+		return sandboxd_decode_exec_request(body, header->body_length, version, &out->exec_request, fault);
 	case SANDBOXD_TYPE_EXEC_OUTPUT:
-		return sandboxd_decode_exec_output(body, header->body_length, &out->exec_output, fault);
+		return sandboxd_decode_exec_output(body, header->body_length, version, &out->exec_output, fault);
 	case SANDBOXD_TYPE_EXEC_RESPONSE:
-		return sandboxd_decode_exec_response(body, header->body_length, &out->exec_response, fault);
+		return sandboxd_decode_exec_response(body, header->body_length, version, &out->exec_response, fault);
 	case SANDBOXD_TYPE_EXEC_FAILED:
-		return sandboxd_decode_exec_failed(body, header->body_length, &out->exec_failed, fault);
+		return sandboxd_decode_exec_failed(body, header->body_length, version, &out->exec_failed, fault);
 	case SANDBOXD_TYPE_EXEC_SIGNAL:
-		return sandboxd_decode_exec_signal(body, header->body_length, &out->exec_signal, fault);
+		return sandboxd_decode_exec_signal(body, header->body_length, version, &out->exec_signal, fault);
 	case SANDBOXD_TYPE_EXEC_KILL:
-		return sandboxd_decode_exec_kill(body, header->body_length, fault);
+		return sandboxd_decode_exec_kill(body, header->body_length, version, fault);
 	case SANDBOXD_TYPE_EXEC_CREDIT:
-		return sandboxd_decode_exec_credit(body, header->body_length, &out->exec_credit, fault);
+		return sandboxd_decode_exec_credit(body, header->body_length, version, &out->exec_credit, fault);
 	case SANDBOXD_TYPE_EXEC_STDIN:
-		return sandboxd_decode_exec_stdin(body, header->body_length, &out->exec_stdin, fault);
+		return sandboxd_decode_exec_stdin(body, header->body_length, version, &out->exec_stdin, fault);
 	case SANDBOXD_TYPE_EXEC_STDIN_CREDIT:
-		return sandboxd_decode_exec_stdin_credit(body, header->body_length, &out->exec_stdin_credit, fault);
+		return sandboxd_decode_exec_stdin_credit(body, header->body_length, version, &out->exec_stdin_credit, fault);
 	case SANDBOXD_TYPE_EXEC_STDIN_CLOSED:
-		return sandboxd_decode_exec_stdin_closed(body, header->body_length, fault);
+		return sandboxd_decode_exec_stdin_closed(body, header->body_length, version, fault);
 	case SANDBOXD_TYPE_EXEC_RESIZE:
-		return sandboxd_decode_exec_resize(body, header->body_length, &out->exec_resize, fault);
+		return sandboxd_decode_exec_resize(body, header->body_length, version, &out->exec_resize, fault);
 	default:
 		(void)body;
 		return sandboxd_fail(fault, SANDBOXD_FAULT_UNKNOWN_TYPE, 4, 0);
@@ -972,10 +1015,11 @@ static inline bool sandboxd_decode_body(const struct sandboxd_header *header, co
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_HELLO_MAX_BODY. */
-static inline size_t sandboxd_encode_hello(uint8_t *out, const struct sandboxd_hello *message)
+static inline size_t sandboxd_encode_hello(uint8_t *out, uint32_t version, const struct sandboxd_hello *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 8, (uint64_t)0xa6d766f7263696dULL);
 	at = sandboxd_put(at, 4, (uint64_t)message->version);
 	at = sandboxd_put(at, 8, (uint64_t)message->digest);
@@ -986,10 +1030,11 @@ static inline size_t sandboxd_encode_hello(uint8_t *out, const struct sandboxd_h
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_READY_MAX_BODY. */
-static inline size_t sandboxd_encode_ready(uint8_t *out, const struct sandboxd_ready *message)
+static inline size_t sandboxd_encode_ready(uint8_t *out, uint32_t version, const struct sandboxd_ready *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 8, (uint64_t)0xa6d766f7263696dULL);
 	at = sandboxd_put(at, 4, (uint64_t)message->version);
 	at = sandboxd_put(at, 8, (uint64_t)message->digest);
@@ -999,15 +1044,16 @@ static inline size_t sandboxd_encode_ready(uint8_t *out, const struct sandboxd_r
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_RESUME_MAX_BODY.
- * 0 when a value is longer than it may be. */
-static inline size_t sandboxd_encode_resume(uint8_t *out, const struct sandboxd_resume *message)
+/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
+ * SANDBOXD_HEADER_SIZE + SANDBOXD_RESUME_MAX_BODY. */
+static inline size_t sandboxd_encode_resume(uint8_t *out, uint32_t version, const struct sandboxd_resume *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	at = sandboxd_put(at, 8, (uint64_t)message->realtime_ns);
+	(void)version;
 	if (message->entropy.size > 64)
 		return 0;
+	at = sandboxd_put(at, 8, (uint64_t)message->realtime_ns);
 	at = sandboxd_put(at, 4, message->entropy.size);
 	at = sandboxd_put_bytes(at, message->entropy.data, message->entropy.size);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_RESUME, 0);
@@ -1015,20 +1061,22 @@ static inline size_t sandboxd_encode_resume(uint8_t *out, const struct sandboxd_
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_PING_MAX_BODY. */
-static inline size_t sandboxd_encode_ping(uint8_t *out, const struct sandboxd_ping *message)
+static inline size_t sandboxd_encode_ping(uint8_t *out, uint32_t version, const struct sandboxd_ping *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 8, (uint64_t)message->token);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_PING, 0);
 	return (size_t)(at - out);
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_PONG_MAX_BODY. */
-static inline size_t sandboxd_encode_pong(uint8_t *out, const struct sandboxd_pong *message)
+static inline size_t sandboxd_encode_pong(uint8_t *out, uint32_t version, const struct sandboxd_pong *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 8, (uint64_t)message->token);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_PONG, 0);
 	return (size_t)(at - out);
@@ -1036,19 +1084,21 @@ static inline size_t sandboxd_encode_pong(uint8_t *out, const struct sandboxd_po
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
  * SANDBOXD_STATUS_REQUEST_MAX_BODY. */
-static inline size_t sandboxd_encode_status_request(uint8_t *out)
+static inline size_t sandboxd_encode_status_request(uint8_t *out, uint32_t version)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_STATUS_REQUEST, 0);
 	return (size_t)(at - out);
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_MAX_BODY. */
-static inline size_t sandboxd_encode_status(uint8_t *out, const struct sandboxd_status *message)
+static inline size_t sandboxd_encode_status(uint8_t *out, uint32_t version, const struct sandboxd_status *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 8, (uint64_t)message->started_ns);
 	at = sandboxd_put(at, 8, (uint64_t)message->opened_ns);
 	at = sandboxd_put(at, 8, (uint64_t)message->now_ns);
@@ -1062,30 +1112,33 @@ static inline size_t sandboxd_encode_status(uint8_t *out, const struct sandboxd_
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
  * SANDBOXD_SHUTDOWN_MAX_BODY. */
-static inline size_t sandboxd_encode_shutdown(uint8_t *out)
+static inline size_t sandboxd_encode_shutdown(uint8_t *out, uint32_t version)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_SHUTDOWN, 0);
 	return (size_t)(at - out);
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
  * SANDBOXD_GOODBYE_MAX_BODY. */
-static inline size_t sandboxd_encode_goodbye(uint8_t *out, const struct sandboxd_goodbye *message)
+static inline size_t sandboxd_encode_goodbye(uint8_t *out, uint32_t version, const struct sandboxd_goodbye *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 1, (uint64_t)message->reason);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_GOODBYE, 0);
 	return (size_t)(at - out);
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_ERROR_MAX_BODY. */
-static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t id, const struct sandboxd_error *message)
+static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_error *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 2, (uint64_t)message->code);
 	at = sandboxd_put(at, 2, (uint64_t)message->refused_type);
 	at = sandboxd_put(at, 4, (uint64_t)message->offset);
@@ -1094,36 +1147,31 @@ static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t id, const stru
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_REQUEST_MAX_BODY. 0 when a value is longer than it may be. */
-static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t id, const struct sandboxd_exec_request *message)
+/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
+ * SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_REQUEST_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_request *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	if (message->command.size > 4096)
+	(void)version;
+	if (message->command.size > 4096 ||
+		message->cwd.size > 4096 ||
+		message->argv.count > 16384 ||
+		message->argv.size > 1048576 ||
+		message->env.count > 16384 ||
+		message->env.size > 1048576 ||
+		message->user.size > 128)
 		return 0;
 	at = sandboxd_put(at, 4, message->command.size);
 	at = sandboxd_put_bytes(at, message->command.data, message->command.size);
-	if (message->cwd.size > 4096)
-		return 0;
 	at = sandboxd_put(at, 4, message->cwd.size);
 	at = sandboxd_put_bytes(at, message->cwd.data, message->cwd.size);
-	if (message->argv.count > 16384)
-		return 0;
-	if (message->argv.size > 1048576)
-		return 0;
 	at = sandboxd_put(at, 4, message->argv.count);
 	at = sandboxd_put_bytes(at, message->argv.items, message->argv.size);
-	if (message->env.count > 16384)
-		return 0;
-	if (message->env.size > 1048576)
-		return 0;
 	at = sandboxd_put(at, 4, message->env.count);
 	at = sandboxd_put_bytes(at, message->env.items, message->env.size);
 	at = sandboxd_put(at, 4, (uint64_t)message->stdout_credit);
 	at = sandboxd_put(at, 4, (uint64_t)message->stderr_credit);
-	if (message->user.size > 128)
-		return 0;
 	at = sandboxd_put(at, 4, message->user.size);
 	at = sandboxd_put_bytes(at, message->user.data, message->user.size);
 	at = sandboxd_put(at, 1, (uint64_t)message->stdin_from);
@@ -1135,15 +1183,16 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t id, con
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_OUTPUT_MAX_BODY. 0 when a value is longer than it may be. */
-static inline size_t sandboxd_encode_exec_output(uint8_t *out, uint32_t id, const struct sandboxd_exec_output *message)
+/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
+ * SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_output(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_output *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	at = sandboxd_put(at, 1, (uint64_t)message->stream);
+	(void)version;
 	if (message->data.size > 65536)
 		return 0;
+	at = sandboxd_put(at, 1, (uint64_t)message->stream);
 	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_OUTPUT, id);
 	return (size_t)(at - out);
@@ -1151,10 +1200,11 @@ static inline size_t sandboxd_encode_exec_output(uint8_t *out, uint32_t id, cons
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
  * SANDBOXD_EXEC_RESPONSE_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t id, const struct sandboxd_exec_response *message)
+static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_response *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 1, (uint64_t)message->ending);
 	at = sandboxd_put(at, 1, (uint64_t)message->status);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_RESPONSE, id);
@@ -1163,10 +1213,11 @@ static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t id, co
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
  * SANDBOXD_EXEC_FAILED_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_failed(uint8_t *out, uint32_t id, const struct sandboxd_exec_failed *message)
+static inline size_t sandboxd_encode_exec_failed(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_failed *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 1, (uint64_t)message->stage);
 	at = sandboxd_put(at, 4, (uint64_t)message->error_number);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_FAILED, id);
@@ -1175,10 +1226,11 @@ static inline size_t sandboxd_encode_exec_failed(uint8_t *out, uint32_t id, cons
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
  * SANDBOXD_EXEC_SIGNAL_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_signal(uint8_t *out, uint32_t id, const struct sandboxd_exec_signal *message)
+static inline size_t sandboxd_encode_exec_signal(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_signal *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 1, (uint64_t)message->signal);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_SIGNAL, id);
 	return (size_t)(at - out);
@@ -1186,32 +1238,35 @@ static inline size_t sandboxd_encode_exec_signal(uint8_t *out, uint32_t id, cons
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
  * SANDBOXD_EXEC_KILL_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_kill(uint8_t *out, uint32_t id)
+static inline size_t sandboxd_encode_exec_kill(uint8_t *out, uint32_t version, uint32_t id)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_KILL, id);
 	return (size_t)(at - out);
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
  * SANDBOXD_EXEC_CREDIT_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_credit(uint8_t *out, uint32_t id, const struct sandboxd_exec_credit *message)
+static inline size_t sandboxd_encode_exec_credit(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_credit *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 1, (uint64_t)message->stream);
 	at = sandboxd_put(at, 4, (uint64_t)message->amount);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_CREDIT, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_STDIN_MAX_BODY. 0 when a value is longer than it may be. */
-static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, uint32_t id, const struct sandboxd_exec_stdin *message)
+/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
+ * SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	if (message->data.size > 65536)
 		return 0;
 	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
@@ -1221,10 +1276,11 @@ static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, uint32_t id, const
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
  * SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
+static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 4, (uint64_t)message->amount);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN_CREDIT, id);
 	return (size_t)(at - out);
@@ -1232,20 +1288,22 @@ static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, uint32_t id
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
  * SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, uint32_t id)
+static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, uint32_t version, uint32_t id)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN_CLOSED, id);
 	return (size_t)(at - out);
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
  * SANDBOXD_EXEC_RESIZE_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_resize(uint8_t *out, uint32_t id, const struct sandboxd_exec_resize *message)
+static inline size_t sandboxd_encode_exec_resize(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_resize *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 2, (uint64_t)message->rows);
 	at = sandboxd_put(at, 2, (uint64_t)message->columns);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_RESIZE, id);

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, TypeVar
 
 VERSION = 1
-DIGEST = 0xF484A3C9CD3BE34E
+DIGEST = 0x0B032BFF4D772BC3
+DIGESTS: Mapping[int, int] = {1: DIGEST}
 HEADER_SIZE = 12
 MAX_BODY = 68
 END_NAMES = ("reader", "device")
@@ -110,7 +111,7 @@ class EncodeError(ValueError):
     """A message that the protocol does not allow; nothing of it is sent.
 
     :ivar fault: what a decoder would have said.
-    :ivar field: the field that is wrong; `id` for the header's.
+    :ivar field: the field that is wrong; `id` and `type` are the header's.
     """
 
     def __init__(self, fault: Fault, field: str, reason: str) -> None:
@@ -126,8 +127,8 @@ class Identify:
     TYPE: ClassVar[int] = 1
     MAX_BODY: ClassVar[int] = 0
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         return _frame(1, 0, ())
 
 
@@ -145,8 +146,8 @@ class Identity:
     serial: int
     name: bytes | memoryview
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U32, self.serial, "serial"),
             _out_tail(self.name, 64, "name"),
@@ -170,8 +171,8 @@ class Measure:
     channel: Channel
     times: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U8, _closed(Channel, self.channel, "channel"), "channel"),
             _out_int(_U16, self.times, "times"),
@@ -193,8 +194,8 @@ class Reading:
     id: int
     value: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_int(_I32, self.value, "value"),)
         return _frame(4, _out_id(self.id, 1), parts)
 
@@ -211,8 +212,8 @@ class Done:
 
     id: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         return _frame(5, _out_id(self.id, 1), ())
 
 
@@ -234,8 +235,8 @@ class Refused:
     reason: Refusal | int
     offset: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U16, self.reason, "reason"),
             _out_int(_U32, self.offset, "offset"),
@@ -454,20 +455,24 @@ def _decode_refused(id_: int, body: memoryview) -> Refused:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
+    """What a message is from the version `since` on, until another rule has its number."""
+
+    number: int
+    since: int
     decode: Callable[[int, memoryview], Message]
     sender: str
     id: str
     max_body: int
 
 
-_RULES: Mapping[int, _Rule] = {
-    1: _Rule(_decode_identify, "reader", "none", 0),
-    2: _Rule(_decode_identity, "device", "none", 68),
-    3: _Rule(_decode_measure, "reader", "required", 3),
-    4: _Rule(_decode_reading, "device", "required", 4),
-    5: _Rule(_decode_done, "device", "required", 0),
-    6: _Rule(_decode_refused, "device", "any", 6),
-}
+_RULES = (
+    _Rule(1, 1, _decode_identify, "reader", "none", 0),
+    _Rule(2, 1, _decode_identity, "device", "none", 68),
+    _Rule(3, 1, _decode_measure, "reader", "required", 3),
+    _Rule(4, 1, _decode_reading, "device", "required", 4),
+    _Rule(5, 1, _decode_done, "device", "required", 0),
+    _Rule(6, 1, _decode_refused, "device", "any", 6),
+)
 
 
 class Decoder:
@@ -478,15 +483,28 @@ class Decoder:
     length before it keeps any of its body.
     """
 
-    def __init__(self, sender: str) -> None:
-        """Decode what `sender` sends, one of END_NAMES."""
+    def __init__(self, sender: str, version: int = VERSION) -> None:
+        """Decode what `sender` sends, one of END_NAMES, at a version."""
         if sender not in END_NAMES:
             raise ValueError(f"{sender!r} is neither of {END_NAMES}")
         self._sender = sender
+        self.version = version
         self._chunk = memoryview(b"")
         self._at = 0
         self._partial = bytearray()
         self._error: DecodeError | None = None
+
+    @property
+    def version(self) -> int:
+        """The version that both sides agreed on; a new one counts from the next message on."""
+        return self._version
+
+    @version.setter
+    def version(self, version: int) -> None:
+        if not 1 <= version <= VERSION:
+            raise ValueError(f"version {version} is not between 1 and {VERSION}")
+        self._version = version
+        self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
@@ -550,7 +568,7 @@ class Decoder:
 
     def _header(self, frame: memoryview | bytearray, at: int = 0) -> tuple[_Rule, int, int]:
         length, number, flags, id_ = _HEADER.unpack_from(frame, at)
-        rule = _RULES.get(number)
+        rule = self._rules.get(number)
         if rule is None:
             raise DecodeError(Fault.UNKNOWN_TYPE, 4)
         if rule.sender not in (self._sender, "both"):

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SENSOR_VERSION 1u
-#define SENSOR_SCHEMA_DIGEST 0xf484a3c9cd3be34eULL
+#define SENSOR_SCHEMA_DIGEST 0x0b032bff4d772bc3ULL
 
 /* The two ends; a message's sender is one of them, or both. */
 enum sensor_end {
@@ -133,6 +133,20 @@ struct sensor_list {
 	uint32_t count;
 };
 
+static inline struct sensor_slice sensor_no_slice(void)
+{
+	const struct sensor_slice none = { NULL, 0 };
+
+	return none;
+}
+
+static inline struct sensor_list sensor_no_list(void)
+{
+	const struct sensor_list none = { NULL, 0, 0 };
+
+	return none;
+}
+
 struct sensor_header {
 	uint32_t body_length;
 	uint16_t type;
@@ -202,11 +216,11 @@ static inline uint8_t *sensor_put(uint8_t *at, unsigned size, uint64_t value)
 	return at + size;
 }
 
-/* Data that is in place already is not copied: a tail can be read straight into its frame. */
+/* Data that is in place already is not moved: a tail can be read straight into its frame. */
 static inline uint8_t *sensor_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		__builtin_memcpy(at, data, size);
+		__builtin_memmove(at, data, size);
 	return at + size;
 }
 
@@ -367,39 +381,46 @@ static inline bool sensor_end(const struct sensor_cursor *cursor)
 		sensor_refuse(cursor, SENSOR_FAULT_TRAILING_BYTES, cursor->at, 0);
 }
 
+/* What a message is from the version `since` on, until a later rule of its type. */
 struct sensor_rule {
 	uint16_t type;
 	uint8_t sender;
 	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint32_t since;
 	uint32_t max_body;
 };
 
 static const struct sensor_rule sensor_rules[] = {
-	{ SENSOR_TYPE_IDENTIFY, SENSOR_READER, 0, SENSOR_IDENTIFY_MAX_BODY },
-	{ SENSOR_TYPE_IDENTITY, SENSOR_DEVICE, 0, SENSOR_IDENTITY_MAX_BODY },
-	{ SENSOR_TYPE_MEASURE, SENSOR_READER, 1, SENSOR_MEASURE_MAX_BODY },
-	{ SENSOR_TYPE_READING, SENSOR_DEVICE, 1, SENSOR_READING_MAX_BODY },
-	{ SENSOR_TYPE_DONE, SENSOR_DEVICE, 1, SENSOR_DONE_MAX_BODY },
-	{ SENSOR_TYPE_REFUSED, SENSOR_DEVICE, 2, SENSOR_REFUSED_MAX_BODY },
+	{ SENSOR_TYPE_IDENTIFY, SENSOR_READER, 0, 1, 0 },
+	{ SENSOR_TYPE_IDENTITY, SENSOR_DEVICE, 0, 1, 68 },
+	{ SENSOR_TYPE_MEASURE, SENSOR_READER, 1, 1, 3 },
+	{ SENSOR_TYPE_READING, SENSOR_DEVICE, 1, 1, 4 },
+	{ SENSOR_TYPE_DONE, SENSOR_DEVICE, 1, 1, 0 },
+	{ SENSOR_TYPE_REFUSED, SENSOR_DEVICE, 2, 1, 6 },
+	{ 0, 0, 0, 0, 0 },
 };
 
-static inline const struct sensor_rule *sensor_find_rule(uint16_t type)
+/* The last rule for a type that is not newer than the version. */
+static inline const struct sensor_rule *sensor_find_rule(uint32_t version, uint16_t type)
 {
-	for (size_t i = 0; i < sizeof sensor_rules / sizeof sensor_rules[0]; i++)
-		if (sensor_rules[i].type == type)
-			return &sensor_rules[i];
-	return NULL;
+	const struct sensor_rule *found = NULL;
+
+	for (const struct sensor_rule *rule = sensor_rules; rule->type; rule++)
+		if (rule->type == type && rule->since <= version)
+			found = rule;
+	return found;
 }
 
-/* Reads the header of a frame from `sender` and checks all that can be known without its body. */
-static inline bool sensor_decode_header(const uint8_t *frame, enum sensor_end sender,
+/* Reads the header of a frame from `sender` and checks all that can be known without its body.
+ * `version`, here and below, is the one that both sides agreed on. */
+static inline bool sensor_decode_header(const uint8_t *frame, enum sensor_end sender, uint32_t version,
 	struct sensor_header *header, struct sensor_fault_at *fault)
 {
 	header->body_length = (uint32_t)sensor_get(frame, 4);
 	header->type = (uint16_t)sensor_get(frame + 4, 2);
 	header->flags = (uint16_t)sensor_get(frame + 6, 2);
 	header->id = (uint32_t)sensor_get(frame + 8, 4);
-	const struct sensor_rule *rule = sensor_find_rule(header->type);
+	const struct sensor_rule *rule = sensor_find_rule(version, header->type);
 	if (!rule)
 		return sensor_fail(fault, SENSOR_FAULT_UNKNOWN_TYPE, 4, 0);
 	if (!(rule->sender & sender))
@@ -414,27 +435,30 @@ static inline bool sensor_decode_header(const uint8_t *frame, enum sensor_end se
 }
 
 static inline bool sensor_decode_identify(const uint8_t *body, size_t size,
-	struct sensor_fault_at *fault)
+	uint32_t version, struct sensor_fault_at *fault)
 {
 	struct sensor_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sensor_end(&cursor);
 }
 
 static inline bool sensor_decode_identity(const uint8_t *body, size_t size,
-	struct sensor_identity *message, struct sensor_fault_at *fault)
+	uint32_t version, struct sensor_identity *message, struct sensor_fault_at *fault)
 {
 	struct sensor_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sensor_take_u32(&cursor, 1, &message->serial) &&
 		sensor_take_tail(&cursor, 2, 64, &message->name);
 }
 
 static inline bool sensor_decode_measure(const uint8_t *body, size_t size,
-	struct sensor_measure *message, struct sensor_fault_at *fault)
+	uint32_t version, struct sensor_measure *message, struct sensor_fault_at *fault)
 {
 	struct sensor_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sensor_take_u8(&cursor, 1, &message->channel) &&
 		sensor_known(&cursor, 1, 1,
 			message->channel == SENSOR_CHANNEL_TEMPERATURE || message->channel == SENSOR_CHANNEL_HUMIDITY) &&
@@ -443,27 +467,30 @@ static inline bool sensor_decode_measure(const uint8_t *body, size_t size,
 }
 
 static inline bool sensor_decode_reading(const uint8_t *body, size_t size,
-	struct sensor_reading *message, struct sensor_fault_at *fault)
+	uint32_t version, struct sensor_reading *message, struct sensor_fault_at *fault)
 {
 	struct sensor_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sensor_take_i32(&cursor, 1, &message->value) &&
 		sensor_end(&cursor);
 }
 
 static inline bool sensor_decode_done(const uint8_t *body, size_t size,
-	struct sensor_fault_at *fault)
+	uint32_t version, struct sensor_fault_at *fault)
 {
 	struct sensor_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sensor_end(&cursor);
 }
 
 static inline bool sensor_decode_refused(const uint8_t *body, size_t size,
-	struct sensor_refused *message, struct sensor_fault_at *fault)
+	uint32_t version, struct sensor_refused *message, struct sensor_fault_at *fault)
 {
 	struct sensor_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sensor_take_u16(&cursor, 1, &message->reason) &&
 		sensor_take_u32(&cursor, 2, &message->offset) &&
 		sensor_end(&cursor);
@@ -471,22 +498,23 @@ static inline bool sensor_decode_refused(const uint8_t *body, size_t size,
 
 /* Decodes the body behind a header that has passed its check. */
 static inline bool sensor_decode_body(const struct sensor_header *header, const uint8_t *body,
-	union sensor_body *out, struct sensor_fault_at *fault)
+	uint32_t version, union sensor_body *out, struct sensor_fault_at *fault)
 {
+	(void)version;
 	(void)out;
 	switch (header->type) {
 	case SENSOR_TYPE_IDENTIFY:
-		return sensor_decode_identify(body, header->body_length, fault);
+		return sensor_decode_identify(body, header->body_length, version, fault);
 	case SENSOR_TYPE_IDENTITY:
-		return sensor_decode_identity(body, header->body_length, &out->identity, fault);
+		return sensor_decode_identity(body, header->body_length, version, &out->identity, fault);
 	case SENSOR_TYPE_MEASURE:
-		return sensor_decode_measure(body, header->body_length, &out->measure, fault);
+		return sensor_decode_measure(body, header->body_length, version, &out->measure, fault);
 	case SENSOR_TYPE_READING:
-		return sensor_decode_reading(body, header->body_length, &out->reading, fault);
+		return sensor_decode_reading(body, header->body_length, version, &out->reading, fault);
 	case SENSOR_TYPE_DONE:
-		return sensor_decode_done(body, header->body_length, fault);
+		return sensor_decode_done(body, header->body_length, version, fault);
 	case SENSOR_TYPE_REFUSED:
-		return sensor_decode_refused(body, header->body_length, &out->refused, fault);
+		return sensor_decode_refused(body, header->body_length, version, &out->refused, fault);
 	default:
 		(void)body;
 		return sensor_fail(fault, SENSOR_FAULT_UNKNOWN_TYPE, 4, 0);
@@ -495,23 +523,25 @@ static inline bool sensor_decode_body(const struct sensor_header *header, const 
 
 /* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
  * SENSOR_IDENTIFY_MAX_BODY. */
-static inline size_t sensor_encode_identify(uint8_t *out)
+static inline size_t sensor_encode_identify(uint8_t *out, uint32_t version)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
+	(void)version;
 	sensor_put_header(out, at, SENSOR_TYPE_IDENTIFY, 0);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
- * SENSOR_IDENTITY_MAX_BODY. 0 when a value is longer than it may be. */
-static inline size_t sensor_encode_identity(uint8_t *out, const struct sensor_identity *message)
+/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
+ * SENSOR_HEADER_SIZE + SENSOR_IDENTITY_MAX_BODY. */
+static inline size_t sensor_encode_identity(uint8_t *out, uint32_t version, const struct sensor_identity *message)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
-	at = sensor_put(at, 4, (uint64_t)message->serial);
+	(void)version;
 	if (message->name.size > 64)
 		return 0;
+	at = sensor_put(at, 4, (uint64_t)message->serial);
 	at = sensor_put_bytes(at, message->name.data, message->name.size);
 	sensor_put_header(out, at, SENSOR_TYPE_IDENTITY, 0);
 	return (size_t)(at - out);
@@ -519,10 +549,11 @@ static inline size_t sensor_encode_identity(uint8_t *out, const struct sensor_id
 
 /* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
  * SENSOR_MEASURE_MAX_BODY. */
-static inline size_t sensor_encode_measure(uint8_t *out, uint32_t id, const struct sensor_measure *message)
+static inline size_t sensor_encode_measure(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_measure *message)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
+	(void)version;
 	at = sensor_put(at, 1, (uint64_t)message->channel);
 	at = sensor_put(at, 2, (uint64_t)message->times);
 	sensor_put_header(out, at, SENSOR_TYPE_MEASURE, id);
@@ -531,30 +562,33 @@ static inline size_t sensor_encode_measure(uint8_t *out, uint32_t id, const stru
 
 /* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
  * SENSOR_READING_MAX_BODY. */
-static inline size_t sensor_encode_reading(uint8_t *out, uint32_t id, const struct sensor_reading *message)
+static inline size_t sensor_encode_reading(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_reading *message)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
+	(void)version;
 	at = sensor_put(at, 4, (uint64_t)message->value);
 	sensor_put_header(out, at, SENSOR_TYPE_READING, id);
 	return (size_t)(at - out);
 }
 
 /* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE + SENSOR_DONE_MAX_BODY. */
-static inline size_t sensor_encode_done(uint8_t *out, uint32_t id)
+static inline size_t sensor_encode_done(uint8_t *out, uint32_t version, uint32_t id)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
+	(void)version;
 	sensor_put_header(out, at, SENSOR_TYPE_DONE, id);
 	return (size_t)(at - out);
 }
 
 /* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
  * SENSOR_REFUSED_MAX_BODY. */
-static inline size_t sensor_encode_refused(uint8_t *out, uint32_t id, const struct sensor_refused *message)
+static inline size_t sensor_encode_refused(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_refused *message)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
+	(void)version;
 	at = sensor_put(at, 2, (uint64_t)message->reason);
 	at = sensor_put(at, 4, (uint64_t)message->offset);
 	sensor_put_header(out, at, SENSOR_TYPE_REFUSED, id);

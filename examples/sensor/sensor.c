@@ -50,7 +50,7 @@ static bool refuse(uint32_t id, uint16_t reason, uint32_t offset)
 {
 	const struct sensor_refused refused = { .reason = reason, .offset = offset };
 
-	return write_out(sensor_encode_refused(out, id, &refused));
+	return write_out(sensor_encode_refused(out, SENSOR_VERSION, id, &refused));
 }
 
 static bool identify(void)
@@ -61,7 +61,7 @@ static bool identify(void)
 		.name = { (const uint8_t *)name, sizeof name - 1 },
 	};
 
-	return write_out(sensor_encode_identity(out, &identity));
+	return write_out(sensor_encode_identity(out, SENSOR_VERSION, &identity));
 }
 
 static bool measure(uint32_t id, const struct sensor_measure *request)
@@ -73,10 +73,10 @@ static bool measure(uint32_t id, const struct sensor_measure *request)
 	for (int32_t i = 0; i < request->times; i++) {
 		const struct sensor_reading reading = { .value = first + 125 * i };
 
-		if (!write_out(sensor_encode_reading(out, id, &reading)))
+		if (!write_out(sensor_encode_reading(out, SENSOR_VERSION, id, &reading)))
 			return false;
 	}
-	return write_out(sensor_encode_done(out, id));
+	return write_out(sensor_encode_done(out, SENSOR_VERSION, id));
 }
 
 static bool answer(const struct sensor_header *header, const union sensor_body *body)
@@ -101,11 +101,11 @@ int main(void)
 		size_t size = SENSOR_HEADER_SIZE;
 
 		/* A header that passes its check has a body that `in` has room for. */
-		if (!sensor_decode_header(in, SENSOR_READER, &header, &fault))
+		if (!sensor_decode_header(in, SENSOR_READER, SENSOR_VERSION, &header, &fault))
 			goto malformed;
 		if (!read_in(size, size + header.body_length))
 			break;
-		if (!sensor_decode_body(&header, in + size, &body, &fault))
+		if (!sensor_decode_body(&header, in + size, SENSOR_VERSION, &body, &fault))
 			goto malformed;
 		if (!answer(&header, &body))
 			break;

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, TypeVar
 
 VERSION = 1
-DIGEST = 0x468175FDEBD3DD9A
+DIGEST = 0x9A57A524F171CC96
+DIGESTS: Mapping[int, int] = {1: DIGEST}
 HEADER_SIZE = 12
 MAX_BODY = 2105517
 END_NAMES = ("host", "guest")
@@ -167,7 +168,7 @@ class EncodeError(ValueError):
     """A message that the protocol does not allow; nothing of it is sent.
 
     :ivar fault: what a decoder would have said.
-    :ivar field: the field that is wrong; `id` for the header's.
+    :ivar field: the field that is wrong; `id` and `type` are the header's.
     """
 
     def __init__(self, fault: Fault, field: str, reason: str) -> None:
@@ -194,8 +195,8 @@ class Hello:
     max_body: int
     nonce: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U64, 0xA6D766F7263696D, "magic"),
             _out_int(_U32, self.version, "version"),
@@ -224,8 +225,8 @@ class Ready:
     max_body: int
     nonce: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U64, 0xA6D766F7263696D, "magic"),
             _out_int(_U32, self.version, "version"),
@@ -252,8 +253,8 @@ class Resume:
     realtime_ns: int
     entropy: bytes
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U64, self.realtime_ns, "realtime_ns"),
             _out_bytes(self.entropy, 64, True, "entropy"),
@@ -273,8 +274,8 @@ class Ping:
 
     token: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_int(_U64, self.token, "token"),)
         return _frame(4, 0, parts)
 
@@ -291,8 +292,8 @@ class Pong:
 
     token: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_int(_U64, self.token, "token"),)
         return _frame(5, 0, parts)
 
@@ -304,8 +305,8 @@ class StatusRequest:
     TYPE: ClassVar[int] = 6
     MAX_BODY: ClassVar[int] = 0
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         return _frame(6, 0, ())
 
 
@@ -335,8 +336,8 @@ class Status:
     execs: int
     bytes_dropped: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U64, self.started_ns, "started_ns"),
             _out_int(_U64, self.opened_ns, "opened_ns"),
@@ -356,8 +357,8 @@ class Shutdown:
     TYPE: ClassVar[int] = 8
     MAX_BODY: ClassVar[int] = 0
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         return _frame(8, 0, ())
 
 
@@ -373,8 +374,8 @@ class Goodbye:
 
     reason: GoodbyeReason | int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_int(_U8, self.reason, "reason"),)
         return _frame(9, 0, parts)
 
@@ -401,8 +402,8 @@ class Error:
     offset: int
     field: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U16, self.code, "code"),
             _out_int(_U16, self.refused_type, "refused_type"),
@@ -455,8 +456,8 @@ class ExecRequest:
     max_processes: int
     max_memory: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_bytes(self.command, 4096, False, "command"),
             _out_bytes(self.cwd, 4096, False, "cwd"),
@@ -490,8 +491,8 @@ class ExecOutput:
     stream: Stream
     data: bytes | memoryview
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
             _out_tail(self.data, 65536, "data"),
@@ -515,8 +516,8 @@ class ExecResponse:
     ending: Ending
     status: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U8, _closed(Ending, self.ending, "ending"), "ending"),
             _out_int(_U8, self.status, "status"),
@@ -540,8 +541,8 @@ class ExecFailed:
     stage: Stage | int
     error_number: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U8, self.stage, "stage"),
             _out_int(_U32, self.error_number, "error_number"),
@@ -563,8 +564,8 @@ class ExecSignal:
     id: int
     signal: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_int(_U8, self.signal, "signal"),)
         return _frame(20, _out_id(self.id, 1), parts)
 
@@ -581,8 +582,8 @@ class ExecKill:
 
     id: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         return _frame(21, _out_id(self.id, 1), ())
 
 
@@ -602,8 +603,8 @@ class ExecCredit:
     stream: Stream
     amount: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
             _out_int(_U32, self.amount, "amount"),
@@ -625,8 +626,8 @@ class ExecStdin:
     id: int
     data: bytes | memoryview
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_tail(self.data, 65536, "data"),)
         return _frame(23, _out_id(self.id, 1), parts)
 
@@ -645,8 +646,8 @@ class ExecStdinCredit:
     id: int
     amount: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_int(_U32, self.amount, "amount"),)
         return _frame(24, _out_id(self.id, 1), parts)
 
@@ -663,8 +664,8 @@ class ExecStdinClosed:
 
     id: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         return _frame(25, _out_id(self.id, 1), ())
 
 
@@ -684,8 +685,8 @@ class ExecResize:
     rows: int
     columns: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U16, self.rows, "rows"),
             _out_int(_U16, self.columns, "columns"),
@@ -1074,35 +1075,39 @@ def _decode_exec_resize(id_: int, body: memoryview) -> ExecResize:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
+    """What a message is from the version `since` on, until another rule has its number."""
+
+    number: int
+    since: int
     decode: Callable[[int, memoryview], Message]
     sender: str
     id: str
     max_body: int
 
 
-_RULES: Mapping[int, _Rule] = {
-    1: _Rule(_decode_hello, "host", "none", 32),
-    2: _Rule(_decode_ready, "guest", "none", 32),
-    3: _Rule(_decode_resume, "host", "none", 76),
-    4: _Rule(_decode_ping, "host", "none", 8),
-    5: _Rule(_decode_pong, "guest", "none", 8),
-    6: _Rule(_decode_status_request, "host", "none", 0),
-    7: _Rule(_decode_status, "guest", "none", 56),
-    8: _Rule(_decode_shutdown, "host", "none", 0),
-    9: _Rule(_decode_goodbye, "guest", "none", 1),
-    10: _Rule(_decode_error, "guest", "any", 9),
-    16: _Rule(_decode_exec_request, "host", "required", 2105517),
-    17: _Rule(_decode_exec_output, "guest", "required", 65537),
-    18: _Rule(_decode_exec_response, "guest", "required", 2),
-    19: _Rule(_decode_exec_failed, "guest", "required", 5),
-    20: _Rule(_decode_exec_signal, "host", "required", 1),
-    21: _Rule(_decode_exec_kill, "host", "required", 0),
-    22: _Rule(_decode_exec_credit, "host", "required", 5),
-    23: _Rule(_decode_exec_stdin, "host", "required", 65536),
-    24: _Rule(_decode_exec_stdin_credit, "guest", "required", 4),
-    25: _Rule(_decode_exec_stdin_closed, "guest", "required", 0),
-    26: _Rule(_decode_exec_resize, "host", "required", 4),
-}
+_RULES = (
+    _Rule(1, 1, _decode_hello, "host", "none", 32),
+    _Rule(2, 1, _decode_ready, "guest", "none", 32),
+    _Rule(3, 1, _decode_resume, "host", "none", 76),
+    _Rule(4, 1, _decode_ping, "host", "none", 8),
+    _Rule(5, 1, _decode_pong, "guest", "none", 8),
+    _Rule(6, 1, _decode_status_request, "host", "none", 0),
+    _Rule(7, 1, _decode_status, "guest", "none", 56),
+    _Rule(8, 1, _decode_shutdown, "host", "none", 0),
+    _Rule(9, 1, _decode_goodbye, "guest", "none", 1),
+    _Rule(10, 1, _decode_error, "guest", "any", 9),
+    _Rule(16, 1, _decode_exec_request, "host", "required", 2105517),
+    _Rule(17, 1, _decode_exec_output, "guest", "required", 65537),
+    _Rule(18, 1, _decode_exec_response, "guest", "required", 2),
+    _Rule(19, 1, _decode_exec_failed, "guest", "required", 5),
+    _Rule(20, 1, _decode_exec_signal, "host", "required", 1),
+    _Rule(21, 1, _decode_exec_kill, "host", "required", 0),
+    _Rule(22, 1, _decode_exec_credit, "host", "required", 5),
+    _Rule(23, 1, _decode_exec_stdin, "host", "required", 65536),
+    _Rule(24, 1, _decode_exec_stdin_credit, "guest", "required", 4),
+    _Rule(25, 1, _decode_exec_stdin_closed, "guest", "required", 0),
+    _Rule(26, 1, _decode_exec_resize, "host", "required", 4),
+)
 
 
 class Decoder:
@@ -1113,15 +1118,28 @@ class Decoder:
     length before it keeps any of its body.
     """
 
-    def __init__(self, sender: str) -> None:
-        """Decode what `sender` sends, one of END_NAMES."""
+    def __init__(self, sender: str, version: int = VERSION) -> None:
+        """Decode what `sender` sends, one of END_NAMES, at a version."""
         if sender not in END_NAMES:
             raise ValueError(f"{sender!r} is neither of {END_NAMES}")
         self._sender = sender
+        self.version = version
         self._chunk = memoryview(b"")
         self._at = 0
         self._partial = bytearray()
         self._error: DecodeError | None = None
+
+    @property
+    def version(self) -> int:
+        """The version that both sides agreed on; a new one counts from the next message on."""
+        return self._version
+
+    @version.setter
+    def version(self, version: int) -> None:
+        if not 1 <= version <= VERSION:
+            raise ValueError(f"version {version} is not between 1 and {VERSION}")
+        self._version = version
+        self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
@@ -1185,7 +1203,7 @@ class Decoder:
 
     def _header(self, frame: memoryview | bytearray, at: int = 0) -> tuple[_Rule, int, int]:
         length, number, flags, id_ = _HEADER.unpack_from(frame, at)
-        rule = _RULES.get(number)
+        rule = self._rules.get(number)
         if rule is None:
             raise DecodeError(Fault.UNKNOWN_TYPE, 4)
         if rule.sender not in (self._sender, "both"):

@@ -56,7 +56,8 @@ def run() -> Run:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a copy of the project: its pyproject.toml, the schema, and what is generated."""
     paths = ["pyproject.toml", "protocol/sandboxd.toml"]
-    schema = read_schema(ROOT / paths[-1])
+    schema = read_schema(ROOT / paths[1])
+    paths += ["protocol/sandboxd.released.toml"]
     paths += [os.path.relpath(output.path, ROOT) for output in schema.outputs]
     for path in paths:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
