@@ -558,9 +558,10 @@ def test_the_longest_output_is_decoded_without_a_copy() -> None:
     assert message.data == bytes(65536)
 
 
-def test_a_frame_with_the_longest_tail_is_copied_once() -> None:
-    message = codec.ExecStdin(1, bytes(65536))
-    assert peak(message.encode) < 65536 + 1000
+@pytest.mark.parametrize("data", [bytes(65536), memoryview(bytes(65536))], ids=["bytes", "view"])
+def test_a_frame_with_the_longest_tail_is_copied_once(data: bytes | memoryview) -> None:
+    for message in (codec.ExecStdin(1, data), codec.ExecOutput(1, Stream.STDOUT, data)):
+        assert peak(message.encode) < 65536 + 1000
 
 
 def test_the_length_of_a_tail_is_counted_in_bytes() -> None:
