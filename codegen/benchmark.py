@@ -188,7 +188,7 @@ def _repetitions(call: Callable[[], Any], seconds: float) -> int:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--seconds", type=float, default=0.02, help="of each tool in each round")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -94,14 +94,10 @@ def _out_list(
     items: tuple[bytes, ...], bounds: tuple[int, int, int], nul: bool, field: str
 ) -> bytes:
     max_items, max_item, max_total = bounds
-    size = sum(map(len, items))
-    if (
-        len(items) <= max_items
-        and size + 4 * len(items) <= max_total
-        and size <= max_item
-        and (nul or 0 not in b"".join(items))
-    ):
-        return b"".join((_U32.pack(len(items)), *_blocks(items)))
+    if len(items) <= max_items and (packed := _short_items(items)) is not None:
+        fits = len(packed) <= max_total and len(packed) - 4 * len(items) <= max_item
+        if fits and (nul or 0 not in b"".join(items)):
+            return _U32.pack(len(items)) + packed
     # Nothing is sure about all of them together, so each is looked at.
     if len(items) > max_items:
         reason = f"{len(items)} items, and at most {max_items} are allowed"
@@ -117,11 +113,11 @@ def _out_list(
     return b"".join(parts)
 
 
-def _blocks(items: tuple[bytes, ...]) -> list[bytes]:
+def _short_items(items: tuple[bytes, ...]) -> bytes | None:
     try:
-        return [_LENGTHS[len(item)] + item for item in items]
+        return b"".join([_LENGTHS[len(item)] + item for item in items])
     except IndexError:
-        return [_U32.pack(len(item)) + item for item in items]
+        return None
 
 
 def _out_tail(value: bytes | memoryview, maximum: int, field: str) -> bytes | memoryview:
