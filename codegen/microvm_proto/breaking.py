@@ -178,9 +178,11 @@ class Comparison:
 
     def _message(self, path: Path, new: Message, old_path: Path, old: Message) -> None:
         if self._side(self.new, new) != self._side(self.old, old):
-            self._error("sender-changed", (*path, "sender"), f"`{old.sender}` sent `{new.name}`")
+            text = f"`{old.sender}` sends `{new.name}`, and older ends refuse it from others"
+            self._error("sender-changed", (*path, "sender"), text)
         if new.id != old.id:
-            self._error("id-changed", (*path, "id"), f'the id of `{new.name}` was "{old.id}"')
+            text = f'the id of `{new.name}` was "{old.id}", and older ends go by that'
+            self._error("id-changed", (*path, "id"), text)
         if old.frozen and not new.frozen:
             message = f"the layout of `{new.name}` was promised to stay"
             self._error("frozen-changed", (*path, "name"), message, "put back `frozen = true`")
@@ -192,12 +194,8 @@ class Comparison:
 
     def _same_since(self, path: Path, name: str, new: int, old: int) -> None:
         if new != old:
-            self._error(
-                "since-changed",
-                (*path, "since"),
-                f"`{name}` came with version {old}",
-                "put it back",
-            )
+            text = f"`{name}` came with version {old}, and ends of then go by that"
+            self._error("since-changed", (*path, "since"), text, f"put back `since = {old}`")
 
     def _fields(self, path: Path, new: Message, old_path: Path, old: Message) -> None:
         """Compare field by field; what was inserted or moved is found by the names."""
@@ -238,13 +236,13 @@ class Comparison:
     def _field(self, path: Path, message: Message, new: Field, old: Field) -> None:
         self._same_since(path, new.name, new.since, old.since)
         if _word(new.type) != _word(old.type):
-            text = f"the type of `{new.name}` was `{_word(old.type)}`"
+            text = f"the type of `{new.name}` was `{_word(old.type)}`, and older ends read it so"
             self._error("type-changed", (*path, "type"), text)
             return
         if new.equals != old.equals:
-            value = "open" if old.equals is None else str(old.equals)
-            there = (*path, "name") if new.equals is None else (*path, "equals")
-            self._error("constant-changed", there, f"the value of `{new.name}` was {value}")
+            value = "any" if old.equals is None else str(old.equals)
+            text = f"the value of `{new.name}` was {value}, and older ends go by that"
+            self._error("constant-changed", (*path, "equals"), text)
         self._type(path, message, new.type, old.type)
         if new.default != old.default and message.is_later(new):
             text = f"it was {old.default} in versions without `{new.name}`"
