@@ -27,9 +27,11 @@ _RESERVED = frozenset((*_C_WORDS.split(), *keyword.kwlist, *dir(builtins)))
 _OWN_TYPES = frozenset(
     """
     body cursor decode_error decoder encode_error end fault fault_at header list message rule slice
-    type callable class_var iterable mapping never type_alias type_var
+    type callable class_var mapping never sequence type_alias type_var
     """.split()
 )
+# What constants of the C header are called that have a name as short as an end's.
+_OWN_CONSTANTS = frozenset("both header_size max_body schema_digest version".split())
 _MAX_FIELDS = 255
 
 
@@ -37,7 +39,7 @@ def lint(document: Document, schema: Schema) -> None:
     """Note every breach of a rule in `document`."""
     _names(document, [(("protocol", "name"), schema.name)], _RESERVED)
     ends = [(("protocol", "ends", at), end) for at, end in enumerate(schema.ends)]
-    _names(document, ends, _RESERVED | {"both"})
+    _names(document, ends, _RESERVED | _OWN_CONSTANTS)
     enums = [(("enum", at, "name"), enum.name) for at, enum in enumerate(schema.enums)]
     messages = [(("message", at, "name"), m.name) for at, m in enumerate(schema.messages)]
     _types(document, [*enums, *messages])
