@@ -88,7 +88,7 @@ def test_the_example_handles_every_kind_of_error(bare: Path, sensor: Path) -> No
     malformed = "sensor: malformed frame: fault 1 at offset 4\n"
     assert device(b"\1\0\0\0\7\0\0\0\x09\x09\x09\x09") == (1, refusal, malformed)
 
-    (sensor / "sensor").write_text("#!/bin/sh\necho this is no frame\n")
+    (sensor / "sensor").write_text("#!/bin/sh\nhead -c 12 >/dev/null\necho this is no frame\n")
     assert fails("humidity", "1") == "read_sensor: unknown_type at offset 4\n"
     (sensor / "sensor").write_text("#!/bin/sh\nhead -c 12 >/dev/null\n")
     assert fails("humidity", "1") == "read_sensor: the sensor has ended\n"
