@@ -13,15 +13,17 @@ QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools setpriv:util-linux
 TEST_NEEDS := gcc:gcc clang:clang
 
-.PHONY: help hello test test-long lint gen bench fuzz clean
+.PHONY: help hello test test-long lint gen bench bench-codec fuzz clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
 	@echo 'make test       lint, and every test but the long ones (within 10 minutes on 2 cores)'
 	@echo 'make test-long  the long ones too: 100 boots on a loaded machine, thousands of examples'
-	@echo 'make lint       ruff, mypy, the C compiler'"'"'s analyzer, and whether generated files are fresh'
+	@echo 'make lint       ruff, mypy, the C compiler'"'"'s analyzer, whether generated files are fresh, and'
+	@echo '                whether the protocol still is compatible with its released form'
 	@echo 'make gen        write the generated files anew'
 	@echo 'make bench      measure boot, exec and throughput'
+	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
 	@echo 'make clean      remove the virtual environment and what was built'
 
 hello: $(VENV)/vm
@@ -42,14 +44,21 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/microvm-proto gen --check
+	$(BIN)/microvm-proto gen --check examples/sensor/sensor.toml
+	$(BIN)/microvm-proto breaking
 	$(MAKE) --no-print-directory -s -C guest analyze CC=gcc
 
 gen: $(VENV)/vm
 	$(BIN)/microvm-proto gen
+	$(BIN)/microvm-proto gen examples/sensor/sensor.toml
 
 bench: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS))
 	$(BIN)/microvm bench
+
+bench-codec: $(VENV)/vm
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python codegen/benchmark.py
 
 clean:
 	rm -rf $(VENV) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -249,7 +249,7 @@ static bool pump(struct exec *exec, int number, struct port *port)
 	exec->rests = exec->pid && output.data.size < size;
 	stream->credit -= output.data.size;
 	stream->left -= stream->last ? output.data.size : 0;
-	port->end += sandboxd_encode_exec_output(frame, exec->id, &output);
+	port->end += sandboxd_encode_exec_output(frame, port->version, exec->id, &output);
 	return true;
 }
 

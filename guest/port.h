@@ -6,20 +6,17 @@
 
 #include "protocol.h"
 
-/* One frame of output, which is only made when nothing waits, and behind it the small frames. */
+/* One frame with a tail, which is only made when nothing waits, and behind it the small ones. */
 enum {
-	PORT_OUTPUT_SIZE = SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY,
-	PORT_SMALL_SIZE = SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_MAX_BODY,
-	PORT_QUEUE_SIZE = PORT_OUTPUT_SIZE + 32 * PORT_SMALL_SIZE,
+	PORT_LARGE_SIZE = SANDBOXD_HEADER_SIZE + SANDBOXD_MAX_BODY_FROM_GUEST,
+	PORT_SMALL_SIZE = SANDBOXD_HEADER_SIZE + SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST,
+	PORT_QUEUE_SIZE = PORT_LARGE_SIZE + 32 * PORT_SMALL_SIZE,
 };
-_Static_assert((int)SANDBOXD_EXEC_OUTPUT_MAX_BODY == (int)SANDBOXD_MAX_BODY_FROM_GUEST,
-	       "output is the longest frame that is sent");
-_Static_assert((int)SANDBOXD_STATUS_MAX_BODY >= (int)SANDBOXD_READY_MAX_BODY &&
-		       (int)SANDBOXD_STATUS_MAX_BODY >= (int)SANDBOXD_ERROR_MAX_BODY,
-	       "status is the longest of the others");
+_Static_assert((int)PORT_SMALL_SIZE < 128, "small frames are small: what waits is 32 of them");
 
 struct port {
 	int fd;
+	uint32_t version; /* of the protocol, that both sides speak */
 	size_t sent; /* of what is queued */
 	size_t end;
 	uint8_t queue[PORT_QUEUE_SIZE];

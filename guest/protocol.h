@@ -1,6 +1,6 @@
 /* The wire protocol of sandboxd, version 1. Generated from sandboxd.toml by `microvm-proto gen`.
  * Freestanding C11; nothing in it allocates or keeps state. Every value that is decoded has been
- * checked against its bounds, and slices point into the frame. */
+ * checked against its bounds, and slices point into the frame. For C++, too. */
 #ifndef SANDBOXD_PROTOCOL_H
 #define SANDBOXD_PROTOCOL_H
 
@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SANDBOXD_VERSION 1u
-#define SANDBOXD_SCHEMA_DIGEST 0x46d8aed3dcfa2c63ULL
+#define SANDBOXD_SCHEMA_DIGEST 0x26255cc884cc98c7ULL
 
 /* The two ends; a message's sender is one of them, or both. */
 enum sandboxd_end {
@@ -187,12 +187,15 @@ enum sandboxd_goodbye_reason {
 	SANDBOXD_GOODBYE_REASON_BROKEN = 2,
 };
 
-/* Sizes in bytes; list bounds count the items. */
+/* Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, which
+ * are small as a rule. */
 enum {
 	SANDBOXD_HEADER_SIZE = 12,
 	SANDBOXD_MAX_BODY = 2105517,
 	SANDBOXD_MAX_BODY_FROM_HOST = 2105517,
+	SANDBOXD_MAX_TAILLESS_BODY_FROM_HOST = 2105517,
 	SANDBOXD_MAX_BODY_FROM_GUEST = 65537,
+	SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST = 56,
 	SANDBOXD_HELLO_MAX_BODY = 32,
 	SANDBOXD_READY_MAX_BODY = 32,
 	SANDBOXD_RESUME_MAX_BODY = 76,
@@ -243,6 +246,20 @@ struct sandboxd_list {
 	uint32_t size;
 	uint32_t count;
 };
+
+static inline struct sandboxd_slice sandboxd_no_slice(void)
+{
+	const struct sandboxd_slice none = { NULL, 0 };
+
+	return none;
+}
+
+static inline struct sandboxd_list sandboxd_no_list(void)
+{
+	const struct sandboxd_list none = { NULL, 0, 0 };
+
+	return none;
+}
 
 struct sandboxd_header {
 	uint32_t body_length;
@@ -464,11 +481,11 @@ static inline uint8_t *sandboxd_put(uint8_t *at, unsigned size, uint64_t value)
 	return at + size;
 }
 
-/* Data that is in place already is not copied: a tail can be read straight into its frame. */
+/* Data that is in place already is not moved: a tail can be read straight into its frame. */
 static inline uint8_t *sandboxd_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		__builtin_memcpy(at, data, size);
+		__builtin_memmove(at, data, size);
 	return at + size;
 }
 
@@ -629,55 +646,62 @@ static inline bool sandboxd_end(const struct sandboxd_cursor *cursor)
 		sandboxd_refuse(cursor, SANDBOXD_FAULT_TRAILING_BYTES, cursor->at, 0);
 }
 
+/* What a message is from the version `since` on, until a later rule of its type. */
 struct sandboxd_rule {
 	uint16_t type;
 	uint8_t sender;
 	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint32_t since;
 	uint32_t max_body;
 };
 
 static const struct sandboxd_rule sandboxd_rules[] = {
-	{ SANDBOXD_TYPE_HELLO, SANDBOXD_HOST, 0, SANDBOXD_HELLO_MAX_BODY },
-	{ SANDBOXD_TYPE_READY, SANDBOXD_GUEST, 0, SANDBOXD_READY_MAX_BODY },
-	{ SANDBOXD_TYPE_RESUME, SANDBOXD_HOST, 0, SANDBOXD_RESUME_MAX_BODY },
-	{ SANDBOXD_TYPE_PING, SANDBOXD_HOST, 0, SANDBOXD_PING_MAX_BODY },
-	{ SANDBOXD_TYPE_PONG, SANDBOXD_GUEST, 0, SANDBOXD_PONG_MAX_BODY },
-	{ SANDBOXD_TYPE_STATUS_REQUEST, SANDBOXD_HOST, 0, SANDBOXD_STATUS_REQUEST_MAX_BODY },
-	{ SANDBOXD_TYPE_STATUS, SANDBOXD_GUEST, 0, SANDBOXD_STATUS_MAX_BODY },
-	{ SANDBOXD_TYPE_SHUTDOWN, SANDBOXD_HOST, 0, SANDBOXD_SHUTDOWN_MAX_BODY },
-	{ SANDBOXD_TYPE_GOODBYE, SANDBOXD_GUEST, 0, SANDBOXD_GOODBYE_MAX_BODY },
-	{ SANDBOXD_TYPE_ERROR, SANDBOXD_GUEST, 2, SANDBOXD_ERROR_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, SANDBOXD_EXEC_REQUEST_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_OUTPUT, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_OUTPUT_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_RESPONSE_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_FAILED, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_FAILED_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_SIGNAL, SANDBOXD_HOST, 1, SANDBOXD_EXEC_SIGNAL_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_KILL, SANDBOXD_HOST, 1, SANDBOXD_EXEC_KILL_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_TERMINATE, SANDBOXD_HOST, 1, SANDBOXD_EXEC_TERMINATE_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_CREDIT, SANDBOXD_HOST, 1, SANDBOXD_EXEC_CREDIT_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_STDIN, SANDBOXD_HOST, 1, SANDBOXD_EXEC_STDIN_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_STDIN_CREDIT, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_STDIN_CLOSED, SANDBOXD_GUEST, 1, SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY },
-	{ SANDBOXD_TYPE_EXEC_RESIZE, SANDBOXD_HOST, 1, SANDBOXD_EXEC_RESIZE_MAX_BODY },
+	{ SANDBOXD_TYPE_HELLO, SANDBOXD_HOST, 0, 1, 32 },
+	{ SANDBOXD_TYPE_READY, SANDBOXD_GUEST, 0, 1, 32 },
+	{ SANDBOXD_TYPE_RESUME, SANDBOXD_HOST, 0, 1, 76 },
+	{ SANDBOXD_TYPE_PING, SANDBOXD_HOST, 0, 1, 8 },
+	{ SANDBOXD_TYPE_PONG, SANDBOXD_GUEST, 0, 1, 8 },
+	{ SANDBOXD_TYPE_STATUS_REQUEST, SANDBOXD_HOST, 0, 1, 0 },
+	{ SANDBOXD_TYPE_STATUS, SANDBOXD_GUEST, 0, 1, 56 },
+	{ SANDBOXD_TYPE_SHUTDOWN, SANDBOXD_HOST, 0, 1, 0 },
+	{ SANDBOXD_TYPE_GOODBYE, SANDBOXD_GUEST, 0, 1, 1 },
+	{ SANDBOXD_TYPE_ERROR, SANDBOXD_GUEST, 2, 1, 9 },
+	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, 1, 2105517 },
+	{ SANDBOXD_TYPE_EXEC_OUTPUT, SANDBOXD_GUEST, 1, 1, 65537 },
+	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 1, 2 },
+	{ SANDBOXD_TYPE_EXEC_FAILED, SANDBOXD_GUEST, 1, 1, 5 },
+	{ SANDBOXD_TYPE_EXEC_SIGNAL, SANDBOXD_HOST, 1, 1, 1 },
+	{ SANDBOXD_TYPE_EXEC_KILL, SANDBOXD_HOST, 1, 1, 0 },
+	{ SANDBOXD_TYPE_EXEC_TERMINATE, SANDBOXD_HOST, 1, 1, 0 },
+	{ SANDBOXD_TYPE_EXEC_CREDIT, SANDBOXD_HOST, 1, 1, 5 },
+	{ SANDBOXD_TYPE_EXEC_STDIN, SANDBOXD_HOST, 1, 1, 65536 },
+	{ SANDBOXD_TYPE_EXEC_STDIN_CREDIT, SANDBOXD_GUEST, 1, 1, 4 },
+	{ SANDBOXD_TYPE_EXEC_STDIN_CLOSED, SANDBOXD_GUEST, 1, 1, 0 },
+	{ SANDBOXD_TYPE_EXEC_RESIZE, SANDBOXD_HOST, 1, 1, 4 },
+	{ 0, 0, 0, 0, 0 },
 };
 
-static inline const struct sandboxd_rule *sandboxd_find_rule(uint16_t type)
+/* The last rule for a type that is not newer than the version. */
+static inline const struct sandboxd_rule *sandboxd_find_rule(uint32_t version, uint16_t type)
 {
-	for (size_t i = 0; i < sizeof sandboxd_rules / sizeof sandboxd_rules[0]; i++)
-		if (sandboxd_rules[i].type == type)
-			return &sandboxd_rules[i];
-	return NULL;
+	const struct sandboxd_rule *found = NULL;
+
+	for (const struct sandboxd_rule *rule = sandboxd_rules; rule->type; rule++)
+		if (rule->type == type && rule->since <= version)
+			found = rule;
+	return found;
 }
 
-/* Reads the header of a frame from `sender` and checks all that can be known without its body. */
-static inline bool sandboxd_decode_header(const uint8_t *frame, enum sandboxd_end sender,
+/* Reads the header of a frame from `sender` and checks all that can be known without its body.
+ * `version`, here and below, is the one that both sides agreed on. */
+static inline bool sandboxd_decode_header(const uint8_t *frame, enum sandboxd_end sender, uint32_t version,
 	struct sandboxd_header *header, struct sandboxd_fault_at *fault)
 {
 	header->body_length = (uint32_t)sandboxd_get(frame, 4);
 	header->type = (uint16_t)sandboxd_get(frame + 4, 2);
 	header->flags = (uint16_t)sandboxd_get(frame + 6, 2);
 	header->id = (uint32_t)sandboxd_get(frame + 8, 4);
-	const struct sandboxd_rule *rule = sandboxd_find_rule(header->type);
+	const struct sandboxd_rule *rule = sandboxd_find_rule(version, header->type);
 	if (!rule)
 		return sandboxd_fail(fault, SANDBOXD_FAULT_UNKNOWN_TYPE, 4, 0);
 	if (!(rule->sender & sender))
@@ -692,10 +716,11 @@ static inline bool sandboxd_decode_header(const uint8_t *frame, enum sandboxd_en
 }
 
 static inline bool sandboxd_decode_hello(const uint8_t *body, size_t size,
-	struct sandboxd_hello *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_hello *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_constant(&cursor, 1, 8, 0xa6d766f7263696dULL) &&
 		sandboxd_take_u32(&cursor, 2, &message->version) &&
 		sandboxd_take_u64(&cursor, 3, &message->digest) &&
@@ -705,10 +730,11 @@ static inline bool sandboxd_decode_hello(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_ready(const uint8_t *body, size_t size,
-	struct sandboxd_ready *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_ready *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_constant(&cursor, 1, 8, 0xa6d766f7263696dULL) &&
 		sandboxd_take_u32(&cursor, 2, &message->version) &&
 		sandboxd_take_u64(&cursor, 3, &message->digest) &&
@@ -718,46 +744,51 @@ static inline bool sandboxd_decode_ready(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_resume(const uint8_t *body, size_t size,
-	struct sandboxd_resume *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_resume *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u64(&cursor, 1, &message->realtime_ns) &&
 		sandboxd_take_bytes(&cursor, 2, 64, true, &message->entropy) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_ping(const uint8_t *body, size_t size,
-	struct sandboxd_ping *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_ping *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u64(&cursor, 1, &message->token) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_pong(const uint8_t *body, size_t size,
-	struct sandboxd_pong *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_pong *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u64(&cursor, 1, &message->token) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_status_request(const uint8_t *body, size_t size,
-	struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_status(const uint8_t *body, size_t size,
-	struct sandboxd_status *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_status *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u64(&cursor, 1, &message->started_ns) &&
 		sandboxd_take_u64(&cursor, 2, &message->opened_ns) &&
 		sandboxd_take_u64(&cursor, 3, &message->now_ns) &&
@@ -769,27 +800,30 @@ static inline bool sandboxd_decode_status(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_shutdown(const uint8_t *body, size_t size,
-	struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_goodbye(const uint8_t *body, size_t size,
-	struct sandboxd_goodbye *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_goodbye *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->reason) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_error(const uint8_t *body, size_t size,
-	struct sandboxd_error *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_error *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u16(&cursor, 1, &message->code) &&
 		sandboxd_take_u16(&cursor, 2, &message->refused_type) &&
 		sandboxd_take_u32(&cursor, 3, &message->offset) &&
@@ -798,10 +832,11 @@ static inline bool sandboxd_decode_error(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size,
-	struct sandboxd_exec_request *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_request *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_bytes(&cursor, 1, 4096, false, &message->command) &&
 		sandboxd_take_bytes(&cursor, 2, 4096, false, &message->cwd) &&
 		sandboxd_take_list(&cursor, 3, 16384, 131071, 1048576,
@@ -822,10 +857,11 @@ static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size
 }
 
 static inline bool sandboxd_decode_exec_output(const uint8_t *body, size_t size,
-	struct sandboxd_exec_output *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_output *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->stream) &&
 		sandboxd_known(&cursor, 1, 1,
 			message->stream == SANDBOXD_STREAM_STDOUT || message->stream == SANDBOXD_STREAM_STDERR) &&
@@ -833,10 +869,11 @@ static inline bool sandboxd_decode_exec_output(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_exec_response(const uint8_t *body, size_t size,
-	struct sandboxd_exec_response *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_response *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->ending) &&
 		sandboxd_known(&cursor, 1, 1,
 			message->ending == SANDBOXD_ENDING_EXITED || message->ending == SANDBOXD_ENDING_SIGNALLED) &&
@@ -845,45 +882,50 @@ static inline bool sandboxd_decode_exec_response(const uint8_t *body, size_t siz
 }
 
 static inline bool sandboxd_decode_exec_failed(const uint8_t *body, size_t size,
-	struct sandboxd_exec_failed *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_failed *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->stage) &&
 		sandboxd_take_u32(&cursor, 2, &message->error_number) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_exec_signal(const uint8_t *body, size_t size,
-	struct sandboxd_exec_signal *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_signal *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->signal) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_exec_kill(const uint8_t *body, size_t size,
-	struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_exec_terminate(const uint8_t *body, size_t size,
-	struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_exec_credit(const uint8_t *body, size_t size,
-	struct sandboxd_exec_credit *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_credit *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->stream) &&
 		sandboxd_known(&cursor, 1, 1,
 			message->stream == SANDBOXD_STREAM_STDOUT || message->stream == SANDBOXD_STREAM_STDERR) &&
@@ -892,35 +934,39 @@ static inline bool sandboxd_decode_exec_credit(const uint8_t *body, size_t size,
 }
 
 static inline bool sandboxd_decode_exec_stdin(const uint8_t *body, size_t size,
-	struct sandboxd_exec_stdin *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_stdin *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_tail(&cursor, 1, 65536, &message->data);
 }
 
 static inline bool sandboxd_decode_exec_stdin_credit(const uint8_t *body, size_t size,
-	struct sandboxd_exec_stdin_credit *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_stdin_credit *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u32(&cursor, 1, &message->amount) &&
 		sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_exec_stdin_closed(const uint8_t *body, size_t size,
-	struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_end(&cursor);
 }
 
 static inline bool sandboxd_decode_exec_resize(const uint8_t *body, size_t size,
-	struct sandboxd_exec_resize *message, struct sandboxd_fault_at *fault)
+	uint32_t version, struct sandboxd_exec_resize *message, struct sandboxd_fault_at *fault)
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
+	(void)version;
 	return sandboxd_take_u16(&cursor, 1, &message->rows) &&
 		sandboxd_take_u16(&cursor, 2, &message->columns) &&
 		sandboxd_end(&cursor);
@@ -928,54 +974,55 @@ static inline bool sandboxd_decode_exec_resize(const uint8_t *body, size_t size,
 
 /* Decodes the body behind a header that has passed its check. */
 static inline bool sandboxd_decode_body(const struct sandboxd_header *header, const uint8_t *body,
-	union sandboxd_body *out, struct sandboxd_fault_at *fault)
+	uint32_t version, union sandboxd_body *out, struct sandboxd_fault_at *fault)
 {
+	(void)version;
 	(void)out;
 	switch (header->type) {
 	case SANDBOXD_TYPE_HELLO:
-		return sandboxd_decode_hello(body, header->body_length, &out->hello, fault);
+		return sandboxd_decode_hello(body, header->body_length, version, &out->hello, fault);
 	case SANDBOXD_TYPE_READY:
-		return sandboxd_decode_ready(body, header->body_length, &out->ready, fault);
+		return sandboxd_decode_ready(body, header->body_length, version, &out->ready, fault);
 	case SANDBOXD_TYPE_RESUME:
-		return sandboxd_decode_resume(body, header->body_length, &out->resume, fault);
+		return sandboxd_decode_resume(body, header->body_length, version, &out->resume, fault);
 	case SANDBOXD_TYPE_PING:
-		return sandboxd_decode_ping(body, header->body_length, &out->ping, fault);
+		return sandboxd_decode_ping(body, header->body_length, version, &out->ping, fault);
 	case SANDBOXD_TYPE_PONG:
-		return sandboxd_decode_pong(body, header->body_length, &out->pong, fault);
+		return sandboxd_decode_pong(body, header->body_length, version, &out->pong, fault);
 	case SANDBOXD_TYPE_STATUS_REQUEST:
-		return sandboxd_decode_status_request(body, header->body_length, fault);
+		return sandboxd_decode_status_request(body, header->body_length, version, fault);
 	case SANDBOXD_TYPE_STATUS:
-		return sandboxd_decode_status(body, header->body_length, &out->status, fault);
+		return sandboxd_decode_status(body, header->body_length, version, &out->status, fault);
 	case SANDBOXD_TYPE_SHUTDOWN:
-		return sandboxd_decode_shutdown(body, header->body_length, fault);
+		return sandboxd_decode_shutdown(body, header->body_length, version, fault);
 	case SANDBOXD_TYPE_GOODBYE:
-		return sandboxd_decode_goodbye(body, header->body_length, &out->goodbye, fault);
+		return sandboxd_decode_goodbye(body, header->body_length, version, &out->goodbye, fault);
 	case SANDBOXD_TYPE_ERROR:
-		return sandboxd_decode_error(body, header->body_length, &out->error, fault);
+		return sandboxd_decode_error(body, header->body_length, version, &out->error, fault);
 	case SANDBOXD_TYPE_EXEC_REQUEST:
-		return sandboxd_decode_exec_request(body, header->body_length, &out->exec_request, fault);
+		return sandboxd_decode_exec_request(body, header->body_length, version, &out->exec_request, fault);
 	case SANDBOXD_TYPE_EXEC_OUTPUT:
-		return sandboxd_decode_exec_output(body, header->body_length, &out->exec_output, fault);
+		return sandboxd_decode_exec_output(body, header->body_length, version, &out->exec_output, fault);
 	case SANDBOXD_TYPE_EXEC_RESPONSE:
-		return sandboxd_decode_exec_response(body, header->body_length, &out->exec_response, fault);
+		return sandboxd_decode_exec_response(body, header->body_length, version, &out->exec_response, fault);
 	case SANDBOXD_TYPE_EXEC_FAILED:
-		return sandboxd_decode_exec_failed(body, header->body_length, &out->exec_failed, fault);
+		return sandboxd_decode_exec_failed(body, header->body_length, version, &out->exec_failed, fault);
 	case SANDBOXD_TYPE_EXEC_SIGNAL:
-		return sandboxd_decode_exec_signal(body, header->body_length, &out->exec_signal, fault);
+		return sandboxd_decode_exec_signal(body, header->body_length, version, &out->exec_signal, fault);
 	case SANDBOXD_TYPE_EXEC_KILL:
-		return sandboxd_decode_exec_kill(body, header->body_length, fault);
+		return sandboxd_decode_exec_kill(body, header->body_length, version, fault);
 	case SANDBOXD_TYPE_EXEC_TERMINATE:
-		return sandboxd_decode_exec_terminate(body, header->body_length, fault);
+		return sandboxd_decode_exec_terminate(body, header->body_length, version, fault);
 	case SANDBOXD_TYPE_EXEC_CREDIT:
-		return sandboxd_decode_exec_credit(body, header->body_length, &out->exec_credit, fault);
+		return sandboxd_decode_exec_credit(body, header->body_length, version, &out->exec_credit, fault);
 	case SANDBOXD_TYPE_EXEC_STDIN:
-		return sandboxd_decode_exec_stdin(body, header->body_length, &out->exec_stdin, fault);
+		return sandboxd_decode_exec_stdin(body, header->body_length, version, &out->exec_stdin, fault);
 	case SANDBOXD_TYPE_EXEC_STDIN_CREDIT:
-		return sandboxd_decode_exec_stdin_credit(body, header->body_length, &out->exec_stdin_credit, fault);
+		return sandboxd_decode_exec_stdin_credit(body, header->body_length, version, &out->exec_stdin_credit, fault);
 	case SANDBOXD_TYPE_EXEC_STDIN_CLOSED:
-		return sandboxd_decode_exec_stdin_closed(body, header->body_length, fault);
+		return sandboxd_decode_exec_stdin_closed(body, header->body_length, version, fault);
 	case SANDBOXD_TYPE_EXEC_RESIZE:
-		return sandboxd_decode_exec_resize(body, header->body_length, &out->exec_resize, fault);
+		return sandboxd_decode_exec_resize(body, header->body_length, version, &out->exec_resize, fault);
 	default:
 		(void)body;
 		return sandboxd_fail(fault, SANDBOXD_FAULT_UNKNOWN_TYPE, 4, 0);
@@ -983,10 +1030,11 @@ static inline bool sandboxd_decode_body(const struct sandboxd_header *header, co
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_HELLO_MAX_BODY. */
-static inline size_t sandboxd_encode_hello(uint8_t *out, const struct sandboxd_hello *message)
+static inline size_t sandboxd_encode_hello(uint8_t *out, uint32_t version, const struct sandboxd_hello *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 8, (uint64_t)0xa6d766f7263696dULL);
 	at = sandboxd_put(at, 4, (uint64_t)message->version);
 	at = sandboxd_put(at, 8, (uint64_t)message->digest);
@@ -997,10 +1045,11 @@ static inline size_t sandboxd_encode_hello(uint8_t *out, const struct sandboxd_h
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_READY_MAX_BODY. */
-static inline size_t sandboxd_encode_ready(uint8_t *out, const struct sandboxd_ready *message)
+static inline size_t sandboxd_encode_ready(uint8_t *out, uint32_t version, const struct sandboxd_ready *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 8, (uint64_t)0xa6d766f7263696dULL);
 	at = sandboxd_put(at, 4, (uint64_t)message->version);
 	at = sandboxd_put(at, 8, (uint64_t)message->digest);
@@ -1010,11 +1059,15 @@ static inline size_t sandboxd_encode_ready(uint8_t *out, const struct sandboxd_r
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_RESUME_MAX_BODY. */
-static inline size_t sandboxd_encode_resume(uint8_t *out, const struct sandboxd_resume *message)
+/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
+ * SANDBOXD_HEADER_SIZE + SANDBOXD_RESUME_MAX_BODY. */
+static inline size_t sandboxd_encode_resume(uint8_t *out, uint32_t version, const struct sandboxd_resume *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
+	if (message->entropy.size > 64)
+		return 0;
 	at = sandboxd_put(at, 8, (uint64_t)message->realtime_ns);
 	at = sandboxd_put(at, 4, message->entropy.size);
 	at = sandboxd_put_bytes(at, message->entropy.data, message->entropy.size);
@@ -1023,39 +1076,44 @@ static inline size_t sandboxd_encode_resume(uint8_t *out, const struct sandboxd_
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_PING_MAX_BODY. */
-static inline size_t sandboxd_encode_ping(uint8_t *out, const struct sandboxd_ping *message)
+static inline size_t sandboxd_encode_ping(uint8_t *out, uint32_t version, const struct sandboxd_ping *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 8, (uint64_t)message->token);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_PING, 0);
 	return (size_t)(at - out);
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_PONG_MAX_BODY. */
-static inline size_t sandboxd_encode_pong(uint8_t *out, const struct sandboxd_pong *message)
+static inline size_t sandboxd_encode_pong(uint8_t *out, uint32_t version, const struct sandboxd_pong *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 8, (uint64_t)message->token);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_PONG, 0);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_REQUEST_MAX_BODY. */
-static inline size_t sandboxd_encode_status_request(uint8_t *out)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_STATUS_REQUEST_MAX_BODY. */
+static inline size_t sandboxd_encode_status_request(uint8_t *out, uint32_t version)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_STATUS_REQUEST, 0);
 	return (size_t)(at - out);
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_MAX_BODY. */
-static inline size_t sandboxd_encode_status(uint8_t *out, const struct sandboxd_status *message)
+static inline size_t sandboxd_encode_status(uint8_t *out, uint32_t version, const struct sandboxd_status *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 8, (uint64_t)message->started_ns);
 	at = sandboxd_put(at, 8, (uint64_t)message->opened_ns);
 	at = sandboxd_put(at, 8, (uint64_t)message->now_ns);
@@ -1067,30 +1125,35 @@ static inline size_t sandboxd_encode_status(uint8_t *out, const struct sandboxd_
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_SHUTDOWN_MAX_BODY. */
-static inline size_t sandboxd_encode_shutdown(uint8_t *out)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_SHUTDOWN_MAX_BODY. */
+static inline size_t sandboxd_encode_shutdown(uint8_t *out, uint32_t version)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_SHUTDOWN, 0);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_GOODBYE_MAX_BODY. */
-static inline size_t sandboxd_encode_goodbye(uint8_t *out, const struct sandboxd_goodbye *message)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_GOODBYE_MAX_BODY. */
+static inline size_t sandboxd_encode_goodbye(uint8_t *out, uint32_t version, const struct sandboxd_goodbye *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 1, (uint64_t)message->reason);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_GOODBYE, 0);
 	return (size_t)(at - out);
 }
 
 /* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_ERROR_MAX_BODY. */
-static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t id, const struct sandboxd_error *message)
+static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_error *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 2, (uint64_t)message->code);
 	at = sandboxd_put(at, 2, (uint64_t)message->refused_type);
 	at = sandboxd_put(at, 4, (uint64_t)message->offset);
@@ -1099,11 +1162,21 @@ static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t id, const stru
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_REQUEST_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t id, const struct sandboxd_exec_request *message)
+/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
+ * SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_REQUEST_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_request *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
+	if (message->command.size > 4096 ||
+		message->cwd.size > 4096 ||
+		message->argv.count > 16384 ||
+		message->argv.size > 1048576 ||
+		message->env.count > 16384 ||
+		message->env.size > 1048576 ||
+		message->user.size > 128)
+		return 0;
 	at = sandboxd_put(at, 4, message->command.size);
 	at = sandboxd_put_bytes(at, message->command.data, message->command.size);
 	at = sandboxd_put(at, 4, message->cwd.size);
@@ -1125,112 +1198,138 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t id, con
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_output(uint8_t *out, uint32_t id, const struct sandboxd_exec_output *message)
+/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
+ * SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_output(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_output *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
+	if (message->data.size > 65536)
+		return 0;
 	at = sandboxd_put(at, 1, (uint64_t)message->stream);
 	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_OUTPUT, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_RESPONSE_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t id, const struct sandboxd_exec_response *message)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_RESPONSE_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_response *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 1, (uint64_t)message->ending);
 	at = sandboxd_put(at, 1, (uint64_t)message->status);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_RESPONSE, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_FAILED_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_failed(uint8_t *out, uint32_t id, const struct sandboxd_exec_failed *message)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_FAILED_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_failed(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_failed *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 1, (uint64_t)message->stage);
 	at = sandboxd_put(at, 4, (uint64_t)message->error_number);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_FAILED, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_SIGNAL_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_signal(uint8_t *out, uint32_t id, const struct sandboxd_exec_signal *message)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_SIGNAL_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_signal(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_signal *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 1, (uint64_t)message->signal);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_SIGNAL, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_KILL_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_kill(uint8_t *out, uint32_t id)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_KILL_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_kill(uint8_t *out, uint32_t version, uint32_t id)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_KILL, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_TERMINATE_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, uint32_t id)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_TERMINATE_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, uint32_t version, uint32_t id)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_TERMINATE, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_CREDIT_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_credit(uint8_t *out, uint32_t id, const struct sandboxd_exec_credit *message)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_CREDIT_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_credit(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_credit *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 1, (uint64_t)message->stream);
 	at = sandboxd_put(at, 4, (uint64_t)message->amount);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_CREDIT, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, uint32_t id, const struct sandboxd_exec_stdin *message)
+/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
+ * SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
+	if (message->data.size > 65536)
+		return 0;
 	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 4, (uint64_t)message->amount);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN_CREDIT, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, uint32_t id)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, uint32_t version, uint32_t id)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN_CLOSED, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_RESIZE_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_resize(uint8_t *out, uint32_t id, const struct sandboxd_exec_resize *message)
+/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
+ * SANDBOXD_EXEC_RESIZE_MAX_BODY. */
+static inline size_t sandboxd_encode_exec_resize(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_resize *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
+	(void)version;
 	at = sandboxd_put(at, 2, (uint64_t)message->rows);
 	at = sandboxd_put(at, 2, (uint64_t)message->columns);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_RESIZE, id);

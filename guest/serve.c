@@ -11,6 +11,7 @@ void serve_init(struct server *server, bool is_init)
 {
 	server->is_init = is_init;
 	server->counters.started_ns = serve_clock();
+	server->port.version = SANDBOXD_VERSION;
 	stream_init(&server->in);
 }
 
@@ -42,7 +43,8 @@ static void refuse(struct server *server, const struct sandboxd_header *header,
 		   const struct sandboxd_error *error)
 {
 	server->counters.frames_refused++;
-	server->port.end += sandboxd_encode_error(port_tail(&server->port), header->id, error);
+	server->port.end += sandboxd_encode_error(port_tail(&server->port), server->port.version,
+						  header->id, error);
 }
 
 static void refuse_id(struct server *server, const struct sandboxd_header *header,
@@ -65,6 +67,12 @@ static void refuse_malformed(struct server *server, const struct sandboxd_header
 	refuse(server, header, &error);
 }
 
+/* Both sides speak every version up to their own; there is none below 1. */
+static uint32_t agree(uint32_t theirs)
+{
+	return theirs > SANDBOXD_VERSION ? SANDBOXD_VERSION : theirs > 1 ? theirs : 1;
+}
+
 /* A hello ends the life before it: what runs is killed, and reaped before the answer. */
 static void renew(struct server *server, const struct sandboxd_hello *hello)
 {
@@ -73,6 +81,7 @@ static void renew(struct server *server, const struct sandboxd_hello *hello)
 	else
 		exec_kill(&server->exec);
 	server->nonce = hello->nonce;
+	server->port.version = agree(hello->version);
 	server->renewing = true;
 }
 
@@ -88,14 +97,16 @@ static void finish_renewal(struct server *server)
 	exec_clear(&server->exec);
 	server->last_id = 0;
 	server->renewing = false;
-	server->port.end += sandboxd_encode_ready(port_tail(&server->port), &ready);
+	server->port.end += sandboxd_encode_ready(port_tail(&server->port), server->port.version,
+						  &ready);
 }
 
 static void answer_status(struct server *server)
 {
 	server->counters.now_ns = serve_clock();
 	server->counters.bytes_dropped = server->in.dropped;
-	server->port.end += sandboxd_encode_status(port_tail(&server->port), &server->counters);
+	server->port.end += sandboxd_encode_status(port_tail(&server->port), server->port.version,
+						   &server->counters);
 }
 
 static void begin_exec(struct server *server, const struct frame *frame)
@@ -121,7 +132,8 @@ static void begin_exec(struct server *server, const struct frame *frame)
 			.error_number = (uint32_t)failure.error,
 		};
 		server->port.end += sandboxd_encode_exec_failed(port_tail(&server->port),
-								header->id, &failed);
+								server->port.version, header->id,
+								&failed);
 	}
 }
 
@@ -147,7 +159,8 @@ static void handle(struct server *server, const struct frame *frame)
 		break;
 	case SANDBOXD_TYPE_PING: {
 		const struct sandboxd_pong pong = { body->ping.token };
-		server->port.end += sandboxd_encode_pong(port_tail(&server->port), &pong);
+		server->port.end += sandboxd_encode_pong(port_tail(&server->port),
+							 server->port.version, &pong);
 		break;
 	}
 	case SANDBOXD_TYPE_STATUS_REQUEST:
@@ -195,7 +208,7 @@ bool serve_input(struct server *server)
 	struct sandboxd_fault_at fault;
 
 	while (!server->shutdown && serve_wants_input(server)) {
-		switch (stream_next(&server->in, &frame, &fault)) {
+		switch (stream_next(&server->in, server->port.version, &frame, &fault)) {
 		case STREAM_MORE:
 			return true;
 		case STREAM_FAULT:
@@ -233,7 +246,8 @@ static void end_exec(struct server *server)
 		};
 
 	server->port.end += sandboxd_encode_exec_response(port_tail(&server->port),
-							  server->exec.id, &response);
+							  server->port.version, server->exec.id,
+							  &response);
 	exec_clear(&server->exec);
 }
 
@@ -259,9 +273,9 @@ void serve_stdin(struct server *server, short events)
 
 	if (credit.amount)
 		server->port.end += sandboxd_encode_exec_stdin_credit(
-			port_tail(&server->port), server->exec.id, &credit);
+			port_tail(&server->port), server->port.version, server->exec.id, &credit);
 	if (input->refused)
-		server->port.end += sandboxd_encode_exec_stdin_closed(port_tail(&server->port),
-								      server->exec.id);
+		server->port.end += sandboxd_encode_exec_stdin_closed(
+			port_tail(&server->port), server->port.version, server->exec.id);
 	input->refused = false;
 }

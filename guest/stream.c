@@ -50,7 +50,7 @@ static enum stream_result malformed(struct stream *stream)
 	return STREAM_FAULT;
 }
 
-enum stream_result stream_next(struct stream *stream, struct frame *frame,
+enum stream_result stream_next(struct stream *stream, uint32_t version, struct frame *frame,
 			       struct sandboxd_fault_at *fault)
 {
 	if (stream->seeking)
@@ -62,14 +62,15 @@ enum stream_result stream_next(struct stream *stream, struct frame *frame,
 		compact(stream);
 		return STREAM_MORE;
 	}
-	if (!sandboxd_decode_header(at, SANDBOXD_HOST, &frame->header, fault))
+	if (!sandboxd_decode_header(at, SANDBOXD_HOST, version, &frame->header, fault))
 		return malformed(stream);
 	size_t size = SANDBOXD_HEADER_SIZE + frame->header.body_length;
 	if (left < size) {
 		compact(stream);
 		return STREAM_MORE;
 	}
-	if (!sandboxd_decode_body(&frame->header, at + SANDBOXD_HEADER_SIZE, &frame->body, fault))
+	if (!sandboxd_decode_body(&frame->header, at + SANDBOXD_HEADER_SIZE, version, &frame->body,
+				  fault))
 		return malformed(stream);
 	stream->start += size;
 	return STREAM_FRAME;

@@ -28,7 +28,7 @@ enum stream_result {
 };
 
 void stream_init(struct stream *stream);
-enum stream_result stream_next(struct stream *stream, struct frame *frame,
+enum stream_result stream_next(struct stream *stream, uint32_t version, struct frame *frame,
 			       struct sandboxd_fault_at *fault);
 
 #endif

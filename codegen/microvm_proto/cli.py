@@ -11,8 +11,11 @@ from typing import Any, NoReturn
 
 import click
 
+from microvm_proto import released
+from microvm_proto.breaking import Comparison
 from microvm_proto.diagnostics import SchemaError
-from microvm_proto.generate import generate
+from microvm_proto.digest import api_digest, wire_digest
+from microvm_proto.generate import Generated, generate
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
@@ -37,7 +40,10 @@ def main() -> None:
 def gen(schema: Path | None, check: bool) -> None:
     """Write every file that the schema's [[output]] tables name."""
     with _reported():
-        files = generate(_read(schema))
+        read = _read(schema)
+        files = generate(read)
+    if not files:
+        _fail(f"{_shown(read.path)} has no [[output]], so there is nothing to write")
     stale = 0
     for file in files:
         try:
@@ -64,9 +70,74 @@ def lint(schema: Path | None) -> None:
 @main.command()
 @_SCHEMA
 def digest(schema: Path | None) -> None:
-    """Print the digest that both ends compare when they connect."""
+    """Print the two digests of the schema.
+
+    `wire` is over what shapes the bytes on the wire: both ends compare it when they connect.
+
+    `api` is over all but the documentation, names and order included: when it has changed, so has
+    the generated code, and what calls it may have to.
+    """
     with _reported():
-        click.echo(f"{_read(schema).digest:016x}")
+        read = _read(schema)
+        click.echo(f"wire {wire_digest(read):016x}")
+        click.echo(f"api  {api_digest(read):016x}")
+
+
+@main.command()
+@_SCHEMA
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="The released form; by default SCHEMA's own, beside it, as STEM.released.toml.",
+)
+def breaking(schema: Path | None, against: Path | None) -> None:
+    """Say whether ends of this schema can talk to those of its released form.
+
+    They can when it is equivalent, or newer: with all that is new marked by a later `since`, and a
+    `version` to match. Exits with 1 otherwise.
+    """
+    path = schema or _configured()
+    target = against or released.path_of(path)
+    with _reported():
+        if not against and not target.exists():
+            _read(path)
+            _fail(f"{_shown(target)} is not there; `microvm-proto release` writes it")
+        comparison = Comparison(path, target)
+    _conclude(comparison)
+
+
+@main.command()
+@_SCHEMA
+def release(schema: Path | None) -> None:
+    """Write the released form of the schema, STEM.released.toml beside it.
+
+    Refuses when there is one with which the schema is not compatible.
+    """
+    path = schema or _configured()
+    target = released.path_of(path)
+    with _reported():
+        text = released.canonical(_read(path))
+        comparison = Comparison(path, target) if target.exists() else None
+    if comparison:
+        _conclude(comparison)
+    try:
+        if Generated(target, text).write():
+            click.echo(f"wrote {_shown(target)}")
+    except OSError as error:
+        _fail(f"{_shown(target)}: {error.strerror}")
+
+
+def _conclude(comparison: Comparison) -> None:
+    """Print the findings and the verdict; end when it stands against a release."""
+    if report := comparison.report():
+        click.echo(report, err=True)
+    old, new, errors = comparison.old, comparison.new, comparison.errors
+    verdict = (
+        f"version {new.version} is {comparison.verdict.value} the released version {old.version}"
+    )
+    if errors:
+        _fail(f"{errors} error{'s' if errors > 1 else ''}: {verdict} in {_shown(old.path)}")
+    click.echo(verdict)
 
 
 def _read(path: Path | None) -> Schema:

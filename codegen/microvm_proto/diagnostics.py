@@ -16,13 +16,15 @@ class Diagnostic:
     :ivar rule: the id of the rule, such as `unknown-type`.
     :ivar message: what is wrong, one line.
     :ivar hint: how to mend it, one line; may be empty.
-    :ivar position: where; lines and columns count from 1.
+    :ivar position: where; lines and columns count from 1. None when there is no text.
+    :ivar is_note: whether it is only worth knowing.
     """
 
     rule: str
     message: str
     hint: str
-    position: Position
+    position: Position | None
+    is_note: bool = False
 
 
 class SchemaError(Exception):
@@ -35,24 +37,42 @@ class SchemaError(Exception):
     def __init__(self, path: Path, text: str, diagnostics: Iterable[Diagnostic]) -> None:
         self.path = path
         self.text = text
-        self.diagnostics = sorted(
-            diagnostics, key=lambda found: (found.position.line, found.position.column)
-        )
-        super().__init__(self._render())
+        self.diagnostics = in_order(diagnostics)
+        super().__init__(render(path, text, self.diagnostics))
 
-    def _render(self) -> str:
-        lines = self.text.split("\n")
-        return "\n".join(self._render_one(found, lines) for found in self.diagnostics)
 
-    def _render_one(self, found: Diagnostic, lines: list[str]) -> str:
-        line, column, width = found.position.line, found.position.column, found.position.width
-        source = lines[line - 1].rstrip("\r") if line <= len(lines) else ""
-        # Tabs stay tabs in the margin, so that the caret stands under what it means.
-        margin = "".join("\t" if char == "\t" else " " for char in source[: column - 1])
-        caret = "^" * max(1, min(width, len(source) - column + 1))
-        parts = [f"{self.path}:{line}:{column}: error: {found.message} [{found.rule}]"]
-        if source.strip():
-            parts += [f"    {source}", f"    {margin}{caret}"]
-        if found.hint:
-            parts.append(f"    hint: {found.hint}")
-        return "\n".join(parts)
+def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Sort findings as they stand in their file."""
+    return sorted(diagnostics, key=lambda found: _place(found.position))
+
+
+def render(path: Path, text: str, diagnostics: Iterable[Diagnostic]) -> str:
+    """The findings in the file `path` as a person reads them, each with its line and a caret."""
+    lines = text.split("\n")
+    return "\n".join(_render_one(path, lines, found) for found in diagnostics)
+
+
+def _place(position: Position | None) -> tuple[int, int]:
+    return (position.line, position.column) if position else (0, 0)
+
+
+def _render_one(path: Path, lines: list[str], found: Diagnostic) -> str:
+    where = f"{path}:{found.position.line}:{found.position.column}" if found.position else path
+    kind = "note" if found.is_note else "error"
+    parts = [f"{where}: {kind}: {found.message} [{found.rule}]"]
+    if found.position:
+        parts += _underlined(lines, found.position)
+    if found.hint:
+        parts.append(f"    hint: {found.hint}")
+    return "\n".join(parts)
+
+
+def _underlined(lines: list[str], position: Position) -> list[str]:
+    line, column = position.line, position.column
+    source = lines[line - 1].rstrip("\r") if line <= len(lines) else ""
+    if not source.strip():
+        return []
+    # Tabs stay tabs in the margin, so that the caret stands under what it means.
+    margin = "".join("\t" if char == "\t" else " " for char in source[: column - 1])
+    caret = "^" * max(1, min(position.width, len(source) - column + 1))
+    return [f"    {source}", f"    {margin}{caret}"]

@@ -1,4 +1,4 @@
-"""The digest that both ends of a connection compare."""
+"""The digest that both ends of a connection compare, and the one that callers may."""
 
 from __future__ import annotations
 
@@ -6,35 +6,46 @@ import hashlib
 import json
 from typing import Any
 
+from microvm_proto.released import canonical
 from microvm_proto.schema import ByteList, Bytes, Enum, Integer, Schema, Tail, Type
 
 
 def wire_digest(schema: Schema) -> int:
     """64 bits of SHA-256 over what shapes the bytes on the wire.
 
-    Names, documentation and the order of declarations do not; numbers, types, bounds and the
-    senders do.
+    Names, documentation and the order of declarations do not; numbers, types, bounds, senders, and
+    the version that brought each of them do. Of `schema.at(version)` it is what that version's own
+    schema had.
     """
     messages = [
         [
             message.number,
             "both" if message.sender == "both" else schema.ends.index(message.sender),
             message.id,
+            message.since,
             [[_shape(field.type), field.equals, field.since] for field in message.fields],
         ]
         for message in sorted(schema.messages, key=lambda message: message.number)
     ]
-    form = json.dumps([schema.version, messages], separators=(",", ":"))
+    return _digest(json.dumps([schema.version, messages], separators=(",", ":")))
+
+
+def api_digest(schema: Schema) -> int:
+    """64 bits of SHA-256 over all but the documentation: what shapes the generated code, too."""
+    return _digest(canonical(schema))
+
+
+def _digest(form: str) -> int:
     return int.from_bytes(hashlib.sha256(form.encode()).digest()[:8], "little")
 
 
 def _shape(kind: Type) -> list[Any]:
     match kind:
-        case Integer(name=name):
-            return [name]
-        case Enum(base=base, closed=closed, values=values):
+        case Integer(name=name) | Enum(base=Integer(name=name), closed=False):
             # What an open enum's values mean changes no frame that can be decoded.
-            return [base.name, sorted(value.number for value in values) if closed else None]
+            return [name]
+        case Enum(base=base, values=values):
+            return [base.name, sorted([value.number, value.since] for value in values)]
         case Bytes(maximum=maximum, nul=nul):
             return ["bytes", maximum, nul]
         case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):

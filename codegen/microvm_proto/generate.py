@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from microvm_proto import backends
-from microvm_proto.diagnostics import SchemaError
-from microvm_proto.load import Document
 from microvm_proto.schema import Schema
 
 
@@ -64,20 +62,9 @@ class Generated:
 
 
 def generate(schema: Schema) -> list[Generated]:
-    """Everything that the schema's `[[output]]` tables ask for.
-
-    :raises SchemaError: an output names a backend that is not there.
-    """
-    files = []
-    for number, output in enumerate(schema.outputs):
-        try:
-            emit = backends.find(output.backend)
-        except KeyError:
-            document = Document(schema.path)
-            message = f"no backend is called `{output.backend}`"
-            hint = f"known: {', '.join(backends.names())}"
-            document.error("unknown-backend", ("output", number, "backend"), message, hint)
-            raise SchemaError(schema.path, document.text, document.diagnostics) from None
-        for name, text in emit(schema, output.path.name).items():
-            files.append(Generated(output.path.parent / name, text))
-    return files
+    """Everything that the schema's `[[output]]` tables ask for."""
+    return [
+        Generated(output.path.parent / name, text)
+        for output in schema.outputs
+        for name, text in backends.find(output.backend)(schema, output.path.name).items()
+    ]

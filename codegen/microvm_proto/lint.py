@@ -7,6 +7,7 @@ import keyword
 import re
 from collections.abc import Collection, Iterable
 
+from microvm_proto import backends
 from microvm_proto.faults import FAULTS, FIRST_OWN_CODE
 from microvm_proto.load import Document
 from microvm_proto.positions import Path
@@ -26,9 +27,11 @@ _RESERVED = frozenset((*_C_WORDS.split(), *keyword.kwlist, *dir(builtins)))
 _OWN_TYPES = frozenset(
     """
     body cursor decode_error decoder encode_error end fault fault_at header list message rule slice
-    type callable class_var iterable mapping never type_alias type_var
+    type callable class_var mapping never sequence type_alias type_var
     """.split()
 )
+# What constants of the C header are called that have a name as short as an end's.
+_OWN_CONSTANTS = frozenset("both header_size max_body schema_digest version".split())
 _MAX_FIELDS = 255
 
 
@@ -36,7 +39,7 @@ def lint(document: Document, schema: Schema) -> None:
     """Note every breach of a rule in `document`."""
     _names(document, [(("protocol", "name"), schema.name)], _RESERVED)
     ends = [(("protocol", "ends", at), end) for at, end in enumerate(schema.ends)]
-    _names(document, ends, _RESERVED | {"both"})
+    _names(document, ends, _RESERVED | _OWN_CONSTANTS)
     enums = [(("enum", at, "name"), enum.name) for at, enum in enumerate(schema.enums)]
     messages = [(("message", at, "name"), m.name) for at, m in enumerate(schema.messages)]
     _types(document, [*enums, *messages])
@@ -54,13 +57,14 @@ def _names(
     seen = set(taken)
     for path, name in names:
         if not _NAME.fullmatch(name):
-            document.error("bad-name", path, f"`{name}` is not lower_case_with_underscores")
+            message = f"`{name}` is not lower_case_with_underscores"
+            document.error("bad-name", path, message, "such as `exec_output_2`")
         elif name in reserved:
             document.error(
                 "reserved-word", path, f"`{name}` means something in C or Python", "choose another"
             )
         elif name in seen:
-            document.error("duplicate-name", path, f"`{name}` is there already")
+            document.error("duplicate-name", path, f"`{name}` is there already", "choose another")
         seen.add(name)
 
 
@@ -71,25 +75,42 @@ def _types(document: Document, names: list[tuple[Path, str]]) -> None:
     for path, name in names:
         spelled = "".join(word.capitalize() for word in name.split("_"))
         if spelled in dir(builtins):
-            document.error("reserved-word", path, f"`{spelled}` is a word of Python")
+            message = f"`{spelled}` is a word of Python"
+            document.error("reserved-word", path, message, "choose another")
         if seen.setdefault(spelled, name) != name:
-            document.error("duplicate-name", path, f"`{seen[spelled]}` is `{spelled}` already")
+            message = f"`{seen[spelled]}` is `{spelled}` already"
+            document.error("duplicate-name", path, message, "choose another")
 
 
-def _numbers(document: Document, numbers: Iterable[tuple[Path, int]], low: int, high: int) -> None:
+def _numbers(
+    document: Document,
+    numbers: Iterable[tuple[Path, int]],
+    low: int,
+    high: int,
+    retired: Collection[int] = (),
+) -> None:
+    numbers = list(numbers)
+    taken = {*retired, *(number for _, number in numbers)}
+    free = next((n for n in range(max(low, 1), high + 1) if n not in taken), None)
+    lowest = f"the lowest that is free is {free}" if free else "no number is free"
     seen: set[int] = set()
     for path, number in numbers:
+        if number in retired:
+            message = f"{number} is retired: an old peer would take the one for the other"
+            document.error("retired-number", path, message, lowest)
         if not low <= number <= high:
-            document.error("bad-number", path, f"{number} is not between {low} and {high}")
+            message = f"{number} is not between {low} and {high}"
+            document.error("bad-number", path, message, lowest)
         if number in seen:
-            document.error("duplicate-number", path, f"{number} is taken already")
+            document.error("duplicate-number", path, f"{number} is taken already", lowest)
         seen.add(number)
 
 
 def _enums(document: Document, schema: Schema) -> None:
     for at, enum in enumerate(schema.enums):
         if not enum.values:
-            document.error("empty-enum", ("enum", at), f"`{enum.name}` has no value")
+            message = f"`{enum.name}` has no value"
+            document.error("empty-enum", ("enum", at), message, "add an [[enum.value]]")
         _enum_values(document, at, enum)
 
 
@@ -101,15 +122,26 @@ def _enum_values(document: Document, at: int, enum: Enum) -> None:
     _names(document, names, (), taken)
     low = FIRST_OWN_CODE if enum.extends_faults else enum.base.minimum
     numbers = [((*path, n, "number"), value.number) for n, value in enumerate(own)]
-    _numbers(document, numbers, low, enum.base.maximum)
+    _numbers(document, numbers, low, enum.base.maximum, enum.retired)
+    retired = [(("enum", at, "retired", n), number) for n, number in enumerate(enum.retired)]
+    _numbers(document, retired, low, enum.base.maximum)
 
 
 def _messages(document: Document, schema: Schema) -> None:
     messages = list(enumerate(schema.messages))
     numbers = [(("message", at, "number"), m.number) for at, m in messages]
-    _numbers(document, numbers, 1, INTEGERS["u16"].maximum)
+    _numbers(document, numbers, 1, INTEGERS["u16"].maximum, schema.retired)
+    retired = [(("protocol", "retired", n), number) for n, number in enumerate(schema.retired)]
+    _numbers(document, retired, 1, INTEGERS["u16"].maximum)
     for at, message in messages:
         _fields(document, at, message)
+        if message.frozen and message.versions != [1]:
+            document.error(
+                "frozen-since",
+                ("message", at, "frozen"),
+                f"`{message.name}` is not the same in every version",
+                "a frozen message has no `since`, and no closed enum that has grown",
+            )
 
 
 def _fields(document: Document, at: int, message: Message) -> None:
@@ -118,21 +150,25 @@ def _fields(document: Document, at: int, message: Message) -> None:
     _names(document, names, _RESERVED | {"id", "encode"})
     if len(names) > _MAX_FIELDS:
         there = ("message", at, "name")
-        document.error("too-many-fields", there, f"a message has at most {_MAX_FIELDS} fields")
+        text = f"a message has at most {_MAX_FIELDS} fields"
+        document.error("too-many-fields", there, text, "make two messages of it")
     newest = message.since
     for number, field in enumerate(message.fields):
         here = (*path, number)
         last = number == len(message.fields) - 1
         if isinstance(field.type, Tail) and not last:
-            document.error("tail-not-last", (*here, "type"), "nothing can follow a tail")
+            hint = "put it last; fields that come later go before it"
+            document.error("tail-not-last", (*here, "type"), "nothing can follow a tail", hint)
         kind, given = field.type, (*here, "max_total") in document.positions
         if isinstance(kind, ByteList) and given and kind.max_item > kind.max_total:
-            document.error("bad-bound", (*here, "max_item"), "an item is longer than the total")
-        if field.since < newest and not isinstance(field.type, Tail):
+            hint = "raise `max_total`, or lower `max_item`"
+            text = "an item is longer than the total"
+            document.error("bad-bound", (*here, "max_item"), text, hint)
+        if field.since < (message.since if isinstance(field.type, Tail) else newest):
             document.error(
                 "not-appended",
                 here,
-                f"`{field.name}` is older than the field before it",
+                f"`{field.name}` is older than what is before it",
                 "fields are only added at the end, each with the version that brought it",
             )
         newest = max(newest, field.since)
@@ -148,7 +184,14 @@ def _fields(document: Document, at: int, message: Message) -> None:
 def _outputs(document: Document, schema: Schema) -> None:
     seen = {schema.path.resolve()}
     for at, output in enumerate(schema.outputs):
+        if not backends.exists(output.backend):
+            there = ("output", at, "backend")
+            message = f"no backend is called `{output.backend}`"
+            document.error(
+                "unknown-backend", there, message, f"known: {', '.join(backends.names())}"
+            )
         if output.path in seen:
             there = ("output", at, "file")
-            document.error("duplicate-output", there, "that is the schema, or another output")
+            text = "that is the schema, or another output"
+            document.error("duplicate-output", there, text, "give it a file of its own")
         seen.add(output.path)

@@ -17,6 +17,8 @@ T = TypeVar("T", str, int, bool)
 _TOML_ERROR = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _KINDS = {str: "a string", int: "an integer", bool: "true or false"}
+_SAMPLES = {str: '"…"', int: "1", bool: "true"}
+_PLURALS = {str: "strings", int: "integers"}
 
 
 class Document:
@@ -37,17 +39,20 @@ class Document:
             self.data: dict[str, Any] = tomllib.loads(self.text)
             self.positions = positions.index(self.text)
         except OSError as error:
-            raise self._fail("unreadable", error.strerror or str(error), START) from None
+            raise self._fail("unreadable", error.strerror or str(error), None) from None
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
-            raise self._fail("encoding", "not UTF-8", Position(line, 1)) from None
+            where, hint = Position(line, 1), "save the file as UTF-8"
+            raise self._fail("encoding", "not UTF-8", where, hint) from None
         except RecursionError:
             raise self._fail("syntax", "Nested too deeply", START) from None
         except ValueError as error:  # also an integer of more digits than Python converts
             raise self._fail("syntax", *self._syntax_error(str(error))) from None
 
-    def _fail(self, rule: str, message: str, position: Position) -> SchemaError:
-        return SchemaError(self.path, self.text, [Diagnostic(rule, message, "", position)])
+    def _fail(
+        self, rule: str, message: str, position: Position | None, hint: str = ""
+    ) -> SchemaError:
+        return SchemaError(self.path, self.text, [Diagnostic(rule, message, hint, position)])
 
     def _syntax_error(self, error: str) -> tuple[str, Position]:
         match = _TOML_ERROR.match(error)
@@ -66,9 +71,18 @@ class Document:
         if any(path[:length] in self._blamed for length in range(1, len(path) + 1)):
             return
         self._blamed.add(path)
+        self.diagnostics.append(Diagnostic(rule, message, hint, self._near(path)))
+
+    def note(self, rule: str, path: Path, message: str) -> None:
+        """Note what is only worth knowing, once at each path."""
+        note = Diagnostic(rule, message, "", self._near(path), is_note=True)
+        if note not in self.diagnostics:
+            self.diagnostics.append(note)
+
+    def _near(self, path: Path) -> Position:
         while path not in self.positions:
             path = path[:-1]
-        self.diagnostics.append(Diagnostic(rule, message, hint, self.positions[path]))
+        return self.positions[path]
 
     def check(self) -> None:
         """Raise SchemaError if anything has been found."""
@@ -113,20 +127,24 @@ class Table:
         if value is None:
             return None
         if type(value) is not kind:
-            self.error("wrong-type", key, f"`{key}` must be {_KINDS[kind]}")
+            hint = f"such as `{key} = {_SAMPLES[kind]}`"
+            self.error("wrong-type", key, f"`{key}` must be {_KINDS[kind]}", hint)
             return None
         if isinstance(value, str) and _CONTROL.search(value):
-            self.error("control-character", key, f"`{key}` contains a control character")
+            message = f"`{key}` contains a control character"
+            self.error("control-character", key, message, "it would be in generated code: drop it")
             return None
         return value
 
-    def strings(self, key: str) -> list[str]:
+    def items(self, key: str, kind: type[T]) -> tuple[T, ...]:
+        """Take an optional list of values of one kind."""
         self.asked.append(key)
         value = self.data.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self.error("wrong-type", key, f"`{key}` must be a list of strings")
-            return []
-        return value
+        if not isinstance(value, list) or not all(type(item) is kind for item in value):
+            hint = f"such as `{key} = [{_SAMPLES[kind]}, …]`"
+            self.error("wrong-type", key, f"`{key}` must be a list of {_PLURALS[kind]}", hint)
+            return ()
+        return tuple(value)
 
     def tables(self, key: str) -> Iterator[Table]:
         """The items of an array of tables, in order; none when it is absent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from microvm_proto.schema import (
     Section,
     Tail,
     Type,
+    lay_out,
 )
 
 _VARIABLE = ("bytes", "list<bytes>", "tail")
@@ -36,7 +38,14 @@ def read_schema(path: Path) -> Schema:
 
     :raises SchemaError: with everything that is wrong with it.
     """
-    document = Document(path)
+    return read(Document(path))
+
+
+def read(document: Document) -> Schema:
+    """Resolve and lint a document that has been loaded.
+
+    :raises SchemaError: with everything that is wrong with it.
+    """
     schema = _Resolver(document).schema()
     lint.lint(document, schema)
     document.check()
@@ -56,10 +65,12 @@ class _Resolver:
         self.version = protocol.require("version", int)
         newest = INTEGERS["u32"].maximum
         if not 1 <= self.version <= newest:
-            protocol.error("bad-version", "version", "a version is from 1 to 2^32 - 1")
+            message = "a version is from 1 to 2^32 - 1"
+            protocol.error("bad-version", "version", message, "start with `version = 1`")
             self.version = newest
         ends = self.ends(protocol)
         doc = protocol.get("doc", str, "").strip()
+        retired = protocol.items("retired", int)
         protocol.done()
         enums = tuple(self.enum(table) for table in root.tables("enum"))
         schema = Schema(
@@ -72,12 +83,13 @@ class _Resolver:
             enums=enums,
             messages=tuple(self.message(table, ends) for table in root.tables("message")),
             outputs=tuple(self.output(table) for table in root.tables("output")),
+            retired=retired,
         )
         root.done()
         return schema
 
     def ends(self, protocol: Table) -> tuple[str, str]:
-        names = protocol.strings("ends")
+        names = protocol.items("ends", str)
         if len(names) != 2 or names[0] == names[1]:
             protocol.error(
                 "bad-ends", "ends", "two different names are needed", 'ends = ["a", "b"]'
@@ -88,14 +100,14 @@ class _Resolver:
     def output(self, table: Table) -> Output:
         backend, file = table.require("backend", str), table.require("file", str)
         table.done()
-        return Output(backend, (self.document.path.parent / file).resolve())
+        return Output(backend, Path(os.path.realpath(self.document.path.parent / file)))
 
     def since(self, table: Table, default: int = 1) -> int:
         since = table.get("since", int, default)
         if not 1 <= since <= self.version:
-            table.error(
-                "bad-since", "since", f"version {since} is not between 1 and {self.version}"
-            )
+            message = f"version {since} is not between 1 and {self.version}"
+            hint = f"raise `version` in [protocol] first, or lower it to {self.version}"
+            table.error("bad-since", "since", message, hint)
         return since
 
     def enum(self, table: Table) -> Enum:
@@ -105,7 +117,8 @@ class _Resolver:
         values = tuple(self.enum_value(item) for item in table.tables("value"))
         extends = table.get("extends", str, "")
         if extends not in ("", "fault"):
-            table.error("bad-extends", "extends", "only `fault` can be extended")
+            hint = 'write `extends = "fault"`, or leave it out'
+            table.error("bad-extends", "extends", "only `fault` can be extended", hint)
         if extends == "fault":
             values = tuple(EnumValue(f.name, f.number, f.doc, 1) for f in FAULTS) + values
         enum = Enum(
@@ -115,6 +128,7 @@ class _Resolver:
             doc=table.get("doc", str, "").strip(),
             values=values,
             extends_faults=extends == "fault",
+            retired=table.items("retired", int),
         )
         table.done()
         self.enums[name] = enum
@@ -139,12 +153,6 @@ class _Resolver:
         if identifier not in _IDS:
             table.error("bad-id", "id", f"`{identifier}` says nothing", f"one of {', '.join(_IDS)}")
         since = self.since(table)
-        fields: list[Field] = []
-        offset: int | None = 0
-        for item in table.tables("field"):
-            field = self.field(item, offset, since)
-            fields.append(field)
-            offset = offset + field.max_size if offset is not None and field.fixed else None
         message = Message(
             name=table.require("name", str),
             number=table.require("number", int),
@@ -153,31 +161,63 @@ class _Resolver:
             frozen=table.get("frozen", bool, False),
             doc=table.get("doc", str, "").strip(),
             since=since,
-            fields=tuple(fields),
+            fields=lay_out(self.field(item, since) for item in table.tables("field")),
         )
         table.done()
         return message
 
-    def field(self, table: Table, offset: int | None, since: int) -> Field:
+    def field(self, table: Table, oldest: int) -> Field:
+        """One field of a message that has come with the version `oldest`; its offset is open."""
         name, kind = table.require("name", str), self.type(table)
         minimum, maximum = _sizes(kind)
         equals = table.optional("equals", int)
         if equals is not None and not (
             isinstance(kind, Integer) and kind.minimum <= equals <= kind.maximum
         ):
-            table.error("bad-constant", "equals", "does not fit the field's type")
+            scalar = kind if isinstance(kind, Integer) else None
+            hint = _range(scalar) if scalar else "only a field of an integer type can be constant"
+            table.error("bad-constant", "equals", "does not fit the field's type", hint)
+        since = self.since(table, oldest)
         field = Field(
             name=name,
             type=kind,
             doc=table.get("doc", str, "").strip(),
-            since=self.since(table, since),
+            since=since,
             equals=equals,
-            offset=offset,
+            offset=None,
             min_size=minimum,
             max_size=maximum,
+            default=0 if equals is not None else self.default(table, kind, since, since > oldest),
         )
         table.done()
         return field
+
+    def default(self, table: Table, kind: Type, since: int, later: bool) -> int:
+        """What stands for the field in versions that do not have it."""
+        if not isinstance(kind, Integer | Enum):
+            return 0
+        if "default" in table.data and not later:
+            message = "every version of the message has this field"
+            hint = "leave it out: a default stands for a field that came later"
+            table.error("bad-default", "default", message, hint)
+        if isinstance(kind, Integer):
+            number = table.get("default", int, 0)
+            if not kind.minimum <= number <= kind.maximum:
+                message = "does not fit the field's type"
+                table.error("bad-default", "default", message, _range(kind))
+            return number
+        name = table.get("default", str, "")
+        numbers = {value.name: value.number for value in kind.values if value.since <= since}
+        if "default" not in table.data:
+            if kind.closed and later:
+                hint = f"add `default = …`, one of {', '.join(numbers)}"
+                message = "a closed enum has no natural value for versions without this field"
+                table.error("enum-default-missing", "type", message, hint)
+            return 0
+        if name not in numbers:
+            message = f"`{kind.name}` has no value `{name}` in version {since}"
+            table.error("bad-default", "default", message, f"known: {', '.join(numbers)}")
+        return numbers.get(name, 0)
 
     def type(self, table: Table) -> Type:
         name = table.require("type", str)
@@ -195,7 +235,7 @@ class _Resolver:
             items, item, total = self.bounds(table, "max_items", "max_item", "max_total")
             return ByteList(items, item, total, table.get("nul", bool, True))
         self.unknown_type(table, name, [*INTEGERS, *_VARIABLE, *self.enums])
-        table.asked += ["max", "max_items", "max_item", "max_total", "nul"]
+        table.asked += ["max", "max_items", "max_item", "max_total", "nul", "default"]
         return INTEGERS["u8"]
 
     def bounds(self, table: Table, *keys: str) -> list[int]:
@@ -209,13 +249,18 @@ class _Resolver:
     def bound(self, table: Table, key: str) -> int:
         bound = table.get(key, int, 1)
         if not 0 < bound <= INTEGERS["u32"].maximum:
-            table.error("bad-bound", key, "a bound is from 1 to 2^32 - 1")
+            hint = "say how much there can be at most; what is always empty is no field"
+            table.error("bad-bound", key, "a bound is from 1 to 2^32 - 1", hint)
         return bound
 
     def unknown_type(self, table: Table, name: str, known: list[str]) -> None:
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"
         table.error("unknown-type", "type", f"no type is called `{name}`", hint)
+
+
+def _range(kind: Integer) -> str:
+    return f"a `{kind.name}` is from {kind.minimum} to {kind.maximum}"
 
 
 def _section(table: Table) -> Section:

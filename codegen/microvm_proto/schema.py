@@ -6,7 +6,8 @@ start of the body.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -51,7 +52,10 @@ class EnumValue:
 
 @dataclass(frozen=True, slots=True)
 class Enum:
-    """Named numbers on an integer; a decoder refuses other numbers when it is closed."""
+    """Named numbers on an integer; a decoder refuses other numbers when it is closed.
+
+    :ivar retired: numbers of values that are gone, which no other may take.
+    """
 
     name: str
     base: Integer
@@ -59,6 +63,11 @@ class Enum:
     doc: str
     values: tuple[EnumValue, ...]
     extends_faults: bool
+    retired: tuple[int, ...] = ()
+
+    def at(self, version: int) -> Enum:
+        """Only what `version` has."""
+        return replace(self, values=tuple(v for v in self.values if v.since <= version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,9 @@ class Field:
     :ivar equals: the only value it may have; then it is not part of the decoded message.
     :ivar offset: from the start of the body; None behind a field of variable length.
     :ivar since: the version that brought it.
+    :ivar number: from 1, in the order in which the fields came: a tail keeps its own when others
+        are put before it.
+    :ivar default: what a decoder puts in its place in older versions; bytes and lists are empty.
     """
 
     name: str
@@ -106,10 +118,41 @@ class Field:
     offset: int | None
     min_size: int
     max_size: int
+    number: int = 0
+    default: int = 0
 
     @property
     def fixed(self) -> bool:
         return isinstance(self.type, Integer | Enum)
+
+    @property
+    def growth(self) -> list[int]:
+        """The versions after the field's own in which its closed enum got values."""
+        sinces = {value.since for value in _closed_values(self.type)}
+        return sorted(since for since in sinces if since > self.since)
+
+    def at(self, version: int) -> Field:
+        """As `version` has it; its offset is not moved."""
+        kind = self.type
+        return replace(self, type=kind.at(version)) if isinstance(kind, Enum) else self
+
+
+def _closed_values(kind: Type) -> tuple[EnumValue, ...]:
+    return kind.values if isinstance(kind, Enum) and kind.closed else ()
+
+
+def lay_out(fields: Iterable[Field]) -> tuple[Field, ...]:
+    """The fields with their numbers and offsets."""
+    there = list(fields)
+    numbers = {
+        at: n for n, at in enumerate(sorted(range(len(there)), key=lambda at: there[at].since), 1)
+    }
+    placed: list[Field] = []
+    offset: int | None = 0
+    for at, field in enumerate(there):
+        placed.append(replace(field, number=numbers[at], offset=offset))
+        offset = offset + field.max_size if offset is not None and field.fixed else None
+    return tuple(placed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +180,25 @@ class Message:
     def max_body(self) -> int:
         return sum(field.max_size for field in self.fields)
 
+    @property
+    def has_tail(self) -> bool:
+        return bool(self.fields) and isinstance(self.fields[-1].type, Tail)
+
+    @property
+    def versions(self) -> list[int]:
+        """The versions in which it came or changed, ascending."""
+        sinces = (since for field in self.fields for since in (field.since, *field.growth))
+        return sorted({self.since, *sinces})
+
+    def is_later(self, field: Field) -> bool:
+        """Whether there are versions of the message without this field."""
+        return field.since > self.since
+
+    def at(self, version: int) -> Message:
+        """As `version` has it."""
+        there = (field.at(version) for field in self.fields if field.since <= version)
+        return replace(self, fields=lay_out(there))
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -158,6 +220,7 @@ class Output:
 class Schema:
     """A whole protocol.
 
+    :ivar retired: numbers of messages that are gone, which no other may take.
     :ivar digest: 64 bits over everything that shapes the bytes on the wire, and nothing else.
     """
 
@@ -170,12 +233,31 @@ class Schema:
     enums: tuple[Enum, ...]
     messages: tuple[Message, ...]
     outputs: tuple[Output, ...]
+    retired: tuple[int, ...] = ()
     digest: int = 0
+
+    @property
+    def versions(self) -> list[int]:
+        """The versions that brought something, and the newest, ascending."""
+        values = {value.since for enum in self.enums for value in enum.values}
+        messages = {version for message in self.messages for version in message.versions}
+        return sorted({1, self.version, *values, *messages})
+
+    def at(self, version: int) -> Schema:
+        """As `version` had it; without a digest."""
+        return replace(
+            self,
+            version=version,
+            enums=tuple(enum.at(version) for enum in self.enums),
+            messages=tuple(m.at(version) for m in self.messages if m.since <= version),
+            digest=0,
+        )
 
     @property
     def max_body(self) -> int:
         return max((message.max_body for message in self.messages), default=0)
 
-    def max_body_from(self, end: str) -> int:
-        """The longest body that `end` may send."""
-        return max((m.max_body for m in self.messages if m.sender in (end, "both")), default=0)
+    def max_body_from(self, end: str, *, tails: bool = True) -> int:
+        """The longest body that `end` may send, or the longest of a message without a tail."""
+        sent = (m for m in self.messages if m.sender in (end, "both"))
+        return max((m.max_body for m in sent if tails or not m.has_tail), default=0)

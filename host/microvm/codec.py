@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, TypeVar
 
 VERSION = 1
-DIGEST = 0x46D8AED3DCFA2C63
+DIGEST = 0x26255CC884CC98C7
+DIGESTS: Mapping[int, int] = {1: DIGEST}
 HEADER_SIZE = 12
 MAX_BODY = 2105517
 END_NAMES = ("host", "guest")
@@ -167,7 +168,7 @@ class EncodeError(ValueError):
     """A message that the protocol does not allow; nothing of it is sent.
 
     :ivar fault: what a decoder would have said.
-    :ivar field: the field that is wrong; `id` for the header's.
+    :ivar field: the field that is wrong; `id` and `type` are the header's.
     """
 
     def __init__(self, fault: Fault, field: str, reason: str) -> None:
@@ -194,8 +195,8 @@ class Hello:
     max_body: int
     nonce: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U64, 0xA6D766F7263696D, "magic"),
             _out_int(_U32, self.version, "version"),
@@ -224,8 +225,8 @@ class Ready:
     max_body: int
     nonce: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U64, 0xA6D766F7263696D, "magic"),
             _out_int(_U32, self.version, "version"),
@@ -252,8 +253,8 @@ class Resume:
     realtime_ns: int
     entropy: bytes
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U64, self.realtime_ns, "realtime_ns"),
             _out_bytes(self.entropy, 64, True, "entropy"),
@@ -273,8 +274,8 @@ class Ping:
 
     token: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_int(_U64, self.token, "token"),)
         return _frame(4, 0, parts)
 
@@ -291,8 +292,8 @@ class Pong:
 
     token: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_int(_U64, self.token, "token"),)
         return _frame(5, 0, parts)
 
@@ -304,8 +305,8 @@ class StatusRequest:
     TYPE: ClassVar[int] = 6
     MAX_BODY: ClassVar[int] = 0
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         return _frame(6, 0, ())
 
 
@@ -335,8 +336,8 @@ class Status:
     execs: int
     bytes_dropped: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U64, self.started_ns, "started_ns"),
             _out_int(_U64, self.opened_ns, "opened_ns"),
@@ -356,8 +357,8 @@ class Shutdown:
     TYPE: ClassVar[int] = 8
     MAX_BODY: ClassVar[int] = 0
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         return _frame(8, 0, ())
 
 
@@ -373,8 +374,8 @@ class Goodbye:
 
     reason: GoodbyeReason | int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_int(_U8, self.reason, "reason"),)
         return _frame(9, 0, parts)
 
@@ -401,8 +402,8 @@ class Error:
     offset: int
     field: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U16, self.code, "code"),
             _out_int(_U16, self.refused_type, "refused_type"),
@@ -455,8 +456,8 @@ class ExecRequest:
     max_processes: int
     max_memory: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_bytes(self.command, 4096, False, "command"),
             _out_bytes(self.cwd, 4096, False, "cwd"),
@@ -490,8 +491,8 @@ class ExecOutput:
     stream: Stream
     data: bytes | memoryview
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
             _out_tail(self.data, 65536, "data"),
@@ -515,8 +516,8 @@ class ExecResponse:
     ending: Ending
     status: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U8, _closed(Ending, self.ending, "ending"), "ending"),
             _out_int(_U8, self.status, "status"),
@@ -540,8 +541,8 @@ class ExecFailed:
     stage: Stage | int
     error_number: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U8, self.stage, "stage"),
             _out_int(_U32, self.error_number, "error_number"),
@@ -563,8 +564,8 @@ class ExecSignal:
     id: int
     signal: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_int(_U8, self.signal, "signal"),)
         return _frame(20, _out_id(self.id, 1), parts)
 
@@ -581,8 +582,8 @@ class ExecKill:
 
     id: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         return _frame(21, _out_id(self.id, 1), ())
 
 
@@ -598,8 +599,8 @@ class ExecTerminate:
 
     id: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         return _frame(27, _out_id(self.id, 1), ())
 
 
@@ -619,8 +620,8 @@ class ExecCredit:
     stream: Stream
     amount: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
             _out_int(_U32, self.amount, "amount"),
@@ -642,8 +643,8 @@ class ExecStdin:
     id: int
     data: bytes | memoryview
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_tail(self.data, 65536, "data"),)
         return _frame(23, _out_id(self.id, 1), parts)
 
@@ -662,8 +663,8 @@ class ExecStdinCredit:
     id: int
     amount: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (_out_int(_U32, self.amount, "amount"),)
         return _frame(24, _out_id(self.id, 1), parts)
 
@@ -680,8 +681,8 @@ class ExecStdinClosed:
 
     id: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         return _frame(25, _out_id(self.id, 1), ())
 
 
@@ -701,8 +702,8 @@ class ExecResize:
     rows: int
     columns: int
 
-    def encode(self) -> bytes:
-        """Write the whole frame."""
+    def encode(self, version: int = VERSION) -> bytes:
+        """Write the whole frame, as the version that both sides agreed on has it."""
         parts = (
             _out_int(_U16, self.rows, "rows"),
             _out_int(_U16, self.columns, "columns"),
@@ -748,8 +749,16 @@ _I16 = struct.Struct("<h")
 _I32 = struct.Struct("<i")
 _I64 = struct.Struct("<q")
 
+# The lengths that are frequent: looking one up is faster than packing it.
+_LENGTHS = tuple(_U32.pack(length) for length in range(1024))
 
-def _frame(number: int, id_: int, parts: Iterable[bytes | memoryview]) -> bytes:
+
+def _frame(number: int, id_: int, parts: Sequence[bytes | memoryview]) -> bytes:
+    if len(parts) == 1:
+        return _HEADER.pack(len(parts[0]), number, 0, id_) + parts[0]
+    if parts and len(parts[-1]) > 1024:
+        # Data is copied once; of what is short, a second copy is faster than adding up.
+        return b"".join((_HEADER.pack(sum(map(len, parts)), number, 0, id_), *parts))
     body = b"".join(parts)
     return _HEADER.pack(len(body), number, 0, id_) + body
 
@@ -761,6 +770,8 @@ def _out_id(id_: int, least: int) -> int:
 
 
 def _closed(kind: type[_E], value: int, field: str) -> int:
+    if isinstance(value, kind):
+        return value
     try:
         return kind(value)
     except ValueError as error:
@@ -778,7 +789,7 @@ def _out_bytes(value: bytes, maximum: int, nul: bool, field: str) -> bytes:
     if len(value) > maximum:
         reason = f"{len(value)} bytes, and at most {maximum} are allowed"
         raise EncodeError(Fault.TOO_LONG, field, reason)
-    if not nul and b"\0" in value:
+    if not nul and 0 in value:
         raise EncodeError(Fault.EMBEDDED_NUL, field, "contains a NUL byte")
     return _U32.pack(len(value)) + value
 
@@ -787,6 +798,11 @@ def _out_list(
     items: tuple[bytes, ...], bounds: tuple[int, int, int], nul: bool, field: str
 ) -> bytes:
     max_items, max_item, max_total = bounds
+    if len(items) <= max_items and (packed := _short_items(items)) is not None:
+        fits = len(packed) <= max_total and len(packed) - 4 * len(items) <= max_item
+        if fits and (nul or 0 not in b"".join(items)):
+            return _U32.pack(len(items)) + packed
+    # Nothing is sure about all of them together, so each is looked at.
     if len(items) > max_items:
         reason = f"{len(items)} items, and at most {max_items} are allowed"
         raise EncodeError(Fault.TOO_MANY, field, reason)
@@ -801,7 +817,16 @@ def _out_list(
     return b"".join(parts)
 
 
+def _short_items(items: tuple[bytes, ...]) -> bytes | None:
+    try:
+        return b"".join([_LENGTHS[len(item)] + item for item in items])
+    except IndexError:
+        return None
+
+
 def _out_tail(value: bytes | memoryview, maximum: int, field: str) -> bytes | memoryview:
+    if isinstance(value, memoryview):
+        value = value.cast("B")
     if len(value) > maximum:
         reason = f"{len(value)} bytes, and at most {maximum} are allowed"
         raise EncodeError(Fault.TOO_LONG, field, reason)
@@ -815,25 +840,23 @@ def _fault(fault: Fault, at: int, number: int, field: str) -> DecodeError:
 def _in_int(
     layout: struct.Struct, body: memoryview, at: int, number: int, field: str
 ) -> tuple[int, int]:
-    end = at + layout.size
-    if end > len(body):
-        raise _fault(Fault.TRUNCATED, at, number, field)
-    value: int = layout.unpack_from(body, at)[0]
-    return value, end
+    try:
+        return layout.unpack_from(body, at)[0], at + layout.size
+    except struct.error:
+        raise _fault(Fault.TRUNCATED, at, number, field) from None
 
 
 def _in_closed(kind: type[_E], value: int, at: int, number: int, field: str) -> _E:
-    try:
-        return kind(value)
-    except ValueError:
-        raise _fault(Fault.UNKNOWN_VALUE, at, number, field) from None
+    # Calling the enum takes three times as long.
+    member = kind._value2member_map_.get(value)
+    if isinstance(member, kind):
+        return member
+    raise _fault(Fault.UNKNOWN_VALUE, at, number, field)
 
 
 def _in_open(kind: type[_E], value: int) -> _E | int:
-    try:
-        return kind(value)
-    except ValueError:
-        return value
+    member = kind._value2member_map_.get(value)
+    return member if isinstance(member, kind) else value
 
 
 def _in_bytes(
@@ -845,9 +868,9 @@ def _in_bytes(
     end = start + size
     if end > len(body):
         raise _fault(Fault.TRUNCATED, start, number, field)
-    value = bytes(body[start:end])
-    if not nul and (found := value.find(0)) >= 0:
-        raise _fault(Fault.EMBEDDED_NUL, start + found, number, field)
+    value = body[start:end].tobytes()
+    if not nul and 0 in value:
+        raise _fault(Fault.EMBEDDED_NUL, start + value.index(0), number, field)
     return value, end
 
 
@@ -1075,36 +1098,40 @@ def _decode_exec_resize(id_: int, body: memoryview) -> ExecResize:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
+    """What a message is from the version `since` on, until another rule has its number."""
+
+    number: int
+    since: int
     decode: Callable[[int, memoryview], Message]
     sender: str
     id: str
     max_body: int
 
 
-_RULES: Mapping[int, _Rule] = {
-    1: _Rule(_decode_hello, "host", "none", 32),
-    2: _Rule(_decode_ready, "guest", "none", 32),
-    3: _Rule(_decode_resume, "host", "none", 76),
-    4: _Rule(_decode_ping, "host", "none", 8),
-    5: _Rule(_decode_pong, "guest", "none", 8),
-    6: _Rule(_decode_status_request, "host", "none", 0),
-    7: _Rule(_decode_status, "guest", "none", 56),
-    8: _Rule(_decode_shutdown, "host", "none", 0),
-    9: _Rule(_decode_goodbye, "guest", "none", 1),
-    10: _Rule(_decode_error, "guest", "any", 9),
-    16: _Rule(_decode_exec_request, "host", "required", 2105517),
-    17: _Rule(_decode_exec_output, "guest", "required", 65537),
-    18: _Rule(_decode_exec_response, "guest", "required", 2),
-    19: _Rule(_decode_exec_failed, "guest", "required", 5),
-    20: _Rule(_decode_exec_signal, "host", "required", 1),
-    21: _Rule(_decode_exec_kill, "host", "required", 0),
-    27: _Rule(_decode_exec_terminate, "host", "required", 0),
-    22: _Rule(_decode_exec_credit, "host", "required", 5),
-    23: _Rule(_decode_exec_stdin, "host", "required", 65536),
-    24: _Rule(_decode_exec_stdin_credit, "guest", "required", 4),
-    25: _Rule(_decode_exec_stdin_closed, "guest", "required", 0),
-    26: _Rule(_decode_exec_resize, "host", "required", 4),
-}
+_RULES = (
+    _Rule(1, 1, _decode_hello, "host", "none", 32),
+    _Rule(2, 1, _decode_ready, "guest", "none", 32),
+    _Rule(3, 1, _decode_resume, "host", "none", 76),
+    _Rule(4, 1, _decode_ping, "host", "none", 8),
+    _Rule(5, 1, _decode_pong, "guest", "none", 8),
+    _Rule(6, 1, _decode_status_request, "host", "none", 0),
+    _Rule(7, 1, _decode_status, "guest", "none", 56),
+    _Rule(8, 1, _decode_shutdown, "host", "none", 0),
+    _Rule(9, 1, _decode_goodbye, "guest", "none", 1),
+    _Rule(10, 1, _decode_error, "guest", "any", 9),
+    _Rule(16, 1, _decode_exec_request, "host", "required", 2105517),
+    _Rule(17, 1, _decode_exec_output, "guest", "required", 65537),
+    _Rule(18, 1, _decode_exec_response, "guest", "required", 2),
+    _Rule(19, 1, _decode_exec_failed, "guest", "required", 5),
+    _Rule(20, 1, _decode_exec_signal, "host", "required", 1),
+    _Rule(21, 1, _decode_exec_kill, "host", "required", 0),
+    _Rule(27, 1, _decode_exec_terminate, "host", "required", 0),
+    _Rule(22, 1, _decode_exec_credit, "host", "required", 5),
+    _Rule(23, 1, _decode_exec_stdin, "host", "required", 65536),
+    _Rule(24, 1, _decode_exec_stdin_credit, "guest", "required", 4),
+    _Rule(25, 1, _decode_exec_stdin_closed, "guest", "required", 0),
+    _Rule(26, 1, _decode_exec_resize, "host", "required", 4),
+)
 
 
 class Decoder:
@@ -1115,20 +1142,37 @@ class Decoder:
     length before it keeps any of its body.
     """
 
-    def __init__(self, sender: str) -> None:
-        """Decode what `sender` sends, one of END_NAMES."""
+    def __init__(self, sender: str, version: int = VERSION) -> None:
+        """Decode what `sender` sends, one of END_NAMES, at a version."""
         if sender not in END_NAMES:
             raise ValueError(f"{sender!r} is neither of {END_NAMES}")
         self._sender = sender
+        self.version = version
         self._chunk = memoryview(b"")
+        self._at = 0
         self._partial = bytearray()
         self._error: DecodeError | None = None
+
+    @property
+    def version(self) -> int:
+        """The version that both sides agreed on; a new one counts from the next message on."""
+        return self._version
+
+    @version.setter
+    def version(self, version: int) -> None:
+        if not 1 <= version <= VERSION:
+            raise ValueError(f"version {version} is not between 1 and {VERSION}")
+        self._version = version
+        self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
         if self._error is not None:
             return
-        self._chunk = memoryview(b"".join((self._chunk, data)) if self._chunk else data)
+        if self._at < len(self._chunk):
+            data = b"".join((self._chunk[self._at :], data))
+        self._chunk = memoryview(data)
+        self._at = 0
 
     def next_message(self) -> Message | None:
         """Return the next whole message, or None when more bytes are needed.
@@ -1143,26 +1187,31 @@ class Decoder:
             return self._completed() if self._partial else self._whole()
         except DecodeError as error:
             self._error = error
-            self._chunk = memoryview(b"")
+            self._drop()
             self._partial.clear()
             raise
 
-    def _whole(self) -> Message | None:
-        chunk = self._chunk
-        if len(chunk) >= HEADER_SIZE:
-            rule, id_, size = self._header(chunk)
-            if len(chunk) >= size:
-                self._chunk = chunk[size:]
-                return rule.decode(id_, chunk[HEADER_SIZE:size])
-        self._partial += chunk
+    def _drop(self) -> None:
         self._chunk = memoryview(b"")
+        self._at = 0
+
+    def _whole(self) -> Message | None:
+        chunk, start = self._chunk, self._at + HEADER_SIZE
+        if start <= len(chunk):
+            rule, id_, length = self._header(chunk, self._at)
+            end = start + length
+            if end <= len(chunk):
+                self._at = end
+                return rule.decode(id_, chunk[start:end])
+        self._partial += chunk[self._at :]
+        self._drop()
         return None
 
     def _completed(self) -> Message | None:
         if not self._fill(HEADER_SIZE):
             return None
-        rule, id_, size = self._header(self._partial)
-        if not self._fill(size):
+        rule, id_, length = self._header(self._partial)
+        if not self._fill(HEADER_SIZE + length):
             return None
         frame = memoryview(bytes(self._partial))
         self._partial.clear()
@@ -1171,13 +1220,14 @@ class Decoder:
     def _fill(self, size: int) -> bool:
         missing = size - len(self._partial)
         if missing > 0:
-            self._partial += self._chunk[:missing]
-            self._chunk = self._chunk[missing:]
+            piece = self._chunk[self._at : self._at + missing]
+            self._partial += piece
+            self._at += len(piece)
         return len(self._partial) >= size
 
-    def _header(self, frame: memoryview | bytearray) -> tuple[_Rule, int, int]:
-        length, number, flags, id_ = _HEADER.unpack_from(frame)
-        rule = _RULES.get(number)
+    def _header(self, frame: memoryview | bytearray, at: int = 0) -> tuple[_Rule, int, int]:
+        length, number, flags, id_ = _HEADER.unpack_from(frame, at)
+        rule = self._rules.get(number)
         if rule is None:
             raise DecodeError(Fault.UNKNOWN_TYPE, 4)
         if rule.sender not in (self._sender, "both"):
@@ -1188,4 +1238,4 @@ class Decoder:
             raise DecodeError(Fault.BAD_ID, 8)
         if length > rule.max_body:
             raise DecodeError(Fault.BODY_TOO_LONG, 0)
-        return rule, id_, HEADER_SIZE + length
+        return rule, id_, length

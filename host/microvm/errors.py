@@ -102,7 +102,21 @@ class ProtocolError(MachineError):
 
 
 class VersionMismatch(ProtocolError):
-    """Host and guest were built from different schemas."""
+    """Host and guest have no version of the protocol in common.
+
+    :ivar host: the host's version of the protocol, and the digest of its schema.
+    :ivar guest: the guest's.
+    """
+
+    def __init__(self, host: tuple[int, int], guest: tuple[int, int]) -> None:
+        same = "the same version, of" if host[0] == guest[0] else "an older version, of"
+        super().__init__(
+            f"the host speaks version {host[0]} of the protocol, schema {host[1]:016x}; "
+            f"the guest speaks version {guest[0]}, schema {guest[1]:016x}: {same} another schema",
+            hint="build the image from this installation: `microvm image build`",
+        )
+        self.host = host
+        self.guest = guest
 
 
 class ExecError(MicroVMError):

@@ -1,5 +1,7 @@
 """The host's side of the conversation with one guest: handshake, ids, credits. It does no I/O.
 
+It speaks the lower of both sides' versions.
+
 Bytes from the guest go into :meth:`Session.receive_data`, then :meth:`Session.next_event` is called
 until it returns None. Every method that says something to the guest returns the bytes to write.
 
@@ -77,6 +79,7 @@ class Session:
     def __init__(self) -> None:
         self.state = State.NEW
         self._decoder = codec.Decoder("guest")
+        self._version = codec.VERSION
         self._nonce = 0
         self._id = 0
         self._pings: list[int] = []
@@ -100,12 +103,14 @@ class Session:
     def resume(self) -> bytes:
         """Tell a guest that has just come to life the time, and give it entropy."""
         self._require(State.IDLE)
-        return codec.Resume(time.time_ns(), secrets.token_bytes(_ENTROPY_SIZE)).encode()
+        return codec.Resume(time.time_ns(), secrets.token_bytes(_ENTROPY_SIZE)).encode(
+            self._version
+        )
 
     def ping(self, token: int) -> bytes:
         """Ask for a `Pong` with this number."""
         self._require(State.IDLE, State.RUNNING)
-        frame = codec.Ping(token).encode()
+        frame = codec.Ping(token).encode(self._version)
         self._pings.append(token)
         return frame
 
@@ -113,12 +118,12 @@ class Session:
         """Ask for a `Status`."""
         self._require(State.IDLE, State.RUNNING)
         self._statuses += 1
-        return codec.StatusRequest().encode()
+        return codec.StatusRequest().encode(self._version)
 
     def shutdown(self) -> bytes:
         """Ask the guest to end itself; it says `Goodbye`."""
         self._require(State.IDLE, State.RUNNING)
-        return codec.Shutdown().encode()
+        return codec.Shutdown().encode(self._version)
 
     def exec_request(self, request: Request) -> bytes:
         """Run a command.
@@ -148,7 +153,7 @@ class Session:
                 max_memory=request.max_memory,
                 stdout_credit=WINDOW,
                 stderr_credit=WINDOW,
-            ).encode()
+            ).encode(self._version)
         except codec.EncodeError as error:
             raise UsageError(f"this command cannot be sent: {error}") from None
         self._id += 1
@@ -166,7 +171,7 @@ class Session:
         if self.state is not State.RUNNING:
             return b""
         try:
-            return codec.ExecSignal(self._id, signal).encode()
+            return codec.ExecSignal(self._id, signal).encode(self._version)
         except codec.EncodeError:
             raise UsageError(f"no signal has the number {signal}") from None
 
@@ -174,7 +179,7 @@ class Session:
         """Kill the running command; nothing when it has ended. Its response still comes."""
         if self.state is not State.RUNNING:
             return b""
-        return codec.ExecKill(self._id).encode()
+        return codec.ExecKill(self._id).encode(self._version)
 
     def exec_terminate(self) -> bytes:
         """Ask the running command to end; what it leaves behind is killed. Else as `exec_kill`."""
@@ -192,7 +197,7 @@ class Session:
         if len(data) > self.stdin_credit:
             raise UsageError(f"{len(data)} bytes are more than the credit of {self.stdin_credit}")
         self.stdin_credit -= len(data)
-        return codec.ExecStdin(self._id, data).encode()
+        return codec.ExecStdin(self._id, data).encode(self._version)
 
     def exec_resize(self, rows: int, columns: int) -> bytes:
         """Tell the running command's terminal its size; nothing when it has ended.
@@ -202,7 +207,7 @@ class Session:
         if self.state is not State.RUNNING:
             return b""
         try:
-            return codec.ExecResize(self._id, rows, columns).encode()
+            return codec.ExecResize(self._id, rows, columns).encode(self._version)
         except codec.EncodeError:
             raise UsageError(f"no terminal has {rows} lines and {columns} columns") from None
 
@@ -215,7 +220,7 @@ class Session:
             return b""
         amount, self._owed[stream] = self._owed[stream], 0
         self._credit[stream] += amount
-        return codec.ExecCredit(self._id, stream, amount).encode()
+        return codec.ExecCredit(self._id, stream, amount).encode(self._version)
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the guest; output refers to them without a copy."""
@@ -225,7 +230,7 @@ class Session:
     def next_event(self) -> codec.Message | None:
         """Return the next message that means something, or None when more bytes are needed.
 
-        :raise VersionMismatch: the guest was built from another schema.
+        :raise VersionMismatch: the guest was built from a schema that is not one of ours.
         :raise ProtocolError: the guest broke the protocol; the session is over.
         """
         if self.state is State.FAILED:
@@ -282,12 +287,12 @@ class Session:
     def _accept_ready(self, ready: codec.Ready) -> bool:
         if ready.nonce != self._nonce:
             return False
-        if (ready.version, ready.digest) != (codec.VERSION, codec.DIGEST):
-            raise VersionMismatch(
-                f"the host speaks version {codec.VERSION} of the protocol, schema "
-                f"{codec.DIGEST:016x}; the guest speaks {ready.version}, {ready.digest:016x}",
-                hint="build the image again: `microvm image build`",
-            )
+        # A newer guest speaks our version: `microvm-proto breaking` has seen to that.
+        newer = ready.version > codec.VERSION
+        if not newer and codec.DIGESTS.get(ready.version) != ready.digest:
+            host = (codec.VERSION, codec.DIGEST)
+            raise VersionMismatch(host=host, guest=(ready.version, ready.digest))
+        self._version = self._decoder.version = min(codec.VERSION, ready.version)
         self.state = State.IDLE
         return True
 

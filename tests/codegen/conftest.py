@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,20 @@ Run = Callable[..., Result]
 Load = Callable[[Path], ModuleType]
 
 
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of a fresh environment in which our wheel is installed, bare."""
+    folder = tmp_path_factory.mktemp("bare")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={folder}", str(ROOT)]
+    subprocess.run([*pip, *build], check=True)
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    (wheel,) = folder.glob("*.whl")
+    pip[0] = os.fspath(folder / "venv/bin/python")
+    subprocess.run([*pip, "install", wheel], check=True)
+    return folder / "venv/bin"
+
+
 @pytest.fixture
 def run() -> Run:
     """Run `microvm-proto`; it ends by itself, never with an exception that it did not mean."""
@@ -41,7 +56,8 @@ def run() -> Run:
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a copy of the project: its pyproject.toml, the schema, and what is generated."""
     paths = ["pyproject.toml", "protocol/sandboxd.toml"]
-    schema = read_schema(ROOT / paths[-1])
+    schema = read_schema(ROOT / paths[1])
+    paths += ["protocol/sandboxd.released.toml"]
     paths += [os.path.relpath(output.path, ROOT) for output in schema.outputs]
     for path in paths:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

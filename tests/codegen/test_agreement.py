@@ -36,25 +36,28 @@ const uint64_t constants[] = {{
 	{P}_VERSION, {P}_SCHEMA_DIGEST, {P}_HEADER_SIZE, {P}_MAX_BODY
 }};
 
-/* Decodes a frame and, when it is right, encodes it again into `again`, whose size it returns.
- * 0 when the frame is not whole; -1 when it is malformed, and `said` tells how. */
-long shim(const uint8_t *frame, size_t size, int sender, uint8_t *again, uint32_t said[3])
+/* Decodes a frame at one version and, when it is right, encodes it at another into `again`, whose
+ * size it returns. 0 when the frame is not whole; -1 when it is malformed, and `said` tells how; -2
+ * when it cannot be encoded. */
+long shim(const uint8_t *frame, size_t size, int sender, uint32_t version, uint32_t written,
+	uint8_t *again, uint32_t said[3])
 {{
 	struct {p}_fault_at fault = {{ 0 }};
 	struct {p}_header header;
 	union {p}_body body;
+	size_t encoded = 0;
 
 	if (size < {P}_HEADER_SIZE)
 		return 0;
-	if (!{p}_decode_header(frame, (enum {p}_end)sender, &header, &fault))
+	if (!{p}_decode_header(frame, (enum {p}_end)sender, version, &header, &fault))
 		goto refused;
 	if (size < {P}_HEADER_SIZE + (size_t)header.body_length)
 		return 0;
-	if (!{p}_decode_body(&header, frame + {P}_HEADER_SIZE, &body, &fault))
+	if (!{p}_decode_body(&header, frame + {P}_HEADER_SIZE, version, &body, &fault))
 		goto refused;
 	switch (header.type) {{
 {cases}	}}
-	return -2;
+	return encoded ? (long)encoded : -2;
 refused:
 	said[0] = (uint32_t)fault.fault;
 	said[1] = fault.offset;
@@ -65,31 +68,51 @@ refused:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Both ends of one schema."""
+class Codec:
+    """The Python end of one schema."""
 
     schema: Schema
     python: ModuleType
+
+
+@dataclass(frozen=True)
+class Pair(Codec):
+    """Both ends of one schema."""
+
     library: ctypes.CDLL
     room: ctypes.Array[ctypes.c_char]
 
-    def by_python(self, frame: bytes, sender: str) -> tuple[object, ...]:
-        """What Python says of a frame: its fault, or that it needs more, or the frame again."""
-        decoder = self.python.Decoder(sender)
+    def by_python(
+        self, frame: bytes, sender: str, version: int = 0, written: int = 0
+    ) -> tuple[object, ...]:
+        """What Python says of a frame: its fault, or that it needs more, or the frame again.
+
+        :param version: at which it is read; the newest by default.
+        :param written: at which it is written again; the same by default.
+        """
+        version = version or self.schema.version
+        decoder = self.python.Decoder(sender, version)
         decoder.receive_data(frame)
         try:
             message = decoder.next_message()
         except self.python.DecodeError as error:
             return (int(error.fault), error.offset, error.field_number)
-        return ("more",) if message is None else (message.encode(),)
+        try:
+            return ("more",) if message is None else (message.encode(written or version),)
+        except self.python.EncodeError:
+            return ("refused",)
 
-    def by_c(self, frame: bytes, sender: str) -> tuple[object, ...]:
+    def by_c(
+        self, frame: bytes, sender: str, version: int = 0, written: int = 0
+    ) -> tuple[object, ...]:
         """The same by C."""
         said = (ctypes.c_uint32 * 3)()
         end = self.schema.ends.index(sender) + 1
-        size = self.library.shim(frame, len(frame), end, self.room, said)
+        version = version or self.schema.version
+        versions = (version, written or version)
+        size = self.library.shim(frame, len(frame), end, *versions, self.room, said)
         if size < 0:
-            return tuple(said)
+            return tuple(said) if size == -1 else ("refused",)
         return (ctypes.string_at(self.room, size),) if size else ("more",)
 
 
@@ -127,7 +150,8 @@ def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
     """Compile a header behind the shim."""
     cases = "".join(
         f"\tcase {schema.name.upper()}_TYPE_{message.name.upper()}:\n"
-        f"\t\treturn (long){schema.name}_encode_{message.name}({', '.join(arguments(message))});\n"
+        f"\t\tencoded = {schema.name}_encode_{message.name}({', '.join(arguments(message))});\n"
+        "\t\tbreak;\n"
         for message in schema.messages
     )
     names = {"p": schema.name, "P": schema.name.upper(), "cases": cases}
@@ -142,6 +166,8 @@ def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
         ctypes.c_char_p,
         ctypes.c_size_t,
         ctypes.c_int,
+        ctypes.c_uint32,
+        ctypes.c_uint32,
         ctypes.c_char_p,
         ctypes.c_uint32 * 3,
     ]
@@ -150,7 +176,7 @@ def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
 
 def arguments(message: Message) -> list[str]:
     """What the C encoder of a message takes."""
-    found = ["again"]
+    found = ["again", "written"]
     found += ["header.id"] if message.id != "none" else []
     visible = any(field.equals is None for field in message.fields)
     return [*found, *([f"&body.{message.name}"] if visible else [])]
@@ -180,7 +206,7 @@ def octets(maximum: int, nul: bool) -> st.SearchStrategy[bytes]:
     return st.lists(st.integers(0 if nul else 1, 255), max_size=most).map(bytes)
 
 
-def frames(pair: Pair) -> st.SearchStrategy[tuple[str, bytes]]:
+def frames(pair: Codec) -> st.SearchStrategy[tuple[str, bytes]]:
     """A well-formed frame, and who sends it."""
 
     def build(message: Message) -> st.SearchStrategy[tuple[str, bytes]]:

@@ -19,7 +19,6 @@ from microvm_proto.resolve import read_schema
 ROOT = Path(__file__).parents[2]
 SANDBOXD = ROOT / "protocol/sandboxd.toml"
 SCHEMAS = [*sorted(Path(__file__).with_name("schemas").glob("*.toml")), SANDBOXD]
-CODEC = ROOT / "host/microvm/codec.py"
 
 Generated = Callable[[Path], Path]
 Load = Callable[[Path], ModuleType]
@@ -62,22 +61,80 @@ def test_the_python_imports_nothing_but_the_standard_library(
     assert imported <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+# Twice, for the guard; and on its own, for what it needs to include itself.
+TWICE = '#include "protocol.h"\n#include "protocol.h"\n'
+WARNINGS = "-Wall -Wextra -Wconversion -Werror".split()
+C = [*"-std=c11 -ffreestanding -O1 -Wpedantic -c -o /dev/null".split(), *WARNINGS]
+COMPILERS = {
+    "gcc": ["gcc", *C, "-fkeep-inline-functions"],
+    "gcc's analyzer": ["gcc", *C, "-fkeep-inline-functions", "-fanalyzer"],
+    "clang": ["clang", *C],
+    "g++": ["g++", *"-std=c++11 -O1 -c -o /dev/null".split(), *WARNINGS],
+    "clang++": ["clang++", *"-std=c++20 -O1 -c -o /dev/null".split(), *WARNINGS],
+}
+
+
+@pytest.mark.parametrize("compiler", COMPILERS.values(), ids=COMPILERS)
 @every_schema
-def test_the_c_compiles_freestanding_without_a_warning(
-    schema: Path, compiler: str, generated: Generated, tmp_path: Path
+def test_the_header_compiles_freestanding_and_as_cpp_without_a_warning(
+    schema: Path, compiler: list[str], generated: Generated, tmp_path: Path
 ) -> None:
-    if compiler == "clang" and not shutil.which(compiler):
-        pytest.skip("clang is not installed")
-    source = tmp_path / "twice.c"
-    # Twice, for the guard; and on its own, for what it needs to include itself.
-    source.write_text('#include "protocol.h"\n#include "protocol.h"\n')
-    flags = "-std=c11 -ffreestanding -O1 -Wall -Wextra -Wconversion -Werror -c -o /dev/null".split()
-    flags += ["-fkeep-inline-functions"] if compiler == "gcc" else []
-    command = [compiler, *flags, f"-I{generated(schema)}", str(source)]
+    if not shutil.which(compiler[0]):
+        pytest.skip(f"{compiler[0]} is not installed")
+    source = tmp_path / ("twice.cpp" if "++" in compiler[0] else "twice.c")
+    source.write_text(TWICE)
+    command = [*compiler, f"-I{generated(schema)}", str(source)]
     compiled = subprocess.run(command, capture_output=True, text=True, check=False)
     assert compiled.stderr == ""
     assert compiled.returncode == 0
+
+
+def test_the_headers_of_several_protocols_can_be_in_one_program(
+    generated: Generated, tmp_path: Path
+) -> None:
+    headers = [generated(schema) / "protocol.h" for schema in SCHEMAS]
+    (tmp_path / "all.c").write_text("".join(f'#include "{header}"\n' for header in headers))
+    subprocess.run(["gcc", *C, "all.c"], cwd=tmp_path, check=True)
+
+
+TOO_LONG = """
+#include <stdio.h>
+#include "protocol.h"
+
+int main(void)
+{
+	static uint8_t out[EVERYTHING_HEADER_SIZE + EVERYTHING_MAX_BODY];
+	const uint8_t data[EVERYTHING_MAX_BODY] = { 0 };
+	struct everything_variable fits = { .path = { data, 4 }, .rest = { data, 6 } };
+	struct everything_variable bytes = fits, tail = fits, items = fits, total = fits;
+
+	bytes.path.size++;
+	tail.rest.size++;
+	items.words = (struct everything_list){ data, 16, 4 };
+	total.words = (struct everything_list){ data, 17, 3 };
+	const struct everything_variable *all[] = { &fits, &bytes, &tail, &items, &total };
+	for (int i = 0; i < 5; i++)
+		printf("%zu ", everything_encode_variable(out, EVERYTHING_VERSION, 1, all[i]));
+}
+"""
+
+
+def test_the_header_encodes_nothing_that_is_longer_than_its_bound(
+    generated: Generated, tmp_path: Path
+) -> None:
+    (tmp_path / "main.c").write_text(TOO_LONG)
+    folder = generated(ROOT / "tests/codegen/schemas/everything.toml")
+    flags = ["-std=c11", *WARNINGS, "-fsanitize=address,undefined", f"-I{folder}"]
+    subprocess.run(["gcc", *flags, "-o", "main", "main.c"], cwd=tmp_path, check=True)
+    said = subprocess.run([tmp_path / "main"], stdout=subprocess.PIPE, text=True, check=True)
+    assert said.stdout.split() == [str(12 + 4 + 4 + 4 + 4 + 6), "0", "0", "0", "0"]
+
+
+def test_the_header_knows_the_longest_body_without_a_tail(generated: Generated) -> None:
+    text = (generated(SANDBOXD) / "protocol.h").read_text()
+    sent = [m for m in read_schema(SANDBOXD).messages if m.sender == "guest"]
+    longest = max(message.max_body for message in sent if message.name != "exec_output")
+    assert f"SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST = {longest},\n" in text
 
 
 @every_schema
@@ -106,23 +163,28 @@ def test_the_specification_names_every_message_field_and_value(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["ruff", "check", "--no-cache"],
-        ["ruff", "format", "--no-cache", "--check"],
+        ["ruff", "check", "--no-cache", "--config=pyproject.toml"],
+        ["ruff", "format", "--no-cache", "--config=pyproject.toml", "--check"],
         ["mypy", "--strict", "--warn-unreachable", "--config-file=", "--cache-dir=/dev/null"],
     ],
     ids=["lint", "format", "types"],
 )
-def test_the_committed_codec_is_as_clean_as_code_written_by_hand(arguments: list[str]) -> None:
-    command = [sys.executable, "-m", *arguments, str(CODEC)]
+def test_the_python_is_as_clean_as_code_written_by_hand(
+    arguments: list[str], generated: Generated, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{schema.stem}.py" for schema in SCHEMAS]
+    for schema, file in zip(SCHEMAS, files, strict=True):
+        shutil.copy(generated(schema) / "codec.py", file)
+    command = [sys.executable, "-m", *arguments, *map(str, files)]
     checked = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_the_built_in_backends_are_found_by_their_files() -> None:
     folder = Path(backends.__file__).parent
-    files = {file.stem for file in folder.glob("*.py")} - {"__init__"}
-    assert {"c", "markdown", "python"} <= files
-    assert files <= set(backends.names())
+    there = {path.stem for path in folder.iterdir() if not path.name.startswith("_")}
+    assert {"c", "markdown", "python"} <= there
+    assert there <= set(backends.names())
 
 
 def test_an_installed_distribution_can_bring_a_backend(

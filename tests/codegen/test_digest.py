@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from microvm_proto.digest import api_digest, wire_digest
 from microvm_proto.positions import Path as Place
 from microvm_proto.positions import index
+from microvm_proto.released import canonical
 from microvm_proto.schema import Schema
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +128,53 @@ def test_names_do_not_change_it(read: Read) -> None:
         assert f'"{name}"' in text
         changed = changed.replace(f'"{name}"', f'"{name}_2"')
     assert read(changed).digest == read(text).digest
+
+
+def test_when_something_came_changes_it(read: Read) -> None:
+    text = TEXTS["everything"]
+    # A closed enum's value, and a message without fields.
+    for old, new in [("since = 2", "since = 3"), ("number = 65535\nsender", "since = 2\n\\g")]:
+        later = text.replace(old, new.replace("\\g", old), 1)
+        assert later != text
+        assert read(later).digest != read(text).digest
+
+
+def test_an_open_enum_is_its_integer(read: Read) -> None:
+    text = TEXTS["everything"]
+    changed = text.replace('name = "reason"\ntype = "reason"', 'name = "reason"\ntype = "u16"')
+    assert changed != text
+    assert read(changed).digest == read(text).digest
+
+
+def test_each_version_has_the_digest_of_its_own_schema(read: Read) -> None:
+    schema = read((Path(__file__).parent / "schemas/grown.toml").read_text())
+    digests = [wire_digest(schema.at(version)) for version in schema.versions]
+    assert len(set(digests)) == len(digests) == 4
+    assert digests == [read(canonical(schema.at(v))).digest for v in schema.versions]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("Any number.", "Whatever you like.", True),
+        ('name = "token"', 'name = "cookie"', False),
+        ("max = 64\n", "max = 65\n", False),
+    ],
+    ids=["doc", "name", "bound"],
+)
+def test_the_api_digest_changes_with_all_but_documentation(
+    old: str, new: str, same: bool, read: Read
+) -> None:
+    text = TEXTS["sandboxd"]
+    assert old in text
+    assert (api_digest(read(text.replace(old, new, 1))) == api_digest(read(text))) == same
+
+
+def test_the_order_of_messages_changes_the_api_digest(read: Read) -> None:
+    text = TEXTS["everything"]
+    head, *messages = text.split("[[message]]\n")
+    turned = head + "".join(f"[[message]]\n{message}\n" for message in reversed(messages))
+    assert api_digest(read(turned)) != api_digest(read(text))
 
 
 def test_the_order_of_messages_does_not_change_it(read: Read) -> None:

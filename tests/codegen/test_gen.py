@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from microvm_proto.resolve import read_schema
 
 ROOT = Path(__file__).parents[2]
 OUTPUTS = [output.path for output in read_schema(ROOT / "protocol/sandboxd.toml").outputs]
+
+VERBS = ["gen", "lint", "digest", "breaking", "release"]
 
 Run = Callable[..., Result]
 
@@ -174,7 +177,18 @@ def test_a_pyproject_that_is_not_toml_is_named(
     assert result.stderr.startswith("microvm-proto: pyproject.toml: Invalid value")
 
 
-@pytest.mark.parametrize("command", ["gen", "lint", "digest"])
+def test_a_schema_that_names_no_output_is_said_to_have_none(run: Run, project: Path) -> None:
+    schema = project / "protocol/sandboxd.toml"
+    text = re.sub(r"\[\[output\]\]\n.*\n.*\n", "", schema.read_text())
+    schema.write_text(text)
+    result = run("gen")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "microvm-proto: protocol/sandboxd.toml has no [[output]], so there is nothing to write\n"
+    )
+
+
+@pytest.mark.parametrize("command", VERBS)
 def test_every_command_reports_an_unknown_type_with_line_and_column(
     command: str, run: Run, project: Path
 ) -> None:
@@ -193,7 +207,7 @@ def test_every_command_reports_an_unknown_type_with_line_and_column(
     )
 
 
-@pytest.mark.parametrize("command", ["gen", "lint", "digest"])
+@pytest.mark.parametrize("command", VERBS)
 def test_what_cannot_be_a_schema_is_named_without_a_traceback(
     command: str, run: Run, tmp_path: Path
 ) -> None:
@@ -204,6 +218,9 @@ def test_what_cannot_be_a_schema_is_named_without_a_traceback(
         result = run(command, tmp_path / name)
         assert result.exit_code == 1, name
         assert result.stderr.startswith(f"{tmp_path / name}:"), name
+        # What cannot be read has no lines.
+        unreadable = name in ("missing", "folder", "text/below")
+        assert result.stderr.startswith(f"{tmp_path / name}: error: ") == unreadable, name
         assert result.stderr.endswith(f"microvm-proto: 1 error in {tmp_path / name}\n"), name
 
 
@@ -254,7 +271,7 @@ def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
     assert {path: data for path, (data, _) in snapshot(tmp_path).items()} == {"file": b"old"}
 
 
-@pytest.mark.parametrize("command", [[], ["gen"], ["lint"], ["digest"]])
+@pytest.mark.parametrize("command", [[], *([verb] for verb in VERBS)])
 def test_help_says_how_it_is_used(command: list[str], run: Run) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0
@@ -262,6 +279,16 @@ def test_help_says_how_it_is_used(command: list[str], run: Run) -> None:
 
 
 def test_digest_prints_the_digest_that_the_codec_has(run: Run, project: Path) -> None:
-    digest = run("digest").stdout.strip()
+    wire, _ = run("digest").stdout.splitlines()
+    digest = wire.removeprefix("wire ")
     assert f"DIGEST = 0x{digest.upper()}\n" in (project / "host/microvm/codec.py").read_text()
     assert f"_DIGEST 0x{digest}ULL\n" in (project / "guest/protocol.h").read_text()
+
+
+def test_the_digests_have_labels_and_the_help_says_what_they_are_for(
+    run: Run, project: Path
+) -> None:
+    assert re.fullmatch(r"wire [0-9a-f]{16}\napi  [0-9a-f]{16}\n", run("digest").stdout)
+    text = " ".join(run("digest", "--help").stdout.split())
+    assert "`wire` is over what shapes the bytes" in text
+    assert "`api` is over all but the documentation" in text

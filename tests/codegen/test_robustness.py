@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
@@ -14,6 +16,8 @@ from microvm_proto import backends
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.generate import generate
 from microvm_proto.resolve import read_schema
+
+Run = Callable[..., Result]
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = (Path(__file__).parent / "schemas/everything.toml").read_text()
@@ -71,10 +75,57 @@ def test_a_mutated_schema_is_reported_or_generated(text: str, tmp_path: Path) ->
         compile(written, "codec.py", "exec")
 
 
+OUTPUTS = "".join(
+    f'\n[[output]]\nbackend = "{backend}"\nfile = "out.{backend}"\n'
+    for backend in ("c", "markdown", "python")
+)
+VERBS = [
+    ["gen", "--check"],
+    ["gen"],
+    ["lint"],
+    ["digest"],
+    ["breaking"],
+    ["breaking", "--against", "new.toml"],
+    ["release"],
+]
+
+
+@given(new=mutated(), old=mutated() | st.just(EVERYTHING))
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_every_verb_reports_a_mutated_schema_and_writes_whole_files(
+    new: str, old: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("new.toml").write_text(new + OUTPUTS)
+    Path("new.released.toml").write_text(old)
+    for name in ("out.c", "out.markdown", "out.python"):
+        Path(name).write_text("old")
+    right = "error: " not in run("lint", "new.toml").stderr
+    for verb, *options in VERBS:
+        before = {path.name: path.read_text() for path in Path().iterdir()}
+        result = run(verb, "new.toml", *options)
+        after = {path.name: path.read_text() for path in Path().iterdir()}
+        assert result.exit_code in (0, 1)
+        assert right or (result.exit_code == 1 and ": error: " in result.stderr)
+        assert "Traceback" not in result.output
+        assert after.keys() == before.keys()
+        changed = {name for name in before if before[name] != after[name]}
+        if result.exit_code or verb not in ("gen", "release"):
+            assert changed == set()
+        elif verb == "gen":
+            assert changed <= {"out.c", "out.markdown", "out.python"}
+            assert "old" not in [after[name] for name in ("out.c", "out.markdown", "out.python")]
+
+
 def check_report(error: SchemaError, text: str) -> None:
     """Every finding stands within the text, and is part of the message."""
     lines = text.split("\n")
     for found in error.diagnostics:
+        assert found.position
         line, column = found.position.line, found.position.column
         assert 1 <= line <= len(lines)
         assert 1 <= column <= len(lines[line - 1]) + 1

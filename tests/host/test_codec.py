@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 import tracemalloc
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -543,6 +544,39 @@ def test_output_is_a_view_of_what_was_fed() -> None:
     assert isinstance(message, codec.ExecOutput)
     assert isinstance(message.data, memoryview)
     assert message.data.obj is data
+
+
+def test_the_longest_output_is_decoded_without_a_copy() -> None:
+    data = codec.ExecOutput(1, Stream.STDOUT, bytes(65536)).encode()
+    decoder = Decoder("guest")
+    assert peak(lambda: decoder.receive_data(data)) < 1000
+    messages: list[Message | None] = []
+    assert peak(lambda: messages.append(decoder.next_message())) < 1000
+    (message,) = messages
+    assert isinstance(message, codec.ExecOutput)
+    assert isinstance(message.data, memoryview)
+    assert message.data.obj is data
+    assert message.data == bytes(65536)
+
+
+@pytest.mark.parametrize("data", [bytes(65536), memoryview(bytes(65536))], ids=["bytes", "view"])
+def test_a_frame_with_the_longest_tail_is_copied_once(data: bytes | memoryview) -> None:
+    for message in (codec.ExecStdin(1, data), codec.ExecOutput(1, Stream.STDOUT, data)):
+        assert peak(message.encode) < 65536 + 1000
+
+
+def test_the_length_of_a_tail_is_counted_in_bytes() -> None:
+    words = memoryview(array("I", [1, 2, 3]))
+    assert codec.ExecStdin(1, words).encode() == frame(23, words.tobytes(), about=1)
+
+
+@pytest.mark.parametrize("size", [1023, 1024, 70_000])
+def test_items_of_any_length_are_encoded_and_decoded(size: int) -> None:
+    items = (b"a" * size, b"", b"b", b"c" * 69_000)
+    message = dataclasses.replace(OUTGOING, argv=items, env=items[:2])
+    data = message.encode()
+    assert blocks(*items) + blocks(*items[:2]) in data
+    assert list(decode("host", data)) == [message]
 
 
 # Memory, in bytes, with room for what Python needs itself.

@@ -90,10 +90,10 @@ class Peer:
         data = [m if isinstance(m, bytes) else m.encode() for m in messages]
         await asyncio.get_running_loop().sock_sendall(self.port, b"".join(data))
 
-    async def greet(self, *, version: int = codec.VERSION) -> None:
+    async def greet(self, *, digest: int = codec.DIGEST) -> None:
         """Answer the hello."""
         self.nonce = (await self.expect(codec.Hello)).nonce
-        await self.say(codec.Ready(version, codec.DIGEST, codec.MAX_BODY, self.nonce))
+        await self.say(codec.Ready(codec.VERSION, digest, codec.MAX_BODY, self.nonce))
 
     async def write(self, stream: Stream, data: bytes) -> None:
         """Write output, as far and as soon as it has been paid for."""
@@ -187,9 +187,9 @@ async def test_a_port_that_closes_before_the_answer_is_a_death() -> None:
             await guest.ready(PATIENCE)
 
 
-async def test_a_guest_of_another_version_is_refused_and_left() -> None:
+async def test_a_guest_of_another_schema_is_refused_and_left() -> None:
     async with connected() as (guest, peer):
-        await peer.greet(version=codec.VERSION + 1)
+        await peer.greet(digest=0)
         with pytest.raises(VersionMismatch):
             await guest.ready(PATIENCE)
         assert await peer.is_left()

@@ -328,17 +328,35 @@ def test_a_malformed_frame_of_an_older_life_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "digest"), [(2, codec.DIGEST), (0, 1), (1, 0xAB)], ids=["newer", "older", "other"]
+    ("version", "digest", "said"),
+    [
+        (0, codec.DIGEST, "an older version, of another schema"),
+        (codec.VERSION, 0xAB, "the same version, of another schema"),
+    ],
+    ids=["older", "equal"],
 )
-def test_a_guest_of_another_schema_is_refused_with_both_sides(version: int, digest: int) -> None:
+def test_a_guest_of_another_schema_is_refused_with_both_sides(
+    version: int, digest: int, said: str
+) -> None:
     session = greeting()
     with pytest.raises(VersionMismatch) as caught:
         hear(session, ready(session, nonce=0, version=version, digest=digest))
     assert str(caught.value) == (
         f"the host speaks version {codec.VERSION} of the protocol, schema {codec.DIGEST:016x}; "
-        f"the guest speaks {version}, {digest:016x} (build the image again: `microvm image build`)"
+        f"the guest speaks version {version}, schema {digest:016x}: {said} "
+        "(build the image from this installation: `microvm image build`)"
     )
+    assert caught.value.host == (codec.VERSION, codec.DIGEST)
+    assert caught.value.guest == (version, digest)
     assert session.state is State.FAILED
+
+
+def test_with_a_newer_guest_it_speaks_its_own_version() -> None:
+    session = greeting()
+    right = ready(session, nonce=0, version=codec.VERSION + 1, digest=0xAB)
+    assert hear(session, right) == [right]
+    assert session.state is State.IDLE
+    assert said(session.ping(TOKEN)) == [codec.Ping(TOKEN)]
 
 
 def test_resume_tells_the_time_and_fresh_entropy() -> None:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from microvm_proto.schema import Schema
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Backend: TypeAlias = Callable[[Schema, str], Mapping[str, str]]
 
@@ -23,7 +25,12 @@ GROUP = "microvm_proto.backends"
 
 def names() -> list[str]:
     """The names of all backends, built in or installed, sorted."""
-    return sorted({*_built_in(), *(point.name for point in entry_points(group=GROUP))})
+    return sorted({*_built_in(), *(point.name for point in _installed())})
+
+
+def exists(name: str) -> bool:
+    """Whether there is a backend called `name`; it is not loaded."""
+    return name in _built_in() or any(point.name == name for point in _installed())
 
 
 def find(name: str) -> Backend:
@@ -34,10 +41,17 @@ def find(name: str) -> Backend:
     if name in _built_in():
         emit: Backend = importlib.import_module(f"{__name__}.{name}").emit
         return emit
-    for point in entry_points(group=GROUP, name=name):
-        installed: Backend = point.load()
-        return installed
+    for point in _installed():
+        if point.name == name:
+            installed: Backend = point.load()
+            return installed
     raise KeyError(name)
+
+
+def _installed() -> Iterable[EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return entry_points(group=GROUP)
 
 
 def _built_in() -> list[str]:

@@ -28,6 +28,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         schema.doc,
         _FRAMING.format(header=HEADER_SIZE, total=HEADER_SIZE + schema.max_body),
         _TYPES,
+        _VERSIONS,
         *(f"## {section.title}\n\n{section.text}" for section in schema.sections),
         _faults(),
         "## Messages",
@@ -81,21 +82,32 @@ def _overview(schema: Schema) -> str:
 
 def _message(message: Message) -> str:
     about = f"Type {message.number}, sent by {message.sender}, id {message.id}"
+    about += f", since version {message.since}" if message.since > 1 else ""
     frozen = "; the layout is frozen" if message.frozen else ""
     text = f"### {message.name}\n\n{about}{frozen}. {message.doc}"
     if not message.fields:
         return f"{text}\n\nThe body is empty."
     rows = [
         (
-            str(number),
+            str(field.number),
             "…" if field.offset is None else str(HEADER_SIZE + field.offset),
             f"`{field.name}`",
             _type(field),
-            field.doc,
+            field.doc + (_since(field) if message.is_later(field) else ""),
         )
-        for number, field in enumerate(message.fields, 1)
+        for field in message.fields
     ]
     return f"{text}\n\n{_table(('#', 'offset', 'field', 'type', 'meaning'), rows)}"
+
+
+def _since(field: Field) -> str:
+    if field.equals is not None:
+        return f" Since version {field.since}."
+    default = str(field.default) if field.fixed else "empty"
+    if isinstance(field.type, Enum):
+        names = [f"`{v.name}`" for v in field.type.values if v.number == field.default]
+        default = names[0] if names else default
+    return f" Since version {field.since}; before, {default}."
 
 
 def _type(field: Field) -> str:
@@ -123,7 +135,14 @@ def _type_parts(field: Field) -> Iterator[str]:
 
 def _enum(enum: Enum) -> str:
     kind = "closed: other values are malformed" if enum.closed else "open: expect other values"
-    rows = [(str(v.number), f"`{v.name}`", v.doc) for v in enum.values]
+    rows = [
+        (
+            str(v.number),
+            f"`{v.name}`",
+            v.doc + (f" Since version {v.since}." if v.since > 1 else ""),
+        )
+        for v in enum.values
+    ]
     text = f"### {enum.name}\n\n`{enum.base.name}`, {kind}. {enum.doc}"
     return f"{text}\n\n{_table(('value', 'name', 'meaning'), rows)}"
 
@@ -157,3 +176,13 @@ The fields of a body follow one another without padding.
 | `tail` | the rest of the body, without a length |
 
 Paths, arguments, environment and output are bytes, not text: Linux has no encoding for them."""
+
+_VERSIONS = """## Versions
+
+A side that speaks a version speaks every older one, too. Two sides speak the lower of their
+versions, and then nothing that came later is on the wire: what came later among messages is an
+unknown type, among the values of a closed enum an unknown value. Fields are only added, at the
+end but before a tail; one that came later is not in the body, and the reader takes the value that
+is given for it. A writer does not send what the version cannot carry: it refuses. Fields are
+numbered in the order in which they came, so that a tail keeps its number. A message whose layout is
+frozen is the same in every version."""

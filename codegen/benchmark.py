@@ -1,0 +1,209 @@
+"""Times the generated Python codec beside protobuf and msgspec, on the same messages, in turn.
+
+`make bench-codec` runs it. To encode is to go from values to bytes, and to decode from bytes to
+values, each of which is read once. What is ours includes the frame's header, the bounds and the
+stream of frames; theirs is the bare message. All three end with equal values, which is checked.
+Times are of the processor, so that what else runs on it disturbs less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.metadata
+import json
+import platform
+import statistics
+import sys
+import time
+import timeit
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.internal import api_implementation
+
+from microvm import codec
+
+CHUNK = bytes(range(256)) * 256
+ARGV = (b"python3", b"-m", b"pytest", b"-q", b"--maxfail=1", b"tests/host")
+ENV = tuple(b"VARIABLE_%d=/usr/local/lib/value-%d" % (at, at) for at in range(20))
+VALUES: dict[str, dict[str, Any]] = {
+    "exec_output": {"id": 7, "stream": codec.Stream.STDOUT, "data": CHUNK},
+    "exec_stdin": {"id": 7, "data": CHUNK},
+    "exec_request": {
+        "id": 7,
+        "command": b"/usr/bin/python3",
+        "cwd": b"/root/work",
+        "argv": ARGV,
+        "env": ENV,
+        "stdout_credit": 1 << 20,
+        "stderr_credit": 1 << 20,
+        "user": b"nobody",
+        "stdin_from": codec.StdinKind.HOST,
+        "rows": 24,
+        "columns": 80,
+        "max_processes": 64,
+        "max_memory": 1 << 28,
+    },
+    "exec_response": {"id": 7, "ending": codec.Ending.EXITED, "status": 3},
+}
+SENDERS = {
+    "exec_output": "guest",
+    "exec_stdin": "host",
+    "exec_request": "host",
+    "exec_response": "guest",
+}
+TITLES = {
+    "exec_output": "`exec_output`, 64 KiB",
+    "exec_stdin": "`exec_stdin`, 64 KiB",
+    "exec_request": f"`exec_request`, {len(ARGV)} arguments, {len(ENV)} variables",
+    "exec_response": "`exec_response`",
+}
+Pair = tuple[Callable[[], bytes], Callable[[], tuple[Any, ...]]]
+
+
+def ours(name: str, values: dict[str, Any]) -> Pair:
+    """Encode and decode by the generated codec."""
+    kind = getattr(codec, _camel(name))
+    arguments = tuple(values.values())
+    read = _reader(values)
+    frame = kind(*arguments).encode()
+    decoder = codec.Decoder(SENDERS[name])
+
+    def decode() -> tuple[Any, ...]:
+        decoder.receive_data(frame)
+        return read(decoder.next_message())
+
+    return lambda: kind(*arguments).encode(), decode
+
+
+def protobuf(name: str, values: dict[str, Any]) -> Pair:
+    """The same by protobuf, from a descriptor that is made here."""
+    labels = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
+    message = file.message_type.add(name=_camel(name))
+    for number, (field, value) in enumerate(values.items(), 1):
+        several = isinstance(value, tuple)
+        message.field.add(
+            name=field,
+            number=number,
+            label=labels.LABEL_REPEATED if several else labels.LABEL_OPTIONAL,
+            type=labels.TYPE_BYTES if isinstance(value, bytes | tuple) else labels.TYPE_UINT64,
+        )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    kind = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{name}.{_camel(name)}"))
+    plain = {
+        field: list(value) if isinstance(value, tuple) else value for field, value in values.items()
+    }
+    data = kind(**plain).SerializeToString()
+    read = _reader(values)
+    return lambda: kind(**plain).SerializeToString(), lambda: read(kind.FromString(data))
+
+
+def msgpack(name: str, values: dict[str, Any], view: bool = False) -> Pair:
+    """The same by msgspec's MessagePack, as arrays; `view`: bytes are decoded to views."""
+    types: dict[type, Any] = {bytes: memoryview if view else bytes, tuple: tuple[bytes, ...]}
+    fields = [(field, types.get(type(value), type(value))) for field, value in values.items()]
+    kind: Any = msgspec.defstruct(_camel(name), fields, array_like=True)
+    encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(kind)
+    arguments = tuple(values.values())
+    data = encoder.encode(kind(*arguments))
+    read = _reader(values)
+    return lambda: encoder.encode(kind(*arguments)), lambda: read(decoder.decode(data))
+
+
+TOOLS: dict[str, Callable[[str, dict[str, Any]], Pair]] = {
+    "microvm-proto": ours,
+    "protobuf": protobuf,
+    "msgspec": msgpack,
+    "msgspec, views": functools.partial(msgpack, view=True),
+}
+
+
+def measure(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """A row for each message and direction: per tool the median and quartiles, in microseconds."""
+    calls: dict[tuple[str, str], dict[str, Callable[[], Any]]] = {}
+    for name, values in VALUES.items():
+        for tool, pair in TOOLS.items():
+            encode, decode = pair(name, values)
+            if [_plain(value) for value in decode()] != list(values.values()):
+                raise AssertionError(f"{tool} decodes {name} to something else")
+            calls.setdefault((name, "encode"), {})[tool] = encode
+            calls.setdefault((name, "decode"), {})[tool] = decode
+    times: dict[tuple[str, str, str], list[float]] = {}
+    for _ in range(rounds):
+        for (name, direction), tools in calls.items():
+            for tool, call in tools.items():
+                number = _repetitions(call, seconds)
+                took = timeit.timeit(call, timer=time.process_time, number=number) / number
+                times.setdefault((name, direction, tool), []).append(took * 1e6)
+    for name, direction in calls:
+        row: dict[str, Any] = {"message": name, "direction": direction}
+        for tool in TOOLS:
+            low, median, high = statistics.quantiles(times[name, direction, tool], n=4)
+            row[tool] = {"median_us": median, "quartiles_us": [low, high]}
+        yield row
+
+
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The rows in Markdown."""
+    yield "| µs, median (quartiles) | " + " | ".join(TOOLS) + " |"
+    yield "|---" * (len(TOOLS) + 1) + "|"
+    for row in rows:
+        cells = [f"{row['direction']} {TITLES[row['message']]}"]
+        for tool in TOOLS:
+            low, high = row[tool]["quartiles_us"]
+            cells.append(f"{row[tool]['median_us']:.2f} ({low:.2f} to {high:.2f})")
+        yield f"| {' | '.join(cells)} |"
+
+
+def _camel(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def _reader(values: dict[str, Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function that reads all fields of a message, each as a plain value."""
+    fields = [
+        f"tuple(message.{name})" if isinstance(value, tuple) else f"message.{name}"
+        for name, value in values.items()
+    ]
+    reader: Callable[[Any], tuple[Any, ...]] = eval(f"lambda message: ({', '.join(fields)})")  # noqa: S307 - our own text
+    return reader
+
+
+def _plain(value: Any) -> Any:
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+def _repetitions(call: Callable[[], Any], seconds: float) -> int:
+    number = 16
+    while (took := timeit.timeit(call, timer=time.process_time, number=number)) < seconds / 8:
+        number *= 4
+    return max(1, round(number * seconds / took))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--seconds", type=float, default=0.02, help="of each tool in each round")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if api_implementation.Type() != "upb":
+        sys.exit("benchmark: protobuf runs without its C core, and would be measured unfairly")
+    rows = list(measure(options.rounds, options.seconds))
+    versions = {name: importlib.metadata.version(name) for name in ("protobuf", "msgspec")}
+    versions["python"] = platform.python_version()
+    if options.json:
+        json.dump({"versions": versions, "rounds": options.rounds, "rows": rows}, sys.stdout)
+        print()
+    else:
+        print("\n".join(table(rows)))
+        print("\n" + ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+if __name__ == "__main__":
+    main()

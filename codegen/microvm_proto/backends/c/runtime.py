@@ -1,0 +1,264 @@
+"""What every generated header has, whatever its schema."""
+
+TYPES = """
+/* Bytes inside a frame; not terminated. */
+struct @p@_slice {
+	const uint8_t *data;
+	uint32_t size;
+};
+
+/* A list inside a frame: its items, each behind its length; `size` is all of that. */
+struct @p@_list {
+	const uint8_t *items;
+	uint32_t size;
+	uint32_t count;
+};
+
+static inline struct @p@_slice @p@_no_slice(void)
+{
+	const struct @p@_slice none = { NULL, 0 };
+
+	return none;
+}
+
+static inline struct @p@_list @p@_no_list(void)
+{
+	const struct @p@_list none = { NULL, 0, 0 };
+
+	return none;
+}
+
+struct @p@_header {
+	uint32_t body_length;
+	uint16_t type;
+	uint16_t flags;
+	uint32_t id;
+};
+
+/* Where and why decoding failed: the offset from the start of the frame; the field counted from
+ * 1, or 0 for the header. */
+struct @p@_fault_at {
+	enum @p@_fault fault;
+	uint32_t offset;
+	uint8_t field;
+};
+"""
+
+CURSOR = """
+static inline uint64_t @p@_get(const uint8_t *from, unsigned size)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < size; i++)
+		value |= (uint64_t)from[i] << (8 * i);
+	return value;
+}
+
+static inline uint8_t *@p@_put(uint8_t *at, unsigned size, uint64_t value)
+{
+	for (unsigned i = 0; i < size; i++)
+		at[i] = (uint8_t)(value >> (8 * i));
+	return at + size;
+}
+
+/* Data that is in place already is not moved: a tail can be read straight into its frame. */
+static inline uint8_t *@p@_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
+{
+	if (size > 0 && data != at)
+		__builtin_memmove(at, data, size);
+	return at + size;
+}
+
+static inline void @p@_put_header(uint8_t *out, const uint8_t *end, uint16_t type, uint32_t id)
+{
+	size_t body = (size_t)(end - out) - @P@_HEADER_SIZE;
+
+	@p@_put(out, 4, body);
+	@p@_put(out + 4, 2, type);
+	@p@_put(out + 6, 2, 0);
+	@p@_put(out + 8, 4, id);
+}
+
+static inline bool @p@_fail(struct @p@_fault_at *at, enum @p@_fault fault, size_t offset,
+	uint8_t field)
+{
+	at->fault = fault;
+	at->offset = (uint32_t)offset;
+	at->field = field;
+	return false;
+}
+
+/* A body that is being decoded: `at` is never beyond `size`. */
+struct @p@_cursor {
+	const uint8_t *body;
+	size_t size;
+	size_t at;
+	struct @p@_fault_at *fault;
+};
+
+static inline bool @p@_refuse(const struct @p@_cursor *cursor, enum @p@_fault fault, size_t at,
+	uint8_t field)
+{
+	return @p@_fail(cursor->fault, fault, @P@_HEADER_SIZE + at, field);
+}
+
+static inline bool @p@_take(struct @p@_cursor *cursor, uint8_t field, unsigned size,
+	uint64_t *value)
+{
+	if (cursor->size - cursor->at < size)
+		return @p@_refuse(cursor, @P@_FAULT_TRUNCATED, cursor->at, field);
+	*value = @p@_get(cursor->body + cursor->at, size);
+	cursor->at += size;
+	return true;
+}
+
+#define @P@_DEFINE_TAKE(name, type, size) \\
+	static inline bool @p@_take_##name(struct @p@_cursor *cursor, uint8_t field, type *out) \\
+	{ \\
+		uint64_t value; \\
+		if (!@p@_take(cursor, field, size, &value)) \\
+			return false; \\
+		*out = (type)value; \\
+		return true; \\
+	}
+@P@_DEFINE_TAKE(u8, uint8_t, 1)
+@P@_DEFINE_TAKE(u16, uint16_t, 2)
+@P@_DEFINE_TAKE(u32, uint32_t, 4)
+@P@_DEFINE_TAKE(u64, uint64_t, 8)
+@P@_DEFINE_TAKE(i8, int8_t, 1)
+@P@_DEFINE_TAKE(i16, int16_t, 2)
+@P@_DEFINE_TAKE(i32, int32_t, 4)
+@P@_DEFINE_TAKE(i64, int64_t, 8)
+#undef @P@_DEFINE_TAKE
+
+/* What was just taken, `size` bytes of it, must be a known value. */
+static inline bool @p@_known(const struct @p@_cursor *cursor, uint8_t field, unsigned size,
+	bool known)
+{
+	return known ||
+		@p@_refuse(cursor, @P@_FAULT_UNKNOWN_VALUE, cursor->at - size, field);
+}
+
+static inline bool @p@_take_constant(struct @p@_cursor *cursor, uint8_t field, unsigned size,
+	uint64_t expected)
+{
+	uint64_t value;
+
+	return @p@_take(cursor, field, size, &value) &&
+		@p@_known(cursor, field, size, value == expected);
+}
+
+static inline bool @p@_no_nul(const struct @p@_cursor *cursor, uint8_t field,
+	const struct @p@_slice *slice)
+{
+	for (uint32_t i = 0; i < slice->size; i++)
+		if (slice->data[i] == 0)
+			return @p@_refuse(cursor, @P@_FAULT_EMBEDDED_NUL,
+				(size_t)(slice->data - cursor->body) + i, field);
+	return true;
+}
+
+static inline bool @p@_take_bytes(struct @p@_cursor *cursor, uint8_t field, uint32_t max,
+	bool nul, struct @p@_slice *out)
+{
+	size_t prefix = cursor->at;
+
+	if (!@p@_take_u32(cursor, field, &out->size))
+		return false;
+	if (out->size > max)
+		return @p@_refuse(cursor, @P@_FAULT_TOO_LONG, prefix, field);
+	if (out->size > cursor->size - cursor->at)
+		return @p@_refuse(cursor, @P@_FAULT_TRUNCATED, cursor->at, field);
+	out->data = cursor->body + cursor->at;
+	cursor->at += out->size;
+	return nul || @p@_no_nul(cursor, field, out);
+}
+
+static inline bool @p@_take_list(struct @p@_cursor *cursor, uint8_t field, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul, struct @p@_list *out)
+{
+	size_t prefix = cursor->at;
+
+	if (!@p@_take_u32(cursor, field, &out->count))
+		return false;
+	if (out->count > max_items)
+		return @p@_refuse(cursor, @P@_FAULT_TOO_MANY, prefix, field);
+	size_t start = cursor->at;
+	for (uint32_t i = 0; i < out->count; i++) {
+		struct @p@_slice item;
+		size_t before = cursor->at;
+
+		if (!@p@_take_bytes(cursor, field, max_item, nul, &item))
+			return false;
+		if (cursor->at - start > max_total)
+			return @p@_refuse(cursor, @P@_FAULT_TOTAL_TOO_LONG, before, field);
+	}
+	out->items = cursor->body + start;
+	out->size = (uint32_t)(cursor->at - start);
+	return true;
+}
+
+/* Steps through a list that has been decoded: returns the item at `*at` and moves on. */
+static inline struct @p@_slice @p@_next(const uint8_t **at)
+{
+	struct @p@_slice item = { *at + 4, (uint32_t)@p@_get(*at, 4) };
+
+	*at += 4 + item.size;
+	return item;
+}
+
+static inline bool @p@_take_tail(struct @p@_cursor *cursor, uint8_t field, uint32_t max,
+	struct @p@_slice *out)
+{
+	size_t left = cursor->size - cursor->at;
+
+	if (left > max)
+		return @p@_refuse(cursor, @P@_FAULT_TOO_LONG, cursor->at, field);
+	out->data = cursor->body + cursor->at;
+	out->size = (uint32_t)left;
+	cursor->at = cursor->size;
+	return true;
+}
+
+static inline bool @p@_end(const struct @p@_cursor *cursor)
+{
+	return cursor->at == cursor->size ||
+		@p@_refuse(cursor, @P@_FAULT_TRAILING_BYTES, cursor->at, 0);
+}
+"""
+
+HEADER_CHECK = """
+/* The last rule for a type that is not newer than the version. */
+static inline const struct @p@_rule *@p@_find_rule(uint32_t version, uint16_t type)
+{
+	const struct @p@_rule *found = NULL;
+
+	for (const struct @p@_rule *rule = @p@_rules; rule->type; rule++)
+		if (rule->type == type && rule->since <= version)
+			found = rule;
+	return found;
+}
+
+/* Reads the header of a frame from `sender` and checks all that can be known without its body.
+ * `version`, here and below, is the one that both sides agreed on. */
+static inline bool @p@_decode_header(const uint8_t *frame, enum @p@_end sender, uint32_t version,
+	struct @p@_header *header, struct @p@_fault_at *fault)
+{
+	header->body_length = (uint32_t)@p@_get(frame, 4);
+	header->type = (uint16_t)@p@_get(frame + 4, 2);
+	header->flags = (uint16_t)@p@_get(frame + 6, 2);
+	header->id = (uint32_t)@p@_get(frame + 8, 4);
+	const struct @p@_rule *rule = @p@_find_rule(version, header->type);
+	if (!rule)
+		return @p@_fail(fault, @P@_FAULT_UNKNOWN_TYPE, 4, 0);
+	if (!(rule->sender & sender))
+		return @p@_fail(fault, @P@_FAULT_BAD_DIRECTION, 4, 0);
+	if (header->flags)
+		return @p@_fail(fault, @P@_FAULT_RESERVED_FLAGS, 6, 0);
+	if ((rule->id == 1 && header->id == 0) || (rule->id == 0 && header->id != 0))
+		return @p@_fail(fault, @P@_FAULT_BAD_ID, 8, 0);
+	if (header->body_length > rule->max_body)
+		return @p@_fail(fault, @P@_FAULT_BODY_TOO_LONG, 0, 0);
+	return true;
+}
+"""

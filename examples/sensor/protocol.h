@@ -1,0 +1,598 @@
+/* The wire protocol of sensor, version 1. Generated from sensor.toml by `microvm-proto gen`.
+ * Freestanding C11; nothing in it allocates or keeps state. Every value that is decoded has been
+ * checked against its bounds, and slices point into the frame. For C++, too. */
+#ifndef SENSOR_PROTOCOL_H
+#define SENSOR_PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SENSOR_VERSION 1u
+#define SENSOR_SCHEMA_DIGEST 0x0b032bff4d772bc3ULL
+
+/* The two ends; a message's sender is one of them, or both. */
+enum sensor_end {
+	SENSOR_READER = 1,
+	SENSOR_DEVICE = 2,
+	SENSOR_BOTH = 3,
+};
+
+/* How a frame is malformed; 0 when it is not. */
+enum sensor_fault {
+	SENSOR_FAULT_NONE = 0,
+	/* No message has this type. */
+	SENSOR_FAULT_UNKNOWN_TYPE = 1,
+	/* The other side sends this message. */
+	SENSOR_FAULT_BAD_DIRECTION = 2,
+	/* The header's flags are not 0. */
+	SENSOR_FAULT_RESERVED_FLAGS = 3,
+	/* The id is 0 where one is needed, or not 0 where none is. */
+	SENSOR_FAULT_BAD_ID = 4,
+	/* The body is longer than any body of this type. */
+	SENSOR_FAULT_BODY_TOO_LONG = 5,
+	/* A field, or its length, ends beyond the body. */
+	SENSOR_FAULT_TRUNCATED = 6,
+	/* A variable-length value is above its bound. */
+	SENSOR_FAULT_TOO_LONG = 7,
+	/* A list has more items than its bound. */
+	SENSOR_FAULT_TOO_MANY = 8,
+	/* A list's items, with their prefixes, are longer than its bound. */
+	SENSOR_FAULT_TOTAL_TOO_LONG = 9,
+	/* A value that a closed enum or a constant does not have. */
+	SENSOR_FAULT_UNKNOWN_VALUE = 10,
+	/* A NUL byte where none may be. */
+	SENSOR_FAULT_EMBEDDED_NUL = 11,
+	/* The body goes on after its last field. */
+	SENSOR_FAULT_TRAILING_BYTES = 12,
+};
+
+/* The messages. */
+enum sensor_type {
+	/* Asks who it is. */
+	SENSOR_TYPE_IDENTIFY = 1,
+	/* Answers `identify`. */
+	SENSOR_TYPE_IDENTITY = 2,
+	/* Asks for measurements; its id is in all that answers it. */
+	SENSOR_TYPE_MEASURE = 3,
+	/* One measurement. */
+	SENSOR_TYPE_READING = 4,
+	/* All measurements of a request have been sent. */
+	SENSOR_TYPE_DONE = 5,
+	/* Answers a frame that cannot be honoured. After a malformed one the device stops. */
+	SENSOR_TYPE_REFUSED = 6,
+};
+
+/* What is measured. */
+enum sensor_channel {
+	/* In thousandths of a degree Celsius. */
+	SENSOR_CHANNEL_TEMPERATURE = 1,
+	/* In thousandths of a per cent. */
+	SENSOR_CHANNEL_HUMIDITY = 2,
+};
+
+/* Why a frame was refused: it was malformed, or one of these. */
+enum sensor_refusal {
+	/* No message has this type. */
+	SENSOR_REFUSAL_UNKNOWN_TYPE = 1,
+	/* The other side sends this message. */
+	SENSOR_REFUSAL_BAD_DIRECTION = 2,
+	/* The header's flags are not 0. */
+	SENSOR_REFUSAL_RESERVED_FLAGS = 3,
+	/* The id is 0 where one is needed, or not 0 where none is. */
+	SENSOR_REFUSAL_BAD_ID = 4,
+	/* The body is longer than any body of this type. */
+	SENSOR_REFUSAL_BODY_TOO_LONG = 5,
+	/* A field, or its length, ends beyond the body. */
+	SENSOR_REFUSAL_TRUNCATED = 6,
+	/* A variable-length value is above its bound. */
+	SENSOR_REFUSAL_TOO_LONG = 7,
+	/* A list has more items than its bound. */
+	SENSOR_REFUSAL_TOO_MANY = 8,
+	/* A list's items, with their prefixes, are longer than its bound. */
+	SENSOR_REFUSAL_TOTAL_TOO_LONG = 9,
+	/* A value that a closed enum or a constant does not have. */
+	SENSOR_REFUSAL_UNKNOWN_VALUE = 10,
+	/* A NUL byte where none may be. */
+	SENSOR_REFUSAL_EMBEDDED_NUL = 11,
+	/* The body goes on after its last field. */
+	SENSOR_REFUSAL_TRAILING_BYTES = 12,
+	/* More measurements than the sensor takes at a time. */
+	SENSOR_REFUSAL_TOO_OFTEN = 64,
+};
+
+/* Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, which
+ * are small as a rule. */
+enum {
+	SENSOR_HEADER_SIZE = 12,
+	SENSOR_MAX_BODY = 68,
+	SENSOR_MAX_BODY_FROM_READER = 3,
+	SENSOR_MAX_TAILLESS_BODY_FROM_READER = 3,
+	SENSOR_MAX_BODY_FROM_DEVICE = 68,
+	SENSOR_MAX_TAILLESS_BODY_FROM_DEVICE = 6,
+	SENSOR_IDENTIFY_MAX_BODY = 0,
+	SENSOR_IDENTITY_MAX_BODY = 68,
+	SENSOR_IDENTITY_NAME_MAX = 64,
+	SENSOR_IDENTITY_NAME_PREFIX = 4,
+	SENSOR_MEASURE_MAX_BODY = 3,
+	SENSOR_READING_MAX_BODY = 4,
+	SENSOR_DONE_MAX_BODY = 0,
+	SENSOR_REFUSED_MAX_BODY = 6,
+};
+
+/* Bytes inside a frame; not terminated. */
+struct sensor_slice {
+	const uint8_t *data;
+	uint32_t size;
+};
+
+/* A list inside a frame: its items, each behind its length; `size` is all of that. */
+struct sensor_list {
+	const uint8_t *items;
+	uint32_t size;
+	uint32_t count;
+};
+
+static inline struct sensor_slice sensor_no_slice(void)
+{
+	const struct sensor_slice none = { NULL, 0 };
+
+	return none;
+}
+
+static inline struct sensor_list sensor_no_list(void)
+{
+	const struct sensor_list none = { NULL, 0, 0 };
+
+	return none;
+}
+
+struct sensor_header {
+	uint32_t body_length;
+	uint16_t type;
+	uint16_t flags;
+	uint32_t id;
+};
+
+/* Where and why decoding failed: the offset from the start of the frame; the field counted from
+ * 1, or 0 for the header. */
+struct sensor_fault_at {
+	enum sensor_fault fault;
+	uint32_t offset;
+	uint8_t field;
+};
+
+/* Answers `identify`. */
+struct sensor_identity {
+	/* The serial number. */
+	uint32_t serial;
+	/* What people call it, in UTF-8. */
+	struct sensor_slice name;
+};
+
+/* Asks for measurements; its id is in all that answers it. */
+struct sensor_measure {
+	/* What to measure. */
+	uint8_t channel;
+	/* How often. */
+	uint16_t times;
+};
+
+/* One measurement. */
+struct sensor_reading {
+	/* In the channel's unit. */
+	int32_t value;
+};
+
+/* Answers a frame that cannot be honoured. After a malformed one the device stops. */
+struct sensor_refused {
+	/* Why. */
+	uint16_t reason;
+	/* Where the frame is malformed, in bytes from its start. */
+	uint32_t offset;
+};
+
+/* The body of any message. */
+union sensor_body {
+	struct sensor_identity identity;
+	struct sensor_measure measure;
+	struct sensor_reading reading;
+	struct sensor_refused refused;
+};
+
+static inline uint64_t sensor_get(const uint8_t *from, unsigned size)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < size; i++)
+		value |= (uint64_t)from[i] << (8 * i);
+	return value;
+}
+
+static inline uint8_t *sensor_put(uint8_t *at, unsigned size, uint64_t value)
+{
+	for (unsigned i = 0; i < size; i++)
+		at[i] = (uint8_t)(value >> (8 * i));
+	return at + size;
+}
+
+/* Data that is in place already is not moved: a tail can be read straight into its frame. */
+static inline uint8_t *sensor_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
+{
+	if (size > 0 && data != at)
+		__builtin_memmove(at, data, size);
+	return at + size;
+}
+
+static inline void sensor_put_header(uint8_t *out, const uint8_t *end, uint16_t type, uint32_t id)
+{
+	size_t body = (size_t)(end - out) - SENSOR_HEADER_SIZE;
+
+	sensor_put(out, 4, body);
+	sensor_put(out + 4, 2, type);
+	sensor_put(out + 6, 2, 0);
+	sensor_put(out + 8, 4, id);
+}
+
+static inline bool sensor_fail(struct sensor_fault_at *at, enum sensor_fault fault, size_t offset,
+	uint8_t field)
+{
+	at->fault = fault;
+	at->offset = (uint32_t)offset;
+	at->field = field;
+	return false;
+}
+
+/* A body that is being decoded: `at` is never beyond `size`. */
+struct sensor_cursor {
+	const uint8_t *body;
+	size_t size;
+	size_t at;
+	struct sensor_fault_at *fault;
+};
+
+static inline bool sensor_refuse(const struct sensor_cursor *cursor, enum sensor_fault fault, size_t at,
+	uint8_t field)
+{
+	return sensor_fail(cursor->fault, fault, SENSOR_HEADER_SIZE + at, field);
+}
+
+static inline bool sensor_take(struct sensor_cursor *cursor, uint8_t field, unsigned size,
+	uint64_t *value)
+{
+	if (cursor->size - cursor->at < size)
+		return sensor_refuse(cursor, SENSOR_FAULT_TRUNCATED, cursor->at, field);
+	*value = sensor_get(cursor->body + cursor->at, size);
+	cursor->at += size;
+	return true;
+}
+
+#define SENSOR_DEFINE_TAKE(name, type, size) \
+	static inline bool sensor_take_##name(struct sensor_cursor *cursor, uint8_t field, type *out) \
+	{ \
+		uint64_t value; \
+		if (!sensor_take(cursor, field, size, &value)) \
+			return false; \
+		*out = (type)value; \
+		return true; \
+	}
+SENSOR_DEFINE_TAKE(u8, uint8_t, 1)
+SENSOR_DEFINE_TAKE(u16, uint16_t, 2)
+SENSOR_DEFINE_TAKE(u32, uint32_t, 4)
+SENSOR_DEFINE_TAKE(u64, uint64_t, 8)
+SENSOR_DEFINE_TAKE(i8, int8_t, 1)
+SENSOR_DEFINE_TAKE(i16, int16_t, 2)
+SENSOR_DEFINE_TAKE(i32, int32_t, 4)
+SENSOR_DEFINE_TAKE(i64, int64_t, 8)
+#undef SENSOR_DEFINE_TAKE
+
+/* What was just taken, `size` bytes of it, must be a known value. */
+static inline bool sensor_known(const struct sensor_cursor *cursor, uint8_t field, unsigned size,
+	bool known)
+{
+	return known ||
+		sensor_refuse(cursor, SENSOR_FAULT_UNKNOWN_VALUE, cursor->at - size, field);
+}
+
+static inline bool sensor_take_constant(struct sensor_cursor *cursor, uint8_t field, unsigned size,
+	uint64_t expected)
+{
+	uint64_t value;
+
+	return sensor_take(cursor, field, size, &value) &&
+		sensor_known(cursor, field, size, value == expected);
+}
+
+static inline bool sensor_no_nul(const struct sensor_cursor *cursor, uint8_t field,
+	const struct sensor_slice *slice)
+{
+	for (uint32_t i = 0; i < slice->size; i++)
+		if (slice->data[i] == 0)
+			return sensor_refuse(cursor, SENSOR_FAULT_EMBEDDED_NUL,
+				(size_t)(slice->data - cursor->body) + i, field);
+	return true;
+}
+
+static inline bool sensor_take_bytes(struct sensor_cursor *cursor, uint8_t field, uint32_t max,
+	bool nul, struct sensor_slice *out)
+{
+	size_t prefix = cursor->at;
+
+	if (!sensor_take_u32(cursor, field, &out->size))
+		return false;
+	if (out->size > max)
+		return sensor_refuse(cursor, SENSOR_FAULT_TOO_LONG, prefix, field);
+	if (out->size > cursor->size - cursor->at)
+		return sensor_refuse(cursor, SENSOR_FAULT_TRUNCATED, cursor->at, field);
+	out->data = cursor->body + cursor->at;
+	cursor->at += out->size;
+	return nul || sensor_no_nul(cursor, field, out);
+}
+
+static inline bool sensor_take_list(struct sensor_cursor *cursor, uint8_t field, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul, struct sensor_list *out)
+{
+	size_t prefix = cursor->at;
+
+	if (!sensor_take_u32(cursor, field, &out->count))
+		return false;
+	if (out->count > max_items)
+		return sensor_refuse(cursor, SENSOR_FAULT_TOO_MANY, prefix, field);
+	size_t start = cursor->at;
+	for (uint32_t i = 0; i < out->count; i++) {
+		struct sensor_slice item;
+		size_t before = cursor->at;
+
+		if (!sensor_take_bytes(cursor, field, max_item, nul, &item))
+			return false;
+		if (cursor->at - start > max_total)
+			return sensor_refuse(cursor, SENSOR_FAULT_TOTAL_TOO_LONG, before, field);
+	}
+	out->items = cursor->body + start;
+	out->size = (uint32_t)(cursor->at - start);
+	return true;
+}
+
+/* Steps through a list that has been decoded: returns the item at `*at` and moves on. */
+static inline struct sensor_slice sensor_next(const uint8_t **at)
+{
+	struct sensor_slice item = { *at + 4, (uint32_t)sensor_get(*at, 4) };
+
+	*at += 4 + item.size;
+	return item;
+}
+
+static inline bool sensor_take_tail(struct sensor_cursor *cursor, uint8_t field, uint32_t max,
+	struct sensor_slice *out)
+{
+	size_t left = cursor->size - cursor->at;
+
+	if (left > max)
+		return sensor_refuse(cursor, SENSOR_FAULT_TOO_LONG, cursor->at, field);
+	out->data = cursor->body + cursor->at;
+	out->size = (uint32_t)left;
+	cursor->at = cursor->size;
+	return true;
+}
+
+static inline bool sensor_end(const struct sensor_cursor *cursor)
+{
+	return cursor->at == cursor->size ||
+		sensor_refuse(cursor, SENSOR_FAULT_TRAILING_BYTES, cursor->at, 0);
+}
+
+/* What a message is from the version `since` on, until a later rule of its type. */
+struct sensor_rule {
+	uint16_t type;
+	uint8_t sender;
+	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint32_t since;
+	uint32_t max_body;
+};
+
+static const struct sensor_rule sensor_rules[] = {
+	{ SENSOR_TYPE_IDENTIFY, SENSOR_READER, 0, 1, 0 },
+	{ SENSOR_TYPE_IDENTITY, SENSOR_DEVICE, 0, 1, 68 },
+	{ SENSOR_TYPE_MEASURE, SENSOR_READER, 1, 1, 3 },
+	{ SENSOR_TYPE_READING, SENSOR_DEVICE, 1, 1, 4 },
+	{ SENSOR_TYPE_DONE, SENSOR_DEVICE, 1, 1, 0 },
+	{ SENSOR_TYPE_REFUSED, SENSOR_DEVICE, 2, 1, 6 },
+	{ 0, 0, 0, 0, 0 },
+};
+
+/* The last rule for a type that is not newer than the version. */
+static inline const struct sensor_rule *sensor_find_rule(uint32_t version, uint16_t type)
+{
+	const struct sensor_rule *found = NULL;
+
+	for (const struct sensor_rule *rule = sensor_rules; rule->type; rule++)
+		if (rule->type == type && rule->since <= version)
+			found = rule;
+	return found;
+}
+
+/* Reads the header of a frame from `sender` and checks all that can be known without its body.
+ * `version`, here and below, is the one that both sides agreed on. */
+static inline bool sensor_decode_header(const uint8_t *frame, enum sensor_end sender, uint32_t version,
+	struct sensor_header *header, struct sensor_fault_at *fault)
+{
+	header->body_length = (uint32_t)sensor_get(frame, 4);
+	header->type = (uint16_t)sensor_get(frame + 4, 2);
+	header->flags = (uint16_t)sensor_get(frame + 6, 2);
+	header->id = (uint32_t)sensor_get(frame + 8, 4);
+	const struct sensor_rule *rule = sensor_find_rule(version, header->type);
+	if (!rule)
+		return sensor_fail(fault, SENSOR_FAULT_UNKNOWN_TYPE, 4, 0);
+	if (!(rule->sender & sender))
+		return sensor_fail(fault, SENSOR_FAULT_BAD_DIRECTION, 4, 0);
+	if (header->flags)
+		return sensor_fail(fault, SENSOR_FAULT_RESERVED_FLAGS, 6, 0);
+	if ((rule->id == 1 && header->id == 0) || (rule->id == 0 && header->id != 0))
+		return sensor_fail(fault, SENSOR_FAULT_BAD_ID, 8, 0);
+	if (header->body_length > rule->max_body)
+		return sensor_fail(fault, SENSOR_FAULT_BODY_TOO_LONG, 0, 0);
+	return true;
+}
+
+static inline bool sensor_decode_identify(const uint8_t *body, size_t size,
+	uint32_t version, struct sensor_fault_at *fault)
+{
+	struct sensor_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return sensor_end(&cursor);
+}
+
+static inline bool sensor_decode_identity(const uint8_t *body, size_t size,
+	uint32_t version, struct sensor_identity *message, struct sensor_fault_at *fault)
+{
+	struct sensor_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return sensor_take_u32(&cursor, 1, &message->serial) &&
+		sensor_take_tail(&cursor, 2, 64, &message->name);
+}
+
+static inline bool sensor_decode_measure(const uint8_t *body, size_t size,
+	uint32_t version, struct sensor_measure *message, struct sensor_fault_at *fault)
+{
+	struct sensor_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return sensor_take_u8(&cursor, 1, &message->channel) &&
+		sensor_known(&cursor, 1, 1,
+			message->channel == SENSOR_CHANNEL_TEMPERATURE || message->channel == SENSOR_CHANNEL_HUMIDITY) &&
+		sensor_take_u16(&cursor, 2, &message->times) &&
+		sensor_end(&cursor);
+}
+
+static inline bool sensor_decode_reading(const uint8_t *body, size_t size,
+	uint32_t version, struct sensor_reading *message, struct sensor_fault_at *fault)
+{
+	struct sensor_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return sensor_take_i32(&cursor, 1, &message->value) &&
+		sensor_end(&cursor);
+}
+
+static inline bool sensor_decode_done(const uint8_t *body, size_t size,
+	uint32_t version, struct sensor_fault_at *fault)
+{
+	struct sensor_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return sensor_end(&cursor);
+}
+
+static inline bool sensor_decode_refused(const uint8_t *body, size_t size,
+	uint32_t version, struct sensor_refused *message, struct sensor_fault_at *fault)
+{
+	struct sensor_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return sensor_take_u16(&cursor, 1, &message->reason) &&
+		sensor_take_u32(&cursor, 2, &message->offset) &&
+		sensor_end(&cursor);
+}
+
+/* Decodes the body behind a header that has passed its check. */
+static inline bool sensor_decode_body(const struct sensor_header *header, const uint8_t *body,
+	uint32_t version, union sensor_body *out, struct sensor_fault_at *fault)
+{
+	(void)version;
+	(void)out;
+	switch (header->type) {
+	case SENSOR_TYPE_IDENTIFY:
+		return sensor_decode_identify(body, header->body_length, version, fault);
+	case SENSOR_TYPE_IDENTITY:
+		return sensor_decode_identity(body, header->body_length, version, &out->identity, fault);
+	case SENSOR_TYPE_MEASURE:
+		return sensor_decode_measure(body, header->body_length, version, &out->measure, fault);
+	case SENSOR_TYPE_READING:
+		return sensor_decode_reading(body, header->body_length, version, &out->reading, fault);
+	case SENSOR_TYPE_DONE:
+		return sensor_decode_done(body, header->body_length, version, fault);
+	case SENSOR_TYPE_REFUSED:
+		return sensor_decode_refused(body, header->body_length, version, &out->refused, fault);
+	default:
+		(void)body;
+		return sensor_fail(fault, SENSOR_FAULT_UNKNOWN_TYPE, 4, 0);
+	}
+}
+
+/* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
+ * SENSOR_IDENTIFY_MAX_BODY. */
+static inline size_t sensor_encode_identify(uint8_t *out, uint32_t version)
+{
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
+
+	(void)version;
+	sensor_put_header(out, at, SENSOR_TYPE_IDENTIFY, 0);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
+ * SENSOR_HEADER_SIZE + SENSOR_IDENTITY_MAX_BODY. */
+static inline size_t sensor_encode_identity(uint8_t *out, uint32_t version, const struct sensor_identity *message)
+{
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
+
+	(void)version;
+	if (message->name.size > 64)
+		return 0;
+	at = sensor_put(at, 4, (uint64_t)message->serial);
+	at = sensor_put_bytes(at, message->name.data, message->name.size);
+	sensor_put_header(out, at, SENSOR_TYPE_IDENTITY, 0);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
+ * SENSOR_MEASURE_MAX_BODY. */
+static inline size_t sensor_encode_measure(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_measure *message)
+{
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
+
+	(void)version;
+	at = sensor_put(at, 1, (uint64_t)message->channel);
+	at = sensor_put(at, 2, (uint64_t)message->times);
+	sensor_put_header(out, at, SENSOR_TYPE_MEASURE, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
+ * SENSOR_READING_MAX_BODY. */
+static inline size_t sensor_encode_reading(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_reading *message)
+{
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
+
+	(void)version;
+	at = sensor_put(at, 4, (uint64_t)message->value);
+	sensor_put_header(out, at, SENSOR_TYPE_READING, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE + SENSOR_DONE_MAX_BODY. */
+static inline size_t sensor_encode_done(uint8_t *out, uint32_t version, uint32_t id)
+{
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
+
+	(void)version;
+	sensor_put_header(out, at, SENSOR_TYPE_DONE, id);
+	return (size_t)(at - out);
+}
+
+/* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
+ * SENSOR_REFUSED_MAX_BODY. */
+static inline size_t sensor_encode_refused(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_refused *message)
+{
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
+
+	(void)version;
+	at = sensor_put(at, 2, (uint64_t)message->reason);
+	at = sensor_put(at, 4, (uint64_t)message->offset);
+	sensor_put_header(out, at, SENSOR_TYPE_REFUSED, id);
+	return (size_t)(at - out);
+}
+
+#endif

@@ -1,0 +1,124 @@
+/* A sensor, simulated: reads requests from standard input, and answers on standard output. */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "protocol.h"
+
+enum { MOST_TIMES = 1000 };
+
+/* The longest frame of either end: nothing is allocated, and nothing can be longer. */
+static uint8_t in[SENSOR_HEADER_SIZE + SENSOR_MAX_BODY_FROM_READER];
+static uint8_t out[SENSOR_HEADER_SIZE + SENSOR_MAX_BODY_FROM_DEVICE];
+
+/* Reads up to `to` into `in`, of which `from` bytes are there. False when that fails, or at the end
+ * of the stream; errno is 0 when no frame is cut by that. */
+static bool read_in(size_t from, size_t to)
+{
+	while (from < to) {
+		ssize_t n = read(STDIN_FILENO, in + from, to - from);
+
+		if (n == 0)
+			errno = from == 0 ? 0 : EBADMSG;
+		if (n == 0 || (n < 0 && errno != EINTR))
+			return false;
+		if (n > 0)
+			from += (size_t)n;
+	}
+	return true;
+}
+
+/* Writes a frame of `size` bytes; none is what an encoder returns that refuses a value. */
+static bool write_out(size_t size)
+{
+	size_t from = 0;
+
+	if (size == 0)
+		errno = EMSGSIZE;
+	while (from < size) {
+		ssize_t n = write(STDOUT_FILENO, out + from, size - from);
+
+		if (n < 0 && errno != EINTR)
+			return false;
+		if (n > 0)
+			from += (size_t)n;
+	}
+	return size > 0;
+}
+
+static bool refuse(uint32_t id, uint16_t reason, uint32_t offset)
+{
+	const struct sensor_refused refused = { .reason = reason, .offset = offset };
+
+	return write_out(sensor_encode_refused(out, SENSOR_VERSION, id, &refused));
+}
+
+static bool identify(void)
+{
+	static const char name[] = "greenhouse";
+	const struct sensor_identity identity = {
+		.serial = 4711,
+		.name = { (const uint8_t *)name, sizeof name - 1 },
+	};
+
+	return write_out(sensor_encode_identity(out, SENSOR_VERSION, &identity));
+}
+
+static bool measure(uint32_t id, const struct sensor_measure *request)
+{
+	int32_t first = request->channel == SENSOR_CHANNEL_TEMPERATURE ? 21000 : 40000;
+
+	if (request->times > MOST_TIMES)
+		return refuse(id, SENSOR_REFUSAL_TOO_OFTEN, 0);
+	for (int32_t i = 0; i < request->times; i++) {
+		const struct sensor_reading reading = { .value = first + 125 * i };
+
+		if (!write_out(sensor_encode_reading(out, SENSOR_VERSION, id, &reading)))
+			return false;
+	}
+	return write_out(sensor_encode_done(out, SENSOR_VERSION, id));
+}
+
+static bool answer(const struct sensor_header *header, const union sensor_body *body)
+{
+	switch (header->type) {
+	case SENSOR_TYPE_IDENTIFY:
+		return identify();
+	case SENSOR_TYPE_MEASURE:
+		return measure(header->id, &body->measure);
+	default: /* has not passed its check */
+		return false;
+	}
+}
+
+int main(void)
+{
+	struct sensor_fault_at fault;
+	struct sensor_header header;
+	union sensor_body body;
+
+	while (read_in(0, SENSOR_HEADER_SIZE)) {
+		size_t size = SENSOR_HEADER_SIZE;
+
+		/* A header that passes its check has a body that `in` has room for. */
+		if (!sensor_decode_header(in, SENSOR_READER, SENSOR_VERSION, &header, &fault))
+			goto malformed;
+		if (!read_in(size, size + header.body_length))
+			break;
+		if (!sensor_decode_body(&header, in + size, SENSOR_VERSION, &body, &fault))
+			goto malformed;
+		if (!answer(&header, &body))
+			break;
+	}
+	if (errno == 0)
+		return 0;
+	perror("sensor");
+	return 1;
+
+malformed:
+	/* Where the next frame begins is unknown from here on. */
+	fprintf(stderr, "sensor: malformed frame: fault %d at offset %u\n", (int)fault.fault,
+		(unsigned)fault.offset);
+	refuse(header.id, (uint16_t)fault.fault, fault.offset);
+	return 1;
+}

@@ -1,0 +1,321 @@
+"""Whether a changed schema can talk to its released form: every rule, and edits of any kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TypeAlias
+
+import pytest
+from click.testing import Result
+from hypothesis import HealthCheck, given, note, reject, settings
+from hypothesis import strategies as st
+
+from microvm_proto import backends, breaking
+from microvm_proto.breaking import Comparison, Verdict
+from microvm_proto.diagnostics import SchemaError
+from microvm_proto.digest import wire_digest
+from microvm_proto.released import canonical
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import (
+    INTEGERS,
+    ByteList,
+    Bytes,
+    Enum,
+    EnumValue,
+    Field,
+    Integer,
+    Message,
+    Schema,
+    Tail,
+)
+
+from .test_agreement import Codec, frames
+from .test_diagnostics import rules_in
+
+FIXTURES = Path(__file__).with_name("fixtures") / "breaking"
+ERRORS = sorted(FIXTURES.glob("*.err"))
+SCHEMAS = Path(__file__).with_name("schemas")
+
+Run = Callable[..., Result]
+Load = Callable[[Path], ModuleType]
+
+
+@pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
+def test_a_change_is_reported_where_it_is(
+    expected: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(FIXTURES)
+    own = Path(f"{expected.stem}.released.toml").exists()
+    against = [] if own else ["--against", "base.released.toml"]
+    result = run("breaking", f"{expected.stem}.toml", *against)
+    assert result.output == expected.read_text()
+    assert result.exit_code == (": error: " in result.stderr)
+
+
+@pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
+def test_a_fixture_breaks_nothing_but_its_rule(expected: Path) -> None:
+    found = re.findall(r": (?:error|note): .* \[([a-z-]+)\]$", expected.read_text(), re.MULTILINE)
+    assert set(found) == {expected.stem}
+
+
+def test_every_rule_has_a_fixture_and_every_fixture_a_rule() -> None:
+    assert rules_in(Path(breaking.__file__)) == {path.stem for path in ERRORS}
+
+
+def test_nothing_has_changed_since_a_release(run: Run) -> None:
+    base = FIXTURES / "base.released.toml"
+    result = run("breaking", base, "--against", base)
+    assert result.stdout == "version 2 is equivalent to the released version 2\n"
+    assert (result.stderr, result.exit_code) == ("", 0)
+
+
+# What an edit makes of a schema and the version that it should have, and what that is worth.
+Edited: TypeAlias = tuple[Schema, Verdict]
+KEPT, NEWER, BROKEN = Verdict.EQUIVALENT, Verdict.NEWER, Verdict.INCOMPATIBLE
+SEVERITY = [KEPT, NEWER, BROKEN]
+
+
+def with_message(schema: Schema, at: int, message: Message) -> Schema:
+    messages = list(schema.messages)
+    messages[at] = message
+    return replace(schema, messages=tuple(messages))
+
+
+def with_enum(schema: Schema, at: int, enum: Enum) -> Schema:
+    """Replace an enum, in the fields that have it, too."""
+    old = schema.enums[at]
+    messages = tuple(
+        replace(
+            message,
+            fields=tuple(
+                replace(field, type=enum) if field.type == old else field
+                for field in message.fields
+            ),
+        )
+        for message in schema.messages
+    )
+    enums = (*schema.enums[:at], enum, *schema.enums[at + 1 :])
+    return replace(schema, enums=enums, messages=messages)
+
+
+def plain(name: str, kind: Integer | Bytes | ByteList, since: int) -> Field:
+    return Field(name, kind, "", since, None, None, 0, 0)
+
+
+@st.composite
+def message_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited:
+    """One edit of a message; `version` is the next."""
+    message = schema.messages[at]
+    kinds = ["rename", "remove", "number", "sender", "id", "first"]
+    kinds += ["append", "append"] if not message.frozen else ["thaw"]
+    kinds += ["unnamed", "drop", "retype", "since"] if message.fields else []
+    kind = draw(st.sampled_from(kinds))
+    fields = message.fields
+    which = draw(st.integers(0, len(fields) - 1)) if fields else 0
+    note(f"{kind} {message.name} {which}")
+    match kind:
+        case "rename":
+            return with_message(schema, at, replace(message, name=f"{message.name}_x")), KEPT
+        case "remove":
+            kept = schema.messages[:at] + schema.messages[at + 1 :]
+            return replace(schema, messages=kept), BROKEN
+        case "number":
+            return with_message(schema, at, replace(message, number=4000 + at)), BROKEN
+        case "sender":
+            others = {*schema.ends, "both"} - {message.sender}
+            sender = draw(st.sampled_from(sorted(others)))
+            return with_message(schema, at, replace(message, sender=sender)), BROKEN
+        case "id":
+            others = {"none", "required", "any"} - {message.id}
+            changed = replace(message, id=draw(st.sampled_from(sorted(others))))
+            return with_message(schema, at, changed), BROKEN
+        case "thaw":
+            return with_message(schema, at, replace(message, frozen=False)), BROKEN
+        case "first" | "append":
+            since = version if kind == "append" else message.since
+            kinds_of: st.SearchStrategy[Integer | Bytes | ByteList] = st.sampled_from(
+                [INTEGERS["u16"], Bytes(9, nul=False), ByteList(2, 3, 9, nul=True)]
+            )
+            new = plain("added_x", draw(kinds_of), since)
+            end = len(fields) - (bool(fields) and isinstance(fields[-1].type, Tail))
+            place = end if kind == "append" else 0
+            changed = replace(message, fields=(*fields[:place], new, *fields[place:]))
+            return with_message(schema, at, changed), NEWER if kind == "append" else BROKEN
+        case "drop":
+            changed = replace(message, fields=fields[:which] + fields[which + 1 :])
+            return with_message(schema, at, changed), BROKEN
+        case "since":
+            # Older, if there is an older version; else the message is.
+            since = message.since + 1 if message.since < schema.version else message.since - 1
+            moved = tuple(replace(f, since=max(f.since, since)) for f in fields)
+            changed = replace(message, since=since, frozen=False, fields=moved)
+            return with_message(schema, at, changed), BROKEN
+    field = fields[which]
+    if kind == "unnamed":
+        other, verdict = replace(field, name=f"{field.name}_x"), KEPT
+    else:
+        other, verdict = draw(retyped(field)), BROKEN
+    changed = replace(message, fields=(*fields[:which], other, *fields[which + 1 :]))
+    return with_message(schema, at, changed), verdict
+
+
+@st.composite
+def retyped(draw: st.DrawFn, field: Field) -> Field:
+    """The field with another type, bound or rule."""
+    match field.type:
+        case Integer(name=name) if field.equals is not None:
+            return replace(field, equals=field.equals - 1 if field.equals > 0 else 1)
+        case Integer(name=name) | Enum(base=Integer(name=name)):
+            other = "u32" if name != "u32" else "u64"
+            return replace(field, type=INTEGERS[other], default=0)
+        case Bytes() as kind:
+            bounds = [replace(kind, nul=not kind.nul)]
+            bounds += [replace(kind, maximum=kind.maximum + by) for by in (-1, 1)]
+            return replace(field, type=draw(st.sampled_from(bounds)))
+        case ByteList() as items:
+            lists = [replace(items, nul=not items.nul)]
+            lists += [replace(items, max_items=items.max_items + by) for by in (-1, 1)]
+            lists += [replace(items, max_item=items.max_item + by) for by in (-1, 1)]
+            lists += [replace(items, max_total=items.max_total + by) for by in (-1, 1)]
+            return replace(field, type=draw(st.sampled_from(lists)))
+        case Tail(maximum=maximum):
+            return replace(field, type=Tail(maximum + 1))
+
+
+@st.composite
+def enum_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited:
+    """One edit of an enum that fields have."""
+    enum = schema.enums[at]
+    first = 12 if enum.extends_faults else 0
+    which = draw(st.integers(first, len(enum.values) - 1))
+    value = enum.values[which]
+    new = EnumValue("added_x", 100, "", 1)
+    kind = draw(st.sampled_from(["rename", "value", "add", "later", "open", "retire"]))
+    note(f"{kind} {enum.name} {which}")
+    values, verdict = enum.values, KEPT
+    match kind:
+        case "rename":
+            return with_enum(schema, at, replace(enum, name=f"{enum.name}_x")), KEPT
+        case "value":
+            renamed = replace(value, name=f"{value.name}_x")
+            values = (*values[:which], renamed, *values[which + 1 :])
+        case "add":
+            values, verdict = (*values, new), BROKEN if enum.closed else KEPT
+        case "later":
+            values, verdict = (*values, replace(new, since=version)), NEWER
+        case "open":
+            return with_enum(schema, at, replace(enum, closed=not enum.closed)), BROKEN
+        case "retire":
+            return with_enum(schema, at, replace(enum, retired=(*enum.retired, 101))), KEPT
+    return with_enum(schema, at, replace(enum, values=values)), verdict
+
+
+@st.composite
+def schema_edits(draw: st.DrawFn, schema: Schema, version: int) -> Edited:
+    """One edit of the whole, and only of what no other edit touches."""
+    kind = draw(st.sampled_from(["name", "order", "retire", "add", "later", "lose"]))
+    note(kind)
+    new = Message("added_x", 3000, "both", "any", False, "", 1, ())
+    match kind:
+        case "name":
+            return replace(schema, name="another"), KEPT
+        case "order":
+            return replace(schema, messages=schema.messages[::-1]), KEPT
+        case "retire":
+            return replace(schema, retired=(*schema.retired, 3001)), KEPT
+        case "add":
+            return replace(schema, messages=(*schema.messages, new)), BROKEN
+        case "later":
+            later = replace(new, since=version, fields=(plain("f", INTEGERS["i8"], version),))
+            return replace(schema, messages=(*schema.messages, later)), NEWER
+    return replace(schema, retired=()), BROKEN if schema.retired else KEPT
+
+
+@st.composite
+def edited(draw: st.DrawFn, schema: Schema, allowed: tuple[Verdict, ...]) -> Edited:
+    """A few edits, each of another part, so that none undoes another; the worst verdict counts."""
+    version = schema.version + 1
+    used = {f.type.name for m in schema.messages for f in m.fields if isinstance(f.type, Enum)}
+    parts = [("schema", 0)]
+    parts += [("enum", at) for at, enum in enumerate(schema.enums) if enum.name in used]
+    parts += [("message", at) for at in range(len(schema.messages))]
+    chosen = draw(st.lists(st.sampled_from(parts), max_size=3, unique=True))
+    verdicts = [KEPT]
+    # Enums first, since messages hold them; messages from the last, since one may be removed.
+    for part, at in sorted(chosen, key=lambda place: (place[0], -place[1])):
+        strategies = {"schema": lambda s, _, v: schema_edits(s, v)}
+        strategies |= {"enum": enum_edits, "message": message_edits}
+        edits = strategies[part](schema, at, version)
+        schema, verdict = draw(edits.filter(lambda edit: edit[1] in allowed))
+        verdicts.append(verdict)
+    if NEWER in verdicts:
+        schema = replace(schema, version=version)
+    return schema, max(verdicts, key=SEVERITY.index)
+
+
+MANY = settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.mark.parametrize("name", ["grown", "everything"])
+@given(data=st.data())
+@MANY
+def test_edits_of_a_known_effect_have_their_verdict(
+    name: str, data: st.DataObject, tmp_path: Path
+) -> None:
+    old = read_schema(SCHEMAS / f"{name}.toml")
+    changed, verdict = data.draw(edited(old, (KEPT, NEWER, BROKEN)))
+    paths = [tmp_path / "new.toml", tmp_path / "old.toml"]
+    for path, schema in zip(paths, (changed, old), strict=True):
+        path.write_text(canonical(schema))
+    try:
+        comparison = Comparison(*paths)
+    except SchemaError:
+        # What breaks the wire can break the schema's own rules, too.
+        assert verdict is BROKEN
+        reject()
+    note(comparison.report())
+    assert comparison.verdict == verdict
+    assert bool(comparison.errors) == (verdict is BROKEN)
+    same = wire_digest(comparison.new.at(old.version)) == wire_digest(old)
+    # What breaks nothing on the wire, and is no good all the same, is little.
+    assert same or verdict is BROKEN
+
+
+@pytest.mark.parametrize("name", ["grown", "everything"])
+@given(data=st.data())
+@settings(MANY, max_examples=40)
+def test_codecs_that_are_compatible_read_each_other(
+    name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, load: Load
+) -> None:
+    old = read_schema(SCHEMAS / f"{name}.toml")
+    changed, _ = data.draw(edited(old, (KEPT, NEWER)))
+    pairs = []
+    for schema in (old, changed):
+        folder = tmp_path_factory.mktemp("edited")
+        (folder / "schema.toml").write_text(canonical(schema))
+        read = read_schema(folder / "schema.toml")
+        (folder / "codec.py").write_text(backends.find("python")(read, "it")["it"])
+        pairs.append(Codec(read, load(folder / "codec.py")))
+    agreed = old.version
+    assert pairs[1].python.DIGESTS[agreed] == pairs[0].python.DIGEST
+    for writer, reader in (pairs, pairs[::-1]):
+        for _ in range(10):
+            end, frame = data.draw(frames(writer))
+            decoder = writer.python.Decoder(end)
+            decoder.receive_data(frame)
+            try:
+                sent = decoder.next_message().encode(agreed)
+            except writer.python.EncodeError:
+                assert writer is pairs[1]
+                continue
+            decoder = reader.python.Decoder(end, agreed)
+            decoder.receive_data(sent)
+            assert decoder.next_message().encode(agreed) == sent

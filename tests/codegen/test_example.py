@@ -1,0 +1,101 @@
+"""The example is copied and run as a stranger would: from a bare installation, elsewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from microvm_proto.resolve import read_schema
+
+ROOT = Path(__file__).parents[2]
+SENSOR = ROOT / "examples/sensor"
+FLAGS = "-std=c11 -O2 -Wall -Wextra -Wconversion -Werror".split()
+GENERATED = [output.path.name for output in read_schema(SENSOR / "sensor.toml").outputs]
+
+
+@pytest.fixture
+def sensor(tmp_path: Path) -> Path:
+    """A copy of what is written by hand."""
+    folder = tmp_path / "sensor"
+    shutil.copytree(SENSOR, folder, ignore=shutil.ignore_patterns("sensor", "__pycache__"))
+    for name in GENERATED:
+        (folder / name).unlink()
+    return folder
+
+
+def run(*command: str | Path, folder: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a program without anything of this process's environment but its PATH."""
+    environment = {"PATH": "/usr/bin:/bin"}
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == status, result.stdout + result.stderr
+    return result
+
+
+def test_the_bare_installation_brings_click_alone(bare: Path, tmp_path: Path) -> None:
+    listed = run(bare / "pip", "list", "--format=freeze", folder=tmp_path).stdout
+    names = {line.partition("==")[0] for line in listed.split()}
+    assert names - {"pip", "setuptools"} == {"click", "microvm"}
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_the_example_runs_as_its_readme_says(bare: Path, sensor: Path, compiler: str) -> None:
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed")
+    wrote = run(bare / "microvm-proto", "gen", folder=sensor).stdout
+    assert wrote.split("\n") == [*(f"wrote {name}" for name in GENERATED), ""]
+    for name in GENERATED:
+        assert (sensor / name).read_text() == (SENSOR / name).read_text(), name
+    run(compiler, *FLAGS, "-o", "sensor", "sensor.c", folder=sensor)
+    said = run(bare / "python", "read_sensor.py", "temperature", "3", folder=sensor)
+    readme = (SENSOR / "README.md").read_text()
+    (promised,) = re.findall(r"\nprints\n\n((?:    .*\n)+)", readme)
+    assert said.stdout == promised.replace("    ", "")
+    assert said.stderr == ""
+
+
+def test_the_example_is_made_and_run_by_make(bare: Path, sensor: Path) -> None:
+    run("make", "gen", f"PATH={bare}:/usr/bin:/bin", folder=sensor)
+    said = run("make", "-s", "run", folder=sensor)
+    assert said.stdout.startswith("greenhouse, number 4711\n")
+
+
+def test_the_example_handles_every_kind_of_error(bare: Path, sensor: Path) -> None:
+    run(bare / "microvm-proto", "gen", folder=sensor)
+    sanitizers = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fanalyzer"]
+    run("gcc", *FLAGS, *sanitizers, "-o", "sensor", "sensor.c", folder=sensor)
+
+    def fails(*arguments: str) -> str:
+        return run(bare / "python", "read_sensor.py", *arguments, folder=sensor, status=1).stderr
+
+    def device(data: bytes) -> tuple[int, bytes, str]:
+        done = subprocess.run(
+            [sensor / "sensor"], input=data, cwd=sensor, capture_output=True, check=False
+        )
+        return done.returncode, done.stdout, done.stderr.decode()
+
+    assert fails("pressure", "1") == "usage: read_sensor.py temperature|humidity TIMES\n"
+    assert fails("humidity", "1001") == "read_sensor: the sensor refuses: too_often\n"
+    assert fails("humidity", "65536").startswith("read_sensor: times: 65536: ")
+    assert device(b"") == (0, b"", "")
+    assert device(b"123") == (1, b"", "sensor: Bad message\n")
+    refusal = bytes([6, 0, 0, 0, 6, 0, 0, 0, 9, 9, 9, 9, 1, 0, 4, 0, 0, 0])
+    malformed = "sensor: malformed frame: fault 1 at offset 4\n"
+    assert device(b"\1\0\0\0\7\0\0\0\x09\x09\x09\x09") == (1, refusal, malformed)
+
+    (sensor / "sensor").write_text("#!/bin/sh\nhead -c 12 >/dev/null\necho this is no frame\n")
+    assert fails("humidity", "1") == "read_sensor: unknown_type at offset 4\n"
+    (sensor / "sensor").write_text("#!/bin/sh\nhead -c 12 >/dev/null\n")
+    assert fails("humidity", "1") == "read_sensor: the sensor has ended\n"
+    (sensor / "sensor").unlink()
+    assert "No such file or directory" in fails("humidity", "1")
+
+
+def test_what_is_generated_in_the_example_is_checked_by_make_lint() -> None:
+    lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
+    assert "microvm-proto gen --check examples/sensor/sensor.toml\n" in lint

@@ -1,0 +1,40 @@
+"""What docs/backends.md says of a backend from another distribution, done word for word."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs/backends.md"
+
+
+def test_the_backend_in_the_document_works_once_it_is_installed(bare: Path, tmp_path: Path) -> None:
+    blocks = re.findall(r"```(\w+)\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert [language for language, _ in blocks] == ["python", "toml", "toml", "csv"]
+    module, project, output, written = (text for _, text in blocks)
+    (tmp_path / "csv_backend.py").write_text(module)
+    (tmp_path / "pyproject.toml").write_text(project)
+    schema = (ROOT / "examples/sensor/sensor.toml").read_text()
+    (tmp_path / "sensor.toml").write_text(schema + output)
+
+    target = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    quietly = ["--no-deps", "--no-build-isolation", "--no-index", f"--target={target}"]
+    subprocess.run([*pip, *quietly, tmp_path], check=True)
+    environment = {"PYTHONPATH": str(target)}
+    subprocess.run(
+        [bare / "microvm-proto", "gen", "sensor.toml"], cwd=tmp_path, env=environment, check=True
+    )
+    assert (tmp_path / "fields.csv").read_text() == written
+
+
+def test_the_module_in_the_document_is_as_clean_as_ours(tmp_path: Path) -> None:
+    module = tmp_path / "csv_backend.py"
+    (text,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    module.write_text(text)
+    for tool in (["ruff", "check"], ["ruff", "format", "--check"]):
+        command = [sys.executable, "-m", *tool, "--no-cache", "--config=pyproject.toml"]
+        subprocess.run([*command, module], cwd=ROOT, check=True)

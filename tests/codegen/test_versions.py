@@ -1,0 +1,181 @@
+"""Old and new codecs, in both languages, read each other's bytes at the version they agreed on."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microvm_proto import backends
+from microvm_proto.released import canonical
+from microvm_proto.resolve import read_schema
+
+from .test_agreement import HEADER, QUICK, Pair, build, frames, mutations
+
+GROWN = Path(__file__).parent / "schemas/grown.toml"
+VERSIONS = read_schema(GROWN).versions
+
+
+class Ages(NamedTuple):
+    """The codecs of a schema, and those that its older version had."""
+
+    version: int
+    old: Pair
+    new: Pair
+
+    def opinions(self, frame: bytes, sender: str) -> list[tuple[object, ...]]:
+        """What the four say of a frame at the older version."""
+        return [
+            self.old.by_python(frame, sender),
+            self.old.by_c(frame, sender),
+            self.new.by_python(frame, sender, self.version),
+            self.new.by_c(frame, sender, self.version),
+        ]
+
+
+@pytest.fixture(scope="module")
+def make(
+    load: Callable[[Path], ModuleType], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Pair]:
+    """Generate and build both codecs of a schema, given as text."""
+
+    def make(text: str) -> Pair:
+        folder = tmp_path_factory.mktemp("version")
+        (folder / "schema.toml").write_text(text)
+        schema = read_schema(folder / "schema.toml")
+        for backend, file in {"python": "codec.py", "c": "protocol.h"}.items():
+            (folder / file).write_text(backends.find(backend)(schema, file)[file])
+        library = build(schema, folder / "protocol.h", folder)
+        room = ctypes.create_string_buffer(HEADER + schema.max_body)
+        return Pair(schema, load(folder / "codec.py"), library, room)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def new(make: Callable[[str], Pair]) -> Pair:
+    """The codecs of the newest version."""
+    return make(GROWN.read_text())
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def ages(request: pytest.FixtureRequest, make: Callable[[str], Pair], new: Pair) -> Ages:
+    """Each version in turn, with its own codecs and the newest."""
+    version: int = request.param
+    return Ages(version, make(canonical(new.schema.at(version))), new)
+
+
+@given(data=st.data())
+@QUICK
+def test_what_the_old_write_the_new_read_and_write_again(ages: Ages, data: st.DataObject) -> None:
+    sender, frame = data.draw(frames(ages.old))
+    assert ages.opinions(frame, sender) == [(frame,)] * 4
+    # What is filled in, too, is the same.
+    versions = (ages.version, ages.new.schema.version)
+    assert ages.new.by_python(frame, sender, *versions) == ages.new.by_c(frame, sender, *versions)
+
+
+@given(data=st.data())
+@settings(QUICK, max_examples=200)
+def test_the_old_and_the_new_refuse_a_frame_with_the_same_words(
+    ages: Ages, data: st.DataObject
+) -> None:
+    # A frame of the newest version has what the older one must not take.
+    _, frame = data.draw(st.sampled_from([ages.old, ages.new]).flatmap(frames))
+    for changed in [frame, *data.draw(st.lists(mutations(frame), min_size=4, max_size=4))]:
+        for sender in ages.new.schema.ends:
+            first, *others = ages.opinions(changed, sender)
+            assert others == [first] * 3, changed.hex()
+
+
+@given(data=st.data())
+@QUICK
+def test_what_a_version_cannot_carry_is_refused_by_both_encoders(
+    ages: Ages, data: st.DataObject
+) -> None:
+    sender, frame = data.draw(frames(ages.new))
+    newest = ages.new.schema.version
+    (written,) = ages.new.by_python(frame, sender, newest, ages.version)
+    assert ages.new.by_c(frame, sender, newest, ages.version) == (written,)
+    if written == "refused":
+        assert ages.version < newest
+    else:
+        assert isinstance(written, bytes)
+        assert ages.opinions(written, sender) == [(written,)] * 4
+
+
+REFUSED = [
+    ("Latest()", 3, "UNKNOWN_TYPE", "type: latest came with version 4"),
+    ("Paint(Colour.GREEN, 1)", 2, "UNKNOWN_VALUE", "colour: 1 came with version 3"),
+    (
+        "Every(1, 2, b'', plain=1)",
+        1,
+        "TRAILING_BYTES",
+        "plain: it came with version 2, before which it can only be 0",
+    ),
+    (
+        "Every(1, 2, b'', count=-7, colour=Colour.RED)",
+        2,
+        "TRAILING_BYTES",
+        "colour: it came with version 3, before which it can only be <Colour.GREEN: 1>",
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "version", "fault", "said"), REFUSED)
+def test_a_refusal_says_which_version_brought_it(
+    message: str, version: int, fault: str, said: str, new: Pair
+) -> None:
+    with pytest.raises(new.python.EncodeError) as caught:
+        eval(message, vars(new.python)).encode(version)  # noqa: S307
+    assert (caught.value.fault.name, str(caught.value)) == (fault, said)
+    assert eval(message, vars(new.python)).encode(version + 1)  # noqa: S307
+
+
+def test_a_field_that_came_later_is_a_keyword_with_a_default(new: Pair) -> None:
+    codec = new.python
+    message = codec.Every(1, 2, b"rest")
+    assert (message.count, message.words, message.colour) == (-7, (), codec.Colour.GREEN)
+    assert codec.Every.__match_args__ == ("id", "first", "rest")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_decoder_fills_in_what_the_version_does_not_have(version: int, new: Pair) -> None:
+    codec = new.python
+    message = codec.Every(1, 2, b"rest")
+    decoder = codec.Decoder("left", version)
+    decoder.receive_data(message.encode(version))
+    assert decoder.next_message() == message
+
+
+def test_a_version_that_is_agreed_on_counts_from_the_next_message_on(new: Pair) -> None:
+    codec = new.python
+    decoder = codec.Decoder("left")
+    message = codec.Late(1, 2, colour=codec.Colour.RED)
+    decoder.receive_data(codec.Hello(1).encode(1) + message.encode() + message.encode(2))
+    assert decoder.next_message() == codec.Hello(1)
+    assert decoder.next_message() == message
+    decoder.version = 2
+    assert decoder.next_message() == message
+
+
+@pytest.mark.parametrize("version", [0, 5])
+def test_a_decoder_refuses_a_version_that_there_is_not(version: int, new: Pair) -> None:
+    with pytest.raises(ValueError, match=f"version {version} is not between 1 and 4"):
+        new.python.Decoder("left", version)
+
+
+def test_a_codec_knows_the_digest_that_each_older_version_had(ages: Ages) -> None:
+    assert ages.new.python.DIGESTS[ages.version] == ages.old.python.DIGEST
+    assert [*ages.new.python.DIGESTS] == VERSIONS
+
+
+def test_frozen_messages_are_the_same_in_every_version(ages: Ages) -> None:
+    codec = ages.new.python
+    assert codec.Hello(7).encode(ages.version) == codec.Hello(7).encode()

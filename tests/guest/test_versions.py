@@ -1,0 +1,129 @@
+"""A host and a guest of different versions speak the older one: with the real daemon, both ways."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from microvm import codec, session
+from microvm.session import Request, Session
+from microvm_proto import backends
+from microvm_proto.resolve import read_schema
+
+from .driver import Daemon, Result
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = "head -c 300000 /dev/zero; echo problem >&2; exit 3"
+# Before the tail, which the daemon reads straight into its frame.
+TAIL = (
+    '[[message.field]]\nname = "data"\ntype = "tail"\nmax = 65536\ndoc = "The bytes, at least one."'
+)
+FIELD = '[[message.field]]\nname = "sequence"\ntype = "u32"\nsince = 2\n\n'
+MESSAGE = '\n[[message]]\nname = "nudge"\nnumber = 40\nsender = "host"\nid = "none"\nsince = 2\n'
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the next version may be: its schema, codec, and daemon."""
+    folder = tmp_path_factory.mktemp("newer")
+    text = (ROOT / "protocol/sandboxd.toml").read_text()
+    for old, new in {"version = 1\n": "version = 2\n", TAIL: FIELD + TAIL}.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (folder / "sandboxd.toml").write_text(text + MESSAGE)
+    schema = read_schema(folder / "sandboxd.toml")
+    shutil.copytree(ROOT / "guest", folder / "guest")
+    (folder / "guest/protocol.h").write_text(backends.find("c")(schema, "file")["file"])
+    (folder / "codec.py").write_text(backends.find("python")(schema, "file")["file"])
+    command = ["make", "-s", "-C", str(folder / "guest"), "sanitized", "CC=gcc"]
+    subprocess.run([*command, f"OUT={folder}/sandboxd"], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def newer_codec(newer: Path) -> Iterator[ModuleType]:
+    """The codec of the newer version."""
+    spec = importlib.util.spec_from_file_location("newer_codec", newer / "codec.py")
+    assert spec
+    assert spec.loader
+    module = sys.modules["newer_codec"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["newer_codec"]
+
+
+@contextmanager
+def started(binary: Path, folder: Path) -> Iterator[Daemon]:
+    with (folder / "stderr").open("w+b") as stderr:
+        daemon = Daemon(binary, stderr)
+        try:
+            yield daemon
+        finally:
+            daemon.close()
+
+
+def run(daemon: Daemon, host: Session) -> tuple[Result, list[Any]]:
+    """Run the script for a session; return what comes of it, and all messages."""
+
+    def hear() -> Any:
+        while (event := host.next_event()) is None:
+            host.receive_data(daemon.socket.recv(1 << 18))
+        return event
+
+    daemon.send(host.hello())
+    hear()
+    daemon.send(host.exec_request(Request(b"sh", [b"sh", b"-c", SCRIPT.encode()])))
+    output: dict[int, bytes] = {1: b"", 2: b""}
+    heard = []
+    while type(message := hear()).__name__ != "ExecResponse":
+        output[message.stream] += bytes(message.data)
+        heard.append(message)
+    return Result(output[1], output[2], message), heard
+
+
+def check(result: Result) -> None:
+    assert result.stdout == bytes(300_000)
+    assert result.stderr == b"problem\n"
+    assert result.end.status == 3  # type: ignore[union-attr]
+
+
+def test_an_older_host_is_served_by_a_newer_guest(newer: Path, tmp_path: Path) -> None:
+    with started(newer / "sandboxd", tmp_path) as daemon:
+        assert daemon.hello().version == 2
+        check(daemon.run_sh(SCRIPT))
+        # What is new has no place in what they speak.
+        daemon.send((0).to_bytes(4, "little") + (40).to_bytes(8, "little"))
+        error = daemon.receive()
+        assert isinstance(error, codec.Error)
+        assert error.code is codec.ErrorCode.UNKNOWN_TYPE
+
+
+def test_a_newer_host_is_served_by_an_older_guest(
+    sanitized: Path, newer_codec: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "codec", newer_codec)
+    with started(sanitized, tmp_path) as daemon:
+        result, heard = run(daemon, Session())
+        check(result)
+        assert {message.sequence for message in heard} == {0}
+
+
+def test_two_newer_sides_speak_the_newer_version(
+    newer: Path, newer_codec: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "codec", newer_codec)
+    with started(newer / "sandboxd", tmp_path) as daemon:
+        host = Session()
+        check(run(daemon, host)[0])
+        daemon.send(newer_codec.Nudge().encode(), host.ping(3))
+        host.receive_data(daemon.socket.recv(1 << 18))
+        assert host.next_event() == newer_codec.Pong(3)
