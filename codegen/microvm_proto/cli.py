@@ -69,6 +69,52 @@ def digest(schema: Path | None) -> None:
         click.echo(f"{_read(schema).digest:016x}")
 
 
+@main.command()
+@click.argument("frames", nargs=-1, required=True, metavar="HEX|FILE")
+@click.option("--schema", type=click.Path(path_type=Path), help="The schema, if not the usual one.")
+@click.option("--from", "sender", metavar="END", help="Who sends the frames, one of the two ends.")
+def explain(frames: tuple[str, ...], schema: Path | None, sender: str | None) -> None:
+    """Show frames field by field, and where and why one is malformed.
+
+    They are given in hexadecimal, with or without spaces, or by a FILE of hexadecimal text or of
+    raw bytes, such as a captured stream; `-` is standard input. Without --from each frame is taken
+    to come from the side that sends its message. The exit status is 1 when a frame is malformed,
+    or not whole.
+    """
+    from microvm_proto.explain import BrokenStream
+    from microvm_proto.explain import explain as explained
+
+    with _reported():
+        known = _read(schema)
+    if sender is not None and sender not in known.ends:
+        raise click.UsageError(f"--from is one of {' and '.join(known.ends)}")
+    try:
+        for line in explained(known, _stream(frames), sender):
+            click.echo(line)
+    except BrokenStream as error:
+        _fail(str(error))
+
+
+def _stream(given: tuple[str, ...]) -> bytes:
+    """The bytes that the arguments of `explain` mean."""
+    from microvm_proto.explain import stream_of
+
+    name = given[0] if len(given) == 1 else ""
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read()
+        elif name and Path(name).exists():
+            data = Path(name).read_bytes()
+        else:
+            return bytes.fromhex("".join(" ".join(given).split()))
+        return stream_of(data)
+    except OSError as error:
+        _fail(f"{click.format_filename(name)}: {error.strerror}")
+    except ValueError:
+        shown = click.format_filename(" ".join(given))
+        _fail(f"{shown!a} is neither a file nor whole bytes in hexadecimal")
+
+
 def _read(path: Path | None) -> Schema:
     return read_schema(path or _configured())
 
