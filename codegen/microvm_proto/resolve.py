@@ -87,8 +87,10 @@ class _Resolver:
 
     def output(self, table: Table) -> Output:
         backend, file = table.require("backend", str), table.require("file", str)
+        path = (self.document.path.parent / file).resolve()
+        module = table.get("module", str, path.stem)
         table.done()
-        return Output(backend, (self.document.path.parent / file).resolve())
+        return Output(backend, path, module)
 
     def since(self, table: Table, default: int = 1) -> int:
         since = table.get("since", int, default)

@@ -64,6 +64,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path
                 "c": "protocol.h",
                 "markdown": "SPEC.md",
                 "vectors": "vectors.json",
+                "strategies": "messages.py",
             }
             for backend, name in names.items():
                 for file, text in backends.find(backend)(schema, name).items():
