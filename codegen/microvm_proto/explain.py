@@ -88,7 +88,7 @@ def _rows(
             data = frame[part.offset : part.offset + part.size]
             yield _row(part.offset, data, _name(part), _value(schema, part))
         elif part.item == _MOST_ITEMS:
-            yield _row(None, b"", "", "…")
+            yield _row(None, b"", "", "...")
         if isinstance(broken, Malformed) and broken.offset == part.offset < HEADER_SIZE:
             yield _caret(0, broken)
     if isinstance(broken, Malformed) and broken.offset >= HEADER_SIZE:
@@ -105,9 +105,10 @@ def _rows(
 
 
 def _row(offset: int | None, data: bytes, name: str, value: str) -> str:
-    shown = data[:_WIDTH].hex(" ") + (" …" if len(data) > _WIDTH else "")
+    shown = data[:_WIDTH].hex(" ") + (" ..." if len(data) > _WIDTH else "")
     where = "" if offset is None else str(offset)
-    return f"{where:>8}  {click.style(f'{shown:<{3 * _WIDTH + 1}}', dim=True)}  {name:<16} {value}"
+    hexadecimal = click.style(f"{shown:<{3 * _WIDTH + 3}}", dim=True)
+    return f"{where:>8}  {hexadecimal}  {name:<16} {value}".rstrip()
 
 
 def _name(part: Part) -> str:
@@ -132,7 +133,7 @@ def _value(schema: Schema, part: Part) -> str:
 def text_of(data: bytes) -> str:
     r"""Bytes as printable ASCII in quotes, escaped as in Python and C; long ones in part."""
     shown = "".join(map(_escaped, data[:_LONGEST_TEXT]))
-    rest = f"… {len(data)} bytes" if len(data) > _LONGEST_TEXT else ""
+    rest = f"... {len(data)} bytes" if len(data) > _LONGEST_TEXT else ""
     return f'"{shown}"{rest}'
 
 

@@ -65,6 +65,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path
                 "markdown": "SPEC.md",
                 "vectors": "vectors.json",
                 "strategies": "messages.py",
+                "wireshark": "dissector.lua",
             }
             for backend, name in names.items():
                 for file, text in backends.find(backend)(schema, name).items():

@@ -15,6 +15,7 @@ import pytest
 from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests import vectors
 
 from microvm_proto import backends
 from microvm_proto import frame as reference
@@ -66,6 +67,21 @@ def test_the_python_imports_nothing_but_the_standard_library(
     }
     assert imported
     assert imported <= sys.stdlib_module_names
+
+
+@every_schema
+def test_the_python_agrees_with_the_vectors(schema: Path, generated: Generated, load: Load) -> None:
+    codec = load(generated(schema) / "codec.py")
+    for vector in vectors.load(generated(schema) / "vectors.json"):
+        decoder = codec.Decoder(vector.sender)
+        decoder.receive_data(vector.frame)
+        if vector.fault is None:
+            assert decoder.next_message().encode() == vector.frame, vector.name
+            continue
+        with pytest.raises(codec.DecodeError) as caught:
+            decoder.next_message()
+        error = caught.value
+        assert (error.fault, error.offset, error.field_number) == vector.fault, vector.name
 
 
 @every_schema

@@ -76,9 +76,9 @@ def test_the_check_shows_the_diff_and_what_to_do(run: Run, project: Path) -> Non
     result = run("gen", "--check")
     assert "--- protocol/SPEC.md\n+++ protocol/SPEC.md (generated)\n" in result.stdout
     assert "-    :ivar token: Any number.\n+    :ivar token: Whatever you like.\n" in result.stdout
-    # Three of them hold what the schema says for people.
+    # Four of them hold what the schema says for people.
     assert result.stderr == (
-        f"microvm-proto: 3 of {len(OUTPUTS)} generated files are stale; run `microvm-proto gen`\n"
+        f"microvm-proto: 4 of {len(OUTPUTS)} generated files are stale; run `microvm-proto gen`\n"
     )
 
 
