@@ -76,10 +76,10 @@ def digest(schema: Path | None) -> None:
 def explain(frames: tuple[str, ...], schema: Path | None, sender: str | None) -> None:
     """Show frames field by field, and where and why one is malformed.
 
-    They are given in hexadecimal, with or without spaces, or by a FILE of hexadecimal text or of
-    raw bytes, such as a captured stream; `-` is standard input. Without --from each frame is taken
-    to come from the side that sends its message. The exit status is 1 when a frame is malformed,
-    or not whole.
+    They are given in hexadecimal, with or without spaces, or by a FILE that holds that or the raw
+    bytes, such as a captured stream; `-` is standard input. Without --from each frame is taken to
+    come from the side that sends its message. The exit status is 1 when a frame is malformed, or
+    not whole.
     """
     from microvm_proto.explain import BrokenStream
     from microvm_proto.explain import explain as explained
@@ -99,20 +99,19 @@ def _stream(given: tuple[str, ...]) -> bytes:
     """The bytes that the arguments of `explain` mean."""
     from microvm_proto.explain import stream_of
 
-    name = given[0] if len(given) == 1 else ""
+    text = " ".join(given)
     try:
-        if name == "-":
-            data = sys.stdin.buffer.read()
-        elif name and Path(name).exists():
-            data = Path(name).read_bytes()
-        else:
-            return bytes.fromhex("".join(" ".join(given).split()))
-        return stream_of(data)
-    except OSError as error:
-        _fail(f"{click.format_filename(name)}: {error.strerror}")
+        return bytes.fromhex("".join(text.split()))
     except ValueError:
-        shown = click.format_filename(" ".join(given))
-        _fail(f"{shown!a} is neither a file nor whole bytes in hexadecimal")
+        pass
+    try:
+        data = sys.stdin.buffer.read() if text == "-" else Path(text).read_bytes()
+    except OSError as error:
+        _fail(f"{text!a} is not in hexadecimal, nor a file to read: {error.strerror}")
+    try:
+        return stream_of(data)
+    except ValueError:
+        _fail(f"{text!a} ends in the middle of a byte")
 
 
 def _read(path: Path | None) -> Schema:

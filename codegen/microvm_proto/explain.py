@@ -20,8 +20,8 @@ _WIDTH = 8
 _LONGEST_TEXT = 48
 _MOST_ITEMS = 8
 
-_HEX_TEXT = frozenset(string.hexdigits + string.whitespace)
-_PLAIN = frozenset(string.printable) - frozenset('\t\n\r\v\f\\"')
+_HEX_TEXT = (string.hexdigits + string.whitespace).encode()
+_ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", '"': '\\"'}
 
 
 class BrokenStream(Exception):
@@ -35,8 +35,9 @@ def stream_of(data: bytes) -> bytes:
 
     :raises ValueError: an odd number of digits.
     """
-    text = data.decode("latin-1")
-    return bytes.fromhex("".join(text.split())) if set(text) <= _HEX_TEXT else data
+    if data.translate(None, _HEX_TEXT):
+        return data
+    return bytes.fromhex("".join(data.decode().split()))
 
 
 def explain(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[str]:
@@ -117,7 +118,7 @@ def _name(part: Part) -> str:
 
 def _value(schema: Schema, part: Part) -> str:
     if isinstance(part.value, bytes):
-        return text_of(part.value)
+        return _text(part.value)
     if part.field is None and part.name == "type":
         message = message_of(schema, part.value)
         return f"{part.value} ({message.name if message else 'unknown'})"
@@ -130,7 +131,7 @@ def _value(schema: Schema, part: Part) -> str:
     return str(part.value) if part.value <= 0xFFFF else f"{part.value} ({part.value:#x})"
 
 
-def text_of(data: bytes) -> str:
+def _text(data: bytes) -> str:
     r"""Bytes as printable ASCII in quotes, escaped as in Python and C; long ones in part."""
     shown = "".join(map(_escaped, data[:_LONGEST_TEXT]))
     rest = f"... {len(data)} bytes" if len(data) > _LONGEST_TEXT else ""
@@ -139,11 +140,7 @@ def text_of(data: bytes) -> str:
 
 def _escaped(byte: int) -> str:
     char = chr(byte)
-    if char in _PLAIN:
-        return char
-    return {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", '"': '\\"'}.get(
-        char, f"\\x{byte:02x}"
-    )
+    return _ESCAPES.get(char) or (char if " " <= char <= "~" else f"\\x{byte:02x}")
 
 
 def _caret(behind: int, broken: Malformed) -> str:

@@ -214,7 +214,13 @@ function Cursor:bytes(field)
     if nul then refuse("embedded_nul", start + PREFIX_SIZE + nul - 1) end
   end
   self.tree:add_le(fields.length, prefix)
-  self.tree:add(fields[field[1]], range)
+  self:add_text(field, range)
+end
+
+-- Wireshark shows bytes in hexadecimal; what can be read of the first of them stands behind.
+function Cursor:add_text(field, range)
+  local text = range:raw():sub(1, 48):gsub("[^ -~]", ".")
+  self.tree:add(fields[field[1]], range):append_text('  "' .. text .. '"')
 end
 
 function Cursor:list(field)
@@ -234,7 +240,7 @@ end
 function Cursor:tail(field)
   local left = self.size - self.at
   if left > field.max then refuse("too_long", self.at) end
-  self.tree:add(fields[field[1]], self:take(left))
+  self:add_text(field, self:take(left))
 end
 
 -- The message of a frame; all that can be known without its body is right.
