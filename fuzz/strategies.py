@@ -155,42 +155,23 @@ hellos = any_.hello(nonce=u32)
 def requests(commands: list[Command]) -> st.SearchStrategy[codec.ExecRequest]:
     """Requests to run one of these."""
 
-    def request(
-        command: Command,
-        id_: int,
-        cwd: bytes,
-        env: list[bytes],
-        out: int,
-        err: int,
-        stdin: codec.StdinKind,
-        size: tuple[int, int],
-    ) -> codec.ExecRequest:
-        return codec.ExecRequest(
-            id_,
-            command.argv[0],
-            cwd,
-            command.argv,
-            tuple(env),
-            out,
-            err,
-            b"",
-            stdin,
-            *size,
-            0,
-            0,
+    def request(command: Command) -> st.SearchStrategy[codec.ExecRequest]:
+        return any_.exec_request(
+            id_=ids,
+            command=st.just(command.argv[0]),
+            cwd=st.sampled_from([b"", b"", *FOLDERS]),
+            argv=st.just(command.argv),
+            env=st.lists(st.sampled_from(VARIABLES), max_size=3).map(tuple),
+            stdout_credit=credit,
+            stderr_credit=credit,
+            user=st.just(b""),
+            rows=st.sampled_from([0, 0, 0, 1, 24]),
+            columns=st.sampled_from([0, 7, 80]),
+            max_processes=st.just(0),
+            max_memory=st.just(0),
         )
 
-    return st.builds(
-        request,
-        st.sampled_from(commands),
-        ids,
-        st.sampled_from([b"", b"", *FOLDERS]),
-        st.lists(st.sampled_from(VARIABLES), max_size=3),
-        credit,
-        credit,
-        st.sampled_from(codec.StdinKind),
-        st.sampled_from([(0, 0), (0, 0), (0, 7), (24, 80), (1, 0)]),
-    )
+    return st.sampled_from(commands).flatmap(request)
 
 
 small_requests = requests(COMMANDS)
