@@ -48,9 +48,10 @@ def explain(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[
     """
     at = 0
     for number in itertools.count(1):
-        frame = data[at : at + HEADER_SIZE + schema.max_body]
-        if not frame:
+        if at == len(data):
             return
+        length = int.from_bytes(data[at : at + 4], "little")
+        frame = data[at : at + HEADER_SIZE + min(length, schema.max_body)]
         parts: list[Part] = []
         broken: Malformed | Incomplete | None = None
         try:
@@ -66,7 +67,7 @@ def explain(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[
         if broken:
             raise BrokenStream(f"frame {number} is not whole: {broken}")
         yield ""
-        at += HEADER_SIZE + _header(parts)["body_length"]
+        at += len(frame)
 
 
 def _header(parts: list[Part]) -> dict[str, int]:

@@ -108,7 +108,8 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Par
     if len(data) < HEADER_SIZE + length:
         raise Incomplete(HEADER_SIZE + length - len(data))
     cursor = _Cursor(data[: HEADER_SIZE + length])
-    for cursor.number, field in enumerate(message.fields, 1):
+    for number, field in enumerate(message.fields, 1):
+        cursor.number = number
         yield from cursor.field(field)
     if cursor.left:
         raise Malformed("trailing_bytes", cursor.at, "the end of the body")

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests import vectors
 
 from microvm import codec
 from microvm_proto.cli import main
 from microvm_proto.explain import BrokenStream, explain
 from microvm_proto.faults import FAULTS
+from microvm_proto.frame import write
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
@@ -103,6 +106,22 @@ def test_no_byte_of_a_frame_reaches_the_terminal_as_it_is(colour: bool) -> None:
         result = CliRunner().invoke(main, ["explain", "-"], input=data, color=colour)
         assert ("\x1b" in result.stdout) is colour
         assert set(plain(result.output)) <= PRINTABLE
+
+
+@given(
+    number=st.integers(0, 30),
+    id_=st.integers(0, 1),
+    body=st.binary(max_size=60),
+    behind=st.binary(max_size=30),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_anything_is_explained(
+    schema: Schema, number: int, id_: int, body: bytes, behind: bytes
+) -> None:
+    data = write(number, id_, body) + behind
+    lines, right = lines_of(schema, data)
+    assert right or lines
+    assert set(plain("".join(lines))) <= PRINTABLE
 
 
 def test_values_are_readable(run: Run) -> None:

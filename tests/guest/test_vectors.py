@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fuzz.target import Process
 from tests import vectors
+from tests.conversation import hold_against
 
 
 @pytest.fixture
@@ -20,9 +21,9 @@ def process(binary: Path) -> Iterator[Process]:
 
 def test_whole(process: Process) -> None:
     known = vectors.load(vectors.COMMITTED)
-    assert vectors.hold_against(process, known) > len(known) / 2
+    assert hold_against(process, known) > len(known) / 2
 
 
 def test_byte_by_byte(process: Process) -> None:
     known = vectors.load(vectors.COMMITTED)
-    assert vectors.hold_against(process, known, longest=100) > len(known) / 2
+    assert hold_against(process, known, longest=100) > len(known) / 2

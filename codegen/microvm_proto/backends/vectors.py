@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 from microvm_proto.faults import FAULTS
 from microvm_proto.frame import Malformed, Value, pack, read, read_values, write
@@ -27,6 +27,12 @@ _U32 = INTEGERS["u32"]
 _RUN = re.compile(rb"(.)\1{15}", re.DOTALL)
 _MOST_ITEMS = 1 << 16
 """A list that can hold more is not filled."""
+
+_Candidate: TypeAlias = tuple[str, str, str, bytes]
+"""A name, the fault that is meant, the sender and the frame."""
+
+_Wrong: TypeAlias = tuple[str, str, bytes]
+"""What is wrong with a field, the fault, and the field's bytes."""
 
 _FORMAT = [
     "Each valid frame is decoded to its message, id and fields, and encoded to the same bytes.",
@@ -77,7 +83,7 @@ def _variations(message: Message) -> Iterator[tuple[str, int, dict[str, Value]]]
     choices = {field.name: _values(field.type) for field in message.fields if field.equals is None}
     least = {name: next(iter(values.values())) for name, values in choices.items()}
     most = {name: list(values.values())[-1] for name, values in choices.items()}
-    low, high = _id(message), 0 if message.id == "none" else _U32.maximum
+    low, high = _least_id(message), 0 if message.id == "none" else _U32.maximum
     yield ", the least", low, least
     yield ", the most", high, most
     yield ", the highest id", high, least
@@ -108,13 +114,8 @@ def _unknown(kind: Enum, base: Integer) -> list[int]:
     """Numbers that an enum does not name: beside those that it does, and the ends."""
     known = {value.number for value in kind.values}
     near = {number + step for number in known for step in (-1, 1)}
-    return sorted(
-        n for n in near | {base.minimum, base.maximum} if n not in known and _fits(n, base)
-    )
-
-
-def _fits(number: int, base: Integer) -> bool:
-    return base.minimum <= number <= base.maximum
+    inside = {number for number in near if base.minimum <= number <= base.maximum}
+    return sorted((inside | {base.minimum, base.maximum}) - known)
 
 
 def _octets(maximum: int, *, nul: bool) -> dict[str, Value]:
@@ -152,14 +153,13 @@ def _full(kind: ByteList) -> tuple[bytes, ...]:
 
 
 def _invalid(schema: Schema) -> Iterator[dict[str, Any]]:
-    candidates: Iterable[tuple[str, str, str, bytes]] = itertools.chain(
+    candidates = itertools.chain(
         _unknown_types(schema), *(_faulty_frames(schema, message) for message in schema.messages)
     )
     codes = {fault.name: fault.number for fault in FAULTS}
     for name, fault, sender, frame in candidates:
         found = _fault(schema, frame, sender)
-        # What one fault rules out, such as a total that the whole body's bound is below of, differs
-        # with the message; the reader knows.
+        # Another fault can come first, as when a tail above its bound is a body above its own.
         if found is not None and found.fault.name == fault:
             yield {
                 "name": f"{name}: {fault}",
@@ -181,7 +181,7 @@ def _fault(schema: Schema, frame: bytes, sender: str) -> Malformed | None:
     return None
 
 
-def _unknown_types(schema: Schema) -> Iterator[tuple[str, str, str, bytes]]:
+def _unknown_types(schema: Schema) -> Iterator[_Candidate]:
     known = {message.number for message in schema.messages}
     unused = [number for number in range(INTEGERS["u16"].maximum + 1) if number not in known]
     for number in sorted({unused[0], unused[min(1, len(unused) - 1)], unused[-1]}):
@@ -192,10 +192,10 @@ def _unknown_types(schema: Schema) -> Iterator[tuple[str, str, str, bytes]]:
             yield f"type {number} by {sender}, and all else", "unknown_type", sender, all_wrong
 
 
-def _faulty_frames(schema: Schema, message: Message) -> Iterator[tuple[str, str, str, bytes]]:
+def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
     name, number, sender = message.name, message.number, _sender(schema, message)
     other = next(end for end in schema.ends if end != sender)
-    body, id_ = _body(message, {}), _id(message)
+    body, id_ = _body(message, {}), _least_id(message)
     wrong_id = 0 if message.id == "required" else 1
     over = message.max_body + 1
 
@@ -203,12 +203,8 @@ def _faulty_frames(schema: Schema, message: Message) -> Iterator[tuple[str, str,
     all_wrong = write(number, wrong_id, b"", flags=1, length=over)
     yield f"{name}, and all else", "bad_direction", other, all_wrong
     for flags in 1, 1 << 15:
-        yield (
-            f"{name}, flags {flags}",
-            "reserved_flags",
-            sender,
-            write(number, id_, body, flags=flags),
-        )
+        frame = write(number, id_, body, flags=flags)
+        yield f"{name}, flags {flags}", "reserved_flags", sender, frame
     yield f"{name}, and all else", "reserved_flags", sender, all_wrong
     for wrong in sorted({wrong_id, wrong_id * _U32.maximum}):
         yield f"{name}, id {wrong}", "bad_id", sender, write(number, wrong, body)
@@ -230,8 +226,7 @@ def _faulty_frames(schema: Schema, message: Message) -> Iterator[tuple[str, str,
     yield f"{name}, another frame", "trailing_bytes", sender, write(number, id_, again)
 
 
-def _faulty_fields(field: Field) -> Iterator[tuple[str, str, bytes]]:
-    """What is wrong, the fault, and the field's bytes."""
+def _faulty_fields(field: Field) -> Iterator[_Wrong]:
     match field.type:
         case Integer(size=size):
             yield from _cut(bytes(size))
@@ -251,13 +246,13 @@ def _faulty_fields(field: Field) -> Iterator[tuple[str, str, bytes]]:
             yield f"{maximum + 1} bytes", "too_long", b"a" * (maximum + 1)
 
 
-def _cut(whole: bytes) -> Iterator[tuple[str, str, bytes]]:
+def _cut(whole: bytes) -> Iterator[_Wrong]:
     """A value that ends too early, or is not there."""
     for size in sorted({0, len(whole) - 1}):
         yield f"{size} of {len(whole)} bytes", "truncated", whole[:size]
 
 
-def _faulty_octets(maximum: int, *, nul: bool) -> Iterator[tuple[str, str, bytes]]:
+def _faulty_octets(maximum: int, *, nul: bool) -> Iterator[_Wrong]:
     yield from ((f"length, {label}", fault, data) for label, fault, data in _cut(bytes(_U32.size)))
     for size in sorted({1, maximum}):
         yield from _shortened(size)
@@ -270,11 +265,11 @@ def _faulty_octets(maximum: int, *, nul: bool) -> Iterator[tuple[str, str, bytes
             yield label, "embedded_nul", pack(Bytes(maximum, nul), value)
 
 
-def _shortened(size: int) -> Iterator[tuple[str, str, bytes]]:
+def _shortened(size: int) -> Iterator[_Wrong]:
     yield f"{size - 1} of {size} bytes", "truncated", pack(_U32, size) + b"a" * (size - 1)
 
 
-def _faulty_lists(kind: ByteList) -> Iterator[tuple[str, str, bytes]]:
+def _faulty_lists(kind: ByteList) -> Iterator[_Wrong]:
     yield from ((f"count, {label}", fault, data) for label, fault, data in _cut(bytes(_U32.size)))
     for count in sorted({kind.max_items + 1, _U32.maximum}):
         if count <= _U32.maximum:
@@ -292,7 +287,7 @@ def _sender(schema: Schema, message: Message) -> str:
     return schema.ends[0] if message.sender == "both" else message.sender
 
 
-def _id(message: Message) -> int:
+def _least_id(message: Message) -> int:
     return 1 if message.id == "required" else 0
 
 
