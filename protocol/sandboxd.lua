@@ -108,93 +108,93 @@ local faults = {
 -- The messages by type; `known` are the only values of a field, as they are on the wire.
 local messages = {
   [1] = { name = "hello", sender = "host", id = "none", max_body = 32, fields = {
-    { "hello.magic", kind = "integer", size = 8, known = { ["6d6963726f766d0a"] = true } },
-    { "hello.version", kind = "integer", size = 4 },
-    { "hello.digest", kind = "integer", size = 8 },
-    { "hello.max_body", kind = "integer", size = 4 },
-    { "hello.nonce", kind = "integer", size = 8 },
+    { "hello.magic", number = 1, kind = "integer", size = 8, known = { ["6d6963726f766d0a"] = true } },
+    { "hello.version", number = 2, kind = "integer", size = 4 },
+    { "hello.digest", number = 3, kind = "integer", size = 8 },
+    { "hello.max_body", number = 4, kind = "integer", size = 4 },
+    { "hello.nonce", number = 5, kind = "integer", size = 8 },
   } },
   [2] = { name = "ready", sender = "guest", id = "none", max_body = 32, fields = {
-    { "ready.magic", kind = "integer", size = 8, known = { ["6d6963726f766d0a"] = true } },
-    { "ready.version", kind = "integer", size = 4 },
-    { "ready.digest", kind = "integer", size = 8 },
-    { "ready.max_body", kind = "integer", size = 4 },
-    { "ready.nonce", kind = "integer", size = 8 },
+    { "ready.magic", number = 1, kind = "integer", size = 8, known = { ["6d6963726f766d0a"] = true } },
+    { "ready.version", number = 2, kind = "integer", size = 4 },
+    { "ready.digest", number = 3, kind = "integer", size = 8 },
+    { "ready.max_body", number = 4, kind = "integer", size = 4 },
+    { "ready.nonce", number = 5, kind = "integer", size = 8 },
   } },
   [3] = { name = "resume", sender = "host", id = "none", max_body = 76, fields = {
-    { "resume.realtime_ns", kind = "integer", size = 8 },
-    { "resume.entropy", kind = "bytes", max = 64, nul = true },
+    { "resume.realtime_ns", number = 1, kind = "integer", size = 8 },
+    { "resume.entropy", number = 2, kind = "bytes", max = 64, nul = true },
   } },
   [4] = { name = "ping", sender = "host", id = "none", max_body = 8, fields = {
-    { "ping.token", kind = "integer", size = 8 },
+    { "ping.token", number = 1, kind = "integer", size = 8 },
   } },
   [5] = { name = "pong", sender = "guest", id = "none", max_body = 8, fields = {
-    { "pong.token", kind = "integer", size = 8 },
+    { "pong.token", number = 1, kind = "integer", size = 8 },
   } },
   [6] = { name = "status_request", sender = "host", id = "none", max_body = 0, fields = {} },
   [7] = { name = "status", sender = "guest", id = "none", max_body = 56, fields = {
-    { "status.started_ns", kind = "integer", size = 8 },
-    { "status.opened_ns", kind = "integer", size = 8 },
-    { "status.now_ns", kind = "integer", size = 8 },
-    { "status.frames_seen", kind = "integer", size = 8 },
-    { "status.frames_refused", kind = "integer", size = 8 },
-    { "status.execs", kind = "integer", size = 8 },
-    { "status.bytes_dropped", kind = "integer", size = 8 },
+    { "status.started_ns", number = 1, kind = "integer", size = 8 },
+    { "status.opened_ns", number = 2, kind = "integer", size = 8 },
+    { "status.now_ns", number = 3, kind = "integer", size = 8 },
+    { "status.frames_seen", number = 4, kind = "integer", size = 8 },
+    { "status.frames_refused", number = 5, kind = "integer", size = 8 },
+    { "status.execs", number = 6, kind = "integer", size = 8 },
+    { "status.bytes_dropped", number = 7, kind = "integer", size = 8 },
   } },
   [8] = { name = "shutdown", sender = "host", id = "none", max_body = 0, fields = {} },
   [9] = { name = "goodbye", sender = "guest", id = "none", max_body = 1, fields = {
-    { "goodbye.reason", kind = "integer", size = 1 },
+    { "goodbye.reason", number = 1, kind = "integer", size = 1 },
   } },
   [10] = { name = "error", sender = "guest", id = "any", max_body = 9, fields = {
-    { "error.code", kind = "integer", size = 2 },
-    { "error.refused_type", kind = "integer", size = 2 },
-    { "error.offset", kind = "integer", size = 4 },
-    { "error.field", kind = "integer", size = 1 },
+    { "error.code", number = 1, kind = "integer", size = 2 },
+    { "error.refused_type", number = 2, kind = "integer", size = 2 },
+    { "error.offset", number = 3, kind = "integer", size = 4 },
+    { "error.field", number = 4, kind = "integer", size = 1 },
   } },
   [16] = { name = "exec_request", sender = "host", id = "required", max_body = 2105517, fields = {
-    { "exec_request.command", kind = "bytes", max = 4096, nul = false },
-    { "exec_request.cwd", kind = "bytes", max = 4096, nul = false },
-    { "exec_request.argv", kind = "list", max_items = 16384, max = 131071, max_total = 1048576, nul = false },
-    { "exec_request.env", kind = "list", max_items = 16384, max = 131071, max_total = 1048576, nul = false },
-    { "exec_request.stdout_credit", kind = "integer", size = 4 },
-    { "exec_request.stderr_credit", kind = "integer", size = 4 },
-    { "exec_request.user", kind = "bytes", max = 128, nul = false },
-    { "exec_request.stdin_from", kind = "integer", size = 1, known = { ["00"] = true, ["01"] = true } },
-    { "exec_request.rows", kind = "integer", size = 2 },
-    { "exec_request.columns", kind = "integer", size = 2 },
-    { "exec_request.max_processes", kind = "integer", size = 4 },
-    { "exec_request.max_memory", kind = "integer", size = 8 },
+    { "exec_request.command", number = 1, kind = "bytes", max = 4096, nul = false },
+    { "exec_request.cwd", number = 2, kind = "bytes", max = 4096, nul = false },
+    { "exec_request.argv", number = 3, kind = "list", max_items = 16384, max = 131071, max_total = 1048576, nul = false },
+    { "exec_request.env", number = 4, kind = "list", max_items = 16384, max = 131071, max_total = 1048576, nul = false },
+    { "exec_request.stdout_credit", number = 5, kind = "integer", size = 4 },
+    { "exec_request.stderr_credit", number = 6, kind = "integer", size = 4 },
+    { "exec_request.user", number = 7, kind = "bytes", max = 128, nul = false },
+    { "exec_request.stdin_from", number = 8, kind = "integer", size = 1, known = { ["00"] = true, ["01"] = true } },
+    { "exec_request.rows", number = 9, kind = "integer", size = 2 },
+    { "exec_request.columns", number = 10, kind = "integer", size = 2 },
+    { "exec_request.max_processes", number = 11, kind = "integer", size = 4 },
+    { "exec_request.max_memory", number = 12, kind = "integer", size = 8 },
   } },
   [17] = { name = "exec_output", sender = "guest", id = "required", max_body = 65537, fields = {
-    { "exec_output.stream", kind = "integer", size = 1, known = { ["01"] = true, ["02"] = true } },
-    { "exec_output.data", kind = "tail", max = 65536 },
+    { "exec_output.stream", number = 1, kind = "integer", size = 1, known = { ["01"] = true, ["02"] = true } },
+    { "exec_output.data", number = 2, kind = "tail", max = 65536 },
   } },
   [18] = { name = "exec_response", sender = "guest", id = "required", max_body = 2, fields = {
-    { "exec_response.ending", kind = "integer", size = 1, known = { ["00"] = true, ["01"] = true } },
-    { "exec_response.status", kind = "integer", size = 1 },
+    { "exec_response.ending", number = 1, kind = "integer", size = 1, known = { ["00"] = true, ["01"] = true } },
+    { "exec_response.status", number = 2, kind = "integer", size = 1 },
   } },
   [19] = { name = "exec_failed", sender = "guest", id = "required", max_body = 5, fields = {
-    { "exec_failed.stage", kind = "integer", size = 1 },
-    { "exec_failed.error_number", kind = "integer", size = 4 },
+    { "exec_failed.stage", number = 1, kind = "integer", size = 1 },
+    { "exec_failed.error_number", number = 2, kind = "integer", size = 4 },
   } },
   [20] = { name = "exec_signal", sender = "host", id = "required", max_body = 1, fields = {
-    { "exec_signal.signal", kind = "integer", size = 1 },
+    { "exec_signal.signal", number = 1, kind = "integer", size = 1 },
   } },
   [21] = { name = "exec_kill", sender = "host", id = "required", max_body = 0, fields = {} },
   [22] = { name = "exec_credit", sender = "host", id = "required", max_body = 5, fields = {
-    { "exec_credit.stream", kind = "integer", size = 1, known = { ["01"] = true, ["02"] = true } },
-    { "exec_credit.amount", kind = "integer", size = 4 },
+    { "exec_credit.stream", number = 1, kind = "integer", size = 1, known = { ["01"] = true, ["02"] = true } },
+    { "exec_credit.amount", number = 2, kind = "integer", size = 4 },
   } },
   [23] = { name = "exec_stdin", sender = "host", id = "required", max_body = 65536, fields = {
-    { "exec_stdin.data", kind = "tail", max = 65536 },
+    { "exec_stdin.data", number = 1, kind = "tail", max = 65536 },
   } },
   [24] = { name = "exec_stdin_credit", sender = "guest", id = "required", max_body = 4, fields = {
-    { "exec_stdin_credit.amount", kind = "integer", size = 4 },
+    { "exec_stdin_credit.amount", number = 1, kind = "integer", size = 4 },
   } },
   [25] = { name = "exec_stdin_closed", sender = "guest", id = "required", max_body = 0, fields = {} },
   [26] = { name = "exec_resize", sender = "host", id = "required", max_body = 4, fields = {
-    { "exec_resize.rows", kind = "integer", size = 2 },
-    { "exec_resize.columns", kind = "integer", size = 2 },
+    { "exec_resize.rows", number = 1, kind = "integer", size = 2 },
+    { "exec_resize.columns", number = 2, kind = "integer", size = 2 },
   } },
 }
 
@@ -278,8 +278,8 @@ local function check_header(header, sender)
 end
 
 local function check_body(cursor, message)
-  for number, field in ipairs(message.fields) do
-    cursor.number = number
+  for _, field in ipairs(message.fields) do
+    cursor.number = field.number
     cursor[field.kind](cursor, field)
   end
   cursor.number = 0

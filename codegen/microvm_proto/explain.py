@@ -94,12 +94,9 @@ def _rows(
         if isinstance(broken, Malformed) and broken.offset == part.offset < HEADER_SIZE:
             yield _caret(0, broken)
     if isinstance(broken, Malformed) and broken.offset >= HEADER_SIZE:
-        header = _header(parts)
-        message = message_of(schema, header["type"])
-        name = message.fields[broken.number - 1].name if message and broken.number else ""
         # What the field has in front of the break is part of the picture.
         start = max(parts[-1].offset + parts[-1].size, broken.offset - _WIDTH // 2)
-        yield _row(start, frame[start : HEADER_SIZE + header["body_length"]], name, "")
+        yield _row(start, frame[start:], broken.name, "")
         yield _caret(broken.offset - start, broken)
     elif isinstance(broken, Incomplete):
         rest = frame[parts[-1].offset + parts[-1].size if parts else 0 :]

@@ -58,16 +58,20 @@ class Malformed(Exception):
     """A frame that no decoder may take.
 
     :ivar offset: where, from the start of the frame.
-    :ivar number: which field, counted from 1; 0 for the header and for trailing bytes.
     :ivar expected: what should have been there, one line.
+    :ivar number: which field, counted from 1; 0 for the header and for trailing bytes.
+    :ivar name: of that field, or empty.
     """
 
-    def __init__(self, fault: str, offset: int, expected: str, number: int = 0) -> None:
+    def __init__(
+        self, fault: str, offset: int, expected: str, number: int = 0, name: str = ""
+    ) -> None:
         super().__init__(f"{fault} at {offset}: {expected}")
         self.fault: Fault = _FAULTS[fault]
         self.offset = offset
         self.expected = expected
         self.number = number
+        self.name = name
 
 
 class Incomplete(Exception):
@@ -109,7 +113,7 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Par
         raise Incomplete(HEADER_SIZE + length - len(data))
     cursor = _Cursor(data[: HEADER_SIZE + length])
     for number, field in enumerate(message.fields, 1):
-        cursor.number = number
+        cursor.number, cursor.name = number, field.name
         yield from cursor.field(field)
     if cursor.left:
         raise Malformed("trailing_bytes", cursor.at, "the end of the body")
@@ -168,12 +172,13 @@ def message_of(schema: Schema, number: int) -> Message | None:
 
 
 class _Cursor:
-    """A place in a frame; `number` is of the field there."""
+    """A place in a frame; `number` and `name` are of the field there."""
 
     def __init__(self, frame: bytes) -> None:
         self.frame = frame
         self.at = HEADER_SIZE
         self.number = 0
+        self.name = ""
 
     @property
     def left(self) -> int:
@@ -238,4 +243,4 @@ class _Cursor:
         return self.frame[self.at - size : self.at]
 
     def malformed(self, fault: str, offset: int, expected: str) -> Malformed:
-        return Malformed(fault, offset, expected, self.number)
+        return Malformed(fault, offset, expected, self.number, self.name)

@@ -97,12 +97,15 @@ def _message(message: Message) -> str:
         f'  [{message.number}] = {{ name = "{message.name}", sender = "{message.sender}", '
         f'id = "{message.id}", max_body = {message.max_body}, fields = {{'
     )
-    fields = [f"    {{ {', '.join(_field(message, field))} }},\n" for field in message.fields]
+    fields = [
+        f"    {{ {', '.join(_field(message, number, field))} }},\n"
+        for number, field in enumerate(message.fields, 1)
+    ]
     return f"{head}\n{''.join(fields)}  }} }},\n" if fields else f"{head}}} }},\n"
 
 
-def _field(message: Message, field: Field) -> Iterator[str]:
-    yield f'"{message.name}.{field.name}"'
+def _field(message: Message, number: int, field: Field) -> Iterator[str]:
+    yield f'"{message.name}.{field.name}", number = {number}'
     match field.type:
         case Integer(size=size):
             yield f'kind = "integer", size = {size}'
@@ -260,8 +263,8 @@ local function check_header(header, sender)
 end
 
 local function check_body(cursor, message)
-  for number, field in ipairs(message.fields) do
-    cursor.number = number
+  for _, field in ipairs(message.fields) do
+    cursor.number = field.number
     cursor[field.kind](cursor, field)
   end
   cursor.number = 0
