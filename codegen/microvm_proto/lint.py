@@ -43,6 +43,7 @@ def lint(document: Document, schema: Schema) -> None:
     _enums(document, schema)
     _messages(document, schema)
     _outputs(document, schema)
+    _modules(document, schema)
 
 
 def _names(
@@ -147,17 +148,21 @@ def _fields(document: Document, at: int, message: Message) -> None:
 
 def _outputs(document: Document, schema: Schema) -> None:
     seen = {schema.path.resolve()}
-    imported = any(output.backend == "strategies" for output in schema.outputs)
     for at, output in enumerate(schema.outputs):
-        named = ("output", at, "module") in document.positions
-        words = output.module.split(".")
-        if (named or (imported and output.backend == "python")) and not all(
-            word.isidentifier() and not keyword.iskeyword(word) for word in words
-        ):
-            there = ("output", at, "module" if named else "file")
-            message = f"Python cannot import `{output.module}`"
-            document.error("bad-module", there, message, 'module = "package.module"')
         if output.path in seen:
             there = ("output", at, "file")
             document.error("duplicate-output", there, "that is the schema, or another output")
         seen.add(output.path)
+
+
+def _modules(document: Document, schema: Schema) -> None:
+    """What is imported by name: what says its name, and every codec that strategies are for."""
+    strategies = any(output.backend == "strategies" for output in schema.outputs)
+    for at, output in enumerate(schema.outputs):
+        named = ("output", at, "module") in document.positions
+        words = output.module.split(".")
+        right = all(word.isidentifier() and not keyword.iskeyword(word) for word in words)
+        if not right and (named or (strategies and output.backend == "python")):
+            there = ("output", at, "module" if named else "file")
+            message = f"Python cannot import `{output.module}`"
+            document.error("bad-module", there, message, 'module = "package.module"')

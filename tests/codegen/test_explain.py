@@ -231,6 +231,10 @@ def test_another_schema_can_be_given(run: Run) -> None:
     assert result.stderr.startswith("missing.toml:1:1: error: ")
 
 
+def test_help_says_how_it_is_used(run: Run) -> None:
+    assert run("explain", "--help").stdout.startswith("Usage: main explain [OPTIONS] HEX|FILE")
+
+
 def documented() -> list[tuple[str, str]]:
     """The commands in the documentation, and what they print there."""
     blocks = re.findall(

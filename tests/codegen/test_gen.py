@@ -251,7 +251,7 @@ def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
     assert {path: data for path, (data, _) in snapshot(tmp_path).items()} == {"file": b"old"}
 
 
-@pytest.mark.parametrize("command", [[], ["gen"], ["lint"], ["digest"], ["explain"]])
+@pytest.mark.parametrize("command", [[], ["gen"], ["lint"], ["digest"]])
 def test_help_says_how_it_is_used(command: list[str], run: Run) -> None:
     result = run(*command, "--help")
     assert result.exit_code == 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from tests import vectors
@@ -16,6 +17,7 @@ from microvm_proto.schema import ByteList, Bytes, Enum, Field, Message, Schema, 
 
 SANDBOXD = Path(__file__).parents[2] / "protocol/sandboxd.toml"
 EVERYTHING = Path(__file__).parent / "schemas/everything.toml"
+SCHEMAS = [*sorted(EVERYTHING.parent.glob("*.toml")), SANDBOXD]
 CODES = {fault.name: fault.number for fault in FAULTS}
 
 
@@ -114,3 +116,20 @@ def test_the_file_is_small_and_has_no_vector_twice(path: Path) -> None:
     frames = [(vector["sender"], vector["frame"]) for vector in (*data["valid"], *data["invalid"])]
     assert len(set(names)) == len(names)
     assert len(set(frames)) == len(frames)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
+def test_the_python_agrees_with_the_vectors(
+    schema: Path, generated: Callable[[Path], Path], load: Callable[[Path], ModuleType]
+) -> None:
+    codec = load(generated(schema) / "codec.py")
+    for vector in vectors.load(generated(schema) / "vectors.json"):
+        decoder = codec.Decoder(vector.sender)
+        decoder.receive_data(vector.frame)
+        if vector.fault is None:
+            assert decoder.next_message().encode() == vector.frame, vector.name
+            continue
+        with pytest.raises(codec.DecodeError) as caught:
+            decoder.next_message()
+        error = caught.value
+        assert (error.fault, error.offset, error.field_number) == vector.fault, vector.name
