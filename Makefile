@@ -11,7 +11,7 @@ QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 
 # A program that must be there, and the Debian package that has it.
 RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools setpriv:util-linux
-TEST_NEEDS := gcc:gcc clang:clang
+TEST_NEEDS := gcc:gcc clang:clang tshark:tshark
 
 .PHONY: help hello test test-long lint gen bench bench-codec fuzz clean
 

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from microvm import codec
 from microvm.codec import Fault, Stage
 
+from . import messages as any_
+
 HEADER = struct.Struct("<IHHI")
 U32 = struct.Struct("<I")
 LARGEST = 0xFFFFFFFF
@@ -143,88 +145,53 @@ bits = st.integers(0, 15).map(lambda bit: 1 << bit)
 u8 = st.integers(0, 0xFF)
 u16 = st.integers(0, 0xFFFF)
 u32 = st.integers(0, LARGEST)
-u64 = st.integers(0, 2**64 - 1)
 ids = st.integers(1, 6) | st.integers(1, LARGEST)
-streams = st.sampled_from(codec.Stream)
 credit = st.sampled_from([0, 1, 3, 4, 6, 1 << 20, LARGEST]) | u32
 
 # Above 32 bits are the nonces of the oracle.
-hellos = st.builds(codec.Hello, version=u32, digest=u64, max_body=u32, nonce=u32)
+hellos = any_.hello(nonce=u32)
 
 
 def requests(commands: list[Command]) -> st.SearchStrategy[codec.ExecRequest]:
     """Requests to run one of these."""
 
-    def request(
-        command: Command,
-        id_: int,
-        cwd: bytes,
-        env: list[bytes],
-        out: int,
-        err: int,
-        stdin: codec.StdinKind,
-        size: tuple[int, int],
-    ) -> codec.ExecRequest:
-        return codec.ExecRequest(
-            id_,
-            command.argv[0],
-            cwd,
-            command.argv,
-            tuple(env),
-            out,
-            err,
-            b"",
-            stdin,
-            *size,
-            0,
-            0,
+    def request(command: Command) -> st.SearchStrategy[codec.ExecRequest]:
+        return any_.exec_request(
+            id_=ids,
+            command=st.just(command.argv[0]),
+            cwd=st.sampled_from([b"", b"", *FOLDERS]),
+            argv=st.just(command.argv),
+            env=st.lists(st.sampled_from(VARIABLES), max_size=3).map(tuple),
+            stdout_credit=credit,
+            stderr_credit=credit,
+            user=st.just(b""),
+            rows=st.sampled_from([0, 0, 0, 1, 24]),
+            columns=st.sampled_from([0, 7, 80]),
+            max_processes=st.just(0),
+            max_memory=st.just(0),
         )
 
-    return st.builds(
-        request,
-        st.sampled_from(commands),
-        ids,
-        st.sampled_from([b"", b"", *FOLDERS]),
-        st.lists(st.sampled_from(VARIABLES), max_size=3),
-        credit,
-        credit,
-        st.sampled_from(codec.StdinKind),
-        st.sampled_from([(0, 0), (0, 0), (0, 7), (24, 80), (1, 0)]),
-    )
+    return st.sampled_from(commands).flatmap(request)
 
 
 small_requests = requests(COMMANDS)
-resumes = st.builds(codec.Resume, realtime_ns=u64, entropy=st.binary(max_size=64))
-credits_ = st.builds(codec.ExecCredit, id=ids, stream=streams, amount=credit)
-inputs = st.builds(codec.ExecStdin, id=ids, data=st.just(b"") | st.binary(max_size=100))
+credits_ = any_.exec_credit(id_=ids, amount=credit)
+inputs = any_.exec_stdin(id_=ids, data=st.just(b"") | st.binary(max_size=100))
 
 messages: st.SearchStrategy[codec.Message] = st.one_of(
     hellos,
-    resumes,
-    st.builds(codec.Ping, token=u64),
-    st.just(codec.StatusRequest()),
+    any_.resume(),
+    any_.ping(),
+    any_.status_request(),
     small_requests,
     small_requests,
-    st.builds(codec.ExecSignal, id=ids, signal=u8),
-    st.builds(codec.ExecKill, id=ids),
+    any_.exec_signal(id_=ids),
+    any_.exec_kill(id_=ids),
     credits_,
     inputs,
-    st.builds(codec.ExecResize, id=ids, rows=u16, columns=u16),
+    any_.exec_resize(id_=ids),
 )
 large_messages = requests(LARGE_COMMANDS)
-
-frames_of_the_guest: st.SearchStrategy[codec.Message] = st.one_of(
-    st.builds(codec.Ready, version=u32, digest=u64, max_body=u32, nonce=u64),
-    st.builds(codec.Pong, token=u64),
-    st.builds(codec.Status, u64, u64, u64, u64, u64, u64, u64),
-    st.builds(codec.Goodbye, reason=u8),
-    st.builds(codec.Error, id=u32, code=u16, refused_type=u16, offset=u32, field=u8),
-    st.builds(codec.ExecOutput, id=ids, stream=streams, data=st.binary(max_size=100)),
-    st.builds(codec.ExecResponse, id=ids, ending=st.sampled_from(codec.Ending), status=u8),
-    st.builds(codec.ExecFailed, id=ids, stage=u8, error_number=u32),
-    st.builds(codec.ExecStdinCredit, id=ids, amount=u32),
-    st.builds(codec.ExecStdinClosed, id=ids),
-)
 
 
 def beyond(limit: int, largest: int = LARGEST) -> st.SearchStrategy[int]:
@@ -373,7 +340,7 @@ def _embedded_nuls(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def _trailing_bytes(draw: st.DrawFn) -> bytes:
-    short = st.builds(codec.Resume, u64, st.binary(max_size=50))
+    short = any_.resume(entropy=st.binary(max_size=50))
     data = draw(_encoded(small_requests) | _encoded(short))
     data += draw(st.binary(min_size=1, max_size=14))
     return _with_header(data, length=len(data) - codec.HEADER_SIZE)
@@ -381,7 +348,7 @@ def _trailing_bytes(draw: st.DrawFn) -> bytes:
 
 FAULTY: dict[Fault, st.SearchStrategy[bytes]] = {
     Fault.UNKNOWN_TYPE: _unknown_types(),
-    Fault.BAD_DIRECTION: _encoded(frames_of_the_guest),
+    Fault.BAD_DIRECTION: any_.FRAMES["guest"],
     Fault.RESERVED_FLAGS: _reserved_flags(),
     Fault.BAD_ID: _bad_ids(),
     Fault.BODY_TOO_LONG: _bodies_too_long(),

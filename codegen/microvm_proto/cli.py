@@ -140,6 +140,51 @@ def _conclude(comparison: Comparison) -> None:
     click.echo(verdict)
 
 
+@main.command()
+@click.argument("frames", nargs=-1, required=True, metavar="HEX|FILE")
+@click.option("--schema", type=click.Path(path_type=Path), help="The schema, if not the usual one.")
+@click.option("--from", "sender", metavar="END", help="Who sends the frames, one of the two ends.")
+def explain(frames: tuple[str, ...], schema: Path | None, sender: str | None) -> None:
+    """Show frames field by field, and where and why one is malformed.
+
+    They are given in hexadecimal, with or without spaces, or by a FILE that holds that or the raw
+    bytes, such as a captured stream; `-` is standard input. Without --from each frame is taken to
+    come from the side that sends its message. The exit status is 1 when a frame is malformed, or
+    not whole.
+    """
+    from microvm_proto.explain import BrokenStream
+    from microvm_proto.explain import explain as explained
+
+    with _reported():
+        known = _read(schema)
+    if sender is not None and sender not in known.ends:
+        raise click.UsageError(f"--from is one of {' and '.join(known.ends)}")
+    try:
+        for line in explained(known, _stream(frames), sender):
+            click.echo(line)
+    except BrokenStream as error:
+        _fail(str(error))
+
+
+def _stream(given: tuple[str, ...]) -> bytes:
+    """The bytes that the arguments of `explain` mean."""
+    from microvm_proto.explain import stream_of
+
+    text = " ".join(given)
+    try:
+        return bytes.fromhex("".join(text.split()))
+    except ValueError:
+        pass
+    try:
+        data = sys.stdin.buffer.read() if text == "-" else Path(text).read_bytes()
+    except OSError as error:
+        _fail(f"{text!a} is not in hexadecimal, nor a file to read: {error.strerror}")
+    try:
+        return stream_of(data)
+    except ValueError:
+        _fail(f"{text!a} ends in the middle of a byte")
+
+
 def _read(path: Path | None) -> Schema:
     return read_schema(path or _configured())
 

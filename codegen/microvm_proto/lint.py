@@ -46,6 +46,7 @@ def lint(document: Document, schema: Schema) -> None:
     _enums(document, schema)
     _messages(document, schema)
     _outputs(document, schema)
+    _modules(document, schema)
 
 
 def _names(
@@ -195,3 +196,16 @@ def _outputs(document: Document, schema: Schema) -> None:
             text = "that is the schema, or another output"
             document.error("duplicate-output", there, text, "give it a file of its own")
         seen.add(output.path)
+
+
+def _modules(document: Document, schema: Schema) -> None:
+    """What is imported by name: what says its name, and every codec that strategies are for."""
+    strategies = any(output.backend == "strategies" for output in schema.outputs)
+    for at, output in enumerate(schema.outputs):
+        named = ("output", at, "module") in document.positions
+        words = output.module.split(".")
+        right = all(word.isidentifier() and not keyword.iskeyword(word) for word in words)
+        if not right and (named or (strategies and output.backend == "python")):
+            there = ("output", at, "module" if named else "file")
+            message = f"Python cannot import `{output.module}`"
+            document.error("bad-module", there, message, 'module = "package.module"')

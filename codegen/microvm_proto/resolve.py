@@ -99,8 +99,10 @@ class _Resolver:
 
     def output(self, table: Table) -> Output:
         backend, file = table.require("backend", str), table.require("file", str)
+        path = Path(os.path.realpath(self.document.path.parent / file))
+        module = table.get("module", str, path.stem)
         table.done()
-        return Output(backend, Path(os.path.realpath(self.document.path.parent / file)))
+        return Output(backend, path, module)
 
     def since(self, table: Table, default: int = 1) -> int:
         since = table.get("since", int, default)

@@ -210,10 +210,14 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file that a backend writes; `path` is absolute."""
+    """A file that a backend writes; `path` is absolute.
+
+    :ivar module: by which name Python imports it, when it is a module.
+    """
 
     backend: str
     path: Path
+    module: str
 
 
 @dataclass(frozen=True, slots=True)

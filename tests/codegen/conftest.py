@@ -68,14 +68,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
-    """Write a schema through the backends, as `codec.py`, `protocol.h` and `SPEC.md`; once each."""
+    """Write a schema through every backend, once each, to a folder of its own."""
     folders: dict[Path, Path] = {}
 
     def generated(path: Path) -> Path:
         if path not in folders:
             folder = folders[path] = tmp_path_factory.mktemp(path.stem)
             schema = read_schema(path)
-            names = {"python": "codec.py", "c": "protocol.h", "markdown": "SPEC.md"}
+            names = {
+                "python": "codec.py",
+                "c": "protocol.h",
+                "markdown": "SPEC.md",
+                "vectors": "vectors.json",
+                "strategies": "messages.py",
+                "wireshark": "dissector.lua",
+            }
             for backend, name in names.items():
                 for file, text in backends.find(backend)(schema, name).items():
                     (folder / file).write_text(text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import struct
 import subprocess
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests import vectors
 
+from microvm_proto import frame as reference
 from microvm_proto.faults import FAULTS, Fault
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
@@ -114,6 +117,16 @@ class Pair(Codec):
         if size < 0:
             return tuple(said) if size == -1 else ("refused",)
         return (ctypes.string_at(self.room, size),) if size else ("more",)
+
+    def by_reference(self, frame: bytes, sender: str) -> tuple[object, ...]:
+        """The same by the generator's own reader; a right frame, as far as it has been read."""
+        try:
+            parts = list(reference.read(self.schema, frame, sender))
+        except reference.Malformed as error:
+            return (error.fault.number, error.offset, error.number)
+        except reference.Incomplete:
+            return ("more",)
+        return (frame[: parts[-1].offset + parts[-1].size],)
 
 
 Link = Callable[[Path], Pair]
@@ -267,7 +280,9 @@ def test_both_refuse_a_mutated_frame_with_the_same_words(pair: Pair, data: st.Da
     _, frame = data.draw(frames(pair))
     for mutated in data.draw(st.lists(mutations(frame), min_size=8, max_size=8)):
         for sender in pair.schema.ends:
-            assert pair.by_c(mutated, sender) == pair.by_python(mutated, sender), mutated.hex()
+            said = pair.by_python(mutated, sender)
+            assert pair.by_c(mutated, sender) == said, mutated.hex()
+            assert pair.by_reference(mutated, sender) == said, mutated.hex()
 
 
 @given(data=st.data())
@@ -332,3 +347,66 @@ def test_every_fault_is_reported_where_it_is_documented(fault: Fault, link: Link
     data, offset, field = FAULTY[fault.name]
     expected = (fault.number, offset, field)
     assert (pair.by_c(data, "left"), pair.by_python(data, "left")) == (expected, expected)
+
+
+@pytest.fixture
+def known(pair: Pair, generated: Callable[[Path], Path]) -> list[vectors.Vector]:
+    """The vectors of each schema in turn."""
+    path = pair.schema.path
+    committed = path == SANDBOXD
+    return vectors.load(vectors.COMMITTED if committed else generated(path) / "vectors.json")
+
+
+def test_both_agree_with_every_vector(pair: Pair, known: list[vectors.Vector]) -> None:
+    for vector in known:
+        expected = vector.fault or (vector.frame,)
+        assert pair.by_python(vector.frame, vector.sender) == expected, vector.name
+        assert pair.by_c(vector.frame, vector.sender) == expected, vector.name
+
+
+def test_both_agree_with_every_vector_in_pieces(pair: Pair, known: list[vectors.Vector]) -> None:
+    for vector in known:
+        frame, sender = vector.frame, vector.sender
+        of_header = vector.fault is not None and vector.fault[1] < HEADER
+        enough = HEADER if of_header else len(frame)
+        # Byte by byte, or a long frame in pieces of an odd length.
+        ends = [*range(0, enough, 1 if enough < 10_000 else 9973), enough]
+        decoder = pair.python.Decoder(sender)
+        for start, end in itertools.pairwise(ends):
+            assert decoder.next_message() is None, vector.name
+            assert pair.by_c(frame[:start], sender) == ("more",), vector.name
+            decoder.receive_data(frame[start:end])
+        expected = vector.fault or (frame,)
+        assert pair.by_c(frame[:enough], sender) == expected, vector.name
+        if vector.fault is None:
+            assert decoder.next_message().encode() == frame, vector.name
+            continue
+        with pytest.raises(pair.python.DecodeError) as caught:
+            decoder.next_message()
+        error = caught.value
+        assert (error.fault, error.offset, error.field_number) == vector.fault, vector.name
+
+
+def test_both_agree_with_every_vector_before_other_bytes(
+    pair: Pair, known: list[vectors.Vector]
+) -> None:
+    for vector in known:
+        expected = vector.fault or (vector.frame,)
+        for behind in (b"\0", b"\xff" * HEADER, vector.frame):
+            data = vector.frame + behind
+            assert pair.by_python(data, vector.sender) == expected, vector.name
+            assert pair.by_c(data, vector.sender) == expected, vector.name
+
+
+def test_a_valid_vector_is_decoded_to_its_fields(pair: Pair, known: list[vectors.Vector]) -> None:
+    valid = [vector for vector in known if vector.fault is None]
+    assert {vector.message for vector in valid} == {each.name for each in pair.schema.messages}
+    for vector in valid:
+        decoder = pair.python.Decoder(vector.sender)
+        decoder.receive_data(vector.frame)
+        message = decoder.next_message()
+        kind = getattr(pair.python, "".join(map(str.capitalize, vector.message.split("_"))))
+        assert type(message) is kind, vector.name
+        assert getattr(message, "id", 0) == vector.id, vector.name
+        for name, value in vector.fields.items():
+            assert getattr(message, name) == value, (vector.name, name)

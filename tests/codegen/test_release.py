@@ -64,7 +64,7 @@ def test_a_newer_version_is_released(run: Run, project: Path) -> None:
     edit(schema, "version = 1\n", "version = 2\n")
     schema.write_text(
         schema.read_text()
-        + '[[message]]\nname = "nap"\nnumber = 27\nsender = "host"\nid = "none"\nsince = 2\n'
+        + '[[message]]\nname = "nap"\nnumber = 99\nsender = "host"\nid = "none"\nsince = 2\n'
     )
     assert run("breaking").stdout == "version 2 is newer than the released version 1\n"
     result = run("release")

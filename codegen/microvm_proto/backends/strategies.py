@@ -1,0 +1,200 @@
+"""Hypothesis: strategies for every message of a generated Python codec, in one module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from microvm_proto.backends.python import WIDTH, camel
+from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
+
+
+def emit(schema: Schema, file: str) -> dict[str, str]:
+    """The strategies' one module."""
+    constants: dict[str, str] = {}
+    functions = [_function(message, constants) for message in schema.messages]
+    head = _HEAD.format(
+        name=schema.name,
+        version=schema.version,
+        source=schema.path.name.replace("\\", "/").replace('"', "'"),
+        codec=_import(schema),
+    )
+    assigned = "\n".join(f"{name} = {value}" for name, value in constants.items())
+    blocks = [head.strip(), _HELPERS.strip(), assigned, *functions, _by_sender(schema)]
+    return {file: "\n\n\n".join(block for block in blocks if block) + "\n"}
+
+
+def _import(schema: Schema) -> str:
+    """Import the codec by the name that the schema's output gives it."""
+    modules = [output.module for output in schema.outputs if output.backend == "python"]
+    package, _, name = (modules[0] if modules else "codec").rpartition(".")
+    renamed = "" if name == "codec" else " as codec"
+    return f"from {package} import {name}{renamed}" if package else f"import {name}{renamed}"
+
+
+def _function(message: Message, constants: dict[str, str]) -> str:
+    """A function from the strategies of a message's fields to that of the message."""
+    parameters, arguments = [], []
+    if message.id != "none":
+        name, least = ("_ID", 1) if message.id == "required" else ("_ID_OR_0", 0)
+        constants[name] = f"_integers({least}, {2**32 - 1})"
+        parameters.append(f"id_: st.SearchStrategy[int] = {name}")
+        arguments.append("id=id_")
+    for field in message.fields:
+        if field.equals is None:
+            parameter = _apart(field.name)
+            constant = _constant(field, constants)
+            parameters.append(f"{parameter}: st.SearchStrategy[{_annotation(field)}] = {constant}")
+            arguments.append(f"{field.name}={parameter}")
+    kind = f"codec.{camel(message.name)}"
+    head = f"def {_apart(message.name)}"
+    signature = ["*", *parameters] if parameters else []
+    lines = _laid_out(head, signature, f" -> st.SearchStrategy[{kind}]:", 0)
+    lines += _laid_out("return st.builds", [kind, *arguments], "", 4)
+    return "\n".join(lines)
+
+
+def _apart(name: str) -> str:
+    """A name out of the way of the two modules that the code refers to."""
+    return f"{name}_" if name in ("st", "codec") else name
+
+
+def _laid_out(head: str, arguments: list[str], tail: str, indent: int) -> list[str]:
+    """A call as a formatter lays it out: in one line, or its arguments in one, or one a line."""
+    margin, joined = " " * indent, ", ".join(arguments)
+    if len(margin + head + joined + tail) + 2 <= WIDTH:
+        return [f"{margin}{head}({joined}){tail}"]
+    if len(margin + joined) + 4 <= WIDTH:
+        return [f"{margin}{head}(", f"{margin}    {joined}", f"{margin}){tail}"]
+    return [f"{margin}{head}(", *(f"{margin}    {each}," for each in arguments), f"{margin}){tail}"]
+
+
+def _annotation(field: Field) -> str:
+    match field.type:
+        case Enum(name=name, closed=True):
+            return f"codec.{camel(name)}"
+        case Integer() | Enum():
+            return "int"
+        case ByteList():
+            return "tuple[bytes, ...]"
+        case Bytes() | Tail():
+            return "bytes"
+
+
+def _constant(field: Field, constants: dict[str, str]) -> str:
+    """The name of the strategy for all fields of this type; it is defined when it was not."""
+    match field.type:
+        case Integer():
+            return _integer(field.type, constants)
+        case Enum(name=enum, closed=closed, base=base):
+            name, value = f"_ENUM_{enum.upper()}", f"st.sampled_from(codec.{camel(enum)})"
+            if not closed:
+                name, value = (
+                    f"{name}: st.SearchStrategy[int]",
+                    f"{value} | {_integer(base, constants)}",
+                )
+        case Bytes(maximum=maximum, nul=nul):
+            name, value = f"_BYTES_{maximum}{_nul(nul)}", f"_octets({maximum}, nul={nul})"
+        case Tail(maximum=maximum):
+            name, value = f"_BYTES_{maximum}", f"_octets({maximum}, nul=True)"
+        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
+            bounds = f"{items}, {item}, {total}"
+            name = f"_LIST_{items}_{item}_{total}{_nul(nul)}"
+            value = f"_lists({bounds}, nul={nul})"
+    constants[name] = value
+    return name.partition(":")[0]
+
+
+def _integer(kind: Integer, constants: dict[str, str]) -> str:
+    name = f"_{kind.name.upper()}"
+    constants[name] = f"_integers({kind.minimum}, {kind.maximum})"
+    return name
+
+
+def _nul(allowed: bool) -> str:
+    return "" if allowed else "_NO_NUL"
+
+
+def _by_sender(schema: Schema) -> str:
+    return "\n".join(
+        [
+            "MESSAGES: dict[str, st.SearchStrategy[codec.Message]] = {",
+            *(line for end in schema.ends for line in _sent_by(schema, end)),
+            "}",
+            _FRAMES.strip(),
+        ]
+    )
+
+
+def _sent_by(schema: Schema, end: str) -> Iterator[str]:
+    sent = [f"{_apart(m.name)}()" for m in schema.messages if m.sender in (end, "both")]
+    if sent:
+        lines = _laid_out(f'"{end}": st.one_of', sent, ",", 4)
+        yield from lines
+    else:
+        yield f'    "{end}": st.nothing(),'
+
+
+_HEAD = '''
+"""Hypothesis strategies for the messages of {name}, version {version}.
+
+Generated from {source} by `microvm-proto gen`.
+Each message has a function, whose arguments are the strategies of its fields; a default keeps to
+the field's bounds, and visits their edges often.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import strategies as st
+
+{codec}
+
+LONGEST = 4096
+"""In bytes and in items: no field whose bound is higher comes near that."""
+'''
+
+_HELPERS = """
+def _integers(low: int, high: int) -> st.SearchStrategy[int]:
+    edges = {low, low + 1, high - 1, high} | ({-1, 0, 1} if low < 0 else set())
+    return st.sampled_from(sorted(edges)) | st.integers(low, high)
+
+
+def _octets(maximum: int, *, nul: bool) -> st.SearchStrategy[bytes]:
+    byte = st.integers(0 if nul else 1, 0xFF)
+    short = st.lists(byte, max_size=min(maximum, 32)).map(bytes)
+    if maximum > LONGEST:
+        return short
+    sizes = st.integers(maximum - 1, maximum)
+    return short | st.tuples(sizes, byte).map(lambda run: bytes([run[1]]) * run[0])
+
+
+def _lists(
+    max_items: int, max_item: int, max_total: int, *, nul: bool
+) -> st.SearchStrategy[tuple[bytes, ...]]:
+    def within(items: list[bytes]) -> tuple[bytes, ...]:
+        totals = itertools.accumulate(4 + len(item) for item in items)
+        return tuple(i for i, total in zip(items, totals, strict=True) if total <= max_total)
+
+    def filled(items: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        room = max_total - sum(4 + len(item) for item in items) - 4
+        return (*items, b"a" * room) if len(items) < max_items and 0 <= room <= max_item else items
+
+    few = st.lists(_octets(max_item, nul=nul), max_size=min(max_items, 8)).map(within)
+    ways = [few]
+    if max_total <= LONGEST:
+        ways.append(few.map(filled))
+    most = min(max_items, max_total // 4)
+    if most <= LONGEST:
+        ways.append(st.just((b"",) * most))
+    return st.one_of(ways)
+"""
+
+_FRAMES = '''
+"""What each end may send."""
+
+FRAMES: dict[str, st.SearchStrategy[bytes]] = {
+    end: messages.map(lambda message: message.encode()) for end, messages in MESSAGES.items()
+}
+"""The same, as it is on the wire."""
+'''

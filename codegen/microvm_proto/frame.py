@@ -1,0 +1,246 @@
+"""Reads and writes frames by the schema itself, field by field.
+
+The generated codecs are fast; this reader is slow and obvious, and they are held against it. It
+keeps to the order of :mod:`microvm_proto.faults`, and does no I/O.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from microvm_proto.faults import FAULTS, Fault
+from microvm_proto.schema import (
+    HEADER_SIZE,
+    INTEGERS,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Integer,
+    Message,
+    Schema,
+    Tail,
+    Type,
+)
+
+Value: TypeAlias = int | bytes | tuple[bytes, ...]
+
+_HEADER = struct.Struct("<IHHI")
+_PREFIX = INTEGERS["u32"]
+_FAULTS = {fault.name: fault for fault in FAULTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some bytes of a frame and what they say: of the header, a field, or an item of a list.
+
+    A list is the part of its count, and one part for each item.
+
+    :ivar offset: from the start of the frame.
+    :ivar size: in bytes, with the prefix that a value of variable length has.
+    :ivar number: of the field, counted from 1; 0 in the header.
+    :ivar item: the index of a list's item.
+    """
+
+    offset: int
+    size: int
+    name: str
+    value: int | bytes
+    number: int = 0
+    field: Field | None = None
+    item: int | None = None
+
+
+class Malformed(Exception):
+    """A frame that no decoder may take.
+
+    :ivar offset: where, from the start of the frame.
+    :ivar expected: what should have been there, one line.
+    :ivar number: which field, counted from 1; 0 for the header and for trailing bytes.
+    :ivar name: of that field, or empty.
+    """
+
+    def __init__(
+        self, fault: str, offset: int, expected: str, number: int = 0, name: str = ""
+    ) -> None:
+        super().__init__(f"{fault} at {offset}: {expected}")
+        self.fault: Fault = _FAULTS[fault]
+        self.offset = offset
+        self.expected = expected
+        self.number = number
+        self.name = name
+
+
+class Incomplete(Exception):
+    """There is no whole frame yet; at least `missing` more bytes are needed."""
+
+    def __init__(self, missing: int) -> None:
+        super().__init__(f"{missing} more bytes are needed")
+        self.missing = missing
+
+
+def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Part]:
+    """Yield the parts of the frame that `data` starts with, in their order.
+
+    :param sender: one of the schema's ends; None lets everybody send everything.
+    :raises Malformed: after the last part that is right.
+    :raises Incomplete: the frame goes on behind `data`.
+    """
+    if len(data) < HEADER_SIZE:
+        raise Incomplete(HEADER_SIZE - len(data))
+    length, number, flags, id_ = _HEADER.unpack_from(data)
+    yield Part(0, 4, "body_length", length)
+    yield Part(4, 2, "type", number)
+    yield Part(6, 2, "flags", flags)
+    yield Part(8, 4, "id", id_)
+    message = message_of(schema, number)
+    if message is None:
+        raise Malformed("unknown_type", 4, "the type of a message")
+    if sender is not None and message.sender not in (sender, "both"):
+        raise Malformed("bad_direction", 4, f"a message of the {sender}")
+    if flags:
+        raise Malformed("reserved_flags", 6, "0")
+    if message.id == "required" and id_ == 0:
+        raise Malformed("bad_id", 8, "any id but 0")
+    if message.id == "none" and id_ != 0:
+        raise Malformed("bad_id", 8, "0")
+    if length > message.max_body:
+        raise Malformed("body_too_long", 0, f"at most {message.max_body}")
+    if len(data) < HEADER_SIZE + length:
+        raise Incomplete(HEADER_SIZE + length - len(data))
+    cursor = _Cursor(data[: HEADER_SIZE + length])
+    for field in message.fields:
+        cursor.number, cursor.name = field.number, field.name
+        yield from cursor.field(field)
+    if cursor.left:
+        raise Malformed("trailing_bytes", cursor.at, "the end of the body")
+
+
+def read_values(schema: Schema, data: bytes, sender: str | None = None) -> dict[str, Value]:
+    """The fields of a whole frame by name, without those that are constants.
+
+    :raises Malformed: as :func:`read` does.
+    :raises Incomplete: as :func:`read` does.
+    """
+    values: dict[str, Value] = {}
+    items: dict[str, list[bytes]] = {}
+    for part in read(schema, data, sender):
+        if part.field is None or part.field.equals is not None:
+            continue
+        if isinstance(part.value, bytes) and part.item is not None:
+            items[part.name].append(part.value)
+            continue
+        values[part.name] = part.value
+        if isinstance(part.field.type, ByteList):
+            items[part.name] = []
+    return values | {name: tuple(them) for name, them in items.items()}
+
+
+def write(
+    number: int, id_: int, body: bytes, *, flags: int = 0, length: int | None = None
+) -> bytes:
+    """A frame, right or wrong.
+
+    :param length: what the header says of the body; the truth when it is not given.
+    """
+    return _HEADER.pack(len(body) if length is None else length, number, flags, id_) + body
+
+
+def pack(kind: Type, value: Value) -> bytes:
+    """A value as it stands in a body, whether or not it is within its bounds."""
+    match kind, value:
+        case Integer(size=size, signed=signed), int():
+            return value.to_bytes(size, "little", signed=signed)
+        case Enum(base=base), _:
+            return pack(base, value)
+        case Bytes(), bytes():
+            return pack(_PREFIX, len(value)) + value
+        case ByteList(), tuple():
+            items = (pack(_PREFIX, len(item)) + item for item in value)
+            return pack(_PREFIX, len(value)) + b"".join(items)
+        case Tail(), bytes():
+            return value
+    raise TypeError(f"{value!r} is no value of {kind}")
+
+
+def message_of(schema: Schema, number: int) -> Message | None:
+    """The message of this type, or None."""
+    return next((message for message in schema.messages if message.number == number), None)
+
+
+class _Cursor:
+    """A place in a frame; `number` and `name` are of the field there."""
+
+    def __init__(self, frame: bytes) -> None:
+        self.frame = frame
+        self.at = HEADER_SIZE
+        self.number = 0
+        self.name = ""
+
+    @property
+    def left(self) -> int:
+        return len(self.frame) - self.at
+
+    def field(self, field: Field) -> Iterator[Part]:
+        start = self.at
+        match field.type:
+            case Integer():
+                value: int | bytes = self.integer(field.type)
+                if field.equals not in (None, value):
+                    raise self.malformed("unknown_value", start, f"always {field.equals:#x}")
+            case Enum(base=base, closed=closed, values=known):
+                value = self.integer(base)
+                if closed and all(value != each.number for each in known):
+                    names = ", ".join(f"{each.name} ({each.number})" for each in known)
+                    raise self.malformed("unknown_value", start, f"one of {names}")
+            case Bytes(maximum=maximum, nul=nul):
+                value = self.octets(maximum, nul=nul)
+            case ByteList():
+                yield from self.list(field, field.type)
+                return
+            case Tail(maximum=maximum):
+                if self.left > maximum:
+                    raise self.malformed("too_long", start, f"at most {maximum} bytes")
+                value = self.take(self.left)
+        yield Part(start, self.at - start, field.name, value, self.number, field)
+
+    def list(self, field: Field, kind: ByteList) -> Iterator[Part]:
+        start = self.at
+        count = self.integer(_PREFIX)
+        if count > kind.max_items:
+            raise self.malformed("too_many", start, f"at most {kind.max_items} items")
+        yield Part(start, self.at - start, field.name, count, self.number, field)
+        first = self.at
+        for item in range(count):
+            start = self.at
+            value = self.octets(kind.max_item, nul=kind.nul)
+            if self.at - first > kind.max_total:
+                expected = f"at most {kind.max_total} bytes of items in all"
+                raise self.malformed("total_too_long", start, expected)
+            yield Part(start, self.at - start, field.name, value, self.number, field, item)
+
+    def integer(self, kind: Integer) -> int:
+        return int.from_bytes(self.take(kind.size), "little", signed=kind.signed)
+
+    def octets(self, maximum: int, *, nul: bool) -> bytes:
+        start = self.at
+        size = self.integer(_PREFIX)
+        if size > maximum:
+            raise self.malformed("too_long", start, f"a length of at most {maximum}")
+        value = self.take(size)
+        if not nul and 0 in value:
+            raise self.malformed("embedded_nul", start + _PREFIX.size + value.index(0), "no NUL")
+        return value
+
+    def take(self, size: int) -> bytes:
+        if size > self.left:
+            expected = f"{size} bytes; the body has {self.left} left"
+            raise self.malformed("truncated", self.at, expected)
+        self.at += size
+        return self.frame[self.at - size : self.at]
+
+    def malformed(self, fault: str, offset: int, expected: str) -> Malformed:
+        return Malformed(fault, offset, expected, self.number, self.name)

@@ -1,0 +1,301 @@
+"""Hypothesis strategies for the messages of sandboxd, version 1.
+
+Generated from sandboxd.toml by `microvm-proto gen`.
+Each message has a function, whose arguments are the strategies of its fields; a default keeps to
+the field's bounds, and visits their edges often.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import strategies as st
+
+from microvm import codec
+
+LONGEST = 4096
+"""In bytes and in items: no field whose bound is higher comes near that."""
+
+
+def _integers(low: int, high: int) -> st.SearchStrategy[int]:
+    edges = {low, low + 1, high - 1, high} | ({-1, 0, 1} if low < 0 else set())
+    return st.sampled_from(sorted(edges)) | st.integers(low, high)
+
+
+def _octets(maximum: int, *, nul: bool) -> st.SearchStrategy[bytes]:
+    byte = st.integers(0 if nul else 1, 0xFF)
+    short = st.lists(byte, max_size=min(maximum, 32)).map(bytes)
+    if maximum > LONGEST:
+        return short
+    sizes = st.integers(maximum - 1, maximum)
+    return short | st.tuples(sizes, byte).map(lambda run: bytes([run[1]]) * run[0])
+
+
+def _lists(
+    max_items: int, max_item: int, max_total: int, *, nul: bool
+) -> st.SearchStrategy[tuple[bytes, ...]]:
+    def within(items: list[bytes]) -> tuple[bytes, ...]:
+        totals = itertools.accumulate(4 + len(item) for item in items)
+        return tuple(i for i, total in zip(items, totals, strict=True) if total <= max_total)
+
+    def filled(items: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        room = max_total - sum(4 + len(item) for item in items) - 4
+        return (*items, b"a" * room) if len(items) < max_items and 0 <= room <= max_item else items
+
+    few = st.lists(_octets(max_item, nul=nul), max_size=min(max_items, 8)).map(within)
+    ways = [few]
+    if max_total <= LONGEST:
+        ways.append(few.map(filled))
+    most = min(max_items, max_total // 4)
+    if most <= LONGEST:
+        ways.append(st.just((b"",) * most))
+    return st.one_of(ways)
+
+
+_U32 = _integers(0, 4294967295)
+_U64 = _integers(0, 18446744073709551615)
+_BYTES_64 = _octets(64, nul=True)
+_U8 = _integers(0, 255)
+_ENUM_GOODBYE_REASON: st.SearchStrategy[int] = st.sampled_from(codec.GoodbyeReason) | _U8
+_ID_OR_0 = _integers(0, 4294967295)
+_U16 = _integers(0, 65535)
+_ENUM_ERROR_CODE: st.SearchStrategy[int] = st.sampled_from(codec.ErrorCode) | _U16
+_ID = _integers(1, 4294967295)
+_BYTES_4096_NO_NUL = _octets(4096, nul=False)
+_LIST_16384_131071_1048576_NO_NUL = _lists(16384, 131071, 1048576, nul=False)
+_BYTES_128_NO_NUL = _octets(128, nul=False)
+_ENUM_STDIN_KIND = st.sampled_from(codec.StdinKind)
+_ENUM_STREAM = st.sampled_from(codec.Stream)
+_BYTES_65536 = _octets(65536, nul=True)
+_ENUM_ENDING = st.sampled_from(codec.Ending)
+_ENUM_STAGE: st.SearchStrategy[int] = st.sampled_from(codec.Stage) | _U8
+
+
+def hello(
+    *,
+    version: st.SearchStrategy[int] = _U32,
+    digest: st.SearchStrategy[int] = _U64,
+    max_body: st.SearchStrategy[int] = _U32,
+    nonce: st.SearchStrategy[int] = _U64,
+) -> st.SearchStrategy[codec.Hello]:
+    return st.builds(codec.Hello, version=version, digest=digest, max_body=max_body, nonce=nonce)
+
+
+def ready(
+    *,
+    version: st.SearchStrategy[int] = _U32,
+    digest: st.SearchStrategy[int] = _U64,
+    max_body: st.SearchStrategy[int] = _U32,
+    nonce: st.SearchStrategy[int] = _U64,
+) -> st.SearchStrategy[codec.Ready]:
+    return st.builds(codec.Ready, version=version, digest=digest, max_body=max_body, nonce=nonce)
+
+
+def resume(
+    *, realtime_ns: st.SearchStrategy[int] = _U64, entropy: st.SearchStrategy[bytes] = _BYTES_64
+) -> st.SearchStrategy[codec.Resume]:
+    return st.builds(codec.Resume, realtime_ns=realtime_ns, entropy=entropy)
+
+
+def ping(*, token: st.SearchStrategy[int] = _U64) -> st.SearchStrategy[codec.Ping]:
+    return st.builds(codec.Ping, token=token)
+
+
+def pong(*, token: st.SearchStrategy[int] = _U64) -> st.SearchStrategy[codec.Pong]:
+    return st.builds(codec.Pong, token=token)
+
+
+def status_request() -> st.SearchStrategy[codec.StatusRequest]:
+    return st.builds(codec.StatusRequest)
+
+
+def status(
+    *,
+    started_ns: st.SearchStrategy[int] = _U64,
+    opened_ns: st.SearchStrategy[int] = _U64,
+    now_ns: st.SearchStrategy[int] = _U64,
+    frames_seen: st.SearchStrategy[int] = _U64,
+    frames_refused: st.SearchStrategy[int] = _U64,
+    execs: st.SearchStrategy[int] = _U64,
+    bytes_dropped: st.SearchStrategy[int] = _U64,
+) -> st.SearchStrategy[codec.Status]:
+    return st.builds(
+        codec.Status,
+        started_ns=started_ns,
+        opened_ns=opened_ns,
+        now_ns=now_ns,
+        frames_seen=frames_seen,
+        frames_refused=frames_refused,
+        execs=execs,
+        bytes_dropped=bytes_dropped,
+    )
+
+
+def shutdown() -> st.SearchStrategy[codec.Shutdown]:
+    return st.builds(codec.Shutdown)
+
+
+def goodbye(
+    *, reason: st.SearchStrategy[int] = _ENUM_GOODBYE_REASON
+) -> st.SearchStrategy[codec.Goodbye]:
+    return st.builds(codec.Goodbye, reason=reason)
+
+
+def error(
+    *,
+    id_: st.SearchStrategy[int] = _ID_OR_0,
+    code: st.SearchStrategy[int] = _ENUM_ERROR_CODE,
+    refused_type: st.SearchStrategy[int] = _U16,
+    offset: st.SearchStrategy[int] = _U32,
+    field: st.SearchStrategy[int] = _U8,
+) -> st.SearchStrategy[codec.Error]:
+    return st.builds(
+        codec.Error, id=id_, code=code, refused_type=refused_type, offset=offset, field=field
+    )
+
+
+def exec_request(
+    *,
+    id_: st.SearchStrategy[int] = _ID,
+    command: st.SearchStrategy[bytes] = _BYTES_4096_NO_NUL,
+    cwd: st.SearchStrategy[bytes] = _BYTES_4096_NO_NUL,
+    argv: st.SearchStrategy[tuple[bytes, ...]] = _LIST_16384_131071_1048576_NO_NUL,
+    env: st.SearchStrategy[tuple[bytes, ...]] = _LIST_16384_131071_1048576_NO_NUL,
+    stdout_credit: st.SearchStrategy[int] = _U32,
+    stderr_credit: st.SearchStrategy[int] = _U32,
+    user: st.SearchStrategy[bytes] = _BYTES_128_NO_NUL,
+    stdin_from: st.SearchStrategy[codec.StdinKind] = _ENUM_STDIN_KIND,
+    rows: st.SearchStrategy[int] = _U16,
+    columns: st.SearchStrategy[int] = _U16,
+    max_processes: st.SearchStrategy[int] = _U32,
+    max_memory: st.SearchStrategy[int] = _U64,
+) -> st.SearchStrategy[codec.ExecRequest]:
+    return st.builds(
+        codec.ExecRequest,
+        id=id_,
+        command=command,
+        cwd=cwd,
+        argv=argv,
+        env=env,
+        stdout_credit=stdout_credit,
+        stderr_credit=stderr_credit,
+        user=user,
+        stdin_from=stdin_from,
+        rows=rows,
+        columns=columns,
+        max_processes=max_processes,
+        max_memory=max_memory,
+    )
+
+
+def exec_output(
+    *,
+    id_: st.SearchStrategy[int] = _ID,
+    stream: st.SearchStrategy[codec.Stream] = _ENUM_STREAM,
+    data: st.SearchStrategy[bytes] = _BYTES_65536,
+) -> st.SearchStrategy[codec.ExecOutput]:
+    return st.builds(codec.ExecOutput, id=id_, stream=stream, data=data)
+
+
+def exec_response(
+    *,
+    id_: st.SearchStrategy[int] = _ID,
+    ending: st.SearchStrategy[codec.Ending] = _ENUM_ENDING,
+    status: st.SearchStrategy[int] = _U8,
+) -> st.SearchStrategy[codec.ExecResponse]:
+    return st.builds(codec.ExecResponse, id=id_, ending=ending, status=status)
+
+
+def exec_failed(
+    *,
+    id_: st.SearchStrategy[int] = _ID,
+    stage: st.SearchStrategy[int] = _ENUM_STAGE,
+    error_number: st.SearchStrategy[int] = _U32,
+) -> st.SearchStrategy[codec.ExecFailed]:
+    return st.builds(codec.ExecFailed, id=id_, stage=stage, error_number=error_number)
+
+
+def exec_signal(
+    *, id_: st.SearchStrategy[int] = _ID, signal: st.SearchStrategy[int] = _U8
+) -> st.SearchStrategy[codec.ExecSignal]:
+    return st.builds(codec.ExecSignal, id=id_, signal=signal)
+
+
+def exec_kill(*, id_: st.SearchStrategy[int] = _ID) -> st.SearchStrategy[codec.ExecKill]:
+    return st.builds(codec.ExecKill, id=id_)
+
+
+def exec_terminate(*, id_: st.SearchStrategy[int] = _ID) -> st.SearchStrategy[codec.ExecTerminate]:
+    return st.builds(codec.ExecTerminate, id=id_)
+
+
+def exec_credit(
+    *,
+    id_: st.SearchStrategy[int] = _ID,
+    stream: st.SearchStrategy[codec.Stream] = _ENUM_STREAM,
+    amount: st.SearchStrategy[int] = _U32,
+) -> st.SearchStrategy[codec.ExecCredit]:
+    return st.builds(codec.ExecCredit, id=id_, stream=stream, amount=amount)
+
+
+def exec_stdin(
+    *, id_: st.SearchStrategy[int] = _ID, data: st.SearchStrategy[bytes] = _BYTES_65536
+) -> st.SearchStrategy[codec.ExecStdin]:
+    return st.builds(codec.ExecStdin, id=id_, data=data)
+
+
+def exec_stdin_credit(
+    *, id_: st.SearchStrategy[int] = _ID, amount: st.SearchStrategy[int] = _U32
+) -> st.SearchStrategy[codec.ExecStdinCredit]:
+    return st.builds(codec.ExecStdinCredit, id=id_, amount=amount)
+
+
+def exec_stdin_closed(
+    *, id_: st.SearchStrategy[int] = _ID
+) -> st.SearchStrategy[codec.ExecStdinClosed]:
+    return st.builds(codec.ExecStdinClosed, id=id_)
+
+
+def exec_resize(
+    *,
+    id_: st.SearchStrategy[int] = _ID,
+    rows: st.SearchStrategy[int] = _U16,
+    columns: st.SearchStrategy[int] = _U16,
+) -> st.SearchStrategy[codec.ExecResize]:
+    return st.builds(codec.ExecResize, id=id_, rows=rows, columns=columns)
+
+
+MESSAGES: dict[str, st.SearchStrategy[codec.Message]] = {
+    "host": st.one_of(
+        hello(),
+        resume(),
+        ping(),
+        status_request(),
+        shutdown(),
+        exec_request(),
+        exec_signal(),
+        exec_kill(),
+        exec_terminate(),
+        exec_credit(),
+        exec_stdin(),
+        exec_resize(),
+    ),
+    "guest": st.one_of(
+        ready(),
+        pong(),
+        status(),
+        goodbye(),
+        error(),
+        exec_output(),
+        exec_response(),
+        exec_failed(),
+        exec_stdin_credit(),
+        exec_stdin_closed(),
+    ),
+}
+"""What each end may send."""
+
+FRAMES: dict[str, st.SearchStrategy[bytes]] = {
+    end: messages.map(lambda message: message.encode()) for end, messages in MESSAGES.items()
+}
+"""The same, as it is on the wire."""

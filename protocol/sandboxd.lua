@@ -1,0 +1,368 @@
+-- A Wireshark dissector for sandboxd, version 1, over TCP.
+-- Generated from sandboxd.toml by `microvm-proto gen`.
+--
+--   tshark -X lua_script:sandboxd.lua -o sandboxd.port:PORT -r FILE
+--
+-- PORT is the guest's. Without it, `Decode As` works, and each message counts as right in either
+-- direction.
+
+local HEADER_SIZE, PREFIX_SIZE = 12, 4
+
+-- The name of filters and preferences: another, where Wireshark has a protocol of that name.
+local NAME = "sandboxd"
+local free, protocol = pcall(Proto, NAME, "sandboxd, version 1")
+if not free then
+  NAME = NAME .. "_frames"
+  protocol = Proto(NAME, "sandboxd, version 1")
+end
+
+protocol.prefs.port = Pref.uint("TCP port of the guest", 0, "0 when it is not known")
+
+-- Those of the header, of prefixes, and of what is malformed have no dot in their names.
+local fields = {
+  body_length = ProtoField.uint32(NAME .. ".body_length", "body_length"),
+  type = ProtoField.uint16(NAME .. ".type", "type", base.DEC, { [1] = "hello", [2] = "ready", [3] = "resume", [4] = "ping", [5] = "pong", [6] = "status_request", [7] = "status", [8] = "shutdown", [9] = "goodbye", [10] = "error", [16] = "exec_request", [17] = "exec_output", [18] = "exec_response", [19] = "exec_failed", [20] = "exec_signal", [21] = "exec_kill", [27] = "exec_terminate", [22] = "exec_credit", [23] = "exec_stdin", [24] = "exec_stdin_credit", [25] = "exec_stdin_closed", [26] = "exec_resize" }),
+  flags = ProtoField.uint16(NAME .. ".flags", "flags", base.HEX),
+  id = ProtoField.uint32(NAME .. ".id", "id"),
+  length = ProtoField.uint32(NAME .. ".length", "length"),
+  count = ProtoField.uint32(NAME .. ".count", "count"),
+  dropped = ProtoField.bytes(NAME .. ".dropped", "dropped"),
+  fault = ProtoField.uint8(NAME .. ".fault", "fault", base.DEC, { [1] = "unknown_type", [2] = "bad_direction", [3] = "reserved_flags", [4] = "bad_id", [5] = "body_too_long", [6] = "truncated", [7] = "too_long", [8] = "too_many", [9] = "total_too_long", [10] = "unknown_value", [11] = "embedded_nul", [12] = "trailing_bytes" }),
+  fault_offset = ProtoField.uint32(NAME .. ".fault_offset", "offset of the fault"),
+  fault_field = ProtoField.uint8(NAME .. ".fault_field", "field of the fault"),
+  ["hello.magic"] = ProtoField.uint64(NAME .. ".hello.magic", "magic", base.DEC, nil, nil, "The bytes `microvm` and a newline."),
+  ["hello.version"] = ProtoField.uint32(NAME .. ".hello.version", "version", base.DEC, nil, nil, "The highest version of this protocol that the sender speaks."),
+  ["hello.digest"] = ProtoField.uint64(NAME .. ".hello.digest", "digest", base.DEC, nil, nil, "The digest of the sender's schema."),
+  ["hello.max_body"] = ProtoField.uint32(NAME .. ".hello.max_body", "max_body", base.DEC, nil, nil, "The longest body that the sender accepts, in bytes."),
+  ["hello.nonce"] = ProtoField.uint64(NAME .. ".hello.nonce", "nonce", base.DEC, nil, nil, "Random, fresh for each `hello`."),
+  ["ready.magic"] = ProtoField.uint64(NAME .. ".ready.magic", "magic", base.DEC, nil, nil, "As in `hello`."),
+  ["ready.version"] = ProtoField.uint32(NAME .. ".ready.version", "version", base.DEC, nil, nil, "The highest version of this protocol that the sender speaks."),
+  ["ready.digest"] = ProtoField.uint64(NAME .. ".ready.digest", "digest", base.DEC, nil, nil, "The digest of the sender's schema."),
+  ["ready.max_body"] = ProtoField.uint32(NAME .. ".ready.max_body", "max_body", base.DEC, nil, nil, "The longest body that the sender accepts, in bytes."),
+  ["ready.nonce"] = ProtoField.uint64(NAME .. ".ready.nonce", "nonce", base.DEC, nil, nil, "The nonce of the `hello` that this answers."),
+  ["resume.realtime_ns"] = ProtoField.uint64(NAME .. ".resume.realtime_ns", "realtime_ns", base.DEC, nil, nil, "The wall clock, in nanoseconds since 1970-01-01 UTC."),
+  ["resume.entropy"] = ProtoField.bytes(NAME .. ".resume.entropy", "entropy", base.NONE, "Random bytes for the guest's kernel, credited in full."),
+  ["ping.token"] = ProtoField.uint64(NAME .. ".ping.token", "token", base.DEC, nil, nil, "Any number."),
+  ["pong.token"] = ProtoField.uint64(NAME .. ".pong.token", "token", base.DEC, nil, nil, "The number from the `ping`."),
+  ["status.started_ns"] = ProtoField.uint64(NAME .. ".status.started_ns", "started_ns", base.DEC, nil, nil, "When the daemon started."),
+  ["status.opened_ns"] = ProtoField.uint64(NAME .. ".status.opened_ns", "opened_ns", base.DEC, nil, nil, "When it had opened its port."),
+  ["status.now_ns"] = ProtoField.uint64(NAME .. ".status.now_ns", "now_ns", base.DEC, nil, nil, "When it wrote this."),
+  ["status.frames_seen"] = ProtoField.uint64(NAME .. ".status.frames_seen", "frames_seen", base.DEC, nil, nil, "Well-formed frames since it started, the `status_request` included."),
+  ["status.frames_refused"] = ProtoField.uint64(NAME .. ".status.frames_refused", "frames_refused", base.DEC, nil, nil, "Frames that it answered with `error`."),
+  ["status.execs"] = ProtoField.uint64(NAME .. ".status.execs", "execs", base.DEC, nil, nil, "Commands that it has started."),
+  ["status.bytes_dropped"] = ProtoField.uint64(NAME .. ".status.bytes_dropped", "bytes_dropped", base.DEC, nil, nil, "Bytes skipped in search of a `hello`."),
+  ["goodbye.reason"] = ProtoField.uint8(NAME .. ".goodbye.reason", "reason", base.DEC, { [1] = "shutdown", [2] = "broken" }, nil, "Why it ends."),
+  ["error.code"] = ProtoField.uint16(NAME .. ".error.code", "code", base.DEC, { [1] = "unknown_type", [2] = "bad_direction", [3] = "reserved_flags", [4] = "bad_id", [5] = "body_too_long", [6] = "truncated", [7] = "too_long", [8] = "too_many", [9] = "total_too_long", [10] = "unknown_value", [11] = "embedded_nul", [12] = "trailing_bytes", [64] = "busy", [65] = "unknown_id", [66] = "stale_id", [67] = "over_credit" }, nil, "Why."),
+  ["error.refused_type"] = ProtoField.uint16(NAME .. ".error.refused_type", "refused_type", base.DEC, nil, nil, "The type in the refused frame's header."),
+  ["error.offset"] = ProtoField.uint32(NAME .. ".error.offset", "offset", base.DEC, nil, nil, "Where it broke, in bytes from the start of the frame; 0 for the codes from 64 on."),
+  ["error.field"] = ProtoField.uint8(NAME .. ".error.field", "field", base.DEC, nil, nil, "Which field broke, counted from 1; 0 for the header."),
+  ["exec_request.command"] = ProtoField.bytes(NAME .. ".exec_request.command", "command", base.NONE, "The file to execute; without a slash it is looked up in PATH."),
+  ["exec_request.cwd"] = ProtoField.bytes(NAME .. ".exec_request.cwd", "cwd", base.NONE, "The working directory; when empty, the user's home, or `/` where there is none."),
+  ["exec_request.argv"] = ProtoField.bytes(NAME .. ".exec_request.argv", "argv", base.NONE, "The arguments, as `execve` takes them: the first is the name that the program sees."),
+  ["exec_request.env"] = ProtoField.bytes(NAME .. ".exec_request.env", "env", base.NONE, "Entries `KEY=VALUE` over the default environment."),
+  ["exec_request.stdout_credit"] = ProtoField.uint32(NAME .. ".exec_request.stdout_credit", "stdout_credit", base.DEC, nil, nil, "Bytes of standard output that the guest may send at first."),
+  ["exec_request.stderr_credit"] = ProtoField.uint32(NAME .. ".exec_request.stderr_credit", "stderr_credit", base.DEC, nil, nil, "Bytes of standard error that the guest may send at first."),
+  ["exec_request.user"] = ProtoField.bytes(NAME .. ".exec_request.user", "user", base.NONE, "Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, root."),
+  ["exec_request.stdin_from"] = ProtoField.uint8(NAME .. ".exec_request.stdin_from", "stdin_from", base.DEC, { [0] = "null", [1] = "host" }, nil, "Where standard input comes from; a terminal's is always the host."),
+  ["exec_request.rows"] = ProtoField.uint16(NAME .. ".exec_request.rows", "rows", base.DEC, nil, nil, "Lines of the terminal; 0: there is no terminal."),
+  ["exec_request.columns"] = ProtoField.uint16(NAME .. ".exec_request.columns", "columns", base.DEC, nil, nil, "Columns of the terminal."),
+  ["exec_request.max_processes"] = ProtoField.uint32(NAME .. ".exec_request.max_processes", "max_processes", base.DEC, nil, nil, "Processes and threads that may exist at a time; 0: as many as the kernel allows."),
+  ["exec_request.max_memory"] = ProtoField.uint64(NAME .. ".exec_request.max_memory", "max_memory", base.DEC, nil, nil, "Bytes of memory that they may use together; 0: as much as there is."),
+  ["exec_output.stream"] = ProtoField.uint8(NAME .. ".exec_output.stream", "stream", base.DEC, { [1] = "stdout", [2] = "stderr" }, nil, "Where it wrote them."),
+  ["exec_output.data"] = ProtoField.bytes(NAME .. ".exec_output.data", "data", base.NONE, "The bytes, at least one."),
+  ["exec_response.ending"] = ProtoField.uint8(NAME .. ".exec_response.ending", "ending", base.DEC, { [0] = "exited", [1] = "signalled" }, nil, "How it ended."),
+  ["exec_response.status"] = ProtoField.uint8(NAME .. ".exec_response.status", "status", base.DEC, nil, nil, "Its exit code or the signal, as `ending` says."),
+  ["exec_failed.stage"] = ProtoField.uint8(NAME .. ".exec_failed.stage", "stage", base.DEC, { [1] = "pipe", [2] = "fork", [3] = "setup", [4] = "chdir", [5] = "lookup", [6] = "exec", [7] = "interpreter", [8] = "user", [9] = "limit" }, nil, "What failed."),
+  ["exec_failed.error_number"] = ProtoField.uint32(NAME .. ".exec_failed.error_number", "error_number", base.DEC, nil, nil, "The `errno` it failed with, as Linux numbers them."),
+  ["exec_signal.signal"] = ProtoField.uint8(NAME .. ".exec_signal.signal", "signal", base.DEC, nil, nil, "The signal's number; one that the guest's kernel does not have is ignored."),
+  ["exec_credit.stream"] = ProtoField.uint8(NAME .. ".exec_credit.stream", "stream", base.DEC, { [1] = "stdout", [2] = "stderr" }, nil, "The stream it is for."),
+  ["exec_credit.amount"] = ProtoField.uint32(NAME .. ".exec_credit.amount", "amount", base.DEC, nil, nil, "How many bytes more; credit beyond 4 GiB is lost."),
+  ["exec_stdin.data"] = ProtoField.bytes(NAME .. ".exec_stdin.data", "data", base.NONE, "The bytes."),
+  ["exec_stdin_credit.amount"] = ProtoField.uint32(NAME .. ".exec_stdin_credit.amount", "amount", base.DEC, nil, nil, "How many bytes more."),
+  ["exec_resize.rows"] = ProtoField.uint16(NAME .. ".exec_resize.rows", "rows", base.DEC, nil, nil, "Lines."),
+  ["exec_resize.columns"] = ProtoField.uint16(NAME .. ".exec_resize.columns", "columns", base.DEC, nil, nil, "Columns."),
+}
+protocol.fields = fields
+
+local malformed = ProtoExpert.new(
+  NAME .. ".malformed", "malformed frame", expert.group.MALFORMED, expert.severity.ERROR
+)
+protocol.experts = { malformed }
+
+-- The code of each fault, and what it means.
+local faults = {
+  ["unknown_type"] = { 1, "No message has this type." },
+  ["bad_direction"] = { 2, "The other side sends this message." },
+  ["reserved_flags"] = { 3, "The header's flags are not 0." },
+  ["bad_id"] = { 4, "The id is 0 where one is needed, or not 0 where none is." },
+  ["body_too_long"] = { 5, "The body is longer than any body of this type." },
+  ["truncated"] = { 6, "A field, or its length, ends beyond the body." },
+  ["too_long"] = { 7, "A variable-length value is above its bound." },
+  ["too_many"] = { 8, "A list has more items than its bound." },
+  ["total_too_long"] = { 9, "A list's items, with their prefixes, are longer than its bound." },
+  ["unknown_value"] = { 10, "A value that a closed enum or a constant does not have." },
+  ["embedded_nul"] = { 11, "A NUL byte where none may be." },
+  ["trailing_bytes"] = { 12, "The body goes on after its last field." },
+}
+
+-- The messages by type; `known` are the only values of a field, as they are on the wire.
+local messages = {
+  [1] = { name = "hello", sender = "host", id = "none", max_body = 32, fields = {
+    { "hello.magic", number = 1, kind = "integer", size = 8, known = { ["6d6963726f766d0a"] = true } },
+    { "hello.version", number = 2, kind = "integer", size = 4 },
+    { "hello.digest", number = 3, kind = "integer", size = 8 },
+    { "hello.max_body", number = 4, kind = "integer", size = 4 },
+    { "hello.nonce", number = 5, kind = "integer", size = 8 },
+  } },
+  [2] = { name = "ready", sender = "guest", id = "none", max_body = 32, fields = {
+    { "ready.magic", number = 1, kind = "integer", size = 8, known = { ["6d6963726f766d0a"] = true } },
+    { "ready.version", number = 2, kind = "integer", size = 4 },
+    { "ready.digest", number = 3, kind = "integer", size = 8 },
+    { "ready.max_body", number = 4, kind = "integer", size = 4 },
+    { "ready.nonce", number = 5, kind = "integer", size = 8 },
+  } },
+  [3] = { name = "resume", sender = "host", id = "none", max_body = 76, fields = {
+    { "resume.realtime_ns", number = 1, kind = "integer", size = 8 },
+    { "resume.entropy", number = 2, kind = "bytes", max = 64, nul = true },
+  } },
+  [4] = { name = "ping", sender = "host", id = "none", max_body = 8, fields = {
+    { "ping.token", number = 1, kind = "integer", size = 8 },
+  } },
+  [5] = { name = "pong", sender = "guest", id = "none", max_body = 8, fields = {
+    { "pong.token", number = 1, kind = "integer", size = 8 },
+  } },
+  [6] = { name = "status_request", sender = "host", id = "none", max_body = 0, fields = {} },
+  [7] = { name = "status", sender = "guest", id = "none", max_body = 56, fields = {
+    { "status.started_ns", number = 1, kind = "integer", size = 8 },
+    { "status.opened_ns", number = 2, kind = "integer", size = 8 },
+    { "status.now_ns", number = 3, kind = "integer", size = 8 },
+    { "status.frames_seen", number = 4, kind = "integer", size = 8 },
+    { "status.frames_refused", number = 5, kind = "integer", size = 8 },
+    { "status.execs", number = 6, kind = "integer", size = 8 },
+    { "status.bytes_dropped", number = 7, kind = "integer", size = 8 },
+  } },
+  [8] = { name = "shutdown", sender = "host", id = "none", max_body = 0, fields = {} },
+  [9] = { name = "goodbye", sender = "guest", id = "none", max_body = 1, fields = {
+    { "goodbye.reason", number = 1, kind = "integer", size = 1 },
+  } },
+  [10] = { name = "error", sender = "guest", id = "any", max_body = 9, fields = {
+    { "error.code", number = 1, kind = "integer", size = 2 },
+    { "error.refused_type", number = 2, kind = "integer", size = 2 },
+    { "error.offset", number = 3, kind = "integer", size = 4 },
+    { "error.field", number = 4, kind = "integer", size = 1 },
+  } },
+  [16] = { name = "exec_request", sender = "host", id = "required", max_body = 2105517, fields = {
+    { "exec_request.command", number = 1, kind = "bytes", max = 4096, nul = false },
+    { "exec_request.cwd", number = 2, kind = "bytes", max = 4096, nul = false },
+    { "exec_request.argv", number = 3, kind = "list", max_items = 16384, max = 131071, max_total = 1048576, nul = false },
+    { "exec_request.env", number = 4, kind = "list", max_items = 16384, max = 131071, max_total = 1048576, nul = false },
+    { "exec_request.stdout_credit", number = 5, kind = "integer", size = 4 },
+    { "exec_request.stderr_credit", number = 6, kind = "integer", size = 4 },
+    { "exec_request.user", number = 7, kind = "bytes", max = 128, nul = false },
+    { "exec_request.stdin_from", number = 8, kind = "integer", size = 1, known = { ["00"] = true, ["01"] = true } },
+    { "exec_request.rows", number = 9, kind = "integer", size = 2 },
+    { "exec_request.columns", number = 10, kind = "integer", size = 2 },
+    { "exec_request.max_processes", number = 11, kind = "integer", size = 4 },
+    { "exec_request.max_memory", number = 12, kind = "integer", size = 8 },
+  } },
+  [17] = { name = "exec_output", sender = "guest", id = "required", max_body = 65537, fields = {
+    { "exec_output.stream", number = 1, kind = "integer", size = 1, known = { ["01"] = true, ["02"] = true } },
+    { "exec_output.data", number = 2, kind = "tail", max = 65536 },
+  } },
+  [18] = { name = "exec_response", sender = "guest", id = "required", max_body = 2, fields = {
+    { "exec_response.ending", number = 1, kind = "integer", size = 1, known = { ["00"] = true, ["01"] = true } },
+    { "exec_response.status", number = 2, kind = "integer", size = 1 },
+  } },
+  [19] = { name = "exec_failed", sender = "guest", id = "required", max_body = 5, fields = {
+    { "exec_failed.stage", number = 1, kind = "integer", size = 1 },
+    { "exec_failed.error_number", number = 2, kind = "integer", size = 4 },
+  } },
+  [20] = { name = "exec_signal", sender = "host", id = "required", max_body = 1, fields = {
+    { "exec_signal.signal", number = 1, kind = "integer", size = 1 },
+  } },
+  [21] = { name = "exec_kill", sender = "host", id = "required", max_body = 0, fields = {} },
+  [27] = { name = "exec_terminate", sender = "host", id = "required", max_body = 0, fields = {} },
+  [22] = { name = "exec_credit", sender = "host", id = "required", max_body = 5, fields = {
+    { "exec_credit.stream", number = 1, kind = "integer", size = 1, known = { ["01"] = true, ["02"] = true } },
+    { "exec_credit.amount", number = 2, kind = "integer", size = 4 },
+  } },
+  [23] = { name = "exec_stdin", sender = "host", id = "required", max_body = 65536, fields = {
+    { "exec_stdin.data", number = 1, kind = "tail", max = 65536 },
+  } },
+  [24] = { name = "exec_stdin_credit", sender = "guest", id = "required", max_body = 4, fields = {
+    { "exec_stdin_credit.amount", number = 1, kind = "integer", size = 4 },
+  } },
+  [25] = { name = "exec_stdin_closed", sender = "guest", id = "required", max_body = 0, fields = {} },
+  [26] = { name = "exec_resize", sender = "host", id = "required", max_body = 4, fields = {
+    { "exec_resize.rows", number = 1, kind = "integer", size = 2 },
+    { "exec_resize.columns", number = 2, kind = "integer", size = 2 },
+  } },
+}
+
+local function refuse(fault, offset)
+  error({ fault = fault, offset = offset }, 0)
+end
+
+-- A place in a frame: `at` counts from its start, `number` is of the field there.
+local Cursor = {}
+Cursor.__index = Cursor
+
+function Cursor:take(size)
+  if size > self.size - self.at then refuse("truncated", self.at) end
+  self.at = self.at + size
+  return self.frame(self.at - size, size)
+end
+
+function Cursor:integer(field)
+  local start = self.at
+  local range = self:take(field.size)
+  if field.known and not field.known[range:bytes():tohex(true)] then
+    refuse("unknown_value", start)
+  end
+  self.tree:add_le(fields[field[1]], range)
+end
+
+function Cursor:bytes(field)
+  local start = self.at
+  local prefix = self:take(PREFIX_SIZE)
+  local length = prefix:le_uint()
+  if length > field.max then refuse("too_long", start) end
+  local range = self:take(length)
+  if not field.nul and length > 0 then
+    local nul = range:raw():find("\0", 1, true)
+    if nul then refuse("embedded_nul", start + PREFIX_SIZE + nul - 1) end
+  end
+  self.tree:add_le(fields.length, prefix)
+  self:add_text(field, range)
+end
+
+-- Wireshark shows bytes in hexadecimal; what can be read of the first of them stands behind.
+function Cursor:add_text(field, range)
+  local text = range:raw():sub(1, 48):gsub("[^ -~]", ".")
+  self.tree:add(fields[field[1]], range):append_text('  "' .. text .. '"')
+end
+
+function Cursor:list(field)
+  local start = self.at
+  local prefix = self:take(PREFIX_SIZE)
+  local count = prefix:le_uint()
+  if count > field.max_items then refuse("too_many", start) end
+  self.tree:add_le(fields.count, prefix)
+  local first = self.at
+  for _ = 1, count do
+    start = self.at
+    self:bytes(field)
+    if self.at - first > field.max_total then refuse("total_too_long", start) end
+  end
+end
+
+function Cursor:tail(field)
+  local left = self.size - self.at
+  if left > field.max then refuse("too_long", self.at) end
+  self:add_text(field, self:take(left))
+end
+
+-- The message of a frame; all that can be known without its body is right.
+local function check_header(header, sender)
+  local message = messages[header(4, 2):le_uint()]
+  local id = header(8, 4):le_uint()
+  if not message then refuse("unknown_type", 4) end
+  if sender and message.sender ~= sender and message.sender ~= "both" then
+    refuse("bad_direction", 4)
+  end
+  if header(6, 2):le_uint() ~= 0 then refuse("reserved_flags", 6) end
+  if message.id == "required" and id == 0 or message.id == "none" and id ~= 0 then
+    refuse("bad_id", 8)
+  end
+  if header(0, 4):le_uint() > message.max_body then refuse("body_too_long", 0) end
+  return message
+end
+
+local function check_body(cursor, message)
+  for _, field in ipairs(message.fields) do
+    cursor.number = field.number
+    cursor[field.kind](cursor, field)
+  end
+  cursor.number = 0
+  if cursor.at < cursor.size then refuse("trailing_bytes", cursor.at) end
+end
+
+-- Calls a check; returns whether it has passed, what it returns, and shows a fault in the tree.
+local function shown(tree, frame, cursor, check, ...)
+  local passed, result = pcall(check, ...)
+  if passed then return true, result end
+  if type(result) ~= "table" then error(result, 0) end
+  local code, doc = table.unpack(faults[result.fault])
+  local where = frame(math.min(result.offset, frame:len() - 1), 1)
+  tree:add(fields.fault, where, code)
+  tree:add(fields.fault_offset, where, result.offset):set_generated()
+  tree:add(fields.fault_field, where, cursor.number):set_generated()
+  tree:add_proto_expert_info(malformed, result.fault .. " at " .. result.offset .. ": " .. doc)
+  return false
+end
+
+local function sender_of(pinfo)
+  local port = protocol.prefs.port
+  if port == 0 then return nil end
+  if pinfo.dst_port == port then return "host" end
+  if pinfo.src_port == port then return "guest" end
+end
+
+local function add_header(tree, header)
+  tree:add_le(fields.body_length, header(0, 4))
+  tree:add_le(fields.type, header(4, 2))
+  tree:add_le(fields.flags, header(6, 2))
+  tree:add_le(fields.id, header(8, 4))
+end
+
+-- Shows the frame at an offset. Returns its size; or 0 and how many bytes are missing; or nil when
+-- it is malformed, and nothing behind it can be made out.
+local function dissect(buffer, at, pinfo, root)
+  local left = buffer:len() - at
+  if left < HEADER_SIZE then return 0, DESEGMENT_ONE_MORE_SEGMENT end
+  local header = buffer(at, HEADER_SIZE):tvb()
+  local sender = sender_of(pinfo)
+  local passed, message = pcall(check_header, header, sender)
+  local size = HEADER_SIZE + header(0, 4):le_uint()
+  if passed and left < size then return 0, size - left end
+
+  local frame = buffer(at, passed and size or HEADER_SIZE):tvb()
+  local type = messages[header(4, 2):le_uint()]
+  local name = type and type.name or "unknown"
+  local tree = root:add(protocol, frame(), "sandboxd: " .. name .. ", id " .. header(8, 4):le_uint())
+  local cursor = { frame = frame, tree = tree, size = size, at = HEADER_SIZE, number = 0 }
+  setmetatable(cursor, Cursor)
+  add_header(tree, frame)
+  pinfo.cols.info:append(" " .. name)
+  if not shown(tree, frame, cursor, check_header, header, sender) then return nil end
+  if not shown(tree, frame, cursor, check_body, cursor, message) then return nil end
+  return size
+end
+
+function protocol.dissector(buffer, pinfo, root)
+  pinfo.cols.protocol = "sandboxd"
+  pinfo.cols.info = ""
+  local at = 0
+  while at < buffer:len() do
+    local size, missing = dissect(buffer, at, pinfo, root)
+    if not size then
+      root:add(fields.dropped, buffer(at))
+      return
+    end
+    if size == 0 then
+      pinfo.desegment_offset = at
+      pinfo.desegment_len = missing
+      return
+    end
+    at = at + size
+  end
+end
+
+local ports, current = DissectorTable.get("tcp.port"), 0
+ports:add_for_decode_as(protocol)
+
+function protocol.prefs_changed()
+  if current ~= 0 then ports:remove(current, protocol) end
+  current = protocol.prefs.port
+  if current ~= 0 then ports:add(current, protocol) end
+end

@@ -1,0 +1,251 @@
+"""`microvm-proto explain`: what it shows of frames, right and wrong, and of what is not one."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests import vectors
+
+from microvm import codec
+from microvm_proto.cli import main
+from microvm_proto.explain import BrokenStream, explain
+from microvm_proto.faults import FAULTS
+from microvm_proto.frame import write
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import Schema
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs/protocol-tools.md"
+PING = codec.Ping(42).encode()
+CREDIT = codec.ExecCredit(7, codec.Stream.STDERR, 1 << 20).encode()
+NAMES = {fault.number: fault for fault in FAULTS}
+PRINTABLE = set(string.printable) - set("\t\r\v\f")
+ROW = re.compile(r" *(\d+)  ((?:[0-9a-f]{2} )*)")
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def schema() -> Schema:
+    return read_schema(ROOT / "protocol/sandboxd.toml")
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def lines_of(schema: Schema, data: bytes, sender: str | None = None) -> tuple[list[str], bool]:
+    """What is shown of a stream, and whether it is right to its end."""
+    lines: list[str] = []
+    try:
+        for line in explain(schema, data, sender):
+            lines.append(line)
+    except BrokenStream:
+        return lines, False
+    return lines, True
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_every_valid_vector_is_shown_from_its_first_byte_to_its_last(schema: Schema) -> None:
+    for vector in vectors.load(vectors.COMMITTED):
+        if vector.fault is None and len(vector.frame) < 100:
+            lines, right = lines_of(schema, vector.frame, vector.sender)
+            assert right, vector.name
+            title, *rows = map(plain, lines)
+            assert title == f"frame 1, at 0: {vector.message}, sent by {vector.sender}"
+            at = 0
+            for row in filter(None, rows):
+                found = ROW.match(row + " ")
+                assert found, row
+                assert int(found[1]) == at, row
+                shown = bytes.fromhex(found[2])
+                assert vector.frame[at : at + len(shown)] == shown, row
+                at += len(shown)
+                if " ..." in row:
+                    break
+            else:
+                assert at == len(vector.frame), vector.name
+
+
+def test_every_invalid_vector_has_a_caret_below_the_first_wrong_byte(schema: Schema) -> None:
+    for vector in vectors.load(vectors.COMMITTED):
+        if vector.fault is not None:
+            code, offset, _ = vector.fault
+            lines, right = lines_of(schema, vector.frame, vector.sender)
+            assert not right, vector.name
+            text = list(map(plain, lines))
+            (at,) = (number for number, line in enumerate(text) if "^^" in line)
+            row, caret, name = ROW.match(text[at - 1] + " "), text[at].index("^"), NAMES[code].name
+            assert row, text[at - 1]
+            assert int(row[1]) + (caret - row.start(2)) // 3 == offset, vector.name
+            assert text[at].endswith(f"^^ {name}")
+            assert text[-2] == f"          {name} ({code}) at {offset}: {NAMES[code].doc}"
+            assert text[-1].startswith("          expected "), vector.name
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_no_byte_of_a_frame_reaches_the_terminal_as_it_is(colour: bool) -> None:
+    hostile = bytes(range(256)) + b"\x1b]0;title\x07\x1b[2J\x9b31m\xc2\x9b31m"
+    frames = [
+        codec.ExecOutput(1, codec.Stream.STDOUT, hostile[at : at + 40]).encode()
+        for at in range(0, len(hostile), 40)
+    ]
+    frames += [codec.Resume(0, b"\x1b[2J" * 8).encode(), b"\x1b[2J" * 20]
+    for data in (b"".join(frames), *frames):
+        result = CliRunner().invoke(main, ["explain", "-"], input=data, color=colour)
+        assert ("\x1b" in result.stdout) is colour
+        assert set(plain(result.output)) <= PRINTABLE
+
+
+@given(
+    number=st.integers(0, 30),
+    id_=st.integers(0, 1),
+    body=st.binary(max_size=60),
+    behind=st.binary(max_size=30),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_anything_is_explained(
+    schema: Schema, number: int, id_: int, body: bytes, behind: bytes
+) -> None:
+    data = write(number, id_, body) + behind
+    lines, right = lines_of(schema, data)
+    assert right or lines
+    assert set(plain("".join(lines))) <= PRINTABLE
+
+
+def test_values_are_readable(run: Run) -> None:
+    result = run("explain", CREDIT.hex())
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[2:6] == [
+        "       4  16 00                        type             22 (exec_credit)",
+        "       6  00 00                        flags            0",
+        "       8  07 00 00 00                  id               7",
+        "      12  02                           stream           2 (stderr)",
+    ]
+    assert result.stdout.splitlines()[6].endswith("amount           1048576 (0x100000)")
+    argv = (b"sh", b"-c", b'echo "\xe2\x82\xac"\n', *[b"x" * 100] * 20)
+    request = codec.ExecRequest(
+        1, b"sh", b"", argv, (), 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0
+    )
+    shown = run("explain", request.encode().hex()).stdout
+    assert "argv             23 items\n" in shown
+    assert r'argv[2]          "echo \"\xe2\x82\xac\"\n"' in shown
+    assert f'argv[7]          "{"x" * 48}"... 100 bytes' in shown
+    assert "argv[8]" not in shown
+    assert shown.count("\n") < 40
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [PING.hex()],
+        [PING.hex().upper()],
+        [PING.hex(" ")],
+        PING.hex(" ").split(),
+        PING.hex(" ", 4).split(),
+        ["raw"],
+        ["text"],
+    ],
+    ids=["digits", "capitals", "spaces", "words", "groups", "raw", "text"],
+)
+def test_a_frame_is_given_in_many_ways(given: list[str], run: Run, tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(PING)
+    (tmp_path / "text").write_text(PING.hex(" ", 4) + "\n")
+    given = [str(tmp_path / word) if word in ("raw", "text") else word for word in given]
+    assert "token            42" in run("explain", *given).stdout
+
+
+@pytest.mark.parametrize("data", [PING * 3 + CREDIT, (PING * 3 + CREDIT).hex().encode()])
+def test_a_stream_is_shown_frame_by_frame(data: bytes) -> None:
+    result = CliRunner().invoke(main, ["explain", "-"], input=data)
+    assert re.findall("^frame.*", result.stdout, re.MULTILINE) == [
+        "frame 1, at 0: ping, sent by host",
+        "frame 2, at 20: ping, sent by host",
+        "frame 3, at 40: ping, sent by host",
+        "frame 4, at 60: exec_credit, sent by host",
+    ]
+    assert result.exit_code == 0
+
+
+def test_what_follows_a_malformed_frame_is_not_guessed_at(run: Run) -> None:
+    result = run("explain", (PING + b"\xff" * 12 + PING).hex())
+    assert result.exit_code == 1
+    assert result.stderr == "microvm-proto: frame 2 is malformed: unknown_type\n"
+    assert "frame 3" not in result.stdout
+
+
+@pytest.mark.parametrize("size", [1, 11, 12, 19])
+def test_a_frame_that_is_cut_says_how_much_is_missing(size: int, run: Run) -> None:
+    result = run("explain", (PING + PING[:size]).hex())
+    missing = (12 if size < 12 else 20) - size
+    assert result.exit_code == 1
+    assert (
+        result.stderr == f"microvm-proto: frame 2 is not whole: {missing} more bytes are needed\n"
+    )
+
+
+def test_the_direction_is_checked_when_it_is_given(run: Run) -> None:
+    assert run("explain", PING.hex(), "--from", "host").exit_code == 0
+    result = run("explain", PING.hex(), "--from", "guest")
+    assert result.exit_code == 1
+    assert result.stderr == "microvm-proto: frame 1 is malformed: bad_direction\n"
+    result = run("explain", PING.hex(), "--from", "moon")
+    assert result.exit_code == 2
+    assert "--from is one of host and guest" in result.stderr
+
+
+@pytest.mark.parametrize("given", ["zz", "000", "missing\x1b[2J", "f" * 4001, "."])
+def test_what_is_no_frame_is_named_without_a_traceback(given: str, run: Run) -> None:
+    result = run("explain", given)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    head = f"microvm-proto: {given!a} is not in hexadecimal, nor a file to read: "
+    assert result.stderr.startswith(head)
+
+
+def test_text_with_half_a_byte_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "odd").write_text("012")
+    result = run("explain", tmp_path / "odd")
+    assert result.exit_code == 1
+    assert result.stderr == f"microvm-proto: '{tmp_path}/odd' ends in the middle of a byte\n"
+
+
+def test_another_schema_can_be_given(run: Run) -> None:
+    schema = "tests/codegen/schemas/empty_message.toml"
+    result = run("explain", "00000000 ffff 0000 00000000", "--schema", schema)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("frame 1, at 0: m, sent by either side\n")
+    result = run("explain", "00", "--schema", "missing.toml")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("missing.toml:")
+    assert result.stderr.endswith("microvm-proto: 1 error in missing.toml\n")
+
+
+def test_help_says_how_it_is_used(run: Run) -> None:
+    assert run("explain", "--help").stdout.startswith("Usage: main explain [OPTIONS] HEX|FILE")
+
+
+def documented() -> list[tuple[str, str]]:
+    """The commands in the documentation, and what they print there."""
+    blocks = re.findall(
+        r"^    \$ microvm-proto (.*)\n((?:    .*\n|\n)*)", DOCS.read_text(), re.MULTILINE
+    )
+    return [(command, re.sub("^    ", "", said, flags=re.MULTILINE)) for command, said in blocks]
+
+
+def test_the_documentation_shows_what_is_shown(run: Run) -> None:
+    examples = documented()
+    assert examples
+    for command, said in examples:
+        assert run(*command.split()).output.rstrip() == said.rstrip(), command

@@ -1,0 +1,68 @@
+"""The strategies: within the schema's bounds, whatever it is, and clean under the linters."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microvm_proto import frame as reference
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import Schema
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS = sorted(Path(__file__).with_name("schemas").glob("*.toml"))
+SCHEMAS.append(ROOT / "protocol/sandboxd.toml")
+
+Generated = Callable[[Path], Path]
+Load = Callable[[Path], ModuleType]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
+def test_the_strategies_make_what_the_schema_allows(
+    schema: Path, generated: Generated, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = read_schema(schema)
+    name = next((o.module for o in read.outputs if o.backend == "python"), "codec")
+    monkeypatch.setitem(sys.modules, name, load(generated(schema) / "codec.py"))
+    made = load(generated(schema) / "messages.py")
+    for end in read.ends:
+        if any(message.sender in (end, "both") for message in read.messages):
+            draw_and_read(made.FRAMES[end], read, end)
+        else:
+            assert made.FRAMES[end].is_empty
+
+
+def draw_and_read(frames: st.SearchStrategy[bytes], schema: Schema, end: str) -> None:
+    @settings(max_examples=50, deadline=None)
+    @given(frame=frames)
+    def check(frame: bytes) -> None:
+        (*_, last) = reference.read(schema, frame, end)
+        assert last.offset + last.size == len(frame) < 200_000
+
+    check()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ruff", "check", "--no-cache"],
+        ["ruff", "format", "--no-cache", "--check"],
+        ["mypy", "--strict", "--warn-unreachable", "--config-file=", "--cache-dir=/dev/null"],
+    ],
+    ids=["lint", "format", "types"],
+)
+def test_those_committed_are_as_clean_as_code_written_by_hand(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", *arguments, str(ROOT / "fuzz/messages.py")]
+    environment = os.environ | {"MYPYPATH": str(ROOT / "host")}
+    checked = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr

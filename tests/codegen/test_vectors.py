@@ -1,0 +1,135 @@
+"""The vectors: every fault in every field that can have it, and no surprises in the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tests import vectors
+
+from microvm_proto import backends
+from microvm_proto.faults import FAULTS
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import ByteList, Bytes, Enum, Field, Message, Schema, Tail
+
+SANDBOXD = Path(__file__).parents[2] / "protocol/sandboxd.toml"
+EVERYTHING = Path(__file__).parent / "schemas/everything.toml"
+SCHEMAS = [*sorted(EVERYTHING.parent.glob("*.toml")), SANDBOXD]
+CODES = {fault.name: fault.number for fault in FAULTS}
+
+
+@pytest.fixture(scope="module")
+def schema() -> Schema:
+    return read_schema(SANDBOXD)
+
+
+@pytest.fixture(scope="module")
+def committed() -> list[vectors.Vector]:
+    return vectors.load(vectors.COMMITTED)
+
+
+def of_field(message: Message, field: Field) -> Iterator[str]:
+    """The faults that a field can have; what only its neighbours allow stands in the tests."""
+    if not isinstance(field.type, Tail):
+        yield "truncated"
+    if field.equals is not None or (isinstance(field.type, Enum) and field.type.closed):
+        yield "unknown_value"
+    if isinstance(field.type, Bytes | ByteList):
+        yield "too_long"
+        yield from [] if field.type.nul else ["embedded_nul"]
+    if isinstance(field.type, ByteList):
+        yield "too_many"
+        # The other lists of `exec_request` leave the room for it.
+        yield from ["total_too_long"] if message.name == "exec_request" else []
+
+
+def test_every_field_has_every_fault_that_it_can_have(
+    schema: Schema, committed: list[vectors.Vector]
+) -> None:
+    expected = {
+        (message.number, number, CODES[fault])
+        for message in schema.messages
+        for number, field in enumerate(message.fields, 1)
+        for fault in of_field(message, field)
+    }
+    found = {
+        (int.from_bytes(vector.frame[4:6], "little"), vector.fault[2], vector.fault[0])
+        for vector in committed
+        if vector.fault and vector.fault[2]
+    }
+    assert found == expected
+
+
+def test_every_message_has_every_fault_of_the_header(
+    schema: Schema, committed: list[vectors.Vector]
+) -> None:
+    found = {
+        (int.from_bytes(vector.frame[4:6], "little"), vector.fault[0])
+        for vector in committed
+        if vector.fault and not vector.fault[2]
+    }
+    for message in schema.messages:
+        faults = {"bad_direction", "reserved_flags", "body_too_long"}
+        faults |= {"bad_id"} if message.id != "any" else set()
+        faults |= {"trailing_bytes"} if message.name in ("resume", "exec_request") else set()
+        assert {fault for number, fault in found if number == message.number} == {
+            CODES[fault] for fault in faults
+        }, message.name
+    assert CODES["unknown_type"] in {fault for _, fault in found}
+
+
+def test_every_value_of_every_enum_is_in_a_valid_vector(
+    schema: Schema, committed: list[vectors.Vector]
+) -> None:
+    for message in schema.messages:
+        for field in message.fields:
+            if isinstance(field.type, Enum):
+                found = {
+                    each.fields[field.name] for each in committed if each.message == message.name
+                }
+                assert found >= {value.number for value in field.type.values}
+
+
+def test_the_longest_frame_of_each_message_is_in_a_valid_vector(
+    schema: Schema, committed: list[vectors.Vector]
+) -> None:
+    for message in schema.messages:
+        longest = max(len(each.frame) for each in committed if each.message == message.name)
+        assert longest == 12 + message.max_body, message.name
+
+
+def test_a_fault_lies_within_the_frame(committed: list[vectors.Vector]) -> None:
+    for vector in committed:
+        assert vector.fault is None or vector.fault[1] <= len(vector.frame), vector.name
+
+
+@pytest.mark.parametrize("path", [SANDBOXD, EVERYTHING], ids=lambda path: path.stem)
+def test_the_file_is_small_and_has_no_vector_twice(path: Path) -> None:
+    (text,) = backends.find("vectors")(read_schema(path), "vectors.json").values()
+    assert len(text) < 200_000
+    assert max(map(len, text.splitlines())) < 2000
+    data = json.loads(text)
+    names = [vector["name"] for vector in (*data["valid"], *data["invalid"])]
+    frames = [(vector["sender"], vector["frame"]) for vector in (*data["valid"], *data["invalid"])]
+    assert len(set(names)) == len(names)
+    assert len(set(frames)) == len(frames)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
+def test_the_python_agrees_with_the_vectors(
+    schema: Path, generated: Callable[[Path], Path], load: Callable[[Path], ModuleType]
+) -> None:
+    codec = load(generated(schema) / "codec.py")
+    for vector in vectors.load(generated(schema) / "vectors.json"):
+        decoder = codec.Decoder(vector.sender)
+        decoder.receive_data(vector.frame)
+        if vector.fault is None:
+            assert decoder.next_message().encode() == vector.frame, vector.name
+            continue
+        with pytest.raises(codec.DecodeError) as caught:
+            decoder.next_message()
+        error = caught.value
+        assert (error.fault, error.offset, error.field_number) == vector.fault, vector.name

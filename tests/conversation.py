@@ -1,0 +1,92 @@
+"""What a live daemon must make of the vectors."""
+
+from __future__ import annotations
+
+import itertools
+
+from fuzz.target import Target, exchange
+from tests.vectors import Vector
+
+from microvm import codec
+from microvm.codec import ErrorCode, Fault
+
+_FIRST_NONCE = 0x766563746F7273 << 8
+"""No vector has a number as this one, or the next few thousand."""
+
+
+def hold_against(target: Target, vectors: list[Vector], *, longest: int | None = None) -> int:
+    """Send each frame to a daemon; it must take what is valid, and refuse the rest as it says.
+
+    What the guest sends, it must refuse for its direction. A `shutdown` would be the end of it, and
+    is not sent.
+
+    :param longest: send only frames up to this length, and byte by byte.
+    :return: how many frames were sent.
+    """
+    conversation = _Conversation(target, apart=longest is not None)
+    sent = 0
+    for vector in vectors:
+        if vector.message == "shutdown" or len(vector.frame) > (longest or len(vector.frame)):
+            continue
+        if vector.sender == "guest" and vector.fault:
+            continue
+        conversation.greet()
+        if vector.sender == "guest":
+            conversation.refuses(vector, (Fault.BAD_DIRECTION, 4, 0))
+        elif vector.fault:
+            conversation.refuses(vector, vector.fault)
+        else:
+            conversation.takes(vector)
+        sent += 1
+    return sent
+
+
+class _Conversation:
+    def __init__(self, target: Target, *, apart: bool) -> None:
+        self.target = target
+        self.apart = apart
+        self.decoder = codec.Decoder("guest")
+        self.nonces = itertools.count(_FIRST_NONCE)
+
+    def greet(self) -> None:
+        """Start afresh; what still comes of the life before ends here."""
+        nonce = next(self.nonces)
+        hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
+        ready = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
+        self.say([hello.encode()], ready)
+
+    def refuses(self, vector: Vector, fault: tuple[int, int, int]) -> None:
+        code, offset, field = fault
+        type_, id_ = (int.from_bytes(vector.frame[a:b], "little") for a, b in ((4, 6), (8, 12)))
+        error = codec.Error(id_, ErrorCode(code), type_, offset, field)
+        answers = exchange(self.target, self.decoder, self.pieces(vector), bool)
+        assert answers == [error], vector.name
+
+    def takes(self, vector: Vector) -> None:
+        before = self.frames_seen()
+        token = next(self.nonces)
+        ping = codec.Ping(token).encode()
+        answers = self.say([*self.pieces(vector), ping], codec.Pong(token))
+        refusals = [answer.code for answer in answers if isinstance(answer, codec.Error)]
+        # What is well formed can still not be honoured, such as a signal when nothing runs.
+        assert not set(refusals) & set(Fault), vector.name
+        assert self.frames_seen() == before + 3, vector.name
+
+    def frames_seen(self) -> int:
+        request = codec.StatusRequest().encode()
+        answers = exchange(
+            self.target,
+            self.decoder,
+            [request],
+            lambda answers: any(isinstance(answer, codec.Status) for answer in answers),
+        )
+        (status,) = (answer for answer in answers if isinstance(answer, codec.Status))
+        return status.frames_seen
+
+    def say(self, pieces: list[bytes], last: codec.Message) -> list[codec.Message]:
+        """Write these, and read until this has come."""
+        return exchange(self.target, self.decoder, pieces, lambda answers: last in answers)
+
+    def pieces(self, vector: Vector) -> list[bytes]:
+        data = vector.frame
+        return [data[at : at + 1] for at in range(len(data))] if self.apart else [data]

@@ -1,0 +1,62 @@
+"""The vectors that the generator writes, as tests read them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+COMMITTED = Path(__file__).parents[1] / "protocol/vectors.json"
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A frame, and what to make of it.
+
+    :ivar fault: code, offset and field; None when the frame is valid.
+    :ivar message: the name of a valid one's message.
+    """
+
+    name: str
+    sender: str
+    frame: bytes
+    fault: tuple[int, int, int] | None
+    message: str
+    id: int
+    fields: dict[str, Any]
+
+
+def load(path: Path) -> list[Vector]:
+    """The vectors of a file, the valid ones first."""
+    data = json.loads(path.read_text())
+    return [
+        Vector(
+            each["name"],
+            each["sender"],
+            unpack(each["frame"]),
+            (each["code"], each["offset"], each["field"]) if "code" in each else None,
+            each.get("message", ""),
+            each.get("id", 0),
+            {name: _value(value) for name, value in each.get("fields", {}).items()},
+        )
+        for each in (*data["valid"], *data["invalid"])
+    ]
+
+
+def _value(value: Any) -> Any:
+    match value:
+        case str():
+            return unpack(value)
+        case list():
+            return tuple(
+                item for text, times in value for item in itertools.repeat(unpack(text), times)
+            )
+    return value
+
+
+def unpack(text: str) -> bytes:
+    """Bytes from the notation of the vectors."""
+    chunks = (chunk.partition("*") for chunk in text.split())
+    return b"".join(bytes.fromhex(digits) * int(times or 1) for digits, _, times in chunks)
