@@ -233,7 +233,7 @@ class Model:
                 self._check_status(event)
             case codec.ExecRequest():
                 self._begin(event, message)
-            case codec.ExecSignal() | codec.ExecKill() | codec.ExecCredit():
+            case codec.ExecSignal() | codec.ExecKill() | codec.ExecTerminate() | codec.ExecCredit():
                 if message.id > self._last_id:
                     self._refused(event, ErrorCode.UNKNOWN_ID)
                 elif self._running and message.id == self._running.id:
@@ -263,9 +263,7 @@ class Model:
                     return False
         return False
 
-    def _affect(
-        self, running: Running, message: codec.ExecSignal | codec.ExecKill | codec.ExecCredit
-    ) -> None:
+    def _affect(self, running: Running, message: codec.Message) -> None:
         if isinstance(message, codec.ExecCredit):
             running.paid[message.stream] += message.amount
         else:

@@ -187,6 +187,7 @@ messages: st.SearchStrategy[codec.Message] = st.one_of(
     small_requests,
     any_.exec_signal(id_=ids),
     any_.exec_kill(id_=ids),
+    any_.exec_terminate(id_=ids),
     credits_,
     inputs,
     any_.exec_resize(id_=ids),
