@@ -53,7 +53,7 @@ class Pool:
     """
 
     def __init__(self, size: int | None = None, **machine: Unpack[MachineOptions]) -> None:
-        self._cpus = _usable_cpus()
+        self._cpus = usable_cpus()
         self.size = self._cpus if size is None else size
         if self.size < 1:
             raise UsageError(f"a pool needs room for at least one machine, not {size}")
@@ -304,7 +304,8 @@ def _this_task() -> asyncio.Task[Any]:
     return task
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
