@@ -22,6 +22,7 @@ class MachineOptions(TypedDict, total=False):
     memory: int | str
     cpus: int
     accel: Literal["auto", "kvm", "tcg"]
+    cold: bool
     notify: Callable[[str], None]
 
 

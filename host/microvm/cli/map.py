@@ -44,6 +44,7 @@ class _Options:
     max_processes: int
     max_memory: int
     accel: Literal["auto", "kvm", "tcg"]
+    cold: bool
 
 
 @click.command("map")
@@ -74,6 +75,7 @@ class _Options:
 @shared.max_processes
 @shared.max_memory
 @shared.accel
+@shared.cold
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
     r"""Run each line of FILE, or of standard input (`-`), in a fresh virtual machine.
@@ -123,6 +125,7 @@ async def _map(options: _Options, descriptor: int) -> int:
         memory=options.memory,
         cpus=options.cpus,
         accel=options.accel,
+        cold=options.cold,
         notify=shared.notify,
     )
     outcomes = pool.map(

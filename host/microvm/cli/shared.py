@@ -42,9 +42,7 @@ accel = click.option(
     show_default=True,
     help="`auto`: KVM where a guest really runs under it, emulation elsewhere.",
 )
-cold = click.option(
-    "--cold", is_flag=True, help="Boot the guest, instead of cloning a saved one."
-)
+cold = click.option("--cold", is_flag=True, help="Boot the guest, instead of cloning a saved one.")
 env = click.option(
     "-e",
     "--env",
