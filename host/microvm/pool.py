@@ -108,7 +108,8 @@ class Pool:
 
         A command that fails is an outcome like any other, as is a machine that dies under its
         command: nothing is run a second time. There are never more than `size` commands that have
-        been taken from `commands` and whose outcome has not been asked for.
+        been taken from `commands` and whose outcome has not been asked for. What `commands` raises
+        comes through when everything before it has been given.
 
         :param commands: lists of arguments, or jobs; an iterable of any length, which is asked in
             the event loop and must not block it, or an asynchronous one.
@@ -118,8 +119,6 @@ class Pool:
             outcome holds.
         :raise MicroVMError: a machine could not be started; see `MicroVM.start`.
         :raise UsageError: the pool is closed, or a command is no list of arguments.
-
-        What `commands` raises comes through when everything before it has been given.
         """
         source = jobs(commands)
         pull: asyncio.Task[Job | None] | None = None
