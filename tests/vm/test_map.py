@@ -191,6 +191,13 @@ def test_bad_input_is_refused_in_a_line(
     assert b"Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("verb", ["map", "run"])
+def test_help_keeps_its_tables(microvm: Command, verb: str) -> None:
+    shown = microvm(verb, "--help").stdout.decode()
+    assert re.search(r"^ +125  +microvm itself failed", shown, re.MULTILINE)
+    assert "\\b" not in shown
+
+
 def test_results_that_cannot_be_written_are_an_error(image: Image) -> None:
     del image
     command = ["sh", "-c", 'echo true | "$@" map - >/dev/full', "sh", sys.executable, "-m"]

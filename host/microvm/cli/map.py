@@ -78,7 +78,7 @@ class _Options:
 @shared.cold
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
-    r"""Run each line of FILE, or of standard input (`-`), in a fresh virtual machine.
+    """Run each line of FILE, or of standard input (`-`), in a fresh virtual machine.
 
     A line is a job:
 
@@ -101,9 +101,10 @@ def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
     \b
       0       every job had status 0
       1       some had not
+      2       wrong usage, or a line that cannot be
       125     microvm itself failed: a machine could not be started
       128+N   signal N ended it: 130 for Ctrl-C, 141 when the reader has gone
-    """
+    """  # noqa: D301 - click wants the backspace itself
     settings = _Options(**options)
     shared.check_grace(settings.timeout, settings.grace)
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)

@@ -80,7 +80,7 @@ class _Options:
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr what happens.")
 @click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
 def run(command: tuple[str, ...], **options: Any) -> None:
-    r"""Run CMD in a fresh virtual machine, and throw the machine away.
+    """Run CMD in a fresh virtual machine, and throw the machine away.
 
     Standard input is passed on unless it is a terminal. The command's output comes as it is
     written, byte for byte; its exit status becomes ours:
@@ -94,7 +94,7 @@ def run(command: tuple[str, ...], **options: Any) -> None:
 
     Ctrl-C goes to the command; a second one within a second ends the machine. With -t the terminal
     is the command's, and Ctrl-C is a key like any other.
-    """
+    """  # noqa: D301 - click wants the backspace itself
     settings = _Options(**options)
     shared.check_grace(settings.timeout, settings.grace)
     sys.exit(asyncio.run(_Run(settings, command).result()))
