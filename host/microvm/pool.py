@@ -113,7 +113,8 @@ class Pool:
 
         :param commands: lists of arguments, or jobs; an iterable of any length, which is asked in
             the event loop and must not block it, or an asynchronous one.
-        :param ordered: give outcomes in the order of the commands; else as they come.
+        :param ordered: give outcomes in the order of the commands, so that a slow one holds up
+            others; else as they come.
         :param options: of each command that does not say otherwise, see
             :class:`microvm.options.RunOptions`; without `max_output` there is no bound on what one
             outcome holds.
