@@ -35,7 +35,9 @@ if TYPE_CHECKING:
         UsageError,
         VersionMismatch,
     )
+    from microvm.job import Job, Outcome
     from microvm.machine import MicroVM
+    from microvm.pool import Pool
     from microvm.process import CompletedProcess, OutputStream, Process
 
 __all__ = [
@@ -48,11 +50,14 @@ __all__ = [
     "GuestDied",
     "GuestUnresponsive",
     "ImageError",
+    "Job",
     "MachineError",
     "MicroVM",
     "MicroVMError",
+    "Outcome",
     "OutputLimit",
     "OutputStream",
+    "Pool",
     "Process",
     "ProtocolError",
     "QemuError",
@@ -64,7 +69,10 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Job": "job",
+    "Outcome": "job",
     "MicroVM": "machine",
+    "Pool": "pool",
     "CompletedProcess": "process",
     "OutputStream": "process",
     "Process": "process",

@@ -1,15 +1,29 @@
-"""How a command is to be run: what every way to start one accepts."""
+"""How a machine is to be made and a command to be run: what every way to do so accepts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from microvm_image.image import Image
 
 Text = str | bytes
 
 MAX_PROCESSES = 1024
 """Of one command, unless it is told otherwise: a fork bomb is to harm itself only."""
+
+
+class MachineOptions(TypedDict, total=False):
+    """Keyword arguments of `Pool`, which are those of `MicroVM` that many machines can share."""
+
+    image: Image | str | Path | None
+    memory: int | str
+    cpus: int
+    accel: Literal["auto", "kvm", "tcg"]
+    cold: bool
+    notify: Callable[[str], None]
 
 
 class ExecOptions(TypedDict, total=False):

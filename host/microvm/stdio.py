@@ -7,8 +7,10 @@ import os
 import select
 import stat
 import threading
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
+from microvm.errors import UsageError
 from microvm.process import InputStream, OutputStream
 
 _CHUNK = 1 << 16
@@ -19,12 +21,19 @@ async def copy_out(stream: OutputStream, descriptor: int) -> None:
 
     :raise OSError: it cannot be written; BrokenPipeError when the reader has gone.
     """
-    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
     while chunk := await stream.next_chunk():
-        if is_file:
-            _write_all(descriptor, chunk)
-        else:
-            await _write_apart(descriptor, chunk)
+        await write(descriptor, chunk)
+
+
+async def write(descriptor: int, data: bytearray | bytes | memoryview) -> None:
+    """Write all of it, as `copy_out` does.
+
+    :raise OSError: it cannot be written; BrokenPipeError when the reader has gone.
+    """
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        _write_all(descriptor, data)
+    else:
+        await _write_apart(descriptor, data)
 
 
 async def _write_apart(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
@@ -73,6 +82,24 @@ async def copy_in(descriptor: int, stream: InputStream) -> None:
             stream.write(data)
             await stream.drain()
         stream.close()
+
+
+async def lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
+    """Give a descriptor's lines without their ends, as they come.
+
+    :raise UsageError: a line is longer than `limit` bytes.
+    """
+    rest = bytearray()
+    while data := await _read(descriptor):
+        *whole, last = data.split(b"\n")
+        for line in whole:
+            yield bytes(rest) + line
+            rest.clear()
+        rest += last
+        if len(rest) > limit:
+            raise UsageError(f"a line is longer than {limit} bytes")
+    if rest:
+        yield bytes(rest)
 
 
 async def _read(descriptor: int) -> bytes:

@@ -74,3 +74,4 @@ def test_the_python_example_runs(environment: dict[str, str]) -> None:
     )
     assert "0 b'hello\\n'" in result.stdout
     assert "PING 127.0.0.1" in result.stdout
+    assert result.stdout.endswith("".join(f"b'{number}\\n'\n" for number in range(5)))

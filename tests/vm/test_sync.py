@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -88,3 +89,12 @@ def test_output_can_be_passed_on(machine: MicroVM, capfd: pytest.CaptureFixture[
     result = machine.run(["sh", "-c", "echo out; echo err >&2"], capture_output=False)
     assert (result.stdout, result.stderr) == (None, None)
     assert capfd.readouterr() == ("out\n", "err\n")
+
+
+def test_threads_can_have_a_machine_each(image: Image) -> None:
+    def in_a_machine(word: str) -> bytes:
+        with MicroVM(image) as vm:
+            return bytes(vm.run(["echo", word]).stdout)
+
+    with ThreadPoolExecutor(2) as executor:
+        assert list(executor.map(in_a_machine, "abcd")) == [b"a\n", b"b\n", b"c\n", b"d\n"]

@@ -7,17 +7,13 @@ from typing import Literal
 
 import click
 
+from microvm.cli import shared
+
 
 @click.command()
-@click.option("--image", metavar="NAME|DIR", help="Default: built on the first run.")
-@click.option("--memory", default="256M", metavar="SIZE", show_default=True, help="Of the guest.")
-@click.option(
-    "--accel",
-    type=click.Choice(["auto", "kvm", "tcg"]),
-    default="auto",
-    show_default=True,
-    help="As for `microvm run`.",
-)
+@shared.image
+@shared.memory
+@shared.accel
 @click.option(
     "--boots", type=click.IntRange(1), default=5, show_default=True, help="Machines to boot."
 )

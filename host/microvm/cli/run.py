@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from microvm.cli import shared
+from microvm.cli.signals import status_of
 from microvm.errors import ExecKilled, MicroVMError
-from microvm.options import MAX_PROCESSES
-from microvm.units import parse_size
 
 if TYPE_CHECKING:
     from microvm.machine import MicroVM
@@ -49,77 +49,28 @@ class _Options:
     verbose: bool
 
 
-def _environment(
-    context: click.Context, parameter: click.Parameter, entries: tuple[str, ...]
-) -> dict[str, str]:
-    del context, parameter
-    for entry in entries:
-        if not entry.partition("=")[0] or "=" not in entry:
-            raise click.BadParameter(f"{entry!r} is not KEY=VALUE")
-    return {key: value for key, _, value in (entry.partition("=") for entry in entries)}
-
-
-def _size(context: click.Context, parameter: click.Parameter, size: str | None) -> int:
-    del context, parameter
-    return 0 if size is None else parse_size(size)
-
-
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option("--image", metavar="NAME|DIR", help="Default: built on the first run.")
-@click.option("--memory", default="256M", metavar="SIZE", show_default=True, help="Of the guest.")
-@click.option("--cpus", default=1, type=click.IntRange(1), show_default=True, help="Of the guest.")
-@click.option(
-    "-e",
-    "--env",
-    multiple=True,
-    callback=_environment,
-    metavar="KEY=VALUE",
-    help="Set a variable; the host's environment is not passed on.",
-)
-@click.option("-w", "--cwd", metavar="DIR", help="Working directory. [default: the user's home]")
-@click.option("-u", "--user", metavar="NAME|UID[:GROUP]", help="Run as this user. [default: root]")
+@shared.image
+@shared.memory
+@shared.cpus
+@shared.env
+@shared.cwd
+@shared.user
 @click.option(
     "-t", "--tty", is_flag=True, help="Give the command a terminal: ours, if we have one."
 )
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    help="Kill the command, and all that it has started, this long after its start.",
-)
-@click.option(
-    "--grace",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    help="At --timeout, send SIGTERM first and kill this much later.",
-)
+@shared.timeout
+@shared.grace
 @click.option(
     "--max-output",
     type=click.IntRange(0),
     metavar="BYTES",
     help="Kill the command when it has written more than this.",
 )
-@click.option(
-    "--max-processes",
-    type=click.IntRange(0),
-    default=MAX_PROCESSES,
-    show_default=True,
-    help="Processes and threads that the command may have at a time; 0: no limit.",
-)
-@click.option(
-    "--max-memory",
-    callback=_size,
-    metavar="SIZE",
-    help="Memory that the command may take, such as 64M. [default: what the guest has]",
-)
-@click.option(
-    "--accel",
-    type=click.Choice(["auto", "kvm", "tcg"]),
-    default="auto",
-    show_default=True,
-    help="`auto`: KVM where a guest really runs under it, emulation elsewhere.",
-)
-@click.option("--cold", is_flag=True, help="Boot the guest, instead of cloning a saved one.")
+@shared.max_processes
+@shared.max_memory
+@shared.accel
+@shared.cold
 @click.option(
     "--console",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -129,7 +80,7 @@ def _size(context: click.Context, parameter: click.Parameter, size: str | None) 
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr what happens.")
 @click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
 def run(command: tuple[str, ...], **options: Any) -> None:
-    r"""Run CMD in a fresh virtual machine, and throw the machine away.
+    """Run CMD in a fresh virtual machine, and throw the machine away.
 
     Standard input is passed on unless it is a terminal. The command's output comes as it is
     written, byte for byte; its exit status becomes ours:
@@ -143,10 +94,9 @@ def run(command: tuple[str, ...], **options: Any) -> None:
 
     Ctrl-C goes to the command; a second one within a second ends the machine. With -t the terminal
     is the command's, and Ctrl-C is a key like any other.
-    """
+    """  # noqa: D301 - click wants the backspace itself
     settings = _Options(**options)
-    if settings.grace and not settings.timeout:
-        raise click.UsageError("--grace is what --timeout gives: set that, too")
+    shared.check_grace(settings.timeout, settings.grace)
     sys.exit(asyncio.run(_Run(settings, command).result()))
 
 
@@ -156,45 +106,33 @@ class _Run:
         self.command = command
         self.process: Process | None = None
         self.interrupted = float("-inf")
-        self.ended_by = 0
         self.begun = time.monotonic()
 
     async def result(self) -> int:
         """The exit status; 128+N when signal N has ended us, not the command."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.create_task(self._run())
-        loop.add_signal_handler(signal.SIGINT, self._interrupt, task)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            loop.add_signal_handler(number, self._end, task, number)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            return 128 + self.ended_by
+        return await status_of(self._run(), self._interrupt)
 
-    def _interrupt(self, task: asyncio.Task[int]) -> None:
-        now = time.monotonic()
-        if self.process is None or now - self.interrupted < _SECOND_CTRL_C:
-            self._end(task, signal.SIGINT)
-        else:
-            self.process.send_signal(signal.SIGINT)
+    def _interrupt(self) -> bool:
+        """Pass a Ctrl-C on to the command; the second one within a second is for us."""
+        now, before = time.monotonic(), self.interrupted
         self.interrupted = now
-
-    def _end(self, task: asyncio.Task[int], number: int) -> None:
-        self.ended_by = number
-        task.cancel()
+        if self.process is None or now - before < _SECOND_CTRL_C:
+            return False
+        self.process.send_signal(signal.SIGINT)
+        return True
 
     async def _run(self) -> int:
         from microvm.machine import MicroVM
 
         options = self.options
         machine = MicroVM(
-            options.image or _default_image(),
+            options.image or shared.default_image(),
             memory=options.memory,
             cpus=options.cpus,
             accel=options.accel,
             cold=options.cold,
             console=options.console,
-            notify=_notify,
+            notify=shared.notify,
         )
         async with machine:
             how = "cloned" if machine.cloned else "booted"
@@ -267,16 +205,4 @@ class _Run:
 
     def _say(self, text: str) -> None:
         if self.options.verbose:
-            _notify(f"{time.monotonic() - self.begun:.3f} s: {text}")
-
-
-def _default_image() -> Any:
-    from microvm_image import default
-    from microvm_image.progress import on_stderr
-
-    with on_stderr() as report:
-        return default(report=report)
-
-
-def _notify(text: str) -> None:
-    click.echo(f"microvm: {text}", err=True)
+            shared.notify(f"{time.monotonic() - self.begun:.3f} s: {text}")

@@ -1,0 +1,104 @@
+"""Options that several verbs have, and what they stand for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from microvm.options import MAX_PROCESSES
+from microvm.units import parse_size
+
+if TYPE_CHECKING:
+    from microvm_image import Image
+
+
+def _environment(
+    context: click.Context, parameter: click.Parameter, entries: tuple[str, ...]
+) -> dict[str, str]:
+    del context, parameter
+    for entry in entries:
+        if not entry.partition("=")[0] or "=" not in entry:
+            raise click.BadParameter(f"{entry!r} is not KEY=VALUE")
+    return {key: value for key, _, value in (entry.partition("=") for entry in entries)}
+
+
+def _size(context: click.Context, parameter: click.Parameter, size: str | None) -> int:
+    del context, parameter
+    return 0 if size is None else parse_size(size)
+
+
+image = click.option("--image", metavar="NAME|DIR", help="Default: built on the first run.")
+memory = click.option(
+    "--memory", default="256M", metavar="SIZE", show_default=True, help="Of the guest."
+)
+cpus = click.option(
+    "--cpus", default=1, type=click.IntRange(1), show_default=True, help="Of the guest."
+)
+accel = click.option(
+    "--accel",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="`auto`: KVM where a guest really runs under it, emulation elsewhere.",
+)
+cold = click.option("--cold", is_flag=True, help="Boot the guest, instead of cloning a saved one.")
+env = click.option(
+    "-e",
+    "--env",
+    multiple=True,
+    callback=_environment,
+    metavar="KEY=VALUE",
+    help="Set a variable; the host's environment is not passed on.",
+)
+cwd = click.option(
+    "-w", "--cwd", metavar="DIR", help="Working directory. [default: the user's home]"
+)
+user = click.option(
+    "-u", "--user", metavar="NAME|UID[:GROUP]", help="Run as this user. [default: root]"
+)
+timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Kill the command, and all that it has started, this long after its start.",
+)
+grace = click.option(
+    "--grace",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="At --timeout, send SIGTERM first and kill this much later.",
+)
+max_processes = click.option(
+    "--max-processes",
+    type=click.IntRange(0),
+    default=MAX_PROCESSES,
+    show_default=True,
+    help="Processes and threads that the command may have at a time; 0: no limit.",
+)
+max_memory = click.option(
+    "--max-memory",
+    callback=_size,
+    metavar="SIZE",
+    help="Memory that the command may take, such as 64M. [default: what the guest has]",
+)
+
+
+def check_grace(timeout: float | None, grace: float | None) -> None:
+    """Refuse what would have no effect."""
+    if grace and not timeout:
+        raise click.UsageError("--grace is what --timeout gives: set that, too")
+
+
+def default_image() -> Image:
+    """The image of those who name none, built if there is none."""
+    from microvm_image import default
+    from microvm_image.progress import on_stderr
+
+    with on_stderr() as report:
+        return default(report=report)
+
+
+def notify(text: str) -> None:
+    """Tell the user something."""
+    click.echo(f"microvm: {text}", err=True)

@@ -1,0 +1,67 @@
+"""A command for one of many machines, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from microvm.errors import UsageError
+from microvm.options import RunOptions, Text
+from microvm.process import CompletedProcess
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command and how it is to be run.
+
+    :ivar argv: its arguments, the first is the name that it sees.
+    :ivar options: keyword arguments of `MicroVM.run`, over those that all jobs have.
+    """
+
+    argv: Sequence[Text]
+    options: RunOptions = field(default_factory=RunOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job: either `completed` or `error` is set.
+
+    :ivar job: the job; the very object that was given, if one was.
+    :ivar seconds: from the request to run it to its end; waiting for a machine is not in it.
+    :ivar completed: what `MicroVM.run` returned.
+    :ivar error: what it raised: `StartError`, `ExecTimeout`, `MachineError`, …
+    """
+
+    job: Job
+    seconds: float
+    completed: CompletedProcess | None = None
+    error: Exception | None = None
+
+    def result(self) -> CompletedProcess:
+        """Return `completed`, or raise `error`."""
+        if self.completed is None:
+            assert self.error is not None  # noqa: S101 - it is one or the other
+            raise self.error
+        return self.completed
+
+
+Commands = Iterable[Job | Sequence[Text]] | AsyncIterable[Job | Sequence[Text]]
+
+
+async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:
+    """Give the commands as jobs, each when it is asked for.
+
+    :raise UsageError: a command is one string, and no list of arguments.
+    """
+    if isinstance(commands, AsyncIterable):
+        async for command in commands:
+            yield _job(command)
+    else:
+        for command in commands:
+            yield _job(command)
+
+
+def _job(command: Job | Sequence[Text]) -> Job:
+    if isinstance(command, str | bytes):
+        raise UsageError(f"a command is a list of arguments, not {command!r}")
+    return command if isinstance(command, Job) else Job(command)

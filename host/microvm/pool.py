@@ -1,0 +1,311 @@
+"""Machines that are kept ready, each for one user, and commands spread over them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Self, TypeVar, Unpack
+
+from microvm.errors import ExecError, MachineError, UsageError
+from microvm.guest import PING_INTERVAL
+from microvm.job import Commands, Job, Outcome, jobs
+from microvm.machine import MicroVM
+from microvm.options import MachineOptions, RunOptions
+from microvm.tasks import cancel
+
+# Under emulation, what runs for the first time is translated first: these are the ways from a
+# request to the end of a command, by way of a shell and its output.
+_WARMING = (["true"], ["sh", "-c", "echo"])
+_WARMING_TIMEOUT = 30.0
+
+T = TypeVar("T")
+
+
+class Pool:
+    """Machines that are started ahead of those who need them.
+
+    ::
+
+        async with Pool(8) as pool:
+            async with pool.machine() as vm:
+                await vm.run(["echo", "hello"])
+            async for outcome in pool.map([["echo", str(n)] for n in range(100)]):
+                print(outcome.result().stdout)
+
+    A machine has one user and is thrown away afterwards, and the next one is started in its place.
+    It has run a command before it is handed out, which makes the user's first one faster. One that
+    dies while nobody uses it is replaced.
+
+    Where a machine cannot be started, one of those who wait for one gets the error, and from then
+    on machines are started only for who waits, until one starts.
+
+    When the block is left, however that happens, all machines end, whoever uses them.
+
+    :param size: how many machines there are at most, whether they start, wait, are in use or end;
+        by default as many as there are CPUs. No more start at a time than there are CPUs.
+    :param machine: see :class:`microvm.options.MachineOptions`.
+    :raise UsageError: for a value that cannot be.
+    """
+
+    def __init__(self, size: int | None = None, **machine: Unpack[MachineOptions]) -> None:
+        self._cpus = usable_cpus()
+        self.size = self._cpus if size is None else size
+        if self.size < 1:
+            raise UsageError(f"a pool needs room for at least one machine, not {size}")
+        self._make = partial(MicroVM, **machine)
+        self._make()  # nothing is started; options that cannot be are refused here
+        self._open = False
+        self._failing = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lives: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Task[None]] = set()
+        self._ready: deque[_Lease] = deque()
+        self._waiting: deque[asyncio.Future[_Lease]] = deque()
+
+    async def __aenter__(self) -> Self:
+        """Begin to start machines, and do not wait for them."""
+        self._open = True
+        self._fill()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._open = False
+        self._refuse(UsageError("the pool is closed"), len(self._waiting))
+        try:
+            await cancel(self._tasks)
+        finally:
+            self._ready.clear()
+
+    @property
+    def ready(self) -> int:
+        """How many machines wait for a user."""
+        return len(self._ready)
+
+    @asynccontextmanager
+    async def machine(self) -> AsyncIterator[MicroVM]:
+        """Lend a machine that nobody has used, for as long as the block lasts.
+
+        Who comes first is served first. The end of the machine is not waited for.
+
+        :raise MicroVMError: a machine could not be started; see `MicroVM.start`.
+        :raise UsageError: the pool is closed.
+        """
+        lease = await self._take()
+        try:
+            yield lease.vm
+        finally:
+            lease.over.set()
+
+    async def map(
+        self, commands: Commands, *, ordered: bool = True, **options: Unpack[RunOptions]
+    ) -> AsyncGenerator[Outcome, None]:
+        """Run each command in a machine of its own, and give what became of it.
+
+        A command that fails is an outcome like any other, as is a machine that dies under its
+        command: nothing is run a second time. There are never more than `size` commands that have
+        been taken from `commands` and whose outcome has not been asked for. What `commands` raises
+        comes through when everything before it has been given.
+
+        :param commands: lists of arguments, or jobs; an iterable of any length, which is asked in
+            the event loop and must not block it, or an asynchronous one.
+        :param ordered: give outcomes in the order of the commands, so that a slow one holds up
+            others; else as they come.
+        :param options: of each command that does not say otherwise, see
+            :class:`microvm.options.RunOptions`; without `max_output` there is no bound on what one
+            outcome holds.
+        :raise MicroVMError: a machine could not be started; see `MicroVM.start`.
+        :raise UsageError: the pool is closed, or a command is no list of arguments.
+        """
+        source = jobs(commands)
+        pull: asyncio.Task[Job | None] | None = None
+        running: list[asyncio.Task[Outcome]] = []
+        more, failure = True, None
+        try:
+            while True:
+                if more and pull is None and len(running) < self.size:
+                    pull = self._spawn(_next(source))
+                awaited = running[:1] if ordered else running[:]
+                if not awaited and pull is None:
+                    break
+                await asyncio.wait(
+                    [*awaited, *([pull] if pull else [])], return_when=asyncio.FIRST_COMPLETED
+                )
+                if pull is not None and pull.done():
+                    failure = None if pull.cancelled() else pull.exception()
+                    job = None if failure else self._result(pull)
+                    more, pull = job is not None, None
+                    if job is not None:
+                        running.append(self._spawn(self._outcome(job, options)))
+                for task in awaited:
+                    if task.done():
+                        running.remove(task)
+                        yield self._result(task)
+            if failure is not None:
+                raise failure
+        finally:
+            await cancel([*running, *([pull] if pull else [])])
+            await source.aclose()
+
+    async def _outcome(self, job: Job, options: RunOptions) -> Outcome:
+        merged: RunOptions = {**options, **job.options}
+        async with self.machine() as vm:
+            begun = time.monotonic()
+            completed = error = None
+            try:
+                completed = await vm.run(job.argv, **merged)
+            except Exception as raised:
+                error = raised
+            return Outcome(job, time.monotonic() - begun, completed, error)
+
+    def _result(self, task: asyncio.Task[T]) -> T:
+        if task.cancelled():  # which only the end of the pool does
+            raise UsageError("the pool is closed")
+        return task.result()
+
+    async def _take(self) -> _Lease:
+        while True:
+            lease = await self._next()
+            try:
+                await lease.vm.ping()
+            except MachineError:
+                lease.over.set()  # it died while it waited
+            except BaseException:
+                lease.over.set()
+                raise
+            else:
+                return lease
+
+    async def _next(self) -> _Lease:
+        if not self._open:
+            raise UsageError("the pool is closed")
+        if self._ready:
+            lease = self._ready.popleft()
+            lease.taken.set()
+            return lease
+        waiter: asyncio.Future[_Lease] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._fill()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled() and waiter.exception() is None:
+                waiter.result().over.set()  # it came in the same moment
+            raise
+        finally:
+            with suppress(ValueError):
+                self._waiting.remove(waiter)
+
+    def _offer(self, lease: _Lease) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                lease.taken.set()
+                waiter.set_result(lease)
+                return
+        self._ready.append(lease)
+
+    def _refuse(self, error: Exception, count: int) -> None:
+        while count and self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
+                count -= 1
+
+    def _fill(self) -> None:
+        """Start what there is room for; called whenever that may have changed."""
+        while (
+            self._open
+            and len(self._lives) < self.size
+            and len(self._starting) < self._cpus
+            and (not self._failing or len(self._starting) < len(self._waiting))
+        ):
+            life = self._spawn(self._live())
+            self._lives.add(life)
+            self._starting.add(life)
+            life.add_done_callback(self._ended)
+
+    def _ended(self, life: asyncio.Task[None]) -> None:
+        self._lives.discard(life)
+        self._starting.discard(life)
+        self._fill()
+
+    async def _live(self) -> None:
+        """Own one machine, from before its start until it is gone."""
+        lease = _Lease(self._make())
+        try:
+            try:
+                await lease.vm.start()
+                await _warm(lease.vm)
+            except Exception as error:
+                self._failing = True
+                self._refuse(error, 1)
+                return
+            self._failing = False
+            self._starting.remove(_this_task())
+            self._offer(lease)
+            self._fill()
+            if await self._outlives_its_wait(lease):
+                await lease.over.wait()
+        finally:
+            await lease.vm.stop()
+
+    async def _outlives_its_wait(self, lease: _Lease) -> bool:
+        """Wait until it is taken; False when it died before."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PING_INTERVAL):
+                    await lease.taken.wait()
+                    return True
+            try:
+                await lease.vm.ping()
+            except MachineError:
+                if not lease.taken.is_set():
+                    self._ready.remove(lease)
+                    return False
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        if not self._open:
+            coroutine.close()
+            raise UsageError("the pool is closed")
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class _Lease:
+    """A machine, and how far its one use has come."""
+
+    def __init__(self, vm: MicroVM) -> None:
+        self.vm = vm
+        self.taken = asyncio.Event()
+        self.over = asyncio.Event()
+
+
+async def _warm(vm: MicroVM) -> None:
+    for command in _WARMING:
+        # An image may have no such command: then it has at least been looked for.
+        with suppress(ExecError):
+            await vm.run(command, timeout=_WARMING_TIMEOUT)
+
+
+async def _next(source: AsyncIterator[Job]) -> Job | None:
+    return await anext(source, None)
+
+
+def _this_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - coroutines run in tasks here
+    return task
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

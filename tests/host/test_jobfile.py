@@ -1,0 +1,160 @@
+"""Lines that are jobs, and lines that say what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microvm.errors import ExecTimeout, GuestDied, StartError, UsageError
+from microvm.job import Outcome
+from microvm.jobfile import LineJob, parse, report
+from microvm.process import CompletedProcess
+from microvm.stdio import lines
+
+
+def parsed(text: str | bytes, env: dict[str, str] | None = None) -> list[LineJob]:
+    data = text.encode() if isinstance(text, str) else text
+
+    async def given() -> AsyncIterator[bytes]:
+        for line in data.split(b"\n"):
+            yield line
+
+    async def main() -> list[LineJob]:
+        return [job async for job in parse(given(), env)]
+
+    return asyncio.run(main())
+
+
+def test_a_line_is_for_the_shell_or_an_array_or_an_object() -> None:
+    text = """
+# a comment
+  echo "$HOME" | cat
+["echo", "a b"]
+
+{"argv": ["cat"], "id": {"any": 1}, "stdin": "h\\u00e9", "env": {"A": "1"}, "timeout": 0.5}
+"""
+    assert parsed(text, {"A": "0", "B": "2"}) == [
+        LineJob(["sh", "-c", 'echo "$HOME" | cat'], {"env": {"A": "0", "B": "2"}}, 3),
+        LineJob(["echo", "a b"], {"env": {"A": "0", "B": "2"}}, 4),
+        LineJob(
+            ["cat"],
+            {"timeout": 0.5, "env": {"A": "1", "B": "2"}, "input": "hé".encode()},
+            6,
+            {"any": 1},
+        ),
+    ]
+
+
+def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
+    (job,) = parsed(b"echo \xff\r")
+    assert [os.fsencode(argument) for argument in job.argv] == [b"sh", b"-c", b"echo \xff"]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("[1", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ('["echo", 1]', "argv is an array of strings"),
+        ("[]", "argv is an array of strings"),
+        ("{}", "argv is an array of strings"),
+        ('{"argv": "echo"}', 'argv cannot be "echo"'),
+        ('{"argv": ["echo"], "shell": true}', "there is no 'shell' in a job"),
+        ('{"argv": ["echo"], "timeout": true}', "timeout cannot be true"),
+        ('{"argv": ["echo"], "timeout": NaN}', "no JSON: NaN is none"),
+        ('{"argv": ["echo"], "max_memory": "64M"}', "max_memory cannot be"),
+        ('{"argv": ["echo"], "env": {"A": 1}}', "env is an object of strings"),
+        ('{"argv": ["echo"], "stdin": "\\ud800"}', "stdin cannot be written as bytes"),
+        ('["echo"] ["echo"]', "no JSON: Extra data"),
+    ],
+)
+def test_a_line_that_cannot_be_is_named(line: str, says: str) -> None:
+    with pytest.raises(UsageError, match=r"^line 2: ") as caught:
+        parsed(f"true\n{line}\n")
+    assert says in caught.value.message
+
+
+def told(outcome: Outcome) -> dict[str, Any]:
+    line = report(outcome)
+    assert line.endswith(b"\n")
+    assert line.isascii()
+    value = json.loads(line)
+    assert isinstance(value, dict)
+    return value
+
+
+JOB = LineJob(["true"], {}, 7, "x")
+
+
+def test_a_report_says_all() -> None:
+    outcome = Outcome(JOB, 0.25, CompletedProcess(("true",), 3, "hé\x1b".encode(), b"\xff"))
+    assert told(outcome) == {
+        "line": 7,
+        "id": "x",
+        "argv": ["true"],
+        "status": 3,
+        "signal": None,
+        "stdout": "hé\x1b",
+        "stderr_base64": "/w==",
+        "seconds": 0.25,
+        "error": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (StartError("lookup", 2, "x"), 127, "x: not found in the guest's PATH"),
+        (ExecTimeout("x", 1), 124, "x: timed out after 1 s"),
+        (GuestDied("gone"), 125, "gone"),
+        (UsageError("no"), 2, "no"),
+        (ValueError("odd"), 125, "odd"),
+    ],
+)
+def test_a_report_of_an_error_has_the_status_of_run(
+    error: Exception, status: int, says: str
+) -> None:
+    value = told(Outcome(JOB, 1.0, error=error))
+    assert (value["status"], value["signal"], value["error"]) == (status, None, says)
+    assert (value["stdout"], value["stderr"]) == ("", "")
+
+
+def test_output_before_a_time_out_is_reported() -> None:
+    error = ExecTimeout("x", 1)
+    error.stdout = b"so far"
+    assert told(Outcome(JOB, 1.0, error=error))["stdout"] == "so far"
+
+
+def test_a_signal_is_told_apart() -> None:
+    value = told(Outcome(LineJob(["true"], {}, 1), 1.0, CompletedProcess(("true",), -9, b"", b"")))
+    assert (value["status"], value["signal"]) == (137, 9)
+    assert "id" not in value
+
+
+def read(path: Path, limit: int) -> list[bytes]:
+    async def main() -> list[bytes]:
+        with path.open("rb") as file:
+            return [line async for line in lines(file.fileno(), limit)]
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"a", b"a\n\nb", b"x" * 200_000 + b"\ny\n"])
+def test_lines_are_those_of_the_file(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    assert b"".join(line + b"\n" for line in read(path, 1 << 20)).rstrip() == data.rstrip()
+    assert len(read(path, 1 << 20)) == len(data.splitlines())
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 200_000)
+    with pytest.raises(UsageError, match="longer than 100000 bytes"):
+        read(path, 100_000)

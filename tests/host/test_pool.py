@@ -1,0 +1,386 @@
+"""The pool's order of events, with machines that are none; tests/vm/test_pool.py has real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import ClassVar, cast
+
+import pytest
+
+from microvm import pool as pools
+from microvm.errors import BootError, GuestDied, UsageError
+from microvm.job import Job
+from microvm.machine import MicroVM
+from microvm.options import MachineOptions
+from microvm.pool import Pool
+from microvm.process import CompletedProcess
+
+PATIENCE = 30.0
+CPUS = 3
+
+
+class Machine:
+    """It starts after a few turns of the loop, unless `broken`, and a command takes one."""
+
+    alive: ClassVar[set[Machine]] = set()
+    started = 0
+    starting = 0
+    most_alive = 0
+    most_starting = 0
+    broken = False
+
+    def __init__(self, **options: object) -> None:
+        self.options = options
+        self.dead = False
+        self.commands: list[object] = []
+
+    async def start(self) -> None:
+        kind = type(self)
+        kind.started += 1
+        kind.alive.add(self)
+        kind.starting += 1
+        kind.most_alive = max(kind.most_alive, len(kind.alive))
+        kind.most_starting = max(kind.most_starting, kind.starting)
+        try:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            if kind.broken:
+                raise BootError("it is broken")
+        except BaseException:
+            kind.alive.discard(self)
+            raise
+        finally:
+            kind.starting -= 1
+
+    async def ping(self) -> None:
+        await asyncio.sleep(0)
+        if self.dead:
+            raise GuestDied("it is dead")
+
+    async def run(self, argv: list[str], **options: object) -> CompletedProcess:
+        await self.ping()
+        self.commands.append(argv)
+        if argv[0] == "wait":
+            await asyncio.Event().wait()
+        if argv[0] == "die":
+            self.dead = True
+            await self.ping()
+        return CompletedProcess(tuple(argv), 0, str(options), "")
+
+    async def stop(self) -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            self.alive.discard(self)
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Machine]]:
+    """A kind of machine of the test's own; none may be left."""
+
+    class Own(Machine):
+        alive: ClassVar[set[Machine]] = set()
+
+    monkeypatch.setattr(pools, "MicroVM", Own)
+    monkeypatch.setattr(pools, "usable_cpus", lambda: CPUS)
+    yield Own
+    assert not Own.alive
+
+
+def run(coroutine: Callable[[], Awaitable[None]]) -> None:
+    """Run a test, within a deadline, and see that no task is left of it."""
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE):
+            await coroutine()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
+async def settle(turns: int = 40) -> None:
+    """Let everything happen that happens without us."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+def test_its_options_are_those_of_a_machine() -> None:
+    known = set(inspect.signature(MicroVM).parameters)
+    assert set(MachineOptions.__annotations__) == known - {"console"}  # one file for many: no
+
+
+def test_it_is_filled_within_its_bounds(machine: type[Machine]) -> None:
+    async def test() -> None:
+        async with Pool(8, memory=128) as pool:
+            await settle(100)
+            assert (pool.ready, machine.started) == (8, 8)
+            async with pool.machine() as first, pool.machine():
+                await settle()
+                assert (pool.ready, machine.started) == (6, 8)
+                own = cast(Machine, first)
+                assert own.options == {"memory": 128}
+                assert own.commands[0] == ["true"]
+            await settle()
+            assert (pool.ready, machine.started) == (8, 10)
+        assert (machine.most_alive, machine.most_starting) == (8, CPUS)
+
+    run(test)
+
+
+def test_a_machine_has_one_user(machine: type[Machine]) -> None:
+    async def test() -> None:
+        seen: set[int] = set()
+        kept: list[object] = []
+
+        async def use(pool: Pool) -> None:
+            async with pool.machine() as vm:
+                assert id(vm) not in seen
+                seen.add(id(vm))
+                kept.append(vm)
+                await vm.run(["true"])
+
+        async with Pool(2) as pool:
+            await asyncio.gather(*(use(pool) for _ in range(20)))
+        assert len(seen) == 20
+        assert machine.most_alive == 2
+
+    run(test)
+
+
+def test_a_start_that_fails_is_for_one_who_waits_and_nothing_spins(machine: type[Machine]) -> None:
+    async def test() -> None:
+        machine.broken = True
+        async with Pool(8) as pool:
+            await settle(200)
+            assert machine.started == CPUS  # those that had begun when the first one failed
+            for number in range(1, 4):
+                with pytest.raises(BootError, match="broken"):
+                    async with pool.machine():
+                        pass
+                await settle()
+                assert machine.started == CPUS + number
+            machine.broken = False
+            async with pool.machine():
+                pass
+            await settle(100)
+            assert pool.ready == 8
+
+    run(test)
+
+
+def test_each_of_those_who_wait_gets_its_own_answer(machine: type[Machine]) -> None:
+    async def test() -> None:
+        machine.broken = True
+
+        async def use(pool: Pool) -> None:
+            async with pool.machine():
+                pass
+
+        async with Pool(2) as pool:
+            results = await asyncio.gather(*(use(pool) for _ in range(7)), return_exceptions=True)
+            assert [type(result) for result in results] == [BootError] * 7
+
+    run(test)
+
+
+def test_who_dies_idle_is_replaced_before_anyone_asks(
+    machine: type[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "PING_INTERVAL", 0.01)
+
+    async def test() -> None:
+        async with Pool(3) as pool:
+            await settle()
+            dead = set(machine.alive)
+            for each in dead:
+                each.dead = True
+            while dead & machine.alive or pool.ready < 3:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.01)
+            assert machine.started == 6
+
+    run(test)
+
+
+def test_who_is_found_dead_is_not_handed_out(machine: type[Machine]) -> None:
+    async def test() -> None:
+        async with Pool(3) as pool:
+            await settle()
+            for each in machine.alive:
+                each.dead = True
+            async with pool.machine() as vm:
+                await vm.run(["true"])
+            assert machine.most_alive == 3
+
+    run(test)
+
+
+def test_a_closed_pool_refuses_and_wakes_who_waits() -> None:
+    async def test() -> None:
+        pool = Pool(1)
+        with pytest.raises(UsageError, match="closed"):
+            async with pool.machine():
+                pass
+        async with pool, pool.machine():
+            waiting = asyncio.create_task(anext(pool.map([["true"]])))
+            await settle()
+        with pytest.raises(UsageError, match="closed"):
+            await waiting
+
+    run(test)
+
+
+def test_a_cancellation_at_any_moment_leaves_nothing(machine: type[Machine]) -> None:
+    async def use() -> None:
+        async with Pool(3) as pool:
+            async with pool.machine() as vm, pool.machine():
+                await vm.run(["true"])
+            async for outcome in pool.map([["true"], ["die"], ["true"], ["true"]], ordered=False):
+                assert outcome.seconds >= 0
+
+    async def test() -> None:
+        turns, cancelled = 0, True
+        while cancelled:
+            task = asyncio.create_task(use())
+            await settle(turns)
+            cancelled = task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            assert not machine.alive
+            turns += 1
+        assert turns > 30
+
+    run(test)
+
+
+def test_a_cancelled_user_among_others_costs_them_nothing() -> None:
+    async def use(pool: Pool) -> None:
+        async with pool.machine() as vm:
+            await vm.run(["true"])
+
+    async def test() -> None:
+        async with Pool(2) as pool:
+            for turns in range(30):
+                users = [asyncio.create_task(use(pool)) for _ in range(4)]
+                await settle(turns)
+                users[turns % 4].cancel()
+                results = await asyncio.gather(*users, return_exceptions=True)
+                assert sum(result is None for result in results) >= 3
+
+    run(test)
+
+
+def test_a_command_that_is_a_string_is_refused() -> None:
+    async def test() -> None:
+        async with Pool(1) as pool:
+            with pytest.raises(UsageError, match="list of arguments, not 'echo hi'"):
+                await anext(pool.map(["echo hi"]))
+
+    run(test)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_the_source_is_not_taken_beyond_the_bound(ordered: bool) -> None:
+    taken = given = 0
+
+    async def source() -> AsyncIterator[list[str]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            assert taken - given <= 4
+            yield ["echo", str(taken)]
+
+    async def test() -> None:
+        nonlocal given
+        async with Pool(4) as pool:
+            outcomes = pool.map(source(), ordered=ordered)
+            async for outcome in outcomes:
+                given += 1
+                await settle()
+                assert ordered is False or outcome.job.argv == ["echo", str(given)]
+                if given == 50:
+                    break
+            assert taken <= given + 4
+            await outcomes.aclose()
+
+    run(test)
+
+
+def test_a_slow_source_holds_up_no_outcome() -> None:
+    async def test() -> None:
+        more = asyncio.Event()
+
+        async def source() -> AsyncIterator[list[str]]:
+            yield ["echo", "first"]
+            await more.wait()
+            yield ["echo", "second"]
+
+        async with Pool(2) as pool:
+            outcomes = pool.map(source())
+            assert (await anext(outcomes)).job.argv == ["echo", "first"]
+            more.set()
+            assert (await anext(outcomes)).job.argv == ["echo", "second"]
+            with pytest.raises(StopAsyncIteration):
+                await anext(outcomes)
+
+    run(test)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_the_source_raises_comes_after_what_was_before_it(ordered: bool) -> None:
+    async def test() -> None:
+        def source() -> Iterator[list[str]]:
+            yield from (["echo", str(number)] for number in range(3))
+            raise ZeroDivisionError
+
+        got: list[object] = []
+        async with Pool(8) as pool:
+            outcomes = pool.map(source(), ordered=ordered)
+            for _ in range(3):
+                got.append((await anext(outcomes)).job.argv[1])
+            with pytest.raises(ZeroDivisionError):
+                await anext(outcomes)
+        assert sorted(map(str, got)) == ["0", "1", "2"]
+
+    run(test)
+
+
+def test_a_machine_that_cannot_be_started_ends_the_map(machine: type[Machine]) -> None:
+    async def test() -> None:
+        machine.broken = True
+        async with Pool(2) as pool:
+            with pytest.raises(BootError):
+                await anext(pool.map([["true"]] * 5))
+
+    run(test)
+
+
+def test_a_job_has_the_last_word_on_its_options() -> None:
+    async def test() -> None:
+        async with Pool(1) as pool:
+            job = Job(["true"], {"timeout": 3})
+            outcome = await anext(pool.map([job], timeout=9, user="nobody"))
+            assert outcome.job is job
+            assert outcome.result().stdout == "{'timeout': 3, 'user': 'nobody'}"
+
+    run(test)
+
+
+def test_bad_options_are_refused_at_once() -> None:
+    with pytest.raises(UsageError):
+        Pool(0)
+
+
+def test_any_exception_of_a_command_is_its_outcome() -> None:
+    async def test() -> None:
+        async with Pool(1) as pool:
+            outcomes = [outcome async for outcome in pool.map([["die"], ["true"]])]
+        assert isinstance(outcomes[0].error, GuestDied)
+        with pytest.raises(GuestDied):
+            outcomes[0].result()
+        assert outcomes[1].result().returncode == 0
+
+    run(test)

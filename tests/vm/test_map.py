@@ -1,0 +1,226 @@
+"""Many commands, each in a machine of its own: `Pool.map`, and `microvm map` as people type it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.vm.conftest import DEADLINE, Command, children_of, is_alive
+
+from microvm import ExecTimeout, GuestDied, Job, Pool
+from microvm_image import Image
+
+
+@pytest.fixture(scope="module")
+def pool(runner: asyncio.Runner, image: Image) -> Iterator[Pool]:
+    """A pool of two."""
+    pool = Pool(2, image=image)
+    runner.run(pool.__aenter__())
+    yield pool
+    runner.run(pool.__aexit__(None, None, None))
+
+
+async def test_outcomes_are_in_the_order_of_the_commands(pool: Pool) -> None:
+    commands = [["sh", "-c", "sleep 0.5; echo 0"], ["echo", "1"], ["echo", "2"]]
+    printed = [outcome.result().stdout async for outcome in pool.map(commands)]
+    assert printed == [b"0\n", b"1\n", b"2\n"]
+
+
+async def test_outcomes_come_as_they_are_complete(pool: Pool) -> None:
+    outcomes = pool.map([["sleep", "60"], ["echo", "1"], ["echo", "2"]], ordered=False)
+    for _ in range(2):
+        assert (await anext(outcomes)).result().stdout in (b"1\n", b"2\n")
+    await outcomes.aclose()
+
+
+async def test_a_machine_that_dies_is_the_outcome_of_its_command_alone(pool: Pool) -> None:
+    commands: list[Job | list[str]] = [
+        ["sh", "-c", "touch /tmp/file; poweroff -f; sleep 60"],
+        ["ls", "/tmp"],
+        Job(["sleep", "60"], {"timeout": 0.2}),
+        Job(["cat"], {"input": b"\xff"}),
+    ]
+    outcomes = [outcome async for outcome in pool.map(commands, timeout=30)]
+    assert [type(outcome.error) for outcome in outcomes] == [
+        GuestDied,
+        type(None),
+        ExecTimeout,
+        type(None),
+    ]
+    assert [outcome.result().stdout for outcome in outcomes[1::2]] == [b"", b"\xff"]
+
+
+async def test_the_source_is_not_taken_beyond_the_bound(pool: Pool) -> None:
+    taken = 0
+
+    def source() -> Iterator[list[str]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield ["echo", str(taken)]
+
+    outcomes = pool.map(source())
+    for given in range(1, 5):
+        assert (await anext(outcomes)).result().stdout == b"%d\n" % given
+        assert taken <= given + pool.size
+    await outcomes.aclose()
+
+
+def _results(output: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_each_line_is_a_job_and_gives_a_line(microvm: Command, tmp_path: Path) -> None:
+    jobs = tmp_path / "jobs"
+    jobs.write_text(
+        """# each in a machine of its own
+echo "$A in $(pwd)"; echo err >&2; exit 3
+
+["sh", "-c", "kill -9 $$"]
+{"argv": ["sh", "-c", "cat; whoami"], "id": "c1", "stdin": "in\\n", "user": "nobody"}
+["printf", "\\\\377"]
+{"argv": ["sleep", "60"], "timeout": 0.2}
+["nonexistent"]
+"""
+    )
+    result = microvm("map", "--ordered", "-e", "A=1", "--cwd", "/tmp", str(jobs))
+    assert (result.returncode, result.stderr) == (1, b"")
+    found = _results(result.stdout)
+    assert [(each["line"], each["status"], each["signal"]) for each in found] == [
+        (2, 3, None),
+        (4, 137, 9),
+        (5, 0, None),
+        (6, 0, None),
+        (7, 124, None),
+        (8, 127, None),
+    ]
+    assert (found[0]["stdout"], found[0]["stderr"]) == ("1 in /tmp\n", "err\n")
+    assert found[0]["argv"][:2] == ["sh", "-c"]
+    assert (found[2]["stdout"], found[2]["id"]) == ("in\nnobody\n", "c1")
+    assert base64.b64decode(found[3]["stdout_base64"]) == b"\xff"
+    assert found[4]["error"] == "sleep: timed out after 0.2 s"
+    assert all(each["seconds"] > 0 for each in found)
+
+
+def test_status_0_is_for_jobs_that_all_had_it(microvm: Command) -> None:
+    result = microvm("map", "-j", "1", "-", input=b"true\n\n# nothing\n")
+    assert (result.returncode, [each["status"] for each in _results(result.stdout)]) == (0, [0])
+
+
+def test_an_endless_input_is_read_as_far_as_it_is_needed(image: Image) -> None:
+    del image
+    script = 'yes "echo hi" | { "$@" map - -j2; echo $? >&2; } | head -n 2'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "microvm"]
+    result = subprocess.run(command, capture_output=True, timeout=DEADLINE, check=True)
+    assert [each["stdout"] for each in _results(result.stdout)] == ["hi\n", "hi\n"]
+    assert result.stderr == b"141\n"
+
+
+def test_ctrl_c_ends_it_when_what_is_complete_has_been_printed(image: Image) -> None:
+    del image
+    process = subprocess.Popen(
+        [sys.executable, "-m", "microvm", "map", "-", "-j2"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"echo first\nsleep 60\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["stdout"] == "first\n"
+    machines = children_of(process.pid)
+    assert machines
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.communicate(timeout=30) == (b"", b"")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+    assert process.returncode == 130
+    assert not any(is_alive(pid) for pid in machines)
+
+
+def test_a_bad_line_of_a_file_is_named_before_anything_runs(
+    microvm: Command, tmp_path: Path
+) -> None:
+    jobs = tmp_path / "jobs"
+    jobs.write_text('echo hi\n["echo", 1]\n')
+    result = microvm("map", str(jobs))
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert result.stderr == b"microvm: line 2: argv is an array of strings, and not empty\n"
+
+
+def test_a_bad_line_of_a_pipe_ends_it_when_those_before_it_are_done(microvm: Command) -> None:
+    result = microvm("map", "-", input=b"echo hi\n[1\n")
+    assert (result.returncode, [each["stdout"] for each in _results(result.stdout)]) == (
+        2,
+        ["hi\n"],
+    )
+    assert result.stderr.startswith(b"microvm: line 2: this is no JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ([], 2, "FILE"),
+        (["/nowhere"], 2, "/nowhere"),
+        (["-", "-j", "0"], 2, "--jobs"),
+        (["-", "--grace", "1"], 2, "--timeout"),
+        (["-", "--memory", "1K"], 2, "too little memory"),
+        (["-", "--image", "no-such-image"], 125, "microvm image ls"),
+    ],
+)
+def test_bad_input_is_refused_in_a_line(
+    microvm: Command, arguments: list[str], status: int, says: str
+) -> None:
+    result = microvm("map", *arguments, input=b"true\n")
+    assert (result.returncode, result.stdout) == (status, b"")
+    assert says in result.stderr.decode()
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["map", "run"])
+def test_help_keeps_its_tables(microvm: Command, verb: str) -> None:
+    shown = microvm(verb, "--help").stdout.decode()
+    assert re.search(r"^ +125  +microvm itself failed", shown, re.MULTILINE)
+    assert "\\b" not in shown
+
+
+def test_results_that_cannot_be_written_are_an_error(image: Image) -> None:
+    del image
+    command = ["sh", "-c", 'echo true | "$@" map - >/dev/full', "sh", sys.executable, "-m"]
+    result = subprocess.run(
+        [*command, "microvm"], capture_output=True, timeout=DEADLINE, check=False
+    )
+    assert result.returncode == 125
+    assert result.stderr == b"microvm: cannot write the results: No space left on device\n"
+
+
+def test_a_bar_moves_on_a_terminal_and_nowhere_else(image: Image) -> None:
+    del image
+    ours, theirs = os.openpty()
+    process = subprocess.run(
+        [sys.executable, "-m", "microvm", "map", "-"],
+        input=b"true\nfalse\n",
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=DEADLINE,
+        check=False,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert (process.returncode, len(_results(process.stdout))) == (1, 2)
+    assert re.search(r"2/.*1 failed", shown)

@@ -1,0 +1,130 @@
+"""A pool of real machines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from tests.vm.conftest import children_of, is_alive
+
+from microvm import BootError, GuestDied, ImageError, MicroVM, Pool
+from microvm_image import Image
+
+
+@pytest.fixture(scope="module")
+def pool(runner: asyncio.Runner, image: Image, vm: MicroVM) -> Iterator[Pool]:
+    """A pool of two, beside the machine of all tests; none of its own is left."""
+    del vm
+    before = children_of(os.getpid())
+    pool = Pool(2, image=image)
+    runner.run(pool.__aenter__())
+    yield pool
+    runner.run(pool.__aexit__(None, None, None))
+    assert children_of(os.getpid()) == before
+
+
+async def _full(pool: Pool) -> None:
+    while pool.ready < pool.size:  # noqa: ASYNC110 - it has no event
+        await asyncio.sleep(0.01)
+
+
+async def test_each_user_gets_a_clean_machine(pool: Pool) -> None:
+    pids = set()
+    for _ in range(3):
+        async with pool.machine() as vm:
+            assert (await vm.run(["ls", "/tmp"])).stdout == b""
+            await vm.run(["touch", "/tmp/file"])
+            pids.add(vm.pid)
+    assert len(pids) == 3
+
+
+async def test_a_machine_has_run_commands_before_it_is_handed_out(pool: Pool, image: Image) -> None:
+    async with pool.machine() as warm, MicroVM(image) as other:
+        pids = [int((await vm.run(["sh", "-c", "echo $$"])).stdout) for vm in (warm, other)]
+    assert pids[0] > pids[1]
+
+
+async def test_one_that_was_killed_while_idle_is_not_noticed(pool: Pool, vm: MicroVM) -> None:
+    await _full(pool)
+    idle = {pid for pid in children_of(os.getpid()) if pid != vm.pid}
+    assert len(idle) == 2
+    for pid in idle:
+        os.kill(pid, signal.SIGKILL)
+    async with pool.machine() as machine:
+        assert machine.pid not in idle
+        assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
+
+
+async def test_one_that_is_killed_under_its_user_is_an_error_and_replaced(pool: Pool) -> None:
+    async def use(*, kill: bool) -> None:
+        async with pool.machine() as machine:
+            process = await machine.exec(["sh", "-c", "echo started; sleep 0.1"])
+            assert await anext(process.stdout) == b"started\n"
+            if kill:
+                os.kill(machine.pid or 0, signal.SIGKILL)
+            assert await process.wait() == 0
+
+    with pytest.raises(GuestDied, match="SIGKILL"):
+        await use(kill=True)
+    await use(kill=False)
+    await _full(pool)
+
+
+async def test_an_image_that_is_none_is_the_error_of_who_waits(tmp_path: Path) -> None:
+    async with Pool(2, image=tmp_path) as pool:
+        for _ in range(3):
+            with pytest.raises(ImageError):
+                await anext(pool.map([["true"]]))
+
+
+async def test_a_guest_that_does_not_boot_is_the_error_of_who_waits(
+    image: Image, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(image.path, broken)
+    initramfs = broken / "initramfs.cpio"
+    initramfs.write_bytes(bytes(initramfs.stat().st_size))
+    async with Pool(1, image=broken) as pool:
+        with pytest.raises(BootError):
+            await anext(pool.map([["true"]]))
+
+
+async def _use(image: Image) -> None:
+    async with Pool(2, image=image) as pool:
+        async with pool.machine() as machine:
+            await machine.run(["echo", "hello"])
+        async for outcome in pool.map([["true"]] * 4, ordered=False):
+            outcome.result()
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_cancellation_at_any_moment_leaves_no_machine(image: Image, seed: int) -> None:
+    before, tasks = children_of(os.getpid()), asyncio.all_tasks()
+    delay = 0.0 if seed == 0 else Random(seed).expovariate(2)
+    task = asyncio.create_task(_use(image))
+    await asyncio.wait([task], timeout=delay)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, ZeroDivisionError):
+        await task
+    assert children_of(os.getpid()) == before
+    assert asyncio.all_tasks() == tasks
+
+
+async def test_leaving_ends_machines_that_are_in_use(image: Image) -> None:
+    async with Pool(1, image=image) as pool:
+        holder = pool.machine()
+        machine = await holder.__aenter__()
+        pid = machine.pid or 0
+        process = await machine.exec(["sleep", "60"])
+    assert not is_alive(pid)
+    with pytest.raises(GuestDied):
+        await process.wait()
+    await holder.__aexit__(None, None, None)
