@@ -23,6 +23,7 @@ from .ending import Ending, judge
 from .errors import QemuError
 from .launch import Launched, launch
 from .qemu_command import Memory, QemuConfig, descriptor_path
+from .tasks import cancel, settled
 
 #: The oldest QEMU that is served: Debian 12's.
 MINIMUM_VERSION = (7, 2)
@@ -85,7 +86,7 @@ class Qemu:
             if not qemu._running.done():
                 await qemu._life
         except BaseException:
-            await _cancel([qemu._life])
+            await cancel([qemu._life])
             raise
         return qemu
 
@@ -146,7 +147,7 @@ class Qemu:
         """
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(grace))
-        await _settled([self._stopping])
+        await settled([self._stopping])
         return self._stopping.result()
 
     async def _stop(self, grace: float) -> Ending:
@@ -187,7 +188,7 @@ class Qemu:
                 asyncio.create_task(self._read_stderr()),
                 asyncio.create_task(self._console.follow(self._launched.console)),
             ]
-            owned.push_async_callback(_cancel, readers)
+            owned.push_async_callback(cancel, readers)
             owned.push_async_callback(self._kill)
             try:
                 async with asyncio.timeout(START_TIMEOUT):
@@ -199,7 +200,7 @@ class Qemu:
             self._running.set_result(None)
             readers.append(asyncio.create_task(self._hung_up()))
             watch = asyncio.create_task(self._kill_on_internal_error())
-            owned.push_async_callback(_cancel, [watch])
+            owned.push_async_callback(cancel, [watch])
             return await self._ending(readers)
 
     async def _begin(self) -> None:
@@ -302,22 +303,3 @@ def _check_version(version: Mapping[str, Any]) -> None:
 def _shutdown_reason(events: Iterable[Mapping[str, Any]]) -> str | None:
     reasons = [event["data"]["reason"] for event in events if event["event"] == "SHUTDOWN"]
     return str(reasons[0]) if reasons else None
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await _settled(tasks)
-
-
-async def _settled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Wait for tasks to end; a cancellation meanwhile is raised when they have."""
-    cancelled: asyncio.CancelledError | None = None
-    ended = asyncio.gather(*tasks, return_exceptions=True)
-    while not ended.done():
-        try:
-            await asyncio.shield(ended)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
