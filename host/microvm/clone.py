@@ -15,6 +15,7 @@ from microvm.errors import ImageError, MachineError, QemuError, TemplateError
 from microvm.launch import find_qemu, qemu_arguments
 from microvm.life import Life
 from microvm.qemu_command import QemuConfig
+from microvm.warming import warm
 from microvm_image import cache
 
 CLONE_TIMEOUT = 20.0
@@ -115,6 +116,7 @@ class Start:
                 try:
                     life = await Life.begin(self._config, Console(), self._timeout, memory=memory)
                     try:
+                        await warm(life.guest.run)
                         await life.qemu.save()
                     finally:
                         await life.end(politely=False)

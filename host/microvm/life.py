@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -36,15 +36,18 @@ class StartTimes:
 
 
 class Life:
-    """A QEMU with a guest that is ready; `begin` starts one, `end` leaves nothing of it."""
+    """A QEMU with a guest that is ready; `begin` starts one, `end` leaves nothing of it.
 
-    def __init__(self, qemu: Qemu, console: Console) -> None:
+    :ivar times: of its start; not there before it is ready.
+    """
+
+    def __init__(self, qemu: Qemu, guest: Guest, console: Console) -> None:
         """Use `begin` to get one."""
         self.qemu = qemu
-        self.guest: Guest | None = None
-        self.times: StartTimes | None = None
+        self.guest = guest
+        self.times: StartTimes
         self._console = console
-        self._watch: asyncio.Task[None] | None = None
+        self._watch = asyncio.create_task(self._await_ending())
 
     @classmethod
     async def begin(
@@ -59,41 +62,29 @@ class Life:
         :raise ProtocolError: what answered is not our guest.
         """
         begun = time.monotonic()
-        try:
-            life = cls(await Qemu.start(config, console=console, memory=memory), console)
-        except BaseException:
-            console.close()
-            raise
-        running = time.monotonic()
-        try:
-            await life._greet(timeout)
-        except TimeoutError:
-            await life.end()
-            raise life._failure(f"the guest was not ready within {timeout:g} s") from None
-        except GuestDied as error:
-            await life.end()
-            raise life._failure(f"the guest did not boot: {error.message}") from None
-        except BaseException:
-            await life.end()
-            raise
-        life.times = StartTimes(begun, running, time.monotonic())
-        return life
+        async with AsyncExitStack() as owned:
+            owned.callback(console.close)
+            qemu = await Qemu.start(config, console=console, memory=memory)
+            owned.push_async_callback(qemu.stop)
+            running = time.monotonic()
+            guest = await Guest.connect(
+                qemu.take_port(), console_tail=console.tail, loss_grace=_LOSS_GRACE
+            )
+            life = cls(qemu, guest, console)
+            owned.push_async_callback(life.end, politely=False)
+            try:
+                await guest.ready(timeout)
+            except TimeoutError:
+                raise _failure(f"the guest was not ready within {timeout:g} s", console) from None
+            except GuestDied as error:
+                raise _failure(f"the guest did not boot: {error.message}", console) from None
+            life.times = StartTimes(begun, running, time.monotonic())
+            owned.pop_all()
+            return life
 
-    async def _greet(self, timeout: float) -> None:
-        guest = self.guest = await Guest.connect(
-            self.qemu.take_port(), console_tail=self._console.tail, loss_grace=_LOSS_GRACE
-        )
-        self._watch = asyncio.create_task(self._await_ending(guest))
-        await guest.ready(timeout)
-
-    async def _await_ending(self, guest: Guest) -> None:
+    async def _await_ending(self) -> None:
         ending = await self.qemu.wait()
-        guest.fail(GuestDied(ending.text, detail=self._console.tail()))
-
-    def _failure(self, message: str) -> BootError:
-        tail = self._console.tail()
-        hint = "" if tail else "its console stayed silent; is this a kernel with virtio built in?"
-        return BootError(message, hint=hint, detail=tail)
+        self.guest.fail(GuestDied(ending.text, detail=self._console.tail()))
 
     async def end(self, *, politely: bool = True) -> None:
         """End it, whatever state it is in; idempotent.
@@ -102,26 +93,28 @@ class Life:
 
         :param politely: whether the guest may end itself first.
         """
-        guest, self.guest = self.guest, None
-        watch, self._watch = self._watch, None
         try:
-            if politely and guest is not None:
-                await self._shut_down(guest)
+            if politely:
+                await self._shut_down()
         finally:
-            if guest is not None:
-                guest.fail(GuestDied("the machine was stopped"))
+            self.guest.fail(GuestDied("the machine was stopped"))
             try:
                 await self.qemu.stop()
             finally:
-                if watch is not None:
-                    watch.cancel()
+                self._watch.cancel()
                 self._console.close()
 
-    async def _shut_down(self, guest: Guest) -> None:
+    async def _shut_down(self) -> None:
         """Ask the guest to end, if it is in a state to hear it."""
-        if not guest.can_shut_down:
+        if not self.guest.can_shut_down:
             return
-        guest.shut_down()
+        self.guest.shut_down()
         with suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                 await self.qemu.wait()
+
+
+def _failure(message: str, console: Console) -> BootError:
+    tail = console.tail()
+    hint = "" if tail else "its console stayed silent; is this a kernel with virtio built in?"
+    return BootError(message, hint=hint, detail=tail)

@@ -204,7 +204,7 @@ class MicroVM:
         return await self._live().status(timeout)
 
     def _live(self) -> Guest:
-        if self._life is None or self._life.guest is None:
+        if self._life is None:
             raise UsageError("the machine is not running")
         return self._life.guest
 

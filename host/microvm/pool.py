@@ -11,17 +11,13 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Self, TypeVar, Unpack
 
-from microvm.errors import ExecError, MachineError, UsageError
+from microvm.errors import MachineError, UsageError
 from microvm.guest import PING_INTERVAL
 from microvm.job import Commands, Job, Outcome, jobs
 from microvm.machine import MicroVM
 from microvm.options import MachineOptions, RunOptions
 from microvm.tasks import cancel
-
-# Under emulation, what runs for the first time is translated first: these are the ways from a
-# request to the end of a command, by way of a shell and its output.
-_WARMING = (["true"], ["sh", "-c", "echo"])
-_WARMING_TIMEOUT = 30.0
+from microvm.warming import warm
 
 T = TypeVar("T")
 
@@ -240,7 +236,7 @@ class Pool:
         try:
             try:
                 await lease.vm.start()
-                await _warm(lease.vm)
+                await warm(lease.vm.run)
             except Exception as error:
                 self._failing = True
                 self._refuse(error, 1)
@@ -285,13 +281,6 @@ class _Lease:
         self.vm = vm
         self.taken = asyncio.Event()
         self.over = asyncio.Event()
-
-
-async def _warm(vm: MicroVM) -> None:
-    for command in _WARMING:
-        # An image may have no such command: then it has at least been looked for.
-        with suppress(ExecError):
-            await vm.run(command, timeout=_WARMING_TIMEOUT)
 
 
 async def _next(source: AsyncIterator[Job]) -> Job | None:
