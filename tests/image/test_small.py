@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,7 +98,7 @@ def test_all_that_is_missing_is_named_at_once(
 
 def test_a_missing_header_and_cross_compiler_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     (other,) = set(arch.ARCHES) - {HOST.name}
-    monkeypatch.setattr(small.shutil, "which", lambda name: None if "linux-gnu" in name else name)
+    monkeypatch.setattr(shutil, "which", lambda name: None if "linux-gnu" in name else name)
     monkeypatch.setattr(small, "_has_header", lambda name: name != "gelf.h")
     with pytest.raises(ImageError, match=f"{other}-linux-gnu-gcc, gelf.h.*libelf-dev"):
         small.check_tools(arch.find(other))
