@@ -170,12 +170,10 @@ def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
     cpus = len(os.sched_getaffinity(0))
     report.step(f"compiling the kernel on {cpus} CPUs, which takes some minutes")
     _watch([*make, f"-j{cpus}", arch.kernel_target], report)
-    made = work / "kernel"
+    made = work / arch.kernel_target
     if arch.kernel_target == "vmlinux":
-        strip = [_prefix(arch) + "strip", "-s", "-o", str(made), str(work / "vmlinux")]
-        run(strip, what="stripping the kernel")
-        return made
-    return (work / arch.kernel_target).rename(made)
+        run([_prefix(arch) + "strip", "-s", str(made)], what="stripping the kernel")
+    return made
 
 
 def _edit(path: Path, before: str, after: str) -> None:

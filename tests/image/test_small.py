@@ -51,6 +51,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
         name, before, _ = small._EDITS[0]
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text(before if apic is None else apic)
+        (tree / "kernel").mkdir(exist_ok=True)
         text = MAKEFILE.format(binary=Path(sys.executable).resolve(), then=then)
         (tree / "Makefile").write_text(text)
         path = tmp_path / "linux.tar.xz"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from tests.vm.conftest import DRIFT, drift
 
-from microvm import ExecTimeout, MicroVM
+from microvm import ExecTimeout, GuestDied, MicroVM
 from microvm.errors import ImageError
 from microvm_image import Image, small
 from microvm_image import arch as arches
@@ -55,10 +55,10 @@ SCRIPTS = {
     ),
     # Signals, sockets of both kinds, both loopback addresses.
     "trap 'echo caught' TERM; kill -TERM $$": "caught",
-    "(echo hello | nc -l -p 7 -s 127.0.0.1) & sleep 0.3; nc 127.0.0.1 7 </dev/null": "hello",
+    "echo hello | nc -l -p 7 -s 127.0.0.1 & until nc 127.0.0.1 7 2>/dev/null; do :; done": "hello",
     "ping -c 1 -q 127.0.0.1 | grep -c ' 0% packet loss'": "1",
     "ping -c 1 -q ::1 | grep -c ' 0% packet loss'": "1",
-    "syslogd -O /tmp/log; logger hello; sleep 0.3; killall syslogd; grep -o hello /tmp/log": "hello",
+    "syslogd -O /tmp/log; logger hello; until grep -o hello /tmp/log; do :; done": "hello",
     # A writable layer over one that is read only.
     "cd /tmp && mkdir -p a b/up b/work c && echo low >a/f && "
     "mount -t overlay -o lowerdir=a,upperdir=b/up,workdir=b/work overlay c && echo up >c/f && "
@@ -112,6 +112,12 @@ async def test_a_timeout_takes_the_whole_tree(small_vm: MicroVM) -> None:
     with pytest.raises(ExecTimeout):
         await small_vm.run(["sh", "-c", "setsid sleep 1234 & sleep 1234"], timeout=1)
     assert (await small_vm.run(["pgrep", "-f", "sleep 123[4]"])).stdout == b""
+
+
+async def test_a_panic_ends_the_machine(small_image: Image) -> None:
+    async with MicroVM(small_image) as machine:
+        with pytest.raises(GuestDied):
+            await machine.run(["sh", "-c", "echo c >/proc/sysrq-trigger"])
 
 
 async def test_several_cpus(small_image: Image) -> None:
