@@ -100,7 +100,7 @@ async def test_users(small_vm: MicroVM) -> None:
 
 
 async def test_limits_on_processes_and_memory(small_vm: MicroVM) -> None:
-    script = "sleep 9 & sleep 9 & sleep 9 & sleep 9 & wait"
+    script = "sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait"
     many = await small_vm.run(["sh", "-c", script], max_processes=3, timeout=30)
     assert b"fork" in many.stderr
     hungry = ["sh", "-c", "head -c 64m /dev/zero | tail -c 64m | wc -c"]
