@@ -36,13 +36,20 @@ _NOT_UNPACKED = (
     "*/tools/testing/*",
 )
 
-# A name's file, the line that stands there, and ours. QEMU's local APIC counts nanoseconds, and so
-# does KVM's: measuring that takes 0.2 s of every boot, and goes wrong on a busy host.
+# A file, what stands there, and ours.
 _EDITS = (
+    # QEMU's local APIC counts nanoseconds, and so does KVM's: measuring that takes 0.2 s of every
+    # boot, and goes wrong on a busy host.
     (
         "arch/x86/kernel/apic/apic.c",
         "unsigned int lapic_timer_period = 0;",
         "unsigned int lapic_timer_period = 1000000000 / HZ;",
+    ),
+    # Without ACPI nothing can cut the power, but a reset ends QEMU as well.
+    (
+        "kernel/reboot.c",
+        "cmd = LINUX_REBOOT_CMD_HALT;",
+        "cmd = LINUX_REBOOT_CMD_RESTART;",
     ),
 )
 

@@ -48,10 +48,11 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
     def make(version: str = "6.1.2-1", then: str = "true", apic: str | None = None) -> None:
         tree = tmp_path / "linux"
-        name, before, _ = small._EDITS[0]
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).write_text(before if apic is None else apic)
-        (tree / "kernel").mkdir(exist_ok=True)
+        for name, before, _ in small._EDITS:
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).write_text(before)
+        if apic is not None:
+            (tree / small._EDITS[0][0]).write_text(apic)
         text = MAKEFILE.format(binary=Path(sys.executable).resolve(), then=then)
         (tree / "Makefile").write_text(text)
         path = tmp_path / "linux.tar.xz"
