@@ -94,7 +94,7 @@ def remove(name: str) -> None:
 def build(*, arch: str | None = None, report: Reporter | None = None) -> Path:
     """Compile the kernel, or take what the same compiler has made of the same source.
 
-    It takes some minutes, and 2 GB of the cache's disk meanwhile.
+    It takes some minutes, and 1 GB of the cache's disk meanwhile.
 
     :param arch: `x86_64` or `aarch64`; by default this machine's.
     :return: the file: a vmlinux or an Image, without symbols.

@@ -7,7 +7,7 @@ import click
 
 @click.group()
 def kernel() -> None:
-    """Build, list and remove small kernels, which boot in a third of the time."""
+    """Build, list and remove small kernels, which boot in a fraction of the time."""
 
 
 @kernel.command()
@@ -15,7 +15,7 @@ def kernel() -> None:
 def build(arch: str | None) -> None:
     """Compile a small kernel from the distribution's source, and print its path.
 
-    It takes some minutes and 2 GB of disk meanwhile, once. Images built from then on have it,
+    It takes some minutes and 1 GB of disk meanwhile, once. Images built from then on have it,
     the default one too; `microvm image build --kernel debian` and MICROVM_KERNEL=debian are the
     way back.
     """
