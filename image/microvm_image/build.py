@@ -55,7 +55,7 @@ def build(
     *,
     arch: str | None = None,
     rootfs: Path | None = None,
-    kernel: Path | None = None,
+    kernel: str | Path | None = None,
     mirror: str | None = None,
     output: Path | None = None,
     report: Reporter | None = None,
@@ -64,7 +64,7 @@ def build(
 
     :param arch: `x86_64` or `aarch64`; by default this machine's.
     :param rootfs: the Alpine archive or a folder that holds it; see `rootfs.find` for the default.
-    :param kernel: a kernel; see `kernel.find` for the default.
+    :param kernel: a file, `small` or `debian`; see `kernel.given` for the default.
     :param mirror: where to download the Alpine archive if it is nowhere here.
     :param output: the folder to become the image; by default one in the cache, named by its parts.
     :param report: who is told how far it is; nobody by default.

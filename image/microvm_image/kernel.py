@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Literal
 
 from microvm.errors import ImageError
-from microvm_image import package
+from microvm_image import package, small
 from microvm_image.arch import Arch, Magic
 from microvm_image.progress import Reporter
 
 Bus = Literal["pci", "mmio"]
 """How the virtio devices are attached: what the kernel has built in decides it."""
+
+SMALL, DEBIAN = "small", "debian"
+"""Names for our own kernel and for the distribution's, where a file may be named."""
+
+LOCAL_VERSION = "-microvm"
+"""How the version of our own kernel ends, which has virtio-mmio built in; Debian's has PCI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +37,30 @@ class Kernel:
     bus: Bus
 
 
-def given() -> Path | None:
-    """Return the kernel that $MICROVM_KERNEL names, if it is set."""
-    named = os.environ.get("MICROVM_KERNEL")
-    return Path(named) if named else None
+def given(arch: Arch, named: str | Path | None = None) -> Path | None:
+    """Return the kernel that `named`, $MICROVM_KERNEL, or what was built here asks for.
+
+    :param named: a file, or `small` or `debian`.
+    :return: a file, there or not; None is the distribution's kernel.
+    :raise ImageError: it is `small`, and none has been built.
+    """
+    named = named or os.environ.get("MICROVM_KERNEL")
+    if named == DEBIAN:
+        return None
+    if named and named != SMALL:
+        return Path(named)
+    built = small.newest(arch)
+    if named and built is None:
+        raise ImageError("no small kernel has been built", hint="`microvm kernel build` does it")
+    return built
 
 
-def find(arch: Arch, path: Path | None, report: Reporter) -> Kernel:
-    """Return the kernel for an image: `path`, $MICROVM_KERNEL, or the distribution's.
+def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
+    """Return the kernel for an image: see `given` for which.
 
     :raise ImageError: it is not there or is no kernel, or the package cannot be had.
     """
-    if chosen := path or given():
+    if chosen := given(arch, named):
         return _read(chosen, arch)
     wanted = package.Wanted(arch.kernel_package, "boot/vmlinuz-.*", stands_for="linux-image-")
     try:
@@ -66,8 +84,8 @@ def _read(path: Path, arch: Arch) -> Kernel:
             f"{path}: not a kernel for {arch.name}",
             hint="--kernel and MICROVM_KERNEL take a file such as /boot/vmlinuz",
         )
-    # A kernel with virtio-mmio built in would say "mmio" here; Debian's has virtio-pci.
-    return Kernel(data, hashlib.sha256(data).hexdigest(), version, bus="pci")
+    bus: Bus = "mmio" if version.endswith(LOCAL_VERSION) else "pci"
+    return Kernel(data, hashlib.sha256(data).hexdigest(), version, bus)
 
 
 def _has(data: bytes, magic: Magic) -> bool:

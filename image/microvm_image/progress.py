@@ -18,7 +18,7 @@ class Reporter(Protocol):
         """Begin the next part of the work; `text` says which, without a full stop."""
 
     def advance(self, done: int, total: int | None) -> None:
-        """Tell how far this step is, in bytes; `total` is None where nobody knows."""
+        """Tell how far this step is, in units of its own; `total` is None where nobody knows."""
 
     def notice(self, text: str) -> None:
         """Tell the user something that stays true after the work."""
@@ -89,6 +89,7 @@ class Terminal:
                 SpinnerColumn,
                 TextColumn,
                 TimeElapsedColumn,
+                TimeRemainingColumn,
             )
 
             self._progress = Progress(
@@ -96,6 +97,7 @@ class Terminal:
                 TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 TimeElapsedColumn(),
+                TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )

@@ -7,6 +7,7 @@ import inspect
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from microvm_image import Image, default
 
 DEADLINE = 120.0
 LONG_DEADLINE = 3000.0
+DRIFT = 0.050
+MINUTE = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +67,34 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def _runner(request: pytest.FixtureRequest, runner: asyncio.Runner) -> None:
     """Let the hook above find the loop in every test."""
     request.node.funcargs["runner"] = runner
+
+
+@pytest.fixture
+def _load() -> Iterator[None]:
+    """Two busy loops."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    yield
+    for loop in loops:
+        loop.kill()
+        loop.wait()
+
+
+async def drift(vm: MicroVM) -> float:
+    """How far the guest's clock moves from ours within a minute, in seconds."""
+
+    async def offset() -> float:
+        """The guest's clock minus ours; of several answers the quickest tells best."""
+        samples = []
+        for _ in range(20):
+            before = time.monotonic()
+            status = await vm.status()
+            after = time.monotonic()
+            samples.append((after - before, status.now_ns / 1e9 - (before + after) / 2))
+        return min(samples)[1]
+
+    first = await offset()
+    await asyncio.sleep(MINUTE)
+    return await offset() - first
 
 
 Command = Callable[..., subprocess.CompletedProcess[bytes]]

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-
 import pytest
+from tests.vm.conftest import DRIFT, drift
 
 from microvm import MicroVM
 from microvm_image import Image
 
 BOOTS = 100
-DRIFT = 0.050
-MINUTE = 60.0
-
-
-@pytest.fixture
-def _load() -> Iterator[None]:
-    """Two busy loops."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
-    yield
-    for loop in loops:
-        loop.kill()
-        loop.wait()
 
 
 @pytest.mark.long
@@ -39,18 +22,6 @@ async def test_every_boot_of_a_loaded_machine_is_ready(image: Image, boot: int) 
 
 @pytest.mark.long
 async def test_the_guests_clock_does_not_drift(vm: MicroVM) -> None:
-    async def offset() -> float:
-        """The guest's clock minus ours; of several answers the quickest tells best."""
-        samples = []
-        for _ in range(20):
-            before = time.monotonic()
-            status = await vm.status()
-            after = time.monotonic()
-            samples.append((after - before, status.now_ns / 1e9 - (before + after) / 2))
-        return min(samples)[1]
-
-    first = await offset()
-    await asyncio.sleep(MINUTE)
-    drift = await offset() - first
-    print(f"drift over {MINUTE:g} s: {drift * 1e3:.2f} ms")
-    assert abs(drift) < DRIFT
+    moved = await drift(vm)
+    print(f"drift over a minute: {moved * 1e3:.2f} ms")
+    assert abs(moved) < DRIFT

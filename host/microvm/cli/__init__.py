@@ -15,6 +15,7 @@ from microvm.errors import BootError, MicroVMError
 _COMMANDS = {
     "bench": "microvm.cli.bench",
     "image": "microvm.cli.image",
+    "kernel": "microvm.cli.kernel",
     "map": "microvm.cli.map",
     "run": "microvm.cli.run",
     "template": "microvm.cli.template",

@@ -20,13 +20,17 @@ def image() -> None:
 
 @image.command()
 @click.option("--rootfs", type=FILE, metavar="PATH", help="Alpine archive, or its folder.")
-@click.option("--kernel", type=FILE, metavar="FILE", help="Kernel; default: the distribution's.")
+@click.option(
+    "--kernel",
+    metavar="FILE|small|debian",
+    help="Default: small, if `microvm kernel build` has made it, else Debian's.",
+)
 @click.option("--mirror", metavar="URL", help="Where to download Alpine from.")
 @click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this machine's.")
 @click.option("-o", "--output", type=FILE, metavar="DIR", help="Make the image here.")
 def build(
     rootfs: Path | None,
-    kernel: Path | None,
+    kernel: str | None,
     mirror: str | None,
     arch: str | None,
     output: Path | None,

@@ -1,0 +1,234 @@
+"""Our own small kernel: compiled from the distribution's source, and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from microvm.errors import ImageError
+from microvm_image import arch as arches
+from microvm_image import cache, kconfig, package
+from microvm_image.arch import Arch
+from microvm_image.process import run
+from microvm_image.progress import Reporter, Silent
+
+BUILDER = 1
+"""Raised when the same source and fragments become another kernel."""
+
+WANTED = package.Wanted(
+    "linux-source", r"usr/src/linux-source-.*\.tar\.xz", stands_for="linux-source-"
+)
+
+# Half of the source, and no part of any of our kernels; the Kconfig files among them are read.
+_NOT_UNPACKED = (
+    "*/Documentation/*.[rty]*",
+    "*/drivers/gpu/*.[ch]",
+    "*/drivers/media/*.[ch]",
+    "*/drivers/net/[ew]*.[ch]",
+    "*/sound/*.[ch]",
+    "*/tools/testing/*",
+)
+
+# A file, what stands there, and ours.
+_EDITS = (
+    # QEMU's local APIC counts nanoseconds, and so does KVM's: measuring that takes 0.2 s of every
+    # boot, and goes wrong on a busy host.
+    (
+        "arch/x86/kernel/apic/apic.c",
+        "unsigned int lapic_timer_period = 0;",
+        "unsigned int lapic_timer_period = 1000000000 / HZ;",
+    ),
+    # Without ACPI nothing can cut the power, but a reset ends QEMU as well.
+    (
+        "kernel/reboot.c",
+        "cmd = LINUX_REBOOT_CMD_HALT;",
+        "cmd = LINUX_REBOOT_CMD_RESTART;",
+    ),
+)
+
+_PROGRAMS = {
+    "make": "make",
+    "flex": "flex",
+    "bison": "bison",
+    "bc": "bc",
+    "tar": "tar",
+    "xz": "xz-utils",
+}
+_HEADERS = {"stdio.h": "libc6-dev", "gelf.h": "libelf-dev"}
+
+_STEPS = 1450
+"""About how many lines `make` writes, for the progress bar: one for each file it makes."""
+
+
+def newest(arch: Arch) -> Path | None:
+    """Return the one built last, which is what images get; None if there is none."""
+    return next((path for path in installed() if f"-{arch.name}-" in path.name), None)
+
+
+def installed() -> Iterator[Path]:
+    """Give those in the cache, the one built last first."""
+    yield from sorted(
+        cache.folder("kernels").glob("linux-*"), key=lambda p: p.stat().st_mtime_ns, reverse=True
+    )
+
+
+def remove(name: str) -> None:
+    """Remove one from the cache; images that have it keep it.
+
+    :raise ImageError: there is none of that name.
+    """
+    for path in installed():
+        if path.name == name:
+            path.unlink(missing_ok=True)
+            return
+    raise ImageError(f"no kernel {name}", hint="`microvm kernel ls` lists them")
+
+
+def build(*, arch: str | None = None, report: Reporter | None = None) -> Path:
+    """Compile the kernel, or take what the same compiler has made of the same source.
+
+    It takes some minutes, and 1 GB of the cache's disk meanwhile.
+
+    :param arch: `x86_64` or `aarch64`; by default this machine's.
+    :return: the file: a vmlinux or an Image, without symbols.
+    :raise ImageError: a tool is missing, the source cannot be had or does not take our options, a
+        compiler failed, or the disk is full. Nothing half made is left.
+    """
+    report = report or Silent()
+    target = arches.find(arch)
+    check_tools(target)
+    with cache.disk_errors():
+        source = package.fetch(WANTED, arches.find(), report)
+        path = cache.folder("kernels") / _name(target, source.version)
+        work = path.with_name("build")  # one at a time, so that the next clears what one has left
+        with cache.lock(work, report), cache.scratch(work) as folder:
+            if path.exists():
+                os.utime(path)  # as good as built last
+                return path
+            folder.mkdir()
+            made = _compile(target, source.path, folder, report)
+            with cache.staging(path) as temporary:
+                made.replace(temporary)
+    return path
+
+
+def check_tools(arch: Arch) -> None:
+    """Make sure that all is there that compiling takes.
+
+    :raise ImageError: it is not; the hint is the line that installs it.
+    """
+    compiler = _prefix(arch) + "gcc"
+    programs = {compiler: _package_of(arch), "gcc": "gcc", **_PROGRAMS}
+    missing = {name: owner for name, owner in programs.items() if not shutil.which(name)}
+    if "gcc" not in missing:
+        missing |= {name: owner for name, owner in _HEADERS.items() if not _has_header(name)}
+    if missing:
+        raise ImageError(
+            f"compiling a kernel takes {', '.join(missing)}",
+            hint=f"apt install {' '.join(dict.fromkeys(missing.values()))}",
+        )
+
+
+def _has_header(name: str) -> bool:
+    command = ["gcc", "-E", "-include", name, "-x", "c", os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _prefix(arch: Arch) -> str:
+    return "" if arch is arches.find() else f"{arch.name}-linux-gnu-"
+
+
+def _package_of(arch: Arch) -> str:
+    name = arch.name.replace("_", "-")
+    return "gcc" if arch is arches.find() else f"gcc-{name}-linux-gnu"
+
+
+def _name(arch: Arch, version: str) -> str:
+    """The kernel's: other source, options, compiler or builder give another."""
+    compiler = run([_prefix(arch) + "gcc", "--version"], what="asking gcc for its version")
+    parts = (str(BUILDER), version, arch.name, kconfig.fragment(arch), repr(_EDITS), compiler)
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return f"linux-{version.partition('-')[0]}-{arch.name}-{digest[:12]}"
+
+
+def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
+    report.step("unpacking the kernel's source")
+    excluded = [f"--exclude={pattern}" for pattern in _NOT_UNPACKED]
+    run(
+        ["tar", "-xJf", str(source), "-C", str(work), "--strip-components=1", *excluded],
+        what="unpacking the kernel's source",
+    )
+    for name, before, after in _EDITS:
+        _edit(work / name, before, after)
+    fragment = work / "fragment.config"
+    fragment.write_text(kconfig.fragment(arch))
+    make = _make(arch, work)
+    run([*make, f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig"], what="configuring the kernel")
+    kconfig.check(
+        kconfig.parse(fragment.read_text()), kconfig.parse((work / ".config").read_text())
+    )
+    cpus = len(os.sched_getaffinity(0))
+    report.step(f"compiling the kernel on {cpus} CPUs, which takes some minutes")
+    _watch([*make, f"-j{cpus}", arch.kernel_target], report)
+    made = work / arch.kernel_target
+    if arch.kernel_target == "vmlinux":
+        run([_prefix(arch) + "strip", "-s", str(made)], what="stripping the kernel")
+    return made
+
+
+def _edit(path: Path, before: str, after: str) -> None:
+    text = path.read_text()
+    if text.count(before) != 1:
+        raise ImageError(f"this kernel source is another than expected: {path.name}: {before!r}")
+    path.write_text(text.replace(before, after))
+
+
+def _make(arch: Arch, folder: Path) -> list[str]:
+    """`make`, with nothing of the environment that changes what it does or makes."""
+    released = time.gmtime((folder / "Makefile").stat().st_mtime)
+    settings = (
+        f"PATH={os.environ.get('PATH', os.defpath)}",
+        "LC_ALL=C",
+        "KBUILD_BUILD_USER=microvm",
+        "KBUILD_BUILD_HOST=microvm",
+        f"KBUILD_BUILD_TIMESTAMP={time.strftime('%Y-%m-%d', released)}",
+    )
+    options = (f"ARCH={arch.kernel_arch}", f"CROSS_COMPILE={_prefix(arch)}")
+    return ["env", "-i", *settings, "make", "-C", str(folder), *options]
+
+
+def _watch(command: Sequence[str], report: Reporter) -> None:
+    """Run a long `make` and report each line that it writes; end all of it with us."""
+    last: deque[str] = deque(maxlen=20)
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 -- PIPE
+        try:
+            for count, line in enumerate(process.stdout, start=1):
+                last.append(line.rstrip())
+                report.advance(min(count, _STEPS), _STEPS)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.stdout.read()  # its end is that of the last compiler
+            raise
+    if process.returncode != 0:
+        full = " (disk full)" if any("No space left on device" in line for line in last) else ""
+        raise ImageError(
+            f"compiling the kernel failed{full}: make ended with status {process.returncode}",
+            hint=next((line for line in last if "rror" in line), ""),
+            detail="\n".join(last),
+        )

@@ -1,0 +1,34 @@
+"""What our own kernel is configured with."""
+
+from __future__ import annotations
+
+import pytest
+
+from microvm.errors import ImageError
+from microvm_image import arch, kconfig
+
+
+@pytest.mark.parametrize("name", arch.ARCHES)
+def test_the_fragments_parse_and_end_the_version(name: str) -> None:
+    options = kconfig.parse(kconfig.fragment(arch.find(name)))
+    assert options["CONFIG_LOCALVERSION"] == '"-microvm"'
+    assert options["CONFIG_VIRTIO_MMIO"] == options["CONFIG_CGROUP_PIDS"] == "y"
+    assert options["CONFIG_KALLSYMS"] is None
+
+
+def test_parsing() -> None:
+    text = '# a comment\n\nCONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C="x y"\n'
+    assert kconfig.parse(text) == {"CONFIG_A": "y", "CONFIG_B": None, "CONFIG_C": '"x y"'}
+
+
+@pytest.mark.parametrize("text", ["CONFIG_A", "A=y", "CONFIG_A=y\nCONFIG_A=y", "CONFIG_A="])
+def test_what_does_not_parse(text: str) -> None:
+    with pytest.raises(ImageError, match="kernel's configuration"):
+        kconfig.parse(text)
+
+
+def test_options_that_were_not_taken_are_all_named() -> None:
+    wanted = kconfig.parse("CONFIG_A=y\nCONFIG_B=1\n# CONFIG_C is not set\n# CONFIG_D is not set\n")
+    kconfig.check(wanted, {"CONFIG_A": "y", "CONFIG_B": "1", "CONFIG_C": None, "CONFIG_E": "y"})
+    with pytest.raises(ImageError, match=r"take CONFIG_A=y, CONFIG_B=1, CONFIG_C=n \("):
+        kconfig.check(wanted, {"CONFIG_A": None, "CONFIG_B": "2", "CONFIG_C": "y"})

@@ -1,0 +1,222 @@
+"""Our own kernel, without compiling one: a stand-in source, and `make` that writes it down."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import microvm_image
+from microvm.cli.kernel import kernel as command
+from microvm.errors import ImageError
+from microvm_image import arch, kconfig, package, small
+from microvm_image import build as building
+from microvm_image import kernel as kernels
+from microvm_image.build import build
+from microvm_image.progress import Silent
+
+HOST = arch.find()
+
+# `make vmlinux` of the stand-in copies what the fragment was, and then does what the test says.
+MAKEFILE = """
+allnoconfig:
+	cp $(KCONFIG_ALLCONFIG) .config
+vmlinux arch/arm64/boot/Image:
+	mkdir -p arch/arm64/boot
+	cp {binary} $@
+	{then}
+"""
+
+Source = Callable[..., None]
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    """Give a function that puts a source of this version in the place of the distribution's."""
+    try:
+        small.check_tools(HOST)
+    except ImageError as error:
+        pytest.skip(str(error))
+
+    def make(version: str = "6.1.2-1", then: str = "true", apic: str | None = None) -> None:
+        tree = tmp_path / "linux"
+        for name, before, _ in small._EDITS:
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).write_text(before)
+        if apic is not None:
+            (tree / small._EDITS[0][0]).write_text(apic)
+        text = MAKEFILE.format(binary=Path(sys.executable).resolve(), then=then)
+        (tree / "Makefile").write_text(text)
+        path = tmp_path / "linux.tar.xz"
+        with tarfile.open(path, "w:xz") as archive:
+            archive.add(tree, "linux")
+        monkeypatch.setattr(package, "fetch", lambda *_: package.Extracted(path, version))
+
+    make()
+    return make
+
+
+@pytest.mark.usefixtures("source")
+def test_it_is_made_once_and_nothing_else_stays(cache: Path) -> None:
+    path = small.build()
+    assert path.parent == cache / "kernels"
+    assert path.name.startswith(f"linux-6.1.2-{HOST.name}-")
+    assert path.read_bytes()[:4] == b"\x7fELF"
+    assert list(path.parent.iterdir()) == [path]
+    inode = path.stat().st_ino
+    assert small.build() == path
+    assert path.stat().st_ino == inode
+
+
+def test_other_parts_give_another_name(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {small.build().name}
+    source(version="6.1.2-2")
+    names.add(small.build().name)
+    text = kconfig.fragment(HOST)
+    monkeypatch.setattr(kconfig, "fragment", lambda _: text + "CONFIG_MORE=y\n")
+    names.add(small.build().name)
+    monkeypatch.setattr(small, "BUILDER", small.BUILDER + 1)
+    names.add(small.build().name)
+    assert len(names) == 4
+
+
+def test_all_that_is_missing_is_named_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ImageError) as caught:
+        small.build()
+    assert "takes gcc, make, flex, bison, bc, tar, xz" in str(caught.value)
+    assert "apt install gcc make flex bison bc tar xz-utils" in str(caught.value)
+
+
+def test_a_missing_header_and_cross_compiler_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    (other,) = set(arch.ARCHES) - {HOST.name}
+    monkeypatch.setattr(shutil, "which", lambda name: None if "linux-gnu" in name else name)
+    monkeypatch.setattr(small, "_has_header", lambda name: name != "gelf.h")
+    with pytest.raises(ImageError, match=f"{other}-linux-gnu-gcc, gelf.h.*libelf-dev"):
+        small.check_tools(arch.find(other))
+
+
+def test_a_compiler_that_fails_is_quoted(source: Source, cache: Path) -> None:
+    source(then="echo 'no such luck' >&2; false")
+    with pytest.raises(ImageError, match="compiling the kernel failed") as caught:
+        small.build()
+    assert "no such luck" in caught.value.detail
+    assert "Error 1" in str(caught.value)
+    assert not list((cache / "kernels").iterdir())
+
+
+def test_a_source_that_has_changed_is_refused(source: Source, cache: Path) -> None:
+    source(apic="something else")
+    with pytest.raises(ImageError, match=r"another than expected: apic\.c"):
+        small.build()
+    assert not list((cache / "kernels").iterdir())
+
+
+def runs(pid: int) -> bool:
+    """Whether the process is there, and not as one that only waits to be reaped."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_an_interrupt_ends_the_compilers_and_leaves_nothing(
+    source: Source, cache: Path, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
+    source(then=f"echo $$$$ >{pid}.new; mv {pid}.new {pid}; exec sleep 1000")
+    script = (
+        "import sys; from pathlib import Path; from microvm_image import package, small\n"
+        "found = package.Extracted(Path(sys.argv[1]), '6.1.2-1')\n"
+        "package.fetch = lambda *_: found\n"
+        "small.build()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path / "linux.tar.xz"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+    ) as process:
+        while not pid.exists():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == -signal.SIGINT
+    assert not runs(int(pid.read_text()))
+    assert not list((cache / "kernels").iterdir())
+
+
+def put(cache: Path, kernel: Path, version: str) -> Path:
+    """Put the stand-in kernel where built ones are, with this version in it."""
+    folder = cache / "kernels"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"linux-{version}-{HOST.name}-0123456789ab"
+    text = f"{version} (us)\0".encode()
+    data = kernel.read_bytes()
+    path.write_bytes(data[:0x1200] + text + data[0x1200 + len(text) :])
+    return path
+
+
+def test_the_version_tells_the_bus(cache: Path, kernel: Path) -> None:
+    found = kernels.find(HOST, put(cache, kernel, "6.1.2-microvm"), Silent())
+    assert (found.version, found.bus) == ("6.1.2-microvm", "mmio")
+
+
+def test_images_get_it_when_it_is_there(
+    archive: Path, kernel: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cache / "downloads").mkdir(parents=True)
+    debian = cache / "downloads" / f"{HOST.kernel_package}_{HOST.debian}_6.1-1"
+    debian.write_bytes(kernel.read_bytes())
+    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
+    monkeypatch.setattr(package._Apt, "find", _no_apt)
+    first = microvm_image.default()
+    assert first.manifest.bus == "pci"
+    with pytest.raises(ImageError, match="microvm kernel build"):
+        build(kernel="small")
+
+    put(cache, kernel, "6.1.2-microvm")
+    second = microvm_image.default()
+    assert (second.manifest.kernel_version, second.manifest.bus) == ("6.1.2-microvm", "mmio")
+    monkeypatch.setattr(building, "build", None)
+    assert microvm_image.default() == second
+
+    assert build(kernel="debian") == first
+    assert build(kernel="small") == second
+    monkeypatch.setenv("MICROVM_KERNEL", "debian")
+    assert microvm_image.default() == first
+    monkeypatch.delenv("MICROVM_KERNEL")
+    small.remove(next(small.installed()).name)
+    assert microvm_image.default() == first
+
+
+def _no_apt(*_: object) -> None:
+    raise ImageError("no network")
+
+
+def test_the_commands(cache: Path, kernel: Path) -> None:
+    older, newer = (put(cache, kernel, version) for version in ("6.1.3-microvm", "6.1.2-microvm"))
+    os.utime(older, (0, 0))
+    assert small.newest(HOST) == newer
+    lines = CliRunner().invoke(command, ["ls"]).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [newer.name, older.name]
+    assert CliRunner().invoke(command, ["rm", newer.name]).exit_code == 0
+    assert small.newest(HOST) == older
+    assert isinstance(CliRunner().invoke(command, ["rm", newer.name]).exception, ImageError)
+    assert CliRunner().invoke(command, ["rm", "../x"]).exit_code == 1
+
+
+@pytest.mark.usefixtures("source")
+def test_build_prints_the_path_alone_on_stdout(cache: Path) -> None:
+    result = CliRunner().invoke(command, ["build"])
+    assert Path(result.stdout.rstrip("\n")).parent == cache / "kernels"
+    assert "microvm: compiling the kernel" in result.stderr

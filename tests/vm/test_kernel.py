@@ -1,0 +1,149 @@
+"""Our own kernel, compiled for real: whether all that guests are promised works on it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.vm.conftest import DRIFT, drift
+
+from microvm import ExecTimeout, GuestDied, MicroVM
+from microvm.errors import ImageError
+from microvm_image import Image, small
+from microvm_image import arch as arches
+from microvm_image.build import build
+from microvm_image.progress import Lines
+
+pytestmark = pytest.mark.long
+
+BOOTS = 20
+
+
+@pytest.fixture(scope="module")
+def small_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """An image with the kernel, compiled now if the cache has none of these sources."""
+    try:
+        small.check_tools(arches.find())
+    except ImageError as error:
+        pytest.skip(str(error))
+    path = small.build(report=Lines())
+    return build(kernel=path, output=tmp_path_factory.mktemp("image") / "small")
+
+
+@pytest.fixture(scope="module")
+def small_vm(runner: asyncio.Runner, small_image: Image) -> Iterator[MicroVM]:
+    """A machine with it that is up."""
+    machine = MicroVM(small_image)
+    runner.run(machine.start())
+    yield machine
+    runner.run(machine.stop())
+
+
+def test_the_image_says_how_it_boots(small_image: Image) -> None:
+    assert small_image.manifest.bus == "mmio"
+    assert small_image.manifest.kernel_version.endswith("-microvm")
+
+
+SCRIPTS = {
+    "uname -r | grep -o 'microvm$'": "microvm",
+    "cat /etc/alpine-release >/dev/null && echo ok": "ok",
+    # A terminal, and the file systems that the daemon mounts.
+    "awk '{print $3}' /proc/mounts | sort -u | tr '\\n' ' '": (
+        "cgroup2 devpts devtmpfs proc rootfs sysfs tmpfs"
+    ),
+    # Signals, sockets of both kinds, both loopback addresses.
+    "trap 'echo caught' TERM; kill -TERM $$": "caught",
+    "echo hello | nc -l -p 7 -s 127.0.0.1 & until nc 127.0.0.1 7 2>/dev/null; do :; done": "hello",
+    "ping -c 1 -q 127.0.0.1 | grep -c ' 0% packet loss'": "1",
+    "ping -c 1 -q ::1 | grep -c ' 0% packet loss'": "1",
+    "syslogd -O /tmp/log; logger hello; until grep -o hello /tmp/log; do :; done": "hello",
+    # A writable layer over one that is read only.
+    "cd /tmp && mkdir -p a b/up b/work c && echo low >a/f && "
+    "mount -t overlay -o lowerdir=a,upperdir=b/up,workdir=b/work overlay c && echo up >c/f && "
+    "cat a/f c/f | tr '\\n' ' ' && umount c": "low up",
+    "grep -o 'erofs' /proc/filesystems": "erofs",
+    # What sandboxes ask of a kernel.
+    "grep -c '^Seccomp:' /proc/self/status": "1",
+    "grep -o allow /proc/sys/kernel/seccomp/actions_avail": "allow",
+    "ls /proc/self/ns | tr '\\n' ' '": ("cgroup ipc mnt net pid pid_for_children user uts"),
+    "unshare -r -p -f -m -n -u -i sh -c 'mount -t proc proc /proc && echo $$'": "1",
+    # What ps and top read.
+    "ps -o pid,args | awk '$1 == 1 { print $2 }'": "/init",
+    "top -b -n 1 | grep -c '^Mem:'": "1",
+    "grep -c pgfault /proc/vmstat": "1",
+    "head -c 32 /dev/urandom | wc -c": "32",
+    "cat /proc/sys/kernel/sysrq": "1",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_what_programs_expect(small_vm: MicroVM, script: str) -> None:
+    result = await small_vm.run(["sh", "-c", script], text=True)
+    assert result.stdout.strip() == SCRIPTS[script], result.stderr
+
+
+async def test_streams_and_status(small_vm: MicroVM) -> None:
+    result = await small_vm.run(["sh", "-c", "cat; echo err >&2; exit 7"], input=bytes(1 << 20))
+    assert (result.returncode, len(result.stdout), result.stderr) == (7, 1 << 20, b"err\n")
+
+
+async def test_a_terminal(small_vm: MicroVM) -> None:
+    async with await small_vm.exec(["sh", "-c", "tty; stty size"], tty=(33, 99)) as process:
+        output = b"".join([bytes(chunk) async for chunk in process.stdout])
+    assert output.split() == [b"/dev/pts/0", b"33", b"99"]
+
+
+async def test_users(small_vm: MicroVM) -> None:
+    assert (await small_vm.run(["id", "-un"], user="nobody")).stdout == b"nobody\n"
+
+
+async def test_limits_on_processes_and_memory(small_vm: MicroVM) -> None:
+    script = "sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait"
+    many = await small_vm.run(["sh", "-c", script], max_processes=3, timeout=30)
+    assert b"fork" in many.stderr
+    hungry = ["sh", "-c", "head -c 64m /dev/zero | tail -c 64m | wc -c"]
+    assert (await small_vm.run(hungry, max_memory=16 << 20)).stdout != b"67108864\n"
+    assert (await small_vm.run(hungry)).stdout == b"67108864\n"
+
+
+async def test_a_timeout_takes_the_whole_tree(small_vm: MicroVM) -> None:
+    with pytest.raises(ExecTimeout):
+        await small_vm.run(["sh", "-c", "setsid sleep 1234 & sleep 1234"], timeout=1)
+    assert (await small_vm.run(["pgrep", "-f", "sleep 123[4]"])).stdout == b""
+
+
+async def test_a_panic_ends_the_machine(small_image: Image) -> None:
+    async with MicroVM(small_image) as machine:
+        with pytest.raises(GuestDied):
+            await machine.run(["sh", "-c", "echo c >/proc/sysrq-trigger"])
+
+
+async def test_several_cpus(small_image: Image) -> None:
+    async with MicroVM(small_image, cpus=2) as machine:
+        assert (await machine.run(["nproc"])).stdout == b"2\n"
+
+
+async def test_the_time_of_day(small_vm: MicroVM) -> None:
+    assert abs(int((await small_vm.run(["date", "+%s"])).stdout) - time.time()) < 5
+
+
+async def test_its_clock_does_not_drift(small_vm: MicroVM) -> None:
+    moved = await drift(small_vm)
+    print(f"drift over a minute: {moved * 1e3:.2f} ms")
+    assert abs(moved) < DRIFT
+
+
+async def test_sleeps_last_as_long_as_they_say(small_vm: MicroVM) -> None:
+    begun = time.monotonic()
+    await small_vm.run(["sleep", "3"])
+    assert 2.9 < time.monotonic() - begun < 6
+
+
+@pytest.mark.usefixtures("_load")
+@pytest.mark.parametrize("boot", range(BOOTS))
+async def test_every_boot_of_a_loaded_machine_is_ready(small_image: Image, boot: int) -> None:
+    del boot
+    async with MicroVM(small_image) as machine:
+        assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
