@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from microvm import template
 from microvm.accel import Verdicts, host_cpu
-from microvm.console import Console
 from microvm.errors import ImageError, MachineError, QemuError, TemplateError
-from microvm.launch import find_qemu, qemu_arguments
-from microvm.life import Life
+from microvm.launch import Launched, find_qemu, launch, qemu_arguments
 from microvm.qemu_command import QemuConfig
-from microvm.warming import warm
 from microvm_image import cache
+
+if TYPE_CHECKING:
+    from microvm.life import Life
 
 CLONE_TIMEOUT = 20.0
 """Seconds from QEMU's start to a clone's `ready`."""
@@ -42,6 +42,7 @@ class Start:
         notify: Callable[[str], None],
     ) -> None:
         self.cloned = False
+        self._launched: Launched | None = None
         self._image = image
         self._config = config
         self._console = console
@@ -51,13 +52,28 @@ class Start:
         self._name = f"{image}-{_shape(config, self._program)}"
         self._verdicts = Verdicts(cache.root(), self._program, f"clone-{config.accel}")
 
+    def launch(self) -> None:
+        """Spawn QEMU for a clone already, if there is a template; `warm` goes on with it.
+
+        What is wrong is found again there, and is said there.
+        """
+        if self._verdicts.recall() is not False:
+            with suppress(TemplateError, QemuError, ImageError):
+                self._launched = self._launch_clone()
+
+    def end(self) -> None:
+        """End what `launch` has spawned, where nothing has gone on with it."""
+        launched, self._launched = self._launched, None
+        if launched is not None:
+            launched.kill()
+
     async def cold(self) -> Life:
         """Boot.
 
         :raise BootError: the guest did not become ready.
         :raise QemuError: QEMU does not start.
         """
-        return await Life.begin(self._config, Console(self._console), self._timeout)
+        return await self._begin(launch(self._config), self._console, self._timeout)
 
     async def warm(self) -> Life:
         """Clone, and make a template before, if there is none; boot where there can be none.
@@ -91,30 +107,49 @@ class Start:
 
         :raise TemplateError: there is one, and it cannot be used; now it is gone.
         """
+        launched, self._launched = self._launched, None
         try:
-            with template.opened(self._name) as memory:
-                if memory is None:
-                    return None
-                console = Console(self._console)
-                life = await Life.begin(self._config, console, CLONE_TIMEOUT, memory=memory)
-                self.cloned = True
-                return life
+            launched = launched or self._launch_clone()
+            if launched is None:
+                return None
+            life = await self._begin(launched, self._console, CLONE_TIMEOUT)
         except (QemuError, MachineError) as error:
             with suppress(TemplateError):  # another process was faster
                 template.remove(self._name)
             raise TemplateError(f"cannot clone {self._name}: {error.message}") from error
+        self.cloned = True
+        return life
+
+    def _launch_clone(self) -> Launched | None:
+        with template.opened(self._name) as memory:
+            return None if memory is None else launch(self._config, memory)
+
+    async def _begin(self, launched: Launched, console: Path | None, timeout: float) -> Life:
+        from microvm.console import Console
+        from microvm.life import Life
+
+        try:
+            log = Console(console)
+        except BaseException:
+            launched.kill()
+            raise
+        return await Life.begin(launched, log, timeout)
 
     async def _make(self) -> None:
         """Boot a guest and save it, unless another process does that first.
 
         :raise TemplateError: it cannot be saved.
         """
+        import asyncio
+
+        from microvm.warming import warm
+
         async with template.lock(self._name):
             if self._is_there():
                 return
             with template.blank() as memory:
                 try:
-                    life = await Life.begin(self._config, Console(), self._timeout, memory=memory)
+                    life = await self._begin(launch(self._config, memory), None, self._timeout)
                     try:
                         await warm(life.guest.run)
                         await life.qemu.save()

@@ -25,14 +25,13 @@ from microvm.errors import (
     MachineError,
     UsageError,
 )
-from microvm.options import MAX_PROCESSES, ExecOptions, RunOptions, Text
+from microvm.options import MAX_PROCESSES, PING_TIMEOUT, ExecOptions, RunOptions, Text
 from microvm.process import CompletedProcess, InputStream, Process
 from microvm.session import Request, Session, State
 from microvm.stdio import copy_out
 
 PING_INTERVAL = 2.0
-PING_TIMEOUT = 8.0
-"""While a command runs, the guest is asked this often, and has this long, in seconds."""
+"""While a command runs, the guest is asked this often, in seconds."""
 
 KILL_TIMEOUT = 5.0
 """How long a command that was killed may take to be gone, in seconds."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
 import socket
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -25,18 +25,30 @@ _BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 s
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A QEMU process and our ends of its sockets, all of them the caller's.
+    """A QEMU process and our ends of its sockets, all of them the owner's to end.
 
     :ivar config: what it was launched with.
+    :ivar memory: what it restores its guest from, or saves it to: its own descriptors.
+    :ivar at: when that was, of `time.monotonic()`, in seconds.
     :ivar files: the files it knows by a descriptor only, by the names it has for them.
     """
 
     config: QemuConfig
-    process: Process
+    memory: Memory | None
+    at: float
+    process: subprocess.Popen[bytes]
     qmp: socket.socket
     port: socket.socket
     console: socket.socket
+    stderr: socket.socket
     files: Mapping[str, Path]
+
+    def kill(self) -> None:
+        """End it at once, where nobody has taken it over."""
+        self.process.kill()
+        self.process.wait()
+        for ours in (self.qmp, self.port, self.console, self.stderr):
+            ours.close()
 
 
 def find_qemu(arch_name: str) -> Path:
@@ -49,30 +61,31 @@ def find_qemu(arch_name: str) -> Path:
     return _find(target.binary, target.package)
 
 
-async def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
+def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
     """Spawn QEMU with its guest stopped, or waiting to be restored.
 
     It is in a session of its own, where no Ctrl-C of a terminal comes, and its environment holds
-    no secret of ours.
+    no secret of ours. `memory` can be closed afterwards.
 
     :raise QemuError: if it, or what it needs on this host, is missing.
     :raise ImageError: if the kernel or the initramfs cannot be opened.
     """
+    begun = time.monotonic()
     program = find_qemu(config.arch)
     with ExitStack() as ours, ExitStack() as theirs:
-        pairs = [socket.socketpair() for _ in range(3)]
+        pairs = [socket.socketpair() for _ in range(4)]
         for our_end, their_end in pairs:
             our_end.setblocking(False)
             ours.enter_context(our_end)
             theirs.enter_context(their_end)
-        (qmp, their_qmp), (port, their_port), (console, their_console) = pairs
+        qmp, port, console, stderr = (pair[0] for pair in pairs)
         root = os.geteuid() == 0
         # Nobody cannot open the device. A user can, and then a QEMU without `device=` will do.
         kvm = _open(KVM, os.O_RDWR, QemuError, theirs) if root and config.accel == "kvm" else None
         inherited = Inherited(
-            qmp=their_qmp.fileno(),
-            port=their_port.fileno(),
-            console=their_console.fileno(),
+            qmp=pairs[0][1].fileno(),
+            port=pairs[1][1].fileno(),
+            console=pairs[2][1].fileno(),
             kernel=_open(config.kernel, os.O_RDONLY, ImageError, theirs),
             initramfs=_open(config.initramfs, os.O_RDONLY, ImageError, theirs),
             kvm=kvm,
@@ -82,11 +95,11 @@ async def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
         if sys.platform == "linux":
             setpriv = _find("setpriv", "util-linux")
             command = confined(command, setpriv=setpriv, controller=os.getpid(), root=root)
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=DEVNULL,
-            stdout=DEVNULL,
-            stderr=PIPE,
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=pairs[3][1].fileno(),
             pass_fds=inherited.all(),
             cwd="/",
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
@@ -97,7 +110,7 @@ async def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
             descriptor_path(inherited.kernel): config.kernel,
             descriptor_path(inherited.initramfs): config.initramfs,
         }
-        return Launched(config, process, qmp, port, console, files)
+        return Launched(config, memory, begun, process, qmp, port, console, stderr, files)
 
 
 def qemu_arguments(config: QemuConfig) -> list[str]:

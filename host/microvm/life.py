@@ -11,8 +11,8 @@ from typing import Self
 from microvm.console import Console
 from microvm.errors import BootError, GuestDied
 from microvm.guest import Guest
+from microvm.launch import Launched
 from microvm.qemu import Qemu
-from microvm.qemu_command import Memory, QemuConfig
 
 SHUTDOWN_TIMEOUT = 1.0
 """How long the guest may take to end by itself, in seconds."""
@@ -50,21 +50,18 @@ class Life:
         self._watch = asyncio.create_task(self._await_ending())
 
     @classmethod
-    async def begin(
-        cls, config: QemuConfig, console: Console, timeout: float, *, memory: Memory | None = None
-    ) -> Self:
-        """Boot a guest, or restore one from its memory, and wait until it is ready.
+    async def begin(cls, launched: Launched, console: Console, timeout: float) -> Self:
+        """Have a QEMU boot a guest, or restore one, and wait until it is ready.
 
-        :param console: becomes this life's own, and is closed with it.
+        :param launched: becomes this life's own, as does `console`, and ends with it.
         :param timeout: of the guest, in seconds.
         :raise QemuError: QEMU is missing, or does not start.
         :raise BootError: the guest did not become ready; its `detail` has the console's end.
         :raise ProtocolError: what answered is not our guest.
         """
-        begun = time.monotonic()
         async with AsyncExitStack() as owned:
             owned.callback(console.close)
-            qemu = await Qemu.start(config, console=console, memory=memory)
+            qemu = await Qemu.take_over(launched, console=console)
             owned.push_async_callback(qemu.stop)
             running = time.monotonic()
             guest = await Guest.connect(
@@ -78,7 +75,7 @@ class Life:
                 raise _failure(f"the guest was not ready within {timeout:g} s", console) from None
             except GuestDied as error:
                 raise _failure(f"the guest did not boot: {error.message}", console) from None
-            life.times = StartTimes(begun, running, time.monotonic())
+            life.times = StartTimes(launched.at, running, time.monotonic())
             owned.pop_all()
             return life
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from microvm import accel as accels
-from microvm import codec
 from microvm.arch import Accel
 from microvm.clone import Start
 from microvm.errors import BootError, QemuError, UsageError
-from microvm.guest import PING_TIMEOUT, Guest
 from microvm.launch import find_qemu
-from microvm.life import Life, StartTimes
-from microvm.options import ExecOptions, RunOptions, Text
-from microvm.process import CompletedProcess, Process
+from microvm.options import PING_TIMEOUT, ExecOptions, RunOptions, Text
 from microvm.qemu_command import QemuConfig
 from microvm.units import parse_memory
 
+# The rest is imported when a machine starts, so that `launch` can come before it.
 if TYPE_CHECKING:
+    from microvm import codec
+    from microvm.guest import Guest
+    from microvm.life import Life, StartTimes
+    from microvm.process import CompletedProcess, Process
     from microvm_image.image import Image
 
 BOOT_TIMEOUT = 60.0
@@ -73,6 +73,7 @@ class MicroVM:
         self._console_log = console
         self._notify = notify
         self._started = False
+        self._launched: Start | None = None
         self._life: Life | None = None
         self.accel: str = accel
         self.cloned = False
@@ -94,6 +95,20 @@ class MicroVM:
         """The moments of its start, or None when the machine is not up."""
         return self._life.times if self._life else None
 
+    def launch(self) -> None:
+        """Spawn QEMU already, where this is going to be a clone; `start` goes on from there.
+
+        It saves the time that importing the rest of this library takes. Who calls it must call
+        `start` or `stop`.
+        """
+        if self._started or self._cold or self._given_image is None:
+            return
+        image = self._load(self._given_image)
+        candidates, _ = self._candidates(image)
+        if len(candidates) == 1:
+            self._launched = self._begin(image, candidates[0], BOOT_TIMEOUT)
+            self._launched.launch()
+
     async def start(self) -> None:
         """Bring the guest up, by cloning or by booting, and wait until it is ready.
 
@@ -106,17 +121,21 @@ class MicroVM:
             raise UsageError("a machine is started once; make another")
         self._started = True
         image = await self._image()
-        arch = image.manifest.arch
-        verdicts = accels.Verdicts(_cache_folder(), find_qemu(arch))
-        candidates = accels.candidates(self._requested, arch=arch, verdicts=verdicts)
+        candidates, verdicts = self._candidates(image)
         for accel in candidates:
             proven = accel == candidates[-1]
+            timeout = BOOT_TIMEOUT if proven else accels.PROOF_TIMEOUT
+            start, self._launched = self._launched or self._begin(image, accel, timeout), None
+            self.accel = accel
             try:
-                await self._begin(image, accel, BOOT_TIMEOUT if proven else accels.PROOF_TIMEOUT)
+                self._life = await (start.cold() if self._cold else start.warm())
             except (QemuError, BootError):
                 if proven:
                     raise
                 continue
+            finally:
+                start.end()
+            self.cloned = start.cloned
             if len(candidates) > 1:
                 works = accel == candidates[0]
                 verdicts.remember(works=works)
@@ -125,19 +144,25 @@ class MicroVM:
             return
 
     async def _image(self) -> Image:
-        from microvm_image.image import Image
-
-        if isinstance(self._given_image, Image):
-            return self._given_image
         if self._given_image is not None:
-            from microvm_image.image import load
+            return self._load(self._given_image)
+        import asyncio
 
-            return load(self._given_image)
         from microvm_image.defaults import default
 
         return await asyncio.to_thread(default)
 
-    async def _begin(self, image: Image, accel: Accel, timeout: float) -> None:
+    def _load(self, given: Image | str | Path) -> Image:
+        from microvm_image.image import Image, load
+
+        return given if isinstance(given, Image) else load(given)
+
+    def _candidates(self, image: Image) -> tuple[tuple[Accel, ...], accels.Verdicts]:
+        arch = image.manifest.arch
+        verdicts = accels.Verdicts(_cache_folder(), find_qemu(arch))
+        return accels.candidates(self._requested, arch=arch, verdicts=verdicts), verdicts
+
+    def _begin(self, image: Image, accel: Accel, timeout: float) -> Start:
         config = QemuConfig(
             kernel=image.kernel,
             initramfs=image.initramfs,
@@ -147,18 +172,18 @@ class MicroVM:
             cpus=self._cpus,
             arch=image.manifest.arch,
         )
-        self.accel = accel
-        start = Start(
+        return Start(
             image.name, config, console=self._console_log, timeout=timeout, notify=self._notify
         )
-        self._life = await (start.cold() if self._cold else start.warm())
-        self.cloned = start.cloned
 
     async def stop(self) -> None:
         """End the machine, whatever state it is in; idempotent.
 
         When this returns, QEMU is gone and nothing of it is left on the host.
         """
+        launched, self._launched = self._launched, None
+        if launched is not None:
+            launched.end()
         life, self._life = self._life, None
         if life is not None:
             await life.end()

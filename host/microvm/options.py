@@ -14,6 +14,9 @@ Text = str | bytes
 MAX_PROCESSES = 1024
 """Of one command, unless it is told otherwise: a fork bomb is to harm itself only."""
 
+PING_TIMEOUT = 8.0
+"""How long a guest may take to say that it is alive, in seconds."""
+
 
 class MachineOptions(TypedDict, total=False):
     """Keyword arguments of `Pool`, which are those of `MicroVM` that many machines can share."""

@@ -18,6 +18,7 @@ from typing import Any, Self, cast
 from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 from qemu.qmp.models import Greeting
 
+from .child import Child
 from .console import Console, sanitised
 from .ending import Ending, judge
 from .errors import QemuError
@@ -51,11 +52,10 @@ class Qemu:
     It belongs to the event loop's thread: when that thread ends, so does QEMU (PR_SET_PDEATHSIG).
     """
 
-    def __init__(self, launched: Launched, console: Console, memory: Memory | None) -> None:
+    def __init__(self, launched: Launched, console: Console) -> None:
         """Take over what was launched; `start` is the way to get one."""
-        self._memory = memory
         self._launched = launched
-        self._process = launched.process
+        self._process = Child(launched.process)
         self._port: socket.socket | None = launched.port
         self._console = console
         self._stderr = bytearray()
@@ -71,16 +71,23 @@ class Qemu:
     async def start(
         cls, config: QemuConfig, *, console: Console, memory: Memory | None = None
     ) -> Self:
-        """Start QEMU and the guest in it.
+        """Launch QEMU and start the guest in it, as `take_over` does.
 
         :param memory: where to restore the guest from, or to save it to with `save`; the caller's.
+        """
+        return await cls.take_over(launch(config, memory), console=console)
+
+    @classmethod
+    async def take_over(cls, launched: Launched, *, console: Console) -> Self:
+        """Start the guest in a QEMU that was launched, and own both.
+
         :param console: gets what the guest writes to its serial port; stays the caller's.
         :raise QemuError: if QEMU is missing, too old, refuses its arguments, or ends at once, as it
             does under an accelerator that is broken.
         :raise ImageError: if the kernel or the initramfs cannot be opened.
         :raise UsageError: for an unknown architecture.
         """
-        qemu = cls(await launch(config, memory), console, memory)
+        qemu = cls(launched, console)
         try:
             await asyncio.wait({qemu._running, qemu._life}, return_when=asyncio.FIRST_COMPLETED)
             if not qemu._running.done():
@@ -117,13 +124,13 @@ class Qemu:
 
         :raise QemuError: it cannot be saved.
         """
-        if self._memory is None or self._memory.saved:
+        if self._launched.memory is None or self._launched.memory.saved:
             raise RuntimeError("QEMU was not started with memory to save to")
         try:
             async with asyncio.timeout(SAVE_TIMEOUT):
                 with self._qmp.listener("MIGRATION") as events:
                     # Not stopped before: what is saved as stopped would not go on by itself.
-                    await self._qmp.execute("migrate", {"uri": _uri(self._memory)})
+                    await self._qmp.execute("migrate", {"uri": _uri(self._launched.memory)})
                     status = await _outcome(events)
         except (QMPError, TimeoutError) as error:
             raise QemuError(
@@ -167,7 +174,6 @@ class Qemu:
         self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
-        # Before Python 3.13, Process.send_signal may reap the child behind asyncio's back.
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(self._process.pid, number)
@@ -183,6 +189,7 @@ class Qemu:
             owned.callback(self._close_port)
             owned.enter_context(self._launched.qmp)
             owned.enter_context(self._launched.console)
+            owned.enter_context(self._launched.stderr)
             owned.push_async_callback(self._disconnect)
             readers = [
                 asyncio.create_task(self._read_stderr()),
@@ -206,13 +213,13 @@ class Qemu:
     async def _begin(self) -> None:
         await self._qmp.connect(self._launched.qmp)
         _check_version(cast(Greeting, self._qmp.greeting).QMP.version)
-        if self._memory is None:
+        if self._launched.memory is None:
             await self._qmp.execute("cont")
             return
         await self._qmp.execute("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
-        if self._memory.saved:
+        if self._launched.memory.saved:
             # The guest goes on by itself when it is restored; if it cannot be, QEMU ends.
-            await self._qmp.execute("migrate-incoming", {"uri": _uri(self._memory)})
+            await self._qmp.execute("migrate-incoming", {"uri": _uri(self._launched.memory)})
         else:
             await self._qmp.execute("cont")
 
@@ -259,10 +266,11 @@ class Qemu:
             await self._qmp.runstate_changed()
 
     async def _read_stderr(self) -> None:
-        stderr = cast(asyncio.StreamReader, self._process.stderr)
-        while data := await stderr.read(_STDERR_KEPT):
-            self._stderr += data
-            del self._stderr[:-_STDERR_KEPT]
+        loop = asyncio.get_running_loop()
+        with suppress(ConnectionResetError):
+            while data := await loop.sock_recv(self._launched.stderr, _STDERR_KEPT):
+                self._stderr += data
+                del self._stderr[:-_STDERR_KEPT]
 
     def _stderr_text(self) -> str:
         text = sanitised(bytes(self._stderr))

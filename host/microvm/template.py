@@ -14,7 +14,6 @@ finds everything but a disk that lies and somebody who has root: nobody else can
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
@@ -147,6 +146,8 @@ def blank() -> Iterator[Memory]:
 @asynccontextmanager
 async def lock(name: str) -> AsyncIterator[None]:
     """Hold the only right to make this template; wait while another process has it."""
+    import asyncio
+
     while True:
         with cache.try_lock(_path(name)) as held:
             if held:

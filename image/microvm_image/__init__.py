@@ -6,7 +6,19 @@ is none. `build` makes one from chosen parts, `load` opens one by name or path.
 
 from __future__ import annotations
 
-from microvm_image.defaults import default
-from microvm_image.image import Image, Manifest, installed, load, remove
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from microvm_image.defaults import default
+    from microvm_image.image import Image, Manifest, installed, load, remove
 
 __all__ = ["Image", "Manifest", "default", "installed", "load", "remove"]
+
+
+def __getattr__(name: str) -> Any:
+    # Whoever needs the cache alone does not wait for the rest.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "defaults" if name == "default" else "image"
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)

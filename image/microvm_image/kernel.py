@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from microvm.errors import ImageError
-from microvm_image import package, small
+from microvm_image import built as builds
 from microvm_image.arch import Arch, Magic
 from microvm_image.progress import Reporter
 
@@ -49,7 +49,7 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
         return None
     if named and named != SMALL:
         return Path(named)
-    built = small.newest(arch)
+    built = builds.newest(arch)
     if named and built is None:
         raise ImageError("no small kernel has been built", hint="`microvm kernel build` does it")
     return built
@@ -62,6 +62,8 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
     """
     if chosen := given(arch, named):
         return _read(chosen, arch)
+    from microvm_image import package
+
     wanted = package.Wanted(arch.kernel_package, "boot/vmlinuz-.*", stands_for="linux-image-")
     try:
         return _read(package.fetch(wanted, arch, report).path, arch)

@@ -11,9 +11,7 @@ from microvm.errors import ImageError
 from microvm_image import alpine, cache
 from microvm_image.alpine import Alpine
 from microvm_image.arch import Arch
-from microvm_image.busybox import Busybox
 from microvm_image.cpio import Entry
-from microvm_image.download import DownloadError, fetch
 from microvm_image.progress import Reporter
 
 
@@ -59,6 +57,8 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
     :param mirror: an address that has Alpine's `v3.20` under it.
     :raise ImageError: the archive is not there, or not the one that is pinned.
     """
+    from microvm_image.download import DownloadError, fetch
+
     kept = cached(arch)
     archive = archive_at(path, arch) if path else given(arch)
     if archive is None and kept.exists():
@@ -90,6 +90,8 @@ def _read(archive: Path) -> bytes:
 
 
 def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> Base:
+    from microvm_image.busybox import Busybox
+
     try:
         base = Busybox.fetch(arch, report)
     except ImageError as second:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from microvm.errors import ImageError
@@ -65,30 +65,6 @@ _HEADERS = {"stdio.h": "libc6-dev", "gelf.h": "libelf-dev"}
 
 _STEPS = 1450
 """About how many lines `make` writes, for the progress bar: one for each file it makes."""
-
-
-def newest(arch: Arch) -> Path | None:
-    """Return the one built last, which is what images get; None if there is none."""
-    return next((path for path in installed() if f"-{arch.name}-" in path.name), None)
-
-
-def installed() -> Iterator[Path]:
-    """Give those in the cache, the one built last first."""
-    yield from sorted(
-        cache.folder("kernels").glob("linux-*"), key=lambda p: p.stat().st_mtime_ns, reverse=True
-    )
-
-
-def remove(name: str) -> None:
-    """Remove one from the cache; images that have it keep it.
-
-    :raise ImageError: there is none of that name.
-    """
-    for path in installed():
-        if path.name == name:
-            path.unlink(missing_ok=True)
-            return
-    raise ImageError(f"no kernel {name}", hint="`microvm kernel ls` lists them")
 
 
 def build(*, arch: str | None = None, report: Reporter | None = None) -> Path:

@@ -43,6 +43,9 @@ PIECE = 65536
 SOON = 0.05
 """Long enough for what happens at once, in seconds."""
 
+HASTE = 0.5
+"""Instead of the seconds that a guest has to answer."""
+
 PATIENCE = 30.0
 """For what must happen, however busy the machine."""
 
@@ -149,8 +152,8 @@ async def greeted(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask early whether the guest is alive, and wait a moment only for its answers."""
     monkeypatch.setattr(guests, "PING_INTERVAL", 0.02)
-    monkeypatch.setattr(guests, "PING_TIMEOUT", 0.5)
-    monkeypatch.setattr(guests, "KILL_TIMEOUT", 0.5)
+    monkeypatch.setattr(guests, "PING_TIMEOUT", HASTE)
+    monkeypatch.setattr(guests, "KILL_TIMEOUT", HASTE)
 
 
 # -- Getting ready ------------------------------------------------------------------------------
@@ -574,7 +577,7 @@ async def test_a_guest_that_answers_is_asked_again_until_the_command_ends() -> N
         process = guest.exec(["cat"])
         await peer.expect(codec.ExecRequest)
         # Longer than it may take for one answer.
-        until = time.monotonic() + 2 * guests.PING_TIMEOUT
+        until = time.monotonic() + 2 * HASTE
         while time.monotonic() < until:
             await peer.say(codec.Pong((await peer.expect(codec.Ping)).token))
         await peer.exit(0)

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import microvm_image
 from microvm.cli.kernel import kernel as command
 from microvm.errors import ImageError
-from microvm_image import arch, kconfig, package, small
+from microvm_image import arch, built, kconfig, package, small
 from microvm_image import build as building
 from microvm_image import kernel as kernels
 from microvm_image.build import build
@@ -195,7 +195,7 @@ def test_images_get_it_when_it_is_there(
     monkeypatch.setenv("MICROVM_KERNEL", "debian")
     assert microvm_image.default() == first
     monkeypatch.delenv("MICROVM_KERNEL")
-    small.remove(next(small.installed()).name)
+    built.remove(next(built.installed()).name)
     assert microvm_image.default() == first
 
 
@@ -206,11 +206,11 @@ def _no_apt(*_: object) -> None:
 def test_the_commands(cache: Path, kernel: Path) -> None:
     older, newer = (put(cache, kernel, version) for version in ("6.1.3-microvm", "6.1.2-microvm"))
     os.utime(older, (0, 0))
-    assert small.newest(HOST) == newer
+    assert built.newest(HOST) == newer
     lines = CliRunner().invoke(command, ["ls"]).stdout.splitlines()
     assert [line.split()[0] for line in lines] == [newer.name, older.name]
     assert CliRunner().invoke(command, ["rm", newer.name]).exit_code == 0
-    assert small.newest(HOST) == older
+    assert built.newest(HOST) == older
     assert isinstance(CliRunner().invoke(command, ["rm", newer.name]).exception, ImageError)
     assert CliRunner().invoke(command, ["rm", "../x"]).exit_code == 1
 

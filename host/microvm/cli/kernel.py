@@ -32,9 +32,9 @@ def ls() -> None:
     """List the kernels in the cache; images get the first of their architecture."""
     from datetime import datetime
 
-    from microvm_image import small
+    from microvm_image import built
 
-    for path in small.installed():
+    for path in built.installed():
         status = path.stat()
         created = datetime.fromtimestamp(status.st_mtime).astimezone().isoformat(" ", "seconds")
         click.echo(f"{path.name}  {status.st_size / 1e6:.1f} MB  {created}")
@@ -44,7 +44,7 @@ def ls() -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
 def rm(names: tuple[str, ...]) -> None:
     """Remove kernels from the cache; images that have one keep it."""
-    from microvm_image import small
+    from microvm_image import built
 
     for name in names:
-        small.remove(name)
+        built.remove(name)

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import sys
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import PIPE
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 
 from microvm.cli import shared
-from microvm.cli.signals import status_of
-from microvm.errors import ExecKilled, MicroVMError
-
-if TYPE_CHECKING:
-    from microvm.machine import MicroVM
-    from microvm.process import Process
-
-_SECOND_CTRL_C = 1.0
-
-# How long the reader of our output may take for the rest of it when the command was killed.
-_LAST_OUTPUT = 1.0
+from microvm.machine import MicroVM
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
+class Options:
+    """What the command line says, checked."""
+
     image: str | None
     memory: str
     cpus: int
@@ -95,114 +81,22 @@ def run(command: tuple[str, ...], **options: Any) -> None:
     Ctrl-C goes to the command; a second one within a second ends the machine. With -t the terminal
     is the command's, and Ctrl-C is a key like any other.
     """  # noqa: D301 - click wants the backspace itself
-    settings = _Options(**options)
+    begun = time.monotonic()
+    settings = Options(**options)
     shared.check_grace(settings.timeout, settings.grace)
-    sys.exit(asyncio.run(_Run(settings, command).result()))
+    machine = MicroVM(
+        settings.image or shared.default_image(),
+        memory=settings.memory,
+        cpus=settings.cpus,
+        accel=settings.accel,
+        cold=settings.cold,
+        console=settings.console,
+        notify=shared.notify,
+    )
+    machine.launch()
+    # While QEMU starts, all the rest is imported.
+    import asyncio
 
+    from microvm.cli.attach import Attached
 
-class _Run:
-    def __init__(self, options: _Options, command: tuple[str, ...]) -> None:
-        self.options = options
-        self.command = command
-        self.process: Process | None = None
-        self.interrupted = float("-inf")
-        self.begun = time.monotonic()
-
-    async def result(self) -> int:
-        """The exit status; 128+N when signal N has ended us, not the command."""
-        return await status_of(self._run(), self._interrupt)
-
-    def _interrupt(self) -> bool:
-        """Pass a Ctrl-C on to the command; the second one within a second is for us."""
-        now, before = time.monotonic(), self.interrupted
-        self.interrupted = now
-        if self.process is None or now - before < _SECOND_CTRL_C:
-            return False
-        self.process.send_signal(signal.SIGINT)
-        return True
-
-    async def _run(self) -> int:
-        from microvm.machine import MicroVM
-
-        options = self.options
-        machine = MicroVM(
-            options.image or shared.default_image(),
-            memory=options.memory,
-            cpus=options.cpus,
-            accel=options.accel,
-            cold=options.cold,
-            console=options.console,
-            notify=shared.notify,
-        )
-        async with machine:
-            how = "cloned" if machine.cloned else "booted"
-            self._say(f"{how} under {machine.accel.upper()}, QEMU is process {machine.pid}")
-            status = await self._command(machine)
-            self._say(f"the command ended with status {status}")
-        self._say("the machine is gone")
-        return status
-
-    async def _command(self, machine: MicroVM) -> int:
-        from microvm.cli import terminal
-
-        options = self.options
-        process = self.process = await machine.exec(
-            self.command,
-            env=self._environment(),
-            cwd=options.cwd,
-            user=options.user,
-            stdin=PIPE if self._forwards_stdin() else None,
-            tty=terminal.size(0) if options.tty else False,
-            timeout=options.timeout,
-            grace=options.grace,
-            max_output=options.max_output,
-            max_processes=options.max_processes,
-            max_memory=options.max_memory,
-        )
-        with terminal.lent(0, process) if options.tty else nullcontext():
-            return await self._streams(process)
-
-    def _forwards_stdin(self) -> bool:
-        """Without a terminal of its own, a command has no use for ours."""
-        return not os.isatty(0)
-
-    def _environment(self) -> dict[str, str]:
-        """With a terminal, the command is told what kind it is."""
-        kind = {"TERM": os.environ.get("TERM", "dumb")} if self.options.tty else {}
-        return {**kind, **self.options.env}
-
-    async def _streams(self, process: Process) -> int:
-        from microvm.stdio import copy_in
-
-        copying = asyncio.create_task(self._copy_out(process))
-        feeding = asyncio.create_task(copy_in(0, process.stdin)) if process.stdin else None
-        ended = asyncio.create_task(process.wait())
-        try:
-            await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)
-            if ended.done() and isinstance(ended.exception(), ExecKilled):
-                # Its reader may never read on: then the end is not for it to hold up.
-                await asyncio.wait((copying,), timeout=_LAST_OUTPUT)
-            else:
-                await copying
-        except BrokenPipeError:
-            # Our reader has gone, as in `microvm run … | head -1`: end as the signal would.
-            process.abandon()
-            return 128 + signal.SIGPIPE
-        except OSError as error:
-            process.abandon()
-            raise MicroVMError(f"cannot write the command's output: {error.strerror}") from error
-        finally:
-            for task in (copying, feeding, ended):
-                if task is not None:
-                    task.cancel()
-        returncode = await process.wait()
-        return returncode if returncode >= 0 else 128 - returncode
-
-    async def _copy_out(self, process: Process) -> None:
-        from microvm.stdio import copy_out
-
-        await asyncio.gather(copy_out(process.stdout, 1), copy_out(process.stderr, 2))
-
-    def _say(self, text: str) -> None:
-        if self.options.verbose:
-            shared.notify(f"{time.monotonic() - self.begun:.3f} s: {text}")
+    shared.leave(asyncio.run(Attached(machine, command, settings, begun).status()))

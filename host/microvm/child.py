@@ -1,0 +1,60 @@
+"""A process of ours, waited for in an event loop that may not have begun when it was spawned."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import threading
+from contextlib import suppress
+
+
+class Child:
+    """Somebody has to `wait` for it, or nobody reaps it."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._ended: asyncio.Future[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, -N when signal N ended it, or None while it is not reaped."""
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        """Wait for its end, and reap it; cancelling this leaves it alone."""
+        if self._ended is None:
+            self._ended = self._watch(asyncio.get_running_loop())
+        await asyncio.shield(self._ended)
+        return self._process.wait()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        ended: asyncio.Future[None] = loop.create_future()
+        if hasattr(os, "pidfd_open"):
+            fd = os.pidfd_open(self.pid)
+            loop.add_reader(fd, self._on_readable, loop, fd, ended)
+        else:  # macOS
+            threading.Thread(target=self._block, args=(loop, ended), daemon=True).start()
+        return ended
+
+    def _on_readable(
+        self, loop: asyncio.AbstractEventLoop, fd: int, ended: asyncio.Future[None]
+    ) -> None:
+        loop.remove_reader(fd)
+        os.close(fd)
+        _settle(ended)
+
+    def _block(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+        self._process.wait()
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(_settle, ended)
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

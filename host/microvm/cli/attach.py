@@ -1,0 +1,122 @@
+"""Our streams, our terminal and our signals on a command in a machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import nullcontext
+from subprocess import PIPE
+from typing import TYPE_CHECKING
+
+from microvm.cli import shared, terminal
+from microvm.cli.signals import status_of
+from microvm.errors import ExecKilled, MicroVMError
+from microvm.stdio import copy_in, copy_out
+
+if TYPE_CHECKING:
+    from microvm.cli.run import Options
+    from microvm.machine import MicroVM
+    from microvm.process import Process
+
+_SECOND_CTRL_C = 1.0
+
+# How long the reader of our output may take for the rest of it when the command was killed.
+_LAST_OUTPUT = 1.0
+
+
+class Attached:
+    """One command in one machine, which ends with it."""
+
+    def __init__(
+        self, machine: MicroVM, command: tuple[str, ...], options: Options, begun: float
+    ) -> None:
+        """Measure what it says about time from `begun`, of `time.monotonic()`."""
+        self.machine = machine
+        self.command = command
+        self.options = options
+        self.begun = begun
+        self.process: Process | None = None
+        self.interrupted = float("-inf")
+
+    async def status(self) -> int:
+        """The exit status; 128+N when signal N has ended us, not the command."""
+        return await status_of(self._run(), self._interrupt)
+
+    def _interrupt(self) -> bool:
+        """Pass a Ctrl-C on to the command; the second one within a second is for us."""
+        now, before = time.monotonic(), self.interrupted
+        self.interrupted = now
+        if self.process is None or now - before < _SECOND_CTRL_C:
+            return False
+        self.process.send_signal(signal.SIGINT)
+        return True
+
+    async def _run(self) -> int:
+        async with self.machine as machine:
+            how = "cloned" if machine.cloned else "booted"
+            self._say(f"{how} under {machine.accel.upper()}, QEMU is process {machine.pid}")
+            status = await self._command()
+            self._say(f"the command ended with status {status}")
+        self._say("the machine is gone")
+        return status
+
+    async def _command(self) -> int:
+        options = self.options
+        process = self.process = await self.machine.exec(
+            self.command,
+            env=self._environment(),
+            cwd=options.cwd,
+            user=options.user,
+            stdin=PIPE if self._forwards_stdin() else None,
+            tty=terminal.size(0) if options.tty else False,
+            timeout=options.timeout,
+            grace=options.grace,
+            max_output=options.max_output,
+            max_processes=options.max_processes,
+            max_memory=options.max_memory,
+        )
+        with terminal.lent(0, process) if options.tty else nullcontext():
+            return await self._streams(process)
+
+    def _forwards_stdin(self) -> bool:
+        """Without a terminal of its own, a command has no use for ours."""
+        return not os.isatty(0)
+
+    def _environment(self) -> dict[str, str]:
+        """With a terminal, the command is told what kind it is."""
+        kind = {"TERM": os.environ.get("TERM", "dumb")} if self.options.tty else {}
+        return {**kind, **self.options.env}
+
+    async def _streams(self, process: Process) -> int:
+        copying = asyncio.create_task(self._copy_out(process))
+        feeding = asyncio.create_task(copy_in(0, process.stdin)) if process.stdin else None
+        ended = asyncio.create_task(process.wait())
+        try:
+            await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)
+            if ended.done() and isinstance(ended.exception(), ExecKilled):
+                # Its reader may never read on: then the end is not for it to hold up.
+                await asyncio.wait((copying,), timeout=_LAST_OUTPUT)
+            else:
+                await copying
+        except BrokenPipeError:
+            # Our reader has gone, as in `microvm run … | head -1`: end as the signal would.
+            process.abandon()
+            return 128 + signal.SIGPIPE
+        except OSError as error:
+            process.abandon()
+            raise MicroVMError(f"cannot write the command's output: {error.strerror}") from error
+        finally:
+            for task in (copying, feeding, ended):
+                if task is not None:
+                    task.cancel()
+        returncode = await process.wait()
+        return returncode if returncode >= 0 else 128 - returncode
+
+    async def _copy_out(self, process: Process) -> None:
+        await asyncio.gather(copy_out(process.stdout, 1), copy_out(process.stderr, 2))
+
+    def _say(self, text: str) -> None:
+        if self.options.verbose:
+            shared.notify(f"{time.monotonic() - self.begun:.3f} s: {text}")

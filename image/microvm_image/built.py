@@ -1,0 +1,34 @@
+"""The kernels that were compiled here, by `microvm_image.small`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from microvm.errors import ImageError
+from microvm_image import cache
+from microvm_image.arch import Arch
+
+
+def newest(arch: Arch) -> Path | None:
+    """Return the one built last, which is what images get; None if there is none."""
+    return next((path for path in installed() if f"-{arch.name}-" in path.name), None)
+
+
+def installed() -> Iterator[Path]:
+    """Give those in the cache, the one built last first."""
+    yield from sorted(
+        cache.folder("kernels").glob("linux-*"), key=lambda p: p.stat().st_mtime_ns, reverse=True
+    )
+
+
+def remove(name: str) -> None:
+    """Remove one from the cache; images that have it keep it.
+
+    :raise ImageError: there is none of that name.
+    """
+    for path in installed():
+        if path.name == name:
+            path.unlink(missing_ok=True)
+            return
+    raise ImageError(f"no kernel {name}", hint="`microvm kernel ls` lists them")
