@@ -343,7 +343,8 @@ async def test_a_child_in_a_cgroup_below_is_not_taken_with_the_next_command(vm: 
 
 async def test_a_child_that_stops_its_siblings_does_not_stop_the_daemon(image: Image) -> None:
     async with MicroVM(image) as machine:
-        stop = "while :; do kill -STOP -1; done >/dev/null 2>&1 &"
+        after = "while [ -d /proc/$$ ]; do sleep 0.01; done"
+        stop = f"({after}; while :; do kill -STOP -1; done) >/dev/null 2>&1 </dev/null &"
         await machine.run(["sh", "-c", stop], user="nobody")
         for _ in range(10):
             with contextlib.suppress(ExecTimeout, StartError):
