@@ -39,11 +39,14 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         _fault_enum(),
         *(_enum(enum) for enum in schema.enums),
         runtime.ERRORS,
+        runtime.MESSAGE,
         *(_message(message) for message in schema.messages),
         _union(schema),
-        runtime.HELPERS,
-        *_version_helpers(schema),
+        _tables(schema) + runtime.FAST,
         *(_decode(message) for message in schema.messages),
+        runtime.PRECISE,
+        *_later_values(schema),
+        *([_layouts(schema)] if schema.messages else []),
         _rules(schema),
         runtime.DECODER,
     ]
@@ -94,13 +97,15 @@ def _imports(schema: Schema) -> str:
     return f"""
 from __future__ import annotations
 
+import dataclasses
 import enum
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import {"KW_ONLY, " if later else ""}dataclass
-{"from functools import partial" + chr(10) if versioned else ""}from typing import {
-        "ClassVar" if schema.messages else "Never"
-    }, TypeAlias, TypeVar
+from functools import {"partial, " if versioned else ""}update_wrapper
+from typing import Any, {"ClassVar, " if schema.messages else ""}Generic, {
+        "" if schema.messages else "Never, "
+    }TypeAlias, TypeVar
 """
 
 
@@ -182,6 +187,7 @@ def _message(message: Message) -> str:
     docs += [_about(field) for field in first]
     docs += [f"{_about(field)} Since version {field.since}." for field in later]
     lines = [
+        "@_quickly_made",
         "@dataclass(frozen=True, slots=True)",
         f"class {camel(message.name)}:",
         _docstring(4, message.doc or f"{message.name}.", ["\n".join(docs)] if docs else []),
@@ -197,10 +203,9 @@ def _message(message: Message) -> str:
     lines += [f"    {field.name}: {_annotation(field)} = {_default(field)}" for field in later]
     lines += [""] if has_id or first or later else []
     lines += [
-        "    def encode(self, version: int = VERSION) -> bytes:",
-        '        """Write the whole frame, as the version that both sides agreed on has it."""',
+        f"    {line}" if line else ""
+        for line in (_encode_with_tail(message) if message.has_tail else _encode(message))
     ]
-    lines += [f"        {line}" for line in _encode_body(message)]
     return "\n".join(lines)
 
 
@@ -217,97 +222,200 @@ def _default(field: Field) -> str:
             return 'b""'
 
 
-def _encode_body(message: Message) -> Iterator[str]:
-    identifier = {"none": "0", "required": "_out_id(self.id, 1)", "any": "_out_id(self.id, 0)"}[
-        message.id
+def _runs(message: Message) -> Iterator[tuple[bool, list[Field]]]:
+    """The fields in runs: of fixed length, packed at once, or alone."""
+    for fixed, group in itertools.groupby(message.fields, lambda field: field.fixed):
+        run = list(group)
+        yield from [(True, run)] if fixed else [(False, [field]) for field in run]
+
+
+def _letter(integer: Integer) -> str:
+    """How `struct` calls it."""
+    letter = "BHIQ"[(1, 2, 4, 8).index(integer.size)]
+    return letter.lower() if integer.signed else letter
+
+
+def _format(fields: Iterable[Field]) -> str:
+    kinds = (field.type for field in fields)
+    bases = (kind.base if isinstance(kind, Enum) else kind for kind in kinds)
+    letters = (_letter(base) for base in bases if isinstance(base, Integer))
+    runs = ("".join(run) for _, run in itertools.groupby(letters))
+    return "".join(run if len(run) < 3 else f"{len(run)}{run[0]}" for run in runs)
+
+
+def _encode(message: Message) -> Iterator[str]:
+    yield "def encode(self, version: int = VERSION) -> bytes:"
+    yield '    """Write the whole frame, as the version that both sides agreed on has it."""'
+    yield from _fast_encode(message, 'b"".join({})')
+
+
+def _encode_with_tail(message: Message) -> Iterator[str]:
+    yield "def encode(self, version: int = VERSION) -> bytes:"
+    yield '    """Write the whole frame, as the version that both sides agreed on has it."""'
+    yield '    return b"".join(self.encode_parts(version))'
+    yield ""
+    yield "def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:"
+    yield f'    """Write the frame as two parts; the second is `{message.fields[-1].name}` itself."""'
+    yield from _fast_encode(message, "{}")
+
+
+def _fast_encode(message: Message, whole: str) -> Iterator[str]:
+    precise = whole.format(f"{_layout(message)}.write(self, version)")
+    if message.versions[-1] > 1:
+        yield f"    if version < {message.versions[-1]}:"
+        yield f"        return {precise}"
+    yield "    try:"
+    yield from (f"        {line}" for line in _encode_newest(message))
+    yield "    except _UNSURE:"
+    yield f"        return {precise}"
+
+
+def _encode_newest(message: Message) -> Iterator[str]:
+    runs = list(_runs(message))
+    tail = ""
+    if message.has_tail:
+        (field,) = runs.pop()[1]
+        yield f"tail = _put_tail(self.{field.name}, {field.max_size})"
+        tail = ", tail"
+    identifier = {"none": "0", "required": "self.id or None", "any": "self.id"}[message.id]
+    if all(fixed for fixed, _ in runs):
+        fields = [field for _, run in runs for field in run]
+        size = sum(field.max_size for field in fields)
+        length = " + ".join([str(size)] * bool(size or not tail) + ["len(tail)"] * bool(tail))
+        arguments = [length, str(message.number), "0", identifier, *map(_packed, fields)]
+        head = f"_IHHI{_format(fields)}.pack" if fields else "_HEADER.pack"
+        if tail:
+            yield from _call(f"head = {head}", arguments, 12)
+            yield "return head, tail"
+        else:
+            yield from _call(f"return {head}", arguments, 12)
+        return
+    parts = [
+        _call(f"_{_format(run)}.pack", list(map(_packed, run)), 17) if fixed else [_put(run[0])]
+        for fixed, run in runs
     ]
-    if message.since > 1:
-        reason = f'"{message.name} came with version {message.since}"'
-        yield f"if version < {message.since}:"
-        yield f'    raise EncodeError(Fault.UNKNOWN_TYPE, "type", {reason})'
-    if any(message.is_later(field) for field in message.fields):
-        yield from _encode_by_version(message)
-        yield f"return _frame({message.number}, {identifier}, parts)"
-        return
-    yield from (_not_later(field) for field in message.fields if field.growth)
-    parts = [_encode_field(field) for field in message.fields]
-    if not parts:
-        yield f"return _frame({message.number}, {identifier}, ())"
-        return
     if len(parts) == 1:
-        yield f"parts = ({parts[0]},)"
+        yield f"body = {parts[0][0]}"
     else:
         yield "parts = ("
-        yield from (f"    {part}," for part in parts)
+        for *lines, end in parts:
+            yield from (f"    {line}" for line in (*lines, f"{end},"))
         yield ")"
-    yield f"return _frame({message.number}, {identifier}, parts)"
+        yield 'body = b"".join(parts)'
+    length = "len(body) + len(tail)" if tail else "len(body)"
+    yield f"return _HEADER.pack({length}, {message.number}, 0, {identifier}) + body{tail}"
 
 
-def _by_version(message: Message) -> Iterator[tuple[int, list[Field]]]:
-    """The fields in runs that came together; 0 for those that were always there."""
-
-    def key(field: Field) -> int:
-        return field.since if message.is_later(field) else 0
-
-    return ((since, list(run)) for since, run in itertools.groupby(message.fields, key))
-
-
-def _encode_by_version(message: Message) -> Iterator[str]:
-    yield "parts: list[bytes | memoryview] = []"
-    for since, fields in _by_version(message):
-        margin = "    " if since else ""
-        if since:
-            yield f"if version >= {since}:"
-        for field in fields:
-            if field.growth:
-                yield f"{margin}{_not_later(field)}"
-            yield f"{margin}parts.append({_encode_field(field)})"
-        left_out = [field for field in fields if since and field.equals is None]
-        if left_out:
-            yield "else:"
-        for field in left_out:
-            arguments = f'self.{field.name}, {_default(field)}, "{field.name}", {since}'
-            yield f"    _left_out({arguments})"
-
-
-def _not_later(field: Field) -> str:
-    assert isinstance(field.type, Enum)  # noqa: S101 - only enums grow
-    since = f"_SINCE_{field.type.name.upper()}"
-    return f'_not_later({since}, version, self.{field.name}, "{field.name}")'
-
-
-def _encode_field(field: Field) -> str:
-    name = f"self.{field.name}" if field.equals is None else _literal(field.equals)
+def _packed(field: Field) -> str:
+    if field.equals is not None:
+        return _literal(field.equals)
     match field.type:
-        case Integer(name=kind):
-            return f'_out_int(_{kind.upper()}, {name}, "{field.name}")'
-        case Enum(name=enum, base=base, closed=True):
-            value = f'_closed({camel(enum)}, {name}, "{field.name}")'
-            return f'_out_int(_{base.name.upper()}, {value}, "{field.name}")'
-        case Enum(base=base):
-            return f'_out_int(_{base.name.upper()}, {name}, "{field.name}")'
+        case Enum(name=name, closed=True):
+            return f"{_by_number(name)}[self.{field.name}]"
+    return f"self.{field.name}"
+
+
+def _by_number(enum: str) -> str:
+    return f"_AS_{enum.upper()}"
+
+
+def _layout(message: Message) -> str:
+    return f"_LAYOUT_{message.name.upper()}"
+
+
+def _put(field: Field) -> str:
+    match field.type:
         case Bytes(maximum=maximum, nul=nul):
-            return f'_out_bytes({name}, {maximum}, {nul}, "{field.name}")'
-        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
-            return f'_out_list({name}, ({items}, {item}, {total}), {nul}, "{field.name}")'
-        case Tail(maximum=maximum):
-            return f'_out_tail({name}, {maximum}, "{field.name}")'
+            return f"_put(self.{field.name}, {maximum}, {nul})"
+        case ByteList(nul=nul):
+            return f"_put_list(self.{field.name}, {_sure(field.type)}, {nul})"
+    raise AssertionError(field)
 
 
-def _version_helpers(schema: Schema) -> Iterator[str]:
-    """What a codec needs beyond the rest when something in its schema came later."""
-    pairs = [(message, field) for message in schema.messages for field in message.fields]
-    if any(m.is_later(field) for m, field in pairs if field.equals is None):
-        yield runtime.LATER_FIELD
-    grown = {f.type.name: f.type for _, f in pairs if isinstance(f.type, Enum) and f.growth}
-    if not grown:
-        return
-    yield runtime.LATER_VALUE
+def _sure(kind: ByteList) -> int:
+    """How long a list may be, prefixes included, so that it cannot break any bound.
+
+    It is also what is looked at, and copied for that, at once.
+    """
+    prefix = 4
+    return min(kind.max_item + prefix, kind.max_total, prefix * kind.max_items + 3, 1 << 16)
+
+
+def _tables(schema: Schema) -> str:
+    """The layouts of runs, called as `struct` writes them; the enums by number."""
+    formats = {"I"}
+    for message in schema.messages:
+        formats |= {_format([field]) for field in message.fields if field.fixed}
+        runs = list(_runs(message))
+        formats |= {_format(fields) for fixed, fields in runs if fixed}
+        fixed_fields = [field for fixed, fields in runs for field in fields if fixed]
+        if fixed_fields and len(fixed_fields) + message.has_tail == len(message.fields):
+            formats.add(f"IHHI{_format(fixed_fields)}")
+    lines = ['_HEADER = struct.Struct("<IHHI")']
+    lines += [
+        f'_{name} = struct.Struct("<{name}")'
+        for name in sorted(formats, key=lambda name: (len(name), name))
+    ]
+    used = {f.type.name for m in schema.messages for f in m.fields if isinstance(f.type, Enum)}
+    names = [enum.name for enum in schema.enums if enum.name in used]
+    lines += [
+        f"{_by_number(name)} = {{int(value): value for value in {camel(name)}}}" for name in names
+    ]
+    return "\n".join(lines) + "\n\n"
+
+
+def _later_values(schema: Schema) -> Iterator[str]:
+    """For each closed enum that grew, which of its values came later."""
+    fields = [field for message in schema.messages for field in message.fields]
+    grown = {f.type.name: f.type for f in fields if isinstance(f.type, Enum) and f.growth}
     for name, enum in grown.items():
         later = {value.number: value.since for value in enum.values if value.since > 1}
         lines = [f"    {number}: {since}," for number, since in later.items()]
         head = f"_SINCE_{name.upper()}: Mapping[int, int] = {{"
         yield "\n".join([head, *lines, "}"])
+
+
+def _layouts(schema: Schema) -> str:
+    return "\n".join("\n".join(_layout_of(message)) for message in schema.messages)
+
+
+def _layout_of(message: Message) -> Iterator[str]:
+    arguments = [camel(message.name), f'"{message.name}"', _ids(message)]
+    arguments += [_field(message, field) for field in message.fields]
+    arguments += [f"since={message.since}"] if message.since > 1 else []
+    head = f"{_layout(message)} = _Layout"
+    yield from _call(head, arguments, 0, one_a_line=bool(message.fields))
+
+
+def _ids(message: Message) -> str:
+    return {"none": "_NO_ID", "required": "_SOME_ID", "any": "_ANY_ID"}[message.id]
+
+
+def _field(message: Message, field: Field) -> str:
+    arguments = [str(field.number), f'"{field.name}"']
+    match field.type:
+        case Integer() as integer:
+            kind = "_Integer" if field.equals is None else "_Constant"
+            arguments.append(f"_{_letter(integer)}")
+        case Enum(name=name, base=base, closed=closed):
+            kind = "_Closed" if closed else "_Open"
+            arguments += [f"_{_letter(base)}", camel(name)]
+            arguments += [f"sinces=_SINCE_{name.upper()}"] if field.growth else []
+        case Bytes(maximum=maximum, nul=nul):
+            kind = "_Bytes"
+            arguments += [str(maximum), f"nul={nul}"]
+        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
+            kind = "_List"
+            arguments += [str(item), f"items={items}", f"total={total}", f"nul={nul}"]
+        case Tail(maximum=maximum):
+            kind = "_Tail"
+            arguments.append(str(maximum))
+    arguments += [f"since={field.since}"] if message.is_later(field) else []
+    if field.equals is not None:
+        arguments.append(f"default={_literal(field.equals)}")
+    elif message.is_later(field):
+        arguments.append(f"default={_default(field)}")
+    return f"{kind}({', '.join(arguments)})"
 
 
 def _literal(number: int) -> str:
@@ -323,87 +431,90 @@ def _union(schema: Schema) -> str:
 
 
 def _decode(message: Message) -> str:
-    parameters = ["version_: int"] if len(message.versions) > 1 else []
-    parameters += ["id_: int", "body: memoryview"]
-    head = f"def _decode_{message.name}({', '.join(parameters)}) -> {camel(message.name)}:"
-    lines = [head, *(["    del id_"] if message.id == "none" else [])]
-    at = "0"
-    for since, fields in _by_version(message):
-        margin = "        " if since else "    "
-        lines += _begin_later(since, fields, at) if since else []
-        for field in fields:
-            lines += [f"{margin}{line}" for line in _decode_field(field, at)]
-            at = "at"
-        if since and isinstance(fields[-1].type, Tail):
-            lines += ["    else:", "        _end(body, at)"]
-    if not message.fields or not isinstance(message.fields[-1].type, Tail):
-        lines.append(f"    _end(body, {at})")
-    first = [_local(f) for f in _visible(message) if not message.is_later(f)]
-    later = [f"{f.name}={_local(f)}" for f in _visible(message) if message.is_later(f)]
-    arguments = [*(["id_"] if message.id != "none" else []), *first, *later]
-    lines += _call(f"    return {camel(message.name)}", arguments)
-    return "\n".join(lines)
+    parameters = "id_: int, frame: bytes, start: int, end: int"
+    head = f"def _decode_{message.name}({parameters}) -> {camel(message.name)}:"
+    has_id = message.id != "none"
+    first = [_decoded(f) for f in _visible(message) if not message.is_later(f)]
+    later = [f"{f.name}={_decoded(f)}" for f in _visible(message) if message.is_later(f)]
+    arguments = [*(["id_"] if has_id else []), *first, *later]
+    made = _call(f"return {camel(message.name)}", arguments, 4 if not message.fields else 8)
+    if not message.fields:
+        unused = ", ".join([*(["id_"] if not has_id else []), "frame", "start", "end"])
+        return "\n".join([head, f"    del {unused}", *(f"    {line}" for line in made)])
+    lines = [head, "    try:", *(f"        {line}" for line in [*_decode_newest(message), *made])]
+    precise = f"{_layout(message)}.read(id_, frame, start, end)"
+    return "\n".join([*lines, "    except _UNSURE:", f"        return {precise}"])
 
 
-def _begin_later(since: int, fields: Iterable[Field], at: str) -> Iterator[str]:
-    """Fields that older versions do not have."""
-    if at == "0":
-        yield "    at = 0"
-    for field in fields:
-        if field.equals is None:
-            yield f"    {_local(field)}: {_annotation(field)} = {_default(field)}"
-    yield f"    if version_ >= {since}:"
+def _decode_newest(message: Message) -> Iterator[str]:
+    at = "start"
+    *_, (ends_fixed, (last, *_)) = _runs(message)
+    for fixed, fields in _runs(message):
+        name = _local(fields[0])
+        match fields[0].type:
+            case _ if fixed:
+                rest = fields[0] is last
+                unpack = f"unpack(frame[{at}:end])" if rest else f"unpack_from(frame, {at})"
+                yield from _unpack(list(map(_local, fields)), f"_{_format(fields)}.{unpack}")
+                for field in fields:
+                    if field.equals is not None:
+                        yield f"if {_local(field)} != {_literal(field.equals)}:"
+                        yield "    raise _Unsure"
+                at = f"{at} + {sum(field.max_size for field in fields)}"
+            case Bytes(maximum=maximum, nul=nul):
+                yield f"{name}, at = _take(frame, {at}, {maximum}, {nul})"
+                at = "at"
+            case ByteList(nul=nul) as kind:
+                yield f"{name}, at = _take_list(frame, {at}, {_sure(kind)}, {nul})"
+                at = "at"
+            case Tail(maximum=maximum):
+                yield f"{name} = _take_tail(frame, {at}, end, {maximum})"
+    if not ends_fixed and not message.has_tail:
+        yield "if at != end:"
+        yield "    raise _Unsure"
 
 
-def _call(head: str, arguments: list[str]) -> list[str]:
-    """A call as a formatter lays it out: in one line, or its arguments in one, or one a line."""
-    joined = ", ".join(arguments)
-    if len(head) + len(joined) + 2 <= WIDTH:
-        return [f"{head}({joined})"]
-    if len(joined) + 8 <= WIDTH:
-        return [f"{head}(", f"        {joined}", "    )"]
-    return [f"{head}(", *(f"        {argument}," for argument in arguments), "    )"]
+def _unpack(names: list[str], value: str) -> list[str]:
+    """An assignment to several, as a formatter lays it out."""
+    joined = f"({names[0]},)" if len(names) == 1 else ", ".join(names)
+    if 8 + len(joined) + 3 + len(value) <= WIDTH:
+        return [f"{joined} = {value}"]
+    if 8 + len(joined) + 4 <= WIDTH:
+        return [f"{joined} = (", f"    {value}", ")"]
+    return ["(", *(f"    {name}," for name in names), f") = {value}"]
+
+
+def _decoded(field: Field) -> str:
+    name = _local(field)
+    match field.type:
+        case Enum(name=enum, closed=True):
+            return f"{_by_number(enum)}[{name}]"
+        case Enum(name=enum):
+            return f"{_by_number(enum)}.get({name}, {name})"
+    return name
 
 
 def _local(field: Field) -> str:
     """The field's variable, out of the way of those that every decoder has."""
-    return f"{field.name}_" if field.name in ("at", "body", "constant", "number") else field.name
+    return f"{field.name}_" if field.name in ("at", "end", "frame", "start") else field.name
 
 
-def _decode_field(field: Field, at: str) -> Iterator[str]:
-    where = f'{field.number}, "{field.name}"'
-    name = _local(field) if field.equals is None else "constant"
-    match field.type:
-        case Integer(name=kind):
-            yield f"{name}, at = _in_int(_{kind.upper()}, body, {at}, {where})"
-        case Enum(name=enum, base=base, closed=closed):
-            yield f"number, at = _in_int(_{base.name.upper()}, body, {at}, {where})"
-            if field.growth:
-                since = f"_SINCE_{enum.upper()}, version_"
-                yield f"_in_version({since}, number, at - {base.size}, {where})"
-            if closed:
-                yield f"{name} = _in_closed({camel(enum)}, number, at - {base.size}, {where})"
-            else:
-                yield f"{name} = _in_open({camel(enum)}, number)"
-        case Bytes(maximum=maximum, nul=nul):
-            yield f"{name}, at = _in_bytes(body, {at}, {maximum}, {nul}, {where})"
-        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
-            bounds = f"({items}, {item}, {total})"
-            yield f"{name}, at = _in_list(body, {at}, {bounds}, {nul}, {where})"
-        case Tail(maximum=maximum):
-            yield f"{name} = _in_tail(body, {at}, {maximum}, {where})"
-    if field.equals is not None:
-        yield f"if constant != {_literal(field.equals)}:"
-        yield f"    raise _fault(Fault.UNKNOWN_VALUE, at - {field.max_size}, {where})"
+def _call(head: str, arguments: list[str], margin: int, *, one_a_line: bool = False) -> list[str]:
+    """A call as a formatter lays it out: in one line, or its arguments in one, or one a line."""
+    joined = ", ".join(arguments)
+    if not one_a_line and margin + len(head) + len(joined) + 2 <= WIDTH:
+        return [f"{head}({joined})"]
+    if not one_a_line and margin + len(joined) + 4 <= WIDTH:
+        return [f"{head}(", f"    {joined}", ")"]
+    return [f"{head}(", *(f"    {argument}," for argument in arguments), ")"]
 
 
 def _rules(schema: Schema) -> str:
     lines = [
-        f"    _Rule({message.number}, {version}, {decode}, "
-        f'"{message.sender}", "{message.id}", {message.at(version).max_body}),'
+        f"    _Rule({message.number}, {version}, {_decoder(message, version)}, "
+        f'"{message.sender}", {_ids(message)}, {message.at(version).max_body}),'
         for message in schema.messages
         for version in message.versions
-        for decode in [_decoder(message, version)]
     ]
     match lines:
         case []:
@@ -416,5 +527,6 @@ def _rules(schema: Schema) -> str:
 
 
 def _decoder(message: Message, version: int) -> str:
-    name = f"_decode_{message.name}"
-    return f"partial({name}, {version})" if len(message.versions) > 1 else name
+    if version == message.versions[-1]:
+        return f"_decode_{message.name}"
+    return f"partial({_layout(message)}.read, version={version})"

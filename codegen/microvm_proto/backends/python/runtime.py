@@ -32,205 +32,335 @@ class EncodeError(ValueError):
         self.field = field
 '''
 
-HELPERS = """
-_E = TypeVar("_E", bound=enum.IntEnum)
+MESSAGE = """
+_T = TypeVar("_T")
 
-_HEADER = struct.Struct("<IHHI")
-_U8 = struct.Struct("<B")
-_U16 = struct.Struct("<H")
-_U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
-_I8 = struct.Struct("<b")
-_I16 = struct.Struct("<h")
-_I32 = struct.Struct("<i")
-_I64 = struct.Struct("<q")
 
+def _quickly_made(kind: type[_T]) -> type[_T]:
+    # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
+    # instance is for a moment of a class with the same slots that is not frozen.
+    made: Any = kind
+    fields = dataclasses.fields(made)
+    if len(fields) < 2:
+        return kind
+    names = [field.name for field in fields if not field.kw_only]
+    later = [field.name for field in fields if field.kw_only]
+    parameters = ["self", *names, *(["*"] if later else []), *later]
+    sets = [f"self.{name} = {name}" for name in (*names, *later)]
+    scope: dict[str, Any] = {
+        "become": vars(object)["__class__"].__set__,
+        "kind": kind,
+        "thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
+    }
+    lines = ("become(self, thawed)", *sets, "self.__class__ = kind")
+    head = f"def __init__({', '.join(parameters)}):"
+    exec("\\n ".join((head, *lines)), scope)  # noqa: S102 - as dataclasses make theirs
+    slow, quick = made.__init__, scope["__init__"]
+    quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
+    made.__init__ = update_wrapper(quick, slow)
+    return kind
+"""
+
+FAST = """
 # The lengths that are frequent: looking one up is faster than packing it.
-_LENGTHS = tuple(_U32.pack(length) for length in range(1024))
+_LENGTHS = tuple(_I.pack(length) for length in range(1024))
 
 
-def _frame(number: int, id_: int, parts: Sequence[bytes | memoryview]) -> bytes:
-    if len(parts) == 1:
-        return _HEADER.pack(len(parts[0]), number, 0, id_) + parts[0]
-    if parts and len(parts[-1]) > 1024:
-        # Data is copied once; of what is short, a second copy is faster than adding up.
-        return b"".join((_HEADER.pack(sum(map(len, parts)), number, 0, id_), *parts))
-    body = b"".join(parts)
-    return _HEADER.pack(len(body), number, 0, id_) + body
+class _Unsure(Exception):
+    pass
 
 
-def _out_id(id_: int, least: int) -> int:
-    if not least <= id_ <= 0xFFFFFFFF:
-        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between {least} and 2^32 - 1")
-    return id_
+# The code of each message is fast and knows only what is right from what may not be; that is done
+# again by the message's layout, which knows every rule.
+_UNSURE = (_Unsure, struct.error, LookupError)
 
 
-def _closed(kind: type[_E], value: int, field: str) -> int:
-    if isinstance(value, kind):
-        return value
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise EncodeError(Fault.UNKNOWN_VALUE, field, str(error)) from None
+def _put(value: bytes, maximum: int, nul: bool) -> bytes:
+    if len(value) > maximum or (not nul and 0 in value):
+        raise _Unsure
+    return _LENGTHS[len(value)] + value
 
 
-def _out_int(layout: struct.Struct, value: int, field: str) -> bytes:
-    try:
-        return layout.pack(value)
-    except struct.error as error:
-        raise EncodeError(Fault.UNKNOWN_VALUE, field, f"{value}: {error}") from None
+def _put_list(items: tuple[bytes, ...], sure: int, nul: bool) -> bytes:
+    # A list that takes no more than `sure` bytes can break none of its bounds.
+    packed = b"".join([_LENGTHS[len(item)] + item for item in items])
+    if len(packed) > sure or (not nul and 0 in b"".join(items)):
+        raise _Unsure
+    return _I.pack(len(items)) + packed
 
 
-def _out_bytes(value: bytes, maximum: int, nul: bool, field: str) -> bytes:
-    if len(value) > maximum:
-        reason = f"{len(value)} bytes, and at most {maximum} are allowed"
-        raise EncodeError(Fault.TOO_LONG, field, reason)
-    if not nul and 0 in value:
-        raise EncodeError(Fault.EMBEDDED_NUL, field, "contains a NUL byte")
-    return _U32.pack(len(value)) + value
-
-
-def _out_list(
-    items: tuple[bytes, ...], bounds: tuple[int, int, int], nul: bool, field: str
-) -> bytes:
-    max_items, max_item, max_total = bounds
-    if len(items) <= max_items and (packed := _short_items(items)) is not None:
-        fits = len(packed) <= max_total and len(packed) - 4 * len(items) <= max_item
-        if fits and (nul or 0 not in b"".join(items)):
-            return _U32.pack(len(items)) + packed
-    # Nothing is sure about all of them together, so each is looked at.
-    if len(items) > max_items:
-        reason = f"{len(items)} items, and at most {max_items} are allowed"
-        raise EncodeError(Fault.TOO_MANY, field, reason)
-    parts = [_U32.pack(len(items))]
-    total = 0
-    for item in items:
-        parts.append(_out_bytes(item, max_item, nul, field))
-        total += len(parts[-1])
-        if total > max_total:
-            reason = f"{total} bytes or more in all, and at most {max_total} are allowed"
-            raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
-    return b"".join(parts)
-
-
-def _short_items(items: tuple[bytes, ...]) -> bytes | None:
-    try:
-        return b"".join([_LENGTHS[len(item)] + item for item in items])
-    except IndexError:
-        return None
-
-
-def _out_tail(value: bytes | memoryview, maximum: int, field: str) -> bytes | memoryview:
+def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
     if isinstance(value, memoryview):
         value = value.cast("B")
     if len(value) > maximum:
-        reason = f"{len(value)} bytes, and at most {maximum} are allowed"
-        raise EncodeError(Fault.TOO_LONG, field, reason)
+        raise _Unsure
     return value
 
 
-def _fault(fault: Fault, at: int, number: int, field: str) -> DecodeError:
-    return DecodeError(fault, HEADER_SIZE + at, number, field)
-
-
-def _in_int(
-    layout: struct.Struct, body: memoryview, at: int, number: int, field: str
-) -> tuple[int, int]:
-    try:
-        return layout.unpack_from(body, at)[0], at + layout.size
-    except struct.error:
-        raise _fault(Fault.TRUNCATED, at, number, field) from None
-
-
-def _in_closed(kind: type[_E], value: int, at: int, number: int, field: str) -> _E:
-    # Calling the enum takes three times as long.
-    member = kind._value2member_map_.get(value)
-    if isinstance(member, kind):
-        return member
-    raise _fault(Fault.UNKNOWN_VALUE, at, number, field)
-
-
-def _in_open(kind: type[_E], value: int) -> _E | int:
-    member = kind._value2member_map_.get(value)
-    return member if isinstance(member, kind) else value
-
-
-def _in_bytes(
-    body: memoryview, at: int, maximum: int, nul: bool, number: int, field: str
-) -> tuple[bytes, int]:
-    size, start = _in_int(_U32, body, at, number, field)
+def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
+    (size,) = _I.unpack_from(frame, at)
     if size > maximum:
-        raise _fault(Fault.TOO_LONG, at, number, field)
-    end = start + size
-    if end > len(body):
-        raise _fault(Fault.TRUNCATED, start, number, field)
-    value = body[start:end].tobytes()
+        raise _Unsure
+    end = at + 4 + size
+    value = frame[at + 4 : end]
     if not nul and 0 in value:
-        raise _fault(Fault.EMBEDDED_NUL, start + value.index(0), number, field)
+        raise _Unsure
     return value, end
 
 
-def _in_list(
-    body: memoryview, at: int, bounds: tuple[int, int, int], nul: bool, number: int, field: str
-) -> tuple[tuple[bytes, ...], int]:
-    max_items, max_item, max_total = bounds
-    count, start = _in_int(_U32, body, at, number, field)
-    if count > max_items:
-        raise _fault(Fault.TOO_MANY, at, number, field)
+def _take_list(frame: bytes, at: int, sure: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
+    (count,) = _I.unpack_from(frame, at)
+    if 4 * count > sure:
+        raise _Unsure
+    at += 4
+    last = at + sure
     items = []
-    at = start
     for _ in range(count):
-        item, end = _in_bytes(body, at, max_item, nul, number, field)
-        if end - start > max_total:
-            raise _fault(Fault.TOTAL_TOO_LONG, at, number, field)
-        items.append(item)
-        at = end
+        (size,) = _I.unpack_from(frame, at)
+        at += 4 + size
+        if at > last:
+            raise _Unsure
+        items.append(frame[at - size : at])
+    if not nul and 0 in b"".join(items):
+        raise _Unsure
     return tuple(items), at
 
 
-def _in_tail(body: memoryview, at: int, maximum: int, number: int, field: str) -> memoryview:
-    if len(body) - at > maximum:
-        raise _fault(Fault.TOO_LONG, at, number, field)
-    return body[at:]
-
-
-def _end(body: memoryview, at: int) -> None:
-    if at != len(body):
-        raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
+def _take_tail(frame: bytes, at: int, end: int, maximum: int) -> memoryview:
+    if not at <= end <= at + maximum:
+        raise _Unsure
+    return memoryview(frame)[at:end]
 """
 
-LATER_FIELD = """
-def _left_out(value: object, default: object, field: str, since: int) -> None:
-    if value != default:
-        reason = f"it came with version {since}, before which it can only be {default!r}"
-        raise EncodeError(Fault.TRAILING_BYTES, field, reason)
+PRECISE = """
+class _Field:
+    def __init__(self, number: int, name: str, *, since: int = 1, default: object = None) -> None:
+        self.number = number
+        self.name = name
+        self.since = since
+        self.default = default
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        raise NotImplementedError
+
+    def write(self, value: Any, version: int) -> bytes | memoryview:
+        raise NotImplementedError
+
+    def malformed(self, fault: Fault, at: int) -> DecodeError:
+        return DecodeError(fault, HEADER_SIZE + at, self.number, self.name)
+
+    def refused(self, fault: Fault, reason: str) -> EncodeError:
+        return EncodeError(fault, self.name, reason)
+
+    def too_long(self, size: int, maximum: int) -> EncodeError:
+        return self.refused(Fault.TOO_LONG, f"{size} bytes, and at most {maximum} are allowed")
+
+
+class _Integer(_Field):
+    def __init__(self, number: int, name: str, layout: struct.Struct, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.layout = layout
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        try:
+            return self.layout.unpack_from(body, at)[0], at + self.layout.size
+        except struct.error:
+            raise self.malformed(Fault.TRUNCATED, at) from None
+
+    def write(self, value: Any, version: int) -> bytes:
+        try:
+            return self.layout.pack(value)
+        except struct.error as error:
+            raise self.refused(Fault.UNKNOWN_VALUE, f"{value}: {error}") from None
+
+
+class _Constant(_Integer):
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        if value != self.default:
+            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+
+class _Open(_Integer):
+    def __init__(
+        self, number: int, name: str, layout: struct.Struct, kind: type[enum.IntEnum], **later: Any
+    ) -> None:
+        super().__init__(number, name, layout, **later)
+        self.kind = kind
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        return self.kind._value2member_map_.get(value, value), end
+
+
+class _Closed(_Open):
+    # The values that came later than their enum have the version in `sinces`.
+    def __init__(self, *field: Any, sinces: Mapping[int, int] | None = None, **later: Any) -> None:
+        super().__init__(*field, **later)
+        self.sinces = sinces or {}
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        if not isinstance(value, self.kind) or self.sinces.get(value, 1) > version:
+            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if (since := self.sinces.get(value, 1)) > version:
+            raise self.refused(Fault.UNKNOWN_VALUE, f"{value} came with version {since}")
+        try:
+            return self.layout.pack(self.kind(value))
+        except ValueError as error:
+            raise self.refused(Fault.UNKNOWN_VALUE, str(error)) from None
+
+
+class _Bytes(_Field):
+    def __init__(self, number: int, name: str, maximum: int, *, nul: bool, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.maximum = maximum
+        self.nul = nul
+
+    def prefix(self, body: memoryview, at: int) -> tuple[int, int]:
+        try:
+            return _I.unpack_from(body, at)[0], at + 4
+        except struct.error:
+            raise self.malformed(Fault.TRUNCATED, at) from None
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        size, start = self.prefix(body, at)
+        if size > self.maximum:
+            raise self.malformed(Fault.TOO_LONG, at)
+        end = start + size
+        if end > len(body):
+            raise self.malformed(Fault.TRUNCATED, start)
+        value = body[start:end].tobytes()
+        if not self.nul and 0 in value:
+            raise self.malformed(Fault.EMBEDDED_NUL, start + value.index(0))
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if len(value) > self.maximum:
+            raise self.too_long(len(value), self.maximum)
+        if not self.nul and 0 in value:
+            raise self.refused(Fault.EMBEDDED_NUL, "contains a NUL byte")
+        return b"".join((_I.pack(len(value)), value))
+
+
+class _List(_Bytes):
+    def __init__(self, *field: Any, items: int, total: int, **more: Any) -> None:
+        super().__init__(*field, **more)
+        self.items = items
+        self.total = total
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        count, start = self.prefix(body, at)
+        if count > self.items:
+            raise self.malformed(Fault.TOO_MANY, at)
+        items = []
+        at = start
+        for _ in range(count):
+            item, end = super().read(body, at, version)
+            if end - start > self.total:
+                raise self.malformed(Fault.TOTAL_TOO_LONG, at)
+            items.append(item)
+            at = end
+        return tuple(items), at
+
+    def write(self, value: Any, version: int) -> bytes:
+        if len(value) > self.items:
+            reason = f"{len(value)} items, and at most {self.items} are allowed"
+            raise self.refused(Fault.TOO_MANY, reason)
+        parts = [_I.pack(len(value))]
+        total = 0
+        for item in value:
+            parts.append(super().write(item, version))
+            total += len(parts[-1])
+            if total > self.total:
+                reason = f"{total} bytes or more in all, and at most {self.total} are allowed"
+                raise self.refused(Fault.TOTAL_TOO_LONG, reason)
+        return b"".join(parts)
+
+
+class _Tail(_Field):
+    def __init__(self, number: int, name: str, maximum: int, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.maximum = maximum
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        if len(body) - at > self.maximum:
+            raise self.malformed(Fault.TOO_LONG, at)
+        return body[at:], len(body)
+
+    def write(self, value: Any, version: int) -> bytes | memoryview:
+        flat: bytes | memoryview = value.cast("B") if isinstance(value, memoryview) else value
+        if len(flat) > self.maximum:
+            raise self.too_long(len(flat), self.maximum)
+        return flat
+
+
+_NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
+
+
+class _Layout(Generic[_T]):
+    # Reads and writes a message field by field, with every rule, as any version has it.
+    def __init__(
+        self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.ids = ids
+        self.fields = fields
+        self.since = since
+
+    def read(self, id_: int, frame: bytes, start: int, end: int, version: int = VERSION) -> _T:
+        body = memoryview(frame)[start:end]
+        values: dict[str, Any] = {} if self.ids is _NO_ID else {"id": id_}
+        at = 0
+        for field in self.fields:
+            value = field.default
+            if field.since <= version:
+                value, at = field.read(body, at, version)
+            if not isinstance(field, _Constant):
+                values[field.name] = value
+        if at != len(body):
+            raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
+        return self.kind(**values)
+
+    def write(self, message: Any, version: int) -> tuple[bytes, bytes | memoryview]:
+        if version < self.since:
+            reason = f"{self.name} came with version {self.since}"
+            raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
+        parts: list[bytes | memoryview] = []
+        tail: bytes | memoryview = b""
+        for field in self.fields:
+            value = getattr(message, field.name, field.default)
+            if field.since <= version:
+                parts.append(tail)
+                tail = field.write(value, version)
+            elif value != field.default:
+                only = f"before which it can only be {field.default!r}"
+                reason = f"it came with version {field.since}, {only}"
+                raise field.refused(Fault.TRAILING_BYTES, reason)
+        id_ = 0 if self.ids is _NO_ID else message.id
+        if id_ not in self.ids:
+            reason = f"{id_} is not between {self.ids.start} and 2^32 - 1"
+            raise EncodeError(Fault.BAD_ID, "id", reason)
+        body = b"".join(parts)
+        return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
 """
 
-LATER_VALUE = """
-def _not_later(since: Mapping[int, int], version: int, value: int, field: str) -> None:
-    if since.get(value, 1) > version:
-        raise EncodeError(Fault.UNKNOWN_VALUE, field, f"{value} came with version {since[value]}")
-
-
-def _in_version(
-    since: Mapping[int, int], version: int, value: int, at: int, number: int, field: str
-) -> None:
-    if since.get(value, 1) > version:
-        raise _fault(Fault.UNKNOWN_VALUE, at, number, field)
-"""
-
-RULE = '''
+RULE = """
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What a message is from the version `since` on, until another rule has its number."""
-
+    # What a message is from the version `since` on, until another rule has its number.
     number: int
     since: int
-    decode: Callable[[int, memoryview], Message]
+    decode: Callable[[int, bytes, int, int], Message]
     sender: str
-    id: str
+    ids: range
     max_body: int
-'''
+"""
 
 DECODER = '''
 class Decoder:
@@ -247,7 +377,7 @@ class Decoder:
             raise ValueError(f"{sender!r} is neither of {END_NAMES}")
         self._sender = sender
         self.version = version
-        self._chunk = memoryview(b"")
+        self._chunk = b""
         self._at = 0
         self._partial = bytearray()
         self._error: DecodeError | None = None
@@ -263,14 +393,19 @@ class Decoder:
             raise ValueError(f"version {version} is not between 1 and {VERSION}")
         self._version = version
         self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
+        self._expected = {
+            number: (rule.decode, rule.ids, rule.max_body)
+            for number, rule in self._rules.items()
+            if rule.sender in (self._sender, "both")
+        }
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
         if self._error is not None:
             return
         if self._at < len(self._chunk):
-            data = b"".join((self._chunk[self._at :], data))
-        self._chunk = memoryview(data)
+            data = self._chunk[self._at :] + data
+        self._chunk = bytes(data)
         self._at = 0
 
     def next_message(self) -> Message | None:
@@ -283,7 +418,18 @@ class Decoder:
         if self._error is not None:
             raise self._error
         try:
-            return self._completed() if self._partial else self._whole()
+            if self._partial:
+                return self._completed()
+            chunk, start = self._chunk, self._at + HEADER_SIZE
+            if start <= len(chunk):
+                decode, id_, length = self._header(chunk, self._at)
+                end = start + length
+                if end <= len(chunk):
+                    self._at = end
+                    return decode(id_, chunk, start, end)
+            self._partial += chunk[self._at :]
+            self._drop()
+            return None
         except DecodeError as error:
             self._error = error
             self._drop()
@@ -291,30 +437,18 @@ class Decoder:
             raise
 
     def _drop(self) -> None:
-        self._chunk = memoryview(b"")
+        self._chunk = b""
         self._at = 0
-
-    def _whole(self) -> Message | None:
-        chunk, start = self._chunk, self._at + HEADER_SIZE
-        if start <= len(chunk):
-            rule, id_, length = self._header(chunk, self._at)
-            end = start + length
-            if end <= len(chunk):
-                self._at = end
-                return rule.decode(id_, chunk[start:end])
-        self._partial += chunk[self._at :]
-        self._drop()
-        return None
 
     def _completed(self) -> Message | None:
         if not self._fill(HEADER_SIZE):
             return None
-        rule, id_, length = self._header(self._partial)
+        decode, id_, length = self._header(self._partial, 0)
         if not self._fill(HEADER_SIZE + length):
             return None
-        frame = memoryview(bytes(self._partial))
+        frame = bytes(self._partial)
         self._partial.clear()
-        return rule.decode(id_, frame[HEADER_SIZE:])
+        return decode(id_, frame, HEADER_SIZE, len(frame))
 
     def _fill(self, size: int) -> bool:
         missing = size - len(self._partial)
@@ -324,18 +458,20 @@ class Decoder:
             self._at += len(piece)
         return len(self._partial) >= size
 
-    def _header(self, frame: memoryview | bytearray, at: int = 0) -> tuple[_Rule, int, int]:
+    def _header(
+        self, frame: bytes | bytearray, at: int
+    ) -> tuple[Callable[[int, bytes, int, int], Message], int, int]:
         length, number, flags, id_ = _HEADER.unpack_from(frame, at)
-        rule = self._rules.get(number)
-        if rule is None:
-            raise DecodeError(Fault.UNKNOWN_TYPE, 4)
-        if rule.sender not in (self._sender, "both"):
-            raise DecodeError(Fault.BAD_DIRECTION, 4)
+        try:
+            decode, ids, max_body = self._expected[number]
+        except KeyError:
+            known = number in self._rules
+            raise DecodeError(Fault.BAD_DIRECTION if known else Fault.UNKNOWN_TYPE, 4) from None
         if flags:
             raise DecodeError(Fault.RESERVED_FLAGS, 6)
-        if (rule.id == "required" and id_ == 0) or (rule.id == "none" and id_ != 0):
+        if id_ not in ids:
             raise DecodeError(Fault.BAD_ID, 8)
-        if length > rule.max_body:
+        if length > max_body:
             raise DecodeError(Fault.BODY_TOO_LONG, 0)
-        return rule, id_, length
+        return decode, id_, length
 '''
