@@ -191,14 +191,14 @@ def _quickly_made(kind: type[_T]) -> type[_T]:
         return kind
     names = [field.name for field in fields if not field.kw_only]
     later = [field.name for field in fields if field.kw_only]
-    parameters = ["self", *names, *(["*"] if later else []), *later]
-    sets = [f"self.{name} = {name}" for name in (*names, *later)]
+    parameters = ["_self", *names, *(["*"] if later else []), *later]
+    sets = [f"_self.{name} = {name}" for name in (*names, *later)]
     scope: dict[str, Any] = {
-        "become": vars(object)["__class__"].__set__,
-        "kind": kind,
-        "thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
+        "_become": vars(object)["__class__"].__set__,
+        "_kind": kind,
+        "_thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
     }
-    lines = ("become(self, thawed)", *sets, "self.__class__ = kind")
+    lines = ("_become(_self, _thawed)", *sets, "_self.__class__ = _kind")
     head = f"def __init__({', '.join(parameters)}):"
     exec("\n ".join((head, *lines)), scope)  # noqa: S102 - as dataclasses make theirs
     slow, quick = made.__init__, scope["__init__"]
@@ -520,8 +520,8 @@ class ExecRequest:
             parts = (
                 _put(self.command, 4096, False),
                 _put(self.cwd, 4096, False),
-                _put_list(self.argv, 65536, False),
-                _put_list(self.env, 65536, False),
+                _put_list(self.argv, 65540, False),
+                _put_list(self.env, 65540, False),
                 _II.pack(self.stdout_credit, self.stderr_credit),
                 _put(self.user, 128, False),
                 _BHHIQ.pack(
@@ -560,7 +560,7 @@ class ExecOutput:
         return b"".join(self.encode_parts(version))
 
     def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
-        """Write the frame as two parts; the second is `data` itself."""
+        """Write the frame as two parts, of which the second is `data` itself."""
         try:
             tail = _put_tail(self.data, 65536)
             head = _IHHIB.pack(1 + len(tail), 17, 0, self.id or None, _AS_STREAM[self.stream])
@@ -729,7 +729,7 @@ class ExecStdin:
         return b"".join(self.encode_parts(version))
 
     def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
-        """Write the frame as two parts; the second is `data` itself."""
+        """Write the frame as two parts, of which the second is `data` itself."""
         try:
             tail = _put_tail(self.data, 65536)
             head = _HEADER.pack(len(tail), 23, 0, self.id or None)
@@ -884,10 +884,14 @@ def _put(value: bytes, maximum: int, nul: bool) -> bytes:
 
 def _put_list(items: tuple[bytes, ...], sure: int, nul: bool) -> bytes:
     # A list that takes no more than `sure` bytes can break none of its bounds.
-    packed = b"".join([_LENGTHS[len(item)] + item for item in items])
+    parts = [_LENGTHS[len(items)]]
+    for item in items:
+        parts.append(_LENGTHS[len(item)])
+        parts.append(item)
+    packed = b"".join(parts)
     if len(packed) > sure or (not nul and 0 in b"".join(items)):
         raise _Unsure
-    return _I.pack(len(items)) + packed
+    return packed
 
 
 def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
@@ -911,10 +915,10 @@ def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
 
 def _take_list(frame: bytes, at: int, sure: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
     (count,) = _I.unpack_from(frame, at)
-    if 4 * count > sure:
-        raise _Unsure
-    at += 4
     last = at + sure
+    at += 4
+    if at + 4 * count > last:
+        raise _Unsure
     items = []
     for _ in range(count):
         (size,) = _I.unpack_from(frame, at)
@@ -925,12 +929,6 @@ def _take_list(frame: bytes, at: int, sure: int, nul: bool) -> tuple[tuple[bytes
     if not nul and 0 in b"".join(items):
         raise _Unsure
     return tuple(items), at
-
-
-def _take_tail(frame: bytes, at: int, end: int, maximum: int) -> memoryview:
-    if not at <= end <= at + maximum:
-        raise _Unsure
-    return memoryview(frame)[at:end]
 
 
 def _decode_hello(id_: int, frame: bytes, start: int, end: int) -> Hello:
@@ -1022,8 +1020,8 @@ def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRe
     try:
         command, at = _take(frame, start, 4096, False)
         cwd, at = _take(frame, at, 4096, False)
-        argv, at = _take_list(frame, at, 65536, False)
-        env, at = _take_list(frame, at, 65536, False)
+        argv, at = _take_list(frame, at, 65540, False)
+        env, at = _take_list(frame, at, 65540, False)
         stdout_credit, stderr_credit = _II.unpack_from(frame, at)
         user, at = _take(frame, at + 8, 128, False)
         stdin_from, rows, columns, max_processes, max_memory = _BHHIQ.unpack(frame[at:end])
@@ -1048,8 +1046,10 @@ def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRe
 
 def _decode_exec_output(id_: int, frame: bytes, start: int, end: int) -> ExecOutput:
     try:
-        (stream,) = _B.unpack_from(frame, start)
-        data = _take_tail(frame, start + 1, end, 65536)
+        stream = frame[start]
+        if end < start + 1:
+            raise _Unsure
+        data = memoryview(frame)[start + 1 : end]
         return ExecOutput(id_, _AS_STREAM[stream], data)
     except _UNSURE:
         return _LAYOUT_EXEC_OUTPUT.read(id_, frame, start, end)
@@ -1099,7 +1099,7 @@ def _decode_exec_credit(id_: int, frame: bytes, start: int, end: int) -> ExecCre
 
 def _decode_exec_stdin(id_: int, frame: bytes, start: int, end: int) -> ExecStdin:
     try:
-        data = _take_tail(frame, start, end, 65536)
+        data = memoryview(frame)[start:end]
         return ExecStdin(id_, data)
     except _UNSURE:
         return _LAYOUT_EXEC_STDIN.read(id_, frame, start, end)
@@ -1492,34 +1492,34 @@ class _Rule:
     number: int
     since: int
     decode: Callable[[int, bytes, int, int], Message]
-    sender: str
+    senders: tuple[str, ...]
     ids: range
     max_body: int
 
 
 _RULES = (
-    _Rule(1, 1, _decode_hello, "host", _NO_ID, 32),
-    _Rule(2, 1, _decode_ready, "guest", _NO_ID, 32),
-    _Rule(3, 1, _decode_resume, "host", _NO_ID, 76),
-    _Rule(4, 1, _decode_ping, "host", _NO_ID, 8),
-    _Rule(5, 1, _decode_pong, "guest", _NO_ID, 8),
-    _Rule(6, 1, _decode_status_request, "host", _NO_ID, 0),
-    _Rule(7, 1, _decode_status, "guest", _NO_ID, 56),
-    _Rule(8, 1, _decode_shutdown, "host", _NO_ID, 0),
-    _Rule(9, 1, _decode_goodbye, "guest", _NO_ID, 1),
-    _Rule(10, 1, _decode_error, "guest", _ANY_ID, 9),
-    _Rule(16, 1, _decode_exec_request, "host", _SOME_ID, 2105517),
-    _Rule(17, 1, _decode_exec_output, "guest", _SOME_ID, 65537),
-    _Rule(18, 1, _decode_exec_response, "guest", _SOME_ID, 2),
-    _Rule(19, 1, _decode_exec_failed, "guest", _SOME_ID, 5),
-    _Rule(20, 1, _decode_exec_signal, "host", _SOME_ID, 1),
-    _Rule(21, 1, _decode_exec_kill, "host", _SOME_ID, 0),
-    _Rule(27, 1, _decode_exec_terminate, "host", _SOME_ID, 0),
-    _Rule(22, 1, _decode_exec_credit, "host", _SOME_ID, 5),
-    _Rule(23, 1, _decode_exec_stdin, "host", _SOME_ID, 65536),
-    _Rule(24, 1, _decode_exec_stdin_credit, "guest", _SOME_ID, 4),
-    _Rule(25, 1, _decode_exec_stdin_closed, "guest", _SOME_ID, 0),
-    _Rule(26, 1, _decode_exec_resize, "host", _SOME_ID, 4),
+    _Rule(1, 1, _decode_hello, ("host",), _NO_ID, 32),
+    _Rule(2, 1, _decode_ready, ("guest",), _NO_ID, 32),
+    _Rule(3, 1, _decode_resume, ("host",), _NO_ID, 76),
+    _Rule(4, 1, _decode_ping, ("host",), _NO_ID, 8),
+    _Rule(5, 1, _decode_pong, ("guest",), _NO_ID, 8),
+    _Rule(6, 1, _decode_status_request, ("host",), _NO_ID, 0),
+    _Rule(7, 1, _decode_status, ("guest",), _NO_ID, 56),
+    _Rule(8, 1, _decode_shutdown, ("host",), _NO_ID, 0),
+    _Rule(9, 1, _decode_goodbye, ("guest",), _NO_ID, 1),
+    _Rule(10, 1, _decode_error, ("guest",), _ANY_ID, 9),
+    _Rule(16, 1, _decode_exec_request, ("host",), _SOME_ID, 2105517),
+    _Rule(17, 1, _decode_exec_output, ("guest",), _SOME_ID, 65537),
+    _Rule(18, 1, _decode_exec_response, ("guest",), _SOME_ID, 2),
+    _Rule(19, 1, _decode_exec_failed, ("guest",), _SOME_ID, 5),
+    _Rule(20, 1, _decode_exec_signal, ("host",), _SOME_ID, 1),
+    _Rule(21, 1, _decode_exec_kill, ("host",), _SOME_ID, 0),
+    _Rule(27, 1, _decode_exec_terminate, ("host",), _SOME_ID, 0),
+    _Rule(22, 1, _decode_exec_credit, ("host",), _SOME_ID, 5),
+    _Rule(23, 1, _decode_exec_stdin, ("host",), _SOME_ID, 65536),
+    _Rule(24, 1, _decode_exec_stdin_credit, ("guest",), _SOME_ID, 4),
+    _Rule(25, 1, _decode_exec_stdin_closed, ("guest",), _SOME_ID, 0),
+    _Rule(26, 1, _decode_exec_resize, ("host",), _SOME_ID, 4),
 )
 
 
@@ -1553,11 +1553,7 @@ class Decoder:
             raise ValueError(f"version {version} is not between 1 and {VERSION}")
         self._version = version
         self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
-        self._expected = {
-            number: (rule.decode, rule.ids, rule.max_body)
-            for number, rule in self._rules.items()
-            if rule.sender in (self._sender, "both")
-        }
+        self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
@@ -1565,7 +1561,7 @@ class Decoder:
             return
         if self._at < len(self._chunk):
             data = self._chunk[self._at :] + data
-        self._chunk = bytes(data)
+        self._chunk = data if type(data) is bytes else bytes(data)
         self._at = 0
 
     def next_message(self) -> Message | None:
@@ -1575,21 +1571,19 @@ class Decoder:
 
         :raises DecodeError: the stream is malformed here; every later call raises it again.
         """
-        if self._error is not None:
-            raise self._error
         try:
-            if self._partial:
-                return self._completed()
             chunk, start = self._chunk, self._at + HEADER_SIZE
-            if start <= len(chunk):
-                decode, id_, length = self._header(chunk, self._at)
-                end = start + length
-                if end <= len(chunk):
-                    self._at = end
-                    return decode(id_, chunk, start, end)
-            self._partial += chunk[self._at :]
-            self._drop()
-            return None
+            if start > len(chunk) or self._partial:
+                return self._completed()
+            length, number, flags, id_ = _HEADER.unpack_from(chunk, self._at)
+            rule = self._own.get(number)
+            if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+                raise self._refused(length, number, flags, id_)
+            end = start + length
+            if end > len(chunk):
+                return self._completed()
+            self._at = end
+            return rule.decode(id_, chunk, start, end)
         except DecodeError as error:
             self._error = error
             self._drop()
@@ -1601,36 +1595,38 @@ class Decoder:
         self._at = 0
 
     def _completed(self) -> Message | None:
+        if self._error is not None:
+            raise self._error
         if not self._fill(HEADER_SIZE):
             return None
-        decode, id_, length = self._header(self._partial, 0)
+        length, number, flags, id_ = _HEADER.unpack_from(self._partial)
+        rule = self._own.get(number)
+        if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+            raise self._refused(length, number, flags, id_)
         if not self._fill(HEADER_SIZE + length):
             return None
         frame = bytes(self._partial)
         self._partial.clear()
-        return decode(id_, frame, HEADER_SIZE, len(frame))
+        return rule.decode(id_, frame, HEADER_SIZE, len(frame))
 
     def _fill(self, size: int) -> bool:
         missing = size - len(self._partial)
         if missing > 0:
-            piece = self._chunk[self._at : self._at + missing]
+            piece = memoryview(self._chunk)[self._at : self._at + missing]
             self._partial += piece
             self._at += len(piece)
-        return len(self._partial) >= size
+            if len(piece) < missing:
+                self._drop()
+                return False
+        return True
 
-    def _header(
-        self, frame: bytes | bytearray, at: int
-    ) -> tuple[Callable[[int, bytes, int, int], Message], int, int]:
-        length, number, flags, id_ = _HEADER.unpack_from(frame, at)
-        try:
-            decode, ids, max_body = self._expected[number]
-        except KeyError:
-            known = number in self._rules
-            raise DecodeError(Fault.BAD_DIRECTION if known else Fault.UNKNOWN_TYPE, 4) from None
+    def _refused(self, length: int, number: int, flags: int, id_: int) -> DecodeError:
+        if number not in self._rules:
+            return DecodeError(Fault.UNKNOWN_TYPE, 4)
+        if number not in self._own:
+            return DecodeError(Fault.BAD_DIRECTION, 4)
         if flags:
-            raise DecodeError(Fault.RESERVED_FLAGS, 6)
-        if id_ not in ids:
-            raise DecodeError(Fault.BAD_ID, 8)
-        if length > max_body:
-            raise DecodeError(Fault.BODY_TOO_LONG, 0)
-        return decode, id_, length
+            return DecodeError(Fault.RESERVED_FLAGS, 6)
+        if id_ not in self._own[number].ids:
+            return DecodeError(Fault.BAD_ID, 8)
+        return DecodeError(Fault.BODY_TOO_LONG, 0)

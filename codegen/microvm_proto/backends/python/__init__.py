@@ -255,7 +255,8 @@ def _encode_with_tail(message: Message) -> Iterator[str]:
     yield '    return b"".join(self.encode_parts(version))'
     yield ""
     yield "def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:"
-    yield f'    """Write the frame as two parts; the second is `{message.fields[-1].name}` itself."""'
+    tail = message.fields[-1].name
+    yield f'    """Write the frame as two parts, of which the second is `{tail}` itself."""'
     yield from _fast_encode(message, "{}")
 
 
@@ -333,12 +334,12 @@ def _put(field: Field) -> str:
 
 
 def _sure(kind: ByteList) -> int:
-    """How long a list may be, prefixes included, so that it cannot break any bound.
+    """How many bytes a list may take, its count included, so that it can break no bound.
 
-    It is also what is looked at, and copied for that, at once.
+    Nor is it so long that it matters that it is copied to be looked at as a whole.
     """
-    prefix = 4
-    return min(kind.max_item + prefix, kind.max_total, prefix * kind.max_items + 3, 1 << 16)
+    items = min(kind.max_item + 4, kind.max_total, 4 * kind.max_items + 3, 1 << 16)
+    return 4 + items
 
 
 def _tables(schema: Schema) -> str:
@@ -448,30 +449,39 @@ def _decode(message: Message) -> str:
 
 def _decode_newest(message: Message) -> Iterator[str]:
     at = "start"
-    *_, (ends_fixed, (last, *_)) = _runs(message)
     for fixed, fields in _runs(message):
-        name = _local(fields[0])
-        match fields[0].type:
+        field, is_last = fields[0], message.fields[-1] in fields
+        match field.type:
+            case Integer(name="u8") | Enum(base=Integer(name="u8")) if not (fields[1:] or is_last):
+                yield f"{_local(field)} = frame[{at}]"
+                at = f"{at} + 1"
             case _ if fixed:
-                rest = fields[0] is last
-                unpack = f"unpack(frame[{at}:end])" if rest else f"unpack_from(frame, {at})"
+                unpack = f"unpack(frame[{at}:end])" if is_last else f"unpack_from(frame, {at})"
                 yield from _unpack(list(map(_local, fields)), f"_{_format(fields)}.{unpack}")
-                for field in fields:
-                    if field.equals is not None:
-                        yield f"if {_local(field)} != {_literal(field.equals)}:"
-                        yield "    raise _Unsure"
                 at = f"{at} + {sum(field.max_size for field in fields)}"
             case Bytes(maximum=maximum, nul=nul):
-                yield f"{name}, at = _take(frame, {at}, {maximum}, {nul})"
+                yield f"{_local(field)}, at = _take(frame, {at}, {maximum}, {nul})"
                 at = "at"
             case ByteList(nul=nul) as kind:
-                yield f"{name}, at = _take_list(frame, {at}, {_sure(kind)}, {nul})"
+                yield f"{_local(field)}, at = _take_list(frame, {at}, {_sure(kind)}, {nul})"
                 at = "at"
             case Tail(maximum=maximum):
-                yield f"{name} = _take_tail(frame, {at}, end, {maximum})"
-    if not ends_fixed and not message.has_tail:
-        yield "if at != end:"
-        yield "    raise _Unsure"
+                # The header's length has its bound already, but what comes before may vary.
+                if at != "start":
+                    wrong = f"end < {at}" + (f" or end > {at} + {maximum}" * ("start" not in at))
+                    yield from _unsure_if(wrong)
+                rest = f"{at} : end" if " " in at else f"{at}:end"
+                yield f"{_local(field)} = memoryview(frame)[{rest}]"
+    for field in message.fields:
+        if field.equals is not None:
+            yield from _unsure_if(f"{_local(field)} != {_literal(field.equals)}")
+    if not message.has_tail and not message.fields[-1].fixed:
+        yield from _unsure_if("at != end")
+
+
+def _unsure_if(condition: str) -> Iterator[str]:
+    yield f"if {condition}:"
+    yield "    raise _Unsure"
 
 
 def _unpack(names: list[str], value: str) -> list[str]:
@@ -512,7 +522,7 @@ def _call(head: str, arguments: list[str], margin: int, *, one_a_line: bool = Fa
 def _rules(schema: Schema) -> str:
     lines = [
         f"    _Rule({message.number}, {version}, {_decoder(message, version)}, "
-        f'"{message.sender}", {_ids(message)}, {message.at(version).max_body}),'
+        f"{_senders(message)}, {_ids(message)}, {message.at(version).max_body}),"
         for message in schema.messages
         for version in message.versions
     ]
@@ -524,6 +534,10 @@ def _rules(schema: Schema) -> str:
         case _:
             lines = ["_RULES = (", *lines, ")"]
     return runtime.RULE.strip("\n") + "\n\n\n" + "\n".join(lines)
+
+
+def _senders(message: Message) -> str:
+    return "END_NAMES" if message.sender == "both" else f'("{message.sender}",)'
 
 
 def _decoder(message: Message, version: int) -> str:

@@ -45,14 +45,14 @@ def _quickly_made(kind: type[_T]) -> type[_T]:
         return kind
     names = [field.name for field in fields if not field.kw_only]
     later = [field.name for field in fields if field.kw_only]
-    parameters = ["self", *names, *(["*"] if later else []), *later]
-    sets = [f"self.{name} = {name}" for name in (*names, *later)]
+    parameters = ["_self", *names, *(["*"] if later else []), *later]
+    sets = [f"_self.{name} = {name}" for name in (*names, *later)]
     scope: dict[str, Any] = {
-        "become": vars(object)["__class__"].__set__,
-        "kind": kind,
-        "thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
+        "_become": vars(object)["__class__"].__set__,
+        "_kind": kind,
+        "_thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
     }
-    lines = ("become(self, thawed)", *sets, "self.__class__ = kind")
+    lines = ("_become(_self, _thawed)", *sets, "_self.__class__ = _kind")
     head = f"def __init__({', '.join(parameters)}):"
     exec("\\n ".join((head, *lines)), scope)  # noqa: S102 - as dataclasses make theirs
     slow, quick = made.__init__, scope["__init__"]
@@ -83,10 +83,14 @@ def _put(value: bytes, maximum: int, nul: bool) -> bytes:
 
 def _put_list(items: tuple[bytes, ...], sure: int, nul: bool) -> bytes:
     # A list that takes no more than `sure` bytes can break none of its bounds.
-    packed = b"".join([_LENGTHS[len(item)] + item for item in items])
+    parts = [_LENGTHS[len(items)]]
+    for item in items:
+        parts.append(_LENGTHS[len(item)])
+        parts.append(item)
+    packed = b"".join(parts)
     if len(packed) > sure or (not nul and 0 in b"".join(items)):
         raise _Unsure
-    return _I.pack(len(items)) + packed
+    return packed
 
 
 def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
@@ -110,10 +114,10 @@ def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
 
 def _take_list(frame: bytes, at: int, sure: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
     (count,) = _I.unpack_from(frame, at)
-    if 4 * count > sure:
-        raise _Unsure
-    at += 4
     last = at + sure
+    at += 4
+    if at + 4 * count > last:
+        raise _Unsure
     items = []
     for _ in range(count):
         (size,) = _I.unpack_from(frame, at)
@@ -124,12 +128,6 @@ def _take_list(frame: bytes, at: int, sure: int, nul: bool) -> tuple[tuple[bytes
     if not nul and 0 in b"".join(items):
         raise _Unsure
     return tuple(items), at
-
-
-def _take_tail(frame: bytes, at: int, end: int, maximum: int) -> memoryview:
-    if not at <= end <= at + maximum:
-        raise _Unsure
-    return memoryview(frame)[at:end]
 """
 
 PRECISE = """
@@ -357,7 +355,7 @@ class _Rule:
     number: int
     since: int
     decode: Callable[[int, bytes, int, int], Message]
-    sender: str
+    senders: tuple[str, ...]
     ids: range
     max_body: int
 """
@@ -393,11 +391,7 @@ class Decoder:
             raise ValueError(f"version {version} is not between 1 and {VERSION}")
         self._version = version
         self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
-        self._expected = {
-            number: (rule.decode, rule.ids, rule.max_body)
-            for number, rule in self._rules.items()
-            if rule.sender in (self._sender, "both")
-        }
+        self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
@@ -405,7 +399,7 @@ class Decoder:
             return
         if self._at < len(self._chunk):
             data = self._chunk[self._at :] + data
-        self._chunk = bytes(data)
+        self._chunk = data if type(data) is bytes else bytes(data)
         self._at = 0
 
     def next_message(self) -> Message | None:
@@ -415,21 +409,19 @@ class Decoder:
 
         :raises DecodeError: the stream is malformed here; every later call raises it again.
         """
-        if self._error is not None:
-            raise self._error
         try:
-            if self._partial:
-                return self._completed()
             chunk, start = self._chunk, self._at + HEADER_SIZE
-            if start <= len(chunk):
-                decode, id_, length = self._header(chunk, self._at)
-                end = start + length
-                if end <= len(chunk):
-                    self._at = end
-                    return decode(id_, chunk, start, end)
-            self._partial += chunk[self._at :]
-            self._drop()
-            return None
+            if start > len(chunk) or self._partial:
+                return self._completed()
+            length, number, flags, id_ = _HEADER.unpack_from(chunk, self._at)
+            rule = self._own.get(number)
+            if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+                raise self._refused(length, number, flags, id_)
+            end = start + length
+            if end > len(chunk):
+                return self._completed()
+            self._at = end
+            return rule.decode(id_, chunk, start, end)
         except DecodeError as error:
             self._error = error
             self._drop()
@@ -441,37 +433,39 @@ class Decoder:
         self._at = 0
 
     def _completed(self) -> Message | None:
+        if self._error is not None:
+            raise self._error
         if not self._fill(HEADER_SIZE):
             return None
-        decode, id_, length = self._header(self._partial, 0)
+        length, number, flags, id_ = _HEADER.unpack_from(self._partial)
+        rule = self._own.get(number)
+        if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+            raise self._refused(length, number, flags, id_)
         if not self._fill(HEADER_SIZE + length):
             return None
         frame = bytes(self._partial)
         self._partial.clear()
-        return decode(id_, frame, HEADER_SIZE, len(frame))
+        return rule.decode(id_, frame, HEADER_SIZE, len(frame))
 
     def _fill(self, size: int) -> bool:
         missing = size - len(self._partial)
         if missing > 0:
-            piece = self._chunk[self._at : self._at + missing]
+            piece = memoryview(self._chunk)[self._at : self._at + missing]
             self._partial += piece
             self._at += len(piece)
-        return len(self._partial) >= size
+            if len(piece) < missing:
+                self._drop()
+                return False
+        return True
 
-    def _header(
-        self, frame: bytes | bytearray, at: int
-    ) -> tuple[Callable[[int, bytes, int, int], Message], int, int]:
-        length, number, flags, id_ = _HEADER.unpack_from(frame, at)
-        try:
-            decode, ids, max_body = self._expected[number]
-        except KeyError:
-            known = number in self._rules
-            raise DecodeError(Fault.BAD_DIRECTION if known else Fault.UNKNOWN_TYPE, 4) from None
+    def _refused(self, length: int, number: int, flags: int, id_: int) -> DecodeError:
+        if number not in self._rules:
+            return DecodeError(Fault.UNKNOWN_TYPE, 4)
+        if number not in self._own:
+            return DecodeError(Fault.BAD_DIRECTION, 4)
         if flags:
-            raise DecodeError(Fault.RESERVED_FLAGS, 6)
-        if id_ not in ids:
-            raise DecodeError(Fault.BAD_ID, 8)
-        if length > max_body:
-            raise DecodeError(Fault.BODY_TOO_LONG, 0)
-        return decode, id_, length
+            return DecodeError(Fault.RESERVED_FLAGS, 6)
+        if id_ not in self._own[number].ids:
+            return DecodeError(Fault.BAD_ID, 8)
+        return DecodeError(Fault.BODY_TOO_LONG, 0)
 '''
