@@ -124,33 +124,43 @@ class EncodeError(ValueError):
 
 _T = TypeVar("_T")
 
+_MAKING = """
+def __init__(_self, {parameters}):
+    _become(_self, _thawed)
+    {sets}
+    _self.__class__ = _frozen
+
+def make({parameters}):
+    _self = _new(_thawed)
+    {sets}
+    _self.__class__ = _frozen
+    return _self
+"""
+
 
 def _quickly_made(kind: type[_T]) -> type[_T]:
     # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
     # instance is for a moment of a class with the same slots that is not frozen.
     made: Any = kind
     fields = dataclasses.fields(made)
-    if len(fields) < 2:
-        return kind
     names = [field.name for field in fields if not field.kw_only]
     later = [field.name for field in fields if field.kw_only]
-    parameters = ["_self", *names, *(["*"] if later else []), *later]
-    sets = [f"_self.{name} = {name}" for name in (*names, *later)]
     scope: dict[str, Any] = {
         "_become": vars(object)["__class__"].__set__,
-        "_kind": kind,
+        "_frozen": kind,
+        "_new": object.__new__,
         "_thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
     }
-    lines = ("_become(_self, _thawed)", *sets, "_self.__class__ = _kind")
-    head = f"def __init__({', '.join(parameters)}):"
-    exec("\n ".join((head, *lines)), scope)  # noqa: S102 - as dataclasses make theirs
+    parameters = ", ".join([*names, *(["*"] if later else []), *later])
+    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
+    exec(_MAKING.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
     slow, quick = made.__init__, scope["__init__"]
     quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
     made.__init__ = update_wrapper(quick, slow)
+    made._make = scope["make"]
     return kind
 
 
-@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Identify:
     """Asks who it is."""
@@ -243,7 +253,6 @@ class Reading:
             return b"".join(_LAYOUT_READING.write(self, version))
 
 
-@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Done:
     """All measurements of a request have been sent.
@@ -388,7 +397,7 @@ def _decode_identity(id_: int, frame: bytes, start: int, end: int) -> Identity:
         if end < start + 4:
             raise _Unsure
         name = memoryview(frame)[start + 4 : end]
-        return Identity(serial, name)
+        return _LAYOUT_IDENTITY.make(serial, name)
     except _UNSURE:
         return _LAYOUT_IDENTITY.read(id_, frame, start, end)
 
@@ -396,7 +405,7 @@ def _decode_identity(id_: int, frame: bytes, start: int, end: int) -> Identity:
 def _decode_measure(id_: int, frame: bytes, start: int, end: int) -> Measure:
     try:
         channel, times = _BH.unpack(frame[start:end])
-        return Measure(id_, _AS_CHANNEL[channel], times)
+        return _LAYOUT_MEASURE.make(id_, _AS_CHANNEL[channel], times)
     except _UNSURE:
         return _LAYOUT_MEASURE.read(id_, frame, start, end)
 
@@ -404,7 +413,7 @@ def _decode_measure(id_: int, frame: bytes, start: int, end: int) -> Measure:
 def _decode_reading(id_: int, frame: bytes, start: int, end: int) -> Reading:
     try:
         (value,) = _i.unpack(frame[start:end])
-        return Reading(id_, value)
+        return _LAYOUT_READING.make(id_, value)
     except _UNSURE:
         return _LAYOUT_READING.read(id_, frame, start, end)
 
@@ -417,7 +426,7 @@ def _decode_done(id_: int, frame: bytes, start: int, end: int) -> Done:
 def _decode_refused(id_: int, frame: bytes, start: int, end: int) -> Refused:
     try:
         reason, offset = _HI.unpack(frame[start:end])
-        return Refused(id_, _AS_REFUSAL.get(reason, reason), offset)
+        return _LAYOUT_REFUSED.make(id_, _AS_REFUSAL.get(reason, reason), offset)
     except _UNSURE:
         return _LAYOUT_REFUSED.read(id_, frame, start, end)
 
@@ -597,6 +606,7 @@ class _Layout(Generic[_T]):
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
         self.kind = kind
+        self.make: Callable[..., _T] = getattr(kind, "_make", kind)
         self.name = name
         self.ids = ids
         self.fields = fields

@@ -181,29 +181,40 @@ class EncodeError(ValueError):
 
 _T = TypeVar("_T")
 
+_MAKING = """
+def __init__(_self, {parameters}):
+    _become(_self, _thawed)
+    {sets}
+    _self.__class__ = _frozen
+
+def make({parameters}):
+    _self = _new(_thawed)
+    {sets}
+    _self.__class__ = _frozen
+    return _self
+"""
+
 
 def _quickly_made(kind: type[_T]) -> type[_T]:
     # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
     # instance is for a moment of a class with the same slots that is not frozen.
     made: Any = kind
     fields = dataclasses.fields(made)
-    if len(fields) < 2:
-        return kind
     names = [field.name for field in fields if not field.kw_only]
     later = [field.name for field in fields if field.kw_only]
-    parameters = ["_self", *names, *(["*"] if later else []), *later]
-    sets = [f"_self.{name} = {name}" for name in (*names, *later)]
     scope: dict[str, Any] = {
         "_become": vars(object)["__class__"].__set__,
-        "_kind": kind,
+        "_frozen": kind,
+        "_new": object.__new__,
         "_thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
     }
-    lines = ("_become(_self, _thawed)", *sets, "_self.__class__ = _kind")
-    head = f"def __init__({', '.join(parameters)}):"
-    exec("\n ".join((head, *lines)), scope)  # noqa: S102 - as dataclasses make theirs
+    parameters = ", ".join([*names, *(["*"] if later else []), *later])
+    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
+    exec(_MAKING.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
     slow, quick = made.__init__, scope["__init__"]
     quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
     made.__init__ = update_wrapper(quick, slow)
+    made._make = scope["make"]
     return kind
 
 
@@ -337,7 +348,6 @@ class Pong:
             return b"".join(_LAYOUT_PONG.write(self, version))
 
 
-@_quickly_made
 @dataclass(frozen=True, slots=True)
 class StatusRequest:
     """Asks for the daemon's counters."""
@@ -400,7 +410,6 @@ class Status:
             return b"".join(_LAYOUT_STATUS.write(self, version))
 
 
-@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Shutdown:
     """Ends the guest: it kills what runs, says `goodbye`, and resets the machine."""
@@ -642,7 +651,6 @@ class ExecSignal:
             return b"".join(_LAYOUT_EXEC_SIGNAL.write(self, version))
 
 
-@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecKill:
     """Kills the command and everything that it has started.
@@ -663,7 +671,6 @@ class ExecKill:
             return b"".join(_LAYOUT_EXEC_KILL.write(self, version))
 
 
-@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecTerminate:
     """Asks the command to end, by SIGTERM; what it leaves behind when it does is killed.
@@ -761,7 +768,6 @@ class ExecStdinCredit:
             return b"".join(_LAYOUT_EXEC_STDIN_CREDIT.write(self, version))
 
 
-@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecStdinClosed:
     """The command has closed its standard input; what is still sent is dropped.
@@ -936,7 +942,7 @@ def _decode_hello(id_: int, frame: bytes, start: int, end: int) -> Hello:
         magic, version, digest, max_body, nonce = _QIQIQ.unpack(frame[start:end])
         if magic != 0xA6D766F7263696D:
             raise _Unsure
-        return Hello(version, digest, max_body, nonce)
+        return _LAYOUT_HELLO.make(version, digest, max_body, nonce)
     except _UNSURE:
         return _LAYOUT_HELLO.read(id_, frame, start, end)
 
@@ -946,7 +952,7 @@ def _decode_ready(id_: int, frame: bytes, start: int, end: int) -> Ready:
         magic, version, digest, max_body, nonce = _QIQIQ.unpack(frame[start:end])
         if magic != 0xA6D766F7263696D:
             raise _Unsure
-        return Ready(version, digest, max_body, nonce)
+        return _LAYOUT_READY.make(version, digest, max_body, nonce)
     except _UNSURE:
         return _LAYOUT_READY.read(id_, frame, start, end)
 
@@ -957,7 +963,7 @@ def _decode_resume(id_: int, frame: bytes, start: int, end: int) -> Resume:
         entropy, at = _take(frame, start + 8, 64, True)
         if at != end:
             raise _Unsure
-        return Resume(realtime_ns, entropy)
+        return _LAYOUT_RESUME.make(realtime_ns, entropy)
     except _UNSURE:
         return _LAYOUT_RESUME.read(id_, frame, start, end)
 
@@ -965,7 +971,7 @@ def _decode_resume(id_: int, frame: bytes, start: int, end: int) -> Resume:
 def _decode_ping(id_: int, frame: bytes, start: int, end: int) -> Ping:
     try:
         (token,) = _Q.unpack(frame[start:end])
-        return Ping(token)
+        return _LAYOUT_PING.make(token)
     except _UNSURE:
         return _LAYOUT_PING.read(id_, frame, start, end)
 
@@ -973,7 +979,7 @@ def _decode_ping(id_: int, frame: bytes, start: int, end: int) -> Ping:
 def _decode_pong(id_: int, frame: bytes, start: int, end: int) -> Pong:
     try:
         (token,) = _Q.unpack(frame[start:end])
-        return Pong(token)
+        return _LAYOUT_PONG.make(token)
     except _UNSURE:
         return _LAYOUT_PONG.read(id_, frame, start, end)
 
@@ -988,7 +994,7 @@ def _decode_status(id_: int, frame: bytes, start: int, end: int) -> Status:
         started_ns, opened_ns, now_ns, frames_seen, frames_refused, execs, bytes_dropped = (
             _7Q.unpack(frame[start:end])
         )
-        return Status(
+        return _LAYOUT_STATUS.make(
             started_ns, opened_ns, now_ns, frames_seen, frames_refused, execs, bytes_dropped
         )
     except _UNSURE:
@@ -1003,7 +1009,7 @@ def _decode_shutdown(id_: int, frame: bytes, start: int, end: int) -> Shutdown:
 def _decode_goodbye(id_: int, frame: bytes, start: int, end: int) -> Goodbye:
     try:
         (reason,) = _B.unpack(frame[start:end])
-        return Goodbye(_AS_GOODBYE_REASON.get(reason, reason))
+        return _LAYOUT_GOODBYE.make(_AS_GOODBYE_REASON.get(reason, reason))
     except _UNSURE:
         return _LAYOUT_GOODBYE.read(id_, frame, start, end)
 
@@ -1011,7 +1017,7 @@ def _decode_goodbye(id_: int, frame: bytes, start: int, end: int) -> Goodbye:
 def _decode_error(id_: int, frame: bytes, start: int, end: int) -> Error:
     try:
         code, refused_type, offset, field = _HHIB.unpack(frame[start:end])
-        return Error(id_, _AS_ERROR_CODE.get(code, code), refused_type, offset, field)
+        return _LAYOUT_ERROR.make(id_, _AS_ERROR_CODE.get(code, code), refused_type, offset, field)
     except _UNSURE:
         return _LAYOUT_ERROR.read(id_, frame, start, end)
 
@@ -1025,7 +1031,7 @@ def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRe
         stdout_credit, stderr_credit = _II.unpack_from(frame, at)
         user, at = _take(frame, at + 8, 128, False)
         stdin_from, rows, columns, max_processes, max_memory = _BHHIQ.unpack(frame[at:end])
-        return ExecRequest(
+        return _LAYOUT_EXEC_REQUEST.make(
             id_,
             command,
             cwd,
@@ -1050,7 +1056,7 @@ def _decode_exec_output(id_: int, frame: bytes, start: int, end: int) -> ExecOut
         if end < start + 1:
             raise _Unsure
         data = memoryview(frame)[start + 1 : end]
-        return ExecOutput(id_, _AS_STREAM[stream], data)
+        return _LAYOUT_EXEC_OUTPUT.make(id_, _AS_STREAM[stream], data)
     except _UNSURE:
         return _LAYOUT_EXEC_OUTPUT.read(id_, frame, start, end)
 
@@ -1058,7 +1064,7 @@ def _decode_exec_output(id_: int, frame: bytes, start: int, end: int) -> ExecOut
 def _decode_exec_response(id_: int, frame: bytes, start: int, end: int) -> ExecResponse:
     try:
         ending, status = _BB.unpack(frame[start:end])
-        return ExecResponse(id_, _AS_ENDING[ending], status)
+        return _LAYOUT_EXEC_RESPONSE.make(id_, _AS_ENDING[ending], status)
     except _UNSURE:
         return _LAYOUT_EXEC_RESPONSE.read(id_, frame, start, end)
 
@@ -1066,7 +1072,7 @@ def _decode_exec_response(id_: int, frame: bytes, start: int, end: int) -> ExecR
 def _decode_exec_failed(id_: int, frame: bytes, start: int, end: int) -> ExecFailed:
     try:
         stage, error_number = _BI.unpack(frame[start:end])
-        return ExecFailed(id_, _AS_STAGE.get(stage, stage), error_number)
+        return _LAYOUT_EXEC_FAILED.make(id_, _AS_STAGE.get(stage, stage), error_number)
     except _UNSURE:
         return _LAYOUT_EXEC_FAILED.read(id_, frame, start, end)
 
@@ -1074,7 +1080,7 @@ def _decode_exec_failed(id_: int, frame: bytes, start: int, end: int) -> ExecFai
 def _decode_exec_signal(id_: int, frame: bytes, start: int, end: int) -> ExecSignal:
     try:
         (signal,) = _B.unpack(frame[start:end])
-        return ExecSignal(id_, signal)
+        return _LAYOUT_EXEC_SIGNAL.make(id_, signal)
     except _UNSURE:
         return _LAYOUT_EXEC_SIGNAL.read(id_, frame, start, end)
 
@@ -1092,7 +1098,7 @@ def _decode_exec_terminate(id_: int, frame: bytes, start: int, end: int) -> Exec
 def _decode_exec_credit(id_: int, frame: bytes, start: int, end: int) -> ExecCredit:
     try:
         stream, amount = _BI.unpack(frame[start:end])
-        return ExecCredit(id_, _AS_STREAM[stream], amount)
+        return _LAYOUT_EXEC_CREDIT.make(id_, _AS_STREAM[stream], amount)
     except _UNSURE:
         return _LAYOUT_EXEC_CREDIT.read(id_, frame, start, end)
 
@@ -1100,7 +1106,7 @@ def _decode_exec_credit(id_: int, frame: bytes, start: int, end: int) -> ExecCre
 def _decode_exec_stdin(id_: int, frame: bytes, start: int, end: int) -> ExecStdin:
     try:
         data = memoryview(frame)[start:end]
-        return ExecStdin(id_, data)
+        return _LAYOUT_EXEC_STDIN.make(id_, data)
     except _UNSURE:
         return _LAYOUT_EXEC_STDIN.read(id_, frame, start, end)
 
@@ -1108,7 +1114,7 @@ def _decode_exec_stdin(id_: int, frame: bytes, start: int, end: int) -> ExecStdi
 def _decode_exec_stdin_credit(id_: int, frame: bytes, start: int, end: int) -> ExecStdinCredit:
     try:
         (amount,) = _I.unpack(frame[start:end])
-        return ExecStdinCredit(id_, amount)
+        return _LAYOUT_EXEC_STDIN_CREDIT.make(id_, amount)
     except _UNSURE:
         return _LAYOUT_EXEC_STDIN_CREDIT.read(id_, frame, start, end)
 
@@ -1121,7 +1127,7 @@ def _decode_exec_stdin_closed(id_: int, frame: bytes, start: int, end: int) -> E
 def _decode_exec_resize(id_: int, frame: bytes, start: int, end: int) -> ExecResize:
     try:
         rows, columns = _HH.unpack(frame[start:end])
-        return ExecResize(id_, rows, columns)
+        return _LAYOUT_EXEC_RESIZE.make(id_, rows, columns)
     except _UNSURE:
         return _LAYOUT_EXEC_RESIZE.read(id_, frame, start, end)
 
@@ -1301,6 +1307,7 @@ class _Layout(Generic[_T]):
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
         self.kind = kind
+        self.make: Callable[..., _T] = getattr(kind, "_make", kind)
         self.name = name
         self.ids = ids
         self.fields = fields

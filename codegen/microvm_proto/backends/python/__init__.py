@@ -187,7 +187,7 @@ def _message(message: Message) -> str:
     docs += [_about(field) for field in first]
     docs += [f"{_about(field)} Since version {field.since}." for field in later]
     lines = [
-        "@_quickly_made",
+        *(["@_quickly_made"] if _visible(message) else []),
         "@dataclass(frozen=True, slots=True)",
         f"class {camel(message.name)}:",
         _docstring(4, message.doc or f"{message.name}.", ["\n".join(docs)] if docs else []),
@@ -438,7 +438,8 @@ def _decode(message: Message) -> str:
     first = [_decoded(f) for f in _visible(message) if not message.is_later(f)]
     later = [f"{f.name}={_decoded(f)}" for f in _visible(message) if message.is_later(f)]
     arguments = [*(["id_"] if has_id else []), *first, *later]
-    made = _call(f"return {camel(message.name)}", arguments, 4 if not message.fields else 8)
+    make = f"{_layout(message)}.make" if message.fields else camel(message.name)
+    made = _call(f"return {make}", arguments, 8 if message.fields else 4)
     if not message.fields:
         unused = ", ".join([*(["id_"] if not has_id else []), "frame", "start", "end"])
         return "\n".join([head, f"    del {unused}", *(f"    {line}" for line in made)])

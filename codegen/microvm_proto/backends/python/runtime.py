@@ -32,8 +32,21 @@ class EncodeError(ValueError):
         self.field = field
 '''
 
-MESSAGE = """
+MESSAGE = '''
 _T = TypeVar("_T")
+
+_MAKING = """
+def __init__(_self, {parameters}):
+    _become(_self, _thawed)
+    {sets}
+    _self.__class__ = _frozen
+
+def make({parameters}):
+    _self = _new(_thawed)
+    {sets}
+    _self.__class__ = _frozen
+    return _self
+"""
 
 
 def _quickly_made(kind: type[_T]) -> type[_T]:
@@ -41,25 +54,23 @@ def _quickly_made(kind: type[_T]) -> type[_T]:
     # instance is for a moment of a class with the same slots that is not frozen.
     made: Any = kind
     fields = dataclasses.fields(made)
-    if len(fields) < 2:
-        return kind
     names = [field.name for field in fields if not field.kw_only]
     later = [field.name for field in fields if field.kw_only]
-    parameters = ["_self", *names, *(["*"] if later else []), *later]
-    sets = [f"_self.{name} = {name}" for name in (*names, *later)]
     scope: dict[str, Any] = {
         "_become": vars(object)["__class__"].__set__,
-        "_kind": kind,
+        "_frozen": kind,
+        "_new": object.__new__,
         "_thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
     }
-    lines = ("_become(_self, _thawed)", *sets, "_self.__class__ = _kind")
-    head = f"def __init__({', '.join(parameters)}):"
-    exec("\\n ".join((head, *lines)), scope)  # noqa: S102 - as dataclasses make theirs
+    parameters = ", ".join([*names, *(["*"] if later else []), *later])
+    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
+    exec(_MAKING.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
     slow, quick = made.__init__, scope["__init__"]
     quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
     made.__init__ = update_wrapper(quick, slow)
+    made._make = scope["make"]
     return kind
-"""
+'''
 
 FAST = """
 # The lengths that are frequent: looking one up is faster than packing it.
@@ -306,6 +317,7 @@ class _Layout(Generic[_T]):
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
         self.kind = kind
+        self.make: Callable[..., _T] = getattr(kind, "_make", kind)
         self.name = name
         self.ids = ids
         self.fields = fields
