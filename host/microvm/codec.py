@@ -839,6 +839,7 @@ Message: TypeAlias = (
 )
 
 
+# Layouts are called as `struct` writes them; IHHI is the header.
 _HEADER = struct.Struct("<IHHI")
 _B = struct.Struct("<B")
 _H = struct.Struct("<H")
@@ -1567,7 +1568,7 @@ class Decoder:
         if self._error is not None:
             return
         if self._at < len(self._chunk):
-            data = self._chunk[self._at :] + data
+            data = b"".join((memoryview(self._chunk)[self._at :], data))
         self._chunk = data if type(data) is bytes else bytes(data)
         self._at = 0
 
