@@ -3,6 +3,7 @@
 `make bench-codec` runs it. To encode is to go from values to bytes, and to decode from bytes to
 values, each of which is read once. What is ours includes the frame's header, the bounds and the
 stream of frames; theirs is the bare message. All three end with equal values, which is checked.
+To encode in parts is what the host does with data: the frame's head, and the data as it is.
 Times are of the processor, so that what else runs on it disturbs less.
 """
 
@@ -79,6 +80,13 @@ def ours(name: str, values: dict[str, Any]) -> Pair:
     return lambda: kind(*arguments).encode(), decode
 
 
+def in_parts(name: str, values: dict[str, Any]) -> Callable[[], object]:
+    """Encode by the generated codec, without joining the data to what comes before it."""
+    kind = getattr(codec, _camel(name))
+    arguments = tuple(values.values())
+    return lambda: kind(*arguments).encode_parts()
+
+
 def protobuf(name: str, values: dict[str, Any]) -> Pair:
     """The same by protobuf, from a descriptor that is made here."""
     labels = descriptor_pb2.FieldDescriptorProto
@@ -133,6 +141,9 @@ def measure(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
                 raise AssertionError(f"{tool} decodes {name} to something else")
             calls.setdefault((name, "encode"), {})[tool] = encode
             calls.setdefault((name, "decode"), {})[tool] = decode
+        if hasattr(getattr(codec, _camel(name)), "encode_parts"):
+            parts = {next(iter(TOOLS)): in_parts(name, values)}
+            calls[name, "encode in parts"] = calls[name, "encode"] | parts
     times: dict[tuple[str, str, str], list[float]] = {}
     for _ in range(rounds):
         for (name, direction), tools in calls.items():

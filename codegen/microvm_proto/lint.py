@@ -27,7 +27,7 @@ _RESERVED = frozenset((*_C_WORDS.split(), *keyword.kwlist, *dir(builtins)))
 _OWN_TYPES = frozenset(
     """
     body cursor decode_error decoder encode_error end fault fault_at header list message rule slice
-    type callable class_var mapping never sequence type_alias type_var
+    type callable class_var generic mapping never type_alias type_var
     """.split()
 )
 # What constants of the C header are called that have a name as short as an end's.
@@ -148,7 +148,7 @@ def _messages(document: Document, schema: Schema) -> None:
 def _fields(document: Document, at: int, message: Message) -> None:
     path = ("message", at, "field")
     names = [((*path, n, "name"), field.name) for n, field in enumerate(message.fields)]
-    _names(document, names, _RESERVED | {"id", "encode"})
+    _names(document, names, _RESERVED | {"id", "encode", "encode_parts"})
     if len(names) > _MAX_FIELDS:
         there = ("message", at, "name")
         text = f"a message has at most {_MAX_FIELDS} fields"

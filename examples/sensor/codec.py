@@ -6,11 +6,13 @@ time.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias, TypeVar
+from functools import update_wrapper
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 VERSION = 1
 DIGEST = 0x0B032BFF4D772BC3
@@ -120,6 +122,45 @@ class EncodeError(ValueError):
         self.field = field
 
 
+_T = TypeVar("_T")
+
+_MAKING = """
+def __init__(_self, {parameters}):
+    _become(_self, _thawed)
+    {sets}
+    _self.__class__ = _frozen
+
+def make({parameters}):
+    _self = _new(_thawed)
+    {sets}
+    _self.__class__ = _frozen
+    return _self
+"""
+
+
+def _quickly_made(kind: type[_T]) -> type[_T]:
+    # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
+    # instance is for a moment of a class with the same slots that is not frozen.
+    made: Any = kind
+    fields = dataclasses.fields(made)
+    names = [field.name for field in fields if not field.kw_only]
+    later = [field.name for field in fields if field.kw_only]
+    scope: dict[str, Any] = {
+        "_become": vars(object)["__class__"].__set__,
+        "_frozen": kind,
+        "_new": object.__new__,
+        "_thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
+    }
+    parameters = ", ".join([*names, *(["*"] if later else []), *later])
+    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
+    exec(_MAKING.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
+    slow, quick = made.__init__, scope["__init__"]
+    quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
+    made.__init__ = update_wrapper(quick, slow)
+    made._make = scope["make"]
+    return kind
+
+
 @dataclass(frozen=True, slots=True)
 class Identify:
     """Asks who it is."""
@@ -129,9 +170,13 @@ class Identify:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        return _frame(1, 0, ())
+        try:
+            return _HEADER.pack(0, 1, 0, 0)
+        except _UNSURE:
+            return b"".join(_LAYOUT_IDENTIFY.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Answers `identify`.
@@ -148,13 +193,19 @@ class Identity:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U32, self.serial, "serial"),
-            _out_tail(self.name, 64, "name"),
-        )
-        return _frame(2, 0, parts)
+        return b"".join(self.encode_parts(version))
+
+    def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
+        """Write the frame as two parts, of which the second is `name` itself."""
+        try:
+            tail = _put_tail(self.name, 64)
+            head = _IHHII.pack(4 + len(tail), 2, 0, 0, self.serial)
+            return head, tail
+        except _UNSURE:
+            return _LAYOUT_IDENTITY.write(self, version)
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Measure:
     """Asks for measurements; its id is in all that answers it.
@@ -173,13 +224,13 @@ class Measure:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U8, _closed(Channel, self.channel, "channel"), "channel"),
-            _out_int(_U16, self.times, "times"),
-        )
-        return _frame(3, _out_id(self.id, 1), parts)
+        try:
+            return _IHHIBH.pack(3, 3, 0, self.id or None, _AS_CHANNEL[self.channel], self.times)
+        except _UNSURE:
+            return b"".join(_LAYOUT_MEASURE.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One measurement.
@@ -196,8 +247,10 @@ class Reading:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (_out_int(_I32, self.value, "value"),)
-        return _frame(4, _out_id(self.id, 1), parts)
+        try:
+            return _IHHIi.pack(4, 4, 0, self.id or None, self.value)
+        except _UNSURE:
+            return b"".join(_LAYOUT_READING.write(self, version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +267,13 @@ class Done:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        return _frame(5, _out_id(self.id, 1), ())
+        try:
+            return _HEADER.pack(0, 5, 0, self.id or None)
+        except _UNSURE:
+            return b"".join(_LAYOUT_DONE.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Answers a frame that cannot be honoured.
@@ -237,241 +294,411 @@ class Refused:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U16, self.reason, "reason"),
-            _out_int(_U32, self.offset, "offset"),
-        )
-        return _frame(6, _out_id(self.id, 0), parts)
+        try:
+            return _IHHIHI.pack(6, 6, 0, self.id, self.reason, self.offset)
+        except _UNSURE:
+            return b"".join(_LAYOUT_REFUSED.write(self, version))
 
 
 Message: TypeAlias = Identify | Identity | Measure | Reading | Done | Refused
 
 
-_E = TypeVar("_E", bound=enum.IntEnum)
-
+# Layouts are called as `struct` writes them; IHHI is the header.
 _HEADER = struct.Struct("<IHHI")
-_U8 = struct.Struct("<B")
-_U16 = struct.Struct("<H")
-_U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
-_I8 = struct.Struct("<b")
-_I16 = struct.Struct("<h")
-_I32 = struct.Struct("<i")
-_I64 = struct.Struct("<q")
+_B = struct.Struct("<B")
+_H = struct.Struct("<H")
+_I = struct.Struct("<I")
+_i = struct.Struct("<i")
+_BH = struct.Struct("<BH")
+_HI = struct.Struct("<HI")
+_IHHII = struct.Struct("<IHHII")
+_IHHIi = struct.Struct("<IHHIi")
+_IHHIBH = struct.Struct("<IHHIBH")
+_IHHIHI = struct.Struct("<IHHIHI")
+_AS_CHANNEL = {int(value): value for value in Channel}
+_AS_REFUSAL = {int(value): value for value in Refusal}
+
 
 # The lengths that are frequent: looking one up is faster than packing it.
-_LENGTHS = tuple(_U32.pack(length) for length in range(1024))
+_LENGTHS = tuple(_I.pack(length) for length in range(1024))
 
 
-def _frame(number: int, id_: int, parts: Sequence[bytes | memoryview]) -> bytes:
-    if len(parts) == 1:
-        return _HEADER.pack(len(parts[0]), number, 0, id_) + parts[0]
-    if parts and len(parts[-1]) > 1024:
-        # Data is copied once; of what is short, a second copy is faster than adding up.
-        return b"".join((_HEADER.pack(sum(map(len, parts)), number, 0, id_), *parts))
-    body = b"".join(parts)
-    return _HEADER.pack(len(body), number, 0, id_) + body
+class _Unsure(Exception):
+    pass
 
 
-def _out_id(id_: int, least: int) -> int:
-    if not least <= id_ <= 0xFFFFFFFF:
-        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between {least} and 2^32 - 1")
-    return id_
+# The code of each message is fast and knows only what is right from what may not be; that is done
+# again by the message's layout, which knows every rule.
+_UNSURE = (_Unsure, struct.error, LookupError)
 
 
-def _closed(kind: type[_E], value: int, field: str) -> int:
-    if isinstance(value, kind):
-        return value
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise EncodeError(Fault.UNKNOWN_VALUE, field, str(error)) from None
+def _put(value: bytes, maximum: int, nul: bool) -> bytes:
+    if len(value) > maximum or (not nul and 0 in value):
+        raise _Unsure
+    return _LENGTHS[len(value)] + value
 
 
-def _out_int(layout: struct.Struct, value: int, field: str) -> bytes:
-    try:
-        return layout.pack(value)
-    except struct.error as error:
-        raise EncodeError(Fault.UNKNOWN_VALUE, field, f"{value}: {error}") from None
-
-
-def _out_bytes(value: bytes, maximum: int, nul: bool, field: str) -> bytes:
-    if len(value) > maximum:
-        reason = f"{len(value)} bytes, and at most {maximum} are allowed"
-        raise EncodeError(Fault.TOO_LONG, field, reason)
-    if not nul and 0 in value:
-        raise EncodeError(Fault.EMBEDDED_NUL, field, "contains a NUL byte")
-    return _U32.pack(len(value)) + value
-
-
-def _out_list(
-    items: tuple[bytes, ...], bounds: tuple[int, int, int], nul: bool, field: str
-) -> bytes:
-    max_items, max_item, max_total = bounds
-    if len(items) <= max_items and (packed := _short_items(items)) is not None:
-        fits = len(packed) <= max_total and len(packed) - 4 * len(items) <= max_item
-        if fits and (nul or 0 not in b"".join(items)):
-            return _U32.pack(len(items)) + packed
-    # Nothing is sure about all of them together, so each is looked at.
-    if len(items) > max_items:
-        reason = f"{len(items)} items, and at most {max_items} are allowed"
-        raise EncodeError(Fault.TOO_MANY, field, reason)
-    parts = [_U32.pack(len(items))]
-    total = 0
+def _put_list(items: tuple[bytes, ...], sure: int, nul: bool) -> bytes:
+    # A list that takes no more than `sure` bytes can break none of its bounds.
+    parts = [_LENGTHS[len(items)]]
     for item in items:
-        parts.append(_out_bytes(item, max_item, nul, field))
-        total += len(parts[-1])
-        if total > max_total:
-            reason = f"{total} bytes or more in all, and at most {max_total} are allowed"
-            raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
-    return b"".join(parts)
+        parts.append(_LENGTHS[len(item)])
+        parts.append(item)
+    packed = b"".join(parts)
+    if len(packed) > sure or (not nul and 0 in b"".join(items)):
+        raise _Unsure
+    return packed
 
 
-def _short_items(items: tuple[bytes, ...]) -> bytes | None:
-    try:
-        return b"".join([_LENGTHS[len(item)] + item for item in items])
-    except IndexError:
-        return None
-
-
-def _out_tail(value: bytes | memoryview, maximum: int, field: str) -> bytes | memoryview:
+def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
     if isinstance(value, memoryview):
         value = value.cast("B")
     if len(value) > maximum:
-        reason = f"{len(value)} bytes, and at most {maximum} are allowed"
-        raise EncodeError(Fault.TOO_LONG, field, reason)
+        raise _Unsure
     return value
 
 
-def _fault(fault: Fault, at: int, number: int, field: str) -> DecodeError:
-    return DecodeError(fault, HEADER_SIZE + at, number, field)
-
-
-def _in_int(
-    layout: struct.Struct, body: memoryview, at: int, number: int, field: str
-) -> tuple[int, int]:
-    try:
-        return layout.unpack_from(body, at)[0], at + layout.size
-    except struct.error:
-        raise _fault(Fault.TRUNCATED, at, number, field) from None
-
-
-def _in_closed(kind: type[_E], value: int, at: int, number: int, field: str) -> _E:
-    # Calling the enum takes three times as long.
-    member = kind._value2member_map_.get(value)
-    if isinstance(member, kind):
-        return member
-    raise _fault(Fault.UNKNOWN_VALUE, at, number, field)
-
-
-def _in_open(kind: type[_E], value: int) -> _E | int:
-    member = kind._value2member_map_.get(value)
-    return member if isinstance(member, kind) else value
-
-
-def _in_bytes(
-    body: memoryview, at: int, maximum: int, nul: bool, number: int, field: str
-) -> tuple[bytes, int]:
-    size, start = _in_int(_U32, body, at, number, field)
+def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
+    (size,) = _I.unpack_from(frame, at)
     if size > maximum:
-        raise _fault(Fault.TOO_LONG, at, number, field)
-    end = start + size
-    if end > len(body):
-        raise _fault(Fault.TRUNCATED, start, number, field)
-    value = body[start:end].tobytes()
+        raise _Unsure
+    end = at + 4 + size
+    value = frame[at + 4 : end]
     if not nul and 0 in value:
-        raise _fault(Fault.EMBEDDED_NUL, start + value.index(0), number, field)
+        raise _Unsure
     return value, end
 
 
-def _in_list(
-    body: memoryview, at: int, bounds: tuple[int, int, int], nul: bool, number: int, field: str
-) -> tuple[tuple[bytes, ...], int]:
-    max_items, max_item, max_total = bounds
-    count, start = _in_int(_U32, body, at, number, field)
-    if count > max_items:
-        raise _fault(Fault.TOO_MANY, at, number, field)
+def _take_list(frame: bytes, at: int, sure: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
+    (count,) = _I.unpack_from(frame, at)
+    last = at + sure
+    at += 4
+    if at + 4 * count > last:
+        raise _Unsure
     items = []
-    at = start
     for _ in range(count):
-        item, end = _in_bytes(body, at, max_item, nul, number, field)
-        if end - start > max_total:
-            raise _fault(Fault.TOTAL_TOO_LONG, at, number, field)
-        items.append(item)
-        at = end
+        (size,) = _I.unpack_from(frame, at)
+        at += 4 + size
+        if at > last:
+            raise _Unsure
+        items.append(frame[at - size : at])
+    if not nul and 0 in b"".join(items):
+        raise _Unsure
     return tuple(items), at
 
 
-def _in_tail(body: memoryview, at: int, maximum: int, number: int, field: str) -> memoryview:
-    if len(body) - at > maximum:
-        raise _fault(Fault.TOO_LONG, at, number, field)
-    return body[at:]
-
-
-def _end(body: memoryview, at: int) -> None:
-    if at != len(body):
-        raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
-
-
-def _decode_identify(id_: int, body: memoryview) -> Identify:
-    del id_
-    _end(body, 0)
+def _decode_identify(id_: int, frame: bytes, start: int, end: int) -> Identify:
+    del id_, frame, start, end
     return Identify()
 
 
-def _decode_identity(id_: int, body: memoryview) -> Identity:
-    del id_
-    serial, at = _in_int(_U32, body, 0, 1, "serial")
-    name = _in_tail(body, at, 64, 2, "name")
-    return Identity(serial, name)
+def _decode_identity(id_: int, frame: bytes, start: int, end: int) -> Identity:
+    try:
+        (serial,) = _I.unpack_from(frame, start)
+        if end < start + 4:
+            raise _Unsure
+        name = memoryview(frame)[start + 4 : end]
+        return _LAYOUT_IDENTITY.make(serial, name)
+    except _UNSURE:
+        return _LAYOUT_IDENTITY.read(id_, frame, start, end)
 
 
-def _decode_measure(id_: int, body: memoryview) -> Measure:
-    number, at = _in_int(_U8, body, 0, 1, "channel")
-    channel = _in_closed(Channel, number, at - 1, 1, "channel")
-    times, at = _in_int(_U16, body, at, 2, "times")
-    _end(body, at)
-    return Measure(id_, channel, times)
+def _decode_measure(id_: int, frame: bytes, start: int, end: int) -> Measure:
+    try:
+        channel, times = _BH.unpack(frame[start:end])
+        return _LAYOUT_MEASURE.make(id_, _AS_CHANNEL[channel], times)
+    except _UNSURE:
+        return _LAYOUT_MEASURE.read(id_, frame, start, end)
 
 
-def _decode_reading(id_: int, body: memoryview) -> Reading:
-    value, at = _in_int(_I32, body, 0, 1, "value")
-    _end(body, at)
-    return Reading(id_, value)
+def _decode_reading(id_: int, frame: bytes, start: int, end: int) -> Reading:
+    try:
+        (value,) = _i.unpack(frame[start:end])
+        return _LAYOUT_READING.make(id_, value)
+    except _UNSURE:
+        return _LAYOUT_READING.read(id_, frame, start, end)
 
 
-def _decode_done(id_: int, body: memoryview) -> Done:
-    _end(body, 0)
+def _decode_done(id_: int, frame: bytes, start: int, end: int) -> Done:
+    del frame, start, end
     return Done(id_)
 
 
-def _decode_refused(id_: int, body: memoryview) -> Refused:
-    number, at = _in_int(_U16, body, 0, 1, "reason")
-    reason = _in_open(Refusal, number)
-    offset, at = _in_int(_U32, body, at, 2, "offset")
-    _end(body, at)
-    return Refused(id_, reason, offset)
+def _decode_refused(id_: int, frame: bytes, start: int, end: int) -> Refused:
+    try:
+        reason, offset = _HI.unpack(frame[start:end])
+        return _LAYOUT_REFUSED.make(id_, _AS_REFUSAL.get(reason, reason), offset)
+    except _UNSURE:
+        return _LAYOUT_REFUSED.read(id_, frame, start, end)
+
+
+class _Field:
+    def __init__(self, number: int, name: str, *, since: int = 1, default: object = None) -> None:
+        self.number = number
+        self.name = name
+        self.since = since
+        self.default = default
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        raise NotImplementedError
+
+    def write(self, value: Any, version: int) -> bytes | memoryview:
+        raise NotImplementedError
+
+    def malformed(self, fault: Fault, at: int) -> DecodeError:
+        return DecodeError(fault, HEADER_SIZE + at, self.number, self.name)
+
+    def refused(self, fault: Fault, reason: str) -> EncodeError:
+        return EncodeError(fault, self.name, reason)
+
+    def too_long(self, size: int, maximum: int) -> EncodeError:
+        return self.refused(Fault.TOO_LONG, f"{size} bytes, and at most {maximum} are allowed")
+
+
+class _Integer(_Field):
+    def __init__(self, number: int, name: str, layout: struct.Struct, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.layout = layout
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        try:
+            return self.layout.unpack_from(body, at)[0], at + self.layout.size
+        except struct.error:
+            raise self.malformed(Fault.TRUNCATED, at) from None
+
+    def write(self, value: Any, version: int) -> bytes:
+        try:
+            return self.layout.pack(value)
+        except struct.error as error:
+            raise self.refused(Fault.UNKNOWN_VALUE, f"{value}: {error}") from None
+
+
+class _Constant(_Integer):
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        if value != self.default:
+            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+
+class _Open(_Integer):
+    def __init__(
+        self, number: int, name: str, layout: struct.Struct, kind: type[enum.IntEnum], **later: Any
+    ) -> None:
+        super().__init__(number, name, layout, **later)
+        self.kind = kind
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        return self.kind._value2member_map_.get(value, value), end
+
+
+class _Closed(_Open):
+    # The values that came later than their enum have the version in `sinces`.
+    def __init__(self, *field: Any, sinces: Mapping[int, int] | None = None, **later: Any) -> None:
+        super().__init__(*field, **later)
+        self.sinces = sinces or {}
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        if not isinstance(value, self.kind) or self.sinces.get(value, 1) > version:
+            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if (since := self.sinces.get(value, 1)) > version:
+            raise self.refused(Fault.UNKNOWN_VALUE, f"{value} came with version {since}")
+        try:
+            return self.layout.pack(self.kind(value))
+        except ValueError as error:
+            raise self.refused(Fault.UNKNOWN_VALUE, str(error)) from None
+
+
+class _Bytes(_Field):
+    def __init__(self, number: int, name: str, maximum: int, *, nul: bool, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.maximum = maximum
+        self.nul = nul
+
+    def prefix(self, body: memoryview, at: int) -> tuple[int, int]:
+        try:
+            return _I.unpack_from(body, at)[0], at + 4
+        except struct.error:
+            raise self.malformed(Fault.TRUNCATED, at) from None
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        size, start = self.prefix(body, at)
+        if size > self.maximum:
+            raise self.malformed(Fault.TOO_LONG, at)
+        end = start + size
+        if end > len(body):
+            raise self.malformed(Fault.TRUNCATED, start)
+        value = body[start:end].tobytes()
+        if not self.nul and 0 in value:
+            raise self.malformed(Fault.EMBEDDED_NUL, start + value.index(0))
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if len(value) > self.maximum:
+            raise self.too_long(len(value), self.maximum)
+        if not self.nul and 0 in value:
+            raise self.refused(Fault.EMBEDDED_NUL, "contains a NUL byte")
+        return b"".join((_I.pack(len(value)), value))
+
+
+class _List(_Bytes):
+    def __init__(self, *field: Any, items: int, total: int, **more: Any) -> None:
+        super().__init__(*field, **more)
+        self.items = items
+        self.total = total
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        count, start = self.prefix(body, at)
+        if count > self.items:
+            raise self.malformed(Fault.TOO_MANY, at)
+        items = []
+        at = start
+        for _ in range(count):
+            item, end = super().read(body, at, version)
+            if end - start > self.total:
+                raise self.malformed(Fault.TOTAL_TOO_LONG, at)
+            items.append(item)
+            at = end
+        return tuple(items), at
+
+    def write(self, value: Any, version: int) -> bytes:
+        if len(value) > self.items:
+            reason = f"{len(value)} items, and at most {self.items} are allowed"
+            raise self.refused(Fault.TOO_MANY, reason)
+        parts = [_I.pack(len(value))]
+        total = 0
+        for item in value:
+            parts.append(super().write(item, version))
+            total += len(parts[-1])
+            if total > self.total:
+                reason = f"{total} bytes or more in all, and at most {self.total} are allowed"
+                raise self.refused(Fault.TOTAL_TOO_LONG, reason)
+        return b"".join(parts)
+
+
+class _Tail(_Field):
+    def __init__(self, number: int, name: str, maximum: int, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.maximum = maximum
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        if len(body) - at > self.maximum:
+            raise self.malformed(Fault.TOO_LONG, at)
+        return body[at:], len(body)
+
+    def write(self, value: Any, version: int) -> bytes | memoryview:
+        flat: bytes | memoryview = value.cast("B") if isinstance(value, memoryview) else value
+        if len(flat) > self.maximum:
+            raise self.too_long(len(flat), self.maximum)
+        return flat
+
+
+_NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
+
+
+class _Layout(Generic[_T]):
+    # Reads and writes a message field by field, with every rule, as any version has it.
+    def __init__(
+        self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
+    ) -> None:
+        self.kind = kind
+        self.make: Callable[..., _T] = getattr(kind, "_make", kind)
+        self.name = name
+        self.ids = ids
+        self.fields = fields
+        self.since = since
+
+    def read(self, id_: int, frame: bytes, start: int, end: int, version: int = VERSION) -> _T:
+        body = memoryview(frame)[start:end]
+        values: dict[str, Any] = {} if self.ids is _NO_ID else {"id": id_}
+        at = 0
+        for field in self.fields:
+            value = field.default
+            if field.since <= version:
+                value, at = field.read(body, at, version)
+            if not isinstance(field, _Constant):
+                values[field.name] = value
+        if at != len(body):
+            raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
+        return self.kind(**values)
+
+    def write(self, message: Any, version: int) -> tuple[bytes, bytes | memoryview]:
+        if version < self.since:
+            reason = f"{self.name} came with version {self.since}"
+            raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
+        parts: list[bytes | memoryview] = []
+        tail: bytes | memoryview = b""
+        for field in self.fields:
+            value = getattr(message, field.name, field.default)
+            if field.since <= version:
+                parts.append(tail)
+                tail = field.write(value, version)
+            elif value != field.default:
+                only = f"before which it can only be {field.default!r}"
+                reason = f"it came with version {field.since}, {only}"
+                raise field.refused(Fault.TRAILING_BYTES, reason)
+        id_ = 0 if self.ids is _NO_ID else message.id
+        if id_ not in self.ids:
+            reason = f"{id_} is not between {self.ids.start} and 2^32 - 1"
+            raise EncodeError(Fault.BAD_ID, "id", reason)
+        body = b"".join(parts)
+        return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
+
+
+_LAYOUT_IDENTIFY = _Layout(Identify, "identify", _NO_ID)
+_LAYOUT_IDENTITY = _Layout(
+    Identity,
+    "identity",
+    _NO_ID,
+    _Integer(1, "serial", _I),
+    _Tail(2, "name", 64),
+)
+_LAYOUT_MEASURE = _Layout(
+    Measure,
+    "measure",
+    _SOME_ID,
+    _Closed(1, "channel", _B, Channel),
+    _Integer(2, "times", _H),
+)
+_LAYOUT_READING = _Layout(
+    Reading,
+    "reading",
+    _SOME_ID,
+    _Integer(1, "value", _i),
+)
+_LAYOUT_DONE = _Layout(Done, "done", _SOME_ID)
+_LAYOUT_REFUSED = _Layout(
+    Refused,
+    "refused",
+    _ANY_ID,
+    _Open(1, "reason", _H, Refusal),
+    _Integer(2, "offset", _I),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What a message is from the version `since` on, until another rule has its number."""
-
+    # What a message is from the version `since` on, until another rule has its number.
     number: int
     since: int
-    decode: Callable[[int, memoryview], Message]
-    sender: str
-    id: str
+    decode: Callable[[int, bytes, int, int], Message]
+    senders: tuple[str, ...]
+    ids: range
     max_body: int
 
 
 _RULES = (
-    _Rule(1, 1, _decode_identify, "reader", "none", 0),
-    _Rule(2, 1, _decode_identity, "device", "none", 68),
-    _Rule(3, 1, _decode_measure, "reader", "required", 3),
-    _Rule(4, 1, _decode_reading, "device", "required", 4),
-    _Rule(5, 1, _decode_done, "device", "required", 0),
-    _Rule(6, 1, _decode_refused, "device", "any", 6),
+    _Rule(1, 1, _decode_identify, ("reader",), _NO_ID, 0),
+    _Rule(2, 1, _decode_identity, ("device",), _NO_ID, 68),
+    _Rule(3, 1, _decode_measure, ("reader",), _SOME_ID, 3),
+    _Rule(4, 1, _decode_reading, ("device",), _SOME_ID, 4),
+    _Rule(5, 1, _decode_done, ("device",), _SOME_ID, 0),
+    _Rule(6, 1, _decode_refused, ("device",), _ANY_ID, 6),
 )
 
 
@@ -489,7 +716,7 @@ class Decoder:
             raise ValueError(f"{sender!r} is neither of {END_NAMES}")
         self._sender = sender
         self.version = version
-        self._chunk = memoryview(b"")
+        self._chunk = b""
         self._at = 0
         self._partial = bytearray()
         self._error: DecodeError | None = None
@@ -505,14 +732,15 @@ class Decoder:
             raise ValueError(f"version {version} is not between 1 and {VERSION}")
         self._version = version
         self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
+        self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
         if self._error is not None:
             return
         if self._at < len(self._chunk):
-            data = b"".join((self._chunk[self._at :], data))
-        self._chunk = memoryview(data)
+            data = b"".join((memoryview(self._chunk)[self._at :], data))
+        self._chunk = data if type(data) is bytes else bytes(data)
         self._at = 0
 
     def next_message(self) -> Message | None:
@@ -522,10 +750,19 @@ class Decoder:
 
         :raises DecodeError: the stream is malformed here; every later call raises it again.
         """
-        if self._error is not None:
-            raise self._error
         try:
-            return self._completed() if self._partial else self._whole()
+            chunk, start = self._chunk, self._at + HEADER_SIZE
+            if start > len(chunk) or self._partial:
+                return self._completed()
+            length, number, flags, id_ = _HEADER.unpack_from(chunk, self._at)
+            rule = self._own.get(number)
+            if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+                raise self._refused(length, number, flags, id_)
+            end = start + length
+            if end > len(chunk):
+                return self._completed()
+            self._at = end
+            return rule.decode(id_, chunk, start, end)
         except DecodeError as error:
             self._error = error
             self._drop()
@@ -533,50 +770,42 @@ class Decoder:
             raise
 
     def _drop(self) -> None:
-        self._chunk = memoryview(b"")
+        self._chunk = b""
         self._at = 0
 
-    def _whole(self) -> Message | None:
-        chunk, start = self._chunk, self._at + HEADER_SIZE
-        if start <= len(chunk):
-            rule, id_, length = self._header(chunk, self._at)
-            end = start + length
-            if end <= len(chunk):
-                self._at = end
-                return rule.decode(id_, chunk[start:end])
-        self._partial += chunk[self._at :]
-        self._drop()
-        return None
-
     def _completed(self) -> Message | None:
+        if self._error is not None:
+            raise self._error
         if not self._fill(HEADER_SIZE):
             return None
-        rule, id_, length = self._header(self._partial)
+        length, number, flags, id_ = _HEADER.unpack_from(self._partial)
+        rule = self._own.get(number)
+        if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+            raise self._refused(length, number, flags, id_)
         if not self._fill(HEADER_SIZE + length):
             return None
-        frame = memoryview(bytes(self._partial))
+        frame = bytes(self._partial)
         self._partial.clear()
-        return rule.decode(id_, frame[HEADER_SIZE:])
+        return rule.decode(id_, frame, HEADER_SIZE, len(frame))
 
     def _fill(self, size: int) -> bool:
         missing = size - len(self._partial)
         if missing > 0:
-            piece = self._chunk[self._at : self._at + missing]
+            piece = memoryview(self._chunk)[self._at : self._at + missing]
             self._partial += piece
             self._at += len(piece)
-        return len(self._partial) >= size
+            if len(piece) < missing:
+                self._drop()
+                return False
+        return True
 
-    def _header(self, frame: memoryview | bytearray, at: int = 0) -> tuple[_Rule, int, int]:
-        length, number, flags, id_ = _HEADER.unpack_from(frame, at)
-        rule = self._rules.get(number)
-        if rule is None:
-            raise DecodeError(Fault.UNKNOWN_TYPE, 4)
-        if rule.sender not in (self._sender, "both"):
-            raise DecodeError(Fault.BAD_DIRECTION, 4)
+    def _refused(self, length: int, number: int, flags: int, id_: int) -> DecodeError:
+        if number not in self._rules:
+            return DecodeError(Fault.UNKNOWN_TYPE, 4)
+        if number not in self._own:
+            return DecodeError(Fault.BAD_DIRECTION, 4)
         if flags:
-            raise DecodeError(Fault.RESERVED_FLAGS, 6)
-        if (rule.id == "required" and id_ == 0) or (rule.id == "none" and id_ != 0):
-            raise DecodeError(Fault.BAD_ID, 8)
-        if length > rule.max_body:
-            raise DecodeError(Fault.BODY_TOO_LONG, 0)
-        return rule, id_, length
+            return DecodeError(Fault.RESERVED_FLAGS, 6)
+        if id_ not in self._own[number].ids:
+            return DecodeError(Fault.BAD_ID, 8)
+        return DecodeError(Fault.BODY_TOO_LONG, 0)

@@ -7,11 +7,13 @@ the guest is `sandboxd`, its first process.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias, TypeVar
+from functools import update_wrapper
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 VERSION = 1
 DIGEST = 0x26255CC884CC98C7
@@ -177,6 +179,46 @@ class EncodeError(ValueError):
         self.field = field
 
 
+_T = TypeVar("_T")
+
+_MAKING = """
+def __init__(_self, {parameters}):
+    _become(_self, _thawed)
+    {sets}
+    _self.__class__ = _frozen
+
+def make({parameters}):
+    _self = _new(_thawed)
+    {sets}
+    _self.__class__ = _frozen
+    return _self
+"""
+
+
+def _quickly_made(kind: type[_T]) -> type[_T]:
+    # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
+    # instance is for a moment of a class with the same slots that is not frozen.
+    made: Any = kind
+    fields = dataclasses.fields(made)
+    names = [field.name for field in fields if not field.kw_only]
+    later = [field.name for field in fields if field.kw_only]
+    scope: dict[str, Any] = {
+        "_become": vars(object)["__class__"].__set__,
+        "_frozen": kind,
+        "_new": object.__new__,
+        "_thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
+    }
+    parameters = ", ".join([*names, *(["*"] if later else []), *later])
+    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
+    exec(_MAKING.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
+    slow, quick = made.__init__, scope["__init__"]
+    quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
+    made.__init__ = update_wrapper(quick, slow)
+    made._make = scope["make"]
+    return kind
+
+
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Hello:
     """Starts a new life of the stream.
@@ -197,16 +239,15 @@ class Hello:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U64, 0xA6D766F7263696D, "magic"),
-            _out_int(_U32, self.version, "version"),
-            _out_int(_U64, self.digest, "digest"),
-            _out_int(_U32, self.max_body, "max_body"),
-            _out_int(_U64, self.nonce, "nonce"),
-        )
-        return _frame(1, 0, parts)
+        try:
+            return _IHHIQIQIQ.pack(
+                32, 1, 0, 0, 0xA6D766F7263696D, self.version, self.digest, self.max_body, self.nonce
+            )
+        except _UNSURE:
+            return b"".join(_LAYOUT_HELLO.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Ready:
     """Answers `hello`.
@@ -227,16 +268,15 @@ class Ready:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U64, 0xA6D766F7263696D, "magic"),
-            _out_int(_U32, self.version, "version"),
-            _out_int(_U64, self.digest, "digest"),
-            _out_int(_U32, self.max_body, "max_body"),
-            _out_int(_U64, self.nonce, "nonce"),
-        )
-        return _frame(2, 0, parts)
+        try:
+            return _IHHIQIQIQ.pack(
+                32, 2, 0, 0, 0xA6D766F7263696D, self.version, self.digest, self.max_body, self.nonce
+            )
+        except _UNSURE:
+            return b"".join(_LAYOUT_READY.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Resume:
     """What a machine that has just started, or was restored, cannot know by itself.
@@ -255,13 +295,18 @@ class Resume:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U64, self.realtime_ns, "realtime_ns"),
-            _out_bytes(self.entropy, 64, True, "entropy"),
-        )
-        return _frame(3, 0, parts)
+        try:
+            parts = (
+                _Q.pack(self.realtime_ns),
+                _put(self.entropy, 64, True),
+            )
+            body = b"".join(parts)
+            return _HEADER.pack(len(body), 3, 0, 0) + body
+        except _UNSURE:
+            return b"".join(_LAYOUT_RESUME.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Ping:
     """Asks whether the guest is alive; it answers also while a command runs.
@@ -276,10 +321,13 @@ class Ping:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (_out_int(_U64, self.token, "token"),)
-        return _frame(4, 0, parts)
+        try:
+            return _IHHIQ.pack(8, 4, 0, 0, self.token)
+        except _UNSURE:
+            return b"".join(_LAYOUT_PING.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Pong:
     """Answers `ping`.
@@ -294,8 +342,10 @@ class Pong:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (_out_int(_U64, self.token, "token"),)
-        return _frame(5, 0, parts)
+        try:
+            return _IHHIQ.pack(8, 5, 0, 0, self.token)
+        except _UNSURE:
+            return b"".join(_LAYOUT_PONG.write(self, version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,9 +357,13 @@ class StatusRequest:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        return _frame(6, 0, ())
+        try:
+            return _HEADER.pack(0, 6, 0, 0)
+        except _UNSURE:
+            return b"".join(_LAYOUT_STATUS_REQUEST.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Status:
     """Answers `status_request`.
@@ -338,16 +392,22 @@ class Status:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U64, self.started_ns, "started_ns"),
-            _out_int(_U64, self.opened_ns, "opened_ns"),
-            _out_int(_U64, self.now_ns, "now_ns"),
-            _out_int(_U64, self.frames_seen, "frames_seen"),
-            _out_int(_U64, self.frames_refused, "frames_refused"),
-            _out_int(_U64, self.execs, "execs"),
-            _out_int(_U64, self.bytes_dropped, "bytes_dropped"),
-        )
-        return _frame(7, 0, parts)
+        try:
+            return _IHHI7Q.pack(
+                56,
+                7,
+                0,
+                0,
+                self.started_ns,
+                self.opened_ns,
+                self.now_ns,
+                self.frames_seen,
+                self.frames_refused,
+                self.execs,
+                self.bytes_dropped,
+            )
+        except _UNSURE:
+            return b"".join(_LAYOUT_STATUS.write(self, version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,9 +419,13 @@ class Shutdown:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        return _frame(8, 0, ())
+        try:
+            return _HEADER.pack(0, 8, 0, 0)
+        except _UNSURE:
+            return b"".join(_LAYOUT_SHUTDOWN.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Goodbye:
     """The last frame of a guest that ends by intent.
@@ -376,10 +440,13 @@ class Goodbye:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (_out_int(_U8, self.reason, "reason"),)
-        return _frame(9, 0, parts)
+        try:
+            return _IHHIB.pack(1, 9, 0, 0, self.reason)
+        except _UNSURE:
+            return b"".join(_LAYOUT_GOODBYE.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class Error:
     """Refuses a frame.
@@ -404,15 +471,15 @@ class Error:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U16, self.code, "code"),
-            _out_int(_U16, self.refused_type, "refused_type"),
-            _out_int(_U32, self.offset, "offset"),
-            _out_int(_U8, self.field, "field"),
-        )
-        return _frame(10, _out_id(self.id, 0), parts)
+        try:
+            return _IHHIHHIB.pack(
+                9, 10, 0, self.id, self.code, self.refused_type, self.offset, self.field
+            )
+        except _UNSURE:
+            return b"".join(_LAYOUT_ERROR.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecRequest:
     """Runs a command.
@@ -458,23 +525,29 @@ class ExecRequest:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_bytes(self.command, 4096, False, "command"),
-            _out_bytes(self.cwd, 4096, False, "cwd"),
-            _out_list(self.argv, (16384, 131071, 1048576), False, "argv"),
-            _out_list(self.env, (16384, 131071, 1048576), False, "env"),
-            _out_int(_U32, self.stdout_credit, "stdout_credit"),
-            _out_int(_U32, self.stderr_credit, "stderr_credit"),
-            _out_bytes(self.user, 128, False, "user"),
-            _out_int(_U8, _closed(StdinKind, self.stdin_from, "stdin_from"), "stdin_from"),
-            _out_int(_U16, self.rows, "rows"),
-            _out_int(_U16, self.columns, "columns"),
-            _out_int(_U32, self.max_processes, "max_processes"),
-            _out_int(_U64, self.max_memory, "max_memory"),
-        )
-        return _frame(16, _out_id(self.id, 1), parts)
+        try:
+            parts = (
+                _put(self.command, 4096, False),
+                _put(self.cwd, 4096, False),
+                _put_list(self.argv, 65540, False),
+                _put_list(self.env, 65540, False),
+                _II.pack(self.stdout_credit, self.stderr_credit),
+                _put(self.user, 128, False),
+                _BHHIQ.pack(
+                    _AS_STDIN_KIND[self.stdin_from],
+                    self.rows,
+                    self.columns,
+                    self.max_processes,
+                    self.max_memory,
+                ),
+            )
+            body = b"".join(parts)
+            return _HEADER.pack(len(body), 16, 0, self.id or None) + body
+        except _UNSURE:
+            return b"".join(_LAYOUT_EXEC_REQUEST.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecOutput:
     """Bytes that the command has written.
@@ -493,13 +566,19 @@ class ExecOutput:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
-            _out_tail(self.data, 65536, "data"),
-        )
-        return _frame(17, _out_id(self.id, 1), parts)
+        return b"".join(self.encode_parts(version))
+
+    def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
+        """Write the frame as two parts, of which the second is `data` itself."""
+        try:
+            tail = _put_tail(self.data, 65536)
+            head = _IHHIB.pack(1 + len(tail), 17, 0, self.id or None, _AS_STREAM[self.stream])
+            return head, tail
+        except _UNSURE:
+            return _LAYOUT_EXEC_OUTPUT.write(self, version)
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecResponse:
     """The command has ended, and all of its output has been sent.
@@ -518,13 +597,13 @@ class ExecResponse:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U8, _closed(Ending, self.ending, "ending"), "ending"),
-            _out_int(_U8, self.status, "status"),
-        )
-        return _frame(18, _out_id(self.id, 1), parts)
+        try:
+            return _IHHIBB.pack(2, 18, 0, self.id or None, _AS_ENDING[self.ending], self.status)
+        except _UNSURE:
+            return b"".join(_LAYOUT_EXEC_RESPONSE.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecFailed:
     """The command could not be started.
@@ -543,13 +622,13 @@ class ExecFailed:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U8, self.stage, "stage"),
-            _out_int(_U32, self.error_number, "error_number"),
-        )
-        return _frame(19, _out_id(self.id, 1), parts)
+        try:
+            return _IHHIBI.pack(5, 19, 0, self.id or None, self.stage, self.error_number)
+        except _UNSURE:
+            return b"".join(_LAYOUT_EXEC_FAILED.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecSignal:
     """Sends a signal to the command's process group.
@@ -566,8 +645,10 @@ class ExecSignal:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (_out_int(_U8, self.signal, "signal"),)
-        return _frame(20, _out_id(self.id, 1), parts)
+        try:
+            return _IHHIB.pack(1, 20, 0, self.id or None, self.signal)
+        except _UNSURE:
+            return b"".join(_LAYOUT_EXEC_SIGNAL.write(self, version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -584,7 +665,10 @@ class ExecKill:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        return _frame(21, _out_id(self.id, 1), ())
+        try:
+            return _HEADER.pack(0, 21, 0, self.id or None)
+        except _UNSURE:
+            return b"".join(_LAYOUT_EXEC_KILL.write(self, version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -601,9 +685,13 @@ class ExecTerminate:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        return _frame(27, _out_id(self.id, 1), ())
+        try:
+            return _HEADER.pack(0, 27, 0, self.id or None)
+        except _UNSURE:
+            return b"".join(_LAYOUT_EXEC_TERMINATE.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecCredit:
     """Allows more output.
@@ -622,13 +710,13 @@ class ExecCredit:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U8, _closed(Stream, self.stream, "stream"), "stream"),
-            _out_int(_U32, self.amount, "amount"),
-        )
-        return _frame(22, _out_id(self.id, 1), parts)
+        try:
+            return _IHHIBI.pack(5, 22, 0, self.id or None, _AS_STREAM[self.stream], self.amount)
+        except _UNSURE:
+            return b"".join(_LAYOUT_EXEC_CREDIT.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecStdin:
     """Bytes for the command's standard input; without any, its end.
@@ -645,10 +733,19 @@ class ExecStdin:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (_out_tail(self.data, 65536, "data"),)
-        return _frame(23, _out_id(self.id, 1), parts)
+        return b"".join(self.encode_parts(version))
+
+    def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
+        """Write the frame as two parts, of which the second is `data` itself."""
+        try:
+            tail = _put_tail(self.data, 65536)
+            head = _HEADER.pack(len(tail), 23, 0, self.id or None)
+            return head, tail
+        except _UNSURE:
+            return _LAYOUT_EXEC_STDIN.write(self, version)
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecStdinCredit:
     """Allows more standard input.
@@ -665,8 +762,10 @@ class ExecStdinCredit:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (_out_int(_U32, self.amount, "amount"),)
-        return _frame(24, _out_id(self.id, 1), parts)
+        try:
+            return _IHHII.pack(4, 24, 0, self.id or None, self.amount)
+        except _UNSURE:
+            return b"".join(_LAYOUT_EXEC_STDIN_CREDIT.write(self, version))
 
 
 @dataclass(frozen=True, slots=True)
@@ -683,9 +782,13 @@ class ExecStdinClosed:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        return _frame(25, _out_id(self.id, 1), ())
+        try:
+            return _HEADER.pack(0, 25, 0, self.id or None)
+        except _UNSURE:
+            return b"".join(_LAYOUT_EXEC_STDIN_CLOSED.write(self, version))
 
 
+@_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecResize:
     """Changes the size of the command's terminal.
@@ -704,11 +807,10 @@ class ExecResize:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
-        parts = (
-            _out_int(_U16, self.rows, "rows"),
-            _out_int(_U16, self.columns, "columns"),
-        )
-        return _frame(26, _out_id(self.id, 1), parts)
+        try:
+            return _IHHIHH.pack(4, 26, 0, self.id or None, self.rows, self.columns)
+        except _UNSURE:
+            return b"".join(_LAYOUT_EXEC_RESIZE.write(self, version))
 
 
 Message: TypeAlias = (
@@ -737,400 +839,695 @@ Message: TypeAlias = (
 )
 
 
-_E = TypeVar("_E", bound=enum.IntEnum)
-
+# Layouts are called as `struct` writes them; IHHI is the header.
 _HEADER = struct.Struct("<IHHI")
-_U8 = struct.Struct("<B")
-_U16 = struct.Struct("<H")
-_U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
-_I8 = struct.Struct("<b")
-_I16 = struct.Struct("<h")
-_I32 = struct.Struct("<i")
-_I64 = struct.Struct("<q")
+_B = struct.Struct("<B")
+_H = struct.Struct("<H")
+_I = struct.Struct("<I")
+_Q = struct.Struct("<Q")
+_7Q = struct.Struct("<7Q")
+_BB = struct.Struct("<BB")
+_BI = struct.Struct("<BI")
+_HH = struct.Struct("<HH")
+_II = struct.Struct("<II")
+_HHIB = struct.Struct("<HHIB")
+_BHHIQ = struct.Struct("<BHHIQ")
+_IHHIB = struct.Struct("<IHHIB")
+_IHHII = struct.Struct("<IHHII")
+_IHHIQ = struct.Struct("<IHHIQ")
+_QIQIQ = struct.Struct("<QIQIQ")
+_IHHI7Q = struct.Struct("<IHHI7Q")
+_IHHIBB = struct.Struct("<IHHIBB")
+_IHHIBI = struct.Struct("<IHHIBI")
+_IHHIHH = struct.Struct("<IHHIHH")
+_IHHIHHIB = struct.Struct("<IHHIHHIB")
+_IHHIQIQIQ = struct.Struct("<IHHIQIQIQ")
+_AS_ERROR_CODE = {int(value): value for value in ErrorCode}
+_AS_STREAM = {int(value): value for value in Stream}
+_AS_ENDING = {int(value): value for value in Ending}
+_AS_STAGE = {int(value): value for value in Stage}
+_AS_STDIN_KIND = {int(value): value for value in StdinKind}
+_AS_GOODBYE_REASON = {int(value): value for value in GoodbyeReason}
+
 
 # The lengths that are frequent: looking one up is faster than packing it.
-_LENGTHS = tuple(_U32.pack(length) for length in range(1024))
+_LENGTHS = tuple(_I.pack(length) for length in range(1024))
 
 
-def _frame(number: int, id_: int, parts: Sequence[bytes | memoryview]) -> bytes:
-    if len(parts) == 1:
-        return _HEADER.pack(len(parts[0]), number, 0, id_) + parts[0]
-    if parts and len(parts[-1]) > 1024:
-        # Data is copied once; of what is short, a second copy is faster than adding up.
-        return b"".join((_HEADER.pack(sum(map(len, parts)), number, 0, id_), *parts))
-    body = b"".join(parts)
-    return _HEADER.pack(len(body), number, 0, id_) + body
+class _Unsure(Exception):
+    pass
 
 
-def _out_id(id_: int, least: int) -> int:
-    if not least <= id_ <= 0xFFFFFFFF:
-        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between {least} and 2^32 - 1")
-    return id_
+# The code of each message is fast and knows only what is right from what may not be; that is done
+# again by the message's layout, which knows every rule.
+_UNSURE = (_Unsure, struct.error, LookupError)
 
 
-def _closed(kind: type[_E], value: int, field: str) -> int:
-    if isinstance(value, kind):
-        return value
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise EncodeError(Fault.UNKNOWN_VALUE, field, str(error)) from None
+def _put(value: bytes, maximum: int, nul: bool) -> bytes:
+    if len(value) > maximum or (not nul and 0 in value):
+        raise _Unsure
+    return _LENGTHS[len(value)] + value
 
 
-def _out_int(layout: struct.Struct, value: int, field: str) -> bytes:
-    try:
-        return layout.pack(value)
-    except struct.error as error:
-        raise EncodeError(Fault.UNKNOWN_VALUE, field, f"{value}: {error}") from None
-
-
-def _out_bytes(value: bytes, maximum: int, nul: bool, field: str) -> bytes:
-    if len(value) > maximum:
-        reason = f"{len(value)} bytes, and at most {maximum} are allowed"
-        raise EncodeError(Fault.TOO_LONG, field, reason)
-    if not nul and 0 in value:
-        raise EncodeError(Fault.EMBEDDED_NUL, field, "contains a NUL byte")
-    return _U32.pack(len(value)) + value
-
-
-def _out_list(
-    items: tuple[bytes, ...], bounds: tuple[int, int, int], nul: bool, field: str
-) -> bytes:
-    max_items, max_item, max_total = bounds
-    if len(items) <= max_items and (packed := _short_items(items)) is not None:
-        fits = len(packed) <= max_total and len(packed) - 4 * len(items) <= max_item
-        if fits and (nul or 0 not in b"".join(items)):
-            return _U32.pack(len(items)) + packed
-    # Nothing is sure about all of them together, so each is looked at.
-    if len(items) > max_items:
-        reason = f"{len(items)} items, and at most {max_items} are allowed"
-        raise EncodeError(Fault.TOO_MANY, field, reason)
-    parts = [_U32.pack(len(items))]
-    total = 0
+def _put_list(items: tuple[bytes, ...], sure: int, nul: bool) -> bytes:
+    # A list that takes no more than `sure` bytes can break none of its bounds.
+    parts = [_LENGTHS[len(items)]]
     for item in items:
-        parts.append(_out_bytes(item, max_item, nul, field))
-        total += len(parts[-1])
-        if total > max_total:
-            reason = f"{total} bytes or more in all, and at most {max_total} are allowed"
-            raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
-    return b"".join(parts)
+        parts.append(_LENGTHS[len(item)])
+        parts.append(item)
+    packed = b"".join(parts)
+    if len(packed) > sure or (not nul and 0 in b"".join(items)):
+        raise _Unsure
+    return packed
 
 
-def _short_items(items: tuple[bytes, ...]) -> bytes | None:
-    try:
-        return b"".join([_LENGTHS[len(item)] + item for item in items])
-    except IndexError:
-        return None
-
-
-def _out_tail(value: bytes | memoryview, maximum: int, field: str) -> bytes | memoryview:
+def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
     if isinstance(value, memoryview):
         value = value.cast("B")
     if len(value) > maximum:
-        reason = f"{len(value)} bytes, and at most {maximum} are allowed"
-        raise EncodeError(Fault.TOO_LONG, field, reason)
+        raise _Unsure
     return value
 
 
-def _fault(fault: Fault, at: int, number: int, field: str) -> DecodeError:
-    return DecodeError(fault, HEADER_SIZE + at, number, field)
-
-
-def _in_int(
-    layout: struct.Struct, body: memoryview, at: int, number: int, field: str
-) -> tuple[int, int]:
-    try:
-        return layout.unpack_from(body, at)[0], at + layout.size
-    except struct.error:
-        raise _fault(Fault.TRUNCATED, at, number, field) from None
-
-
-def _in_closed(kind: type[_E], value: int, at: int, number: int, field: str) -> _E:
-    # Calling the enum takes three times as long.
-    member = kind._value2member_map_.get(value)
-    if isinstance(member, kind):
-        return member
-    raise _fault(Fault.UNKNOWN_VALUE, at, number, field)
-
-
-def _in_open(kind: type[_E], value: int) -> _E | int:
-    member = kind._value2member_map_.get(value)
-    return member if isinstance(member, kind) else value
-
-
-def _in_bytes(
-    body: memoryview, at: int, maximum: int, nul: bool, number: int, field: str
-) -> tuple[bytes, int]:
-    size, start = _in_int(_U32, body, at, number, field)
+def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
+    (size,) = _I.unpack_from(frame, at)
     if size > maximum:
-        raise _fault(Fault.TOO_LONG, at, number, field)
-    end = start + size
-    if end > len(body):
-        raise _fault(Fault.TRUNCATED, start, number, field)
-    value = body[start:end].tobytes()
+        raise _Unsure
+    end = at + 4 + size
+    value = frame[at + 4 : end]
     if not nul and 0 in value:
-        raise _fault(Fault.EMBEDDED_NUL, start + value.index(0), number, field)
+        raise _Unsure
     return value, end
 
 
-def _in_list(
-    body: memoryview, at: int, bounds: tuple[int, int, int], nul: bool, number: int, field: str
-) -> tuple[tuple[bytes, ...], int]:
-    max_items, max_item, max_total = bounds
-    count, start = _in_int(_U32, body, at, number, field)
-    if count > max_items:
-        raise _fault(Fault.TOO_MANY, at, number, field)
+def _take_list(frame: bytes, at: int, sure: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
+    (count,) = _I.unpack_from(frame, at)
+    last = at + sure
+    at += 4
+    if at + 4 * count > last:
+        raise _Unsure
     items = []
-    at = start
     for _ in range(count):
-        item, end = _in_bytes(body, at, max_item, nul, number, field)
-        if end - start > max_total:
-            raise _fault(Fault.TOTAL_TOO_LONG, at, number, field)
-        items.append(item)
-        at = end
+        (size,) = _I.unpack_from(frame, at)
+        at += 4 + size
+        if at > last:
+            raise _Unsure
+        items.append(frame[at - size : at])
+    if not nul and 0 in b"".join(items):
+        raise _Unsure
     return tuple(items), at
 
 
-def _in_tail(body: memoryview, at: int, maximum: int, number: int, field: str) -> memoryview:
-    if len(body) - at > maximum:
-        raise _fault(Fault.TOO_LONG, at, number, field)
-    return body[at:]
+def _decode_hello(id_: int, frame: bytes, start: int, end: int) -> Hello:
+    try:
+        magic, version, digest, max_body, nonce = _QIQIQ.unpack(frame[start:end])
+        if magic != 0xA6D766F7263696D:
+            raise _Unsure
+        return _LAYOUT_HELLO.make(version, digest, max_body, nonce)
+    except _UNSURE:
+        return _LAYOUT_HELLO.read(id_, frame, start, end)
 
 
-def _end(body: memoryview, at: int) -> None:
-    if at != len(body):
-        raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
+def _decode_ready(id_: int, frame: bytes, start: int, end: int) -> Ready:
+    try:
+        magic, version, digest, max_body, nonce = _QIQIQ.unpack(frame[start:end])
+        if magic != 0xA6D766F7263696D:
+            raise _Unsure
+        return _LAYOUT_READY.make(version, digest, max_body, nonce)
+    except _UNSURE:
+        return _LAYOUT_READY.read(id_, frame, start, end)
 
 
-def _decode_hello(id_: int, body: memoryview) -> Hello:
-    del id_
-    constant, at = _in_int(_U64, body, 0, 1, "magic")
-    if constant != 0xA6D766F7263696D:
-        raise _fault(Fault.UNKNOWN_VALUE, at - 8, 1, "magic")
-    version, at = _in_int(_U32, body, at, 2, "version")
-    digest, at = _in_int(_U64, body, at, 3, "digest")
-    max_body, at = _in_int(_U32, body, at, 4, "max_body")
-    nonce, at = _in_int(_U64, body, at, 5, "nonce")
-    _end(body, at)
-    return Hello(version, digest, max_body, nonce)
+def _decode_resume(id_: int, frame: bytes, start: int, end: int) -> Resume:
+    try:
+        (realtime_ns,) = _Q.unpack_from(frame, start)
+        entropy, at = _take(frame, start + 8, 64, True)
+        if at != end:
+            raise _Unsure
+        return _LAYOUT_RESUME.make(realtime_ns, entropy)
+    except _UNSURE:
+        return _LAYOUT_RESUME.read(id_, frame, start, end)
 
 
-def _decode_ready(id_: int, body: memoryview) -> Ready:
-    del id_
-    constant, at = _in_int(_U64, body, 0, 1, "magic")
-    if constant != 0xA6D766F7263696D:
-        raise _fault(Fault.UNKNOWN_VALUE, at - 8, 1, "magic")
-    version, at = _in_int(_U32, body, at, 2, "version")
-    digest, at = _in_int(_U64, body, at, 3, "digest")
-    max_body, at = _in_int(_U32, body, at, 4, "max_body")
-    nonce, at = _in_int(_U64, body, at, 5, "nonce")
-    _end(body, at)
-    return Ready(version, digest, max_body, nonce)
+def _decode_ping(id_: int, frame: bytes, start: int, end: int) -> Ping:
+    try:
+        (token,) = _Q.unpack(frame[start:end])
+        return _LAYOUT_PING.make(token)
+    except _UNSURE:
+        return _LAYOUT_PING.read(id_, frame, start, end)
 
 
-def _decode_resume(id_: int, body: memoryview) -> Resume:
-    del id_
-    realtime_ns, at = _in_int(_U64, body, 0, 1, "realtime_ns")
-    entropy, at = _in_bytes(body, at, 64, True, 2, "entropy")
-    _end(body, at)
-    return Resume(realtime_ns, entropy)
+def _decode_pong(id_: int, frame: bytes, start: int, end: int) -> Pong:
+    try:
+        (token,) = _Q.unpack(frame[start:end])
+        return _LAYOUT_PONG.make(token)
+    except _UNSURE:
+        return _LAYOUT_PONG.read(id_, frame, start, end)
 
 
-def _decode_ping(id_: int, body: memoryview) -> Ping:
-    del id_
-    token, at = _in_int(_U64, body, 0, 1, "token")
-    _end(body, at)
-    return Ping(token)
-
-
-def _decode_pong(id_: int, body: memoryview) -> Pong:
-    del id_
-    token, at = _in_int(_U64, body, 0, 1, "token")
-    _end(body, at)
-    return Pong(token)
-
-
-def _decode_status_request(id_: int, body: memoryview) -> StatusRequest:
-    del id_
-    _end(body, 0)
+def _decode_status_request(id_: int, frame: bytes, start: int, end: int) -> StatusRequest:
+    del id_, frame, start, end
     return StatusRequest()
 
 
-def _decode_status(id_: int, body: memoryview) -> Status:
-    del id_
-    started_ns, at = _in_int(_U64, body, 0, 1, "started_ns")
-    opened_ns, at = _in_int(_U64, body, at, 2, "opened_ns")
-    now_ns, at = _in_int(_U64, body, at, 3, "now_ns")
-    frames_seen, at = _in_int(_U64, body, at, 4, "frames_seen")
-    frames_refused, at = _in_int(_U64, body, at, 5, "frames_refused")
-    execs, at = _in_int(_U64, body, at, 6, "execs")
-    bytes_dropped, at = _in_int(_U64, body, at, 7, "bytes_dropped")
-    _end(body, at)
-    return Status(started_ns, opened_ns, now_ns, frames_seen, frames_refused, execs, bytes_dropped)
+def _decode_status(id_: int, frame: bytes, start: int, end: int) -> Status:
+    try:
+        started_ns, opened_ns, now_ns, frames_seen, frames_refused, execs, bytes_dropped = (
+            _7Q.unpack(frame[start:end])
+        )
+        return _LAYOUT_STATUS.make(
+            started_ns, opened_ns, now_ns, frames_seen, frames_refused, execs, bytes_dropped
+        )
+    except _UNSURE:
+        return _LAYOUT_STATUS.read(id_, frame, start, end)
 
 
-def _decode_shutdown(id_: int, body: memoryview) -> Shutdown:
-    del id_
-    _end(body, 0)
+def _decode_shutdown(id_: int, frame: bytes, start: int, end: int) -> Shutdown:
+    del id_, frame, start, end
     return Shutdown()
 
 
-def _decode_goodbye(id_: int, body: memoryview) -> Goodbye:
-    del id_
-    number, at = _in_int(_U8, body, 0, 1, "reason")
-    reason = _in_open(GoodbyeReason, number)
-    _end(body, at)
-    return Goodbye(reason)
+def _decode_goodbye(id_: int, frame: bytes, start: int, end: int) -> Goodbye:
+    try:
+        (reason,) = _B.unpack(frame[start:end])
+        return _LAYOUT_GOODBYE.make(_AS_GOODBYE_REASON.get(reason, reason))
+    except _UNSURE:
+        return _LAYOUT_GOODBYE.read(id_, frame, start, end)
 
 
-def _decode_error(id_: int, body: memoryview) -> Error:
-    number, at = _in_int(_U16, body, 0, 1, "code")
-    code = _in_open(ErrorCode, number)
-    refused_type, at = _in_int(_U16, body, at, 2, "refused_type")
-    offset, at = _in_int(_U32, body, at, 3, "offset")
-    field, at = _in_int(_U8, body, at, 4, "field")
-    _end(body, at)
-    return Error(id_, code, refused_type, offset, field)
+def _decode_error(id_: int, frame: bytes, start: int, end: int) -> Error:
+    try:
+        code, refused_type, offset, field = _HHIB.unpack(frame[start:end])
+        return _LAYOUT_ERROR.make(id_, _AS_ERROR_CODE.get(code, code), refused_type, offset, field)
+    except _UNSURE:
+        return _LAYOUT_ERROR.read(id_, frame, start, end)
 
 
-def _decode_exec_request(id_: int, body: memoryview) -> ExecRequest:
-    command, at = _in_bytes(body, 0, 4096, False, 1, "command")
-    cwd, at = _in_bytes(body, at, 4096, False, 2, "cwd")
-    argv, at = _in_list(body, at, (16384, 131071, 1048576), False, 3, "argv")
-    env, at = _in_list(body, at, (16384, 131071, 1048576), False, 4, "env")
-    stdout_credit, at = _in_int(_U32, body, at, 5, "stdout_credit")
-    stderr_credit, at = _in_int(_U32, body, at, 6, "stderr_credit")
-    user, at = _in_bytes(body, at, 128, False, 7, "user")
-    number, at = _in_int(_U8, body, at, 8, "stdin_from")
-    stdin_from = _in_closed(StdinKind, number, at - 1, 8, "stdin_from")
-    rows, at = _in_int(_U16, body, at, 9, "rows")
-    columns, at = _in_int(_U16, body, at, 10, "columns")
-    max_processes, at = _in_int(_U32, body, at, 11, "max_processes")
-    max_memory, at = _in_int(_U64, body, at, 12, "max_memory")
-    _end(body, at)
-    return ExecRequest(
-        id_,
-        command,
-        cwd,
-        argv,
-        env,
-        stdout_credit,
-        stderr_credit,
-        user,
-        stdin_from,
-        rows,
-        columns,
-        max_processes,
-        max_memory,
-    )
+def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRequest:
+    try:
+        command, at = _take(frame, start, 4096, False)
+        cwd, at = _take(frame, at, 4096, False)
+        argv, at = _take_list(frame, at, 65540, False)
+        env, at = _take_list(frame, at, 65540, False)
+        stdout_credit, stderr_credit = _II.unpack_from(frame, at)
+        user, at = _take(frame, at + 8, 128, False)
+        stdin_from, rows, columns, max_processes, max_memory = _BHHIQ.unpack(frame[at:end])
+        return _LAYOUT_EXEC_REQUEST.make(
+            id_,
+            command,
+            cwd,
+            argv,
+            env,
+            stdout_credit,
+            stderr_credit,
+            user,
+            _AS_STDIN_KIND[stdin_from],
+            rows,
+            columns,
+            max_processes,
+            max_memory,
+        )
+    except _UNSURE:
+        return _LAYOUT_EXEC_REQUEST.read(id_, frame, start, end)
 
 
-def _decode_exec_output(id_: int, body: memoryview) -> ExecOutput:
-    number, at = _in_int(_U8, body, 0, 1, "stream")
-    stream = _in_closed(Stream, number, at - 1, 1, "stream")
-    data = _in_tail(body, at, 65536, 2, "data")
-    return ExecOutput(id_, stream, data)
+def _decode_exec_output(id_: int, frame: bytes, start: int, end: int) -> ExecOutput:
+    try:
+        stream = frame[start]
+        if end < start + 1:
+            raise _Unsure
+        data = memoryview(frame)[start + 1 : end]
+        return _LAYOUT_EXEC_OUTPUT.make(id_, _AS_STREAM[stream], data)
+    except _UNSURE:
+        return _LAYOUT_EXEC_OUTPUT.read(id_, frame, start, end)
 
 
-def _decode_exec_response(id_: int, body: memoryview) -> ExecResponse:
-    number, at = _in_int(_U8, body, 0, 1, "ending")
-    ending = _in_closed(Ending, number, at - 1, 1, "ending")
-    status, at = _in_int(_U8, body, at, 2, "status")
-    _end(body, at)
-    return ExecResponse(id_, ending, status)
+def _decode_exec_response(id_: int, frame: bytes, start: int, end: int) -> ExecResponse:
+    try:
+        ending, status = _BB.unpack(frame[start:end])
+        return _LAYOUT_EXEC_RESPONSE.make(id_, _AS_ENDING[ending], status)
+    except _UNSURE:
+        return _LAYOUT_EXEC_RESPONSE.read(id_, frame, start, end)
 
 
-def _decode_exec_failed(id_: int, body: memoryview) -> ExecFailed:
-    number, at = _in_int(_U8, body, 0, 1, "stage")
-    stage = _in_open(Stage, number)
-    error_number, at = _in_int(_U32, body, at, 2, "error_number")
-    _end(body, at)
-    return ExecFailed(id_, stage, error_number)
+def _decode_exec_failed(id_: int, frame: bytes, start: int, end: int) -> ExecFailed:
+    try:
+        stage, error_number = _BI.unpack(frame[start:end])
+        return _LAYOUT_EXEC_FAILED.make(id_, _AS_STAGE.get(stage, stage), error_number)
+    except _UNSURE:
+        return _LAYOUT_EXEC_FAILED.read(id_, frame, start, end)
 
 
-def _decode_exec_signal(id_: int, body: memoryview) -> ExecSignal:
-    signal, at = _in_int(_U8, body, 0, 1, "signal")
-    _end(body, at)
-    return ExecSignal(id_, signal)
+def _decode_exec_signal(id_: int, frame: bytes, start: int, end: int) -> ExecSignal:
+    try:
+        (signal,) = _B.unpack(frame[start:end])
+        return _LAYOUT_EXEC_SIGNAL.make(id_, signal)
+    except _UNSURE:
+        return _LAYOUT_EXEC_SIGNAL.read(id_, frame, start, end)
 
 
-def _decode_exec_kill(id_: int, body: memoryview) -> ExecKill:
-    _end(body, 0)
+def _decode_exec_kill(id_: int, frame: bytes, start: int, end: int) -> ExecKill:
+    del frame, start, end
     return ExecKill(id_)
 
 
-def _decode_exec_terminate(id_: int, body: memoryview) -> ExecTerminate:
-    _end(body, 0)
+def _decode_exec_terminate(id_: int, frame: bytes, start: int, end: int) -> ExecTerminate:
+    del frame, start, end
     return ExecTerminate(id_)
 
 
-def _decode_exec_credit(id_: int, body: memoryview) -> ExecCredit:
-    number, at = _in_int(_U8, body, 0, 1, "stream")
-    stream = _in_closed(Stream, number, at - 1, 1, "stream")
-    amount, at = _in_int(_U32, body, at, 2, "amount")
-    _end(body, at)
-    return ExecCredit(id_, stream, amount)
+def _decode_exec_credit(id_: int, frame: bytes, start: int, end: int) -> ExecCredit:
+    try:
+        stream, amount = _BI.unpack(frame[start:end])
+        return _LAYOUT_EXEC_CREDIT.make(id_, _AS_STREAM[stream], amount)
+    except _UNSURE:
+        return _LAYOUT_EXEC_CREDIT.read(id_, frame, start, end)
 
 
-def _decode_exec_stdin(id_: int, body: memoryview) -> ExecStdin:
-    data = _in_tail(body, 0, 65536, 1, "data")
-    return ExecStdin(id_, data)
+def _decode_exec_stdin(id_: int, frame: bytes, start: int, end: int) -> ExecStdin:
+    try:
+        data = memoryview(frame)[start:end]
+        return _LAYOUT_EXEC_STDIN.make(id_, data)
+    except _UNSURE:
+        return _LAYOUT_EXEC_STDIN.read(id_, frame, start, end)
 
 
-def _decode_exec_stdin_credit(id_: int, body: memoryview) -> ExecStdinCredit:
-    amount, at = _in_int(_U32, body, 0, 1, "amount")
-    _end(body, at)
-    return ExecStdinCredit(id_, amount)
+def _decode_exec_stdin_credit(id_: int, frame: bytes, start: int, end: int) -> ExecStdinCredit:
+    try:
+        (amount,) = _I.unpack(frame[start:end])
+        return _LAYOUT_EXEC_STDIN_CREDIT.make(id_, amount)
+    except _UNSURE:
+        return _LAYOUT_EXEC_STDIN_CREDIT.read(id_, frame, start, end)
 
 
-def _decode_exec_stdin_closed(id_: int, body: memoryview) -> ExecStdinClosed:
-    _end(body, 0)
+def _decode_exec_stdin_closed(id_: int, frame: bytes, start: int, end: int) -> ExecStdinClosed:
+    del frame, start, end
     return ExecStdinClosed(id_)
 
 
-def _decode_exec_resize(id_: int, body: memoryview) -> ExecResize:
-    rows, at = _in_int(_U16, body, 0, 1, "rows")
-    columns, at = _in_int(_U16, body, at, 2, "columns")
-    _end(body, at)
-    return ExecResize(id_, rows, columns)
+def _decode_exec_resize(id_: int, frame: bytes, start: int, end: int) -> ExecResize:
+    try:
+        rows, columns = _HH.unpack(frame[start:end])
+        return _LAYOUT_EXEC_RESIZE.make(id_, rows, columns)
+    except _UNSURE:
+        return _LAYOUT_EXEC_RESIZE.read(id_, frame, start, end)
+
+
+class _Field:
+    def __init__(self, number: int, name: str, *, since: int = 1, default: object = None) -> None:
+        self.number = number
+        self.name = name
+        self.since = since
+        self.default = default
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        raise NotImplementedError
+
+    def write(self, value: Any, version: int) -> bytes | memoryview:
+        raise NotImplementedError
+
+    def malformed(self, fault: Fault, at: int) -> DecodeError:
+        return DecodeError(fault, HEADER_SIZE + at, self.number, self.name)
+
+    def refused(self, fault: Fault, reason: str) -> EncodeError:
+        return EncodeError(fault, self.name, reason)
+
+    def too_long(self, size: int, maximum: int) -> EncodeError:
+        return self.refused(Fault.TOO_LONG, f"{size} bytes, and at most {maximum} are allowed")
+
+
+class _Integer(_Field):
+    def __init__(self, number: int, name: str, layout: struct.Struct, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.layout = layout
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        try:
+            return self.layout.unpack_from(body, at)[0], at + self.layout.size
+        except struct.error:
+            raise self.malformed(Fault.TRUNCATED, at) from None
+
+    def write(self, value: Any, version: int) -> bytes:
+        try:
+            return self.layout.pack(value)
+        except struct.error as error:
+            raise self.refused(Fault.UNKNOWN_VALUE, f"{value}: {error}") from None
+
+
+class _Constant(_Integer):
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        if value != self.default:
+            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+
+class _Open(_Integer):
+    def __init__(
+        self, number: int, name: str, layout: struct.Struct, kind: type[enum.IntEnum], **later: Any
+    ) -> None:
+        super().__init__(number, name, layout, **later)
+        self.kind = kind
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        return self.kind._value2member_map_.get(value, value), end
+
+
+class _Closed(_Open):
+    # The values that came later than their enum have the version in `sinces`.
+    def __init__(self, *field: Any, sinces: Mapping[int, int] | None = None, **later: Any) -> None:
+        super().__init__(*field, **later)
+        self.sinces = sinces or {}
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        if not isinstance(value, self.kind) or self.sinces.get(value, 1) > version:
+            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if (since := self.sinces.get(value, 1)) > version:
+            raise self.refused(Fault.UNKNOWN_VALUE, f"{value} came with version {since}")
+        try:
+            return self.layout.pack(self.kind(value))
+        except ValueError as error:
+            raise self.refused(Fault.UNKNOWN_VALUE, str(error)) from None
+
+
+class _Bytes(_Field):
+    def __init__(self, number: int, name: str, maximum: int, *, nul: bool, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.maximum = maximum
+        self.nul = nul
+
+    def prefix(self, body: memoryview, at: int) -> tuple[int, int]:
+        try:
+            return _I.unpack_from(body, at)[0], at + 4
+        except struct.error:
+            raise self.malformed(Fault.TRUNCATED, at) from None
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        size, start = self.prefix(body, at)
+        if size > self.maximum:
+            raise self.malformed(Fault.TOO_LONG, at)
+        end = start + size
+        if end > len(body):
+            raise self.malformed(Fault.TRUNCATED, start)
+        value = body[start:end].tobytes()
+        if not self.nul and 0 in value:
+            raise self.malformed(Fault.EMBEDDED_NUL, start + value.index(0))
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if len(value) > self.maximum:
+            raise self.too_long(len(value), self.maximum)
+        if not self.nul and 0 in value:
+            raise self.refused(Fault.EMBEDDED_NUL, "contains a NUL byte")
+        return b"".join((_I.pack(len(value)), value))
+
+
+class _List(_Bytes):
+    def __init__(self, *field: Any, items: int, total: int, **more: Any) -> None:
+        super().__init__(*field, **more)
+        self.items = items
+        self.total = total
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        count, start = self.prefix(body, at)
+        if count > self.items:
+            raise self.malformed(Fault.TOO_MANY, at)
+        items = []
+        at = start
+        for _ in range(count):
+            item, end = super().read(body, at, version)
+            if end - start > self.total:
+                raise self.malformed(Fault.TOTAL_TOO_LONG, at)
+            items.append(item)
+            at = end
+        return tuple(items), at
+
+    def write(self, value: Any, version: int) -> bytes:
+        if len(value) > self.items:
+            reason = f"{len(value)} items, and at most {self.items} are allowed"
+            raise self.refused(Fault.TOO_MANY, reason)
+        parts = [_I.pack(len(value))]
+        total = 0
+        for item in value:
+            parts.append(super().write(item, version))
+            total += len(parts[-1])
+            if total > self.total:
+                reason = f"{total} bytes or more in all, and at most {self.total} are allowed"
+                raise self.refused(Fault.TOTAL_TOO_LONG, reason)
+        return b"".join(parts)
+
+
+class _Tail(_Field):
+    def __init__(self, number: int, name: str, maximum: int, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.maximum = maximum
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        if len(body) - at > self.maximum:
+            raise self.malformed(Fault.TOO_LONG, at)
+        return body[at:], len(body)
+
+    def write(self, value: Any, version: int) -> bytes | memoryview:
+        flat: bytes | memoryview = value.cast("B") if isinstance(value, memoryview) else value
+        if len(flat) > self.maximum:
+            raise self.too_long(len(flat), self.maximum)
+        return flat
+
+
+_NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
+
+
+class _Layout(Generic[_T]):
+    # Reads and writes a message field by field, with every rule, as any version has it.
+    def __init__(
+        self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
+    ) -> None:
+        self.kind = kind
+        self.make: Callable[..., _T] = getattr(kind, "_make", kind)
+        self.name = name
+        self.ids = ids
+        self.fields = fields
+        self.since = since
+
+    def read(self, id_: int, frame: bytes, start: int, end: int, version: int = VERSION) -> _T:
+        body = memoryview(frame)[start:end]
+        values: dict[str, Any] = {} if self.ids is _NO_ID else {"id": id_}
+        at = 0
+        for field in self.fields:
+            value = field.default
+            if field.since <= version:
+                value, at = field.read(body, at, version)
+            if not isinstance(field, _Constant):
+                values[field.name] = value
+        if at != len(body):
+            raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
+        return self.kind(**values)
+
+    def write(self, message: Any, version: int) -> tuple[bytes, bytes | memoryview]:
+        if version < self.since:
+            reason = f"{self.name} came with version {self.since}"
+            raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
+        parts: list[bytes | memoryview] = []
+        tail: bytes | memoryview = b""
+        for field in self.fields:
+            value = getattr(message, field.name, field.default)
+            if field.since <= version:
+                parts.append(tail)
+                tail = field.write(value, version)
+            elif value != field.default:
+                only = f"before which it can only be {field.default!r}"
+                reason = f"it came with version {field.since}, {only}"
+                raise field.refused(Fault.TRAILING_BYTES, reason)
+        id_ = 0 if self.ids is _NO_ID else message.id
+        if id_ not in self.ids:
+            reason = f"{id_} is not between {self.ids.start} and 2^32 - 1"
+            raise EncodeError(Fault.BAD_ID, "id", reason)
+        body = b"".join(parts)
+        return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
+
+
+_LAYOUT_HELLO = _Layout(
+    Hello,
+    "hello",
+    _NO_ID,
+    _Constant(1, "magic", _Q, default=0xA6D766F7263696D),
+    _Integer(2, "version", _I),
+    _Integer(3, "digest", _Q),
+    _Integer(4, "max_body", _I),
+    _Integer(5, "nonce", _Q),
+)
+_LAYOUT_READY = _Layout(
+    Ready,
+    "ready",
+    _NO_ID,
+    _Constant(1, "magic", _Q, default=0xA6D766F7263696D),
+    _Integer(2, "version", _I),
+    _Integer(3, "digest", _Q),
+    _Integer(4, "max_body", _I),
+    _Integer(5, "nonce", _Q),
+)
+_LAYOUT_RESUME = _Layout(
+    Resume,
+    "resume",
+    _NO_ID,
+    _Integer(1, "realtime_ns", _Q),
+    _Bytes(2, "entropy", 64, nul=True),
+)
+_LAYOUT_PING = _Layout(
+    Ping,
+    "ping",
+    _NO_ID,
+    _Integer(1, "token", _Q),
+)
+_LAYOUT_PONG = _Layout(
+    Pong,
+    "pong",
+    _NO_ID,
+    _Integer(1, "token", _Q),
+)
+_LAYOUT_STATUS_REQUEST = _Layout(StatusRequest, "status_request", _NO_ID)
+_LAYOUT_STATUS = _Layout(
+    Status,
+    "status",
+    _NO_ID,
+    _Integer(1, "started_ns", _Q),
+    _Integer(2, "opened_ns", _Q),
+    _Integer(3, "now_ns", _Q),
+    _Integer(4, "frames_seen", _Q),
+    _Integer(5, "frames_refused", _Q),
+    _Integer(6, "execs", _Q),
+    _Integer(7, "bytes_dropped", _Q),
+)
+_LAYOUT_SHUTDOWN = _Layout(Shutdown, "shutdown", _NO_ID)
+_LAYOUT_GOODBYE = _Layout(
+    Goodbye,
+    "goodbye",
+    _NO_ID,
+    _Open(1, "reason", _B, GoodbyeReason),
+)
+_LAYOUT_ERROR = _Layout(
+    Error,
+    "error",
+    _ANY_ID,
+    _Open(1, "code", _H, ErrorCode),
+    _Integer(2, "refused_type", _H),
+    _Integer(3, "offset", _I),
+    _Integer(4, "field", _B),
+)
+_LAYOUT_EXEC_REQUEST = _Layout(
+    ExecRequest,
+    "exec_request",
+    _SOME_ID,
+    _Bytes(1, "command", 4096, nul=False),
+    _Bytes(2, "cwd", 4096, nul=False),
+    _List(3, "argv", 131071, items=16384, total=1048576, nul=False),
+    _List(4, "env", 131071, items=16384, total=1048576, nul=False),
+    _Integer(5, "stdout_credit", _I),
+    _Integer(6, "stderr_credit", _I),
+    _Bytes(7, "user", 128, nul=False),
+    _Closed(8, "stdin_from", _B, StdinKind),
+    _Integer(9, "rows", _H),
+    _Integer(10, "columns", _H),
+    _Integer(11, "max_processes", _I),
+    _Integer(12, "max_memory", _Q),
+)
+_LAYOUT_EXEC_OUTPUT = _Layout(
+    ExecOutput,
+    "exec_output",
+    _SOME_ID,
+    _Closed(1, "stream", _B, Stream),
+    _Tail(2, "data", 65536),
+)
+_LAYOUT_EXEC_RESPONSE = _Layout(
+    ExecResponse,
+    "exec_response",
+    _SOME_ID,
+    _Closed(1, "ending", _B, Ending),
+    _Integer(2, "status", _B),
+)
+_LAYOUT_EXEC_FAILED = _Layout(
+    ExecFailed,
+    "exec_failed",
+    _SOME_ID,
+    _Open(1, "stage", _B, Stage),
+    _Integer(2, "error_number", _I),
+)
+_LAYOUT_EXEC_SIGNAL = _Layout(
+    ExecSignal,
+    "exec_signal",
+    _SOME_ID,
+    _Integer(1, "signal", _B),
+)
+_LAYOUT_EXEC_KILL = _Layout(ExecKill, "exec_kill", _SOME_ID)
+_LAYOUT_EXEC_TERMINATE = _Layout(ExecTerminate, "exec_terminate", _SOME_ID)
+_LAYOUT_EXEC_CREDIT = _Layout(
+    ExecCredit,
+    "exec_credit",
+    _SOME_ID,
+    _Closed(1, "stream", _B, Stream),
+    _Integer(2, "amount", _I),
+)
+_LAYOUT_EXEC_STDIN = _Layout(
+    ExecStdin,
+    "exec_stdin",
+    _SOME_ID,
+    _Tail(1, "data", 65536),
+)
+_LAYOUT_EXEC_STDIN_CREDIT = _Layout(
+    ExecStdinCredit,
+    "exec_stdin_credit",
+    _SOME_ID,
+    _Integer(1, "amount", _I),
+)
+_LAYOUT_EXEC_STDIN_CLOSED = _Layout(ExecStdinClosed, "exec_stdin_closed", _SOME_ID)
+_LAYOUT_EXEC_RESIZE = _Layout(
+    ExecResize,
+    "exec_resize",
+    _SOME_ID,
+    _Integer(1, "rows", _H),
+    _Integer(2, "columns", _H),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What a message is from the version `since` on, until another rule has its number."""
-
+    # What a message is from the version `since` on, until another rule has its number.
     number: int
     since: int
-    decode: Callable[[int, memoryview], Message]
-    sender: str
-    id: str
+    decode: Callable[[int, bytes, int, int], Message]
+    senders: tuple[str, ...]
+    ids: range
     max_body: int
 
 
 _RULES = (
-    _Rule(1, 1, _decode_hello, "host", "none", 32),
-    _Rule(2, 1, _decode_ready, "guest", "none", 32),
-    _Rule(3, 1, _decode_resume, "host", "none", 76),
-    _Rule(4, 1, _decode_ping, "host", "none", 8),
-    _Rule(5, 1, _decode_pong, "guest", "none", 8),
-    _Rule(6, 1, _decode_status_request, "host", "none", 0),
-    _Rule(7, 1, _decode_status, "guest", "none", 56),
-    _Rule(8, 1, _decode_shutdown, "host", "none", 0),
-    _Rule(9, 1, _decode_goodbye, "guest", "none", 1),
-    _Rule(10, 1, _decode_error, "guest", "any", 9),
-    _Rule(16, 1, _decode_exec_request, "host", "required", 2105517),
-    _Rule(17, 1, _decode_exec_output, "guest", "required", 65537),
-    _Rule(18, 1, _decode_exec_response, "guest", "required", 2),
-    _Rule(19, 1, _decode_exec_failed, "guest", "required", 5),
-    _Rule(20, 1, _decode_exec_signal, "host", "required", 1),
-    _Rule(21, 1, _decode_exec_kill, "host", "required", 0),
-    _Rule(27, 1, _decode_exec_terminate, "host", "required", 0),
-    _Rule(22, 1, _decode_exec_credit, "host", "required", 5),
-    _Rule(23, 1, _decode_exec_stdin, "host", "required", 65536),
-    _Rule(24, 1, _decode_exec_stdin_credit, "guest", "required", 4),
-    _Rule(25, 1, _decode_exec_stdin_closed, "guest", "required", 0),
-    _Rule(26, 1, _decode_exec_resize, "host", "required", 4),
+    _Rule(1, 1, _decode_hello, ("host",), _NO_ID, 32),
+    _Rule(2, 1, _decode_ready, ("guest",), _NO_ID, 32),
+    _Rule(3, 1, _decode_resume, ("host",), _NO_ID, 76),
+    _Rule(4, 1, _decode_ping, ("host",), _NO_ID, 8),
+    _Rule(5, 1, _decode_pong, ("guest",), _NO_ID, 8),
+    _Rule(6, 1, _decode_status_request, ("host",), _NO_ID, 0),
+    _Rule(7, 1, _decode_status, ("guest",), _NO_ID, 56),
+    _Rule(8, 1, _decode_shutdown, ("host",), _NO_ID, 0),
+    _Rule(9, 1, _decode_goodbye, ("guest",), _NO_ID, 1),
+    _Rule(10, 1, _decode_error, ("guest",), _ANY_ID, 9),
+    _Rule(16, 1, _decode_exec_request, ("host",), _SOME_ID, 2105517),
+    _Rule(17, 1, _decode_exec_output, ("guest",), _SOME_ID, 65537),
+    _Rule(18, 1, _decode_exec_response, ("guest",), _SOME_ID, 2),
+    _Rule(19, 1, _decode_exec_failed, ("guest",), _SOME_ID, 5),
+    _Rule(20, 1, _decode_exec_signal, ("host",), _SOME_ID, 1),
+    _Rule(21, 1, _decode_exec_kill, ("host",), _SOME_ID, 0),
+    _Rule(27, 1, _decode_exec_terminate, ("host",), _SOME_ID, 0),
+    _Rule(22, 1, _decode_exec_credit, ("host",), _SOME_ID, 5),
+    _Rule(23, 1, _decode_exec_stdin, ("host",), _SOME_ID, 65536),
+    _Rule(24, 1, _decode_exec_stdin_credit, ("guest",), _SOME_ID, 4),
+    _Rule(25, 1, _decode_exec_stdin_closed, ("guest",), _SOME_ID, 0),
+    _Rule(26, 1, _decode_exec_resize, ("host",), _SOME_ID, 4),
 )
 
 
@@ -1148,7 +1545,7 @@ class Decoder:
             raise ValueError(f"{sender!r} is neither of {END_NAMES}")
         self._sender = sender
         self.version = version
-        self._chunk = memoryview(b"")
+        self._chunk = b""
         self._at = 0
         self._partial = bytearray()
         self._error: DecodeError | None = None
@@ -1164,14 +1561,15 @@ class Decoder:
             raise ValueError(f"version {version} is not between 1 and {VERSION}")
         self._version = version
         self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
+        self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
         if self._error is not None:
             return
         if self._at < len(self._chunk):
-            data = b"".join((self._chunk[self._at :], data))
-        self._chunk = memoryview(data)
+            data = b"".join((memoryview(self._chunk)[self._at :], data))
+        self._chunk = data if type(data) is bytes else bytes(data)
         self._at = 0
 
     def next_message(self) -> Message | None:
@@ -1181,10 +1579,19 @@ class Decoder:
 
         :raises DecodeError: the stream is malformed here; every later call raises it again.
         """
-        if self._error is not None:
-            raise self._error
         try:
-            return self._completed() if self._partial else self._whole()
+            chunk, start = self._chunk, self._at + HEADER_SIZE
+            if start > len(chunk) or self._partial:
+                return self._completed()
+            length, number, flags, id_ = _HEADER.unpack_from(chunk, self._at)
+            rule = self._own.get(number)
+            if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+                raise self._refused(length, number, flags, id_)
+            end = start + length
+            if end > len(chunk):
+                return self._completed()
+            self._at = end
+            return rule.decode(id_, chunk, start, end)
         except DecodeError as error:
             self._error = error
             self._drop()
@@ -1192,50 +1599,42 @@ class Decoder:
             raise
 
     def _drop(self) -> None:
-        self._chunk = memoryview(b"")
+        self._chunk = b""
         self._at = 0
 
-    def _whole(self) -> Message | None:
-        chunk, start = self._chunk, self._at + HEADER_SIZE
-        if start <= len(chunk):
-            rule, id_, length = self._header(chunk, self._at)
-            end = start + length
-            if end <= len(chunk):
-                self._at = end
-                return rule.decode(id_, chunk[start:end])
-        self._partial += chunk[self._at :]
-        self._drop()
-        return None
-
     def _completed(self) -> Message | None:
+        if self._error is not None:
+            raise self._error
         if not self._fill(HEADER_SIZE):
             return None
-        rule, id_, length = self._header(self._partial)
+        length, number, flags, id_ = _HEADER.unpack_from(self._partial)
+        rule = self._own.get(number)
+        if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+            raise self._refused(length, number, flags, id_)
         if not self._fill(HEADER_SIZE + length):
             return None
-        frame = memoryview(bytes(self._partial))
+        frame = bytes(self._partial)
         self._partial.clear()
-        return rule.decode(id_, frame[HEADER_SIZE:])
+        return rule.decode(id_, frame, HEADER_SIZE, len(frame))
 
     def _fill(self, size: int) -> bool:
         missing = size - len(self._partial)
         if missing > 0:
-            piece = self._chunk[self._at : self._at + missing]
+            piece = memoryview(self._chunk)[self._at : self._at + missing]
             self._partial += piece
             self._at += len(piece)
-        return len(self._partial) >= size
+            if len(piece) < missing:
+                self._drop()
+                return False
+        return True
 
-    def _header(self, frame: memoryview | bytearray, at: int = 0) -> tuple[_Rule, int, int]:
-        length, number, flags, id_ = _HEADER.unpack_from(frame, at)
-        rule = self._rules.get(number)
-        if rule is None:
-            raise DecodeError(Fault.UNKNOWN_TYPE, 4)
-        if rule.sender not in (self._sender, "both"):
-            raise DecodeError(Fault.BAD_DIRECTION, 4)
+    def _refused(self, length: int, number: int, flags: int, id_: int) -> DecodeError:
+        if number not in self._rules:
+            return DecodeError(Fault.UNKNOWN_TYPE, 4)
+        if number not in self._own:
+            return DecodeError(Fault.BAD_DIRECTION, 4)
         if flags:
-            raise DecodeError(Fault.RESERVED_FLAGS, 6)
-        if (rule.id == "required" and id_ == 0) or (rule.id == "none" and id_ != 0):
-            raise DecodeError(Fault.BAD_ID, 8)
-        if length > rule.max_body:
-            raise DecodeError(Fault.BODY_TOO_LONG, 0)
-        return rule, id_, length
+            return DecodeError(Fault.RESERVED_FLAGS, 6)
+        if id_ not in self._own[number].ids:
+            return DecodeError(Fault.BAD_ID, 8)
+        return DecodeError(Fault.BODY_TOO_LONG, 0)

@@ -267,7 +267,7 @@ class Guest:
 
     def _feed(self, data: bytes | memoryview) -> None:
         if self._channel:
-            self._channel.write(self._session.exec_stdin(data))
+            self._channel.write(*self._session.exec_stdin(data))
 
     def _stdin_credit(self) -> int:
         return self._session.stdin_credit

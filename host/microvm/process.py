@@ -177,7 +177,9 @@ class InputStream:
     def write(self, data: bytes | memoryview) -> None:
         """Queue bytes; call `drain` after it, or the queue has no bound."""
         if data and not self._closing and not self._refused:
-            self._pending.append(memoryview(data))
+            view = memoryview(data)
+            # They are sent as they are, perhaps later; so what can change is copied.
+            self._pending.append(view if view.readonly else memoryview(bytes(view)))
             self._drained.clear()
             self.flush()
 

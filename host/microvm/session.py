@@ -187,17 +187,18 @@ class Session:
             return b""
         return codec.ExecTerminate(self._id).encode()
 
-    def exec_stdin(self, data: bytes | memoryview) -> bytes:
+    def exec_stdin(self, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
         """Feed the running command; without data, end its input. Nothing when it has ended.
 
         :param data: at most :attr:`stdin_credit` and :data:`STDIN_CHUNK` bytes.
+        :return: the frame's parts; the data is one of them, so it must not change until it is sent.
         """
         if self.state is not State.RUNNING:
-            return b""
+            return ()
         if len(data) > self.stdin_credit:
             raise UsageError(f"{len(data)} bytes are more than the credit of {self.stdin_credit}")
         self.stdin_credit -= len(data)
-        return codec.ExecStdin(self._id, data).encode(self._version)
+        return codec.ExecStdin(self._id, data).encode_parts(self._version)
 
     def exec_resize(self, rows: int, columns: int) -> bytes:
         """Tell the running command's terminal its size; nothing when it has ended.

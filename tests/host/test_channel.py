@@ -71,9 +71,10 @@ async def test_what_is_written_arrives() -> None:
     async with opened(Owner()) as (channel, port):
         channel.write(b"some")
         channel.write(b"")
-        channel.write(b"thing")
+        channel.write(b"thing", memoryview(b", in parts"), b"")
+        channel.write()
         await asyncio.sleep(SOON)
-        assert port.recv(100) == b"something"
+        assert port.recv(100) == b"something, in parts"
 
 
 async def test_the_end_of_the_port_is_told_once() -> None:

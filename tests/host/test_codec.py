@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import inspect
+import pickle
 import struct
 import tracemalloc
 from array import array
@@ -538,6 +541,29 @@ def test_messages_cannot_be_changed() -> None:
         codec.Ping(1).token = 2  # type: ignore[misc]
 
 
+@pytest.mark.parametrize("name", VALID)
+def test_messages_are_ordinary_frozen_dataclasses(name: str) -> None:
+    sender, _, data = VALID[name]
+    message: Any
+    (message,) = decode(sender, data)
+    kind: Any = type(message)
+    names = [field.name for field in dataclasses.fields(message)]
+    values = {name: getattr(message, name) for name in names}
+    assert list(inspect.signature(kind).parameters) == list(kind.__match_args__) == names
+    assert kind(**values) == kind(*values.values()) == dataclasses.replace(message) == message
+    with pytest.raises(TypeError, match=r"__init__\(\)|takes no"):
+        kind(*values.values(), 1)
+    for each in names:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(message, each, 0)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            delattr(message, each)
+    plain = dataclasses.replace(message, data=bytes(values["data"])) if "data" in names else message
+    for again in (copy.deepcopy(plain), pickle.loads(pickle.dumps(plain))):  # noqa: S301 - our own
+        assert (again, hash(again), repr(again)) == (plain, hash(plain), repr(plain))
+        assert type(again) is kind
+
+
 def test_output_is_a_view_of_what_was_fed() -> None:
     data = VALID["exec_output"][2]
     (message,) = decode("guest", data)
@@ -565,9 +591,24 @@ def test_a_frame_with_the_longest_tail_is_copied_once(data: bytes | memoryview) 
         assert peak(message.encode) < 65536 + 1000
 
 
+@pytest.mark.parametrize("data", [bytes(65536), memoryview(bytes(65536))], ids=["bytes", "view"])
+def test_a_frame_in_parts_has_its_tail_without_a_copy(data: bytes | memoryview) -> None:
+    for message in (codec.ExecStdin(1, data), codec.ExecOutput(1, Stream.STDOUT, data)):
+        assert peak(message.encode_parts) < 1000
+        head, tail = message.encode_parts()
+        assert head + bytes(tail) == message.encode()
+        assert tail is data or memoryview(tail).obj is memoryview(data).obj
+
+
 def test_the_length_of_a_tail_is_counted_in_bytes() -> None:
     words = memoryview(array("I", [1, 2, 3]))
     assert codec.ExecStdin(1, words).encode() == frame(23, words.tobytes(), about=1)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview], ids=["bytearray", "view"])
+def test_what_is_fed_need_not_be_bytes(kind: Callable[[bytes], Any]) -> None:
+    for sender, message, data in VALID.values():
+        assert list(decode(sender, kind(data))) == [message]
 
 
 @pytest.mark.parametrize("size", [1023, 1024, 70_000])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from microvm_proto.backends.python import runtime
+from microvm_proto.backends.python import fast, precise, runtime
+from microvm_proto.backends.python.spelling import WIDTH, camel, default, ids, layout, visible
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import (
@@ -20,8 +20,6 @@ from microvm_proto.schema import (
     Schema,
     Tail,
 )
-
-WIDTH = 100
 
 
 def emit(schema: Schema, file: str) -> dict[str, str]:
@@ -39,20 +37,19 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         _fault_enum(),
         *(_enum(enum) for enum in schema.enums),
         runtime.ERRORS,
+        runtime.MESSAGE,
         *(_message(message) for message in schema.messages),
         _union(schema),
-        runtime.HELPERS,
-        *_version_helpers(schema),
-        *(_decode(message) for message in schema.messages),
+        fast.tables(schema),
+        fast.HELPERS,
+        *(fast.decode(message) for message in schema.messages),
+        precise.HELPERS,
+        *precise.later_values(schema),
+        *([precise.layouts(schema)] if schema.messages else []),
         _rules(schema),
         runtime.DECODER,
     ]
     return {file: "\n\n\n".join(part.strip("\n") for part in parts) + "\n"}
-
-
-def camel(name: str) -> str:
-    """`exec_request` as `ExecRequest`."""
-    return "".join(word.capitalize() for word in name.split("_"))
 
 
 def _docstring(indent: int, text: str, paragraphs: Iterable[str] = ()) -> str:
@@ -90,17 +87,19 @@ def _wrapped(block: str, indent: int, quotes: int) -> list[str]:
 
 def _imports(schema: Schema) -> str:
     versioned = any(len(message.versions) > 1 for message in schema.messages)
-    later = any(m.is_later(field) for m in schema.messages for field in _visible(m))
+    later = any(m.is_later(field) for m in schema.messages for field in visible(m))
     return f"""
 from __future__ import annotations
 
+import dataclasses
 import enum
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import {"KW_ONLY, " if later else ""}dataclass
-{"from functools import partial" + chr(10) if versioned else ""}from typing import {
-        "ClassVar" if schema.messages else "Never"
-    }, TypeAlias, TypeVar
+from functools import {"partial, " if versioned else ""}update_wrapper
+from typing import Any, {"ClassVar, " if schema.messages else ""}Generic, {
+        "" if schema.messages else "Never, "
+    }TypeAlias, TypeVar
 """
 
 
@@ -170,18 +169,15 @@ def _about(field: Field) -> str:
     return f":ivar {field.name}:{f' {field.doc}' if field.doc else ''}{_bounds(field)}"
 
 
-def _visible(message: Message) -> list[Field]:
-    return [field for field in message.fields if field.equals is None]
-
-
 def _message(message: Message) -> str:
-    first = [field for field in _visible(message) if not message.is_later(field)]
-    later = [field for field in _visible(message) if message.is_later(field)]
+    first = [field for field in visible(message) if not message.is_later(field)]
+    later = [field for field in visible(message) if message.is_later(field)]
     has_id = message.id != "none"
     docs = [":ivar id: What it is about."] if has_id else []
     docs += [_about(field) for field in first]
     docs += [f"{_about(field)} Since version {field.since}." for field in later]
     lines = [
+        *(["@_quickly_made"] if visible(message) else []),
         "@dataclass(frozen=True, slots=True)",
         f"class {camel(message.name)}:",
         _docstring(4, message.doc or f"{message.name}.", ["\n".join(docs)] if docs else []),
@@ -194,124 +190,10 @@ def _message(message: Message) -> str:
     lines += [f"    {field.name}: {_annotation(field)}" for field in first]
     # So that a message that grows breaks no code that makes it.
     lines += ["    _: KW_ONLY"] if later else []
-    lines += [f"    {field.name}: {_annotation(field)} = {_default(field)}" for field in later]
+    lines += [f"    {field.name}: {_annotation(field)} = {default(field)}" for field in later]
     lines += [""] if has_id or first or later else []
-    lines += [
-        "    def encode(self, version: int = VERSION) -> bytes:",
-        '        """Write the whole frame, as the version that both sides agreed on has it."""',
-    ]
-    lines += [f"        {line}" for line in _encode_body(message)]
+    lines += [f"    {line}" if line else "" for line in fast.encode(message)]
     return "\n".join(lines)
-
-
-def _default(field: Field) -> str:
-    match field.type:
-        case Integer():
-            return str(field.default)
-        case Enum(name=name, values=values):
-            named = [value.name for value in values if value.number == field.default]
-            return f"{camel(name)}.{named[0].upper()}" if named else str(field.default)
-        case ByteList():
-            return "()"
-        case Bytes() | Tail():
-            return 'b""'
-
-
-def _encode_body(message: Message) -> Iterator[str]:
-    identifier = {"none": "0", "required": "_out_id(self.id, 1)", "any": "_out_id(self.id, 0)"}[
-        message.id
-    ]
-    if message.since > 1:
-        reason = f'"{message.name} came with version {message.since}"'
-        yield f"if version < {message.since}:"
-        yield f'    raise EncodeError(Fault.UNKNOWN_TYPE, "type", {reason})'
-    if any(message.is_later(field) for field in message.fields):
-        yield from _encode_by_version(message)
-        yield f"return _frame({message.number}, {identifier}, parts)"
-        return
-    yield from (_not_later(field) for field in message.fields if field.growth)
-    parts = [_encode_field(field) for field in message.fields]
-    if not parts:
-        yield f"return _frame({message.number}, {identifier}, ())"
-        return
-    if len(parts) == 1:
-        yield f"parts = ({parts[0]},)"
-    else:
-        yield "parts = ("
-        yield from (f"    {part}," for part in parts)
-        yield ")"
-    yield f"return _frame({message.number}, {identifier}, parts)"
-
-
-def _by_version(message: Message) -> Iterator[tuple[int, list[Field]]]:
-    """The fields in runs that came together; 0 for those that were always there."""
-
-    def key(field: Field) -> int:
-        return field.since if message.is_later(field) else 0
-
-    return ((since, list(run)) for since, run in itertools.groupby(message.fields, key))
-
-
-def _encode_by_version(message: Message) -> Iterator[str]:
-    yield "parts: list[bytes | memoryview] = []"
-    for since, fields in _by_version(message):
-        margin = "    " if since else ""
-        if since:
-            yield f"if version >= {since}:"
-        for field in fields:
-            if field.growth:
-                yield f"{margin}{_not_later(field)}"
-            yield f"{margin}parts.append({_encode_field(field)})"
-        left_out = [field for field in fields if since and field.equals is None]
-        if left_out:
-            yield "else:"
-        for field in left_out:
-            arguments = f'self.{field.name}, {_default(field)}, "{field.name}", {since}'
-            yield f"    _left_out({arguments})"
-
-
-def _not_later(field: Field) -> str:
-    assert isinstance(field.type, Enum)  # noqa: S101 - only enums grow
-    since = f"_SINCE_{field.type.name.upper()}"
-    return f'_not_later({since}, version, self.{field.name}, "{field.name}")'
-
-
-def _encode_field(field: Field) -> str:
-    name = f"self.{field.name}" if field.equals is None else _literal(field.equals)
-    match field.type:
-        case Integer(name=kind):
-            return f'_out_int(_{kind.upper()}, {name}, "{field.name}")'
-        case Enum(name=enum, base=base, closed=True):
-            value = f'_closed({camel(enum)}, {name}, "{field.name}")'
-            return f'_out_int(_{base.name.upper()}, {value}, "{field.name}")'
-        case Enum(base=base):
-            return f'_out_int(_{base.name.upper()}, {name}, "{field.name}")'
-        case Bytes(maximum=maximum, nul=nul):
-            return f'_out_bytes({name}, {maximum}, {nul}, "{field.name}")'
-        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
-            return f'_out_list({name}, ({items}, {item}, {total}), {nul}, "{field.name}")'
-        case Tail(maximum=maximum):
-            return f'_out_tail({name}, {maximum}, "{field.name}")'
-
-
-def _version_helpers(schema: Schema) -> Iterator[str]:
-    """What a codec needs beyond the rest when something in its schema came later."""
-    pairs = [(message, field) for message in schema.messages for field in message.fields]
-    if any(m.is_later(field) for m, field in pairs if field.equals is None):
-        yield runtime.LATER_FIELD
-    grown = {f.type.name: f.type for _, f in pairs if isinstance(f.type, Enum) and f.growth}
-    if not grown:
-        return
-    yield runtime.LATER_VALUE
-    for name, enum in grown.items():
-        later = {value.number: value.since for value in enum.values if value.since > 1}
-        lines = [f"    {number}: {since}," for number, since in later.items()]
-        head = f"_SINCE_{name.upper()}: Mapping[int, int] = {{"
-        yield "\n".join([head, *lines, "}"])
-
-
-def _literal(number: int) -> str:
-    return f"0x{number:X}" if number > 9 else str(number)
 
 
 def _union(schema: Schema) -> str:
@@ -322,88 +204,12 @@ def _union(schema: Schema) -> str:
     return "Message: TypeAlias = (\n    " + "\n    | ".join(names) + "\n)"
 
 
-def _decode(message: Message) -> str:
-    parameters = ["version_: int"] if len(message.versions) > 1 else []
-    parameters += ["id_: int", "body: memoryview"]
-    head = f"def _decode_{message.name}({', '.join(parameters)}) -> {camel(message.name)}:"
-    lines = [head, *(["    del id_"] if message.id == "none" else [])]
-    at = "0"
-    for since, fields in _by_version(message):
-        margin = "        " if since else "    "
-        lines += _begin_later(since, fields, at) if since else []
-        for field in fields:
-            lines += [f"{margin}{line}" for line in _decode_field(field, at)]
-            at = "at"
-        if since and isinstance(fields[-1].type, Tail):
-            lines += ["    else:", "        _end(body, at)"]
-    if not message.fields or not isinstance(message.fields[-1].type, Tail):
-        lines.append(f"    _end(body, {at})")
-    first = [_local(f) for f in _visible(message) if not message.is_later(f)]
-    later = [f"{f.name}={_local(f)}" for f in _visible(message) if message.is_later(f)]
-    arguments = [*(["id_"] if message.id != "none" else []), *first, *later]
-    lines += _call(f"    return {camel(message.name)}", arguments)
-    return "\n".join(lines)
-
-
-def _begin_later(since: int, fields: Iterable[Field], at: str) -> Iterator[str]:
-    """Fields that older versions do not have."""
-    if at == "0":
-        yield "    at = 0"
-    for field in fields:
-        if field.equals is None:
-            yield f"    {_local(field)}: {_annotation(field)} = {_default(field)}"
-    yield f"    if version_ >= {since}:"
-
-
-def _call(head: str, arguments: list[str]) -> list[str]:
-    """A call as a formatter lays it out: in one line, or its arguments in one, or one a line."""
-    joined = ", ".join(arguments)
-    if len(head) + len(joined) + 2 <= WIDTH:
-        return [f"{head}({joined})"]
-    if len(joined) + 8 <= WIDTH:
-        return [f"{head}(", f"        {joined}", "    )"]
-    return [f"{head}(", *(f"        {argument}," for argument in arguments), "    )"]
-
-
-def _local(field: Field) -> str:
-    """The field's variable, out of the way of those that every decoder has."""
-    return f"{field.name}_" if field.name in ("at", "body", "constant", "number") else field.name
-
-
-def _decode_field(field: Field, at: str) -> Iterator[str]:
-    where = f'{field.number}, "{field.name}"'
-    name = _local(field) if field.equals is None else "constant"
-    match field.type:
-        case Integer(name=kind):
-            yield f"{name}, at = _in_int(_{kind.upper()}, body, {at}, {where})"
-        case Enum(name=enum, base=base, closed=closed):
-            yield f"number, at = _in_int(_{base.name.upper()}, body, {at}, {where})"
-            if field.growth:
-                since = f"_SINCE_{enum.upper()}, version_"
-                yield f"_in_version({since}, number, at - {base.size}, {where})"
-            if closed:
-                yield f"{name} = _in_closed({camel(enum)}, number, at - {base.size}, {where})"
-            else:
-                yield f"{name} = _in_open({camel(enum)}, number)"
-        case Bytes(maximum=maximum, nul=nul):
-            yield f"{name}, at = _in_bytes(body, {at}, {maximum}, {nul}, {where})"
-        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
-            bounds = f"({items}, {item}, {total})"
-            yield f"{name}, at = _in_list(body, {at}, {bounds}, {nul}, {where})"
-        case Tail(maximum=maximum):
-            yield f"{name} = _in_tail(body, {at}, {maximum}, {where})"
-    if field.equals is not None:
-        yield f"if constant != {_literal(field.equals)}:"
-        yield f"    raise _fault(Fault.UNKNOWN_VALUE, at - {field.max_size}, {where})"
-
-
 def _rules(schema: Schema) -> str:
     lines = [
-        f"    _Rule({message.number}, {version}, {decode}, "
-        f'"{message.sender}", "{message.id}", {message.at(version).max_body}),'
+        f"    _Rule({message.number}, {version}, {_decoder(message, version)}, "
+        f"{_senders(message)}, {ids(message)}, {message.at(version).max_body}),"
         for message in schema.messages
         for version in message.versions
-        for decode in [_decoder(message, version)]
     ]
     match lines:
         case []:
@@ -415,6 +221,11 @@ def _rules(schema: Schema) -> str:
     return runtime.RULE.strip("\n") + "\n\n\n" + "\n".join(lines)
 
 
+def _senders(message: Message) -> str:
+    return "END_NAMES" if message.sender == "both" else f'("{message.sender}",)'
+
+
 def _decoder(message: Message, version: int) -> str:
-    name = f"_decode_{message.name}"
-    return f"partial({name}, {version})" if len(message.versions) > 1 else name
+    if version == message.versions[-1]:
+        return f"_decode_{message.name}"
+    return f"partial({layout(message)}.read, version={version})"

@@ -32,205 +32,57 @@ class EncodeError(ValueError):
         self.field = field
 '''
 
-HELPERS = """
-_E = TypeVar("_E", bound=enum.IntEnum)
+MESSAGE = '''
+_T = TypeVar("_T")
 
-_HEADER = struct.Struct("<IHHI")
-_U8 = struct.Struct("<B")
-_U16 = struct.Struct("<H")
-_U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
-_I8 = struct.Struct("<b")
-_I16 = struct.Struct("<h")
-_I32 = struct.Struct("<i")
-_I64 = struct.Struct("<q")
+_MAKING = """
+def __init__(_self, {parameters}):
+    _become(_self, _thawed)
+    {sets}
+    _self.__class__ = _frozen
 
-# The lengths that are frequent: looking one up is faster than packing it.
-_LENGTHS = tuple(_U32.pack(length) for length in range(1024))
-
-
-def _frame(number: int, id_: int, parts: Sequence[bytes | memoryview]) -> bytes:
-    if len(parts) == 1:
-        return _HEADER.pack(len(parts[0]), number, 0, id_) + parts[0]
-    if parts and len(parts[-1]) > 1024:
-        # Data is copied once; of what is short, a second copy is faster than adding up.
-        return b"".join((_HEADER.pack(sum(map(len, parts)), number, 0, id_), *parts))
-    body = b"".join(parts)
-    return _HEADER.pack(len(body), number, 0, id_) + body
-
-
-def _out_id(id_: int, least: int) -> int:
-    if not least <= id_ <= 0xFFFFFFFF:
-        raise EncodeError(Fault.BAD_ID, "id", f"{id_} is not between {least} and 2^32 - 1")
-    return id_
-
-
-def _closed(kind: type[_E], value: int, field: str) -> int:
-    if isinstance(value, kind):
-        return value
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise EncodeError(Fault.UNKNOWN_VALUE, field, str(error)) from None
-
-
-def _out_int(layout: struct.Struct, value: int, field: str) -> bytes:
-    try:
-        return layout.pack(value)
-    except struct.error as error:
-        raise EncodeError(Fault.UNKNOWN_VALUE, field, f"{value}: {error}") from None
-
-
-def _out_bytes(value: bytes, maximum: int, nul: bool, field: str) -> bytes:
-    if len(value) > maximum:
-        reason = f"{len(value)} bytes, and at most {maximum} are allowed"
-        raise EncodeError(Fault.TOO_LONG, field, reason)
-    if not nul and 0 in value:
-        raise EncodeError(Fault.EMBEDDED_NUL, field, "contains a NUL byte")
-    return _U32.pack(len(value)) + value
-
-
-def _out_list(
-    items: tuple[bytes, ...], bounds: tuple[int, int, int], nul: bool, field: str
-) -> bytes:
-    max_items, max_item, max_total = bounds
-    if len(items) <= max_items and (packed := _short_items(items)) is not None:
-        fits = len(packed) <= max_total and len(packed) - 4 * len(items) <= max_item
-        if fits and (nul or 0 not in b"".join(items)):
-            return _U32.pack(len(items)) + packed
-    # Nothing is sure about all of them together, so each is looked at.
-    if len(items) > max_items:
-        reason = f"{len(items)} items, and at most {max_items} are allowed"
-        raise EncodeError(Fault.TOO_MANY, field, reason)
-    parts = [_U32.pack(len(items))]
-    total = 0
-    for item in items:
-        parts.append(_out_bytes(item, max_item, nul, field))
-        total += len(parts[-1])
-        if total > max_total:
-            reason = f"{total} bytes or more in all, and at most {max_total} are allowed"
-            raise EncodeError(Fault.TOTAL_TOO_LONG, field, reason)
-    return b"".join(parts)
-
-
-def _short_items(items: tuple[bytes, ...]) -> bytes | None:
-    try:
-        return b"".join([_LENGTHS[len(item)] + item for item in items])
-    except IndexError:
-        return None
-
-
-def _out_tail(value: bytes | memoryview, maximum: int, field: str) -> bytes | memoryview:
-    if isinstance(value, memoryview):
-        value = value.cast("B")
-    if len(value) > maximum:
-        reason = f"{len(value)} bytes, and at most {maximum} are allowed"
-        raise EncodeError(Fault.TOO_LONG, field, reason)
-    return value
-
-
-def _fault(fault: Fault, at: int, number: int, field: str) -> DecodeError:
-    return DecodeError(fault, HEADER_SIZE + at, number, field)
-
-
-def _in_int(
-    layout: struct.Struct, body: memoryview, at: int, number: int, field: str
-) -> tuple[int, int]:
-    try:
-        return layout.unpack_from(body, at)[0], at + layout.size
-    except struct.error:
-        raise _fault(Fault.TRUNCATED, at, number, field) from None
-
-
-def _in_closed(kind: type[_E], value: int, at: int, number: int, field: str) -> _E:
-    # Calling the enum takes three times as long.
-    member = kind._value2member_map_.get(value)
-    if isinstance(member, kind):
-        return member
-    raise _fault(Fault.UNKNOWN_VALUE, at, number, field)
-
-
-def _in_open(kind: type[_E], value: int) -> _E | int:
-    member = kind._value2member_map_.get(value)
-    return member if isinstance(member, kind) else value
-
-
-def _in_bytes(
-    body: memoryview, at: int, maximum: int, nul: bool, number: int, field: str
-) -> tuple[bytes, int]:
-    size, start = _in_int(_U32, body, at, number, field)
-    if size > maximum:
-        raise _fault(Fault.TOO_LONG, at, number, field)
-    end = start + size
-    if end > len(body):
-        raise _fault(Fault.TRUNCATED, start, number, field)
-    value = body[start:end].tobytes()
-    if not nul and 0 in value:
-        raise _fault(Fault.EMBEDDED_NUL, start + value.index(0), number, field)
-    return value, end
-
-
-def _in_list(
-    body: memoryview, at: int, bounds: tuple[int, int, int], nul: bool, number: int, field: str
-) -> tuple[tuple[bytes, ...], int]:
-    max_items, max_item, max_total = bounds
-    count, start = _in_int(_U32, body, at, number, field)
-    if count > max_items:
-        raise _fault(Fault.TOO_MANY, at, number, field)
-    items = []
-    at = start
-    for _ in range(count):
-        item, end = _in_bytes(body, at, max_item, nul, number, field)
-        if end - start > max_total:
-            raise _fault(Fault.TOTAL_TOO_LONG, at, number, field)
-        items.append(item)
-        at = end
-    return tuple(items), at
-
-
-def _in_tail(body: memoryview, at: int, maximum: int, number: int, field: str) -> memoryview:
-    if len(body) - at > maximum:
-        raise _fault(Fault.TOO_LONG, at, number, field)
-    return body[at:]
-
-
-def _end(body: memoryview, at: int) -> None:
-    if at != len(body):
-        raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
+def make({parameters}):
+    _self = _new(_thawed)
+    {sets}
+    _self.__class__ = _frozen
+    return _self
 """
 
-LATER_FIELD = """
-def _left_out(value: object, default: object, field: str, since: int) -> None:
-    if value != default:
-        reason = f"it came with version {since}, before which it can only be {default!r}"
-        raise EncodeError(Fault.TRAILING_BYTES, field, reason)
-"""
 
-LATER_VALUE = """
-def _not_later(since: Mapping[int, int], version: int, value: int, field: str) -> None:
-    if since.get(value, 1) > version:
-        raise EncodeError(Fault.UNKNOWN_VALUE, field, f"{value} came with version {since[value]}")
+def _quickly_made(kind: type[_T]) -> type[_T]:
+    # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
+    # instance is for a moment of a class with the same slots that is not frozen.
+    made: Any = kind
+    fields = dataclasses.fields(made)
+    names = [field.name for field in fields if not field.kw_only]
+    later = [field.name for field in fields if field.kw_only]
+    scope: dict[str, Any] = {
+        "_become": vars(object)["__class__"].__set__,
+        "_frozen": kind,
+        "_new": object.__new__,
+        "_thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
+    }
+    parameters = ", ".join([*names, *(["*"] if later else []), *later])
+    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
+    exec(_MAKING.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
+    slow, quick = made.__init__, scope["__init__"]
+    quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
+    made.__init__ = update_wrapper(quick, slow)
+    made._make = scope["make"]
+    return kind
+'''
 
-
-def _in_version(
-    since: Mapping[int, int], version: int, value: int, at: int, number: int, field: str
-) -> None:
-    if since.get(value, 1) > version:
-        raise _fault(Fault.UNKNOWN_VALUE, at, number, field)
-"""
-
-RULE = '''
+RULE = """
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What a message is from the version `since` on, until another rule has its number."""
-
+    # What a message is from the version `since` on, until another rule has its number.
     number: int
     since: int
-    decode: Callable[[int, memoryview], Message]
-    sender: str
-    id: str
+    decode: Callable[[int, bytes, int, int], Message]
+    senders: tuple[str, ...]
+    ids: range
     max_body: int
-'''
+"""
 
 DECODER = '''
 class Decoder:
@@ -247,7 +99,7 @@ class Decoder:
             raise ValueError(f"{sender!r} is neither of {END_NAMES}")
         self._sender = sender
         self.version = version
-        self._chunk = memoryview(b"")
+        self._chunk = b""
         self._at = 0
         self._partial = bytearray()
         self._error: DecodeError | None = None
@@ -263,14 +115,15 @@ class Decoder:
             raise ValueError(f"version {version} is not between 1 and {VERSION}")
         self._version = version
         self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
+        self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
         if self._error is not None:
             return
         if self._at < len(self._chunk):
-            data = b"".join((self._chunk[self._at :], data))
-        self._chunk = memoryview(data)
+            data = b"".join((memoryview(self._chunk)[self._at :], data))
+        self._chunk = data if type(data) is bytes else bytes(data)
         self._at = 0
 
     def next_message(self) -> Message | None:
@@ -280,10 +133,19 @@ class Decoder:
 
         :raises DecodeError: the stream is malformed here; every later call raises it again.
         """
-        if self._error is not None:
-            raise self._error
         try:
-            return self._completed() if self._partial else self._whole()
+            chunk, start = self._chunk, self._at + HEADER_SIZE
+            if start > len(chunk) or self._partial:
+                return self._completed()
+            length, number, flags, id_ = _HEADER.unpack_from(chunk, self._at)
+            rule = self._own.get(number)
+            if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+                raise self._refused(length, number, flags, id_)
+            end = start + length
+            if end > len(chunk):
+                return self._completed()
+            self._at = end
+            return rule.decode(id_, chunk, start, end)
         except DecodeError as error:
             self._error = error
             self._drop()
@@ -291,51 +153,43 @@ class Decoder:
             raise
 
     def _drop(self) -> None:
-        self._chunk = memoryview(b"")
+        self._chunk = b""
         self._at = 0
 
-    def _whole(self) -> Message | None:
-        chunk, start = self._chunk, self._at + HEADER_SIZE
-        if start <= len(chunk):
-            rule, id_, length = self._header(chunk, self._at)
-            end = start + length
-            if end <= len(chunk):
-                self._at = end
-                return rule.decode(id_, chunk[start:end])
-        self._partial += chunk[self._at :]
-        self._drop()
-        return None
-
     def _completed(self) -> Message | None:
+        if self._error is not None:
+            raise self._error
         if not self._fill(HEADER_SIZE):
             return None
-        rule, id_, length = self._header(self._partial)
+        length, number, flags, id_ = _HEADER.unpack_from(self._partial)
+        rule = self._own.get(number)
+        if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+            raise self._refused(length, number, flags, id_)
         if not self._fill(HEADER_SIZE + length):
             return None
-        frame = memoryview(bytes(self._partial))
+        frame = bytes(self._partial)
         self._partial.clear()
-        return rule.decode(id_, frame[HEADER_SIZE:])
+        return rule.decode(id_, frame, HEADER_SIZE, len(frame))
 
     def _fill(self, size: int) -> bool:
         missing = size - len(self._partial)
         if missing > 0:
-            piece = self._chunk[self._at : self._at + missing]
+            piece = memoryview(self._chunk)[self._at : self._at + missing]
             self._partial += piece
             self._at += len(piece)
-        return len(self._partial) >= size
+            if len(piece) < missing:
+                self._drop()
+                return False
+        return True
 
-    def _header(self, frame: memoryview | bytearray, at: int = 0) -> tuple[_Rule, int, int]:
-        length, number, flags, id_ = _HEADER.unpack_from(frame, at)
-        rule = self._rules.get(number)
-        if rule is None:
-            raise DecodeError(Fault.UNKNOWN_TYPE, 4)
-        if rule.sender not in (self._sender, "both"):
-            raise DecodeError(Fault.BAD_DIRECTION, 4)
+    def _refused(self, length: int, number: int, flags: int, id_: int) -> DecodeError:
+        if number not in self._rules:
+            return DecodeError(Fault.UNKNOWN_TYPE, 4)
+        if number not in self._own:
+            return DecodeError(Fault.BAD_DIRECTION, 4)
         if flags:
-            raise DecodeError(Fault.RESERVED_FLAGS, 6)
-        if (rule.id == "required" and id_ == 0) or (rule.id == "none" and id_ != 0):
-            raise DecodeError(Fault.BAD_ID, 8)
-        if length > rule.max_body:
-            raise DecodeError(Fault.BODY_TOO_LONG, 0)
-        return rule, id_, length
+            return DecodeError(Fault.RESERVED_FLAGS, 6)
+        if id_ not in self._own[number].ids:
+            return DecodeError(Fault.BAD_ID, 8)
+        return DecodeError(Fault.BODY_TOO_LONG, 0)
 '''
