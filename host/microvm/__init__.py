@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from microvm.job import Job, Outcome
     from microvm.machine import MicroVM
     from microvm.pool import Pool
-    from microvm.process import CompletedProcess, OutputStream, Process
+    from microvm.process import CompletedProcess, Process
+    from microvm.streams import OutputStream
 
 __all__ = [
     "BootError",
@@ -74,7 +75,7 @@ _MODULES = {
     "MicroVM": "machine",
     "Pool": "pool",
     "CompletedProcess": "process",
-    "OutputStream": "process",
+    "OutputStream": "streams",
     "Process": "process",
 }
 

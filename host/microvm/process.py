@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,11 +13,8 @@ from typing import Any, Self
 
 from microvm import codec
 from microvm.errors import ExecKilled, ExecTimeout, MachineError, OutputLimit, StartError
-from microvm.session import STDIN_CHUNK, WINDOW
-
-# A chunk below this is copied to the one before it: as a view it would keep alive all that was read
-# from the port with it, and a guest could make a window of such views take gigabytes.
-_SMALL = 1 << 14
+from microvm.session import WINDOW
+from microvm.streams import InputStream, OutputStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,183 +38,6 @@ class CompletedProcess:
         """Raise `subprocess.CalledProcessError` unless the exit code is 0."""
         if self.returncode:
             raise CalledProcessError(self.returncode, self.args, self.stdout, self.stderr)
-
-
-class OutputStream:
-    """What a command writes to one of its streams, as it comes.
-
-    Iterate over it with `async for` to get chunks, `read` it, or take it by `readline`. The guest
-    may be ahead of the reader by :data:`microvm.session.WINDOW` bytes; then the command waits, as
-    it does on a full pipe.
-    """
-
-    def __init__(self, consumed: Callable[[int], None]) -> None:
-        """Call `consumed` with each number of bytes that the reader has taken."""
-        self._consumed = consumed
-        self._chunks: deque[bytearray | bytes | memoryview] = deque()
-        self._ended = False
-        self._error: MachineError | None = None
-        self._keep: int | None = None
-        self._part = b""  # a chunk that was read in part
-        self._at = 0
-        self._wake = asyncio.Event()
-
-    def __aiter__(self) -> Self:
-        """Iterate over the chunks, each at least one byte."""
-        return self
-
-    async def __anext__(self) -> bytes:
-        """Return the next chunk.
-
-        :raise MachineError: the machine died, and all that came before has been read.
-        """
-        if chunk := await self.next_chunk():
-            return bytes(chunk)
-        raise StopAsyncIteration
-
-    async def next_chunk(self) -> bytearray | bytes | memoryview:
-        """Return the next chunk without a copy; empty at the end. Raises as `__anext__` does."""
-        if self._at < len(self._part):
-            rest, self._part = self._part[self._at :], b""
-            return rest
-        while not self._chunks:
-            if self._error:
-                raise self._error
-            if self._ended:
-                return b""
-            self._wake.clear()
-            await self._wake.wait()
-        chunk = self._chunks.popleft()
-        if self._keep is None:
-            self._consumed(len(chunk))
-        return chunk
-
-    async def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes as soon as there are any, by default all up to the end."""
-        if size >= 0:
-            return self._cut(self._at + size) if size and await self._has_part() else b""
-        chunks = []
-        while chunk := await self.next_chunk():
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-    async def readline(self) -> bytes:
-        r"""Return one line with its `\n`; what is left at the end without one; then nothing.
-
-        A line has no bound of its own: `max_output` gives one to a command that is not trusted.
-        """
-        pieces = []
-        while await self._has_part():
-            end = self._part.find(b"\n", self._at) + 1
-            pieces.append(self._cut(end or len(self._part)))
-            if end:
-                break
-        return b"".join(pieces)
-
-    async def _has_part(self) -> bool:
-        """Take the next chunk to be read in parts, when the last one is used up."""
-        if self._at >= len(self._part):
-            self._part, self._at = bytes(await self.next_chunk()), 0
-        return bool(self._part)
-
-    def _cut(self, end: int) -> bytes:
-        piece = self._part[self._at : end]
-        self._at += len(piece)
-        return piece
-
-    def feed(self, data: bytes | memoryview, dropped: int = 0) -> None:
-        """Add what the guest sent, of which `dropped` bytes more are not wanted."""
-        if dropped:
-            self._consumed(dropped)
-        if self._keep is not None:
-            self._consumed(len(data))
-            data = data[: self._keep]
-            self._keep -= len(data)
-        if not data:
-            return
-        last = self._chunks[-1] if self._chunks else None
-        if len(data) >= _SMALL:
-            self._chunks.append(data)
-        elif isinstance(last, bytearray) and len(last) < _SMALL:
-            last += data
-        else:
-            self._chunks.append(bytearray(data))
-        self._wake.set()
-
-    def release(self, keep: int) -> None:
-        """Hold the command back no more: take all that comes, and keep `keep` bytes of it."""
-        if self._keep is None:
-            self._consumed(sum(map(len, self._chunks)))
-            self._keep = keep
-
-    def end(self, error: MachineError | None = None) -> None:
-        """Add the end, or what ended it early."""
-        self._ended = True
-        self._error = error
-        self._wake.set()
-
-
-class InputStream:
-    """A command's standard input; used as `asyncio.StreamWriter` is."""
-
-    def __init__(
-        self, send: Callable[[bytes | memoryview], None], credit: Callable[[], int]
-    ) -> None:
-        """Send frames of data by `send`, as far as `credit` allows; an empty one is the end."""
-        self._send = send
-        self._credit = credit
-        self._pending: deque[memoryview] = deque()
-        self._closing = False
-        self._sent_end = False
-        self._refused = False
-        self._drained = asyncio.Event()
-        self._drained.set()
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Queue bytes; call `drain` after it, or the queue has no bound."""
-        if data and not self._closing and not self._refused:
-            view = memoryview(data)
-            # They are sent as they are, perhaps later; so what can change is copied.
-            self._pending.append(view if view.readonly else memoryview(bytes(view)))
-            self._drained.clear()
-            self.flush()
-
-    async def drain(self) -> None:
-        """Wait until everything is on its way to the guest.
-
-        :raise BrokenPipeError: the command has closed its standard input, or has ended.
-        """
-        await self._drained.wait()
-        if self._refused:
-            raise BrokenPipeError("the command takes no more input")
-
-    def close(self) -> None:
-        """Mark the end; what was written before still goes out."""
-        self._closing = True
-        self.flush()
-
-    def is_closing(self) -> bool:
-        """Whether no more can be written."""
-        return self._closing or self._refused
-
-    def flush(self) -> None:
-        """Send what there is credit for."""
-        while self._pending and (size := min(self._credit(), STDIN_CHUNK)):
-            data = self._pending.popleft()
-            self._send(data[:size])
-            if len(data) > size:
-                self._pending.appendleft(data[size:])
-        if not self._pending:
-            self._drained.set()
-            if self._closing and not self._sent_end and not self._refused:
-                self._sent_end = True
-                self._send(b"")
-
-    def refuse(self) -> None:
-        """Drop everything: nobody reads it any more."""
-        self._refused = True
-        self._pending.clear()
-        self._drained.set()
 
 
 class Process:

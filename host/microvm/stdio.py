@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from microvm.errors import UsageError
-from microvm.process import InputStream, OutputStream
+from microvm.streams import InputStream, OutputStream
 
 _CHUNK = 1 << 16
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from microvm import codec, machine, process
+from microvm import codec, machine, process, streams
 from microvm.errors import UsageError
 from microvm.options import ExecOptions, RunOptions, Text
 from microvm.process import CompletedProcess
@@ -123,9 +123,9 @@ class MicroVM(_Driven):
 
 
 class OutputStream(_Driven):
-    """See :class:`microvm.process.OutputStream`; iterate over it to get chunks of bytes."""
+    """See :class:`microvm.streams.OutputStream`; iterate over it to get chunks of bytes."""
 
-    def __init__(self, loop: _Loop, stream: process.OutputStream) -> None:
+    def __init__(self, loop: _Loop, stream: streams.OutputStream) -> None:
         super().__init__(loop)
         self._stream = stream
 
@@ -142,14 +142,14 @@ class OutputStream(_Driven):
         return self._do(self._stream.read(size))
 
     def readline(self) -> bytes:
-        """Return one line; see `microvm.process.OutputStream.readline`."""
+        """Return one line; see `microvm.streams.OutputStream.readline`."""
         return self._do(self._stream.readline())
 
 
 class InputStream(_Driven):
-    """See :class:`microvm.process.InputStream`."""
+    """See :class:`microvm.streams.InputStream`."""
 
-    def __init__(self, loop: _Loop, stream: process.InputStream) -> None:
+    def __init__(self, loop: _Loop, stream: streams.InputStream) -> None:
         super().__init__(loop)
         self._stream = stream
 
