@@ -561,8 +561,9 @@ SANDBOXD_DEFINE_TAKE(i64, int64_t, 8)
 static inline bool sandboxd_known(const struct sandboxd_cursor *cursor, uint8_t field, unsigned size,
 	bool known)
 {
-	return known ||
+	if (!known)
 		sandboxd_refuse(cursor, SANDBOXD_FAULT_UNKNOWN_VALUE, cursor->at - size, field);
+	return known;
 }
 
 static inline bool sandboxd_take_constant(struct sandboxd_cursor *cursor, uint8_t field, unsigned size,
@@ -648,8 +649,9 @@ static inline bool sandboxd_take_tail(struct sandboxd_cursor *cursor, uint8_t fi
 
 static inline bool sandboxd_end(const struct sandboxd_cursor *cursor)
 {
-	return cursor->at == cursor->size ||
+	if (cursor->at != cursor->size)
 		sandboxd_refuse(cursor, SANDBOXD_FAULT_TRAILING_BYTES, cursor->at, 0);
+	return cursor->at == cursor->size;
 }
 
 /* What a message is from the version `since` on, until a later rule of its type. */

@@ -54,13 +54,10 @@ static enum sandboxd_error_code consider(struct session *session, const struct f
 {
 	const struct sandboxd_header *header = &frame->header;
 
-	switch (header->type) {
-	case SANDBOXD_TYPE_HELLO:
+	if (header->type == SANDBOXD_TYPE_HELLO)
 		renew(session, &frame->body.hello);
-		return 0;
-	case SANDBOXD_TYPE_EXEC_REQUEST:
+	if (header->type == SANDBOXD_TYPE_EXEC_REQUEST)
 		return begin(session, header->id);
-	}
 	if (header->id > session->last_id)
 		return SANDBOXD_ERROR_CODE_UNKNOWN_ID;
 	if (header->type == SANDBOXD_TYPE_EXEC_STDIN)
@@ -80,25 +77,23 @@ enum session_event session_next(struct session *session, struct frame *frame,
 	struct sandboxd_fault_at fault;
 
 	for (;;) {
-		switch (stream_next(&session->in, session->version, frame, &fault)) {
-		case STREAM_MORE:
+		enum stream_result result =
+			stream_next(&session->in, session->version, frame, &fault);
+
+		if (result == STREAM_MORE)
 			return SESSION_MORE;
-		case STREAM_FAULT:
-			*refusal = (struct sandboxd_error){ .code = (uint16_t)fault.fault,
-							    .refused_type = frame->header.type,
-							    .offset = fault.offset,
-							    .field = fault.field };
+		*refusal = (struct sandboxd_error){ .refused_type = frame->header.type };
+		if (result == STREAM_FAULT) {
+			refusal->code = (uint16_t)fault.fault;
+			refusal->offset = fault.offset;
+			refusal->field = fault.field;
 			return refuse(session);
-		case STREAM_FRAME:
-			break;
 		}
 		session->frames_seen++;
 		if (is_late(session, &frame->header))
 			continue;
-		enum sandboxd_error_code code = consider(session, frame);
-		*refusal = (struct sandboxd_error){ .code = (uint16_t)code,
-						    .refused_type = frame->header.type };
-		return code ? refuse(session) : SESSION_FRAME;
+		refusal->code = (uint16_t)consider(session, frame);
+		return refusal->code ? refuse(session) : SESSION_FRAME;
 	}
 }
 
