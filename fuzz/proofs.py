@@ -85,7 +85,7 @@ def prove(names: Iterable[str] | None = None, guest: Path = GUEST, jobs: int = 2
 
 def _run(harness: Harness, guest: Path) -> Proof:
     command = ["cbmc", f"{harness.name}.c", "--function", "prove", "--json-ui", "--verbosity", "4"]
-    command += ["-D_DEFAULT_SOURCE", "-I", str(guest.resolve()), "-I", "."]
+    command += ["-D_GNU_SOURCE=", "-I", str(guest.resolve()), "-I", "."]
     command += ["--drop-unused-functions", "--unwinding-assertions", *harness.options]
     command += ["--no-standard-checks", *(f"--{check}-check" for check in harness.checks)]
     began = time.monotonic()

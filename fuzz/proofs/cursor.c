@@ -45,12 +45,11 @@ static bool take(struct sandboxd_cursor *cursor, struct sandboxd_slice *slice, u
 
 void prove(void)
 {
-	size_t size = nondet_size();
-	ASSUME(size <= SANDBOXD_MAX_BODY);
+	size_t size = nondet_upto(SANDBOXD_MAX_BODY);
 	uint8_t *body = malloc(size);
 	ASSUME(body);
 	struct sandboxd_fault_at fault;
-	struct sandboxd_cursor cursor = { body, size, nondet_size(), &fault };
+	struct sandboxd_cursor cursor = { body, size, nondet_upto(SANDBOXD_MAX_BODY), &fault };
 	ASSUME(cursor.at <= size);
 	size_t before = cursor.at;
 	struct sandboxd_slice slice = { body, 0 };

@@ -148,8 +148,8 @@ void prove(void)
 	uint64_t now = nondet_u64();
 
 	__CPROVER_havoc_object(&exec);
-	port.end = nondet_size();
-	ASSUME(port.end <= PORT_QUEUE_SIZE && now < (uint64_t)INT64_MAX && valid(&exec, now));
+	port.end = nondet_upto(PORT_QUEUE_SIZE);
+	ASSUME(now < (uint64_t)INT64_MAX && valid(&exec, now));
 	queue = &port;
 	switch (nondet_int()) {
 	case 0:

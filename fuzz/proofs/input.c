@@ -34,17 +34,19 @@ void prove(void)
 
 	input_open(&input, nondet_int(), nondet_bool());
 	PROVE(valid(&input, 0));
-	__CPROVER_havoc_object(&input);
+	input.start = (uint32_t)nondet_upto(INPUT_SIZE);
+	input.size = (uint32_t)nondet_upto(INPUT_SIZE);
+	input.ended = nondet_bool();
 	__CPROVER_havoc_object(ring);
-	allowed = nondet_u32();
+	allowed = (uint32_t)nondet_upto(INPUT_SIZE);
 	ASSUME(valid(&input, allowed));
 
 	uint8_t bytes[SANDBOXD_EXEC_STDIN_DATA_MAX];
-	struct sandboxd_slice data = { bytes, nondet_u32() };
-	ASSUME(data.size <= sizeof bytes && data.size <= allowed);
-	uint32_t some = nondet_u32();
+	struct sandboxd_slice data = { bytes, (uint32_t)nondet_upto(sizeof bytes) };
+	ASSUME(data.size <= allowed);
+	uint32_t some = (uint32_t)nondet_upto(INPUT_SIZE - 1);
 	before = input;
-	uint8_t old = waiting(&before, some % INPUT_SIZE);
+	uint8_t old = waiting(&before, some);
 	if (nondet_bool()) {
 		allowed -= data.size;
 		input_add(&input, data);

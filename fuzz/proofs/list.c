@@ -12,10 +12,9 @@ enum { SIZE = 18 };
 void prove(void)
 {
 	uint8_t body[SIZE];
-	size_t size = nondet_size();
-	ASSUME(size <= SIZE);
+	size_t size = nondet_upto(SIZE);
 	struct sandboxd_fault_at fault;
-	struct sandboxd_cursor cursor = { body, size, nondet_size(), &fault };
+	struct sandboxd_cursor cursor = { body, size, nondet_upto(SIZE), &fault };
 	ASSUME(cursor.at <= size);
 	size_t before = cursor.at;
 	uint32_t max_items = nondet_u32(), max_item = nondet_u32(), max_total = nondet_u32();
@@ -43,7 +42,7 @@ void prove(void)
 		PROVE(item.size <= max_item);
 		PROVE(item.data + item.size == at);
 		PROVE(at <= list.items + list.size);
-		size_t some = nondet_size();
+		size_t some = nondet_upto(SIZE);
 		PROVE(nul || some >= item.size || item.data[some] != 0);
 	}
 	PROVE(at == list.items + list.size);

@@ -49,11 +49,11 @@ long syscall(long number, ...)
 void prove(void)
 {
 	static struct port port;
-	__CPROVER_havoc_object(&port);
-	ASSUME(port.sent <= port.end && port.end <= PORT_QUEUE_SIZE);
+	port.sent = nondet_upto(PORT_QUEUE_SIZE);
+	port.end = nondet_upto(PORT_QUEUE_SIZE);
+	ASSUME(port.sent <= port.end);
 	size_t waits = port.end - port.sent;
-	size_t room = nondet_size();
-	ASSUME(room <= PORT_QUEUE_SIZE);
+	size_t room = nondet_upto(PORT_QUEUE_SIZE);
 
 	PROVE(!port_has_room(&port, room) || __CPROVER_w_ok(port_tail(&port), room));
 	WITNESS(port_has_room(&port, room) && room > 0 && port.end > 0);

@@ -33,4 +33,13 @@ uint32_t nondet_u32(void);
 uint64_t nondet_u64(void);
 size_t nondet_size(void);
 
+/* Any number up to this one. That its upper bits are 0 is plain to the solver. */
+static inline size_t nondet_upto(size_t limit)
+{
+	size_t number = nondet_size() & (SIZE_MAX >> __builtin_clzl(limit));
+
+	ASSUME(number <= limit);
+	return number;
+}
+
 #endif

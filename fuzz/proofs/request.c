@@ -24,8 +24,7 @@ static bool holds(struct sandboxd_list list, const uint8_t *body, size_t size)
 void prove(void)
 {
 	uint8_t body[SIZE];
-	uint32_t size = nondet_u32();
-	ASSUME(size <= SIZE);
+	uint32_t size = (uint32_t)nondet_upto(SIZE);
 	struct sandboxd_exec_request request;
 	struct sandboxd_fault_at fault;
 

@@ -3,18 +3,18 @@
  * Functions: serve_input serve_children serve_output serve_stdin serve_wants_input
  *	serve_wants_stdin serve_wants_output handle renew finish_renewal answer_status answer_ping
  *	begin_exec end_exec
- * Bound: every state, every frame; up to 3 frames and 3 children in one turn
+ * Bound: every state, every frame; up to 2 frames and 2 children in one turn
  * Assumes: the encoders are what encoding.c proves, session_next what session.c, input_room what
  *	input.c; fewer than 2^64 commands
- * Unwind: 5 */
+ * Unwind: 4
+ * Wraps: conversion */
 #include "proof.h"
 
 static size_t encode(uint8_t *out, size_t limit)
 {
-	size_t size = nondet_size();
+	size_t size = nondet_upto(SANDBOXD_HEADER_SIZE + limit);
 
 	PROVE(__CPROVER_w_ok(out, SANDBOXD_HEADER_SIZE + limit));
-	ASSUME(size <= SANDBOXD_HEADER_SIZE + limit);
 	return size;
 }
 #define sandboxd_encode_ready(out, ...) encode(out, SANDBOXD_READY_MAX_BODY)
@@ -37,7 +37,7 @@ enum session_event session_next(struct session *session, struct frame *frame,
 
 	__CPROVER_havoc_object(frame);
 	__CPROVER_havoc_object(refusal);
-	return turn++ == 3 ? SESSION_MORE : nondet_bool() ? SESSION_FRAME : SESSION_REFUSAL;
+	return turn++ == 2 ? SESSION_MORE : nondet_bool() ? SESSION_FRAME : SESSION_REFUSAL;
 }
 
 struct spawn_failure exec_start(struct exec *exec, uint32_t id,
@@ -53,8 +53,7 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns)
 {
 	if (exec->id && port_idle(port) && nondet_bool()) {
-		port->end = nondet_size();
-		ASSUME(port->end <= PORT_LARGE_SIZE);
+		port->end = nondet_upto(PORT_LARGE_SIZE);
 	}
 }
 
@@ -74,7 +73,7 @@ pid_t waitpid(pid_t pid, int *status, int options)
 
 	*status = nondet_int();
 	errno = nondet_int();
-	return turn++ == 3 ? -1 : nondet_int();
+	return turn++ == 2 ? -1 : nondet_int();
 }
 
 int clock_gettime(clockid_t clock, struct timespec *time)
@@ -86,7 +85,7 @@ int clock_gettime(clockid_t clock, struct timespec *time)
 
 uint32_t input_room(const struct input *input, uint32_t allowed)
 {
-	uint32_t room = nondet_u32();
+	uint32_t room = (uint32_t)nondet_upto(INPUT_SIZE);
 
 	ASSUME(room <= INPUT_SIZE - allowed);
 	return room;
@@ -126,7 +125,7 @@ static bool valid(void)
 
 void prove(void)
 {
-	server.port.end = nondet_size();
+	server.port.end = nondet_upto(PORT_QUEUE_SIZE);
 	server.renewing = nondet_bool();
 	server.shutdown = nondet_bool();
 	server.is_init = nondet_bool();
@@ -135,7 +134,7 @@ void prove(void)
 	server.exec.terminal = nondet_bool();
 	server.exec.status = nondet_int();
 	server.exec.input.refused = nondet_bool();
-	server.session.stdin_credit = nondet_u32();
+	server.session.stdin_credit = (uint32_t)nondet_upto(INPUT_SIZE);
 	server.counters.execs = nondet_u64();
 	ASSUME(valid());
 	switch (nondet_int()) {

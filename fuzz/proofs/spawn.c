@@ -37,7 +37,7 @@ void _exit(int status)
 
 void prove(void)
 {
-	char path[4], command[5];
+	char path[5], command[5];
 	struct environment environment = { .path = path, .command = command };
 
 	path[4] = 0;

@@ -14,8 +14,7 @@ static bool decode_header(const uint8_t *frame, struct sandboxd_header *header)
 	bool good = nondet_bool();
 
 	PROVE(__CPROVER_r_ok(frame, SANDBOXD_HEADER_SIZE));
-	header->body_length = nondet_u32();
-	ASSUME(!good || header->body_length <= SANDBOXD_MAX_BODY_FROM_HOST);
+	header->body_length = good ? (uint32_t)nondet_upto(SANDBOXD_MAX_BODY_FROM_HOST) : nondet_u32();
 	return good;
 }
 #define sandboxd_decode_header(frame, sender, version, header, fault) decode_header(frame, header)
@@ -62,28 +61,28 @@ void prove(void)
 
 	stream_init(&stream);
 	PROVE(valid() && stream.seeking);
-	stream.start = nondet_size();
-	stream.end = nondet_size();
+	stream.start = nondet_upto(STREAM_SIZE);
+	stream.end = nondet_upto(STREAM_SIZE);
 	stream.seeking = nondet_bool();
-	stream.dropped = nondet_u32();
 	ASSUME(valid());
 
 	bool was_seeking = stream.seeking;
-	size_t came = stream.end - stream.start;
-	uint64_t before = stream.dropped;
+	size_t start = stream.start, end = stream.end;
 	enum stream_result result = stream_next(&stream, nondet_u32(), &frame, &fault);
-	size_t left = stream.end - stream.start;
-	size_t dropped = stream.dropped - before;
+	size_t dropped = stream.dropped;
 	size_t taken = result == STREAM_FRAME ? SANDBOXD_HEADER_SIZE + frame.header.body_length : 0;
 
 	PROVE(valid());
-	PROVE(came == left + dropped + taken);
 	PROVE(dropped == 0 || was_seeking);
+	if (result == STREAM_MORE)
+		PROVE(stream.start == 0 && stream.end == end - (start + dropped));
+	else
+		PROVE(stream.start == start + dropped + taken && stream.end == end);
 	/* There is always room for more, and each frame brings the end nearer. */
-	PROVE(result != STREAM_MORE || (stream.start == 0 && stream.end < STREAM_SIZE));
+	PROVE(result != STREAM_MORE || stream.end < STREAM_SIZE);
 	PROVE(result != STREAM_FRAME || (taken > 0 && !stream.seeking));
 	PROVE(result != STREAM_FAULT || stream.seeking);
-	WITNESS(result == STREAM_MORE && left == STREAM_SIZE - 1);
+	WITNESS(result == STREAM_MORE && stream.end == STREAM_SIZE - 1);
 	WITNESS(result == STREAM_FRAME && taken == STREAM_SIZE);
 	WITNESS(result == STREAM_FRAME && dropped == 3);
 	WITNESS(result == STREAM_FAULT);

@@ -1,0 +1,53 @@
+/* A file read by lines: passwd and group, which a command may have written.
+ *
+ * Functions: next_line next_byte
+ * Bound: every file of which 6 bytes are left, of these up to 3 in the buffer, from any place in it
+ * Assumes: a line limit of 5 in the place of 1024
+ * Unwind: 8
+ * Wraps: conversion */
+#include "proof.h"
+
+#include <user.h>
+#define USER_LINE_MAX 5
+
+#include <user.c>
+
+static struct lines lines;
+
+ssize_t read(int fd, void *into, size_t size)
+{
+	static int turn;
+	ssize_t n = turn++ == 0 ? (ssize_t)nondet_upto(3) : 0;
+
+	PROVE(__CPROVER_w_ok(into, size));
+	for (ssize_t i = 0; i < n; i++)
+		((uint8_t *)into)[i] = nondet_byte();
+	return nondet_bool() ? -1 : n;
+}
+
+int close(int fd)
+{
+	return 0;
+}
+
+void prove(void)
+{
+	char line[USER_LINE_MAX];
+
+	__CPROVER_havoc_object(&lines);
+	lines.at = nondet_upto(sizeof lines.data);
+	lines.end = lines.at + nondet_upto(3);
+	ASSUME(lines.end <= sizeof lines.data);
+	bool found = next_line(&lines, line);
+	PROVE(lines.at <= lines.end && lines.end <= sizeof lines.data);
+	if (!found)
+		return;
+	/* A line may hold a NUL; what is used of it ends there. */
+	size_t length = 0;
+	while (length < USER_LINE_MAX - 1 && line[length]) {
+		PROVE(line[length] != '\n');
+		length++;
+	}
+	PROVE(line[length] == 0);
+	WITNESS(length == USER_LINE_MAX - 1);
+}
