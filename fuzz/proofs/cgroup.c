@@ -3,7 +3,8 @@
  * Functions: decimal limit_processes sweep remove_numbered cgroup_replace is_idle
  * Bound: every number of 32 bits; every state of a table of 64 whose first 3 are of one digit each
  * Assumes: longer numbers are cut by the same step: 20 digits are more than any of 64 bits has
- * Unwind: 11 */
+ * Unwind: 23
+ * Wraps: conversion */
 #include "proof.h"
 
 #include <cgroup.c>

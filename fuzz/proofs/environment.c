@@ -1,8 +1,7 @@
 /* The strings of an exec_request, terminated in place, and the arrays that point to them.
  *
  * Functions: environment_of terminate collect value_of add_defaults
- * Bound: up to 2 arguments and 2 variables of up to 2 bytes each, and a command, a folder and a user
- *	of up to 2
+ * Bound: up to 2 arguments and 2 variables, and a command, a folder and a user, each of up to 2 bytes
  * Assumes: what request.c proves: behind each string is a byte that has been decoded; 2 items in the
  *	place of 16384; whether a variable is a default's is any answer
  * Unwind: 10
@@ -51,10 +50,11 @@ static struct sandboxd_list put_list(struct sandboxd_slice items[static 2])
 /* The same bytes, and then its end. */
 static void is(const char *text, struct sandboxd_slice slice)
 {
-	PROVE((const uint8_t *)text == slice.data);
-	PROVE(text[slice.size] == 0);
+	const uint8_t *bytes = (const uint8_t *)text;
+
+	PROVE(bytes == slice.data && bytes[slice.size] == 0);
 	for (uint32_t i = 0; i < slice.size; i++)
-		PROVE((uint8_t)text[i] == was[slice.data - frame + i]);
+		PROVE(bytes[i] == was[slice.data - frame + i]);
 }
 
 static void are(char **texts, struct sandboxd_list list, struct sandboxd_slice items[static 2])

@@ -1,7 +1,7 @@
 /* A file read by lines: passwd and group, which a command may have written.
  *
  * Functions: next_line next_byte
- * Bound: every file of which 6 bytes are left, of these up to 3 in the buffer, from any place in it
+ * Bound: a byte from every place in the buffer; every file of up to 6 bytes, read in two pieces
  * Assumes: a line limit of 5 in the place of 1024
  * Unwind: 8
  * Wraps: conversion */
@@ -13,11 +13,11 @@
 #include <user.c>
 
 static struct lines lines;
+static int turn;
 
 ssize_t read(int fd, void *into, size_t size)
 {
-	static int turn;
-	ssize_t n = turn++ == 0 ? (ssize_t)nondet_upto(3) : 0;
+	ssize_t n = turn++ < 2 ? (ssize_t)nondet_upto(3) : 0;
 
 	PROVE(__CPROVER_w_ok(into, size));
 	for (ssize_t i = 0; i < n; i++)
@@ -34,10 +34,14 @@ void prove(void)
 {
 	char line[USER_LINE_MAX];
 
-	__CPROVER_havoc_object(&lines);
 	lines.at = nondet_upto(sizeof lines.data);
-	lines.end = lines.at + nondet_upto(3);
-	ASSUME(lines.end <= sizeof lines.data);
+	lines.end = nondet_upto(sizeof lines.data);
+	ASSUME(lines.at <= lines.end);
+	next_byte(&lines);
+	PROVE(lines.at <= lines.end && lines.end <= sizeof lines.data);
+
+	turn = 0;
+	lines.at = lines.end = 0;
 	bool found = next_line(&lines, line);
 	PROVE(lines.at <= lines.end && lines.end <= sizeof lines.data);
 	if (!found)

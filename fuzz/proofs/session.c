@@ -4,7 +4,7 @@
  *	is_late consider refuse
  * Bound: every state, and every frame, of which up to 3 in a row are late
  * Assumes: stream_next says what stream.c proves, and a frame's header is what header.c proves; what
- *	is in flight is not above the last id; fewer than 2^64 frames
+ *	is in flight is not above the last id; fewer than 2^32 frames before
  * Unwind: 5 */
 #include "proof.h"
 
@@ -43,16 +43,23 @@ static bool valid(const struct session *session)
 
 void prove(void)
 {
-	static struct session session, before;
+	static struct session session;
+	struct {
+		uint32_t last_id, current, stdin_credit;
+		uint64_t frames_seen, frames_refused;
+	} before;
 	struct frame frame;
 	struct sandboxd_error refusal;
 
 	session_init(&session);
 	PROVE(valid(&session));
-	__CPROVER_havoc_object(&session);
+	session.version = nondet_u32();
+	session.last_id = before.last_id = nondet_u32();
+	session.current = before.current = nondet_u32();
+	session.stdin_credit = before.stdin_credit = nondet_u32();
+	session.frames_seen = before.frames_seen = nondet_u32();
+	session.frames_refused = before.frames_refused = nondet_u32();
 	ASSUME(valid(&session));
-	ASSUME(session.frames_seen < UINT32_MAX && session.frames_refused < UINT32_MAX);
-	before = session;
 	enum session_event event = session_next(&session, &frame, &refusal);
 	uint16_t type = frame.header.type;
 	uint32_t id = frame.header.id;
