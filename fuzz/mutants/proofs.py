@@ -117,6 +117,22 @@ BY_HARNESS: dict[str, Mutant] = {
         "if (i + 2 < count && !*line)",
         "crash",
     ),
+    "groups": Mutant(
+        "a user may be in one group more than there is room for",
+        "guest/user.c",
+        "user->group_count < USER_GROUPS_MAX &&",
+        "user->group_count <= USER_GROUPS_MAX &&",
+        "crash",
+    ),
+    "request": Mutant(
+        "two lists of the same request share one",
+        "guest/protocol.h",
+        """sandboxd_take_list(&cursor, 4, 16384, 131071, 1048576,
+			false, &message->env) &&""",
+        """sandboxd_take_list(&cursor, 4, 16384, 131071, 1048576,
+			false, &message->argv) &&""",
+        "crash",
+    ),
     "environment": Mutant(
         "the variables' array has no room for its end",
         "guest/environment.c",
