@@ -40,7 +40,7 @@ def _figure(figure: Figure) -> dict[str, object]:
         **{name: _rounded(value) for name, value in summary(figure).items()},
         "samples": _all(figure.ours),
         "floor": floor or None,
-        "ratio": figure.ratio and round(figure.ratio, 3),
+        "ratio": figure.ratio and _rounded(figure.ratio),
     }
 
 

@@ -200,7 +200,7 @@ async def _filled(pool: Pool) -> None:
     """Wait until all its machines are ready; one that is thrown away has then ended, too."""
     try:
         async with asyncio.timeout(BOOT_TIMEOUT):
-            while pool.ready < pool.size:
+            while pool.ready < pool.size:  # noqa: ASYNC110 - a pool tells nobody
                 await asyncio.sleep(_POLL)
     except TimeoutError:
         raise MicroVMError(f"the pool was not full within {BOOT_TIMEOUT:g} s") from None

@@ -1,4 +1,4 @@
-"""This library as a side of the comparison."""
+"""The library itself as a side of the comparison."""
 
 from __future__ import annotations
 

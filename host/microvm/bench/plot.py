@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,11 +47,11 @@ def draw(report: Report, file: Path) -> None:
     :raise MicroVMError: it cannot be written.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     figure, ((boot, density), (starts, trips)) = plt.subplots(
-        2, 2, figsize=(13, 8.5), layout="constrained"
+        2, 2, figsize=(13, 8.5), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
     )
-    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
     place = report.platform
     figure.suptitle(
         f"microvm {place.microvm}: QEMU {place.qemu}, {place.accel.upper()}, "
@@ -98,37 +99,27 @@ def _draw_boot(axes: Axes, report: Report) -> None:
     axes.set_ylim(len(parts) - 0.4, -1)
     axes.set_xlim(0, max(end for end, _ in ends.values()) * 1.02)
     axes.set_xlabel("ms")
-    axes.legend(loc="lower left", frameon=False, fontsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
+    _add_legend(axes)
 
 
 def _draw_density(axes: Axes, report: Report) -> None:
-    for (side, crowd), colour in zip(report.crowds.items(), (_OURS, _FLOOR), strict=False):
+    styles = ((_OURS, "-"), (_FLOOR, ":"))
+    for (side, crowd), (colour, style) in zip(report.crowds.items(), styles, strict=False):
         alive = sorted(crowd.memory)
-        label = f"{side}: {crowd.count / crowd.seconds:.1f} started per second"
         sizes = [crowd.memory[count] for count in alive]
-        axes.plot(alive, sizes, color=colour, label=label, marker="o", lw=2)
-        for count, size in zip(alive[-1:], sizes[-1:], strict=True):
-            axes.annotate(
-                f"{size:.1f} MiB",
-                (count, size),
-                xytext=(0, 9 if side == "microvm" else -16),
-                textcoords="offset points",
-                ha="right",
-                fontsize=9,
-            )
+        label = f"{side}: {crowd.count / crowd.seconds:.1f} started per second"
+        if sizes:
+            label += f", {sizes[-1]:.1f} MiB each with {crowd.count} alive"
+        axes.plot(alive, sizes, color=colour, label=label, marker="o", lw=2, ls=style)
     axes.set_title("Memory of each idle clone, by how many are alive", loc="left")
-    axes.set_xscale("log")
     axes.set_xlabel("clones alive")
     axes.set_ylabel("proportional set size, MiB")
     axes.set_ylim(bottom=0)
     _finish(axes)
-    axes.legend(loc="lower left", frameon=False, fontsize=9)
 
 
-def _draw_distributions(
-    axes: Axes, report: Report, names: tuple[str, ...], title: str
-) -> None:
+def _draw_distributions(axes: Axes, report: Report, names: tuple[str, ...], title: str) -> None:
     figures = [figure for figure in report.figures if figure.kind.name in names]
     for figure, colour in zip(figures, _COLOURS, strict=False):
         axes.ecdf(figure.ours, color=colour, label=_label(figure), lw=2)
@@ -136,12 +127,10 @@ def _draw_distributions(
             floor = f"the floor's: {shown(percentile(figure.floor, 50))}"
             axes.ecdf(figure.floor, color=colour, label=floor, lw=1.5, ls=":")
     axes.set_title(title, loc="left")
-    axes.set_xscale("log")
     axes.set_xlabel("ms; medians in the legend")
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     _finish(axes)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.13), ncols=2, frameon=False, fontsize=9)
 
 
 def _label(figure: Figure) -> str:
@@ -149,11 +138,27 @@ def _label(figure: Figure) -> str:
 
 
 def _finish(axes: Axes) -> None:
-    """Grid, and numbers that are not powers."""
+    """Scale, grid, and the legend below; numbers that are no powers."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
+    axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+    _add_legend(axes)
+
+
+def _add_legend(axes: Axes) -> None:
+    """Below the plot, two lines of it a column, so that a figure stands above its floor."""
+    columns = math.ceil(len(axes.get_legend_handles_labels()[1]) / 2)
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(-0.02, -0.14),
+        ncols=columns,
+        frameon=False,
+        fontsize=8.5,
+        handlelength=1.6,
+        columnspacing=1,
+    )

@@ -19,11 +19,11 @@ enum { STREAM = 64 << 20, NAP_US = 500, PATIENCE = 4000 };
 static char buffer[1 << 16];
 static int port;
 
-/* With no host at the other end a read returns 0 at once: one that stays away has died, and so has QEMU with us. */
-static size_t receive(void)
+/* With no host at the other end a read returns 0 at once: one that stays away has died, and QEMU is to go, too. */
+static size_t receive(char *data, size_t size)
 {
 	for (int naps = 0; naps < PATIENCE; naps++) {
-		ssize_t n = read(port, buffer, sizeof buffer);
+		ssize_t n = read(port, data, size);
 		if (n > 0)
 			return (size_t)n;
 		usleep(NAP_US);
@@ -72,7 +72,8 @@ static void output(void)
 	waitpid(child, 0, 0);
 }
 
-static void input(size_t done)
+/* Of the first block, `have` bytes came with the letter. A read gives a page at most, so blocks are gathered. */
+static void input(size_t have)
 {
 	int ends[2];
 	if (pipe(ends) < 0)
@@ -85,11 +86,11 @@ static void input(size_t done)
 		_exit(0);
 	}
 	close(ends[0]);
-	put(ends[1], buffer + 1, done); /* what came with the letter */
-	while (done < STREAM) {
-		size_t n = receive();
-		put(ends[1], buffer, n);
-		done += n;
+	for (size_t done = 0; done < STREAM; done += sizeof buffer) {
+		while (have < sizeof buffer)
+			have += receive(buffer + have, sizeof buffer - have);
+		put(ends[1], buffer, have);
+		have = 0;
 	}
 	close(ends[1]);
 	waitpid(child, 0, 0);
@@ -102,7 +103,7 @@ int main(void)
 	while ((port = open("/dev/vport0p1", O_RDWR)) < 0)
 		usleep(NAP_US);
 	for (;;) {
-		size_t n = receive();
+		size_t n = receive(buffer, sizeof buffer);
 		char letter = buffer[0];
 		if (letter == 'x')
 			run();
