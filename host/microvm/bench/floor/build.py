@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,21 +17,23 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).with_name("guest.c")
 
 _FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-Os", "-static", "-s")
-_INITRAMFS = "initramfs.cpio"
-_INIT = "init"
 
 
-def build(image: Image, folder: Path) -> Path:
-    """Write an initramfs that is the image's but for its first process, and return its path.
+def build(image: Image) -> bytes:
+    """Return an initramfs that is the image's but for its first process.
 
     :raise ImageError: there is no compiler that makes it.
     """
-    program = folder / _INIT
+    archive = BytesIO()
+    # Archives may follow one another, and of two files with one name the later counts.
+    archive.write(image.initramfs.read_bytes())
+    cpio.write([cpio.Entry.file("init", _compile(image), 0o755)], archive)
+    return archive.getvalue()
+
+
+def _compile(image: Image) -> bytes:
     compiler = daemon.compiler(arches.find(image.manifest.arch))
-    run([*compiler, *_FLAGS, "-o", str(program), str(SOURCE)], what="compiling the floor's guest")
-    path = folder / _INITRAMFS
-    with path.open("wb") as out:
-        # Archives may follow one another, and of two files with one name the later counts.
-        out.write(image.initramfs.read_bytes())
-        cpio.write([cpio.Entry.file(_INIT, program.read_bytes(), 0o755)], out)
-    return path
+    with tempfile.TemporaryDirectory(prefix="microvm-floor-") as folder:
+        program = Path(folder) / "init"
+        run([*compiler, *_FLAGS, "-o", str(program), str(SOURCE)], what="compiling the floor")
+        return program.read_bytes()

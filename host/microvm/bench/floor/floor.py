@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import tempfile
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from microvm import template
 from microvm.bench.floor.build import build
 from microvm.bench.floor.machine import Machine
 from microvm.bench.side import STREAM_SIZE
 from microvm.launch import find_qemu, qemu_arguments
-from microvm.qemu_command import QemuConfig
+from microvm.qemu_command import Memory, QemuConfig, descriptor_path
 from microvm.tasks import settled
 
 if TYPE_CHECKING:
@@ -29,53 +30,50 @@ _DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
 # A guest is saved after this many commands: its kernel has then filled its caches.
 _WARM_UP = 20
 
-# Memory that is a file belongs into memory.
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - nobody can guess the name of our folder there
-
 
 class Floor:
     """Starts the floor's machines; `opened` gives one."""
 
     name = "floor"
 
-    def __init__(self, config: QemuConfig, folder: Path) -> None:
-        """Use `opened`.
-
-        :param folder: for the guests' memory.
-        """
+    def __init__(self, config: QemuConfig, initramfs: int, owned: ExitStack) -> None:
+        """Use `opened`."""
         self._config = config
-        self._folder = folder
-        self._numbers = itertools.count()
-        self._saved: tuple[Path, Path] | None = None
+        self._initramfs = initramfs
+        self._owned = owned
+        self._saved: Memory | None = None
 
     @classmethod
     @contextmanager
     def opened(cls, image: Image, *, accel: Accel, memory: int) -> Iterator[Self]:
-        """Compile the guest, and keep what it takes in a folder that is gone afterwards.
+        """Compile the guest; what it takes is in no folder, and gone afterwards.
 
         :param image: whose kernel and file system it has.
         :param memory: of the guest, in MiB.
         :raise ImageError: there is no compiler.
         """
-        place = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
-        with tempfile.TemporaryDirectory(prefix="microvm-floor-", dir=place) as name:
-            folder = Path(name)
+        with ExitStack() as owned:
+            initramfs = os.memfd_create("microvm-floor", os.MFD_CLOEXEC)
+            owned.callback(os.close, initramfs)
+            with open(initramfs, "wb", closefd=False) as file:
+                file.write(build(image))
             config = QemuConfig(
                 kernel=image.kernel,
-                initramfs=build(image, folder),
+                initramfs=Path(descriptor_path(initramfs)),
                 bus=image.manifest.bus,
                 accel=accel,
                 memory=memory,
                 arch=image.manifest.arch,
             )
-            yield cls(config, folder)
+            yield cls(config, initramfs, owned)
 
     async def boot(self) -> FloorMachine:
         """Boot a machine.
 
         :raise MachineError: it does not come up.
         """
-        return await _started(self._boot_once)
+        with template.blank() as memory:
+            return FloorMachine(await _made(partial(self._start, memory)))
 
     async def clone(self) -> FloorMachine:
         """Clone a machine that was booted and saved, the first time now.
@@ -84,63 +82,51 @@ class Floor:
         :raise QemuError: it cannot be saved.
         """
         if self._saved is None:
-            self._saved = await asyncio.to_thread(self._save)
-        return await _started(partial(self._restore, *self._saved))
+            memory = self._owned.enter_context(template.blank())
+            machine = FloorMachine(await _made(partial(self._start, memory)))
+            try:
+                for _ in range(_WARM_UP):
+                    await machine.run_true()
+                await machine.save(memory.state)
+            finally:
+                await machine.stop()
+            self._saved = replace(memory, saved=True)
+        return FloorMachine(await _made(partial(self._start, self._saved)))
 
-    def _new_memory(self) -> Path:
-        return self._folder / f"memory-{next(self._numbers)}"
+    def _start(self, memory: Memory) -> Machine:
+        return Machine(
+            self._command(memory),
+            device=_DEVICE[self._config.bus],
+            files=(self._initramfs, memory.ram, memory.state),
+            state=memory.state if memory.saved else None,
+        )
 
-    def _boot(self, memory: Path) -> Machine:
-        return Machine(self._command(memory, "share=on"), device=self._device())
-
-    def _boot_once(self) -> Machine:
-        memory = self._new_memory()
-        try:
-            return self._boot(memory)
-        finally:
-            memory.unlink(missing_ok=True)
-
-    def _save(self) -> tuple[Path, Path]:
-        memory, state = self._new_memory(), self._folder / "state"
-        machine = self._boot(memory)
-        try:
-            for _ in range(_WARM_UP):
-                machine.ask(b"x")
-            machine.save(state)
-        finally:
-            machine.stop()
-        return memory, state
-
-    def _restore(self, memory: Path, state: Path) -> Machine:
-        return Machine(self._command(memory, "share=off"), device=self._device(), state=state)
-
-    def _device(self) -> str:
-        return _DEVICE[self._config.bus]
-
-    def _command(self, memory: Path, mode: str) -> list[str]:
+    def _command(self, memory: Memory) -> list[str]:
         ours = qemu_arguments(self._config)
         values = {name: ours[ours.index(name) + 1] for name in ("-M", *_SHARED_OPTIONS)}
-        size = f"size={self._config.memory}M"
+        backend = f"memory-backend-file,id=ram,size={self._config.memory}M"
+        backend += f",mem-path={descriptor_path(memory.ram)}"
+        backend += f",share={'off' if memory.saved else 'on'}"
         return [
             str(find_qemu(self._config.arch)),
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-accel", self._config.accel, "-M", f"{values['-M']},memory-backend=ram"),
             *(word for name in _SHARED_OPTIONS for word in (name, values[name])),
-            *("-object", f"memory-backend-file,id=ram,{size},mem-path={memory},{mode}"),
             *("-kernel", str(self._config.kernel), "-initrd", str(self._config.initramfs)),
-            *("-serial", "null"),
+            *("-object", backend, "-serial", "null"),
         ]
 
 
-async def _started(start: Callable[[], Machine]) -> FloorMachine:
-    task = asyncio.create_task(asyncio.to_thread(start))
+async def _made(make: Callable[[], Machine]) -> Machine:
+    """Make a machine in a thread; where nobody waits for it any longer, end it."""
+    task = asyncio.create_task(asyncio.to_thread(make))
     try:
         await settled([task])
     except asyncio.CancelledError:
         if task.exception() is None:
             task.result().stop()
         raise
-    return FloorMachine(task.result())
+    return task.result()
 
 
 class FloorMachine:
@@ -173,6 +159,10 @@ class FloorMachine:
     async def write_stream(self) -> None:
         """Have a process in the guest read `STREAM_SIZE` bytes, and write them."""
         self._machine.feed()
+
+    async def save(self, state: int) -> None:
+        """Save it and end it."""
+        self._machine.save(state)
 
     async def stop(self) -> None:
         """End it."""

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STREAM = 64 << 20, NAP_US = 500, PATIENCE = 4000 };
+enum { STREAM = 64 << 20, NAP_US = 500, PATIENCE = 1000 };
 
 static char buffer[1 << 16];
 static int port;

@@ -7,11 +7,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from microvm.bench.side import STREAM_SIZE
 from microvm.errors import MachineError, QemuError
+from microvm.qemu_command import descriptor_path
 
 READY_TIMEOUT = 60.0
 """Seconds from QEMU's start to the guest's first answer."""
@@ -28,11 +28,14 @@ class Machine:
 
     :param command: QEMU with its arguments, but for those of its monitor and its port.
     :param device: the virtio-serial controller.
-    :param state: where to restore the guest from; without it, it boots.
+    :param files: the descriptors among the arguments.
+    :param state: what to restore the guest from, a descriptor; without it, it boots.
     :raise MachineError: it does not come up.
     """
 
-    def __init__(self, command: Sequence[str], *, device: str, state: Path | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], *, device: str, files: Sequence[int], state: int | None = None
+    ) -> None:
         self._port, port = socket.socketpair()
         monitor, qmp = socket.socketpair()
         with port, qmp:
@@ -43,9 +46,9 @@ class Machine:
                     *("-mon", "chardev=qmp,mode=control", "-device", device),
                     *("-chardev", f"socket,id=port,fd={port.fileno()}"),
                     *("-device", "virtserialport,chardev=port,name=floor"),
-                    *(("-incoming", "defer") if state else ()),
+                    *(() if state is None else ("-incoming", "defer")),
                 ],
-                pass_fds=(qmp.fileno(), port.fileno()),
+                pass_fds=(*files, qmp.fileno(), port.fileno()),
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
@@ -88,20 +91,23 @@ class Machine:
             self._port.sendall(_BLOCK)
         self.ask(b"")
 
-    def save(self, state: Path) -> None:
-        """Save the guest, whose memory is a file, and end QEMU."""
+    def save(self, state: int) -> None:
+        """Save the guest, whose memory is a file, and end QEMU.
+
+        :param state: where to, a descriptor among `files`.
+        """
         self._monitor("migrate-set-capabilities", capabilities=_CAPABILITIES)
         self._monitor("stop")
-        self._monitor("migrate", uri=f"file:{state}")
+        self._monitor("migrate", uri=f"file:{descriptor_path(state)}")
         while (status := self._monitor("query-migrate").get("status")) != "completed":
             if status == "failed":
                 raise QemuError("QEMU does not save the floor's guest")
             time.sleep(_POLL)
         self.stop()
 
-    def _restore(self, state: Path) -> None:
+    def _restore(self, state: int) -> None:
         self._monitor("migrate-set-capabilities", capabilities=_CAPABILITIES)
-        self._monitor("migrate-incoming", uri=f"file:{state}")
+        self._monitor("migrate-incoming", uri=f"file:{descriptor_path(state)}")
         while self._monitor("query-status")["status"] == "inmigrate":
             time.sleep(_POLL)
         self._monitor("cont")
