@@ -22,7 +22,7 @@ help:
 	@echo 'make lint       ruff, mypy, the C compiler'"'"'s analyzer, whether generated files are fresh, and'
 	@echo '                whether the protocol still is compatible with its released form'
 	@echo 'make gen        write the generated files anew'
-	@echo 'make bench      measure boot, exec and throughput'
+	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
 	@echo 'make clean      remove the virtual environment and what was built'
 
