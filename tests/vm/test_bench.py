@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,9 +21,11 @@ from tests.vm.conftest import Command, is_alive
 
 from microvm.bench import boot, figures
 from microvm.bench.floor import Floor
+from microvm.cli.bench import bench
 from microvm.errors import MachineError
 from microvm_image import Image
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 FEW = ("--boots", "1", "--execs", "3", "--clones", "2")
 KINDS = {kind.name for kind in figures.KINDS}
 BESIDE = {kind.name: kind.beside for kind in figures.KINDS}
@@ -109,6 +113,17 @@ def test_the_documents_table_comes_from_the_json(
         ours = figures.shown(values["figures"][kind.name]["median"])
         floor = figures.shown(values["figures"][kind.name]["floor"]["median"])
         assert f"| {ours} | {floor} |" in row
+
+
+def test_the_document_has_these_tables_and_its_commands_can_be_typed() -> None:
+    text = DOCUMENT.read_text()
+    for kind in figures.KINDS:
+        assert f"\n| {kind.title} | " in text
+    commands = re.findall(r"^    microvm (bench .*)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        bench.make_context(name, arguments)  # refuses what is no option
 
 
 @pytest.fixture

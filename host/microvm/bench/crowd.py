@@ -6,12 +6,13 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from microvm.bench.report import Crowd
 from microvm.bench.side import Machine, Side
 from microvm.pool import usable_cpus
+from microvm.tasks import cancel
 
 _STEPS = (100, 50, 20, 10, 5, 2, 1)
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
@@ -27,17 +28,21 @@ async def gather(side: Side, count: int, advance: Callable[[int], None]) -> Crow
     """
     machines: list[Machine] = []
     room = asyncio.Semaphore(usable_cpus())
+    async with AsyncExitStack() as owned:
 
-    async def start() -> None:
-        async with room:
-            machines.append(await side.clone())
-        advance(len(machines))
+        async def start() -> None:
+            async with room:
+                machine = await side.clone()
+            owned.push_async_callback(machine.stop)
+            machines.append(machine)
+            advance(len(machines))
 
-    try:
         begun = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(count):
-                group.create_task(start())
+        starts = [asyncio.create_task(start()) for _ in range(count)]
+        try:
+            await asyncio.gather(*starts)
+        finally:
+            await cancel(starts)
         seconds = time.perf_counter() - begun
         for machine in machines:
             await machine.ping()
@@ -48,9 +53,6 @@ async def gather(side: Side, count: int, advance: Callable[[int], None]) -> Crow
             sizes = [size for machine in machines if (size := pss(machine.pid)) is not None]
             if len(sizes) == step:
                 memory[step] = sum(sizes) / step
-    finally:
-        for machine in machines:
-            await machine.stop()
     return Crowd(count, seconds, memory)
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from microvm.bench.side import STREAM_SIZE
@@ -36,9 +37,11 @@ class Machine:
     def __init__(
         self, command: Sequence[str], *, device: str, files: Sequence[int], state: int | None = None
     ) -> None:
-        self._port, port = socket.socketpair()
-        monitor, qmp = socket.socketpair()
-        with port, qmp:
+        with ExitStack() as ours, ExitStack() as theirs:
+            (self._port, port), (monitor, qmp) = (socket.socketpair() for _ in range(2))
+            for our_end, their_end in ((self._port, port), (monitor, qmp)):
+                ours.enter_context(our_end)
+                theirs.enter_context(their_end)
             self._process = subprocess.Popen(
                 [
                     *command,
@@ -52,6 +55,7 @@ class Machine:
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
+            ours.pop_all()
         self._monitor = _Monitor(monitor)
         try:
             if state is not None:
