@@ -29,13 +29,12 @@ def to_markdown(values: dict[str, Any]) -> str:
 
 def _about(values: dict[str, Any]) -> str:
     place, figures = values["platform"], values["figures"]
-    count = {name: len(figures[f"{name}_ms"]["samples"]) for name in ("exec", "warm_ready")}
+    execs, clones = (len(figures[name]["samples"]) for name in ("exec_ms", "warm_ready_ms"))
     return (
         f"Linux {place['kernel']}, {place['memory_mib']} MiB; QEMU {place['qemu']} under "
         f"{place['accel'].upper()}, {place['cpus']} CPUs ({place['cpu']}), load {place['load']:g}; "
-        f"{place['date'][:10]}. Medians of {len(values['boots_ms'])} boots, {count['exec']} "
-        f"commands and {count['warm_ready']} clones, {values['alive']['microvm']['count']} of "
-        "which were alive at once."
+        f"{place['date'][:10]}. Medians of {len(values['boots_ms'])} boots, {execs} commands and "
+        f"{clones} clones; {values['alive']['microvm']['count']} alive at once."
     )
 
 
