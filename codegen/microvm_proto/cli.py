@@ -34,6 +34,10 @@ def main() -> None:
     SCHEMA is a TOML file. Without it, the nearest pyproject.toml says which in its table
     [tool.microvm-proto], key `schema`.
     """
+    try:
+        Path.cwd()
+    except OSError as error:
+        _fail(f"the working folder: {error.strerror}")
 
 
 @main.command()

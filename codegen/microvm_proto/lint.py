@@ -11,6 +11,7 @@ from microvm_proto import backends
 from microvm_proto.faults import FAULTS, FIRST_OWN_CODE
 from microvm_proto.load import Document
 from microvm_proto.positions import Path
+from microvm_proto.released import path_of
 from microvm_proto.schema import INTEGERS, ByteList, Enum, Message, Schema, Tail
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
@@ -183,7 +184,7 @@ def _fields(document: Document, at: int, message: Message) -> None:
 
 
 def _outputs(document: Document, schema: Schema) -> None:
-    seen = {schema.path.resolve()}
+    seen = {schema.path.resolve(), path_of(schema.path).resolve()}
     for at, output in enumerate(schema.outputs):
         if not backends.exists(output.backend):
             there = ("output", at, "backend")
@@ -193,7 +194,7 @@ def _outputs(document: Document, schema: Schema) -> None:
             )
         if output.path in seen:
             there = ("output", at, "file")
-            text = "that is the schema, or another output"
+            text = "that is the schema, its released form, or another output"
             document.error("duplicate-output", there, text, "give it a file of its own")
         seen.add(output.path)
 

@@ -15,7 +15,7 @@ Value: TypeAlias = str | int | bool | list[str] | list[int]
 
 def path_of(schema: Path) -> Path:
     """Where the released form of the schema at this path is: beside it."""
-    return schema.with_name(f"{schema.stem}.released.toml")
+    return schema.parent / f"{schema.stem}.released.toml"
 
 
 def canonical(schema: Schema) -> str:

@@ -6,6 +6,7 @@ start of the body.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -239,6 +240,11 @@ class Schema:
     outputs: tuple[Output, ...]
     retired: tuple[int, ...] = ()
     digest: int = 0
+
+    @property
+    def source(self) -> str:
+        """The name of its file as generated text can have it: without quotes and the like."""
+        return re.sub(r"[^\w.+-]", "_", self.path.name)
 
     @property
     def versions(self) -> list[int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -87,6 +89,18 @@ def test_the_header_compiles_freestanding_and_as_cpp_without_a_warning(
     compiled = subprocess.run(command, capture_output=True, text=True, check=False)
     assert compiled.stderr == ""
     assert compiled.returncode == 0
+
+
+def test_a_schema_may_have_any_file_name(tmp_path: Path, run: Run) -> None:
+    schema = tmp_path / os.fsdecode(b'\xff"""*\n\\`]].toml')
+    outputs = (f'\n[[output]]\nbackend = "{name}"\nfile = "{name}"\n' for name in backends.names())
+    schema.write_text((SCHEMAS[0].parent / "everything.toml").read_text() + "".join(outputs))
+    assert run("gen", schema).exit_code == 0
+    compile((tmp_path / "python").read_text(), "codec.py", "exec")
+    compile((tmp_path / "strategies").read_text(), "messages.py", "exec")
+    json.loads((tmp_path / "vectors").read_text())
+    (tmp_path / "all.c").write_text('#include "c"\n')
+    subprocess.run(["gcc", *C, "all.c"], cwd=tmp_path, check=True)
 
 
 def test_the_headers_of_several_protocols_can_be_in_one_program(

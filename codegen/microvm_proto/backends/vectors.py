@@ -46,7 +46,7 @@ _FORMAT = [
 def emit(schema: Schema, file: str) -> dict[str, str]:
     """The vectors' one file, with one vector a line."""
     head = {
-        "source": f"Generated from {schema.path.name} by `microvm-proto gen`.",
+        "source": f"Generated from {schema.source} by `microvm-proto gen`.",
         "format": _FORMAT,
         "protocol": schema.name,
         "version": schema.version,

@@ -80,7 +80,7 @@ def _comment(text: str, indent: str = "") -> str:
 def _top(schema: Schema) -> str:
     about = (
         f"The wire protocol of {schema.name}, version {schema.version}. Generated from "
-        f"{schema.path.name} by `microvm-proto gen`. Freestanding C11; nothing in it allocates or "
+        f"{schema.source} by `microvm-proto gen`. Freestanding C11; nothing in it allocates or "
         "keeps state. Every value that is decoded has been checked against its bounds, and slices "
         "point into the frame. For C++, too."
     )
