@@ -99,6 +99,16 @@ class Tail:
 Type: TypeAlias = Integer | Enum | Bytes | ByteList | Tail
 
 
+def bounds(kind: Type) -> dict[str, int]:
+    """The bounds of a type of variable length, by their keys in a schema."""
+    match kind:
+        case Bytes(maximum=maximum) | Tail(maximum=maximum):
+            return {"max": maximum}
+        case ByteList(max_items=items, max_item=item, max_total=total):
+            return {"max_items": items, "max_item": item, "max_total": total}
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field of a message.

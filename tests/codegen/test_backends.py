@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from click.testing import Result
 
 from microvm_proto import backends
+from microvm_proto.lint import constants
 from microvm_proto.resolve import read_schema
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +103,16 @@ def test_a_schema_may_have_any_file_name(tmp_path: Path, run: Run) -> None:
     json.loads((tmp_path / "vectors").read_text())
     (tmp_path / "all.c").write_text('#include "c"\n')
     subprocess.run(["gcc", *C, "all.c"], cwd=tmp_path, check=True)
+
+
+@every_schema
+def test_the_linter_knows_the_constants_of_the_header(schema: Path, generated: Generated) -> None:
+    # Those that have the name of another are refused, so it has to know all of them.
+    text = (generated(schema) / "protocol.h").read_text()
+    read = read_schema(schema)
+    found = re.findall(r"^(?:\t(\w+) = -?[\d(]|#define (\w+))", text, re.MULTILINE)
+    known = {f"{read.name}_{name}".upper() for name, _ in constants(read)}
+    assert {one or other for one, other in found} - {f"{read.name.upper()}_TYPE_NONE"} == known
 
 
 def test_the_headers_of_several_protocols_can_be_in_one_program(
