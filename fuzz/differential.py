@@ -348,12 +348,13 @@ def run(seconds: float, seed: int) -> Outcome:
     return Outcome("B", pair.cases, pair.frames, took, seed, found, notes)
 
 
-def smaller(pair: Pair, error: Disagreement) -> Disagreement:
+def smaller(pair: Pair, error: Disagreement, seconds: float = 10.0) -> Disagreement:
     """Leave out what the disagreement does not need: halves, quarters, down to bytes."""
+    until = time.monotonic() + seconds
     size = len(error.data) // 2
     while size:
         at = 0
-        while at < len(error.data):
+        while at < len(error.data) and time.monotonic() < until:
             data = error.data[:at] + error.data[at + size :]
             try:
                 pair.compare(data, ())
