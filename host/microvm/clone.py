@@ -154,7 +154,7 @@ class Start:
                         await warm(life.guest.run)
                         await life.qemu.save()
                     finally:
-                        await life.end(politely=False)
+                        await life.end()
                 except QemuError as error:
                     raise TemplateError(error.message) from error
                 await asyncio.to_thread(
