@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -96,11 +97,20 @@ class Start:
             self._notify(f"no template can be saved: {error}; booting instead")
         except TemplateError as error:
             life = await self.cold()
-            # It boots, and a guest that was saved just now is not restored: nor will it tomorrow.
-            self._verdicts.remember(works=False)
-            self._notify(f"this QEMU makes no clones: {error.message}; booting instead")
+            self._give_up(error, life)
             return life
         return await self.cold()
+
+    def _give_up(self, error: TemplateError, life: Life) -> None:
+        """A guest that was saved just now is not restored, but it boots: nor will it tomorrow.
+
+        Unless the host is so busy that a boot, too, takes longer than a clone may.
+        """
+        text = f"this QEMU makes no clones: {error.message}; booting instead"
+        if life.times.ready - life.times.begun < CLONE_TIMEOUT:
+            self._verdicts.remember(works=False)
+            text += f" from now on (without {self._verdicts.path}, it is tried again)"
+        self._notify(text)
 
     async def _clone(self) -> Life | None:
         """A clone that is ready; None if there is no template.
@@ -182,7 +192,7 @@ def _shape(config: QemuConfig, program: Path) -> str:
     facts = (
         template.FORMAT,
         qemu_arguments(config),
-        [(file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns) for file in files],
-        host_cpu() if config.accel != "tcg" else "",
+        [(file.st_ino, file.st_size, file.st_mtime_ns) for file in files],
+        (host_cpu(), os.uname().release) if config.accel != "tcg" else None,
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
