@@ -53,13 +53,15 @@ class Start:
         self._name = f"{image}-{_shape(config, self._program)}"
         self._verdicts = Verdicts(cache.root(), self._program, f"clone-{config.accel}")
 
-    def launch(self) -> None:
-        """Spawn QEMU for a clone already, if there is a template; `warm` goes on with it.
+    def launch(self, *, cold: bool) -> None:
+        """Spawn QEMU already, to boot or, if there is a template, to clone.
 
-        What is wrong is found again there, and is said there.
+        `cold` or `warm` goes on with it. What is wrong is found again there, and is said there.
         """
-        if self._verdicts.recall() is not False:
-            with suppress(TemplateError, QemuError, ImageError):
+        with suppress(TemplateError, QemuError, ImageError):
+            if cold or self._verdicts.recall() is False:
+                self._launched = launch(self._config)
+            else:
                 self._launched = self._launch_clone()
 
     def end(self) -> None:
@@ -74,7 +76,8 @@ class Start:
         :raise BootError: the guest did not become ready.
         :raise QemuError: QEMU does not start.
         """
-        return await self._begin(launch(self._config), self._console, self._timeout)
+        launched, self._launched = self._launched, None
+        return await self._begin(launched or launch(self._config), self._console, self._timeout)
 
     async def warm(self) -> Life:
         """Clone, and make a template before, if there is none; boot where there can be none.

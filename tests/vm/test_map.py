@@ -208,19 +208,23 @@ def test_results_that_cannot_be_written_are_an_error(image: Image) -> None:
     assert result.stderr == b"microvm: cannot write the results: No space left on device\n"
 
 
-def test_a_bar_moves_on_a_terminal_and_nowhere_else(image: Image) -> None:
+@pytest.mark.parametrize("results_too", [False, True])
+def test_a_bar_moves_on_a_terminal_and_disturbs_no_result(image: Image, results_too: bool) -> None:
     del image
     ours, theirs = os.openpty()
     process = subprocess.run(
         [sys.executable, "-m", "microvm", "map", "-"],
         input=b"true\nfalse\n",
-        stdout=subprocess.PIPE,
+        stdout=theirs if results_too else subprocess.PIPE,
         stderr=theirs,
         timeout=DEADLINE,
         check=False,
     )
     os.close(theirs)
-    shown = os.read(ours, 1 << 16).decode()
+    shown = os.read(ours, 1 << 16)
     os.close(ours)
-    assert (process.returncode, len(_results(process.stdout))) == (1, 2)
-    assert re.search(r"2/.*1 failed", shown)
+    assert re.search(rb"2/.*1 failed", shown)
+    lines = re.findall(rb"{.*}(?=\r\n)", shown)
+    assert len(lines) == 2 * results_too
+    results = _results(b"\n".join(lines) if results_too else process.stdout)
+    assert (process.returncode, len(results)) == (1, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import hashlib
 import os
 import resource
 import shutil
@@ -128,6 +129,64 @@ async def test_a_changed_byte_of_a_saved_guest_is_refused(
                     pass
                 os.pwrite(file.fileno(), whole[at : at + 1], at)
     assert await _start(image) == (True, [])
+
+
+async def test_a_state_that_qemu_refuses_is_made_anew_with_one_line(
+    image: Image, cache: Path
+) -> None:
+    await _start(image)
+    state, manifest = (_folder(cache) / part for part in ("state", "manifest.json"))
+    for file in (state, manifest):
+        file.chmod(0o600)
+    digest = hashlib.sha256(state.read_bytes()).hexdigest()
+    state.write_bytes(b"another QEMU's")
+    changed = hashlib.sha256(state.read_bytes()).hexdigest()
+    manifest.write_text(manifest.read_text().replace(digest, changed))
+    cloned, told = await _start(image)
+    assert cloned
+    (line,) = told
+    assert line.startswith("cannot clone")
+    assert line.endswith("making it anew")
+    assert await _start(image) == (True, [])
+
+
+async def test_a_guest_cannot_change_what_it_was_cloned_from(image: Image, cache: Path) -> None:
+    async with _machine(image) as first, _machine(image) as second:
+        ram = _folder(cache) / "ram"
+        before = hashlib.sha256(ram.read_bytes()).digest()
+        fill = "yes scribble | head -c 40m >/tmp/file; echo gone >/etc/hostname; sync"
+        await first.run(["sh", "-c", fill], check=True)
+        assert (await second.run(["cat", "/etc/hostname"])).stdout != b"gone\n"
+        assert hashlib.sha256(ram.read_bytes()).digest() == before
+        for vm in (first, second):
+            assert _modes(vm.pid or 0, ram) == {os.O_RDONLY}
+    assert await _start(image) == (True, [])
+
+
+def _modes(pid: int, file: Path) -> set[int]:
+    """How a process has opened a file."""
+    process = Path(f"/proc/{pid}")
+    numbers = [link.name for link in (process / "fd").iterdir() if link.readlink() == file]
+    flags = [(process / "fdinfo" / number).read_text().split("flags:")[1] for number in numbers]
+    return {int(text.split()[0], 8) & os.O_ACCMODE for text in flags}
+
+
+@pytest.mark.parametrize("cold", [True, False])
+async def test_it_can_be_launched_before_all_is_imported(
+    image: Image, cache: Path, cold: bool
+) -> None:
+    del cache
+    await _start(image)
+    before = children_of(os.getpid())
+    vm = _machine(image, cold=cold)
+    vm.launch()
+    (launched,) = set(children_of(os.getpid())) - set(before)
+    async with vm:
+        assert (vm.pid, vm.cloned) == (launched, not cold)
+    vm = _machine(image, cold=cold)
+    vm.launch()
+    await vm.stop()
+    assert children_of(os.getpid()) == before
 
 
 async def test_a_disk_that_is_full_means_a_boot_and_one_line(image: Image, cache: Path) -> None:
