@@ -25,7 +25,7 @@ from microvm import codec
 from microvm.codec import ErrorCode
 
 from . import finding, messages, native
-from .model import HELLO_START
+from .model import HELLO_START, agreed
 from .oracle import SETTINGS, corpus
 from .outcome import Outcome
 from .strategies import HEADER, examples
@@ -148,6 +148,7 @@ class _Guest:
 
     def __init__(self) -> None:
         self._log = bytearray()
+        self._version = codec.VERSION
         self._decoder: codec.Decoder | None = None  # while it looks for a hello
         self._rest = b""  # what has not been read or dropped
         self._dropped = self._seen = self._refused = 0
@@ -158,12 +159,14 @@ class _Guest:
         while self._decoder or self._seek():
             decoder = self._decoder
             if decoder is None:
-                decoder = self._decoder = codec.Decoder("host")
+                decoder = self._decoder = codec.Decoder("host", self._version)
                 piece = self._rest
             decoder.receive_data(piece)
             try:
                 while message := decoder.next_message():
                     self._rest = self._rest[codec.HEADER_SIZE + HEADER.unpack_from(self._rest)[0] :]
+                    if isinstance(message, codec.Hello):
+                        self._version = decoder.version = agreed(message)
                     self._take(message)
                 return
             except codec.DecodeError as error:
@@ -201,7 +204,7 @@ class _Guest:
         is_request = isinstance(message, codec.ExecRequest)
         if id_ and not is_request and id_ <= self._last_id and id_ != self._current:
             return
-        encoded = message.encode()
+        encoded = message.encode(self._version)
         if code := self._consider(message, id_):
             self._refuse(code, about=encoded)
             return
