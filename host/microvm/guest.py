@@ -26,7 +26,7 @@ from microvm.errors import (
 from microvm.options import PING_TIMEOUT, ExecOptions, RunOptions, Text
 from microvm.process import CompletedProcess, Process
 from microvm.request import request_of
-from microvm.session import Session, State
+from microvm.session import Session
 from microvm.stdio import copy_out
 from microvm.streams import InputStream
 
@@ -89,15 +89,6 @@ class Guest:
         async with asyncio.timeout(timeout):
             await asyncio.shield(self._ready)
         self._alive().write(self._session.resume())
-
-    @property
-    def can_shut_down(self) -> bool:
-        """Whether it is in a state to hear `shut_down`."""
-        return self.error is None and self._session.state in (State.IDLE, State.RUNNING)
-
-    def shut_down(self) -> None:
-        """Ask it to end itself."""
-        self._alive().write(self._session.shutdown())
 
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`."""

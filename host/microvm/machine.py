@@ -96,18 +96,18 @@ class MicroVM:
         return self._life.times if self._life else None
 
     def launch(self) -> None:
-        """Spawn QEMU already, where this is going to be a clone; `start` goes on from there.
+        """Spawn QEMU already, unless a guest is to be saved first; `start` goes on from there.
 
         It saves the time that importing the rest of this library takes. Who calls it must call
         `start` or `stop`.
         """
-        if self._started or self._cold or self._given_image is None:
+        if self._started or self._given_image is None:
             return
         image = self._load(self._given_image)
         candidates, _ = self._candidates(image)
         if len(candidates) == 1:
             self._launched = self._begin(image, candidates[0], BOOT_TIMEOUT)
-            self._launched.launch()
+            self._launched.launch(cold=self._cold)
 
     async def start(self) -> None:
         """Bring the guest up, by cloning or by booting, and wait until it is ready.

@@ -20,7 +20,7 @@ import pytest
 
 from microvm import codec
 from microvm import guest as guests
-from microvm.codec import Ending, GoodbyeReason, Stage, Stream
+from microvm.codec import Ending, Stage, Stream
 from microvm.errors import (
     Busy,
     ExecTimeout,
@@ -214,7 +214,6 @@ async def test_nothing_can_be_run_before_it_is_ready() -> None:
             await guest.ping()
         with pytest.raises(MachineError):
             await guest.status()
-        assert not guest.can_shut_down
 
 
 # -- Running ------------------------------------------------------------------------------------
@@ -441,7 +440,6 @@ async def test_after_the_loss_everything_raises_its_reason() -> None:
             with pytest.raises(GuestDied) as caught:
                 await use
             assert caught.value is reason
-        assert not guest.can_shut_down
 
 
 async def test_a_loss_that_nobody_waits_for_is_not_reported_by_asyncio() -> None:
@@ -896,31 +894,6 @@ async def test_output_in_tiny_pieces_takes_no_more_than_its_size(memory: Callabl
         # As objects of their own they would take fifty times as much.
         assert memory() < 1 << 20
         assert await process.stdout.read() == b"ab" * pieces
-
-
-# -- The end ------------------------------------------------------------------------------------
-
-
-async def test_shut_down_asks_and_a_goodbye_is_no_error() -> None:
-    async with greeted() as (guest, peer):
-        assert guest.can_shut_down
-        guest.shut_down()
-        await peer.expect(codec.Shutdown)
-        await peer.say(codec.Goodbye(GoodbyeReason.SHUTDOWN))
-        await asyncio.sleep(SOON)
-        assert guest.error is None
-        peer.port.close()
-        with pytest.raises(GuestDied):
-            await guest.ping()
-
-
-async def test_shut_down_is_heard_while_a_command_runs() -> None:
-    async with greeted() as (guest, peer):
-        guest.exec(["sleep", "60"])
-        await peer.expect(codec.ExecRequest)
-        assert guest.can_shut_down
-        guest.shut_down()
-        await peer.expect(codec.Shutdown)
 
 
 # -- Input --------------------------------------------------------------------------------------
