@@ -79,6 +79,22 @@ def _load() -> Iterator[None]:
         loop.wait()
 
 
+async def processes(vm: MicroVM, words: str) -> list[str]:
+    """The pids of the guest's processes whose user and command line have this in them.
+
+    By `ps`, which all bases have; pgrep is one of those that some leave out.
+    """
+    listed = await vm.run(["ps", "-o", "pid,user,args"], text=True, check=True)
+    return [line.split()[0] for line in listed.stdout.splitlines() if words in line]
+
+
+async def kill(vm: MicroVM, words: str) -> None:
+    """Kill them; there must be some."""
+    pids = await processes(vm, words)
+    assert pids
+    await vm.run(["kill", "-9", *pids], check=True)
+
+
 async def drift(vm: MicroVM) -> float:
     """How far the guest's clock moves from ours within a minute, in seconds."""
 

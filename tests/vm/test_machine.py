@@ -13,7 +13,7 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
-from tests.vm.conftest import children_of
+from tests.vm.conftest import children_of, kill, processes
 
 from microvm import (
     Busy,
@@ -116,7 +116,7 @@ async def test_cancelling_a_run_kills_the_command(vm: MicroVM) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (await vm.run(["pgrep", "-f", "^sleep 61"])).returncode == 1
+    assert await processes(vm, "sleep 61") == []
 
 
 async def _run_fed(vm: MicroVM) -> None:
@@ -161,7 +161,7 @@ async def test_leaving_a_block_kills_what_runs_in_it(vm: MicroVM) -> None:
     with pytest.raises(ZeroDivisionError):
         async with await vm.exec(["sleep", "63"]):
             raise ZeroDivisionError
-    assert (await vm.run(["pgrep", "-f", "^sleep 63"])).returncode == 1
+    assert await processes(vm, "sleep 63") == []
 
 
 async def test_a_background_child_does_not_delay_the_end(vm: MicroVM) -> None:
@@ -169,7 +169,7 @@ async def test_a_background_child_does_not_delay_the_end(vm: MicroVM) -> None:
     result = await vm.run(["sh", "-c", "sleep 62 & echo started"])
     assert result.stdout == b"started\n"
     assert time.monotonic() - begun < 30
-    assert (await vm.run(["pkill", "-f", "sleep 62"])).returncode == 0
+    await kill(vm, "sleep 62")
 
 
 async def test_hundreds_of_commands_leave_nothing_behind(vm: MicroVM) -> None:
