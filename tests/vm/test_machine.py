@@ -13,7 +13,7 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
-from tests.vm.conftest import children_of, kill, processes
+from tests.vm.conftest import children_of, eventually, held, kill, processes
 
 from microvm import (
     Busy,
@@ -100,10 +100,11 @@ async def test_a_timeout_comes_through_to_a_reader_that_does_not_read(vm: MicroV
 
 
 async def test_a_reader_that_pauses_loses_nothing(vm: MicroVM) -> None:
-    last = WINDOW
+    last = 400_000  # more than fits into the window and the pipe
     process = await vm.exec(["seq", str(last)])
     first = bytes(await anext(process.stdout))
-    await asyncio.sleep(0.3)  # the guest fills its window and the pipe meanwhile, and waits
+    await eventually(lambda: len(first) + held(process.stdout) == WINDOW)
+    await vm.ping()
     assert process.returncode is None
     numbers = (first + await process.stdout.read()).split()
     assert numbers == [b"%d" % number for number in range(1, last + 1)]
