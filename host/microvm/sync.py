@@ -215,6 +215,10 @@ class Process(_Driven):
         """Send a signal to its process group; nothing happens when it has ended."""
         self._call(self._process.send_signal, signal)
 
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell its terminal its size; nothing happens without one, or when it has ended."""
+        self._call(self._process.resize, rows, columns)
+
     def abandon(self) -> None:
         """Kill it, and drop its output; see `microvm.process.Process.abandon`."""
         self._call(self._process.abandon)

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from microvm import MicroVM
-from microvm.streams import OutputStream
 from microvm_image import Image, default
 
 DEADLINE = 120.0
@@ -85,11 +84,6 @@ async def eventually(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE):
         while not condition():  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0.01)
-
-
-def held(stream: OutputStream) -> int:
-    """Bytes that have come and that nobody has read."""
-    return sum(map(len, stream._chunks))
 
 
 async def processes(vm: MicroVM, words: str) -> list[str]:

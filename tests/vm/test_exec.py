@@ -10,7 +10,7 @@ import time
 from subprocess import PIPE
 
 import pytest
-from tests.vm.conftest import eventually, held, kill, processes
+from tests.vm.conftest import eventually, kill, processes
 
 from microvm import ExecTimeout, MicroVM, OutputLimit, StartError, UsageError
 from microvm.session import WINDOW
@@ -401,7 +401,7 @@ async def test_a_reader_that_does_not_read_gets_its_signal_through(vm: MicroVM) 
     process = await vm.exec(
         ["sh", "-c", "trap 'exit 5' TERM; while :; do head -c 65536 /dev/zero; done"]
     )
-    await eventually(lambda: held(process.stdout) == WINDOW)
+    await eventually(lambda: len(process.stdout._buffer) == WINDOW)
     process.terminate()
     assert len(await process.stdout.read()) >= WINDOW
     assert await process.wait() == 5

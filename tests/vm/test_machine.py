@@ -13,7 +13,7 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
-from tests.vm.conftest import children_of, eventually, held, kill, processes
+from tests.vm.conftest import children_of, eventually, kill, processes
 
 from microvm import (
     Busy,
@@ -103,7 +103,7 @@ async def test_a_reader_that_pauses_loses_nothing(vm: MicroVM) -> None:
     last = 400_000  # more than fits into the window and the pipe
     process = await vm.exec(["seq", str(last)])
     first = bytes(await anext(process.stdout))
-    await eventually(lambda: len(first) + held(process.stdout) == WINDOW)
+    await eventually(lambda: len(first) + len(process.stdout._buffer) == WINDOW)
     await vm.ping()
     assert process.returncode is None
     numbers = (first + await process.stdout.read()).split()
@@ -153,6 +153,45 @@ async def test_a_cancellation_at_any_moment_leaves_the_machine_ready(
         assert (await vm.run(["echo", "next"])).stdout == b"next\n"
         turns += 1 + turns // 8
     assert turns > 5  # how many there are depends on how fast the guest is
+
+
+async def _wait(vm: MicroVM) -> None:
+    process = await vm.exec(["sleep", "64"])
+    await process.wait()
+
+
+async def _read(vm: MicroVM) -> None:
+    process = await vm.exec(["sh", "-c", "setsid sleep 64 & yes"])
+    async for _ in process.stdout:
+        pass
+
+
+async def _feed(vm: MicroVM) -> None:
+    process = await vm.exec(["sleep", "64"], stdin=PIPE)
+    assert process.stdin is not None
+    process.stdin.write(bytes(8 << 20))
+    await process.stdin.drain()
+
+
+@pytest.mark.parametrize("use", [_wait, _read, _feed])
+async def test_a_cancelled_task_takes_its_command_with_it(
+    vm: MicroVM, use: Callable[[MicroVM], Coroutine[Any, Any, None]]
+) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(use(vm), 0.3)
+    assert (await vm.run(["echo", "next"])).stdout == b"next\n"
+    assert await processes(vm, "sleep 64") == []
+
+
+async def test_a_reader_that_loses_interest_leaves_the_machine_ready(vm: MicroVM) -> None:
+    async for chunk in (await vm.exec(["yes"])).stdout:
+        assert chunk.startswith(b"y\n")
+        break
+    assert (await vm.run(["echo", "next"])).stdout == b"next\n"
+    process = await vm.exec(["sleep", "64"])
+    process.abandon()
+    assert (await vm.run(["echo", "next"])).stdout == b"next\n"
+    assert process.returncode == -9
 
 
 async def test_leaving_a_block_kills_what_runs_in_it(vm: MicroVM) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -60,6 +61,30 @@ def test_leaving_a_block_kills_what_runs_in_it(machine: MicroVM) -> None:
     process = machine.exec(["sleep", "60"])
     process.abandon()
     assert process.wait() == -9
+
+
+def test_a_process_that_is_dropped_is_killed(machine: MicroVM) -> None:
+    for chunk in machine.exec(["yes"]).stdout:
+        assert bytes(chunk).startswith(b"y\n")
+        break
+    assert machine.run(["echo", "next"]).stdout == b"next\n"
+    process = machine.exec(["sleep", "60"])
+    process.abandon()
+    assert machine.run(["echo", "next"]).stdout == b"next\n"
+
+
+def test_a_user_who_does_other_things_between_calls_is_not_taken_for_a_dead_guest(
+    machine: MicroVM,
+) -> None:
+    process = machine.exec(["sh", "-c", "yes & yes >&2; wait"], timeout=0.5)
+    next(iter(process.stdout))
+    time.sleep(1)
+    process.poll()  # it is told to end, and given some seconds
+    time.sleep(6)  # its end is behind output that nobody reads meanwhile
+    process.poll()
+    with pytest.raises(ExecTimeout):
+        process.wait()
+    assert machine.run(["echo", "next"]).stdout == b"next\n"
 
 
 def test_a_process_is_read_by_lines_and_polled(machine: MicroVM) -> None:
