@@ -360,6 +360,12 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def memory_of(daemon: Daemon) -> int:
+    """Return its resident memory, in KiB."""
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
 def exists(pid: int) -> bool:
     """Whether there is such a process, be it a zombie."""
     return Path(f"/proc/{pid}").exists()

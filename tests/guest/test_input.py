@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -12,7 +12,7 @@ import pytest
 from microvm import codec
 from microvm.codec import Ending, ErrorCode
 
-from .driver import Daemon, Fifo, Result, eventually, hello
+from .driver import Daemon, Fifo, Result, eventually, hello, memory_of
 
 RING = 4 * codec.ExecStdin.MAX_BODY
 """What the daemon holds for a command that does not read, in bytes."""
@@ -26,24 +26,39 @@ def pieces(data: bytes) -> Iterator[bytes]:
     return (data[at : at + size] for at in range(0, len(data), size))
 
 
-def pump(daemon: Daemon, id_: int, data: bytes) -> Result:
-    """Feed data and its end as it is paid for, and take the output until the command has ended."""
-    output: dict[codec.Stream, list[bytes]] = {stream: [] for stream in codec.Stream}
-    others: list[codec.Message] = []
-    rest, credit, ended = memoryview(data), 0, False
+def pumped(daemon: Daemon, id_: int, blocks: Iterable[bytes]) -> Iterator[codec.Message]:
+    """Feed data and its end as it is paid for; give what comes, up to the end of the command."""
+    source = iter(blocks)
+    rest, credit, ended = memoryview(b""), 0, False
     while True:
-        while rest and credit:
+        while (rest or not ended) and credit:
+            if not rest:
+                rest = memoryview(next(source, b""))
+                ended = not rest
             size = min(len(rest), credit, codec.ExecStdin.MAX_BODY)
             daemon.send(codec.ExecStdin(id_, rest[:size]))
             rest, credit = rest[size:], credit - size
-        if not rest and not ended:
-            daemon.end_input(id_)
-            ended = True
         match message := daemon.receive():
             case codec.ExecStdinCredit(amount=amount):
                 assert amount > 0
                 credit += amount
                 assert credit <= RING
+            case codec.ExecOutput():
+                yield message
+            case codec.ExecResponse() | codec.ExecFailed():
+                yield message
+                return
+            case _:
+                yield message
+                rest, ended = rest[:0], True
+
+
+def pump(daemon: Daemon, id_: int, data: bytes) -> Result:
+    """Feed data as `pumped` does, and take the output."""
+    output: dict[codec.Stream, list[bytes]] = {stream: [] for stream in codec.Stream}
+    others: list[codec.Message] = []
+    for message in pumped(daemon, id_, [data]):
+        match message:
             case codec.ExecOutput(stream=stream):
                 output[stream].append(bytes(message.data))
             case codec.ExecResponse() | codec.ExecFailed():
@@ -51,7 +66,7 @@ def pump(daemon: Daemon, id_: int, data: bytes) -> Result:
                 return Result(out, err, message, others)
             case _:
                 others.append(message)
-                rest, ended = rest[:0], True
+    raise AssertionError("there is an end")
 
 
 def credits_in(messages: list[codec.Message]) -> int:
@@ -102,6 +117,27 @@ class TestFeeding:
         assert result.exit_code == 0
         assert hashlib.sha256(result.stdout).digest() == hashlib.sha256(data).digest()
         assert result.others == []
+
+    @pytest.mark.long
+    def test_a_gibibyte_comes_back_as_it_was_in_constant_memory(
+        self, sandboxd: Daemon, binary: Path
+    ) -> None:
+        block, sent, received = Random(4).randbytes(1 << 20), hashlib.sha256(), hashlib.sha256()
+
+        def blocks() -> Iterator[bytes]:
+            for number in range(1024):
+                data = block[number:] + block[:number]
+                sent.update(data)
+                yield data
+
+        pump(sandboxd, sandboxd.start(b"cat", fed=True), block)
+        before = memory_of(sandboxd)
+        for message in pumped(sandboxd, sandboxd.start(b"cat", fed=True), blocks()):
+            if isinstance(message, codec.ExecOutput):
+                received.update(message.data)
+        assert received.digest() == sent.digest()
+        if "sanitized" not in str(binary):
+            assert memory_of(sandboxd) <= before + 64
 
     def test_input_in_single_bytes(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"cat", fed=True)
