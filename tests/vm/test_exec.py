@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import time
@@ -384,6 +385,15 @@ async def test_arguments_at_the_kernels_limit(vm: MicroVM) -> None:
     assert len((await vm.run(["echo", longest])).stdout or b"") == 128 * 1024
     with pytest.raises(UsageError, match="131071"):
         await vm.run(["echo", longest + "xx"])
+
+
+async def test_more_than_the_kernel_takes_is_a_typed_failure(vm: MicroVM) -> None:
+    # Each within what the protocol carries, together beyond a quarter of the stack's limit.
+    many = ["x" * 60] * 16_000
+    with pytest.raises(StartError) as caught:
+        await vm.run(["true", *many], env={f"V{number}": "x" * 50 for number in range(16_000)})
+    error = caught.value
+    assert (error.stage, error.errno, error.exit_status) == ("exec", errno.E2BIG, 126)
 
 
 async def test_ten_thousand_variables(vm: MicroVM) -> None:

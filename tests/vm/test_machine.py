@@ -50,10 +50,25 @@ async def test_bytes_that_are_not_utf_8_pass_unchanged(vm: MicroVM) -> None:
     assert result.stdout == odd + b"|" + odd
 
 
-async def test_a_nul_is_refused_before_anything_is_sent(vm: MicroVM) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"env": {"A": "b\0"}},
+        {"env": {"A\0": "b"}},
+        {"cwd": "/\0"},
+        {"user": "\0"},
+        {"command": "\0"},
+    ],
+    ids=str,
+)
+async def test_a_nul_is_refused_before_anything_is_sent(
+    vm: MicroVM, options: dict[str, Any]
+) -> None:
     seen = (await vm.status()).frames_seen
     with pytest.raises(UsageError, match="NUL"):
         await vm.run(["echo", "a\0b"])
+    with pytest.raises(UsageError, match="NUL"):
+        await vm.run(["echo"], **options)
     assert (await vm.status()).frames_seen == seen + 1
 
 

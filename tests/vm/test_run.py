@@ -86,6 +86,41 @@ def test_64_mib_of_random_bytes_arrive_on_both_streams(microvm: Command, tmp_pat
     assert digests[0] == digests[1]
 
 
+@pytest.mark.parametrize("size", [32, pytest.param(1024, marks=pytest.mark.long)])
+def test_much_input_passes_in_bounded_memory(image: Image, size: int) -> None:
+    del image
+    process = _start("sha256sum")
+    block, sent = os.urandom(1 << 20), hashlib.sha256()
+
+    def peak() -> int:
+        """The most memory that it has had resident, in KiB."""
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0])
+
+    assert process.stdin is not None
+    for number in range(size):
+        data = block[number:] + block[:number]
+        sent.update(data)
+        process.stdin.write(data)
+        if number == 8:
+            before = peak()
+    process.stdin.flush()
+    grown = peak() - before
+    out, err = _end(process)
+    assert (out.split()[0].decode(), err) == (sent.hexdigest(), b"")
+    print(f"{size} MiB, memory grew by {grown / 1024:.1f} MiB")
+    assert grown <= 16 << 10
+
+
+def test_an_archive_comes_out_as_it_went_in(microvm: Command, tmp_path: Path) -> None:
+    names = [f"file{number}" for number in range(300)]
+    for name in names:
+        (tmp_path / name).write_bytes(os.urandom(10_000))
+    with subprocess.Popen(["tar", "c", "-C", str(tmp_path), *names], stdout=subprocess.PIPE) as tar:
+        result = microvm("run", "--", "tar", "t", stdin=tar.stdout)
+    assert (result.returncode, result.stdout.decode().split()) == (0, names)
+
+
 def test_a_command_that_runs_too_long_is_killed(microvm: Command) -> None:
     result = microvm("run", "--timeout", "1", "--", "sh", "-c", "echo so far; sleep 60")
     assert (result.returncode, result.stdout) == (124, b"so far\n")
@@ -188,7 +223,11 @@ def test_a_guest_that_does_not_boot_shows_its_console(
 def _start(*arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "microvm", "run", "--", *arguments]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
 
 
