@@ -784,13 +784,20 @@ async def test_a_cancelled_run_does_not_wait_for_ever_for_the_kill() -> None:
         assert isinstance(guest.error, GuestUnresponsive)
 
 
+async def _arrives(stream: OutputStream, size: int) -> None:
+    """Wait until this much has come and not been read."""
+    async with asyncio.timeout(PATIENCE):
+        while len(stream._buffer) < size:  # noqa: ASYNC110 - nothing sets an event
+            await asyncio.sleep(0.001)
+
+
 @pytest.mark.parametrize("stream", Stream)
 async def test_an_abandoned_command_is_killed_and_drained(stream: Stream) -> None:
     async with greeted() as (guest, peer):
         process = guest.exec(["yes"])
         await peer.expect(codec.ExecRequest)
         await peer.write(stream, bytes(WINDOW))
-        await asyncio.sleep(SOON)
+        await _arrives(process.stdout if stream is Stream.STDOUT else process.stderr, WINDOW)
         process.abandon()
         heard = [await peer.hear(), await peer.hear()]
         assert {type(message) for message in heard} == {codec.ExecCredit, codec.ExecKill}
@@ -1583,8 +1590,9 @@ async def test_what_came_before_the_guest_died_can_be_read() -> None:
         process = guest.exec(["cat"])
         await peer.expect(codec.ExecRequest)
         await peer.write(Stream.STDOUT, b"last words")
+        await _arrives(process.stdout, len(b"last words"))
         reading = asyncio.create_task(process.stdout.read())
-        await asyncio.sleep(SOON)
+        await asyncio.sleep(0)
         guest.fail(GuestDied("the test says so"))
         with pytest.raises(GuestDied):
             await reading
