@@ -247,7 +247,8 @@ async def test_a_fork_bomb_harms_itself_only(vm: MicroVM) -> None:
         await vm.ping(timeout=20)
         await asyncio.sleep(0.1)
     process.kill()
-    await process.communicate()
+    _, stderr = await process.communicate()
+    assert b"can't fork" in stderr
     assert await process.wait() == -9
     assert (await vm.run(["echo", "alive"])).stdout == b"alive\n"
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import microvm
 from microvm import Busy, ExecTimeout, UsageError
-from microvm.sync import MicroVM
+from microvm.sync import MicroVM, OutputStream, Process
 from microvm_image import Image
 
 
@@ -19,6 +21,29 @@ def machine(image: Image) -> Iterator[MicroVM]:
     """A machine that is up."""
     with MicroVM(image) as machine:
         yield machine
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        *((name, MicroVM) for name in "__init__ start stop exec run ping status".split()),
+        *((name, Process) for name in "wait communicate send_signal terminate kill".split()),
+        *((name, Process) for name in "abandon resize".split()),
+        *((name, OutputStream) for name in "read readline".split()),
+    ],
+)
+def test_both_faces_take_the_same_arguments(name: str, of: type) -> None:
+    """Names, kinds and types; and defaults, where they can be compared."""
+
+    def arguments(function: Callable[..., object]) -> list[tuple[object, ...]]:
+        found = list(inspect.signature(function).parameters.values())[1:]
+        return [
+            (p.name, p.kind, p.annotation, None if callable(p.default) else p.default)
+            for p in found
+        ]
+
+    theirs = getattr(microvm, of.__name__)
+    assert arguments(getattr(of, name)) == arguments(getattr(theirs, name))
 
 
 def test_run_feels_like_subprocess(machine: MicroVM) -> None:
