@@ -360,10 +360,10 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def memory_of(daemon: Daemon) -> int:
-    """Return its resident memory, in KiB."""
+def memory_of(daemon: Daemon, kind: str = "VmRSS") -> int:
+    """Return its resident memory, or memory of another kind, in KiB."""
     status = Path(f"/proc/{daemon.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0])
+    return int(status.partition(f"{kind}:")[2].split()[0])
 
 
 def exists(pid: int) -> bool:
