@@ -13,7 +13,10 @@ QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools setpriv:util-linux
 TEST_NEEDS := gcc:gcc clang:clang tshark:tshark
 
-.PHONY: help hello test test-long lint gen bench bench-codec fuzz clean
+# For all rungs together; CI and tests have less, with fixed seeds.
+FUZZ_SECONDS ?= 300
+
+.PHONY: help hello test test-long lint gen bench bench-codec fuzz fuzz-mutants clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -24,6 +27,8 @@ help:
 	@echo 'make gen        write the generated files anew'
 	@echo 'make bench      measure boot, exec and throughput'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
+	@echo 'make fuzz       every rung of the fuzzing, with a random seed; FUZZ_SECONDS=600 for longer'
+	@echo 'make fuzz-mutants  whether the fuzzing finds bugs that are put there (about an hour)'
 	@echo 'make clean      remove the virtual environment and what was built'
 
 hello: $(VENV)/vm
@@ -59,6 +64,14 @@ bench: $(VENV)/dev
 bench-codec: $(VENV)/vm
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python codegen/benchmark.py
+
+fuzz: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
+	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_OPTIONS)
+
+fuzz-mutants: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
+	$(BIN)/python -m fuzz.mutants $(FUZZ_OPTIONS)
 
 clean:
 	rm -rf $(VENV) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

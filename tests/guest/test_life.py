@@ -113,6 +113,19 @@ def test_the_counters_count(daemon_process: Daemon) -> None:
     assert last.started_ns == first.started_ns
 
 
+def test_the_census_is_what_the_kernel_says(sandboxd: Daemon, binary: Path) -> None:
+    sandboxd.hello()
+    idle = sandboxd.status()
+    assert idle.descriptors == len(fds_of(sandboxd))
+    assert idle.zombies == 0
+    sandboxd.sleeper()
+    assert sandboxd.status().descriptors == len(fds_of(sandboxd)) > idle.descriptors
+    sandboxd.hello(2)
+    last = sandboxd.status()
+    assert (last.descriptors, last.zombies) == (idle.descriptors, 0)
+    assert abs(last.memory // 1024 - memory_of(sandboxd)) <= 64  # it has moved since
+
+
 def test_shutdown_is_answered_by_goodbye_and_the_end(sandboxd: Daemon) -> None:
     sandboxd.send(codec.Shutdown())
     sandboxd.expect(codec.Goodbye(GoodbyeReason.SHUTDOWN))

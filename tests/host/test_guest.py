@@ -522,7 +522,7 @@ async def test_ping_returns_with_the_answer() -> None:
 
 async def test_status_returns_the_counters() -> None:
     async with greeted() as (guest, peer):
-        counters = codec.Status(1, 2, 3, 4, 5, 6, 7)
+        counters = codec.Status(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 
         async def script() -> None:
             await peer.expect(codec.StatusRequest)
@@ -553,7 +553,7 @@ async def test_the_answer_to_a_question_that_was_given_up_does_no_harm(
         if isinstance(question, codec.Ping):
             await peer.say(codec.Pong(question.token))
         else:
-            await peer.say(codec.Status(0, 0, 0, 0, 0, 0, 0))
+            await peer.say(codec.Status(0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
         process = guest.exec(["true"])
         await peer.expect(codec.ExecRequest)
         await peer.exit(0)
