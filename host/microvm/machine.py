@@ -191,7 +191,8 @@ class MicroVM:
     async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; its output is read from the process that this returns.
 
-        Use it as `async with await vm.exec(...) as process`, which leaves nothing running.
+        Use it as `async with await vm.exec(...) as process`, which leaves nothing running. It waits
+        only for a command that was abandoned, until that is gone.
 
         :param argv: its arguments, the first is the name that it sees.
         :param options: see :class:`microvm.options.ExecOptions`.
@@ -199,7 +200,9 @@ class MicroVM:
         :raise UsageError: an empty command line, a NUL byte, or more than the protocol carries.
         :raise MachineError: the machine is dead.
         """
-        return self._live().exec(argv, **options)
+        guest = self._live()
+        await guest.vacated()
+        return guest.exec(argv, **options)
 
     async def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess:
         """Run a command to its end and return its status and output.

@@ -109,6 +109,29 @@ def _proportional(pid: int) -> int:
     raise AssertionError(pid)
 
 
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Poll for what nothing announces."""
+    async with asyncio.timeout(DEADLINE):
+        while not condition():  # noqa: ASYNC110 - nothing sets an event
+            await asyncio.sleep(0.01)
+
+
+async def processes(vm: MicroVM, words: str) -> list[str]:
+    """The pids of the guest's processes whose user and command line have this in them.
+
+    By `ps`, which all bases have; pgrep is one of those that some leave out.
+    """
+    listed = await vm.run(["ps", "-o", "pid,user,args"], text=True, check=True)
+    return [line.split()[0] for line in listed.stdout.splitlines() if words in line]
+
+
+async def kill(vm: MicroVM, words: str) -> None:
+    """Kill them; there must be some."""
+    pids = await processes(vm, words)
+    assert pids
+    await vm.run(["kill", "-9", *pids], check=True)
+
+
 async def drift(vm: MicroVM) -> float:
     """How far the guest's clock moves from ours within a minute, in seconds."""
 
