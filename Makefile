@@ -9,11 +9,15 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 ARCH := $(shell uname -m)
 QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 
-# A program that must be there, and the Debian package that has it.
+# A program or a header that must be there, and the Debian package that has it.
 RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools setpriv:util-linux
-TEST_NEEDS := gcc:gcc clang:clang tshark:tshark
+TEST_NEEDS := gcc:gcc clang:clang tshark:tshark cpio:cpio flex:flex bison:bison bc:bc xz:xz-utils \
+	/usr/include/gelf.h:libelf-dev
 
-.PHONY: help hello test test-long lint gen bench bench-codec fuzz clean
+# For all rungs together; CI and tests have less, with fixed seeds.
+FUZZ_SECONDS ?= 300
+
+.PHONY: help hello test test-long lint gen bench bench-codec fuzz fuzz-mutants clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -24,6 +28,8 @@ help:
 	@echo 'make gen        write the generated files anew'
 	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
+	@echo 'make fuzz       every rung of the fuzzing, with a random seed; FUZZ_SECONDS=600 for longer'
+	@echo 'make fuzz-mutants  whether the fuzzing finds bugs that are put there (about an hour)'
 	@echo 'make clean      remove the virtual environment and what was built'
 
 hello: $(VENV)/vm
@@ -60,6 +66,14 @@ bench-codec: $(VENV)/vm
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python codegen/benchmark.py
 
+fuzz: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
+	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_OPTIONS)
+
+fuzz-mutants: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
+	$(BIN)/python -m fuzz.mutants $(FUZZ_OPTIONS)
+
 clean:
 	rm -rf $(VENV) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -69,17 +83,19 @@ $(VENV)/vm: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call install,python3-venv) }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[vm]'
+	@# Which pip does of what it copies, and not of what it leaves in its place.
+	$(BIN)/python -m compileall -q codegen/microvm_proto host/microvm image/microvm_image
 	@touch $@
 
 $(VENV)/dev: $(VENV)/vm
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[vm,plot,dev]'
 	@touch $@
 
-# $(call require,program:package …) installs the packages of the programs that are missing.
+# $(call require,need:package …) installs the packages of what is missing.
 define require
 missing=''; \
 for need in $(1); do \
-	command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; \
+	command -v "$${need%%:*}" >/dev/null || [ -f "$${need%%:*}" ] || missing="$$missing $${need##*:}"; \
 done; \
 if [ -n "$$missing" ]; then $(call install,$$missing) fi
 endef

@@ -118,6 +118,9 @@ def status(
     frames_refused: st.SearchStrategy[int] = _U64,
     execs: st.SearchStrategy[int] = _U64,
     bytes_dropped: st.SearchStrategy[int] = _U64,
+    descriptors: st.SearchStrategy[int] = _U32,
+    zombies: st.SearchStrategy[int] = _U8,
+    memory: st.SearchStrategy[int] = _U64,
 ) -> st.SearchStrategy[codec.Status]:
     return st.builds(
         codec.Status,
@@ -128,6 +131,9 @@ def status(
         frames_refused=frames_refused,
         execs=execs,
         bytes_dropped=bytes_dropped,
+        descriptors=descriptors,
+        zombies=zombies,
+        memory=memory,
     )
 
 

@@ -49,6 +49,7 @@ class Reader:
     def __init__(self) -> None:
         """Begin in search of a hello."""
         self.dropped = 0
+        self._version = codec.VERSION
         self._seeking = True
         self._bytes = b""
 
@@ -65,8 +66,10 @@ class Reader:
             if self._seeking or length is None or len(self._bytes) - at < length:
                 break
             _, type_, _, id_ = HEADER.unpack_from(self._bytes, at)
-            outcome = _decode(self._bytes[at : at + length])
+            outcome = _decode(self._bytes[at : at + length], self._version)
             assert outcome is not None, "a whole frame is a message or malformed"
+            if isinstance(outcome, codec.Hello):
+                self._version = agreed(outcome)
             yield Event(type_, id_, outcome, self.dropped)
             if isinstance(outcome, codec.DecodeError):
                 self._seeking = True
@@ -96,14 +99,19 @@ class Reader:
         header = self._bytes[at : at + codec.HEADER_SIZE]
         if len(header) < codec.HEADER_SIZE:
             return None
-        if isinstance(_decode(header), codec.DecodeError):
+        if isinstance(_decode(header, self._version), codec.DecodeError):
             return codec.HEADER_SIZE
         length: int = HEADER.unpack(header)[0]
         return codec.HEADER_SIZE + length
 
 
-def _decode(data: bytes) -> codec.Message | codec.DecodeError | None:
-    decoder = codec.Decoder("host")
+def agreed(hello: codec.Hello) -> int:
+    """The version that a daemon speaks after this."""
+    return max(1, min(hello.version, codec.VERSION))
+
+
+def _decode(data: bytes, version: int) -> codec.Message | codec.DecodeError | None:
+    decoder = codec.Decoder("host", version)
     decoder.receive_data(data)
     try:
         return decoder.next_message()

@@ -224,7 +224,7 @@ static uint32_t read_stream(struct exec_stream *stream, uint8_t *into, size_t si
 	return 0;
 }
 
-static bool pump(struct exec *exec, int number, struct port *port)
+static bool pump(struct exec *exec, int number, struct port *port, uint32_t version)
 {
 	struct exec_stream *stream = &exec->streams[number];
 	uint8_t *frame = port_tail(port);
@@ -249,18 +249,18 @@ static bool pump(struct exec *exec, int number, struct port *port)
 	exec->rests = exec->pid && output.data.size < size;
 	stream->credit -= output.data.size;
 	stream->left -= stream->last ? output.data.size : 0;
-	port->end += sandboxd_encode_exec_output(frame, port->version, exec->id, &output);
+	port->end += sandboxd_encode_exec_output(frame, version, exec->id, &output);
 	return true;
 }
 
-void exec_pump(struct exec *exec, struct port *port, uint64_t now_ns)
+void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns)
 {
 	static int turn; /* the stream that was not served last comes first */
 
 	for (int i = 0; i < EXEC_STREAMS && exec->id && !exec->rests && port_idle(port); i++) {
 		int number = (turn + i) % EXEC_STREAMS;
 
-		if (wanted(&exec->streams[number]) && pump(exec, number, port)) {
+		if (wanted(&exec->streams[number]) && pump(exec, number, port, version)) {
 			turn = number + 1;
 			exec->silent_ns = now_ns + SILENCE_NS;
 		}

@@ -53,7 +53,7 @@ void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns);
 void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds);
 
 /* Queues one frame of output if the port is idle, there is some, and it is paid for. */
-void exec_pump(struct exec *exec, struct port *port, uint64_t now_ns);
+void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns);
 
 /* Whether the command has ended and exec_pump has left nothing of its output. */
 bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns);

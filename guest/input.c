@@ -33,13 +33,10 @@ static void put(struct input *input, const uint8_t *data, uint32_t size)
 	input->size += size;
 }
 
-bool input_add(struct input *input, struct sandboxd_slice data)
+void input_add(struct input *input, struct sandboxd_slice data)
 {
-	if (data.size > input->credit)
-		return false;
-	input->credit -= data.size;
 	if (input->fd < 0 || input->ended)
-		return true;
+		return;
 	put(input, data.data, data.size);
 	if (data.size == 0) {
 		input->ended = true;
@@ -47,7 +44,6 @@ bool input_add(struct input *input, struct sandboxd_slice data)
 		if (input->is_terminal)
 			put(input, end_of_file, sizeof end_of_file);
 	}
-	return true;
 }
 
 struct pollfd input_poll(const struct input *input)
@@ -95,12 +91,9 @@ void input_run(struct input *input, short events)
 		input_close(input);
 }
 
-uint32_t input_take_credit(struct input *input)
+uint32_t input_room(const struct input *input, uint32_t allowed)
 {
-	uint32_t room = INPUT_SIZE - (uint32_t)sizeof end_of_file - input->size - input->credit;
+	uint32_t room = INPUT_SIZE - (uint32_t)sizeof end_of_file - input->size - allowed;
 
-	if (input->fd < 0 || input->ended || room < INPUT_SIZE / 2)
-		return 0;
-	input->credit += room;
-	return room;
+	return input->fd < 0 || input->ended || room < INPUT_SIZE / 2 ? 0 : room;
 }

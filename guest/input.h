@@ -14,7 +14,6 @@ struct input {
 	bool is_terminal;
 	bool ended;	 /* the host has sent the end */
 	bool refused;	 /* the command has closed its end, and the host does not know yet */
-	uint32_t credit; /* what the host may still send */
 	uint32_t start;	 /* of what waits, in a ring */
 	uint32_t size;	 /* of what waits */
 };
@@ -23,15 +22,15 @@ struct input {
 void input_open(struct input *input, int fd, bool is_terminal);
 void input_close(struct input *input);
 
-/* Takes what the host has sent, and writes what the command takes; false without credit for it. */
-bool input_add(struct input *input, struct sandboxd_slice data);
+/* Takes what the host has sent, and has been allowed to; no data is the end. */
+void input_add(struct input *input, struct sandboxd_slice data);
 
 struct pollfd input_poll(const struct input *input);
 
 /* Writes on; `events` is what poll has said of the descriptor, or 0. */
 void input_run(struct input *input, short events);
 
-/* The credit that the host can be given now, in large pieces; 0 for none. */
-uint32_t input_take_credit(struct input *input);
+/* What the host can be allowed to send beyond what it still may, in large pieces; 0 for nothing. */
+uint32_t input_room(const struct input *input, uint32_t allowed);
 
 #endif

@@ -16,7 +16,6 @@ _Static_assert((int)PORT_SMALL_SIZE < 128, "small frames are small: what waits i
 
 struct port {
 	int fd;
-	uint32_t version; /* of the protocol, that both sides speak */
 	size_t sent; /* of what is queued */
 	size_t end;
 	uint8_t queue[PORT_QUEUE_SIZE];

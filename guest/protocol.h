@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SANDBOXD_VERSION 1u
-#define SANDBOXD_SCHEMA_DIGEST 0x26255cc884cc98c7ULL
+#define SANDBOXD_SCHEMA_DIGEST 0xbaf4a9af3981caf5ULL
 
 /* The two ends; a message's sender is one of them, or both. */
 enum sandboxd_end {
@@ -195,7 +195,7 @@ enum {
 	SANDBOXD_MAX_BODY_FROM_HOST = 2105517,
 	SANDBOXD_MAX_TAILLESS_BODY_FROM_HOST = 2105517,
 	SANDBOXD_MAX_BODY_FROM_GUEST = 65537,
-	SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST = 56,
+	SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST = 69,
 	SANDBOXD_HELLO_MAX_BODY = 32,
 	SANDBOXD_READY_MAX_BODY = 32,
 	SANDBOXD_RESUME_MAX_BODY = 76,
@@ -203,7 +203,7 @@ enum {
 	SANDBOXD_PING_MAX_BODY = 8,
 	SANDBOXD_PONG_MAX_BODY = 8,
 	SANDBOXD_STATUS_REQUEST_MAX_BODY = 0,
-	SANDBOXD_STATUS_MAX_BODY = 56,
+	SANDBOXD_STATUS_MAX_BODY = 69,
 	SANDBOXD_SHUTDOWN_MAX_BODY = 0,
 	SANDBOXD_GOODBYE_MAX_BODY = 1,
 	SANDBOXD_ERROR_MAX_BODY = 9,
@@ -338,6 +338,12 @@ struct sandboxd_status {
 	uint64_t execs;
 	/* Bytes skipped in search of a `hello`. */
 	uint64_t bytes_dropped;
+	/* Files that the daemon has open. */
+	uint32_t descriptors;
+	/* 1 when a child has ended and waits to be reaped, 0 when none does. */
+	uint8_t zombies;
+	/* How much of the daemon's memory is resident, in bytes; 0 when its `/proc` is gone. */
+	uint64_t memory;
 };
 
 /* The last frame of a guest that ends by intent. */
@@ -555,8 +561,9 @@ SANDBOXD_DEFINE_TAKE(i64, int64_t, 8)
 static inline bool sandboxd_known(const struct sandboxd_cursor *cursor, uint8_t field, unsigned size,
 	bool known)
 {
-	return known ||
+	if (!known)
 		sandboxd_refuse(cursor, SANDBOXD_FAULT_UNKNOWN_VALUE, cursor->at - size, field);
+	return known;
 }
 
 static inline bool sandboxd_take_constant(struct sandboxd_cursor *cursor, uint8_t field, unsigned size,
@@ -642,8 +649,9 @@ static inline bool sandboxd_take_tail(struct sandboxd_cursor *cursor, uint8_t fi
 
 static inline bool sandboxd_end(const struct sandboxd_cursor *cursor)
 {
-	return cursor->at == cursor->size ||
+	if (cursor->at != cursor->size)
 		sandboxd_refuse(cursor, SANDBOXD_FAULT_TRAILING_BYTES, cursor->at, 0);
+	return cursor->at == cursor->size;
 }
 
 /* What a message is from the version `since` on, until a later rule of its type. */
@@ -662,7 +670,7 @@ static const struct sandboxd_rule sandboxd_rules[] = {
 	{ SANDBOXD_TYPE_PING, SANDBOXD_HOST, 0, 1, 8 },
 	{ SANDBOXD_TYPE_PONG, SANDBOXD_GUEST, 0, 1, 8 },
 	{ SANDBOXD_TYPE_STATUS_REQUEST, SANDBOXD_HOST, 0, 1, 0 },
-	{ SANDBOXD_TYPE_STATUS, SANDBOXD_GUEST, 0, 1, 56 },
+	{ SANDBOXD_TYPE_STATUS, SANDBOXD_GUEST, 0, 1, 69 },
 	{ SANDBOXD_TYPE_SHUTDOWN, SANDBOXD_HOST, 0, 1, 0 },
 	{ SANDBOXD_TYPE_GOODBYE, SANDBOXD_GUEST, 0, 1, 1 },
 	{ SANDBOXD_TYPE_ERROR, SANDBOXD_GUEST, 2, 1, 9 },
@@ -796,6 +804,9 @@ static inline bool sandboxd_decode_status(const uint8_t *body, size_t size,
 		sandboxd_take_u64(&cursor, 5, &message->frames_refused) &&
 		sandboxd_take_u64(&cursor, 6, &message->execs) &&
 		sandboxd_take_u64(&cursor, 7, &message->bytes_dropped) &&
+		sandboxd_take_u32(&cursor, 8, &message->descriptors) &&
+		sandboxd_take_u8(&cursor, 9, &message->zombies) &&
+		sandboxd_take_u64(&cursor, 10, &message->memory) &&
 		sandboxd_end(&cursor);
 }
 
@@ -1121,6 +1132,9 @@ static inline size_t sandboxd_encode_status(uint8_t *out, uint32_t version, cons
 	at = sandboxd_put(at, 8, (uint64_t)message->frames_refused);
 	at = sandboxd_put(at, 8, (uint64_t)message->execs);
 	at = sandboxd_put(at, 8, (uint64_t)message->bytes_dropped);
+	at = sandboxd_put(at, 4, (uint64_t)message->descriptors);
+	at = sandboxd_put(at, 1, (uint64_t)message->zombies);
+	at = sandboxd_put(at, 8, (uint64_t)message->memory);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_STATUS, 0);
 	return (size_t)(at - out);
 }

@@ -90,7 +90,7 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 		exec_kill(&server.exec);
 	if (port_has_room(&server.port, PORT_SMALL_SIZE))
 		server.port.end += sandboxd_encode_goodbye(port_tail(&server.port),
-							   server.port.version, &goodbye);
+							   server.session.version, &goodbye);
 	/* Not without POLLOUT: a virtio port that nobody reads polls as hung up for ever. */
 	while (port_flush(&server.port) && !port_idle(&server.port) &&
 	       poll(&port, 1, GOODBYE_MS) > 0 && (port.revents & POLLOUT))
@@ -104,7 +104,7 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
  * ever, and a socket has really ended. */
 static bool read_port(void)
 {
-	struct stream *in = &server.in;
+	struct stream *in = &server.session.in;
 	size_t room = STREAM_SIZE - in->end;
 	ssize_t n = room ? port_read(&server.port, in->data + in->end, room) : -1;
 
@@ -128,7 +128,7 @@ static void read_signals(int signals)
 
 static short port_events(void)
 {
-	bool room = STREAM_SIZE > server.in.end && serve_wants_input(&server);
+	bool room = STREAM_SIZE > server.session.in.end && serve_wants_input(&server);
 	int in = room ? POLLIN : 0;
 	int out = port_idle(&server.port) ? 0 : POLLOUT;
 

@@ -6,13 +6,13 @@
 #include <time.h>
 
 #include "boot.h"
+#include "census.h"
 
 void serve_init(struct server *server, bool is_init)
 {
 	server->is_init = is_init;
 	server->counters.started_ns = serve_clock();
-	server->port.version = SANDBOXD_VERSION;
-	stream_init(&server->in);
+	session_init(&server->session);
 }
 
 uint64_t serve_clock(void)
@@ -39,40 +39,6 @@ bool serve_wants_output(const struct server *server)
 	return !server->renewing && port_idle(&server->port);
 }
 
-static void refuse(struct server *server, const struct sandboxd_header *header,
-		   const struct sandboxd_error *error)
-{
-	server->counters.frames_refused++;
-	server->port.end += sandboxd_encode_error(port_tail(&server->port), server->port.version,
-						  header->id, error);
-}
-
-static void refuse_id(struct server *server, const struct sandboxd_header *header,
-		      enum sandboxd_error_code code)
-{
-	const struct sandboxd_error error = { .code = (uint16_t)code,
-					      .refused_type = header->type };
-
-	refuse(server, header, &error);
-}
-
-static void refuse_malformed(struct server *server, const struct sandboxd_header *header,
-			     const struct sandboxd_fault_at *fault)
-{
-	const struct sandboxd_error error = { .code = (uint16_t)fault->fault,
-					      .refused_type = header->type,
-					      .offset = fault->offset,
-					      .field = fault->field };
-
-	refuse(server, header, &error);
-}
-
-/* Both sides speak every version up to their own; there is none below 1. */
-static uint32_t agree(uint32_t theirs)
-{
-	return theirs > SANDBOXD_VERSION ? SANDBOXD_VERSION : theirs > 1 ? theirs : 1;
-}
-
 /* A hello ends the life before it: what runs is killed, and reaped before the answer. */
 static void renew(struct server *server, const struct sandboxd_hello *hello)
 {
@@ -81,7 +47,6 @@ static void renew(struct server *server, const struct sandboxd_hello *hello)
 	else
 		exec_kill(&server->exec);
 	server->nonce = hello->nonce;
-	server->port.version = agree(hello->version);
 	server->renewing = true;
 }
 
@@ -95,56 +60,50 @@ static void finish_renewal(struct server *server)
 	};
 
 	exec_clear(&server->exec);
-	server->last_id = 0;
 	server->renewing = false;
-	server->port.end += sandboxd_encode_ready(port_tail(&server->port), server->port.version,
+	server->port.end += sandboxd_encode_ready(port_tail(&server->port), server->session.version,
 						  &ready);
 }
 
 static void answer_status(struct server *server)
 {
 	server->counters.now_ns = serve_clock();
-	server->counters.bytes_dropped = server->in.dropped;
-	server->port.end += sandboxd_encode_status(port_tail(&server->port), server->port.version,
-						   &server->counters);
+	server->counters.frames_seen = server->session.frames_seen;
+	server->counters.frames_refused = server->session.frames_refused;
+	server->counters.bytes_dropped = server->session.in.dropped;
+	census_take(&server->counters);
+	server->port.end += sandboxd_encode_status(port_tail(&server->port),
+						   server->session.version, &server->counters);
 }
 
 static void begin_exec(struct server *server, const struct frame *frame)
 {
-	const struct sandboxd_header *header = &frame->header;
+	uint32_t id = frame->header.id;
+	struct spawn_failure failure = exec_start(&server->exec, id, &frame->body.exec_request,
+						  server->session.in.data);
+	const struct sandboxd_exec_failed failed = {
+		.stage = (uint8_t)failure.stage,
+		.error_number = (uint32_t)failure.error,
+	};
 
-	if (header->id <= server->last_id) {
-		refuse_id(server, header, SANDBOXD_ERROR_CODE_STALE_ID);
-		return;
-	}
-	server->last_id = header->id;
-	if (server->exec.id) {
-		refuse_id(server, header, SANDBOXD_ERROR_CODE_BUSY);
-		return;
-	}
-	struct spawn_failure failure = exec_start(&server->exec, header->id,
-						  &frame->body.exec_request, server->in.data);
 	if (!failure.stage) {
 		server->counters.execs++;
-	} else {
-		const struct sandboxd_exec_failed failed = {
-			.stage = (uint8_t)failure.stage,
-			.error_number = (uint32_t)failure.error,
-		};
-		server->port.end += sandboxd_encode_exec_failed(port_tail(&server->port),
-								server->port.version, header->id,
-								&failed);
+		return;
 	}
+	session_end(&server->session);
+	server->port.end += sandboxd_encode_exec_failed(port_tail(&server->port),
+							server->session.version, id, &failed);
 }
 
-/* Frames about an exec that is over have crossed its end on the way, and are ignored. */
-static bool is_current(struct server *server, const struct sandboxd_header *header)
+static void answer_ping(struct server *server, const struct sandboxd_ping *ping)
 {
-	if (header->id > server->last_id)
-		refuse_id(server, header, SANDBOXD_ERROR_CODE_UNKNOWN_ID);
-	return server->exec.id == header->id;
+	const struct sandboxd_pong pong = { ping->token };
+
+	server->port.end += sandboxd_encode_pong(port_tail(&server->port), server->session.version,
+						 &pong);
 }
 
+/* What is about an exec is about the one in flight. */
 static void handle(struct server *server, const struct frame *frame)
 {
 	const union sandboxd_body *body = &frame->body;
@@ -157,12 +116,9 @@ static void handle(struct server *server, const struct frame *frame)
 		if (server->is_init)
 			boot_resume(&body->resume);
 		break;
-	case SANDBOXD_TYPE_PING: {
-		const struct sandboxd_pong pong = { body->ping.token };
-		server->port.end += sandboxd_encode_pong(port_tail(&server->port),
-							 server->port.version, &pong);
+	case SANDBOXD_TYPE_PING:
+		answer_ping(server, &body->ping);
 		break;
-	}
 	case SANDBOXD_TYPE_STATUS_REQUEST:
 		answer_status(server);
 		break;
@@ -173,31 +129,22 @@ static void handle(struct server *server, const struct frame *frame)
 		begin_exec(server, frame);
 		break;
 	case SANDBOXD_TYPE_EXEC_SIGNAL:
-		if (is_current(server, &frame->header))
-			exec_signal(&server->exec, body->exec_signal.signal);
+		exec_signal(&server->exec, body->exec_signal.signal);
 		break;
 	case SANDBOXD_TYPE_EXEC_TERMINATE:
-		if (is_current(server, &frame->header))
-			exec_terminate(&server->exec);
+		exec_terminate(&server->exec);
 		break;
 	case SANDBOXD_TYPE_EXEC_KILL:
-		if (is_current(server, &frame->header))
-			exec_kill(&server->exec);
+		exec_kill(&server->exec);
 		break;
 	case SANDBOXD_TYPE_EXEC_STDIN:
-		if (is_current(server, &frame->header) &&
-		    !input_add(&server->exec.input, body->exec_stdin.data))
-			refuse_id(server, &frame->header, SANDBOXD_ERROR_CODE_OVER_CREDIT);
+		input_add(&server->exec.input, body->exec_stdin.data);
 		break;
 	case SANDBOXD_TYPE_EXEC_RESIZE:
-		if (is_current(server, &frame->header))
-			exec_resize(&server->exec, body->exec_resize.rows,
-				    body->exec_resize.columns);
+		exec_resize(&server->exec, body->exec_resize.rows, body->exec_resize.columns);
 		break;
 	case SANDBOXD_TYPE_EXEC_CREDIT:
-		if (is_current(server, &frame->header))
-			exec_add_credit(&server->exec, body->exec_credit.stream,
-					body->exec_credit.amount);
+		exec_add_credit(&server->exec, body->exec_credit.stream, body->exec_credit.amount);
 		break;
 	}
 }
@@ -205,17 +152,18 @@ static void handle(struct server *server, const struct frame *frame)
 bool serve_input(struct server *server)
 {
 	static struct frame frame;
-	struct sandboxd_fault_at fault;
+	struct sandboxd_error refusal;
 
 	while (!server->shutdown && serve_wants_input(server)) {
-		switch (stream_next(&server->in, server->port.version, &frame, &fault)) {
-		case STREAM_MORE:
+		switch (session_next(&server->session, &frame, &refusal)) {
+		case SESSION_MORE:
 			return true;
-		case STREAM_FAULT:
-			refuse_malformed(server, &frame.header, &fault);
+		case SESSION_REFUSAL:
+			server->port.end += sandboxd_encode_error(port_tail(&server->port),
+								  server->session.version,
+								  frame.header.id, &refusal);
 			break;
-		case STREAM_FRAME:
-			server->counters.frames_seen++;
+		case SESSION_FRAME:
 			handle(server, &frame);
 			break;
 		}
@@ -246,9 +194,10 @@ static void end_exec(struct server *server)
 		};
 
 	server->port.end += sandboxd_encode_exec_response(port_tail(&server->port),
-							  server->port.version, server->exec.id,
+							  server->session.version, server->exec.id,
 							  &response);
 	exec_clear(&server->exec);
+	session_end(&server->session);
 }
 
 void serve_output(struct server *server)
@@ -257,7 +206,7 @@ void serve_output(struct server *server)
 		return;
 	uint64_t now = server->exec.terminal ? serve_clock() : 0;
 
-	exec_pump(&server->exec, &server->port, now);
+	exec_pump(&server->exec, &server->port, server->session.version, now);
 	if (exec_done(&server->exec, &server->port, now) && port_has_room(&server->port, PORT_SMALL_SIZE))
 		end_exec(server);
 }
@@ -269,13 +218,16 @@ void serve_stdin(struct server *server, short events)
 	if (!serve_wants_stdin(server))
 		return;
 	input_run(input, events);
-	const struct sandboxd_exec_stdin_credit credit = { input_take_credit(input) };
+	const struct sandboxd_exec_stdin_credit credit = {
+		input_room(input, server->session.stdin_credit)
+	};
 
+	session_allow(&server->session, credit.amount);
 	if (credit.amount)
 		server->port.end += sandboxd_encode_exec_stdin_credit(
-			port_tail(&server->port), server->port.version, server->exec.id, &credit);
+			port_tail(&server->port), server->session.version, server->exec.id, &credit);
 	if (input->refused)
 		server->port.end += sandboxd_encode_exec_stdin_closed(
-			port_tail(&server->port), server->port.version, server->exec.id);
+			port_tail(&server->port), server->session.version, server->exec.id);
 	input->refused = false;
 }

@@ -4,17 +4,16 @@
 
 #include "exec.h"
 #include "port.h"
-#include "stream.h"
+#include "session.h"
 
 struct server {
 	bool is_init; /* PID 1: the whole machine is ours */
 	bool shutdown;
 	bool renewing; /* a hello waits until what it killed has been reaped */
 	uint64_t nonce;
-	uint32_t last_id;
 	struct sandboxd_status counters;
+	struct session session;
 	struct exec exec;
-	struct stream in;
 	struct port port;
 };
 

@@ -51,6 +51,9 @@ local fields = {
   ["status.frames_refused"] = ProtoField.uint64(NAME .. ".status.frames_refused", "frames_refused", base.DEC, nil, nil, "Frames that it answered with `error`."),
   ["status.execs"] = ProtoField.uint64(NAME .. ".status.execs", "execs", base.DEC, nil, nil, "Commands that it has started."),
   ["status.bytes_dropped"] = ProtoField.uint64(NAME .. ".status.bytes_dropped", "bytes_dropped", base.DEC, nil, nil, "Bytes skipped in search of a `hello`."),
+  ["status.descriptors"] = ProtoField.uint32(NAME .. ".status.descriptors", "descriptors", base.DEC, nil, nil, "Files that the daemon has open."),
+  ["status.zombies"] = ProtoField.uint8(NAME .. ".status.zombies", "zombies", base.DEC, nil, nil, "1 when a child has ended and waits to be reaped, 0 when none does."),
+  ["status.memory"] = ProtoField.uint64(NAME .. ".status.memory", "memory", base.DEC, nil, nil, "How much of the daemon's memory is resident, in bytes; 0 when its `/proc` is gone."),
   ["goodbye.reason"] = ProtoField.uint8(NAME .. ".goodbye.reason", "reason", base.DEC, { [1] = "shutdown", [2] = "broken" }, nil, "Why it ends."),
   ["error.code"] = ProtoField.uint16(NAME .. ".error.code", "code", base.DEC, { [1] = "unknown_type", [2] = "bad_direction", [3] = "reserved_flags", [4] = "bad_id", [5] = "body_too_long", [6] = "truncated", [7] = "too_long", [8] = "too_many", [9] = "total_too_long", [10] = "unknown_value", [11] = "embedded_nul", [12] = "trailing_bytes", [64] = "busy", [65] = "unknown_id", [66] = "stale_id", [67] = "over_credit" }, nil, "Why."),
   ["error.refused_type"] = ProtoField.uint16(NAME .. ".error.refused_type", "refused_type", base.DEC, nil, nil, "The type in the refused frame's header."),
@@ -132,7 +135,7 @@ local messages = {
     { "pong.token", number = 1, kind = "integer", size = 8 },
   } },
   [6] = { name = "status_request", sender = "host", id = "none", max_body = 0, fields = {} },
-  [7] = { name = "status", sender = "guest", id = "none", max_body = 56, fields = {
+  [7] = { name = "status", sender = "guest", id = "none", max_body = 69, fields = {
     { "status.started_ns", number = 1, kind = "integer", size = 8 },
     { "status.opened_ns", number = 2, kind = "integer", size = 8 },
     { "status.now_ns", number = 3, kind = "integer", size = 8 },
@@ -140,6 +143,9 @@ local messages = {
     { "status.frames_refused", number = 5, kind = "integer", size = 8 },
     { "status.execs", number = 6, kind = "integer", size = 8 },
     { "status.bytes_dropped", number = 7, kind = "integer", size = 8 },
+    { "status.descriptors", number = 8, kind = "integer", size = 4 },
+    { "status.zombies", number = 9, kind = "integer", size = 1 },
+    { "status.memory", number = 10, kind = "integer", size = 8 },
   } },
   [8] = { name = "shutdown", sender = "host", id = "none", max_body = 0, fields = {} },
   [9] = { name = "goodbye", sender = "guest", id = "none", max_body = 1, fields = {

@@ -290,8 +290,9 @@ SENSOR_DEFINE_TAKE(i64, int64_t, 8)
 static inline bool sensor_known(const struct sensor_cursor *cursor, uint8_t field, unsigned size,
 	bool known)
 {
-	return known ||
+	if (!known)
 		sensor_refuse(cursor, SENSOR_FAULT_UNKNOWN_VALUE, cursor->at - size, field);
+	return known;
 }
 
 static inline bool sensor_take_constant(struct sensor_cursor *cursor, uint8_t field, unsigned size,
@@ -377,8 +378,9 @@ static inline bool sensor_take_tail(struct sensor_cursor *cursor, uint8_t field,
 
 static inline bool sensor_end(const struct sensor_cursor *cursor)
 {
-	return cursor->at == cursor->size ||
+	if (cursor->at != cursor->size)
 		sensor_refuse(cursor, SENSOR_FAULT_TRAILING_BYTES, cursor->at, 0);
+	return cursor->at == cursor->size;
 }
 
 /* What a message is from the version `since` on, until a later rule of its type. */

@@ -16,7 +16,7 @@ from functools import update_wrapper
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 VERSION = 1
-DIGEST = 0x26255CC884CC98C7
+DIGEST = 0xBAF4A9AF3981CAF5
 DIGESTS: Mapping[int, int] = {1: DIGEST}
 HEADER_SIZE = 12
 MAX_BODY = 2105517
@@ -377,10 +377,13 @@ class Status:
     :ivar frames_refused: Frames that it answered with `error`.
     :ivar execs: Commands that it has started.
     :ivar bytes_dropped: Bytes skipped in search of a `hello`.
+    :ivar descriptors: Files that the daemon has open.
+    :ivar zombies: 1 when a child has ended and waits to be reaped, 0 when none does.
+    :ivar memory: How much of the daemon's memory is resident, in bytes; 0 when its `/proc` is gone.
     """
 
     TYPE: ClassVar[int] = 7
-    MAX_BODY: ClassVar[int] = 56
+    MAX_BODY: ClassVar[int] = 69
 
     started_ns: int
     opened_ns: int
@@ -389,12 +392,15 @@ class Status:
     frames_refused: int
     execs: int
     bytes_dropped: int
+    descriptors: int
+    zombies: int
+    memory: int
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
         try:
-            return _IHHI7Q.pack(
-                56,
+            return _IHHI7QIBQ.pack(
+                69,
                 7,
                 0,
                 0,
@@ -405,6 +411,9 @@ class Status:
                 self.frames_refused,
                 self.execs,
                 self.bytes_dropped,
+                self.descriptors,
+                self.zombies,
+                self.memory,
             )
         except _UNSURE:
             return b"".join(_LAYOUT_STATUS.write(self, version))
@@ -845,22 +854,22 @@ _B = struct.Struct("<B")
 _H = struct.Struct("<H")
 _I = struct.Struct("<I")
 _Q = struct.Struct("<Q")
-_7Q = struct.Struct("<7Q")
 _BB = struct.Struct("<BB")
 _BI = struct.Struct("<BI")
 _HH = struct.Struct("<HH")
 _II = struct.Struct("<II")
 _HHIB = struct.Struct("<HHIB")
+_7QIBQ = struct.Struct("<7QIBQ")
 _BHHIQ = struct.Struct("<BHHIQ")
 _IHHIB = struct.Struct("<IHHIB")
 _IHHII = struct.Struct("<IHHII")
 _IHHIQ = struct.Struct("<IHHIQ")
 _QIQIQ = struct.Struct("<QIQIQ")
-_IHHI7Q = struct.Struct("<IHHI7Q")
 _IHHIBB = struct.Struct("<IHHIBB")
 _IHHIBI = struct.Struct("<IHHIBI")
 _IHHIHH = struct.Struct("<IHHIHH")
 _IHHIHHIB = struct.Struct("<IHHIHHIB")
+_IHHI7QIBQ = struct.Struct("<IHHI7QIBQ")
 _IHHIQIQIQ = struct.Struct("<IHHIQIQIQ")
 _AS_ERROR_CODE = {int(value): value for value in ErrorCode}
 _AS_STREAM = {int(value): value for value in Stream}
@@ -992,11 +1001,29 @@ def _decode_status_request(id_: int, frame: bytes, start: int, end: int) -> Stat
 
 def _decode_status(id_: int, frame: bytes, start: int, end: int) -> Status:
     try:
-        started_ns, opened_ns, now_ns, frames_seen, frames_refused, execs, bytes_dropped = (
-            _7Q.unpack(frame[start:end])
-        )
+        (
+            started_ns,
+            opened_ns,
+            now_ns,
+            frames_seen,
+            frames_refused,
+            execs,
+            bytes_dropped,
+            descriptors,
+            zombies,
+            memory,
+        ) = _7QIBQ.unpack(frame[start:end])
         return _LAYOUT_STATUS.make(
-            started_ns, opened_ns, now_ns, frames_seen, frames_refused, execs, bytes_dropped
+            started_ns,
+            opened_ns,
+            now_ns,
+            frames_seen,
+            frames_refused,
+            execs,
+            bytes_dropped,
+            descriptors,
+            zombies,
+            memory,
         )
     except _UNSURE:
         return _LAYOUT_STATUS.read(id_, frame, start, end)
@@ -1402,6 +1429,9 @@ _LAYOUT_STATUS = _Layout(
     _Integer(5, "frames_refused", _Q),
     _Integer(6, "execs", _Q),
     _Integer(7, "bytes_dropped", _Q),
+    _Integer(8, "descriptors", _I),
+    _Integer(9, "zombies", _B),
+    _Integer(10, "memory", _Q),
 )
 _LAYOUT_SHUTDOWN = _Layout(Shutdown, "shutdown", _NO_ID)
 _LAYOUT_GOODBYE = _Layout(
@@ -1512,7 +1542,7 @@ _RULES = (
     _Rule(4, 1, _decode_ping, ("host",), _NO_ID, 8),
     _Rule(5, 1, _decode_pong, ("guest",), _NO_ID, 8),
     _Rule(6, 1, _decode_status_request, ("host",), _NO_ID, 0),
-    _Rule(7, 1, _decode_status, ("guest",), _NO_ID, 56),
+    _Rule(7, 1, _decode_status, ("guest",), _NO_ID, 69),
     _Rule(8, 1, _decode_shutdown, ("host",), _NO_ID, 0),
     _Rule(9, 1, _decode_goodbye, ("guest",), _NO_ID, 1),
     _Rule(10, 1, _decode_error, ("guest",), _ANY_ID, 9),

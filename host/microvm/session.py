@@ -185,7 +185,7 @@ class Session:
         """Ask the running command to end; what it leaves behind is killed. Else as `exec_kill`."""
         if self.state is not State.RUNNING:
             return b""
-        return codec.ExecTerminate(self._id).encode()
+        return codec.ExecTerminate(self._id).encode(self._version)
 
     def exec_stdin(self, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
         """Feed the running command; without data, end its input. Nothing when it has ended.

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests import vectors
+from tests import encoders, vectors
 
 from microvm_proto import frame as reference
 from microvm_proto.faults import FAULTS, Fault
@@ -161,14 +161,9 @@ def pair(request: pytest.FixtureRequest, link: Link) -> Pair:
 
 def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
     """Compile a header behind the shim."""
-    cases = "".join(
-        f"\tcase {schema.name.upper()}_TYPE_{message.name.upper()}:\n"
-        f"\t\tencoded = {schema.name}_encode_{message.name}({', '.join(arguments(message))});\n"
-        "\t\tbreak;\n"
-        for message in schema.messages
-    )
-    names = {"p": schema.name, "P": schema.name.upper(), "cases": cases}
-    (folder / "shim.c").write_text(SHIM.format(**names))
+    names = {"p": schema.name, "P": schema.name.upper()}
+    cases = encoders.cases(schema, header="header", body="body", into="again", version="written")
+    (folder / "shim.c").write_text(SHIM.format(**names, cases=cases))
     flags = "-std=c11 -O1 -g -Wall -Wextra -Werror -shared -fPIC".split()
     flags += "-fsanitize=undefined -fno-sanitize-recover=undefined".split()
     command = ["gcc", *flags, f"-I{header.parent}", "-o", "shim.so", "shim.c"]
@@ -185,14 +180,6 @@ def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
         ctypes.c_uint32 * 3,
     ]
     return library
-
-
-def arguments(message: Message) -> list[str]:
-    """What the C encoder of a message takes."""
-    found = ["again", "written"]
-    found += ["header.id"] if message.id != "none" else []
-    visible = any(field.equals is None for field in message.fields)
-    return [*found, *([f"&body.{message.name}"] if visible else [])]
 
 
 def values(field: Field) -> st.SearchStrategy[Any]:

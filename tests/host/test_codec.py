@@ -95,8 +95,8 @@ VALID: dict[str, tuple[str, Message, bytes]] = {
     "status_request": ("host", codec.StatusRequest(), frame(6)),
     "status": (
         "guest",
-        codec.Status(1, 2, 3, 4, 5, 6, 7),
-        frame(7, struct.pack("<7Q", 1, 2, 3, 4, 5, 6, 7)),
+        codec.Status(1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
+        frame(7, struct.pack("<7QIBQ", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
     ),
     "shutdown": ("host", codec.Shutdown(), frame(8)),
     "goodbye": ("guest", codec.Goodbye(GoodbyeReason.BROKEN), frame(9, b"\2")),
@@ -829,7 +829,7 @@ FROM_HOST: st.SearchStrategy[Message] = st.one_of(
 FROM_GUEST: st.SearchStrategy[Message] = st.one_of(
     st.builds(codec.Ready, U32, U64, U32, U64),
     st.builds(codec.Pong, U64),
-    st.builds(codec.Status, U64, U64, U64, U64, U64, U64, U64),
+    st.builds(codec.Status, U64, U64, U64, U64, U64, U64, U64, U32, U8, U64),
     st.builds(codec.Goodbye, open_enum(GoodbyeReason, U8)),
     st.builds(codec.Error, U32, open_enum(ErrorCode, U16), U16, U32, U8),
     st.builds(codec.ExecOutput, IDS, STREAMS, st.binary(max_size=50)),

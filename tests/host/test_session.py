@@ -164,7 +164,7 @@ HEARD: dict[str, tuple[Callable[[Session], codec.Message], tuple[str, str, str, 
         (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
     ),
     "status that nobody asked for": (
-        lambda _: codec.Status(0, 0, 0, 0, 0, 0, 0),
+        lambda _: codec.Status(0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
         (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
     ),
     "goodbye": (
@@ -381,7 +381,9 @@ def test_hello_while_a_command_runs_starts_afresh() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [codec.Pong(TOKEN), codec.Status(0, 0, 0, 0, 0, 0, 0)], ids=["ping", "status"]
+    "answer",
+    [codec.Pong(TOKEN), codec.Status(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)],
+    ids=["ping", "status"],
 )
 def test_hello_forgets_what_was_asked(answer: codec.Message) -> None:
     session = idle()
@@ -525,7 +527,7 @@ def test_each_ping_is_answered_once() -> None:
 def test_each_status_request_is_answered_once() -> None:
     session = running()
     session.status_request()
-    status = codec.Status(1, 2, 3, 4, 5, 6, 7)
+    status = codec.Status(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
     assert hear(session, status) == [status]
     with pytest.raises(ProtocolError):
         hear(session, status)

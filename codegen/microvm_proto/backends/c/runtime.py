@@ -135,8 +135,9 @@ static inline bool @p@_take(struct @p@_cursor *cursor, uint8_t field, unsigned s
 static inline bool @p@_known(const struct @p@_cursor *cursor, uint8_t field, unsigned size,
 	bool known)
 {
-	return known ||
+	if (!known)
 		@p@_refuse(cursor, @P@_FAULT_UNKNOWN_VALUE, cursor->at - size, field);
+	return known;
 }
 
 static inline bool @p@_take_constant(struct @p@_cursor *cursor, uint8_t field, unsigned size,
@@ -222,8 +223,9 @@ static inline bool @p@_take_tail(struct @p@_cursor *cursor, uint8_t field, uint3
 
 static inline bool @p@_end(const struct @p@_cursor *cursor)
 {
-	return cursor->at == cursor->size ||
+	if (cursor->at != cursor->size)
 		@p@_refuse(cursor, @P@_FAULT_TRAILING_BYTES, cursor->at, 0);
+	return cursor->at == cursor->size;
 }
 """
 

@@ -1,0 +1,365 @@
+"""Rung B: the Python decoder and the C decoder, fed the same bytes in the same cuts, agree.
+
+What is compared is a log, an entry a frame: type, id, error code, offset and field, how much has
+been dropped before it, and of a right frame its message, encoded again. `native/replay.c` writes it
+for what is shipped in C; here it is written with the codec that is shipped in Python.
+
+A case is one pair of bytes and cuts. An example of Hypothesis yields many: itself, and mutations.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import struct
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import hypothesis
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from microvm import codec
+from microvm.codec import ErrorCode
+
+from . import finding, messages, native
+from .model import HELLO_START, agreed
+from .oracle import SETTINGS, corpus
+from .outcome import Outcome
+from .strategies import HEADER, examples
+
+ENTRY = struct.Struct("<QHIHIB")
+END = struct.Struct("<QIII")
+
+VARIANTS = 100
+"""Mutations of an example; of one that is longer than LARGE, two."""
+
+LARGE = 2000
+
+
+class _Log(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("frames", ctypes.c_uint64),
+        ("data", ctypes.c_uint8 * (16 << 20)),
+    )
+
+
+class Disagreement(AssertionError):
+    """The two decoders do not say the same of these bytes."""
+
+    def __init__(self, data: bytes, cuts: Sequence[int], python: bytes, c: bytes) -> None:
+        """Take both logs."""
+        at = next((n for n, (a, b) in enumerate(zip(python, c, strict=False)) if a != b), -1)
+        super().__init__(
+            f"{len(data)} bytes, cut at {list(cuts)[:40]}: the logs, of {len(python)} bytes from "
+            f"Python and {len(c)} from C, part at {at}\n{data[:400].hex(' ', 4)}"
+        )
+        self.data = data
+
+
+class Pair:
+    """Both decoders.
+
+    :ivar cases: how many have been compared.
+    :ivar frames: that the C decoder has taken or refused in them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Build the C decoder as a library; undefined behaviour ends this process.
+
+        :raise FileNotFoundError: gcc is not installed.
+        """
+        flags = "-O2 -shared -fPIC -fsanitize=undefined -fno-sanitize-recover=undefined"
+        library = ctypes.CDLL(str(native.build(folder / "decoders.so", "gcc", flags)))
+        library.replay_host.restype = library.replay_guest.restype = None
+        self._library = library
+        self._log = _Log()
+        self.cases = 0
+        self.frames = 0
+
+    def compare(self, data: bytes, cuts: Sequence[int]) -> None:
+        """Read bytes as a host's, and as a guest's.
+
+        :raise Disagreement: one of them reads something else.
+        """
+        self._check(data, cuts, of_host(data, cuts), self._by_c(data, cuts))
+        self._check(data, cuts, of_guest(data, cuts), self._by_c(data, None))
+        self.cases += 1
+
+    def _by_c(self, data: bytes, cuts: Sequence[int] | None) -> bytes:
+        size = ctypes.c_size_t(len(data))
+        if cuts is None:
+            self._library.replay_guest(data, size, ctypes.byref(self._log))
+        else:
+            at = (ctypes.c_uint32 * len(cuts))(*cuts)
+            count = ctypes.c_size_t(len(cuts))
+            self._library.replay_host(data, size, at, count, ctypes.byref(self._log))
+        self.frames += self._log.frames
+        return ctypes.string_at(ctypes.addressof(self._log) + _Log.data.offset, self._log.size)
+
+    def _check(self, data: bytes, cuts: Sequence[int], python: bytes, c: bytes) -> None:
+        if python != c:
+            raise Disagreement(data, cuts, python, c)
+
+
+def pieces(data: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
+    """Yield the bytes as they are read."""
+    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        yield data[start:end]
+
+
+def of_guest(data: bytes, cuts: Sequence[int]) -> bytes:
+    """Write the log of a guest's bytes, up to the first malformed frame."""
+    decoder = codec.Decoder("guest")
+    log = bytearray()
+    at = 0
+    for piece in pieces(data, cuts):
+        decoder.receive_data(piece)
+        try:
+            while message := decoder.next_message():
+                log += ENTRY.pack(0, message.TYPE, _id(message), 0, 0, 0)
+                encoded = message.encode()
+                log += encoded
+                at += len(encoded)
+        except codec.DecodeError as error:
+            _, type_, _, id_ = HEADER.unpack_from(data, at)
+            log += ENTRY.pack(0, type_, id_, error.fault, error.offset, error.field_number)
+            break
+    return bytes(log)
+
+
+def _id(message: codec.Message) -> int:
+    return getattr(message, "id", 0)
+
+
+def of_host(data: bytes, cuts: Sequence[int]) -> bytes:
+    """Write the log of a host's bytes."""
+    guest = _Guest()
+    for piece in pieces(data, cuts):
+        guest.receive(piece)
+    return guest.end()
+
+
+class _Guest:
+    """What guest/session.c and guest/stream.c do, around the Python decoder."""
+
+    def __init__(self) -> None:
+        self._log = bytearray()
+        self._version = codec.VERSION
+        self._decoder: codec.Decoder | None = None  # while it looks for a hello
+        self._rest = b""  # what has not been read or dropped
+        self._dropped = self._seen = self._refused = 0
+        self._last_id = self._current = self._credit = self._patience = 0
+
+    def receive(self, piece: bytes) -> None:
+        self._rest += piece
+        while self._decoder or self._seek():
+            decoder = self._decoder
+            if decoder is None:
+                decoder = self._decoder = codec.Decoder("host", self._version)
+                piece = self._rest
+            decoder.receive_data(piece)
+            try:
+                while message := decoder.next_message():
+                    self._rest = self._rest[codec.HEADER_SIZE + HEADER.unpack_from(self._rest)[0] :]
+                    if isinstance(message, codec.Hello):
+                        self._version = decoder.version = agreed(message)
+                    self._take(message)
+                return
+            except codec.DecodeError as error:
+                self._refuse(error.fault, error.offset, error.field_number)
+                self._decoder = None
+
+    def _seek(self) -> bool:
+        found = self._rest.find(HELLO_START)
+        at = found
+        if found < 0:
+            tail = max(0, len(self._rest) - len(HELLO_START) + 1)
+            at = next(
+                (n for n in range(tail, len(self._rest)) if HELLO_START.startswith(self._rest[n:])),
+                len(self._rest),
+            )
+        self._dropped += at
+        self._rest = self._rest[at:]
+        return found >= 0
+
+    def _refuse(self, code: int, offset: int = 0, field: int = 0, about: bytes = b"") -> None:
+        _, type_, _, id_ = HEADER.unpack_from(about or self._rest)
+        self._refused += 1
+        self._log += ENTRY.pack(self._dropped, type_, id_, code, offset, field)
+        self._wait_less()
+
+    def _wait_less(self) -> None:
+        if self._patience:
+            self._patience -= 1
+            if not self._patience:
+                self._current = self._credit = 0
+
+    def _take(self, message: codec.Message) -> None:
+        self._seen += 1
+        id_ = _id(message)
+        is_request = isinstance(message, codec.ExecRequest)
+        if id_ and not is_request and id_ <= self._last_id and id_ != self._current:
+            return
+        encoded = message.encode(self._version)
+        if code := self._consider(message, id_):
+            self._refuse(code, about=encoded)
+            return
+        self._log += ENTRY.pack(self._dropped, message.TYPE, id_, 0, 0, 0) + encoded
+        self._wait_less()
+        if isinstance(message, codec.Hello):
+            self._patience = 0
+        elif is_request:
+            self._patience = id_ % 5
+            self._credit += id_ % 8 * 16
+            if not self._patience:
+                self._current = self._credit = 0
+
+    def _consider(self, message: codec.Message, id_: int) -> ErrorCode | None:
+        match message:
+            case codec.Hello():
+                self._last_id = self._current = self._credit = 0
+            case codec.ExecRequest():
+                if id_ <= self._last_id:
+                    return ErrorCode.STALE_ID
+                self._last_id = id_
+                if self._current:
+                    return ErrorCode.BUSY
+                self._current = id_
+                return None
+            case codec.ExecStdin(data=data) if id_ <= self._last_id:
+                if len(data) > self._credit:
+                    return ErrorCode.OVER_CREDIT
+                self._credit -= len(data)
+        return ErrorCode.UNKNOWN_ID if id_ > self._last_id else None
+
+    def end(self) -> bytes:
+        return bytes(self._log) + END.pack(
+            self._dropped, len(self._rest), self._seen, self._refused
+        )
+
+
+def mutations(data: bytes, seed: int, count: int) -> Iterator[tuple[bytes, list[int]]]:
+    """Yield so many changed copies, each with cuts; from the same seed always the same."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        changed = bytearray(data)
+        for _ in range(rng.randrange(4)):
+            _change(changed, rng)
+        size = len(changed)
+        cuts = {rng.randrange(1, size) for _ in range(rng.randrange(5))} if size > 1 else ()
+        yield bytes(changed), sorted(cuts)
+
+
+_EDGES = (0, 1, 2, 7, 0x7F, 0x80, 0xFE, 0xFF)
+
+
+def _change(data: bytearray, rng: random.Random) -> None:
+    """Change it in one place, in one of the ways that break parsers."""
+    at = rng.randrange(len(data) + 1)
+    end = at + rng.randrange(1, 9)
+    match rng.randrange(8):
+        case 0 | 1 if at < len(data):
+            data[at] ^= 1 << rng.randrange(8)
+        case 2 if at < len(data):
+            data[at] = rng.choice(_EDGES)
+        case 3:
+            data[at:at] = rng.randbytes(end - at)
+        case 4:
+            del data[at:end]
+        case 5:
+            data[at:at] = data[rng.randrange(len(data) + 1) :][: rng.randrange(100)]
+        case 6:
+            data[at:end] = struct.pack("<I", rng.choice((0, 1, 4096, 4097, 65536, 1 << 31)))
+        case 7:
+            del data[at:]
+
+
+def cases(data: bytes, cuts: Sequence[int], seed: int) -> Iterator[tuple[bytes, list[int]]]:
+    """Yield an example and what is made of it."""
+    yield data, list(cuts)
+    yield from mutations(data, seed, VARIANTS if len(data) <= LARGE else 2)
+
+
+@st.composite
+def _inputs(draw: st.DrawFn) -> tuple[bytes, list[int]]:
+    """A host's bytes behind a hello, or a guest's."""
+    if draw(st.booleans()):
+        example = draw(examples())
+        return _HELLO + example.data, [cut + len(_HELLO) for cut in example.cuts]
+    return b"".join(draw(st.lists(messages.FRAMES["guest"], min_size=1, max_size=6))), []
+
+
+_HELLO = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 1).encode()
+
+
+def check(pair: Pair, examples: int, seed: int | None = None) -> None:
+    """Compare so many examples, with all their cases; a seed of None is Hypothesis' own choice.
+
+    :raise Disagreement: the decoders do.
+    """
+
+    @settings(SETTINGS, max_examples=examples, database=None, phases=[Phase.generate])
+    @given(given_=_inputs(), number=st.integers(0, 2**32))
+    def compare(given_: tuple[bytes, list[int]], number: int) -> None:
+        for data, cuts in cases(*given_, number):
+            pair.compare(data, cuts)
+
+    (compare if seed is None else hypothesis.seed(seed)(compare))()
+
+
+def replay(pair: Pair) -> None:
+    """Compare the corpus: whole, byte by byte where it is short, and what is made of each file.
+
+    :raise Disagreement: the decoders do.
+    """
+    for number, path in enumerate(corpus()):
+        data = path.read_bytes()
+        every = range(1, len(data)) if len(data) < 500 else ()
+        pair.compare(data, every)
+        for changed, cuts in cases(data, (), number):
+            pair.compare(changed, cuts)
+
+
+def run(seconds: float, seed: int) -> Outcome:
+    """Compare for so long: the corpus first, then examples.
+
+    :raise FileNotFoundError: gcc is not installed.
+    """
+    found: tuple[str, ...] = ()
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Pair(Path(folder))
+        began = time.monotonic()
+        rounds = 0
+        try:
+            replay(pair)
+            while time.monotonic() < began + seconds:
+                check(pair, 20, seed + rounds)
+                rounds += 1
+        except Disagreement as error:
+            smallest = smaller(pair, error)
+            path = finding.keep(smallest.data, "python and c disagree")
+            found = (f"{smallest}\n{path.name}\n{finding.describe(smallest.data)}",)
+        took = time.monotonic() - began
+    notes = f"{rounds * 20} examples"
+    return Outcome("B", pair.cases, pair.frames, took, seed, found, notes)
+
+
+def smaller(pair: Pair, error: Disagreement, seconds: float = 10.0) -> Disagreement:
+    """Leave out what the disagreement does not need: halves, quarters, down to bytes."""
+    until = time.monotonic() + seconds
+    size = len(error.data) // 2
+    while size:
+        at = 0
+        while at < len(error.data) and time.monotonic() < until:
+            data = error.data[:at] + error.data[at + size :]
+            try:
+                pair.compare(data, ())
+                at += size
+            except Disagreement as still:
+                error = still
+        size //= 2
+    return error

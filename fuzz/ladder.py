@@ -1,0 +1,78 @@
+"""The rungs, from the decoders alone to the real guest; each is run in a process of its own.
+
+A rung may be ended by what it finds: undefined behaviour in a library, a fuzzer that hangs. That is
+then the finding, and the next rung is not disturbed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import cast
+
+from .outcome import Outcome
+
+SLACK = 300.0
+"""Seconds that a rung may take beyond its time: to compile, to boot, to show what it has found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A rung, and its share of the time.
+
+    :ivar function: `module:name` of what runs it: from seconds and a seed to an outcome.
+    """
+
+    name: str
+    title: str
+    function: str
+    share: float
+
+    def climb(self, seconds: float, seed: int) -> Outcome:
+        """Run it in this process."""
+        module, _, name = self.function.partition(":")
+        run = getattr(importlib.import_module(f"fuzz.{module}"), name)
+        return cast(Callable[[float, int], Outcome], run)(seconds, seed)
+
+
+LADDER = (
+    Rung("A", "the decoders in C, under libFuzzer", "native:run", 0.2),
+    Rung("B", "Python's decoder beside C's", "differential:run", 0.2),
+    Rung("C", "the daemon as a process", "stateful:run_process", 0.25),
+    Rung("D", "the real guest", "stateful:run_guest", 0.25),
+    Rung("E", "the host, with a guest that lies", "hostile:run", 0.1),
+    Rung("F", "proofs", "proofs:run", 0.0),
+)
+
+
+def climb_apart(rung: Rung, seconds: float, seed: int) -> Outcome:
+    """Run a rung in a process of its own, which ends with this one's patience."""
+    command = [sys.executable, "-m", "fuzz.ladder", rung.name, str(seconds), str(seed)]
+    try:
+        ran = subprocess.run(command, capture_output=True, timeout=seconds + SLACK, check=False)
+    except subprocess.TimeoutExpired:
+        return _ended(rung, seconds, seed, "it did not come to its end")
+    if ran.returncode:
+        said = (ran.stderr + ran.stdout).decode(errors="replace")
+        return _ended(rung, seconds, seed, f"status {ran.returncode}: {said[-4000:]}")
+    said = json.loads(ran.stdout.splitlines()[-1])
+    return Outcome(**{**said, "findings": tuple(said["findings"])})
+
+
+def _ended(rung: Rung, seconds: float, seed: int, finding: str) -> Outcome:
+    return Outcome(rung.name, 0, 0, seconds, seed, (finding,))
+
+
+def main() -> None:
+    """Run the rung that the arguments name, and write its outcome as a line of JSON."""
+    name, seconds, seed = sys.argv[1:]
+    [rung] = (each for each in LADDER if each.name == name)
+    print(json.dumps(asdict(rung.climb(float(seconds), int(seed)))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""Seeded bugs, to see whether the rungs find them: `python -m fuzz.mutants`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A seeded bug: in `file`, the one place that reads `old` reads `new`.
+
+    :ivar kind: "crash" when it can touch memory it must not, or end the daemon; else "logic".
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    kind: str

@@ -1,0 +1,2 @@
+MUTANTS = ()
+GUEST_MUTANTS = ()

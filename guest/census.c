@@ -1,0 +1,56 @@
+#include "census.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "drain.h"
+
+/* More than the daemon can have open: what it drains, and some twenty. */
+enum { DESCRIPTORS = DRAIN_MAX + 64 };
+
+/* poll says of a number that is no open file so, and of all of them in one call; /proc may be gone. */
+static uint32_t count_descriptors(void)
+{
+	static struct pollfd fds[DESCRIPTORS];
+	uint32_t open = 0;
+
+	for (int fd = 0; fd < DESCRIPTORS; fd++)
+		fds[fd] = (struct pollfd){ .fd = fd };
+	poll(fds, DESCRIPTORS, 0);
+	for (int fd = 0; fd < DESCRIPTORS; fd++)
+		open += !(fds[fd].revents & POLLNVAL);
+	return open;
+}
+
+static bool has_zombie(void)
+{
+	siginfo_t info = { 0 };
+
+	return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
+}
+
+/* The second number of statm, proc(5): resident pages; 0 when somebody has unmounted /proc. */
+static uint64_t resident_pages(void)
+{
+	char text[64];
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	ssize_t size = read(fd, text, sizeof text);
+	uint64_t pages = 0;
+	ssize_t at = 0;
+
+	close(fd);
+	while (at < size && text[at] != ' ')
+		at++;
+	for (at++; at < size && text[at] >= '0' && text[at] <= '9'; at++)
+		pages = 10 * pages + (uint64_t)(text[at] - '0');
+	return pages;
+}
+
+void census_take(struct sandboxd_status *status)
+{
+	status->descriptors = count_descriptors();
+	status->zombies = has_zombie();
+	status->memory = resident_pages() * (uint64_t)sysconf(_SC_PAGESIZE);
+}
