@@ -79,11 +79,15 @@ class OutputStream:
         A line has no bound of its own: `max_output` gives one to a command that is not trusted.
         """
         pieces = []
-        while await self._has_part():
-            end = self._part.find(b"\n", self._at) + 1
-            pieces.append(self._cut(end or len(self._part)))
-            if end:
-                break
+        try:
+            while await self._has_part():
+                end = self._part.find(b"\n", self._at) + 1
+                pieces.append(self._cut(end or len(self._part)))
+                if end:
+                    break
+        except MachineError:
+            if not pieces:  # else the next one raises it
+                raise
         return b"".join(pieces)
 
     async def _has_part(self) -> bool:
