@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -19,7 +18,10 @@ _BATCH = 200
 """Examples of one call of Hypothesis; between two the time is looked at."""
 
 _MOST = 5
-"""Findings after which it stops: more would be the same again."""
+"""Kinds of findings after which it stops."""
+
+_SHRINKING = 10.0
+"""Seconds more that a finding may take to be made small."""
 
 SETTINGS = settings(
     deadline=None,  # each call has its own, which is what is tested
@@ -32,66 +34,80 @@ SETTINGS = settings(
 def run(seconds: float, seed: int) -> Outcome:
     """Fuzz for so many seconds; what has failed before comes first."""
     began = time.monotonic()
-    executions = frames = 0
-    findings: list[str] = []
-
-    def play(script: Script) -> None:
-        nonlocal executions, frames
-        executions += 1
-        frames += meet(script).witness.frames
-
+    fuzzer = _Fuzzer(began + seconds)
     for path in corpus():
         try:
-            play(Script.from_json(path.read_text()))
+            fuzzer.play(Script.from_json(path.read_text()))
         except AssertionError as error:
-            findings.append(f"{path.name}: {error}")
+            fuzzer.findings[_kind(error)] = f"{path.name}: {error}"
     batch = 0
-    while time.monotonic() - began < seconds and len(findings) < _MOST:
-        if found := _search(play, seed + batch, began + seconds):
-            findings.append(found)
+    while time.monotonic() < fuzzer.until and len(fuzzer.findings) < _MOST:
+        fuzzer.search(seed + batch)
         batch += 1
-    notes = f"{len(corpus())} scripts replayed, {batch} batches"
-    taken = time.monotonic() - began
-    return Outcome("E hostile", executions, frames, taken, seed, tuple(findings), notes)
+    return Outcome(
+        "E hostile",
+        fuzzer.executions,
+        fuzzer.frames,
+        time.monotonic() - began,
+        seed,
+        tuple(fuzzer.findings.values()),
+        f"{len(corpus())} scripts replayed, {batch} batches",
+    )
 
 
-def _search(play: Callable[[Script], None], number: int, until: float) -> str | None:
-    """One batch; what it finds is made small and saved."""
-    smallest: list[tuple[Script, str]] = []
+class _Fuzzer:
+    """Counts what it plays, and keeps one finding of a kind."""
 
-    @settings(SETTINGS, max_examples=_BATCH, phases=[Phase.generate, Phase.shrink])
-    @seed(number)
-    @given(script=scripts())
-    def examples(script: Script) -> None:
-        if time.monotonic() > until and not smallest:
-            return
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.executions = 0
+        self.frames = 0
+        self.findings: dict[str, str] = {}
+
+    def play(self, script: Script) -> None:
+        self.executions += 1
+        self.frames += meet(script).witness.frames
+
+    def search(self, number: int) -> None:
+        """Play one batch; what it finds is made small, and saved."""
+        smallest: list[tuple[Script, Exception]] = []
+
+        @settings(SETTINGS, max_examples=_BATCH, phases=[Phase.generate, Phase.shrink])
+        @seed(number)
+        @given(script=scripts())
+        def examples(script: Script) -> None:
+            if time.monotonic() > self.until + (_SHRINKING if smallest else 0):
+                return
+            try:
+                self.play(script)
+            except Exception as error:
+                if _kind(error) in self.findings:
+                    return
+                smallest[:] = [(script, error)]
+                raise
+
         try:
-            play(script)
-        except Exception as error:
-            smallest[:] = [(script, _reason(error))]
-            raise
-
-    try:
-        examples()
-    except Exception as error:  # noqa: BLE001, RUF100 - whatever it is, it is a finding
-        if not smallest:
-            return _reason(error)
-        script, reason = smallest[0]
-        return f"{save(script, reason).name}: {reason}"
-    return None
+            examples()
+        except Exception as error:  # noqa: BLE001, RUF100 - whatever it is, it is a finding
+            if smallest:
+                script, found = smallest[0]
+                self.findings[_kind(found)] = f"{save(script, found).name}: {found}"
+            else:
+                self.findings[_kind(error)] = repr(error)
 
 
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, Violation) else f"{type(error).__name__}: {error}"
+def _kind(error: Exception) -> str:
+    """What an error says, without its numbers: a name of a file, too."""
+    text = str(error) if isinstance(error, Violation) else repr(error)
+    kept = "".join(char if char.isalpha() and char.isascii() else " " for char in text.lower())
+    return "-".join(kept.split()[:8])
 
 
-def save(script: Script, reason: str, folder: Path = CORPUS) -> Path:
+def save(script: Script, error: Exception) -> Path:
     """Write what has failed into the corpus, by a name that says how."""
-    kept = "".join(char if char.isalnum() and char.isascii() else " " for char in reason.lower())
-    words = "-".join(kept.split()[:8])
     text = script.to_json()
     digest = hashlib.sha256(text.encode()).hexdigest()[:6]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{words}-{digest}.json"
+    CORPUS.mkdir(parents=True, exist_ok=True)
+    path = CORPUS / f"{_kind(error)}-{digest}.json"
     path.write_text(text)
     return path

@@ -201,5 +201,10 @@ def scripts(draw: st.DrawFn) -> Script:
     return Script(tuple(acts), wanted, draw(_cuts))
 
 
+# All that has been paid for, and one byte more.
+_overdraft: list[Act] = [
+    Flood(2, 65_536, WINDOW // 65_536),
+    Say(codec.ExecOutput(1, Stream.STDERR, b"!"), ("id",)),
+]
 _between = st.lists(_lies, max_size=1)
-_within = st.lists(_lies, min_size=1, max_size=5)
+_within = st.lists(_lies, min_size=1, max_size=5) | st.just(_overdraft)
