@@ -82,12 +82,6 @@ def _said(draw: st.DrawFn) -> Say:
     if "id" in _fields(message) and draw(st.booleans()):
         near: dict[str, Any] = {"id": draw(st.integers(1, 3))}
         message = replace(message, **near)
-    if isinstance(message, codec.Ready) and draw(st.booleans()):
-        message = replace(
-            message,
-            version=draw(st.sampled_from([0, codec.VERSION, codec.VERSION + 1]) | u32),
-            digest=draw(st.sampled_from([0, codec.DIGEST, codec.DIGEST ^ 1])),
-        )
     true = tuple(name for name in _fields(message) if draw(st.integers(0, 3)))
     return Say(message, true, times=draw(st.sampled_from([1, 1, 1, 1, 1, 1, 2, 2, 100])))
 
@@ -112,6 +106,16 @@ def _of_command(message: codec.Message, times: int = 1) -> st.SearchStrategy[Act
     return st.just(Say(message, ("id",), times=times))
 
 
+_near = st.integers(1, 4)
+_strangers = st.one_of(
+    any_.exec_output(id_=_near, data=st.just(b"stranger")),
+    any_.exec_response(id_=_near),
+    any_.exec_failed(id_=_near),
+    any_.exec_stdin_credit(id_=_near),
+    any_.exec_stdin_closed(id_=_near),
+)
+"""About commands of another time."""
+
 _escapes = st.lists(
     st.sampled_from(
         [
@@ -129,6 +133,8 @@ _talk: st.SearchStrategy[Act] = st.one_of(
     _said(),
     _said(),
     _bent(),
+    _strangers.map(Say),
+    _strangers.map(Say),
     st.builds(Raw, st.binary(min_size=1, max_size=40)),
     # What is true once is a lie the second time, or on another day.
     _of_command(codec.ExecResponse(1, codec.Ending.EXITED, 0)),
@@ -190,21 +196,42 @@ def scripts(draw: st.DrawFn) -> Script:
     wanted = tuple(draw(st.lists(calls, min_size=1, max_size=3)))
     acts: list[Act] = []
     for act in _service(draw, wanted):
-        acts += draw(_between)
-        # In the middle of a command is where most lies can be told.
-        if isinstance(act, Serve) and draw(st.integers(0, 2)):
-            acts.append(Hear("ExecRequest"))
-            acts += draw(_within)
-        else:
+        if act in GREETING:
+            # Who lies so early is not asked for anything.
+            acts += draw(_early) if draw(st.integers(0, 5)) == 0 else []
             acts.append(act)
+        elif draw(st.integers(0, 2)):
+            acts += [Hear("ExecRequest"), *draw(_within)]
+        else:
+            acts += [*draw(_between), act]
     acts += draw(_between)
     return Script(tuple(acts), wanted, draw(_cuts))
 
 
-# All that has been paid for, and one byte more.
-_overdraft: list[Act] = [
-    Flood(2, 65_536, WINDOW // 65_536),
-    Say(codec.ExecOutput(1, Stream.STDERR, b"!"), ("id",)),
-]
-_between = st.lists(_lies, max_size=1)
-_within = st.lists(_lies, min_size=1, max_size=5) | st.just(_overdraft)
+_readies = st.builds(
+    Say,
+    any_.ready(
+        version=st.sampled_from([0, codec.VERSION, codec.VERSION + 1]) | u32,
+        digest=st.sampled_from([0, codec.DIGEST, codec.DIGEST ^ 1]),
+    ),
+    st.sampled_from([("nonce",), ("nonce",), ("version", "digest"), ()]),
+)
+_early = st.lists(_readies | _lies, min_size=1, max_size=2)
+
+_stories: st.SearchStrategy[list[Act]] = st.sampled_from(
+    [
+        # All that has been paid for, and one byte more.
+        [
+            Flood(2, 65_536, WINDOW // 65_536),
+            Say(codec.ExecOutput(1, Stream.STDERR, b"!"), ("id",)),
+        ],
+        # The same answer twice: its own, and that of the guest's good manners.
+        [Hear("Ping"), Say(codec.Pong(0), ("token",))],
+        [Hear("StatusRequest"), Say(codec.Status(*[0] * len(codec.Status.__slots__)))],
+        [Say(codec.Goodbye(1)), Serve()],
+        [Say(codec.ExecOutput(1, Stream.STDOUT, b"half a line"), ("id",)), Pause(1.0), Close()],
+        [Say(codec.ExecStdinCredit(1, LARGEST), ("id",)), Deaf(), Pause(3.0)],
+    ]
+)
+_between = st.lists(_lies, max_size=1) | _stories
+_within = st.lists(_lies, min_size=1, max_size=5) | _stories
