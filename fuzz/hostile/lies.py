@@ -102,6 +102,13 @@ def _bent(draw: st.DrawFn) -> Say:
     return replace(said, bent={name: draw(changes[name]) for name in sorted(names)}, times=1)
 
 
+@st.composite
+def _overlong(draw: st.DrawFn) -> Say:
+    """The same, longer than any of its kind by a byte, or a few."""
+    said = draw(_said())
+    return replace(said, bent={"length": said.message.MAX_BODY + draw(st.integers(1, 3))}, times=1)
+
+
 def _of_command(message: codec.Message, times: int = 1) -> st.SearchStrategy[Act]:
     return st.just(Say(message, ("id",), times=times))
 
@@ -133,6 +140,8 @@ _talk: st.SearchStrategy[Act] = st.one_of(
     _said(),
     _said(),
     _bent(),
+    _overlong(),
+    any_.error().map(Say),
     _strangers.map(Say),
     _strangers.map(Say),
     st.builds(Raw, st.binary(min_size=1, max_size=40)),

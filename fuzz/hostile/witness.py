@@ -58,6 +58,7 @@ class Lie:
 class Run:
     """One command, as both sides have told it.
 
+    :ivar credit: what may come of each stream; `window` at most.
     :ivar outputs: moment, stream and bytes of each output.
     :ivar ending: its moment and its frame.
     :ivar fed: what the host has fed to it.
@@ -66,6 +67,7 @@ class Run:
     id: int
     started: float
     credit: dict[int, int]
+    window: dict[int, int]
     outputs: list[tuple[float, int, bytes]] = field(default_factory=list)
     ending: tuple[float, Frame] | None = None
     kills: list[float] = field(default_factory=list)
@@ -134,7 +136,7 @@ class Witness:
                 if frame.id != len(self.runs) + 1 or (run and not run.ending):
                     self.faults.append("the host asks for a command out of turn")
                 credit = {1: frame.number("stdout_credit"), 2: frame.number("stderr_credit")}
-                self.runs.append(Run(frame.id, now, credit))
+                self.runs.append(Run(frame.id, now, credit, dict(credit)))
             case _ if frame.id:
                 if run is None or run.id != frame.id or run.ending:
                     self.faults.append(f"the host says {frame.kind} of no command that runs")
@@ -144,7 +146,10 @@ class Witness:
     def _note_of(self, run: Run, frame: Frame, now: float) -> None:
         match frame.kind:
             case "exec_credit":
-                run.credit[frame.number("stream")] += frame.number("amount")
+                stream = frame.number("stream")
+                run.credit[stream] += frame.number("amount")
+                if run.credit[stream] > run.window[stream]:
+                    self.faults.append("the host gives credit for what it has not taken")
             case "exec_kill":
                 run.kills.append(now)
             case "exec_stdin":
