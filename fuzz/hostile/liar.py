@@ -33,6 +33,8 @@ from .script import (
 PATIENCE = 20.0
 """How long a guest waits for what it wants to hear, in seconds; then it goes on."""
 
+FOREVER = 1e6
+
 INPUT_END = "end of input"
 INPUT_WINDOW = 1 << 18
 """Bytes of input that an honest guest takes ahead."""
@@ -168,7 +170,7 @@ class Liar:
             left = amount
             while left:
                 while not self._credit[stream]:
-                    if not await self._hear("ExecCredit"):
+                    if not await self._hear("ExecCredit", FOREVER):
                         return False
                 size = min(left, act.size, self._credit[stream], 65536)
                 self._credit[stream] -= size
@@ -185,7 +187,10 @@ class Liar:
         length, type_, flags, id_ = HEADER.unpack_from(frame)
         said = {"length": length, "type": type_, "flags": flags, "id": id_} | act.bent
         header = HEADER.pack(said["length"], said["type"], said["flags"], said["id"])
-        return header + frame[codec.HEADER_SIZE :]
+        body = bytearray(frame[codec.HEADER_SIZE :])
+        if "flip" in said and body:
+            body[said["flip"] % len(body)] ^= 0xFF
+        return header + body
 
     async def _write(self, data: bytes) -> None:
         self._heap += data
@@ -216,10 +221,10 @@ class Liar:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
-    async def _hear(self, kind: str) -> bool:
+    async def _hear(self, kind: str, patience: float = PATIENCE) -> bool:
         """Wait for what the host may have said already; whether it has."""
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 while kind not in self._heard:
                     if self._serving and self._signal:
                         return False

@@ -97,6 +97,7 @@ def _bent(draw: st.DrawFn) -> Say:
         "type": st.sampled_from(sorted(NAMES)) | u16,
         "flags": st.sampled_from([1, 0x8000]) | u16,
         "id": st.sampled_from([0, 1, 2, LARGEST]) | u32,
+        "flip": st.integers(0, 70),
     }
     names = draw(st.sets(st.sampled_from(sorted(changes)), min_size=1, max_size=2))
     return replace(said, bent={name: draw(changes[name]) for name in sorted(names)}, times=1)
@@ -142,6 +143,7 @@ _talk: st.SearchStrategy[Act] = st.one_of(
     _bent(),
     _overlong(),
     any_.error().map(Say),
+    st.one_of(any_.ping(), any_.hello(), any_.exec_kill(), any_.exec_stdin()).map(Say),
     _strangers.map(Say),
     _strangers.map(Say),
     st.builds(Raw, st.binary(min_size=1, max_size=40)),
@@ -225,7 +227,8 @@ _readies = st.builds(
     ),
     st.sampled_from([("nonce",), ("nonce",), ("version", "digest"), ()]),
 )
-_early = st.lists(_readies | _lies, min_size=1, max_size=2)
+_no_magic = st.integers(0, 7).map(lambda at: replace(READY, bent={"flip": at}))
+_early = st.lists(_readies | _no_magic | _lies, min_size=1, max_size=2)
 
 _stories: st.SearchStrategy[list[Act]] = st.sampled_from(
     [
@@ -240,6 +243,8 @@ _stories: st.SearchStrategy[list[Act]] = st.sampled_from(
         [Say(codec.Goodbye(1)), Serve()],
         [Say(codec.ExecOutput(1, Stream.STDOUT, b"half a line"), ("id",)), Pause(1.0), Close()],
         [Say(codec.ExecStdinCredit(1, LARGEST), ("id",)), Deaf(), Pause(3.0)],
+        [Print(b"Kernel panic - not syncing: \t" + b"x" * 2000), Reset()],
+        [Deaf(), Say(codec.ExecStdinCredit(1, 1 << 18), ("id",)), Pause(0.1), Close(half=True)],
     ]
 )
 _between = st.lists(_lies, max_size=1) | _stories

@@ -24,7 +24,8 @@ class Say:
 
     :ivar true: fields that get what is right at that moment: `id`, `nonce`, `token`, and what a
         `Ready` says of the schema.
-    :ivar bent: what its header says instead: `length`, `type`, `flags`, `id`.
+    :ivar bent: what its header says instead: `length`, `type`, `flags`, `id`; and `flip`, a byte
+        of its body that is turned over.
     :ivar times: how often.
     """
 

@@ -121,7 +121,9 @@ class _Verdict:
     def _check_answer(self, result: Result) -> None:
         """To a ping, or to the question for the status."""
         value, timeout = result.value, result.call.timeout or PING_TIMEOUT
-        late = result.took - timeout
+        # When the guest is lost meanwhile, nobody waits on.
+        latest = [result.began + timeout, *(max(result.began, at) for at in self._losses())]
+        late = result.end - min(latest)
         _hold(late <= self._slack, f"{result.call.kind} ended {late} s too late")
         if isinstance(value, codec.Status):
             answers = [answer.values for answer in self._witness.answers]
@@ -187,13 +189,19 @@ class _Verdict:
             for when, kind in self._beyond(result, run)
             if kind is OutputLimit
         ]
-        if self._witness.ended_at is not None:
-            latest.append(max(run.started, self._witness.ended_at) + LOSS_GRACE)
-        if self._account.reset_at is not None:
-            latest.append(max(run.started, self._account.reset_at))
+        latest += [max(run.started, at) for at in self._losses()]
         # Who is asleep when a command ends finds out when he wakes.
         late = result.end - max(min(latest), result.left or 0)
         _hold(late <= self._slack, f"{call} ended {late} s too late")
+
+    def _losses(self) -> list[float]:
+        """The moments by which the guest is known to be lost."""
+        losses = [] if self._witness.lie is None else [self._witness.lied_at]
+        if self._witness.ended_at is not None:
+            losses.append(self._witness.ended_at + LOSS_GRACE)
+        if self._account.reset_at is not None:
+            losses.append(self._account.reset_at)
+        return losses
 
     def _check_output(self, result: Result, run: Run) -> None:
         """What was read is what was written: all of it, or as much as its limits allow."""

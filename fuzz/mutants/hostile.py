@@ -175,13 +175,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "        frame = bytes(self._partial)\n",
         "state",
     ),
-    Mutant(
-        "rest-dropped",
-        CODEC,
-        'data = b"".join((memoryview(self._chunk)[self._at :], data))',
-        "pass",
-        "state",
-    ),
     Mutant("magic-unchecked", CODEC, "if value != self.default:", "if False:", "check"),
     # -- The live guest --------------------------------------------------------------------------
     Mutant(
@@ -238,13 +231,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "leak",
     ),
     Mutant(
-        "timers-left",
-        GUEST,
-        "            timer.cancel()\n        self._timers.clear()",
-        "            pass\n        self._timers.clear()",
-        "leak",
-    ),
-    Mutant(
         "timers-outlive-their-command",
         GUEST,
         '                self._disarm("ping", "expire", "kill")\n',
@@ -272,14 +258,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "            case",
         "deadline",
     ),
-    Mutant(
-        "last-reason-counts",
-        GUEST,
-        "        if self.error is not None:\n            return self.error\n        self.error",
-        "        self.error",
-        "state",
-    ),
-    Mutant("exception-never-retrieved", GUEST, "        self._ready.exception()\n", "", "leak"),
     # -- The port --------------------------------------------------------------------------------
     Mutant(
         "half-open-port-waited-for",
@@ -287,13 +265,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "        self.connection_lost(None)\n",
         "        pass\n",
         "deadline",
-    ),
-    Mutant(
-        "liar-kept",
-        CHANNEL,
-        "            self.close()\n            self._on_lost(error)",
-        "            self._on_lost(error)",
-        "leak",
     ),
     Mutant(
         "end-of-port-not-told",
@@ -338,7 +309,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "if message.stream is codec.Stream.STDERR",
         "state",
     ),
-    Mutant("condemned-but-held-back", PROCESS, "        self.release(WINDOW)\n", "", "deadline"),
     Mutant(
         "output-wakes-nobody",
         STREAMS,
@@ -359,13 +329,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "            if not pieces:  # else the next one raises it\n                raise",
         "            raise",
         "state",
-    ),
-    Mutant(
-        "abandoned-output-kept",
-        STREAMS,
-        "            data = data[: self._keep]\n            self._keep -= len(data)\n",
-        "",
-        "memory",
     ),
     Mutant(
         "paid-for-twice",
