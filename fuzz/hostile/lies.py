@@ -105,9 +105,10 @@ def _bent(draw: st.DrawFn) -> Say:
 
 @st.composite
 def _overlong(draw: st.DrawFn) -> Say:
-    """The same, longer than any of its kind by a byte, or a few."""
-    said = draw(_said())
-    return replace(said, bent={"length": said.message.MAX_BODY + draw(st.integers(1, 3))}, times=1)
+    """Any message, longer than any of its kind by a byte or two."""
+    kinds = any_.exec_output() | any_.exec_response() | any_.MESSAGES["guest"]
+    message = draw(kinds)
+    return Say(message, bent={"length": message.MAX_BODY + draw(st.integers(1, 2))})
 
 
 def _of_command(message: codec.Message, times: int = 1) -> st.SearchStrategy[Act]:
@@ -141,6 +142,7 @@ _talk: st.SearchStrategy[Act] = st.one_of(
     _said(),
     _said(),
     _bent(),
+    _overlong(),
     _overlong(),
     any_.error().map(Say),
     st.one_of(any_.ping(), any_.hello(), any_.exec_kill(), any_.exec_stdin()).map(Say),

@@ -148,13 +148,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "check",
     ),
     Mutant(
-        "length-unchecked",
-        CODEC,
-        f"{_FAST}\n{_OWN}{_HEADER}",
-        f"{_FAST}\n{_OWN}{_HEADER.replace(' or length > rule.max_body', '')}",
-        "check",
-    ),
-    Mutant(
         "partial-length-unchecked",
         CODEC,
         f"unpack_from(self._partial)\n        rule = self._own.get(number)\n        {_HEADER}",
