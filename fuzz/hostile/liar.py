@@ -177,7 +177,10 @@ class Liar:
                 data = bytes([33 + left % 90]) * size
                 left -= size
                 await self._say(codec.ExecOutput(id_, stream, data))
-        return not self._takes_input or await self._hear(INPUT_END)
+        if self._takes_input and not await self._hear(INPUT_END):
+            return False
+        await asyncio.sleep(0.001)  # long enough for a signal
+        return not self._signal
 
     def _frame(self, act: Say) -> bytes:
         truth: dict[str, Any] = {name: self._true[name] for name in act.true}
