@@ -79,7 +79,9 @@ class Guest:
             the machine can give a better reason.
         """
         guest = cls(console_tail, loss_grace)
-        channel = await Channel.connect(port, guest._session, guest._on_event, guest._on_lost)
+        channel = await Channel.connect(
+            port, guest._session, guest._on_event, guest._on_lost, guest._flush
+        )
         guest._channel = channel
         channel.write(guest._session.hello())
         return guest
@@ -213,8 +215,7 @@ class Guest:
                     self._command.condemn(self._command.over_limit())
                     self._kill()
             case codec.ExecStdinCredit():
-                if self._command and self._command.stdin:
-                    self._command.stdin.flush()
+                self._flush()
             case codec.ExecStdinClosed():
                 if self._command and self._command.stdin:
                     self._command.stdin.refuse()
@@ -277,8 +278,14 @@ class Guest:
         if self._channel:
             self._channel.write(*self._session.exec_stdin(data))
 
+    def _flush(self) -> None:
+        if self._command and self._command.stdin:
+            self._command.stdin.flush()
+
     def _stdin_credit(self) -> int:
-        return self._session.stdin_credit
+        # A guest may give credit for gigabytes, and read nothing.
+        full = self._channel is not None and self._channel.is_full
+        return 0 if full else self._session.stdin_credit
 
     def _resize(self, rows: int, columns: int) -> None:
         if self._channel:

@@ -142,11 +142,19 @@ class OutputStream:
         r"""Return one line with its `\n`; what is left at the end without one; then nothing.
 
         A line has no bound of its own: `max_output` gives one to a command that is not trusted.
+
+        :raise MachineError: the machine died, and all that came before has been read.
         """
         seen = 0
         while not (end := self._part.find(b"\n", seen) + 1):
             seen = len(self._part)
-            if not (chunk := await self._buffer.take()):
+            try:
+                chunk = await self._buffer.take()
+            except MachineError:
+                if not seen:  # else the next one raises it
+                    raise
+                chunk = b""
+            if not chunk:
                 end = seen
                 break
             self._part += chunk

@@ -416,6 +416,20 @@ async def test_output_before_an_abrupt_end_is_read_then_comes_the_error() -> Non
                 await anext(process.stdout)
 
 
+async def test_half_a_line_before_an_abrupt_end_is_a_line_then_comes_the_error() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        reading = asyncio.create_task(process.stdout.readline())
+        await peer.write(Stream.STDOUT, b"half a")
+        await asyncio.sleep(SOON)
+        await peer.write(Stream.STDOUT, b" line")
+        peer.port.close()
+        assert await reading == b"half a line"
+        with pytest.raises(GuestDied):
+            await process.stdout.readline()
+
+
 async def test_whoever_waits_is_told_of_the_loss() -> None:
     async with greeted() as (guest, peer):
         process = guest.exec(["cat"])
@@ -944,6 +958,27 @@ async def test_input_waits_for_credit_and_goes_no_further() -> None:
         process.stdin.close()
         process.stdin.write(b"too late")
         assert await peer.hears_nothing()
+
+
+async def test_credit_for_more_than_is_read_is_not_used(memory: Callable[[], int]) -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"], stdin=PIPE)
+        await peer.expect(codec.ExecRequest)
+        await peer.say(*[codec.ExecStdinCredit(1, 0xFFFFFFFF)] * 2)
+        await asyncio.sleep(SOON)
+        data = Random(3).randbytes(8 << 20)
+        before = memory()
+        assert process.stdin
+        process.stdin.write(data)
+        draining = asyncio.create_task(process.stdin.drain())
+        await asyncio.sleep(SOON)
+        assert not draining.done()
+        assert memory() - before < 1 << 20
+        heard = bytearray()
+        while len(heard) < len(data):
+            heard += (await peer.expect(codec.ExecStdin)).data
+        assert heard == data
+        await draining
 
 
 async def test_input_is_cut_into_frames() -> None:
