@@ -24,10 +24,11 @@ from hypothesis import strategies as st
 from microvm import codec
 from microvm.codec import ErrorCode
 
-from . import finding, messages, native
+from . import messages, native
 from .model import HELLO_START, agreed
-from .oracle import SETTINGS, corpus
+from .oracle import SETTINGS
 from .outcome import Outcome
+from .report import corpus, explained, keep
 from .strategies import HEADER, examples
 
 ENTRY = struct.Struct("<QHIHIB")
@@ -341,8 +342,8 @@ def run(seconds: float, seed: int) -> Outcome:
                 rounds += 1
         except Disagreement as error:
             smallest = smaller(pair, error)
-            path = finding.keep(smallest.data, "python and c disagree")
-            found = (f"{smallest}\n{path.name}\n{finding.describe(smallest.data)}",)
+            path = keep(smallest.data, "python and c disagree")
+            found = (f"{smallest}\n{path.name}\n{explained(smallest.data)}",)
         took = time.monotonic() - began
     notes = f"{rounds * 20} examples"
     return Outcome("B", pair.cases, pair.frames, took, seed, found, notes)
