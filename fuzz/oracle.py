@@ -210,23 +210,23 @@ class Conversation:
         """
         self.sync()
         target = self._process()
-        children = [] if self.model.strays else target.children()
+        family = target.family()
         # The daemon does not wait long for a host that leaves so much unread.
         half = half and not (self.model.running and self.model.running.command.endless)
         if self.send([Part("last words", data)]) and half:
             target.stream.shutdown(socket.SHUT_WR)
             self._part(codec.Goodbye(codec.GoodbyeReason.BROKEN))
-        self._bury(target, children)
+        self._bury(target, family)
 
     def shut_down(self) -> None:
         """End a daemon that is a process by a frame."""
         self.sync()
         if self.model.reader.listens():
             target = self._process()
-            children = [] if self.model.strays else target.children()
+            family = target.family()
             self._say(codec.Shutdown())
             self._part(codec.Goodbye(codec.GoodbyeReason.SHUTDOWN))
-            self._bury(target, children)
+            self._bury(target, family)
 
     def close(self) -> None:
         """End the target."""
@@ -246,8 +246,9 @@ class Conversation:
             agree(error.ended, "no end of the stream", error)
         self._check(goodbye)
 
-    def _bury(self, target: Process, children: Sequence[Child]) -> None:
-        """See that the daemon ends well, and alone; start another."""
+    def _bury(self, target: Process, family: Sequence[Child]) -> None:
+        """See that the daemon ends well, and what it should with it; start another."""
+        must_end = family if self._ends_all() else []
         target.stream.close()
         status = target.wait()
         report = target.report()
@@ -255,14 +256,22 @@ class Conversation:
             agree(status == 0, "wrong status of the daemon", report)
             agree(report.endswith("\n"), "words of the daemon", report)
             deadline = time.monotonic() + _SETTLING
-            while any(child.runs() for child in children):
-                agree(time.monotonic() < deadline, "a child that outlives the daemon", children)
+            while any(child.runs() for child in must_end):
+                agree(time.monotonic() < deadline, "a child that outlives the daemon", must_end)
                 os.sched_yield()
         finally:
-            for child in children:
+            for child in family:
                 child.kill()
             self.close()
         self._start()
+
+    def _ends_all(self) -> bool:
+        """Whether everything that has been started is in the group of the command in flight."""
+        running = self.model.running
+        if self.model.strays or running is None:
+            return not self.model.strays
+        command = running.command
+        return not command.leaves or (command.lasts and not command.escapes and not running.kills)
 
     def _run_true(self) -> None:
         self._say(

@@ -433,7 +433,7 @@ class Host(RuleBasedStateMachine):
             self._talk.shut_down()
         else:
             data = message.encode()
-            self._talk.hang_up(data[: round(len(data) * share)], half=way == "half")
+            self._talk.hang_up(data[: round((len(data) - 1) * share)], half=way == "half")
 
     def teardown(self) -> None:
         """End the example: whatever has been said, the daemon is as it was."""

@@ -123,12 +123,14 @@ class Process:
 
     def children(self) -> list[Child]:
         """Return the processes that it has started or taken over, the newest last."""
-        pid = self._process.pid
-        try:
-            text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            return []
-        return [Child(int(pid), _started(int(pid))) for pid in text.split()]
+        return _children(self._process.pid)
+
+    def family(self) -> list[Child]:
+        """Return its children, theirs, and so on."""
+        found = self.children()
+        for child in found:
+            found += _children(child.pid)
+        return found
 
     def end_strays(self) -> None:
         """Kill what commands have left behind; to be called while none is in flight."""
@@ -143,12 +145,12 @@ class Process:
 
     def close(self) -> None:
         """Hang up, and wait for its end and that of its children."""
-        children = self.children()
+        family = self.family()
         self.stream.close()
         if self.wait() is None:
             self._process.kill()
             self._process.wait()
-        for child in children:
+        for child in family:
             child.kill()
         self._stderr.close()
 
@@ -258,6 +260,14 @@ def exchange(
     while not enough(answers):
         turn(writing=False, patience=patience)
     return answers
+
+
+def _children(pid: int) -> list[Child]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [Child(int(child), _started(int(child))) for child in text.split()]
 
 
 def _fields(pid: int) -> list[str]:
