@@ -6,7 +6,7 @@ import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -486,25 +486,31 @@ def explore(
 def replay(conversation: Conversation, path: Path) -> bool:
     """Send a file of the corpus whole, frame by frame and, where it is short, byte by byte.
 
-    :return: whether it was sent: what would end a daemon, or run a command that is not known, is for
-        the decoders alone.
+    :return: whether it was sent: what would end a daemon, or run an unknown command, is for the
+        decoders alone.
     """
     data = path.read_bytes()
-    ways = [[], list(range(1, len(data)))] if len(data) < 500 else [[]]
-    reader = Reader()
-    ends = [at + 1 for at in range(len(data)) if list(reader.feed(data[at : at + 1]))]
-    for cuts in ways:
-        conversation.begin()
-        sent = conversation.send([Part(path.name, data)], cuts)
-        conversation.finish()
-        if not sent:
-            return False
+    part = Part(path.name, data)
     conversation.begin()
-    for a, b in itertools.pairwise([0, *ends, len(data)]):
-        conversation.send([Part(path.name, data[a:b])])
-        conversation.settle()
+    if safe := conversation.send([part]):
+        if len(data) < 500:
+            conversation.greet()
+            conversation.send([part], range(1, len(data)))
+        conversation.greet()
+        for a, b in itertools.pairwise([0, *_ends(data), len(data)]):
+            conversation.send([Part(path.name, data[a:b])])
+            conversation.settle()
     conversation.finish()
-    return True
+    return safe
+
+
+def _ends(data: bytes) -> Iterator[int]:
+    """Where in these bytes each frame ends that is taken or refused."""
+    taken = 0
+    for event in Reader().feed(data):
+        yield event.dropped + taken + len(event.data)
+        if not isinstance(event.outcome, codec.DecodeError):
+            taken += len(event.data)
 
 
 def run_process(seconds: float, seed: int) -> Outcome:
