@@ -45,7 +45,7 @@ def run(seconds: float, seed: int) -> Outcome:
         fuzzer.search(seed + batch)
         batch += 1
     return Outcome(
-        "E hostile",
+        "E",
         fuzzer.executions,
         fuzzer.frames,
         time.monotonic() - began,

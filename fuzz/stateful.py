@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import hypothesis
-from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-import microvm_image
 from microvm import codec
 
-from . import commands, report, strategies
+from . import commands, strategies
 from . import messages as any_
-from .model import Reader
-from .oracle import SETTINGS, Conversation
-from .outcome import Outcome
+from .failures import Failures
+from .oracle import Conversation
 from .running import SIGCONT, SIGKILL, Running, agree
 from .strategies import Example, Part
-from .target import Machine, Process, build_sanitized
-
-_SHRINKING = 60.0
-"""Seconds that a failure may take to become small."""
-
-_BATCH = 20
-"""Examples, between two looks at the clock."""
 
 _MOST_ENDS = 3
 """Of daemons in an example: each is another that must start."""
 
 _ALL = 0xFFFFFFFF
-
-UNSHRUNK = hypothesis.settings(SETTINGS, phases=[Phase.explicit, Phase.generate])
-"""For the real guest: each attempt at a smaller example would take a machine."""
 
 AboutExec = (
     codec.ExecSignal
@@ -88,57 +70,6 @@ _about_an_exec: st.SearchStrategy[AboutExec] = st.one_of(
 _signals = st.sampled_from([0, 1, 2, 9, 13, 15, 17, 18, 19, 28, 34, 64, 65, 255]) | strategies.u8
 _held = st.just(0) | st.just(0) | st.integers(1, 40)
 """How many bytes of a frame's end come with what follows it."""
-
-
-class _Enough(BaseException):
-    """A failure has been made as small as time allows."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What has failed in an example."""
-
-    error: Exception
-    data: bytes
-    at: float
-
-    @property
-    def what(self) -> str:
-        """What was wrong, in a few words."""
-        return getattr(self.error, "what", type(self.error).__name__)
-
-
-class Failures:
-    """Those of one run, of which the smallest is told."""
-
-    def __init__(self, patience: float = _SHRINKING) -> None:
-        """Begin without any; each may take so many seconds to become small."""
-        self._patience = patience
-        self._smallest: Failure | None = None
-        self._since = 0.0
-
-    def note(self, error: Exception, data: bytes) -> None:
-        """Take one more; of another kind than the first, it is another run's to find."""
-        known = self._smallest
-        new = Failure(error, data, time.monotonic())
-        if known is None:
-            self._since = time.monotonic()
-        if known is None or (new.what == known.what and len(data) <= len(known.data)):
-            self._smallest = new
-
-    def check_time(self) -> None:
-        """Raise when there has been one for long enough."""
-        if self._smallest and time.monotonic() > self._since + self._patience:
-            raise _Enough
-
-    def tell(self) -> None:
-        """Write the smallest into the corpus, and raise it with its frames; nothing without one."""
-        if self._smallest is None:
-            return
-        failure = self._smallest
-        path = report.keep(failure.data, failure.what)
-        failure.error.add_note(f"{report.explained(failure.data)}\n{path.name} is in the corpus")
-        raise failure.error
 
 
 class Host(RuleBasedStateMachine):
@@ -450,122 +381,3 @@ class Host(RuleBasedStateMachine):
             if isinstance(error, Exception) and not isinstance(error, HypothesisException):
                 self._failures.note(error, b"".join(part.data for part in self._talk.sent))
                 self._talk.close()
-
-
-def explore(
-    conversation: Conversation,
-    settings: hypothesis.settings,
-    seed: int | None = None,
-    *,
-    shrinking: float = _SHRINKING,
-) -> None:
-    """Run as many examples as the settings say.
-
-    :param shrinking: seconds that a failure may take to become small.
-    :raise Disagreement: the daemon is wrong, or the model; its bytes are in the corpus.
-    :raise Lost: the daemon is gone, or does not answer.
-    """
-    failures = Failures(shrinking)
-
-    class Once(Host):
-        def __init__(self) -> None:
-            super().__init__(conversation, failures)
-
-    try:
-        run_state_machine_as_test(
-            Once if seed is None else hypothesis.seed(seed)(Once), settings=settings
-        )
-    except _Enough:
-        pass
-    except Exception as error:
-        failures.tell()
-        raise error
-    failures.tell()
-
-
-def replay(conversation: Conversation, path: Path) -> bool:
-    """Send a file of the corpus whole, frame by frame and, where it is short, byte by byte.
-
-    :return: whether it was sent: what would end a daemon, or run an unknown command, is for the
-        decoders alone.
-    """
-    data = path.read_bytes()
-    part = Part(path.name, data)
-    conversation.begin()
-    if safe := conversation.send([part]):
-        if len(data) < 500:
-            conversation.greet()
-            conversation.send([part], range(1, len(data)))
-        conversation.greet()
-        for a, b in itertools.pairwise([0, *_ends(data), len(data)]):
-            conversation.send([Part(path.name, data[a:b])])
-            conversation.settle()
-    conversation.finish()
-    return safe
-
-
-def _ends(data: bytes) -> Iterator[int]:
-    """Where in these bytes each frame ends that is taken or refused."""
-    taken = 0
-    for event in Reader().feed(data):
-        yield event.dropped + taken + len(event.data)
-        if not isinstance(event.outcome, codec.DecodeError):
-            taken += len(event.data)
-
-
-def run_process(seconds: float, seed: int) -> Outcome:
-    """Fuzz the daemon as a process under the sanitizers for some time, compiling not counted."""
-    with tempfile.TemporaryDirectory() as folder:
-        binary = build_sanitized(Path(folder))
-        return _run("C daemon", Conversation(lambda: Process(binary)), SETTINGS, seconds, seed)
-
-
-def run_guest(seconds: float, seed: int) -> Outcome:
-    """Fuzz the daemon in a real guest for some time, its boot counted."""
-    image = microvm_image.default()
-    return _run("D guest", Conversation(lambda: Machine(image)), UNSHRUNK, seconds, seed)
-
-
-def _run(
-    rung: str,
-    conversation: Conversation,
-    settings: hypothesis.settings,
-    seconds: float,
-    seed: int,
-) -> Outcome:
-    begun = time.monotonic()
-    settings = hypothesis.settings(
-        settings, database=None, derandomize=False, max_examples=_BATCH, print_blob=False
-    )
-    findings: list[str] = []
-    try:
-        for path in report.corpus():
-            replay(conversation, path)
-        for number in itertools.count():
-            if time.monotonic() > begun + seconds:
-                break
-            batch = hash((seed, number))
-            explore(conversation, settings, batch, shrinking=min(seconds, _SHRINKING))
-    except Exception as error:
-        notes = getattr(error, "__notes__", [])
-        findings.append("\n".join([f"{type(error).__name__}: {error}", *notes]))
-    finally:
-        conversation.close()
-    return Outcome(
-        rung,
-        conversation.examples,
-        conversation.confirmed,
-        time.monotonic() - begun,
-        seed,
-        tuple(findings),
-        _notes(conversation),
-    )
-
-
-def _notes(conversation: Conversation) -> str:
-    pings = conversation.counts[codec.Ping.TYPE] / max(1, conversation.confirmed)
-    wrong = conversation.counts[0] / max(1, conversation.confirmed)
-    return (
-        f"{conversation.targets} started; {pings:.0%} pings, {wrong:.0%} refused; "
-        f"memory within {conversation.peak >> 10} KiB"
-    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+from .explore import explore, replay
 from .oracle import SETTINGS, Conversation
 from .report import corpus
-from .stateful import explore, replay
 
 
 def test_what_once_failed(process: Conversation) -> None:

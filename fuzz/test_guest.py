@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+from .explore import UNSHRUNK, explore, replay
 from .oracle import Conversation
 from .report import corpus
-from .stateful import UNSHRUNK, explore, replay
 
 
 def test_what_once_failed(machine: Conversation) -> None:
