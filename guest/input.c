@@ -93,7 +93,10 @@ void input_run(struct input *input, short events)
 
 uint32_t input_room(const struct input *input, uint32_t allowed)
 {
+	/* After its end, that end itself may stand where the host is still allowed to send. */
+	if (input->fd < 0 || input->ended)
+		return 0;
 	uint32_t room = INPUT_SIZE - (uint32_t)sizeof end_of_file - input->size - allowed;
 
-	return input->fd < 0 || input->ended || room < INPUT_SIZE / 2 ? 0 : room;
+	return room < INPUT_SIZE / 2 ? 0 : room;
 }

@@ -1,0 +1,37 @@
+/* The clock and the entropy that the host sends.
+ *
+ * Functions: boot_resume add_entropy
+ * Bound: every time, entropy of every length that the decoder lets through
+ * Assumes: what body.c proves of a resume
+ * Unwind: 1 */
+#include "proof.h"
+
+#include <boot.c>
+
+#include "system.h"
+
+int open(const char *path, int flags, ...)
+{
+	return nondet_int();
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	return 0;
+}
+
+int clock_settime(clockid_t clock, const struct timespec *time)
+{
+	PROVE(time->tv_sec >= 0 && time->tv_nsec >= 0 && time->tv_nsec < NS_PER_S);
+	return 0;
+}
+
+void prove(void)
+{
+	uint8_t bytes[SANDBOXD_RESUME_ENTROPY_MAX];
+	struct sandboxd_resume resume = { nondet_u64(), { bytes, nondet_u32() } };
+	ASSUME(resume.entropy.size <= sizeof bytes);
+
+	boot_resume(&resume);
+	WITNESS(resume.entropy.size == sizeof bytes);
+}

@@ -1,0 +1,169 @@
+/* The output of a command: how much is read, paid for, and left when the command has ended.
+ *
+ * Functions: exec_add_credit exec_reaped exec_poll exec_pump exec_done exec_patience exec_clear
+ *	exec_resize pump read_stream wanted is_unpaid is_silent stream_of
+ * Bound: every state of a command and its two streams, every credit, every answer of the kernel
+ * Assumes: the clock does not go back, and is below 2^63 ns; the encoder is what encoding.c proves
+ * Unwind: 3 */
+#include "proof.h"
+
+static size_t encode(uint8_t *out, const struct sandboxd_exec_output *output)
+{
+	PROVE(output->data.size > 0 && output->data.size <= SANDBOXD_EXEC_OUTPUT_DATA_MAX);
+	PROVE(output->data.data == out + SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX);
+	return SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX + output->data.size;
+}
+#define sandboxd_encode_exec_output(out, version, id, output) encode(out, output)
+
+#include <limits.h>
+#include <stdarg.h>
+
+#include <exec.c>
+
+static const struct port *queue; /* the bytes themselves play no part */
+
+ssize_t read(int fd, void *into, size_t size)
+{
+	ssize_t n = nondet_int();
+
+	PROVE(size > 0 && fd >= 0);
+	PROVE((uint8_t *)into >= queue->queue);
+	PROVE(size <= PORT_QUEUE_SIZE - (size_t)((uint8_t *)into - queue->queue));
+	ASSUME(n >= -1 && (n < 0 || (size_t)n <= size));
+	errno = nondet_int();
+	return n;
+}
+
+int close(int fd)
+{
+	return 0;
+}
+
+int fcntl(int fd, int command, ...)
+{
+	return nondet_int();
+}
+
+int poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+	PROVE(__CPROVER_w_ok(fds, count * sizeof *fds));
+	fds->revents = nondet_short();
+	return nondet_int();
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, request);
+	*va_arg(arguments, int *) = nondet_int();
+	va_end(arguments);
+	return nondet_int();
+}
+
+int kill(pid_t pid, int signal)
+{
+	PROVE(pid < 0);
+	return 0;
+}
+
+void input_close(struct input *input)
+{
+}
+
+void cgroup_kill(void)
+{
+}
+
+void cgroup_renew(void)
+{
+}
+
+void drain_add(int fd)
+{
+	PROVE(fd >= 0);
+}
+
+void terminal_resize(int master, uint16_t rows, uint16_t columns)
+{
+}
+
+static bool valid(const struct exec *exec, uint64_t now)
+{
+	return exec->pid >= 0 && exec->silent_ns <= now + SILENCE_NS;
+}
+
+static void prove_credit(struct exec *exec)
+{
+	enum sandboxd_stream stream = nondet_bool() ? SANDBOXD_STREAM_STDOUT : SANDBOXD_STREAM_STDERR;
+	uint32_t amount = nondet_u32();
+	const uint32_t *credit = &exec->streams[stream == SANDBOXD_STREAM_STDERR].credit;
+	uint32_t before = *credit;
+
+	exec_add_credit(exec, stream, amount);
+	PROVE(*credit >= before && *credit >= amount);
+	PROVE(*credit == UINT32_MAX || *credit - before == amount);
+	WITNESS(*credit == UINT32_MAX && amount > 0 && before > 0);
+}
+
+static void prove_end(struct exec *exec, uint64_t now)
+{
+	exec_reaped(exec, exec->pid, nondet_int(), now);
+	PROVE(valid(exec, now));
+	for (int i = 0; i < EXEC_STREAMS; i++)
+		PROVE(exec->streams[i].last && (exec->terminal || exec->streams[i].left <= INT_MAX));
+}
+
+static void prove_output(struct exec *exec, struct port *port, uint64_t now)
+{
+	const struct exec before = *exec;
+	bool was_idle = port_idle(port);
+
+	exec_pump(exec, port, 1, now);
+	PROVE(valid(exec, now));
+	PROVE(port->end <= PORT_LARGE_SIZE || port->end == queue->end);
+	PROVE(was_idle || port->end > 0);
+	for (int i = 0; i < EXEC_STREAMS; i++) {
+		const struct exec_stream *old = &before.streams[i], *new = &exec->streams[i];
+		uint32_t paid = old->credit - new->credit;
+
+		PROVE(new->credit <= old->credit);
+		PROVE(paid == 0 || (was_idle && paid + PREFIX == port->end));
+		PROVE(!old->last || paid <= old->left);
+		PROVE(!old->last || new->left <= old->left);
+		WITNESS(paid == CHUNK);
+		WITNESS(paid > 0 && old->last && new->left == 1);
+	}
+	struct pollfd fds[EXEC_STREAMS];
+	exec_poll(exec, nondet_bool(), fds);
+	exec_done(exec, port, now);
+	int patience = exec_patience(exec, now);
+	PROVE(patience >= -1 && patience <= 101);
+}
+
+void prove(void)
+{
+	static struct exec exec;
+	static struct port port;
+	uint64_t now = nondet_u64();
+
+	__CPROVER_havoc_object(&exec);
+	port.end = nondet_upto(PORT_QUEUE_SIZE);
+	ASSUME(now < (uint64_t)INT64_MAX && valid(&exec, now));
+	queue = &port;
+	switch (nondet_int()) {
+	case 0:
+		prove_credit(&exec);
+		break;
+	case 1:
+		prove_end(&exec, now);
+		break;
+	case 2:
+		exec_clear(&exec);
+		PROVE(exec.id == 0);
+		break;
+	default:
+		prove_output(&exec, &port, now);
+		break;
+	}
+}

@@ -1,0 +1,133 @@
+/* The poll loop: room in the stream, places in the table of what is polled, and time to wait.
+ *
+ * Functions: loop read_port port_events patience_ms read_signals finish
+ * Bound: every state; one turn of the loop, and two at the end
+ * Assumes: 4 pipes that outlived their command in the place of 512; drain_poll returns at most that,
+ *	exec_patience at most 101, as drain.c and exec.c prove
+ * Unwind: 3 */
+#include "proof.h"
+
+#include <drain.h>
+#define DRAIN_MAX 4
+
+static size_t encode(uint8_t *out)
+{
+	PROVE(__CPROVER_w_ok(out, SANDBOXD_HEADER_SIZE + SANDBOXD_GOODBYE_MAX_BODY));
+	return SANDBOXD_HEADER_SIZE + SANDBOXD_GOODBYE_MAX_BODY;
+}
+#define sandboxd_encode_goodbye(out, version, goodbye) encode(out)
+
+#define main sandboxd_main
+#include <sandboxd.c>
+#undef main
+
+static bool valid(void)
+{
+	return server.session.in.start <= server.session.in.end &&
+	       server.session.in.end <= STREAM_SIZE && server.port.sent <= server.port.end &&
+	       server.port.end <= PORT_QUEUE_SIZE;
+}
+
+ssize_t read(int fd, void *into, size_t size)
+{
+	ssize_t n = nondet_int();
+
+	PROVE(__CPROVER_w_ok(into, size));
+	ASSUME(n >= -1 && (n < 0 || (size_t)n <= size));
+	errno = nondet_int();
+	return n;
+}
+
+ssize_t port_read(const struct port *port, uint8_t *into, size_t size)
+{
+	PROVE(size > 0);
+	PROVE(into == server.session.in.data + server.session.in.end);
+	PROVE(size == STREAM_SIZE - server.session.in.end);
+	WITNESS(size == 1);
+	return read(port->fd, into, size);
+}
+
+int poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+	static int turn, goodbyes;
+
+	PROVE(__CPROVER_w_ok(fds, count * sizeof *fds));
+	if (count == 1) {
+		fds->revents = nondet_short();
+		return goodbyes++ == 0 ? nondet_int() : 0;
+	}
+	PROVE(timeout >= -1 && timeout <= 101);
+	ASSUME(turn++ == 0);
+	fds[PORT].revents = nondet_short();
+	fds[SIGNALS].revents = 0;
+	WITNESS(count == POLLED);
+	return nondet_int();
+}
+
+unsigned drain_poll(struct pollfd fds[static DRAIN_MAX])
+{
+	unsigned count = nondet_u32();
+
+	ASSUME(count <= DRAIN_MAX);
+	PROVE(__CPROVER_w_ok(fds, count * sizeof *fds));
+	return count;
+}
+
+void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds)
+{
+	PROVE(__CPROVER_w_ok(fds, EXEC_STREAMS * sizeof *fds));
+}
+
+int exec_patience(const struct exec *exec, uint64_t now_ns)
+{
+	int ms = nondet_int();
+
+	ASSUME(ms >= -1 && ms <= 101);
+	return ms;
+}
+
+struct pollfd input_poll(const struct input *input)
+{
+	return (struct pollfd){ 0 };
+}
+
+void _exit(int status)
+{
+	ASSUME(false);
+	for (;;)
+		;
+}
+
+/* What the others do to the stream and the queue is theirs to prove: nothing is left to do here. */
+bool serve_input(struct server *server) { return nondet_bool(); }
+bool serve_wants_input(const struct server *server) { return nondet_bool(); }
+bool serve_wants_stdin(const struct server *server) { return nondet_bool(); }
+bool serve_wants_output(const struct server *server) { return nondet_bool(); }
+uint64_t serve_clock(void) { return nondet_u64(); }
+void serve_children(struct server *server) {}
+void serve_stdin(struct server *server, short events) {}
+void serve_output(struct server *server) {}
+void drain_run(const struct pollfd *fds) {}
+void exec_kill(const struct exec *exec) {}
+int kill(pid_t pid, int signal) { return 0; }
+void boot_reset(void) { _exit(0); }
+bool port_flush(struct port *port) { return nondet_bool(); }
+
+void prove(void)
+{
+	server.session.in.start = nondet_upto(STREAM_SIZE);
+	server.session.in.end = nondet_upto(STREAM_SIZE);
+	server.port.end = nondet_upto(PORT_QUEUE_SIZE);
+	server.is_init = nondet_bool();
+	server.exec.terminal = nondet_bool();
+	server.exec.rests = nondet_bool();
+	ASSUME(valid());
+	if (nondet_bool()) {
+		/* Its last turn ends in poll. */
+		loop(nondet_int());
+	} else {
+		read_port();
+		PROVE(valid());
+		WITNESS(server.session.in.end == STREAM_SIZE);
+	}
+}

@@ -1,0 +1,67 @@
+/* The queue to the host, and the folder in which its port is found.
+ *
+ * Functions: port_flush port_has_room port_tail port_idle port_read open_ours is_ours
+ * Bound: every state of the queue (68141 bytes), every part that a write takes; a folder of 3 entries
+ * Assumes: the kernel's entries are whole: each ends within what getdents64 returned, with its name
+ *	in it (they come from sysfs, before any command has run); the fourth write would block
+ * Unwind: 22
+ * Wraps: conversion */
+#include "proof.h"
+
+#include <port.c>
+#include <stdarg.h>
+
+#include "system.h"
+
+int open(const char *path, int flags, ...)
+{
+	return nondet_int();
+}
+
+int openat(int folder, const char *path, int flags, ...)
+{
+	PROVE(__CPROVER_r_ok(path, 1));
+	return nondet_int();
+}
+
+enum { ENTRY = sizeof(struct entry) + 8 };
+
+long syscall(long number, ...)
+{
+	va_list arguments;
+	long size = 0;
+
+	va_start(arguments, number);
+	(void)va_arg(arguments, int);
+	char *entries = va_arg(arguments, void *);
+	size_t room = va_arg(arguments, size_t);
+	va_end(arguments);
+	PROVE(__CPROVER_w_ok(entries, room));
+	for (int i = 0; i < 3 && nondet_bool(); i++) {
+		struct entry *entry = (void *)(entries + size);
+
+		entry->length = ENTRY;
+		size += ENTRY;
+	}
+	return nondet_bool() ? -1 : size;
+}
+
+void prove(void)
+{
+	static struct port port;
+	port.sent = nondet_upto(PORT_QUEUE_SIZE);
+	port.end = nondet_upto(PORT_QUEUE_SIZE);
+	ASSUME(port.sent <= port.end);
+	size_t waits = port.end - port.sent;
+	size_t room = nondet_upto(PORT_QUEUE_SIZE);
+
+	PROVE(!port_has_room(&port, room) || __CPROVER_w_ok(port_tail(&port), room));
+	WITNESS(port_has_room(&port, room) && room > 0 && port.end > 0);
+	if (port_flush(&port)) {
+		PROVE(port.sent <= port.end && port.end <= PORT_QUEUE_SIZE);
+		PROVE(port.end - port.sent <= waits);
+		PROVE(!port_idle(&port) || port.sent == 0);
+		WITNESS(port.sent > 0);
+	}
+	WITNESS(open_ours(nondet_int()) >= 0);
+}

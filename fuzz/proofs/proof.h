@@ -1,0 +1,45 @@
+/* What every harness uses. A witness must fail: it shows that the assumptions leave a way to it. */
+#ifndef PROOF_H
+#define PROOF_H
+
+#include "protocol.h"
+
+#include <string.h>
+
+#define ASSUME(condition) __CPROVER_assume(condition)
+#define PROVE(condition) __CPROVER_assert(condition, #condition)
+#define WITNESS(condition) __CPROVER_assert(!(condition), "witness: " #condition)
+
+/* CBMC has a model of memmove, and none of the builtin that protocol.h calls. */
+#define __builtin_memmove memmove
+
+/* CBMC has no model of strcspn; the daemon calls it with one character to stop at. */
+static inline size_t span(const char *text, char stop)
+{
+	size_t length = 0;
+
+	while (text[length] && text[length] != stop)
+		length++;
+	return length;
+}
+#define strcspn(text, stops) span(text, *(stops))
+
+bool nondet_bool(void);
+int nondet_int(void);
+short nondet_short(void);
+uint8_t nondet_byte(void);
+uint16_t nondet_u16(void);
+uint32_t nondet_u32(void);
+uint64_t nondet_u64(void);
+size_t nondet_size(void);
+
+/* Any number up to this one. That its upper bits are 0 is plain to the solver. */
+static inline size_t nondet_upto(size_t limit)
+{
+	size_t number = nondet_size() & (SIZE_MAX >> __builtin_clzl(limit));
+
+	ASSUME(number <= limit);
+	return number;
+}
+
+#endif

@@ -1,0 +1,159 @@
+/* The room in the queue: every frame from the host is answered, and no answer is made without room.
+ *
+ * Functions: serve_input serve_children serve_output serve_stdin serve_wants_input
+ *	serve_wants_stdin serve_wants_output handle renew finish_renewal answer_status answer_ping
+ *	begin_exec end_exec
+ * Bound: every state, every frame; up to 2 frames and 2 children in one turn
+ * Assumes: the encoders are what encoding.c proves, session_next what session.c, input_room what
+ *	input.c; fewer than 2^64 commands
+ * Unwind: 4
+ * Wraps: conversion */
+#include "proof.h"
+
+static size_t encode(uint8_t *out, size_t limit)
+{
+	size_t size = nondet_upto(SANDBOXD_HEADER_SIZE + limit);
+
+	PROVE(__CPROVER_w_ok(out, SANDBOXD_HEADER_SIZE + limit));
+	return size;
+}
+#define sandboxd_encode_ready(out, ...) encode(out, SANDBOXD_READY_MAX_BODY)
+#define sandboxd_encode_status(out, ...) encode(out, SANDBOXD_STATUS_MAX_BODY)
+#define sandboxd_encode_exec_failed(out, ...) encode(out, SANDBOXD_EXEC_FAILED_MAX_BODY)
+#define sandboxd_encode_pong(out, ...) encode(out, SANDBOXD_PONG_MAX_BODY)
+#define sandboxd_encode_error(out, ...) encode(out, SANDBOXD_ERROR_MAX_BODY)
+#define sandboxd_encode_exec_response(out, ...) encode(out, SANDBOXD_EXEC_RESPONSE_MAX_BODY)
+#define sandboxd_encode_exec_stdin_credit(out, ...) encode(out, SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY)
+#define sandboxd_encode_exec_stdin_closed(out, ...) encode(out, SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY)
+
+#include <serve.c>
+
+static struct server server;
+
+enum session_event session_next(struct session *session, struct frame *frame,
+				struct sandboxd_error *refusal)
+{
+	static int turn;
+
+	__CPROVER_havoc_object(frame);
+	__CPROVER_havoc_object(refusal);
+	return turn++ == 2 ? SESSION_MORE : nondet_bool() ? SESSION_FRAME : SESSION_REFUSAL;
+}
+
+struct spawn_failure exec_start(struct exec *exec, uint32_t id,
+				const struct sandboxd_exec_request *request, uint8_t *frame)
+{
+	struct spawn_failure failure;
+
+	exec->id = nondet_u32();
+	ASSUME(failure.error >= 0);
+	return failure;
+}
+
+void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns)
+{
+	if (exec->id && port_idle(port) && nondet_bool()) {
+		port->end = nondet_upto(PORT_LARGE_SIZE);
+	}
+}
+
+bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns)
+{
+	return exec->id && nondet_bool();
+}
+
+void exec_clear(struct exec *exec)
+{
+	exec->id = 0;
+}
+
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+	static int turn;
+
+	*status = nondet_int();
+	errno = nondet_int();
+	return turn++ == 2 ? -1 : nondet_int();
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+	time->tv_sec = nondet_u32();
+	time->tv_nsec = (long)(nondet_u32() % 1000000000);
+	return 0;
+}
+
+uint32_t input_room(const struct input *input, uint32_t allowed)
+{
+	uint32_t room = (uint32_t)nondet_upto(INPUT_SIZE);
+
+	ASSUME(room <= INPUT_SIZE - allowed);
+	return room;
+}
+
+void session_allow(struct session *session, uint32_t amount)
+{
+	session->stdin_credit += amount;
+}
+
+/* What is left of the others does not concern the queue. */
+void session_init(struct session *session) {}
+void session_end(struct session *session) {}
+void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns) {}
+void exec_signal(const struct exec *exec, int signal) {}
+void exec_terminate(struct exec *exec) {}
+void exec_kill(const struct exec *exec) {}
+void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns) {}
+void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t amount) {}
+void input_add(struct input *input, struct sandboxd_slice data) {}
+void input_run(struct input *input, short events) {}
+void boot_resume(const struct sandboxd_resume *resume) {}
+void census_take(struct sandboxd_status *status) {}
+int kill(pid_t pid, int signal)
+{
+	return 0;
+}
+
+/* While a hello waits, the room that its frame was read with is kept for its answer. */
+static bool valid(void)
+{
+	size_t kept = server.renewing ? SANDBOXD_HEADER_SIZE + SANDBOXD_READY_MAX_BODY : 0;
+
+	return server.port.end <= PORT_QUEUE_SIZE - kept &&
+	       server.session.stdin_credit <= INPUT_SIZE && server.counters.execs < UINT32_MAX;
+}
+
+void prove(void)
+{
+	server.port.end = nondet_upto(PORT_QUEUE_SIZE);
+	server.renewing = nondet_bool();
+	server.shutdown = nondet_bool();
+	server.is_init = nondet_bool();
+	server.exec.id = nondet_u32();
+	server.exec.pid = nondet_int();
+	server.exec.terminal = nondet_bool();
+	server.exec.status = nondet_int();
+	server.exec.input.refused = nondet_bool();
+	server.session.stdin_credit = (uint32_t)nondet_upto(INPUT_SIZE);
+	server.counters.execs = nondet_u64();
+	ASSUME(valid());
+	switch (nondet_int()) {
+	case 0:
+		serve_input(&server);
+		WITNESS(server.port.end == PORT_QUEUE_SIZE);
+		WITNESS(server.renewing);
+		break;
+	case 1:
+		serve_children(&server);
+		WITNESS(server.port.end == PORT_QUEUE_SIZE);
+		break;
+	case 2:
+		serve_output(&server);
+		break;
+	default:
+		serve_stdin(&server, nondet_short());
+		break;
+	}
+	ASSUME(server.counters.execs < UINT32_MAX);
+	PROVE(valid());
+}

@@ -1,0 +1,107 @@
+/* Frames in, events out: from every state of a session, the next event.
+ *
+ * Functions: session_init session_next session_end session_allow renew agree begin take_input
+ *	is_late consider refuse
+ * Bound: every state, and every frame, of which up to 3 in a row are late
+ * Assumes: stream_next says what stream.c proves, and a frame's header is what header.c proves; what
+ *	is in flight is not above the last id; fewer than 2^32 frames before
+ * Unwind: 5 */
+#include "proof.h"
+
+#include <session.c>
+
+void stream_init(struct stream *stream)
+{
+}
+
+enum stream_result stream_next(struct stream *stream, uint32_t version, struct frame *frame,
+			       struct sandboxd_fault_at *fault)
+{
+	static int turn;
+	enum stream_result result = turn++ == 3 ? STREAM_MORE : (enum stream_result)nondet_byte();
+	const struct sandboxd_header *header = &frame->header;
+
+	ASSUME(result == STREAM_MORE || result == STREAM_FRAME || result == STREAM_FAULT);
+	__CPROVER_havoc_object(frame);
+	__CPROVER_havoc_object(fault);
+	ASSUME(fault->fault > SANDBOXD_FAULT_NONE && fault->fault <= SANDBOXD_FAULT_TRAILING_BYTES);
+	ASSUME(result != STREAM_FRAME || (header->type == SANDBOXD_TYPE_HELLO ||
+					  header->type == SANDBOXD_TYPE_PING ||
+					  header->type == SANDBOXD_TYPE_RESUME ||
+					  header->type == SANDBOXD_TYPE_SHUTDOWN ||
+					  header->type == SANDBOXD_TYPE_STATUS_REQUEST) ==
+						 (header->id == 0));
+	return result;
+}
+
+static bool valid(const struct session *session)
+{
+	return session->current <= session->last_id && session->version >= 1 &&
+	       session->version <= SANDBOXD_VERSION &&
+	       (session->current || !session->stdin_credit);
+}
+
+void prove(void)
+{
+	static struct session session;
+	struct {
+		uint32_t last_id, current, stdin_credit;
+		uint64_t frames_seen, frames_refused;
+	} before;
+	struct frame frame;
+	struct sandboxd_error refusal;
+
+	session_init(&session);
+	PROVE(valid(&session));
+	session.version = nondet_u32();
+	session.last_id = before.last_id = nondet_u32();
+	session.current = before.current = nondet_u32();
+	session.stdin_credit = before.stdin_credit = nondet_u32();
+	session.frames_seen = before.frames_seen = nondet_u32();
+	session.frames_refused = before.frames_refused = nondet_u32();
+	ASSUME(valid(&session));
+	enum session_event event = session_next(&session, &frame, &refusal);
+	uint16_t type = frame.header.type;
+	uint32_t id = frame.header.id;
+
+	PROVE(valid(&session));
+	PROVE(session.stdin_credit <= before.stdin_credit);
+	PROVE(session.frames_refused == before.frames_refused + (event == SESSION_REFUSAL));
+	PROVE(event != SESSION_REFUSAL || refusal.code != 0);
+	if (event == SESSION_FRAME) {
+		PROVE(session.frames_seen > before.frames_seen);
+		if (type == SANDBOXD_TYPE_EXEC_REQUEST) {
+			PROVE(before.current == 0 && id > before.last_id);
+			PROVE(session.current == id && session.last_id == id);
+			WITNESS(id == UINT32_MAX);
+		} else if (type == SANDBOXD_TYPE_HELLO) {
+			PROVE(session.current == 0 && session.last_id == 0);
+		} else {
+			/* What is about an exec is about the one in flight, which it leaves in flight. */
+			PROVE(id == 0 || id == before.current);
+			PROVE(session.current == before.current);
+			PROVE(session.last_id == before.last_id);
+		}
+		if (type == SANDBOXD_TYPE_EXEC_STDIN) {
+			uint32_t paid = before.stdin_credit - session.stdin_credit;
+
+			PROVE(frame.body.exec_stdin.data.size == paid);
+			WITNESS(paid == 65536);
+		}
+	} else if (event == SESSION_REFUSAL) {
+		PROVE(session.current == before.current);
+		PROVE(session.stdin_credit == before.stdin_credit);
+		PROVE(session.last_id >= before.last_id);
+		WITNESS(refusal.code == SANDBOXD_ERROR_CODE_BUSY);
+		WITNESS(refusal.code == SANDBOXD_ERROR_CODE_OVER_CREDIT);
+		WITNESS(refusal.code == SANDBOXD_ERROR_CODE_STALE_ID);
+		WITNESS(refusal.code == SANDBOXD_ERROR_CODE_UNKNOWN_ID);
+	}
+	session_end(&session);
+	PROVE(valid(&session));
+	/* input.c proves that no more than this is ever allowed. */
+	uint32_t room = nondet_u32();
+	ASSUME(room <= 4 * SANDBOXD_EXEC_STDIN_DATA_MAX);
+	session_allow(&session, room);
+	PROVE(session.stdin_credit == room);
+}

@@ -1,0 +1,47 @@
+/* A command looked up in the PATH that the host has sent.
+ *
+ * Functions: look_up join
+ * Bound: every PATH up to 4 bytes (5 folders), every command up to 4 bytes
+ * Assumes: a PATH_MAX of 8 in the place of 4096
+ * Unwind: 9 */
+#include "proof.h"
+
+#include <limits.h>
+#undef PATH_MAX
+#define PATH_MAX 8
+
+#include <spawn.c>
+
+static struct spawn_failure shared;
+
+int execve(const char *path, char *const argv[], char *const envp[])
+{
+	size_t length = strlen(path);
+
+	WITNESS(length == PATH_MAX - 1);
+	errno = nondet_int();
+	return -1;
+}
+
+int access(const char *path, int mode)
+{
+	return nondet_int();
+}
+
+void _exit(int status)
+{
+	ASSUME(false);
+	for (;;)
+		;
+}
+
+void prove(void)
+{
+	char path[5], command[5];
+	struct environment environment = { .path = path, .command = command };
+
+	path[4] = 0;
+	command[4] = 0;
+	failure = &shared;
+	look_up(&environment);
+}

@@ -1,0 +1,64 @@
+/* Lines of passwd and group, cut at their colons and commas.
+ *
+ * Functions: split parse_id is_member
+ * Bound: every line up to 6 bytes, every number up to 11 characters, every name up to 2
+ * Assumes: nothing
+ * Unwind: 13 */
+#include "proof.h"
+
+#include <user.c>
+
+enum { SIZE = 6, DIGITS = 11 };
+
+static void prove_split(void)
+{
+	char text[SIZE + 1], *fields[4];
+
+	text[SIZE] = 0;
+	if (!split(text, fields, 4))
+		return;
+	for (int i = 0; i < 4; i++) {
+		PROVE(fields[i] >= text && fields[i] <= text + SIZE);
+		PROVE(i == 0 || fields[i] > fields[i - 1]);
+	}
+	WITNESS(fields[3] == text + SIZE);
+}
+
+static void prove_id(void)
+{
+	char text[DIGITS + 1];
+	uint32_t id;
+
+	text[DIGITS] = 0;
+	if (!parse_id(text, &id))
+		return;
+	PROVE(text[0] != 0 && id < UINT32_MAX);
+	PROVE(text[1] || id == (uint32_t)(text[0] - '0'));
+	WITNESS(id == UINT32_MAX - 1);
+}
+
+static void prove_members(void)
+{
+	char text[SIZE + 1], name[3];
+
+	text[SIZE] = 0;
+	name[2] = 0;
+	bool found = is_member(text, name);
+	PROVE(!found || text[0]);
+	WITNESS(found && name[0] && name[1] && text[0] == ',');
+}
+
+void prove(void)
+{
+	switch (nondet_int()) {
+	case 0:
+		prove_split();
+		break;
+	case 1:
+		prove_id();
+		break;
+	default:
+		prove_members();
+		break;
+	}
+}
