@@ -9,9 +9,10 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 ARCH := $(shell uname -m)
 QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 
-# A program that must be there, and the Debian package that has it.
+# A program or a header that must be there, and the Debian package that has it.
 RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools setpriv:util-linux
-TEST_NEEDS := gcc:gcc clang:clang tshark:tshark
+TEST_NEEDS := gcc:gcc clang:clang tshark:tshark cpio:cpio flex:flex bison:bison bc:bc xz:xz-utils \
+	/usr/include/gelf.h:libelf-dev
 
 # For all rungs together; CI and tests have less, with fixed seeds.
 FUZZ_SECONDS ?= 300
@@ -25,7 +26,7 @@ help:
 	@echo 'make lint       ruff, mypy, the C compiler'"'"'s analyzer, whether generated files are fresh, and'
 	@echo '                whether the protocol still is compatible with its released form'
 	@echo 'make gen        write the generated files anew'
-	@echo 'make bench      measure boot, exec and throughput'
+	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
 	@echo 'make fuzz       every rung of the fuzzing, with a random seed; FUZZ_SECONDS=600 for longer'
 	@echo 'make fuzz-mutants  whether the fuzzing finds bugs that are put there (about an hour)'
@@ -82,17 +83,19 @@ $(VENV)/vm: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call install,python3-venv) }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[vm]'
+	@# Which pip does of what it copies, and not of what it leaves in its place.
+	$(BIN)/python -m compileall -q codegen/microvm_proto host/microvm image/microvm_image
 	@touch $@
 
 $(VENV)/dev: $(VENV)/vm
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[vm,plot,dev]'
 	@touch $@
 
-# $(call require,program:package …) installs the packages of the programs that are missing.
+# $(call require,need:package …) installs the packages of what is missing.
 define require
 missing=''; \
 for need in $(1); do \
-	command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; \
+	command -v "$${need%%:*}" >/dev/null || [ -f "$${need%%:*}" ] || missing="$$missing $${need##*:}"; \
 done; \
 if [ -n "$$missing" ]; then $(call install,$$missing) fi
 endef

@@ -14,8 +14,8 @@ import click
 
 from .coverage import Meter
 from .ladder import LADDER, climb_apart
-from .oracle import corpus
 from .outcome import Outcome
+from .report import corpus
 
 NAMES = [rung.name for rung in LADDER]
 

@@ -9,7 +9,8 @@ import pytest
 
 import microvm_image
 
-from .oracle import SETTINGS, Conversation, corpus
+from .oracle import SETTINGS, Conversation
+from .report import corpus
 from .target import Machine, Process, build_sanitized
 
 

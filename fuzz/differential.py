@@ -24,10 +24,11 @@ from hypothesis import strategies as st
 from microvm import codec
 from microvm.codec import ErrorCode
 
-from . import finding, messages, native
-from .model import HELLO_START
-from .oracle import SETTINGS, corpus
+from . import messages, native
+from .model import HELLO_START, agreed
+from .oracle import SETTINGS
 from .outcome import Outcome
+from .report import corpus, explained, keep
 from .strategies import HEADER, examples
 
 ENTRY = struct.Struct("<QHIHIB")
@@ -148,6 +149,7 @@ class _Guest:
 
     def __init__(self) -> None:
         self._log = bytearray()
+        self._version = codec.VERSION
         self._decoder: codec.Decoder | None = None  # while it looks for a hello
         self._rest = b""  # what has not been read or dropped
         self._dropped = self._seen = self._refused = 0
@@ -158,12 +160,14 @@ class _Guest:
         while self._decoder or self._seek():
             decoder = self._decoder
             if decoder is None:
-                decoder = self._decoder = codec.Decoder("host")
+                decoder = self._decoder = codec.Decoder("host", self._version)
                 piece = self._rest
             decoder.receive_data(piece)
             try:
                 while message := decoder.next_message():
                     self._rest = self._rest[codec.HEADER_SIZE + HEADER.unpack_from(self._rest)[0] :]
+                    if isinstance(message, codec.Hello):
+                        self._version = decoder.version = agreed(message)
                     self._take(message)
                 return
             except codec.DecodeError as error:
@@ -201,7 +205,7 @@ class _Guest:
         is_request = isinstance(message, codec.ExecRequest)
         if id_ and not is_request and id_ <= self._last_id and id_ != self._current:
             return
-        encoded = message.encode()
+        encoded = message.encode(self._version)
         if code := self._consider(message, id_):
             self._refuse(code, about=encoded)
             return
@@ -338,8 +342,8 @@ def run(seconds: float, seed: int) -> Outcome:
                 rounds += 1
         except Disagreement as error:
             smallest = smaller(pair, error)
-            path = finding.keep(smallest.data, "python and c disagree")
-            found = (f"{smallest}\n{path.name}\n{finding.describe(smallest.data)}",)
+            path = keep(smallest.data, "python and c disagree")
+            found = (f"{smallest}\n{path.name}\n{explained(smallest.data)}",)
         took = time.monotonic() - began
     notes = f"{rounds * 20} examples"
     return Outcome("B", pair.cases, pair.frames, took, seed, found, notes)

@@ -7,14 +7,17 @@ daemon handles one frame after the other, so an answer that comes before another
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from microvm import codec
-from microvm.codec import Ending, ErrorCode
+from microvm.codec import ErrorCode
 
 from . import strategies
-from .strategies import HEADER, Command
+from .commands import FEW, command_of
+from .running import SIGKILL, SIGTERM, Disagreement, Running, agree
+from .strategies import HEADER
 
 OF_COMMAND = (
     codec.ExecOutput,
@@ -26,17 +29,15 @@ OF_COMMAND = (
 HELLO_START = codec.Hello(0, 0, 0, 0).encode()[:20]
 
 
-class Disagreement(AssertionError):
-    """The daemon did not do what the model says."""
-
-
 @dataclass(frozen=True)
 class Event:
     """A frame that a decoder took or refused.
 
+    :ivar data: what there is of it: of one whose header is refused, only that.
     :ivar dropped: bytes skipped before it, since the stream began.
     """
 
+    data: bytes
     type: int
     id: int
     outcome: codec.Message | codec.DecodeError
@@ -49,6 +50,7 @@ class Reader:
     def __init__(self) -> None:
         """Begin in search of a hello."""
         self.dropped = 0
+        self._version = codec.VERSION
         self._seeking = True
         self._bytes = b""
 
@@ -65,14 +67,25 @@ class Reader:
             if self._seeking or length is None or len(self._bytes) - at < length:
                 break
             _, type_, _, id_ = HEADER.unpack_from(self._bytes, at)
-            outcome = _decode(self._bytes[at : at + length])
+            data = self._bytes[at : at + length]
+            outcome = _decode(data, self._version)
             assert outcome is not None, "a whole frame is a message or malformed"
-            yield Event(type_, id_, outcome, self.dropped)
+            if isinstance(outcome, codec.Hello):
+                self._version = agreed(outcome)
+            yield Event(data, type_, id_, outcome, self.dropped)
             if isinstance(outcome, codec.DecodeError):
                 self._seeking = True
             else:
                 at += length
         self._bytes = self._bytes[at:]
+
+    def listens(self) -> bool:
+        """Whether the next byte begins a frame, of whatever type."""
+        return not self._seeking and not self._bytes
+
+    def rest(self) -> bytes:
+        """Return the beginning of a frame that is not whole yet."""
+        return self._bytes
 
     def missing(self) -> int:
         """Return how many bytes the frame lacks that has begun; 0 where the next may begin."""
@@ -96,14 +109,19 @@ class Reader:
         header = self._bytes[at : at + codec.HEADER_SIZE]
         if len(header) < codec.HEADER_SIZE:
             return None
-        if isinstance(_decode(header), codec.DecodeError):
+        if isinstance(_decode(header, self._version), codec.DecodeError):
             return codec.HEADER_SIZE
         length: int = HEADER.unpack(header)[0]
         return codec.HEADER_SIZE + length
 
 
-def _decode(data: bytes) -> codec.Message | codec.DecodeError | None:
-    decoder = codec.Decoder("host")
+def agreed(hello: codec.Hello) -> int:
+    """The version that a daemon speaks after this."""
+    return max(1, min(hello.version, codec.VERSION))
+
+
+def _decode(data: bytes, version: int) -> codec.Message | codec.DecodeError | None:
+    decoder = codec.Decoder("host", version)
     decoder.receive_data(data)
     try:
         return decoder.next_message()
@@ -111,76 +129,33 @@ def _decode(data: bytes) -> codec.Message | codec.DecodeError | None:
         return error
 
 
-@dataclass
-class Running:
-    """The command in flight."""
-
-    id: int
-    command: Command
-    paid: dict[codec.Stream, int]
-    fed: bool = False
-    terminal: bool = False
-    output: dict[codec.Stream, bytes] = field(
-        default_factory=lambda: dict.fromkeys(codec.Stream, b"")
-    )
-    disturbed: bool = False
-    input: bytes = b""
-    input_ended: bool = False
-    input_closed: bool = False
-
-    def feed(self, data: bytes) -> None:
-        """Note input that it has been fed."""
-        if not self.input_ended:
-            self.input += data
-            self.input_ended = not data
-        # What is typed may be a ^C.
-        self.disturbed = self.disturbed or self.terminal
-
-    def _whole(self) -> dict[codec.Stream, bytes]:
-        stdout = self.input if self.command.copies and self.fed else self.command.stdout
-        return {codec.Stream.STDOUT: stdout, codec.Stream.STDERR: self.command.stderr}
-
-    def take(self, output: codec.ExecOutput) -> None:
-        """Check output that has come."""
-        got = self.output[output.stream] + bytes(output.data)
-        expected = self._whole()[output.stream]
-        _agree(len(output.data) > 0, f"output without data for {self.id}")
-        # A terminal changes what passes through it.
-        right = output.stream == codec.Stream.STDOUT if self.terminal else expected.startswith(got)
-        _agree(right, f"{got!r} came for {expected!r}")
-        _agree(len(got) <= self.paid[output.stream], f"{len(got)} bytes came unpaid")
-        self.output[output.stream] = got
-
-    def end(self, response: codec.ExecResponse) -> None:
-        """Check how it has ended."""
-        if self.disturbed and response.ending is Ending.SIGNALLED:
-            return
-        expected = codec.ExecResponse(self.id, Ending.EXITED, self.command.status)
-        _agree(response == expected, f"{response} came for {expected}")
-        if not self.disturbed and not self.terminal:
-            whole = self._whole()
-            _agree(self.output == whole, f"{self.output} came for {whole}")
-            waits = self.command.copies and self.fed and not self.input_ended
-            _agree(not waits, f"{self.id} ended before its input")
-
-    def close_input(self) -> None:
-        """Check that it may take no more input."""
-        _agree(self.fed and not self.input_closed, f"the input of {self.id} was closed")
-        self.input_closed = True
-
-
 class Model:
-    """A daemon's state as far as its host can know it."""
+    """A daemon's state as far as its host can know it.
 
-    def __init__(self) -> None:
+    :ivar is_init: whether it is PID 1, with cgroups; then a hello ends every process.
+    :ivar counts: well-formed frames that it has been sent, by type.
+    :ivar strays: whether processes may live on that hold the pipes of commands that have ended.
+    :ivar status: the last that it has told.
+    """
+
+    def __init__(self, *, is_init: bool = False) -> None:
         """Begin as a daemon that has just started."""
+        self.is_init = is_init
         self.reader = Reader()
-        self.frames_seen = 0
+        self.counts: Counter[int] = Counter()
         self.frames_refused = 0
         self.execs = 0
-        self._last_id = 0
-        self._running: Running | None = None
+        self.last_id = 0
+        self.running: Running | None = None
+        self.strays = False
+        self.status: codec.Status | None = None
+        self._events: list[Event] = []
         self._answers: list[codec.Message] = []
+
+    @property
+    def frames_seen(self) -> int:
+        """Well-formed frames that it has been sent."""
+        return self.counts.total()
 
     def filler(self, data: bytes) -> bytes | None:
         """Return what completes the last frame of these bytes, so that a hello can follow.
@@ -200,136 +175,162 @@ class Model:
                 return None
         return filler
 
-    def may_run(self, data: bytes) -> bool:
-        """Whether a command may be in flight when the daemon has read these bytes."""
-        events = copy.copy(self.reader).feed(data)
-        return any(isinstance(event.outcome, codec.ExecRequest) for event in events)
+    def feed(self, data: bytes) -> None:
+        """Note what was sent."""
+        self._events += self.reader.feed(data)
 
-    def check(self, data: bytes, answers: Sequence[codec.Message]) -> None:
-        """Read what was sent, and compare all that has come since the last check.
+    def check(self, answers: Sequence[codec.Message], last: codec.Message | None = None) -> None:
+        """Compare what has come since the last check with what was sent by then.
 
+        :param last: what ends the stream; else a command in flight may have more to say.
         :raise Disagreement: the daemon is wrong, or the model.
         """
         self._answers = list(answers)
-        for event in self.reader.feed(data):
+        events, self._events = self._events, []
+        for event in events:
             if isinstance(event.outcome, codec.DecodeError):
                 self._refused(event, ErrorCode(event.outcome.fault))
             else:
-                self.frames_seen += 1
+                self.counts[event.type] += 1
                 self._handle(event, event.outcome)
+        if last:
+            self._expect(last)
         while self._answers:
-            _agree(self._is_of_command(self._answers[0]), f"{self._answers[0]} came unasked")
+            first = self._answers[0]
+            agree(isinstance(first, OF_COMMAND) and not last, "unasked answer", first)
             self._take()
+
+    def is_sure(self) -> bool:
+        """Whether all that was sent has been checked."""
+        return not self._events
+
+    def owes(self) -> str:
+        """Return what must come without a word from the host; nothing for nothing."""
+        return self.running.owes() if self.running else ""
 
     def _handle(self, event: Event, message: codec.Message) -> None:
         match message:
             case codec.Hello(nonce=nonce):
                 self._expect(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce))
-                self._running = None
-                self._last_id = 0
+                self._leave()
+                self.last_id = 0
+                self.strays = self.strays and not self.is_init
             case codec.Ping(token=token):
                 self._expect(codec.Pong(token))
             case codec.StatusRequest():
                 self._check_status(event)
             case codec.ExecRequest():
                 self._begin(event, message)
-            case codec.ExecSignal() | codec.ExecKill() | codec.ExecTerminate() | codec.ExecCredit():
-                if message.id > self._last_id:
-                    self._refused(event, ErrorCode.UNKNOWN_ID)
-                elif self._running and message.id == self._running.id:
-                    self._affect(self._running, message)
-            case codec.ExecStdin() | codec.ExecResize():
-                if message.id > self._last_id:
-                    self._refused(event, ErrorCode.UNKNOWN_ID)
-                elif isinstance(message, codec.ExecStdin):
-                    self._feed(event, message)
+            case codec.Resume() | codec.Shutdown():
+                pass
+            case _ if event.id > self.last_id:
+                self._refused(event, ErrorCode.UNKNOWN_ID)
+            case _ if self.running and event.id == self.running.id:
+                self._affect(event, self.running, message)
 
-    def _feed(self, event: Event, message: codec.ExecStdin) -> None:
-        """Input is refused until its first credit, and from then on taken."""
-        running = self._running
-        if running is None or message.id != running.id:
-            return
-        if message.data and self._is_refused_first(running.id):
-            self._refused(event, ErrorCode.OVER_CREDIT)
-        else:
-            running.feed(bytes(message.data))
+    def _affect(self, event: Event, running: Running, message: codec.Message) -> None:
+        match message:
+            case codec.ExecStdin(data=data):
+                if len(data) > running.credit and self._is_refused(running, len(data)):
+                    self._refused(event, ErrorCode.OVER_CREDIT)
+                else:
+                    running.feed(bytes(data))
+            case codec.ExecCredit():
+                running.paid[message.stream] += message.amount
+            case codec.ExecSignal():
+                running.signal(message.signal)
+            case codec.ExecTerminate():
+                running.tear(SIGTERM)
+                running.kills.add(SIGKILL)
+            case codec.ExecKill():
+                running.tear(SIGKILL)
+            case codec.ExecResize() if running.size:
+                running.resize(message.rows, message.columns)
 
-    def _is_refused_first(self, id_: int) -> bool:
+    def _is_refused(self, running: Running, size: int) -> bool:
+        """Whether input was refused: the daemon said so before it gave the credit for it."""
+        credit = running.credit
         for answer in self._answers:
             match answer:
-                case codec.Error(id=about, code=ErrorCode.OVER_CREDIT) if about == id_:
-                    return True
-                case codec.ExecStdinCredit() | codec.ExecResponse() | codec.Ready():
+                case codec.ExecStdinCredit():
+                    credit += answer.amount
+                case codec.Error(id=running.id, code=ErrorCode.OVER_CREDIT):
+                    return size > credit
+                case codec.ExecOutput() | codec.ExecStdinClosed():
+                    pass
+                case codec.ExecResponse():
                     return False
+                case _:
+                    break
+        agree(size <= credit, "input taken beyond its credit", f"{size} bytes for {running}")
         return False
 
-    def _affect(self, running: Running, message: codec.Message) -> None:
-        if isinstance(message, codec.ExecCredit):
-            running.paid[message.stream] += message.amount
-        else:
-            running.disturbed = True
-
     def _begin(self, event: Event, request: codec.ExecRequest) -> None:
-        if request.id <= self._last_id:
+        if request.id <= self.last_id:
             self._refused(event, ErrorCode.STALE_ID)
             return
-        self._last_id = request.id
-        if self._running and not self._ends_first(self._running):
+        self.last_id = request.id
+        if self.running and not self._ends_first(self.running):
             self._refused(event, ErrorCode.BUSY)
             return
-        command = strategies.outcome(request)
+        command = command_of(request)
         if command.failure:
             self._expect(codec.ExecFailed(request.id, *command.failure))
             return
         self.execs += 1
-        paid = [request.stdout_credit, request.stderr_credit]
-        self._running = Running(
+        is_limited = self.is_init and request.max_processes == FEW
+        self.running = Running(
             request.id,
             command,
-            dict(zip(codec.Stream, paid, strict=True)),
+            (command.limited or 0) if is_limited else command.status,
+            dict(zip(codec.Stream, (request.stdout_credit, request.stderr_credit), strict=True)),
             fed=request.rows > 0 or request.stdin_from is codec.StdinKind.HOST,
-            terminal=request.rows > 0,
+            size=(request.rows, request.columns) if request.rows else None,
         )
 
     def _ends_first(self, running: Running) -> bool:
         """Whether the next that came, beside its output, is the end of this command."""
-        while self._answers and self._is_of_command(self._answers[0]):
+        while self._answers and isinstance(self._answers[0], OF_COMMAND):
             self._take()
-            if self._running is not running:
+            if self.running is not running:
                 return True
         return False
-
-    def _is_of_command(self, answer: codec.Message) -> bool:
-        return isinstance(answer, OF_COMMAND)
 
     def _take(self) -> codec.Message:
         """Take the next answer; what is of the command in flight is checked here."""
         answer = self._answers.pop(0)
         if isinstance(answer, OF_COMMAND):
-            if self._running is None or self._running.id != answer.id:
-                raise Disagreement(f"{answer} came while {self._running} was in flight")
+            if self.running is None or self.running.id != answer.id:
+                raise Disagreement("answer about no command", f"{answer}, not {self.running}")
             match answer:
                 case codec.ExecOutput():
-                    self._running.take(answer)
+                    self.running.take(answer)
                 case codec.ExecStdinCredit():
-                    _agree(self._running.fed, f"{answer} came for no input")
+                    self.running.grant(answer.amount)
                 case codec.ExecStdinClosed():
-                    self._running.close_input()
+                    self.running.close_input()
                 case _:
-                    self._running.end(answer)
-                    self._running = None
+                    self.running.end(answer)
+                    self._leave()
         return answer
+
+    def _leave(self) -> None:
+        """Forget the command in flight, but not what it may have left behind."""
+        running, self.running = self.running, None
+        if running and running.command.leaves:
+            reached = self.is_init or not running.command.escapes
+            self.strays |= not (running.command.lasts and running.torn and reached)
 
     def _next(self, wanted: object) -> codec.Message:
         while self._answers:
             answer = self._take()
-            if not self._is_of_command(answer):
+            if not isinstance(answer, OF_COMMAND):
                 return answer
-        raise Disagreement(f"nothing came for {wanted}")
+        raise Disagreement("no answer", f"for {wanted}")
 
     def _expect(self, answer: codec.Message) -> None:
         came = self._next(answer)
-        _agree(came == answer, f"{came} came for {answer}")
+        agree(came == answer, f"wrong answer for {type(answer).__name__}", f"{came} for {answer}")
 
     def _refused(self, event: Event, code: ErrorCode) -> None:
         self.frames_refused += 1
@@ -341,12 +342,12 @@ class Model:
     def _check_status(self, event: Event) -> None:
         came = self._next("status")
         if not isinstance(came, codec.Status):
-            raise Disagreement(f"{came} came for a status")
+            raise Disagreement("wrong answer for Status", came)
         counted = (came.frames_seen, came.frames_refused, came.execs, came.bytes_dropped)
         known = (self.frames_seen, self.frames_refused, self.execs, event.dropped)
-        _agree(counted == known, f"seen, refused, execs, dropped: {counted} came for {known}")
-
-
-def _agree(right: bool, message: str) -> None:
-    if not right:
-        raise Disagreement(message)
+        agree(
+            counted == known,
+            "wrong counters",
+            f"seen, refused, execs, dropped: {counted} for {known}",
+        )
+        self.status = came

@@ -19,12 +19,13 @@ from tests import encoders, vectors
 from microvm import codec
 from microvm_proto.resolve import read_schema
 
-from . import coverage, finding
-from .oracle import SETTINGS, corpus
+from . import coverage, report
+from .oracle import SETTINGS
 from .outcome import Outcome
+from .report import corpus
 from .strategies import Example, examples
 
-GUEST = finding.ROOT / "guest"
+GUEST = report.ROOT / "guest"
 NATIVE = Path(__file__).parent / "native"
 
 _FLAGS = f"-std=c11 -D_DEFAULT_SOURCE -g -Wall -Wextra -Wconversion -Werror -I{GUEST} -I{NATIVE}"
@@ -62,7 +63,7 @@ def build(out: Path, compiler: str, flags: str, *more: str) -> Path:
 def _again() -> str:
     """C that encodes what has been decoded."""
     cases = encoders.cases(
-        read_schema(finding.SCHEMA),
+        read_schema(report.SCHEMA),
         header="frame->header",
         body="frame->body",
         into="out",
@@ -102,7 +103,7 @@ def keep_what_reaches_more(inputs: Path, folder: Path) -> list[Path]:
     for path in sorted(inputs.iterdir()) if now.missed else ():
         more = meter.measure([path]).reached - now.reached
         if more:
-            kept.append(finding.keep(path.read_bytes(), "reaches more"))
+            kept.append(report.keep(path.read_bytes(), "reaches more"))
             now = coverage.Coverage(now.places, now.reached | more)
     return kept
 
@@ -140,7 +141,7 @@ class Fuzzer:
             f"-max_len={LONGEST}",
             "-timeout=20",
             self.grown,
-            finding.CORPUS,
+            report.CORPUS,
             self._seeds,
         )
 
@@ -163,8 +164,8 @@ class Fuzzer:
         found = []
         for artifact in sorted(self._broken.iterdir()):
             data = artifact.read_bytes()
-            path = finding.keep(data, what)
-            found.append(f"{what}: {path.name}\n{finding.describe(data)}")
+            path = report.keep(data, what)
+            found.append(f"{what}: {path.name}\n{report.explained(data)}")
         return found or [what]
 
 

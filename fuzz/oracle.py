@@ -1,21 +1,26 @@
-"""One example against one target: the answers are as the model says, and the daemon lives."""
+"""A conversation with a daemon: what comes is as the model says, and it lives on as it was."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import secrets
+import select
+import socket
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import hypothesis
 from hypothesis import HealthCheck
 
 from microvm import codec
 
+from . import strategies
 from .model import Model
-from .strategies import Example, Part
-from .target import Target, exchange
+from .running import agree
+from .strategies import Part
+from .target import PLENTY, Child, Lost, Process, Target, exchange, unread
 
 SETTINGS = hypothesis.settings(
     deadline=None,  # of an example; a target has its own
@@ -25,103 +30,203 @@ SETTINGS = hypothesis.settings(
 )
 """The same examples every time in CI, others each time elsewhere."""
 
-CORPUS = Path(__file__).parent / "corpus"
-
 PAUSE = 0.02
 """Seconds that a command is given; whether it takes less or more, the model follows."""
 
-_FIRST_NONCE = 0x6F7261636C65 << 16  # no strategy draws one as large
+
+_MEMORY = 1 << 20
+_MEMORY_OF_PROCESS = 1 << 23
+"""What may become resident after the first frames: the daemon allocates nothing, but its buffers
+have pages that are seldom used; the sanitizers have their own."""
+
+_BLINK = 0.5
+"""Seconds for which nothing is read, at most."""
+
+_SETTLING = 10.0
+"""Seconds in which pipes of processes that have been killed are closed."""
 
 
 class Conversation:
-    """A target with its model; where an example fails, the next meets a new target.
+    """A target with its model; after a failure the next example meets a new target.
 
+    :ivar targets: how many have been started.
     :ivar examples: how many have passed.
-    :ivar confirmed: frames that daemons have confirmed by their counters.
+    :ivar counts: frames that daemons have confirmed by their counters, by type; 0 for malformed.
+    :ivar sent: what was sent in this example.
+    :ivar peak: the most memory that a daemon has had beyond what it had at first, in bytes.
+    :ivar model: of the target that is there.
     """
 
-    def __init__(self, start: Callable[[], Target]) -> None:
+    def __init__(self, make: Callable[[], Target]) -> None:
         """Take a function that starts a target."""
-        self._start = start
-        self.targets = 0
+        self._make = make
         self._target: Target | None = None
-        self._nonces = itertools.count(_FIRST_NONCE)
-        self._model = Model()
+        # No strategy draws any as large, and no file of the corpus has the same.
+        self._nonces = itertools.count((1 + secrets.randbits(31)) << 32)
         self._decoder = codec.Decoder("guest")
+        self._answers: list[codec.Message] = []
+        self._baseline: codec.Status | None = None
+        self._known: Counter[int] = Counter()
+        self._mouthful = PLENTY
+        self.model = Model()
+        self.targets = 0
         self.examples = 0
-        self.confirmed = 0
+        self.counts: Counter[int] = Counter()
+        self.sent: list[Part] = []
+        self.peak = 0
 
-    def run(self, example: Example) -> bool:
-        """Send an example, then ask the daemon for signs of life.
+    @property
+    def confirmed(self) -> int:
+        """How many frames daemons have confirmed."""
+        return self.counts.total()
 
-        :return: whether it was sent; one that would end the daemon, or run what is unknown, is not.
-        :raise Disagreement: the daemon did not do what the model says.
-        :raise Lost: it is gone, or does not answer.
+    def begin(self) -> None:
+        """Start an example; every one meets the same state, on a new target as later."""
+        self._mouthful = PLENTY
+        if self._target is None:
+            self._start()
+        self.sent = []
+        self.greet()
+
+    def _start(self) -> None:
+        self._target = self._make()
+        self.targets += 1
+        self._decoder = codec.Decoder("guest")
+        self._answers = []
+        self._baseline = None
+        self._known = Counter()
+        self.model = Model(is_init=self._target.is_init)
+        # Every page of its buffers is resident from now on.
+        largest = strategies.frame(codec.ExecRequest.TYPE, bytes(codec.MAX_BODY), id_=1)
+        self._say(codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 0))
+        self._write([largest])
+        self.greet()
+        self._run_true()
+        self._baseline = self._status()
+
+    def send(self, parts: Sequence[Part], cuts: Sequence[int] = ()) -> bool:
+        """Send some bytes, cut in these places.
+
+        :return: whether they were sent; what would end the daemon, or run what is unknown, is not.
         """
-        try:
-            target = self._target or self._begin()
-            filler = self._model.filler(example.data)
-            if filler is None:
-                return False
-            self._converse(target, example, filler)
-        except BaseException as error:
-            error.add_note(repr(example))
-            self.close()
-            raise
-        self.examples += 1
+        data = b"".join(part.data for part in parts)
+        if self.model.filler(data) is None:
+            return False
+        self.sent += parts
+        ends = [*cuts, len(data)]
+        self._write([data[a:b] for a, b in zip([0, *cuts], ends, strict=True) if a < b])
         return True
 
-    def _begin(self) -> Target:
-        """Start a target, and greet it: an example meets the same state on a new one as later."""
-        self._target = self._start()
-        self.targets += 1
-        self._model = Model()
-        self._decoder = codec.Decoder("guest")
-        self._converse(self._target, Example((), ()), b"")
-        return self._target
-
-    def _converse(self, target: Target, example: Example, filler: bytes) -> None:
+    def greet(self) -> None:
+        """Start afresh, in whatever state the daemon is: behind what completes its last frame."""
+        filler = self.model.filler(b"")
+        agree(filler is not None, "unsafe filler")
+        command = self._command()
         nonce = next(self._nonces)
-        hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
-        true = codec.ExecRequest(
-            1, b"true", b"", (b"true",), (), 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0
-        )
-        oracle = hello.encode() + codec.Ping(nonce).encode() + true.encode()
+        hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode()
+        self.sent += [Part("filler", filler or b""), Part("hello", hello)]
+        self._write([filler or b"", hello])
         ready = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
-        ended = codec.ExecResponse(1, codec.Ending.EXITED, 0)
+        self._await(lambda answer: answer == ready)
+        agree(not any(child.is_there() for child in command), "ready before the end", command)
 
-        pieces, first = example.pieces, 0
-        answers: list[codec.Message] = []
-        if example.pause is not None:
-            first = example.pause + 1
-            if self._model.may_run(b"".join(pieces[:first])):
-                answers += self._exchange_for_a_moment(target, pieces[:first])
-            else:
-                first = 0
-        answers += exchange(
-            target,
-            self._decoder,
-            [*pieces[first:], filler, oracle],
-            lambda answers: bool(answers) and answers[-1] == ended and ready in answers,
-        )
-        self._check(example.data + filler + oracle, answers)
-        status = codec.StatusRequest().encode()
-        self._check(status, exchange(target, self._decoder, [status], bool))
+    def _command(self) -> list[Child]:
+        """Return the process of the command in flight, where it is known which that is."""
+        running = self.model.running if self.model.is_sure() else None
+        if not isinstance(self._target, Process) or running is None or self.model.strays:
+            return []
+        if running.command.leaves or running.command.concurrent:
+            return []
+        # Before it may stand one that could not be started and has not quite ended.
+        return self._target.children()[-1:]
 
-    def _exchange_for_a_moment(self, target: Target, pieces: list[bytes]) -> list[codec.Message]:
-        """Send these, and give a command that they may have started time to say something."""
-        until = time.monotonic() + PAUSE
+    def sync(self) -> None:
+        """Check all that has come by now, unless the daemon waits for a hello or a frame's rest."""
+        if self.model.reader.listens():
+            token = next(self._nonces)
+            self._say(codec.Ping(token))
+            self._await(lambda answer: answer == codec.Pong(token))
 
-        def enough(answers: list[codec.Message]) -> bool:
-            ended = any(isinstance(answer, codec.ExecResponse) for answer in answers)
-            return ended or time.monotonic() > until
+    def settle(self) -> None:
+        """Wait until the command in flight has done all that it must do by itself."""
+        self.sync()
+        while self.model.reader.listens() and (debt := self.model.owes()):
+            try:
+                self._exchange([], bool)
+            except Lost as error:
+                raise Lost(f"{debt} does not come", f"{self.model.running}; {error}") from None
+            self._check()
 
-        return exchange(target, self._decoder, pieces, enough, patience=PAUSE / 4)
+    def pause(self, seconds: float = PAUSE) -> None:
+        """Give a command time to say something."""
+        until = time.monotonic() + seconds
+        self._exchange([], lambda _: time.monotonic() >= until, patience=seconds)
 
-    def _check(self, data: bytes, answers: list[codec.Message]) -> None:
-        before = self._model.frames_seen + self._model.frames_refused
-        self._model.check(data, answers)
-        self.confirmed += self._model.frames_seen + self._model.frames_refused - before
+    def look_away(self, mouthful: int) -> None:
+        """Read nothing until no more comes, and then to the next check so much at a time."""
+        assert self._target
+        self._mouthful = mouthful
+        until = time.monotonic() + _BLINK
+        before, here = -1, 0
+        while before < here and time.monotonic() < until:
+            select.select([], [], [], PAUSE / 4)
+            before, here = here, unread(self._target.stream)
+
+    def census(self) -> None:
+        """See that the daemon holds no more than at first, while nothing is in flight.
+
+        What commands have left behind by right is ended for that; what they have not left is not.
+        """
+        if self.model.strays and self.model.is_init:
+            self.greet()
+        deadline = time.monotonic() + _SETTLING
+        while True:
+            status = self._status()
+            first = self._baseline or status
+            self.peak = max(self.peak, status.memory - first.memory)
+            more = self._more(status, first)
+            if not more:
+                self.model.strays = False
+                return
+            what = f"{more} not as at first"
+            agree(time.monotonic() < deadline, what, f"{status}, then {first}")
+            if self._target and self.model.strays:
+                self._target.end_strays()
+            self.pause(PAUSE / 2)
+
+    def finish(self) -> None:
+        """End an example: the daemon answers, and is as it was."""
+        self.greet()
+        self.sync()
+        self._run_true()
+        self.census()
+        self.examples += 1
+
+    def hang_up(self, data: bytes, *, half: bool) -> None:
+        """End a daemon that is a process by the end of its stream, and look at what it leaves.
+
+        :param data: the last words, no more than a part of a frame.
+        :param half: only the way to it ends, so that it can say goodbye.
+        """
+        self.sync()
+        target = self._process()
+        family = target.family()
+        # The daemon does not wait long for a host that leaves so much unread.
+        half = half and not (self.model.running and self.model.running.command.endless)
+        if self.send([Part("last words", data)]) and half:
+            target.stream.shutdown(socket.SHUT_WR)
+            self._part(codec.Goodbye(codec.GoodbyeReason.BROKEN))
+        self._bury(target, family)
+
+    def shut_down(self) -> None:
+        """End a daemon that is a process by a frame."""
+        self.sync()
+        if self.model.reader.listens():
+            target = self._process()
+            family = target.family()
+            self._say(codec.Shutdown())
+            self._part(codec.Goodbye(codec.GoodbyeReason.SHUTDOWN))
+            self._bury(target, family)
 
     def close(self) -> None:
         """End the target."""
@@ -129,15 +234,123 @@ class Conversation:
         if target is not None:
             target.close()
 
+    def _process(self) -> Process:
+        assert isinstance(self._target, Process), "this is for processes only"
+        return self._target
 
-def corpus() -> list[Path]:
-    """Return what once failed."""
-    return sorted(CORPUS.glob("*.bin"))
+    def _part(self, goodbye: codec.Goodbye) -> None:
+        """Read to the end of the stream."""
+        try:
+            self._exchange([], lambda _: False)
+        except Lost as error:
+            agree(error.ended, "no end of the stream", error)
+        self._check(goodbye)
 
+    def _bury(self, target: Process, family: Sequence[Child]) -> None:
+        """See that the daemon ends well, and what it should with it; start another."""
+        must_end = family if self._ends_all() else []
+        target.stream.close()
+        status = target.wait()
+        report = target.report()
+        try:
+            agree(status == 0, "wrong status of the daemon", report)
+            agree(report.endswith("\n"), "words of the daemon", report)
+            deadline = time.monotonic() + _SETTLING
+            while any(child.runs() for child in must_end):
+                agree(time.monotonic() < deadline, "a child that outlives the daemon", must_end)
+                os.sched_yield()
+        finally:
+            for child in family:
+                child.kill()
+            self.close()
+        self._start()
 
-def replays(path: Path) -> list[Example]:
-    """Return a file of the corpus as examples: whole and, where it is short, byte by byte."""
-    data = path.read_bytes()
-    part = Part(path.name, data)
-    whole = Example((part,), ())
-    return [whole, Example((part,), tuple(range(1, len(data))))] if len(data) < 500 else [whole]
+    def _ends_all(self) -> bool:
+        """Whether everything that has been started is in the group of the command in flight."""
+        running = self.model.running
+        if self.model.strays or running is None:
+            return not self.model.strays
+        command = running.command
+        return not command.leaves or (command.lasts and not command.escapes and not running.kills)
+
+    def _run_true(self) -> None:
+        self._say(
+            codec.ExecRequest(
+                self.model.last_id + 1,
+                b"true",
+                b"",
+                (b"true",),
+                (),
+                0,
+                0,
+                b"",
+                codec.StdinKind.NULL,
+                0,
+                0,
+                0,
+                0,
+            )
+        )
+        self.settle()
+        agree(self.model.running is None, "true does not end", self.model.running)
+
+    def _status(self) -> codec.Status:
+        """Ask for its counters, which confirm the frames that were sent until then."""
+        self._say(codec.StatusRequest())
+        self._await(lambda answer: isinstance(answer, codec.Status))
+        assert self.model.status
+        known = self.model.counts + Counter({0: self.model.frames_refused})
+        self.counts += known - self._known
+        self._known = known
+        return self.model.status
+
+    def _say(self, message: codec.Message) -> None:
+        self._write([message.encode()])
+
+    def _write(self, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            self.model.feed(piece)
+        self._exchange(pieces, lambda _: True)
+
+    def _await(self, is_last: Callable[[codec.Message], bool]) -> None:
+        looked = 0
+
+        def enough(answers: list[codec.Message]) -> bool:
+            nonlocal looked
+            new, looked = answers[looked:], len(answers)
+            return any(map(is_last, new))
+
+        self._exchange([], enough)
+        self._check()
+
+    def _check(self, last: codec.Message | None = None) -> None:
+        answers, self._answers = self._answers, []
+        self._mouthful = PLENTY
+        self.model.check(answers, last)
+
+    def _exchange(
+        self,
+        pieces: Sequence[bytes],
+        enough: Callable[[list[codec.Message]], bool],
+        *,
+        patience: float = 1.0,
+    ) -> None:
+        assert self._target
+        exchange(
+            self._target,
+            self._decoder,
+            pieces,
+            enough,
+            patience=patience,
+            answers=self._answers,
+            mouthful=self._mouthful,
+        )
+
+    def _more(self, status: codec.Status, first: codec.Status) -> str:
+        """Of what a daemon has more than at first."""
+        if status.descriptors != first.descriptors:
+            return "descriptors"
+        if status.zombies:
+            return "zombies"
+        most = _MEMORY if self.model.is_init else _MEMORY_OF_PROCESS
+        return "memory" if status.memory > first.memory + most else ""

@@ -1,21 +1,22 @@
 """What the fuzzers send: valid messages, frames with each fault, mutations, sequences, cuts.
 
-A command that a frame asks for is one of `COMMANDS`, which are harmless wherever the daemon runs;
-`is_safe` says it of whatever a decoder has made of mutated bytes.
+A command that a frame asks for is one of `commands`; `is_safe` says it of whatever a decoder has
+made of mutated bytes.
 """
 
 from __future__ import annotations
 
-import errno
 import struct
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
 from microvm import codec
-from microvm.codec import Fault, Stage
+from microvm.codec import Fault
 
+from . import commands
 from . import messages as any_
+from .commands import Command
 
 HEADER = struct.Struct("<IHHI")
 U32 = struct.Struct("<I")
@@ -24,61 +25,10 @@ LARGEST = 0xFFFFFFFF
 NAMES = {kind.TYPE: kind.__name__ for kind in codec.Message.__args__}
 
 
-@dataclass(frozen=True)
-class Command:
-    """A harmless command, and what comes of it."""
-
-    argv: tuple[bytes, ...]
-    stdout: bytes = b""
-    stderr: bytes = b""
-    status: int = 0
-    failure: tuple[Stage, int] | None = None
-    copies: bool = False
-    """Whether it copies its standard input, to the end of that."""
-
-
-COMMANDS = [
-    Command((b"true",)),
-    Command((b"nonexistent",), failure=(Stage.LOOKUP, errno.ENOENT)),
-    Command((b"/nonexistent",), failure=(Stage.EXEC, errno.ENOENT)),
-    *(Command((b"sh", b"-c", b"exit %d" % code), status=code) for code in (0, 1, 7, 255)),
-    Command((b"echo", b"hello"), stdout=b"hello\n"),
-    Command((b"sh", b"-c", b"echo out; echo err >&2"), stdout=b"out\n", stderr=b"err\n"),
-    Command((b"sleep", b"0.01")),
-    Command((b"cat",), copies=True),
-]
-LARGE_COMMANDS = [
-    Command((b"true", *[b""] * 16383)),
-    Command((b"true", *[b"x" * 131071] * 7)),
-]
-_KNOWN = {command.argv: command for command in COMMANDS + LARGE_COMMANDS}
-
-LONGEST_INPUT = 4096
-"""Of a frame; the first credit is then enough for all of an example."""
-
-FOLDERS = [b"", b"/", b"/nonexistent"]
-VARIABLES = [b"A=b", b"HOME=/", b"", b"\xff", b"NOVALUE"]
-
-
-def outcome(request: codec.ExecRequest) -> Command:
-    """Return what a safe request leads to."""
-    if request.cwd == b"/nonexistent":
-        return Command(request.argv, failure=(Stage.CHDIR, errno.ENOENT))
-    return _KNOWN[request.argv]
-
-
 def is_safe(message: codec.Message) -> bool:
     """Whether a daemon may be sent this: it survives, and so does the machine it runs on."""
     if isinstance(message, codec.ExecRequest):
-        return (
-            message.argv in _KNOWN
-            and message.command == message.argv[0]
-            and message.cwd in FOLDERS
-            and set(message.env) <= set(VARIABLES)
-            and (message.user, message.max_processes, message.max_memory) == (b"", 0, 0)
-        )
-    if isinstance(message, codec.ExecStdin):
-        return len(message.data) <= LONGEST_INPUT
+        return commands.is_known(message)
     return not isinstance(message, codec.Shutdown)
 
 
@@ -102,14 +52,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Example:
-    """Bytes for a daemon: their parts, and where the stream is cut into writes.
-
-    :ivar pause: the index of the piece after which a command in flight is given time.
-    """
+    """Bytes for a daemon: their parts, and where the stream is cut into writes."""
 
     parts: tuple[Part, ...]
     cuts: tuple[int, ...]
-    pause: int | None = None
 
     @property
     def data(self) -> bytes:
@@ -127,8 +73,7 @@ class Example:
     def __repr__(self) -> str:
         """Describe it, a part a line."""
         cuts = ", ".join(map(str, self.cuts[:40])) + (", …" if len(self.cuts) > 40 else "")
-        pause = "" if self.pause is None else f", pause after piece {self.pause}"
-        lines = [f"{len(self.data)} bytes, cut at [{cuts}]{pause}"]
+        lines = [f"{len(self.data)} bytes, cut at [{cuts}]"]
         at = 0
         for part in self.parts:
             lines.append(f"  {at:>6}: {part}")
@@ -152,29 +97,39 @@ credit = st.sampled_from([0, 1, 3, 4, 6, 1 << 20, LARGEST]) | u32
 hellos = any_.hello(nonce=u32)
 
 
-def requests(commands: list[Command]) -> st.SearchStrategy[codec.ExecRequest]:
-    """Requests to run one of these."""
+def requests(
+    among: list[Command],
+    *,
+    id_: st.SearchStrategy[int] = ids,
+    paid: st.SearchStrategy[int] = credit,
+    folders: list[bytes] = commands.FOLDERS,
+    fed: bool = False,
+    rows: list[int] = [0, 0, 0, 1, 24],  # noqa: B006
+) -> st.SearchStrategy[codec.ExecRequest]:
+    """Requests to run one of these, with so much credit at first."""
 
     def request(command: Command) -> st.SearchStrategy[codec.ExecRequest]:
+        limits = [0, commands.MANY, *[commands.FEW] * (command.limited is not None)]
         return any_.exec_request(
-            id_=ids,
+            id_=id_,
             command=st.just(command.argv[0]),
-            cwd=st.sampled_from([b"", b"", *FOLDERS]),
+            cwd=st.sampled_from(folders),
             argv=st.just(command.argv),
-            env=st.lists(st.sampled_from(VARIABLES), max_size=3).map(tuple),
-            stdout_credit=credit,
-            stderr_credit=credit,
+            env=st.lists(st.sampled_from(commands.VARIABLES), max_size=3).map(tuple),
+            stdout_credit=paid,
+            stderr_credit=paid,
             user=st.just(b""),
-            rows=st.sampled_from([0, 0, 0, 1, 24]),
+            stdin_from=st.just(codec.StdinKind.HOST) if fed else st.sampled_from(codec.StdinKind),
+            rows=st.sampled_from([1, 24] if command.sized else rows),
             columns=st.sampled_from([0, 7, 80]),
-            max_processes=st.just(0),
+            max_processes=st.sampled_from(limits),
             max_memory=st.just(0),
         )
 
-    return st.sampled_from(commands).flatmap(request)
+    return st.sampled_from(among).flatmap(request)
 
 
-small_requests = requests(COMMANDS)
+small_requests = requests(commands.COMMANDS)
 credits_ = any_.exec_credit(id_=ids, amount=credit)
 inputs = any_.exec_stdin(id_=ids, data=st.just(b"") | st.binary(max_size=100))
 
@@ -192,7 +147,7 @@ messages: st.SearchStrategy[codec.Message] = st.one_of(
     inputs,
     any_.exec_resize(id_=ids),
 )
-large_messages = requests(LARGE_COMMANDS)
+large_messages = requests(commands.HUGE)
 
 
 def beyond(limit: int, largest: int = LARGEST) -> st.SearchStrategy[int]:
@@ -420,6 +375,7 @@ _large_parts = st.one_of(
     *(_named(fault.name.lower(), FAULTY[fault]) for fault in _LARGE),
     _named("zeroes", st.integers(1, 1 << 20).map(bytes)),
 )
+_floods = st.integers(1, 40) | st.integers(1, 40) | st.integers(1, 40) | st.integers(1, 500)
 _small_parts = st.one_of(
     *[_valid(messages)] * 12,
     *[_valid(hellos)] * 3,
@@ -427,7 +383,7 @@ _small_parts = st.one_of(
     *[_named("mutated", mutated())] * 3,
     _named("look-alike", look_alikes()),
     _named("garbage", st.binary(min_size=1, max_size=100)),
-    _named("pings", st.integers(1, 5000).map(lambda count: codec.Ping(count).encode() * count)),
+    _named("pings", _floods.map(lambda count: codec.Ping(count).encode() * count)),
 )
 
 
@@ -436,15 +392,14 @@ def _large_or_small(chance: int) -> st.SearchStrategy[Part]:
 
 
 @st.composite
-def examples(draw: st.DrawFn) -> Example:
-    """Sequences of parts, in any cut."""
-    parts = draw(st.lists(_large_or_small(2), min_size=1, max_size=10))
+def examples(draw: st.DrawFn, *, most: int = 10) -> Example:
+    """Sequences of up to so many parts, in any cut."""
+    parts = draw(st.lists(_large_or_small(2), min_size=1, max_size=most))
     if draw(st.booleans()):  # else what follows the first fault is dropped unread
         revived = [[part, Part("hello", b"".join([draw(hellos).encode()]))] for part in parts]
         parts = [p for pair in revived for p in (pair if draw(st.booleans()) else pair[:1])]
     at = draw(cuts(parts, sum(len(part.data) for part in parts)))
-    pause = draw(st.none() | st.just(len(at)) | st.integers(0, len(at)))
-    return Example(tuple(parts), tuple(at), pause)
+    return Example(tuple(parts), tuple(at))
 
 
 def cuts(parts: list[Part], size: int) -> st.SearchStrategy[list[int]]:

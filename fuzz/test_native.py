@@ -8,7 +8,7 @@ import pytest
 
 from . import native
 from .coverage import Meter
-from .oracle import corpus
+from .report import corpus
 
 
 def test_the_corpus_reaches_every_line_and_branch(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from microvm import codec
 from microvm.codec import Fault
 
+from . import commands
 from .model import Reader
 from .oracle import SETTINGS
 from .strategies import FAULTY, Example, Part, examples, is_safe, messages
@@ -50,9 +51,11 @@ def test_no_other_command_is_safe() -> None:
     assert not is_safe(replace(request, env=(b"PATH=/tmp",)))
     assert is_safe(replace(request, stdin_from=codec.StdinKind.HOST, rows=24, columns=80))
     assert not is_safe(replace(request, user=b"nobody"))
-    assert not is_safe(replace(request, max_processes=1))
+    assert is_safe(replace(request, max_processes=1))
+    assert not is_safe(replace(request, max_processes=2))
     assert not is_safe(replace(request, max_memory=1))
-    assert not is_safe(codec.ExecStdin(1, bytes(4097)))
+    assert not is_safe(replace(request, command=b"sh", argv=commands.SIZED.argv))
+    assert is_safe(replace(request, command=b"sh", argv=commands.SIZED.argv, rows=24))
     assert not is_safe(codec.Shutdown())
 
 

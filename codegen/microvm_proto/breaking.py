@@ -7,7 +7,6 @@ there is must then have come with a later version. Names are no part of that: th
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
 from enum import Enum as Choice
 from pathlib import Path as FilePath
 
@@ -26,6 +25,7 @@ from microvm_proto.schema import (
     Schema,
     Tail,
     Type,
+    bounds,
 )
 
 
@@ -250,7 +250,7 @@ class Comparison:
 
     def _type(self, path: Path, message: Message, new: Type, old: Type) -> None:
         reader, writer = f"an older {self._reader(message)}", f"an older {self._writer(message)}"
-        for key, before, now in _bounds(old, new):
+        for (key, before), now in zip(bounds(old).items(), bounds(new).values(), strict=True):
             if now > before:
                 text = f"`{key}` was {before}, and {reader} refuses what is above"
                 self._error("bound-raised", (*path, key), text)
@@ -323,16 +323,3 @@ def _word(kind: Type) -> str:
             return "list<bytes>"
         case Tail():
             return "tail"
-
-
-def _bounds(old: Type, new: Type) -> Iterator[tuple[str, int, int]]:
-    match old, new:
-        case (Bytes(maximum=before), Bytes(maximum=now)) | (
-            Tail(maximum=before),
-            Tail(maximum=now),
-        ):
-            yield "max", before, now
-        case ByteList(), ByteList():
-            yield "max_items", old.max_items, new.max_items
-            yield "max_item", old.max_item, new.max_item
-            yield "max_total", old.max_total, new.max_total

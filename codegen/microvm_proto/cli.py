@@ -7,17 +7,19 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from microvm_proto import released
-from microvm_proto.breaking import Comparison
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.digest import api_digest, wire_digest
 from microvm_proto.generate import Generated, generate
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
+
+if TYPE_CHECKING:
+    from microvm_proto.breaking import Comparison
 
 _SCHEMA = click.argument(
     "schema", required=False, type=click.Path(path_type=Path), metavar="[SCHEMA]"
@@ -32,6 +34,10 @@ def main() -> None:
     SCHEMA is a TOML file. Without it, the nearest pyproject.toml says which in its table
     [tool.microvm-proto], key `schema`.
     """
+    try:
+        Path.cwd()
+    except OSError as error:
+        _fail(f"the working folder: {error.strerror}")
 
 
 @main.command()
@@ -62,9 +68,16 @@ def gen(schema: Path | None, check: bool) -> None:
 @main.command()
 @_SCHEMA
 def lint(schema: Path | None) -> None:
-    """Report everything that is wrong with the schema."""
+    """Report everything that is wrong with the schema.
+
+    Where its released form is beside it, that includes what older ends would not understand.
+    """
+    path = schema or _configured()
     with _reported():
-        generate(_read(schema))
+        generate(_read(path))
+        comparison = _compared(path)
+    if comparison and comparison.errors:
+        _conclude(comparison)
 
 
 @main.command()
@@ -96,6 +109,8 @@ def breaking(schema: Path | None, against: Path | None) -> None:
     They can when it is equivalent, or newer: with all that is new marked by a later `since`, and a
     `version` to match. Exits with 1 otherwise.
     """
+    from microvm_proto.breaking import Comparison
+
     path = schema or _configured()
     target = against or released.path_of(path)
     with _reported():
@@ -117,7 +132,7 @@ def release(schema: Path | None) -> None:
     target = released.path_of(path)
     with _reported():
         text = released.canonical(_read(path))
-        comparison = Comparison(path, target) if target.exists() else None
+        comparison = _compared(path)
     if comparison:
         _conclude(comparison)
     try:
@@ -125,6 +140,14 @@ def release(schema: Path | None) -> None:
             click.echo(f"wrote {_shown(target)}")
     except OSError as error:
         _fail(f"{_shown(target)}: {error.strerror}")
+
+
+def _compared(path: Path) -> Comparison | None:
+    """The schema beside its released form, where there is one."""
+    from microvm_proto.breaking import Comparison
+
+    target = released.path_of(path)
+    return Comparison(path, target) if target.exists() else None
 
 
 def _conclude(comparison: Comparison) -> None:

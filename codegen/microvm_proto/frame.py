@@ -119,26 +119,6 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Par
         raise Malformed("trailing_bytes", cursor.at, "the end of the body")
 
 
-def read_values(schema: Schema, data: bytes, sender: str | None = None) -> dict[str, Value]:
-    """The fields of a whole frame by name, without those that are constants.
-
-    :raises Malformed: as :func:`read` does.
-    :raises Incomplete: as :func:`read` does.
-    """
-    values: dict[str, Value] = {}
-    items: dict[str, list[bytes]] = {}
-    for part in read(schema, data, sender):
-        if part.field is None or part.field.equals is not None:
-            continue
-        if isinstance(part.value, bytes) and part.item is not None:
-            items[part.name].append(part.value)
-            continue
-        values[part.name] = part.value
-        if isinstance(part.field.type, ByteList):
-            items[part.name] = []
-    return values | {name: tuple(them) for name, them in items.items()}
-
-
 def write(
     number: int, id_: int, body: bytes, *, flags: int = 0, length: int | None = None
 ) -> bytes:
@@ -159,7 +139,7 @@ def pack(kind: Type, value: Value) -> bytes:
         case Bytes(), bytes():
             return pack(_PREFIX, len(value)) + value
         case ByteList(), tuple():
-            items = (pack(_PREFIX, len(item)) + item for item in value)
+            items = (len(item).to_bytes(_PREFIX.size, "little") + item for item in value)
             return pack(_PREFIX, len(value)) + b"".join(items)
         case Tail(), bytes():
             return value

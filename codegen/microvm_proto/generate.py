@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import os
 import tempfile
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ class Generated:
     def current(self) -> str | None:
         """What is there, or None when nothing is.
 
-        :raises OSError: it cannot be read.
+        :raises OSError: it cannot be read, or is not a file that could be replaced.
         """
+        if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
+            raise OSError(errno.EINVAL, "Not a regular file")
         try:
             return self.path.read_bytes().decode()
         except (FileNotFoundError, UnicodeDecodeError):

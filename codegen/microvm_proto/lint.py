@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from microvm_proto import backends
 from microvm_proto.faults import FAULTS, FIRST_OWN_CODE
 from microvm_proto.load import Document
 from microvm_proto.positions import Path
-from microvm_proto.schema import INTEGERS, ByteList, Enum, Message, Schema, Tail
+from microvm_proto.released import path_of
+from microvm_proto.schema import INTEGERS, ByteList, Enum, Message, Schema, Tail, bounds
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _MAX_BODY = 1 << 24
@@ -31,7 +32,9 @@ _OWN_TYPES = frozenset(
     """.split()
 )
 # What constants of the C header are called that have a name as short as an end's.
-_OWN_CONSTANTS = frozenset("both header_size max_body schema_digest version".split())
+_OWN_CONSTANTS = frozenset(
+    "both define_take header_size max_body protocol_h schema_digest version".split()
+)
 _MAX_FIELDS = 255
 
 
@@ -45,6 +48,7 @@ def lint(document: Document, schema: Schema) -> None:
     _types(document, [*enums, *messages])
     _enums(document, schema)
     _messages(document, schema)
+    _constants(document, schema)
     _outputs(document, schema)
     _modules(document, schema)
 
@@ -148,7 +152,7 @@ def _messages(document: Document, schema: Schema) -> None:
 def _fields(document: Document, at: int, message: Message) -> None:
     path = ("message", at, "field")
     names = [((*path, n, "name"), field.name) for n, field in enumerate(message.fields)]
-    _names(document, names, _RESERVED | {"id", "encode", "encode_parts"})
+    _names(document, names, _RESERVED | {"id", "encode", "encode_parts", "mro"})
     if len(names) > _MAX_FIELDS:
         there = ("message", at, "name")
         text = f"a message has at most {_MAX_FIELDS} fields"
@@ -182,8 +186,41 @@ def _fields(document: Document, at: int, message: Message) -> None:
         )
 
 
+def _constants(document: Document, schema: Schema) -> None:
+    """C joins names to constants, in which `a` and `b_c` are as good as `a_b` and `c`."""
+    seen: dict[str, Path] = {}
+    for name, path in constants(schema):
+        if seen.setdefault(name, path) != path:
+            text = f"`{schema.name}_{name}`".upper()
+            message = f"{text} is the name of another constant in C already"
+            document.error("duplicate-name", path or seen[name], message, "choose another")
+
+
+def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
+    """The constants of the C header without the schema's name, each with what it comes from."""
+    for name in (*_OWN_CONSTANTS, "fault_none", *(f"fault_{fault.name}" for fault in FAULTS)):
+        yield name, ()
+    for at, end in enumerate(schema.ends):
+        path: Path = ("protocol", "ends", at)
+        yield from ((name, path) for name in (end, f"max_body_from_{end}"))
+        yield f"max_tailless_body_from_{end}", path
+    for at, enum in enumerate(schema.enums):
+        first = len(FAULTS) if enum.extends_faults else 0
+        for number, value in enumerate(enum.values, -first):
+            path = ("enum", at, "value", number, "name") if number >= 0 else ("enum", at, "name")
+            yield f"{enum.name}_{value.name}", path
+    for at, message in enumerate(schema.messages):
+        path = ("message", at, "name")
+        yield from ((name, path) for name in (f"type_{message.name}", f"{message.name}_max_body"))
+        for number, field in enumerate(message.fields):
+            path = ("message", at, "field", number, "name")
+            has_prefix = isinstance(field.type, Tail) and field.offset is not None
+            for bound in (*bounds(field.type), *(["prefix"] if has_prefix else [])):
+                yield f"{message.name}_{field.name}_{bound}", path
+
+
 def _outputs(document: Document, schema: Schema) -> None:
-    seen = {schema.path.resolve()}
+    seen = {schema.path.resolve(), path_of(schema.path).resolve()}
     for at, output in enumerate(schema.outputs):
         if not backends.exists(output.backend):
             there = ("output", at, "backend")
@@ -193,7 +230,7 @@ def _outputs(document: Document, schema: Schema) -> None:
             )
         if output.path in seen:
             there = ("output", at, "file")
-            text = "that is the schema, or another output"
+            text = "that is the schema, its released form, or another output"
             document.error("duplicate-output", there, text, "give it a file of its own")
         seen.add(output.path)
 

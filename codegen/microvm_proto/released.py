@@ -8,14 +8,25 @@ from pathlib import Path
 from typing import TypeAlias
 
 from microvm_proto.faults import FAULTS
-from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail, Type
+from microvm_proto.schema import (
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Integer,
+    Message,
+    Schema,
+    Tail,
+    Type,
+    bounds,
+)
 
 Value: TypeAlias = str | int | bool | list[str] | list[int]
 
 
 def path_of(schema: Path) -> Path:
     """Where the released form of the schema at this path is: beside it."""
-    return schema.with_name(f"{schema.stem}.released.toml")
+    return schema.parent / f"{schema.stem}.released.toml"
 
 
 def canonical(schema: Schema) -> str:
@@ -92,13 +103,11 @@ def _type(kind: Type) -> Mapping[str, Value | None]:
     match kind:
         case Integer(name=name) | Enum(name=name):
             return {"type": name}
-        case Bytes(maximum=maximum, nul=nul):
-            return {"type": "bytes", "max": maximum, "nul": None if nul else False}
-        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
-            bounds = {"max_items": items, "max_item": item, "max_total": total}
-            return {"type": "list<bytes>", **bounds, "nul": None if nul else False}
-        case Tail(maximum=maximum):
-            return {"type": "tail", "max": maximum}
+        case Tail():
+            return {"type": "tail", **bounds(kind)}
+        case Bytes(nul=nul) | ByteList(nul=nul):
+            name = "bytes" if isinstance(kind, Bytes) else "list<bytes>"
+            return {"type": name, **bounds(kind), "nul": None if nul else False}
 
 
 def _default(field: Field) -> Value | None:

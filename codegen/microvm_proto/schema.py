@@ -6,6 +6,7 @@ start of the body.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,6 +97,16 @@ class Tail:
 
 
 Type: TypeAlias = Integer | Enum | Bytes | ByteList | Tail
+
+
+def bounds(kind: Type) -> dict[str, int]:
+    """The bounds of a type of variable length, by their keys in a schema."""
+    match kind:
+        case Bytes(maximum=maximum) | Tail(maximum=maximum):
+            return {"max": maximum}
+        case ByteList(max_items=items, max_item=item, max_total=total):
+            return {"max_items": items, "max_item": item, "max_total": total}
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +250,11 @@ class Schema:
     outputs: tuple[Output, ...]
     retired: tuple[int, ...] = ()
     digest: int = 0
+
+    @property
+    def source(self) -> str:
+        """The name of its file as generated text can have it: without quotes and the like."""
+        return re.sub(r"[^\w.+-]", "_", self.path.name)
 
     @property
     def versions(self) -> list[int]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 class Mutant:
     """A seeded bug: in `file`, the one place that reads `old` reads `new`.
 
-    :ivar kind: "crash" when it can touch memory it must not, or end the daemon; else "logic".
+    :ivar file: from the project's root.
+    :ivar kind: "crash" when it can touch memory it must not, or end its process; else a word for
+        what it is.
     """
 
     name: str

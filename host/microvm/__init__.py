@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from microvm.machine import MicroVM
     from microvm.pool import Pool
     from microvm.process import CompletedProcess, Process
-    from microvm.streams import OutputStream
+    from microvm.streams import InputStream, OutputStream
 
 __all__ = [
     "BootError",
@@ -51,6 +51,7 @@ __all__ = [
     "GuestDied",
     "GuestUnresponsive",
     "ImageError",
+    "InputStream",
     "Job",
     "MachineError",
     "MicroVM",

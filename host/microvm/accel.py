@@ -52,7 +52,7 @@ class Verdicts:
     def recall(self) -> bool | None:
         """Whether it works, or None if that is not known."""
         try:
-            return {"works": True, "broken": False}.get(self._path().read_text().strip())
+            return {"works": True, "broken": False}.get(self.path.read_text().strip())
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -60,15 +60,12 @@ class Verdicts:
         """Keep a verdict; a folder that cannot be written costs the next run time, no more."""
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            path = self._path()
-            temporary = path.with_suffix(f".{os.getpid()}")
-            try:
-                temporary.write_text("works\n" if works else "broken\n")
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+            # Half of it, for whoever reads it in this moment, says nothing, which is harmless.
+            self.path.write_text("works\n" if works else "broken\n")
 
-    def _path(self) -> Path:
+    @property
+    def path(self) -> Path:
+        """The file of this verdict, there or not."""
         machine_id = b""
         with suppress(OSError):
             machine_id = Path("/etc/machine-id").read_bytes()

@@ -24,11 +24,15 @@ class Channel(asyncio.Protocol):
         session: Session,
         on_event: Callable[[codec.Message], None],
         on_lost: Callable[[MachineError], None],
+        on_room: Callable[[], None],
     ) -> None:
         """Use `connect` to get one."""
+        self.is_full = False
+        """Whether the guest has yet to read so much that no data should be added."""
         self._session = session
         self._on_event = on_event
         self._on_lost = on_lost
+        self._on_room = on_room
         self._transport: asyncio.Transport | None = None
 
     @classmethod
@@ -38,21 +42,23 @@ class Channel(asyncio.Protocol):
         session: Session,
         on_event: Callable[[codec.Message], None],
         on_lost: Callable[[MachineError], None],
+        on_room: Callable[[], None] = lambda: None,
     ) -> Self:
         """Take over `port`.
 
         :param on_event: called with each event of the session.
         :param on_lost: called once, when the guest breaks the protocol or the port ends, and not
             after `close`.
+        :param on_room: called when it is full no more.
         """
         loop = asyncio.get_running_loop()
         _, channel = await loop.create_connection(
-            lambda: cls(session, on_event, on_lost), sock=port
+            lambda: cls(session, on_event, on_lost, on_room), sock=port
         )
         return channel
 
     def write(self, *parts: bytes | memoryview) -> None:
-        """Send what the session gave; the little that is said never needs to wait.
+        """Send what the session gave; data waits while `is_full`, the rest is little.
 
         The parts are not joined where asyncio need not: from Python 3.12 on.
         """
@@ -83,6 +89,19 @@ class Channel(asyncio.Protocol):
             # A mistake of ours: who waits for this guest must not wait for ever.
             self._lose(GuestDied("what the guest said could not be handled"))
             raise
+
+    def pause_writing(self) -> None:
+        """Part of asyncio.Protocol."""
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        """Part of asyncio.Protocol."""
+        self.is_full = False
+        self._on_room()
+
+    def eof_received(self) -> None:
+        """Part of asyncio.Protocol: who says no more need not have read what waits for him."""
+        self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Part of asyncio.Protocol."""

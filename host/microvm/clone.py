@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -52,13 +53,15 @@ class Start:
         self._name = f"{image}-{_shape(config, self._program)}"
         self._verdicts = Verdicts(cache.root(), self._program, f"clone-{config.accel}")
 
-    def launch(self) -> None:
-        """Spawn QEMU for a clone already, if there is a template; `warm` goes on with it.
+    def launch(self, *, cold: bool) -> None:
+        """Spawn QEMU already, to boot or, if there is a template, to clone.
 
-        What is wrong is found again there, and is said there.
+        `cold` or `warm` goes on with it. What is wrong is found again there, and is said there.
         """
-        if self._verdicts.recall() is not False:
-            with suppress(TemplateError, QemuError, ImageError):
+        with suppress(TemplateError, QemuError, ImageError):
+            if cold or self._verdicts.recall() is False:
+                self._launched = launch(self._config)
+            else:
                 self._launched = self._launch_clone()
 
     def end(self) -> None:
@@ -73,7 +76,8 @@ class Start:
         :raise BootError: the guest did not become ready.
         :raise QemuError: QEMU does not start.
         """
-        return await self._begin(launch(self._config), self._console, self._timeout)
+        launched, self._launched = self._launched, None
+        return await self._begin(launched or launch(self._config), self._console, self._timeout)
 
     async def warm(self) -> Life:
         """Clone, and make a template before, if there is none; boot where there can be none.
@@ -96,11 +100,20 @@ class Start:
             self._notify(f"no template can be saved: {error}; booting instead")
         except TemplateError as error:
             life = await self.cold()
-            # It boots, and a guest that was saved just now is not restored: nor will it tomorrow.
-            self._verdicts.remember(works=False)
-            self._notify(f"this QEMU makes no clones: {error.message}; booting instead")
+            self._give_up(error, life)
             return life
         return await self.cold()
+
+    def _give_up(self, error: TemplateError, life: Life) -> None:
+        """A guest that was saved just now is not restored, but it boots: nor will it tomorrow.
+
+        Unless the host is so busy that a boot, too, takes longer than a clone may.
+        """
+        text = f"this QEMU makes no clones: {error.message}; booting instead"
+        if life.times.ready - life.times.begun < CLONE_TIMEOUT:
+            self._verdicts.remember(works=False)
+            text += f" from now on (without {self._verdicts.path}, it is tried again)"
+        self._notify(text)
 
     async def _clone(self) -> Life | None:
         """A clone that is ready; None if there is no template.
@@ -154,7 +167,7 @@ class Start:
                         await warm(life.guest.run)
                         await life.qemu.save()
                     finally:
-                        await life.end(politely=False)
+                        await life.end()
                 except QemuError as error:
                     raise TemplateError(error.message) from error
                 await asyncio.to_thread(
@@ -182,7 +195,7 @@ def _shape(config: QemuConfig, program: Path) -> str:
     facts = (
         template.FORMAT,
         qemu_arguments(config),
-        [(file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns) for file in files],
-        host_cpu() if config.accel != "tcg" else "",
+        [(file.st_ino, file.st_size, file.st_mtime_ns) for file in files],
+        (host_cpu(), os.uname().release) if config.accel != "tcg" else None,
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

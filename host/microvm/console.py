@@ -22,7 +22,8 @@ _READ = 64 << 10
 
 # ECMA-48: control sequences (CSI), operating system commands (OSC), and escapes of two bytes.
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
-_PANIC = re.compile(r"Kernel panic - not syncing: .*")
+# What is longer than a line of a terminal, or has tabs, is no kernel's.
+_PANIC = re.compile(r"Kernel panic - not syncing: [^\t\n]{0,160}")
 
 
 def sanitised(data: bytes) -> str:

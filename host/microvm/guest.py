@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from signal import SIGKILL
 from subprocess import PIPE
@@ -16,6 +17,7 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 from microvm import codec
 from microvm.channel import Channel
+from microvm.command import Command
 from microvm.errors import (
     ExecKilled,
     GuestDied,
@@ -24,9 +26,10 @@ from microvm.errors import (
     UsageError,
 )
 from microvm.options import PING_TIMEOUT, ExecOptions, RunOptions, Text
+from microvm.patience import Patience
 from microvm.process import CompletedProcess, Process
 from microvm.request import request_of
-from microvm.session import Session, State
+from microvm.session import Session
 from microvm.stdio import copy_out
 from microvm.streams import InputStream
 
@@ -53,10 +56,11 @@ class Guest:
         self._loss_grace = loss_grace
         self._session = Session()
         self._channel: Channel | None = None
-        self._process: Process | None = None
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._loop = asyncio.get_running_loop()
+        self._command: Command | None = None
+        self._timers: dict[str, asyncio.TimerHandle | Patience] = {}
         self._tokens = itertools.count(1)
-        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
         self._pongs: dict[int, asyncio.Future[None]] = {}
         self._statuses: list[asyncio.Future[codec.Status]] = []
 
@@ -75,7 +79,9 @@ class Guest:
             the machine can give a better reason.
         """
         guest = cls(console_tail, loss_grace)
-        channel = await Channel.connect(port, guest._session, guest._on_event, guest._on_lost)
+        channel = await Channel.connect(
+            port, guest._session, guest._on_event, guest._on_lost, guest._flush
+        )
         guest._channel = channel
         channel.write(guest._session.hello())
         return guest
@@ -90,37 +96,36 @@ class Guest:
             await asyncio.shield(self._ready)
         self._alive().write(self._session.resume())
 
-    @property
-    def can_shut_down(self) -> bool:
-        """Whether it is in a state to hear `shut_down`."""
-        return self.error is None and self._session.state in (State.IDLE, State.RUNNING)
-
-    def shut_down(self) -> None:
-        """Ask it to end itself."""
-        self._alive().write(self._session.shutdown())
-
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`."""
         channel = self._alive()
         request = request_of(argv, options)
         frame = self._session.exec_request(request)
         fed = request.stdin or request.terminal is not None
-        process = Process(
+        command = self._command = Command(
             argv or [request.command],
             stdin=InputStream(self._feed, self._stdin_credit) if fed else None,
-            send_signal=self._signal,
-            resize=self._resize,
-            abandon=self._abandon,
             consumed=self._consumed,
             max_output=options.get("max_output"),
         )
-        self._process = process
         channel.write(frame)
         self._arm("ping", PING_INTERVAL, self._ask)
         timeout = options.get("timeout")
         if timeout is not None:
-            self._arm("expire", timeout, self._expire, process, timeout, options.get("grace"))
-        return process
+            self._arm("expire", timeout, self._expire, command, timeout, options.get("grace"))
+        return Process(
+            command,
+            send_signal=self._signal,
+            resize=self._resize,
+            abandon=self._abandon,
+            dropped=lambda: self._dropped(command),
+        )
+
+    async def vacated(self) -> None:
+        """Wait until a command that was abandoned is gone; one that is in use is not waited for."""
+        command = self._command
+        if command is not None and command.abandoned:
+            await command.ended.wait()  # a kill has a deadline
 
     async def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess:
         """Run a command to its end; see `MicroVM.run`."""
@@ -137,6 +142,7 @@ class Guest:
         data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
         out: bytes | None = None
         err: bytes | None = None
+        await self.vacated()
         async with self.exec(argv, **cast(ExecOptions, options)) as process:
             try:
                 if capture:
@@ -153,10 +159,18 @@ class Guest:
             completed.check_returncode()
         return completed
 
-    def _abandon(self, process: Process) -> None:
-        if process is self._process:
-            process.release(0)
-            self._kill(process)
+    def _abandon(self, command: Command) -> None:
+        if command is self._command:
+            command.abandoned = True
+            command.release(0)
+            self._kill()
+
+    def _dropped(self, command: Command) -> None:
+        """Kill what nobody can wait for any more; this is called in any thread."""
+        if not command.ended.is_set():
+            command.abandoned = True
+            with suppress(RuntimeError):  # the loop has been closed, and the machine with it
+                self._loop.call_soon_threadsafe(self._abandon, command)
 
     async def ping(self, timeout: float = PING_TIMEOUT) -> None:
         """Ask the guest whether it is alive.
@@ -166,7 +180,7 @@ class Guest:
         channel = self._alive()
         token = next(self._tokens)
         channel.write(self._session.ping(token))
-        pong = self._pongs[token] = asyncio.get_running_loop().create_future()
+        pong = self._pongs[token] = self._loop.create_future()
         await self._answer(pong, timeout)
 
     async def status(self, timeout: float = PING_TIMEOUT) -> codec.Status:
@@ -176,7 +190,7 @@ class Guest:
         """
         channel = self._alive()
         channel.write(self._session.status_request())
-        status: asyncio.Future[codec.Status] = asyncio.get_running_loop().create_future()
+        status: asyncio.Future[codec.Status] = self._loop.create_future()
         self._statuses.append(status)
         return await self._answer(status, timeout)
 
@@ -197,26 +211,25 @@ class Guest:
     def _on_event(self, event: codec.Message) -> None:
         match event:
             case codec.ExecOutput():
-                if self._process and not self._process.feed(event):
-                    self._process.condemn(self._process.over_limit())
-                    self._kill(self._process)
+                if self._command and not self._command.feed(event):
+                    self._command.condemn(self._command.over_limit())
+                    self._kill()
             case codec.ExecStdinCredit():
-                if self._process and self._process.stdin:
-                    self._process.stdin.flush()
+                self._flush()
             case codec.ExecStdinClosed():
-                if self._process and self._process.stdin:
-                    self._process.stdin.refuse()
+                if self._command and self._command.stdin:
+                    self._command.stdin.refuse()
             case codec.ExecResponse() | codec.ExecFailed():
-                if self._process:
-                    self._process.finish(event)
-                self._process = None
+                if self._command:
+                    self._command.finish(event)
+                self._command = None
                 self._disarm("ping", "expire", "kill")
             case codec.Pong(token=token):
                 if waiter := self._pongs.pop(token, None):
                     _settle(waiter, None)
                 else:
                     self._disarm("pong")
-                    if self._process:
+                    if self._command:
                         self._arm("ping", PING_INTERVAL, self._ask)
             case codec.Status():
                 _settle(self._statuses.pop(0), event)
@@ -240,9 +253,9 @@ class Guest:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
-        process, self._process = self._process, None
-        if process is not None:
-            process.lose(error)
+        command, self._command = self._command, None
+        if command is not None:
+            command.lose(error)
         waiters: list[asyncio.Future[Any]] = [self._ready, *self._pongs.values(), *self._statuses]
         for waiter in waiters:
             if not waiter.done():
@@ -265,33 +278,41 @@ class Guest:
         if self._channel:
             self._channel.write(*self._session.exec_stdin(data))
 
+    def _flush(self) -> None:
+        if self._command and self._command.stdin:
+            self._command.stdin.flush()
+
     def _stdin_credit(self) -> int:
-        return self._session.stdin_credit
+        # A guest may give credit for gigabytes, and read nothing.
+        full = self._channel is not None and self._channel.is_full
+        return 0 if full else self._session.stdin_credit
 
     def _resize(self, rows: int, columns: int) -> None:
         if self._channel:
             self._channel.write(self._session.exec_resize(rows, columns))
 
-    def _expire(self, process: Process, timeout: float, grace: float | None) -> None:
-        process.condemn(process.over_time(timeout))
+    def _expire(self, command: Command, timeout: float, grace: float | None) -> None:
+        command.condemn(command.over_time(timeout))
         if grace and self._channel:
             self._channel.write(self._session.exec_terminate())
-            self._arm("expire", grace, self._kill, process)
+            self._arm("expire", grace, self._kill)
         else:
-            self._kill(process)
+            self._kill()
 
-    def _kill(self, process: Process) -> None:
+    def _kill(self) -> None:
         if "kill" in self._timers:
             return  # a guest that goes on sending must not put the deadline off
-        process.kill()
-        self._arm("kill", KILL_TIMEOUT, self._unresponsive, "a killed command did not end")
+        self._signal(SIGKILL)
+        self._wait("kill", KILL_TIMEOUT, "a killed command did not end")
 
     def _ask(self) -> None:
         if self._channel:
             self._channel.write(self._session.ping(next(self._tokens)))
-            self._arm(
-                "pong", PING_TIMEOUT, self._unresponsive, "it does not answer; has it halted?"
-            )
+            self._wait("pong", PING_TIMEOUT, "it does not answer; has it halted?")
+
+    def _wait(self, name: str, timeout: float, reason: str) -> None:
+        self._disarm(name)
+        self._timers[name] = Patience(timeout, lambda: self._unresponsive(reason))
 
     def _unresponsive(self, reason: str) -> MachineError:
         message = f"the guest is not responding: {reason}"
@@ -299,7 +320,7 @@ class Guest:
 
     def _arm(self, name: str, delay: float, callback: Callable[..., Any], *args: object) -> None:
         self._disarm(name)
-        self._timers[name] = asyncio.get_running_loop().call_later(delay, callback, *args)
+        self._timers[name] = self._loop.call_later(delay, callback, *args)
 
     def _disarm(self, *names: str) -> None:
         for name in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,9 +13,6 @@ from microvm.errors import BootError, GuestDied
 from microvm.guest import Guest
 from microvm.launch import Launched
 from microvm.qemu import Qemu
-
-SHUTDOWN_TIMEOUT = 1.0
-"""How long the guest may take to end by itself, in seconds."""
 
 # How long a port may be at its end before QEMU's own end says why.
 _LOSS_GRACE = 3.0
@@ -68,7 +65,7 @@ class Life:
                 qemu.take_port(), console_tail=console.tail, loss_grace=_LOSS_GRACE
             )
             life = cls(qemu, guest, console)
-            owned.push_async_callback(life.end, politely=False)
+            owned.push_async_callback(life.end)
             try:
                 await guest.ready(timeout)
             except TimeoutError:
@@ -83,32 +80,18 @@ class Life:
         ending = await self.qemu.wait()
         self.guest.fail(GuestDied(ending.text, detail=self._console.tail()))
 
-    async def end(self, *, politely: bool = True) -> None:
+    async def end(self) -> None:
         """End it, whatever state it is in; idempotent.
 
-        When this returns, QEMU is gone and nothing of it is left on the host.
-
-        :param politely: whether the guest may end itself first.
+        The guest is not asked: nothing of it is kept, and its own end takes an emulated CPU longer
+        than many a command. When this returns, QEMU is gone and nothing of it is left on the host.
         """
+        self.guest.fail(GuestDied("the machine was stopped"))
         try:
-            if politely:
-                await self._shut_down()
+            await self.qemu.stop()
         finally:
-            self.guest.fail(GuestDied("the machine was stopped"))
-            try:
-                await self.qemu.stop()
-            finally:
-                self._watch.cancel()
-                self._console.close()
-
-    async def _shut_down(self) -> None:
-        """Ask the guest to end, if it is in a state to hear it."""
-        if not self.guest.can_shut_down:
-            return
-        self.guest.shut_down()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                await self.qemu.wait()
+            self._watch.cancel()
+            self._console.close()
 
 
 def _failure(message: str, console: Console) -> BootError:

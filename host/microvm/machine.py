@@ -96,18 +96,18 @@ class MicroVM:
         return self._life.times if self._life else None
 
     def launch(self) -> None:
-        """Spawn QEMU already, where this is going to be a clone; `start` goes on from there.
+        """Spawn QEMU already, unless a guest is to be saved first; `start` goes on from there.
 
         It saves the time that importing the rest of this library takes. Who calls it must call
         `start` or `stop`.
         """
-        if self._started or self._cold or self._given_image is None:
+        if self._started or self._given_image is None:
             return
         image = self._load(self._given_image)
         candidates, _ = self._candidates(image)
         if len(candidates) == 1:
             self._launched = self._begin(image, candidates[0], BOOT_TIMEOUT)
-            self._launched.launch()
+            self._launched.launch(cold=self._cold)
 
     async def start(self) -> None:
         """Bring the guest up, by cloning or by booting, and wait until it is ready.
@@ -191,7 +191,8 @@ class MicroVM:
     async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; its output is read from the process that this returns.
 
-        Use it as `async with await vm.exec(...) as process`, which leaves nothing running.
+        Use it as `async with await vm.exec(...) as process`, which leaves nothing running. It waits
+        only for a command that was abandoned, until that is gone.
 
         :param argv: its arguments, the first is the name that it sees.
         :param options: see :class:`microvm.options.ExecOptions`.
@@ -199,7 +200,9 @@ class MicroVM:
         :raise UsageError: an empty command line, a NUL byte, or more than the protocol carries.
         :raise MachineError: the machine is dead.
         """
-        return self._live().exec(argv, **options)
+        guest = self._live()
+        await guest.vacated()
+        return guest.exec(argv, **options)
 
     async def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess:
         """Run a command to its end and return its status and output.

@@ -1,20 +1,17 @@
-"""A command that runs in a guest, and what is left of it."""
+"""A command that runs in a guest, as its user sees it, and what is left of it."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 from subprocess import CalledProcessError
 from typing import Any, Self
 
-from microvm import codec
-from microvm.errors import ExecKilled, ExecTimeout, MachineError, OutputLimit, StartError
-from microvm.session import WINDOW
-from microvm.streams import InputStream, OutputStream
+from microvm.command import Command
+from microvm.streams import Hold, OutputStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +46,10 @@ class Process:
             ...
 
     When such a block is left, by an exception, a cancellation or `break`, whatever still runs is
-    killed, and the machine is free for the next command. Without one, a cancelled `wait` or read
-    leaves the command running, as in `asyncio.subprocess`, and the machine busy.
+    killed, and the machine is free for the next command. Without a block, a cancelled `wait` or
+    read leaves the command running, as in `asyncio.subprocess`, for as long as somebody holds this
+    object or one of its output streams: a command whose process has been dropped is killed, too,
+    and the machine's next one waits until it is gone.
 
     :ivar args: the command line.
     :ivar stdin: its standard input, where a pipe or a terminal was asked for.
@@ -60,36 +59,31 @@ class Process:
 
     def __init__(
         self,
-        args: Sequence[str | bytes],
+        command: Command,
         *,
-        stdin: InputStream | None,
         send_signal: Callable[[int], None],
         resize: Callable[[int, int], None],
-        abandon: Callable[[Process], None],
-        consumed: Callable[[codec.Stream, int], None],
-        max_output: int | None,
+        abandon: Callable[[Command], None],
+        dropped: Callable[[], None],
     ) -> None:
-        """Made by the guest, which also feeds it."""
-        self.args = tuple(args)
-        self.stdin = stdin
-        self.stdout = OutputStream(lambda amount: consumed(codec.Stream.STDOUT, amount))
-        self.stderr = OutputStream(lambda amount: consumed(codec.Stream.STDERR, amount))
+        """Made by the guest; `dropped` is called, in any thread, when nobody holds it any more."""
+        self._command = command
         self._send_signal = send_signal
         self._resize = resize
         self._abandon = abandon
-        self._max_output = max_output
-        self._output = 0
-        self._returncode: int | None = None
-        self._error: MachineError | StartError | ExecKilled | None = None
-        self._ended = asyncio.Event()
+        self._hold = Hold(dropped)
+        self.args = command.args
+        self.stdin = command.stdin
+        self.stdout = OutputStream(command.stdout, self._hold)
+        self.stderr = OutputStream(command.stderr, self._hold)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if not self._ended.is_set():
+        if not self._command.ended.is_set():
             self.abandon()
-            await self._ended.wait()  # a kill has a deadline
+            await self._command.ended.wait()  # a kill has a deadline
 
     @property
     def returncode(self) -> int | None:
@@ -98,12 +92,7 @@ class Process:
         Without a status of its own, that of the error which `wait` raises: 127 or 126 for a command
         that could not be started, 125 when the machine died.
         """
-        return self._returncode
-
-    @property
-    def name(self) -> str:
-        """The command, for messages."""
-        return os.fsdecode(self.args[0]).encode(errors="backslashreplace").decode()
+        return self._command.returncode
 
     async def wait(self) -> int:
         """Wait for its end, and return the return code.
@@ -115,11 +104,11 @@ class Process:
         :raise OutputLimit: it wrote more than it may, and was killed.
         :raise MachineError: the machine died under it.
         """
-        await self._ended.wait()
-        if self._error:
-            raise self._error
-        assert self._returncode is not None  # noqa: S101 - it has ended, and without an error
-        return self._returncode
+        await self._command.ended.wait()
+        if self._command.error:
+            raise self._command.error
+        assert self._command.returncode is not None  # noqa: S101 - it ended without an error
+        return self._command.returncode
 
     async def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:  # noqa: A002
         """Feed `input` and the end to its standard input, and read its output to the end.
@@ -155,7 +144,7 @@ class Process:
 
     def send_signal(self, signal: int) -> None:
         """Send a signal to its process group; nothing happens when it has ended."""
-        if not self._ended.is_set():
+        if not self._command.ended.is_set():
             self._send_signal(signal)
 
     def terminate(self) -> None:
@@ -171,63 +160,9 @@ class Process:
 
         If it is not gone within :data:`microvm.guest.KILL_TIMEOUT`, the machine is lost.
         """
-        self._abandon(self)
+        self._abandon(self._command)
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell its terminal its size; nothing happens without one, or when it has ended."""
-        if not self._ended.is_set():
+        if not self._command.ended.is_set():
             self._resize(rows, columns)
-
-    def release(self, keep: int) -> None:
-        """Hold it back no more, whoever reads: keep `keep` bytes more of each stream."""
-        self.stdout.release(keep)
-        self.stderr.release(keep)
-
-    def condemn(self, error: ExecKilled) -> None:
-        """Note why it is about to be killed; output that it has written already is kept."""
-        self._error = self._error or error
-        self.release(WINDOW)
-
-    def feed(self, message: codec.ExecOutput) -> bool:
-        """Add output that the guest sent; False when that is more than it may write."""
-        data = message.data
-        if self._max_output is not None:
-            data = data[: self._max_output - self._output]
-            self._output += len(data)
-        stream = self.stdout if message.stream is codec.Stream.STDOUT else self.stderr
-        stream.feed(data, len(message.data) - len(data))
-        return len(data) == len(message.data)
-
-    def over_limit(self) -> OutputLimit:
-        """The error for a command that has written more than it may."""
-        return OutputLimit(self.name, self._max_output or 0)
-
-    def over_time(self, timeout: float) -> ExecTimeout:
-        """The error for a command that has run too long."""
-        return ExecTimeout(self.name, timeout)
-
-    def finish(self, message: codec.ExecResponse | codec.ExecFailed) -> None:
-        """Note how it ended."""
-        if isinstance(message, codec.ExecResponse):
-            signalled = message.ending is codec.Ending.SIGNALLED
-            self._returncode = -message.status if signalled else message.status
-        else:
-            stage = message.stage
-            name = stage.name.lower() if isinstance(stage, codec.Stage) else f"stage {stage}"
-            self._error = StartError(name, message.error_number, self.name)
-            self._returncode = self._error.exit_status
-        self._close(None)
-
-    def lose(self, error: MachineError) -> None:
-        """Note that the machine is gone."""
-        if not self._ended.is_set():
-            self._error = error
-            self._returncode = error.exit_status
-            self._close(error)
-
-    def _close(self, error: MachineError | None) -> None:
-        if self.stdin is not None:
-            self.stdin.refuse()
-        self.stdout.end(error)
-        self.stderr.end(error)
-        self._ended.set()

@@ -23,6 +23,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from signal import NSIG
 
 from microvm import codec
 from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
@@ -84,6 +85,7 @@ class Session:
         self._id = 0
         self._pings: list[int] = []
         self._statuses = 0
+        self._goodbye = False
         self._credit: dict[codec.Stream, int] = {}
         self._owed: dict[codec.Stream, int] = {}
         self.stdin_credit = 0
@@ -97,6 +99,7 @@ class Session:
         self._id = 0
         self._pings.clear()
         self._statuses = 0
+        self._goodbye = False
         hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, self._nonce)
         return hello.encode()
 
@@ -185,7 +188,7 @@ class Session:
         """Ask the running command to end; what it leaves behind is killed. Else as `exec_kill`."""
         if self.state is not State.RUNNING:
             return b""
-        return codec.ExecTerminate(self._id).encode()
+        return codec.ExecTerminate(self._id).encode(self._version)
 
     def exec_stdin(self, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
         """Feed the running command; without data, end its input. Nothing when it has ended.
@@ -254,6 +257,7 @@ class Session:
             return False
         if self.state is State.GREETING:
             return isinstance(message, codec.Ready) and self._accept_ready(message)
+        self._expect(not self._goodbye, message)
         match message:
             case codec.ExecOutput(id=id_, stream=stream, data=data):
                 self._expect(id_ == self._id and self.state is State.RUNNING, message)
@@ -261,6 +265,7 @@ class Session:
                 self._credit[stream] -= len(data)
             case codec.ExecResponse(id=id_) | codec.ExecFailed(id=id_):
                 self._expect(id_ == self._id and self.state is State.RUNNING, message)
+                self._expect(not _is_no_signal(message), message)
                 self.state = State.IDLE
             case codec.ExecStdinCredit(id=id_, amount=amount):
                 self._expect(id_ == self._id and self.state is State.RUNNING, message)
@@ -275,7 +280,7 @@ class Session:
                 self._expect(self._statuses > 0, message)
                 self._statuses -= 1
             case codec.Goodbye():
-                pass
+                self._goodbye = True
             case codec.Error(code=code, refused_type=kind, offset=offset):
                 name = code.name.lower() if isinstance(code, codec.ErrorCode) else code
                 raise ProtocolError(
@@ -305,6 +310,16 @@ class Session:
     def _require(self, *states: State) -> None:
         if self.state not in states:
             raise ProtocolError(f"nothing can be sent now: the session is {self.state.name}")
+
+
+def _is_no_signal(message: codec.ExecResponse | codec.ExecFailed) -> bool:
+    """Whether a command is said to have been ended by a signal that there is not."""
+    # Its negative is the return code: 0 would be success.
+    return (
+        isinstance(message, codec.ExecResponse)
+        and message.ending is codec.Ending.SIGNALLED
+        and not 0 < message.status < NSIG
+    )
 
 
 def _entry(key: bytes, value: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Self
@@ -15,13 +16,8 @@ from microvm.session import STDIN_CHUNK
 _SMALL = 1 << 14
 
 
-class OutputStream:
-    """What a command writes to one of its streams, as it comes.
-
-    Iterate over it with `async for` to get chunks, `read` it, or take it by `readline`. The guest
-    may be ahead of the reader by :data:`microvm.session.WINDOW` bytes; then the command waits, as
-    it does on a full pipe.
-    """
+class OutputBuffer:
+    """What a command has written to one of its streams and its reader has not taken."""
 
     def __init__(self, consumed: Callable[[int], None]) -> None:
         """Call `consumed` with each number of bytes that the reader has taken."""
@@ -30,28 +26,17 @@ class OutputStream:
         self._ended = False
         self._error: MachineError | None = None
         self._keep: int | None = None
-        self._part = b""  # a chunk that was read in part
-        self._at = 0
         self._wake = asyncio.Event()
 
-    def __aiter__(self) -> Self:
-        """Iterate over the chunks, each at least one byte."""
-        return self
+    def __len__(self) -> int:
+        """The number of bytes in it."""
+        return sum(map(len, self._chunks))
 
-    async def __anext__(self) -> bytes:
-        """Return the next chunk.
+    async def take(self) -> bytearray | bytes | memoryview:
+        """Return the next chunk as soon as there is one; empty at the end.
 
-        :raise MachineError: the machine died, and all that came before has been read.
+        :raise MachineError: the machine died, and all that came before has been taken.
         """
-        if chunk := await self.next_chunk():
-            return bytes(chunk)
-        raise StopAsyncIteration
-
-    async def next_chunk(self) -> bytearray | bytes | memoryview:
-        """Return the next chunk without a copy; empty at the end. Raises as `__anext__` does."""
-        if self._at < len(self._part):
-            rest, self._part = self._part[self._at :], b""
-            return rest
         while not self._chunks:
             if self._error:
                 raise self._error
@@ -63,39 +48,6 @@ class OutputStream:
         if self._keep is None:
             self._consumed(len(chunk))
         return chunk
-
-    async def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes as soon as there are any, by default all up to the end."""
-        if size >= 0:
-            return self._cut(self._at + size) if size and await self._has_part() else b""
-        chunks = []
-        while chunk := await self.next_chunk():
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-    async def readline(self) -> bytes:
-        r"""Return one line with its `\n`; what is left at the end without one; then nothing.
-
-        A line has no bound of its own: `max_output` gives one to a command that is not trusted.
-        """
-        pieces = []
-        while await self._has_part():
-            end = self._part.find(b"\n", self._at) + 1
-            pieces.append(self._cut(end or len(self._part)))
-            if end:
-                break
-        return b"".join(pieces)
-
-    async def _has_part(self) -> bool:
-        """Take the next chunk to be read in parts, when the last one is used up."""
-        if self._at >= len(self._part):
-            self._part, self._at = bytes(await self.next_chunk()), 0
-        return bool(self._part)
-
-    def _cut(self, end: int) -> bytes:
-        piece = self._part[self._at : end]
-        self._at += len(piece)
-        return piece
 
     def feed(self, data: bytes | memoryview, dropped: int = 0) -> None:
         """Add what the guest sent, of which `dropped` bytes more are not wanted."""
@@ -119,7 +71,7 @@ class OutputStream:
     def release(self, keep: int) -> None:
         """Hold the command back no more: take all that comes, and keep `keep` bytes of it."""
         if self._keep is None:
-            self._consumed(sum(map(len, self._chunks)))
+            self._consumed(len(self))
             self._keep = keep
 
     def end(self, error: MachineError | None = None) -> None:
@@ -127,6 +79,91 @@ class OutputStream:
         self._ended = True
         self._error = error
         self._wake.set()
+
+
+class Hold:
+    """Held by whatever a user has of a command; when the last of that is gone, so is this."""
+
+    def __init__(self, dropped: Callable[[], None]) -> None:
+        """Call `dropped` then, in whatever thread it happens."""
+        weakref.finalize(self, dropped).atexit = False
+
+
+class OutputStream:
+    """What a command writes to one of its streams, as it comes.
+
+    Iterate over it with `async for` to get chunks, `read` it, or take it by `readline`. The guest
+    may be ahead of the reader by :data:`microvm.session.WINDOW` bytes; then the command waits, as
+    it does on a full pipe.
+    """
+
+    def __init__(self, buffer: OutputBuffer, hold: Hold) -> None:
+        """Read what the guest puts into `buffer`."""
+        self._buffer = buffer
+        self._hold = hold
+        self._part = bytearray()  # what was taken and not read
+
+    def __aiter__(self) -> Self:
+        """Iterate over the chunks, each at least one byte."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next chunk.
+
+        :raise MachineError: the machine died, and all that came before has been read.
+        """
+        if chunk := await self.next_chunk():
+            return bytes(chunk)
+        raise StopAsyncIteration
+
+    async def next_chunk(self) -> bytearray | bytes | memoryview:
+        """Return the next chunk without a copy; empty at the end. Raises as `__anext__` does."""
+        return self._cut(len(self._part)) if self._part else await self._buffer.take()
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes as soon as there are any, by default all up to the end.
+
+        :raise MachineError: the machine died before the end; `read(size)` gives what came before.
+        """
+        if size >= 0:
+            if size and not self._part:
+                self._part += await self._buffer.take()
+            return self._cut(size)
+        chunks: list[bytearray | bytes | memoryview] = [self._cut(len(self._part))]
+        try:
+            while chunk := await self._buffer.take():
+                chunks.append(chunk)
+        except BaseException:  # a time-out of the caller's, perhaps: the next read has it all
+            self._part += b"".join(chunks)
+            raise
+        return b"".join(chunks)
+
+    async def readline(self) -> bytes:
+        r"""Return one line with its `\n`; what is left at the end without one; then nothing.
+
+        A line has no bound of its own: `max_output` gives one to a command that is not trusted.
+
+        :raise MachineError: the machine died, and all that came before has been read.
+        """
+        seen = 0
+        while not (end := self._part.find(b"\n", seen) + 1):
+            seen = len(self._part)
+            try:
+                chunk = await self._buffer.take()
+            except MachineError:
+                if not seen:  # else the next one raises it
+                    raise
+                chunk = b""
+            if not chunk:
+                end = seen
+                break
+            self._part += chunk
+        return self._cut(end)
+
+    def _cut(self, size: int) -> bytes:
+        piece = bytes(self._part[:size])
+        del self._part[:size]
+        return piece
 
 
 class InputStream:

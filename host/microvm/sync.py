@@ -14,13 +14,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from microvm import codec, machine, process, streams
 from microvm.errors import UsageError
-from microvm.options import ExecOptions, RunOptions, Text
+from microvm.options import PING_TIMEOUT, ExecOptions, RunOptions, Text
 from microvm.process import CompletedProcess
+
+if TYPE_CHECKING:
+    from microvm_image.image import Image
 
 T = TypeVar("T")
 
@@ -67,9 +71,27 @@ class _Driven:
 class MicroVM(_Driven):
     """See :class:`microvm.machine.MicroVM`, which takes the same arguments."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        image: Image | str | Path | None = None,
+        *,
+        memory: int | str = 256,
+        cpus: int = 1,
+        accel: Literal["auto", "kvm", "tcg"] = "auto",
+        cold: bool = False,
+        console: Path | None = None,
+        notify: Callable[[str], None] = lambda _: None,
+    ) -> None:
         super().__init__(_Loop())
-        self._machine = machine.MicroVM(*args, **options)
+        self._machine = machine.MicroVM(
+            image,
+            memory=memory,
+            cpus=cpus,
+            accel=accel,
+            cold=cold,
+            console=console,
+            notify=notify,
+        )
 
     def __enter__(self) -> Self:
         self.start()
@@ -113,13 +135,13 @@ class MicroVM(_Driven):
         """Run a command to its end; see `microvm.machine.MicroVM.run`."""
         return self._do(self._machine.run(argv, **options))
 
-    def ping(self) -> None:
+    def ping(self, timeout: float = PING_TIMEOUT) -> None:
         """Ask the guest whether it is alive; see `microvm.machine.MicroVM.ping`."""
-        self._do(self._machine.ping())
+        self._do(self._machine.ping(timeout))
 
-    def status(self) -> codec.Status:
+    def status(self, timeout: float = PING_TIMEOUT) -> codec.Status:
         """Return the daemon's counters; see `microvm.machine.MicroVM.status`."""
-        return self._do(self._machine.status())
+        return self._do(self._machine.status(timeout))
 
 
 class OutputStream(_Driven):
@@ -214,6 +236,10 @@ class Process(_Driven):
     def send_signal(self, signal: int) -> None:
         """Send a signal to its process group; nothing happens when it has ended."""
         self._call(self._process.send_signal, signal)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell its terminal its size; nothing happens without one, or when it has ended."""
+        self._call(self._process.resize, rows, columns)
 
     def abandon(self) -> None:
         """Kill it, and drop its output; see `microvm.process.Process.abandon`."""

@@ -133,7 +133,7 @@ def disk_errors() -> Iterator[None]:
         where = f" {error.filename}" if error.filename else ""
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise ImageError(
-                f"disk full while writing{where or ' the image'}",
+                f"disk full while writing{where or ' the cache'}",
                 hint="free some space, or set MICROVM_CACHE to a folder elsewhere",
             ) from error
         raise ImageError(

@@ -60,20 +60,24 @@ def build(arch: Arch, report: Reporter) -> Daemon:
     :raise ImageError: there is no compiler for this architecture, or it failed.
     """
     folder = sources()
-    compiler = _compiler(arch)
-    identity = run([*compiler, "--version"], what="asking the C compiler for its version")
-    key = f"{arch.name}\0{shlex.join(compiler)}\0{identity}\0{source_digest(folder)}"
+    cc = compiler(arch)
+    identity = run([*cc, "--version"], what="asking the C compiler for its version")
+    key = f"{arch.name}\0{shlex.join(cc)}\0{identity}\0{source_digest(folder)}"
     path = cache.folder("daemons") / hashlib.sha256(key.encode()).hexdigest()[:32]
     with cache.lock(path, report):
         if not path.exists():
             report.step(f"compiling sandboxd for {arch.name}")
             with cache.staging(path) as out:
-                _make(folder, compiler, out)
+                _make(folder, cc, out)
     data = path.read_bytes()
     return Daemon(data, hashlib.sha256(data).hexdigest(), _schema(folder))
 
 
-def _compiler(arch: Arch) -> list[str]:
+def compiler(arch: Arch) -> list[str]:
+    """Return the command that compiles for this architecture's guests.
+
+    :raise ImageError: there is none.
+    """
     native = os.uname().machine == arch.name
     if native and shutil.which("musl-gcc"):
         return ["musl-gcc"]

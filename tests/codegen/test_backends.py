@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +17,7 @@ import pytest
 from click.testing import Result
 
 from microvm_proto import backends
+from microvm_proto.lint import constants
 from microvm_proto.resolve import read_schema
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +91,28 @@ def test_the_header_compiles_freestanding_and_as_cpp_without_a_warning(
     compiled = subprocess.run(command, capture_output=True, text=True, check=False)
     assert compiled.stderr == ""
     assert compiled.returncode == 0
+
+
+def test_a_schema_may_have_any_file_name(tmp_path: Path, run: Run) -> None:
+    schema = tmp_path / os.fsdecode(b'\xff"""*\n\\`]].toml')
+    outputs = (f'\n[[output]]\nbackend = "{name}"\nfile = "{name}"\n' for name in backends.names())
+    schema.write_text((SCHEMAS[0].parent / "everything.toml").read_text() + "".join(outputs))
+    assert run("gen", schema).exit_code == 0
+    compile((tmp_path / "python").read_text(), "codec.py", "exec")
+    compile((tmp_path / "strategies").read_text(), "messages.py", "exec")
+    json.loads((tmp_path / "vectors").read_text())
+    (tmp_path / "all.c").write_text('#include "c"\n')
+    subprocess.run(["gcc", *C, "all.c"], cwd=tmp_path, check=True)
+
+
+@every_schema
+def test_the_linter_knows_the_constants_of_the_header(schema: Path, generated: Generated) -> None:
+    # Those that have the name of another are refused, so it has to know all of them.
+    text = (generated(schema) / "protocol.h").read_text()
+    read = read_schema(schema)
+    found = re.findall(r"^(?:\t(\w+) = -?[\d(]|#define (\w+))", text, re.MULTILINE)
+    known = {f"{read.name}_{name}".upper() for name, _ in constants(read)}
+    assert {one or other for one, other in found} - {f"{read.name.upper()}_TYPE_NONE"} == known
 
 
 def test_the_headers_of_several_protocols_can_be_in_one_program(

@@ -66,6 +66,23 @@ def test_every_rule_has_a_fixture_and_every_fixture_a_rule() -> None:
     assert rules_in(Path(breaking.__file__)) == {path.stem for path in ERRORS}
 
 
+@pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
+def test_lint_finds_what_stands_against_a_release(
+    expected: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = FIXTURES / f"{expected.stem}.released.toml"
+    base = own if own.exists() else FIXTURES / "base.released.toml"
+    Path("new.toml").write_bytes((FIXTURES / f"{expected.stem}.toml").read_bytes())
+    Path("new.released.toml").write_bytes(base.read_bytes())
+    result = run("lint", "new.toml")
+    wrong = ": error: " in expected.read_text()
+    assert result.exit_code == wrong
+    assert re.findall(r"\[([a-z-]+)\]$", result.stderr, re.MULTILINE)[:1] == (
+        [expected.stem] if wrong else []
+    )
+
+
 def test_nothing_has_changed_since_a_release(run: Run) -> None:
     base = FIXTURES / "base.released.toml"
     result = run("breaking", base, "--against", base)

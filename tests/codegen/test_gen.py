@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -240,6 +241,32 @@ def test_an_output_that_is_a_folder_is_named(flags: list[str], run: Run, project
     assert result.exit_code == 1
     assert result.stderr == "microvm-proto: protocol/SPEC.md: Is a directory\n"
     assert list((project / "protocol").glob(".*")) == []
+
+
+@pytest.mark.parametrize("flags", [[], ["--check"]], ids=["gen", "check"])
+def test_an_output_that_is_no_file_is_left_alone(flags: list[str], run: Run, project: Path) -> None:
+    output = project / "protocol/SPEC.md"
+    output.unlink()
+    os.mkfifo(output)
+    result = run("gen", *flags)
+    assert result.exit_code == 1
+    assert result.stderr == "microvm-proto: protocol/SPEC.md: Not a regular file\n"
+    assert output.is_fifo()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("schema", ["", ".", "/", "protocol"])
+def test_a_folder_is_no_schema(verb: str, schema: str, run: Run, project: Path) -> None:
+    result = run(verb, schema)
+    assert result.stderr.startswith(f"{schema or '.'}: error: Is a directory [unreadable]\n")
+    assert result.exit_code == 1
+
+
+def test_a_working_folder_that_is_gone_is_reported(run: Run, project: Path) -> None:
+    shutil.rmtree(project)
+    result = run("lint")
+    assert result.stderr == "microvm-proto: the working folder: No such file or directory\n"
+    assert result.exit_code == 1
 
 
 def test_a_full_disk_leaves_what_was_there(project: Path) -> None:

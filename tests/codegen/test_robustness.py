@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from microvm_proto import backends
 from microvm_proto.diagnostics import SchemaError
+from microvm_proto.frame import write
 from microvm_proto.generate import generate
 from microvm_proto.resolve import read_schema
 
@@ -80,14 +81,16 @@ OUTPUTS = "".join(
     f'\n[[output]]\nbackend = "{backend}"\nfile = "out.{backend}"\n'
     for backend in ("c", "markdown", "python")
 )
+FRAME = write(1, 0, b"1234")
 VERBS = [
     ["gen", "--check"],
     ["gen"],
     ["lint"],
     ["digest"],
     ["breaking"],
-    ["breaking", "--against", "new.toml"],
+    ["breaking", "--against=new.toml"],
     ["release"],
+    ["explain", FRAME.hex(), "--schema"],
 ]
 
 
@@ -105,10 +108,10 @@ def test_every_verb_reports_a_mutated_schema_and_writes_whole_files(
     Path("new.released.toml").write_text(old)
     for name in ("out.c", "out.markdown", "out.python"):
         Path(name).write_text("old")
-    right = "error: " not in run("lint", "new.toml").stderr
+    right = "error: " not in run("digest", "new.toml").stderr
     for verb, *options in VERBS:
         before = {path.name: path.read_text() for path in Path().iterdir()}
-        result = run(verb, "new.toml", *options)
+        result = run(verb, *options, "new.toml")
         after = {path.name: path.read_text() for path in Path().iterdir()}
         assert result.exit_code in (0, 1)
         assert right or (result.exit_code == 1 and ": error: " in result.stderr)

@@ -127,7 +127,10 @@ def test_the_python_agrees_with_the_vectors(
         decoder = codec.Decoder(vector.sender)
         decoder.receive_data(vector.frame)
         if vector.fault is None:
-            assert decoder.next_message().encode() == vector.frame, vector.name
+            message = decoder.next_message()
+            assert message.encode() == vector.frame, vector.name
+            for name, value in vector.fields.items():
+                assert getattr(message, name) == value, vector.name
             continue
         with pytest.raises(codec.DecodeError) as caught:
             decoder.next_message()

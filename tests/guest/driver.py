@@ -244,22 +244,56 @@ class Daemon:
             data += message.data
         return data
 
-    def read_line(self) -> bytes:
-        """Take output up to the end of a line."""
+    def read_lines(self, count: int) -> list[bytes]:
+        """Take output up to the end of a line, which is the last one of so many."""
         data = b""
-        while not data.endswith(b"\n"):
+        while data.count(b"\n") < count or not data.endswith(b"\n"):
             data += self.read(1)
-        return data[:-1]
+        lines = data.splitlines()
+        assert len(lines) == count
+        return lines
+
+    def read_line(self) -> bytes:
+        """Take one line of output, with nothing behind it."""
+        return self.read_lines(1)[0]
 
     def sleeper(self) -> int:
         """Start a command that lasts; return its pid."""
         self.sh("echo $$; exec sleep 1000")
         return int(self.read_line())
 
-    def cpu_seconds(self) -> float:
-        """Return the processor time that it has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def comes_to_rest(self) -> None:
+        """Wait until it sleeps and takes no processor time: a daemon that spins never does."""
+        eventually(self._rests)
+
+    def _rests(self) -> bool:
+        before = self._used_ns()
+        time.sleep(0.05)
+        state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "S" and self._used_ns() == before
+
+    def _used_ns(self) -> int:
+        """Processor time that it has used."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0])
+
+    def fill(self, frame: bytes) -> int:
+        """Write copies of a frame until it takes no more; return how many."""
+        count, rest = 0, b""
+        self.socket.settimeout(0)
+        while True:
+            rest = rest or frame
+            try:
+                rest = rest[self.socket.send(rest) :]
+            except BlockingIOError:
+                if self._rests() and not self._is_writable():
+                    break
+            count += not rest
+        self.socket.settimeout(DEADLINE)
+        assert len(rest) == len(frame), "half a frame was taken, and the test cannot finish it"
+        return count
+
+    def _is_writable(self) -> bool:
+        return bool(select.select([], [self.socket], [], 0)[1])
 
     def report(self) -> str:
         """Say how it ended and what it wrote to its standard error."""
@@ -324,6 +358,12 @@ def eventually(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it has not come true"
         time.sleep(0.005)
+
+
+def memory_of(daemon: Daemon, kind: str = "VmRSS") -> int:
+    """Return its resident memory, or memory of another kind, in KiB."""
+    status = Path(f"/proc/{daemon.pid}/status").read_text()
+    return int(status.partition(f"{kind}:")[2].split()[0])
 
 
 def exists(pid: int) -> bool:

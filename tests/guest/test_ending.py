@@ -43,10 +43,9 @@ def test_a_kill_reaches_the_whole_group(sandboxd: Daemon) -> None:
 def test_to_terminate_is_a_signal_that_can_be_caught_and_takes_what_is_left(
     sandboxd: Daemon,
 ) -> None:
-    script = "(trap '' TERM; echo ready; exec sleep 1000) & echo $!; trap 'echo bye; exit 5' TERM"
+    script = "trap 'echo bye; exit 5' TERM; (trap '' TERM; echo ready; exec sleep 1000) & echo $!"
     id_ = sandboxd.sh(f"{script}; while :; do wait; done")
-    lines = {sandboxd.read_line(), sandboxd.read_line()}
-    (pid,) = (int(line) for line in lines - {b"ready"})
+    (pid,) = (int(line) for line in sandboxd.read_lines(2) if line != b"ready")
     sandboxd.send(codec.ExecTerminate(id_))
     result = sandboxd.finish(id_)
     assert (result.stdout, result.exit_code) == (b"bye\n", 5)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -13,7 +12,7 @@ import pytest
 from microvm import codec
 from microvm.codec import Ending, ErrorCode
 
-from .driver import DEADLINE, Daemon, Fifo, Result, eventually, hello
+from .driver import Daemon, Fifo, Result, eventually, hello, memory_of
 
 RING = 4 * codec.ExecStdin.MAX_BODY
 """What the daemon holds for a command that does not read, in bytes."""
@@ -27,24 +26,39 @@ def pieces(data: bytes) -> Iterator[bytes]:
     return (data[at : at + size] for at in range(0, len(data), size))
 
 
-def pump(daemon: Daemon, id_: int, data: bytes) -> Result:
-    """Feed data and its end as it is paid for, and take the output until the command has ended."""
-    output: dict[codec.Stream, list[bytes]] = {stream: [] for stream in codec.Stream}
-    others: list[codec.Message] = []
-    rest, credit, ended = memoryview(data), 0, False
+def pumped(daemon: Daemon, id_: int, blocks: Iterable[bytes]) -> Iterator[codec.Message]:
+    """Feed data and its end as it is paid for; give what comes, up to the end of the command."""
+    source = iter(blocks)
+    rest, credit, ended = memoryview(b""), 0, False
     while True:
-        while rest and credit:
+        while (rest or not ended) and credit:
+            if not rest:
+                rest = memoryview(next(source, b""))
+                ended = not rest
             size = min(len(rest), credit, codec.ExecStdin.MAX_BODY)
             daemon.send(codec.ExecStdin(id_, rest[:size]))
             rest, credit = rest[size:], credit - size
-        if not rest and not ended:
-            daemon.end_input(id_)
-            ended = True
         match message := daemon.receive():
             case codec.ExecStdinCredit(amount=amount):
                 assert amount > 0
                 credit += amount
                 assert credit <= RING
+            case codec.ExecOutput():
+                yield message
+            case codec.ExecResponse() | codec.ExecFailed():
+                yield message
+                return
+            case _:
+                yield message
+                rest, ended = rest[:0], True
+
+
+def pump(daemon: Daemon, id_: int, data: bytes) -> Result:
+    """Feed data as `pumped` does, and take the output."""
+    output: dict[codec.Stream, list[bytes]] = {stream: [] for stream in codec.Stream}
+    others: list[codec.Message] = []
+    for message in pumped(daemon, id_, [data]):
+        match message:
             case codec.ExecOutput(stream=stream):
                 output[stream].append(bytes(message.data))
             case codec.ExecResponse() | codec.ExecFailed():
@@ -52,7 +66,7 @@ def pump(daemon: Daemon, id_: int, data: bytes) -> Result:
                 return Result(out, err, message, others)
             case _:
                 others.append(message)
-                rest, ended = rest[:0], True
+    raise AssertionError("there is an end")
 
 
 def credits_in(messages: list[codec.Message]) -> int:
@@ -103,6 +117,26 @@ class TestFeeding:
         assert result.exit_code == 0
         assert hashlib.sha256(result.stdout).digest() == hashlib.sha256(data).digest()
         assert result.others == []
+
+    @pytest.mark.long
+    def test_a_gibibyte_comes_back_as_it_was_in_constant_memory(
+        self, sandboxd: Daemon, binary: Path
+    ) -> None:
+        block, sent, received = Random(4).randbytes(1 << 20), hashlib.sha256(), hashlib.sha256()
+
+        def blocks() -> Iterator[bytes]:
+            for number in range(1024):
+                data = block[number:] + block[:number]
+                sent.update(data)
+                yield data
+
+        before = memory_of(sandboxd, "VmSize")
+        for message in pumped(sandboxd, sandboxd.start(b"cat", fed=True), blocks()):
+            if isinstance(message, codec.ExecOutput):
+                received.update(message.data)
+        assert received.digest() == sent.digest()
+        if "sanitized" not in str(binary):  # the sanitizers' own memory grows
+            assert memory_of(sandboxd, "VmSize") == before
 
     def test_input_in_single_bytes(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"cat", fed=True)
@@ -198,9 +232,9 @@ class TestCredit:
         assert sandboxd.finish(id_).others == []
 
     def test_more_than_was_paid_for_is_refused_and_the_command_undisturbed(
-        self, sandboxd: Daemon
+        self, sandboxd: Daemon, fifo: Fifo
     ) -> None:
-        id_ = sandboxd.sh("sleep 0.2; wc -c", fed=True)
+        id_ = sandboxd.sh(f"read x <{fifo}; wc -c", fed=True)
         credit = sandboxd.wait_credit()
         whole, rest = divmod(credit, codec.ExecStdin.MAX_BODY)
         for _ in range(whole):
@@ -210,6 +244,7 @@ class TestCredit:
         sandboxd.feed(id_, bytes(2))
         sandboxd.expect(codec.Error(id_, ErrorCode.OVER_CREDIT, codec.ExecStdin.TYPE, 0, 0))
         sandboxd.end_input(id_)
+        fifo.release()
         assert sandboxd.finish(id_).stdout.strip() == b"%d" % credit
 
     def test_a_refused_piece_takes_no_credit(self, sandboxd: Daemon) -> None:
@@ -225,11 +260,12 @@ class TestCredit:
         sandboxd.feed(id_, b"b")
         sandboxd.expect(refusal)
 
-    def test_a_command_that_is_not_fed_has_none(self, sandboxd: Daemon) -> None:
-        id_ = sandboxd.sh("sleep 0.2; echo end")
+    def test_a_command_that_is_not_fed_has_none(self, sandboxd: Daemon, fifo: Fifo) -> None:
+        id_ = sandboxd.sh(f"read x <{fifo}; echo end")
         sandboxd.feed(id_, b"x")
         sandboxd.expect(codec.Error(id_, ErrorCode.OVER_CREDIT, codec.ExecStdin.TYPE, 0, 0))
         sandboxd.end_input(id_)
+        fifo.release()
         result = sandboxd.finish(id_)
         assert (result.stdout, result.others) == (b"end\n", [])
 
@@ -247,8 +283,10 @@ class TestTheEnd:
         result = sandboxd.finish(id_)
         assert (result.stdout, result.others) == (b"before", [])
 
-    def test_a_command_that_closes_its_input_says_so_once(self, sandboxd: Daemon) -> None:
-        id_ = sandboxd.sh("exec <&-; echo closed; sleep 0.3; echo end", fed=True)
+    def test_a_command_that_closes_its_input_says_so_once(
+        self, sandboxd: Daemon, fifo: Fifo
+    ) -> None:
+        id_ = sandboxd.sh(f"exec <&-; echo closed; read x <{fifo}; echo end", fed=True)
         credit = sandboxd.wait_credit()
         before, closed = sandboxd.receive_until(codec.ExecStdinClosed)
         assert closed.id == id_
@@ -256,25 +294,27 @@ class TestTheEnd:
         for piece in pieces(bytes(credit)):
             sandboxd.feed(id_, piece)
         sandboxd.end_input(id_)
+        fifo.release()
         result = sandboxd.finish(id_)
         assert result.exit_code == 0
         assert result.stdout.endswith(b"end\n")
         assert result.others == []
 
-    def test_a_command_that_closes_it_with_much_pending(self, sandboxd: Daemon) -> None:
-        id_ = sandboxd.sh("head -c 1 >/dev/null; sleep 0.2; exec <&-; sleep 0.2", fed=True)
-        credit = sandboxd.wait_credit()
-        sandboxd.feed(id_, bytes(credit))
+    def test_a_command_that_closes_it_with_much_pending(self, sandboxd: Daemon, fifo: Fifo) -> None:
+        wait = f"read x <{fifo}"
+        id_ = sandboxd.sh(f"head -c 1 >/dev/null; {wait}; exec <&-; {wait}", fed=True)
+        sandboxd.feed(id_, bytes(sandboxd.wait_credit()))
+        assert all(isinstance(m, codec.ExecStdinCredit) for m in sandboxd.sync())
+        fifo.release()
+        sandboxd.receive_until(codec.ExecStdinClosed)
+        fifo.release()
         result = sandboxd.finish(id_)
-        assert result.exit_code == 0
-        assert result.others.count(codec.ExecStdinClosed(id_)) == 1
+        assert (result.exit_code, result.others) == (0, [])
 
     def test_a_closed_input_costs_nothing(self, sandboxd: Daemon) -> None:
         sandboxd.sh("exec <&-; exec sleep 1000", fed=True)
         sandboxd.receive_until(codec.ExecStdinClosed)
-        before = sandboxd.cpu_seconds()
-        time.sleep(0.5)
-        assert sandboxd.cpu_seconds() - before < 0.1
+        sandboxd.comes_to_rest()
 
     def test_a_command_that_exits_with_megabytes_to_come(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("head -c 10", fed=True)
@@ -294,10 +334,8 @@ class TestTheEnd:
             assert result.others in ([], [codec.ExecStdinClosed(id_)])
 
     def test_an_input_that_stays_open_does_not_delay_the_end(self, sandboxd: Daemon) -> None:
-        start = time.monotonic()
         id_ = sandboxd.sh("echo done", fed=True)
         assert sandboxd.finish(id_).stdout == b"done\n"
-        assert time.monotonic() - start < 5
 
     def test_a_background_reader_does_not_delay_the_end(self, sandboxd: Daemon) -> None:
         # A shell gives /dev/null to what it puts into the background, unless told otherwise.
@@ -317,9 +355,7 @@ class TestTheEnd:
         id_ = sandboxd.start(b"sleep", b"1000", fed=True)
         sandboxd.feed(id_, bytes(sandboxd.wait_credit()))
         sandboxd.sync()
-        before = sandboxd.cpu_seconds()
-        time.sleep(0.5)
-        assert sandboxd.cpu_seconds() - before < 0.1
+        sandboxd.comes_to_rest()
 
     def test_input_for_a_command_that_is_over_is_ignored(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"true", fed=True)
@@ -361,12 +397,10 @@ class TestTheEnd:
     ) -> None:
         sandboxd.sh(f"read x <{fifo}; exec <&-; echo >{fifo}; exec sleep 1000", fed=True, credit=0)
         sandboxd.wait_credit()
-        flood(sandboxd)
+        sandboxd.fill(codec.Ping(1).encode())
         fifo.release()
         fifo.wait()
-        before = sandboxd.cpu_seconds()
-        time.sleep(0.5)
-        assert sandboxd.cpu_seconds() - before < 0.1
+        sandboxd.comes_to_rest()
 
     def test_no_descriptors_are_lost(self, sandboxd: Daemon) -> None:
         def fds() -> int:
@@ -380,18 +414,6 @@ class TestTheEnd:
                 sandboxd.end_input(id_)
             sandboxd.finish(id_)
         eventually(lambda: fds() <= before)
-
-
-def flood(daemon: Daemon) -> None:
-    """Write pings until the daemon takes no more."""
-    daemon.socket.settimeout(0.3)
-    data, rest = codec.Ping(1).encode() * 100, b""
-    try:
-        while True:
-            rest = rest or data
-            rest = rest[daemon.socket.send(rest) :]
-    except TimeoutError:
-        daemon.socket.settimeout(DEADLINE)
 
 
 @pytest.mark.parametrize("fed", [False, True], ids=["not fed", "fed"])

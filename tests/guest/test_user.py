@@ -6,7 +6,6 @@ import errno
 import grp
 import os
 import pwd
-import time
 from pathlib import Path
 
 import pytest
@@ -251,9 +250,8 @@ class TestWithoutCgroups:
             eventually(lambda pid=pid: not runs(pid))  # type: ignore[misc]
 
     def test_what_has_left_the_group_is_out_of_reach(self, sandboxd: Daemon) -> None:
-        id_ = sandboxd.sh("setsid sleep 1000 & echo $!; wait")
+        id_ = sandboxd.sh("setsid sh -c 'echo $$; exec sleep 1000' & wait")
         pid = int(sandboxd.read_line())
-        time.sleep(0.1)  # for setsid
         sandboxd.send(codec.ExecKill(id_))
         sandboxd.finish(id_)
         assert runs(pid)

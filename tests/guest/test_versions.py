@@ -27,8 +27,17 @@ SCRIPT = "head -c 300000 /dev/zero; echo problem >&2; exit 3"
 TAIL = (
     '[[message.field]]\nname = "data"\ntype = "tail"\nmax = 65536\ndoc = "The bytes, at least one."'
 )
-FIELD = '[[message.field]]\nname = "sequence"\ntype = "u32"\nsince = 2\n\n'
-MESSAGE = '\n[[message]]\nname = "nudge"\nnumber = 40\nsender = "host"\nid = "none"\nsince = 2\n'
+NEXT = codec.VERSION + 1
+NUDGE = 40_000
+FIELD = f'[[message.field]]\nname = "sequence"\ntype = "u32"\nsince = {NEXT}\n\n'
+MESSAGE = f"""
+[[message]]
+name = "nudge"
+number = {NUDGE}
+sender = "host"
+id = "none"
+since = {NEXT}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +45,8 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the next version may be: its schema, codec, and daemon."""
     folder = tmp_path_factory.mktemp("newer")
     text = (ROOT / "protocol/sandboxd.toml").read_text()
-    for old, new in {"version = 1\n": "version = 2\n", TAIL: FIELD + TAIL}.items():
+    version = {f"version = {codec.VERSION}\n": f"version = {NEXT}\n"}
+    for old, new in {**version, TAIL: FIELD + TAIL}.items():
         assert text.count(old) == 1
         text = text.replace(old, new)
     (folder / "sandboxd.toml").write_text(text + MESSAGE)
@@ -98,10 +108,10 @@ def check(result: Result) -> None:
 
 def test_an_older_host_is_served_by_a_newer_guest(newer: Path, tmp_path: Path) -> None:
     with started(newer / "sandboxd", tmp_path) as daemon:
-        assert daemon.hello().version == 2
+        assert daemon.hello().version == NEXT
         check(daemon.run_sh(SCRIPT))
         # What is new has no place in what they speak.
-        daemon.send((0).to_bytes(4, "little") + (40).to_bytes(8, "little"))
+        daemon.send((0).to_bytes(4, "little") + NUDGE.to_bytes(8, "little"))
         error = daemon.receive()
         assert isinstance(error, codec.Error)
         assert error.code is codec.ErrorCode.UNKNOWN_TYPE

@@ -25,8 +25,13 @@ class Owner:
         self.events: list[codec.Message] = []
         self.losses: list[MachineError] = []
         self.closes = closes
+        self.session = Session()
         self.channel: Channel | None = None
         self.heard = asyncio.Event()
+        self.room = 0
+
+    def on_room(self) -> None:
+        self.room += 1
 
     def on_event(self, event: codec.Message) -> None:
         self.events.append(event)
@@ -38,14 +43,16 @@ class Owner:
 @asynccontextmanager
 async def opened(owner: Owner) -> AsyncIterator[tuple[Channel, socket.socket]]:
     """A channel to a guest that has just answered, and the guest's end of the port."""
-    session = Session()
+    session = owner.session
     decoder = codec.Decoder("host")
     decoder.receive_data(session.hello())
     hello = decoder.next_message()
     assert isinstance(hello, codec.Hello)
     ours, theirs = socket.socketpair()
     theirs.settimeout(10)
-    channel = await Channel.connect(ours, session, owner.on_event, owner.losses.append)
+    channel = await Channel.connect(
+        ours, session, owner.on_event, owner.losses.append, owner.on_room
+    )
     theirs.sendall(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, hello.nonce).encode())
     await owner.heard.wait()
     owner.events.clear()
@@ -60,8 +67,10 @@ async def opened(owner: Owner) -> AsyncIterator[tuple[Channel, socket.socket]]:
 
 async def test_each_event_is_told_in_its_order() -> None:
     owner = Owner()
-    async with opened(owner) as (_, port):
-        said = [codec.Goodbye(number) for number in range(100)]
+    async with opened(owner) as (channel, port):
+        for token in range(100):
+            channel.write(owner.session.ping(token))
+        said = [codec.Pong(token) for token in range(100)]
         port.sendall(b"".join(message.encode() for message in said))
         await asyncio.sleep(SOON)
         assert owner.events == said
@@ -84,6 +93,30 @@ async def test_the_end_of_the_port_is_told_once() -> None:
         await asyncio.sleep(SOON)
         (loss,) = owner.losses
         assert isinstance(loss, GuestDied)
+
+
+async def test_a_half_that_ends_is_an_end_though_the_other_reads_nothing() -> None:
+    owner = Owner()
+    async with opened(owner) as (channel, port):
+        channel.write(bytes(1 << 22))
+        port.shutdown(socket.SHUT_WR)
+        await asyncio.sleep(SOON)
+        (loss,) = owner.losses
+        assert isinstance(loss, GuestDied)
+
+
+async def test_it_is_full_while_the_guest_reads_nothing() -> None:
+    owner = Owner()
+    async with opened(owner) as (channel, port):
+        full = [channel.is_full]
+        channel.write(bytes(1 << 22))
+        full.append(channel.is_full)
+        left = 1 << 22
+        while left:
+            left -= len(await asyncio.to_thread(port.recv, 1 << 20))
+        await asyncio.sleep(SOON)
+        full.append(channel.is_full)
+        assert (full, owner.room) == ([False, True, False], 1)
 
 
 async def test_a_broken_protocol_is_told_once_and_closes_the_port() -> None:

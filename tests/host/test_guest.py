@@ -8,7 +8,7 @@ import os
 import socket
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -20,7 +20,7 @@ import pytest
 
 from microvm import codec
 from microvm import guest as guests
-from microvm.codec import Ending, GoodbyeReason, Stage, Stream
+from microvm.codec import Ending, Stage, Stream
 from microvm.errors import (
     Busy,
     ExecTimeout,
@@ -34,8 +34,10 @@ from microvm.errors import (
     VersionMismatch,
 )
 from microvm.guest import Guest
-from microvm.process import CompletedProcess
+from microvm.patience import Patience
+from microvm.process import CompletedProcess, Process
 from microvm.session import WINDOW
+from microvm.streams import OutputStream
 
 M = TypeVar("M", bound=codec.Message)
 
@@ -214,7 +216,6 @@ async def test_nothing_can_be_run_before_it_is_ready() -> None:
             await guest.ping()
         with pytest.raises(MachineError):
             await guest.status()
-        assert not guest.can_shut_down
 
 
 # -- Running ------------------------------------------------------------------------------------
@@ -376,12 +377,14 @@ async def test_a_process_that_has_ended_does_not_signal_the_next_command() -> No
         await peer.expect(codec.ExecRequest)
         await peer.exit(0)
         await first.wait()
-        guest.exec(["sleep", "1"])
+        second = guest.exec(["sleep", "1"])
         await peer.expect(codec.ExecRequest)
         first.kill()
         first.terminate()
         first.abandon()
+        del first
         assert await peer.hears_nothing()
+        assert second.returncode is None
 
 
 async def test_a_signal_that_does_not_exist_is_a_usage_error() -> None:
@@ -413,6 +416,20 @@ async def test_output_before_an_abrupt_end_is_read_then_comes_the_error() -> Non
                 await anext(process.stdout)
 
 
+async def test_half_a_line_before_an_abrupt_end_is_a_line_then_comes_the_error() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        reading = asyncio.create_task(process.stdout.readline())
+        await peer.write(Stream.STDOUT, b"half a")
+        await asyncio.sleep(SOON)
+        await peer.write(Stream.STDOUT, b" line")
+        peer.port.close()
+        assert await reading == b"half a line"
+        with pytest.raises(GuestDied):
+            await process.stdout.readline()
+
+
 async def test_whoever_waits_is_told_of_the_loss() -> None:
     async with greeted() as (guest, peer):
         process = guest.exec(["cat"])
@@ -441,7 +458,6 @@ async def test_after_the_loss_everything_raises_its_reason() -> None:
             with pytest.raises(GuestDied) as caught:
                 await use
             assert caught.value is reason
-        assert not guest.can_shut_down
 
 
 async def test_a_loss_that_nobody_waits_for_is_not_reported_by_asyncio() -> None:
@@ -780,13 +796,20 @@ async def test_a_cancelled_run_does_not_wait_for_ever_for_the_kill() -> None:
         assert isinstance(guest.error, GuestUnresponsive)
 
 
+async def _arrives(stream: OutputStream, size: int) -> None:
+    """Wait until this much has come and not been read."""
+    async with asyncio.timeout(PATIENCE):
+        while len(stream._buffer) < size:  # noqa: ASYNC110 - nothing sets an event
+            await asyncio.sleep(0.001)
+
+
 @pytest.mark.parametrize("stream", Stream)
 async def test_an_abandoned_command_is_killed_and_drained(stream: Stream) -> None:
     async with greeted() as (guest, peer):
         process = guest.exec(["yes"])
         await peer.expect(codec.ExecRequest)
         await peer.write(stream, bytes(WINDOW))
-        await asyncio.sleep(SOON)
+        await _arrives(process.stdout if stream is Stream.STDOUT else process.stderr, WINDOW)
         process.abandon()
         heard = [await peer.hear(), await peer.hear()]
         assert {type(message) for message in heard} == {codec.ExecCredit, codec.ExecKill}
@@ -846,10 +869,11 @@ async def test_a_full_stream_does_not_stall_the_other() -> None:
 
 async def test_a_reader_that_does_not_read_gives_no_credit() -> None:
     async with greeted() as (guest, peer):
-        guest.exec(["yes"])
+        process = guest.exec(["yes"])
         await peer.expect(codec.ExecRequest)
         await peer.write(Stream.STDOUT, bytes(WINDOW))
         assert await peer.hears_nothing()
+        assert process.returncode is None
 
 
 @pytest.fixture
@@ -898,31 +922,6 @@ async def test_output_in_tiny_pieces_takes_no_more_than_its_size(memory: Callabl
         assert await process.stdout.read() == b"ab" * pieces
 
 
-# -- The end ------------------------------------------------------------------------------------
-
-
-async def test_shut_down_asks_and_a_goodbye_is_no_error() -> None:
-    async with greeted() as (guest, peer):
-        assert guest.can_shut_down
-        guest.shut_down()
-        await peer.expect(codec.Shutdown)
-        await peer.say(codec.Goodbye(GoodbyeReason.SHUTDOWN))
-        await asyncio.sleep(SOON)
-        assert guest.error is None
-        peer.port.close()
-        with pytest.raises(GuestDied):
-            await guest.ping()
-
-
-async def test_shut_down_is_heard_while_a_command_runs() -> None:
-    async with greeted() as (guest, peer):
-        guest.exec(["sleep", "60"])
-        await peer.expect(codec.ExecRequest)
-        assert guest.can_shut_down
-        guest.shut_down()
-        await peer.expect(codec.Shutdown)
-
-
 # -- Input --------------------------------------------------------------------------------------
 
 
@@ -959,6 +958,27 @@ async def test_input_waits_for_credit_and_goes_no_further() -> None:
         process.stdin.close()
         process.stdin.write(b"too late")
         assert await peer.hears_nothing()
+
+
+async def test_credit_for_more_than_is_read_is_not_used(memory: Callable[[], int]) -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"], stdin=PIPE)
+        await peer.expect(codec.ExecRequest)
+        await peer.say(*[codec.ExecStdinCredit(1, 0xFFFFFFFF)] * 2)
+        await asyncio.sleep(SOON)
+        data = Random(3).randbytes(8 << 20)
+        before = memory()
+        assert process.stdin
+        process.stdin.write(data)
+        draining = asyncio.create_task(process.stdin.drain())
+        await asyncio.sleep(SOON)
+        assert not draining.done()
+        assert memory() - before < 1 << 20
+        heard = bytearray()
+        while len(heard) < len(data):
+            heard += (await peer.expect(codec.ExecStdin)).data
+        assert heard == data
+        await draining
 
 
 async def test_input_is_cut_into_frames() -> None:
@@ -1370,7 +1390,7 @@ async def test_a_path_is_an_argument() -> None:
     async with greeted() as (guest, peer):
         process = guest.exec([Path("/bin/true")])  # type: ignore[list-item]
         assert (await peer.expect(codec.ExecRequest)).argv == (b"/bin/true",)
-        assert process.name == "/bin/true"
+        assert process._command.name == "/bin/true"
 
 
 async def test_text_that_was_cut_off_does_not_hide_why() -> None:
@@ -1412,11 +1432,122 @@ async def test_what_cannot_be_handled_ends_the_guest(monkeypatch: pytest.MonkeyP
         asyncio.get_running_loop().set_exception_handler(lambda _, what: unhandled.append(what))
         process = guest.exec(["true"])
         await peer.expect(codec.ExecRequest)
-        monkeypatch.setattr(process, "finish", lambda _: 1 / 0)
+        monkeypatch.setattr(process._command, "finish", lambda _: 1 / 0)
         await peer.exit(0)
         with pytest.raises(GuestDied, match="could not be handled"):
             await process.wait()
     assert isinstance(unhandled[0]["exception"], ZeroDivisionError)
+
+
+# -- Dropped processes ----------------------------------------------------------------------------
+
+
+async def _is_killed(peer: Peer) -> None:
+    while not isinstance(message := await peer.hear(), codec.ExecKill):
+        assert isinstance(message, codec.ExecCredit | codec.Ping), message
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [lambda _: None, lambda p: p, lambda p: p.stdout, lambda p: p.stderr, lambda p: p.stdout.read],
+    ids=["nothing", "itself", "stdout", "stderr", "read"],
+)
+async def test_a_process_that_nobody_holds_is_killed(keep: Callable[[Process], object]) -> None:
+    async with greeted() as (guest, peer):
+        kept = keep(guest.exec(["yes"]))
+        await peer.expect(codec.ExecRequest)
+        if kept is not None:
+            assert await peer.hears_nothing()
+        del kept
+        await _is_killed(peer)
+        with pytest.raises(Busy):  # it is not gone yet
+            guest.exec(["true"])
+        await peer.exit(9, Ending.SIGNALLED)
+        await guest.vacated()
+        assert guest.exec(["true"]).returncode is None
+
+
+async def test_a_cancelled_user_of_a_process_leaves_the_guest_ready_for_the_next() -> None:
+    async with greeted() as (guest, peer):
+
+        async def work() -> int:
+            process = guest.exec(["sleep", "60"])
+            return await process.wait()
+
+        task = asyncio.create_task(work())
+        await peer.expect(codec.ExecRequest)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        following = asyncio.create_task(guest.run(["true"]))
+        await _is_killed(peer)
+        assert not following.done()
+        await peer.exit(9, Ending.SIGNALLED)
+        await peer.expect(codec.ExecRequest)
+        await peer.exit(0)
+        assert (await following).returncode == 0
+
+
+async def test_a_process_that_is_in_use_is_not_waited_for() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["sleep", "60"])
+        await peer.expect(codec.ExecRequest)
+        await guest.vacated()
+        with pytest.raises(Busy):
+            await guest.run(["true"])
+        assert process.returncode is None
+
+
+def test_a_process_can_be_dropped_when_its_loop_is_closed() -> None:
+    async def left() -> object:
+        async with greeted() as (guest, peer):
+            process = guest.exec(["sleep", "60"])
+            await peer.expect(codec.ExecRequest)
+            return process
+
+    process = asyncio.run(left())
+    del process
+
+
+# -- A loop that stands still ---------------------------------------------------------------------
+
+
+def _stand_still(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_guest_is_not_blamed_for_what_we_did_not_read() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["yes"], timeout=SOON)
+        await peer.expect(codec.ExecRequest)
+        await _is_killed(peer)
+        for _ in range(3):
+            _stand_still(guests.KILL_TIMEOUT + 0.2)
+            await asyncio.sleep(SOON)
+        await peer.exit(9, Ending.SIGNALLED)
+        with pytest.raises(ExecTimeout):
+            await process.wait()
+
+
+async def test_patience_ends_even_where_the_loop_is_always_late() -> None:
+    expired = asyncio.Event()
+    Patience(0.2, expired.set)
+    for number in range(4):
+        assert not expired.is_set(), number
+        _stand_still(0.35)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert expired.is_set()
+
+
+async def test_patience_counts_while_the_loop_runs() -> None:
+    expired = asyncio.Event()
+    begun = time.monotonic()
+    Patience(0.7, expired.set)
+    Patience(0.01, lambda: pytest.fail("it was stopped")).cancel()
+    await asyncio.wait_for(expired.wait(), PATIENCE)
+    assert time.monotonic() - begun >= 0.7
 
 
 # -- Lines --------------------------------------------------------------------------------------
@@ -1445,3 +1576,34 @@ async def test_output_can_be_read_by_lines_and_in_pieces(piece: int) -> None:
         rest += b"".join([chunk async for chunk in stdout])
         assert rest == b"x" * 100 + b"\nthree"
         assert await stdout.readline() == await stdout.read(9) == await stdout.read() == b""
+
+
+@pytest.mark.parametrize("read", [lambda s: s.readline(), lambda s: s.read()], ids=["line", "all"])
+async def test_a_read_that_is_cancelled_loses_nothing(
+    read: Callable[[OutputStream], Coroutine[Any, Any, bytes]],
+) -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        for piece in (b"first ", b"second "):
+            await peer.write(Stream.STDOUT, piece)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(read(process.stdout), SOON)
+        await peer.write(Stream.STDOUT, b"third\n")
+        assert await process.stdout.readline() == b"first second third\n"
+
+
+async def test_what_came_before_the_guest_died_can_be_read() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec(["cat"])
+        await peer.expect(codec.ExecRequest)
+        await peer.write(Stream.STDOUT, b"last words")
+        await _arrives(process.stdout, len(b"last words"))
+        reading = asyncio.create_task(process.stdout.read())
+        await asyncio.sleep(0)
+        guest.fail(GuestDied("the test says so"))
+        with pytest.raises(GuestDied):
+            await reading
+        assert await process.stdout.read(100) == b"last words"
+        with pytest.raises(GuestDied):
+            await process.stdout.read(100)

@@ -178,6 +178,22 @@ HEARD: dict[str, tuple[Callable[[Session], codec.Message], tuple[str, str, str, 
 }
 
 
+def test_nothing_is_heard_after_goodbye_but_an_answer_to_hello() -> None:
+    session = idle()
+    hear(session, codec.Goodbye(GoodbyeReason.SHUTDOWN))
+    greet(session)
+    hear(session, ready(session, nonce=0), codec.Goodbye(GoodbyeReason.SHUTDOWN))
+    with pytest.raises(ProtocolError):
+        hear(session, codec.Goodbye(GoodbyeReason.SHUTDOWN))
+
+
+@pytest.mark.parametrize("signal", [0, 65, 255])
+def test_a_signal_that_there_is_not_ends_no_command(signal: int) -> None:
+    session = running()
+    with pytest.raises(ProtocolError):
+        hear(session, codec.ExecResponse(1, Ending.SIGNALLED, signal))
+
+
 @pytest.mark.parametrize(
     ("state", "message", "outcome"),
     [

@@ -76,22 +76,6 @@ def test_a_name_is_no_path(name: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("flips", [500, pytest.param(10_000, marks=pytest.mark.long)])
-def test_one_changed_bit_of_the_state_is_refused(flips: int) -> None:
-    path = save("a")
-    (path / "state").chmod(0o600)
-    random = Random(flips)
-    for _ in range(flips):
-        changed = bytearray(STATE)
-        changed[random.randrange(len(changed))] ^= 1 << random.randrange(8)
-        (path / "state").write_bytes(changed)
-        with pytest.raises(TemplateError, match="its state"), template.opened("a"):
-            pass
-    (path / "state").write_bytes(STATE)
-    with template.opened("a") as memory:
-        assert memory is not None
-
-
 def _edit(path: Path, **fields: object) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
     (path / "manifest.json").write_text(json.dumps(manifest | fields))

@@ -71,6 +71,12 @@ def test_panic() -> None:
     assert fed(b"all is well").panic() is None
 
 
+def test_panic_is_part_of_a_line() -> None:
+    said = fed(b"Kernel panic - not syncing: a\tb").panic()
+    assert said == "Kernel panic - not syncing: a"
+    assert len(fed(b"Kernel panic - not syncing: " + b"x" * KEPT).panic() or "") < 200
+
+
 def test_log_is_live(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"of an earlier run")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,58 @@ def _load() -> Iterator[None]:
     for loop in loops:
         loop.kill()
         loop.wait()
+
+
+MIB = 1 << 20
+MOST_PROPORTIONAL = {"mmio": 30 * MIB, "pci": 45 * MIB}
+"""Bytes that each of a hundred clones may take; by the bus, which tells the small kernel."""
+
+
+async def live_at_once(image: Image, count: int) -> None:
+    """Have this many clones of 128 MiB alive, each answering, and weigh them."""
+    async with AsyncExitStack() as stack:
+        machines = [
+            await stack.enter_async_context(MicroVM(image, memory=128, accel="tcg"))
+            for _ in range(count)
+        ]
+        for number, vm in enumerate(machines):
+            assert vm.cloned
+            assert (await vm.run(["echo", str(number)])).stdout == f"{number}\n".encode()
+        each = sum(_proportional(vm.pid or 0) for vm in machines) / count
+    print(f"{count} clones alive, {each / MIB:.1f} MiB of proportional set size each")
+    if count >= 100:  # fewer have fewer to share with
+        assert each <= MOST_PROPORTIONAL[image.manifest.bus]
+
+
+def _proportional(pid: int) -> int:
+    """Bytes of memory that a process takes, each shared page divided by its sharers."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError(pid)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Poll for what nothing announces."""
+    async with asyncio.timeout(DEADLINE):
+        while not condition():  # noqa: ASYNC110 - nothing sets an event
+            await asyncio.sleep(0.01)
+
+
+async def processes(vm: MicroVM, words: str) -> list[str]:
+    """The pids of the guest's processes whose user and command line have this in them.
+
+    By `ps`, which all bases have; pgrep is one of those that some leave out.
+    """
+    listed = await vm.run(["ps", "-o", "pid,user,args"], text=True, check=True)
+    return [line.split()[0] for line in listed.stdout.splitlines() if words in line]
+
+
+async def kill(vm: MicroVM, words: str) -> None:
+    """Kill them; there must be some."""
+    pids = await processes(vm, words)
+    assert pids
+    await vm.run(["kill", "-9", *pids], check=True)
 
 
 async def drift(vm: MicroVM) -> float:

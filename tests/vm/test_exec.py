@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
 import time
+from pathlib import Path
 from subprocess import PIPE
 
 import pytest
+from tests.vm.conftest import eventually, kill, processes
 
-from microvm import ExecTimeout, MicroVM, OutputLimit, StartError, UsageError
+from microvm import ExecTimeout, MachineError, MicroVM, OutputLimit, StartError, UsageError
 from microvm.session import WINDOW
 from microvm_image import Image
 
@@ -128,9 +131,10 @@ async def test_much_passes_through_in_bounded_memory(vm: MicroVM, size: int, pau
 @pytest.mark.parametrize(
     ("user", "says"),
     [
-        ("nobody", "uid=65534(nobody) gid=65534(nobody)"),
-        ("65534", "uid=65534(nobody) gid=65534(nobody)"),
-        (65534, "uid=65534(nobody) gid=65534(nobody)"),
+        # Its group is called nobody or nogroup.
+        ("nobody", "uid=65534(nobody) gid=65534(no"),
+        ("65534", "uid=65534(nobody) gid=65534(no"),
+        (65534, "uid=65534(nobody) gid=65534(no"),
         ("1234", "uid=1234 gid=1234 groups=1234"),
         ("1234:5678", "uid=1234 gid=5678 groups=5678"),
         ("nobody:0", "uid=65534(nobody) gid=0(root) groups=0(root)"),
@@ -193,21 +197,30 @@ async def test_a_timeout_takes_the_whole_tree_in_time(vm: MicroVM, escape: str) 
     with pytest.raises(ExecTimeout):
         await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.5)
     print(f"{time.monotonic() - begun - 0.5:.3f} s late")
-    assert (await vm.run(["pgrep", "-f", "300[.]1"])).stdout == b""
+    assert await processes(vm, "300.1") == []
+
+
+def _kept_waiting(vm: MicroVM) -> float:
+    """Seconds in which we and QEMU could have run and others did: /proc/PID/schedstat."""
+    threads = [*Path("/proc/self/task").iterdir(), *Path(f"/proc/{vm.pid}/task").iterdir()]
+    return sum(int((thread / "schedstat").read_text().split()[1]) for thread in threads) / 1e9
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("escape", ESCAPES)
 async def test_a_timeout_is_accurate(vm: MicroVM, escape: str) -> None:
-    late = []
+    late, own = [], []
+    waited: list[float] = []
     for _ in range(20):
         begun = time.monotonic()
+        asyncio.get_running_loop().call_later(0.5, lambda: waited.append(_kept_waiting(vm)))
         with pytest.raises(ExecTimeout):
             await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.5)
         late.append(time.monotonic() - begun - 0.5)
-    print(f"{min(late):.3f} to {max(late):.3f} s late")
+        own.append(late[-1] - (_kept_waiting(vm) - waited[-1]))
+    print(f"{min(late):.3f} to {max(late):.3f} s late, of which ours {max(own):.3f}")
     assert min(late) >= 0
-    assert max(late) <= 0.2
+    assert max(own) <= 0.2
 
 
 async def test_grace_lets_a_command_clean_up(vm: MicroVM) -> None:
@@ -221,7 +234,7 @@ async def test_grace_lets_a_command_clean_up(vm: MicroVM) -> None:
 async def test_grace_takes_the_whole_tree_too(vm: MicroVM, escape: str) -> None:
     with pytest.raises(ExecTimeout):
         await vm.run(["sh", "-c", ESCAPES[escape]], timeout=0.3, grace=0.3)
-    assert (await vm.run(["pgrep", "-f", "300[.]1"])).stdout == b""
+    assert await processes(vm, "300.1") == []
 
 
 async def test_grace_ends(vm: MicroVM) -> None:
@@ -239,13 +252,14 @@ async def test_a_flood_ends_at_its_limit_and_the_error_has_what_came(vm: MicroVM
 
 
 async def test_a_fork_bomb_harms_itself_only(vm: MicroVM) -> None:
-    process = await vm.exec(["sh", "-c", "f() { f | f & }; f; sleep 60"], max_processes=200)
-    for _ in range(10):
-        await vm.ping(timeout=20)
-        await asyncio.sleep(0.1)
-    process.kill()
-    await process.communicate()
-    assert await process.wait() == -9
+    bomb = "f() { f | f; }; while :; do f; done"
+    async with await vm.exec(["sh", "-c", bomb], max_processes=200) as process:
+        reading = asyncio.create_task(process.stderr.readline())
+        while not reading.done():
+            await vm.ping(timeout=20)
+        assert b"can't fork" in await reading
+        for _ in range(10):
+            await vm.ping(timeout=20)
     assert (await vm.run(["echo", "alive"])).stdout == b"alive\n"
 
 
@@ -266,12 +280,14 @@ async def test_background_children_live_on_and_can_write(vm: MicroVM) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_orphans_leave_no_zombie(vm: MicroVM) -> None:
-    script = "i=0; while [ $i -lt 500 ]; do (true &) ; i=$((i+1)); done"
+@pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.long)])
+async def test_orphans_leave_no_zombie(vm: MicroVM, count: int) -> None:
+    script = f"i=0; while [ $i -lt {count} ]; do (true &) ; i=$((i+1)); done"
     await vm.run(["sh", "-c", script], check=True)
-    count = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
+    await vm.ping()
+    zombies = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
     deadline = time.monotonic() + 20
-    while int((await vm.run(["sh", "-c", count], text=True)).stdout or "1"):
+    while int((await vm.run(["sh", "-c", zombies], text=True)).stdout or "1"):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
 
@@ -304,7 +320,7 @@ async def test_a_cgroup_that_was_removed_is_made_again(vm: MicroVM) -> None:
             await asyncio.sleep(0.05)
     with pytest.raises(ExecTimeout):
         await vm.run(["sh", "-c", ESCAPES["in a session of its own"]], timeout=0.3)
-    assert (await vm.run(["pgrep", "-f", "300[.]1"])).stdout == b""
+    assert await processes(vm, "300.1") == []
 
 
 OWN = "/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)"
@@ -335,10 +351,10 @@ async def test_what_a_command_does_to_its_cgroup_does_not_reach_the_next(
 async def test_a_child_in_a_cgroup_below_is_not_taken_with_the_next_command(vm: MicroVM) -> None:
     below = f"mkdir {OWN}/b; sh -c 'echo $$ >{OWN}/b/cgroup.procs; exec sleep 300.3'"
     await vm.run(["sh", "-c", f"({below}) >/dev/null 2>&1 & sleep 0.2"])
-    assert (await vm.run(["pgrep", "-f", "300[.]3"])).returncode == 0
+    assert await processes(vm, "300.3")
     with pytest.raises(ExecTimeout):
         await vm.run(["sleep", "60"], timeout=0.2)
-    assert (await vm.run(["pkill", "-f", "300[.]3"])).returncode == 0
+    await kill(vm, "300.3")
 
 
 async def test_a_child_that_stops_its_siblings_does_not_stop_the_daemon(image: Image) -> None:
@@ -350,7 +366,7 @@ async def test_a_child_that_stops_its_siblings_does_not_stop_the_daemon(image: I
             with contextlib.suppress(ExecTimeout, StartError):
                 await machine.run(["true"], user="nobody", timeout=0.2)
             await machine.ping()
-        assert (await machine.run(["pkill", "-KILL", "-u", "nobody"])).returncode == 0
+        await kill(machine, " nobody ")
         assert (await machine.run(["id", "-u"], user="nobody")).stdout == b"65534\n"
 
 
@@ -365,14 +381,14 @@ async def test_without_cgroups_the_process_group_is_killed_and_nothing_limited(
         assert b"0::/\n" in (await machine.run(["cat", "/proc/self/cgroup"])).stdout
         with pytest.raises(ExecTimeout):
             await machine.run(["sh", "-c", ESCAPES["ignores SIGTERM"]], timeout=0.3)
-        assert (await machine.run(["pgrep", "-f", "300[.]1"])).stdout == b""
+        assert await processes(machine, "300.1") == []
         script = "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; wait; echo all"
         limited = await machine.run(["sh", "-c", script], max_processes=4, max_memory=MIB)
         assert limited.stdout == b"all\n"
         process = await machine.exec(["sleep", "300"])
         process.kill()
         assert await process.wait() == -9
-        assert (await machine.run(["pgrep", "-f", "300[.]2"])).returncode == 0
+        assert await processes(machine, "300.2")
 
 
 async def test_arguments_at_the_kernels_limit(vm: MicroVM) -> None:
@@ -380,6 +396,15 @@ async def test_arguments_at_the_kernels_limit(vm: MicroVM) -> None:
     assert len((await vm.run(["echo", longest])).stdout or b"") == 128 * 1024
     with pytest.raises(UsageError, match="131071"):
         await vm.run(["echo", longest + "xx"])
+
+
+async def test_more_than_the_kernel_takes_is_a_typed_failure(vm: MicroVM) -> None:
+    # Each within what the protocol carries, together beyond a quarter of the stack's limit.
+    many = ["x" * 60] * 16_000
+    with pytest.raises(StartError) as caught:
+        await vm.run(["true", *many], env={f"V{number}": "x" * 50 for number in range(16_000)})
+    error = caught.value
+    assert (error.stage, error.errno, error.exit_status) == ("exec", errno.E2BIG, 126)
 
 
 async def test_ten_thousand_variables(vm: MicroVM) -> None:
@@ -399,32 +424,10 @@ async def test_a_reader_that_does_not_read_gets_its_signal_through(vm: MicroVM) 
     process = await vm.exec(
         ["sh", "-c", "trap 'exit 5' TERM; while :; do head -c 65536 /dev/zero; done"]
     )
-    await asyncio.sleep(0.5)  # until its window is full
+    await eventually(lambda: len(process.stdout._buffer) == WINDOW)
     process.terminate()
     assert len(await process.stdout.read()) >= WINDOW
     assert await process.wait() == 5
-
-
-@pytest.mark.long
-async def test_fifty_thousand_commands_on_one_machine(vm: MicroVM) -> None:
-    async def footprint() -> object:
-        script = "ls /proc/1/fd | wc -l; grep -E 'RssAnon|Threads' /proc/1/status"
-        return (await vm.run(["sh", "-c", script])).stdout
-
-    before = await footprint()
-    for number in range(50_000):
-        result = await vm.run(["sh", "-c", f"echo {number}; exit {number % 256}"])
-        assert (result.stdout, result.returncode) == (f"{number}\n".encode(), number % 256)
-    assert await footprint() == before
-
-
-@pytest.mark.long
-async def test_ten_thousand_orphans_leave_no_zombie(vm: MicroVM) -> None:
-    script = "i=0; while [ $i -lt 10000 ]; do (true &) ; i=$((i+1)); done"
-    await vm.run(["sh", "-c", script], check=True)
-    await vm.ping()
-    count = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
-    assert (await vm.run(["sh", "-c", f"sleep 1; {count}"])).stdout == b"0\n"
 
 
 @pytest.mark.parametrize(
@@ -461,6 +464,13 @@ async def test_a_guest_without_proc_and_with_a_full_tmp_still_serves(image: Imag
         with pytest.raises(ExecTimeout):
             await machine.run(["sh", "-c", "setsid sleep 300 & sleep 300"], timeout=0.3)
         await machine.ping()
+
+
+async def test_a_guest_that_ruins_its_daemon_is_an_error_and_no_hang(image: Image) -> None:
+    async with MicroVM(image) as machine:
+        ruin = "head -c 65536 /dev/urandom | dd of=/proc/1/mem bs=4096 seek=1024; sleep 60"
+        with pytest.raises(MachineError):
+            await machine.run(["sh", "-c", ruin])
 
 
 async def test_a_terminals_input_ends_in_the_middle_of_a_line(vm: MicroVM) -> None:

@@ -208,19 +208,31 @@ def test_results_that_cannot_be_written_are_an_error(image: Image) -> None:
     assert result.stderr == b"microvm: cannot write the results: No space left on device\n"
 
 
-def test_a_bar_moves_on_a_terminal_and_nowhere_else(image: Image) -> None:
+@pytest.mark.parametrize("results_too", [False, True])
+def test_a_bar_moves_on_a_terminal_and_disturbs_no_result(
+    image: Image, tmp_path: Path, results_too: bool
+) -> None:
     del image
+    (tmp_path / "jobs").write_text("true\nfalse\n")
     ours, theirs = os.openpty()
-    process = subprocess.run(
-        [sys.executable, "-m", "microvm", "map", "-"],
-        input=b"true\nfalse\n",
-        stdout=subprocess.PIPE,
+    with subprocess.Popen(
+        [sys.executable, "-m", "microvm", "map", tmp_path / "jobs"],
+        stdout=theirs if results_too else subprocess.PIPE,
         stderr=theirs,
-        timeout=DEADLINE,
-        check=False,
-    )
-    os.close(theirs)
-    shown = os.read(ours, 1 << 16).decode()
-    os.close(ours)
-    assert (process.returncode, len(_results(process.stdout))) == (1, 2)
-    assert re.search(r"2/.*1 failed", shown)
+    ) as process:
+        os.close(theirs)
+        shown = _all_of(ours)
+        lines = re.findall(rb"{.*}(?=\r\n)", shown)
+        assert len(lines) == 2 * results_too
+        results = _results(process.stdout.read() if process.stdout else b"\n".join(lines))
+    assert re.search(rb"2/2.*1 failed", shown)
+    assert (process.returncode, len(results)) == (1, 2)
+
+
+def _all_of(terminal: int) -> bytes:
+    """What is written to a terminal until nobody has it any more, which Linux calls EIO."""
+    shown = b""
+    with open(terminal, "rb", buffering=0) as file, contextlib.suppress(OSError):
+        while data := file.read(1 << 16):
+            shown += data
+    return shown

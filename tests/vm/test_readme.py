@@ -63,7 +63,8 @@ def test_there_are_five() -> None:
 
 
 def test_the_python_example_runs(environment: dict[str, str]) -> None:
-    (example,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    _, _, text = README.read_text().partition("From Python:\n")
+    example, *_ = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     result = subprocess.run(
         [sys.executable, "-c", example],
         env=environment,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import microvm
 from microvm import Busy, ExecTimeout, UsageError
-from microvm.sync import MicroVM
+from microvm.sync import MicroVM, OutputStream, Process
 from microvm_image import Image
 
 
@@ -18,6 +21,29 @@ def machine(image: Image) -> Iterator[MicroVM]:
     """A machine that is up."""
     with MicroVM(image) as machine:
         yield machine
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        *((name, MicroVM) for name in "__init__ start stop exec run ping status".split()),
+        *((name, Process) for name in "wait communicate send_signal terminate kill".split()),
+        *((name, Process) for name in "abandon resize".split()),
+        *((name, OutputStream) for name in "read readline".split()),
+    ],
+)
+def test_both_faces_take_the_same_arguments(name: str, of: type) -> None:
+    """Names, kinds and types; and defaults, where they can be compared."""
+
+    def arguments(function: Callable[..., object]) -> list[tuple[object, ...]]:
+        found = list(inspect.signature(function).parameters.values())[1:]
+        return [
+            (p.name, p.kind, p.annotation, None if callable(p.default) else p.default)
+            for p in found
+        ]
+
+    theirs = getattr(microvm, of.__name__)
+    assert arguments(getattr(of, name)) == arguments(getattr(theirs, name))
 
 
 def test_run_feels_like_subprocess(machine: MicroVM) -> None:
@@ -60,6 +86,30 @@ def test_leaving_a_block_kills_what_runs_in_it(machine: MicroVM) -> None:
     process = machine.exec(["sleep", "60"])
     process.abandon()
     assert process.wait() == -9
+
+
+def test_a_process_that_is_dropped_is_killed(machine: MicroVM) -> None:
+    for chunk in machine.exec(["yes"]).stdout:
+        assert bytes(chunk).startswith(b"y\n")
+        break
+    assert machine.run(["echo", "next"]).stdout == b"next\n"
+    process = machine.exec(["sleep", "60"])
+    process.abandon()
+    assert machine.run(["echo", "next"]).stdout == b"next\n"
+
+
+def test_a_user_who_does_other_things_between_calls_is_not_taken_for_a_dead_guest(
+    machine: MicroVM,
+) -> None:
+    process = machine.exec(["sh", "-c", "yes & yes >&2; wait"], timeout=0.5)
+    next(iter(process.stdout))
+    time.sleep(1)
+    process.poll()  # it is told to end, and given some seconds
+    time.sleep(6)  # its end is behind output that nobody reads meanwhile
+    process.poll()
+    with pytest.raises(ExecTimeout):
+        process.wait()
+    assert machine.run(["echo", "next"]).stdout == b"next\n"
 
 
 def test_a_process_is_read_by_lines_and_polled(machine: MicroVM) -> None:

@@ -36,13 +36,19 @@ def run(image: Image) -> Iterator[Run]:
         child.close(force=True)
 
 
-def _flags(child: pexpect.spawn[bytes]) -> int:
-    """Whether the terminal echoes and gives lines: what a shell's user needs."""
+def _is_raw(child: pexpect.spawn[bytes]) -> bool:
+    """Whether the terminal neither echoes nor gives lines nor turns keys into signals."""
     flags: int = termios.tcgetattr(child.child_fd)[3]
-    return flags & (termios.ECHO | termios.ICANON | termios.ISIG)
+    return not flags & (termios.ECHO | termios.ICANON | termios.ISIG)
 
 
-NORMAL = termios.ECHO | termios.ICANON | termios.ISIG
+def _is_as_new(child: pexpect.spawn[bytes]) -> bool:
+    """Whether every setting of the terminal is what it was at first."""
+    ours, theirs = os.openpty()
+    new = termios.tcgetattr(theirs)
+    os.close(ours)
+    os.close(theirs)
+    return termios.tcgetattr(child.child_fd) == new
 
 
 def _ended(child: pexpect.spawn[bytes]) -> int | None:
@@ -62,7 +68,7 @@ def test_a_shell_has_a_terminal_of_the_right_size_and_kind(run: Run) -> None:
     child.expect("/dev/pts/0")
     child.sendline("exit 3")
     assert _ended(child) == 3
-    assert _flags(child) == NORMAL
+    assert _is_as_new(child)
 
 
 def test_a_resize_reaches_the_command(run: Run) -> None:
@@ -127,12 +133,48 @@ def test_full_screen_programs_work(run: Run) -> None:
 def test_the_terminal_is_restored_after_qemu_has_crashed(run: Run) -> None:
     child = run("-t", "--", "sh", "-c", "echo ready; sleep 100")
     child.expect("ready")
-    assert _flags(child) == 0
+    assert _is_raw(child)
     (qemu,) = children_of(child.pid or 0)
     os.kill(qemu, signal.SIGKILL)
     child.expect("QEMU was killed by signal 9")
     assert _ended(child) == 125
-    assert _flags(child) == NORMAL
+    assert _is_as_new(child)
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "status"),
+    [
+        (["sh", "-c", "echo ready; sleep 100"], "c", 130),
+        (["sh", "-c", "trap 'exit 4' INT; echo ready; while :; do sleep 0.1; done"], "c", 4),
+        (["yes", "ready"], "\\", 131),  # busybox's shell takes no notice of this key
+    ],
+)
+def test_the_terminal_is_restored_after_a_key_that_ends_the_command(
+    run: Run, command: list[str], key: str, status: int
+) -> None:
+    child = run("-t", "--", *command)
+    child.expect("ready")
+    assert _is_raw(child)
+    child.sendcontrol(key)
+    assert _ended(child) == status
+    assert _is_as_new(child)
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "says"),
+    [
+        (["--timeout", "0.5"], 124, "timed out after 0.5 s"),
+        (["--max-output", "20"], 125, "wrote more than 20 bytes"),
+        (["--cwd", "/nowhere"], 126, "cannot enter its working directory"),
+    ],
+)
+def test_the_terminal_is_restored_when_the_command_does_not_end_by_itself(
+    run: Run, options: list[str], status: int, says: str
+) -> None:
+    child = run("-t", *options, "--", "sh", "-c", "echo ready; sleep 0.1; seq 9; sleep 100")
+    child.expect(says)
+    assert _ended(child) == status
+    assert _is_as_new(child)
 
 
 def test_the_terminal_is_restored_after_a_signal(run: Run) -> None:
@@ -140,7 +182,7 @@ def test_the_terminal_is_restored_after_a_signal(run: Run) -> None:
     child.expect("ready")
     child.kill(signal.SIGTERM)
     assert _ended(child) == 128 + signal.SIGTERM
-    assert _flags(child) == NORMAL
+    assert _is_as_new(child)
 
 
 def test_without_t_ctrl_c_interrupts_the_command(run: Run) -> None:
@@ -151,4 +193,4 @@ def test_without_t_ctrl_c_interrupts_the_command(run: Run) -> None:
     child.sendcontrol("c")
     child.expect("caught")
     assert _ended(child) == 3
-    assert _flags(child) == NORMAL
+    assert _is_as_new(child)

@@ -9,6 +9,8 @@ from fuzz.target import Machine
 from tests import vectors
 from tests.conversation import hold_against
 
+from microvm import codec
+from microvm.session import Session
 from microvm_image import Image
 
 
@@ -24,3 +26,20 @@ def machine(image: Image) -> Iterator[Machine]:
 def test_the_guest_agrees_with_every_vector(machine: Machine, longest: int | None) -> None:
     known = vectors.load(vectors.COMMITTED)
     assert hold_against(machine, known, longest=longest) > len(known) / 2
+
+
+def test_a_shutdown_is_the_end_of_the_machine(machine: Machine) -> None:
+    session = Session()
+    machine.stream.settimeout(machine.deadline)
+
+    def expect(kind: type[codec.Message]) -> None:
+        while not isinstance(session.next_event(), kind):
+            data = machine.stream.recv(1 << 16)
+            assert data
+            session.receive_data(data)
+
+    machine.stream.sendall(session.hello())
+    expect(codec.Ready)
+    machine.stream.sendall(session.shutdown())
+    expect(codec.Goodbye)
+    assert machine.stream.recv(1) == b""

@@ -23,7 +23,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
     """The specification's one file."""
     parts = [
         f"# The protocol of {schema.name}, version {schema.version}",
-        f"Generated from `{schema.path.name}` by `microvm-proto gen`; schema digest "
+        f"Generated from `{schema.source}` by `microvm-proto gen`; schema digest "
         f"`{schema.digest:016x}`.",
         schema.doc,
         _FRAMING.format(header=HEADER_SIZE, total=HEADER_SIZE + schema.max_body),

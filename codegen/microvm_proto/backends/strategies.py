@@ -15,7 +15,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
     head = _HEAD.format(
         name=schema.name,
         version=schema.version,
-        source=schema.path.name.replace("\\", "/").replace('"', "'"),
+        source=schema.source,
         codec=_import(schema),
     )
     assigned = "\n".join(f"{name} = {value}" for name, value in constants.items())

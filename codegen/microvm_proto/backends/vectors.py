@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from microvm_proto.faults import FAULTS
-from microvm_proto.frame import Malformed, Value, pack, read, read_values, write
+from microvm_proto.frame import Malformed, Value, pack, read, write
 from microvm_proto.schema import (
     INTEGERS,
     ByteList,
@@ -46,7 +46,7 @@ _FORMAT = [
 def emit(schema: Schema, file: str) -> dict[str, str]:
     """The vectors' one file, with one vector a line."""
     head = {
-        "source": f"Generated from {schema.path.name} by `microvm-proto gen`.",
+        "source": f"Generated from {schema.source} by `microvm-proto gen`.",
         "format": _FORMAT,
         "protocol": schema.name,
         "version": schema.version,
@@ -66,15 +66,13 @@ def _valid(schema: Schema) -> Iterator[dict[str, Any]]:
             frame = write(message.number, id_, _body(message, values))
             if frame not in seen:
                 seen.add(frame)
-                sender = _sender(schema, message)
-                fields = read_values(schema, frame, sender)
                 yield {
                     "name": f"{message.name}{label}",
-                    "sender": sender,
+                    "sender": _sender(schema, message),
                     "frame": _compact(frame),
                     "message": message.name,
                     "id": id_,
-                    "fields": {name: _decoded(value) for name, value in fields.items()},
+                    "fields": {name: _decoded(value) for name, value in values.items()},
                 }
 
 
@@ -318,8 +316,13 @@ def _compact(data: bytes) -> str:
     chunks: list[str] = []
     at = 0
     while run := _RUN.search(data, at):
-        other = re.compile(b"[^%s]" % re.escape(run[1])).search(data, run.end())
-        end = other.start() if other else len(data)
+        end = _end_of_run(data, run.start())
         chunks += [data[at : run.start()].hex(), f"{run[1].hex()}*{end - run.start()}"]
         at = end
     return " ".join(chunk for chunk in [*chunks, data[at:].hex()] if chunk)
+
+
+def _end_of_run(data: bytes, start: int) -> int:
+    """Where the bytes end that are all as the one at `start`."""
+    run = re.compile(re.escape(data[start : start + 1]) + b"*").match(data, start)
+    return run.end() if run else start

@@ -24,7 +24,7 @@ from microvm_proto.schema import (
 def emit(schema: Schema, file: str) -> dict[str, str]:
     """The dissector's one file."""
     values = {
-        "source": schema.path.name,
+        "source": schema.source,
         "file": file,
         "name": schema.name,
         "filter": filter_name(schema),

@@ -3,41 +3,55 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
-from microvm.bench.report import Boot, Latencies, Report, Throughput, median
+from microvm.bench.boot import Boot, median
+from microvm.bench.figures import Figure, percentile, summary
+from microvm.bench.report import Report
 
 
 def to_json(report: Report) -> str:
-    """Return the report as JSON text; times are in milliseconds, as their names say."""
+    """Return the report as JSON text; what a number means is the end of its name."""
     value = {
         "platform": asdict(report.platform),
+        "figures": {figure.kind.name: _figure(figure) for figure in report.figures},
         "boot_ms": _boot(median(report.boots)),
         "boots_ms": [_boot(boot) for boot in report.boots],
-        "ping_ms": _latencies(report.pings),
-        "exec_ms": {"command": list(report.exec_command), **_latencies(report.execs)},
-        "stdout": _throughput(report.stdout),
-        "stdin": _throughput(report.stdin),
+        "alive": {
+            side: {
+                "count": crowd.count,
+                "seconds": round(crowd.seconds, 3),
+                "pss_mib": {str(alive): round(size, 2) for alive, size in crowd.memory.items()},
+            }
+            for side, crowd in report.crowds.items()
+        },
     }
     return json.dumps(value, indent=2) + "\n"
 
 
-def _boot(boot: Boot) -> dict[str, float]:
-    return {name: _ms(seconds) for name, seconds in (*boot.parts().items(), ("total", boot.total))}
-
-
-def _throughput(throughput: Throughput) -> dict[str, object]:
+def _figure(figure: Figure) -> dict[str, object]:
+    floor = figure.floor and {
+        "of": figure.kind.beside,
+        "median": _rounded(percentile(figure.floor, 50)),
+        "samples": _all(figure.floor),
+    }
     return {
-        "command": list(throughput.command),
-        "bytes": throughput.size,
-        "mb_per_s": round(throughput.megabytes_per_second, 1),
+        **{name: _rounded(value) for name, value in summary(figure).items()},
+        "samples": _all(figure.ours),
+        "floor": floor or None,
+        "ratio": figure.ratio and _rounded(figure.ratio),
     }
 
 
-def _latencies(latencies: Latencies) -> dict[str, object]:
-    summary = {name: _ms(seconds) for name, seconds in latencies.summary().items()}
-    return {**summary, "samples": [_ms(seconds) for seconds in latencies.samples]}
+def _boot(boot: Boot) -> dict[str, float]:
+    parts = (*boot.parts().items(), ("total", boot.total))
+    return {name: _rounded(seconds * 1e3) for name, seconds in parts}
 
 
-def _ms(seconds: float) -> float:
-    return round(seconds * 1e3, 4)
+def _all(samples: Sequence[float]) -> list[float]:
+    return [_rounded(sample) for sample in samples]
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)

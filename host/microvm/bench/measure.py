@@ -1,35 +1,42 @@
-"""The measuring: real guests, and a clock beside them."""
+"""The measuring: real guests, ours and the floor's in turn, and a clock beside them."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
-from subprocess import PIPE
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal, cast
 
-from microvm.bench.platform import describe
-from microvm.bench.report import Boot, Latencies, Report, Throughput
-from microvm.errors import MicroVMError
-from microvm.life import StartTimes
-from microvm.machine import MicroVM
+from microvm.bench.boot import Boot, boot_of
+from microvm.bench.crowd import gather
+from microvm.bench.figures import KINDS, Figure
+from microvm.bench.floor import Floor
+from microvm.bench.ours import OurMachine, Ours
+from microvm.bench.platform import describe, load
+from microvm.bench.report import Crowd, Report
+from microvm.bench.side import STREAM_SIZE, Machine, Side
+from microvm.errors import ImageError, MicroVMError
+from microvm.machine import BOOT_TIMEOUT
+from microvm.pool import Pool
 from microvm.units import parse_memory
+from microvm_image.progress import Reporter, Silent
 
 if TYPE_CHECKING:
+    from microvm.arch import Accel
     from microvm_image.image import Image
 
-EXEC_COMMAND = ("true",)
-
-# Large reads and writes by one process: what is measured is the way, not its ends.
-STREAM_SIZE = 64 << 20
-STDOUT_COMMAND = ("dd", "if=/dev/zero", "bs=64k", f"count={STREAM_SIZE >> 16}")
-STDIN_COMMAND = ("dd", "of=/dev/null", "bs=64k")
 STREAM_RUNS = 3
 
-# An emulator translates code when it first meets it: these runs are not counted.
-_WARM_UP = 20
+# Sides take turns after so many round trips, the first few of which are not counted: an emulator
+# translates code when it first meets it, and whoever ran before has filled the host's caches.
+_TURN = 50
+_WARM_UP = 10
 
-_CLOCK_READINGS = 20
+_POLL = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +44,11 @@ class Plan:
     """What to measure, and on which machine.
 
     :ivar memory: as `MicroVM` takes it.
-    :ivar boots: how many machines are booted, one after the other; the last one runs the rest.
+    :ivar boots: how many machines are booted, one after the other; the last one runs the commands.
     :ivar execs: how many commands it runs, and how many pings it answers.
+    :ivar clones: how many are started one after the other, by each way to start one, and then how
+        many are alive at once.
+    :ivar floor: whether all this is done with the floor, too.
     """
 
     image: Image
@@ -46,122 +56,157 @@ class Plan:
     accel: Literal["auto", "kvm", "tcg"] = "auto"
     boots: int = 5
     execs: int = 200
+    clones: int = 20
+    floor: bool = True
 
 
-async def measure(
-    plan: Plan,
-    *,
-    progress: Callable[[str], None] = lambda _: None,
-    notify: Callable[[str], None] = lambda _: None,
-) -> Report:
+async def measure(plan: Plan, report: Reporter | None = None) -> Report:
     """Measure what `plan` says.
 
-    :param progress: called with what is measured next.
-    :param notify: called with lines that a user should see once; see `MicroVM`.
-    :raise MicroVMError: a machine does not boot, or dies, or a command does not do its work.
+    :param report: who is told how far it is, and what a user should know; nobody by default.
+    :raise MicroVMError: a machine does not start, or dies, or a command does not do its work.
     """
-    boots = []
-    for number in range(1, plan.boots):
-        progress(f"boot {number} of {plan.boots}")
-        async with _machine(plan, notify) as vm:
-            boots.append(await boot(vm))
-    progress(f"boot {plan.boots} of {plan.boots}")
-    async with _machine(plan, notify) as vm:
-        boots.append(await boot(vm))
-        progress(f"{plan.execs} pings")
-        pings = await latencies(vm.ping, plan.execs)
-        progress(f"{plan.execs} executions of {' '.join(EXEC_COMMAND)}")
-        execs = await latencies(lambda: _run(vm, EXEC_COMMAND, 0), plan.execs)
-        progress(f"{STREAM_RUNS} times {STREAM_SIZE >> 20} MiB of output, and of input")
-        stdout = await throughput(STDOUT_COMMAND, lambda: _run(vm, STDOUT_COMMAND, STREAM_SIZE))
-        stdin = await throughput(STDIN_COMMAND, lambda: _feed(vm, STDIN_COMMAND, STREAM_SIZE))
+    report = report or Silent()
+    busy = load()
     memory = parse_memory(plan.memory)
-    platform = describe(plan.image.manifest, accel=vm.accel, memory_mib=memory)
-    return Report(platform, tuple(boots), pings, EXEC_COMMAND, execs, stdout, stdin)
+    with ExitStack() as owned:
+        report.step("making templates")
+        ours = Ours(plan.image, memory=plan.memory, accel=plan.accel, notify=report.notice)
+        first = await ours.clone()
+        await first.stop()
+        accel = cast("Accel", first.vm.accel)
+        sides: list[Side] = [ours]
+        if plan.floor:
+            try:
+                opened = Floor.opened(plan.image, accel=accel, memory=memory)
+                sides.append(owned.enter_context(opened))
+            except ImageError as error:
+                report.notice(f"the floor is left out: {error.message}")
+            else:
+                await (await sides[-1].clone()).stop()
+        run = _Run(plan, report, ours, sides)
+        await run.boot()
+        await run.clone()
+        await run.draw_from_a_pool()
+        await run.crowd()
+    platform = describe(plan.image.manifest, accel=accel, memory_mib=memory, load=busy)
+    return Report(platform, tuple(run.boots), run.figures(), run.crowds)
 
 
-def _machine(plan: Plan, notify: Callable[[str], None]) -> MicroVM:
-    return MicroVM(plan.image, memory=plan.memory, accel=plan.accel, cold=True, notify=notify)
+class _Run:
+    """What has been measured so far: samples by side and kind, each in its kind's unit."""
+
+    def __init__(self, plan: Plan, report: Reporter, ours: Ours, sides: list[Side]) -> None:
+        self.boots: list[Boot] = []
+        self.crowds: dict[str, Crowd] = {}
+        self._plan = plan
+        self._report = report
+        self._ours = ours
+        self._sides = sides
+        self._samples: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+
+    def figures(self) -> tuple[Figure, ...]:
+        """Every kind that there are samples of."""
+        return tuple(
+            Figure(kind, tuple(ours), tuple(self._samples["floor", kind.beside]))
+            for kind in KINDS
+            if (ours := self._samples["microvm", kind.name])
+        )
+
+    async def boot(self) -> None:
+        """Boot machines, and have the last of each side answer, run commands, and move bytes."""
+        for number in range(self._plan.boots):
+            self._step("cold boots", number, self._plan.boots)
+            async with AsyncExitStack() as owned:
+                machines = {}
+                for side in self._sides:
+                    begun = time.monotonic()
+                    machine = machines[side] = await side.boot()
+                    self._add(side, "cold_ready_ms", (time.monotonic() - begun) * 1e3)
+                    owned.push_async_callback(machine.stop)
+                    if isinstance(machine, OurMachine):
+                        self.boots.append(await boot_of(machine.vm, begun))
+                if number == self._plan.boots - 1:
+                    await self._use(machines)
+
+    async def _use(self, machines: dict[Side, Machine]) -> None:
+        for done in range(0, self._plan.execs, _TURN):
+            self._step("round trips, and commands", done, self._plan.execs)
+            count = min(_TURN, self._plan.execs - done)
+            for side, machine in machines.items():
+                for name, action in (("ping_ms", machine.ping), ("exec_ms", machine.run_true)):
+                    for _ in range(_WARM_UP):
+                        await action()
+                    for _ in range(count):
+                        self._add(side, name, await _elapsed(action) * 1e3)
+        for number in range(STREAM_RUNS):
+            self._step(f"{STREAM_SIZE >> 20} MiB each way", number, STREAM_RUNS)
+            for side, machine in machines.items():
+                megabytes = STREAM_SIZE / 1e6
+                elapsed = await _elapsed(machine.read_stream)
+                self._add(side, "stdout_mb_s", megabytes / elapsed)
+                elapsed = await _elapsed(machine.write_stream)
+                self._add(side, "stdin_mb_s", megabytes / elapsed)
+
+    async def clone(self) -> None:
+        """Start clones, one after the other."""
+        for number in range(self._plan.clones):
+            self._step("clones", number, self._plan.clones)
+            for side in self._sides:
+                begun = time.perf_counter()
+                machine = await side.clone()
+                try:
+                    self._add(side, "warm_ready_ms", (time.perf_counter() - begun) * 1e3)
+                    await machine.run_true()
+                    self._add(side, "warm_true_ms", (time.perf_counter() - begun) * 1e3)
+                finally:
+                    await machine.stop()
+            elapsed = await _elapsed(self._ours.run_process)
+            self._add(self._ours, "warm_run_ms", elapsed * 1e3)
+
+    async def draw_from_a_pool(self) -> None:
+        """Take machines from a pool that is full and at rest, and run one command on each."""
+        async with Pool(**self._ours.options) as pool:
+            for number in range(self._plan.clones):
+                self._step("machines from a pool", number, self._plan.clones)
+                await _filled(pool)
+                begun = time.perf_counter()
+                async with pool.machine() as vm:
+                    await vm.run(["echo", "hello"])
+                    elapsed = time.perf_counter() - begun
+                self._add(self._ours, "pool_echo_ms", elapsed * 1e3)
+
+    async def crowd(self) -> None:
+        """Have many clones alive at once."""
+        count = self._plan.clones
+        for side in self._sides:
+            self._report.step(f"clones alive at once, {side.name}")
+            found = await gather(side, count, partial(self._report.advance, total=count))
+            self.crowds[side.name] = found
+            self._add(side, "clones_per_s", count / found.seconds)
+            if memory := found.memory.get(count):
+                self._add(side, "clone_pss_mib", memory)
+
+    def _add(self, side: Side, kind: str, sample: float) -> None:
+        self._samples[side.name, kind].append(sample)
+
+    def _step(self, text: str, done: int, total: int) -> None:
+        if done == 0:
+            self._report.step(text)
+        self._report.advance(done, total)
 
 
-async def boot(vm: MicroVM) -> Boot:
-    """Return how a machine that has just become ready spent its start."""
-    times = vm.times
-    if times is None:
-        raise MicroVMError("the machine has not booted")
-    return _split(times, *await _daemon_times(vm))
+async def _filled(pool: Pool) -> None:
+    """Wait until all its machines are ready; one that is thrown away has then ended, too."""
+    try:
+        async with asyncio.timeout(BOOT_TIMEOUT):
+            while pool.ready < pool.size:  # noqa: ASYNC110 - a pool tells nobody
+                await asyncio.sleep(_POLL)
+    except TimeoutError:
+        raise MicroVMError(f"the pool was not full within {BOOT_TIMEOUT:g} s") from None
 
 
-def _split(times: StartTimes, started: float, opened: float) -> Boot:
-    return Boot(
-        qemu=times.running - times.begun,
-        kernel=started - times.running,
-        daemon=opened - started,
-        handshake=times.ready - opened,
-    )
-
-
-async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
-    """When the daemon started and when it had opened its port, by the host's clock.
-
-    The guest reads its clock between our request and its answer; of several readings, the one with
-    the shortest time between the two places it best, as in NTP.
-    """
-    readings = [await _read_clock(vm) for _ in range(_CLOCK_READINGS)]
-    _, offset, started, opened = min(readings)
-    return started + offset, opened + offset
-
-
-async def _read_clock(vm: MicroVM) -> tuple[float, float, float, float]:
-    """The round trip, what to add to the guest's clock, and its two moments; in seconds."""
-    before = time.monotonic()
-    status = await vm.status()
-    after = time.monotonic()
-    now, started, opened = (
-        nanoseconds / 1e9 for nanoseconds in (status.now_ns, status.started_ns, status.opened_ns)
-    )
-    return after - before, (before + after) / 2 - now, started, opened
-
-
-async def latencies(action: Callable[[], Awaitable[object]], count: int) -> Latencies:
-    """Time an action, `count` times after a warm-up."""
-    samples = [await _elapsed(action) for _ in range(_WARM_UP + count)]
-    return Latencies(tuple(samples[_WARM_UP:]))
-
-
-async def throughput(
-    command: tuple[str, ...], action: Callable[[], Awaitable[object]]
-) -> Throughput:
-    """Time an action that moves `STREAM_SIZE` bytes to or from `command`."""
-    elapsed = [await _elapsed(action) for _ in range(STREAM_RUNS)]
-    return Throughput(command, STREAM_SIZE, Latencies(tuple(elapsed)))
-
-
-async def _elapsed(action: Callable[[], Awaitable[object]]) -> float:
+async def _elapsed(action: Callable[[], Awaitable[None]]) -> float:
     begun = time.perf_counter()
     await action()
     return time.perf_counter() - begun
-
-
-async def _run(vm: MicroVM, command: tuple[str, ...], size: int) -> None:
-    """Run a command that must succeed and write `size` bytes, which are thrown away."""
-    async with await vm.exec(command) as process:
-        received = 0
-        async for chunk in process.stdout:
-            received += len(chunk)
-        if (await process.wait(), received) != (0, size):
-            name = " ".join(command)
-            raise MicroVMError(f"{name}: status {process.returncode}, {received} bytes of output")
-
-
-async def _feed(vm: MicroVM, command: tuple[str, ...], size: int) -> None:
-    """Run a command that must succeed, and feed it `size` bytes."""
-    async with await vm.exec(command, stdin=PIPE) as process:
-        assert process.stdin is not None  # noqa: S101 - PIPE
-        block = bytes(1 << 16)
-        for _ in range(size // len(block)):
-            process.stdin.write(block)
-            await process.stdin.drain()
-        process.stdin.close()
-        if await process.wait() != 0:
-            raise MicroVMError(f"{' '.join(command)}: status {process.returncode}")

@@ -15,6 +15,7 @@ from microvm._version import __version__
 from microvm.bench.report import Platform
 from microvm.errors import QemuError
 from microvm.launch import find_qemu
+from microvm.pool import usable_cpus
 
 if TYPE_CHECKING:
     from microvm_image.image import Manifest
@@ -24,27 +25,30 @@ _MODEL = re.compile(r"^model name\s*:\s*(.+)", re.MULTILINE)
 _VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
 
 
-def describe(manifest: Manifest, *, accel: str, memory_mib: int) -> Platform:
+def load() -> float:
+    """How many processes have wanted to run here over the last minute, on average."""
+    return os.getloadavg()[0]
+
+
+def describe(manifest: Manifest, *, accel: str, memory_mib: int, load: float) -> Platform:
     """Describe this host, now, and the guest that is measured on it.
 
     :param manifest: the guest image's.
+    :param load: the host's, before anything was measured.
     :raise QemuError: QEMU is missing, or does not say its version.
     """
     return Platform(
         date=datetime.now().astimezone().isoformat(timespec="seconds"),
         microvm=__version__,
         cpu=_cpu_model(),
-        cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _all_cpus(),
+        cpus=usable_cpus(),
+        load=round(load, 1),
         qemu=_qemu_version(find_qemu(manifest.arch)),
         accel=accel,
         kernel=manifest.kernel_version,
         image=manifest.name,
         memory_mib=memory_mib,
     )
-
-
-def _all_cpus() -> int:
-    return os.cpu_count() or 1
 
 
 def _cpu_model() -> str:

@@ -1,12 +1,14 @@
-"""A report as a picture: the boot as a stacked bar, the latencies as distributions."""
+"""A report as a picture: where a boot spends its time, how long things take, and what they take."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm.bench.report import Latencies, Report, median
-from microvm.bench.table import MEANINGS
+from microvm.bench.boot import MEANINGS, median
+from microvm.bench.figures import Figure, percentile, shown
+from microvm.bench.report import Report
 from microvm.errors import MicroVMError, UsageError
 
 if TYPE_CHECKING:
@@ -14,8 +16,13 @@ if TYPE_CHECKING:
 
 FORMATS = (".svg", ".png")
 
+_OURS, _FLOOR = "#1b4965", "#8d99ae"
+
 # Told apart also without colour: they differ in lightness.
-_COLOURS = {"qemu": "#1b4965", "kernel": "#5fa8d3", "daemon": "#f4a259", "handshake": "#bc4b51"}
+_COLOURS = ("#0b2545", "#1b7fa8", "#e07a1f", "#9b2226")
+
+_STARTS = ("warm_ready_ms", "warm_true_ms", "warm_run_ms", "pool_echo_ms")
+_ROUND_TRIPS = ("ping_ms", "exec_ms")
 
 
 def check(file: Path) -> None:
@@ -40,20 +47,25 @@ def draw(report: Report, file: Path) -> None:
     :raise MicroVMError: it cannot be written.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure, (boots, latencies) = plt.subplots(
-        2, 1, figsize=(9, 6.2), height_ratios=(1, 1.9), layout="constrained"
+    figure, ((boot, density), (starts, trips)) = plt.subplots(
+        2, 2, figsize=(13, 8.5), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
     )
     place = report.platform
     figure.suptitle(
         f"microvm {place.microvm}: QEMU {place.qemu}, {place.accel.upper()}, "
-        f"Linux {place.kernel}, {place.date[:10]}",
-        fontsize=11,
+        f"Linux {place.kernel}, {place.memory_mib} MiB, {place.date[:10]}",
+        fontsize=12,
     )
-    _draw_boot(boots, report)
-    _draw_latencies(latencies, report)
+    _draw_boot(boot, report)
+    _draw_density(density, report)
+    _draw_distributions(starts, report, _STARTS, "Starts: the share that took at most so long")
+    _draw_distributions(
+        trips, report, _ROUND_TRIPS, "Round trips: the share that took at most so long"
+    )
     try:
-        figure.savefig(file, dpi=150)
+        figure.savefig(file, dpi=120)
     except OSError as error:
         raise MicroVMError(f"cannot write {file}: {error.strerror}") from error
     finally:
@@ -63,37 +75,90 @@ def draw(report: Report, file: Path) -> None:
 def _draw_boot(axes: Axes, report: Report) -> None:
     boot = median(report.boots)
     left = 0.0
-    for name, seconds in boot.parts().items():
-        label = f"{MEANINGS[name]}: {seconds * 1e3:.1f} ms"
-        axes.barh(0, seconds * 1e3, left=left * 1e3, color=_COLOURS[name], label=label, height=0.6)
-        left += seconds
-    axes.set_title(
-        f"Cold boot: {boot.total * 1e3:.0f} ms, the median of {len(report.boots)}", loc="left"
-    )
+    parts = boot.parts().items()
+    for row, ((name, seconds), colour) in enumerate(zip(parts, _COLOURS, strict=True)):
+        width = seconds * 1e3
+        axes.barh(row, width, left=left, color=colour, height=0.5)
+        axes.annotate(
+            f"{MEANINGS[name]}: {shown(width)} ms",
+            (0, row),
+            xytext=(0, 16),
+            textcoords="offset points",
+            fontsize=9,
+        )
+        left += width
+    ends = {f"ready: {shown(left)} ms": (left, _OURS)}
+    for figure in report.figures:
+        if figure.kind.name == "cold_ready_ms" and figure.floor:
+            floor = percentile(figure.floor, 50)
+            ends[f"the floor's: {shown(floor)} ms"] = (floor, _FLOOR)
+    for label, (end, colour) in ends.items():
+        axes.axvline(end, color=colour, ls="--", lw=1.5, label=label)
+    axes.set_title(f"Cold boot, the median of {len(report.boots)}", loc="left")
     axes.set_yticks([])
-    axes.set_ylim(-0.4, 1.9)
-    axes.set_xlim(0, boot.total * 1e3)
+    axes.set_ylim(len(parts) - 0.4, -1)
+    axes.set_xlim(0, max(end for end, _ in ends.values()) * 1.02)
     axes.set_xlabel("ms")
-    axes.legend(loc="upper left", ncols=2, frameon=False, fontsize=9)
     axes.spines[["top", "right", "left"]].set_visible(False)
+    _add_legend(axes)
 
 
-def _draw_latencies(axes: Axes, report: Report) -> None:
-    _draw_distribution(axes, report.pings, "ping", _COLOURS["kernel"])
-    name = f"exec of {' '.join(report.exec_command)}"
-    _draw_distribution(axes, report.execs, name, _COLOURS["handshake"])
-    axes.set_title("Round trips: the share that took at most so long", loc="left")
-    axes.set_xscale("log")
-    axes.set_xlabel("ms")
+def _draw_density(axes: Axes, report: Report) -> None:
+    styles = ((_OURS, "-"), (_FLOOR, ":"))
+    for (side, crowd), (colour, style) in zip(report.crowds.items(), styles, strict=False):
+        alive = sorted(crowd.memory)
+        sizes = [crowd.memory[count] for count in alive]
+        label = f"{side}: {crowd.count / crowd.seconds:.1f} started per second"
+        if sizes:
+            label += f", {sizes[-1]:.1f} MiB each with {crowd.count} alive"
+        axes.plot(alive, sizes, color=colour, label=label, marker="o", lw=2, ls=style)
+    axes.set_title("Memory of each idle clone, by how many are alive", loc="left")
+    axes.set_xlabel("clones alive")
+    axes.set_ylabel("proportional set size, MiB")
+    axes.set_ylim(bottom=0)
+    _finish(axes)
+
+
+def _draw_distributions(axes: Axes, report: Report, names: tuple[str, ...], title: str) -> None:
+    figures = [figure for figure in report.figures if figure.kind.name in names]
+    for figure, colour in zip(figures, _COLOURS, strict=False):
+        axes.ecdf(figure.ours, color=colour, label=_label(figure), lw=2)
+        if figure.floor and figure.kind.beside == figure.kind.name:
+            floor = f"the floor's: {shown(percentile(figure.floor, 50))}"
+            axes.ecdf(figure.floor, color=colour, label=floor, lw=1.5, ls=":")
+    axes.set_title(title, loc="left")
+    axes.set_xlabel("ms; medians in the legend")
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    _finish(axes)
+
+
+def _label(figure: Figure) -> str:
+    return f"{figure.kind.title.removesuffix(', ms')}: {shown(figure.tail(50))}"
+
+
+def _finish(axes: Axes) -> None:
+    """Scale, grid, and the legend below; numbers that are no powers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.grid(alpha=0.25, which="both")
-    axes.legend(loc="center", framealpha=0.9, edgecolor="none")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+    _add_legend(axes)
 
 
-def _draw_distribution(axes: Axes, latencies: Latencies, name: str, colour: str) -> None:
-    label = f"{name}: p50 {latencies.percentile(50) * 1e3:.2f} ms, p99 "
-    label += f"{latencies.percentile(99) * 1e3:.2f} ms"
-    axes.ecdf([sample * 1e3 for sample in latencies.samples], color=colour, label=label, lw=2)
+def _add_legend(axes: Axes) -> None:
+    """Below the plot, two lines of it a column, so that a figure stands above its floor."""
+    columns = math.ceil(len(axes.get_legend_handles_labels()[1]) / 2)
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(-0.02, -0.14),
+        ncols=columns,
+        frameon=False,
+        fontsize=8.5,
+        handlelength=1.6,
+        columnspacing=1,
+    )

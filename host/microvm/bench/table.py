@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from microvm.bench.report import Report, Throughput, median
+from microvm.bench.boot import MEANINGS, median
+from microvm.bench.figures import Figure, percentile, shown
+from microvm.bench.report import Report
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-MEANINGS = {
-    "qemu": "QEMU's start, up to the guest's first instruction",
-    "kernel": "the guest's kernel, up to its first process",
-    "daemon": "sandboxd, up to its open port",
-    "handshake": "hello, and ready",
-}
 
 
 def show(report: Report) -> None:
@@ -24,24 +18,17 @@ def show(report: Report) -> None:
 
     console = Console()
     console.print(_about(report), highlight=False, markup=False, soft_wrap=True)
-    for table in (_boots(report), _latencies(report)):
-        console.print(table)
-    for name, throughput in (("stdout", report.stdout), ("stdin", report.stdin)):
-        line = _throughput(name, throughput)
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(_figures(report))
+    console.print(_boots(report))
 
 
 def _about(report: Report) -> str:
     place = report.platform
     return (
         f"microvm {place.microvm}, QEMU {place.qemu}, {place.accel.upper()}, {place.cpus} CPUs "
-        f"({place.cpu}), {place.date}\n"
+        f"({place.cpu}), load {place.load:g}, {place.date}\n"
         f"guest: Linux {place.kernel}, {place.memory_mib} MiB, image {place.image}"
     )
-
-
-def _throughput(name: str, throughput: Throughput) -> str:
-    return f"{name}: {throughput.megabytes_per_second:.0f} MB/s ({' '.join(throughput.command)})"
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -55,6 +42,22 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
+def _figures(report: Report) -> Table:
+    alive = report.crowds["microvm"].count
+    title = f"Beside the floor; the last two of {alive} clones alive at once"
+    table = _table(title, "", "median", "p95", "worst", "floor", "ratio")
+    for figure in report.figures:
+        values = [shown(figure.tail(percent)) for percent in (50, 95, 100)]
+        table.add_row(figure.kind.title, *values, *_beside(figure))
+    return table
+
+
+def _beside(figure: Figure) -> tuple[str, str]:
+    if figure.ratio is None:
+        return "", ""
+    return shown(percentile(figure.floor, 50)), f"{figure.ratio:.2f}"
+
+
 def _boots(report: Report) -> Table:
     boot = median(report.boots)
     table = _table(f"Cold boot, the median of {len(report.boots)}", "part", "ms", "%")
@@ -62,16 +65,3 @@ def _boots(report: Report) -> Table:
         table.add_row(MEANINGS[name], f"{seconds * 1e3:.1f}", f"{seconds / boot.total:.0%}"[:-1])
     table.add_row("ready", f"{boot.total * 1e3:.1f}", "100", style="bold")
     return table
-
-
-def _latencies(report: Report) -> Table:
-    title = f"Round trips, ms, of {len(report.execs.samples)} each"
-    table = _table(title, "", "p50", "p95", "p99", "max")
-    for name, values in _rows(report):
-        table.add_row(name, *(f"{value * 1e3:.2f}" for value in values))
-    return table
-
-
-def _rows(report: Report) -> Iterator[tuple[str, list[float]]]:
-    yield "ping", list(report.pings.summary().values())
-    yield f"exec of {' '.join(report.exec_command)}", list(report.execs.summary().values())

@@ -12,6 +12,9 @@ from microvm.cli import shared
 
 @click.command()
 @shared.image
+@click.option(
+    "--kernel", metavar="FILE|small|debian", help="Measure an image with this kernel instead."
+)
 @shared.memory
 @shared.accel
 @click.option(
@@ -24,6 +27,14 @@ from microvm.cli import shared
     show_default=True,
     help="Commands to run, and pings to send.",
 )
+@click.option(
+    "--clones",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Clones to start one by one, then to have alive at once.",
+)
+@click.option("--floor/--no-floor", default=True, help="Measure raw QEMU beside it, the default.")
 @click.option(
     "--json",
     "json_file",
@@ -40,32 +51,41 @@ from microvm.cli import shared
 )
 def bench(
     image: str | None,
+    kernel: str | None,
     memory: str,
     accel: Literal["auto", "kvm", "tcg"],
     boots: int,
     execs: int,
+    clones: int,
+    floor: bool,
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Measure boot time, exec latency and throughput on this machine.
+    """Measure what a machine costs here: time, throughput and memory.
 
-    Each boot is a cold one, from before QEMU is spawned to the guest's `ready`, and is split into
-    its parts. The last machine then answers pings, runs `true`, and writes and reads
-    64 MiB.
+    Machines are booted and cloned, answer pings, run `true`, move 64 MiB each way, come from a
+    pool, and are alive all at once. Each figure stands beside its floor: raw QEMU with the same
+    kernel and file system, and a guest that does nothing but answer, measured in turn with ours.
     """
     import asyncio
 
     from microvm.bench import export, plot, table
     from microvm.bench.measure import Plan, measure
     from microvm_image import default, load
+    from microvm_image.build import build
     from microvm_image.progress import on_stderr
 
+    if image and kernel:
+        raise click.UsageError("--image has its kernel: --kernel is for another image")
     if plot_file:
         plot.check(plot_file)
     with on_stderr() as report_to:
-        found = load(image) if image else default(report=report_to)
-        plan = Plan(found, memory=memory, accel=accel, boots=boots, execs=execs)
-        report = asyncio.run(measure(plan, progress=report_to.step, notify=report_to.notice))
+        if image:
+            found = load(image)
+        else:
+            found = build(kernel=kernel, report=report_to) if kernel else default(report=report_to)
+        plan = Plan(found, memory, accel, boots=boots, execs=execs, clones=clones, floor=floor)
+        report = asyncio.run(measure(plan, report_to))
     if plot_file:
         plot.draw(report, plot_file)
     if json_file:

@@ -7,9 +7,10 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -114,7 +115,6 @@ def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
 async def _map(options: _Options, descriptor: int) -> int:
     from microvm.jobfile import report, status
     from microvm.pool import Pool, usable_cpus
-    from microvm.stdio import write
 
     total = await _count(options, descriptor)
     if total == 0:
@@ -127,25 +127,24 @@ async def _map(options: _Options, descriptor: int) -> int:
         cpus=options.cpus,
         accel=options.accel,
         cold=options.cold,
-        notify=shared.notify,
+        notify=cache(shared.notify),  # what several machines say is said once
     )
     outcomes = pool.map(
         _jobs(options, descriptor), ordered=options.ordered, **_run_options(options)
     )
     failures = 0
-    with _progress(total) as advance:
+    with _progress(total) as show:
         async with pool, aclosing(outcomes):
             async for outcome in outcomes:
+                failed = status(outcome) != 0
+                failures += failed
                 try:
-                    await write(1, report(outcome))
+                    await show(report(outcome), failed)
                 except BrokenPipeError:
                     # Our reader has gone, as in `microvm map … | head -1`: end as the signal would.
                     return 128 + signal.SIGPIPE
                 except OSError as error:
                     raise MicroVMError(f"cannot write the results: {error.strerror}") from error
-                failed = status(outcome) != 0
-                failures += failed
-                advance(failed)
     return 1 if failures else 0
 
 
@@ -181,10 +180,12 @@ def _run_options(options: _Options) -> RunOptions:
 
 
 @contextmanager
-def _progress(total: int | None) -> Iterator[Callable[[bool], None]]:
-    """Give what to call after each job; a bar moves where it is seen and disturbs no results."""
-    if not sys.stderr.isatty() or sys.stdout.isatty():
-        yield lambda _: None
+def _progress(total: int | None) -> Iterator[Callable[[bytes, bool], Awaitable[None]]]:
+    """Give what writes a job's result, told whether it failed; on a terminal it moves a bar."""
+    from microvm.stdio import write
+
+    if not sys.stderr.isatty():
+        yield lambda line, _: write(1, line)
         return
     from rich.console import Console
     from rich.progress import (
@@ -200,9 +201,14 @@ def _progress(total: int | None) -> Iterator[Callable[[bool], None]]:
     tail = (TextColumn("{task.fields[failed]} failed"), TimeElapsedColumn())
     with Progress(*columns, *tail, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=total, failed=0)
+        same = os.path.samestat(os.fstat(1), os.fstat(2))
 
-        def advance(failed: bool) -> None:
+        async def show(line: bytes, failed: bool) -> None:
+            if same:  # above the bar
+                progress.console.out(line.decode(), end="", highlight=False)
+            else:
+                await write(1, line)
             before = progress.tasks[bar].fields["failed"]
             progress.update(bar, advance=1, failed=before + failed)
 
-        yield advance
+        yield show

@@ -21,6 +21,7 @@ from microvm_proto.schema import (
     Message,
     Schema,
     Tail,
+    bounds,
 )
 
 WIDTH = 100
@@ -80,7 +81,7 @@ def _comment(text: str, indent: str = "") -> str:
 def _top(schema: Schema) -> str:
     about = (
         f"The wire protocol of {schema.name}, version {schema.version}. Generated from "
-        f"{schema.path.name} by `microvm-proto gen`. Freestanding C11; nothing in it allocates or "
+        f"{schema.source} by `microvm-proto gen`. Freestanding C11; nothing in it allocates or "
         "keeps state. Every value that is decoded has been checked against its bounds, and slices "
         "point into the frame. For C++, too."
     )
@@ -149,16 +150,11 @@ def _sizes(schema: Schema) -> str:
 
 
 def _bounds(field: Field) -> list[tuple[str, int]]:
-    match field.type:
-        case Bytes(maximum=maximum):
-            return [("MAX", maximum)]
-        case ByteList(max_items=items, max_item=item, max_total=total):
-            return [("MAX_ITEMS", items), ("MAX_ITEM", item), ("MAX_TOTAL", total)]
-        case Tail(maximum=maximum):
-            # The tail is last: what precedes it has a fixed offset when nothing is variable.
-            prefix = [("PREFIX", field.offset)] if field.offset is not None else []
-            return [("MAX", maximum), *prefix]
-    return []
+    named = [(key.upper(), bound) for key, bound in bounds(field.type).items()]
+    # The tail is last: what precedes it has a fixed offset when nothing is variable.
+    if isinstance(field.type, Tail) and field.offset is not None:
+        named.append(("PREFIX", field.offset))
+    return named
 
 
 def _visible(message: Message) -> list[Field]:

@@ -24,7 +24,7 @@ from microvm_proto.schema import (
 
 def emit(schema: Schema, file: str) -> dict[str, str]:
     """The codec's one module."""
-    source = schema.path.name
+    source = schema.source
     parts = [
         _docstring(
             0,

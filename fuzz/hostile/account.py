@@ -1,0 +1,92 @@
+"""What came of a script: the calls and their results, the loss, and what the witness saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from microvm.errors import MachineError
+from microvm.guest import KILL_TIMEOUT, PING_INTERVAL
+from microvm.options import PING_TIMEOUT
+
+from .script import Call, Script
+from .witness import Run, Witness
+
+READY_TIMEOUT = 60.0
+LOSS_GRACE = 3.0
+"""As a machine's life has them, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the host waits for what, in seconds.
+
+    :ivar slack: what a deadline may be missed by.
+    :ivar real: on a real clock; else time passes when nothing else can happen.
+    """
+
+    ping_interval: float
+    ping_timeout: float
+    kill_timeout: float
+    slack: float
+    real: bool
+
+
+EXACT = Limits(PING_INTERVAL, PING_TIMEOUT, KILL_TIMEOUT, slack=0.01, real=False)
+"""As they are."""
+
+HASTY = Limits(0.02, 0.3, 0.3, slack=5.0, real=True)
+"""For a real clock, on a machine that has other things to do."""
+
+
+@dataclass
+class Result:
+    """What came of a call.
+
+    :ivar ended: when what was called had ended, however long its output was read.
+    :ivar value: what it returned, or raised.
+    :ivar run: the command that it ran.
+    :ivar out: what was read of each stream.
+    :ivar whole: whether that was read to the end.
+    :ivar left: when the caller had enough.
+    """
+
+    call: Call
+    began: float
+    ended: float | None = None
+    value: object = None
+    run: Run | None = None
+    out: dict[int, bytes] = field(default_factory=dict)
+    whole: bool = False
+    left: float | None = None
+
+    @property
+    def end(self) -> float:
+        """When it had ended, now that it has."""
+        assert self.ended is not None
+        return self.ended
+
+    @property
+    def took(self) -> float:
+        """Seconds."""
+        return self.end - self.began
+
+
+@dataclass
+class Account:
+    """All of it.
+
+    :ivar ready: what `ready` raised.
+    :ivar error: for what the host has given the guest up, before it was stopped.
+    :ivar lost_at: when a call was told of that.
+    :ivar reset_at: when the machine ended by itself.
+    """
+
+    script: Script
+    limits: Limits
+    witness: Witness = field(default_factory=Witness)
+    results: list[Result] = field(default_factory=list)
+    ready: BaseException | None = None
+    ready_took: float = 0.0
+    error: MachineError | None = None
+    lost_at: float | None = None
+    reset_at: float | None = None

@@ -1,0 +1,277 @@
+"""Plays a guest from a script, and lies where the script says so."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+from collections.abc import Callable
+from signal import SIGKILL, SIGTERM
+from typing import Any
+
+from microvm import codec
+from microvm.codec import Stream
+
+from ..strategies import HEADER
+from .script import (
+    Act,
+    Answer,
+    Close,
+    Deaf,
+    Dribble,
+    Flood,
+    Hear,
+    Pause,
+    Print,
+    Raw,
+    Reset,
+    Say,
+    Script,
+    Serve,
+)
+
+PATIENCE = 20.0
+"""How long a guest waits for what it wants to hear, in seconds; then it goes on."""
+
+FOREVER = 1e6
+
+INPUT_END = "end of input"
+INPUT_WINDOW = 1 << 18
+"""Bytes of input that an honest guest takes ahead."""
+
+_APART = 200
+"""So many pieces are written apart; what follows is written at once."""
+
+_HEAP = 1 << 17
+
+
+class Left(Exception):
+    """The host has gone, and so the script has its end."""
+
+
+class Liar:
+    """The guest's end of the port, and of the console.
+
+    :param reset: called when the machine ends.
+    """
+
+    def __init__(
+        self, port: socket.socket, console: socket.socket, script: Script, reset: Callable[[], None]
+    ) -> None:
+        self._port = port
+        self._console = console
+        self._script = script
+        self._reset = reset
+        self._decoder = codec.Decoder("host")
+        self._true = {
+            "version": codec.VERSION,
+            "digest": codec.DIGEST,
+            "max_body": codec.MAX_BODY,
+            "nonce": 0,
+            "id": 1,
+            "token": 0,
+        }
+        self._credit = dict.fromkeys(Stream, 0)
+        self._heard: list[str] = []
+        self._news = asyncio.Event()
+        self._heap = b""
+        # An answer must not come in the middle of a frame that is written in pieces.
+        self._lock = asyncio.Lock()
+        self._pieces = 0
+        self._pongs = True
+        self._takes_input = False
+        self._serving = False
+        self._signal = 0
+        self._reading: asyncio.Task[None] | None = None
+
+    async def play(self) -> None:
+        """Do what the script says, then fall silent; until cancelled."""
+        self._reading = asyncio.create_task(self._listen())
+        try:
+            for act in self._script.acts:
+                await self._do(act)
+            await self._flush()
+            self._pongs = False
+            await asyncio.Event().wait()
+        except (Left, ConnectionError):
+            pass
+        finally:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _do(self, act: Act) -> None:
+        match act:
+            case Say():
+                await self._write(self._frame(act) * act.times)
+            case Raw(data=data):
+                await self._write(data)
+            case Flood(stream=stream, size=size, times=times):
+                output = codec.ExecOutput(self._true["id"], Stream(stream), b"f" * size).encode()
+                await self._flush()
+                for _ in range(times):
+                    await self._write(output)
+            case Print(data=data):
+                await asyncio.get_running_loop().sock_sendall(self._console, data)
+            case Answer(pongs=pongs):
+                self._pongs = pongs
+            case _:
+                await self._flush()
+                await self._wait(act)
+
+    async def _wait(self, act: Act) -> None:
+        """Do what takes time, or ends it."""
+        match act:
+            case Hear(kind=kind):
+                await self._hear(kind)
+            case Pause(seconds=seconds):
+                await asyncio.sleep(seconds)
+            case Serve():
+                await self._serve(act)
+            case Dribble(every=every):
+                size = codec.ExecOutput.MAX_BODY
+                data = HEADER.pack(size, codec.ExecOutput.TYPE, 0, self._true["id"])
+                async with self._lock:
+                    for byte in (data + b"\1" * (size - 1))[:1000]:
+                        await self._send(bytes([byte]))
+                        await asyncio.sleep(every)
+            case Deaf():
+                if self._reading is not None:
+                    self._reading.cancel()
+            case Close(half=half):
+                self._port.shutdown(socket.SHUT_WR if half else socket.SHUT_RDWR)
+            case Reset():
+                # Only what has arrived on the console can tell why.
+                await asyncio.sleep(0.001)
+                self._port.shutdown(socket.SHUT_RDWR)
+                self._console.shutdown(socket.SHUT_RDWR)
+                await asyncio.sleep(0.001)
+                self._reset()
+                raise Left
+
+    async def _serve(self, act: Serve) -> None:
+        if not await self._hear("ExecRequest"):
+            return
+        id_ = self._true["id"]
+        self._serving, self._signal = True, 0
+        if act.failed:
+            end: codec.Message = codec.ExecFailed(id_, codec.Stage.LOOKUP, 2)
+        elif await self._work(act, id_):
+            end = codec.ExecResponse(id_, codec.Ending.EXITED, act.status)
+        else:
+            end = codec.ExecResponse(id_, codec.Ending.SIGNALLED, self._signal or SIGKILL)
+        self._serving = False
+        await self._say(end)
+
+    async def _work(self, act: Serve, id_: int) -> bool:
+        """Write and read as a command does; False when that was ended early."""
+        if self._takes_input:
+            await self._say(codec.ExecStdinCredit(id_, INPUT_WINDOW))
+        for stream, amount in ((Stream.STDOUT, act.stdout), (Stream.STDERR, act.stderr)):
+            left = amount
+            while left:
+                while not self._credit[stream]:
+                    if not await self._hear("ExecCredit", FOREVER):
+                        return False
+                size = min(left, act.size, self._credit[stream], 65536)
+                self._credit[stream] -= size
+                data = bytes([33 + left % 90]) * size
+                left -= size
+                await self._say(codec.ExecOutput(id_, stream, data))
+        if self._takes_input and not await self._hear(INPUT_END):
+            return False
+        await asyncio.sleep(0.001)  # long enough for a signal
+        return not self._signal
+
+    def _frame(self, act: Say) -> bytes:
+        truth: dict[str, Any] = {name: self._true[name] for name in act.true}
+        frame = dataclasses.replace(act.message, **truth).encode()
+        if not act.bent:
+            return frame
+        length, type_, flags, id_ = HEADER.unpack_from(frame)
+        said = {"length": length, "type": type_, "flags": flags, "id": id_} | act.bent
+        header = HEADER.pack(said["length"], said["type"], said["flags"], said["id"])
+        body = bytearray(frame[codec.HEADER_SIZE :])
+        if "flip" in said and body:
+            body[said["flip"] % len(body)] ^= 0xFF
+        return header + body
+
+    async def _write(self, data: bytes) -> None:
+        self._heap += data
+        if self._script.cuts or len(self._heap) > _HEAP:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        data, self._heap = self._heap, b""
+        cuts = self._script.cuts
+        async with self._lock:
+            while data:
+                size = len(data)
+                if cuts and self._pieces < _APART:
+                    size = cuts[self._pieces % len(cuts)]
+                    self._pieces += 1
+                await self._send(data[:size])
+                data = data[size:]
+
+    async def _say(self, *messages: codec.Message) -> None:
+        """Send messages that no others come between."""
+        self._heap += b"".join(message.encode() for message in messages)
+        await self._flush()
+
+    async def _send(self, data: bytes) -> None:
+        """Send a piece."""
+        await asyncio.get_running_loop().sock_sendall(self._port, data)
+        # The host's turn, and then ours again: else two pieces would be read as one.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    async def _hear(self, kind: str, patience: float = PATIENCE) -> bool:
+        """Wait for what the host may have said already; whether it has."""
+        try:
+            async with asyncio.timeout(patience):
+                while kind not in self._heard:
+                    if self._serving and self._signal:
+                        return False
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            return False
+        del self._heard[: self._heard.index(kind) + 1]
+        return True
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while data := await loop.sock_recv(self._port, 1 << 18):
+                self._decoder.receive_data(data)
+                while (message := self._decoder.next_message()) is not None:
+                    await self._take(message)
+                self._news.set()
+        except ConnectionError:
+            pass
+
+    async def _take(self, message: codec.Message) -> None:
+        self._heard.append(type(message).__name__)
+        match message:
+            case codec.Hello(nonce=nonce):
+                self._true["nonce"] = nonce
+            case codec.ExecRequest(id=id_, stdout_credit=out, stderr_credit=err, stdin_from=kind):
+                self._true["id"] = id_
+                self._credit = {Stream.STDOUT: out, Stream.STDERR: err}
+                self._takes_input = kind is codec.StdinKind.HOST
+            case codec.ExecStdin(data=data):
+                if not data:
+                    self._heard.append(INPUT_END)
+                elif self._takes_input and self._serving:
+                    await self._say(codec.ExecStdinCredit(self._true["id"], len(data)))
+            case codec.ExecKill() | codec.ExecTerminate() | codec.ExecSignal():
+                if self._serving:
+                    self._signal = SIGKILL if isinstance(message, codec.ExecKill) else SIGTERM
+            case codec.ExecCredit(stream=stream, amount=amount):
+                self._credit[stream] += amount
+            case codec.Ping(token=token):
+                self._true["token"] = token
+                if self._pongs:
+                    await self._say(codec.Pong(token))
+            case codec.StatusRequest():
+                if self._pongs:
+                    await self._say(codec.Status(*[1] * len(dataclasses.fields(codec.Status))))

@@ -1,0 +1,230 @@
+"""What a guest is to do, as data: one act after the other, and what the host calls meanwhile.
+
+Scripts stand in the corpus as JSON, to be read and edited by people.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from microvm import codec
+from microvm.codec import Stream
+
+_KINDS = {kind.__name__: kind for kind in codec.Message.__args__}
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send a message.
+
+    :ivar true: fields that get what is right at that moment: `id`, `nonce`, `token`, and what a
+        `Ready` says of the schema.
+    :ivar bent: what its header says instead: `length`, `type`, `flags`, `id`; and `flip`, a byte
+        of its body that is turned over.
+    :ivar times: how often.
+    """
+
+    message: codec.Message
+    true: tuple[str, ...] = ()
+    bent: dict[str, int] = field(default_factory=dict)
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Send bytes."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """Send output, whatever has been paid for."""
+
+    stream: int
+    size: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dribble:
+    """Begin a frame of the longest body, and send one byte of it after each `every` seconds."""
+
+    every: float
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Hear a request, send output as it is paid for, take all input, and say the end."""
+
+    stdout: int = 0
+    stderr: int = 0
+    size: int = 1000
+    status: int = 0
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """Wait until the host says this."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Say nothing for a time."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether pings, and questions for the status, are answered from now on."""
+
+    pongs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deaf:
+    """Read no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the port, or one half of it."""
+
+    half: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    """Write to the console."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """End the machine, as a kernel's crash does."""
+
+
+Act: TypeAlias = (
+    Say | Raw | Flood | Dribble | Serve | Hear | Pause | Answer | Deaf | Close | Print | Reset
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Something that the host does.
+
+    :ivar kind: `run`, `communicate`, `exec`, `ping`, `status`.
+    :ivar reading: of an `exec`: `all`, `slow`, `lines`, `some` of the output and then away, or
+        `none`.
+    :ivar stdin: bytes of input; None for none.
+    """
+
+    kind: str
+    reading: str = "all"
+    timeout: float | None = None
+    grace: float | None = None
+    max_output: int | None = None
+    stdin: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What a guest does, and what the host calls meanwhile.
+
+    :ivar cuts: sizes of the pieces that are written, in turn; by default as large as can be.
+    """
+
+    acts: tuple[Act, ...]
+    calls: tuple[Call, ...]
+    cuts: tuple[int, ...] = ()
+
+    def to_json(self) -> str:
+        """Write it down, an act a line."""
+
+        def lines(items: Iterable[object]) -> str:
+            return ",\n".join(f"    {json.dumps(_plain(item))}" for item in items)
+
+        cuts = json.dumps(list(self.cuts))
+        return (
+            f'{{\n  "calls": [\n{lines(self.calls)}\n  ],\n'
+            f'  "acts": [\n{lines(self.acts)}\n  ],\n  "cuts": {cuts}\n}}\n'
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Script:
+        """Read what `to_json` has written."""
+        data = json.loads(text)
+        return cls(
+            tuple(_act(act) for act in data["acts"]),
+            tuple(Call(**_without_name(call)) for call in data["calls"]),
+            tuple(data["cuts"]),
+        )
+
+    def __repr__(self) -> str:
+        """Show it as it is in a file."""
+        return self.to_json()
+
+
+CORPUS = Path(__file__).parents[1] / "corpus" / "hostile"
+
+
+def corpus() -> list[Path]:
+    """Return what once failed."""
+    return sorted(CORPUS.glob("*.json"))
+
+
+def _plain(item: object) -> dict[str, Any]:
+    """An act as JSON has it: its name and the fields that are not as by default."""
+    plain: dict[str, Any] = {"do": type(item).__name__}
+    for each in dataclasses.fields(item):  # type: ignore[arg-type]
+        value = getattr(item, each.name)
+        if value in (each.default, {}):
+            continue
+        if isinstance(value, bytes | memoryview):
+            value = bytes(value).hex()
+        elif dataclasses.is_dataclass(value):
+            value = _plain(value)
+        plain[each.name] = value
+    return plain
+
+
+def _without_name(plain: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in plain.items() if key != "do"}
+
+
+def _act(plain: dict[str, Any]) -> Act:
+    fields = _without_name(plain)
+    if "message" in fields:
+        fields["message"] = _message(fields["message"])
+        fields["true"] = tuple(fields.get("true", ()))
+    if "data" in fields:
+        fields["data"] = bytes.fromhex(fields["data"])
+    kinds: dict[str, Callable[..., Act]] = {kind.__name__: kind for kind in Act.__args__}
+    return kinds[plain["do"]](**fields)
+
+
+def _message(plain: dict[str, Any]) -> codec.Message:
+    fields = _without_name(plain)
+    if "data" in fields:
+        fields["data"] = bytes.fromhex(fields["data"])
+    kind: Any = _KINDS[plain["do"]]
+    # What a later version of the protocol has in addition is 0.
+    fields = {each.name: 0 for each in dataclasses.fields(kind)} | fields
+    # Closed enums are themselves again: what is equal need not be the same to a codec.
+    if "stream" in fields:
+        fields["stream"] = Stream(fields["stream"])
+    if "ending" in fields:
+        fields["ending"] = codec.Ending(fields["ending"])
+    message: codec.Message = kind(**fields)
+    return message

@@ -1,0 +1,84 @@
+"""What a failure leaves: its frames, explained, and its bytes in the corpus."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+import click
+
+from microvm import codec
+from microvm_proto.explain import BrokenStream, explain
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import Schema
+
+from .model import Reader
+
+CORPUS = Path(__file__).parent / "corpus"
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = ROOT / "protocol/sandboxd.toml"
+
+_MOST = 200
+"""Lines, of a failure that has more than these at its beginning and its end."""
+
+
+def corpus() -> list[Path]:
+    """Return what once failed."""
+    return sorted(CORPUS.glob("*.bin"))
+
+
+def keep(data: bytes, what: str) -> Path:
+    """Write the bytes of a failure into the corpus, under a name that says what failed."""
+    words = re.sub(r"[^a-z]+", "-", what.lower()).strip("-") or "failure"
+    path = CORPUS / f"{words}-{hashlib.sha256(data).hexdigest()[:8]}.bin"
+    path.write_bytes(data)
+    return path
+
+
+def explained(data: bytes) -> str:
+    """Return what the host's bytes are, frame by frame, as far as a daemon takes them for such."""
+    lines = list(_lines(data))
+    if len(lines) > 2 * _MOST:
+        left = len(lines) - 2 * _MOST
+        lines = [*lines[:_MOST], f"... {left} lines ...", *lines[-_MOST:]]
+    return "\n".join(lines)
+
+
+def _lines(data: bytes) -> Iterator[str]:
+    reader = Reader()
+    dropped = 0
+    events = reader.feed(data)
+    number = 0
+    for (frame, skipped), alike in groupby(events, lambda event: (event.data, event.dropped)):
+        if skipped > dropped:
+            yield f"({skipped - dropped} bytes dropped)"
+        dropped = skipped
+        yield from _frame(number + 1, frame)
+        number += 1 + (more := sum(1 for _ in alike) - 1)
+        if more:
+            yield f"(and {more} more of the same)"
+    rest = reader.rest()
+    if reader.dropped > dropped:
+        yield f"({reader.dropped - dropped} bytes dropped)"
+    if rest:
+        yield from _frame(number + 1, rest)
+
+
+def _frame(number: int, data: bytes) -> Iterator[str]:
+    try:
+        for line in explain(_schema(), data, "host"):
+            yield click.unstyle(line).replace("frame 1, at 0", f"frame {number}", 1)
+    except BrokenStream as error:
+        yield f"          {str(error).replace('frame 1', 'it', 1)}"
+
+
+@cache
+def _schema() -> Schema:
+    schema = read_schema(SCHEMA)
+    assert schema.version == codec.VERSION
+    return schema

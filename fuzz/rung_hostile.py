@@ -1,0 +1,113 @@
+"""Rung E: the host against a scripted guest that lies, for a time."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from .hostile.encounter import meet
+from .hostile.lies import scripts
+from .hostile.script import CORPUS, Script, corpus
+from .hostile.verdict import Violation
+from .outcome import Outcome
+
+_BATCH = 200
+"""Examples of one call of Hypothesis; between two the time is looked at."""
+
+_MOST = 5
+"""Kinds of findings after which it stops."""
+
+_SHRINKING = 10.0
+"""Seconds more that a finding may take to be made small."""
+
+SETTINGS = settings(
+    deadline=None,  # each call has its own, which is what is tested
+    database=None,
+    print_blob=False,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def run(seconds: float, seed: int) -> Outcome:
+    """Fuzz for so many seconds; what has failed before comes first."""
+    began = time.monotonic()
+    fuzzer = _Fuzzer(began + seconds)
+    for path in corpus():
+        try:
+            fuzzer.play(Script.from_json(path.read_text()))
+        except AssertionError as error:
+            fuzzer.findings[_kind(error)] = f"{path.name}: {error}"
+    batch = 0
+    while time.monotonic() < fuzzer.until and len(fuzzer.findings) < _MOST:
+        fuzzer.search(seed + batch)
+        batch += 1
+    return Outcome(
+        "E",
+        fuzzer.executions,
+        fuzzer.frames,
+        time.monotonic() - began,
+        seed,
+        tuple(fuzzer.findings.values()),
+        f"{len(corpus())} scripts replayed, {batch} batches",
+    )
+
+
+class _Fuzzer:
+    """Counts what it plays, and keeps one finding of a kind."""
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.executions = 0
+        self.frames = 0
+        self.findings: dict[str, str] = {}
+
+    def play(self, script: Script) -> None:
+        self.executions += 1
+        self.frames += meet(script).witness.frames
+
+    def search(self, number: int) -> None:
+        """Play one batch; what it finds is made small, and saved."""
+        smallest: list[tuple[Script, Exception]] = []
+
+        @settings(SETTINGS, max_examples=_BATCH, phases=[Phase.generate, Phase.shrink])
+        @seed(number)
+        @given(script=scripts())
+        def examples(script: Script) -> None:
+            if time.monotonic() > self.until + (_SHRINKING if smallest else 0):
+                return
+            try:
+                self.play(script)
+            except Exception as error:
+                if _kind(error) in self.findings:
+                    return
+                smallest[:] = [(script, error)]
+                raise
+
+        try:
+            examples()
+        except Exception as error:  # noqa: BLE001, RUF100 - whatever it is, it is a finding
+            if smallest:
+                script, found = smallest[0]
+                self.findings[_kind(found)] = f"{save(script, found).name}: {found}"
+            else:
+                self.findings[_kind(error)] = repr(error)
+
+
+def _kind(error: Exception) -> str:
+    """What an error says, without its numbers: a name of a file, too."""
+    text = str(error) if isinstance(error, Violation) else repr(error)
+    kept = "".join(char if char.isalpha() and char.isascii() else " " for char in text.lower())
+    return "-".join(kept.split()[:8])
+
+
+def save(script: Script, error: Exception) -> Path:
+    """Write what has failed into the corpus, by a name that says how."""
+    text = script.to_json()
+    digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+    CORPUS.mkdir(parents=True, exist_ok=True)
+    path = CORPUS / f"{_kind(error)}-{digest}.json"
+    path.write_text(text)
+    return path

@@ -1,0 +1,238 @@
+"""A command in flight, as far as its host can know it: what may come of it, what must."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from microvm import codec
+from microvm.codec import Ending, Stream
+
+from .commands import ALL_INPUT, Command
+
+MOST_INPUT = 4 * codec.ExecStdin.MAX_BODY
+"""What the daemon may allow ahead of the command; see guest/input.h."""
+
+_RESERVED = 2
+"""Bytes of that for the end of a terminal's input."""
+
+_MOST_HELD = 1 << 21
+"""More than a pipe of the daemon's holds."""
+
+_ENOUGH = 1 << 17
+"""So much of an endless output is waited for at most, in bytes."""
+
+_PAYABLE = 0xFFFFFFFF
+
+SIGINT, SIGQUIT, SIGKILL, SIGTERM, SIGCONT = 2, 3, 9, 15, 18
+_STOPS = {19, 20, 21, 22}
+_HARMLESS = {0, 17, SIGCONT, 23, 28, *_STOPS}
+_LAST_SIGNAL = 64
+
+
+class Disagreement(AssertionError):
+    """The daemon did not do what the model says.
+
+    :ivar what: what was wrong, in a few words without numbers.
+    """
+
+    def __init__(self, what: str, detail: object = "") -> None:
+        """Take what was wrong, and the particulars."""
+        super().__init__(f"{what}: {detail}")
+        self.what = what
+
+
+def agree(right: bool, what: str, detail: object = "") -> None:
+    """Raise a disagreement unless it is right."""
+    if not right:
+        raise Disagreement(what, detail)
+
+
+def _shown(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """As what `stty` may show the size of a terminal: busybox doubts some."""
+    yield size
+    rows, columns = size
+    yield rows if 1 < rows < 30000 else 24, columns if 1 < columns < 30000 else 80
+
+
+@dataclass
+class Running:
+    """The command in flight.
+
+    :ivar status: that it exits with; below 0 it kills itself with that signal.
+    :ivar paid: bytes of output paid for since its start.
+    :ivar size: of its terminal, None without one.
+    :ivar credit: bytes of input that it may still be sent.
+    :ivar kills: signals that may have ended it.
+    :ivar is_killed: whether one of them surely has, or will once it is paid.
+    :ivar torn: whether it was surely killed with all that it had started.
+    """
+
+    id: int
+    command: Command
+    status: int
+    paid: dict[Stream, int]
+    fed: bool = False
+    size: tuple[int, int] | None = None
+    credit: int = 0
+    kills: set[int] = field(default_factory=set)
+    is_killed: bool = False
+    torn: bool = False
+    _count: dict[Stream, int] = field(default_factory=lambda: dict.fromkeys(Stream, 0))
+    _input: bytes = b""
+    _input_ended: bool = False
+    _input_closed: bool = False
+    _granted: bool = False
+    _stopped: bool = False
+    _sizes: set[tuple[int, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Begin with the size that was asked for."""
+        if self.size:
+            self._sizes = {self.size}
+
+    def feed(self, data: bytes) -> None:
+        """Note input that it has been fed; nothing is its end."""
+        self.credit -= len(data)
+        if not self._input_ended and self.fed:
+            self._input += data
+            self._input_ended = not data
+        if self.size and data.strip(b"\n"):
+            self.kills |= {SIGINT, SIGQUIT}  # what is typed may be a ^C
+
+    def grant(self, amount: int) -> None:
+        """Note credit for input that has come."""
+        agree(self.fed and amount > 0, "credit for no input", self)
+        self.credit += amount
+        agree(self.credit <= MOST_INPUT, "more credit for input than there is room", self)
+        self._granted = True
+
+    def signal(self, number: int) -> None:
+        """Note a signal for its process group."""
+        if number in _STOPS:
+            self._stopped = SIGKILL not in self.kills
+        elif number in {SIGCONT, SIGKILL}:
+            self._stopped = False
+        if number not in _HARMLESS and number <= _LAST_SIGNAL:
+            self.kills.add(number)
+            self.is_killed = True
+
+    def tear(self, number: int) -> None:
+        """Note a signal for it, and the end of all that it has started."""
+        self.torn |= not self.kills  # else it may have been over, and this too late
+        self.signal(number)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Note another size of its terminal: one that comes when it may have asked is one more."""
+        if self._input or self._input_ended:
+            self._sizes.add((rows, columns))
+        else:
+            self._sizes = {(rows, columns)}
+
+    def _outputs(self, stream: Stream) -> list[bytes] | None:
+        """What it may write in all, or over and over when it is endless; None for anything."""
+        if self.size is not None:
+            return self._terminal_outputs() if stream is Stream.STDOUT else [b""]
+        if self.command.takes is not None and stream is Stream.STDOUT:
+            return [self._input[: self.command.takes]]
+        return [self.command.stdout if stream is Stream.STDOUT else self.command.stderr]
+
+    def _terminal_outputs(self) -> list[bytes] | None:
+        if self.command.sized and self._input == b"\n":
+            shown = itertools.chain.from_iterable(map(_shown, self._sizes))
+            return [b"\r\n%d %d\r\n" % size for size in shown]
+        if self._input or self._input_ended or self.command.concurrent:
+            return None
+        return [(self.command.stdout + self.command.stderr).replace(b"\n", b"\r\n")]
+
+    def take(self, output: codec.ExecOutput) -> None:
+        """Check output that has come."""
+        stream, data = Stream(output.stream), bytes(output.data)
+        agree(len(data) > 0, "output without data", self.id)
+        at = self._count[stream]
+        self._count[stream] += len(data)
+        agree(self._count[stream] <= self.paid[stream], "unpaid output", f"{len(data)} bytes")
+        outputs = self._outputs(stream)
+        right = outputs is None or any(self._holds(whole, at, data) for whole in outputs)
+        agree(right, "wrong output", f"{data[:200]!r}, {len(data)} bytes, at {at} of {self}")
+
+    def _holds(self, whole: bytes, at: int, data: bytes) -> bool:
+        if self.command.endless and whole:
+            at %= len(whole)
+            whole *= (at + len(data)) // len(whole) + 1
+        return whole[at : at + len(data)] == data
+
+    def _may_exit(self) -> bool:
+        if self.command.takes is not None and (self.fed or self.size):
+            return self._input_ended or len(self._input) >= self.command.takes
+        return not self.command.lasts and (not self.command.sized or bool(self._input))
+
+    def _must_exit(self) -> bool:
+        return self._may_exit() and not (self.size and self._input.strip(b"\n"))
+
+    def end(self, response: codec.ExecResponse) -> None:
+        """Check how it has ended."""
+        ended = response.status if response.ending is Ending.EXITED else -response.status
+        typed = self.size is not None and (self._input or self._input_ended)
+        if -ended in self.kills and ended < 0:
+            return
+        agree(ended == self.status, "wrong end", f"{response} of {self}")
+        agree(bool(typed) or self._may_exit(), "too early an end", f"{response} of {self}")
+        if self.size is None:  # what a terminal has not passed on in time is lost
+            for stream in Stream:  # what has come was right
+                sizes = [len(whole) for whole in self._outputs(stream) or []]
+                agree(sizes == [self._count[stream]], "output is missing", self)
+
+    def close_input(self) -> None:
+        """Check that it may take no more input."""
+        command = self.command
+        reads = (command.takes or 0) > len(self._input) and not self._input_ended
+        keeps = (reads or command.lasts) and not command.closes_input
+        may = self.fed and not self._input_closed
+        agree(may, "closed input that was not open", self)
+        agree(not keeps or bool(self.kills) or self.size is not None, "input closed early", self)
+        self._input_closed = True
+
+    def owes(self) -> str:
+        """Return what must come of it without a word from the host; nothing for nothing."""
+        return "" if self._stopped else next(self._debts(), "")
+
+    def _debts(self) -> Iterator[str]:
+        command = self.command
+        waits = command.lasts or command.sized or command.takes is not None
+        if not self.kills and self.fed and waits:
+            if command.closes_input:
+                if self.size is None and not self._input_ended and not self._input_closed:
+                    yield "the end of its input"
+            elif not self._granted and not self._input_ended:
+                yield "credit for input"
+        if not self.kills and self.fed and self.size is None and command.takes == ALL_INPUT:
+            has_read = not self._input_ended and self._count[Stream.STDOUT] == len(self._input)
+            if has_read and self.credit <= MOST_INPUT // 2 - _RESERVED:
+                yield "more credit for input"
+        for stream in Stream:
+            if not self.kills and self._count[stream] < self._due(stream):
+                yield "output"
+        if (self.is_killed or self._must_exit()) and all(
+            self._is_paid(stream) for stream in Stream
+        ):
+            yield "its end"
+
+    def _due(self, stream: Stream) -> int:
+        """How much output must come in all."""
+        outputs = self._outputs(stream) or [b""]
+        least = min(map(len, outputs))
+        if self.command.endless and least:
+            least = _ENOUGH
+        elif self.command.takes not in {None, ALL_INPUT}:  # it may write at its end
+            least = least if self._may_exit() else 0
+        return min(least, self.paid[stream], _PAYABLE)
+
+    def _is_paid(self, stream: Stream) -> bool:
+        """Whether no output can be waiting for credit."""
+        outputs = self._outputs(stream)
+        room = min(self.paid[stream], _PAYABLE) - self._count[stream]
+        if outputs is None or (self.command.endless and any(outputs)):
+            return room >= _MOST_HELD
+        return room >= max(map(len, outputs)) - self._count[stream]

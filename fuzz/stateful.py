@@ -1,0 +1,383 @@
+"""A host that does whatever a host can, to a daemon as a process and to one in a real guest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.errors import HypothesisException
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from microvm import codec
+
+from . import commands, strategies
+from . import messages as any_
+from .failures import Failures
+from .oracle import Conversation
+from .running import SIGCONT, SIGKILL, Running, agree
+from .strategies import Example, Part
+
+_MOST_ENDS = 3
+"""Of daemons in an example: each is another that must start."""
+
+_ALL = 0xFFFFFFFF
+
+AboutExec = (
+    codec.ExecSignal
+    | codec.ExecKill
+    | codec.ExecTerminate
+    | codec.ExecCredit
+    | codec.ExecStdin
+    | codec.ExecResize
+)
+
+_kinds = st.sampled_from(
+    [
+        commands.SHORT,
+        commands.LARGE,
+        commands.LEAVING,
+        commands.READING,
+        commands.READING,
+        commands.LASTING,
+        commands.LASTING,
+        [commands.SIZED],
+        [commands.FORKING],
+    ]
+)
+_amounts = st.sampled_from([0, 1, 3, 6, 1000, 65524, 65536, 1 << 18, 1 << 20]) | st.integers(
+    0, 1 << 17
+)
+_USUAL: dict[str, Any] = {
+    "id_": st.just(1),
+    "paid": _amounts,
+    "folders": [b"", b"", b"", b"/"],
+}
+_requests = _kinds.flatmap(lambda kind: strategies.requests(kind, **_USUAL))
+_fed_requests = strategies.requests(
+    [*commands.READING, *commands.READING, *commands.LASTING, commands.SIZED], **_USUAL, fed=True
+)
+_about_an_exec: st.SearchStrategy[AboutExec] = st.one_of(
+    any_.exec_signal(id_=st.just(1)),
+    any_.exec_kill(id_=st.just(1)),
+    any_.exec_terminate(id_=st.just(1)),
+    any_.exec_credit(id_=st.just(1)),
+    any_.exec_stdin(id_=st.just(1)),
+    any_.exec_resize(id_=st.just(1)),
+)
+_signals = st.sampled_from([0, 1, 2, 9, 13, 15, 17, 18, 19, 28, 34, 64, 65, 255]) | strategies.u8
+_held = st.just(0) | st.just(0) | st.integers(1, 40)
+"""How many bytes of a frame's end come with what follows it."""
+
+
+class Host(RuleBasedStateMachine):
+    """A host that holds to nothing; one for each example."""
+
+    def __init__(self, conversation: Conversation, failures: Failures) -> None:
+        """Begin an example."""
+        failures.check_time()
+        super().__init__()
+        self._talk = conversation
+        self._failures = failures
+        self._rest = b""
+        self._ends = 0
+        conversation.begin()
+
+    @property
+    def _running(self) -> Running | None:
+        return self._talk.model.running
+
+    def _send(self, parts: list[Part], cuts: tuple[int, ...] = (), held: int = 0) -> None:
+        """Send what was held back and these, but for the last bytes."""
+        data = self._rest + b"".join(part.data for part in parts)
+        if self._talk.model.filler(data) is None:
+            return
+        end = max(len(self._rest), len(data) - held)
+        if self._rest:
+            parts = [Part("the rest", self._rest), *parts]
+            cuts = tuple(cut + len(self._rest) for cut in cuts)
+        if end < len(data):
+            parts = [Part(" ".join(part.label for part in parts), data[:end])]
+        if self._talk.send(parts, [cut for cut in cuts if cut < end]):
+            self._rest = data[end:]
+
+    def _say(self, message: codec.Message, held: int = 0) -> None:
+        self._send([Part(type(message).__name__, message.encode())], held=held)
+
+    def _release(self) -> None:
+        """Send what was held back."""
+        if self._rest:
+            self._send([])
+        self._rest = b""
+
+    def _be_heard(self) -> None:
+        """Know the daemon's state, and that it takes what comes next for a frame."""
+        self._release()
+        if self._talk.model.reader.listens():
+            self._talk.sync()
+        else:
+            self._talk.greet()
+
+    def _run(
+        self, request: codec.ExecRequest, fits: Callable[[Running], bool] = bool
+    ) -> Running | None:
+        """Have a command in flight: the one that is, or else this; None if it is over."""
+        self._be_heard()
+        if self._running is None or not fits(self._running):
+            if self._running:
+                self._talk.greet()
+            if self._talk.model.last_id < _ALL:
+                self._say(replace(request, id=self._talk.model.last_id + 1))
+                self._talk.sync()
+        return self._running
+
+    def _pay_all(self, running: Running) -> None:
+        for stream in codec.Stream:
+            self._say(codec.ExecCredit(running.id, stream, _ALL))
+
+    @rule(example=strategies.examples(), held=_held)
+    def any_bytes(self, example: Example, held: int) -> None:
+        """Send frames, right and wrong, and bytes that are none."""
+        self._send(list(example.parts), example.cuts, held)
+
+    @rule(message=strategies.messages, held=_held)
+    def message(self, message: codec.Message, held: int) -> None:
+        """Send some message, about whatever id."""
+        self._say(message, held)
+
+    @rule()
+    def hello(self) -> None:
+        """Start afresh, in whatever state."""
+        self._release()
+        self._talk.greet()
+
+    @rule(request=_requests, step=st.sampled_from([1, 1, 1, 2, 1000]), held=_held)
+    def start(self, request: codec.ExecRequest, step: int, held: int) -> None:
+        """Run a command, or try to while another runs."""
+        self._be_heard()
+        id_ = self._talk.model.last_id + step
+        if id_ <= _ALL:
+            self._say(replace(request, id=id_), held)
+
+    @rule(request=_requests, back=st.integers(0, 3))
+    def start_again(self, request: codec.ExecRequest, back: int) -> None:
+        """Use an id again."""
+        self._be_heard()
+        self._say(replace(request, id=max(1, self._talk.model.last_id - back)))
+
+    @rule(message=_about_an_exec, step=st.integers(-3, 3), held=_held)
+    def mistake(self, message: AboutExec, step: int, held: int) -> None:
+        """Send something about an exec that is over, or has not been."""
+        self._be_heard()
+        id_ = self._talk.model.last_id + step
+        if 0 < id_ <= _ALL and not (self._running and self._running.id == id_):
+            self._say(replace(message, id=id_), held)
+
+    # What follows draws a command to fall back on: none may be in flight any more, and when it has
+    # ended is no part of an example.
+
+    @rule(
+        request=_requests,
+        stream=st.sampled_from(codec.Stream),
+        amounts=st.lists(_amounts, min_size=1, max_size=4),
+    )
+    def pay(self, request: codec.ExecRequest, stream: codec.Stream, amounts: list[int]) -> None:
+        """Give credit, piece by piece."""
+        for amount in amounts:
+            running = self._run(request)
+            if running:
+                self._say(codec.ExecCredit(running.id, stream, amount))
+                self.settle()
+
+    @rule(
+        request=_fed_requests,
+        sizes=st.lists(st.sampled_from([0, 1, 100, 4096, 65535, 65536, 65536]), max_size=6),
+        payment=st.sampled_from(["before", "after", "never"]),
+        beyond=st.booleans(),
+        wait=st.booleans(),
+    )
+    def feed(
+        self,
+        request: codec.ExecRequest,
+        sizes: list[int],
+        payment: str,
+        beyond: bool,
+        wait: bool,
+    ) -> None:
+        """Feed it, in pieces, within its credit or beyond; the end is a piece without bytes."""
+        running = self._run(request, lambda running: running.fed)
+        if running and payment == "before":
+            self._pay_all(running)
+        self.settle()
+        for number, size in enumerate(sizes):
+            if not running or running is not self._running:
+                return
+            room = codec.ExecStdin.MAX_BODY if beyond else max(0, running.credit)
+            data = commands.NUMBERS[number:][: min(size, room)]
+            if data or not size:
+                self._say(codec.ExecStdin(running.id, b"\n" if running.size and data else data))
+            if wait:
+                self.settle()
+            else:
+                self._talk.sync()
+        if running and payment == "after":
+            self._pay_all(running)
+        self.settle()
+
+    @rule(
+        request=strategies.requests([commands.CAT], **_USUAL, fed=True, rows=[0]),
+        pieces=st.integers(1, 10),
+        payment=st.sampled_from(["before", "after", "never"]),
+        end=st.booleans(),
+        wait=st.booleans(),
+    )
+    def pour(
+        self, request: codec.ExecRequest, pieces: int, payment: str, end: bool, wait: bool
+    ) -> None:
+        """Feed it as much as it takes, whether it can pass that on or not."""
+        running = self._run(request, lambda running: running.command == commands.CAT)
+        if running and payment == "before":
+            self._pay_all(running)
+        self.settle()
+        for number in range(pieces):
+            if running and running is self._running and running.credit > 0:
+                data = commands.NUMBERS[number:][: min(running.credit, codec.ExecStdin.MAX_BODY)]
+                self._say(codec.ExecStdin(running.id, data))
+            if wait:
+                self.settle()
+            else:
+                self._talk.sync()
+        if running and end:
+            self._say(codec.ExecStdin(running.id, b""))
+        if running and payment == "after":
+            self._pay_all(running)
+        self.settle()
+
+    @rule(
+        request=strategies.requests([commands.YES, *commands.LARGE], **_USUAL),
+        mouthful=st.sampled_from([2000, 30000, 1 << 18]),
+    )
+    def look_away(self, request: codec.ExecRequest, mouthful: int) -> None:
+        """Let output fill the way to us, then read on, in such pieces; or have it at our back."""
+        running = self._run(request)
+        if running:
+            self._say(codec.ExecCredit(running.id, codec.Stream.STDOUT, 1 << 20))
+            self._say(codec.ExecCredit(running.id, codec.Stream.STDERR, 1 << 20))
+        self._talk.look_away(mouthful)
+
+    @rule(request=_requests, number=_signals, wait=st.booleans())
+    def signal(self, request: codec.ExecRequest, number: int, wait: bool) -> None:
+        """Send it a signal."""
+        if running := self._run(request):
+            self._say(codec.ExecSignal(running.id, number))
+        if wait:
+            self.settle()
+
+    @rule(
+        request=strategies.requests([commands.SIZED, *commands.READING], **_USUAL),
+        sizes=st.lists(st.tuples(strategies.u16, strategies.u16), max_size=2),
+        ask=st.booleans(),
+    )
+    def resize(self, request: codec.ExecRequest, sizes: list[tuple[int, int]], ask: bool) -> None:
+        """Change the size of its terminal, and have it tell that."""
+        running = self._run(request, lambda running: running.size is not None)
+        self.settle()
+        for rows, columns in sizes:
+            if running:
+                self._say(codec.ExecResize(running.id, rows, columns))
+        if running and ask:
+            self._say(codec.ExecStdin(running.id, b"\n"))
+            self._pay_all(running)
+        self.settle()
+
+    @rule(
+        request=_requests | _fed_requests | strategies.requests(commands.FAMILIES, **_USUAL),
+        way=st.sampled_from(["input", "terminate", "kill", "signal"]),
+    )
+    def finish(self, request: codec.ExecRequest, way: str) -> None:
+        """Have it end as hosts do: paid, fed to the end or killed; and look at what is left."""
+        running = self._run(request)
+        if not running:
+            return
+        self._pay_all(running)
+        if running.command.lasts:
+            self.settle()
+        if running.command.takes and running.fed and not running.size and way == "input":
+            self._say(codec.ExecStdin(running.id, b""))
+        elif way == "terminate":
+            self._say(codec.ExecTerminate(running.id))
+        elif way == "signal":
+            self._say(codec.ExecSignal(running.id, SIGKILL))
+        else:
+            self._say(codec.ExecKill(running.id))
+        self._say(codec.ExecSignal(running.id, SIGCONT))
+        self.settle()
+        agree(self._running is None, "a command that goes on", self._running)
+        self.census()
+
+    @rule()
+    def settle(self) -> None:
+        """Wait for what must come."""
+        self._release()
+        self._talk.settle()
+
+    @rule()
+    def sync(self) -> None:
+        """Check what has come."""
+        self._release()
+        self._talk.sync()
+
+    @rule()
+    def pause(self) -> None:
+        """Let a command do something."""
+        self._talk.pause()
+
+    @rule()
+    def census(self) -> None:
+        """See what the daemon holds while nothing runs."""
+        self._be_heard()
+        if not self._running:
+            self._talk.census()
+
+    @precondition(lambda self: not self._talk.model.is_init and self._ends < _MOST_ENDS)
+    @rule(
+        request=strategies.requests(commands.LASTING, **_USUAL) | st.none(),
+        message=strategies.messages,
+        share=st.sampled_from([0.0, 0.5, 1.0]),
+        way=st.sampled_from(["half", "whole", "shutdown"]),
+    )
+    def hang_up(
+        self, request: codec.ExecRequest | None, message: codec.Message, share: float, way: str
+    ) -> None:
+        """End the daemon, with the beginning of a frame as the last words."""
+        self._ends += 1
+        if request:
+            if self._talk.model.strays:
+                self.hello()
+                self._talk.census()
+            self._run(request)
+        self._release()
+        if way == "shutdown":
+            self._be_heard()
+            self._talk.shut_down()
+        else:
+            data = message.encode()
+            self._talk.hang_up(data[: round((len(data) - 1) * share)], half=way == "half")
+
+    def teardown(self) -> None:
+        """End the example: whatever has been said, the daemon is as it was."""
+        error = sys.exception()
+        try:
+            if not isinstance(error, Exception) or isinstance(error, HypothesisException):
+                self._release()
+                self._talk.finish()
+                return
+        except Exception as own:
+            error = own
+            raise
+        finally:
+            if isinstance(error, Exception) and not isinstance(error, HypothesisException):
+                self._failures.note(error, b"".join(part.data for part in self._talk.sent))
+                self._talk.close()

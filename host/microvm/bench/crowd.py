@@ -1,0 +1,67 @@
+"""Many clones alive at once: how fast they start, and what memory they take."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+
+from microvm.bench.report import Crowd
+from microvm.bench.side import Machine, Side
+from microvm.pool import usable_cpus
+from microvm.tasks import cancel
+
+_STEPS = (100, 50, 20, 10, 5, 2, 1)
+_PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
+
+
+async def gather(side: Side, count: int, advance: Callable[[int], None]) -> Crowd:
+    """Start `count` clones, as many at a time as there are CPUs, and keep them until all are up.
+
+    Each has to answer. What they take is read as they leave again, so that reading it does not
+    slow their start.
+
+    :param advance: called with how many have started.
+    """
+    machines: list[Machine] = []
+    room = asyncio.Semaphore(usable_cpus())
+    async with AsyncExitStack() as owned:
+
+        async def start() -> None:
+            async with room:
+                machine = await side.clone()
+            owned.push_async_callback(machine.stop)
+            machines.append(machine)
+            advance(len(machines))
+
+        begun = time.perf_counter()
+        starts = [asyncio.create_task(start()) for _ in range(count)]
+        try:
+            await asyncio.gather(*starts)
+        finally:
+            await cancel(starts)
+        seconds = time.perf_counter() - begun
+        for machine in machines:
+            await machine.ping()
+        memory = {}
+        for step in (count, *(step for step in _STEPS if step < count)):
+            while len(machines) > step:
+                await machines.pop().stop()
+            sizes = [size for machine in machines if (size := pss(machine.pid)) is not None]
+            if len(sizes) == step:
+                memory[step] = sum(sizes) / step
+    return Crowd(count, seconds, memory)
+
+
+def pss(pid: int) -> float | None:
+    """A process's proportional set size in MiB, or None where the host does not tell.
+
+    A page that N processes share counts for each as the Nth part of a page.
+    """
+    with suppress(OSError):
+        if match := _PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text()):
+            return int(match[1]) / 1024
+    return None

@@ -1,0 +1,12 @@
+"""The floor: raw QEMU and the least guest there can be, with no framing, no limits and no library.
+
+It runs the same kernel and file system, on the same machine, CPU model and kernel command line as
+the image beside it, with its own first process, which is compiled for the purpose. QEMU's devices
+are as they come, and it is neither confined nor watched.
+"""
+
+from __future__ import annotations
+
+from microvm.bench.floor.floor import Floor
+
+__all__ = ["Floor"]

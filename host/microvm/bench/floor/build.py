@@ -1,0 +1,39 @@
+"""The floor's guest: the image's own file system with another first process."""
+
+from __future__ import annotations
+
+import tempfile
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from microvm_image import arch as arches
+from microvm_image import cpio, daemon
+from microvm_image.process import run
+
+if TYPE_CHECKING:
+    from microvm_image.image import Image
+
+SOURCE = Path(__file__).with_name("guest.c")
+
+_FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-Os", "-static", "-s")
+
+
+def build(image: Image) -> bytes:
+    """Return an initramfs that is the image's but for its first process.
+
+    :raise ImageError: there is no compiler that makes it.
+    """
+    archive = BytesIO()
+    # Archives may follow one another, and of two files with one name the later counts.
+    archive.write(image.initramfs.read_bytes())
+    cpio.write([cpio.Entry.file("init", _compile(image), 0o755)], archive)
+    return archive.getvalue()
+
+
+def _compile(image: Image) -> bytes:
+    compiler = daemon.compiler(arches.find(image.manifest.arch))
+    with tempfile.TemporaryDirectory(prefix="microvm-floor-") as folder:
+        program = Path(folder) / "init"
+        run([*compiler, *_FLAGS, "-o", str(program), str(SOURCE)], what="compiling the floor")
+        return program.read_bytes()

@@ -1,0 +1,171 @@
+"""The floor as a side of the comparison."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from microvm import template
+from microvm.bench.floor.build import build
+from microvm.bench.floor.machine import Machine
+from microvm.bench.side import STREAM_SIZE
+from microvm.launch import find_qemu, qemu_arguments
+from microvm.qemu_command import Memory, QemuConfig, descriptor_path
+from microvm.tasks import settled
+
+if TYPE_CHECKING:
+    from microvm.arch import Accel
+    from microvm_image.image import Image
+
+# What shapes the guest, and is the same on both sides.
+_SHARED_OPTIONS = ("-cpu", "-m", "-smp", "-append")
+_DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
+
+# A guest is saved after this many commands, and a stream: what its kernel puts off at boot is then
+# done, and not left to each clone.
+_WARM_UP = 100
+
+
+class Floor:
+    """Starts the floor's machines; `opened` gives one."""
+
+    name = "floor"
+
+    def __init__(self, config: QemuConfig, initramfs: int, owned: ExitStack) -> None:
+        """Use `opened`."""
+        self._config = config
+        self._initramfs = initramfs
+        self._owned = owned
+        self._saved: Memory | None = None
+
+    @classmethod
+    @contextmanager
+    def opened(cls, image: Image, *, accel: Accel, memory: int) -> Iterator[Self]:
+        """Compile the guest; what it takes is in no folder, and gone afterwards.
+
+        :param image: whose kernel and file system it has.
+        :param memory: of the guest, in MiB.
+        :raise ImageError: there is no compiler.
+        """
+        with ExitStack() as owned:
+            initramfs = os.memfd_create("microvm-floor", os.MFD_CLOEXEC)
+            owned.callback(os.close, initramfs)
+            with open(initramfs, "wb", closefd=False) as file:
+                file.write(build(image))
+            config = QemuConfig(
+                kernel=image.kernel,
+                initramfs=Path(descriptor_path(initramfs)),
+                bus=image.manifest.bus,
+                accel=accel,
+                memory=memory,
+                arch=image.manifest.arch,
+            )
+            yield cls(config, initramfs, owned)
+
+    async def boot(self) -> FloorMachine:
+        """Boot a machine.
+
+        :raise MachineError: it does not come up.
+        """
+        with template.blank() as memory:
+            return FloorMachine(await _made(partial(self._start, memory)))
+
+    async def clone(self) -> FloorMachine:
+        """Clone a machine that was booted and saved, the first time now.
+
+        :raise MachineError: it does not come up.
+        :raise QemuError: it cannot be saved.
+        """
+        if self._saved is None:
+            memory = self._owned.enter_context(template.blank())
+            machine = FloorMachine(await _made(partial(self._start, memory)))
+            try:
+                for _ in range(_WARM_UP):
+                    await machine.run_true()
+                await machine.read_stream()
+                await machine.save(memory.state)
+            finally:
+                await machine.stop()
+            self._saved = replace(memory, saved=True)
+        return FloorMachine(await _made(partial(self._start, self._saved)))
+
+    def _start(self, memory: Memory) -> Machine:
+        return Machine(
+            self._command(memory),
+            device=_DEVICE[self._config.bus],
+            files=(self._initramfs, memory.ram, memory.state),
+            state=memory.state if memory.saved else None,
+        )
+
+    def _command(self, memory: Memory) -> list[str]:
+        ours = qemu_arguments(self._config)
+        values = {name: ours[ours.index(name) + 1] for name in ("-M", *_SHARED_OPTIONS)}
+        backend = f"memory-backend-file,id=ram,size={self._config.memory}M"
+        backend += f",mem-path={descriptor_path(memory.ram)}"
+        backend += f",share={'off' if memory.saved else 'on'}"
+        return [
+            str(find_qemu(self._config.arch)),
+            *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+            *("-accel", self._config.accel, "-M", f"{values['-M']},memory-backend=ram"),
+            *(word for name in _SHARED_OPTIONS for word in (name, values[name])),
+            *("-kernel", str(self._config.kernel), "-initrd", str(self._config.initramfs)),
+            *("-object", backend, "-serial", "null"),
+        ]
+
+
+async def _made(make: Callable[[], Machine]) -> Machine:
+    """Make a machine in a thread; where nobody waits for it any longer, end it."""
+    task = asyncio.create_task(asyncio.to_thread(make))
+    try:
+        await settled([task])
+    except asyncio.CancelledError:
+        if task.exception() is None:
+            task.result().stop()
+        raise
+    return task.result()
+
+
+class FloorMachine:
+    """A machine that is up.
+
+    It blocks the event loop, which has nothing else to do: handing over to a thread would be
+    measured, too.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    @property
+    def pid(self) -> int:
+        """QEMU's."""
+        return self._machine.pid
+
+    async def ping(self) -> None:
+        """Exchange a byte with the guest."""
+        self._machine.ask(b"p")
+
+    async def run_true(self) -> None:
+        """Run `true`."""
+        self._machine.ask(b"x")
+
+    async def read_stream(self) -> None:
+        """Have a process in the guest write `STREAM_SIZE` bytes, and read them."""
+        self._machine.ask(b"o", STREAM_SIZE)
+
+    async def write_stream(self) -> None:
+        """Have a process in the guest read `STREAM_SIZE` bytes, and write them."""
+        self._machine.feed()
+
+    async def save(self, state: int) -> None:
+        """Save it and end it."""
+        self._machine.save(state)
+
+    async def stop(self) -> None:
+        """End it."""
+        self._machine.stop()

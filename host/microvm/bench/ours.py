@@ -1,0 +1,126 @@
+"""The library itself as a side of the comparison."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from subprocess import DEVNULL, PIPE
+from typing import TYPE_CHECKING, Literal
+
+from microvm.bench.side import STREAM_SIZE
+from microvm.errors import MicroVMError
+from microvm.machine import MicroVM
+from microvm.options import MachineOptions
+
+if TYPE_CHECKING:
+    from microvm_image.image import Image
+
+# Large reads and writes by one process: what is measured is the way, not its ends.
+_WRITER = ("dd", "if=/dev/zero", "bs=64k", f"count={STREAM_SIZE >> 16}")
+_READER = ("dd", "of=/dev/null", "bs=64k")
+_BLOCK = bytes(1 << 16)
+
+
+class Ours:
+    """Starts our machines.
+
+    :param memory: as `MicroVM` takes it.
+    :param notify: see `MicroVM`.
+    :ivar options: what the machines are made with.
+    """
+
+    name = "microvm"
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        memory: str,
+        accel: Literal["auto", "kvm", "tcg"],
+        notify: Callable[[str], None],
+    ) -> None:
+        self.options = MachineOptions(image=image, memory=memory, accel=accel, notify=notify)
+        self._command = (
+            *(sys.executable, "-m", "microvm", "run", "--image", str(image.path)),
+            *("--memory", memory, "--accel", accel, "--", "true"),
+        )
+
+    async def boot(self) -> OurMachine:
+        """Boot a machine.
+
+        :raise MicroVMError: it does not come up.
+        """
+        return await self._start(cold=True)
+
+    async def clone(self) -> OurMachine:
+        """Clone a machine, as every start does that is not told otherwise.
+
+        :raise MicroVMError: it does not come up.
+        """
+        return await self._start(cold=False)
+
+    async def _start(self, *, cold: bool) -> OurMachine:
+        options: MachineOptions = {**self.options, "cold": cold}
+        vm = MicroVM(**options)
+        await vm.start()
+        return OurMachine(vm)
+
+    async def run_process(self) -> None:
+        """Run `microvm run -- true`."""
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
+        )
+        _, said = await process.communicate()
+        if process.returncode != 0:
+            raise MicroVMError("`microvm run` failed", detail=said.decode(errors="replace"))
+
+
+class OurMachine:
+    """A machine that is up."""
+
+    def __init__(self, vm: MicroVM) -> None:
+        self.vm = vm
+
+    @property
+    def pid(self) -> int:
+        """QEMU's."""
+        assert self.vm.pid is not None  # noqa: S101 - it is up
+        return self.vm.pid
+
+    async def ping(self) -> None:
+        """Exchange a frame with the guest."""
+        await self.vm.ping()
+
+    async def run_true(self) -> None:
+        """Run `true`."""
+        await self._run(("true",), 0)
+
+    async def read_stream(self) -> None:
+        """Have a process in the guest write `STREAM_SIZE` bytes, and throw them away."""
+        await self._run(_WRITER, STREAM_SIZE)
+
+    async def write_stream(self) -> None:
+        """Have a process in the guest read `STREAM_SIZE` bytes, and write them."""
+        async with await self.vm.exec(_READER, stdin=PIPE) as process:
+            assert process.stdin is not None  # noqa: S101 - PIPE
+            for _ in range(STREAM_SIZE // len(_BLOCK)):
+                process.stdin.write(_BLOCK)
+                await process.stdin.drain()
+            process.stdin.close()
+            if await process.wait() != 0:
+                raise MicroVMError(f"{' '.join(_READER)}: status {process.returncode}")
+
+    async def stop(self) -> None:
+        """End it."""
+        await self.vm.stop()
+
+    async def _run(self, command: tuple[str, ...], size: int) -> None:
+        """Run a command that must succeed and write `size` bytes, which are thrown away."""
+        async with await self.vm.exec(command) as process:
+            received = 0
+            async for chunk in process.stdout:
+                received += len(chunk)
+            if (await process.wait(), received) != (0, size):
+                name = " ".join(command)
+                raise MicroVMError(f"{name}: status {process.returncode}, {received} bytes")

@@ -1,0 +1,102 @@
+"""A command in flight, as its guest sees it: what it has written, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+
+from microvm import codec
+from microvm.errors import ExecKilled, ExecTimeout, MachineError, OutputLimit, StartError
+from microvm.session import WINDOW
+from microvm.streams import InputStream, OutputBuffer
+
+
+class Command:
+    """Fed by the guest; its user has a :class:`microvm.process.Process`, and may drop it.
+
+    :ivar args: the command line.
+    :ivar stdin: its standard input, where a pipe or a terminal was asked for.
+    :ivar returncode: the exit code, -N when signal N ended it, or None while it runs.
+    :ivar error: why there is no exit code that its user would want.
+    :ivar ended: set when it is over.
+    :ivar abandoned: whether it is being killed because nobody wants to know how it ends.
+    """
+
+    def __init__(
+        self,
+        args: Sequence[str | bytes],
+        *,
+        stdin: InputStream | None,
+        consumed: Callable[[codec.Stream, int], None],
+        max_output: int | None,
+    ) -> None:
+        """Call `consumed` with each number of bytes of a stream that have been taken."""
+        self.args = tuple(args)
+        self.stdin = stdin
+        self.stdout = OutputBuffer(lambda amount: consumed(codec.Stream.STDOUT, amount))
+        self.stderr = OutputBuffer(lambda amount: consumed(codec.Stream.STDERR, amount))
+        self.returncode: int | None = None
+        self.error: MachineError | StartError | ExecKilled | None = None
+        self.ended = asyncio.Event()
+        self.abandoned = False
+        self._max_output = max_output
+        self._output = 0
+
+    @property
+    def name(self) -> str:
+        """The command, for messages."""
+        return os.fsdecode(self.args[0]).encode(errors="backslashreplace").decode()
+
+    def feed(self, message: codec.ExecOutput) -> bool:
+        """Add output that the guest sent; False when that is more than it may write."""
+        data = message.data
+        if self._max_output is not None:
+            data = data[: self._max_output - self._output]
+            self._output += len(data)
+        stream = self.stdout if message.stream is codec.Stream.STDOUT else self.stderr
+        stream.feed(data, len(message.data) - len(data))
+        return len(data) == len(message.data)
+
+    def release(self, keep: int) -> None:
+        """Hold it back no more, whoever reads: keep `keep` bytes more of each stream."""
+        self.stdout.release(keep)
+        self.stderr.release(keep)
+
+    def condemn(self, error: ExecKilled) -> None:
+        """Note why it is about to be killed; output that it has written already is kept."""
+        self.error = self.error or error
+        self.release(WINDOW)
+
+    def over_limit(self) -> OutputLimit:
+        """The error for a command that has written more than it may."""
+        return OutputLimit(self.name, self._max_output or 0)
+
+    def over_time(self, timeout: float) -> ExecTimeout:
+        """The error for a command that has run too long."""
+        return ExecTimeout(self.name, timeout)
+
+    def finish(self, message: codec.ExecResponse | codec.ExecFailed) -> None:
+        """Note how it ended."""
+        if isinstance(message, codec.ExecResponse):
+            signalled = message.ending is codec.Ending.SIGNALLED
+            self.returncode = -message.status if signalled else message.status
+        else:
+            stage = message.stage
+            name = stage.name.lower() if isinstance(stage, codec.Stage) else f"stage {stage}"
+            self.error = StartError(name, message.error_number, self.name)
+            self.returncode = self.error.exit_status
+        self._end(None)
+
+    def lose(self, error: MachineError) -> None:
+        """Note that the machine is gone."""
+        self.error = error
+        self.returncode = error.exit_status
+        self._end(error)
+
+    def _end(self, error: MachineError | None) -> None:
+        if self.stdin is not None:
+            self.stdin.refuse()
+        self.stdout.end(error)
+        self.stderr.end(error)
+        self.ended.set()
