@@ -1,4 +1,4 @@
-"""Proofs by CBMC: each harness in `proofs/` says what it proves, up to which bound, assuming what."""
+"""Proofs by CBMC: each harness says what it proves, up to which bound, and assuming what."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ CHECKS = tuple(
 )
 """What CBMC checks at each step; a harness names those that are wrong about the code it is for."""
 
-_RESULT = re.compile(r"^\[(\S+)\] (?:line \d+ )?(.*): (SUCCESS|FAILURE|UNKNOWN|ERROR)$", re.MULTILINE)
+_RESULT = re.compile(
+    r"^\[(\S+)\] (?:line \d+ )?(.*): (SUCCESS|FAILURE|UNKNOWN|ERROR)$", re.MULTILINE
+)
 _FIELD = re.compile(r"^ \* ([A-Z]\w+): (.*(?:\n \*\t.*)*)", re.MULTILINE)
 
 
@@ -69,7 +71,9 @@ def harnesses() -> dict[str, Harness]:
 
 def _describe(path: Path) -> Harness:
     comment = path.read_text().split("*/", 1)[0]
-    fields = {key: " ".join(text.replace(" *\t", " ").split()) for key, text in _FIELD.findall(comment)}
+    fields = {
+        key: " ".join(text.replace(" *\t", " ").split()) for key, text in _FIELD.findall(comment)
+    }
     options = ["--unwind", fields["Unwind"]]
     for loop in fields.get("Loops", "").split():
         options += ["--unwindset", loop]
