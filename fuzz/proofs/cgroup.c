@@ -1,9 +1,11 @@
 /* Numbers written out, and the table of cgroups that commands have left behind.
  *
- * Functions: decimal limit_processes sweep remove_numbered cgroup_replace is_idle
- * Bound: every number of 32 bits; every state of a table of 64 whose first 3 are of one digit each
- * Assumes: longer numbers are cut by the same step: 20 digits are more than any of 64 bits has
+ * Functions: decimal limit_processes limit_memory write_file sweep remove_numbered cgroup_replace
+ *	is_idle
+ * Bound: every number of 64 bits; every fill of the table
+ * Assumes: all names in the table are 0
  * Unwind: 23
+ * Loops: sweep.0:65
  * Wraps: conversion */
 #include "proof.h"
 
@@ -25,7 +27,7 @@ int mkdirat(int folder, const char *name, mode_t mode)
 
 int unlinkat(int folder, const char *name, int flags)
 {
-	PROVE(name[0] >= '0' && name[0] <= '9' && name[1] == 0);
+	PROVE(name[0] == '0' && name[1] == 0);
 	errno = nondet_int();
 	return nondet_int();
 }
@@ -37,18 +39,22 @@ ssize_t pwrite(int fd, const void *from, size_t size, off_t offset)
 	return nondet_part(size);
 }
 
+static void prove_number(void)
+{
+	char text[DIGITS + 1];
+	const char *at = decimal(text, nondet_u64());
+
+	PROVE(at >= text && at < text + DIGITS && text[DIGITS] == 0);
+	WITNESS(at == text);
+}
+
 static void prove_table(void)
 {
-	left_count = nondet_u32();
-	number = nondet_byte() % 9;
-	current = nondet_int();
-	for (int i = 0; i < 3; i++)
-		left[i] = nondet_byte() % 10;
-	ASSUME(left_count <= 3);
+	left_count = (unsigned)nondet_upto(LEFT_MAX);
 	unsigned before = left_count;
 	bool replaced = cgroup_replace();
-	PROVE(left_count <= before + replaced);
-	WITNESS(replaced && left_count == 4);
+	PROVE(left_count <= LEFT_MAX && left_count <= before + replaced);
+	WITNESS(replaced && before == LEFT_MAX && left_count == LEFT_MAX);
 }
 
 void prove(void)
@@ -60,6 +66,12 @@ void prove(void)
 		limit_processes(nondet_u32());
 		break;
 	case 1:
+		limit_memory(nondet_u64());
+		break;
+	case 2:
+		prove_number();
+		break;
+	case 3:
 		is_idle();
 		break;
 	default:
