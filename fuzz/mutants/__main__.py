@@ -20,6 +20,13 @@ from fuzz.mutants import Mutant, daemon, decoder, hostile, proofs, python
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("codegen", "fuzz", "guest", "host", "image", "protocol", "tests", "pyproject.toml")
 WORKERS = 2
+CONTROL = Mutant(
+    "nothing is wrong: nobody may find this",
+    "guest/session.h",
+    "#ifndef SESSION_H\n",
+    "#ifndef SESSION_H /* as it was */\n",
+    "control",
+)
 COMPILE = 240.0
 """Seconds that a rung may take beyond its time, before that counts as a find."""
 
@@ -44,6 +51,7 @@ class Result:
 def hunts() -> Iterator[Hunt]:
     """Yield every mutant, with the rungs that its file has to do with."""
     for mutants, rungs in (
+        ((CONTROL,), "ABCDEF"),
         (decoder.MUTANTS, "ABC"),
         (python.MUTANTS, "BE"),
         (daemon.MUTANTS, "C"),
@@ -137,6 +145,11 @@ def _record(result: Result) -> dict[str, object]:
 
 def _summary(results: Sequence[Result]) -> bool:
     """Print what each rung has found, and who was not found; return whether that is too little."""
+    controls = [result for result in results if result.hunt.mutant is CONTROL]
+    results = [result for result in results if result.hunt.mutant is not CONTROL]
+    false = [rung for result in controls for rung in result.found]
+    if false:
+        click.echo(f"found where nothing is wrong, by {', '.join(false)}: the rest says nothing")
     for rung in "ABCDEF":
         looked = [result for result in results if rung in result.hunt.rungs]
         if looked:
@@ -146,7 +159,8 @@ def _summary(results: Sequence[Result]) -> bool:
     click.echo(f"{len(results) - len(lost)} of {len(results)} are found")
     for mutant in lost:
         click.echo(f"not found: {mutant.name} ({mutant.kind}, {mutant.file})")
-    return len(lost) > len(results) // 20 or any(mutant.kind == "crash" for mutant in lost)
+    crashes = any(mutant.kind == "crash" for mutant in lost)
+    return bool(false) or crashes or len(lost) > len(results) // 20
 
 
 if __name__ == "__main__":
