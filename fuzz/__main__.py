@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import sys
 import tempfile
 from dataclasses import asdict
@@ -54,8 +55,7 @@ def main(
     for rung in rungs:
         click.echo(f"{rung.name}: {rung.title} …", err=True)
         outcomes.append(climb_apart(rung, seconds * rung.share / shares, seed))
-    with tempfile.TemporaryDirectory() as folder:
-        coverage = str(Meter(Path(folder)).measure(corpus()))
+    coverage = _coverage()
     _show(outcomes, coverage)
     if json_file:
         report = {
@@ -70,6 +70,14 @@ def main(
         for finding in outcome.findings:
             click.echo(f"\n{outcome.rung} found: {finding}")
     sys.exit(any(outcome.findings for outcome in outcomes))
+
+
+def _coverage() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return str(Meter(Path(folder)).measure(corpus()))
+        except (FileNotFoundError, subprocess.CalledProcessError) as error:
+            return f"what is not known: {error}"
 
 
 def _show(outcomes: list[Outcome], coverage: str) -> None:

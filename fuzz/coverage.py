@@ -37,7 +37,8 @@ class Coverage:
         shares = []
         for size, name in ((2, "lines"), (3, "branches")):
             places = {place for place in self.places if len(place) == size}
-            shares.append(f"{len(places & self.reached) / len(places):.0%} of {len(places)} {name}")
+            share = 100 * len(places & self.reached) // len(places)
+            shares.append(f"{share}% of {len(places)} {name}")
         return ", ".join(shares)
 
 

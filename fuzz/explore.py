@@ -69,7 +69,16 @@ def replay(conversation: Conversation, path: Path) -> bool:
         decoders alone.
     """
     data = path.read_bytes()
-    part = Part(path.name, data)
+    try:
+        return _replay(conversation, Part(path.name, data))
+    except Exception as error:
+        error.add_note(f"{path.name}\n{report.explained(data)}")
+        conversation.close()
+        raise
+
+
+def _replay(conversation: Conversation, part: Part) -> bool:
+    data = part.data
     conversation.begin()
     if safe := conversation.send([part]):
         if len(data) < 500:
@@ -77,7 +86,7 @@ def replay(conversation: Conversation, path: Path) -> bool:
             conversation.send([part], range(1, len(data)))
         conversation.greet()
         for a, b in itertools.pairwise([0, *_ends(data), len(data)]):
-            conversation.send([Part(path.name, data[a:b])])
+            conversation.send([Part(part.label, data[a:b])])
             conversation.settle()
     conversation.finish()
     return safe

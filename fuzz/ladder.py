@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,8 +18,11 @@ from typing import cast
 
 from .outcome import Outcome
 
-SLACK = 300.0
-"""Seconds that a rung may take beyond its time: to compile, to boot, to show what it has found."""
+SLACK = 900.0
+"""Seconds that a rung may take beyond its time: to compile, boot, prove, show what it found."""
+
+UNBUILT = 3
+"""The status of a rung that could not be built: what it is to find, it has not looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +57,22 @@ LADDER = (
 def climb_apart(rung: Rung, seconds: float, seed: int) -> Outcome:
     """Run a rung in a process of its own, which ends with this one's patience."""
     command = [sys.executable, "-m", "fuzz.ladder", rung.name, str(seconds), str(seed)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
     try:
-        ran = subprocess.run(command, capture_output=True, timeout=seconds + SLACK, check=False)
+        out, err = process.communicate(timeout=seconds + SLACK)
     except subprocess.TimeoutExpired:
         return _ended(rung, seconds, seed, "it did not come to its end")
-    if ran.returncode:
-        said = (ran.stderr + ran.stdout).decode(errors="replace")
-        return _ended(rung, seconds, seed, f"status {ran.returncode}: {said[-4000:]}")
-    said = json.loads(ran.stdout.splitlines()[-1])
-    return Outcome(**{**said, "findings": tuple(said["findings"])})
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+            process.communicate()
+    if process.returncode:
+        said = (err + out).decode(errors="replace")
+        return _ended(rung, seconds, seed, f"status {process.returncode}: {said[-4000:]}")
+    outcome = json.loads(out.splitlines()[-1])
+    return Outcome(**{**outcome, "findings": tuple(outcome["findings"])})
 
 
 def _ended(rung: Rung, seconds: float, seed: int, finding: str) -> Outcome:
@@ -71,7 +83,12 @@ def main() -> None:
     """Run the rung that the arguments name, and write its outcome as a line of JSON."""
     name, seconds, seed = sys.argv[1:]
     [rung] = (each for each in LADDER if each.name == name)
-    print(json.dumps(asdict(rung.climb(float(seconds), int(seed)))))
+    try:
+        outcome = rung.climb(float(seconds), int(seed))
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        print(f"rung {name} cannot be built: {error}", file=sys.stderr)
+        sys.exit(UNBUILT)
+    print(json.dumps(asdict(outcome)))
 
 
 if __name__ == "__main__":

@@ -154,18 +154,23 @@ class Fuzzer:
         )
         said = ran.stderr.decode(errors="replace")
         self.executions += sum(map(int, re.findall(r"^Done (\d+) runs", said, re.MULTILINE)))
+        self.executions += len(re.findall(r"^Executed ", said, re.MULTILINE))
         self.frames += sum(map(int, re.findall(r"^frames: (\d+)", said, re.MULTILINE)))
         return [] if ran.returncode == 0 else self._findings(said)
 
     def _findings(self, said: str) -> list[str]:
         """Keep what broke, and describe it."""
-        summary = re.search(r"^SUMMARY: (.*)$", said, re.MULTILINE)
-        what = re.sub(r"/\S*/", "", summary[1] if summary else said[-300:])
+        summary = re.search(r"Assertion (.*) failed|^SUMMARY: (.*)$", said, re.MULTILINE)
+        what = re.sub(r"/\S*/", "", summary[0] if summary else said[-300:])
         found = []
         for artifact in sorted(self._broken.iterdir()):
             data = artifact.read_bytes()
             path = report.keep(data, what)
             found.append(f"{what}: {path.name}\n{report.explained(data)}")
+        # libFuzzer leaves nothing of a file that it was given: that is in the corpus already.
+        if not found and (given := re.findall(r"^Running: (\S+)", said, re.MULTILINE)):
+            path = Path(given[-1])
+            found.append(f"{what}: {path.name}\n{report.explained(path.read_bytes())}")
         return found or [what]
 
 

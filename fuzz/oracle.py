@@ -254,7 +254,7 @@ class Conversation:
         report = target.report()
         try:
             agree(status == 0, "wrong status of the daemon", report)
-            agree(report.endswith("\n"), "words of the daemon", report)
+            agree(not target.words(), "words of the daemon", report)
             deadline = time.monotonic() + _SETTLING
             while any(child.runs() for child in must_end):
                 agree(time.monotonic() < deadline, "a child that outlives the daemon", must_end)

@@ -40,9 +40,9 @@ def keep(data: bytes, what: str) -> Path:
     return path
 
 
-def explained(data: bytes) -> str:
-    """Return what the host's bytes are, frame by frame, as far as a daemon takes them for such."""
-    lines = list(_lines(data))
+def explained(data: bytes, sender: str = "host") -> str:
+    """Return what an end's bytes are, frame by frame; the host's, as far as a daemon takes them."""
+    lines = list(_lines(data) if sender == "host" else _frame(1, data, sender))
     if len(lines) > 2 * _MOST:
         left = len(lines) - 2 * _MOST
         lines = [*lines[:_MOST], f"... {left} lines ...", *lines[-_MOST:]]
@@ -69,9 +69,9 @@ def _lines(data: bytes) -> Iterator[str]:
         yield from _frame(number + 1, rest)
 
 
-def _frame(number: int, data: bytes) -> Iterator[str]:
+def _frame(number: int, data: bytes, sender: str = "host") -> Iterator[str]:
     try:
-        for line in explain(_schema(), data, "host"):
+        for line in explain(_schema(), data, sender):
             yield click.unstyle(line).replace("frame 1, at 0", f"frame {number}", 1)
     except BrokenStream as error:
         yield f"          {str(error).replace('frame 1', 'it', 1)}"

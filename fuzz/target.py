@@ -117,9 +117,12 @@ class Process:
         """Return its status and what the sanitizers said."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
+        return f"the daemon's status is {self._process.poll()}\n{self.words()}"
+
+    def words(self) -> str:
+        """Return what it, the sanitizers or their runtime have written to standard error."""
         self._stderr.seek(0)
-        text = self._stderr.read().decode(errors="replace")
-        return f"the daemon's status is {self._process.poll()}\n{text}"
+        return self._stderr.read().decode(errors="replace")
 
     def children(self) -> list[Child]:
         """Return the processes that it has started or taken over, the newest last."""

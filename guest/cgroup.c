@@ -33,7 +33,8 @@ static const char *decimal(char text[static DIGITS + 1], uint64_t value)
 
 static bool write_file(int folder, const char *name, const char *text)
 {
-	int fd = openat(folder, name, O_WRONLY | O_CLOEXEC);
+	/* Root may have mounted anything there: a fifo must not stop us. */
+	int fd = openat(folder, name, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	ssize_t size = fd < 0 ? -1 : write(fd, text, strlen(text));
 
 	if (fd >= 0)
@@ -58,7 +59,7 @@ static void make(void)
 		return;
 	current = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (current >= 0)
-		pids_max = openat(current, "pids.max", O_WRONLY | O_CLOEXEC);
+		pids_max = openat(current, "pids.max", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 }
 
 static bool remove_numbered(uint64_t which)
@@ -132,7 +133,7 @@ static bool is_idle(void)
 {
 	static const char idle[] = "populated 0\nfrozen 0\n";
 	char events[sizeof idle];
-	int fd = openat(current, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	int fd = openat(current, "cgroup.events", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	ssize_t size = fd < 0 ? -1 : read(fd, events, sizeof events);
 
 	if (fd >= 0)

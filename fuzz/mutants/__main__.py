@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from fuzz.ladder import UNBUILT
 from fuzz.mutants import Mutant, daemon, decoder, hostile, proofs, python
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,7 @@ CONTROL = Mutant(
     "#ifndef SESSION_H /* as it was */\n",
     "control",
 )
-COMPILE = 240.0
+COMPILE = 600.0
 """Seconds that a rung may take beyond its time, before that counts as a find."""
 
 
@@ -90,7 +91,10 @@ def seed(tree: Path, mutant: Mutant) -> None:
 
 
 def is_found(tree: Path, rung: str, seconds: float) -> bool:
-    """Whether a rung of this tree finds something, or does not come to its end."""
+    """Whether a rung of this tree finds something, or does not come to its end.
+
+    :raise ClickException: it could not be built; such a bug is none.
+    """
     paths = [str(tree / name) for name in ("host", "codegen", "image")]
     command = [sys.executable, "-m", "fuzz.ladder", rung, str(seconds), "1"]
     try:
@@ -104,6 +108,8 @@ def is_found(tree: Path, rung: str, seconds: float) -> bool:
         )
     except subprocess.TimeoutExpired:
         return True
+    if ran.returncode == UNBUILT:
+        raise click.ClickException(ran.stderr.decode(errors="replace"))
     return bool(ran.returncode) or bool(json.loads(ran.stdout.splitlines()[-1])["findings"])
 
 

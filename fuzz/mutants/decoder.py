@@ -23,7 +23,7 @@ MUTANTS = (
         _H,
         "if (cursor->size - cursor->at < size)\n\t\treturn sandboxd_refuse(cursor, "
         "SANDBOXD_FAULT_TRUNCATED, cursor->at, field);\n\t*value",
-        "*value",
+        "(void)field;\n\t*value",
         "crash",
     ),
     Mutant(
@@ -138,14 +138,14 @@ MUTANTS = (
         "the place of an unknown value is behind it",
         _H,
         "SANDBOXD_FAULT_UNKNOWN_VALUE, cursor->at - size, field);",
-        "SANDBOXD_FAULT_UNKNOWN_VALUE, cursor->at, field);",
+        "SANDBOXD_FAULT_UNKNOWN_VALUE, cursor->at - 0 * size, field);",
         "logic",
     ),
     Mutant(
         "the other side's messages are taken",
         _H,
         "if (!(rule->sender & sender))",
-        "if (!rule->sender)",
+        "if (!(rule->sender & (sender | SANDBOXD_BOTH)))",
         "logic",
     ),
     Mutant(
@@ -194,7 +194,7 @@ MUTANTS = (
         "a malformed frame does not end the stream",
         _STREAM,
         "stream->seeking = true;\n\treturn STREAM_FAULT;",
-        "return STREAM_FAULT;",
+        "(void)stream;\n\treturn STREAM_FAULT;",
         "logic",
     ),
     Mutant(
