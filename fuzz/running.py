@@ -140,6 +140,8 @@ class Running:
 
     def _terminal_outputs(self) -> list[bytes] | None:
         if self.command.sized and self._input == b"\n":
+            if any(0 in size for size in self._sizes):
+                return None  # busybox calls that an error
             shown = itertools.chain.from_iterable(map(_shown, self._sizes))
             return [b"\r\n%d %d\r\n" % size for size in shown]
         if self._input or self._input_ended or self.command.concurrent:
