@@ -229,23 +229,25 @@ def _truncated(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def _too_long(draw: st.DrawFn) -> bytes:
-    def prefix(limit: int) -> bytes:
-        return U32.pack(draw(beyond(limit)))
+    def value(limit: int, *, whole: bool = draw(st.booleans())) -> bytes:
+        """One whose length is above its bound; what it says of itself may be there, or not."""
+        if whole:
+            return _text(b"x" * (limit + draw(st.integers(1, 4))))
+        return U32.pack(draw(beyond(limit))) + draw(st.binary(max_size=20))
 
-    rest = draw(st.binary(max_size=20))
     match draw(st.sampled_from(["entropy", "command", "cwd", "argv", "env", "user"])):
-        case "entropy":
-            return frame(codec.Resume.TYPE, bytes(8) + prefix(64) + rest)
+        case "entropy":  # a body that has all of it is too long itself
+            return frame(codec.Resume.TYPE, bytes(8) + value(64, whole=False))
         case "command":
-            return _request(command=prefix(4096) + rest)
+            return _request(command=value(4096))
         case "cwd":
-            return _request(cwd=prefix(4096) + rest)
+            return _request(cwd=value(4096))
         case "user":
-            return _request(user=prefix(128) + rest)
+            return _request(user=value(128))
         case "argv":
-            return _request(argv=U32.pack(2) + prefix(131071) + rest)
+            return _request(argv=U32.pack(1) + value(131071))
         case _:
-            return _request(env=U32.pack(2) + _text(b"A=b") + prefix(131071) + rest)
+            return _request(env=U32.pack(2) + _text(b"A=b") + value(131071))
 
 
 @st.composite
