@@ -73,7 +73,11 @@ _held = st.just(0) | st.just(0) | st.integers(1, 40)
 
 
 class Host(RuleBasedStateMachine):
-    """A host that holds to nothing; one for each example."""
+    """A host that holds to nothing; one for each example.
+
+    Preconditions never ask whether a command still runs: that is a matter of time, and Hypothesis
+    wants a rule's draws to repeat. A rule that is about a command starts one when there is none.
+    """
 
     def __init__(self, conversation: Conversation, failures: Failures) -> None:
         """Begin an example."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from fuzz.ladder import UNBUILT
+from fuzz.ladder import LADDER, UNBUILT
 from fuzz.mutants import Mutant, daemon, decoder, hostile, proofs, python
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,12 +116,18 @@ def is_found(tree: Path, rung: str, seconds: float) -> bool:
 @click.command()
 @click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True)
 @click.option("--only", metavar="TEXT", default="", help="Mutants whose name or file has this.")
-@click.option("--rungs", default="ABCDEF", show_default=True, help="The rungs that look.")
+@click.option(
+    "--rung",
+    "names",
+    type=click.Choice([rung.name for rung in LADDER]),
+    multiple=True,
+    help="Only this one looks; may be given more than once.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE")
-def main(seconds: float, only: str, rungs: str, json_file: Path | None) -> None:
+def main(seconds: float, only: str, names: tuple[str, ...], json_file: Path | None) -> None:
     """Show how many of the seeded bugs each rung finds; end with status 1 below 95 %."""
     chosen = [
-        Hunt(each.mutant, "".join(rung for rung in each.rungs if rung in rungs))
+        Hunt(each.mutant, "".join(rung for rung in each.rungs if not names or rung in names))
         for each in hunts()
         if only in each.mutant.name or only in each.mutant.file
     ]
