@@ -114,7 +114,9 @@ def is_found(tree: Path, rung: str, seconds: float) -> bool:
 
 
 @click.command()
-@click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="For each rung."
+)
 @click.option("--only", metavar="TEXT", default="", help="Mutants whose name or file has this.")
 @click.option(
     "--rung",
@@ -123,7 +125,13 @@ def is_found(tree: Path, rung: str, seconds: float) -> bool:
     multiple=True,
     help="Only this one looks; may be given more than once.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write who found what.",
+)
 def main(seconds: float, only: str, names: tuple[str, ...], json_file: Path | None) -> None:
     """Show how many of the seeded bugs each rung finds; end with status 1 below 95 %."""
     chosen = [
