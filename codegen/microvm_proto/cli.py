@@ -182,8 +182,11 @@ def explain(frames: tuple[str, ...], schema: Path | None, sender: str | None) ->
         known = _read(schema)
     if sender is not None and sender not in known.ends:
         raise click.UsageError(f"--from is one of {' and '.join(known.ends)}")
+    stream = _stream(frames)
+    if not stream:
+        _fail("there is no frame")
     try:
-        for line in explained(known, _stream(frames), sender):
+        for line in explained(known, stream, sender):
             click.echo(line)
     except BrokenStream as error:
         _fail(str(error))

@@ -76,6 +76,7 @@ _MODULES = {
     "MicroVM": "machine",
     "Pool": "pool",
     "CompletedProcess": "process",
+    "InputStream": "streams",
     "OutputStream": "streams",
     "Process": "process",
 }

@@ -157,6 +157,7 @@ class Start:
 
         from microvm.warming import warm
 
+        template.limit()  # what is wrong with it is said before a boot, not after
         async with template.lock(self._name):
             if self._is_there():
                 return

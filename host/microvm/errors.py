@@ -137,6 +137,7 @@ class StartError(ExecError):
     def __init__(self, stage: str, errno: int, command: str) -> None:
         # The number is the guest's word, and may be none that there is.
         reason = os.strerror(errno) if errno < _ERRNO_END else f"errno {errno}"
+        command = command or "''"
         super().__init__(
             {
                 "lookup": f"{command}: not found in the guest's PATH",

@@ -73,7 +73,8 @@ def _fields(line: str) -> dict[str, Any]:
         value = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else error
-        raise UsageError(f"this is no JSON: {reason}") from None
+        hint = 'a shell command that begins so is ["sh", "-c", "…"]'
+        raise UsageError(f"this is no JSON: {reason}", hint=hint) from None
     given: dict[str, Any] = {"argv": value} if isinstance(value, list) else value
     for key, content in given.items():
         if key not in _KEYS:

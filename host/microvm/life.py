@@ -14,6 +14,10 @@ from microvm.guest import Guest
 from microvm.launch import Launched
 from microvm.qemu import Qemu
 
+_SILENT = (
+    "its console stayed silent; is this a kernel with virtio built in, is there so much memory?"
+)
+
 # How long a port may be at its end before QEMU's own end says why.
 _LOSS_GRACE = 3.0
 
@@ -69,7 +73,8 @@ class Life:
             try:
                 await guest.ready(timeout)
             except TimeoutError:
-                raise _failure(f"the guest was not ready within {timeout:g} s", console) from None
+                message = f"the guest was not ready within {timeout:g} s"
+                raise _failure(message, console, _SILENT) from None
             except GuestDied as error:
                 raise _failure(f"the guest did not boot: {error.message}", console) from None
             life.times = StartTimes(launched.at, running, time.monotonic())
@@ -94,7 +99,6 @@ class Life:
             self._console.close()
 
 
-def _failure(message: str, console: Console) -> BootError:
+def _failure(message: str, console: Console, silent: str = "") -> BootError:
     tail = console.tail()
-    hint = "" if tail else "its console stayed silent; is this a kernel with virtio built in?"
-    return BootError(message, hint=hint, detail=tail)
+    return BootError(message, hint="" if tail else silent, detail=tail)

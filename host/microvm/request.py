@@ -53,6 +53,8 @@ def _check(argv: Sequence[Text], options: ExecOptions) -> None:
         value: object = options.get(name)
         if value is not None and not (isinstance(value, int) and value >= 0):
             raise UsageError(f"{name} is a number from 0 on, not {value!r}")
+    if options.get("user") == "":
+        raise UsageError("user is a name or a number; without one it is root")
     terminal: object = options.get("tty", False)
     match terminal:
         case bool() | (int(), int()) | None:
@@ -61,10 +63,11 @@ def _check(argv: Sequence[Text], options: ExecOptions) -> None:
             raise UsageError(f"tty is True, or lines and columns, not {terminal!r}")
 
 
-def _check_times(timeout: float | None, grace: float | None) -> None:
+def _check_times(timeout: object, grace: object) -> None:
     for name, value in (("timeout", timeout), ("grace", grace)):
-        if value is not None and not 0 < value < math.inf:
-            raise UsageError(f"{name} is a positive number of seconds, not {value}")
+        number = isinstance(value, int | float) and 0 < value < math.inf
+        if value is not None and not number:
+            raise UsageError(f"{name} is a positive number of seconds, not {value!r}")
     if grace is not None and timeout is None:
         raise UsageError("grace is what a timeout gives: set that, too")
 

@@ -28,7 +28,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from microvm.errors import TemplateError
+from microvm.errors import TemplateError, UsageError
 from microvm.qemu_command import Memory
 from microvm.units import parse_size
 from microvm_image import cache
@@ -272,7 +272,10 @@ def limit() -> int:
 
     :raise UsageError: MICROVM_TEMPLATES is no size.
     """
-    return parse_size(os.environ.get("MICROVM_TEMPLATES", LIMIT))
+    try:
+        return parse_size(os.environ.get("MICROVM_TEMPLATES") or LIMIT)
+    except UsageError as error:
+        raise UsageError(f"MICROVM_TEMPLATES: {error.message}", hint=error.hint) from None
 
 
 def _path(name: str) -> Path:

@@ -43,6 +43,15 @@ def test_the_bare_installation_brings_click_alone(bare: Path, tmp_path: Path) ->
     assert names - {"pip", "setuptools"} == {"click", "microvm"}
 
 
+def test_the_bare_installation_says_what_machines_need(bare: Path, tmp_path: Path) -> None:
+    result = subprocess.run(
+        [bare / "microvm", "image", "ls"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 125
+    assert result.stderr.startswith("microvm: the Python module platformdirs is not installed (")
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_the_example_runs_as_its_readme_says(bare: Path, sensor: Path, compiler: str) -> None:
     if not shutil.which(compiler):

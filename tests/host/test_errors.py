@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+import microvm
 from microvm import errors
 from microvm.errors import (
     ExecTimeout,
@@ -45,3 +46,8 @@ def test_the_hierarchy_is_drawn_whole() -> None:
     }
     assert errors.__doc__ is not None
     assert kinds == {word for word in errors.__doc__.split() if word in vars(errors)}
+
+
+def test_every_name_that_the_package_offers_is_there() -> None:
+    for name in microvm.__all__:
+        assert getattr(microvm, name) is not None

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 from click.testing import CliRunner
 
-from microvm import TemplateError, template
+from microvm import TemplateError, UsageError, template
 from microvm.cli import cli
 
 PAGE = 4096
@@ -188,3 +188,13 @@ def test_the_command_lists_and_removes() -> None:
     assert run("rm", "c") == ""
     with pytest.raises(TemplateError, match="no template c"):
         run("rm", "c")
+
+
+def test_an_empty_limit_is_none_and_a_wrong_one_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MICROVM_TEMPLATES", "")
+    assert template.limit() == 4 << 30
+    monkeypatch.setenv("MICROVM_TEMPLATES", "xx")
+    with pytest.raises(UsageError, match="MICROVM_TEMPLATES: 'xx' is not a memory size"):
+        template.limit()

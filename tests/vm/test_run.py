@@ -331,6 +331,7 @@ def test_a_reader_that_goes_away_ends_the_command(image: Image) -> None:
         ),
         ('"$@" run --max-output 3 -- echo hello', 125, b"hel", b"microvm: echo: wrote more than 3"),
         ('"$@" run --timeout nan -- true', 2, b"", b"microvm: timeout is a positive number"),
+        ("\"$@\" run --user '' -- true", 2, b"", b"microvm: user is a name or a number"),
     ],
 )
 def test_strange_streams_and_limits(

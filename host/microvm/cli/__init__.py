@@ -48,6 +48,9 @@ def main() -> None:
         cli()
     except MicroVMError as error:
         fail(error)
+    except ModuleNotFoundError as error:
+        hint = "install microvm with its extra `vm` (`bench --plot` also takes `plot`)"
+        fail(MicroVMError(f"the Python module {error.name} is not installed", hint=hint))
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         fail(MicroVMError(f"{name}{error.strerror or error}"))
