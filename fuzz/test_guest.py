@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from .explore import UNSHRUNK, explore, replay
+from .explore import UNSHRUNK, explore, replay, run_guest
 from .oracle import Conversation
 from .report import corpus
 
@@ -27,3 +27,11 @@ def test_any_host_at_length(machine: Conversation) -> None:
 def test_it_was_one_machine_for_all_examples(machine: Conversation) -> None:
     assert machine.targets == 1
     assert machine.examples >= 18
+
+
+@pytest.mark.long
+def test_ten_minutes() -> None:
+    outcome = run_guest(600, seed=1)
+    assert outcome.findings == ()
+    assert outcome.notes.startswith("1 started; ")
+    assert outcome.frames >= 100_000
