@@ -12,11 +12,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import cast
 
 from .outcome import Outcome
+from .report import LAST, explained, keep
 
 SLACK = 900.0
 """Seconds that a rung may take beyond its time: to compile, boot, prove, show what it found."""
@@ -56,9 +59,17 @@ LADDER = (
 
 def climb_apart(rung: Rung, seconds: float, seed: int) -> Outcome:
     """Run a rung in a process of its own, which ends with this one's patience."""
-    command = [sys.executable, "-m", "fuzz.ladder", rung.name, str(seconds), str(seed)]
+    with tempfile.NamedTemporaryFile() as last:
+        return _climb(rung, seconds, seed, Path(last.name))
+
+
+def _climb(rung: Rung, seconds: float, seed: int, last: Path) -> Outcome:
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-m", "fuzz.ladder", rung.name, str(seconds), str(seed)],
+        env={**os.environ, LAST: str(last)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         out, err = process.communicate(timeout=seconds + SLACK)
@@ -70,7 +81,10 @@ def climb_apart(rung: Rung, seconds: float, seed: int) -> Outcome:
             process.communicate()
     if process.returncode:
         said = (err + out).decode(errors="replace")
-        return _ended(rung, seconds, seed, f"status {process.returncode}: {said[-4000:]}")
+        finding = f"status {process.returncode}: {said[-4000:]}"
+        if data := last.read_bytes():
+            finding += f"\n{keep(data, f'ends rung {rung.name}').name}\n{explained(data)}"
+        return _ended(rung, seconds, seed, finding)
     outcome = json.loads(out.splitlines()[-1])
     return Outcome(**{**outcome, "findings": tuple(outcome["findings"])})
 

@@ -27,6 +27,11 @@ _MOST = 200
 """Lines, of a failure that has more than these at its beginning and its end."""
 
 
+LAST = "FUZZ_LAST"
+"""The variable that names a file for the bytes that are about to be read: should that end the
+process, who has started it finds them there."""
+
+
 def corpus() -> list[Path]:
     """Return what once failed."""
     return sorted(CORPUS.glob("*.bin"))

@@ -31,6 +31,20 @@ def test_a_rung_that_breaks_is_a_finding() -> None:
     assert "status 1" in outcome.findings[0]
 
 
+def test_what_ends_a_process_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, program = tmp_path / "corpus", tmp_path / "rung"
+    corpus.mkdir()
+    program.write_text('#!/bin/sh\nprintf "its last words" >"$FUZZ_LAST"; kill -ABRT $$\n')
+    program.chmod(0o755)
+    monkeypatch.setattr("fuzz.report.CORPUS", corpus)
+    monkeypatch.setattr("sys.executable", str(program))
+    outcome = climb_apart(Rung("G", "it aborts", "none", 1.0), 1, 1)
+    [path] = corpus.iterdir()
+    assert path.read_bytes() == b"its last words"
+    assert path.name.startswith("ends-rung-g-")
+    assert path.name in outcome.findings[0]
+
+
 def test_the_report_is_a_table_and_json(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     result = CliRunner().invoke(
