@@ -165,11 +165,8 @@ async def test_a_user_gets_its_groups_home_and_streams(vm: MicroVM) -> None:
     assert result.stderr == "err\n"
 
 
-@pytest.mark.parametrize("user", ["nosuch", "nobody:nosuch", "4294967295", "", "a b", ":0"])
+@pytest.mark.parametrize("user", ["nosuch", "nobody:nosuch", "4294967295", "a b", ":0"])
 async def test_a_user_that_is_not_there_is_a_typed_failure(vm: MicroVM, user: str) -> None:
-    if not user:
-        assert (await vm.run(["id", "-u"], user=user)).stdout == b"0\n"
-        return
     with pytest.raises(StartError) as caught:
         await vm.run(["id"], user=user)
     assert caught.value.stage == "user"
