@@ -6,6 +6,7 @@ It knows nothing of QEMU: whoever owns the machine says how it ended, by :meth:`
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import socket
 from collections.abc import Callable, Sequence
@@ -124,7 +125,14 @@ class Guest:
     async def vacated(self) -> None:
         """Wait until a command that was abandoned is gone; one that is in use is not waited for."""
         command = self._command
-        if command is not None and command.abandoned:
+        if command is None:
+            return
+        if not command.abandoned:
+            # Its process may be held by what nobody can reach: by the traceback of an error that
+            # this very turn of the loop has seen the end of, or by a cycle of such.
+            await asyncio.sleep(0)
+            gc.collect()
+        if command.abandoned:
             await command.ended.wait()  # a kill has a deadline
 
     async def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess:

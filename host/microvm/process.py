@@ -49,7 +49,8 @@ class Process:
     killed, and the machine is free for the next command. Without a block, a cancelled `wait` or
     read leaves the command running, as in `asyncio.subprocess`, for as long as somebody holds this
     object or one of its output streams: a command whose process has been dropped is killed, too,
-    and the machine's next one waits until it is gone.
+    and the machine's next one waits until it is gone. In an `except` block the error that is being
+    handled still holds what its frames held.
 
     :ivar args: the command line.
     :ivar stdin: its standard input, where a pipe or a terminal was asked for.

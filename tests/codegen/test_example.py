@@ -44,10 +44,7 @@ def test_the_bare_installation_brings_click_alone(bare: Path, tmp_path: Path) ->
 
 
 def test_the_bare_installation_says_what_machines_need(bare: Path, tmp_path: Path) -> None:
-    result = subprocess.run(
-        [bare / "microvm", "image", "ls"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 125
+    result = run(bare / "microvm", "image", "ls", folder=tmp_path, status=125)
     assert result.stderr.startswith("microvm: the Python module platformdirs is not installed (")
     assert result.stderr.count("\n") == 1
 

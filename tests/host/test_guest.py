@@ -1488,6 +1488,44 @@ async def test_a_cancelled_user_of_a_process_leaves_the_guest_ready_for_the_next
         assert (await following).returncode == 0
 
 
+async def test_a_process_that_only_an_error_holds_is_not_in_use() -> None:
+    async with greeted() as (guest, peer):
+
+        async def work() -> None:
+            process = guest.exec(["sleep", "60"])
+            await process.wait()
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(SOON):
+                await work()
+        following = asyncio.create_task(_next(peer))
+        await guest.run(["true"])
+        await following
+
+
+async def test_a_process_that_only_a_cycle_holds_is_not_in_use() -> None:
+    async with greeted() as (guest, peer):
+        gc.disable()
+        try:
+            cycle: list[object] = [guest.exec(["sleep", "60"])]
+            cycle.append(cycle)
+            del cycle
+            following = asyncio.create_task(_next(peer))
+            await guest.run(["true"])
+            await following
+        finally:
+            gc.enable()
+
+
+async def _next(peer: Peer) -> None:
+    """Play the guest: one command is killed, and the next one ends well."""
+    await peer.expect(codec.ExecRequest)
+    await _is_killed(peer)
+    await peer.exit(9, Ending.SIGNALLED)
+    await peer.expect(codec.ExecRequest)
+    await peer.exit(0)
+
+
 async def test_a_process_that_is_in_use_is_not_waited_for() -> None:
     async with greeted() as (guest, peer):
         process = guest.exec(["sleep", "60"])
