@@ -12,31 +12,65 @@ FIRST_OWN_CODE = 64
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way in which a frame can be malformed; `offset` says where a decoder reports it."""
+    """One way in which a frame can be malformed."""
 
     name: str
     number: int
     doc: str
+
+
+FAULTS = (
+    Fault("unknown_type", 1, "No message has this type."),
+    Fault("bad_direction", 2, "The other side sends this message."),
+    Fault("reserved_flags", 3, "The header's flags are not 0."),
+    Fault("bad_id", 4, "The id is 0 where one is needed, or not 0 where none is."),
+    Fault("body_too_long", 5, "The body is longer than any body of this type."),
+    Fault("truncated", 6, "A field, or its length, ends beyond the body."),
+    Fault("too_long", 7, "A variable-length value is above its bound."),
+    Fault("too_many", 8, "A list has more items than its bound."),
+    Fault("total_too_long", 9, "A list's items, with their prefixes, are longer than its bound."),
+    Fault("unknown_value", 10, "A value that a closed enum or a constant does not have."),
+    Fault("embedded_nul", 11, "A NUL byte where none may be."),
+    Fault("trailing_bytes", 12, "The body goes on after its last field."),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that a decoder checks.
+
+    :ivar of: what is checked: the header, a field's type, or the body's end.
+    :ivar rule: what has to be.
+    :ivar fault: the name of the fault that it is if not.
+    :ivar offset: where that is reported.
+    """
+
+    of: str
+    rule: str
+    fault: str
     offset: str
 
 
-# Decoders check the header in this order, then the fields in theirs.
-FAULTS = (
-    Fault("unknown_type", 1, "No message has this type.", "4"),
-    Fault("bad_direction", 2, "The other side sends this message.", "4"),
-    Fault("reserved_flags", 3, "The header's flags are not 0.", "6"),
-    Fault("bad_id", 4, "The id is 0 where one is needed, or not 0 where none is.", "8"),
-    Fault("body_too_long", 5, "The body is longer than any body of this type.", "0"),
-    Fault("truncated", 6, "A field, or its length, ends beyond the body.", "its first byte"),
-    Fault("too_long", 7, "A variable-length value is above its bound.", "its length prefix"),
-    Fault("too_many", 8, "A list has more items than its bound.", "its count"),
-    Fault(
-        "total_too_long",
-        9,
-        "A list's items, with their prefixes, are longer than its bound.",
-        "the prefix of the item that goes beyond",
+# Decoders check in this order: the header, each field by its type, the end of the body. What the
+# order decides is which of several faults is reported.
+CHECKS = (
+    Check("the header", "a message has this type", "unknown_type", "4"),
+    Check("", "this side sends it", "bad_direction", "4"),
+    Check("", "the flags are 0", "reserved_flags", "6"),
+    Check("", "the id is 0 or is not, as the message has it", "bad_id", "8"),
+    Check("", "the body is no longer than the message's longest", "body_too_long", "0"),
+    Check("an integer, an enum", "all of its bytes are there", "truncated", "its first byte"),
+    Check("", "a closed enum has the value; a constant is right", "unknown_value", "same"),
+    Check("`bytes`", "the length is there", "truncated", "the length"),
+    Check("", "the length is within the bound", "too_long", "the length"),
+    Check("", "so many bytes are there", "truncated", "behind the length"),
+    Check("", "no NUL is among them, where none may be", "embedded_nul", "the first NUL"),
+    Check("`list<bytes>`", "the count is there", "truncated", "the count"),
+    Check("", "the count is within the bound", "too_many", "the count"),
+    Check("each item of it", "all that is checked of `bytes`", "", ""),
+    Check(
+        "", "the items up to this one are within the bound in all", "total_too_long", "its length"
     ),
-    Fault("unknown_value", 10, "A value that a closed enum or a constant does not have.", "it"),
-    Fault("embedded_nul", 11, "A NUL byte where none may be.", "the NUL"),
-    Fault("trailing_bytes", 12, "The body goes on after its last field.", "the first of them"),
+    Check("a `tail`", "what is left is within the bound", "too_long", "its first byte"),
+    Check("the end", "nothing is left", "trailing_bytes", "the first byte left"),
 )

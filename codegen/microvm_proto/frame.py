@@ -1,7 +1,7 @@
 """Reads and writes frames by the schema itself, field by field.
 
 The generated codecs are fast; this reader is slow and obvious, and they are held against it. It
-keeps to the order of :mod:`microvm_proto.faults`, and does no I/O.
+keeps to the order of :data:`microvm_proto.faults.CHECKS`, and does no I/O.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from microvm_proto.breaking import Comparison, Verdict
 from microvm_proto.digest import api_digest, wire_digest
 from microvm_proto.positions import Path as Place
 from microvm_proto.positions import index
@@ -190,3 +191,19 @@ def test_a_new_value_of_an_open_enum_does_not_change_it(read: Read) -> None:
     grown = text.replace('[[enum]]\nname = "tiny"', more)
     assert grown != text
     assert read(grown).digest == read(text).digest
+
+
+def test_fields_that_swap_names_do_not_change_it_and_break_the_release(
+    read: Read, tmp_path: Path
+) -> None:
+    old = 'name = "rows"\ntype = "u16"\ndoc = "Lines."\n\n[[message.field]]\nname = "columns"'
+    new = 'name = "columns"\ntype = "u16"\ndoc = "Lines."\n\n[[message.field]]\nname = "rows"'
+    text = TEXTS["sandboxd"]
+    assert old in text
+    swapped, released = tmp_path / "swapped.toml", tmp_path / "released.toml"
+    swapped.write_text(text.replace(old, new))
+    released.write_text(canonical(read(text)))
+    comparison = Comparison(swapped, released)
+    assert comparison.new.digest == comparison.old.digest
+    assert comparison.verdict is Verdict.INCOMPATIBLE
+    assert "[field-moved]" in comparison.report()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator
 
-from microvm_proto.faults import FAULTS
+from microvm_proto.faults import CHECKS, FAULTS
 from microvm_proto.schema import (
     HEADER_SIZE,
     ByteList,
@@ -28,9 +27,9 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         schema.doc,
         _FRAMING.format(header=HEADER_SIZE, total=HEADER_SIZE + schema.max_body),
         _TYPES,
+        _faults(),
         _VERSIONS,
         *(f"## {section.title}\n\n{section.text}" for section in schema.sections),
-        _faults(),
         "## Messages",
         _overview(schema),
         *(_message(message) for message in schema.messages),
@@ -51,16 +50,19 @@ def _cell(text: str) -> str:
 
 
 def _faults() -> str:
-    rows = [(str(f.number), f"`{f.name}`", f.doc, f.offset) for f in FAULTS]
-    return textwrap.dedent("""\
-        ## Malformed frames
-
-        A decoder checks the header as soon as its 12 bytes are there, and the body when all of it
-        is: each in the order of this table, the body field by field. It reports the first fault
-        it meets, with the offset from the start of the frame and the number of the field, counted
-        from 1; 0 stands for the header and for trailing bytes.
-
-        """) + _table(("code", "name", "meaning", "offset reported"), rows)
+    codes = {fault.name: str(fault.number) for fault in FAULTS}
+    rows = [
+        (
+            check.of,
+            check.rule,
+            f"`{check.fault}`" if check.fault else "",
+            codes.get(check.fault, ""),
+            check.offset,
+        )
+        for check in CHECKS
+    ]
+    head = ("of", "what is checked", "if not", "code", "offset reported")
+    return f"{_MALFORMED}\n\n{_table(head, rows)}"
 
 
 def _overview(schema: Schema) -> str:
@@ -176,6 +178,13 @@ The fields of a body follow one another without padding.
 | `tail` | the rest of the body, without a length |
 
 Paths, arguments, environment and output are bytes, not text: Linux has no encoding for them."""
+
+_MALFORMED = """## Malformed frames
+
+A decoder checks a header as soon as its 12 bytes are there, and a body when all of it is: its
+fields one after the other, each by its type, then its end. It checks in the order of this table,
+and reports the first fault alone: its code, the offset from the start of the frame, and the number
+of the field, counted from 1; 0 stands for the header and for what is left behind the last field."""
 
 _VERSIONS = """## Versions
 

@@ -258,6 +258,7 @@ def _faulty_octets(maximum: int, *, nul: bool) -> Iterator[_Wrong]:
         yield f"length {size}", "too_long", pack(_U32, size)
     yield f"{maximum + 1} bytes", "too_long", pack(Bytes(maximum, nul), b"a" * (maximum + 1))
     if not nul:
+        yield "1 of 2 bytes, a NUL", "truncated", pack(_U32, 2) + b"\0"
         for value in sorted({b"\0", b"\0".ljust(maximum, b"a"), b"\0".rjust(maximum, b"a")}):
             label = f"NUL at {value.index(0)} of {len(value)}"
             yield label, "embedded_nul", pack(Bytes(maximum, nul), value)
@@ -277,8 +278,14 @@ def _faulty_lists(kind: ByteList) -> Iterator[_Wrong]:
         start = pack(_U32, len(before) + 1) + pack(kind, before)[_U32.size :]
         for label, fault, data in _faulty_octets(kind.max_item, nul=kind.nul):
             yield f"item {len(before)}, {label}", fault, start + data
-    for more in (b"",), (b"a" * kind.max_item,):
-        yield f"{len(more[0])} bytes more", "total_too_long", pack(kind, _full(kind) + more)
+    full = _full(kind)
+    for more in b"", b"a" * kind.max_item:
+        yield f"{len(more)} bytes more", "total_too_long", pack(kind, (*full, more))
+    # Only an item that is right can be one too many.
+    ahead = pack(_U32, len(full) + 1) + pack(kind, full)[_U32.size :]
+    last = {fault: data for _, fault, data in _faulty_octets(kind.max_item, nul=kind.nul)}
+    for fault, data in last.items() if full else ():
+        yield "behind as much as there may be", fault, ahead + data
 
 
 def _sender(schema: Schema, message: Message) -> str:

@@ -1,0 +1,111 @@
+"""Of several faults in a frame one is reported: the first, in the order that the document gives.
+
+The vectors hold the generated decoders to the same; see `tests/codegen/test_vectors.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from microvm import codec
+from microvm_proto.faults import CHECKS, FAULTS
+from microvm_proto.frame import Malformed, read
+from microvm_proto.resolve import read_schema
+
+PROTOCOL = Path(__file__).parents[2] / "protocol"
+
+HELLO, READY, PING, RESUME, EXEC, CREDIT = 1, 2, 4, 3, 16, 22
+FULL = b"".join(struct.pack("<I", 131068) + b"x" * 131068 for _ in range(8))
+"""Items as long in all as a list may be."""
+
+
+def frame(body: bytes, type_: int, *, flags: int = 0, id_: int = 0, length: int = -1) -> bytes:
+    return struct.pack("<IHHI", length if length >= 0 else len(body), type_, flags, id_) + body
+
+
+def number(value: int) -> bytes:
+    return struct.pack("<I", value)
+
+
+def arguments(count: int, items: bytes) -> bytes:
+    """An `exec_request` that ends in its third field."""
+    return frame(bytes(8) + number(count) + items, EXEC, id_=1)
+
+
+LATER = 10**6
+CASES = [
+    ("the header", "unknown_type", "reserved_flags", frame(b"", 999, flags=1, length=LATER)),
+    ("the header", "bad_direction", "reserved_flags", frame(b"", READY, flags=1, length=LATER)),
+    ("the header", "reserved_flags", "bad_id", frame(b"", PING, flags=1, id_=1, length=LATER)),
+    ("the header", "bad_id", "body_too_long", frame(b"", PING, id_=1, length=LATER)),
+    ("`bytes`", "too_long", "truncated", frame(bytes(8) + number(65), RESUME)),
+    ("`bytes`", "truncated", "embedded_nul", frame(number(2) + b"\0", EXEC, id_=1)),
+    ("`list<bytes>`", "too_many", "truncated", arguments(16385, b"")),
+    ("`list<bytes>`", "too_long", "total_too_long", arguments(9, FULL + number(131072))),
+    ("`list<bytes>`", "truncated", "total_too_long", arguments(9, FULL + number(1))),
+    (
+        "`list<bytes>`",
+        "embedded_nul",
+        "total_too_long",
+        arguments(9, FULL + number(1) + b"\0"),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("of", "first", "second", "data"), CASES, ids=lambda value: value if type(value) is str else ""
+)
+def test_the_first_of_two_is_reported(of: str, first: str, second: str, data: bytes) -> None:
+    schema = read_schema(PROTOCOL / "sandboxd.toml")
+    with pytest.raises(Malformed) as by_schema:
+        list(read(schema, data, "host"))
+    decoder = codec.Decoder("host")
+    decoder.receive_data(data)
+    with pytest.raises(codec.DecodeError) as by_codec:
+        decoder.next_message()
+    assert by_schema.value.fault.name == by_codec.value.fault.name.lower() == first
+    order = documented()[of]
+    last = len(order) - 1 - order[::-1].index(second)
+    assert order.index(first) < last
+
+
+def documented() -> dict[str, list[str]]:
+    """The faults of each thing that is checked, in the order of the specification's table."""
+    found: dict[str, list[str]] = {}
+    of = ""
+    text = (PROTOCOL / "SPEC.md").read_text()
+    table = text.partition("## Malformed frames")[2].partition("\n## ")[0]
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and cells[0] not in ("of", "---"):
+            of = of if cells[0] in ("", "each item of it") else cells[0]
+            whole = found["`bytes`"] if "all that is checked of `bytes`" in cells[1] else []
+            found.setdefault(of, []).extend(whole or re.findall(r"\w+", cells[2]))
+    return found
+
+
+def test_the_table_has_every_fault_and_its_code() -> None:
+    assert {check.fault for check in CHECKS} - {""} == {fault.name for fault in FAULTS}
+    text = (PROTOCOL / "SPEC.md").read_text()
+    for fault in FAULTS:
+        assert f"| `{fault.name}` | {fault.number} |" in text
+
+
+def test_a_field_comes_before_the_next_and_before_the_end() -> None:
+    bad_magic, bad_stream = bytes(7), b"\3" + bytes(5)
+    cases = {
+        frame(bad_magic, HELLO): ("truncated", 1),
+        frame(bytes(8), HELLO): ("unknown_value", 1),
+        frame(bad_stream, CREDIT, id_=1): ("body_too_long", 0),
+        frame(number(1) + b"\0" + number(9999), EXEC, id_=1): ("embedded_nul", 1),
+    }
+    for data, expected in cases.items():
+        decoder = codec.Decoder("host")
+        decoder.receive_data(data)
+        with pytest.raises(codec.DecodeError) as caught:
+            decoder.next_message()
+        assert (caught.value.fault.name.lower(), caught.value.field_number) == expected
