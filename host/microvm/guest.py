@@ -29,7 +29,7 @@ from microvm.errors import (
 from microvm.options import PING_TIMEOUT, ExecOptions, RunOptions, Text
 from microvm.patience import Patience
 from microvm.process import CompletedProcess, Process
-from microvm.request import request_of
+from microvm.request import limits_of, request_of
 from microvm.session import Session
 from microvm.stdio import copy_out
 from microvm.streams import InputStream
@@ -100,20 +100,19 @@ class Guest:
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`."""
         channel = self._alive()
-        request = request_of(argv, options)
+        request, limits = request_of(argv, options), limits_of(options)
         frame = self._session.exec_request(request)
         fed = request.stdin or request.terminal is not None
         command = self._command = Command(
             argv or [request.command],
             stdin=InputStream(self._feed, self._stdin_credit) if fed else None,
             consumed=self._consumed,
-            max_output=options.get("max_output"),
+            max_output=limits.max_output,
         )
         channel.write(frame)
         self._arm("ping", PING_INTERVAL, self._ask)
-        timeout = options.get("timeout")
-        if timeout is not None:
-            self._arm("expire", timeout, self._expire, command, timeout, options.get("grace"))
+        if limits.timeout is not None:
+            self._arm("expire", limits.timeout, self._expire, command, limits.timeout, limits.grace)
         return Process(
             command,
             send_signal=self._signal,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from microvm.errors import MicroVMError, UsageError
 from microvm.job import Job, Outcome
 from microvm.options import RunOptions
+from microvm.units import parse_duration, parse_memory_limit, parse_size
 
 # The keys of a job that is an object, and what each may hold: names of RunOptions, but for the
 # first three.
@@ -21,11 +22,18 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "env": (dict,),
     "cwd": (str,),
     "user": (str, int),
-    "timeout": (int, float),
-    "grace": (int, float),
-    "max_output": (int,),
+    "timeout": (int, float, str),
+    "grace": (int, float, str),
+    "max_output": (int, str),
     "max_processes": (int,),
-    "max_memory": (int,),
+    "max_memory": (int, str),
+}
+
+_UNITS: dict[str, Callable[[Any], float]] = {
+    "timeout": parse_duration,
+    "grace": parse_duration,
+    "max_output": parse_size,
+    "max_memory": parse_memory_limit,
 }
 
 
@@ -63,7 +71,7 @@ async def parse(
             given = _fields(line)
             yield LineJob(given.pop("argv"), _options(given, env or {}), number, given.get("id"))
         except UsageError as error:
-            raise UsageError(f"line {number}: {error.message}") from None
+            raise UsageError(f"line {number}: {error.message}", hint=error.hint) from None
 
 
 def _fields(line: str) -> dict[str, Any]:
@@ -95,6 +103,12 @@ def _refuse(constant: str) -> None:
 
 def _options(given: Mapping[str, Any], env: Mapping[str, str]) -> RunOptions:
     options = {key: content for key, content in given.items() if key not in ("id", "stdin")}
+    for key, parse in _UNITS.items():
+        if key in options:
+            try:
+                options[key] = parse(options[key])
+            except UsageError as error:
+                raise UsageError(f"{key}: {error.message}", hint=error.hint) from None
     options["env"] = {**env, **given.get("env", {})}
     if "stdin" in given:
         try:

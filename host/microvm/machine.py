@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
 from microvm import accel as accels
+from microvm import capacity
 from microvm.arch import Accel
 from microvm.clone import Start
 from microvm.errors import BootError, QemuError, UsageError
 from microvm.launch import find_qemu
 from microvm.options import PING_TIMEOUT, ExecOptions, RunOptions, Text
 from microvm.qemu_command import QemuConfig
-from microvm.units import parse_memory
+from microvm.units import Size, parse_memory
 
 # The rest is imported when a machine starts, so that `launch` can come before it.
 if TYPE_CHECKING:
@@ -40,14 +41,14 @@ class MicroVM:
 
     :param image: an image, its name or its folder; by default the one for this host, which is
         built if there is none.
-    :param memory: of the guest, in MiB, or as text: `512M`, `2G`.
+    :param memory: of the guest: `512M`, `2G`, or a number of bytes; see :mod:`microvm.units`.
     :param cpus: how many the guest has.
     :param accel: `auto` uses KVM where a guest really runs under it.
     :param cold: boot, and neither use nor make a template.
     :param console: a file that gets what the guest writes to its serial port, at most 16 MiB; of a
         clone only what it writes itself.
     :param notify: called with lines that a user should see once, such as why there is no KVM.
-    :raise UsageError: for a value that cannot be.
+    :raise UsageError: for a value that cannot be, or that this host has not got.
     :ivar accel: what it runs under, once it has started.
     :ivar cloned: whether it is a clone.
     """
@@ -56,17 +57,16 @@ class MicroVM:
         self,
         image: Image | str | Path | None = None,
         *,
-        memory: int | str = 256,
+        memory: Size = "256M",
         cpus: int = 1,
         accel: Literal["auto", "kvm", "tcg"] = "auto",
         cold: bool = False,
         console: Path | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        if cpus < 1:
-            raise UsageError(f"a machine needs at least one CPU, not {cpus}")
         self._given_image = image
-        self._memory = parse_memory(str(memory))
+        self._memory = parse_memory(memory)
+        capacity.check(memory=self._memory << 20, cpus=cpus)
         self._cpus = cpus
         self._requested = accel
         self._cold = cold

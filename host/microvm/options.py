@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from microvm.units import Duration, Size
+
 if TYPE_CHECKING:
     from microvm_image.image import Image
 
@@ -22,7 +24,7 @@ class MachineOptions(TypedDict, total=False):
     """Keyword arguments of `Pool`, which are those of `MicroVM` that many machines can share."""
 
     image: Image | str | Path | None
-    memory: int | str
+    memory: Size
     cpus: int
     accel: Literal["auto", "kvm", "tcg"]
     cold: bool
@@ -39,11 +41,14 @@ class ExecOptions(TypedDict, total=False):
     :ivar user: `NAME`, `UID` or either with `:GROUP`; root by default.
     :ivar stdin: `subprocess.PIPE` to feed it by `process.stdin`; /dev/null by default.
     :ivar tty: a terminal for all three streams: its lines and columns, or True for 24 and 80.
-    :ivar timeout: seconds from its start after which it and all that it has started is killed.
-    :ivar grace: seconds between SIGTERM and that kill; by default there is no SIGTERM.
-    :ivar max_output: bytes of both streams together after which it is killed; by default endless.
+    :ivar timeout: how long after its start it and all that it has started is killed: seconds, or
+        text such as `2m`; see :mod:`microvm.units` for this and what follows.
+    :ivar grace: time between SIGTERM and that kill; by default there is no SIGTERM.
+    :ivar max_output: size of both streams together after which it is killed: bytes, or text such as
+        `1K`; by default endless.
     :ivar max_processes: processes and threads at a time, `MAX_PROCESSES` by default; 0: no limit.
-    :ivar max_memory: bytes of memory for it and all that it has started; by default all there is.
+    :ivar max_memory: memory for it and all that it has started: bytes, or text such as `64M`; by
+        default all there is, and so for 0.
     """
 
     command: Text | None
@@ -52,11 +57,11 @@ class ExecOptions(TypedDict, total=False):
     user: Text | int | None
     stdin: int | None
     tty: bool | tuple[int, int]
-    timeout: float | None
-    grace: float | None
-    max_output: int | None
+    timeout: Duration | None
+    grace: Duration | None
+    max_output: Size | None
     max_processes: int
-    max_memory: int
+    max_memory: Size
 
 
 class RunOptions(ExecOptions, total=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
@@ -11,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Self, TypeVar, Unpack
 
+from microvm.capacity import usable_cpus
 from microvm.errors import MachineError, UsageError
 from microvm.guest import PING_INTERVAL
 from microvm.job import Commands, Job, Outcome, jobs
@@ -291,10 +291,3 @@ def _this_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - coroutines run in tasks here
     return task
-
-
-def usable_cpus() -> int:
-    """How many CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

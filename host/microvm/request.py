@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from os import PathLike, fspath
 from subprocess import DEVNULL, PIPE
+from typing import Any, TypeVar
 
 from microvm.errors import UsageError
 from microvm.options import MAX_PROCESSES, ExecOptions, Text
 from microvm.session import Request
+from microvm.units import parse_duration, parse_memory_limit, parse_size
 
 DEFAULT_SIZE = (24, 80)
 """Lines and columns of a terminal whose size nobody knows."""
+
+N = TypeVar("N", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the host holds a command to; the guest holds it to the rest.
+
+    :ivar timeout: in seconds.
+    :ivar grace: in seconds; never without a timeout.
+    :ivar max_output: of both streams together, in bytes.
+    """
+
+    timeout: float | None
+    grace: float | None
+    max_output: int | None
+
+
+def limits_of(options: ExecOptions) -> Limits:
+    """Read the limits that a caller asks for.
+
+    :raise UsageError: one of them means nothing.
+    """
+    limits = Limits(
+        timeout=_read("timeout", options.get("timeout"), parse_duration),
+        grace=_read("grace", options.get("grace"), parse_duration),
+        max_output=_read("max_output", options.get("max_output"), parse_size),
+    )
+    if limits.grace is not None and limits.timeout is None:
+        raise UsageError("grace is what a timeout gives: set that, too")
+    return limits
 
 
 def request_of(argv: Sequence[Text], options: ExecOptions) -> Request:
@@ -38,7 +71,7 @@ def request_of(argv: Sequence[Text], options: ExecOptions) -> Request:
         stdin=options.get("stdin") == PIPE,
         terminal=DEFAULT_SIZE if tty is True else tty or None,
         max_processes=options.get("max_processes", MAX_PROCESSES),
-        max_memory=options.get("max_memory", 0),
+        max_memory=_read("max_memory", options.get("max_memory"), parse_memory_limit) or 0,
     )
 
 
@@ -48,11 +81,9 @@ def _check(argv: Sequence[Text], options: ExecOptions) -> None:
         raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
     if isinstance(argv, str | bytes):
         raise UsageError("argv is a list of arguments", hint="for a shell: ['sh', '-c', …]")
-    _check_times(options.get("timeout"), options.get("grace"))
-    for name in ("max_output", "max_processes", "max_memory"):
-        value: object = options.get(name)
-        if value is not None and not (isinstance(value, int) and value >= 0):
-            raise UsageError(f"{name} is a number from 0 on, not {value!r}")
+    processes: object = options.get("max_processes", MAX_PROCESSES)
+    if not isinstance(processes, int) or processes < 0:
+        raise UsageError(f"max_processes is a number from 0 on, not {processes!r}")
     if options.get("user") == "":
         raise UsageError("user is a name or a number; without one it is root")
     terminal: object = options.get("tty", False)
@@ -63,13 +94,11 @@ def _check(argv: Sequence[Text], options: ExecOptions) -> None:
             raise UsageError(f"tty is True, or lines and columns, not {terminal!r}")
 
 
-def _check_times(timeout: object, grace: object) -> None:
-    for name, value in (("timeout", timeout), ("grace", grace)):
-        number = isinstance(value, int | float) and 0 < value < math.inf
-        if value is not None and not number:
-            raise UsageError(f"{name} is a positive number of seconds, not {value!r}")
-    if grace is not None and timeout is None:
-        raise UsageError("grace is what a timeout gives: set that, too")
+def _read(name: str, value: Any, parse: Callable[[Any], N]) -> N | None:
+    try:
+        return None if value is None else parse(value)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error.message}", hint=error.hint) from None
 
 
 def _bytes(value: object) -> bytes:

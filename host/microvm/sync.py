@@ -22,6 +22,7 @@ from microvm import codec, machine, process, streams
 from microvm.errors import UsageError
 from microvm.options import PING_TIMEOUT, ExecOptions, RunOptions, Text
 from microvm.process import CompletedProcess
+from microvm.units import Size
 
 if TYPE_CHECKING:
     from microvm_image.image import Image
@@ -75,7 +76,7 @@ class MicroVM(_Driven):
         self,
         image: Image | str | Path | None = None,
         *,
-        memory: int | str = 256,
+        memory: Size = "256M",
         cpus: int = 1,
         accel: Literal["auto", "kvm", "tcg"] = "auto",
         cold: bool = False,

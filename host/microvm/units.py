@@ -1,40 +1,118 @@
-"""Sizes as people write them."""
+"""Sizes and durations as people write them, the same on the command line, in the API and in jobs.
+
+A size is a number and K, M, G or T, which are powers of 1024 (`64M`, `1.5G`; `64MB` and `64MiB`
+are the same, as for docker); a number alone is bytes. A duration is a number and ms, s, m, h or d
+(`500ms`, `2m`), as for timeout(1); a number alone is seconds. Both may be given as numbers, too.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 
 from .errors import UsageError
 
-#: The least memory a guest gets, in MiB: Debian's kernel with Alpine panics below 88.
-MINIMUM_MEMORY = 96
+Size = int | str
+"""Bytes, or text that `parse_size` reads."""
 
-_SIZE = re.compile(r"(?P<number>[0-9]{1,12})(?:(?P<unit>[KMGT])(?:iB)?)?", re.IGNORECASE)
-_BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+Duration = float | str
+"""Seconds, or text that `parse_duration` reads."""
+
+MINIMUM_MEMORY = 96 << 20
+"""The least memory a guest gets, in bytes: Debian's kernel with Alpine panics below 88 MiB."""
+
+MINIMUM_LIMIT = 1 << 20
+"""The least memory that a command is limited to, in bytes: with less it can hardly be started."""
+
+_MEBIBYTE = 1 << 20
+_NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,9})?)"
+_SIZE = re.compile(_NUMBER + r"(?:([KMGT])(?:i?B)?|B)?", re.ASCII | re.IGNORECASE)
+_BYTES = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_MOST = 1 << 63
+
+_DURATION = re.compile(_NUMBER + r"(ms|s|m|h|d)?", re.ASCII)
+_SECONDS = {None: 1, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def parse_size(text: str) -> int:
-    """Read a size of memory.
+def parse_size(value: Size) -> int:
+    """Read a size.
 
-    :param text: a whole number with K, M, G or T (or KiB, MiB, …), powers of 1024; MiB without one.
-    :return: bytes.
-    :raise UsageError: if it is no size.
+    :return: bytes, from 0 on.
+    :raise UsageError: it is no size; says what is.
     """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"{text!r} is not a memory size", hint="write 512M or 2G")
-    return int(match["number"]) * _BYTES[(match["unit"] or "M").upper()]
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        unit = match[2] and match[2].upper()
+        size = int(match[1]) * _BYTES[unit] if match[1].isdigit() else _part(match[1], unit)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    else:
+        size = -1
+    if not 0 <= size < _MOST:
+        hint = "write 64M, 1K or 2G; a number alone is bytes"
+        raise UsageError(f"{value!r} is not a size", hint=hint)
+    return size
 
 
-def parse_memory(text: str) -> int:
+def _part(number: str, unit: str | None) -> int:
+    size = float(number) * _BYTES[unit]
+    return int(size) if unit else -1  # there are no parts of a byte
+
+
+def parse_duration(value: Duration) -> float:
+    """Read a duration.
+
+    :return: seconds, more than 0.
+    :raise UsageError: it is no duration; says what is.
+    """
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        seconds = float(match[1]) * _SECONDS[match[2]]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = value
+    else:
+        seconds = math.nan
+    if seconds == 0:
+        raise UsageError(f"{value!r} is no time at all", hint="leave it out for no limit")
+    if not 0 < seconds < math.inf:
+        hint = "write 5s, 500ms or 2m; a number alone is seconds"
+        raise UsageError(f"{value!r} is not a duration", hint=hint)
+    return seconds
+
+
+def parse_memory(value: Size) -> int:
     """Read a guest's memory size, as `parse_size` does.
 
     :return: MiB.
-    :raise UsageError: if it is no size, no whole number of MiB, or below `MINIMUM_MEMORY`.
+    :raise UsageError: it is no size, no whole number of MiB, or below `MINIMUM_MEMORY`.
     """
-    mebibytes, rest = divmod(parse_size(text), 1 << 20)
-    if mebibytes < MINIMUM_MEMORY:
-        raise UsageError(f"{text!r} is too little memory", hint=f"at least {MINIMUM_MEMORY}M")
-    if rest:
-        raise UsageError(f"{text!r} is not a whole number of MiB")
-    return mebibytes
+    size = parse_size(value)
+    if size < MINIMUM_MEMORY:
+        raise _too_little(value, MINIMUM_MEMORY, "for a guest")
+    if size % _MEBIBYTE:
+        raise UsageError(f"{value!r} is not a whole number of MiB", hint="write 512M or 2G")
+    return size // _MEBIBYTE
+
+
+def parse_memory_limit(value: Size) -> int:
+    """Read how much memory a command may have, as `parse_size` does.
+
+    :return: bytes; 0 for all that there is.
+    :raise UsageError: it is no size, or above 0 and below `MINIMUM_LIMIT`.
+    """
+    size = parse_size(value)
+    if 0 < size < MINIMUM_LIMIT:
+        raise _too_little(value, MINIMUM_LIMIT, "for a command")
+    return size
+
+
+def _too_little(value: Size, least: int, purpose: str) -> UsageError:
+    hint = f"at least {format_size(least)}; a number alone is bytes"
+    return UsageError(f"{value!r} is too little memory {purpose}", hint=hint)
+
+
+def format_size(size: int) -> str:
+    """Write bytes as `parse_size` reads them: whole where they are, else to a tenth."""
+    for unit in "TGMK":
+        if size >= _BYTES[unit]:
+            number = f"{size / _BYTES[unit]:.1f}".removesuffix(".0")
+            return f"{number}{unit}"
+    return str(size)

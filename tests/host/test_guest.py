@@ -1113,12 +1113,17 @@ async def test_empty_input_is_an_end() -> None:
 
 async def test_the_request_says_what_the_options_do() -> None:
     async with greeted() as (guest, peer):
-        options: dict[str, Any] = {"user": 1000, "tty": (5, 6), "max_processes": 7, "max_memory": 8}
+        options: dict[str, Any] = {
+            "user": 1000,
+            "tty": (5, 6),
+            "max_processes": 7,
+            "max_memory": "8M",
+        }
         process = guest.exec(["sh"], **options)
         request = await peer.expect(codec.ExecRequest)
         assert request.user == b"1000"
         assert (request.rows, request.columns) == (5, 6)
-        assert (request.max_processes, request.max_memory) == (7, 8)
+        assert (request.max_processes, request.max_memory) == (7, 8 << 20)
         assert process.stdin is not None
         process.resize(50, 60)
         assert await peer.hear() == codec.ExecResize(1, 50, 60)
@@ -1363,7 +1368,10 @@ async def test_a_flood_after_the_kill_does_not_put_its_deadline_off() -> None:
         (["true"], {"env": {"A": None}}, "neither str, bytes nor a path"),
         (["true"], {"max_output": -1}, "max_output"),
         (["true"], {"max_processes": "4"}, "max_processes"),
-        (["true"], {"max_memory": -1}, "max_memory"),
+        (["true"], {"max_memory": -1}, "max_memory: -1 is not a size"),
+        (["true"], {"max_memory": 64}, "max_memory: 64 is too little"),
+        (["true"], {"timeout": "5 s"}, "timeout: '5 s' is not a duration"),
+        (["true"], {"timeout": 0}, "timeout: 0 is no time"),
         (["true"], {"tty": (1, 2, 3)}, "tty"),
         (["true"], {"tty": "yes"}, "tty"),
         (["true"], {"grace": 1}, "timeout"),

@@ -51,6 +51,19 @@ def test_a_line_is_for_the_shell_or_an_array_or_an_object() -> None:
     ]
 
 
+def test_units_are_those_of_the_command_line() -> None:
+    text = b"""{"argv": ["cat"], "timeout": "2m", "grace": "500ms", "max_output": "1K", \
+"max_memory": "64M"}"""
+    (job,) = parsed(text.replace(b"\\\n", b""))
+    assert job.options == {
+        "timeout": 120,
+        "grace": 0.5,
+        "max_output": 1 << 10,
+        "max_memory": 64 << 20,
+        "env": {},
+    }
+
+
 def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
     (job,) = parsed(b"echo \xff\r")
     assert [os.fsencode(argument) for argument in job.argv] == [b"sh", b"-c", b"echo \xff"]
@@ -68,7 +81,11 @@ def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
         ('{"argv": ["echo"], "shell": true}', "there is no 'shell' in a job"),
         ('{"argv": ["echo"], "timeout": true}', "timeout cannot be true"),
         ('{"argv": ["echo"], "timeout": NaN}', "no JSON: NaN is none"),
-        ('{"argv": ["echo"], "max_memory": "64M"}', "max_memory cannot be"),
+        ('{"argv": ["echo"], "max_memory": [64]}', "max_memory cannot be [64]"),
+        ('{"argv": ["echo"], "max_memory": "64"}', "max_memory: '64' is too little memory"),
+        ('{"argv": ["echo"], "max_output": "1 K"}', "max_output: '1 K' is not a size"),
+        ('{"argv": ["echo"], "timeout": "5 s"}', "timeout: '5 s' is not a duration"),
+        ('{"argv": ["echo"], "grace": 0}', "grace: 0 is no time at all"),
         ('{"argv": ["echo"], "env": {"A": 1}}', "env is an object of strings"),
         ('{"argv": ["echo"], "stdin": "\\ud800"}', "stdin cannot be written as bytes"),
         ('["echo"] ["echo"]', "no JSON: Extra data"),

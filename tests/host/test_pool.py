@@ -114,14 +114,14 @@ def test_its_options_are_those_of_a_machine() -> None:
 
 def test_it_is_filled_within_its_bounds(machine: type[Machine]) -> None:
     async def test() -> None:
-        async with Pool(8, memory=128) as pool:
+        async with Pool(8, memory="128M") as pool:
             await settle(100)
             assert (pool.ready, machine.started) == (8, 8)
             async with pool.machine() as first, pool.machine():
                 await settle()
                 assert (pool.ready, machine.started) == (6, 8)
                 own = cast(Machine, first)
-                assert own.options == {"memory": 128}
+                assert own.options == {"memory": "128M"}
                 assert own.commands[0] == ["true"]
             await settle()
             assert (pool.ready, machine.started) == (8, 10)

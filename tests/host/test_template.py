@@ -196,5 +196,5 @@ def test_an_empty_limit_is_none_and_a_wrong_one_names_its_variable(
     monkeypatch.setenv("MICROVM_TEMPLATES", "")
     assert template.limit() == 4 << 30
     monkeypatch.setenv("MICROVM_TEMPLATES", "xx")
-    with pytest.raises(UsageError, match="MICROVM_TEMPLATES: 'xx' is not a memory size"):
+    with pytest.raises(UsageError, match="MICROVM_TEMPLATES: 'xx' is not a size"):
         template.limit()

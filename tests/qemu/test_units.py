@@ -1,54 +1,132 @@
-"""Sizes as people write them."""
+"""Sizes and durations as people write them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from microvm.errors import UsageError
-from microvm.units import MINIMUM_MEMORY, parse_memory, parse_size
+from microvm.units import (
+    MINIMUM_LIMIT,
+    MINIMUM_MEMORY,
+    format_size,
+    parse_duration,
+    parse_memory,
+    parse_memory_limit,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
-    ("text", "mebibytes"),
+    ("size", "count"),
     [
-        ("256", 256),
-        ("256M", 256),
-        ("512MiB", 512),
-        ("1G", 1024),
-        ("1g", 1024),
-        ("2GiB", 2048),
-        (" 1T ", 1 << 20),
-        ("262144K", 256),
-        (str(MINIMUM_MEMORY), MINIMUM_MEMORY),
+        (0, 0),
+        ("0", 0),
+        (20, 20),
+        ("20", 20),
+        ("20B", 20),
+        ("3K", 3 << 10),
+        ("20M", 20 << 20),
+        ("20m", 20 << 20),
+        ("20MB", 20 << 20),
+        ("20MiB", 20 << 20),
+        ("1.5G", 3 << 29),
+        (" 1T ", 1 << 40),
     ],
 )
-def test_sizes(text: str, mebibytes: int) -> None:
-    assert parse_memory(text) == mebibytes
+def test_a_size_is_in_bytes(size: int | str, count: int) -> None:
+    assert parse_size(size) == count
+
+
+NO_SIZES = ["", "M", "1.5", "-1", "256 M", "256X", "256iB", "1e3", "٢٥٦", "1\u212a", "9" * 19]
+
+
+@pytest.mark.parametrize("size", [*NO_SIZES, "9" * 18 + "T", -1, 1 << 63, 1.5, True, None, b"1"])
+def test_no_size(size: Any) -> None:
+    with pytest.raises(UsageError, match=r"is not a size \(write 64M, 1K or 2G; .* is bytes\)"):
+        parse_size(size)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "M", "1.5G", "-1", "256 M", "256MB", "256X", "1e3", "٢٥٦", "9" * 13]
+    ("size", "mebibytes"),
+    [
+        ("256M", 256),
+        (256 << 20, 256),
+        ("1g", 1024),
+        ("262144K", 256),
+        (MINIMUM_MEMORY, MINIMUM_MEMORY >> 20),
+    ],
 )
-def test_no_size(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a memory size"):
-        parse_memory(text)
+def test_memory_of_a_guest(size: int | str, mebibytes: int) -> None:
+    assert parse_memory(size) == mebibytes
 
 
-def test_a_size_is_in_bytes() -> None:
-    assert [parse_size(text) for text in ("3K", "20", "20M", "1G")] == [
-        3 << 10,
-        20 << 20,
-        20 << 20,
-        1 << 30,
-    ]
-
-
-@pytest.mark.parametrize("text", ["0", "1K", "63M", str(MINIMUM_MEMORY - 1)])
-def test_too_little(text: str) -> None:
-    with pytest.raises(UsageError, match=f"at least {MINIMUM_MEMORY}M"):
-        parse_memory(text)
+@pytest.mark.parametrize("size", ["0", "1K", "63M", "256", 256, MINIMUM_MEMORY - 1])
+def test_too_little_memory_for_a_guest(size: int | str) -> None:
+    with pytest.raises(UsageError, match=r"at least 96M; a number alone is bytes"):
+        parse_memory(size)
 
 
 def test_fraction_of_a_mebibyte() -> None:
     with pytest.raises(UsageError, match="whole number of MiB"):
         parse_memory("262145K")
+
+
+def test_memory_of_a_command() -> None:
+    assert [parse_memory_limit(size) for size in (0, "0", "64M", MINIMUM_LIMIT)] == [
+        0,
+        0,
+        64 << 20,
+        MINIMUM_LIMIT,
+    ]
+    for size in (64, "64", "512K", MINIMUM_LIMIT - 1):
+        with pytest.raises(UsageError, match=r"at least 1M; a number alone is bytes"):
+            parse_memory_limit(size)
+
+
+@pytest.mark.parametrize(
+    ("duration", "seconds"),
+    [
+        (5, 5),
+        (0.5, 0.5),
+        ("5", 5),
+        ("0.5", 0.5),
+        ("5s", 5),
+        ("500ms", 0.5),
+        ("1.5m", 90),
+        ("2h", 7200),
+        ("1d", 86400),
+    ],
+)
+def test_a_duration_is_in_seconds(duration: float | str, seconds: float) -> None:
+    assert parse_duration(duration) == seconds
+
+
+@pytest.mark.parametrize(
+    "duration",
+    ["", "s", "5 s", "5S", "5M", "1m30s", "-1", "inf", "nan", "1e3", "\u0665s", -1],
+)
+def test_no_duration(duration: Any) -> None:
+    with pytest.raises(UsageError, match=r"is not a duration \(write 5s, 500ms or 2m"):
+        parse_duration(duration)
+
+
+@pytest.mark.parametrize("duration", [float("inf"), float("nan"), True, None, b"1"])
+def test_neither(duration: Any) -> None:
+    with pytest.raises(UsageError, match="is not a duration"):
+        parse_duration(duration)
+
+
+@pytest.mark.parametrize("duration", [0, 0.0, "0", "0s", "0.0ms"])
+def test_no_time_at_all(duration: float | str) -> None:
+    with pytest.raises(UsageError, match="is no time at all"):
+        parse_duration(duration)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(5, "5"), (1 << 10, "1K"), (3 << 29, "1.5G"), (999 << 30, "999G")]
+)
+def test_sizes_are_written_as_they_are_read(size: int, text: str) -> None:
+    assert format_size(size) == text
+    assert parse_size(text) == size

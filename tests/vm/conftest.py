@@ -89,7 +89,7 @@ async def live_at_once(image: Image, count: int) -> None:
     """Have this many clones of 128 MiB alive, each answering, and weigh them."""
     async with AsyncExitStack() as stack:
         machines = [
-            await stack.enter_async_context(MicroVM(image, memory=128, accel="tcg"))
+            await stack.enter_async_context(MicroVM(image, memory="128M", accel="tcg"))
             for _ in range(count)
         ]
         for number, vm in enumerate(machines):

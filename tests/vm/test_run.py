@@ -156,6 +156,14 @@ def test_the_console_goes_to_a_file(microvm: Command, tmp_path: Path) -> None:
     assert b"hello from the guest" in log.read_bytes()
 
 
+def test_limits_have_units(microvm: Command) -> None:
+    script = "head -c 1025 /dev/zero"
+    result = microvm("run", "--max-output", "1K", "--timeout", "1m", "--", "sh", "-c", script)
+    assert (result.returncode, len(result.stdout)) == (125, 1 << 10)
+    result = microvm("run", "--timeout", "700ms", "--grace", "100ms", "--", "sleep", "60")
+    assert (result.returncode, result.stderr) == (124, b"microvm: sleep: timed out after 0.7 s\n")
+
+
 def test_a_command_that_takes_more_memory_than_it_may_is_killed(microvm: Command) -> None:
     script = "head -c 60m /dev/zero | tail -c 60m"
     result = microvm("run", "--max-memory", "20M", "--", "sh", "-c", script)
@@ -172,12 +180,20 @@ def test_verbose_says_what_happens(microvm: Command) -> None:
     ("arguments", "status", "says"),
     [
         (["--memory", "1K", "--", "true"], 2, "too little memory"),
-        (["--memory", "lots", "--", "true"], 2, "not a memory size"),
-        (["--cpus", "0", "--", "true"], 2, "--cpus"),
+        (["--memory", "lots", "--", "true"], 2, "'lots' is not a size (write 64M, 1K or 2G"),
+        (["--memory", "256", "--", "true"], 2, "a number alone is bytes"),
+        (["--memory", "999G", "--", "true"], 2, "does not fit into this host's memory (at most"),
+        (["--cpus", "0", "--", "true"], 2, "'--cpus': '0' is not a whole number from 1 on"),
+        (["--cpus", "x", "--", "true"], 2, "'--cpus': 'x' is not a whole number from 1 on"),
+        (["--cpus", "999", "--", "true"], 2, "a guest with 999 CPUs would not come up"),
         (["--env", "=x", "--", "true"], 2, "KEY=VALUE"),
-        (["--timeout", "0", "--", "true"], 2, "--timeout"),
+        (["--timeout", "0", "--", "true"], 2, "'--timeout': '0' is no time at all"),
+        (["--timeout", "soon", "--", "true"], 2, "not a duration (write 5s, 500ms or 2m"),
+        (["--max-output", "-1", "--", "true"], 2, "'--max-output': '-1' is not a size"),
+        (["--max-processes", "-1", "--", "true"], 2, "is not a whole number from 0 on"),
+        (["--max-memory", "64", "--", "true"], 2, "a number alone is bytes"),
         (["--grace", "1", "--", "true"], 2, "--timeout"),
-        (["--max-memory", "lots", "--", "true"], 2, "not a memory size"),
+        (["--max-memory", "lots", "--", "true"], 2, "'lots' is not a size"),
         (["--image", "no-such-image", "--", "true"], 125, "microvm image ls"),
         (["--console", "/nowhere/log", "--", "true"], 2, "console"),
         ([], 2, "CMD"),
@@ -330,7 +346,7 @@ def test_a_reader_that_goes_away_ends_the_command(image: Image) -> None:
             b"microvm: cannot write the command's output: No space left on device\n",
         ),
         ('"$@" run --max-output 3 -- echo hello', 125, b"hel", b"microvm: echo: wrote more than 3"),
-        ('"$@" run --timeout nan -- true', 2, b"", b"microvm: timeout is a positive number"),
+        ('"$@" run --timeout nan -- true', 2, b"", b"Usage: "),
         ("\"$@\" run --user '' -- true", 2, b"", b"microvm: user is a name or a number"),
     ],
 )

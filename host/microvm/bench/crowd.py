@@ -11,7 +11,7 @@ from pathlib import Path
 
 from microvm.bench.report import Crowd
 from microvm.bench.side import Machine, Side
-from microvm.pool import usable_cpus
+from microvm.capacity import usable_cpus
 from microvm.tasks import cancel
 
 _STEPS = (100, 50, 20, 10, 5, 2, 1)

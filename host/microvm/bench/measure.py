@@ -22,7 +22,7 @@ from microvm.bench.side import STREAM_SIZE, Machine, Side
 from microvm.errors import ImageError, MicroVMError
 from microvm.machine import BOOT_TIMEOUT
 from microvm.pool import Pool
-from microvm.units import parse_memory
+from microvm.units import Size, parse_memory
 from microvm_image.progress import Reporter, Silent
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Plan:
     """
 
     image: Image
-    memory: str = "256M"
+    memory: Size = "256M"
     accel: Literal["auto", "kvm", "tcg"] = "auto"
     boots: int = 5
     execs: int = 200

@@ -12,6 +12,7 @@ from microvm.bench.side import STREAM_SIZE
 from microvm.errors import MicroVMError
 from microvm.machine import MicroVM
 from microvm.options import MachineOptions
+from microvm.units import Size
 
 if TYPE_CHECKING:
     from microvm_image.image import Image
@@ -36,14 +37,14 @@ class Ours:
         self,
         image: Image,
         *,
-        memory: str,
+        memory: Size,
         accel: Literal["auto", "kvm", "tcg"],
         notify: Callable[[str], None],
     ) -> None:
         self.options = MachineOptions(image=image, memory=memory, accel=accel, notify=notify)
         self._command = (
             *(sys.executable, "-m", "microvm", "run", "--image", str(image.path)),
-            *("--memory", memory, "--accel", accel, "--", "true"),
+            *("--memory", str(memory), "--accel", accel, "--", "true"),
         )
 
     async def boot(self) -> OurMachine:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from microvm._version import __version__
 from microvm.bench.report import Platform
+from microvm.capacity import usable_cpus
 from microvm.errors import QemuError
 from microvm.launch import find_qemu
-from microvm.pool import usable_cpus
 
 if TYPE_CHECKING:
     from microvm_image.image import Manifest

@@ -18,19 +18,26 @@ from microvm.cli import shared
 @shared.memory
 @shared.accel
 @click.option(
-    "--boots", type=click.IntRange(1), default=5, show_default=True, help="Machines to boot."
+    "--boots",
+    default="5",
+    callback=shared.parsed(shared.count(1)),
+    metavar="N",
+    show_default=True,
+    help="Machines to boot.",
 )
 @click.option(
     "--execs",
-    type=click.IntRange(1),
-    default=200,
+    default="200",
+    callback=shared.parsed(shared.count(1)),
+    metavar="N",
     show_default=True,
     help="Commands to run, and pings to send.",
 )
 @click.option(
     "--clones",
-    type=click.IntRange(1),
-    default=20,
+    default="20",
+    callback=shared.parsed(shared.count(1)),
+    metavar="N",
     show_default=True,
     help="Clones to start one by one, then to have alive at once.",
 )
@@ -52,7 +59,7 @@ from microvm.cli import shared
 def bench(
     image: str | None,
     kernel: str | None,
-    memory: str,
+    memory: int,
     accel: Literal["auto", "kvm", "tcg"],
     boots: int,
     execs: int,

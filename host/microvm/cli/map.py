@@ -18,6 +18,7 @@ import click
 from microvm.cli import shared
 from microvm.cli.signals import status_of
 from microvm.errors import MicroVMError
+from microvm.units import parse_size
 
 if TYPE_CHECKING:
     from microvm.jobfile import LineJob
@@ -26,15 +27,13 @@ if TYPE_CHECKING:
 # Of one line of the input: a job with its standard input.
 _LINE_LIMIT = 16 << 20
 
-_MAX_OUTPUT = 16 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class _Options:
     jobs: int | None
     ordered: bool
     image: str | None
-    memory: str
+    memory: int
     cpus: int
     env: dict[str, str]
     cwd: str | None
@@ -52,7 +51,7 @@ class _Options:
 @click.option(
     "-j",
     "--jobs",
-    type=click.IntRange(1),
+    callback=shared.parsed(shared.count(1)),
     metavar="N",
     help="Machines at a time. [default: one for each CPU]",
 )
@@ -67,10 +66,10 @@ class _Options:
 @shared.grace
 @click.option(
     "--max-output",
-    type=click.IntRange(0),
-    default=_MAX_OUTPUT,
+    default="16M",
+    callback=shared.parsed(parse_size),
+    metavar="SIZE",
     show_default=True,
-    metavar="BYTES",
     help="Kill the command when it has written more than this.",
 )
 @shared.max_processes
@@ -89,7 +88,7 @@ def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
       {"argv": ["cat"], "id": "c1", "stdin": "hello", "env": {"A": "1"},
        "cwd": "/tmp", "user": "nobody", "timeout": 5}
                                      a JSON object; also grace, max_output,
-                                     max_processes and max_memory, in bytes
+                                     max_processes and max_memory
 
     What begins with `[` or `{` is taken for JSON; empty lines and those that begin with `#` are
     skipped. A file is checked before anything runs; a pipe is read as jobs are run, and a line that
@@ -113,8 +112,9 @@ def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
 
 
 async def _map(options: _Options, descriptor: int) -> int:
+    from microvm.capacity import usable_cpus
     from microvm.jobfile import report, status
-    from microvm.pool import Pool, usable_cpus
+    from microvm.pool import Pool
 
     total = await _count(options, descriptor)
     if total == 0:

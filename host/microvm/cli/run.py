@@ -11,6 +11,7 @@ import click
 
 from microvm.cli import shared
 from microvm.machine import MicroVM
+from microvm.units import parse_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Options:
     """What the command line says, checked."""
 
     image: str | None
-    memory: str
+    memory: int
     cpus: int
     env: dict[str, str]
     cwd: str | None
@@ -49,9 +50,9 @@ class Options:
 @shared.grace
 @click.option(
     "--max-output",
-    type=click.IntRange(0),
-    metavar="BYTES",
-    help="Kill the command when it has written more than this.",
+    callback=shared.parsed(parse_size),
+    metavar="SIZE",
+    help="Kill the command when it has written more than this, such as 1K.",
 )
 @shared.max_processes
 @shared.max_memory

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from microvm.errors import UsageError
 from microvm.options import MAX_PROCESSES
-from microvm.units import parse_size
+from microvm.units import parse_duration, parse_memory, parse_memory_limit
 
 if TYPE_CHECKING:
     from microvm_image import Image
@@ -25,17 +27,48 @@ def _environment(
     return {key: value for key, _, value in (entry.partition("=") for entry in entries)}
 
 
-def _size(context: click.Context, parameter: click.Parameter, size: str | None) -> int:
-    del context, parameter
-    return 0 if size is None else parse_size(size)
+def parsed(
+    parse: Callable[[str], Any],
+) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """Read an option's text by a function of ours; what it refuses is said as click says it."""
+
+    def callback(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+        del context, parameter
+        try:
+            return None if text is None else parse(text)
+        except UsageError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return callback
+
+
+def count(least: int) -> Callable[[str], int]:
+    """What reads whole numbers from `least` on."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and int(text) >= least):
+            raise UsageError(f"{text!r} is not a whole number from {least} on")
+        return int(text)
+
+    return parse
 
 
 image = click.option("--image", metavar="NAME|DIR", help="Default: built on the first run.")
 memory = click.option(
-    "--memory", default="256M", metavar="SIZE", show_default=True, help="Of the guest."
+    "--memory",
+    default="256M",
+    callback=parsed(lambda text: parse_memory(text) << 20),
+    metavar="SIZE",
+    show_default=True,
+    help="Of the guest, such as 2G.",
 )
 cpus = click.option(
-    "--cpus", default=1, type=click.IntRange(1), show_default=True, help="Of the guest."
+    "--cpus",
+    default="1",
+    callback=parsed(count(1)),
+    metavar="N",
+    show_default=True,
+    help="Of the guest.",
 )
 accel = click.option(
     "--accel",
@@ -61,26 +94,28 @@ user = click.option(
 )
 timeout = click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    help="Kill the command, and all that it has started, this long after its start.",
+    callback=parsed(parse_duration),
+    metavar="TIME",
+    help="Kill the command, and all that it has started, this long after its start: 5s, 500ms, 2m.",
 )
 grace = click.option(
     "--grace",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
+    callback=parsed(parse_duration),
+    metavar="TIME",
     help="At --timeout, send SIGTERM first and kill this much later.",
 )
 max_processes = click.option(
     "--max-processes",
-    type=click.IntRange(0),
-    default=MAX_PROCESSES,
+    default=str(MAX_PROCESSES),
+    callback=parsed(count(0)),
+    metavar="N",
     show_default=True,
     help="Processes and threads that the command may have at a time; 0: no limit.",
 )
 max_memory = click.option(
     "--max-memory",
-    callback=_size,
+    default="0",
+    callback=parsed(parse_memory_limit),
     metavar="SIZE",
     help="Memory that the command may take, such as 64M. [default: what the guest has]",
 )

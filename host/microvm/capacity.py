@@ -1,0 +1,68 @@
+"""What this host has for machines: memory and CPUs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from .errors import UsageError
+from .units import format_size
+
+GUEST_CPUS_EACH = 8
+"""How many CPUs a guest may have for each that we may use: with 32 times as many it boots no more
+within a minute, and what is tested with many is found with few."""
+
+_PROC = Path("/proc")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def check(*, memory: int, cpus: int) -> None:
+    """See that a guest of this size can be here.
+
+    :param memory: in bytes.
+    :raise UsageError: it cannot; says what the host has.
+    """
+    if cpus < 1:
+        raise UsageError(f"a machine needs at least one CPU, not {cpus}")
+    most = GUEST_CPUS_EACH * usable_cpus()
+    if cpus > most:
+        raise UsageError(
+            f"a guest with {cpus} CPUs would not come up on the {usable_cpus()} of this host",
+            hint=f"at most {most}, {GUEST_CPUS_EACH} for each",
+        )
+    available = usable_memory()
+    if available is not None and memory > available:
+        raise UsageError(
+            f"a guest of {format_size(memory)} does not fit into this host's memory",
+            hint=f"at most {available >> 20}M, which is all that there is",
+        )
+
+
+def usable_cpus() -> int:
+    """How many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def usable_memory() -> int | None:
+    """The bytes that processes of ours can have together; None where the host does not tell.
+
+    The host's memory, or the limit of a cgroup (v2) around us, whichever is less.
+    """
+    return min(_limits(), default=None)
+
+
+def _limits() -> Iterator[int]:
+    with suppress(OSError, ValueError):
+        yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError):
+        for line in (_PROC / "self/cgroup").read_text().splitlines():
+            if line.startswith("0::/"):
+                cgroup = _CGROUPS / line.removeprefix("0::/")
+                for folder in (cgroup, *cgroup.parents):
+                    if folder.is_relative_to(_CGROUPS):
+                        with suppress(OSError, ValueError):  # there is none at the root, or "max"
+                            yield int((folder / "memory.max").read_text())

@@ -1,0 +1,56 @@
+"""What this host has for machines, and what it refuses at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from microvm import MicroVM, Pool, capacity
+from microvm.capacity import GUEST_CPUS_EACH, usable_cpus, usable_memory
+from microvm.errors import UsageError
+
+HOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("kind", [MicroVM, Pool])
+def test_what_the_host_has_not_got_is_refused(kind: type[MicroVM] | type[Pool]) -> None:
+    with pytest.raises(UsageError, match=r"does not fit into this host's memory \(at most"):
+        kind(memory="999T")
+    most = GUEST_CPUS_EACH * usable_cpus()
+    with pytest.raises(UsageError, match=rf"\(at most {most}, 8 for each\)"):
+        kind(cpus=most + 1)
+    with pytest.raises(UsageError, match="at least one CPU"):
+        kind(cpus=0)
+    kind(cpus=most)
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cgroup in a tree of cgroups v2 that we are said to be in."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("1:cpu:/other\n0::/outer/inner\n")
+    monkeypatch.setattr(capacity, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(capacity, "_CGROUPS", tmp_path / "cgroup")
+    inner = tmp_path / "cgroup/outer/inner"
+    inner.mkdir(parents=True)
+    return inner
+
+
+def test_the_least_limit_of_the_cgroups_around_us_counts(cgroup: Path) -> None:
+    assert usable_memory() == HOST
+    (cgroup / "memory.max").write_text("max\n")
+    assert usable_memory() == HOST
+    (cgroup.parent / "memory.max").write_text("268435456\n")
+    assert usable_memory() == 256 << 20
+    (cgroup / "memory.max").write_text("134217728\n")
+    assert usable_memory() == 128 << 20
+    MicroVM(memory="128M")
+    with pytest.raises(UsageError, match=r"\(at most 128M"):
+        MicroVM(memory="129M")
+
+
+def test_a_limit_above_all_memory_is_none(cgroup: Path) -> None:
+    (cgroup / "memory.max").write_text(f"{HOST * 2}\n")
+    assert usable_memory() == HOST
