@@ -112,7 +112,9 @@ static bool read_port(void)
 		return false;
 	if (n > 0)
 		in->end += (size_t)n;
-	else if (n == 0 ? !server.is_init : errno != EAGAIN && errno != EINTR)
+	else if (n == 0 && server.is_init)
+		stream_cut(in); /* the next host knows nothing of the last one's half frame */
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		finish(SANDBOXD_GOODBYE_REASON_BROKEN);
 	return n != 0;
 }

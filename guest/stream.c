@@ -18,6 +18,14 @@ void stream_init(struct stream *stream)
 	stream->seeking = true;
 }
 
+void stream_cut(struct stream *stream)
+{
+	stream->dropped += stream->end - stream->start;
+	stream->start = 0;
+	stream->end = 0;
+	stream->seeking = true;
+}
+
 /* Makes room behind what is left; a whole frame always fits. */
 static void compact(struct stream *stream)
 {

@@ -28,6 +28,10 @@ enum stream_result {
 };
 
 void stream_init(struct stream *stream);
+
+/* Drops what is held: what comes next need not continue it. */
+void stream_cut(struct stream *stream);
+
 enum stream_result stream_next(struct stream *stream, uint32_t version, struct frame *frame,
 			       struct sandboxd_fault_at *fault);
 

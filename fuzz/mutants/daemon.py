@@ -186,9 +186,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a broken port is taken for a shutdown",
         "guest/sandboxd.c",
-        "n == 0 ? !server.is_init : errno != EAGAIN && errno != EINTR)\n"
+        "n == 0 || (errno != EAGAIN && errno != EINTR))\n"
         "\t\tfinish(SANDBOXD_GOODBYE_REASON_BROKEN);",
-        "n == 0 ? !server.is_init : errno != EAGAIN && errno != EINTR)\n"
+        "n == 0 || (errno != EAGAIN && errno != EINTR))\n"
         "\t\tfinish(SANDBOXD_GOODBYE_REASON_SHUTDOWN);",
         "logic",
     ),

@@ -103,6 +103,7 @@ bool serve_input(struct server *server) { return nondet_bool(); }
 bool serve_wants_input(const struct server *server) { return nondet_bool(); }
 bool serve_wants_stdin(const struct server *server) { return nondet_bool(); }
 bool serve_wants_output(const struct server *server) { return nondet_bool(); }
+void stream_cut(struct stream *in) { in->start = in->end = 0; }
 uint64_t serve_clock(void) { return nondet_u64(); }
 void serve_children(struct server *server) {}
 void serve_stdin(struct server *server, short events) {}

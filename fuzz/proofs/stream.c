@@ -1,6 +1,6 @@
 /* Bytes in, frames out: from every state of a stream, the next frame.
  *
- * Functions: stream_init stream_next seek compact malformed
+ * Functions: stream_init stream_cut stream_next seek compact malformed
  * Bound: every state of the whole stream (2105529 bytes); up to 3 bytes are dropped at a time
  * Assumes: the decoders are what header.c, body.c and request.c prove; comparing and moving bytes is
  *	replaced by what may be compared and what has to be moved
@@ -61,6 +61,13 @@ void prove(void)
 
 	stream_init(&stream);
 	PROVE(valid() && stream.seeking);
+	stream.start = nondet_upto(STREAM_SIZE);
+	stream.end = nondet_upto(STREAM_SIZE);
+	ASSUME(valid());
+	size_t held = stream.end - stream.start;
+	stream_cut(&stream);
+	PROVE(valid() && stream.seeking && stream.end == 0 && stream.dropped == held);
+	stream_init(&stream);
 	stream.start = nondet_upto(STREAM_SIZE);
 	stream.end = nondet_upto(STREAM_SIZE);
 	stream.seeking = nondet_bool();

@@ -1,0 +1,169 @@
+"""A port that one host after another opens: each finds the guest as its predecessor left it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from microvm import codec
+from microvm.launch import find_qemu, qemu_arguments
+from microvm.qemu_command import QemuConfig
+from microvm_image import Image
+
+from .conftest import DEADLINE
+
+
+class Reopened:
+    """A guest whose port is a socket with a path, which QEMU keeps when its host goes."""
+
+    def __init__(self, image: Image, folder: Path) -> None:
+        self.path = folder / "port"
+        config = QemuConfig(
+            kernel=image.kernel,
+            initramfs=image.initramfs,
+            bus=image.manifest.bus,
+            accel="tcg",
+            arch=image.manifest.arch,
+        )
+        self.process = subprocess.Popen(
+            [find_qemu(config.arch), *self._arguments(config)],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def _arguments(self, config: QemuConfig) -> Iterator[str]:
+        """Give the arguments that the library has, with no QMP and a port that has a path."""
+        files = {"-kernel": str(config.kernel), "-initrd": str(config.initramfs)}
+        given = iter(qemu_arguments(config))
+        for argument in given:
+            if argument == "-mon":
+                next(given)
+            elif argument in files:
+                next(given)
+                yield from (argument, files[argument])
+            elif argument.startswith("socket,id=port,"):
+                yield f"socket,id=port,path={self.path},server=on,wait=off"
+            elif argument.startswith("socket,id="):
+                yield "null,id=" + argument.split(",")[1].removeprefix("id=")
+            elif argument != "-S":
+                yield argument
+
+    def open(self) -> socket.socket:
+        """Open the port as one more host."""
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            port = socket.socket(socket.AF_UNIX)
+            try:
+                port.connect(str(self.path))
+            except OSError:
+                port.close()
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+                continue
+            port.settimeout(DEADLINE)
+            return port
+
+    def close(self) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def guest(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reopened]:
+    """Boot a guest."""
+    guest = Reopened(image, tmp_path_factory.mktemp("reopened"))
+    yield guest
+    guest.close()
+
+
+def greet(port: socket.socket, nonce: int, *, ahead: bytes = b"") -> None:
+    """Say hello, and read up to its answer."""
+    hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
+    ready = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode()
+    port.sendall(ahead + hello.encode())
+    data = b""
+    while not data.endswith(ready):
+        more = port.recv(1 << 16)
+        assert more
+        data += more
+
+
+@contextmanager
+def successor(guest: Reopened) -> Iterator[socket.socket]:
+    """Open the port and greet the guest; once more when it has not seen that the port was closed.
+
+    Nothing says when it has. Without that, a hello is read as a part of what was there before.
+    """
+    for nonce in range(100, 120):
+        with guest.open() as port:
+            port.settimeout(1.0)
+            try:
+                greet(port, nonce)
+            except TimeoutError:
+                continue
+            port.settimeout(DEADLINE)
+            yield port
+            return
+    raise AssertionError("no hello is answered")
+
+
+def run(port: socket.socket, script: str, *, wait: bool = True) -> bytes:
+    """Run a shell script as a life's first command; give its output, or do not wait."""
+    argv = (b"sh", b"-c", script.encode())
+    kind = codec.StdinKind.NULL
+    port.sendall(
+        codec.ExecRequest(1, b"sh", b"", argv, (), 1 << 30, 1 << 30, b"", kind, 0, 0, 0, 0).encode()
+    )
+    output = b""
+    decoder = codec.Decoder("guest")
+    while wait:
+        while (message := decoder.next_message()) is None:
+            decoder.receive_data(port.recv(1 << 16))
+        if isinstance(message, codec.ExecResponse):
+            break
+        assert isinstance(message, codec.ExecOutput)
+        output += message.data
+    return output
+
+
+INPUT = codec.ExecStdin(1, bytes(60_000)).encode()
+"""More than all the hellos that a test sends could fill."""
+
+FILLER = b"\xff" * (codec.HEADER_SIZE + codec.MAX_BODY)
+"""What ends any frame."""
+
+
+@pytest.mark.parametrize("size", [5, 12, 100])
+def test_a_host_that_goes_in_the_middle_of_a_frame_leaves_no_trace(
+    guest: Reopened, size: int
+) -> None:
+    with guest.open() as port:
+        greet(port, 1, ahead=FILLER)
+        port.sendall(INPUT[:size])
+    with successor(guest) as port:
+        assert run(port, "echo well") == b"well\n"
+
+
+def test_a_stream_that_was_never_closed_is_filled_up(guest: Reopened) -> None:
+    with guest.open() as port:
+        greet(port, 1, ahead=FILLER)
+        port.sendall(INPUT[:100])
+        greet(port, 2, ahead=FILLER)
+        assert run(port, "echo well") == b"well\n"
+
+
+def test_a_command_goes_on_while_no_host_is_there(guest: Reopened) -> None:
+    with guest.open() as port:
+        greet(port, 1, ahead=FILLER)
+        run(port, "date +%s >/tmp/first; while date +%s >/tmp/last; do sleep 0.1; done", wait=False)
+    time.sleep(3)
+    with successor(guest) as port:
+        first, last = run(port, "cat /tmp/first /tmp/last").split()
+        assert int(last) - int(first) >= 2
