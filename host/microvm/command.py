@@ -32,7 +32,7 @@ class Command:
         max_output: int | None,
     ) -> None:
         """Call `consumed` with each number of bytes of a stream that have been taken."""
-        self.args = tuple(args)
+        self.args = args
         self.stdin = stdin
         self.stdout = OutputBuffer(lambda amount: consumed(codec.Stream.STDOUT, amount))
         self.stderr = OutputBuffer(lambda amount: consumed(codec.Stream.STDERR, amount))

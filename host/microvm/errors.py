@@ -157,7 +157,8 @@ class StartError(ExecError):
 class ExecKilled(ExecError):
     """The command went too far and was killed.
 
-    :ivar stdout: what it had written by then, where the caller had asked for all of it.
+    :ivar stdout: what it had written by then, where the caller had asked for all of it: bytes, or
+        str where text was asked for, with U+FFFD for what is none.
     :ivar stderr: the same.
     """
 

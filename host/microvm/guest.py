@@ -6,12 +6,13 @@ It knows nothing of QEMU: whoever owns the machine says how it ended, by :meth:`
 from __future__ import annotations
 
 import asyncio
+import codecs
 import gc
 import itertools
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from signal import SIGKILL
 from subprocess import PIPE
 from typing import Any, Self, TypeVar, Unpack, cast
@@ -134,7 +135,9 @@ class Guest:
         if command.abandoned:
             await command.ended.wait()  # a kill has a deadline
 
-    async def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess:
+    async def run(
+        self, argv: Sequence[Text], **options: Unpack[RunOptions]
+    ) -> CompletedProcess[Any]:
         """Run a command to its end; see `MicroVM.run`."""
         given = options.pop("input", None)
         capture = options.pop("capture_output", True)
@@ -158,8 +161,7 @@ class Guest:
                     await _pass_on(process, data)
                 returncode = await process.wait()
             except ExecKilled as error:
-                # As subprocess does it: what was cut off may be no text.
-                error.stdout, error.stderr = out, err
+                error.stdout, error.stderr = decode.cut(out), decode.cut(err)
                 raise
         completed = CompletedProcess(process.args, returncode, decode(out), decode(err))
         if check:
@@ -359,7 +361,17 @@ class _Decoder:
             return data
         return data.decode(self.encoding, self.errors).replace("\r\n", "\n").replace("\r", "\n")
 
+    def cut(self, data: bytes | None) -> bytes | str | None:
+        """Decode what ends somewhere: in the middle of a character, too."""
+        errors = "replace" if self.errors == "strict" else self.errors
+        return replace(self, errors=errors)(data)
+
 
 def _decoder(text: bool, encoding: str | None, errors: str | None) -> _Decoder:
     asked = text or encoding is not None or errors is not None
+    try:
+        "".encode(encoding or "utf-8")
+        codecs.lookup_error(errors or "strict")
+    except LookupError as error:
+        raise UsageError(str(error)) from None
     return _Decoder(asked, encoding or "utf-8", errors or "strict")

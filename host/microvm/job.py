@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic
 
 from microvm.errors import UsageError
 from microvm.options import RunOptions, Text
-from microvm.process import CompletedProcess
+from microvm.process import CompletedProcess, O_co
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Generic[O_co]):
     """What became of a job: either `completed` or `error` is set.
 
     :ivar job: the job; the very object that was given, if one was.
@@ -34,10 +35,10 @@ class Outcome:
 
     job: Job
     seconds: float
-    completed: CompletedProcess | None = None
+    completed: CompletedProcess[O_co] | None = None
     error: Exception | None = None
 
-    def result(self) -> CompletedProcess:
+    def result(self) -> CompletedProcess[O_co]:
         """Return `completed`, or raise `error`."""
         if self.completed is None:
             assert self.error is not None  # noqa: S101 - it is one or the other
@@ -45,6 +46,7 @@ class Outcome:
         return self.completed
 
 
+Argvs = Iterable[Sequence[Text]] | AsyncIterable[Sequence[Text]]
 Commands = Iterable[Job | Sequence[Text]] | AsyncIterable[Job | Sequence[Text]]
 
 

@@ -118,7 +118,7 @@ def _options(given: Mapping[str, Any], env: Mapping[str, str]) -> RunOptions:
     return cast(RunOptions, options)
 
 
-def status(outcome: Outcome) -> int:
+def status(outcome: Outcome[Any]) -> int:
     """The exit status that `microvm run` would have for it."""
     if isinstance(outcome.error, MicroVMError):
         return outcome.error.exit_status
@@ -128,7 +128,7 @@ def status(outcome: Outcome) -> int:
     return returncode if returncode >= 0 else 128 - returncode
 
 
-def report(outcome: Outcome) -> bytes:
+def report(outcome: Outcome[Any]) -> bytes:
     """Say in a line of ASCII what became of a job.
 
     Output that is no UTF-8 is in `stdout_base64` and `stderr_base64`, in place of `stdout` and

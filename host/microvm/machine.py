@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from microvm import accel as accels
 from microvm import capacity
@@ -12,7 +12,7 @@ from microvm.arch import Accel
 from microvm.clone import Start
 from microvm.errors import BootError, QemuError, UsageError
 from microvm.launch import find_qemu
-from microvm.options import PING_TIMEOUT, ExecOptions, RunOptions, Text
+from microvm.options import PING_TIMEOUT, ExecOptions, PlainRunOptions, RunOptions, Text
 from microvm.qemu_command import QemuConfig
 from microvm.units import Size, parse_memory
 
@@ -72,11 +72,18 @@ class MicroVM:
         self._cold = cold
         self._console_log = console
         self._notify = notify
-        self._started = False
+        self._state = "new"
         self._launched: Start | None = None
         self._life: Life | None = None
         self.accel: str = accel
         self.cloned = False
+
+    def __repr__(self) -> str:
+        state = "dead" if self._life and self._life.guest.error else self._state
+        given = self._given_image
+        image = f" of {getattr(given, 'name', given)}" if given else ""
+        pid = f", QEMU is process {self.pid}" if self._life else ""
+        return f"<{type(self).__name__}{image}: {state}, {self.accel}{pid}>"
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -101,7 +108,7 @@ class MicroVM:
         It saves the time that importing the rest of this library takes. Who calls it must call
         `start` or `stop`.
         """
-        if self._started or self._given_image is None:
+        if self._state != "new" or self._given_image is None:
             return
         image = self._load(self._given_image)
         candidates, _ = self._candidates(image)
@@ -117,9 +124,9 @@ class MicroVM:
         :raise BootError: the guest did not become ready; its `detail` has the console's end.
         :raise ProtocolError: what answered is not our guest.
         """
-        if self._started:
+        if self._state != "new":
             raise UsageError("a machine is started once; make another")
-        self._started = True
+        self._state = "starting"
         image = await self._image()
         candidates, verdicts = self._candidates(image)
         for accel in candidates:
@@ -135,6 +142,7 @@ class MicroVM:
                 continue
             finally:
                 start.end()
+            self._state = "running"
             self.cloned = start.cloned
             if len(candidates) > 1:
                 works = accel == candidates[0]
@@ -181,6 +189,7 @@ class MicroVM:
 
         When this returns, QEMU is gone and nothing of it is left on the host.
         """
+        self._state = "stopped"
         launched, self._launched = self._launched, None
         if launched is not None:
             launched.end()
@@ -204,7 +213,57 @@ class MicroVM:
         await guest.vacated()
         return guest.exec(argv, **options)
 
-    async def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess:
+    @overload
+    async def run(
+        self,
+        argv: Sequence[Text],
+        *,
+        capture_output: Literal[False],
+        text: bool = ...,
+        encoding: str | None = ...,
+        errors: str | None = ...,
+        **options: Unpack[PlainRunOptions],
+    ) -> CompletedProcess[None]: ...
+    @overload
+    async def run(
+        self,
+        argv: Sequence[Text],
+        *,
+        capture_output: Literal[True] = ...,
+        text: Literal[True],
+        encoding: str | None = ...,
+        errors: str | None = ...,
+        **options: Unpack[PlainRunOptions],
+    ) -> CompletedProcess[str]: ...
+    @overload
+    async def run(
+        self,
+        argv: Sequence[Text],
+        *,
+        capture_output: Literal[True] = ...,
+        text: bool = ...,
+        encoding: str,
+        errors: str | None = ...,
+        **options: Unpack[PlainRunOptions],
+    ) -> CompletedProcess[str]: ...
+    @overload
+    async def run(
+        self,
+        argv: Sequence[Text],
+        *,
+        capture_output: Literal[True] = ...,
+        text: Literal[False] = ...,
+        encoding: None = ...,
+        errors: None = ...,
+        **options: Unpack[PlainRunOptions],
+    ) -> CompletedProcess[bytes]: ...
+    @overload
+    async def run(
+        self, argv: Sequence[Text], **options: Unpack[RunOptions]
+    ) -> CompletedProcess[Any]: ...
+    async def run(
+        self, argv: Sequence[Text], **options: Unpack[RunOptions]
+    ) -> CompletedProcess[Any]:
         """Run a command to its end and return its status and output.
 
         :param argv: its arguments, the first is the name that it sees.

@@ -64,22 +64,29 @@ class ExecOptions(TypedDict, total=False):
     max_memory: Size
 
 
-class RunOptions(ExecOptions, total=False):
-    """Keyword arguments of `MicroVM.run` alone, named after those of `subprocess.run`.
+class PlainRunOptions(ExecOptions, total=False):
+    """Those of `RunOptions` that do not say what type the output has.
 
     :ivar input: what to feed to standard input: bytes, or str where text is asked for.
+    :ivar check: raise `subprocess.CalledProcessError` unless it exits with 0.
+    """
+
+    input: Text | None
+    check: bool
+
+
+class RunOptions(PlainRunOptions, total=False):
+    """Keyword arguments of `MicroVM.run` alone, named after those of `subprocess.run`.
+
     :ivar capture_output: whether the result has the output, which is the default; False passes it
         on to our own standard output and error.
     :ivar text: whether input and output are str.
     :ivar encoding: of that text; UTF-8 by default. Naming one asks for text.
     :ivar errors: what to do about bytes that are no text, as in `bytes.decode`; naming one asks
         for text.
-    :ivar check: raise `subprocess.CalledProcessError` unless it exits with 0.
     """
 
-    input: Text | None
     capture_output: bool
     text: bool
     encoding: str | None
     errors: str | None
-    check: bool

@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from microvm.capacity import usable_cpus
 from microvm.errors import MachineError, UsageError
 from microvm.guest import PING_INTERVAL
-from microvm.job import Commands, Job, Outcome, jobs
+from microvm.job import Argvs, Commands, Job, Outcome, jobs
 from microvm.machine import MicroVM
-from microvm.options import MachineOptions, RunOptions
+from microvm.options import MachineOptions, PlainRunOptions, RunOptions
 from microvm.tasks import cancel
 from microvm.warming import warm
 
@@ -97,9 +97,49 @@ class Pool:
         finally:
             lease.over.set()
 
+    @overload
+    def map(
+        self,
+        commands: Argvs,
+        *,
+        ordered: bool = ...,
+        capture_output: Literal[True] = ...,
+        text: Literal[True],
+        encoding: str | None = ...,
+        errors: str | None = ...,
+        **options: Unpack[PlainRunOptions],
+    ) -> AsyncGenerator[Outcome[str], None]: ...
+    @overload
+    def map(
+        self,
+        commands: Argvs,
+        *,
+        ordered: bool = ...,
+        capture_output: Literal[True] = ...,
+        text: bool = ...,
+        encoding: str,
+        errors: str | None = ...,
+        **options: Unpack[PlainRunOptions],
+    ) -> AsyncGenerator[Outcome[str], None]: ...
+    @overload
+    def map(
+        self,
+        commands: Argvs,
+        *,
+        ordered: bool = ...,
+        capture_output: Literal[True] = ...,
+        text: Literal[False] = ...,
+        encoding: None = ...,
+        errors: None = ...,
+        **options: Unpack[PlainRunOptions],
+    ) -> AsyncGenerator[Outcome[bytes], None]: ...
+    @overload
+    def map(
+        self, commands: Commands, *, ordered: bool = ..., **options: Unpack[RunOptions]
+    ) -> AsyncGenerator[Outcome[Any], None]: ...
     async def map(
         self, commands: Commands, *, ordered: bool = True, **options: Unpack[RunOptions]
-    ) -> AsyncGenerator[Outcome, None]:
+    ) -> AsyncGenerator[Outcome[Any], None]:
         """Run each command in a machine of its own, and give what became of it.
 
         A command that fails is an outcome like any other, as is a machine that dies under its
@@ -119,7 +159,7 @@ class Pool:
         """
         source = jobs(commands)
         pull: asyncio.Task[Job | None] | None = None
-        running: list[asyncio.Task[Outcome]] = []
+        running: list[asyncio.Task[Outcome[Any]]] = []
         more, failure = True, None
         try:
             while True:
@@ -147,7 +187,7 @@ class Pool:
             await cancel([*running, *([pull] if pull else [])])
             await source.aclose()
 
-    async def _outcome(self, job: Job, options: RunOptions) -> Outcome:
+    async def _outcome(self, job: Job, options: RunOptions) -> Outcome[Any]:
         merged: RunOptions = {**options, **job.options}
         async with self.machine() as vm:
             begun = time.monotonic()

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 from subprocess import CalledProcessError
-from typing import Any, Self
+from typing import Generic, Self, TypeVar
 
 from microvm.command import Command
 from microvm.streams import Hold, OutputStream
 
+O_co = TypeVar("O_co", bound=bytes | str | None, covariant=True)
+"""What output is: bytes, str, or None where it was not captured."""
+
 
 @dataclass(frozen=True, slots=True)
-class CompletedProcess:
+class CompletedProcess(Generic[O_co]):
     """A command that has ended; named and shaped after `subprocess.CompletedProcess`.
 
-    :ivar args: the command line.
+    :ivar args: the command line, as it was given.
     :ivar returncode: its exit code, or -N when signal N ended it.
     :ivar stdout: all that it wrote there: bytes, or str where text was asked for, or None where
         nothing was captured.
     :ivar stderr: the same.
     """
 
-    args: tuple[str | bytes, ...]
+    args: Sequence[str | bytes]
     returncode: int
-    # Any, as in typeshed's subprocess: which it is depends on what the caller has asked for.
-    stdout: Any
-    stderr: Any
+    stdout: O_co
+    stderr: O_co
 
     def check_returncode(self) -> None:
         """Raise `subprocess.CalledProcessError` unless the exit code is 0."""
@@ -52,7 +54,7 @@ class Process:
     and the machine's next one waits until it is gone. In an `except` block the error that is being
     handled still holds what its frames held.
 
-    :ivar args: the command line.
+    :ivar args: the command line, as it was given.
     :ivar stdin: its standard input, where a pipe or a terminal was asked for.
     :ivar stdout: its standard output; all of a terminal's.
     :ivar stderr: its standard error.
@@ -77,6 +79,10 @@ class Process:
         self.stdin = command.stdin
         self.stdout = OutputStream(command.stdout, self._hold)
         self.stderr = OutputStream(command.stderr, self._hold)
+
+    def __repr__(self) -> str:
+        state = "running" if self.returncode is None else f"returncode {self.returncode}"
+        return f"<Process {self.args!r}: {state}>"
 
     async def __aenter__(self) -> Self:
         return self

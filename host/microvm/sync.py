@@ -16,11 +16,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from microvm import codec, machine, process, streams
 from microvm.errors import UsageError
-from microvm.options import PING_TIMEOUT, ExecOptions, RunOptions, Text
+from microvm.options import PING_TIMEOUT, ExecOptions, PlainRunOptions, RunOptions, Text
 from microvm.process import CompletedProcess
 from microvm.units import Size
 
@@ -94,6 +94,9 @@ class MicroVM(_Driven):
             notify=notify,
         )
 
+    def __repr__(self) -> str:
+        return repr(self._machine)
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -132,7 +135,53 @@ class MicroVM(_Driven):
         """Start a command; see `microvm.machine.MicroVM.exec`."""
         return Process(self._loop, self._do(self._machine.exec(argv, **options)))
 
-    def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess:
+    @overload
+    def run(
+        self,
+        argv: Sequence[Text],
+        *,
+        capture_output: Literal[False],
+        text: bool = ...,
+        encoding: str | None = ...,
+        errors: str | None = ...,
+        **options: Unpack[PlainRunOptions],
+    ) -> CompletedProcess[None]: ...
+    @overload
+    def run(
+        self,
+        argv: Sequence[Text],
+        *,
+        capture_output: Literal[True] = ...,
+        text: Literal[True],
+        encoding: str | None = ...,
+        errors: str | None = ...,
+        **options: Unpack[PlainRunOptions],
+    ) -> CompletedProcess[str]: ...
+    @overload
+    def run(
+        self,
+        argv: Sequence[Text],
+        *,
+        capture_output: Literal[True] = ...,
+        text: bool = ...,
+        encoding: str,
+        errors: str | None = ...,
+        **options: Unpack[PlainRunOptions],
+    ) -> CompletedProcess[str]: ...
+    @overload
+    def run(
+        self,
+        argv: Sequence[Text],
+        *,
+        capture_output: Literal[True] = ...,
+        text: Literal[False] = ...,
+        encoding: None = ...,
+        errors: None = ...,
+        **options: Unpack[PlainRunOptions],
+    ) -> CompletedProcess[bytes]: ...
+    @overload
+    def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]: ...
+    def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]:
         """Run a command to its end; see `microvm.machine.MicroVM.run`."""
         return self._do(self._machine.run(argv, **options))
 
@@ -208,6 +257,9 @@ class Process(_Driven):
         self.stdin = InputStream(loop, running.stdin) if running.stdin else None
         self.stdout = OutputStream(loop, running.stdout)
         self.stderr = OutputStream(loop, running.stderr)
+
+    def __repr__(self) -> str:
+        return repr(self._process)
 
     def __enter__(self) -> Self:
         return self

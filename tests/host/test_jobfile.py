@@ -97,7 +97,7 @@ def test_a_line_that_cannot_be_is_named(line: str, says: str) -> None:
     assert says in caught.value.message
 
 
-def told(outcome: Outcome) -> dict[str, Any]:
+def told(outcome: Outcome[Any]) -> dict[str, Any]:
     line = report(outcome)
     assert line.endswith(b"\n")
     assert line.isascii()

@@ -60,7 +60,7 @@ class Machine:
         if self.dead:
             raise GuestDied("it is dead")
 
-    async def run(self, argv: list[str], **options: object) -> CompletedProcess:
+    async def run(self, argv: list[str], **options: object) -> CompletedProcess[str]:
         await self.ping()
         self.commands.append(argv)
         if argv[0] == "wait":

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import microvm
-from microvm import Busy, ExecTimeout, UsageError
+from microvm import Busy, ExecTimeout, GuestDied, OutputLimit, UsageError
 from microvm.sync import MicroVM, OutputStream, Process
 from microvm_image import Image
 
@@ -51,6 +51,29 @@ def test_run_feels_like_subprocess(machine: MicroVM) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (3, "hello\n", "err\n")
     with pytest.raises(subprocess.CalledProcessError):
         machine.run(["false"], check=True)
+
+
+def test_results_are_what_subprocess_users_know(machine: MicroVM) -> None:
+    argv = ["printf", "ab\\303\\244"]
+    assert machine.run(argv).args is argv
+    with pytest.raises(OutputLimit) as caught:
+        machine.run(argv, max_output=3, text=True)
+    assert (caught.value.stdout, caught.value.stderr) == ("ab\ufffd", "")
+    with machine.exec(["sleep", "60"]) as process:
+        assert repr(process) == "<Process ['sleep', '60']: running>"
+    assert repr(process) == "<Process ['sleep', '60']: returncode -9>"
+    with pytest.raises(UsageError, match="unknown encoding: utf-99"):
+        machine.run(argv, encoding="utf-99")
+
+
+def test_a_machine_says_how_it_is(image: Image) -> None:
+    with MicroVM(image, accel="tcg") as machine:
+        said = repr(machine)
+        assert said == f"<MicroVM of {image.name}: running, tcg, QEMU is process {machine.pid}>"
+        with pytest.raises(GuestDied):
+            machine.run(["reboot", "-f"])
+        assert ": dead, tcg" in repr(machine)
+    assert repr(machine) == f"<MicroVM of {image.name}: stopped, tcg>"
 
 
 def test_a_process_can_be_fed_and_read_as_it_goes(machine: MicroVM) -> None:

@@ -1,0 +1,77 @@
+"""What a strict type checker knows of results, and what a machine says of itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from microvm import MicroVM, sync
+
+ROOT = Path(__file__).parents[2]
+
+USES = """
+from collections.abc import Iterable
+from typing import Any, assert_type
+
+from microvm import CompletedProcess, Job, MicroVM, Outcome, Pool, sync
+
+
+async def uses(vm: MicroVM, pool: Pool, some: bool) -> None:
+    argv = ["cat"]
+    assert_type(await vm.run(argv), CompletedProcess[bytes])
+    assert_type((await vm.run(argv)).stdout, bytes)
+    assert_type((await vm.run(argv, input=b"x", timeout="5s", check=True)).stderr, bytes)
+    assert_type((await vm.run(argv, text=True)).stdout, str)
+    assert_type((await vm.run(argv, text=True, errors="replace", env={"A": "1"})).stderr, str)
+    assert_type((await vm.run(argv, encoding="latin-1")).stdout, str)
+    assert_type((await vm.run(argv, capture_output=False, text=True)).stdout, None)
+    assert_type((await vm.run(argv, text=some)).stdout, Any)
+    async for outcome in pool.map([argv], timeout=1):
+        assert_type(outcome, Outcome[bytes])
+        assert_type(outcome.result().stdout, bytes)
+    async for text in pool.map([argv], text=True, ordered=False):
+        assert_type(text.result().stdout, str)
+    async for text in pool.map([argv], encoding="utf-8"):
+        assert_type(text.result().stdout, str)
+    async for either in pool.map([Job(argv, {"text": True}), argv]):
+        assert_type(either.result().stdout, Any)
+
+
+def uses_without_async(vm: sync.MicroVM, some: bool) -> None:
+    argv = [b"cat"]
+    assert_type(vm.run(argv), CompletedProcess[bytes])
+    assert_type(vm.run(argv, text=True), CompletedProcess[str])
+    assert_type(vm.run(argv, encoding="latin-1", input="x").stdout, str)
+    assert_type(vm.run(argv, capture_output=False).stdout, None)
+    assert_type(vm.run(argv, text=some).stdout, Any)
+"""
+
+
+def _check(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    (folder / "uses.py").write_text(program)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache")]
+    path = {"MYPYPATH": f"{ROOT}/host:{ROOT}/image"}
+    return subprocess.run(
+        [*command, "--follow-imports=silent", "--config-file=", "uses.py"],
+        cwd=folder,
+        env=path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_strict_checker_knows_text_from_bytes(tmp_path: Path) -> None:
+    checked = _check(tmp_path, USES + "    vm.run(argv, text=True).stdout.decode()\n")
+    errors = [line for line in checked.stdout.splitlines() if ": error: " in line]
+    assert len(errors) == 1, checked.stdout + checked.stderr
+    assert '"str" has no attribute "decode"' in errors[0]
+
+
+@pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM])
+def test_a_machine_says_what_it_is(kind: type[MicroVM] | type[sync.MicroVM]) -> None:
+    machine = kind("some-image", accel="tcg")
+    assert repr(machine) == "<MicroVM of some-image: new, tcg>"
