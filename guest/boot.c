@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,6 +56,21 @@ static void use_console(void)
 		close(console);
 }
 
+/* Drivers that this kernel has not built in; the image has them in the order in which they load. */
+static void load_modules(void)
+{
+	char path[] = "/lib/modules/0.ko";
+
+	for (char *number = path + sizeof "/lib/modules"; *number <= '9'; ++*number) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0)
+			return;
+		syscall(SYS_finit_module, fd, "", 0);
+		close(fd);
+	}
+}
+
 /* There is no network, but programs expect to reach themselves. */
 static void raise_loopback(void)
 {
@@ -80,6 +96,7 @@ void boot_prepare(void)
 	for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
 		(void)!symlink(links[i].target, links[i].name);
 	use_console();
+	load_modules();
 	raise_loopback();
 	(void)!sethostname("microvm", sizeof "microvm" - 1);
 	/* The kernel's OOM killer spares PID 1 (oom_unkillable_task in mm/oom_kill.c). */

@@ -14,8 +14,10 @@ from microvm.guest import Guest
 from microvm.launch import Launched
 from microvm.qemu import Qemu
 
-_SILENT = (
-    "its console stayed silent; is this a kernel with virtio built in, is there so much memory?"
+_SILENT = "its console stayed silent; is this a kernel, is there so much memory?"
+_PORTLESS = (
+    "has this kernel virtio-pci (or -mmio) and virtio-console, built in or as modules beside it "
+    "in lib/modules?"
 )
 
 # How long a port may be at its end before QEMU's own end says why.
@@ -101,4 +103,5 @@ class Life:
 
 def _failure(message: str, console: Console, silent: str = "") -> BootError:
     tail = console.tail()
-    return BootError(message, hint="" if tail else silent, detail=tail)
+    hint = _PORTLESS if "no port to the host" in tail else "" if tail else silent
+    return BootError(message, hint=hint, detail=tail)

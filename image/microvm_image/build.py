@@ -45,6 +45,7 @@ class _Parts:
             self.daemon.schema,
             self.kernel.sha256,
             self.kernel.bus,
+            *(hashlib.sha256(module).hexdigest() for module in self.kernel.modules),
             self.base.sha256,
         )
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -109,7 +110,7 @@ def _make(path: Path, parts: _Parts, report: Reporter) -> Image:
         folder.mkdir()
         (folder / KERNEL).write_bytes(parts.kernel.data)
         with (folder / INITRAMFS).open("w+b") as file:
-            initramfs.write(parts.base.entries(), parts.daemon.data, file)
+            initramfs.write(parts.base.entries(), parts.daemon.data, parts.kernel.modules, file)
             size = file.tell()
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()

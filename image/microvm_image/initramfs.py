@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
 from microvm.errors import ImageError
@@ -21,15 +21,19 @@ FOLDERS = {
 }
 
 
-def write(base: Iterable[Entry], daemon: bytes, out: BinaryIO) -> None:
+def write(base: Iterable[Entry], daemon: bytes, modules: Sequence[bytes], out: BinaryIO) -> None:
     """Write the archive, uncompressed: QEMU loads it in no time, the guest unpacks slowly.
 
     :param base: the members of a root file system; of two with one name the later counts.
+    :param modules: of the kernel, at most ten; the daemon loads them in this order.
     :raise ImageError: a member lies inside something that is no folder.
     """
     tree = {name: Entry.folder(name, mode) for name, mode in FOLDERS.items()}
     tree |= {entry.name: entry for entry in base}
     tree["init"] = Entry.file("init", daemon, 0o755)
+    for number, module in enumerate(modules):
+        path = f"lib/modules/{number}.ko"
+        tree[path] = Entry.file(path, module)
     for name in list(tree):
         _add_parents(tree, name)
     cpio.write(tree.values(), out)

@@ -7,12 +7,15 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from microvm.errors import ImageError
 from microvm_image import built as builds
 from microvm_image.arch import Arch, Magic
 from microvm_image.progress import Reporter
+
+if TYPE_CHECKING:
+    from microvm_image import package
 
 Bus = Literal["pci", "mmio"]
 """How the virtio devices are attached: what the kernel has built in decides it."""
@@ -24,17 +27,31 @@ LOCAL_VERSION = "-microvm"
 """How the version of our own kernel ends, which has virtio-mmio built in; Debian's has PCI."""
 
 
+MODULES = (
+    "virtio/virtio_ring",
+    "virtio/virtio",
+    "virtio/virtio_pci_legacy_dev",
+    "virtio/virtio_pci_modern_dev",
+    "virtio/virtio_pci",
+    "char/virtio_console",
+)
+"""The drivers that the port needs, each behind those that it needs itself; Debian 13's cloud kernel
+has them all built in, Debian 12's none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """A kernel that QEMU can start.
 
     :ivar version: as `uname -r` says it.
+    :ivar modules: drivers to be loaded, in this order, before there is a port.
     """
 
     data: bytes
     sha256: str
     version: str
     bus: Bus
+    modules: tuple[bytes, ...]
 
 
 def given(arch: Arch, named: str | Path | None = None) -> Path | None:
@@ -64,15 +81,25 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
         return _read(chosen, arch)
     from microvm_image import package
 
-    wanted = package.Wanted(arch.kernel_package, "boot/vmlinuz-.*", stands_for="linux-image-")
     try:
-        return _read(package.fetch(wanted, arch, report).path, arch)
+        return _read(package.fetch(_wanted(arch), arch, report).path, arch)
     except ImageError as error:
         raise ImageError(
             f"no kernel can be had: {error.message}",
             hint="name one with --kernel or MICROVM_KERNEL",
             detail=error.detail,
         ) from error
+
+
+def _wanted(arch: Arch) -> package.Wanted:
+    from microvm_image import package
+
+    return package.Wanted(
+        arch.kernel_package,
+        "boot/vmlinuz-[^/]*",
+        rf"lib/modules/[^/]*/kernel/drivers/({'|'.join(MODULES)})\.ko(\.xz)?",
+        stands_for="linux-image-",
+    )
 
 
 def _read(path: Path, arch: Arch) -> Kernel:
@@ -87,7 +114,26 @@ def _read(path: Path, arch: Arch) -> Kernel:
             hint="--kernel and MICROVM_KERNEL take a file such as /boot/vmlinuz",
         )
     bus: Bus = "mmio" if version.endswith(LOCAL_VERSION) else "pci"
-    return Kernel(data, hashlib.sha256(data).hexdigest(), version, bus)
+    modules = () if bus == "mmio" else _modules(path, version)
+    return Kernel(data, hashlib.sha256(data).hexdigest(), version, bus, modules)
+
+
+def _modules(kernel: Path, version: str) -> tuple[bytes, ...]:
+    """The modules of a kernel that lies as distributions have it: beside lib/modules/VERSION."""
+    drivers = kernel.resolve().parent.parent / "lib/modules" / version / "kernel/drivers"
+    found = []
+    for name in MODULES:
+        plain, packed = drivers / f"{name}.ko", drivers / f"{name}.ko.xz"
+        if plain.exists():
+            found.append(plain.read_bytes())
+        elif packed.exists():
+            import lzma
+
+            try:
+                found.append(lzma.decompress(packed.read_bytes()))
+            except lzma.LZMAError as error:
+                raise ImageError(f"{packed}: damaged module: {error}") from error
+    return tuple(found)
 
 
 def _has(data: bytes, magic: Magic) -> bool:

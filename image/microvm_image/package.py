@@ -1,8 +1,9 @@
-"""Single files out of Debian packages, without root and without installing anything."""
+"""A few files out of Debian packages, without root and without installing anything."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,22 +17,24 @@ from microvm_image.progress import Reporter
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One file of a package.
+    """One file of a package, and what comes with it.
 
     :ivar package: its name.
     :ivar member: a pattern that the file's path in the package matches, as in `boot/vmlinuz-.*`.
+    :ivar companions: the same for others that are wanted, too, where the package has them.
     :ivar stands_for: how the one dependency begins that has the file, where the package itself
         is empty and stands for the newest of a kind.
     """
 
     package: str
     member: str
+    companions: str = ""
     stands_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """The file, in the cache.
+    """The file, in the cache; its companions lie beside it as they do in the package.
 
     :ivar version: of the package, as Debian writes it.
     """
@@ -113,51 +116,62 @@ def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
 
     :raise ImageError: none can be had; this is no Debian, or there is no network.
     """
-    stem = cache.folder("downloads") / f"{wanted.package}_{arch.debian}"
+    stem = cache.folder("downloads") / wanted.package
     with cache.lock(stem, report), cache.scratch(stem) as work:
         work.mkdir()
         try:
-            return _extract(_Apt(arch), wanted, stem, work, report)
+            return _extract(_Apt(arch), wanted, arch, work, report)
         except ImageError:
-            if cached := sorted(
-                stem.parent.glob(f"{stem.name}_*"), key=lambda p: p.stat().st_mtime
-            ):
-                return Extracted(cached[-1], _version(cached[-1]))
+            folders = stem.parent.glob(f"{stem.name}_*_{arch.debian}")
+            if cached := sorted(folders, key=lambda folder: folder.stat().st_mtime):
+                return _extracted(cached[-1], wanted)
         report.step("fetching the package lists")
         apt = _Apt(arch, work / "apt")
         apt.update()
-        return _extract(apt, wanted, stem, work, report)
+        return _extract(apt, wanted, arch, work, report)
 
 
-def _extract(apt: _Apt, wanted: Wanted, stem: Path, work: Path, report: Reporter) -> Extracted:
+def _extract(apt: _Apt, wanted: Wanted, arch: Arch, work: Path, report: Reporter) -> Extracted:
     package = apt.find(wanted)
-    path = stem.with_name(f"{stem.name}_{package.version.replace(':', '%3a')}")
-    if not path.exists():
+    version = package.version.replace(":", "%3a")
+    folder = cache.folder("downloads") / f"{wanted.package}_{version}_{arch.debian}"
+    if not folder.exists():
         report.step(f"downloading {package.name} {package.version}")
         archive = apt.download(package, work)
-        with cache.staging(path) as temporary:
-            temporary.write_bytes(_member(archive, wanted.member))
+        with cache.staging(folder) as temporary:
+            _unpack(archive, wanted, temporary)
         archive.unlink()
-    return Extracted(path, package.version)
+    return _extracted(folder, wanted)
 
 
-def _version(path: Path) -> str:
-    return path.name.rpartition("_")[2].replace("%3a", ":")
+def _extracted(folder: Path, wanted: Wanted) -> Extracted:
+    for path in folder.rglob("*"):
+        if re.fullmatch(wanted.member, str(path.relative_to(folder))):
+            return Extracted(path, folder.name.split("_")[-2].replace("%3a", ":"))
+    raise ImageError(f"{folder.name}: holds no {wanted.member}")
 
 
-def _member(archive: Path, pattern: str) -> bytes:
+def _unpack(archive: Path, wanted: Wanted, folder: Path) -> None:
+    """Write what is wanted of a package to a folder, under the paths that it has there."""
     import tarfile
 
+    patterns = re.compile("|".join(filter(None, (wanted.member, wanted.companions))))
     command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpacker:
         try:
             with tarfile.open(fileobj=unpacker.stdout, mode="r|") as members:
                 for member in members:
-                    if member.isreg() and re.fullmatch(rf"(\./)?{pattern}", member.name):
-                        content = members.extractfile(member)
-                        return content.read() if content else b""
+                    name = member.name.removeprefix("./")
+                    content = members.extractfile(member) if patterns.fullmatch(name) else None
+                    if content is None:  # not wanted, or no file
+                        continue
+                    path = folder / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with path.open("wb") as file:
+                        shutil.copyfileobj(content, file)
+                    if not wanted.companions:
+                        break
         except tarfile.TarError as error:
             raise ImageError(f"{archive.name}: damaged package: {error}") from error
         finally:
             unpacker.kill()  # of a large package the rest is not unpacked
-    raise ImageError(f"{archive.name}: holds no {pattern}")

@@ -6,7 +6,7 @@ import gzip
 import io
 import stat
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,9 +22,9 @@ def entries(path: Path) -> dict[str, Entry]:
     return {entry.name: entry for entry in base.entries()}
 
 
-def initramfs_of(*base: Entry) -> bytes:
+def initramfs_of(*base: Entry, modules: Sequence[bytes] = ()) -> bytes:
     out = io.BytesIO()
-    initramfs.write(base, b"daemon", out)
+    initramfs.write(base, b"daemon", modules, out)
     return out.getvalue()
 
 
@@ -82,6 +82,12 @@ def test_an_archive_cut_anywhere_is_refused(archive: Path) -> None:
 def test_the_daemon_is_init() -> None:
     assert Entry.file("init", b"daemon", 0o755).name.encode() + b"\0" in initramfs_of()
     assert b"other" not in initramfs_of(Entry.file("init", b"other"))
+
+
+def test_modules_have_numbers_for_names() -> None:
+    data = initramfs_of(modules=[b"needed", b"needs it"])
+    assert data.index(b"lib/modules/0.ko\0") < data.index(b"needed") < data.index(b"needs it")
+    assert b"lib/modules/1.ko\0" in data
 
 
 def test_missing_folders_are_added() -> None:

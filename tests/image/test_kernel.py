@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import lzma
+import shutil
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from microvm.errors import ImageError
-from microvm_image import arch, kernel, package
+from microvm_image import arch, package
+from microvm_image import kernel as kernel_module
+from microvm_image.build import build
 from microvm_image.kernel import Kernel
 from microvm_image.progress import Silent
 
 
 def find(path: Path | None, name: str | None = None) -> Kernel:
-    return kernel.find(arch.find(name), path, Silent())
+    return kernel_module.find(arch.find(name), path, Silent())
 
 
 @pytest.mark.parametrize("name", arch.ARCHES)
@@ -56,6 +62,62 @@ def test_a_kernel_that_is_not_there(tmp_path: Path, name: str) -> None:
         find(tmp_path / name)
 
 
+def beside(kernel: Path, modules: Mapping[str, bytes]) -> Path:
+    """The kernel, moved to where a distribution has it, and its modules where it has those."""
+    root = kernel.parent / "root"
+    for name, data in modules.items():
+        path = root / "lib/modules/6.1.2-test/kernel/drivers" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (root / "boot").mkdir(parents=True, exist_ok=True)
+    return kernel.rename(root / "boot" / "vmlinuz")
+
+
+def test_drivers_that_are_modules_come_along_in_their_order(kernel: Path) -> None:
+    modules = {
+        "char/virtio_console.ko": b"last",
+        "virtio/virtio.ko": b"first",
+        "virtio/virtio_pci.ko.xz": lzma.compress(b"packed"),
+        "net/virtio_net.ko": b"for a network",
+    }
+    assert find(beside(kernel, modules)).modules == (b"first", b"packed", b"last")
+
+
+def test_drivers_that_are_built_in_leave_nothing_to_load(kernel: Path) -> None:
+    assert find(beside(kernel, {})).modules == ()
+
+
+def test_a_damaged_module_is_refused(kernel: Path) -> None:
+    with pytest.raises(ImageError, match=r"virtio\.ko\.xz: damaged module"):
+        find(beside(kernel, {"virtio/virtio.ko.xz": b"cut"}))
+
+
+def test_other_modules_make_another_image(archive: Path, kernel: Path) -> None:
+    path = beside(kernel, {"virtio/virtio.ko": b"one"})
+    module = next(path.parent.parent.rglob("*.ko"))
+    first = build(rootfs=archive, kernel=path)
+    module.write_bytes(b"two")
+    second = build(rootfs=archive, kernel=path)
+    assert first.name != second.name
+    assert b"two" in second.initramfs.read_bytes()
+
+
+def test_what_is_taken_of_a_package(tmp_path: Path) -> None:
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("dpkg-deb is not installed")
+    tree = tmp_path / "tree"
+    drivers = "lib/modules/6.1-x/kernel/drivers"
+    wanted = {"boot/vmlinuz-6.1-x", f"{drivers}/virtio/virtio.ko"}
+    others = {"boot/config-6.1-x", f"{drivers}/net/virtio_net.ko", "DEBIAN/control"}
+    for name in wanted | others:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text("Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x\n")
+    subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "x.deb"], check=True)
+    taken = tmp_path / "taken"
+    package._unpack(tmp_path / "x.deb", kernel_module._wanted(arch.find()), taken)
+    assert {str(path.relative_to(taken)) for path in taken.rglob("*") if path.is_file()} == wanted
+
+
 def test_no_package_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ImageError, match=r"apt-get is not installed.*--kernel"):
@@ -66,8 +128,9 @@ def test_the_package_in_the_cache_needs_no_apt(
     kernel: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = arch.find()
-    (cache / "downloads").mkdir(parents=True)
-    kernel.rename(cache / "downloads" / f"{host.kernel_package}_{host.debian}_1%3a6.1-1")
+    boot = cache / "downloads" / f"{host.kernel_package}_1%3a6.1-1_{host.debian}" / "boot"
+    boot.mkdir(parents=True)
+    kernel.rename(boot / "vmlinuz-6.1.2-test")
     monkeypatch.setenv("PATH", "/nonexistent")
     assert find(None).version == "6.1.2-test"
     wanted = package.Wanted(host.kernel_package, "boot/.*")

@@ -174,9 +174,9 @@ def test_the_version_tells_the_bus(cache: Path, kernel: Path) -> None:
 def test_images_get_it_when_it_is_there(
     archive: Path, kernel: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (cache / "downloads").mkdir(parents=True)
-    debian = cache / "downloads" / f"{HOST.kernel_package}_{HOST.debian}_6.1-1"
-    debian.write_bytes(kernel.read_bytes())
+    boot = cache / "downloads" / f"{HOST.kernel_package}_6.1-1_{HOST.debian}" / "boot"
+    boot.mkdir(parents=True)
+    shutil.copy(kernel, boot / "vmlinuz-6.1")
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
     monkeypatch.setattr(package._Apt, "find", _no_apt)
     first = microvm_image.default()

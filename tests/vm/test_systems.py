@@ -1,0 +1,67 @@
+"""What other distributions bring: their kernels, whose drivers may be modules."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from microvm import BootError, MicroVM
+from microvm_image import Image, arch, kernel, package
+from microvm_image.build import build
+from microvm_image.progress import Lines
+
+SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def kernel_of_debian_12(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where its package's files lie as in the package."""
+    if not SOURCES.exists():
+        pytest.skip("this is no Debian with sources whose release could be exchanged")
+    folder = tmp_path_factory.mktemp("bookworm")
+    older = folder / "bookworm.sources"
+    older.write_text(re.sub("trixie", "bookworm", SOURCES.read_text()))
+    host = arch.find()
+    apt = package._Apt(host, folder / "apt")
+    apt._options += [f"-o=Dir::Etc::SourceList={older}", "-o=Dir::Etc::SourceParts=-"]
+    apt.update()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MICROVM_CACHE", str(folder / "cache"))
+        found = package._extract(apt, kernel._wanted(host), host, folder, Lines())
+    assert found.version.startswith("6.1.")
+    return found.path
+
+
+def image_with(path: Path, folder: Path) -> Image:
+    return build(kernel=path, output=folder / "image")
+
+
+@pytest.fixture
+def image(kernel_of_debian_12: Path, tmp_path: Path) -> Image:
+    """An image with that kernel and its modules."""
+    return image_with(kernel_of_debian_12, tmp_path)
+
+
+@pytest.fixture
+def bare_image(kernel_of_debian_12: Path, tmp_path: Path) -> Image:
+    """An image with the kernel alone."""
+    bare = tmp_path / "vmlinuz"
+    shutil.copy(kernel_of_debian_12, bare)
+    return image_with(bare, tmp_path)
+
+
+async def test_drivers_that_are_modules_are_loaded(image: Image) -> None:
+    async with MicroVM(image, cold=True) as vm:
+        modules = await vm.run(["cut", "-d ", "-f1", "/proc/modules"], text=True, check=True)
+    assert {"virtio_pci", "virtio_console"} <= set(modules.stdout.split())
+
+
+async def test_a_kernel_without_drivers_is_told_what_it_lacks(bare_image: Image) -> None:
+    with pytest.raises(BootError, match="virtio-console, built in or as modules"):
+        async with MicroVM(bare_image, cold=True):
+            pass
