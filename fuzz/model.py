@@ -243,7 +243,7 @@ class Model:
                 running.tear(SIGTERM)
                 running.kills.add(SIGKILL)
             case codec.ExecKill():
-                running.tear(SIGKILL)
+                running.kill()
             case codec.ExecResize() if running.size:
                 running.resize(message.rows, message.columns)
 

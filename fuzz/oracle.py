@@ -184,7 +184,9 @@ class Conversation:
             status = self._status()
             first = self._baseline or status
             self.peak = max(self.peak, status.memory - first.memory)
-            more = self._more(status, first)
+            # A hello has the daemon let go of their pipes, so that these do not tell of them.
+            left = isinstance(self._target, Process) and self._target.children()
+            more = self._more(status, first) or ("children" if left else "")
             if not more:
                 self.model.strays = False
                 return

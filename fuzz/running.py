@@ -67,6 +67,8 @@ class Running:
     :ivar kills: signals that may have ended it.
     :ivar is_killed: whether one of them surely has, or will once it is paid.
     :ivar torn: whether it was surely killed with all that it had started.
+    :ivar cut: bytes of output that were paid for when it was killed so that its end waits for no
+        more; None when it was not.
     """
 
     id: int
@@ -79,6 +81,7 @@ class Running:
     kills: set[int] = field(default_factory=set)
     is_killed: bool = False
     torn: bool = False
+    cut: dict[Stream, int] | None = None
     _count: dict[Stream, int] = field(default_factory=lambda: dict.fromkeys(Stream, 0))
     _input: bytes = b""
     _input_ended: bool = False
@@ -122,6 +125,11 @@ class Running:
         """Note a signal for it, and the end of all that it has started."""
         self.torn |= not self.kills  # else it may have been over, and this too late
         self.signal(number)
+
+    def kill(self) -> None:
+        """Note that it is killed, and that what is not paid for may be dropped."""
+        self.tear(SIGKILL)
+        self.cut = self.cut or dict(self.paid)
 
     def resize(self, rows: int, columns: int) -> None:
         """Note another size of its terminal: one that comes when it may have asked is one more."""
@@ -184,7 +192,8 @@ class Running:
         if self.size is None:  # what a terminal has not passed on in time is lost
             for stream in Stream:  # what has come was right
                 sizes = [len(whole) for whole in self._outputs(stream) or []]
-                agree(sizes == [self._count[stream]], "output is missing", self)
+                least = [min(size, self.cut[stream]) if self.cut else size for size in sizes]
+                agree(least <= [self._count[stream]] <= sizes, "output is missing", self)
 
     def close_input(self) -> None:
         """Check that it may take no more input."""
@@ -216,8 +225,9 @@ class Running:
         for stream in Stream:
             if not self.kills and self._count[stream] < self._due(stream):
                 yield "output"
-        if (self.is_killed or self._must_exit()) and all(
-            self._is_paid(stream) for stream in Stream
+        if self.cut or (
+            (self.is_killed or self._must_exit())
+            and all(self._is_paid(stream) for stream in Stream)
         ):
             yield "its end"
 

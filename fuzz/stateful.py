@@ -321,6 +321,16 @@ class Host(RuleBasedStateMachine):
         agree(self._running is None, "a command that goes on", self._running)
         self.census()
 
+    @rule(request=_requests | _fed_requests)
+    def kill(self, request: codec.ExecRequest) -> None:
+        """Have it end without paying for what it may have written."""
+        running = self._run(request)
+        if not running:
+            return
+        self._say(codec.ExecKill(running.id))
+        self.settle()
+        agree(self._running is None, "a command that outlives its kill", self._running)
+
     @rule()
     def settle(self) -> None:
         """Wait for what must come."""

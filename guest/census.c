@@ -7,21 +7,31 @@
 
 #include "drain.h"
 
-/* More than the daemon can have open: what it drains, and some twenty. */
-enum { DESCRIPTORS = DRAIN_MAX + 64 };
+/* More than the daemon has open beside what it drains. */
+enum { DESCRIPTORS = 64 };
 
-/* poll says of a number that is no open file so, and of all of them in one call; /proc may be gone. */
-static uint32_t count_descriptors(void)
+/* poll says of a number that is no open file so, and of many in one call; /proc may be gone. */
+static uint32_t count_from(int first)
 {
-	static struct pollfd fds[DESCRIPTORS];
+	struct pollfd fds[DESCRIPTORS];
 	uint32_t open = 0;
 
-	for (int fd = 0; fd < DESCRIPTORS; fd++)
-		fds[fd] = (struct pollfd){ .fd = fd };
+	for (int i = 0; i < DESCRIPTORS; i++)
+		fds[i] = (struct pollfd){ .fd = first + i };
 	if (poll(fds, DESCRIPTORS, 0) < 0)
 		return 0;
-	for (int fd = 0; fd < DESCRIPTORS; fd++)
-		open += !(fds[fd].revents & POLLNVAL);
+	for (int i = 0; i < DESCRIPTORS; i++)
+		open += !(fds[i].revents & POLLNVAL);
+	return open;
+}
+
+static uint32_t count_descriptors(void)
+{
+	uint32_t open = 0;
+
+	/* The kernel gives the lowest that is free: none is so far above those that are drained. */
+	for (int first = 0; first <= drain_highest() + DESCRIPTORS; first += DESCRIPTORS)
+		open += count_from(first);
 	return open;
 }
 

@@ -1,28 +1,64 @@
 #include "drain.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
-static int pipes[DRAIN_MAX]; /* the oldest first */
+/* For what the daemon itself has open, and what starting a command takes. */
+enum { SPARE = 32, EVENTS = 16 };
+
+static int set;
+static bool held[DRAIN_FILES];
 static unsigned count;
+static int highest;
+
+bool drain_init(void)
+{
+	set = epoll_create1(EPOLL_CLOEXEC);
+	return set >= 0;
+}
+
+int drain_fd(void)
+{
+	return set;
+}
+
+int drain_highest(void)
+{
+	return highest;
+}
+
+static bool has_room(int fd)
+{
+	struct rlimit files = { 0 };
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	return fd < DRAIN_FILES && count + SPARE < files.rlim_cur;
+}
 
 void drain_add(int fd)
 {
-	if (count == DRAIN_MAX) {
-		close(pipes[0]);
-		memmove(pipes, pipes + 1, --count * sizeof pipes[0]);
+	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
+
+	if (!has_room(fd) || epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) < 0) {
+		close(fd);
+		return;
 	}
-	pipes[count++] = fd;
+	held[fd] = true;
+	count++;
+	if (fd > highest)
+		highest = fd;
 }
 
-unsigned drain_poll(struct pollfd fds[static DRAIN_MAX])
+static void let_go(int fd)
 {
-	for (unsigned i = 0; i < count; i++)
-		fds[i] = (struct pollfd){ .fd = pipes[i], .events = POLLIN };
-	return count;
+	/* Closing it is not enough when somebody in the guest has got hold of the same pipe's end. */
+	epoll_ctl(set, EPOLL_CTL_DEL, fd, NULL);
+	close(fd);
+	held[fd] = false;
+	count--;
 }
 
 static bool is_over(int fd)
@@ -33,14 +69,19 @@ static bool is_over(int fd)
 	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
-void drain_run(const struct pollfd *fds)
+void drain_run(void)
 {
-	unsigned kept = 0;
+	struct epoll_event events[EVENTS];
+	int ready = epoll_wait(set, events, EVENTS, 0);
 
-	for (unsigned i = 0; i < count; i++)
-		if (fds[i].revents && is_over(pipes[i]))
-			close(pipes[i]);
-		else
-			pipes[kept++] = pipes[i];
-	count = kept;
+	for (int i = 0; i < ready; i++)
+		if (is_over(events[i].data.fd))
+			let_go(events[i].data.fd);
+}
+
+void drain_clear(void)
+{
+	for (int fd = 0; count > 0 && fd <= highest; fd++)
+		if (held[fd])
+			let_go(fd);
 }

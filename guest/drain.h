@@ -3,18 +3,28 @@
 #ifndef DRAIN_H
 #define DRAIN_H
 
-#include <poll.h>
+#include <stdbool.h>
 
-enum { DRAIN_MAX = 512 };
+/* Descriptors that the daemon may have open where its limit can be raised to that. A machine has no
+ * memory for as many processes. */
+enum { DRAIN_FILES = 65536 };
 
-/* Takes over the read end of a pipe; the oldest is closed when there are too many. */
+/* Called once, before anything is added; false when there is no memory. */
+bool drain_init(void);
+
+/* What to wait for: it is readable when drain_run has something to do. */
+int drain_fd(void);
+
+/* Takes over the read end of a pipe; closes it where the next command would lack descriptors. */
 void drain_add(int fd);
 
-/* Sets what to wait for, and returns how many of `fds` that took. */
-unsigned drain_poll(struct pollfd fds[static DRAIN_MAX]);
+/* Reads from those that are ready, and closes those that nobody writes to any more. */
+void drain_run(void);
 
-/* Reads from those that are ready, and closes those that nobody writes to any more. To be called
- * before any other is added. */
-void drain_run(const struct pollfd *fds);
+/* Closes all of them. */
+void drain_clear(void);
+
+/* The highest descriptor that has ever been taken over. */
+int drain_highest(void);
 
 #endif

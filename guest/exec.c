@@ -150,13 +150,19 @@ void exec_terminate(struct exec *exec)
 	exec_signal(exec, SIGTERM);
 }
 
-void exec_kill(const struct exec *exec)
+static void kill_all(const struct exec *exec)
 {
-	if (!exec->id)
-		return;
 	/* Both: root can leave the cgroup, and anybody the process group. */
 	cgroup_kill();
 	exec_signal(exec, SIGKILL);
+}
+
+void exec_kill(struct exec *exec)
+{
+	if (!exec->id)
+		return;
+	exec->killed = true;
+	kill_all(exec);
 }
 
 void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns)
@@ -177,7 +183,7 @@ void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns)
 	if (pid != exec->pid)
 		return;
 	if (exec->terminated)
-		exec_kill(exec);
+		kill_all(exec);
 	exec->pid = 0;
 	exec->rests = false;
 	exec->status = status;
@@ -282,12 +288,18 @@ static bool is_silent(const struct exec *exec, const struct port *port, uint64_t
 	       !is_unpaid(&exec->streams[0]);
 }
 
+/* Whether output of an ended command is still to be sent. */
+static bool owes(const struct exec *exec, const struct exec_stream *stream)
+{
+	return stream->fd >= 0 && stream->left > 0 && !(exec->killed && stream->credit == 0);
+}
+
 bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns)
 {
 	if (!exec->id || exec->pid)
 		return false;
 	for (int i = 0; i < EXEC_STREAMS; i++)
-		if (exec->streams[i].fd >= 0 && exec->streams[i].left > 0)
+		if (owes(exec, &exec->streams[i]))
 			return is_silent(exec, port, now_ns);
 	return true;
 }

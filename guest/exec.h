@@ -31,6 +31,7 @@ struct exec {
 	bool rests;  /* neither poll its pipes nor read them now */
 	bool terminal;
 	bool terminated; /* its end is everything's end */
+	bool killed;	 /* output that is not paid for by its end is dropped */
 	uint64_t silent_ns; /* when a terminal whose command has ended counts as silent */
 	struct input input;
 	struct exec_stream streams[EXEC_STREAMS];
@@ -61,8 +62,8 @@ bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns
 /* Forgets the command. Its pipes go on being read, to nowhere, for those that it left behind. */
 void exec_clear(struct exec *exec);
 
-/* Kills the command with all that it has started. */
-void exec_kill(const struct exec *exec);
+/* Kills the command with all that it has started; its end waits for no credit any more. */
+void exec_kill(struct exec *exec);
 
 /* Changes the size of its terminal, if it has one. */
 void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns);

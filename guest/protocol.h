@@ -81,7 +81,7 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_EXEC_FAILED = 19,
 	/* Sends a signal to the command's process group. */
 	SANDBOXD_TYPE_EXEC_SIGNAL = 20,
-	/* Kills the command and everything that it has started. */
+	/* Kills the command and everything that it has started. Its response waits for no more credit. */
 	SANDBOXD_TYPE_EXEC_KILL = 21,
 	/* Asks the command to end, by SIGTERM; what it leaves behind when it does is killed. */
 	SANDBOXD_TYPE_EXEC_TERMINATE = 27,

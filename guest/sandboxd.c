@@ -19,7 +19,7 @@
 
 enum { ABSENT_MS = 20, GOODBYE_MS = 200 };
 
-enum { PORT, SIGNALS, INPUT, STREAMS, DRAINS = STREAMS + EXEC_STREAMS, POLLED = DRAINS + DRAIN_MAX };
+enum { PORT, SIGNALS, INPUT, DRAINS, STREAMS, POLLED = STREAMS + EXEC_STREAMS };
 
 static struct server server;
 
@@ -172,15 +172,16 @@ static _Noreturn void loop(int signals)
 		fds[INPUT] = serve_wants_stdin(&server) ? input_poll(&server.exec.input) :
 							  (struct pollfd){ .fd = -1 };
 		exec_poll(&server.exec, !serve_wants_output(&server), fds + STREAMS);
-		unsigned drains = drain_poll(fds + DRAINS);
+		fds[DRAINS] = (struct pollfd){ drain_fd(), POLLIN, 0 };
 		/* What made serve_input stop may be over by now, and nothing else will say so. */
 		bool go_on = !all_read && serve_wants_input(&server);
 		events = 0;
-		if (poll(fds, DRAINS + drains, patience_ms(present, go_on)) < 0)
+		if (poll(fds, POLLED, patience_ms(present, go_on)) < 0)
 			continue;
 		events = fds[INPUT].revents;
 		server.exec.rests = false;
-		drain_run(fds + DRAINS);
+		if (fds[DRAINS].revents)
+			drain_run();
 		if (fds[SIGNALS].revents)
 			read_signals(signals);
 		present = !present || !(fds[PORT].revents & (POLLIN | POLLHUP)) || read_port();
@@ -199,7 +200,7 @@ int main(int argc, char **argv)
 	server.port.fd = argc > 1 && !server.is_init ? adopt_port(argv[1]) : port_open();
 	if (server.port.fd < 0)
 		DIE("no port to the host");
-	if (!spawn_init())
+	if (!spawn_init() || !drain_init())
 		DIE("no memory");
 	if (signals < 0)
 		DIE("no signalfd");

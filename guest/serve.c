@@ -7,6 +7,7 @@
 
 #include "boot.h"
 #include "census.h"
+#include "drain.h"
 
 void serve_init(struct server *server, bool is_init)
 {
@@ -60,6 +61,7 @@ static void finish_renewal(struct server *server)
 	};
 
 	exec_clear(&server->exec);
+	drain_clear();
 	server->renewing = false;
 	server->port.end += sandboxd_encode_ready(port_tail(&server->port), server->session.version,
 						  &ready);

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* pipe2 */
+#define _GNU_SOURCE /* pipe2, prlimit */
 #include "spawn.h"
 
 #include <errno.h>
@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "drain.h"
 
 /* How long a child may take to execute: another process of its user can stop it, and root can
  * freeze it. */
@@ -30,8 +32,22 @@ struct clone_arguments {
  * straight into this. */
 static struct spawn_failure *failure;
 
+static struct rlimit files; /* a command's limit of descriptors: what was ours at first */
+
+/* What commands leave behind takes descriptors of ours. */
+static void raise_limit(void)
+{
+	prlimit(0, RLIMIT_NOFILE, NULL, &files);
+	const struct rlimit more = {
+		.rlim_cur = DRAIN_FILES,
+		.rlim_max = files.rlim_max > DRAIN_FILES ? files.rlim_max : DRAIN_FILES,
+	};
+	prlimit(0, RLIMIT_NOFILE, &more, NULL);
+}
+
 bool spawn_init(void)
 {
+	raise_limit();
 	void *page = mmap(NULL, sizeof *failure, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 			  -1, 0);
 
@@ -152,6 +168,7 @@ static _Noreturn void child(const struct spawn *what)
 	setsid();
 	take_streams(what);
 	setpriority(PRIO_PROCESS, 0, 0);
+	prlimit(0, RLIMIT_NOFILE, &files, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	become(what, &environment, &user);

@@ -223,8 +223,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a pipe is closed twice",
         "guest/drain.c",
-        "\t\t\tclose(pipes[i]);\n\t\telse\n\t\t\tpipes[kept++] = pipes[i];\n",
-        "\t\t\tclose(pipes[kept++] = pipes[i]);\n\t\telse\n\t\t\tpipes[kept++] = pipes[i];\n",
+        "\tclose(fd);\n\theld[fd] = false;\n\tcount--;\n",
+        "\tclose(fd);\n",
         "crash",
     ),
     Mutant(
@@ -335,8 +335,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "what is left in the pipe is forgotten",
         "guest/exec.c",
-        "\t\tif (exec->streams[i].fd >= 0 && exec->streams[i].left > 0)\n",
-        "\t\tif (exec->streams[i].fd >= 0 && exec->streams[i].left > 65536)\n",
+        "\treturn stream->fd >= 0 && stream->left > 0 &&",
+        "\treturn stream->fd >= 0 && stream->left > 65536 &&",
         "logic",
     ),
     Mutant(
@@ -347,9 +347,23 @@ MUTANTS: tuple[Mutant, ...] = (
         "logic",
     ),
     Mutant(
+        "the end of a killed command waits for credit",
+        "guest/exec.c",
+        " && !(exec->killed && stream->credit == 0);",
+        ";",
+        "logic",
+    ),
+    Mutant(
+        "a killed command loses what is paid for",
+        "guest/exec.c",
+        " && !(exec->killed && stream->credit == 0);",
+        " && !exec->killed;",
+        "logic",
+    ),
+    Mutant(
         "terminate spares what is left",
         "guest/exec.c",
-        "\tif (exec->terminated)\n\t\texec_kill(exec);\n",
+        "\tif (exec->terminated)\n\t\tkill_all(exec);\n",
         "",
         "logic",
     ),

@@ -90,10 +90,10 @@ BY_HARNESS: dict[str, Mutant] = {
         "crash",
     ),
     "drain": Mutant(
-        "the table of pipes is one too short",
+        "a descriptor is one too high for the table",
         "guest/drain.c",
-        "if (count == DRAIN_MAX) {",
-        "if (count > DRAIN_MAX) {",
+        "return fd < DRAIN_FILES &&",
+        "return fd <= DRAIN_FILES &&",
         "crash",
     ),
     "spawn": Mutant(

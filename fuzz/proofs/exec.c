@@ -1,7 +1,7 @@
 /* The output of a command: how much is read, paid for, and left when the command has ended.
  *
  * Functions: exec_add_credit exec_reaped exec_poll exec_pump exec_done exec_patience exec_clear
- *	exec_resize pump read_stream wanted is_unpaid is_silent stream_of
+ *	exec_kill exec_resize pump read_stream wanted owes is_unpaid is_silent stream_of
  * Bound: every state of a command and its two streams, every credit, every answer of the kernel
  * Assumes: the clock does not go back, and is below 2^63 ns; the encoder is what encoding.c proves
  * Unwind: 3 */
@@ -114,6 +114,16 @@ static void prove_end(struct exec *exec, uint64_t now)
 		PROVE(exec->streams[i].last && (exec->terminal || exec->streams[i].left <= INT_MAX));
 }
 
+/* Whom nobody pays ends all the same once it has been killed. */
+static void prove_kill(struct exec *exec, const struct port *port, uint64_t now)
+{
+	exec_kill(exec);
+	ASSUME(exec->id && exec->pid == 0);
+	for (int i = 0; i < EXEC_STREAMS; i++)
+		ASSUME(exec->streams[i].credit == 0 || exec->streams[i].left == 0);
+	PROVE(exec_done(exec, port, now));
+}
+
 static void prove_output(struct exec *exec, struct port *port, uint64_t now)
 {
 	const struct exec before = *exec;
@@ -161,6 +171,9 @@ void prove(void)
 	case 2:
 		exec_clear(&exec);
 		PROVE(exec.id == 0);
+		break;
+	case 3:
+		prove_kill(&exec, &port, now);
 		break;
 	default:
 		prove_output(&exec, &port, now);

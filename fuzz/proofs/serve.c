@@ -102,7 +102,8 @@ void session_end(struct session *session) {}
 void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns) {}
 void exec_signal(const struct exec *exec, int signal) {}
 void exec_terminate(struct exec *exec) {}
-void exec_kill(const struct exec *exec) {}
+void exec_kill(struct exec *exec) {}
+void drain_clear(void) {}
 void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns) {}
 void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t amount) {}
 void input_add(struct input *input, struct sandboxd_slice data) {}

@@ -664,6 +664,8 @@ class ExecSignal:
 class ExecKill:
     """Kills the command and everything that it has started.
 
+    Its response waits for no more credit.
+
     :ivar id: What it is about.
     """
 

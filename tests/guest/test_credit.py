@@ -7,7 +7,7 @@ import pytest
 from microvm import codec
 from microvm.codec import Stream
 
-from .driver import Daemon, Fifo
+from .driver import Daemon, Fifo, children, eventually
 
 
 def taken(messages: list[codec.Message]) -> int:
@@ -111,3 +111,51 @@ def test_everything_else_goes_on_while_both_are_stalled(sandboxd: Daemon) -> Non
     sandboxd.send(codec.ExecCredit(id_, Stream.STDERR, 1 << 20))
     end = sandboxd.finish(id_).end
     assert end == codec.ExecResponse(id_, codec.Ending.SIGNALLED, 9)
+
+
+class TestKilled:
+    """A command that is killed ends, whatever it is owed: the host may pay no more."""
+
+    @pytest.mark.parametrize("size", [(0, 0), (24, 80)])
+    def test_what_is_not_paid_for_is_dropped(self, sandboxd: Daemon, size: tuple[int, int]) -> None:
+        id_ = sandboxd.sh("yes", credit=10, size=size)
+        sandboxd.receive_until(codec.ExecOutput)
+        sandboxd.comes_to_rest()
+        sandboxd.sync()
+        sandboxd.send(codec.ExecKill(id_))
+        sandboxd.expect(codec.ExecResponse(id_, codec.Ending.SIGNALLED, 9))
+
+    def test_what_is_paid_for_comes(self, sandboxd: Daemon, answer: Fifo) -> None:
+        script = f"head -c 60000 /dev/zero; echo err >&2; echo >{answer}; exec sleep 1000"
+        id_ = sandboxd.sh(script, credit=0)
+        answer.wait()
+        sandboxd.send(
+            codec.ExecCredit(id_, Stream.STDOUT, 50_000),
+            codec.ExecKill(id_),
+        )
+        result = sandboxd.finish(id_)
+        assert (len(result.stdout), result.stderr) == (50_000, b"")
+        assert result.end == codec.ExecResponse(id_, codec.Ending.SIGNALLED, 9)
+
+    def test_one_that_has_ended_by_itself_keeps_its_end(
+        self, sandboxd: Daemon, answer: Fifo
+    ) -> None:
+        id_ = sandboxd.sh(f"echo out; echo >{answer}; exit 3", credit=0)
+        answer.wait()
+        eventually(lambda: not list(children(sandboxd.pid)))
+        assert sandboxd.sync() == []
+        sandboxd.send(codec.ExecKill(id_))
+        sandboxd.expect(codec.ExecResponse(id_, codec.Ending.EXITED, 3))
+
+    def test_to_terminate_drops_nothing(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh(
+            "exec 2>/dev/null; trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done",
+            credit=3,
+        )
+        assert sandboxd.read(3) == b"up\n"
+        sandboxd.send(codec.ExecTerminate(id_))
+        eventually(lambda: not list(children(sandboxd.pid)))
+        assert sandboxd.sync() == []
+        sandboxd.send(codec.ExecCredit(id_, Stream.STDOUT, 4))
+        result = sandboxd.finish(id_)
+        assert (result.stdout, result.exit_code) == (b"bye\n", 5)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import resource
 from pathlib import Path
 
 import pytest
 
 from microvm import codec
 
-from .driver import Daemon, Fifo, exists
+from .driver import Daemon, Fifo, exists, runs
 
 
 def test_the_streams_are_apart(sandboxd: Daemon) -> None:
@@ -131,14 +132,30 @@ class TestLeftBehind:
         assert (result.stdout, result.exit_code) == (b"", 4)
         os.kill(pid, 9)
 
-    def test_a_hundred_of_them_can_still_write(
-        self, sandboxd: Daemon, fifo: Fifo, answer: Fifo
+    @pytest.mark.parametrize("count", [300, pytest.param(3000, marks=pytest.mark.long)])
+    def test_hundreds_of_them_can_still_write(
+        self, sandboxd: Daemon, fifo: Fifo, answer: Fifo, count: int
     ) -> None:
-        for _ in range(100):
+        for _ in range(count):
             sandboxd.run_sh(f"(read x <{fifo}; echo out && echo err >&2 && echo ok >{answer}) &")
-        for _ in range(100):
+        for _ in range(count):
             fifo.release()
         written = 0
-        while written < 100:
+        while written < count:
             written += answer.wait().count(b"ok\n")
         assert sandboxd.sync() == []
+
+    def test_they_never_take_what_the_next_command_needs(self, sandboxd: Daemon) -> None:
+        soft, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE)
+        first = sandboxd.status().descriptors
+        resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (64, hard))
+        left = [int(sandboxd.run_sh("sleep 1000 & echo $!").stdout) for _ in range(50)]
+        assert sandboxd.finish(sandboxd.sh("exit 3", fed=True)).exit_code == 3
+        assert sandboxd.finish(sandboxd.sh("exit 4", size=(24, 80))).exit_code == 4
+        assert all(map(runs, left))
+        assert sandboxd.status().descriptors > first
+        resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        sandboxd.hello(2)
+        assert sandboxd.status().descriptors == first
+        for pid in left:
+            os.kill(pid, 9)

@@ -127,8 +127,8 @@ def test_no_descriptors_left_for_its_pipes(sandboxd: Daemon) -> None:
     soft, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE)
     used = fds_of(sandboxd)
     free = [fd for fd in range(max(used) + 10) if fd not in used]
-    # poll(2) takes no more entries than the limit, and the daemon needs five.
-    for limit in [limit for limit in free[:4] if limit >= 5]:
+    # poll(2) takes no more entries than the limit, and the daemon needs six.
+    for limit in [limit for limit in free[:4] if limit >= 6]:
         resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (limit, hard))
         assert sandboxd.run(b"true").failure == (Stage.PIPE, errno.EMFILE)
     resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (soft, hard))

@@ -156,6 +156,13 @@ class TestProcess:
         assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
         os.kill(left, 9)
 
+    def test_it_may_open_as_many_as_the_daemon_at_first(
+        self, launch: Callable[..., Daemon]
+    ) -> None:
+        daemon = launch(prefix=["sh", "-c", 'ulimit -Sn 1000; ulimit -Hn 2000; exec "$0" "$@"'])
+        daemon.hello()
+        assert daemon.run_sh("ulimit -Sn; ulimit -Hn").stdout == b"1000\n2000\n"
+
     def test_its_streams_are_right_when_the_daemon_has_none(
         self, launch: Callable[..., Daemon]
     ) -> None:
