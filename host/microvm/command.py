@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from microvm import codec
 from microvm.errors import ExecKilled, ExecTimeout, MachineError, OutputLimit, StartError
+from microvm.printable import printable
 from microvm.session import WINDOW
 from microvm.streams import InputStream, OutputBuffer
 
@@ -46,7 +47,7 @@ class Command:
     @property
     def name(self) -> str:
         """The command, for messages."""
-        return os.fsdecode(self.args[0]).encode(errors="backslashreplace").decode()
+        return printable(os.fsdecode(self.args[0]))
 
     def feed(self, message: codec.ExecOutput) -> bool:
         """Add output that the guest sent; False when that is more than it may write."""

@@ -27,11 +27,15 @@ import os
 from errno import ENOENT
 from typing import Any
 
+from .printable import printable
+
 _ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
 
 
 class MicroVMError(Exception):
     """The root of the hierarchy.
+
+    Names in it come from guests, files and callers, so it holds only what is safe to print.
 
     :param message: what went wrong and where, one line.
     :param hint: what to do about it; may be empty.
@@ -42,9 +46,9 @@ class MicroVMError(Exception):
     exit_status = 125
 
     def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = printable(hint)
+        super().__init__(self.message)
         self.detail = detail
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -53,6 +57,14 @@ class MicroVMError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def how_to_install(extra: str) -> str:
+    """The hint for who has not got an extra's modules; no registry has this distribution."""
+    return (
+        f"pip install '.[{extra}]' in the folder of microvm's sources, "
+        f"or pip install './microvm-VERSION-py3-none-any.whl[{extra}]'"
+    )
 
 
 def _revive(

@@ -52,13 +52,16 @@ class Launched:
 
 
 def find_qemu(arch_name: str) -> Path:
-    """Find QEMU's program on the PATH.
+    """Find QEMU's program on the PATH, and see that what confines it is there, too.
 
-    :raise QemuError: if it is not there.
+    :raise QemuError: if either is not.
     :raise UsageError: for an unknown architecture.
     """
     target = arch(arch_name)
-    return _find(target.binary, target.package)
+    program = _find(target.binary, target.package)
+    if sys.platform == "linux":
+        _find_setpriv()
+    return program
 
 
 def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
@@ -93,8 +96,7 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
         )
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
         if sys.platform == "linux":
-            setpriv = _find("setpriv", "util-linux")
-            command = confined(command, setpriv=setpriv, controller=os.getpid(), root=root)
+            command = confined(command, setpriv=_find_setpriv(), controller=os.getpid(), root=root)
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -116,6 +118,10 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
 def qemu_arguments(config: QemuConfig) -> list[str]:
     """What QEMU is started with for this machine, but for the numbers of its descriptors."""
     return arguments(config, Inherited(0, 0, 0, 0, 0), tsc_khz=_tsc_khz())
+
+
+def _find_setpriv() -> Path:
+    return _find("setpriv", "util-linux")
 
 
 def _find(program: str, package: str) -> Path:

@@ -82,7 +82,7 @@ def compiler(arch: Arch) -> list[str]:
     if native and shutil.which("musl-gcc"):
         return ["musl-gcc"]
     if find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "cc", "-target", arch.zig_target]
+        return [sys.executable, "-P", "-m", "ziglang", "cc", "-target", arch.zig_target]
     zig = "pip install ziglang"
     raise ImageError(
         f"no C compiler that makes sandboxd for {arch.name}",

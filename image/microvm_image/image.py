@@ -101,10 +101,7 @@ def load(image: str | Path) -> Image:
     """
     path = image if isinstance(image, Path) else Path(image) if "/" in image else folder_of(image)
     if not (path / MANIFEST).exists():
-        raise ImageError(
-            f"no image {image}",
-            hint="`microvm image ls` lists those in the cache; a path to one has a slash in it",
-        )
+        raise _no_image(image, path)
     found = Image(path.absolute(), _manifest(path / MANIFEST))
     for file, size in (
         (found.kernel, found.manifest.kernel_size),
@@ -113,6 +110,20 @@ def load(image: str | Path) -> Image:
         if not file.is_file() or file.stat().st_size != size:
             raise ImageError(f"{file}: damaged image", hint="remove it and build it again")
     return found
+
+
+def _no_image(image: str | Path, path: Path) -> ImageError:
+    if path.is_dir():
+        message = f"{image} is a folder, and no image: there is no {MANIFEST} in it"
+        return ImageError(message, hint=f"`microvm image build -o {image}/NEW` makes one")
+    if path.exists():
+        message = f"{image} is a file, and an image is a folder"
+        return ImageError(message, hint="`microvm image build --help` says what it is made from")
+    return ImageError(
+        f"no image {image}",
+        hint="`microvm image ls` lists those in the cache, and none is pulled from elsewhere; "
+        "a path to one has a slash in it",
+    )
 
 
 def _manifest(path: Path) -> Manifest:

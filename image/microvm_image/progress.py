@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from microvm.printable import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -42,7 +44,7 @@ class Lines:
 
     def step(self, text: str) -> None:
         """Print it."""
-        print(f"microvm: {text}", file=sys.stderr, flush=True)
+        print(f"microvm: {printable(text)}", file=sys.stderr, flush=True)
 
     def advance(self, done: int, total: int | None) -> None:
         """Ignore it: a log has no use for it."""
@@ -72,7 +74,7 @@ class Terminal:
 
     def notice(self, text: str) -> None:
         """Print it above the bar."""
-        self._shown().console.print(f"microvm: {text}", markup=False, highlight=False)
+        self._shown().console.print(f"microvm: {printable(text)}", markup=False, highlight=False)
 
     def close(self) -> None:
         """Give the terminal back."""

@@ -47,6 +47,7 @@ def test_the_bare_installation_says_what_machines_need(bare: Path, tmp_path: Pat
     result = run(bare / "microvm", "image", "ls", folder=tmp_path, status=125)
     assert result.stderr.startswith("microvm: the Python module platformdirs is not installed (")
     assert result.stderr.count("\n") == 1
+    assert "pip install '.[vm]' in the folder of microvm's sources" in result.stderr
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])

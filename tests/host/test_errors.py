@@ -38,6 +38,13 @@ def test_an_error_can_be_pickled(error: MicroVMError) -> None:
     assert again.args == error.args
 
 
+def test_what_others_wrote_is_safe_to_print() -> None:
+    error = MicroVMError("a\x1b[31m\nb\u202e \udcff é", hint="\x07\t")
+    assert error.message == r"a\x1b[31m\nb\u202e \udcff é"
+    assert str(error) == rf"{error.message} (\x07\t)"
+    assert error.args == (error.message,)
+
+
 def test_the_hierarchy_is_drawn_whole() -> None:
     kinds = {
         name

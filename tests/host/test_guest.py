@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import re
 import socket
 import time
 import tracemalloc
@@ -1400,6 +1401,15 @@ async def test_a_path_is_an_argument() -> None:
         process = guest.exec([Path("/bin/true")])  # type: ignore[list-item]
         assert (await peer.expect(codec.ExecRequest)).argv == (b"/bin/true",)
         assert process._command.name == "/bin/true"
+
+
+async def test_the_name_of_a_command_is_safe_to_print() -> None:
+    async with greeted() as (guest, peer):
+        process = guest.exec([b"\x1b[31m\xff"])
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecFailed(1, Stage.LOOKUP, 2))
+        with pytest.raises(StartError, match=re.escape(r"\x1b[31m\udcff: not found")):
+            await process.wait()
 
 
 async def test_text_that_was_cut_off_does_not_hide_why() -> None:

@@ -208,7 +208,7 @@ def test_the_commands(cache: Path, kernel: Path) -> None:
     os.utime(older, (0, 0))
     assert built.newest(HOST) == newer
     lines = CliRunner().invoke(command, ["ls"]).stdout.splitlines()
-    assert [line.split()[0] for line in lines] == [newer.name, older.name]
+    assert [line.split()[0] for line in lines] == ["NAME", newer.name, older.name]
     assert CliRunner().invoke(command, ["rm", newer.name]).exit_code == 0
     assert built.newest(HOST) == older
     assert isinstance(CliRunner().invoke(command, ["rm", newer.name]).exception, ImageError)

@@ -21,6 +21,7 @@ from tests.vm.conftest import Command, is_alive
 
 from microvm.bench import boot, figures
 from microvm.bench.floor import Floor
+from microvm.bench.ours import Ours
 from microvm.cli.bench import bench
 from microvm.errors import MachineError
 from microvm_image import Image
@@ -138,6 +139,16 @@ def bare_path(image: Image) -> Iterator[Path]:
             (folder / program).symlink_to(found)
         (folder / "sitecustomize.py").write_text("import sys\nsys.modules['ziglang'] = None\n")
         yield folder
+
+
+async def test_modules_in_the_current_folder_are_not_ours(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tty", "click", "microvm", "ziglang"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger is imported')")
+    monkeypatch.chdir(tmp_path)
+    ours = Ours(image, memory="128M", accel="tcg", notify=print)
+    await ours.run_process()
 
 
 def test_without_a_compiler_the_floor_is_left_out_with_one_line(

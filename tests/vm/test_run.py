@@ -214,6 +214,26 @@ def test_without_qemu_it_says_what_to_install(microvm: Command, tmp_path: Path) 
     assert b"not installed (apt install qemu-system" in result.stderr
 
 
+def test_without_setpriv_it_says_so_and_leaves_the_template(
+    microvm: Command, image: Image, tmp_path: Path
+) -> None:
+    qemu = shutil.which(f"qemu-system-{image.manifest.arch}")
+    assert qemu
+    (tmp_path / Path(qemu).name).symlink_to(qemu)
+    assert microvm("run", "--", "true").returncode == 0  # now there is a template
+    result = microvm("run", "--", "true", env={**os.environ, "PATH": str(tmp_path)})
+    assert result.stderr == b"microvm: setpriv is not installed (apt install util-linux)\n"
+    assert result.returncode == 125
+    result = microvm("run", "-v", "--", "true")
+    assert b"s: cloned under" in result.stderr
+
+
+def test_an_escape_sequence_in_a_name_stays_out_of_the_terminal(microvm: Command) -> None:
+    result = microvm("run", "--", "\x1b[31mx")
+    assert (result.returncode, result.stdout) == (127, b"")
+    assert result.stderr == b"microvm: \\x1b[31mx: not found in the guest's PATH\n"
+
+
 def test_a_file_that_is_no_kernel_is_refused(microvm: Command, tmp_path: Path) -> None:
     (tmp_path / "kernel").write_bytes(b"not a kernel" * 1000)
     result = microvm(

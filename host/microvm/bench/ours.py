@@ -43,7 +43,7 @@ class Ours:
     ) -> None:
         self.options = MachineOptions(image=image, memory=memory, accel=accel, notify=notify)
         self._command = (
-            *(sys.executable, "-m", "microvm", "run", "--image", str(image.path)),
+            *(sys.executable, "-P", "-m", "microvm", "run", "--image", str(image.path)),
             *("--memory", str(memory), "--accel", accel, "--", "true"),
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from microvm.bench.boot import MEANINGS, median
 from microvm.bench.figures import Figure, percentile, shown
 from microvm.bench.report import Report
-from microvm.errors import MicroVMError, UsageError
+from microvm.errors import MicroVMError, UsageError, how_to_install
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def check(file: Path) -> None:
     try:
         import matplotlib as mpl
     except ImportError:
-        raise MicroVMError("plots need matplotlib", hint="pip install 'microvm[plot]'") from None
+        raise MicroVMError("plots need matplotlib", hint=how_to_install("vm,plot")) from None
     mpl.use("Agg")
 
 

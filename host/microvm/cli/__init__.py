@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
+import signal
 import sys
 from pathlib import Path
 
 import click
 
 from microvm._version import __version__
-from microvm.errors import BootError, MicroVMError
+from microvm.errors import (
+    BootError,
+    GuestDied,
+    GuestUnresponsive,
+    MicroVMError,
+    QemuError,
+    how_to_install,
+)
+from microvm.printable import printable
 
 _COMMANDS = {
     "bench": "microvm.cli.bench",
@@ -35,7 +45,11 @@ class _Lazy(click.Group):
         return command
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Lazy,
+    epilog="Try: microvm run -- echo hello",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, "-V", "--version", prog_name="microvm")
 def cli() -> None:
     """Run a command inside a real virtual machine as easily as on your own."""
@@ -45,12 +59,19 @@ def main() -> None:
     """Run the command line; ends the process with the status that it documents."""
     _occupy_streams()
     try:
-        cli()
+        sys.exit(cli(standalone_mode=False))
+    except click.ClickException as error:
+        said = io.StringIO()
+        error.show(said)
+        _complain(said.getvalue())
+        sys.exit(error.exit_code)
+    except click.Abort:  # Ctrl-C, before there was anything to end
+        sys.exit(128 + signal.SIGINT)
     except MicroVMError as error:
         fail(error)
     except ModuleNotFoundError as error:
-        hint = "install microvm with its extra `vm` (`bench --plot` also takes `plot`)"
-        fail(MicroVMError(f"the Python module {error.name} is not installed", hint=hint))
+        message = f"the Python module {error.name} is not installed"
+        fail(MicroVMError(message, hint=how_to_install("vm")))
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         fail(MicroVMError(f"{name}{error.strerror or error}"))
@@ -66,9 +87,16 @@ def _occupy_streams() -> None:
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - as above
 
 
+def _complain(text: str) -> None:
+    # No `map` here: it is our submodule of that name, once that is imported.
+    lines = [printable(line) for line in text.expandtabs().splitlines()]
+    click.echo("\n".join(lines), err=True)
+
+
 def fail(error: MicroVMError) -> None:
     """Say what went wrong, and end with the error's status."""
     click.echo(f"microvm: {error}", err=True)
-    if isinstance(error, BootError) and error.detail:
-        click.echo(f"--- the end of the guest's console\n{error.detail}\n---", err=True)
+    if error.detail and not isinstance(error, QemuError | GuestDied | GuestUnresponsive):
+        whose = "the guest's console" if isinstance(error, BootError) else "what it said"
+        _complain(f"--- the end of {whose}\n{error.detail}\n---")
     sys.exit(error.exit_status)

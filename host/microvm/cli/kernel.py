@@ -7,17 +7,20 @@ import click
 
 @click.group()
 def kernel() -> None:
-    """Build, list and remove small kernels, which boot in a fraction of the time."""
+    """Build, list and remove small kernels.
+
+    Images with one boot in a fraction of the time that the distribution's kernel takes.
+    """
 
 
 @kernel.command()
 @click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this machine's.")
 def build(arch: str | None) -> None:
-    """Compile a small kernel from the distribution's source, and print its path.
+    """Compile a small kernel and print its path.
 
-    It takes some minutes and 1 GB of disk meanwhile, once. Images built from then on have it,
-    the default one too; `microvm image build --kernel debian` and MICROVM_KERNEL=debian are the
-    way back.
+    It is made from the distribution's source, which takes some minutes and 1 GB of disk meanwhile,
+    once. Images built from then on have it, the default one too; `microvm image build --kernel
+    debian` and MICROVM_KERNEL=debian are the way back.
     """
     from microvm_image import small
     from microvm_image.progress import on_stderr
@@ -29,15 +32,21 @@ def build(arch: str | None) -> None:
 
 @kernel.command()
 def ls() -> None:
-    """List the kernels in the cache; images get the first of their architecture."""
+    """List the kernels in the cache.
+
+    Images get the first of their architecture.
+    """
     from datetime import datetime
 
+    from microvm.cli.table import echo
     from microvm_image import built
 
+    rows = []
     for path in built.installed():
         status = path.stat()
         created = datetime.fromtimestamp(status.st_mtime).astimezone().isoformat(" ", "seconds")
-        click.echo(f"{path.name}  {status.st_size / 1e6:.1f} MB  {created}")
+        rows.append((path.name, f"{status.st_size / 1e6:.1f} MB", created))
+    echo([("NAME", "SIZE", "CREATED"), *rows])
 
 
 @kernel.command()

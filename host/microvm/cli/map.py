@@ -78,9 +78,9 @@ class _Options:
 @shared.cold
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
-    """Run each line of FILE, or of standard input (`-`), in a fresh virtual machine.
+    """Run each line of FILE in a fresh virtual machine.
 
-    A line is a job:
+    FILE is `-` for standard input. A line is a job:
 
     \b
       uname -a | cut -c1-5           for `sh -c`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,50 @@ class Options:
     verbose: bool
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+_NO_VOLUMES = (
+    "the guest sees no files of the host; send them through standard input: "
+    "tar c FILES | microvm run -- sh -c 'tar x && …'"
+)
+_NO_NETWORK = "the guest has no network"
+_GONE = "each machine is gone when its command has ended"
+
+# What people's fingers know from containers.
+_HABITS = {
+    "-i": "standard input is passed on always",
+    "--interactive": "standard input is passed on always",
+    "-v": _NO_VOLUMES,
+    "--volume": _NO_VOLUMES,
+    "--mount": _NO_VOLUMES,
+    "-p": _NO_NETWORK,
+    "--publish": _NO_NETWORK,
+    "--net": _NO_NETWORK,
+    "--network": _NO_NETWORK,
+    "--rm": _GONE,
+    "--name": _GONE,
+    "-d": _GONE,
+    "--detach": _GONE,
+    "--workdir": "it is -w or --cwd",
+}
+_VOLUME = re.compile(r"[^:]*/[^:]*:/[^:]*(:[\w,]+)?|[\w.-]+:/[^:]*(:[\w,]+)?")
+
+
+class _Run(click.Command):
+    """A command that knows what is not there, and says what there is instead."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if habit := _HABITS.get(error.option_name):
+                raise click.UsageError(f"There is no {error.option_name}: {habit}", ctx) from None
+            raise
+        command = ctx.params.get("command")
+        if ctx.params.get("verbose") and command and _VOLUME.fullmatch(command[0]):
+            raise click.UsageError(f"-v is --verbose, there are no volumes: {_NO_VOLUMES}", ctx)
+        return rest
+
+
+@click.command(cls=_Run, context_settings={"allow_interspersed_args": False})
 @shared.image
 @shared.memory
 @shared.cpus

@@ -11,6 +11,7 @@ import click
 
 from microvm.errors import UsageError
 from microvm.options import MAX_PROCESSES
+from microvm.printable import printable
 from microvm.units import parse_duration, parse_memory, parse_memory_limit
 
 if TYPE_CHECKING:
@@ -53,14 +54,16 @@ def count(least: int) -> Callable[[str], int]:
     return parse
 
 
-image = click.option("--image", metavar="NAME|DIR", help="Default: built on the first run.")
+image = click.option(
+    "--image", metavar="NAME|DIR", help="What it boots. [default: built on the first run]"
+)
 memory = click.option(
     "--memory",
     default="256M",
     callback=parsed(lambda text: parse_memory(text) << 20),
     metavar="SIZE",
     show_default=True,
-    help="Of the guest, such as 2G.",
+    help="Memory of the guest, such as 2G.",
 )
 cpus = click.option(
     "--cpus",
@@ -68,7 +71,7 @@ cpus = click.option(
     callback=parsed(count(1)),
     metavar="N",
     show_default=True,
-    help="Of the guest.",
+    help="CPUs of the guest.",
 )
 accel = click.option(
     "--accel",
@@ -145,4 +148,4 @@ def leave(status: int) -> NoReturn:
 
 def notify(text: str) -> None:
     """Tell the user something."""
-    click.echo(f"microvm: {text}", err=True)
+    click.echo(f"microvm: {printable(text)}", err=True)

@@ -51,7 +51,10 @@ def rm(names: tuple[str, ...]) -> None:
 @template.command()
 @click.option("--all", "everything", is_flag=True, help="Remove all of them.")
 def prune(everything: bool) -> None:
-    """Remove damaged ones, then those not used for the longest, down to MICROVM_TEMPLATES."""
+    """Remove damaged and surplus ones.
+
+    Those not used for the longest go, until the rest fits into MICROVM_TEMPLATES.
+    """
     from microvm import template as templates
 
     for each in templates.prune(0 if everything else templates.limit()):

@@ -1,0 +1,114 @@
+"""What the command says of mistakes and of itself: nothing here needs a machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from microvm.cli import cli
+from microvm.cli.table import echo
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one."""
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
+
+
+def microvm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "microvm", *arguments]
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
+def pages(command: click.Command, *path: str) -> list[tuple[str, ...]]:
+    """The names of a command and of all below it."""
+    found = [path]
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            found += pages(below, *path, name)
+    return found
+
+
+@pytest.mark.parametrize("verb", pages(cli), ids=" ".join)
+def test_help_is_whole(verb: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(cli, [*verb, "--help"])
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "..." not in shown.stdout.replace("[ARG]...", "").replace("[ARGS]...", "")
+    assert "INTEGER" not in shown.stdout
+
+
+@pytest.mark.parametrize("verb", [(), ("image",), ("nonsense",), ("run",), ("map",)])
+def test_wrong_usage_is_told_with_status_2(verb: tuple[str, ...]) -> None:
+    said = microvm(*verb)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "Usage: " in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["\x1b[31mx"],
+        ["run", "--\x1b[31mx", "--", "true"],
+        ["run", "--image", "\x1b[31mx", "--", "true"],
+        ["run", "--image", "/\x1b[31mx", "--", "true"],
+        ["run", "--env", "\x1b[31mx", "--", "true"],
+        ["run", "--timeout", "\x1b[31mx", "--", "true"],
+        ["map", "\x1b[31mx"],
+        ["image", "rm", "\x1b[31mx"],
+        ["template", "rm", "\x1b[31mx"],
+        ["kernel", "rm", "\x1b[31mx"],
+        ["bench", "--plot", "\x1b[31mx"],
+    ],
+    ids=repr,
+)
+def test_no_escape_sequence_reaches_the_terminal(arguments: list[str]) -> None:
+    said = microvm(*arguments)
+    assert said.returncode in (2, 125)
+    assert r"\x1b[31mx" in said.stderr
+    assert "\x1b" not in said.stderr + said.stdout
+
+
+def test_tables_hold_no_escape_sequences(capsys: pytest.CaptureFixture[str]) -> None:
+    echo([("NAME", "SIZE"), ("\x1b[31mx", "1")])
+    assert capsys.readouterr().out == "NAME       SIZE\n\\x1b[31mx  1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-v", "/home/me:/w", "--", "ls"], "-v is --verbose, there are no volumes"),
+        (["-v", "data:/w:ro", "ls"], "tar c FILES | microvm run"),
+        (["--volume=/x:/y", "ls"], "There is no --volume: the guest sees no files of the host"),
+        (["-it", "sh"], "There is no -i: standard input is passed on always"),
+        (["--rm", "true"], "There is no --rm: each machine is gone"),
+        (["-p", "80:80", "true"], "There is no -p: the guest has no network"),
+    ],
+)
+def test_the_habits_of_containers_are_answered(arguments: list[str], says: str) -> None:
+    said = microvm("run", *arguments)
+    assert said.returncode == 2
+    assert says in said.stderr
+
+
+def test_what_is_no_image_is_told_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for given, says in (
+        (str(tmp_path), f"microvm: {tmp_path} is a folder, and no image: there is no manifest"),
+        (f"{tmp_path}/file", "is a file, and an image is a folder"),
+        (f"{tmp_path}/none", f"microvm: no image {tmp_path}/none ("),
+        ("alpine:3.20", "none is pulled from elsewhere"),
+    ):
+        said = microvm("run", "--image", given, "--", "true")
+        assert said.returncode == 125
+        assert says in said.stderr
