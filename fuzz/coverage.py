@@ -14,7 +14,7 @@ from . import native
 DECODERS = {"session.c", "stream.c", "protocol.h"}
 """The files that count, but for what encodes in them."""
 
-_ENCODERS = ("sandboxd_encode_", "sandboxd_put", "sandboxd_fits")
+_ENCODERS = ("sandboxd_encode_", "sandboxd_check_", "sandboxd_put")
 
 Place = tuple[str, int] | tuple[str, int, int]
 """A file and a line, and the number of a way that a branch there can take."""

@@ -1040,12 +1040,54 @@ static inline bool sandboxd_decode_body(const struct sandboxd_header *header, co
 	}
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_HELLO_MAX_BODY. */
+/* What is wrong with bytes among which no NUL may be. */
+static inline enum sandboxd_fault sandboxd_check_bytes(const struct sandboxd_slice *bytes, uint32_t max)
+{
+	struct sandboxd_fault_at at = { SANDBOXD_FAULT_NONE, 0, 0 };
+	const struct sandboxd_cursor cursor = { bytes->data, bytes->size, 0, &at };
+
+	if (bytes->size > max)
+		return SANDBOXD_FAULT_TOO_LONG;
+	sandboxd_no_nul(&cursor, 0, bytes);
+	return at.fault;
+}
+
+/* What is wrong with a list, whose items are as a decoder finds them: each behind its length. */
+static inline enum sandboxd_fault sandboxd_check_list(const struct sandboxd_list *list, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul)
+{
+	struct sandboxd_fault_at at = { SANDBOXD_FAULT_NONE, 0, 0 };
+	struct sandboxd_cursor cursor = { list->items, list->size, 0, &at };
+	struct sandboxd_slice item;
+
+	if (list->count > max_items)
+		return SANDBOXD_FAULT_TOO_MANY;
+	for (uint32_t i = 0; i < list->count; i++) {
+		if (!sandboxd_take_bytes(&cursor, 0, max_item, nul, &item))
+			return at.fault;
+		if (cursor.at > max_total)
+			return SANDBOXD_FAULT_TOTAL_TOO_LONG;
+	}
+	sandboxd_end(&cursor);
+	return at.fault;
+}
+
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_hello(uint32_t version, const struct sandboxd_hello *message)
+{
+	(void)version;
+	(void)message;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_hello finds a fault; `out` has
+ * room for SANDBOXD_HEADER_SIZE + SANDBOXD_HELLO_MAX_BODY. */
 static inline size_t sandboxd_encode_hello(uint8_t *out, uint32_t version, const struct sandboxd_hello *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_hello(version, message))
+		return 0;
 	at = sandboxd_put(at, 8, (uint64_t)0xa6d766f7263696dULL);
 	at = sandboxd_put(at, 4, (uint64_t)message->version);
 	at = sandboxd_put(at, 8, (uint64_t)message->digest);
@@ -1055,12 +1097,22 @@ static inline size_t sandboxd_encode_hello(uint8_t *out, uint32_t version, const
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_READY_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_ready(uint32_t version, const struct sandboxd_ready *message)
+{
+	(void)version;
+	(void)message;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_ready finds a fault; `out` has
+ * room for SANDBOXD_HEADER_SIZE + SANDBOXD_READY_MAX_BODY. */
 static inline size_t sandboxd_encode_ready(uint8_t *out, uint32_t version, const struct sandboxd_ready *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_ready(version, message))
+		return 0;
 	at = sandboxd_put(at, 8, (uint64_t)0xa6d766f7263696dULL);
 	at = sandboxd_put(at, 4, (uint64_t)message->version);
 	at = sandboxd_put(at, 8, (uint64_t)message->digest);
@@ -1070,14 +1122,22 @@ static inline size_t sandboxd_encode_ready(uint8_t *out, uint32_t version, const
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
- * SANDBOXD_HEADER_SIZE + SANDBOXD_RESUME_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_resume(uint32_t version, const struct sandboxd_resume *message)
+{
+	(void)version;
+	if (message->entropy.size > 64)
+		return SANDBOXD_FAULT_TOO_LONG;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_resume finds a fault; `out` has
+ * room for SANDBOXD_HEADER_SIZE + SANDBOXD_RESUME_MAX_BODY. */
 static inline size_t sandboxd_encode_resume(uint8_t *out, uint32_t version, const struct sandboxd_resume *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
-	if (message->entropy.size > 64)
+	if (sandboxd_check_resume(version, message))
 		return 0;
 	at = sandboxd_put(at, 8, (uint64_t)message->realtime_ns);
 	at = sandboxd_put(at, 4, message->entropy.size);
@@ -1086,45 +1146,83 @@ static inline size_t sandboxd_encode_resume(uint8_t *out, uint32_t version, cons
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_PING_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_ping(uint32_t version, const struct sandboxd_ping *message)
+{
+	(void)version;
+	(void)message;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_ping finds a fault; `out` has
+ * room for SANDBOXD_HEADER_SIZE + SANDBOXD_PING_MAX_BODY. */
 static inline size_t sandboxd_encode_ping(uint8_t *out, uint32_t version, const struct sandboxd_ping *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_ping(version, message))
+		return 0;
 	at = sandboxd_put(at, 8, (uint64_t)message->token);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_PING, 0);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_PONG_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_pong(uint32_t version, const struct sandboxd_pong *message)
+{
+	(void)version;
+	(void)message;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_pong finds a fault; `out` has
+ * room for SANDBOXD_HEADER_SIZE + SANDBOXD_PONG_MAX_BODY. */
 static inline size_t sandboxd_encode_pong(uint8_t *out, uint32_t version, const struct sandboxd_pong *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_pong(version, message))
+		return 0;
 	at = sandboxd_put(at, 8, (uint64_t)message->token);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_PONG, 0);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_STATUS_REQUEST_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_status_request(uint32_t version)
+{
+	(void)version;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_status_request finds a fault;
+ * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_REQUEST_MAX_BODY. */
 static inline size_t sandboxd_encode_status_request(uint8_t *out, uint32_t version)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_status_request(version))
+		return 0;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_STATUS_REQUEST, 0);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_status(uint32_t version, const struct sandboxd_status *message)
+{
+	(void)version;
+	(void)message;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_status finds a fault; `out` has
+ * room for SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_MAX_BODY. */
 static inline size_t sandboxd_encode_status(uint8_t *out, uint32_t version, const struct sandboxd_status *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_status(version, message))
+		return 0;
 	at = sandboxd_put(at, 8, (uint64_t)message->started_ns);
 	at = sandboxd_put(at, 8, (uint64_t)message->opened_ns);
 	at = sandboxd_put(at, 8, (uint64_t)message->now_ns);
@@ -1139,35 +1237,63 @@ static inline size_t sandboxd_encode_status(uint8_t *out, uint32_t version, cons
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_SHUTDOWN_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_shutdown(uint32_t version)
+{
+	(void)version;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_shutdown finds a fault; `out`
+ * has room for SANDBOXD_HEADER_SIZE + SANDBOXD_SHUTDOWN_MAX_BODY. */
 static inline size_t sandboxd_encode_shutdown(uint8_t *out, uint32_t version)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_shutdown(version))
+		return 0;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_SHUTDOWN, 0);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_GOODBYE_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_goodbye(uint32_t version, const struct sandboxd_goodbye *message)
+{
+	(void)version;
+	(void)message;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_goodbye finds a fault; `out`
+ * has room for SANDBOXD_HEADER_SIZE + SANDBOXD_GOODBYE_MAX_BODY. */
 static inline size_t sandboxd_encode_goodbye(uint8_t *out, uint32_t version, const struct sandboxd_goodbye *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_goodbye(version, message))
+		return 0;
 	at = sandboxd_put(at, 1, (uint64_t)message->reason);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_GOODBYE, 0);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_ERROR_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_error(uint32_t version, uint32_t id, const struct sandboxd_error *message)
+{
+	(void)version;
+	(void)id;
+	(void)message;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_error finds a fault; `out` has
+ * room for SANDBOXD_HEADER_SIZE + SANDBOXD_ERROR_MAX_BODY. */
 static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_error *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_error(version, id, message))
+		return 0;
 	at = sandboxd_put(at, 2, (uint64_t)message->code);
 	at = sandboxd_put(at, 2, (uint64_t)message->refused_type);
 	at = sandboxd_put(at, 4, (uint64_t)message->offset);
@@ -1176,20 +1302,42 @@ static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t version, uint3
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
- * SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_REQUEST_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_request(uint32_t version, uint32_t id, const struct sandboxd_exec_request *message)
+{
+	enum sandboxd_fault fault;
+
+	(void)version;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	fault = sandboxd_check_bytes(&message->command, 4096);
+	if (fault)
+		return fault;
+	fault = sandboxd_check_bytes(&message->cwd, 4096);
+	if (fault)
+		return fault;
+	fault = sandboxd_check_list(&message->argv, 16384, 131071, 1048576, false);
+	if (fault)
+		return fault;
+	fault = sandboxd_check_list(&message->env, 16384, 131071, 1048576, false);
+	if (fault)
+		return fault;
+	fault = sandboxd_check_bytes(&message->user, 128);
+	if (fault)
+		return fault;
+	if (!(message->stdin_from == SANDBOXD_STDIN_KIND_NULL ||
+		message->stdin_from == SANDBOXD_STDIN_KIND_HOST))
+		return SANDBOXD_FAULT_UNKNOWN_VALUE;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_request finds a fault;
+ * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_REQUEST_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_request *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
-	if (message->command.size > 4096 ||
-		message->cwd.size > 4096 ||
-		message->argv.count > 16384 ||
-		message->argv.size > 1048576 ||
-		message->env.count > 16384 ||
-		message->env.size > 1048576 ||
-		message->user.size > 128)
+	if (sandboxd_check_exec_request(version, id, message))
 		return 0;
 	at = sandboxd_put(at, 4, message->command.size);
 	at = sandboxd_put_bytes(at, message->command.data, message->command.size);
@@ -1212,14 +1360,27 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t version
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
- * SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_output(uint32_t version, uint32_t id, const struct sandboxd_exec_output *message)
+{
+	(void)version;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	if (!(message->stream == SANDBOXD_STREAM_STDOUT ||
+		message->stream == SANDBOXD_STREAM_STDERR))
+		return SANDBOXD_FAULT_UNKNOWN_VALUE;
+	if (message->data.size > 65536)
+		return SANDBOXD_FAULT_TOO_LONG;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_output finds a fault;
+ * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_output(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_output *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
-	if (message->data.size > 65536)
+	if (sandboxd_check_exec_output(version, id, message))
 		return 0;
 	at = sandboxd_put(at, 1, (uint64_t)message->stream);
 	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
@@ -1227,123 +1388,233 @@ static inline size_t sandboxd_encode_exec_output(uint8_t *out, uint32_t version,
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_RESPONSE_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_response(uint32_t version, uint32_t id, const struct sandboxd_exec_response *message)
+{
+	(void)version;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	if (!(message->ending == SANDBOXD_ENDING_EXITED ||
+		message->ending == SANDBOXD_ENDING_SIGNALLED))
+		return SANDBOXD_FAULT_UNKNOWN_VALUE;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_response finds a fault;
+ * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_RESPONSE_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_response *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_exec_response(version, id, message))
+		return 0;
 	at = sandboxd_put(at, 1, (uint64_t)message->ending);
 	at = sandboxd_put(at, 1, (uint64_t)message->status);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_RESPONSE, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_FAILED_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_failed(uint32_t version, uint32_t id, const struct sandboxd_exec_failed *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_failed finds a fault;
+ * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_FAILED_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_failed(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_failed *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_exec_failed(version, id, message))
+		return 0;
 	at = sandboxd_put(at, 1, (uint64_t)message->stage);
 	at = sandboxd_put(at, 4, (uint64_t)message->error_number);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_FAILED, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_SIGNAL_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_signal(uint32_t version, uint32_t id, const struct sandboxd_exec_signal *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_signal finds a fault;
+ * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_SIGNAL_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_signal(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_signal *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_exec_signal(version, id, message))
+		return 0;
 	at = sandboxd_put(at, 1, (uint64_t)message->signal);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_SIGNAL, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_KILL_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_kill(uint32_t version, uint32_t id)
+{
+	(void)version;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_kill finds a fault; `out`
+ * has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_KILL_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_kill(uint8_t *out, uint32_t version, uint32_t id)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_exec_kill(version, id))
+		return 0;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_KILL, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_TERMINATE_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_terminate(uint32_t version, uint32_t id)
+{
+	(void)version;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_terminate finds a fault;
+ * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_TERMINATE_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, uint32_t version, uint32_t id)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_exec_terminate(version, id))
+		return 0;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_TERMINATE, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_CREDIT_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_credit(uint32_t version, uint32_t id, const struct sandboxd_exec_credit *message)
+{
+	(void)version;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	if (!(message->stream == SANDBOXD_STREAM_STDOUT ||
+		message->stream == SANDBOXD_STREAM_STDERR))
+		return SANDBOXD_FAULT_UNKNOWN_VALUE;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_credit finds a fault;
+ * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_CREDIT_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_credit(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_credit *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_exec_credit(version, id, message))
+		return 0;
 	at = sandboxd_put(at, 1, (uint64_t)message->stream);
 	at = sandboxd_put(at, 4, (uint64_t)message->amount);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_CREDIT, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
- * SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_stdin(uint32_t version, uint32_t id, const struct sandboxd_exec_stdin *message)
+{
+	(void)version;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	if (message->data.size > 65536)
+		return SANDBOXD_FAULT_TOO_LONG;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_stdin finds a fault; `out`
+ * has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
-	if (message->data.size > 65536)
+	if (sandboxd_check_exec_stdin(version, id, message))
 		return 0;
 	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_stdin_credit(uint32_t version, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_stdin_credit finds a
+ * fault; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_exec_stdin_credit(version, id, message))
+		return 0;
 	at = sandboxd_put(at, 4, (uint64_t)message->amount);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN_CREDIT, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_stdin_closed(uint32_t version, uint32_t id)
+{
+	(void)version;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_stdin_closed finds a
+ * fault; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, uint32_t version, uint32_t id)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_exec_stdin_closed(version, id))
+		return 0;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN_CLOSED, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SANDBOXD_HEADER_SIZE +
- * SANDBOXD_EXEC_RESIZE_MAX_BODY. */
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_exec_resize(uint32_t version, uint32_t id, const struct sandboxd_exec_resize *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return SANDBOXD_FAULT_BAD_ID;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_resize finds a fault;
+ * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_RESIZE_MAX_BODY. */
 static inline size_t sandboxd_encode_exec_resize(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_resize *message)
 {
 	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 
-	(void)version;
+	if (sandboxd_check_exec_resize(version, id, message))
+		return 0;
 	at = sandboxd_put(at, 2, (uint64_t)message->rows);
 	at = sandboxd_put(at, 2, (uint64_t)message->columns);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_RESIZE, id);

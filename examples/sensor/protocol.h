@@ -523,25 +523,73 @@ static inline bool sensor_decode_body(const struct sensor_header *header, const 
 	}
 }
 
-/* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
- * SENSOR_IDENTIFY_MAX_BODY. */
+/* What is wrong with bytes among which no NUL may be. */
+static inline enum sensor_fault sensor_check_bytes(const struct sensor_slice *bytes, uint32_t max)
+{
+	struct sensor_fault_at at = { SENSOR_FAULT_NONE, 0, 0 };
+	const struct sensor_cursor cursor = { bytes->data, bytes->size, 0, &at };
+
+	if (bytes->size > max)
+		return SENSOR_FAULT_TOO_LONG;
+	sensor_no_nul(&cursor, 0, bytes);
+	return at.fault;
+}
+
+/* What is wrong with a list, whose items are as a decoder finds them: each behind its length. */
+static inline enum sensor_fault sensor_check_list(const struct sensor_list *list, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul)
+{
+	struct sensor_fault_at at = { SENSOR_FAULT_NONE, 0, 0 };
+	struct sensor_cursor cursor = { list->items, list->size, 0, &at };
+	struct sensor_slice item;
+
+	if (list->count > max_items)
+		return SENSOR_FAULT_TOO_MANY;
+	for (uint32_t i = 0; i < list->count; i++) {
+		if (!sensor_take_bytes(&cursor, 0, max_item, nul, &item))
+			return at.fault;
+		if (cursor.at > max_total)
+			return SENSOR_FAULT_TOTAL_TOO_LONG;
+	}
+	sensor_end(&cursor);
+	return at.fault;
+}
+
+/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+static inline enum sensor_fault sensor_check_identify(uint32_t version)
+{
+	(void)version;
+	return SENSOR_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sensor_check_identify finds a fault; `out` has
+ * room for SENSOR_HEADER_SIZE + SENSOR_IDENTIFY_MAX_BODY. */
 static inline size_t sensor_encode_identify(uint8_t *out, uint32_t version)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
-	(void)version;
+	if (sensor_check_identify(version))
+		return 0;
 	sensor_put_header(out, at, SENSOR_TYPE_IDENTIFY, 0);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; 0 when this version cannot carry it; `out` has room for
- * SENSOR_HEADER_SIZE + SENSOR_IDENTITY_MAX_BODY. */
+/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+static inline enum sensor_fault sensor_check_identity(uint32_t version, const struct sensor_identity *message)
+{
+	(void)version;
+	if (message->name.size > 64)
+		return SENSOR_FAULT_TOO_LONG;
+	return SENSOR_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sensor_check_identity finds a fault; `out` has
+ * room for SENSOR_HEADER_SIZE + SENSOR_IDENTITY_MAX_BODY. */
 static inline size_t sensor_encode_identity(uint8_t *out, uint32_t version, const struct sensor_identity *message)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
-	(void)version;
-	if (message->name.size > 64)
+	if (sensor_check_identity(version, message))
 		return 0;
 	at = sensor_put(at, 4, (uint64_t)message->serial);
 	at = sensor_put_bytes(at, message->name.data, message->name.size);
@@ -549,48 +597,93 @@ static inline size_t sensor_encode_identity(uint8_t *out, uint32_t version, cons
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
- * SENSOR_MEASURE_MAX_BODY. */
+/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+static inline enum sensor_fault sensor_check_measure(uint32_t version, uint32_t id, const struct sensor_measure *message)
+{
+	(void)version;
+	if (id == 0)
+		return SENSOR_FAULT_BAD_ID;
+	if (!(message->channel == SENSOR_CHANNEL_TEMPERATURE ||
+		message->channel == SENSOR_CHANNEL_HUMIDITY))
+		return SENSOR_FAULT_UNKNOWN_VALUE;
+	return SENSOR_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sensor_check_measure finds a fault; `out` has
+ * room for SENSOR_HEADER_SIZE + SENSOR_MEASURE_MAX_BODY. */
 static inline size_t sensor_encode_measure(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_measure *message)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
-	(void)version;
+	if (sensor_check_measure(version, id, message))
+		return 0;
 	at = sensor_put(at, 1, (uint64_t)message->channel);
 	at = sensor_put(at, 2, (uint64_t)message->times);
 	sensor_put_header(out, at, SENSOR_TYPE_MEASURE, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
- * SENSOR_READING_MAX_BODY. */
+/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+static inline enum sensor_fault sensor_check_reading(uint32_t version, uint32_t id, const struct sensor_reading *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return SENSOR_FAULT_BAD_ID;
+	return SENSOR_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sensor_check_reading finds a fault; `out` has
+ * room for SENSOR_HEADER_SIZE + SENSOR_READING_MAX_BODY. */
 static inline size_t sensor_encode_reading(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_reading *message)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
-	(void)version;
+	if (sensor_check_reading(version, id, message))
+		return 0;
 	at = sensor_put(at, 4, (uint64_t)message->value);
 	sensor_put_header(out, at, SENSOR_TYPE_READING, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE + SENSOR_DONE_MAX_BODY. */
+/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+static inline enum sensor_fault sensor_check_done(uint32_t version, uint32_t id)
+{
+	(void)version;
+	if (id == 0)
+		return SENSOR_FAULT_BAD_ID;
+	return SENSOR_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sensor_check_done finds a fault; `out` has
+ * room for SENSOR_HEADER_SIZE + SENSOR_DONE_MAX_BODY. */
 static inline size_t sensor_encode_done(uint8_t *out, uint32_t version, uint32_t id)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
-	(void)version;
+	if (sensor_check_done(version, id))
+		return 0;
 	sensor_put_header(out, at, SENSOR_TYPE_DONE, id);
 	return (size_t)(at - out);
 }
 
-/* Writes a frame and returns its size; `out` has room for SENSOR_HEADER_SIZE +
- * SENSOR_REFUSED_MAX_BODY. */
+/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+static inline enum sensor_fault sensor_check_refused(uint32_t version, uint32_t id, const struct sensor_refused *message)
+{
+	(void)version;
+	(void)id;
+	(void)message;
+	return SENSOR_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sensor_check_refused finds a fault; `out` has
+ * room for SENSOR_HEADER_SIZE + SENSOR_REFUSED_MAX_BODY. */
 static inline size_t sensor_encode_refused(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_refused *message)
 {
 	uint8_t *at = out + SENSOR_HEADER_SIZE;
 
-	(void)version;
+	if (sensor_check_refused(version, id, message))
+		return 0;
 	at = sensor_put(at, 2, (uint64_t)message->reason);
 	at = sensor_put(at, 4, (uint64_t)message->offset);
 	sensor_put_header(out, at, SENSOR_TYPE_REFUSED, id);

@@ -130,8 +130,8 @@ TOO_LONG = """
 int main(void)
 {
 	static uint8_t out[EVERYTHING_HEADER_SIZE + EVERYTHING_MAX_BODY];
-	const uint8_t data[EVERYTHING_MAX_BODY] = { 0 };
-	struct everything_variable fits = { .path = { data, 4 }, .rest = { data, 6 } };
+	const uint8_t data[EVERYTHING_MAX_BODY] = { 0 }, *path = (const uint8_t *)"a path";
+	struct everything_variable fits = { .path = { path, 4 }, .rest = { data, 6 } };
 	struct everything_variable bytes = fits, tail = fits, items = fits, total = fits;
 
 	bytes.path.size++;

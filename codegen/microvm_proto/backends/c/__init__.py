@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 
@@ -61,7 +62,12 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         runtime.HEADER_CHECK,
         *(_decode(name, message) for message in schema.messages),
         _decode_any(schema),
-        *(_encode(name, message) for message in schema.messages),
+        runtime.CHECKS,
+        *(
+            function
+            for message in schema.messages
+            for function in (_check(name, message), _encode(name, message))
+        ),
         "#endif",
     ]
     text = "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
@@ -310,58 +316,100 @@ def _equals(enum: Enum, field: Field) -> Iterator[tuple[EnumValue, str]]:
         yield value, f"message->{field.name} == {name}"
 
 
+def _check(name: str, message: Message) -> str:
+    """The function that says whether a message can be sent, by the rules that decoders have."""
+    parameters = ["uint32_t version", *_parameters(name, message)]
+    lines = [line for refusal in _refusals(message) for line in refusal]
+    text = "\n".join(lines)
+    # A parameter is used where its name stands, but not as that of a field.
+    unused = [n for n in map(_name, parameters) if not re.search(rf"(?<!->)\b{n}\b", text)]
+    lines[:0] = [f"(void){parameter};" for parameter in unused]
+    if "fault = " in text:
+        lines.insert(0, "enum @p@_fault fault;\n")
+    body = "".join(f"\t{line}\n" for line in lines)
+    about = (
+        f"What a decoder would say of the frame: {name.upper()}_FAULT_NONE, or why the message is "
+        "not sent."
+    )
+    head = f"static inline enum @p@_fault @p@_check_{message.name}({', '.join(parameters)})"
+    return f"{_comment(about)}{head}\n{{\n{body}\treturn @P@_FAULT_NONE;\n}}"
+
+
+def _parameters(name: str, message: Message) -> list[str]:
+    """What an encoder needs of a message beside the version."""
+    parameters = ["uint32_t id"] if message.id != "none" else []
+    if _visible(message):
+        parameters.append(f"const struct {name}_{message.name} *message")
+    return parameters
+
+
+def _name(parameter: str) -> str:
+    return parameter.rsplit(maxsplit=1)[-1].lstrip("*")
+
+
 def _encode(name: str, message: Message) -> str:
-    has_struct = bool(_visible(message))
-    parameters = ["uint8_t *out", "uint32_t version"]
-    parameters += ["uint32_t id"] if message.id != "none" else []
-    parameters += [f"const struct {name}_{message.name} *message"] if has_struct else []
-    refused = [*_uncarried(message), *_too_long(message)]
-    unused = message.since == 1 and len(message.versions) == 1
-    checks = "\tif (" + " ||\n\t\t".join(refused) + ")\n\t\treturn 0;\n" if refused else ""
-    checks = f"\t(void)version;\n{checks}" if unused else checks
+    given = ["uint32_t version", *_parameters(name, message)]
+    arguments = ", ".join(map(_name, given))
     steps = "".join(f"\t{line}\n" for line in _encode_steps(message))
     identifier = "id" if message.id != "none" else "0"
-    room = f"@P@_HEADER_SIZE + @P@_{message.name.upper()}_MAX_BODY"
-    zero = "; 0 when this version cannot carry it" if refused else ""
-    about = f"Writes a frame and returns its size{zero}; `out` has room for {room}."
-    head = f"static inline size_t @p@_encode_{message.name}({', '.join(parameters)})"
-    return f"""{_comment(about)}{head}
+    room = f"{name}_HEADER_SIZE + {name}_{message.name}_MAX_BODY".upper()
+    check = f"{name}_check_{message.name}"
+    about = (
+        f"Writes a frame and returns its size, or 0 where {check} finds a fault; `out` has room "
+        f"for {room}."
+    )
+    parameters = ", ".join(["uint8_t *out", *given])
+    return f"""{_comment(about)}static inline size_t @p@_encode_{message.name}({parameters})
 {{
 \tuint8_t *at = out + @P@_HEADER_SIZE;
 
-{checks}{steps}\t@p@_put_header(out, at, @P@_TYPE_{message.name.upper()}, {identifier});
+\tif ({check}({arguments}))
+\t\treturn 0;
+{steps}\t@p@_put_header(out, at, @P@_TYPE_{message.name.upper()}, {identifier});
 \treturn (size_t)(at - out);
 }}"""
 
 
-def _uncarried(message: Message) -> Iterator[str]:
-    """The conditions under which a version cannot carry what is to be sent."""
+def _refusals(message: Message) -> Iterator[list[str]]:
+    """The statements that leave a check with a fault, in the order in which decoders look."""
     if message.since > 1:
-        yield f"version < {message.since}"
+        yield _refuse_if(f"version < {message.since}", "unknown_type")
+    if message.id == "required":
+        yield _refuse_if("id == 0", "bad_id")
     for field in _visible(message):
-        value = f"message->{field.name}"
+        there = ""
         if message.is_later(field):
+            there = f"version >= {field.since}"
             part = {Bytes: ".size", Tail: ".size", ByteList: ".count"}.get(type(field.type), "")
-            default = f" != {_literal(field.default)}" if field.default else ""
-            yield f"(version < {field.since} && {value}{part}{default})"
-        if isinstance(field.type, Enum) and field.growth:
-            for item, equal in _equals(field.type, field):
-                if item.since > field.since:
-                    yield f"(version < {item.since} && {equal})"
+            default = f"message->{field.name}{part} != {_literal(field.default)}"
+            yield _refuse_if(f"version < {field.since} && {default}", "trailing_bytes")
+        yield from _refused_values(field, there)
 
 
-def _too_long(message: Message) -> Iterator[str]:
-    """The conditions under which a value is beyond its bound, and `out` perhaps too small."""
-    for field in message.fields:
-        sizes: list[tuple[str, int]] = []
-        match field.type:
-            case Bytes(maximum=maximum) | Tail(maximum=maximum):
-                sizes = [("size", maximum)]
-            case ByteList(max_items=items, max_total=total):
-                sizes = [("count", items), ("size", total)]
+def _refused_values(field: Field, there: str) -> Iterator[list[str]]:
+    """The same for the values of a field, where a condition holds."""
+    value, condition = f"message->{field.name}", f"{there} && " if there else ""
+    match field.type:
+        case Enum(closed=True) as enum:
+            known = _known(enum, field).replace(" || ", " ||\n\t\t")
+            yield _refuse_if(f"{condition}!({known})", "unknown_value")
+        case Bytes(maximum=maximum, nul=False):
+            yield _refuse_by(f"bytes(&{value}, {maximum})", there)
         # Compilers complain about a comparison that is never true.
-        most = INTEGERS["u32"].maximum
-        yield from (f"message->{field.name}.{name} > {size}" for name, size in sizes if size < most)
+        case Bytes(maximum=maximum) | Tail(maximum=maximum) if maximum < INTEGERS["u32"].maximum:
+            yield _refuse_if(f"{condition}{value}.size > {maximum}", "too_long")
+        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
+            yield _refuse_by(f"list(&{value}, {items}, {item}, {total}, {_bool(nul)})", there)
+
+
+def _refuse_if(condition: str, fault: str) -> list[str]:
+    return [f"if ({condition})", f"\treturn @P@_FAULT_{fault.upper()};"]
+
+
+def _refuse_by(check: str, there: str) -> list[str]:
+    otherwise = f"{there} ? " if there else ""
+    instead = " : @P@_FAULT_NONE" if there else ""
+    return [f"fault = {otherwise}@p@_check_{check}{instead};", "if (fault)", "\treturn fault;"]
 
 
 def _encode_steps(message: Message) -> Iterator[str]:

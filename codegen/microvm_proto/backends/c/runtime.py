@@ -264,3 +264,37 @@ static inline bool @p@_decode_header(const uint8_t *frame, enum @p@_end sender, 
 	return true;
 }
 """
+
+CHECKS = """
+/* What is wrong with bytes among which no NUL may be. */
+static inline enum @p@_fault @p@_check_bytes(const struct @p@_slice *bytes, uint32_t max)
+{
+	struct @p@_fault_at at = { @P@_FAULT_NONE, 0, 0 };
+	const struct @p@_cursor cursor = { bytes->data, bytes->size, 0, &at };
+
+	if (bytes->size > max)
+		return @P@_FAULT_TOO_LONG;
+	@p@_no_nul(&cursor, 0, bytes);
+	return at.fault;
+}
+
+/* What is wrong with a list, whose items are as a decoder finds them: each behind its length. */
+static inline enum @p@_fault @p@_check_list(const struct @p@_list *list, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul)
+{
+	struct @p@_fault_at at = { @P@_FAULT_NONE, 0, 0 };
+	struct @p@_cursor cursor = { list->items, list->size, 0, &at };
+	struct @p@_slice item;
+
+	if (list->count > max_items)
+		return @P@_FAULT_TOO_MANY;
+	for (uint32_t i = 0; i < list->count; i++) {
+		if (!@p@_take_bytes(&cursor, 0, max_item, nul, &item))
+			return at.fault;
+		if (cursor.at > max_total)
+			return @P@_FAULT_TOTAL_TOO_LONG;
+	}
+	@p@_end(&cursor);
+	return at.fault;
+}
+"""

@@ -215,6 +215,10 @@ class _Layout(Generic[_T]):
         if version < self.since:
             reason = f"{self.name} came with version {self.since}"
             raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
+        id_ = 0 if self.ids is _NO_ID else message.id
+        if id_ not in self.ids:
+            reason = f"{id_} is not between {self.ids.start} and 2^32 - 1"
+            raise EncodeError(Fault.BAD_ID, "id", reason)
         parts: list[bytes | memoryview] = []
         tail: bytes | memoryview = b""
         for field in self.fields:
@@ -226,10 +230,6 @@ class _Layout(Generic[_T]):
                 only = f"before which it can only be {field.default!r}"
                 reason = f"it came with version {field.since}, {only}"
                 raise field.refused(Fault.TRAILING_BYTES, reason)
-        id_ = 0 if self.ids is _NO_ID else message.id
-        if id_ not in self.ids:
-            reason = f"{id_} is not between {self.ids.start} and 2^32 - 1"
-            raise EncodeError(Fault.BAD_ID, "id", reason)
         body = b"".join(parts)
         return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
 """
