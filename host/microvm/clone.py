@@ -180,6 +180,7 @@ class Start:
                     accel=self._config.accel,
                     megabytes=self._config.memory,
                     cpus=self._config.cpus,
+                    copied=not life.qemu.maps_readonly,
                 )
 
     def _is_there(self) -> bool:

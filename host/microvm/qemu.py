@@ -29,6 +29,10 @@ from .tasks import cancel, settled
 #: The oldest QEMU that is served: Debian 12's.
 MINIMUM_VERSION = (7, 2)
 
+# The first that migrates to and from a file by its name, and maps one that it may only read
+# without making it a ROM; those before migrate by descriptors, and map what they may write.
+_FILES = (8, 2)
+
 #: How long QEMU has from its spawning to the guest's first instruction, in seconds.
 START_TIMEOUT = 30.0
 
@@ -63,6 +67,7 @@ class Qemu:
         self._qmp = QMPClient("microvm")
         # Its own listener keeps every event for ever, and a guest can cause some kinds at will.
         self._qmp.events.names = {"SHUTDOWN", "STOP"}
+        self._version = (0, 0)
         self._running = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._live())
         self._stopping: asyncio.Task[Ending] | None = None
@@ -108,6 +113,11 @@ class Qemu:
         """QEMU's process id."""
         return self._process.pid
 
+    @property
+    def maps_readonly(self) -> bool:
+        """Whether clones can share the file of a guest's memory; else each needs a copy."""
+        return self._version >= _FILES
+
     def take_port(self) -> socket.socket:
         """Hand over our end of the guest's port, to be closed by the caller.
 
@@ -130,7 +140,8 @@ class Qemu:
             async with asyncio.timeout(SAVE_TIMEOUT):
                 with self._qmp.listener("MIGRATION") as events:
                     # Not stopped before: what is saved as stopped would not go on by itself.
-                    await self._qmp.execute("migrate", {"uri": _uri(self._launched.memory)})
+                    uri = await self._target(self._launched.memory)
+                    await self._qmp.execute("migrate", {"uri": uri})
                     status = await _outcome(events)
         except (QMPError, TimeoutError) as error:
             raise QemuError(
@@ -138,6 +149,19 @@ class Qemu:
             ) from error
         if status != "completed":
             raise QemuError(f"QEMU does not save the guest: {status}")
+
+    async def _target(self, memory: Memory) -> str:
+        """Where QEMU writes a guest's state to."""
+        if self._version >= _FILES:
+            return _file(memory)
+        # It writes only to what was sent to it; a space is nothing to QMP.
+        socket.send_fds(self._launched.qmp, [b" "], [memory.state])
+        await self._qmp.execute("getfd", {"fdname": "state"})
+        return "fd:state"
+
+    def _source(self, memory: Memory) -> str:
+        """Where QEMU reads a guest's state from."""
+        return _file(memory) if self._version >= _FILES else f"fd:{memory.state}"
 
     async def wait(self) -> Ending:
         """Wait until QEMU has ended and is reaped; cancelling this leaves QEMU alone."""
@@ -212,14 +236,15 @@ class Qemu:
 
     async def _begin(self) -> None:
         await self._qmp.connect(self._launched.qmp)
-        _check_version(cast(Greeting, self._qmp.greeting).QMP.version)
+        self._version = _check_version(cast(Greeting, self._qmp.greeting).QMP.version)
         if self._launched.memory is None:
             await self._qmp.execute("cont")
             return
         await self._qmp.execute("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
         if self._launched.memory.saved:
             # The guest goes on by itself when it is restored; if it cannot be, QEMU ends.
-            await self._qmp.execute("migrate-incoming", {"uri": _uri(self._launched.memory)})
+            uri = self._source(self._launched.memory)
+            await self._qmp.execute("migrate-incoming", {"uri": uri})
         else:
             await self._qmp.execute("cont")
 
@@ -288,7 +313,7 @@ class Qemu:
                 await self._qmp.disconnect()
 
 
-def _uri(memory: Memory) -> str:
+def _file(memory: Memory) -> str:
     return f"file:{descriptor_path(memory.state)}"
 
 
@@ -301,11 +326,12 @@ async def _outcome(events: EventListener) -> str:
     return "QEMU has ended"
 
 
-def _check_version(version: Mapping[str, Any]) -> None:
+def _check_version(version: Mapping[str, Any]) -> tuple[int, int]:
     found = version["qemu"]["major"], version["qemu"]["minor"]
     if found < MINIMUM_VERSION:
         shown = ["{}.{}".format(*pair) for pair in (found, MINIMUM_VERSION)]
         raise QemuError(f"QEMU {shown[0]} is too old", hint=f"at least {shown[1]} is needed")
+    return found
 
 
 def _shutdown_reason(events: Iterable[Mapping[str, Any]]) -> str | None:

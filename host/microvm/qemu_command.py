@@ -55,11 +55,13 @@ class Memory:
     :ivar ram: its memory.
     :ivar state: the rest of it.
     :ivar saved: whether a guest is in them, to be restored; else QEMU is to save one there.
+    :ivar copied: whether the memory of a saved guest is a copy for this QEMU alone, to be written.
     """
 
     ram: int
     state: int
     saved: bool
+    copied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,12 @@ def _machine(config: QemuConfig, inherited: Inherited) -> str:
 
 
 def _backend(config: QemuConfig, memory: Memory | None) -> list[str]:
-    """A file as RAM: shared while a guest is to be saved in it, copied on write by its clones."""
+    """A file as RAM: written while a guest is to be saved in it, copied on write by its clones."""
     if memory is None:
         return []
     # A file that is opened for reading only would make the RAM a ROM without `rom=off`.
-    mode = "share=off,readonly=on,rom=off" if memory.saved else "share=on"
+    shared = memory.saved and not memory.copied
+    mode = "share=off,readonly=on,rom=off" if shared else "share=on"
     path = descriptor_path(memory.ram)
     return ["-object", f"memory-backend-file,id=ram,size={config.memory}M,mem-path={path},{mode}"]
 

@@ -16,10 +16,12 @@ page cache would not find either, nor root. The device is not compared: its numb
 after a reboot.
 
 A clone cannot harm it: QEMU inherits the RAM open for reading only, and maps it copied on write.
+QEMU before 8.2 cannot do that, so its clones get a copy each: less than 0.1 s, and memory.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -33,7 +35,7 @@ from microvm.qemu_command import Memory
 from microvm.units import parse_size
 from microvm_image import cache
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what is saved changes: older templates are then made anew."""
 
 LIMIT = "4G"
@@ -56,6 +58,7 @@ class Manifest:
     :ivar accel: QEMU's accelerator.
     :ivar memory: the guest's, in MiB.
     :ivar cpus: the guest's.
+    :ivar copied: whether a clone needs a copy of the RAM, since its QEMU cannot share the file.
     :ivar state_sha256: in hex.
     :ivar ram: inode, bytes, and times in nanoseconds of the last write and change.
     """
@@ -67,6 +70,7 @@ class Manifest:
     accel: str
     memory: int
     cpus: int
+    copied: bool
     state_sha256: str
     ram: tuple[int, ...]
 
@@ -112,7 +116,10 @@ def opened(name: str) -> Iterator[Memory | None]:
             raise TemplateError(f"{path}: damaged template: its memory is not what was saved")
         with suppress(OSError):
             os.utime(path)
-        yield Memory(ram, _copy(state, files), saved=True)
+        if manifest.copied:
+            with cache.disk_errors():
+                ram = _copy_ram(ram, files)
+        yield Memory(ram, _copy(state, files), saved=True, copied=manifest.copied)
 
 
 def _copy(state: bytes, files: ExitStack) -> int:
@@ -121,6 +128,32 @@ def _copy(state: bytes, files: ExitStack) -> int:
     os.write(copy, state)
     os.lseek(copy, 0, os.SEEK_SET)
     return copy
+
+
+def _copy_ram(ram: int, files: ExitStack) -> int:
+    copy = os.memfd_create("microvm-ram", os.MFD_CLOEXEC)
+    files.callback(os.close, copy)
+    os.ftruncate(copy, os.fstat(ram).st_size)
+    for start, end in _extents(ram):
+        os.lseek(copy, start, os.SEEK_SET)
+        at = start
+        while at < end:
+            at += os.sendfile(copy, ram, at, end - at)
+    return copy
+
+
+def _extents(file: int) -> Iterator[tuple[int, int]]:
+    """Where a file has data, as offsets."""
+    end = 0
+    while True:
+        try:
+            start = os.lseek(file, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no data from there on, lseek(2)
+                return
+            raise
+        end = os.lseek(file, start, os.SEEK_HOLE)
+        yield start, end
 
 
 def _manifest(path: Path) -> Manifest:
@@ -163,7 +196,15 @@ async def lock(name: str) -> AsyncIterator[None]:
 
 
 def save(
-    memory: Memory, *, name: str, image: str, qemu: Path, accel: str, megabytes: int, cpus: int
+    memory: Memory,
+    *,
+    name: str,
+    image: str,
+    qemu: Path,
+    accel: str,
+    megabytes: int,
+    cpus: int,
+    copied: bool,
 ) -> None:
     """Keep the guest that QEMU has saved in `memory`, and make room for it among the others.
 
@@ -190,6 +231,7 @@ def save(
             accel=accel,
             memory=megabytes,
             cpus=cpus,
+            copied=copied,
             state_sha256=hashlib.sha256(state).hexdigest(),
             ram=identity,
         )
@@ -201,12 +243,9 @@ def _copy_sparse(source: int, target: int) -> None:
     """Copy a file without its pages of zeros: they cost no disk, and clones share one for all."""
     os.ftruncate(target, os.fstat(source).st_size)
     zeros = bytes(_PAGE)
-    end = 0
-    with suppress(OSError):  # ENXIO: no data from there on, lseek(2)
-        while True:
-            offset = os.lseek(source, end, os.SEEK_DATA)
-            chunk = memoryview(os.pread(source, _CHUNK, offset))
-            end = offset + len(chunk)
+    for first, end in _extents(source):
+        for offset in range(first, end, _CHUNK):
+            chunk = memoryview(os.pread(source, min(_CHUNK, end - offset), offset))
             start = 0
             for at in range(0, len(chunk) + _PAGE, _PAGE):
                 page = chunk[at : at + _PAGE]

@@ -27,12 +27,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "templates"
 
 
-def save(name: str, used: float = 0) -> Path:
+def save(name: str, used: float = 0, *, copied: bool = False) -> Path:
     with template.blank() as memory:
         os.write(memory.ram, RAM)
         os.write(memory.state, STATE)
         template.save(
-            memory, name=name, image="i", qemu=Path("q"), accel="tcg", megabytes=96, cpus=1
+            memory,
+            name=name,
+            image="i",
+            qemu=Path("q"),
+            accel="tcg",
+            megabytes=96,
+            cpus=1,
+            copied=copied,
         )
     path = Path(os.environ["MICROVM_CACHE"]) / "templates" / name
     if used:
@@ -52,6 +59,17 @@ def test_what_was_saved_is_what_is_opened() -> None:
         assert memory.saved
         assert (read(memory.ram), read(memory.state)) == (RAM, STATE)
         assert os.lseek(memory.state, 0, os.SEEK_CUR) == 0
+
+
+def test_a_qemu_that_cannot_share_the_memory_gets_a_copy() -> None:
+    path = save("a", copied=True)
+    with template.opened("a") as memory:
+        assert memory is not None
+        assert memory.copied
+        assert read(memory.ram) == RAM
+        assert os.fstat(memory.ram).st_blocks == (path / "ram").stat().st_blocks
+        os.pwrite(memory.ram, b"changed", 0)
+    assert (path / "ram").read_bytes() == RAM
 
 
 def test_pages_of_zeros_take_no_disk() -> None:

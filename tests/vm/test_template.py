@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from tests.vm.conftest import Command, children_of, live_at_once
 
-from microvm import MicroVM, TemplateError, template
+from microvm import MicroVM, TemplateError, qemu, template
 from microvm.session import Session
 from microvm_image import Image
 
@@ -79,6 +79,17 @@ async def test_another_configuration_is_another_template(image: Image, cache: Pa
     async with _machine(image, memory=MEMORY + 1) as vm:
         assert vm.cloned
         assert len(_templates(cache)) == 2
+
+
+async def test_a_qemu_that_knows_no_files_clones_by_descriptors_and_copies(
+    image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu, "_FILES", (99, 0))  # as QEMU 8.1 and older, in all that we ask of it
+    assert await _start(image) == (True, [])
+    ram = _folder(cache) / "ram"
+    before = hashlib.sha256(ram.read_bytes()).digest()
+    assert await _start(image) == (True, [])
+    assert hashlib.sha256(ram.read_bytes()).digest() == before
 
 
 def _flip_a_bit(file: Path, at: int) -> None:
