@@ -40,8 +40,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path
     return tmp_path / "cache"
 
 
-def _machine(image: Image, **options: Any) -> MicroVM:
-    return MicroVM(image, **{"memory": MEMORY, "accel": "tcg", **options})
+def _machine(image: Image, *, memory: int = MEMORY, **options: Any) -> MicroVM:
+    return MicroVM(image, memory=f"{memory}M", accel="tcg", **options)
 
 
 async def _start(image: Image, **options: Any) -> tuple[bool, list[str]]:
