@@ -6,19 +6,23 @@ import base64
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from microvm.errors import MicroVMError, UsageError
 from microvm.job import Job, Outcome
 from microvm.options import RunOptions
+from microvm.printable import printable
+from microvm.request import to_bytes
 from microvm.units import parse_duration, parse_memory_limit, parse_size
 
 # The keys of a job that is an object, and what each may hold: names of RunOptions, but for the
-# first three.
+# first five.
 _KEYS: dict[str, tuple[type, ...]] = {
     "argv": (list,),
+    "argv_base64": (list,),
     "id": (object,),
     "stdin": (str,),
+    "stdin_base64": (str,),
     "env": (dict,),
     "cwd": (str,),
     "user": (str, int),
@@ -35,6 +39,10 @@ _UNITS: dict[str, Callable[[Any], float]] = {
     "max_output": parse_size,
     "max_memory": parse_memory_limit,
 }
+
+_OWN = ("argv", "id", "stdin", "stdin_base64")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,7 @@ async def parse(
 
     A line that begins with `[` is a JSON array, the command line; one that begins with `{` is a
     JSON object with `argv` and options; any other is for `sh -c`. Empty lines and those that begin
-    with `#` are skipped.
+    with `#` are skipped. What is no UTF-8 is given as `argv_base64` or `stdin_base64`.
 
     :param env: variables of every job, under its own.
     :raise UsageError: a line is not what its beginning promises; says which.
@@ -89,12 +97,44 @@ def _fields(line: str) -> dict[str, Any]:
             raise UsageError(f"there is no {key!r} in a job; there are {', '.join(_KEYS)}")
         if not isinstance(content, _KEYS[key]) or (isinstance(content, bool) and key != "id"):
             raise UsageError(f"{key} cannot be {json.dumps(content)}")
-    argv = given.get("argv")
-    if not argv or not all(isinstance(argument, str) for argument in argv):
-        raise UsageError("argv is an array of strings, and not empty")
+    for plain in ("argv", "stdin"):
+        if plain in given and f"{plain}_base64" in given:
+            raise UsageError(f"{plain} and {plain}_base64 are the same: give one")
+    if not _is_utf_8(json.dumps(given.get("id"), ensure_ascii=False)):
+        raise UsageError("id holds what is no UTF-8")
+    _argv(given)
     if not all(isinstance(content, str) for content in given.get("env", {}).values()):
         raise UsageError("env is an object of strings")
     return given
+
+
+def _argv(given: dict[str, Any]) -> None:
+    """Put a job's command line into `argv`, checked, in whichever way it was given."""
+    name = "argv_base64" if "argv_base64" in given else "argv"
+    argv = given.pop(name, None)
+    if not argv or not all(isinstance(argument, str) for argument in argv):
+        raise UsageError(f"{name} is an array of strings, and not empty")
+    if name == "argv":
+        given["argv"] = argv
+        for argument in argv:
+            to_bytes(argument)
+    else:
+        given["argv"] = [_debased(name, argument) for argument in argv]
+
+
+def _debased(name: str, text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise UsageError(f"{name} holds what is no base64: {text!r}") from None
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse(constant: str) -> None:
@@ -102,20 +142,23 @@ def _refuse(constant: str) -> None:
 
 
 def _options(given: Mapping[str, Any], env: Mapping[str, str]) -> RunOptions:
-    options = {key: content for key, content in given.items() if key not in ("id", "stdin")}
+    options = {key: content for key, content in given.items() if key not in _OWN}
     for key, parse in _UNITS.items():
         if key in options:
-            try:
-                options[key] = parse(options[key])
-            except UsageError as error:
-                raise UsageError(f"{key}: {error.message}", hint=error.hint) from None
+            options[key] = _read(key, parse, options[key])
     options["env"] = {**env, **given.get("env", {})}
     if "stdin" in given:
-        try:
-            options["input"] = given["stdin"].encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError as error:
-            raise UsageError(f"stdin cannot be written as bytes: {error.reason}") from None
+        options["input"] = _read("stdin", to_bytes, given["stdin"])
+    if "stdin_base64" in given:
+        options["input"] = _debased("stdin_base64", given["stdin_base64"])
     return cast(RunOptions, options)
+
+
+def _read(key: str, parse: Callable[[Any], T], value: object) -> T:
+    try:
+        return parse(value)
+    except UsageError as error:
+        raise UsageError(f"{key}: {error.message}", hint=error.hint) from None
 
 
 def status(outcome: Outcome[Any]) -> int:
@@ -131,8 +174,9 @@ def status(outcome: Outcome[Any]) -> int:
 def report(outcome: Outcome[Any]) -> bytes:
     """Say in a line of ASCII what became of a job.
 
-    Output that is no UTF-8 is in `stdout_base64` and `stderr_base64`, in place of `stdout` and
-    `stderr`. `id` is there for who gave one.
+    What is no UTF-8 is in `argv_base64`, `stdout_base64` and `stderr_base64`, in place of the key
+    without that ending; so each line is JSON that any parser takes, and no byte is lost. `id` is
+    there for who gave one.
     """
     job, completed, error = cast(LineJob, outcome.job), outcome.completed, outcome.error
     returncode = completed.returncode if completed else 0
@@ -140,15 +184,23 @@ def report(outcome: Outcome[Any]) -> bytes:
     facts = {
         "line": job.line,
         **({} if job.id is None else {"id": job.id}),
-        "argv": list(job.argv),
+        **_command_line(job),
         "status": status(outcome),
         "signal": -returncode if returncode < 0 else None,
         **_output("stdout", getattr(source, "stdout", None)),
         **_output("stderr", getattr(source, "stderr", None)),
         "seconds": round(outcome.seconds, 6),
-        "error": None if error is None else str(error),
+        "error": None if error is None else printable(str(error)),
     }
     return json.dumps(facts).encode() + b"\n"
+
+
+def _command_line(job: LineJob) -> dict[str, list[str]]:
+    argv = [to_bytes(argument) for argument in job.argv]
+    try:
+        return {"argv": [argument.decode() for argument in argv]}
+    except UnicodeDecodeError:
+        return {"argv_base64": [base64.b64encode(argument).decode() for argument in argv]}
 
 
 def _output(name: str, data: bytes | None) -> dict[str, str]:

@@ -63,11 +63,11 @@ def request_of(argv: Sequence[Text], options: ExecOptions) -> Request:
     tty = options.get("tty", False)
     user = options.get("user")
     return Request(
-        command=_bytes(command),
-        argv=[_bytes(argument) for argument in argv],
-        env={_bytes(key): _bytes(value) for key, value in (options.get("env") or {}).items()},
-        cwd=_bytes(options.get("cwd") or b""),
-        user=b"" if user is None else _bytes(str(user) if isinstance(user, int) else user),
+        command=to_bytes(command),
+        argv=[to_bytes(argument) for argument in argv],
+        env={to_bytes(key): to_bytes(value) for key, value in (options.get("env") or {}).items()},
+        cwd=to_bytes(options.get("cwd") or b""),
+        user=b"" if user is None else to_bytes(str(user) if isinstance(user, int) else user),
         stdin=options.get("stdin") == PIPE,
         terminal=DEFAULT_SIZE if tty is True else tty or None,
         max_processes=options.get("max_processes", MAX_PROCESSES),
@@ -101,14 +101,17 @@ def _read(name: str, value: Any, parse: Callable[[Any], N]) -> N | None:
         raise UsageError(f"{name}: {error.message}", hint=error.hint) from None
 
 
-def _bytes(value: object) -> bytes:
+def to_bytes(value: object) -> bytes:
+    """Write text as the operating system has it: surrogates stand for bytes that are not UTF-8.
+
+    :raise UsageError: it is no text, or holds surrogates that stand for no byte.
+    """
     if isinstance(value, PathLike):
         value = fspath(value)
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str):
         raise UsageError(f"{value!r} is neither str, bytes nor a path")
-    # As the operating system spells it: surrogates stand for bytes that are not UTF-8.
     try:
         return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:

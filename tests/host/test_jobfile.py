@@ -87,7 +87,13 @@ def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
         ('{"argv": ["echo"], "timeout": "5 s"}', "timeout: '5 s' is not a duration"),
         ('{"argv": ["echo"], "grace": 0}', "grace: 0 is no time at all"),
         ('{"argv": ["echo"], "env": {"A": 1}}', "env is an object of strings"),
-        ('{"argv": ["echo"], "stdin": "\\ud800"}', "stdin cannot be written as bytes"),
+        ('{"argv": ["echo"], "stdin": "\\ud800"}', "stdin: '\\ud800' cannot be written as bytes"),
+        ('["\\ud800"]', "'\\ud800' cannot be written as bytes"),
+        ('{"argv": ["echo"], "id": {"a": "\\udcff"}}', "id holds what is no UTF-8"),
+        ('{"argv": ["echo"], "argv_base64": ["AA=="]}', "argv and argv_base64 are the same"),
+        ('{"argv_base64": ["AAA"]}', "argv_base64 holds what is no base64: 'AAA'"),
+        ('{"argv_base64": "AAA="}', "argv_base64 cannot be"),
+        ('{"argv": ["cat"], "stdin_base64": "?"}', "stdin_base64 holds what is no base64"),
         ('["echo"] ["echo"]', "no JSON: Extra data"),
     ],
 )
@@ -140,6 +146,28 @@ def test_a_report_of_an_error_has_the_status_of_run(
     value = told(Outcome(JOB, 1.0, error=error))
     assert (value["status"], value["signal"], value["error"]) == (status, None, says)
     assert (value["stdout"], value["stderr"]) == ("", "")
+
+
+BYTES = [b"cat", b"\xff\x1b", "é".encode()]
+
+
+@pytest.mark.parametrize(
+    "argv", [BYTES, list(map(os.fsdecode, BYTES))], ids=["bytes", "surrogates"]
+)
+def test_bytes_that_are_no_utf_8_are_json_and_come_back(argv: list[str | bytes]) -> None:
+    value = told(
+        Outcome(LineJob(argv, {}, 1), 1.0, CompletedProcess(argv, 0, b"\xed\xb3\xbf", b""))
+    )
+    assert "argv" not in value
+    assert not any("\ud800" <= char <= "\udfff" for char in json.dumps(value, ensure_ascii=False))
+    again = {"argv_base64": value["argv_base64"], "stdin_base64": value["stdout_base64"]}
+    (job,) = parsed(json.dumps(again).encode())
+    assert job == LineJob(BYTES, {"input": b"\xed\xb3\xbf", "env": {}}, 1)
+
+
+def test_an_error_of_others_is_valid_json() -> None:
+    value = told(Outcome(JOB, 1.0, error=ValueError("\udcff\x1b")))
+    assert value["error"] == r"\udcff\x1b"
 
 
 def test_output_before_a_time_out_is_reported() -> None:

@@ -113,6 +113,14 @@ echo "$A in $(pwd)"; echo err >&2; exit 3
     assert all(each["seconds"] > 0 for each in found)
 
 
+def test_bytes_that_are_no_utf_8_come_back(microvm: Command) -> None:
+    (first,) = _results(microvm("map", "-", input=b"echo \xff\n").stdout)
+    assert base64.b64decode(first["stdout_base64"]) == b"\xff\n"
+    job = {"argv_base64": first["argv_base64"]}
+    (again,) = _results(microvm("map", "-", input=json.dumps(job).encode()).stdout)
+    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+
+
 def test_status_0_is_for_jobs_that_all_had_it(microvm: Command) -> None:
     result = microvm("map", "-j", "1", "-", input=b"true\n\n# nothing\n")
     assert (result.returncode, [each["status"] for each in _results(result.stdout)]) == (0, [0])

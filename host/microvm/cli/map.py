@@ -95,8 +95,9 @@ def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
     cannot be ends it when the jobs before it are done.
 
     Each job gives a line of JSON on standard output as soon as it is done: line, id if it has one,
-    argv, status (as that of `microvm run`), signal, stdout and stderr (or stdout_base64 and
-    stderr_base64, where they are no UTF-8), seconds, error. The exit status is:
+    argv, status (as that of `microvm run`), signal, stdout and stderr, seconds, error. What is no
+    UTF-8 comes as argv_base64, stdout_base64 or stderr_base64 instead, and can be given as
+    argv_base64 and stdin_base64. The exit status is:
 
     \b
       0       every job had status 0
