@@ -75,7 +75,7 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_EXEC_REQUEST = 16,
 	/* Bytes that the command has written. */
 	SANDBOXD_TYPE_EXEC_OUTPUT = 17,
-	/* The command has ended, and all of its output has been sent. */
+	/* The command has ended, and its output has been sent. */
 	SANDBOXD_TYPE_EXEC_RESPONSE = 18,
 	/* The command could not be started. */
 	SANDBOXD_TYPE_EXEC_FAILED = 19,
@@ -282,7 +282,7 @@ struct sandboxd_hello {
 	uint32_t version;
 	/* The digest of the sender's schema. */
 	uint64_t digest;
-	/* The longest body that the sender accepts, in bytes. */
+	/* The longest body that the sender has room for, in bytes; it binds nobody. */
 	uint32_t max_body;
 	/* Random, fresh for each `hello`. */
 	uint64_t nonce;
@@ -294,7 +294,7 @@ struct sandboxd_ready {
 	uint32_t version;
 	/* The digest of the sender's schema. */
 	uint64_t digest;
-	/* The longest body that the sender accepts, in bytes. */
+	/* The longest body that the sender has room for, in bytes; it binds nobody. */
 	uint32_t max_body;
 	/* The nonce of the `hello` that this answers. */
 	uint64_t nonce;
@@ -366,13 +366,13 @@ struct sandboxd_error {
 
 /* Runs a command. */
 struct sandboxd_exec_request {
-	/* The file to execute; without a slash it is looked up in PATH. */
+	/* The file to execute; without a slash it is looked for in PATH. */
 	struct sandboxd_slice command;
 	/* The working directory; when empty, the user's home, or `/` where there is none. */
 	struct sandboxd_slice cwd;
 	/* The arguments, as `execve` takes them: the first is the name that the program sees. */
 	struct sandboxd_list argv;
-	/* Entries `KEY=VALUE` over the default environment. */
+	/* Entries `KEY=VALUE`, before those defaults whose key none of them has. */
 	struct sandboxd_list env;
 	/* Bytes of standard output that the guest may send at first. */
 	uint32_t stdout_credit;
@@ -386,9 +386,10 @@ struct sandboxd_exec_request {
 	uint16_t rows;
 	/* Columns of the terminal. */
 	uint16_t columns;
-	/* Processes and threads that may exist at a time; 0: as many as the kernel allows. */
+	/* Processes and threads that may exist at a time, where there are cgroups; 0: as many as the
+	 * kernel allows. */
 	uint32_t max_processes;
-	/* Bytes of memory that they may use together; 0: as much as there is. */
+	/* Bytes of memory that they may use together, where there are cgroups; 0: as much as there is. */
 	uint64_t max_memory;
 };
 
@@ -400,7 +401,7 @@ struct sandboxd_exec_output {
 	struct sandboxd_slice data;
 };
 
-/* The command has ended, and all of its output has been sent. */
+/* The command has ended, and its output has been sent. */
 struct sandboxd_exec_response {
 	/* How it ended. */
 	uint8_t ending;
@@ -418,7 +419,7 @@ struct sandboxd_exec_failed {
 
 /* Sends a signal to the command's process group. */
 struct sandboxd_exec_signal {
-	/* The signal's number; one that the guest's kernel does not have is ignored. */
+	/* The signal's number; 0, and one that the guest's kernel does not have, are ignored. */
 	uint8_t signal;
 };
 
@@ -426,7 +427,8 @@ struct sandboxd_exec_signal {
 struct sandboxd_exec_credit {
 	/* The stream it is for. */
 	uint8_t stream;
-	/* How many bytes more; credit beyond 4 GiB is lost. */
+	/* How many bytes more; all credit together is 4294967295 at most, and what is above that is
+	 * lost. */
 	uint32_t amount;
 };
 
@@ -438,7 +440,7 @@ struct sandboxd_exec_stdin {
 
 /* Allows more standard input. */
 struct sandboxd_exec_stdin_credit {
-	/* How many bytes more. */
+	/* How many bytes more; at least one. */
 	uint32_t amount;
 };
 

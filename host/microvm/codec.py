@@ -225,7 +225,7 @@ class Hello:
 
     :ivar version: The highest version of this protocol that the sender speaks.
     :ivar digest: The digest of the sender's schema.
-    :ivar max_body: The longest body that the sender accepts, in bytes.
+    :ivar max_body: The longest body that the sender has room for, in bytes; it binds nobody.
     :ivar nonce: Random, fresh for each `hello`.
     """
 
@@ -254,7 +254,7 @@ class Ready:
 
     :ivar version: The highest version of this protocol that the sender speaks.
     :ivar digest: The digest of the sender's schema.
-    :ivar max_body: The longest body that the sender accepts, in bytes.
+    :ivar max_body: The longest body that the sender has room for, in bytes; it binds nobody.
     :ivar nonce: The nonce of the `hello` that this answers.
     """
 
@@ -494,15 +494,16 @@ class ExecRequest:
     """Runs a command.
 
     :ivar id: What it is about.
-    :ivar command: The file to execute; without a slash it is looked up in PATH. At most 4096 bytes,
-        without NUL.
+    :ivar command: The file to execute; without a slash it is looked for in PATH. At most 4096
+        bytes, without NUL.
     :ivar cwd: The working directory; when empty, the user's home, or `/` where there is none. At
         most 4096 bytes, without NUL.
     :ivar argv: The arguments, as `execve` takes them: the first is the name that the program sees.
         At most 16384 items of at most 131071 bytes, without NUL; at most 1048576 bytes in all, 4
         more for each item included.
-    :ivar env: Entries `KEY=VALUE` over the default environment. At most 16384 items of at most
-        131071 bytes, without NUL; at most 1048576 bytes in all, 4 more for each item included.
+    :ivar env: Entries `KEY=VALUE`, before those defaults whose key none of them has. At most 16384
+        items of at most 131071 bytes, without NUL; at most 1048576 bytes in all, 4 more for each
+        item included.
     :ivar stdout_credit: Bytes of standard output that the guest may send at first.
     :ivar stderr_credit: Bytes of standard error that the guest may send at first.
     :ivar user: Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, root. At most 128
@@ -510,9 +511,10 @@ class ExecRequest:
     :ivar stdin_from: Where standard input comes from; a terminal's is always the host.
     :ivar rows: Lines of the terminal; 0: there is no terminal.
     :ivar columns: Columns of the terminal.
-    :ivar max_processes: Processes and threads that may exist at a time; 0: as many as the kernel
-        allows.
-    :ivar max_memory: Bytes of memory that they may use together; 0: as much as there is.
+    :ivar max_processes: Processes and threads that may exist at a time, where there are cgroups; 0:
+        as many as the kernel allows.
+    :ivar max_memory: Bytes of memory that they may use together, where there are cgroups; 0: as
+        much as there is.
     """
 
     TYPE: ClassVar[int] = 16
@@ -590,7 +592,7 @@ class ExecOutput:
 @_quickly_made
 @dataclass(frozen=True, slots=True)
 class ExecResponse:
-    """The command has ended, and all of its output has been sent.
+    """The command has ended, and its output has been sent.
 
     :ivar id: What it is about.
     :ivar ending: How it ended.
@@ -643,7 +645,8 @@ class ExecSignal:
     """Sends a signal to the command's process group.
 
     :ivar id: What it is about.
-    :ivar signal: The signal's number; one that the guest's kernel does not have is ignored.
+    :ivar signal: The signal's number; 0, and one that the guest's kernel does not have, are
+        ignored.
     """
 
     TYPE: ClassVar[int] = 20
@@ -709,7 +712,8 @@ class ExecCredit:
 
     :ivar id: What it is about.
     :ivar stream: The stream it is for.
-    :ivar amount: How many bytes more; credit beyond 4 GiB is lost.
+    :ivar amount: How many bytes more; all credit together is 4294967295 at most, and what is above
+        that is lost.
     """
 
     TYPE: ClassVar[int] = 22
@@ -762,7 +766,7 @@ class ExecStdinCredit:
     """Allows more standard input.
 
     :ivar id: What it is about.
-    :ivar amount: How many bytes more.
+    :ivar amount: How many bytes more; at least one.
     """
 
     TYPE: ClassVar[int] = 24

@@ -125,6 +125,13 @@ class TestResizing:
         fifo.release()
         assert ended(sandboxd, id_).stdout.split() == [b"end"]
 
+    def test_any_size_will_do(self, sandboxd: Daemon) -> None:
+        id_ = sandboxd.sh("stty size; read x; stty size", size=(3, 0))
+        wait_for(sandboxd, b"3 0\r\n")
+        sandboxd.send(codec.ExecResize(id_, 0, 0))
+        sandboxd.feed(id_, b"\n")
+        assert ended(sandboxd, id_).stdout.endswith(b"0 0\r\n")
+
     def test_without_a_terminal_it_is_ignored(self, sandboxd: Daemon, fifo: Fifo) -> None:
         id_ = sandboxd.sh(f"read x <{fifo}; echo end")
         sandboxd.send(codec.ExecResize(id_, 1, 1))

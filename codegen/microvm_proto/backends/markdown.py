@@ -25,7 +25,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         f"Generated from `{schema.source}` by `microvm-proto gen`; schema digest "
         f"`{schema.digest:016x}`.",
         schema.doc,
-        _FRAMING.format(header=HEADER_SIZE, total=HEADER_SIZE + schema.max_body),
+        _FRAMING.format(header=HEADER_SIZE) + _longest(schema),
         _TYPES,
         _faults(),
         _VERSIONS,
@@ -63,6 +63,13 @@ def _faults() -> str:
     ]
     head = ("of", "what is checked", "if not", "code", "offset reported")
     return f"{_MALFORMED}\n\n{_table(head, rows)}"
+
+
+def _longest(schema: Schema) -> str:
+    """How long the frames of each end can be."""
+    sizes = ((end, HEADER_SIZE + schema.max_body_from(end)) for end in schema.ends)
+    longest = " and ".join(f"{size} bytes from the {end}" for end, size in sizes)
+    return f"The longest frame has {longest}."
 
 
 def _overview(schema: Schema) -> str:
@@ -162,8 +169,8 @@ unaligned.
 | 8 | `id` | `u32` | what the message is about; 0 where it has none |
 
 `body_length` is checked against the longest body of its type before any of the body is buffered.
-No frame is longer than {total} bytes. There is neither a magic number nor a checksum per frame: the
-transport is reliable, and a body may contain anything."""
+There is neither a magic number nor a checksum per frame: the transport is reliable, and a body may
+contain anything. """
 
 _TYPES = """## Types
 

@@ -1,0 +1,401 @@
+"""What `protocol/SPEC.md` says of a guest, scene by scene, as its own client meets it.
+
+Each scene gets a host that has been greeted, and leaves the guest idle. None needs more than a
+stream: they are played to the daemon as a process, and to a real guest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tests.spec_client import (
+    DIGEST,
+    HEADER,
+    MAGIC,
+    Frame,
+    Host,
+    encode,
+)
+
+BUSY, UNKNOWN_ID, STALE_ID, OVER_CREDIT = 64, 65, 66, 67
+USER, CHDIR, LOOKUP = 8, 4, 5
+ENOENT = 2
+SIGKILL, SIGTERM, SIGCONT, SIGSTOP, SIGUSR1 = 9, 15, 18, 19, 10
+
+SCENES: list[Callable[[Host], None]] = []
+
+
+def scene(play: Callable[[Host], None]) -> Callable[[Host], None]:
+    SCENES.append(play)
+    return play
+
+
+def sh(script: str) -> tuple[bytes, ...]:
+    return b"sh", b"-c", script.encode()
+
+
+def error(id_: int, code: int, refused: int, offset: int = 0, number: int = 0) -> Frame:
+    fields = {"code": code, "refused_type": refused, "offset": offset, "field": number}
+    return Frame("error", id_, fields)
+
+
+# Handshake
+
+
+@scene
+def a_version_of_0_counts_as_1_and_max_body_binds_nobody(host: Host) -> None:
+    hello = encode("hello", magic=MAGIC, version=0, digest=DIGEST ^ 1, max_body=0, nonce=5)
+    host.send(hello)
+    ready = host.find_ready(5)
+    assert (ready["version"], ready["digest"], ready["max_body"]) == (1, DIGEST, 2105517)
+    host.state, host.id = "idle", 0
+    assert len(host.run(*sh("head -c 200000 /dev/zero")).stdout) == 200_000
+
+
+@scene
+def a_hello_ends_the_older_life(host: Host) -> None:
+    host.start(*sh("yes"))
+    host.read_until(b"y")
+    host.greet()
+    assert host.sync() == []
+    assert host.run(b"true").exit_code == 0
+    assert host.id == 1
+
+
+@scene
+def hellos_can_follow_one_another(host: Host) -> None:
+    hello = encode("hello", magic=MAGIC, version=1, digest=DIGEST, max_body=0, nonce=6)
+    host.send(hello * 100)
+    for _ in range(100):
+        host.find_ready(6)
+    host.greet()
+
+
+# Ids and states
+
+
+@scene
+def a_second_request_is_busy_and_its_id_had(host: Host) -> None:
+    host.start(b"cat", fed=True)
+    first = host.id
+    refused: list[Frame] = []
+    request: dict[str, Any] = dict.fromkeys(("command", "cwd", "user", "argv", "env"), b"")
+    numbers = "stdout_credit stderr_credit stdin_from rows columns max_processes max_memory"
+    request |= dict.fromkeys(numbers.split(), 0)
+    host.send(encode("exec_request", first + 7, **request))
+    host.send(encode("exec_kill", first + 7))
+    host.send(encode("exec_request", first + 6, **request))
+    host.send(encode("exec_kill", first + 8))
+    host.say("exec_kill")
+    assert host.finish(refused.append).signal == SIGKILL
+    assert refused == [
+        error(first + 7, BUSY, 16),
+        error(first + 6, STALE_ID, 16),
+        error(first + 8, UNKNOWN_ID, 21),
+    ]
+    host.id = first + 7
+    host.say("exec_kill")
+    assert host.sync() == []
+
+
+@scene
+def ping_and_status_are_answered_while_a_command_runs(host: Host) -> None:
+    before = host.ask("status_request")
+    host.start(*sh("cat; exit 3"), stdin=b"")
+    host.ask("ping", 0xFFFFFFFFFFFFFFFF)
+    assert host.finish().exit_code == 3
+    after = host.ask("status_request")
+    assert after["execs"] == before["execs"] + 1
+    assert after["frames_seen"] >= before["frames_seen"] + 3
+
+
+# Running a command
+
+
+@scene
+def arguments_environment_and_folder(host: Host) -> None:
+    script = 'printf "%s|" "$0" "$@" "$A" "$TERM" "$LOGNAME"; pwd'
+    outcome = host.run(b"sh", b"-c", script.encode(), b"x", b"", b"\xff", env=[b"A=1=2"], cwd=b"/")
+    assert outcome.stdout == b"x||\xff|1=2|dumb|root|/\n"
+
+
+@scene
+def entries_come_in_their_order_before_the_defaults(host: Host) -> None:
+    env = [b"B=1", b"HOME", b"PATH=/bin:/usr/bin", b"B=2", b"PATH=/nowhere", b"=x", b""]
+    seen = host.run(b"cat", b"/proc/self/environ", env=env).stdout.split(b"\0")[:-1]
+    assert seen[: len(env)] == env
+    defaults = [b"HOME=/root", b"USER=root", b"LOGNAME=root", b"SHELL=/bin/sh", b"TERM=dumb"]
+    assert sorted(seen[len(env) :]) == sorted(defaults)
+
+
+@scene
+def the_first_path_counts_and_can_be_relative(host: Host) -> None:
+    twice = [b"PATH=/nowhere", b"PATH=/bin:/usr/bin"]
+    assert host.run(b"true", env=twice).failure == (LOOKUP, ENOENT)
+    assert host.run(b"true", env=twice[::-1]).exit_code == 0
+    assert host.run(b"true", env=[b"PATH"]).exit_code == 0
+    assert host.run(b"true", env=[b"PATH=bin"], cwd=b"/").exit_code == 0
+    assert host.run(b"true", env=[b"PATH="], cwd=b"/bin").exit_code == 0
+    assert host.run(b"true", env=[b"PATH="], cwd=b"/").failure == (LOOKUP, ENOENT)
+
+
+@scene
+def the_first_step_that_fails_is_told(host: Host) -> None:
+    nobody, nowhere = b"no such user", b"/no/such/folder"
+    assert host.run(b"no such command", user=nobody, cwd=nowhere).failure == (USER, ENOENT)
+    assert host.run(b"no such command", cwd=nowhere).failure == (CHDIR, ENOENT)
+    assert host.run(b"no such command").failure == (LOOKUP, ENOENT)
+    assert host.run(command=b"").failure == (LOOKUP, ENOENT)
+
+
+# Output
+
+
+@scene
+def output_waits_for_credit_and_the_end_for_output(host: Host) -> None:
+    host.start(*sh("printf 12345; printf 678 >&2; exit 4"), window=0)
+    assert host.sync() == []
+    host.pay(1, 0)
+    assert host.sync() == []
+    host.pay(2, 3)
+    host.pay(1, 4)
+    host.read_until(b"1234")
+    host.read_until(b"678", 2)
+    assert host.sync() == []
+    host.pay(1, 1)
+    outcome = host.finish()
+    assert (outcome.stdout, outcome.stderr, outcome.exit_code) == (b"12345", b"678", 4)
+
+
+@scene
+def credit_beyond_the_highest_is_lost_and_not_wrapped(host: Host) -> None:
+    host.start(*sh("head -c 300000 /dev/zero"), window=0)
+    for _ in range(3):
+        host.pay(1, 0xFFFFFFFF)
+    assert len(host.finish().stdout) == 300_000
+
+
+# Standard input
+
+
+@scene
+def input_comes_back(host: Host) -> None:
+    data = bytes(range(256)) * 5000
+    assert host.run(b"cat", stdin=data).stdout == data
+    assert host.run(b"cat", stdin=b"").stdout == b""
+
+
+@scene
+def too_much_input_is_refused_and_costs_nothing(host: Host) -> None:
+    refused: list[Frame] = []
+    wait = "trap 'cat | wc -c; exit' USR1; echo up; while :; do sleep 0.05; done"
+    host.start(*sh(wait), fed=True)
+    host.read_until(b"up\n")
+    sent = 0
+    while host.sync() or host.stdin_credit >= 65536:
+        sent += (size := min(host.stdin_credit, 65536))
+        host.type(bytes(size))
+    left = host.stdin_credit
+    host.say("exec_stdin", data=bytes(left + 1))
+    host.type(bytes(left))
+    host.say("exec_stdin", data=b"")
+    host.say("exec_signal", signal=SIGUSR1)
+    outcome = host.finish(refused.append)
+    assert int(outcome.stdout.split()[1]) == sent + left
+    assert refused == [error(host.id, OVER_CREDIT, 23)]
+
+
+@scene
+def input_after_its_end_is_dropped(host: Host) -> None:
+    host.start(*sh("cat; sleep 0.2; cat; exit 6"), fed=True)
+    host.type(b"once")
+    for data in b"", b"twice", b"":
+        host.say("exec_stdin", data=data)
+    outcome = host.finish()
+    assert (outcome.stdout, outcome.exit_code) == (b"once", 6)
+
+
+@scene
+def a_command_that_is_not_fed_takes_nothing(host: Host) -> None:
+    refused: list[Frame] = []
+    host.start(*sh("cat; sleep 0.2; exit 7"))
+    host.say("exec_stdin", data=b"")
+    host.say("exec_stdin", data=b"x")
+    assert host.finish(refused.append).exit_code == 7
+    assert refused == [error(host.id, OVER_CREDIT, 23)]
+
+
+@scene
+def a_command_can_close_its_input(host: Host) -> None:
+    outcome = host.run(*sh("exec <&-; sleep 0.1; echo on"), stdin=bytes(1_000_000))
+    assert (outcome.stdout, outcome.exit_code) == (b"on\n", 0)
+
+
+# Terminals
+
+
+@scene
+def a_terminal_has_a_size_and_changes_it(host: Host) -> None:
+    host.start(*sh("stty size; read x; stty size"), terminal=(3, 7))
+    host.read_until(b"3 7\r\n")
+    host.say("exec_resize", rows=50, columns=132)
+    host.type(b"\n")
+    outcome = host.finish()
+    assert outcome.stdout == b"3 7\r\n\r\n50 132\r\n"
+    assert outcome.stderr == b""
+
+
+@scene
+def without_a_terminal_a_resize_is_ignored(host: Host) -> None:
+    host.start(*sh("cat; exit 5"), stdin=b"")
+    host.say("exec_resize", rows=1, columns=1)
+    assert host.finish().exit_code == 5
+
+
+@scene
+def the_end_of_input_is_typed(host: Host) -> None:
+    host.start(b"cat", terminal=(5, 5))
+    host.type(b"half a line")
+    host.say("exec_stdin", data=b"")
+    assert host.finish().stdout.endswith(b"half a line")
+    host.start(*sh("stty raw -echo; echo ready; head -c 2 | od -An -tx1"), terminal=(5, 5))
+    host.read_until(b"ready")
+    host.say("exec_stdin", data=b"")
+    assert host.finish().stdout.split() == [b"ready", b"04", b"04"]
+
+
+# Signals and the end
+
+
+@scene
+def a_signal_can_be_caught_and_none_is_ignored(host: Host) -> None:
+    host.start(*sh("trap 'echo caught; exit 5' USR1; echo up; while :; do sleep 0.05; done"))
+    host.read_until(b"up\n")
+    for number in 0, 65, 255, SIGUSR1:
+        host.say("exec_signal", signal=number)
+    outcome = host.finish()
+    assert (outcome.stdout, outcome.exit_code) == (b"up\ncaught\n", 5)
+
+
+@scene
+def to_terminate_is_polite(host: Host) -> None:
+    host.start(*sh("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done"))
+    host.read_until(b"up\n")
+    host.say("exec_terminate")
+    outcome = host.finish()
+    assert (outcome.stdout, outcome.exit_code) == (b"up\nbye\n", 3)
+
+
+@scene
+def to_terminate_waits_until_what_is_stopped_goes_on(host: Host) -> None:
+    host.start(*sh("(sleep 0.3; echo later) & kill -STOP $$"))
+    host.read_until(b"later\n")
+    host.say("exec_terminate")
+    assert host.sync() == []
+    host.say("exec_signal", signal=SIGCONT)
+    assert host.finish().signal == SIGTERM
+
+
+@scene
+def a_kill_ends_what_is_stopped(host: Host) -> None:
+    host.start(*sh("echo up; kill -STOP $$"))
+    host.read_until(b"up\n")
+    host.say("exec_kill")
+    assert host.finish().signal == SIGKILL
+
+
+@scene
+def a_kill_needs_no_payment(host: Host) -> None:
+    host.start(*sh("yes"), window=0)
+    host.pay(1, 10)
+    host.read_until(b"y\ny\ny\ny\ny\n")
+    host.say("exec_kill")
+    assert host.finish().signal == SIGKILL
+
+
+@scene
+def what_is_left_behind_does_not_hold_up_the_end(host: Host) -> None:
+    left = int(host.run(*sh("sleep 300 & echo $!")).stdout)
+    assert host.run(b"kill", b"-0", str(left).encode()).exit_code == 0
+    assert host.run(b"kill", b"-9", str(left).encode()).exit_code == 0
+
+
+# Errors and recovery
+
+
+@scene
+def a_malformed_frame_is_answered_and_the_command_goes_on(host: Host) -> None:
+    refused: list[Frame] = []
+    host.start(*sh("echo up; sleep 0.3; echo on; exit 8"))
+    host.read_until(b"up\n")
+    host.send(HEADER.pack(8, 4, 1, 77) + bytes(8))
+    host.send(encode("exec_kill", host.id))
+    outcome = host.finish(refused.append)
+    assert (outcome.stdout, outcome.exit_code) == (b"up\non\n", 8)
+    assert refused == [error(77, 3, 4, offset=6)]
+    host.greet()
+
+
+@scene
+def a_hello_inside_a_malformed_frame_is_found(host: Host) -> None:
+    hello = encode("hello", magic=MAGIC, version=1, digest=DIGEST, max_body=0, nonce=99)
+    frame = bytearray(encode("exec_stdin", 1, data=b"..." + hello))
+    frame[6] = 1  # flags
+    host.send(bytes(frame))
+    assert host.find_ready(99)
+    host.greet()
+
+
+def halves() -> Iterator[bytes]:
+    """Beginnings of frames of several kinds, cut in many places."""
+    request = encode(
+        "exec_request",
+        1,
+        command=b"sh",
+        cwd=b"/",
+        argv=sh("sleep 300"),
+        env=[b"A=1", b"B=2"],
+        stdout_credit=1 << 20,
+        stderr_credit=1 << 20,
+        user=b"nobody",
+        stdin_from=1,
+        rows=24,
+        columns=80,
+        max_processes=10,
+        max_memory=1 << 30,
+    )
+    hello = encode("hello", magic=MAGIC, version=1, digest=DIGEST, max_body=0, nonce=98)
+    # In the header, in a string, behind a whole one, and in the numbers at the end.
+    for cut in 1, 5, 8, 11, 12, 14, 18, 60, -30, -21, -20, -15, -1:
+        yield request[:cut]
+    for cut in 3, 12, 15, 20, 30, 43:
+        yield hello[:cut]
+    yield encode("exec_stdin", 1, data=bytes(60_000))[:100]
+    yield encode("exec_credit", 1, stream=1, amount=7)[:-1]
+    yield HEADER.pack(2105517, 16, 0, 1)
+    yield HEADER.pack(2105517, 16, 0, 1) + bytes(1_000_000)
+
+
+@scene
+def half_a_frame_is_filled_up(host: Host) -> None:
+    for half in halves():
+        host.send(half)
+        host.greet(fill=True)
+        assert host.sync() == []
+    assert host.run(b"true").exit_code == 0
+
+
+@scene
+def a_successor_finds_its_ready_behind_half_an_answer(host: Host) -> None:
+    host.start(*sh("yes"), window=1 << 22)
+    host.read_until(b"y")
+    while len(host.data) < 1000:
+        host.wait(to_write=False, until=time.monotonic() + host.deadline)
+    successor = Host(host.stream, deadline=host.deadline)
+    successor.data = host.data[500:]
+    successor.greet(fill=True)
+    assert successor.sync() == []
+    host.data.clear()
+    host.greet()

@@ -1,0 +1,53 @@
+"""The client that was written from the document alone, and a real guest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from fuzz.target import Machine
+from tests.spec_client import Host
+from tests.spec_scenes import SCENES
+
+from microvm_image import Image
+
+
+@pytest.fixture(scope="module")
+def machine(image: Image) -> Iterator[Machine]:
+    """Boot a guest that nobody has greeted."""
+    machine = Machine(image)
+    yield machine
+    machine.close()
+
+
+@pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)
+def test_the_guest_does_what_the_document_says(
+    machine: Machine, play: Callable[[Host], None]
+) -> None:
+    # Wherever the scene before has left the stream, had it failed.
+    host = Host(machine.stream, deadline=machine.deadline)
+    host.greet(fill=True)
+    play(host)
+
+
+def test_what_is_not_greeted_hears_nothing_and_a_hello_ends_every_process(machine: Machine) -> None:
+    host = Host(machine.stream, deadline=machine.deadline)
+    host.greet(fill=True)
+    left = host.run(b"sh", b"-c", b"setsid sleep 300 & echo $!").stdout.strip()
+    assert host.run(b"kill", b"-0", left).exit_code == 0
+    host.greet()
+    assert host.run(b"kill", b"-0", left).exit_code == 1
+
+
+def test_a_command_can_see_that_it_has_a_cgroup(machine: Machine) -> None:
+    host = Host(machine.stream, deadline=machine.deadline)
+    host.greet(fill=True)
+    seen = host.run(b"cat", b"/proc/self/cgroup").stdout.split(b"\n")
+    assert any(line.removeprefix(b"0::/").isdigit() for line in seen)
+
+
+def test_the_last_word_is_goodbye(machine: Machine) -> None:
+    host = Host(machine.stream, deadline=machine.deadline)
+    host.greet(fill=True)
+    assert host.shutdown() == 1
+    assert machine.stream.recv(1) == b""
