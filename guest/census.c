@@ -47,7 +47,7 @@ static uint64_t resident_pages(void)
 {
 	char text[64];
 	int fd = open("/proc/self/statm", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	ssize_t size = read(fd, text, sizeof text);
+	ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof text);
 	uint64_t pages = 0;
 	ssize_t at = 0;
 
