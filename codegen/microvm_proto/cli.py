@@ -104,10 +104,10 @@ def digest(schema: Path | None) -> None:
     help="The released form; by default SCHEMA's own, beside it, as STEM.released.toml.",
 )
 def breaking(schema: Path | None, against: Path | None) -> None:
-    """Say whether ends of this schema can talk to those of its released form.
+    """Compare the schema with its released form.
 
-    They can when it is equivalent, or newer: with all that is new marked by a later `since`, and a
-    `version` to match. Exits with 1 otherwise.
+    Ends of both can talk to each other when it is equivalent, or newer: with all that is new marked
+    by a later `since`, and a `version` to match. Exits with 1 otherwise.
     """
     from microvm_proto.breaking import Comparison
 
@@ -124,9 +124,10 @@ def breaking(schema: Path | None, against: Path | None) -> None:
 @main.command()
 @_SCHEMA
 def release(schema: Path | None) -> None:
-    """Write the released form of the schema, STEM.released.toml beside it.
+    """Write the released form of the schema.
 
-    Refuses when there is one with which the schema is not compatible.
+    That is STEM.released.toml beside it. Refuses when there is one with which the schema is not
+    compatible.
     """
     path = schema or _configured()
     target = released.path_of(path)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from microvm.process import CompletedProcess, Process
     from microvm_image.image import Image
 
+_ACCELERATORS = ("auto", "kvm", "tcg")
+
 BOOT_TIMEOUT = 60.0
 """Seconds from QEMU's start to the guest's `ready`; emulation on a loaded machine is slow."""
 
@@ -64,6 +66,8 @@ class MicroVM:
         console: Path | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
+        if accel not in _ACCELERATORS:
+            raise UsageError(f"accel is {', '.join(_ACCELERATORS)}, not {accel!r}")
         self._given_image = image
         self._memory = parse_memory(memory)
         capacity.check(memory=self._memory << 20, cpus=cpus)
@@ -292,7 +296,7 @@ class MicroVM:
 
     def _live(self) -> Guest:
         if self._life is None:
-            raise UsageError("the machine is not running")
+            raise UsageError("the machine is not running", hint="use it within its `async with`")
         return self._life.guest
 
 

@@ -71,7 +71,7 @@ class Pool:
 
     async def __aexit__(self, *_: object) -> None:
         self._open = False
-        self._refuse(UsageError("the pool is closed"), len(self._waiting))
+        self._refuse(_closed(), len(self._waiting))
         try:
             await cancel(self._tasks)
         finally:
@@ -200,7 +200,7 @@ class Pool:
 
     def _result(self, task: asyncio.Task[T]) -> T:
         if task.cancelled():  # which only the end of the pool does
-            raise UsageError("the pool is closed")
+            raise _closed()
         return task.result()
 
     async def _take(self) -> _Lease:
@@ -218,7 +218,7 @@ class Pool:
 
     async def _next(self) -> _Lease:
         if not self._open:
-            raise UsageError("the pool is closed")
+            raise _closed()
         if self._ready:
             lease = self._ready.popleft()
             lease.taken.set()
@@ -307,11 +307,15 @@ class Pool:
     def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         if not self._open:
             coroutine.close()
-            raise UsageError("the pool is closed")
+            raise _closed()
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _closed() -> UsageError:
+    return UsageError("the pool is closed", hint="use it within its `async with`")
 
 
 class _Lease:

@@ -43,7 +43,7 @@ class _Loop:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self.closed:
             coroutine.close()
-            raise UsageError("the machine is not running")
+            raise UsageError("the machine is not running", hint="use it within its `with`")
         return self._runner.run(coroutine)
 
     def close(self) -> None:

@@ -63,7 +63,9 @@ def _note(arch: Arch) -> Path:
 
 
 def _stamp(path: Path | None) -> tuple[str, int, int] | None:
-    if path is None or not path.exists():
+    if path is None:
         return None
+    if not path.exists():  # a build says so
+        return str(path.absolute()), 0, 0
     status = path.stat()
     return str(path.absolute()), status.st_size, status.st_mtime_ns

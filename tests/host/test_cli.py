@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from microvm.cli import cli
 from microvm.cli.table import echo
+from microvm_proto.cli import main as proto
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +40,13 @@ def pages(command: click.Command, *path: str) -> list[tuple[str, ...]]:
     return found
 
 
-@pytest.mark.parametrize("verb", pages(cli), ids=" ".join)
-def test_help_is_whole(verb: tuple[str, ...]) -> None:
-    shown = CliRunner().invoke(cli, [*verb, "--help"])
+@pytest.mark.parametrize(
+    ("command", "verb"),
+    [(command, verb) for command in (cli, proto) for verb in pages(command)],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value.name,
+)
+def test_help_is_whole(command: click.Command, verb: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(command, [*verb, "--help"])
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert "..." not in shown.stdout.replace("[ARG]...", "").replace("[ARGS]...", "")
     assert "INTEGER" not in shown.stdout
@@ -108,7 +113,15 @@ def test_what_is_no_image_is_told_what_it_is(tmp_path: Path) -> None:
         (f"{tmp_path}/file", "is a file, and an image is a folder"),
         (f"{tmp_path}/none", f"microvm: no image {tmp_path}/none ("),
         ("alpine:3.20", "none is pulled from elsewhere"),
+        ("", "not the name of an image: ''"),
     ):
         said = microvm("run", "--image", given, "--", "true")
         assert said.returncode == 125
         assert says in said.stderr
+
+
+def test_bench_measures_nothing_that_it_could_not_write() -> None:
+    for option in ("--json", "--plot"):
+        said = microvm("bench", option, "/nowhere/figures.svg")
+        assert (said.returncode, said.stdout) == (2, "")
+        assert "cannot write /nowhere/figures.svg" in said.stderr

@@ -14,8 +14,9 @@ import pytest
 
 import microvm_image
 from microvm.errors import ImageError
+from microvm_image import arch as arches
 from microvm_image import build as building
-from microvm_image import daemon, initramfs
+from microvm_image import daemon, defaults, initramfs
 from microvm_image.build import build
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -87,6 +88,17 @@ def test_the_default_is_built_once(monkeypatch: pytest.MonkeyPatch, guest: Path)
     assert microvm_image.default() == image
     (guest / "main.c").write_text("int main(void) { return 1; }\n")
     with pytest.raises(AssertionError, match="built again"):
+        microvm_image.default()
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_kernel_that_is_not_there_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = build()
+    monkeypatch.delenv("MICROVM_KERNEL")
+    defaults.remember(arches.find(None), image)
+    assert microvm_image.default() == image
+    monkeypatch.setenv("MICROVM_KERNEL", "/nowhere/kernel")
+    with pytest.raises(ImageError, match="/nowhere/kernel: cannot read the kernel"):
         microvm_image.default()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -24,6 +25,8 @@ def test_what_the_host_has_not_got_is_refused(kind: type[MicroVM] | type[Pool]) 
     with pytest.raises(UsageError, match="at least one CPU"):
         kind(cpus=0)
     kind(cpus=most)
+    with pytest.raises(UsageError, match="accel is auto, kvm, tcg, not 'fast'"):
+        kind(accel=cast(Any, "fast"))
 
 
 @pytest.fixture

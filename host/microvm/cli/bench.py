@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -82,12 +83,15 @@ def bench(
     from microvm_image.build import build
     from microvm_image.progress import on_stderr
 
-    if image and kernel:
+    if image is not None and kernel:
         raise click.UsageError("--image has its kernel: --kernel is for another image")
+    for path in (json_file, plot_file):
+        if path and str(path) != "-" and not os.access(path.parent, os.W_OK):
+            raise click.UsageError(f"cannot write {path}: its folder is not there, or not ours")
     if plot_file:
         plot.check(plot_file)
     with on_stderr() as report_to:
-        if image:
+        if image is not None:
             found = load(image)
         else:
             found = build(kernel=kernel, report=report_to) if kernel else default(report=report_to)

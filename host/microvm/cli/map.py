@@ -123,7 +123,7 @@ async def _map(options: _Options, descriptor: int) -> int:
     size = options.jobs or usable_cpus()
     pool = Pool(
         size if total is None else min(size, total),
-        image=options.image or shared.default_image(),
+        image=shared.default_image() if options.image is None else options.image,
         memory=options.memory,
         cpus=options.cpus,
         accel=options.accel,

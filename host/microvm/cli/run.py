@@ -130,7 +130,7 @@ def run(command: tuple[str, ...], **options: Any) -> None:
     settings = Options(**options)
     shared.check_grace(settings.timeout, settings.grace)
     machine = MicroVM(
-        settings.image or shared.default_image(),
+        shared.default_image() if settings.image is None else settings.image,
         memory=settings.memory,
         cpus=settings.cpus,
         accel=settings.accel,
