@@ -14,6 +14,7 @@ from tests.spec_client import (
     DIGEST,
     HEADER,
     MAGIC,
+    MESSAGES,
     Frame,
     Host,
     encode,
@@ -98,6 +99,34 @@ def a_second_request_is_busy_and_its_id_had(host: Host) -> None:
     host.id = first + 7
     host.say("exec_kill")
     assert host.sync() == []
+
+
+ABOUT: dict[str, dict[str, Any]] = {
+    "exec_signal": {"signal": 0},
+    "exec_kill": {},
+    "exec_terminate": {},
+    "exec_credit": {"stream": 1, "amount": 1},
+    "exec_stdin": {"data": b"x"},
+    "exec_resize": {"rows": 1, "columns": 1},
+}
+"""Every message about an exec that the host sends."""
+
+
+@scene
+def frames_about_an_exec_go_by_their_id(host: Host) -> None:
+    refused: list[Frame] = []
+    host.run(b"true")
+    for running in False, True:
+        if running:
+            host.start(*sh("cat; exit 9"), fed=True)
+        for name, fields in ABOUT.items():
+            host.send(encode(name, 1, **fields) if running else encode(name, host.id, **fields))
+            host.send(encode(name, host.id + 1, **fields))
+            (frame,) = (frame for frame in host.sync() if frame.name == "error")
+            assert frame == error(host.id + 1, UNKNOWN_ID, MESSAGES[name][0])
+    host.say("exec_stdin", data=b"")
+    outcome = host.finish(refused.append)
+    assert (outcome.stdout, outcome.exit_code, refused) == (b"", 9, [])
 
 
 @scene

@@ -60,7 +60,9 @@ CHECKS = (
     Check("", "the id is 0 or is not, as the message has it", "bad_id", "8"),
     Check("", "the body is no longer than the message's longest", "body_too_long", "0"),
     Check("an integer, an enum", "all of its bytes are there", "truncated", "its first byte"),
-    Check("", "a closed enum has the value; a constant is right", "unknown_value", "same"),
+    Check(
+        "", "a closed enum has the value; a constant is right", "unknown_value", "its first byte"
+    ),
     Check("`bytes`", "the length is there", "truncated", "the length"),
     Check("", "the length is within the bound", "too_long", "the length"),
     Check("", "so many bytes are there", "truncated", "behind the length"),

@@ -10,7 +10,7 @@ import pytest
 from microvm import codec
 from microvm.codec import Ending
 
-from .driver import Daemon, Fifo, eventually, exists, runs
+from .driver import Daemon, Fifo, children, eventually, exists, runs
 
 
 def test_every_exit_code(sandboxd: Daemon) -> None:
@@ -50,6 +50,19 @@ def test_to_terminate_is_a_signal_that_can_be_caught_and_takes_what_is_left(
     result = sandboxd.finish(id_)
     assert (result.stdout, result.exit_code) == (b"bye\n", 5)
     eventually(lambda: not runs(pid))
+
+
+def test_behind_the_end_of_its_process_a_command_is_not_asked_to_end(
+    sandboxd: Daemon, answer: Fifo
+) -> None:
+    id_ = sandboxd.sh(f"echo out; echo >{answer}; exit 3", credit=0)
+    answer.wait()
+    eventually(lambda: not list(children(sandboxd.pid)))
+    sandboxd.send(codec.ExecSignal(id_, signal.SIGKILL), codec.ExecTerminate(id_))
+    assert sandboxd.sync() == []
+    sandboxd.send(codec.ExecCredit(id_, codec.Stream.STDOUT, 4))
+    result = sandboxd.finish(id_)
+    assert (result.stdout, result.exit_code) == (b"out\n", 3)
 
 
 def test_a_signal_can_be_caught(sandboxd: Daemon, fifo: Fifo) -> None:
