@@ -18,6 +18,7 @@ from microvm_image import cache
 
 if TYPE_CHECKING:
     from microvm.life import Life
+    from microvm_image.image import Manifest
 
 CLONE_TIMEOUT = 20.0
 """Seconds from QEMU's start to a clone's `ready`."""
@@ -26,7 +27,7 @@ CLONE_TIMEOUT = 20.0
 class Start:
     """One start of a machine.
 
-    :param image: the image's name.
+    :param image: what the image says of itself.
     :param console: see `MicroVM`.
     :param timeout: of a boot, in seconds.
     :param notify: called with a line when a template could not be used, or not be made.
@@ -35,7 +36,7 @@ class Start:
 
     def __init__(
         self,
-        image: str,
+        image: Manifest,
         config: QemuConfig,
         *,
         console: Path | None,
@@ -44,13 +45,13 @@ class Start:
     ) -> None:
         self.cloned = False
         self._launched: Launched | None = None
-        self._image = image
+        self._image = image.name
         self._config = config
         self._console = console
         self._timeout = timeout
         self._notify = notify
         self._program = find_qemu(config.arch)
-        self._name = f"{image}-{_shape(config, self._program)}"
+        self._name = f"{image.name}-{_shape(image, config, self._program)}"
         self._verdicts = Verdicts(cache.root(), self._program, f"clone-{config.accel}")
 
     def launch(self, *, cold: bool) -> None:
@@ -127,7 +128,7 @@ class Start:
                 return None
             life = await self._begin(launched, self._console, CLONE_TIMEOUT)
         except (QemuError, MachineError) as error:
-            with suppress(TemplateError):  # another process was faster
+            with suppress(TemplateError, ImageError):  # another was faster, or nobody can
                 template.remove(self._name)
             raise TemplateError(f"cannot clone {self._name}: {error.message}") from error
         self.cloned = True
@@ -158,7 +159,7 @@ class Start:
         from microvm.warming import warm
 
         template.limit()  # what is wrong with it is said before a boot, not after
-        async with template.lock(self._name):
+        async with template.locked(self._name, self._notify):
             if self._is_there():
                 return
             with template.blank() as memory:
@@ -191,13 +192,17 @@ class Start:
             return False
 
 
-def _shape(config: QemuConfig, program: Path) -> str:
-    """A digest of everything that shapes the guest: QEMU, its arguments, and what it loads."""
-    files = [path.stat() for path in (program, config.kernel, config.initramfs)]
+def _shape(image: Manifest, config: QemuConfig, program: Path) -> str:
+    """A digest of everything that shapes the guest: QEMU, its arguments, and what it loads.
+
+    Nothing in it changes when the cache, or the container that it is in, is copied.
+    """
+    build = program.stat()
     facts = (
         template.FORMAT,
         qemu_arguments(config),
-        [(file.st_ino, file.st_size, file.st_mtime_ns) for file in files],
+        (build.st_size, build.st_mtime_ns),
+        (image.kernel_sha256, image.initramfs_sha256),
         (host_cpu(), os.uname().release) if config.accel != "tcg" else None,
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

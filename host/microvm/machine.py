@@ -185,7 +185,7 @@ class MicroVM:
             arch=image.manifest.arch,
         )
         return Start(
-            image.name, config, console=self._console_log, timeout=timeout, notify=self._notify
+            image.manifest, config, console=self._console_log, timeout=timeout, notify=self._notify
         )
 
     async def stop(self) -> None:

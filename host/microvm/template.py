@@ -2,18 +2,14 @@
 
 A template is a folder of the cache, whole or not there:
 
-- `ram`: the guest's memory; clones map it, and share what they do not change.
+- `ram`: the guest's memory, sparse; clones map it, and share what they do not change.
 - `state`: the rest of the machine, as QEMU writes it.
 - `manifest.json`: what it is made of, and how to tell that it is still the same.
 
 QEMU does not check what it loads. So the state is compared with its SHA-256 before each use, which
 takes 0.1 ms, and what is then loaded is the copy that was compared. Hashing the RAM, 40 to 100 MB
 of data, would take 60 ms, as long as the start that it is for, and read pages that no clone
-touches. It is compared by inode, size, and the times of its last write and change. That finds
-whatever went through the file system, also where somebody has put the time of writing back: only
-root can set that of changing. It does not find a disk that lies, which a hash of what is in the
-page cache would not find either, nor root. The device is not compared: its number may be another
-after a reboot.
+touches: that is done once for each copy of the file, see `microvm_image.verified`.
 
 A clone cannot harm it: QEMU inherits the RAM open for reading only, and maps it copied on write.
 QEMU before 8.2 cannot do that, so its clones get a copy each: less than 0.1 s, and memory.
@@ -25,27 +21,34 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from microvm.errors import TemplateError, UsageError
+from microvm.errors import ImageError, TemplateError, UsageError
 from microvm.qemu_command import Memory
 from microvm.units import parse_size
-from microvm_image import cache
+from microvm_image import cache, lock, verified
 
-FORMAT = 3
+FORMAT = 4
 """Raised when what is saved changes: older templates are then made anew."""
 
 LIMIT = "4G"
 """What all templates together may take on the disk, unless MICROVM_TEMPLATES says another size;
 those that were not used for the longest go first."""
 
+SILENCE = 5.0
+"""Seconds without a sign of life after which nobody waits for who makes a template."""
+
+_PULSE = 0.5
 _RAM, _STATE, _MANIFEST = "ram", "state", "manifest.json"
+_STATE_LIMIT = 64 << 20
+_MANIFEST_LIMIT = 1 << 16
 _PAGE = 4096
+_BLOCK = 1 << 16
 _CHUNK = 1 << 20
-_BLOCK = 512  # what st_blocks counts, stat(2)
+_SECTOR = 512  # what st_blocks counts, stat(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Manifest:
     :ivar cpus: the guest's.
     :ivar copied: whether a clone needs a copy of the RAM, since its QEMU cannot share the file.
     :ivar state_sha256: in hex.
-    :ivar ram: inode, bytes, and times in nanoseconds of the last write and change.
+    :ivar ram_sha256: in hex, of what is not zeros, each block of 64 KiB after its offset.
     """
 
     format: int
@@ -72,7 +75,7 @@ class Manifest:
     cpus: int
     copied: bool
     state_sha256: str
-    ram: tuple[int, ...]
+    ram_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +103,10 @@ def opened(name: str) -> Iterator[Memory | None]:
     with ExitStack() as files:
         try:
             manifest = _manifest(path)
-            ram = os.open(path / _RAM, os.O_RDONLY | os.O_CLOEXEC)
+            ram = cache.open_file(path / _RAM)
             files.callback(os.close, ram)
-            state = (path / _STATE).read_bytes()
+            state = cache.read(path / _STATE, _STATE_LIMIT)
+            intact = verified.check(path / _RAM, ram, manifest.ram_sha256, _digest)
         except FileNotFoundError:
             if path.exists():
                 raise TemplateError(f"{path}: damaged template: incomplete") from None
@@ -112,7 +116,7 @@ def opened(name: str) -> Iterator[Memory | None]:
             raise TemplateError(f"{path}: cannot read the template: {error.strerror}") from error
         if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
             raise TemplateError(f"{path}: damaged template: its state is not what was saved")
-        if _identity(ram) != manifest.ram:
+        if not intact:
             raise TemplateError(f"{path}: damaged template: its memory is not what was saved")
         with suppress(OSError):
             os.utime(path)
@@ -158,18 +162,12 @@ def _extents(file: int) -> Iterator[tuple[int, int]]:
 
 def _manifest(path: Path) -> Manifest:
     try:
-        fields = json.loads((path / _MANIFEST).read_bytes())
-        manifest = Manifest(**{**fields, "ram": tuple(fields["ram"])})
+        manifest = Manifest(**json.loads(cache.read(path / _MANIFEST, _MANIFEST_LIMIT)))
     except (ValueError, TypeError, LookupError):
         raise TemplateError(f"{path}: damaged template: its manifest cannot be read") from None
     if (manifest.format, manifest.name) != (FORMAT, path.name):
         raise TemplateError(f"{path}: a template of another version")
     return manifest
-
-
-def _identity(file: int) -> tuple[int, ...]:
-    status = os.fstat(file)
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextmanager
@@ -183,16 +181,43 @@ def blank() -> Iterator[Memory]:
 
 
 @asynccontextmanager
-async def lock(name: str) -> AsyncIterator[None]:
-    """Hold the only right to make this template; wait while another process has it."""
+async def locked(name: str, notify: Callable[[str], None]) -> AsyncIterator[None]:
+    """Hold the only right to make this template; wait while another process has it, and lives.
+
+    :param notify: called with a line where that takes long.
+    :raise ImageError: nothing can be made there, or who has the right shows no sign of life.
+    """
+    import asyncio
+
+    path = _path(name)
+    patience = round(SILENCE / lock.INTERVAL)  # in looks, as we may be what was stopped meanwhile
+    pulse, looks, silent = None, 0, 0
+    while True:
+        with lock.attempt(path) as ours:
+            if ours:
+                beating = asyncio.create_task(_beat(path))
+                try:
+                    yield
+                finally:
+                    beating.cancel()
+                    await asyncio.wait([beating])
+                return
+        before, pulse = pulse, lock.pulse(path)
+        looks, silent = looks + 1, silent + 1 if pulse == before else 0
+        if silent > patience:
+            who = lock.holder(path)
+            raise ImageError(f"{who} makes it, and has given no sign of life for {SILENCE:g} s")
+        if looks == patience:
+            notify(f"waiting for {lock.holder(path)}, which saves a guest to clone")
+        await asyncio.sleep(lock.INTERVAL)
+
+
+async def _beat(path: Path) -> None:
     import asyncio
 
     while True:
-        with cache.try_lock(_path(name)) as held:
-            if held:
-                yield
-                return
-        await asyncio.sleep(cache.LOCK_INTERVAL)
+        lock.beat(path)
+        await asyncio.sleep(_PULSE)
 
 
 def save(
@@ -208,7 +233,7 @@ def save(
 ) -> None:
     """Keep the guest that QEMU has saved in `memory`, and make room for it among the others.
 
-    The caller holds `lock`. Arguments are what `Manifest` says.
+    The caller holds `locked`. Arguments are what `Manifest` says.
 
     :raise ImageError: the disk is full, or cannot be written. Nothing half made is left.
     """
@@ -217,12 +242,11 @@ def save(
         folder.mkdir()
         state = os.pread(memory.state, os.fstat(memory.state).st_size, 0)
         (folder / _STATE).write_bytes(state)
-        with (folder / _RAM).open("wb") as ram:
+        with (folder / _RAM).open("w+b") as ram:
             _copy_sparse(memory.ram, ram.fileno())
+            digest = _digest(ram.fileno())
         for part in (_STATE, _RAM):
             (folder / part).chmod(cache.READABLE)
-        with (folder / _RAM).open("rb") as ram:
-            identity = _identity(ram.fileno())
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -233,10 +257,28 @@ def save(
             cpus=cpus,
             copied=copied,
             state_sha256=hashlib.sha256(state).hexdigest(),
-            ram=identity,
+            ram_sha256=digest,
         )
         (folder / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
-    prune(limit(), keep=name)
+        with (folder / _RAM).open("rb") as saved:
+            verified.remember(folder / _RAM, saved.fileno(), digest)
+    with suppress(ImageError):  # what cannot be removed is in nobody's way
+        prune(limit(), keep=name)
+
+
+def _digest(ram: int) -> str:
+    """The digest of a guest's memory, which does not depend on how sparse the file is."""
+    size = os.fstat(ram).st_size
+    digest = hashlib.sha256(size.to_bytes(8, "little"))
+    zeros = bytes(_BLOCK)
+    done = 0
+    for start, end in _extents(ram):
+        for at in range(max(done, start // _BLOCK * _BLOCK), end, _BLOCK):
+            block = os.pread(ram, _BLOCK, at)
+            if block != zeros[: len(block)]:
+                digest.update(at.to_bytes(8, "little") + block)
+            done = at + _BLOCK
+    return digest.hexdigest()
 
 
 def _copy_sparse(source: int, target: int) -> None:
@@ -260,7 +302,7 @@ def installed() -> list[Template]:
     found = []
     for path in _folder().glob("[!.]*"):
         with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or not ours
-            size = sum(file.stat().st_blocks * _BLOCK for file in path.iterdir())
+            size = sum(file.stat().st_blocks * _SECTOR for file in path.iterdir())
             found.append(Template(path.name, _readable(path), size, path.stat().st_mtime))
     return sorted(found, key=lambda template: (-template.used, template.name))
 
@@ -278,11 +320,11 @@ def remove(name: str) -> None:
     :raise TemplateError: there is none.
     """
     path = _path(name)
-    if not path.is_dir():
+    if not path.exists():
         raise TemplateError(f"no template {name}", hint="`microvm template ls` lists them")
-    with cache.try_lock(path) as held:
-        if not held:
-            raise TemplateError(f"{name} is just being made")
+    with lock.attempt(path) as ours:
+        if not ours:
+            raise TemplateError(f"{name} is just being made by {lock.holder(path)}")
         # Renamed first, so that nobody ever finds half a template; another may have been faster.
         with cache.disk_errors(), cache.scratch(path) as gone, suppress(FileNotFoundError):
             path.replace(gone)
@@ -294,7 +336,7 @@ def prune(limit: int, *, keep: str = "") -> list[Template]:
     :param keep: one that stays whatever happens.
     :return: those that were removed.
     """
-    cache.sweep(_folder())
+    lock.sweep(_folder())
     removed, total = [], 0
     for template in installed():
         total += template.size

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from microvm.errors import ImageError
 from microvm_image import arch as arches
-from microvm_image import cache, daemon, defaults, initramfs
+from microvm_image import cache, daemon, defaults, initramfs, lock
 from microvm_image import kernel as kernels
 from microvm_image import rootfs as bases
 from microvm_image.arch import Arch
@@ -82,10 +82,12 @@ def build(
             bases.find(target, rootfs, mirror, report),
         )
         path = output.absolute() if output else folder_of(parts.name)
-        with cache.lock(path, report):
-            image = _existing(path, parts.name) or _make(path, parts, report)
+        image = _existing(path, parts.name)
+        if image is None:
+            with lock.held(path, report):
+                image = _existing(path, parts.name) or _make(path, parts, report)
         if not (rootfs or kernel or mirror or output):
-            defaults.remember(target, image, report)
+            defaults.remember(target, image)
     return image
 
 
@@ -101,6 +103,8 @@ def _existing(path: Path, name: str) -> Image | None:
 
 
 def _replaceable(path: Path) -> bool:
+    if path.parent == cache.folder("images"):
+        return True  # whatever is left of it was ours
     return path.is_dir() and ((path / MANIFEST).exists() or not any(path.iterdir()))
 
 
@@ -130,4 +134,4 @@ def _make(path: Path, parts: _Parts, report: Reporter) -> Image:
             initramfs_sha256=digest,
         )
         (folder / MANIFEST).write_text(manifest.json())
-    return Image(path, manifest)
+    return load(path)

@@ -12,7 +12,8 @@ from microvm_image.arch import Arch
 
 def newest(arch: Arch) -> Path | None:
     """Return the one built last, which is what images get; None if there is none."""
-    return next((path for path in installed() if f"-{arch.name}-" in path.name), None)
+    ours = (path for path in installed() if f"-{arch.name}-" in path.name)
+    return next(filter(cache.has, ours), None)
 
 
 def installed() -> Iterator[Path]:
@@ -29,6 +30,7 @@ def remove(name: str) -> None:
     """
     for path in installed():
         if path.name == name:
-            path.unlink(missing_ok=True)
+            with cache.disk_errors():
+                cache.clear(path)
             return
     raise ImageError(f"no kernel {name}", hint="`microvm kernel ls` lists them")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from microvm.errors import ImageError
 from microvm_image import arch as arches
-from microvm_image import package
+from microvm_image import cache, package
 from microvm_image.arch import Arch
 from microvm_image.cpio import Entry
 from microvm_image.progress import Reporter
@@ -40,7 +40,7 @@ class Busybox:
         :raise ImageError: it cannot be had.
         """
         found = package.fetch(WANTED, arch, report)
-        binary = found.path.read_bytes()
+        binary = cache.read(found.path)
         upstream = re.sub(r"^\d+:|[-+].*", "", found.version)
         return cls(
             name=f"busybox-{upstream}",
@@ -61,7 +61,7 @@ class Busybox:
 def _applets(binary: bytes, arch: Arch, report: Reporter) -> tuple[str, ...]:
     host = arches.find()
     if arch is not host:  # ask one that runs here; Debian configures both alike
-        binary = package.fetch(WANTED, host, report).path.read_bytes()
+        binary = cache.read(package.fetch(WANTED, host, report).path)
     fd = os.memfd_create("busybox")  # the cache's file is not executable
     try:
         with os.fdopen(os.dup(fd), "wb") as file:

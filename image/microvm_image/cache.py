@@ -1,30 +1,44 @@
-"""The user's cache, and how something appears in it: whole, once, and on the disk."""
+"""The user's cache, and how something appears in it: whole, once, and on the disk.
+
+What is there can be used where nothing can be written, as in a container's image that root has
+made. So only what writes makes folders, and only what writes takes a lock.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
-import time
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from microvm.errors import ImageError
-from microvm_image.progress import Reporter
+from microvm_image import trust
 
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
 READABLE = 0o444
 """QEMU runs as another user than root, so whatever root keeps here is readable to all."""
 
-LOCK_INTERVAL = 0.02
-"""How often who waits for a lock looks whether it is free, in seconds."""
+_LIMIT = 1 << 30
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CREAT | os.O_TRUNC
 
 
 def root() -> Path:
-    """Return $MICROVM_CACHE, or the folder that the platform has for this user's caches."""
+    """Return $MICROVM_CACHE, or the folder that the platform has for this user's caches.
+
+    :raise ImageError: others can change what is in it; see `trust`.
+    """
+    top = _top()
+    with disk_errors():
+        trust.check(top)
+    return top
+
+
+def _top() -> Path:
     if chosen := os.environ.get("MICROVM_CACHE"):
         return Path(chosen).absolute()
     import platformdirs
@@ -33,64 +47,99 @@ def root() -> Path:
 
 
 def folder(name: str) -> Path:
-    """Return a folder of the cache: `images`, `downloads`, …; made if it is not there."""
-    top = root()
+    """Return a folder of the cache, there or not: such as `images`.
+
+    :raise ImageError: others can change what is in it; see `trust`.
+    """
+    path = root() / name
     with disk_errors():
-        for path in (top, top / name):
-            if not path.is_dir():
-                path.mkdir(parents=True, exist_ok=True)
-                path.chmod(FOLDER_MODE)  # whatever the umask
-    return top / name
+        trust.check(path)
+    return path
 
 
-@contextmanager
-def lock(path: Path, report: Reporter) -> Iterator[None]:
-    """Hold the only right to make `path`; wait, and say so, while another process has it."""
-    told = False
-    while True:
-        with try_lock(path) as held:
-            if held:
-                yield
-                return
-        if not told:
-            report.notice(f"waiting for another process that makes {path}")
-            told = True
-        time.sleep(LOCK_INTERVAL)
+def make(path: Path) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Nobody else may write to them, whatever the umask; those of the cache can be read by all.
+    """
+    if path.is_dir():
+        return
+    make(path.parent)
+    with suppress(FileExistsError):
+        path.mkdir(mode=FOLDER_MODE)
+        if path.is_relative_to(_top()):
+            path.chmod(FOLDER_MODE)
 
 
-@contextmanager
-def try_lock(path: Path) -> Iterator[bool]:
-    """Take the only right to make `path`, if nobody has it; give whether that was so."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.parent / f".{path.name}.lock"
-    with name.open("w") as file:
-        held = _lock(file.fileno(), name)
-        try:
-            yield held
-        finally:
-            if held:
-                name.unlink(missing_ok=True)
+def open_file(path: Path) -> int:
+    """Open a file of the cache for reading, and return its descriptor.
+
+    :raise OSError: it is not there, is a link or no file, or others can write it.
+    """
+    descriptor = open_plain(path, _READ)
+    if wrong := trust.obstacle(os.fstat(descriptor)):
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, wrong, str(path))
+    return descriptor
 
 
-def _lock(fd: int, name: Path) -> bool:
-    """Who had it removes the file at the end, and a third may hold a new one: that is no lock."""
-    with suppress(BlockingIOError, FileNotFoundError):
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(fd), name.stat())
-    return False
+def has(path: Path) -> bool:
+    """Return whether there is a file of the cache that can be used."""
+    try:
+        os.close(open_file(path))
+    except OSError:
+        return False
+    return True
+
+
+def open_plain(path: Path, flags: int = _READ & ~os.O_NOFOLLOW) -> int:
+    """Open a file, whosever it is, without waiting for the other end of a FIFO.
+
+    :raise OSError: it is not there, or is no file.
+    """
+    descriptor = os.open(path, flags, FILE_MODE)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return descriptor
+
+
+def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_file) -> bytes:
+    """Return what is in a file of the cache.
+
+    :param limit: the bytes that it may have.
+    :param opener: `open_file`, or `open_plain` for one elsewhere.
+    :raise OSError: as the opener, or it is longer.
+    """
+    with os.fdopen(opener(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size > limit:
+            raise OSError(errno.EFBIG, "too long", str(path))
+        return file.read()
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a short file of the cache that may be lost, or be read when it is half written.
+
+    :raise OSError: it cannot be written, is a link or no file, or its folder is not ours.
+    """
+    if path.parent.stat().st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "its folder is another's", str(path))
+    with os.fdopen(open_plain(path, _WRITE), "wb") as file:
+        os.fchmod(file.fileno(), FILE_MODE)
+        file.write(data)
 
 
 @contextmanager
 def staging(path: Path) -> Iterator[Path]:
     """Give a name for a file or folder to make; what stands there in the end becomes `path`.
 
-    The caller holds `lock(path)`, so the name is always the same one, and what a killed process
+    The caller has the lock of `path`, so the name is always the same one, and what a killed process
     left under it is cleared here. On an exception nothing stays.
     """
     with scratch(path) as temporary:
         yield temporary
         _settle(temporary)
-        if path.is_dir():
+        if path.is_dir() or temporary.is_dir():
             clear(path)  # only files replace what is there
         temporary.replace(path)
         _sync(path.parent)
@@ -98,22 +147,19 @@ def staging(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Give a name beside `path` that is free now and cleared afterwards."""
-    temporary = path.parent / f".{path.name}.tmp"
-    clear(temporary)
+    """Give a name that is free now and cleared afterwards, beside `path`.
+
+    It lies in a folder that nobody else can enter: with a umask of 0, all could write to what is
+    made there.
+    """
+    private = path.parent / f".{path.name}.tmp"
+    make(path.parent)
+    clear(private)
+    private.mkdir(mode=0o700)
     try:
-        yield temporary
+        yield private / path.name
     finally:
-        clear(temporary)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what processes that were killed have left in a folder of the cache."""
-    for left in (*folder.glob(".*.tmp"), *folder.glob(".*.lock")):
-        path = folder / left.name[1:].rpartition(".")[0]
-        with try_lock(path) as held:
-            if held:
-                clear(folder / f".{path.name}.tmp")
+        clear(private)
 
 
 def clear(path: Path) -> None:
@@ -143,12 +189,15 @@ def disk_errors() -> Iterator[None]:
 
 
 def _settle(path: Path) -> None:
+    """Give all that was made its exact mode, and put it on the disk."""
     if path.is_dir():
         for child in path.iterdir():
             _settle(child)
-        path.chmod(FOLDER_MODE)
-    elif path.stat().st_mode & READABLE != READABLE:
-        path.chmod(FILE_MODE)
+        wanted = FOLDER_MODE
+    else:
+        wanted = FILE_MODE if path.stat().st_mode & stat.S_IWUSR else READABLE
+    if stat.S_IMODE(path.stat().st_mode) != wanted:
+        path.chmod(wanted)
     _sync(path)
 
 

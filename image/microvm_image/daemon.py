@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from microvm.errors import ImageError
-from microvm_image import cache
+from microvm_image import cache, lock
 from microvm_image.arch import Arch
 from microvm_image.process import run
 from microvm_image.progress import Reporter
@@ -64,12 +64,13 @@ def build(arch: Arch, report: Reporter) -> Daemon:
     identity = run([*cc, "--version"], what="asking the C compiler for its version")
     key = f"{arch.name}\0{shlex.join(cc)}\0{identity}\0{source_digest(folder)}"
     path = cache.folder("daemons") / hashlib.sha256(key.encode()).hexdigest()[:32]
-    with cache.lock(path, report):
-        if not path.exists():
-            report.step(f"compiling sandboxd for {arch.name}")
-            with cache.staging(path) as out:
-                _make(folder, cc, out)
-    data = path.read_bytes()
+    if not cache.has(path):
+        with lock.held(path, report):
+            if not cache.has(path):
+                report.step(f"compiling sandboxd for {arch.name}")
+                with cache.staging(path) as out:
+                    _make(folder, cc, out)
+    data = cache.read(path)
     return Daemon(data, hashlib.sha256(data).hexdigest(), _schema(folder))
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from microvm.errors import ImageError
 from microvm_image import arch as arches
-from microvm_image import cache, daemon, kernel, rootfs
+from microvm_image import cache, daemon, kernel, lock, rootfs
 from microvm_image.arch import Arch
 from microvm_image.image import FORMAT, Image, folder_of, load
-from microvm_image.progress import Reporter, Silent
+from microvm_image.progress import Reporter
+
+_LIMIT = 1 << 12
 
 
 def default(*, arch: str | None = None, report: Reporter | None = None) -> Image:
@@ -33,25 +36,48 @@ def default(*, arch: str | None = None, report: Reporter | None = None) -> Image
     return build(arch=arch, report=report)
 
 
-def remember(arch: Arch, image: Image, report: Reporter | None = None) -> None:
-    """Note that this image is what the environment asks for; drop notes of images now gone."""
+def remember(arch: Arch, image: Image) -> None:
+    """Note that this image is what the environment asks for; drop notes of images now gone.
+
+    Where that cannot be noted, or another process does it just now, the next build takes longer.
+    """
     note = _note(arch)
-    with cache.lock(note, report or Silent()), cache.staging(note) as temporary:
-        temporary.write_text(image.name)
-    for other in note.parent.glob("[!.]*"):
-        if not folder_of(other.read_text()).exists():
-            other.unlink(missing_ok=True)
+    if _named_in(note) == image.name:
+        return
+    with suppress(OSError, ImageError), lock.attempt(note) as ours:
+        if ours:
+            with cache.staging(note) as temporary:
+                temporary.write_text(image.name)
+            for other in note.parent.glob("[!.]*"):
+                if not _is_there(_named_in(other)):
+                    cache.clear(other)
 
 
 def _recall(arch: Arch) -> Image | None:
     try:
-        return load(_note(arch).read_text())
-    except (OSError, ImageError):
+        return load(_named_in(_note(arch)))
+    except ImageError:
         return None
 
 
+def _named_in(note: Path) -> str:
+    """Return the name of the image in a note; empty if there is none that can be read."""
+    try:
+        return cache.read(note, _LIMIT).decode()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _is_there(image: str) -> bool:
+    try:
+        return folder_of(image).exists()
+    except ImageError:
+        return False
+
+
 def _note(arch: Arch) -> Path:
-    archive = rootfs.given(arch) or rootfs.cached(arch)
+    kept = rootfs.cached(arch)
+    archive = rootfs.given(arch) or (kept if cache.has(kept) else None)
     key = (
         FORMAT,
         arch.name,
@@ -62,10 +88,12 @@ def _note(arch: Arch) -> Path:
     return cache.folder("defaults") / hashlib.sha256(repr(key).encode()).hexdigest()[:32]
 
 
-def _stamp(path: Path | None) -> tuple[str, int, int] | None:
+def _stamp(path: Path | None) -> tuple[str | int, ...] | None:
     if path is None:
         return None
     if not path.exists():  # a build says so
         return str(path.absolute()), 0, 0
     status = path.stat()
+    if path.is_relative_to(cache.root()):  # where names say what it is; it may be a copy
+        return path.name, status.st_size
     return str(path.absolute()), status.st_size, status.st_mtime_ns

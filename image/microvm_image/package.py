@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from microvm.errors import ImageError
-from microvm_image import cache
+from microvm_image import cache, lock
 from microvm_image.arch import Arch
 from microvm_image.process import run
 from microvm_image.progress import Reporter
@@ -116,39 +116,52 @@ def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
 
     :raise ImageError: none can be had; this is no Debian, or there is no network.
     """
-    stem = cache.folder("downloads") / wanted.package
-    with cache.lock(stem, report), cache.scratch(stem) as work:
-        work.mkdir()
-        try:
-            return _extract(_Apt(arch), wanted, arch, work, report)
-        except ImageError:
-            folders = stem.parent.glob(f"{stem.name}_*_{arch.debian}")
-            if cached := sorted(folders, key=lambda folder: folder.stat().st_mtime):
-                return _extracted(cached[-1], wanted)
+    try:
+        return _extract(_Apt(arch), wanted, arch, report)
+    except ImageError:
+        cached = _stem(wanted).parent.glob(f"{wanted.package}_*_{arch.debian}")
+        for folder in sorted(cached, key=lambda folder: folder.stat().st_mtime, reverse=True):
+            if found := _extracted(folder, wanted):
+                return found
+    lists = _stem(wanted).with_name(f"{wanted.package}-lists")
+    with lock.held(lists, report), cache.scratch(lists) as work:
         report.step("fetching the package lists")
-        apt = _Apt(arch, work / "apt")
+        apt = _Apt(arch, work)
         apt.update()
-        return _extract(apt, wanted, arch, work, report)
+        return _extract(apt, wanted, arch, report)
 
 
-def _extract(apt: _Apt, wanted: Wanted, arch: Arch, work: Path, report: Reporter) -> Extracted:
+def _stem(wanted: Wanted) -> Path:
+    return cache.folder("downloads") / wanted.package
+
+
+def _extract(apt: _Apt, wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
     package = apt.find(wanted)
     version = package.version.replace(":", "%3a")
-    folder = cache.folder("downloads") / f"{wanted.package}_{version}_{arch.debian}"
-    if not folder.exists():
-        report.step(f"downloading {package.name} {package.version}")
-        archive = apt.download(package, work)
-        with cache.staging(folder) as temporary:
-            _unpack(archive, wanted, temporary)
-        archive.unlink()
-    return _extracted(folder, wanted)
-
-
-def _extracted(folder: Path, wanted: Wanted) -> Extracted:
-    for path in folder.rglob("*"):
-        if re.fullmatch(wanted.member, str(path.relative_to(folder))):
-            return Extracted(path, folder.name.split("_")[-2].replace("%3a", ":"))
+    stem = _stem(wanted)
+    folder = stem.with_name(f"{stem.name}_{version}_{arch.debian}")
+    if found := _extracted(folder, wanted):
+        return found
+    with lock.held(stem, report), cache.scratch(stem) as work:
+        if _extracted(folder, wanted) is None:
+            report.step(f"downloading {package.name} {package.version}")
+            work.mkdir()
+            archive = apt.download(package, work)
+            with cache.staging(folder) as temporary:
+                _unpack(archive, wanted, temporary)
+    if found := _extracted(folder, wanted):
+        return found
     raise ImageError(f"{folder.name}: holds no {wanted.member}")
+
+
+def _extracted(folder: Path, wanted: Wanted) -> Extracted | None:
+    """What is there of a package; None if that is not all, or others could have changed it."""
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    if all(map(cache.has, files)):
+        for path in files:
+            if re.fullmatch(wanted.member, str(path.relative_to(folder))):
+                return Extracted(path, folder.name.split("_")[-2].replace("%3a", ":"))
+    return None
 
 
 def _unpack(archive: Path, wanted: Wanted, folder: Path) -> None:

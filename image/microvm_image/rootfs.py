@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from microvm.errors import ImageError
-from microvm_image import alpine, cache
+from microvm_image import alpine, cache, lock
 from microvm_image.alpine import Alpine
 from microvm_image.arch import Arch
 from microvm_image.cpio import Entry
@@ -59,12 +60,11 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
     """
     from microvm_image.download import DownloadError, fetch
 
-    kept = cached(arch)
     archive = archive_at(path, arch) if path else given(arch)
-    if archive is None and kept.exists():
-        archive = kept
     if archive is not None:
         base = Alpine.check(_read(archive), arch, archive)
+    elif kept := _kept(arch):
+        return kept
     else:
         url = alpine.url(arch, mirror or os.environ.get("MICROVM_MIRROR") or alpine.MIRROR)
         report.step(f"downloading {url}")
@@ -72,11 +72,27 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
             base = Alpine.check(fetch(url, report), arch, url)
         except DownloadError as error:
             return _without_alpine(arch, error, report)
-    with cache.lock(kept, report):
-        if not kept.exists():
-            with cache.staging(kept) as temporary:
-                temporary.write_bytes(base.data)
+    _keep(base, arch)
     return base
+
+
+def _kept(arch: Arch) -> Alpine | None:
+    path = cached(arch)
+    try:
+        return Alpine.check(cache.read(path), arch, path)
+    except (OSError, ImageError):
+        return None
+
+
+def _keep(base: Alpine, arch: Arch) -> None:
+    """Keep the archive, if it can be, and no other process does: this image does without."""
+    if _kept(arch):
+        return
+    path = cached(arch)
+    with suppress(OSError, ImageError), lock.attempt(path) as ours:
+        if ours:
+            with cache.staging(path) as temporary:
+                temporary.write_bytes(base.data)
 
 
 def _read(archive: Path) -> bytes:

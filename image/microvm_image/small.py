@@ -10,11 +10,12 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from microvm.errors import ImageError
 from microvm_image import arch as arches
-from microvm_image import cache, kconfig, package
+from microvm_image import cache, kconfig, lock, package
 from microvm_image.arch import Arch
 from microvm_image.process import run
 from microvm_image.progress import Reporter, Silent
@@ -84,15 +85,24 @@ def build(*, arch: str | None = None, report: Reporter | None = None) -> Path:
         source = package.fetch(WANTED, arches.find(), report)
         path = cache.folder("kernels") / _name(target, source.version)
         work = path.with_name("build")  # one at a time, so that the next clears what one has left
-        with cache.lock(work, report), cache.scratch(work) as folder:
-            if path.exists():
-                os.utime(path)  # as good as built last
+        if _is_built(path):
+            return path
+        with lock.held(work, report), cache.scratch(work) as folder:
+            if _is_built(path):
                 return path
             folder.mkdir()
             made = _compile(target, source.path, folder, report)
             with cache.staging(path) as temporary:
                 made.replace(temporary)
     return path
+
+
+def _is_built(path: Path) -> bool:
+    if not cache.has(path):
+        return False
+    with suppress(OSError):
+        os.utime(path)  # as good as built last
+    return True
 
 
 def check_tools(arch: Arch) -> None:

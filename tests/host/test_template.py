@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,8 +13,9 @@ from random import Random
 import pytest
 from click.testing import CliRunner
 
-from microvm import TemplateError, UsageError, template
+from microvm import ImageError, TemplateError, UsageError, template
 from microvm.cli import cli
+from microvm_image import lock, verified
 
 PAGE = 4096
 RAM = bytes(3 * PAGE) + b"a" * PAGE + bytes(300 * PAGE) + b"b" * (2 * PAGE) + bytes(PAGE)
@@ -109,9 +111,14 @@ def _write(path: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def _replace(path: Path) -> None:
-    shutil.copy2(path, path.parent / "copy")
-    (path.parent / "copy").replace(path)
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _link(path: Path) -> None:
+    path.replace(path.parent / "aside")
+    path.symlink_to("aside")
 
 
 def _become_a_file(path: Path) -> None:
@@ -119,10 +126,15 @@ def _become_a_file(path: Path) -> None:
     path.touch()
 
 
+def _at(part: str, do: Callable[[Path], object]) -> Callable[[Path], object]:
+    return lambda path: do(path / part)
+
+
+PARTS = ("ram", "state", "manifest.json")
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "memory changed": (lambda path: _write(path / "ram"), "its memory"),
     "memory cut short": (lambda path: os.truncate(path / "ram", len(RAM) - 1), "its memory"),
-    "memory replaced": (lambda path: _replace(path / "ram"), "its memory"),
+    "memory grown": (lambda path: os.truncate(path / "ram", len(RAM) + 1), "its memory"),
     "memory missing": (lambda path: (path / "ram").unlink(), "incomplete"),
     "state missing": (lambda path: (path / "state").unlink(), "incomplete"),
     "state empty": (lambda path: os.truncate(path / "state", 0), "its state"),
@@ -136,6 +148,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another version": (lambda path: _edit(path, format=0), "another version"),
     "another name": (lambda path: _edit(path, name="b"), "another version"),
     "a file": (_become_a_file, "cannot read"),
+    **{f"{part} a FIFO": (_at(part, _fifo), "cannot read.*: not a plain file") for part in PARTS},
+    **{f"{part} a link": (_at(part, _link), "cannot read") for part in PARTS},
+    **{
+        f"{part} open to others": (_at(part, lambda path: path.chmod(0o666)), "written by others")
+        for part in PARTS
+    },
 }
 
 
@@ -150,6 +168,99 @@ def test_damage_is_found(damage: str) -> None:
         assert [each.manifest for each in template.installed()] == [None]
     elif path.is_file():
         assert template.installed() == []
+    template.remove("a")
+    assert not path.exists()
+
+
+@pytest.fixture
+def digests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The digests of memory that are computed from now on; what processes remember is forgotten."""
+    computed: list[str] = []
+    digest = template._digest
+
+    def counted(file: int) -> str:
+        monkeypatch.setattr(verified, "_here", {})
+        computed.append(digest(file))
+        return computed[-1]
+
+    monkeypatch.setattr(template, "_digest", counted)
+    return computed
+
+
+def _opened() -> bool:
+    with template.opened("a") as memory:
+        return memory is not None and read(memory.ram) == RAM
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder with its times, but not what is sparse in it: as an archive does."""
+    shutil.copytree(source, target, copy_function=shutil.copy2)
+
+
+def test_a_copy_is_hashed_once(
+    folder: Path, tmp_path: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save("a")
+    assert len(digests) == 1
+    assert _opened()
+    assert len(digests) == 1
+    other = tmp_path / "other"
+    _copy(folder, other / "templates")
+    monkeypatch.setenv("MICROVM_CACHE", str(other))
+    for _ in range(2):
+        assert _opened()
+        assert len(digests) == 2
+    assert digests[0] == digests[1]
+
+
+def test_a_changed_byte_of_a_copy_is_found(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save("a")
+    _copy(folder, tmp_path / "other" / "templates")
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "other"))
+    for at in (0, 3 * PAGE, len(RAM) - 1):
+        ram = tmp_path / "other" / "templates" / "a" / "ram"
+        ram.chmod(0o600)
+        with ram.open("r+b") as file:
+            os.pwrite(file.fileno(), b"x", at)
+        with pytest.raises(TemplateError, match="its memory"):
+            _opened()
+        with ram.open("r+b") as file:
+            os.pwrite(file.fileno(), RAM[at : at + 1], at)
+        assert _opened()
+
+
+async def test_who_waits_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "SILENCE", 0.5)
+    monkeypatch.setattr(template, "_PULSE", 0.1)
+    told: list[str] = []
+    order = []
+
+    async def make(number: int) -> None:
+        async with template.locked("a", told.append):
+            order.append(number)
+            await asyncio.sleep(2)
+            order.append(number)
+
+    await asyncio.gather(make(1), make(2))
+    assert order in ([1, 1, 2, 2], [2, 2, 1, 1])
+    assert told == [f"waiting for process {os.getpid()}, which saves a guest to clone"]
+
+
+async def test_nobody_waits_for_who_shows_no_life(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template, "SILENCE", 0.2)
+    with lock.attempt(folder / "a") as ours:
+        assert ours
+        with pytest.raises(ImageError, match=f"process {os.getpid()} makes it.*no sign of life"):
+            async with template.locked("a", lambda _: None):
+                pass
+        with pytest.raises(TemplateError, match="no template"):
+            template.remove("a")
+    async with template.locked("a", lambda _: None):
+        pass
 
 
 def test_the_least_recently_used_go_first() -> None:

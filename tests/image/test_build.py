@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import microvm_image
 from microvm.errors import ImageError
+from microvm_image import alpine, daemon, defaults, initramfs, verified
 from microvm_image import arch as arches
 from microvm_image import build as building
-from microvm_image import daemon, defaults, initramfs
+from microvm_image import cache as caches
 from microvm_image.build import build
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -127,6 +131,101 @@ def test_notes_of_images_that_are_gone_are_dropped(guest: Path, cache: Path) -> 
     assert len(list((cache / "defaults").iterdir())) == 1
 
 
+def _flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("part", ["kernel", "initramfs.cpio"])
+def test_one_changed_bit_is_found(part: str) -> None:
+    image = microvm_image.default()
+    _flip_a_bit(image.path / part)
+    with pytest.raises(ImageError, match=rf"{part}: damaged image: it is not what was built"):
+        microvm_image.load(image.name)
+    assert list(microvm_image.installed()) == []
+    assert microvm_image.default() == image
+    assert microvm_image.load(image.name) == image
+
+
+@pytest.mark.usefixtures("parts")
+def test_files_are_hashed_once_for_each_copy(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = build()
+    hashed = []
+    digest = hashlib.file_digest
+
+    def counted(*arguments: Any) -> Any:
+        hashed.append(1)
+        return digest(*arguments)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    monkeypatch.setattr(verified, "_here", {})  # as another process
+    microvm_image.load(image.name)
+    assert len(hashed) == 0
+    shutil.copytree(cache, tmp_path / "copy")
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "copy"))
+    for _ in range(2):
+        assert microvm_image.load(image.name).manifest == image.manifest
+        assert len(hashed) == 2
+        monkeypatch.setattr(verified, "_here", {})
+
+
+@pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("record", [b"", b"[]", b"\xff", b'{"kernel": 1}', b"0" * 10_000])
+def test_a_damaged_record_of_what_was_hashed_is_written_anew(
+    record: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = build()
+    monkeypatch.setattr(verified, "_here", {})  # as another process
+    (image.path / verified.RECORD).write_bytes(record)
+    assert microvm_image.load(image.name) == image
+    assert set(json.loads((image.path / verified.RECORD).read_text())) == {
+        "kernel",
+        "initramfs.cpio",
+    }
+
+
+@pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("lost", ["manifest.json", "kernel", "initramfs.cpio"])
+def test_a_default_that_has_lost_a_file_is_built_again(lost: str) -> None:
+    image = microvm_image.default()
+    (image.path / lost).unlink()
+    assert microvm_image.default() == image
+    assert (image.path / lost).exists()
+
+
+@pytest.mark.usefixtures("parts")
+def test_notes_that_cannot_be_read_are_written_anew_or_dropped(cache: Path) -> None:
+    image = microvm_image.default()
+    (note,) = (cache / "defaults").iterdir()
+    (note.parent / "folder").mkdir()
+    for text in (b"\xff", b"", b"../../etc", b"x" * 10_000):
+        note.write_bytes(text)
+        (note.parent / "other").write_bytes(text)
+        assert microvm_image.default() == image
+        assert note.read_text() == image.name
+        assert list(note.parent.iterdir()) == [note]
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_copy_of_the_cache_has_the_default(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MICROVM_ROOTFS")
+    host = arches.find()
+    caches.make(cache / "downloads")
+    shutil.copy(tmp_path / alpine.archive_name(host), cache / "downloads")
+    image = microvm_image.default()
+    shutil.copytree(cache, tmp_path / "copy", copy_function=shutil.copyfile)
+    caches.clear(cache)
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "copy"))
+    monkeypatch.setattr(building, "build", None)
+    assert microvm_image.default().manifest == image.manifest
+
+
 def test_an_archive_given_once_serves_the_default(
     archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +282,7 @@ def test_two_at_once_build_one(start_build: Start, leftovers: Leftovers) -> None
     wait_until_it_writes(first)
     second = start_build(pause=False)
     assert second.stderr
-    assert "waiting for another process" in second.stderr.readline()
+    assert f"waiting for process {first.pid}, which makes" in second.stderr.readline()
     made, _ = first.communicate()
     found, _ = second.communicate()
     assert found == made != ""
@@ -228,7 +327,15 @@ def small_disk(cache: Path) -> Iterator[Callable[[str], None]]:
 
     def mount(size: str) -> None:
         cache.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "microvm-test", str(cache)]
+        command = [
+            "mount",
+            "-t",
+            "tmpfs",
+            "-o",
+            f"size={size},mode=755",
+            "microvm-test",
+            str(cache),
+        ]
         if subprocess.run(command, check=False, capture_output=True).returncode != 0:
             pytest.skip("may not mount a small disk here")
 

@@ -1,0 +1,116 @@
+"""Locks: the only right to make something in the cache.
+
+A lock is a file beside what is made, with an flock on it that ends with its process. In the file
+stands the process's number, for those who wait. Nobody waits in silence, and a start of a machine
+waits only for a process that shows life, by setting the file's time now and then.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from microvm_image import cache
+from microvm_image.progress import Reporter
+
+INTERVAL = 0.02
+"""How often who waits for a lock looks whether it is free, in seconds."""
+
+REMINDER = 10.0
+"""How often who waits is told for whom, in seconds."""
+
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@contextmanager
+def held(path: Path, report: Reporter) -> Iterator[None]:
+    """Hold the only right to make `path`; wait, and keep saying so, while another process has it.
+
+    :raise ImageError: nothing can be made there.
+    """
+    reminder = 0.0
+    while True:
+        with attempt(path) as ours:
+            if ours:
+                yield
+                return
+        if time.monotonic() >= reminder:
+            report.notice(f"waiting for {holder(path)}, which makes {path}")
+            reminder = time.monotonic() + REMINDER
+        time.sleep(INTERVAL)
+
+
+@contextmanager
+def attempt(path: Path) -> Iterator[bool]:
+    """Take the only right to make `path`, if nobody has it; give whether that was so.
+
+    :raise ImageError: nothing can be made there.
+    """
+    name = _name(path)
+    with cache.disk_errors():
+        cache.make(path.parent)
+        # For us alone: who can open it, if only to read, can lock it.
+        fd = os.open(name, _FLAGS, 0o600)
+    ours = False
+    try:
+        ours = _lock(fd, name)
+        if ours:
+            with suppress(OSError):  # the disk may be full
+                os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        yield ours
+    finally:
+        if ours:
+            name.unlink(missing_ok=True)
+        os.close(fd)
+
+
+def _lock(fd: int, name: Path) -> bool:
+    """Who had it removes the file at the end, and a third may hold a new one: that is no lock."""
+    with suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(fd), name.stat())
+    return False
+
+
+def holder(path: Path) -> str:
+    """Say who has the lock of `path`, and whether that is stopped."""
+    try:
+        process = int(cache.read(_name(path)).partition(b"\n")[0])
+    except (OSError, ValueError):
+        return "another process"
+    stopped = False
+    with suppress(OSError, IndexError):
+        status = Path(f"/proc/{process}/stat").read_text(errors="replace")
+        stopped = status.rpartition(")")[2].split()[0] in {"T", "t"}  # proc_pid_stat(5)
+    return f"process {process} (stopped: kill -CONT {process})" if stopped else f"process {process}"
+
+
+def beat(path: Path) -> None:
+    """Show those who wait for our lock of `path` that we live."""
+    with suppress(OSError):
+        os.utime(_name(path))
+
+
+def pulse(path: Path) -> tuple[int, int] | None:
+    """What changes while the holder of the lock lives, or when there is another."""
+    with suppress(OSError):
+        status = _name(path).stat()
+        return status.st_ino, status.st_mtime_ns
+    return None
+
+
+def _name(path: Path) -> Path:
+    return path.parent / f".{path.name}.lock"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed have left in a folder of the cache."""
+    for left in (*folder.glob(".*.tmp"), *folder.glob(".*.lock")):
+        path = folder / left.name[1:].rpartition(".")[0]
+        with attempt(path) as ours:
+            if ours:
+                cache.clear(folder / f".{path.name}.tmp")

@@ -1,0 +1,104 @@
+"""Whom a cache must belong to, since what lies in it is believed and executed.
+
+The rule is that of ssh for its own files: us or root, and nobody else may write there. It holds for
+each folder on the way, too, because who may write to one can put another cache in its place. Three
+things on the way do no harm: a sticky folder such as /tmp, where nobody moves what is another's; a
+group of root's or of one's own, which a umask of 002 goes with; and the owner of `/`, who could
+replace all the rest, and whom some user namespaces do not know as root.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from microvm.errors import ImageError
+
+OTHERS = stat.S_IWGRP | stat.S_IWOTH
+"""The bits of a mode that let others write."""
+
+
+def check(folder: Path) -> None:
+    """Make sure that a folder, as far as it is there, can be changed by us and by root alone.
+
+    :param folder: its absolute path; links on the way are followed, and are to be trusted, too.
+    :raise ImageError: it cannot be trusted; the hint says what to do.
+    :raise OSError: it cannot be looked at.
+    """
+    for path, status in _way(folder):
+        if status.st_uid not in {0, os.geteuid(), Path("/").stat().st_uid}:
+            raise _refusal(folder, path, f"belongs to {_name(status.st_uid)}")
+        if stat.S_ISDIR(status.st_mode) and _open_to_others(status):
+            raise _refusal(folder, path, "can be written by others")
+    with suppress(FileNotFoundError):
+        if wrong := obstacle(folder.stat()):
+            raise _refusal(folder, folder, wrong)
+
+
+def obstacle(status: os.stat_result) -> str:
+    """Say why something in a cache is not to be trusted; empty if it is."""
+    if status.st_uid not in {0, os.geteuid()}:
+        return f"belongs to {_name(status.st_uid)}"
+    return "can be written by others" if status.st_mode & OTHERS else ""
+
+
+def _way(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Give all that a path leads through, `/` left out: folders, links, and where those point."""
+    here, ahead = Path("/"), list(reversed(folder.parts[1:]))
+    while ahead:
+        part = ahead.pop()
+        if part == "..":
+            here = here.parent
+            continue
+        path = here / part
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            return
+        yield path, status
+        if not stat.S_ISLNK(status.st_mode):
+            here = path
+            continue
+        path.stat()  # raises where links go in circles
+        target = path.readlink()
+        here = Path("/") if target.is_absolute() else here
+        ahead += [each for each in reversed(target.parts) if each != "/"]
+
+
+def _open_to_others(status: os.stat_result) -> bool:
+    if status.st_mode & stat.S_ISVTX:
+        return False
+    if status.st_mode & stat.S_IWOTH:
+        return True
+    return bool(status.st_mode & stat.S_IWGRP) and not _is_private(status.st_gid)
+
+
+def _is_private(group: int) -> bool:
+    """Whether a group is root's or has us alone: it bears our name, as pam_umask(8) sees it."""
+    import grp
+    import pwd
+
+    try:
+        return group == 0 or grp.getgrgid(group).gr_name == pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return False
+
+
+def _name(user: int) -> str:
+    import pwd
+
+    try:
+        return f"user {pwd.getpwuid(user).pw_name}"
+    except KeyError:
+        return f"user {user}"
+
+
+def _refusal(folder: Path, path: Path, why: str) -> ImageError:
+    where = f"{path} {why}" if path == folder else f"{path}, on the way to it, {why}"
+    hint = "name a folder of your own with MICROVM_CACHE"
+    if os.geteuid() == 0:
+        hint += "; under sudo, -H takes root's"
+    return ImageError(f"the cache {folder} cannot be trusted: {where}", hint=hint)

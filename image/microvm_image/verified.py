@@ -1,0 +1,73 @@
+"""Files that are known to be what was made.
+
+Their digest tells, and takes as long to compute as a clone to start. So it is compared once, and
+what is kept is which file that was: its inode, size, and the times of its last write and change.
+That finds whatever went through the file system, also where somebody has put the time of writing
+back: only root can set that of changing. It does not find a disk that lies, which a hash of what is
+in the page cache would not find either, nor root. The device is not compared: its number may be
+another after a reboot. A copy is another file, and compared once again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from microvm_image import cache
+
+RECORD = "verified.json"
+"""Beside the files: by their names, the digest of each and which file had it."""
+
+_LIMIT = 1 << 12
+_here: dict[tuple[Path, str], list[str | int]] = {}  # for folders that we cannot write to
+
+
+def sha256(file: int) -> str:
+    """Return the digest of all that is in a file, in hex."""
+    with os.fdopen(os.dup(file), "rb") as whole:
+        whole.seek(0)
+        return hashlib.file_digest(whole, "sha256").hexdigest()
+
+
+def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = sha256) -> bool:
+    """Return whether a file is what was made.
+
+    :param path: its own; the record is beside it.
+    :param file: it, opened.
+    :param expected: its digest, in hex.
+    :param digest: how that is computed.
+    """
+    known = _facts(file, expected)
+    if _here.get((path.parent, path.name)) == known or _record(path).get(path.name) == known:
+        return True
+    if digest(file) != expected:
+        return False
+    remember(path, file, expected)
+    return True
+
+
+def remember(path: Path, file: int, expected: str) -> None:
+    """Keep that a file has this digest, if only as long as we live."""
+    known = _facts(file, expected)
+    _here[path.parent, path.name] = known
+    with suppress(OSError):
+        record = _record(path) | {path.name: known}
+        cache.write(path.with_name(RECORD), json.dumps(record).encode())
+
+
+def _facts(file: int, expected: str) -> list[str | int]:
+    status = os.fstat(file)
+    identity = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return [expected, *identity]
+
+
+def _record(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(cache.read(path.with_name(RECORD), _LIMIT))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

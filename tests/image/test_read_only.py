@@ -1,0 +1,95 @@
+"""A cache that cannot be written serves what is in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.ordinary import as_user, read_only
+
+from microvm_image import arch
+from microvm_image import cache as caches
+from microvm_image.build import build
+
+WORKER = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from microvm.cli import main
+from microvm_image import arch, daemon, default
+
+guest, pin = Path(sys.argv.pop(1)), sys.argv.pop(1)
+host = arch.find()
+arch.ARCHES[host.name] = replace(host, alpine_sha256=pin)
+daemon.sources = lambda: guest
+if sys.argv[1:] == ["default"]:
+    print(default().path)
+else:
+    main()
+"""
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(guest: Path, archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Give a function that runs `microvm` as an ordinary user, on the small parts."""
+    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
+    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+
+    def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(sys.path)
+        return subprocess.run(
+            as_user(sys.executable, "-c", WORKER, guest, arch.find().alpine_sha256, *arguments),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": path, **env},
+        )
+
+    return run
+
+
+def test_what_is_there_is_used(run: Run, cache: Path, kernel: Path) -> None:
+    image = build()
+    name = "linux-6.1-x86_64-0"
+    caches.make(cache / "kernels")
+    (cache / "kernels" / name).write_bytes(kernel.read_bytes())
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    with read_only(cache):
+        # Without a compiler, to find it; with one, to build it.
+        assert run("default", PATH="/nonexistent").stdout == f"{image.path}\n"
+        built = run("image", "build")
+        assert (built.stdout, built.stderr) == (f"{image.path}\n", "")
+        assert image.name in run("image", "ls").stdout
+        assert name in run("kernel", "ls").stdout
+        assert run("template", "ls").returncode == 0
+        for verb, each in (("image", image.name), ("kernel", name)):
+            refused = run(verb, "rm", each)
+            assert refused.returncode == 125
+            assert "Permission denied (MICROVM_CACHE names" in refused.stderr
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
+
+
+def test_what_is_not_there_is_an_error_that_says_what_to_do(run: Run, cache: Path) -> None:
+    cache.mkdir()
+    with read_only(cache):
+        for verb in ("image", "kernel", "template"):
+            listed = run(verb, "ls")
+            assert (listed.returncode, listed.stderr) == (0, "")
+        for command in (["image", "build"], ["run", "true"], ["map", "/dev/null"]):
+            result = run(*command)
+            assert result.returncode == 125
+            assert "Permission denied (MICROVM_CACHE names" in result.stderr
+        assert list(cache.iterdir()) == []
+
+
+def test_an_image_without_its_note_is_found_by_its_parts(run: Run, cache: Path) -> None:
+    image = build()
+    caches.clear(cache / "defaults")
+    with read_only(cache):
+        assert run("default").stdout == f"{image.path}\n"

@@ -1,0 +1,202 @@
+"""Caches that others can change, and what may lie in one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from tests.ordinary import USER, only_root
+
+import microvm_image
+from microvm.errors import ImageError
+from microvm_image import cache as caches
+from microvm_image import initramfs, trust
+from microvm_image.build import build
+
+
+@pytest.fixture(autouse=True)
+def parts(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the environment name the small parts."""
+    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
+    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+
+
+@pytest.fixture(autouse=True)
+def _bounded() -> Iterator[None]:
+    """Interrupt what waits for the other end of a FIFO."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@only_root
+@pytest.mark.parametrize("part", [".", "images"])
+def test_what_belongs_to_another_is_refused(cache: Path, part: str) -> None:
+    build()
+    os.chown(cache / part, USER, USER)
+    says = f"the cache .* cannot be trusted: .*belongs to user {USER} .*MICROVM_CACHE; under sudo"
+    for use in (microvm_image.default, build, lambda: list(microvm_image.installed())):
+        with pytest.raises(ImageError, match=says):
+            use()
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
+@pytest.mark.parametrize("part", [".", "images"])
+def test_what_others_can_write_is_refused(cache: Path, part: str, mode: int) -> None:
+    build()
+    (cache / part).chmod(mode)
+    with pytest.raises(ImageError, match="can be written by others"):
+        microvm_image.default()
+
+
+@only_root
+def test_a_cache_of_root_is_trusted_by_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build()
+    monkeypatch.setattr(os, "geteuid", lambda: USER)
+    trust.check(cache)
+    os.chown(cache, USER, USER)
+    trust.check(cache)
+
+
+@pytest.mark.parametrize(("mode", "refused"), [(0o757, True), (0o777, True), (0o1777, False)])
+def test_the_folders_on_the_way_count(tmp_path: Path, mode: int, refused: bool) -> None:
+    way = tmp_path / "way"
+    (way / "cache").mkdir(parents=True)
+    way.chmod(mode)
+    for path in (way / "cache", way / "none" / "yet"):
+        if refused:
+            with pytest.raises(ImageError, match="way, on the way to it, can be written by others"):
+                trust.check(path)
+        else:
+            trust.check(path)
+
+
+def test_a_group_of_ones_own_may_write_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    way = tmp_path / "way"
+    (way / "cache").mkdir(parents=True)
+    way.chmod(0o775)
+    monkeypatch.setattr(trust, "_is_private", lambda group: group == way.stat().st_gid)
+    trust.check(way / "cache")
+    monkeypatch.setattr(trust, "_is_private", lambda _: False)
+    with pytest.raises(ImageError, match="way, on the way to it"):
+        trust.check(way / "cache")
+
+
+def test_links_are_followed_to_what_they_mean(tmp_path: Path) -> None:
+    (tmp_path / "open" / "cache").mkdir(parents=True)
+    (tmp_path / "first").symlink_to(tmp_path / "second")
+    (tmp_path / "second").symlink_to("open/../open")
+    trust.check(tmp_path / "first" / "cache")
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(ImageError, match="open, on the way to it"):
+        trust.check(tmp_path / "first" / "cache")
+    (tmp_path / "second").unlink()
+    (tmp_path / "second").symlink_to("first")
+    with pytest.raises(OSError, match="Too many levels"):
+        trust.check(tmp_path / "first" / "cache")
+
+
+@only_root
+def test_a_link_of_another_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "link").symlink_to("cache")
+    os.chown(tmp_path / "link", USER, USER, follow_symlinks=False)
+    with pytest.raises(ImageError, match=f"link belongs to user {USER}"):
+        trust.check(tmp_path / "link")
+
+
+@pytest.mark.parametrize("folder", ["images", "defaults", "daemons", "downloads"])
+def test_a_planted_link_empties_no_file(cache: Path, tmp_path: Path, folder: str) -> None:
+    build()
+    (name,) = [path.name for path in (cache / folder).iterdir()]
+    caches.clear(cache / folder / name)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (cache / folder / f".{name}.lock").symlink_to(victim)
+    with suppress(ImageError):  # what is not needed may fail in silence
+        build()
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("mask", [0, 0o077])
+def test_modes_are_exact_whatever_the_umask(
+    cache: Path, mask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = initramfs.write
+
+    def look(*args: object) -> None:
+        """Nobody else may get at what is being written."""
+        (private,) = (cache / "images").glob(".*.tmp")
+        assert private.stat().st_mode & 0o777 == 0o700
+        write(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(initramfs, "write", look)
+    before = os.umask(mask)
+    try:
+        build()
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in cache.rglob("*") if path.is_file()}
+    assert modes == {0o644}
+    folders = [cache, *(path for path in cache.rglob("*") if path.is_dir())]
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o755}
+
+
+def _fifo(path: Path) -> None:
+    caches.clear(path)
+    os.mkfifo(path)
+
+
+def _folder(path: Path) -> None:
+    caches.clear(path)
+    path.mkdir()
+
+
+def _link(path: Path) -> None:
+    path.replace(path.with_name(".aside"))
+    path.symlink_to(".aside")
+
+
+def _writable(path: Path) -> None:
+    path.chmod(0o666)
+
+
+FILES = (
+    "images/*/manifest.json",
+    "images/*/kernel",
+    "images/*/initramfs.cpio",
+    "images/*/verified.json",
+    "defaults/*",
+    "daemons/*",
+    "downloads/*",
+)
+
+
+@pytest.mark.parametrize(
+    ("part", "plant"),
+    [("images/*", _fifo), *itertools.product(FILES, (_fifo, _folder, _link, _writable))],
+)
+def test_what_is_no_file_of_ours_is_neither_used_nor_waited_for(
+    cache: Path, part: str, plant: Callable[[Path], None]
+) -> None:
+    image = build()
+    (path,) = cache.glob(part)
+    plant(path)
+    assert microvm_image.default() == image
+    assert build() == image
+    assert image.kernel.read_bytes() == Path(os.environ["MICROVM_KERNEL"]).read_bytes()
+    assert list(microvm_image.installed()) == [image]

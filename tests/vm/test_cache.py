@@ -1,0 +1,137 @@
+"""Machines from caches that are copied, cannot be written, or are being made by who sleeps."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.ordinary import USER, as_user, only_root, read_only
+from tests.vm.conftest import DEADLINE
+
+from microvm_image import Image
+from microvm_image import cache as caches
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
+    """A cache with the image, and nothing else."""
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
+    caches.make(tmp_path / "cache" / "images")
+    shutil.copytree(image.path, tmp_path / "cache" / "images" / image.name)
+    return tmp_path / "cache"
+
+
+def command(image: Image) -> list[str]:
+    """Small, so that a template is soon made; verbose, so that it says what it was."""
+    options = ["--image", image.name, "--memory", "96M", "--accel", "tcg", "-v"]
+    return [sys.executable, "-m", "microvm", "run", *options, "--", "echo", "hello"]
+
+
+def hello(image: Image, *, user: bool = False) -> str:
+    """Run a command, as an ordinary user or as ourselves, and give what was said on stderr."""
+    words = as_user(*command(image)) if user else command(image)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
+    return done.stderr
+
+
+def test_a_copy_of_a_cache_is_as_warm(
+    image: Image, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hello(image)
+    # As `docker cp` does it, say: nothing is sparse any more, times are of seconds.
+    copy = tmp_path / "copy"
+    shutil.copytree(cache, copy)
+    for path in copy.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    caches.clear(cache)
+    monkeypatch.setenv("MICROVM_CACHE", str(copy))
+    before = [path.stat().st_ino for path in (copy / "templates").rglob("ram")]
+    for _ in range(2):
+        assert "cloned" in hello(image)
+    assert [path.stat().st_ino for path in (copy / "templates").rglob("ram")] == before
+
+
+def test_who_cannot_write_a_cache_uses_what_is_in_it(image: Image, cache: Path) -> None:
+    hello(image)
+    with read_only(cache):
+        said = hello(image, user=True)
+        assert "cloned" in said
+        assert "instead" not in said
+
+
+def test_who_cannot_write_a_cache_boots_where_there_is_no_template(
+    image: Image, cache: Path
+) -> None:
+    with read_only(cache):
+        said = hello(image, user=True)
+        assert "no template can be saved" in said
+        assert "Permission denied" in said
+        assert said.count("instead") == 1
+    assert not (cache / "templates").exists()
+
+
+def test_a_template_that_is_damaged_and_cannot_be_made_anew(image: Image, cache: Path) -> None:
+    hello(image)
+    (ram,) = (cache / "templates").rglob("ram")
+    ram.chmod(0o600)
+    with ram.open("r+b") as file:
+        os.pwrite(file.fileno(), b"damage", 1 << 20)
+    ram.chmod(0o444)
+    with read_only(cache):
+        said = hello(image, user=True)
+    assert "its memory is not what was saved" in said
+    assert "booting instead" in said
+
+
+@only_root
+def test_root_uses_no_cache_of_another(image: Image, cache: Path) -> None:
+    for path in (cache, *cache.rglob("*")):
+        os.chown(path, USER, USER)
+    done = subprocess.run(command(image), capture_output=True, text=True, check=False)
+    assert done.returncode == 125
+    assert f"belongs to user {USER}" in done.stderr
+    assert "under sudo, -H takes root's" in done.stderr
+    assert not (cache / "templates").exists()
+
+
+def test_a_pipe_in_a_template_makes_nobody_wait(image: Image, cache: Path) -> None:
+    hello(image)
+    (path,) = (cache / "templates").rglob("ram")
+    path.unlink()
+    os.mkfifo(path)
+    said = hello(image)
+    assert f"{path.parent}: cannot read the template: not a plain file; making it anew" in said
+    assert "anew" not in hello(image)
+
+
+def test_a_start_does_without_the_template_of_one_who_is_stopped(image: Image, cache: Path) -> None:
+    with subprocess.Popen(command(image), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as maker:
+        try:
+            while not list(cache.glob("templates/.*.lock")):
+                assert maker.poll() is None
+                time.sleep(0.01)
+            maker.send_signal(signal.SIGSTOP)
+            os.waitpid(maker.pid, os.WUNTRACED)
+            said = hello(image)
+            who = f"process {maker.pid} (stopped: kill -CONT {maker.pid})"
+            assert f"no template can be saved: {who} makes it, and has given no sign of" in said
+            assert "booting instead" in said
+            done = subprocess.run(
+                [sys.executable, "-m", "microvm", "template", "prune", "--all"],
+                capture_output=True,
+                check=False,
+            )
+            assert (done.returncode, done.stdout) == (0, b"")
+        finally:
+            maker.kill()
+    assert "cloned" in hello(image)
