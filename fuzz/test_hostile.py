@@ -120,6 +120,15 @@ LIES: dict[str, tuple[type[MachineError] | None, tuple[Act, ...]]] = {
         ProtocolError,
         (*GREETING, ASKED, Say(codec.ExecOutput(1, Stream.STDOUT, b""))),
     ),
+    "credit for input that nobody feeds": (
+        ProtocolError,
+        (*GREETING, ASKED, Say(codec.ExecStdinCredit(1, 1))),
+    ),
+    "credit of nothing": (ProtocolError, (*GREETING, ASKED, Say(codec.ExecStdinCredit(1, 0)))),
+    "the end of input that nobody feeds": (
+        ProtocolError,
+        (*GREETING, ASKED, Say(codec.ExecStdinClosed(1))),
+    ),
     "a stream that there is not": (
         ProtocolError,
         (*GREETING, ASKED, Raw(codec.ExecOutput(1, Stream.STDOUT, b"x").encode()[:-2] + b"\3x")),

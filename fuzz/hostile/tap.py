@@ -53,6 +53,15 @@ class Tapped(Channel):
         """Note what the guest says."""
         self.witness.heard(data)
         super().data_received(data)
+
+    def _take_turn(self) -> None:
+        super()._take_turn()
+        if self._turn is None:
+            self._compare()
+        self._measure()
+
+    def _compare(self) -> None:
+        """See that the host has handled all that it was told, as far as that was right."""
         witness = self.witness
         lost = self._transport is None
         frame = witness.advance(_now())
@@ -62,7 +71,6 @@ class Tapped(Channel):
             witness.faults.append("the host refused what is right")
         if witness.lie and not lost:
             witness.faults.append(f"the host goes on after a lie: {witness.lie.why}")
-        self._measure()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end of the port."""

@@ -62,6 +62,7 @@ class Run:
     :ivar outputs: moment, stream and bytes of each output.
     :ivar ending: its moment and its frame.
     :ivar fed: what the host has fed to it.
+    :ivar takes_input: whether the host feeds it, and it has not said that it takes no more.
     """
 
     id: int
@@ -74,6 +75,7 @@ class Run:
     fed: bytearray = field(default_factory=bytearray)
     fed_end: bool = False
     input_credit: int = 0
+    takes_input: bool = False
 
     def written(self, stream: int) -> bytes:
         """All of a stream."""
@@ -136,7 +138,9 @@ class Witness:
                 if frame.id != len(self.runs) + 1 or (run and not run.ending):
                     self.faults.append("the host asks for a command out of turn")
                 credit = {1: frame.number("stdout_credit"), 2: frame.number("stderr_credit")}
-                self.runs.append(Run(frame.id, now, credit, dict(credit)))
+                fed = frame.number("stdin_from") == codec.StdinKind.HOST or frame.number("rows") > 0
+                run = Run(frame.id, now, credit, dict(credit), takes_input=fed)
+                self.runs.append(run)
             case _ if frame.id:
                 if run is None or run.id != frame.id or run.ending:
                     self.faults.append(f"the host says {frame.kind} of no command that runs")
@@ -250,9 +254,16 @@ class Witness:
                 run.credit[stream] -= len(data)
                 run.outputs.append((now, stream, data))
             case "exec_stdin_credit":
-                run.input_credit = min(run.input_credit + frame.number("amount"), _NEVER_MORE)
+                amount = frame.number("amount")
+                if not run.takes_input or not amount:
+                    self._catch(now, f"credit of {amount} for input")
+                    return
+                run.input_credit = min(run.input_credit + amount, _NEVER_MORE)
             case "exec_stdin_closed":
-                run.input_credit = 0
+                if not run.takes_input:
+                    self._catch(now, "the end of what is not fed")
+                    return
+                run.input_credit, run.takes_input = 0, False
             case "exec_response":
                 signalled = frame.number("ending") == codec.Ending.SIGNALLED
                 if signalled and frame.number("status") not in range(1, 65):

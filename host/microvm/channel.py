@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Self
+from typing import Self, cast
 
 from microvm import codec
 from microvm.errors import GuestDied, MachineError
 from microvm.session import Session
+
+FRAMES_PER_TURN = 512
+"""What is handled of a guest's frames before others in the event loop have their turn."""
 
 
 class Channel(asyncio.Protocol):
     """The connection to one guest.
 
     It reads whenever there is something: what the guest may send is bounded by the session's
-    credits, so that a slow reader of output never holds up anything else.
+    credits, so that a slow reader of output never holds up anything else. A guest that sends more
+    than it can handle in a turn of the event loop waits, and the loop's others do not.
     """
 
     def __init__(
@@ -33,7 +37,9 @@ class Channel(asyncio.Protocol):
         self._on_event = on_event
         self._on_lost = on_lost
         self._on_room = on_room
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._turn: asyncio.Handle | None = None  # the next one, where one was not enough
 
     @classmethod
     async def connect(
@@ -63,25 +69,50 @@ class Channel(asyncio.Protocol):
         The parts are not joined where asyncio need not: from Python 3.12 on.
         """
         # An empty one at the end would keep asyncio busy for ever.
-        if (said := [part for part in parts if part]) and self._transport is not None:
-            self._transport.writelines(said)
+        transport = self._transport
+        if (said := [part for part in parts if part]) and transport and not transport.is_closing():
+            transport.writelines(said)
 
     def close(self) -> None:
         """Let go of the port; idempotent."""
+        if self._turn is not None:
+            self._turn.cancel()
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - stream sockets give these
-        self._transport = transport
+        # Of a stream socket it is one, though that of uvloop does not derive from it.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Part of asyncio.Protocol."""
         self._session.receive_data(data)
+        self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Handle what has been read, or a part of it; more is not read before that is done."""
+        put_off, self._turn = self._turn, None
+        done = self._handle(FRAMES_PER_TURN)
+        if self._transport is None:
+            return
+        if not done:
+            self._turn = self._loop.call_soon(self._take_turn)
+            if put_off is None:
+                self._transport.pause_reading()
+        elif put_off is not None:
+            self._transport.resume_reading()
+
+    def _handle(self, most: int) -> bool:
+        """Tell of so many events; whether there were no more."""
         try:
-            while self._transport and (event := self._session.next_event()) is not None:
+            for _ in range(most):
+                if self._transport is None:
+                    return True
+                event = self._session.next_event()
+                if event is None:
+                    return not self._session.is_behind
                 self._on_event(event)
         except MachineError as error:
             self._lose(error)
@@ -89,6 +120,7 @@ class Channel(asyncio.Protocol):
             # A mistake of ours: who waits for this guest must not wait for ever.
             self._lose(GuestDied("what the guest said could not be handled"))
             raise
+        return False
 
     def pause_writing(self) -> None:
         """Part of asyncio.Protocol."""
@@ -104,7 +136,9 @@ class Channel(asyncio.Protocol):
         self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Part of asyncio.Protocol."""
+        """Part of asyncio.Protocol: what came before it comes first."""
+        while self._turn is not None and not self._handle(FRAMES_PER_TURN):
+            pass
         reason = f": {exc}" if exc else ""
         self._lose(GuestDied(f"the connection to the guest ended{reason}"))
 

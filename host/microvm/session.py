@@ -3,7 +3,8 @@
 It speaks the lower of both sides' versions.
 
 Bytes from the guest go into :meth:`Session.receive_data`, then :meth:`Session.next_event` is called
-until it returns None. Every method that says something to the guest returns the bytes to write.
+until it returns None and :attr:`Session.is_behind` is false. Every method that says something to
+the guest returns the bytes to write.
 
 The states, and what leads from each to the next::
 
@@ -35,6 +36,9 @@ STDIN_CHUNK = 1 << 16
 """Bytes of standard input that fit into one frame."""
 
 _ENTROPY_SIZE = 64
+
+# Frames of an older life that are dropped at a time.
+_DROPPED = range(64)
 _MAX_CREDIT = 0xFFFFFFFF
 
 
@@ -88,8 +92,11 @@ class Session:
         self._goodbye = False
         self._credit: dict[codec.Stream, int] = {}
         self._owed: dict[codec.Stream, int] = {}
+        self._takes_stdin = False
         self.stdin_credit = 0
         """Bytes of standard input that the guest takes now; 0 once it takes no more."""
+        self.is_behind = False
+        """Whether `next_event` has only stopped so that its caller can do other things, too."""
 
     def hello(self) -> bytes:
         """Start afresh: whatever runs in the guest is killed, and earlier frames are dropped."""
@@ -162,6 +169,7 @@ class Session:
         self._id += 1
         self._credit = dict.fromkeys(codec.Stream, WINDOW)
         self._owed = dict.fromkeys(codec.Stream, 0)
+        self._takes_stdin = request.stdin or request.terminal is not None
         self.stdin_credit = 0
         self.state = State.RUNNING
         return frame
@@ -234,21 +242,30 @@ class Session:
     def next_event(self) -> codec.Message | None:
         """Return the next message that means something, or None when more bytes are needed.
 
+        Of many that mean nothing it drops a part: None then, too, and :attr:`is_behind`.
+
         :raise VersionMismatch: the guest was built from a schema that is not one of ours.
         :raise ProtocolError: the guest broke the protocol; the session is over.
         """
         if self.state is State.FAILED:
             return None
         try:
-            while (message := self._decoder.next_message()) is not None:
+            for _ in _DROPPED:
+                message = self._decoder.next_message()
+                if message is None:
+                    break
                 if self._accept(message):
                     return message
+            else:
+                self.is_behind = True
+                return None
         except codec.DecodeError as error:
             self.state = State.FAILED
             raise ProtocolError(f"the guest sent a malformed frame: {error}") from None
         except ProtocolError:
             self.state = State.FAILED
             raise
+        self.is_behind = False
         return None
 
     def _accept(self, message: codec.Message) -> bool:
@@ -269,9 +286,12 @@ class Session:
                 self.state = State.IDLE
             case codec.ExecStdinCredit(id=id_, amount=amount):
                 self._expect(id_ == self._id and self.state is State.RUNNING, message)
+                self._expect(self._takes_stdin and amount > 0, message)
                 self.stdin_credit = min(self.stdin_credit + amount, _MAX_CREDIT)
             case codec.ExecStdinClosed(id=id_):
                 self._expect(id_ == self._id and self.state is State.RUNNING, message)
+                self._expect(self._takes_stdin, message)
+                self._takes_stdin = False
                 self.stdin_credit = 0
             case codec.Pong(token=token):
                 self._expect(token in self._pings, message)

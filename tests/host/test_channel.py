@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
 from microvm import codec
-from microvm.channel import Channel
+from microvm.channel import FRAMES_PER_TURN, Channel
 from microvm.errors import GuestDied, MachineError, ProtocolError
 from microvm.session import Session
 
@@ -65,6 +66,12 @@ async def opened(owner: Owner) -> AsyncIterator[tuple[Channel, socket.socket]]:
         await asyncio.sleep(0)
 
 
+async def turns_until(condition: Callable[[], bool]) -> None:
+    """Look at each turn of the loop whether something holds."""
+    while not condition():  # noqa: ASYNC110 - nothing sets an event
+        await asyncio.sleep(0)
+
+
 async def test_each_event_is_told_in_its_order() -> None:
     owner = Owner()
     async with opened(owner) as (channel, port):
@@ -74,6 +81,51 @@ async def test_each_event_is_told_in_its_order() -> None:
         port.sendall(b"".join(message.encode() for message in said))
         await asyncio.sleep(SOON)
         assert owner.events == said
+
+
+async def test_a_flood_is_handled_in_turns_and_in_order() -> None:
+    owner = Owner()
+    async with opened(owner) as (channel, port):
+        for token in range(5000):
+            channel.write(owner.session.ping(token))
+        said = [codec.Pong(token) for token in range(5000)]
+        port.sendall(b"".join(message.encode() for message in said))
+        seen = [0]
+
+        def is_all() -> bool:
+            seen.append(len(owner.events))
+            return seen[-1] == len(said)
+
+        await turns_until(is_all)
+        assert owner.events == said
+        assert max(later - sooner for sooner, later in pairwise(seen)) <= FRAMES_PER_TURN
+        port.sendall(GOODBYE.encode())  # it is read again
+        await turns_until(lambda: owner.events[-1] == GOODBYE)
+
+
+async def test_what_came_before_the_end_is_told_before_it() -> None:
+    owner = Owner()
+    async with opened(owner) as (channel, port):
+        for token in range(1000):
+            channel.write(owner.session.ping(token))
+        said = [codec.Pong(token) for token in range(1000)]
+        port.sendall(b"".join(message.encode() for message in said))
+        port.close()
+        await turns_until(lambda: bool(owner.losses))
+        assert owner.events == said
+
+
+async def test_a_flood_ends_when_it_is_closed() -> None:
+    owner = Owner()
+    async with opened(owner) as (channel, port):
+        for token in range(1000):
+            channel.write(owner.session.ping(token))
+        port.sendall(b"".join(codec.Pong(token).encode() for token in range(1000)))
+        await turns_until(lambda: bool(owner.events))
+        channel.close()
+        await asyncio.sleep(SOON)
+        assert len(owner.events) <= FRAMES_PER_TURN
+        assert owner.losses == []
 
 
 async def test_what_is_written_arrives() -> None:

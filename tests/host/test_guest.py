@@ -7,6 +7,8 @@ import gc
 import os
 import re
 import socket
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -21,6 +23,7 @@ import pytest
 
 from microvm import codec
 from microvm import guest as guests
+from microvm.channel import FRAMES_PER_TURN
 from microvm.codec import Ending, Stage, Stream
 from microvm.errors import (
     Busy,
@@ -1355,6 +1358,55 @@ async def test_a_flood_after_the_kill_does_not_put_its_deadline_off() -> None:
         with pytest.raises(GuestUnresponsive, match="a killed command did not end"):
             await process.wait()
         await flooding
+
+
+FLOOD = """
+import socket, sys
+port, frame = socket.socket(fileno=int(sys.argv[1])), bytes.fromhex(sys.argv[2])
+port.setblocking(True)
+try:
+    while True:
+        port.sendall(frame * 10000)
+except OSError:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    "frame", [codec.ExecOutput(1, Stream.STDOUT, b"x"), codec.ExecStdinCredit(1, 1)]
+)
+async def test_a_flood_holds_up_neither_deadlines_nor_others(
+    frame: codec.Message, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests, "KILL_TIMEOUT", HASTE)
+    async with greeted() as (guest, peer):
+        frames, hear = [0], guest._on_event
+
+        def count(event: codec.Message) -> None:
+            frames[0] += 1
+            hear(event)
+
+        assert guest._channel
+        guest._channel._on_event = count
+        process = guest.exec(["yes"], stdin=PIPE, timeout=HASTE)
+        await peer.expect(codec.ExecRequest)
+        command = [sys.executable, "-c", FLOOD, str(peer.port.fileno()), frame.encode().hex()]
+        with subprocess.Popen(  # noqa: ASYNC220 - it does not block
+            command, pass_fds=[peer.port.fileno()]
+        ) as flooder:
+            waiting = asyncio.create_task(process.wait())
+            reading = asyncio.create_task(process.stdout.read())
+            most = 0
+            while not waiting.done():
+                before = frames[0]
+                await asyncio.sleep(0)
+                most = max(most, frames[0] - before)
+            with pytest.raises(GuestUnresponsive, match="a killed command did not end"):
+                await waiting
+            with pytest.raises(GuestUnresponsive, match="a killed command did not end"):
+                await reading
+            flooder.kill()
+        assert 0 < most <= FRAMES_PER_TURN
 
 
 # -- Mistakes of the caller ---------------------------------------------------------------------

@@ -56,8 +56,8 @@ def hear(session: Session, *messages: codec.Message) -> list[codec.Message]:
     return events
 
 
-def request(session: Session) -> bytes:
-    return session.exec_request(Request(b"true", [b"true"]))
+def request(session: Session, *, stdin: bool = True) -> bytes:
+    return session.exec_request(Request(b"true", [b"true"], stdin=stdin))
 
 
 def new() -> Session:
@@ -151,6 +151,10 @@ HEARD: dict[str, tuple[Callable[[Session], codec.Message], tuple[str, str, str, 
         lambda _: codec.ExecStdinCredit(2, 5),
         (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
     ),
+    "credit of nothing": (
+        lambda _: codec.ExecStdinCredit(1, 0),
+        (DROPPED, DROPPED, ERROR, ERROR, DROPPED),
+    ),
     "the end of input": (
         lambda _: codec.ExecStdinClosed(1),
         (DROPPED, DROPPED, ERROR, EVENT, DROPPED),
@@ -185,6 +189,39 @@ def test_nothing_is_heard_after_goodbye_but_an_answer_to_hello() -> None:
     hear(session, ready(session, nonce=0), codec.Goodbye(GoodbyeReason.SHUTDOWN))
     with pytest.raises(ProtocolError):
         hear(session, codec.Goodbye(GoodbyeReason.SHUTDOWN))
+
+
+@pytest.mark.parametrize("message", [codec.ExecStdinCredit(1, 5), codec.ExecStdinClosed(1)])
+def test_input_that_nobody_feeds_is_neither_paid_for_nor_ended(message: codec.Message) -> None:
+    session = idle()
+    request(session, stdin=False)
+    with pytest.raises(ProtocolError):
+        hear(session, message)
+
+
+@pytest.mark.parametrize("message", [codec.ExecStdinCredit(1, 5), codec.ExecStdinClosed(1)])
+def test_nothing_is_said_of_input_after_its_end(message: codec.Message) -> None:
+    session = running()
+    hear(session, codec.ExecStdinClosed(1))
+    with pytest.raises(ProtocolError):
+        hear(session, message)
+    session = idle()
+    session.exec_request(Request(b"sh", [b"sh"], terminal=(24, 80)))
+    assert hear(session, codec.ExecStdinCredit(1, 5)) == [codec.ExecStdinCredit(1, 5)]
+
+
+def test_what_means_nothing_is_dropped_in_parts() -> None:
+    session = greeting()
+    older = codec.Pong(TOKEN).encode() * 10_000
+    session.receive_data(older + ready(session, nonce=0).encode())
+    parts = 0
+    while (event := session.next_event()) is None:
+        assert session.is_behind
+        parts += 1
+    assert isinstance(event, codec.Ready)
+    assert parts >= 100
+    assert session.next_event() is None
+    assert not session.is_behind
 
 
 @pytest.mark.parametrize("signal", [0, 65, 255])
@@ -699,7 +736,7 @@ def test_a_request_says_all_that_it_was_asked_to() -> None:
 
 
 def test_a_request_asks_for_nothing_by_default() -> None:
-    (message,) = said(request(idle()))
+    (message,) = said(request(idle(), stdin=False))
     assert isinstance(message, codec.ExecRequest)
     assert message.stdin_from is codec.StdinKind.NULL
     assert message.user == b""
