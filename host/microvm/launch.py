@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from .arch import arch
 from .errors import ImageError, MicroVMError, QemuError
 from .qemu_command import Inherited, Memory, QemuConfig, arguments, confined, descriptor_path
 
+_GROUP = stat.S_IRGRP | stat.S_IWGRP
 _CPUINFO = Path("/proc/cpuinfo")
 _BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 spells it so
 
@@ -83,8 +85,10 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
             theirs.enter_context(their_end)
         qmp, port, console, stderr = (pair[0] for pair in pairs)
         root = os.geteuid() == 0
-        # Nobody cannot open the device. A user can, and then a QEMU without `device=` will do.
-        kvm = _open(KVM, os.O_RDWR, QemuError, theirs) if root and config.accel == "kvm" else None
+        # Nobody opens the device by its group, or inherits it, which QEMU 7.2 does not know.
+        given_up = root and config.accel == "kvm"
+        groups = _groups_of(KVM) if given_up else ()
+        kvm = _open(KVM, os.O_RDWR, QemuError, theirs) if given_up and not groups else None
         inherited = Inherited(
             qmp=pairs[0][1].fileno(),
             port=pairs[1][1].fileno(),
@@ -96,7 +100,10 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
         )
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
         if sys.platform == "linux":
-            command = confined(command, setpriv=_find_setpriv(), controller=os.getpid(), root=root)
+            setpriv = _find_setpriv()
+            command = confined(
+                command, setpriv=setpriv, controller=os.getpid(), root=root, groups=groups
+            )
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -129,6 +136,15 @@ def _find(program: str, package: str) -> Path:
     if found is None:
         raise QemuError(f"{program} is not installed", hint=f"apt install {package}")
     return Path(found).absolute()
+
+
+def _groups_of(device: Path) -> tuple[int, ...]:
+    """The group by which others than root may use a device, if there is one."""
+    with suppress(OSError):
+        status = device.stat()
+        if status.st_gid and status.st_mode & _GROUP == _GROUP:
+            return (status.st_gid,)
+    return ()
 
 
 def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack) -> int:

@@ -163,7 +163,14 @@ def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
     return " ".join(filter(None, words))
 
 
-def confined(command: Sequence[str], *, setpriv: Path, controller: int, root: bool) -> list[str]:
+def confined(
+    command: Sequence[str],
+    *,
+    setpriv: Path,
+    controller: int,
+    root: bool,
+    groups: Sequence[int] = (),
+) -> list[str]:
     """Wrap a command so that it dies with its controller and gains no privilege; Linux only.
 
     PR_SET_PDEATHSIG is sent when the *thread* that spawned the command ends (prctl(2)).
@@ -171,8 +178,10 @@ def confined(command: Sequence[str], *, setpriv: Path, controller: int, root: bo
     :param setpriv: util-linux's program.
     :param controller: the pid of the process that spawns it.
     :param root: whether there are privileges to give up.
+    :param groups: what root keeps of its groups, or takes on.
     """
-    ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    kept = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
+    ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", kept]
     capabilities = ["--inh-caps=-all", "--bounding-set=-all"]
     return [
         *(str(setpriv), "--pdeathsig=KILL", "--no-new-privs"),

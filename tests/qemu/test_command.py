@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from microvm.arch import Accel
+from microvm.launch import _groups_of
 from microvm.qemu_command import Inherited, QemuConfig, arguments, confined, kernel_command_line
 
 CONFIG = QemuConfig(
@@ -78,3 +80,25 @@ def test_confined_user() -> None:
 def test_confined_root() -> None:
     command = confined(["qemu"], setpriv=Path("/s"), controller=7, root=True)
     assert {"--reuid=65534", "--regid=65534", "--clear-groups"} <= set(command)
+
+
+def test_confined_root_with_a_group() -> None:
+    command = confined(["qemu"], setpriv=Path("/s"), controller=7, root=True, groups=(104,))
+    assert "--groups=104" in command
+    assert "--clear-groups" not in command
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize(
+    ("group", "mode", "groups"),
+    [(104, 0o660, (104,)), (104, 0o640, ()), (104, 0o606, ()), (0, 0o660, ())],
+)
+def test_a_device_is_used_by_its_group(
+    tmp_path: Path, group: int, mode: int, groups: tuple[int, ...]
+) -> None:
+    device = tmp_path / "kvm"
+    device.touch()
+    os.chown(device, 0, group)
+    device.chmod(mode)
+    assert _groups_of(device) == groups
+    assert _groups_of(tmp_path / "missing") == ()
