@@ -14,7 +14,7 @@ import click
 from microvm_proto import released
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.digest import api_digest, wire_digest
-from microvm_proto.generate import Generated, generate
+from microvm_proto.generate import Generated, generate, write
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
@@ -50,19 +50,29 @@ def gen(schema: Path | None, check: bool) -> None:
         files = generate(read)
     if not files:
         _fail(f"{_shown(read.path)} has no [[output]], so there is nothing to write")
+    if not check:
+        _write(files)
+        return
     stale = 0
     for file in files:
         try:
-            if check:
-                diff = file.diff(Path.cwd())
-                click.echo(diff, nl=False)
-                stale += bool(diff)
-            elif file.write():
-                click.echo(f"wrote {_shown(file.path)}")
+            diff = file.diff(Path.cwd())
         except OSError as error:
             _fail(f"{_shown(file.path)}: {error.strerror}")
+        click.echo(diff, nl=False)
+        stale += bool(diff)
     if stale:
         _fail(f"{stale} of {len(files)} generated files are stale; run `microvm-proto gen`")
+
+
+def _write(files: list[Generated]) -> None:
+    """Write what is not up to date, and say so."""
+    try:
+        written = write(files)
+    except OSError as error:
+        _fail(f"{_shown(Path(error.filename))}: {error.strerror}")
+    for path in written:
+        click.echo(f"wrote {_shown(path)}")
 
 
 @main.command()
@@ -136,11 +146,7 @@ def release(schema: Path | None) -> None:
         comparison = _compared(path)
     if comparison:
         _conclude(comparison)
-    try:
-        if Generated(target, text).write():
-            click.echo(f"wrote {_shown(target)}")
-    except OSError as error:
-        _fail(f"{_shown(target)}: {error.strerror}")
+    _write([Generated(target, text)])
 
 
 def _compared(path: Path) -> Comparison | None:

@@ -6,7 +6,9 @@ import contextlib
 import difflib
 import errno
 import os
+import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,30 +40,77 @@ class Generated:
 
         :raises OSError: what is there cannot be read.
         """
+        current = self.current()
+        if current == self.text:
+            return ""
         name = os.path.relpath(self.path, root)
-        old = (self.current() or "").splitlines(keepends=True)
+        old = (current or "").splitlines(keepends=True)
         new = self.text.splitlines(keepends=True)
         return "".join(difflib.unified_diff(old, new, name, f"{name} (generated)"))
 
-    def write(self) -> bool:
-        """Bring the file up to date, whole or not at all; False when it is already.
 
-        :raises OSError: it cannot be written.
-        """
-        if self.current() == self.text:
-            return False
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-                file.write(self.text)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(self.path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                Path(temporary).unlink()
-            raise
-        return True
+def write(files: Iterable[Generated]) -> list[Path]:
+    """Bring the files up to date, all of them or none; returns those that were not.
+
+    :raises OSError: one of them cannot be written, its `filename`; all is as it was.
+    """
+    stale = []
+    for file in files:
+        with _about(file.path):
+            if file.current() != file.text:
+                stale.append(file)
+    with contextlib.ExitStack() as always, contextlib.ExitStack() as on_failure:
+        staged = []
+        for file in stale:
+            with _about(file.path):
+                staged.append((_staged(file, on_failure), file.path))
+        for temporary, path in staged:
+            with _about(path):
+                _keep(path, temporary.with_name(f"{temporary.name}.old"), always, on_failure)
+                temporary.replace(path)
+        on_failure.pop_all()
+    return [path for _, path in staged]
+
+
+@contextlib.contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Errors name the file that is meant, not one of those that stand in for it."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
+
+
+def _staged(file: Generated, on_failure: contextlib.ExitStack) -> Path:
+    """Write the text beside its file, down to the disk: a full one can say so as late as that."""
+    for folder in reversed([each for each in file.path.parents if not each.exists()]):
+        folder.mkdir()
+        on_failure.callback(folder.rmdir)
+    descriptor, name = tempfile.mkstemp(dir=file.path.parent, prefix=f".{file.path.name}.")
+    temporary = Path(name)
+    on_failure.callback(temporary.unlink, missing_ok=True)
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as text:
+        text.write(file.text)
+        text.flush()
+        os.fsync(text.fileno())
+    temporary.chmod(0o644)
+    return temporary
+
+
+def _keep(
+    path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
+) -> None:
+    """Have what is at the path, if anything is, put back on failure."""
+    if not os.path.lexists(path):
+        on_failure.callback(path.unlink, missing_ok=True)
+        return
+    always.callback(kept.unlink, missing_ok=True)
+    try:
+        os.link(path, kept, follow_symlinks=False)
+    except OSError:  # such as on file systems without links
+        shutil.copy2(path, kept, follow_symlinks=False)
+    on_failure.callback(kept.replace, path)
 
 
 def generate(schema: Schema) -> list[Generated]:

@@ -7,6 +7,7 @@ It runs on documents that tomllib has accepted.
 
 from __future__ import annotations
 
+import bisect
 import re
 import tomllib
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
+        # Where each line starts.
+        self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
         self.found: dict[Path, Position] = {(): START}
         self.implied: dict[Path, Position] = {}
         self.lengths: dict[Path, int] = {}
@@ -73,11 +76,9 @@ class _Scanner:
         self.found.setdefault(path, self.position(start, end))
 
     def position(self, start: int, end: int) -> Position:
-        line = self.text.count("\n", 0, start) + 1
-        column = start - (self.text.rfind("\n", 0, start) + 1) + 1
-        newline = self.text.find("\n", start)
-        stop = min(end, newline if newline >= 0 else len(self.text))
-        return Position(line, column, max(1, stop - start))
+        line = bisect.bisect_right(self.lines, start)
+        stop = min(end, self.lines[line] - 1 if line < len(self.lines) else len(self.text))
+        return Position(line, start - self.lines[line - 1] + 1, max(1, stop - start))
 
     def header(self) -> Path:
         start = self.at

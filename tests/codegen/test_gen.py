@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from microvm_proto.generate import Generated, generate
+from microvm_proto.generate import Generated, generate, write
 from microvm_proto.resolve import read_schema
 
 ROOT = Path(__file__).parents[2]
@@ -269,30 +270,98 @@ def test_a_working_folder_that_is_gone_is_reported(run: Run, project: Path) -> N
     assert result.exit_code == 1
 
 
-def test_a_full_disk_leaves_what_was_there(project: Path) -> None:
+SIZES = [output.stat().st_size for output in OUTPUTS]
+
+
+@pytest.mark.parametrize("room", [1024, max(SIZES) - 1], ids=["none", "all but the longest"])
+def test_a_full_disk_leaves_what_was_there(room: int, project: Path) -> None:
     edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
     before = snapshot(project)
-    # A process that may write no file beyond a kilobyte.
+    # A process that may write no file beyond a length.
     code = (
         "import resource\n"
         "from microvm_proto.cli import main\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
         "main(['gen'])\n"
     )
     result = subprocess.run(
         [sys.executable, "-B", "-c", code], capture_output=True, text=True, check=False
     )
-    assert result.stderr == "microvm-proto: host/microvm/codec.py: File too large\n"
+    first = next(output for output, size in zip(OUTPUTS, SIZES, strict=True) if size > room)
+    name = os.path.relpath(first, ROOT)
+    assert result.stderr == f"microvm-proto: {name}: File too large\n"
+    assert result.stdout == ""
     assert result.returncode == 1
     assert snapshot(project) == before
 
 
+def test_one_that_cannot_be_written_leaves_the_others_as_they_were(run: Run, project: Path) -> None:
+    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
+    last = project / os.path.relpath(OUTPUTS[-1], ROOT)
+    last.unlink()
+    last.mkdir()
+    before = snapshot(project)
+    assert run("gen").exit_code == 1
+    assert snapshot(project) == before
+
+
+@pytest.mark.parametrize("renamed", range(len(OUTPUTS)))
+def test_a_rename_that_fails_puts_back_what_was_there(
+    renamed: int, run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
+    new = project / os.path.relpath(OUTPUTS[0], ROOT)
+    new.unlink()
+    new.parent.rename(project / "elsewhere")
+    before = snapshot(project)
+    target = project / os.path.relpath(OUTPUTS[renamed], ROOT)
+    replace = Path.replace
+
+    def replace_others(path: Path, to: Path) -> Path:
+        # What was kept of the target may still be put back.
+        if to == target and not path.name.endswith(".old"):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM), path)
+        return replace(path, to)
+
+    monkeypatch.setattr(Path, "replace", replace_others)
+    result = run("gen")
+    assert result.stderr == (
+        f"microvm-proto: {target.relative_to(project)}: Operation not permitted\n"
+    )
+    assert result.stdout == ""
+    assert snapshot(project) == before
+    assert not new.parent.exists()
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    assert run("gen").exit_code == 0
+    assert run("gen", "--check").exit_code == 0
+
+
+def test_where_there_are_no_links_a_copy_is_put_back(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    test_a_rename_that_fails_puts_back_what_was_there(3, run, project, monkeypatch)
+
+
+def test_nothing_is_left_beside_what_was_written(run: Run, project: Path) -> None:
+    before = snapshot(project).keys()
+    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
+    assert run("gen").exit_code == 0
+    assert snapshot(project).keys() == before
+
+
 def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
-    half = Generated(tmp_path / "file", "x" * 100_000 + "\ud800")  # which is not text
+    whole = Generated(tmp_path / "file", "new")
+    half = Generated(tmp_path / "new/other", "x" * 100_000 + "\ud800")  # which is not text
     with pytest.raises(UnicodeEncodeError):
-        half.write()
+        write([whole, half])
     assert {path: data for path, (data, _) in snapshot(tmp_path).items()} == {"file": b"old"}
+    assert not half.path.parent.exists()
 
 
 @pytest.mark.parametrize("command", [[], *([verb] for verb in VERBS)])

@@ -118,6 +118,52 @@ def test_the_file_is_small_and_has_no_vector_twice(path: Path) -> None:
     assert len(set(frames)) == len(frames)
 
 
+def crowded(fields: int) -> str:
+    """A schema with one message that has so many fields, of all kinds in turn."""
+    kinds = [
+        'type = "i16"',
+        'type = "colour"',
+        'type = "bytes"\nmax = 9\nnul = false',
+        'type = "list<bytes>"\nmax_items = 3\nmax_item = 9\nmax_total = 20',
+    ]
+    head = '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n'
+    enum = '[[enum]]\nname = "colour"\ntype = "u8"\nclosed = true\n'
+    enum += "".join(f'[[enum.value]]\nname = "c{at}"\nnumber = {at}\n' for at in range(3))
+    message = '[[message]]\nname = "m"\nnumber = 1\nsender = "a"\nid = "none"\n'
+    names = (f'[[message.field]]\nname = "f{at}"\n{kinds[at % 4]}\n' for at in range(fields))
+    return head + enum + message + "".join(names)
+
+
+def test_the_file_grows_with_the_schema_and_not_with_its_square(
+    read: Callable[[str], Schema],
+) -> None:
+    def size(fields: int) -> int:
+        return len(*backends.find("vectors")(read(crowded(fields)), "vectors.json").values())
+
+    assert size(240) < 3 * size(80)
+
+
+def test_a_message_of_many_fields_has_each_of_their_values_and_faults(
+    read: Callable[[str], Schema], tmp_path: Path
+) -> None:
+    (tmp_path / "vectors.json").write_text(
+        *backends.find("vectors")(read(crowded(100)), "vectors.json").values()
+    )
+    known = vectors.load(tmp_path / "vectors.json")
+    valid = [vector for vector in known if vector.fault is None]
+    edges: list[set[object]] = [
+        {-(1 << 15), (1 << 15) - 1, -1},
+        {0, 1, 2},
+        {b"", b"a" * 9},
+        {(), (b"a" * 9, b"aaa")},
+    ]
+    for at in range(100):
+        assert edges[at % 4] <= {vector.fields[f"f{at}"] for vector in valid}, at
+    found = {vector.fault[0] for vector in known if vector.fault and vector.fault[2]}
+    names = "truncated too_long too_many total_too_long unknown_value embedded_nul".split()
+    assert found == {CODES[name] for name in names}
+
+
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
 def test_the_python_agrees_with_the_vectors(
     schema: Path, generated: Callable[[Path], Path], load: Callable[[Path], ModuleType]

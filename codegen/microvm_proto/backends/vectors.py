@@ -28,6 +28,9 @@ _RUN = re.compile(rb"(.)\1{15}", re.DOTALL)
 _MOST_ITEMS = 1 << 16
 """A list that can hold more is not filled."""
 
+_MOST_FIELDS = 32
+"""A message with more has less for each of them: all of it would grow with the square."""
+
 _Candidate: TypeAlias = tuple[str, str, str, bytes]
 """A name, the fault that is meant, the sender and the frame."""
 
@@ -85,9 +88,20 @@ def _variations(message: Message) -> Iterator[tuple[str, int, dict[str, Value]]]
     yield ", the least", low, least
     yield ", the most", high, most
     yield ", the highest id", high, least
+    if len(message.fields) > _MOST_FIELDS:
+        yield from ((label, low, values) for label, values in _together(choices))
+        return
     for name, values in choices.items():
         for label, value in values.items():
             yield f".{name}, {label}", low, least | {name: value}
+
+
+def _together(choices: dict[str, dict[str, Value]]) -> Iterator[tuple[str, dict[str, Value]]]:
+    """Each value of each field at least once, in as few messages as it takes."""
+    columns = {name: list(values.values()) for name, values in choices.items()}
+    for row in range(max(map(len, columns.values()), default=0)):
+        values = {name: values[row % len(values)] for name, values in columns.items()}
+        yield f", value {row + 1} of each field", values
 
 
 def _values(kind: Type) -> dict[str, Value]:
@@ -211,9 +225,10 @@ def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
         frame = write(number, id_, b"", length=length)
         yield f"{name}, {length} bytes", "body_too_long", sender, frame
 
-    for at, field in enumerate(message.fields):
-        before = b"".join(_least(earlier) for earlier in message.fields[:at])
-        after = b"".join(_least(later) for later in message.fields[at + 1 :])
+    least = [_least(field) for field in message.fields]
+    for at in _tried(message):
+        field = message.fields[at]
+        before, after = b"".join(least[:at]), b"".join(least[at + 1 :])
         for label, fault, data in _faulty_fields(field):
             # Nothing behind it: the fault comes first, and the body stays within its bound.
             ends = fault in ("truncated", "total_too_long")
@@ -222,6 +237,19 @@ def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
     yield f"{name}, one byte", "trailing_bytes", sender, write(number, id_, body + b"\0")
     again = body + write(number, id_, body)
     yield f"{name}, another frame", "trailing_bytes", sender, write(number, id_, again)
+
+
+def _tried(message: Message) -> Iterator[int]:
+    """Which fields are made faulty: all, or the first of each kind where there are too many."""
+    kinds: set[tuple[object, ...]] = set()
+    for at, field in enumerate(message.fields):
+        kind: tuple[object, ...] = (type(field.type), field.equals is None)
+        match field.type:
+            case Enum(closed=rule) | Bytes(nul=rule) | ByteList(nul=rule):
+                kind = (*kind, rule)
+        if kind not in kinds or len(message.fields) <= _MOST_FIELDS:
+            kinds.add(kind)
+            yield at
 
 
 def _faulty_fields(field: Field) -> Iterator[_Wrong]:
