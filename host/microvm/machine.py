@@ -193,7 +193,8 @@ class MicroVM:
 
         When this returns, QEMU is gone and nothing of it is left on the host.
         """
-        self._state = "stopped"
+        if self._state != "new":
+            self._state = "stopped"
         launched, self._launched = self._launched, None
         if launched is not None:
             launched.end()
