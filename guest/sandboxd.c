@@ -19,6 +19,12 @@
 
 enum { ABSENT_MS = 20, GOODBYE_MS = 200 };
 
+/* For how long the port must be closed until what is half a frame is dropped, and until the machine,
+ * which is nobody's then, ends itself. */
+#define CUT_NS 50000000ULL
+#define ABANDONED_NS 10000000000ULL
+#define STEP_NS 100000000ULL
+
 enum { PORT, SIGNALS, INPUT, DRAINS, STREAMS, POLLED = STREAMS + EXEC_STREAMS };
 
 static struct server server;
@@ -100,6 +106,22 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 	_exit(0);
 }
 
+/* Notes that the port is closed. Time counts in steps: for a machine that was stopped, saved or moved
+ * it makes a jump in which no host could have come. */
+static void miss_host(void)
+{
+	uint64_t now = serve_clock(), step = server.missed_ns ? now - server.missed_ns : 0;
+
+	server.missed_ns = now;
+	server.absent_ns += step < STEP_NS ? step : STEP_NS;
+	/* The next host knows nothing of the last one's half frame. Not at once: the first bytes of a
+	 * host can be there before the kernel says that it is (control_work in virtio_console.c). */
+	if (server.absent_ns > CUT_NS)
+		stream_cut(&server.session.in);
+	if (server.absent_ns > ABANDONED_NS && server.session.frames_seen > 0)
+		DIE("the host has gone");
+}
+
 /* Whether the host is there. Without one, a virtio port reads as ended and polls as ready for
  * ever, and a socket has really ended. */
 static bool read_port(void)
@@ -113,9 +135,11 @@ static bool read_port(void)
 	if (n > 0)
 		in->end += (size_t)n;
 	else if (n == 0 && server.is_init)
-		stream_cut(in); /* the next host knows nothing of the last one's half frame */
+		miss_host();
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		finish(SANDBOXD_GOODBYE_REASON_BROKEN);
+	if (n != 0)
+		server.missed_ns = server.absent_ns = 0;
 	return n != 0;
 }
 

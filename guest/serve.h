@@ -11,6 +11,8 @@ struct server {
 	bool shutdown;
 	bool renewing; /* a hello waits until what it killed has been reaped */
 	uint64_t nonce;
+	uint64_t missed_ns; /* when the host was last found gone; 0 while it is there */
+	uint64_t absent_ns; /* for how long it has been gone */
 	struct sandboxd_status counters;
 	struct session session;
 	struct exec exec;

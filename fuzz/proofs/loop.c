@@ -1,8 +1,9 @@
 /* The poll loop: room in the stream, places in the table of what is polled, and time to wait.
  *
- * Functions: loop read_port port_events patience_ms read_signals finish
+ * Functions: loop read_port miss_host port_events patience_ms read_signals finish
  * Bound: every state; one turn of the loop, and two at the end
- * Assumes: exec_patience returns at most 101, as exec.c proves
+ * Assumes: exec_patience returns at most 101, as exec.c proves; the clock does not go back, and is below
+ *	2^62 ns
  * Unwind: 3 */
 #include "proof.h"
 
@@ -19,7 +20,8 @@ static size_t encode(uint8_t *out)
 
 static bool valid(void)
 {
-	return server.session.in.start <= server.session.in.end &&
+	return server.missed_ns < 1ULL << 62 && server.absent_ns < 1ULL << 62 &&
+	       server.session.in.start <= server.session.in.end &&
 	       server.session.in.end <= STREAM_SIZE && server.port.sent <= server.port.end &&
 	       server.port.end <= PORT_QUEUE_SIZE;
 }
@@ -78,6 +80,20 @@ struct pollfd input_poll(const struct input *input)
 	return (struct pollfd){ 0 };
 }
 
+uint64_t serve_clock(void)
+{
+	uint64_t now = nondet_u64();
+
+	ASSUME(now >= server.missed_ns && now < 1ULL << 62);
+	return now;
+}
+
+ssize_t write(int fd, const void *from, size_t size)
+{
+	PROVE(__CPROVER_r_ok(from, size));
+	return nondet_int();
+}
+
 void _exit(int status)
 {
 	ASSUME(false);
@@ -91,7 +107,6 @@ bool serve_wants_input(const struct server *server) { return nondet_bool(); }
 bool serve_wants_stdin(const struct server *server) { return nondet_bool(); }
 bool serve_wants_output(const struct server *server) { return nondet_bool(); }
 void stream_cut(struct stream *in) { in->start = in->end = 0; }
-uint64_t serve_clock(void) { return nondet_u64(); }
 void serve_children(struct server *server) {}
 void serve_stdin(struct server *server, short events) {}
 void serve_output(struct server *server) {}
@@ -108,6 +123,9 @@ void prove(void)
 	server.session.in.end = nondet_upto(STREAM_SIZE);
 	server.port.end = nondet_upto(PORT_QUEUE_SIZE);
 	server.is_init = nondet_bool();
+	server.missed_ns = nondet_u64();
+	server.absent_ns = nondet_u64();
+	server.session.frames_seen = nondet_u64();
 	server.exec.terminal = nondet_bool();
 	server.exec.rests = nondet_bool();
 	ASSUME(valid());
@@ -116,6 +134,7 @@ void prove(void)
 		loop(nondet_int());
 	} else {
 		read_port();
+		ASSUME(server.absent_ns < 1ULL << 62);
 		PROVE(valid());
 		WITNESS(server.session.in.end == STREAM_SIZE);
 	}

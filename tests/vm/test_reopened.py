@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import time
@@ -75,6 +76,14 @@ class Reopened:
         self.process.wait()
 
 
+@pytest.fixture
+def own_guest(image: Image, tmp_path: Path) -> Iterator[Reopened]:
+    """Boot a guest for one test."""
+    guest = Reopened(image, tmp_path)
+    yield guest
+    guest.close()
+
+
 @pytest.fixture(scope="module")
 def guest(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reopened]:
     """Boot a guest."""
@@ -97,15 +106,16 @@ def greet(port: socket.socket, nonce: int, *, ahead: bytes = b"") -> None:
 
 @contextmanager
 def successor(guest: Reopened) -> Iterator[socket.socket]:
-    """Open the port and greet the guest; once more when it has not seen that the port was closed.
+    """Open the port and greet the guest; again when it has not seen for long that it was closed.
 
     Nothing says when it has. Without that, a hello is read as a part of what was there before.
     """
-    for nonce in range(100, 120):
+    for nonce in range(1, 20):
+        time.sleep(0.1 * nonce)
         with guest.open() as port:
             port.settimeout(1.0)
             try:
-                greet(port, nonce)
+                greet(port, 100 + nonce)
             except TimeoutError:
                 continue
             port.settimeout(DEADLINE)
@@ -132,6 +142,9 @@ def run(port: socket.socket, script: str, *, wait: bool = True) -> bytes:
         output += message.data
     return output
 
+
+ABANDONED = 10.0
+"""Seconds after which a machine whose host has gone ends itself; see guest/sandboxd.c."""
 
 INPUT = codec.ExecStdin(1, bytes(60_000)).encode()
 """More than all the hellos that a test sends could fill."""
@@ -162,8 +175,32 @@ def test_a_stream_that_was_never_closed_is_filled_up(guest: Reopened) -> None:
 def test_a_command_goes_on_while_no_host_is_there(guest: Reopened) -> None:
     with guest.open() as port:
         greet(port, 1, ahead=FILLER)
-        run(port, "date +%s >/tmp/first; while date +%s >/tmp/last; do sleep 0.1; done", wait=False)
+        run(
+            port,
+            "date +%s >/tmp/first; while date +%s >/tmp/n; do mv /tmp/n /tmp/last; sleep 0.1; done",
+            wait=False,
+        )
     time.sleep(3)
     with successor(guest) as port:
         first, last = run(port, "cat /tmp/first /tmp/last").split()
         assert int(last) - int(first) >= 2
+
+
+def test_a_machine_whose_host_has_gone_for_good_ends_itself(own_guest: Reopened) -> None:
+    with own_guest.open() as port:
+        greet(port, 1, ahead=FILLER)
+        run(port, "sleep 1000", wait=False)
+    assert own_guest.process.wait(DEADLINE) == 0
+
+
+@pytest.mark.long
+def test_a_machine_that_is_stopped_does_not_wait_for_its_host(own_guest: Reopened) -> None:
+    with own_guest.open() as port:
+        greet(port, 1, ahead=FILLER)
+    time.sleep(2)  # the guest has begun to wait
+    own_guest.process.send_signal(signal.SIGSTOP)
+    time.sleep(ABANDONED + 5)
+    own_guest.process.send_signal(signal.SIGCONT)
+    time.sleep(1)
+    with successor(own_guest) as port:
+        assert run(port, "echo well") == b"well\n"
