@@ -36,7 +36,7 @@ def check(*, memory: int, cpus: int) -> None:
     if available is not None and memory > available:
         raise UsageError(
             f"a guest of {format_size(memory)} does not fit into this host's memory",
-            hint=f"at most {available >> 20}M, which is all that there is",
+            hint=f"at most {available >> 20}M: what the host has, or a cgroup around us allows",
         )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import threading
 from contextlib import suppress
+
+from .threads import start_thread
 
 
 class Child:
@@ -39,7 +40,7 @@ class Child:
             fd = os.pidfd_open(self.pid)
             loop.add_reader(fd, self._on_readable, loop, fd, ended)
         else:  # macOS
-            threading.Thread(target=self._block, args=(loop, ended), daemon=True).start()
+            start_thread(self._block, loop, ended)
         return ended
 
     def _on_readable(

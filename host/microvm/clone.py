@@ -154,8 +154,7 @@ class Start:
 
         :raise TemplateError: it cannot be saved.
         """
-        import asyncio
-
+        from microvm.threads import in_thread
         from microvm.warming import warm
 
         template.limit()  # what is wrong with it is said before a boot, not after
@@ -172,7 +171,7 @@ class Start:
                         await life.end()
                 except QemuError as error:
                     raise TemplateError(error.message) from error
-                await asyncio.to_thread(
+                await in_thread(
                     template.save,
                     memory,
                     name=self._name,

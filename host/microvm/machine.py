@@ -158,11 +158,10 @@ class MicroVM:
     async def _image(self) -> Image:
         if self._given_image is not None:
             return self._load(self._given_image)
-        import asyncio
-
+        from microvm.threads import in_thread
         from microvm_image.defaults import default
 
-        return await asyncio.to_thread(default)
+        return await in_thread(default)
 
     def _load(self, given: Image | str | Path) -> Image:
         from microvm_image.image import Image, load

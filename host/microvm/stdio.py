@@ -6,12 +6,12 @@ import asyncio
 import os
 import select
 import stat
-import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from microvm.errors import UsageError
 from microvm.streams import InputStream, OutputStream
+from microvm.threads import start_thread
 
 _CHUNK = 1 << 16
 
@@ -28,6 +28,7 @@ async def copy_out(stream: OutputStream, descriptor: int) -> None:
 async def write(descriptor: int, data: bytearray | bytes | memoryview) -> None:
     """Write all of it, as `copy_out` does.
 
+    :raise MicroVMError: no thread can be had to write in.
     :raise OSError: it cannot be written; BrokenPipeError when the reader has gone.
     """
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -58,7 +59,7 @@ async def _write_apart(descriptor: int, chunk: bytearray | bytes | memoryview) -
         with suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(settle, failure)
 
-    threading.Thread(target=write, daemon=True).start()
+    start_thread(write)
     await written
 
 

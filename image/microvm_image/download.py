@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 
 from microvm.errors import ImageError
+from microvm.threads import start_thread
 from microvm_image.progress import Reporter
 
 CONNECT_TIMEOUT = 5.0
@@ -32,7 +32,7 @@ def fetch(url: str, report: Reporter) -> bytes:
         raise DownloadError(f"{url}: not an http or https address")
     events: Events = queue.SimpleQueue()
     # A thread, because nothing bounds getaddrinfo: one that does not return is left behind.
-    threading.Thread(target=_receive, args=(url, events), daemon=True).start()
+    start_thread(_receive, url, events)
     deadline = time.monotonic() + TOTAL_TIMEOUT
     patience, total = CONNECT_TIMEOUT, 0
     body = bytearray()

@@ -65,7 +65,7 @@ class Terminal:
         progress = self._shown()
         for task in progress.task_ids:
             progress.remove_task(task)
-        progress.add_task(text, total=None)
+        progress.add_task(printable(text), total=None)
 
     def advance(self, done: int, total: int | None) -> None:
         """Move the bar."""

@@ -72,6 +72,13 @@ def main() -> None:
     except ModuleNotFoundError as error:
         message = f"the Python module {error.name} is not installed"
         fail(MicroVMError(message, hint=how_to_install("vm")))
+    except RuntimeError as error:
+        # Also of the event loop, when it has ended and waits for its threads in one more.
+        from microvm.threads import is_want_of_threads, no_thread
+
+        if not is_want_of_threads(error):
+            raise
+        fail(no_thread())
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         fail(MicroVMError(f"{name}{error.strerror or error}"))

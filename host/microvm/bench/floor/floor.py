@@ -18,6 +18,7 @@ from microvm.bench.side import STREAM_SIZE
 from microvm.launch import find_qemu, qemu_arguments
 from microvm.qemu_command import Memory, QemuConfig, descriptor_path
 from microvm.tasks import settled
+from microvm.threads import in_thread
 
 if TYPE_CHECKING:
     from microvm.arch import Accel
@@ -121,7 +122,7 @@ class Floor:
 
 async def _made(make: Callable[[], Machine]) -> Machine:
     """Make a machine in a thread; where nobody waits for it any longer, end it."""
-    task = asyncio.create_task(asyncio.to_thread(make))
+    task = asyncio.create_task(in_thread(make))
     try:
         await settled([task])
     except asyncio.CancelledError:

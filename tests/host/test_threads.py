@@ -1,0 +1,57 @@
+"""A host that gives us no more threads, which is what a limit on processes does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# Whoever is root has no such limit: it becomes nobody first, when all is imported.
+LIMITED = """
+import asyncio, os, resource, sys, threading
+import microvm.cli
+from microvm import cli, errors, stdio, threads
+from microvm.cli import run
+asyncio.run(asyncio.to_thread(int))
+if os.getuid() == 0:
+    os.setuid(65534)
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+"""
+
+WRITES = """
+reader, writer = os.pipe()
+try:
+    asyncio.run(stdio.write(writer, b"x"))
+except errors.MicroVMError as error:
+    sys.exit(str(error))
+"""
+
+WAITS = """
+async def main():
+    try:
+        await threads.in_thread(int)
+    except errors.MicroVMError as error:
+        os.write(2, str(error).encode())
+        os._exit(1)
+asyncio.run(main())
+"""
+
+ENDS = """
+@cli.cli.command()
+def thread():
+    threading.Thread(target=int).start()
+cli._COMMANDS = {"thread": "microvm.cli"}
+cli.thread = thread
+sys.argv = ["microvm", "thread"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("program", "status"), [(WRITES, 1), (WAITS, 1), (ENDS, 125)])
+def test_no_thread_is_an_error_that_says_what_to_do(program: str, status: int) -> None:
+    command = [sys.executable, "-c", LIMITED + program]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "this host gives us no more threads (raise the limit on processes" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode == status
