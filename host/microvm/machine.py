@@ -114,7 +114,7 @@ class MicroVM:
         """
         if self._state != "new" or self._given_image is None:
             return
-        image = self._load(self._given_image)
+        image = self._given_image = self._load(self._given_image)
         candidates, _ = self._candidates(image)
         if len(candidates) == 1:
             self._launched = self._begin(image, candidates[0], BOOT_TIMEOUT)
@@ -158,10 +158,15 @@ class MicroVM:
     async def _image(self) -> Image:
         if self._given_image is not None:
             return self._load(self._given_image)
+        import asyncio
+
         from microvm.threads import in_thread
         from microvm_image.defaults import default
+        from microvm_image.progress import Notices
 
-        return await in_thread(default)
+        loop = asyncio.get_running_loop()
+        report = Notices(lambda text: loop.call_soon_threadsafe(self._notify, text))
+        return await in_thread(default, report=report)
 
     def _load(self, given: Image | str | Path) -> Image:
         from microvm_image.image import Image, load

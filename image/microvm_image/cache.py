@@ -51,9 +51,10 @@ def folder(name: str) -> Path:
 
     :raise ImageError: others can change what is in it; see `trust`.
     """
-    path = root() / name
+    path = _top() / name
     with disk_errors():
         trust.check(path)
+        trust.check_alone(path.parent)
     return path
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,6 +37,17 @@ class Silent:
 
     def notice(self, text: str) -> None:
         """Ignore it."""
+
+
+class Notices(Silent):
+    """Passes notices on, and nothing else."""
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._tell = tell
+
+    def notice(self, text: str) -> None:
+        """Pass it on."""
+        self._tell(text)
 
 
 class Lines:

@@ -33,6 +33,15 @@ def check(folder: Path) -> None:
             raise _refusal(folder, path, f"belongs to {_name(status.st_uid)}")
         if stat.S_ISDIR(status.st_mode) and _open_to_others(status):
             raise _refusal(folder, path, "can be written by others")
+    check_alone(folder)
+
+
+def check_alone(folder: Path) -> None:
+    """Make sure of the same for a folder whose way here was checked.
+
+    :raise ImageError: it cannot be trusted; the hint says what to do.
+    :raise OSError: it cannot be looked at.
+    """
     with suppress(FileNotFoundError):
         if wrong := obstacle(folder.stat()):
             raise _refusal(folder, folder, wrong)

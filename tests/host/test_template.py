@@ -111,6 +111,11 @@ def _write(path: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+def _resize(path: Path, size: int) -> None:
+    path.chmod(0o600)
+    os.truncate(path, size)
+
+
 def _fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -133,11 +138,11 @@ def _at(part: str, do: Callable[[Path], object]) -> Callable[[Path], object]:
 PARTS = ("ram", "state", "manifest.json")
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "memory changed": (lambda path: _write(path / "ram"), "its memory"),
-    "memory cut short": (lambda path: os.truncate(path / "ram", len(RAM) - 1), "its memory"),
-    "memory grown": (lambda path: os.truncate(path / "ram", len(RAM) + 1), "its memory"),
+    "memory cut short": (lambda path: _resize(path / "ram", len(RAM) - 1), "its memory"),
+    "memory grown": (lambda path: _resize(path / "ram", len(RAM) + 1), "its memory"),
     "memory missing": (lambda path: (path / "ram").unlink(), "incomplete"),
     "state missing": (lambda path: (path / "state").unlink(), "incomplete"),
-    "state empty": (lambda path: os.truncate(path / "state", 0), "its state"),
+    "state empty": (lambda path: _resize(path / "state", 0), "its state"),
     "manifest missing": (lambda path: (path / "manifest.json").unlink(), "incomplete"),
     "manifest empty": (lambda path: os.truncate(path / "manifest.json", 0), "its manifest"),
     "manifest no object": (lambda path: (path / "manifest.json").write_text("[]"), "its manifest"),
