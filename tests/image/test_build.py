@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import json
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 import microvm_image
+from microvm import MicroVM
 from microvm.errors import ImageError
 from microvm_image import alpine, daemon, defaults, initramfs, verified
 from microvm_image import arch as arches
@@ -287,6 +289,19 @@ def test_two_at_once_build_one(start_build: Start, leftovers: Leftovers) -> None
     found, _ = second.communicate()
     assert found == made != ""
     assert not leftovers()
+
+
+async def test_a_machine_tells_for_whom_it_waits(start_build: Start) -> None:
+    first = start_build(pause=True)
+    wait_until_it_writes(first)
+    told: list[str] = []
+    vm = MicroVM(notify=told.append)
+    finding = asyncio.create_task(vm._image())
+    while not told:  # noqa: ASYNC110 - nothing sets an event
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(first.communicate)
+    await finding
+    assert told[0].startswith(f"waiting for process {first.pid}, which makes ")
 
 
 def test_many_at_once_build_one(start_build: Start, leftovers: Leftovers) -> None:
