@@ -249,9 +249,11 @@ def input_after_its_end_is_dropped(host: Host) -> None:
 @scene
 def a_command_that_is_not_fed_takes_nothing(host: Host) -> None:
     refused: list[Frame] = []
-    host.start(*sh("cat; sleep 0.2; exit 7"))
+    host.start(*sh("trap 'cat; exit 7' USR1; echo up; while :; do sleep 0.05; done"))
+    host.read_until(b"up\n")
     host.say("exec_stdin", data=b"")
     host.say("exec_stdin", data=b"x")
+    host.say("exec_signal", signal=SIGUSR1)
     assert host.finish(refused.append).exit_code == 7
     assert refused == [error(host.id, OVER_CREDIT, 23)]
 
@@ -319,8 +321,9 @@ def to_terminate_is_polite(host: Host) -> None:
 
 @scene
 def to_terminate_waits_until_what_is_stopped_goes_on(host: Host) -> None:
-    host.start(*sh("(sleep 0.3; echo later) & kill -STOP $$"))
-    host.read_until(b"later\n")
+    stopped = "until grep -q 'T (stopped)' /proc/$$/status; do sleep 0.05; done; echo stopped"
+    host.start(*sh(f"({stopped}) & kill -STOP $$"))
+    host.read_until(b"stopped\n")
     host.say("exec_terminate")
     assert host.sync() == []
     host.say("exec_signal", signal=SIGCONT)
@@ -363,6 +366,8 @@ def a_malformed_frame_is_answered_and_the_command_goes_on(host: Host) -> None:
     host.send(encode("exec_kill", host.id))
     outcome = host.finish(refused.append)
     assert (outcome.stdout, outcome.exit_code) == (b"up\non\n", 8)
+    while not refused:
+        refused.append(host.receive())
     assert refused == [error(77, 3, 4, offset=6)]
     host.greet()
 
