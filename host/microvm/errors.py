@@ -198,5 +198,6 @@ class OutputLimit(ExecKilled):
     """
 
     def __init__(self, command: str, limit: int) -> None:
-        super().__init__(f"{command}: wrote more than {limit} bytes, and was killed")
+        message = f"{command}: wrote more than {limit} bytes, and was killed"
+        super().__init__(message, hint="--max-output and max_output set that limit")
         self.limit = limit

@@ -14,7 +14,7 @@ from microvm.guest import Guest
 from microvm.launch import Launched
 from microvm.qemu import Qemu
 
-_SILENT = "its console stayed silent; is this a kernel, is there so much memory?"
+_SILENT = "its console stayed silent; is this a kernel, has it far more CPUs than this host?"
 _PORTLESS = (
     "has this kernel virtio-pci (or -mmio) and virtio-console, built in or as modules beside it "
     "in lib/modules?"

@@ -365,7 +365,12 @@ def test_a_reader_that_goes_away_ends_the_command(image: Image) -> None:
             b"",
             b"microvm: cannot write the command's output: No space left on device\n",
         ),
-        ('"$@" run --max-output 3 -- echo hello', 125, b"hel", b"microvm: echo: wrote more than 3"),
+        (
+            '"$@" run --max-output 3 -- echo hello',
+            125,
+            b"hel",
+            b"microvm: echo: wrote more than 3 bytes, and was killed (--max-output and max_output",
+        ),
         ('"$@" run --timeout nan -- true', 2, b"", b"Usage: "),
         ("\"$@\" run --user '' -- true", 2, b"", b"microvm: user is a name or a number"),
     ],
