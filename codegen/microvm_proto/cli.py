@@ -177,8 +177,9 @@ def _conclude(comparison: Comparison) -> None:
 def explain(frames: tuple[str, ...], schema: Path | None, sender: str | None) -> None:
     """Show frames field by field, and where and why one is malformed.
 
-    They are given in hexadecimal, with or without spaces, or by a FILE that holds that or the raw
-    bytes, such as a captured stream; `-` is standard input. Without --from each frame is taken to
+    They are given in hexadecimal, with or without spaces, or by a FILE that holds that, a dump by
+    xxd, hexdump -C, od -t x1 or Wireshark, or the raw bytes, such as a captured stream; `-` is
+    standard input. Without --from each frame is taken to
     come from the side that sends its message. The exit status is 1 when a frame is malformed, or
     not whole.
     """
@@ -201,21 +202,23 @@ def explain(frames: tuple[str, ...], schema: Path | None, sender: str | None) ->
 
 def _stream(given: tuple[str, ...]) -> bytes:
     """The bytes that the arguments of `explain` mean."""
-    from microvm_proto.explain import stream_of
+    from microvm_proto.dump import Unreadable, bytes_of, stream_of
 
     text = " ".join(given)
     try:
-        return bytes.fromhex("".join(text.split()))
-    except ValueError:
-        pass
+        return bytes_of(text)
+    except Unreadable as error:
+        reason = error
     try:
         data = sys.stdin.buffer.read() if text == "-" else Path(text).read_bytes()
     except OSError as error:
+        if " " in text.strip():
+            _fail(f"{text!a} {reason}")
         _fail(f"{text!a} is not in hexadecimal, nor a file to read: {error.strerror}")
     try:
         return stream_of(data)
-    except ValueError:
-        _fail(f"{text!a} ends in the middle of a byte")
+    except Unreadable as error:
+        _fail(f"{'standard input' if text == '-' else repr(text)} {error}")
 
 
 def _read(path: Path | None) -> Schema:

@@ -6,7 +6,6 @@ What frames hold reaches the reader as printable ASCII, whatever it is.
 from __future__ import annotations
 
 import itertools
-import string
 from collections.abc import Iterator
 
 import click
@@ -20,24 +19,11 @@ _WIDTH = 8
 _LONGEST_TEXT = 48
 _MOST_ITEMS = 8
 
-_HEX_TEXT = (string.hexdigits + string.whitespace).encode()
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", '"': '\\"'}
 
 
 class BrokenStream(Exception):
     """A stream does not end with the end of a frame; all of it that can be shown has been."""
-
-
-def stream_of(data: bytes) -> bytes:
-    """The bytes that a file means: those of its hexadecimal text, if it is such, or itself.
-
-    A frame is no such text: its flags are zero bytes.
-
-    :raises ValueError: an odd number of digits.
-    """
-    if data.translate(None, _HEX_TEXT):
-        return data
-    return bytes.fromhex("".join(data.decode().split()))
 
 
 def explain(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[str]:

@@ -1,0 +1,271 @@
+"""Reads bytes as people have them at hand: raw, in hexadecimal, or as a dump with offsets.
+
+A dump is what `xxd`, `hexdump -C`, `od -t x1`, `tshark -x` and Wireshark print. It is read only as
+far as it bears itself out: each offset is where the bytes before it end, and a column of text shows
+those beside it. What could be read in two ways is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+MOST = 1 << 26
+"""Bytes that a dump may stand for: a line `*` stands for any number of them."""
+
+_WIDEST = 256
+"""Bytes on a line of a dump."""
+
+_FORMS = "give raw bytes, hexadecimal, or what `xxd`, `hexdump -C` or `od -A x -t x1` prints"
+_CAPTURES = tuple(
+    bytes.fromhex(magic) for magic in ("a1b2c3d4 d4c3b2a1 a1b23c4d 4d3cb2a1 0a0d0d0a".split())
+)
+_ROW = re.compile(r"\s*([0-9A-Fa-f]{4,16})(:?)(?:[ \t]+(.*))?", re.ASCII)
+_GROUP = re.compile(r"[ \t]*([0-9A-Fa-f]+)(?=[ \t]|$)", re.ASCII)
+_PAIRS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_HEX = re.compile(r"[0-9A-Fa-f\s]*", re.ASCII)
+
+
+class Unreadable(ValueError):
+    """Bytes that are in no known form; the text goes on after the name of what holds them."""
+
+
+def stream_of(data: bytes) -> bytes:
+    """The bytes that a file means: those that its text is about, if it is text, or itself.
+
+    A frame is no such text: its flags are zero bytes.
+
+    :raises Unreadable: it is of a kind that is not read here, or can be read in two ways.
+    """
+    if data.startswith(_CAPTURES):
+        raise Unreadable(
+            "is a capture, in which packets have headers of their own; take out what one side has "
+            "sent: tshark -r FILE -Y 'tcp.srcport == PORT' -T fields -e tcp.payload"
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data
+    if _CONTROL.search(text):
+        return data
+    return bytes_of(text)
+
+
+def bytes_of(text: str) -> bytes:
+    """The bytes that a text is about, hexadecimal or a dump.
+
+    :raises Unreadable: it is neither, or can be read in two ways.
+    """
+    rows = _rows(text)
+    if rows and (found := _read(rows)) is not None:
+        return found
+    words = [word.replace(":", "") if _PAIRS.fullmatch(word) else word for word in text.split()]
+    digits = "".join(words)
+    if not _HEX.fullmatch(digits):
+        raise Unreadable(f"is text, but neither hexadecimal nor a dump that is known; {_FORMS}")
+    if len(words) > 1 and any(len(word) % 2 for word in words):
+        raise Unreadable(f"has half bytes, as in octal or behind offsets; {_FORMS}")
+    if len(digits) % 2:
+        raise Unreadable("ends in the middle of a byte")
+    return bytes.fromhex(digits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line of a dump.
+
+    :ivar offset: its digits, of a base that is found out; empty for `*`: again what is before it.
+    :ivar groups: the digits that follow; what is behind them may be text that looks like digits.
+    :ivar ends: where in `rest` each of the groups ends.
+    """
+
+    offset: str
+    colon: bool
+    rest: str
+    groups: tuple[str, ...]
+    ends: tuple[int, ...]
+
+    def readings(self) -> Iterator[tuple[bytes, bool]]:
+        """The bytes that it can mean, and whether a column of text bears them out."""
+        for count in range(len(self.groups), 0, -1):
+            digits = "".join(self.groups[:count])
+            if len(digits) % 2:
+                continue
+            data, behind = bytes.fromhex(digits), self.rest[self.ends[count - 1] :].rstrip()
+            if not behind:
+                yield data, False
+            elif _shows(behind, data):
+                yield data, True
+
+    def is_swapped(self) -> bool:
+        """Whether the text shows the bytes of each group from the last to the first."""
+        for count in range(len(self.groups), 0, -1):
+            groups = self.groups[:count]
+            if any(len(group) > 2 for group in groups) and all(len(g) % 2 == 0 for g in groups):
+                data = b"".join(bytes.fromhex(group)[::-1] for group in groups)
+                if _shows(self.rest[self.ends[count - 1] :].rstrip(), data):
+                    return True
+        return False
+
+
+def _shows(behind: str, data: bytes) -> bool:
+    """Whether a column of text is that of these bytes."""
+    shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
+    for column in (shown.rstrip(), f"|{shown}|", f">{shown}<"):
+        margin = behind.removesuffix(column)
+        if behind.endswith(column) and margin.isspace():
+            return True
+    return False
+
+
+def _rows(text: str) -> list[_Row]:
+    """The lines as those of a dump; none when they are not."""
+    rows = []
+    for line in text.splitlines():
+        if line.strip() == "*":
+            rows.append(_Row("", False, "", (), ()))
+        elif line.strip():
+            match = _ROW.fullmatch(line)
+            if match is None:
+                return []
+            rest = match[3] or ""
+            groups: list[re.Match[str]] = []
+            at = 0
+            while group := _GROUP.match(rest, at):
+                groups.append(group)
+                at = group.end()
+            if len(groups) > _WIDEST:
+                return []
+            digits, ends = tuple(g[1] for g in groups), tuple(g.end() for g in groups)
+            rows.append(_Row(match[1], bool(match[2]), rest, digits, ends))
+    return rows
+
+
+def _read(rows: list[_Row]) -> bytes | None:
+    """The bytes of a dump; None when it is none.
+
+    :raises Unreadable: it is one, but not one of single bytes in their order.
+    """
+    marked = any(row.colon for row in rows)
+    bases = (16,) if marked else (16, 8, 10)
+    readers = [reader for base in bases if (reader := _Reader(rows, base)).read()]
+    texts = any(shown for row in rows for _, shown in row.readings())
+    if not readers:
+        if any(row.is_swapped() for row in rows):
+            raise Unreadable(f"is a dump of words whose bytes are swapped; {_FORMS}")
+        if marked or texts or _counts(rows):
+            raise Unreadable(f"looks like a dump, but its offsets and bytes do not agree; {_FORMS}")
+        return None
+    narrow = all(len(group) == 2 for row in rows for group in row.groups[:-1])
+    if not (marked or texts or any(reader.agreed for reader in readers)):
+        # A frame in groups of digits begins with zeros, too.
+        if narrow and len(rows[0].groups) > 1:
+            raise Unreadable(
+                "is a line of a dump, or hexadecimal that begins with zeros: leave out the offset, "
+                "or the spaces"
+            )
+        return None
+    if not narrow and not (marked or texts):
+        raise Unreadable(f"is a dump of words, whose bytes may be swapped; {_FORMS}")
+    wide = any(len(group) > 4 for row in rows for group in row.groups[:-1])
+    if wide and all(row.is_swapped() for row in rows if row.groups):
+        raise Unreadable("is a dump of words, whose bytes may be swapped; give `xxd -g1`")
+    if len({bytes(reader.data) for reader in readers}) > 1:
+        raise Unreadable(f"has offsets that can be read in two ways; {_FORMS}")
+    data = bytes(readers[0].data)
+    if _is_packet(data):
+        raise Unreadable(
+            "is a whole packet, with the headers of Ethernet and IP; copy no more than its "
+            "payload, such as `tcp.payload` as a hex stream"
+        )
+    return data
+
+
+def _is_packet(data: bytes) -> bool:
+    """Whether an Ethernet header is followed by one of IP that is right."""
+    kind, ip = data[12:14], data[14:]
+    if kind == b"\x08\x00" and len(ip) >= 20 and ip[0] >> 4 == 4:
+        header = ip[: 4 * (ip[0] & 15)]
+        words = (int.from_bytes(header[at : at + 2], "big") for at in range(0, len(header), 2))
+        total = sum(words)
+        return (total & 0xFFFF) + (total >> 16) in (0xFFFF, 0x1FFFE)
+    return (
+        kind == b"\x86\xdd"
+        and len(ip) >= 40
+        and ip[0] >> 4 == 6
+        and int.from_bytes(ip[4:6], "big") == len(ip) - 40
+    )
+
+
+def _counts(rows: list[_Row]) -> bool:
+    """Whether the lines begin with rising numbers of one width, and end with one alone."""
+    offsets = [row.offset for row in rows]
+    return (
+        len({len(offset) for offset in offsets}) == 1
+        and offsets == sorted(set(offsets))
+        and not offsets[0].strip("0")
+        and bool(rows[0].groups)
+        and not rows[-1].rest.strip()
+    )
+
+
+class _Reader:
+    """Puts the lines of a dump together, whose offsets are numbers of a base."""
+
+    def __init__(self, rows: list[_Row], base: int) -> None:
+        self.rows = rows
+        self.base = base
+        self.data = bytearray()
+        self.at = 0
+        self.last = b""
+        self.agreed = 0
+        """Offsets that are where they should be; 0 is always."""
+
+    def read(self) -> bool:
+        """Whether the offsets agree with the bytes."""
+        repeats = False
+        for number, row in enumerate(self.rows):
+            if not row.offset:
+                repeats = True
+                continue
+            offset = self._offset(row)
+            if offset is None or not self._reach(offset, repeats, first=number == 0):
+                return False
+            repeats = False
+            if row.rest.strip() and not self._take(row, number):
+                return False
+        return bool(self.data) and not repeats
+
+    def _offset(self, row: _Row) -> int | None:
+        try:
+            return int(row.offset, self.base)
+        except ValueError:
+            return None
+
+    def _reach(self, offset: int, repeats: bool, *, first: bool) -> bool:
+        """Whether this offset can come here."""
+        gap = offset - self.at
+        if repeats:
+            if not self.last or gap < 0 or gap % len(self.last) or gap > MOST:
+                return False
+            self.data += self.last * (gap // len(self.last))
+        elif gap and offset and not first:
+            return False
+        # The first may be anywhere, and each packet of several begins at 0.
+        self.agreed += bool(offset) and not first
+        self.at = offset
+        return len(self.data) <= MOST
+
+    def _take(self, row: _Row, number: int) -> bool:
+        following = self.rows[number + 1] if number + 1 < len(self.rows) else None
+        end = self._offset(following) if following is not None and following.offset else None
+        readings = sorted(row.readings(), key=lambda reading: not reading[1])
+        for data, _ in readings:
+            if end in (None, 0, self.at + len(data)):
+                self.data += data
+                self.at += len(data)
+                self.last = data
+                return True
+        return False

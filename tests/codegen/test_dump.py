@@ -1,0 +1,185 @@
+"""What `explain` takes: what the tools print that people have; or a refusal says what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from microvm import codec
+from microvm_proto.cli import main
+from microvm_proto.dump import MOST, Unreadable, bytes_of, stream_of
+
+PING = codec.Ping(42).encode()
+# Text that looks like bytes and like the ends of columns; lines that are the same; an odd end.
+DATA = b"ab cd 0a 1b  |x|"
+STREAMS = {
+    "short": PING,
+    "zeros": codec.Shutdown().encode(),
+    "text": codec.ExecOutput(3, codec.Stream.STDOUT, DATA * 3 + b"|" * 7).encode(),
+    "repeated": PING + codec.ExecOutput(3, codec.Stream.STDERR, bytes(100) + b" " * 99).encode(),
+}
+
+Run = Callable[..., Result]
+
+
+def printed(command: str, data: bytes) -> bytes:
+    """What a tool prints of the data."""
+    words = command.split()
+    if not shutil.which(words[0]):
+        pytest.skip(f"{words[0]} is not installed")
+    return subprocess.run(words, input=data, stdout=subprocess.PIPE, check=True).stdout
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "xxd",
+        "xxd -g 1",
+        "xxd -a",
+        "xxd -u -c 8",
+        "xxd -p",
+        "hexdump -C",
+        "hexdump -v -C",
+        "od -t x1",
+        "od -v -t x1",
+        "od -A x -t x1z",
+        "od -A d -t x1",
+        "od -A n -v -t x1",
+    ],
+)
+def test_what_a_tool_prints_is_read(command: str, stream: bytes) -> None:
+    assert stream_of(printed(command, stream)) == stream
+
+
+@pytest.mark.parametrize("stream", [PING, STREAMS["text"]], ids=["short", "text"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "xxd -e",
+        "xxd -e -g 2",
+        "xxd -b",
+        "xxd -i",
+        "hexdump",
+        "hexdump -x",
+        "hexdump -b",
+        "od",
+        "od -A x",
+        "od -t x2",
+        "od -A x -t x2",
+        "od -c",
+    ],
+)
+def test_what_is_not_bytes_in_their_order_is_refused(command: str, stream: bytes) -> None:
+    with pytest.raises(Unreadable, match="dump"):
+        stream_of(printed(command, stream))
+
+
+def wireshark(data: bytes, *, text: bool) -> str:
+    """A packet as Wireshark copies it."""
+    lines = []
+    for at in range(0, len(data), 16):
+        part = data[at : at + 16]
+        shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in part)
+        lines.append(f"{at:04x}   {part.hex(' '):<47}{'   ' + shown if text else ''}\n")
+    return "".join(lines)
+
+
+@given(data=st.binary(min_size=17, max_size=80), text=st.booleans())
+@example(data=DATA * 3, text=True)
+@example(data=b" " * 40, text=True)
+def test_what_wireshark_copies_is_read(data: bytes, text: bool) -> None:
+    assert bytes_of(wireshark(data, text=text)) == data
+    assert bytes_of(wireshark(data, text=text) + "\n" + wireshark(PING, text=text)) == data + PING
+    # As an editor leaves it that drops spaces at the ends of lines.
+    trimmed = re.sub(" +$", "", wireshark(data, text=text), flags=re.MULTILINE)
+    assert bytes_of(trimmed) == data
+
+
+@given(data=st.binary(min_size=40, max_size=80), line=st.integers(0, 5), text=st.booleans())
+def test_a_dump_that_lacks_a_line_is_refused(data: bytes, line: int, text: bool) -> None:
+    lines = wireshark(data, text=text).splitlines(keepends=True)
+    lines += [f"{len(data):04x}\n"]
+    del lines[1 + line % (len(lines) - 2)]
+    with pytest.raises(Unreadable):
+        bytes_of("".join(lines))
+
+
+@given(text=st.text(st.sampled_from("0123456789abcdef :*|>.\n"), max_size=120))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(Unreadable):
+        assert bytes_of(text) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "08000000 04000000 00000000 2a000000 00000000",
+        "00000000 0800 0000 00000000",
+        "00000000 0800 0000 00000000\n00000000 0800 0000 00000000\n",
+        "0800\n0000\n0400\n",
+        "08:00:00:00:04:00",
+        "\ufeff0800",
+        "00 " * 5000,
+    ],
+    ids=["words", "fields", "lines", "pairs", "colons", "byte order mark", "long"],
+)
+def test_hexadecimal_of_any_spacing_is_no_dump(text: str) -> None:
+    assert stream_of(text.encode()) == bytes.fromhex(re.sub(r"[^0-9a-f]", "", text))
+
+
+def test_one_line_that_may_be_either_is_refused(run: Run) -> None:
+    result = run("explain", "00000000 08 00 00 00 00 00 00 00")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.endswith("leave out the offset, or the spaces\n")
+    assert run("explain", "00000000: 0000 0000 0800 0000 0000 0000").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "capture",
+    ["a1b2c3d4", "d4c3b2a1", "a1b23c4d", "4d3cb2a1", "0a0d0d0a"],
+    ids=["pcap", "pcap of others", "pcap, ns", "pcap of others, ns", "pcapng"],
+)
+def test_a_capture_is_refused(capture: str) -> None:
+    result = CliRunner().invoke(main, ["explain", "-"], input=bytes.fromhex(capture) + bytes(40))
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("microvm-proto: standard input is a capture, ")
+
+
+def test_what_is_advised_for_a_capture_works(tmp_path: Path, run: Run) -> None:
+    capture, payload = tmp_path / "capture.pcapng", STREAMS["text"]
+    (tmp_path / "dump").write_bytes(printed("od -A x -v -t x1", payload))
+    printed(f"text2pcap -q -T 7000,5000 {tmp_path / 'dump'} {capture}", b"")
+    refused = run("explain", capture)
+    assert refused.exit_code == 1
+    advised = refused.stderr.partition("tshark ")[2].strip()
+    words = advised.replace("FILE", str(capture)).replace("PORT", "7000").replace("'", "").split()
+    # What is between the quotes is one word.
+    at = words.index("-Y") + 1
+    words[at : at + 3] = [" ".join(words[at : at + 3])]
+    said = subprocess.run(["tshark", *words], capture_output=True, check=True).stdout
+    assert stream_of(said) == payload
+    # A whole packet is not taken for a frame.
+    shown = subprocess.run(["tshark", "-r", capture, "-x"], capture_output=True, check=True).stdout
+    with pytest.raises(Unreadable, match="is a whole packet"):
+        stream_of(shown)
+
+
+def test_a_line_of_repetition_fills_no_memory() -> None:
+    head = "00000000: 00 00 00 00  ....\n*\n"
+    assert len(bytes_of(f"{head}00001000:\n")) == 0x1000
+    with pytest.raises(Unreadable):
+        bytes_of(f"{head}{MOST + 4:08x}:\n")
+    with pytest.raises(Unreadable):
+        bytes_of(f"{head}fffffffffffffffc:\n")
