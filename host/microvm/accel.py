@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from microvm_image import cache
+
 from .arch import Accel
-from .errors import QemuError
+from .errors import ImageError, QemuError
 
 #: How long an accelerator that is not proven has to bring a guest up, in seconds.
 PROOF_TIMEOUT = 20.0
@@ -52,16 +54,18 @@ class Verdicts:
     def recall(self) -> bool | None:
         """Whether it works, or None if that is not known."""
         try:
-            return {"works": True, "broken": False}.get(self.path.read_text().strip())
+            with os.fdopen(cache.open_file(self.path)) as file:
+                text = file.read().strip()
+            return {"works": True, "broken": False}.get(text)
         except (OSError, UnicodeDecodeError):
             return None
 
     def remember(self, *, works: bool) -> None:
         """Keep a verdict; a folder that cannot be written costs the next run time, no more."""
-        with suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError, ImageError):
+            cache.make(self.folder)
             # Half of it, for whoever reads it in this moment, says nothing, which is harmless.
-            self.path.write_text("works\n" if works else "broken\n")
+            cache.write(self.path, b"works\n" if works else b"broken\n")
 
     @property
     def path(self) -> Path:

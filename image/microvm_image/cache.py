@@ -62,14 +62,19 @@ def make(path: Path) -> None:
     """Make a folder and those above it, if they are not there.
 
     Nobody else may write to them, whatever the umask; those of the cache can be read by all.
+
+    :raise ImageError: another was faster, and its folder is not to be trusted.
     """
     if path.is_dir():
         return
     make(path.parent)
+    ours = path.is_relative_to(_top())
     with suppress(FileExistsError):
         path.mkdir(mode=FOLDER_MODE)
-        if path.is_relative_to(_top()):
+        if ours:
             path.chmod(FOLDER_MODE)
+    if ours:
+        trust.check(path)
 
 
 def open_file(path: Path) -> int:

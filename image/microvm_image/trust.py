@@ -108,6 +108,8 @@ def _name(user: int) -> str:
 def _refusal(folder: Path, path: Path, why: str) -> ImageError:
     where = f"{path} {why}" if path == folder else f"{path}, on the way to it, {why}"
     hint = "name a folder of your own with MICROVM_CACHE"
-    if os.geteuid() == 0:
+    if "written" in why:
+        hint = f"`chmod go-w {path}`, if nobody else has put anything there, or {hint}"
+    elif os.geteuid() == 0:
         hint += "; under sudo, -H takes root's"
     return ImageError(f"the cache {folder} cannot be trusted: {where}", hint=hint)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from microvm.cli.image import image
 from microvm.errors import ImageError
+from microvm_image import lock
 
 
 def run(*arguments: str | Path) -> Result:
@@ -63,6 +66,21 @@ def test_rm(built: Path) -> None:
     assert run("rm", built.name).exit_code == 0
     assert not built.exists()
     assert isinstance(run("rm", built.name).exception, ImageError)
+
+
+def test_rm_says_for_whom_it_waits(built: Path) -> None:
+    command = [sys.executable, "-m", "microvm", "image", "rm", built.name]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with (
+        lock.attempt(built),
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process,
+    ):
+        assert process.stderr
+        assert f"waiting for process {os.getpid()}, which makes" in process.stderr.readline()
+        assert built.exists()
+        (built.parent / f".{built.name}.lock").unlink()  # as the end of the block will
+        assert process.wait(60) == 0
+    assert not built.exists()
 
 
 @pytest.mark.parametrize("arguments", [["rm"], ["build", "--arch", "vax"], ["build", "extra"]])

@@ -17,6 +17,7 @@ from microvm.errors import QemuError
 from microvm.launch import find_qemu
 from microvm.qemu import Qemu
 from microvm.qemu_command import QemuConfig
+from microvm_image import cache
 
 Configure = Callable[..., QemuConfig]
 NATIVE = platform.machine()
@@ -74,6 +75,33 @@ def test_verdict_is_of_one_build(verdicts: Verdicts) -> None:
     assert verdicts.recall() is True
     os.utime(verdicts.binary, (1, 1))
     assert verdicts.recall() is None
+
+
+def test_verdict_that_is_a_pipe_or_a_link(verdicts: Verdicts, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("works")
+    verdicts.folder.mkdir()
+    os.mkfifo(verdicts.path)
+    verdicts.remember(works=True)
+    assert verdicts.recall() is None
+    verdicts.path.unlink()
+    verdicts.path.symlink_to(victim)
+    verdicts.remember(works=False)
+    assert verdicts.recall() is None
+    assert victim.read_text() == "works"
+
+
+def test_verdicts_make_no_cache_that_others_can_write(
+    verdicts: Verdicts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROVM_CACHE", str(verdicts.folder))
+    before = os.umask(0)
+    try:
+        verdicts.remember(works=True)
+    finally:
+        os.umask(before)
+    assert cache.root() == verdicts.folder
+    assert verdicts.path.stat().st_mode & 0o777 == 0o644
 
 
 def test_verdict_that_is_damaged(verdicts: Verdicts) -> None:

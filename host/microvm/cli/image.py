@@ -71,9 +71,11 @@ def ls(as_json: bool) -> None:
 def rm(names: tuple[str, ...]) -> None:
     """Remove images from the cache."""
     from microvm_image import remove
+    from microvm_image.progress import on_stderr
 
-    for name in names:
-        remove(name)
+    with on_stderr() as report:
+        for name in names:
+            remove(name, report)
 
 
 def _facts(image: Image) -> dict[str, object]:
