@@ -521,6 +521,8 @@ class Host:
         stdin: bytes | None = None,
         fed: bool = False,
         terminal: tuple[int, int] = (0, 0),
+        max_processes: int = 0,
+        max_memory: int = 0,
         window: int = 1 << 18,
     ) -> None:
         """Ask for a command; `finish` takes what comes of it.
@@ -552,8 +554,8 @@ class Host:
                 stdin_from=0 if stdin is None and not fed else 1,
                 rows=terminal[0],
                 columns=terminal[1],
-                max_processes=0,
-                max_memory=0,
+                max_processes=max_processes,
+                max_memory=max_memory,
             )
         )
         self._feed()

@@ -23,7 +23,9 @@ from .conftest import DEADLINE
 class Reopened:
     """A guest whose port is a socket with a path, which QEMU keeps when its host goes."""
 
-    def __init__(self, image: Image, folder: Path) -> None:
+    def __init__(self, image: Image, folder: Path, *, kernel: str = "") -> None:
+        """Boot it; `kernel` is added to the kernel's command line."""
+        self.kernel = kernel
         self.path = folder / "port"
         config = QemuConfig(
             kernel=image.kernel,
@@ -48,6 +50,8 @@ class Reopened:
             elif argument in files:
                 next(given)
                 yield from (argument, files[argument])
+            elif argument == "-append":
+                yield from (argument, f"{next(given)} {self.kernel}")
             elif argument.startswith("socket,id=port,"):
                 yield f"socket,id=port,path={self.path},server=on,wait=off"
             elif argument.startswith("socket,id="):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from fuzz.target import Machine
@@ -10,6 +11,11 @@ from tests.spec_client import Host
 from tests.spec_scenes import SCENES
 
 from microvm_image import Image
+
+from .conftest import DEADLINE
+from .test_reopened import Reopened
+
+LIMIT = 9
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +50,28 @@ def test_a_command_can_see_that_it_has_a_cgroup(machine: Machine) -> None:
     host.greet(fill=True)
     seen = host.run(b"cat", b"/proc/self/cgroup").stdout.split(b"\n")
     assert any(line.removeprefix(b"0::/").isdigit() for line in seen)
+
+
+@pytest.mark.parametrize(
+    ("controller", "limit", "expected"),
+    [
+        ("pids", "max_processes", ("exec_response", 0)),
+        ("memory", "max_memory", ("exec_failed", LIMIT)),
+    ],
+)
+def test_a_limit_that_the_kernel_cannot_set(
+    image: Image, tmp_path: Path, controller: str, limit: str, expected: tuple[str, int]
+) -> None:
+    guest = Reopened(image, tmp_path, kernel=f"cgroup_disable={controller}")
+    try:
+        with guest.open() as port:
+            host = Host(port, deadline=DEADLINE)
+            host.greet()
+            script = b"for i in 1 2 3 4; do sleep 0.1 & done; wait"
+            end = host.run(b"sh", b"-c", script, **{limit: 2}).end
+    finally:
+        guest.close()
+    assert (end.name, end["status" if end.name == "exec_response" else "stage"]) == expected
 
 
 def test_the_last_word_is_goodbye(machine: Machine) -> None:
