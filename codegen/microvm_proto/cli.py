@@ -62,7 +62,8 @@ def gen(schema: Path | None, check: bool) -> None:
         click.echo(diff, nl=False)
         stale += bool(diff)
     if stale:
-        _fail(f"{stale} of {len(files)} generated files are stale; run `microvm-proto gen`")
+        again = " ".join(["microvm-proto gen", *([_shown(schema)] if schema else [])])
+        _fail(f"{stale} of {len(files)} generated files are stale; run `{again}`")
 
 
 def _write(files: list[Generated]) -> None:

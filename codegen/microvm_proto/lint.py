@@ -15,7 +15,9 @@ from microvm_proto.released import path_of
 from microvm_proto.schema import INTEGERS, ByteList, Enum, Message, Schema, Tail, bounds
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
-_MAX_BODY = 1 << 24
+MAX_BODY = 1 << 24
+"""Bytes that the longest body of a schema may have."""
+
 # C11 keywords, C++'s where they differ, and macros of the standard headers.
 _C_WORDS = """
     auto break case char const continue default do double else enum extern float for goto if
@@ -111,6 +113,18 @@ def _numbers(
         seen.add(number)
 
 
+def _retired(document: Document, path: Path, numbers: Collection[int], low: int, high: int) -> None:
+    seen: set[int] = set()
+    for at, number in enumerate(numbers):
+        if not low <= number <= high:
+            message = f"{number} is not between {low} and {high}"
+            document.error("bad-number", (*path, at), message, "leave it out: nothing had it")
+        if number in seen:
+            message = f"{number} is there already"
+            document.error("duplicate-number", (*path, at), message, "leave it out")
+        seen.add(number)
+
+
 def _enums(document: Document, schema: Schema) -> None:
     for at, enum in enumerate(schema.enums):
         if not enum.values:
@@ -128,16 +142,14 @@ def _enum_values(document: Document, at: int, enum: Enum) -> None:
     low = FIRST_OWN_CODE if enum.extends_faults else enum.base.minimum
     numbers = [((*path, n, "number"), value.number) for n, value in enumerate(own)]
     _numbers(document, numbers, low, enum.base.maximum, enum.retired)
-    retired = [(("enum", at, "retired", n), number) for n, number in enumerate(enum.retired)]
-    _numbers(document, retired, low, enum.base.maximum)
+    _retired(document, ("enum", at, "retired"), enum.retired, low, enum.base.maximum)
 
 
 def _messages(document: Document, schema: Schema) -> None:
     messages = list(enumerate(schema.messages))
     numbers = [(("message", at, "number"), m.number) for at, m in messages]
     _numbers(document, numbers, 1, INTEGERS["u16"].maximum, schema.retired)
-    retired = [(("protocol", "retired", n), number) for n, number in enumerate(schema.retired)]
-    _numbers(document, retired, 1, INTEGERS["u16"].maximum)
+    _retired(document, ("protocol", "retired"), schema.retired, 1, INTEGERS["u16"].maximum)
     for at, message in messages:
         _fields(document, at, message)
         if message.frozen and message.versions != [1]:
@@ -177,12 +189,12 @@ def _fields(document: Document, at: int, message: Message) -> None:
                 "fields are only added at the end, each with the version that brought it",
             )
         newest = max(newest, field.since)
-    if message.max_body > _MAX_BODY:
+    if message.max_body > MAX_BODY:
         document.error(
             "frame-too-long",
             ("message", at, "name"),
             f"the body of `{message.name}` can be {message.max_body} bytes",
-            f"lower its bounds: a body is at most {_MAX_BODY} bytes",
+            f"lower its bounds: a body is at most {MAX_BODY} bytes",
         )
 
 

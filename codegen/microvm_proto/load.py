@@ -151,7 +151,8 @@ class Table:
         self.asked.append(key)
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            self.error("wrong-type", key, f"`{key}` must be tables", f"write [[{key}]]")
+            name = ".".join(part for part in self.at(key) if isinstance(part, str))
+            self.error("wrong-type", key, f"`{key}` must be tables", f"write [[{name}]]")
             return
         for number, item in enumerate(value):
             yield Table(self.document, self.at(key, number), item)
@@ -160,7 +161,10 @@ class Table:
         self.asked.append(key)
         value = self.data.get(key)
         if not isinstance(value, dict):
-            self.error("missing-key", key, f"the table [{key}] is missing", f"add [{key}]")
+            if value is None:
+                self.error("missing-key", key, f"the table [{key}] is missing", f"add [{key}]")
+            else:
+                self.error("wrong-type", key, f"`{key}` must be one table", f"write [{key}]")
             value = {}
         return Table(self.document, self.at(key), value)
 

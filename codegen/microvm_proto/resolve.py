@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import replace
 from pathlib import Path
 
-from microvm_proto import lint
+from microvm_proto import lint, unknown_type
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
 from microvm_proto.load import Document, Table
@@ -57,6 +56,7 @@ class _Resolver:
         self.document = document
         self.version = 1
         self.enums: dict[str, Enum] = {}
+        self.messages: list[str] = []
 
     def schema(self) -> Schema:
         root = self.document.root()
@@ -73,6 +73,7 @@ class _Resolver:
         retired = protocol.items("retired", int)
         protocol.done()
         enums = tuple(self.enum(table) for table in root.tables("enum"))
+        self.messages = [str(table.data.get("name")) for table in root.tables("message")]
         schema = Schema(
             path=self.document.path,
             name=name,
@@ -109,13 +110,15 @@ class _Resolver:
         if not 1 <= since <= self.version:
             message = f"version {since} is not between 1 and {self.version}"
             hint = f"raise `version` in [protocol] first, or lower it to {self.version}"
+            hint = hint if since > 0 else "versions count from 1, which is what it is without it"
             table.error("bad-since", "since", message, hint)
         return since
 
     def enum(self, table: Table) -> Enum:
         name, base = table.require("name", str), table.require("type", str)
         if base not in INTEGERS:
-            self.unknown_type(table, base, list(INTEGERS))
+            hint = unknown_type.hint_of_enum(base)
+            table.error("unknown-type", "type", f"no type is called `{base}`", hint)
         values = tuple(self.enum_value(item) for item in table.tables("value"))
         extends = table.get("extends", str, "")
         if extends not in ("", "fault"):
@@ -236,7 +239,9 @@ class _Resolver:
         if name == "list<bytes>":
             items, item, total = self.bounds(table, "max_items", "max_item", "max_total")
             return ByteList(items, item, total, table.get("nul", bool, True))
-        self.unknown_type(table, name, [*INTEGERS, *_VARIABLE, *self.enums])
+        known = [*INTEGERS, *_VARIABLE, *self.enums]
+        hint = unknown_type.hint(name, known, self.messages)
+        table.error("unknown-type", "type", f"no type is called `{name}`", hint)
         table.asked += ["max", "max_items", "max_item", "max_total", "nul", "default"]
         return INTEGERS["u8"]
 
@@ -252,13 +257,9 @@ class _Resolver:
         bound = table.get(key, int, 1)
         if not 0 < bound <= INTEGERS["u32"].maximum:
             hint = "say how much there can be at most; what is always empty is no field"
+            hint = hint if bound < 1 else f"a body is at most {lint.MAX_BODY} bytes"
             table.error("bad-bound", key, "a bound is from 1 to 2^32 - 1", hint)
         return bound
-
-    def unknown_type(self, table: Table, name: str, known: list[str]) -> None:
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"
-        table.error("unknown-type", "type", f"no type is called `{name}`", hint)
 
 
 def _range(kind: Integer) -> str:

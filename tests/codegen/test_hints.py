@@ -1,0 +1,130 @@
+"""A hint leads to what was meant, or says that there is no such thing and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from microvm_proto.diagnostics import SchemaError
+from microvm_proto.schema import Schema
+
+Read = Callable[[str], Schema]
+Run = Callable[..., Result]
+
+HEAD = """
+[protocol]
+name = "p"
+version = 1
+ends = ["a", "b"]
+
+[[enum]]
+name = "colour"
+type = "u8"
+closed = true
+
+[[enum.value]]
+name = "red"
+number = 1
+
+[[message]]
+name = "point"
+number = 1
+sender = "a"
+id = "none"
+"""
+
+
+def hint_of(read: Read, text: str) -> str:
+    with pytest.raises(SchemaError) as caught:
+        read(text)
+    return caught.value.diagnostics[0].hint
+
+
+def of_type(read: Read, name: str) -> str:
+    return hint_of(read, f'{HEAD}\n[[message.field]]\nname = "x"\ntype = "{name}"\n')
+
+
+INTEGERS = "u8, u16, u32, u64, i8, i16, i32 and i64"
+MEANT = {
+    "u32": ["U32", "uint32", "uint32_t", "u_32", "Uint32"],
+    "i16": ["int16", "int16_t", "s16", "I16"],
+    "colour": ["color", "Colour", "colours"],
+    "bytes": ["byte", "Bytes", "blob", "binary", "buffer"],
+    "tail": ["tial", "TAIL"],
+    "list<bytes>": ["List<Bytes>"],
+}
+INSTEAD = {
+    "there are no fractions: ": "f16 f32 f64 float float32 float64_t double bf16 fp32 real decimal",
+    "text is `bytes`; ": "string str text utf8 utf-8 char wchar_t String cstring",
+    "declare a closed enum ": "bool boolean Bool flag",
+    f"an integer has a size: {INTEGERS}": "int uint integer long size_t usize varint unsigned",
+    f"integers are {INTEGERS}; ": "u24 u128 i7 uint256 int128_t u1",
+    "the one list is `list<bytes>`": "list<u32> list<f32> u32[4] vec<u8> array repeated set<u8>",
+    "write `bytes`, with the bound ": "bytes[16] u8[16] bytes<4> char[8]",
+    "there are no maps: ": "map<bytes> dict",
+    "messages are flat: ": "struct union oneof any json object",
+    "`point` is a message, ": "point",
+    "every field is always there: ": "optional optional<u8> u32?",
+    "time is an integer; ": "timestamp datetime duration time_t",
+    "known: u8, ": "quux",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [(name, meant) for meant, names in MEANT.items() for name in names]
+)
+def test_a_type_that_is_spelled_otherwise_is_named(name: str, meant: str, read: Read) -> None:
+    assert of_type(read, name) == f"did you mean `{meant}`?"
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [(name, start) for start, names in INSTEAD.items() for name in names.split()]
+)
+def test_a_type_that_there_is_not_has_no_other_suggested(name: str, start: str, read: Read) -> None:
+    assert of_type(read, name).startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("uint8_t", "did you mean `u8`?"),
+        ("f32", f"an enum is an integer on the wire: {INTEGERS}"),
+        ("bytes", f"an enum is an integer on the wire: {INTEGERS}"),
+        ("u24", f"integers are {INTEGERS}; what is longer is `bytes`"),
+    ],
+)
+def test_the_type_of_an_enum_is_an_integer(name: str, hint: str, read: Read) -> None:
+    assert hint_of(read, HEAD.replace('type = "u8"', f'type = "{name}"')) == hint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        ('id = "none"', 'id = "none"\nsince = 0', "versions count from 1"),
+        ('id = "none"', 'id = "none"\nsince = 2', "raise `version` in [protocol] first"),
+        ('id = "none"', 'id = "none"\n[message.field]', "write [[message.field]]"),
+        ("version = 1", "version = 1\nretired = [0]", "leave it out: nothing had it"),
+        ("version = 1", "version = 1\nretired = [7, 7]", "leave it out"),
+        ("[protocol]", "[[protocol]]", "write [protocol]"),
+        (
+            'id = "none"',
+            'id = "none"\n[[message.field]]\nname = "x"\ntype = "bytes"\nmax = 4294967296',
+            "a body is at most 16777216 bytes",
+        ),
+    ],
+)
+def test_what_is_advised_can_be_done(old: str, new: str, hint: str, read: Read) -> None:
+    with pytest.raises(SchemaError) as caught:
+        read(HEAD.replace(old, new))
+    assert any(found.hint.startswith(hint) for found in caught.value.diagnostics)
+
+
+def test_a_stale_file_is_written_by_what_is_advised(run: Run, tmp_path: Path) -> None:
+    schema = tmp_path / "other.toml"
+    schema.write_text(HEAD + '\n[[output]]\nbackend = "c"\nfile = "other.h"\n')
+    said = run("gen", "--check", schema).stderr
+    assert said.endswith(f"run `microvm-proto gen {schema}`\n")
+    assert run("gen", schema).exit_code == 0
