@@ -1,6 +1,7 @@
 # make hello    install what is missing, build an image, run `echo hello` in a virtual machine
 # make test     everything that CI checks, a real guest included
 # make help     the rest
+# PYTHON=… VENV=…  with another Python, in a virtual environment of its own
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 
 # A program or a header that must be there, and the Debian package that has it.
 RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools setpriv:util-linux
-TEST_NEEDS := gcc:gcc clang:clang tshark:tshark cpio:cpio flex:flex bison:bison bc:bc xz:xz-utils \
+TEST_NEEDS := gcc:gcc g++:g++ clang:clang tshark:tshark cpio:cpio flex:flex bison:bison bc:bc xz:xz-utils \
 	/usr/include/gelf.h:libelf-dev cbmc:cbmc
 # libFuzzer comes with clang, but not with its package; its place has clang's version.
 LIBFUZZER := $(wildcard /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a)
@@ -20,11 +21,16 @@ TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
 # For all rungs together; CI and tests have less, with fixed seeds.
 FUZZ_SECONDS ?= 300
 
-.PHONY: help hello test test-long lint gen bench bench-codec fuzz fuzz-mutants clean
+# All but what boots the guest, which takes most of the time.
+GUESTLESS := --ignore=tests/vm --ignore=fuzz/test_guest.py
+
+.PHONY: help hello test test-host test-long lint gen bench bench-codec fuzz fuzz-mutants clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
 	@echo 'make test       lint, and every test but the long ones (within 10 minutes on 2 cores)'
+	@echo 'make test-host  the tests that boot no guest, for another Python: see the next line'
+	@echo '                PYTHON=python3.11 VENV=.venv-3.11 after any of these'
 	@echo 'make test-long  the long ones too: 100 boots on a loaded machine, thousands of examples'
 	@echo 'make lint       ruff, mypy, the C compiler'"'"'s analyzer, whether generated files are fresh, and'
 	@echo '                whether the protocol still is compatible with its released form'
@@ -42,6 +48,10 @@ hello: $(VENV)/vm
 test: lint
 	@$(call require,$(RUN_NEEDS))
 	$(BIN)/python -m pytest -m 'not long'
+
+test-host: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
+	$(BIN)/python -m pytest -m 'not long' $(GUESTLESS)
 
 test-long: lint
 	@$(call require,$(RUN_NEEDS))
@@ -78,7 +88,7 @@ fuzz-mutants: $(VENV)/dev
 	$(BIN)/python -m fuzz.mutants $(FUZZ_OPTIONS)
 
 clean:
-	rm -rf $(VENV) guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two environments in one: what running needs, and what developing needs on top.
 $(VENV)/vm: pyproject.toml

@@ -10,9 +10,11 @@ import pytest
 
 DEADLINE = 60.0
 
-# A shell's background job starts with these ignored, and what it starts inherits that.
+# A shell's background job starts with the first two ignored, what nohup starts with the third, and
+# what they start inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)

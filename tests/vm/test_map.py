@@ -227,6 +227,7 @@ def test_a_bar_moves_on_a_terminal_and_disturbs_no_result(
         [sys.executable, "-m", "microvm", "map", tmp_path / "jobs"],
         stdout=theirs if results_too else subprocess.PIPE,
         stderr=theirs,
+        env={**os.environ, "TERM": "xterm"},
     ) as process:
         os.close(theirs)
         shown = _all_of(ours)
