@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
@@ -79,6 +82,7 @@ class MicroVM:
         self._state = "new"
         self._launched: Start | None = None
         self._life: Life | None = None
+        self._finalizer: weakref.finalize[..., MicroVM] | None = None
         self.accel: str = accel
         self.cloned = False
 
@@ -147,6 +151,7 @@ class MicroVM:
             finally:
                 start.end()
             self._state = "running"
+            self._finalizer = weakref.finalize(self, _dropped, self._life, os.getpid())
             self.cloned = start.cloned
             if len(candidates) > 1:
                 works = accel == candidates[0]
@@ -199,12 +204,18 @@ class MicroVM:
         """
         if self._state != "new":
             self._state = "stopped"
+        if self._finalizer is not None:
+            self._finalizer.detach()
         launched, self._launched = self._launched, None
         if launched is not None:
             launched.end()
         life, self._life = self._life, None
         if life is not None:
             await life.end()
+
+    def unclosed(self) -> str:
+        """What to say where nobody has stopped it: empty where that does no harm."""
+        return _unclosed(self._life) if self._life else ""
 
     async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; its output is read from the process that this returns.
@@ -220,7 +231,9 @@ class MicroVM:
         """
         guest = self._live()
         await guest.vacated()
-        return guest.exec(argv, **options)
+        process = guest.exec(argv, **options)
+        process.keep(self)
+        return process
 
     @overload
     async def run(
@@ -303,6 +316,17 @@ class MicroVM:
         if self._life is None:
             raise UsageError("the machine is not running", hint="use it within its `async with`")
         return self._life.guest
+
+
+def _unclosed(life: Life) -> str:
+    return "" if life.qemu.ended else f"a machine was never stopped: QEMU, process {life.qemu.pid}"
+
+
+def _dropped(life: Life, owner: int) -> None:
+    """End what nobody can end any more; this is called in any thread, and in forked children."""
+    if os.getpid() == owner and (said := _unclosed(life)):
+        life.qemu.kill()
+        warnings.warn(said, ResourceWarning, stacklevel=2)
 
 
 def _cache_folder() -> Path:

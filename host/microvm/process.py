@@ -149,6 +149,10 @@ class Process:
             self.stdin.close()
             await self.stdin.drain()
 
+    def keep(self, owner: object) -> None:
+        """Hold `owner` for as long as somebody holds this, or one of its output streams."""
+        self._hold.owner = owner
+
     def send_signal(self, signal: int) -> None:
         """Send a signal to its process group; nothing happens when it has ended."""
         if not self._command.ended.is_set():

@@ -68,7 +68,8 @@ class Qemu:
         # Its own listener keeps every event for ever, and a guest can cause some kinds at will.
         self._qmp.events.names = {"SHUTDOWN", "STOP"}
         self._version = (0, 0)
-        self._running = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._running = self._loop.create_future()
         self._life = asyncio.create_task(self._live())
         self._stopping: asyncio.Task[Ending] | None = None
 
@@ -117,6 +118,17 @@ class Qemu:
     def maps_readonly(self) -> bool:
         """Whether clones can share the file of a guest's memory; else each needs a copy."""
         return self._version >= _FILES
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, and is reaped."""
+        return self._process.returncode is not None
+
+    def kill(self) -> None:
+        """End it at once; this can be called in any thread, and when the loop has been closed."""
+        self._launched.process.kill()
+        if self._loop.is_closed():
+            self._launched.process.wait()
 
     def take_port(self) -> socket.socket:
         """Hand over our end of the guest's port, to be closed by the caller.

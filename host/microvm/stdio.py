@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from microvm.errors import UsageError
 from microvm.streams import InputStream, OutputStream
-from microvm.threads import start_thread
+from microvm.threads import in_thread
 
 _CHUNK = 1 << 16
 
@@ -34,33 +34,8 @@ async def write(descriptor: int, data: bytearray | bytes | memoryview) -> None:
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         _write_all(descriptor, data)
     else:
-        await _write_apart(descriptor, data)
-
-
-async def _write_apart(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
-    """Write in a thread, which may be left behind: a reader that never reads must not hold us."""
-    loop = asyncio.get_running_loop()
-    written: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: OSError | None) -> None:
-        if written.done():
-            return
-        if error is None:
-            written.set_result(None)
-        else:
-            written.set_exception(error)
-
-    def write() -> None:
-        failure = None
-        try:
-            _write_all(descriptor, chunk)
-        except OSError as error:
-            failure = error
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(settle, failure)
-
-    start_thread(write)
-    await written
+        # In a thread, which may be left behind: a reader that never reads must not hold us.
+        await in_thread(_write_all, descriptor, data)
 
 
 def _write_all(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:

@@ -87,6 +87,8 @@ class Hold:
     def __init__(self, dropped: Callable[[], None]) -> None:
         """Call `dropped` then, in whatever thread it happens."""
         weakref.finalize(self, dropped).atexit = False
+        self.owner: object = None
+        """What must live as long: a command's machine."""
 
 
 class OutputStream:

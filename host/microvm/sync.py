@@ -6,20 +6,21 @@
         print(vm.run(["echo", "hello"], text=True).stdout)
 
 Nothing is implemented here a second time. Each call runs the coroutine of the same name in an
-event loop that belongs to the machine and stands still between calls; so a machine, and what comes
-from it, belongs to one thread, and its deadlines are looked at while a call waits.
+event loop that the machine has in a thread of its own, and waits for it. So it works wherever code
+runs: in any thread, in several at a time (a machine still runs one command at a time), and where an
+event loop runs already, as in a notebook; that loop stands still for as long as the call takes.
+Deadlines hold between the calls, too.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from microvm import codec, machine, process, streams
-from microvm.errors import UsageError
+from microvm.loop import Loop
 from microvm.options import PING_TIMEOUT, ExecOptions, PlainRunOptions, RunOptions, Text
 from microvm.process import CompletedProcess
 from microvm.units import Size
@@ -30,38 +31,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Loop:
-    """The event loop of one machine.
-
-    :ivar closed: whether the machine has ended, and nothing can be done any more.
-    """
-
-    def __init__(self) -> None:
-        self._runner = asyncio.Runner()
-        self.closed = False
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self.closed:
-            coroutine.close()
-            raise UsageError("the machine is not running", hint="use it within its `with`")
-        return self._runner.run(coroutine)
-
-    def close(self) -> None:
-        self.closed = True
-        self._runner.close()
-
-
 class _Driven:
     """Something that lives in a loop of ours."""
 
-    def __init__(self, loop: _Loop) -> None:
+    def __init__(self, loop: Loop) -> None:
         self._loop = loop
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._loop.run(coroutine)
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call what is no coroutine, but needs the loop to run."""
+        """Call what is no coroutine, but belongs into the loop."""
 
         async def call() -> None:
             function(*arguments)
@@ -70,7 +50,11 @@ class _Driven:
 
 
 class MicroVM(_Driven):
-    """See :class:`microvm.machine.MicroVM`, which takes the same arguments."""
+    """See :class:`microvm.machine.MicroVM`, which takes the same arguments.
+
+    Its `notify` is called in the machine's own thread. One that nobody holds any more, nor anything
+    that came from it, is ended, with a ResourceWarning.
+    """
 
     def __init__(
         self,
@@ -83,7 +67,6 @@ class MicroVM(_Driven):
         console: Path | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        super().__init__(_Loop())
         self._machine = machine.MicroVM(
             image,
             memory=memory,
@@ -93,6 +76,7 @@ class MicroVM(_Driven):
             console=console,
             notify=notify,
         )
+        super().__init__(Loop(self._machine.stop, self._machine.unclosed))
 
     def __repr__(self) -> str:
         return repr(self._machine)
@@ -124,12 +108,7 @@ class MicroVM(_Driven):
 
     def stop(self) -> None:
         """End the machine, whatever state it is in; idempotent."""
-        if self._loop.closed:
-            return
-        try:
-            self._do(self._machine.stop())
-        finally:
-            self._loop.close()
+        self._loop.close()
 
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `microvm.machine.MicroVM.exec`."""
@@ -197,7 +176,7 @@ class MicroVM(_Driven):
 class OutputStream(_Driven):
     """See :class:`microvm.streams.OutputStream`; iterate over it to get chunks of bytes."""
 
-    def __init__(self, loop: _Loop, stream: streams.OutputStream) -> None:
+    def __init__(self, loop: Loop, stream: streams.OutputStream) -> None:
         super().__init__(loop)
         self._stream = stream
 
@@ -221,7 +200,7 @@ class OutputStream(_Driven):
 class InputStream(_Driven):
     """See :class:`microvm.streams.InputStream`."""
 
-    def __init__(self, loop: _Loop, stream: streams.InputStream) -> None:
+    def __init__(self, loop: Loop, stream: streams.InputStream) -> None:
         super().__init__(loop)
         self._stream = stream
 
@@ -250,7 +229,7 @@ class Process(_Driven):
             first = next(iter(process.stdout))
     """
 
-    def __init__(self, loop: _Loop, running: process.Process) -> None:
+    def __init__(self, loop: Loop, running: process.Process) -> None:
         super().__init__(loop)
         self._process = running
         self.args = running.args
@@ -275,7 +254,6 @@ class Process(_Driven):
 
     def poll(self) -> int | None:
         """Look whether it has ended, and return `returncode`."""
-        self._call(lambda: None)
         return self.returncode
 
     def wait(self) -> int:

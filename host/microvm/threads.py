@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from contextlib import suppress
+from typing import Any, ParamSpec, TypeVar
 
 from .errors import MicroVMError
 
@@ -12,8 +13,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def start_thread(target: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Call a function in a thread of its own, which nobody waits for.
+def start_thread(
+    target: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+) -> threading.Thread:
+    """Call a function in a thread of its own, which the end of this process does not wait for.
 
     :raise MicroVMError: no thread can be had.
     """
@@ -22,21 +25,39 @@ def start_thread(target: Callable[P, object], *args: P.args, **kwargs: P.kwargs)
         thread.start()
     except RuntimeError as error:
         raise no_thread() from error
+    return thread
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function in a thread, and wait for what it returns, as `asyncio.to_thread` does.
+    """Call a function in a thread, and wait for what it returns; cancelling leaves it behind.
+
+    It is not one of those that `asyncio.to_thread` keeps: a loop that ends with its interpreter
+    could start no thread to wait for them.
 
     :raise MicroVMError: no thread can be had.
     """
     import asyncio  # of those who call this, not of those who start threads
 
-    try:
-        return await asyncio.to_thread(function, *args, **kwargs)
-    except RuntimeError as error:
-        if is_want_of_threads(error):
-            raise no_thread() from error
-        raise
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(settle: Callable[[Any], None], outcome: object) -> None:
+        if not done.done():
+            settle(outcome)
+
+    def call() -> None:
+        try:
+            outcome: tuple[Callable[[Any], None], object] = (
+                done.set_result,
+                function(*args, **kwargs),
+            )
+        except BaseException as error:  # noqa: BLE001, RUF100 - who waits gets it
+            outcome = done.set_exception, error
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    start_thread(call)
+    return await done
 
 
 def is_want_of_threads(error: BaseException) -> bool:

@@ -116,6 +116,14 @@ async def eventually(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def comes_true(condition: Callable[[], bool]) -> None:
+    """Poll for what nothing announces, where no loop runs."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 async def processes(vm: MicroVM, words: str) -> list[str]:
     """The pids of the guest's processes whose user and command line have this in them.
 

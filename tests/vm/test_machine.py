@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from subprocess import PIPE
 from typing import Any
 
 import pytest
-from tests.vm.conftest import children_of, eventually, kill, processes
+from tests.vm.conftest import children_of, eventually, is_alive, kill, processes
 
 from microvm import (
     Busy,
@@ -308,6 +310,44 @@ async def test_a_stopped_qemu_is_found_out_by_ping(image: Image) -> None:
         with pytest.raises(GuestUnresponsive):
             await process.wait()
         assert time.monotonic() - begun < 15
+
+
+async def test_a_machine_that_is_dropped_is_ended(image: Image) -> None:
+    vm = MicroVM(image)
+    await vm.start()
+    pid = vm.pid or 0
+    process = await vm.exec(["sh", "-c", "read x; echo $x"], stdin=PIPE)
+    del vm
+    gc.collect()
+    assert process.stdin  # it is in use as long as anything of it is
+    process.stdin.write(b"still\n")
+    assert await process.stdout.readline() == b"still\n"
+    warned = f"never stopped: QEMU, process {pid}"
+    with pytest.warns(ResourceWarning, match=warned):  # noqa: PT031 - by a collection, perhaps
+        del process
+        gc.collect()
+    await eventually(lambda: not is_alive(pid))
+
+
+OUTLIVES = """
+import asyncio, sys
+from microvm import MicroVM
+loop = asyncio.new_event_loop()
+vm = MicroVM(sys.argv[1])
+loop.run_until_complete(vm.start())
+loop.close()
+pid = vm.pid
+del vm
+with open(f"/proc/{pid}/stat") as stat:
+    print(stat.read())
+"""
+
+
+def test_a_machine_that_outlives_its_loop_is_ended_when_it_is_dropped(image: Image) -> None:
+    command = [sys.executable, "-W", "default::ResourceWarning", "-c", OUTLIVES, str(image.path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "ResourceWarning: a machine was never stopped: QEMU, process" in result.stderr
+    assert "FileNotFoundError" in result.stderr, result.stdout
 
 
 async def test_stop_works_before_and_after_the_machine_is_up(image: Image) -> None:

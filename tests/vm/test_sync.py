@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import inspect
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.vm.conftest import comes_true, is_alive
 
 import microvm
 from microvm import Busy, ExecTimeout, GuestDied, OutputLimit, UsageError
@@ -171,3 +176,107 @@ def test_threads_can_have_a_machine_each(image: Image) -> None:
 
     with ThreadPoolExecutor(2) as executor:
         assert list(executor.map(in_a_machine, "abcd")) == [b"a\n", b"b\n", b"c\n", b"d\n"]
+
+
+def test_it_works_in_a_running_loop(image: Image) -> None:
+    async def notebook() -> bytes:
+        with MicroVM(image) as vm:
+            return bytes(vm.run(["echo", "hello"]).stdout)
+
+    assert asyncio.run(notebook()) == b"hello\n"
+
+
+def test_threads_share_a_machine(machine: MicroVM) -> None:
+    process = machine.exec(["sleep", "60"])
+    with ThreadPoolExecutor(3) as executor:
+        waiting = executor.submit(process.wait)
+        with pytest.raises(Busy):
+            executor.submit(machine.run, ["true"]).result()
+        executor.submit(machine.ping).result()
+        executor.submit(process.kill).result()
+        assert waiting.result() == -9
+
+
+def test_a_deadline_holds_between_calls(machine: MicroVM) -> None:
+    process = machine.exec(["sleep", "60"], timeout=0.2)
+    while process.returncode is None:
+        time.sleep(0.05)  # and no call
+    with pytest.raises(ExecTimeout):
+        process.wait()
+
+
+def test_a_machine_that_is_dropped_is_ended(image: Image) -> None:
+    vm = MicroVM(image)
+    vm.start()
+    pid = vm.pid or 0
+    process = vm.exec(["sh", "-c", "read x; echo $x"], stdin=subprocess.PIPE)
+    del vm
+    gc.collect()
+    assert process.stdin  # it is in use as long as anything of it is
+    process.stdin.write(b"still\n")
+    assert process.stdout.readline() == b"still\n"
+    warned = f"never stopped: QEMU, process {pid}"
+    with pytest.warns(ResourceWarning, match=warned):  # noqa: PT031 - by a collection, perhaps
+        del process
+        gc.collect()
+    comes_true(lambda: not is_alive(pid))
+
+
+BEGIN = """
+import os, signal, sys
+from microvm.sync import MicroVM
+vm = MicroVM(sys.argv[1])
+vm.start()
+print(vm.pid, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "status", "said"),
+    [
+        ("", 0, "never stopped"),
+        ("process = vm.exec(['sleep', '60'])", 0, "never stopped"),
+        ("sys.exit(3)", 3, "never stopped"),
+        ("os._exit(4)", 4, ""),
+        ("os.kill(os.getpid(), signal.SIGKILL)", -9, ""),
+        ("vm.stop()", 0, ""),
+    ],
+)
+def test_no_way_out_leaves_qemu(image: Image, rest: str, status: int, said: str) -> None:
+    command = [
+        sys.executable,
+        "-W",
+        "default::ResourceWarning",
+        "-c",
+        BEGIN + rest,
+        str(image.path),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == status, result.stderr
+    assert ("ResourceWarning" in result.stderr) == bool(said)
+    assert said in result.stderr
+    pid = int(result.stdout)
+    comes_true(lambda: not is_alive(pid))
+
+
+CTRL_C = """
+for number in range(2):
+    try:
+        vm.run(["sleep", "60"])
+    except KeyboardInterrupt:
+        print(vm.run(["echo", "next"], text=True).stdout, end="", flush=True)
+vm.stop()
+"""
+
+
+def test_a_ctrl_c_ends_the_call_and_leaves_the_machine(image: Image) -> None:
+    command = [sys.executable, "-c", BEGIN + CTRL_C, str(image.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        for _ in range(2):
+            time.sleep(0.2)  # it may be anywhere in the call
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == b"next\n"
+        assert process.communicate() == (b"", b"")
+        assert process.returncode == 0

@@ -1,0 +1,200 @@
+"""An event loop in a thread of its own, for code that has none, or whose own must not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from microvm.errors import UsageError
+from microvm.threads import start_thread
+
+T = TypeVar("T")
+
+# How long the interpreter's end waits for that of a machine which nobody has stopped, in seconds.
+_LAST_TIMEOUT = 10.0
+
+
+class Loop:
+    """Runs coroutines, from any thread, until it is closed.
+
+    Where nobody holds it any more, what lives in it is ended, and a ResourceWarning says so. It
+    belongs to one process: a child that was forked has no such thread.
+
+    :param end: ends what lives in the loop, whatever state that is in.
+    :param leftover: what there is to end, in words for the warning; empty for nothing.
+    :ivar closed: whether nothing can be run any more.
+    """
+
+    def __init__(
+        self, end: Callable[[], Coroutine[Any, Any, None]], leftover: Callable[[], str]
+    ) -> None:
+        self.closed = False
+        self._lock = threading.Lock()
+        self._thread: _Thread | None = None
+        self._process = os.getpid()
+        self._end = end
+        self._leftover = leftover
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Wait for what a coroutine returns.
+
+        Whatever interrupts the waiting, a Ctrl-C too, cancels the coroutine and is raised when it
+        has ended; what interrupts that, is raised at once.
+
+        :raise UsageError: the loop is closed, or of another process, or would wait for itself.
+        :raise MicroVMError: there can be no more threads.
+        """
+        call = _Call(coroutine)
+        try:
+            self._begin(call)
+            return call.done.result()
+        except BaseException:
+            call.abort()
+            raise
+        finally:
+            del call  # its error has a traceback with this frame
+
+    def _begin(self, call: _Call[T]) -> None:
+        if os.getpid() != self._process:
+            raise UsageError("the machine belongs to the process that made it, not to its child")
+        with self._lock:
+            if self.closed:
+                raise UsageError("the machine is not running", hint="use it within its `with`")
+            if self._thread is None:
+                self._thread = _Thread(self._end, self._leftover)
+                weakref.finalize(self, self._thread.drop).atexit = False
+            thread = self._thread
+            if thread.is_current():
+                raise UsageError("a function that the machine calls cannot wait for that machine")
+            call.loop = thread.loop
+            thread.loop.call_soon_threadsafe(call.begin)
+
+    def close(self) -> None:
+        """End what lives in it, and wait for that; idempotent."""
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            self.closed = True
+            thread = self._thread
+        if thread is not None:
+            thread.end()
+            if not thread.is_current():
+                thread.join()
+
+
+class _Call(Generic[T]):
+    """A coroutine, and what becomes of it.
+
+    :ivar loop: the loop that it was given to.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self.done: Future[T] = Future()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._coroutine = coroutine
+        self._task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        """Begin; called in the loop."""
+        self._task = asyncio.get_running_loop().create_task(self._coroutine)
+        self._task.add_done_callback(self._settle)
+
+    def abort(self) -> None:
+        """Cancel it, and wait until it has ended; where it was never begun, only tidy up."""
+        if self.loop is None:
+            self._coroutine.close()
+        elif not self.done.done():
+            with suppress(RuntimeError):  # the loop is closed: then this has ended
+                self.loop.call_soon_threadsafe(self._cancel)
+            wait([self.done])
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        elif not self.done.done():  # the interruption came before its beginning
+            self._coroutine.close()
+            self.done.cancel()
+
+    def _settle(self, task: asyncio.Task[T]) -> None:
+        self._task = None
+        if task.cancelled():
+            self.done.set_exception(UsageError("the machine was stopped meanwhile"))
+        elif (error := task.exception()) is not None:
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(task.result())
+
+
+class _Thread:
+    """The thread, and the loop in it; it holds nothing of who uses them."""
+
+    def __init__(
+        self, end: Callable[[], Coroutine[Any, Any, None]], leftover: Callable[[], str]
+    ) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._process = os.getpid()
+        self._end = end
+        self._leftover = leftover
+        self._over = asyncio.Event()
+        try:
+            self._thread = start_thread(self._serve)
+        except BaseException:
+            self.loop.close()
+            raise
+        _running.add(self)
+
+    def is_current(self) -> bool:
+        """Whether it is the one that asks."""
+        return threading.current_thread() is self._thread
+
+    def end(self) -> None:
+        """Have it end, and what lives in it; idempotent."""
+        if self._thread.is_alive() and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._over.set)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end."""
+        self._thread.join(timeout)
+
+    def drop(self) -> None:
+        """End what nobody can end any more; this is called in any thread, and waits for nothing."""
+        if os.getpid() != self._process or not self._thread.is_alive():
+            return
+        leftover = self._leftover()
+        self.end()
+        if leftover:
+            warnings.warn(leftover, ResourceWarning, stacklevel=2)
+
+    def _serve(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
+                runner.run(self._live())
+        finally:
+            _running.discard(self)
+
+    async def _live(self) -> None:
+        try:
+            await self._over.wait()
+        finally:
+            await self._end()
+
+
+_running: set[_Thread] = set()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Leave nothing running, and let no thread be cut off in the middle of that."""
+    left = list(_running)
+    for thread in left:
+        thread.drop()
+    for thread in left:
+        thread.join(_LAST_TIMEOUT)

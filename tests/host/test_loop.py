@@ -1,0 +1,259 @@
+"""An event loop in a thread of its own: who may call it, what interrupts it, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from microvm.errors import MicroVMError, UsageError
+from microvm.loop import Loop
+from microvm.threads import in_thread
+
+
+class Inhabitant:
+    """What lives in a loop."""
+
+    def __init__(self, leftover: str = "") -> None:
+        self.ended = threading.Event()
+        self.leftover = leftover
+
+    async def end(self) -> None:
+        self.ended.set()
+
+    def loop(self) -> Loop:
+        return Loop(self.end, lambda: self.leftover)
+
+
+@pytest.fixture
+def inhabitant() -> Inhabitant:
+    return Inhabitant()
+
+
+@pytest.fixture
+def loop(inhabitant: Inhabitant) -> Iterator[Loop]:
+    loop = inhabitant.loop()
+    yield loop
+    loop.close()
+
+
+async def _say(word: str, seconds: float = 0.0) -> str:
+    await asyncio.sleep(seconds)
+    return word
+
+
+async def _fail() -> None:
+    raise ZeroDivisionError
+
+
+def test_it_returns_and_raises_what_the_coroutine_does(loop: Loop) -> None:
+    assert loop.run(_say("a")) == "a"
+    with pytest.raises(ZeroDivisionError):
+        loop.run(_fail())
+    assert loop.run(_say("b")) == "b"
+
+
+async def test_it_can_be_called_where_a_loop_runs(loop: Loop) -> None:
+    assert loop.run(_say("a")) == "a"
+
+
+def test_it_can_be_called_from_several_threads_at_once(loop: Loop) -> None:
+    meeting = asyncio.Barrier(3)
+
+    async def meet(word: str) -> str:
+        await meeting.wait()
+        return word
+
+    with ThreadPoolExecutor(3) as executor:
+        assert list(executor.map(lambda word: loop.run(meet(word)), "abc")) == ["a", "b", "c"]
+
+
+def test_what_it_calls_cannot_wait_for_it(loop: Loop) -> None:
+    async def ask() -> None:
+        loop.run(_say("never"))
+
+    with pytest.raises(UsageError, match="cannot wait for that machine"):
+        loop.run(ask())
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_ctrl_c_cancels_and_is_raised_when_that_has_ended(loop: Loop, closes: bool) -> None:
+    ended = []
+
+    async def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.1)
+            ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(work())
+    assert ended == [True]
+    if closes:
+        loop.close()
+    else:
+        assert loop.run(_say("still")) == "still"
+
+
+def test_a_second_ctrl_c_does_not_wait(loop: Loop) -> None:
+    begun = threading.Event()
+
+    async def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            begun.set()
+            await asyncio.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(work())
+    assert begun.is_set()
+
+
+def test_closing_ends_what_lives_there_and_the_thread(loop: Loop, inhabitant: Inhabitant) -> None:
+    loop.run(_say("a"))
+    before = threading.active_count()
+    loop.close()
+    loop.close()
+    assert inhabitant.ended.is_set()
+    assert threading.active_count() == before - 1
+    with pytest.raises(UsageError, match="not running"):
+        loop.run(_say("late"))
+
+
+def test_one_that_was_never_used_has_no_thread(loop: Loop, inhabitant: Inhabitant) -> None:
+    before = threading.active_count()
+    loop.close()
+    assert threading.active_count() == before
+    assert not inhabitant.ended.is_set()
+    with pytest.raises(UsageError, match="not running"):
+        loop.run(_say("late"))
+
+
+def test_who_waits_when_it_is_closed_is_told() -> None:
+    loop = Inhabitant().loop()
+    begun = threading.Event()
+
+    async def wait() -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(loop.run, wait())
+        begun.wait()
+        loop.close()
+        with pytest.raises(UsageError, match="stopped meanwhile"):
+            waiting.result()
+
+
+@pytest.mark.parametrize("leftover", ["", "something is left"])
+def test_one_that_nobody_holds_is_ended(leftover: str) -> None:
+    inhabitant = Inhabitant(leftover)
+    loop = inhabitant.loop()
+    loop.run(_say("a"))
+    if leftover:
+        with pytest.warns(ResourceWarning, match=leftover):
+            del loop
+    else:
+        del loop
+        gc.collect()
+    assert inhabitant.ended.wait(30)
+
+
+def test_an_error_holds_no_loop() -> None:
+    inhabitant = Inhabitant()
+    loop = inhabitant.loop()
+    gc.disable()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            loop.run(_fail())
+        time.sleep(0.1)  # the thread has its last frames, too
+        del loop
+        assert inhabitant.ended.wait(30)
+    finally:
+        gc.enable()
+
+
+SCRIPT = """
+import asyncio, os, sys, threading, time
+from microvm.loop import Loop
+from microvm.threads import in_thread
+
+async def end(): print("ended", flush=True)
+async def say(word): return word
+loop = Loop(end, lambda: "something is left")
+print(loop.run(say("hello")), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "said", "warned"),
+    [
+        ("", "hello\nended\n", True),
+        ("loop.close()", "hello\nended\n", False),
+        ("del loop; time.sleep(1)", "hello\nended\n", True),
+        ("os._exit(0)", "hello\n", False),
+        # Who waits in a daemon's thread does not hold up the end.
+        (
+            "threading.Thread(target=loop.run, args=(asyncio.sleep(60),), daemon=True).start()\n"
+            "time.sleep(0.2)\n",
+            "hello\nended\n",
+            True,
+        ),
+    ],
+)
+def test_the_interpreter_ends(rest: str, said: str, warned: bool) -> None:
+    command = [sys.executable, "-W", "default::ResourceWarning", "-c", SCRIPT + rest]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (0, said)
+    assert ("something is left" in result.stderr) == warned
+
+
+FORK = """
+pid = os.fork()
+if pid == 0:
+    try:
+        loop.run(say("in the child"))
+    except Exception as error:
+        print(type(error).__name__, flush=True)
+    loop.close()
+    del loop
+    sys.exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), loop.run(say("in the parent")), flush=True)
+loop.close()
+"""
+
+
+def test_a_forked_child_has_none_and_ends_none() -> None:
+    command = [sys.executable, "-c", SCRIPT + FORK]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert result.stdout == "hello\nUsageError\n7 in the parent\nended\n", result.stderr
+
+
+def test_a_thread_that_cannot_be_had_is_an_error_of_ours(loop: Loop) -> None:
+    before = threading.stack_size(1 << 46)  # more than there are addresses
+    try:
+        with pytest.raises(MicroVMError, match="no more threads"):
+            loop.run(_say("never"))
+    finally:
+        threading.stack_size(before)
+    assert loop.run(_say("now")) == "now"
+
+
+async def test_a_function_in_a_thread_returns_and_raises() -> None:
+    assert await in_thread(threading.get_ident) != threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        await in_thread(lambda: 1 // 0)
