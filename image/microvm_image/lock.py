@@ -7,6 +7,7 @@ waits only for a process that shows life, by setting the file's time now and the
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -53,8 +54,13 @@ def attempt(path: Path) -> Iterator[bool]:
     name = _name(path)
     with cache.disk_errors():
         cache.make(path.parent)
-        # For us alone: who can open it, if only to read, can lock it.
-        fd = os.open(name, _FLAGS, 0o600)
+        try:
+            # For us alone: who can open it, if only to read, can lock it.
+            fd = os.open(name, _FLAGS, 0o600)
+        except OSError as error:
+            if error.errno in {errno.EACCES, errno.EROFS}:
+                error.filename = path.parent  # where nobody needs to know of locks
+            raise
     ours = False
     try:
         ours = _lock(fd, name)

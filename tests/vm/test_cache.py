@@ -21,13 +21,27 @@ from microvm_image import cache as caches
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory, image: Image) -> Path:
+    """A cache with the image and a template of it, to be copied."""
+    folder = tmp_path_factory.mktemp("warm") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MICROVM_CACHE", str(folder))
+        caches.make(folder / "images")
+        shutil.copytree(image.path, folder / "images" / image.name)
+        hello(image)
+    return folder
+
+
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
-    """A cache with the image, and nothing else."""
-    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
-    caches.make(tmp_path / "cache" / "images")
-    shutil.copytree(image.path, tmp_path / "cache" / "images" / image.name)
-    return tmp_path / "cache"
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: Path) -> Path:
+    """A copy of it, as `docker cp` makes one, say: nothing is sparse, times are of seconds."""
+    copy = tmp_path / "cache"
+    shutil.copytree(warm, copy)
+    for path in copy.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    monkeypatch.setenv("MICROVM_CACHE", str(copy))
+    return copy
 
 
 def command(image: Image) -> list[str]:
@@ -44,25 +58,16 @@ def hello(image: Image, *, user: bool = False) -> str:
     return done.stderr
 
 
-def test_a_copy_of_a_cache_is_as_warm(
-    image: Image, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hello(image)
-    # As `docker cp` does it, say: nothing is sparse any more, times are of seconds.
-    copy = tmp_path / "copy"
-    shutil.copytree(cache, copy)
-    for path in copy.rglob("*"):
-        os.utime(path, (1e9, 1e9))
-    caches.clear(cache)
-    monkeypatch.setenv("MICROVM_CACHE", str(copy))
-    before = [path.stat().st_ino for path in (copy / "templates").rglob("ram")]
+def test_a_copy_of_a_cache_is_as_warm(image: Image, cache: Path) -> None:
+    before = [path.stat().st_ino for path in (cache / "templates").rglob("ram")]
     for _ in range(2):
-        assert "cloned" in hello(image)
-    assert [path.stat().st_ino for path in (copy / "templates").rglob("ram")] == before
+        said = hello(image)
+        assert "cloned" in said
+        assert "anew" not in said
+    assert [path.stat().st_ino for path in (cache / "templates").rglob("ram")] == before
 
 
 def test_who_cannot_write_a_cache_uses_what_is_in_it(image: Image, cache: Path) -> None:
-    hello(image)
     with read_only(cache):
         said = hello(image, user=True)
         assert "cloned" in said
@@ -72,6 +77,7 @@ def test_who_cannot_write_a_cache_uses_what_is_in_it(image: Image, cache: Path) 
 def test_who_cannot_write_a_cache_boots_where_there_is_no_template(
     image: Image, cache: Path
 ) -> None:
+    caches.clear(cache / "templates")
     with read_only(cache):
         said = hello(image, user=True)
         assert "no template can be saved" in said
@@ -81,7 +87,6 @@ def test_who_cannot_write_a_cache_boots_where_there_is_no_template(
 
 
 def test_a_template_that_is_damaged_and_cannot_be_made_anew(image: Image, cache: Path) -> None:
-    hello(image)
     (ram,) = (cache / "templates").rglob("ram")
     ram.chmod(0o600)
     with ram.open("r+b") as file:
@@ -101,11 +106,9 @@ def test_root_uses_no_cache_of_another(image: Image, cache: Path) -> None:
     assert done.returncode == 125
     assert f"belongs to user {USER}" in done.stderr
     assert "under sudo, -H takes root's" in done.stderr
-    assert not (cache / "templates").exists()
 
 
 def test_a_pipe_in_a_template_makes_nobody_wait(image: Image, cache: Path) -> None:
-    hello(image)
     (path,) = (cache / "templates").rglob("ram")
     path.unlink()
     os.mkfifo(path)
@@ -115,6 +118,7 @@ def test_a_pipe_in_a_template_makes_nobody_wait(image: Image, cache: Path) -> No
 
 
 def test_a_start_does_without_the_template_of_one_who_is_stopped(image: Image, cache: Path) -> None:
+    caches.clear(cache / "templates")
     with subprocess.Popen(command(image), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as maker:
         try:
             while not list(cache.glob("templates/.*.lock")):
