@@ -16,6 +16,7 @@ from microvm.bench.report import Platform
 from microvm.capacity import usable_cpus
 from microvm.errors import QemuError
 from microvm.launch import find_qemu
+from microvm.printable import printable
 
 if TYPE_CHECKING:
     from microvm_image.image import Manifest
@@ -45,8 +46,8 @@ def describe(manifest: Manifest, *, accel: str, memory_mib: int, load: float) ->
         load=round(load, 1),
         qemu=_qemu_version(find_qemu(manifest.arch)),
         accel=accel,
-        kernel=manifest.kernel_version,
-        image=manifest.name,
+        kernel=printable(manifest.kernel_version),
+        image=printable(manifest.name),
         memory_mib=memory_mib,
     )
 

@@ -86,7 +86,7 @@ def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
       uname -a | cut -c1-5           for `sh -c`
       ["echo", "hello"]              a JSON array: the command line
       {"argv": ["cat"], "id": "c1", "stdin": "hello", "env": {"A": "1"},
-       "cwd": "/tmp", "user": "nobody", "timeout": 5}
+       "cwd": "/tmp", "user": "nobody", "timeout": "5s"}
                                      a JSON object; also grace, max_output,
                                      max_processes and max_memory
 
