@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hashlib
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +30,19 @@ MINUTE = 60.0
 def image() -> Image:
     """The default image, built if there is none."""
     return default()
+
+
+@pytest.fixture
+def unbootable(image: Image, tmp_path: Path) -> Path:
+    """An image that is what its manifest says, and whose initramfs is nothing but zeros."""
+    broken = tmp_path / "broken"
+    shutil.copytree(image.path, broken)
+    nothing = bytes(image.manifest.initramfs_size)
+    (broken / "initramfs.cpio").write_bytes(nothing)
+    digest = hashlib.sha256(nothing).hexdigest()
+    manifest = dataclasses.replace(image.manifest, initramfs_sha256=digest)
+    (broken / "manifest.json").write_text(manifest.json())
+    return broken
 
 
 @pytest.fixture(scope="session")
