@@ -8,7 +8,7 @@ A template is a folder of the cache, whole or not there:
 
 QEMU does not check what it loads. So the state is compared with its SHA-256 before each use, which
 takes 0.1 ms, and what is then loaded is the copy that was compared. Hashing the RAM, 40 to 100 MB
-of data, would take 60 ms, as long as the start that it is for, and read pages that no clone
+of data, would take 0.1 s, as long as the start that it is for, and read pages that no clone
 touches: that is done once for each copy of the file, see `microvm_image.verified`.
 
 A clone cannot harm it: QEMU inherits the RAM open for reading only, and maps it copied on write.

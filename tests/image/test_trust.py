@@ -97,6 +97,11 @@ def test_a_group_of_ones_own_may_write_on_the_way(
         trust.check(way / "cache")
 
 
+def test_whose_groups_are_private() -> None:
+    assert trust._is_private(0)
+    assert not trust._is_private(54321)  # of no name
+
+
 def test_links_are_followed_to_what_they_mean(tmp_path: Path) -> None:
     (tmp_path / "open" / "cache").mkdir(parents=True)
     (tmp_path / "first").symlink_to(tmp_path / "second")
@@ -189,7 +194,10 @@ FILES = (
 
 @pytest.mark.parametrize(
     ("part", "plant"),
-    [("images/*", _fifo), *itertools.product(FILES, (_fifo, _folder, _link, _writable))],
+    [
+        *itertools.product(("images/*", *FILES), [_fifo]),
+        *itertools.product(FILES[1::2], [_folder, _link, _writable]),
+    ],
 )
 def test_what_is_no_file_of_ours_is_neither_used_nor_waited_for(
     cache: Path, part: str, plant: Callable[[Path], None]
