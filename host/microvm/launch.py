@@ -85,7 +85,7 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
             theirs.enter_context(their_end)
         qmp, port, console, stderr = (pair[0] for pair in pairs)
         root = os.geteuid() == 0
-        # Nobody opens the device by its group, or inherits it, which QEMU 7.2 does not know.
+        # Nobody opens the device by its group, or inherits it, which QEMU 8.2 does not know.
         given_up = root and config.accel == "kvm"
         groups = _groups_of(KVM) if given_up else ()
         kvm = _open(KVM, os.O_RDWR, QemuError, theirs) if given_up and not groups else None

@@ -150,5 +150,7 @@ async def test_kvm_works_or_says_why_not(configure: Configure, tmp_path: Path) -
     async with asyncio.timeout(PROOF_TIMEOUT):
         failure = await failure_to_speak(configure(accel="kvm"))
     if failure is not None:
-        assert "QEMU was killed by signal" in failure.message
+        # The last where only root may open the device, and this QEMU cannot inherit it.
+        reasons = "QEMU was killed by signal", "Property 'kvm-accel.device' not found"
+        assert any(reason in failure.message for reason in reasons)
         assert failure.detail
