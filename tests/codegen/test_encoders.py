@@ -26,7 +26,7 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
 
 from . import random_schema
-from .test_agreement import EVERYTHING, HEADER, QUICK, SANDBOXD, octets, values
+from .test_agreement import EVERYTHING, HEADER, QUICK, ROOT, SANDBOXD, octets, values
 from .test_versions import GROWN
 
 CODES = {fault.name: fault.number for fault in FAULTS}
@@ -357,7 +357,7 @@ def compare(ends: Ends, drawn: tuple[Message, int, int, dict[str, Any]]) -> None
         assert decoded_by_python(ends, message, frame, sender, version)[0] == said
 
 
-COMMITTED = [SANDBOXD, EVERYTHING, GROWN]
+COMMITTED = [SANDBOXD, ROOT / "examples/sensor/sensor.toml", EVERYTHING, GROWN]
 
 
 @given(data=st.data())
@@ -378,6 +378,19 @@ def test_so_it_is_for_schemas_that_nobody_has_thought_of(
 ) -> None:
     ends = make(seed)
     compare(ends, data.draw(messages(ends)))
+
+
+@pytest.mark.parametrize("list_", [Items(0, bytes(4)), Items(1, b"")], ids=["no count", "no items"])
+def test_a_list_that_is_none_is_no_empty_one_to_an_older_version(
+    list_: Items, make: Callable[[Path | int], Ends]
+) -> None:
+    ends = make(GROWN)
+    (every,) = (message for message in ends.schema.messages if message.name == "every")
+    (name,) = (field.name for field in every.fields if isinstance(field.type, ByteList))
+    fields = {field.name: _default(field) for field in seen(every)}
+    assert ends.check(every, 1, 1, struct_of(ends, every, fields)) == 0
+    struct = struct_of(ends, every, fields | {name: list_})
+    assert ends.check(every, 1, 1, struct) == CODES["trailing_bytes"]
 
 
 @pytest.mark.long

@@ -380,10 +380,20 @@ def _refusals(message: Message) -> Iterator[list[str]]:
         there = ""
         if message.is_later(field):
             there = f"version >= {field.since}"
-            part = {Bytes: ".size", Tail: ".size", ByteList: ".count"}.get(type(field.type), "")
-            default = f"message->{field.name}{part} != {_literal(field.default)}"
-            yield _refuse_if(f"version < {field.since} && {default}", "trailing_bytes")
+            yield _refuse_if(f"version < {field.since} && {_differs(field)}", "trailing_bytes")
         yield from _refused_values(field, there)
+
+
+def _differs(field: Field) -> str:
+    """Whether a field is other than what stands for it in older versions."""
+    value = f"message->{field.name}"
+    match field.type:
+        case Bytes() | Tail():
+            return f"{value}.size != 0"
+        case ByteList():
+            return f"({value}.count != 0 || {value}.size != 0)"
+        case _:
+            return f"{value} != {_literal(field.default)}"
 
 
 def _refused_values(field: Field, there: str) -> Iterator[list[str]]:
