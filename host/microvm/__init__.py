@@ -10,12 +10,13 @@ Everything that a user needs is here; it is imported when it is first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from microvm._version import __version__
 
+# The module `typing` takes longer to import than all that is here: a command waits for it.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from microvm.errors import (
         BootError,
         Busy,
@@ -85,4 +86,6 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"microvm.{_MODULES.get(name, 'errors')}"), name)
+    from importlib import import_module
+
+    return getattr(import_module(f"microvm.{_MODULES.get(name, 'errors')}"), name)

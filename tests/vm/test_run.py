@@ -416,3 +416,61 @@ def test_a_reader_that_never_reads_does_not_hold_up_the_end(
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
     os.close(reader)
+
+
+INTERRUPTED = """
+import os, signal, sys
+from microvm.__main__ import main
+at, seen = int(sys.argv.pop(1)), 0
+def count(event, _):
+    global seen
+    seen += event == "import"
+    if event == "import" and seen == at:
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(count)
+main()
+"""
+
+
+@pytest.mark.parametrize("step", [29, pytest.param(1, marks=pytest.mark.long)])
+def test_a_ctrl_c_at_any_import_is_status_130_and_silence(image: Image, step: int) -> None:
+    del image
+    statuses: list[int] = []
+    while not statuses or statuses[-1]:
+        at = str(1 + step * len(statuses))
+        command = [sys.executable, "-c", INTERRUPTED, at, "run", "--", "true"]
+        result = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        statuses.append(result.returncode)
+        assert (result.stdout, result.stderr) == (b"", b""), at
+    assert set(statuses[:-1]) == {130}  # and there were no more imports for the last
+    assert len(statuses) > 100 // step
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.3, 0.5, 1.0])
+def test_an_early_ctrl_c_is_status_130_and_silence(image: Image, delay: float) -> None:
+    del image
+    script = "import microvm.__main__ as m; print('begun', flush=True); m.main()"
+    command = [sys.executable, "-c", script, "run", "--", "sleep", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"begun\n"
+        time.sleep(delay)  # wherever it is by then
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == (b"", b"")
+        assert process.returncode == 130
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM"])
+def test_what_we_were_started_to_ignore_stays_ignored(image: Image, name: str) -> None:
+    del image
+    ignoring = ["sh", "-c", f'trap "" {name}; exec "$@"', "sh"]
+    command = [*ignoring, sys.executable, "-m", "microvm", "run", "--", "sh", "-c"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [*command, "echo begun; read x; echo $x"], stdin=pipe, stdout=pipe, stderr=pipe
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"begun\n"
+        process.send_signal(getattr(signal, f"SIG{name}"))
+        assert process.communicate(b"still here\n", timeout=60) == (b"still here\n", b"")
+        assert process.returncode == 0

@@ -7,11 +7,15 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
 
 async def status_of(
     work: Coroutine[Any, Any, int], interrupt: Callable[[], bool] = lambda: False
 ) -> int:
     """Do the work, and cancel it at a Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
+
+    What of these we were started to ignore, as by nohup(1), stays ignored.
 
     :param interrupt: called at a Ctrl-C; True if it has taken care of it.
     :return: the work's exit status, or 128+N when signal N has ended it.
@@ -27,9 +31,16 @@ async def status_of(
         ended_by = number
         task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    handled = [number for number in _ENDING if before[number] is not signal.SIG_IGN]
+    for number in handled:
         loop.add_signal_handler(number, end, number)
     try:
         return await task
     except asyncio.CancelledError:
         return 128 + ended_by
+    finally:
+        # Not what the end of the loop would make of them.
+        for number in handled:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
