@@ -27,6 +27,16 @@ class Child:
         """Its exit code, -N when signal N ended it, or None while it is not reaped."""
         return self._process.returncode
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal such as SIGSTOP holds it up now."""
+        if self.returncode is not None or not hasattr(os, "waitid"):
+            return False
+        flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        with suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self.pid, flags) is not None
+        return False
+
     async def wait(self) -> int:
         """Wait for its end, and reap it; cancelling this leaves it alone."""
         if self._ended is None:

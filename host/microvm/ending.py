@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import signal
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["reset", "shutdown", "panic", "internal_error", "quit", "killed", "exit"]
+Kind = Literal[
+    "reset",
+    "shutdown",
+    "panic",
+    "internal_error",
+    "quit",
+    "killed",
+    "crash",
+    "limit",
+    "exit",
+]
 
 # ShutdownCause in QEMU's qapi/run-state.json; of its others, QEMU's exit status says as much.
 _BY_REASON: dict[str, tuple[Kind, str]] = {
@@ -18,6 +30,28 @@ _BY_REASON: dict[str, tuple[Kind, str]] = {
     "host-signal": ("killed", "QEMU was told to end by a signal"),
 }
 
+# What a process brings upon itself; any other signal somebody has sent, a limit of ours among them.
+_CRASHES = {
+    signal.SIGABRT,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGILL,
+    signal.SIGSEGV,
+    signal.SIGSYS,
+    signal.SIGTRAP,
+}
+
+#: What a process is told that may not have more of something, by the host or a limit of its own.
+LIMITS = (
+    errno.EAGAIN,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ENOSPC,
+)
+
 _PROGRAM = re.compile(r"^qemu[\w-]*: ")
 
 
@@ -25,8 +59,9 @@ _PROGRAM = re.compile(r"^qemu[\w-]*: ")
 class Ending:
     """How QEMU ended, and why.
 
-    :ivar kind: `reset`, `shutdown` and `panic` are the guest's doing, `quit` is ours; `killed` is a
-        signal's, `internal_error` the accelerator's, `exit` QEMU's own.
+    :ivar kind: `reset`, `shutdown` and `panic` are the guest's doing, `quit` is ours; `killed` is
+        somebody's who sent a signal, `limit` the host's, which refuses QEMU memory or files,
+        `internal_error` the accelerator's, `crash` and `exit` QEMU's own.
     :ivar text: a sentence for people, without its full stop.
     :ivar returncode: QEMU's exit status; -N if signal N killed it.
     """
@@ -36,8 +71,19 @@ class Ending:
     returncode: int
 
 
+def wants_more(text: str) -> bool:
+    """Whether these words of QEMU are about something that the host does not let it have."""
+    return any(os.strerror(number) in text for number in LIMITS)
+
+
 def judge(
-    returncode: int, *, reason: str | None, internal_error: bool, panic: str | None, stderr: str
+    returncode: int,
+    *,
+    reason: str | None,
+    internal_error: bool,
+    panic: str | None,
+    stderr: str,
+    stopped: bool = False,
 ) -> Ending:
     """Decide how QEMU ended from all that was seen of it.
 
@@ -45,7 +91,11 @@ def judge(
     :param internal_error: whether QEMU had stopped the guest with status `internal-error`.
     :param panic: the kernel's last words on its console, if it had any.
     :param stderr: what QEMU wrote there.
+    :param stopped: whether a signal had stopped QEMU, and it was killed for that.
     """
+    if stopped:
+        text = "QEMU was stopped by a signal while it started, and did not go on"
+        return Ending("killed", text, returncode)
     if internal_error:
         return Ending("internal_error", "KVM internal error", returncode)
     if panic is not None and reason in {"guest-reset", "guest-panic"}:
@@ -56,5 +106,8 @@ def judge(
     if returncode < 0:
         name = signal.Signals(-returncode).name
         text = f"QEMU was killed by signal {-returncode} ({name}){last_words}"
-        return Ending("killed", text, returncode)
-    return Ending("exit", f"QEMU ended with status {returncode}{last_words}", returncode)
+        own: Kind = "crash" if -returncode in _CRASHES else "killed"
+    else:
+        text = f"QEMU ended with status {returncode}{last_words}"
+        own = "exit"
+    return Ending("limit" if wants_more(stderr) else own, text, returncode)

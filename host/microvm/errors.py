@@ -25,7 +25,10 @@ from __future__ import annotations
 
 import os
 from errno import ENOENT
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from microvm.ending import Ending
 
 from .printable import printable
 
@@ -90,11 +93,21 @@ class TemplateError(MicroVMError):
 
 
 class QemuError(MicroVMError):
-    """QEMU is missing, too old, or refuses its arguments."""
+    """QEMU is missing, too old, or refuses its arguments.
+
+    :ivar ending: how it ended, where that is what went wrong.
+    """
+
+    ending: Ending | None = None
 
 
 class MachineError(MicroVMError):
-    """The machine is finished; whatever ran in it is gone."""
+    """The machine is finished; whatever ran in it is gone.
+
+    :ivar ending: how QEMU ended, where that is what went wrong.
+    """
+
+    ending: Ending | None = None
 
 
 class BootError(MachineError):

@@ -59,6 +59,7 @@ class Life:
         :param launched: becomes this life's own, as does `console`, and ends with it.
         :param timeout: of the guest, in seconds.
         :raise QemuError: QEMU is missing, or does not start.
+        :raise TemplateError: it says that it cannot restore a guest, or will not save one.
         :raise BootError: the guest did not become ready; its `detail` has the console's end.
         :raise ProtocolError: what answered is not our guest.
         """
@@ -73,19 +74,24 @@ class Life:
             life = cls(qemu, guest, console)
             owned.push_async_callback(life.end)
             try:
-                await guest.ready(timeout)
+                async with qemu.starting():
+                    await guest.ready(timeout)
             except TimeoutError:
                 message = f"the guest was not ready within {timeout:g} s"
                 raise _failure(message, console, _SILENT) from None
             except GuestDied as error:
-                raise _failure(f"the guest did not boot: {error.message}", console) from None
+                failure = _failure(f"the guest did not boot: {error.message}", console)
+                failure.ending = error.ending
+                raise failure from None
             life.times = StartTimes(launched.at, running, time.monotonic())
             owned.pop_all()
             return life
 
     async def _await_ending(self) -> None:
         ending = await self.qemu.wait()
-        self.guest.fail(GuestDied(ending.text, detail=self._console.tail()))
+        reason = GuestDied(ending.text, detail=self._console.tail())
+        reason.ending = ending
+        self.guest.fail(reason)
 
     async def end(self) -> None:
         """End it, whatever state it is in; idempotent.

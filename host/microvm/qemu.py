@@ -11,17 +11,17 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Self, cast
 
-from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
+from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError, Runstate
 from qemu.qmp.models import Greeting
 
 from .child import Child
 from .console import Console, sanitised
-from .ending import Ending, judge
-from .errors import QemuError
+from .ending import Ending, judge, wants_more
+from .errors import QemuError, TemplateError
 from .launch import Launched, launch
 from .qemu_command import Memory, QemuConfig, descriptor_path
 from .tasks import cancel, settled
@@ -38,6 +38,11 @@ START_TIMEOUT = 30.0
 
 #: How long QEMU may take to save a guest, in seconds.
 SAVE_TIMEOUT = 30.0
+
+#: How often it is looked whether a signal has stopped a QEMU that starts, in seconds, and how often
+#: in a row it may be so. We count, as what stops us at the same time stops no clock.
+STOPPED_INTERVAL = 0.5
+STOPPED_LOOKS = 6
 
 # RAM that is a shared file is left where it is; and an event says when all is done.
 _CAPABILITIES = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
@@ -64,6 +69,7 @@ class Qemu:
         self._console = console
         self._stderr = bytearray()
         self._internal_error = False
+        self._stopped = False
         self._qmp = QMPClient("microvm")
         # Its own listener keeps every event for ever, and a guest can cause some kinds at will.
         self._qmp.events.names = {"SHUTDOWN", "STOP"}
@@ -90,6 +96,7 @@ class Qemu:
         :param console: gets what the guest writes to its serial port; stays the caller's.
         :raise QemuError: if QEMU is missing, too old, refuses its arguments, or ends at once, as it
             does under an accelerator that is broken.
+        :raise TemplateError: QEMU says that it cannot restore a guest, or will not save one.
         :raise ImageError: if the kernel or the initramfs cannot be opened.
         :raise UsageError: for an unknown architecture.
         """
@@ -141,26 +148,40 @@ class Qemu:
             raise RuntimeError("the port is no longer here to be taken")
         return port
 
+    @asynccontextmanager
+    async def starting(self) -> AsyncIterator[None]:
+        """End QEMU, while a machine starts, if a signal has stopped it and none lets it go on.
+
+        Later it may be stopped for a reason; pings tell whoever waits for something from it.
+        """
+        watch = asyncio.create_task(self._kill_if_stopped())
+        try:
+            yield
+        finally:
+            await cancel([watch])
+
     async def save(self) -> None:
         """Stop the guest for good, and save it to the `memory` that it was started with.
 
-        :raise QemuError: it cannot be saved.
+        :raise TemplateError: QEMU says that it cannot be saved.
+        :raise QemuError: it has ended, or it takes too long.
         """
         if self._launched.memory is None or self._launched.memory.saved:
             raise RuntimeError("QEMU was not started with memory to save to")
+        status = None
         try:
             async with asyncio.timeout(SAVE_TIMEOUT):
-                with self._qmp.listener("MIGRATION") as events:
+                with suppress(QMPError), self._qmp.listener("MIGRATION") as events:
                     # Not stopped before: what is saved as stopped would not go on by itself.
                     uri = await self._target(self._launched.memory)
-                    await self._qmp.execute("migrate", {"uri": uri})
+                    await self._ask("migrate", {"uri": uri})
                     status = await _outcome(events)
-        except (QMPError, TimeoutError) as error:
-            raise QemuError(
-                f"QEMU does not save the guest: {error or 'it takes too long'}"
-            ) from error
+                if status is None:
+                    raise _ended(await self.wait())
+        except TimeoutError as error:
+            raise QemuError("QEMU does not save the guest: it takes too long") from error
         if status != "completed":
-            raise QemuError(f"QEMU does not save the guest: {status}")
+            raise TemplateError(f"QEMU does not save the guest: {status}")
 
     async def _target(self, memory: Memory) -> str:
         """Where QEMU writes a guest's state to."""
@@ -168,7 +189,7 @@ class Qemu:
             return _file(memory)
         # It writes only to what was sent to it; a space is nothing to QMP.
         socket.send_fds(self._launched.qmp, [b" "], [memory.state])
-        await self._qmp.execute("getfd", {"fdname": "state"})
+        await self._ask("getfd", {"fdname": "state"})
         return "fd:state"
 
     def _source(self, memory: Memory) -> str:
@@ -234,7 +255,7 @@ class Qemu:
             owned.push_async_callback(cancel, readers)
             owned.push_async_callback(self._kill)
             try:
-                async with asyncio.timeout(START_TIMEOUT):
+                async with self.starting(), asyncio.timeout(START_TIMEOUT):
                     await self._begin()
             except TimeoutError as error:
                 raise QemuError(f"QEMU did not start a guest in {START_TIMEOUT:g} s") from error
@@ -252,13 +273,25 @@ class Qemu:
         if self._launched.memory is None:
             await self._qmp.execute("cont")
             return
-        await self._qmp.execute("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
+        await self._ask("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
         if self._launched.memory.saved:
             # The guest goes on by itself when it is restored; if it cannot be, QEMU ends.
             uri = self._source(self._launched.memory)
-            await self._qmp.execute("migrate-incoming", {"uri": uri})
+            await self._ask("migrate-incoming", {"uri": uri})
         else:
             await self._qmp.execute("cont")
+
+    async def _ask(self, command: str, arguments: dict[str, object]) -> None:
+        """Have QEMU do something with a saved guest.
+
+        :raise TemplateError: it says that it cannot.
+        :raise QemuError: it says so for want of something that it may not have here and now.
+        """
+        try:
+            await self._qmp.execute(command, arguments)
+        except ExecuteError as error:
+            kind = QemuError if wants_more(str(error)) else TemplateError
+            raise kind(f"QEMU refuses {command}: {error}") from error
 
     async def _failure(self, error: Exception, readers: list[asyncio.Task[None]]) -> QemuError:
         """Why the guest did not start: if QEMU has ended, its own words say most."""
@@ -270,7 +303,7 @@ class Qemu:
         config = self._launched.config
         about_kernel = f"is {config.kernel} a kernel for {config.arch}?"
         hint = about_kernel if "kernel" in ending.text else ""
-        return QemuError(ending.text, hint=hint, detail=self._stderr_text())
+        return _ended(ending, hint=hint, detail=self._stderr_text())
 
     async def _ending(self, readers: list[asyncio.Task[None]]) -> Ending:
         returncode = await self._process.wait()
@@ -281,7 +314,16 @@ class Qemu:
             internal_error=self._internal_error,
             panic=self._console.panic(),
             stderr=self._stderr_text(),
+            stopped=self._stopped,
         )
+
+    async def _kill_if_stopped(self) -> None:
+        looks = 0
+        while looks < STOPPED_LOOKS:
+            await asyncio.sleep(STOPPED_INTERVAL)
+            looks = looks + 1 if self._process.stopped else 0
+        self._stopped = True
+        self._signal(signal.SIGKILL)
 
     async def _kill_on_internal_error(self) -> None:
         """Where the accelerator fails, QEMU stops the guest, tells it by an event, and stays."""
@@ -329,13 +371,19 @@ def _file(memory: Memory) -> str:
     return f"file:{descriptor_path(memory.state)}"
 
 
-async def _outcome(events: EventListener) -> str:
-    """How a migration ended, as its events say."""
+def _ended(ending: Ending, *, hint: str = "", detail: str = "") -> QemuError:
+    error = QemuError(ending.text, hint=hint, detail=detail)
+    error.ending = ending
+    return error
+
+
+async def _outcome(events: EventListener) -> str | None:
+    """How a migration ended, as its events say; None if QEMU has ended."""
     async for event in events:
         status = str(cast(Mapping[str, Any], event["data"])["status"])
         if status in ("completed", "failed", "cancelled"):
             return status
-    return "QEMU has ended"
+    return None
 
 
 def _check_version(version: Mapping[str, Any]) -> tuple[int, int]:

@@ -14,9 +14,15 @@ def judged(
     internal_error: bool = False,
     panic: str | None = None,
     stderr: str = "",
+    stopped: bool = False,
 ) -> Ending:
     return judge(
-        returncode, reason=reason, internal_error=internal_error, panic=panic, stderr=stderr
+        returncode,
+        reason=reason,
+        internal_error=internal_error,
+        panic=panic,
+        stderr=stderr,
+        stopped=stopped,
     )
 
 
@@ -48,7 +54,20 @@ def test_internal_error_outranks_the_kill_that_follows() -> None:
 
 def test_signal() -> None:
     text = "QEMU was killed by signal 6 (SIGABRT): Assertion failed"
-    assert judged(-6, stderr="error\nAssertion failed\n") == Ending("killed", text, -6)
+    assert judged(-6, stderr="error\nAssertion failed\n") == Ending("crash", text, -6)
+    assert judged(-25) == Ending("killed", "QEMU was killed by signal 25 (SIGXFSZ)", -25)
+
+
+def test_one_that_was_stopped_was_not_killed_for_nothing() -> None:
+    ending = judged(-9, stopped=True)
+    assert ending.kind == "killed"
+    assert ending.text.startswith("QEMU was stopped by a signal")
+
+
+@pytest.mark.parametrize("returncode", [1, -6])
+def test_what_the_host_refuses(returncode: int) -> None:
+    stderr = "qemu-system-x86_64: cannot set up guest memory 'ram': Cannot allocate memory\n"
+    assert judged(returncode, stderr=stderr).kind == "limit"
 
 
 def test_exit() -> None:
