@@ -3,7 +3,7 @@
 That /dev/kvm exists, or even that it makes a VM, proves nothing: there are hosts where a guest
 dies under it. So `candidates` only rules out what cannot work; whoever boots a machine tries them
 in order, and lets `Verdicts` remember: that the first works once a guest is ready under it, that
-it is broken only once a guest is ready under the next.
+it is broken only once a guest is ready under the next, and only if it was the hardware that failed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import fcntl
 import hashlib
 import os
 import platform
+import stat
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +23,19 @@ from typing import Literal
 from microvm_image import cache
 
 from .arch import Accel
-from .errors import ImageError, QemuError
+from .errors import BootError, ImageError, QemuError
 
-#: How long an accelerator that is not proven has to bring a guest up, in seconds.
-PROOF_TIMEOUT = 20.0
+#: How long a guest has from QEMU's start to `ready`, in seconds: emulation on a loaded machine is
+#: slow, and so is the first boot under an accelerator that is emulated itself.
+BOOT_TIMEOUT = 60.0
+
+#: How long a verdict counts, in seconds: what was wrong may have been mended, or have come.
+LIFETIME = 24 * 3600.0
 
 #: The device that KVM is used through.
 KVM = Path("/dev/kvm")
+
+_MODULES = Path("/sys/module")
 
 # <linux/kvm.h>; the version has been 12 since Linux 2.6.22, and applications should check it
 # (Documentation/virt/kvm/api.rst, 4.1).
@@ -40,7 +48,7 @@ _KVM_API_VERSION = 12
 class Verdicts:
     """What experience says about something that works on some hosts only.
 
-    A verdict holds for one host, one kernel and one build of QEMU.
+    A verdict holds for a day, one host, one kernel, KVM's settings and one build of QEMU.
 
     :ivar folder: where verdicts are kept; made when needed.
     :ivar binary: QEMU's program.
@@ -52,11 +60,12 @@ class Verdicts:
     subject: str = "accel"
 
     def recall(self) -> bool | None:
-        """Whether it works, or None if that is not known."""
+        """Whether it works, or None if that is not known, or not any more."""
         try:
             with os.fdopen(cache.open_file(self.path)) as file:
+                age = time.time() - os.fstat(file.fileno()).st_mtime
                 text = file.read().strip()
-            return {"works": True, "broken": False}.get(text)
+            return {"works": True, "broken": False}.get(text) if 0 <= age < LIFETIME else None
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -66,6 +75,11 @@ class Verdicts:
             cache.make(self.folder)
             # Half of it, for whoever reads it in this moment, says nothing, which is harmless.
             cache.write(self.path, b"works\n" if works else b"broken\n")
+
+    def forget(self) -> None:
+        """Know nothing of it any more."""
+        with suppress(OSError):
+            self.path.unlink()
 
     @property
     def path(self) -> Path:
@@ -79,6 +93,7 @@ class Verdicts:
             machine_id,
             host.release,
             host.version,
+            kvm_parameters(),
             self.binary,
             build.st_mtime_ns,
             build.st_size,
@@ -86,6 +101,20 @@ class Verdicts:
         return (
             self.folder / f"{self.subject}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why the hardware cannot accelerate a guest for sure.
+
+    :ivar text: what is wrong.
+    :ivar hint: what to do about it.
+    :ivar expected: whether there is nothing here that a user would expect to be used.
+    """
+
+    text: str
+    hint: str = ""
+    expected: bool = False
 
 
 def candidates(
@@ -99,14 +128,33 @@ def candidates(
     if requested == "tcg":
         return ("tcg",)
     hardware: Accel = "hvf" if sys.platform == "darwin" else "kvm"
-    obstacle = _obstacle(hardware, arch)
+    found = obstacle(arch)
     if requested == "kvm":
-        if obstacle:
-            raise QemuError(f"KVM cannot be used: {obstacle}", hint="try --accel tcg")
+        if found:
+            hint = found.hint or "try --accel tcg"
+            raise QemuError(f"KVM cannot be used: {found.text}", hint=hint)
         return (hardware,)
-    if obstacle:
+    if found:
         return ("tcg",)
     return {True: (hardware,), False: ("tcg",), None: (hardware, "tcg")}[verdicts.recall()]
+
+
+def is_broken(failure: QemuError | BootError, *, within: float) -> bool:
+    """Whether it was for the hardware that no guest came up, where one did under emulation.
+
+    A signal from somebody and a limit say nothing about it; nor does a time-out, where this host is
+    so busy that emulation did not take less.
+
+    :param within: the seconds that emulation took.
+    """
+    if failure.ending is None:
+        return within < BOOT_TIMEOUT
+    return failure.ending.kind not in {"killed", "limit", "quit"}
+
+
+def is_hardware(failure: QemuError | BootError) -> bool:
+    """Whether QEMU failed in a way that healthy hardware does not give it."""
+    return failure.ending is not None and failure.ending.kind in {"crash", "internal_error", "exit"}
 
 
 def host_cpu() -> str:
@@ -118,31 +166,63 @@ def host_cpu() -> str:
     return platform.processor()
 
 
-def notice(accel: Accel) -> str:
+def kvm_parameters() -> list[tuple[str, str]]:
+    """How KVM's modules were loaded, as it shapes what a guest finds: `nested`, `npt` and such."""
+    found = []
+    for path in sorted(_MODULES.glob("kvm*/parameters/*")):
+        with suppress(OSError):
+            found.append((str(path.relative_to(_MODULES)), path.read_text()))
+    return found
+
+
+def notice(reason: str, hint: str = "") -> str:
     """The line that says, once, why machines run under TCG where there seems to be better."""
-    return f"{accel.upper()} does not work here; using TCG, which is slower (--accel kvm shows why)"
+    return f"{reason}; using TCG, which is slower" + (f" ({hint})" if hint else "")
 
 
-def _obstacle(hardware: Accel, arch: str) -> str:
-    """Why the hardware cannot accelerate this guest for sure; empty if it may."""
+def obstacle(arch: str) -> Obstacle | None:
+    """What keeps the hardware from accelerating guests of this architecture, if that is known."""
     native = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     if arch != native:
-        return f"this machine is {native}, the guest {arch}"
-    return _kvm_obstacle() if hardware == "kvm" else ""
+        return Obstacle(f"this machine is {native}, the guest {arch}", expected=True)
+    return None if sys.platform == "darwin" else _kvm_obstacle()
 
 
-def _kvm_obstacle() -> str:
+def _kvm_obstacle() -> Obstacle | None:
     try:
         device = os.open(KVM, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        return Obstacle(f"{KVM}: {error.strerror}", expected=True)
+    except PermissionError as error:
+        return Obstacle(f"{KVM}: {error.strerror}", _permission())
     except OSError as error:
-        return f"{KVM}: {error.strerror}"
+        return Obstacle(f"{KVM}: {error.strerror}")
     try:
         version = fcntl.ioctl(device, _KVM_GET_API_VERSION, 0)
         if version != _KVM_API_VERSION:
-            return f"{KVM} speaks version {version} of its interface"
+            return Obstacle(f"{KVM} speaks version {version} of its interface")
         os.close(fcntl.ioctl(device, _KVM_CREATE_VM, 0))
     except OSError as error:
-        return f"{KVM} makes no virtual machine: {error.strerror}"
+        return Obstacle(f"{KVM} makes no virtual machine: {error.strerror}")
     finally:
         os.close(device)
-    return ""
+    return None
+
+
+def _permission() -> str:
+    """How a user comes to use the device: by the group that may."""
+    import grp
+    import pwd
+
+    if os.geteuid() == 0:
+        return f"a container must be given it, as by `--device {KVM}`"
+    device = KVM.stat()
+    if not (device.st_gid and device.st_mode & stat.S_IRGRP and device.st_mode & stat.S_IWGRP):
+        return "only root may use it: it needs a group, mode 660, and you in that group"
+    group = user = ""
+    with suppress(KeyError):
+        group = grp.getgrgid(device.st_gid).gr_name
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    if not group:
+        return f"it belongs to group {device.st_gid}"
+    return f"join its group: `sudo usermod -aG {group} {user}`, then log in anew"

@@ -41,7 +41,8 @@ _ARCHES: Mapping[str, Arch] = {
         package="qemu-system-x86",
         machine={"pci": "microvm,pcie=on", "mmio": "microvm,acpi=off"},
         # With fsrm and erms the guest copies by `rep movs`, which TCG runs a byte at a time.
-        cpu={"tcg": "max,-fsrm,-erms", "kvm": "host", "hvf": "host"},
+        # Guests have no use for virtual machines of their own, or for the host's counters.
+        cpu={"tcg": "max,-fsrm,-erms", "kvm": "host,-svm,-vmx,pmu=off", "hvf": "host"},
         console="ttyS0",
         kernel="reboot=t tsc=reliable",
     ),

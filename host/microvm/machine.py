@@ -6,6 +6,7 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from microvm_image.image import Image
 
 _ACCELERATORS = ("auto", "kvm", "tcg")
-
-BOOT_TIMEOUT = 60.0
-"""Seconds from QEMU's start to the guest's `ready`; emulation on a loaded machine is slow."""
 
 
 class MicroVM:
@@ -121,7 +119,7 @@ class MicroVM:
         image = self._given_image = self._load(self._given_image)
         candidates, _ = self._candidates(image)
         if len(candidates) == 1:
-            self._launched = self._begin(image, candidates[0], BOOT_TIMEOUT)
+            self._launched = self._begin(image, candidates[0])
             self._launched.launch(cold=self._cold)
 
     async def start(self) -> None:
@@ -137,28 +135,57 @@ class MicroVM:
         self._state = "starting"
         image = await self._image()
         candidates, verdicts = self._candidates(image)
+        failure: QemuError | BootError | None = None
         for accel in candidates:
-            proven = accel == candidates[-1]
-            timeout = BOOT_TIMEOUT if proven else accels.PROOF_TIMEOUT
-            start, self._launched = self._launched or self._begin(image, accel, timeout), None
+            start, self._launched = self._launched or self._begin(image, accel), None
             self.accel = accel
             try:
                 self._life = await (start.cold() if self._cold else start.warm())
-            except (QemuError, BootError):
-                if proven:
+            except (QemuError, BootError) as error:
+                if accel == candidates[-1]:
+                    if accel != "tcg" and accels.is_hardware(error):
+                        verdicts.forget()  # it did work; the next start finds out
                     raise
+                failure = error
                 continue
             finally:
                 start.end()
             self._state = "running"
             self._finalizer = weakref.finalize(self, _dropped, self._life, os.getpid())
             self.cloned = start.cloned
-            if len(candidates) > 1:
-                works = accel == candidates[0]
-                verdicts.remember(works=works)
-                if not works:
-                    self._notify(accels.notice(candidates[0]))
+            if accel != "tcg":
+                if verdicts.recall() is not True:
+                    verdicts.remember(works=True)
+            elif failure is not None:
+                times = self._life.times
+                self._blame(candidates[0], failure, verdicts, within=times.ready - times.begun)
+            elif self._requested == "auto":
+                self._say_obstacle(image, verdicts)
             return
+
+    def _blame(
+        self,
+        accel: Accel,
+        failure: QemuError | BootError,
+        verdicts: accels.Verdicts,
+        *,
+        within: float,
+    ) -> None:
+        """Say why this machine runs under TCG, and remember it if that is the hardware's fault."""
+        hint = "--accel kvm shows why"
+        if accels.is_broken(failure, within=within):
+            verdicts.remember(works=False)
+            self._notify(accels.notice(f"{accel.upper()} does not work here", hint))
+        else:
+            self._notify(accels.notice(f"no {accel.upper()} this time: {failure.message}"))
+
+    def _say_obstacle(self, image: Image, verdicts: accels.Verdicts) -> None:
+        """Say why the hardware that is there cannot be used, if that was not said already."""
+        obstacle = accels.obstacle(image.manifest.arch)
+        said = replace(verdicts, subject="obstacle")
+        if obstacle is not None and not obstacle.expected and said.recall() is None:
+            said.remember(works=False)
+            self._notify(accels.notice(obstacle.text, obstacle.hint))
 
     async def _image(self) -> Image:
         if self._given_image is not None:
@@ -183,7 +210,7 @@ class MicroVM:
         verdicts = accels.Verdicts(_cache_folder(), find_qemu(arch))
         return accels.candidates(self._requested, arch=arch, verdicts=verdicts), verdicts
 
-    def _begin(self, image: Image, accel: Accel, timeout: float) -> Start:
+    def _begin(self, image: Image, accel: Accel) -> Start:
         config = QemuConfig(
             kernel=image.kernel,
             initramfs=image.initramfs,
@@ -194,7 +221,11 @@ class MicroVM:
             arch=image.manifest.arch,
         )
         return Start(
-            image.manifest, config, console=self._console_log, timeout=timeout, notify=self._notify
+            image.manifest,
+            config,
+            console=self._console_log,
+            timeout=accels.BOOT_TIMEOUT,
+            notify=self._notify,
         )
 
     async def stop(self) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import os
 import platform
-from collections.abc import Callable
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from microvm import accel
-from microvm.accel import PROOF_TIMEOUT, Verdicts, candidates, notice
+from microvm.accel import BOOT_TIMEOUT, Verdicts, candidates, notice
 from microvm.console import Console
 from microvm.errors import QemuError
 from microvm.launch import find_qemu
 from microvm.qemu import Qemu
-from microvm.qemu_command import QemuConfig
+from microvm.qemu_command import NOBODY, QemuConfig
 from microvm_image import cache
 
 Configure = Callable[..., QemuConfig]
@@ -32,7 +37,7 @@ def verdicts(tmp_path: Path) -> Verdicts:
 
 @pytest.fixture
 def _promising_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accel, "_obstacle", lambda *_: "")
+    monkeypatch.setattr(accel, "obstacle", lambda _: None)
 
 
 def test_tcg_on_request(verdicts: Verdicts) -> None:
@@ -123,10 +128,75 @@ def test_verdict_that_cannot_be_kept(verdicts: Verdicts) -> None:
     assert verdicts.recall() is None
 
 
+@pytest.mark.parametrize("age", [25 * 3600, -3600])
+def test_verdict_is_of_this_day(verdicts: Verdicts, age: float) -> None:
+    verdicts.remember(works=False)
+    os.utime(verdicts.path, (time.time() - age,) * 2)
+    assert verdicts.recall() is None
+    verdicts.remember(works=False)
+    assert verdicts.recall() is False
+
+
+def test_verdict_is_of_how_kvm_was_loaded(
+    verdicts: Verdicts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = tmp_path / "kvm_amd" / "parameters" / "npt"
+    setting.parent.mkdir(parents=True)
+    setting.write_text("0\n")
+    monkeypatch.setattr(accel, "_MODULES", tmp_path)
+    verdicts.remember(works=False)
+    setting.write_text("1\n")
+    assert verdicts.recall() is None
+    setting.write_text("0\n")
+    assert verdicts.recall() is False
+
+
+@contextmanager
+def _nobody() -> Iterator[None]:
+    """What root may is no matter of modes."""
+    root = os.geteuid() == 0
+    if root:
+        os.setegid(NOBODY)
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+            os.setegid(0)
+
+
+@pytest.mark.parametrize("mode", [0o060, 0o600])
+def test_device_that_one_may_not_open(
+    verdicts: Verdicts, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="microvm-test-"))
+    device = folder / "kvm"
+    device.touch()
+    group = grp.getgrall()[-1] if os.geteuid() == 0 else grp.getgrgid(os.getegid())
+    os.chown(device, -1, group.gr_gid)
+    folder.chmod(0o755)
+    device.chmod(mode if os.geteuid() == 0 else mode & 0o060)
+    monkeypatch.setattr(accel, "KVM", device)
+    with _nobody():
+        assert candidates("auto", arch=NATIVE, verdicts=verdicts) == ("tcg",)
+        found = accel.obstacle(NATIVE)
+        with pytest.raises(QemuError) as caught:
+            candidates("kvm", arch=NATIVE, verdicts=verdicts)
+    shutil.rmtree(folder)
+    assert found is not None
+    assert not found.expected
+    assert found.text == f"{device}: Permission denied"
+    assert caught.value.hint == found.hint
+    if mode == 0o060:
+        assert f"`sudo usermod -aG {group.gr_name} " in found.hint
+    else:
+        assert "only root may use it" in found.hint
+
+
 def test_notice_is_one_line() -> None:
-    text = notice("kvm")
-    assert text.startswith("KVM does not work here; using TCG")
-    assert "\n" not in text
+    assert notice("why") == "why; using TCG, which is slower"
+    assert notice("why", "what to do") == "why; using TCG, which is slower (what to do)"
 
 
 async def failure_to_speak(config: QemuConfig) -> QemuError | None:
@@ -147,7 +217,7 @@ async def test_kvm_works_or_says_why_not(configure: Configure, tmp_path: Path) -
     verdicts = Verdicts(tmp_path, find_qemu("x86_64"))
     if candidates("auto", arch="x86_64", verdicts=verdicts) != ("kvm", "tcg"):
         pytest.skip("there is no KVM here to try")
-    async with asyncio.timeout(PROOF_TIMEOUT):
+    async with asyncio.timeout(BOOT_TIMEOUT):
         failure = await failure_to_speak(configure(accel="kvm"))
     if failure is not None:
         # The last where only root may open the device, and this QEMU cannot inherit it.

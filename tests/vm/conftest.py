@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -84,6 +85,38 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def _runner(request: pytest.FixtureRequest, runner: asyncio.Runner) -> None:
     """Let the hook above find the loop in every test."""
     request.node.funcargs["runner"] = runner
+
+
+Misbehave = Callable[[str], Path]
+
+
+@pytest.fixture
+def misbehave(monkeypatch: pytest.MonkeyPatch, image: Image) -> Iterator[Misbehave]:
+    """Have every QEMU run a line of shell before it becomes QEMU; an empty one is the end of it.
+
+    In that line, `clones` and `saves` tell what QEMU is for; it returns the folder that it is in.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="microvm-test-"))
+    folder.chmod(0o777)  # QEMU may run as another user
+    name = f"qemu-system-{image.manifest.arch}"
+    real = shutil.which(name)
+    hook, wrapper = folder / "hook", folder / name
+    hook.touch()
+    wrapper.write_text(
+        '#!/bin/sh\nall="$*"\n'
+        'clones() { case "$all" in *-incoming*) ;; *) false ;; esac; }\n'
+        'saves() { case "$all" in *share=on*) ;; *) false ;; esac; }\n'
+        f'. {hook}\nexec {real} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    def instead(script: str) -> Path:
+        hook.write_text(script)
+        return folder
+
+    yield instead
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

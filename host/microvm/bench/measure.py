@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 
+from microvm.accel import BOOT_TIMEOUT
 from microvm.bench.boot import Boot, boot_of
 from microvm.bench.crowd import gather
 from microvm.bench.figures import KINDS, Figure
@@ -20,7 +21,6 @@ from microvm.bench.platform import describe, load
 from microvm.bench.report import Crowd, Report
 from microvm.bench.side import STREAM_SIZE, Machine, Side
 from microvm.errors import ImageError, MicroVMError
-from microvm.machine import BOOT_TIMEOUT
 from microvm.pool import Pool
 from microvm.units import Size, parse_memory
 from microvm_image.progress import Reporter, Silent

@@ -1,0 +1,102 @@
+"""What a start learns about KVM; QEMU emulates here what it is asked to accelerate."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.vm.conftest import Misbehave
+
+from microvm import MicroVM, accel, launch
+from microvm.accel import Obstacle, Verdicts
+from microvm.launch import find_qemu
+from microvm_image import Image
+
+WORKS = """
+for a; do shift; case "$a" in kvm*) a=tcg;; host*) a=max;; esac; set -- "$@" "$a"; done
+"""
+NOT = 'case "$all" in *" kvm"*) {} ;; esac'
+
+
+@pytest.fixture
+def verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misbehave: Misbehave) -> Verdicts:
+    """What is remembered in an empty cache, on a host that seems to have KVM."""
+    misbehave("")
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(accel, "obstacle", lambda _: None)
+    monkeypatch.setattr(launch, "KVM", Path(os.devnull))
+    return Verdicts(tmp_path / "cache", find_qemu("x86_64"))
+
+
+async def _start(image: Image, requested: str = "auto") -> tuple[str, list[str]]:
+    """What a machine runs under, and what its user was told."""
+    told: list[str] = []
+    async with MicroVM(image, accel=requested, cold=True, notify=told.append) as vm:  # type: ignore[arg-type]
+        return vm.accel, told
+
+
+async def test_what_works_is_remembered_and_what_works_again_too(
+    image: Image, verdicts: Verdicts, misbehave: Misbehave
+) -> None:
+    misbehave(WORKS)
+    assert await _start(image) == ("kvm", [])
+    assert verdicts.recall() is True
+    verdicts.remember(works=False)
+    assert await _start(image) == ("tcg", [])
+    assert await _start(image, "kvm") == ("kvm", [])
+    assert verdicts.recall() is True
+    assert await _start(image) == ("kvm", [])
+
+
+async def test_what_is_broken_is_said_once_and_tried_again_after_a_day(
+    image: Image, verdicts: Verdicts, misbehave: Misbehave
+) -> None:
+    misbehave(NOT.format("kill -ABRT $$"))
+    name, (line,) = await _start(image)
+    assert name == "tcg"
+    assert line.startswith("KVM does not work here; using TCG")
+    assert await _start(image) == ("tcg", [])
+    os.utime(verdicts.path, (time.time() - 25 * 3600,) * 2)
+    misbehave(WORKS)
+    assert await _start(image) == ("kvm", [])
+
+
+@pytest.mark.parametrize("end", ["kill -KILL $$", "kill -STOP $$", "ulimit -v 100000"])
+async def test_what_somebody_did_to_a_qemu_says_nothing_about_kvm(
+    image: Image, verdicts: Verdicts, misbehave: Misbehave, end: str
+) -> None:
+    misbehave(NOT.format(end) + WORKS)
+    name, (line,) = await _start(image)
+    assert name == "tcg"
+    assert line.startswith("no KVM this time: ")
+    assert verdicts.recall() is None
+
+
+async def test_what_did_work_and_does_no_more_is_found_out(
+    image: Image, verdicts: Verdicts, misbehave: Misbehave
+) -> None:
+    verdicts.remember(works=True)
+    misbehave(NOT.format("kill -ABRT $$"))
+    with pytest.raises(Exception, match="SIGABRT"):
+        await _start(image)
+    name, (line,) = await _start(image)
+    assert name == "tcg"
+    assert line.startswith("KVM does not work here")
+
+
+async def test_what_is_there_and_may_not_be_used_is_said_once(
+    image: Image, verdicts: Verdicts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = Obstacle("/dev/kvm: Permission denied", "join its group")
+    monkeypatch.setattr(accel, "obstacle", lambda _: denied)
+    line = "/dev/kvm: Permission denied; using TCG, which is slower (join its group)"
+    assert await _start(image, "tcg") == ("tcg", [])
+    assert await _start(image) == ("tcg", [line])
+    assert await _start(image) == ("tcg", [])
+    absent = replace(denied, expected=True)
+    monkeypatch.setattr(accel, "obstacle", lambda _: absent)
+    replace(verdicts, subject="obstacle").forget()
+    assert await _start(image) == ("tcg", [])
