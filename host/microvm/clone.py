@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microvm import template
-from microvm.accel import Verdicts, host_cpu
-from microvm.errors import ImageError, MachineError, QemuError, TemplateError
+from microvm.accel import Verdicts, host_cpu, kvm_parameters
+from microvm.errors import (
+    BootError,
+    ImageError,
+    MachineError,
+    ProtocolError,
+    QemuError,
+    TemplateError,
+)
 from microvm.launch import Launched, find_qemu, launch, qemu_arguments
-from microvm.qemu_command import QemuConfig
+from microvm.qemu_command import Memory, QemuConfig
 from microvm_image import cache
 
 if TYPE_CHECKING:
@@ -22,6 +29,17 @@ if TYPE_CHECKING:
 
 CLONE_TIMEOUT = 20.0
 """Seconds from QEMU's start to a clone's `ready`."""
+
+# How a QEMU ends by what it was given, and not by what somebody did to it.
+_OWN_ENDINGS = {"exit", "panic", "reset", "shutdown"}
+
+
+class _Refused(TemplateError):
+    """QEMU itself says that it cannot save a guest, or restore one."""
+
+
+class _Hindered(Exception):
+    """Here and now there can be no clone, which says nothing about the template."""
 
 
 class Start:
@@ -53,14 +71,16 @@ class Start:
         self._program = find_qemu(config.arch)
         self._name = f"{image.name}-{_shape(image, config, self._program)}"
         self._verdicts = Verdicts(cache.root(), self._program, f"clone-{config.accel}")
+        self._may_clone = self._verdicts.recall() is not False
+        self._used: tuple[int, ...] = ()
 
     def launch(self, *, cold: bool) -> None:
         """Spawn QEMU already, to boot or, if there is a template, to clone.
 
         `cold` or `warm` goes on with it. What is wrong is found again there, and is said there.
         """
-        with suppress(TemplateError, QemuError, ImageError):
-            if cold or self._verdicts.recall() is False:
+        with suppress(TemplateError, QemuError, ImageError, _Hindered):
+            if cold or not self._may_clone:
                 self._launched = launch(self._config)
             else:
                 self._launched = self._launch_clone()
@@ -86,57 +106,74 @@ class Start:
         :raise BootError: the guest did not become ready, not by booting either.
         :raise QemuError: QEMU does not start.
         """
-        if self._verdicts.recall() is False:
+        if not self._may_clone:
             return await self.cold()
+        try:
+            return await self._clone_of_some()
+        except _Refused as error:
+            life = await self.cold()
+            self._give_up(error)
+            return life
+        except (_Hindered, TemplateError) as error:
+            life = await self.cold()
+            self._notify(f"{error}; booting instead")
+            return life
+
+    def _give_up(self, error: _Refused) -> None:
+        """A guest that was saved just now is not restored, but it boots: nor will it tomorrow."""
+        self._verdicts.remember(works=False)
+        self._notify(
+            f"this QEMU makes no clones: {error.message}; booting instead for a day"
+            f" (without {self._verdicts.path}, it is tried again)"
+        )
+
+    async def _clone_of_some(self) -> Life:
+        """A clone, if need be of a template that is made for it.
+
+        :raise _Refused: QEMU does not save a guest, or does not restore one that it has just saved.
+        :raise _Hindered: something else was in the way.
+        :raise TemplateError: what was saved just now has changed.
+        """
         try:
             if life := await self._clone():
                 return life
         except TemplateError as error:
             self._notify(f"{error.message}; making it anew")
-        try:
-            await self._make()
-            if life := await self._clone():
-                return life
-        except ImageError as error:
-            self._notify(f"no template can be saved: {error}; booting instead")
-        except TemplateError as error:
-            life = await self.cold()
-            self._give_up(error, life)
+        await self._make()
+        if life := await self._clone():
             return life
-        return await self.cold()
-
-    def _give_up(self, error: TemplateError, life: Life) -> None:
-        """A guest that was saved just now is not restored, but it boots: nor will it tomorrow.
-
-        Unless the host is so busy that a boot, too, takes longer than a clone may.
-        """
-        text = f"this QEMU makes no clones: {error.message}; booting instead"
-        if life.times.ready - life.times.begun < CLONE_TIMEOUT:
-            self._verdicts.remember(works=False)
-            text += f" from now on (without {self._verdicts.path}, it is tried again)"
-        self._notify(text)
+        raise _Hindered(f"{self._name} was removed when it had just been made")
 
     async def _clone(self) -> Life | None:
         """A clone that is ready; None if there is no template.
 
-        :raise TemplateError: there is one, and it cannot be used; now it is gone.
+        :raise _Refused: QEMU itself says that it cannot restore it, or that its guest died of it.
+        :raise _Hindered: something was in the way that is no fault of the template.
+        :raise TemplateError: it is not what was saved.
         """
         launched, self._launched = self._launched, None
-        try:
-            launched = launched or self._launch_clone()
-            if launched is None:
-                return None
+        launched = launched or self._launch_clone()
+        if launched is None:
+            return None
+        with _judged(f"cannot clone {self._name}"):
             life = await self._begin(launched, self._console, CLONE_TIMEOUT)
-        except (QemuError, MachineError) as error:
-            with suppress(TemplateError, ImageError):  # another was faster, or nobody can
-                template.remove(self._name)
-            raise TemplateError(f"cannot clone {self._name}: {error.message}") from error
         self.cloned = True
         return life
 
     def _launch_clone(self) -> Launched | None:
-        with template.opened(self._name) as memory:
-            return None if memory is None else launch(self._config, memory)
+        with self._opened() as memory:
+            if memory is None:
+                return None
+            self._used = memory.identity
+            return launch(self._config, memory)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Memory | None]:
+        try:
+            with template.opened(self._name) as memory:
+                yield memory
+        except OSError as error:
+            raise _Hindered(f"cannot clone {self._name}: {error.strerror or error}") from error
 
     async def _begin(self, launched: Launched, console: Path | None, timeout: float) -> Life:
         from microvm.console import Console
@@ -152,43 +189,68 @@ class Start:
     async def _make(self) -> None:
         """Boot a guest and save it, unless another process does that first.
 
-        :raise TemplateError: it cannot be saved.
+        :raise _Refused: QEMU says that it cannot be saved.
+        :raise _Hindered: something else was in the way.
+        :raise BootError: it does not boot.
         """
         from microvm.threads import in_thread
         from microvm.warming import warm
 
         template.limit()  # what is wrong with it is said before a boot, not after
-        async with template.locked(self._name, self._notify):
-            if self._is_there():
-                return
-            with template.blank() as memory:
-                try:
-                    life = await self._begin(launch(self._config, memory), None, self._timeout)
+        with _judged("no template can be saved", boots=True):
+            async with template.locked(self._name, self._notify):
+                if self._is_there():
+                    return
+                with template.blank() as memory:
+                    launched = launch(self._config, memory)
+                    life = await self._begin(launched, None, self._timeout)
                     try:
-                        await warm(life.guest.run)
-                        await life.qemu.save()
+                        async with life.qemu.starting():
+                            await warm(life.guest.run)
+                            await life.qemu.save()
                     finally:
                         await life.end()
-                except QemuError as error:
-                    raise TemplateError(error.message) from error
-                await in_thread(
-                    template.save,
-                    memory,
-                    name=self._name,
-                    image=self._image,
-                    qemu=self._program,
-                    accel=self._config.accel,
-                    megabytes=self._config.memory,
-                    cpus=self._config.cpus,
-                    copied=not life.qemu.maps_readonly,
-                )
+                    await in_thread(
+                        template.save,
+                        memory,
+                        name=self._name,
+                        image=self._image,
+                        qemu=self._program,
+                        accel=self._config.accel,
+                        megabytes=self._config.memory,
+                        cpus=self._config.cpus,
+                        copied=not life.qemu.maps_readonly,
+                    )
 
     def _is_there(self) -> bool:
+        """Whether there is one to use, other than one that was refused."""
         try:
-            with template.opened(self._name) as memory:
-                return memory is not None
+            with self._opened() as memory:
+                return memory is not None and memory.identity != self._used
         except TemplateError:
             return False
+
+
+@contextmanager
+def _judged(what: str, *, boots: bool = False) -> Iterator[None]:
+    """Tell what QEMU says of a saved guest from what is said of this moment only.
+
+    A signal, a limit, a time-out or a mistake of ours says nothing about what others share.
+
+    :param boots: whether the guest boots here: one that cannot is not tried again.
+    """
+    try:
+        yield
+    except TemplateError as error:
+        raise _Refused(f"{what}: {error.message}") from error
+    except (QemuError, MachineError) as error:
+        refused = error.ending is not None and error.ending.kind in _OWN_ENDINGS
+        final = error.ending is None or refused
+        if boots and final and isinstance(error, (BootError, ProtocolError)):
+            raise
+        raise (_Refused if refused else _Hindered)(f"{what}: {error.message}") from error
+    except (ImageError, OSError) as error:
+        raise _Hindered(f"{what}: {error}") from error
 
 
 def _shape(image: Manifest, config: QemuConfig, program: Path) -> str:
@@ -202,6 +264,6 @@ def _shape(image: Manifest, config: QemuConfig, program: Path) -> str:
         qemu_arguments(config),
         (build.st_size, build.st_mtime_ns),
         (image.kernel_sha256, image.initramfs_sha256),
-        (host_cpu(), os.uname().release) if config.accel != "tcg" else None,
+        (host_cpu(), kvm_parameters(), os.uname().release) if config.accel != "tcg" else None,
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

@@ -56,12 +56,14 @@ class Memory:
     :ivar state: the rest of it.
     :ivar saved: whether a guest is in them, to be restored; else QEMU is to save one there.
     :ivar copied: whether the memory of a saved guest is a copy for this QEMU alone, to be written.
+    :ivar identity: of a saved guest, to tell it from one that was made anew in its place.
     """
 
     ram: int
     state: int
     saved: bool
     copied: bool = False
+    identity: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

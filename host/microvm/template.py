@@ -42,6 +42,7 @@ SILENCE = 5.0
 """Seconds without a sign of life after which nobody waits for who makes a template."""
 
 _PULSE = 0.5
+_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _RAM, _STATE, _MANIFEST = "ram", "state", "manifest.json"
 _STATE_LIMIT = 64 << 20
 _MANIFEST_LIMIT = 1 << 16
@@ -98,6 +99,7 @@ def opened(name: str) -> Iterator[Memory | None]:
     """Give the memory of a template, checked, for QEMU to inherit; None if there is none.
 
     :raise TemplateError: it is there, and is not what was saved.
+    :raise OSError: this process may not have what it takes, such as one more file.
     """
     path = _path(name)
     with ExitStack() as files:
@@ -113,6 +115,8 @@ def opened(name: str) -> Iterator[Memory | None]:
             yield None
             return
         except OSError as error:
+            if error.errno in _SCARCE:
+                raise
             raise TemplateError(f"{path}: cannot read the template: {error.strerror}") from error
         if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
             raise TemplateError(f"{path}: damaged template: its state is not what was saved")
@@ -120,16 +124,21 @@ def opened(name: str) -> Iterator[Memory | None]:
             raise TemplateError(f"{path}: damaged template: its memory is not what was saved")
         with suppress(OSError):
             os.utime(path)
-        if manifest.copied:
-            with cache.disk_errors():
-                ram = _copy_ram(ram, files)
-        yield Memory(ram, _copy(state, files), saved=True, copied=manifest.copied)
+        original = os.fstat(ram)
+        yield Memory(
+            _copy_ram(ram, files) if manifest.copied else ram,
+            _copy(state, files),
+            saved=True,
+            copied=manifest.copied,
+            identity=(original.st_ino, original.st_ctime_ns),
+        )
 
 
 def _copy(state: bytes, files: ExitStack) -> int:
     copy = os.memfd_create("microvm-state", os.MFD_CLOEXEC)
     files.callback(os.close, copy)
-    os.write(copy, state)
+    with open(copy, "wb", closefd=False) as file:  # os.write() may stop at a limit, and say nothing
+        file.write(state)
     os.lseek(copy, 0, os.SEEK_SET)
     return copy
 

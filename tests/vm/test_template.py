@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.vm.conftest import Command, children_of, live_at_once
+from tests.vm.conftest import Command, Misbehave, children_of, live_at_once
 
 from microvm import MicroVM, TemplateError, qemu, template
 from microvm.session import Session
@@ -218,28 +217,11 @@ async def test_a_disk_that_is_full_means_a_boot_and_one_line(image: Image, cache
     assert "booting instead" in line
 
 
-@pytest.fixture
-def wrapped(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder at the head of PATH, for a QEMU that is not quite QEMU."""
-    folder = Path(tempfile.mkdtemp(prefix="microvm-test-"))
-    folder.chmod(0o777)  # QEMU may run as another user
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    yield folder
-    shutil.rmtree(folder)
-
-
-def _wrap(folder: Path, image: Image, script: str) -> None:
-    name = f"qemu-system-{image.manifest.arch}"
-    real = shutil.which(name)
-    (folder / name).write_text(f'#!/bin/sh\n{script}\nexec {real} "$@"\n')
-    (folder / name).chmod(0o755)
-
-
 async def test_a_qemu_that_makes_no_clones_boots_and_says_so_once(
-    image: Image, cache: Path, wrapped: Path
+    image: Image, cache: Path, misbehave: Misbehave
 ) -> None:
     del cache
-    _wrap(wrapped, image, 'for a; do [ "$a" != -incoming ] || exit 1; done')
+    misbehave("clones && exit 1")
     cloned, told = await _start(image)
     assert not cloned
     (line,) = told
@@ -249,12 +231,12 @@ async def test_a_qemu_that_makes_no_clones_boots_and_says_so_once(
 
 @pytest.mark.usefixtures("cache")
 async def test_processes_that_want_the_same_template_make_it_once(
-    image: Image, wrapped: Path
+    image: Image, misbehave: Misbehave
 ) -> None:
-    log = wrapped / "log"
+    log = misbehave("") / "log"
     log.touch()
     log.chmod(0o666)
-    _wrap(wrapped, image, f'echo "$@" >>{log}')
+    misbehave(f'echo "$all" >>{log}')
     processes = [
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "microvm", *_arguments(image)),

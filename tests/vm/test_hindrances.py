@@ -1,0 +1,286 @@
+"""What keeps a start from cloning, and is no fault of the template: it stays, and is used again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from tests.vm.conftest import DEADLINE, Command, Misbehave, children_of
+
+from microvm import BootError, MicroVM, QemuError, clone, template
+from microvm.session import Session
+from microvm_image import Image
+
+MEMORY = 96
+"""MiB, so that a template is soon made."""
+
+TO_THE_ERROR = 15.0
+"""Seconds that a QEMU which is stopped may cost, whatever was tried."""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
+    """An empty cache of this test's own; the image lies elsewhere."""
+    del image
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+async def _start(image: Image, **options: Any) -> tuple[bool, list[str]]:
+    """Whether a machine was cloned, and what its user was told."""
+    told: list[str] = []
+    settings = {"memory": MEMORY, "accel": "tcg", "notify": told.append, **options}
+    async with MicroVM(image, **settings) as vm:
+        assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
+        return vm.cloned, told
+
+
+def _identity(cache: Path) -> tuple[int, int]:
+    """What tells a template from one that was made anew."""
+    (ram,) = (cache / "templates").glob("[!.]*/ram")
+    return ram.stat().st_ino, ram.stat().st_ctime_ns
+
+
+def _age(cache: Path, seconds: float) -> None:
+    (verdict,) = cache.glob("clone-*")
+    os.utime(verdict, (time.time() - seconds,) * 2)
+
+
+def _no_verdict(cache: Path) -> bool:
+    return not list(cache.glob("clone-*"))
+
+
+@pytest.mark.parametrize("end", ["-KILL $$", "-TERM $$", "-ABRT $$", "-XFSZ $$", "-STOP $$"])
+async def test_a_signal_to_a_starting_clone(
+    image: Image, cache: Path, misbehave: Misbehave, end: str
+) -> None:
+    await _start(image)
+    before = _identity(cache)
+    misbehave(f"clones && kill {end}")
+    for _ in range(2):
+        cloned, told = await _start(image)
+        assert not cloned
+        (line,) = told
+        assert line.startswith("cannot clone")
+        assert "signal" in line
+        assert line.endswith("; booting instead")
+    assert _no_verdict(cache)
+    misbehave("")
+    assert await _start(image) == (True, [])
+    assert _identity(cache) == before
+
+
+@pytest.mark.parametrize("end", ["-KILL $$", "-STOP $$"])
+async def test_a_signal_to_one_that_is_to_be_saved(
+    image: Image, cache: Path, misbehave: Misbehave, end: str
+) -> None:
+    misbehave(f"saves && kill {end}")
+    cloned, told = await _start(image)
+    assert not cloned
+    (line,) = told
+    assert line.startswith("no template can be saved: QEMU was ")
+    assert line.endswith("; booting instead")
+    assert _no_verdict(cache)
+    misbehave("")
+    assert await _start(image) == (True, [])
+
+
+@pytest.mark.parametrize("limit", ["-f 10", "-v 300000"])
+@pytest.mark.parametrize("there", [True, False], ids=["to use", "to make"])
+async def test_a_limit_of_one_process(image: Image, cache: Path, limit: str, there: bool) -> None:
+    """With so little memory not even a boot works, which is nobody else's concern."""
+    if there:
+        await _start(image)
+        before = _identity(cache)
+    command = f"ulimit {limit}; exec {sys.executable} -m microvm {' '.join(_arguments(image))}"
+    limited = await asyncio.create_subprocess_exec("sh", "-c", command, stderr=subprocess.PIPE)
+    _, said = await limited.communicate()
+    if limit == "-f 10":
+        assert limited.returncode == 0
+        (line,) = said.splitlines()
+        assert line.endswith(b"; booting instead")
+    assert _no_verdict(cache)
+    assert await _start(image) == (True, [])
+    if there:
+        assert _identity(cache) == before
+
+
+async def test_a_clone_that_takes_too_long(
+    image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _start(image)
+    before = _identity(cache)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(clone, "CLONE_TIMEOUT", 0.001)
+        cloned, (line,) = await _start(image)
+    assert not cloned
+    assert "was not ready within 0.001 s; booting instead" in line
+    assert _no_verdict(cache)
+    assert await _start(image) == (True, [])
+    assert _identity(cache) == before
+
+
+async def test_a_mistake_of_ours(
+    image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _start(image)
+    before = _identity(cache)
+
+    def fail(_: Session) -> None:
+        raise AssertionError
+
+    with monkeypatch.context() as mistaken:
+        mistaken.setattr(Session, "next_event", fail)
+        with pytest.raises(BootError):
+            await _start(image)
+    assert _no_verdict(cache)
+    assert await _start(image) == (True, [])
+    assert _identity(cache) == before
+
+
+async def test_that_a_qemu_makes_no_clones_is_forgotten_after_a_day(
+    image: Image, cache: Path, misbehave: Misbehave
+) -> None:
+    misbehave("clones && exit 1")
+    cloned, (line,) = await _start(image)
+    assert not cloned
+    assert "makes no clones" in line
+    misbehave("")
+    assert await _start(image) == (False, [])
+    _age(cache, 25 * 3600)
+    assert await _start(image) == (True, [])
+
+
+async def test_one_that_qemu_refused_may_be_another_meanwhile(
+    image: Image,
+    cache: Path,
+    misbehave: Misbehave,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another process has made it anew by the time that this one would."""
+    await _start(image)
+    refused = _identity(cache)
+    replaced: list[tuple[int, int]] = []
+    lock = template.lock
+
+    def late(name: str, *rest: Any) -> Any:
+        with template.opened(name) as memory:
+            assert memory is not None
+            facts = {"qemu": Path("q"), "accel": "tcg", "megabytes": MEMORY, "cpus": 1}
+            template.save(memory, name=name, image=image.name, **facts)  # type: ignore[arg-type]
+        replaced.append(_identity(cache))
+        misbehave("")
+        return lock(name, *rest)
+
+    monkeypatch.setattr(template, "lock", late)
+    misbehave("clones && exit 1")
+    cloned, (line,) = await _start(image)
+    assert cloned
+    assert line.endswith("making it anew")
+    assert replaced == [_identity(cache)]
+    assert replaced != [refused]
+
+
+@pytest.mark.parametrize(
+    ("cold", "moment"), [(True, 0.0), (True, 0.3), (False, 0.0), (False, 0.01)]
+)
+async def test_a_qemu_that_is_stopped_while_it_starts(
+    image: Image, cold: bool, moment: float
+) -> None:
+    """Whatever is tried instead is stopped, too."""
+    if not cold:
+        await _start(image)
+    over = threading.Event()
+
+    def stop() -> None:
+        seen: dict[int, float] = {}
+        while not over.wait(0.005):
+            for child in children_of(os.getpid()):
+                if time.monotonic() - seen.setdefault(child, time.monotonic()) >= moment:
+                    os.kill(child, signal.SIGSTOP)
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    begun = time.monotonic()
+    try:
+        with pytest.raises((QemuError, BootError), match="QEMU was stopped by a signal"):
+            await _start(image, cold=cold)
+    finally:
+        over.set()
+        stopping.join()
+    assert time.monotonic() - begun < TO_THE_ERROR
+
+
+def _arguments(image: Image) -> list[str]:
+    options = ["--image", str(image.path), "--memory", f"{MEMORY}M", "--accel", "tcg"]
+    return ["run", *options, "--", "true"]
+
+
+def _kill_the_clone(controller: subprocess.Popen[bytes], delay: float, *, wait: bool) -> bool:
+    """Kill the QEMU of a process, and let it go on, to the end or to what it does instead."""
+    if not (first := _next_child(controller, set())):
+        return False
+    time.sleep(delay)
+    with suppress(ProcessLookupError):
+        os.kill(first, signal.SIGKILL)
+    if wait:
+        controller.wait(DEADLINE)
+    else:
+        _next_child(controller, {first})
+    return True
+
+
+def _next_child(parent: subprocess.Popen[bytes], known: set[int]) -> int:
+    """Wait for a process that this one starts; 0 when it ends without."""
+    deadline = time.monotonic() + DEADLINE
+    while parent.poll() is None:
+        assert time.monotonic() < deadline
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if new := set(children_of(parent.pid)) - known:
+                return new.pop()
+        time.sleep(0.002)
+    return 0
+
+
+@pytest.mark.parametrize("kills", [20, pytest.param(1000, marks=pytest.mark.long)])
+def test_killed_clones_and_controllers_do_not_cost_the_template(
+    microvm: Command, image: Image, cache: Path, kills: int
+) -> None:
+    """Half of them are QEMUs, the other half the processes that have started them."""
+    assert microvm(*_arguments(image)).returncode == 0
+    before = _identity(cache)
+    random = Random(kills)
+    clones = controllers = 0
+    while clones + controllers < kills:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "microvm", *_arguments(image)], stderr=subprocess.DEVNULL
+        )
+        try:
+            if random.random() < 0.5:
+                delay, wait = random.uniform(0, 0.2), random.random() < 0.1
+                clones += _kill_the_clone(process, delay, wait=wait)
+            else:
+                time.sleep(random.uniform(0, 0.6))
+                process.kill()
+                controllers += process.wait() == -signal.SIGKILL
+        finally:
+            process.kill()
+            process.wait()
+        assert _identity(cache) == before
+        assert _no_verdict(cache)
+    print(f"{clones} clones and {controllers} controllers killed")
+    run, *rest = _arguments(image)
+    result = microvm(run, "--verbose", *rest)
+    assert result.returncode == 0
+    assert b"cloned under TCG" in result.stderr
+    assert _identity(cache) == before
