@@ -21,8 +21,8 @@ from microvm import BootError, MicroVM, QemuError, clone, template
 from microvm.session import Session
 from microvm_image import Image
 
-MEMORY = 96
-"""MiB, so that a template is soon made."""
+MEMORY = "96M"
+"""So little that a template is soon made."""
 
 TO_THE_ERROR = 15.0
 """Seconds that a QEMU which is stopped may cost, whatever was tried."""
@@ -60,7 +60,7 @@ def _no_verdict(cache: Path) -> bool:
     return not list(cache.glob("clone-*"))
 
 
-@pytest.mark.parametrize("end", ["-KILL $$", "-TERM $$", "-ABRT $$", "-XFSZ $$", "-STOP $$"])
+@pytest.mark.parametrize("end", ["-KILL $$", "-XFSZ $$", "-STOP $$"])
 async def test_a_signal_to_a_starting_clone(
     image: Image, cache: Path, misbehave: Misbehave, end: str
 ) -> None:
@@ -95,8 +95,9 @@ async def test_a_signal_to_one_that_is_to_be_saved(
     assert await _start(image) == (True, [])
 
 
-@pytest.mark.parametrize("limit", ["-f 10", "-v 300000"])
-@pytest.mark.parametrize("there", [True, False], ids=["to use", "to make"])
+@pytest.mark.parametrize(
+    ("limit", "there"), [("-f 10", True), ("-f 10", False), ("-v 300000", True)]
+)
 async def test_a_limit_of_one_process(image: Image, cache: Path, limit: str, there: bool) -> None:
     """With so little memory not even a boot works, which is nobody else's concern."""
     if there:
@@ -176,8 +177,16 @@ async def test_one_that_qemu_refused_may_be_another_meanwhile(
     def late(name: str, *rest: Any) -> Any:
         with template.opened(name) as memory:
             assert memory is not None
-            facts = {"qemu": Path("q"), "accel": "tcg", "megabytes": MEMORY, "cpus": 1}
-            template.save(memory, name=name, image=image.name, **facts)  # type: ignore[arg-type]
+            template.save(
+                memory,
+                name=name,
+                image=image.name,
+                qemu=Path("q"),
+                accel="tcg",
+                megabytes=96,
+                cpus=1,
+                copied=memory.copied,
+            )
         replaced.append(_identity(cache))
         misbehave("")
         return lock(name, *rest)
@@ -189,6 +198,13 @@ async def test_one_that_qemu_refused_may_be_another_meanwhile(
     assert line.endswith("making it anew")
     assert replaced == [_identity(cache)]
     assert replaced != [refused]
+
+
+def _is_another_program(pid: int) -> bool:
+    """Whether a child has become what it was made for: until then its parent is held up with it."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/exe").readlink() != Path("/proc/self/exe").readlink()
+    return False
 
 
 @pytest.mark.parametrize(
@@ -205,7 +221,7 @@ async def test_a_qemu_that_is_stopped_while_it_starts(
     def stop() -> None:
         seen: dict[int, float] = {}
         while not over.wait(0.005):
-            for child in children_of(os.getpid()):
+            for child in filter(_is_another_program, children_of(os.getpid())):
                 if time.monotonic() - seen.setdefault(child, time.monotonic()) >= moment:
                     os.kill(child, signal.SIGSTOP)
 
@@ -222,7 +238,7 @@ async def test_a_qemu_that_is_stopped_while_it_starts(
 
 
 def _arguments(image: Image) -> list[str]:
-    options = ["--image", str(image.path), "--memory", f"{MEMORY}M", "--accel", "tcg"]
+    options = ["--image", str(image.path), "--memory", MEMORY, "--accel", "tcg"]
     return ["run", *options, "--", "true"]
 
 
