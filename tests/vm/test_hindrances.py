@@ -172,7 +172,7 @@ async def test_one_that_qemu_refused_may_be_another_meanwhile(
     await _start(image)
     refused = _identity(cache)
     replaced: list[tuple[int, int]] = []
-    lock = template.lock
+    locked = template.locked
 
     def late(name: str, *rest: Any) -> Any:
         with template.opened(name) as memory:
@@ -189,9 +189,9 @@ async def test_one_that_qemu_refused_may_be_another_meanwhile(
             )
         replaced.append(_identity(cache))
         misbehave("")
-        return lock(name, *rest)
+        return locked(name, *rest)
 
-    monkeypatch.setattr(template, "lock", late)
+    monkeypatch.setattr(template, "locked", late)
     misbehave("clones && exit 1")
     cloned, (line,) = await _start(image)
     assert cloned
