@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import signal
+from typing import Any
 
 import pytest
 
@@ -29,5 +30,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             await pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    asyncio.run(main())
+    factory: Any = pyfuncitem.funcargs.get("loop_factory")
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
     return True
