@@ -66,12 +66,12 @@ class Channel(asyncio.Protocol):
     def write(self, *parts: bytes | memoryview) -> None:
         """Send what the session gave; data waits while `is_full`, the rest is little.
 
-        The parts are not joined where asyncio need not: from Python 3.12 on.
+        The parts are joined: the `writelines` of Python 3.12.0 to 3.12.8, 3.13.0 and 3.13.1 never
+        says that it is full (CVE-2024-12254).
         """
-        # An empty one at the end would keep asyncio busy for ever.
         transport = self._transport
-        if (said := [part for part in parts if part]) and transport and not transport.is_closing():
-            transport.writelines(said)
+        if (data := b"".join(parts)) and transport and not transport.is_closing():
+            transport.write(data)
 
     def close(self) -> None:
         """Let go of the port; idempotent."""
