@@ -30,7 +30,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
             await pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    factory: Any = pyfuncitem.funcargs.get("loop_factory")
+    parameters: dict[str, Any] = (
+        pyfuncitem.callspec.params if hasattr(pyfuncitem, "callspec") else {}
+    )
+    factory = parameters.get("loop_factory")
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())
     return True

@@ -206,3 +206,8 @@ async def test_what_is_written_after_it_was_closed_is_dropped() -> None:
         channel.close()
         channel.write(b"late")
         assert await asyncio.to_thread(port.recv, 100) == b""
+
+
+async def test_the_loop_is_the_one_that_is_asked_for(request: pytest.FixtureRequest) -> None:
+    name = type(asyncio.get_running_loop()).__module__
+    assert ("uvloop" in name) == ("uvloop" in request.node.name)

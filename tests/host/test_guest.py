@@ -1406,7 +1406,8 @@ async def test_a_flood_holds_up_neither_deadlines_nor_others(
             with pytest.raises(GuestUnresponsive, match="a killed command did not end"):
                 await reading
             flooder.kill()
-        assert 0 < most <= FRAMES_PER_TURN
+        # What was put off and what is read: uvloop does both between two turns of ours.
+        assert 0 < most <= 2 * FRAMES_PER_TURN
 
 
 # -- Mistakes of the caller ---------------------------------------------------------------------
