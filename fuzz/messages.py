@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the messages of sandboxd, version 1.
+"""Hypothesis strategies for the messages of sandboxd, version 2.
 
 Generated from sandboxd.toml by `microvm-proto gen`.
 Each message has a function, whose arguments are the strategies of its fields; a default keeps to
@@ -69,6 +69,7 @@ _ENUM_STREAM = st.sampled_from(codec.Stream)
 _BYTES_65536 = _octets(65536, nul=True)
 _ENUM_ENDING = st.sampled_from(codec.Ending)
 _ENUM_STAGE: st.SearchStrategy[int] = st.sampled_from(codec.Stage) | _U8
+_BYTES_96 = _octets(96, nul=True)
 
 
 def hello(
@@ -217,8 +218,11 @@ def exec_failed(
     id_: st.SearchStrategy[int] = _ID,
     stage: st.SearchStrategy[int] = _ENUM_STAGE,
     error_number: st.SearchStrategy[int] = _U32,
+    missing: st.SearchStrategy[bytes] = _BYTES_96,
 ) -> st.SearchStrategy[codec.ExecFailed]:
-    return st.builds(codec.ExecFailed, id=id_, stage=stage, error_number=error_number)
+    return st.builds(
+        codec.ExecFailed, id=id_, stage=stage, error_number=error_number, missing=missing
+    )
 
 
 def exec_signal(

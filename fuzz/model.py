@@ -7,7 +7,7 @@ daemon handles one frame after the other, so an answer that comes before another
 from __future__ import annotations
 
 import copy
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -136,6 +136,7 @@ class Model:
     :ivar counts: well-formed frames that it has been sent, by type.
     :ivar strays: whether processes may live on that hold the pipes of commands that have ended.
     :ivar status: the last that it has told.
+    :ivar versions: those that were agreed on with each hello whose answer nobody has read yet.
     """
 
     def __init__(self, *, is_init: bool = False) -> None:
@@ -149,6 +150,7 @@ class Model:
         self.running: Running | None = None
         self.strays = False
         self.status: codec.Status | None = None
+        self.versions: deque[int] = deque()
         self._events: list[Event] = []
         self._answers: list[codec.Message] = []
 
@@ -177,7 +179,10 @@ class Model:
 
     def feed(self, data: bytes) -> None:
         """Note what was sent."""
-        self._events += self.reader.feed(data)
+        for event in self.reader.feed(data):
+            self._events.append(event)
+            if isinstance(event.outcome, codec.Hello):
+                self.versions.append(agreed(event.outcome))
 
     def check(self, answers: Sequence[codec.Message], last: codec.Message | None = None) -> None:
         """Compare what has come since the last check with what was sent by then.

@@ -346,6 +346,7 @@ class Conversation:
             patience=patience,
             answers=self._answers,
             mouthful=self._mouthful,
+            versions=self.model.versions,
         )
 
     def _more(self, status: codec.Status, first: codec.Status) -> str:

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import termios
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,10 +218,12 @@ def exchange(
     patience: float = 1.0,
     answers: list[codec.Message] | None = None,
     mouthful: int = PLENTY,
+    versions: deque[int] | None = None,
 ) -> list[codec.Message]:
     """Write these pieces apart, and read meanwhile and after until there is enough.
 
     :param answers: what has come already, to which is added.
+    :param versions: what both speak after each `ready` that is still to come; those are taken away.
     :param mouthful: how much to read at a time.
     :raise Lost: that did not come in time, or the stream has ended.
     :raise DecodeError: what came is malformed.
@@ -246,6 +249,8 @@ def exchange(
             decoder.receive_data(data)
             while (message := decoder.next_message()) is not None:
                 answers.append(message)
+                if versions and isinstance(message, codec.Ready):
+                    decoder.version = versions.popleft()
         return bool(writable)
 
     for number, piece in enumerate(pieces):

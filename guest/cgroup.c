@@ -18,6 +18,7 @@ static int pids_max = -1; /* its limit of processes; -1 where the kernel has non
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
 static bool counts_memory;
+static bool limits_memory; /* of the current command */
 
 /* Writes the number in decimal at the end of `text`, and returns where it starts. */
 static const char *decimal(char text[static DIGITS + 1], uint64_t value)
@@ -40,6 +41,17 @@ static bool write_file(int folder, const char *name, const char *text)
 	if (fd >= 0)
 		close(fd);
 	return size >= 0;
+}
+
+/* Reads a file of the current one; what there is of it, 0 when it cannot be read. */
+static size_t read_file(const char *name, char *into, size_t size)
+{
+	int fd = openat(current, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, into, size);
+
+	if (fd >= 0)
+		close(fd);
+	return n > 0 ? (size_t)n : 0;
 }
 
 static void make(void)
@@ -106,15 +118,36 @@ static bool limit_processes(uint32_t processes)
 	return pids_max < 0 || pwrite(pids_max, value, strlen(value), 0) > 0;
 }
 
+/* Whether the kernel has killed a process of the current one for want of memory. */
+static bool had_oom_kill(void)
+{
+	static const char key[] = "\noom_kill ";
+	char text[CGROUP_EVENTS_SIZE];
+	size_t size = read_file("memory.events", text, sizeof text), at = 0;
+
+	while (at + sizeof key <= size && memcmp(text + at, key, sizeof key - 1) != 0)
+		at++;
+	return at + sizeof key <= size && text[at + sizeof key - 1] != '0';
+}
+
 static bool limit_memory(uint64_t memory)
 {
 	char text[DIGITS + 1];
 
+	limits_memory = memory > 0;
 	/* Only for those who ask: counting memory makes every allocation slower. */
 	if (memory)
 		counts_memory = write_file(root, "cgroup.subtree_control", "+memory");
-	return !(memory || counts_memory) ||
-	       write_file(current, "memory.max", memory ? decimal(text, memory) : "max");
+	if (!counts_memory)
+		return !memory;
+	/* All or nothing: what is left of a command that has lost some process is of no use. */
+	write_file(current, "memory.oom.group", "1");
+	return write_file(current, "memory.max", memory ? decimal(text, memory) : "max");
+}
+
+bool cgroup_out_of_memory(void)
+{
+	return current >= 0 && limits_memory && had_oom_kill();
 }
 
 bool cgroup_limit(uint32_t processes, uint64_t memory)
@@ -133,17 +166,15 @@ static bool is_idle(void)
 {
 	static const char idle[] = "populated 0\nfrozen 0\n";
 	char events[sizeof idle];
-	int fd = openat(current, "cgroup.events", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	ssize_t size = fd < 0 ? -1 : read(fd, events, sizeof events);
 
-	if (fd >= 0)
-		close(fd);
-	return size == sizeof idle - 1 && memcmp(events, idle, sizeof idle - 1) == 0;
+	return read_file("cgroup.events", events, sizeof events) == sizeof idle - 1 &&
+	       memcmp(events, idle, sizeof idle - 1) == 0;
 }
 
 void cgroup_renew(void)
 {
-	if (current >= 0 && !is_idle())
+	/* What has been killed in it would be taken for the next command's. */
+	if (current >= 0 && (!is_idle() || (counts_memory && had_oom_kill())))
 		cgroup_replace();
 }
 

@@ -4,6 +4,9 @@
 
 #include "protocol.h"
 
+/* Of a file that tells what has happened in a cgroup, in bytes; the kernel's have some hundred. */
+enum { CGROUP_EVENTS_SIZE = 256 };
+
 /* Finds out whether the kernel has what is needed, and makes the first one. */
 void cgroup_init(void);
 
@@ -13,10 +16,13 @@ int cgroup_fd(void);
 /* Limits the next command; 0 is no limit. False when it cannot. */
 bool cgroup_limit(uint32_t processes, uint64_t memory);
 
+/* Whether the kernel has killed the command in the current one: it wanted more memory than its limit. */
+bool cgroup_out_of_memory(void);
+
 /* Kills everything in the current one, where there is one. */
 void cgroup_kill(void);
 
-/* Is done with the current one: an idle one serves the next command too, else it is replaced. */
+/* Is done with the current one: an idle one in which nothing happened serves the next command too, else it is replaced. */
 void cgroup_renew(void);
 
 /* Makes a new one; what still runs in the old one goes on. False where there are none. */

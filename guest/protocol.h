@@ -1,4 +1,4 @@
-/* The wire protocol of sandboxd, version 1. Generated from sandboxd.toml by `microvm-proto gen`.
+/* The wire protocol of sandboxd, version 2. Generated from sandboxd.toml by `microvm-proto gen`.
  * Freestanding C11; nothing in it allocates or keeps state. Every value that is decoded has been
  * checked against its bounds, and slices point into the frame. For C++, too. */
 #ifndef SANDBOXD_PROTOCOL_H
@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SANDBOXD_VERSION 1u
-#define SANDBOXD_SCHEMA_DIGEST 0xbaf4a9af3981caf5ULL
+#define SANDBOXD_VERSION 2u
+#define SANDBOXD_SCHEMA_DIGEST 0x42e65ab74f356a17ULL
 
 /* The two ends; a message's sender is one of them, or both. */
 enum sandboxd_end {
@@ -147,6 +147,9 @@ enum sandboxd_ending {
 	SANDBOXD_ENDING_EXITED = 0,
 	/* A signal ended it; the status is the signal's number. */
 	SANDBOXD_ENDING_SIGNALLED = 1,
+	/* The kernel killed it with all that it had started, since together they wanted more memory
+	 * than `max_memory`; the status is the signal's number. */
+	SANDBOXD_ENDING_OUT_OF_MEMORY = 2,
 };
 
 /* Where starting a command failed. */
@@ -195,7 +198,7 @@ enum {
 	SANDBOXD_MAX_BODY_FROM_HOST = 2105517,
 	SANDBOXD_MAX_TAILLESS_BODY_FROM_HOST = 2105517,
 	SANDBOXD_MAX_BODY_FROM_GUEST = 65537,
-	SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST = 69,
+	SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST = 105,
 	SANDBOXD_HELLO_MAX_BODY = 32,
 	SANDBOXD_READY_MAX_BODY = 32,
 	SANDBOXD_RESUME_MAX_BODY = 76,
@@ -221,7 +224,8 @@ enum {
 	SANDBOXD_EXEC_OUTPUT_DATA_MAX = 65536,
 	SANDBOXD_EXEC_OUTPUT_DATA_PREFIX = 1,
 	SANDBOXD_EXEC_RESPONSE_MAX_BODY = 2,
-	SANDBOXD_EXEC_FAILED_MAX_BODY = 5,
+	SANDBOXD_EXEC_FAILED_MAX_BODY = 105,
+	SANDBOXD_EXEC_FAILED_MISSING_MAX = 96,
 	SANDBOXD_EXEC_SIGNAL_MAX_BODY = 1,
 	SANDBOXD_EXEC_KILL_MAX_BODY = 0,
 	SANDBOXD_EXEC_TERMINATE_MAX_BODY = 0,
@@ -415,6 +419,9 @@ struct sandboxd_exec_failed {
 	uint8_t stage;
 	/* The `errno` it failed with, as Linux numbers them. */
 	uint32_t error_number;
+	/* What was not there, where the host cannot know it: at `interpreter` the first bytes of that
+	 * one's path, as the file names it; else empty. */
+	struct sandboxd_slice missing;
 };
 
 /* Sends a signal to the command's process group. */
@@ -679,7 +686,9 @@ static const struct sandboxd_rule sandboxd_rules[] = {
 	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, 1, 2105517 },
 	{ SANDBOXD_TYPE_EXEC_OUTPUT, SANDBOXD_GUEST, 1, 1, 65537 },
 	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 1, 2 },
+	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 2, 2 },
 	{ SANDBOXD_TYPE_EXEC_FAILED, SANDBOXD_GUEST, 1, 1, 5 },
+	{ SANDBOXD_TYPE_EXEC_FAILED, SANDBOXD_GUEST, 1, 2, 105 },
 	{ SANDBOXD_TYPE_EXEC_SIGNAL, SANDBOXD_HOST, 1, 1, 1 },
 	{ SANDBOXD_TYPE_EXEC_KILL, SANDBOXD_HOST, 1, 1, 0 },
 	{ SANDBOXD_TYPE_EXEC_TERMINATE, SANDBOXD_HOST, 1, 1, 0 },
@@ -886,10 +895,9 @@ static inline bool sandboxd_decode_exec_response(const uint8_t *body, size_t siz
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
-	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->ending) &&
 		sandboxd_known(&cursor, 1, 1,
-			message->ending == SANDBOXD_ENDING_EXITED || message->ending == SANDBOXD_ENDING_SIGNALLED) &&
+			message->ending == SANDBOXD_ENDING_EXITED || message->ending == SANDBOXD_ENDING_SIGNALLED || (version >= 2 && message->ending == SANDBOXD_ENDING_OUT_OF_MEMORY)) &&
 		sandboxd_take_u8(&cursor, 2, &message->status) &&
 		sandboxd_end(&cursor);
 }
@@ -899,9 +907,10 @@ static inline bool sandboxd_decode_exec_failed(const uint8_t *body, size_t size,
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
-	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->stage) &&
 		sandboxd_take_u32(&cursor, 2, &message->error_number) &&
+		(version < 2 ? (message->missing = sandboxd_no_slice(), true) :
+			(sandboxd_take_bytes(&cursor, 3, 96, true, &message->missing))) &&
 		sandboxd_end(&cursor);
 }
 
@@ -1393,11 +1402,11 @@ static inline size_t sandboxd_encode_exec_output(uint8_t *out, uint32_t version,
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
 static inline enum sandboxd_fault sandboxd_check_exec_response(uint32_t version, uint32_t id, const struct sandboxd_exec_response *message)
 {
-	(void)version;
 	if (id == 0)
 		return SANDBOXD_FAULT_BAD_ID;
 	if (!(message->ending == SANDBOXD_ENDING_EXITED ||
-		message->ending == SANDBOXD_ENDING_SIGNALLED))
+		message->ending == SANDBOXD_ENDING_SIGNALLED ||
+		(version >= 2 && message->ending == SANDBOXD_ENDING_OUT_OF_MEMORY)))
 		return SANDBOXD_FAULT_UNKNOWN_VALUE;
 	return SANDBOXD_FAULT_NONE;
 }
@@ -1419,10 +1428,12 @@ static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t versio
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
 static inline enum sandboxd_fault sandboxd_check_exec_failed(uint32_t version, uint32_t id, const struct sandboxd_exec_failed *message)
 {
-	(void)version;
-	(void)message;
 	if (id == 0)
 		return SANDBOXD_FAULT_BAD_ID;
+	if (version < 2 && message->missing.size != 0)
+		return SANDBOXD_FAULT_TRAILING_BYTES;
+	if (version >= 2 && message->missing.size > 96)
+		return SANDBOXD_FAULT_TOO_LONG;
 	return SANDBOXD_FAULT_NONE;
 }
 
@@ -1436,6 +1447,10 @@ static inline size_t sandboxd_encode_exec_failed(uint8_t *out, uint32_t version,
 		return 0;
 	at = sandboxd_put(at, 1, (uint64_t)message->stage);
 	at = sandboxd_put(at, 4, (uint64_t)message->error_number);
+	if (version >= 2) {
+		at = sandboxd_put(at, 4, message->missing.size);
+		at = sandboxd_put_bytes(at, message->missing.data, message->missing.size);
+	}
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_FAILED, id);
 	return (size_t)(at - out);
 }

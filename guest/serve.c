@@ -7,6 +7,7 @@
 
 #include "boot.h"
 #include "census.h"
+#include "cgroup.h"
 #include "drain.h"
 
 void serve_init(struct server *server, bool is_init)
@@ -83,7 +84,7 @@ static void begin_exec(struct server *server, const struct frame *frame)
 	uint32_t id = frame->header.id;
 	struct spawn_failure failure = exec_start(&server->exec, id, &frame->body.exec_request,
 						  server->session.in.data);
-	const struct sandboxd_exec_failed failed = {
+	struct sandboxd_exec_failed failed = {
 		.stage = (uint8_t)failure.stage,
 		.error_number = (uint32_t)failure.error,
 	};
@@ -92,6 +93,8 @@ static void begin_exec(struct server *server, const struct frame *frame)
 		server->counters.execs++;
 		return;
 	}
+	if (server->session.version >= 2)
+		failed.missing = spawn_missing();
 	session_end(&server->session);
 	server->port.end += sandboxd_encode_exec_failed(port_tail(&server->port),
 							server->session.version, id, &failed);
@@ -185,15 +188,24 @@ void serve_children(struct server *server)
 		finish_renewal(server);
 }
 
+static enum sandboxd_ending ending_of(const struct server *server)
+{
+	int status = server->exec.status;
+
+	if (!WIFSIGNALED(status))
+		return SANDBOXD_ENDING_EXITED;
+	if (server->session.version >= 2 && WTERMSIG(status) == SIGKILL && cgroup_out_of_memory())
+		return SANDBOXD_ENDING_OUT_OF_MEMORY;
+	return SANDBOXD_ENDING_SIGNALLED;
+}
+
 static void end_exec(struct server *server)
 {
 	int status = server->exec.status;
-	const struct sandboxd_exec_response response =
-		WIFSIGNALED(status) ? (struct sandboxd_exec_response){
-			SANDBOXD_ENDING_SIGNALLED, (uint8_t)WTERMSIG(status)
-		} : (struct sandboxd_exec_response){
-			SANDBOXD_ENDING_EXITED, (uint8_t)WEXITSTATUS(status)
-		};
+	const struct sandboxd_exec_response response = {
+		.ending = (uint8_t)ending_of(server),
+		.status = (uint8_t)(WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)),
+	};
 
 	server->port.end += sandboxd_encode_exec_response(port_tail(&server->port),
 							  server->session.version, server->exec.id,

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE /* pipe2, prlimit */
 #include "spawn.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -29,8 +30,12 @@ struct clone_arguments {
 };
 
 /* Shared with the child, which we wait for until it has executed or exited: it writes what failed
- * straight into this. */
+ * straight into these. */
 static struct spawn_failure *failure;
+static struct missing {
+	uint32_t size;
+	uint8_t path[SANDBOXD_EXEC_FAILED_MISSING_MAX];
+} *missing;
 
 static struct rlimit files; /* a command's limit of descriptors: what was ours at first */
 
@@ -48,12 +53,16 @@ static void raise_limit(void)
 bool spawn_init(void)
 {
 	raise_limit();
-	void *page = mmap(NULL, sizeof *failure, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			  -1, 0);
+	struct shared {
+		struct spawn_failure failure;
+		struct missing missing;
+	} *page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		       0);
 
 	if (page == MAP_FAILED)
 		return false;
-	failure = page;
+	failure = &page->failure;
+	missing = &page->missing;
 	return true;
 }
 
@@ -70,11 +79,67 @@ static int execute(const char *file, const struct environment *environment)
 	return errno;
 }
 
+/* How many of these bytes are the word behind `#!`, which starts at `start`. */
+static size_t find_word(const char *text, size_t size, size_t *start)
+{
+	size_t end;
+
+	*start = 2;
+	while (*start < size && (text[*start] == ' ' || text[*start] == '\t'))
+		++*start;
+	for (end = *start; end < size && !strchr(" \t\n", text[end]); end++)
+		;
+	return end - *start;
+}
+
+/* Where in the file an ELF program names its interpreter, and how long that is; 0 when it does not. */
+static size_t find_segment(const uint8_t *data, size_t size, size_t *start)
+{
+	Elf64_Ehdr header;
+	Elf64_Phdr segment;
+
+	if (size < sizeof header || memcmp(data, ELFMAG, SELFMAG) != 0 || data[EI_CLASS] != ELFCLASS64)
+		return 0;
+	memcpy(&header, data, sizeof header);
+	for (size_t i = 0; i < header.e_phnum; i++) {
+		size_t at = i * sizeof segment;
+
+		if (header.e_phoff > size || size - header.e_phoff < at + sizeof segment)
+			return 0;
+		memcpy(&segment, data + header.e_phoff + at, sizeof segment);
+		if (segment.p_type == PT_INTERP && segment.p_filesz > 0) {
+			*start = segment.p_offset;
+			return segment.p_filesz - 1; /* it ends with a NUL */
+		}
+	}
+	return 0;
+}
+
+/* Notes the path of what is to interpret a file. */
+static void note_interpreter(const char *file)
+{
+	uint8_t data[1024];
+	int fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	ssize_t n = read(fd, data, sizeof data);
+	size_t start = 0, size = n > 0 ? (size_t)n : 0;
+	bool is_script = size > 2 && data[0] == '#' && data[1] == '!';
+	size_t length = is_script ? find_word((const char *)data, size, &start) :
+				    find_segment(data, size, &start);
+
+	if (length > sizeof missing->path)
+		length = sizeof missing->path;
+	n = length ? pread(fd, missing->path, length, (off_t)start) : 0;
+	missing->size = n > 0 ? (uint32_t)n : 0;
+	close(fd);
+}
+
 /* execve says ENOENT both for a missing file and for one whose interpreter is missing. */
 static enum sandboxd_stage stage_of(const char *file, int error)
 {
-	return error == ENOENT && access(file, F_OK) == 0 ? SANDBOXD_STAGE_INTERPRETER :
-							    SANDBOXD_STAGE_EXEC;
+	if (error != ENOENT || access(file, F_OK) < 0)
+		return SANDBOXD_STAGE_EXEC;
+	note_interpreter(file);
+	return SANDBOXD_STAGE_INTERPRETER;
 }
 
 /* Puts "folder/command" into `out`; an empty folder is the working directory, as for execvp. */
@@ -106,8 +171,10 @@ static _Noreturn void look_up(const struct environment *environment)
 		if (join(file, folder, length, environment->command)) {
 			int error = execute(file, environment);
 
-			if (error == EACCES || stage_of(file, error) == SANDBOXD_STAGE_INTERPRETER) {
-				stage = stage_of(file, error);
+			enum sandboxd_stage at = stage_of(file, error);
+
+			if (error == EACCES || at == SANDBOXD_STAGE_INTERPRETER) {
+				stage = at;
 				worst = error;
 			} else if (error != ENOENT && error != ENOTDIR) {
 				fail(SANDBOXD_STAGE_EXEC, error);
@@ -253,6 +320,7 @@ struct spawn_failure spawn(const struct spawn *what, pid_t *pid)
 	int ends[2];
 
 	*failure = (struct spawn_failure){ 0 };
+	missing->size = 0;
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return (struct spawn_failure){ SANDBOXD_STAGE_PIPE, errno };
 	*pid = clone_child(what);
@@ -263,4 +331,11 @@ struct spawn_failure spawn(const struct spawn *what, pid_t *pid)
 		give_up(*pid);
 	close(ends[0]);
 	return *failure;
+}
+
+struct sandboxd_slice spawn_missing(void)
+{
+	bool counts = failure->stage == SANDBOXD_STAGE_INTERPRETER;
+
+	return (struct sandboxd_slice){ missing->path, counts ? missing->size : 0 };
 }

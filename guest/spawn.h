@@ -26,4 +26,7 @@ bool spawn_init(void);
 /* Runs the command in a session of its own. Sets `pid`. */
 struct spawn_failure spawn(const struct spawn *what, pid_t *pid);
 
+/* What was not there where the last stage was `interpreter`; else nothing. */
+struct sandboxd_slice spawn_missing(void);
+
 #endif

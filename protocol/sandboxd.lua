@@ -1,4 +1,4 @@
--- A Wireshark dissector for sandboxd, version 1, over TCP.
+-- A Wireshark dissector for sandboxd, version 2, over TCP.
 -- Generated from sandboxd.toml by `microvm-proto gen`.
 --
 --   tshark -X lua_script:sandboxd.lua -o sandboxd.port:PORT -r FILE
@@ -10,10 +10,10 @@ local HEADER_SIZE, PREFIX_SIZE = 12, 4
 
 -- The name of filters and preferences: another, where Wireshark has a protocol of that name.
 local NAME = "sandboxd"
-local free, protocol = pcall(Proto, NAME, "sandboxd, version 1")
+local free, protocol = pcall(Proto, NAME, "sandboxd, version 2")
 if not free then
   NAME = NAME .. "_frames"
-  protocol = Proto(NAME, "sandboxd, version 1")
+  protocol = Proto(NAME, "sandboxd, version 2")
 end
 
 protocol.prefs.port = Pref.uint("TCP port of the guest", 0, "0 when it is not known")
@@ -73,10 +73,11 @@ local fields = {
   ["exec_request.max_memory"] = ProtoField.uint64(NAME .. ".exec_request.max_memory", "max_memory", base.DEC, nil, nil, "Bytes of memory that they may use together, where there are cgroups; 0: as much as there is."),
   ["exec_output.stream"] = ProtoField.uint8(NAME .. ".exec_output.stream", "stream", base.DEC, { [1] = "stdout", [2] = "stderr" }, nil, "Where it wrote them."),
   ["exec_output.data"] = ProtoField.bytes(NAME .. ".exec_output.data", "data", base.NONE, "The bytes, at least one."),
-  ["exec_response.ending"] = ProtoField.uint8(NAME .. ".exec_response.ending", "ending", base.DEC, { [0] = "exited", [1] = "signalled" }, nil, "How it ended."),
+  ["exec_response.ending"] = ProtoField.uint8(NAME .. ".exec_response.ending", "ending", base.DEC, { [0] = "exited", [1] = "signalled", [2] = "out_of_memory" }, nil, "How it ended."),
   ["exec_response.status"] = ProtoField.uint8(NAME .. ".exec_response.status", "status", base.DEC, nil, nil, "Its exit code or the signal, as `ending` says."),
   ["exec_failed.stage"] = ProtoField.uint8(NAME .. ".exec_failed.stage", "stage", base.DEC, { [1] = "pipe", [2] = "fork", [3] = "setup", [4] = "chdir", [5] = "lookup", [6] = "exec", [7] = "interpreter", [8] = "user", [9] = "limit" }, nil, "What failed."),
   ["exec_failed.error_number"] = ProtoField.uint32(NAME .. ".exec_failed.error_number", "error_number", base.DEC, nil, nil, "The `errno` it failed with, as Linux numbers them."),
+  ["exec_failed.missing"] = ProtoField.bytes(NAME .. ".exec_failed.missing", "missing", base.NONE, "What was not there, where the host cannot know it: at `interpreter` the first bytes of that one's path, as the file names it; else empty."),
   ["exec_signal.signal"] = ProtoField.uint8(NAME .. ".exec_signal.signal", "signal", base.DEC, nil, nil, "The signal's number; 0, and one that the guest's kernel does not have, are ignored."),
   ["exec_credit.stream"] = ProtoField.uint8(NAME .. ".exec_credit.stream", "stream", base.DEC, { [1] = "stdout", [2] = "stderr" }, nil, "The stream it is for."),
   ["exec_credit.amount"] = ProtoField.uint32(NAME .. ".exec_credit.amount", "amount", base.DEC, nil, nil, "How many bytes more; all credit together is 4294967295 at most, and what is above that is lost."),
@@ -176,12 +177,13 @@ local messages = {
     { "exec_output.data", number = 2, kind = "tail", max = 65536 },
   } },
   [18] = { name = "exec_response", sender = "guest", id = "required", max_body = 2, fields = {
-    { "exec_response.ending", number = 1, kind = "integer", size = 1, known = { ["00"] = true, ["01"] = true } },
+    { "exec_response.ending", number = 1, kind = "integer", size = 1, known = { ["00"] = true, ["01"] = true, ["02"] = true } },
     { "exec_response.status", number = 2, kind = "integer", size = 1 },
   } },
-  [19] = { name = "exec_failed", sender = "guest", id = "required", max_body = 5, fields = {
+  [19] = { name = "exec_failed", sender = "guest", id = "required", max_body = 105, fields = {
     { "exec_failed.stage", number = 1, kind = "integer", size = 1 },
     { "exec_failed.error_number", number = 2, kind = "integer", size = 4 },
+    { "exec_failed.missing", number = 3, kind = "bytes", max = 96, nul = true },
   } },
   [20] = { name = "exec_signal", sender = "host", id = "required", max_body = 1, fields = {
     { "exec_signal.signal", number = 1, kind = "integer", size = 1 },

@@ -265,9 +265,12 @@ class Witness:
                     return
                 run.input_credit, run.takes_input = 0, False
             case "exec_response":
-                signalled = frame.number("ending") == codec.Ending.SIGNALLED
-                if signalled and frame.number("status") not in range(1, 65):
+                ending = frame.number("ending")
+                if ending != codec.Ending.EXITED and frame.number("status") not in range(1, 65):
                     self._catch(now, "the end by a signal that there is not")
+                    return
+                if ending == codec.Ending.OUT_OF_MEMORY:  # no script limits any
+                    self._catch(now, "the end for want of memory that is not limited")
                     return
                 run.ending = now, frame
             case _:

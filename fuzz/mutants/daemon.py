@@ -142,15 +142,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the signal is taken for an exit code",
         "guest/serve.c",
-        "\t\tWIFSIGNALED(status) ? (struct",
-        "\t\t!WIFEXITED(status) && !WIFSIGNALED(status) ? (struct",
+        "\tif (!WIFSIGNALED(status))\n",
+        "\tif (status)\n",
         "logic",
     ),
     Mutant(
         "the exit status is cut to 7 bits",
         "guest/serve.c",
-        "(uint8_t)WEXITSTATUS(status)",
-        "(uint8_t)(WEXITSTATUS(status) & 0x7f)",
+        "WTERMSIG(status) : WEXITSTATUS(status)",
+        "WTERMSIG(status) : WEXITSTATUS(status) & 0x7f",
         "logic",
     ),
     Mutant(

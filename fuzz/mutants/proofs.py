@@ -103,6 +103,13 @@ BY_HARNESS: dict[str, Mutant] = {
         "if (length + size > PATH_MAX)",
         "crash",
     ),
+    "interpreter": Mutant(
+        "an interpreter's name goes on behind what was read",
+        "guest/spawn.c",
+        "for (end = *start; end < size &&",
+        "for (end = *start; end <= size &&",
+        "crash",
+    ),
     "lines": Mutant(
         "a line's end has no room",
         "guest/user.c",

@@ -1,13 +1,16 @@
 /* Numbers written out, and the table of cgroups that commands have left behind.
  *
  * Functions: decimal limit_processes limit_memory write_file sweep remove_numbered cgroup_replace
- *	is_idle
- * Bound: every number of 64 bits; every fill of the table
- * Assumes: all names in the table are 0
+ *	is_idle read_file had_oom_kill cgroup_out_of_memory
+ * Bound: every number of 64 bits; every fill of the table; every content of the files
+ * Assumes: all names in the table are 0; a file of events of 24 bytes in the place of 256
  * Unwind: 23
  * Loops: sweep.0:65
  * Wraps: conversion */
 #include "proof.h"
+
+#include <cgroup.h>
+#define CGROUP_EVENTS_SIZE 24
 
 #include <cgroup.c>
 
@@ -73,6 +76,8 @@ void prove(void)
 		break;
 	case 3:
 		is_idle();
+		WITNESS(had_oom_kill());
+		cgroup_out_of_memory();
 		break;
 	default:
 		prove_table();

@@ -2,7 +2,7 @@
  *
  * Functions: serve_input serve_children serve_output serve_stdin serve_wants_input
  *	serve_wants_stdin serve_wants_output handle renew finish_renewal answer_status answer_ping
- *	begin_exec end_exec
+ *	begin_exec ending_of end_exec
  * Bound: every state, every frame; up to 2 frames and 2 children in one turn
  * Assumes: the encoders are what encoding.c proves, session_next what session.c, input_room what
  *	input.c; fewer than 2^64 commands
@@ -104,6 +104,11 @@ void exec_signal(const struct exec *exec, int signal) {}
 void exec_terminate(struct exec *exec) {}
 void exec_kill(struct exec *exec) {}
 void drain_clear(void) {}
+bool cgroup_out_of_memory(void) { return nondet_bool(); }
+struct sandboxd_slice spawn_missing(void)
+{
+	return (struct sandboxd_slice){ NULL, 0 };
+}
 void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns) {}
 void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t amount) {}
 void input_add(struct input *input, struct sandboxd_slice data) {}

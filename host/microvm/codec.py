@@ -1,4 +1,4 @@
-"""The wire protocol of sandboxd, version 1: a codec without I/O.
+"""The wire protocol of sandboxd, version 2: a codec without I/O.
 
 Generated from sandboxd.toml by `microvm-proto gen`. Runs one command at a time inside a virtual
 machine: its output is streamed, its end is reported. The host is the side that starts the machine;
@@ -11,13 +11,16 @@ import dataclasses
 import enum
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import update_wrapper
+from dataclasses import KW_ONLY, dataclass
+from functools import partial, update_wrapper
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-VERSION = 1
-DIGEST = 0xBAF4A9AF3981CAF5
-DIGESTS: Mapping[int, int] = {1: DIGEST}
+VERSION = 2
+DIGEST = 0x42E65AB74F356A17
+DIGESTS: Mapping[int, int] = {
+    1: 0xBAF4A9AF3981CAF5,
+    2: DIGEST,
+}
 HEADER_SIZE = 12
 MAX_BODY = 2105517
 END_NAMES = ("host", "guest")
@@ -105,6 +108,10 @@ class Ending(enum.IntEnum):
     """It exited by itself; the status is its exit code."""
     SIGNALLED = 1
     """A signal ended it; the status is the signal's number."""
+    OUT_OF_MEMORY = 2
+    """The kernel killed it with all that it had started, since together they wanted more memory
+    than `max_memory`; the status is the signal's number.
+    """
 
 
 class Stage(enum.IntEnum):
@@ -608,6 +615,8 @@ class ExecResponse:
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
+        if version < 2:
+            return b"".join(_LAYOUT_EXEC_RESPONSE.write(self, version))
         try:
             return _IHHIBB.pack(2, 18, 0, self.id or None, _AS_ENDING[self.ending], self.status)
         except _UNSURE:
@@ -622,19 +631,31 @@ class ExecFailed:
     :ivar id: What it is about.
     :ivar stage: What failed.
     :ivar error_number: The `errno` it failed with, as Linux numbers them.
+    :ivar missing: What was not there, where the host cannot know it: at `interpreter` the first
+        bytes of that one's path, as the file names it; else empty. At most 96 bytes. Since version
+        2.
     """
 
     TYPE: ClassVar[int] = 19
-    MAX_BODY: ClassVar[int] = 5
+    MAX_BODY: ClassVar[int] = 105
 
     id: int
     stage: Stage | int
     error_number: int
+    _: KW_ONLY
+    missing: bytes = b""
 
     def encode(self, version: int = VERSION) -> bytes:
         """Write the whole frame, as the version that both sides agreed on has it."""
+        if version < 2:
+            return b"".join(_LAYOUT_EXEC_FAILED.write(self, version))
         try:
-            return _IHHIBI.pack(5, 19, 0, self.id or None, self.stage, self.error_number)
+            parts = (
+                _BI.pack(self.stage, self.error_number),
+                _put(self.missing, 96, True),
+            )
+            body = b"".join(parts)
+            return _HEADER.pack(len(body), 19, 0, self.id or None) + body
         except _UNSURE:
             return b"".join(_LAYOUT_EXEC_FAILED.write(self, version))
 
@@ -1105,8 +1126,13 @@ def _decode_exec_response(id_: int, frame: bytes, start: int, end: int) -> ExecR
 
 def _decode_exec_failed(id_: int, frame: bytes, start: int, end: int) -> ExecFailed:
     try:
-        stage, error_number = _BI.unpack(frame[start:end])
-        return _LAYOUT_EXEC_FAILED.make(id_, _AS_STAGE.get(stage, stage), error_number)
+        stage, error_number = _BI.unpack_from(frame, start)
+        missing, at = _take(frame, start + 5, 96, True)
+        if at != end:
+            raise _Unsure
+        return _LAYOUT_EXEC_FAILED.make(
+            id_, _AS_STAGE.get(stage, stage), error_number, missing=missing
+        )
     except _UNSURE:
         return _LAYOUT_EXEC_FAILED.read(id_, frame, start, end)
 
@@ -1384,6 +1410,11 @@ class _Layout(Generic[_T]):
         return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
 
 
+_SINCE_ENDING: Mapping[int, int] = {
+    2: 2,
+}
+
+
 _LAYOUT_HELLO = _Layout(
     Hello,
     "hello",
@@ -1483,7 +1514,7 @@ _LAYOUT_EXEC_RESPONSE = _Layout(
     ExecResponse,
     "exec_response",
     _SOME_ID,
-    _Closed(1, "ending", _B, Ending),
+    _Closed(1, "ending", _B, Ending, sinces=_SINCE_ENDING),
     _Integer(2, "status", _B),
 )
 _LAYOUT_EXEC_FAILED = _Layout(
@@ -1492,6 +1523,7 @@ _LAYOUT_EXEC_FAILED = _Layout(
     _SOME_ID,
     _Open(1, "stage", _B, Stage),
     _Integer(2, "error_number", _I),
+    _Bytes(3, "missing", 96, nul=True, since=2, default=b""),
 )
 _LAYOUT_EXEC_SIGNAL = _Layout(
     ExecSignal,
@@ -1554,8 +1586,10 @@ _RULES = (
     _Rule(10, 1, _decode_error, ("guest",), _ANY_ID, 9),
     _Rule(16, 1, _decode_exec_request, ("host",), _SOME_ID, 2105517),
     _Rule(17, 1, _decode_exec_output, ("guest",), _SOME_ID, 65537),
-    _Rule(18, 1, _decode_exec_response, ("guest",), _SOME_ID, 2),
-    _Rule(19, 1, _decode_exec_failed, ("guest",), _SOME_ID, 5),
+    _Rule(18, 1, partial(_LAYOUT_EXEC_RESPONSE.read, version=1), ("guest",), _SOME_ID, 2),
+    _Rule(18, 2, _decode_exec_response, ("guest",), _SOME_ID, 2),
+    _Rule(19, 1, partial(_LAYOUT_EXEC_FAILED.read, version=1), ("guest",), _SOME_ID, 5),
+    _Rule(19, 2, _decode_exec_failed, ("guest",), _SOME_ID, 105),
     _Rule(20, 1, _decode_exec_signal, ("host",), _SOME_ID, 1),
     _Rule(21, 1, _decode_exec_kill, ("host",), _SOME_ID, 0),
     _Rule(27, 1, _decode_exec_terminate, ("host",), _SOME_ID, 0),

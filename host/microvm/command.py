@@ -7,9 +7,16 @@ import os
 from collections.abc import Callable, Sequence
 
 from microvm import codec
-from microvm.errors import ExecKilled, ExecTimeout, MachineError, OutputLimit, StartError
+from microvm.errors import (
+    ExecKilled,
+    ExecTimeout,
+    MachineError,
+    MemoryLimit,
+    OutputLimit,
+    StartError,
+)
 from microvm.printable import printable
-from microvm.session import WINDOW
+from microvm.session import WINDOW, Request
 from microvm.streams import InputStream, OutputBuffer
 
 
@@ -27,6 +34,7 @@ class Command:
     def __init__(
         self,
         args: Sequence[str | bytes],
+        request: Request,
         *,
         stdin: InputStream | None,
         consumed: Callable[[codec.Stream, int], None],
@@ -41,6 +49,7 @@ class Command:
         self.error: MachineError | StartError | ExecKilled | None = None
         self.ended = asyncio.Event()
         self.abandoned = False
+        self._request = request
         self._max_output = max_output
         self._output = 0
 
@@ -80,12 +89,21 @@ class Command:
     def finish(self, message: codec.ExecResponse | codec.ExecFailed) -> None:
         """Note how it ended."""
         if isinstance(message, codec.ExecResponse):
-            signalled = message.ending is codec.Ending.SIGNALLED
-            self.returncode = -message.status if signalled else message.status
+            exited = message.ending is codec.Ending.EXITED
+            self.returncode = message.status if exited else -message.status
+            if message.ending is codec.Ending.OUT_OF_MEMORY:
+                self.error = self.error or MemoryLimit(self.name, self._request.max_memory)
         else:
             stage = message.stage
             name = stage.name.lower() if isinstance(stage, codec.Stage) else f"stage {stage}"
-            self.error = StartError(name, message.error_number, self.name)
+            subject = {
+                codec.Stage.CHDIR: self._request.cwd,
+                codec.Stage.USER: self._request.user,
+                codec.Stage.INTERPRETER: message.missing,
+            }.get(stage, b"")
+            self.error = StartError(
+                name, message.error_number, self.name, printable(os.fsdecode(bytes(subject)))
+            )
             self.returncode = self.error.exit_status
         self._end(None)
 

@@ -18,13 +18,15 @@
         ├── StartError          the guest could not start it: stage and errno
         └── ExecKilled          it was killed for going too far; holds its output so far
             ├── ExecTimeout     it ran past its deadline
-            └── OutputLimit     it wrote more than it may
+            ├── OutputLimit     it wrote more than it may
+            └── MemoryLimit     it wanted more memory than it may have
 """
 
 from __future__ import annotations
 
 import os
 from errno import ENOENT
+from signal import SIGKILL
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -157,26 +159,33 @@ class StartError(ExecError):
 
     :ivar stage: where it failed: `chdir`, `lookup`, `exec`, …
     :ivar errno: the guest's errno; Linux numbers, whatever the host.
+    :ivar subject: what it failed with, fit to be shown: the working directory at `chdir`, the user
+        at `user`, the interpreter at `interpreter`; else the command. May be empty.
     """
 
-    def __init__(self, stage: str, errno: int, command: str) -> None:
+    def __init__(self, stage: str, errno: int, command: str, subject: str = "") -> None:
         # The number is the guest's word, and may be none that there is.
         reason = os.strerror(errno) if errno < _ERRNO_END else f"errno {errno}"
         command = command or "''"
+        what = f" {subject}" if subject else ""
+        missing = errno == ENOENT
         super().__init__(
             {
                 "lookup": f"{command}: not found in the guest's PATH",
-                "exec": f"{command}: {reason}",
-                "interpreter": f"{command}: it is there, but its interpreter is not",
-                "chdir": f"{command}: cannot enter its working directory: {reason}",
-                "user": f"{command}: cannot become its user: the guest has none of that name",
+                "exec": f"{command}: {reason}{' in the guest' if missing else ''}",
+                "interpreter": f"{command}: it is there, but its interpreter{what} is not",
+                "chdir": f"{command}: cannot enter its working directory{what}: {reason}"
+                + (" in the guest" if missing else ""),
+                "user": f"{command}: cannot become its user{what}: "
+                + ("the guest has no such user or group" if missing else reason),
             }.get(stage, f"{command}: cannot start it, {stage} failed: {reason}")
         )
         self.stage = stage
         self.errno = errno
+        self.subject = subject or command
         # As shells have it: 127 for what is not there, 126 for what is and cannot be run.
-        missing = errno == ENOENT and stage in ("lookup", "exec", "interpreter")
-        self.exit_status = 127 if missing else 126
+        absent = missing and stage in ("lookup", "exec", "interpreter")
+        self.exit_status = 127 if absent else 126
 
 
 class ExecKilled(ExecError):
@@ -213,4 +222,20 @@ class OutputLimit(ExecKilled):
     def __init__(self, command: str, limit: int) -> None:
         message = f"{command}: wrote more than {limit} bytes, and was killed"
         super().__init__(message, hint="--max-output and max_output set that limit")
+        self.limit = limit
+
+
+class MemoryLimit(ExecKilled):
+    """The command and what it had started wanted more memory than they may have.
+
+    The guest's kernel killed all of them.
+
+    :ivar limit: of all of them together, in bytes.
+    """
+
+    exit_status = 128 + SIGKILL
+
+    def __init__(self, command: str, limit: int) -> None:
+        message = f"{command}: took more than {limit} bytes of memory, and was killed"
+        super().__init__(message, hint="--max-memory and max_memory set that limit")
         self.limit = limit

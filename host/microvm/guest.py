@@ -106,6 +106,7 @@ class Guest:
         fed = request.stdin or request.terminal is not None
         command = self._command = Command(
             argv or [request.command],
+            request,
             stdin=InputStream(self._feed, self._stdin_credit) if fed else None,
             consumed=self._consumed,
             max_output=limits.max_output,

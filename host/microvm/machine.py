@@ -324,6 +324,7 @@ class MicroVM:
         :raise StartError: it could not be started.
         :raise ExecTimeout: it ran past its deadline; the error holds its output.
         :raise OutputLimit: it wrote more than it may; the error holds what came.
+        :raise MemoryLimit: it took more memory than it may; the error holds what came.
         :raise Busy: another command runs on this machine.
         :raise MachineError: the machine is dead.
         """

@@ -109,6 +109,7 @@ class Process:
         :raise StartError: it could not be started.
         :raise ExecTimeout: it ran past its deadline, and was killed.
         :raise OutputLimit: it wrote more than it may, and was killed.
+        :raise MemoryLimit: it took more memory than it may, and was killed.
         :raise MachineError: the machine died under it.
         """
         await self._command.ended.wait()

@@ -90,6 +90,7 @@ class Session:
         self._pings: list[int] = []
         self._statuses = 0
         self._goodbye = False
+        self._limits_memory = False
         self._credit: dict[codec.Stream, int] = {}
         self._owed: dict[codec.Stream, int] = {}
         self._takes_stdin = False
@@ -167,6 +168,7 @@ class Session:
         except codec.EncodeError as error:
             raise UsageError(f"this command cannot be sent: {error}") from None
         self._id += 1
+        self._limits_memory = request.max_memory > 0
         self._credit = dict.fromkeys(codec.Stream, WINDOW)
         self._owed = dict.fromkeys(codec.Stream, 0)
         self._takes_stdin = request.stdin or request.terminal is not None
@@ -282,7 +284,7 @@ class Session:
                 self._credit[stream] -= len(data)
             case codec.ExecResponse(id=id_) | codec.ExecFailed(id=id_):
                 self._expect(id_ == self._id and self.state is State.RUNNING, message)
-                self._expect(not _is_no_signal(message), message)
+                self._expect(self._can_be(message), message)
                 self.state = State.IDLE
             case codec.ExecStdinCredit(id=id_, amount=amount):
                 self._expect(id_ == self._id and self.state is State.RUNNING, message)
@@ -322,6 +324,14 @@ class Session:
         self.state = State.IDLE
         return True
 
+    def _can_be(self, message: codec.ExecResponse | codec.ExecFailed) -> bool:
+        """Whether the running command can have come to this end."""
+        if isinstance(message, codec.ExecFailed) or message.ending is codec.Ending.EXITED:
+            return True
+        limited = message.ending is not codec.Ending.OUT_OF_MEMORY or self._limits_memory
+        # The signal's negative is the return code: 0 would be success.
+        return limited and 0 < message.status < NSIG
+
     def _expect(self, right: bool, message: codec.Message) -> None:
         if not right:
             name = type(message).__name__
@@ -330,16 +340,6 @@ class Session:
     def _require(self, *states: State) -> None:
         if self.state not in states:
             raise ProtocolError(f"nothing can be sent now: the session is {self.state.name}")
-
-
-def _is_no_signal(message: codec.ExecResponse | codec.ExecFailed) -> bool:
-    """Whether a command is said to have been ended by a signal that there is not."""
-    # Its negative is the return code: 0 would be success.
-    return (
-        isinstance(message, codec.ExecResponse)
-        and message.ending is codec.Ending.SIGNALLED
-        and not 0 < message.status < NSIG
-    )
 
 
 def _entry(key: bytes, value: bytes) -> bytes:

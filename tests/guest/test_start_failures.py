@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import resource
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from microvm import codec
 from microvm.codec import Stage
 
 from .driver import Daemon, eventually
@@ -86,17 +89,63 @@ def test_a_file_that_is_no_program(sandboxd: Daemon, tmp_path: Path, content: st
     assert sandboxd.run(path).failure == (Stage.EXEC, errno.ENOEXEC)
 
 
-def test_an_interpreter_that_is_missing(sandboxd: Daemon, tmp_path: Path) -> None:
-    path = script(tmp_path / "file", "#!/no/such/interpreter\n")
-    assert sandboxd.run(path).failure == (Stage.INTERPRETER, errno.ENOENT)
+LONG = "/no/such/" + "x" * 100
+
+INTERPRETERS = [
+    ("#!/no/such/interpreter\n", "/no/such/interpreter"),
+    ("#! \t/no/such/interpreter -x\n", "/no/such/interpreter"),
+    ("#!/no/such", "/no/such"),
+    (f"#!{LONG}\n", LONG[: codec.ExecFailed.MAX_BODY - 9]),
+]
+
+
+@pytest.mark.parametrize(("content", "interpreter"), INTERPRETERS)
+def test_an_interpreter_that_is_missing(
+    sandboxd: Daemon, tmp_path: Path, content: str, interpreter: str
+) -> None:
+    result = sandboxd.run(script(tmp_path / "file", content))
+    assert result.failure == (Stage.INTERPRETER, errno.ENOENT)
+    assert isinstance(result.end, codec.ExecFailed)
+    assert result.end.missing == interpreter.encode()
+    # It is not told of what fails later.
+    assert sandboxd.run(b"nonexistent").end == codec.ExecFailed(2, Stage.LOOKUP, errno.ENOENT)
+
+
+def elf(interpreter: bytes) -> bytes:
+    """Make a program of 64 bits whose one segment names its interpreter."""
+    machine = {"x86_64": 62, "aarch64": 183}[platform.machine()]
+    header = struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    length = len(interpreter) + 1
+    segment = struct.pack("<IIQQQQQQ", 3, 4, 120, 0, 0, length, length, 1)
+    return b"\x7fELF" + bytes([2, 1, 1]) + bytes(9) + header + segment + interpreter + b"\0"
+
+
+@pytest.mark.parametrize("name", [b"/no/such/ld.so", b"/no/" + b"x" * 200])
+def test_a_loader_that_is_missing(sandboxd: Daemon, tmp_path: Path, name: bytes) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(elf(name))
+    path.chmod(0o755)
+    end = sandboxd.run(bytes(path)).end
+    assert end == codec.ExecFailed(1, Stage.INTERPRETER, errno.ENOENT, missing=name[:96])
+
+
+def test_an_older_host_is_not_told_what_it_cannot_understand(
+    daemon_process: Daemon, tmp_path: Path
+) -> None:
+    daemon_process.send(codec.Hello(1, codec.DIGESTS[1], codec.MAX_BODY, 1))
+    daemon_process.receive()
+    daemon_process.start(script(tmp_path / "file", "#!/no/such\n"))
+    frame = daemon_process.socket.recv(100)
+    assert frame == codec.ExecFailed(1, Stage.INTERPRETER, errno.ENOENT).encode(1)
 
 
 def test_an_interpreter_that_is_missing_for_a_command_of_path(
     sandboxd: Daemon, tmp_path: Path
 ) -> None:
     script(tmp_path / "mycommand", "#!/no/such/interpreter\n")
-    result = sandboxd.run(b"mycommand", env=[b"PATH=" + bytes(tmp_path)])
-    assert result.failure == (Stage.INTERPRETER, errno.ENOENT)
+    end = sandboxd.run(b"mycommand", env=[b"PATH=%s:/nowhere" % bytes(tmp_path)]).end
+    missing = b"/no/such/interpreter"
+    assert end == codec.ExecFailed(1, Stage.INTERPRETER, errno.ENOENT, missing=missing)
 
 
 def test_a_script_that_is_its_own_interpreter(sandboxd: Daemon, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from microvm import errors
 from microvm.errors import (
     ExecTimeout,
     GuestDied,
+    MemoryLimit,
     MicroVMError,
     OutputLimit,
     ProtocolError,
@@ -26,6 +27,7 @@ from microvm.errors import (
         StartError("lookup", 2, "c"),
         ExecTimeout("a", 1.5),
         OutputLimit("a", 7),
+        MemoryLimit("a", 7),
         GuestDied("x", detail="y"),
         ProtocolError("z"),
     ],

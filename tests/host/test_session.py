@@ -489,6 +489,15 @@ def test_a_command_that_has_ended_makes_room_for_the_next_id(end: codec.Message)
     assert message.id == 2
 
 
+def test_want_of_memory_is_the_end_of_those_only_whose_memory_is_limited() -> None:
+    end = codec.ExecResponse(1, Ending.OUT_OF_MEMORY, 9)
+    session = idle()
+    session.exec_request(Request(b"a", [b"a"], max_memory=1 << 20))
+    assert hear(session, end) == [end]
+    with pytest.raises(ProtocolError, match="ExecResponse where it must not"):
+        hear(running(), end)
+
+
 def test_busy_leaves_the_running_command_alone() -> None:
     session = running()
     with pytest.raises(Busy):

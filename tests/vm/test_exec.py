@@ -14,7 +14,15 @@ from subprocess import PIPE
 import pytest
 from tests.vm.conftest import eventually, kill, processes
 
-from microvm import ExecTimeout, MachineError, MicroVM, OutputLimit, StartError, UsageError
+from microvm import (
+    ExecTimeout,
+    MachineError,
+    MemoryLimit,
+    MicroVM,
+    OutputLimit,
+    StartError,
+    UsageError,
+)
 from microvm.session import WINDOW
 from microvm_image import Image
 
@@ -248,6 +256,13 @@ async def test_a_flood_ends_at_its_limit_and_the_error_has_what_came(vm: MicroVM
     assert (await vm.run(["printf", "12345"], max_output=5)).stdout == b"12345"
 
 
+async def test_an_interpreter_that_is_not_there_is_named(vm: MicroVM) -> None:
+    await vm.run(["sh", "-c", "echo '#!/no/such -x' >/tmp/a; chmod +x /tmp/a"], check=True)
+    with pytest.raises(StartError, match="its interpreter /no/such is not") as caught:
+        await vm.run(["/tmp/a"])
+    assert (caught.value.subject, caught.value.exit_status) == ("/no/such", 127)
+
+
 async def test_a_fork_bomb_harms_itself_only(vm: MicroVM) -> None:
     bomb = "f() { f | f; }; while :; do f; done"
     async with await vm.exec(["sh", "-c", bomb], max_processes=200) as process:
@@ -262,9 +277,16 @@ async def test_a_fork_bomb_harms_itself_only(vm: MicroVM) -> None:
 
 async def test_memory_is_limited_if_asked(vm: MicroVM) -> None:
     script = "head -c 60m /dev/zero | tail -c 60m | wc -c"
-    result = await vm.run(["sh", "-c", script], max_memory=20 * MIB)
-    assert result.stdout.strip() != str(60 * MIB).encode()
-    assert (await vm.run(["echo", "alive"])).stdout == b"alive\n"
+    with pytest.raises(MemoryLimit, match="sh: took more than 20971520 bytes of memory") as caught:
+        await vm.run(["sh", "-c", f"echo before; {script}; echo behind"], max_memory=20 * MIB)
+    assert (caught.value.limit, caught.value.stdout) == (20 * MIB, b"before\n")
+    async with await vm.exec(["sh", "-c", script], max_memory=20 * MIB) as process:
+        with pytest.raises(MemoryLimit):
+            await process.wait()
+        assert process.returncode == -9
+    killed = await vm.run(["sh", "-c", "kill -9 $$"], max_memory=20 * MIB)
+    assert killed.returncode == -9
+    assert (await vm.run(["sh", "-c", script])).stdout.strip() == str(60 * MIB).encode()
 
 
 async def test_background_children_live_on_and_can_write(vm: MicroVM) -> None:

@@ -71,7 +71,26 @@ def test_environment_and_folder_are_those_asked_for(microvm: Command) -> None:
 def test_a_missing_folder_is_not_a_missing_command(microvm: Command) -> None:
     result = microvm("run", "--cwd", "/nowhere", "--", "true")
     assert result.returncode == 126
-    assert b"cannot enter its working directory" in result.stderr
+    said = b"cannot enter its working directory /nowhere: No such file or directory in the guest\n"
+    assert result.stderr == b"microvm: true: " + said
+
+
+def test_what_is_here_and_not_in_the_guest_is_said_to_be_so(
+    microvm: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.py"
+    path.touch()
+    for arguments, status in ((["--", str(path)], 127), (["-w", str(tmp_path), "--", "true"], 126)):
+        result = microvm("run", *arguments)
+        assert result.returncode == status
+        assert b"No such file or directory in the guest (here there is one" in result.stderr
+    assert b"(" not in microvm("run", "--", "/no/such").stderr
+
+
+def test_a_user_that_is_not_there_is_named(microvm: Command) -> None:
+    result = microvm("run", "-u", "bob:staff", "--", "true")
+    said = b"true: cannot become its user bob:staff: the guest has no such user or group\n"
+    assert (result.returncode, result.stderr) == (126, b"microvm: " + said)
 
 
 def test_64_mib_of_random_bytes_arrive_on_both_streams(microvm: Command, tmp_path: Path) -> None:
@@ -167,7 +186,9 @@ def test_limits_have_units(microvm: Command) -> None:
 def test_a_command_that_takes_more_memory_than_it_may_is_killed(microvm: Command) -> None:
     script = "head -c 60m /dev/zero | tail -c 60m"
     result = microvm("run", "--max-memory", "20M", "--", "sh", "-c", script)
+    said = b"microvm: sh: took more than 20971520 bytes of memory, and was killed (--max-memory"
     assert (result.returncode, result.stdout) == (137, b"")
+    assert result.stderr.startswith(said)
 
 
 def test_verbose_says_what_happens(microvm: Command) -> None:

@@ -7,12 +7,14 @@ import os
 import signal
 import time
 from contextlib import nullcontext
+from errno import ENOENT
+from pathlib import Path
 from subprocess import PIPE
 from typing import TYPE_CHECKING
 
 from microvm.cli import shared, terminal
 from microvm.cli.signals import status_of
-from microvm.errors import ExecKilled, MicroVMError
+from microvm.errors import ExecKilled, MicroVMError, StartError
 from microvm.stdio import copy_in, copy_out
 
 if TYPE_CHECKING:
@@ -78,7 +80,20 @@ class Attached:
             max_memory=options.max_memory,
         )
         with terminal.lent(0, process) if options.tty else nullcontext():
-            return await self._streams(process)
+            try:
+                return await self._streams(process)
+            except StartError as error:
+                error.hint = error.hint or self._here(error)
+                raise
+
+    def _here(self, error: StartError) -> str:
+        """A hint for those who named a file or folder of ours."""
+        if error.errno != ENOENT or error.stage not in ("exec", "chdir"):
+            return ""
+        path = self.command[0] if error.stage == "exec" else self.options.cwd
+        if not path or not Path(path).exists():
+            return ""
+        return "here there is one, but a guest has none of our files: send it by standard input"
 
     def _forwards_stdin(self) -> bool:
         """Without a terminal of its own, a command has no use for ours."""

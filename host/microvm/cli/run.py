@@ -120,6 +120,7 @@ def run(command: tuple[str, ...], **options: Any) -> None:
       N       the command exited with N
       128+N   signal N ended it
       127     there is no such command; 126: it cannot be executed
+      137     it took more than --max-memory, or signal 9 ended it
       124     it ran past --timeout
       125     microvm itself failed, or the command went beyond --max-output
 
