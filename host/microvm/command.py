@@ -96,14 +96,13 @@ class Command:
         else:
             stage = message.stage
             name = stage.name.lower() if isinstance(stage, codec.Stage) else f"stage {stage}"
-            subject = {
+            subjects: dict[int, bytes] = {
                 codec.Stage.CHDIR: self._request.cwd,
                 codec.Stage.USER: self._request.user,
-                codec.Stage.INTERPRETER: message.missing,
-            }.get(stage, b"")
-            self.error = StartError(
-                name, message.error_number, self.name, printable(os.fsdecode(bytes(subject)))
-            )
+                codec.Stage.INTERPRETER: bytes(message.missing),
+            }
+            subject = printable(os.fsdecode(subjects.get(stage, b"")))
+            self.error = StartError(name, message.error_number, self.name, subject)
             self.returncode = self.error.exit_status
         self._end(None)
 

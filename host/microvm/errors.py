@@ -160,7 +160,7 @@ class StartError(ExecError):
     :ivar stage: where it failed: `chdir`, `lookup`, `exec`, …
     :ivar errno: the guest's errno; Linux numbers, whatever the host.
     :ivar subject: what it failed with, fit to be shown: the working directory at `chdir`, the user
-        at `user`, the interpreter at `interpreter`; else the command. May be empty.
+        at `user`, the interpreter at `interpreter`, where it is known; else the command.
     """
 
     def __init__(self, stage: str, errno: int, command: str, subject: str = "") -> None:
