@@ -244,10 +244,11 @@ def _judged(what: str, *, boots: bool = False) -> Iterator[None]:
     except TemplateError as error:
         raise _Refused(f"{what}: {error.message}") from error
     except (QemuError, MachineError) as error:
-        refused = error.ending is not None and error.ending.kind in _OWN_ENDINGS
-        final = error.ending is None or refused
-        if boots and final and isinstance(error, (BootError, ProtocolError)):
+        own = error.ending is not None and error.ending.kind in _OWN_ENDINGS
+        if boots and isinstance(error, (BootError, ProtocolError)) and (own or not error.ending):
             raise
+        # What a guest does that runs here has nothing to do with being saved.
+        refused = own and not (boots and isinstance(error, MachineError))
         raise (_Refused if refused else _Hindered)(f"{what}: {error.message}") from error
     except (ImageError, OSError) as error:
         raise _Hindered(f"{what}: {error}") from error

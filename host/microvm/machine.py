@@ -135,6 +135,8 @@ class MicroVM:
         self._state = "starting"
         image = await self._image()
         candidates, verdicts = self._candidates(image)
+        if self._requested == "auto" and candidates == ("tcg",):
+            self._say_obstacle(image, verdicts)
         failure: QemuError | BootError | None = None
         for accel in candidates:
             start, self._launched = self._launched or self._begin(image, accel), None
@@ -159,8 +161,6 @@ class MicroVM:
             elif failure is not None:
                 times = self._life.times
                 self._blame(candidates[0], failure, verdicts, within=times.ready - times.begun)
-            elif self._requested == "auto":
-                self._say_obstacle(image, verdicts)
             return
 
     def _blame(

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from tests.vm.conftest import DEADLINE, Command, Misbehave, children_of
 
-from microvm import BootError, MicroVM, QemuError, clone, template
+from microvm import BootError, MicroVM, QemuError, clone, template, warming
 from microvm.session import Session
 from microvm_image import Image
 
@@ -147,6 +147,18 @@ async def test_a_mistake_of_ours(
     assert _no_verdict(cache)
     assert await _start(image) == (True, [])
     assert _identity(cache) == before
+
+
+async def test_a_guest_that_ends_itself_before_it_is_saved(
+    image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as rebooting:
+        rebooting.setattr(warming, "_COMMANDS", ((["reboot", "-f"], {}),))
+        cloned, (line,) = await _start(image)
+    assert not cloned
+    assert line == "no template can be saved: the guest rebooted; booting instead"
+    assert _no_verdict(cache)
+    assert await _start(image) == (True, [])
 
 
 async def test_that_a_qemu_makes_no_clones_is_forgotten_after_a_day(
