@@ -92,6 +92,7 @@ echo "$A in $(pwd)"; echo err >&2; exit 3
 ["printf", "\\\\377"]
 {"argv": ["sleep", "60"], "timeout": 0.2}
 ["nonexistent"]
+{"argv": ["sh", "-c", "tail -c 60m /dev/zero"], "max_memory": "20M"}
 """
     )
     result = microvm("map", "--ordered", "-e", "A=1", "--cwd", "/tmp", str(jobs))
@@ -104,12 +105,14 @@ echo "$A in $(pwd)"; echo err >&2; exit 3
         (6, 0, None),
         (7, 124, None),
         (8, 127, None),
+        (9, 137, None),
     ]
     assert (found[0]["stdout"], found[0]["stderr"]) == ("1 in /tmp\n", "err\n")
     assert found[0]["argv"][:2] == ["sh", "-c"]
     assert (found[2]["stdout"], found[2]["id"]) == ("in\nnobody\n", "c1")
     assert base64.b64decode(found[3]["stdout_base64"]) == b"\xff"
     assert found[4]["error"] == "sleep: timed out after 0.2 s"
+    assert found[6]["error"].startswith("sh: took more than 20971520 bytes of memory")
     assert all(each["seconds"] > 0 for each in found)
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.vm.conftest import comes_true, is_alive
 
 import microvm
-from microvm import Busy, ExecTimeout, GuestDied, OutputLimit, UsageError
+from microvm import Busy, ExecTimeout, GuestDied, MemoryLimit, OutputLimit, UsageError
 from microvm.sync import MicroVM, OutputStream, Process
 from microvm_image import Image
 
@@ -64,6 +64,8 @@ def test_results_are_what_subprocess_users_know(machine: MicroVM) -> None:
     with pytest.raises(OutputLimit) as caught:
         machine.run(argv, max_output=3, text=True)
     assert (caught.value.stdout, caught.value.stderr) == ("ab\ufffd", "")
+    with pytest.raises(MemoryLimit):
+        machine.run(["tail", "-c", "60m", "/dev/zero"], max_memory="20M")
     with machine.exec(["sleep", "60"]) as process:
         assert repr(process) == "<Process ['sleep', '60']: running>"
     assert repr(process) == "<Process ['sleep', '60']: returncode -9>"
