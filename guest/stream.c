@@ -15,7 +15,7 @@ void stream_init(struct stream *stream)
 	stream->dropped = 0;
 	stream->start = 0;
 	stream->end = 0;
-	stream->seeking = true;
+	stream_cut(stream);
 }
 
 void stream_cut(struct stream *stream)

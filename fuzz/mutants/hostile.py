@@ -209,8 +209,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "never-asked",
         GUEST,
-        '        self._arm("ping", PING_INTERVAL, self._ask)\n        timeout',
-        "        timeout",
+        '        self._arm("ping", PING_INTERVAL, self._ask)\n        if limits.timeout',
+        "        if limits.timeout",
         "deadline",
     ),
     Mutant(
@@ -220,7 +220,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
         "deadline",
     ),
-    Mutant("time-out-forgotten", GUEST, "if timeout is not None:", "if timeout is None:", "crash"),
+    Mutant(
+        "time-out-forgotten",
+        GUEST,
+        "if limits.timeout is not None:",
+        "if limits.timeout is None:",
+        "crash",
+    ),
     Mutant(
         "grace-without-end",
         GUEST,
