@@ -350,6 +350,41 @@ def test_a_machine_that_outlives_its_loop_is_ended_when_it_is_dropped(image: Ima
     assert "FileNotFoundError" in result.stderr, result.stdout
 
 
+EXECUTES = """
+import asyncio, os, sys
+import microvm, microvm.sync
+
+# What takes our place is QEMU's parent, too: it ends when QEMU has.
+follower = [sys.executable, "-c", "import os; print(os.waitpid(-1, 0)[0])"]
+
+async def start():
+    machine = microvm.MicroVM(sys.argv[1])
+    await machine.start()
+    await machine.exec(["sleep", "1000"])
+    print(machine.pid, flush=True)
+    os.execv(sys.executable, follower)
+
+def start_in_sync():
+    machine = microvm.sync.MicroVM(sys.argv[1])
+    machine.start()
+    print(machine.pid, flush=True)
+    os.execv(sys.executable, follower)
+
+"""
+
+
+@pytest.mark.parametrize("how", ["asyncio.run(start())", "start_in_sync()"])
+def test_a_caller_that_becomes_another_program_leaves_no_machine(image: Image, how: str) -> None:
+    command = [sys.executable, "-c", EXECUTES + how, str(image.path)]
+    with subprocess.Popen(command, stdout=PIPE, text=True) as process:
+        try:
+            said, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()  # with it goes QEMU
+    pid, ended = said.split()
+    assert pid == ended
+
+
 async def test_stop_works_before_and_after_the_machine_is_up(image: Image) -> None:
     machine = MicroVM(image)
     await machine.stop()
