@@ -216,11 +216,12 @@ def _act(plain: dict[str, Any]) -> Act:
 
 def _message(plain: dict[str, Any]) -> codec.Message:
     fields = _without_name(plain)
-    if "data" in fields:
-        fields["data"] = bytes.fromhex(fields["data"])
     kind: Any = _KINDS[plain["do"]]
-    # What a later version of the protocol has in addition is 0.
-    fields = {each.name: 0 for each in dataclasses.fields(kind)} | fields
+    for each in dataclasses.fields(kind):
+        # What a later version of the protocol has in addition is 0, or empty.
+        value = fields.get(each.name, 0)
+        octets = str(each.type).startswith("bytes")
+        fields[each.name] = bytes.fromhex(value or "") if octets else value
     # Closed enums are themselves again: what is equal need not be the same to a codec.
     if "stream" in fields:
         fields["stream"] = Stream(fields["stream"])

@@ -42,15 +42,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "response-id-unchecked",
         SESSION,
-        f"{_RUNS}\n                self._expect(not _is_no_signal",
-        f"{_ANY_ID}\n                self._expect(not _is_no_signal",
+        f"{_RUNS}\n                self._expect(self._can_be(message)",
+        f"{_ANY_ID}\n                self._expect(self._can_be(message)",
         "id",
     ),
     Mutant(
         "responses-twice",
         SESSION,
-        f"{_RUNS}\n                self._expect(not _is_no_signal",
-        "self._expect(id_ == self._id, message)\n                self._expect(not _is_no_signal",
+        f"{_RUNS}\n                self._expect(self._can_be(message)",
+        "self._expect(id_ == self._id, message)\n                self._expect(self._can_be(message)",
         "state",
     ),
     Mutant(
@@ -111,8 +111,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "signal-0-is-success",
         SESSION,
-        "not 0 < message.status < NSIG",
-        "not 0 <= message.status < NSIG",
+        "limited and 0 < message.status < NSIG",
+        "limited and 0 <= message.status < NSIG",
         "bound",
     ),
     Mutant(
@@ -318,8 +318,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "signal-is-exit-code",
         COMMAND,
-        "-message.status if signalled",
-        "message.status if signalled",
+        "if exited else -message.status",
+        "if exited else message.status",
         "state",
     ),
     Mutant(
