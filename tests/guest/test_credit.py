@@ -119,7 +119,7 @@ class TestKilled:
     @pytest.mark.parametrize("size", [(0, 0), (24, 80)])
     def test_what_is_not_paid_for_is_dropped(self, sandboxd: Daemon, size: tuple[int, int]) -> None:
         id_ = sandboxd.sh("yes", credit=10, size=size)
-        sandboxd.receive_until(codec.ExecOutput)
+        sandboxd.read(10)
         sandboxd.comes_to_rest()
         sandboxd.sync()
         sandboxd.send(codec.ExecKill(id_))

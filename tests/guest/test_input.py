@@ -343,7 +343,8 @@ class TestTheEnd:
         result = sandboxd.finish(id_)
         assert result.exit_code == 0
         assert result.others in ([], [codec.ExecStdinCredit(id_, RING - 2)])
-        sandboxd.run(b"kill", result.stdout.strip())
+        killed = sandboxd.finish(sandboxd.sh(f"kill {result.stdout.decode()}"))
+        assert killed.exit_code == 0
 
     def test_a_kill_is_heard_with_the_ring_full(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"sleep", b"1000", fed=True)
