@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-VERSION = 1
-DIGEST = 0xBAF4A9AF3981CAF5
+VERSION = 2
+DIGEST = 0x42E65AB74F356A17
 MAGIC = 0x0A6D766F7263696D
 LONGEST_FROM_HOST = 2105529
 LONGEST_FROM_GUEST = 65549
@@ -220,8 +220,14 @@ MESSAGES: dict[str, tuple[int, str, bool | None, int, dict[str, Any]]] = {
         65537,
         {"stream": Integer(1, (1, 2)), "data": Tail(65536)},
     ),
-    "exec_response": (18, "guest", True, 2, {"ending": Integer(1, (0, 1)), "status": U8}),
-    "exec_failed": (19, "guest", True, 5, {"stage": U8, "error_number": U32}),
+    "exec_response": (18, "guest", True, 2, {"ending": Integer(1, (0, 1, 2)), "status": U8}),
+    "exec_failed": (
+        19,
+        "guest",
+        True,
+        105,
+        {"stage": U8, "error_number": U32, "missing": Octets(96)},
+    ),
     "exec_signal": (20, "host", True, 1, {"signal": U8}),
     "exec_kill": (21, "host", True, 0, {}),
     "exec_terminate": (27, "host", True, 0, {}),

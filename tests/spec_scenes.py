@@ -50,7 +50,7 @@ def a_version_of_0_counts_as_1_and_max_body_binds_nobody(host: Host) -> None:
     hello = encode("hello", magic=MAGIC, version=0, digest=DIGEST ^ 1, max_body=0, nonce=5)
     host.send(hello)
     ready = host.find_ready(5)
-    assert (ready["version"], ready["digest"], ready["max_body"]) == (1, DIGEST, 2105517)
+    assert (ready["version"], ready["digest"], ready["max_body"]) == (2, DIGEST, 2105517)
     host.state, host.id = "idle", 0
     assert len(host.run(*sh("head -c 200000 /dev/zero")).stdout) == 200_000
 
