@@ -120,7 +120,7 @@ static void note_interpreter(const char *file)
 {
 	uint8_t data[1024];
 	int fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	ssize_t n = read(fd, data, sizeof data);
+	ssize_t n = fd < 0 ? 0 : read(fd, data, sizeof data);
 	size_t start = 0, size = n > 0 ? (size_t)n : 0;
 	bool is_script = size > 2 && data[0] == '#' && data[1] == '!';
 	size_t length = is_script ? find_word((const char *)data, size, &start) :
