@@ -7,20 +7,21 @@
 
 #include "drain.h"
 
-/* More than the daemon has open beside what it drains. */
-enum { DESCRIPTORS = 64 };
+/* More than the daemon has open beside what it drains; and how many to ask for in one call, which
+ * may not be more than its limit of open files: it could not have started with fewer. */
+enum { DESCRIPTORS = 64, AT_ONCE = 4 };
 
-/* poll says of a number that is no open file so, and of many in one call; /proc may be gone. */
+/* poll says of a number that is no open file so, and of some in one call; /proc may be gone. */
 static uint32_t count_from(int first)
 {
-	struct pollfd fds[DESCRIPTORS];
+	struct pollfd fds[AT_ONCE];
 	uint32_t open = 0;
 
-	for (int i = 0; i < DESCRIPTORS; i++)
+	for (int i = 0; i < AT_ONCE; i++)
 		fds[i] = (struct pollfd){ .fd = first + i };
-	if (poll(fds, DESCRIPTORS, 0) < 0)
+	if (poll(fds, AT_ONCE, 0) < 0)
 		return 0;
-	for (int i = 0; i < DESCRIPTORS; i++)
+	for (int i = 0; i < AT_ONCE; i++)
 		open += !(fds[i].revents & POLLNVAL);
 	return open;
 }
@@ -30,7 +31,7 @@ static uint32_t count_descriptors(void)
 	uint32_t open = 0;
 
 	/* The kernel gives the lowest that is free: none is so far above those that are drained. */
-	for (int first = 0; first <= drain_highest() + DESCRIPTORS; first += DESCRIPTORS)
+	for (int first = 0; first <= drain_highest() + DESCRIPTORS; first += AT_ONCE)
 		open += count_from(first);
 	return open;
 }

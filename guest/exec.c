@@ -28,6 +28,10 @@ _Static_assert((int)CHUNK <= (int)SANDBOXD_EXEC_OUTPUT_DATA_MAX, "a chunk fits i
  * wrote to a terminal passes through a queue of the kernel's (flush_to_ldisc in tty_buffer.c). */
 #define SILENCE_NS 100000000ULL
 
+/* More than a terminal holds of what was written to it: 8192 bytes in its queue (pty_common_install in
+ * drivers/tty/pty.c), up to a page above that, and 4096 behind it (N_TTY_BUF_SIZE in n_tty.c). */
+enum { TERMINAL_HOLDS = 16384 };
+
 /* The descriptors of a command: its own ends, and ours. */
 struct ends {
 	int theirs[3];
@@ -130,6 +134,7 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 	*exec = (struct exec){
 		.id = id,
 		.pid = pid,
+		.group = pid,
 		.terminal = request->rows > 0,
 		.streams = { stream_of(ends.ours[1], request->stdout_credit),
 			     stream_of(ends.ours[2], request->stderr_credit) },
@@ -152,9 +157,13 @@ void exec_terminate(struct exec *exec)
 
 static void kill_all(const struct exec *exec)
 {
-	/* Both: root can leave the cgroup, and anybody the process group. */
+	siginfo_t member;
+
+	/* Both: root can leave the cgroup, and anybody the process group. The group's number can be
+	 * another's unless a child of ours is in it, as all become that have lost their parents. */
 	cgroup_kill();
-	exec_signal(exec, SIGKILL);
+	if (waitid(P_PGID, (id_t)exec->group, &member, WEXITED | WNOHANG | WNOWAIT) == 0)
+		kill(-exec->group, SIGKILL);
 }
 
 void exec_kill(struct exec *exec)
@@ -162,6 +171,8 @@ void exec_kill(struct exec *exec)
 	if (!exec->id)
 		return;
 	exec->killed = true;
+	if (exec->terminal)
+		exec->streams[0].left = TERMINAL_HOLDS;
 	kill_all(exec);
 }
 
@@ -196,7 +207,10 @@ void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns)
 		if (stream->fd >= 0)
 			ioctl(stream->fd, FIONREAD, &left);
 		stream->last = true;
-		stream->left = exec->terminal ? SIZE_MAX : (size_t)(left > 0 ? left : 0);
+		if (exec->terminal)
+			stream->left = exec->killed ? TERMINAL_HOLDS : SIZE_MAX;
+		else
+			stream->left = left > 0 ? (size_t)left : 0;
 	}
 }
 
@@ -245,8 +259,8 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	};
 
 	if (output.data.size == 0) {
-		/* Somebody in the guest has read what was in the pipe. */
-		if (!exec->terminal)
+		/* Somebody in the guest has read what was in the pipe; a terminal looks into its queue. */
+		if (!exec->terminal || exec->killed)
 			stream->left = 0;
 		return false;
 	}
@@ -308,7 +322,7 @@ int exec_patience(const struct exec *exec, uint64_t now_ns)
 {
 	if (!exec->id || exec->pid || !exec->terminal || is_unpaid(&exec->streams[0]))
 		return -1;
-	return now_ns >= exec->silent_ns ? 0 : (int)((exec->silent_ns - now_ns) / 1000000) + 1;
+	return exec->killed || now_ns >= exec->silent_ns ? 0 : (int)((exec->silent_ns - now_ns) / 1000000) + 1;
 }
 
 void exec_clear(struct exec *exec)

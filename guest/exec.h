@@ -26,12 +26,13 @@ struct exec_stream {
 
 struct exec {
 	uint32_t id; /* 0 when none is in flight */
-	pid_t pid;   /* also its process group; 0 once reaped */
+	pid_t pid;   /* 0 once reaped */
+	pid_t group; /* its process group, which can outlive it */
 	int status;  /* as waitpid gives it */
 	bool rests;  /* neither poll its pipes nor read them now */
 	bool terminal;
 	bool terminated; /* its end is everything's end */
-	bool killed;	 /* output that is not paid for by its end is dropped */
+	bool killed;	 /* its end waits for neither credit nor silence */
 	uint64_t silent_ns; /* when a terminal whose command has ended counts as silent */
 	struct input input;
 	struct exec_stream streams[EXEC_STREAMS];

@@ -10,12 +10,16 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "boot.h"
 #include "cgroup.h"
 #include "drain.h"
 #include "serve.h"
+
+/* CLOSE_RANGE_CLOEXEC of linux/close_range.h, which musl's headers leave out. */
+enum { CLOEXEC_RANGE = 4 };
 
 enum { ABSENT_MS = 20, GOODBYE_MS = 200 };
 
@@ -79,6 +83,8 @@ static int adopt_port(const char *argument)
 	int flags = fcntl(fd, F_GETFL);
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	/* What else we were started with is no command's. */
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOEXEC_RANGE);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
 	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return -1;

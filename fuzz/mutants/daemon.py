@@ -342,7 +342,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "waits for processes in the background",
         "guest/exec.c",
-        "stream->left = exec->terminal ? SIZE_MAX : (size_t)(left > 0 ? left : 0);",
+        "stream->left = left > 0 ? (size_t)left : 0;",
         "stream->left = SIZE_MAX;",
         "logic",
     ),
@@ -370,8 +370,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "kill spares the children",
         "guest/exec.c",
-        "\texec_signal(exec, SIGKILL);\n}",
-        "\tif (exec->pid > 0)\n\t\tkill(exec->pid, SIGKILL);\n}",
+        "kill(-exec->group, SIGKILL);",
+        "kill(exec->group, SIGKILL);",
         "logic",
     ),
     Mutant(

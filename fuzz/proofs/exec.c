@@ -67,6 +67,13 @@ int kill(pid_t pid, int signal)
 	return 0;
 }
 
+int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
+{
+	PROVE(__CPROVER_w_ok(info, sizeof *info));
+	PROVE(type == P_PGID && (options & WNOWAIT));
+	return nondet_int();
+}
+
 void input_close(struct input *input)
 {
 }
@@ -90,7 +97,8 @@ void terminal_resize(int master, uint16_t rows, uint16_t columns)
 
 static bool valid(const struct exec *exec, uint64_t now)
 {
-	return exec->pid >= 0 && exec->silent_ns <= now + SILENCE_NS;
+	return exec->pid >= 0 && (exec->group > 0 || (!exec->id && !exec->pid)) &&
+	       exec->silent_ns <= now + SILENCE_NS;
 }
 
 static void prove_credit(struct exec *exec)
@@ -108,6 +116,7 @@ static void prove_credit(struct exec *exec)
 
 static void prove_end(struct exec *exec, uint64_t now)
 {
+	ASSUME(exec->pid > 0);
 	exec_reaped(exec, exec->pid, nondet_int(), now);
 	PROVE(valid(exec, now));
 	for (int i = 0; i < EXEC_STREAMS; i++)
@@ -122,6 +131,25 @@ static void prove_kill(struct exec *exec, const struct port *port, uint64_t now)
 	for (int i = 0; i < EXEC_STREAMS; i++)
 		ASSUME(exec->streams[i].credit == 0 || exec->streams[i].left == 0);
 	PROVE(exec_done(exec, port, now));
+}
+
+/* Who goes on writing to the terminal of a command that was killed holds up its end for no longer. */
+static void prove_kill_on_terminal(struct exec *exec, struct port *port, uint64_t now)
+{
+	ASSUME(exec->id && exec->terminal && exec->streams[1].fd < 0);
+	ASSUME(exec->pid > 0 || (exec->streams[0].last && !exec->rests));
+	exec_kill(exec);
+	if (exec->pid > 0)
+		exec_reaped(exec, exec->pid, nondet_int(), now);
+	PROVE(exec->streams[0].left <= TERMINAL_HOLDS);
+	if (port_idle(port) && !exec_done(exec, port, now)) {
+		size_t left = exec->streams[0].left;
+
+		PROVE(exec_patience(exec, now) == 0);
+		exec_pump(exec, port, 1, now);
+		PROVE(exec->streams[0].left < left);
+		WITNESS(port->end > 0);
+	}
 }
 
 static void prove_output(struct exec *exec, struct port *port, uint64_t now)
@@ -174,6 +202,9 @@ void prove(void)
 		break;
 	case 3:
 		prove_kill(&exec, &port, now);
+		break;
+	case 4:
+		prove_kill_on_terminal(&exec, &port, now);
 		break;
 	default:
 		prove_output(&exec, &port, now);

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 import pytest
 
 from microvm import codec
 from microvm.codec import Ending
 
-from .driver import Daemon, Fifo, children, eventually, exists, runs
+from .driver import PLENTY, Daemon, Fifo, children, eventually, exists, runs
 
 
 def test_every_exit_code(sandboxd: Daemon) -> None:
@@ -63,6 +64,53 @@ def test_behind_the_end_of_its_process_a_command_is_not_asked_to_end(
     sandboxd.send(codec.ExecCredit(id_, codec.Stream.STDOUT, 4))
     result = sandboxd.finish(id_)
     assert (result.stdout, result.exit_code) == (b"out\n", 3)
+
+
+def left_with_output(daemon: Daemon) -> tuple[int, int]:
+    """Start a command that leaves a process and output behind that waits for credit.
+
+    :return: its id, and the pid of what is left.
+    """
+    script = "sleep 1000 >/dev/null 2>&1 & echo $$ $! >&2; printf 0123456789"
+    id_ = daemon.sh(script, credit=4, stderr_credit=PLENTY)
+    said: dict[codec.Stream, bytes] = dict.fromkeys(codec.Stream, b"")
+    while len(said[codec.Stream.STDOUT]) < 4 or not said[codec.Stream.STDERR].endswith(b"\n"):
+        output = daemon.receive()
+        assert isinstance(output, codec.ExecOutput), output
+        said[output.stream] += output.data
+    own, left = map(int, said[codec.Stream.STDERR].split())
+    eventually(lambda: not exists(own))
+    assert runs(left)
+    return id_, left
+
+
+def test_a_kill_behind_the_end_of_its_process_takes_what_is_left(sandboxd: Daemon) -> None:
+    id_, left = left_with_output(sandboxd)
+    sandboxd.send(codec.ExecKill(id_))
+    assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.EXITED, 0)
+    eventually(lambda: not runs(left))
+
+
+def test_a_hello_behind_the_end_of_its_process_takes_what_is_left(sandboxd: Daemon) -> None:
+    _, left = left_with_output(sandboxd)
+    sandboxd.hello(2)
+    eventually(lambda: not runs(left))
+
+
+def test_a_shutdown_behind_the_end_of_its_process_takes_what_is_left(sandboxd: Daemon) -> None:
+    _, left = left_with_output(sandboxd)
+    sandboxd.send(codec.Shutdown())
+    assert sandboxd.wait() == 0
+    eventually(lambda: not runs(left))
+
+
+def test_the_end_of_the_stream_takes_what_is_left(sandboxd: Daemon) -> None:
+    _, left = left_with_output(sandboxd)
+    sandboxd.socket.shutdown(socket.SHUT_WR)
+    sandboxd.expect(codec.Goodbye(codec.GoodbyeReason.BROKEN))
+    sandboxd.expect_end()
+    assert sandboxd.wait() == 0
+    eventually(lambda: not runs(left))
 
 
 def test_a_signal_can_be_caught(sandboxd: Daemon, fifo: Fifo) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -124,6 +125,13 @@ def test_the_census_is_what_the_kernel_says(sandboxd: Daemon, binary: Path) -> N
     last = sandboxd.status()
     assert (last.descriptors, last.zombies) == (idle.descriptors, 0)
     assert abs(last.memory // 1024 - memory_of(sandboxd)) <= 64  # it has moved since
+
+
+def test_the_census_counts_below_a_low_limit_of_open_files(sandboxd: Daemon) -> None:
+    _, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE)
+    for limit in (63, 16, 8):
+        resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (limit, hard))
+        assert sandboxd.status().descriptors == len(fds_of(sandboxd))
 
 
 def test_shutdown_is_answered_by_goodbye_and_the_end(sandboxd: Daemon) -> None:

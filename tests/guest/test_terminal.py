@@ -13,7 +13,7 @@ import pytest
 from microvm import codec
 from microvm.codec import Ending, Stream
 
-from .driver import Daemon, Fifo, Result, eventually, runs
+from .driver import Daemon, Fifo, Result, eventually, exists, runs
 
 SIZE = (30, 100)
 SILENCE = 0.1
@@ -317,6 +317,41 @@ class TestTheEnd:
         wait_for(sandboxd, b"ready")
         sandboxd.send(codec.ExecKill(id_))
         assert ended(sandboxd, id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
+
+    def test_behind_a_kill_it_takes_what_is_there_of_one_who_goes_on(
+        self, sandboxd: Daemon, fifo: Fifo
+    ) -> None:
+        paid, more = 50_000, 1 << 20
+        script = f"setsid yes & echo $$ $!; read x <{fifo}"
+        id_ = sandboxd.sh(script, size=SIZE, credit=paid)
+        sandboxd.wait_credit()
+        output = sandboxd.read(paid)
+        own, pid = map(int, re.findall(rb"\d+", output))
+        fifo.release()
+        eventually(lambda: not exists(own))
+        sandboxd.comes_to_rest()
+        sandboxd.send(codec.ExecCredit(id_, Stream.STDOUT, more), codec.ExecKill(id_))
+        try:
+            assert 4095 <= len(ended(sandboxd, id_).stdout) <= 16384
+        finally:
+            os.kill(pid, 9)
+
+    @pytest.mark.parametrize("end", ["exit", "exec sleep 1000"])
+    def test_behind_a_kill_it_waits_for_no_silence(
+        self, sandboxd: Daemon, fifo: Fifo, end: str
+    ) -> None:
+        writer = f"echo $$; read x <{fifo}; while :; do echo more; sleep 0.02; done"
+        id_ = sandboxd.sh(f"setsid sh -c '{writer}' & read x; {end}", size=SIZE, credit=600)
+        pid = int(re.findall(rb"\d+", wait_for(sandboxd, b"\n"))[0])
+        fifo.release()
+        wait_for(sandboxd, b"more")
+        sandboxd.feed(id_, b"\n")
+        wait_for(sandboxd, b"more")
+        sandboxd.send(codec.ExecKill(id_))
+        try:
+            assert len(ended(sandboxd, id_).stdout) < 200
+        finally:
+            os.kill(pid, 9)
 
     def test_a_hello_ends_it(self, sandboxd: Daemon) -> None:
         for nonce in range(2, 20):

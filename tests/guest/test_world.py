@@ -156,6 +156,13 @@ class TestProcess:
         assert sandboxd.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
         os.kill(left, 9)
 
+    def test_it_inherits_nothing_that_the_daemon_was_started_with(
+        self, launch: Callable[..., Daemon]
+    ) -> None:
+        daemon = launch(prefix=["sh", "-c", 'exec 5</dev/null "$0" "$@"'])
+        daemon.hello()
+        assert daemon.run_sh("ls /proc/$$/fd; :").stdout == b"0\n1\n2\n"
+
     def test_it_may_open_as_many_as_the_daemon_at_first(
         self, launch: Callable[..., Daemon]
     ) -> None:
