@@ -328,8 +328,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the last of the output is cut",
         "guest/exec.c",
-        "(size_t)(left > 0 ? left : 0);",
-        "(size_t)(left > 4096 ? 4096 : left);",
+        "stream->left = left > 0 ? (size_t)left : 0;",
+        "stream->left = (size_t)(left > 4096 ? 4096 : left);",
         "logic",
     ),
     Mutant(

@@ -119,6 +119,8 @@ class TestKilled:
     @pytest.mark.parametrize("size", [(0, 0), (24, 80)])
     def test_what_is_not_paid_for_is_dropped(self, sandboxd: Daemon, size: tuple[int, int]) -> None:
         id_ = sandboxd.sh("yes", credit=10, size=size)
+        if any(size):
+            sandboxd.wait_credit()
         sandboxd.read(10)
         sandboxd.comes_to_rest()
         sandboxd.sync()
