@@ -67,7 +67,7 @@ def parse_duration(value: Duration) -> float:
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         seconds = float(match[1]) * _SECONDS[match[2]]
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = value
+        seconds = float(value) if abs(value) < _MOST else math.inf
     else:
         seconds = math.nan
     if seconds == 0:
