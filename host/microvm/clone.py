@@ -79,7 +79,7 @@ class Start:
 
         `cold` or `warm` goes on with it. What is wrong is found again there, and is said there.
         """
-        with suppress(TemplateError, QemuError, ImageError, _Hindered):
+        with suppress(TemplateError, QemuError, ImageError, OSError, _Hindered):
             if cold or not self._may_clone:
                 self._launched = launch(self._config)
             else:

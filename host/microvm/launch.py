@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -19,8 +20,13 @@ from .accel import KVM
 from .arch import arch
 from .errors import ImageError, MicroVMError, QemuError
 from .qemu_command import Inherited, Memory, QemuConfig, arguments, confined, descriptor_path
+from .threads import MORE_PROCESSES
 
 _GROUP = stat.S_IRGRP | stat.S_IWGRP
+_MORE = {
+    errno.EAGAIN: MORE_PROCESSES,
+    errno.EMFILE: "raise the limit on open files: `ulimit -n`",
+}
 _CPUINFO = Path("/proc/cpuinfo")
 _BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 spells it so
 
@@ -74,15 +80,16 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
 
     :raise QemuError: if it, or what it needs on this host, is missing.
     :raise ImageError: if the kernel or the initramfs cannot be opened.
+    :raise OSError: this process may not have what it takes, such as one more file or child.
     """
     begun = time.monotonic()
     program = find_qemu(config.arch)
     with ExitStack() as ours, ExitStack() as theirs:
-        pairs = [socket.socketpair() for _ in range(4)]
-        for our_end, their_end in pairs:
+        pairs = []
+        for _ in range(4):
+            our_end, their_end = socket.socketpair()
             our_end.setblocking(False)
-            ours.enter_context(our_end)
-            theirs.enter_context(their_end)
+            pairs.append((ours.enter_context(our_end), theirs.enter_context(their_end)))
         qmp, port, console, stderr = (pair[0] for pair in pairs)
         root = os.geteuid() == 0
         # Nobody opens the device by its group, or inherits it, which QEMU 8.2 does not know.
@@ -120,6 +127,12 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
             descriptor_path(inherited.initramfs): config.initramfs,
         }
         return Launched(config, memory, begun, process, qmp, port, console, stderr, files)
+
+
+def refusal(error: OSError) -> QemuError:
+    """The error to raise where this host does not give a start what it takes."""
+    hint = _MORE.get(error.errno or 0, "")
+    return QemuError(f"cannot start QEMU: {error.strerror or error}", hint=hint)
 
 
 def qemu_arguments(config: QemuConfig) -> list[str]:

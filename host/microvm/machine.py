@@ -15,7 +15,7 @@ from microvm import capacity
 from microvm.arch import Accel
 from microvm.clone import Start
 from microvm.errors import BootError, QemuError, UsageError
-from microvm.launch import find_qemu
+from microvm.launch import find_qemu, refusal
 from microvm.options import PING_TIMEOUT, ExecOptions, PlainRunOptions, RunOptions, Text
 from microvm.qemu_command import QemuConfig
 from microvm.units import Size, parse_memory
@@ -150,6 +150,8 @@ class MicroVM:
                     raise
                 failure = error
                 continue
+            except OSError as error:
+                raise refusal(error) from error
             finally:
                 start.end()
             self._state = "running"

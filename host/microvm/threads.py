@@ -9,6 +9,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from .errors import MicroVMError
 
+MORE_PROCESSES = "raise the limit on processes: `ulimit -u`, or pids.max of a cgroup around us"
+"""What to do where there are no more threads or children."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -69,5 +72,5 @@ def no_thread() -> MicroVMError:
     """The error to raise instead."""
     return MicroVMError(
         "this host gives us no more threads",
-        hint="raise the limit on processes: `ulimit -u`, or pids.max of a cgroup around us",
+        hint=MORE_PROCESSES,
     )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from microvm import (
     GuestDied,
     GuestUnresponsive,
     MicroVM,
+    QemuError,
     StartError,
     UsageError,
 )
@@ -392,6 +394,21 @@ async def test_stop_works_before_and_after_the_machine_is_up(image: Image) -> No
     for _ in range(2):
         await machine.stop()
         assert machine.pid is None
+
+
+@pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
+async def test_what_the_host_does_not_give_a_start_is_said(image: Image, cold: bool) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    others = set(children_of(os.getpid()))
+    with open(os.devnull) as highest:  # noqa: ASYNC230, PTH123 - nothing waits
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno() + 4, hard))
+        try:
+            with pytest.raises(QemuError, match="cannot start QEMU: Too many open files") as caught:
+                await MicroVM(image, accel="tcg", cold=cold).start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "ulimit -n" in caught.value.hint
+    assert set(children_of(os.getpid())) == others
 
 
 @pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
