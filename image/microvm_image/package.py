@@ -118,7 +118,8 @@ def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
     """
     try:
         return _extract(_Apt(arch), wanted, arch, report)
-    except ImageError:
+    except ImageError as error:
+        first = error
         cached = _stem(wanted).parent.glob(f"{wanted.package}_*_{arch.debian}")
         for folder in sorted(cached, key=lambda folder: folder.stat().st_mtime, reverse=True):
             if found := _extracted(folder, wanted):
@@ -127,8 +128,13 @@ def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
     with lock.held(lists, report), cache.scratch(lists) as work:
         report.step("fetching the package lists")
         apt = _Apt(arch, work)
-        apt.update()
-        return _extract(apt, wanted, arch, report)
+        try:
+            apt.update()
+            return _extract(apt, wanted, arch, report)
+        except ImageError as second:
+            raise ImageError(
+                f"{first.message}; {second.message}", detail=second.detail or first.detail
+            ) from second
 
 
 def _stem(wanted: Wanted) -> Path:

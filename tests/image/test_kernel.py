@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import os
 import shutil
 import subprocess
 import sys
@@ -135,3 +136,20 @@ def test_the_package_in_the_cache_needs_no_apt(
     assert find(None).version == "6.1.2-test"
     wanted = package.Wanted(host.kernel_package, "boot/.*")
     assert package.fetch(wanted, host, Silent()).version == "1:6.1-1"
+
+
+def test_what_a_download_failed_of_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lists that are fetched then fail in another way, or in none: a full disk is the first."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    answers = {
+        "apt-cache": "echo Package: linux-image-1; echo Version: 1; echo Depends: linux-image-1",
+        "apt-get": "case $* in *update) echo no network >&2;; "
+        "*) echo No space left on device >&2;; esac; exit 100",
+    }
+    for name, script in answers.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with pytest.raises(ImageError, match=r"linux-image-1 failed \(disk full\).*the package lists"):
+        find(None)
