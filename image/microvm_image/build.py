@@ -97,7 +97,8 @@ def _existing(path: Path, name: str) -> Image | None:
         image = load(path)
     except ImageError:
         if path.exists() and not _replaceable(path):
-            raise ImageError(f"{path}: is there, and is no image", hint="choose another") from None
+            message = f"{path}: is there, and is no image"
+            raise ImageError(message, hint="remove it, or choose another") from None
         return None
     return image if image.name == name else None
 

@@ -115,6 +115,9 @@ def load(image: str | Path) -> Image:
 
 
 def _no_image(image: str | Path, path: Path) -> ImageError:
+    if path.is_dir() and path.parent == cache.folder("images"):
+        hint = f"`microvm image rm {path.name}` removes it, `microvm image build` makes it anew"
+        return ImageError(f"{path}: damaged image: there is no {MANIFEST}", hint=hint)
     if path.is_dir():
         message = f"{image} is a folder, and no image: there is no {MANIFEST} in it"
         return ImageError(message, hint=f"`microvm image build -o {image}/NEW` makes one")

@@ -120,6 +120,17 @@ def test_what_is_no_image_is_told_what_it_is(tmp_path: Path) -> None:
         assert says in said.stderr
 
 
+def test_what_is_left_of_an_image_in_the_cache_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
+    (tmp_path / "images/rest").mkdir(parents=True)
+    said = microvm("run", "--image", "rest", "--", "true")
+    assert said.returncode == 125
+    assert f"{tmp_path}/images/rest: damaged image: there is no manifest.json" in said.stderr
+    assert "`microvm image rm rest`" in said.stderr
+
+
 def test_bench_measures_nothing_that_it_could_not_write() -> None:
     for option in ("--json", "--plot"):
         said = microvm("bench", option, "/nowhere/figures.svg")
