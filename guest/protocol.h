@@ -125,7 +125,7 @@ enum sandboxd_error_code {
 	SANDBOXD_ERROR_CODE_TRAILING_BYTES = 12,
 	/* Another exec is in flight. */
 	SANDBOXD_ERROR_CODE_BUSY = 64,
-	/* No `exec_request` has had this id. */
+	/* The id is above all that an `exec_request` has had. */
 	SANDBOXD_ERROR_CODE_UNKNOWN_ID = 65,
 	/* An `exec_request` whose id is not above all before it. */
 	SANDBOXD_ERROR_CODE_STALE_ID = 66,
@@ -186,7 +186,7 @@ enum sandboxd_stdin_kind {
 enum sandboxd_goodbye_reason {
 	/* The host asked for it. */
 	SANDBOXD_GOODBYE_REASON_SHUTDOWN = 1,
-	/* The daemon cannot go on. */
+	/* The daemon cannot go on, or its stream has ended. */
 	SANDBOXD_GOODBYE_REASON_BROKEN = 2,
 };
 
@@ -338,9 +338,9 @@ struct sandboxd_status {
 	uint64_t frames_seen;
 	/* Frames that it answered with `error`. */
 	uint64_t frames_refused;
-	/* Commands that it has started. */
+	/* Commands that it has started; failed starts are not counted. */
 	uint64_t execs;
-	/* Bytes skipped in search of a `hello`. */
+	/* Bytes skipped in search of a `hello`, those of the malformed frame before it included. */
 	uint64_t bytes_dropped;
 	/* Files that the daemon has open. */
 	uint32_t descriptors;
@@ -364,7 +364,8 @@ struct sandboxd_error {
 	uint16_t refused_type;
 	/* Where it broke, in bytes from the start of the frame; 0 for the codes from 64 on. */
 	uint32_t offset;
-	/* Which field broke, counted from 1; 0 for the header. */
+	/* Which field broke, counted from 1; 0 for the header, for `trailing_bytes`, and for the codes
+	 * from 64 on. */
 	uint8_t field;
 };
 
@@ -382,7 +383,8 @@ struct sandboxd_exec_request {
 	uint32_t stdout_credit;
 	/* Bytes of standard error that the guest may send at first. */
 	uint32_t stderr_credit;
-	/* Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, root. */
+	/* Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, the guest's own, root in a
+	 * machine. */
 	struct sandboxd_slice user;
 	/* Where standard input comes from; a terminal's is always the host. */
 	uint8_t stdin_from;

@@ -85,7 +85,7 @@ class ErrorCode(enum.IntEnum):
     BUSY = 64
     """Another exec is in flight."""
     UNKNOWN_ID = 65
-    """No `exec_request` has had this id."""
+    """The id is above all that an `exec_request` has had."""
     STALE_ID = 66
     """An `exec_request` whose id is not above all before it."""
     OVER_CREDIT = 67
@@ -152,7 +152,7 @@ class GoodbyeReason(enum.IntEnum):
     SHUTDOWN = 1
     """The host asked for it."""
     BROKEN = 2
-    """The daemon cannot go on."""
+    """The daemon cannot go on, or its stream has ended."""
 
 
 class DecodeError(Exception):
@@ -382,8 +382,9 @@ class Status:
     :ivar now_ns: When it wrote this.
     :ivar frames_seen: Well-formed frames since it started, the `status_request` included.
     :ivar frames_refused: Frames that it answered with `error`.
-    :ivar execs: Commands that it has started.
-    :ivar bytes_dropped: Bytes skipped in search of a `hello`.
+    :ivar execs: Commands that it has started; failed starts are not counted.
+    :ivar bytes_dropped: Bytes skipped in search of a `hello`, those of the malformed frame before
+        it included.
     :ivar descriptors: Files that the daemon has open.
     :ivar zombies: 1 when a child has ended and waits to be reaped, 0 when none does.
     :ivar memory: How much of the daemon's memory is resident, in bytes; 0 when its `/proc` is gone.
@@ -473,7 +474,8 @@ class Error:
     :ivar code: Why.
     :ivar refused_type: The type in the refused frame's header.
     :ivar offset: Where it broke, in bytes from the start of the frame; 0 for the codes from 64 on.
-    :ivar field: Which field broke, counted from 1; 0 for the header.
+    :ivar field: Which field broke, counted from 1; 0 for the header, for `trailing_bytes`, and for
+        the codes from 64 on.
     """
 
     TYPE: ClassVar[int] = 10
@@ -513,8 +515,8 @@ class ExecRequest:
         item included.
     :ivar stdout_credit: Bytes of standard output that the guest may send at first.
     :ivar stderr_credit: Bytes of standard error that the guest may send at first.
-    :ivar user: Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, root. At most 128
-        bytes, without NUL.
+    :ivar user: Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, the guest's own,
+        root in a machine. At most 128 bytes, without NUL.
     :ivar stdin_from: Where standard input comes from; a terminal's is always the host.
     :ivar rows: Lines of the terminal; 0: there is no terminal.
     :ivar columns: Columns of the terminal.
