@@ -165,8 +165,9 @@ void replay_parts(const uint8_t *data, size_t size)
 
 	if (size < SANDBOXD_HEADER_SIZE)
 		return;
-	for (uint32_t version = 0; version <= SANDBOXD_VERSION; version++)
+	for (uint32_t version = 0; version <= SANDBOXD_VERSION; version++) {
 		sandboxd_decode_header(data, SANDBOXD_BOTH, version, &header, &fault);
-	header.body_length = (uint32_t)(size - SANDBOXD_HEADER_SIZE);
-	sandboxd_decode_body(&header, data + SANDBOXD_HEADER_SIZE, SANDBOXD_VERSION, &body, &fault);
+		header.body_length = (uint32_t)(size - SANDBOXD_HEADER_SIZE);
+		sandboxd_decode_body(&header, data + SANDBOXD_HEADER_SIZE, version, &body, &fault);
+	}
 }

@@ -74,7 +74,11 @@ def test_every_message_has_every_fault_of_the_header(
     for message in schema.messages:
         faults = {"bad_direction", "reserved_flags", "body_too_long"}
         faults |= {"bad_id"} if message.id != "any" else set()
-        faults |= {"trailing_bytes"} if message.name in ("resume", "exec_request") else set()
+        faults |= (
+            {"trailing_bytes"}
+            if message.name in ("resume", "exec_request", "exec_failed")
+            else set()
+        )
         assert {fault for number, fault in found if number == message.number} == {
             CODES[fault] for fault in faults
         }, message.name
