@@ -29,7 +29,7 @@ from pathlib import Path
 from microvm.errors import ImageError, TemplateError, UsageError
 from microvm.qemu_command import Memory
 from microvm.units import parse_size
-from microvm_image import cache, lock, verified
+from microvm_image import cache, lock, record, verified
 
 FORMAT = 4
 """Raised when what is saved changes: older templates are then made anew."""
@@ -171,8 +171,8 @@ def _extents(file: int) -> Iterator[tuple[int, int]]:
 
 def _manifest(path: Path) -> Manifest:
     try:
-        manifest = Manifest(**json.loads(cache.read(path / _MANIFEST, _MANIFEST_LIMIT)))
-    except (ValueError, TypeError, LookupError):
+        manifest = record.make(Manifest, record.read(path / _MANIFEST, _MANIFEST_LIMIT))
+    except ValueError:
         raise TemplateError(f"{path}: damaged template: its manifest cannot be read") from None
     if (manifest.format, manifest.name) != (FORMAT, path.name):
         raise TemplateError(f"{path}: a template of another version")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from microvm.errors import ImageError
-from microvm_image import cache, lock, verified
+from microvm_image import cache, lock, record, verified
 from microvm_image.kernel import Bus
 from microvm_image.progress import Reporter, Silent
 
@@ -21,6 +22,7 @@ KERNEL = "kernel"
 INITRAMFS = "initramfs.cpio"
 
 _MANIFEST_LIMIT = 1 << 16
+_NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # templates are called by it, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +149,15 @@ def _check(path: Path, size: int, sha256: str, opener: Callable[[Path], int]) ->
 
 def _manifest(path: Path, opener: Callable[[Path], int]) -> Manifest:
     try:
-        fields = json.loads(cache.read(path, _MANIFEST_LIMIT, opener))
-        if fields["format"] != FORMAT:
+        members = record.read(path, _MANIFEST_LIMIT, opener)
+        if members.get("format") != FORMAT:
             raise ImageError(f"{path}: of another version of microvm", hint="build the image again")
-        return Manifest(**fields)
-    except (OSError, ValueError, TypeError, LookupError) as error:
+        manifest = record.make(Manifest, members)
+        if not _NAME.fullmatch(manifest.name):
+            raise ValueError(f"{manifest.name!r} cannot be its name")
+    except (OSError, ValueError) as error:
         raise ImageError(f"{path}: damaged image: {error}", hint="build it again") from error
+    return manifest
 
 
 def installed() -> Iterator[Image]:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from microvm_image import cache
+from microvm_image import cache, record
 
 RECORD = "verified.json"
 """Beside the files: by their names, the digest of each and which file had it."""
@@ -55,8 +55,8 @@ def remember(path: Path, file: int, expected: str) -> None:
     known = _facts(file, expected)
     _here[path.parent, path.name] = known
     with suppress(OSError):
-        record = _record(path) | {path.name: known}
-        cache.write(path.with_name(RECORD), json.dumps(record).encode())
+        known_here = _record(path) | {path.name: known}
+        cache.write(path.with_name(RECORD), json.dumps(known_here).encode())
 
 
 def _facts(file: int, expected: str) -> list[str | int]:
@@ -67,7 +67,6 @@ def _facts(file: int, expected: str) -> list[str | int]:
 
 def _record(path: Path) -> dict[str, object]:
     try:
-        found = json.loads(cache.read(path.with_name(RECORD), _LIMIT))
+        return record.read(path.with_name(RECORD), _LIMIT)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}

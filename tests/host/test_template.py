@@ -145,6 +145,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "state empty": (lambda path: _resize(path / "state", 0), "its state"),
     "manifest missing": (lambda path: (path / "manifest.json").unlink(), "incomplete"),
     "manifest empty": (lambda path: os.truncate(path / "manifest.json", 0), "its manifest"),
+    "manifest nested": (
+        lambda path: (path / "manifest.json").write_text("[" * 60000),
+        "its manifest",
+    ),
     "manifest no object": (lambda path: (path / "manifest.json").write_text("[]"), "its manifest"),
     "manifest short of a field": (
         lambda path: (path / "manifest.json").write_text('{"ram": []}'),

@@ -382,7 +382,7 @@ def test_a_cache_that_cannot_be(cache: Path) -> None:
         microvm_image.default()
 
 
-def test_a_manifest_of_another_version(tmp_path: Path, archive: Path, kernel: Path) -> None:
+def test_a_manifest_that_is_none_of_ours(tmp_path: Path, archive: Path, kernel: Path) -> None:
     image = build(rootfs=archive, kernel=kernel, output=tmp_path / "out")
     manifest = image.path / "manifest.json"
     fields = json.loads(manifest.read_text())
@@ -390,13 +390,19 @@ def test_a_manifest_of_another_version(tmp_path: Path, archive: Path, kernel: Pa
         ({"format": 0}, "another version"),
         ({"extra": 1}, "damaged image"),
         ({"kernel_size": 1}, "damaged image"),
+        ({"kernel_size": "1"}, "damaged image: kernel_size is not of type int"),
+        ({"arch": ["x86_64"]}, "damaged image: arch is not of type str"),
+        ({"bus": "isa"}, "damaged image: bus cannot be 'isa'"),
+        ({"name": "../../x"}, "damaged image: '../../x' cannot be its name"),
+        ({"name": ""}, "damaged image: '' cannot be its name"),
     ):
         manifest.write_text(json.dumps({**fields, **change}))
         with pytest.raises(ImageError, match=message):
             microvm_image.load(image.path)
-    manifest.write_text("[]")
-    with pytest.raises(ImageError, match="damaged image"):
-        microvm_image.load(image.path)
+    for text in ("[]", "[" * 60_000, "null"):
+        manifest.write_text(text)
+        with pytest.raises(ImageError, match="damaged image"):
+            microvm_image.load(image.path)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "missing", "./missing", "a/b"])
