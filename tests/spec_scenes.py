@@ -21,8 +21,8 @@ from tests.spec_client import (
 )
 
 BUSY, UNKNOWN_ID, STALE_ID, OVER_CREDIT = 64, 65, 66, 67
-USER, CHDIR, LOOKUP = 8, 4, 5
-ENOENT = 2
+USER, CHDIR, LOOKUP, EXEC = 8, 4, 5, 6
+ENOENT, ENOEXEC, EACCES = 2, 8, 13
 SIGKILL, SIGTERM, SIGCONT, SIGSTOP, SIGUSR1 = 9, 15, 18, 19, 10
 
 SCENES: list[Callable[[Host], None]] = []
@@ -168,6 +168,19 @@ def the_first_path_counts_and_can_be_relative(host: Host) -> None:
     assert host.run(b"true", env=[b"PATH=bin"], cwd=b"/").exit_code == 0
     assert host.run(b"true", env=[b"PATH="], cwd=b"/bin").exit_code == 0
     assert host.run(b"true", env=[b"PATH="], cwd=b"/").failure == (LOOKUP, ENOENT)
+
+
+@scene
+def a_search_passes_over_what_cannot_be_executed_and_tells_the_last(host: Host) -> None:
+    made = "d=$(mktemp -d); mkdir -p $d/one/tool $d/two; echo : >$d/two/tool; chmod +x $d/two/tool"
+    folder = host.run(*sh(f"{made}; printf $d")).stdout
+    one, two, end = folder + b"/one", folder + b"/two", b"/bin:/usr/bin"
+    assert host.run(b"tool", env=[b"PATH=" + one]).failure == (EXEC, EACCES)
+    assert host.run(b"tool", env=[b"PATH=" + one + b":" + end]).failure == (EXEC, EACCES)
+    assert host.run(b"true", env=[b"PATH=" + one + b":" + end]).exit_code == 0
+    assert host.run(b"tool", env=[b"PATH=" + two + b":" + one]).failure == (EXEC, ENOEXEC)
+    assert host.run(one + b"/nothing").failure == (EXEC, ENOENT)
+    assert host.run(b"rm", b"-r", folder).exit_code == 0
 
 
 @scene
