@@ -29,6 +29,8 @@ def run(argv: Sequence[str], *, what: str, cwd: Path | None = None) -> str:
         )
     except FileNotFoundError:
         raise ImageError(f"{what} failed: {argv[0]} is not installed") from None
+    except OSError as error:  # such as of a host that has no more processes for us
+        raise ImageError(f"{what} failed: {argv[0]}: {error.strerror}") from error
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         full = " (disk full)" if "No space left on device" in done.stderr else ""

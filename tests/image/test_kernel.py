@@ -17,6 +17,7 @@ from microvm_image import arch, package
 from microvm_image import kernel as kernel_module
 from microvm_image.build import build
 from microvm_image.kernel import Kernel
+from microvm_image.process import run
 from microvm_image.progress import Silent
 
 
@@ -153,3 +154,9 @@ def test_what_a_download_failed_of_is_said(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     with pytest.raises(ImageError, match=r"linux-image-1 failed \(disk full\).*the package lists"):
         find(None)
+
+
+def test_a_program_that_cannot_run_is_not_the_caches_fault(tmp_path: Path) -> None:
+    (tmp_path / "make").write_text("")
+    with pytest.raises(ImageError, match=r"^trying failed: .*/make: Permission denied$"):
+        run([str(tmp_path / "make")], what="trying")
