@@ -151,7 +151,10 @@ def _copy_ram(ram: int, files: ExitStack) -> int:
         os.lseek(copy, start, os.SEEK_SET)
         at = start
         while at < end:
-            at += os.sendfile(copy, ram, at, end - at)
+            sent = os.sendfile(copy, ram, at, end - at)
+            if not sent:
+                raise OSError(errno.EIO, "the memory of the template was cut while it was copied")
+            at += sent
     return copy
 
 
