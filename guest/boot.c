@@ -56,7 +56,7 @@ static void use_console(void)
 		close(console);
 }
 
-/* Drivers that this kernel has not built in; the image has them in the order in which they load. */
+/* What this kernel has not built in; the image has them in the order in which they load. */
 static void load_modules(void)
 {
 	char path[] = "/lib/modules/0.ko";
@@ -69,6 +69,28 @@ static void load_modules(void)
 		syscall(SYS_finit_module, fd, "", 0);
 		close(fd);
 	}
+}
+
+/* Makes `/` a file system like any other: of the one that the kernel unpacked its archive into, df
+ * and others say that there is none. Where there is no overlay, that one stays. */
+static void cover_root(void)
+{
+	enum { PRIVATE = 0700, OPEN = 0755 };
+	const char *const merged = "/run/root";
+	const char *const layers = "lowerdir=/,upperdir=/run/upper,workdir=/run/work";
+
+	mkdir("/run", OPEN);
+	if (mount("tmpfs", "/run", "tmpfs", 0, "mode=700") < 0)
+		return;
+	mkdir("/run/upper", OPEN);
+	mkdir("/run/work", PRIVATE);
+	mkdir(merged, OPEN);
+	if (mount("overlay", merged, "overlay", 0, layers) < 0 || chdir(merged) < 0 ||
+	    mount(".", "/", NULL, MS_MOVE, NULL) < 0) {
+		umount2("/run", MNT_DETACH);
+		return;
+	}
+	(void)!chroot(".");
 }
 
 /* There is no network, but programs expect to reach themselves. */
@@ -88,6 +110,8 @@ static void raise_loopback(void)
 void boot_prepare(void)
 {
 	umask(022);
+	load_modules();
+	cover_root();
 	for (size_t i = 0; i < sizeof mounts / sizeof mounts[0]; i++) {
 		mkdir(mounts[i].target, 0755);
 		mount(mounts[i].type, mounts[i].target, mounts[i].type, mounts[i].flags,
@@ -96,7 +120,6 @@ void boot_prepare(void)
 	for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
 		(void)!symlink(links[i].target, links[i].name);
 	use_console();
-	load_modules();
 	raise_loopback();
 	(void)!sethostname("microvm", sizeof "microvm" - 1);
 	/* The kernel's OOM killer spares PID 1 (oom_unkillable_task in mm/oom_kill.c). */

@@ -22,8 +22,9 @@ def default(*, arch: str | None = None, report: Reporter | None = None) -> Image
 
     To know which that is without compiling, hashing or asking the network, `build` leaves a note
     of its result under a key of all that it could have found otherwise: the daemon's sources, the
-    archive and kernel that the environment names, the archive and small kernel in the cache. A
-    newer kernel package alone is not among them: `microvm image build` takes it.
+    archive and kernel that the environment names, the archive and small kernel in the cache, and
+    the modules that are wanted of another kernel. A newer kernel package alone is not among them:
+    `microvm image build` takes it.
 
     :param arch: `x86_64` or `aarch64`; by default this machine's.
     :param report: who is told how far a build is; nobody by default.
@@ -84,6 +85,7 @@ def _note(arch: Arch) -> Path:
         daemon.source_digest(daemon.sources()),
         _stamp(archive) or os.environ.get("MICROVM_MIRROR"),
         _stamp(kernel.given(arch)),
+        kernel.MODULES,
     )
     return cache.folder("defaults") / hashlib.sha256(repr(key).encode()).hexdigest()[:32]
 

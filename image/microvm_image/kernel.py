@@ -28,15 +28,16 @@ LOCAL_VERSION = "-microvm"
 
 
 MODULES = (
-    "virtio/virtio_ring",
-    "virtio/virtio",
-    "virtio/virtio_pci_legacy_dev",
-    "virtio/virtio_pci_modern_dev",
-    "virtio/virtio_pci",
-    "char/virtio_console",
+    "drivers/virtio/virtio_ring",
+    "drivers/virtio/virtio",
+    "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci",
+    "drivers/char/virtio_console",
+    "fs/overlayfs/overlay",
 )
-"""The drivers that the port needs, each behind those that it needs itself; Debian 13's cloud kernel
-has them all built in, Debian 12's none."""
+"""What the port and the root need, each behind what it needs itself; Debian 13's cloud kernel has
+all but the last built in, Debian 12's none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Kernel:
     """A kernel that QEMU can start.
 
     :ivar version: as `uname -r` says it.
-    :ivar modules: drivers to be loaded, in this order, before there is a port.
+    :ivar modules: to be loaded in this order, before there are a root and a port.
     """
 
     data: bytes
@@ -82,7 +83,7 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
     from microvm_image import package
 
     try:
-        return _read(package.fetch(_wanted(arch), arch, report).path, arch)
+        return _read(package.fetch(wanted(arch), arch, report).path, arch)
     except ImageError as error:
         raise ImageError(
             f"no kernel can be had: {error.message}",
@@ -91,13 +92,14 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
         ) from error
 
 
-def _wanted(arch: Arch) -> package.Wanted:
+def wanted(arch: Arch) -> package.Wanted:
+    """Return what an image needs of the package of the distribution's kernel."""
     from microvm_image import package
 
     return package.Wanted(
         arch.kernel_package,
         "boot/vmlinuz-[^/]*",
-        rf"lib/modules/[^/]*/kernel/drivers/({'|'.join(MODULES)})\.ko(\.xz)?",
+        rf"(usr/)?lib/modules/[^/]*/kernel/({'|'.join(MODULES)})\.ko(\.xz)?",
         stands_for="linux-image-",
     )
 
@@ -120,10 +122,12 @@ def _read(path: Path, arch: Arch) -> Kernel:
 
 def _modules(kernel: Path, version: str) -> tuple[bytes, ...]:
     """The modules of a kernel that lies as distributions have it: beside lib/modules/VERSION."""
-    drivers = kernel.resolve().parent.parent / "lib/modules" / version / "kernel/drivers"
+    root = kernel.resolve().parent.parent
+    lib = next((lib for lib in (root / "usr/lib", root / "lib") if lib.exists()), root)
+    folder = lib / "modules" / version / "kernel"
     found = []
     for name in MODULES:
-        plain, packed = drivers / f"{name}.ko", drivers / f"{name}.ko.xz"
+        plain, packed = folder / f"{name}.ko", folder / f"{name}.ko.xz"
         if plain.exists():
             found.append(plain.read_bytes())
         elif packed.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -120,7 +121,8 @@ def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
         return _extract(_Apt(arch), wanted, arch, report)
     except ImageError as error:
         first = error
-        cached = _stem(wanted).parent.glob(f"{wanted.package}_*_{arch.debian}")
+        stem = _stem(wanted)
+        cached = stem.parent.glob(f"{stem.name}_*_{arch.debian}")
         for folder in sorted(cached, key=lambda folder: folder.stat().st_mtime, reverse=True):
             if found := _extracted(folder, wanted):
                 return found
@@ -137,15 +139,22 @@ def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
             ) from second
 
 
+def folder_of(wanted: Wanted, arch: Arch, version: str) -> Path:
+    """Return where the cache has what is wanted of a package's version, there or not."""
+    stem = _stem(wanted)
+    return stem.with_name(f"{stem.name}_{version.replace(':', '%3a')}_{arch.debian}")
+
+
 def _stem(wanted: Wanted) -> Path:
-    return cache.folder("downloads") / wanted.package
+    """What all versions of a package are named after, and what is kept of them."""
+    kept = hashlib.sha256(f"{wanted.member}\0{wanted.companions}".encode()).hexdigest()[:8]
+    return cache.folder("downloads") / f"{wanted.package}-{kept}"
 
 
 def _extract(apt: _Apt, wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
     package = apt.find(wanted)
-    version = package.version.replace(":", "%3a")
     stem = _stem(wanted)
-    folder = stem.with_name(f"{stem.name}_{version}_{arch.debian}")
+    folder = folder_of(wanted, arch, package.version)
     if found := _extracted(folder, wanted):
         return found
     with lock.held(stem, report), cache.scratch(stem) as work:

@@ -116,7 +116,7 @@ def test_what_is_taken_of_a_package(tmp_path: Path) -> None:
         (tree / name).write_text("Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x\n")
     subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "x.deb"], check=True)
     taken = tmp_path / "taken"
-    package._unpack(tmp_path / "x.deb", kernel_module._wanted(arch.find()), taken)
+    package._unpack(tmp_path / "x.deb", kernel_module.wanted(arch.find()), taken)
     assert {str(path.relative_to(taken)) for path in taken.rglob("*") if path.is_file()} == wanted
 
 
@@ -130,12 +130,12 @@ def test_the_package_in_the_cache_needs_no_apt(
     kernel: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = arch.find()
-    boot = cache / "downloads" / f"{host.kernel_package}_1%3a6.1-1_{host.debian}" / "boot"
+    wanted = kernel_module.wanted(host)
+    boot = package.folder_of(wanted, host, "1:6.1-1") / "boot"
     boot.mkdir(parents=True)
     kernel.rename(boot / "vmlinuz-6.1.2-test")
     monkeypatch.setenv("PATH", "/nonexistent")
     assert find(None).version == "6.1.2-test"
-    wanted = package.Wanted(host.kernel_package, "boot/.*")
     assert package.fetch(wanted, host, Silent()).version == "1:6.1-1"
 
 

@@ -174,7 +174,7 @@ def test_the_version_tells_the_bus(cache: Path, kernel: Path) -> None:
 def test_images_get_it_when_it_is_there(
     archive: Path, kernel: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    boot = cache / "downloads" / f"{HOST.kernel_package}_6.1-1_{HOST.debian}" / "boot"
+    boot = package.folder_of(kernels.wanted(HOST), HOST, "6.1-1") / "boot"
     boot.mkdir(parents=True)
     shutil.copy(kernel, boot / "vmlinuz-6.1")
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive))

@@ -475,6 +475,13 @@ async def test_empty_arguments_are_arguments(vm: MicroVM) -> None:
     assert b"applet not found" in (await vm.run([], command="true")).stderr
 
 
+async def test_the_root_is_a_file_system_like_others(vm: MicroVM) -> None:
+    rows = (await vm.run(["df", "-P", "/"], text=True, check=True)).stdout.splitlines()
+    assert rows[1].split()[::5] == ["overlay", "/"]
+    remade = "rmdir /srv && mkdir /srv && stat -c %a /srv"
+    assert (await vm.run(["sh", "-c", remade])).stdout == b"755\n"
+
+
 async def test_a_guest_without_proc_and_with_a_full_tmp_still_serves(image: Image) -> None:
     async with MicroVM(image) as machine:
         await machine.run(["sh", "-c", "cat /dev/zero >/tmp/full"])

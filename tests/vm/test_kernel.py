@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from tests.vm.conftest import DRIFT, drift, processes
 
-from microvm import ExecTimeout, GuestDied, MicroVM
+from microvm import ExecTimeout, GuestDied, MemoryLimit, MicroVM
 from microvm.errors import ImageError
 from microvm_image import Image, small
 from microvm_image import arch as arches
@@ -51,19 +51,22 @@ SCRIPTS = {
     "grep -c ^root: /etc/passwd": "1",
     # A terminal, and the file systems that the daemon mounts.
     "awk '{print $3}' /proc/mounts | sort -u | tr '\\n' ' '": (
-        "cgroup2 devpts devtmpfs proc rootfs sysfs tmpfs"
+        "cgroup2 devpts devtmpfs overlay proc sysfs tmpfs"
     ),
     # Signals, sockets of both kinds, both loopback addresses.
     "trap 'echo caught' TERM; kill -TERM $$": "caught",
     "echo hello | nc -l -p 7 -s 127.0.0.1 & until nc 127.0.0.1 7 2>/dev/null; do :; done": "hello",
     "ping -c 1 -q 127.0.0.1 | grep -c ' 0% packet loss'": "1",
     "ping -c 1 -q ::1 | grep -c ' 0% packet loss'": "1",
-    "syslogd -O /tmp/log; logger hello; until grep -o hello /tmp/log; do :; done": "hello",
+    "syslogd -O /tmp/log; until grep -m 1 -o hello /tmp/log; do logger hello; done": "hello",
     # A writable layer over one that is read only.
     "cd /tmp && mkdir -p a b/up b/work c && echo low >a/f && "
     "mount -t overlay -o lowerdir=a,upperdir=b/up,workdir=b/work overlay c && echo up >c/f && "
     "cat a/f c/f | tr '\\n' ' ' && umount c": "low up",
     "grep -o 'erofs' /proc/filesystems": "erofs",
+    # The root is such a layer itself.
+    "df -P / | awk 'NR == 2 { print $1, $6 }'": "overlay /",
+    "rmdir /srv && mkdir /srv && stat -c %a /srv": "755",
     # What sandboxes ask of a kernel.
     "grep -c '^Seccomp:' /proc/self/status": "1",
     "grep -o allow /proc/sys/kernel/seccomp/actions_avail": "allow",
@@ -104,7 +107,8 @@ async def test_limits_on_processes_and_memory(small_vm: MicroVM) -> None:
     many = await small_vm.run(["sh", "-c", script], max_processes=3, timeout=30)
     assert b"fork" in many.stderr
     hungry = ["sh", "-c", "head -c 64m /dev/zero | tail -c 64m | wc -c"]
-    assert (await small_vm.run(hungry, max_memory=16 << 20)).stdout != b"67108864\n"
+    with pytest.raises(MemoryLimit):
+        await small_vm.run(hungry, max_memory="16M")
     assert (await small_vm.run(hungry)).stdout == b"67108864\n"
 
 

@@ -32,7 +32,7 @@ def kernel_of_debian_12(tmp_path_factory: pytest.TempPathFactory) -> Path:
     apt.update()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MICROVM_CACHE", str(folder / "cache"))
-        found = package._extract(apt, kernel._wanted(host), host, Lines())
+        found = package._extract(apt, kernel.wanted(host), host, Lines())
     assert found.version.startswith("6.1.")
     return found.path
 
