@@ -120,7 +120,7 @@ class MicroVM:
         candidates, _ = self._candidates(image)
         if len(candidates) == 1:
             self._launched = self._begin(image, candidates[0])
-            self._launched.launch(cold=self._cold)
+            self._launched.launch(cold=self._cold or not image.is_ours)
 
     async def start(self) -> None:
         """Bring the guest up, by cloning or by booting, and wait until it is ready.
@@ -137,12 +137,15 @@ class MicroVM:
         candidates, verdicts = self._candidates(image)
         if self._requested == "auto" and candidates == ("tcg",):
             self._say_obstacle(image, verdicts)
+        cold = self._cold or not image.is_ours
+        if cold and not self._cold:
+            self._notify(f"{image.path} can be changed by others; booting, and saving no template")
         failure: QemuError | BootError | None = None
         for accel in candidates:
             start, self._launched = self._launched or self._begin(image, accel), None
             self.accel = accel
             try:
-                self._life = await (start.cold() if self._cold else start.warm())
+                self._life = await (start.cold() if cold else start.warm())
             except (QemuError, BootError) as error:
                 if accel == candidates[-1]:
                     if accel != "tcg" and accels.is_hardware(error):

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from microvm.errors import ImageError
-from microvm_image import cache, lock, record, verified
+from microvm_image import cache, lock, record, trust, verified
 from microvm_image.kernel import Bus
 from microvm_image.progress import Reporter, Silent
 
@@ -78,6 +78,22 @@ class Image:
     def initramfs(self) -> Path:
         """The file system, as QEMU's -initrd takes it."""
         return self.path / INITRAMFS
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether nobody but us and root can change it; else a guest of it is not saved for others.
+
+        What is saved is found by what the manifest says, and QEMU opens files that were compared
+        with it before.
+        """
+        if self.path.parent == cache.folder("images"):
+            return True
+        try:
+            for path in (self.path, self.kernel, self.initramfs):
+                trust.check(path)
+        except (ImageError, OSError):
+            return False
+        return True
 
     @property
     def size(self) -> int:

@@ -44,15 +44,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: Path) -> Path:
     return copy
 
 
-def command(image: Image) -> list[str]:
+def command(image: str) -> list[str]:
     """Small, so that a template is soon made; verbose, so that it says what it was."""
-    options = ["--image", image.name, "--memory", "96M", "--accel", "tcg", "-v"]
+    options = ["--image", image, "--memory", "96M", "--accel", "tcg", "-v"]
     return [sys.executable, "-m", "microvm", "run", *options, "--", "echo", "hello"]
 
 
-def hello(image: Image, *, user: bool = False) -> str:
+def hello(image: Image | Path, *, user: bool = False) -> str:
     """Run a command, as an ordinary user or as ourselves, and give what was said on stderr."""
-    words = as_user(*command(image)) if user else command(image)
+    words = command(str(image) if isinstance(image, Path) else image.name)
+    words = as_user(*words) if user else words
     done = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE, check=False)
     assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
     return done.stderr
@@ -102,10 +103,23 @@ def test_a_template_that_is_damaged_and_cannot_be_made_anew(image: Image, cache:
 def test_root_uses_no_cache_of_another(image: Image, cache: Path) -> None:
     for path in (cache, *cache.rglob("*")):
         os.chown(path, USER, USER)
-    done = subprocess.run(command(image), capture_output=True, text=True, check=False)
+    done = subprocess.run(command(image.name), capture_output=True, text=True, check=False)
     assert done.returncode == 125
     assert f"belongs to user {USER}" in done.stderr
     assert "under sudo, -H takes root's" in done.stderr
+
+
+def test_an_image_that_others_can_change_leaves_no_template(
+    image: Image, cache: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "image"
+    shutil.copytree(image.path, folder)
+    folder.chmod(0o777)
+    before = sorted((cache / "templates").iterdir())
+    assert "can be changed by others; booting" in hello(folder)
+    assert sorted((cache / "templates").iterdir()) == before
+    folder.chmod(0o755)
+    assert "cloned" in hello(folder)
 
 
 def test_a_pipe_in_a_template_makes_nobody_wait(image: Image, cache: Path) -> None:
@@ -119,7 +133,9 @@ def test_a_pipe_in_a_template_makes_nobody_wait(image: Image, cache: Path) -> No
 
 def test_a_start_does_without_the_template_of_one_who_is_stopped(image: Image, cache: Path) -> None:
     caches.clear(cache / "templates")
-    with subprocess.Popen(command(image), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as maker:
+    with subprocess.Popen(
+        command(image.name), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as maker:
         try:
             while not list(cache.glob("templates/.*.lock")):
                 assert maker.poll() is None
