@@ -15,8 +15,17 @@ from microvm.accel import Obstacle, Verdicts
 from microvm.launch import find_qemu
 from microvm_image import Image
 
-WORKS = """
-for a; do shift; case "$a" in kvm*) a=tcg;; host*) a=max;; esac; set -- "$@" "$a"; done
+# KVM's guests find out the TSC's frequency; TCG's have to be told, or hang on a busy host.
+WORKS = f"""
+for a; do
+    shift
+    case "$a" in
+        kvm*) a=tcg;;
+        host*) a=max;;
+        console=*) a="$a tsc_early_khz={launch._tsc_khz()}";;
+    esac
+    set -- "$@" "$a"
+done
 """
 NOT = 'case "$all" in *" kvm"*) {} ;; esac'
 
