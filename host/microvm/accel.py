@@ -201,12 +201,18 @@ def _kvm_obstacle() -> Obstacle | None:
         version = fcntl.ioctl(device, _KVM_GET_API_VERSION, 0)
         if version != _KVM_API_VERSION:
             return Obstacle(f"{KVM} speaks version {version} of its interface")
-        os.close(fcntl.ioctl(device, _KVM_CREATE_VM, 0))
+        os.close(_create_vm(device))
     except OSError as error:
         return Obstacle(f"{KVM} makes no virtual machine: {error.strerror}")
     finally:
         os.close(device)
     return None
+
+
+def _create_vm(device: int) -> int:
+    while True:
+        with suppress(InterruptedError):  # by a signal, which Python does not try again for ioctl
+            return int(fcntl.ioctl(device, _KVM_CREATE_VM, 0))
 
 
 def _permission() -> str:

@@ -125,7 +125,10 @@ class TestKilled:
         sandboxd.comes_to_rest()
         sandboxd.sync()
         sandboxd.send(codec.ExecKill(id_))
-        sandboxd.expect(codec.ExecResponse(id_, codec.Ending.SIGNALLED, 9))
+        answer = sandboxd.receive()
+        if answer == codec.ExecStdinClosed(id_):  # a terminal may be found closed before the end
+            answer = sandboxd.receive()
+        assert answer == codec.ExecResponse(id_, codec.Ending.SIGNALLED, 9)
 
     def test_what_is_paid_for_comes(self, sandboxd: Daemon, answer: Fifo) -> None:
         script = f"head -c 60000 /dev/zero; echo err >&2; echo >{answer}; exec sleep 1000"
