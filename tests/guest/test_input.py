@@ -394,13 +394,14 @@ class TestTheEnd:
         assert sandboxd.finish(1).stdout == b"fed"
 
     def test_a_host_that_never_reads_is_no_reason_to_spin(
-        self, sandboxd: Daemon, fifo: Fifo
+        self, sandboxd: Daemon, fifo: Fifo, answer: Fifo
     ) -> None:
-        sandboxd.sh(f"read x <{fifo}; exec <&-; echo >{fifo}; exec sleep 1000", fed=True, credit=0)
+        script = f"read x <{fifo}; exec <&-; echo >{answer}; exec sleep 1000"
+        sandboxd.sh(script, fed=True, credit=0)
         sandboxd.wait_credit()
         sandboxd.fill(codec.Ping(1).encode())
         fifo.release()
-        fifo.wait()
+        answer.wait()
         sandboxd.comes_to_rest()
 
     def test_no_descriptors_are_lost(self, sandboxd: Daemon) -> None:
