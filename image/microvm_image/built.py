@@ -6,14 +6,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from microvm.errors import ImageError
-from microvm_image import cache
+from microvm_image import cache, recipe
 from microvm_image.arch import Arch
 
 
 def newest(arch: Arch) -> Path | None:
-    """Return the one built last, which is what images get; None if there is none."""
-    ours = (path for path in installed() if f"-{arch.name}-" in path.name)
-    return next(filter(cache.has, ours), None)
+    """Return the one built last, which is what images get; None if there is none.
+
+    Those that another version of us built do not count: a guest may want what they have not got.
+    """
+    ours = [path for path in installed() if f"-{arch.name}-" in path.name and cache.has(path)]
+    if not ours:
+        return None
+    current = f"-{arch.name}-{recipe.digest(arch)}-"
+    return next((path for path in ours if current in path.name), None)
+
+
+def outdated(arch: Arch) -> bool:
+    """Tell whether what has been built here was built by another version of us, all of it."""
+    ours = any(f"-{arch.name}-" in path.name for path in installed())
+    return ours and newest(arch) is None
 
 
 def installed() -> Iterator[Path]:

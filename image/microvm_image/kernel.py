@@ -62,15 +62,22 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
     :return: a file, there or not; None is the distribution's kernel.
     :raise ImageError: it is `small`, and none has been built.
     """
-    named = named or os.environ.get("MICROVM_KERNEL")
+    named = _asked(named)
     if named == DEBIAN:
         return None
     if named and named != SMALL:
         return Path(named)
     built = builds.newest(arch)
     if named and built is None:
-        raise ImageError("no small kernel has been built", hint="`microvm kernel build` does it")
+        since = " since microvm has changed" if builds.outdated(arch) else ""
+        raise ImageError(
+            f"no small kernel has been built{since}", hint="`microvm kernel build` does it"
+        )
     return built
+
+
+def _asked(named: str | Path | None) -> str | Path | None:
+    return named or os.environ.get("MICROVM_KERNEL")
 
 
 def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
@@ -80,6 +87,10 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
     """
     if chosen := given(arch, named):
         return _read(chosen, arch)
+    if not _asked(named) and builds.outdated(arch):
+        report.notice(
+            "the small kernel here is of another version, and not used: `microvm kernel build`"
+        )
     from microvm_image import package
 
     try:

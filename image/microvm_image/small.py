@@ -15,13 +15,10 @@ from pathlib import Path
 
 from microvm.errors import ImageError
 from microvm_image import arch as arches
-from microvm_image import cache, kconfig, lock, package
+from microvm_image import cache, kconfig, lock, package, recipe
 from microvm_image.arch import Arch
 from microvm_image.process import run
 from microvm_image.progress import Reporter, Silent
-
-BUILDER = 1
-"""Raised when the same source and fragments become another kernel."""
 
 WANTED = package.Wanted(
     "linux-source", r"usr/src/linux-source-.*\.tar\.xz", stands_for="linux-source-"
@@ -35,23 +32,6 @@ _NOT_UNPACKED = (
     "*/drivers/net/[ew]*.[ch]",
     "*/sound/*.[ch]",
     "*/tools/testing/*",
-)
-
-# A file, what stands there, and ours.
-_EDITS = (
-    # QEMU's local APIC counts nanoseconds, and so does KVM's: measuring that takes 0.2 s of every
-    # boot, and goes wrong on a busy host.
-    (
-        "arch/x86/kernel/apic/apic.c",
-        "unsigned int lapic_timer_period = 0;",
-        "unsigned int lapic_timer_period = 1000000000 / HZ;",
-    ),
-    # Without ACPI nothing can cut the power, but a reset ends QEMU as well.
-    (
-        "kernel/reboot.c",
-        "cmd = LINUX_REBOOT_CMD_HALT;",
-        "cmd = LINUX_REBOOT_CMD_RESTART;",
-    ),
 )
 
 _PROGRAMS = {
@@ -137,11 +117,10 @@ def _package_of(arch: Arch) -> str:
 
 
 def _name(arch: Arch, version: str) -> str:
-    """The kernel's: other source, options, compiler or builder give another."""
+    """The kernel's: another recipe, source or compiler gives another."""
     compiler = run([_prefix(arch) + "gcc", "--version"], what="asking gcc for its version")
-    parts = (str(BUILDER), version, arch.name, kconfig.fragment(arch), repr(_EDITS), compiler)
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    return f"linux-{version.partition('-')[0]}-{arch.name}-{digest[:12]}"
+    digest = hashlib.sha256("\0".join((version, compiler)).encode()).hexdigest()
+    return f"linux-{version.partition('-')[0]}-{arch.name}-{recipe.digest(arch)}-{digest[:8]}"
 
 
 def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
@@ -151,7 +130,7 @@ def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
         ["tar", "-xJf", str(source), "-C", str(work), "--strip-components=1", *excluded],
         what="unpacking the kernel's source",
     )
-    for name, before, after in _EDITS:
+    for name, before, after in recipe.EDITS:
         _edit(work / name, before, after)
     fragment = work / "fragment.config"
     fragment.write_text(kconfig.fragment(arch))

@@ -17,11 +17,11 @@ from click.testing import CliRunner
 import microvm_image
 from microvm.cli.kernel import kernel as command
 from microvm.errors import ImageError
-from microvm_image import arch, built, kconfig, package, small
+from microvm_image import arch, built, kconfig, package, recipe, small
 from microvm_image import build as building
 from microvm_image import kernel as kernels
 from microvm_image.build import build
-from microvm_image.progress import Silent
+from microvm_image.progress import Lines, Silent
 
 HOST = arch.find()
 
@@ -48,11 +48,11 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
     def make(version: str = "6.1.2-1", then: str = "true", apic: str | None = None) -> None:
         tree = tmp_path / "linux"
-        for name, before, _ in small._EDITS:
+        for name, before, _ in recipe.EDITS:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).write_text(before)
         if apic is not None:
-            (tree / small._EDITS[0][0]).write_text(apic)
+            (tree / recipe.EDITS[0][0]).write_text(apic)
         text = MAKEFILE.format(binary=Path(sys.executable).resolve(), then=then)
         (tree / "Makefile").write_text(text)
         path = tmp_path / "linux.tar.xz"
@@ -83,7 +83,7 @@ def test_other_parts_give_another_name(source: Source, monkeypatch: pytest.Monke
     text = kconfig.fragment(HOST)
     monkeypatch.setattr(kconfig, "fragment", lambda _: text + "CONFIG_MORE=y\n")
     names.add(small.build().name)
-    monkeypatch.setattr(small, "BUILDER", small.BUILDER + 1)
+    monkeypatch.setattr(recipe, "BUILDER", recipe.BUILDER + 1)
     names.add(small.build().name)
     assert len(names) == 4
 
@@ -159,7 +159,7 @@ def put(cache: Path, kernel: Path, version: str) -> Path:
     """Put the stand-in kernel where built ones are, with this version in it."""
     folder = cache / "kernels"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"linux-{version}-{HOST.name}-0123456789ab"
+    path = folder / f"linux-{version}-{HOST.name}-{recipe.digest(HOST)}-01234567"
     text = f"{version} (us)\0".encode()
     data = kernel.read_bytes()
     path.write_bytes(data[:0x1200] + text + data[0x1200 + len(text) :])
@@ -197,6 +197,22 @@ def test_images_get_it_when_it_is_there(
     monkeypatch.delenv("MICROVM_KERNEL")
     built.remove(next(built.installed()).name)
     assert microvm_image.default() == first
+
+
+def test_a_kernel_of_another_recipe_is_not_used(
+    cache: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(recipe, "BUILDER", recipe.BUILDER - 1)
+        put(cache, kernel, "6.1.2-microvm")
+    monkeypatch.setattr(package._Apt, "find", _no_apt)
+    assert built.newest(HOST) is None
+    with pytest.raises(ImageError, match="has been built since microvm has changed"):
+        kernels.find(HOST, "small", Lines())
+    for named, told in ((None, True), ("debian", False)):
+        with pytest.raises(ImageError, match="no kernel can be had"):
+            kernels.find(HOST, named, Lines())
+        assert ("not used: `microvm kernel build`" in capsys.readouterr().err) == told
 
 
 def _no_apt(*_: object) -> None:

@@ -34,7 +34,7 @@ def build(arch: str | None) -> None:
 def ls() -> None:
     """List the kernels in the cache.
 
-    Images get the first of their architecture.
+    Images get the first of their architecture that this version of microvm built.
     """
     from datetime import datetime
 
