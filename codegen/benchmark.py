@@ -25,7 +25,7 @@ import msgspec
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal import api_implementation
 
-from microvm import codec
+from microvm.wire import codec
 
 CHUNK = bytes(range(256)) * 256
 ARGV = (b"python3", b"-m", b"pytest", b"-q", b"--maxfail=1", b"tests/host")

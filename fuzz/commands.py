@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
-from microvm import codec
-from microvm.codec import Stage
+from microvm.wire import codec
+from microvm.wire.codec import Stage
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ import hypothesis
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from microvm import codec
-from microvm.codec import ErrorCode
+from microvm.wire import codec
+from microvm.wire.codec import ErrorCode
 
 from . import messages, native
 from .model import HELLO_START, agreed

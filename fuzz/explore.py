@@ -13,7 +13,7 @@ from hypothesis import Phase
 from hypothesis.stateful import run_state_machine_as_test
 
 import microvm_image
-from microvm import codec
+from microvm.wire import codec
 
 from . import report
 from .failures import SHRINKING, Enough, Failures

@@ -11,7 +11,7 @@ import itertools
 
 from hypothesis import strategies as st
 
-from microvm import codec
+from microvm.wire import codec
 
 LONGEST = 4096
 """In bytes and in items: no field whose bound is higher comes near that."""

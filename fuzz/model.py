@@ -11,8 +11,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from microvm import codec
-from microvm.codec import ErrorCode
+from microvm.wire import codec
+from microvm.wire.codec import ErrorCode
 
 from . import strategies
 from .commands import FEW, command_of

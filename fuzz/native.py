@@ -16,7 +16,7 @@ import hypothesis
 from hypothesis import Phase, given, settings
 from tests import encoders, vectors
 
-from microvm import codec
+from microvm.wire import codec
 from microvm_proto.resolve import read_schema
 
 from . import coverage, report

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import hypothesis
 from hypothesis import HealthCheck
 
-from microvm import codec
+from microvm.wire import codec
 
 from . import strategies
 from .model import Model

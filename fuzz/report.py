@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from microvm import codec
+from microvm.wire import codec
 from microvm_proto.explain import BrokenStream, explain
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from microvm import codec
-from microvm.codec import Ending, Stream
+from microvm.wire import codec
+from microvm.wire.codec import Ending, Stream
 
 from .commands import ALL_INPUT, Command
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from microvm import codec
+from microvm.wire import codec
 
 from . import commands, strategies
 from . import messages as any_

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from microvm import codec
-from microvm.codec import Fault
+from microvm.wire import codec
+from microvm.wire.codec import Fault
 
 from . import commands
 from . import messages as any_

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from microvm import codec
-from microvm.console import Console
-from microvm.qemu import Qemu
-from microvm.qemu_command import QemuConfig
+from microvm.qemu.command import QemuConfig
+from microvm.qemu.console import Console
+from microvm.qemu.process import Qemu
+from microvm.wire import codec
 from microvm_image.image import Image
 
 GUEST = Path(__file__).resolve().parents[1] / "guest"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from microvm import codec
+from microvm.wire import codec
 
 from . import differential
 from .differential import Disagreement, Pair

@@ -15,9 +15,6 @@ from subprocess import PIPE
 import pytest
 from hypothesis import given, settings
 
-from microvm import codec
-from microvm.codec import Ending, Stream
-from microvm.console import KEPT, Console
 from microvm.errors import (
     GuestDied,
     GuestUnresponsive,
@@ -25,8 +22,11 @@ from microvm.errors import (
     ProtocolError,
     VersionMismatch,
 )
-from microvm.guest import Guest
-from microvm.session import WINDOW, Session
+from microvm.guest.guest import Guest
+from microvm.qemu.console import KEPT, Console
+from microvm.wire import codec
+from microvm.wire.codec import Ending, Stream
+from microvm.wire.session import WINDOW, Session
 
 from . import rung_hostile
 from .hostile.account import HASTY

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from microvm import codec
-from microvm.codec import Fault
+from microvm.wire import codec
+from microvm.wire.codec import Fault
 
 from . import commands
 from .model import Reader

@@ -7,8 +7,8 @@ import itertools
 from fuzz.target import Target, exchange
 from tests.vectors import Vector
 
-from microvm import codec
-from microvm.codec import ErrorCode, Fault
+from microvm.wire import codec
+from microvm.wire.codec import ErrorCode, Fault
 
 _FIRST_NONCE = 0x766563746F7273 << 8
 """No vector has a number as this one, or the next few thousand."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from microvm.errors import MachineError
-from microvm.guest import KILL_TIMEOUT, PING_INTERVAL
+from microvm.guest.guest import KILL_TIMEOUT, PING_INTERVAL
 from microvm.options import PING_TIMEOUT
 
 from .script import Call, Script

@@ -20,14 +20,14 @@ from subprocess import PIPE
 from types import FrameType
 from typing import Any
 
-from microvm import guest as guests
-from microvm.console import Console
-from microvm.ending import judge
 from microvm.errors import ExecKilled, GuestDied, MachineError, MicroVMError
-from microvm.guest import Guest
+from microvm.guest import guest as guests
+from microvm.guest.guest import Guest
+from microvm.guest.process import Process
+from microvm.guest.streams import OutputStream
 from microvm.options import PING_TIMEOUT
-from microvm.process import Process
-from microvm.streams import OutputStream
+from microvm.qemu.console import Console
+from microvm.qemu.exit import classify
 
 from .account import EXACT, LOSS_GRACE, READY_TIMEOUT, Account, Limits, Result
 from .clock import Loop
@@ -177,7 +177,7 @@ class _Encounter:
     def _reset(self, guest: Guest, console: Console) -> None:
         """Say how the machine has ended, as its life does."""
         panic = console.panic()
-        ending = judge(0, reason="guest-reset", internal_error=False, panic=panic, stderr="")
+        ending = classify(0, reason="guest-reset", internal_error=False, panic=panic, stderr="")
         guest.fail(GuestDied(ending.text, detail=console.tail()))
         self._account.reset_at = _now()
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from signal import SIGKILL, SIGTERM
 from typing import Any
 
-from microvm import codec
-from microvm.codec import Stream
+from microvm.wire import codec
+from microvm.wire.codec import Stream
 
 from ..strategies import HEADER
 from .script import (

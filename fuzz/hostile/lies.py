@@ -10,9 +10,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from microvm import codec
-from microvm.codec import Stream
-from microvm.session import WINDOW
+from microvm.wire import codec
+from microvm.wire.codec import Stream
+from microvm.wire.session import WINDOW
 
 from .. import messages as any_
 from ..strategies import LARGEST, NAMES, u16, u32

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from microvm import codec
-from microvm.codec import Stream
+from microvm.wire import codec
+from microvm.wire.codec import Stream
 
 _KINDS = {kind.__name__: kind for kind in codec.Message.__args__}
 

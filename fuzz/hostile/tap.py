@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import ClassVar
 
-from microvm import codec
-from microvm.channel import Channel
 from microvm.errors import MachineError
-from microvm.guest import Guest
-from microvm.session import WINDOW, Session
+from microvm.guest.guest import Guest
+from microvm.wire import codec
+from microvm.wire.channel import Channel
+from microvm.wire.session import WINDOW, Session
 
 from .witness import Frame, Witness
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from microvm import codec
 from microvm.errors import (
     ExecKilled,
     ExecTimeout,
@@ -16,7 +15,8 @@ from microvm.errors import (
     VersionMismatch,
 )
 from microvm.options import PING_TIMEOUT
-from microvm.session import WINDOW
+from microvm.wire import codec
+from microvm.wire.session import WINDOW
 
 from .account import LOSS_GRACE, READY_TIMEOUT, Account, Result
 from .witness import Run, Witness

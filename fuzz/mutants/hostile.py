@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from . import Mutant
 
-SESSION = "host/microvm/session.py"
-GUEST = "host/microvm/guest.py"
-CHANNEL = "host/microvm/channel.py"
-COMMAND = "host/microvm/command.py"
-STREAMS = "host/microvm/streams.py"
+SESSION = "host/microvm/wire/session.py"
+GUEST = "host/microvm/guest/guest.py"
+CHANNEL = "host/microvm/wire/channel.py"
+COMMAND = "host/microvm/guest/command.py"
+STREAMS = "host/microvm/guest/streams.py"
 ERRORS = "host/microvm/errors.py"
-CONSOLE = "host/microvm/console.py"
-CODEC = "host/microvm/codec.py"
+CONSOLE = "host/microvm/qemu/console.py"
+CODEC = "host/microvm/wire/codec.py"
 
 _RUNS = "self._expect(id_ == self._id and self.state is State.RUNNING, message)"
 _ANY_ID = "self._expect(self.state is State.RUNNING, message)"

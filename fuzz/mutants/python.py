@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import Mutant
 
-_CODEC = "host/microvm/codec.py"
+_CODEC = "host/microvm/wire/codec.py"
 
 MUTANTS = (
     Mutant(

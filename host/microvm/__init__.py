@@ -37,11 +37,11 @@ if TYPE_CHECKING:
         UsageError,
         VersionMismatch,
     )
+    from microvm.guest.process import CompletedProcess, Process
+    from microvm.guest.streams import InputStream, OutputStream
     from microvm.job import Job, Outcome
     from microvm.machine import MicroVM
     from microvm.pool import Pool
-    from microvm.process import CompletedProcess, Process
-    from microvm.streams import InputStream, OutputStream
 
 __all__ = [
     "BootError",
@@ -78,10 +78,10 @@ _MODULES = {
     "Outcome": "job",
     "MicroVM": "machine",
     "Pool": "pool",
-    "CompletedProcess": "process",
-    "InputStream": "streams",
-    "OutputStream": "streams",
-    "Process": "process",
+    "CompletedProcess": "guest.process",
+    "InputStream": "guest.streams",
+    "OutputStream": "guest.streams",
+    "Process": "guest.process",
 }
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from .errors import UsageError
-from .units import format_size
+from microvm.errors import UsageError
+from microvm.units import format_size
 
 GUEST_CPUS_EACH = 8
 """How many CPUs a guest may have for each that we may use: with 32 times as many it boots no more

@@ -25,16 +25,42 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from errno import ENOENT
 from signal import SIGKILL
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from microvm.ending import Ending
-
-from .printable import printable
+from microvm.printable import printable
 
 _ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
+
+Kind = Literal[
+    "reset",
+    "shutdown",
+    "panic",
+    "internal_error",
+    "quit",
+    "killed",
+    "crash",
+    "limit",
+    "exit",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class QemuExit:
+    """How QEMU ended, and why.
+
+    :ivar kind: `reset`, `shutdown` and `panic` are the guest's doing, `quit` is ours; `killed` is
+        somebody's who sent a signal, `limit` the host's, which refuses QEMU memory or files,
+        `internal_error` the accelerator's, `crash` and `exit` QEMU's own.
+    :ivar text: a sentence for people, without its full stop.
+    :ivar returncode: QEMU's exit status; -N if signal N killed it.
+    """
+
+    kind: Kind
+    text: str
+    returncode: int
 
 
 class MicroVMError(Exception):
@@ -100,7 +126,7 @@ class QemuError(MicroVMError):
     :ivar ending: how it ended, where that is what went wrong.
     """
 
-    ending: Ending | None = None
+    ending: QemuExit | None = None
 
 
 class MachineError(MicroVMError):
@@ -109,7 +135,7 @@ class MachineError(MicroVMError):
     :ivar ending: how QEMU ended, where that is what went wrong.
     """
 
-    ending: Ending | None = None
+    ending: QemuExit | None = None
 
 
 class BootError(MachineError):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from microvm.errors import UsageError
+from microvm.guest.process import CompletedProcess, O_co
 from microvm.options import RunOptions, Text
-from microvm.process import CompletedProcess, O_co
 
 
 @dataclass(frozen=True, slots=True)

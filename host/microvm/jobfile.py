@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from microvm.errors import MicroVMError, UsageError
+from microvm.guest.request import to_bytes
 from microvm.job import Job, Outcome
 from microvm.options import RunOptions
 from microvm.printable import printable
-from microvm.request import to_bytes
 from microvm.units import parse_duration, parse_memory_limit, parse_size
 
 # The keys of a job that is an object, and what each may hold: names of RunOptions, but for the

@@ -8,27 +8,38 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
 
-from microvm import accel as accels
 from microvm import capacity
 from microvm.arch import Accel
-from microvm.clone import Start
 from microvm.errors import BootError, QemuError, UsageError
-from microvm.launch import find_qemu, refusal
 from microvm.options import PING_TIMEOUT, ExecOptions, PlainRunOptions, RunOptions, Text
-from microvm.qemu_command import QemuConfig
+from microvm.qemu import accel as accels
+from microvm.qemu.command import QemuConfig
+from microvm.qemu.launch import find_qemu, refusal
+from microvm.start.starter import Starter
 from microvm.units import Size, parse_memory
 
 # The rest is imported when a machine starts, so that `launch` can come before it.
 if TYPE_CHECKING:
-    from microvm import codec
-    from microvm.guest import Guest
-    from microvm.life import Life, StartTimes
-    from microvm.process import CompletedProcess, Process
+    from microvm.guest.guest import Guest
+    from microvm.guest.process import CompletedProcess, Process
+    from microvm.start.running import RunningVM, StartTimes
+    from microvm.wire import codec
     from microvm_image.image import Image
 
 _ACCELERATORS = ("auto", "kvm", "tcg")
+
+
+class MachineOptions(TypedDict, total=False):
+    """Keyword arguments of `Pool`, which are those of `MicroVM` that many machines can share."""
+
+    image: Image | str | Path | None
+    memory: Size
+    cpus: int
+    accel: Literal["auto", "kvm", "tcg"]
+    cold: bool
+    notify: Callable[[str], None]
 
 
 class MicroVM:
@@ -78,17 +89,17 @@ class MicroVM:
         self._console_log = console
         self._notify = notify
         self._state = "new"
-        self._launched: Start | None = None
-        self._life: Life | None = None
+        self._launched: Starter | None = None
+        self._running: RunningVM | None = None
         self._finalizer: weakref.finalize[..., MicroVM] | None = None
         self.accel: str = accel
         self.cloned = False
 
     def __repr__(self) -> str:
-        state = "dead" if self._life and self._life.guest.error else self._state
+        state = "dead" if self._running and self._running.guest.error else self._state
         given = self._given_image
         image = f" of {getattr(given, 'name', given)}" if given else ""
-        pid = f", QEMU is process {self.pid}" if self._life else ""
+        pid = f", QEMU is process {self.pid}" if self._running else ""
         return f"<{type(self).__name__}{image}: {state}, {self.accel}{pid}>"
 
     async def __aenter__(self) -> Self:
@@ -101,12 +112,12 @@ class MicroVM:
     @property
     def pid(self) -> int | None:
         """QEMU's process id, or None when the machine is not up."""
-        return self._life.qemu.pid if self._life else None
+        return self._running.qemu.pid if self._running else None
 
     @property
     def times(self) -> StartTimes | None:
         """The moments of its start, or None when the machine is not up."""
-        return self._life.times if self._life else None
+        return self._running.times if self._running else None
 
     def launch(self) -> None:
         """Spawn QEMU already, unless a guest is to be saved first; `start` goes on from there.
@@ -134,9 +145,9 @@ class MicroVM:
             raise UsageError("a machine is started once; make another")
         self._state = "starting"
         image = await self._image()
-        candidates, verdicts = self._candidates(image)
+        candidates, probes = self._candidates(image)
         if self._requested == "auto" and candidates == ("tcg",):
-            self._say_obstacle(image, verdicts)
+            self._say_obstacle(image, probes)
         cold = self._cold or not image.is_ours
         if cold and not self._cold:
             self._notify(f"{image.path} can be changed by others; booting, and saving no template")
@@ -145,11 +156,11 @@ class MicroVM:
             start, self._launched = self._launched or self._begin(image, accel), None
             self.accel = accel
             try:
-                self._life = await (start.cold() if cold else start.warm())
+                self._running = await (start.cold() if cold else start.warm())
             except (QemuError, BootError) as error:
                 if accel == candidates[-1]:
                     if accel != "tcg" and accels.is_hardware(error):
-                        verdicts.forget()  # it did work; the next start finds out
+                        probes.forget()  # it did work; the next start finds out
                     raise
                 failure = error
                 continue
@@ -158,36 +169,36 @@ class MicroVM:
             finally:
                 start.end()
             self._state = "running"
-            self._finalizer = weakref.finalize(self, _dropped, self._life, os.getpid())
+            self._finalizer = weakref.finalize(self, _dropped, self._running, os.getpid())
             self.cloned = start.cloned
             if accel != "tcg":
-                if verdicts.recall() is not True:
-                    verdicts.remember(works=True)
+                if probes.recall() is not True:
+                    probes.remember(works=True)
             elif failure is not None:
-                times = self._life.times
-                self._blame(candidates[0], failure, verdicts, within=times.ready - times.begun)
+                times = self._running.times
+                self._blame(candidates[0], failure, probes, within=times.ready - times.begun)
             return
 
     def _blame(
         self,
         accel: Accel,
         failure: QemuError | BootError,
-        verdicts: accels.Verdicts,
+        probes: accels.ProbeCache,
         *,
         within: float,
     ) -> None:
         """Say why this machine runs under TCG, and remember it if that is the hardware's fault."""
         hint = "--accel kvm shows why"
         if accels.is_broken(failure, within=within):
-            verdicts.remember(works=False)
+            probes.remember(works=False)
             self._notify(accels.notice(f"{accel.upper()} does not work here", hint))
         else:
             self._notify(accels.notice(f"no {accel.upper()} this time: {failure.message}"))
 
-    def _say_obstacle(self, image: Image, verdicts: accels.Verdicts) -> None:
+    def _say_obstacle(self, image: Image, probes: accels.ProbeCache) -> None:
         """Say why the hardware that is there cannot be used, if that was not said already."""
         obstacle = accels.obstacle(image.manifest.arch)
-        said = replace(verdicts, subject="obstacle")
+        said = replace(probes, subject="obstacle")
         if obstacle is not None and not obstacle.expected and said.recall() is None:
             said.remember(works=False)
             self._notify(accels.notice(obstacle.text, obstacle.hint))
@@ -197,9 +208,9 @@ class MicroVM:
             return self._load(self._given_image)
         import asyncio
 
+        from microvm.progress import Notices
         from microvm.threads import in_thread
         from microvm_image.defaults import default
-        from microvm_image.progress import Notices
 
         loop = asyncio.get_running_loop()
         report = Notices(lambda text: loop.call_soon_threadsafe(self._notify, text))
@@ -210,12 +221,12 @@ class MicroVM:
 
         return given if isinstance(given, Image) else load(given)
 
-    def _candidates(self, image: Image) -> tuple[tuple[Accel, ...], accels.Verdicts]:
+    def _candidates(self, image: Image) -> tuple[tuple[Accel, ...], accels.ProbeCache]:
         arch = image.manifest.arch
-        verdicts = accels.Verdicts(_cache_folder(), find_qemu(arch))
-        return accels.candidates(self._requested, arch=arch, verdicts=verdicts), verdicts
+        probes = accels.ProbeCache(_cache_folder(), find_qemu(arch))
+        return accels.candidates(self._requested, arch=arch, probes=probes), probes
 
-    def _begin(self, image: Image, accel: Accel) -> Start:
+    def _begin(self, image: Image, accel: Accel) -> Starter:
         config = QemuConfig(
             kernel=image.kernel,
             initramfs=image.initramfs,
@@ -225,7 +236,7 @@ class MicroVM:
             cpus=self._cpus,
             arch=image.manifest.arch,
         )
-        return Start(
+        return Starter(
             image.manifest,
             config,
             console=self._console_log,
@@ -245,16 +256,16 @@ class MicroVM:
         launched, self._launched = self._launched, None
         if launched is not None:
             launched.end()
-        life, self._life = self._life, None
-        if life is not None:
-            await life.end()
+        running, self._running = self._running, None
+        if running is not None:
+            await running.end()
 
     def unclosed(self) -> str:
         """What to say where nobody has stopped it: empty where that does no harm."""
-        return _unclosed(self._life) if self._life else ""
+        return _unclosed(self._running) if self._running else ""
 
     async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Start a command; its output is read from the process that this returns.
+        """Starter a command; its output is read from the process that this returns.
 
         Use it as `async with await vm.exec(...) as process`, which leaves nothing running. It waits
         only for a command that was abandoned, until that is gone.
@@ -266,7 +277,7 @@ class MicroVM:
         :raise MachineError: the machine is dead.
         """
         guest = self._live()
-        await guest.vacated()
+        await guest.wait_idle()
         process = guest.exec(argv, **options)
         process.keep(self)
         return process
@@ -350,23 +361,23 @@ class MicroVM:
         return await self._live().status(timeout)
 
     def _live(self) -> Guest:
-        if self._life is None:
+        if self._running is None:
             raise UsageError("the machine is not running", hint="use it within its `async with`")
-        return self._life.guest
+        return self._running.guest
 
 
-def _unclosed(life: Life) -> str:
-    return "" if life.qemu.ended else f"a machine was never stopped: QEMU, process {life.qemu.pid}"
+def _unclosed(vm: RunningVM) -> str:
+    return "" if vm.qemu.ended else f"a machine was never stopped: QEMU, process {vm.qemu.pid}"
 
 
-def _dropped(life: Life, owner: int) -> None:
+def _dropped(vm: RunningVM, owner: int) -> None:
     """End what nobody can end any more; this is called in any thread, and in forked children."""
-    if os.getpid() == owner and (said := _unclosed(life)):
-        life.qemu.kill()
+    if os.getpid() == owner and (said := _unclosed(vm)):
+        vm.qemu.kill()
         warnings.warn(said, ResourceWarning, stacklevel=2)
 
 
 def _cache_folder() -> Path:
-    from microvm_image import cache
+    from microvm.cache import store as cache
 
     return cache.root()

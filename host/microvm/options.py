@@ -1,15 +1,12 @@
-"""How a machine is to be made and a command to be run: what every way to do so accepts."""
+"""How a command is to be run: what every way to do so accepts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TypedDict
 
 from microvm.units import Duration, Size
-
-if TYPE_CHECKING:
-    from microvm_image.image import Image
 
 Text = str | bytes
 
@@ -18,17 +15,6 @@ MAX_PROCESSES = 1024
 
 PING_TIMEOUT = 8.0
 """How long a guest may take to say that it is alive, in seconds."""
-
-
-class MachineOptions(TypedDict, total=False):
-    """Keyword arguments of `Pool`, which are those of `MicroVM` that many machines can share."""
-
-    image: Image | str | Path | None
-    memory: Size
-    cpus: int
-    accel: Literal["auto", "kvm", "tcg"]
-    cold: bool
-    notify: Callable[[str], None]
 
 
 class ExecOptions(TypedDict, total=False):

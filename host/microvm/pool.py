@@ -12,12 +12,12 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from microvm.capacity import usable_cpus
 from microvm.errors import MachineError, UsageError
-from microvm.guest import PING_INTERVAL
+from microvm.guest.guest import PING_INTERVAL
 from microvm.job import Argvs, Commands, Job, Outcome, jobs
-from microvm.machine import MicroVM
-from microvm.options import MachineOptions, PlainRunOptions, RunOptions
+from microvm.machine import MachineOptions, MicroVM
+from microvm.options import PlainRunOptions, RunOptions
+from microvm.start.warmup import warm
 from microvm.tasks import cancel
-from microvm.warming import warm
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Pool:
 
     :param size: how many machines there are at most, whether they start, wait, are in use or end;
         by default as many as there are CPUs. No more start at a time than there are CPUs.
-    :param machine: see :class:`microvm.options.MachineOptions`.
+    :param machine: see :class:`microvm.machine.MachineOptions`.
     :raise UsageError: for a value that cannot be.
     """
 

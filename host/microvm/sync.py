@@ -19,11 +19,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
-from microvm import codec, machine, process, streams
+from microvm import machine
+from microvm.guest import process, streams
+from microvm.guest.process import CompletedProcess
 from microvm.loop import Loop
 from microvm.options import PING_TIMEOUT, ExecOptions, PlainRunOptions, RunOptions, Text
-from microvm.process import CompletedProcess
 from microvm.units import Size
+from microvm.wire import codec
 
 if TYPE_CHECKING:
     from microvm_image.image import Image
@@ -50,7 +52,7 @@ class _Driven:
 
 
 class MicroVM(_Driven):
-    """See :class:`microvm.machine.MicroVM`, which takes the same arguments.
+    """See :class:`microvm.MicroVM`, which takes the same arguments.
 
     Its `notify` is called in the machine's own thread. One that nobody holds any more, nor anything
     that came from it, is ended, with a ResourceWarning.
@@ -99,7 +101,7 @@ class MicroVM(_Driven):
         return self._machine.pid
 
     def start(self) -> None:
-        """Boot the guest and wait until it is ready; see `microvm.machine.MicroVM.start`."""
+        """Boot the guest and wait until it is ready; see `microvm.MicroVM.start`."""
         try:
             self._do(self._machine.start())
         except BaseException:
@@ -111,7 +113,7 @@ class MicroVM(_Driven):
         self._loop.close()
 
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Start a command; see `microvm.machine.MicroVM.exec`."""
+        """Start a command; see `microvm.MicroVM.exec`."""
         return Process(self._loop, self._do(self._machine.exec(argv, **options)))
 
     @overload
@@ -161,20 +163,20 @@ class MicroVM(_Driven):
     @overload
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]: ...
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]:
-        """Run a command to its end; see `microvm.machine.MicroVM.run`."""
+        """Run a command to its end; see `microvm.MicroVM.run`."""
         return self._do(self._machine.run(argv, **options))
 
     def ping(self, timeout: float = PING_TIMEOUT) -> None:
-        """Ask the guest whether it is alive; see `microvm.machine.MicroVM.ping`."""
+        """Ask the guest whether it is alive; see `microvm.MicroVM.ping`."""
         self._do(self._machine.ping(timeout))
 
     def status(self, timeout: float = PING_TIMEOUT) -> codec.Status:
-        """Return the daemon's counters; see `microvm.machine.MicroVM.status`."""
+        """Return the daemon's counters; see `microvm.MicroVM.status`."""
         return self._do(self._machine.status(timeout))
 
 
 class OutputStream(_Driven):
-    """See :class:`microvm.streams.OutputStream`; iterate over it to get chunks of bytes."""
+    """See :class:`microvm.OutputStream`; iterate over it to get chunks of bytes."""
 
     def __init__(self, loop: Loop, stream: streams.OutputStream) -> None:
         super().__init__(loop)
@@ -193,12 +195,12 @@ class OutputStream(_Driven):
         return self._do(self._stream.read(size))
 
     def readline(self) -> bytes:
-        """Return one line; see `microvm.streams.OutputStream.readline`."""
+        """Return one line; see `microvm.OutputStream.readline`."""
         return self._do(self._stream.readline())
 
 
 class InputStream(_Driven):
-    """See :class:`microvm.streams.InputStream`."""
+    """See :class:`microvm.InputStream`."""
 
     def __init__(self, loop: Loop, stream: streams.InputStream) -> None:
         super().__init__(loop)
@@ -221,7 +223,7 @@ class InputStream(_Driven):
 
 
 class Process(_Driven):
-    """See :class:`microvm.process.Process`.
+    """See :class:`microvm.Process`.
 
     ::
 
@@ -257,11 +259,11 @@ class Process(_Driven):
         return self.returncode
 
     def wait(self) -> int:
-        """Wait for its end, and return the return code; see `microvm.process.Process.wait`."""
+        """Wait for its end, and return the return code; see `microvm.Process.wait`."""
         return self._do(self._process.wait())
 
     def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:  # noqa: A002
-        """Feed it and read all of its output; see `microvm.process.Process.communicate`."""
+        """Feed it and read all of its output; see `microvm.Process.communicate`."""
         return self._do(self._process.communicate(input))
 
     def send_signal(self, signal: int) -> None:
@@ -273,7 +275,7 @@ class Process(_Driven):
         self._call(self._process.resize, rows, columns)
 
     def abandon(self) -> None:
-        """Kill it, and drop its output; see `microvm.process.Process.abandon`."""
+        """Kill it, and drop its output; see `microvm.Process.abandon`."""
         self._call(self._process.abandon)
 
     def terminate(self) -> None:

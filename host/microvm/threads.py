@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
-from .errors import MicroVMError
+from microvm.errors import MicroVMError
 
 MORE_PROCESSES = "raise the limit on processes: `ulimit -u`, or pids.max of a cgroup around us"
 """What to do where there are no more threads or children."""

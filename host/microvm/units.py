@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 
-from .errors import UsageError
+from microvm.errors import UsageError
 
 Size = int | str
 """Bytes, or text that `parse_size` reads."""

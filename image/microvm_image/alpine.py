@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from microvm.arch import Arch
 from microvm.errors import ImageError
-from microvm_image.arch import Arch
 from microvm_image.cpio import Entry, encoded
 
 if TYPE_CHECKING:

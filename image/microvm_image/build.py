@@ -6,12 +6,15 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from microvm import arch as arches
+from microvm.arch import Arch
+from microvm.cache import lock
+from microvm.cache import store as cache
 from microvm.errors import ImageError
-from microvm_image import arch as arches
-from microvm_image import cache, daemon, defaults, initramfs, lock
+from microvm.progress import Reporter, Silent
+from microvm_image import daemon, defaults, initramfs
 from microvm_image import kernel as kernels
 from microvm_image import rootfs as bases
-from microvm_image.arch import Arch
 from microvm_image.daemon import Daemon
 from microvm_image.image import (
     FORMAT,
@@ -24,7 +27,6 @@ from microvm_image.image import (
     load,
 )
 from microvm_image.kernel import Kernel
-from microvm_image.progress import Reporter, Silent
 from microvm_image.rootfs import Base
 
 

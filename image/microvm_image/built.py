@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from microvm.arch import Arch
+from microvm.cache import store as cache
 from microvm.errors import ImageError
-from microvm_image import cache, recipe
-from microvm_image.arch import Arch
+from microvm_image import recipe
 
 
 def newest(arch: Arch) -> Path | None:

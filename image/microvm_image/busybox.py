@@ -9,12 +9,13 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from microvm import arch as arches
+from microvm.arch import Arch
+from microvm.cache import store as cache
 from microvm.errors import ImageError
-from microvm_image import arch as arches
-from microvm_image import cache, package
-from microvm_image.arch import Arch
+from microvm.progress import Reporter
+from microvm_image import package
 from microvm_image.cpio import Entry
-from microvm_image.progress import Reporter
 
 WANTED = package.Wanted("busybox-static", r"(usr/)?bin/busybox")
 FILES = {

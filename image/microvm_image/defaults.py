@@ -7,12 +7,14 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from microvm import arch as arches
+from microvm.arch import Arch
+from microvm.cache import lock
+from microvm.cache import store as cache
 from microvm.errors import ImageError
-from microvm_image import arch as arches
-from microvm_image import cache, daemon, kernel, lock, rootfs
-from microvm_image.arch import Arch
+from microvm.progress import Reporter
+from microvm_image import daemon, kernel, rootfs
 from microvm_image.image import FORMAT, Image, folder_of, load
-from microvm_image.progress import Reporter
 
 _LIMIT = 1 << 12
 

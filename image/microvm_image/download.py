@@ -6,8 +6,8 @@ import queue
 import time
 
 from microvm.errors import ImageError
+from microvm.progress import Reporter
 from microvm.threads import start_thread
-from microvm_image.progress import Reporter
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to the answer's header: name resolution, connection, TLS and redirects together."""

@@ -10,10 +10,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from microvm.arch import Bus
+from microvm.cache import lock, record, trust, verified
+from microvm.cache import store as cache
 from microvm.errors import ImageError
-from microvm_image import cache, lock, record, trust, verified
-from microvm_image.kernel import Bus
-from microvm_image.progress import Reporter, Silent
+from microvm.progress import Reporter, Silent
 
 FORMAT = 1
 """Raised when what the builder puts into an image changes: older images are then made anew."""

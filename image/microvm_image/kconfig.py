@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from microvm.arch import Arch
 from microvm.errors import ImageError
-from microvm_image.arch import Arch
 
 FOLDER = Path(__file__).with_name("fragments")
 

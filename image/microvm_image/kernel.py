@@ -7,18 +7,15 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from microvm.arch import Arch, Bus, Magic
 from microvm.errors import ImageError
+from microvm.progress import Reporter
 from microvm_image import built as builds
-from microvm_image.arch import Arch, Magic
-from microvm_image.progress import Reporter
 
 if TYPE_CHECKING:
     from microvm_image import package
-
-Bus = Literal["pci", "mmio"]
-"""How the virtio devices are attached: what the kernel has built in decides it."""
 
 SMALL, DEBIAN = "small", "debian"
 """Names for our own kernel and for the distribution's, where a file may be named."""

@@ -9,11 +9,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from microvm.arch import Arch
+from microvm.cache import lock
+from microvm.cache import store as cache
 from microvm.errors import ImageError
-from microvm_image import cache, lock
-from microvm_image.arch import Arch
+from microvm.progress import Reporter
 from microvm_image.process import run
-from microvm_image.progress import Reporter
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+from microvm.arch import Arch
 from microvm_image import kconfig
-from microvm_image.arch import Arch
 
 BUILDER = 1
 """Raised when the same source and fragments become another kernel."""

@@ -8,12 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from microvm.arch import Arch
+from microvm.cache import lock
+from microvm.cache import store as cache
 from microvm.errors import ImageError
-from microvm_image import alpine, cache, lock
+from microvm.progress import Reporter
+from microvm_image import alpine
 from microvm_image.alpine import Alpine
-from microvm_image.arch import Arch
 from microvm_image.cpio import Entry
-from microvm_image.progress import Reporter
 
 
 class Base(Protocol):

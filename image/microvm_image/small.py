@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from microvm import arch as arches
+from microvm.arch import Arch
+from microvm.cache import lock
+from microvm.cache import store as cache
 from microvm.errors import ImageError
-from microvm_image import arch as arches
-from microvm_image import cache, kconfig, lock, package, recipe
-from microvm_image.arch import Arch
+from microvm.progress import Reporter, Silent
+from microvm_image import kconfig, package, recipe
 from microvm_image.process import run
-from microvm_image.progress import Reporter, Silent
 
 WANTED = package.Wanted(
     "linux-source", r"usr/src/linux-source-.*\.tar\.xz", stands_for="linux-source-"

@@ -142,7 +142,7 @@ def link(
 
     @functools.cache
     def link(path: Path) -> Pair:
-        codec, header = ROOT / "host/microvm/codec.py", ROOT / "guest/protocol.h"
+        codec, header = ROOT / "host/microvm/wire/codec.py", ROOT / "guest/protocol.h"
         if path != SANDBOXD:
             codec, header = (generated(path) / name for name in ("codec.py", "protocol.h"))
         schema = read_schema(path)

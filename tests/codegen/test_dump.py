@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from microvm import codec
+from microvm.wire import codec
 from microvm_proto.cli import main
 from microvm_proto.dump import MOST, Unreadable, bytes_of, stream_of
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests import vectors
 
-from microvm import codec
+from microvm.wire import codec
 from microvm_proto.cli import main
 from microvm_proto.explain import BrokenStream, explain
 from microvm_proto.faults import FAULTS

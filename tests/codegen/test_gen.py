@@ -374,7 +374,7 @@ def test_help_says_how_it_is_used(command: list[str], run: Run) -> None:
 def test_digest_prints_the_digest_that_the_codec_has(run: Run, project: Path) -> None:
     wire, _ = run("digest").stdout.splitlines()
     digest = wire.removeprefix("wire ")
-    assert f"DIGEST = 0x{digest.upper()}\n" in (project / "host/microvm/codec.py").read_text()
+    assert f"DIGEST = 0x{digest.upper()}\n" in (project / "host/microvm/wire/codec.py").read_text()
     assert f"_DIGEST 0x{digest}ULL\n" in (project / "guest/protocol.h").read_text()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm import codec
+from microvm.wire import codec
 from microvm_proto.faults import CHECKS, FAULTS
 from microvm_proto.frame import Malformed, read
 from microvm_proto.resolve import read_schema

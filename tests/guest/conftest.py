@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from microvm_image import arch, cache, daemon
-from microvm_image.progress import Silent
+from microvm import arch
+from microvm.cache import store as cache
+from microvm.progress import Silent
+from microvm_image import daemon
 
 from .driver import Daemon, Fifo
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from microvm import codec
+from microvm.wire import codec
 
 DEADLINE = 20.0
 """For anything that should happen at once, in seconds: a busy machine is slow, not wrong."""

@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
-from microvm import codec
-from microvm.codec import Ending
+from microvm.wire import codec
+from microvm.wire.codec import Ending
 
 from .driver import PLENTY, Daemon, Fifo, children, eventually, exists, runs
 

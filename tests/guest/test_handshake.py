@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from microvm import codec
+from microvm.wire import codec
 
 from .driver import Daemon, exists, hello
 

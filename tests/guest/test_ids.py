@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from microvm import codec
-from microvm.codec import ErrorCode
+from microvm.wire import codec
+from microvm.wire.codec import ErrorCode
 
 from .driver import Daemon, Fifo
 

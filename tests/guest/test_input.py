@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
-from microvm import codec
-from microvm.codec import Ending, ErrorCode
+from microvm.wire import codec
+from microvm.wire.codec import Ending, ErrorCode
 
 from .driver import Daemon, Fifo, Result, eventually, hello, memory_of
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from microvm import codec
-from microvm.codec import GoodbyeReason
+from microvm.wire import codec
+from microvm.wire.codec import GoodbyeReason
 
 from .driver import Daemon, children, eventually, hello, memory_of, runs
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from microvm import codec
-from microvm.codec import Fault
+from microvm.wire import codec
+from microvm.wire.codec import Fault
 
 from .driver import Daemon, Fifo, exists, hello
 

@@ -15,7 +15,7 @@ from tests.spec_client import Broken, Frame, Host, Malformed, decode, encode
 from tests.spec_scenes import SCENES
 
 from microvm.errors import ProtocolError
-from microvm.session import Request, Session
+from microvm.wire.session import Request, Session
 
 from .driver import Daemon
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from microvm import codec
-from microvm.codec import Stage
+from microvm.wire import codec
+from microvm.wire.codec import Stage
 
 from .driver import Daemon, eventually
 

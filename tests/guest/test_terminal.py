@@ -10,8 +10,8 @@ from random import Random
 
 import pytest
 
-from microvm import codec
-from microvm.codec import Ending, Stream
+from microvm.wire import codec
+from microvm.wire.codec import Ending, Stream
 
 from .driver import Daemon, Fifo, Result, eventually, exists, runs
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from microvm import codec
-from microvm.codec import Ending, Stage
+from microvm.wire import codec
+from microvm.wire.codec import Ending, Stage
 
 from .driver import Daemon, eventually, runs
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from microvm import codec, session
-from microvm.session import Request, Session
+from microvm.wire import codec, session
+from microvm.wire.session import Request, Session
 from microvm_proto import backends
 from microvm_proto.resolve import read_schema
 

@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import pytest
 
-from microvm import codec
-from microvm.channel import FRAMES_PER_TURN, Channel
 from microvm.errors import GuestDied, MachineError, ProtocolError
-from microvm.session import Session
+from microvm.wire import codec
+from microvm.wire.channel import FRAMES_PER_TURN, Channel
+from microvm.wire.session import Session
 
 GOODBYE = codec.Goodbye(1)
 SOON = 0.05

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from microvm import codec
-from microvm.codec import (
+from microvm.wire import codec
+from microvm.wire.codec import (
     DecodeError,
     Decoder,
     EncodeError,

@@ -21,10 +21,6 @@ from typing import Any, TypeVar
 
 import pytest
 
-from microvm import codec
-from microvm import guest as guests
-from microvm.channel import FRAMES_PER_TURN
-from microvm.codec import Ending, Stage, Stream
 from microvm.errors import (
     Busy,
     ExecTimeout,
@@ -37,11 +33,15 @@ from microvm.errors import (
     UsageError,
     VersionMismatch,
 )
-from microvm.guest import Guest
-from microvm.patience import Patience
-from microvm.process import CompletedProcess, Process
-from microvm.session import WINDOW
-from microvm.streams import OutputStream
+from microvm.guest import guest as guests
+from microvm.guest.deadline import Deadline
+from microvm.guest.guest import Guest
+from microvm.guest.process import CompletedProcess, Process
+from microvm.guest.streams import OutputStream
+from microvm.wire import codec
+from microvm.wire.channel import FRAMES_PER_TURN
+from microvm.wire.codec import Ending, Stage, Stream
+from microvm.wire.session import WINDOW
 
 M = TypeVar("M", bound=codec.Message)
 
@@ -1535,7 +1535,7 @@ async def test_a_process_that_nobody_holds_is_killed(keep: Callable[[Process], o
         with pytest.raises(Busy):  # it is not gone yet
             guest.exec(["true"])
         await peer.exit(9, Ending.SIGNALLED)
-        await guest.vacated()
+        await guest.wait_idle()
         assert guest.exec(["true"]).returncode is None
 
 
@@ -1602,7 +1602,7 @@ async def test_a_process_that_is_in_use_is_not_waited_for() -> None:
     async with greeted() as (guest, peer):
         process = guest.exec(["sleep", "60"])
         await peer.expect(codec.ExecRequest)
-        await guest.vacated()
+        await guest.wait_idle()
         with pytest.raises(Busy):
             await guest.run(["true"])
         assert process.returncode is None
@@ -1642,7 +1642,7 @@ async def test_a_guest_is_not_blamed_for_what_we_did_not_read() -> None:
 
 async def test_patience_ends_even_where_the_loop_is_always_late() -> None:
     expired = asyncio.Event()
-    Patience(0.2, expired.set)
+    Deadline(0.2, expired.set)
     for number in range(4):
         assert not expired.is_set(), number
         _stand_still(0.35)
@@ -1654,8 +1654,8 @@ async def test_patience_ends_even_where_the_loop_is_always_late() -> None:
 async def test_patience_counts_while_the_loop_runs() -> None:
     expired = asyncio.Event()
     begun = time.monotonic()
-    Patience(0.7, expired.set)
-    Patience(0.01, lambda: pytest.fail("it was stopped")).cancel()
+    Deadline(0.7, expired.set)
+    Deadline(0.01, lambda: pytest.fail("it was stopped")).cancel()
     await asyncio.wait_for(expired.wait(), PATIENCE)
     assert time.monotonic() - begun >= 0.7
 

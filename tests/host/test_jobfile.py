@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from microvm.errors import ExecTimeout, GuestDied, StartError, UsageError
+from microvm.guest.process import CompletedProcess
+from microvm.guest.stdio import lines
 from microvm.job import Outcome
 from microvm.jobfile import LineJob, parse, report
-from microvm.process import CompletedProcess
-from microvm.stdio import lines
 
 
 def parsed(text: str | bytes, env: dict[str, str] | None = None) -> list[LineJob]:

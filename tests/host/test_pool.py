@@ -12,11 +12,10 @@ import pytest
 
 from microvm import pool as pools
 from microvm.errors import BootError, GuestDied, UsageError
+from microvm.guest.process import CompletedProcess
 from microvm.job import Job
-from microvm.machine import MicroVM
-from microvm.options import MachineOptions
+from microvm.machine import MachineOptions, MicroVM
 from microvm.pool import Pool
-from microvm.process import CompletedProcess
 
 PATIENCE = 30.0
 CPUS = 3

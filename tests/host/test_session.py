@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from microvm import codec
-from microvm.codec import Ending, ErrorCode, GoodbyeReason, Stage, Stream
 from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
-from microvm.session import WINDOW, Request, Session, State
+from microvm.wire import codec
+from microvm.wire.codec import Ending, ErrorCode, GoodbyeReason, Stage, Stream
+from microvm.wire.session import WINDOW, Request, Session, State
 
 TOKEN = 7
 NONCES: WeakKeyDictionary[Session, int] = WeakKeyDictionary()

@@ -13,9 +13,10 @@ from random import Random
 import pytest
 from click.testing import CliRunner
 
-from microvm import ImageError, TemplateError, UsageError, template
+from microvm import ImageError, TemplateError, UsageError
+from microvm.cache import lock, verified
 from microvm.cli import cli
-from microvm_image import lock, verified
+from microvm.start import template
 
 PAGE = 4096
 RAM = bytes(3 * PAGE) + b"a" * PAGE + bytes(300 * PAGE) + b"b" * (2 * PAGE) + bytes(PAGE)

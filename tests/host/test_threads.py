@@ -11,7 +11,8 @@ import pytest
 LIMITED = """
 import asyncio, os, resource, sys, threading
 import microvm.cli
-from microvm import cli, errors, stdio, threads
+from microvm import cli, errors, threads
+from microvm.guest import stdio
 from microvm.cli import run
 asyncio.run(asyncio.to_thread(int))
 if os.getuid() == 0:

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from microvm_image import alpine, arch, daemon
+from microvm import arch
+from microvm_image import alpine, daemon
 
 HOST = os.uname().machine
 MAKEFILE = "all:\n\t$(CC) -static -s -o $(OUT) main.c\n"
@@ -25,7 +26,9 @@ WORKER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from microvm_image import arch, build, daemon, initramfs, progress
+from microvm import arch
+from microvm import progress
+from microvm_image import build, daemon, initramfs
 
 guest, pin, pause = sys.argv[1:]
 host = arch.find()

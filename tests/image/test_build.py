@@ -18,11 +18,12 @@ import pytest
 
 import microvm_image
 from microvm import MicroVM
+from microvm import arch as arches
+from microvm.cache import store as caches
+from microvm.cache import verified
 from microvm.errors import ImageError
-from microvm_image import alpine, daemon, defaults, initramfs, verified
-from microvm_image import arch as arches
+from microvm_image import alpine, daemon, defaults, initramfs
 from microvm_image import build as building
-from microvm_image import cache as caches
 from microvm_image.build import build
 
 Start = Callable[..., subprocess.Popen[str]]

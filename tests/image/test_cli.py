@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from microvm.cache import lock
 from microvm.cli.image import image
 from microvm.errors import ImageError
-from microvm_image import lock
 
 
 def run(*arguments: str | Path) -> Result:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from microvm import arch
 from microvm.errors import ImageError
-from microvm_image import arch, daemon
-from microvm_image.progress import Silent
+from microvm.progress import Silent
+from microvm_image import daemon
 
 
 def build() -> daemon.Daemon:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from microvm.progress import Silent
 from microvm_image import download
-from microvm_image.progress import Silent
 
 Serve = Callable[[socket.socket], object]
 

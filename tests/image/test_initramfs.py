@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from microvm import arch
 from microvm.errors import ImageError
-from microvm_image import arch, initramfs
+from microvm_image import initramfs
 from microvm_image.alpine import Alpine
 from microvm_image.cpio import Entry
 

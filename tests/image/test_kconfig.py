@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from microvm import arch
 from microvm.errors import ImageError
-from microvm_image import arch, kconfig
+from microvm_image import kconfig
 
 
 @pytest.mark.parametrize("name", arch.ARCHES)

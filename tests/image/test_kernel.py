@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from microvm import arch
 from microvm.errors import ImageError
-from microvm_image import arch, package
+from microvm.progress import Silent
 from microvm_image import kernel as kernel_module
+from microvm_image import package
 from microvm_image.build import build
 from microvm_image.kernel import Kernel
 from microvm_image.process import run
-from microvm_image.progress import Silent
 
 
 def find(path: Path | None, name: str | None = None) -> Kernel:

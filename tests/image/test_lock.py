@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from microvm.cache import lock
 from microvm.errors import ImageError
-from microvm_image import lock
-from microvm_image.progress import Silent
+from microvm.progress import Silent
 
 HOLDER = """
 import sys
 from pathlib import Path
-from microvm_image import lock
+from microvm.cache import lock
 with lock.attempt(Path(sys.argv[1])) as ours:
     print(ours, flush=True)
     sys.stdin.read()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from microvm_image.progress import Lines, Terminal, on_stderr
+from microvm.progress import Lines, Terminal, on_stderr
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

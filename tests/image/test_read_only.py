@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tests.ordinary import as_user, read_only
 
-from microvm_image import arch
-from microvm_image import cache as caches
+from microvm import arch
+from microvm.cache import store as caches
 from microvm_image.build import build
 
 WORKER = """
@@ -20,7 +20,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from microvm.cli import main
-from microvm_image import arch, daemon, default
+from microvm import arch
+from microvm_image import daemon, default
 
 guest, pin = Path(sys.argv.pop(1)), sys.argv.pop(1)
 host = arch.find()

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import microvm_image
-from microvm_image import arch, kernel, rootfs
+from microvm import arch
+from microvm.progress import Lines, Silent
+from microvm_image import kernel, rootfs
 from microvm_image.build import build
 from microvm_image.busybox import Busybox
-from microvm_image.progress import Lines, Silent
 
 ROOTFS = os.environ.get("MICROVM_ROOTFS")  # before the tests' own environment hides it
 

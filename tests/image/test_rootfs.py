@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from microvm import arch
 from microvm.errors import ImageError
-from microvm_image import alpine, arch, rootfs
+from microvm.progress import Lines, Reporter, Silent
+from microvm_image import alpine, rootfs
 from microvm_image.alpine import Alpine
 from microvm_image.busybox import Busybox
-from microvm_image.progress import Lines, Reporter, Silent
 
 NOWHERE = "http://127.0.0.1:9/alpine"
 BUSYBOX = Busybox("busybox-1.2", "0" * 64, b"binary", ("bin/ls",))

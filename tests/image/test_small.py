@@ -15,13 +15,14 @@ import pytest
 from click.testing import CliRunner
 
 import microvm_image
+from microvm import arch
 from microvm.cli.kernel import kernel as command
 from microvm.errors import ImageError
-from microvm_image import arch, built, kconfig, package, recipe, small
+from microvm.progress import Lines, Silent
 from microvm_image import build as building
+from microvm_image import built, kconfig, package, recipe, small
 from microvm_image import kernel as kernels
 from microvm_image.build import build
-from microvm_image.progress import Lines, Silent
 
 HOST = arch.find()
 

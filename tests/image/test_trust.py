@@ -15,9 +15,10 @@ import pytest
 from tests.ordinary import USER, only_root
 
 import microvm_image
+from microvm.cache import store as caches
+from microvm.cache import trust, verified
 from microvm.errors import ImageError
-from microvm_image import cache as caches
-from microvm_image import initramfs, trust, verified
+from microvm_image import initramfs
 from microvm_image.build import build
 
 

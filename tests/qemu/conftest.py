@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from microvm.qemu_command import QemuConfig
+from microvm.qemu.command import QemuConfig
 
 LOAD = 0x100000
 

@@ -15,24 +15,24 @@ from pathlib import Path
 
 import pytest
 
-from microvm import accel
-from microvm.accel import BOOT_TIMEOUT, Verdicts, candidates, notice
-from microvm.console import Console
+from microvm.cache import store as cache
 from microvm.errors import QemuError
-from microvm.launch import find_qemu
-from microvm.qemu import Qemu
-from microvm.qemu_command import NOBODY, QemuConfig
-from microvm_image import cache
+from microvm.qemu import accel
+from microvm.qemu.accel import BOOT_TIMEOUT, ProbeCache, candidates, notice
+from microvm.qemu.command import NOBODY, QemuConfig
+from microvm.qemu.console import Console
+from microvm.qemu.launch import find_qemu
+from microvm.qemu.process import Qemu
 
 Configure = Callable[..., QemuConfig]
 NATIVE = platform.machine()
 
 
 @pytest.fixture
-def verdicts(tmp_path: Path) -> Verdicts:
+def probes(tmp_path: Path) -> ProbeCache:
     binary = tmp_path / "qemu"
     binary.write_bytes(b"")
-    return Verdicts(tmp_path / "cache", binary)
+    return ProbeCache(tmp_path / "cache", binary)
 
 
 @pytest.fixture
@@ -40,115 +40,115 @@ def _promising_kvm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accel, "obstacle", lambda _: None)
 
 
-def test_tcg_on_request(verdicts: Verdicts) -> None:
-    assert candidates("tcg", arch=NATIVE, verdicts=verdicts) == ("tcg",)
+def test_tcg_on_request(probes: ProbeCache) -> None:
+    assert candidates("tcg", arch=NATIVE, probes=probes) == ("tcg",)
 
 
 @pytest.mark.usefixtures("_promising_kvm")
-def test_auto_tries_what_is_not_known(verdicts: Verdicts) -> None:
-    assert candidates("auto", arch=NATIVE, verdicts=verdicts) == ("kvm", "tcg")
+def test_auto_tries_what_is_not_known(probes: ProbeCache) -> None:
+    assert candidates("auto", arch=NATIVE, probes=probes) == ("kvm", "tcg")
 
 
 @pytest.mark.usefixtures("_promising_kvm")
-def test_auto_remembers(verdicts: Verdicts) -> None:
-    verdicts.remember(works=True)
-    assert candidates("auto", arch=NATIVE, verdicts=verdicts) == ("kvm",)
-    verdicts.remember(works=False)
-    assert candidates("auto", arch=NATIVE, verdicts=verdicts) == ("tcg",)
-    assert candidates("kvm", arch=NATIVE, verdicts=verdicts) == ("kvm",)
+def test_auto_remembers(probes: ProbeCache) -> None:
+    probes.remember(works=True)
+    assert candidates("auto", arch=NATIVE, probes=probes) == ("kvm",)
+    probes.remember(works=False)
+    assert candidates("auto", arch=NATIVE, probes=probes) == ("tcg",)
+    assert candidates("kvm", arch=NATIVE, probes=probes) == ("kvm",)
 
 
 @pytest.mark.parametrize("name", ["missing", "plain file"])
 def test_device_that_is_none(
-    verdicts: Verdicts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    probes: ProbeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (tmp_path / "plain file").write_bytes(b"")
     monkeypatch.setattr(accel, "KVM", tmp_path / name)
-    assert candidates("auto", arch=NATIVE, verdicts=verdicts) == ("tcg",)
+    assert candidates("auto", arch=NATIVE, probes=probes) == ("tcg",)
     with pytest.raises(QemuError, match=f"KVM cannot be used: .*{name}.*--accel tcg"):
-        candidates("kvm", arch=NATIVE, verdicts=verdicts)
+        candidates("kvm", arch=NATIVE, probes=probes)
 
 
-def test_foreign_architecture(verdicts: Verdicts) -> None:
-    assert candidates("auto", arch="vax", verdicts=verdicts) == ("tcg",)
+def test_foreign_architecture(probes: ProbeCache) -> None:
+    assert candidates("auto", arch="vax", probes=probes) == ("tcg",)
     with pytest.raises(QemuError, match="the guest vax"):
-        candidates("kvm", arch="vax", verdicts=verdicts)
+        candidates("kvm", arch="vax", probes=probes)
 
 
-def test_verdict_is_of_one_build(verdicts: Verdicts) -> None:
-    verdicts.remember(works=True)
-    assert verdicts.recall() is True
-    os.utime(verdicts.binary, (1, 1))
-    assert verdicts.recall() is None
+def test_verdict_is_of_one_build(probes: ProbeCache) -> None:
+    probes.remember(works=True)
+    assert probes.recall() is True
+    os.utime(probes.binary, (1, 1))
+    assert probes.recall() is None
 
 
-def test_verdict_that_is_a_pipe_or_a_link(verdicts: Verdicts, tmp_path: Path) -> None:
+def test_verdict_that_is_a_pipe_or_a_link(probes: ProbeCache, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("works")
-    verdicts.folder.mkdir()
-    os.mkfifo(verdicts.path)
-    verdicts.remember(works=True)
-    assert verdicts.recall() is None
-    verdicts.path.unlink()
-    verdicts.path.symlink_to(victim)
-    verdicts.remember(works=False)
-    assert verdicts.recall() is None
+    probes.folder.mkdir()
+    os.mkfifo(probes.path)
+    probes.remember(works=True)
+    assert probes.recall() is None
+    probes.path.unlink()
+    probes.path.symlink_to(victim)
+    probes.remember(works=False)
+    assert probes.recall() is None
     assert victim.read_text() == "works"
 
 
 def test_verdicts_make_no_cache_that_others_can_write(
-    verdicts: Verdicts, monkeypatch: pytest.MonkeyPatch
+    probes: ProbeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MICROVM_CACHE", str(verdicts.folder))
+    monkeypatch.setenv("MICROVM_CACHE", str(probes.folder))
     before = os.umask(0)
     try:
-        verdicts.remember(works=True)
+        probes.remember(works=True)
     finally:
         os.umask(before)
-    assert cache.root() == verdicts.folder
-    assert verdicts.path.stat().st_mode & 0o777 == 0o644
+    assert cache.root() == probes.folder
+    assert probes.path.stat().st_mode & 0o777 == 0o644
 
 
-def test_verdict_that_is_damaged(verdicts: Verdicts) -> None:
-    verdicts.remember(works=True)
-    (file,) = verdicts.folder.iterdir()
+def test_verdict_that_is_damaged(probes: ProbeCache) -> None:
+    probes.remember(works=True)
+    (file,) = probes.folder.iterdir()
     file.write_bytes(b"\xff")
-    assert verdicts.recall() is None
+    assert probes.recall() is None
 
 
-def test_verdict_leaves_one_file(verdicts: Verdicts) -> None:
-    verdicts.remember(works=True)
-    verdicts.remember(works=False)
-    assert len(list(verdicts.folder.iterdir())) == 1
+def test_verdict_leaves_one_file(probes: ProbeCache) -> None:
+    probes.remember(works=True)
+    probes.remember(works=False)
+    assert len(list(probes.folder.iterdir())) == 1
 
 
-def test_verdict_that_cannot_be_kept(verdicts: Verdicts) -> None:
-    verdicts.folder.write_bytes(b"in the way")
-    verdicts.remember(works=True)
-    assert verdicts.recall() is None
+def test_verdict_that_cannot_be_kept(probes: ProbeCache) -> None:
+    probes.folder.write_bytes(b"in the way")
+    probes.remember(works=True)
+    assert probes.recall() is None
 
 
 @pytest.mark.parametrize("age", [25 * 3600, -3600])
-def test_verdict_is_of_this_day(verdicts: Verdicts, age: float) -> None:
-    verdicts.remember(works=False)
-    os.utime(verdicts.path, (time.time() - age,) * 2)
-    assert verdicts.recall() is None
-    verdicts.remember(works=False)
-    assert verdicts.recall() is False
+def test_verdict_is_of_this_day(probes: ProbeCache, age: float) -> None:
+    probes.remember(works=False)
+    os.utime(probes.path, (time.time() - age,) * 2)
+    assert probes.recall() is None
+    probes.remember(works=False)
+    assert probes.recall() is False
 
 
 def test_verdict_is_of_how_kvm_was_loaded(
-    verdicts: Verdicts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    probes: ProbeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = tmp_path / "kvm_amd" / "parameters" / "npt"
     setting.parent.mkdir(parents=True)
     setting.write_text("0\n")
     monkeypatch.setattr(accel, "_MODULES", tmp_path)
-    verdicts.remember(works=False)
+    probes.remember(works=False)
     setting.write_text("1\n")
-    assert verdicts.recall() is None
+    assert probes.recall() is None
     setting.write_text("0\n")
-    assert verdicts.recall() is False
+    assert probes.recall() is False
 
 
 @contextmanager
@@ -168,7 +168,7 @@ def _nobody() -> Iterator[None]:
 
 @pytest.mark.parametrize("mode", [0o060, 0o600])
 def test_device_that_one_may_not_open(
-    verdicts: Verdicts, monkeypatch: pytest.MonkeyPatch, mode: int
+    probes: ProbeCache, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
     folder = Path(tempfile.mkdtemp(prefix="microvm-test-"))
     device = folder / "kvm"
@@ -179,10 +179,10 @@ def test_device_that_one_may_not_open(
     device.chmod(mode if os.geteuid() == 0 else mode & 0o060)
     monkeypatch.setattr(accel, "KVM", device)
     with _nobody():
-        assert candidates("auto", arch=NATIVE, verdicts=verdicts) == ("tcg",)
+        assert candidates("auto", arch=NATIVE, probes=probes) == ("tcg",)
         found = accel.obstacle(NATIVE)
         with pytest.raises(QemuError) as caught:
-            candidates("kvm", arch=NATIVE, verdicts=verdicts)
+            candidates("kvm", arch=NATIVE, probes=probes)
     shutil.rmtree(folder)
     assert found is not None
     assert not found.expected
@@ -214,8 +214,8 @@ async def failure_to_speak(config: QemuConfig) -> QemuError | None:
 
 async def test_kvm_works_or_says_why_not(configure: Configure, tmp_path: Path) -> None:
     """Where there is a /dev/kvm, whole or broken: a guest that speaks, or a reason in seconds."""
-    verdicts = Verdicts(tmp_path, find_qemu("x86_64"))
-    if candidates("auto", arch="x86_64", verdicts=verdicts) != ("kvm", "tcg"):
+    probes = ProbeCache(tmp_path, find_qemu("x86_64"))
+    if candidates("auto", arch="x86_64", probes=probes) != ("kvm", "tcg"):
         pytest.skip("there is no KVM here to try")
     async with asyncio.timeout(BOOT_TIMEOUT):
         failure = await failure_to_speak(configure(accel="kvm"))

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from microvm.arch import Accel
-from microvm.launch import _groups_of
-from microvm.qemu_command import Inherited, QemuConfig, arguments, confined, kernel_command_line
+from microvm.qemu.command import Inherited, QemuConfig, arguments, confined, kernel_command_line
+from microvm.qemu.launch import _groups_of
 
 CONFIG = QemuConfig(
     kernel=Path("k"), initramfs=Path("i"), bus="pci", accel="tcg", memory=512, cpus=2

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from microvm.console import Console
-from microvm.qemu import Qemu
-from microvm.qemu_command import NOBODY, QemuConfig
+from microvm.qemu.command import NOBODY, QemuConfig
+from microvm.qemu.console import Console
+from microvm.qemu.process import Qemu
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and seccomp are Linux's")
 

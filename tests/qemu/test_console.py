@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from microvm import console as console_module
-from microvm.console import KEPT, Console
 from microvm.errors import UsageError
+from microvm.qemu import console as console_module
+from microvm.qemu.console import KEPT, Console
 
 
 def fed(*chunks: bytes) -> Console:

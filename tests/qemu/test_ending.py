@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from microvm.ending import Ending, judge
+from microvm.errors import QemuExit
+from microvm.qemu.exit import classify
 
 
 def judged(
@@ -15,8 +16,8 @@ def judged(
     panic: str | None = None,
     stderr: str = "",
     stopped: bool = False,
-) -> Ending:
-    return judge(
+) -> QemuExit:
+    return classify(
         returncode,
         reason=reason,
         internal_error=internal_error,
@@ -54,8 +55,8 @@ def test_internal_error_outranks_the_kill_that_follows() -> None:
 
 def test_signal() -> None:
     text = "QEMU was killed by signal 6 (SIGABRT): Assertion failed"
-    assert judged(-6, stderr="error\nAssertion failed\n") == Ending("crash", text, -6)
-    assert judged(-25) == Ending("killed", "QEMU was killed by signal 25 (SIGXFSZ)", -25)
+    assert judged(-6, stderr="error\nAssertion failed\n") == QemuExit("crash", text, -6)
+    assert judged(-25) == QemuExit("killed", "QEMU was killed by signal 25 (SIGXFSZ)", -25)
 
 
 def test_one_that_was_stopped_was_not_killed_for_nothing() -> None:
@@ -72,8 +73,8 @@ def test_what_the_host_refuses(returncode: int) -> None:
 
 def test_exit() -> None:
     stderr = "qemu-system-x86_64: warning\nqemu-system-x86_64: -bogus: no\n"
-    assert judged(1, stderr=stderr) == Ending("exit", "QEMU ended with status 1: -bogus: no", 1)
-    assert judged(0) == Ending("exit", "QEMU ended with status 0", 0)
+    assert judged(1, stderr=stderr) == QemuExit("exit", "QEMU ended with status 1: -bogus: no", 1)
+    assert judged(0) == QemuExit("exit", "QEMU ended with status 0", 0)
 
 
 def test_unknown_reason() -> None:

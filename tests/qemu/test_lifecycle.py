@@ -11,10 +11,10 @@ from contextlib import suppress
 import pytest
 from qemu.qmp import ExecInterruptedError
 
-from microvm.console import Console
-from microvm.ending import Ending
-from microvm.qemu import Qemu
-from microvm.qemu_command import QemuConfig
+from microvm.errors import QemuExit
+from microvm.qemu.command import QemuConfig
+from microvm.qemu.console import Console
+from microvm.qemu.process import Qemu
 
 pytestmark = pytest.mark.usefixtures("_leakless")
 
@@ -29,7 +29,7 @@ async def saying(console: Console, text: str) -> None:
     pytest.fail(f"no {text!r} on the console")
 
 
-async def ending_of(config: QemuConfig) -> Ending:
+async def ending_of(config: QemuConfig) -> QemuExit:
     with Console() as console:
         async with await Qemu.start(config, console=console) as qemu:
             return await qemu.wait()
@@ -40,7 +40,7 @@ async def test_starts_talks_and_stops(configure: Configure) -> None:
         async with await Qemu.start(configure(), console=console) as qemu:
             await saying(console, "hello from the guest")
             ending = await qemu.stop()
-    assert ending == Ending("quit", "QEMU was told to quit", 0)
+    assert ending == QemuExit("quit", "QEMU was told to quit", 0)
     assert await qemu.stop() is ending
     assert await qemu.wait() is ending
 
@@ -51,18 +51,18 @@ async def test_either_bus(configure: Configure, bus: str) -> None:
 
 
 async def test_reset(configure: Configure) -> None:
-    assert await ending_of(configure("resets")) == Ending("reset", "the guest rebooted", 0)
+    assert await ending_of(configure("resets")) == QemuExit("reset", "the guest rebooted", 0)
 
 
 async def test_power_off(configure: Configure) -> None:
     ending = await ending_of(configure("powers off"))
-    assert ending == Ending("shutdown", "the guest powered off", 0)
+    assert ending == QemuExit("shutdown", "the guest powered off", 0)
 
 
 async def test_panic(configure: Configure) -> None:
     ending = await ending_of(configure("panics"))
     text = "the guest kernel crashed: Kernel panic - not syncing: no init"
-    assert ending == Ending("panic", text, 0)
+    assert ending == QemuExit("panic", text, 0)
 
 
 async def test_killed(configure: Configure) -> None:
@@ -70,7 +70,7 @@ async def test_killed(configure: Configure) -> None:
         async with await Qemu.start(configure(), console=console) as qemu:
             os.kill(qemu.pid, signal.SIGKILL)
             ending = await qemu.wait()
-    assert ending == Ending("killed", "QEMU was killed by signal 9 (SIGKILL)", -9)
+    assert ending == QemuExit("killed", "QEMU was killed by signal 9 (SIGKILL)", -9)
 
 
 async def test_terminated(configure: Configure) -> None:
@@ -99,7 +99,7 @@ async def test_internal_error(configure: Configure, monkeypatch: pytest.MonkeyPa
             with suppress(ExecInterruptedError):
                 await qemu._qmp.execute("stop")
             ending = await qemu.wait()
-    assert ending == Ending("internal_error", "KVM internal error", -9)
+    assert ending == QemuExit("internal_error", "KVM internal error", -9)
 
 
 async def test_pause_is_no_end(configure: Configure) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm.qemu_command import QemuConfig, confined
+from microvm.qemu.command import QemuConfig, confined
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 
@@ -22,9 +22,9 @@ Eventually = Callable[[Callable[[], bool]], None]
 CONTROLLER = """
 import asyncio, sys
 from pathlib import Path
-from microvm.console import Console
-from microvm.qemu import Qemu
-from microvm.qemu_command import QemuConfig, confined
+from microvm.qemu.console import Console
+from microvm.qemu.process import Qemu
+from microvm.qemu.command import QemuConfig, confined
 
 async def main():
     kernel, initramfs = map(Path, sys.argv[1:])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from microvm import qemu as qemu_module
-from microvm.console import Console
 from microvm.errors import ImageError, QemuError, UsageError
-from microvm.qemu import Qemu
-from microvm.qemu_command import QemuConfig
+from microvm.qemu import process as qemu_module
+from microvm.qemu.command import QemuConfig
+from microvm.qemu.console import Console
+from microvm.qemu.process import Qemu
 
 pytestmark = pytest.mark.usefixtures("_leakless")
 
@@ -72,5 +72,5 @@ async def test_qemu_mute(configure: Configure, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_unknown_architecture(configure: Configure) -> None:
-    with pytest.raises(UsageError, match="known: x86_64"):
+    with pytest.raises(UsageError, match="choose one of x86_64"):
         await start(configure(arch="vax"))

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from tests.vm.conftest import Misbehave
 
-from microvm import MicroVM, accel, launch
-from microvm.accel import Obstacle, Verdicts
-from microvm.launch import find_qemu
+from microvm import MicroVM
+from microvm.qemu import accel, launch
+from microvm.qemu.accel import Obstacle, ProbeCache
+from microvm.qemu.launch import find_qemu
 from microvm_image import Image
 
 # KVM's guests find out the TSC's frequency; TCG's have to be told, or hang on a busy host.
@@ -31,13 +32,13 @@ NOT = 'case "$all" in *" kvm"*) {} ;; esac'
 
 
 @pytest.fixture
-def verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misbehave: Misbehave) -> Verdicts:
+def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misbehave: Misbehave) -> ProbeCache:
     """What is remembered in an empty cache, on a host that seems to have KVM."""
     misbehave("")
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(accel, "obstacle", lambda _: None)
     monkeypatch.setattr(launch, "KVM", Path(os.devnull))
-    return Verdicts(tmp_path / "cache", find_qemu("x86_64"))
+    return ProbeCache(tmp_path / "cache", find_qemu("x86_64"))
 
 
 async def _start(image: Image, requested: str = "auto") -> tuple[str, list[str]]:
@@ -48,46 +49,46 @@ async def _start(image: Image, requested: str = "auto") -> tuple[str, list[str]]
 
 
 async def test_what_works_is_remembered_and_what_works_again_too(
-    image: Image, verdicts: Verdicts, misbehave: Misbehave
+    image: Image, probes: ProbeCache, misbehave: Misbehave
 ) -> None:
     misbehave(WORKS)
     assert await _start(image) == ("kvm", [])
-    assert verdicts.recall() is True
-    verdicts.remember(works=False)
+    assert probes.recall() is True
+    probes.remember(works=False)
     assert await _start(image) == ("tcg", [])
     assert await _start(image, "kvm") == ("kvm", [])
-    assert verdicts.recall() is True
+    assert probes.recall() is True
     assert await _start(image) == ("kvm", [])
 
 
 async def test_what_is_broken_is_said_once_and_tried_again_after_a_day(
-    image: Image, verdicts: Verdicts, misbehave: Misbehave
+    image: Image, probes: ProbeCache, misbehave: Misbehave
 ) -> None:
     misbehave(NOT.format("kill -ABRT $$"))
     name, (line,) = await _start(image)
     assert name == "tcg"
     assert line.startswith("KVM does not work here; using TCG")
     assert await _start(image) == ("tcg", [])
-    os.utime(verdicts.path, (time.time() - 25 * 3600,) * 2)
+    os.utime(probes.path, (time.time() - 25 * 3600,) * 2)
     misbehave(WORKS)
     assert await _start(image) == ("kvm", [])
 
 
 @pytest.mark.parametrize("end", ["kill -KILL $$", "kill -STOP $$", "ulimit -v 100000"])
 async def test_what_somebody_did_to_a_qemu_says_nothing_about_kvm(
-    image: Image, verdicts: Verdicts, misbehave: Misbehave, end: str
+    image: Image, probes: ProbeCache, misbehave: Misbehave, end: str
 ) -> None:
     misbehave(NOT.format(end) + WORKS)
     name, (line,) = await _start(image)
     assert name == "tcg"
     assert line.startswith("no KVM this time: ")
-    assert verdicts.recall() is None
+    assert probes.recall() is None
 
 
 async def test_what_did_work_and_does_no_more_is_found_out(
-    image: Image, verdicts: Verdicts, misbehave: Misbehave
+    image: Image, probes: ProbeCache, misbehave: Misbehave
 ) -> None:
-    verdicts.remember(works=True)
+    probes.remember(works=True)
     misbehave(NOT.format("kill -ABRT $$"))
     with pytest.raises(Exception, match="SIGABRT"):
         await _start(image)
@@ -97,7 +98,7 @@ async def test_what_did_work_and_does_no_more_is_found_out(
 
 
 async def test_what_is_there_and_may_not_be_used_is_said_once(
-    image: Image, verdicts: Verdicts, monkeypatch: pytest.MonkeyPatch
+    image: Image, probes: ProbeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     denied = Obstacle("/dev/kvm: Permission denied", "join its group")
     monkeypatch.setattr(accel, "obstacle", lambda _: denied)
@@ -107,5 +108,5 @@ async def test_what_is_there_and_may_not_be_used_is_said_once(
     assert await _start(image) == ("tcg", [])
     absent = replace(denied, expected=True)
     monkeypatch.setattr(accel, "obstacle", lambda _: absent)
-    replace(verdicts, subject="obstacle").forget()
+    replace(probes, subject="obstacle").forget()
     assert await _start(image) == ("tcg", [])

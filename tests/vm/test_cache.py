@@ -15,8 +15,8 @@ import pytest
 from tests.ordinary import USER, as_user, only_root, read_only
 from tests.vm.conftest import DEADLINE
 
+from microvm.cache import store as caches
 from microvm_image import Image
-from microvm_image import cache as caches
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 from tests.vm.conftest import DEADLINE, Command, Misbehave, children_of
 
-from microvm import BootError, MicroVM, QemuError, clone, template, warming
-from microvm.session import Session
+from microvm import BootError, MicroVM, QemuError
+from microvm.start import starter, template, warmup
+from microvm.wire.session import Session
 from microvm_image import Image
 
 MEMORY = "96M"
@@ -122,7 +123,7 @@ async def test_a_clone_that_takes_too_long(
     await _start(image)
     before = _identity(cache)
     with monkeypatch.context() as impatient:
-        impatient.setattr(clone, "CLONE_TIMEOUT", 0.001)
+        impatient.setattr(starter, "CLONE_TIMEOUT", 0.001)
         cloned, (line,) = await _start(image)
     assert not cloned
     assert "was not ready within 0.001 s; booting instead" in line
@@ -153,7 +154,7 @@ async def test_a_guest_that_ends_itself_before_it_is_saved(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as rebooting:
-        rebooting.setattr(warming, "_COMMANDS", ((["reboot", "-f"], {}),))
+        rebooting.setattr(warmup, "_COMMANDS", ((["reboot", "-f"], {}),))
         cloned, (line,) = await _start(image)
     assert not cloned
     assert line == "no template can be saved: the guest rebooted; booting instead"

@@ -10,11 +10,11 @@ import pytest
 from tests.vm.conftest import DRIFT, drift, processes
 
 from microvm import ExecTimeout, GuestDied, MemoryLimit, MicroVM
+from microvm import arch as arches
 from microvm.errors import ImageError
+from microvm.progress import Lines
 from microvm_image import Image, small
-from microvm_image import arch as arches
 from microvm_image.build import build
-from microvm_image.progress import Lines
 
 pytestmark = pytest.mark.long
 

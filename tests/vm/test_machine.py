@@ -28,7 +28,7 @@ from microvm import (
     StartError,
     UsageError,
 )
-from microvm.session import WINDOW
+from microvm.wire.session import WINDOW
 from microvm_image import Image
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm import codec
+from microvm.wire import codec
 from microvm_image import daemon
 from microvm_image.build import build
 

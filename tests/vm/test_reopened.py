@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from microvm import codec
-from microvm.launch import find_qemu, qemu_arguments
-from microvm.qemu_command import QemuConfig
+from microvm.qemu.command import QemuConfig
+from microvm.qemu.launch import find_qemu, qemu_arguments
+from microvm.wire import codec
 from microvm_image import Image
 
 from .conftest import DEADLINE

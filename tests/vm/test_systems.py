@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from microvm import BootError, MicroVM
-from microvm_image import Image, arch, kernel, package
+from microvm import BootError, MicroVM, arch
+from microvm.progress import Lines
+from microvm_image import Image, kernel, package
 from microvm_image.build import build
-from microvm_image.progress import Lines
 
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 

@@ -21,8 +21,10 @@ from typing import Any
 import pytest
 from tests.vm.conftest import Command, Misbehave, children_of, live_at_once
 
-from microvm import MicroVM, TemplateError, qemu, template
-from microvm.session import Session
+from microvm import MicroVM, TemplateError
+from microvm.qemu import process as qemu
+from microvm.start import template
+from microvm.wire.session import Session
 from microvm_image import Image
 
 MEMORY = 96

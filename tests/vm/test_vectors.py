@@ -9,8 +9,8 @@ from fuzz.target import Machine
 from tests import vectors
 from tests.conversation import hold_against
 
-from microvm import codec
-from microvm.session import Session
+from microvm.wire import codec
+from microvm.wire.session import Session
 from microvm_image import Image
 
 

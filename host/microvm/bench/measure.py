@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 
-from microvm.accel import BOOT_TIMEOUT
 from microvm.bench.boot import Boot, boot_of
-from microvm.bench.crowd import gather
+from microvm.bench.contender import STREAM_SIZE, Machine, Side
+from microvm.bench.density import gather
 from microvm.bench.figures import KINDS, Figure
 from microvm.bench.floor import Floor
 from microvm.bench.ours import OurMachine, Ours
 from microvm.bench.platform import describe, load
 from microvm.bench.report import Crowd, Report
-from microvm.bench.side import STREAM_SIZE, Machine, Side
 from microvm.errors import ImageError, MicroVMError
 from microvm.pool import Pool
+from microvm.progress import Reporter, Silent
+from microvm.qemu.accel import BOOT_TIMEOUT
 from microvm.units import Size, parse_memory
-from microvm_image.progress import Reporter, Silent
 
 if TYPE_CHECKING:
     from microvm.arch import Accel

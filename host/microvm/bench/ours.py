@@ -8,10 +8,9 @@ from collections.abc import Callable
 from subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING, Literal
 
-from microvm.bench.side import STREAM_SIZE
+from microvm.bench.contender import STREAM_SIZE
 from microvm.errors import MicroVMError
-from microvm.machine import MicroVM
-from microvm.options import MachineOptions
+from microvm.machine import MachineOptions, MicroVM
 from microvm.units import Size
 
 if TYPE_CHECKING:

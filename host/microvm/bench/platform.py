@@ -15,8 +15,8 @@ from microvm._version import __version__
 from microvm.bench.report import Platform
 from microvm.capacity import usable_cpus
 from microvm.errors import QemuError
-from microvm.launch import find_qemu
 from microvm.printable import printable
+from microvm.qemu.launch import find_qemu
 
 if TYPE_CHECKING:
     from microvm_image.image import Manifest

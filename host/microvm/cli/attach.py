@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from microvm.cli import shared, terminal
 from microvm.cli.signals import status_of
 from microvm.errors import ExecKilled, MicroVMError, StartError
-from microvm.stdio import copy_in, copy_out
+from microvm.guest.stdio import copy_in, copy_out
 
 if TYPE_CHECKING:
     from microvm.cli.run import Options
+    from microvm.guest.process import Process
     from microvm.machine import MicroVM
-    from microvm.process import Process
 
 _SECOND_CTRL_C = 1.0
 

@@ -79,9 +79,9 @@ def bench(
 
     from microvm.bench import export, plot, table
     from microvm.bench.measure import Plan, measure
+    from microvm.progress import on_stderr
     from microvm_image import default, load
     from microvm_image.build import build
-    from microvm_image.progress import on_stderr
 
     if image is not None and kernel:
         raise click.UsageError("--image has its kernel: --kernel is for another image")

@@ -40,8 +40,8 @@ def build(
     Without options it is the default image, which `microvm run` builds too if there is none.
     MICROVM_ROOTFS, MICROVM_KERNEL and MICROVM_MIRROR stand in for the options of those names.
     """
+    from microvm.progress import on_stderr
     from microvm_image.build import build as build_image
-    from microvm_image.progress import on_stderr
 
     with on_stderr() as report:
         made = build_image(
@@ -70,8 +70,8 @@ def ls(as_json: bool) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
 def rm(names: tuple[str, ...]) -> None:
     """Remove images from the cache."""
+    from microvm.progress import on_stderr
     from microvm_image import remove
-    from microvm_image.progress import on_stderr
 
     with on_stderr() as report:
         for name in names:

@@ -22,8 +22,8 @@ def build(arch: str | None) -> None:
     once. Images built from then on have it, the default one too; `microvm image build --kernel
     debian` and MICROVM_KERNEL=debian are the way back.
     """
+    from microvm.progress import on_stderr
     from microvm_image import small
-    from microvm_image.progress import on_stderr
 
     with on_stderr() as report:
         made = small.build(arch=arch, report=report)

@@ -150,8 +150,8 @@ async def _map(options: _Options, descriptor: int) -> int:
 
 
 def _jobs(options: _Options, descriptor: int) -> AsyncIterator[LineJob]:
+    from microvm.guest.stdio import lines
     from microvm.jobfile import parse
-    from microvm.stdio import lines
 
     return parse(lines(descriptor, _LINE_LIMIT), options.env)
 
@@ -183,7 +183,7 @@ def _run_options(options: _Options) -> RunOptions:
 @contextmanager
 def _progress(total: int | None) -> Iterator[Callable[[bytes, bool], Awaitable[None]]]:
     """Give what writes a job's result, told whether it failed; on a terminal it moves a bar."""
-    from microvm.stdio import write
+    from microvm.guest.stdio import write
 
     if not sys.stderr.isatty():
         yield lambda line, _: write(1, line)

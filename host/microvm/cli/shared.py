@@ -132,8 +132,8 @@ def check_grace(timeout: float | None, grace: float | None) -> None:
 
 def default_image() -> Image:
     """The image of those who name none, built if there is none."""
+    from microvm.progress import on_stderr
     from microvm_image import default
-    from microvm_image.progress import on_stderr
 
     with on_stderr() as report:
         return default(report=report)

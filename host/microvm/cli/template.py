@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from microvm.template import Template
+    from microvm.start.template import Template
 
 
 @click.group()
@@ -26,7 +26,7 @@ def template() -> None:
 def ls(as_json: bool) -> None:
     """List them, the one that was used last first."""
     from microvm.cli.table import echo
-    from microvm.template import installed
+    from microvm.start.template import installed
 
     templates = installed()
     if as_json:
@@ -42,7 +42,7 @@ def ls(as_json: bool) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
 def rm(names: tuple[str, ...]) -> None:
     """Remove some of them; machines that run are not disturbed."""
-    from microvm.template import remove
+    from microvm.start.template import remove
 
     for name in names:
         remove(name)
@@ -55,7 +55,7 @@ def prune(everything: bool) -> None:
 
     Those not used for the longest go, until the rest fits into MICROVM_TEMPLATES.
     """
-    from microvm import template as templates
+    from microvm.start import template as templates
 
     for each in templates.prune(0 if everything else templates.limit()):
         click.echo(each.name)

@@ -10,8 +10,8 @@ import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from microvm.process import Process
-from microvm.request import DEFAULT_SIZE
+from microvm.guest.process import Process
+from microvm.guest.request import DEFAULT_SIZE
 
 
 def size(descriptor: int) -> tuple[int, int]:

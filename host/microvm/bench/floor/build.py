@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm_image import arch as arches
+from microvm import arch as arches
 from microvm_image import cpio, daemon
 from microvm_image.process import run
 

@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from microvm import template
+from microvm.bench.contender import STREAM_SIZE
 from microvm.bench.floor.build import build
 from microvm.bench.floor.machine import Machine
-from microvm.bench.side import STREAM_SIZE
-from microvm.launch import find_qemu, qemu_arguments
-from microvm.qemu_command import Memory, QemuConfig, descriptor_path
+from microvm.qemu.command import Memory, QemuConfig, descriptor_path
+from microvm.qemu.launch import find_qemu, qemu_arguments
+from microvm.start import template
 from microvm.tasks import settled
 from microvm.threads import in_thread
 

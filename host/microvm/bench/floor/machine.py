@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from microvm.bench.side import STREAM_SIZE
+from microvm.bench.contender import STREAM_SIZE
 from microvm.errors import MachineError, QemuError
-from microvm.qemu_command import descriptor_path
+from microvm.qemu.command import descriptor_path
 
 READY_TIMEOUT = 60.0
 """Seconds from QEMU's start to the guest's first answer."""

@@ -17,23 +17,17 @@ from signal import SIGKILL
 from subprocess import PIPE
 from typing import Any, Self, TypeVar, Unpack, cast
 
-from microvm import codec
-from microvm.channel import Channel
-from microvm.command import Command
-from microvm.errors import (
-    ExecKilled,
-    GuestDied,
-    GuestUnresponsive,
-    MachineError,
-    UsageError,
-)
+from microvm.errors import ExecKilled, GuestDied, GuestUnresponsive, MachineError, UsageError
+from microvm.guest.command import Command
+from microvm.guest.deadline import Deadline
+from microvm.guest.process import CompletedProcess, Process
+from microvm.guest.request import limits_of, request_of
+from microvm.guest.stdio import copy_out
+from microvm.guest.streams import InputStream
 from microvm.options import PING_TIMEOUT, ExecOptions, RunOptions, Text
-from microvm.patience import Patience
-from microvm.process import CompletedProcess, Process
-from microvm.request import limits_of, request_of
-from microvm.session import Session
-from microvm.stdio import copy_out
-from microvm.streams import InputStream
+from microvm.wire import codec
+from microvm.wire.channel import Channel
+from microvm.wire.session import Session
 
 PING_INTERVAL = 2.0
 """While a command runs, the guest is asked this often, in seconds."""
@@ -60,7 +54,7 @@ class Guest:
         self._channel: Channel | None = None
         self._loop = asyncio.get_running_loop()
         self._command: Command | None = None
-        self._timers: dict[str, asyncio.TimerHandle | Patience] = {}
+        self._timers: dict[str, asyncio.TimerHandle | Deadline] = {}
         self._tokens = itertools.count(1)
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._pongs: dict[int, asyncio.Future[None]] = {}
@@ -123,7 +117,7 @@ class Guest:
             dropped=lambda: self._dropped(command),
         )
 
-    async def vacated(self) -> None:
+    async def wait_idle(self) -> None:
         """Wait until a command that was abandoned is gone; one that is in use is not waited for."""
         command = self._command
         if command is None:
@@ -153,7 +147,7 @@ class Guest:
         data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
         out: bytes | None = None
         err: bytes | None = None
-        await self.vacated()
+        await self.wait_idle()
         async with self.exec(argv, **cast(ExecOptions, options)) as process:
             try:
                 if capture:
@@ -222,7 +216,7 @@ class Guest:
         match event:
             case codec.ExecOutput():
                 if self._command and not self._command.feed(event):
-                    self._command.condemn(self._command.over_limit())
+                    self._command.mark_killed(self._command.over_limit())
                     self._kill()
             case codec.ExecStdinCredit():
                 self._flush()
@@ -302,7 +296,7 @@ class Guest:
             self._channel.write(self._session.exec_resize(rows, columns))
 
     def _expire(self, command: Command, timeout: float, grace: float | None) -> None:
-        command.condemn(command.over_time(timeout))
+        command.mark_killed(command.over_time(timeout))
         if grace and self._channel:
             self._channel.write(self._session.exec_terminate())
             self._arm("expire", grace, self._kill)
@@ -322,7 +316,7 @@ class Guest:
 
     def _wait(self, name: str, timeout: float, reason: str) -> None:
         self._disarm(name)
-        self._timers[name] = Patience(timeout, lambda: self._unresponsive(reason))
+        self._timers[name] = Deadline(timeout, lambda: self._unresponsive(reason))
 
     def _unresponsive(self, reason: str) -> MachineError:
         message = f"the guest is not responding: {reason}"

@@ -7,7 +7,7 @@ import os
 import subprocess
 from contextlib import suppress
 
-from .threads import start_thread
+from microvm.threads import start_thread
 
 
 class Child:

@@ -26,8 +26,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from signal import NSIG
 
-from microvm import codec
 from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
+from microvm.wire import codec
 
 WINDOW = 1 << 20
 """Bytes of each output stream that the guest may send before we have taken any."""

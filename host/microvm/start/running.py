@@ -1,4 +1,4 @@
-"""One life of a machine: a QEMU, the guest in it, its console, and the watch over them."""
+"""A running machine: a QEMU, the guest in it, its console, and the watch over them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Self
 
-from microvm.console import Console
 from microvm.errors import BootError, GuestDied
-from microvm.guest import Guest
-from microvm.launch import Launched
-from microvm.qemu import Qemu
+from microvm.guest.guest import Guest
+from microvm.qemu.console import Console
+from microvm.qemu.launch import Launched
+from microvm.qemu.process import Qemu
 
 _SILENT = "its console stayed silent; is this a kernel, has it far more CPUs than this host?"
 _PORTLESS = (
@@ -38,7 +38,7 @@ class StartTimes:
     ready: float
 
 
-class Life:
+class RunningVM:
     """A QEMU with a guest that is ready; `begin` starts one, `end` leaves nothing of it.
 
     :ivar times: of its start; not there before it is ready.
@@ -56,7 +56,7 @@ class Life:
     async def begin(cls, launched: Launched, console: Console, timeout: float) -> Self:
         """Have a QEMU boot a guest, or restore one, and wait until it is ready.
 
-        :param launched: becomes this life's own, as does `console`, and ends with it.
+        :param launched: becomes the machine's own, as does `console`, and ends with it.
         :param timeout: of the guest, in seconds.
         :raise QemuError: QEMU is missing, or does not start.
         :raise TemplateError: it says that it cannot restore a guest, or will not save one.
@@ -71,8 +71,8 @@ class Life:
             guest = await Guest.connect(
                 qemu.take_port(), console_tail=console.tail, loss_grace=_LOSS_GRACE
             )
-            life = cls(qemu, guest, console)
-            owned.push_async_callback(life.end)
+            vm = cls(qemu, guest, console)
+            owned.push_async_callback(vm.end)
             try:
                 async with qemu.starting():
                     await guest.ready(timeout)
@@ -83,9 +83,9 @@ class Life:
                 failure = _failure(f"the guest did not boot: {error.message}", console)
                 failure.ending = error.ending
                 raise failure from None
-            life.times = StartTimes(launched.at, running, time.monotonic())
+            vm.times = StartTimes(launched.at, running, time.monotonic())
             owned.pop_all()
-            return life
+            return vm
 
     async def _await_ending(self) -> None:
         ending = await self.qemu.wait()

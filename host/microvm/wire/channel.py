@@ -7,9 +7,9 @@ import socket
 from collections.abc import Callable
 from typing import Self, cast
 
-from microvm import codec
 from microvm.errors import GuestDied, MachineError
-from microvm.session import Session
+from microvm.wire import codec
+from microvm.wire.session import Session
 
 FRAMES_PER_TURN = 512
 """What is handled of a guest's frames before others in the event loop have their turn."""

@@ -10,8 +10,8 @@ from signal import SIGKILL, SIGTERM
 from subprocess import CalledProcessError
 from typing import Generic, Self, TypeVar
 
-from microvm.command import Command
-from microvm.streams import Hold, OutputStream
+from microvm.guest.command import Command
+from microvm.guest.streams import KeepAlive, OutputStream
 
 O_co = TypeVar("O_co", bound=bytes | str | None, covariant=True)
 """What output is: bytes, str, or None where it was not captured."""
@@ -74,7 +74,7 @@ class Process:
         self._send_signal = send_signal
         self._resize = resize
         self._abandon = abandon
-        self._hold = Hold(dropped)
+        self._hold = KeepAlive(dropped)
         self.args = command.args
         self.stdin = command.stdin
         self.stdout = OutputStream(command.stdout, self._hold)
@@ -170,7 +170,7 @@ class Process:
     def abandon(self) -> None:
         """Kill it, and drop the output that nobody will read; the machine is free when it is gone.
 
-        If it is not gone within :data:`microvm.guest.KILL_TIMEOUT`, the machine is lost.
+        If it is not gone within :data:`microvm.guest.guest.KILL_TIMEOUT`, the machine is lost.
         """
         self._abandon(self._command)
 

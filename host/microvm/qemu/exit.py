@@ -1,4 +1,4 @@
-"""How a machine came to its end."""
+"""How QEMU came to its end, from all that was seen of it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,8 @@ import errno
 import os
 import re
 import signal
-from dataclasses import dataclass
-from typing import Literal
 
-Kind = Literal[
-    "reset",
-    "shutdown",
-    "panic",
-    "internal_error",
-    "quit",
-    "killed",
-    "crash",
-    "limit",
-    "exit",
-]
+from microvm.errors import Kind, QemuExit
 
 # ShutdownCause in QEMU's qapi/run-state.json; of its others, QEMU's exit status says as much.
 _BY_REASON: dict[str, tuple[Kind, str]] = {
@@ -55,28 +43,12 @@ LIMITS = (
 _PROGRAM = re.compile(r"^qemu[\w-]*: ")
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How QEMU ended, and why.
-
-    :ivar kind: `reset`, `shutdown` and `panic` are the guest's doing, `quit` is ours; `killed` is
-        somebody's who sent a signal, `limit` the host's, which refuses QEMU memory or files,
-        `internal_error` the accelerator's, `crash` and `exit` QEMU's own.
-    :ivar text: a sentence for people, without its full stop.
-    :ivar returncode: QEMU's exit status; -N if signal N killed it.
-    """
-
-    kind: Kind
-    text: str
-    returncode: int
-
-
 def wants_more(text: str) -> bool:
     """Whether these words of QEMU are about something that the host does not let it have."""
     return any(os.strerror(number) in text for number in LIMITS)
 
 
-def judge(
+def classify(
     returncode: int,
     *,
     reason: str | None,
@@ -84,7 +56,7 @@ def judge(
     panic: str | None,
     stderr: str,
     stopped: bool = False,
-) -> Ending:
+) -> QemuExit:
     """Decide how QEMU ended from all that was seen of it.
 
     :param reason: of QMP's SHUTDOWN event, if there was one.
@@ -95,13 +67,13 @@ def judge(
     """
     if stopped:
         text = "QEMU was stopped by a signal while it started, and did not go on"
-        return Ending("killed", text, returncode)
+        return QemuExit("killed", text, returncode)
     if internal_error:
-        return Ending("internal_error", "KVM internal error", returncode)
+        return QemuExit("internal_error", "KVM internal error", returncode)
     if panic is not None and reason in {"guest-reset", "guest-panic"}:
-        return Ending("panic", f"the guest kernel crashed: {panic}", returncode)
+        return QemuExit("panic", f"the guest kernel crashed: {panic}", returncode)
     if reason in _BY_REASON:
-        return Ending(*_BY_REASON[reason], returncode)
+        return QemuExit(*_BY_REASON[reason], returncode)
     last_words = "".join(f": {_PROGRAM.sub('', line)}" for line in stderr.splitlines()[-1:])
     if returncode < 0:
         name = signal.Signals(-returncode).name
@@ -110,4 +82,4 @@ def judge(
     else:
         text = f"QEMU ended with status {returncode}{last_words}"
         own = "exit"
-    return Ending("limit" if wants_more(stderr) else own, text, returncode)
+    return QemuExit("limit" if wants_more(stderr) else own, text, returncode)

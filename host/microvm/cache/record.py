@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from microvm_image import cache
+from microvm.cache import store as cache
 
 T = TypeVar("T")
 

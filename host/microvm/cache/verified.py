@@ -17,7 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from microvm_image import cache, record
+from microvm.cache import record
+from microvm.cache import store as cache
 
 RECORD = "verified.json"
 """Beside the files: by their names, the digest of each and which file had it."""

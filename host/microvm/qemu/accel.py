@@ -2,7 +2,7 @@
 
 That /dev/kvm exists, or even that it makes a VM, proves nothing: there are hosts where a guest
 dies under it. So `candidates` only rules out what cannot work; whoever boots a machine tries them
-in order, and lets `Verdicts` remember: that the first works once a guest is ready under it, that
+in order, and lets `ProbeCache` remember: that the first works once a guest is ready under it, that
 it is broken only once a guest is ready under the next, and only if it was the hardware that failed.
 """
 
@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from microvm_image import cache
-
-from .arch import Accel
-from .errors import BootError, ImageError, QemuError
+from microvm.arch import Accel
+from microvm.cache import store as cache
+from microvm.errors import BootError, ImageError, QemuError
 
 #: How long a guest has from QEMU's start to `ready`, in seconds: emulation on a loaded machine is
 #: slow, and so is the first boot under an accelerator that is emulated itself.
@@ -45,12 +44,12 @@ _KVM_API_VERSION = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
+class ProbeCache:
     """What experience says about something that works on some hosts only.
 
     A verdict holds for a day, one host, one kernel, KVM's settings and one build of QEMU.
 
-    :ivar folder: where verdicts are kept; made when needed.
+    :ivar folder: where probes are kept; made when needed.
     :ivar binary: QEMU's program.
     :ivar subject: what it is about; by default the hardware's accelerator.
     """
@@ -118,7 +117,7 @@ class Obstacle:
 
 
 def candidates(
-    requested: Literal["auto", "kvm", "tcg"], *, arch: str, verdicts: Verdicts
+    requested: Literal["auto", "kvm", "tcg"], *, arch: str, probes: ProbeCache
 ) -> tuple[Accel, ...]:
     """The accelerators to try, in order.
 
@@ -136,7 +135,7 @@ def candidates(
         return (hardware,)
     if found:
         return ("tcg",)
-    return {True: (hardware,), False: ("tcg",), None: (hardware, "tcg")}[verdicts.recall()]
+    return {True: (hardware,), False: ("tcg",), None: (hardware, "tcg")}[probes.recall()]
 
 
 def is_broken(failure: QemuError | BootError, *, within: float) -> bool:

@@ -9,8 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm import template
-from microvm.accel import Verdicts, host_cpu, kvm_parameters
+from microvm.cache import store as cache
 from microvm.errors import (
     BootError,
     ImageError,
@@ -19,12 +18,13 @@ from microvm.errors import (
     QemuError,
     TemplateError,
 )
-from microvm.launch import Launched, find_qemu, launch, qemu_arguments
-from microvm.qemu_command import Memory, QemuConfig
-from microvm_image import cache
+from microvm.qemu.accel import ProbeCache, host_cpu, kvm_parameters
+from microvm.qemu.command import Memory, QemuConfig
+from microvm.qemu.launch import Launched, find_qemu, launch, qemu_arguments
+from microvm.start import template
 
 if TYPE_CHECKING:
-    from microvm.life import Life
+    from microvm.start.running import RunningVM
     from microvm_image.image import Manifest
 
 CLONE_TIMEOUT = 20.0
@@ -42,7 +42,7 @@ class _Hindered(Exception):
     """Here and now there can be no clone, which says nothing about the template."""
 
 
-class Start:
+class Starter:
     """One start of a machine.
 
     :param image: what the image says of itself.
@@ -70,8 +70,8 @@ class Start:
         self._notify = notify
         self._program = find_qemu(config.arch)
         self._name = f"{image.name}-{_shape(image, config, self._program)}"
-        self._verdicts = Verdicts(cache.root(), self._program, f"clone-{config.accel}")
-        self._may_clone = self._verdicts.recall() is not False
+        self._probes = ProbeCache(cache.root(), self._program, f"clone-{config.accel}")
+        self._may_clone = self._probes.recall() is not False
         self._used: tuple[int, ...] = ()
 
     def launch(self, *, cold: bool) -> None:
@@ -91,7 +91,7 @@ class Start:
         if launched is not None:
             launched.kill()
 
-    async def cold(self) -> Life:
+    async def cold(self) -> RunningVM:
         """Boot.
 
         :raise BootError: the guest did not become ready.
@@ -100,7 +100,7 @@ class Start:
         launched, self._launched = self._launched, None
         return await self._begin(launched or launch(self._config), self._console, self._timeout)
 
-    async def warm(self) -> Life:
+    async def warm(self) -> RunningVM:
         """Clone, and make a template before, if there is none; boot where there can be none.
 
         :raise BootError: the guest did not become ready, not by booting either.
@@ -111,23 +111,23 @@ class Start:
         try:
             return await self._clone_of_some()
         except _Refused as error:
-            life = await self.cold()
+            vm = await self.cold()
             self._give_up(error)
-            return life
+            return vm
         except (_Hindered, TemplateError) as error:
-            life = await self.cold()
+            vm = await self.cold()
             self._notify(f"{error}; booting instead")
-            return life
+            return vm
 
     def _give_up(self, error: _Refused) -> None:
         """A guest that was saved just now is not restored, but it boots: nor will it tomorrow."""
-        self._verdicts.remember(works=False)
+        self._probes.remember(works=False)
         self._notify(
             f"this QEMU makes no clones: {error.message}; booting instead for a day"
-            f" (without {self._verdicts.path}, it is tried again)"
+            f" (without {self._probes.path}, it is tried again)"
         )
 
-    async def _clone_of_some(self) -> Life:
+    async def _clone_of_some(self) -> RunningVM:
         """A clone, if need be of a template that is made for it.
 
         :raise _Refused: QEMU does not save a guest, or does not restore one that it has just saved.
@@ -135,16 +135,16 @@ class Start:
         :raise TemplateError: what was saved just now has changed.
         """
         try:
-            if life := await self._clone():
-                return life
+            if vm := await self._clone():
+                return vm
         except TemplateError as error:
             self._notify(f"{error.message}; making it anew")
         await self._make()
-        if life := await self._clone():
-            return life
+        if vm := await self._clone():
+            return vm
         raise _Hindered(f"{self._name} was removed when it had just been made")
 
-    async def _clone(self) -> Life | None:
+    async def _clone(self) -> RunningVM | None:
         """A clone that is ready; None if there is no template.
 
         :raise _Refused: QEMU itself says that it cannot restore it, or that its guest died of it.
@@ -156,9 +156,9 @@ class Start:
         if launched is None:
             return None
         with _judged(f"cannot clone {self._name}"):
-            life = await self._begin(launched, self._console, CLONE_TIMEOUT)
+            vm = await self._begin(launched, self._console, CLONE_TIMEOUT)
         self.cloned = True
-        return life
+        return vm
 
     def _launch_clone(self) -> Launched | None:
         with self._opened() as memory:
@@ -175,16 +175,16 @@ class Start:
         except OSError as error:
             raise _Hindered(f"cannot clone {self._name}: {error.strerror or error}") from error
 
-    async def _begin(self, launched: Launched, console: Path | None, timeout: float) -> Life:
-        from microvm.console import Console
-        from microvm.life import Life
+    async def _begin(self, launched: Launched, console: Path | None, timeout: float) -> RunningVM:
+        from microvm.qemu.console import Console
+        from microvm.start.running import RunningVM
 
         try:
             log = Console(console)
         except BaseException:
             launched.kill()
             raise
-        return await Life.begin(launched, log, timeout)
+        return await RunningVM.begin(launched, log, timeout)
 
     async def _make(self) -> None:
         """Boot a guest and save it, unless another process does that first.
@@ -193,8 +193,8 @@ class Start:
         :raise _Hindered: something else was in the way.
         :raise BootError: it does not boot.
         """
+        from microvm.start.warmup import warm
         from microvm.threads import in_thread
-        from microvm.warming import warm
 
         template.limit()  # what is wrong with it is said before a boot, not after
         with _judged("no template can be saved", boots=True):
@@ -203,13 +203,13 @@ class Start:
                     return
                 with template.blank() as memory:
                     launched = launch(self._config, memory)
-                    life = await self._begin(launched, None, self._timeout)
+                    vm = await self._begin(launched, None, self._timeout)
                     try:
-                        async with life.qemu.starting():
-                            await warm(life.guest.run)
-                            await life.qemu.save()
+                        async with vm.qemu.starting():
+                            await warm(vm.guest.run)
+                            await vm.qemu.save()
                     finally:
-                        await life.end()
+                        await vm.end()
                     await in_thread(
                         template.save,
                         memory,
@@ -219,7 +219,7 @@ class Start:
                         accel=self._config.accel,
                         megabytes=self._config.memory,
                         cpus=self._config.cpus,
-                        copied=not life.qemu.maps_readonly,
+                        copied=not vm.qemu.maps_readonly,
                     )
 
     def _is_there(self) -> bool:

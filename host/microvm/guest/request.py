@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from microvm.errors import UsageError
 from microvm.options import MAX_PROCESSES, ExecOptions, Text
-from microvm.session import Request
 from microvm.units import parse_duration, parse_memory_limit, parse_size
+from microvm.wire.session import Request
 
 DEFAULT_SIZE = (24, 80)
 """Lines and columns of a terminal whose size nobody knows."""

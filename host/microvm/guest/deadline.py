@@ -9,7 +9,7 @@ _STEP = 0.5
 _LATE = 0.1
 
 
-class Patience:
+class Deadline:
     """Counts the time in which our event loop ran.
 
     Code that blocks the loop, and whoever does other things between two calls of `microvm.sync`,

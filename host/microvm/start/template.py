@@ -9,7 +9,7 @@ A template is a folder of the cache, whole or not there:
 QEMU does not check what it loads. So the state is compared with its SHA-256 before each use, which
 takes 0.1 ms, and what is then loaded is the copy that was compared. Hashing the RAM, 40 to 100 MB
 of data, would take 0.1 s, as long as the start that it is for, and read pages that no clone
-touches: that is done once for each copy of the file, see `microvm_image.verified`.
+touches: that is done once for each copy of the file, see `microvm.cache.verified`.
 
 A clone cannot harm it: QEMU inherits the RAM open for reading only, and maps it copied on write.
 QEMU before 8.2 cannot do that, so its clones get a copy each: less than 0.1 s, and memory.
@@ -26,10 +26,11 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from microvm.cache import lock, record, verified
+from microvm.cache import store as cache
 from microvm.errors import ImageError, TemplateError, UsageError
-from microvm.qemu_command import Memory
+from microvm.qemu.command import Memory
 from microvm.units import parse_size
-from microvm_image import cache, lock, record, verified
 
 FORMAT = 4
 """Raised when what is saved changes: older templates are then made anew."""

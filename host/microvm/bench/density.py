@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
+from microvm.bench.contender import Machine, Side
 from microvm.bench.report import Crowd
-from microvm.bench.side import Machine, Side
 from microvm.capacity import usable_cpus
 from microvm.tasks import cancel
 

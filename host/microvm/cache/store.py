@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from microvm.cache import trust
 from microvm.errors import ImageError
-from microvm_image import trust
 
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .arch import Accel, Bus, arch
+from microvm import arch as arches
+from microvm.arch import Accel, Bus
 
 #: The name under which the guest finds its end of the port, in /sys/class/virtio-ports.
 PORT_NAME = "microvm.sandboxd.0"
@@ -92,7 +93,7 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
     :param tsc_khz: the frequency of the host's TSC, if it has one and we know it.
     :raise UsageError: for an architecture that is not in the table.
     """
-    target = arch(config.arch)
+    target = arches.find(config.arch)
     return [
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(("-incoming", "defer") if _restores(inherited) else ("-S",)),
@@ -116,7 +117,7 @@ def _restores(inherited: Inherited) -> bool:
 
 
 def _machine(config: QemuConfig, inherited: Inherited) -> str:
-    machine = arch(config.arch).machine[config.bus]
+    machine = arches.find(config.arch).machine[config.bus]
     return machine if inherited.memory is None else f"{machine},memory-backend=ram"
 
 
@@ -152,12 +153,12 @@ def _serial_device(config: QemuConfig) -> str:
 
 def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
     """The kernel's command line: a panic resets, and a reset ends QEMU."""
-    target = arch(config.arch)
+    target = arches.find(config.arch)
     words = [
         f"console={target.console}",
         "quiet" if config.quiet else "",
         "panic=-1",
-        target.kernel,
+        target.kernel_options,
     ]
     if config.accel == "tcg" and config.arch == "x86_64" and tsc_khz is not None:
         # TCG's TSC is the host's. Calibrating it on a busy host fails at random and hangs the boot.

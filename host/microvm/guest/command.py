@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 
-from microvm import codec
 from microvm.errors import (
     ExecKilled,
     ExecTimeout,
@@ -15,13 +14,14 @@ from microvm.errors import (
     OutputLimit,
     StartError,
 )
+from microvm.guest.streams import InputStream, OutputBuffer
 from microvm.printable import printable
-from microvm.session import WINDOW, Request
-from microvm.streams import InputStream, OutputBuffer
+from microvm.wire import codec
+from microvm.wire.session import WINDOW, Request
 
 
 class Command:
-    """Fed by the guest; its user has a :class:`microvm.process.Process`, and may drop it.
+    """Fed by the guest; its user has a :class:`microvm.guest.process.Process`, and may drop it.
 
     :ivar args: the command line.
     :ivar stdin: its standard input, where a pipe or a terminal was asked for.
@@ -73,7 +73,7 @@ class Command:
         self.stdout.release(keep)
         self.stderr.release(keep)
 
-    def condemn(self, error: ExecKilled) -> None:
+    def mark_killed(self, error: ExecKilled) -> None:
         """Note why it is about to be killed; output that it has written already is kept."""
         self.error = self.error or error
         self.release(WINDOW)

@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 from typing import Self
 
-from .errors import UsageError
+from microvm.errors import UsageError
 
 #: How much of the console's end is kept in memory, in bytes.
 KEPT = 64 << 10

@@ -18,13 +18,13 @@ from typing import Any, Self, cast
 from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError, Runstate
 from qemu.qmp.models import Greeting
 
-from .child import Child
-from .console import Console, sanitised
-from .ending import Ending, judge, wants_more
-from .errors import QemuError, TemplateError
-from .launch import Launched, launch
-from .qemu_command import Memory, QemuConfig, descriptor_path
-from .tasks import cancel, settled
+from microvm.errors import QemuError, QemuExit, TemplateError
+from microvm.qemu.child import Child
+from microvm.qemu.command import Memory, QemuConfig, descriptor_path
+from microvm.qemu.console import Console, sanitised
+from microvm.qemu.exit import classify, wants_more
+from microvm.qemu.launch import Launched, launch
+from microvm.tasks import cancel, settled
 
 #: The oldest QEMU that is served: Debian 12's.
 MINIMUM_VERSION = (7, 2)
@@ -77,7 +77,7 @@ class Qemu:
         self._loop = asyncio.get_running_loop()
         self._running = self._loop.create_future()
         self._life = asyncio.create_task(self._live())
-        self._stopping: asyncio.Task[Ending] | None = None
+        self._stopping: asyncio.Task[QemuExit] | None = None
 
     @classmethod
     async def start(
@@ -196,11 +196,11 @@ class Qemu:
         """Where QEMU reads a guest's state from."""
         return _file(memory) if self._version >= _FILES else f"fd:{memory.state}"
 
-    async def wait(self) -> Ending:
+    async def wait(self) -> QemuExit:
         """Wait until QEMU has ended and is reaped; cancelling this leaves QEMU alone."""
         return await asyncio.shield(self._life)
 
-    async def stop(self, grace: float = 1.0) -> Ending:
+    async def stop(self, grace: float = 1.0) -> QemuExit:
         """End QEMU by `quit`, else SIGTERM, else SIGKILL; where it has ended, only tidy up.
 
         When this returns, no process, task or descriptor is left but a port that was taken.
@@ -214,7 +214,7 @@ class Qemu:
         await settled([self._stopping])
         return self._stopping.result()
 
-    async def _stop(self, grace: float) -> Ending:
+    async def _stop(self, grace: float) -> QemuExit:
         for request in (self._quit, self._terminate):
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace):
@@ -240,7 +240,7 @@ class Qemu:
         if port is not None:
             port.close()
 
-    async def _live(self) -> Ending:
+    async def _live(self) -> QemuExit:
         """Own QEMU and all that belongs to it, and let go of everything at the end."""
         async with AsyncExitStack() as owned:
             owned.callback(self._close_port)
@@ -305,10 +305,10 @@ class Qemu:
         hint = about_kernel if "kernel" in ending.text else ""
         return _ended(ending, hint=hint, detail=self._stderr_text())
 
-    async def _ending(self, readers: list[asyncio.Task[None]]) -> Ending:
+    async def _ending(self, readers: list[asyncio.Task[None]]) -> QemuExit:
         returncode = await self._process.wait()
         await asyncio.wait(readers, timeout=_DRAIN_TIMEOUT)
-        return judge(
+        return classify(
             returncode,
             reason=_shutdown_reason(self._qmp.events.history),
             internal_error=self._internal_error,
@@ -371,7 +371,7 @@ def _file(memory: Memory) -> str:
     return f"file:{descriptor_path(memory.state)}"
 
 
-def _ended(ending: Ending, *, hint: str = "", detail: str = "") -> QemuError:
+def _ended(ending: QemuExit, *, hint: str = "", detail: str = "") -> QemuError:
     error = QemuError(ending.text, hint=hint, detail=detail)
     error.ending = ending
     return error

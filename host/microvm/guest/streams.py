@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Self
 
 from microvm.errors import MachineError
-from microvm.session import STDIN_CHUNK
+from microvm.wire.session import STDIN_CHUNK
 
 # A chunk below this is copied to the one before it: as a view it would keep alive all that was read
 # from the port with it, and a guest could make a window of such views take gigabytes.
@@ -81,7 +81,7 @@ class OutputBuffer:
         self._wake.set()
 
 
-class Hold:
+class KeepAlive:
     """Held by whatever a user has of a command; when the last of that is gone, so is this."""
 
     def __init__(self, dropped: Callable[[], None]) -> None:
@@ -95,11 +95,11 @@ class OutputStream:
     """What a command writes to one of its streams, as it comes.
 
     Iterate over it with `async for` to get chunks, `read` it, or take it by `readline`. The guest
-    may be ahead of the reader by :data:`microvm.session.WINDOW` bytes; then the command waits, as
-    it does on a full pipe.
+    may be ahead of the reader by :data:`microvm.wire.session.WINDOW` bytes; then the command
+    waits, as it does on a full pipe.
     """
 
-    def __init__(self, buffer: OutputBuffer, hold: Hold) -> None:
+    def __init__(self, buffer: OutputBuffer, hold: KeepAlive) -> None:
         """Read what the guest puts into `buffer`."""
         self._buffer = buffer
         self._hold = hold

@@ -16,11 +16,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .accel import KVM
-from .arch import arch
-from .errors import ImageError, MicroVMError, QemuError
-from .qemu_command import Inherited, Memory, QemuConfig, arguments, confined, descriptor_path
-from .threads import MORE_PROCESSES
+from microvm import arch as arches
+from microvm.errors import ImageError, MicroVMError, QemuError
+from microvm.qemu.accel import KVM
+from microvm.qemu.command import Inherited, Memory, QemuConfig, arguments, confined, descriptor_path
+from microvm.threads import MORE_PROCESSES
 
 _GROUP = stat.S_IRGRP | stat.S_IWGRP
 _MORE = {
@@ -65,8 +65,8 @@ def find_qemu(arch_name: str) -> Path:
     :raise QemuError: if either is not.
     :raise UsageError: for an unknown architecture.
     """
-    target = arch(arch_name)
-    program = _find(target.binary, target.package)
+    target = arches.find(arch_name)
+    program = _find(target.qemu, target.qemu_package)
     if sys.platform == "linux":
         _find_setpriv()
     return program

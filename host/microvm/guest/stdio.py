@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from microvm.errors import UsageError
-from microvm.streams import InputStream, OutputStream
+from microvm.guest.streams import InputStream, OutputStream
 from microvm.threads import in_thread
 
 _CHUNK = 1 << 16

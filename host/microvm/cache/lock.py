@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from microvm_image import cache
-from microvm_image.progress import Reporter
+from microvm.cache import store as cache
+from microvm.progress import Reporter
 
 INTERVAL = 0.02
 """How often who waits for a lock looks whether it is free, in seconds."""

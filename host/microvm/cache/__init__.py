@@ -1,0 +1,1 @@
+"""The cache on disk: its folder, its locks, and whom it trusts."""

@@ -1,0 +1,1 @@
+"""A live guest: commands, their streams and deadlines. Nothing here knows QEMU."""

@@ -1,0 +1,78 @@
+"""Who may know whom: every import is read, also those inside functions and for types only."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+ROOTS = (REPOSITORY / "host", REPOSITORY / "image", REPOSITORY / "codegen")
+
+FRONT = {"machine", "pool", "job", "jobfile", "sync", "loop"}
+WINGS = {"wire", "guest", "qemu", "start", "cli", "bench"}
+
+#: What each part may know beside itself; whoever is not named in `FRONT` or `WINGS` is the ground.
+KNOWS = {
+    "proto": set(),
+    "ground": set(),
+    "wire": {"ground"},
+    "guest": {"ground", "wire"},
+    "qemu": {"ground"},
+    "image": {"ground"},
+    "start": {"ground", "guest", "qemu", "image"},
+    "front": {"ground", "wire", "guest", "qemu", "start", "image"},
+    "cli": {"ground", "wire", "guest", "qemu", "start", "image", "front", "bench"},
+    "bench": {"ground", "wire", "guest", "qemu", "start", "image", "front"},
+}
+
+
+def part(module: str) -> str:
+    """The part of the house that a module is in."""
+    package, _, rest = module.partition(".")
+    if package != "microvm":
+        return {"microvm_image": "image", "microvm_proto": "proto"}[package]
+    top = rest.partition(".")[0]
+    if top == "__main__":
+        return "cli"
+    if not top or top in FRONT:
+        return "front"
+    return top if top in WINGS else "ground"
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for root in ROOTS:
+        for path in root.rglob("*.py"):
+            parts = path.relative_to(root).with_suffix("").parts
+            if parts[0].startswith("microvm"):
+                yield ".".join(parts).removesuffix(".__init__"), path
+
+
+NAMES = dict(modules())
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of ours that a file imports anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.partition(".")[0] in {"microvm", "microvm_image", "microvm_proto"}:
+                yield name if name in NAMES else name.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("module", sorted(NAMES))
+def test_a_module_knows_only_what_lies_below_it(module: str) -> None:
+    here = part(module)
+    foreign = {name for name in imported(NAMES[module]) if part(name) != here}
+    wrong = {name for name in foreign if part(name) not in KNOWS[here]}
+    if module == "microvm":  # whose names are imported when they are asked for
+        wrong = {name for name in wrong if part(name) == "cli"}
+    assert not wrong
