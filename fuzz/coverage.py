@@ -48,7 +48,7 @@ class Meter:
     def __init__(self, folder: Path) -> None:
         """Build them.
 
-        :raise FileNotFoundError: gcc is not installed.
+        :raises FileNotFoundError: gcc is not installed.
         """
         self._folder = folder
         flags = "-O0 --coverage"

@@ -71,7 +71,7 @@ class Pair:
     def __init__(self, folder: Path) -> None:
         """Build the C decoder as a library; undefined behaviour ends this process.
 
-        :raise FileNotFoundError: gcc is not installed.
+        :raises FileNotFoundError: gcc is not installed.
         """
         flags = "-O2 -shared -fPIC -fsanitize=undefined -fno-sanitize-recover=undefined"
         library = ctypes.CDLL(str(native.build(folder / "decoders.so", "gcc", flags)))
@@ -85,7 +85,7 @@ class Pair:
     def compare(self, data: bytes, cuts: Sequence[int]) -> None:
         """Read bytes as a host's, and as a guest's.
 
-        :raise Disagreement: one of them reads something else.
+        :raises Disagreement: one of them reads something else.
         """
         for sender in ("host", "guest"):
             c = self._by_c(data, cuts if sender == "host" else None)
@@ -311,7 +311,7 @@ _HELLO = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 1).encode()
 def check(pair: Pair, examples: int, seed: int | None = None) -> None:
     """Compare so many examples, with all their cases; a seed of None is Hypothesis' own choice.
 
-    :raise Disagreement: the decoders do.
+    :raises Disagreement: the decoders do.
     """
 
     @settings(SETTINGS, max_examples=examples, database=None, phases=[Phase.generate])
@@ -326,7 +326,7 @@ def check(pair: Pair, examples: int, seed: int | None = None) -> None:
 def replay(pair: Pair) -> None:
     """Compare the corpus: whole, byte by byte where it is short, and what is made of each file.
 
-    :raise Disagreement: the decoders do.
+    :raises Disagreement: the decoders do.
     """
     for number, path in enumerate(corpus()):
         data = path.read_bytes()
@@ -339,7 +339,7 @@ def replay(pair: Pair) -> None:
 def run(seconds: float, seed: int) -> Outcome:
     """Compare for so long: the corpus first, then examples.
 
-    :raise FileNotFoundError: gcc is not installed.
+    :raises FileNotFoundError: gcc is not installed.
     """
     found: tuple[str, ...] = ()
     with tempfile.TemporaryDirectory() as folder:

@@ -41,8 +41,8 @@ def explore(
     """Run as many examples as the settings say.
 
     :param shrinking: seconds that a failure may take to become small.
-    :raise Disagreement: the daemon is wrong, or the model; its bytes are in the corpus.
-    :raise Lost: the daemon is gone, or does not answer.
+    :raises Disagreement: the daemon is wrong, or the model; its bytes are in the corpus.
+    :raises Lost: the daemon is gone, or does not answer.
     """
     failures = Failures(shrinking)
 

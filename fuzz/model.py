@@ -188,7 +188,7 @@ class Model:
         """Compare what has come since the last check with what was sent by then.
 
         :param last: what ends the stream; else a command in flight may have more to say.
-        :raise Disagreement: the daemon is wrong, or the model.
+        :raises Disagreement: the daemon is wrong, or the model.
         """
         self._answers = list(answers)
         events, self._events = self._events, []

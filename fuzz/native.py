@@ -42,7 +42,7 @@ _EXAMPLES = 100
 def build(out: Path, compiler: str, flags: str, *more: str) -> Path:
     """Compile the decoders, and what they are run by, into `out`.
 
-    :raise FileNotFoundError: there is no such compiler.
+    :raises FileNotFoundError: there is no such compiler.
     """
     again = out.parent / "again.h"
     again.write_text(_again())
@@ -83,7 +83,7 @@ def run(seconds: float, seed: int) -> Outcome:
     An input that breaks something lands in the corpus, and so does one that reaches code which
     nothing in the corpus reaches.
 
-    :raise FileNotFoundError: clang is not installed.
+    :raises FileNotFoundError: clang is not installed.
     """
     with tempfile.TemporaryDirectory() as folder:
         fuzzer = Fuzzer(Path(folder))

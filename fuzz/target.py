@@ -225,8 +225,8 @@ def exchange(
     :param answers: what has come already, to which is added.
     :param versions: what both speak after each `ready` that is still to come; those are taken away.
     :param mouthful: how much to read at a time.
-    :raise Lost: that did not come in time, or the stream has ended.
-    :raise DecodeError: what came is malformed.
+    :raises Lost: that did not come in time, or the stream has ended.
+    :raises DecodeError: what came is malformed.
     """
     stream = target.stream
     deadline = time.monotonic() + target.deadline

@@ -263,7 +263,7 @@ def encode(name: str, id_: int = 0, **fields: Any) -> bytes:
 def decode(data: bytes, sender: str) -> tuple[Frame, int] | None:
     """The frame that this begins with, and how long it is; None while it is not whole.
 
-    :raise Malformed: it is refused.
+    :raises Malformed: it is refused.
     """
     if len(data) < HEADER.size:
         return None

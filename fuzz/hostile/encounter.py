@@ -50,7 +50,7 @@ class _Hung(KeyboardInterrupt):
 def meet(script: Script, limits: Limits = EXACT) -> Account:
     """Play a script against the host, and see that everything holds that must.
 
-    :raise Violation: for the first thing that does not hold.
+    :raises Violation: for the first thing that does not hold.
     """
     account = Account(script, limits)
     before = _descriptors()

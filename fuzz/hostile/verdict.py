@@ -39,7 +39,7 @@ def input_of(size: int) -> bytes:
 def check(account: Account) -> None:
     """Look at everything.
 
-    :raise Violation: something does not hold.
+    :raises Violation: something does not hold.
     """
     if account.witness.faults:
         raise Violation(account.witness.faults[0])

@@ -81,7 +81,7 @@ def hunt(what: Hunt, seconds: float) -> Result:
 def seed(tree: Path, mutant: Mutant) -> None:
     """Write the bug into a tree.
 
-    :raise ValueError: the text to replace is not there once.
+    :raises ValueError: the text to replace is not there once.
     """
     path = tree / mutant.file
     text = path.read_text()
@@ -93,7 +93,7 @@ def seed(tree: Path, mutant: Mutant) -> None:
 def is_found(tree: Path, rung: str, seconds: float) -> bool:
     """Whether a rung of this tree finds something, or does not come to its end.
 
-    :raise ClickException: it could not be built; such a bug is none.
+    :raises ClickException: it could not be built; such a bug is none.
     """
     paths = [str(tree / name) for name in ("host", "codegen", "image")]
     command = [sys.executable, "-m", "fuzz.ladder", rung, str(seconds), "1"]

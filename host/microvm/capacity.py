@@ -22,7 +22,7 @@ def check(*, memory: int, cpus: int) -> None:
     """See that a guest of this size can be here.
 
     :param memory: in bytes.
-    :raise UsageError: it cannot; says what the host has.
+    :raises UsageError: it cannot; says what the host has.
     """
     if cpus < 1:
         raise UsageError(f"a machine needs at least one CPU, not {cpus}")

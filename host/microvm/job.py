@@ -53,7 +53,7 @@ Commands = Iterable[Job | Sequence[Text]] | AsyncIterable[Job | Sequence[Text]]
 async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:
     """Give the commands as jobs, each when it is asked for.
 
-    :raise UsageError: a command is one string, and no list of arguments.
+    :raises UsageError: a command is one string, and no list of arguments.
     """
     if isinstance(commands, AsyncIterable):
         async for command in commands:

@@ -67,7 +67,7 @@ async def parse(
     with `#` are skipped. What is no UTF-8 is given as `argv_base64` or `stdin_base64`.
 
     :param env: variables of every job, under its own.
-    :raise UsageError: a line is not what its beginning promises; says which.
+    :raises UsageError: a line is not what its beginning promises; says which.
     """
     number = 0
     async for raw in lines:

@@ -49,8 +49,8 @@ class Loop:
         Whatever interrupts the waiting, a Ctrl-C too, cancels the coroutine and is raised when it
         has ended; what interrupts that, is raised at once.
 
-        :raise UsageError: the loop is closed, or of another process, or would wait for itself.
-        :raise MicroVMError: there can be no more threads.
+        :raises UsageError: the loop is closed, or of another process, or would wait for itself.
+        :raises MicroVMError: there can be no more threads.
         """
         call = _Call(coroutine)
         try:

@@ -62,7 +62,7 @@ class MicroVM:
     :param console: a file that gets what the guest writes to its serial port, at most 16 MiB; of a
         clone only what it writes itself.
     :param notify: called with lines that a user should see once, such as why there is no KVM.
-    :raise UsageError: for a value that cannot be, or that this host has not got.
+    :raises UsageError: for a value that cannot be, or that this host has not got.
     :ivar accel: what it runs under, once it has started.
     :ivar cloned: whether it is a clone.
     """
@@ -136,10 +136,10 @@ class MicroVM:
     async def start(self) -> None:
         """Bring the guest up, by cloning or by booting, and wait until it is ready.
 
-        :raise ImageError: there is no image, and none can be built.
-        :raise QemuError: QEMU is missing, or does not start.
-        :raise BootError: the guest did not become ready; its `detail` has the console's end.
-        :raise ProtocolError: what answered is not our guest.
+        :raises ImageError: there is no image, and none can be built.
+        :raises QemuError: QEMU is missing, or does not start.
+        :raises BootError: the guest did not become ready; its `detail` has the console's end.
+        :raises ProtocolError: what answered is not our guest.
         """
         if self._state != "new":
             raise UsageError("a machine is started once; make another")
@@ -272,9 +272,9 @@ class MicroVM:
 
         :param argv: its arguments, the first is the name that it sees.
         :param options: see :class:`microvm.options.ExecOptions`.
-        :raise Busy: another command runs on this machine.
-        :raise UsageError: an empty command line, a NUL byte, or more than the protocol carries.
-        :raise MachineError: the machine is dead.
+        :raises Busy: another command runs on this machine.
+        :raises UsageError: an empty command line, a NUL byte, or more than the protocol carries.
+        :raises MachineError: the machine is dead.
         """
         guest = self._live()
         await guest.wait_idle()
@@ -337,26 +337,26 @@ class MicroVM:
 
         :param argv: its arguments, the first is the name that it sees.
         :param options: see :class:`microvm.options.RunOptions`.
-        :raise StartError: it could not be started.
-        :raise ExecTimeout: it ran past its deadline; the error holds its output.
-        :raise OutputLimit: it wrote more than it may; the error holds what came.
-        :raise MemoryLimit: it took more memory than it may; the error holds what came.
-        :raise Busy: another command runs on this machine.
-        :raise MachineError: the machine is dead.
+        :raises StartError: it could not be started.
+        :raises ExecTimeout: it ran past its deadline; the error holds its output.
+        :raises OutputLimit: it wrote more than it may; the error holds what came.
+        :raises MemoryLimit: it took more memory than it may; the error holds what came.
+        :raises Busy: another command runs on this machine.
+        :raises MachineError: the machine is dead.
         """
         return await self._live().run(argv, **options)
 
     async def ping(self, timeout: float = PING_TIMEOUT) -> None:
         """Ask the guest whether it is alive.
 
-        :raise GuestUnresponsive: there was no answer within `timeout` seconds.
+        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
         """
         await self._live().ping(timeout)
 
     async def status(self, timeout: float = PING_TIMEOUT) -> codec.Status:
         """Return the daemon's counters.
 
-        :raise GuestUnresponsive: there was no answer within `timeout` seconds.
+        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
         """
         return await self._live().status(timeout)
 

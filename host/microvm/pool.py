@@ -45,7 +45,7 @@ class Pool:
     :param size: how many machines there are at most, whether they start, wait, are in use or end;
         by default as many as there are CPUs. No more start at a time than there are CPUs.
     :param machine: see :class:`microvm.machine.MachineOptions`.
-    :raise UsageError: for a value that cannot be.
+    :raises UsageError: for a value that cannot be.
     """
 
     def __init__(self, size: int | None = None, **machine: Unpack[MachineOptions]) -> None:
@@ -88,8 +88,8 @@ class Pool:
 
         Who comes first is served first. The end of the machine is not waited for.
 
-        :raise MicroVMError: a machine could not be started; see `MicroVM.start`.
-        :raise UsageError: the pool is closed.
+        :raises MicroVMError: a machine could not be started; see `MicroVM.start`.
+        :raises UsageError: the pool is closed.
         """
         lease = await self._take()
         try:
@@ -154,8 +154,8 @@ class Pool:
         :param options: of each command that does not say otherwise, see
             :class:`microvm.options.RunOptions`; without `max_output` there is no bound on what one
             outcome holds.
-        :raise MicroVMError: a machine could not be started; see `MicroVM.start`.
-        :raise UsageError: the pool is closed, or a command is no list of arguments.
+        :raises MicroVMError: a machine could not be started; see `MicroVM.start`.
+        :raises UsageError: the pool is closed, or a command is no list of arguments.
         """
         source = jobs(commands)
         pull: asyncio.Task[Job | None] | None = None

@@ -209,7 +209,7 @@ class InputStream(_Driven):
     def write(self, data: bytes) -> None:
         """Feed bytes to the command, and wait until they are on their way.
 
-        :raise BrokenPipeError: the command has closed its standard input, or has ended.
+        :raises BrokenPipeError: the command has closed its standard input, or has ended.
         """
         self._do(self._write(data))
 

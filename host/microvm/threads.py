@@ -21,7 +21,7 @@ def start_thread(
 ) -> threading.Thread:
     """Call a function in a thread of its own, which the end of this process does not wait for.
 
-    :raise MicroVMError: no thread can be had.
+    :raises MicroVMError: no thread can be had.
     """
     thread = threading.Thread(target=target, args=args, kwargs=kwargs, daemon=True)
     try:
@@ -37,7 +37,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     It is not one of those that `asyncio.to_thread` keeps: a loop that ends with its interpreter
     could start no thread to wait for them.
 
-    :raise MicroVMError: no thread can be had.
+    :raises MicroVMError: no thread can be had.
     """
     import asyncio  # of those who call this, not of those who start threads
 

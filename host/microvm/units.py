@@ -38,7 +38,7 @@ def parse_size(value: Size) -> int:
     """Read a size.
 
     :return: bytes, from 0 on.
-    :raise UsageError: it is no size; says what is.
+    :raises UsageError: it is no size; says what is.
     """
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         unit = match[2] and match[2].upper()
@@ -62,7 +62,7 @@ def parse_duration(value: Duration) -> float:
     """Read a duration.
 
     :return: seconds, more than 0.
-    :raise UsageError: it is no duration; says what is.
+    :raises UsageError: it is no duration; says what is.
     """
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         seconds = float(match[1]) * _SECONDS[match[2]]
@@ -82,7 +82,7 @@ def parse_memory(value: Size) -> int:
     """Read a guest's memory size, as `parse_size` does.
 
     :return: MiB.
-    :raise UsageError: it is no size, no whole number of MiB, or below `MINIMUM_MEMORY`.
+    :raises UsageError: it is no size, no whole number of MiB, or below `MINIMUM_MEMORY`.
     """
     size = parse_size(value)
     if size < MINIMUM_MEMORY:
@@ -96,7 +96,7 @@ def parse_memory_limit(value: Size) -> int:
     """Read how much memory a command may have, as `parse_size` does.
 
     :return: bytes; 0 for all that there is.
-    :raise UsageError: it is no size, or above 0 and below `MINIMUM_LIMIT`.
+    :raises UsageError: it is no size, or above 0 and below `MINIMUM_LIMIT`.
     """
     size = parse_size(value)
     if 0 < size < MINIMUM_LIMIT:

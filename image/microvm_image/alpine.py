@@ -44,7 +44,7 @@ class Alpine:
     def check(cls, data: bytes, arch: Arch, origin: str | Path) -> Alpine:
         """Return the archive if it is the pinned one.
 
-        :raise ImageError: it is cut short, damaged, or something else.
+        :raises ImageError: it is cut short, damaged, or something else.
         """
         actual = hashlib.sha256(data).hexdigest()
         if actual != arch.alpine_sha256:
@@ -57,7 +57,7 @@ class Alpine:
     def entries(self) -> Iterator[Entry]:
         """Give the archive's members; hard links as copies, devices left out.
 
-        :raise ImageError: the archive is damaged, or a name in it leads out of it.
+        :raises ImageError: the archive is damaged, or a name in it leads out of it.
         """
         import gzip  # these are slow to import
         import tarfile

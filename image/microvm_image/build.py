@@ -71,7 +71,7 @@ def build(
     :param mirror: where to download the Alpine archive if it is nowhere here.
     :param output: the folder to become the image; by default one in the cache, named by its parts.
     :param report: who is told how far it is; nobody by default.
-    :raise ImageError: a part cannot be had or is not what it should be, or the disk is full.
+    :raises ImageError: a part cannot be had or is not what it should be, or the disk is full.
         Nothing half made is left.
     """
     report = report or Silent()

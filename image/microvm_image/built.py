@@ -39,7 +39,7 @@ def installed() -> Iterator[Path]:
 def remove(name: str) -> None:
     """Remove one from the cache; images that have it keep it.
 
-    :raise ImageError: there is none of that name.
+    :raises ImageError: there is none of that name.
     """
     for path in installed():
         if path.name == name:

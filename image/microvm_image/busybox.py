@@ -38,7 +38,7 @@ class Busybox:
     def fetch(cls, arch: Arch, report: Reporter) -> Busybox:
         """Return the distribution's.
 
-        :raise ImageError: it cannot be had.
+        :raises ImageError: it cannot be had.
         """
         found = package.fetch(WANTED, arch, report)
         binary = cache.read(found.path)

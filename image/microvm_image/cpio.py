@@ -56,7 +56,7 @@ def encoded(name: str) -> bytes:
 def write(entries: Iterable[Entry], out: BinaryIO) -> None:
     """Write an archive of the entries, sorted by name, so that a folder precedes its content.
 
-    :raise ImageError: one has the name that ends an archive.
+    :raises ImageError: one has the name that ends an archive.
     """
     inode = 0
     for inode, entry in enumerate(sorted(entries, key=lambda e: encoded(e.name)), start=1):

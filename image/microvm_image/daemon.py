@@ -36,7 +36,7 @@ class Daemon:
 def sources() -> Path:
     """Return the folder of its sources: in an installed wheel, or in the checkout.
 
-    :raise ImageError: they are in neither.
+    :raises ImageError: they are in neither.
     """
     package = Path(__file__).resolve().parent
     for folder in (package / "_guest", package.parents[1] / "guest"):
@@ -58,7 +58,7 @@ def source_digest(folder: Path) -> str:
 def build(arch: Arch, report: Reporter) -> Daemon:
     """Compile the daemon, or take from the cache what the same compiler made of the same sources.
 
-    :raise ImageError: there is no compiler for this architecture, or it failed.
+    :raises ImageError: there is no compiler for this architecture, or it failed.
     """
     folder = sources()
     cc = compiler(arch)
@@ -78,7 +78,7 @@ def build(arch: Arch, report: Reporter) -> Daemon:
 def compiler(arch: Arch) -> list[str]:
     """Return the command that compiles for this architecture's guests.
 
-    :raise ImageError: there is none.
+    :raises ImageError: there is none.
     """
     native = os.uname().machine == arch.name
     if native and shutil.which("musl-gcc"):

@@ -30,7 +30,7 @@ def default(*, arch: str | None = None, report: Reporter | None = None) -> Image
 
     :param arch: `x86_64` or `aarch64`; by default this machine's.
     :param report: who is told how far a build is; nobody by default.
-    :raise ImageError: there is none, and none can be built.
+    :raises ImageError: there is none, and none can be built.
     """
     if image := _recall(arches.find(arch)):
         return image

@@ -26,7 +26,7 @@ class DownloadError(ImageError):
 def fetch(url: str, report: Reporter) -> bytes:
     """Return what an `http:` or `https:` address holds, at most 64 MiB.
 
-    :raise DownloadError: it cannot be had, or not in time.
+    :raises DownloadError: it cannot be had, or not in time.
     """
     if not url.startswith(("http://", "https://")):
         raise DownloadError(f"{url}: not an http or https address")

@@ -105,7 +105,7 @@ class Image:
 def folder_of(name: str) -> Path:
     """Return where the cache keeps the image of that name, there or not.
 
-    :raise ImageError: no image can have that name.
+    :raises ImageError: no image can have that name.
     """
     if not name or "/" in name or name.startswith("."):
         raise ImageError(f"not the name of an image: {name!r}")
@@ -119,7 +119,7 @@ def load(image: str | Path) -> Image:
     20 MB takes some 15 ms, which each start from a template would take longer.
 
     :param image: a name, as `microvm image ls` shows it; or a path, which has a slash in it.
-    :raise ImageError: there is none, it is damaged, or another version of microvm made it.
+    :raises ImageError: there is none, it is damaged, or another version of microvm made it.
     """
     path = image if isinstance(image, Path) else Path(image) if "/" in image else folder_of(image)
     if not (path / MANIFEST).exists():
@@ -187,7 +187,7 @@ def installed() -> Iterator[Image]:
 def remove(name: str, report: Reporter | None = None) -> None:
     """Remove an image from the cache; machines that run from it are not disturbed.
 
-    :raise ImageError: there is none.
+    :raises ImageError: there is none.
     """
     path = folder_of(name)
     if not path.is_dir():

@@ -26,7 +26,7 @@ def write(base: Iterable[Entry], daemon: bytes, modules: Sequence[bytes], out: B
 
     :param base: the members of a root file system; of two with one name the later counts.
     :param modules: of the kernel, at most ten; the daemon loads them in this order.
-    :raise ImageError: a member lies inside something that is no folder.
+    :raises ImageError: a member lies inside something that is no folder.
     """
     tree = {name: Entry.folder(name, mode) for name, mode in FOLDERS.items()}
     tree |= {entry.name: entry for entry in base}

@@ -21,7 +21,7 @@ Options = Mapping[str, str | None]
 def fragment(arch: Arch) -> str:
     """Return the text for an architecture: what all have, and what is its own.
 
-    :raise ImageError: it is not there.
+    :raises ImageError: it is not there.
     """
     try:
         return "\n".join((FOLDER / f"{name}.config").read_text() for name in ("common", arch.name))
@@ -34,7 +34,7 @@ def fragment(arch: Arch) -> str:
 def parse(text: str) -> dict[str, str | None]:
     """Read a fragment or a whole `.config`.
 
-    :raise ImageError: a line is neither an option nor a comment, or an option stands twice.
+    :raises ImageError: a line is neither an option nor a comment, or an option stands twice.
     """
     options: dict[str, str | None] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
@@ -55,7 +55,7 @@ def parse(text: str) -> dict[str, str | None]:
 def check(wanted: Options, made: Options) -> None:
     """Make sure that Kconfig, which drops what it cannot satisfy, has taken every option.
 
-    :raise ImageError: it has not; the message names all that differ.
+    :raises ImageError: it has not; the message names all that differ.
     """
     if wrong := list(_differences(wanted, made)):
         raise ImageError(

@@ -57,7 +57,7 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
 
     :param named: a file, or `small` or `debian`.
     :return: a file, there or not; None is the distribution's kernel.
-    :raise ImageError: it is `small`, and none has been built.
+    :raises ImageError: it is `small`, and none has been built.
     """
     named = _asked(named)
     if named == DEBIAN:
@@ -80,7 +80,7 @@ def _asked(named: str | Path | None) -> str | Path | None:
 def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
     """Return the kernel for an image: see `given` for which.
 
-    :raise ImageError: it is not there or is no kernel, or the package cannot be had.
+    :raises ImageError: it is not there or is no kernel, or the package cannot be had.
     """
     if chosen := given(arch, named):
         return _read(chosen, arch)

@@ -116,7 +116,7 @@ def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
     That is the one the system's package lists know; where they do not know it, or know one that
     is gone, the newest in the cache; where there is none, what fresh lists say.
 
-    :raise ImageError: none can be had; this is no Debian, or there is no network.
+    :raises ImageError: none can be had; this is no Debian, or there is no network.
     """
     try:
         return _extract(_Apt(arch), wanted, arch, report)

@@ -14,7 +14,7 @@ def run(argv: Sequence[str], *, what: str, cwd: Path | None = None) -> str:
     """Run a program to its end and return what it wrote to stdout.
 
     :param what: the work, for the message: `what` failed.
-    :raise ImageError: it is not there or failed; `detail` holds the end of its stderr.
+    :raises ImageError: it is not there or failed; `detail` holds the end of its stderr.
     """
     try:
         done = subprocess.run(

@@ -31,7 +31,7 @@ EDITS = (
 def digest(arch: Arch) -> str:
     """Return a short name for it, as 8 hexadecimal digits; a kernel of another is out of date.
 
-    :raise ImageError: a fragment is not there.
+    :raises ImageError: a fragment is not there.
     """
     parts = (str(BUILDER), kconfig.fragment(arch), repr(EDITS))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]

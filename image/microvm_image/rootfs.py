@@ -58,7 +58,7 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
 
     :param path: the archive, or a folder that holds it by its name.
     :param mirror: an address that has Alpine's `v3.20` under it.
-    :raise ImageError: the archive is not there, or not the one that is pinned.
+    :raises ImageError: the archive is not there, or not the one that is pinned.
     """
     from microvm_image.download import DownloadError, fetch
 

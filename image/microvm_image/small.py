@@ -57,7 +57,7 @@ def build(*, arch: str | None = None, report: Reporter | None = None) -> Path:
 
     :param arch: `x86_64` or `aarch64`; by default this machine's.
     :return: the file: a vmlinux or an Image, without symbols.
-    :raise ImageError: a tool is missing, the source cannot be had or does not take our options, a
+    :raises ImageError: a tool is missing, the source cannot be had or does not take our options, a
         compiler failed, or the disk is full. Nothing half made is left.
     """
     report = report or Silent()
@@ -90,7 +90,7 @@ def _is_built(path: Path) -> bool:
 def check_tools(arch: Arch) -> None:
     """Make sure that all is there that compiling takes.
 
-    :raise ImageError: it is not; the hint is the line that installs it.
+    :raises ImageError: it is not; the hint is the line that installs it.
     """
     compiler = _prefix(arch) + "gcc"
     programs = {compiler: _package_of(arch), "gcc": "gcc", **_PROGRAMS}

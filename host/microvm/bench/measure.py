@@ -64,7 +64,7 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
     """Measure what `plan` says.
 
     :param report: who is told how far it is, and what a user should know; nobody by default.
-    :raise MicroVMError: a machine does not start, or dies, or a command does not do its work.
+    :raises MicroVMError: a machine does not start, or dies, or a command does not do its work.
     """
     report = report or Silent()
     busy = load()

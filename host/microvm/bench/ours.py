@@ -49,14 +49,14 @@ class Ours:
     async def boot(self) -> OurMachine:
         """Boot a machine.
 
-        :raise MicroVMError: it does not come up.
+        :raises MicroVMError: it does not come up.
         """
         return await self._start(cold=True)
 
     async def clone(self) -> OurMachine:
         """Clone a machine, as every start does that is not told otherwise.
 
-        :raise MicroVMError: it does not come up.
+        :raises MicroVMError: it does not come up.
         """
         return await self._start(cold=False)
 

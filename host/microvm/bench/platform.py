@@ -36,7 +36,7 @@ def describe(manifest: Manifest, *, accel: str, memory_mib: int, load: float) ->
 
     :param manifest: the guest image's.
     :param load: the host's, before anything was measured.
-    :raise QemuError: QEMU is missing, or does not say its version.
+    :raises QemuError: QEMU is missing, or does not say its version.
     """
     return Platform(
         date=datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -28,8 +28,8 @@ _ROUND_TRIPS = ("ping_ms", "exec_ms")
 def check(file: Path) -> None:
     """See that a plot can be made there, before anything is measured.
 
-    :raise UsageError: the file is neither SVG nor PNG.
-    :raise MicroVMError: matplotlib is not installed.
+    :raises UsageError: the file is neither SVG nor PNG.
+    :raises MicroVMError: matplotlib is not installed.
     """
     if file.suffix.lower() not in FORMATS:
         raise UsageError(f"{file}: a plot is one of {', '.join(FORMATS)}")
@@ -44,7 +44,7 @@ def draw(report: Report, file: Path) -> None:
     """Draw the report.
 
     :param file: its suffix chooses the format.
-    :raise MicroVMError: it cannot be written.
+    :raises MicroVMError: it cannot be written.
     """
     import matplotlib.pyplot as plt
     from matplotlib.layout_engine import ConstrainedLayoutEngine

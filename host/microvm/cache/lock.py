@@ -31,7 +31,7 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def held(path: Path, report: Reporter) -> Iterator[None]:
     """Hold the only right to make `path`; wait, and keep saying so, while another process has it.
 
-    :raise ImageError: nothing can be made there.
+    :raises ImageError: nothing can be made there.
     """
     reminder = 0.0
     while True:
@@ -49,7 +49,7 @@ def held(path: Path, report: Reporter) -> Iterator[None]:
 def attempt(path: Path) -> Iterator[bool]:
     """Take the only right to make `path`, if nobody has it; give whether that was so.
 
-    :raise ImageError: nothing can be made there.
+    :raises ImageError: nothing can be made there.
     """
     name = _name(path)
     with cache.disk_errors():

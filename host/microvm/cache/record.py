@@ -18,8 +18,8 @@ def read(
     """Return what a file holds.
 
     :param limit: the bytes that it may have.
-    :raise OSError: as the opener, or it is longer.
-    :raise ValueError: it holds no object.
+    :raises OSError: as the opener, or it is longer.
+    :raises ValueError: it holds no object.
     """
     try:
         found = json.loads(cache.read(path, limit, opener))
@@ -33,7 +33,7 @@ def read(
 def make(kind: type[T], members: dict[str, Any]) -> T:
     """Return a dataclass that has these members, each of the type that it is annotated with.
 
-    :raise ValueError: they are others.
+    :raises ValueError: they are others.
     """
     types = get_type_hints(kind)
     if odd := members.keys() ^ types.keys():

@@ -30,7 +30,7 @@ _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CREAT
 def root() -> Path:
     """Return $MICROVM_CACHE, or the folder that the platform has for this user's caches.
 
-    :raise ImageError: others can change what is in it; see `trust`.
+    :raises ImageError: others can change what is in it; see `trust`.
     """
     top = _top()
     with disk_errors():
@@ -49,7 +49,7 @@ def _top() -> Path:
 def folder(name: str) -> Path:
     """Return a folder of the cache, there or not: such as `images`.
 
-    :raise ImageError: others can change what is in it; see `trust`.
+    :raises ImageError: others can change what is in it; see `trust`.
     """
     path = _top() / name
     with disk_errors():
@@ -63,7 +63,7 @@ def make(path: Path) -> None:
 
     Nobody else may write to them, whatever the umask; those of the cache can be read by all.
 
-    :raise ImageError: another was faster, and its folder is not to be trusted.
+    :raises ImageError: another was faster, and its folder is not to be trusted.
     """
     if path.is_dir():
         return
@@ -80,7 +80,7 @@ def make(path: Path) -> None:
 def open_file(path: Path) -> int:
     """Open a file of the cache for reading, and return its descriptor.
 
-    :raise OSError: it is not there, is a link or no file, or others can write it.
+    :raises OSError: it is not there, is a link or no file, or others can write it.
     """
     descriptor = open_plain(path, _READ)
     if wrong := trust.obstacle(os.fstat(descriptor)):
@@ -101,7 +101,7 @@ def has(path: Path) -> bool:
 def open_plain(path: Path, flags: int = _READ & ~os.O_NOFOLLOW) -> int:
     """Open a file, whosever it is, without waiting for the other end of a FIFO.
 
-    :raise OSError: it is not there, or is no file.
+    :raises OSError: it is not there, or is no file.
     """
     descriptor = os.open(path, flags, FILE_MODE)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -115,7 +115,7 @@ def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_f
 
     :param limit: the bytes that it may have.
     :param opener: `open_file`, or `open_plain` for one elsewhere.
-    :raise OSError: as the opener, or it is longer.
+    :raises OSError: as the opener, or it is longer.
     """
     with os.fdopen(opener(path), "rb") as file:
         if os.fstat(file.fileno()).st_size > limit:
@@ -126,7 +126,7 @@ def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_f
 def write(path: Path, data: bytes) -> None:
     """Write a short file of the cache that may be lost, or be read when it is half written.
 
-    :raise OSError: it cannot be written, is a link or no file, or its folder is not ours.
+    :raises OSError: it cannot be written, is a link or no file, or its folder is not ours.
     """
     if path.parent.stat().st_uid != os.geteuid():
         raise PermissionError(errno.EPERM, "its folder is another's", str(path))

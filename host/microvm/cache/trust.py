@@ -25,8 +25,8 @@ def check(folder: Path) -> None:
     """Make sure that a folder, as far as it is there, can be changed by us and by root alone.
 
     :param folder: its absolute path; links on the way are followed, and are to be trusted, too.
-    :raise ImageError: it cannot be trusted; the hint says what to do.
-    :raise OSError: it cannot be looked at.
+    :raises ImageError: it cannot be trusted; the hint says what to do.
+    :raises OSError: it cannot be looked at.
     """
     for path, status in _way(folder):
         if status.st_uid not in {0, os.geteuid(), Path("/").stat().st_uid}:
@@ -39,8 +39,8 @@ def check(folder: Path) -> None:
 def check_alone(folder: Path) -> None:
     """Make sure of the same for a folder whose way here was checked.
 
-    :raise ImageError: it cannot be trusted; the hint says what to do.
-    :raise OSError: it cannot be looked at.
+    :raises ImageError: it cannot be trusted; the hint says what to do.
+    :raises OSError: it cannot be looked at.
     """
     with suppress(FileNotFoundError):
         if wrong := obstacle(folder.stat()):

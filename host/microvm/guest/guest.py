@@ -85,8 +85,8 @@ class Guest:
     async def ready(self, timeout: float) -> None:
         """Wait for its answer, then tell it the time.
 
-        :raise TimeoutError: it did not come within `timeout` seconds.
-        :raise MachineError: the guest was lost, or is not ours.
+        :raises TimeoutError: it did not come within `timeout` seconds.
+        :raises MachineError: the guest was lost, or is not ours.
         """
         async with asyncio.timeout(timeout):
             await asyncio.shield(self._ready)
@@ -179,7 +179,7 @@ class Guest:
     async def ping(self, timeout: float = PING_TIMEOUT) -> None:
         """Ask the guest whether it is alive.
 
-        :raise GuestUnresponsive: there was no answer within `timeout` seconds.
+        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
         """
         channel = self._alive()
         token = next(self._tokens)
@@ -190,7 +190,7 @@ class Guest:
     async def status(self, timeout: float = PING_TIMEOUT) -> codec.Status:
         """Return the daemon's counters.
 
-        :raise GuestUnresponsive: there was no answer within `timeout` seconds.
+        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
         """
         channel = self._alive()
         channel.write(self._session.status_request())

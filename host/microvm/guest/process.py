@@ -106,11 +106,11 @@ class Process:
 
         Its output is held back when nobody reads it, so read `stdout` and `stderr` meanwhile.
 
-        :raise StartError: it could not be started.
-        :raise ExecTimeout: it ran past its deadline, and was killed.
-        :raise OutputLimit: it wrote more than it may, and was killed.
-        :raise MemoryLimit: it took more memory than it may, and was killed.
-        :raise MachineError: the machine died under it.
+        :raises StartError: it could not be started.
+        :raises ExecTimeout: it ran past its deadline, and was killed.
+        :raises OutputLimit: it wrote more than it may, and was killed.
+        :raises MemoryLimit: it took more memory than it may, and was killed.
+        :raises MachineError: the machine died under it.
         """
         await self._command.ended.wait()
         if self._command.error:
@@ -124,7 +124,7 @@ class Process:
         Like `asyncio.subprocess.Process.communicate`, it does not mind a command that takes less.
         Cancelling it kills the command, since what it has read by then is lost.
 
-        :raise StartError: and what else `wait` raises.
+        :raises StartError: and what else `wait` raises.
         """
         async with self:
             output = await self.collect(input)
@@ -134,7 +134,7 @@ class Process:
     async def collect(self, data: bytes | None) -> tuple[bytes, bytes]:
         """Feed and read as `communicate` does; how the command ended is left to `wait`.
 
-        :raise MachineError: the machine died under it.
+        :raises MachineError: the machine died under it.
         """
         _, stdout, stderr = await asyncio.gather(
             self.feed_all(data), self.stdout.read(), self.stderr.read()

@@ -36,7 +36,7 @@ class Limits:
 def limits_of(options: ExecOptions) -> Limits:
     """Read the limits that a caller asks for.
 
-    :raise UsageError: one of them means nothing.
+    :raises UsageError: one of them means nothing.
     """
     limits = Limits(
         timeout=_read("timeout", options.get("timeout"), parse_duration),
@@ -51,8 +51,8 @@ def limits_of(options: ExecOptions) -> Limits:
 def request_of(argv: Sequence[Text], options: ExecOptions) -> Request:
     """Check what a caller asks for, and put it as a session takes it.
 
-    :raise UsageError: it means nothing.
-    :raise TypeError: an option is not there.
+    :raises UsageError: it means nothing.
+    :raises TypeError: an option is not there.
     """
     _check(argv, options)
     command = options.get("command") or (argv[0] if argv else None)
@@ -104,7 +104,7 @@ def _read(name: str, value: Any, parse: Callable[[Any], N]) -> N | None:
 def to_bytes(value: object) -> bytes:
     """Write text as the operating system has it: surrogates stand for bytes that are not UTF-8.
 
-    :raise UsageError: it is no text, or holds surrogates that stand for no byte.
+    :raises UsageError: it is no text, or holds surrogates that stand for no byte.
     """
     if isinstance(value, PathLike):
         value = fspath(value)

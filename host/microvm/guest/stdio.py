@@ -19,7 +19,7 @@ _CHUNK = 1 << 16
 async def copy_out(stream: OutputStream, descriptor: int) -> None:
     """Write what comes, in order; a reader that is slow holds up the command and nothing else.
 
-    :raise OSError: it cannot be written; BrokenPipeError when the reader has gone.
+    :raises OSError: it cannot be written; BrokenPipeError when the reader has gone.
     """
     while chunk := await stream.next_chunk():
         await write(descriptor, chunk)
@@ -28,8 +28,8 @@ async def copy_out(stream: OutputStream, descriptor: int) -> None:
 async def write(descriptor: int, data: bytearray | bytes | memoryview) -> None:
     """Write all of it, as `copy_out` does.
 
-    :raise MicroVMError: no thread can be had to write in.
-    :raise OSError: it cannot be written; BrokenPipeError when the reader has gone.
+    :raises MicroVMError: no thread can be had to write in.
+    :raises OSError: it cannot be written; BrokenPipeError when the reader has gone.
     """
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         _write_all(descriptor, data)
@@ -63,7 +63,7 @@ async def copy_in(descriptor: int, stream: InputStream) -> None:
 async def lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
     """Give a descriptor's lines without their ends, as they come.
 
-    :raise UsageError: a line is longer than `limit` bytes.
+    :raises UsageError: a line is longer than `limit` bytes.
     """
     rest = bytearray()
     while data := await _read(descriptor):

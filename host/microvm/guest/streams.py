@@ -35,7 +35,7 @@ class OutputBuffer:
     async def take(self) -> bytearray | bytes | memoryview:
         """Return the next chunk as soon as there is one; empty at the end.
 
-        :raise MachineError: the machine died, and all that came before has been taken.
+        :raises MachineError: the machine died, and all that came before has been taken.
         """
         while not self._chunks:
             if self._error:
@@ -112,7 +112,7 @@ class OutputStream:
     async def __anext__(self) -> bytes:
         """Return the next chunk.
 
-        :raise MachineError: the machine died, and all that came before has been read.
+        :raises MachineError: the machine died, and all that came before has been read.
         """
         if chunk := await self.next_chunk():
             return bytes(chunk)
@@ -125,7 +125,7 @@ class OutputStream:
     async def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes as soon as there are any, by default all up to the end.
 
-        :raise MachineError: the machine died before the end; `read(size)` gives what came before.
+        :raises MachineError: the machine died before the end; `read(size)` gives what came before.
         """
         if size >= 0:
             if size and not self._part:
@@ -145,7 +145,7 @@ class OutputStream:
 
         A line has no bound of its own: `max_output` gives one to a command that is not trusted.
 
-        :raise MachineError: the machine died, and all that came before has been read.
+        :raises MachineError: the machine died, and all that came before has been read.
         """
         seen = 0
         while not (end := self._part.find(b"\n", seen) + 1):
@@ -196,7 +196,7 @@ class InputStream:
     async def drain(self) -> None:
         """Wait until everything is on its way to the guest.
 
-        :raise BrokenPipeError: the command has closed its standard input, or has ended.
+        :raises BrokenPipeError: the command has closed its standard input, or has ended.
         """
         await self._drained.wait()
         if self._refused:

@@ -122,7 +122,7 @@ def candidates(
     """The accelerators to try, in order.
 
     :param arch: the guest's architecture; hardware accelerates its own only.
-    :raise QemuError: if KVM is requested and cannot work.
+    :raises QemuError: if KVM is requested and cannot work.
     """
     if requested == "tcg":
         return ("tcg",)

@@ -91,7 +91,7 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
     """The arguments that QEMU is started with, its own name not among them.
 
     :param tsc_khz: the frequency of the host's TSC, if it has one and we know it.
-    :raise UsageError: for an architecture that is not in the table.
+    :raises UsageError: for an architecture that is not in the table.
     """
     target = arches.find(config.arch)
     return [

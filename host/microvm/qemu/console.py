@@ -39,7 +39,7 @@ class Console:
     that fails (a full disk) is given up, which harms nothing else.
 
     :param log: a file to write to, emptied first.
-    :raise UsageError: if the log cannot be opened.
+    :raises UsageError: if the log cannot be opened.
     :ivar log_error: why the log was given up, if it was.
     """
 

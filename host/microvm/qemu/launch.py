@@ -62,8 +62,8 @@ class Launched:
 def find_qemu(arch_name: str) -> Path:
     """Find QEMU's program on the PATH, and see that what confines it is there, too.
 
-    :raise QemuError: if either is not.
-    :raise UsageError: for an unknown architecture.
+    :raises QemuError: if either is not.
+    :raises UsageError: for an unknown architecture.
     """
     target = arches.find(arch_name)
     program = _find(target.qemu, target.qemu_package)
@@ -78,9 +78,9 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
     It is in a session of its own, where no Ctrl-C of a terminal comes, and its environment holds
     no secret of ours. `memory` can be closed afterwards.
 
-    :raise QemuError: if it, or what it needs on this host, is missing.
-    :raise ImageError: if the kernel or the initramfs cannot be opened.
-    :raise OSError: this process may not have what it takes, such as one more file or child.
+    :raises QemuError: if it, or what it needs on this host, is missing.
+    :raises ImageError: if the kernel or the initramfs cannot be opened.
+    :raises OSError: this process may not have what it takes, such as one more file or child.
     """
     begun = time.monotonic()
     program = find_qemu(config.arch)

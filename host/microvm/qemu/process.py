@@ -94,11 +94,11 @@ class Qemu:
         """Start the guest in a QEMU that was launched, and own both.
 
         :param console: gets what the guest writes to its serial port; stays the caller's.
-        :raise QemuError: if QEMU is missing, too old, refuses its arguments, or ends at once, as it
+        :raises QemuError: it is missing, too old, refuses its arguments, or ends at once, as it
             does under an accelerator that is broken.
-        :raise TemplateError: QEMU says that it cannot restore a guest, or will not save one.
-        :raise ImageError: if the kernel or the initramfs cannot be opened.
-        :raise UsageError: for an unknown architecture.
+        :raises TemplateError: QEMU says that it cannot restore a guest, or will not save one.
+        :raises ImageError: if the kernel or the initramfs cannot be opened.
+        :raises UsageError: for an unknown architecture.
         """
         qemu = cls(launched, console)
         try:
@@ -141,7 +141,7 @@ class Qemu:
         """Hand over our end of the guest's port, to be closed by the caller.
 
         :return: a stream socket, not blocking.
-        :raise RuntimeError: if it was taken before, or QEMU has ended: take it right after `start`.
+        :raises RuntimeError: it was taken before, or QEMU has ended: take it right after `start`.
         """
         port, self._port = self._port, None
         if port is None:
@@ -163,8 +163,8 @@ class Qemu:
     async def save(self) -> None:
         """Stop the guest for good, and save it to the `memory` that it was started with.
 
-        :raise TemplateError: QEMU says that it cannot be saved.
-        :raise QemuError: it has ended, or it takes too long.
+        :raises TemplateError: QEMU says that it cannot be saved.
+        :raises QemuError: it has ended, or it takes too long.
         """
         if self._launched.memory is None or self._launched.memory.saved:
             raise RuntimeError("QEMU was not started with memory to save to")
@@ -284,8 +284,8 @@ class Qemu:
     async def _ask(self, command: str, arguments: dict[str, object]) -> None:
         """Have QEMU do something with a saved guest.
 
-        :raise TemplateError: it says that it cannot.
-        :raise QemuError: it says so for want of something that it may not have here and now.
+        :raises TemplateError: it says that it cannot.
+        :raises QemuError: it says so for want of something that it may not have here and now.
         """
         try:
             await self._qmp.execute(command, arguments)

@@ -58,10 +58,10 @@ class RunningVM:
 
         :param launched: becomes the machine's own, as does `console`, and ends with it.
         :param timeout: of the guest, in seconds.
-        :raise QemuError: QEMU is missing, or does not start.
-        :raise TemplateError: it says that it cannot restore a guest, or will not save one.
-        :raise BootError: the guest did not become ready; its `detail` has the console's end.
-        :raise ProtocolError: what answered is not our guest.
+        :raises QemuError: QEMU is missing, or does not start.
+        :raises TemplateError: it says that it cannot restore a guest, or will not save one.
+        :raises BootError: the guest did not become ready; its `detail` has the console's end.
+        :raises ProtocolError: what answered is not our guest.
         """
         async with AsyncExitStack() as owned:
             owned.callback(console.close)

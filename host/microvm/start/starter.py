@@ -94,8 +94,8 @@ class Starter:
     async def cold(self) -> RunningVM:
         """Boot.
 
-        :raise BootError: the guest did not become ready.
-        :raise QemuError: QEMU does not start.
+        :raises BootError: the guest did not become ready.
+        :raises QemuError: QEMU does not start.
         """
         launched, self._launched = self._launched, None
         return await self._begin(launched or launch(self._config), self._console, self._timeout)
@@ -103,8 +103,8 @@ class Starter:
     async def warm(self) -> RunningVM:
         """Clone, and make a template before, if there is none; boot where there can be none.
 
-        :raise BootError: the guest did not become ready, not by booting either.
-        :raise QemuError: QEMU does not start.
+        :raises BootError: the guest did not become ready, not by booting either.
+        :raises QemuError: QEMU does not start.
         """
         if not self._may_clone:
             return await self.cold()
@@ -130,9 +130,9 @@ class Starter:
     async def _clone_of_some(self) -> RunningVM:
         """A clone, if need be of a template that is made for it.
 
-        :raise _Refused: QEMU does not save a guest, or does not restore one that it has just saved.
-        :raise _Hindered: something else was in the way.
-        :raise TemplateError: what was saved just now has changed.
+        :raises _Refused: QEMU saves no guest, or does not restore one that it has just saved.
+        :raises _Hindered: something else was in the way.
+        :raises TemplateError: what was saved just now has changed.
         """
         try:
             if vm := await self._clone():
@@ -147,9 +147,9 @@ class Starter:
     async def _clone(self) -> RunningVM | None:
         """A clone that is ready; None if there is no template.
 
-        :raise _Refused: QEMU itself says that it cannot restore it, or that its guest died of it.
-        :raise _Hindered: something was in the way that is no fault of the template.
-        :raise TemplateError: it is not what was saved.
+        :raises _Refused: QEMU itself says that it cannot restore it, or that its guest died of it.
+        :raises _Hindered: something was in the way that is no fault of the template.
+        :raises TemplateError: it is not what was saved.
         """
         launched, self._launched = self._launched, None
         launched = launched or self._launch_clone()
@@ -189,9 +189,9 @@ class Starter:
     async def _make(self) -> None:
         """Boot a guest and save it, unless another process does that first.
 
-        :raise _Refused: QEMU says that it cannot be saved.
-        :raise _Hindered: something else was in the way.
-        :raise BootError: it does not boot.
+        :raises _Refused: QEMU says that it cannot be saved.
+        :raises _Hindered: something else was in the way.
+        :raises BootError: it does not boot.
         """
         from microvm.start.warmup import warm
         from microvm.threads import in_thread

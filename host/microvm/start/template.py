@@ -99,8 +99,8 @@ class Template:
 def opened(name: str) -> Iterator[Memory | None]:
     """Give the memory of a template, checked, for QEMU to inherit; None if there is none.
 
-    :raise TemplateError: it is there, and is not what was saved.
-    :raise OSError: this process may not have what it takes, such as one more file.
+    :raises TemplateError: it is there, and is not what was saved.
+    :raises OSError: this process may not have what it takes, such as one more file.
     """
     path = _path(name)
     with ExitStack() as files:
@@ -198,7 +198,7 @@ async def locked(name: str, notify: Callable[[str], None]) -> AsyncIterator[None
     """Hold the only right to make this template; wait while another process has it, and lives.
 
     :param notify: called with a line where that takes long.
-    :raise ImageError: nothing can be made there, or who has the right shows no sign of life.
+    :raises ImageError: nothing can be made there, or who has the right shows no sign of life.
     """
     import asyncio
 
@@ -248,7 +248,7 @@ def save(
 
     The caller holds `locked`. Arguments are what `Manifest` says.
 
-    :raise ImageError: the disk is full, or cannot be written. Nothing half made is left.
+    :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
     """
     path = _path(name)
     with cache.disk_errors(), cache.staging(path) as folder:
@@ -330,7 +330,7 @@ def _readable(path: Path) -> Manifest | None:
 def remove(name: str) -> None:
     """Remove a template; clones that run are not disturbed.
 
-    :raise TemplateError: there is none.
+    :raises TemplateError: there is none.
     """
     path = _path(name)
     if not path.exists():
@@ -364,7 +364,7 @@ def prune(limit: int, *, keep: str = "") -> list[Template]:
 def limit() -> int:
     """The bytes that all templates together may take.
 
-    :raise UsageError: MICROVM_TEMPLATES is no size.
+    :raises UsageError: MICROVM_TEMPLATES is no size.
     """
     try:
         return parse_size(os.environ.get("MICROVM_TEMPLATES") or LIMIT)

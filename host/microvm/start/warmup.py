@@ -24,7 +24,7 @@ _TIMEOUT = 30.0
 async def warm(run: Callable[..., Awaitable[object]]) -> None:
     """Run a few commands by `run`, which is that of a machine or of a guest.
 
-    :raise MachineError: the machine died meanwhile.
+    :raises MachineError: the machine died meanwhile.
     """
     for argv, options in _COMMANDS:
         # An image may have no such command: then it has at least been looked for.

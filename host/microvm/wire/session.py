@@ -139,8 +139,8 @@ class Session:
     def exec_request(self, request: Request) -> bytes:
         """Run a command.
 
-        :raise Busy: one is in flight.
-        :raise UsageError: the protocol cannot carry it: too long, or a NUL byte in it.
+        :raises Busy: one is in flight.
+        :raises UsageError: the protocol cannot carry it: too long, or a NUL byte in it.
         """
         if self.state is State.RUNNING:
             raise Busy("a command is running on this machine, and it takes one at a time")
@@ -179,7 +179,7 @@ class Session:
     def exec_signal(self, signal: int) -> bytes:
         """Send a signal to the running command's process group; nothing when it has ended.
 
-        :raise UsageError: no signal has this number.
+        :raises UsageError: no signal has this number.
         """
         if self.state is not State.RUNNING:
             return b""
@@ -216,7 +216,7 @@ class Session:
     def exec_resize(self, rows: int, columns: int) -> bytes:
         """Tell the running command's terminal its size; nothing when it has ended.
 
-        :raise UsageError: no terminal has this size.
+        :raises UsageError: no terminal has this size.
         """
         if self.state is not State.RUNNING:
             return b""
@@ -246,8 +246,8 @@ class Session:
 
         Of many that mean nothing it drops a part: None then, too, and :attr:`is_behind`.
 
-        :raise VersionMismatch: the guest was built from a schema that is not one of ours.
-        :raise ProtocolError: the guest broke the protocol; the session is over.
+        :raises VersionMismatch: the guest was built from a schema that is not one of ours.
+        :raises ProtocolError: the guest broke the protocol; the session is over.
         """
         if self.state is State.FAILED:
             return None

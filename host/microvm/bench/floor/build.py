@@ -22,7 +22,7 @@ _FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-Os", "-static", "-s")
 def build(image: Image) -> bytes:
     """Return an initramfs that is the image's but for its first process.
 
-    :raise ImageError: there is no compiler that makes it.
+    :raises ImageError: there is no compiler that makes it.
     """
     archive = BytesIO()
     # Archives may follow one another, and of two files with one name the later counts.

@@ -52,7 +52,7 @@ class Floor:
 
         :param image: whose kernel and file system it has.
         :param memory: of the guest, in MiB.
-        :raise ImageError: there is no compiler.
+        :raises ImageError: there is no compiler.
         """
         with ExitStack() as owned:
             initramfs = os.memfd_create("microvm-floor", os.MFD_CLOEXEC)
@@ -72,7 +72,7 @@ class Floor:
     async def boot(self) -> FloorMachine:
         """Boot a machine.
 
-        :raise MachineError: it does not come up.
+        :raises MachineError: it does not come up.
         """
         with template.blank() as memory:
             return FloorMachine(await _made(partial(self._start, memory)))
@@ -80,8 +80,8 @@ class Floor:
     async def clone(self) -> FloorMachine:
         """Clone a machine that was booted and saved, the first time now.
 
-        :raise MachineError: it does not come up.
-        :raise QemuError: it cannot be saved.
+        :raises MachineError: it does not come up.
+        :raises QemuError: it cannot be saved.
         """
         if self._saved is None:
             memory = self._owned.enter_context(template.blank())

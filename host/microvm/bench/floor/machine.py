@@ -31,7 +31,7 @@ class Machine:
     :param device: the virtio-serial controller.
     :param files: the descriptors among the arguments.
     :param state: what to restore the guest from, a descriptor; without it, it boots.
-    :raise MachineError: it does not come up.
+    :raises MachineError: it does not come up.
     """
 
     def __init__(
