@@ -52,7 +52,7 @@ LADDER = (
     Rung("B", "Python's decoder beside C's", "differential:run", 0.2),
     Rung("C", "the daemon as a process", "explore:run_process", 0.25),
     Rung("D", "the real guest", "explore:run_guest", 0.25),
-    Rung("E", "the host, with a guest that lies", "rung_hostile:run", 0.1),
+    Rung("E", "the host, with a guest that lies", "host.rung:run", 0.1),
     Rung("F", "proofs", "proofs:run", 0.0),
 )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 from fuzz.ladder import LADDER, UNBUILT
-from fuzz.mutants import Mutant, daemon, decoder, hostile, proofs, python
+from fuzz.mutants import Mutant, daemon, decoder, host, proofs, python
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("codegen", "fuzz", "guest", "host", "image", "protocol", "tests", "pyproject.toml")
@@ -57,7 +57,7 @@ def hunts() -> Iterator[Hunt]:
         (python.MUTANTS, "BE"),
         (daemon.MUTANTS, "C"),
         (daemon.GUEST_MUTANTS, "D"),
-        (hostile.MUTANTS, "E"),
+        (host.MUTANTS, "E"),
         (proofs.MUTANTS, "F"),
     ):
         for mutant in mutants:

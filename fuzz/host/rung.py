@@ -8,11 +8,11 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from .hostile.encounter import meet
-from .hostile.lies import scripts
-from .hostile.script import CORPUS, Script, corpus
-from .hostile.verdict import Violation
-from .outcome import Outcome
+from ..outcome import Outcome
+from .checks import Violation
+from .harness import meet
+from .script import CORPUS, Script, corpus
+from .strategies import scripts
 
 _BATCH = 200
 """Examples of one call of Hypothesis; between two the time is looked at."""

@@ -28,12 +28,13 @@ from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW, Session
 
-from . import rung_hostile
-from .hostile.account import HASTY
-from .hostile.clock import Loop
-from .hostile.encounter import meet
-from .hostile.lies import GREETING, honest, scripts
-from .hostile.script import (
+from ..oracle import SETTINGS
+from . import rung
+from .checks import Violation
+from .harness import meet
+from .loop import Loop
+from .result import HASTY
+from .script import (
     Act,
     Answer,
     Call,
@@ -50,8 +51,7 @@ from .hostile.script import (
     Serve,
     corpus,
 )
-from .hostile.verdict import Violation
-from .oracle import SETTINGS
+from .strategies import GREETING, honest, scripts
 
 MIB = 1 << 20
 FLOOD = 64 * MIB
@@ -351,7 +351,7 @@ def test_a_flood_takes_little_memory(
 
 
 def test_the_rung_says_what_it_did() -> None:
-    outcome = rung_hostile.run(1.0, 7)
+    outcome = rung.run(1.0, 7)
     assert outcome.findings == ()
     assert outcome.seed == 7
     assert outcome.executions > len(corpus())
@@ -362,9 +362,9 @@ def test_a_host_that_believes_everything_is_found_and_the_script_is_saved(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(Session, "_expect", lambda *_: None)
-    monkeypatch.setattr(rung_hostile, "CORPUS", tmp_path)
-    monkeypatch.setattr(rung_hostile, "corpus", list)
-    outcome = rung_hostile.run(2.0, 7)
+    monkeypatch.setattr(rung, "CORPUS", tmp_path)
+    monkeypatch.setattr(rung, "corpus", list)
+    outcome = rung.run(2.0, 7)
     assert outcome.findings
     saved = sorted(tmp_path.iterdir())
     assert saved

@@ -8,8 +8,8 @@ from microvm.errors import MachineError
 from microvm.guest.guest import KILL_TIMEOUT, PING_INTERVAL
 from microvm.options import PING_TIMEOUT
 
+from .recorder import Run, Witness
 from .script import Call, Script
-from .witness import Run, Witness
 
 READY_TIMEOUT = 60.0
 LOSS_GRACE = 3.0

@@ -29,12 +29,12 @@ from microvm.options import PING_TIMEOUT
 from microvm.qemu.console import Console
 from microvm.qemu.exit import classify
 
-from .account import EXACT, LOSS_GRACE, READY_TIMEOUT, Account, Limits, Result
-from .clock import Loop
-from .liar import Liar
+from .checks import Violation, check, input_of
+from .loop import Loop
+from .recording_channel import Tapped
+from .result import EXACT, LOSS_GRACE, READY_TIMEOUT, Account, Limits, Result
 from .script import Call, Script
-from .tap import Tapped
-from .verdict import Violation, check, input_of
+from .scripted_guest import Liar
 
 REAL_TIMEOUT = 30.0
 """Seconds on a real clock that one script may take: more is an endless loop."""

@@ -18,8 +18,8 @@ from microvm.options import PING_TIMEOUT
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
 
-from .account import LOSS_GRACE, READY_TIMEOUT, Account, Result
-from .witness import Run, Witness
+from .recorder import Run, Witness
+from .result import LOSS_GRACE, READY_TIMEOUT, Account, Result
 
 LONGEST_MESSAGE = 500
 """Of an error, in characters; what it has to say in length is its detail."""

@@ -12,7 +12,7 @@ from microvm.wire import codec
 from microvm.wire.channel import Channel
 from microvm.wire.session import WINDOW, Session
 
-from .witness import Frame, Witness
+from .recorder import Frame, Witness
 
 UNSENT = 1 << 18
 """Bytes that may wait for a guest which does not read."""

@@ -176,7 +176,7 @@ class Script:
         return self.to_json()
 
 
-CORPUS = Path(__file__).parents[1] / "corpus" / "hostile"
+CORPUS = Path(__file__).parents[1] / "corpus" / "host"
 
 
 def corpus() -> list[Path]:
