@@ -13,7 +13,7 @@ from typing import IO
 
 import click
 
-from .coverage import Meter
+from .decoder.coverage import Meter
 from .ladder import LADDER, climb_apart
 from .outcome import Outcome
 from .report import corpus

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import native
+from . import fuzzer
 
 DECODERS = {"session.c", "stream.c", "protocol.h"}
 """The files that count, but for what encodes in them."""
@@ -52,7 +52,7 @@ class Meter:
         """
         self._folder = folder
         flags = "-O0 --coverage"
-        self._binary = native.build(folder / "counting", "gcc", flags, "fuzzer.c", "main.c")
+        self._binary = fuzzer.build(folder / "counting", "gcc", flags, "fuzzer.c", "main.c")
 
     def measure(self, inputs: Sequence[Path]) -> Coverage:
         """Run inputs through them, and see what that has reached."""

@@ -8,9 +8,9 @@ import pytest
 
 from microvm.wire import codec
 
-from . import differential
-from .differential import Disagreement, Pair
-from .strategies import HEADER
+from ..strategies import HEADER
+from . import compare
+from .compare import Disagreement, Pair
 
 HELLO = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 1).encode()
 
@@ -24,13 +24,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 def test_what_once_failed(pair: Pair) -> None:
-    differential.replay(pair)
+    compare.replay(pair)
 
 
 def test_any_bytes_in_any_cut(pair: Pair) -> None:
     before, examples = pair.cases, 0
     while pair.cases < before + 50_000:
-        differential.check(pair, 100, seed=examples)
+        compare.check(pair, 100, seed=examples)
         examples += 100
 
 
@@ -38,24 +38,24 @@ def test_any_bytes_in_any_cut(pair: Pair) -> None:
 def test_a_million_cases(pair: Pair) -> None:
     seed = 1 << 32
     while pair.cases < 1_000_000:
-        differential.check(pair, 500, seed)
+        compare.check(pair, 500, seed)
         seed += 1
 
 
 def test_a_disagreement_is_seen_and_cut_down(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = differential.of_host
+    read = compare.of_host
 
     def forgetful(data: bytes, cuts: list[int]) -> bytes:
         return read(data.replace(codec.Ping(5).encode(), b""), cuts)
 
-    monkeypatch.setattr(differential, "of_host", forgetful)
+    monkeypatch.setattr(compare, "of_host", forgetful)
     ping = codec.Ping(5).encode()
     with pytest.raises(Disagreement) as caught:
         pair.compare(HELLO + codec.Ping(1).encode() * 5 + ping + b"more", ())
-    assert differential.smaller(pair, caught.value).data == ping
+    assert compare.smaller(pair, caught.value).data == ping
 
 
 def test_the_same_seed_makes_the_same_cases() -> None:
     data = HELLO + HEADER.pack(0, 6, 0, 0)
-    assert list(differential.cases(data, (), 3)) == list(differential.cases(data, (), 3))
-    assert list(differential.cases(data, (), 3)) != list(differential.cases(data, (), 4))
+    assert list(compare.cases(data, (), 3)) == list(compare.cases(data, (), 3))
+    assert list(compare.cases(data, (), 3)) != list(compare.cases(data, (), 4))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from . import native
+from ..report import corpus
+from . import fuzzer
 from .coverage import Meter
-from .report import corpus
 
 
 def test_the_corpus_reaches_every_line_and_branch(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_what_a_meter_has_not_run_is_missed(tmp_path: Path) -> None:
     "seconds", [5.0, pytest.param(300.0, marks=pytest.mark.long)], ids=["short", "long"]
 )
 def test_any_bytes(seconds: float) -> None:
-    outcome = native.run(seconds, seed=1)
+    outcome = fuzzer.run(seconds, seed=1)
     assert outcome.findings == ()
     assert outcome.executions > len(corpus())
     assert outcome.frames > outcome.executions

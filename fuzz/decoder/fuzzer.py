@@ -19,14 +19,15 @@ from tests import encoders, vectors
 from microvm.wire import codec
 from microvm_proto.resolve import read_schema
 
-from . import coverage, report
-from .oracle import SETTINGS
-from .outcome import Outcome
-from .report import corpus
-from .strategies import Example, examples
+from .. import report
+from ..oracle import SETTINGS
+from ..outcome import Outcome
+from ..report import corpus
+from ..strategies import Example, examples
+from . import coverage
 
 GUEST = report.ROOT / "guest"
-NATIVE = Path(__file__).parent / "native"
+NATIVE = Path(__file__).parent
 
 _FLAGS = f"-std=c11 -D_DEFAULT_SOURCE -g -Wall -Wextra -Wconversion -Werror -I{GUEST} -I{NATIVE}"
 _SANITIZED = "-O1 -DWITH_ASAN -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"

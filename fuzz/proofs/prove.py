@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from .outcome import Outcome
+from ..outcome import Outcome
 
-HERE = Path(__file__).resolve().parent / "proofs"
+HERE = Path(__file__).resolve().parent
 GUEST = HERE.parent.parent / "guest"
 JOBS = 2
 DEADLINE = 600.0

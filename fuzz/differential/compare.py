@@ -1,8 +1,8 @@
 """Rung B: the Python decoder and the C decoder, fed the same bytes in the same cuts, agree.
 
 What is compared is a log, an entry a frame: type, id, error code, offset and field, how much has
-been dropped before it, and of a right frame its message, encoded again. `native/replay.c` writes it
-for what is shipped in C; here it is written with the codec that is shipped in Python.
+been dropped before it, and of a right frame its message, encoded again. `decoder/replay.c` writes
+it for what is shipped in C; here it is written with the codec that is shipped in Python.
 
 A case is one pair of bytes and cuts. An example of Hypothesis yields many: itself, and mutations.
 """
@@ -26,12 +26,13 @@ from hypothesis import strategies as st
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
 
-from . import messages, native
-from .model import HELLO_START, agreed
-from .oracle import SETTINGS
-from .outcome import Outcome
-from .report import LAST, corpus, explained, keep
-from .strategies import HEADER, examples
+from .. import messages
+from ..decoder import fuzzer
+from ..model import HELLO_START, agreed
+from ..oracle import SETTINGS
+from ..outcome import Outcome
+from ..report import LAST, corpus, explained, keep
+from ..strategies import HEADER, examples
 
 ENTRY = struct.Struct("<QHIHIB")
 END = struct.Struct("<QIII")
@@ -74,7 +75,7 @@ class Pair:
         :raises FileNotFoundError: gcc is not installed.
         """
         flags = "-O2 -shared -fPIC -fsanitize=undefined -fno-sanitize-recover=undefined"
-        library = ctypes.CDLL(str(native.build(folder / "decoders.so", "gcc", flags)))
+        library = ctypes.CDLL(str(fuzzer.build(folder / "decoders.so", "gcc", flags)))
         library.replay_host.restype = library.replay_guest.restype = None
         self._library = library
         self._log = _Log()
