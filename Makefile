@@ -22,7 +22,7 @@ TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
 FUZZ_SECONDS ?= 300
 
 # All but what boots the guest, which takes most of the time.
-GUESTLESS := --ignore=tests/vm --ignore=fuzz/test_guest.py
+GUESTLESS := --ignore=tests/vm --ignore=fuzz/guest
 
 .PHONY: help hello test test-host test-long lint gen bench bench-codec fuzz fuzz-mutants clean
 

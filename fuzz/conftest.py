@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from tests.support.target import Machine, Process, build_sanitized
 
 import microvm_image
 
-from .oracle import SETTINGS, Conversation
+from .daemon.conversation import Conversation
 from .report import corpus
-from .target import Machine, Process, build_sanitized
+from .settings import SETTINGS
 
 
 @pytest.fixture(scope="module")

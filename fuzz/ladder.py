@@ -50,8 +50,8 @@ class Rung:
 LADDER = (
     Rung("A", "the decoders in C, under libFuzzer", "decoder.fuzzer:run", 0.2),
     Rung("B", "Python's decoder beside C's", "differential.compare:run", 0.2),
-    Rung("C", "the daemon as a process", "explore:run_process", 0.25),
-    Rung("D", "the real guest", "explore:run_guest", 0.25),
+    Rung("C", "the daemon as a process", "daemon.explore:run_process", 0.25),
+    Rung("D", "the real guest", "daemon.explore:run_guest", 0.25),
     Rung("E", "the host, with a guest that lies", "host.rung:run", 0.1),
     Rung("F", "proofs", "proofs.prove:run", 0.0),
 )

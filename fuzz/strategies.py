@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from microvm.wire import codec
 from microvm.wire.codec import Fault
 
-from . import commands
 from . import messages as any_
-from .commands import Command
+from .daemon import commands
+from .daemon.commands import Command
 
 HEADER = struct.Struct("<IHHI")
 U32 = struct.Struct("<I")
@@ -93,7 +93,7 @@ u32 = st.integers(0, LARGEST)
 ids = st.integers(1, 6) | st.integers(1, LARGEST)
 credit = st.sampled_from([0, 1, 3, 4, 6, 1 << 20, LARGEST]) | u32
 
-# Above 32 bits are the nonces of the oracle.
+# Above 32 bits are the nonces of the conversation.
 hellos = any_.hello(nonce=u32)
 
 

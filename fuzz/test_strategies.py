@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from microvm.wire import codec
 from microvm.wire.codec import Fault
 
-from . import commands
-from .model import Reader
-from .oracle import SETTINGS
+from .daemon import commands
+from .daemon.model import Reader
+from .settings import SETTINGS
 from .strategies import FAULTY, Example, Part, examples, is_safe, messages
 
 

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import hypothesis
 from hypothesis import Phase, given, settings
-from tests import encoders, vectors
+from tests.support import encoders, vectors
 
 from microvm.wire import codec
 from microvm_proto.resolve import read_schema
 
 from .. import report
-from ..oracle import SETTINGS
 from ..outcome import Outcome
 from ..report import corpus
+from ..settings import SETTINGS
 from ..strategies import Example, examples
 from . import coverage
 

@@ -27,11 +27,11 @@ from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
 
 from .. import messages
+from ..daemon.model import HELLO_START, agreed
 from ..decoder import fuzzer
-from ..model import HELLO_START, agreed
-from ..oracle import SETTINGS
 from ..outcome import Outcome
 from ..report import LAST, corpus, explained, keep
+from ..settings import SETTINGS
 from ..strategies import HEADER, examples
 
 ENTRY = struct.Struct("<QHIHIB")

@@ -28,7 +28,7 @@ from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW, Session
 
-from ..oracle import SETTINGS
+from ..settings import SETTINGS
 from . import rung
 from .checks import Violation
 from .harness import meet

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests import encoders, vectors
+from tests.support import encoders, vectors
 
 from microvm_proto import frame as reference
 from microvm_proto.faults import FAULTS, Fault

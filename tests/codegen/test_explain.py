@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests import vectors
+from tests.support import vectors
 
 from microvm.wire import codec
 from microvm_proto.cli import main

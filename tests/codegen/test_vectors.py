@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests import vectors
+from tests.support import vectors
 
 from microvm_proto import backends
 from microvm_proto.faults import FAULTS

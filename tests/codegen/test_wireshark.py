@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import vectors
+from tests.support import vectors
 
 from microvm_proto import backends, frame
 from microvm_proto.backends.wireshark import filter_name

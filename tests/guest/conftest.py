@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.daemon import Daemon, Fifo
 
 from microvm import arch
 from microvm.cache import store as cache
 from microvm.progress import Silent
 from microvm_image import daemon
-
-from .driver import Daemon, Fifo
 
 GUEST = Path(__file__).resolve().parents[2] / "guest"
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.support.daemon import Daemon, Fifo, children, eventually
 
 from microvm.wire import codec
 from microvm.wire.codec import Stream
-
-from .driver import Daemon, Fifo, children, eventually
 
 
 def taken(messages: list[codec.Message]) -> int:

@@ -7,11 +7,10 @@ import signal
 import socket
 
 import pytest
+from tests.support.daemon import PLENTY, Daemon, Fifo, children, eventually, exists, runs
 
 from microvm.wire import codec
 from microvm.wire.codec import Ending
-
-from .driver import PLENTY, Daemon, Fifo, children, eventually, exists, runs
 
 
 def test_every_exit_code(sandboxd: Daemon) -> None:

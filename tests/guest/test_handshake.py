@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.support.daemon import Daemon, exists, hello
 
 from microvm.wire import codec
-
-from .driver import Daemon, exists, hello
 
 HELLO_START = hello(0)[:20]  # the header and the magic
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.support.daemon import Daemon, Fifo
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
-
-from .driver import Daemon, Fifo
 
 EXEC, SIGNAL, KILL, CREDIT = 16, 20, 21, 22
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from tests.support.daemon import Daemon, Fifo, Result, eventually, hello, memory_of
 
 from microvm.wire import codec
 from microvm.wire.codec import Ending, ErrorCode
-
-from .driver import Daemon, Fifo, Result, eventually, hello, memory_of
 
 RING = 4 * codec.ExecStdin.MAX_BODY
 """What the daemon holds for a command that does not read, in bytes."""

@@ -8,11 +8,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from tests.support.daemon import Daemon, children, eventually, hello, memory_of, runs
 
 from microvm.wire import codec
 from microvm.wire.codec import GoodbyeReason
-
-from .driver import Daemon, children, eventually, hello, memory_of, runs
 
 
 def fds_of(daemon: Daemon) -> list[str]:

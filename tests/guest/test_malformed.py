@@ -6,11 +6,10 @@ import struct
 from dataclasses import dataclass
 
 import pytest
+from tests.support.daemon import Daemon, Fifo, exists, hello
 
 from microvm.wire import codec
 from microvm.wire.codec import Fault
-
-from .driver import Daemon, Fifo, exists, hello
 
 
 def frame(body: bytes, type_: int, *, flags: int = 0, id_: int = 0) -> bytes:

@@ -9,10 +9,9 @@ import resource
 from pathlib import Path
 
 import pytest
+from tests.support.daemon import Daemon, Fifo, exists, runs
 
 from microvm.wire import codec
-
-from .driver import Daemon, Fifo, exists, runs
 
 
 def test_the_streams_are_apart(sandboxd: Daemon) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests import spec_client, vectors
+from tests import spec_client
 from tests.spec_client import Broken, Frame, Host, Malformed, decode, encode
 from tests.spec_scenes import SCENES
+from tests.support import vectors
+from tests.support.daemon import Daemon
 
 from microvm.errors import ProtocolError
 from microvm.wire.session import Request, Session
-
-from .driver import Daemon
 
 SPEC = (Path(__file__).parents[2] / "protocol/SPEC.md").read_text()
 

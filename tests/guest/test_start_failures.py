@@ -11,11 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.daemon import Daemon, eventually
 
 from microvm.wire import codec
 from microvm.wire.codec import Stage
-
-from .driver import Daemon, eventually
 
 NOBODY = 65534
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from tests.support.daemon import Daemon, Fifo, Result, eventually, exists, runs
 
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
-
-from .driver import Daemon, Fifo, Result, eventually, exists, runs
 
 SIZE = (30, 100)
 SILENCE = 0.1

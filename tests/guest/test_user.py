@@ -9,11 +9,10 @@ import pwd
 from pathlib import Path
 
 import pytest
+from tests.support.daemon import Daemon, eventually, runs
 
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stage
-
-from .driver import Daemon, eventually, runs
 
 NOBODY = pwd.getpwnam("nobody")
 GROUP = grp.getgrgid(NOBODY.pw_gid).gr_name.encode()

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fuzz.target import Process
-from tests import vectors
-from tests.conversation import hold_against
+from tests.support import vectors
+from tests.support.conformance import hold_against
+from tests.support.target import Process
 
 
 @pytest.fixture

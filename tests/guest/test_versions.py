@@ -13,13 +13,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.support.daemon import Daemon, Result
 
 from microvm.wire import codec, session
 from microvm.wire.session import Request, Session
 from microvm_proto import backends
 from microvm_proto.resolve import read_schema
-
-from .driver import Daemon, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "head -c 300000 /dev/zero; echo problem >&2; exit 3"

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from tests.support.daemon import Daemon
 
 from microvm.wire import codec
-
-from .driver import Daemon
 
 DEFAULTS = {
     b"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

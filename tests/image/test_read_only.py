@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.ordinary import as_user, read_only
+from tests.support.ordinary import as_user, read_only
 
 from microvm import arch
 from microvm.cache import store as caches

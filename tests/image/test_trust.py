@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from tests.ordinary import USER, only_root
+from tests.support.ordinary import USER, only_root
 
 import microvm_image
 from microvm.cache import store as caches

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.ordinary import USER, as_user, only_root, read_only
+from tests.support.ordinary import USER, as_user, only_root, read_only
 from tests.vm.conftest import DEADLINE
 
 from microvm.cache import store as caches

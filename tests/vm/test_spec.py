@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fuzz.target import Machine
 from tests.spec_client import Host
 from tests.spec_scenes import SCENES
+from tests.support.target import Machine
 
 from microvm_image import Image
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fuzz.target import Machine
-from tests import vectors
-from tests.conversation import hold_against
+from tests.support import vectors
+from tests.support.conformance import hold_against
+from tests.support.target import Machine
 
 from microvm.wire import codec
 from microvm.wire.session import Session

@@ -11,24 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import hypothesis
-from hypothesis import HealthCheck
+from tests.support.target import PLENTY, Child, Lost, Process, Target, exchange, unread
 
 from microvm.wire import codec
 
-from . import strategies
+from .. import strategies
+from ..strategies import Part
 from .model import Model
 from .running import agree
-from .strategies import Part
-from .target import PLENTY, Child, Lost, Process, Target, exchange, unread
-
-SETTINGS = hypothesis.settings(
-    deadline=None,  # of an example; a target has its own
-    derandomize=os.environ.get("CI") == "true",
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-"""The same examples every time in CI, others each time elsewhere."""
 
 PAUSE = 0.02
 """Seconds that a command is given; whether it takes less or more, the model follows."""

@@ -9,26 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
-from hypothesis import Phase
 from hypothesis.stateful import run_state_machine_as_test
+from tests.support.target import Machine, Process, build_sanitized
 
 import microvm_image
 from microvm.wire import codec
 
-from . import report
+from .. import report
+from ..outcome import Outcome
+from ..settings import SETTINGS, UNSHRUNK
+from ..strategies import Part
+from .conversation import Conversation
 from .failures import SHRINKING, Enough, Failures
 from .model import Reader
-from .oracle import SETTINGS, Conversation
-from .outcome import Outcome
-from .stateful import Host
-from .strategies import Part
-from .target import Machine, Process, build_sanitized
+from .state_machine import Host
 
 _BATCH = 20
 """Examples, between two looks at the clock."""
-
-UNSHRUNK = hypothesis.settings(SETTINGS, phases=[Phase.explicit, Phase.generate])
-"""For the real guest: each attempt at a smaller example would take a machine."""
 
 
 def explore(

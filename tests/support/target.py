@@ -26,7 +26,7 @@ from microvm.qemu.process import Qemu
 from microvm.wire import codec
 from microvm_image.image import Image
 
-GUEST = Path(__file__).resolve().parents[1] / "guest"
+GUEST = Path(__file__).resolve().parents[2] / "guest"
 
 _APART = 100
 """Of so many pieces each is sent when the one before it has been read."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 
-from fuzz.target import Target, exchange
-from tests.vectors import Vector
-
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode, Fault
+
+from .target import Target, exchange
+from .vectors import Vector
 
 _FIRST_NONCE = 0x766563746F7273 << 8
 """No vector has a number as this one, or the next few thousand."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
 
-from . import strategies
+from .. import strategies
+from ..strategies import HEADER
 from .commands import FEW, command_of
 from .running import SIGKILL, SIGTERM, Disagreement, Running, agree
-from .strategies import HEADER
 
 OF_COMMAND = (
     codec.ExecOutput,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+from ..report import corpus
+from ..settings import SETTINGS
+from .conversation import Conversation
 from .explore import explore, replay
-from .oracle import SETTINGS, Conversation
-from .report import corpus
 
 
 def test_what_once_failed(process: Conversation) -> None:

@@ -13,12 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from microvm.wire import codec
 
-from . import commands, strategies
-from . import messages as any_
+from .. import messages as any_
+from .. import strategies
+from ..strategies import Example, Part
+from . import commands
+from .conversation import Conversation
 from .failures import Failures
-from .oracle import Conversation
 from .running import SIGCONT, SIGKILL, Running, agree
-from .strategies import Example, Part
 
 _MOST_ENDS = 3
 """Of daemons in an example: each is another that must start."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from . import report
+from .. import report
 
 SHRINKING = 60.0
 """Seconds that a failure may take to become small."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from .explore import UNSHRUNK, explore, replay, run_guest
-from .oracle import Conversation
-from .report import corpus
+from ..daemon.conversation import Conversation
+from ..daemon.explore import explore, replay, run_guest
+from ..report import corpus
+from ..settings import UNSHRUNK
 
 
 def test_what_once_failed(machine: Conversation) -> None:

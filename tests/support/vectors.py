@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-COMMITTED = Path(__file__).parents[1] / "protocol/vectors.json"
+COMMITTED = Path(__file__).parents[2] / "protocol/vectors.json"
 
 
 @dataclass(frozen=True)
