@@ -21,10 +21,12 @@ TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
 # For all rungs together; CI and tests have less, with fixed seeds.
 FUZZ_SECONDS ?= 300
 
+C_FILES = $(shell find examples fuzz guest host -name '*.[ch]')
+
 # All but what boots the guest, which takes most of the time.
 GUESTLESS := --ignore=tests/vm --ignore=fuzz/guest
 
-.PHONY: help hello test test-host test-long lint gen bench bench-codec fuzz fuzz-mutants clean
+.PHONY: help hello test test-host test-long lint format gen bench bench-codec fuzz fuzz-mutants clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -32,8 +34,9 @@ help:
 	@echo 'make test-host  the tests that boot no guest, for another Python: see the next line'
 	@echo '                PYTHON=python3.11 VENV=.venv-3.11 after any of these'
 	@echo 'make test-long  the long ones too: 100 boots on a loaded machine, thousands of examples'
-	@echo 'make lint       ruff, mypy, the C compiler'"'"'s analyzer, whether generated files are fresh, and'
-	@echo '                whether the protocol still is compatible with its released form'
+	@echo 'make lint       ruff, mypy, clang-format, the C compiler'"'"'s analyzer, whether generated files are'
+	@echo '                fresh, and whether the protocol still is compatible with its released form'
+	@echo 'make format     lay out Python and C as `make lint` wants them'
 	@echo 'make gen        write the generated files anew'
 	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
@@ -61,11 +64,16 @@ lint: $(VENV)/dev
 	@$(call require,$(TEST_NEEDS))
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	@$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/mypy
 	$(BIN)/microvm-proto gen --check
 	$(BIN)/microvm-proto gen --check examples/sensor/sensor.toml
 	$(BIN)/microvm-proto breaking
 	$(MAKE) --no-print-directory -s -C guest analyze CC=gcc
+
+format: $(VENV)/dev
+	$(BIN)/ruff format
+	@$(BIN)/clang-format -i $(C_FILES)
 
 gen: $(VENV)/vm
 	$(BIN)/microvm-proto gen

@@ -13,7 +13,7 @@ enum { LEFT_MAX = 64, DIGITS = 20 };
 
 static int root = -1;
 static int current = -1;
-static uint64_t number; /* of the current one, which is its name */
+static uint64_t number;	  /* of the current one, which is its name */
 static int pids_max = -1; /* its limit of processes; -1 where the kernel has none */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;

@@ -322,7 +322,9 @@ int exec_patience(const struct exec *exec, uint64_t now_ns)
 {
 	if (!exec->id || exec->pid || !exec->terminal || is_unpaid(&exec->streams[0]))
 		return -1;
-	return exec->killed || now_ns >= exec->silent_ns ? 0 : (int)((exec->silent_ns - now_ns) / 1000000) + 1;
+	if (exec->killed || now_ns >= exec->silent_ns)
+		return 0;
+	return (int)((exec->silent_ns - now_ns) / 1000000) + 1;
 }
 
 void exec_clear(struct exec *exec)

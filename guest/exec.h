@@ -31,8 +31,8 @@ struct exec {
 	int status;  /* as waitpid gives it */
 	bool rests;  /* neither poll its pipes nor read them now */
 	bool terminal;
-	bool terminated; /* its end is everything's end */
-	bool killed;	 /* its end waits for neither credit nor silence */
+	bool terminated;    /* its end is everything's end */
+	bool killed;	    /* its end waits for neither credit nor silence */
 	uint64_t silent_ns; /* when a terminal whose command has ended counts as silent */
 	struct input input;
 	struct exec_stream streams[EXEC_STREAMS];

@@ -207,9 +207,8 @@ static void end_exec(struct server *server)
 		.status = (uint8_t)(WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)),
 	};
 
-	server->port.end += sandboxd_encode_exec_response(port_tail(&server->port),
-							  server->session.version, server->exec.id,
-							  &response);
+	server->port.end += sandboxd_encode_exec_response(
+		port_tail(&server->port), server->session.version, server->exec.id, &response);
 	exec_clear(&server->exec);
 	session_end(&server->session);
 }
@@ -221,7 +220,8 @@ void serve_output(struct server *server)
 	uint64_t now = server->exec.terminal ? serve_clock() : 0;
 
 	exec_pump(&server->exec, &server->port, server->session.version, now);
-	if (exec_done(&server->exec, &server->port, now) && port_has_room(&server->port, PORT_SMALL_SIZE))
+	if (exec_done(&server->exec, &server->port, now) &&
+	    port_has_room(&server->port, PORT_SMALL_SIZE))
 		end_exec(server);
 }
 
@@ -233,13 +233,14 @@ void serve_stdin(struct server *server, short events)
 		return;
 	input_run(input, events);
 	const struct sandboxd_exec_stdin_credit credit = {
-		input_room(input, server->session.stdin_credit)
+		input_room(input, server->session.stdin_credit),
 	};
 
 	session_allow(&server->session, credit.amount);
 	if (credit.amount)
-		server->port.end += sandboxd_encode_exec_stdin_credit(
-			port_tail(&server->port), server->session.version, server->exec.id, &credit);
+		server->port.end += sandboxd_encode_exec_stdin_credit(port_tail(&server->port),
+								      server->session.version,
+								      server->exec.id, &credit);
 	if (input->refused)
 		server->port.end += sandboxd_encode_exec_stdin_closed(
 			port_tail(&server->port), server->session.version, server->exec.id);

@@ -77,8 +77,8 @@ enum session_event session_next(struct session *session, struct frame *frame,
 	struct sandboxd_fault_at fault;
 
 	for (;;) {
-		enum stream_result result =
-			stream_next(&session->in, session->version, frame, &fault);
+		enum stream_result result = stream_next(&session->in, session->version, frame,
+							&fault);
 
 		if (result == STREAM_MORE)
 			return SESSION_MORE;

@@ -7,9 +7,9 @@
 #include "stream.h"
 
 struct session {
-	uint32_t version; /* of the protocol, that both sides speak */
-	uint32_t last_id; /* the highest that an exec_request has had since the last hello */
-	uint32_t current; /* the exec in flight; 0 when there is none */
+	uint32_t version;      /* of the protocol, that both sides speak */
+	uint32_t last_id;      /* the highest that an exec_request has had since the last hello */
+	uint32_t current;      /* the exec in flight; 0 when there is none */
 	uint32_t stdin_credit; /* how much input the host may still send to it */
 	uint64_t frames_seen;
 	uint64_t frames_refused;

@@ -98,7 +98,8 @@ static size_t find_segment(const uint8_t *data, size_t size, size_t *start)
 	Elf64_Ehdr header;
 	Elf64_Phdr segment;
 
-	if (size < sizeof header || memcmp(data, ELFMAG, SELFMAG) != 0 || data[EI_CLASS] != ELFCLASS64)
+	if (size < sizeof header || memcmp(data, ELFMAG, SELFMAG) != 0 ||
+	    data[EI_CLASS] != ELFCLASS64)
 		return 0;
 	memcpy(&header, data, sizeof header);
 	for (size_t i = 0; i < header.e_phnum; i++) {
@@ -269,8 +270,8 @@ static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *w
 			 "call *%[child]\n"
 			 "1:"
 			 : "=a"(result)
-			 : "0"(SYS_clone3), "D"(arguments), "S"(sizeof *arguments),
-			   [what] "r"(what), [child] "r"(child)
+			 : "0"(SYS_clone3), "D"(arguments),
+			   "S"(sizeof *arguments), [what] "r"(what), [child] "r"(child)
 			 : "rcx", "r11", "memory");
 	if (result < 0)
 		errno = (int)-result;

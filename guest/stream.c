@@ -4,10 +4,12 @@
 
 /* What every hello begins with: its header, then the magic. */
 enum { HELLO_START = SANDBOXD_HEADER_SIZE + 8 };
+/* clang-format off */
 static const uint8_t hello_start[HELLO_START] = {
 	SANDBOXD_HELLO_MAX_BODY, 0, 0, 0, SANDBOXD_TYPE_HELLO, 0, 0, 0, 0, 0, 0, 0,
 	'm', 'i', 'c', 'r', 'o', 'v', 'm', '\n',
 };
+/* clang-format on */
 _Static_assert(SANDBOXD_HELLO_MAX_BODY < 256 && SANDBOXD_TYPE_HELLO < 256, "one byte each above");
 
 void stream_init(struct stream *stream)

@@ -13,7 +13,8 @@ struct user {
 	gid_t gid;
 	int group_count;
 	gid_t groups[USER_GROUPS_MAX];
-	const char *name, *home, *shell; /* of a number that is not in /etc/passwd: itself, `/`, empty */
+	/* Of a number that is not in /etc/passwd: itself, `/`, empty. */
+	const char *name, *home, *shell;
 };
 
 /* Finds whom `NAME`, `UID` or either with `:GROUP` means; false when there is none. */

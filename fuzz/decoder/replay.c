@@ -35,7 +35,8 @@ static void put_message(struct log *log, const struct frame *frame)
 	log->size += size;
 }
 
-static void put_event(struct log *log, const struct frame *frame, const struct sandboxd_error *refusal)
+static void put_event(struct log *log, const struct frame *frame,
+		      const struct sandboxd_error *refusal)
 {
 	put(log, session.in.dropped, 8);
 	put(log, frame->header.type, 2);

@@ -11,17 +11,11 @@
 
 #include "system.h"
 
-int open(const char *path, int flags, ...)
-{
-	return nondet_int();
-}
+int open(const char *path, int flags, ...) { return nondet_int(); }
 
 static int highest;
 
-int drain_highest(void)
-{
-	return highest;
-}
+int drain_highest(void) { return highest; }
 
 int poll(struct pollfd *fds, nfds_t count, int timeout)
 {
@@ -36,10 +30,7 @@ int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 	return nondet_int();
 }
 
-long sysconf(int name)
-{
-	return 4096;
-}
+long sysconf(int name) { return 4096; }
 
 void prove(void)
 {

@@ -14,10 +14,7 @@
 
 #include "system.h"
 
-int epoll_create1(int flags)
-{
-	return nondet_int();
-}
+int epoll_create1(int flags) { return nondet_int(); }
 
 int epoll_ctl(int poller, int operation, int fd, struct epoll_event *event)
 {

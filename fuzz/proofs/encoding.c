@@ -28,42 +28,50 @@ static size_t encode(uint32_t id, union sandboxd_body *body, size_t *limit)
 	case 0:
 		*limit = SANDBOXD_READY_MAX_BODY;
 		size = sandboxd_encode_ready(out, 1, &body->ready);
-		PROVE(!size || sandboxd_decode_ready(in, size - SANDBOXD_HEADER_SIZE, 1, &body->ready, &fault));
+		PROVE(!size || sandboxd_decode_ready(in, size - SANDBOXD_HEADER_SIZE, 1,
+						     &body->ready, &fault));
 		return size;
 	case 1:
 		*limit = SANDBOXD_PONG_MAX_BODY;
 		size = sandboxd_encode_pong(out, 1, &body->pong);
-		PROVE(!size || sandboxd_decode_pong(in, size - SANDBOXD_HEADER_SIZE, 1, &body->pong, &fault));
+		PROVE(!size || sandboxd_decode_pong(in, size - SANDBOXD_HEADER_SIZE, 1, &body->pong,
+						    &fault));
 		return size;
 	case 2:
 		*limit = SANDBOXD_STATUS_MAX_BODY;
 		size = sandboxd_encode_status(out, 1, &body->status);
-		PROVE(!size || sandboxd_decode_status(in, size - SANDBOXD_HEADER_SIZE, 1, &body->status, &fault));
+		PROVE(!size || sandboxd_decode_status(in, size - SANDBOXD_HEADER_SIZE, 1,
+						      &body->status, &fault));
 		return size;
 	case 3:
 		*limit = SANDBOXD_GOODBYE_MAX_BODY;
 		size = sandboxd_encode_goodbye(out, 1, &body->goodbye);
-		PROVE(!size || sandboxd_decode_goodbye(in, size - SANDBOXD_HEADER_SIZE, 1, &body->goodbye, &fault));
+		PROVE(!size || sandboxd_decode_goodbye(in, size - SANDBOXD_HEADER_SIZE, 1,
+						       &body->goodbye, &fault));
 		return size;
 	case 4:
 		*limit = SANDBOXD_ERROR_MAX_BODY;
 		size = sandboxd_encode_error(out, 1, id, &body->error);
-		PROVE(!size || sandboxd_decode_error(in, size - SANDBOXD_HEADER_SIZE, 1, &body->error, &fault));
+		PROVE(!size || sandboxd_decode_error(in, size - SANDBOXD_HEADER_SIZE, 1,
+						     &body->error, &fault));
 		return size;
 	case 5:
 		*limit = SANDBOXD_EXEC_RESPONSE_MAX_BODY;
 		size = sandboxd_encode_exec_response(out, 1, id, &body->exec_response);
-		PROVE(!size || sandboxd_decode_exec_response(in, size - SANDBOXD_HEADER_SIZE, 1, &body->exec_response, &fault));
+		PROVE(!size || sandboxd_decode_exec_response(in, size - SANDBOXD_HEADER_SIZE, 1,
+							     &body->exec_response, &fault));
 		return size;
 	case 6:
 		*limit = SANDBOXD_EXEC_FAILED_MAX_BODY;
 		size = sandboxd_encode_exec_failed(out, 1, id, &body->exec_failed);
-		PROVE(!size || sandboxd_decode_exec_failed(in, size - SANDBOXD_HEADER_SIZE, 1, &body->exec_failed, &fault));
+		PROVE(!size || sandboxd_decode_exec_failed(in, size - SANDBOXD_HEADER_SIZE, 1,
+							   &body->exec_failed, &fault));
 		return size;
 	case 7:
 		*limit = SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY;
 		size = sandboxd_encode_exec_stdin_credit(out, 1, id, &body->exec_stdin_credit);
-		PROVE(!size || sandboxd_decode_exec_stdin_credit(in, size - SANDBOXD_HEADER_SIZE, 1, &body->exec_stdin_credit, &fault));
+		PROVE(!size || sandboxd_decode_exec_stdin_credit(in, size - SANDBOXD_HEADER_SIZE, 1,
+								 &body->exec_stdin_credit, &fault));
 		return size;
 	case 8:
 		*limit = SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY;
@@ -74,7 +82,8 @@ static size_t encode(uint32_t id, union sandboxd_body *body, size_t *limit)
 		*limit = SANDBOXD_EXEC_OUTPUT_MAX_BODY;
 		body->exec_output.data.data = in + 1;
 		size = sandboxd_encode_exec_output(out, 1, id, &body->exec_output);
-		PROVE(!size || sandboxd_decode_exec_output(in, size - SANDBOXD_HEADER_SIZE, 1, &body->exec_output, &fault));
+		PROVE(!size || sandboxd_decode_exec_output(in, size - SANDBOXD_HEADER_SIZE, 1,
+							   &body->exec_output, &fault));
 		return size;
 	}
 }

@@ -34,15 +34,9 @@ ssize_t read(int fd, void *into, size_t size)
 	return n;
 }
 
-int close(int fd)
-{
-	return 0;
-}
+int close(int fd) { return 0; }
 
-int fcntl(int fd, int command, ...)
-{
-	return nondet_int();
-}
+int fcntl(int fd, int command, ...) { return nondet_int(); }
 
 int poll(struct pollfd *fds, nfds_t count, int timeout)
 {
@@ -74,26 +68,15 @@ int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 	return nondet_int();
 }
 
-void input_close(struct input *input)
-{
-}
+void input_close(struct input *input) {}
 
-void cgroup_kill(void)
-{
-}
+void cgroup_kill(void) {}
 
-void cgroup_renew(void)
-{
-}
+void cgroup_renew(void) {}
 
-void drain_add(int fd)
-{
-	PROVE(fd >= 0);
-}
+void drain_add(int fd) { PROVE(fd >= 0); }
 
-void terminal_resize(int master, uint16_t rows, uint16_t columns)
-{
-}
+void terminal_resize(int master, uint16_t rows, uint16_t columns) {}
 
 static bool valid(const struct exec *exec, uint64_t now)
 {
@@ -103,7 +86,8 @@ static bool valid(const struct exec *exec, uint64_t now)
 
 static void prove_credit(struct exec *exec)
 {
-	enum sandboxd_stream stream = nondet_bool() ? SANDBOXD_STREAM_STDOUT : SANDBOXD_STREAM_STDERR;
+	enum sandboxd_stream stream = nondet_bool() ? SANDBOXD_STREAM_STDOUT :
+						      SANDBOXD_STREAM_STDERR;
 	uint32_t amount = nondet_u32();
 	const uint32_t *credit = &exec->streams[stream == SANDBOXD_STREAM_STDERR].credit;
 	uint32_t before = *credit;
@@ -120,7 +104,8 @@ static void prove_end(struct exec *exec, uint64_t now)
 	exec_reaped(exec, exec->pid, nondet_int(), now);
 	PROVE(valid(exec, now));
 	for (int i = 0; i < EXEC_STREAMS; i++)
-		PROVE(exec->streams[i].last && (exec->terminal || exec->streams[i].left <= INT_MAX));
+		PROVE(exec->streams[i].last &&
+		      (exec->terminal || exec->streams[i].left <= INT_MAX));
 }
 
 /* Whom nobody pays ends all the same once it has been killed. */

@@ -19,10 +19,7 @@
 static bool no_files;
 static int turn;
 
-int open(const char *path, int flags, ...)
-{
-	return no_files ? -1 : nondet_int();
-}
+int open(const char *path, int flags, ...) { return no_files ? -1 : nondet_int(); }
 
 int fstat(int fd, struct stat *status)
 {
@@ -30,10 +27,7 @@ int fstat(int fd, struct stat *status)
 	return nondet_int();
 }
 
-int close(int fd)
-{
-	return 0;
-}
+int close(int fd) { return 0; }
 
 ssize_t read(int fd, void *into, size_t size)
 {

@@ -25,10 +25,7 @@ ssize_t read(int fd, void *into, size_t size)
 	return nondet_bool() ? -1 : n;
 }
 
-int close(int fd)
-{
-	return 0;
-}
+int close(int fd) { return 0; }
 
 void prove(void)
 {

@@ -75,10 +75,7 @@ int exec_patience(const struct exec *exec, uint64_t now_ns)
 	return ms;
 }
 
-struct pollfd input_poll(const struct input *input)
-{
-	return (struct pollfd){ 0 };
-}
+struct pollfd input_poll(const struct input *input) { return (struct pollfd){ 0 }; }
 
 uint64_t serve_clock(void)
 {

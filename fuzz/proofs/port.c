@@ -33,15 +33,9 @@ ssize_t read(int fd, void *into, size_t size)
 	return (ssize_t)nondet_upto(size) - nondet_bool();
 }
 
-int close(int fd)
-{
-	return 0;
-}
+int close(int fd) { return 0; }
 
-int open(const char *path, int flags, ...)
-{
-	return nondet_int();
-}
+int open(const char *path, int flags, ...) { return nondet_int(); }
 
 int openat(int folder, const char *path, int flags, ...)
 {

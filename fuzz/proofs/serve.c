@@ -62,10 +62,7 @@ bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns
 	return exec->id && nondet_bool();
 }
 
-void exec_clear(struct exec *exec)
-{
-	exec->id = 0;
-}
+void exec_clear(struct exec *exec) { exec->id = 0; }
 
 pid_t waitpid(pid_t pid, int *status, int options)
 {
@@ -91,10 +88,7 @@ uint32_t input_room(const struct input *input, uint32_t allowed)
 	return room;
 }
 
-void session_allow(struct session *session, uint32_t amount)
-{
-	session->stdin_credit += amount;
-}
+void session_allow(struct session *session, uint32_t amount) { session->stdin_credit += amount; }
 
 /* What is left of the others does not concern the queue. */
 void session_init(struct session *session) {}
@@ -105,20 +99,14 @@ void exec_terminate(struct exec *exec) {}
 void exec_kill(struct exec *exec) {}
 void drain_clear(void) {}
 bool cgroup_out_of_memory(void) { return nondet_bool(); }
-struct sandboxd_slice spawn_missing(void)
-{
-	return (struct sandboxd_slice){ NULL, 0 };
-}
+struct sandboxd_slice spawn_missing(void) { return (struct sandboxd_slice){ NULL, 0 }; }
 void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns) {}
 void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t amount) {}
 void input_add(struct input *input, struct sandboxd_slice data) {}
 void input_run(struct input *input, short events) {}
 void boot_resume(const struct sandboxd_resume *resume) {}
 void census_take(struct sandboxd_status *status) {}
-int kill(pid_t pid, int signal)
-{
-	return 0;
-}
+int kill(pid_t pid, int signal) { return 0; }
 
 /* While a hello waits, the room that its frame was read with is kept for its answer. */
 static bool valid(void)

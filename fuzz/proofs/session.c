@@ -10,9 +10,7 @@
 
 #include <session.c>
 
-void stream_init(struct stream *stream)
-{
-}
+void stream_init(struct stream *stream) {}
 
 enum stream_result stream_next(struct stream *stream, uint32_t version, struct frame *frame,
 			       struct sandboxd_fault_at *fault)
@@ -25,20 +23,17 @@ enum stream_result stream_next(struct stream *stream, uint32_t version, struct f
 	__CPROVER_havoc_object(frame);
 	__CPROVER_havoc_object(fault);
 	ASSUME(fault->fault > SANDBOXD_FAULT_NONE && fault->fault <= SANDBOXD_FAULT_TRAILING_BYTES);
-	ASSUME(result != STREAM_FRAME || (header->type == SANDBOXD_TYPE_HELLO ||
-					  header->type == SANDBOXD_TYPE_PING ||
-					  header->type == SANDBOXD_TYPE_RESUME ||
-					  header->type == SANDBOXD_TYPE_SHUTDOWN ||
-					  header->type == SANDBOXD_TYPE_STATUS_REQUEST) ==
-						 (header->id == 0));
+	ASSUME(result != STREAM_FRAME ||
+	       (header->type == SANDBOXD_TYPE_HELLO || header->type == SANDBOXD_TYPE_PING ||
+		header->type == SANDBOXD_TYPE_RESUME || header->type == SANDBOXD_TYPE_SHUTDOWN ||
+		header->type == SANDBOXD_TYPE_STATUS_REQUEST) == (header->id == 0));
 	return result;
 }
 
 static bool valid(const struct session *session)
 {
 	return session->current <= session->last_id && session->version >= 1 &&
-	       session->version <= SANDBOXD_VERSION &&
-	       (session->current || !session->stdin_credit);
+	       session->version <= SANDBOXD_VERSION && (session->current || !session->stdin_credit);
 }
 
 void prove(void)

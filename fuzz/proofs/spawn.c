@@ -16,10 +16,7 @@
 static struct spawn_failure shared;
 static struct missing named;
 
-int open(const char *path, int flags, ...)
-{
-	return nondet_int();
-}
+int open(const char *path, int flags, ...) { return nondet_int(); }
 
 ssize_t read(int fd, void *into, size_t size)
 {
@@ -27,10 +24,7 @@ ssize_t read(int fd, void *into, size_t size)
 	return -1;
 }
 
-int close(int fd)
-{
-	return 0;
-}
+int close(int fd) { return 0; }
 
 int execve(const char *path, char *const argv[], char *const envp[])
 {
@@ -41,10 +35,7 @@ int execve(const char *path, char *const argv[], char *const envp[])
 	return -1;
 }
 
-int access(const char *path, int mode)
-{
-	return nondet_int();
-}
+int access(const char *path, int mode) { return nondet_int(); }
 
 void _exit(int status)
 {

@@ -14,7 +14,8 @@ static bool decode_header(const uint8_t *frame, struct sandboxd_header *header)
 	bool good = nondet_bool();
 
 	PROVE(__CPROVER_r_ok(frame, SANDBOXD_HEADER_SIZE));
-	header->body_length = good ? (uint32_t)nondet_upto(SANDBOXD_MAX_BODY_FROM_HOST) : nondet_u32();
+	header->body_length = good ? (uint32_t)nondet_upto(SANDBOXD_MAX_BODY_FROM_HOST) :
+				     nondet_u32();
 	return good;
 }
 #define sandboxd_decode_header(frame, sender, version, header, fault) decode_header(frame, header)
@@ -49,10 +50,7 @@ static void move(const void *to, const void *from, size_t size)
 	PROVE(size == stream.end - stream.start);
 }
 
-static bool valid(void)
-{
-	return stream.start <= stream.end && stream.end <= STREAM_SIZE;
-}
+static bool valid(void) { return stream.start <= stream.end && stream.end <= STREAM_SIZE; }
 
 void prove(void)
 {
