@@ -196,6 +196,11 @@ class Message:
         return bool(self.fields) and isinstance(self.fields[-1].type, Tail)
 
     @property
+    def visible(self) -> tuple[Field, ...]:
+        """The fields that whoever makes the message gives: all but the constants."""
+        return tuple(field for field in self.fields if field.equals is None)
+
+    @property
     def versions(self) -> list[int]:
         """The versions in which it came or changed, ascending."""
         sinces = (since for field in self.fields for since in (field.since, *field.growth))

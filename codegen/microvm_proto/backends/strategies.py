@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from microvm_proto.backends.python.spelling import WIDTH, camel
+from microvm_proto.backends.python.naming import WIDTH, camel
 from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
 
 

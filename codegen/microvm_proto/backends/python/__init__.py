@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from microvm_proto.backends.python import fast, precise, runtime
-from microvm_proto.backends.python.spelling import WIDTH, camel, default, ids, layout, visible
+from microvm_proto.backends.python import fallback, fast, runtime
+from microvm_proto.backends.python.naming import WIDTH, camel, default, ids, layout
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import (
@@ -43,9 +43,9 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         fast.tables(schema),
         fast.HELPERS,
         *(fast.decode(message) for message in schema.messages),
-        precise.HELPERS,
-        *precise.later_values(schema),
-        *([precise.layouts(schema)] if schema.messages else []),
+        fallback.HELPERS,
+        *fallback.later_values(schema),
+        *([fallback.layouts(schema)] if schema.messages else []),
         _rules(schema),
         runtime.DECODER,
     ]
@@ -87,7 +87,7 @@ def _wrapped(block: str, indent: int, quotes: int) -> list[str]:
 
 def _imports(schema: Schema) -> str:
     versioned = any(len(message.versions) > 1 for message in schema.messages)
-    later = any(m.is_later(field) for m in schema.messages for field in visible(m))
+    later = any(m.is_later(field) for m in schema.messages for field in m.visible)
     return f"""
 from __future__ import annotations
 
@@ -170,14 +170,14 @@ def _about(field: Field) -> str:
 
 
 def _message(message: Message) -> str:
-    first = [field for field in visible(message) if not message.is_later(field)]
-    later = [field for field in visible(message) if message.is_later(field)]
+    first = [field for field in message.visible if not message.is_later(field)]
+    later = [field for field in message.visible if message.is_later(field)]
     has_id = message.id != "none"
     docs = [":ivar id: What it is about."] if has_id else []
     docs += [_about(field) for field in first]
     docs += [f"{_about(field)} Since version {field.since}." for field in later]
     lines = [
-        *(["@_quickly_made"] if visible(message) else []),
+        *(["@_quickly_made"] if message.visible else []),
         "@dataclass(frozen=True, slots=True)",
         f"class {camel(message.name)}:",
         _docstring(4, message.doc or f"{message.name}.", ["\n".join(docs)] if docs else []),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 
-from microvm_proto.backends.python.spelling import (
+from microvm_proto.backends.python.naming import (
     WIDTH,
     by_number,
     call,
@@ -13,7 +13,6 @@ from microvm_proto.backends.python.spelling import (
     layout,
     letter,
     literal,
-    visible,
 )
 from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
 
@@ -125,14 +124,14 @@ def _encode_with_tail(message: Message) -> Iterator[str]:
 
 
 def _fast_encode(message: Message, whole: str) -> Iterator[str]:
-    precise = whole.format(f"{layout(message)}.write(self, version)")
+    fallback = whole.format(f"{layout(message)}.write(self, version)")
     if message.versions[-1] > 1:
         yield f"    if version < {message.versions[-1]}:"
-        yield f"        return {precise}"
+        yield f"        return {fallback}"
     yield "    try:"
     yield from (f"        {line}" for line in _encode_newest(message))
     yield "    except _UNSURE:"
-    yield f"        return {precise}"
+    yield f"        return {fallback}"
 
 
 def _encode_newest(message: Message) -> Iterator[str]:
@@ -203,8 +202,8 @@ def decode(message: Message) -> str:
     parameters = "id_: int, frame: bytes, start: int, end: int"
     head = f"def _decode_{message.name}({parameters}) -> {camel(message.name)}:"
     has_id = message.id != "none"
-    first = [_decoded(f) for f in visible(message) if not message.is_later(f)]
-    later = [f"{f.name}={_decoded(f)}" for f in visible(message) if message.is_later(f)]
+    first = [_decoded(f) for f in message.visible if not message.is_later(f)]
+    later = [f"{f.name}={_decoded(f)}" for f in message.visible if message.is_later(f)]
     arguments = [*(["id_"] if has_id else []), *first, *later]
     make = f"{layout(message)}.make" if message.fields else camel(message.name)
     made = call(f"return {make}", arguments, 8 if message.fields else 4)
@@ -212,8 +211,8 @@ def decode(message: Message) -> str:
         unused = ", ".join([*(["id_"] if not has_id else []), "frame", "start", "end"])
         return "\n".join([head, f"    del {unused}", *(f"    {line}" for line in made)])
     lines = [head, "    try:", *(f"        {line}" for line in [*_decode_newest(message), *made])]
-    precise = f"{layout(message)}.read(id_, frame, start, end)"
-    return "\n".join([*lines, "    except _UNSURE:", f"        return {precise}"])
+    fallback = f"{layout(message)}.read(id_, frame, start, end)"
+    return "\n".join([*lines, "    except _UNSURE:", f"        return {fallback}"])
 
 
 def _decode_newest(message: Message) -> Iterator[str]:

@@ -12,11 +12,6 @@ def camel(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
-def visible(message: Message) -> list[Field]:
-    """All of its fields but the constants."""
-    return [field for field in message.fields if field.equals is None]
-
-
 def default(field: Field) -> str:
     """What a field that came later is where it is not there."""
     match field.type:

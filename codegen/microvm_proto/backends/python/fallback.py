@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from microvm_proto.backends.python.spelling import (
+from microvm_proto.backends.python.naming import (
     call,
     camel,
     default,

@@ -1,0 +1,99 @@
+"""The declarations of the C header: enums, sizes, structs and the rules of each message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from microvm_proto.backends.c.text import c_type, comment, literal
+from microvm_proto.schema import HEADER_SIZE, Enum, Field, Message, Schema, Tail, bounds
+
+
+def enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]]) -> str:
+    """Declare the enum `NAME_KIND`; its values are names, numbers and their documentation."""
+    named = [(f"{name.upper()}_{value.upper()}", number, text) for value, number, text in values]
+    return f"{comment(doc)}{_constants(f'enum {name}_{kind}', named)}"
+
+
+def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
+    """Declare constants as an enum; those beyond `int`, which standard C forbids, as macros."""
+    inside, beyond = [], []
+    for name, number, text in values:
+        if -(1 << 31) <= number < 1 << 31:
+            inside.append(f"{comment(text, chr(9))}\t{name} = {literal(number)},")
+        else:
+            beyond.append(f"{comment(text)}#define {name} {literal(number)}")
+    declared = [f"{head} {{\n" + "\n".join(inside) + "\n};"] if inside else []
+    return "\n".join([*declared, *beyond])
+
+
+def schema_enum(name: str, kind: Enum) -> str:
+    """Declare an enum of the schema."""
+    values = [(f"{kind.name}_{value.name}", value.number, value.doc) for value in kind.values]
+    return enum(name, kind.name, kind.doc, values)
+
+
+def sizes(schema: Schema) -> str:
+    """Declare the size of the header, of the longest bodies, and the bounds of the fields."""
+    values = [("HEADER_SIZE", HEADER_SIZE), ("MAX_BODY", schema.max_body)]
+    for end in schema.ends:
+        values.append((f"MAX_BODY_FROM_{end.upper()}", schema.max_body_from(end)))
+        tailless = schema.max_body_from(end, tails=False)
+        values.append((f"MAX_TAILLESS_BODY_FROM_{end.upper()}", tailless))
+    for message in schema.messages:
+        name = message.name.upper()
+        values.append((f"{name}_MAX_BODY", message.max_body))
+        for field in message.fields:
+            values += [(f"{name}_{field.name.upper()}_{b}", size) for b, size in _bounds(field)]
+    named = [(f"@P@_{name}", size, "") for name, size in values]
+    about = (
+        "Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, "
+        "which are small as a rule."
+    )
+    return f"{comment(about)}{_constants('enum', named)}"
+
+
+def _bounds(field: Field) -> list[tuple[str, int]]:
+    named = [(key.upper(), bound) for key, bound in bounds(field.type).items()]
+    # The tail is last: what precedes it has a fixed offset when nothing is variable.
+    if isinstance(field.type, Tail) and field.offset is not None:
+        named.append(("PREFIX", field.offset))
+    return named
+
+
+def struct(name: str, message: Message) -> str:
+    """Declare the struct of a message; nothing for one without fields to set."""
+    lines = [f"{comment(f.doc, chr(9))}\t{c_type(f)} {f.name};" for f in message.visible]
+    if not lines:
+        return ""
+    return f"{comment(message.doc)}struct {name}_{message.name} {{\n" + "\n".join(lines) + "\n};"
+
+
+def union(schema: Schema) -> str:
+    """Declare the union of all messages' structs."""
+    members = "\n".join(
+        f"\tstruct @p@_{message.name} {message.name};"
+        for message in schema.messages
+        if message.visible
+    )
+    members = members or "\tchar none;"
+    return f"/* The body of any message. */\nunion @p@_body {{\n{members}\n}};"
+
+
+def rules(schema: Schema) -> str:
+    """Declare the table of what the header of each message may be, by version."""
+    identifiers = {"none": 0, "required": 1, "any": 2}
+    rows = [
+        f"\t{{ @P@_TYPE_{m.name.upper()}, @P@_{m.sender.upper()}, {identifiers[m.id]}, "
+        f"{version}, {m.at(version).max_body} }},"
+        for m in schema.messages
+        for version in m.versions
+    ]
+    # No message has the type 0, so that it can end the table.
+    rows.append("\t{ 0, 0, 0, 0, 0 },")
+    return (
+        "/* What a message is from the version `since` on, until a later rule of its type. */\n"
+        "struct @p@_rule {\n\tuint16_t type;\n\tuint8_t sender;\n"
+        "\tuint8_t id; /* 0: none, 1: required, 2: any */\n\tuint32_t since;\n"
+        "\tuint32_t max_body;\n};\n\n"
+        "static const struct @p@_rule @p@_rules[] = {\n" + "\n".join(rows) + "\n};"
+    )

@@ -1,0 +1,155 @@
+"""The functions of the C header that check a message and encode it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+
+from microvm_proto.backends.c.text import boolean, comment, is_known, literal, wire_bits
+from microvm_proto.schema import (
+    INTEGERS,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Integer,
+    Message,
+    Tail,
+)
+
+
+def check(name: str, message: Message) -> str:
+    """Write the function that tells whether a message can be sent, by the decoders' rules."""
+    parameters = ["uint32_t version", *_parameters(name, message)]
+    lines = [line for refusal in _refusals(message) for line in refusal]
+    text = "\n".join(lines)
+    # A parameter is used where its name stands, but not as that of a field.
+    unused = [n for n in map(_name, parameters) if not re.search(rf"(?<!->)\b{n}\b", text)]
+    lines[:0] = [f"(void){parameter};" for parameter in unused]
+    if "fault = " in text:
+        lines.insert(0, "enum @p@_fault fault;\n")
+    body = "".join(f"\t{line}\n" for line in lines)
+    about = (
+        f"What a decoder would say of the frame: {name.upper()}_FAULT_NONE, or why the message is "
+        "not sent."
+    )
+    head = f"static inline enum @p@_fault @p@_check_{message.name}({', '.join(parameters)})"
+    return f"{comment(about)}{head}\n{{\n{body}\treturn @P@_FAULT_NONE;\n}}"
+
+
+def _parameters(name: str, message: Message) -> list[str]:
+    """The parameters of an encoder that depend on the message."""
+    parameters = ["uint32_t id"] if message.id != "none" else []
+    if message.visible:
+        parameters.append(f"const struct {name}_{message.name} *message")
+    return parameters
+
+
+def _name(parameter: str) -> str:
+    """The name in a declaration such as `const struct p_ping *message`."""
+    return parameter.rsplit(maxsplit=1)[-1].lstrip("*")
+
+
+def encode_message(name: str, message: Message) -> str:
+    """Write the function that encodes one message."""
+    given = ["uint32_t version", *_parameters(name, message)]
+    arguments = ", ".join(map(_name, given))
+    steps = "".join(f"\t{line}\n" for line in _encode_steps(message))
+    identifier = "id" if message.id != "none" else "0"
+    room = f"{name}_HEADER_SIZE + {name}_{message.name}_MAX_BODY".upper()
+    check = f"{name}_check_{message.name}"
+    about = (
+        f"Writes a frame and returns its size, or 0 where {check} finds a fault; `out` has room "
+        f"for {room}."
+    )
+    parameters = ", ".join(["uint8_t *out", *given])
+    return f"""{comment(about)}static inline size_t @p@_encode_{message.name}({parameters})
+{{
+\tuint8_t *at = out + @P@_HEADER_SIZE;
+
+\tif ({check}({arguments}))
+\t\treturn 0;
+{steps}\t@p@_put_header(out, at, @P@_TYPE_{message.name.upper()}, {identifier});
+\treturn (size_t)(at - out);
+}}"""
+
+
+def _refusals(message: Message) -> Iterator[list[str]]:
+    """Yield the statements that return a fault, in the order in which decoders check."""
+    if message.since > 1:
+        yield _refuse_if(f"version < {message.since}", "unknown_type")
+    if message.id == "required":
+        yield _refuse_if("id == 0", "bad_id")
+    for field in message.visible:
+        there = ""
+        if message.is_later(field):
+            there = f"version >= {field.since}"
+            yield _refuse_if(f"version < {field.since} && {_differs(field)}", "trailing_bytes")
+        yield from _refused_values(field, there)
+
+
+def _differs(field: Field) -> str:
+    """Write the condition that a field is not its default, which older versions imply."""
+    value = f"message->{field.name}"
+    match field.type:
+        case Bytes() | Tail():
+            return f"{value}.size != 0"
+        case ByteList():
+            return f"({value}.count != 0 || {value}.size != 0)"
+        case _:
+            return f"{value} != {literal(field.default)}"
+
+
+def _refused_values(field: Field, there: str) -> Iterator[list[str]]:
+    """Yield the statements that return the faults of a field's value.
+
+    :param there: the condition under which the field is in the frame; empty: always.
+    """
+    value, condition = f"message->{field.name}", f"{there} && " if there else ""
+    match field.type:
+        case Enum(closed=True) as enum:
+            known = is_known(enum, field).replace(" || ", " ||\n\t\t")
+            yield _refuse_if(f"{condition}!({known})", "unknown_value")
+        case Bytes(maximum=maximum, nul=False):
+            yield _refuse_by(f"bytes(&{value}, {maximum})", there)
+        # Compilers complain about a comparison that is never true.
+        case Bytes(maximum=maximum) | Tail(maximum=maximum) if maximum < INTEGERS["u32"].maximum:
+            yield _refuse_if(f"{condition}{value}.size > {maximum}", "too_long")
+        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
+            yield _refuse_by(f"list(&{value}, {items}, {item}, {total}, {boolean(nul)})", there)
+
+
+def _refuse_if(condition: str, fault: str) -> list[str]:
+    return [f"if ({condition})", f"\treturn @P@_FAULT_{fault.upper()};"]
+
+
+def _refuse_by(check: str, there: str) -> list[str]:
+    otherwise = f"{there} ? " if there else ""
+    instead = " : @P@_FAULT_NONE" if there else ""
+    return [f"fault = {otherwise}@p@_check_{check}{instead};", "if (fault)", "\treturn fault;"]
+
+
+def _encode_steps(message: Message) -> Iterator[str]:
+    for later, run in itertools.groupby(
+        message.fields, lambda field: field.since if message.is_later(field) else 0
+    ):
+        lines = [line for field in run for line in _encode_field(field)]
+        yield from [f"if (version >= {later}) {{"] if later else []
+        yield from (f"\t{line}" if later else line for line in lines)
+        yield from ["}"] if later else []
+
+
+def _encode_field(field: Field) -> Iterator[str]:
+    value = f"message->{field.name}" if field.equals is None else wire_bits(field, field.equals)
+    match field.type:
+        case Integer(size=size) | Enum(base=Integer(size=size)):
+            yield f"at = @p@_put(at, {size}, (uint64_t){value});"
+        case Bytes():
+            yield f"at = @p@_put(at, 4, {value}.size);"
+            yield f"at = @p@_put_bytes(at, {value}.data, {value}.size);"
+        case ByteList():
+            yield f"at = @p@_put(at, 4, {value}.count);"
+            yield f"at = @p@_put_bytes(at, {value}.items, {value}.size);"
+        case Tail():
+            yield f"at = @p@_put_bytes(at, {value}.data, {value}.size);"
