@@ -1,5 +1,6 @@
 #include "boot.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <string.h>
@@ -44,10 +45,32 @@ static const struct {
 	{ "/proc/self/fd/2", "/dev/stderr" },
 };
 
+static void say(const char *text)
+{
+	(void)!write(STDERR_FILENO, text, strlen(text));
+}
+
+void boot_expect(bool done, const char *step, const char *object)
+{
+	int error = errno;
+	const char digits[] = { (char)('0' + error / 100), (char)('0' + error / 10 % 10),
+				(char)('0' + error % 10), '\n', 0 };
+
+	if (done)
+		return;
+	say("sandboxd: ");
+	say(step);
+	say(object);
+	say(": errno ");
+	say(digits + (error < 10 ? 2 : error < 100));
+}
+
+/* Until then the console is the one that the kernel has opened. */
 static void use_console(void)
 {
 	int console = open("/dev/console", O_RDWR | O_NOCTTY);
 
+	boot_expect(console >= 0, "open ", "/dev/console");
 	if (console < 0)
 		return;
 	for (int fd = 0; fd <= 2; fd++)
@@ -66,14 +89,14 @@ static void load_modules(void)
 
 		if (fd < 0)
 			return;
-		syscall(SYS_finit_module, fd, "", 0);
+		boot_expect(syscall(SYS_finit_module, fd, "", 0) == 0, "load ", path);
 		close(fd);
 	}
 }
 
 /* Makes `/` a file system like any other: of the one that the kernel unpacked its archive into, df
  * and others say that there is none. Where there is no overlay, that one stays. */
-static void cover_root(void)
+static bool cover_root(void)
 {
 	enum { PRIVATE = 0700, OPEN = 0755 };
 	const char *const merged = "/run/root";
@@ -81,49 +104,51 @@ static void cover_root(void)
 
 	mkdir("/run", OPEN);
 	if (mount("tmpfs", "/run", "tmpfs", 0, "mode=700") < 0)
-		return;
+		return false;
 	mkdir("/run/upper", OPEN);
 	mkdir("/run/work", PRIVATE);
 	mkdir(merged, OPEN);
-	if (mount("overlay", merged, "overlay", 0, layers) < 0 || chdir(merged) < 0 ||
-	    mount(".", "/", NULL, MS_MOVE, NULL) < 0) {
-		umount2("/run", MNT_DETACH);
-		return;
-	}
-	(void)!chroot(".");
+	if (mount("overlay", merged, "overlay", 0, layers) == 0 && chdir(merged) == 0 &&
+	    mount(".", "/", NULL, MS_MOVE, NULL) == 0)
+		return chroot(".") == 0;
+	umount2("/run", MNT_DETACH); /* leaves errno alone, as it does not fail */
+	return false;
 }
 
 /* There is no network, but programs expect to reach themselves. */
-static void raise_loopback(void)
+static bool raise_loopback(void)
 {
 	struct ifreq request = { .ifr_flags = IFF_UP | IFF_RUNNING };
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
-		return;
+		return false;
 	memcpy(request.ifr_name, "lo", sizeof "lo");
-	ioctl(fd, SIOCSIFFLAGS, &request);
+	bool raised = ioctl(fd, SIOCSIFFLAGS, &request) == 0;
 	close(fd);
+	return raised;
 }
 
-/* A guest that lacks one of these still serves; so none of them is an error. */
+/* A guest that lacks one of these still serves; so none of them is the end. */
 void boot_prepare(void)
 {
 	umask(022);
 	load_modules();
-	cover_root();
+	boot_expect(cover_root(), "cover ", "/");
 	for (size_t i = 0; i < sizeof mounts / sizeof mounts[0]; i++) {
-		mkdir(mounts[i].target, 0755);
-		mount(mounts[i].type, mounts[i].target, mounts[i].type, mounts[i].flags,
-		      mounts[i].options);
+		const char *target = mounts[i].target, *type = mounts[i].type;
+
+		mkdir(target, 0755);
+		boot_expect(mount(type, target, type, mounts[i].flags, mounts[i].options) == 0,
+			    "mount ", target);
 	}
 	for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
-		(void)!symlink(links[i].target, links[i].name);
+		boot_expect(symlink(links[i].target, links[i].name) == 0, "link ", links[i].name);
 	use_console();
-	raise_loopback();
-	(void)!sethostname("microvm", sizeof "microvm" - 1);
+	boot_expect(raise_loopback(), "raise ", "lo");
+	boot_expect(sethostname("microvm", sizeof "microvm" - 1) == 0, "set ", "hostname");
 	/* The kernel's OOM killer spares PID 1 (oom_unkillable_task in mm/oom_kill.c). */
-	setpriority(PRIO_PROCESS, 0, PRIORITY);
+	boot_expect(setpriority(PRIO_PROCESS, 0, PRIORITY) == 0, "raise ", "priority");
 }
 
 /* random(4): what RNDADDENTROPY takes, a count of bits and one of bytes before the bytes. */

@@ -92,17 +92,19 @@ static void sweep(void)
 	left_count = kept;
 }
 
-void cgroup_init(void)
+const char *cgroup_init(void)
 {
 	root = open(ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		return;
-	make();
-	/* cgroup.kill is there since Linux 5.14; in an empty cgroup it kills nobody. */
-	if (current >= 0 && !write_file(current, "cgroup.kill", "1")) {
-		close(current);
-		current = -1;
-	}
+	if (root >= 0)
+		make();
+	if (current < 0)
+		return ROOT;
+	/* There since Linux 5.14; in an empty cgroup it kills nobody. */
+	if (write_file(current, "cgroup.kill", "1"))
+		return pids_max < 0 ? "pids.max" : NULL;
+	close(current);
+	current = -1;
+	return "cgroup.kill";
 }
 
 int cgroup_fd(void)

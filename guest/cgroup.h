@@ -7,8 +7,9 @@
 /* Of a file that tells what has happened in a cgroup, in bytes; the kernel's have some hundred. */
 enum { CGROUP_EVENTS_SIZE = 256 };
 
-/* Finds out whether the kernel has what is needed, and makes the first one. */
-void cgroup_init(void);
+/* Finds out whether the kernel has what is needed, and makes the first one. What it has not, with the
+ * errno of that; NULL where it has all. */
+const char *cgroup_init(void);
 
 /* The cgroup of the next command, as a descriptor for clone3; -1 where there are none. */
 int cgroup_fd(void);

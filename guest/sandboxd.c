@@ -234,8 +234,11 @@ int main(int argc, char **argv)
 		DIE("no memory");
 	if (signals < 0)
 		DIE("no signalfd");
-	if (server.is_init)
-		cgroup_init();
+	if (server.is_init) {
+		const char *lacking = cgroup_init();
+
+		boot_expect(!lacking, "use ", lacking);
+	}
 	server.counters.opened_ns = serve_clock();
 	loop(signals);
 }

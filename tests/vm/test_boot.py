@@ -1,0 +1,83 @@
+"""What the daemon says on the console when something of its boot was not to be had."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.vm.conftest import Misbehave
+
+from microvm import MicroVM
+from microvm_image import Image, cpio
+from microvm_image.build import build
+from microvm_image.cpio import Entry
+from microvm_image.image import INITRAMFS, MANIFEST
+
+NO_LIMIT_OF_PROCESSES = """
+for word; do
+    shift
+    case "$word" in console=*) word="$word cgroup_disable=pids" ;; esac
+    set -- "$@" "$word"
+done
+"""
+"""A shell's way to give the kernel one more option."""
+
+
+@pytest.fixture
+def damaged(image: Image, tmp_path: Path) -> Path:
+    """An image with plain files where there should be folders, and a module that is none."""
+    path = tmp_path / "damaged"
+    shutil.copytree(image.path, path)
+    second = io.BytesIO()  # the kernel unpacks one archive behind the other
+    files = [Entry.file(name, b"nothing") for name in ("run", "tmp", "lib/modules/0.ko")]
+    cpio.write([Entry.folder("lib/modules"), *files], second)
+    archive = (path / INITRAMFS).read_bytes() + second.getvalue()
+    (path / INITRAMFS).write_bytes(archive)
+    digest = hashlib.sha256(archive).hexdigest()
+    manifest = dataclasses.replace(
+        image.manifest, initramfs_size=len(archive), initramfs_sha256=digest
+    )
+    (path / MANIFEST).write_text(manifest.json())
+    return path
+
+
+def said(console: Path) -> list[str]:
+    """What the daemon wrote there, in order."""
+    lines = console.read_text(errors="replace").splitlines()
+    return [line for line in lines if line.startswith("sandboxd: ")]
+
+
+async def test_a_guest_that_lacks_something_says_so_once_and_serves(
+    image: Image, damaged: Path, misbehave: Misbehave, tmp_path: Path
+) -> None:
+    misbehave(NO_LIMIT_OF_PROCESSES)
+    console = tmp_path / "console"
+    async with MicroVM(damaged, cold=True, accel="tcg", console=console) as vm:
+        assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
+        await vm.run(["true"])
+    modules = errno.ENOSYS if image.manifest.bus == "mmio" else errno.ENOEXEC
+    assert said(console) == [
+        f"sandboxd: load /lib/modules/0.ko: errno {modules}",
+        f"sandboxd: cover /: errno {errno.ENOTDIR}",
+        f"sandboxd: mount /tmp: errno {errno.ENOTDIR}",
+        f"sandboxd: mount /run: errno {errno.ENOTDIR}",
+        f"sandboxd: use pids.max: errno {errno.ENOENT}",
+    ]
+
+
+async def test_a_guest_that_has_all_says_nothing(image: Image, tmp_path: Path) -> None:
+    console = tmp_path / "console"
+    async with MicroVM(image, cold=True, console=console) as vm:
+        await vm.run(["true"])
+    assert said(console) == []
+
+
+@pytest.mark.long
+async def test_nor_does_one_with_the_kernel_of_the_distribution(tmp_path: Path) -> None:
+    image = build(kernel="debian", output=tmp_path / "image")
+    await test_a_guest_that_has_all_says_nothing(image, tmp_path)
