@@ -6,6 +6,7 @@ from . import Mutant
 
 SESSION = "host/microvm/wire/session.py"
 GUEST = "host/microvm/guest/guest.py"
+STATE = "host/microvm/wire/state.py"
 CHANNEL = "host/microvm/wire/channel.py"
 COMMAND = "host/microvm/guest/command.py"
 STREAMS = "host/microvm/guest/streams.py"
@@ -13,16 +14,19 @@ ERRORS = "host/microvm/errors.py"
 CONSOLE = "host/microvm/qemu/console.py"
 CODEC = "host/microvm/wire/codec.py"
 
-_RUNS = "self._expect(id_ == self._id and self.state is State.RUNNING, message)"
-_ANY_ID = "self._expect(self.state is State.RUNNING, message)"
-_PAID = "self._expect(0 < len(data) <= self._credit[stream], message)"
+_PAID = "self._expect(id_ == self._id and 0 < len(data) <= self._credit[stream], message)"
+_END = "self._expect(id_ == self._id and self._can_be(message), message)"
+_STDIN_CREDIT = "self._expect(id_ == self._id and self._takes_stdin and amount > 0, message)"
+_STDIN_CLOSED = "self._expect(id_ == self._id and self._takes_stdin, message)"
 _HEADER = "if rule is None or flags or id_ not in rule.ids or length > rule.max_body:"
 _FAST = "length, number, flags, id_ = _HEADER.unpack_from(chunk, self._at)"
 _OWN = "            rule = self._own.get(number)\n            "
 
 MUTANTS: tuple[Mutant, ...] = (
     # -- What the session knows ------------------------------------------------------------------
-    Mutant("credit-unchecked", SESSION, _PAID, "self._expect(0 < len(data), message)", "check"),
+    Mutant(
+        "credit-unchecked", SESSION, _PAID, _PAID.replace(" <= self._credit[stream]", ""), "check"
+    ),
     Mutant(
         "credit-off-by-one",
         SESSION,
@@ -32,53 +36,41 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant("empty-output-accepted", SESSION, "0 < len(data) <=", "0 <= len(data) <=", "bound"),
     Mutant("credit-never-spent", SESSION, "self._credit[stream] -= len(data)", "pass", "state"),
-    Mutant(
-        "output-id-unchecked",
-        SESSION,
-        f"{_RUNS}\n                {_PAID}",
-        f"{_ANY_ID}\n                {_PAID}",
-        "id",
-    ),
-    Mutant(
-        "response-id-unchecked",
-        SESSION,
-        f"{_RUNS}\n                self._expect(self._can_be(message)",
-        f"{_ANY_ID}\n                self._expect(self._can_be(message)",
-        "id",
-    ),
+    Mutant("output-id-unchecked", SESSION, _PAID, _PAID.replace("id_ == self._id and ", ""), "id"),
+    Mutant("response-id-unchecked", SESSION, _END, _END.replace("id_ == self._id and ", ""), "id"),
     Mutant(
         "responses-twice",
-        SESSION,
-        f"{_RUNS}\n                self._expect(self._can_be(message)",
-        "self._expect(id_ == self._id, message)\n                self._expect(self._can_be(message)",
+        STATE,
+        "codec.ExecResponse: State.IDLE",
+        "codec.ExecResponse: State.RUNNING",
         "state",
     ),
     Mutant(
         "stdin-credit-id-unchecked",
         SESSION,
-        f"{_RUNS}\n                self._expect(self._takes_stdin and",
-        f"{_ANY_ID}\n                self._expect(self._takes_stdin and",
+        _STDIN_CREDIT,
+        _STDIN_CREDIT.replace("id_ == self._id and ", ""),
         "id",
     ),
     Mutant(
         "stdin-credit-without-stdin",
         SESSION,
-        "self._expect(self._takes_stdin and amount > 0, message)",
-        "self._expect(amount > 0, message)",
+        _STDIN_CREDIT,
+        _STDIN_CREDIT.replace("self._takes_stdin and ", ""),
         "state",
     ),
     Mutant(
         "stdin-credit-of-nothing",
         SESSION,
-        "self._expect(self._takes_stdin and amount > 0, message)",
-        "self._expect(self._takes_stdin, message)",
+        _STDIN_CREDIT,
+        _STDIN_CREDIT.replace(" and amount > 0", ""),
         "bound",
     ),
     Mutant(
         "stdin-closed-id-unchecked",
         SESSION,
-        f"{_RUNS}\n                self._expect(self._takes_stdin, message)",
-        f"{_ANY_ID}\n                self._expect(self._takes_stdin, message)",
+        _STDIN_CLOSED,
+        _STDIN_CLOSED.replace("id_ == self._id and ", ""),
         "id",
     ),
     Mutant(
@@ -98,7 +90,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("pong-twice", SESSION, "                self._pings.remove(token)\n", "", "state"),
     Mutant("status-unasked", SESSION, "self._expect(self._statuses > 0, message)", "pass", "check"),
     Mutant("status-never-counted-down", SESSION, "self._statuses -= 1", "pass", "state"),
-    Mutant("nonce-unchecked", SESSION, "if ready.nonce != self._nonce:", "if False:", "check"),
+    Mutant("nonce-unchecked", SESSION, "if nonce != self._nonce:", "if False:", "check"),
     Mutant("digest-unchecked", SESSION, "if not newer and codec", "if newer and codec", "check"),
     Mutant(
         "version-not-agreed",
@@ -116,7 +108,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "bound",
     ),
     Mutant(
-        "wrong-message-ignored", SESSION, "self._expect(False, message)", "return False", "check"
+        "wrong-message-ignored",
+        SESSION,
+        "if self.state in _BEFORE_READY:",
+        "if self.state:",
+        "check",
     ),
     Mutant(
         "refusal-ignored",
@@ -135,8 +131,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "malformed-is-fatal-to-us",
         SESSION,
-        "except codec.DecodeError as error:\n            self.state",
-        "except codec.EncodeError as error:\n            self.state",
+        "except codec.DecodeError as error:\n            self._enter",
+        "except codec.EncodeError as error:\n            self._enter",
         "crash",
     ),
     Mutant(

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
 from microvm.wire import codec
 from microvm.wire.codec import Ending, ErrorCode, GoodbyeReason, Stage, Stream
-from microvm.wire.session import WINDOW, Request, Session, State
+from microvm.wire.session import WINDOW, Request, Session
+from microvm.wire.state import State
 
 TOKEN = 7
 NONCES: WeakKeyDictionary[Session, int] = WeakKeyDictionary()

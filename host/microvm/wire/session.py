@@ -6,28 +6,22 @@ Bytes from the guest go into :meth:`Session.receive_data`, then :meth:`Session.n
 until it returns None and :attr:`Session.is_behind` is false. Every method that says something to
 the guest returns the bytes to write.
 
-The states, and what leads from each to the next::
-
-    NEW ──hello()──▸ GREETING ──ready, with our nonce──▸ IDLE ──exec_request()──▸ RUNNING
-                         ▴                                ▴ │                        │
-                         └────────────hello()─────────────┼─┴────────────────────────┤
-                                                          └──exec_response, exec_failed──┘
-
-From each of them, anything that the protocol forbids leads to FAILED, and there it ends: the guest
-orders its own output, so what comes out of order is no race but a broken or hostile guest.
+What each side may say in which state is in :mod:`microvm.wire.state`.
+Anything else of the guest's leads to FAILED, and there it ends: the guest orders its own output, so
+what comes out of order is no race but a broken or hostile guest.
 """
 
 from __future__ import annotations
 
-import enum
-import secrets
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from signal import NSIG
 
 from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
 from microvm.wire import codec
+from microvm.wire.state import GUEST_STEPS, HOST_STEPS, State, Steps
 
 WINDOW = 1 << 20
 """Bytes of each output stream that the guest may send before we have taken any."""
@@ -40,6 +34,21 @@ _ENTROPY_SIZE = 64
 # Frames of an older life that are dropped at a time.
 _DROPPED = range(64)
 _MAX_CREDIT = 0xFFFFFFFF
+
+# What comes in these, and does not lead on, is of an older life.
+_BEFORE_READY = (State.NEW, State.GREETING)
+
+
+def _by_type(steps: Steps) -> dict[State, dict[int, State]]:
+    """Index messages by the number of their type, as a frame has it."""
+    return {
+        state: {kind.TYPE: following for kind, following in messages.items()}
+        for state, messages in steps.items()
+    }
+
+
+_FROM_HOST = _by_type(HOST_STEPS)
+_FROM_GUEST = _by_type(GUEST_STEPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +77,29 @@ class Request:
     max_memory: int = 0
 
 
-class State(enum.Enum):
-    """Where the conversation stands."""
-
-    NEW = enum.auto()
-    GREETING = enum.auto()
-    IDLE = enum.auto()
-    RUNNING = enum.auto()
-    FAILED = enum.auto()
-
-
 class Session:
-    """One conversation; see the module's docstring for its states."""
+    """One conversation with one guest.
 
-    def __init__(self) -> None:
-        self.state = State.NEW
+    :ivar state: where it stands.
+    :ivar stdin_credit: bytes of standard input that the guest takes now; 0 once it takes no more.
+    :ivar is_behind: whether `next_event` has only stopped so that its caller can do other things,
+        too.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Begin one.
+
+        :param clock: tells the time, in nanoseconds since 1970; a guest is given it.
+        :param entropy: gives so many random bytes, for nonces and for the guest.
+        """
+        self._clock = clock
+        self._entropy = entropy
+        self._enter(State.NEW)
         self._decoder = codec.Decoder("guest")
         self._version = codec.VERSION
         self._nonce = 0
@@ -95,76 +112,107 @@ class Session:
         self._owed: dict[codec.Stream, int] = {}
         self._takes_stdin = False
         self.stdin_credit = 0
-        """Bytes of standard input that the guest takes now; 0 once it takes no more."""
         self.is_behind = False
-        """Whether `next_event` has only stopped so that its caller can do other things, too."""
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._from_host = _FROM_HOST[state]
+        self._from_guest = _FROM_GUEST[state]
+
+    def _say(self, message: codec.Message) -> bytes:
+        """Encode a message, and step.
+
+        :raises ProtocolError: it has no place in this state.
+        :raises EncodeError: the protocol cannot carry it.
+        """
+        following = self._from_host.get(message.TYPE)
+        if following is None:
+            raise ProtocolError(f"nothing can be sent now: the session is {self.state.name}")
+        frame = message.encode(self._version)
+        if following is not self.state:
+            self._enter(following)
+        return frame
+
+    def _say_of_command(self, message: codec.Message) -> bytes:
+        """Encode what is about the running command; nothing when it has ended."""
+        return message.encode(self._version) if message.TYPE in self._from_host else b""
 
     def hello(self) -> bytes:
-        """Start afresh: whatever runs in the guest is killed, and earlier frames are dropped."""
-        self._require(*set(State) - {State.FAILED})
-        self.state = State.GREETING
-        self._nonce = secrets.randbits(64)
+        """Start afresh: whatever runs in the guest is killed, and earlier frames are dropped.
+
+        :raises ProtocolError: the session has failed.
+        """
+        self._nonce = int.from_bytes(self._entropy(8), "little")
+        frame = self._say(codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, self._nonce))
         self._id = 0
         self._pings.clear()
         self._statuses = 0
         self._goodbye = False
-        hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, self._nonce)
-        return hello.encode()
+        return frame
 
     def resume(self) -> bytes:
-        """Tell a guest that has just come to life the time, and give it entropy."""
-        self._require(State.IDLE)
-        return codec.Resume(time.time_ns(), secrets.token_bytes(_ENTROPY_SIZE)).encode(
-            self._version
-        )
+        """Tell a guest that has just come to life the time, and give it entropy.
+
+        :raises ProtocolError: it is not idle.
+        """
+        return self._say(codec.Resume(self._clock(), self._entropy(_ENTROPY_SIZE)))
 
     def ping(self, token: int) -> bytes:
-        """Ask for a `Pong` with this number."""
-        self._require(State.IDLE, State.RUNNING)
-        frame = codec.Ping(token).encode(self._version)
+        """Ask for a `Pong` with this number.
+
+        :raises ProtocolError: the guest is not ready.
+        """
+        frame = self._say(codec.Ping(token))
         self._pings.append(token)
         return frame
 
     def status_request(self) -> bytes:
-        """Ask for a `Status`."""
-        self._require(State.IDLE, State.RUNNING)
+        """Ask for a `Status`.
+
+        :raises ProtocolError: the guest is not ready.
+        """
+        frame = self._say(codec.StatusRequest())
         self._statuses += 1
-        return codec.StatusRequest().encode(self._version)
+        return frame
 
     def shutdown(self) -> bytes:
-        """Ask the guest to end itself; it says `Goodbye`."""
-        self._require(State.IDLE, State.RUNNING)
-        return codec.Shutdown().encode(self._version)
+        """Ask the guest to end itself; it says `Goodbye`.
+
+        :raises ProtocolError: it is not ready.
+        """
+        return self._say(codec.Shutdown())
 
     def exec_request(self, request: Request) -> bytes:
         """Run a command.
 
         :raises Busy: one is in flight.
+        :raises ProtocolError: the guest is not ready.
         :raises UsageError: the protocol cannot carry it: too long, or a NUL byte in it.
         """
         if self.state is State.RUNNING:
             raise Busy("a command is running on this machine, and it takes one at a time")
-        self._require(State.IDLE)
         rows, columns = request.terminal or (0, 0)
         if request.terminal and not rows:
             raise UsageError("a terminal has at least one line")
         kind = codec.StdinKind.HOST if request.stdin else codec.StdinKind.NULL
         try:
-            frame = codec.ExecRequest(
-                id=self._id + 1,
-                command=request.command,
-                cwd=request.cwd,
-                user=request.user,
-                argv=tuple(request.argv),
-                env=tuple(_entry(key, value) for key, value in request.env.items()),
-                stdin_from=kind,
-                rows=rows,
-                columns=columns,
-                max_processes=request.max_processes,
-                max_memory=request.max_memory,
-                stdout_credit=WINDOW,
-                stderr_credit=WINDOW,
-            ).encode(self._version)
+            frame = self._say(
+                codec.ExecRequest(
+                    id=self._id + 1,
+                    command=request.command,
+                    cwd=request.cwd,
+                    user=request.user,
+                    argv=tuple(request.argv),
+                    env=tuple(_entry(key, value) for key, value in request.env.items()),
+                    stdin_from=kind,
+                    rows=rows,
+                    columns=columns,
+                    max_processes=request.max_processes,
+                    max_memory=request.max_memory,
+                    stdout_credit=WINDOW,
+                    stderr_credit=WINDOW,
+                )
+            )
         except codec.EncodeError as error:
             raise UsageError(f"this command cannot be sent: {error}") from None
         self._id += 1
@@ -173,7 +221,6 @@ class Session:
         self._owed = dict.fromkeys(codec.Stream, 0)
         self._takes_stdin = request.stdin or request.terminal is not None
         self.stdin_credit = 0
-        self.state = State.RUNNING
         return frame
 
     def exec_signal(self, signal: int) -> bytes:
@@ -181,30 +228,35 @@ class Session:
 
         :raises UsageError: no signal has this number.
         """
-        if self.state is not State.RUNNING:
-            return b""
         try:
-            return codec.ExecSignal(self._id, signal).encode(self._version)
+            return self._say_of_command(codec.ExecSignal(self._id, signal))
         except codec.EncodeError:
             raise UsageError(f"no signal has the number {signal}") from None
 
     def exec_kill(self) -> bytes:
         """Kill the running command; nothing when it has ended. Its response still comes."""
-        if self.state is not State.RUNNING:
-            return b""
-        return codec.ExecKill(self._id).encode(self._version)
+        return self._say_of_command(codec.ExecKill(self._id))
 
     def exec_terminate(self) -> bytes:
         """Ask the running command to end; what it leaves behind is killed. Else as `exec_kill`."""
-        if self.state is not State.RUNNING:
-            return b""
-        return codec.ExecTerminate(self._id).encode(self._version)
+        return self._say_of_command(codec.ExecTerminate(self._id))
+
+    def exec_resize(self, rows: int, columns: int) -> bytes:
+        """Tell the running command's terminal its size; nothing when it has ended.
+
+        :raises UsageError: no terminal has this size.
+        """
+        try:
+            return self._say_of_command(codec.ExecResize(self._id, rows, columns))
+        except codec.EncodeError:
+            raise UsageError(f"no terminal has {rows} lines and {columns} columns") from None
 
     def exec_stdin(self, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
         """Feed the running command; without data, end its input. Nothing when it has ended.
 
-        :param data: at most :attr:`stdin_credit` and :data:`STDIN_CHUNK` bytes.
+        :param data: at most `stdin_credit` and :data:`STDIN_CHUNK` bytes.
         :return: the frame's parts; the data is one of them, so it must not change until it is sent.
+        :raises UsageError: it is more than the credit.
         """
         if self.state is not State.RUNNING:
             return ()
@@ -212,18 +264,6 @@ class Session:
             raise UsageError(f"{len(data)} bytes are more than the credit of {self.stdin_credit}")
         self.stdin_credit -= len(data)
         return codec.ExecStdin(self._id, data).encode_parts(self._version)
-
-    def exec_resize(self, rows: int, columns: int) -> bytes:
-        """Tell the running command's terminal its size; nothing when it has ended.
-
-        :raises UsageError: no terminal has this size.
-        """
-        if self.state is not State.RUNNING:
-            return b""
-        try:
-            return codec.ExecResize(self._id, rows, columns).encode(self._version)
-        except codec.EncodeError:
-            raise UsageError(f"no terminal has {rows} lines and {columns} columns") from None
 
     def consumed(self, stream: codec.Stream, amount: int) -> bytes:
         """Note that output has been taken; gives the guest new credit, in large pieces."""
@@ -262,37 +302,32 @@ class Session:
                 self.is_behind = True
                 return None
         except codec.DecodeError as error:
-            self.state = State.FAILED
+            self._enter(State.FAILED)
             raise ProtocolError(f"the guest sent a malformed frame: {error}") from None
         except ProtocolError:
-            self.state = State.FAILED
+            self._enter(State.FAILED)
             raise
         self.is_behind = False
         return None
 
     def _accept(self, message: codec.Message) -> bool:
-        """Check a message against the state, and step; whether it is for the caller."""
-        if self.state is State.NEW:
-            return False
-        if self.state is State.GREETING:
-            return isinstance(message, codec.Ready) and self._accept_ready(message)
-        self._expect(not self._goodbye, message)
+        """Check a message, and step; whether it is for the caller."""
+        following = self._from_guest.get(message.TYPE)
+        if following is None or self._goodbye:
+            if self.state in _BEFORE_READY:
+                return False
+            raise self._out_of_order(message)
         match message:
             case codec.ExecOutput(id=id_, stream=stream, data=data):
-                self._expect(id_ == self._id and self.state is State.RUNNING, message)
-                self._expect(0 < len(data) <= self._credit[stream], message)
+                self._expect(id_ == self._id and 0 < len(data) <= self._credit[stream], message)
                 self._credit[stream] -= len(data)
             case codec.ExecResponse(id=id_) | codec.ExecFailed(id=id_):
-                self._expect(id_ == self._id and self.state is State.RUNNING, message)
-                self._expect(self._can_be(message), message)
-                self.state = State.IDLE
+                self._expect(id_ == self._id and self._can_be(message), message)
             case codec.ExecStdinCredit(id=id_, amount=amount):
-                self._expect(id_ == self._id and self.state is State.RUNNING, message)
-                self._expect(self._takes_stdin and amount > 0, message)
+                self._expect(id_ == self._id and self._takes_stdin and amount > 0, message)
                 self.stdin_credit = min(self.stdin_credit + amount, _MAX_CREDIT)
             case codec.ExecStdinClosed(id=id_):
-                self._expect(id_ == self._id and self.state is State.RUNNING, message)
-                self._expect(self._takes_stdin, message)
+                self._expect(id_ == self._id and self._takes_stdin, message)
                 self._takes_stdin = False
                 self.stdin_credit = 0
             case codec.Pong(token=token):
@@ -303,26 +338,27 @@ class Session:
                 self._statuses -= 1
             case codec.Goodbye():
                 self._goodbye = True
+            case codec.Ready(nonce=nonce):
+                if nonce != self._nonce:
+                    return False
+                self._agree(message)
             case codec.Error(code=code, refused_type=kind, offset=offset):
                 name = code.name.lower() if isinstance(code, codec.ErrorCode) else code
                 raise ProtocolError(
                     f"the guest refused a frame of type {kind}: {name} at offset {offset}"
                 )
-            case _:
-                self._expect(False, message)
+        if following is not self.state:
+            self._enter(following)
         return True
 
-    def _accept_ready(self, ready: codec.Ready) -> bool:
-        if ready.nonce != self._nonce:
-            return False
+    def _agree(self, ready: codec.Ready) -> None:
+        """Choose the version that both sides speak."""
         # A newer guest speaks our version: `microvm-proto breaking` has seen to that.
         newer = ready.version > codec.VERSION
         if not newer and codec.DIGESTS.get(ready.version) != ready.digest:
             host = (codec.VERSION, codec.DIGEST)
             raise VersionMismatch(host=host, guest=(ready.version, ready.digest))
         self._version = self._decoder.version = min(codec.VERSION, ready.version)
-        self.state = State.IDLE
-        return True
 
     def _can_be(self, message: codec.ExecResponse | codec.ExecFailed) -> bool:
         """Whether the running command can have come to this end."""
@@ -334,12 +370,11 @@ class Session:
 
     def _expect(self, right: bool, message: codec.Message) -> None:
         if not right:
-            name = type(message).__name__
-            raise ProtocolError(f"the guest sent {name} where it must not ({self.state.name})")
+            raise self._out_of_order(message)
 
-    def _require(self, *states: State) -> None:
-        if self.state not in states:
-            raise ProtocolError(f"nothing can be sent now: the session is {self.state.name}")
+    def _out_of_order(self, message: codec.Message) -> ProtocolError:
+        name = type(message).__name__
+        return ProtocolError(f"the guest sent {name} where it must not ({self.state.name})")
 
 
 def _entry(key: bytes, value: bytes) -> bytes:
