@@ -16,7 +16,7 @@
 
 /* virtio_console sends at most 32 KiB a write (port_fops_write in drivers/char/virtio_console.c),
  * and each write costs an exit to the host: a full frame is two full writes. A command that fills
- * one at a time gets a pipe that goes on taking from it while it rests. */
+ * one at a time gets a pipe that goes on taking from it while its output coalesces. */
 enum {
 	PREFIX = SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX,
 	CHUNK = 2 * 32768 - PREFIX,
@@ -196,7 +196,7 @@ void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns)
 	if (exec->terminated)
 		kill_all(exec);
 	exec->pid = 0;
-	exec->rests = false;
+	exec->coalescing = false;
 	exec->status = status;
 	exec->silent_ns = now_ns + SILENCE_NS;
 	input_close(&exec->input);
@@ -221,7 +221,7 @@ static bool wanted(const struct exec_stream *stream)
 
 void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds)
 {
-	bool listens = exec->id && !busy && !exec->rests;
+	bool listens = exec->id && !busy && !exec->coalescing;
 
 	for (int i = 0; i < EXEC_STREAMS; i++)
 		fds[i] = (struct pollfd){
@@ -266,7 +266,7 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	}
 	if (output.data.size == CHUNK && !stream->large)
 		stream->large = fcntl(stream->fd, F_SETPIPE_SZ, LARGE_PIPE) >= 0;
-	exec->rests = exec->pid && output.data.size < size;
+	exec->coalescing = exec->pid && output.data.size < size;
 	stream->credit -= output.data.size;
 	stream->left -= stream->last ? output.data.size : 0;
 	port->end += sandboxd_encode_exec_output(frame, version, exec->id, &output);
@@ -277,7 +277,7 @@ void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t 
 {
 	static int turn; /* the stream that was not served last comes first */
 
-	for (int i = 0; i < EXEC_STREAMS && exec->id && !exec->rests && port_idle(port); i++) {
+	for (int i = 0; i < EXEC_STREAMS && exec->id && !exec->coalescing && port_idle(port); i++) {
 		int number = (turn + i) % EXEC_STREAMS;
 
 		if (wanted(&exec->streams[number]) && pump(exec, number, port, version)) {

@@ -11,9 +11,9 @@
 #include "spawn.h"
 
 /* A command that writes little at a time would wake us for each write, and each would become a frame
- * and an exit to the host. So after a read that emptied a pipe, the pipes rest, which lets what
- * follows gather. What comes after a silence is never held up. */
-enum { EXEC_STREAMS = 2, EXEC_REST_MS = 1 };
+ * and an exit to the host. So after a read that emptied a pipe, output coalesces: the pipes are
+ * left alone, and what follows gathers. What comes after a silence is never held up. */
+enum { EXEC_STREAMS = 2, EXEC_COALESCE_MS = 1 };
 
 /* What we read of the command's: the end of a pipe, or its terminal. */
 struct exec_stream {
@@ -29,7 +29,7 @@ struct exec {
 	pid_t pid;   /* 0 once reaped */
 	pid_t group; /* its process group, which can outlive it */
 	int status;  /* as waitpid gives it */
-	bool rests;  /* neither poll its pipes nor read them now */
+	bool coalescing; /* neither poll its pipes nor read them now */
 	bool terminal;
 	bool terminated;    /* its end is everything's end */
 	bool killed;	    /* its end waits for neither credit nor silence */

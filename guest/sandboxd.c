@@ -175,8 +175,8 @@ static int patience_ms(bool present, bool go_on)
 
 	if (go_on)
 		return 0;
-	if (server.exec.rests)
-		return EXEC_REST_MS;
+	if (server.exec.coalescing)
+		return EXEC_COALESCE_MS;
 	return present ? ms : ms >= 0 && ms < ABSENT_MS ? ms : ABSENT_MS;
 }
 
@@ -209,7 +209,7 @@ static _Noreturn void loop(int signals)
 		if (poll(fds, POLLED, patience_ms(present, go_on)) < 0)
 			continue;
 		events = fds[INPUT].revents;
-		server.exec.rests = false;
+		server.exec.coalescing = false;
 		if (fds[DRAINS].revents)
 			drain_run();
 		if (fds[SIGNALS].revents)

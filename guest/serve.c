@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "boot.h"
-#include "census.h"
+#include "status.h"
 #include "cgroup.h"
 #include "drain.h"
 
@@ -74,7 +74,7 @@ static void answer_status(struct server *server)
 	server->counters.frames_seen = server->session.frames_seen;
 	server->counters.frames_refused = server->session.frames_refused;
 	server->counters.bytes_dropped = server->session.in.dropped;
-	census_take(&server->counters);
+	status_fill(&server->counters);
 	server->port.end += sandboxd_encode_status(port_tail(&server->port),
 						   server->session.version, &server->counters);
 }

@@ -57,7 +57,7 @@ class Conversation:
         self._answers: list[codec.Message] = []
         self._baseline: codec.Status | None = None
         self._known: Counter[int] = Counter()
-        self._mouthful = PLENTY
+        self._read_size = PLENTY
         self.model = Model()
         self.targets = 0
         self.examples = 0
@@ -72,7 +72,7 @@ class Conversation:
 
     def begin(self) -> None:
         """Start an example; every one meets the same state, on a new target as later."""
-        self._mouthful = PLENTY
+        self._read_size = PLENTY
         if self._target is None:
             self._start()
         self.sent = []
@@ -152,17 +152,17 @@ class Conversation:
         until = time.monotonic() + seconds
         self._exchange([], lambda _: time.monotonic() >= until, patience=seconds)
 
-    def look_away(self, mouthful: int) -> None:
+    def look_away(self, read_size: int) -> None:
         """Read nothing until no more comes, and then to the next check so much at a time."""
         assert self._target
-        self._mouthful = mouthful
+        self._read_size = read_size
         until = time.monotonic() + _BLINK
         before, here = -1, 0
         while before < here and time.monotonic() < until:
             select.select([], [], [], PAUSE / 4)
             before, here = here, unread(self._target.stream)
 
-    def census(self) -> None:
+    def check_status(self) -> None:
         """See that the daemon holds no more than at first, while nothing is in flight.
 
         What commands have left behind by right is ended for that; what they have not left is not.
@@ -191,7 +191,7 @@ class Conversation:
         self.greet()
         self.sync()
         self._run_true()
-        self.census()
+        self.check_status()
         self.examples += 1
 
     def hang_up(self, data: bytes, *, half: bool) -> None:
@@ -208,7 +208,7 @@ class Conversation:
         if self.send([Part("last words", data)]) and half:
             target.stream.shutdown(socket.SHUT_WR)
             self._part(codec.Goodbye(codec.GoodbyeReason.BROKEN))
-        self._bury(target, family)
+        self._assert_clean_exit(target, family)
 
     def shut_down(self) -> None:
         """End a daemon that is a process by a frame."""
@@ -218,7 +218,7 @@ class Conversation:
             family = target.family()
             self._say(codec.Shutdown())
             self._part(codec.Goodbye(codec.GoodbyeReason.SHUTDOWN))
-            self._bury(target, family)
+            self._assert_clean_exit(target, family)
 
     def close(self) -> None:
         """End the target."""
@@ -238,7 +238,7 @@ class Conversation:
             agree(error.ended, "no end of the stream", error)
         self._check(goodbye)
 
-    def _bury(self, target: Process, family: Sequence[Child]) -> None:
+    def _assert_clean_exit(self, target: Process, family: Sequence[Child]) -> None:
         """See that the daemon ends well, and what it should with it; start another."""
         must_end = family if self._ends_all() else []
         target.stream.close()
@@ -317,7 +317,7 @@ class Conversation:
 
     def _check(self, last: codec.Message | None = None) -> None:
         answers, self._answers = self._answers, []
-        self._mouthful = PLENTY
+        self._read_size = PLENTY
         self.model.check(answers, last)
 
     def _exchange(
@@ -335,7 +335,7 @@ class Conversation:
             enough,
             patience=patience,
             answers=self._answers,
-            mouthful=self._mouthful,
+            read_size=self._read_size,
             versions=self.model.versions,
         )
 

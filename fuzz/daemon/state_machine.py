@@ -262,15 +262,15 @@ class Host(RuleBasedStateMachine):
 
     @rule(
         request=strategies.requests([commands.YES, *commands.LARGE], **_USUAL),
-        mouthful=st.sampled_from([2000, 30000, 1 << 18]),
+        read_size=st.sampled_from([2000, 30000, 1 << 18]),
     )
-    def look_away(self, request: codec.ExecRequest, mouthful: int) -> None:
+    def look_away(self, request: codec.ExecRequest, read_size: int) -> None:
         """Let output fill the way to us, then read on, in such pieces; or have it at our back."""
         running = self._run(request)
         if running:
             self._say(codec.ExecCredit(running.id, codec.Stream.STDOUT, 1 << 20))
             self._say(codec.ExecCredit(running.id, codec.Stream.STDERR, 1 << 20))
-        self._talk.look_away(mouthful)
+        self._talk.look_away(read_size)
 
     @rule(request=_requests, number=_signals, wait=st.booleans())
     def signal(self, request: codec.ExecRequest, number: int, wait: bool) -> None:
@@ -320,7 +320,7 @@ class Host(RuleBasedStateMachine):
         self._say(codec.ExecSignal(running.id, SIGCONT))
         self.settle()
         agree(self._running is None, "a command that goes on", self._running)
-        self.census()
+        self.status()
 
     @rule(request=_requests | _fed_requests)
     def kill(self, request: codec.ExecRequest) -> None:
@@ -350,11 +350,11 @@ class Host(RuleBasedStateMachine):
         self._talk.pause()
 
     @rule()
-    def census(self) -> None:
+    def status(self) -> None:
         """See what the daemon holds while nothing runs."""
         self._be_heard()
         if not self._running:
-            self._talk.census()
+            self._talk.check_status()
 
     @precondition(lambda self: not self._talk.model.is_init and self._ends < _MOST_ENDS)
     @rule(
@@ -371,7 +371,7 @@ class Host(RuleBasedStateMachine):
         if request:
             if self._talk.model.strays:
                 self.hello()
-                self._talk.census()
+                self._talk.check_status()
             self._run(request)
         self._release()
         if way == "shutdown":

@@ -214,9 +214,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "logic",
     ),
     Mutant(
-        "output rests for ever",
+        "output coalesces for ever",
         "guest/sandboxd.c",
-        "\t\tserver.exec.rests = false;\n",
+        "\t\tserver.exec.coalescing = false;\n",
         "",
         "logic",
     ),

@@ -161,9 +161,9 @@ BY_HARNESS: dict[str, Mutant] = {
         "memcpy(pool.data, entropy.data, entropy.size + 1);",
         "crash",
     ),
-    "census": Mutant(
+    "status": Mutant(
         "a number is read beyond its text",
-        "guest/census.c",
+        "guest/status.c",
         "for (at++; at < size && text[at] >= '0'",
         "for (at++; at <= size && text[at] >= '0'",
         "crash",

@@ -122,7 +122,7 @@ static void prove_kill(struct exec *exec, const struct port *port, uint64_t now)
 static void prove_kill_on_terminal(struct exec *exec, struct port *port, uint64_t now)
 {
 	ASSUME(exec->id && exec->terminal && exec->streams[1].fd < 0);
-	ASSUME(exec->pid > 0 || (exec->streams[0].last && !exec->rests));
+	ASSUME(exec->pid > 0 || (exec->streams[0].last && !exec->coalescing));
 	exec_kill(exec);
 	if (exec->pid > 0)
 		exec_reaped(exec, exec->pid, nondet_int(), now);

@@ -124,7 +124,7 @@ void prove(void)
 	server.absent_ns = nondet_u64();
 	server.session.frames_seen = nondet_u64();
 	server.exec.terminal = nondet_bool();
-	server.exec.rests = nondet_bool();
+	server.exec.coalescing = nondet_bool();
 	ASSUME(valid());
 	if (nondet_bool()) {
 		/* Its last turn ends in poll. */

@@ -105,7 +105,7 @@ void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t am
 void input_add(struct input *input, struct sandboxd_slice data) {}
 void input_run(struct input *input, short events) {}
 void boot_resume(const struct sandboxd_resume *resume) {}
-void census_take(struct sandboxd_status *status) {}
+void status_fill(struct sandboxd_status *status) {}
 int kill(pid_t pid, int signal) { return 0; }
 
 /* While a hello waits, the room that its frame was read with is kept for its answer. */

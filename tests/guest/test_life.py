@@ -113,7 +113,7 @@ def test_the_counters_count(daemon_process: Daemon) -> None:
     assert last.started_ns == first.started_ns
 
 
-def test_the_census_is_what_the_kernel_says(sandboxd: Daemon, binary: Path) -> None:
+def test_the_status_is_what_the_kernel_says(sandboxd: Daemon, binary: Path) -> None:
     sandboxd.hello()
     idle = sandboxd.status()
     assert idle.descriptors == len(fds_of(sandboxd))
@@ -126,7 +126,7 @@ def test_the_census_is_what_the_kernel_says(sandboxd: Daemon, binary: Path) -> N
     assert abs(last.memory // 1024 - memory_of(sandboxd)) <= 64  # it has moved since
 
 
-def test_the_census_counts_below_a_low_limit_of_open_files(sandboxd: Daemon) -> None:
+def test_the_status_counts_below_a_low_limit_of_open_files(sandboxd: Daemon) -> None:
     _, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE)
     for limit in (63, 16, 8):
         resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (limit, hard))

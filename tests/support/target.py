@@ -217,14 +217,14 @@ def exchange(
     *,
     patience: float = 1.0,
     answers: list[codec.Message] | None = None,
-    mouthful: int = PLENTY,
+    read_size: int = PLENTY,
     versions: deque[int] | None = None,
 ) -> list[codec.Message]:
     """Write these pieces apart, and read meanwhile and after until there is enough.
 
     :param answers: what has come already, to which is added.
     :param versions: what both speak after each `ready` that is still to come; those are taken away.
-    :param mouthful: how much to read at a time.
+    :param read_size: how much to read at a time.
     :raises Lost: that did not come in time, or the stream has ended.
     :raises DecodeError: what came is malformed.
     """
@@ -241,7 +241,7 @@ def exchange(
         )
         if readable:
             try:
-                data = stream.recv(mouthful)
+                data = stream.recv(read_size)
             except ConnectionError:
                 data = b""
             if not data:

@@ -1,13 +1,13 @@
 /* What the daemon counts of itself, from a /proc that a command may have put something else upon.
  *
- * Functions: census_take count_descriptors count_from resident_pages
+ * Functions: status_fill count_descriptors count_from resident_pages
  * Bound: every content of the file, every answer of poll; pipes that outlived their command below 160
  * Assumes: nothing; a number of pages that no machine has may wrap around, as it is only reported
  * Unwind: 66
  * Wraps: unsigned-overflow */
 #include "proof.h"
 
-#include <census.c>
+#include <status.c>
 
 #include "system.h"
 
@@ -37,7 +37,7 @@ void prove(void)
 	struct sandboxd_status status;
 
 	highest = (int)nondet_upto(159);
-	census_take(&status);
+	status_fill(&status);
 	PROVE(status.descriptors <= 4 * DESCRIPTORS);
 	PROVE(status.zombies <= 1);
 	WITNESS(status.memory == 12288);

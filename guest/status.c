@@ -1,4 +1,4 @@
-#include "census.h"
+#include "status.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -60,7 +60,7 @@ static uint64_t resident_pages(void)
 	return pages;
 }
 
-void census_take(struct sandboxd_status *status)
+void status_fill(struct sandboxd_status *status)
 {
 	status->descriptors = count_descriptors();
 	status->zombies = has_zombie();
