@@ -6,6 +6,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 ARCH := $(shell uname -m)
 QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
@@ -23,20 +24,26 @@ FUZZ_SECONDS ?= 300
 
 C_FILES = $(shell find examples fuzz guest host -name '*.[ch]')
 
+# Whichever of these is there, and has not run all of the tests, runs those that boot no guest.
+PYTHONS := python3.11 python3.13
+NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
+
 # All but what boots the guest, which takes most of the time.
 GUESTLESS := --ignore=tests/vm --ignore=fuzz/guest
 
-.PHONY: help hello test test-host test-long lint format gen bench bench-codec fuzz fuzz-mutants clean
+.PHONY: help hello test test-host test-long lint format constraints gen bench bench-codec fuzz fuzz-mutants clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
-	@echo 'make test       lint, and every test but the long ones (within 10 minutes on 2 cores)'
-	@echo 'make test-host  the tests that boot no guest, for another Python: see the next line'
-	@echo '                PYTHON=python3.11 VENV=.venv-3.11 after any of these'
+	@echo 'make test       lint, and every test but the long ones; those that boot no guest by Python 3.11'
+	@echo '                and by 3.13, where both are there'
+	@echo 'make test-host  only the tests that boot no guest'
+	@echo '                PYTHON=python3.12 VENV=.venv-3.12 after any of these for another Python'
 	@echo 'make test-long  the long ones too: 100 boots on a loaded machine, thousands of examples'
 	@echo 'make lint       ruff, mypy, clang-format, the C compiler'"'"'s analyzer, whether generated files are'
 	@echo '                fresh, and whether the protocol still is compatible with its released form'
 	@echo 'make format     lay out Python and C as `make lint` wants them'
+	@echo 'make constraints  renew constraints.txt, the list of what is installed: with Python 3.11'
 	@echo 'make gen        write the generated files anew'
 	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
@@ -51,6 +58,11 @@ hello: $(VENV)/vm
 test: lint
 	@$(call require,$(RUN_NEEDS))
 	$(BIN)/python -m pytest -m 'not long'
+	@for python in $(PYTHONS); do \
+		if [ $$python != "$$($(BIN)/python -c $(NAME))" ] && $$python -c '' 2>/dev/null; then \
+			$(MAKE) --no-print-directory test-host PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
+		fi; \
+	done
 
 test-host: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
@@ -75,6 +87,13 @@ format: $(VENV)/dev
 	$(BIN)/ruff format
 	@$(BIN)/clang-format -i $(C_FILES)
 
+# By the oldest Python, since what it takes all take.
+constraints:
+	python3.11 -m venv .venv-constraints
+	.venv-constraints/bin/pip install --quiet '.[vm,plot,bench,dev]'
+	.venv-constraints/bin/pip freeze --exclude microvm >constraints.txt
+	rm -rf .venv-constraints
+
 gen: $(VENV)/vm
 	$(BIN)/microvm-proto gen
 	$(BIN)/microvm-proto gen examples/sensor/sensor.toml
@@ -84,7 +103,7 @@ bench: $(VENV)/dev
 	$(BIN)/microvm bench
 
 bench-codec: $(VENV)/vm
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(PIP_INSTALL) --editable '.[bench]'
 	$(BIN)/python codegen/benchmark.py
 
 fuzz: $(VENV)/dev
@@ -99,17 +118,17 @@ clean:
 	rm -rf $(VENV) .venv-* guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two environments in one: what running needs, and what developing needs on top.
-$(VENV)/vm: pyproject.toml
+$(VENV)/vm: pyproject.toml constraints.txt
 	@$(call require,$(RUN_NEEDS))
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call install,python3-venv) }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[vm]'
+	$(PIP_INSTALL) --editable '.[vm]'
 	@# Which pip does of what it copies, and not of what it leaves in its place.
 	$(BIN)/python -m compileall -q codegen/microvm_proto host/microvm image/microvm_image
 	@touch $@
 
 $(VENV)/dev: $(VENV)/vm
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[vm,plot,dev]'
+	$(PIP_INSTALL) --editable '.[vm,plot,dev]'
 	@touch $@
 
 # $(call require,need:package …) installs the packages of what is missing.

@@ -1,0 +1,65 @@
+"""The tools of the project: what is pinned, and what runs them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+WORKFLOW = (ROOT / ".github/workflows/ci.yml").read_text()
+
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+
+
+def names(requirements: Iterable[str]) -> set[str]:
+    """The distributions that requirements name, each spelled as an index spells it."""
+    found = (re.match(r"[\w.-]+", line) for line in requirements)
+    return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
+
+
+def test_all_that_is_installed_is_pinned() -> None:
+    wanted = names(PROJECT["dependencies"]).union(
+        *(names(extra) for extra in PROJECT["optional-dependencies"].values())
+    )
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert not wanted - names(pins), "run `make constraints`"
+    assert [line for line in pins if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+
+
+def test_the_help_names_every_target() -> None:
+    [phony] = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    assert set(phony.split()) == TARGETS
+    shown = subprocess.run(
+        ["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert set(re.findall(r"^make ([a-z-]+)", shown, re.MULTILINE)) == TARGETS - {"help"}
+
+
+def test_the_workflow_runs_targets_of_the_makefile() -> None:
+    commands = re.findall(r"\brun: (.*)$", WORKFLOW, re.MULTILINE)
+    assert commands == ["make ${{ matrix.target }}"]
+    targets = re.findall(r"target: ([\w-]+)\}", WORKFLOW)
+    assert targets.count("test") == 1
+    assert set(targets) == {"test", "test-host"} <= TARGETS
+
+
+def test_the_workflow_pins_what_it_uses() -> None:
+    used = re.findall(r"\buses: (.*)$", WORKFLOW, re.MULTILINE)
+    assert used
+    assert [line for line in used if not re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)] == []
+
+
+def test_the_workflow_has_every_python() -> None:
+    claimed = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    assert re.findall(r'python: "(3\.\d+)"', WORKFLOW) == claimed
+
+
+def test_the_hooks_are_well_formed() -> None:
+    command = [sys.executable, "-m", "pre_commit", "validate-config", ".pre-commit-config.yaml"]
+    subprocess.run(command, cwd=ROOT, check=True)
