@@ -25,10 +25,10 @@ struct exec_stream {
 };
 
 struct exec {
-	uint32_t id; /* 0 when none is in flight */
-	pid_t pid;   /* 0 once reaped */
-	pid_t group; /* its process group, which can outlive it */
-	int status;  /* as waitpid gives it */
+	uint32_t id;	 /* 0 when none is in flight */
+	pid_t pid;	 /* 0 once reaped */
+	pid_t group;	 /* its process group, which can outlive it */
+	int status;	 /* as waitpid gives it */
 	bool coalescing; /* neither poll its pipes nor read them now */
 	bool terminal;
 	bool terminated;    /* its end is everything's end */
