@@ -1,4 +1,4 @@
-"""Times the generated Python codec beside protobuf and msgspec, on the same messages, in turn.
+"""The speed of the generated Python codec beside protobuf and msgspec, on the same messages.
 
 `make bench-codec` runs it. To encode is to go from values to bytes, and to decode from bytes to
 values, each of which is read once. What is ours includes the frame's header, the bounds and the
@@ -66,7 +66,7 @@ Pair = tuple[Callable[[], bytes], Callable[[], tuple[Any, ...]]]
 
 
 def ours(name: str, values: dict[str, Any]) -> Pair:
-    """Encode and decode by the generated codec."""
+    """Return functions that encode and decode by the generated codec."""
     kind = getattr(codec, _camel(name))
     arguments = tuple(values.values())
     read = _reader(values)
@@ -81,14 +81,14 @@ def ours(name: str, values: dict[str, Any]) -> Pair:
 
 
 def in_parts(name: str, values: dict[str, Any]) -> Callable[[], object]:
-    """Encode by the generated codec, without joining the data to what comes before it."""
+    """Return a function that encodes by the generated codec without copying the data."""
     kind = getattr(codec, _camel(name))
     arguments = tuple(values.values())
     return lambda: kind(*arguments).encode_parts()
 
 
 def protobuf(name: str, values: dict[str, Any]) -> Pair:
-    """The same by protobuf, from a descriptor that is made here."""
+    """Return the same pair for protobuf, from a descriptor that is made here."""
     labels = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
     message = file.message_type.add(name=_camel(name))
@@ -112,7 +112,10 @@ def protobuf(name: str, values: dict[str, Any]) -> Pair:
 
 
 def msgpack(name: str, values: dict[str, Any], view: bool = False) -> Pair:
-    """The same by msgspec's MessagePack, as arrays; `view`: bytes are decoded to views."""
+    """Return the same pair for msgspec's MessagePack, with messages as arrays.
+
+    :param view: decode bytes to views of the input, without a copy.
+    """
     types: dict[type, Any] = {bytes: memoryview if view else bytes, tuple: tuple[bytes, ...]}
     fields = [(field, types.get(type(value), type(value))) for field, value in values.items()]
     kind: Any = msgspec.defstruct(_camel(name), fields, array_like=True)
@@ -132,7 +135,10 @@ TOOLS: dict[str, Callable[[str, dict[str, Any]], Pair]] = {
 
 
 def measure(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """A row for each message and direction: per tool the median and quartiles, in microseconds."""
+    """Yield a row for each message and direction.
+
+    It holds the median and the quartiles of each tool, in microseconds.
+    """
     calls: dict[tuple[str, str], dict[str, Callable[[], Any]]] = {}
     for name, values in VALUES.items():
         for tool, pair in TOOLS.items():
@@ -160,7 +166,7 @@ def measure(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """The rows in Markdown."""
+    """Yield the rows as a table in Markdown."""
     yield "| µs, median (quartiles) | " + " | ".join(TOOLS) + " |"
     yield "|---" * (len(TOOLS) + 1) + "|"
     for row in rows:
@@ -176,7 +182,7 @@ def _camel(name: str) -> str:
 
 
 def _reader(values: dict[str, Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """A function that reads all fields of a message, each as a plain value."""
+    """Make a function that reads all fields of a message, each as a plain value."""
     fields = [
         f"tuple(message.{name})" if isinstance(value, tuple) else f"message.{name}"
         for name, value in values.items()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from microvm.wire import codec
 
-LONGEST = 4096
-"""In bytes and in items: no field whose bound is higher comes near that."""
+MAX_LENGTH = 4096
+"""Bytes or items that a generated value has at most, whatever the bound of its field."""
 
 
 def _integers(low: int, high: int) -> st.SearchStrategy[int]:
@@ -25,7 +25,7 @@ def _integers(low: int, high: int) -> st.SearchStrategy[int]:
 def _octets(maximum: int, *, nul: bool) -> st.SearchStrategy[bytes]:
     byte = st.integers(0 if nul else 1, 0xFF)
     short = st.lists(byte, max_size=min(maximum, 32)).map(bytes)
-    if maximum > LONGEST:
+    if maximum > MAX_LENGTH:
         return short
     sizes = st.integers(maximum - 1, maximum)
     return short | st.tuples(sizes, byte).map(lambda run: bytes([run[1]]) * run[0])
@@ -44,10 +44,10 @@ def _lists(
 
     few = st.lists(_octets(max_item, nul=nul), max_size=min(max_items, 8)).map(within)
     ways = [few]
-    if max_total <= LONGEST:
+    if max_total <= MAX_LENGTH:
         ways.append(few.map(filled))
     most = min(max_items, max_total // 4)
-    if most <= LONGEST:
+    if most <= MAX_LENGTH:
         ways.append(st.just((b"",) * most))
     return st.one_of(ways)
 

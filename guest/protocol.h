@@ -49,7 +49,7 @@ enum sandboxd_fault {
 
 /* The messages. */
 enum sandboxd_type {
-	/* Starts a new life of the stream. */
+	/* Starts a new session on the stream. */
 	SANDBOXD_TYPE_HELLO = 1,
 	/* Answers `hello`. */
 	SANDBOXD_TYPE_READY = 2,
@@ -280,7 +280,7 @@ struct sandboxd_fault_at {
 	uint8_t field;
 };
 
-/* Starts a new life of the stream. */
+/* Starts a new session on the stream. */
 struct sandboxd_hello {
 	/* The highest version of this protocol that the sender speaks. */
 	uint32_t version;

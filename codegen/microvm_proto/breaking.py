@@ -1,6 +1,6 @@
-"""Whether the ends of a changed schema still understand those of its released form.
+"""The comparison of a schema with its released form, for whether ends of both can talk.
 
-They do when the schema, reduced to the released version, says the same of every byte. What more
+They can when the schema, reduced to the released version, says the same of every byte. What more
 there is must then have come with a later version. Names are no part of that: they are noted.
 """
 
@@ -30,7 +30,7 @@ from microvm_proto.schema import (
 
 
 class Verdict(Choice):
-    """How a schema stands to its released form."""
+    """The relation of a schema to its released form."""
 
     EQUIVALENT = "equivalent to"
     NEWER = "newer than"
@@ -38,7 +38,7 @@ class Verdict(Choice):
 
 
 class Comparison:
-    """What has changed since a schema was released.
+    """The changes since a schema was released.
 
     :ivar verdict: whether an end of either can talk to an end of the other.
     """
@@ -53,7 +53,7 @@ class Comparison:
         self._old_document = Document(released)
         self.old = read(self._old_document)
         self._schema()
-        self.verdict = Verdict.NEWER if self._brings() else Verdict.EQUIVALENT
+        self.verdict = Verdict.NEWER if self._has_additions() else Verdict.EQUIVALENT
         if self.errors:
             self.verdict = Verdict.INCOMPATIBLE
         else:
@@ -62,58 +62,58 @@ class Comparison:
 
     @property
     def errors(self) -> int:
-        """How many findings stand against a release."""
+        """The number of findings that forbid a release."""
         found = [*self._new_document.diagnostics, *self._old_document.diagnostics]
         return sum(not finding.is_note for finding in found)
 
     def report(self) -> str:
-        """Every finding with its line: those in the schema, then those in the released form."""
+        """Render all findings with their lines, those in the released form last."""
         documents = (self._new_document, self._old_document)
         reports = (render(d.path, d.text, in_order(d.diagnostics)) for d in documents)
         return "\n".join(report for report in reports if report)
 
     def _error(self, rule: str, path: Path, message: str, hint: str = "") -> None:
-        back = f"put it back; what is new can come beside it, with `since = {self._next()}`"
+        back = f"put it back; what is new can come beside it, with `since = {self._next_version()}`"
         self._new_document.error(rule, path, message, hint or back)
 
-    def _gone(self, rule: str, path: Path, message: str, hint: str) -> None:
-        """What is no more can only be shown where it was."""
+    def _removed(self, rule: str, path: Path, message: str, hint: str) -> None:
+        """Note something that is no longer there, where it was in the released form."""
         self._old_document.error(rule, path, message, hint)
 
-    def _next(self) -> int:
+    def _next_version(self) -> int:
         return max(self.old.version + 1, self.new.version)
 
     def _since_hint(self) -> str:
-        since = self._next()
+        since = self._next_version()
         raised = f"raise `version` to {since}, and " if self.new.version < since else ""
         return f"{raised}add `since = {since}`: only a later version can have it"
 
-    def _renamed(self, path: Path, old: str, new: str) -> None:
+    def _note_renamed(self, path: Path, old: str, new: str) -> None:
         if old != new:
             message = f"`{old}` is called `{new}` now: the same on the wire, another name in code"
             self._new_document.note("renamed", path, message)
 
     def _schema(self) -> None:
         new, old = self.new, self.old
-        self._renamed(("protocol", "name"), old.name, new.name)
+        self._note_renamed(("protocol", "name"), old.name, new.name)
         for at in (0, 1):
-            self._renamed(("protocol", "ends", at), old.ends[at], new.ends[at])
+            self._note_renamed(("protocol", "ends", at), old.ends[at], new.ends[at])
         self._messages()
-        self._retired(old.retired, new.retired, ("protocol", "retired"))
+        self._reserved(old.reserved, new.reserved, ("protocol", "reserved"))
 
     def _version(self) -> None:
-        """The version says what the verdict says."""
+        """Check that the version was raised if, and only if, something is new."""
         new, old, there = self.new, self.old, ("protocol", "version")
         if new.version < old.version:
             hint = f"a version is never taken back: `version = {old.version}` or more"
             self._error("version-lowered", there, f"version {old.version} is released", hint)
-        elif new.version > old.version and not self._brings():
+        elif new.version > old.version and not self._has_additions():
             message = f"nothing in the schema is newer than version {old.version}"
             hint = f"`version = {old.version}`, or `since = {new.version}` on what is new"
             self._error("version-needless", there, message, hint)
 
-    def _brings(self) -> bool:
-        """Whether anything came after the released version."""
+    def _has_additions(self) -> bool:
+        """Tell whether anything came after the released version."""
         return any(
             since > self.old.version
             for since in (
@@ -134,13 +134,13 @@ class Comparison:
                 message = f"the longest body that {end} sends grows from {before} to {now} bytes"
                 self._new_document.note("body-grown", ("message", sent[0], "name"), message)
 
-    def _retired(self, old: tuple[int, ...], new: tuple[int, ...], path: Path) -> None:
+    def _reserved(self, old: tuple[int, ...], new: tuple[int, ...], path: Path) -> None:
         lost = [str(number) for number in old if number not in new]
         if lost:
             message = (
                 f"{', '.join(lost)} of the released form {'are' if lost[1:] else 'is'} missing"
             )
-            self._error("retired-lost", path, message, "numbers stay retired: put them back")
+            self._error("reserved-lost", path, message, "numbers stay reserved: put them back")
 
     def _messages(self) -> None:
         old = {message.number: (at, message) for at, message in enumerate(self.old.messages)}
@@ -151,7 +151,7 @@ class Comparison:
                 self._renumbered(path, message.name, names[message.name])
             elif message.number in old:
                 old_at, before = old[message.number]
-                self._renamed((*path, "name"), before.name, message.name)
+                self._note_renamed((*path, "name"), before.name, message.name)
                 self._message(path, message, ("message", old_at), before)
             elif message.since <= self.old.version:
                 text = f"`{message.name}` is new, and an older {self._reader(message)} refuses it"
@@ -161,8 +161,8 @@ class Comparison:
         for number, (at, message) in old.items():
             if number not in there and message.name not in kept:
                 text = f"`{message.name}` is gone, and an older {self._writer(message)} sends it"
-                hint = f"put it back; when nobody speaks it any more, `retired = [{number}]`"
-                self._gone("message-removed", ("message", at, "name"), f"{text}", hint)
+                hint = f"put it back; when nobody speaks it any more, `reserved = [{number}]`"
+                self._removed("message-removed", ("message", at, "name"), f"{text}", hint)
 
     def _renumbered(self, path: Path, name: str, number: int) -> None:
         message = f"the number of `{name}` was {number}"
@@ -177,7 +177,7 @@ class Comparison:
         return "end" if message.sender == "both" else message.sender
 
     def _message(self, path: Path, new: Message, old_path: Path, old: Message) -> None:
-        if self._side(self.new, new) != self._side(self.old, old):
+        if self._sender_index(self.new, new) != self._sender_index(self.old, old):
             text = f"`{old.sender}` sends `{new.name}`, and older ends refuse it from others"
             self._error("sender-changed", (*path, "sender"), text)
         if new.id != old.id:
@@ -186,19 +186,19 @@ class Comparison:
         if old.frozen and not new.frozen:
             message = f"the layout of `{new.name}` was promised to stay"
             self._error("frozen-changed", (*path, "name"), message, "put back `frozen = true`")
-        self._same_since(path, new.name, new.since, old.since)
+        self._check_since(path, new.name, new.since, old.since)
         self._fields(path, new, old_path, old)
 
-    def _side(self, schema: Schema, message: Message) -> int:
+    def _sender_index(self, schema: Schema, message: Message) -> int:
         return -1 if message.sender == "both" else schema.ends.index(message.sender)
 
-    def _same_since(self, path: Path, name: str, new: int, old: int) -> None:
+    def _check_since(self, path: Path, name: str, new: int, old: int) -> None:
         if new != old:
             text = f"`{name}` came with version {old}, and ends of then go by that"
             self._error("since-changed", (*path, "since"), text, f"put back `since = {old}`")
 
     def _fields(self, path: Path, new: Message, old_path: Path, old: Message) -> None:
-        """Compare field by field; what was inserted or moved is found by the names."""
+        """Compare the fields in order; names tell which were inserted or moved."""
         released = {field.name for field in old.fields}
         there = [
             (at, field)
@@ -215,7 +215,7 @@ class Comparison:
                 if before[i] != names[j] and (names[j] in before or before[i] in names):
                     self._moved((*path, "field", at), new, field, before)
                     continue
-                self._renamed((*path, "field", at, "name"), before[i], names[j])
+                self._note_renamed((*path, "field", at, "name"), before[i], names[j])
                 self._field((*path, "field", at), new, field, old.fields[i])
             for at, field in there[j1 + pairs : j2]:
                 self._moved((*path, "field", at), new, field, before)
@@ -223,7 +223,7 @@ class Comparison:
                 if before[i] not in names:
                     field_path = (*old_path, "field", i, "name")
                     message = f"`{before[i]}` of `{old.name}` is gone, and older ends expect it"
-                    self._gone("field-removed", field_path, message, "put it back")
+                    self._removed("field-removed", field_path, message, "put it back")
 
     def _moved(self, path: Path, message: Message, field: Field, before: list[str]) -> None:
         if field.name in before:
@@ -234,9 +234,11 @@ class Comparison:
             self._error("field-unversioned", (*path, "name"), text, self._since_hint())
 
     def _field(self, path: Path, message: Message, new: Field, old: Field) -> None:
-        self._same_since(path, new.name, new.since, old.since)
-        if _word(new.type) != _word(old.type):
-            text = f"the type of `{new.name}` was `{_word(old.type)}`, and older ends read it so"
+        self._check_since(path, new.name, new.since, old.since)
+        if _wire_type(new.type) != _wire_type(old.type):
+            text = (
+                f"the type of `{new.name}` was `{_wire_type(old.type)}`, and older ends read it so"
+            )
             self._error("type-changed", (*path, "type"), text)
             return
         if new.equals != old.equals:
@@ -272,8 +274,8 @@ class Comparison:
             text = f"other values were allowed, and {writer} may send them"
             self._error("closed-changed", (*there, "closed"), text)
         elif isinstance(old, Enum) and isinstance(new, Enum):
-            self._renamed((*there, "name"), old.name, new.name)
-            self._retired(old.retired, new.retired, (*there, "retired"))
+            self._note_renamed((*there, "name"), old.name, new.name)
+            self._reserved(old.reserved, new.reserved, (*there, "reserved"))
             self._values(there, new, old, reader, writer)
 
     def _enum_path(self, kind: Type) -> Path:
@@ -289,31 +291,31 @@ class Comparison:
             if names.get(value.name, value.number) != value.number:
                 self._renumbered(there, value.name, names[value.name])
             elif value.number in released:
-                self._renamed((*there, "name"), released[value.number].name, value.name)
-                self._same_since(there, value.name, value.since, released[value.number].since)
+                self._note_renamed((*there, "name"), released[value.number].name, value.name)
+                self._check_since(there, value.name, value.since, released[value.number].since)
             elif new.closed and value.since <= self.old.version:
                 text = f"`{value.name}` is new, and {reader} refuses it"
                 self._error("value-unversioned", (*there, "name"), text, self._since_hint())
-        kept = {value.number for value in new.values} | set(() if new.closed else new.retired)
-        self._gone_values(old, {value.name for value in new.values}, kept, writer)
+        kept = {value.number for value in new.values} | set(() if new.closed else new.reserved)
+        self._removed_values(old, {value.name for value in new.values}, kept, writer)
 
-    def _gone_values(self, enum: Enum, names: set[str], kept: set[int], writer: str) -> None:
+    def _removed_values(self, enum: Enum, names: set[str], kept: set[int], writer: str) -> None:
         at = [known.name for known in self.old.enums].index(enum.name)
         first = len(FAULTS) if enum.extends_faults else 0
         for number, value in enumerate(enum.values, -first):
             if value.number not in kept and value.name not in names:
                 there = ("enum", at, "value", number, "name")
                 message = f"`{value.name}` is gone, and {writer} may send it"
-                hint = f"put it back{'' if enum.closed else f', or `retired = [{value.number}]`'}"
-                self._gone("value-removed", there, message, hint)
+                hint = f"put it back{'' if enum.closed else f', or `reserved = [{value.number}]`'}"
+                self._removed("value-removed", there, message, hint)
 
 
 def _is_closed(kind: Type) -> bool:
     return isinstance(kind, Enum) and kind.closed
 
 
-def _word(kind: Type) -> str:
-    """What a field's type is on the wire, without its bounds."""
+def _wire_type(kind: Type) -> str:
+    """Return the type of a field on the wire, without its bounds."""
     match kind:
         case Integer(name=name) | Enum(base=Integer(name=name)):
             return name

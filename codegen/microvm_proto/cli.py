@@ -1,4 +1,4 @@
-"""The command `microvm-proto`."""
+"""The command line of `microvm-proto`."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def main() -> None:
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 with a diff if one is stale.")
 def gen(schema: Path | None, check: bool) -> None:
     """Write every file that the schema's [[output]] tables name."""
-    with _reported():
+    with _reporting_errors():
         read = _read(schema)
         files = generate(read)
     if not files:
-        _fail(f"{_shown(read.path)} has no [[output]], so there is nothing to write")
+        _fail(f"{_display(read.path)} has no [[output]], so there is nothing to write")
     if not check:
         _write(files)
         return
@@ -58,22 +58,22 @@ def gen(schema: Path | None, check: bool) -> None:
         try:
             diff = file.diff(Path.cwd())
         except OSError as error:
-            _fail(f"{_shown(file.path)}: {error.strerror}")
+            _fail(f"{_display(file.path)}: {error.strerror}")
         click.echo(diff, nl=False)
         stale += bool(diff)
     if stale:
-        again = " ".join(["microvm-proto gen", *([_shown(schema)] if schema else [])])
+        again = " ".join(["microvm-proto gen", *([_display(schema)] if schema else [])])
         _fail(f"{stale} of {len(files)} generated files are stale; run `{again}`")
 
 
 def _write(files: list[Generated]) -> None:
-    """Write what is not up to date, and say so."""
+    """Write what is not up to date, and name it."""
     try:
         written = write(files)
     except OSError as error:
-        _fail(f"{_shown(Path(error.filename))}: {error.strerror}")
+        _fail(f"{_display(Path(error.filename))}: {error.strerror}")
     for path in written:
-        click.echo(f"wrote {_shown(path)}")
+        click.echo(f"wrote {_display(path)}")
 
 
 @main.command()
@@ -83,10 +83,10 @@ def lint(schema: Path | None) -> None:
 
     Where its released form is beside it, that includes what older ends would not understand.
     """
-    path = schema or _configured()
-    with _reported():
+    path = schema or _configured_schema()
+    with _reporting_errors():
         generate(_read(path))
-        comparison = _compared(path)
+        comparison = _comparison(path)
     if comparison and comparison.errors:
         _conclude(comparison)
 
@@ -101,7 +101,7 @@ def digest(schema: Path | None) -> None:
     `api` is over all but the documentation, names and order included: when it has changed, so has
     the generated code, and what calls it may have to.
     """
-    with _reported():
+    with _reporting_errors():
         read = _read(schema)
         click.echo(f"wire {wire_digest(read):016x}")
         click.echo(f"api  {api_digest(read):016x}")
@@ -122,12 +122,12 @@ def breaking(schema: Path | None, against: Path | None) -> None:
     """
     from microvm_proto.breaking import Comparison
 
-    path = schema or _configured()
+    path = schema or _configured_schema()
     target = against or released.path_of(path)
-    with _reported():
+    with _reporting_errors():
         if not against and not target.exists():
             _read(path)
-            _fail(f"{_shown(target)} is not there; `microvm-proto release` writes it")
+            _fail(f"{_display(target)} is not there; `microvm-proto release` writes it")
         comparison = Comparison(path, target)
     _conclude(comparison)
 
@@ -140,18 +140,18 @@ def release(schema: Path | None) -> None:
     That is STEM.released.toml beside it. Refuses when there is one with which the schema is not
     compatible.
     """
-    path = schema or _configured()
+    path = schema or _configured_schema()
     target = released.path_of(path)
-    with _reported():
+    with _reporting_errors():
         text = released.canonical(_read(path))
-        comparison = _compared(path)
+        comparison = _comparison(path)
     if comparison:
         _conclude(comparison)
     _write([Generated(target, text)])
 
 
-def _compared(path: Path) -> Comparison | None:
-    """The schema beside its released form, where there is one."""
+def _comparison(path: Path) -> Comparison | None:
+    """Compare the schema with its released form, where there is one."""
     from microvm_proto.breaking import Comparison
 
     target = released.path_of(path)
@@ -159,7 +159,7 @@ def _compared(path: Path) -> Comparison | None:
 
 
 def _conclude(comparison: Comparison) -> None:
-    """Print the findings and the verdict; end when it stands against a release."""
+    """Print the findings and the verdict; exit with 1 if there is an error."""
     if report := comparison.report():
         click.echo(report, err=True)
     old, new, errors = comparison.old, comparison.new, comparison.errors
@@ -167,7 +167,7 @@ def _conclude(comparison: Comparison) -> None:
         f"version {new.version} is {comparison.verdict.value} the released version {old.version}"
     )
     if errors:
-        _fail(f"{errors} error{'s' if errors > 1 else ''}: {verdict} in {_shown(old.path)}")
+        _fail(f"{errors} error{'s' if errors > 1 else ''}: {verdict} in {_display(old.path)}")
     click.echo(verdict)
 
 
@@ -187,7 +187,7 @@ def explain(frames: tuple[str, ...], schema: Path | None, sender: str | None) ->
     from microvm_proto.explain import BrokenStream
     from microvm_proto.explain import explain as explained
 
-    with _reported():
+    with _reporting_errors():
         known = _read(schema)
     if sender is not None and sender not in known.ends:
         raise click.UsageError(f"--from is one of {' and '.join(known.ends)}")
@@ -202,7 +202,7 @@ def explain(frames: tuple[str, ...], schema: Path | None, sender: str | None) ->
 
 
 def _stream(given: tuple[str, ...]) -> bytes:
-    """The bytes that the arguments of `explain` mean."""
+    """Return the bytes that the arguments of `explain` stand for."""
     from microvm_proto.dump import Unreadable, bytes_of, stream_of
 
     text = " ".join(given)
@@ -223,22 +223,22 @@ def _stream(given: tuple[str, ...]) -> bytes:
 
 
 def _read(path: Path | None) -> Schema:
-    return read_schema(path or _configured())
+    return read_schema(path or _configured_schema())
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
-    """End with the findings when the schema cannot be used."""
+def _reporting_errors() -> Iterator[None]:
+    """Print the findings, and exit with 1, when the schema cannot be used."""
     try:
         yield
     except SchemaError as error:
         click.echo(str(error), err=True)
         found = len(error.diagnostics)
-        _fail(f"{found} error{'s' if found > 1 else ''} in {_shown(error.path)}")
+        _fail(f"{found} error{'s' if found > 1 else ''} in {_display(error.path)}")
 
 
-def _configured() -> Path:
-    """The schema that the nearest pyproject.toml with [tool.microvm-proto] names."""
+def _configured_schema() -> Path:
+    """Return the schema that the nearest pyproject.toml with [tool.microvm-proto] names."""
     for folder in (Path.cwd(), *Path.cwd().parents):
         project = folder / "pyproject.toml"
         if not project.is_file():
@@ -246,19 +246,19 @@ def _configured() -> Path:
         try:
             named: Any = tomllib.loads(project.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            _fail(f"{_shown(project)}: {error}")
+            _fail(f"{_display(project)}: {error}")
         for key in ("tool", "microvm-proto", "schema"):
             named = named.get(key) if isinstance(named, dict) else None
         if isinstance(named, str):
-            return Path(_shown(folder / named))
+            return Path(_display(folder / named))
     raise click.UsageError(
         "no SCHEMA is given, and no pyproject.toml here or above names one "
         'in [tool.microvm-proto], as `schema = "…"`'
     )
 
 
-def _shown(path: Path) -> str:
-    """The path as a person here would write it."""
+def _display(path: Path) -> str:
+    """Return the path relative to the working folder, if it is in there."""
     absolute = path.absolute()
     return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else path)
 

@@ -1,4 +1,4 @@
-"""What is wrong with a schema: where, why, and how to mend it."""
+"""The findings about a schema: where something is wrong, why, and how to mend it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from microvm_proto.positions import Position
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One finding.
+    """A finding about a schema.
 
     :ivar rule: the id of the rule, such as `unknown-type`.
     :ivar message: what is wrong, one line.
@@ -28,7 +28,7 @@ class Diagnostic:
 
 
 class SchemaError(Exception):
-    """A schema cannot be used.
+    """The schema cannot be used.
 
     :ivar path: the schema file.
     :ivar diagnostics: every finding, in the order of the file.
@@ -42,12 +42,12 @@ class SchemaError(Exception):
 
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Sort findings as they stand in their file."""
+    """Sort findings in the order of their file."""
     return sorted(diagnostics, key=lambda found: _place(found.position))
 
 
 def render(path: Path, text: str, diagnostics: Iterable[Diagnostic]) -> str:
-    """The findings in the file `path` as a person reads them, each with its line and a caret."""
+    """Render findings as people read them, each with its line of the file and a caret."""
     lines = text.split("\n")
     return "\n".join(_render_one(path, lines, found) for found in diagnostics)
 

@@ -1,4 +1,4 @@
-"""The digest that both ends of a connection compare, and the one that callers may."""
+"""The digests of a schema: of its bytes on the wire, and of the code generated from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from microvm_proto.schema import ByteList, Bytes, Enum, Integer, Schema, Tail, T
 
 
 def wire_digest(schema: Schema) -> int:
-    """64 bits of SHA-256 over what shapes the bytes on the wire.
+    """Return 64 bits of SHA-256 over what shapes the bytes on the wire.
 
     Names, documentation and the order of declarations do not; numbers, types, bounds, senders, and
     the version that brought each of them do. Of `schema.at(version)` it is what that version's own
@@ -31,7 +31,10 @@ def wire_digest(schema: Schema) -> int:
 
 
 def api_digest(schema: Schema) -> int:
-    """64 bits of SHA-256 over all but the documentation: what shapes the generated code, too."""
+    """Return 64 bits of SHA-256 over all but the documentation.
+
+    It changes whenever the generated code does.
+    """
     return _digest(canonical(schema))
 
 

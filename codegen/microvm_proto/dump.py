@@ -1,8 +1,8 @@
-"""Reads bytes as people have them at hand: raw, in hexadecimal, or as a dump with offsets.
+"""A reader of bytes as people have them: raw, in hexadecimal, or as a dump with offsets.
 
-A dump is what `xxd`, `hexdump -C`, `od -t x1`, `tshark -x` and Wireshark print. It is read only as
-far as it bears itself out: each offset is where the bytes before it end, and a column of text shows
-those beside it. What could be read in two ways is refused.
+A dump is what `xxd`, `hexdump -C`, `od -t x1`, `tshark -x` and Wireshark print. It is checked
+against itself: each offset has to be where the bytes before it end, and a column of text has to
+show the bytes beside it. Input that could be read in two ways is refused.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MOST = 1 << 26
+MAX_SIZE = 1 << 26
 """Bytes that a dump may stand for: a line `*` stands for any number of them."""
 
-_WIDEST = 256
+_MAX_GROUPS = 256
 """Bytes on a line of a dump."""
 
 _FORMS = "give raw bytes, hexadecimal, or what `xxd`, `hexdump -C` or `od -A x -t x1` prints"
@@ -29,13 +29,16 @@ _HEX = re.compile(r"[0-9A-Fa-f\s]*", re.ASCII)
 
 
 class Unreadable(ValueError):
-    """Bytes that are in no known form; the text goes on after the name of what holds them."""
+    """The input is in no known form.
+
+    The text continues a sentence that starts with the name of the input.
+    """
 
 
 def stream_of(data: bytes) -> bytes:
-    """The bytes that a file means: those that its text is about, if it is text, or itself.
+    """Return the bytes that a file stands for: what its text shows, if it is text, or its own.
 
-    A frame is no such text: its flags are zero bytes.
+    A frame is never taken for text: its flags are zero bytes.
 
     :raises Unreadable: it is of a kind that is not read here, or can be read in two ways.
     """
@@ -54,7 +57,7 @@ def stream_of(data: bytes) -> bytes:
 
 
 def bytes_of(text: str) -> bytes:
-    """The bytes that a text is about, hexadecimal or a dump.
+    """Return the bytes that a text shows, as hexadecimal or as a dump.
 
     :raises Unreadable: it is neither, or can be read in two ways.
     """
@@ -88,7 +91,7 @@ class _Row:
     ends: tuple[int, ...]
 
     def readings(self) -> Iterator[tuple[bytes, bool]]:
-        """The bytes that it can mean, and whether a column of text bears them out."""
+        """Yield the bytes that the line can mean, and whether a column of text confirms them."""
         for count in range(len(self.groups), 0, -1):
             digits = "".join(self.groups[:count])
             if len(digits) % 2:
@@ -96,22 +99,22 @@ class _Row:
             data, behind = bytes.fromhex(digits), self.rest[self.ends[count - 1] :].rstrip()
             if not behind:
                 yield data, False
-            elif _shows(behind, data):
+            elif _is_text_of(behind, data):
                 yield data, True
 
     def is_swapped(self) -> bool:
-        """Whether the text shows the bytes of each group from the last to the first."""
+        """Tell whether the column of text has the bytes of each group in reverse."""
         for count in range(len(self.groups), 0, -1):
             groups = self.groups[:count]
             if any(len(group) > 2 for group in groups) and all(len(g) % 2 == 0 for g in groups):
                 data = b"".join(bytes.fromhex(group)[::-1] for group in groups)
-                if _shows(self.rest[self.ends[count - 1] :].rstrip(), data):
+                if _is_text_of(self.rest[self.ends[count - 1] :].rstrip(), data):
                     return True
         return False
 
 
-def _shows(behind: str, data: bytes) -> bool:
-    """Whether a column of text is that of these bytes."""
+def _is_text_of(behind: str, data: bytes) -> bool:
+    """Tell whether a column of text shows these bytes."""
     shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
     for column in (shown.rstrip(), f"|{shown}|", f">{shown}<"):
         margin = behind.removesuffix(column)
@@ -121,7 +124,7 @@ def _shows(behind: str, data: bytes) -> bool:
 
 
 def _rows(text: str) -> list[_Row]:
-    """The lines as those of a dump; none when they are not."""
+    """Split a text into the lines of a dump; an empty list when it is none."""
     rows = []
     for line in text.splitlines():
         if line.strip() == "*":
@@ -136,7 +139,7 @@ def _rows(text: str) -> list[_Row]:
             while group := _GROUP.match(rest, at):
                 groups.append(group)
                 at = group.end()
-            if len(groups) > _WIDEST:
+            if len(groups) > _MAX_GROUPS:
                 return []
             digits, ends = tuple(g[1] for g in groups), tuple(g.end() for g in groups)
             rows.append(_Row(match[1], bool(match[2]), rest, digits, ends))
@@ -144,7 +147,7 @@ def _rows(text: str) -> list[_Row]:
 
 
 def _read(rows: list[_Row]) -> bytes | None:
-    """The bytes of a dump; None when it is none.
+    """Return the bytes of a dump, or None when it is none.
 
     :raises Unreadable: it is one, but not one of single bytes in their order.
     """
@@ -155,7 +158,7 @@ def _read(rows: list[_Row]) -> bytes | None:
     if not readers:
         if any(row.is_swapped() for row in rows):
             raise Unreadable(f"is a dump of words whose bytes are swapped; {_FORMS}")
-        if marked or texts or _counts(rows):
+        if marked or texts or _is_numbered(rows):
             raise Unreadable(f"looks like a dump, but its offsets and bytes do not agree; {_FORMS}")
         return None
     narrow = all(len(group) == 2 for row in rows for group in row.groups[:-1])
@@ -184,7 +187,7 @@ def _read(rows: list[_Row]) -> bytes | None:
 
 
 def _is_packet(data: bytes) -> bool:
-    """Whether an Ethernet header is followed by one of IP that is right."""
+    """Tell whether the bytes are an Ethernet header with a valid IP header behind it."""
     kind, ip = data[12:14], data[14:]
     if kind == b"\x08\x00" and len(ip) >= 20 and ip[0] >> 4 == 4:
         header = ip[: 4 * (ip[0] & 15)]
@@ -199,8 +202,8 @@ def _is_packet(data: bytes) -> bool:
     )
 
 
-def _counts(rows: list[_Row]) -> bool:
-    """Whether the lines begin with rising numbers of one width, and end with one alone."""
+def _is_numbered(rows: list[_Row]) -> bool:
+    """Tell whether the lines begin with rising numbers of one width, and end with one alone."""
     offsets = [row.offset for row in rows]
     return (
         len({len(offset) for offset in offsets}) == 1
@@ -212,7 +215,7 @@ def _counts(rows: list[_Row]) -> bool:
 
 
 class _Reader:
-    """Puts the lines of a dump together, whose offsets are numbers of a base."""
+    """A reader of the lines of a dump, with the offsets in one base."""
 
     def __init__(self, rows: list[_Row], base: int) -> None:
         self.rows = rows
@@ -224,14 +227,14 @@ class _Reader:
         """Offsets that are where they should be; 0 is always."""
 
     def read(self) -> bool:
-        """Whether the offsets agree with the bytes."""
+        """Read all lines; tell whether the offsets agree with the bytes."""
         repeats = False
         for number, row in enumerate(self.rows):
             if not row.offset:
                 repeats = True
                 continue
             offset = self._offset(row)
-            if offset is None or not self._reach(offset, repeats, first=number == 0):
+            if offset is None or not self._move_to(offset, repeats, first=number == 0):
                 return False
             repeats = False
             if row.rest.strip() and not self._take(row, number):
@@ -244,11 +247,11 @@ class _Reader:
         except ValueError:
             return None
 
-    def _reach(self, offset: int, repeats: bool, *, first: bool) -> bool:
-        """Whether this offset can come here."""
+    def _move_to(self, offset: int, repeats: bool, *, first: bool) -> bool:
+        """Go to the offset of a line; tell whether it can follow what was read."""
         gap = offset - self.at
         if repeats:
-            if not self.last or gap < 0 or gap % len(self.last) or gap > MOST:
+            if not self.last or gap < 0 or gap % len(self.last) or gap > MAX_SIZE:
                 return False
             self.data += self.last * (gap // len(self.last))
         elif gap and offset and not first:
@@ -256,7 +259,7 @@ class _Reader:
         # The first may be anywhere, and each packet of several begins at 0.
         self.agreed += bool(offset) and not first
         self.at = offset
-        return len(self.data) <= MOST
+        return len(self.data) <= MAX_SIZE
 
     def _take(self, row: _Row, number: int) -> bool:
         following = self.rows[number + 1] if number + 1 < len(self.rows) else None

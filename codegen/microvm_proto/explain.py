@@ -1,6 +1,6 @@
-"""Shows a stream of frames to people: each field with its bytes, and where and why one breaks.
+"""A view of a stream of frames for people: each field with its bytes, and where and why one breaks.
 
-What frames hold reaches the reader as printable ASCII, whatever it is.
+Everything is shown as printable ASCII, so that no frame can send escapes to a terminal.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from microvm_proto.schema import HEADER_SIZE, ByteList, Enum, Schema
 _WIDTH = 8
 """Bytes in hexadecimal that stand on a line."""
 
-_LONGEST_TEXT = 48
-_MOST_ITEMS = 8
+_MAX_TEXT = 48
+_MAX_ITEMS = 8
 
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", '"': '\\"'}
 
 
 class BrokenStream(Exception):
-    """A stream does not end with the end of a frame; all of it that can be shown has been."""
+    """The stream does not end with the end of a frame; all that can be shown has been."""
 
 
 def explain(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[str]:
-    """Yield lines about each of the frames that `data` is made of.
+    """Yield the lines that describe each frame in `data`.
 
     :param sender: one of the schema's ends; None: whoever may send each.
     :raises BrokenStream: a frame is malformed, or the last one is not whole.
@@ -72,10 +72,10 @@ def _rows(
     schema: Schema, parts: list[Part], frame: bytes, broken: Malformed | Incomplete | None
 ) -> Iterator[str]:
     for part in parts:
-        if part.item is None or part.item < _MOST_ITEMS:
+        if part.item is None or part.item < _MAX_ITEMS:
             data = frame[part.offset : part.offset + part.size]
             yield _row(part.offset, data, _name(part), _value(schema, part))
-        elif part.item == _MOST_ITEMS:
+        elif part.item == _MAX_ITEMS:
             yield _row(None, b"", "", "...")
         if isinstance(broken, Malformed) and broken.offset == part.offset < HEADER_SIZE:
             yield _caret(0, broken)
@@ -116,9 +116,9 @@ def _value(schema: Schema, part: Part) -> str:
 
 
 def _text(data: bytes) -> str:
-    r"""Bytes as printable ASCII in quotes, escaped as in Python and C; long ones in part."""
-    shown = "".join(map(_escaped, data[:_LONGEST_TEXT]))
-    rest = f"... {len(data)} bytes" if len(data) > _LONGEST_TEXT else ""
+    r"""Show bytes as printable ASCII in quotes, escaped as in Python and C; long ones in part."""
+    shown = "".join(map(_escaped, data[:_MAX_TEXT]))
+    rest = f"... {len(data)} bytes" if len(data) > _MAX_TEXT else ""
     return f'"{shown}"{rest}'
 
 

@@ -1,4 +1,4 @@
-"""The one taxonomy of malformed frames, shared by every decoder that is generated.
+"""The faults that a frame can have, and the checks that find them; all decoders share them.
 
 Codes are wire numbers where a protocol reports them; those from 64 on are a protocol's own.
 """
@@ -12,7 +12,7 @@ FIRST_OWN_CODE = 64
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way in which a frame can be malformed."""
+    """A way in which a frame can be malformed."""
 
     name: str
     number: int
@@ -37,7 +37,7 @@ FAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that a decoder checks.
+    """A check that decoders make.
 
     :ivar of: what is checked: the header, a field's type, or the body's end.
     :ivar rule: what has to be.

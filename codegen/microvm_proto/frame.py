@@ -1,6 +1,6 @@
-"""Reads and writes frames by the schema itself, field by field.
+"""A reader and writer of frames that works from the schema itself, field by field.
 
-The generated codecs are fast; this reader is slow and obvious, and they are held against it. It
+The generated codecs are fast; this reader is slow and obvious, and they are tested against it. It
 keeps to the order of :data:`microvm_proto.faults.CHECKS`, and does no I/O.
 """
 
@@ -35,7 +35,7 @@ _FAULTS = {fault.name: fault for fault in FAULTS}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some bytes of a frame and what they say: of the header, a field, or an item of a list.
+    """A part of a frame and its value: a field of the header or body, or an item of a list.
 
     A list is the part of its count, and one part for each item.
 
@@ -55,7 +55,7 @@ class Part:
 
 
 class Malformed(Exception):
-    """A frame that no decoder may take.
+    """The frame is one that every decoder has to refuse.
 
     :ivar offset: where, from the start of the frame.
     :ivar expected: what should have been there, one line.
@@ -75,7 +75,7 @@ class Malformed(Exception):
 
 
 class Incomplete(Exception):
-    """There is no whole frame yet; at least `missing` more bytes are needed."""
+    """The frame is not whole yet; at least `missing` more bytes are needed."""
 
     def __init__(self, missing: int) -> None:
         super().__init__(f"{missing} more bytes are needed")
@@ -83,7 +83,7 @@ class Incomplete(Exception):
 
 
 def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Part]:
-    """Yield the parts of the frame that `data` starts with, in their order.
+    """Yield the parts of the frame at the start of `data`, in order.
 
     :param sender: one of the schema's ends; None lets everybody send everything.
     :raises Malformed: after the last part that is right.
@@ -122,7 +122,7 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Par
 def write(
     number: int, id_: int, body: bytes, *, flags: int = 0, length: int | None = None
 ) -> bytes:
-    """A frame, right or wrong.
+    """Encode a frame, valid or not.
 
     :param length: what the header says of the body; the truth when it is not given.
     """
@@ -130,7 +130,10 @@ def write(
 
 
 def pack(kind: Type, value: Value) -> bytes:
-    """A value as it stands in a body, whether or not it is within its bounds."""
+    """Encode a value as it stands in a body, whether or not it is within its bounds.
+
+    :raises TypeError: the value is of another type than the field.
+    """
     match kind, value:
         case Integer(size=size, signed=signed), int():
             return value.to_bytes(size, "little", signed=signed)
@@ -147,7 +150,7 @@ def pack(kind: Type, value: Value) -> bytes:
 
 
 def message_of(schema: Schema, number: int) -> Message | None:
-    """The message of this type, or None."""
+    """Return the message with this type number, or None."""
     return next((message for message in schema.messages if message.number == number), None)
 
 

@@ -1,4 +1,4 @@
-"""Writes what the backends make of a schema, or compares it with what is there."""
+"""The files that the backends make of a schema: written, or compared with those on the disk."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from microvm_proto.schema import Schema
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One file as it should be; lines of `text` end in a bare newline."""
+    """A file as it should be; lines of `text` end in a bare newline."""
 
     path: Path
     text: str
 
     def current(self) -> str | None:
-        """What is there, or None when nothing is.
+        """Return the text that is there, or None when there is none.
 
         :raises OSError: it cannot be read, or is not a file that could be replaced.
         """
@@ -36,7 +36,7 @@ class Generated:
             return None
 
     def diff(self, root: Path) -> str:
-        """The unified diff from what is there; empty when it is right.
+        """Return the unified diff from what is there, empty when it is up to date.
 
         :raises OSError: what is there cannot be read.
         """
@@ -50,31 +50,31 @@ class Generated:
 
 
 def write(files: Iterable[Generated]) -> list[Path]:
-    """Bring the files up to date, all of them or none; returns those that were not.
+    """Bring the files up to date, all of them or none, and return those that were not.
 
     :raises OSError: one of them cannot be written, its `filename`; all is as it was.
     """
     stale = []
     for file in files:
-        with _about(file.path):
+        with _naming(file.path):
             if file.current() != file.text:
                 stale.append(file)
     with contextlib.ExitStack() as always, contextlib.ExitStack() as on_failure:
         staged = []
         for file in stale:
-            with _about(file.path):
-                staged.append((_staged(file, on_failure), file.path))
+            with _naming(file.path):
+                staged.append((_stage(file, on_failure), file.path))
         for temporary, path in staged:
-            with _about(path):
-                _keep(path, temporary.with_name(f"{temporary.name}.old"), always, on_failure)
+            with _naming(path):
+                _back_up(path, temporary.with_name(f"{temporary.name}.old"), always, on_failure)
                 temporary.replace(path)
         on_failure.pop_all()
     return [path for _, path in staged]
 
 
 @contextlib.contextmanager
-def _about(path: Path) -> Iterator[None]:
-    """Errors name the file that is meant, not one of those that stand in for it."""
+def _naming(path: Path) -> Iterator[None]:
+    """Make errors name the file that is meant, not a temporary one in its place."""
     try:
         yield
     except OSError as error:
@@ -82,8 +82,8 @@ def _about(path: Path) -> Iterator[None]:
         raise
 
 
-def _staged(file: Generated, on_failure: contextlib.ExitStack) -> Path:
-    """Write the text beside its file, down to the disk: a full one can say so as late as that."""
+def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
+    """Write the text beside its file and sync it: a full disk may fail as late as that."""
     for folder in reversed([each for each in file.path.parents if not each.exists()]):
         folder.mkdir()
         on_failure.callback(folder.rmdir)
@@ -98,10 +98,10 @@ def _staged(file: Generated, on_failure: contextlib.ExitStack) -> Path:
     return temporary
 
 
-def _keep(
+def _back_up(
     path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
 ) -> None:
-    """Have what is at the path, if anything is, put back on failure."""
+    """Arrange that what is at the path, if anything is, comes back on failure."""
     if not os.path.lexists(path):
         on_failure.callback(path.unlink, missing_ok=True)
         return
@@ -114,7 +114,7 @@ def _keep(
 
 
 def generate(schema: Schema) -> list[Generated]:
-    """Everything that the schema's `[[output]]` tables ask for."""
+    """Run the backends of all `[[output]]` tables of the schema."""
     return [
         Generated(output.path.parent / name, text)
         for output in schema.outputs

@@ -1,4 +1,4 @@
-"""The rules that a schema obeys beyond being readable: names, numbers, order."""
+"""The rules of a schema beyond its syntax: names, numbers, order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _C_WORDS = """
     unsigned void volatile while bool true false class new delete this template namespace private
     public protected operator errno stdin stdout stderr assert linux unix null
 """
-_RESERVED = frozenset((*_C_WORDS.split(), *keyword.kwlist, *dir(builtins)))
+_RESERVED_WORDS = frozenset((*_C_WORDS.split(), *keyword.kwlist, *dir(builtins)))
 # What generated code calls its own types.
 _OWN_TYPES = frozenset(
     """
@@ -42,23 +42,23 @@ _MAX_FIELDS = 255
 
 def lint(document: Document, schema: Schema) -> None:
     """Note every breach of a rule in `document`."""
-    _names(document, [(("protocol", "name"), schema.name)], _RESERVED)
+    _check_names(document, [(("protocol", "name"), schema.name)], _RESERVED_WORDS)
     ends = [(("protocol", "ends", at), end) for at, end in enumerate(schema.ends)]
-    _names(document, ends, _RESERVED | _OWN_CONSTANTS)
+    _check_names(document, ends, _RESERVED_WORDS | _OWN_CONSTANTS)
     enums = [(("enum", at, "name"), enum.name) for at, enum in enumerate(schema.enums)]
     messages = [(("message", at, "name"), m.name) for at, m in enumerate(schema.messages)]
-    _types(document, [*enums, *messages])
-    _enums(document, schema)
-    _messages(document, schema)
-    _constants(document, schema)
-    _outputs(document, schema)
-    _modules(document, schema)
+    _check_types(document, [*enums, *messages])
+    _check_enums(document, schema)
+    _check_messages(document, schema)
+    _check_constants(document, schema)
+    _check_outputs(document, schema)
+    _check_modules(document, schema)
 
 
-def _names(
+def _check_names(
     document: Document,
     names: Iterable[tuple[Path, str]],
-    reserved: Collection[str],
+    words: Collection[str],
     taken: Iterable[str] = (),
 ) -> None:
     seen = set(taken)
@@ -66,7 +66,7 @@ def _names(
         if not _NAME.fullmatch(name):
             message = f"`{name}` is not lower_case_with_underscores"
             document.error("bad-name", path, message, "such as `exec_output_2`")
-        elif name in reserved:
+        elif name in words:
             document.error(
                 "reserved-word", path, f"`{name}` means something in C or Python", "choose another"
             )
@@ -75,9 +75,9 @@ def _names(
         seen.add(name)
 
 
-def _types(document: Document, names: list[tuple[Path, str]]) -> None:
-    """Enums and messages share one namespace, as types do in C and classes in Python."""
-    _names(document, names, _RESERVED | _OWN_TYPES | {*INTEGERS, "bytes", "tail"})
+def _check_types(document: Document, names: list[tuple[Path, str]]) -> None:
+    """Check the names of enums and messages, which share one namespace in C and Python."""
+    _check_names(document, names, _RESERVED_WORDS | _OWN_TYPES | {*INTEGERS, "bytes", "tail"})
     seen: dict[str, str] = {}
     for path, name in names:
         spelled = "".join(word.capitalize() for word in name.split("_"))
@@ -89,22 +89,22 @@ def _types(document: Document, names: list[tuple[Path, str]]) -> None:
             document.error("duplicate-name", path, message, "choose another")
 
 
-def _numbers(
+def _check_numbers(
     document: Document,
     numbers: Iterable[tuple[Path, int]],
     low: int,
     high: int,
-    retired: Collection[int] = (),
+    reserved: Collection[int] = (),
 ) -> None:
     numbers = list(numbers)
-    taken = {*retired, *(number for _, number in numbers)}
+    taken = {*reserved, *(number for _, number in numbers)}
     free = next((n for n in range(max(low, 1), high + 1) if n not in taken), None)
     lowest = f"the lowest that is free is {free}" if free else "no number is free"
     seen: set[int] = set()
     for path, number in numbers:
-        if number in retired:
-            message = f"{number} is retired: an old peer would take the one for the other"
-            document.error("retired-number", path, message, lowest)
+        if number in reserved:
+            message = f"{number} is reserved: an old peer would take the one for the other"
+            document.error("reserved-number", path, message, lowest)
         if not low <= number <= high:
             message = f"{number} is not between {low} and {high}"
             document.error("bad-number", path, message, lowest)
@@ -113,7 +113,9 @@ def _numbers(
         seen.add(number)
 
 
-def _retired(document: Document, path: Path, numbers: Collection[int], low: int, high: int) -> None:
+def _check_reserved(
+    document: Document, path: Path, numbers: Collection[int], low: int, high: int
+) -> None:
     seen: set[int] = set()
     for at, number in enumerate(numbers):
         if not low <= number <= high:
@@ -125,33 +127,33 @@ def _retired(document: Document, path: Path, numbers: Collection[int], low: int,
         seen.add(number)
 
 
-def _enums(document: Document, schema: Schema) -> None:
+def _check_enums(document: Document, schema: Schema) -> None:
     for at, enum in enumerate(schema.enums):
         if not enum.values:
             message = f"`{enum.name}` has no value"
             document.error("empty-enum", ("enum", at), message, "add an [[enum.value]]")
-        _enum_values(document, at, enum)
+        _check_enum_values(document, at, enum)
 
 
-def _enum_values(document: Document, at: int, enum: Enum) -> None:
+def _check_enum_values(document: Document, at: int, enum: Enum) -> None:
     own = enum.values[len(FAULTS) :] if enum.extends_faults else enum.values
     path = ("enum", at, "value")
     names = [((*path, n, "name"), value.name) for n, value in enumerate(own)]
     taken = [fault.name for fault in FAULTS] if enum.extends_faults else []
-    _names(document, names, (), taken)
+    _check_names(document, names, (), taken)
     low = FIRST_OWN_CODE if enum.extends_faults else enum.base.minimum
     numbers = [((*path, n, "number"), value.number) for n, value in enumerate(own)]
-    _numbers(document, numbers, low, enum.base.maximum, enum.retired)
-    _retired(document, ("enum", at, "retired"), enum.retired, low, enum.base.maximum)
+    _check_numbers(document, numbers, low, enum.base.maximum, enum.reserved)
+    _check_reserved(document, ("enum", at, "reserved"), enum.reserved, low, enum.base.maximum)
 
 
-def _messages(document: Document, schema: Schema) -> None:
+def _check_messages(document: Document, schema: Schema) -> None:
     messages = list(enumerate(schema.messages))
     numbers = [(("message", at, "number"), m.number) for at, m in messages]
-    _numbers(document, numbers, 1, INTEGERS["u16"].maximum, schema.retired)
-    _retired(document, ("protocol", "retired"), schema.retired, 1, INTEGERS["u16"].maximum)
+    _check_numbers(document, numbers, 1, INTEGERS["u16"].maximum, schema.reserved)
+    _check_reserved(document, ("protocol", "reserved"), schema.reserved, 1, INTEGERS["u16"].maximum)
     for at, message in messages:
-        _fields(document, at, message)
+        _check_fields(document, at, message)
         if message.frozen and message.versions != [1]:
             document.error(
                 "frozen-since",
@@ -161,10 +163,10 @@ def _messages(document: Document, schema: Schema) -> None:
             )
 
 
-def _fields(document: Document, at: int, message: Message) -> None:
+def _check_fields(document: Document, at: int, message: Message) -> None:
     path = ("message", at, "field")
     names = [((*path, n, "name"), field.name) for n, field in enumerate(message.fields)]
-    _names(document, names, _RESERVED | {"id", "encode", "encode_parts", "mro"})
+    _check_names(document, names, _RESERVED_WORDS | {"id", "encode", "encode_parts", "mro"})
     if len(names) > _MAX_FIELDS:
         there = ("message", at, "name")
         text = f"a message has at most {_MAX_FIELDS} fields"
@@ -198,8 +200,8 @@ def _fields(document: Document, at: int, message: Message) -> None:
         )
 
 
-def _constants(document: Document, schema: Schema) -> None:
-    """C joins names to constants, in which `a` and `b_c` are as good as `a_b` and `c`."""
+def _check_constants(document: Document, schema: Schema) -> None:
+    """Check the constants' names in C, where `a` with `b_c` is the same as `a_b` with `c`."""
     seen: dict[str, Path] = {}
     for name, path in constants(schema):
         if seen.setdefault(name, path) != path:
@@ -209,7 +211,7 @@ def _constants(document: Document, schema: Schema) -> None:
 
 
 def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
-    """The constants of the C header without the schema's name, each with what it comes from."""
+    """Yield the constants of the C header without their prefix, each with where it comes from."""
     for name in (*_OWN_CONSTANTS, "fault_none", *(f"fault_{fault.name}" for fault in FAULTS)):
         yield name, ()
     for at, end in enumerate(schema.ends):
@@ -231,7 +233,7 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
                 yield f"{message.name}_{field.name}_{bound}", path
 
 
-def _outputs(document: Document, schema: Schema) -> None:
+def _check_outputs(document: Document, schema: Schema) -> None:
     seen = {schema.path.resolve(), path_of(schema.path).resolve()}
     for at, output in enumerate(schema.outputs):
         if not backends.exists(output.backend):
@@ -247,8 +249,8 @@ def _outputs(document: Document, schema: Schema) -> None:
         seen.add(output.path)
 
 
-def _modules(document: Document, schema: Schema) -> None:
-    """What is imported by name: what says its name, and every codec that strategies are for."""
+def _check_modules(document: Document, schema: Schema) -> None:
+    """Check the module names of outputs that are imported: given ones, and codecs of strategies."""
     strategies = any(output.backend == "strategies" for output in schema.outputs)
     for at, output in enumerate(schema.outputs):
         named = ("output", at, "module") in document.positions

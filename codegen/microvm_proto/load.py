@@ -1,4 +1,4 @@
-"""Reads a schema file into tables that know where each of their values stands."""
+"""The schema file as tables that know where each of their values stands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PLURALS = {str: "strings", int: "integers"}
 
 
 class Document:
-    """One schema file, and what has been found wrong with it so far."""
+    """A schema file, and what has been found wrong with it so far."""
 
     def __init__(self, path: FilePath) -> None:
         """Read `path`.
@@ -33,7 +33,7 @@ class Document:
         self.text = ""
         self.diagnostics: list[Diagnostic] = []
         self.positions: dict[Path, Position] = {(): START}
-        self._blamed: set[Path] = set()
+        self._reported: set[Path] = set()
         try:
             self.text = path.read_bytes().decode()
             self.data: dict[str, Any] = tomllib.loads(self.text)
@@ -68,13 +68,13 @@ class Document:
 
         Only the first finding at a path, or below it, counts: others are likely to follow from it.
         """
-        if any(path[:length] in self._blamed for length in range(1, len(path) + 1)):
+        if any(path[:length] in self._reported for length in range(1, len(path) + 1)):
             return
-        self._blamed.add(path)
+        self._reported.add(path)
         self.diagnostics.append(Diagnostic(rule, message, hint, self._near(path)))
 
     def note(self, rule: str, path: Path, message: str) -> None:
-        """Note what is only worth knowing, once at each path."""
+        """Note a fact at `path` that is no error, once."""
         note = Diagnostic(rule, message, "", self._near(path), is_note=True)
         if note not in self.diagnostics:
             self.diagnostics.append(note)
@@ -85,35 +85,44 @@ class Document:
         return self.positions[path]
 
     def check(self) -> None:
-        """Raise SchemaError if anything has been found."""
+        """Fail if anything has been found.
+
+        :raises SchemaError: with all that has been found.
+        """
         if self.diagnostics:
             raise SchemaError(self.path, self.text, self.diagnostics)
 
     def root(self) -> Table:
+        """Return the table of the whole file."""
         return Table(self, (), self.data)
 
 
 class Table:
-    """A table whose values are taken out one by one; `done` reports those nobody asked for."""
+    """A table of the file, whose values are taken out one by one.
+
+    At the end, `done` reports the keys that nobody asked for.
+    """
 
     def __init__(self, document: Document, path: Path, data: dict[str, Any]) -> None:
         self.document = document
         self.path = path
         self.data = data
-        self.asked: list[str] = []
+        self.known_keys: list[str] = []
 
     def at(self, *keys: str | int) -> Path:
+        """Return the path of a value in this table."""
         return (*self.path, *keys)
 
     def error(self, rule: str, key: str, message: str, hint: str = "") -> None:
+        """Note a finding at a key of this table."""
         self.document.error(rule, self.at(key), message, hint)
 
     def get(self, key: str, kind: type[T], default: T) -> T:
-        """Take an optional value; one of another type is an error, and counts as absent."""
+        """Take an optional value; one of another type is noted, and counts as absent."""
         return default if (value := self.optional(key, kind)) is None else value
 
     def require(self, key: str, kind: type[T]) -> T:
-        """Take a value that must be there; without it, an error and an empty one."""
+        """Take a value that must be there; if it is not, that is noted, and it is empty."""
         value = self.optional(key, kind)
         if value is None:
             if key not in self.data:
@@ -122,7 +131,8 @@ class Table:
         return value
 
     def optional(self, key: str, kind: type[T]) -> T | None:
-        self.asked.append(key)
+        """Take a value, or None when it is absent; one of another type is noted, and None."""
+        self.known_keys.append(key)
         value = self.data.get(key)
         if value is None:
             return None
@@ -137,8 +147,8 @@ class Table:
         return value
 
     def items(self, key: str, kind: type[T]) -> tuple[T, ...]:
-        """Take an optional list of values of one kind."""
-        self.asked.append(key)
+        """Take an optional list of values of one type."""
+        self.known_keys.append(key)
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(type(item) is kind for item in value):
             hint = f"such as `{key} = [{_SAMPLES[kind]}, …]`"
@@ -147,8 +157,8 @@ class Table:
         return tuple(value)
 
     def tables(self, key: str) -> Iterator[Table]:
-        """The items of an array of tables, in order; none when it is absent."""
-        self.asked.append(key)
+        """Take an array of tables, in order; it is empty when it is absent."""
+        self.known_keys.append(key)
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             name = ".".join(part for part in self.at(key) if isinstance(part, str))
@@ -158,7 +168,8 @@ class Table:
             yield Table(self.document, self.at(key, number), item)
 
     def table(self, key: str) -> Table:
-        self.asked.append(key)
+        """Take a table that must be there; if it is not, that is noted, and it is empty."""
+        self.known_keys.append(key)
         value = self.data.get(key)
         if not isinstance(value, dict):
             if value is None:
@@ -169,7 +180,8 @@ class Table:
         return Table(self.document, self.at(key), value)
 
     def done(self) -> None:
+        """Note every key that has not been taken."""
         for key in self.data:
-            if key not in self.asked:
-                known = ", ".join(f"`{name}`" for name in sorted(set(self.asked)))
+            if key not in self.known_keys:
+                known = ", ".join(f"`{name}`" for name in sorted(set(self.known_keys)))
                 self.error("unknown-key", key, f"`{key}` means nothing here", f"known: {known}")

@@ -1,4 +1,4 @@
-"""Where each key of a TOML document stands; tomllib keeps no positions of valid input.
+"""The positions of the keys and values in a TOML document, which tomllib does not keep.
 
 The index understands all of TOML's syntax as far as needed to find keys and the starts of values:
 tables, arrays of tables, dotted and quoted keys, every kind of string, and values over many lines.

@@ -1,4 +1,4 @@
-"""The released form of a schema: what a later one is compared with, and nothing else."""
+"""The released form of a schema: the part of it that a later one is compared with."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Value: TypeAlias = str | int | bool | list[str] | list[int]
 
 
 def path_of(schema: Path) -> Path:
-    """Where the released form of the schema at this path is: beside it."""
+    """Return the path of a schema's released form, which lies beside it."""
     return schema.parent / f"{schema.stem}.released.toml"
 
 
 def canonical(schema: Schema) -> str:
-    """The schema as TOML without documentation and outputs, and with defaults left out.
+    """Write the schema as TOML without documentation and outputs, and with defaults left out.
 
     Declarations keep their order, which is that of the generated code.
     """
@@ -50,7 +50,7 @@ def _tables(schema: Schema) -> Iterator[tuple[str, Mapping[str, Value | None]]]:
             "name": schema.name,
             "version": schema.version,
             "ends": list(schema.ends),
-            "retired": sorted(schema.retired) or None,
+            "reserved": sorted(schema.reserved) or None,
         },
     )
     for enum in schema.enums:
@@ -74,7 +74,7 @@ def _enum(enum: Enum) -> Mapping[str, Value | None]:
         "type": enum.base.name,
         "closed": enum.closed,
         "extends": "fault" if enum.extends_faults else None,
-        "retired": sorted(enum.retired) or None,
+        "reserved": sorted(enum.reserved) or None,
     }
 
 
@@ -111,7 +111,7 @@ def _type(kind: Type) -> Mapping[str, Value | None]:
 
 
 def _default(field: Field) -> Value | None:
-    """As a schema spells it; an open enum's 0 needs no name."""
+    """Return a default as a schema has it; an open enum's 0 needs no name."""
     if isinstance(field.type, Enum):
         names = [value.name for value in field.type.values if value.number == field.default]
         return names[0] if names else None

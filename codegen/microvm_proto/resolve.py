@@ -1,4 +1,4 @@
-"""Turns the tables of a schema file into the intermediate form: names to types, types to sizes."""
+"""The step from the tables of a schema file to a schema: names to types, types to sizes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class _Resolver:
             self.version = newest
         ends = self.ends(protocol)
         doc = protocol.get("doc", str, "").strip()
-        retired = protocol.items("retired", int)
+        reserved = protocol.items("reserved", int)
         protocol.done()
         enums = tuple(self.enum(table) for table in root.tables("enum"))
         self.messages = [str(table.data.get("name")) for table in root.tables("message")]
@@ -84,7 +84,7 @@ class _Resolver:
             enums=enums,
             messages=tuple(self.message(table, ends) for table in root.tables("message")),
             outputs=tuple(self.output(table) for table in root.tables("output")),
-            retired=retired,
+            reserved=reserved,
         )
         root.done()
         return schema
@@ -133,7 +133,7 @@ class _Resolver:
             doc=table.get("doc", str, "").strip(),
             values=values,
             extends_faults=extends == "fault",
-            retired=table.items("retired", int),
+            reserved=table.items("reserved", int),
         )
         table.done()
         self.enums[name] = enum
@@ -172,7 +172,7 @@ class _Resolver:
         return message
 
     def field(self, table: Table, oldest: int) -> Field:
-        """One field of a message that has come with the version `oldest`; its offset is open."""
+        """Read a field of a message that came with the version `oldest`; its offset is not set."""
         name, kind = table.require("name", str), self.type(table)
         minimum, maximum = _sizes(kind)
         equals = table.optional("equals", int)
@@ -198,7 +198,7 @@ class _Resolver:
         return field
 
     def default(self, table: Table, kind: Type, since: int, later: bool) -> int:
-        """What stands for the field in versions that do not have it."""
+        """Read the value that stands for the field in versions without it."""
         if not isinstance(kind, Integer | Enum):
             return 0
         if "default" in table.data and not later:
@@ -242,7 +242,7 @@ class _Resolver:
         known = [*INTEGERS, *_VARIABLE, *self.enums]
         hint = unknown_type.hint(name, known, self.messages)
         table.error("unknown-type", "type", f"no type is called `{name}`", hint)
-        table.asked += ["max", "max_items", "max_item", "max_total", "nul", "default"]
+        table.known_keys += ["max", "max_items", "max_item", "max_total", "nul", "default"]
         return INTEGERS["u8"]
 
     def bounds(self, table: Table, *keys: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""The intermediate form: a schema that is known to be right, with every layout fact computed.
+"""The schema in memory: known to be valid, with every fact about its layout computed.
 
 All sizes and offsets are bytes. A body starts right after the header; offsets here count from the
 start of the body.
@@ -19,7 +19,7 @@ PREFIX_SIZE = 4
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """`u8` to `u64`, `i8` to `i64`; little-endian."""
+    """An integer type, `u8` to `u64` or `i8` to `i64`; little-endian."""
 
     name: str
     size: int
@@ -27,10 +27,12 @@ class Integer:
 
     @property
     def minimum(self) -> int:
+        """The lowest value."""
         return -(1 << (8 * self.size - 1)) if self.signed else 0
 
     @property
     def maximum(self) -> int:
+        """The highest value."""
         return (1 << (8 * self.size - self.signed)) - 1
 
 
@@ -53,9 +55,9 @@ class EnumValue:
 
 @dataclass(frozen=True, slots=True)
 class Enum:
-    """Named numbers on an integer; a decoder refuses other numbers when it is closed.
+    """Names for the values of an integer type; a decoder refuses other values of a closed one.
 
-    :ivar retired: numbers of values that are gone, which no other may take.
+    :ivar reserved: numbers of values that are gone, which no other may take.
     """
 
     name: str
@@ -64,10 +66,10 @@ class Enum:
     doc: str
     values: tuple[EnumValue, ...]
     extends_faults: bool
-    retired: tuple[int, ...] = ()
+    reserved: tuple[int, ...] = ()
 
     def at(self, version: int) -> Enum:
-        """Only what `version` has."""
+        """Return the enum as it is in `version`."""
         return replace(self, values=tuple(v for v in self.values if v.since <= version))
 
 
@@ -100,7 +102,7 @@ Type: TypeAlias = Integer | Enum | Bytes | ByteList | Tail
 
 
 def bounds(kind: Type) -> dict[str, int]:
-    """The bounds of a type of variable length, by their keys in a schema."""
+    """Return the bounds of a type of variable length, by their keys in a schema."""
     match kind:
         case Bytes(maximum=maximum) | Tail(maximum=maximum):
             return {"max": maximum}
@@ -111,7 +113,7 @@ def bounds(kind: Type) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a message.
+    """A field of a message.
 
     :ivar equals: the only value it may have; then it is not part of the decoded message.
     :ivar offset: from the start of the body; None behind a field of variable length.
@@ -134,16 +136,17 @@ class Field:
 
     @property
     def fixed(self) -> bool:
+        """Whether the field's length is the same in every message."""
         return isinstance(self.type, Integer | Enum)
 
     @property
     def growth(self) -> list[int]:
-        """The versions after the field's own in which its closed enum got values."""
+        """The versions after the field's own that added values to its closed enum."""
         sinces = {value.since for value in _closed_values(self.type)}
         return sorted(since for since in sinces if since > self.since)
 
     def at(self, version: int) -> Field:
-        """As `version` has it; its offset is not moved."""
+        """Return the field as it is in `version`; its offset is not moved."""
         kind = self.type
         return replace(self, type=kind.at(version)) if isinstance(kind, Enum) else self
 
@@ -153,7 +156,7 @@ def _closed_values(kind: Type) -> tuple[EnumValue, ...]:
 
 
 def lay_out(fields: Iterable[Field]) -> tuple[Field, ...]:
-    """The fields with their numbers and offsets."""
+    """Return the fields with their numbers and offsets."""
     there = list(fields)
     numbers = {
         at: n for n, at in enumerate(sorted(range(len(there)), key=lambda at: there[at].since), 1)
@@ -168,7 +171,7 @@ def lay_out(fields: Iterable[Field]) -> tuple[Field, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message; `sender` is one of the schema's ends or `both`.
+    """A message; `sender` is one of the schema's ends or `both`.
 
     :ivar id: what its header's id must be: `required` (not 0), `none` (0) or `any`.
     :ivar frozen: its layout is the same in every version.
@@ -185,40 +188,43 @@ class Message:
 
     @property
     def min_body(self) -> int:
+        """The length of the shortest body."""
         return sum(field.min_size for field in self.fields)
 
     @property
     def max_body(self) -> int:
+        """The length of the longest body."""
         return sum(field.max_size for field in self.fields)
 
     @property
     def has_tail(self) -> bool:
+        """Whether the last field is a tail."""
         return bool(self.fields) and isinstance(self.fields[-1].type, Tail)
 
     @property
     def visible(self) -> tuple[Field, ...]:
-        """The fields that whoever makes the message gives: all but the constants."""
+        """The fields that are given when a message is made: all but the constants."""
         return tuple(field for field in self.fields if field.equals is None)
 
     @property
     def versions(self) -> list[int]:
-        """The versions in which it came or changed, ascending."""
+        """The versions in which the message came or changed, ascending."""
         sinces = (since for field in self.fields for since in (field.since, *field.growth))
         return sorted({self.since, *sinces})
 
     def is_later(self, field: Field) -> bool:
-        """Whether there are versions of the message without this field."""
+        """Tell whether there are versions of the message without this field."""
         return field.since > self.since
 
     def at(self, version: int) -> Message:
-        """As `version` has it."""
+        """Return the message as it is in `version`."""
         there = (field.at(version) for field in self.fields if field.since <= version)
         return replace(self, fields=lay_out(there))
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the specification that no field can say."""
+    """A section of the specification, for what no field can say."""
 
     title: str
     text: str
@@ -238,9 +244,9 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A whole protocol.
+    """A protocol: its ends, its messages and their types.
 
-    :ivar retired: numbers of messages that are gone, which no other may take.
+    :ivar reserved: numbers of messages that are gone, which no other may take.
     :ivar digest: 64 bits over everything that shapes the bytes on the wire, and nothing else.
     """
 
@@ -253,12 +259,12 @@ class Schema:
     enums: tuple[Enum, ...]
     messages: tuple[Message, ...]
     outputs: tuple[Output, ...]
-    retired: tuple[int, ...] = ()
+    reserved: tuple[int, ...] = ()
     digest: int = 0
 
     @property
     def source(self) -> str:
-        """The name of its file as generated text can have it: without quotes and the like."""
+        """The name of the schema file, safe for generated text: without quotes and the like."""
         return re.sub(r"[^\w.+-]", "_", self.path.name)
 
     @property
@@ -269,7 +275,7 @@ class Schema:
         return sorted({1, self.version, *values, *messages})
 
     def at(self, version: int) -> Schema:
-        """As `version` had it; without a digest."""
+        """Return the schema as it was in `version`, without a digest."""
         return replace(
             self,
             version=version,
@@ -280,9 +286,13 @@ class Schema:
 
     @property
     def max_body(self) -> int:
+        """The length of the longest body of any message."""
         return max((message.max_body for message in self.messages), default=0)
 
     def max_body_from(self, end: str, *, tails: bool = True) -> int:
-        """The longest body that `end` may send, or the longest of a message without a tail."""
+        """Return the length of the longest body that `end` may send.
+
+        :param tails: whether messages with a tail count.
+        """
         sent = (m for m in self.messages if m.sender in (end, "both"))
         return max((m.max_body for m in sent if tails or not m.has_tail), default=0)

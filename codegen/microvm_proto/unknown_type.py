@@ -1,4 +1,4 @@
-"""What to write instead of a type that there is not, which other protocols may have."""
+"""The hints for a type that does not exist here, such as one of another protocol language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SIZED = re.compile(r"(u?)(?:int|i|s)?_?(\d+)(?:_?t)?")
 _INTEGERS = f"{', '.join(list(INTEGERS)[:-1])} and {list(INTEGERS)[-1]}"
 _FLAT = "messages are flat: put its fields here, or what it encodes to into a `bytes`"
 # In this order: `list<f32>` is a list.
-_ELSEWHERE = (
+_FOREIGN = (
     (
         r"(bytes?|octets?|u8|uint8(_t)?|(unsigned )?char)\s*(\[.*\]|<.*>|\(.*\))",
         "write `bytes`, with the bound as `max`",
@@ -61,7 +61,7 @@ _ELSEWHERE = (
 
 
 def hint(name: str, known: Collection[str], messages: Collection[str]) -> str:
-    """One line about a type of a field.
+    """Return a line that says what to write instead of a field's type.
 
     :param known: the types that there are.
     :param messages: the names of messages, which are no types.
@@ -71,16 +71,16 @@ def hint(name: str, known: Collection[str], messages: Collection[str]) -> str:
         return f"did you mean `{word}`?"
     if name in messages:
         return f"`{name}` is a message, and {_FLAT}"
-    return _integer(word) or _elsewhere(word) or _close(word, known)
+    return _integer(word) or _foreign(word) or _similar(word, known)
 
 
 def hint_of_enum(name: str) -> str:
-    """One line about the type of an enum, which can be of no other kind than these."""
+    """Return a line that says what to write instead of an enum's type: an integer."""
     return _integer(name.strip().lower()) or f"an enum is an integer on the wire: {_INTEGERS}"
 
 
 def _integer(word: str) -> str:
-    """As C, Rust and protobuf call integers; never of another size or kind than what is meant."""
+    """Suggest the integer that C, Rust or protobuf call so: never one of another size or sign."""
     sized = _SIZED.fullmatch(word)
     if sized is None:
         return ""
@@ -90,11 +90,11 @@ def _integer(word: str) -> str:
     return f"integers are {_INTEGERS}; what is longer is `bytes`"
 
 
-def _elsewhere(word: str) -> str:
-    return next((text for form, text in _ELSEWHERE if re.fullmatch(form, word)), "")
+def _foreign(word: str) -> str:
+    return next((text for form, text in _FOREIGN if re.fullmatch(form, word)), "")
 
 
-def _close(word: str, known: Collection[str]) -> str:
+def _similar(word: str, known: Collection[str]) -> str:
     # Two names of integers are always close, and never meant for each other.
     close = difflib.get_close_matches(word, [each for each in known if each not in INTEGERS], 1)
     return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"

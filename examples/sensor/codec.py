@@ -124,36 +124,36 @@ class EncodeError(ValueError):
 
 _T = TypeVar("_T")
 
-_MAKING = """
+_INIT = """
 def __init__(_self, {parameters}):
-    _become(_self, _thawed)
+    _set_class(_self, _mutable)
     {sets}
     _self.__class__ = _frozen
 
 def make({parameters}):
-    _self = _new(_thawed)
+    _self = _new(_mutable)
     {sets}
     _self.__class__ = _frozen
     return _self
 """
 
 
-def _quickly_made(kind: type[_T]) -> type[_T]:
+def _with_fast_init(kind: type[_T]) -> type[_T]:
     # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
-    # instance is for a moment of a class with the same slots that is not frozen.
+    # instance is made as one of a mutable class with the same slots, whose class is then changed.
     made: Any = kind
     fields = dataclasses.fields(made)
     names = [field.name for field in fields if not field.kw_only]
     later = [field.name for field in fields if field.kw_only]
     scope: dict[str, Any] = {
-        "_become": vars(object)["__class__"].__set__,
+        "_set_class": vars(object)["__class__"].__set__,
         "_frozen": kind,
         "_new": object.__new__,
-        "_thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
+        "_mutable": type(kind.__name__, (), {"__slots__": made.__slots__}),
     }
     parameters = ", ".join([*names, *(["*"] if later else []), *later])
     sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
-    exec(_MAKING.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
+    exec(_INIT.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
     slow, quick = made.__init__, scope["__init__"]
     quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
     made.__init__ = update_wrapper(quick, slow)
@@ -169,14 +169,17 @@ class Identify:
     MAX_BODY: ClassVar[int] = 0
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _HEADER.pack(0, 1, 0, 0)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_IDENTIFY.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Answers `identify`.
@@ -192,20 +195,26 @@ class Identity:
     name: bytes | memoryview
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         return b"".join(self.encode_parts(version))
 
     def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
-        """Write the frame as two parts, of which the second is `name` itself."""
+        """Encode the frame as two parts, of which the second is `name` itself.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             tail = _put_tail(self.name, 64)
             head = _IHHII.pack(4 + len(tail), 2, 0, 0, self.serial)
             return head, tail
-        except _UNSURE:
+        except _FALLBACK_ON:
             return _LAYOUT_IDENTITY.write(self, version)
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Measure:
     """Asks for measurements; its id is in all that answers it.
@@ -223,14 +232,17 @@ class Measure:
     times: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIBH.pack(3, 3, 0, self.id or None, _AS_CHANNEL[self.channel], self.times)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_MEASURE.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One measurement.
@@ -246,10 +258,13 @@ class Reading:
     value: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIi.pack(4, 4, 0, self.id or None, self.value)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_READING.write(self, version))
 
 
@@ -266,14 +281,17 @@ class Done:
     id: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _HEADER.pack(0, 5, 0, self.id or None)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_DONE.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Answers a frame that cannot be honoured.
@@ -293,10 +311,13 @@ class Refused:
     offset: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIHI.pack(6, 6, 0, self.id, self.reason, self.offset)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_REFUSED.write(self, version))
 
 
@@ -323,30 +344,30 @@ _AS_REFUSAL = {int(value): value for value in Refusal}
 _LENGTHS = tuple(_I.pack(length) for length in range(1024))
 
 
-class _Unsure(Exception):
+class _Fallback(Exception):
     pass
 
 
-# The code of each message is fast and knows only what is right from what may not be; that is done
-# again by the message's layout, which knows every rule.
-_UNSURE = (_Unsure, struct.error, LookupError)
+# The code of each message is fast and takes only what is surely valid. Where it meets one of these
+# exceptions, the message's layout, which knows every rule, does the work again.
+_FALLBACK_ON = (_Fallback, struct.error, LookupError)
 
 
 def _put(value: bytes, maximum: int, nul: bool) -> bytes:
     if len(value) > maximum or (not nul and 0 in value):
-        raise _Unsure
+        raise _Fallback
     return _LENGTHS[len(value)] + value
 
 
-def _put_list(items: tuple[bytes, ...], sure: int, nul: bool) -> bytes:
-    # A list that takes no more than `sure` bytes can break none of its bounds.
+def _put_list(items: tuple[bytes, ...], safe_size: int, nul: bool) -> bytes:
+    # A list of at most `safe_size` bytes breaks none of its bounds.
     parts = [_LENGTHS[len(items)]]
     for item in items:
         parts.append(_LENGTHS[len(item)])
         parts.append(item)
     packed = b"".join(parts)
-    if len(packed) > sure or (not nul and 0 in b"".join(items)):
-        raise _Unsure
+    if len(packed) > safe_size or (not nul and 0 in b"".join(items)):
+        raise _Fallback
     return packed
 
 
@@ -354,36 +375,36 @@ def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
     if isinstance(value, memoryview):
         value = value.cast("B")
     if len(value) > maximum:
-        raise _Unsure
+        raise _Fallback
     return value
 
 
 def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
     (size,) = _I.unpack_from(frame, at)
     if size > maximum:
-        raise _Unsure
+        raise _Fallback
     end = at + 4 + size
     value = frame[at + 4 : end]
     if not nul and 0 in value:
-        raise _Unsure
+        raise _Fallback
     return value, end
 
 
-def _take_list(frame: bytes, at: int, sure: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
+def _take_list(frame: bytes, at: int, safe_size: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
     (count,) = _I.unpack_from(frame, at)
-    last = at + sure
+    last = at + safe_size
     at += 4
     if at + 4 * count > last:
-        raise _Unsure
+        raise _Fallback
     items = []
     for _ in range(count):
         (size,) = _I.unpack_from(frame, at)
         at += 4 + size
         if at > last:
-            raise _Unsure
+            raise _Fallback
         items.append(frame[at - size : at])
     if not nul and 0 in b"".join(items):
-        raise _Unsure
+        raise _Fallback
     return tuple(items), at
 
 
@@ -396,10 +417,10 @@ def _decode_identity(id_: int, frame: bytes, start: int, end: int) -> Identity:
     try:
         (serial,) = _I.unpack_from(frame, start)
         if end < start + 4:
-            raise _Unsure
+            raise _Fallback
         name = memoryview(frame)[start + 4 : end]
         return _LAYOUT_IDENTITY.make(serial, name)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_IDENTITY.read(id_, frame, start, end)
 
 
@@ -407,7 +428,7 @@ def _decode_measure(id_: int, frame: bytes, start: int, end: int) -> Measure:
     try:
         channel, times = _BH.unpack(frame[start:end])
         return _LAYOUT_MEASURE.make(id_, _AS_CHANNEL[channel], times)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_MEASURE.read(id_, frame, start, end)
 
 
@@ -415,7 +436,7 @@ def _decode_reading(id_: int, frame: bytes, start: int, end: int) -> Reading:
     try:
         (value,) = _i.unpack(frame[start:end])
         return _LAYOUT_READING.make(id_, value)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_READING.read(id_, frame, start, end)
 
 
@@ -428,7 +449,7 @@ def _decode_refused(id_: int, frame: bytes, start: int, end: int) -> Refused:
     try:
         reason, offset = _HI.unpack(frame[start:end])
         return _LAYOUT_REFUSED.make(id_, _AS_REFUSAL.get(reason, reason), offset)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_REFUSED.read(id_, frame, start, end)
 
 
@@ -703,7 +724,7 @@ _RULES = (
 
 
 class Decoder:
-    """Turns the bytes that one side sends into messages, however they are cut.
+    """A decoder of the bytes that one side sends, however they are cut.
 
     Feed it with :meth:`receive_data`, then take messages with :meth:`next_message` until that
     returns None. It holds at most one frame beyond what it was fed last, and checks a frame's
@@ -711,7 +732,10 @@ class Decoder:
     """
 
     def __init__(self, sender: str, version: int = VERSION) -> None:
-        """Decode what `sender` sends, one of END_NAMES, at a version."""
+        """Decode what `sender` sends, one of END_NAMES, at a version.
+
+        :raises ValueError: there is no such end or version.
+        """
         if sender not in END_NAMES:
             raise ValueError(f"{sender!r} is neither of {END_NAMES}")
         self._sender = sender
@@ -723,7 +747,10 @@ class Decoder:
 
     @property
     def version(self) -> int:
-        """The version that both sides agreed on; a new one counts from the next message on."""
+        """The version that both sides agreed on; a new one counts from the next message on.
+
+        :raises ValueError: it is set to a version that does not exist.
+        """
         return self._version
 
     @version.setter

@@ -10,14 +10,14 @@ MUTANTS = (
     Mutant(
         "a value's bound is not checked on the fast path",
         _CODEC,
-        "    (size,) = _I.unpack_from(frame, at)\n    if size > maximum:\n        raise _Unsure\n",
+        "    (size,) = _I.unpack_from(frame, at)\n    if size > maximum:\n        raise _Fallback\n",
         "    (size,) = _I.unpack_from(frame, at)\n",
         "logic",
     ),
     Mutant(
         "a NUL is not looked for on the fast path",
         _CODEC,
-        "    value = frame[at + 4 : end]\n    if not nul and 0 in value:\n        raise _Unsure\n",
+        "    value = frame[at + 4 : end]\n    if not nul and 0 in value:\n        raise _Fallback\n",
         "    value = frame[at + 4 : end]\n",
         "logic",
     ),
@@ -25,7 +25,7 @@ MUTANTS = (
         "NULs in a list are not looked for",
         _CODEC,
         '    if not nul and 0 in b"".join(items):\n'
-        "        raise _Unsure\n"
+        "        raise _Fallback\n"
         "    return tuple(items), at",
         "    return tuple(items), at",
         "logic",
@@ -33,7 +33,7 @@ MUTANTS = (
     Mutant(
         "a list runs on beyond its bounds",
         _CODEC,
-        "        if at > last:\n            raise _Unsure\n        items.append",
+        "        if at > last:\n            raise _Fallback\n        items.append",
         "        items.append",
         "logic",
     ),
@@ -48,7 +48,7 @@ MUTANTS = (
         "a hello without its magic is taken",
         _CODEC,
         "        if magic != 0xA6D766F7263696D:\n"
-        "            raise _Unsure\n"
+        "            raise _Fallback\n"
         "        return _LAYOUT_HELLO",
         "        return _LAYOUT_HELLO",
         "logic",
@@ -58,7 +58,7 @@ MUTANTS = (
         _CODEC,
         "        entropy, at = _take(frame, start + 8, 64, True)\n"
         "        if at != end:\n"
-        "            raise _Unsure\n",
+        "            raise _Fallback\n",
         "        entropy, at = _take(frame, start + 8, 64, True)\n",
         "logic",
     ),

@@ -211,7 +211,7 @@ def enum_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited
     which = draw(st.integers(first, len(enum.values) - 1))
     value = enum.values[which]
     new = EnumValue("added_x", 100, "", 1)
-    kind = draw(st.sampled_from(["rename", "value", "add", "later", "open", "retire"]))
+    kind = draw(st.sampled_from(["rename", "value", "add", "later", "open", "reserve"]))
     note(f"{kind} {enum.name} {which}")
     values, verdict = enum.values, KEPT
     match kind:
@@ -226,15 +226,15 @@ def enum_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited
             values, verdict = (*values, replace(new, since=version)), NEWER
         case "open":
             return with_enum(schema, at, replace(enum, closed=not enum.closed)), BROKEN
-        case "retire":
-            return with_enum(schema, at, replace(enum, retired=(*enum.retired, 101))), KEPT
+        case "reserve":
+            return with_enum(schema, at, replace(enum, reserved=(*enum.reserved, 101))), KEPT
     return with_enum(schema, at, replace(enum, values=values)), verdict
 
 
 @st.composite
 def schema_edits(draw: st.DrawFn, schema: Schema, version: int) -> Edited:
     """One edit of the whole, and only of what no other edit touches."""
-    kind = draw(st.sampled_from(["name", "order", "retire", "add", "later", "lose"]))
+    kind = draw(st.sampled_from(["name", "order", "reserve", "add", "later", "lose"]))
     note(kind)
     new = Message("added_x", 3000, "both", "any", False, "", 1, ())
     match kind:
@@ -242,14 +242,14 @@ def schema_edits(draw: st.DrawFn, schema: Schema, version: int) -> Edited:
             return replace(schema, name="another"), KEPT
         case "order":
             return replace(schema, messages=schema.messages[::-1]), KEPT
-        case "retire":
-            return replace(schema, retired=(*schema.retired, 3001)), KEPT
+        case "reserve":
+            return replace(schema, reserved=(*schema.reserved, 3001)), KEPT
         case "add":
             return replace(schema, messages=(*schema.messages, new)), BROKEN
         case "later":
             later = replace(new, since=version, fields=(plain("f", INTEGERS["i8"], version),))
             return replace(schema, messages=(*schema.messages, later)), NEWER
-    return replace(schema, retired=()), BROKEN if schema.retired else KEPT
+    return replace(schema, reserved=()), BROKEN if schema.reserved else KEPT
 
 
 @st.composite

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from microvm.wire import codec
 from microvm_proto.cli import main
-from microvm_proto.dump import MOST, Unreadable, bytes_of, stream_of
+from microvm_proto.dump import MAX_SIZE, Unreadable, bytes_of, stream_of
 
 PING = codec.Ping(42).encode()
 # Text that looks like bytes and like the ends of columns; lines that are the same; an odd end.
@@ -180,6 +180,6 @@ def test_a_line_of_repetition_fills_no_memory() -> None:
     head = "00000000: 00 00 00 00  ....\n*\n"
     assert len(bytes_of(f"{head}00001000:\n")) == 0x1000
     with pytest.raises(Unreadable):
-        bytes_of(f"{head}{MOST + 4:08x}:\n")
+        bytes_of(f"{head}{MAX_SIZE + 4:08x}:\n")
     with pytest.raises(Unreadable):
         bytes_of(f"{head}fffffffffffffffc:\n")

@@ -106,8 +106,8 @@ def test_the_type_of_an_enum_is_an_integer(name: str, hint: str, read: Read) -> 
         ('id = "none"', 'id = "none"\nsince = 0', "versions count from 1"),
         ('id = "none"', 'id = "none"\nsince = 2', "raise `version` in [protocol] first"),
         ('id = "none"', 'id = "none"\n[message.field]', "write [[message.field]]"),
-        ("version = 1", "version = 1\nretired = [0]", "leave it out: nothing had it"),
-        ("version = 1", "version = 1\nretired = [7, 7]", "leave it out"),
+        ("version = 1", "version = 1\nreserved = [0]", "leave it out: nothing had it"),
+        ("version = 1", "version = 1\nreserved = [7, 7]", "leave it out"),
         ("[protocol]", "[[protocol]]", "write [protocol]"),
         (
             'id = "none"',

@@ -28,6 +28,27 @@ KNOWS = {
     "bench": {"ground", "wire", "guest", "qemu", "start", "image", "front"},
 }
 
+#: The modules of the generator: each may know only those before it.
+PROTO = (
+    "schema",
+    "faults",
+    "positions",
+    "diagnostics",
+    "load",
+    "unknown_type",
+    "released",
+    "digest",
+    "frame",
+    "backends",
+    "lint",
+    "resolve",
+    "generate",
+    "breaking",
+    "dump",
+    "explain",
+    "cli",
+)
+
 
 def part(module: str) -> str:
     """The part of the house that a module is in."""
@@ -76,3 +97,12 @@ def test_a_module_knows_only_what_lies_below_it(module: str) -> None:
     if module == "microvm":  # whose names are imported when they are asked for
         wrong = {name for name in wrong if part(name) == "cli"}
     assert not wrong
+
+
+@pytest.mark.parametrize("module", sorted(name for name in NAMES if part(name) == "proto"))
+def test_the_generator_goes_one_way_from_the_schema_to_its_command_line(module: str) -> None:
+    def rank(name: str) -> int:
+        top = name.partition(".")[2].partition(".")[0]
+        return PROTO.index(top) if top else len(PROTO)
+
+    assert not {name for name in imported(NAMES[module]) if rank(name) > rank(module)}

@@ -1,4 +1,4 @@
-"""The targets that a schema can be written to.
+"""The backends: what a schema can be written to, such as Python, C or Markdown.
 
 A backend is one function, `emit(schema, file)`, that returns the text of each file it writes, by
 name; `file` is the name that the schema's `[[output]]` gives. It is pure: no I/O, no clock, no
@@ -24,17 +24,17 @@ GROUP = "microvm_proto.backends"
 
 
 def names() -> list[str]:
-    """The names of all backends, built in or installed, sorted."""
+    """Return the names of all backends, built in or installed, sorted."""
     return sorted({*_built_in(), *(point.name for point in _installed())})
 
 
 def exists(name: str) -> bool:
-    """Whether there is a backend called `name`; it is not loaded."""
+    """Tell whether there is a backend called `name`, without loading it."""
     return name in _built_in() or any(point.name == name for point in _installed())
 
 
 def find(name: str) -> Backend:
-    """The backend called `name`; a built-in one comes first.
+    """Load the backend called `name`; a built-in one comes first.
 
     :raises KeyError: there is none.
     """

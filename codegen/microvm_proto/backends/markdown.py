@@ -1,4 +1,4 @@
-"""Markdown: the specification, complete enough to implement the protocol from."""
+"""The backend `markdown`: a specification from which the protocol can be implemented."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from microvm_proto.schema import (
 
 
 def emit(schema: Schema, file: str) -> dict[str, str]:
-    """The specification's one file."""
+    """Write the specification, which is one file."""
     parts = [
         f"# The protocol of {schema.name}, version {schema.version}",
         f"Generated from `{schema.source}` by `microvm-proto gen`; schema digest "
@@ -66,7 +66,7 @@ def _faults() -> str:
 
 
 def _longest(schema: Schema) -> str:
-    """How long the frames of each end can be."""
+    """Write a sentence about the longest frame of each end."""
     sizes = ((end, HEADER_SIZE + schema.max_body_from(end)) for end in schema.ends)
     longest = " and ".join(f"{size} bytes from the {end}" for end, size in sizes)
     return f"The longest frame has {longest}."

@@ -1,15 +1,15 @@
-"""Hypothesis: strategies for every message of a generated Python codec, in one module."""
+"""The backend `strategies`: Hypothesis strategies for the messages of a generated Python codec."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from microvm_proto.backends.python.naming import WIDTH, camel
+from microvm_proto.backends.python.naming import call, camel
 from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
 
 
 def emit(schema: Schema, file: str) -> dict[str, str]:
-    """The strategies' one module."""
+    """Write the strategies, which are one module."""
     constants: dict[str, str] = {}
     functions = [_function(message, constants) for message in schema.messages]
     head = _HEAD.format(
@@ -24,7 +24,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
 
 
 def _import(schema: Schema) -> str:
-    """Import the codec by the name that the schema's output gives it."""
+    """Write the import of the codec, by the name that the schema's output gives it."""
     modules = [output.module for output in schema.outputs if output.backend == "python"]
     package, _, name = (modules[0] if modules else "codec").rpartition(".")
     renamed = "" if name == "codec" else " as codec"
@@ -32,7 +32,7 @@ def _import(schema: Schema) -> str:
 
 
 def _function(message: Message, constants: dict[str, str]) -> str:
-    """A function from the strategies of a message's fields to that of the message."""
+    """Write a function from the strategies of a message's fields to that of the message."""
     parameters, arguments = [], []
     if message.id != "none":
         name, least = ("_ID", 1) if message.id == "required" else ("_ID_OR_0", 0)
@@ -41,31 +41,21 @@ def _function(message: Message, constants: dict[str, str]) -> str:
         arguments.append("id=id_")
     for field in message.fields:
         if field.equals is None:
-            parameter = _apart(field.name)
+            parameter = _unshadowed(field.name)
             constant = _constant(field, constants)
             parameters.append(f"{parameter}: st.SearchStrategy[{_annotation(field)}] = {constant}")
             arguments.append(f"{field.name}={parameter}")
     kind = f"codec.{camel(message.name)}"
-    head = f"def {_apart(message.name)}"
+    head = f"def {_unshadowed(message.name)}"
     signature = ["*", *parameters] if parameters else []
-    lines = _laid_out(head, signature, f" -> st.SearchStrategy[{kind}]:", 0)
-    lines += _laid_out("return st.builds", [kind, *arguments], "", 4)
-    return "\n".join(lines)
+    lines = call(head, signature, 0, tail=f" -> st.SearchStrategy[{kind}]:")
+    body = call("return st.builds", [kind, *arguments], 4)
+    return "\n".join([*lines, *(f"    {line}" for line in body)])
 
 
-def _apart(name: str) -> str:
-    """A name out of the way of the two modules that the code refers to."""
+def _unshadowed(name: str) -> str:
+    """Return a name that hides neither of the two modules that the code refers to."""
     return f"{name}_" if name in ("st", "codec") else name
-
-
-def _laid_out(head: str, arguments: list[str], tail: str, indent: int) -> list[str]:
-    """A call as a formatter lays it out: in one line, or its arguments in one, or one a line."""
-    margin, joined = " " * indent, ", ".join(arguments)
-    if len(margin + head + joined + tail) + 2 <= WIDTH:
-        return [f"{margin}{head}({joined}){tail}"]
-    if len(margin + joined) + 4 <= WIDTH:
-        return [f"{margin}{head}(", f"{margin}    {joined}", f"{margin}){tail}"]
-    return [f"{margin}{head}(", *(f"{margin}    {each}," for each in arguments), f"{margin}){tail}"]
 
 
 def _annotation(field: Field) -> str:
@@ -81,7 +71,7 @@ def _annotation(field: Field) -> str:
 
 
 def _constant(field: Field, constants: dict[str, str]) -> str:
-    """The name of the strategy for all fields of this type; it is defined when it was not."""
+    """Return the name of the strategy for fields of this type, defining it if need be."""
     match field.type:
         case Integer():
             return _integer(field.type, constants)
@@ -126,10 +116,9 @@ def _by_sender(schema: Schema) -> str:
 
 
 def _sent_by(schema: Schema, end: str) -> Iterator[str]:
-    sent = [f"{_apart(m.name)}()" for m in schema.messages if m.sender in (end, "both")]
+    sent = [f"{_unshadowed(m.name)}()" for m in schema.messages if m.sender in (end, "both")]
     if sent:
-        lines = _laid_out(f'"{end}": st.one_of', sent, ",", 4)
-        yield from lines
+        yield from (f"    {line}" for line in call(f'"{end}": st.one_of', sent, 4, tail=","))
     else:
         yield f'    "{end}": st.nothing(),'
 
@@ -150,8 +139,8 @@ from hypothesis import strategies as st
 
 {codec}
 
-LONGEST = 4096
-"""In bytes and in items: no field whose bound is higher comes near that."""
+MAX_LENGTH = 4096
+"""Bytes or items that a generated value has at most, whatever the bound of its field."""
 '''
 
 _HELPERS = """
@@ -163,7 +152,7 @@ def _integers(low: int, high: int) -> st.SearchStrategy[int]:
 def _octets(maximum: int, *, nul: bool) -> st.SearchStrategy[bytes]:
     byte = st.integers(0 if nul else 1, 0xFF)
     short = st.lists(byte, max_size=min(maximum, 32)).map(bytes)
-    if maximum > LONGEST:
+    if maximum > MAX_LENGTH:
         return short
     sizes = st.integers(maximum - 1, maximum)
     return short | st.tuples(sizes, byte).map(lambda run: bytes([run[1]]) * run[0])
@@ -182,10 +171,10 @@ def _lists(
 
     few = st.lists(_octets(max_item, nul=nul), max_size=min(max_items, 8)).map(within)
     ways = [few]
-    if max_total <= LONGEST:
+    if max_total <= MAX_LENGTH:
         ways.append(few.map(filled))
     most = min(max_items, max_total // 4)
-    if most <= LONGEST:
+    if most <= MAX_LENGTH:
         ways.append(st.just((b"",) * most))
     return st.one_of(ways)
 """

@@ -1,4 +1,4 @@
-"""JSON: frames for testing a decoder with, right ones and wrong ones, and what to make of each."""
+"""The backend `vectors`: valid and invalid frames for testing a decoder, in JSON."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from microvm_proto.schema import (
 
 _U32 = INTEGERS["u32"]
 _RUN = re.compile(rb"(.)\1{15}", re.DOTALL)
-_MOST_ITEMS = 1 << 16
+_MAX_ITEMS = 1 << 16
 """A list that can hold more is not filled."""
 
-_MOST_FIELDS = 32
+_MAX_FIELDS = 32
 """A message with more has less for each of them: all of it would grow with the square."""
 
 _Candidate: TypeAlias = tuple[str, str, str, bytes]
 """A name, the fault that is meant, the sender and the frame."""
 
-_Wrong: TypeAlias = tuple[str, str, bytes]
+_FaultyField: TypeAlias = tuple[str, str, bytes]
 """What is wrong with a field, the fault, and the field's bytes."""
 
 _FORMAT = [
@@ -47,7 +47,7 @@ _FORMAT = [
 
 
 def emit(schema: Schema, file: str) -> dict[str, str]:
-    """The vectors' one file, with one vector a line."""
+    """Write the vectors, which are one file with one vector a line."""
     head = {
         "source": f"Generated from {schema.source} by `microvm-proto gen`.",
         "format": _FORMAT,
@@ -80,7 +80,7 @@ def _valid(schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _variations(message: Message) -> Iterator[tuple[str, int, dict[str, Value]]]:
-    """Ids and values: the least, the most, and each value of each field among the least."""
+    """Yield a name, an id and values: the least, the most, and each value beside the least."""
     choices = {field.name: _values(field.type) for field in message.fields if field.equals is None}
     least = {name: next(iter(values.values())) for name, values in choices.items()}
     most = {name: list(values.values())[-1] for name, values in choices.items()}
@@ -88,16 +88,16 @@ def _variations(message: Message) -> Iterator[tuple[str, int, dict[str, Value]]]
     yield ", the least", low, least
     yield ", the most", high, most
     yield ", the highest id", high, least
-    if len(message.fields) > _MOST_FIELDS:
-        yield from ((label, low, values) for label, values in _together(choices))
+    if len(message.fields) > _MAX_FIELDS:
+        yield from ((label, low, values) for label, values in _combined(choices))
         return
     for name, values in choices.items():
         for label, value in values.items():
             yield f".{name}, {label}", low, least | {name: value}
 
 
-def _together(choices: dict[str, dict[str, Value]]) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Each value of each field at least once, in as few messages as it takes."""
+def _combined(choices: dict[str, dict[str, Value]]) -> Iterator[tuple[str, dict[str, Value]]]:
+    """Yield values of all fields, each value at least once, in as few messages as it takes."""
     columns = {name: list(values.values()) for name, values in choices.items()}
     for row in range(max(map(len, columns.values()), default=0)):
         values = {name: values[row % len(values)] for name, values in columns.items()}
@@ -105,7 +105,7 @@ def _together(choices: dict[str, dict[str, Value]]) -> Iterator[tuple[str, dict[
 
 
 def _values(kind: Type) -> dict[str, Value]:
-    """What is worth trying, by its name; the least comes first and the most last."""
+    """Return the values to try, by name; the least comes first and the most last."""
     match kind:
         case Integer(size=size, minimum=low, maximum=high):
             counted = int.from_bytes(range(1, size + 1), "little")
@@ -123,7 +123,7 @@ def _values(kind: Type) -> dict[str, Value]:
 
 
 def _unknown(kind: Enum, base: Integer) -> list[int]:
-    """Numbers that an enum does not name: beside those that it does, and the ends."""
+    """Return numbers that an enum does not name: next to those that it does, and the limits."""
     known = {value.number for value in kind.values}
     near = {number + step for number in known for step in (-1, 1)}
     inside = {number for number in near if base.minimum <= number <= base.maximum}
@@ -142,7 +142,7 @@ def _lists(kind: ByteList) -> Iterator[tuple[str, Value]]:
         yield "one empty item", (b"",)
         yield "longest item", (b"a" * min(kind.max_item, room - _U32.size),)
     most = min(kind.max_items, room // _U32.size)
-    if most <= _MOST_ITEMS:
+    if most <= _MAX_ITEMS:
         yield "most items", (b"",) * most
     full = _full(kind)
     if full:
@@ -150,10 +150,10 @@ def _lists(kind: ByteList) -> Iterator[tuple[str, Value]]:
 
 
 def _full(kind: ByteList) -> tuple[bytes, ...]:
-    """Items as long in all as they may be, or as near as their number and lengths allow."""
+    """Return items as long in all as they may be, or as near as number and lengths allow."""
     longest = min(kind.max_item, max(0, kind.max_total - _U32.size))
     whole, rest = divmod(kind.max_total, _U32.size + longest)
-    if whole > _MOST_ITEMS:
+    if whole > _MAX_ITEMS:
         return ()
     sizes = [longest] * whole
     if 0 < rest < _U32.size and whole and longest >= _U32.size - rest:
@@ -226,7 +226,7 @@ def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
         yield f"{name}, {length} bytes", "body_too_long", sender, frame
 
     least = [_least(field) for field in message.fields]
-    for at in _tried(message):
+    for at in _fields_to_break(message):
         field = message.fields[at]
         before, after = b"".join(least[:at]), b"".join(least[at + 1 :])
         for label, fault, data in _faulty_fields(field):
@@ -239,20 +239,20 @@ def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
     yield f"{name}, another frame", "trailing_bytes", sender, write(number, id_, again)
 
 
-def _tried(message: Message) -> Iterator[int]:
-    """Which fields are made faulty: all, or the first of each kind where there are too many."""
+def _fields_to_break(message: Message) -> Iterator[int]:
+    """Yield the fields to make faulty: all, or the first of each kind where there are many."""
     kinds: set[tuple[object, ...]] = set()
     for at, field in enumerate(message.fields):
         kind: tuple[object, ...] = (type(field.type), field.equals is None)
         match field.type:
             case Enum(closed=rule) | Bytes(nul=rule) | ByteList(nul=rule):
                 kind = (*kind, rule)
-        if kind not in kinds or len(message.fields) <= _MOST_FIELDS:
+        if kind not in kinds or len(message.fields) <= _MAX_FIELDS:
             kinds.add(kind)
             yield at
 
 
-def _faulty_fields(field: Field) -> Iterator[_Wrong]:
+def _faulty_fields(field: Field) -> Iterator[_FaultyField]:
     match field.type:
         case Integer(size=size):
             yield from _cut(bytes(size))
@@ -272,13 +272,13 @@ def _faulty_fields(field: Field) -> Iterator[_Wrong]:
             yield f"{maximum + 1} bytes", "too_long", b"a" * (maximum + 1)
 
 
-def _cut(whole: bytes) -> Iterator[_Wrong]:
-    """A value that ends too early, or is not there."""
+def _cut(whole: bytes) -> Iterator[_FaultyField]:
+    """Yield a value that ends too early, or is not there."""
     for size in sorted({0, len(whole) - 1}):
         yield f"{size} of {len(whole)} bytes", "truncated", whole[:size]
 
 
-def _faulty_octets(maximum: int, *, nul: bool) -> Iterator[_Wrong]:
+def _faulty_octets(maximum: int, *, nul: bool) -> Iterator[_FaultyField]:
     yield from ((f"length, {label}", fault, data) for label, fault, data in _cut(bytes(_U32.size)))
     for size in sorted({1, maximum}):
         yield from _shortened(size)
@@ -292,11 +292,11 @@ def _faulty_octets(maximum: int, *, nul: bool) -> Iterator[_Wrong]:
             yield label, "embedded_nul", pack(Bytes(maximum, nul), value)
 
 
-def _shortened(size: int) -> Iterator[_Wrong]:
+def _shortened(size: int) -> Iterator[_FaultyField]:
     yield f"{size - 1} of {size} bytes", "truncated", pack(_U32, size) + b"a" * (size - 1)
 
 
-def _faulty_lists(kind: ByteList) -> Iterator[_Wrong]:
+def _faulty_lists(kind: ByteList) -> Iterator[_FaultyField]:
     yield from ((f"count, {label}", fault, data) for label, fault, data in _cut(bytes(_U32.size)))
     for count in sorted({kind.max_items + 1, _U32.maximum}):
         if count <= _U32.maximum:
@@ -331,7 +331,7 @@ def _least(field: Field) -> bytes:
 
 
 def _body(message: Message, values: dict[str, Value]) -> bytes:
-    """The body with these values, and the least where there is none."""
+    """Return the body with these values, and the least where there is none."""
     return b"".join(
         pack(field.type, values[field.name]) if field.name in values else _least(field)
         for field in message.fields
@@ -358,6 +358,6 @@ def _compact(data: bytes) -> str:
 
 
 def _end_of_run(data: bytes, start: int) -> int:
-    """Where the bytes end that are all as the one at `start`."""
+    """Return where the run of bytes ends that are all as the one at `start`."""
     run = re.compile(re.escape(data[start : start + 1]) + b"*").match(data, start)
     return run.end() if run else start

@@ -1,4 +1,4 @@
-"""Wireshark: a dissector in Lua, in one file, for streams over TCP."""
+"""The backend `wireshark`: a dissector in Lua, in one file, for streams over TCP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from microvm_proto.schema import (
 
 
 def emit(schema: Schema, file: str) -> dict[str, str]:
-    """The dissector's one file."""
+    """Write the dissector, which is one file."""
     values = {
         "source": schema.source,
         "file": file,
@@ -44,7 +44,10 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
 
 
 def filter_name(schema: Schema) -> str:
-    """What a field's name in a filter begins with; one letter is too short for Wireshark."""
+    """Return what the name of a field in a filter begins with.
+
+    Wireshark wants more than one letter.
+    """
     return schema.name if len(schema.name) > 1 else f"{schema.name}_frames"
 
 
@@ -58,7 +61,7 @@ def _names(numbers: Iterator[tuple[int, str]]) -> str:
 
 
 def _string(text: str) -> str:
-    """A literal on one line; what is not printable ASCII is escaped."""
+    """Write a literal on one line; what is not printable ASCII is escaped."""
     escaped = (
         f"\\{byte:03}" if chr(byte) in '"\\' or not 32 <= byte < 127 else chr(byte)
         for byte in " ".join(text.split()).encode()

@@ -188,36 +188,36 @@ class EncodeError(ValueError):
 
 _T = TypeVar("_T")
 
-_MAKING = """
+_INIT = """
 def __init__(_self, {parameters}):
-    _become(_self, _thawed)
+    _set_class(_self, _mutable)
     {sets}
     _self.__class__ = _frozen
 
 def make({parameters}):
-    _self = _new(_thawed)
+    _self = _new(_mutable)
     {sets}
     _self.__class__ = _frozen
     return _self
 """
 
 
-def _quickly_made(kind: type[_T]) -> type[_T]:
+def _with_fast_init(kind: type[_T]) -> type[_T]:
     # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
-    # instance is for a moment of a class with the same slots that is not frozen.
+    # instance is made as one of a mutable class with the same slots, whose class is then changed.
     made: Any = kind
     fields = dataclasses.fields(made)
     names = [field.name for field in fields if not field.kw_only]
     later = [field.name for field in fields if field.kw_only]
     scope: dict[str, Any] = {
-        "_become": vars(object)["__class__"].__set__,
+        "_set_class": vars(object)["__class__"].__set__,
         "_frozen": kind,
         "_new": object.__new__,
-        "_thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
+        "_mutable": type(kind.__name__, (), {"__slots__": made.__slots__}),
     }
     parameters = ", ".join([*names, *(["*"] if later else []), *later])
     sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
-    exec(_MAKING.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
+    exec(_INIT.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
     slow, quick = made.__init__, scope["__init__"]
     quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
     made.__init__ = update_wrapper(quick, slow)
@@ -225,10 +225,10 @@ def _quickly_made(kind: type[_T]) -> type[_T]:
     return kind
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Starts a new life of the stream.
+    """Starts a new session on the stream.
 
     :ivar version: The highest version of this protocol that the sender speaks.
     :ivar digest: The digest of the sender's schema.
@@ -245,16 +245,19 @@ class Hello:
     nonce: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIQIQIQ.pack(
                 32, 1, 0, 0, 0xA6D766F7263696D, self.version, self.digest, self.max_body, self.nonce
             )
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_HELLO.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Ready:
     """Answers `hello`.
@@ -274,16 +277,19 @@ class Ready:
     nonce: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIQIQIQ.pack(
                 32, 2, 0, 0, 0xA6D766F7263696D, self.version, self.digest, self.max_body, self.nonce
             )
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_READY.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Resume:
     """What a machine that has just started, or was restored, cannot know by itself.
@@ -301,7 +307,10 @@ class Resume:
     entropy: bytes
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             parts = (
                 _Q.pack(self.realtime_ns),
@@ -309,11 +318,11 @@ class Resume:
             )
             body = b"".join(parts)
             return _HEADER.pack(len(body), 3, 0, 0) + body
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_RESUME.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Ping:
     """Asks whether the guest is alive; it answers also while a command runs.
@@ -327,14 +336,17 @@ class Ping:
     token: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIQ.pack(8, 4, 0, 0, self.token)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_PING.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Pong:
     """Answers `ping`.
@@ -348,10 +360,13 @@ class Pong:
     token: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIQ.pack(8, 5, 0, 0, self.token)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_PONG.write(self, version))
 
 
@@ -363,14 +378,17 @@ class StatusRequest:
     MAX_BODY: ClassVar[int] = 0
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _HEADER.pack(0, 6, 0, 0)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_STATUS_REQUEST.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Status:
     """Answers `status_request`.
@@ -405,7 +423,10 @@ class Status:
     memory: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHI7QIBQ.pack(
                 69,
@@ -423,7 +444,7 @@ class Status:
                 self.zombies,
                 self.memory,
             )
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_STATUS.write(self, version))
 
 
@@ -435,14 +456,17 @@ class Shutdown:
     MAX_BODY: ClassVar[int] = 0
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _HEADER.pack(0, 8, 0, 0)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_SHUTDOWN.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Goodbye:
     """The last frame of a guest that ends by intent.
@@ -456,14 +480,17 @@ class Goodbye:
     reason: GoodbyeReason | int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIB.pack(1, 9, 0, 0, self.reason)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_GOODBYE.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class Error:
     """Refuses a frame.
@@ -488,16 +515,19 @@ class Error:
     field: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIHHIB.pack(
                 9, 10, 0, self.id, self.code, self.refused_type, self.offset, self.field
             )
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_ERROR.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class ExecRequest:
     """Runs a command.
@@ -544,7 +574,10 @@ class ExecRequest:
     max_memory: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             parts = (
                 _put(self.command, 4096, False),
@@ -563,11 +596,11 @@ class ExecRequest:
             )
             body = b"".join(parts)
             return _HEADER.pack(len(body), 16, 0, self.id or None) + body
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_EXEC_REQUEST.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class ExecOutput:
     """Bytes that the command has written.
@@ -585,20 +618,26 @@ class ExecOutput:
     data: bytes | memoryview
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         return b"".join(self.encode_parts(version))
 
     def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
-        """Write the frame as two parts, of which the second is `data` itself."""
+        """Encode the frame as two parts, of which the second is `data` itself.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             tail = _put_tail(self.data, 65536)
             head = _IHHIB.pack(1 + len(tail), 17, 0, self.id or None, _AS_STREAM[self.stream])
             return head, tail
-        except _UNSURE:
+        except _FALLBACK_ON:
             return _LAYOUT_EXEC_OUTPUT.write(self, version)
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class ExecResponse:
     """The command has ended, and its output has been sent.
@@ -616,16 +655,19 @@ class ExecResponse:
     status: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         if version < 2:
             return b"".join(_LAYOUT_EXEC_RESPONSE.write(self, version))
         try:
             return _IHHIBB.pack(2, 18, 0, self.id or None, _AS_ENDING[self.ending], self.status)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_EXEC_RESPONSE.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class ExecFailed:
     """The command could not be started.
@@ -648,7 +690,10 @@ class ExecFailed:
     missing: bytes = b""
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         if version < 2:
             return b"".join(_LAYOUT_EXEC_FAILED.write(self, version))
         try:
@@ -658,11 +703,11 @@ class ExecFailed:
             )
             body = b"".join(parts)
             return _HEADER.pack(len(body), 19, 0, self.id or None) + body
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_EXEC_FAILED.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class ExecSignal:
     """Sends a signal to the command's process group.
@@ -679,10 +724,13 @@ class ExecSignal:
     signal: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIB.pack(1, 20, 0, self.id or None, self.signal)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_EXEC_SIGNAL.write(self, version))
 
 
@@ -701,10 +749,13 @@ class ExecKill:
     id: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _HEADER.pack(0, 21, 0, self.id or None)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_EXEC_KILL.write(self, version))
 
 
@@ -721,14 +772,17 @@ class ExecTerminate:
     id: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _HEADER.pack(0, 27, 0, self.id or None)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_EXEC_TERMINATE.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class ExecCredit:
     """Allows more output.
@@ -747,14 +801,17 @@ class ExecCredit:
     amount: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIBI.pack(5, 22, 0, self.id or None, _AS_STREAM[self.stream], self.amount)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_EXEC_CREDIT.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class ExecStdin:
     """Bytes for the command's standard input; without any, its end.
@@ -770,20 +827,26 @@ class ExecStdin:
     data: bytes | memoryview
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         return b"".join(self.encode_parts(version))
 
     def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
-        """Write the frame as two parts, of which the second is `data` itself."""
+        """Encode the frame as two parts, of which the second is `data` itself.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             tail = _put_tail(self.data, 65536)
             head = _HEADER.pack(len(tail), 23, 0, self.id or None)
             return head, tail
-        except _UNSURE:
+        except _FALLBACK_ON:
             return _LAYOUT_EXEC_STDIN.write(self, version)
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class ExecStdinCredit:
     """Allows more standard input.
@@ -799,10 +862,13 @@ class ExecStdinCredit:
     amount: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHII.pack(4, 24, 0, self.id or None, self.amount)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_EXEC_STDIN_CREDIT.write(self, version))
 
 
@@ -819,14 +885,17 @@ class ExecStdinClosed:
     id: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _HEADER.pack(0, 25, 0, self.id or None)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_EXEC_STDIN_CLOSED.write(self, version))
 
 
-@_quickly_made
+@_with_fast_init
 @dataclass(frozen=True, slots=True)
 class ExecResize:
     """Changes the size of the command's terminal.
@@ -844,10 +913,13 @@ class ExecResize:
     columns: int
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Write the whole frame, as the version that both sides agreed on has it."""
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
         try:
             return _IHHIHH.pack(4, 26, 0, self.id or None, self.rows, self.columns)
-        except _UNSURE:
+        except _FALLBACK_ON:
             return b"".join(_LAYOUT_EXEC_RESIZE.write(self, version))
 
 
@@ -912,30 +984,30 @@ _AS_GOODBYE_REASON = {int(value): value for value in GoodbyeReason}
 _LENGTHS = tuple(_I.pack(length) for length in range(1024))
 
 
-class _Unsure(Exception):
+class _Fallback(Exception):
     pass
 
 
-# The code of each message is fast and knows only what is right from what may not be; that is done
-# again by the message's layout, which knows every rule.
-_UNSURE = (_Unsure, struct.error, LookupError)
+# The code of each message is fast and takes only what is surely valid. Where it meets one of these
+# exceptions, the message's layout, which knows every rule, does the work again.
+_FALLBACK_ON = (_Fallback, struct.error, LookupError)
 
 
 def _put(value: bytes, maximum: int, nul: bool) -> bytes:
     if len(value) > maximum or (not nul and 0 in value):
-        raise _Unsure
+        raise _Fallback
     return _LENGTHS[len(value)] + value
 
 
-def _put_list(items: tuple[bytes, ...], sure: int, nul: bool) -> bytes:
-    # A list that takes no more than `sure` bytes can break none of its bounds.
+def _put_list(items: tuple[bytes, ...], safe_size: int, nul: bool) -> bytes:
+    # A list of at most `safe_size` bytes breaks none of its bounds.
     parts = [_LENGTHS[len(items)]]
     for item in items:
         parts.append(_LENGTHS[len(item)])
         parts.append(item)
     packed = b"".join(parts)
-    if len(packed) > sure or (not nul and 0 in b"".join(items)):
-        raise _Unsure
+    if len(packed) > safe_size or (not nul and 0 in b"".join(items)):
+        raise _Fallback
     return packed
 
 
@@ -943,36 +1015,36 @@ def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
     if isinstance(value, memoryview):
         value = value.cast("B")
     if len(value) > maximum:
-        raise _Unsure
+        raise _Fallback
     return value
 
 
 def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
     (size,) = _I.unpack_from(frame, at)
     if size > maximum:
-        raise _Unsure
+        raise _Fallback
     end = at + 4 + size
     value = frame[at + 4 : end]
     if not nul and 0 in value:
-        raise _Unsure
+        raise _Fallback
     return value, end
 
 
-def _take_list(frame: bytes, at: int, sure: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
+def _take_list(frame: bytes, at: int, safe_size: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
     (count,) = _I.unpack_from(frame, at)
-    last = at + sure
+    last = at + safe_size
     at += 4
     if at + 4 * count > last:
-        raise _Unsure
+        raise _Fallback
     items = []
     for _ in range(count):
         (size,) = _I.unpack_from(frame, at)
         at += 4 + size
         if at > last:
-            raise _Unsure
+            raise _Fallback
         items.append(frame[at - size : at])
     if not nul and 0 in b"".join(items):
-        raise _Unsure
+        raise _Fallback
     return tuple(items), at
 
 
@@ -980,9 +1052,9 @@ def _decode_hello(id_: int, frame: bytes, start: int, end: int) -> Hello:
     try:
         magic, version, digest, max_body, nonce = _QIQIQ.unpack(frame[start:end])
         if magic != 0xA6D766F7263696D:
-            raise _Unsure
+            raise _Fallback
         return _LAYOUT_HELLO.make(version, digest, max_body, nonce)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_HELLO.read(id_, frame, start, end)
 
 
@@ -990,9 +1062,9 @@ def _decode_ready(id_: int, frame: bytes, start: int, end: int) -> Ready:
     try:
         magic, version, digest, max_body, nonce = _QIQIQ.unpack(frame[start:end])
         if magic != 0xA6D766F7263696D:
-            raise _Unsure
+            raise _Fallback
         return _LAYOUT_READY.make(version, digest, max_body, nonce)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_READY.read(id_, frame, start, end)
 
 
@@ -1001,9 +1073,9 @@ def _decode_resume(id_: int, frame: bytes, start: int, end: int) -> Resume:
         (realtime_ns,) = _Q.unpack_from(frame, start)
         entropy, at = _take(frame, start + 8, 64, True)
         if at != end:
-            raise _Unsure
+            raise _Fallback
         return _LAYOUT_RESUME.make(realtime_ns, entropy)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_RESUME.read(id_, frame, start, end)
 
 
@@ -1011,7 +1083,7 @@ def _decode_ping(id_: int, frame: bytes, start: int, end: int) -> Ping:
     try:
         (token,) = _Q.unpack(frame[start:end])
         return _LAYOUT_PING.make(token)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_PING.read(id_, frame, start, end)
 
 
@@ -1019,7 +1091,7 @@ def _decode_pong(id_: int, frame: bytes, start: int, end: int) -> Pong:
     try:
         (token,) = _Q.unpack(frame[start:end])
         return _LAYOUT_PONG.make(token)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_PONG.read(id_, frame, start, end)
 
 
@@ -1054,7 +1126,7 @@ def _decode_status(id_: int, frame: bytes, start: int, end: int) -> Status:
             zombies,
             memory,
         )
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_STATUS.read(id_, frame, start, end)
 
 
@@ -1067,7 +1139,7 @@ def _decode_goodbye(id_: int, frame: bytes, start: int, end: int) -> Goodbye:
     try:
         (reason,) = _B.unpack(frame[start:end])
         return _LAYOUT_GOODBYE.make(_AS_GOODBYE_REASON.get(reason, reason))
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_GOODBYE.read(id_, frame, start, end)
 
 
@@ -1075,7 +1147,7 @@ def _decode_error(id_: int, frame: bytes, start: int, end: int) -> Error:
     try:
         code, refused_type, offset, field = _HHIB.unpack(frame[start:end])
         return _LAYOUT_ERROR.make(id_, _AS_ERROR_CODE.get(code, code), refused_type, offset, field)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_ERROR.read(id_, frame, start, end)
 
 
@@ -1103,7 +1175,7 @@ def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRe
             max_processes,
             max_memory,
         )
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_EXEC_REQUEST.read(id_, frame, start, end)
 
 
@@ -1111,10 +1183,10 @@ def _decode_exec_output(id_: int, frame: bytes, start: int, end: int) -> ExecOut
     try:
         stream = frame[start]
         if end < start + 1:
-            raise _Unsure
+            raise _Fallback
         data = memoryview(frame)[start + 1 : end]
         return _LAYOUT_EXEC_OUTPUT.make(id_, _AS_STREAM[stream], data)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_EXEC_OUTPUT.read(id_, frame, start, end)
 
 
@@ -1122,7 +1194,7 @@ def _decode_exec_response(id_: int, frame: bytes, start: int, end: int) -> ExecR
     try:
         ending, status = _BB.unpack(frame[start:end])
         return _LAYOUT_EXEC_RESPONSE.make(id_, _AS_ENDING[ending], status)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_EXEC_RESPONSE.read(id_, frame, start, end)
 
 
@@ -1131,11 +1203,11 @@ def _decode_exec_failed(id_: int, frame: bytes, start: int, end: int) -> ExecFai
         stage, error_number = _BI.unpack_from(frame, start)
         missing, at = _take(frame, start + 5, 96, True)
         if at != end:
-            raise _Unsure
+            raise _Fallback
         return _LAYOUT_EXEC_FAILED.make(
             id_, _AS_STAGE.get(stage, stage), error_number, missing=missing
         )
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_EXEC_FAILED.read(id_, frame, start, end)
 
 
@@ -1143,7 +1215,7 @@ def _decode_exec_signal(id_: int, frame: bytes, start: int, end: int) -> ExecSig
     try:
         (signal,) = _B.unpack(frame[start:end])
         return _LAYOUT_EXEC_SIGNAL.make(id_, signal)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_EXEC_SIGNAL.read(id_, frame, start, end)
 
 
@@ -1161,7 +1233,7 @@ def _decode_exec_credit(id_: int, frame: bytes, start: int, end: int) -> ExecCre
     try:
         stream, amount = _BI.unpack(frame[start:end])
         return _LAYOUT_EXEC_CREDIT.make(id_, _AS_STREAM[stream], amount)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_EXEC_CREDIT.read(id_, frame, start, end)
 
 
@@ -1169,7 +1241,7 @@ def _decode_exec_stdin(id_: int, frame: bytes, start: int, end: int) -> ExecStdi
     try:
         data = memoryview(frame)[start:end]
         return _LAYOUT_EXEC_STDIN.make(id_, data)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_EXEC_STDIN.read(id_, frame, start, end)
 
 
@@ -1177,7 +1249,7 @@ def _decode_exec_stdin_credit(id_: int, frame: bytes, start: int, end: int) -> E
     try:
         (amount,) = _I.unpack(frame[start:end])
         return _LAYOUT_EXEC_STDIN_CREDIT.make(id_, amount)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_EXEC_STDIN_CREDIT.read(id_, frame, start, end)
 
 
@@ -1190,7 +1262,7 @@ def _decode_exec_resize(id_: int, frame: bytes, start: int, end: int) -> ExecRes
     try:
         rows, columns = _HH.unpack(frame[start:end])
         return _LAYOUT_EXEC_RESIZE.make(id_, rows, columns)
-    except _UNSURE:
+    except _FALLBACK_ON:
         return _LAYOUT_EXEC_RESIZE.read(id_, frame, start, end)
 
 
@@ -1604,7 +1676,7 @@ _RULES = (
 
 
 class Decoder:
-    """Turns the bytes that one side sends into messages, however they are cut.
+    """A decoder of the bytes that one side sends, however they are cut.
 
     Feed it with :meth:`receive_data`, then take messages with :meth:`next_message` until that
     returns None. It holds at most one frame beyond what it was fed last, and checks a frame's
@@ -1612,7 +1684,10 @@ class Decoder:
     """
 
     def __init__(self, sender: str, version: int = VERSION) -> None:
-        """Decode what `sender` sends, one of END_NAMES, at a version."""
+        """Decode what `sender` sends, one of END_NAMES, at a version.
+
+        :raises ValueError: there is no such end or version.
+        """
         if sender not in END_NAMES:
             raise ValueError(f"{sender!r} is neither of {END_NAMES}")
         self._sender = sender
@@ -1624,7 +1699,10 @@ class Decoder:
 
     @property
     def version(self) -> int:
-        """The version that both sides agreed on; a new one counts from the next message on."""
+        """The version that both sides agreed on; a new one counts from the next message on.
+
+        :raises ValueError: it is set to a version that does not exist.
+        """
         return self._version
 
     @version.setter

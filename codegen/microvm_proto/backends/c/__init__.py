@@ -1,4 +1,4 @@
-"""C11: one freestanding header that decodes without allocating, and encodes into a buffer."""
+"""The backend `c`: one freestanding C11 header that decodes in place and encodes into a buffer."""
 
 from __future__ import annotations
 

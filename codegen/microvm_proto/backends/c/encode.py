@@ -39,7 +39,7 @@ def check(name: str, message: Message) -> str:
 
 
 def _parameters(name: str, message: Message) -> list[str]:
-    """The parameters of an encoder that depend on the message."""
+    """Return the parameters of an encoder that depend on the message."""
     parameters = ["uint32_t id"] if message.id != "none" else []
     if message.visible:
         parameters.append(f"const struct {name}_{message.name} *message")
@@ -47,7 +47,7 @@ def _parameters(name: str, message: Message) -> list[str]:
 
 
 def _name(parameter: str) -> str:
-    """The name in a declaration such as `const struct p_ping *message`."""
+    """Return the name in a declaration such as `const struct p_ping *message`."""
     return parameter.rsplit(maxsplit=1)[-1].lstrip("*")
 
 

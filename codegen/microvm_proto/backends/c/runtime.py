@@ -1,4 +1,4 @@
-"""What every generated header has, whatever its schema."""
+"""The part of a generated header that is the same for every schema."""
 
 TYPES = """
 /* Bytes inside a frame; not terminated. */

@@ -1,4 +1,4 @@
-"""How the C header writes comments, numbers, types and conditions."""
+"""The spelling of comments, numbers, types and conditions in C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python: a codec without I/O, in one module that imports only the standard library."""
+"""The backend `python`: a codec without I/O, in one module that needs the standard library only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from microvm_proto.schema import (
 
 
 def emit(schema: Schema, file: str) -> dict[str, str]:
-    """The codec's one module."""
+    """Write the codec, which is one module."""
     source = schema.source
     parts = [
         _docstring(
@@ -177,7 +177,7 @@ def _message(message: Message) -> str:
     docs += [_about(field) for field in first]
     docs += [f"{_about(field)} Since version {field.since}." for field in later]
     lines = [
-        *(["@_quickly_made"] if message.visible else []),
+        *(["@_with_fast_init"] if message.visible else []),
         "@dataclass(frozen=True, slots=True)",
         f"class {camel(message.name)}:",
         _docstring(4, message.doc or f"{message.name}.", ["\n".join(docs)] if docs else []),

@@ -1,4 +1,8 @@
-"""What may not be right is encoded and decoded again, by a table of each message's fields."""
+"""The slow path of the codec: a table of each message's fields, with every rule of the schema.
+
+It encodes and decodes what the fast path does not take: malformed frames, values out of bounds,
+older versions. So it is the one that names a fault.
+"""
 
 from __future__ import annotations
 
@@ -236,7 +240,7 @@ class _Layout(Generic[_T]):
 
 
 def later_values(schema: Schema) -> Iterator[str]:
-    """For each closed enum that grew, which of its values came later."""
+    """Yield a table for each closed enum that has grown: the version of each new value."""
     fields = [field for message in schema.messages for field in message.fields]
     grown = {f.type.name: f.type for f in fields if isinstance(f.type, Enum) and f.growth}
     for name, enum in grown.items():
@@ -247,7 +251,7 @@ def later_values(schema: Schema) -> Iterator[str]:
 
 
 def layouts(schema: Schema) -> str:
-    """The layout of each message."""
+    """Write the layout of each message, from which the slow path works."""
     return "\n".join("\n".join(_layout_of(message)) for message in schema.messages)
 
 

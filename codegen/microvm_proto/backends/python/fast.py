@@ -1,4 +1,7 @@
-"""What is right is encoded and decoded by code of its own for each message."""
+"""The fast path of the codec: straight code for each message, right for valid input only.
+
+Where it finds anything else, the slow path of :mod:`fallback` does the work again.
+"""
 
 from __future__ import annotations
 
@@ -21,30 +24,30 @@ HELPERS = """
 _LENGTHS = tuple(_I.pack(length) for length in range(1024))
 
 
-class _Unsure(Exception):
+class _Fallback(Exception):
     pass
 
 
-# The code of each message is fast and knows only what is right from what may not be; that is done
-# again by the message's layout, which knows every rule.
-_UNSURE = (_Unsure, struct.error, LookupError)
+# The code of each message is fast and takes only what is surely valid. Where it meets one of these
+# exceptions, the message's layout, which knows every rule, does the work again.
+_FALLBACK_ON = (_Fallback, struct.error, LookupError)
 
 
 def _put(value: bytes, maximum: int, nul: bool) -> bytes:
     if len(value) > maximum or (not nul and 0 in value):
-        raise _Unsure
+        raise _Fallback
     return _LENGTHS[len(value)] + value
 
 
-def _put_list(items: tuple[bytes, ...], sure: int, nul: bool) -> bytes:
-    # A list that takes no more than `sure` bytes can break none of its bounds.
+def _put_list(items: tuple[bytes, ...], safe_size: int, nul: bool) -> bytes:
+    # A list of at most `safe_size` bytes breaks none of its bounds.
     parts = [_LENGTHS[len(items)]]
     for item in items:
         parts.append(_LENGTHS[len(item)])
         parts.append(item)
     packed = b"".join(parts)
-    if len(packed) > sure or (not nul and 0 in b"".join(items)):
-        raise _Unsure
+    if len(packed) > safe_size or (not nul and 0 in b"".join(items)):
+        raise _Fallback
     return packed
 
 
@@ -52,42 +55,42 @@ def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
     if isinstance(value, memoryview):
         value = value.cast("B")
     if len(value) > maximum:
-        raise _Unsure
+        raise _Fallback
     return value
 
 
 def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
     (size,) = _I.unpack_from(frame, at)
     if size > maximum:
-        raise _Unsure
+        raise _Fallback
     end = at + 4 + size
     value = frame[at + 4 : end]
     if not nul and 0 in value:
-        raise _Unsure
+        raise _Fallback
     return value, end
 
 
-def _take_list(frame: bytes, at: int, sure: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
+def _take_list(frame: bytes, at: int, safe_size: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
     (count,) = _I.unpack_from(frame, at)
-    last = at + sure
+    last = at + safe_size
     at += 4
     if at + 4 * count > last:
-        raise _Unsure
+        raise _Fallback
     items = []
     for _ in range(count):
         (size,) = _I.unpack_from(frame, at)
         at += 4 + size
         if at > last:
-            raise _Unsure
+            raise _Fallback
         items.append(frame[at - size : at])
     if not nul and 0 in b"".join(items):
-        raise _Unsure
+        raise _Fallback
     return tuple(items), at
 """
 
 
 def _runs(message: Message) -> Iterator[tuple[bool, list[Field]]]:
-    """The fields in runs: of fixed length, packed at once, or alone."""
+    """Yield runs of fields: those of fixed length, packed at once, and single others."""
     for fixed, group in itertools.groupby(message.fields, lambda field: field.fixed):
         run = list(group)
         yield from [(True, run)] if fixed else [(False, [field]) for field in run]
@@ -102,25 +105,32 @@ def _format(fields: Iterable[Field]) -> str:
 
 
 def encode(message: Message) -> Iterator[str]:
-    """The methods of a message's class that write it."""
+    """Yield the methods of a message's class that encode it."""
     yield from _encode_with_tail(message) if message.has_tail else _encode_whole(message)
 
 
 def _encode_whole(message: Message) -> Iterator[str]:
     yield "def encode(self, version: int = VERSION) -> bytes:"
-    yield '    """Write the whole frame, as the version that both sides agreed on has it."""'
+    yield from _docstring("Encode the whole frame for the version that both sides agreed on.")
     yield from _fast_encode(message, 'b"".join({})')
 
 
 def _encode_with_tail(message: Message) -> Iterator[str]:
     yield "def encode(self, version: int = VERSION) -> bytes:"
-    yield '    """Write the whole frame, as the version that both sides agreed on has it."""'
+    yield from _docstring("Encode the whole frame for the version that both sides agreed on.")
     yield '    return b"".join(self.encode_parts(version))'
     yield ""
     yield "def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:"
     tail = message.fields[-1].name
-    yield f'    """Write the frame as two parts, of which the second is `{tail}` itself."""'
+    yield from _docstring(f"Encode the frame as two parts, of which the second is `{tail}` itself.")
     yield from _fast_encode(message, "{}")
+
+
+def _docstring(summary: str) -> Iterator[str]:
+    yield f'    """{summary}'
+    yield ""
+    yield "    :raises EncodeError: the protocol, or this version, does not allow the message."
+    yield '    """'
 
 
 def _fast_encode(message: Message, whole: str) -> Iterator[str]:
@@ -130,7 +140,7 @@ def _fast_encode(message: Message, whole: str) -> Iterator[str]:
         yield f"        return {fallback}"
     yield "    try:"
     yield from (f"        {line}" for line in _encode_newest(message))
-    yield "    except _UNSURE:"
+    yield "    except _FALLBACK_ON:"
     yield f"        return {fallback}"
 
 
@@ -184,12 +194,14 @@ def _put(field: Field) -> str:
         case Bytes(maximum=maximum, nul=nul):
             return f"_put(self.{field.name}, {maximum}, {nul})"
         case ByteList(nul=nul):
-            return f"_put_list(self.{field.name}, {_sure(field.type)}, {nul})"
+            return f"_put_list(self.{field.name}, {_safe_size(field.type)}, {nul})"
     raise AssertionError(field)
 
 
-def _sure(kind: ByteList) -> int:
-    """How many bytes a list may take, its count included, so that it can break no bound.
+def _safe_size(kind: ByteList) -> int:
+    """Return how many bytes a list, with its count, can take without breaking a bound.
+
+    It is at most 64 KiB, so that copying the list in order to look for a NUL costs little.
 
     Nor is it so long that it matters that it is copied to be looked at as a whole.
     """
@@ -198,7 +210,7 @@ def _sure(kind: ByteList) -> int:
 
 
 def decode(message: Message) -> str:
-    """The function that reads a message from its body."""
+    """Write the function that decodes a message from its body."""
     parameters = "id_: int, frame: bytes, start: int, end: int"
     head = f"def _decode_{message.name}({parameters}) -> {camel(message.name)}:"
     has_id = message.id != "none"
@@ -212,7 +224,7 @@ def decode(message: Message) -> str:
         return "\n".join([head, f"    del {unused}", *(f"    {line}" for line in made)])
     lines = [head, "    try:", *(f"        {line}" for line in [*_decode_newest(message), *made])]
     fallback = f"{layout(message)}.read(id_, frame, start, end)"
-    return "\n".join([*lines, "    except _UNSURE:", f"        return {fallback}"])
+    return "\n".join([*lines, "    except _FALLBACK_ON:", f"        return {fallback}"])
 
 
 def _decode_newest(message: Message) -> Iterator[str]:
@@ -231,29 +243,29 @@ def _decode_newest(message: Message) -> Iterator[str]:
                 yield f"{_local(field)}, at = _take(frame, {at}, {maximum}, {nul})"
                 at = "at"
             case ByteList(nul=nul) as kind:
-                yield f"{_local(field)}, at = _take_list(frame, {at}, {_sure(kind)}, {nul})"
+                yield f"{_local(field)}, at = _take_list(frame, {at}, {_safe_size(kind)}, {nul})"
                 at = "at"
             case Tail(maximum=maximum):
                 # The header's length has its bound already, but what comes before may vary.
                 if at != "start":
                     wrong = f"end < {at}" + (f" or end > {at} + {maximum}" * ("start" not in at))
-                    yield from _unsure_if(wrong)
+                    yield from _fallback_if(wrong)
                 rest = f"{at} : end" if " " in at else f"{at}:end"
                 yield f"{_local(field)} = memoryview(frame)[{rest}]"
     for field in message.fields:
         if field.equals is not None:
-            yield from _unsure_if(f"{_local(field)} != {literal(field.equals)}")
+            yield from _fallback_if(f"{_local(field)} != {literal(field.equals)}")
     if not message.has_tail and not message.fields[-1].fixed:
-        yield from _unsure_if("at != end")
+        yield from _fallback_if("at != end")
 
 
-def _unsure_if(condition: str) -> Iterator[str]:
+def _fallback_if(condition: str) -> Iterator[str]:
     yield f"if {condition}:"
-    yield "    raise _Unsure"
+    yield "    raise _Fallback"
 
 
 def _unpack(names: list[str], value: str) -> list[str]:
-    """An assignment to several, as a formatter lays it out."""
+    """Write an assignment to several names, as a formatter lays it out."""
     joined = f"({names[0]},)" if len(names) == 1 else ", ".join(names)
     if 8 + len(joined) + 3 + len(value) <= WIDTH:
         return [f"{joined} = {value}"]
@@ -273,12 +285,12 @@ def _decoded(field: Field) -> str:
 
 
 def _local(field: Field) -> str:
-    """The field's variable, out of the way of those that every decoder has."""
+    """Return the name of a field's variable, which is none that every decoder has."""
     return f"{field.name}_" if field.name in ("at", "end", "frame", "start") else field.name
 
 
 def tables(schema: Schema) -> str:
-    """The layouts of runs of integers, and the enums by number."""
+    """Write the layouts of runs of integers, and the enums by number."""
     formats = {"I"}
     for message in schema.messages:
         formats |= {_format([field]) for field in message.fields if field.fixed}

@@ -1,4 +1,4 @@
-"""How the codec spells things, and how a formatter would lay them out."""
+"""The names and literals in generated Python, laid out as a formatter does."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ WIDTH = 100
 
 
 def camel(name: str) -> str:
-    """`exec_request` as `ExecRequest`."""
+    """Turn a name such as `exec_request` into `ExecRequest`."""
     return "".join(word.capitalize() for word in name.split("_"))
 
 
 def default(field: Field) -> str:
-    """What a field that came later is where it is not there."""
+    """Write the value that a field has in versions without it."""
     match field.type:
         case Integer():
             return str(field.default)
@@ -27,36 +27,42 @@ def default(field: Field) -> str:
 
 
 def literal(number: int) -> str:
-    """A number, in hexadecimal from 10 on."""
+    """Write a number, in hexadecimal from 10 on."""
     return f"0x{number:X}" if number > 9 else str(number)
 
 
 def letter(integer: Integer) -> str:
-    """How `struct` calls it."""
+    """Return the letter that `struct` has for an integer."""
     letter = "BHIQ"[(1, 2, 4, 8).index(integer.size)]
     return letter.lower() if integer.signed else letter
 
 
 def by_number(enum: str) -> str:
-    """The table of an enum, by number."""
+    """Return the name of an enum's table by number."""
     return f"_AS_{enum.upper()}"
 
 
 def layout(message: Message) -> str:
-    """The name of the layout of a message."""
+    """Return the name of the layout of a message."""
     return f"_LAYOUT_{message.name.upper()}"
 
 
 def ids(message: Message) -> str:
-    """The ids that the header of a message may have."""
+    """Return the name of the range of ids that the header of a message may have."""
     return {"none": "_NO_ID", "required": "_SOME_ID", "any": "_ANY_ID"}[message.id]
 
 
-def call(head: str, arguments: list[str], margin: int, *, one_a_line: bool = False) -> list[str]:
-    """A call as a formatter lays it out: in one line, or its arguments in one, or one a line."""
+def call(
+    head: str, arguments: list[str], margin: int, *, tail: str = "", one_a_line: bool = False
+) -> list[str]:
+    """Lay out a call or a signature: in one line, its arguments in one, or one argument a line.
+
+    :param margin: how far the lines will be indented.
+    :param tail: what follows the closing parenthesis.
+    """
     joined = ", ".join(arguments)
-    if not one_a_line and margin + len(head) + len(joined) + 2 <= WIDTH:
-        return [f"{head}({joined})"]
+    if not one_a_line and margin + len(head) + len(joined) + len(tail) + 2 <= WIDTH:
+        return [f"{head}({joined}){tail}"]
     if not one_a_line and margin + len(joined) + 4 <= WIDTH:
-        return [f"{head}(", f"    {joined}", ")"]
-    return [f"{head}(", *(f"    {argument}," for argument in arguments), ")"]
+        return [f"{head}(", f"    {joined}", f"){tail}"]
+    return [f"{head}(", *(f"    {argument}," for argument in arguments), f"){tail}"]

@@ -1,4 +1,4 @@
-"""What every generated codec has, whatever its schema."""
+"""The part of a generated codec that is the same for every schema."""
 
 ERRORS = '''
 class DecodeError(Exception):
@@ -35,36 +35,36 @@ class EncodeError(ValueError):
 MESSAGE = '''
 _T = TypeVar("_T")
 
-_MAKING = """
+_INIT = """
 def __init__(_self, {parameters}):
-    _become(_self, _thawed)
+    _set_class(_self, _mutable)
     {sets}
     _self.__class__ = _frozen
 
 def make({parameters}):
-    _self = _new(_thawed)
+    _self = _new(_mutable)
     {sets}
     _self.__class__ = _frozen
     return _self
 """
 
 
-def _quickly_made(kind: type[_T]) -> type[_T]:
+def _with_fast_init(kind: type[_T]) -> type[_T]:
     # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
-    # instance is for a moment of a class with the same slots that is not frozen.
+    # instance is made as one of a mutable class with the same slots, whose class is then changed.
     made: Any = kind
     fields = dataclasses.fields(made)
     names = [field.name for field in fields if not field.kw_only]
     later = [field.name for field in fields if field.kw_only]
     scope: dict[str, Any] = {
-        "_become": vars(object)["__class__"].__set__,
+        "_set_class": vars(object)["__class__"].__set__,
         "_frozen": kind,
         "_new": object.__new__,
-        "_thawed": type(kind.__name__, (), {"__slots__": made.__slots__}),
+        "_mutable": type(kind.__name__, (), {"__slots__": made.__slots__}),
     }
     parameters = ", ".join([*names, *(["*"] if later else []), *later])
     sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
-    exec(_MAKING.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
+    exec(_INIT.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
     slow, quick = made.__init__, scope["__init__"]
     quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
     made.__init__ = update_wrapper(quick, slow)
@@ -86,7 +86,7 @@ class _Rule:
 
 DECODER = '''
 class Decoder:
-    """Turns the bytes that one side sends into messages, however they are cut.
+    """A decoder of the bytes that one side sends, however they are cut.
 
     Feed it with :meth:`receive_data`, then take messages with :meth:`next_message` until that
     returns None. It holds at most one frame beyond what it was fed last, and checks a frame's
@@ -94,7 +94,10 @@ class Decoder:
     """
 
     def __init__(self, sender: str, version: int = VERSION) -> None:
-        """Decode what `sender` sends, one of END_NAMES, at a version."""
+        """Decode what `sender` sends, one of END_NAMES, at a version.
+
+        :raises ValueError: there is no such end or version.
+        """
         if sender not in END_NAMES:
             raise ValueError(f"{sender!r} is neither of {END_NAMES}")
         self._sender = sender
@@ -106,7 +109,10 @@ class Decoder:
 
     @property
     def version(self) -> int:
-        """The version that both sides agreed on; a new one counts from the next message on."""
+        """The version that both sides agreed on; a new one counts from the next message on.
+
+        :raises ValueError: it is set to a version that does not exist.
+        """
         return self._version
 
     @version.setter
