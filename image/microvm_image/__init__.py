@@ -1,4 +1,4 @@
-"""Turns an Alpine minirootfs, a kernel and `sandboxd` into a bootable image.
+"""The builder of images: an Alpine minirootfs, a kernel and `sandboxd` become a folder that boots.
 
 `default` is what an ordinary run calls: the image for this machine's environment, built if there
 is none. `build` makes one from chosen parts, `load` opens one by name or path.

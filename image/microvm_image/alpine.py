@@ -34,7 +34,7 @@ def url(arch: Arch, mirror: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Alpine:
-    """A whole archive, known to be the one that is pinned."""
+    """The pinned archive, whole and checked."""
 
     sha256: str
     data: bytes
@@ -55,7 +55,7 @@ class Alpine:
         return cls(actual, data)
 
     def entries(self) -> Iterator[Entry]:
-        """Give the archive's members; hard links as copies, devices left out.
+        """Yield the archive's members; hard links as copies, devices left out.
 
         :raises ImageError: the archive is damaged, or a name in it leads out of it.
         """

@@ -1,4 +1,4 @@
-"""Making an image."""
+"""The making of an image from its parts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Parts:
 
     @property
     def name(self) -> str:
-        """The image's: other parts, or other ways to put them together, give another."""
+        """The name of the image, which digests its parts and the way they are put together."""
         parts = (
             str(FORMAT),
             self.arch.name,
@@ -94,7 +94,10 @@ def build(
 
 
 def _existing(path: Path, name: str) -> Image | None:
-    """Return the image that is there if it is the same; else make sure that one may be made."""
+    """Return the image at the path if it is the same one, or None if one may be made there.
+
+    :raises ImageError: something that is no image is in the way.
+    """
     try:
         image = load(path)
     except ImageError:

@@ -1,4 +1,4 @@
-"""The kernels that were compiled here, by `microvm_image.small`."""
+"""The kernels in the cache, which `microvm_image.small` compiled here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microvm_image import recipe
 
 
 def newest(arch: Arch) -> Path | None:
-    """Return the one built last, which is what images get; None if there is none.
+    """Return the kernel built last, which is what images get; None if there is none.
 
     Those that another version of us built do not count: a guest may want what they have not got.
     """
@@ -24,20 +24,20 @@ def newest(arch: Arch) -> Path | None:
 
 
 def outdated(arch: Arch) -> bool:
-    """Tell whether what has been built here was built by another version of us, all of it."""
+    """Tell whether kernels were built here, but all by other versions of microvm."""
     ours = any(f"-{arch.name}-" in path.name for path in installed())
     return ours and newest(arch) is None
 
 
 def installed() -> Iterator[Path]:
-    """Give those in the cache, the one built last first."""
+    """Yield the kernels in the cache, the one built last first."""
     yield from sorted(
         cache.folder("kernels").glob("linux-*"), key=lambda p: p.stat().st_mtime_ns, reverse=True
     )
 
 
 def remove(name: str) -> None:
-    """Remove one from the cache; images that have it keep it.
+    """Remove a kernel from the cache; images that have it keep it.
 
     :raises ImageError: there is none of that name.
     """

@@ -1,4 +1,4 @@
-"""The base where no Alpine archive can be had: one static busybox and its names."""
+"""The root file system where no Alpine archive can be had: a static busybox and its commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILES = {
 
 @dataclass(frozen=True, slots=True)
 class Busybox:
-    """A busybox and the paths that it answers to, such as `bin/ls`."""
+    """A busybox and the paths of its commands, such as `bin/ls`."""
 
     name: str
     sha256: str
@@ -36,7 +36,7 @@ class Busybox:
 
     @classmethod
     def fetch(cls, arch: Arch, report: Reporter) -> Busybox:
-        """Return the distribution's.
+        """Return the busybox of the distribution's package.
 
         :raises ImageError: it cannot be had.
         """
@@ -51,7 +51,7 @@ class Busybox:
         )
 
     def entries(self) -> Iterator[Entry]:
-        """Give the members of a small root file system."""
+        """Yield the members of a small root file system."""
         yield Entry.file("bin/busybox", self.binary, 0o755)
         for applet in self.applets:
             yield Entry.link(applet, "/bin/busybox")

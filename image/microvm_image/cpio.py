@@ -1,4 +1,4 @@
-"""The newc form of cpio, which the kernel unpacks as its first file system.
+"""The newc format of cpio, which the kernel unpacks as its first file system.
 
 Each header is 110 bytes of ASCII: a magic number and 13 numbers of 8 hex digits. Names and data
 are padded to 4 bytes. The same entries always give the same bytes.
@@ -19,7 +19,7 @@ TRAILER = "TRAILER!!!"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One member of an archive.
+    """A member of an archive.
 
     :ivar name: relative, without a leading `./`.
     :ivar mode: type and permissions, as in `stat.st_mode`.

@@ -1,4 +1,4 @@
-"""`sandboxd`, compiled for the guest."""
+"""The guest's daemon, `sandboxd`, compiled for an architecture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from microvm_image.process import run
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A static binary, the guest's first process.
+    """The compiled daemon: a static binary, the guest's first process.
 
     :ivar schema: the digest of the schema that it speaks, 16 hex digits.
     """
@@ -34,7 +34,7 @@ class Daemon:
 
 
 def sources() -> Path:
-    """Return the folder of its sources: in an installed wheel, or in the checkout.
+    """Return the folder of the daemon's sources: in an installed wheel, or in the checkout.
 
     :raises ImageError: they are in neither.
     """
@@ -46,7 +46,7 @@ def sources() -> Path:
 
 
 def source_digest(folder: Path) -> str:
-    """Return the SHA-256 of all that is compiled, names and contents, in hex."""
+    """Return the SHA-256 of the names and contents of all that is compiled, in hex."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.suffix in {".c", ".h"} or path.name == "Makefile":

@@ -1,4 +1,4 @@
-"""Fetching a file within a bounded time, whatever the network does."""
+"""The download of a file within a bounded time, whatever the network does."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Events = queue.SimpleQueue[int | bytes | str]
 
 
 class DownloadError(ImageError):
-    """There is no such file there, or no way to it."""
+    """The file cannot be downloaded: it is not there, or there is no way to it."""
 
 
 def fetch(url: str, report: Reporter) -> bytes:
-    """Return what an `http:` or `https:` address holds, at most 64 MiB.
+    """Download what an `http:` or `https:` address holds, at most 64 MiB.
 
     :raises DownloadError: it cannot be had, or not in time.
     """
@@ -34,16 +34,16 @@ def fetch(url: str, report: Reporter) -> bytes:
     # A thread, because nothing bounds getaddrinfo: one that does not return is left behind.
     start_thread(_receive, url, events)
     deadline = time.monotonic() + TOTAL_TIMEOUT
-    patience, total = CONNECT_TIMEOUT, 0
+    wait, total = CONNECT_TIMEOUT, 0
     body = bytearray()
     while True:
         try:
-            event = events.get(timeout=max(0.0, min(patience, deadline - time.monotonic())))
+            event = events.get(timeout=max(0.0, min(wait, deadline - time.monotonic())))
         except queue.Empty:
             raise DownloadError(f"{url}: no answer in time") from None
         match event:
             case int():
-                patience, total = STALL_TIMEOUT, event
+                wait, total = STALL_TIMEOUT, event
             case bytes() if event:
                 body += event
                 report.advance(len(body), total or None)

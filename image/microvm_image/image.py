@@ -17,7 +17,7 @@ from microvm.errors import ImageError
 from microvm.progress import Reporter, Silent
 
 FORMAT = 1
-"""Raised when what the builder puts into an image changes: older images are then made anew."""
+"""The version of what the builder puts into an image; images of an older one are made anew."""
 MANIFEST = "manifest.json"
 KERNEL = "kernel"
 INITRAMFS = "initramfs.cpio"
@@ -28,7 +28,9 @@ _NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # templates are called by it
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What an image is made of. Digests are SHA-256 in hex, sizes are in bytes.
+    """The manifest of an image: what it is made of.
+
+    Digests are SHA-256 in hex, sizes are in bytes.
 
     :ivar format: `FORMAT` of the builder that made it.
     :ivar arch: `x86_64` or `aarch64`.
@@ -54,7 +56,7 @@ class Manifest:
     initramfs_sha256: str
 
     def json(self) -> str:
-        """Return it as the text of `manifest.json`."""
+        """Return the text of `manifest.json`."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
@@ -67,7 +69,7 @@ class Image:
 
     @property
     def name(self) -> str:
-        """What `--image` takes, unless it was built somewhere else than in the cache."""
+        """The name that `--image` takes, if the image is in the cache."""
         return self.manifest.name
 
     @property
@@ -82,10 +84,10 @@ class Image:
 
     @property
     def is_ours(self) -> bool:
-        """Whether nobody but us and root can change it; else a guest of it is not saved for others.
+        """Whether nobody but us and root can change the image.
 
-        What is saved is found by what the manifest says, and QEMU opens files that were compared
-        with it before.
+        A guest of any other image is not saved for later starts: a template is found by what the
+        manifest says, and QEMU opens the files after they were compared with it.
         """
         if self.path.parent == cache.folder("images"):
             return True
@@ -98,7 +100,7 @@ class Image:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes."""
+        """The bytes that the image takes."""
         return self.manifest.kernel_size + self.manifest.initramfs_size
 
 
@@ -178,7 +180,7 @@ def _manifest(path: Path, opener: Callable[[Path], int]) -> Manifest:
 
 
 def installed() -> Iterator[Image]:
-    """Give the images of the cache, sorted by name; damaged ones are left out."""
+    """Yield the images of the cache, sorted by name; damaged ones are left out."""
     for path in sorted(cache.folder("images").glob("[!.]*")):
         with suppress(ImageError):
             yield load(path)

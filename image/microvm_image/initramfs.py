@@ -22,7 +22,7 @@ FOLDERS = {
 
 
 def write(base: Iterable[Entry], daemon: bytes, modules: Sequence[bytes], out: BinaryIO) -> None:
-    """Write the archive, uncompressed: QEMU loads it in no time, the guest unpacks slowly.
+    """Write the archive uncompressed: QEMU loads it in no time, but the guest unpacks slowly.
 
     :param base: the members of a root file system; of two with one name the later counts.
     :param modules: of the kernel, at most ten; the daemon loads them in this order.

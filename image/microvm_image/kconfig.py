@@ -1,4 +1,4 @@
-"""What our own kernel is configured with: fragments, on top of a configuration of nothing."""
+"""The configuration of our own kernel: fragments on top of `allnoconfig`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Options = Mapping[str, str | None]
 
 
 def fragment(arch: Arch) -> str:
-    """Return the text for an architecture: what all have, and what is its own.
+    """Return the fragment for an architecture: what all have, and what is its own.
 
     :raises ImageError: it is not there.
     """
@@ -53,7 +53,7 @@ def parse(text: str) -> dict[str, str | None]:
 
 
 def check(wanted: Options, made: Options) -> None:
-    """Make sure that Kconfig, which drops what it cannot satisfy, has taken every option.
+    """Check that Kconfig, which drops what it cannot satisfy, has taken every option.
 
     :raises ImageError: it has not; the message names all that differ.
     """

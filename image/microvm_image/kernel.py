@@ -1,4 +1,4 @@
-"""Which kernel an image gets."""
+"""The kernel of an image: the user's, our own, or the distribution's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SMALL, DEBIAN = "small", "debian"
 """Names for our own kernel and for the distribution's, where a file may be named."""
 
 LOCAL_VERSION = "-microvm"
-"""How the version of our own kernel ends, which has virtio-mmio built in; Debian's has PCI."""
+"""The end of the version of our own kernel, which has virtio-mmio built in; Debian's has PCI."""
 
 
 MODULES = (
@@ -33,8 +33,8 @@ MODULES = (
     "drivers/char/virtio_console",
     "fs/overlayfs/overlay",
 )
-"""What the port and the root need, each behind what it needs itself; Debian 13's cloud kernel has
-all but the last built in, Debian 12's none."""
+"""The modules for the port and the root, each behind those that it needs; Debian 13's cloud kernel
+has all but the last built in, Debian 12's none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _read(path: Path, arch: Arch) -> Kernel:
 
 
 def _modules(kernel: Path, version: str) -> tuple[bytes, ...]:
-    """The modules of a kernel that lies as distributions have it: beside lib/modules/VERSION."""
+    """Return the modules of a kernel that lies as distributions have it, beside lib/modules."""
     root = kernel.resolve().parent.parent
     lib = next((lib for lib in (root / "usr/lib", root / "lib") if lib.exists()), root)
     folder = lib / "modules" / version / "kernel"

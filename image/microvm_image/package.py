@@ -1,4 +1,4 @@
-"""A few files out of Debian packages, without root and without installing anything."""
+"""Files out of Debian packages, without root and without installing anything."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from microvm_image.process import run
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One file of a package, and what comes with it.
+    """A file that is wanted of a package, and what comes with it.
 
     :ivar package: its name.
     :ivar member: a pattern that the file's path in the package matches, as in `boot/vmlinuz-.*`.
-    :ivar companions: the same for others that are wanted, too, where the package has them.
-    :ivar stands_for: how the one dependency begins that has the file, where the package itself
-        is empty and stands for the newest of a kind.
+    :ivar companions: a pattern for further files that are wanted where the package has them.
+    :ivar stands_for: the beginning of the name of the dependency that has the file, where the
+        package itself is empty and depends on the newest of a kind.
     """
 
     package: str
@@ -36,7 +36,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """The file, in the cache; its companions lie beside it as they do in the package.
+    """A file from a package, in the cache, with its companions beside it.
 
     :ivar version: of the package, as Debian writes it.
     """
@@ -53,7 +53,7 @@ class _Package:
 
 
 class _Apt:
-    """apt, with the system's package lists or, given a folder, with lists of its own there."""
+    """The tools of apt, on the system's package lists or, given a folder, on lists in there."""
 
     def __init__(self, arch: Arch, state: Path | None = None) -> None:
         self._options = [
@@ -111,7 +111,7 @@ class _Apt:
 
 
 def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
-    """Return the file from the package's newest version that can be had.
+    """Return the file from the newest version of the package that can be had.
 
     That is the one the system's package lists know; where they do not know it, or know one that
     is gone, the newest in the cache; where there is none, what fresh lists say.
@@ -147,7 +147,7 @@ def folder_of(wanted: Wanted, arch: Arch, version: str) -> Path:
 
 
 def _stem(wanted: Wanted) -> Path:
-    """What all versions of a package are named after, and what is kept of them."""
+    """Return what the names of all versions of a package begin with in the cache."""
     kept = hashlib.sha256(f"{wanted.member}\0{wanted.companions}".encode()).hexdigest()[:8]
     return cache.folder("downloads") / f"{wanted.package}-{kept}"
 
@@ -171,7 +171,7 @@ def _extract(apt: _Apt, wanted: Wanted, arch: Arch, report: Reporter) -> Extract
 
 
 def _extracted(folder: Path, wanted: Wanted) -> Extracted | None:
-    """What is there of a package; None if that is not all, or others could have changed it."""
+    """Return the wanted file, or None if not all is there, or others could have changed it."""
     files = [path for path in folder.rglob("*") if not path.is_dir()]
     if all(map(cache.has, files)):
         for path in files:

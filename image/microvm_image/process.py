@@ -1,4 +1,4 @@
-"""Running the system's tools."""
+"""Runs of the system's tools."""
 
 from __future__ import annotations
 

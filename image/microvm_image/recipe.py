@@ -8,9 +8,9 @@ from microvm.arch import Arch
 from microvm_image import kconfig
 
 BUILDER = 1
-"""Raised when the same source and fragments become another kernel."""
+"""The version of the builder: another one makes another kernel of the same source."""
 
-# A file, what stands there, and ours.
+# A file, the text in it, and its replacement.
 EDITS = (
     # QEMU's local APIC counts nanoseconds, and so does KVM's: measuring that takes 0.2 s of every
     # boot, and goes wrong on a busy host.
@@ -29,7 +29,7 @@ EDITS = (
 
 
 def digest(arch: Arch) -> str:
-    """Return a short name for it, as 8 hexadecimal digits; a kernel of another is out of date.
+    """Return the recipe's digest, 8 hexadecimal digits; a kernel with another is out of date.
 
     :raises ImageError: a fragment is not there.
     """

@@ -1,4 +1,4 @@
-"""Which root file system an image gets."""
+"""The root file system of an image: Alpine's, or busybox where Alpine's cannot be had."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Base(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is and its version, such as `alpine-3.20.3`."""
+        """The kind of root file system and its version, such as `alpine-3.20.3`."""
 
     @property
     def sha256(self) -> str:
-        """Of what it is made from, in hex."""
+        """The SHA-256 of what the root file system is made from, in hex."""
 
     def entries(self) -> Iterator[Entry]:
-        """Give its members."""
+        """Yield the members."""
 
 
 def given(arch: Arch) -> Path | None:
@@ -40,7 +40,7 @@ def given(arch: Arch) -> Path | None:
 
 
 def archive_at(path: Path, arch: Arch) -> Path:
-    """Return the archive that a path means: the path itself, or its place in that folder."""
+    """Return the path of the archive: the path given, or the archive's place in that folder."""
     return path / alpine.archive_name(arch) if path.is_dir() else path
 
 
@@ -87,7 +87,7 @@ def _kept(arch: Arch) -> Alpine | None:
 
 
 def _keep(base: Alpine, arch: Arch) -> None:
-    """Keep the archive, if it can be, and no other process does: this image does without."""
+    """Keep the archive in the cache, unless that fails or another process does it."""
     if _kept(arch):
         return
     path = cached(arch)

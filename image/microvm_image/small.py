@@ -88,7 +88,7 @@ def _is_built(path: Path) -> bool:
 
 
 def check_tools(arch: Arch) -> None:
-    """Make sure that all is there that compiling takes.
+    """Check that the tools and headers are there that compiling needs.
 
     :raises ImageError: it is not; the hint is the line that installs it.
     """
@@ -119,7 +119,7 @@ def _package_of(arch: Arch) -> str:
 
 
 def _name(arch: Arch, version: str) -> str:
-    """The kernel's: another recipe, source or compiler gives another."""
+    """Return the name of the kernel, which digests its recipe, source and compiler."""
     compiler = run([_prefix(arch) + "gcc", "--version"], what="asking gcc for its version")
     digest = hashlib.sha256("\0".join((version, compiler)).encode()).hexdigest()
     return f"linux-{version.partition('-')[0]}-{arch.name}-{recipe.digest(arch)}-{digest[:8]}"
@@ -158,7 +158,7 @@ def _edit(path: Path, before: str, after: str) -> None:
 
 
 def _make(arch: Arch, folder: Path) -> list[str]:
-    """`make`, with nothing of the environment that changes what it does or makes."""
+    """Return the command of `make`, without anything of the environment that changes the result."""
     released = time.gmtime((folder / "Makefile").stat().st_mtime)
     settings = (
         f"PATH={os.environ.get('PATH', os.defpath)}",
@@ -172,7 +172,7 @@ def _make(arch: Arch, folder: Path) -> list[str]:
 
 
 def _watch(command: Sequence[str], report: Reporter) -> None:
-    """Run a long `make` and report each line that it writes; end all of it with us."""
+    """Run a long `make`, report each line that it writes, and kill all of it if we are stopped."""
     last: deque[str] = deque(maxlen=20)
     with subprocess.Popen(
         command,

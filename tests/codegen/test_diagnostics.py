@@ -64,7 +64,7 @@ def rules_in(*sources: Path) -> set[str]:
         for call in ast.walk(ast.parse(file.read_text()))
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Attribute)
-        and call.func.attr in ("error", "note", "_error", "_fail", "_gone")
+        and call.func.attr in ("error", "note", "_error", "_fail", "_removed")
         and call.args
         and isinstance(call.args[0], ast.Constant)
         and isinstance(call.args[0].value, str)
