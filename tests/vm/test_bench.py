@@ -28,8 +28,8 @@ from microvm_image import Image
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 FEW = ("--boots", "1", "--execs", "3", "--clones", "2")
-KINDS = {kind.name for kind in figures.KINDS}
-BESIDE = {kind.name: kind.beside for kind in figures.KINDS}
+METRICS = {metric.name for metric in figures.METRICS}
+FLOOR_METRIC = {metric.name: metric.floor_metric for metric in figures.METRICS}
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +48,14 @@ def everything(microvm: Command, tmp_path_factory: pytest.TempPathFactory) -> di
 
 def test_every_figure_has_its_samples_and_those_of_the_floor(everything: dict[str, bytes]) -> None:
     values = json.loads(everything["json"])
-    assert set(values["figures"]) == KINDS
+    assert set(values["figures"]) == METRICS
     counts = {"cold_ready_ms": 1, "exec_ms": 3, "ping_ms": 3, "clones_per_s": 1, "clone_pss_mib": 1}
     streams = {"stdout_mb_s": 3, "stdin_mb_s": 3}
     for name, figure in values["figures"].items():
         count = (counts | streams).get(name, 2)
         assert len(figure["samples"]) == count, name
         assert len(figure["floor"]["samples"]) == count, name
-        assert figure["floor"]["of"] == BESIDE[name]
+        assert figure["floor"]["of"] == FLOOR_METRIC[name]
         assert min(figure["samples"] + figure["floor"]["samples"]) > 0, name
         assert figure["ratio"] == pytest.approx(figure["median"] / figure["floor"]["median"], 0.01)
     assert values["platform"]["accel"] in ("kvm", "tcg")
@@ -73,25 +73,25 @@ def test_the_worst_is_the_longest_of_times_and_the_least_of_rates(
 def test_the_parts_of_a_boot_are_the_whole(everything: dict[str, bytes]) -> None:
     values = json.loads(everything["json"])
     parts = values["boot_ms"]
-    assert set(parts) == {*boot.MEANINGS, "total"}
-    assert all(parts[name] > 0 for name in boot.MEANINGS)
-    assert parts["total"] == pytest.approx(sum(parts[name] for name in boot.MEANINGS), abs=0.01)
+    assert set(parts) == {*boot.PARTS, "total"}
+    assert all(parts[name] > 0 for name in boot.PARTS)
+    assert parts["total"] == pytest.approx(sum(parts[name] for name in boot.PARTS), abs=0.01)
     assert parts["total"] == pytest.approx(values["figures"]["cold_ready_ms"]["median"], rel=0.01)
     assert values["boots_ms"] == [parts]
 
 
 def test_clones_share_memory(everything: dict[str, bytes]) -> None:
     """Two of them take less each than one does alone: what they share counts half for each."""
-    for crowd in json.loads(everything["json"])["alive"].values():
-        assert crowd["count"] == 2
-        assert 0 < crowd["pss_mib"]["2"] < crowd["pss_mib"]["1"]
+    for density in json.loads(everything["json"])["alive"].values():
+        assert density["count"] == 2
+        assert 0 < density["pss_mib"]["2"] < density["pss_mib"]["1"]
 
 
 def test_the_table_shows_every_figure_and_what_is_worked_at(everything: dict[str, bytes]) -> None:
     lines = everything["table"].decode().splitlines()
-    for kind in figures.KINDS:
-        (row,) = [line.strip() for line in lines if line.strip().startswith(f"{kind.title} ")]
-        assert len(row.removeprefix(kind.title).split()) == 5, row
+    for metric in figures.METRICS:
+        (row,) = [line.strip() for line in lines if line.strip().startswith(f"{metric.title} ")]
+        assert len(row.removeprefix(metric.title).split()) == 5, row
     assert b"clones alive at once, floor" in everything["progress"]
 
 
@@ -106,20 +106,20 @@ def test_the_documents_table_comes_from_the_json(
     file = tmp_path / "figures.json"
     file.write_bytes(everything["json"])
     command = [sys.executable, "-m", "microvm.bench.markdown", str(file)]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    markdown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     values = json.loads(everything["json"])
-    assert values["platform"]["kernel"] in shown
-    for kind in figures.KINDS:
-        (row,) = [line for line in shown.splitlines() if line.startswith(f"| {kind.title} |")]
-        ours = figures.shown(values["figures"][kind.name]["median"])
-        floor = figures.shown(values["figures"][kind.name]["floor"]["median"])
+    assert values["platform"]["kernel"] in markdown
+    for metric in figures.METRICS:
+        (row,) = [line for line in markdown.splitlines() if line.startswith(f"| {metric.title} |")]
+        ours = figures.formatted(values["figures"][metric.name]["median"])
+        floor = figures.formatted(values["figures"][metric.name]["floor"]["median"])
         assert f"| {ours} | {floor} |" in row
 
 
 def test_the_document_has_these_tables_and_its_commands_can_be_typed() -> None:
     text = DOCUMENT.read_text()
-    for kind in figures.KINDS:
-        assert f"\n| {kind.title} | " in text
+    for metric in figures.METRICS:
+        assert f"\n| {metric.title} | " in text
     commands = re.findall(r"^    microvm (bench .*)$", text, re.MULTILINE)
     assert len(commands) == 2
     for command in commands:
@@ -165,7 +165,7 @@ def test_without_a_compiler_the_floor_is_left_out_with_one_line(
     assert len(notices) == 1, result.stderr
     assert b"no C compiler" in notices[0]
     values = json.loads(result.stdout)
-    assert set(values["figures"]) == KINDS
+    assert set(values["figures"]) == METRICS
     assert {figure["floor"] for figure in values["figures"].values()} == {None}
     assert set(values["alive"]) == {"microvm"}
     if forms:

@@ -1,4 +1,4 @@
-"""Measurements of this library on this machine.
+"""The benchmark: measurements of this library on this machine.
 
 `measure` boots real guests and returns a `Report`; `table`, `export` and `plot` show one.
 """

@@ -1,4 +1,4 @@
-"""How a cold boot spends its time."""
+"""The parts of a cold boot, and how long each takes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from microvm.errors import MicroVMError
 from microvm.machine import MicroVM
 
-MEANINGS = {
+PARTS = {
     "qemu": "QEMU's start, up to the guest's first instruction",
     "kernel": "the guest's kernel, up to its first process",
     "daemon": "sandboxd, up to its open port",
@@ -22,7 +22,7 @@ _CLOCK_READINGS = 20
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """One cold boot, from the call of `MicroVM.start` to the daemon's `ready`; in seconds.
+    """The times of a cold boot, in seconds: from the call of `MicroVM.start` to `ready`.
 
     :ivar qemu: QEMU's start, up to the guest's first instruction.
     :ivar kernel: the guest's kernel, firmware and unpacking included, up to its first process.
@@ -37,23 +37,24 @@ class Boot:
 
     @property
     def total(self) -> float:
-        """The whole boot."""
+        """The time of the whole boot, in seconds."""
         return sum(self.parts().values())
 
     def parts(self) -> dict[str, float]:
         """Return the parts by name, in their order."""
-        return {name: getattr(self, name) for name in MEANINGS}
+        return {name: getattr(self, name) for name in PARTS}
 
 
 def median(boots: Sequence[Boot]) -> Boot:
-    """Return the boot that took the median time; a real one, so its parts are its total."""
+    """Return the boot that took the median time; it is a real one, so its parts add up."""
     return sorted(boots, key=lambda boot: boot.total)[(len(boots) - 1) // 2]
 
 
-async def boot_of(vm: MicroVM, begun: float) -> Boot:
-    """Return how a machine that has just become ready spent its start.
+async def boot_times(vm: MicroVM, begun: float) -> Boot:
+    """Return the times of a machine's boot; it has to be fresh.
 
-    :param begun: when that was called, of `time.monotonic()`, in seconds.
+    :param begun: when its start was called, of `time.monotonic()`, in seconds.
+    :raises MicroVMError: the machine was cloned, so that it has not booted.
     """
     times = vm.times
     if times is None:
@@ -68,7 +69,7 @@ async def boot_of(vm: MicroVM, begun: float) -> Boot:
 
 
 async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
-    """When the daemon started and when it had opened its port, by the host's clock.
+    """Return when the daemon started and when it had opened its port, by the host's clock.
 
     The guest reads its clock between our request and its answer; of several readings, the one with
     the shortest time between the two places it best, as in NTP.
@@ -79,7 +80,7 @@ async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
 
 
 async def _read_clock(vm: MicroVM) -> tuple[float, float, float, float]:
-    """The round trip, what to add to the guest's clock, and its two moments; in seconds."""
+    """Return the round trip, what to add to the guest's clock, and its two moments, in seconds."""
     before = time.monotonic()
     status = await vm.status()
     after = time.monotonic()

@@ -1,4 +1,4 @@
-"""What the two sides of the comparison have in common; `Ours` and `Floor` are they."""
+"""The two contenders of the comparison have this in common: the library, and the floor."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ STREAM_SIZE = 64 << 20
 
 
 class Machine(Protocol):
-    """A machine that is up."""
+    """A running machine of a contender."""
 
     @property
     def pid(self) -> int:
-        """QEMU's."""
+        """The process id of QEMU."""
 
     async def ping(self) -> None:
-        """Ask the guest, and have its answer."""
+        """Ask the guest, and wait for its answer."""
 
     async def run_true(self) -> None:
-        """Run `true`."""
+        """Run `true` in the guest."""
 
     async def read_stream(self) -> None:
         """Have a process in the guest write `STREAM_SIZE` bytes, and read them."""
@@ -28,18 +28,18 @@ class Machine(Protocol):
         """Have a process in the guest read `STREAM_SIZE` bytes, and write them."""
 
     async def stop(self) -> None:
-        """End it; idempotent."""
+        """End the machine; idempotent."""
 
 
-class Side(Protocol):
-    """A way to start machines."""
+class Contender(Protocol):
+    """A way to start machines, whose machines are measured."""
 
     @property
     def name(self) -> str:
-        """How reports call it."""
+        """The name in reports."""
 
     async def boot(self) -> Machine:
-        """Boot one."""
+        """Boot a machine."""
 
     async def clone(self) -> Machine:
-        """Clone one that was saved, the first time now."""
+        """Clone a machine that was saved; the first call saves it."""

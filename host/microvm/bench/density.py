@@ -1,4 +1,4 @@
-"""Many clones alive at once: how fast they start, and what memory they take."""
+"""The density of machines: how fast many clones start, and what memory they take together."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from microvm.bench.contender import Machine, Side
-from microvm.bench.report import Crowd
+from microvm.bench.contender import Contender, Machine
+from microvm.bench.report import Density
 from microvm.capacity import usable_cpus
 from microvm.tasks import cancel
 
@@ -18,7 +18,9 @@ _STEPS = (100, 50, 20, 10, 5, 2, 1)
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 
-async def gather(side: Side, count: int, advance: Callable[[int], None]) -> Crowd:
+async def measure_density(
+    contender: Contender, count: int, advance: Callable[[int], None]
+) -> Density:
     """Start `count` clones, as many at a time as there are CPUs, and keep them until all are up.
 
     Each has to answer. What they take is read as they leave again, so that reading it does not
@@ -32,7 +34,7 @@ async def gather(side: Side, count: int, advance: Callable[[int], None]) -> Crow
 
         async def start() -> None:
             async with room:
-                machine = await side.clone()
+                machine = await contender.clone()
             owned.push_async_callback(machine.stop)
             machines.append(machine)
             advance(len(machines))
@@ -53,11 +55,11 @@ async def gather(side: Side, count: int, advance: Callable[[int], None]) -> Crow
             sizes = [size for machine in machines if (size := pss(machine.pid)) is not None]
             if len(sizes) == step:
                 memory[step] = sum(sizes) / step
-    return Crowd(count, seconds, memory)
+    return Density(count, seconds, memory)
 
 
 def pss(pid: int) -> float | None:
-    """A process's proportional set size in MiB, or None where the host does not tell.
+    """Return a process's proportional set size in MiB, or None where the host does not tell.
 
     A page that N processes share counts for each as the Nth part of a page.
     """

@@ -1,4 +1,4 @@
-"""A report for programs."""
+"""The report in JSON, for programs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from microvm.bench.report import Report
 
 
 def to_json(report: Report) -> str:
-    """Return the report as JSON text; what a number means is the end of its name."""
+    """Return the report as JSON text; the name of each number ends in its unit."""
     value = {
         "platform": asdict(report.platform),
-        "figures": {figure.kind.name: _figure(figure) for figure in report.figures},
+        "figures": {figure.metric.name: _figure(figure) for figure in report.figures},
         "boot_ms": _boot(median(report.boots)),
         "boots_ms": [_boot(boot) for boot in report.boots],
         "alive": {
-            side: {
-                "count": crowd.count,
-                "seconds": round(crowd.seconds, 3),
-                "pss_mib": {str(alive): round(size, 2) for alive, size in crowd.memory.items()},
+            contender: {
+                "count": density.count,
+                "seconds": round(density.seconds, 3),
+                "pss_mib": {str(alive): round(size, 2) for alive, size in density.memory.items()},
             }
-            for side, crowd in report.crowds.items()
+            for contender, density in report.densities.items()
         },
     }
     return json.dumps(value, indent=2) + "\n"
@@ -32,7 +32,7 @@ def to_json(report: Report) -> str:
 
 def _figure(figure: Figure) -> dict[str, object]:
     floor = figure.floor and {
-        "of": figure.kind.beside,
+        "of": figure.metric.floor_metric,
         "median": _rounded(percentile(figure.floor, 50)),
         "samples": _all(figure.floor),
     }

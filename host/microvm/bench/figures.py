@@ -1,4 +1,4 @@
-"""What is measured, and what came of it."""
+"""The metrics of the benchmark, and the figures that come of them."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """Something that is measured.
+class Metric:
+    """A quantity that is measured.
 
-    :ivar name: it ends in the unit.
-    :ivar title: what it is and its unit, in the words of a table.
-    :ivar beside: the kind that the floor measures for it.
-    :ivar more_is_better: it is a rate; else a cost.
+    :ivar name: the name, which ends in the unit.
+    :ivar title: the words for a table, with the unit.
+    :ivar floor_metric: the name of the metric of the floor that it is compared with.
+    :ivar more_is_better: whether it is a rate; otherwise it is a cost.
     """
 
     name: str
     title: str
-    beside: str
+    floor_metric: str
     more_is_better: bool
 
 
-def _cost(name: str, title: str, *, beside: str = "") -> Kind:
-    return Kind(name, title, beside or name, more_is_better=False)
+def _cost(name: str, title: str, *, floor_metric: str = "") -> Metric:
+    return Metric(name, title, floor_metric or name, more_is_better=False)
 
 
-def _rate(name: str, title: str) -> Kind:
-    return Kind(name, title, name, more_is_better=True)
+def _rate(name: str, title: str) -> Metric:
+    return Metric(name, title, name, more_is_better=True)
 
 
-KINDS = (
+METRICS = (
     _cost("cold_ready_ms", "cold boot to ready, ms"),
     _cost("warm_ready_ms", "clone to ready, ms"),
     _cost("warm_true_ms", "clone and its first true, ms"),
-    _cost("warm_run_ms", "microvm run -- true, ms", beside="warm_true_ms"),
-    _cost("pool_echo_ms", "first echo from a full pool, ms", beside="warm_true_ms"),
+    _cost("warm_run_ms", "microvm run -- true, ms", floor_metric="warm_true_ms"),
+    _cost("pool_echo_ms", "first echo from a full pool, ms", floor_metric="warm_true_ms"),
     _cost("exec_ms", "true, ms"),
     _cost("ping_ms", "ping, ms"),
     _rate("stdout_mb_s", "standard output, MB/s"),
@@ -44,32 +44,32 @@ KINDS = (
     _rate("clones_per_s", "clones started per second"),
     _cost("clone_pss_mib", "memory of an idle clone, MiB"),
 )
-"""Everything that is measured, in the order of tables."""
+"""All metrics, in the order of tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A kind, with its samples in its unit; of ours there is at least one.
+    """The samples of a metric, in its unit; of ours there is at least one.
 
-    :ivar floor: of the floor's `beside`; empty where the floor was not measured.
+    :ivar floor: the samples of the floor's metric; empty where the floor was not measured.
     """
 
-    kind: Kind
+    metric: Metric
     ours: tuple[float, ...]
     floor: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float | None:
-        """Our median by the floor's."""
+        """The quotient of our median and the floor's; None without the floor."""
         return percentile(self.ours, 50) / percentile(self.floor, 50) if self.floor else None
 
     def tail(self, percent: float) -> float:
         """Return the best value that at least `percent` % of ours reach."""
-        return percentile(self.ours, percent, descending=self.kind.more_is_better)
+        return percentile(self.ours, percent, descending=self.metric.more_is_better)
 
 
 def percentile(samples: Sequence[float], percent: float, *, descending: bool = False) -> float:
-    """Return the least sample that at least `percent` % of all samples do not exceed.
+    """Return the lowest sample that at least `percent` % of all samples do not exceed.
 
     :param descending: the greatest that they do not fall below.
     """
@@ -78,7 +78,7 @@ def percentile(samples: Sequence[float], percent: float, *, descending: bool = F
 
 
 def summary(figure: Figure) -> dict[str, float]:
-    """Return what is quoted, by name: the median, the tail and the worst."""
+    """Return the statistics that are reported, by name: median, tail and worst."""
     return {
         "median": figure.tail(50),
         "p95": figure.tail(95),
@@ -87,6 +87,6 @@ def summary(figure: Figure) -> dict[str, float]:
     }
 
 
-def shown(value: float) -> str:
-    """Return a value as a reader wants it: three digits or more."""
+def formatted(value: float) -> str:
+    """Write a value with three digits or more."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -10,20 +10,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from microvm.bench.figures import KINDS, shown
+from microvm.bench.figures import METRICS, formatted
 
 
 def to_markdown(values: dict[str, Any]) -> str:
-    """Return one run as a paragraph and a table.
+    """Write a run of the benchmark as a paragraph and a table.
 
     :param values: as `export.to_json` writes them.
     """
     lines = [_about(values), "", "| | microvm | the floor | ratio |", "|---|---|---|---|"]
-    for kind in KINDS:
-        if figure := values["figures"].get(kind.name):
+    for metric in METRICS:
+        if figure := values["figures"].get(metric.name):
             floor, ratio = figure["floor"], figure["ratio"]
-            cells = (shown(floor["median"]), f"{ratio:.2f}") if floor else ("", "")
-            lines.append(f"| {' | '.join((kind.title, shown(figure['median']), *cells))} |")
+            cells = (formatted(floor["median"]), f"{ratio:.2f}") if floor else ("", "")
+            lines.append(f"| {' | '.join((metric.title, formatted(figure['median']), *cells))} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The measuring: real guests, ours and the floor's in turn, and a clock beside them."""
+"""The measurements: real guests, ours and the floor's in turn."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 
-from microvm.bench.boot import Boot, boot_of
-from microvm.bench.contender import STREAM_SIZE, Machine, Side
-from microvm.bench.density import gather
-from microvm.bench.figures import KINDS, Figure
+from microvm.bench.boot import Boot, boot_times
+from microvm.bench.contender import STREAM_SIZE, Contender, Machine
+from microvm.bench.density import measure_density
+from microvm.bench.figures import METRICS, Figure
 from microvm.bench.floor import Floor
 from microvm.bench.ours import OurMachine, Ours
 from microvm.bench.platform import describe, load
-from microvm.bench.report import Crowd, Report
+from microvm.bench.report import Density, Report
 from microvm.errors import ImageError, MicroVMError
 from microvm.pool import Pool
 from microvm.progress import Reporter, Silent
@@ -41,7 +41,7 @@ _POLL = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure, and on which machine.
+    """The plan of a run: what to measure, and on which machine.
 
     :ivar memory: as `MicroVM` takes it.
     :ivar boots: how many machines are booted, one after the other; the last one runs the commands.
@@ -61,7 +61,7 @@ class Plan:
 
 
 async def measure(plan: Plan, report: Reporter | None = None) -> Report:
-    """Measure what `plan` says.
+    """Measure everything in the plan.
 
     :param report: who is told how far it is, and what a user should know; nobody by default.
     :raises MicroVMError: a machine does not start, or dies, or a command does not do its work.
@@ -75,120 +75,124 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
         first = await ours.clone()
         await first.stop()
         accel = cast("Accel", first.vm.accel)
-        sides: list[Side] = [ours]
+        contenders: list[Contender] = [ours]
         if plan.floor:
             try:
                 opened = Floor.opened(plan.image, accel=accel, memory=memory)
-                sides.append(owned.enter_context(opened))
+                contenders.append(owned.enter_context(opened))
             except ImageError as error:
                 report.notice(f"the floor is left out: {error.message}")
             else:
-                await (await sides[-1].clone()).stop()
-        run = _Run(plan, report, ours, sides)
+                await (await contenders[-1].clone()).stop()
+        run = _Run(plan, report, ours, contenders)
         await run.boot()
         await run.clone()
-        await run.draw_from_a_pool()
-        await run.crowd()
+        await run.pool()
+        await run.density()
     platform = describe(plan.image.manifest, accel=accel, memory_mib=memory, load=busy)
-    return Report(platform, tuple(run.boots), run.figures(), run.crowds)
+    return Report(platform, tuple(run.boots), run.figures(), run.densities)
 
 
 class _Run:
-    """What has been measured so far: samples by side and kind, each in its kind's unit."""
+    """The samples of a run so far, by contender and metric, each in its metric's unit."""
 
-    def __init__(self, plan: Plan, report: Reporter, ours: Ours, sides: list[Side]) -> None:
+    def __init__(
+        self, plan: Plan, report: Reporter, ours: Ours, contenders: list[Contender]
+    ) -> None:
         self.boots: list[Boot] = []
-        self.crowds: dict[str, Crowd] = {}
+        self.densities: dict[str, Density] = {}
         self._plan = plan
         self._report = report
         self._ours = ours
-        self._sides = sides
+        self._contenders = contenders
         self._samples: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
 
     def figures(self) -> tuple[Figure, ...]:
-        """Every kind that there are samples of."""
+        """Return the figures of all metrics that have samples."""
         return tuple(
-            Figure(kind, tuple(ours), tuple(self._samples["floor", kind.beside]))
-            for kind in KINDS
-            if (ours := self._samples["microvm", kind.name])
+            Figure(metric, tuple(ours), tuple(self._samples["floor", metric.floor_metric]))
+            for metric in METRICS
+            if (ours := self._samples["microvm", metric.name])
         )
 
     async def boot(self) -> None:
-        """Boot machines, and have the last of each side answer, run commands, and move bytes."""
+        """Boot machines; the last of each contender also answers pings and runs commands."""
         for number in range(self._plan.boots):
             self._step("cold boots", number, self._plan.boots)
             async with AsyncExitStack() as owned:
                 machines = {}
-                for side in self._sides:
+                for contender in self._contenders:
                     begun = time.monotonic()
-                    machine = machines[side] = await side.boot()
-                    self._add(side, "cold_ready_ms", (time.monotonic() - begun) * 1e3)
+                    machine = machines[contender] = await contender.boot()
+                    self._add(contender, "cold_ready_ms", (time.monotonic() - begun) * 1e3)
                     owned.push_async_callback(machine.stop)
                     if isinstance(machine, OurMachine):
-                        self.boots.append(await boot_of(machine.vm, begun))
+                        self.boots.append(await boot_times(machine.vm, begun))
                 if number == self._plan.boots - 1:
-                    await self._use(machines)
+                    await self._run_commands(machines)
 
-    async def _use(self, machines: dict[Side, Machine]) -> None:
+    async def _run_commands(self, machines: dict[Contender, Machine]) -> None:
         for done in range(0, self._plan.execs, _TURN):
             self._step("round trips, and commands", done, self._plan.execs)
             count = min(_TURN, self._plan.execs - done)
-            for side, machine in machines.items():
+            for contender, machine in machines.items():
                 for name, action in (("ping_ms", machine.ping), ("exec_ms", machine.run_true)):
                     for _ in range(_WARM_UP):
                         await action()
                     for _ in range(count):
-                        self._add(side, name, await _elapsed(action) * 1e3)
+                        self._add(contender, name, await _elapsed(action) * 1e3)
         for number in range(STREAM_RUNS):
             self._step(f"{STREAM_SIZE >> 20} MiB each way", number, STREAM_RUNS)
-            for side, machine in machines.items():
+            for contender, machine in machines.items():
                 megabytes = STREAM_SIZE / 1e6
                 elapsed = await _elapsed(machine.read_stream)
-                self._add(side, "stdout_mb_s", megabytes / elapsed)
+                self._add(contender, "stdout_mb_s", megabytes / elapsed)
                 elapsed = await _elapsed(machine.write_stream)
-                self._add(side, "stdin_mb_s", megabytes / elapsed)
+                self._add(contender, "stdin_mb_s", megabytes / elapsed)
 
     async def clone(self) -> None:
         """Start clones, one after the other."""
         for number in range(self._plan.clones):
             self._step("clones", number, self._plan.clones)
-            for side in self._sides:
+            for contender in self._contenders:
                 begun = time.perf_counter()
-                machine = await side.clone()
+                machine = await contender.clone()
                 try:
-                    self._add(side, "warm_ready_ms", (time.perf_counter() - begun) * 1e3)
+                    self._add(contender, "warm_ready_ms", (time.perf_counter() - begun) * 1e3)
                     await machine.run_true()
-                    self._add(side, "warm_true_ms", (time.perf_counter() - begun) * 1e3)
+                    self._add(contender, "warm_true_ms", (time.perf_counter() - begun) * 1e3)
                 finally:
                     await machine.stop()
             elapsed = await _elapsed(self._ours.run_process)
             self._add(self._ours, "warm_run_ms", elapsed * 1e3)
 
-    async def draw_from_a_pool(self) -> None:
-        """Take machines from a pool that is full and at rest, and run one command on each."""
+    async def pool(self) -> None:
+        """Take machines from a pool that is full and at rest, and run a command on each."""
         async with Pool(**self._ours.options) as pool:
             for number in range(self._plan.clones):
                 self._step("machines from a pool", number, self._plan.clones)
-                await _filled(pool)
+                await _wait_full(pool)
                 begun = time.perf_counter()
                 async with pool.machine() as vm:
                     await vm.run(["echo", "hello"])
                     elapsed = time.perf_counter() - begun
                 self._add(self._ours, "pool_echo_ms", elapsed * 1e3)
 
-    async def crowd(self) -> None:
+    async def density(self) -> None:
         """Have many clones alive at once."""
         count = self._plan.clones
-        for side in self._sides:
-            self._report.step(f"clones alive at once, {side.name}")
-            found = await gather(side, count, partial(self._report.advance, total=count))
-            self.crowds[side.name] = found
-            self._add(side, "clones_per_s", count / found.seconds)
+        for contender in self._contenders:
+            self._report.step(f"clones alive at once, {contender.name}")
+            found = await measure_density(
+                contender, count, partial(self._report.advance, total=count)
+            )
+            self.densities[contender.name] = found
+            self._add(contender, "clones_per_s", count / found.seconds)
             if memory := found.memory.get(count):
-                self._add(side, "clone_pss_mib", memory)
+                self._add(contender, "clone_pss_mib", memory)
 
-    def _add(self, side: Side, kind: str, sample: float) -> None:
-        self._samples[side.name, kind].append(sample)
+    def _add(self, contender: Contender, metric: str, sample: float) -> None:
+        self._samples[contender.name, metric].append(sample)
 
     def _step(self, text: str, done: int, total: int) -> None:
         if done == 0:
@@ -196,8 +200,8 @@ class _Run:
         self._report.advance(done, total)
 
 
-async def _filled(pool: Pool) -> None:
-    """Wait until all its machines are ready; one that is thrown away has then ended, too."""
+async def _wait_full(pool: Pool) -> None:
+    """Wait until all machines of the pool are ready."""
     try:
         async with asyncio.timeout(BOOT_TIMEOUT):
             while pool.ready < pool.size:  # noqa: ASYNC110 - a pool tells nobody

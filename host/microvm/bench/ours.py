@@ -1,4 +1,4 @@
-"""The library itself as a side of the comparison."""
+"""The library itself as a contender of the comparison."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BLOCK = bytes(1 << 16)
 
 
 class Ours:
-    """Starts our machines.
+    """The contender that starts machines of this library.
 
     :param memory: as `MicroVM` takes it.
     :param notify: see `MicroVM`.
@@ -67,24 +67,27 @@ class Ours:
         return OurMachine(vm)
 
     async def run_process(self) -> None:
-        """Run `microvm run -- true`."""
+        """Run `microvm run -- true` in a process of its own.
+
+        :raises MicroVMError: it fails.
+        """
         process = await asyncio.create_subprocess_exec(
             *self._command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
         )
-        _, said = await process.communicate()
+        _, output = await process.communicate()
         if process.returncode != 0:
-            raise MicroVMError("`microvm run` failed", detail=said.decode(errors="replace"))
+            raise MicroVMError("`microvm run` failed", detail=output.decode(errors="replace"))
 
 
 class OurMachine:
-    """A machine that is up."""
+    """A running machine of this library."""
 
     def __init__(self, vm: MicroVM) -> None:
         self.vm = vm
 
     @property
     def pid(self) -> int:
-        """QEMU's."""
+        """The process id of QEMU."""
         assert self.vm.pid is not None  # noqa: S101 - it is up
         return self.vm.pid
 
@@ -93,15 +96,24 @@ class OurMachine:
         await self.vm.ping()
 
     async def run_true(self) -> None:
-        """Run `true`."""
+        """Run `true`.
+
+        :raises MicroVMError: it fails.
+        """
         await self._run(("true",), 0)
 
     async def read_stream(self) -> None:
-        """Have a process in the guest write `STREAM_SIZE` bytes, and throw them away."""
+        """Have a process in the guest write `STREAM_SIZE` bytes, and discard them.
+
+        :raises MicroVMError: it fails.
+        """
         await self._run(_WRITER, STREAM_SIZE)
 
     async def write_stream(self) -> None:
-        """Have a process in the guest read `STREAM_SIZE` bytes, and write them."""
+        """Have a process in the guest read `STREAM_SIZE` bytes, and write them.
+
+        :raises MicroVMError: it fails.
+        """
         async with await self.vm.exec(_READER, stdin=PIPE) as process:
             assert process.stdin is not None  # noqa: S101 - PIPE
             for _ in range(STREAM_SIZE // len(_BLOCK)):
@@ -112,11 +124,11 @@ class OurMachine:
                 raise MicroVMError(f"{' '.join(_READER)}: status {process.returncode}")
 
     async def stop(self) -> None:
-        """End it."""
+        """End the machine; idempotent."""
         await self.vm.stop()
 
     async def _run(self, command: tuple[str, ...], size: int) -> None:
-        """Run a command that must succeed and write `size` bytes, which are thrown away."""
+        """Run a command that must succeed and write `size` bytes, which are discarded."""
         async with await self.vm.exec(command) as process:
             received = 0
             async for chunk in process.stdout:

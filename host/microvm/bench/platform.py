@@ -1,4 +1,4 @@
-"""The machine that a measurement is made on."""
+"""The host and guest that a measurement is made on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
 
 
 def load() -> float:
-    """How many processes have wanted to run here over the last minute, on average."""
+    """Return how many processes wanted to run here over the last minute, on average."""
     return os.getloadavg()[0]
 
 
@@ -53,7 +53,7 @@ def describe(manifest: Manifest, *, accel: str, memory_mib: int, load: float) ->
 
 
 def _cpu_model() -> str:
-    """Linux names it on x86; elsewhere the architecture has to do."""
+    """Return the model name, which Linux has on x86, or else the architecture."""
     with suppress(OSError):
         if match := _MODEL.search(_CPUINFO.read_text()):
             return match[1].strip()
@@ -62,10 +62,10 @@ def _cpu_model() -> str:
 
 def _qemu_version(program: Path) -> str:
     try:
-        said = subprocess.run(
+        output = subprocess.run(
             [program, "--version"], capture_output=True, text=True, check=True, timeout=30
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise QemuError(f"{program} does not say its version: {error}") from error
-    match = _VERSION.search(said)
-    return match[1] if match else said.strip()
+    match = _VERSION.search(output)
+    return match[1] if match else output.strip()

@@ -1,4 +1,4 @@
-"""A report as a picture: where a boot spends its time, how long things take, and what they take."""
+"""The report as a picture: the parts of a boot, the distributions of times, and memory."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm.bench.boot import MEANINGS, median
-from microvm.bench.figures import Figure, percentile, shown
+from microvm.bench.boot import PARTS, median
+from microvm.bench.figures import Figure, formatted, percentile
 from microvm.bench.report import Report
 from microvm.errors import MicroVMError, UsageError, how_to_install
 
@@ -26,7 +26,7 @@ _ROUND_TRIPS = ("ping_ms", "exec_ms")
 
 
 def check(file: Path) -> None:
-    """See that a plot can be made there, before anything is measured.
+    """Check that a plot can be made, before anything is measured.
 
     :raises UsageError: the file is neither SVG nor PNG.
     :raises MicroVMError: matplotlib is not installed.
@@ -80,18 +80,18 @@ def _draw_boot(axes: Axes, report: Report) -> None:
         width = seconds * 1e3
         axes.barh(row, width, left=left, color=colour, height=0.5)
         axes.annotate(
-            f"{MEANINGS[name]}: {shown(width)} ms",
+            f"{PARTS[name]}: {formatted(width)} ms",
             (0, row),
             xytext=(0, 16),
             textcoords="offset points",
             fontsize=9,
         )
         left += width
-    ends = {f"ready: {shown(left)} ms": (left, _OURS)}
+    ends = {f"ready: {formatted(left)} ms": (left, _OURS)}
     for figure in report.figures:
-        if figure.kind.name == "cold_ready_ms" and figure.floor:
+        if figure.metric.name == "cold_ready_ms" and figure.floor:
             floor = percentile(figure.floor, 50)
-            ends[f"the floor's: {shown(floor)} ms"] = (floor, _FLOOR)
+            ends[f"the floor's: {formatted(floor)} ms"] = (floor, _FLOOR)
     for label, (end, colour) in ends.items():
         axes.axvline(end, color=colour, ls="--", lw=1.5, label=label)
     axes.set_title(f"Cold boot, the median of {len(report.boots)}", loc="left")
@@ -105,12 +105,14 @@ def _draw_boot(axes: Axes, report: Report) -> None:
 
 def _draw_density(axes: Axes, report: Report) -> None:
     styles = ((_OURS, "-"), (_FLOOR, ":"))
-    for (side, crowd), (colour, style) in zip(report.crowds.items(), styles, strict=False):
-        alive = sorted(crowd.memory)
-        sizes = [crowd.memory[count] for count in alive]
-        label = f"{side}: {crowd.count / crowd.seconds:.1f} started per second"
+    for (contender, density), (colour, style) in zip(
+        report.densities.items(), styles, strict=False
+    ):
+        alive = sorted(density.memory)
+        sizes = [density.memory[count] for count in alive]
+        label = f"{contender}: {density.count / density.seconds:.1f} started per second"
         if sizes:
-            label += f", {sizes[-1]:.1f} MiB each with {crowd.count} alive"
+            label += f", {sizes[-1]:.1f} MiB each with {density.count} alive"
         axes.plot(alive, sizes, color=colour, label=label, marker="o", lw=2, ls=style)
     axes.set_title("Memory of each idle clone, by how many are alive", loc="left")
     axes.set_xlabel("clones alive")
@@ -120,11 +122,11 @@ def _draw_density(axes: Axes, report: Report) -> None:
 
 
 def _draw_distributions(axes: Axes, report: Report, names: tuple[str, ...], title: str) -> None:
-    figures = [figure for figure in report.figures if figure.kind.name in names]
+    figures = [figure for figure in report.figures if figure.metric.name in names]
     for figure, colour in zip(figures, _COLOURS, strict=False):
         axes.ecdf(figure.ours, color=colour, label=_label(figure), lw=2)
-        if figure.floor and figure.kind.beside == figure.kind.name:
-            floor = f"the floor's: {shown(percentile(figure.floor, 50))}"
+        if figure.floor and figure.metric.floor_metric == figure.metric.name:
+            floor = f"the floor's: {formatted(percentile(figure.floor, 50))}"
             axes.ecdf(figure.floor, color=colour, label=floor, lw=1.5, ls=":")
     axes.set_title(title, loc="left")
     axes.set_xlabel("ms; medians in the legend")
@@ -134,11 +136,11 @@ def _draw_distributions(axes: Axes, report: Report, names: tuple[str, ...], titl
 
 
 def _label(figure: Figure) -> str:
-    return f"{figure.kind.title.removesuffix(', ms')}: {shown(figure.tail(50))}"
+    return f"{figure.metric.title.removesuffix(', ms')}: {formatted(figure.tail(50))}"
 
 
 def _finish(axes: Axes) -> None:
-    """Scale, grid, and the legend below; numbers that are no powers."""
+    """Set a logarithmic scale with plain numbers, a grid, and the legend."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -151,7 +153,7 @@ def _finish(axes: Axes) -> None:
 
 
 def _add_legend(axes: Axes) -> None:
-    """Below the plot, two lines of it a column, so that a figure stands above its floor."""
+    """Put the legend below the plot, two entries a column, so that each is above its floor."""
     columns = math.ceil(len(axes.get_legend_handles_labels()[1]) / 2)
     axes.legend(
         loc="upper left",

@@ -1,4 +1,4 @@
-"""One run of the benchmark, and where it was."""
+"""The report of a run of the benchmark, and where it was made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from microvm.bench.figures import Figure
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What the figures depend on.
+    """The host and guest, on which the figures depend.
 
     :ivar date: of the measurement, ISO 8601.
     :ivar microvm: this library's version.
@@ -37,8 +37,8 @@ class Platform:
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
-    """Clones alive at once, each of which has answered in the end.
+class Density:
+    """The measurement of many clones that are alive at once, and answer.
 
     :ivar count: the highest number.
     :ivar seconds: from the first one's start until all were ready.
@@ -53,14 +53,14 @@ class Crowd:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run.
+    """The result of a run of the benchmark.
 
     :ivar boots: the cold boots by their parts, in the order that they were made.
-    :ivar figures: in the order of `KINDS`.
-    :ivar crowds: by the side's name.
+    :ivar figures: in the order of `METRICS`.
+    :ivar densities: by the contender's name.
     """
 
     platform: Platform
     boots: tuple[Boot, ...]
     figures: tuple[Figure, ...]
-    crowds: dict[str, Crowd]
+    densities: dict[str, Density]

@@ -1,11 +1,11 @@
-"""A report for people, on a terminal or anywhere else."""
+"""The report as tables for people, on a terminal or anywhere else."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from microvm.bench.boot import MEANINGS, median
-from microvm.bench.figures import Figure, percentile, shown
+from microvm.bench.boot import PARTS, median
+from microvm.bench.figures import Figure, formatted, percentile
 from microvm.bench.report import Report
 
 if TYPE_CHECKING:
@@ -43,25 +43,25 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _figures(report: Report) -> Table:
-    alive = report.crowds["microvm"].count
+    alive = report.densities["microvm"].count
     title = f"Beside the floor; the last two of {alive} clones alive at once"
     table = _table(title, "", "median", "p95", "worst", "floor", "ratio")
     for figure in report.figures:
-        values = [shown(figure.tail(percent)) for percent in (50, 95, 100)]
-        table.add_row(figure.kind.title, *values, *_beside(figure))
+        values = [formatted(figure.tail(percent)) for percent in (50, 95, 100)]
+        table.add_row(figure.metric.title, *values, *_beside(figure))
     return table
 
 
 def _beside(figure: Figure) -> tuple[str, str]:
     if figure.ratio is None:
         return "", ""
-    return shown(percentile(figure.floor, 50)), f"{figure.ratio:.2f}"
+    return formatted(percentile(figure.floor, 50)), f"{figure.ratio:.2f}"
 
 
 def _boots(report: Report) -> Table:
     boot = median(report.boots)
     table = _table(f"Cold boot, the median of {len(report.boots)}", "part", "ms", "%")
     for name, seconds in boot.parts().items():
-        table.add_row(MEANINGS[name], f"{seconds * 1e3:.1f}", f"{seconds / boot.total:.0%}"[:-1])
+        table.add_row(PARTS[name], f"{seconds * 1e3:.1f}", f"{seconds / boot.total:.0%}"[:-1])
     table.add_row("ready", f"{boot.total * 1e3:.1f}", "100", style="bold")
     return table

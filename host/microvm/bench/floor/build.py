@@ -20,7 +20,7 @@ _FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-Os", "-static", "-s")
 
 
 def build(image: Image) -> bytes:
-    """Return an initramfs that is the image's but for its first process.
+    """Build the initramfs of the floor: the image's, with another first process.
 
     :raises ImageError: there is no compiler that makes it.
     """

@@ -1,4 +1,4 @@
-"""The floor as a side of the comparison."""
+"""The floor as a contender of the comparison."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from microvm.arch import Accel
     from microvm_image.image import Image
 
-# What shapes the guest, and is the same on both sides.
+# The options that shape the guest; both contenders have the same.
 _SHARED_OPTIONS = ("-cpu", "-m", "-smp", "-append")
 _DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
 
@@ -34,12 +34,12 @@ _WARM_UP = 100
 
 
 class Floor:
-    """Starts the floor's machines; `opened` gives one."""
+    """The contender that starts the floor's machines; `opened` makes one."""
 
     name = "floor"
 
     def __init__(self, config: QemuConfig, initramfs: int, owned: ExitStack) -> None:
-        """Use `opened`."""
+        """Wrap what :meth:`opened` has prepared."""
         self._config = config
         self._initramfs = initramfs
         self._owned = owned
@@ -48,7 +48,7 @@ class Floor:
     @classmethod
     @contextmanager
     def opened(cls, image: Image, *, accel: Accel, memory: int) -> Iterator[Self]:
-        """Compile the guest; what it takes is in no folder, and gone afterwards.
+        """Compile the guest into a memory file, which is gone afterwards.
 
         :param image: whose kernel and file system it has.
         :param memory: of the guest, in MiB.
@@ -75,17 +75,17 @@ class Floor:
         :raises MachineError: it does not come up.
         """
         with template.blank() as memory:
-            return FloorMachine(await _made(partial(self._start, memory)))
+            return FloorMachine(await _start_in_thread(partial(self._start, memory)))
 
     async def clone(self) -> FloorMachine:
-        """Clone a machine that was booted and saved, the first time now.
+        """Clone a machine that was booted and saved; the first call saves it.
 
         :raises MachineError: it does not come up.
         :raises QemuError: it cannot be saved.
         """
         if self._saved is None:
             memory = self._owned.enter_context(template.blank())
-            machine = FloorMachine(await _made(partial(self._start, memory)))
+            machine = FloorMachine(await _start_in_thread(partial(self._start, memory)))
             try:
                 for _ in range(_WARM_UP):
                     await machine.run_true()
@@ -94,7 +94,7 @@ class Floor:
             finally:
                 await machine.stop()
             self._saved = replace(memory, saved=True)
-        return FloorMachine(await _made(partial(self._start, self._saved)))
+        return FloorMachine(await _start_in_thread(partial(self._start, self._saved)))
 
     def _start(self, memory: Memory) -> Machine:
         return Machine(
@@ -120,8 +120,8 @@ class Floor:
         ]
 
 
-async def _made(make: Callable[[], Machine]) -> Machine:
-    """Make a machine in a thread; where nobody waits for it any longer, end it."""
+async def _start_in_thread(make: Callable[[], Machine]) -> Machine:
+    """Start a machine in a thread, and end it if nobody waits for it any longer."""
     task = asyncio.create_task(in_thread(make))
     try:
         await settled([task])
@@ -133,7 +133,7 @@ async def _made(make: Callable[[], Machine]) -> Machine:
 
 
 class FloorMachine:
-    """A machine that is up.
+    """A running machine of the floor.
 
     It blocks the event loop, which has nothing else to do: handing over to a thread would be
     measured, too.
@@ -144,29 +144,32 @@ class FloorMachine:
 
     @property
     def pid(self) -> int:
-        """QEMU's."""
+        """The process id of QEMU."""
         return self._machine.pid
 
     async def ping(self) -> None:
         """Exchange a byte with the guest."""
-        self._machine.ask(b"p")
+        self._machine.request(b"p")
 
     async def run_true(self) -> None:
         """Run `true`."""
-        self._machine.ask(b"x")
+        self._machine.request(b"x")
 
     async def read_stream(self) -> None:
         """Have a process in the guest write `STREAM_SIZE` bytes, and read them."""
-        self._machine.ask(b"o", STREAM_SIZE)
+        self._machine.request(b"o", STREAM_SIZE)
 
     async def write_stream(self) -> None:
         """Have a process in the guest read `STREAM_SIZE` bytes, and write them."""
         self._machine.feed()
 
     async def save(self, state: int) -> None:
-        """Save it and end it."""
+        """Save the machine and end it.
+
+        :raises QemuError: it cannot be saved.
+        """
         self._machine.save(state)
 
     async def stop(self) -> None:
-        """End it."""
+        """End the machine; idempotent."""
         self._machine.stop()

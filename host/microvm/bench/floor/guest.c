@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STREAM = 64 << 20, NAP_US = 500, PATIENCE = 1000 };
+enum { STREAM = 64 << 20, POLL_US = 500, MAX_POLLS = 1000 };
 
 static char buffer[1 << 16];
 static int port;
@@ -22,11 +22,11 @@ static int port;
 /* With no host at the other end a read returns 0 at once: one that stays away has died, and QEMU is to go, too. */
 static size_t receive(char *data, size_t size)
 {
-	for (int naps = 0; naps < PATIENCE; naps++) {
+	for (int polls = 0; polls < MAX_POLLS; polls++) {
 		ssize_t n = read(port, data, size);
 		if (n > 0)
 			return (size_t)n;
-		usleep(NAP_US);
+		usleep(POLL_US);
 	}
 	reboot(RB_AUTOBOOT);
 	_exit(1);
@@ -101,7 +101,7 @@ int main(void)
 	mkdir("/dev", 0755);
 	mount("dev", "/dev", "devtmpfs", 0, 0);
 	while ((port = open("/dev/vport0p1", O_RDWR)) < 0)
-		usleep(NAP_US);
+		usleep(POLL_US);
 	for (;;) {
 		size_t n = receive(buffer, sizeof buffer);
 		char letter = buffer[0];

@@ -1,4 +1,4 @@
-"""One QEMU with the floor's guest in it. Everything here blocks."""
+"""A QEMU with the floor's guest in it. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
 
 
 class Machine:
-    """It is up when the constructor returns; `stop` ends it. QEMU ends too if we die.
+    """A QEMU that is up when the constructor returns; it ends with `stop`, or when we die.
 
     :param command: QEMU with its arguments, but for those of its monitor and its port.
     :param device: the virtio-serial controller.
@@ -61,7 +61,7 @@ class Machine:
             if state is not None:
                 self._restore(state)
             self._port.settimeout(READY_TIMEOUT)
-            self.ask(b"p")
+            self.request(b"p")
             self._port.settimeout(_TIMEOUT)
         except (OSError, ValueError, MachineError) as error:
             why = self.stop() or error
@@ -75,10 +75,11 @@ class Machine:
         """QEMU's process id."""
         return self._process.pid
 
-    def ask(self, request: bytes, data_size: int = 0) -> None:
+    def request(self, request: bytes, data_size: int = 0) -> None:
         """Send a request, and wait for the end of its answer.
 
         :param data_size: how many bytes come before that.
+        :raises MachineError: the guest has ended.
         """
         self._port.sendall(request)
         left = data_size + 1
@@ -89,16 +90,20 @@ class Machine:
             left -= received
 
     def feed(self) -> None:
-        """Have the guest take `STREAM_SIZE` bytes."""
+        """Send the guest `STREAM_SIZE` bytes.
+
+        :raises MachineError: the guest has ended.
+        """
         self._port.sendall(b"i")
         for _ in range(STREAM_SIZE // len(_BLOCK)):
             self._port.sendall(_BLOCK)
-        self.ask(b"")
+        self.request(b"")
 
     def save(self, state: int) -> None:
         """Save the guest, whose memory is a file, and end QEMU.
 
         :param state: where to, a descriptor among `files`.
+        :raises QemuError: QEMU refuses, or fails.
         """
         self._monitor("migrate-set-capabilities", capabilities=_CAPABILITIES)
         self._monitor("stop")
@@ -117,18 +122,18 @@ class Machine:
         self._monitor("cont")
 
     def stop(self) -> str:
-        """End it, and return what QEMU has said; idempotent."""
+        """End QEMU, and return what it has written to its stderr; idempotent."""
         if self._process.returncode is not None:
             return ""
         self._process.kill()
-        _, said = self._process.communicate()
+        _, output = self._process.communicate()
         self._port.close()
         self._monitor.close()
-        return str(said, errors="replace").strip()
+        return str(output, errors="replace").strip()
 
 
 class _Monitor:
-    """QMP, as simple as it can be spoken."""
+    """A QMP connection, as simple as it can be."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.settimeout(_TIMEOUT)
@@ -149,6 +154,6 @@ class _Monitor:
         return reply["return"]
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
         self._replies.close()
         self._connection.close()
