@@ -23,7 +23,7 @@ from microvm.errors import (
     VersionMismatch,
 )
 from microvm.guest.guest import Guest
-from microvm.qemu.console import KEPT, Console
+from microvm.qemu.console import TAIL_SIZE, Console
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW, Session
@@ -314,7 +314,7 @@ async def _on_the_console(_: Guest, __: Flooder) -> None:
     await Flooder(theirs).say(b"\x1b[31m\r\n" * 8192, FLOOD)
     theirs.close()
     await following
-    assert len(console.tail(lines=1 << 20)) <= KEPT
+    assert len(console.tail(lines=1 << 20)) <= TAIL_SIZE
 
 
 @pytest.mark.parametrize(

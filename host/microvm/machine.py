@@ -16,7 +16,7 @@ from microvm.errors import BootError, QemuError, UsageError
 from microvm.options import PING_TIMEOUT, ExecOptions, PlainRunOptions, RunOptions, Text
 from microvm.qemu import accel as accels
 from microvm.qemu.command import QemuConfig
-from microvm.qemu.launch import find_qemu, refusal
+from microvm.qemu.launch import find_qemu, launch_error
 from microvm.start.starter import Starter
 from microvm.units import Size, parse_memory
 
@@ -159,13 +159,13 @@ class MicroVM:
                 self._running = await (start.cold() if cold else start.warm())
             except (QemuError, BootError) as error:
                 if accel == candidates[-1]:
-                    if accel != "tcg" and accels.is_hardware(error):
+                    if accel != "tcg" and accels.is_hardware_failure(error):
                         probes.forget()  # it did work; the next start finds out
                     raise
                 failure = error
                 continue
             except OSError as error:
-                raise refusal(error) from error
+                raise launch_error(error) from error
             finally:
                 start.end()
             self._state = "running"
@@ -191,9 +191,9 @@ class MicroVM:
         hint = "--accel kvm shows why"
         if accels.is_broken(failure, within=within):
             probes.remember(works=False)
-            self._notify(accels.notice(f"{accel.upper()} does not work here", hint))
+            self._notify(accels.fallback_notice(f"{accel.upper()} does not work here", hint))
         else:
-            self._notify(accels.notice(f"no {accel.upper()} this time: {failure.message}"))
+            self._notify(accels.fallback_notice(f"no {accel.upper()} this time: {failure.message}"))
 
     def _say_obstacle(self, image: Image, probes: accels.ProbeCache) -> None:
         """Say why the hardware that is there cannot be used, if that was not said already."""
@@ -201,7 +201,7 @@ class MicroVM:
         said = replace(probes, subject="obstacle")
         if obstacle is not None and not obstacle.expected and said.recall() is None:
             said.remember(works=False)
-            self._notify(accels.notice(obstacle.text, obstacle.hint))
+            self._notify(accels.fallback_notice(obstacle.text, obstacle.hint))
 
     async def _image(self) -> Image:
         if self._given_image is not None:

@@ -18,7 +18,7 @@ import pytest
 from microvm.cache import store as cache
 from microvm.errors import QemuError
 from microvm.qemu import accel
-from microvm.qemu.accel import BOOT_TIMEOUT, ProbeCache, candidates, notice
+from microvm.qemu.accel import BOOT_TIMEOUT, ProbeCache, candidates, fallback_notice
 from microvm.qemu.command import NOBODY, QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.launch import find_qemu
@@ -75,14 +75,14 @@ def test_foreign_architecture(probes: ProbeCache) -> None:
         candidates("kvm", arch="vax", probes=probes)
 
 
-def test_verdict_is_of_one_build(probes: ProbeCache) -> None:
+def test_probe_result_is_of_one_build(probes: ProbeCache) -> None:
     probes.remember(works=True)
     assert probes.recall() is True
     os.utime(probes.binary, (1, 1))
     assert probes.recall() is None
 
 
-def test_verdict_that_is_a_pipe_or_a_link(probes: ProbeCache, tmp_path: Path) -> None:
+def test_probe_result_that_is_a_pipe_or_a_link(probes: ProbeCache, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("works")
     probes.folder.mkdir()
@@ -96,7 +96,7 @@ def test_verdict_that_is_a_pipe_or_a_link(probes: ProbeCache, tmp_path: Path) ->
     assert victim.read_text() == "works"
 
 
-def test_verdicts_make_no_cache_that_others_can_write(
+def test_probe_results_make_no_cache_that_others_can_write(
     probes: ProbeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROVM_CACHE", str(probes.folder))
@@ -109,27 +109,27 @@ def test_verdicts_make_no_cache_that_others_can_write(
     assert probes.path.stat().st_mode & 0o777 == 0o644
 
 
-def test_verdict_that_is_damaged(probes: ProbeCache) -> None:
+def test_probe_result_that_is_damaged(probes: ProbeCache) -> None:
     probes.remember(works=True)
     (file,) = probes.folder.iterdir()
     file.write_bytes(b"\xff")
     assert probes.recall() is None
 
 
-def test_verdict_leaves_one_file(probes: ProbeCache) -> None:
+def test_probe_result_leaves_one_file(probes: ProbeCache) -> None:
     probes.remember(works=True)
     probes.remember(works=False)
     assert len(list(probes.folder.iterdir())) == 1
 
 
-def test_verdict_that_cannot_be_kept(probes: ProbeCache) -> None:
+def test_probe_result_that_cannot_be_kept(probes: ProbeCache) -> None:
     probes.folder.write_bytes(b"in the way")
     probes.remember(works=True)
     assert probes.recall() is None
 
 
 @pytest.mark.parametrize("age", [25 * 3600, -3600])
-def test_verdict_is_of_this_day(probes: ProbeCache, age: float) -> None:
+def test_probe_result_is_of_this_day(probes: ProbeCache, age: float) -> None:
     probes.remember(works=False)
     os.utime(probes.path, (time.time() - age,) * 2)
     assert probes.recall() is None
@@ -137,7 +137,7 @@ def test_verdict_is_of_this_day(probes: ProbeCache, age: float) -> None:
     assert probes.recall() is False
 
 
-def test_verdict_is_of_how_kvm_was_loaded(
+def test_probe_result_is_of_how_kvm_was_loaded(
     probes: ProbeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = tmp_path / "kvm_amd" / "parameters" / "npt"
@@ -195,8 +195,8 @@ def test_device_that_one_may_not_open(
 
 
 def test_notice_is_one_line() -> None:
-    assert notice("why") == "why; using TCG, which is slower"
-    assert notice("why", "what to do") == "why; using TCG, which is slower (what to do)"
+    assert fallback_notice("why") == "why; using TCG, which is slower"
+    assert fallback_notice("why", "what to do") == "why; using TCG, which is slower (what to do)"
 
 
 async def failure_to_speak(config: QemuConfig) -> QemuError | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from microvm.arch import Accel
-from microvm.qemu.command import Inherited, QemuConfig, arguments, confined, kernel_command_line
+from microvm.qemu.command import Inherited, QemuConfig, arguments, confine, kernel_command_line
 from microvm.qemu.launch import _groups_of
 
 CONFIG = QemuConfig(
@@ -72,18 +72,18 @@ def test_loud_kernel() -> None:
 
 
 def test_confined_user() -> None:
-    command = confined(["qemu", "-S"], setpriv=Path("/s"), controller=7, root=False)
+    command = confine(["qemu", "-S"], setpriv=Path("/s"), controller=7, root=False)
     assert command[:4] == ["/s", "--pdeathsig=KILL", "--no-new-privs", "/bin/sh"]
     assert command[-3:] == ["7", "qemu", "-S"]
 
 
 def test_confined_root() -> None:
-    command = confined(["qemu"], setpriv=Path("/s"), controller=7, root=True)
+    command = confine(["qemu"], setpriv=Path("/s"), controller=7, root=True)
     assert {"--reuid=65534", "--regid=65534", "--clear-groups"} <= set(command)
 
 
 def test_confined_root_with_a_group() -> None:
-    command = confined(["qemu"], setpriv=Path("/s"), controller=7, root=True, groups=(104,))
+    command = confine(["qemu"], setpriv=Path("/s"), controller=7, root=True, groups=(104,))
     assert "--groups=104" in command
     assert "--clear-groups" not in command
 

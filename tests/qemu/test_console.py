@@ -11,7 +11,7 @@ import pytest
 
 from microvm.errors import UsageError
 from microvm.qemu import console as console_module
-from microvm.qemu.console import KEPT, Console
+from microvm.qemu.console import TAIL_SIZE, Console
 
 
 def fed(*chunks: bytes) -> Console:
@@ -58,8 +58,8 @@ def test_memory_is_bounded() -> None:
     for _ in range(100):
         console.feed(b"x" * 10_000)
     console.feed(b"end")
-    assert len(console.tail()) == KEPT
-    assert len(console._kept) <= 2 * KEPT + 10_000
+    assert len(console.tail()) == TAIL_SIZE
+    assert len(console._tail) <= 2 * TAIL_SIZE + 10_000
     assert console.tail().endswith("xend")
 
 
@@ -74,7 +74,7 @@ def test_panic() -> None:
 def test_panic_is_part_of_a_line() -> None:
     said = fed(b"Kernel panic - not syncing: a\tb").panic()
     assert said == "Kernel panic - not syncing: a"
-    assert len(fed(b"Kernel panic - not syncing: " + b"x" * KEPT).panic() or "") < 200
+    assert len(fed(b"Kernel panic - not syncing: " + b"x" * TAIL_SIZE).panic() or "") < 200
 
 
 def test_log_is_live(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_log_is_live(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunks", [[b"x" * 150], [b"x" * 99, b"x", b"x", b"x" * 99]])
 def test_log_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: list[bytes]) -> None:
-    monkeypatch.setattr(console_module, "LOGGED", 100)
+    monkeypatch.setattr(console_module, "LOG_LIMIT", 100)
     log = tmp_path / "log"
     with Console(log) as console:
         for chunk in chunks:
@@ -97,7 +97,7 @@ def test_log_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunks: lis
 
 
 def test_log_that_just_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console_module, "LOGGED", 100)
+    monkeypatch.setattr(console_module, "LOG_LIMIT", 100)
     with Console(tmp_path / "log") as console:
         console.feed(b"x" * 100)
     assert (tmp_path / "log").read_bytes() == b"x" * 100

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm.qemu.command import QemuConfig, confined
+from microvm.qemu.command import QemuConfig, confine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 
@@ -24,7 +24,7 @@ import asyncio, sys
 from pathlib import Path
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
-from microvm.qemu.command import QemuConfig, confined
+from microvm.qemu.command import QemuConfig, confine
 
 async def main():
     kernel, initramfs = map(Path, sys.argv[1:])
@@ -84,6 +84,6 @@ def test_controller_killed_while_launching(
 def test_orphan_of_the_first_instant(controller_pid: int, output: str) -> None:
     """Killed before PR_SET_PDEATHSIG took hold: the launch sees another parent and gives up."""
     setpriv = Path(shutil.which("setpriv") or "")
-    command = confined(["echo", "started"], setpriv=setpriv, controller=controller_pid, root=False)
+    command = confine(["echo", "started"], setpriv=setpriv, controller=controller_pid, root=False)
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     assert result.stdout == output

@@ -53,11 +53,11 @@ def _identity(cache: Path) -> tuple[int, int]:
 
 
 def _age(cache: Path, seconds: float) -> None:
-    (verdict,) = cache.glob("clone-*")
-    os.utime(verdict, (time.time() - seconds,) * 2)
+    (result,) = cache.glob("clone-*")
+    os.utime(result, (time.time() - seconds,) * 2)
 
 
-def _no_verdict(cache: Path) -> bool:
+def _nothing_remembered(cache: Path) -> bool:
     return not list(cache.glob("clone-*"))
 
 
@@ -75,7 +75,7 @@ async def test_a_signal_to_a_starting_clone(
         assert line.startswith("cannot clone")
         assert "signal" in line
         assert line.endswith("; booting instead")
-    assert _no_verdict(cache)
+    assert _nothing_remembered(cache)
     misbehave("")
     assert await _start(image) == (True, [])
     assert _identity(cache) == before
@@ -91,7 +91,7 @@ async def test_a_signal_to_one_that_is_to_be_saved(
     (line,) = told
     assert line.startswith("no template can be saved: QEMU was ")
     assert line.endswith("; booting instead")
-    assert _no_verdict(cache)
+    assert _nothing_remembered(cache)
     misbehave("")
     assert await _start(image) == (True, [])
 
@@ -111,7 +111,7 @@ async def test_a_limit_of_one_process(image: Image, cache: Path, limit: str, the
         assert limited.returncode == 0
         (line,) = said.splitlines()
         assert line.endswith(b"; booting instead")
-    assert _no_verdict(cache)
+    assert _nothing_remembered(cache)
     assert await _start(image) == (True, [])
     if there:
         assert _identity(cache) == before
@@ -127,7 +127,7 @@ async def test_a_clone_that_takes_too_long(
         cloned, (line,) = await _start(image)
     assert not cloned
     assert "was not ready within 0.001 s; booting instead" in line
-    assert _no_verdict(cache)
+    assert _nothing_remembered(cache)
     assert await _start(image) == (True, [])
     assert _identity(cache) == before
 
@@ -145,7 +145,7 @@ async def test_a_mistake_of_ours(
         mistaken.setattr(Session, "next_event", fail)
         with pytest.raises(BootError):
             await _start(image)
-    assert _no_verdict(cache)
+    assert _nothing_remembered(cache)
     assert await _start(image) == (True, [])
     assert _identity(cache) == before
 
@@ -158,7 +158,7 @@ async def test_a_guest_that_ends_itself_before_it_is_saved(
         cloned, (line,) = await _start(image)
     assert not cloned
     assert line == "no template can be saved: the guest rebooted; booting instead"
-    assert _no_verdict(cache)
+    assert _nothing_remembered(cache)
     assert await _start(image) == (True, [])
 
 
@@ -308,7 +308,7 @@ def test_killed_clones_and_controllers_do_not_cost_the_template(
             process.kill()
             process.wait()
         assert _identity(cache) == before
-        assert _no_verdict(cache)
+        assert _nothing_remembered(cache)
     print(f"{clones} clones and {controllers} controllers killed")
     run, *rest = _arguments(image)
     result = microvm(run, "--verbose", *rest)

@@ -85,7 +85,8 @@ async def test_another_configuration_is_another_template(image: Image, cache: Pa
 async def test_a_qemu_that_knows_no_files_clones_by_descriptors_and_copies(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(qemu, "_FILES", (99, 0))  # as QEMU 8.1 and older, in all that we ask of it
+    # As QEMU 8.1 and older, in all that we ask of it.
+    monkeypatch.setattr(qemu, "_FILE_MIGRATION", (99, 0))
     assert await _start(image) == (True, [])
     ram = _folder(cache) / "ram"
     before = hashlib.sha256(ram.read_bytes()).digest()

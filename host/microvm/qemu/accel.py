@@ -1,9 +1,10 @@
-"""Which accelerator to run under.
+"""The choice of the accelerator that a guest runs under.
 
-That /dev/kvm exists, or even that it makes a VM, proves nothing: there are hosts where a guest
-dies under it. So `candidates` only rules out what cannot work; whoever boots a machine tries them
-in order, and lets `ProbeCache` remember: that the first works once a guest is ready under it, that
-it is broken only once a guest is ready under the next, and only if it was the hardware that failed.
+That /dev/kvm exists, or even that it makes a VM, proves nothing: there are hosts where a guest dies
+under it. So `candidates` only rules out what cannot work; whoever boots a machine tries them in
+order, and has `ProbeCache` remember the result: that the first works once a guest is ready under
+it, that it is broken only once a guest is ready under the next, and only if it was the hardware
+that failed.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from microvm.errors import BootError, ImageError, QemuError
 #: slow, and so is the first boot under an accelerator that is emulated itself.
 BOOT_TIMEOUT = 60.0
 
-#: How long a verdict counts, in seconds: what was wrong may have been mended, or have come.
-LIFETIME = 24 * 3600.0
+#: How long the result of a probe counts, in seconds: what was wrong may have been mended, or have
+#: come.
+PROBE_LIFETIME = 24 * 3600.0
 
 #: The device that KVM is used through.
 KVM = Path("/dev/kvm")
@@ -45,13 +47,13 @@ _KVM_API_VERSION = 12
 
 @dataclass(frozen=True, slots=True)
 class ProbeCache:
-    """What experience says about something that works on some hosts only.
+    """The results of probes for something that works on some hosts only.
 
-    A verdict holds for a day, one host, one kernel, KVM's settings and one build of QEMU.
+    A result counts for a day, one host, one kernel, KVM's settings and one build of QEMU.
 
-    :ivar folder: where probes are kept; made when needed.
+    :ivar folder: where results are kept; made when needed.
     :ivar binary: QEMU's program.
-    :ivar subject: what it is about; by default the hardware's accelerator.
+    :ivar subject: what is probed; by default the hardware's accelerator.
     """
 
     folder: Path
@@ -59,30 +61,30 @@ class ProbeCache:
     subject: str = "accel"
 
     def recall(self) -> bool | None:
-        """Whether it works, or None if that is not known, or not any more."""
+        """Tell whether the subject works, or None if that is not known, or not any more."""
         try:
             with os.fdopen(cache.open_file(self.path)) as file:
                 age = time.time() - os.fstat(file.fileno()).st_mtime
                 text = file.read().strip()
-            return {"works": True, "broken": False}.get(text) if 0 <= age < LIFETIME else None
+            return {"works": True, "broken": False}.get(text) if 0 <= age < PROBE_LIFETIME else None
         except (OSError, UnicodeDecodeError):
             return None
 
     def remember(self, *, works: bool) -> None:
-        """Keep a verdict; a folder that cannot be written costs the next run time, no more."""
+        """Keep the result of a probe; where it cannot be written, the next run probes again."""
         with suppress(OSError, ImageError):
             cache.make(self.folder)
-            # Half of it, for whoever reads it in this moment, says nothing, which is harmless.
+            # Whoever reads a half-written one takes it for none, which is harmless.
             cache.write(self.path, b"works\n" if works else b"broken\n")
 
     def forget(self) -> None:
-        """Know nothing of it any more."""
+        """Remove the result, so that the next start probes again."""
         with suppress(OSError):
             self.path.unlink()
 
     @property
     def path(self) -> Path:
-        """The file of this verdict, there or not."""
+        """The file of this probe result, there or not."""
         machine_id = b""
         with suppress(OSError):
             machine_id = Path("/etc/machine-id").read_bytes()
@@ -104,7 +106,7 @@ class ProbeCache:
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why the hardware cannot accelerate a guest for sure.
+    """A reason why the hardware cannot accelerate a guest.
 
     :ivar text: what is wrong.
     :ivar hint: what to do about it.
@@ -119,7 +121,7 @@ class Obstacle:
 def candidates(
     requested: Literal["auto", "kvm", "tcg"], *, arch: str, probes: ProbeCache
 ) -> tuple[Accel, ...]:
-    """The accelerators to try, in order.
+    """Return the accelerators to try, in order.
 
     :param arch: the guest's architecture; hardware accelerates its own only.
     :raises QemuError: if KVM is requested and cannot work.
@@ -139,7 +141,7 @@ def candidates(
 
 
 def is_broken(failure: QemuError | BootError, *, within: float) -> bool:
-    """Whether it was for the hardware that no guest came up, where one did under emulation.
+    """Tell whether a failed boot was the hardware's fault, where one under emulation worked.
 
     A signal from somebody and a limit say nothing about it; nor does a time-out, where this host is
     so busy that emulation did not take less.
@@ -151,13 +153,13 @@ def is_broken(failure: QemuError | BootError, *, within: float) -> bool:
     return failure.ending.kind not in {"killed", "limit", "quit"}
 
 
-def is_hardware(failure: QemuError | BootError) -> bool:
-    """Whether QEMU failed in a way that healthy hardware does not give it."""
+def is_hardware_failure(failure: QemuError | BootError) -> bool:
+    """Tell whether QEMU failed in a way that it does not on healthy hardware."""
     return failure.ending is not None and failure.ending.kind in {"crash", "internal_error", "exit"}
 
 
 def host_cpu() -> str:
-    """What a guest can see of this host's processor, without acceleration nothing."""
+    """Return what a guest can see of this host's processor, as text; it matters to KVM only."""
     with suppress(OSError):
         first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
         own = ("model name", "stepping", "microcode", "flags", "Features", "CPU ")
@@ -166,7 +168,7 @@ def host_cpu() -> str:
 
 
 def kvm_parameters() -> list[tuple[str, str]]:
-    """How KVM's modules were loaded, as it shapes what a guest finds: `nested`, `npt` and such."""
+    """Return the parameters of KVM's modules that shape a guest, such as `nested` and `npt`."""
     found = []
     for path in sorted(_MODULES.glob("kvm*/parameters/*")):
         with suppress(OSError):
@@ -174,13 +176,13 @@ def kvm_parameters() -> list[tuple[str, str]]:
     return found
 
 
-def notice(reason: str, hint: str = "") -> str:
-    """The line that says, once, why machines run under TCG where there seems to be better."""
+def fallback_notice(reason: str, hint: str = "") -> str:
+    """Return the line that says, once, why machines run under TCG where KVM seems to be there."""
     return f"{reason}; using TCG, which is slower" + (f" ({hint})" if hint else "")
 
 
 def obstacle(arch: str) -> Obstacle | None:
-    """What keeps the hardware from accelerating guests of this architecture, if that is known."""
+    """Return what keeps the hardware from accelerating guests of this architecture, or None."""
     native = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     if arch != native:
         return Obstacle(f"this machine is {native}, the guest {arch}", expected=True)
@@ -215,7 +217,7 @@ def _create_vm(device: int) -> int:
 
 
 def _permission() -> str:
-    """How a user comes to use the device: by the group that may."""
+    """Return the hint for who may not use the device: how to join its group."""
     import grp
     import pwd
 

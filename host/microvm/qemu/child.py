@@ -1,4 +1,4 @@
-"""A process of ours, waited for in an event loop that may not have begun when it was spawned."""
+"""A child process that an event loop can wait for, even one spawned before the loop began."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from microvm.threads import start_thread
 
 
 class Child:
-    """Somebody has to `wait` for it, or nobody reaps it."""
+    """A child process; it is reaped by :meth:`wait` alone."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -19,17 +19,17 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code, -N when signal N ended it, or None while it is not reaped."""
+        """The exit code, -N when signal N ended it, or None while it is not reaped."""
         return self._process.returncode
 
     @property
     def stopped(self) -> bool:
-        """Whether a signal such as SIGSTOP holds it up now."""
+        """Whether a signal such as SIGSTOP has stopped the process now."""
         if self.returncode is not None or not hasattr(os, "waitid"):
             return False
         flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
@@ -38,7 +38,7 @@ class Child:
         return False
 
     async def wait(self) -> int:
-        """Wait for its end, and reap it; cancelling this leaves it alone."""
+        """Wait for the process to end, and reap it; cancelling this leaves the process alone."""
         if self._ended is None:
             self._ended = self._watch(asyncio.get_running_loop())
         await asyncio.shield(self._ended)
@@ -58,14 +58,14 @@ class Child:
     ) -> None:
         loop.remove_reader(fd)
         os.close(fd)
-        _settle(ended)
+        _set_done(ended)
 
     def _block(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
         self._process.wait()
         with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(_settle, ended)
+            loop.call_soon_threadsafe(_set_done, ended)
 
 
-def _settle(future: asyncio.Future[None]) -> None:
+def _set_done(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)

@@ -1,4 +1,4 @@
-"""QEMU's command line: pure functions from a configuration to arguments."""
+"""The command line of QEMU: pure functions from a configuration to arguments."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _IF_CONTROLLER_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
 
 @dataclass(frozen=True, slots=True)
 class QemuConfig:
-    """One machine, as QEMU sees it.
+    """The configuration of a machine, as QEMU needs it.
 
     :ivar kernel: a bzImage, an Image or a PVH ELF file, readable by `NOBODY` if we are root.
     :ivar initramfs: the same.
@@ -51,7 +51,7 @@ class QemuConfig:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A guest as two files, by their descriptors.
+    """The two files that a guest is saved in, or restored from, by their descriptors.
 
     :ivar ram: its memory.
     :ivar state: the rest of it.
@@ -69,7 +69,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """The descriptors that QEMU inherits: it needs no path, so nothing has to be unlinked."""
+    """The descriptors that QEMU inherits; so it needs no path, and nothing has to be unlinked."""
 
     qmp: int
     port: int
@@ -80,7 +80,7 @@ class Inherited:
     memory: Memory | None = None
 
     def all(self) -> tuple[int, ...]:
-        """Every descriptor that is there."""
+        """Return every descriptor that is there."""
         own = (self.qmp, self.port, self.console, self.kernel, self.initramfs)
         kvm = () if self.kvm is None else (self.kvm,)
         memory = () if self.memory is None else (self.memory.ram, self.memory.state)
@@ -88,7 +88,7 @@ class Inherited:
 
 
 def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) -> list[str]:
-    """The arguments that QEMU is started with, its own name not among them.
+    """Return the arguments that QEMU is started with, without its own name.
 
     :param tsc_khz: the frequency of the host's TSC, if it has one and we know it.
     :raises UsageError: for an architecture that is not in the table.
@@ -122,7 +122,7 @@ def _machine(config: QemuConfig, inherited: Inherited) -> str:
 
 
 def _backend(config: QemuConfig, memory: Memory | None) -> list[str]:
-    """A file as RAM: written while a guest is to be saved in it, copied on write by its clones."""
+    """Return the RAM as a file: written while a guest is saved in it, copied on write by clones."""
     if memory is None:
         return []
     # A file that is opened for reading only would make the RAM a ROM without `rom=off`.
@@ -133,7 +133,7 @@ def _backend(config: QemuConfig, memory: Memory | None) -> list[str]:
 
 
 def descriptor_path(descriptor: int) -> str:
-    """A path that opens an inherited file anew, even if its own leads through root's home."""
+    """Return a path that opens an inherited file anew, even if its own is in root's home."""
     return f"/dev/fd/{descriptor}"
 
 
@@ -152,7 +152,7 @@ def _serial_device(config: QemuConfig) -> str:
 
 
 def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
-    """The kernel's command line: a panic resets, and a reset ends QEMU."""
+    """Return the kernel's command line: a panic resets, and a reset ends QEMU."""
     target = arches.find(config.arch)
     words = [
         f"console={target.console}",
@@ -166,7 +166,7 @@ def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
     return " ".join(filter(None, words))
 
 
-def confined(
+def confine(
     command: Sequence[str],
     *,
     setpriv: Path,

@@ -12,13 +12,13 @@ from typing import Self
 from microvm.errors import UsageError
 
 #: How much of the console's end is kept in memory, in bytes.
-KEPT = 64 << 10
+TAIL_SIZE = 64 << 10
 
 #: How much of it the log takes, in bytes; what follows is cut.
-LOGGED = 16 << 20
+LOG_LIMIT = 16 << 20
 
-_CUT = b"\n[microvm: the console's log is cut here]\n"
-_READ = 64 << 10
+_CUT_NOTICE = b"\n[microvm: the console's log is cut here]\n"
+_READ_SIZE = 64 << 10
 
 # ECMA-48: control sequences (CSI), operating system commands (OSC), and escapes of two bytes.
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
@@ -27,15 +27,15 @@ _PANIC = re.compile(r"Kernel panic - not syncing: [^\t\n]{0,160}")
 
 
 def sanitised(data: bytes) -> str:
-    """What hostile bytes say, as text that is safe to print: no escapes, no control characters."""
+    """Return hostile bytes as text that is safe to print: no escapes, no control characters."""
     text = _ESCAPE.sub("", data.decode(errors="replace"))
     return "".join(char for char in text if char.isprintable() or char in "\n\t")
 
 
 class Console:
-    r"""What the guest writes to its serial port.
+    r"""The console of a guest: what it writes to its serial port.
 
-    The end of it is kept in memory. A log gets all of it as it comes, up to `LOGGED` bytes; one
+    The end of it is kept in memory. A log gets all of it as it comes, up to `LOG_LIMIT` bytes; one
     that fails (a full disk) is given up, which harms nothing else.
 
     :param log: a file to write to, emptied first.
@@ -45,8 +45,8 @@ class Console:
 
     def __init__(self, log: Path | None = None) -> None:
         self.log_error: OSError | None = None
-        self._kept = bytearray()
-        self._room = LOGGED
+        self._tail = bytearray()
+        self._log_left = LOG_LIMIT
         self._log = None if log is None else _open(log)
 
     def __enter__(self) -> Self:
@@ -72,7 +72,7 @@ class Console:
             source.close()
             raise
         try:
-            while data := await reader.read(_READ):
+            while data := await reader.read(_READ_SIZE):
                 self.feed(data)
         except ConnectionError:  # how a stream socket ends when its peer dies with unread data
             pass
@@ -81,9 +81,9 @@ class Console:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, cut anywhere."""
-        self._kept += data
-        if len(self._kept) > 2 * KEPT:
-            del self._kept[:-KEPT]
+        self._tail += data
+        if len(self._tail) > 2 * TAIL_SIZE:
+            del self._tail[:-TAIL_SIZE]
         if self._log is not None:
             try:
                 self._write(self._log, data)
@@ -92,23 +92,23 @@ class Console:
                 self.close()
 
     def _write(self, log: int, data: bytes) -> None:
-        room, self._room = self._room, self._room - len(data)
-        _write_all(log, data[:room])
-        if self._room < 0:
-            _write_all(log, _CUT)
+        left, self._log_left = self._log_left, self._log_left - len(data)
+        _write_all(log, data[:left])
+        if self._log_left < 0:
+            _write_all(log, _CUT_NOTICE)
             self.close()
 
     def tail(self, lines: int = 20) -> str:
-        """The last lines, as text that is safe to print."""
+        """Return the last lines, as text that is safe to print."""
         return "\n".join(self._text().rstrip().split("\n")[-lines:])
 
     def panic(self) -> str | None:
-        """The line with which the kernel crashed, from `Kernel panic - not syncing: ` on."""
+        """Return the line of a crashed kernel, from `Kernel panic - not syncing: ` on, or None."""
         match = _PANIC.search(self._text())
         return None if match is None else match[0].rstrip()
 
     def _text(self) -> str:
-        return sanitised(bytes(self._kept[-KEPT:]))
+        return sanitised(bytes(self._tail[-TAIL_SIZE:]))
 
 
 def _open(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""How QEMU came to its end, from all that was seen of it."""
+"""The classification of QEMU's exit, from all that was seen of it."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ LIMITS = (
 _PROGRAM = re.compile(r"^qemu[\w-]*: ")
 
 
-def wants_more(text: str) -> bool:
-    """Whether these words of QEMU are about something that the host does not let it have."""
+def is_about_limit(text: str) -> bool:
+    """Tell whether QEMU complains of something that the host does not let it have."""
     return any(os.strerror(number) in text for number in LIMITS)
 
 
@@ -57,7 +57,7 @@ def classify(
     stderr: str,
     stopped: bool = False,
 ) -> QemuExit:
-    """Decide how QEMU ended from all that was seen of it.
+    """Classify QEMU's exit.
 
     :param reason: of QMP's SHUTDOWN event, if there was one.
     :param internal_error: whether QEMU had stopped the guest with status `internal-error`.
@@ -82,4 +82,4 @@ def classify(
     else:
         text = f"QEMU ended with status {returncode}{last_words}"
         own = "exit"
-    return QemuExit("limit" if wants_more(stderr) else own, text, returncode)
+    return QemuExit("limit" if is_about_limit(stderr) else own, text, returncode)

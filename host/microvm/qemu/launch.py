@@ -1,4 +1,4 @@
-"""Spawning QEMU: its program, the descriptors it inherits, and what it must not have."""
+"""The spawning of QEMU: its program, the descriptors it inherits, and what it must not have."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pathlib import Path
 from microvm import arch as arches
 from microvm.errors import ImageError, MicroVMError, QemuError
 from microvm.qemu.accel import KVM
-from microvm.qemu.command import Inherited, Memory, QemuConfig, arguments, confined, descriptor_path
+from microvm.qemu.command import Inherited, Memory, QemuConfig, arguments, confine, descriptor_path
 from microvm.threads import MORE_PROCESSES
 
 _GROUP = stat.S_IRGRP | stat.S_IWGRP
-_MORE = {
+_HINTS = {
     errno.EAGAIN: MORE_PROCESSES,
     errno.EMFILE: "raise the limit on open files: `ulimit -n`",
 }
@@ -33,12 +33,12 @@ _BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 s
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A QEMU process and our ends of its sockets, all of them the owner's to end.
+    """A QEMU process that has just been spawned, and our ends of its sockets; the owner ends both.
 
-    :ivar config: what it was launched with.
-    :ivar memory: what it restores its guest from, or saves it to: its own descriptors.
-    :ivar at: when that was, of `time.monotonic()`, in seconds.
-    :ivar files: the files it knows by a descriptor only, by the names it has for them.
+    :ivar config: the configuration that it was launched with.
+    :ivar memory: the files that it restores its guest from, or saves it to: its own descriptors.
+    :ivar at: the moment of the launch, of `time.monotonic()`, in seconds.
+    :ivar files: the paths of files that it has as descriptors only, by its names for them.
     """
 
     config: QemuConfig
@@ -52,7 +52,7 @@ class Launched:
     files: Mapping[str, Path]
 
     def kill(self) -> None:
-        """End it at once, where nobody has taken it over."""
+        """Kill QEMU and close our ends, where nobody has taken it over."""
         self.process.kill()
         self.process.wait()
         for ours in (self.qmp, self.port, self.console, self.stderr):
@@ -60,7 +60,7 @@ class Launched:
 
 
 def find_qemu(arch_name: str) -> Path:
-    """Find QEMU's program on the PATH, and see that what confines it is there, too.
+    """Find QEMU's program on the PATH, and check that `setpriv`, which confines it, is there.
 
     :raises QemuError: if either is not.
     :raises UsageError: for an unknown architecture.
@@ -93,9 +93,9 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
         qmp, port, console, stderr = (pair[0] for pair in pairs)
         root = os.geteuid() == 0
         # Nobody opens the device by its group, or inherits it, which QEMU 8.2 does not know.
-        given_up = root and config.accel == "kvm"
-        groups = _groups_of(KVM) if given_up else ()
-        kvm = _open(KVM, os.O_RDWR, QemuError, theirs) if given_up and not groups else None
+        drops_root = root and config.accel == "kvm"
+        groups = _groups_of(KVM) if drops_root else ()
+        kvm = _open(KVM, os.O_RDWR, QemuError, theirs) if drops_root and not groups else None
         inherited = Inherited(
             qmp=pairs[0][1].fileno(),
             port=pairs[1][1].fileno(),
@@ -108,7 +108,7 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
         if sys.platform == "linux":
             setpriv = _find_setpriv()
-            command = confined(
+            command = confine(
                 command, setpriv=setpriv, controller=os.getpid(), root=root, groups=groups
             )
         process = subprocess.Popen(
@@ -129,14 +129,14 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
         return Launched(config, memory, begun, process, qmp, port, console, stderr, files)
 
 
-def refusal(error: OSError) -> QemuError:
-    """The error to raise where this host does not give a start what it takes."""
-    hint = _MORE.get(error.errno or 0, "")
+def launch_error(error: OSError) -> QemuError:
+    """Return the error to raise where this host does not give a start what it needs."""
+    hint = _HINTS.get(error.errno or 0, "")
     return QemuError(f"cannot start QEMU: {error.strerror or error}", hint=hint)
 
 
 def qemu_arguments(config: QemuConfig) -> list[str]:
-    """What QEMU is started with for this machine, but for the numbers of its descriptors."""
+    """Return QEMU's arguments for a machine, with 0 for each of its descriptors."""
     return arguments(config, Inherited(0, 0, 0, 0, 0), tsc_khz=_tsc_khz())
 
 
@@ -152,7 +152,7 @@ def _find(program: str, package: str) -> Path:
 
 
 def _groups_of(device: Path) -> tuple[int, ...]:
-    """The group by which others than root may use a device, if there is one."""
+    """Return the group by which others than root may use a device, if there is one."""
     with suppress(OSError):
         status = device.stat()
         if status.st_gid and status.st_mode & _GROUP == _GROUP:
@@ -170,7 +170,10 @@ def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack
 
 
 def _tsc_khz() -> int | None:
-    """The frequency of an x86 host's TSC: in MHz, half its bogomips (Linux, calibrate_delay())."""
+    """Return the frequency of an x86 host's TSC, or None.
+
+    In MHz it is half the host's bogomips (Linux, calibrate_delay()).
+    """
     with suppress(OSError):
         match = _BOGOMIPS.search(_CPUINFO.read_text())
         return match and round(float(match[1]) * 500)

@@ -1,8 +1,8 @@
-"""One QEMU process, from its spawning to its reaping.
+"""A QEMU process, from its launch until it is reaped.
 
-It is managed over QMP on a socket pair that it inherits, as are the guest's port and console:
-there is no path, so nothing to race for and nothing to unlink. On Linux QEMU dies with its
-controller, however that dies.
+It is managed over QMP on a socket pair that it inherits, as are the guest's port and console: there
+is no path, so nothing to race for and nothing to unlink. On Linux QEMU dies with its controller,
+however that dies.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from microvm.errors import QemuError, QemuExit, TemplateError
 from microvm.qemu.child import Child
 from microvm.qemu.command import Memory, QemuConfig, descriptor_path
 from microvm.qemu.console import Console, sanitised
-from microvm.qemu.exit import classify, wants_more
+from microvm.qemu.exit import classify, is_about_limit
 from microvm.qemu.launch import Launched, launch
 from microvm.tasks import cancel, settled
 
@@ -31,7 +31,7 @@ MINIMUM_VERSION = (7, 2)
 
 # The first that migrates to and from a file by its name, and maps one that it may only read
 # without making it a ROM; those before migrate by descriptors, and map what they may write.
-_FILES = (8, 2)
+_FILE_MIGRATION = (8, 2)
 
 #: How long QEMU has from its spawning to the guest's first instruction, in seconds.
 START_TIMEOUT = 30.0
@@ -42,7 +42,7 @@ SAVE_TIMEOUT = 30.0
 #: How often it is looked whether a signal has stopped a QEMU that starts, in seconds, and how often
 #: in a row it may be so. We count, as what stops us at the same time stops no clock.
 STOPPED_INTERVAL = 0.5
-STOPPED_LOOKS = 6
+STOPPED_CHECKS = 6
 
 # RAM that is a shared file is left where it is; and an event says when all is done.
 _CAPABILITIES = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
@@ -62,7 +62,7 @@ class Qemu:
     """
 
     def __init__(self, launched: Launched, console: Console) -> None:
-        """Take over what was launched; `start` is the way to get one."""
+        """Take over what was launched; :meth:`start` and :meth:`take_over` make one."""
         self._launched = launched
         self._process = Child(launched.process)
         self._port: socket.socket | None = launched.port
@@ -76,7 +76,7 @@ class Qemu:
         self._version = (0, 0)
         self._loop = asyncio.get_running_loop()
         self._running = self._loop.create_future()
-        self._life = asyncio.create_task(self._live())
+        self._owner = asyncio.create_task(self._own())
         self._stopping: asyncio.Task[QemuExit] | None = None
 
     @classmethod
@@ -102,11 +102,11 @@ class Qemu:
         """
         qemu = cls(launched, console)
         try:
-            await asyncio.wait({qemu._running, qemu._life}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({qemu._running, qemu._owner}, return_when=asyncio.FIRST_COMPLETED)
             if not qemu._running.done():
-                await qemu._life
+                await qemu._owner
         except BaseException:
-            await cancel([qemu._life])
+            await cancel([qemu._owner])
             raise
         return qemu
 
@@ -118,21 +118,21 @@ class Qemu:
 
     @property
     def pid(self) -> int:
-        """QEMU's process id."""
+        """The process id of QEMU."""
         return self._process.pid
 
     @property
     def maps_readonly(self) -> bool:
-        """Whether clones can share the file of a guest's memory; else each needs a copy."""
-        return self._version >= _FILES
+        """Whether clones can share the file of a guest's memory; otherwise each needs a copy."""
+        return self._version >= _FILE_MIGRATION
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended, and is reaped."""
+        """Whether QEMU has ended and is reaped."""
         return self._process.returncode is not None
 
     def kill(self) -> None:
-        """End it at once; this can be called in any thread, and when the loop has been closed."""
+        """Kill QEMU; this can be called in any thread, and when the loop has been closed."""
         self._launched.process.kill()
         if self._loop.is_closed():
             self._launched.process.wait()
@@ -150,7 +150,7 @@ class Qemu:
 
     @asynccontextmanager
     async def starting(self) -> AsyncIterator[None]:
-        """End QEMU, while a machine starts, if a signal has stopped it and none lets it go on.
+        """Kill QEMU, while a machine starts, if it stays stopped by a signal.
 
         Later it may be stopped for a reason; pings tell whoever waits for something from it.
         """
@@ -173,32 +173,32 @@ class Qemu:
             async with asyncio.timeout(SAVE_TIMEOUT):
                 with suppress(QMPError), self._qmp.listener("MIGRATION") as events:
                     # Not stopped before: what is saved as stopped would not go on by itself.
-                    uri = await self._target(self._launched.memory)
-                    await self._ask("migrate", {"uri": uri})
-                    status = await _outcome(events)
+                    uri = await self._save_uri(self._launched.memory)
+                    await self._request("migrate", {"uri": uri})
+                    status = await _migration_migration_outcome(events)
                 if status is None:
-                    raise _ended(await self.wait())
+                    raise _exit_error(await self.wait())
         except TimeoutError as error:
             raise QemuError("QEMU does not save the guest: it takes too long") from error
         if status != "completed":
             raise TemplateError(f"QEMU does not save the guest: {status}")
 
-    async def _target(self, memory: Memory) -> str:
-        """Where QEMU writes a guest's state to."""
-        if self._version >= _FILES:
+    async def _save_uri(self, memory: Memory) -> str:
+        """Return where QEMU writes a guest's state to."""
+        if self._version >= _FILE_MIGRATION:
             return _file(memory)
         # It writes only to what was sent to it; a space is nothing to QMP.
         socket.send_fds(self._launched.qmp, [b" "], [memory.state])
-        await self._ask("getfd", {"fdname": "state"})
+        await self._request("getfd", {"fdname": "state"})
         return "fd:state"
 
-    def _source(self, memory: Memory) -> str:
-        """Where QEMU reads a guest's state from."""
-        return _file(memory) if self._version >= _FILES else f"fd:{memory.state}"
+    def _restore_uri(self, memory: Memory) -> str:
+        """Return where QEMU reads a guest's state from."""
+        return _file(memory) if self._version >= _FILE_MIGRATION else f"fd:{memory.state}"
 
     async def wait(self) -> QemuExit:
         """Wait until QEMU has ended and is reaped; cancelling this leaves QEMU alone."""
-        return await asyncio.shield(self._life)
+        return await asyncio.shield(self._owner)
 
     async def stop(self, grace: float = 1.0) -> QemuExit:
         """End QEMU by `quit`, else SIGTERM, else SIGKILL; where it has ended, only tidy up.
@@ -240,8 +240,8 @@ class Qemu:
         if port is not None:
             port.close()
 
-    async def _live(self) -> QemuExit:
-        """Own QEMU and all that belongs to it, and let go of everything at the end."""
+    async def _own(self) -> QemuExit:
+        """Own QEMU and all that belongs to it, and release everything at the end."""
         async with AsyncExitStack() as owned:
             owned.callback(self._close_port)
             owned.enter_context(self._launched.qmp)
@@ -256,32 +256,32 @@ class Qemu:
             owned.push_async_callback(self._kill)
             try:
                 async with self.starting(), asyncio.timeout(START_TIMEOUT):
-                    await self._begin()
+                    await self._start_guest()
             except TimeoutError as error:
                 raise QemuError(f"QEMU did not start a guest in {START_TIMEOUT:g} s") from error
             except (QMPError, OSError) as error:
                 raise await self._failure(error, readers) from error
             self._running.set_result(None)
-            readers.append(asyncio.create_task(self._hung_up()))
+            readers.append(asyncio.create_task(self._read_events()))
             watch = asyncio.create_task(self._kill_on_internal_error())
             owned.push_async_callback(cancel, [watch])
-            return await self._ending(readers)
+            return await self._exit(readers)
 
-    async def _begin(self) -> None:
+    async def _start_guest(self) -> None:
         await self._qmp.connect(self._launched.qmp)
         self._version = _check_version(cast(Greeting, self._qmp.greeting).QMP.version)
         if self._launched.memory is None:
             await self._qmp.execute("cont")
             return
-        await self._ask("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
+        await self._request("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
         if self._launched.memory.saved:
             # The guest goes on by itself when it is restored; if it cannot be, QEMU ends.
-            uri = self._source(self._launched.memory)
-            await self._ask("migrate-incoming", {"uri": uri})
+            uri = self._restore_uri(self._launched.memory)
+            await self._request("migrate-incoming", {"uri": uri})
         else:
             await self._qmp.execute("cont")
 
-    async def _ask(self, command: str, arguments: dict[str, object]) -> None:
+    async def _request(self, command: str, arguments: dict[str, object]) -> None:
         """Have QEMU do something with a saved guest.
 
         :raises TemplateError: it says that it cannot.
@@ -290,22 +290,22 @@ class Qemu:
         try:
             await self._qmp.execute(command, arguments)
         except ExecuteError as error:
-            kind = QemuError if wants_more(str(error)) else TemplateError
+            kind = QemuError if is_about_limit(str(error)) else TemplateError
             raise kind(f"QEMU refuses {command}: {error}") from error
 
     async def _failure(self, error: Exception, readers: list[asyncio.Task[None]]) -> QemuError:
-        """Why the guest did not start: if QEMU has ended, its own words say most."""
+        """Return the error for a guest that did not start: QEMU's own words, if it has ended."""
         try:
             async with asyncio.timeout(2 * _DRAIN_TIMEOUT):
-                ending = await self._ending(readers)
+                ending = await self._exit(readers)
         except TimeoutError:
             return QemuError(f"QEMU does not start the guest: {error}")
         config = self._launched.config
         about_kernel = f"is {config.kernel} a kernel for {config.arch}?"
         hint = about_kernel if "kernel" in ending.text else ""
-        return _ended(ending, hint=hint, detail=self._stderr_text())
+        return _exit_error(ending, hint=hint, detail=self._stderr_text())
 
-    async def _ending(self, readers: list[asyncio.Task[None]]) -> QemuExit:
+    async def _exit(self, readers: list[asyncio.Task[None]]) -> QemuExit:
         returncode = await self._process.wait()
         await asyncio.wait(readers, timeout=_DRAIN_TIMEOUT)
         return classify(
@@ -318,15 +318,15 @@ class Qemu:
         )
 
     async def _kill_if_stopped(self) -> None:
-        looks = 0
-        while looks < STOPPED_LOOKS:
+        checks = 0
+        while checks < STOPPED_CHECKS:
             await asyncio.sleep(STOPPED_INTERVAL)
-            looks = looks + 1 if self._process.stopped else 0
+            checks = checks + 1 if self._process.stopped else 0
         self._stopped = True
         self._signal(signal.SIGKILL)
 
     async def _kill_on_internal_error(self) -> None:
-        """Where the accelerator fails, QEMU stops the guest, tells it by an event, and stays."""
+        """Kill QEMU when it has stopped the guest because the accelerator failed, but stays."""
         async for event in self._qmp.events:
             if event["event"] == "STOP" and await self._status() == "internal-error":
                 self._internal_error = True
@@ -339,8 +339,8 @@ class Qemu:
                 return answer.get("status") if isinstance(answer, dict) else None
         return None
 
-    async def _hung_up(self) -> None:
-        """Wait until all that QEMU said on QMP has been read."""
+    async def _read_events(self) -> None:
+        """Wait until all that QEMU has sent over QMP is read."""
         while self._qmp.runstate is Runstate.RUNNING:
             await self._qmp.runstate_changed()
 
@@ -371,14 +371,14 @@ def _file(memory: Memory) -> str:
     return f"file:{descriptor_path(memory.state)}"
 
 
-def _ended(ending: QemuExit, *, hint: str = "", detail: str = "") -> QemuError:
+def _exit_error(ending: QemuExit, *, hint: str = "", detail: str = "") -> QemuError:
     error = QemuError(ending.text, hint=hint, detail=detail)
     error.ending = ending
     return error
 
 
-async def _outcome(events: EventListener) -> str | None:
-    """How a migration ended, as its events say; None if QEMU has ended."""
+async def _migration_migration_outcome(events: EventListener) -> str | None:
+    """Return how a migration ended, according to its events; None if QEMU has ended."""
     async for event in events:
         status = str(cast(Mapping[str, Any], event["data"])["status"])
         if status in ("completed", "failed", "cancelled"):

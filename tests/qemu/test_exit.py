@@ -1,4 +1,4 @@
-"""How an ending is judged, without QEMU."""
+"""The classification of QEMU's exits, without QEMU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from microvm.errors import QemuExit
 from microvm.qemu.exit import classify
 
 
-def judged(
+def classified(
     returncode: int = 0,
     *,
     reason: str | None = None,
@@ -38,44 +38,46 @@ def judged(
     ],
 )
 def test_reason(reason: str, kind: str) -> None:
-    assert judged(reason=reason).kind == kind
+    assert classified(reason=reason).kind == kind
 
 
 def test_panic_is_a_reset_with_last_words() -> None:
-    assert judged(reason="guest-reset", panic="oops").text == "the guest kernel crashed: oops"
+    assert classified(reason="guest-reset", panic="oops").text == "the guest kernel crashed: oops"
 
 
 def test_panic_that_did_not_end_it() -> None:
-    assert judged(reason="host-qmp-quit", panic="oops").kind == "quit"
+    assert classified(reason="host-qmp-quit", panic="oops").kind == "quit"
 
 
 def test_internal_error_outranks_the_kill_that_follows() -> None:
-    assert judged(-9, internal_error=True).kind == "internal_error"
+    assert classified(-9, internal_error=True).kind == "internal_error"
 
 
 def test_signal() -> None:
     text = "QEMU was killed by signal 6 (SIGABRT): Assertion failed"
-    assert judged(-6, stderr="error\nAssertion failed\n") == QemuExit("crash", text, -6)
-    assert judged(-25) == QemuExit("killed", "QEMU was killed by signal 25 (SIGXFSZ)", -25)
+    assert classified(-6, stderr="error\nAssertion failed\n") == QemuExit("crash", text, -6)
+    assert classified(-25) == QemuExit("killed", "QEMU was killed by signal 25 (SIGXFSZ)", -25)
 
 
 def test_one_that_was_stopped_was_not_killed_for_nothing() -> None:
-    ending = judged(-9, stopped=True)
-    assert ending.kind == "killed"
-    assert ending.text.startswith("QEMU was stopped by a signal")
+    end = classified(-9, stopped=True)
+    assert end.kind == "killed"
+    assert end.text.startswith("QEMU was stopped by a signal")
 
 
 @pytest.mark.parametrize("returncode", [1, -6])
 def test_what_the_host_refuses(returncode: int) -> None:
     stderr = "qemu-system-x86_64: cannot set up guest memory 'ram': Cannot allocate memory\n"
-    assert judged(returncode, stderr=stderr).kind == "limit"
+    assert classified(returncode, stderr=stderr).kind == "limit"
 
 
 def test_exit() -> None:
     stderr = "qemu-system-x86_64: warning\nqemu-system-x86_64: -bogus: no\n"
-    assert judged(1, stderr=stderr) == QemuExit("exit", "QEMU ended with status 1: -bogus: no", 1)
-    assert judged(0) == QemuExit("exit", "QEMU ended with status 0", 0)
+    assert classified(1, stderr=stderr) == QemuExit(
+        "exit", "QEMU ended with status 1: -bogus: no", 1
+    )
+    assert classified(0) == QemuExit("exit", "QEMU ended with status 0", 0)
 
 
 def test_unknown_reason() -> None:
-    assert judged(0, reason="host-ui").kind == "exit"
+    assert classified(0, reason="host-ui").kind == "exit"
