@@ -1,13 +1,14 @@
-"""Tests may be coroutines."""
+"""Tests may be coroutines, and each of them has a deadline."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
+import functools
 import signal
 from typing import Any
 
 import pytest
+from pytest_asyncio import is_async_test
 
 DEADLINE = 60.0
 
@@ -18,22 +19,18 @@ signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is a coroutine, within a deadline, and see that it leaves no task behind."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    names = inspect.signature(pyfuncitem.obj).parameters
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a coroutine a deadline; one that has an event loop of its own may leave no task."""
+    if not is_async_test(item):
+        return
+    test = item.obj
 
-    async def main() -> None:
-        async with asyncio.timeout(DEADLINE):
-            await pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+    @functools.wraps(test)
+    async def bounded(**arguments: Any) -> None:
+        [seconds] = next((mark.args for mark in item.iter_markers("deadline")), (DEADLINE,))
+        async with asyncio.timeout(seconds):
+            await test(**arguments)
+        is_shared = any("loop_scope" in mark.kwargs for mark in item.iter_markers("asyncio"))
+        assert is_shared or asyncio.all_tasks() == {asyncio.current_task()}
 
-    parameters: dict[str, Any] = (
-        pyfuncitem.callspec.params if hasattr(pyfuncitem, "callspec") else {}
-    )
-    factory = parameters.get("loop_factory")
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main())
-    return True
+    item.obj = bounded

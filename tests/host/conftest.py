@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+from collections.abc import Callable
 
-import pytest
 import uvloop
 
-IN_EACH_LOOP = ("test_channel", "test_guest")
 
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run these modules' coroutines in asyncio's own loop, and in uvloop's."""
-    of_these = metafunc.module.__name__.endswith(IN_EACH_LOOP)
-    if of_these and inspect.iscoroutinefunction(metafunc.function):
-        metafunc.fixturenames.append("loop_factory")
-        factories = [asyncio.new_event_loop, uvloop.new_event_loop]
-        metafunc.parametrize("loop_factory", factories, ids=["asyncio", "uvloop"])
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each coroutine in asyncio's own loop, and in uvloop's."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-import inspect
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
+from pytest_asyncio import is_async_test
 
 from microvm import MicroVM
 from microvm_image import Image, default
@@ -46,45 +47,19 @@ def unbootable(image: Image, tmp_path: Path) -> Path:
     return broken
 
 
-@pytest.fixture(scope="session")
-def runner() -> Iterator[asyncio.Runner]:
-    """The event loop of all coroutines in this folder, so that they can share a machine."""
-    with asyncio.Runner() as runner:
-        yield runner
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Run all coroutines of this folder in one event loop, so that they can share a machine."""
+    if is_async_test(item):
+        item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+        long = item.get_closest_marker("long")
+        item.add_marker(pytest.mark.deadline(LONG_DEADLINE if long else DEADLINE))
 
 
-@pytest.fixture(scope="session")
-def vm(runner: asyncio.Runner, image: Image) -> Iterator[MicroVM]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def vm(image: Image) -> AsyncIterator[MicroVM]:
     """A machine that is up; a test leaves it as it found it."""
-    machine = MicroVM(image)
-    runner.run(machine.start())
-    yield machine
-    runner.run(machine.stop())
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is a coroutine in the shared loop, within a deadline."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    names = inspect.signature(pyfuncitem.obj).parameters
-    runner = pyfuncitem.funcargs["runner"]
-    assert isinstance(runner, asyncio.Runner)
-
-    deadline = LONG_DEADLINE if pyfuncitem.get_closest_marker("long") else DEADLINE
-
-    async def main() -> None:
-        async with asyncio.timeout(deadline):
-            await pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
-
-    runner.run(main())
-    return True
-
-
-@pytest.fixture(autouse=True)
-def _runner(request: pytest.FixtureRequest, runner: asyncio.Runner) -> None:
-    """Let the hook above find the loop in every test."""
-    request.node.funcargs["runner"] = runner
+    async with MicroVM(image) as machine:
+        yield machine
 
 
 Misbehave = Callable[[str], Path]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from tests.vm.conftest import DRIFT, drift, processes
 
 from microvm import ExecTimeout, GuestDied, MemoryLimit, MicroVM
@@ -32,13 +32,11 @@ def small_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     return build(kernel=path, output=tmp_path_factory.mktemp("image") / "small")
 
 
-@pytest.fixture(scope="module")
-def small_vm(runner: asyncio.Runner, small_image: Image) -> Iterator[MicroVM]:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def small_vm(small_image: Image) -> AsyncIterator[MicroVM]:
     """A machine with it that is up."""
-    machine = MicroVM(small_image)
-    runner.run(machine.start())
-    yield machine
-    runner.run(machine.stop())
+    async with MicroVM(small_image) as machine:
+        yield machine
 
 
 def test_the_image_says_how_it_boots(small_image: Image) -> None:

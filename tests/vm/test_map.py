@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -11,24 +10,23 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from tests.vm.conftest import DEADLINE, Command, children_of, is_alive
 
 from microvm import ExecTimeout, GuestDied, Job, Pool
 from microvm_image import Image
 
 
-@pytest.fixture(scope="module")
-def pool(runner: asyncio.Runner, image: Image) -> Iterator[Pool]:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def pool(image: Image) -> AsyncIterator[Pool]:
     """A pool of two."""
-    pool = Pool(2, image=image)
-    runner.run(pool.__aenter__())
-    yield pool
-    runner.run(pool.__aexit__(None, None, None))
+    async with Pool(2, image=image) as pool:
+        yield pool
 
 
 async def test_outcomes_are_in_the_order_of_the_commands(pool: Pool) -> None:

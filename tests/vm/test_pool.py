@@ -6,26 +6,25 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
 import pytest
+import pytest_asyncio
 from tests.vm.conftest import children_of, is_alive
 
 from microvm import BootError, GuestDied, ImageError, MicroVM, Pool
 from microvm_image import Image
 
 
-@pytest.fixture(scope="module")
-def pool(runner: asyncio.Runner, image: Image, vm: MicroVM) -> Iterator[Pool]:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def pool(image: Image, vm: MicroVM) -> AsyncIterator[Pool]:
     """A pool of two, beside the machine of all tests; none of its own is left."""
     del vm
     before = children_of(os.getpid())
-    pool = Pool(2, image=image)
-    runner.run(pool.__aenter__())
-    yield pool
-    runner.run(pool.__aexit__(None, None, None))
+    async with Pool(2, image=image) as pool:
+        yield pool
     assert children_of(os.getpid()) == before
 
 
