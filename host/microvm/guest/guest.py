@@ -89,7 +89,9 @@ class Guest:
         :raises MachineError: the guest was lost, or is not ours.
         """
         async with asyncio.timeout(timeout):
-            await asyncio.shield(self._ready)
+            # Of a shield, Python 3.14 reports an error that comes when nobody waits any more.
+            await asyncio.wait([self._ready])
+        self._ready.result()
         self._alive().write(self._session.resume())
 
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
