@@ -94,9 +94,10 @@ constraints:
 	.venv-constraints/bin/pip freeze --exclude microvm >constraints.txt
 	rm -rf .venv-constraints
 
-gen: $(VENV)/vm
+gen: $(VENV)/dev
 	$(BIN)/microvm-proto gen
 	$(BIN)/microvm-proto gen examples/sensor/sensor.toml
+	$(BIN)/python -m tests.project.modules
 
 bench: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS))

@@ -1,0 +1,41 @@
+"""What docs/architecture.md says of the parts, held against the modules and their imports."""
+
+from __future__ import annotations
+
+import re
+from itertools import permutations
+
+from tests.host.test_layers import KNOWS
+
+from .modules import PAGE, files, renewed, sentence
+
+
+def test_the_table_has_every_module() -> None:
+    page = PAGE.read_text()
+    assert page == renewed(page), "a module is new, gone or says something else: run `make gen`"
+    named = re.findall(r"^\| \w+ \| `([^`]+)` \|", page, re.MULTILINE)
+    assert len(named) == len(set(named)) == len(list(files()))
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [path for _, path in files() if not re.fullmatch(r"\S.*[.:]", sentence(path))]
+    assert silent == []
+
+
+def test_in_the_picture_a_part_lies_above_all_that_it_knows() -> None:
+    boxes = re.findall(
+        r'<rect id="(\w+)" class="\w+" x="(\d+)" y="(\d+)" width="(\d+)"',
+        PAGE.with_suffix(".svg").read_text(),
+    )
+    drawn = {name: (int(x), int(x) + int(width), int(y)) for name, x, y, width in boxes}
+    assert set(drawn) == set(KNOWS), "docs/architecture.svg has a box with an id for each part"
+    for one, other in permutations(drawn, 2):
+        left, right, y = drawn[one]
+        others_left, others_right, others_y = drawn[other]
+        above = left < others_right and others_left < right and y < others_y
+        assert above == (other in known_by(one)), f"{one} and {other}"
+
+
+def known_by(name: str) -> set[str]:
+    """The parts that one knows, itself or through others."""
+    return KNOWS[name].union(*(known_by(below) for below in KNOWS[name]))

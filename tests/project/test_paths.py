@@ -1,0 +1,68 @@
+"""What documents name is there: files, folders, modules, and what they link to."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ["codegen", "docs", "examples", "fuzz", "guest", "host", "image", "protocol", "tests"]
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(p for folder in FOLDERS for p in ROOT.glob(f"{folder}/**/*.md"))]
+)
+
+#: What is named like a file or a module and is none: of the reader's own, and the port.
+FOREIGN = {"csv_backend.py", "microvm.sandboxd.0"}
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def is_missing(name: str) -> bool:
+    """Whether a name is that of a file, a folder or a module, and there is none of that name."""
+    if name in FOREIGN:
+        return False
+    if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./*-]*", name):
+        return not any(ROOT.glob(name.rstrip("/")))
+    if re.fullmatch(r"(\w+/)*\w+\.(py|c|h)", name):
+        return not any(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/{name}"))
+    return bool(re.fullmatch(r"microvm(_\w+)?(\.\w+)+", name)) and not is_importable(name)
+
+
+def is_importable(dotted: str) -> bool:
+    """Whether a dotted name is that of a module, or of what is in one."""
+    try:
+        import_module(dotted)
+    except ModuleNotFoundError:
+        outer, _, inner = dotted.rpartition(".")
+        return bool(outer) and is_importable(outer) and hasattr(import_module(outer), inner)
+    return True
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which a page's headings are linked to."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pages
+def test_what_a_page_names_is_there(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert [name for name in re.findall(r"`([^`\n]+)`", prose) if is_missing(name)] == []
+
+
+@pages
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_names_that_are_not_there_are_found() -> None:
+    for name in "host/gone.py", "guest/*.pas", "gone.c", "microvm.gone", "microvm.units.gone":
+        assert is_missing(name)
+    for name in "guest/*.c", "docs/", "units.py", "wire/codec.py", "microvm.errors", "os.path":
+        assert not is_missing(name)
