@@ -14,12 +14,12 @@ from microvm.errors import (
     StartError,
     VersionMismatch,
 )
-from microvm.options import PING_TIMEOUT
+from microvm.guest.timeouts import TIMEOUTS
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
 
 from .recorder import Run, Witness
-from .result import LOSS_GRACE, READY_TIMEOUT, Account, Result
+from .result import READY_TIMEOUT, Account, Result
 
 LONGEST_MESSAGE = 500
 """Of an error, in characters; what it has to say in length is its detail."""
@@ -57,7 +57,7 @@ class _Verdict:
         self._account = account
         self._witness = account.witness
         self._slack = account.limits.slack
-        self._limits = account.limits
+        self._timeouts = account.limits.timeouts
 
     def check_loss(self) -> None:
         """The machine is given up for the right reason, at the right time, or not at all."""
@@ -80,11 +80,11 @@ class _Verdict:
     def _is_silent(self, at: float) -> bool:
         """Whether something has been unanswered for as long as it may be."""
         witness = self._witness
-        late = [when + self._limits.kill_timeout for when in _kills(witness)]
-        late += [when + self._limits.ping_timeout for when in witness.pings.values()]
+        late = [when + self._timeouts.kill for when in _kills(witness)]
+        late += [when + self._timeouts.ping for when in witness.pings.values()]
         for result in self._account.results:
             if result.call.kind in ("ping", "status"):
-                late.append(result.began + (result.call.timeout or PING_TIMEOUT))
+                late.append(result.began + (result.call.timeout or TIMEOUTS.ping))
         return any(abs(at - when) < self._slack for when in late)
 
     def check_ready(self) -> None:
@@ -120,7 +120,7 @@ class _Verdict:
 
     def _check_answer(self, result: Result) -> None:
         """To a ping, or to the question for the status."""
-        value, timeout = result.value, result.call.timeout or PING_TIMEOUT
+        value, timeout = result.value, result.call.timeout or TIMEOUTS.ping
         # When the guest is lost meanwhile, nobody waits on.
         latest = [result.began + timeout, *(max(result.began, at) for at in self._losses())]
         late = result.end - min(latest)
@@ -177,15 +177,13 @@ class _Verdict:
         """It ends within its deadlines: a guest that is silent, or lets nothing die, is lost."""
         call = result.call
         alive = max(run.started, self._witness.last_pong)
-        latest = [alive + self._limits.ping_interval + self._limits.ping_timeout]
+        latest = [alive + self._timeouts.ping_interval + self._timeouts.ping]
         if call.timeout is not None:
-            latest.append(
-                run.started + call.timeout + (call.grace or 0) + self._limits.kill_timeout
-            )
+            latest.append(run.started + call.timeout + (call.grace or 0) + self._timeouts.kill)
         if result.left is not None:
-            latest.append(result.left + self._limits.kill_timeout)
+            latest.append(result.left + self._timeouts.kill)
         latest += [
-            when + self._limits.kill_timeout
+            when + self._timeouts.kill
             for when, kind in self._beyond(result, run)
             if kind is OutputLimit
         ]
@@ -198,7 +196,7 @@ class _Verdict:
         """The moments by which the guest is known to be lost."""
         losses = [] if self._witness.lie is None else [self._witness.lied_at]
         if self._witness.ended_at is not None:
-            losses.append(self._witness.ended_at + LOSS_GRACE)
+            losses.append(self._witness.ended_at + self._timeouts.loss_grace)
         if self._account.reset_at is not None:
             losses.append(self._account.reset_at)
         return losses

@@ -16,23 +16,24 @@ import threading
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from subprocess import PIPE
 from types import FrameType
 from typing import Any
 
 from microvm.errors import ExecKilled, GuestDied, MachineError, MicroVMError
-from microvm.guest import guest as guests
 from microvm.guest.guest import Guest
 from microvm.guest.process import Process
+from microvm.guest.run import run
 from microvm.guest.streams import OutputStream
-from microvm.options import PING_TIMEOUT
+from microvm.guest.timeouts import TIMEOUTS
 from microvm.qemu.console import Console
 from microvm.qemu.exit import classify
 
 from .checks import Violation, check, input_of
 from .loop import Loop
-from .recording_channel import Tapped
-from .result import EXACT, LOSS_GRACE, READY_TIMEOUT, Account, Limits, Result
+from .recording_channel import RecordingChannel
+from .result import EXACT, READY_TIMEOUT, Account, Limits, Result
 from .script import Call, Script
 from .scripted_guest import Liar
 
@@ -150,10 +151,14 @@ class _Encounter:
         ours, theirs = _pair()
         our_console, their_console = _pair()
         console = Console()
-        with theirs, their_console, _tapped(self._account):
+        with theirs, their_console:
             following = asyncio.create_task(console.follow(our_console))
-            guest = await Guest.connect(ours, console_tail=console.tail, loss_grace=LOSS_GRACE)
-            Tapped.guest = guest
+            guest: Guest = Guest(
+                console_tail=console.tail,
+                timeouts=self._account.limits.timeouts,
+                channel=partial(RecordingChannel, self._witness, lambda: guest._command),
+            )
+            await guest.connect(ours)
 
             def reset() -> None:
                 self._reset(guest, console)
@@ -199,11 +204,11 @@ class _Encounter:
         try:
             match call.kind:
                 case "ping":
-                    await guest.ping(call.timeout or PING_TIMEOUT)
+                    await guest.ping(call.timeout or TIMEOUTS.ping)
                 case "status":
-                    result.value = await guest.status(call.timeout or PING_TIMEOUT)
+                    result.value = await guest.status(call.timeout or TIMEOUTS.ping)
                 case "run":
-                    done = await guest.run(["command"], input=_input(call), **_options(call))
+                    done = await run(guest, ["command"], input=_input(call), **_options(call))
                     result.value = done.returncode
                     result.out, result.whole = {1: done.stdout, 2: done.stderr}, True
                 case _:
@@ -291,26 +296,6 @@ async def _noted(process: Process, result: Result) -> AsyncIterator[None]:
         yield
     finally:
         await noting
-
-
-@contextmanager
-def _tapped(account: Account) -> Iterator[None]:
-    """Have the guest that is connected next use the channel with a witness, and these limits."""
-    Tapped.witness, Tapped.guest = account.witness, None
-    limits = account.limits
-    others = {
-        "Channel": Tapped,
-        "PING_INTERVAL": limits.ping_interval,
-        "PING_TIMEOUT": limits.ping_timeout,
-        "KILL_TIMEOUT": limits.kill_timeout,
-    }
-    own = {name: getattr(guests, name) for name in others}
-    vars(guests).update(others)
-    try:
-        yield
-    finally:
-        vars(guests).update(own)
-        Tapped.guest = None
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

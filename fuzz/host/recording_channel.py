@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import ClassVar
 
 from microvm.errors import MachineError
-from microvm.guest.guest import Guest
+from microvm.guest.command import Command
 from microvm.wire import codec
 from microvm.wire.channel import Channel
 from microvm.wire.session import WINDOW, Session
@@ -18,26 +17,29 @@ UNSENT = 1 << 18
 """Bytes that may wait for a guest which does not read."""
 
 
-class Tapped(Channel):
+class RecordingChannel(Channel):
     """The channel, with a witness to all that is said and heard."""
-
-    witness: ClassVar[Witness]
-    guest: ClassVar[Guest | None]
 
     def __init__(
         self,
+        witness: Witness,
+        command: Callable[[], Command | None],
         session: Session,
         on_event: Callable[[codec.Message], None],
         on_lost: Callable[[MachineError], None],
         on_room: Callable[[], None],
     ) -> None:
+        """Note in `witness` what goes by; `command` gives what is in flight, to be measured."""
+        self._witness = witness
+        self._command = command
+
         def note(event: codec.Message) -> None:
-            frame = self.witness.advance(_now())
+            frame = self._witness.advance(_now())
             if frame is None:
-                why = self.witness.lie.why if self.witness.lie else "it was not there yet"
-                self.witness.faults.append(f"the host took {type(event).__name__}: {why}")
+                why = self._witness.lie.why if self._witness.lie else "it was not there yet"
+                self._witness.faults.append(f"the host took {type(event).__name__}: {why}")
             elif not _same(event, frame):
-                self.witness.faults.append(f"the host heard {event} when {frame} was said")
+                self._witness.faults.append(f"the host heard {event} when {frame} was said")
             on_event(event)
 
         super().__init__(session, note, on_lost, on_room)
@@ -45,13 +47,13 @@ class Tapped(Channel):
     def write(self, *parts: bytes | memoryview) -> None:
         """Note what the host says, as long as it is heard."""
         if self._transport is not None:
-            self.witness.said(b"".join(parts), _now())
+            self._witness.said(b"".join(parts), _now())
         super().write(*parts)
         self._measure()
 
     def data_received(self, data: bytes) -> None:
         """Note what the guest says."""
-        self.witness.heard(data)
+        self._witness.heard(data)
         super().data_received(data)
 
     def _take_turn(self) -> None:
@@ -62,7 +64,7 @@ class Tapped(Channel):
 
     def _compare(self) -> None:
         """See that the host has handled all that it was told, as far as that was right."""
-        witness = self.witness
+        witness = self._witness
         lost = self._transport is None
         frame = witness.advance(_now())
         if frame is not None and not lost:
@@ -75,24 +77,24 @@ class Tapped(Channel):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end of the port."""
         if self._transport is not None:
-            self.witness.ended_at = _now()
+            self._witness.ended_at = _now()
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
         """Note it, too, where only the guest's half has ended."""
-        self.witness.ended_at = _now()
+        self._witness.ended_at = _now()
         super().eof_received()
 
     def close(self) -> None:
         """Note when the host gives up."""
         if self._transport is not None:
-            self.witness.closed_at = _now()
+            self._witness.closed_at = _now()
         super().close()
 
     def _measure(self) -> None:
         """See that what a guest makes the host hold has a bound."""
-        witness = self.witness
-        if self._transport is None or self.guest is None:
+        witness = self._witness
+        if self._transport is None:
             return
         unsent = self._transport.get_write_buffer_size()
         if unsent > UNSENT:
@@ -100,7 +102,7 @@ class Tapped(Channel):
         held = len(self._session._decoder._partial)
         if held > codec.HEADER_SIZE + codec.ExecOutput.MAX_BODY:
             witness.faults.append(f"{held} bytes of one frame are held")
-        command = self.guest._command
+        command = self._command()
         for stream in (command.stdout, command.stderr) if command else ():
             if (size := len(stream)) > 2 * WINDOW:
                 witness.faults.append(f"{size} bytes of output are held")

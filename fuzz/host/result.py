@@ -5,36 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from microvm.errors import MachineError
-from microvm.guest.guest import KILL_TIMEOUT, PING_INTERVAL
-from microvm.options import PING_TIMEOUT
+from microvm.guest.timeouts import TIMEOUTS, Timeouts
 
 from .recorder import Run, Witness
 from .script import Call, Script
 
 READY_TIMEOUT = 60.0
-LOSS_GRACE = 3.0
-"""As a machine's life has them, in seconds."""
+"""Of a boot, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long the host waits for what, in seconds.
+    """How long the host waits for what.
 
-    :ivar slack: what a deadline may be missed by.
+    :ivar slack: what a deadline may be missed by, in seconds.
     :ivar real: on a real clock; else time passes when nothing else can happen.
     """
 
-    ping_interval: float
-    ping_timeout: float
-    kill_timeout: float
+    timeouts: Timeouts
     slack: float
     real: bool
 
 
-EXACT = Limits(PING_INTERVAL, PING_TIMEOUT, KILL_TIMEOUT, slack=0.01, real=False)
+EXACT = Limits(TIMEOUTS, slack=0.01, real=False)
 """As they are."""
 
-HASTY = Limits(0.02, 0.3, 0.3, slack=5.0, real=True)
+HASTY = Limits(Timeouts(ping_interval=0.02, ping=0.3, kill=0.3), slack=5.0, real=True)
 """For a real clock, on a machine that has other things to do."""
 
 

@@ -23,6 +23,7 @@ from microvm.errors import (
     VersionMismatch,
 )
 from microvm.guest.guest import Guest
+from microvm.guest.run import run
 from microvm.qemu.console import TAIL_SIZE, Console
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
@@ -235,7 +236,8 @@ async def flooded() -> AsyncIterator[tuple[Guest, Flooder]]:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    guest = await Guest.connect(ours)
+    guest = Guest()
+    await guest.connect(ours)
     try:
         yield guest, Flooder(theirs)
     finally:
@@ -273,7 +275,7 @@ async def _beyond_its_limit(guest: Guest, flooder: Flooder) -> None:
     await greet(guest, flooder)
     writing = asyncio.create_task(flooder.write(FLOOD))
     with pytest.raises(GuestUnresponsive):
-        await guest.run(["yes"], max_output=10)
+        await run(guest, ["yes"], max_output=10)
     writing.cancel()
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overloa
 from microvm import capacity
 from microvm.arch import Accel
 from microvm.errors import BootError, QemuError, UsageError
-from microvm.options import PING_TIMEOUT, ExecOptions, PlainRunOptions, RunOptions, Text
+from microvm.guest.timeouts import TIMEOUTS
+from microvm.options import ExecOptions, PlainRunOptions, RunOptions, Text
 from microvm.qemu import accel as accels
 from microvm.qemu.command import QemuConfig
 from microvm.qemu.launch import find_qemu, launch_error
@@ -344,16 +345,18 @@ class MicroVM:
         :raises Busy: another command runs on this machine.
         :raises MachineError: the machine is dead.
         """
-        return await self._live().run(argv, **options)
+        from microvm.guest.run import run
 
-    async def ping(self, timeout: float = PING_TIMEOUT) -> None:
+        return await run(self._live(), argv, **options)
+
+    async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
         """Ask the guest whether it is alive.
 
         :raises GuestUnresponsive: there was no answer within `timeout` seconds.
         """
         await self._live().ping(timeout)
 
-    async def status(self, timeout: float = PING_TIMEOUT) -> codec.Status:
+    async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
         """Return the daemon's counters.
 
         :raises GuestUnresponsive: there was no answer within `timeout` seconds.

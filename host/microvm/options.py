@@ -13,9 +13,6 @@ Text = str | bytes
 MAX_PROCESSES = 1024
 """Of one command, unless it is told otherwise: a fork bomb is to harm itself only."""
 
-PING_TIMEOUT = 8.0
-"""How long a guest may take to say that it is alive, in seconds."""
-
 
 class ExecOptions(TypedDict, total=False):
     """Keyword arguments of `MicroVM.exec` and `MicroVM.run`; each has a default.

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 from microvm.capacity import usable_cpus
 from microvm.errors import MachineError, UsageError
-from microvm.guest.guest import PING_INTERVAL
+from microvm.guest.timeouts import TIMEOUTS
 from microvm.job import Argvs, Commands, Job, Outcome, jobs
 from microvm.machine import MachineOptions, MicroVM
 from microvm.options import PlainRunOptions, RunOptions
@@ -294,7 +294,7 @@ class Pool:
         """Wait until it is taken; False when it died before."""
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(PING_INTERVAL):
+                async with asyncio.timeout(TIMEOUTS.ping_interval):
                     await lease.taken.wait()
                     return True
             try:

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 from microvm import machine
 from microvm.guest import process, streams
 from microvm.guest.process import CompletedProcess
+from microvm.guest.timeouts import TIMEOUTS
 from microvm.loop import Loop
-from microvm.options import PING_TIMEOUT, ExecOptions, PlainRunOptions, RunOptions, Text
+from microvm.options import ExecOptions, PlainRunOptions, RunOptions, Text
 from microvm.units import Size
 from microvm.wire import codec
 
@@ -166,11 +167,11 @@ class MicroVM(_Driven):
         """Run a command to its end; see `microvm.MicroVM.run`."""
         return self._do(self._machine.run(argv, **options))
 
-    def ping(self, timeout: float = PING_TIMEOUT) -> None:
+    def ping(self, timeout: float = TIMEOUTS.ping) -> None:
         """Ask the guest whether it is alive; see `microvm.MicroVM.ping`."""
         self._do(self._machine.ping(timeout))
 
-    def status(self, timeout: float = PING_TIMEOUT) -> codec.Status:
+    def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
         """Return the daemon's counters; see `microvm.MicroVM.status`."""
         return self._do(self._machine.status(timeout))
 

@@ -51,9 +51,8 @@ async def opened(owner: Owner) -> AsyncIterator[tuple[Channel, socket.socket]]:
     assert isinstance(hello, codec.Hello)
     ours, theirs = socket.socketpair()
     theirs.settimeout(10)
-    channel = await Channel.connect(
-        ours, session, owner.on_event, owner.losses.append, owner.on_room
-    )
+    channel = Channel(session, owner.on_event, owner.losses.append, owner.on_room)
+    await channel.connect(ours)
     theirs.sendall(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, hello.nonce).encode())
     await owner.heard.wait()
     owner.events.clear()

@@ -13,6 +13,7 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from signal import SIGKILL, SIGTERM
@@ -33,11 +34,12 @@ from microvm.errors import (
     UsageError,
     VersionMismatch,
 )
-from microvm.guest import guest as guests
 from microvm.guest.deadline import Deadline
 from microvm.guest.guest import Guest
 from microvm.guest.process import CompletedProcess, Process
+from microvm.guest.run import run
 from microvm.guest.streams import OutputStream
+from microvm.guest.timeouts import Timeouts
 from microvm.wire import codec
 from microvm.wire.channel import FRAMES_PER_TURN
 from microvm.wire.codec import Ending, Stage, Stream
@@ -49,8 +51,14 @@ PIECE = 65536
 SOON = 0.05
 """Long enough for what happens at once, in seconds."""
 
+PROMPT = Timeouts(loss_grace=0.0)
+"""The product's, but for a machine that has no owner to say how it ended."""
+
 HASTE = 0.5
 """Instead of the seconds that a guest has to answer."""
+
+HASTY = Timeouts(ping_interval=0.02, ping=HASTE, kill=HASTE, loss_grace=0.0)
+"""For who asks early whether the guest is alive, and waits a moment only for its answers."""
 
 PATIENCE = 30.0
 """For what must happen, however busy the machine."""
@@ -135,7 +143,8 @@ async def connected(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    guest = await Guest.connect(ours, **options)
+    guest = Guest(**{"timeouts": PROMPT, **options})
+    await guest.connect(ours)
     try:
         yield guest, Peer(theirs)
     finally:
@@ -152,14 +161,6 @@ async def greeted(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
         await asyncio.gather(guest.ready(PATIENCE), peer.greet())
         await peer.expect(codec.Resume)
         yield guest, peer
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask early whether the guest is alive, and wait a moment only for its answers."""
-    monkeypatch.setattr(guests, "PING_INTERVAL", 0.02)
-    monkeypatch.setattr(guests, "PING_TIMEOUT", HASTE)
-    monkeypatch.setattr(guests, "KILL_TIMEOUT", HASTE)
 
 
 # -- Getting ready ------------------------------------------------------------------------------
@@ -245,7 +246,7 @@ async def test_run_captures_both_streams_and_the_exit_code() -> None:
             await peer.write(Stream.STDOUT, b"more")
             await peer.exit(3)
 
-        result = await answered(guest.run(["sh", "-c", "x"]), script)
+        result = await answered(run(guest, ["sh", "-c", "x"]), script)
         assert result == CompletedProcess(["sh", "-c", "x"], 3, b"out\nmore", b"\xfferr")
 
 
@@ -256,7 +257,7 @@ async def test_a_command_that_a_signal_ended_has_its_negative_number() -> None:
             await peer.expect(codec.ExecRequest)
             await peer.exit(9, Ending.SIGNALLED)
 
-        assert (await answered(guest.run(["true"]), script)).returncode == -9
+        assert (await answered(run(guest, ["true"]), script)).returncode == -9
 
 
 async def test_check_raises_what_subprocess_raises() -> None:
@@ -268,7 +269,7 @@ async def test_check_raises_what_subprocess_raises() -> None:
             await peer.exit(1)
 
         with pytest.raises(CalledProcessError) as caught:
-            await answered(guest.run(["false"], check=True), script)
+            await answered(run(guest, ["false"], check=True), script)
         assert (caught.value.returncode, caught.value.stdout) == (1, b"out")
 
 
@@ -280,7 +281,7 @@ async def test_a_command_that_cannot_start_says_where_and_why() -> None:
             await peer.say(codec.ExecFailed(peer.id, Stage.CHDIR, 13))
 
         with pytest.raises(StartError, match="cannot enter its working directory") as caught:
-            await answered(guest.run(["ls"], cwd="/x"), script)
+            await answered(run(guest, ["ls"], cwd="/x"), script)
         assert (caught.value.stage, caught.value.errno) == ("chdir", 13)
 
 
@@ -292,7 +293,7 @@ async def test_an_errno_that_there_is_none_of_is_named_by_its_number() -> None:
             await peer.say(codec.ExecFailed(peer.id, Stage.EXEC, 2**32 - 1))
 
         with pytest.raises(StartError, match="errno 4294967295"):
-            await answered(guest.run(["ls"]), script)
+            await answered(run(guest, ["ls"]), script)
 
 
 async def test_a_stage_of_a_newer_guest_is_named_by_its_number() -> None:
@@ -303,7 +304,7 @@ async def test_a_stage_of_a_newer_guest_is_named_by_its_number() -> None:
             await peer.say(codec.ExecFailed(peer.id, 99, 2))
 
         with pytest.raises(StartError, match="stage 99 failed"):
-            await answered(guest.run(["ls"]), script)
+            await answered(run(guest, ["ls"]), script)
 
 
 async def test_text_and_paths_are_sent_as_the_operating_system_spells_them() -> None:
@@ -459,7 +460,7 @@ async def test_whoever_waits_is_told_of_the_loss() -> None:
 async def test_after_the_loss_everything_raises_its_reason() -> None:
     async with greeted() as (guest, _):
         reason = guest.fail(GuestDied("it halted"))
-        for use in (guest.run(["true"]), guest.ping(), guest.status(), guest.ready(1)):
+        for use in (run(guest, ["true"]), guest.ping(), guest.status(), guest.ready(1)):
             with pytest.raises(GuestDied) as caught:
                 await use
             assert caught.value is reason
@@ -469,7 +470,8 @@ async def test_a_loss_that_nobody_waits_for_is_not_reported_by_asyncio() -> None
     unhandled: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     ours, theirs = socket.socketpair()
-    guest = await Guest.connect(ours)
+    guest = Guest()
+    await guest.connect(ours)
     guest.fail(GuestDied("before anybody asked"))
     await asyncio.sleep(0)
     theirs.close()
@@ -486,7 +488,7 @@ async def test_the_first_reason_counts() -> None:
 
 
 async def test_the_owner_of_the_machine_can_give_a_better_reason_within_the_grace() -> None:
-    async with greeted(loss_grace=PATIENCE) as (guest, peer):
+    async with greeted(timeouts=Timeouts(loss_grace=PATIENCE)) as (guest, peer):
         process = guest.exec(["cat"])
         peer.port.close()
         await asyncio.sleep(SOON)
@@ -497,14 +499,14 @@ async def test_the_owner_of_the_machine_can_give_a_better_reason_within_the_grac
 
 
 async def test_without_a_better_reason_the_grace_ends() -> None:
-    async with greeted(loss_grace=SOON) as (guest, peer):
+    async with greeted(timeouts=Timeouts(loss_grace=SOON)) as (guest, peer):
         peer.port.close()
         with pytest.raises(GuestDied, match="the connection to the guest ended"):
             await guest.ping()
 
 
 async def test_garbage_while_a_command_runs_ends_it_at_once() -> None:
-    async with greeted(loss_grace=PATIENCE) as (guest, peer):
+    async with greeted(timeouts=Timeouts(loss_grace=PATIENCE)) as (guest, peer):
         process = guest.exec(["cat"])
         await peer.expect(codec.ExecRequest)
         await peer.write(Stream.STDOUT, b"good")
@@ -577,9 +579,8 @@ async def test_the_answer_to_a_question_that_was_given_up_does_no_harm(
         assert await process.wait() == 0
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_guest_that_stops_answering_while_a_command_runs_is_given_up() -> None:
-    async with greeted(console_tail=lambda: "the end") as (guest, peer):
+    async with greeted(timeouts=HASTY, console_tail=lambda: "the end") as (guest, peer):
         process = guest.exec(["cat"])
         await peer.expect(codec.ExecRequest)
         ping = await peer.expect(codec.Ping)
@@ -592,9 +593,8 @@ async def test_a_guest_that_stops_answering_while_a_command_runs_is_given_up() -
         assert await peer.is_left()
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_guest_that_answers_is_asked_again_until_the_command_ends() -> None:
-    async with greeted() as (guest, peer):
+    async with greeted(timeouts=HASTY) as (guest, peer):
         process = guest.exec(["cat"])
         await peer.expect(codec.ExecRequest)
         # Longer than it may take for one answer.
@@ -606,9 +606,8 @@ async def test_a_guest_that_answers_is_asked_again_until_the_command_ends() -> N
         assert await peer.hears_nothing()
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_an_answer_to_somebody_else_is_no_sign_of_life() -> None:
-    async with greeted() as (guest, peer):
+    async with greeted(timeouts=HASTY) as (guest, peer):
         process = guest.exec(["cat"])
         await peer.expect(codec.ExecRequest)
         await peer.expect(codec.Ping)
@@ -621,9 +620,8 @@ async def test_an_answer_to_somebody_else_is_no_sign_of_life() -> None:
             await process.wait()
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_an_idle_guest_is_not_asked() -> None:
-    async with greeted() as (_, peer):
+    async with greeted(timeouts=HASTY) as (_, peer):
         assert await peer.hears_nothing()
 
 
@@ -642,7 +640,7 @@ async def test_a_time_out_kills_and_keeps_the_output_so_far() -> None:
             await peer.exit(SIGKILL, Ending.SIGNALLED)
 
         with pytest.raises(ExecTimeout, match=r"timed out after 0\.05 s") as caught:
-            await answered(guest.run(["sleep", "60"], timeout=SOON), script)
+            await answered(run(guest, ["sleep", "60"], timeout=SOON), script)
         assert (caught.value.stdout, caught.value.stderr) == (b"so far, so good", b"no good")
         assert guest.error is None
 
@@ -677,34 +675,31 @@ async def test_output_that_a_time_out_has_let_go_is_not_paid_for_again_when_it_i
         assert await peer.hears_nothing()
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_command_that_ends_in_time_leaves_no_deadline_behind() -> None:
-    async with greeted() as (guest, peer):
+    async with greeted(timeouts=HASTY) as (guest, peer):
         process = guest.exec(["true"], timeout=0.5)
         await peer.expect(codec.ExecRequest)
         await peer.exit(0)
         assert await process.wait() == 0
-        await asyncio.sleep(0.5 + guests.KILL_TIMEOUT + SOON)
+        await asyncio.sleep(0.5 + HASTY.kill + SOON)
         assert guest.error is None
         assert await peer.hears_nothing()
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_kill_that_was_answered_leaves_no_deadline_behind() -> None:
-    async with greeted() as (guest, peer):
+    async with greeted(timeouts=HASTY) as (guest, peer):
         process = guest.exec(["sleep", "60"])
         await peer.expect(codec.ExecRequest)
         process.abandon()
         await peer.expect(codec.ExecKill)
         await peer.exit(SIGKILL, Ending.SIGNALLED)
         await process.wait()
-        await asyncio.sleep(guests.KILL_TIMEOUT + SOON)
+        await asyncio.sleep(HASTY.kill + SOON)
         assert guest.error is None
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_kill_after_a_time_out_that_is_never_answered_ends_the_guest() -> None:
-    async with greeted() as (guest, peer):
+    async with greeted(timeouts=HASTY) as (guest, peer):
 
         async def answer_pings() -> None:
             with suppress(EOFError, ConnectionResetError, BrokenPipeError):
@@ -714,14 +709,14 @@ async def test_a_kill_after_a_time_out_that_is_never_answered_ends_the_guest() -
                         await peer.say(codec.Pong(message.token))
 
         with pytest.raises(GuestUnresponsive, match="a killed command did not end"):
-            await answered(guest.run(["sleep", "60"], timeout=SOON), answer_pings)
+            await answered(run(guest, ["sleep", "60"], timeout=SOON), answer_pings)
         with pytest.raises(GuestUnresponsive):
-            await guest.run(["true"])
+            await run(guest, ["true"])
 
 
 async def test_a_cancelled_run_kills_and_leaves_the_guest_ready_for_the_next() -> None:
     async with greeted() as (guest, peer):
-        first = asyncio.create_task(guest.run(["sleep", "60"]))
+        first = asyncio.create_task(run(guest, ["sleep", "60"]))
         await peer.expect(codec.ExecRequest)
         await peer.write(Stream.STDOUT, b"of no interest")
         first.cancel()
@@ -736,7 +731,7 @@ async def test_a_cancelled_run_kills_and_leaves_the_guest_ready_for_the_next() -
             await peer.write(Stream.STDOUT, b"second")
             await peer.exit(0)
 
-        assert (await answered(guest.run(["true"]), script)).stdout == b"second"
+        assert (await answered(run(guest, ["true"]), script)).stdout == b"second"
 
 
 async def test_a_cancelled_communicate_kills_and_waits_for_the_end() -> None:
@@ -790,10 +785,9 @@ async def test_a_block_that_is_left_after_the_end_says_nothing() -> None:
         assert await peer.hears_nothing()
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_cancelled_run_does_not_wait_for_ever_for_the_kill() -> None:
-    async with greeted() as (guest, peer):
-        task = asyncio.create_task(guest.run(["sleep", "60"]))
+    async with greeted(timeouts=HASTY) as (guest, peer):
+        task = asyncio.create_task(run(guest, ["sleep", "60"]))
         await peer.expect(codec.ExecRequest)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -1076,7 +1070,7 @@ async def test_a_command_that_takes_less_than_its_input_is_no_error(taken: int, 
             await peer.write(Stream.STDOUT, b"enough")
             await peer.exit(0)
 
-        result = await answered(guest.run(["head"], input=b"x" * 100), script)
+        result = await answered(run(guest, ["head"], input=b"x" * 100), script)
         assert (result.returncode, result.stdout) == (0, b"enough")
 
 
@@ -1110,7 +1104,7 @@ async def test_empty_input_is_an_end() -> None:
             assert await peer.hear() == codec.ExecStdin(1, b"")
             await peer.exit(0)
 
-        await answered(guest.run(["cat"], input=b""), script)
+        await answered(run(guest, ["cat"], input=b""), script)
 
 
 # -- Options ------------------------------------------------------------------------------------
@@ -1184,7 +1178,7 @@ async def test_text_is_decoded_and_encoded() -> None:
             await peer.write(Stream.STDOUT, "a\r\nü\rb\n".encode())
             await peer.exit(0)
 
-        result = await answered(guest.run(["cat"], input="é\n", text=True), script)
+        result = await answered(run(guest, ["cat"], input="é\n", text=True), script)
         assert (result.stdout, result.stderr) == ("a\nü\nb\n", "")
 
 
@@ -1207,7 +1201,7 @@ async def test_encoding_and_errors_ask_for_text(options: dict[str, Any], expecte
             await peer.write(Stream.STDERR, b"\xe9\r\n")
             await peer.exit(0)
 
-        assert (await answered(guest.run(["cat"], **options), script)).stderr == expected
+        assert (await answered(run(guest, ["cat"], **options), script)).stderr == expected
 
 
 async def test_bytes_that_are_no_text_are_an_error_and_the_guest_stays_usable() -> None:
@@ -1219,8 +1213,8 @@ async def test_bytes_that_are_no_text_are_an_error_and_the_guest_stays_usable() 
             await peer.exit(0)
 
         with pytest.raises(UnicodeDecodeError):
-            await answered(guest.run(["cat"], text=True), script)
-        await answered(guest.run(["cat"]), script)
+            await answered(run(guest, ["cat"], text=True), script)
+        await answered(run(guest, ["cat"]), script)
 
 
 async def test_output_that_is_not_captured_goes_to_our_own(
@@ -1238,7 +1232,7 @@ async def test_output_that_is_not_captured_goes_to_our_own(
             await peer.write(Stream.STDOUT, b"more\n")
             await peer.exit(2)
 
-        result = await answered(guest.run(["sh"], capture_output=False, input=b"in"), script)
+        result = await answered(run(guest, ["sh"], capture_output=False, input=b"in"), script)
         assert result == CompletedProcess(["sh"], 2, None, None)
     assert capfd.readouterr() == ("out\nmore\n", "err\n")
 
@@ -1258,7 +1252,7 @@ async def test_a_reader_that_has_gone_ends_the_command(capfd: pytest.CaptureFixt
         os.dup2(writer, 1)
         try:
             with pytest.raises(BrokenPipeError):
-                await answered(guest.run(["yes"], capture_output=False), script)
+                await answered(run(guest, ["yes"], capture_output=False), script)
         finally:
             os.dup2(saved, 1)
             os.close(saved)
@@ -1283,7 +1277,7 @@ async def test_grace_sends_a_signal_before_the_kill() -> None:
             await peer.exit(SIGKILL, Ending.SIGNALLED)
 
         with pytest.raises(ExecTimeout, match=r"timed out after 0\.05 s") as caught:
-            await answered(guest.run(["sleep"], timeout=SOON, grace=0.2), script)
+            await answered(run(guest, ["sleep"], timeout=SOON, grace=0.2), script)
         assert caught.value.stdout == b"not yet"
 
 
@@ -1297,7 +1291,7 @@ async def test_a_command_that_ends_within_the_grace_is_not_killed() -> None:
             await peer.exit(SIGTERM, Ending.SIGNALLED)
 
         with pytest.raises(ExecTimeout) as caught:
-            await answered(guest.run(["sleep"], timeout=SOON, grace=2 * SOON), script)
+            await answered(run(guest, ["sleep"], timeout=SOON, grace=2 * SOON), script)
         assert caught.value.stdout == b"bye"
         await asyncio.sleep(2 * SOON)
         assert await peer.hears_nothing()
@@ -1316,7 +1310,7 @@ async def test_output_beyond_its_limit_is_cut_there_and_killed(limit: int) -> No
             await peer.exit(SIGKILL, Ending.SIGNALLED)
 
         with pytest.raises(OutputLimit) as caught:
-            await answered(guest.run(["yes"], max_output=limit), script)
+            await answered(run(guest, ["yes"], max_output=limit), script)
         assert caught.value.stdout == b"a" * (limit // 2)
         assert caught.value.stderr == b"b" * (limit - limit // 2)
         assert guest.error is None
@@ -1331,13 +1325,12 @@ async def test_output_up_to_its_limit_is_no_error() -> None:
             await peer.write(Stream.STDERR, b"67890")
             await peer.exit(0)
 
-        result = await answered(guest.run(["cat"], max_output=10), script)
+        result = await answered(run(guest, ["cat"], max_output=10), script)
         assert (result.stdout, result.stderr) == (b"12345", b"67890")
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_flood_after_the_kill_does_not_put_its_deadline_off() -> None:
-    async with greeted() as (guest, peer):
+    async with greeted(timeouts=HASTY) as (guest, peer):
         process = guest.exec(["yes"], max_output=1)
         await peer.expect(codec.ExecRequest)
 
@@ -1376,10 +1369,9 @@ except OSError:
     "frame", [codec.ExecOutput(1, Stream.STDOUT, b"x"), codec.ExecStdinCredit(1, 1)]
 )
 async def test_a_flood_holds_up_neither_deadlines_nor_others(
-    frame: codec.Message, monkeypatch: pytest.MonkeyPatch
+    frame: codec.Message,
 ) -> None:
-    monkeypatch.setattr(guests, "KILL_TIMEOUT", HASTE)
-    async with greeted() as (guest, peer):
+    async with greeted(timeouts=replace(PROMPT, kill=HASTE)) as (guest, peer):
         frames, hear = [0], guest._on_event
 
         def count(event: codec.Message) -> None:
@@ -1438,7 +1430,7 @@ async def test_a_mistake_of_the_caller_is_refused_before_anything_is_sent(
 ) -> None:
     async with greeted() as (guest, peer):
         with pytest.raises(UsageError, match=says):
-            await guest.run(argv, **options)
+            await run(guest, argv, **options)
         assert await peer.hears_nothing()
 
 
@@ -1446,7 +1438,7 @@ async def test_a_mistake_of_the_caller_is_refused_before_anything_is_sent(
 async def test_an_unknown_keyword_is_refused_as_python_does_it(name: str) -> None:
     async with greeted() as (guest, _):
         with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
-            await guest.run(["true"], **{name: 1})  # type: ignore[arg-type]
+            await run(guest, ["true"], **{name: 1})  # type: ignore[arg-type]
 
 
 async def test_a_path_is_an_argument() -> None:
@@ -1475,7 +1467,7 @@ async def test_text_that_was_cut_off_does_not_hide_why() -> None:
             await peer.exit(SIGKILL, Ending.SIGNALLED)
 
         with pytest.raises(ExecTimeout) as caught:
-            await answered(guest.run(["sleep"], timeout=SOON, text=True), script)
+            await answered(run(guest, ["sleep"], timeout=SOON, text=True), script)
         assert (caught.value.stdout, caught.value.stderr) == ("a\n\ufffd", "")
 
 
@@ -1551,7 +1543,7 @@ async def test_a_cancelled_user_of_a_process_leaves_the_guest_ready_for_the_next
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        following = asyncio.create_task(guest.run(["true"]))
+        following = asyncio.create_task(run(guest, ["true"]))
         await _is_killed(peer)
         assert not following.done()
         await peer.exit(9, Ending.SIGNALLED)
@@ -1571,7 +1563,7 @@ async def test_a_process_that_only_an_error_holds_is_not_in_use() -> None:
             async with asyncio.timeout(SOON):
                 await work()
         following = asyncio.create_task(_next(peer))
-        await guest.run(["true"])
+        await run(guest, ["true"])
         await following
 
 
@@ -1583,7 +1575,7 @@ async def test_a_process_that_only_a_cycle_holds_is_not_in_use() -> None:
             cycle.append(cycle)
             del cycle
             following = asyncio.create_task(_next(peer))
-            await guest.run(["true"])
+            await run(guest, ["true"])
             await following
         finally:
             gc.enable()
@@ -1604,7 +1596,7 @@ async def test_a_process_that_is_in_use_is_not_waited_for() -> None:
         await peer.expect(codec.ExecRequest)
         await guest.wait_idle()
         with pytest.raises(Busy):
-            await guest.run(["true"])
+            await run(guest, ["true"])
         assert process.returncode is None
 
 
@@ -1626,14 +1618,13 @@ def _stand_still(seconds: float) -> None:
     time.sleep(seconds)
 
 
-@pytest.mark.usefixtures("hasty")
 async def test_a_guest_is_not_blamed_for_what_we_did_not_read() -> None:
-    async with greeted() as (guest, peer):
+    async with greeted(timeouts=HASTY) as (guest, peer):
         process = guest.exec(["yes"], timeout=SOON)
         await peer.expect(codec.ExecRequest)
         await _is_killed(peer)
         for _ in range(3):
-            _stand_still(guests.KILL_TIMEOUT + 0.2)
+            _stand_still(HASTY.kill + 0.2)
             await asyncio.sleep(SOON)
         await peer.exit(9, Ending.SIGNALLED)
         with pytest.raises(ExecTimeout):
@@ -1642,7 +1633,7 @@ async def test_a_guest_is_not_blamed_for_what_we_did_not_read() -> None:
 
 async def test_patience_ends_even_where_the_loop_is_always_late() -> None:
     expired = asyncio.Event()
-    Deadline(0.2, expired.set)
+    Deadline().start(0.2, expired.set)
     for number in range(4):
         assert not expired.is_set(), number
         _stand_still(0.35)
@@ -1654,8 +1645,10 @@ async def test_patience_ends_even_where_the_loop_is_always_late() -> None:
 async def test_patience_counts_while_the_loop_runs() -> None:
     expired = asyncio.Event()
     begun = time.monotonic()
-    Deadline(0.7, expired.set)
-    Deadline(0.01, lambda: pytest.fail("it was stopped")).cancel()
+    Deadline().start(0.7, expired.set)
+    stopped = Deadline()
+    stopped.start(0.01, lambda: pytest.fail("it was stopped"))
+    stopped.cancel()
     await asyncio.wait_for(expired.wait(), PATIENCE)
     assert time.monotonic() - begun >= 0.7
 

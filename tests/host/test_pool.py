@@ -13,6 +13,7 @@ import pytest
 from microvm import pool as pools
 from microvm.errors import BootError, GuestDied, UsageError
 from microvm.guest.process import CompletedProcess
+from microvm.guest.timeouts import Timeouts
 from microvm.job import Job
 from microvm.machine import MachineOptions, MicroVM
 from microvm.pool import Pool
@@ -188,7 +189,7 @@ def test_each_of_those_who_wait_gets_its_own_answer(machine: type[Machine]) -> N
 def test_who_dies_idle_is_replaced_before_anyone_asks(
     machine: type[Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "PING_INTERVAL", 0.01)
+    monkeypatch.setattr(pools, "TIMEOUTS", Timeouts(ping_interval=0.01))
 
     async def test() -> None:
         async with Pool(3) as pool:

@@ -1,4 +1,4 @@
-"""A deadline for a guest to say something, fair to one that we have not listened to."""
+"""Timers of the event loop; a deadline is one that is fair to a guest we have not listened to."""
 
 from __future__ import annotations
 
@@ -9,8 +9,38 @@ _STEP = 0.5
 _LATE = 0.1
 
 
-class Deadline:
-    """Counts the time in which our event loop ran.
+class Timer:
+    """A timer calls a function after some seconds, unless it is cancelled or started again.
+
+    :ivar is_running: whether it will.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.TimerHandle | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._handle is not None
+
+    def start(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call a function in so many seconds, and nothing else that was to be called."""
+        self.cancel()
+        self._handle = self._loop.call_later(seconds, self._end, call)
+
+    def _end(self, call: Callable[[], object]) -> None:
+        self._handle = None
+        call()
+
+    def cancel(self) -> None:
+        """Call nothing; idempotent."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
+class Deadline(Timer):
+    """A deadline is a timer that counts the time in which our event loop ran.
 
     Code that blocks the loop, and whoever does other things between two calls of `microvm.sync`,
     finds what the guest has said meanwhile unread, and a good part of it may come before the
@@ -18,26 +48,20 @@ class Deadline:
     a guest that floods us makes us late, too.
     """
 
-    def __init__(self, seconds: float, expired: Callable[[], object]) -> None:
-        """Call `expired` when the time is up."""
-        self._loop = asyncio.get_running_loop()
-        self._left = seconds
-        self._expired = expired
-        self._begin()
+    def start(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call a function when so many seconds have been counted."""
+        self.cancel()
+        self._step(seconds, call)
 
-    def _begin(self) -> None:
-        self._step = min(_STEP, self._left)
-        self._due = self._loop.time() + self._step
-        self._timer = self._loop.call_at(self._due, self._end)
+    def _step(self, left: float, call: Callable[[], object]) -> None:
+        step = min(_STEP, left)
+        due = self._loop.time() + step
+        self._handle = self._loop.call_at(due, self._count, due, step, left, call)
 
-    def _end(self) -> None:
-        on_time = self._loop.time() - self._due < _LATE
-        self._left -= self._step if on_time else _STEP / 10
-        if self._left > 0.001:
-            self._begin()
+    def _count(self, due: float, step: float, left: float, call: Callable[[], object]) -> None:
+        on_time = self._loop.time() - due < _LATE
+        left -= step if on_time else _STEP / 10
+        if left > 0.001:
+            self._step(left, call)
         else:
-            self._expired()
-
-    def cancel(self) -> None:
-        """Stop it; idempotent."""
-        self._timer.cancel()
+            self._end(call)

@@ -6,81 +6,72 @@ It knows nothing of QEMU: whoever owns the machine says how it ended, by :meth:`
 from __future__ import annotations
 
 import asyncio
-import codecs
 import gc
 import itertools
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from functools import partial
 from signal import SIGKILL
-from subprocess import PIPE
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import Any, TypeVar, Unpack
 
-from microvm.errors import ExecKilled, GuestDied, GuestUnresponsive, MachineError, UsageError
+from microvm.errors import GuestDied, GuestUnresponsive, MachineError
 from microvm.guest.command import Command
-from microvm.guest.deadline import Deadline
-from microvm.guest.process import CompletedProcess, Process
+from microvm.guest.deadline import Deadline, Timer
+from microvm.guest.process import Process
 from microvm.guest.request import limits_of, request_of
-from microvm.guest.stdio import copy_out
 from microvm.guest.streams import InputStream
-from microvm.options import PING_TIMEOUT, ExecOptions, RunOptions, Text
+from microvm.guest.timeouts import TIMEOUTS, Timeouts
+from microvm.options import ExecOptions, Text
 from microvm.wire import codec
-from microvm.wire.channel import Channel
+from microvm.wire.channel import Channel, ChannelFactory
 from microvm.wire.session import Session
-
-PING_INTERVAL = 2.0
-"""While a command runs, the guest is asked this often, in seconds."""
-
-KILL_TIMEOUT = 5.0
-"""How long a command that was killed may take to be gone, in seconds."""
 
 T = TypeVar("T")
 
 
 class Guest:
-    """One guest; `connect` starts the conversation, `ready` waits for its answer.
+    """A guest runs one command at a time; `connect` greets it, `ready` waits for its answer.
 
-    The first reason for which it is lost counts: it becomes `error`, and everyone who waits for
-    something from this guest gets it raised.
+    The first reason for which it is lost counts: everyone who waits for something from this guest
+    gets it raised.
+
+    :ivar error: why it is lost, if it is.
     """
 
-    def __init__(self, console_tail: Callable[[], str], loss_grace: float) -> None:
-        """Use `connect` to get one."""
+    def __init__(
+        self,
+        *,
+        console_tail: Callable[[], str] = str,
+        timeouts: Timeouts = TIMEOUTS,
+        channel: ChannelFactory = Channel,
+    ) -> None:
+        """Prepare one.
+
+        :param console_tail: gives the detail of errors.
+        :param channel: makes what carries the bytes.
+        """
         self.error: MachineError | None = None
         self._console_tail = console_tail
-        self._loss_grace = loss_grace
+        self._timeouts = timeouts
         self._session = Session()
-        self._channel: Channel | None = None
+        self._channel = channel(self._session, self._on_event, self._on_lost, self._flush)
         self._loop = asyncio.get_running_loop()
         self._command: Command | None = None
-        self._timers: dict[str, asyncio.TimerHandle | Deadline] = {}
         self._tokens = itertools.count(1)
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._pongs: dict[int, asyncio.Future[None]] = {}
         self._statuses: list[asyncio.Future[codec.Status]] = []
+        self._next_ping = Timer()
+        self._pong_due = Deadline()
+        self._command_due = Timer()
+        self._kill_due = Deadline()
+        self._loss_due = Timer()
 
-    @classmethod
-    async def connect(
-        cls,
-        port: socket.socket,
-        *,
-        console_tail: Callable[[], str] = str,
-        loss_grace: float = 0.0,
-    ) -> Self:
-        """Take over a port and greet the guest, which may not be listening yet.
-
-        :param console_tail: gives the detail of errors.
-        :param loss_grace: seconds between the end of the port and the error, in which the owner of
-            the machine can give a better reason.
-        """
-        guest = cls(console_tail, loss_grace)
-        channel = await Channel.connect(
-            port, guest._session, guest._on_event, guest._on_lost, guest._flush
-        )
-        guest._channel = channel
-        channel.write(guest._session.hello())
-        return guest
+    async def connect(self, port: socket.socket) -> None:
+        """Take over a port and greet the guest, which may not be listening yet."""
+        await self._channel.connect(port)
+        self._channel.write(self._session.hello())
 
     async def ready(self, timeout: float) -> None:
         """Wait for its answer, then tell it the time.
@@ -92,11 +83,18 @@ class Guest:
             # Of a shield, Python 3.14 reports an error that comes when nobody waits any more.
             await asyncio.wait([self._ready])
         self._ready.result()
-        self._alive().write(self._session.resume())
+        self._check_alive()
+        self._channel.write(self._session.resume())
 
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Start a command; see `MicroVM.exec`."""
-        channel = self._alive()
+        """Start a command; see `MicroVM.exec`.
+
+        :raises Busy: one is in flight.
+        :raises UsageError: it cannot be what is meant, or cannot be sent.
+        :raises TypeError: there is no such option.
+        :raises MachineError: the guest is lost, or not ready.
+        """
+        self._check_alive()
         request, limits = request_of(argv, options), limits_of(options)
         frame = self._session.exec_request(request)
         fed = request.stdin or request.terminal is not None
@@ -107,10 +105,11 @@ class Guest:
             consumed=self._consumed,
             max_output=limits.max_output,
         )
-        channel.write(frame)
-        self._arm("ping", PING_INTERVAL, self._ask)
+        self._channel.write(frame)
+        self._next_ping.start(self._timeouts.ping_interval, self._ask)
         if limits.timeout is not None:
-            self._arm("expire", limits.timeout, self._expire, command, limits.timeout, limits.grace)
+            expire = partial(self._expire, command, limits.timeout, limits.grace)
+            self._command_due.start(limits.timeout, expire)
         return Process(
             command,
             send_signal=self._signal,
@@ -132,39 +131,6 @@ class Guest:
         if command.abandoned:
             await command.ended.wait()  # a kill has a deadline
 
-    async def run(
-        self, argv: Sequence[Text], **options: Unpack[RunOptions]
-    ) -> CompletedProcess[Any]:
-        """Run a command to its end; see `MicroVM.run`."""
-        given = options.pop("input", None)
-        capture = options.pop("capture_output", True)
-        decode = _decoder(
-            options.pop("text", False), options.pop("encoding", None), options.pop("errors", None)
-        )
-        check = options.pop("check", False)
-        if given is not None:
-            if options.get("stdin") is not None:
-                raise UsageError("input is fed to standard input: stdin says something else")
-            options["stdin"] = PIPE
-        data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
-        out: bytes | None = None
-        err: bytes | None = None
-        await self.wait_idle()
-        async with self.exec(argv, **cast(ExecOptions, options)) as process:
-            try:
-                if capture:
-                    out, err = await process.collect(data)
-                else:
-                    await _pass_on(process, data)
-                returncode = await process.wait()
-            except ExecKilled as error:
-                error.stdout, error.stderr = decode.cut(out), decode.cut(err)
-                raise
-        completed = CompletedProcess(process.args, returncode, decode(out), decode(err))
-        if check:
-            completed.check_returncode()
-        return completed
-
     def _abandon(self, command: Command) -> None:
         if command is self._command:
             command.abandoned = True
@@ -178,24 +144,23 @@ class Guest:
             with suppress(RuntimeError):  # the loop has been closed, and the machine with it
                 self._loop.call_soon_threadsafe(self._abandon, command)
 
-    async def ping(self, timeout: float = PING_TIMEOUT) -> None:
+    async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
         """Ask the guest whether it is alive.
 
-        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
+        :param timeout: in seconds.
+        :raises GuestUnresponsive: it did not answer in time.
+        :raises MachineError: it is lost, or not ready.
         """
-        channel = self._alive()
+        self._check_alive()
         token = next(self._tokens)
-        channel.write(self._session.ping(token))
+        self._channel.write(self._session.ping(token))
         pong = self._pongs[token] = self._loop.create_future()
         await self._answer(pong, timeout)
 
-    async def status(self, timeout: float = PING_TIMEOUT) -> codec.Status:
-        """Return the daemon's counters.
-
-        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
-        """
-        channel = self._alive()
-        channel.write(self._session.status_request())
+    async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
+        """Return the daemon's counters; `timeout` and errors as for `ping`."""
+        self._check_alive()
+        self._channel.write(self._session.status_request())
         status: asyncio.Future[codec.Status] = self._loop.create_future()
         self._statuses.append(status)
         return await self._answer(status, timeout)
@@ -207,12 +172,9 @@ class Guest:
         except TimeoutError:
             raise self._unresponsive(f"it did not answer within {timeout:g} s") from None
 
-    def _alive(self) -> Channel:
+    def _check_alive(self) -> None:
         if self.error is not None:
             raise self.error
-        if self._channel is None:
-            raise UsageError("the guest is not connected")
-        return self._channel
 
     def _on_event(self, event: codec.Message) -> None:
         match event:
@@ -229,14 +191,14 @@ class Guest:
                 if self._command:
                     self._command.finish(event)
                 self._command = None
-                self._disarm("ping", "expire", "kill")
+                _cancel(self._next_ping, self._command_due, self._kill_due)
             case codec.Pong(token=token):
                 if waiter := self._pongs.pop(token, None):
                     _settle(waiter, None)
                 else:
-                    self._disarm("pong")
+                    self._pong_due.cancel()
                     if self._command:
-                        self._arm("ping", PING_INTERVAL, self._ask)
+                        self._next_ping.start(self._timeouts.ping_interval, self._ask)
             case codec.Status():
                 _settle(self._statuses.pop(0), event)
             case codec.Ready():
@@ -244,7 +206,7 @@ class Guest:
 
     def _on_lost(self, error: MachineError) -> None:
         if isinstance(error, GuestDied):
-            self._arm("lost", self._loss_grace, self.fail, error)
+            self._loss_due.start(self._timeouts.loss_grace, partial(self.fail, error))
         else:
             self.fail(error)
 
@@ -253,12 +215,8 @@ class Guest:
         if self.error is not None:
             return self.error
         self.error = error
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
+        _cancel(self._next_ping, self._pong_due, self._command_due, self._kill_due, self._loss_due)
+        self._channel.close()
         command, self._command = self._command, None
         if command is not None:
             command.lose(error)
@@ -271,18 +229,18 @@ class Guest:
         return error
 
     def _signal(self, signal: int) -> None:
-        if self._channel:
-            kill = signal == SIGKILL
-            session = self._session
-            self._channel.write(session.exec_kill() if kill else session.exec_signal(signal))
+        kill = signal == SIGKILL
+        session = self._session
+        self._channel.write(session.exec_kill() if kill else session.exec_signal(signal))
+
+    def _resize(self, rows: int, columns: int) -> None:
+        self._channel.write(self._session.exec_resize(rows, columns))
 
     def _consumed(self, stream: codec.Stream, amount: int) -> None:
-        if self._channel:
-            self._channel.write(self._session.consumed(stream, amount))
+        self._channel.write(self._session.consumed(stream, amount))
 
     def _feed(self, data: bytes | memoryview) -> None:
-        if self._channel:
-            self._channel.write(*self._session.exec_stdin(data))
+        self._channel.write(*self._session.exec_stdin(data))
 
     def _flush(self) -> None:
         if self._command and self._command.stdin:
@@ -290,85 +248,38 @@ class Guest:
 
     def _stdin_credit(self) -> int:
         # A guest may give credit for gigabytes, and read nothing.
-        full = self._channel is not None and self._channel.is_full
-        return 0 if full else self._session.stdin_credit
-
-    def _resize(self, rows: int, columns: int) -> None:
-        if self._channel:
-            self._channel.write(self._session.exec_resize(rows, columns))
+        return 0 if self._channel.is_full else self._session.stdin_credit
 
     def _expire(self, command: Command, timeout: float, grace: float | None) -> None:
         command.mark_killed(command.over_time(timeout))
-        if grace and self._channel:
+        if grace:
             self._channel.write(self._session.exec_terminate())
-            self._arm("expire", grace, self._kill)
+            self._command_due.start(grace, self._kill)
         else:
             self._kill()
 
     def _kill(self) -> None:
-        if "kill" in self._timers:
+        if self._kill_due.is_running:
             return  # a guest that goes on sending must not put the deadline off
         self._signal(SIGKILL)
-        self._wait("kill", KILL_TIMEOUT, "a killed command did not end")
+        late = partial(self._unresponsive, "a killed command did not end")
+        self._kill_due.start(self._timeouts.kill, late)
 
     def _ask(self) -> None:
-        if self._channel:
-            self._channel.write(self._session.ping(next(self._tokens)))
-            self._wait("pong", PING_TIMEOUT, "it does not answer; has it halted?")
-
-    def _wait(self, name: str, timeout: float, reason: str) -> None:
-        self._disarm(name)
-        self._timers[name] = Deadline(timeout, lambda: self._unresponsive(reason))
+        self._channel.write(self._session.ping(next(self._tokens)))
+        late = partial(self._unresponsive, "it does not answer; has it halted?")
+        self._pong_due.start(self._timeouts.ping, late)
 
     def _unresponsive(self, reason: str) -> MachineError:
         message = f"the guest is not responding: {reason}"
         return self.fail(GuestUnresponsive(message, detail=self._console_tail()))
 
-    def _arm(self, name: str, delay: float, callback: Callable[..., Any], *args: object) -> None:
-        self._disarm(name)
-        self._timers[name] = self._loop.call_later(delay, callback, *args)
 
-    def _disarm(self, *names: str) -> None:
-        for name in names:
-            if timer := self._timers.pop(name, None):
-                timer.cancel()
+def _cancel(*timers: Timer) -> None:
+    for timer in timers:
+        timer.cancel()
 
 
 def _settle(waiter: asyncio.Future[T], result: T) -> None:
     if not waiter.done():  # who waited may have been cancelled
         waiter.set_result(result)
-
-
-async def _pass_on(process: Process, data: bytes | None) -> None:
-    await asyncio.gather(
-        process.feed_all(data), copy_out(process.stdout, 1), copy_out(process.stderr, 2)
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoder:
-    """Turns output into what the caller asked for: bytes, or text with universal newlines."""
-
-    text: bool
-    encoding: str
-    errors: str
-
-    def __call__(self, data: bytes | None) -> bytes | str | None:
-        if data is None or not self.text:
-            return data
-        return data.decode(self.encoding, self.errors).replace("\r\n", "\n").replace("\r", "\n")
-
-    def cut(self, data: bytes | None) -> bytes | str | None:
-        """Decode what ends somewhere: in the middle of a character, too."""
-        errors = "replace" if self.errors == "strict" else self.errors
-        return replace(self, errors=errors)(data)
-
-
-def _decoder(text: bool, encoding: str | None, errors: str | None) -> _Decoder:
-    asked = text or encoding is not None or errors is not None
-    try:
-        "".encode(encoding or "utf-8")
-        codecs.lookup_error(errors or "strict")
-    except LookupError as error:
-        raise UsageError(str(error)) from None
-    return _Decoder(asked, encoding or "utf-8", errors or "strict")

@@ -170,7 +170,7 @@ class Process:
     def abandon(self) -> None:
         """Kill it, and drop the output that nobody will read; the machine is free when it is gone.
 
-        If it is not gone within :data:`microvm.guest.guest.KILL_TIMEOUT`, the machine is lost.
+        If it is not gone within its guest's `Timeouts.kill`, the machine is lost.
         """
         self._abandon(self._command)
 

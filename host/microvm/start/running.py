@@ -20,9 +20,6 @@ _PORTLESS = (
     "in lib/modules?"
 )
 
-# How long a port may be at its end before QEMU's own end says why.
-_LOSS_GRACE = 3.0
-
 
 @dataclass(frozen=True, slots=True)
 class StartTimes:
@@ -68,9 +65,8 @@ class RunningVM:
             qemu = await Qemu.take_over(launched, console=console)
             owned.push_async_callback(qemu.stop)
             running = time.monotonic()
-            guest = await Guest.connect(
-                qemu.take_port(), console_tail=console.tail, loss_grace=_LOSS_GRACE
-            )
+            guest = Guest(console_tail=console.tail)
+            await guest.connect(qemu.take_port())
             vm = cls(qemu, guest, console)
             owned.push_async_callback(vm.end)
             try:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,6 +194,7 @@ class Starter:
         :raises _Hindered: something else was in the way.
         :raises BootError: it does not boot.
         """
+        from microvm.guest.run import run
         from microvm.start.warmup import warm
         from microvm.threads import in_thread
 
@@ -206,7 +208,7 @@ class Starter:
                     vm = await self._begin(launched, None, self._timeout)
                     try:
                         async with vm.qemu.starting():
-                            await warm(vm.guest.run)
+                            await warm(partial(run, vm.guest))
                             await vm.qemu.save()
                     finally:
                         await vm.end()

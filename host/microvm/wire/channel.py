@@ -1,11 +1,11 @@
-"""Carries a session's bytes over a stream socket; it knows neither QEMU nor commands."""
+"""A channel carries a session's bytes over a stream socket; it knows neither QEMU nor commands."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Self, cast
+from typing import TypeAlias, cast
 
 from microvm.errors import GuestDied, MachineError
 from microvm.wire import codec
@@ -21,6 +21,8 @@ class Channel(asyncio.Protocol):
     It reads whenever there is something: what the guest may send is bounded by the session's
     credits, so that a slow reader of output never holds up anything else. A guest that sends more
     than it can handle in a turn of the event loop waits, and the loop's others do not.
+
+    :ivar is_full: whether the guest has yet to read so much that no data should be added.
     """
 
     def __init__(
@@ -30,9 +32,14 @@ class Channel(asyncio.Protocol):
         on_lost: Callable[[MachineError], None],
         on_room: Callable[[], None],
     ) -> None:
-        """Use `connect` to get one."""
+        """Prepare one; `connect` gives it its port.
+
+        :param on_event: called with each event of the session.
+        :param on_lost: called once, when the guest breaks the protocol or the port ends, and not
+            after `close`.
+        :param on_room: called when it is full no more.
+        """
         self.is_full = False
-        """Whether the guest has yet to read so much that no data should be added."""
         self._session = session
         self._on_event = on_event
         self._on_lost = on_lost
@@ -41,33 +48,15 @@ class Channel(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._turn: asyncio.Handle | None = None  # the next one, where one was not enough
 
-    @classmethod
-    async def connect(
-        cls,
-        port: socket.socket,
-        session: Session,
-        on_event: Callable[[codec.Message], None],
-        on_lost: Callable[[MachineError], None],
-        on_room: Callable[[], None] = lambda: None,
-    ) -> Self:
-        """Take over `port`.
-
-        :param on_event: called with each event of the session.
-        :param on_lost: called once, when the guest breaks the protocol or the port ends, and not
-            after `close`.
-        :param on_room: called when it is full no more.
-        """
-        loop = asyncio.get_running_loop()
-        _, channel = await loop.create_connection(
-            lambda: cls(session, on_event, on_lost, on_room), sock=port
-        )
-        return channel
+    async def connect(self, port: socket.socket) -> None:
+        """Take over a port."""
+        await self._loop.create_connection(lambda: self, sock=port)
 
     def write(self, *parts: bytes | memoryview) -> None:
         """Send what the session gave; data waits while `is_full`, the rest is little.
 
-        The parts are joined: the `writelines` of Python 3.12.0 to 3.12.8, 3.13.0 and 3.13.1 never
-        says that it is full (CVE-2024-12254).
+        Once the port is closed it goes nowhere. The parts are joined: the `writelines` of Python
+        3.12.0 to 3.12.8, 3.13.0 and 3.13.1 never says that it is full (CVE-2024-12254).
         """
         transport = self._transport
         if (data := b"".join(parts)) and transport and not transport.is_closing():
@@ -146,3 +135,15 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self.close()
             self._on_lost(error)
+
+
+ChannelFactory: TypeAlias = Callable[
+    [
+        Session,
+        Callable[[codec.Message], None],
+        Callable[[MachineError], None],
+        Callable[[], None],
+    ],
+    Channel,
+]
+"""Makes a channel as `Channel` does."""

@@ -1,0 +1,91 @@
+"""`run` does in a guest what `subprocess.run` does: input, text, captured output, a check."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from subprocess import PIPE
+from typing import Any, Unpack, cast
+
+from microvm.errors import ExecKilled, UsageError
+from microvm.guest.guest import Guest
+from microvm.guest.process import CompletedProcess, Process
+from microvm.guest.stdio import copy_out
+from microvm.options import ExecOptions, RunOptions, Text
+
+
+async def run(
+    guest: Guest, argv: Sequence[Text], **options: Unpack[RunOptions]
+) -> CompletedProcess[Any]:
+    """Run a command to its end; see `MicroVM.run`.
+
+    :raises CalledProcessError: `check` was asked for, and its exit code is not 0.
+    :raises UnicodeError: text was asked for, and there is none.
+    :raises OSError: its output cannot be passed on to our own.
+    :raises StartError: and whatever else `Guest.exec` and `Process.wait` raise.
+    """
+    given = options.pop("input", None)
+    capture = options.pop("capture_output", True)
+    decode = _decoder(
+        options.pop("text", False), options.pop("encoding", None), options.pop("errors", None)
+    )
+    check = options.pop("check", False)
+    if given is not None:
+        if options.get("stdin") is not None:
+            raise UsageError("input is fed to standard input: stdin says something else")
+        options["stdin"] = PIPE
+    data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
+    out: bytes | None = None
+    err: bytes | None = None
+    await guest.wait_idle()
+    async with guest.exec(argv, **cast(ExecOptions, options)) as process:
+        try:
+            if capture:
+                out, err = await process.collect(data)
+            else:
+                await _pass_on(process, data)
+            returncode = await process.wait()
+        except ExecKilled as error:
+            error.stdout, error.stderr = decode.cut(out), decode.cut(err)
+            raise
+    completed = CompletedProcess(process.args, returncode, decode(out), decode(err))
+    if check:
+        completed.check_returncode()
+    return completed
+
+
+async def _pass_on(process: Process, data: bytes | None) -> None:
+    await asyncio.gather(
+        process.feed_all(data), copy_out(process.stdout, 1), copy_out(process.stderr, 2)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoder:
+    """A decoder turns output into what was asked for: bytes, or text with universal newlines."""
+
+    text: bool
+    encoding: str
+    errors: str
+
+    def __call__(self, data: bytes | None) -> bytes | str | None:
+        if data is None or not self.text:
+            return data
+        return data.decode(self.encoding, self.errors).replace("\r\n", "\n").replace("\r", "\n")
+
+    def cut(self, data: bytes | None) -> bytes | str | None:
+        """Decode what ends somewhere: in the middle of a character, too."""
+        errors = "replace" if self.errors == "strict" else self.errors
+        return replace(self, errors=errors)(data)
+
+
+def _decoder(text: bool, encoding: str | None, errors: str | None) -> _Decoder:
+    asked = text or encoding is not None or errors is not None
+    try:
+        "".encode(encoding or "utf-8")
+        codecs.lookup_error(errors or "strict")
+    except LookupError as error:
+        raise UsageError(str(error)) from None
+    return _Decoder(asked, encoding or "utf-8", errors or "strict")
