@@ -1,0 +1,58 @@
+"""What wheel and source distribution hold: all that they need, and nothing that was built here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BUILT = {"__pycache__", "build"}
+
+#: Where the wheel has what is in these folders.
+WHEEL = {
+    "codegen/microvm_proto": "microvm_proto",
+    "host/microvm": "microvm",
+    "image/microvm_image": "microvm_image",
+    "guest": "microvm_image/_guest",
+}
+SOURCE = ["codegen", "docs", "examples", "fuzz", "guest", "host", "image", "protocol", "tests"]
+
+
+def sources(folder: str) -> Iterator[str]:
+    """The files in a folder, relative to it, but for those that were built."""
+    for path in (ROOT / folder).rglob("*"):
+        name = path.relative_to(ROOT / folder)
+        if path.is_file() and not BUILT.intersection(name.parts):
+            yield str(name)
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the source distribution."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+def test_the_wheel_has_the_packages_and_the_daemon_and_no_more(distributions: Path) -> None:
+    (path,) = distributions.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert packed == {f"{to}/{name}" for folder, to in WHEEL.items() for name in sources(folder)}
+
+
+def test_the_source_distribution_has_all_that_its_makefile_needs(distributions: Path) -> None:
+    (path,) = distributions.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {f"{folder}/{name}" for folder in SOURCE for name in sources(folder)}
+    wanted.discard("examples/sensor/sensor")
+    assert wanted | {"Makefile", "constraints.txt", "pyproject.toml", "README.md"} <= packed
+    assert not any(name.startswith((".ci", "guest/build")) for name in packed)
