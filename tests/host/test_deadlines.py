@@ -1,0 +1,201 @@
+"""Deadlines of commands and guests: time-outs, grace, kills, an event loop that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from signal import SIGKILL, SIGTERM
+
+import pytest
+from tests.support.peer import HASTY, PATIENCE, SOON, Peer, answered, greeted
+
+from microvm.errors import ExecTimeout, GuestUnresponsive
+from microvm.guest.deadline import Deadline
+from microvm.guest.guest import Guest
+from microvm.guest.run import run
+from microvm.wire import codec
+from microvm.wire.codec import Ending, Stream
+from microvm.wire.session import WINDOW
+
+
+async def test_a_time_out_kills_and_keeps_the_output_so_far(guest: Guest, peer: Peer) -> None:
+    async def script() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.write(Stream.STDOUT, b"so far")
+        await peer.write(Stream.STDERR, b"no good")
+        assert await peer.hear() == codec.ExecKill(1)
+        await peer.write(Stream.STDOUT, b", so good")
+        await peer.exit(SIGKILL, Ending.SIGNALLED)
+
+    with pytest.raises(ExecTimeout, match=r"timed out after 0\.05 s") as caught:
+        await answered(run(guest, ["sleep", "60"], timeout=SOON), script())
+    assert (caught.value.stdout, caught.value.stderr) == (b"so far, so good", b"no good")
+    assert guest.error is None
+
+
+async def test_a_time_out_frees_a_command_that_waits_for_its_reader(
+    guest: Guest, peer: Peer
+) -> None:
+    process = await peer.started(guest.exec(["yes"], timeout=0.5))
+    await peer.write(Stream.STDOUT, b"a" * WINDOW)
+    credit = await peer.expect(codec.ExecCredit)
+    assert (credit.stream, credit.amount) == (Stream.STDOUT, WINDOW)
+    await peer.expect(codec.ExecKill)
+    # It may have been ahead by a window; no more of it is kept, whatever it still sends.
+    await peer.write(Stream.STDOUT, b"b" * 3 * WINDOW)
+    await peer.exit(SIGKILL, Ending.SIGNALLED)
+    with pytest.raises(ExecTimeout):
+        await process.wait()
+    assert await process.stdout.read() == b"a" * WINDOW + b"b" * WINDOW
+
+
+async def test_output_that_a_time_out_has_let_go_is_not_paid_for_again_when_it_is_read(
+    guest: Guest, peer: Peer
+) -> None:
+    process = await peer.started(guest.exec(["yes"], timeout=SOON))
+    half = WINDOW // 2
+    await peer.write(Stream.STDOUT, bytes(half))
+    heard = [await peer.hear(), await peer.hear()]
+    assert {type(message) for message in heard} == {codec.ExecCredit, codec.ExecKill}
+    taken = 0
+    while taken < half:
+        taken += len(await anext(process.stdout))
+    assert await peer.hears_nothing()
+
+
+async def test_a_command_that_ends_in_time_leaves_no_deadline_behind() -> None:
+    async with greeted(timeouts=HASTY) as (guest, peer):
+        process = await peer.started(guest.exec(["true"], timeout=0.5))
+        await peer.exit(0)
+        assert await process.wait() == 0
+        await asyncio.sleep(0.5 + HASTY.kill + SOON)
+        assert guest.error is None
+        assert await peer.hears_nothing()
+
+
+async def test_a_kill_that_was_answered_leaves_no_deadline_behind() -> None:
+    async with greeted(timeouts=HASTY) as (guest, peer):
+        process = await peer.started(guest.exec(["sleep", "60"]))
+        process.abandon()
+        await peer.expect(codec.ExecKill)
+        await peer.exit(SIGKILL, Ending.SIGNALLED)
+        await process.wait()
+        await asyncio.sleep(HASTY.kill + SOON)
+        assert guest.error is None
+
+
+async def test_a_kill_after_a_time_out_that_is_never_answered_ends_the_guest() -> None:
+    async with greeted(timeouts=HASTY) as (guest, peer):
+
+        async def answer_pings() -> None:
+            with suppress(EOFError, ConnectionResetError, BrokenPipeError):
+                while True:
+                    message = await peer.hear()
+                    if isinstance(message, codec.Ping):
+                        await peer.say(codec.Pong(message.token))
+
+        with pytest.raises(GuestUnresponsive, match="a killed command did not end"):
+            await answered(run(guest, ["sleep", "60"], timeout=SOON), answer_pings())
+        with pytest.raises(GuestUnresponsive):
+            await run(guest, ["true"])
+
+
+async def test_a_cancelled_run_does_not_wait_for_ever_for_the_kill() -> None:
+    async with greeted(timeouts=HASTY) as (guest, peer):
+        task = asyncio.create_task(run(guest, ["sleep", "60"]))
+        await peer.expect(codec.ExecRequest)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert isinstance(guest.error, GuestUnresponsive)
+
+
+async def test_grace_sends_a_signal_before_the_kill(guest: Guest, peer: Peer) -> None:
+    async def script() -> None:
+        await peer.expect(codec.ExecRequest)
+        assert await peer.hear() == codec.ExecTerminate(1)
+        start = time.monotonic()
+        await peer.write(Stream.STDOUT, b"not yet")
+        assert await peer.hear() == codec.ExecKill(1)
+        assert time.monotonic() - start > 0.15
+        await peer.exit(SIGKILL, Ending.SIGNALLED)
+
+    with pytest.raises(ExecTimeout, match=r"timed out after 0\.05 s") as caught:
+        await answered(run(guest, ["sleep"], timeout=SOON, grace=0.2), script())
+    assert caught.value.stdout == b"not yet"
+
+
+async def test_a_command_that_ends_within_the_grace_is_not_killed(guest: Guest, peer: Peer) -> None:
+    async def script() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.expect(codec.ExecTerminate)
+        await peer.write(Stream.STDOUT, b"bye")
+        await peer.exit(SIGTERM, Ending.SIGNALLED)
+
+    with pytest.raises(ExecTimeout) as caught:
+        await answered(run(guest, ["sleep"], timeout=SOON, grace=2 * SOON), script())
+    assert caught.value.stdout == b"bye"
+    await asyncio.sleep(2 * SOON)
+    assert await peer.hears_nothing()
+
+
+async def test_a_flood_after_the_kill_does_not_put_its_deadline_off() -> None:
+    async with greeted(timeouts=HASTY) as (guest, peer):
+        process = await peer.started(guest.exec(["yes"], max_output=1))
+
+        async def script() -> None:
+            kills = 0
+            with suppress(EOFError, OSError):
+                while True:
+                    await peer.say(codec.ExecOutput(1, Stream.STDOUT, b"xx"))
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(0.05):
+                            message = await peer.hear()
+                            kills += isinstance(message, codec.ExecKill)
+                            if isinstance(message, codec.Ping):
+                                await peer.say(codec.Pong(message.token))
+            assert kills == 1
+
+        flooding = asyncio.create_task(script())
+        with pytest.raises(GuestUnresponsive, match="a killed command did not end"):
+            await process.wait()
+        await flooding
+
+
+def _stand_still(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def test_a_guest_is_not_blamed_for_what_we_did_not_read() -> None:
+    async with greeted(timeouts=HASTY) as (guest, peer):
+        process = await peer.started(guest.exec(["yes"], timeout=SOON))
+        await peer.is_killed()
+        for _ in range(3):
+            _stand_still(HASTY.kill + 0.2)
+            await asyncio.sleep(SOON)
+        await peer.exit(9, Ending.SIGNALLED)
+        with pytest.raises(ExecTimeout):
+            await process.wait()
+
+
+async def test_patience_ends_even_where_the_loop_is_always_late() -> None:
+    expired = asyncio.Event()
+    Deadline().start(0.2, expired.set)
+    for number in range(4):
+        assert not expired.is_set(), number
+        _stand_still(0.35)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert expired.is_set()
+
+
+async def test_patience_counts_while_the_loop_runs() -> None:
+    expired = asyncio.Event()
+    begun = time.monotonic()
+    Deadline().start(0.7, expired.set)
+    stopped = Deadline()
+    stopped.start(0.01, lambda: pytest.fail("it was stopped"))
+    stopped.cancel()
+    await asyncio.wait_for(expired.wait(), PATIENCE)
+    assert time.monotonic() - begun >= 0.7

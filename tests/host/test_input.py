@@ -1,0 +1,148 @@
+"""The input of a command: as far as there is credit, and as long as it is read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from subprocess import PIPE
+
+import pytest
+from tests.support.peer import PIECE, SOON, Peer
+
+from microvm.guest.guest import Guest
+from microvm.wire import codec
+from microvm.wire.codec import Stage, Stream
+from microvm.wire.session import WINDOW
+
+
+async def test_input_waits_for_credit_and_goes_no_further(guest: Guest, peer: Peer) -> None:
+    process = guest.exec(["cat"], stdin=PIPE)
+    assert (await peer.expect(codec.ExecRequest)).stdin_from is codec.StdinKind.HOST
+    assert process.stdin
+    process.stdin.write(b"hello")
+    process.stdin.write(memoryview(b" world"))
+    draining = asyncio.create_task(process.stdin.drain())
+    assert await peer.hears_nothing()
+    await peer.say(codec.ExecStdinCredit(1, 7))
+    assert await peer.hear() == codec.ExecStdin(1, b"hello")
+    assert await peer.hear() == codec.ExecStdin(1, b" w")
+    assert await peer.hears_nothing()
+    assert not draining.done()
+    process.stdin.close()
+    assert process.stdin.is_closing()
+    await peer.say(codec.ExecStdinCredit(1, 100))
+    assert await peer.hear() == codec.ExecStdin(1, b"orld")
+    assert await peer.hear() == codec.ExecStdin(1, b"")
+    await draining
+    process.stdin.close()
+    process.stdin.write(b"too late")
+    assert await peer.hears_nothing()
+
+
+async def test_credit_for_more_than_is_read_is_not_used(
+    guest: Guest, peer: Peer, memory: Callable[[], int]
+) -> None:
+    process = await peer.started(guest.exec(["cat"], stdin=PIPE))
+    await peer.say(*[codec.ExecStdinCredit(1, 0xFFFFFFFF)] * 2)
+    await asyncio.sleep(SOON)
+    data = Random(3).randbytes(8 << 20)
+    before = memory()
+    assert process.stdin
+    process.stdin.write(data)
+    draining = asyncio.create_task(process.stdin.drain())
+    await asyncio.sleep(SOON)
+    assert not draining.done()
+    assert memory() - before < 1 << 20
+    heard = bytearray()
+    while len(heard) < len(data):
+        heard += (await peer.expect(codec.ExecStdin)).data
+    assert heard == data
+    await draining
+
+
+async def test_input_is_cut_into_frames(guest: Guest, peer: Peer) -> None:
+    process = await peer.started(guest.exec(["cat"], stdin=PIPE))
+    await peer.say(codec.ExecStdinCredit(1, 1 << 20))
+    data = Random(2).randbytes(3 * PIECE + 5)
+    assert process.stdin
+    process.stdin.write(data)
+    process.stdin.close()
+    frames = [await peer.expect(codec.ExecStdin) for _ in range(5)]
+    assert [len(frame.data) for frame in frames] == [PIECE, PIECE, PIECE, 5, 0]
+    assert b"".join(bytes(frame.data) for frame in frames) == data
+
+
+async def test_an_end_needs_no_credit(guest: Guest, peer: Peer) -> None:
+    process = await peer.started(guest.exec(["cat"], stdin=PIPE))
+    assert process.stdin
+    process.stdin.write(b"")
+    process.stdin.close()
+    assert await peer.hear() == codec.ExecStdin(1, b"")
+
+
+@pytest.mark.parametrize("how", ["closed", "ended", "lost", "failed"])
+async def test_drain_is_told_that_nobody_reads_any_more(guest: Guest, peer: Peer, how: str) -> None:
+    process = await peer.started(guest.exec(["cat"], stdin=PIPE))
+    assert process.stdin
+    process.stdin.write(b"x" * 100)
+    draining = asyncio.create_task(process.stdin.drain())
+    await asyncio.sleep(0)
+    match how:
+        case "closed":
+            await peer.say(codec.ExecStdinClosed(1))
+        case "ended":
+            await peer.exit(0)
+        case "failed":
+            await peer.say(codec.ExecFailed(1, Stage.LOOKUP, 2))
+        case _:
+            peer.port.close()
+    with pytest.raises(BrokenPipeError):
+        await draining
+    assert process.stdin.is_closing()
+    process.stdin.write(b"more")
+    process.stdin.close()
+    with pytest.raises(BrokenPipeError):
+        await process.stdin.drain()
+    if how == "closed":
+        assert await peer.hears_nothing()
+        await peer.exit(0)
+        assert await process.wait() == 0
+
+
+async def test_what_is_fed_to_an_ended_command_does_not_reach_the_next(
+    guest: Guest, peer: Peer
+) -> None:
+    first = await peer.started(guest.exec(["cat"], stdin=PIPE))
+    assert first.stdin
+    first.stdin.write(b"of the first")
+    await peer.exit(0)
+    await first.wait()
+    second = await peer.started(guest.exec(["cat"], stdin=PIPE))
+    await peer.say(codec.ExecStdinCredit(2, 100))
+    first.stdin.write(b"of the first")
+    first.stdin.close()
+    first.resize(1, 1)
+    assert await peer.hears_nothing()
+    assert second.stdin
+    second.stdin.write(b"of the second")
+    assert await peer.hear() == codec.ExecStdin(2, b"of the second")
+
+
+async def test_communicate_feeds_and_reads_at_once(guest: Guest, peer: Peer) -> None:
+    data = Random(3).randbytes(3 * WINDOW)
+    process = await peer.started(guest.exec(["cat"], stdin=PIPE))
+
+    async def script() -> None:
+        await peer.say(codec.ExecStdinCredit(1, PIECE))
+        while True:
+            message = await peer.hear()
+            if isinstance(message, codec.ExecStdin):
+                if not message.data:
+                    return await peer.exit(0)
+                # Credit for output comes in between.
+                await peer.say(codec.ExecOutput(1, Stream.STDOUT, message.data))
+                await peer.say(codec.ExecStdinCredit(1, len(message.data)))
+
+    (out, err), _ = await asyncio.gather(process.communicate(data), script())
+    assert (out, err) == (data, b"")

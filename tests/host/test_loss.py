@@ -1,0 +1,170 @@
+"""The loss of a guest: everyone who waits is told the one reason."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from typing import Any
+
+import pytest
+from tests.support.peer import PATIENCE, PIECE, SOON, Peer, arrives, greeted
+
+from microvm.errors import GuestDied, GuestUnresponsive, ProtocolError
+from microvm.guest.guest import Guest
+from microvm.guest.run import run
+from microvm.guest.timeouts import Timeouts
+from microvm.wire import codec
+from microvm.wire.codec import Stream
+from microvm.wire.session import WINDOW
+
+
+async def test_output_before_an_abrupt_end_is_read_then_comes_the_error(
+    guest: Guest, peer: Peer
+) -> None:
+    process = await peer.started(guest.exec(["cat"]))
+    await peer.write(Stream.STDOUT, b"a" * PIECE)
+    await peer.write(Stream.STDOUT, b"tail")
+    half = codec.ExecOutput(1, Stream.STDOUT, b"lost").encode()[:-2]
+    await peer.say(half)
+    peer.port.close()
+    with pytest.raises(GuestDied):
+        await process.wait()
+    assert bytes(await anext(process.stdout)) == b"a" * PIECE
+    assert bytes(await anext(process.stdout)) == b"tail"
+    for _ in range(2):
+        with pytest.raises(GuestDied):
+            await anext(process.stdout)
+
+
+async def test_half_a_line_before_an_abrupt_end_is_a_line_then_comes_the_error(
+    guest: Guest, peer: Peer
+) -> None:
+    process = await peer.started(guest.exec(["cat"]))
+    reading = asyncio.create_task(process.stdout.readline())
+    await peer.write(Stream.STDOUT, b"half a")
+    await asyncio.sleep(SOON)
+    await peer.write(Stream.STDOUT, b" line")
+    peer.port.close()
+    assert await reading == b"half a line"
+    with pytest.raises(GuestDied):
+        await process.stdout.readline()
+
+
+async def test_whoever_waits_is_told_of_the_loss(guest: Guest, peer: Peer) -> None:
+    process = guest.exec(["cat"])
+    waiting = [
+        asyncio.ensure_future(waiter)
+        for waiter in (
+            process.wait(),
+            process.stdout.read(),
+            process.stderr.read(),
+            guest.ping(),
+            guest.status(),
+        )
+    ]
+    await peer.expect(codec.ExecRequest)
+    await asyncio.sleep(0)
+    peer.port.close()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert results == [guest.error] * len(waiting)
+    assert isinstance(guest.error, GuestDied)
+
+
+async def test_after_the_loss_everything_raises_its_reason(guest: Guest) -> None:
+    reason = guest.fail(GuestDied("it halted"))
+    for use in (run(guest, ["true"]), guest.ping(), guest.status(), guest.ready(1)):
+        with pytest.raises(GuestDied) as caught:
+            await use
+        assert caught.value is reason
+
+
+async def test_a_loss_that_nobody_waits_for_is_not_reported_by_asyncio() -> None:
+    unhandled: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    ours, theirs = socket.socketpair()
+    guest = Guest()
+    await guest.connect(ours)
+    guest.fail(GuestDied("before anybody asked"))
+    await asyncio.sleep(0)
+    theirs.close()
+    del guest
+    gc.collect()
+    assert unhandled == []
+
+
+async def test_the_first_reason_counts(guest: Guest) -> None:
+    first = guest.fail(GuestDied("first"))
+    assert guest.fail(GuestUnresponsive("second")) is first
+    assert guest.error is first
+
+
+async def test_the_owner_of_the_machine_can_give_a_better_reason_within_the_grace() -> None:
+    async with greeted(timeouts=Timeouts(loss_grace=PATIENCE)) as (guest, peer):
+        process = guest.exec(["cat"])
+        peer.port.close()
+        await asyncio.sleep(SOON)
+        assert guest.error is None
+        guest.fail(GuestDied("the guest reset"))
+        with pytest.raises(GuestDied, match="the guest reset"):
+            await process.wait()
+
+
+async def test_without_a_better_reason_the_grace_ends() -> None:
+    async with greeted(timeouts=Timeouts(loss_grace=SOON)) as (guest, peer):
+        peer.port.close()
+        with pytest.raises(GuestDied, match="the connection to the guest ended"):
+            await guest.ping()
+
+
+async def test_garbage_while_a_command_runs_ends_it_at_once() -> None:
+    async with greeted(timeouts=Timeouts(loss_grace=PATIENCE)) as (guest, peer):
+        process = await peer.started(guest.exec(["cat"]))
+        await peer.write(Stream.STDOUT, b"good")
+        await peer.say(b"\xff" * 100)
+        with pytest.raises(ProtocolError):
+            await process.wait()
+        assert bytes(await anext(process.stdout)) == b"good"
+        assert await peer.is_left()
+
+
+async def test_a_flood_without_credit_is_refused(guest: Guest, peer: Peer) -> None:
+    process = await peer.started(guest.exec(["cat"]))
+    await peer.write(Stream.STDOUT, bytes(WINDOW))
+    await peer.say(codec.ExecOutput(1, Stream.STDOUT, b"x"))
+    with pytest.raises(ProtocolError, match="ExecOutput where it must not"):
+        await process.wait()
+
+
+async def test_a_command_that_was_lost_with_its_machine_has_a_return_code(
+    guest: Guest, peer: Peer
+) -> None:
+    process = await peer.started(guest.exec(["sleep", "60"]))
+    guest.fail(GuestDied("the test says so"))
+    assert process.returncode == 125
+
+
+async def test_what_cannot_be_handled_ends_the_guest(monkeypatch: pytest.MonkeyPatch) -> None:
+    unhandled: list[Any] = []
+    async with greeted() as (guest, peer):
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: unhandled.append(what))
+        process = await peer.started(guest.exec(["true"]))
+        monkeypatch.setattr(process._command, "finish", lambda _: 1 / 0)
+        await peer.exit(0)
+        with pytest.raises(GuestDied, match="could not be handled"):
+            await process.wait()
+    assert isinstance(unhandled[0]["exception"], ZeroDivisionError)
+
+
+async def test_what_came_before_the_guest_died_can_be_read(guest: Guest, peer: Peer) -> None:
+    process = await peer.started(guest.exec(["cat"]))
+    await peer.write(Stream.STDOUT, b"last words")
+    await arrives(process.stdout, len(b"last words"))
+    reading = asyncio.create_task(process.stdout.read())
+    await asyncio.sleep(0)
+    guest.fail(GuestDied("the test says so"))
+    with pytest.raises(GuestDied):
+        await reading
+    assert await process.stdout.read(100) == b"last words"
+    with pytest.raises(GuestDied):
+        await process.stdout.read(100)

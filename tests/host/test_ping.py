@@ -1,0 +1,103 @@
+"""Pings, and the status: whether a guest is alive."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from tests.support.peer import HASTE, HASTY, PATIENCE, SOON, Peer, greeted
+
+from microvm.errors import GuestUnresponsive
+from microvm.guest.guest import Guest
+from microvm.wire import codec
+from microvm.wire.codec import Stream
+
+
+async def test_ping_returns_with_the_answer(guest: Guest, peer: Peer) -> None:
+    async def script() -> None:
+        await peer.say(codec.Pong((await peer.expect(codec.Ping)).token))
+
+    await asyncio.gather(guest.ping(), script())
+
+
+async def test_status_returns_the_counters(guest: Guest, peer: Peer) -> None:
+    counters = codec.Status(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+
+    async def script() -> None:
+        await peer.expect(codec.StatusRequest)
+        await peer.say(counters)
+
+    status, _ = await asyncio.gather(guest.status(), script())
+    assert status == counters
+
+
+async def test_a_ping_that_is_not_answered_ends_the_guest() -> None:
+    async with greeted(console_tail=lambda: "Kernel panic") as (guest, peer):
+        with pytest.raises(GuestUnresponsive, match=r"did not answer within 0\.05 s") as caught:
+            await guest.ping(SOON)
+        assert caught.value.detail == "Kernel panic"
+        assert guest.error is caught.value
+        assert await peer.is_left()
+
+
+@pytest.mark.parametrize("ask", [Guest.ping, Guest.status], ids=["ping", "status"])
+async def test_the_answer_to_a_question_that_was_given_up_does_no_harm(
+    guest: Guest, peer: Peer, ask: Callable[[Guest], Awaitable[Any]]
+) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(SOON):
+            await ask(guest)
+    question = await peer.hear()
+    if isinstance(question, codec.Ping):
+        await peer.say(codec.Pong(question.token))
+    else:
+        await peer.say(codec.Status(0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
+    process = await peer.started(guest.exec(["true"]))
+    await peer.exit(0)
+    assert await process.wait() == 0
+
+
+async def test_a_guest_that_stops_answering_while_a_command_runs_is_given_up() -> None:
+    async with greeted(timeouts=HASTY, console_tail=lambda: "the end") as (guest, peer):
+        process = await peer.started(guest.exec(["cat"]))
+        ping = await peer.expect(codec.Ping)
+        await peer.say(codec.Pong(ping.token))
+        await peer.expect(codec.Ping)
+        await peer.write(Stream.STDOUT, b"output is no answer")
+        with pytest.raises(GuestUnresponsive, match="has it halted") as caught:
+            await process.wait()
+        assert caught.value.detail == "the end"
+        assert await peer.is_left()
+
+
+async def test_a_guest_that_answers_is_asked_again_until_the_command_ends() -> None:
+    async with greeted(timeouts=HASTY) as (guest, peer):
+        process = await peer.started(guest.exec(["cat"]))
+        # Longer than it may take for one answer.
+        until = time.monotonic() + 2 * HASTE
+        while time.monotonic() < until:
+            await peer.say(codec.Pong((await peer.expect(codec.Ping)).token))
+        await peer.exit(0)
+        assert await process.wait() == 0
+        assert await peer.hears_nothing()
+
+
+async def test_an_answer_to_somebody_else_is_no_sign_of_life() -> None:
+    async with greeted(timeouts=HASTY) as (guest, peer):
+        process = await peer.started(guest.exec(["cat"]))
+        await peer.expect(codec.Ping)
+
+        async def script() -> None:
+            await peer.say(codec.Pong((await peer.expect(codec.Ping)).token))
+
+        await asyncio.gather(guest.ping(PATIENCE), script())
+        with pytest.raises(GuestUnresponsive):
+            await process.wait()
+
+
+async def test_an_idle_guest_is_not_asked() -> None:
+    async with greeted(timeouts=HASTY) as (_, peer):
+        assert await peer.hears_nothing()

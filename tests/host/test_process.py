@@ -1,0 +1,228 @@
+"""A process of a guest: signals, its end, and what becomes of one that nobody waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import re
+from collections.abc import Callable
+from signal import SIGKILL, SIGTERM
+
+import pytest
+from tests.support.peer import SOON, Peer, greeted
+
+from microvm.errors import Busy, StartError, UsageError
+from microvm.guest.guest import Guest
+from microvm.guest.process import Process
+from microvm.guest.run import run
+from microvm.wire import codec
+from microvm.wire.codec import Ending, Stage, Stream
+
+
+async def test_a_second_command_is_busy_and_the_first_undisturbed(guest: Guest, peer: Peer) -> None:
+    process = guest.exec(["sleep", "1"])
+    with pytest.raises(Busy):
+        guest.exec(["true"])
+    await peer.expect(codec.ExecRequest)
+    await peer.write(Stream.STDOUT, b"first")
+    await peer.exit(0)
+    assert await process.stdout.read() == b"first"
+    assert await process.wait() == 0
+
+
+async def test_signals_are_sent_while_the_command_runs_and_not_after(
+    guest: Guest, peer: Peer
+) -> None:
+    process = await peer.started(guest.exec(["sleep", "1"]))
+    process.terminate()
+    assert await peer.hear() == codec.ExecSignal(1, SIGTERM)
+    process.kill()
+    assert await peer.hear() == codec.ExecKill(1)
+    await peer.exit(SIGKILL, Ending.SIGNALLED)
+    assert await process.wait() == -SIGKILL
+    process.terminate()
+    process.kill()
+    assert await peer.hears_nothing()
+
+
+async def test_a_process_that_has_ended_does_not_signal_the_next_command(
+    guest: Guest, peer: Peer
+) -> None:
+    first = await peer.started(guest.exec(["true"]))
+    await peer.exit(0)
+    await first.wait()
+    second = await peer.started(guest.exec(["sleep", "1"]))
+    first.kill()
+    first.terminate()
+    first.abandon()
+    del first
+    assert await peer.hears_nothing()
+    assert second.returncode is None
+
+
+async def test_a_signal_that_does_not_exist_is_a_usage_error(guest: Guest, peer: Peer) -> None:
+    process = await peer.started(guest.exec(["sleep", "1"]))
+    with pytest.raises(UsageError, match="no signal has the number 300"):
+        process.send_signal(300)
+
+
+async def test_a_cancelled_communicate_kills_and_waits_for_the_end(
+    guest: Guest, peer: Peer
+) -> None:
+    process = guest.exec(["sleep", "60"])
+    task = asyncio.create_task(process.communicate())
+    await asyncio.sleep(0)
+    await peer.expect(codec.ExecRequest)
+    task.cancel()
+    assert await peer.hear() == codec.ExecKill(1)
+    assert not task.done()
+    await peer.exit(SIGKILL, Ending.SIGNALLED)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert process.returncode == -SIGKILL
+
+
+async def test_a_cancelled_wait_or_read_leaves_the_command_running(
+    guest: Guest, peer: Peer
+) -> None:
+    process = await peer.started(guest.exec(["sleep", "60"]))
+    for waiting in (process.wait(), process.stdout.read()):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(waiting, SOON)
+    assert await peer.hears_nothing()
+
+
+async def test_a_block_that_is_left_early_kills_and_waits_for_the_end(
+    guest: Guest, peer: Peer
+) -> None:
+    async def script() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.write(Stream.STDOUT, b"one")
+        assert await peer.expect(codec.ExecKill)
+        await peer.exit(SIGKILL, Ending.SIGNALLED)
+
+    async def leave() -> None:
+        async with guest.exec(["yes"]) as process:
+            assert await anext(process.stdout) == b"one"
+        assert process.returncode == -SIGKILL
+
+    await asyncio.gather(leave(), script())
+
+
+async def test_a_block_that_is_left_after_the_end_says_nothing(guest: Guest, peer: Peer) -> None:
+    async with guest.exec(["true"]) as process:
+        await peer.expect(codec.ExecRequest)
+        await peer.exit(0)
+        await process.wait()
+    assert await peer.hears_nothing()
+
+
+async def test_the_name_of_a_command_is_safe_to_print(guest: Guest, peer: Peer) -> None:
+    process = await peer.started(guest.exec([b"\x1b[31m\xff"]))
+    await peer.say(codec.ExecFailed(1, Stage.LOOKUP, 2))
+    with pytest.raises(StartError, match=re.escape(r"\x1b[31m\udcff: not found")):
+        await process.wait()
+
+
+async def test_communicate_raises_what_wait_raises() -> None:
+    async with greeted() as (guest, peer):
+        process = await peer.started(guest.exec(["nonexistent"]))
+        await peer.say(codec.ExecFailed(1, Stage.LOOKUP, 2))
+        with pytest.raises(StartError):
+            await process.communicate()
+        assert process.returncode == 127
+    assert guest.error is not None
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [lambda _: None, lambda p: p, lambda p: p.stdout, lambda p: p.stderr, lambda p: p.stdout.read],
+    ids=["nothing", "itself", "stdout", "stderr", "read"],
+)
+async def test_a_process_that_nobody_holds_is_killed(
+    guest: Guest, peer: Peer, keep: Callable[[Process], object]
+) -> None:
+    kept = keep(guest.exec(["yes"]))
+    await peer.expect(codec.ExecRequest)
+    if kept is not None:
+        assert await peer.hears_nothing()
+    del kept
+    await peer.is_killed()
+    with pytest.raises(Busy):  # it is not gone yet
+        guest.exec(["true"])
+    await peer.exit(9, Ending.SIGNALLED)
+    await guest.wait_idle()
+    assert guest.exec(["true"]).returncode is None
+
+
+async def test_a_cancelled_user_of_a_process_leaves_the_guest_ready_for_the_next(
+    guest: Guest, peer: Peer
+) -> None:
+    async def work() -> int:
+        process = guest.exec(["sleep", "60"])
+        return await process.wait()
+
+    task = asyncio.create_task(work())
+    await peer.expect(codec.ExecRequest)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    following = asyncio.create_task(run(guest, ["true"]))
+    await peer.is_killed()
+    assert not following.done()
+    await peer.exit(9, Ending.SIGNALLED)
+    await peer.expect(codec.ExecRequest)
+    await peer.exit(0)
+    assert (await following).returncode == 0
+
+
+async def test_a_process_that_only_an_error_holds_is_not_in_use(guest: Guest, peer: Peer) -> None:
+    async def work() -> None:
+        process = guest.exec(["sleep", "60"])
+        await process.wait()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(SOON):
+            await work()
+    following = asyncio.create_task(_next(peer))
+    await run(guest, ["true"])
+    await following
+
+
+async def test_a_process_that_only_a_cycle_holds_is_not_in_use(guest: Guest, peer: Peer) -> None:
+    gc.disable()
+    try:
+        cycle: list[object] = [guest.exec(["sleep", "60"])]
+        cycle.append(cycle)
+        del cycle
+        following = asyncio.create_task(_next(peer))
+        await run(guest, ["true"])
+        await following
+    finally:
+        gc.enable()
+
+
+async def _next(peer: Peer) -> None:
+    """Play the guest: one command is killed, and the next one ends well."""
+    await peer.expect(codec.ExecRequest)
+    await peer.is_killed()
+    await peer.exit(9, Ending.SIGNALLED)
+    await peer.expect(codec.ExecRequest)
+    await peer.exit(0)
+
+
+async def test_a_process_that_is_in_use_is_not_waited_for(guest: Guest, peer: Peer) -> None:
+    process = await peer.started(guest.exec(["sleep", "60"]))
+    await guest.wait_idle()
+    with pytest.raises(Busy):
+        await run(guest, ["true"])
+    assert process.returncode is None
+
+
+def test_a_process_can_be_dropped_when_its_loop_is_closed() -> None:
+    async def left() -> object:
+        async with greeted() as (guest, peer):
+            return await peer.started(guest.exec(["sleep", "60"]))
+
+    process = asyncio.run(left())
+    del process

@@ -1,0 +1,69 @@
+"""Getting a guest ready: its greeting, and what is no greeting."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.support.peer import PATIENCE, SOON, connected
+
+from microvm.errors import GuestDied, MachineError, ProtocolError, VersionMismatch
+from microvm.wire import codec
+from microvm.wire.codec import Stream
+
+
+async def test_a_guest_that_never_answers_hello_is_a_time_out() -> None:
+    async with connected() as (guest, _):
+        with pytest.raises(TimeoutError):
+            await guest.ready(SOON)
+        assert guest.error is None
+
+
+async def test_a_guest_that_answers_after_a_time_out_can_still_be_waited_for() -> None:
+    async with connected() as (guest, peer):
+        with pytest.raises(TimeoutError):
+            await guest.ready(SOON)
+        await peer.greet()
+        await guest.ready(PATIENCE)
+        await peer.expect(codec.Resume)
+
+
+async def test_what_is_left_of_an_older_life_is_not_heard() -> None:
+    async with connected() as (guest, peer):
+        await peer.say(codec.ExecOutput(9, Stream.STDOUT, b"old"), codec.Pong(1))
+        await asyncio.gather(guest.ready(PATIENCE), peer.greet())
+        await peer.expect(codec.Resume)
+        assert guest.error is None
+
+
+async def test_a_port_that_closes_before_the_answer_is_a_death() -> None:
+    async with connected() as (guest, peer):
+        peer.port.close()
+        with pytest.raises(GuestDied, match="the connection to the guest ended"):
+            await guest.ready(PATIENCE)
+
+
+async def test_a_guest_of_another_schema_is_refused_and_left() -> None:
+    async with connected() as (guest, peer):
+        await peer.greet(digest=0)
+        with pytest.raises(VersionMismatch):
+            await guest.ready(PATIENCE)
+        assert await peer.is_left()
+
+
+async def test_a_guest_that_sends_garbage_is_refused_and_left() -> None:
+    async with connected() as (guest, peer):
+        await peer.say(b"login: \r\n\r\n\r\n")
+        with pytest.raises(ProtocolError, match="malformed frame"):
+            await guest.ready(PATIENCE)
+        assert await peer.is_left()
+
+
+async def test_nothing_can_be_run_before_it_is_ready() -> None:
+    async with connected() as (guest, _):
+        with pytest.raises(MachineError):
+            guest.exec(["true"])
+        with pytest.raises(MachineError):
+            await guest.ping()
+        with pytest.raises(MachineError):
+            await guest.status()

@@ -1,0 +1,155 @@
+"""What is asked for is what the request says, or is refused before anything is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
+from typing import Any
+
+import pytest
+from tests.support.peer import Peer
+
+from microvm.errors import UsageError
+from microvm.guest.guest import Guest
+from microvm.guest.run import run
+from microvm.wire import codec
+
+
+async def test_text_and_paths_are_sent_as_the_operating_system_spells_them(
+    guest: Guest, peer: Peer
+) -> None:
+    guest.exec(["é", b"\xff", "\udcff"], command="/bin/é", env={"É": "ü"}, cwd=Path("/tmp/é"))
+    request = await peer.expect(codec.ExecRequest)
+    assert request.command == b"/bin/\xc3\xa9"
+    assert request.argv == (b"\xc3\xa9", b"\xff", b"\xff")
+    assert request.env == (b"\xc3\x89=\xc3\xbc",)
+    assert request.cwd == b"/tmp/\xc3\xa9"
+
+
+@pytest.mark.parametrize(
+    ("argv", "options"),
+    [
+        ([], {}),
+        (["a\0b"], {}),
+        (["\ud800"], {}),
+        (["a"], {"env": {"A=B": "c"}}),
+        (["a"], {"env": {"A": "\0"}}),
+        (["a"], {"cwd": "/\0"}),
+        (["a" * 200_000], {}),
+    ],
+    ids=["empty", "NUL", "surrogate", "name", "NUL in env", "NUL in cwd", "too long"],
+)
+async def test_a_command_that_cannot_be_sent_is_refused_and_nothing_is_said(
+    guest: Guest, peer: Peer, argv: list[str], options: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError):
+        guest.exec(argv, **options)
+    guest.exec(["true"])
+    assert (await peer.expect(codec.ExecRequest)).id == 1
+
+
+async def test_nothing_is_fed_unless_it_is_asked_for(guest: Guest, peer: Peer) -> None:
+    for options in ({}, {"stdin": None}, {"stdin": DEVNULL}):
+        process = guest.exec(["cat"], **options)
+        assert process.stdin is None
+        assert (await peer.expect(codec.ExecRequest)).stdin_from is codec.StdinKind.NULL
+        await peer.exit(0)
+        await process.wait()
+
+
+async def test_the_request_says_what_the_options_do(guest: Guest, peer: Peer) -> None:
+    options: dict[str, Any] = {
+        "user": 1000,
+        "tty": (5, 6),
+        "max_processes": 7,
+        "max_memory": "8M",
+    }
+    process = guest.exec(["sh"], **options)
+    request = await peer.expect(codec.ExecRequest)
+    assert request.user == b"1000"
+    assert (request.rows, request.columns) == (5, 6)
+    assert (request.max_processes, request.max_memory) == (7, 8 << 20)
+    assert process.stdin is not None
+    process.resize(50, 60)
+    assert await peer.hear() == codec.ExecResize(1, 50, 60)
+    with pytest.raises(UsageError):
+        process.resize(-1, 60)
+
+
+@pytest.mark.parametrize(
+    ("tty", "size"), [(True, (24, 80)), (False, (0, 0)), ((1, 2), (1, 2))], ids=str
+)
+async def test_a_terminal_and_its_size(
+    guest: Guest, peer: Peer, tty: Any, size: tuple[int, int]
+) -> None:
+    process = guest.exec(["sh"], tty=tty)
+    request = await peer.expect(codec.ExecRequest)
+    assert (request.rows, request.columns) == size
+    assert (process.stdin is not None) == bool(tty)
+
+
+@pytest.mark.parametrize("user", ["me", b"me", "me:us", "1:2"], ids=str)
+async def test_a_user_by_name(guest: Guest, peer: Peer, user: str | bytes) -> None:
+    guest.exec(["sh"], user=user)
+    text = user if isinstance(user, bytes) else user.encode()
+    assert (await peer.expect(codec.ExecRequest)).user == text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stdin": STDOUT},
+        {"tty": (0, 80)},
+        {"tty": (70000, 80)},
+        {"user": "a\0"},
+        {"max_memory": -1},
+    ],
+    ids=str,
+)
+async def test_options_that_mean_nothing_are_refused(
+    guest: Guest, peer: Peer, options: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError):
+        guest.exec(["true"], **options)
+    guest.exec(["true"])
+    assert (await peer.expect(codec.ExecRequest)).id == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "options", "says"),
+    [
+        ("echo hello", {}, "a list of arguments"),
+        (b"ls", {}, "a list of arguments"),
+        (["echo", 5], {}, "neither str, bytes nor a path"),
+        (["a", None], {}, "neither str, bytes nor a path"),
+        (["true"], {"env": {"A": None}}, "neither str, bytes nor a path"),
+        (["true"], {"max_output": -1}, "max_output"),
+        (["true"], {"max_processes": "4"}, "max_processes"),
+        (["true"], {"max_memory": -1}, "max_memory: -1 is not a size"),
+        (["true"], {"max_memory": 64}, "max_memory: 64 is too little"),
+        (["true"], {"timeout": "5 s"}, "timeout: '5 s' is not a duration"),
+        (["true"], {"timeout": 0}, "timeout: 0 is no time"),
+        (["true"], {"tty": (1, 2, 3)}, "tty"),
+        (["true"], {"tty": "yes"}, "tty"),
+        (["true"], {"grace": 1}, "timeout"),
+        (["true"], {"input": b"x", "stdin": PIPE}, "stdin"),
+    ],
+)
+async def test_a_mistake_of_the_caller_is_refused_before_anything_is_sent(
+    guest: Guest, peer: Peer, argv: Any, options: Any, says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        await run(guest, argv, **options)
+    assert await peer.hears_nothing()
+
+
+@pytest.mark.parametrize("name", ["timout", "shell"])
+async def test_an_unknown_keyword_is_refused_as_python_does_it(guest: Guest, name: str) -> None:
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+        await run(guest, ["true"], **{name: 1})  # type: ignore[arg-type]
+
+
+async def test_a_path_is_an_argument(guest: Guest, peer: Peer) -> None:
+    process = guest.exec([Path("/bin/true")])  # type: ignore[list-item]
+    assert (await peer.expect(codec.ExecRequest)).argv == (b"/bin/true",)
+    assert process._command.name == "/bin/true"

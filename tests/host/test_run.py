@@ -1,0 +1,210 @@
+"""`run`, as `subprocess.run` has it: captured output, text, checks, input."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from signal import SIGKILL
+from subprocess import CalledProcessError
+from typing import Any
+
+import pytest
+from tests.support.peer import SOON, Peer, answered, greeted
+
+from microvm.errors import ExecTimeout, StartError
+from microvm.guest.guest import Guest
+from microvm.guest.process import CompletedProcess
+from microvm.guest.run import run
+from microvm.wire import codec
+from microvm.wire.codec import Ending, Stage, Stream
+
+
+async def test_run_captures_both_streams_and_the_exit_code(guest: Guest, peer: Peer) -> None:
+    async def script() -> None:
+        request = await peer.expect(codec.ExecRequest)
+        assert request.argv == (b"sh", b"-c", b"x")
+        await peer.write(Stream.STDOUT, b"out\n")
+        await peer.write(Stream.STDERR, b"\xfferr")
+        await peer.write(Stream.STDOUT, b"more")
+        await peer.exit(3)
+
+    result = await answered(run(guest, ["sh", "-c", "x"]), script())
+    assert result == CompletedProcess(["sh", "-c", "x"], 3, b"out\nmore", b"\xfferr")
+
+
+async def test_a_command_that_a_signal_ended_has_its_negative_number(
+    guest: Guest, peer: Peer
+) -> None:
+    playing = peer.play(status=9, ending=Ending.SIGNALLED)
+    assert (await answered(run(guest, ["true"]), playing)).returncode == -9
+
+
+async def test_check_raises_what_subprocess_raises(guest: Guest, peer: Peer) -> None:
+    with pytest.raises(CalledProcessError) as caught:
+        await answered(run(guest, ["false"], check=True), peer.play(stdout=b"out", status=1))
+    assert (caught.value.returncode, caught.value.stdout) == (1, b"out")
+
+
+@pytest.mark.parametrize(
+    ("stage", "errno", "says"),
+    [
+        (Stage.CHDIR, 13, "cannot enter its working directory"),
+        (Stage.EXEC, 2**32 - 1, "errno 4294967295"),
+        (99, 2, "stage 99 failed"),
+    ],
+)
+async def test_a_command_that_cannot_start_says_where_and_why(
+    guest: Guest, peer: Peer, stage: int, errno: int, says: str
+) -> None:
+    async def script() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecFailed(peer.id, stage, errno))
+
+    with pytest.raises(StartError, match=says) as caught:
+        await answered(run(guest, ["ls"], cwd="/x"), script())
+    assert caught.value.errno == errno
+    assert caught.value.stage == (stage.name.lower() if isinstance(stage, Stage) else "stage 99")
+
+
+async def test_a_cancelled_run_kills_and_leaves_the_guest_ready_for_the_next(
+    guest: Guest, peer: Peer
+) -> None:
+    first = asyncio.create_task(run(guest, ["sleep", "60"]))
+    await peer.expect(codec.ExecRequest)
+    await peer.write(Stream.STDOUT, b"of no interest")
+    first.cancel()
+    assert await peer.hear() == codec.ExecKill(1)
+    assert not first.done()
+    await peer.exit(SIGKILL, Ending.SIGNALLED)
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+    async def script() -> None:
+        assert (await peer.expect(codec.ExecRequest)).id == 2
+        await peer.write(Stream.STDOUT, b"second")
+        await peer.exit(0)
+
+    assert (await answered(run(guest, ["true"]), script())).stdout == b"second"
+
+
+@pytest.mark.parametrize("taken", [0, 3, 10])
+@pytest.mark.parametrize("says", [False, True], ids=["ends", "closes"])
+async def test_a_command_that_takes_less_than_its_input_is_no_error(
+    guest: Guest, peer: Peer, taken: int, says: bool
+) -> None:
+    async def script() -> None:
+        await peer.expect(codec.ExecRequest)
+        if taken:
+            await peer.say(codec.ExecStdinCredit(1, taken))
+            assert len((await peer.expect(codec.ExecStdin)).data) == taken
+        if says:
+            await peer.say(codec.ExecStdinClosed(1))
+        await peer.write(Stream.STDOUT, b"enough")
+        await peer.exit(0)
+
+    result = await answered(run(guest, ["head"], input=b"x" * 100), script())
+    assert (result.returncode, result.stdout) == (0, b"enough")
+
+
+async def test_empty_input_is_an_end(guest: Guest, peer: Peer) -> None:
+    async def script() -> None:
+        request = await peer.expect(codec.ExecRequest)
+        assert request.stdin_from is codec.StdinKind.HOST
+        assert await peer.hear() == codec.ExecStdin(1, b"")
+        await peer.exit(0)
+
+    await answered(run(guest, ["cat"], input=b""), script())
+
+
+async def test_text_is_decoded_and_encoded(guest: Guest, peer: Peer) -> None:
+    async def script() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecStdinCredit(1, 100))
+        assert await peer.hear() == codec.ExecStdin(1, "é\n".encode())
+        await peer.write(Stream.STDOUT, "a\r\nü\rb\n".encode())
+        await peer.exit(0)
+
+    result = await answered(run(guest, ["cat"], input="é\n", text=True), script())
+    assert (result.stdout, result.stderr) == ("a\nü\nb\n", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, b"\xe9\r\n"),
+        ({"encoding": "latin-1"}, "é\n"),
+        ({"errors": "replace"}, "\ufffd\n"),
+        ({"text": True, "errors": "surrogateescape"}, "\udce9\n"),
+        ({"text": True, "encoding": "latin-1"}, "é\n"),
+    ],
+    ids=str,
+)
+async def test_encoding_and_errors_ask_for_text(
+    guest: Guest, peer: Peer, options: dict[str, Any], expected: object
+) -> None:
+    result = await answered(run(guest, ["cat"], **options), peer.play(stderr=b"\xe9\r\n"))
+    assert result.stderr == expected
+
+
+async def test_bytes_that_are_no_text_are_an_error_and_the_guest_stays_usable(
+    guest: Guest, peer: Peer
+) -> None:
+    with pytest.raises(UnicodeDecodeError):
+        await answered(run(guest, ["cat"], text=True), peer.play(stdout=b"\xff"))
+    await answered(run(guest, ["cat"]), peer.play(stdout=b"\xff"))
+
+
+async def test_output_that_is_not_captured_goes_to_our_own(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.say(codec.ExecStdinCredit(1, 100))
+            assert await peer.hear() == codec.ExecStdin(1, b"in")
+            assert await peer.hear() == codec.ExecStdin(1, b"")
+            await peer.write(Stream.STDOUT, b"out\n")
+            await peer.write(Stream.STDERR, b"err\n")
+            await peer.write(Stream.STDOUT, b"more\n")
+            await peer.exit(2)
+
+        result = await answered(run(guest, ["sh"], capture_output=False, input=b"in"), script())
+        assert result == CompletedProcess(["sh"], 2, None, None)
+    assert capfd.readouterr() == ("out\nmore\n", "err\n")
+
+
+async def test_a_reader_that_has_gone_ends_the_command(capfd: pytest.CaptureFixture[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    saved = os.dup(1)
+    async with greeted() as (guest, peer):
+
+        async def script() -> None:
+            await peer.expect(codec.ExecRequest)
+            await peer.write(Stream.STDOUT, b"out\n")
+            await peer.expect(codec.ExecKill)
+            await peer.exit(SIGKILL, Ending.SIGNALLED)
+
+        os.dup2(writer, 1)
+        try:
+            with pytest.raises(BrokenPipeError):
+                await answered(run(guest, ["yes"], capture_output=False), script())
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+            os.close(writer)
+        assert guest.error is None
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_text_that_was_cut_off_does_not_hide_why(guest: Guest, peer: Peer) -> None:
+    async def script() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.write(Stream.STDOUT, "a\r\nä".encode()[:-1])
+        await peer.expect(codec.ExecKill)
+        await peer.exit(SIGKILL, Ending.SIGNALLED)
+
+    with pytest.raises(ExecTimeout) as caught:
+        await answered(run(guest, ["sleep"], timeout=SOON, text=True), script())
+    assert (caught.value.stdout, caught.value.stderr) == ("a\n\ufffd", "")
