@@ -13,12 +13,10 @@ from typing import IO
 
 import click
 
-from .decoder.coverage import Meter
-from .ladder import LADDER, climb_apart
+from .decoder.build import measure
+from .ladder import LADDER, climb
 from .outcome import Outcome
 from .report import corpus
-
-NAMES = [rung.name for rung in LADDER]
 
 
 @click.command()
@@ -33,7 +31,7 @@ NAMES = [rung.name for rung in LADDER]
 @click.option(
     "--rung",
     "names",
-    type=click.Choice(NAMES),
+    type=click.Choice([rung.name for rung in LADDER]),
     multiple=True,
     help="Only this one, which then has all of the time; may be given more than once.",
 )
@@ -51,58 +49,55 @@ def main(
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     rungs = [rung for rung in LADDER if not names or rung.name in names]
     shares = sum(rung.share for rung in rungs) or 1.0
-    outcomes = []
+    outcomes: dict[str, Outcome] = {}
     for rung in rungs:
         click.echo(f"{rung.name}: {rung.title} …", err=True)
-        outcomes.append(climb_apart(rung, seconds * rung.share / shares, seed))
+        outcomes[rung.name] = climb(rung, seconds * rung.share / shares, seed)
     coverage = _coverage()
-    _show(outcomes, coverage)
+    _show(outcomes, seed)
+    click.echo(f"corpus: {len(corpus())} files; of the decoders in C they reach {coverage}")
     if json_file:
         report = {
             "seed": seed,
             "corpus": len(corpus()),
             "coverage": coverage,
-            "rungs": [asdict(outcome) for outcome in outcomes],
+            "rungs": {name: asdict(outcome) for name, outcome in outcomes.items()},
         }
         json.dump(report, json_file, indent=2)
-        json_file.write("\n")
-    for outcome in outcomes:
+    for name, outcome in outcomes.items():
         for finding in outcome.findings:
-            click.echo(f"\n{outcome.rung} found: {finding}")
-    sys.exit(any(outcome.findings for outcome in outcomes))
+            click.echo(f"\n{name} found: {finding}")
+    sys.exit(any(outcome.findings for outcome in outcomes.values()))
 
 
 def _coverage() -> str:
     with tempfile.TemporaryDirectory() as folder:
         try:
-            return str(Meter(Path(folder)).measure(corpus()))
+            return str(measure(Path(folder), corpus()))
         except (FileNotFoundError, subprocess.CalledProcessError) as error:
             return f"what is not known: {error}"
 
 
-def _show(outcomes: list[Outcome], coverage: str) -> None:
+def _show(outcomes: dict[str, Outcome], seed: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="What the rungs did", title_justify="left")
+    table = Table(title=f"What the rungs did, with the seed {seed}", title_justify="left")
     table.add_column("rung")
-    for name in ("executions", "frames", "a second", "seconds", "seed", "findings"):
+    for name in ("executions", "frames", "a second", "seconds", "findings"):
         table.add_column(name, justify="right")
     table.add_column("notes")
-    titles = {rung.name: rung.title for rung in LADDER}
-    for outcome in outcomes:
+    for name, outcome in outcomes.items():
         table.add_row(
-            f"{outcome.rung} {titles[outcome.rung]}",
+            name,
             f"{outcome.executions:,}",
             f"{outcome.frames:,}" if outcome.frames else "",
             f"{outcome.frames / outcome.seconds:,.0f}" if outcome.frames else "",
             f"{outcome.seconds:.0f}",
-            str(outcome.seed),
             str(len(outcome.findings)),
             outcome.notes,
         )
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-    click.echo(f"corpus: {len(corpus())} files; of the decoders in C they reach {coverage}")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
 from .outcome import Outcome
 from .report import LAST, explained, keep
@@ -40,67 +38,54 @@ class Rung:
     function: str
     share: float
 
-    def climb(self, seconds: float, seed: int) -> Outcome:
-        """Run it in this process."""
-        module, _, name = self.function.partition(":")
-        run = getattr(importlib.import_module(f"fuzz.{module}"), name)
-        return cast(Callable[[float, int], Outcome], run)(seconds, seed)
-
 
 LADDER = (
-    Rung("A", "the decoders in C, under libFuzzer", "decoder.fuzzer:run", 0.2),
-    Rung("B", "Python's decoder beside C's", "differential.compare:run", 0.2),
-    Rung("C", "the daemon as a process", "daemon.explore:run_process", 0.25),
-    Rung("D", "the real guest", "daemon.explore:run_guest", 0.25),
-    Rung("E", "the host, with a guest that lies", "host.rung:run", 0.1),
-    Rung("F", "proofs", "proofs.prove:run", 0.0),
+    Rung("decoder", "the decoders in C, under libFuzzer", "decoder.fuzzer:run", 0.2),
+    Rung("differential", "Python's decoder beside C's", "differential.compare:run", 0.2),
+    Rung("daemon", "the daemon as a process", "daemon.explore:run_process", 0.25),
+    Rung("guest", "the daemon in a real guest", "daemon.explore:run_guest", 0.25),
+    Rung("host", "the host, with a guest that lies", "host.rung:run", 0.1),
+    Rung("proofs", "CBMC", "proofs.prove:run", 0.0),
 )
 
 
-def climb_apart(rung: Rung, seconds: float, seed: int) -> Outcome:
-    """Run a rung in a process of its own, which ends with this one's patience."""
+def climb(rung: Rung, seconds: float, seed: int) -> Outcome:
+    """Run a rung in a process of its own, which ends at the latest when its time and SLACK have."""
     with tempfile.NamedTemporaryFile() as last:
-        return _climb(rung, seconds, seed, Path(last.name))
-
-
-def _climb(rung: Rung, seconds: float, seed: int, last: Path) -> Outcome:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fuzz.ladder", rung.name, str(seconds), str(seed)],
-        env={**os.environ, LAST: str(last)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=seconds + SLACK)
-    except subprocess.TimeoutExpired:
-        return _ended(rung, seconds, seed, "it did not come to its end")
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)  # with what it has started
-            process.communicate()
-    if process.returncode:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fuzz.ladder", rung.name, str(seconds), str(seed)],
+            env={**os.environ, LAST: last.name},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            out, err = process.communicate(timeout=seconds + SLACK)
+        except subprocess.TimeoutExpired:
+            return Outcome(0, 0, seconds, ["it did not come to its end"])
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+                process.communicate()
+        if process.returncode == 0:
+            return Outcome(**json.loads(out.splitlines()[-1]))
         said = (err + out).decode(errors="replace")
         finding = f"status {process.returncode}: {said[-4000:]}"
-        if data := last.read_bytes():
+        if data := Path(last.name).read_bytes():
             finding += f"\n{keep(data, f'ends rung {rung.name}').name}\n{explained(data)}"
-        return _ended(rung, seconds, seed, finding)
-    outcome = json.loads(out.splitlines()[-1])
-    return Outcome(**{**outcome, "findings": tuple(outcome["findings"])})
-
-
-def _ended(rung: Rung, seconds: float, seed: int, finding: str) -> Outcome:
-    return Outcome(rung.name, 0, 0, seconds, seed, (finding,))
+        return Outcome(0, 0, seconds, [finding])
 
 
 def main() -> None:
     """Run the rung that the arguments name, and write its outcome as a line of JSON."""
     name, seconds, seed = sys.argv[1:]
     [rung] = (each for each in LADDER if each.name == name)
+    module, _, function = rung.function.partition(":")
+    run = getattr(importlib.import_module(f"fuzz.{module}"), function)
     try:
-        outcome = rung.climb(float(seconds), int(seed))
+        outcome = run(float(seconds), int(seed))
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
-        print(f"rung {name} cannot be built: {error}", file=sys.stderr)
+        print(f"the rung {name} cannot be built: {error}", file=sys.stderr)
         sys.exit(UNBUILT)
     print(json.dumps(asdict(outcome)))
 

@@ -1,18 +1,17 @@
-"""What a rung of the ladder reports."""
+"""What a rung reports."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a rung did in its time."""
+    """What a rung did in so many seconds."""
 
-    rung: str
     executions: int
     frames: int
     seconds: float
-    seed: int
-    findings: tuple[str, ...] = ()
+    findings: Sequence[str] = ()
     notes: str = ""

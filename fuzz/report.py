@@ -16,7 +16,7 @@ from microvm_proto.explain import BrokenStream, explain
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-from .daemon.model import Reader
+from .frames import Reader
 
 CORPUS = Path(__file__).parent / "corpus"
 

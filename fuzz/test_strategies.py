@@ -11,15 +11,15 @@ from microvm.wire import codec
 from microvm.wire.codec import Fault
 
 from .daemon import commands
-from .daemon.model import Reader
+from .frames import Reader
 from .settings import SETTINGS
-from .strategies import FAULTY, Example, Part, examples, is_safe, messages
+from .strategies import Example, Part, examples, faulty, is_safe, messages
 
 
 @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
 def test_each_fault_is_made(fault: Fault) -> None:
     @settings(SETTINGS, max_examples=50)
-    @given(data=FAULTY[fault])
+    @given(data=faulty(fault) | faulty(fault, large=True))
     def check(data: bytes) -> None:
         decoder = codec.Decoder("host")
         decoder.receive_data(data)

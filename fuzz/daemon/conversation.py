@@ -15,7 +15,7 @@ from tests.support.target import PLENTY, Child, Lost, Process, Target, exchange,
 
 from microvm.wire import codec
 
-from .. import strategies
+from ..frames import frame
 from ..strategies import Part
 from .model import Model
 from .running import agree
@@ -87,7 +87,7 @@ class Conversation:
         self._known = Counter()
         self.model = Model(is_init=self._target.is_init)
         # Every page of its buffers is resident from now on.
-        largest = strategies.frame(codec.ExecRequest.TYPE, bytes(codec.MAX_BODY), id_=1)
+        largest = frame(codec.ExecRequest.TYPE, bytes(codec.MAX_BODY), id_=1)
         self._say(codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 0))
         self._write([largest])
         self.greet()

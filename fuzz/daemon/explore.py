@@ -1,4 +1,4 @@
-"""Rungs C and D: the corpus, then a host that does whatever it can, as long as there is time."""
+"""The daemon, as a process and in a guest: the corpus, then a host that does whatever it can."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import microvm_image
 from microvm.wire import codec
 
 from .. import report
+from ..frames import Reader
 from ..outcome import Outcome
 from ..settings import SETTINGS, UNSHRUNK
 from ..strategies import Part
 from .conversation import Conversation
 from .failures import SHRINKING, Enough, Failures
-from .model import Reader
 from .state_machine import Host
 
 _BATCH = 20
@@ -102,17 +102,16 @@ def run_process(seconds: float, seed: int) -> Outcome:
     """Fuzz the daemon as a process under the sanitizers for some time, compiling not counted."""
     with tempfile.TemporaryDirectory() as folder:
         binary = build_sanitized(Path(folder))
-        return _run("C", Conversation(lambda: Process(binary)), SETTINGS, seconds, seed)
+        return _run(Conversation(lambda: Process(binary)), SETTINGS, seconds, seed)
 
 
 def run_guest(seconds: float, seed: int) -> Outcome:
     """Fuzz the daemon in a real guest for some time, its boot counted."""
     image = microvm_image.default()
-    return _run("D", Conversation(lambda: Machine(image)), UNSHRUNK, seconds, seed)
+    return _run(Conversation(lambda: Machine(image)), UNSHRUNK, seconds, seed)
 
 
 def _run(
-    rung: str,
     conversation: Conversation,
     settings: hypothesis.settings,
     seconds: float,
@@ -137,11 +136,9 @@ def _run(
     finally:
         conversation.close()
     return Outcome(
-        rung,
         conversation.examples,
         conversation.confirmed,
         time.monotonic() - begun,
-        seed,
         tuple(findings),
         _notes(conversation),
     )

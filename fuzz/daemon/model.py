@@ -6,16 +6,14 @@ daemon handles one frame after the other, so an answer that comes before another
 
 from __future__ import annotations
 
-import copy
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
 
 from .. import strategies
-from ..strategies import HEADER
+from ..frames import Event, Reader, agreed
 from .commands import FEW, command_of
 from .running import SIGKILL, SIGTERM, Disagreement, Running, agree
 
@@ -25,108 +23,6 @@ OF_COMMAND = (
     codec.ExecStdinCredit,
     codec.ExecStdinClosed,
 )
-
-HELLO_START = codec.Hello(0, 0, 0, 0).encode()[:20]
-
-
-@dataclass(frozen=True)
-class Event:
-    """A frame that a decoder took or refused.
-
-    :ivar data: what there is of it: of one whose header is refused, only that.
-    :ivar dropped: bytes skipped before it, since the stream began.
-    """
-
-    data: bytes
-    type: int
-    id: int
-    outcome: codec.Message | codec.DecodeError
-    dropped: int
-
-
-class Reader:
-    """Cuts the host's bytes into frames as the daemon does; see guest/stream.c."""
-
-    def __init__(self) -> None:
-        """Begin in search of a hello."""
-        self.dropped = 0
-        self._version = codec.VERSION
-        self._seeking = True
-        self._bytes = b""
-
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """Take bytes, yield the frames that they complete."""
-        self._bytes += data
-        at = 0
-        while True:
-            if self._seeking:
-                found = self._seek(at)
-                self.dropped += found - at
-                at = found
-            length = self._frame_size(at)
-            if self._seeking or length is None or len(self._bytes) - at < length:
-                break
-            _, type_, _, id_ = HEADER.unpack_from(self._bytes, at)
-            data = self._bytes[at : at + length]
-            outcome = _decode(data, self._version)
-            assert outcome is not None, "a whole frame is a message or malformed"
-            if isinstance(outcome, codec.Hello):
-                self._version = agreed(outcome)
-            yield Event(data, type_, id_, outcome, self.dropped)
-            if isinstance(outcome, codec.DecodeError):
-                self._seeking = True
-            else:
-                at += length
-        self._bytes = self._bytes[at:]
-
-    def listens(self) -> bool:
-        """Whether the next byte begins a frame, of whatever type."""
-        return not self._seeking and not self._bytes
-
-    def rest(self) -> bytes:
-        """Return the beginning of a frame that is not whole yet."""
-        return self._bytes
-
-    def missing(self) -> int:
-        """Return how many bytes the frame lacks that has begun; 0 where the next may begin."""
-        if self._seeking or not self._bytes:
-            return 0
-        size = self._frame_size(0)
-        return (codec.HEADER_SIZE if size is None else size) - len(self._bytes)
-
-    def _seek(self, at: int) -> int:
-        found = self._bytes.find(HELLO_START, at)
-        if found >= 0:
-            self._seeking = False
-            return found
-        for start in range(max(at, len(self._bytes) - len(HELLO_START) + 1), len(self._bytes)):
-            if HELLO_START.startswith(self._bytes[start:]):
-                return start
-        return len(self._bytes)
-
-    def _frame_size(self, at: int) -> int | None:
-        """The size of a frame; its header's when that is wrong, None when that is not there yet."""
-        header = self._bytes[at : at + codec.HEADER_SIZE]
-        if len(header) < codec.HEADER_SIZE:
-            return None
-        if isinstance(_decode(header, self._version), codec.DecodeError):
-            return codec.HEADER_SIZE
-        length: int = HEADER.unpack(header)[0]
-        return codec.HEADER_SIZE + length
-
-
-def agreed(hello: codec.Hello) -> int:
-    """The version that a daemon speaks after this."""
-    return max(1, min(hello.version, codec.VERSION))
-
-
-def _decode(data: bytes, version: int) -> codec.Message | codec.DecodeError | None:
-    decoder = codec.Decoder("host", version)
-    decoder.receive_data(data)
-    try:
-        return decoder.next_message()
-    except codec.DecodeError as error:
-        return error
 
 
 class Model:
@@ -164,7 +60,7 @@ class Model:
 
         None when they must not be sent: they would end the daemon or run what is not known.
         """
-        reader = copy.copy(self.reader)
+        reader = self.reader.fork()
         events = list(reader.feed(data))
         filler = b""
         while missing := reader.missing():

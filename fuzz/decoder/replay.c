@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <string.h>
 
-#include "again.h"
 #include "session.h"
 
 /* Nobody may read what has not been received. */

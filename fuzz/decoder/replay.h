@@ -5,6 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "stream.h"
+
+/* Encodes what has been decoded of a frame; a case for each message, written by build.py. */
+size_t again(uint8_t *out, uint32_t version, const struct frame *frame);
+
 enum { LOG_SIZE = 16 << 20 };
 
 struct log {

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from .. import report
 from ..report import corpus
-from . import fuzzer
-from .coverage import Meter
+from .build import measure
+from .fuzzer import Fuzzer, run
 
 
 def test_the_corpus_reaches_every_line_and_branch(tmp_path: Path) -> None:
-    coverage = Meter(tmp_path).measure(corpus())
-    assert coverage.missed == []
+    coverage = measure(tmp_path, corpus())
+    assert coverage.is_whole, coverage.report
     assert str(coverage).startswith("100% of ")
 
 
-def test_what_a_meter_has_not_run_is_missed(tmp_path: Path) -> None:
-    coverage = Meter(tmp_path).measure(corpus()[:1])
-    assert any(place.startswith("session.c:") for place in coverage.missed)
+def test_what_reaches_more_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [first, *others] = corpus()
+    monkeypatch.setattr(report, "CORPUS", tmp_path / "corpus")
+    report.CORPUS.mkdir()
+    shutil.copy(first, report.CORPUS)
+    before = measure(tmp_path, corpus())
+    assert not before.is_whole
+    fuzzer = Fuzzer(tmp_path)
+    for path in (first, *others):
+        shutil.copy(path, fuzzer.grown)
+    kept = fuzzer.keep_what_reaches_more()
+    assert 1 < len(kept) < len(others)
+    assert measure(tmp_path, corpus()).branches[1] > before.branches[1]
 
 
 @pytest.mark.parametrize(
     "seconds", [5.0, pytest.param(300.0, marks=pytest.mark.long)], ids=["short", "long"]
 )
 def test_any_bytes(seconds: float) -> None:
-    outcome = fuzzer.run(seconds, seed=1)
+    outcome = run(seconds, seed=1)
     assert outcome.findings == ()
     assert outcome.executions > len(corpus())
     assert outcome.frames > outcome.executions

@@ -1,4 +1,4 @@
-"""Rung B: the Python decoder and the C decoder, fed the same bytes in the same cuts, agree.
+"""The Python decoder and the C decoder, fed the same bytes in the same cuts, agree.
 
 What is compared is a log, an entry a frame: type, id, error code, offset and field, how much has
 been dropped before it, and of a right frame its message, encoded again. `decoder/replay.c` writes
@@ -27,12 +27,12 @@ from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
 
 from .. import messages
-from ..daemon.model import HELLO_START, agreed
-from ..decoder import fuzzer
+from ..decoder.build import build
+from ..frames import HEADER, Event, Reader
 from ..outcome import Outcome
 from ..report import LAST, corpus, explained, keep
 from ..settings import SETTINGS
-from ..strategies import HEADER, examples
+from ..strategies import change, examples
 
 ENTRY = struct.Struct("<QHIHIB")
 END = struct.Struct("<QIII")
@@ -75,7 +75,7 @@ class Pair:
         :raises FileNotFoundError: gcc is not installed.
         """
         flags = "-O2 -shared -fPIC -fsanitize=undefined -fno-sanitize-recover=undefined"
-        library = ctypes.CDLL(str(fuzzer.build(folder / "decoders.so", "gcc", flags)))
+        library = ctypes.CDLL(str(build(folder / "decoders.so", "gcc", flags)))
         library.replay_host.restype = library.replay_guest.restype = None
         self._library = library
         self._log = _Log()
@@ -150,84 +150,53 @@ def _id(message: codec.Message) -> int:
 
 def of_host(data: bytes, cuts: Sequence[int]) -> bytes:
     """Write the log of a host's bytes."""
-    guest = _Guest()
+    reader, guest = Reader(), _Guest()
     for piece in pieces(data, cuts):
-        guest.receive(piece)
-    return guest.end()
+        for event in reader.feed(piece):
+            guest.take(event, reader.version)
+    end = END.pack(reader.dropped, len(reader.rest()), guest.seen, guest.refused)
+    return bytes(guest.log) + end
 
 
 class _Guest:
-    """What guest/session.c and guest/stream.c do, around the Python decoder."""
+    """What guest/session.c does with frames, and the log of it."""
 
     def __init__(self) -> None:
-        self._log = bytearray()
-        self._version = codec.VERSION
-        self._decoder: codec.Decoder | None = None  # while it looks for a hello
-        self._rest = b""  # what has not been read or dropped
-        self._dropped = self._seen = self._refused = 0
+        self.log = bytearray()
+        self.seen = self.refused = 0
         self._last_id = self._current = self._credit = self._patience = 0
 
-    def receive(self, piece: bytes) -> None:
-        self._rest += piece
-        while self._decoder or self._seek():
-            decoder = self._decoder
-            if decoder is None:
-                decoder = self._decoder = codec.Decoder("host", self._version)
-                piece = self._rest
-            decoder.receive_data(piece)
-            try:
-                while message := decoder.next_message():
-                    self._rest = self._rest[codec.HEADER_SIZE + HEADER.unpack_from(self._rest)[0] :]
-                    if isinstance(message, codec.Hello):
-                        self._version = decoder.version = agreed(message)
-                    self._take(message)
-                return
-            except codec.DecodeError as error:
-                self._refuse(error.fault, error.offset, error.field_number)
-                self._decoder = None
-
-    def _seek(self) -> bool:
-        found = self._rest.find(HELLO_START)
-        at = found
-        if found < 0:
-            tail = max(0, len(self._rest) - len(HELLO_START) + 1)
-            at = next(
-                (n for n in range(tail, len(self._rest)) if HELLO_START.startswith(self._rest[n:])),
-                len(self._rest),
-            )
-        self._dropped += at
-        self._rest = self._rest[at:]
-        return found >= 0
-
-    def _refuse(self, code: int, offset: int = 0, field: int = 0, about: bytes = b"") -> None:
-        _, type_, _, id_ = HEADER.unpack_from(about or self._rest)
-        self._refused += 1
-        self._log += ENTRY.pack(self._dropped, type_, id_, code, offset, field)
-        self._wait_less()
-
-    def _wait_less(self) -> None:
-        if self._patience:
-            self._patience -= 1
-            if not self._patience:
-                self._current = self._credit = 0
-
-    def _take(self, message: codec.Message) -> None:
-        self._seen += 1
-        id_ = _id(message)
+    def take(self, event: Event, version: int) -> None:
+        error = event.outcome
+        if isinstance(error, codec.DecodeError):
+            self._refuse(event, error.fault, error.offset, error.field_number)
+            return
+        message, id_ = error, event.id
+        self.seen += 1
         is_request = isinstance(message, codec.ExecRequest)
         if id_ and not is_request and id_ <= self._last_id and id_ != self._current:
             return
-        encoded = message.encode(self._version)
         if code := self._consider(message, id_):
-            self._refuse(code, about=encoded)
+            self._refuse(event, code)
             return
-        self._log += ENTRY.pack(self._dropped, message.TYPE, id_, 0, 0, 0) + encoded
+        self.log += ENTRY.pack(event.dropped, event.type, id_, 0, 0, 0) + message.encode(version)
         self._wait_less()
         if isinstance(message, codec.Hello):
             self._patience = 0
         elif is_request:
             self._patience = id_ % 5
             self._credit += id_ % 8 * 16
+            if not self._patience:
+                self._current = self._credit = 0
+
+    def _refuse(self, event: Event, code: int, offset: int = 0, field: int = 0) -> None:
+        self.refused += 1
+        self.log += ENTRY.pack(event.dropped, event.type, event.id, code, offset, field)
+        self._wait_less()
+
+    def _wait_less(self) -> None:
+        if self._patience:
+            self._patience -= 1
             if not self._patience:
                 self._current = self._credit = 0
 
@@ -249,11 +218,6 @@ class _Guest:
                 self._credit -= len(data)
         return ErrorCode.UNKNOWN_ID if id_ > self._last_id else None
 
-    def end(self) -> bytes:
-        return bytes(self._log) + END.pack(
-            self._dropped, len(self._rest), self._seen, self._refused
-        )
-
 
 def mutations(data: bytes, seed: int, count: int) -> Iterator[tuple[bytes, list[int]]]:
     """Yield so many changed copies, each with cuts; from the same seed always the same."""
@@ -261,34 +225,10 @@ def mutations(data: bytes, seed: int, count: int) -> Iterator[tuple[bytes, list[
     for _ in range(count):
         changed = bytearray(data)
         for _ in range(rng.randrange(4)):
-            _change(changed, rng)
+            change(changed, rng)
         size = len(changed)
         cuts = {rng.randrange(1, size) for _ in range(rng.randrange(5))} if size > 1 else ()
         yield bytes(changed), sorted(cuts)
-
-
-_EDGES = (0, 1, 2, 7, 0x7F, 0x80, 0xFE, 0xFF)
-
-
-def _change(data: bytearray, rng: random.Random) -> None:
-    """Change it in one place, in one of the ways that break parsers."""
-    at = rng.randrange(len(data) + 1)
-    end = at + rng.randrange(1, 9)
-    match rng.randrange(8):
-        case 0 | 1 if at < len(data):
-            data[at] ^= 1 << rng.randrange(8)
-        case 2 if at < len(data):
-            data[at] = rng.choice(_EDGES)
-        case 3:
-            data[at:at] = rng.randbytes(end - at)
-        case 4:
-            del data[at:end]
-        case 5:
-            data[at:at] = data[rng.randrange(len(data) + 1) :][: rng.randrange(100)]
-        case 6:
-            data[at:end] = struct.pack("<I", rng.choice((0, 1, 4096, 4097, 65536, 1 << 31)))
-        case 7:
-            del data[at:]
 
 
 def cases(data: bytes, cuts: Sequence[int], seed: int) -> Iterator[tuple[bytes, list[int]]]:
@@ -359,7 +299,7 @@ def run(seconds: float, seed: int) -> Outcome:
             found = (f"{smallest}\n{path.name}\n{shown}",)
         took = time.monotonic() - began
     notes = f"{rounds * 20} examples"
-    return Outcome("B", pair.cases, pair.frames, took, seed, found, notes)
+    return Outcome(pair.cases, pair.frames, took, found, notes)
 
 
 def smaller(pair: Pair, error: Disagreement, seconds: float = 10.0) -> Disagreement:

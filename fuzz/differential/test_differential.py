@@ -8,7 +8,7 @@ import pytest
 
 from microvm.wire import codec
 
-from ..strategies import HEADER
+from ..frames import HEADER
 from . import compare
 from .compare import Disagreement, Pair
 

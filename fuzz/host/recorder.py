@@ -19,7 +19,7 @@ from microvm_proto.frame import Incomplete, Malformed, Value, message_of, read
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import ByteList, Schema
 
-from ..strategies import HEADER
+from ..frames import HEADER
 
 SCHEMA = read_schema(Path(__file__).resolve().parents[2] / "protocol" / "sandboxd.toml")
 _NEVER_MORE = 0xFFFFFFFF

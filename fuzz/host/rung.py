@@ -1,4 +1,4 @@
-"""Rung E: the host against a scripted guest that lies, for a time."""
+"""The host against a scripted guest that lies, for a time."""
 
 from __future__ import annotations
 
@@ -46,11 +46,9 @@ def run(seconds: float, seed: int) -> Outcome:
         fuzzer.search(hash((seed, batch)))
         batch += 1
     return Outcome(
-        "E",
         fuzzer.executions,
         fuzzer.frames,
         time.monotonic() - began,
-        seed,
         tuple(fuzzer.findings.values()),
         f"{len(corpus())} scripts replayed, {batch} batches",
     )

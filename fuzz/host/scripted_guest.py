@@ -12,7 +12,7 @@ from typing import Any
 from microvm.wire import codec
 from microvm.wire.codec import Stream
 
-from ..strategies import HEADER
+from ..frames import HEADER
 from .script import (
     Act,
     Answer,

@@ -9,94 +9,63 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import click
 from fuzz.ladder import LADDER, UNBUILT
-from fuzz.mutants import Mutant, daemon, decoder, host, proofs, python
+from fuzz.mutants import RUNGS, Mutant, mutants
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("codegen", "fuzz", "guest", "host", "image", "protocol", "tests", "pyproject.toml")
 WORKERS = 2
+NAMES = tuple(rung.name for rung in LADDER)
 CONTROL = Mutant(
     "nothing is wrong: nobody may find this",
-    "guest/session.h",
-    "#ifndef SESSION_H\n",
-    "#ifndef SESSION_H /* as it was */\n",
     "control",
+    "guest/session.h",
+    "\n#ifndef SESSION_H\n",
+    "\n#ifndef SESSION_H /* as it was */\n",
+    NAMES,
 )
 COMPILE = 600.0
 """Seconds that a rung may take beyond its time, before that counts as a find."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hunt:
-    """A mutant, and the rungs that look for it."""
+class Verdict:
+    """The rungs that looked for a bug, and those that found it."""
 
     mutant: Mutant
-    rungs: str
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Which rungs found a mutant, and how long each took."""
-
-    hunt: Hunt
+    looked: tuple[str, ...]
     found: tuple[str, ...]
-    seconds: float
 
 
-def hunts() -> Iterator[Hunt]:
-    """Yield every mutant, with the rungs that its file has to do with."""
-    for mutants, rungs in (
-        ((CONTROL,), "ABCDEF"),
-        (decoder.MUTANTS, "ABC"),
-        (python.MUTANTS, "BE"),
-        (daemon.MUTANTS, "C"),
-        (daemon.GUEST_MUTANTS, "D"),
-        (host.MUTANTS, "E"),
-        (proofs.MUTANTS, "F"),
-    ):
-        for mutant in mutants:
-            yield Hunt(mutant, rungs)
-
-
-def hunt(what: Hunt, seconds: float) -> Result:
-    """Build a mutant in a copy of the tree, and let its rungs look for it."""
-    began = time.monotonic()
+def hunt(mutant: Mutant, rungs: Collection[str], seconds: float) -> Verdict:
+    """Build a bug in a copy of the tree, and let those rungs look for it that have to do with it."""
+    looked = tuple(rung for rung in mutant.rungs if rung in rungs)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tree = Path(folder)
         tree.chmod(0o755)
         for name in COPIED:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
             copy(ROOT / name, tree / name)
-        seed(tree, what.mutant)
-        found = [rung for rung in what.rungs if is_found(tree, rung, seconds)]
-    return Result(what, tuple(found), time.monotonic() - began)
+        mutant.seed(tree)
+        found = tuple(rung for rung in looked if _finds(rung, tree, mutant, seconds))
+    return Verdict(mutant, looked, found)
 
 
-def seed(tree: Path, mutant: Mutant) -> None:
-    """Write the bug into a tree.
-
-    :raises ValueError: the text to replace is not there once.
-    """
-    path = tree / mutant.file
-    text = path.read_text()
-    if text.count(mutant.old) != 1 or mutant.old == mutant.new:
-        raise ValueError(f"{mutant.name}: {mutant.file} has {text.count(mutant.old)} such places")
-    path.write_text(text.replace(mutant.old, mutant.new))
-
-
-def is_found(tree: Path, rung: str, seconds: float) -> bool:
+def _finds(rung: str, tree: Path, mutant: Mutant, seconds: float) -> bool:
     """Whether a rung of this tree finds something, or does not come to its end.
 
     :raises ClickException: it could not be built; such a bug is none.
     """
-    paths = [str(tree / name) for name in ("host", "codegen", "image")]
     command = [sys.executable, "-m", "fuzz.ladder", rung, str(seconds), "1"]
+    if rung == "proofs" and mutant is not CONTROL:
+        command = [sys.executable, "-m", "fuzz.proofs.prove", mutant.kind]
+    paths = [str(tree / name) for name in ("host", "codegen", "image")]
     try:
         ran = subprocess.run(
             command,
@@ -109,78 +78,67 @@ def is_found(tree: Path, rung: str, seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return True
     if ran.returncode == UNBUILT:
-        raise click.ClickException(ran.stderr.decode(errors="replace"))
-    return bool(ran.returncode) or bool(json.loads(ran.stdout.splitlines()[-1])["findings"])
+        raise click.ClickException(f"{mutant.name}: {ran.stderr.decode(errors='replace')}")
+    if ran.returncode or (rung == "proofs" and mutant is not CONTROL):
+        return ran.returncode != 0
+    return bool(json.loads(ran.stdout.splitlines()[-1])["findings"])
 
 
 @click.command()
 @click.option(
     "--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="For each rung."
 )
-@click.option("--only", metavar="TEXT", default="", help="Mutants whose name or file has this.")
+@click.option("--only", metavar="TEXT", default="", help="Bugs whose name or file has this.")
 @click.option(
     "--rung",
     "names",
-    type=click.Choice([rung.name for rung in LADDER]),
+    type=click.Choice(NAMES),
     multiple=True,
+    default=NAMES,
     help="Only this one looks; may be given more than once.",
 )
 @click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write who found what.",
+    "--json", "json_file", type=click.File("w"), metavar="FILE", help="Write who found what."
 )
-def main(seconds: float, only: str, names: tuple[str, ...], json_file: Path | None) -> None:
+def main(seconds: float, only: str, names: tuple[str, ...], json_file: IO[str] | None) -> None:
     """Show how many of the seeded bugs each rung finds; end with status 1 below 95 %."""
     chosen = [
-        Hunt(each.mutant, "".join(rung for rung in each.rungs if not names or rung in names))
-        for each in hunts()
-        if only in each.mutant.name or only in each.mutant.file
+        mutant
+        for mutant in (CONTROL, *(mutant for patch in RUNGS for mutant in mutants(patch)))
+        if only in mutant.name or only in mutant.file
+        if set(mutant.rungs) & set(names)
     ]
-    chosen = [each for each in chosen if each.rungs]
-    results = []
+    verdicts = []
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
-        for result in pool.map(lambda each: hunt(each, seconds), chosen):
-            results.append(result)
-            mark = "".join(r if r in result.found else "-" for r in result.hunt.rungs)
-            click.echo(f"{mark:4} {result.seconds:4.0f} s  {result.hunt.mutant.name}")
+        for verdict in pool.map(lambda mutant: hunt(mutant, names, seconds), chosen):
+            verdicts.append(verdict)
+            missed = set(verdict.looked) - set(verdict.found)
+            click.echo(
+                f"{verdict.mutant.file}: {verdict.mutant.name}: found by"
+                f" {', '.join(verdict.found) or 'nobody'}, not by {', '.join(sorted(missed)) or 'none'}"
+            )
     if json_file:
-        json_file.write_text(json.dumps([_record(result) for result in results], indent=2) + "\n")
-    sys.exit(_summary(results))
+        json.dump([asdict(verdict) for verdict in verdicts], json_file, indent=2)
+    sys.exit(_summary(verdicts))
 
 
-def _record(result: Result) -> dict[str, object]:
-    mutant = result.hunt.mutant
-    return {
-        "name": mutant.name,
-        "file": mutant.file,
-        "kind": mutant.kind,
-        "rungs": result.hunt.rungs,
-        "found": "".join(result.found),
-        "seconds": round(result.seconds, 1),
-    }
-
-
-def _summary(results: Sequence[Result]) -> bool:
+def _summary(verdicts: list[Verdict]) -> bool:
     """Print what each rung has found, and who was not found; return whether that is too little."""
-    controls = [result for result in results if result.hunt.mutant is CONTROL]
-    results = [result for result in results if result.hunt.mutant is not CONTROL]
-    false = [rung for result in controls for rung in result.found]
+    false = {rung for each in verdicts if each.mutant is CONTROL for rung in each.found}
     if false:
         click.echo(f"found where nothing is wrong, by {', '.join(false)}: the rest says nothing")
-    for rung in "ABCDEF":
-        looked = [result for result in results if rung in result.hunt.rungs]
+    verdicts = [each for each in verdicts if each.mutant is not CONTROL]
+    for rung in NAMES:
+        looked = [each for each in verdicts if rung in each.looked]
         if looked:
-            found = sum(rung in result.found for result in looked)
+            found = sum(rung in each.found for each in looked)
             click.echo(f"{rung} finds {found} of {len(looked)}")
-    lost = [result.hunt.mutant for result in results if not result.found]
-    click.echo(f"{len(results) - len(lost)} of {len(results)} are found")
+    lost = [each.mutant for each in verdicts if not each.found]
+    click.echo(f"{len(verdicts) - len(lost)} of {len(verdicts)} are found")
     for mutant in lost:
         click.echo(f"not found: {mutant.name} ({mutant.kind}, {mutant.file})")
     crashes = any(mutant.kind == "crash" for mutant in lost)
-    return bool(false) or crashes or len(lost) > len(results) // 20
+    return bool(false) or crashes or len(lost) > len(verdicts) // 20
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from ..outcome import Outcome
 
 HERE = Path(__file__).resolve().parent
-GUEST = HERE.parent.parent / "guest"
+GUEST = HERE.parents[1] / "guest"
 JOBS = 2
 DEADLINE = 600.0
 """Seconds for one proof."""
@@ -33,14 +33,29 @@ _FIELD = re.compile(r"^ \* ([A-Z]\w+): (.*(?:\n \*\t.*)*)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Harness:
-    """A harness as its comment describes it."""
+    """A harness as its comment describes it.
+
+    :ivar fields: Functions, Bound, Assumes, Unwind, and what else CBMC is told.
+    """
 
     name: str
-    functions: tuple[str, ...]
-    bound: str
-    assumes: str
-    options: tuple[str, ...]
-    checks: tuple[str, ...]
+    fields: dict[str, str]
+
+    @property
+    def functions(self) -> list[str]:
+        """Return the functions that are proved."""
+        return self.fields["Functions"].split()
+
+    @property
+    def options(self) -> Iterator[str]:
+        """Yield what CBMC is told of bounds and checks."""
+        yield from ("--unwind", self.fields["Unwind"])
+        for loop in self.fields.get("Loops", "").split():
+            yield from ("--unwindset", loop)
+        if "Beyond" not in self.fields:
+            yield "--unwinding-assertions"
+        wrong = self.fields.get("Wraps", "").split()
+        yield from (f"--{check}-check" for check in CHECKS if check not in wrong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +67,7 @@ class Proof:
     :ivar output: empty when all is proved; else the failures, or why there is no verdict.
     """
 
-    harness: Harness
+    name: str
     properties: int
     witnesses: int
     seconds: float
@@ -64,46 +79,41 @@ class Proof:
         """Whether every property holds, and there is one."""
         return self.properties > 0 and not self.failures
 
+    def __str__(self) -> str:
+        """Say it on one line, and what fails below."""
+        verdict = "proved" if self.proved else "FAILED"
+        return (
+            f"{self.name:12} {verdict} {self.properties:5} properties,"
+            f" {self.witnesses:2} witnesses, {self.seconds:6.1f} s\n{self.output}"
+        ).rstrip()
+
 
 def harnesses() -> dict[str, Harness]:
     """Read the comments of all harnesses."""
-    return {path.stem: _describe(path) for path in sorted(HERE.glob("*.c"))}
+    found = {}
+    for path in sorted(HERE.glob("*.c")):
+        fields = _FIELD.findall(path.read_text().split("*/", 1)[0])
+        words = {key: " ".join(text.replace(" *\t", " ").split()) for key, text in fields}
+        found[path.stem] = Harness(path.stem, words)
+    return found
 
 
-def _describe(path: Path) -> Harness:
-    comment = path.read_text().split("*/", 1)[0]
-    fields = {
-        key: " ".join(text.replace(" *\t", " ").split()) for key, text in _FIELD.findall(comment)
-    }
-    options = ["--unwind", fields["Unwind"]]
-    for loop in fields.get("Loops", "").split():
-        options += ["--unwindset", loop]
-    if "Beyond" not in fields:
-        options += ["--unwinding-assertions"]
-    wrong = fields.get("Wraps", "").split()
-    return Harness(
-        name=path.stem,
-        functions=tuple(fields["Functions"].split()),
-        bound=fields["Bound"],
-        assumes=fields["Assumes"],
-        options=tuple(options),
-        checks=tuple(check for check in CHECKS if check not in wrong),
-    )
-
-
-def prove(names: Iterable[str] | None = None, guest: Path = GUEST, jobs: int = JOBS) -> list[Proof]:
-    """Run these harnesses, or all, on the sources in `guest`; `jobs` of them at a time."""
+def prove(names: Iterable[str] = (), guest: Path = GUEST) -> Iterator[Proof]:
+    """Run these harnesses, or all, on the sources in `guest`; yield what comes of each."""
     known = harnesses()
-    chosen = [known[name] for name in (known if names is None else names)]
-    with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(lambda harness: _run(harness, guest), chosen))
+    pool = ThreadPoolExecutor(JOBS)
+    try:
+        runs = [pool.submit(_run, known[name], guest) for name in (list(names) or known)]
+        for run in as_completed(runs):
+            yield run.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _run(harness: Harness, guest: Path) -> Proof:
     command = ["cbmc", f"{harness.name}.c", "--function", "prove", "--verbosity", "4"]
     command += ["-D_GNU_SOURCE=", "-I", str(guest.resolve()), "-I", "."]
-    command += ["--drop-unused-functions", *harness.options]
-    command += ["--no-standard-checks", *(f"--{check}-check" for check in harness.checks)]
+    command += ["--drop-unused-functions", "--no-standard-checks", *harness.options]
     began = time.monotonic()
     try:
         ran = subprocess.run(
@@ -112,21 +122,20 @@ def _run(harness: Harness, guest: Path) -> Proof:
         said = ran.stdout + ran.stderr
     except subprocess.TimeoutExpired:
         said = f"no verdict within {DEADLINE:.0f} s"
-    witnesses = 0
-    failures = []
     results = _RESULT.findall(said)
-    for where, text, status in results:
-        is_witness = text.startswith("witness: ")
-        witnesses += is_witness
-        if (status == "FAILURE") != is_witness:
-            failures.append(f"{where}: {text}: {status}")
+    witnesses = sum(text.startswith("witness: ") for _, text, _ in results)
+    failures = tuple(
+        f"{where}: {text}: {status}"
+        for where, text, status in results
+        if (status == "FAILURE") != text.startswith("witness: ")
+    )
     return Proof(
-        harness=harness,
-        properties=len(results) - witnesses,
-        witnesses=witnesses,
-        seconds=time.monotonic() - began,
-        failures=tuple(failures),
-        output="\n".join(failures) if results else said,
+        harness.name,
+        len(results) - witnesses,
+        witnesses,
+        time.monotonic() - began,
+        failures,
+        "\n".join(failures) if results else said,
     )
 
 
@@ -134,37 +143,26 @@ def run(seconds: float, seed: int) -> Outcome:
     """Run the proofs, up to the first that fails; budget and seed change nothing."""
     began = time.monotonic()
     done: list[Proof] = []
-    with ThreadPoolExecutor(JOBS) as pool:
-        for proof in as_completed(
-            [pool.submit(_run, harness, GUEST) for harness in harnesses().values()]
-        ):
-            done.append(proof.result())
-            if not done[-1].proved:
-                pool.shutdown(wait=False, cancel_futures=True)
-                break
+    for proof in prove():
+        done.append(proof)
+        if not proof.proved:
+            break
     return Outcome(
-        rung="F",
         executions=len(done),
         frames=0,
         seconds=time.monotonic() - began,
-        seed=seed,
-        findings=tuple(
-            f"{proof.harness.name}: {proof.output}" for proof in done if not proof.proved
-        ),
+        findings=tuple(str(proof) for proof in done if not proof.proved),
         notes=f"{sum(proof.properties for proof in done if proof.proved)} properties proved",
     )
 
 
 def main() -> None:
-    """Run the harnesses that the command line names, or all, and print their verdicts."""
-    for proof in prove(sys.argv[1:] or None):
-        verdict = "proved" if proof.proved else "FAILED"
-        print(
-            f"{proof.harness.name:12} {verdict} {proof.properties:5} properties,"
-            f" {proof.witnesses:2} witnesses, {proof.seconds:6.1f} s"
-        )
-        if proof.output:
-            print(proof.output)
+    """Run the harnesses that the command line names, or all; end with status 1 if one fails."""
+    proved = True
+    for proof in prove(sys.argv[1:]):
+        proved = proved and proof.proved
+        print(proof, flush=True)
+    sys.exit(not proved)
 
 
 if __name__ == "__main__":

@@ -4,66 +4,59 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from ..mutants.proofs import BY_HARNESS
-from . import prove
+from microvm_proto.resolve import read_schema
+
+from ..mutants import mutants
+from ..report import SCHEMA
+from .prove import GUEST, harnesses, prove
 
 QUICK = ("header", "list", "stream", "session", "input", "exec", "serve", "loop", "lines")
 """Those that `make test` runs: what a frame passes through, some 16 seconds of one core."""
 
 QUICK_MUTANTS = ("header", "stream", "lines")
 
-SLOW = [name for name in prove.harnesses() if name not in QUICK]
+DOCUMENTATION = GUEST.parent / "docs/fuzzing.md"
 
 
-def test_the_quick_ones_hold() -> None:
-    for proof in prove.prove(QUICK):
-        assert proof.output == ""
-        assert proof.properties > proof.witnesses > 0
+def _some(names: Iterable[str], quick: tuple[str, ...]) -> list[object]:
+    return [pytest.param(each, marks=() if each in quick else pytest.mark.long) for each in names]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", _some(harnesses(), QUICK))
 def test_it_holds(name: str) -> None:
-    [proof] = prove.prove([name])
+    [proof] = prove([name])
     assert proof.output == ""
     assert proof.properties > proof.witnesses > 0
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in QUICK_MUTANTS else pytest.mark.long)
-        for name in BY_HARNESS
-    ],
-)
+BUGS = {mutant.kind: mutant for mutant in mutants("proofs")}
+
+
+@pytest.mark.parametrize("name", _some(harnesses(), QUICK_MUTANTS))
 def test_a_bug_breaks_its_proof(name: str, tmp_path: Path) -> None:
-    mutant = BY_HARNESS[name]
-    guest = shutil.copytree(prove.GUEST, tmp_path / "guest")
-    path = tmp_path / mutant.file
-    text = path.read_text()
-    assert text.count(mutant.old) == 1
-    path.write_text(text.replace(mutant.old, mutant.new))
-    [proof] = prove.prove([name], guest)
+    guest = shutil.copytree(GUEST, tmp_path / "guest")
+    BUGS[name].seed(tmp_path)
+    [proof] = prove([name], guest)
     assert proof.failures, proof.output
 
 
 def test_every_function_of_the_guest_is_proved_or_said_not_to_be() -> None:
-    defined = {name for path in prove.GUEST.glob("*.[ch]") for name in _functions(path)}
-    proved = {name for harness in prove.harnesses().values() for name in harness.functions}
+    defined = {name for path in GUEST.glob("*.[ch]") for name in _functions(path)}
+    proved = {name for harness in harnesses().values() for name in harness.functions}
     assert proved <= defined
-    assert defined - proved == set(re.findall(r"`(\w+)`", _section("What has no proof")))
-
-
-def test_the_documentation_says_what_the_harnesses_say() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|", _section("Harnesses"), re.M)
-    assert {row[0]: row[1:] for row in rows} == {
-        name: (", ".join(harness.functions), harness.bound, harness.assumes)
-        for name, harness in prove.harnesses().items()
+    said = DOCUMENTATION.read_text().split("### What has no proof\n", 1)[1].split("\n#", 1)[0]
+    of_host = {
+        f"sandboxd_{does}_{message.name}"
+        for message in read_schema(SCHEMA).messages
+        for does in ("check", "encode")
+        if message.sender == "host"
     }
+    assert defined - proved - of_host == set(re.findall(r"`(\w+)`", said))
 
 
 def _functions(path: Path) -> list[str]:
@@ -73,8 +66,3 @@ def _functions(path: Path) -> list[str]:
     return names + [
         f"sandboxd_take_{name}" for name in re.findall(r"^SANDBOXD_DEFINE_TAKE\((\w+),", text, re.M)
     ]
-
-
-def _section(title: str) -> str:
-    text = (prove.HERE.parent.parent / "docs" / "fuzzing.md").read_text()
-    return text.split(f"### {title}\n", 1)[1].split("\n#", 1)[0]

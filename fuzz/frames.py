@@ -1,0 +1,126 @@
+"""Frames by themselves: written right or wrong, and cut from a host's bytes as the daemon does."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from microvm.wire import codec
+
+HEADER = struct.Struct("<IHHI")
+HELLO_START = codec.Hello(0, 0, 0, 0).encode()[:20]
+
+
+def frame(type_: int, body: bytes, *, id_: int = 0, flags: int = 0) -> bytes:
+    """Write a frame, right or wrong."""
+    return HEADER.pack(len(body), type_, flags, id_) + body
+
+
+def agreed(hello: codec.Hello) -> int:
+    """The version that a daemon speaks after this."""
+    return max(1, min(hello.version, codec.VERSION))
+
+
+@dataclass(frozen=True)
+class Event:
+    """A frame that a decoder took or refused.
+
+    :ivar data: what there is of it: of one whose header is refused, only that.
+    :ivar dropped: bytes skipped before it, since the stream began.
+    """
+
+    data: bytes
+    type: int
+    id: int
+    outcome: codec.Message | codec.DecodeError
+    dropped: int
+
+
+class Reader:
+    """Cuts a host's bytes into frames as the daemon does, in whatever pieces; see guest/stream.c.
+
+    :ivar dropped: bytes skipped in search of a hello.
+    :ivar version: that is spoken since the last hello.
+    """
+
+    def __init__(self) -> None:
+        """Begin in search of a hello."""
+        self.dropped = 0
+        self.version = codec.VERSION
+        self._decoder: codec.Decoder | None = None  # while it seeks
+        self._rest = b""
+
+    def fork(self) -> Reader:
+        """Return one that goes on from here by itself."""
+        other = Reader()
+        other.dropped, other.version, other._rest = self.dropped, self.version, self._rest
+        if self._decoder:
+            other._decoder = codec.Decoder("host", self.version)
+            other._decoder.receive_data(self._rest)
+        return other
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Take bytes, yield the frames that they complete."""
+        self._rest += data
+        while self._decoder or self._seek():
+            if self._decoder is None:
+                self._decoder, data = codec.Decoder("host", self.version), self._rest
+            self._decoder.receive_data(data)
+            while event := self._next(self._decoder):
+                yield event
+                if isinstance(event.outcome, codec.DecodeError):
+                    self._decoder = None
+                    break
+            else:
+                return
+
+    def _next(self, decoder: codec.Decoder) -> Event | None:
+        outcome: codec.Message | codec.DecodeError | None
+        try:
+            outcome = decoder.next_message()
+        except codec.DecodeError as error:
+            outcome = error
+        if outcome is None:
+            return None
+        length, type_, _, id_ = HEADER.unpack_from(self._rest)
+        size = codec.HEADER_SIZE + length
+        if isinstance(outcome, codec.DecodeError):
+            whole = outcome.offset >= codec.HEADER_SIZE
+            data = self._rest[: size if whole else codec.HEADER_SIZE]
+        else:
+            data, self._rest = self._rest[:size], self._rest[size:]
+        if isinstance(outcome, codec.Hello):
+            self.version = decoder.version = agreed(outcome)
+        return Event(data, type_, id_, outcome, self.dropped)
+
+    def _seek(self) -> bool:
+        found = self._rest.find(HELLO_START)
+        at = found
+        if found < 0:
+            tail = max(0, len(self._rest) - len(HELLO_START) + 1)
+            starts = (n for n in range(tail, len(self._rest)) if self._may_begin(n))
+            at = next(starts, len(self._rest))
+        self.dropped += at
+        self._rest = self._rest[at:]
+        return found >= 0
+
+    def _may_begin(self, at: int) -> bool:
+        return HELLO_START.startswith(self._rest[at:])
+
+    def listens(self) -> bool:
+        """Whether the next byte begins a frame, of whatever type."""
+        return self._decoder is not None and not self._rest
+
+    def rest(self) -> bytes:
+        """Return the beginning of a frame that is not whole yet."""
+        return self._rest
+
+    def missing(self) -> int:
+        """Return how many bytes the frame lacks that has begun; 0 where the next may begin."""
+        if self._decoder is None or not self._rest:
+            return 0
+        size = codec.HEADER_SIZE
+        if len(self._rest) >= size:
+            size += HEADER.unpack_from(self._rest)[0]
+        return size - len(self._rest)
