@@ -157,7 +157,7 @@ class MicroVM:
             start, self._launched = self._launched or self._begin(image, accel), None
             self.accel = accel
             try:
-                self._running = await (start.cold() if cold else start.warm())
+                self._running = await (start.boot() if cold else start.clone())
             except (QemuError, BootError) as error:
                 if accel == candidates[-1]:
                     if accel != "tcg" and accels.is_hardware_failure(error):

@@ -16,7 +16,7 @@ from microvm.guest.timeouts import TIMEOUTS
 from microvm.job import Argvs, Commands, Job, Outcome, jobs
 from microvm.machine import MachineOptions, MicroVM
 from microvm.options import PlainRunOptions, RunOptions
-from microvm.start.warmup import warm
+from microvm.start.warmup import warm_up
 from microvm.tasks import cancel
 
 T = TypeVar("T")
@@ -276,7 +276,7 @@ class Pool:
         try:
             try:
                 await lease.vm.start()
-                await warm(lease.vm.run)
+                await warm_up(lease.vm.run)
             except Exception as error:
                 self._failing = True
                 self._refuse(error, 1)

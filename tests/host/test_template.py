@@ -189,7 +189,7 @@ def digests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     digest = template._digest
 
     def counted(file: int) -> str:
-        monkeypatch.setattr(verified, "_here", {})
+        monkeypatch.setattr(verified, "_memory", {})
         computed.append(digest(file))
         return computed[-1]
 
@@ -242,8 +242,8 @@ def test_a_changed_byte_of_a_copy_is_found(
 
 
 async def test_who_waits_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template, "SILENCE", 0.5)
-    monkeypatch.setattr(template, "_PULSE", 0.1)
+    monkeypatch.setattr(template, "HOLDER_TIMEOUT", 0.5)
+    monkeypatch.setattr(template, "_HEARTBEAT", 0.1)
     told: list[str] = []
     order = []
 
@@ -261,7 +261,7 @@ async def test_who_waits_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_nobody_waits_for_who_shows_no_life(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(template, "SILENCE", 0.2)
+    monkeypatch.setattr(template, "HOLDER_TIMEOUT", 0.2)
     with lock.attempt(folder / "a") as ours:
         assert ours
         with pytest.raises(ImageError, match=f"process {os.getpid()} makes it.*no sign of life"):

@@ -165,7 +165,7 @@ def test_files_are_hashed_once_for_each_copy(
         return digest(*arguments)
 
     monkeypatch.setattr(hashlib, "file_digest", counted)
-    monkeypatch.setattr(verified, "_here", {})  # as another process
+    monkeypatch.setattr(verified, "_memory", {})  # as another process
     microvm_image.load(image.name)
     assert len(hashed) == 0
     shutil.copytree(cache, tmp_path / "copy")
@@ -173,7 +173,7 @@ def test_files_are_hashed_once_for_each_copy(
     for _ in range(2):
         assert microvm_image.load(image.name).manifest == image.manifest
         assert len(hashed) == 2
-        monkeypatch.setattr(verified, "_here", {})
+        monkeypatch.setattr(verified, "_memory", {})
 
 
 @pytest.mark.usefixtures("parts")
@@ -182,7 +182,7 @@ def test_a_damaged_record_of_what_was_hashed_is_written_anew(
     record: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = build()
-    monkeypatch.setattr(verified, "_here", {})  # as another process
+    monkeypatch.setattr(verified, "_memory", {})  # as another process
     (image.path / verified.RECORD).write_bytes(record)
     assert microvm_image.load(image.name) == image
     assert set(json.loads((image.path / verified.RECORD).read_text())) == {

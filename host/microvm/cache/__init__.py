@@ -1,1 +1,1 @@
-"""The cache on disk: its folder, its locks, and whom it trusts."""
+"""The cache on disk: its folders, its locks, and who is trusted with it."""

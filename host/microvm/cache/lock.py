@@ -1,8 +1,8 @@
-"""Locks: the only right to make something in the cache.
+"""The locks of the cache: who holds one has the only right to make something.
 
 A lock is a file beside what is made, with an flock on it that ends with its process. In the file
 stands the process's number, for those who wait. Nobody waits in silence, and a start of a machine
-waits only for a process that shows life, by setting the file's time now and then.
+waits only for a process that shows life: it sets the file's time now and then, its heartbeat.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from microvm.cache import store as cache
 from microvm.progress import Reporter
 
 INTERVAL = 0.02
-"""How often who waits for a lock looks whether it is free, in seconds."""
+"""The time between two attempts to take a lock, in seconds."""
 
 REMINDER = 10.0
-"""How often who waits is told for whom, in seconds."""
+"""The time between two notices about who holds the lock, in seconds."""
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextmanager
 def held(path: Path, report: Reporter) -> Iterator[None]:
-    """Hold the only right to make `path`; wait, and keep saying so, while another process has it.
+    """Hold the right to make `path`; wait, and keep saying so, while another process has it.
 
     :raises ImageError: nothing can be made there.
     """
@@ -47,7 +47,7 @@ def held(path: Path, report: Reporter) -> Iterator[None]:
 
 @contextmanager
 def attempt(path: Path) -> Iterator[bool]:
-    """Take the only right to make `path`, if nobody has it; give whether that was so.
+    """Take the right to make `path` if nobody has it; yield whether that was so.
 
     :raises ImageError: nothing can be made there.
     """
@@ -75,7 +75,7 @@ def attempt(path: Path) -> Iterator[bool]:
 
 
 def _lock(fd: int, name: Path) -> bool:
-    """Who had it removes the file at the end, and a third may hold a new one: that is no lock."""
+    """Lock the file, unless its last holder has removed it and another stands there."""
     with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(fd), name.stat())
@@ -83,7 +83,7 @@ def _lock(fd: int, name: Path) -> bool:
 
 
 def holder(path: Path) -> str:
-    """Say who has the lock of `path`, and whether that is stopped."""
+    """Return who has the lock of `path`, in words, and whether that process is stopped."""
     try:
         process = int(cache.read(_name(path)).partition(b"\n")[0])
     except (OSError, ValueError):
@@ -95,14 +95,14 @@ def holder(path: Path) -> str:
     return f"process {process} (stopped: kill -CONT {process})" if stopped else f"process {process}"
 
 
-def beat(path: Path) -> None:
+def heartbeat(path: Path) -> None:
     """Show those who wait for our lock of `path` that we live."""
     with suppress(OSError):
         os.utime(_name(path))
 
 
-def pulse(path: Path) -> tuple[int, int] | None:
-    """What changes while the holder of the lock lives, or when there is another."""
+def last_heartbeat(path: Path) -> tuple[int, int] | None:
+    """Return a value that changes with each heartbeat and each holder; None without a holder."""
     with suppress(OSError):
         status = _name(path).stat()
         return status.st_ino, status.st_mtime_ns

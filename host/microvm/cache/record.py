@@ -1,4 +1,4 @@
-"""Records: what a file says of others, as an object of JSON whose members have known types."""
+"""The records in the cache: objects of JSON whose members have known types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 def read(
     path: Path, limit: int, opener: Callable[[Path], int] = cache.open_file
 ) -> dict[str, object]:
-    """Return what a file holds.
+    """Return the object in a file.
 
     :param limit: the bytes that it may have.
     :raises OSError: as the opener, or it is longer.
@@ -31,7 +31,7 @@ def read(
 
 
 def make(kind: type[T], members: dict[str, Any]) -> T:
-    """Return a dataclass that has these members, each of the type that it is annotated with.
+    """Make a dataclass of these members, each of the type that it is annotated with.
 
     :raises ValueError: they are others.
     """

@@ -1,4 +1,4 @@
-"""The user's cache, and how something appears in it: whole, once, and on the disk.
+"""The user's cache, in which everything appears whole, once, and synced to the disk.
 
 What is there can be used where nothing can be written, as in a container's image that root has
 made. So only what writes makes folders, and only what writes takes a lock.
@@ -19,7 +19,7 @@ from microvm.errors import ImageError
 
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
-READABLE = 0o444
+READ_ONLY_MODE = 0o444
 """QEMU runs as another user than root, so whatever root keeps here is readable to all."""
 
 _LIMIT = 1 << 30
@@ -90,7 +90,7 @@ def open_file(path: Path) -> int:
 
 
 def has(path: Path) -> bool:
-    """Return whether there is a file of the cache that can be used."""
+    """Tell whether there is a file of the cache that can be used."""
     try:
         os.close(open_file(path))
     except OSError:
@@ -137,7 +137,7 @@ def write(path: Path, data: bytes) -> None:
 
 @contextmanager
 def staging(path: Path) -> Iterator[Path]:
-    """Give a name for a file or folder to make; what stands there in the end becomes `path`.
+    """Yield a name for a file or folder to make; what stands there in the end becomes `path`.
 
     The caller has the lock of `path`, so the name is always the same one, and what a killed process
     left under it is cleared here. On an exception nothing stays.
@@ -153,7 +153,7 @@ def staging(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Give a name that is free now and cleared afterwards, beside `path`.
+    """Yield a name beside `path` that is free now and cleared afterwards.
 
     It lies in a folder that nobody else can enter: with a umask of 0, all could write to what is
     made there.
@@ -178,7 +178,10 @@ def clear(path: Path) -> None:
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Turn what the file system refuses into an `ImageError` that says what to do."""
+    """Turn what the file system refuses into an error that says what to do.
+
+    :raises ImageError: the disk is full, or something cannot be read or written.
+    """
     try:
         yield
     except OSError as error:
@@ -195,13 +198,13 @@ def disk_errors() -> Iterator[None]:
 
 
 def _settle(path: Path) -> None:
-    """Give all that was made its exact mode, and put it on the disk."""
+    """Give everything below the path its exact mode, and sync it to the disk."""
     if path.is_dir():
         for child in path.iterdir():
             _settle(child)
         wanted = FOLDER_MODE
     else:
-        wanted = FILE_MODE if path.stat().st_mode & stat.S_IWUSR else READABLE
+        wanted = FILE_MODE if path.stat().st_mode & stat.S_IWUSR else READ_ONLY_MODE
     if stat.S_IMODE(path.stat().st_mode) != wanted:
         path.chmod(wanted)
     _sync(path)

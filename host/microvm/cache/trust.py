@@ -1,4 +1,4 @@
-"""Whom a cache must belong to, since what lies in it is believed and executed.
+"""The trust in a cache: whom it must belong to, since what lies in it is believed and executed.
 
 The rule is that of ssh for its own files: us or root, and nobody else may write there. It holds for
 each folder on the way, too, because who may write to one can put another cache in its place. Three
@@ -22,13 +22,13 @@ OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def check(folder: Path) -> None:
-    """Make sure that a folder, as far as it is there, can be changed by us and by root alone.
+    """Check that a folder, as far as it is there, can be changed by us and by root alone.
 
     :param folder: its absolute path; links on the way are followed, and are to be trusted, too.
     :raises ImageError: it cannot be trusted; the hint says what to do.
     :raises OSError: it cannot be looked at.
     """
-    for path, status in _way(folder):
+    for path, status in _components(folder):
         if status.st_uid not in {0, os.geteuid(), Path("/").stat().st_uid}:
             raise _refusal(folder, path, f"belongs to {_name(status.st_uid)}")
         if stat.S_ISDIR(status.st_mode) and _open_to_others(status):
@@ -37,7 +37,7 @@ def check(folder: Path) -> None:
 
 
 def check_alone(folder: Path) -> None:
-    """Make sure of the same for a folder whose way here was checked.
+    """Check the same of a folder whose parents have been checked.
 
     :raises ImageError: it cannot be trusted; the hint says what to do.
     :raises OSError: it cannot be looked at.
@@ -48,14 +48,14 @@ def check_alone(folder: Path) -> None:
 
 
 def obstacle(status: os.stat_result) -> str:
-    """Say why something in a cache is not to be trusted; empty if it is."""
+    """Return why something in a cache is not to be trusted; empty if it is."""
     if status.st_uid not in {0, os.geteuid()}:
         return f"belongs to {_name(status.st_uid)}"
     return "can be written by others" if status.st_mode & OTHERS else ""
 
 
-def _way(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Give all that a path leads through, `/` left out: folders, links, and where those point."""
+def _components(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield all that a path leads through but `/`: folders, links, and where those point."""
     here, ahead = Path("/"), list(reversed(folder.parts[1:]))
     while ahead:
         part = ahead.pop()
@@ -86,7 +86,7 @@ def _open_to_others(status: os.stat_result) -> bool:
 
 
 def _is_private(group: int) -> bool:
-    """Whether a group is root's or has us alone: it bears our name, as pam_umask(8) sees it."""
+    """Tell whether a group is root's, or has our name and so us alone, as for pam_umask(8)."""
     import grp
     import pwd
 

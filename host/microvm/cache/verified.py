@@ -1,11 +1,11 @@
-"""Files that are known to be what was made.
+"""The record of files whose digests have been compared, so that this is done once.
 
-Their digest tells, and takes as long to compute as a clone to start. So it is compared once, and
-what is kept is which file that was: its inode, size, and the times of its last write and change.
-That finds whatever went through the file system, also where somebody has put the time of writing
-back: only root can set that of changing. It does not find a disk that lies, which a hash of what is
-in the page cache would not find either, nor root. The device is not compared: its number may be
-another after a reboot. A copy is another file, and compared once again.
+Computing a digest takes as long as a clone to start. So it is compared once, and what is kept is
+which file that was: its inode, size, and the times of its last write and change. That finds
+whatever went through the file system, also where somebody has put the time of writing back: only
+root can set that of changing. It does not find a disk that lies, which a hash of what is in the
+page cache would not find either, nor root. The device is not compared: its number may be another
+after a reboot. A copy is another file, and compared once again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RECORD = "verified.json"
 """Beside the files: by their names, the digest of each and which file had it."""
 
 _LIMIT = 1 << 12
-_here: dict[tuple[Path, str], list[str | int]] = {}  # for folders that we cannot write to
+_memory: dict[tuple[Path, str], list[str | int]] = {}  # for folders that we cannot write to
 
 
 def sha256(file: int) -> str:
@@ -35,7 +35,7 @@ def sha256(file: int) -> str:
 
 
 def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = sha256) -> bool:
-    """Return whether a file is what was made.
+    """Tell whether a file is what was made, by its record or else by its digest.
 
     :param path: its own; the record is beside it.
     :param file: it, opened.
@@ -43,7 +43,7 @@ def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = s
     :param digest: how that is computed.
     """
     known = _facts(file, expected)
-    if _here.get((path.parent, path.name)) == known or _record(path).get(path.name) == known:
+    if _memory.get((path.parent, path.name)) == known or _record(path).get(path.name) == known:
         return True
     if digest(file) != expected:
         return False
@@ -52,9 +52,9 @@ def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = s
 
 
 def remember(path: Path, file: int, expected: str) -> None:
-    """Keep that a file has this digest, if only as long as we live."""
+    """Record that a file has this digest, in the folder or else as long as we live."""
     known = _facts(file, expected)
-    _here[path.parent, path.name] = known
+    _memory[path.parent, path.name] = known
     with suppress(OSError):
         known_here = _record(path) | {path.name: known}
         cache.write(path.with_name(RECORD), json.dumps(known_here).encode())

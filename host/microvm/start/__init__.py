@@ -1,1 +1,1 @@
-"""A machine's start: by booting, or as a clone of a template."""
+"""The start of a machine: by booting, or as a clone of a template."""

@@ -14,8 +14,8 @@ from microvm.qemu.console import Console
 from microvm.qemu.launch import Launched
 from microvm.qemu.process import Qemu
 
-_SILENT = "its console stayed silent; is this a kernel, has it far more CPUs than this host?"
-_PORTLESS = (
+_HINT_SILENT = "its console stayed silent; is this a kernel, has it far more CPUs than this host?"
+_HINT_NO_PORT = (
     "has this kernel virtio-pci (or -mmio) and virtio-console, built in or as modules beside it "
     "in lib/modules?"
 )
@@ -36,25 +36,27 @@ class StartTimes:
 
 
 class RunningVM:
-    """A QEMU with a guest that is ready; `begin` starts one, `end` leaves nothing of it.
+    """A running machine: a QEMU with a guest that is ready.
 
-    :ivar times: of its start; not there before it is ready.
+    `start` makes one, and `end` leaves nothing of it.
+
+    :ivar times: the moments of its start; not set before it is ready.
     """
 
     def __init__(self, qemu: Qemu, guest: Guest, console: Console) -> None:
-        """Use `begin` to get one."""
+        """Put the parts together; :meth:`start` makes a machine that is ready."""
         self.qemu = qemu
         self.guest = guest
         self.times: StartTimes
         self._console = console
-        self._watch = asyncio.create_task(self._await_ending())
+        self._watch = asyncio.create_task(self._watch_exit())
 
     @classmethod
-    async def begin(cls, launched: Launched, console: Console, timeout: float) -> Self:
+    async def start(cls, launched: Launched, console: Console, timeout: float) -> Self:
         """Have a QEMU boot a guest, or restore one, and wait until it is ready.
 
         :param launched: becomes the machine's own, as does `console`, and ends with it.
-        :param timeout: of the guest, in seconds.
+        :param timeout: how long the guest may take, in seconds.
         :raises QemuError: QEMU is missing, or does not start.
         :raises TemplateError: it says that it cannot restore a guest, or will not save one.
         :raises BootError: the guest did not become ready; its `detail` has the console's end.
@@ -74,7 +76,7 @@ class RunningVM:
                     await guest.ready(timeout)
             except TimeoutError:
                 message = f"the guest was not ready within {timeout:g} s"
-                raise _failure(message, console, _SILENT) from None
+                raise _failure(message, console, _HINT_SILENT) from None
             except GuestDied as error:
                 failure = _failure(f"the guest did not boot: {error.message}", console)
                 failure.ending = error.ending
@@ -83,14 +85,14 @@ class RunningVM:
             owned.pop_all()
             return vm
 
-    async def _await_ending(self) -> None:
+    async def _watch_exit(self) -> None:
         ending = await self.qemu.wait()
         reason = GuestDied(ending.text, detail=self._console.tail())
         reason.ending = ending
         self.guest.fail(reason)
 
     async def end(self) -> None:
-        """End it, whatever state it is in; idempotent.
+        """End the machine, whatever state it is in; idempotent.
 
         The guest is not asked: nothing of it is kept, and its own end takes an emulated CPU longer
         than many a command. When this returns, QEMU is gone and nothing of it is left on the host.
@@ -105,5 +107,5 @@ class RunningVM:
 
 def _failure(message: str, console: Console, silent: str = "") -> BootError:
     tail = console.tail()
-    hint = _PORTLESS if "no port to the host" in tail else "" if tail else silent
+    hint = _HINT_NO_PORT if "no port to the host" in tail else "" if tail else silent
     return BootError(message, hint=hint, detail=tail)

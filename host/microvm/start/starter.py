@@ -1,4 +1,4 @@
-"""Starting a machine as a clone of a template, which is made on the way if there is none."""
+"""The start of a machine as a clone of a template, which is made on the way if there is none."""
 
 from __future__ import annotations
 
@@ -31,26 +31,27 @@ if TYPE_CHECKING:
 CLONE_TIMEOUT = 20.0
 """Seconds from QEMU's start to a clone's `ready`."""
 
-# How a QEMU ends by what it was given, and not by what somebody did to it.
-_OWN_ENDINGS = {"exit", "panic", "reset", "shutdown"}
+# The exits for which the guest or QEMU is to blame, and nobody who did something to it.
+_OWN_EXITS = {"exit", "panic", "reset", "shutdown"}
 
 
 class _Refused(TemplateError):
-    """QEMU itself says that it cannot save a guest, or restore one."""
+    """QEMU says that it cannot save a guest, or restore one."""
 
 
-class _Hindered(Exception):
-    """Here and now there can be no clone, which says nothing about the template."""
+class _Unavailable(Exception):
+    """A clone cannot be had at this moment, for a reason that is not in the template."""
 
 
 class Starter:
-    """One start of a machine.
+    """A start of a machine, by booting or cloning.
 
-    :param image: what the image says of itself.
+    :param image: the image's manifest.
     :param console: see `MicroVM`.
     :param timeout: of a boot, in seconds.
     :param notify: called with a line when a template could not be used, or not be made.
     :ivar cloned: whether it became a clone.
+    :raises QemuError: QEMU, or what confines it, is not installed.
     """
 
     def __init__(
@@ -70,94 +71,94 @@ class Starter:
         self._timeout = timeout
         self._notify = notify
         self._program = find_qemu(config.arch)
-        self._name = f"{image.name}-{_shape(image, config, self._program)}"
+        self._name = f"{image.name}-{_fingerprint(image, config, self._program)}"
         self._probes = ProbeCache(cache.root(), self._program, f"clone-{config.accel}")
         self._may_clone = self._probes.recall() is not False
-        self._used: tuple[int, ...] = ()
+        self._tried: tuple[int, ...] = ()
 
     def launch(self, *, cold: bool) -> None:
-        """Spawn QEMU already, to boot or, if there is a template, to clone.
+        """Spawn QEMU early, to boot or, if there is a template, to clone.
 
-        `cold` or `warm` goes on with it. What is wrong is found again there, and is said there.
+        `boot` or `clone` goes on with it. It raises nothing: they find again what is wrong.
         """
-        with suppress(TemplateError, QemuError, ImageError, OSError, _Hindered):
+        with suppress(TemplateError, QemuError, ImageError, OSError, _Unavailable):
             if cold or not self._may_clone:
                 self._launched = launch(self._config)
             else:
                 self._launched = self._launch_clone()
 
     def end(self) -> None:
-        """End what `launch` has spawned, where nothing has gone on with it."""
+        """Kill what `launch` has spawned, where nothing has gone on with it."""
         launched, self._launched = self._launched, None
         if launched is not None:
             launched.kill()
 
-    async def cold(self) -> RunningVM:
-        """Boot.
+    async def boot(self) -> RunningVM:
+        """Boot a guest.
 
         :raises BootError: the guest did not become ready.
         :raises QemuError: QEMU does not start.
         """
         launched, self._launched = self._launched, None
-        return await self._begin(launched or launch(self._config), self._console, self._timeout)
+        return await self._start(launched or launch(self._config), self._console, self._timeout)
 
-    async def warm(self) -> RunningVM:
-        """Clone, and make a template before, if there is none; boot where there can be none.
+    async def clone(self) -> RunningVM:
+        """Clone a guest; make a template first if there is none, and boot where there can be none.
 
         :raises BootError: the guest did not become ready, not by booting either.
         :raises QemuError: QEMU does not start.
         """
         if not self._may_clone:
-            return await self.cold()
+            return await self.boot()
         try:
-            return await self._clone_of_some()
+            return await self._clone_or_make()
         except _Refused as error:
-            vm = await self.cold()
-            self._give_up(error)
+            vm = await self.boot()
+            self._disable_clones(error)
             return vm
-        except (_Hindered, TemplateError) as error:
-            vm = await self.cold()
+        except (_Unavailable, TemplateError) as error:
+            vm = await self.boot()
             self._notify(f"{error}; booting instead")
             return vm
 
-    def _give_up(self, error: _Refused) -> None:
-        """A guest that was saved just now is not restored, but it boots: nor will it tomorrow."""
+    def _disable_clones(self, error: _Refused) -> None:
+        """Remember, for a day, that this QEMU restores no guest that it has just saved."""
         self._probes.remember(works=False)
         self._notify(
             f"this QEMU makes no clones: {error.message}; booting instead for a day"
             f" (without {self._probes.path}, it is tried again)"
         )
 
-    async def _clone_of_some(self) -> RunningVM:
-        """A clone, if need be of a template that is made for it.
+    async def _clone_or_make(self) -> RunningVM:
+        """Clone a template, and make it first if need be.
 
         :raises _Refused: QEMU saves no guest, or does not restore one that it has just saved.
-        :raises _Hindered: something else was in the way.
+        :raises _Unavailable: something else was in the way.
         :raises TemplateError: what was saved just now has changed.
         """
         try:
-            if vm := await self._clone():
+            if vm := await self._clone_existing():
                 return vm
         except TemplateError as error:
             self._notify(f"{error.message}; making it anew")
-        await self._make()
-        if vm := await self._clone():
+        await self._make_template()
+        if vm := await self._clone_existing():
             return vm
-        raise _Hindered(f"{self._name} was removed when it had just been made")
+        raise _Unavailable(f"{self._name} was removed when it had just been made")
 
-    async def _clone(self) -> RunningVM | None:
-        """A clone that is ready; None if there is no template.
+    async def _clone_existing(self) -> RunningVM | None:
+        """Clone the template and wait until the clone is ready; None if there is no template.
 
         :raises _Refused: QEMU itself says that it cannot restore it, or that its guest died of it.
-        :raises _Hindered: something was in the way that is no fault of the template.
+        :raises _Unavailable: something was in the way that is no fault of the template.
         :raises TemplateError: it is not what was saved.
         """
         launched, self._launched = self._launched, None
         launched = launched or self._launch_clone()
         if launched is None:
             return None
-        with _judged(f"cannot clone {self._name}"):
-            vm = await self._begin(launched, self._console, CLONE_TIMEOUT)
+        with _classify_errors(f"cannot clone {self._name}"):
+            vm = await self._start(launched, self._console, CLONE_TIMEOUT)
         self.cloned = True
         return vm
 
@@ -165,7 +166,7 @@ class Starter:
         with self._opened() as memory:
             if memory is None:
                 return None
-            self._used = memory.identity
+            self._tried = memory.identity
             return launch(self._config, memory)
 
     @contextmanager
@@ -174,9 +175,9 @@ class Starter:
             with template.opened(self._name) as memory:
                 yield memory
         except OSError as error:
-            raise _Hindered(f"cannot clone {self._name}: {error.strerror or error}") from error
+            raise _Unavailable(f"cannot clone {self._name}: {error.strerror or error}") from error
 
-    async def _begin(self, launched: Launched, console: Path | None, timeout: float) -> RunningVM:
+    async def _start(self, launched: Launched, console: Path | None, timeout: float) -> RunningVM:
         from microvm.qemu.console import Console
         from microvm.start.running import RunningVM
 
@@ -185,30 +186,30 @@ class Starter:
         except BaseException:
             launched.kill()
             raise
-        return await RunningVM.begin(launched, log, timeout)
+        return await RunningVM.start(launched, log, timeout)
 
-    async def _make(self) -> None:
+    async def _make_template(self) -> None:
         """Boot a guest and save it, unless another process does that first.
 
         :raises _Refused: QEMU says that it cannot be saved.
-        :raises _Hindered: something else was in the way.
+        :raises _Unavailable: something else was in the way.
         :raises BootError: it does not boot.
         """
         from microvm.guest.run import run
-        from microvm.start.warmup import warm
+        from microvm.start.warmup import warm_up
         from microvm.threads import in_thread
 
         template.limit()  # what is wrong with it is said before a boot, not after
-        with _judged("no template can be saved", boots=True):
+        with _classify_errors("no template can be saved", boots=True):
             async with template.locked(self._name, self._notify):
-                if self._is_there():
+                if self._exists():
                     return
                 with template.blank() as memory:
                     launched = launch(self._config, memory)
-                    vm = await self._begin(launched, None, self._timeout)
+                    vm = await self._start(launched, None, self._timeout)
                     try:
                         async with vm.qemu.starting():
-                            await warm(partial(run, vm.guest))
+                            await warm_up(partial(run, vm.guest))
                             await vm.qemu.save()
                     finally:
                         await vm.end()
@@ -224,18 +225,18 @@ class Starter:
                         copied=not vm.qemu.maps_readonly,
                     )
 
-    def _is_there(self) -> bool:
-        """Whether there is one to use, other than one that was refused."""
+    def _exists(self) -> bool:
+        """Tell whether there is a template to use, other than one that was refused."""
         try:
             with self._opened() as memory:
-                return memory is not None and memory.identity != self._used
+                return memory is not None and memory.identity != self._tried
         except TemplateError:
             return False
 
 
 @contextmanager
-def _judged(what: str, *, boots: bool = False) -> Iterator[None]:
-    """Tell what QEMU says of a saved guest from what is said of this moment only.
+def _classify_errors(what: str, *, boots: bool = False) -> Iterator[None]:
+    """Tell errors that QEMU makes of a saved guest from those of this moment only.
 
     A signal, a limit, a time-out or a mistake of ours says nothing about what others share.
 
@@ -246,18 +247,18 @@ def _judged(what: str, *, boots: bool = False) -> Iterator[None]:
     except TemplateError as error:
         raise _Refused(f"{what}: {error.message}") from error
     except (QemuError, MachineError) as error:
-        own = error.ending is not None and error.ending.kind in _OWN_ENDINGS
+        own = error.ending is not None and error.ending.kind in _OWN_EXITS
         if boots and isinstance(error, (BootError, ProtocolError)) and (own or not error.ending):
             raise
         # What a guest does that runs here has nothing to do with being saved.
         refused = own and not (boots and isinstance(error, MachineError))
-        raise (_Refused if refused else _Hindered)(f"{what}: {error.message}") from error
+        raise (_Refused if refused else _Unavailable)(f"{what}: {error.message}") from error
     except (ImageError, OSError) as error:
-        raise _Hindered(f"{what}: {error}") from error
+        raise _Unavailable(f"{what}: {error}") from error
 
 
-def _shape(image: Manifest, config: QemuConfig, program: Path) -> str:
-    """A digest of everything that shapes the guest: QEMU, its arguments, and what it loads.
+def _fingerprint(image: Manifest, config: QemuConfig, program: Path) -> str:
+    """Return a digest of everything that shapes the guest: QEMU, its arguments, what it loads.
 
     Nothing in it changes when the cache, or the container that it is in, is copied.
     """

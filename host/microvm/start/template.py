@@ -33,17 +33,17 @@ from microvm.qemu.command import Memory
 from microvm.units import parse_size
 
 FORMAT = 4
-"""Raised when what is saved changes: older templates are then made anew."""
+"""The version of what is saved; templates of an older one are made anew."""
 
 LIMIT = "4G"
-"""What all templates together may take on the disk, unless MICROVM_TEMPLATES says another size;
+"""The size that all templates together may take on the disk, unless MICROVM_TEMPLATES says another;
 those that were not used for the longest go first."""
 
-SILENCE = 5.0
-"""Seconds without a sign of life after which nobody waits for who makes a template."""
+HOLDER_TIMEOUT = 5.0
+"""Seconds without a heartbeat after which nobody waits for a process that makes a template."""
 
-_PULSE = 0.5
-_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_HEARTBEAT = 0.5
+_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _RAM, _STATE, _MANIFEST = "ram", "state", "manifest.json"
 _STATE_LIMIT = 64 << 20
 _MANIFEST_LIMIT = 1 << 16
@@ -55,9 +55,9 @@ _SECTOR = 512  # what st_blocks counts, stat(2)
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a template is.
+    """The manifest of a template: what it is made of.
 
-    :ivar name: its folder's; ends in a digest of everything that shapes the guest.
+    :ivar name: the name of its folder; it ends in a digest of everything that shapes the guest.
     :ivar image: the image that was booted, its name.
     :ivar qemu: the program that saved it, its path.
     :ivar accel: QEMU's accelerator.
@@ -97,7 +97,7 @@ class Template:
 
 @contextmanager
 def opened(name: str) -> Iterator[Memory | None]:
-    """Give the memory of a template, checked, for QEMU to inherit; None if there is none.
+    """Open a template, checked, as memory for QEMU to inherit; None if there is none.
 
     :raises TemplateError: it is there, and is not what was saved.
     :raises OSError: this process may not have what it takes, such as one more file.
@@ -116,7 +116,7 @@ def opened(name: str) -> Iterator[Memory | None]:
             yield None
             return
         except OSError as error:
-            if error.errno in _SCARCE:
+            if error.errno in _LIMITS:
                 raise
             raise TemplateError(f"{path}: cannot read the template: {error.strerror}") from error
         if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
@@ -160,7 +160,7 @@ def _copy_ram(ram: int, files: ExitStack) -> int:
 
 
 def _extents(file: int) -> Iterator[tuple[int, int]]:
-    """Where a file has data, as offsets."""
+    """Yield where a file has data, as offsets of start and end."""
     end = 0
     while True:
         try:
@@ -185,7 +185,7 @@ def _manifest(path: Path) -> Manifest:
 
 @contextmanager
 def blank() -> Iterator[Memory]:
-    """Give files for QEMU to save a guest in; they are in no folder, and gone afterwards."""
+    """Make files for QEMU to save a guest in; they are in no folder, and gone afterwards."""
     with ExitStack() as files:
         ram, state = (os.memfd_create(f"microvm-{part}", os.MFD_CLOEXEC) for part in (_RAM, _STATE))
         files.callback(os.close, ram)
@@ -195,7 +195,7 @@ def blank() -> Iterator[Memory]:
 
 @asynccontextmanager
 async def locked(name: str, notify: Callable[[str], None]) -> AsyncIterator[None]:
-    """Hold the only right to make this template; wait while another process has it, and lives.
+    """Hold the right to make this template; wait while another process has it, and lives.
 
     :param notify: called with a line where that takes long.
     :raises ImageError: nothing can be made there, or who has the right shows no sign of life.
@@ -203,34 +203,37 @@ async def locked(name: str, notify: Callable[[str], None]) -> AsyncIterator[None
     import asyncio
 
     path = _path(name)
-    patience = round(SILENCE / lock.INTERVAL)  # in looks, as we may be what was stopped meanwhile
-    pulse, looks, silent = None, 0, 0
+    # Counted, as it may be us whom a signal stops meanwhile, and that stops no clock.
+    max_checks = round(HOLDER_TIMEOUT / lock.INTERVAL)
+    heartbeat, checks, silent = None, 0, 0
     while True:
         with lock.attempt(path) as ours:
             if ours:
-                beating = asyncio.create_task(_beat(path))
+                beating = asyncio.create_task(_send_heartbeats(path))
                 try:
                     yield
                 finally:
                     beating.cancel()
                     await asyncio.wait([beating])
                 return
-        before, pulse = pulse, lock.pulse(path)
-        looks, silent = looks + 1, silent + 1 if pulse == before else 0
-        if silent > patience:
+        before, heartbeat = heartbeat, lock.last_heartbeat(path)
+        checks, silent = checks + 1, silent + 1 if heartbeat == before else 0
+        if silent > max_checks:
             who = lock.holder(path)
-            raise ImageError(f"{who} makes it, and has given no sign of life for {SILENCE:g} s")
-        if looks == patience:
+            raise ImageError(
+                f"{who} makes it, and has given no sign of life for {HOLDER_TIMEOUT:g} s"
+            )
+        if checks == max_checks:
             notify(f"waiting for {lock.holder(path)}, which saves a guest to clone")
         await asyncio.sleep(lock.INTERVAL)
 
 
-async def _beat(path: Path) -> None:
+async def _send_heartbeats(path: Path) -> None:
     import asyncio
 
     while True:
-        lock.beat(path)
-        await asyncio.sleep(_PULSE)
+        lock.heartbeat(path)
+        await asyncio.sleep(_HEARTBEAT)
 
 
 def save(
@@ -259,7 +262,7 @@ def save(
             _copy_sparse(memory.ram, ram.fileno())
             digest = _digest(ram.fileno())
         for part in (_STATE, _RAM):
-            (folder / part).chmod(cache.READABLE)
+            (folder / part).chmod(cache.READ_ONLY_MODE)
         manifest = Manifest(
             format=FORMAT,
             name=name,
@@ -280,7 +283,7 @@ def save(
 
 
 def _digest(ram: int) -> str:
-    """The digest of a guest's memory, which does not depend on how sparse the file is."""
+    """Return the digest of a guest's memory, which does not depend on how sparse the file is."""
     size = os.fstat(ram).st_size
     digest = hashlib.sha256(size.to_bytes(8, "little"))
     zeros = bytes(_BLOCK)
@@ -311,16 +314,16 @@ def _copy_sparse(source: int, target: int) -> None:
 
 
 def installed() -> list[Template]:
-    """All templates of the cache, the one that was used last first."""
+    """Return all templates of the cache, the one that was used last first."""
     found = []
     for path in _folder().glob("[!.]*"):
         with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or not ours
             size = sum(file.stat().st_blocks * _SECTOR for file in path.iterdir())
-            found.append(Template(path.name, _readable(path), size, path.stat().st_mtime))
+            found.append(Template(path.name, _manifest_or_none(path), size, path.stat().st_mtime))
     return sorted(found, key=lambda template: (-template.used, template.name))
 
 
-def _readable(path: Path) -> Manifest | None:
+def _manifest_or_none(path: Path) -> Manifest | None:
     try:
         return _manifest(path)
     except (TemplateError, OSError):
@@ -344,7 +347,7 @@ def remove(name: str) -> None:
 
 
 def prune(limit: int, *, keep: str = "") -> list[Template]:
-    """Remove what is damaged, then what was not used for the longest, until `limit` bytes are left.
+    """Remove damaged templates, then the longest unused ones, until `limit` bytes are left.
 
     :param keep: one that stays whatever happens.
     :return: those that were removed.
@@ -362,7 +365,7 @@ def prune(limit: int, *, keep: str = "") -> list[Template]:
 
 
 def limit() -> int:
-    """The bytes that all templates together may take.
+    """Return the bytes that all templates together may take.
 
     :raises UsageError: MICROVM_TEMPLATES is no size.
     """

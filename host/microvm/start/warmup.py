@@ -1,4 +1,4 @@
-"""What runs once in a guest, so that what its user runs is fast.
+"""The commands that run once in a guest, so that what its user runs is fast.
 
 The first command of a guest takes the longest: its kernel fills caches and patches itself, and an
 emulator translates what it has not met before. The former is kept in a template, the latter not.
@@ -21,8 +21,8 @@ _COMMANDS: tuple[tuple[list[str], dict[str, Any]], ...] = (
 _TIMEOUT = 30.0
 
 
-async def warm(run: Callable[..., Awaitable[object]]) -> None:
-    """Run a few commands by `run`, which is that of a machine or of a guest.
+async def warm_up(run: Callable[..., Awaitable[object]]) -> None:
+    """Run a few commands by `run`, which is the method of a machine or of a guest.
 
     :raises MachineError: the machine died meanwhile.
     """
