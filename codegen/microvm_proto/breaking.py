@@ -40,7 +40,7 @@ class Verdict(Choice):
 class Comparison:
     """The changes since a schema was released.
 
-    :ivar verdict: whether an end of either can talk to an end of the other.
+    :ivar verdict: whether ends of both can talk to each other.
     """
 
     def __init__(self, schema: FilePath, released: FilePath) -> None:

@@ -16,7 +16,7 @@ class Diagnostic:
     :ivar rule: the id of the rule, such as `unknown-type`.
     :ivar message: what is wrong, one line.
     :ivar hint: how to mend it, one line; may be empty.
-    :ivar position: where; lines and columns count from 1. None when there is no text.
+    :ivar position: the place; lines and columns count from 1. None when there is no text.
     :ivar is_note: whether it is only worth knowing.
     """
 

@@ -79,8 +79,8 @@ def bytes_of(text: str) -> bytes:
 class _Row:
     """A line of a dump.
 
-    :ivar offset: its digits, of a base that is found out; empty for `*`: again what is before it.
-    :ivar groups: the digits that follow; what is behind them may be text that looks like digits.
+    :ivar offset: the digits of its offset, in any base; empty for `*`, which repeats a line.
+    :ivar groups: the groups of digits behind it; the last may be text that looks like digits.
     :ivar ends: where in `rest` each of the groups ends.
     """
 

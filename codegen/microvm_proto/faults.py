@@ -40,9 +40,9 @@ class Check:
     """A check that decoders make.
 
     :ivar of: what is checked: the header, a field's type, or the body's end.
-    :ivar rule: what has to be.
-    :ivar fault: the name of the fault that it is if not.
-    :ivar offset: where that is reported.
+    :ivar rule: the condition that must hold.
+    :ivar fault: the name of the fault if it does not.
+    :ivar offset: the offset that is reported.
     """
 
     of: str

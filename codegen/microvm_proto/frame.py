@@ -39,9 +39,9 @@ class Part:
 
     A list is the part of its count, and one part for each item.
 
-    :ivar offset: from the start of the frame.
-    :ivar size: in bytes, with the prefix that a value of variable length has.
-    :ivar number: of the field, counted from 1; 0 in the header.
+    :ivar offset: the offset from the start of the frame.
+    :ivar size: the size in bytes, with the prefix of a value of variable length.
+    :ivar number: the number of the field, counted from 1; 0 in the header.
     :ivar item: the index of a list's item.
     """
 
@@ -57,10 +57,10 @@ class Part:
 class Malformed(Exception):
     """The frame is one that every decoder has to refuse.
 
-    :ivar offset: where, from the start of the frame.
+    :ivar offset: the offset of the fault from the start of the frame.
     :ivar expected: what should have been there, one line.
-    :ivar number: which field, counted from 1; 0 for the header and for trailing bytes.
-    :ivar name: of that field, or empty.
+    :ivar number: the number of the field, from 1; 0 for the header and for trailing bytes.
+    :ivar name: the name of that field, or empty.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ def write(
 ) -> bytes:
     """Encode a frame, valid or not.
 
-    :param length: what the header says of the body; the truth when it is not given.
+    :param length: the length in the header; by default that of the body.
     """
     return _HEADER.pack(len(body) if length is None else length, number, flags, id_) + body
 

@@ -116,7 +116,7 @@ class Field:
     """A field of a message.
 
     :ivar equals: the only value it may have; then it is not part of the decoded message.
-    :ivar offset: from the start of the body; None behind a field of variable length.
+    :ivar offset: the offset in the body; None behind a field of variable length.
     :ivar since: the version that brought it.
     :ivar number: from 1, in the order in which the fields came: a tail keeps its own when others
         are put before it.
@@ -234,7 +234,7 @@ class Section:
 class Output:
     """A file that a backend writes; `path` is absolute.
 
-    :ivar module: by which name Python imports it, when it is a module.
+    :ivar module: the name by which Python imports it, when it is a module.
     """
 
     backend: str

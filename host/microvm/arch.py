@@ -23,17 +23,17 @@ Magic = tuple[tuple[int, bytes], ...]
 class Arch:
     """One architecture of guests.
 
-    :ivar name: as `uname -m`, QEMU and Alpine call it.
-    :ivar debian: as Debian calls it.
+    :ivar name: the name that `uname -m`, QEMU and Alpine have for it.
+    :ivar debian: the name that Debian has for it.
     :ivar qemu_package: Debian's package of QEMU's program for it.
     :ivar machine: QEMU's machine type by bus, for `-M`.
     :ivar cpu: QEMU's CPU model by accelerator, for `-cpu`.
     :ivar console: the kernel's name of the serial port.
-    :ivar kernel_options: what else the kernel's command line needs here.
-    :ivar alpine_sha256: of the pinned minirootfs archive, in hex.
+    :ivar kernel_options: further words of the kernel's command line.
+    :ivar alpine_sha256: the digest of the pinned minirootfs archive, in hex.
     :ivar kernel_package: Debian's package that stands for the newest cloud kernel.
-    :ivar kernel_arch: as the kernel's Makefile calls it.
-    :ivar kernel_target: what that makes for QEMU to start; a vmlinux is not decompressed first.
+    :ivar kernel_arch: the name that the kernel's Makefile has for it.
+    :ivar kernel_target: the target of that Makefile for QEMU: a vmlinux is not decompressed first.
     :ivar kernel_magics: the forms of kernel that QEMU can start; one must match.
     :ivar zig_target: what `zig cc -target` takes.
     """

@@ -21,7 +21,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 def check(*, memory: int, cpus: int) -> None:
     """See that a guest of this size can be here.
 
-    :param memory: in bytes.
+    :param memory: the guest's memory in bytes.
     :raises UsageError: it cannot; says what the host has.
     """
     if cpus < 1:

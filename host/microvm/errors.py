@@ -71,7 +71,7 @@ class MicroVMError(Exception):
     :param message: what went wrong and where, one line.
     :param hint: what to do about it; may be empty.
     :param detail: more lines, such as the end of the guest's console; may be empty.
-    :cvar exit_status: of the command line, when this ends it.
+    :cvar exit_status: the exit status of the command line that fails with it.
     """
 
     exit_status = 125
@@ -123,7 +123,7 @@ class TemplateError(MicroVMError):
 class QemuError(MicroVMError):
     """QEMU is missing, too old, or refuses its arguments.
 
-    :ivar ending: how it ended, where that is what went wrong.
+    :ivar ending: how QEMU ended, where that is what went wrong.
     """
 
     ending: QemuExit | None = None
@@ -158,7 +158,7 @@ class VersionMismatch(ProtocolError):
     """Host and guest have no version of the protocol in common.
 
     :ivar host: the host's version of the protocol, and the digest of its schema.
-    :ivar guest: the guest's.
+    :ivar guest: the same of the guest.
     """
 
     def __init__(self, host: tuple[int, int], guest: tuple[int, int]) -> None:
@@ -219,7 +219,7 @@ class ExecKilled(ExecError):
 
     :ivar stdout: what it had written by then, where the caller had asked for all of it: bytes, or
         str where text was asked for, with U+FFFD for what is none.
-    :ivar stderr: the same.
+    :ivar stderr: the same of standard error.
     """
 
     stdout: Any = None
@@ -242,7 +242,7 @@ class ExecTimeout(ExecKilled):
 class OutputLimit(ExecKilled):
     """The command wrote more than it may.
 
-    :ivar limit: of both streams together, in bytes.
+    :ivar limit: the limit for both streams together, in bytes.
     """
 
     def __init__(self, command: str, limit: int) -> None:
@@ -256,7 +256,7 @@ class MemoryLimit(ExecKilled):
 
     The guest's kernel killed all of them.
 
-    :ivar limit: of all of them together, in bytes.
+    :ivar limit: the limit for all of them together, in bytes.
     """
 
     exit_status = 128 + SIGKILL

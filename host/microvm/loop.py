@@ -28,8 +28,8 @@ class Loop:
     Where nobody holds it any more, what lives in it is ended, and a ResourceWarning says so. It
     belongs to one process: a child that was forked has no such thread.
 
-    :param end: ends what lives in the loop, whatever state that is in.
-    :param leftover: what there is to end, in words for the warning; empty for nothing.
+    :param end: a coroutine function that ends what lives in the loop, whatever its state.
+    :param leftover: a function that returns the warning about what has to be ended, or nothing.
     :ivar closed: whether nothing can be run any more.
     """
 

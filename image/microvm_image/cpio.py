@@ -21,7 +21,7 @@ TRAILER = "TRAILER!!!"
 class Entry:
     """A member of an archive.
 
-    :ivar name: relative, without a leading `./`.
+    :ivar name: the relative path, without a leading `./`.
     :ivar mode: type and permissions, as in `stat.st_mode`.
     :ivar data: a file's content or a symbolic link's target; less than 4 GiB.
     """

@@ -32,12 +32,12 @@ class Manifest:
 
     Digests are SHA-256 in hex, sizes are in bytes.
 
-    :ivar format: `FORMAT` of the builder that made it.
+    :ivar format: the `FORMAT` of the builder that made it.
     :ivar arch: `x86_64` or `aarch64`.
     :ivar base: the root file system: `alpine-<version>` or `busybox-<version>`.
     :ivar bus: how the kernel wants its virtio devices: `pci` or `mmio`.
-    :ivar kernel_version: as `uname -r` says it.
-    :ivar rootfs_sha256: of the archive or binary that the base is made from.
+    :ivar kernel_version: the version of the kernel, as `uname -r` prints it.
+    :ivar rootfs_sha256: the digest of the archive or binary that the base is made from.
     :ivar schema: the digest of the daemon's protocol schema, 16 hex digits.
     """
 

@@ -25,7 +25,7 @@ def write(base: Iterable[Entry], daemon: bytes, modules: Sequence[bytes], out: B
     """Write the archive uncompressed: QEMU loads it in no time, but the guest unpacks slowly.
 
     :param base: the members of a root file system; of two with one name the later counts.
-    :param modules: of the kernel, at most ten; the daemon loads them in this order.
+    :param modules: modules of the kernel, at most ten; the daemon loads them in this order.
     :raises ImageError: a member lies inside something that is no folder.
     """
     tree = {name: Entry.folder(name, mode) for name, mode in FOLDERS.items()}

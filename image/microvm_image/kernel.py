@@ -41,8 +41,8 @@ has all but the last built in, Debian 12's none."""
 class Kernel:
     """A kernel that QEMU can start.
 
-    :ivar version: as `uname -r` says it.
-    :ivar modules: to be loaded in this order, before there are a root and a port.
+    :ivar version: the version, as `uname -r` prints it.
+    :ivar modules: the modules to load, in this order, before there are a root and a port.
     """
 
     data: bytes

@@ -21,7 +21,7 @@ from microvm_image.process import run
 class Wanted:
     """A file that is wanted of a package, and what comes with it.
 
-    :ivar package: its name.
+    :ivar package: the name of the package.
     :ivar member: a pattern that the file's path in the package matches, as in `boot/vmlinuz-.*`.
     :ivar companions: a pattern for further files that are wanted where the package has them.
     :ivar stands_for: the beginning of the name of the dependency that has the file, where the
@@ -38,7 +38,7 @@ class Wanted:
 class Extracted:
     """A file from a package, in the cache, with its companions beside it.
 
-    :ivar version: of the package, as Debian writes it.
+    :ivar version: the version of the package, as Debian writes it.
     """
 
     path: Path

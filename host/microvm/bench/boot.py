@@ -26,7 +26,7 @@ class Boot:
 
     :ivar qemu: QEMU's start, up to the guest's first instruction.
     :ivar kernel: the guest's kernel, firmware and unpacking included, up to its first process.
-    :ivar daemon: that process, `sandboxd`, up to its open port.
+    :ivar daemon: the daemon `sandboxd`, up to its open port.
     :ivar handshake: our `hello` through that port, and its answer.
     """
 

@@ -71,7 +71,7 @@ class Figure:
 def percentile(samples: Sequence[float], percent: float, *, descending: bool = False) -> float:
     """Return the lowest sample that at least `percent` % of all samples do not exceed.
 
-    :param descending: the greatest that they do not fall below.
+    :param descending: return the highest sample that they do not fall below instead.
     """
     rank = math.ceil(len(samples) * percent / 100)
     return sorted(samples, reverse=descending)[max(rank, 1) - 1]

@@ -43,7 +43,7 @@ _POLL = 0.005
 class Plan:
     """The plan of a run: what to measure, and on which machine.
 
-    :ivar memory: as `MicroVM` takes it.
+    :ivar memory: the guest's memory, as `MicroVM` takes it.
     :ivar boots: how many machines are booted, one after the other; the last one runs the commands.
     :ivar execs: how many commands it runs, and how many pings it answers.
     :ivar clones: how many are started one after the other, by each way to start one, and then how

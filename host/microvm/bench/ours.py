@@ -25,9 +25,9 @@ _BLOCK = bytes(1 << 16)
 class Ours:
     """The contender that starts machines of this library.
 
-    :param memory: as `MicroVM` takes it.
+    :param memory: the guest's memory, as `MicroVM` takes it.
     :param notify: see `MicroVM`.
-    :ivar options: what the machines are made with.
+    :ivar options: the options that the machines are made with.
     """
 
     name = "microvm"

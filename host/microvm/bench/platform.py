@@ -34,8 +34,8 @@ def load() -> float:
 def describe(manifest: Manifest, *, accel: str, memory_mib: int, load: float) -> Platform:
     """Describe this host, now, and the guest that is measured on it.
 
-    :param manifest: the guest image's.
-    :param load: the host's, before anything was measured.
+    :param manifest: the manifest of the guest's image.
+    :param load: the load of the host before anything was measured.
     :raises QemuError: QEMU is missing, or does not say its version.
     """
     return Platform(

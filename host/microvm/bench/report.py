@@ -12,16 +12,16 @@ from microvm.bench.figures import Figure
 class Platform:
     """The host and guest, on which the figures depend.
 
-    :ivar date: of the measurement, ISO 8601.
+    :ivar date: the time of the measurement, ISO 8601.
     :ivar microvm: this library's version.
-    :ivar cpu: the host's, by its model name.
-    :ivar cpus: how many of them the measurement could use.
+    :ivar cpu: the model name of the host's CPU.
+    :ivar cpus: how many CPUs the measurement could use.
     :ivar load: the host's load average over the minute before.
-    :ivar qemu: its version.
+    :ivar qemu: the version of QEMU.
     :ivar accel: QEMU's accelerator.
-    :ivar kernel: the guest's, as `uname -r` says it.
+    :ivar kernel: the version of the guest's kernel, as `uname -r` prints it.
     :ivar image: the guest image's name.
-    :ivar memory_mib: the guest's.
+    :ivar memory_mib: the guest's memory in MiB.
     """
 
     date: str
@@ -40,7 +40,7 @@ class Platform:
 class Density:
     """The measurement of many clones that are alive at once, and answer.
 
-    :ivar count: the highest number.
+    :ivar count: the highest number of clones.
     :ivar seconds: from the first one's start until all were ready.
     :ivar memory: the proportional set size of each of their QEMUs on average, in MiB, by how many
         of them were alive; empty where the host does not tell.
@@ -57,7 +57,7 @@ class Report:
 
     :ivar boots: the cold boots by their parts, in the order that they were made.
     :ivar figures: in the order of `METRICS`.
-    :ivar densities: by the contender's name.
+    :ivar densities: the densities by the contender's name.
     """
 
     platform: Platform

@@ -17,7 +17,7 @@ def read(
 ) -> dict[str, object]:
     """Return the object in a file.
 
-    :param limit: the bytes that it may have.
+    :param limit: the most bytes that the file may have.
     :raises OSError: as the opener, or it is longer.
     :raises ValueError: it holds no object.
     """

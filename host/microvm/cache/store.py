@@ -113,8 +113,8 @@ def open_plain(path: Path, flags: int = _READ & ~os.O_NOFOLLOW) -> int:
 def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_file) -> bytes:
     """Return what is in a file of the cache.
 
-    :param limit: the bytes that it may have.
-    :param opener: `open_file`, or `open_plain` for one elsewhere.
+    :param limit: the most bytes that the file may have.
+    :param opener: `open_file`, or `open_plain` for a file elsewhere.
     :raises OSError: as the opener, or it is longer.
     """
     with os.fdopen(opener(path), "rb") as file:

@@ -24,7 +24,7 @@ OTHERS = stat.S_IWGRP | stat.S_IWOTH
 def check(folder: Path) -> None:
     """Check that a folder, as far as it is there, can be changed by us and by root alone.
 
-    :param folder: its absolute path; links on the way are followed, and are to be trusted, too.
+    :param folder: an absolute path; links on the way are followed, and have to be trusted, too.
     :raises ImageError: it cannot be trusted; the hint says what to do.
     :raises OSError: it cannot be looked at.
     """

@@ -37,10 +37,10 @@ def sha256(file: int) -> str:
 def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = sha256) -> bool:
     """Tell whether a file is what was made, by its record or else by its digest.
 
-    :param path: its own; the record is beside it.
-    :param file: it, opened.
-    :param expected: its digest, in hex.
-    :param digest: how that is computed.
+    :param path: the path of the file, beside which the record is.
+    :param file: a descriptor of the file.
+    :param expected: the digest that it should have, in hex.
+    :param digest: the function that computes a digest from a descriptor.
     """
     known = _facts(file, expected)
     if _memory.get((path.parent, path.name)) == known or _record(path).get(path.name) == known:

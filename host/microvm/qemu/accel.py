@@ -110,7 +110,7 @@ class Obstacle:
 
     :ivar text: what is wrong.
     :ivar hint: what to do about it.
-    :ivar expected: whether there is nothing here that a user would expect to be used.
+    :ivar expected: whether no user would expect hardware to accelerate this guest here.
     """
 
     text: str
@@ -146,7 +146,7 @@ def is_broken(failure: QemuError | BootError, *, within: float) -> bool:
     A signal from somebody and a limit say nothing about it; nor does a time-out, where this host is
     so busy that emulation did not take less.
 
-    :param within: the seconds that emulation took.
+    :param within: how long the boot under emulation took, in seconds.
     """
     if failure.ending is None:
         return within < BOOT_TIMEOUT

@@ -31,10 +31,10 @@ class QemuConfig:
     """The configuration of a machine, as QEMU needs it.
 
     :ivar kernel: a bzImage, an Image or a PVH ELF file, readable by `NOBODY` if we are root.
-    :ivar initramfs: the same.
-    :ivar bus: what the kernel has virtio drivers for, built in.
-    :ivar memory: MiB.
-    :ivar cpus: how many the guest sees.
+    :ivar initramfs: a cpio archive, readable in the same way.
+    :ivar bus: the bus of the virtio devices, for which the kernel has drivers.
+    :ivar memory: the guest's memory in MiB.
+    :ivar cpus: the number of CPUs that the guest sees.
     :ivar arch: the guest's architecture, as `uname -m` names it.
     :ivar quiet: whether the kernel keeps its boot messages to itself.
     """
@@ -53,11 +53,11 @@ class QemuConfig:
 class Memory:
     """The two files that a guest is saved in, or restored from, by their descriptors.
 
-    :ivar ram: its memory.
-    :ivar state: the rest of it.
+    :ivar ram: the guest's memory.
+    :ivar state: the rest of the machine, as QEMU writes it.
     :ivar saved: whether a guest is in them, to be restored; else QEMU is to save one there.
     :ivar copied: whether the memory of a saved guest is a copy for this QEMU alone, to be written.
-    :ivar identity: of a saved guest, to tell it from one that was made anew in its place.
+    :ivar identity: a value that tells a saved guest from a later one of the same name.
     """
 
     ram: int
@@ -178,10 +178,10 @@ def confine(
 
     PR_SET_PDEATHSIG is sent when the *thread* that spawned the command ends (prctl(2)).
 
-    :param setpriv: util-linux's program.
+    :param setpriv: the path of util-linux's program of that name.
     :param controller: the pid of the process that spawns it.
     :param root: whether there are privileges to give up.
-    :param groups: what root keeps of its groups, or takes on.
+    :param groups: the groups that QEMU gets, where root gives up its own.
     """
     kept = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
     ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", kept]

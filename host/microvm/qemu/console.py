@@ -38,7 +38,7 @@ class Console:
     The end of it is kept in memory. A log gets all of it as it comes, up to `LOG_LIMIT` bytes; one
     that fails (a full disk) is given up, which harms nothing else.
 
-    :param log: a file to write to, emptied first.
+    :param log: a file that gets all of the console; it is emptied first.
     :raises UsageError: if the log cannot be opened.
     :ivar log_error: why the log was given up, if it was.
     """

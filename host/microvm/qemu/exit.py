@@ -59,10 +59,10 @@ def classify(
 ) -> QemuExit:
     """Classify QEMU's exit.
 
-    :param reason: of QMP's SHUTDOWN event, if there was one.
+    :param reason: the reason in QMP's SHUTDOWN event, if there was one.
     :param internal_error: whether QEMU had stopped the guest with status `internal-error`.
-    :param panic: the kernel's last words on its console, if it had any.
-    :param stderr: what QEMU wrote there.
+    :param panic: the kernel's line about its crash on the console, if there was one.
+    :param stderr: what QEMU wrote to its standard error.
     :param stopped: whether a signal had stopped QEMU, and it was killed for that.
     """
     if stopped:

@@ -85,7 +85,7 @@ class Qemu:
     ) -> Self:
         """Launch QEMU and start the guest in it, as `take_over` does.
 
-        :param memory: where to restore the guest from, or to save it to with `save`; the caller's.
+        :param memory: the files to restore the guest from, or to `save` it to; the caller's.
         """
         return await cls.take_over(launch(config, memory), console=console)
 
@@ -93,7 +93,7 @@ class Qemu:
     async def take_over(cls, launched: Launched, *, console: Console) -> Self:
         """Start the guest in a QEMU that was launched, and own both.
 
-        :param console: gets what the guest writes to its serial port; stays the caller's.
+        :param console: the receiver of what the guest writes to its serial port; the caller's.
         :raises QemuError: it is missing, too old, refuses its arguments, or ends at once, as it
             does under an accelerator that is broken.
         :raises TemplateError: QEMU says that it cannot restore a guest, or will not save one.

@@ -25,9 +25,9 @@ _HINT_NO_PORT = (
 class StartTimes:
     """Moments of a start, of `time.monotonic()`, in seconds.
 
-    :ivar begun: before QEMU was spawned.
+    :ivar begun: just before QEMU was spawned.
     :ivar running: the guest's first instruction, or its first one after it was restored.
-    :ivar ready: its daemon had answered.
+    :ivar ready: the answer of the guest's daemon.
     """
 
     begun: float
@@ -55,7 +55,7 @@ class RunningVM:
     async def start(cls, launched: Launched, console: Console, timeout: float) -> Self:
         """Have a QEMU boot a guest, or restore one, and wait until it is ready.
 
-        :param launched: becomes the machine's own, as does `console`, and ends with it.
+        :param launched: the QEMU, which the machine owns from now on, as it does `console`.
         :param timeout: how long the guest may take, in seconds.
         :raises QemuError: QEMU is missing, or does not start.
         :raises TemplateError: it says that it cannot restore a guest, or will not save one.

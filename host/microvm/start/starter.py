@@ -48,7 +48,7 @@ class Starter:
 
     :param image: the image's manifest.
     :param console: see `MicroVM`.
-    :param timeout: of a boot, in seconds.
+    :param timeout: how long a boot may take, in seconds.
     :param notify: called with a line when a template could not be used, or not be made.
     :ivar cloned: whether it became a clone.
     :raises QemuError: QEMU, or what confines it, is not installed.
@@ -240,7 +240,7 @@ def _classify_errors(what: str, *, boots: bool = False) -> Iterator[None]:
 
     A signal, a limit, a time-out or a mistake of ours says nothing about what others share.
 
-    :param boots: whether the guest boots here: one that cannot is not tried again.
+    :param boots: whether the guest boots within; a failure of that is raised as it is.
     """
     try:
         yield

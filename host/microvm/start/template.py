@@ -58,14 +58,14 @@ class Manifest:
     """The manifest of a template: what it is made of.
 
     :ivar name: the name of its folder; it ends in a digest of everything that shapes the guest.
-    :ivar image: the image that was booted, its name.
-    :ivar qemu: the program that saved it, its path.
+    :ivar image: the name of the image that was booted.
+    :ivar qemu: the path of the QEMU that saved it.
     :ivar accel: QEMU's accelerator.
-    :ivar memory: the guest's, in MiB.
-    :ivar cpus: the guest's.
+    :ivar memory: the guest's memory in MiB.
+    :ivar cpus: the number of the guest's CPUs.
     :ivar copied: whether a clone needs a copy of the RAM, since its QEMU cannot share the file.
-    :ivar state_sha256: in hex.
-    :ivar ram_sha256: in hex, of what is not zeros, each block of 64 KiB after its offset.
+    :ivar state_sha256: the digest of the state, in hex.
+    :ivar ram_sha256: the digest of the RAM, in hex; see `_digest`.
     """
 
     format: int
@@ -84,9 +84,9 @@ class Manifest:
 class Template:
     """A template on the disk.
 
-    :ivar manifest: None where it is damaged.
-    :ivar size: bytes that it takes there.
-    :ivar used: when it was last cloned, in seconds since 1970.
+    :ivar manifest: the manifest; None where it is damaged.
+    :ivar size: the bytes that it takes on the disk.
+    :ivar used: the time of its last clone, in seconds since 1970.
     """
 
     name: str
@@ -197,7 +197,7 @@ def blank() -> Iterator[Memory]:
 async def locked(name: str, notify: Callable[[str], None]) -> AsyncIterator[None]:
     """Hold the right to make this template; wait while another process has it, and lives.
 
-    :param notify: called with a line where that takes long.
+    :param notify: called with a line for the user where the wait is long.
     :raises ImageError: nothing can be made there, or who has the right shows no sign of life.
     """
     import asyncio
@@ -349,8 +349,8 @@ def remove(name: str) -> None:
 def prune(limit: int, *, keep: str = "") -> list[Template]:
     """Remove damaged templates, then the longest unused ones, until `limit` bytes are left.
 
-    :param keep: one that stays whatever happens.
-    :return: those that were removed.
+    :param keep: the name of a template that stays whatever happens.
+    :return: the templates that were removed.
     """
     lock.sweep(_folder())
     removed, total = [], 0

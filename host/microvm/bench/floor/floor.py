@@ -50,8 +50,8 @@ class Floor:
     def opened(cls, image: Image, *, accel: Accel, memory: int) -> Iterator[Self]:
         """Compile the guest into a memory file, which is gone afterwards.
 
-        :param image: whose kernel and file system it has.
-        :param memory: of the guest, in MiB.
+        :param image: the image whose kernel and file system it has.
+        :param memory: the guest's memory in MiB.
         :raises ImageError: there is no compiler.
         """
         with ExitStack() as owned:

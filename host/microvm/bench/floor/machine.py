@@ -30,7 +30,7 @@ class Machine:
     :param command: QEMU with its arguments, but for those of its monitor and its port.
     :param device: the virtio-serial controller.
     :param files: the descriptors among the arguments.
-    :param state: what to restore the guest from, a descriptor; without it, it boots.
+    :param state: a descriptor of the state to restore; None boots the guest.
     :raises MachineError: it does not come up.
     """
 
@@ -78,7 +78,7 @@ class Machine:
     def request(self, request: bytes, data_size: int = 0) -> None:
         """Send a request, and wait for the end of its answer.
 
-        :param data_size: how many bytes come before that.
+        :param data_size: how many bytes come before the end of the answer.
         :raises MachineError: the guest has ended.
         """
         self._port.sendall(request)
@@ -102,7 +102,7 @@ class Machine:
     def save(self, state: int) -> None:
         """Save the guest, whose memory is a file, and end QEMU.
 
-        :param state: where to, a descriptor among `files`.
+        :param state: the descriptor to save to, one of `files`.
         :raises QemuError: QEMU refuses, or fails.
         """
         self._monitor("migrate-set-capabilities", capabilities=_CAPABILITIES)
