@@ -1,4 +1,4 @@
-"""The command `microvm`, also as `python -m microvm`; only that imports this.
+"""The entry point of the command `microvm`, also as `python -m microvm`; only that imports this.
 
 From here on a Ctrl-C is the status 130, and silence: before the command line is imported, while it
 works, and after its last event loop.
@@ -12,7 +12,7 @@ import sys
 
 
 class Interrupted(SystemExit):
-    """A Ctrl-C. Other than KeyboardInterrupt, it says nothing, and click lets it pass."""
+    """A Ctrl-C; other than KeyboardInterrupt, it prints nothing, and click lets it pass."""
 
 
 def _interrupt(number: int, _: object) -> None:
@@ -20,7 +20,7 @@ def _interrupt(number: int, _: object) -> None:
 
 
 def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """Raised where nothing can be raised, as within a callback of the import system, it counts."""
+    """Exit on a Ctrl-C that came where no exception can pass, as in an import's callback."""
     if isinstance(unraisable.exc_value, Interrupted):
         os._exit(unraisable.exc_value.code)  # type: ignore[arg-type] # it is our number
     sys.__unraisablehook__(unraisable)

@@ -1,4 +1,4 @@
-"""What differs from one guest architecture to the next, in one table."""
+"""The table of what differs between guest architectures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Magic = tuple[tuple[int, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Arch:
-    """One architecture of guests.
+    """An architecture of guests.
 
     :ivar name: the name that `uname -m`, QEMU and Alpine have for it.
     :ivar debian: the name that Debian has for it.
@@ -54,7 +54,7 @@ class Arch:
 
     @property
     def qemu(self) -> str:
-        """The name of QEMU's program for it."""
+        """The name of QEMU's program for the architecture."""
         return f"qemu-system-{self.name}"
 
 

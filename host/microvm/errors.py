@@ -1,4 +1,4 @@
-"""Everything that this library raises on purpose.
+"""The errors that this library raises on purpose.
 
 ::
 
@@ -34,7 +34,7 @@ from microvm.printable import printable
 
 _ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
 
-Kind = Literal[
+ExitKind = Literal[
     "reset",
     "shutdown",
     "panic",
@@ -49,7 +49,7 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class QemuExit:
-    """How QEMU ended, and why.
+    """The exit of a QEMU process: what kind it was, and why.
 
     :ivar kind: `reset`, `shutdown` and `panic` are the guest's doing, `quit` is ours; `killed` is
         somebody's who sent a signal, `limit` the host's, which refuses QEMU memory or files,
@@ -58,7 +58,7 @@ class QemuExit:
     :ivar returncode: QEMU's exit status; -N if signal N killed it.
     """
 
-    kind: Kind
+    kind: ExitKind
     text: str
     returncode: int
 
@@ -84,21 +84,21 @@ class MicroVMError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default, unpickling calls the class with the message alone.
-        return _revive, (type(self), self.args, self.__dict__)
+        return _rebuild, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
 def how_to_install(extra: str) -> str:
-    """The hint for who has not got an extra's modules; no registry has this distribution."""
+    """Return the hint for who has not got an extra's modules; no registry has this project."""
     return (
         f"pip install '.[{extra}]' in the folder of microvm's sources, "
         f"or pip install './microvm-VERSION-py3-none-any.whl[{extra}]'"
     )
 
 
-def _revive(
+def _rebuild(
     kind: type[MicroVMError], args: tuple[object, ...], state: dict[str, object]
 ) -> MicroVMError:
     error = kind.__new__(kind, *args)
@@ -107,7 +107,7 @@ def _revive(
 
 
 class UsageError(MicroVMError, ValueError):
-    """An argument that cannot be: a size without a meaning, a NUL in a path."""
+    """An argument is not valid: a size without a meaning, a NUL in a path."""
 
     exit_status = 2
 
@@ -173,7 +173,7 @@ class VersionMismatch(ProtocolError):
 
 
 class ExecError(MicroVMError):
-    """One command failed in a way that is not its exit status."""
+    """A command failed in a way that is not its exit status."""
 
 
 class Busy(ExecError):

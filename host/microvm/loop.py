@@ -23,7 +23,7 @@ _LAST_TIMEOUT = 10.0
 
 
 class Loop:
-    """Runs coroutines, from any thread, until it is closed.
+    """A loop that runs coroutines, from any thread, until it is closed.
 
     Where nobody holds it any more, what lives in it is ended, and a ResourceWarning says so. It
     belongs to one process: a child that was forked has no such thread.
@@ -44,7 +44,7 @@ class Loop:
         self._leftover = leftover
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Wait for what a coroutine returns.
+        """Run a coroutine in the loop, wait for it, and return its result.
 
         Whatever interrupts the waiting, a Ctrl-C too, cancels the coroutine and is raised when it
         has ended; what interrupts that, is raised at once.
@@ -78,7 +78,7 @@ class Loop:
             thread.loop.call_soon_threadsafe(call.begin)
 
     def close(self) -> None:
-        """End what lives in it, and wait for that; idempotent."""
+        """Run `end` in the loop, stop the loop, and wait for both; idempotent."""
         if os.getpid() != self._process:
             return
         with self._lock:
@@ -91,7 +91,7 @@ class Loop:
 
 
 class _Call(Generic[T]):
-    """A coroutine, and what becomes of it.
+    """A coroutine that a thread waits for, and its result.
 
     :ivar loop: the loop that it was given to.
     """
@@ -103,12 +103,12 @@ class _Call(Generic[T]):
         self._task: asyncio.Task[T] | None = None
 
     def begin(self) -> None:
-        """Begin; called in the loop."""
+        """Make a task of the coroutine; called in the loop."""
         self._task = asyncio.get_running_loop().create_task(self._coroutine)
         self._task.add_done_callback(self._settle)
 
     def abort(self) -> None:
-        """Cancel it, and wait until it has ended; where it was never begun, only tidy up."""
+        """Cancel the coroutine, and wait until it has ended; close it if it was never begun."""
         if self.loop is None:
             self._coroutine.close()
         elif not self.done.done():
@@ -134,7 +134,7 @@ class _Call(Generic[T]):
 
 
 class _Thread:
-    """The thread, and the loop in it; it holds nothing of who uses them."""
+    """The thread and its loop; it has no reference to its users, so that they can be collected."""
 
     def __init__(
         self, end: Callable[[], Coroutine[Any, Any, None]], leftover: Callable[[], str]
@@ -143,7 +143,7 @@ class _Thread:
         self._process = os.getpid()
         self._end = end
         self._leftover = leftover
-        self._over = asyncio.Event()
+        self._stop = asyncio.Event()
         try:
             self._thread = start_thread(self._serve)
         except BaseException:
@@ -152,20 +152,20 @@ class _Thread:
         _running.add(self)
 
     def is_current(self) -> bool:
-        """Whether it is the one that asks."""
+        """Tell whether the caller runs in this thread."""
         return threading.current_thread() is self._thread
 
     def end(self) -> None:
-        """Have it end, and what lives in it; idempotent."""
+        """Have the thread end, and what lives in its loop; idempotent."""
         if self._thread.is_alive() and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._over.set)
+            self.loop.call_soon_threadsafe(self._stop.set)
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for its end."""
+        """Wait for the thread to end."""
         self._thread.join(timeout)
 
     def drop(self) -> None:
-        """End what nobody can end any more; this is called in any thread, and waits for nothing."""
+        """End a thread that has no user left; called in any thread, and waits for nothing."""
         if os.getpid() != self._process or not self._thread.is_alive():
             return
         leftover = self._leftover()
@@ -176,13 +176,13 @@ class _Thread:
     def _serve(self) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: self.loop) as runner:
-                runner.run(self._live())
+                runner.run(self._main())
         finally:
             _running.discard(self)
 
-    async def _live(self) -> None:
+    async def _main(self) -> None:
         try:
-            await self._over.wait()
+            await self._stop.wait()
         finally:
             await self._end()
 
@@ -192,7 +192,7 @@ _running: set[_Thread] = set()
 
 @atexit.register
 def _end_all() -> None:
-    """Leave nothing running, and let no thread be cut off in the middle of that."""
+    """Stop all threads at the interpreter's exit, and give each the time to clean up."""
     left = list(_running)
     for thread in left:
         thread.drop()

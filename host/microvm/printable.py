@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""Write what would move a cursor, or is no character, as its escape: `\x1b`, `\n`, `\udcff`.
+    r"""Escape what would move a cursor, or is no character: `\x1b`, `\n`, `\udcff`.
 
     What comes of it is one line, whoever wrote the text: a guest, a file, an argument.
     """

@@ -1,4 +1,4 @@
-"""How a build says what it is at."""
+"""The progress of a build, as reported to its user."""
 
 from __future__ import annotations
 
@@ -14,85 +14,85 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Whoever wants to know."""
+    """A receiver of progress."""
 
     def step(self, text: str) -> None:
-        """Begin the next part of the work; `text` says which, without a full stop."""
+        """Begin the next step of the work; `text` names it, without a full stop."""
 
     def advance(self, done: int, total: int | None) -> None:
-        """Tell how far this step is, in units of its own; `total` is None where nobody knows."""
+        """Report how far this step is, in its own units; `total` is None where nobody knows."""
 
     def notice(self, text: str) -> None:
         """Tell the user something that stays true after the work."""
 
 
 class Silent:
-    """Tells nobody; the default of the library."""
+    """A reporter that tells nobody; the default of the library."""
 
     def step(self, text: str) -> None:
-        """Ignore it."""
+        """Ignore the step."""
 
     def advance(self, done: int, total: int | None) -> None:
-        """Ignore it."""
+        """Ignore the progress."""
 
     def notice(self, text: str) -> None:
-        """Ignore it."""
+        """Ignore the notice."""
 
 
 class Notices(Silent):
-    """Passes notices on, and nothing else."""
+    """A reporter that passes notices on, and nothing else."""
 
     def __init__(self, tell: Callable[[str], object]) -> None:
         self._tell = tell
 
     def notice(self, text: str) -> None:
-        """Pass it on."""
+        """Pass the notice on."""
         self._tell(text)
 
 
 class Lines:
-    """One plain line for each step and notice, on stderr."""
+    """A reporter that prints a plain line for each step and notice to stderr."""
 
     def step(self, text: str) -> None:
-        """Print it."""
+        """Print the step."""
         print(f"microvm: {printable(text)}", file=sys.stderr, flush=True)
 
     def advance(self, done: int, total: int | None) -> None:
-        """Ignore it: a log has no use for it."""
+        """Ignore the progress: a log has no use for it."""
 
     def notice(self, text: str) -> None:
-        """Print it."""
+        """Print the notice."""
         self.step(text)
 
 
 class Terminal:
-    """A line that moves while a step lasts and is gone afterwards; notices stay."""
+    """A reporter with a line that moves while a step lasts and is gone afterwards; notices stay."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
 
     def step(self, text: str) -> None:
-        """Show it in place of the last one."""
-        progress = self._shown()
+        """Show the step in place of the last one."""
+        progress = self._started()
         for task in progress.task_ids:
             progress.remove_task(task)
         progress.add_task(printable(text), total=None)
 
     def advance(self, done: int, total: int | None) -> None:
         """Move the bar."""
-        progress = self._shown()
+        progress = self._started()
         progress.update(progress.task_ids[-1], completed=done, total=total)
 
     def notice(self, text: str) -> None:
-        """Print it above the bar."""
-        self._shown().console.print(f"microvm: {printable(text)}", markup=False, highlight=False)
+        """Print the notice above the bar."""
+        self._started().console.print(f"microvm: {printable(text)}", markup=False, highlight=False)
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Remove the bar, and give the terminal back."""
         if self._progress:
             self._progress.stop()
 
-    def _shown(self) -> Progress:
+    def _started(self) -> Progress:
         if self._progress is None:
             # Only now: a run that builds nothing does not pay for the import.
             from rich.console import Console
@@ -120,7 +120,7 @@ class Terminal:
 
 @contextmanager
 def on_stderr() -> Iterator[Reporter]:
-    """Give the reporter that suits stderr: moving on a terminal, plain lines elsewhere."""
+    """Yield the reporter that suits stderr: moving on a terminal, plain lines elsewhere."""
     if not sys.stderr.isatty():
         yield Lines()
         return

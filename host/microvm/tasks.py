@@ -1,4 +1,4 @@
-"""Ending tasks for certain."""
+"""Helpers that end asyncio tasks for certain."""
 
 from __future__ import annotations
 

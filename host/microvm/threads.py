@@ -1,4 +1,4 @@
-"""Threads, of which a host may have no more to give."""
+"""Threads on a host that may have no more of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 def start_thread(
     target: Callable[P, object], *args: P.args, **kwargs: P.kwargs
 ) -> threading.Thread:
-    """Call a function in a thread of its own, which the end of this process does not wait for.
+    """Start a function in a thread of its own, which the end of this process does not wait for.
 
     :raises MicroVMError: no thread can be had.
     """
@@ -27,12 +27,12 @@ def start_thread(
     try:
         thread.start()
     except RuntimeError as error:
-        raise no_thread() from error
+        raise thread_error() from error
     return thread
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function in a thread, and wait for what it returns; cancelling leaves it behind.
+    """Run a function in a thread, and return its result; cancelling leaves the thread behind.
 
     It is not one of those that `asyncio.to_thread` keeps: a loop that ends with its interpreter
     could start no thread to wait for them.
@@ -63,13 +63,13 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
     return await done
 
 
-def is_want_of_threads(error: BaseException) -> bool:
-    """Whether it is what Python raises when the host gives it no thread."""
+def is_out_of_threads(error: BaseException) -> bool:
+    """Tell whether the error is the one that Python raises when it gets no thread."""
     return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
 
 
-def no_thread() -> MicroVMError:
-    """The error to raise instead."""
+def thread_error() -> MicroVMError:
+    """Return the error to raise where the host gives us no thread."""
     return MicroVMError(
         "this host gives us no more threads",
         hint=MORE_PROCESSES,

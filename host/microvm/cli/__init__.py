@@ -74,11 +74,11 @@ def main() -> None:
         fail(MicroVMError(message, hint=how_to_install("vm")))
     except RuntimeError as error:
         # Also of the event loop, when it has ended and waits for its threads in one more.
-        from microvm.threads import is_want_of_threads, no_thread
+        from microvm.threads import is_out_of_threads, thread_error
 
-        if not is_want_of_threads(error):
+        if not is_out_of_threads(error):
             raise
-        fail(no_thread())
+        fail(thread_error())
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         fail(MicroVMError(f"{name}{error.strerror or error}"))

@@ -7,10 +7,10 @@ import os
 import re
 import signal
 
-from microvm.errors import Kind, QemuExit
+from microvm.errors import ExitKind, QemuExit
 
 # ShutdownCause in QEMU's qapi/run-state.json; of its others, QEMU's exit status says as much.
-_BY_REASON: dict[str, tuple[Kind, str]] = {
+_BY_REASON: dict[str, tuple[ExitKind, str]] = {
     "guest-reset": ("reset", "the guest rebooted"),
     "guest-shutdown": ("shutdown", "the guest powered off"),
     "guest-panic": ("panic", "the guest kernel crashed"),
@@ -78,7 +78,7 @@ def classify(
     if returncode < 0:
         name = signal.Signals(-returncode).name
         text = f"QEMU was killed by signal {-returncode} ({name}){last_words}"
-        own: Kind = "crash" if -returncode in _CRASHES else "killed"
+        own: ExitKind = "crash" if -returncode in _CRASHES else "killed"
     else:
         text = f"QEMU ended with status {returncode}{last_words}"
         own = "exit"
