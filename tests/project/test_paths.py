@@ -1,10 +1,10 @@
-"""What documents name is there: files, folders, modules, and what they link to."""
+"""What documents and comments name is there: files, folders, modules, and what they link to."""
 
 from __future__ import annotations
 
 import re
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -34,10 +34,9 @@ def is_missing(name: str) -> bool:
 def is_importable(dotted: str) -> bool:
     """Whether a dotted name is that of a module, or of what is in one."""
     try:
-        import_module(dotted)
-    except ModuleNotFoundError:
-        outer, _, inner = dotted.rpartition(".")
-        return bool(outer) and is_importable(outer) and hasattr(import_module(outer), inner)
+        resolve_name(dotted)
+    except (ImportError, AttributeError):
+        return False
     return True
 
 
@@ -51,6 +50,16 @@ def anchors(page: Path) -> set[str]:
 def test_what_a_page_names_is_there(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     assert [name for name in re.findall(r"`([^`\n]+)`", prose) if is_missing(name)] == []
+
+
+def test_what_a_comment_names_is_there() -> None:
+    kinds = "py", "c", "h", "toml"
+    sources = [
+        p for folder in FOLDERS for kind in kinds for p in ROOT.glob(f"{folder}/**/*.{kind}")
+    ]
+    for source in sources:
+        names = re.findall(r"`([^`\n]+)`", source.read_text(errors="replace"))
+        assert [name for name in names if is_missing(name)] == [], source
 
 
 @pages
