@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.host.test_layers import NAMES, REPOSITORY, part
+from .test_layers import NAMES, REPOSITORY, part
 
 PAGE = REPOSITORY / "docs/architecture.md"
 HEAD = "| part | file | what it is |\n|---|---|---|\n"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from itertools import permutations
 
-from tests.host.test_layers import KNOWS
-
 from .modules import PAGE, files, renewed, sentence
+from .test_layers import KNOWS
 
 
 def test_the_table_has_every_module() -> None:
