@@ -147,7 +147,7 @@ def test_what_is_not_toml_is_reported(
     assert (found.position.line, found.position.column) == where
 
 
-def test_what_is_nested_beyond_all_sense_is_reported(read: Read) -> None:
+def test_what_is_nested_too_deeply_is_reported(read: Read) -> None:
     (found,) = refused(read, "a = " + "[" * 100_000).diagnostics
     assert found.rule == "syntax"
     assert "ested" in found.message

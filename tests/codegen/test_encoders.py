@@ -373,7 +373,7 @@ def test_what_an_encoder_accepts_a_decoder_accepts(
 @given(data=st.data())
 @settings(QUICK, max_examples=100)
 @pytest.mark.parametrize("seed", range(8))
-def test_so_it_is_for_schemas_that_nobody_has_thought_of(
+def test_what_an_encoder_of_a_random_schema_accepts_a_decoder_accepts(
     seed: int, make: Callable[[Path | int], Ends], data: st.DataObject
 ) -> None:
     ends = make(seed)
@@ -397,7 +397,7 @@ def test_a_list_that_is_none_is_no_empty_one_to_an_older_version(
 @given(data=st.data())
 @settings(QUICK, max_examples=300)
 @pytest.mark.parametrize("seed", range(8, 120))
-def test_so_it_is_for_many_schemas_that_nobody_has_thought_of(
+def test_what_encoders_of_many_random_schemas_accept_decoders_accept(
     seed: int, make: Callable[[Path | int], Ends], data: st.DataObject
 ) -> None:
     ends = make(seed)

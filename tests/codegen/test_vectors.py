@@ -122,7 +122,7 @@ def test_the_file_is_small_and_has_no_vector_twice(path: Path) -> None:
     assert len(set(frames)) == len(frames)
 
 
-def crowded(fields: int) -> str:
+def with_fields(fields: int) -> str:
     """A schema with one message that has so many fields, of all kinds in turn."""
     kinds = [
         'type = "i16"',
@@ -142,7 +142,7 @@ def test_the_file_grows_with_the_schema_and_not_with_its_square(
     read: Callable[[str], Schema],
 ) -> None:
     def size(fields: int) -> int:
-        return len(*backends.find("vectors")(read(crowded(fields)), "vectors.json").values())
+        return len(*backends.find("vectors")(read(with_fields(fields)), "vectors.json").values())
 
     assert size(240) < 3 * size(80)
 
@@ -151,7 +151,7 @@ def test_a_message_of_many_fields_has_each_of_their_values_and_faults(
     read: Callable[[str], Schema], tmp_path: Path
 ) -> None:
     (tmp_path / "vectors.json").write_text(
-        *backends.find("vectors")(read(crowded(100)), "vectors.json").values()
+        *backends.find("vectors")(read(with_fields(100)), "vectors.json").values()
     )
     known = vectors.load(tmp_path / "vectors.json")
     valid = [vector for vector in known if vector.fault is None]
