@@ -41,7 +41,7 @@ bool serve_wants_output(const struct server *server)
 	return !server->renewing && port_idle(&server->port);
 }
 
-/* A hello ends the life before it: what runs is killed, and reaped before the answer. */
+/* A hello ends the session before it: what runs is killed, and reaped before the answer. */
 static void renew(struct server *server, const struct sandboxd_hello *hello)
 {
 	if (server->is_init)

@@ -22,7 +22,7 @@ struct server {
 void serve_init(struct server *server, bool is_init);
 
 /* Handles the frames that have come. False when it stopped early, with frames left: their answers
- * found no room, or a hello waits for the end of the life before it. */
+ * found no room, or a hello waits for the end of the session before it. */
 bool serve_input(struct server *server);
 
 /* Waits for every child that has ended. */

@@ -394,7 +394,7 @@ class Host:
     # Handshake and recovery
 
     def greet(self, *, fill: bool = False) -> Frame:
-        """Start a new life of the stream, and tell the guest the time.
+        """Start a new session on the stream, and tell the guest the time.
 
         :param fill: nobody knows where on the stream its last host has stopped.
         """

@@ -56,7 +56,7 @@ def a_version_of_0_counts_as_1_and_max_body_binds_nobody(host: Host) -> None:
 
 
 @scene
-def a_hello_ends_the_older_life(host: Host) -> None:
+def a_hello_ends_the_older_session(host: Host) -> None:
     host.start(*sh("yes"))
     host.read_until(b"y")
     host.greet()

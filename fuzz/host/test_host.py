@@ -257,7 +257,7 @@ async def greet(guest: Guest, flooder: Flooder) -> None:
 OUTPUT = codec.ExecOutput(1, Stream.STDOUT, bytes(65536)).encode()
 
 
-async def _of_an_older_life(guest: Guest, flooder: Flooder) -> None:
+async def _of_an_older_session(guest: Guest, flooder: Flooder) -> None:
     await flooder.say(OUTPUT, FLOOD)
     await greet(guest, flooder)
 
@@ -322,7 +322,7 @@ async def _on_the_console(_: Guest, __: Flooder) -> None:
 @pytest.mark.parametrize(
     "flood",
     [
-        _of_an_older_life,
+        _of_an_older_session,
         _that_nobody_has_paid_for,
         _beyond_its_limit,
         _that_is_taken,

@@ -1,4 +1,4 @@
-"""The greeting that starts a life of the stream."""
+"""The greeting that starts a session on the stream."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_frames_behind_a_hello_that_kills_are_answered(sandboxd: Daemon) -> None
     sandboxd.expect(codec.Pong(3))
 
 
-def test_nothing_of_an_older_life_comes_behind_ready(sandboxd: Daemon) -> None:
+def test_nothing_of_an_older_session_comes_behind_ready(sandboxd: Daemon) -> None:
     sandboxd.sh("yes")
     sandboxd.read(1)
     sandboxd.send(hello(2))

@@ -65,7 +65,7 @@ def test_an_id_that_failed_to_start_has_been_had(sandboxd: Daemon) -> None:
     sandboxd.expect(codec.Error(1, ErrorCode.STALE_ID, EXEC, 0, 0))
 
 
-def test_the_highest_id_is_the_last_of_a_life(sandboxd: Daemon) -> None:
+def test_the_highest_id_is_the_last_of_a_session(sandboxd: Daemon) -> None:
     highest = 0xFFFFFFFF
     sandboxd.send(request(highest))
     assert sandboxd.finish(highest).exit_code == 0

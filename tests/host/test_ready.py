@@ -28,7 +28,7 @@ async def test_a_guest_that_answers_after_a_time_out_can_still_be_waited_for() -
         await peer.expect(codec.Resume)
 
 
-async def test_what_is_left_of_an_older_life_is_not_heard() -> None:
+async def test_what_is_left_of_an_older_session_is_not_heard() -> None:
     async with connected() as (guest, peer):
         await peer.say(codec.ExecOutput(9, Stream.STDOUT, b"old"), codec.Pong(1))
         await asyncio.gather(guest.ready(PATIENCE), peer.greet())

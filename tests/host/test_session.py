@@ -350,7 +350,7 @@ def test_every_hello_has_a_fresh_nonce() -> None:
     assert len(nonces) == 20
 
 
-def test_frames_of_an_older_life_are_dropped_until_our_ready() -> None:
+def test_frames_of_an_older_session_are_dropped_until_our_ready() -> None:
     session = greeting()
     older: list[codec.Message] = [
         OUTPUT,
@@ -374,7 +374,7 @@ def test_what_came_before_the_first_hello_is_dropped_with_the_rest() -> None:
     assert hear(session, right) == [right]
 
 
-def test_a_malformed_frame_of_an_older_life_is_an_error() -> None:
+def test_a_malformed_frame_of_an_older_session_is_an_error() -> None:
     session = greeting()
     session.receive_data(bytes(12))
     with pytest.raises(ProtocolError, match="malformed frame: unknown_type at offset 4"):

@@ -49,7 +49,7 @@ class _Conversation:
         self.nonces = itertools.count(_FIRST_NONCE)
 
     def greet(self) -> None:
-        """Start afresh; what still comes of the life before ends here."""
+        """Start afresh; what still comes of the session before ends here."""
         nonce = next(self.nonces)
         hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
         ready = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)

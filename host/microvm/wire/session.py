@@ -31,11 +31,11 @@ STDIN_CHUNK = 1 << 16
 
 _ENTROPY_SIZE = 64
 
-# Frames of an older life that are dropped at a time.
+# Frames of an older session that are dropped at a time.
 _DROPPED = range(64)
 _MAX_CREDIT = 0xFFFFFFFF
 
-# What comes in these, and does not lead on, is of an older life.
+# What comes in these, and does not lead on, is of an older session.
 _BEFORE_READY = (State.NEW, State.GREETING)
 
 
@@ -151,7 +151,7 @@ class Session:
         return frame
 
     def resume(self) -> bytes:
-        """Tell a guest that has just come to life the time, and give it entropy.
+        """Tell a guest that has just started the time, and give it entropy.
 
         :raises ProtocolError: it is not idle.
         """

@@ -18,7 +18,7 @@ class State(enum.Enum):
     NEW = enum.auto()
     """Nothing has been said."""
     GREETING = enum.auto()
-    """The guest has been greeted, and has not answered; what still comes is of an older life."""
+    """The guest has been greeted, and has not answered; what still comes is of an older session."""
     IDLE = enum.auto()
     """No command is in flight."""
     RUNNING = enum.auto()
