@@ -24,8 +24,6 @@ def check(*, memory: int, cpus: int) -> None:
     :param memory: the guest's memory in bytes.
     :raises UsageError: it cannot; says what the host has.
     """
-    if cpus < 1:
-        raise UsageError(f"a machine needs at least one CPU, not {cpus}")
     most = GUEST_CPUS_EACH * usable_cpus()
     if cpus > most:
         raise UsageError(

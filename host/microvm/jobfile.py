@@ -4,45 +4,45 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, cast, get_args, get_origin
 
 from microvm.errors import MicroVMError, UsageError
-from microvm.guest.request import to_bytes
 from microvm.job import Job, Outcome
-from microvm.options import RunOptions
+from microvm.option import Option, options_of
+from microvm.options import ExecOptions, RunOptions, to_bytes
 from microvm.printable import printable
-from microvm.units import parse_duration, parse_memory_limit, parse_size
 
-# The keys of a job that is an object, and what each may hold: names of RunOptions, but for the
-# first five.
+_OPTIONS = {
+    name: option for name, option in options_of(ExecOptions).items() if "map" in option.verbs
+}
+
+# What the parts of a type hint can be in JSON.
+_JSON: dict[object, tuple[type, ...]] = {
+    str: (str,),
+    int: (int,),
+    float: (int, float),
+    Mapping: (dict,),
+}
+
+
+def _json_types(hint: Any) -> tuple[type, ...]:
+    parts = get_args(hint) or (hint,)
+    return tuple(kind for part in parts for kind in _JSON.get(get_origin(part) or part, ()))
+
+
+# The keys of a job that is an object, and what each may hold.
 _KEYS: dict[str, tuple[type, ...]] = {
     "argv": (list,),
     "argv_base64": (list,),
     "id": (object,),
     "stdin": (str,),
     "stdin_base64": (str,),
-    "env": (dict,),
-    "cwd": (str,),
-    "user": (str, int),
-    "timeout": (int, float, str),
-    "grace": (int, float, str),
-    "max_output": (int, str),
-    "max_processes": (int,),
-    "max_memory": (int, str),
+    **{name: _json_types(option.type) for name, option in _OPTIONS.items()},
 }
 
-_UNITS: dict[str, Callable[[Any], float]] = {
-    "timeout": parse_duration,
-    "grace": parse_duration,
-    "max_output": parse_size,
-    "max_memory": parse_memory_limit,
-}
-
-_OWN = ("argv", "id", "stdin", "stdin_base64")
-
-T = TypeVar("T")
+_STDIN = Option("What to feed to standard input.", to_bytes, name="stdin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class LineJob(Job):
 
 
 async def parse(
-    lines: AsyncIterable[bytes], env: Mapping[str, str] | None = None
+    lines: AsyncIterable[bytes],
+    env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
 ) -> AsyncIterator[LineJob]:
     """Give the jobs that the lines stand for.
 
@@ -69,6 +70,7 @@ async def parse(
     :param env: variables of every job, under its own.
     :raises UsageError: a line is not what its beginning promises; says which.
     """
+    variables = _OPTIONS["env"].check(env or {})
     number = 0
     async for raw in lines:
         number += 1
@@ -77,7 +79,7 @@ async def parse(
             continue
         try:
             given = _fields(line)
-            yield LineJob(given.pop("argv"), _options(given, env or {}), number, given.get("id"))
+            yield LineJob(given.pop("argv"), _options(given, variables), number, given.get("id"))
         except UsageError as error:
             raise UsageError(f"line {number}: {error.message}", hint=error.hint) from None
 
@@ -103,8 +105,6 @@ def _fields(line: str) -> dict[str, Any]:
     if not _is_utf_8(json.dumps(given.get("id"), ensure_ascii=False)):
         raise UsageError("id holds what is no UTF-8")
     _argv(given)
-    if not all(isinstance(content, str) for content in given.get("env", {}).values()):
-        raise UsageError("env is an object of strings")
     return given
 
 
@@ -141,24 +141,16 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is none")
 
 
-def _options(given: Mapping[str, Any], env: Mapping[str, str]) -> RunOptions:
-    options = {key: content for key, content in given.items() if key not in _OWN}
-    for key, parse in _UNITS.items():
-        if key in options:
-            options[key] = _read(key, parse, options[key])
-    options["env"] = {**env, **given.get("env", {})}
+def _options(given: Mapping[str, Any], env: Mapping[bytes, bytes]) -> RunOptions:
+    options = {
+        name: option.check(given[name]) for name, option in _OPTIONS.items() if name in given
+    }
+    options["env"] = {**env, **options.get("env", {})}
     if "stdin" in given:
-        options["input"] = _read("stdin", to_bytes, given["stdin"])
+        options["input"] = _STDIN.check(given["stdin"])
     if "stdin_base64" in given:
         options["input"] = _debased("stdin_base64", given["stdin_base64"])
     return cast(RunOptions, options)
-
-
-def _read(key: str, parse: Callable[[Any], T], value: object) -> T:
-    try:
-        return parse(value)
-    except UsageError as error:
-        raise UsageError(f"{key}: {error.message}", hint=error.hint) from None
 
 
 def status(outcome: Outcome[Any]) -> int:

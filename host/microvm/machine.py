@@ -8,18 +8,28 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from microvm import capacity
 from microvm.arch import Accel
 from microvm.errors import BootError, QemuError, UsageError
 from microvm.guest.timeouts import TIMEOUTS
-from microvm.options import ExecOptions, PlainRunOptions, RunOptions, Text
+from microvm.option import lists, read_options
+from microvm.options import (
+    Accelerator,
+    AsBytes,
+    AsEncoded,
+    AsText,
+    ExecOptions,
+    MachineOptions,
+    NotCaptured,
+    RunOptions,
+    Text,
+)
 from microvm.qemu import accel as accels
 from microvm.qemu.command import QemuConfig
 from microvm.qemu.launch import find_qemu, launch_error
 from microvm.start.starter import Starter
-from microvm.units import Size, parse_memory
 
 # The rest is imported when a machine starts, so that `launch` can come before it.
 if TYPE_CHECKING:
@@ -28,19 +38,6 @@ if TYPE_CHECKING:
     from microvm.start.running import RunningVM, StartTimes
     from microvm.wire import codec
     from microvm_image.image import Image
-
-_ACCELERATORS = ("auto", "kvm", "tcg")
-
-
-class MachineOptions(TypedDict, total=False):
-    """Keyword arguments of `Pool`, which are those of `MicroVM` that many machines can share."""
-
-    image: Image | str | Path | None
-    memory: Size
-    cpus: int
-    accel: Literal["auto", "kvm", "tcg"]
-    cold: bool
-    notify: Callable[[str], None]
 
 
 class MicroVM:
@@ -54,46 +51,34 @@ class MicroVM:
     The first start of an image in a configuration boots a guest and saves it as a template; later
     ones are clones of that.
 
-    :param image: an image, its name or its folder; by default the one for this host, which is
-        built if there is none.
-    :param memory: of the guest: `512M`, `2G`, or a number of bytes; see :mod:`microvm.units`.
-    :param cpus: how many the guest has.
-    :param accel: `auto` uses KVM where a guest really runs under it.
-    :param cold: boot, and neither use nor make a template.
-    :param console: a file that gets what the guest writes to its serial port, at most 16 MiB; of a
-        clone only what it writes itself.
-    :param notify: called with lines that a user should see once, such as why there is no KVM.
-    :raises UsageError: for a value that cannot be, or that this host has not got.
     :ivar accel: what it runs under, once it has started.
     :ivar cloned: whether it is a clone.
     """
 
+    @lists(MachineOptions)
     def __init__(
-        self,
-        image: Image | str | Path | None = None,
-        *,
-        memory: Size = "256M",
-        cpus: int = 1,
-        accel: Literal["auto", "kvm", "tcg"] = "auto",
-        cold: bool = False,
-        console: Path | None = None,
-        notify: Callable[[str], None] = lambda _: None,
+        self, image: Image | str | Path | None = None, **options: Unpack[MachineOptions]
     ) -> None:
-        if accel not in _ACCELERATORS:
-            raise UsageError(f"accel is {', '.join(_ACCELERATORS)}, not {accel!r}")
+        """Check what it is to be; nothing is started.
+
+        :param image: an image, its name or its folder; by default the one for this host, which is
+            built if there is none.
+        :raises UsageError: for a value that cannot be, or that this host has not got.
+        """
+        given = read_options(MachineOptions, options)
+        capacity.check(memory=given["memory"], cpus=given["cpus"])
         self._given_image = image
-        self._memory = parse_memory(memory)
-        capacity.check(memory=self._memory << 20, cpus=cpus)
-        self._cpus = cpus
-        self._requested = accel
-        self._cold = cold
-        self._console_log = console
-        self._notify = notify
+        self._memory: int = given["memory"]
+        self._cpus: int = given["cpus"]
+        self._requested: Accelerator = given["accel"]
+        self._cold: bool = given["cold"]
+        self._console_log: Path | None = given["console"]
+        self._notify: Callable[[str], None] = given["notify"]
         self._state = "new"
         self._launched: Starter | None = None
         self._running: RunningVM | None = None
         self._finalizer: weakref.finalize[..., MicroVM] | None = None
-        self.accel: str = accel
+        self.accel: str = self._requested
         self.cloned = False
 
     def __repr__(self) -> str:
@@ -233,7 +218,7 @@ class MicroVM:
             initramfs=image.initramfs,
             bus=image.manifest.bus,
             accel=accel,
-            memory=self._memory,
+            memory=self._memory >> 20,
             cpus=self._cpus,
             arch=image.manifest.arch,
         )
@@ -265,14 +250,14 @@ class MicroVM:
         """What to say where nobody has stopped it: empty where that does no harm."""
         return _unclosed(self._running) if self._running else ""
 
+    @lists(ExecOptions)
     async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Starter a command; its output is read from the process that this returns.
+        """Start a command; its output is read from the process that this returns.
 
         Use it as `async with await vm.exec(...) as process`, which leaves nothing running. It waits
         only for a command that was abandoned, until that is gone.
 
         :param argv: its arguments, the first is the name that it sees.
-        :param options: see :class:`microvm.options.ExecOptions`.
         :raises Busy: another command runs on this machine.
         :raises UsageError: an empty command line, a NUL byte, or more than the protocol carries.
         :raises MachineError: the machine is dead.
@@ -285,59 +270,31 @@ class MicroVM:
 
     @overload
     async def run(
-        self,
-        argv: Sequence[Text],
-        *,
-        capture_output: Literal[False],
-        text: bool = ...,
-        encoding: str | None = ...,
-        errors: str | None = ...,
-        **options: Unpack[PlainRunOptions],
+        self, argv: Sequence[Text], **options: Unpack[NotCaptured]
     ) -> CompletedProcess[None]: ...
     @overload
     async def run(
-        self,
-        argv: Sequence[Text],
-        *,
-        capture_output: Literal[True] = ...,
-        text: Literal[True],
-        encoding: str | None = ...,
-        errors: str | None = ...,
-        **options: Unpack[PlainRunOptions],
+        self, argv: Sequence[Text], **options: Unpack[AsText]
     ) -> CompletedProcess[str]: ...
     @overload
     async def run(
-        self,
-        argv: Sequence[Text],
-        *,
-        capture_output: Literal[True] = ...,
-        text: bool = ...,
-        encoding: str,
-        errors: str | None = ...,
-        **options: Unpack[PlainRunOptions],
+        self, argv: Sequence[Text], **options: Unpack[AsEncoded]
     ) -> CompletedProcess[str]: ...
     @overload
     async def run(
-        self,
-        argv: Sequence[Text],
-        *,
-        capture_output: Literal[True] = ...,
-        text: Literal[False] = ...,
-        encoding: None = ...,
-        errors: None = ...,
-        **options: Unpack[PlainRunOptions],
+        self, argv: Sequence[Text], **options: Unpack[AsBytes]
     ) -> CompletedProcess[bytes]: ...
     @overload
     async def run(
         self, argv: Sequence[Text], **options: Unpack[RunOptions]
     ) -> CompletedProcess[Any]: ...
+    @lists(RunOptions)
     async def run(
         self, argv: Sequence[Text], **options: Unpack[RunOptions]
     ) -> CompletedProcess[Any]:
         """Run a command to its end and return its status and output.
 
         :param argv: its arguments, the first is the name that it sees.
-        :param options: see :class:`microvm.options.RunOptions`.
         :raises StartError: it could not be started.
         :raises ExecTimeout: it ran past its deadline; the error holds its output.
         :raises OutputLimit: it wrote more than it may; the error holds what came.

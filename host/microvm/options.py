@@ -1,75 +1,359 @@
-"""How a command is to be run: what every way to do so accepts."""
+"""The options of a command and of a machine: every one of them is declared here, and nowhere else.
 
-from __future__ import annotations
+An entry is a name, a type, and an :class:`microvm.option.Option`. From it come the type hints of
+`MicroVM.run` and others, the checks, what goes to the guest, the options of the command line, the
+keys of a job, what `help()` says, and docs/options.md. How to add one is in docs/extending.md.
+"""
 
-from collections.abc import Mapping
+# Without `from __future__ import annotations`: the entries are read when this is imported.
+from collections.abc import Callable, Mapping
+from functools import partial
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TypedDict
+from subprocess import DEVNULL, PIPE
+from typing import Annotated, Any, Literal, Required, TypedDict, cast, get_args
 
-from microvm.units import Duration, Size
+from microvm.errors import UsageError
+from microvm.option import Option
+from microvm.units import (
+    Duration,
+    Size,
+    parse_count,
+    parse_duration,
+    parse_memory,
+    parse_memory_limit,
+    parse_size,
+)
 
 Text = str | bytes
 
-MAX_PROCESSES = 1024
-"""Of one command, unless it is told otherwise: a fork bomb is to harm itself only."""
+Accelerator = Literal["auto", "kvm", "tcg"]
+
+TERMINAL_SIZE = (24, 80)
+"""Lines and columns of a terminal whose size nobody knows."""
+
+
+def to_bytes(value: object) -> bytes:
+    """Write text as the operating system has it: surrogates stand for bytes that are not UTF-8.
+
+    :raises UsageError: it is no text, or holds surrogates that stand for no byte.
+    """
+    if isinstance(value, PathLike):
+        value = fspath(value)
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise UsageError(f"{value!r} is neither str, bytes nor a path")
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{value!r} cannot be written as bytes: {error.reason}") from None
+
+
+def _environment(value: Any) -> dict[bytes, bytes]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{value!r} is no mapping of names to values")
+    variables = {to_bytes(name): to_bytes(content) for name, content in value.items()}
+    for name in variables:
+        if not name or b"=" in name:
+            raise UsageError(f"{name!r} cannot be the name of an environment variable")
+    return variables
+
+
+def _variables(entries: tuple[str, ...]) -> dict[str, str]:
+    for entry in entries:
+        if not entry.partition("=")[0] or "=" not in entry:
+            raise UsageError(f"{entry!r} is not KEY=VALUE")
+    return {name: content for name, _, content in (entry.partition("=") for entry in entries)}
+
+
+def _user(value: Any) -> bytes:
+    if value == "":
+        raise UsageError("it is a name or a number; without one it is root")
+    return to_bytes(str(value) if isinstance(value, int) else value)
+
+
+def _stdin(value: Any) -> int | None:
+    if value not in (PIPE, DEVNULL):
+        raise UsageError("it is subprocess.PIPE, DEVNULL or None")
+    return PIPE if value == PIPE else None
+
+
+def _terminal(value: Any) -> tuple[int, int] | None:
+    match value:
+        case bool():
+            return TERMINAL_SIZE if value else None
+        case (int(), int()):
+            if value[0] == 0:
+                raise UsageError("a terminal has at least one line")
+            return (value[0], value[1])
+    raise UsageError(f"it is True, or lines and columns, not {value!r}")
+
+
+def _accelerator(value: Any) -> Accelerator:
+    names = get_args(Accelerator)
+    if value not in names:
+        raise UsageError(f"it is one of {', '.join(names)}, not {value!r}")
+    return cast(Accelerator, value)
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdecimal() else text
+
+
+def _ignore(_: str) -> None:
+    pass
+
+
+# What options of one kind have in common.
+_PYTHON_ONLY = partial(Option, verbs=())
+_DURATION = partial(Option, read=parse_duration, unit="seconds, or text as `2m`", metavar="TIME")
+_SIZE = partial(Option, read=parse_size, unit="bytes, or text as `64M`", metavar="SIZE")
+
+
+def counted(least: int) -> partial[Option]:
+    """An option that is a whole number from `least` on."""
+    return partial(Option, read=partial(parse_count, least=least), metavar="N", from_text=_number)
 
 
 class ExecOptions(TypedDict, total=False):
-    """Keyword arguments of `MicroVM.exec` and `MicroVM.run`; each has a default.
+    """Keyword arguments of `MicroVM.exec` and `MicroVM.run`; each has a default."""
 
-    :ivar command: the file to execute, by default `argv[0]`; without a slash it is looked up in the
-        guest's PATH.
-    :ivar env: over the guest's default environment; nothing of the host's is passed on.
-    :ivar cwd: in the guest; the user's home by default.
-    :ivar user: `NAME`, `UID` or either with `:GROUP`; root by default.
-    :ivar stdin: `subprocess.PIPE` to feed it by `process.stdin`; /dev/null by default.
-    :ivar tty: a terminal for all three streams: its lines and columns, or True for 24 and 80.
-    :ivar timeout: how long after its start it and all that it has started is killed: seconds, or
-        text such as `2m`; see :mod:`microvm.units` for this and what follows.
-    :ivar grace: time between SIGTERM and that kill; by default there is no SIGTERM.
-    :ivar max_output: size of both streams together after which it is killed: bytes, or text such as
-        `1K`; by default endless.
-    :ivar max_processes: processes and threads at a time, `MAX_PROCESSES` by default; 0: no limit.
-    :ivar max_memory: memory for it and all that it has started: bytes, or text such as `64M`; by
-        default all there is, and so for 0.
-    """
-
-    command: Text | None
-    env: Mapping[str, str] | Mapping[bytes, bytes] | None
-    cwd: Text | Path | None
-    user: Text | int | None
-    stdin: int | None
-    tty: bool | tuple[int, int]
-    timeout: Duration | None
-    grace: Duration | None
-    max_output: Size | None
-    max_processes: int
-    max_memory: Size
+    command: Annotated[
+        Text | None,
+        _PYTHON_ONLY(
+            "The file to execute; without a slash it is looked up in the guest's PATH.",
+            to_bytes,
+            shown="argv[0]",
+        ),
+    ]
+    env: Annotated[
+        Mapping[str, str] | Mapping[bytes, bytes] | None,
+        Option(
+            "Variables over those of the guest; nothing of the host's environment is passed on.",
+            _environment,
+            metavar="KEY=VALUE",
+            short="e",
+            multiple=True,
+            from_text=_variables,
+        ),
+    ]
+    cwd: Annotated[
+        Text | Path | None,
+        Option(
+            "The working directory, in the guest.",
+            to_bytes,
+            default=b"",
+            shown="the user's home",
+            metavar="DIR",
+            short="w",
+        ),
+    ]
+    user: Annotated[
+        Text | int | None,
+        Option(
+            "Whom to run it as.",
+            _user,
+            default=b"",
+            shown="root",
+            unit="NAME or UID, or either with :GROUP",
+            metavar="NAME|UID[:GROUP]",
+            short="u",
+        ),
+    ]
+    stdin: Annotated[
+        int | None,
+        _PYTHON_ONLY(
+            "`subprocess.PIPE` feeds it by `process.stdin`.",
+            _stdin,
+            shown="/dev/null",
+        ),
+    ]
+    tty: Annotated[
+        bool | tuple[int, int],
+        Option(
+            "Give the command a terminal for all three streams, "
+            "on the command line one of the size of ours.",
+            _terminal,
+            default=False,
+            unit="lines and columns; True for 24 and 80",
+            verbs=("run",),
+            short="t",
+        ),
+    ]
+    timeout: Annotated[
+        Duration | None,
+        _DURATION(
+            "Kill the command, and all that it has started, this long after its start: "
+            "5s, 500ms, 2m.",
+        ),
+    ]
+    grace: Annotated[
+        Duration | None,
+        _DURATION(
+            "At the timeout, send SIGTERM first and kill this much later.",
+            shown="no SIGTERM",
+            needs="timeout",
+        ),
+    ]
+    max_output: Annotated[
+        Size | None,
+        _SIZE(
+            "Kill the command when both of its streams together have more than this, such as 1K.",
+            shown="endless",
+        ),
+    ]
+    max_processes: Annotated[
+        int,
+        counted(0)(
+            "Processes and threads that the command may have at a time; 0: no limit.",
+            default=1024,  # a fork bomb is to harm itself only
+        ),
+    ]
+    max_memory: Annotated[
+        Size,
+        _SIZE(
+            "Memory that the command, and all that it has started, may take, such as 64M.",
+            read=parse_memory_limit,
+            default=0,
+            shown="all there is",
+        ),
+    ]
 
 
 class PlainRunOptions(ExecOptions, total=False):
-    """Those of `RunOptions` that do not say what type the output has.
+    """Those of `RunOptions` that do not say what type the output has."""
 
-    :ivar input: what to feed to standard input: bytes, or str where text is asked for.
-    :ivar check: raise `subprocess.CalledProcessError` unless it exits with 0.
-    """
-
-    input: Text | None
-    check: bool
+    input: Annotated[
+        Text | None,
+        _PYTHON_ONLY(
+            "What to feed to standard input: bytes, or str where text is asked for.",
+            shown="nothing",
+        ),
+    ]
+    check: Annotated[
+        bool,
+        _PYTHON_ONLY(
+            "Raise `subprocess.CalledProcessError` unless it exits with 0.",
+            default=False,
+        ),
+    ]
 
 
 class RunOptions(PlainRunOptions, total=False):
-    """Keyword arguments of `MicroVM.run` alone, named after those of `subprocess.run`.
+    """Keyword arguments of `MicroVM.run` alone, named after those of `subprocess.run`."""
 
-    :ivar capture_output: whether the result has the output, which is the default; False passes it
-        on to our own standard output and error.
-    :ivar text: whether input and output are str.
-    :ivar encoding: of that text; UTF-8 by default. Naming one asks for text.
-    :ivar errors: what to do about bytes that are no text, as in `bytes.decode`; naming one asks
-        for text.
-    """
+    capture_output: Annotated[
+        bool,
+        _PYTHON_ONLY(
+            "Whether the result has the output; else it goes to our own output and error.",
+            default=True,
+        ),
+    ]
+    text: Annotated[
+        bool,
+        _PYTHON_ONLY("Whether input and output are str.", default=False),
+    ]
+    encoding: Annotated[
+        str | None,
+        _PYTHON_ONLY("Of that text; naming one asks for text.", shown="UTF-8"),
+    ]
+    errors: Annotated[
+        str | None,
+        _PYTHON_ONLY(
+            "What to do about bytes that are no text, as in `bytes.decode`; naming it asks for "
+            "text.",
+            shown="strict",
+        ),
+    ]
 
-    capture_output: bool
+
+class NotCaptured(PlainRunOptions, total=False):
+    """The `RunOptions` that give no output."""
+
+    capture_output: Required[Literal[False]]
     text: bool
     encoding: str | None
     errors: str | None
+
+
+class AsText(PlainRunOptions, total=False):
+    """The `RunOptions` that give str, since they ask for it."""
+
+    capture_output: Literal[True]
+    text: Required[Literal[True]]
+    encoding: str | None
+    errors: str | None
+
+
+class AsEncoded(PlainRunOptions, total=False):
+    """The `RunOptions` that give str, since they name an encoding."""
+
+    capture_output: Literal[True]
+    text: bool
+    encoding: Required[str]
+    errors: str | None
+
+
+class AsBytes(PlainRunOptions, total=False):
+    """The `RunOptions` that give bytes."""
+
+    capture_output: Literal[True]
+    text: Literal[False]
+    encoding: None
+    errors: None
+
+
+class PoolOptions(TypedDict, total=False):
+    """Keyword arguments of `Pool`, which are those of `MicroVM` that many machines can share."""
+
+    memory: Annotated[
+        Size,
+        _SIZE(
+            "Memory of the guest, such as 512M or 2G.",
+            read=parse_memory,
+            default="256M",
+            verbs=("run", "map", "bench"),
+        ),
+    ]
+    cpus: Annotated[
+        int,
+        counted(1)("CPUs of the guest.", default=1),
+    ]
+    accel: Annotated[
+        Accelerator,
+        Option(
+            "`auto`: KVM where a guest really runs under it, emulation elsewhere.",
+            _accelerator,
+            default="auto",
+            verbs=("run", "map", "bench"),
+            metavar=f"[{'|'.join(get_args(Accelerator))}]",
+        ),
+    ]
+    cold: Annotated[
+        bool,
+        Option("Boot the guest, instead of cloning a saved one.", default=False),
+    ]
+    notify: Annotated[
+        Callable[[str], None],
+        _PYTHON_ONLY(
+            "Called with lines that a user should see once, such as why there is no KVM.",
+            default=_ignore,
+            shown="nobody is told",
+        ),
+    ]
+
+
+class MachineOptions(PoolOptions, total=False):
+    """Keyword arguments of `MicroVM`."""
+
+    console: Annotated[
+        Path | None,
+        Option(
+            "Write the guest's serial console to this file, live, at most 16 MiB; of a clone only "
+            "what it writes itself.",
+            Path,
+            verbs=("run",),
+            metavar="FILE",
+        ),
+    ]

@@ -8,16 +8,21 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from microvm.capacity import usable_cpus
 from microvm.errors import MachineError, UsageError
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.job import Argvs, Commands, Job, Outcome, jobs
-from microvm.machine import MachineOptions, MicroVM
-from microvm.options import PlainRunOptions, RunOptions
+from microvm.machine import MicroVM
+from microvm.option import lists
+from microvm.options import AsBytes, AsEncoded, AsText, PoolOptions, RunOptions
 from microvm.start.warmup import warm_up
 from microvm.tasks import cancel
+
+if TYPE_CHECKING:
+    from microvm_image.image import Image
 
 T = TypeVar("T")
 
@@ -42,18 +47,27 @@ class Pool:
 
     When the block is left, however that happens, all machines end, whoever uses them.
 
-    :param size: how many machines there are at most, whether they start, wait, are in use or end;
-        by default as many as there are CPUs. No more start at a time than there are CPUs.
-    :param machine: see :class:`microvm.machine.MachineOptions`.
-    :raises UsageError: for a value that cannot be.
     """
 
-    def __init__(self, size: int | None = None, **machine: Unpack[MachineOptions]) -> None:
+    @lists(PoolOptions)
+    def __init__(
+        self,
+        size: int | None = None,
+        image: Image | str | Path | None = None,
+        **machine: Unpack[PoolOptions],
+    ) -> None:
+        """Check what they are to be; nothing is started.
+
+        :param size: how many machines there are at most, whether they start, wait, are in use or
+            end; by default as many as there are CPUs. No more start at a time than there are CPUs.
+        :param image: see `MicroVM`.
+        :raises UsageError: for a value that cannot be.
+        """
         self._cpus = usable_cpus()
         self.size = self._cpus if size is None else size
         if self.size < 1:
             raise UsageError(f"a pool needs room for at least one machine, not {size}")
-        self._make = partial(MicroVM, **machine)
+        self._make = partial(MicroVM, image, **machine)
         self._make()  # nothing is started; options that cannot be are refused here
         self._open = False
         self._failing = False
@@ -99,44 +113,21 @@ class Pool:
 
     @overload
     def map(
-        self,
-        commands: Argvs,
-        *,
-        ordered: bool = ...,
-        capture_output: Literal[True] = ...,
-        text: Literal[True],
-        encoding: str | None = ...,
-        errors: str | None = ...,
-        **options: Unpack[PlainRunOptions],
+        self, commands: Argvs, *, ordered: bool = ..., **options: Unpack[AsText]
     ) -> AsyncGenerator[Outcome[str], None]: ...
     @overload
     def map(
-        self,
-        commands: Argvs,
-        *,
-        ordered: bool = ...,
-        capture_output: Literal[True] = ...,
-        text: bool = ...,
-        encoding: str,
-        errors: str | None = ...,
-        **options: Unpack[PlainRunOptions],
+        self, commands: Argvs, *, ordered: bool = ..., **options: Unpack[AsEncoded]
     ) -> AsyncGenerator[Outcome[str], None]: ...
     @overload
     def map(
-        self,
-        commands: Argvs,
-        *,
-        ordered: bool = ...,
-        capture_output: Literal[True] = ...,
-        text: Literal[False] = ...,
-        encoding: None = ...,
-        errors: None = ...,
-        **options: Unpack[PlainRunOptions],
+        self, commands: Argvs, *, ordered: bool = ..., **options: Unpack[AsBytes]
     ) -> AsyncGenerator[Outcome[bytes], None]: ...
     @overload
     def map(
         self, commands: Commands, *, ordered: bool = ..., **options: Unpack[RunOptions]
     ) -> AsyncGenerator[Outcome[Any], None]: ...
+    @lists(RunOptions)
     async def map(
         self, commands: Commands, *, ordered: bool = True, **options: Unpack[RunOptions]
     ) -> AsyncGenerator[Outcome[Any], None]:
@@ -151,9 +142,8 @@ class Pool:
             the event loop and must not block it, or an asynchronous one.
         :param ordered: give outcomes in the order of the commands, so that a slow one holds up
             others; else as they come.
-        :param options: of each command that does not say otherwise, see
-            :class:`microvm.options.RunOptions`; without `max_output` there is no bound on what one
-            outcome holds.
+        :param options: of each command that does not say otherwise; without `max_output` there is
+            no bound on what one outcome holds.
         :raises MicroVMError: a machine could not be started; see `MicroVM.start`.
         :raises UsageError: the pool is closed, or a command is no list of arguments.
         """

@@ -17,15 +17,24 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from microvm import machine
 from microvm.guest import process, streams
 from microvm.guest.process import CompletedProcess
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.loop import Loop
-from microvm.options import ExecOptions, PlainRunOptions, RunOptions, Text
-from microvm.units import Size
+from microvm.option import lists
+from microvm.options import (
+    AsBytes,
+    AsEncoded,
+    AsText,
+    ExecOptions,
+    MachineOptions,
+    NotCaptured,
+    RunOptions,
+    Text,
+)
 from microvm.wire import codec
 
 if TYPE_CHECKING:
@@ -59,26 +68,12 @@ class MicroVM(_Driven):
     that came from it, is ended, with a ResourceWarning.
     """
 
+    @lists(MachineOptions)
     def __init__(
-        self,
-        image: Image | str | Path | None = None,
-        *,
-        memory: Size = "256M",
-        cpus: int = 1,
-        accel: Literal["auto", "kvm", "tcg"] = "auto",
-        cold: bool = False,
-        console: Path | None = None,
-        notify: Callable[[str], None] = lambda _: None,
+        self, image: Image | str | Path | None = None, **options: Unpack[MachineOptions]
     ) -> None:
-        self._machine = machine.MicroVM(
-            image,
-            memory=memory,
-            cpus=cpus,
-            accel=accel,
-            cold=cold,
-            console=console,
-            notify=notify,
-        )
+        """Check what it is to be; see `microvm.MicroVM`."""
+        self._machine = machine.MicroVM(image, **options)
         super().__init__(Loop(self._machine.stop, self._machine.unclosed))
 
     def __repr__(self) -> str:
@@ -113,56 +108,24 @@ class MicroVM(_Driven):
         """End the machine, whatever state it is in; idempotent."""
         self._loop.close()
 
+    @lists(ExecOptions)
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `microvm.MicroVM.exec`."""
         return Process(self._loop, self._do(self._machine.exec(argv, **options)))
 
     @overload
     def run(
-        self,
-        argv: Sequence[Text],
-        *,
-        capture_output: Literal[False],
-        text: bool = ...,
-        encoding: str | None = ...,
-        errors: str | None = ...,
-        **options: Unpack[PlainRunOptions],
+        self, argv: Sequence[Text], **options: Unpack[NotCaptured]
     ) -> CompletedProcess[None]: ...
     @overload
-    def run(
-        self,
-        argv: Sequence[Text],
-        *,
-        capture_output: Literal[True] = ...,
-        text: Literal[True],
-        encoding: str | None = ...,
-        errors: str | None = ...,
-        **options: Unpack[PlainRunOptions],
-    ) -> CompletedProcess[str]: ...
+    def run(self, argv: Sequence[Text], **options: Unpack[AsText]) -> CompletedProcess[str]: ...
     @overload
-    def run(
-        self,
-        argv: Sequence[Text],
-        *,
-        capture_output: Literal[True] = ...,
-        text: bool = ...,
-        encoding: str,
-        errors: str | None = ...,
-        **options: Unpack[PlainRunOptions],
-    ) -> CompletedProcess[str]: ...
+    def run(self, argv: Sequence[Text], **options: Unpack[AsEncoded]) -> CompletedProcess[str]: ...
     @overload
-    def run(
-        self,
-        argv: Sequence[Text],
-        *,
-        capture_output: Literal[True] = ...,
-        text: Literal[False] = ...,
-        encoding: None = ...,
-        errors: None = ...,
-        **options: Unpack[PlainRunOptions],
-    ) -> CompletedProcess[bytes]: ...
+    def run(self, argv: Sequence[Text], **options: Unpack[AsBytes]) -> CompletedProcess[bytes]: ...
     @overload
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]: ...
+    @lists(RunOptions)
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]:
         """Run a command to its end; see `microvm.MicroVM.run`."""
         return self._do(self._machine.run(argv, **options))

@@ -78,10 +78,20 @@ def parse_duration(value: Duration) -> float:
     return seconds
 
 
+def parse_count(value: int, *, least: int) -> int:
+    """Read a number of things.
+
+    :raises UsageError: it is no whole number from `least` on.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(f"{value!r} is not a whole number from {least} on")
+    return value
+
+
 def parse_memory(value: Size) -> int:
     """Read a guest's memory size, as `parse_size` does.
 
-    :return: MiB.
+    :return: bytes, a whole number of MiB.
     :raises UsageError: it is no size, no whole number of MiB, or below `MINIMUM_MEMORY`.
     """
     size = parse_size(value)
@@ -89,7 +99,7 @@ def parse_memory(value: Size) -> int:
         raise _too_little(value, MINIMUM_MEMORY, "for a guest")
     if size % _MEBIBYTE:
         raise UsageError(f"{value!r} is not a whole number of MiB", hint="write 512M or 2G")
-    return size // _MEBIBYTE
+    return size
 
 
 def parse_memory_limit(value: Size) -> int:

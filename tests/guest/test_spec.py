@@ -17,7 +17,8 @@ from tests.support import vectors
 from tests.support.daemon import Daemon
 
 from microvm.errors import ProtocolError
-from microvm.wire.session import Request, Session
+from microvm.guest.request import request_of
+from microvm.wire.session import Session
 
 SPEC = (Path(__file__).parents[2] / "protocol/SPEC.md").read_text()
 
@@ -138,7 +139,7 @@ class TestAHostileGuest:
         assert decoded is not None
         session.receive_data(encode("ready", **decoded[0].fields))
         assert session.next_event() is not None
-        session.exec_request(Request(b"true", [b"true"]))
+        session.exec_request(request_of(["true"], {})[0])
         session.receive_data(answers)
         with pytest.raises(ProtocolError):
             list(iter(session.next_event, None))

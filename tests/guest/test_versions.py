@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from tests.support.daemon import Daemon, Result
 
+from microvm.guest import request
 from microvm.wire import codec, session
-from microvm.wire.session import Request, Session
+from microvm.wire.session import Session
 from microvm_proto import backends
 from microvm_proto.resolve import read_schema
 
@@ -90,7 +91,7 @@ def run(daemon: Daemon, host: Session) -> tuple[Result, list[Any]]:
 
     daemon.send(host.hello())
     hear()
-    daemon.send(host.exec_request(Request(b"sh", [b"sh", b"-c", SCRIPT.encode()])))
+    daemon.send(host.exec_request(request.request_of(["sh", "-c", SCRIPT], {})[0]))
     output: dict[int, bytes] = {1: b"", 2: b""}
     heard = []
     while type(message := hear()).__name__ != "ExecResponse":
@@ -120,6 +121,7 @@ def test_a_newer_host_is_served_by_an_older_guest(
     sanitized: Path, newer_codec: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "codec", newer_codec)
+    monkeypatch.setattr(request, "codec", newer_codec)
     with started(sanitized, tmp_path) as daemon:
         result, heard = run(daemon, Session())
         check(result)
@@ -130,6 +132,7 @@ def test_two_newer_sides_speak_the_newer_version(
     newer: Path, newer_codec: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "codec", newer_codec)
+    monkeypatch.setattr(request, "codec", newer_codec)
     with started(newer / "sandboxd", tmp_path) as daemon:
         host = Session()
         check(run(daemon, host)[0])

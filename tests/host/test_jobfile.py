@@ -40,11 +40,11 @@ def test_a_line_is_for_the_shell_or_an_array_or_an_object() -> None:
 {"argv": ["cat"], "id": {"any": 1}, "stdin": "h\\u00e9", "env": {"A": "1"}, "timeout": 0.5}
 """
     assert parsed(text, {"A": "0", "B": "2"}) == [
-        LineJob(["sh", "-c", 'echo "$HOME" | cat'], {"env": {"A": "0", "B": "2"}}, 3),
-        LineJob(["echo", "a b"], {"env": {"A": "0", "B": "2"}}, 4),
+        LineJob(["sh", "-c", 'echo "$HOME" | cat'], {"env": {b"A": b"0", b"B": b"2"}}, 3),
+        LineJob(["echo", "a b"], {"env": {b"A": b"0", b"B": b"2"}}, 4),
         LineJob(
             ["cat"],
-            {"timeout": 0.5, "env": {"A": "1", "B": "2"}, "input": "hé".encode()},
+            {"timeout": 0.5, "env": {b"A": b"1", b"B": b"2"}, "input": "hé".encode()},
             6,
             {"any": 1},
         ),
@@ -86,7 +86,7 @@ def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
         ('{"argv": ["echo"], "max_output": "1 K"}', "max_output: '1 K' is not a size"),
         ('{"argv": ["echo"], "timeout": "5 s"}', "timeout: '5 s' is not a duration"),
         ('{"argv": ["echo"], "grace": 0}', "grace: 0 is no time at all"),
-        ('{"argv": ["echo"], "env": {"A": 1}}', "env is an object of strings"),
+        ('{"argv": ["echo"], "env": {"A": 1}}', "env: 1 is neither str, bytes nor a path"),
         ('{"argv": ["echo"], "stdin": "\\ud800"}', "stdin: '\\ud800' cannot be written as bytes"),
         ('["\\ud800"]', "'\\ud800' cannot be written as bytes"),
         ('{"argv": ["echo"], "id": {"a": "\\udcff"}}', "id holds what is no UTF-8"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from subprocess import PIPE
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -12,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
+from microvm.guest.request import request_of
+from microvm.options import ExecOptions
 from microvm.wire import codec
 from microvm.wire.codec import Ending, ErrorCode, GoodbyeReason, Stage, Stream
-from microvm.wire.session import WINDOW, Request, Session
+from microvm.wire.session import WINDOW, Session
 from microvm.wire.state import State
 
 TOKEN = 7
@@ -58,7 +61,13 @@ def hear(session: Session, *messages: codec.Message) -> list[codec.Message]:
 
 
 def request(session: Session, *, stdin: bool = True) -> bytes:
-    return session.exec_request(Request(b"true", [b"true"], stdin=stdin))
+    return asked(session, b"true", stdin=PIPE if stdin else None)
+
+
+def asked(session: Session, *argv: bytes, **options: Any) -> bytes:
+    """What a session says to have a command run."""
+    wanted, _ = request_of(argv, cast(ExecOptions, options))
+    return session.exec_request(wanted)
 
 
 def new() -> Session:
@@ -207,7 +216,7 @@ def test_nothing_is_said_of_input_after_its_end(message: codec.Message) -> None:
     with pytest.raises(ProtocolError):
         hear(session, message)
     session = idle()
-    session.exec_request(Request(b"sh", [b"sh"], terminal=(24, 80)))
+    asked(session, b"sh", tty=(24, 80))
     assert hear(session, codec.ExecStdinCredit(1, 5)) == [codec.ExecStdinCredit(1, 5)]
 
 
@@ -454,9 +463,7 @@ def test_hello_forgets_what_was_asked(answer: codec.Message) -> None:
 
 def test_an_exec_request_carries_everything() -> None:
     session = idle()
-    data = session.exec_request(
-        Request(b"ls", [b"ls", b"\xff"], {b"A": b"b=c", b"D": b""}, b"/tmp")
-    )
+    data = asked(session, b"ls", b"\xff", env={b"A": b"b=c", b"D": b""}, cwd=b"/tmp")
     assert said(data) == [
         codec.ExecRequest(
             1,
@@ -470,7 +477,7 @@ def test_an_exec_request_carries_everything() -> None:
             codec.StdinKind.NULL,
             0,
             0,
-            0,
+            1024,
             0,
         )
     ]
@@ -493,7 +500,7 @@ def test_a_command_that_has_ended_makes_room_for_the_next_id(end: codec.Message)
 def test_want_of_memory_is_the_end_of_those_only_whose_memory_is_limited() -> None:
     end = codec.ExecResponse(1, Ending.OUT_OF_MEMORY, 9)
     session = idle()
-    session.exec_request(Request(b"a", [b"a"], max_memory=1 << 20))
+    asked(session, b"a", max_memory=1 << 20)
     assert hear(session, end) == [end]
     with pytest.raises(ProtocolError, match="ExecResponse where it must not"):
         hear(running(), end)
@@ -541,7 +548,7 @@ def test_a_command_that_cannot_be_is_refused_before_anything_is_said(
 ) -> None:
     session = idle()
     with pytest.raises(UsageError):
-        session.exec_request(Request(command, argv, env, cwd))
+        asked(session, *argv, command=command, env=env, cwd=cwd)
     assert session.state is State.IDLE
     (message,) = said(request(session))
     assert isinstance(message, codec.ExecRequest)
@@ -716,16 +723,17 @@ def test_no_way_of_reading_stalls_the_guest_or_lets_it_get_ahead(
 
 
 def test_a_request_says_all_that_it_was_asked_to() -> None:
-    wanted = Request(
-        b"sh",
-        [b"-sh"],
-        {b"A": b"b"},
-        b"/tmp",
-        b"me:1",
-        True,
-        (24, 80),
+    frame = asked(
+        idle(),
+        b"-sh",
+        command="sh",
+        env={"A": "b"},
+        cwd="/tmp",
+        user="me:1",
+        stdin=PIPE,
+        tty=(24, 80),
         max_processes=3,
-        max_memory=4,
+        max_memory="4M",
     )
     expected = codec.ExecRequest(
         id=1,
@@ -740,9 +748,9 @@ def test_a_request_says_all_that_it_was_asked_to() -> None:
         rows=24,
         columns=80,
         max_processes=3,
-        max_memory=4,
+        max_memory=4 << 20,
     )
-    assert said(idle().exec_request(wanted)) == [expected]
+    assert said(frame) == [expected]
 
 
 def test_a_request_asks_for_nothing_by_default() -> None:
@@ -751,7 +759,7 @@ def test_a_request_asks_for_nothing_by_default() -> None:
     assert message.stdin_from is codec.StdinKind.NULL
     assert message.user == b""
     assert (message.rows, message.columns) == (0, 0)
-    assert (message.max_processes, message.max_memory) == (0, 0)
+    assert (message.max_processes, message.max_memory) == (1024, 0)
 
 
 @pytest.mark.parametrize(
@@ -759,9 +767,9 @@ def test_a_request_asks_for_nothing_by_default() -> None:
     [
         {"user": b"a\0b"},
         {"user": b"u" * 129},
-        {"terminal": (65536, 80)},
-        {"terminal": (24, -1)},
-        {"terminal": (0, 80)},
+        {"tty": (65536, 80)},
+        {"tty": (24, -1)},
+        {"tty": (0, 80)},
         {"max_processes": -1},
         {"max_processes": 2**32},
         {"max_memory": 2**64},
@@ -771,7 +779,7 @@ def test_a_request_asks_for_nothing_by_default() -> None:
 def test_a_request_that_cannot_be_sent_is_refused(wrong: dict[str, Any]) -> None:
     session = idle()
     with pytest.raises(UsageError):
-        session.exec_request(Request(b"true", [b"true"], **wrong))
+        asked(session, b"true", **wrong)
     assert session.state is State.IDLE
     (message,) = said(request(session))
     assert message.id == 1  # type: ignore[union-attr]

@@ -59,7 +59,7 @@ def test_no_size(size: Any) -> None:
     ],
 )
 def test_memory_of_a_guest(size: int | str, mebibytes: int) -> None:
-    assert parse_memory(size) == mebibytes
+    assert parse_memory(size) == mebibytes << 20
 
 
 @pytest.mark.parametrize("size", ["0", "1K", "63M", "256", 256, MINIMUM_MEMORY - 1])

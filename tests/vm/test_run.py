@@ -204,7 +204,7 @@ def test_verbose_says_what_happens(microvm: Command) -> None:
         (["--memory", "lots", "--", "true"], 2, "'lots' is not a size (write 64M, 1K or 2G"),
         (["--memory", "256", "--", "true"], 2, "a number alone is bytes"),
         (["--memory", "999G", "--", "true"], 2, "does not fit into this host's memory (at most"),
-        (["--cpus", "0", "--", "true"], 2, "'--cpus': '0' is not a whole number from 1 on"),
+        (["--cpus", "0", "--", "true"], 2, "'--cpus': 0 is not a whole number from 1 on"),
         (["--cpus", "x", "--", "true"], 2, "'--cpus': 'x' is not a whole number from 1 on"),
         (["--cpus", "999", "--", "true"], 2, "a guest with 999 CPUs would not come up"),
         (["--env", "=x", "--", "true"], 2, "KEY=VALUE"),

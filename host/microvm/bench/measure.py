@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 from microvm.bench.boot import Boot, boot_times
 from microvm.bench.contender import STREAM_SIZE, Contender, Machine
@@ -20,6 +20,7 @@ from microvm.bench.ours import OurMachine, Ours
 from microvm.bench.platform import describe, load
 from microvm.bench.report import Density, Report
 from microvm.errors import ImageError, MicroVMError
+from microvm.options import Accelerator
 from microvm.pool import Pool
 from microvm.progress import Reporter, Silent
 from microvm.qemu.accel import BOOT_TIMEOUT
@@ -53,7 +54,7 @@ class Plan:
 
     image: Image
     memory: Size = "256M"
-    accel: Literal["auto", "kvm", "tcg"] = "auto"
+    accel: Accelerator = "auto"
     boots: int = 5
     execs: int = 200
     clones: int = 20
@@ -68,7 +69,7 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
     """
     report = report or Silent()
     busy = load()
-    memory = parse_memory(plan.memory)
+    memory = parse_memory(plan.memory) >> 20
     with ExitStack() as owned:
         report.step("making templates")
         ours = Ours(plan.image, memory=plan.memory, accel=plan.accel, notify=report.notice)
@@ -168,7 +169,7 @@ class _Run:
 
     async def pool(self) -> None:
         """Take machines from a pool that is full and at rest, and run a command on each."""
-        async with Pool(**self._ours.options) as pool:
+        async with Pool(image=self._ours.image, **self._ours.options) as pool:
             for number in range(self._plan.clones):
                 self._step("machines from a pool", number, self._plan.clones)
                 await _wait_full(pool)

@@ -6,11 +6,12 @@ import asyncio
 import sys
 from collections.abc import Callable
 from subprocess import DEVNULL, PIPE
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from microvm.bench.contender import STREAM_SIZE
 from microvm.errors import MicroVMError
-from microvm.machine import MachineOptions, MicroVM
+from microvm.machine import MicroVM
+from microvm.options import Accelerator, PoolOptions
 from microvm.units import Size
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Ours:
 
     :param memory: the guest's memory, as `MicroVM` takes it.
     :param notify: see `MicroVM`.
-    :ivar options: the options that the machines are made with.
+    :ivar image: the image that the machines boot.
+    :ivar options: the other options that they are made with.
     """
 
     name = "microvm"
@@ -37,10 +39,11 @@ class Ours:
         image: Image,
         *,
         memory: Size,
-        accel: Literal["auto", "kvm", "tcg"],
+        accel: Accelerator,
         notify: Callable[[str], None],
     ) -> None:
-        self.options = MachineOptions(image=image, memory=memory, accel=accel, notify=notify)
+        self.image = image
+        self.options = PoolOptions(memory=memory, accel=accel, notify=notify)
         self._command = (
             *(sys.executable, "-P", "-m", "microvm", "run", "--image", str(image.path)),
             *("--memory", str(memory), "--accel", accel, "--", "true"),
@@ -61,8 +64,8 @@ class Ours:
         return await self._start(cold=False)
 
     async def _start(self, *, cold: bool) -> OurMachine:
-        options: MachineOptions = {**self.options, "cold": cold}
-        vm = MicroVM(**options)
+        options: PoolOptions = {**self.options, "cold": cold}
+        vm = MicroVM(self.image, **options)
         await vm.start()
         return OurMachine(vm)
 

@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from errno import ENOENT
+from os import fsdecode
 from pathlib import Path
 from subprocess import PIPE
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from microvm.cli import shared, terminal
 from microvm.cli.signals import status_of
@@ -18,9 +20,9 @@ from microvm.errors import ExecKilled, MicroVMError, StartError
 from microvm.guest.stdio import copy_in, copy_out
 
 if TYPE_CHECKING:
-    from microvm.cli.run import Options
     from microvm.guest.process import Process
     from microvm.machine import MicroVM
+    from microvm.options import ExecOptions
 
 _SECOND_CTRL_C = 1.0
 
@@ -32,13 +34,20 @@ class Attached:
     """One command in one machine, which ends with it."""
 
     def __init__(
-        self, machine: MicroVM, command: tuple[str, ...], options: Options, begun: float
+        self,
+        machine: MicroVM,
+        command: tuple[str, ...],
+        options: ExecOptions,
+        *,
+        begun: float,
+        verbose: bool,
     ) -> None:
-        """Measure what it says about time from `begun`, of `time.monotonic()`."""
+        """Count the time that it tells who is verbose from `begun`, of `time.monotonic()`."""
         self.machine = machine
         self.command = command
         self.options = options
         self.begun = begun
+        self.verbose = verbose
         self.process: Process | None = None
         self.interrupted = float("-inf")
 
@@ -65,21 +74,14 @@ class Attached:
         return status
 
     async def _command(self) -> int:
-        options = self.options
-        process = self.process = await self.machine.exec(
-            self.command,
-            env=self._environment(),
-            cwd=options.cwd,
-            user=options.user,
-            stdin=PIPE if self._forwards_stdin() else None,
-            tty=terminal.size(0) if options.tty else False,
-            timeout=options.timeout,
-            grace=options.grace,
-            max_output=options.max_output,
-            max_processes=options.max_processes,
-            max_memory=options.max_memory,
-        )
-        with terminal.lent(0, process) if options.tty else nullcontext():
+        options: ExecOptions = {**self.options, "stdin": PIPE if self._forwards_stdin() else None}
+        if options["tty"]:
+            # With a terminal, the command is told what kind it is.
+            given = cast(Mapping[bytes, bytes], options["env"])
+            env = {b"TERM": os.environb.get(b"TERM", b"dumb"), **given}
+            options = {**options, "tty": terminal.size(0), "env": env}
+        process = self.process = await self.machine.exec(self.command, **options)
+        with terminal.lent(0, process) if options["tty"] else nullcontext():
             try:
                 return await self._streams(process)
             except StartError as error:
@@ -90,19 +92,14 @@ class Attached:
         """A hint for those who named a file or folder of ours."""
         if error.errno != ENOENT or error.stage not in ("exec", "chdir"):
             return ""
-        path = self.command[0] if error.stage == "exec" else self.options.cwd
-        if not path or not Path(path).exists():
+        path = self.command[0] if error.stage == "exec" else self.options.get("cwd")
+        if not path or not Path(fsdecode(path)).exists():
             return ""
         return "here there is one, but a guest has none of our files: send it by standard input"
 
     def _forwards_stdin(self) -> bool:
         """Without a terminal of its own, a command has no use for ours."""
         return not os.isatty(0)
-
-    def _environment(self) -> dict[str, str]:
-        """With a terminal, the command is told what kind it is."""
-        kind = {"TERM": os.environ.get("TERM", "dumb")} if self.options.tty else {}
-        return {**kind, **self.options.env}
 
     async def _streams(self, process: Process) -> int:
         copying = asyncio.create_task(self._copy_out(process))
@@ -133,5 +130,5 @@ class Attached:
         await asyncio.gather(copy_out(process.stdout, 1), copy_out(process.stderr, 2))
 
     def _say(self, text: str) -> None:
-        if self.options.verbose:
+        if self.verbose:
             shared.notify(f"{time.monotonic() - self.begun:.3f} s: {text}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from microvm.cli import shared
+from microvm.options import Accelerator, PoolOptions
 
 
 @click.command()
@@ -16,12 +16,11 @@ from microvm.cli import shared
 @click.option(
     "--kernel", metavar="FILE|small|debian", help="Measure an image with this kernel instead."
 )
-@shared.memory
-@shared.accel
+@shared.options(PoolOptions, "bench")
 @click.option(
     "--boots",
     default="5",
-    callback=shared.parsed(shared.count(1)),
+    callback=shared.count(1),
     metavar="N",
     show_default=True,
     help="Machines to boot.",
@@ -29,7 +28,7 @@ from microvm.cli import shared
 @click.option(
     "--execs",
     default="200",
-    callback=shared.parsed(shared.count(1)),
+    callback=shared.count(1),
     metavar="N",
     show_default=True,
     help="Commands to run, and pings to send.",
@@ -37,7 +36,7 @@ from microvm.cli import shared
 @click.option(
     "--clones",
     default="20",
-    callback=shared.parsed(shared.count(1)),
+    callback=shared.count(1),
     metavar="N",
     show_default=True,
     help="Clones to start one by one, then to have alive at once.",
@@ -61,7 +60,7 @@ def bench(
     image: str | None,
     kernel: str | None,
     memory: int,
-    accel: Literal["auto", "kvm", "tcg"],
+    accel: Accelerator,
     boots: int,
     execs: int,
     clones: int,

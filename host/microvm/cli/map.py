@@ -7,77 +7,42 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from microvm.cli import shared
 from microvm.cli.signals import status_of
 from microvm.errors import MicroVMError
-from microvm.units import parse_size
+from microvm.options import ExecOptions, PoolOptions, RunOptions
 
 if TYPE_CHECKING:
     from microvm.jobfile import LineJob
-    from microvm.options import RunOptions
 
 # Of one line of the input: a job with its standard input.
 _LINE_LIMIT = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    jobs: int | None
-    ordered: bool
-    image: str | None
-    memory: int
-    cpus: int
-    env: dict[str, str]
-    cwd: str | None
-    user: str | None
-    timeout: float | None
-    grace: float | None
-    max_output: int
-    max_processes: int
-    max_memory: int
-    accel: Literal["auto", "kvm", "tcg"]
-    cold: bool
 
 
 @click.command("map")
 @click.option(
     "-j",
     "--jobs",
-    callback=shared.parsed(shared.count(1)),
+    callback=shared.count(1),
     metavar="N",
     help="Machines at a time. [default: one for each CPU]",
 )
 @click.option("--ordered", is_flag=True, help="Give results in the order of the jobs.")
 @shared.image
-@shared.memory
-@shared.cpus
-@shared.env
-@shared.cwd
-@shared.user
-@shared.timeout
-@shared.grace
-@click.option(
-    "--max-output",
-    default="16M",
-    callback=shared.parsed(parse_size),
-    metavar="SIZE",
-    show_default=True,
-    help="Kill the command when it has written more than this.",
-)
-@shared.max_processes
-@shared.max_memory
-@shared.accel
-@shared.cold
+@shared.options(PoolOptions, "map")
+@shared.options(ExecOptions, "map", max_output="16M")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
+def map(  # noqa: A001 - the verb's name
+    file: str, jobs: int | None, ordered: bool, image: str | None, **options: Any
+) -> None:
     """Run each line of FILE in a fresh virtual machine.
 
     FILE is `-` for standard input. A line is a job:
@@ -87,8 +52,8 @@ def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
       ["echo", "hello"]              a JSON array: the command line
       {"argv": ["cat"], "id": "c1", "stdin": "hello", "env": {"A": "1"},
        "cwd": "/tmp", "user": "nobody", "timeout": "5s"}
-                                     a JSON object; also grace, max_output,
-                                     max_processes and max_memory
+                                     a JSON object; also --max-output as max_output,
+                                     and so on for every option of the command
 
     What begins with `[` or `{` is taken for JSON; empty lines and those that begin with `#` are
     skipped. A file is checked before anything runs; a pipe is read as jobs are run, and a line that
@@ -106,33 +71,36 @@ def map(file: str, **options: Any) -> None:  # noqa: A001 - the verb's name
       125     microvm itself failed: a machine could not be started
       128+N   signal N ended it: 130 for Ctrl-C, 141 when the reader has gone
     """  # noqa: D301 - click wants the backspace itself
-    settings = _Options(**options)
-    shared.check_grace(settings.timeout, settings.grace)
+    machine, how = shared.given(PoolOptions, options), shared.given(RunOptions, options)
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    sys.exit(asyncio.run(status_of(_map(settings, descriptor))))
+    lines = _Lines(descriptor, how.pop("env"))
+    work = _map(lines, jobs, image, machine, how, ordered)
+    sys.exit(asyncio.run(status_of(work)))
 
 
-async def _map(options: _Options, descriptor: int) -> int:
+async def _map(
+    lines: _Lines,
+    machines: int | None,
+    image: str | None,
+    machine: PoolOptions,
+    options: RunOptions,
+    ordered: bool,
+) -> int:
     from microvm.capacity import usable_cpus
     from microvm.jobfile import report, status
     from microvm.pool import Pool
 
-    total = await _count(options, descriptor)
+    total = await lines.count()
     if total == 0:
         return 0
-    size = options.jobs or usable_cpus()
+    size = machines or usable_cpus()
+    machine["notify"] = cache(shared.notify)  # what several machines say is said once
     pool = Pool(
         size if total is None else min(size, total),
-        image=shared.default_image() if options.image is None else options.image,
-        memory=options.memory,
-        cpus=options.cpus,
-        accel=options.accel,
-        cold=options.cold,
-        notify=cache(shared.notify),  # what several machines say is said once
+        shared.default_image() if image is None else image,
+        **machine,
     )
-    outcomes = pool.map(
-        _jobs(options, descriptor), ordered=options.ordered, **_run_options(options)
-    )
+    outcomes = pool.map(lines.jobs(), ordered=ordered, **options)
     failures = 0
     with _progress(total) as show:
         async with pool, aclosing(outcomes):
@@ -149,35 +117,29 @@ async def _map(options: _Options, descriptor: int) -> int:
     return 1 if failures else 0
 
 
-def _jobs(options: _Options, descriptor: int) -> AsyncIterator[LineJob]:
-    from microvm.guest.stdio import lines
-    from microvm.jobfile import parse
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The file with the jobs, and the variables that all of them have."""
 
-    return parse(lines(descriptor, _LINE_LIMIT), options.env)
+    descriptor: int
+    env: Mapping[str, str] | Mapping[bytes, bytes] | None
 
+    def jobs(self) -> AsyncIterator[LineJob]:
+        from microvm.guest.stdio import lines
+        from microvm.jobfile import parse
 
-async def _count(options: _Options, descriptor: int) -> int | None:
-    """Check a file and count its jobs; None for what can be read only once."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return None
-    begin = os.lseek(descriptor, 0, os.SEEK_CUR)
-    total = 0
-    async for _ in _jobs(options, descriptor):
-        total += 1
-    os.lseek(descriptor, begin, os.SEEK_SET)
-    return total
+        return parse(lines(self.descriptor, _LINE_LIMIT), self.env)
 
-
-def _run_options(options: _Options) -> RunOptions:
-    return {
-        "cwd": options.cwd,
-        "user": options.user,
-        "timeout": options.timeout,
-        "grace": options.grace,
-        "max_output": options.max_output,
-        "max_processes": options.max_processes,
-        "max_memory": options.max_memory,
-    }
+    async def count(self) -> int | None:
+        """Check a file and count its jobs; None for what can be read only once."""
+        if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+            return None
+        begin = os.lseek(self.descriptor, 0, os.SEEK_CUR)
+        total = 0
+        async for _ in self.jobs():
+            total += 1
+        os.lseek(self.descriptor, begin, os.SEEK_SET)
+        return total
 
 
 @contextmanager

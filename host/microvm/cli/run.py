@@ -4,38 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
 from microvm.cli import shared
 from microvm.machine import MicroVM
-from microvm.units import parse_size
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line says, checked."""
-
-    image: str | None
-    memory: int
-    cpus: int
-    env: dict[str, str]
-    cwd: str | None
-    user: str | None
-    tty: bool
-    timeout: float | None
-    grace: float | None
-    max_output: int | None
-    max_processes: int
-    max_memory: int
-    accel: Literal["auto", "kvm", "tcg"]
-    cold: bool
-    console: Path | None
-    verbose: bool
-
+from microvm.options import ExecOptions, MachineOptions
 
 _NO_VOLUMES = (
     "the guest sees no files of the host; send them through standard input: "
@@ -82,35 +57,11 @@ class _Run(click.Command):
 
 @click.command(cls=_Run, context_settings={"allow_interspersed_args": False})
 @shared.image
-@shared.memory
-@shared.cpus
-@shared.env
-@shared.cwd
-@shared.user
-@click.option(
-    "-t", "--tty", is_flag=True, help="Give the command a terminal: ours, if we have one."
-)
-@shared.timeout
-@shared.grace
-@click.option(
-    "--max-output",
-    callback=shared.parsed(parse_size),
-    metavar="SIZE",
-    help="Kill the command when it has written more than this, such as 1K.",
-)
-@shared.max_processes
-@shared.max_memory
-@shared.accel
-@shared.cold
-@click.option(
-    "--console",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write the guest's serial console here, live, at most 16 MiB.",
-)
+@shared.options(MachineOptions, "run")
+@shared.options(ExecOptions, "run")
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr what happens.")
 @click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
-def run(command: tuple[str, ...], **options: Any) -> None:
+def run(command: tuple[str, ...], image: str | None, verbose: bool, **options: Any) -> None:
     """Run CMD in a fresh virtual machine, and throw the machine away.
 
     Standard input is passed on unless it is a terminal. The command's output comes as it is
@@ -128,16 +79,10 @@ def run(command: tuple[str, ...], **options: Any) -> None:
     is the command's, and Ctrl-C is a key like any other.
     """  # noqa: D301 - click wants the backspace itself
     begun = time.monotonic()
-    settings = Options(**options)
-    shared.check_grace(settings.timeout, settings.grace)
+    how = shared.given(ExecOptions, options)
     machine = MicroVM(
-        shared.default_image() if settings.image is None else settings.image,
-        memory=settings.memory,
-        cpus=settings.cpus,
-        accel=settings.accel,
-        cold=settings.cold,
-        console=settings.console,
-        notify=shared.notify,
+        shared.default_image() if image is None else image,
+        **shared.given(MachineOptions, {**options, "notify": shared.notify}),
     )
     machine.launch()
     # While QEMU starts, all the rest is imported.
@@ -145,4 +90,5 @@ def run(command: tuple[str, ...], **options: Any) -> None:
 
     from microvm.cli.attach import Attached
 
-    shared.leave(asyncio.run(Attached(machine, command, settings, begun).status()))
+    attached = Attached(machine, command, how, begun=begun, verbose=verbose)
+    shared.leave(asyncio.run(attached.status()))

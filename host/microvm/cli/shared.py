@@ -4,130 +4,94 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
 
 from microvm.errors import UsageError
-from microvm.options import MAX_PROCESSES
+from microvm.option import Option, options_of
+from microvm.options import counted
 from microvm.printable import printable
-from microvm.units import parse_duration, parse_memory, parse_memory_limit
 
 if TYPE_CHECKING:
     from microvm_image import Image
 
+F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 
-def _environment(
-    context: click.Context, parameter: click.Parameter, entries: tuple[str, ...]
-) -> dict[str, str]:
-    del context, parameter
-    for entry in entries:
-        if not entry.partition("=")[0] or "=" not in entry:
-            raise click.BadParameter(f"{entry!r} is not KEY=VALUE")
-    return {key: value for key, _, value in (entry.partition("=") for entry in entries)}
+Callback = Callable[[click.Context, click.Parameter, Any], Any]
 
 
-def parsed(
-    parse: Callable[[str], Any],
-) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    """Read an option's text by a function of ours; what it refuses is said as click says it."""
+def read(option: Option) -> Callback:
+    """What has click read an option's text as ours are read, and say what is refused."""
 
-    def callback(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    def callback(context: click.Context, parameter: click.Parameter, text: Any) -> Any:
         del context, parameter
         try:
-            return None if text is None else parse(text)
+            return None if text is None else option.read(option.from_text(text))
         except UsageError as error:
             raise click.BadParameter(str(error)) from None
 
     return callback
 
 
-def count(least: int) -> Callable[[str], int]:
-    """What reads whole numbers from `least` on."""
-
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and int(text) >= least):
-            raise UsageError(f"{text!r} is not a whole number from {least} on")
-        return int(text)
-
-    return parse
+def count(least: int) -> Callback:
+    """What has click read a whole number from `least` on."""
+    return read(counted(least)(""))
 
 
 image = click.option(
     "--image", metavar="NAME|DIR", help="What it boots. [default: built on the first run]"
 )
-memory = click.option(
-    "--memory",
-    default="256M",
-    callback=parsed(lambda text: parse_memory(text) << 20),
-    metavar="SIZE",
-    show_default=True,
-    help="Memory of the guest, such as 2G.",
-)
-cpus = click.option(
-    "--cpus",
-    default="1",
-    callback=parsed(count(1)),
-    metavar="N",
-    show_default=True,
-    help="CPUs of the guest.",
-)
-accel = click.option(
-    "--accel",
-    type=click.Choice(["auto", "kvm", "tcg"]),
-    default="auto",
-    show_default=True,
-    help="`auto`: KVM where a guest really runs under it, emulation elsewhere.",
-)
-cold = click.option("--cold", is_flag=True, help="Boot the guest, instead of cloning a saved one.")
-env = click.option(
-    "-e",
-    "--env",
-    multiple=True,
-    callback=_environment,
-    metavar="KEY=VALUE",
-    help="Set a variable; the host's environment is not passed on.",
-)
-cwd = click.option(
-    "-w", "--cwd", metavar="DIR", help="Working directory. [default: the user's home]"
-)
-user = click.option(
-    "-u", "--user", metavar="NAME|UID[:GROUP]", help="Run as this user. [default: root]"
-)
-timeout = click.option(
-    "--timeout",
-    callback=parsed(parse_duration),
-    metavar="TIME",
-    help="Kill the command, and all that it has started, this long after its start: 5s, 500ms, 2m.",
-)
-grace = click.option(
-    "--grace",
-    callback=parsed(parse_duration),
-    metavar="TIME",
-    help="At --timeout, send SIGTERM first and kill this much later.",
-)
-max_processes = click.option(
-    "--max-processes",
-    default=str(MAX_PROCESSES),
-    callback=parsed(count(0)),
-    metavar="N",
-    show_default=True,
-    help="Processes and threads that the command may have at a time; 0: no limit.",
-)
-max_memory = click.option(
-    "--max-memory",
-    default="0",
-    callback=parsed(parse_memory_limit),
-    metavar="SIZE",
-    help="Memory that the command may take, such as 64M. [default: what the guest has]",
-)
 
 
-def check_grace(timeout: float | None, grace: float | None) -> None:
-    """Refuse what would have no effect."""
-    if grace and not timeout:
-        raise click.UsageError("--grace is what --timeout gives: set that, too")
+def options(kind: Any, verb: str, **defaults: str) -> Callable[[F], F]:
+    """Those of a class of :mod:`microvm.options` that a verb of the command line has.
+
+    :param defaults: by name, as text, where they are other than elsewhere.
+    """
+
+    def decorate(function: F) -> F:
+        for option in reversed(options_of(kind).values()):
+            if verb in option.verbs:
+                function = _option(option, defaults.get(option.name))(function)
+        return function
+
+    return decorate
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _option(option: Option, default: str | None) -> Callable[[F], F]:
+    names = [_flag(option.name), *([f"-{option.short}"] if option.short else [])]
+    if not option.metavar:
+        return click.option(*names, option.name, is_flag=True, help=option.help)
+    return click.option(
+        *names,
+        option.name,
+        multiple=option.multiple,
+        default=default,
+        callback=read(option),
+        metavar=option.metavar,
+        help=f"{option.help} [default: {default or option.default_text}]",
+    )
+
+
+def given(kind: type[T], said: Mapping[str, Any]) -> T:
+    """What the command line says of the options of a class, checked together.
+
+    :param said: the values of all of the verb's options, by name.
+    """
+    names = options_of(cast(Any, kind))
+    values = {name: said[name] for name in names if said.get(name) is not None}
+    for name in values:
+        if (needed := names[name].needs) and needed not in values:
+            message = f"{_flag(name)} has no meaning without {_flag(needed)}: set that, too"
+            raise click.UsageError(message)
+    return cast(T, values)
 
 
 def default_image() -> Image:

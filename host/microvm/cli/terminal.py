@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from microvm.guest.process import Process
-from microvm.guest.request import DEFAULT_SIZE
+from microvm.options import TERMINAL_SIZE
 
 
 def size(descriptor: int) -> tuple[int, int]:
@@ -19,8 +19,8 @@ def size(descriptor: int) -> tuple[int, int]:
     try:
         columns, lines = os.get_terminal_size(descriptor)
     except OSError:
-        return DEFAULT_SIZE
-    return (lines, columns) if lines and columns else DEFAULT_SIZE
+        return TERMINAL_SIZE
+    return (lines, columns) if lines and columns else TERMINAL_SIZE
 
 
 @contextmanager

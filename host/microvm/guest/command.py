@@ -17,7 +17,7 @@ from microvm.errors import (
 from microvm.guest.streams import InputStream, OutputBuffer
 from microvm.printable import printable
 from microvm.wire import codec
-from microvm.wire.session import WINDOW, Request
+from microvm.wire.session import WINDOW
 
 
 class Command:
@@ -34,7 +34,7 @@ class Command:
     def __init__(
         self,
         args: Sequence[str | bytes],
-        request: Request,
+        request: codec.ExecRequest,
         *,
         stdin: InputStream | None,
         consumed: Callable[[codec.Stream, int], None],

@@ -19,7 +19,7 @@ from microvm.errors import GuestDied, GuestUnresponsive, MachineError
 from microvm.guest.command import Command
 from microvm.guest.deadline import Deadline, Timer
 from microvm.guest.process import Process
-from microvm.guest.request import limits_of, request_of
+from microvm.guest.request import request_of
 from microvm.guest.streams import InputStream
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
 from microvm.options import ExecOptions, Text
@@ -95,9 +95,9 @@ class Guest:
         :raises MachineError: the guest is lost, or not ready.
         """
         self._check_alive()
-        request, limits = request_of(argv, options), limits_of(options)
+        request, limits = request_of(argv, options)
         frame = self._session.exec_request(request)
-        fed = request.stdin or request.terminal is not None
+        fed = self._session.takes_stdin
         command = self._command = Command(
             argv or [request.command],
             request,

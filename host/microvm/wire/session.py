@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 from signal import NSIG
 
 from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
@@ -51,36 +51,11 @@ _FROM_HOST = _by_type(HOST_STEPS)
 _FROM_GUEST = _by_type(GUEST_STEPS)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a command is started with.
-
-    :ivar command: what to execute; without a slash it is looked up in the guest's PATH.
-    :ivar argv: its arguments, the first is the name that it sees.
-    :ivar env: over the guest's default environment.
-    :ivar cwd: empty for the user's home.
-    :ivar user: `NAME`, `UID` or either with `:GROUP`; empty for root.
-    :ivar stdin: whether the host feeds its standard input; else it is /dev/null.
-    :ivar terminal: lines and columns of its terminal, if it has one.
-    :ivar max_processes: 0 for as many as the kernel allows.
-    :ivar max_memory: bytes; 0 for as much as there is.
-    """
-
-    command: bytes
-    argv: Sequence[bytes]
-    env: Mapping[bytes, bytes] = field(default_factory=dict)
-    cwd: bytes = b""
-    user: bytes = b""
-    stdin: bool = False
-    terminal: tuple[int, int] | None = None
-    max_processes: int = 0
-    max_memory: int = 0
-
-
 class Session:
     """One conversation with one guest.
 
     :ivar state: where it stands.
+    :ivar takes_stdin: whether the host feeds the command's standard input.
     :ivar stdin_credit: bytes of standard input that the guest takes now; 0 once it takes no more.
     :ivar is_behind: whether `next_event` has only stopped so that its caller can do other things,
         too.
@@ -110,7 +85,7 @@ class Session:
         self._limits_memory = False
         self._credit: dict[codec.Stream, int] = {}
         self._owed: dict[codec.Stream, int] = {}
-        self._takes_stdin = False
+        self.takes_stdin = False
         self.stdin_credit = 0
         self.is_behind = False
 
@@ -182,44 +157,26 @@ class Session:
         """
         return self._say(codec.Shutdown())
 
-    def exec_request(self, request: Request) -> bytes:
+    def exec_request(self, request: codec.ExecRequest) -> bytes:
         """Run a command.
 
+        :param request: its id and its credits are given by the session, whatever they are.
         :raises Busy: one is in flight.
         :raises ProtocolError: the guest is not ready.
         :raises UsageError: the protocol cannot carry it: too long, or a NUL byte in it.
         """
         if self.state is State.RUNNING:
             raise Busy("a command is running on this machine, and it takes one at a time")
-        rows, columns = request.terminal or (0, 0)
-        if request.terminal and not rows:
-            raise UsageError("a terminal has at least one line")
-        kind = codec.StdinKind.HOST if request.stdin else codec.StdinKind.NULL
+        request = replace(request, id=self._id + 1, stdout_credit=WINDOW, stderr_credit=WINDOW)
         try:
-            frame = self._say(
-                codec.ExecRequest(
-                    id=self._id + 1,
-                    command=request.command,
-                    cwd=request.cwd,
-                    user=request.user,
-                    argv=tuple(request.argv),
-                    env=tuple(_entry(key, value) for key, value in request.env.items()),
-                    stdin_from=kind,
-                    rows=rows,
-                    columns=columns,
-                    max_processes=request.max_processes,
-                    max_memory=request.max_memory,
-                    stdout_credit=WINDOW,
-                    stderr_credit=WINDOW,
-                )
-            )
+            frame = self._say(request)
         except codec.EncodeError as error:
             raise UsageError(f"this command cannot be sent: {error}") from None
         self._id += 1
         self._limits_memory = request.max_memory > 0
         self._credit = dict.fromkeys(codec.Stream, WINDOW)
         self._owed = dict.fromkeys(codec.Stream, 0)
-        self._takes_stdin = request.stdin or request.terminal is not None
+        self.takes_stdin = request.stdin_from == codec.StdinKind.HOST or request.rows > 0
         self.stdin_credit = 0
         return frame
 
@@ -324,11 +281,11 @@ class Session:
             case codec.ExecResponse(id=id_) | codec.ExecFailed(id=id_):
                 self._expect(id_ == self._id and self._can_be(message), message)
             case codec.ExecStdinCredit(id=id_, amount=amount):
-                self._expect(id_ == self._id and self._takes_stdin and amount > 0, message)
+                self._expect(id_ == self._id and self.takes_stdin and amount > 0, message)
                 self.stdin_credit = min(self.stdin_credit + amount, _MAX_CREDIT)
             case codec.ExecStdinClosed(id=id_):
-                self._expect(id_ == self._id and self._takes_stdin, message)
-                self._takes_stdin = False
+                self._expect(id_ == self._id and self.takes_stdin, message)
+                self.takes_stdin = False
                 self.stdin_credit = 0
             case codec.Pong(token=token):
                 self._expect(token in self._pings, message)
@@ -375,9 +332,3 @@ class Session:
     def _out_of_order(self, message: codec.Message) -> ProtocolError:
         name = type(message).__name__
         return ProtocolError(f"the guest sent {name} where it must not ({self.state.name})")
-
-
-def _entry(key: bytes, value: bytes) -> bytes:
-    if not key or b"=" in key:
-        raise UsageError(f"{key!r} cannot be the name of an environment variable")
-    return key + b"=" + value

@@ -1,0 +1,124 @@
+"""The record of an option, and what is made of it: checks, and a line of help."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, TypeVar
+
+from microvm.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_MODULES = re.compile(r"\b[a-z_]+\.|\s\|\sNone")
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """All about an option that the type checker has no use for.
+
+    :ivar help: what it does, in a sentence or two.
+    :ivar read: checks a value and gives what the rest of this library goes by, which it takes, too;
+        raises UsageError.
+    :ivar default: what is read where nothing is given, or None.
+    :ivar shown: the default in words, where its value does not say what it means.
+    :ivar unit: what a value is counted in, or how it is put.
+    :ivar verbs: which verbs of the command line have it; what `map` has is a key of jobs, too.
+    :ivar metavar: what stands for a value on the command line; empty for a flag.
+    :ivar short: its one letter there, if it has one.
+    :ivar from_text: makes what `read` takes of the text that is written there.
+    :ivar multiple: whether it can be given there more than once; `from_text` gets all of the texts.
+    :ivar needs: the option without which it means nothing, if there is one.
+    :ivar name: as a keyword argument and as a key of jobs; from the class that declares it.
+    :ivar type: what a type checker takes; from there, too.
+    """
+
+    help: str
+    read: Callable[[Any], Any] = _same
+    default: object = None
+    shown: str = ""
+    unit: str = ""
+    verbs: tuple[str, ...] = ("run", "map")
+    metavar: str = ""
+    short: str = ""
+    from_text: Callable[[Any], Any] = _same
+    multiple: bool = False
+    needs: str = ""
+    name: str = ""
+    type: Any = None
+
+    @property
+    def default_text(self) -> str:
+        """The default, for people."""
+        return self.shown or ("none" if self.default is None else str(self.default))
+
+    @property
+    def type_text(self) -> str:
+        """The type, for people: without the modules that its parts are from, and without None."""
+        name: str = getattr(self.type, "__name__", "") if isinstance(self.type, type) else ""
+        return name or _MODULES.sub("", str(self.type))
+
+    def about(self) -> str:
+        """All of it in a line."""
+        unit = f", {self.unit}" if self.unit else ""
+        return f"{self.help} ({self.type_text}{unit}; default: {self.default_text})"
+
+    def check(self, value: object) -> Any:
+        """Read a value.
+
+        :raises UsageError: it cannot be; says of which option.
+        """
+        try:
+            return self.read(value)
+        except UsageError as error:
+            raise UsageError(f"{self.name}: {error.message}", hint=error.hint) from None
+
+
+@cache
+def options_of(kind: Any) -> dict[str, Option]:
+    """The options that a class of :mod:`microvm.options` declares, by name, in their order."""
+    return {
+        name: replace(annotation.__metadata__[0], name=name, type=annotation.__origin__)
+        for name, annotation in kind.__annotations__.items()
+    }
+
+
+def read_options(kind: Any, given: Mapping[str, object]) -> dict[str, Any]:
+    """Read options, and add the defaults of those that are not given.
+
+    :param kind: the class that declares them.
+    :param given: None is as good as nothing.
+    :raises UsageError: a value that cannot be.
+    :raises TypeError: there is no such option, as Python says it of keyword arguments.
+    """
+    options = options_of(kind)
+    if unknown := given.keys() - options.keys():
+        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
+    values = {name: given.get(name) for name in options}
+    for name, option in options.items():
+        if values[name] is None:
+            values[name] = option.default
+        if values[name] is not None:
+            values[name] = option.check(values[name])
+            if option.needs and given.get(option.needs) is None:
+                raise UsageError(f"{name} has no meaning without {option.needs}: set that, too")
+    return values
+
+
+def lists(kind: Any) -> Callable[[F], F]:
+    """Have `help()` of a function list the options of a class, with types, units and defaults."""
+
+    def decorate(function: F) -> F:
+        if function.__doc__:  # `python -OO` has none
+            lines = [f":param {name}: {one.about()}" for name, one in options_of(kind).items()]
+            indent = "\n" + " " * 8
+            function.__doc__ = f"{function.__doc__.rstrip()}\n{indent}{indent.join(lines)}{indent}"
+        return function
+
+    return decorate

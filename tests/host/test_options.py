@@ -1,0 +1,169 @@
+"""Whether everything that is to be said of an option comes from its one declaration."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from subprocess import PIPE
+from typing import Any, cast
+
+import click
+import pytest
+
+from microvm import MicroVM, Pool, options, sync
+from microvm.cli.bench import bench
+from microvm.cli.map import map as map_
+from microvm.cli.run import run
+from microvm.errors import UsageError
+from microvm.guest.request import Limits, request_of
+from microvm.jobfile import _KEYS
+from microvm.option import options_of
+from microvm.options import ExecOptions, MachineOptions, PoolOptions, RunOptions
+from microvm.wire import codec
+
+# A value of each option of a command that is not its default.
+GIVEN: ExecOptions = {
+    "command": "sh",
+    "env": {"A": "b"},
+    "cwd": "/tmp",
+    "user": 1000,
+    "stdin": PIPE,
+    "tty": (50, 132),
+    "timeout": "2m",
+    "grace": "500ms",
+    "max_output": "1K",
+    "max_processes": 3,
+    "max_memory": "64M",
+}
+
+EVERYWHERE = [*options_of(RunOptions).values(), *options_of(MachineOptions).values()]
+
+
+def test_every_option_reaches_the_guest_or_binds_the_host() -> None:
+    assert GIVEN.keys() == options_of(ExecOptions).keys()
+    before = request_of(["true"], {})
+    for name, value in GIVEN.items():
+        needed = options_of(ExecOptions)[name].needs
+        base = {needed: GIVEN[needed]} if needed else {}  # type: ignore[literal-required]
+        without = request_of(["true"], cast(ExecOptions, base)) if base else before
+        assert request_of(["true"], cast(ExecOptions, {**base, name: value})) != without, name
+
+
+def test_a_request_has_what_was_asked_for() -> None:
+    assert request_of(["-sh", "x"], GIVEN) == (
+        codec.ExecRequest(
+            id=0,
+            command=b"sh",
+            cwd=b"/tmp",
+            argv=(b"-sh", b"x"),
+            env=(b"A=b",),
+            stdout_credit=0,
+            stderr_credit=0,
+            user=b"1000",
+            stdin_from=codec.StdinKind.HOST,
+            rows=50,
+            columns=132,
+            max_processes=3,
+            max_memory=64 << 20,
+        ),
+        Limits(timeout=120, grace=0.5, max_output=1024),
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "verb", "kinds"),
+    [
+        (run, "run", (MachineOptions, ExecOptions)),
+        (map_, "map", (PoolOptions, ExecOptions)),
+        (bench, "bench", (PoolOptions,)),
+    ],
+    ids=["run", "map", "bench"],
+)
+def test_the_command_line_has_the_options_of_its_verb(
+    command: click.Command, verb: str, kinds: tuple[type, ...]
+) -> None:
+    declared = {
+        name: option
+        for kind in kinds
+        for name, option in options_of(kind).items()
+        if verb in option.verbs
+    }
+    there = {one.name: one for one in command.params if isinstance(one, click.Option)}
+    for name, option in declared.items():
+        shown = there[name]
+        assert f"--{name.replace('_', '-')}" in shown.opts
+        assert option.help in str(shown.help)
+    ours = {"image", "kernel", "jobs", "ordered", "verbose", "json_file", "plot_file"}
+    assert there.keys() - declared.keys() <= ours | {"boots", "execs", "clones", "floor"}
+
+
+def test_a_job_has_the_options_of_map() -> None:
+    there = {name for name, option in options_of(ExecOptions).items() if "map" in option.verbs}
+    assert _KEYS.keys() == there | {"argv", "argv_base64", "id", "stdin", "stdin_base64"}
+    assert set(_KEYS["env"]) == {dict}
+    assert set(_KEYS["cwd"]) == {str}
+    assert set(_KEYS["user"]) == {str, int}
+    assert set(_KEYS["timeout"]) == {int, float, str}
+    assert set(_KEYS["max_output"]) == {int, str}
+    assert set(_KEYS["max_processes"]) == {int}
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (MicroVM.__init__, MachineOptions),
+        (MicroVM.exec, ExecOptions),
+        (MicroVM.run, RunOptions),
+        (sync.MicroVM.__init__, MachineOptions),
+        (sync.MicroVM.exec, ExecOptions),
+        (sync.MicroVM.run, RunOptions),
+        (Pool.__init__, PoolOptions),
+        (Pool.map, RunOptions),
+    ],
+)
+def test_help_lists_every_option_with_type_unit_and_default(
+    function: Callable[..., object], kind: type
+) -> None:
+    said = inspect.getdoc(function) or ""
+    for name, option in options_of(kind).items():
+        (line,) = [line for line in said.splitlines() if line.startswith(f":param {name}: ")]
+        assert option.help in line
+        assert f"({option.type_text}" in line
+        assert option.unit in line
+        assert f"default: {option.default_text})" in line
+    assert "(float | str, seconds, or text as `2m`; default: no SIGTERM)" in str(
+        MicroVM.run.__doc__
+    )
+
+
+@pytest.mark.parametrize("option", EVERYWHERE, ids=lambda option: option.name)
+def test_what_an_option_is_read_as_is_read_again(option: Any) -> None:
+    for value in (option.default, GIVEN.get(option.name)):
+        if value is not None and (once := option.check(value)) is not None:
+            assert option.check(once) == once
+
+
+def test_those_who_say_what_the_output_is_have_the_options_of_run() -> None:
+    for kind in (options.NotCaptured, options.AsText, options.AsEncoded, options.AsBytes):
+        assert kind.__annotations__.keys() == RunOptions.__annotations__.keys()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"cpus": "2"}, "cpus: '2' is not a whole number from 1 on"),
+        ({"cpus": True}, "cpus: True is not a whole number"),
+        ({"memory": "1K"}, "memory: '1K' is too little memory for a guest"),
+        ({"accel": "fast"}, "accel: it is one of auto, kvm, tcg, not 'fast'"),
+    ],
+)
+@pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM, Pool])
+def test_a_machine_that_cannot_be_is_refused(kind: Any, given: Any, says: str) -> None:
+    with pytest.raises(UsageError, match="^" + says):
+        kind(**given)
+
+
+@pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM, Pool])
+def test_an_unknown_option_of_a_machine_is_refused_as_python_does_it(kind: Any) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'cpu'"):
+        kind(cpu=2)
