@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from microvm.cli import shared
-from microvm.options import Accelerator, PoolOptions
+from microvm.option import read_options
+from microvm.options import PoolOptions
 
 
 @click.command()
@@ -59,14 +61,13 @@ from microvm.options import Accelerator, PoolOptions
 def bench(
     image: str | None,
     kernel: str | None,
-    memory: int,
-    accel: Accelerator,
     boots: int,
     execs: int,
     clones: int,
     floor: bool,
     json_file: Path | None,
     plot_file: Path | None,
+    **options: Any,
 ) -> None:
     """Measure what a machine costs here: time, throughput and memory.
 
@@ -82,6 +83,7 @@ def bench(
     from microvm_image import default, load
     from microvm_image.build import build
 
+    machine = read_options(PoolOptions, shared.given(PoolOptions, options))
     if image is not None and kernel:
         raise click.UsageError("--image has its kernel: --kernel is for another image")
     for path in (json_file, plot_file):
@@ -94,6 +96,7 @@ def bench(
             found = load(image)
         else:
             found = build(kernel=kernel, report=report_to) if kernel else default(report=report_to)
+        memory, accel = machine["memory"], machine["accel"]
         plan = Plan(found, memory, accel, boots=boots, execs=execs, clones=clones, floor=floor)
         report = asyncio.run(measure(plan, report_to))
     if plot_file:
