@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from tests.support.target import Machine, Process, build_sanitized
+from tests.support.daemon import DaemonProcess, build_sanitized
+from tests.support.machine import Machine
 
 import microvm_image
 
@@ -21,7 +22,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conversation]:
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
     binary = build_sanitized(tmp_path_factory.mktemp("sanitized"))
-    yield from _conversation(Conversation(lambda: Process(binary)), "the process")
+    yield from _conversation(Conversation(lambda: DaemonProcess(binary)), "the process")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def _conversation(conversation: Conversation, name: str) -> Iterator[Conversatio
         yield conversation
     finally:
         conversation.close()
-        print(f"{name}: {conversation.examples} examples, {conversation.confirmed} frames")
+        print(f"{name}: {conversation.examples} examples, {conversation.counts.total()} frames")
 
 
 def pytest_report_header() -> str:

@@ -11,7 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from tests.support.target import PLENTY, Child, Lost, Process, Target, exchange, unread
+from tests.support.connection import READ_SIZE, Connection, Lost, Target, unread
+from tests.support.daemon import DaemonProcess
+from tests.support.processes import Process, children
 
 from microvm.wire import codec
 
@@ -22,7 +24,6 @@ from .running import agree
 
 PAUSE = 0.02
 """Seconds that a command is given; whether it takes less or more, the model follows."""
-
 
 _MEMORY = 1 << 20
 _MEMORY_OF_PROCESS = 1 << 23
@@ -53,43 +54,29 @@ class Conversation:
         self._target: Target | None = None
         # No strategy draws any as large, and no file of the corpus has the same.
         self._nonces = itertools.count((1 + secrets.randbits(31)) << 32)
-        self._decoder = codec.Decoder("guest")
-        self._answers: list[codec.Message] = []
-        self._baseline: codec.Status | None = None
-        self._known: Counter[int] = Counter()
-        self._read_size = PLENTY
         self.model = Model()
-        self.targets = 0
-        self.examples = 0
+        self.targets = self.examples = self.peak = 0
         self.counts: Counter[int] = Counter()
         self.sent: list[Part] = []
-        self.peak = 0
-
-    @property
-    def confirmed(self) -> int:
-        """How many frames daemons have confirmed."""
-        return self.counts.total()
 
     def begin(self) -> None:
         """Start an example; every one meets the same state, on a new target as later."""
-        self._read_size = PLENTY
         if self._target is None:
             self._start()
+        self._connection.read_size = READ_SIZE
         self.sent = []
         self.greet()
 
     def _start(self) -> None:
         self._target = self._make()
+        self._connection = Connection(self._target)
+        self._baseline: codec.Status | None = None
+        self._known: Counter[int] = Counter()
         self.targets += 1
-        self._decoder = codec.Decoder("guest")
-        self._answers = []
-        self._baseline = None
-        self._known = Counter()
-        self.model = Model(is_init=self._target.is_init)
+        self.model = Model(self._connection.versions, is_init=self._target.is_init)
         # Every page of its buffers is resident from now on.
-        largest = frame(codec.ExecRequest.TYPE, bytes(codec.MAX_BODY), id_=1)
         self._say(codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 0))
-        self._write([largest])
+        self._write(frame(codec.ExecRequest.TYPE, bytes(codec.MAX_BODY), id_=1))
         self.greet()
         self._run_true()
         self._baseline = self._status()
@@ -103,8 +90,8 @@ class Conversation:
         if self.model.filler(data) is None:
             return False
         self.sent += parts
-        ends = [*cuts, len(data)]
-        self._write([data[a:b] for a, b in zip([0, *cuts], ends, strict=True) if a < b])
+        ends = itertools.pairwise([0, *cuts, len(data)])
+        self._write(*(data[start:end] for start, end in ends if start < end))
         return True
 
     def greet(self) -> None:
@@ -115,20 +102,20 @@ class Conversation:
         nonce = next(self._nonces)
         hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode()
         self.sent += [Part("filler", filler or b""), Part("hello", hello)]
-        self._write([filler or b"", hello])
+        self._write(filler or b"", hello)
         ready = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
         self._await(lambda answer: answer == ready)
-        agree(not any(child.is_there() for child in command), "ready before the end", command)
+        agree(not any(each.exists() for each in command), "ready before the end", command)
 
-    def _command(self) -> list[Child]:
+    def _command(self) -> list[Process]:
         """Return the process of the command in flight, where it is known which that is."""
         running = self.model.running if self.model.is_sure() else None
-        if not isinstance(self._target, Process) or running is None or self.model.strays:
+        if not isinstance(self._target, DaemonProcess) or running is None or self.model.strays:
             return []
         if running.command.leaves or running.command.concurrent:
             return []
         # Before it may stand one that could not be started and has not quite ended.
-        return self._target.children()[-1:]
+        return [Process.of(pid) for pid in children(self._target.pid)[-1:]]
 
     def sync(self) -> None:
         """Check all that has come by now, unless the daemon waits for a hello or a frame's rest."""
@@ -142,7 +129,7 @@ class Conversation:
         self.sync()
         while self.model.reader.listens() and (debt := self.model.owes()):
             try:
-                self._exchange([], bool)
+                self._connection.exchange([], bool)
             except Lost as error:
                 raise Lost(f"{debt} does not come", f"{self.model.running}; {error}") from None
             self._check()
@@ -150,12 +137,12 @@ class Conversation:
     def pause(self, seconds: float = PAUSE) -> None:
         """Give a command time to say something."""
         until = time.monotonic() + seconds
-        self._exchange([], lambda _: time.monotonic() >= until, patience=seconds)
+        self._connection.exchange([], lambda _: time.monotonic() >= until, patience=seconds)
 
     def look_away(self, read_size: int) -> None:
         """Read nothing until no more comes, and then to the next check so much at a time."""
         assert self._target
-        self._read_size = read_size
+        self._connection.read_size = read_size
         until = time.monotonic() + _BLINK
         before, here = -1, 0
         while before < here and time.monotonic() < until:
@@ -170,21 +157,32 @@ class Conversation:
         if self.model.strays and self.model.is_init:
             self.greet()
         deadline = time.monotonic() + _SETTLING
-        while True:
-            status = self._status()
-            first = self._baseline or status
-            self.peak = max(self.peak, status.memory - first.memory)
-            # A hello has the daemon let go of their pipes, so that these do not tell of them.
-            left = isinstance(self._target, Process) and self._target.children()
-            more = self._more(status, first) or ("children" if left else "")
-            if not more:
-                self.model.strays = False
-                return
+        while more := self._more(status := self._status()):
             what = f"{more} not as at first"
-            agree(time.monotonic() < deadline, what, f"{status}, then {first}")
-            if self._target and self.model.strays:
-                self._target.end_strays()
+            agree(time.monotonic() < deadline, what, f"{status}, then {self._baseline}")
+            if self.model.strays:
+                for pid in self._children():
+                    Process.of(pid).kill()
             self.pause(PAUSE / 2)
+        self.model.strays = False
+
+    def _more(self, status: codec.Status) -> str:
+        """Of what a daemon has more than at first."""
+        first = self._baseline or status
+        self.peak = max(self.peak, status.memory - first.memory)
+        most = _MEMORY if self.model.is_init else _MEMORY_OF_PROCESS
+        has_more = {
+            "descriptors": status.descriptors != first.descriptors,
+            "zombies": status.zombies,
+            "memory": status.memory > first.memory + most,
+            # A hello has the daemon let go of their pipes, so that these do not tell of them.
+            "children": self._children(),
+        }
+        return next((name for name, more in has_more.items() if more), "")
+
+    def _children(self) -> list[int]:
+        """Those of a daemon that is a process; in a guest a hello has ended them."""
+        return children(self._target.pid) if isinstance(self._target, DaemonProcess) else []
 
     def finish(self) -> None:
         """End an example: the daemon answers, and is as it was."""
@@ -201,24 +199,24 @@ class Conversation:
         :param half: only the way to it ends, so that it can say goodbye.
         """
         self.sync()
-        target = self._process()
-        family = target.family()
+        process = self._process()
+        left = process.descendants()
         # The daemon does not wait long for a host that leaves so much unread.
         half = half and not (self.model.running and self.model.running.command.endless)
         if self.send([Part("last words", data)]) and half:
-            target.stream.shutdown(socket.SHUT_WR)
-            self._part(codec.Goodbye(codec.GoodbyeReason.BROKEN))
-        self._assert_clean_exit(target, family)
+            process.stream.shutdown(socket.SHUT_WR)
+            self._hear_out(codec.GoodbyeReason.BROKEN)
+        self._assert_clean_exit(process, left)
 
     def shut_down(self) -> None:
         """End a daemon that is a process by a frame."""
         self.sync()
         if self.model.reader.listens():
-            target = self._process()
-            family = target.family()
+            process = self._process()
+            left = process.descendants()
             self._say(codec.Shutdown())
-            self._part(codec.Goodbye(codec.GoodbyeReason.SHUTDOWN))
-            self._assert_clean_exit(target, family)
+            self._hear_out(codec.GoodbyeReason.SHUTDOWN)
+            self._assert_clean_exit(process, left)
 
     def close(self) -> None:
         """End the target."""
@@ -226,63 +224,39 @@ class Conversation:
         if target is not None:
             target.close()
 
-    def _process(self) -> Process:
-        assert isinstance(self._target, Process), "this is for processes only"
+    def _process(self) -> DaemonProcess:
+        assert isinstance(self._target, DaemonProcess), "this is for processes only"
         return self._target
 
-    def _part(self, goodbye: codec.Goodbye) -> None:
-        """Read to the end of the stream."""
+    def _hear_out(self, reason: codec.GoodbyeReason) -> None:
+        """Read to the end of the stream, which a goodbye is before."""
         try:
-            self._exchange([], lambda _: False)
+            self._connection.exchange([], lambda _: False)
         except Lost as error:
             agree(error.ended, "no end of the stream", error)
-        self._check(goodbye)
+        self._check(codec.Goodbye(reason))
 
-    def _assert_clean_exit(self, target: Process, family: Sequence[Child]) -> None:
+    def _assert_clean_exit(self, daemon: DaemonProcess, left: Sequence[Process]) -> None:
         """See that the daemon ends well, and what it should with it; start another."""
-        must_end = family if self._ends_all() else []
-        target.stream.close()
-        status = target.wait()
-        report = target.report()
+        must_end = left if self.model.ends_all() else []
+        daemon.stream.close()
+        status, report = daemon.wait(), daemon.report()
         try:
             agree(status == 0, "wrong status of the daemon", report)
-            agree(not target.words(), "words of the daemon", report)
+            agree(not daemon.words(), "words of the daemon", report)
             deadline = time.monotonic() + _SETTLING
-            while any(child.runs() for child in must_end):
+            while any(each.is_alive() for each in must_end):
                 agree(time.monotonic() < deadline, "a child that outlives the daemon", must_end)
                 os.sched_yield()
         finally:
-            for child in family:
-                child.kill()
+            for each in left:
+                each.kill()
             self.close()
         self._start()
 
-    def _ends_all(self) -> bool:
-        """Whether everything that has been started is in the group of the command in flight."""
-        running = self.model.running
-        if self.model.strays or running is None:
-            return not self.model.strays
-        command = running.command
-        return not command.leaves or (command.lasts and not command.escapes and not running.kills)
-
     def _run_true(self) -> None:
-        self._say(
-            codec.ExecRequest(
-                self.model.last_id + 1,
-                b"true",
-                b"",
-                (b"true",),
-                (),
-                0,
-                0,
-                b"",
-                codec.StdinKind.NULL,
-                0,
-                0,
-                0,
-                0,
-            )
-        )
+        id_, name, null = self.model.last_id + 1, b"true", codec.StdinKind.NULL
+        self._say(codec.ExecRequest(id_, name, b"", (name,), (), 0, 0, b"", null, 0, 0, 0, 0))
         self.settle()
         agree(self.model.running is None, "true does not end", self.model.running)
 
@@ -297,53 +271,17 @@ class Conversation:
         return self.model.status
 
     def _say(self, message: codec.Message) -> None:
-        self._write([message.encode()])
+        self._write(message.encode())
 
-    def _write(self, pieces: Sequence[bytes]) -> None:
+    def _write(self, *pieces: bytes) -> None:
         for piece in pieces:
             self.model.feed(piece)
-        self._exchange(pieces, lambda _: True)
+        self._connection.exchange(pieces, lambda _: True)
 
     def _await(self, is_last: Callable[[codec.Message], bool]) -> None:
-        looked = 0
-
-        def enough(answers: list[codec.Message]) -> bool:
-            nonlocal looked
-            new, looked = answers[looked:], len(answers)
-            return any(map(is_last, new))
-
-        self._exchange([], enough)
+        self._connection.exchange([], lambda answers: any(map(is_last, answers)))
         self._check()
 
     def _check(self, last: codec.Message | None = None) -> None:
-        answers, self._answers = self._answers, []
-        self._read_size = PLENTY
-        self.model.check(answers, last)
-
-    def _exchange(
-        self,
-        pieces: Sequence[bytes],
-        enough: Callable[[list[codec.Message]], bool],
-        *,
-        patience: float = 1.0,
-    ) -> None:
-        assert self._target
-        exchange(
-            self._target,
-            self._decoder,
-            pieces,
-            enough,
-            patience=patience,
-            answers=self._answers,
-            read_size=self._read_size,
-            versions=self.model.versions,
-        )
-
-    def _more(self, status: codec.Status, first: codec.Status) -> str:
-        """Of what a daemon has more than at first."""
-        if status.descriptors != first.descriptors:
-            return "descriptors"
-        if status.zombies:
-            return "zombies"
-        most = _MEMORY if self.model.is_init else _MEMORY_OF_PROCESS
-        return "memory" if status.memory > first.memory + most else ""
+        self._connection.read_size = READ_SIZE
+        self.model.check(self._connection.take(), last)

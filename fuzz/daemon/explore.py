@@ -10,7 +10,8 @@ from pathlib import Path
 
 import hypothesis
 from hypothesis.stateful import run_state_machine_as_test
-from tests.support.target import Machine, Process, build_sanitized
+from tests.support.daemon import DaemonProcess, build_sanitized
+from tests.support.machine import Machine
 
 import microvm_image
 from microvm.wire import codec
@@ -102,7 +103,7 @@ def run_process(seconds: float, seed: int) -> Outcome:
     """Fuzz the daemon as a process under the sanitizers for some time, compiling not counted."""
     with tempfile.TemporaryDirectory() as folder:
         binary = build_sanitized(Path(folder))
-        return _run(Conversation(lambda: Process(binary)), SETTINGS, seconds, seed)
+        return _run(Conversation(lambda: DaemonProcess(binary)), SETTINGS, seconds, seed)
 
 
 def run_guest(seconds: float, seed: int) -> Outcome:
@@ -137,7 +138,7 @@ def _run(
         conversation.close()
     return Outcome(
         conversation.examples,
-        conversation.confirmed,
+        conversation.counts.total(),
         time.monotonic() - begun,
         tuple(findings),
         _notes(conversation),
@@ -145,8 +146,8 @@ def _run(
 
 
 def _notes(conversation: Conversation) -> str:
-    pings = conversation.counts[codec.Ping.TYPE] / max(1, conversation.confirmed)
-    wrong = conversation.counts[0] / max(1, conversation.confirmed)
+    pings = conversation.counts[codec.Ping.TYPE] / max(1, conversation.counts.total())
+    wrong = conversation.counts[0] / max(1, conversation.counts.total())
     return (
         f"{conversation.targets} started; {pings:.0%} pings, {wrong:.0%} refused; "
         f"memory within {conversation.peak >> 10} KiB"

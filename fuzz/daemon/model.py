@@ -35,7 +35,7 @@ class Model:
     :ivar versions: those that were agreed on with each hello whose answer nobody has read yet.
     """
 
-    def __init__(self, *, is_init: bool = False) -> None:
+    def __init__(self, versions: deque[int] | None = None, *, is_init: bool = False) -> None:
         """Begin as a daemon that has just started."""
         self.is_init = is_init
         self.reader = Reader()
@@ -46,7 +46,7 @@ class Model:
         self.running: Running | None = None
         self.strays = False
         self.status: codec.Status | None = None
-        self.versions: deque[int] = deque()
+        self.versions = deque() if versions is None else versions
         self._events: list[Event] = []
         self._answers: list[codec.Message] = []
 
@@ -108,6 +108,14 @@ class Model:
     def owes(self) -> str:
         """Return what must come without a word from the host; nothing for nothing."""
         return self.running.owes() if self.running else ""
+
+    def ends_all(self) -> bool:
+        """Whether all that has been started is in the group of the command in flight."""
+        if self.strays or self.running is None:
+            return not self.strays
+        command = self.running.command
+        is_torn = command.lasts and not command.escapes and not self.running.kills
+        return not command.leaves or is_torn
 
     def _handle(self, event: Event, message: codec.Message) -> None:
         match message:

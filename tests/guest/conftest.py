@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.daemon import Daemon, Fifo
+from tests.support.daemon import Daemon, build_sanitized
+from tests.support.fifo import Fifo
 
 from microvm import arch
 from microvm.cache import store as cache
 from microvm.progress import Silent
 from microvm_image import daemon
-
-GUEST = Path(__file__).resolve().parents[2] / "guest"
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +36,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the daemon with ASan and UBSan."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
-    path = tmp_path_factory.mktemp("sanitized") / "sandboxd"
-    command = ["make", "-s", "-C", str(GUEST), "sanitized", f"OUT={path}", "CC=gcc"]
-    subprocess.run(command, check=True, timeout=60)
-    return path
+    return build_sanitized(tmp_path_factory.mktemp("sanitized"))
 
 
 @pytest.fixture(params=["shipped", "sanitized"])
@@ -52,15 +47,12 @@ def binary(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def launch(binary: Path, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+def launch(binary: Path) -> Iterator[Callable[..., Daemon]]:
     """Give a function that starts a daemon; it is stopped, and must end well."""
     with ExitStack() as stack:
 
         def start(**options: Any) -> Daemon:
-            stderr = stack.enter_context((tmp_path / "stderr").open("w+b"))
-            daemon = Daemon(binary, stderr, **options)
-            stack.callback(daemon.close)
-            return daemon
+            return stack.enter_context(closing(Daemon(binary, **options)))
 
         yield start
 

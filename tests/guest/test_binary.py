@@ -7,8 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from .conftest import GUEST
+from tests.support.daemon import GUEST
 
 
 def test_it_is_small(shipped: Path) -> None:

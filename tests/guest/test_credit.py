@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.daemon import Daemon, Fifo, children, eventually
+from tests.support.daemon import Daemon
+from tests.support.fifo import Fifo
+from tests.support.polling import eventually
+from tests.support.processes import children
 
 from microvm.wire import codec
 from microvm.wire.codec import Stream
@@ -146,7 +149,7 @@ class TestKilled:
     ) -> None:
         id_ = sandboxd.sh(f"echo out; echo >{answer}; exit 3", credit=0)
         answer.wait()
-        eventually(lambda: not list(children(sandboxd.pid)))
+        eventually(lambda: not children(sandboxd.pid))
         assert sandboxd.sync() == []
         sandboxd.send(codec.ExecKill(id_))
         sandboxd.expect(codec.ExecResponse(id_, codec.Ending.EXITED, 3))
@@ -158,7 +161,7 @@ class TestKilled:
         )
         assert sandboxd.read(3) == b"up\n"
         sandboxd.send(codec.ExecTerminate(id_))
-        eventually(lambda: not list(children(sandboxd.pid)))
+        eventually(lambda: not children(sandboxd.pid))
         assert sandboxd.sync() == []
         sandboxd.send(codec.ExecCredit(id_, Stream.STDOUT, 4))
         result = sandboxd.finish(id_)

@@ -7,7 +7,10 @@ import signal
 import socket
 
 import pytest
-from tests.support.daemon import PLENTY, Daemon, Fifo, children, eventually, exists, runs
+from tests.support.daemon import PLENTY, Daemon
+from tests.support.fifo import Fifo
+from tests.support.polling import eventually
+from tests.support.processes import children, exists, is_alive
 
 from microvm.wire import codec
 from microvm.wire.codec import Ending
@@ -29,7 +32,7 @@ def test_a_signal_reaches_the_whole_group(sandboxd: Daemon) -> None:
     pid = int(sandboxd.read_line())
     sandboxd.send(codec.ExecSignal(id_, signal.SIGTERM))
     assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 15)
-    eventually(lambda: not runs(pid))
+    eventually(lambda: not is_alive(pid))
 
 
 def test_a_kill_reaches_the_whole_group(sandboxd: Daemon) -> None:
@@ -37,7 +40,7 @@ def test_a_kill_reaches_the_whole_group(sandboxd: Daemon) -> None:
     pid = int(sandboxd.read_line())
     sandboxd.send(codec.ExecKill(id_))
     assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
-    eventually(lambda: not runs(pid))
+    eventually(lambda: not is_alive(pid))
 
 
 def test_to_terminate_is_a_signal_that_can_be_caught_and_takes_what_is_left(
@@ -49,7 +52,7 @@ def test_to_terminate_is_a_signal_that_can_be_caught_and_takes_what_is_left(
     sandboxd.send(codec.ExecTerminate(id_))
     result = sandboxd.finish(id_)
     assert (result.stdout, result.exit_code) == (b"bye\n", 5)
-    eventually(lambda: not runs(pid))
+    eventually(lambda: not is_alive(pid))
 
 
 def test_behind_the_end_of_its_process_a_command_is_not_asked_to_end(
@@ -57,7 +60,7 @@ def test_behind_the_end_of_its_process_a_command_is_not_asked_to_end(
 ) -> None:
     id_ = sandboxd.sh(f"echo out; echo >{answer}; exit 3", credit=0)
     answer.wait()
-    eventually(lambda: not list(children(sandboxd.pid)))
+    eventually(lambda: not children(sandboxd.pid))
     sandboxd.send(codec.ExecSignal(id_, signal.SIGKILL), codec.ExecTerminate(id_))
     assert sandboxd.sync() == []
     sandboxd.send(codec.ExecCredit(id_, codec.Stream.STDOUT, 4))
@@ -79,7 +82,7 @@ def left_with_output(daemon: Daemon) -> tuple[int, int]:
         said[output.stream] += output.data
     own, left = map(int, said[codec.Stream.STDERR].split())
     eventually(lambda: not exists(own))
-    assert runs(left)
+    assert is_alive(left)
     return id_, left
 
 
@@ -87,29 +90,29 @@ def test_a_kill_behind_the_end_of_its_process_takes_what_is_left(sandboxd: Daemo
     id_, left = left_with_output(sandboxd)
     sandboxd.send(codec.ExecKill(id_))
     assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.EXITED, 0)
-    eventually(lambda: not runs(left))
+    eventually(lambda: not is_alive(left))
 
 
 def test_a_hello_behind_the_end_of_its_process_takes_what_is_left(sandboxd: Daemon) -> None:
     _, left = left_with_output(sandboxd)
     sandboxd.hello(2)
-    eventually(lambda: not runs(left))
+    eventually(lambda: not is_alive(left))
 
 
 def test_a_shutdown_behind_the_end_of_its_process_takes_what_is_left(sandboxd: Daemon) -> None:
     _, left = left_with_output(sandboxd)
     sandboxd.send(codec.Shutdown())
     assert sandboxd.wait() == 0
-    eventually(lambda: not runs(left))
+    eventually(lambda: not is_alive(left))
 
 
 def test_the_end_of_the_stream_takes_what_is_left(sandboxd: Daemon) -> None:
     _, left = left_with_output(sandboxd)
-    sandboxd.socket.shutdown(socket.SHUT_WR)
+    sandboxd.stream.shutdown(socket.SHUT_WR)
     sandboxd.expect(codec.Goodbye(codec.GoodbyeReason.BROKEN))
     sandboxd.expect_end()
     assert sandboxd.wait() == 0
-    eventually(lambda: not runs(left))
+    eventually(lambda: not is_alive(left))
 
 
 def test_a_signal_can_be_caught(sandboxd: Daemon, fifo: Fifo) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.daemon import Daemon, exists, hello
+from tests.support.daemon import Daemon, hello
+from tests.support.processes import exists
 
 from microvm.wire import codec
 

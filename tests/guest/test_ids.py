@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.daemon import Daemon, Fifo
+from tests.support.daemon import Daemon
+from tests.support.fifo import Fifo
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode

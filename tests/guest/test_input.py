@@ -8,7 +8,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.support.daemon import Daemon, Fifo, Result, eventually, hello, memory_of
+from tests.support.daemon import Daemon, Result, hello
+from tests.support.fifo import Fifo
+from tests.support.polling import eventually
+from tests.support.processes import memory, open_files
 
 from microvm.wire import codec
 from microvm.wire.codec import Ending, ErrorCode
@@ -129,13 +132,13 @@ class TestFeeding:
                 sent.update(data)
                 yield data
 
-        before = memory_of(sandboxd, "VmSize")
+        before = memory(sandboxd.pid, "VmSize")
         for message in pumped(sandboxd, sandboxd.start(b"cat", fed=True), blocks()):
             if isinstance(message, codec.ExecOutput):
                 received.update(message.data)
         assert received.digest() == sent.digest()
         if "sanitized" not in str(binary):  # the sanitizers' own memory grows
-            assert memory_of(sandboxd, "VmSize") == before
+            assert memory(sandboxd.pid, "VmSize") == before
 
     def test_input_in_single_bytes(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"cat", fed=True)
@@ -404,17 +407,14 @@ class TestTheEnd:
         sandboxd.comes_to_rest()
 
     def test_no_descriptors_are_lost(self, sandboxd: Daemon) -> None:
-        def fds() -> int:
-            return len(list(Path(f"/proc/{sandboxd.pid}/fd").iterdir()))
-
         sandboxd.finish(sandboxd.start(b"true", fed=True))
-        before = fds()
+        before = len(open_files(sandboxd.pid))
         for number in range(50):
             id_ = sandboxd.start(b"true" if number % 2 else b"nonexistent", fed=True)
             if number % 3 == 0:
                 sandboxd.end_input(id_)
             sandboxd.finish(id_)
-        eventually(lambda: fds() <= before)
+        eventually(lambda: len(open_files(sandboxd.pid)) <= before)
 
 
 @pytest.mark.parametrize("fed", [False, True], ids=["not fed", "fed"])

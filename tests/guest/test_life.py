@@ -8,14 +8,12 @@ import socket
 from pathlib import Path
 
 import pytest
-from tests.support.daemon import Daemon, children, eventually, hello, memory_of, runs
+from tests.support.daemon import Daemon, hello
+from tests.support.polling import eventually
+from tests.support.processes import children, is_alive, memory, open_files, state
 
 from microvm.wire import codec
 from microvm.wire.codec import GoodbyeReason
-
-
-def fds_of(daemon: Daemon) -> list[str]:
-    return sorted(str(fd.readlink()) for fd in Path(f"/proc/{daemon.pid}/fd").iterdir())
 
 
 def test_a_ping_is_answered_under_a_flood_of_output(sandboxd: Daemon) -> None:
@@ -63,14 +61,14 @@ def test_an_idle_daemon_costs_nothing(sandboxd: Daemon) -> None:
 def test_thousands_of_orphans_are_reaped(sandboxd: Daemon, count: int) -> None:
     script = f"i=0; while [ $i -lt {count} ]; do (:&); i=$((i+1)); done"
     assert sandboxd.run_sh(script).exit_code == 0
-    eventually(lambda: not list(children(sandboxd.pid)))
+    eventually(lambda: not children(sandboxd.pid))
 
 
 def test_orphans_are_reaped_while_a_command_runs(sandboxd: Daemon) -> None:
     id_ = sandboxd.sh("i=0; while [ $i -lt 100 ]; do (:&); i=$((i+1)); done; echo; sleep 1000")
     sandboxd.read_line()
-    eventually(lambda: "Z" not in children(sandboxd.pid))
-    assert len(list(children(sandboxd.pid))) == 1
+    eventually(lambda: "Z" not in map(state, children(sandboxd.pid)))
+    assert len(children(sandboxd.pid)) == 1
     sandboxd.send(codec.ExecKill(id_))
 
 
@@ -83,13 +81,13 @@ def test_thousands_of_commands_leave_no_trace(sandboxd: Daemon, binary: Path, co
 
     some(100)
     assert sandboxd.sync() == []
-    fds, memory = fds_of(sandboxd), memory_of(sandboxd)
+    fds, before = open_files(sandboxd.pid), memory(sandboxd.pid)
     some(count)
     assert sandboxd.sync() == []
-    eventually(lambda: fds_of(sandboxd) == fds)
-    assert not list(children(sandboxd.pid))
+    eventually(lambda: open_files(sandboxd.pid) == fds)
+    assert not children(sandboxd.pid)
     if "sanitized" not in str(binary):  # the sanitizers' own memory grows
-        assert memory_of(sandboxd) <= memory + 64
+        assert memory(sandboxd.pid) <= before + 64
 
 
 def test_the_counters_count(daemon_process: Daemon) -> None:
@@ -116,21 +114,21 @@ def test_the_counters_count(daemon_process: Daemon) -> None:
 def test_the_status_is_what_the_kernel_says(sandboxd: Daemon, binary: Path) -> None:
     sandboxd.hello()
     idle = sandboxd.status()
-    assert idle.descriptors == len(fds_of(sandboxd))
+    assert idle.descriptors == len(open_files(sandboxd.pid))
     assert idle.zombies == 0
     sandboxd.sleeper()
-    assert sandboxd.status().descriptors == len(fds_of(sandboxd)) > idle.descriptors
+    assert sandboxd.status().descriptors == len(open_files(sandboxd.pid)) > idle.descriptors
     sandboxd.hello(2)
     last = sandboxd.status()
     assert (last.descriptors, last.zombies) == (idle.descriptors, 0)
-    assert abs(last.memory // 1024 - memory_of(sandboxd)) <= 64  # it has moved since
+    assert abs(last.memory // 1024 - memory(sandboxd.pid)) <= 64  # it has moved since
 
 
 def test_the_status_counts_below_a_low_limit_of_open_files(sandboxd: Daemon) -> None:
     _, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE)
     for limit in (63, 16, 8):
         resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (limit, hard))
-        assert sandboxd.status().descriptors == len(fds_of(sandboxd))
+        assert sandboxd.status().descriptors == len(open_files(sandboxd.pid))
 
 
 def test_shutdown_is_answered_by_goodbye_and_the_end(sandboxd: Daemon) -> None:
@@ -151,7 +149,7 @@ def test_shutdown_kills_what_runs(sandboxd: Daemon) -> None:
     sandboxd.send(codec.Shutdown())
     sandboxd.expect(codec.Goodbye(GoodbyeReason.SHUTDOWN))
     assert sandboxd.wait() == 0
-    eventually(lambda: not runs(pid))
+    eventually(lambda: not is_alive(pid))
 
 
 def test_shutdown_does_not_wait_for_a_host_that_never_reads(sandboxd: Daemon) -> None:
@@ -162,26 +160,26 @@ def test_shutdown_does_not_wait_for_a_host_that_never_reads(sandboxd: Daemon) ->
 
 
 def test_it_ends_when_its_port_is_closed(sandboxd: Daemon) -> None:
-    sandboxd.socket.close()
+    sandboxd.stream.close()
     assert sandboxd.wait() == 0
 
 
 def test_what_runs_is_killed_when_the_port_is_closed(sandboxd: Daemon) -> None:
     pid = sandboxd.sleeper()
-    sandboxd.socket.close()
+    sandboxd.stream.close()
     assert sandboxd.wait() == 0
-    eventually(lambda: not runs(pid))
+    eventually(lambda: not is_alive(pid))
 
 
 def test_it_ends_when_its_port_is_closed_under_a_flood(sandboxd: Daemon) -> None:
     sandboxd.sh("yes")
     sandboxd.comes_to_rest()
-    sandboxd.socket.close()
+    sandboxd.stream.close()
     assert sandboxd.wait() == 0
 
 
 def test_it_ends_when_the_host_says_no_more(sandboxd: Daemon) -> None:
-    sandboxd.socket.shutdown(socket.SHUT_WR)
+    sandboxd.stream.shutdown(socket.SHUT_WR)
     assert sandboxd.wait() == 0
 
 
@@ -204,4 +202,4 @@ def test_a_life_can_be_started_again_and_again(sandboxd: Daemon) -> None:
         assert ready.nonce == nonce
         sandboxd.hello(nonce + 1000)
     # Outside PID 1 only the command itself is waited for, and its children die a moment later.
-    eventually(lambda: not list(children(sandboxd.pid)))
+    eventually(lambda: not children(sandboxd.pid))

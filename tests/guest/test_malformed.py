@@ -6,7 +6,9 @@ import struct
 from dataclasses import dataclass
 
 import pytest
-from tests.support.daemon import Daemon, Fifo, exists, hello
+from tests.support.daemon import Daemon, hello
+from tests.support.fifo import Fifo
+from tests.support.processes import exists
 
 from microvm.wire import codec
 from microvm.wire.codec import Fault

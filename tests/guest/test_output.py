@@ -9,7 +9,9 @@ import resource
 from pathlib import Path
 
 import pytest
-from tests.support.daemon import Daemon, Fifo, exists, runs
+from tests.support.daemon import Daemon
+from tests.support.fifo import Fifo
+from tests.support.processes import exists, is_alive
 
 from microvm.wire import codec
 
@@ -151,7 +153,7 @@ class TestLeftBehind:
         left = [int(sandboxd.run_sh("sleep 1000 & echo $!").stdout) for _ in range(50)]
         assert sandboxd.finish(sandboxd.sh("exit 3", fed=True)).exit_code == 3
         assert sandboxd.finish(sandboxd.sh("exit 4", size=(24, 80))).exit_code == 4
-        assert all(map(runs, left))
+        assert all(map(is_alive, left))
         assert sandboxd.status().descriptors > first
         resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (soft, hard))
         sandboxd.hello(2)

@@ -26,7 +26,7 @@ SPEC = (Path(__file__).parents[2] / "protocol/SPEC.md").read_text()
 @pytest.fixture
 def host(daemon_process: Daemon) -> Host:
     """Give a host that has greeted a daemon."""
-    host = Host(daemon_process.socket)
+    host = Host(daemon_process.stream)
     host.greet()
     return host
 

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.daemon import Daemon, eventually
+from tests.support.daemon import Daemon
+from tests.support.polling import eventually
+from tests.support.processes import open_files
 
 from microvm.wire import codec
 from microvm.wire.codec import Stage
@@ -23,10 +25,6 @@ def script(path: Path, content: str = "#!/bin/sh\necho ran $0\n", mode: int = 0o
     path.write_text(content)
     path.chmod(mode)
     return bytes(path)
-
-
-def fds_of(daemon: Daemon) -> set[int]:
-    return {int(fd.name) for fd in Path(f"/proc/{daemon.pid}/fd").iterdir()}
 
 
 def test_a_folder_that_is_missing(sandboxd: Daemon, tmp_path: Path) -> None:
@@ -134,7 +132,7 @@ def test_an_older_host_is_not_told_what_it_cannot_understand(
     daemon_process.send(codec.Hello(1, codec.DIGESTS[1], codec.MAX_BODY, 1))
     daemon_process.receive()
     daemon_process.start(script(tmp_path / "file", "#!/no/such\n"))
-    frame = daemon_process.socket.recv(100)
+    frame = daemon_process.stream.recv(100)
     assert frame == codec.ExecFailed(1, Stage.INTERPRETER, errno.ENOENT).encode(1)
 
 
@@ -173,7 +171,7 @@ def test_more_arguments_than_the_kernel_takes(sandboxd: Daemon) -> None:
 
 def test_no_descriptors_left_for_its_pipes(sandboxd: Daemon) -> None:
     soft, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE)
-    used = fds_of(sandboxd)
+    used = open_files(sandboxd.pid)
     free = [fd for fd in range(max(used) + 10) if fd not in used]
     # poll(2) takes no more entries than the limit, and the daemon needs six.
     for limit in [limit for limit in free[:4] if limit >= 6]:
@@ -181,12 +179,12 @@ def test_no_descriptors_left_for_its_pipes(sandboxd: Daemon) -> None:
         assert sandboxd.run(b"true").failure == (Stage.PIPE, errno.EMFILE)
     resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (soft, hard))
     assert sandboxd.run(b"true").exit_code == 0
-    eventually(lambda: fds_of(sandboxd) == used)
+    eventually(lambda: open_files(sandboxd.pid) == used)
 
 
 def test_just_enough_descriptors_for_its_pipes(sandboxd: Daemon) -> None:
     _, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE)
-    used = fds_of(sandboxd)
+    used = open_files(sandboxd.pid)
     free = [fd for fd in range(max(used) + 10) if fd not in used]
     resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (free[6], hard))
     assert sandboxd.run(b"readlink", b"/proc/self/fd/0").stdout == b"/dev/null\n"

@@ -9,7 +9,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.support.daemon import Daemon, Fifo, Result, eventually, exists, runs
+from tests.support.daemon import Daemon, Result
+from tests.support.fifo import Fifo
+from tests.support.polling import eventually
+from tests.support.processes import exists, is_alive, open_files
 
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
@@ -95,13 +98,10 @@ class TestTheTerminal:
         assert result.failure == (codec.Stage.LOOKUP, 2)
 
     def test_descriptors_and_terminals_are_given_back(self, sandboxd: Daemon) -> None:
-        def fds() -> int:
-            return len(list(Path(f"/proc/{sandboxd.pid}/fd").iterdir()))
-
-        before, terminals = fds(), len(list(Path("/dev/pts").iterdir()))
+        before, terminals = len(open_files(sandboxd.pid)), len(list(Path("/dev/pts").iterdir()))
         for number in range(40):
             sandboxd.finish(sandboxd.start(b"true" if number % 2 else b"nonexistent", size=SIZE))
-        eventually(lambda: fds() <= before)
+        eventually(lambda: len(open_files(sandboxd.pid)) <= before)
         assert len(list(Path("/dev/pts").iterdir())) < terminals + 20
 
 
@@ -290,7 +290,7 @@ class TestTheEnd:
         result = ended(sandboxd, sandboxd.sh(script, size=SIZE))
         assert result.exit_code == 0
         pid = int(result.stdout)
-        assert runs(pid)
+        assert is_alive(pid)
         os.kill(pid, 9)
 
     def test_a_background_writer_cannot_hold_up_the_next_command(
@@ -303,13 +303,13 @@ class TestTheEnd:
         answer.wait()
         for _ in range(10):
             assert sandboxd.run(b"echo", b"next").stdout == b"next\n"
-        assert runs(pid)
+        assert is_alive(pid)
         os.kill(pid, 9)
 
     def test_the_foreground_is_hung_up_when_its_leader_ends(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("sleep 1000 & echo $!", size=SIZE)
         pid = int(ended(sandboxd, id_).stdout)
-        eventually(lambda: not runs(pid))
+        eventually(lambda: not is_alive(pid))
 
     def test_a_kill_ends_it(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("trap '' HUP INT TERM; echo ready; yes", size=SIZE)

@@ -9,7 +9,9 @@ import pwd
 from pathlib import Path
 
 import pytest
-from tests.support.daemon import Daemon, eventually, runs
+from tests.support.daemon import Daemon
+from tests.support.polling import eventually
+from tests.support.processes import is_alive
 
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stage
@@ -246,14 +248,14 @@ class TestWithoutCgroups:
         sandboxd.send(codec.ExecKill(id_))
         assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
         for pid in pids:
-            eventually(lambda pid=pid: not runs(pid))  # type: ignore[misc]
+            eventually(lambda pid=pid: not is_alive(pid))  # type: ignore[misc]
 
     def test_what_has_left_the_group_is_out_of_reach(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("setsid sh -c 'echo $$; exec sleep 1000' & wait")
         pid = int(sandboxd.read_line())
         sandboxd.send(codec.ExecKill(id_))
         sandboxd.finish(id_)
-        assert runs(pid)
+        assert is_alive(pid)
         os.kill(pid, 9)
 
     def test_limits_are_not_applied_and_no_failure(self, sandboxd: Daemon) -> None:

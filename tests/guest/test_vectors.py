@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 from tests.support import vectors
 from tests.support.conformance import hold_against
-from tests.support.target import Process
+from tests.support.daemon import DaemonProcess
 
 
 @pytest.fixture
-def process(binary: Path) -> Iterator[Process]:
+def process(binary: Path) -> Iterator[DaemonProcess]:
     """Give each build of the daemon in turn."""
-    process = Process(binary)
+    process = DaemonProcess(binary)
     yield process
     process.close()
 
 
-def test_whole(process: Process) -> None:
+def test_whole(process: DaemonProcess) -> None:
     known = vectors.load(vectors.COMMITTED)
     assert hold_against(process, known) > len(known) / 2
 
 
-def test_byte_by_byte(process: Process) -> None:
+def test_byte_by_byte(process: DaemonProcess) -> None:
     known = vectors.load(vectors.COMMITTED)
     assert hold_against(process, known, longest=100) > len(known) / 2

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from tests.support.daemon import Daemon, Result
+from tests.support.daemon import Daemon, Result, build_sanitized
 
 from microvm.guest import request
 from microvm.wire import codec, session
@@ -54,8 +53,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "guest", folder / "guest")
     (folder / "guest/protocol.h").write_text(backends.find("c")(schema, "file")["file"])
     (folder / "codec.py").write_text(backends.find("python")(schema, "file")["file"])
-    command = ["make", "-s", "-C", str(folder / "guest"), "sanitized", "CC=gcc"]
-    subprocess.run([*command, f"OUT={folder}/sandboxd"], check=True)
+    build_sanitized(folder, folder / "guest")
     return folder
 
 
@@ -71,22 +69,12 @@ def newer_codec(newer: Path) -> Iterator[ModuleType]:
     del sys.modules["newer_codec"]
 
 
-@contextmanager
-def started(binary: Path, folder: Path) -> Iterator[Daemon]:
-    with (folder / "stderr").open("w+b") as stderr:
-        daemon = Daemon(binary, stderr)
-        try:
-            yield daemon
-        finally:
-            daemon.close()
-
-
 def run(daemon: Daemon, host: Session) -> tuple[Result, list[Any]]:
     """Run the script for a session; return what comes of it, and all messages."""
 
     def hear() -> Any:
         while (event := host.next_event()) is None:
-            host.receive_data(daemon.socket.recv(1 << 18))
+            host.receive_data(daemon.stream.recv(1 << 18))
         return event
 
     daemon.send(host.hello())
@@ -106,8 +94,8 @@ def check(result: Result) -> None:
     assert result.end.status == 3  # type: ignore[union-attr]
 
 
-def test_an_older_host_is_served_by_a_newer_guest(newer: Path, tmp_path: Path) -> None:
-    with started(newer / "sandboxd", tmp_path) as daemon:
+def test_an_older_host_is_served_by_a_newer_guest(newer: Path) -> None:
+    with closing(Daemon(newer / "sandboxd")) as daemon:
         assert daemon.hello().version == NEXT
         check(daemon.run_sh(SCRIPT))
         # What is new has no place in what they speak.
@@ -118,24 +106,24 @@ def test_an_older_host_is_served_by_a_newer_guest(newer: Path, tmp_path: Path) -
 
 
 def test_a_newer_host_is_served_by_an_older_guest(
-    sanitized: Path, newer_codec: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sanitized: Path, newer_codec: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "codec", newer_codec)
     monkeypatch.setattr(request, "codec", newer_codec)
-    with started(sanitized, tmp_path) as daemon:
+    with closing(Daemon(sanitized)) as daemon:
         result, heard = run(daemon, Session())
         check(result)
         assert {message.sequence for message in heard} == {0}
 
 
 def test_two_newer_sides_speak_the_newer_version(
-    newer: Path, newer_codec: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    newer: Path, newer_codec: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "codec", newer_codec)
     monkeypatch.setattr(request, "codec", newer_codec)
-    with started(newer / "sandboxd", tmp_path) as daemon:
+    with closing(Daemon(newer / "sandboxd")) as daemon:
         host = Session()
         check(run(daemon, host)[0])
         daemon.send(newer_codec.Nudge().encode(), host.ping(3))
-        host.receive_data(daemon.socket.recv(1 << 18))
+        host.receive_data(daemon.stream.recv(1 << 18))
         assert host.next_event() == newer_codec.Pong(3)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.polling import comes_true
 
 import microvm_image
 from microvm import MicroVM
@@ -298,8 +299,7 @@ async def test_a_machine_tells_for_whom_it_waits(start_build: Start) -> None:
     told: list[str] = []
     vm = MicroVM(notify=told.append)
     finding = asyncio.create_task(vm._image())
-    while not told:  # noqa: ASYNC110 - nothing sets an event
-        await asyncio.sleep(0.01)
+    await comes_true(lambda: told)
     await asyncio.to_thread(first.communicate)
     await finding
     assert told[0].startswith(f"waiting for process {first.pid}, which makes ")

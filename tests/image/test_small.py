@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.support.processes import is_alive
 
 import microvm_image
 from microvm import arch
@@ -123,14 +124,6 @@ def test_a_source_that_has_changed_is_refused(source: Source, cache: Path) -> No
     assert not list((cache / "kernels").iterdir())
 
 
-def runs(pid: int) -> bool:
-    """Whether the process is there, and not as one that only waits to be reaped."""
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
-
-
 def test_an_interrupt_ends_the_compilers_and_leaves_nothing(
     source: Source, cache: Path, tmp_path: Path
 ) -> None:
@@ -152,7 +145,7 @@ def test_an_interrupt_ends_the_compilers_and_leaves_nothing(
         process.send_signal(signal.SIGINT)
         process.communicate()
     assert process.returncode == -signal.SIGINT
-    assert not runs(int(pid.read_text()))
+    assert not is_alive(int(pid.read_text()))
     assert not list((cache / "kernels").iterdir())
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import struct
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.processes import open_files
 
 from microvm.qemu.command import QemuConfig
 
@@ -74,35 +74,3 @@ def _leakless() -> Iterator[None]:
     assert open_files() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
-
-
-def open_files() -> list[str]:
-    """What the descriptors of this process are open on."""
-    links = []
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            links.append(str(link.readlink()))
-        except OSError:  # the descriptor of this very listing
-            continue
-    return sorted(links)
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended; it may still be a zombie of somebody else."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], bool]], None]:
-    """Poll until a condition holds; fail after ten seconds."""
-
-    def poll(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    return poll

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 from qemu.qmp import ExecInterruptedError
+from tests.support.polling import comes_true
 
 from microvm.errors import QemuExit
 from microvm.qemu.command import QemuConfig
@@ -21,14 +22,6 @@ pytestmark = pytest.mark.usefixtures("_leakless")
 Configure = Callable[..., QemuConfig]
 
 
-async def saying(console: Console, text: str) -> None:
-    for _ in range(1000):
-        if text in console.tail():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail(f"no {text!r} on the console")
-
-
 async def ending_of(config: QemuConfig) -> QemuExit:
     with Console() as console:
         async with await Qemu.start(config, console=console) as qemu:
@@ -38,7 +31,7 @@ async def ending_of(config: QemuConfig) -> QemuExit:
 async def test_starts_talks_and_stops(configure: Configure) -> None:
     with Console() as console:
         async with await Qemu.start(configure(), console=console) as qemu:
-            await saying(console, "hello from the guest")
+            await comes_true(lambda: "hello from the guest" in console.tail())
             ending = await qemu.stop()
     assert ending == QemuExit("quit", "QEMU was told to quit", 0)
     assert await qemu.stop() is ending

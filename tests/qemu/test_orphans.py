@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.polling import eventually
 
 from microvm.qemu.command import QemuConfig, confine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 
 Configure = Callable[..., QemuConfig]
-Eventually = Callable[[Callable[[], bool]], None]
 
 CONTROLLER = """
 import asyncio, sys
@@ -61,7 +61,7 @@ def controller(config: QemuConfig, until: str) -> subprocess.Popen[str]:
     return process
 
 
-def test_controller_killed_while_running(configure: Configure, eventually: Eventually) -> None:
+def test_controller_killed_while_running(configure: Configure) -> None:
     config = configure()
     with controller(config, until="running") as process:
         assert len(holders(config.kernel)) == 1
@@ -70,9 +70,7 @@ def test_controller_killed_while_running(configure: Configure, eventually: Event
 
 
 @pytest.mark.parametrize("milliseconds", [0, 1, 2, 3, 4, 5, 7, 10, 20])
-def test_controller_killed_while_launching(
-    configure: Configure, eventually: Eventually, milliseconds: int
-) -> None:
+def test_controller_killed_while_launching(configure: Configure, milliseconds: int) -> None:
     config = configure()
     with controller(config, until="launching") as process:
         time.sleep(milliseconds / 1000)

@@ -7,7 +7,7 @@ import itertools
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode, Fault
 
-from .target import Target, exchange
+from .connection import Connection, Target
 from .vectors import Vector
 
 _FIRST_NONCE = 0x766563746F7273 << 8
@@ -43,9 +43,8 @@ def hold_against(target: Target, vectors: list[Vector], *, longest: int | None =
 
 class _Conversation:
     def __init__(self, target: Target, *, apart: bool) -> None:
-        self.target = target
+        self.connection = Connection(target)
         self.apart = apart
-        self.decoder = codec.Decoder("guest")
         self.nonces = itertools.count(_FIRST_NONCE)
 
     def greet(self) -> None:
@@ -59,14 +58,13 @@ class _Conversation:
         code, offset, field = fault
         type_, id_ = (int.from_bytes(vector.frame[a:b], "little") for a, b in ((4, 6), (8, 12)))
         error = codec.Error(id_, ErrorCode(code), type_, offset, field)
-        answers = exchange(self.target, self.decoder, self.pieces(vector), bool)
-        assert answers == [error], vector.name
+        self.connection.exchange(self.pieces(vector), bool)
+        assert self.connection.take() == [error], vector.name
 
     def takes(self, vector: Vector) -> None:
         before = self.frames_seen()
         token = next(self.nonces)
-        ping = codec.Ping(token).encode()
-        answers = self.say([*self.pieces(vector), ping], codec.Pong(token))
+        answers = self.say([*self.pieces(vector), codec.Ping(token).encode()], codec.Pong(token))
         refusals = [answer.code for answer in answers if isinstance(answer, codec.Error)]
         # What is well formed can still not be honoured, such as a signal when nothing runs.
         assert not set(refusals) & set(Fault), vector.name
@@ -74,18 +72,17 @@ class _Conversation:
 
     def frames_seen(self) -> int:
         request = codec.StatusRequest().encode()
-        answers = exchange(
-            self.target,
-            self.decoder,
+        self.connection.exchange(
             [request],
             lambda answers: any(isinstance(answer, codec.Status) for answer in answers),
         )
-        (status,) = (answer for answer in answers if isinstance(answer, codec.Status))
+        (status,) = (each for each in self.connection.take() if isinstance(each, codec.Status))
         return status.frames_seen
 
     def say(self, pieces: list[bytes], last: codec.Message) -> list[codec.Message]:
         """Write these, and read until this has come."""
-        return exchange(self.target, self.decoder, pieces, lambda answers: last in answers)
+        self.connection.exchange(pieces, lambda answers: last in answers)
+        return self.connection.take()
 
     def pieces(self, vector: Vector) -> list[bytes]:
         data = vector.frame

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import signal
 import socket
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from microvm.wire import codec
 
-DEADLINE = 20.0
-"""For anything that should happen at once, in seconds: a busy machine is slow, not wrong."""
+from .polling import eventually
+from .processes import Process, children, state
+
+GUEST = Path(__file__).resolve().parents[2] / "guest"
 
 PLENTY = 0xFFFFFFFF
 
@@ -47,13 +49,20 @@ class Result:
         return self.end.stage, self.end.error_number
 
 
-class Daemon:
-    """A running daemon, greeted by `hello`."""
+class DaemonProcess:
+    """The daemon as a process on a socket pair.
+
+    :ivar stream: our end.
+    :ivar is_init: whether it is PID 1.
+    :ivar deadline: seconds for anything that should happen at once.
+    """
+
+    deadline = 10.0
+    is_init = False
 
     def __init__(
         self,
         binary: Path,
-        stderr: IO[bytes],
         *,
         prefix: Sequence[str] = (),
         env: dict[str, str] | None = None,
@@ -64,12 +73,8 @@ class Daemon:
         :param prefix: a command that executes the rest of its command line.
         :param user: whom it runs as, if not as us.
         """
-        self.socket, theirs = socket.socketpair()
-        self.socket.settimeout(DEADLINE)
-        self._stderr = stderr
-        self._decoder = codec.Decoder("guest")
-        self._id = 0
-        self._token = 0
+        self.stream, theirs = socket.socketpair()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         with theirs, binary.open("rb") as executable:
             # By its descriptor: another user may not be able to reach its folder.
             path = f"/proc/self/fd/{executable.fileno()}" if user else str(binary)
@@ -77,7 +82,7 @@ class Daemon:
                 [*prefix, path, str(theirs.fileno())],
                 pass_fds=[theirs.fileno(), *([executable.fileno()] if user else [])],
                 stdin=subprocess.DEVNULL,
-                stderr=stderr,
+                stderr=self._stderr,
                 env=env,
                 user=user,
                 group=user,
@@ -85,20 +90,69 @@ class Daemon:
             )
         self.pid = self.process.pid
 
+    def words(self) -> str:
+        """Return what it, the sanitizers or their runtime have written to standard error."""
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace")
+
+    def report(self) -> str:
+        """Say how it has ended, if it has, and what it wrote to its standard error."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(1)
+        return f"the daemon's status is {self.process.poll()}\n{self.words()}"
+
+    def descendants(self) -> list[Process]:
+        """Return its children, theirs, and so on."""
+        pids = children(self.pid)
+        for pid in pids:
+            pids += children(pid)
+        return [Process.of(pid) for pid in pids]
+
+    def wait(self) -> int | None:
+        """Wait for its end, and return its status; None when it lives on."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(self.deadline)
+        return self.process.poll()
+
+    def close(self) -> None:
+        """Hang up, and wait for its end and that of what it has started."""
+        left = self.descendants()
+        self.stream.close()
+        if self.wait() is None:
+            self.process.kill()
+            self.process.wait()
+        for process in left:
+            process.kill()
+        self._stderr.close()
+
+
+class Daemon(DaemonProcess):
+    """A daemon as a process that tests talk to, once it has been greeted by `hello`."""
+
+    deadline = 20.0
+
+    def __init__(self, binary: Path, **options: Any) -> None:
+        """Start it; the options are a `DaemonProcess`'s."""
+        super().__init__(binary, **options)
+        self.stream.settimeout(self.deadline)
+        self._decoder = codec.Decoder("guest")
+        self._id = 0
+        self._token = 0
+
     def send(self, *items: codec.Message | bytes) -> None:
         """Write frames, or any bytes, in one piece."""
         data = b"".join(i if isinstance(i, bytes) else i.encode() for i in items)
-        self.socket.sendall(data)
+        self.stream.sendall(data)
 
     def send_each(self, *pieces: bytes) -> None:
         """Write bytes in these pieces."""
         for piece in pieces:
-            self.socket.sendall(piece)
+            self.stream.sendall(piece)
 
     def receive(self) -> codec.Message:
         """Return the next message."""
         while (message := self._decoder.next_message()) is None:
-            data = self.socket.recv(1 << 18)
+            data = self.stream.recv(1 << 18)
             assert data, f"the daemon has closed its port; {self.report()}"
             self._decoder.receive_data(data)
         return message
@@ -118,7 +172,7 @@ class Daemon:
     def expect_end(self) -> None:
         """Receive no more than the end of the stream."""
         assert self._decoder.next_message() is None
-        assert self.socket.recv(1) == b""
+        assert self.stream.recv(1) == b""
 
     def hello(self, nonce: int = 1) -> codec.Ready:
         """Start afresh; nothing but the answer may come."""
@@ -264,13 +318,12 @@ class Daemon:
 
     def comes_to_rest(self) -> None:
         """Wait until it sleeps and takes no processor time: a daemon that spins never does."""
-        eventually(self._rests)
+        eventually(self._is_idle)
 
-    def _rests(self) -> bool:
+    def _is_idle(self) -> bool:
         before = self._used_ns()
         time.sleep(0.05)
-        state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state == "S" and self._used_ns() == before
+        return state(self.pid) == "S" and self._used_ns() == before
 
     def _used_ns(self) -> int:
         """Processor time that it has used."""
@@ -279,72 +332,29 @@ class Daemon:
     def fill(self, frame: bytes) -> int:
         """Write copies of a frame until it takes no more; return how many."""
         count, rest = 0, b""
-        self.socket.settimeout(0)
+        self.stream.settimeout(0)
         while True:
             rest = rest or frame
             try:
-                rest = rest[self.socket.send(rest) :]
+                rest = rest[self.stream.send(rest) :]
             except BlockingIOError:
-                if self._rests() and not self._is_writable():
+                if self._is_idle() and not self._is_writable():
                     break
             count += not rest
-        self.socket.settimeout(DEADLINE)
+        self.stream.settimeout(self.deadline)
         assert len(rest) == len(frame), "half a frame was taken, and the test cannot finish it"
         return count
 
     def _is_writable(self) -> bool:
-        return bool(select.select([], [self.socket], [], 0)[1])
-
-    def report(self) -> str:
-        """Say how it ended and what it wrote to its standard error."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(1)
-        self._stderr.seek(0)
-        return f"status {self.process.poll()}: {self._stderr.read().decode(errors='replace')}"
-
-    def wait(self) -> int:
-        """Wait for its end and return its status."""
-        return self.process.wait(DEADLINE)
+        return bool(select.select([], [self.stream], [], 0)[1])
 
     def close(self) -> None:
         """Hang up, unless the test has ended it; it must end well, and without complaint."""
-        self.socket.close()
-        try:
-            status = self.process.wait(DEADLINE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(DEADLINE)
-            raise
-        assert status in (0, -signal.SIGTERM), self.report()
-        assert self.report().endswith(": "), self.report()
-
-
-class Fifo:
-    """A named pipe by which a test and a command wait for each other."""
-
-    def __init__(self, path: Path) -> None:
-        """Make it."""
-        os.mkfifo(path)
-        self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-
-    def __str__(self) -> str:
-        """Return its path, for scripts."""
-        return str(self.path)
-
-    def release(self) -> None:
-        """Let one reader of a line go on."""
-        os.write(self._fd, b"\n")
-
-    def wait(self) -> bytes:
-        """Wait until somebody has written to it, and return what."""
-        readable, _, _ = select.select([self._fd], [], [], DEADLINE)
-        assert readable, f"nobody has written to {self.path}"
-        return os.read(self._fd, 4096)
-
-    def close(self) -> None:
-        """Let go of it."""
-        os.close(self._fd)
+        self.stream.close()
+        status, report, words = self.wait(), self.report(), self.words()
+        super().close()
+        assert status in (0, -signal.SIGTERM), report
+        assert not words, report
 
 
 def hello(nonce: int) -> bytes:
@@ -352,37 +362,12 @@ def hello(nonce: int) -> bytes:
     return codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode()
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    """Poll for what nothing announces."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "it has not come true"
-        time.sleep(0.005)
+def build_sanitized(folder: Path, guest: Path = GUEST) -> Path:
+    """Compile the daemon with ASan and UBSan into a folder.
 
-
-def memory_of(daemon: Daemon, kind: str = "VmRSS") -> int:
-    """Return its resident memory, or memory of another kind, in KiB."""
-    status = Path(f"/proc/{daemon.pid}/status").read_text()
-    return int(status.partition(f"{kind}:")[2].split()[0])
-
-
-def exists(pid: int) -> bool:
-    """Whether there is such a process, be it a zombie."""
-    return Path(f"/proc/{pid}").exists()
-
-
-def runs(pid: int) -> bool:
-    """Whether a process lives. A dead daemon's children are some other process's to reap."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def children(parent: int) -> Iterator[str]:
-    """Yield the state, as a letter, of each child of a process."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            state, ppid = path.read_text().rpartition(")")[2].split()[:2]
-            if int(ppid) == parent:
-                yield state
+    :param guest: the folder of its source.
+    """
+    path = folder / "sandboxd"
+    command = ["make", "-s", "-C", str(guest), "sanitized", f"OUT={path}", "CC=gcc"]
+    subprocess.run(command, check=True, timeout=120)
+    return path

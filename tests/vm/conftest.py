@@ -133,21 +133,6 @@ def _proportional(pid: int) -> int:
     raise AssertionError(pid)
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Poll for what nothing announces."""
-    async with asyncio.timeout(DEADLINE):
-        while not condition():  # noqa: ASYNC110 - nothing sets an event
-            await asyncio.sleep(0.01)
-
-
-def comes_true(condition: Callable[[], bool]) -> None:
-    """Poll for what nothing announces, where no loop runs."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 async def processes(vm: MicroVM, words: str) -> list[str]:
     """The pids of the guest's processes whose user and command line have this in them.
 
@@ -196,18 +181,3 @@ def microvm(image: Image) -> Command:
         return subprocess.run(command, check=False, **settings)  # type: ignore[call-overload,no-any-return]
 
     return run
-
-
-def children_of(pid: int) -> list[int]:
-    """The processes that this one has started and that are alive, QEMU among them."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in found.split()]
-
-
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -12,12 +12,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.vm.conftest import Command, is_alive
+from tests.support.polling import eventually
+from tests.support.processes import exists
+from tests.vm.conftest import Command
 
 from microvm.bench import boot, figures
 from microvm.bench.floor import Floor
@@ -212,9 +213,6 @@ def test_a_floor_whose_controller_was_killed_ends_by_itself(image: Image) -> Non
     ) as controller:
         assert controller.stdout is not None
         pid = int(controller.stdout.readline())
-        assert is_alive(pid)
+        assert exists(pid)
         controller.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not is_alive(pid)
+    eventually(lambda: not exists(pid))

@@ -15,7 +15,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.vm.conftest import DEADLINE, Command, Misbehave, children_of
+from tests.support.processes import children
+from tests.vm.conftest import DEADLINE, Command, Misbehave
 
 from microvm import BootError, MicroVM, QemuError
 from microvm.start import starter, template, warmup
@@ -230,12 +231,12 @@ async def test_a_qemu_that_is_stopped_while_it_starts(
     if not cold:
         await _start(image)
     over = threading.Event()
-    others = set(children_of(os.getpid()))  # the machine that tests share is one
+    others = set(children(os.getpid()))  # the machine that tests share is one
 
     def stop() -> None:
         seen: dict[int, float] = {}
         while not over.wait(0.005):
-            started = set(children_of(os.getpid())) - others
+            started = set(children(os.getpid())) - others
             for child in filter(_is_another_program, started):
                 if time.monotonic() - seen.setdefault(child, time.monotonic()) >= moment:
                     os.kill(child, signal.SIGSTOP)
@@ -277,7 +278,7 @@ def _next_child(parent: subprocess.Popen[bytes], known: set[int]) -> int:
     while parent.poll() is None:
         assert time.monotonic() < deadline
         with suppress(FileNotFoundError, ProcessLookupError):
-            if new := set(children_of(parent.pid)) - known:
+            if new := set(children(parent.pid)) - known:
                 return new.pop()
         time.sleep(0.002)
     return 0

@@ -12,7 +12,8 @@ from pathlib import Path
 from subprocess import PIPE
 
 import pytest
-from tests.vm.conftest import eventually, kill, processes
+from tests.support.polling import comes_true
+from tests.vm.conftest import kill, processes
 
 from microvm import (
     ExecTimeout,
@@ -443,7 +444,7 @@ async def test_a_reader_that_does_not_read_gets_its_signal_through(vm: MicroVM) 
     process = await vm.exec(
         ["sh", "-c", "trap 'exit 5' TERM; while :; do head -c 65536 /dev/zero; done"]
     )
-    await eventually(lambda: len(process.stdout._buffer) == WINDOW)
+    await comes_true(lambda: len(process.stdout._buffer) == WINDOW)
     process.terminate()
     assert len(await process.stdout.read()) >= WINDOW
     assert await process.wait() == 5

@@ -16,7 +16,9 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
-from tests.vm.conftest import children_of, eventually, is_alive, kill, processes
+from tests.support.polling import comes_true
+from tests.support.processes import children, exists
+from tests.vm.conftest import kill, processes
 
 from microvm import (
     Busy,
@@ -122,7 +124,7 @@ async def test_a_reader_that_pauses_loses_nothing(vm: MicroVM) -> None:
     last = 400_000  # more than fits into the window and the pipe
     process = await vm.exec(["seq", str(last)])
     first = bytes(await anext(process.stdout))
-    await eventually(lambda: len(first) + len(process.stdout._buffer) == WINDOW)
+    await comes_true(lambda: len(first) + len(process.stdout._buffer) == WINDOW)
     await vm.ping()
     assert process.returncode is None
     numbers = (first + await process.stdout.read()).split()
@@ -328,7 +330,7 @@ async def test_a_machine_that_is_dropped_is_ended(image: Image) -> None:
     with pytest.warns(ResourceWarning, match=warned):  # noqa: PT031 - by a collection, perhaps
         del process
         gc.collect()
-    await eventually(lambda: not is_alive(pid))
+    await comes_true(lambda: not exists(pid))
 
 
 OUTLIVES = """
@@ -399,7 +401,7 @@ async def test_stop_works_before_and_after_the_machine_is_up(image: Image) -> No
 @pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
 async def test_what_the_host_does_not_give_a_start_is_said(image: Image, cold: bool) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    others = set(children_of(os.getpid()))
+    others = set(children(os.getpid()))
     with open(os.devnull) as highest:  # noqa: ASYNC230, PTH123 - nothing waits
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno() + 4, hard))
         try:
@@ -408,12 +410,12 @@ async def test_what_the_host_does_not_give_a_start_is_said(image: Image, cold: b
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "ulimit -n" in caught.value.hint
-    assert set(children_of(os.getpid())) == others
+    assert set(children(os.getpid())) == others
 
 
 @pytest.mark.parametrize("cold", [False, True], ids=["warm", "cold"])
 async def test_a_start_can_be_cancelled_at_any_moment(image: Image, cold: bool) -> None:
-    others = set(children_of(os.getpid()))
+    others = set(children(os.getpid()))
     for moment in (0.0, 0.01, 0.02, 0.04, 0.08):
         machine = MicroVM(image, cold=cold)
         start = asyncio.create_task(machine.start())
@@ -422,4 +424,4 @@ async def test_a_start_can_be_cancelled_at_any_moment(image: Image, cold: bool) 
         with contextlib.suppress(asyncio.CancelledError):
             await start
         await machine.stop()
-        assert set(children_of(os.getpid())) <= others
+        assert set(children(os.getpid())) <= others

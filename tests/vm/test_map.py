@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.vm.conftest import DEADLINE, Command, children_of, is_alive
+from tests.support.processes import children, exists
+from tests.vm.conftest import DEADLINE, Command
 
 from microvm import ExecTimeout, GuestDied, Job, Pool
 from microvm_image import Image
@@ -149,7 +150,7 @@ def test_ctrl_c_ends_it_when_what_is_complete_has_been_printed(image: Image) -> 
     process.stdin.write(b"echo first\nsleep 60\n")
     process.stdin.flush()
     assert json.loads(process.stdout.readline())["stdout"] == "first\n"
-    machines = children_of(process.pid)
+    machines = children(process.pid)
     assert machines
     process.send_signal(signal.SIGINT)
     try:
@@ -158,7 +159,7 @@ def test_ctrl_c_ends_it_when_what_is_complete_has_been_printed(image: Image) -> 
         with contextlib.suppress(ProcessLookupError):
             process.kill()
     assert process.returncode == 130
-    assert not any(is_alive(pid) for pid in machines)
+    assert not any(exists(pid) for pid in machines)
 
 
 def test_a_bad_line_of_a_file_is_named_before_anything_runs(

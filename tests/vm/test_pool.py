@@ -12,7 +12,8 @@ from random import Random
 
 import pytest
 import pytest_asyncio
-from tests.vm.conftest import children_of, is_alive
+from tests.support.polling import comes_true
+from tests.support.processes import children, exists
 
 from microvm import BootError, GuestDied, ImageError, MicroVM, Pool
 from microvm_image import Image
@@ -22,15 +23,14 @@ from microvm_image import Image
 async def pool(image: Image, vm: MicroVM) -> AsyncIterator[Pool]:
     """A pool of two, beside the machine of all tests; none of its own is left."""
     del vm
-    before = children_of(os.getpid())
+    before = children(os.getpid())
     async with Pool(2, image=image) as pool:
         yield pool
-    assert children_of(os.getpid()) == before
+    assert children(os.getpid()) == before
 
 
 async def _full(pool: Pool) -> None:
-    while pool.ready < pool.size:  # noqa: ASYNC110 - it has no event
-        await asyncio.sleep(0.01)
+    await comes_true(lambda: pool.ready == pool.size)
 
 
 async def test_each_user_gets_a_clean_machine(pool: Pool) -> None:
@@ -51,7 +51,7 @@ async def test_a_machine_has_run_commands_before_it_is_handed_out(pool: Pool, im
 
 async def test_one_that_was_killed_while_idle_is_not_noticed(pool: Pool, vm: MicroVM) -> None:
     await _full(pool)
-    idle = {pid for pid in children_of(os.getpid()) if pid != vm.pid}
+    idle = {pid for pid in children(os.getpid()) if pid != vm.pid}
     assert len(idle) == 2
     for pid in idle:
         os.kill(pid, signal.SIGKILL)
@@ -99,14 +99,14 @@ async def _use(image: Image) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_cancellation_at_any_moment_leaves_no_machine(image: Image, seed: int) -> None:
-    before, tasks = children_of(os.getpid()), asyncio.all_tasks()
+    before, tasks = children(os.getpid()), asyncio.all_tasks()
     delay = 0.0 if seed == 0 else Random(seed).expovariate(2)
     task = asyncio.create_task(_use(image))
     await asyncio.wait([task], timeout=delay)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, ZeroDivisionError):
         await task
-    assert children_of(os.getpid()) == before
+    assert children(os.getpid()) == before
     assert asyncio.all_tasks() == tasks
 
 
@@ -116,7 +116,7 @@ async def test_leaving_ends_machines_that_are_in_use(image: Image) -> None:
         machine = await holder.__aenter__()
         pid = machine.pid or 0
         process = await machine.exec(["sleep", "60"])
-    assert not is_alive(pid)
+    assert not exists(pid)
     with pytest.raises(GuestDied):
         await process.wait()
     await holder.__aexit__(None, None, None)

@@ -12,11 +12,12 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.vm.conftest import Command, children_of, is_alive
+from tests.support.polling import eventually
+from tests.support.processes import children, exists
+from tests.vm.conftest import Command
 
 from microvm_image import Image
 
@@ -294,20 +295,7 @@ def _end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
 def _wait_for(line: bytes, process: subprocess.Popen[bytes]) -> list[int]:
     assert process.stdout is not None
     assert process.stdout.readline() == line
-    return children_of(process.pid)
-
-
-def _comes_true(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 20
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def _are_gone(pids: list[int]) -> bool:
-    return _comes_true(lambda: not any(is_alive(pid) for pid in pids))
+    return children(process.pid)
 
 
 def _pending(pipe: int) -> int:
@@ -341,7 +329,7 @@ def test_a_second_ctrl_c_ends_the_machine(image: Image) -> None:
     _end(process)
     assert process.returncode == 128 + signal.SIGINT
     assert pids
-    assert _are_gone(pids)
+    eventually(lambda: not any(map(exists, pids)))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -353,7 +341,7 @@ def test_whatever_ends_us_ends_qemu(image: Image, number: signal.Signals) -> Non
     _end(process)
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert pids
-    assert _are_gone(pids)
+    eventually(lambda: not any(map(exists, pids)))
 
 
 def test_a_reader_that_goes_away_ends_the_command(image: Image) -> None:
@@ -365,7 +353,7 @@ def test_a_reader_that_goes_away_ends_the_command(image: Image) -> None:
     process.stdout = None
     assert _end(process)[1] == b""
     assert process.returncode == 128 + signal.SIGPIPE
-    assert _are_gone(pids)
+    eventually(lambda: not any(map(exists, pids)))
 
 
 @pytest.mark.parametrize(
@@ -412,7 +400,7 @@ def test_streams_that_do_not_block_lose_nothing(image: Image) -> None:
         with open(out, "rb") as file:  # noqa: PTH123 - a descriptor
             first = file.read(1)
             # A full one may hold less than its capacity, which is counted in pages.
-            assert _comes_true(lambda: _pending(out) > fcntl.fcntl(out, fcntl.F_GETPIPE_SZ) // 2)
+            eventually(lambda: _pending(out) > fcntl.fcntl(out, fcntl.F_GETPIPE_SZ) // 2)
             assert len(first + file.read()) == size
         assert process.wait() == 0
 

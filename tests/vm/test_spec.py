@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.spec_client import Host
 from tests.spec_scenes import SCENES
-from tests.support.target import Machine
+from tests.support.machine import Machine
 
 from microvm_image import Image
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.vm.conftest import comes_true, is_alive
+from tests.support.polling import eventually
+from tests.support.processes import exists
 
 import microvm
 from microvm import Busy, ExecTimeout, GuestDied, MemoryLimit, OutputLimit, UsageError
@@ -221,7 +222,7 @@ def test_a_machine_that_is_dropped_is_ended(image: Image) -> None:
     with pytest.warns(ResourceWarning, match=warned):  # noqa: PT031 - by a collection, perhaps
         del process
         gc.collect()
-    comes_true(lambda: not is_alive(pid))
+    eventually(lambda: not exists(pid))
 
 
 BEGIN = """
@@ -258,7 +259,7 @@ def test_no_way_out_leaves_qemu(image: Image, rest: str, status: int, said: str)
     assert ("ResourceWarning" in result.stderr) == bool(said)
     assert said in result.stderr
     pid = int(result.stdout)
-    comes_true(lambda: not is_alive(pid))
+    eventually(lambda: not exists(pid))
 
 
 CTRL_C = """

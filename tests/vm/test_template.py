@@ -19,7 +19,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.vm.conftest import Command, Misbehave, children_of, live_at_once
+from tests.support.polling import eventually
+from tests.support.processes import children
+from tests.vm.conftest import Command, Misbehave, live_at_once
 
 from microvm import MicroVM, TemplateError
 from microvm.qemu import process as qemu
@@ -194,16 +196,16 @@ async def test_it_can_be_launched_before_all_is_imported(
 ) -> None:
     del cache
     await _start(image)
-    before = children_of(os.getpid())
+    before = children(os.getpid())
     vm = _machine(image, cold=cold)
     vm.launch()
-    (launched,) = set(children_of(os.getpid())) - set(before)
+    (launched,) = set(children(os.getpid())) - set(before)
     async with vm:
         assert (vm.pid, vm.cloned) == (launched, not cold)
     vm = _machine(image, cold=cold)
     vm.launch()
     await vm.stop()
-    assert children_of(os.getpid()) == before
+    assert children(os.getpid()) == before
 
 
 async def test_a_disk_that_is_full_means_a_boot_and_one_line(image: Image, cache: Path) -> None:
@@ -314,7 +316,7 @@ def test_starts_that_are_killed_leave_nothing(
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     env = {**os.environ, "TMPDIR": str(temporary)}
-    before = children_of(os.getpid())
+    before = children(os.getpid())
     killed = adopted = 0
     for number in range(starts):
         process = subprocess.Popen(
@@ -326,7 +328,7 @@ def test_starts_that_are_killed_leave_nothing(
         time.sleep(random.uniform(0, 3.0 if number % 8 == 0 else 0.4))
         process.kill()
         killed += process.wait() == -signal.SIGKILL
-        for child in set(children_of(os.getpid())) - set(before):
+        for child in set(children(os.getpid())) - set(before):
             _reap(child)
             adopted += 1
         for each in template.installed():
@@ -352,10 +354,7 @@ def _arguments(image: Image) -> list[str]:
 
 
 def _reap(pid: int) -> None:
-    deadline = time.monotonic() + 10
-    while os.waitpid(pid, os.WNOHANG) == (0, 0):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    eventually(lambda: os.waitpid(pid, os.WNOHANG) != (0, 0))
 
 
 @pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.long)])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pexpect
 import pytest
-from tests.vm.conftest import children_of
+from tests.support.processes import children
 
 from microvm_image import Image
 
@@ -134,7 +134,7 @@ def test_the_terminal_is_restored_after_qemu_has_crashed(run: Run) -> None:
     child = run("-t", "--", "sh", "-c", "echo ready; sleep 100")
     child.expect("ready")
     assert _is_raw(child)
-    (qemu,) = children_of(child.pid or 0)
+    (qemu,) = children(child.pid or 0)
     os.kill(qemu, signal.SIGKILL)
     child.expect("QEMU was killed by signal 9")
     assert _ended(child) == 125

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.support import vectors
 from tests.support.conformance import hold_against
-from tests.support.target import Machine
+from tests.support.machine import Machine
 
 from microvm.wire import codec
 from microvm.wire.session import Session

@@ -1,0 +1,37 @@
+"""A named pipe by which a test and a command wait for each other."""
+
+from __future__ import annotations
+
+import os
+import select
+from pathlib import Path
+
+from .polling import DEADLINE
+
+
+class Fifo:
+    """A named pipe by which a test and a command wait for each other."""
+
+    def __init__(self, path: Path) -> None:
+        """Make it."""
+        os.mkfifo(path)
+        self.path = path
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+    def __str__(self) -> str:
+        """Return its path, for scripts."""
+        return str(self.path)
+
+    def release(self) -> None:
+        """Let one reader of a line go on."""
+        os.write(self._fd, b"\n")
+
+    def wait(self) -> bytes:
+        """Wait until somebody has written to it, and return what."""
+        readable, _, _ = select.select([self._fd], [], [], DEADLINE)
+        assert readable, f"nobody has written to {self.path}"
+        return os.read(self._fd, 4096)
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._fd)

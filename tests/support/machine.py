@@ -1,0 +1,61 @@
+"""The daemon in a real guest, over virtio-serial, for tests that talk to it without the library."""
+
+from __future__ import annotations
+
+import asyncio
+
+from microvm.qemu.command import QemuConfig
+from microvm.qemu.console import Console
+from microvm.qemu.process import Qemu
+from microvm_image.image import Image
+
+
+class Machine:
+    """A booted guest that nobody has greeted.
+
+    The event loop that QEMU belongs to turns only while one of these methods runs.
+
+    :ivar stream: a blocking socket to its port.
+    :ivar is_init: whether the daemon is PID 1.
+    :ivar deadline: seconds for anything that should happen at once.
+    """
+
+    deadline = 30.0
+    is_init = True
+
+    def __init__(self, image: Image) -> None:
+        """Boot it."""
+        self._loop = asyncio.new_event_loop()
+        self._console = Console(None)
+        config = QemuConfig(
+            kernel=image.kernel,
+            initramfs=image.initramfs,
+            bus=image.manifest.bus,
+            accel="tcg",
+            arch=image.manifest.arch,
+        )
+        self._qemu = self._loop.run_until_complete(Qemu.start(config, console=self._console))
+        self.stream = self._qemu.take_port()
+        self.stream.setblocking(True)
+
+    def report(self) -> str:
+        """Return how QEMU has ended, if it has, and the end of the console."""
+
+        async def ending() -> str:
+            try:
+                async with asyncio.timeout(1):
+                    return (await self._qemu.wait()).text
+            except TimeoutError:
+                return "QEMU runs"
+
+        text = self._loop.run_until_complete(ending())
+        return f"{text}; the console's end:\n{self._console.tail()}"
+
+    def close(self) -> None:
+        """End QEMU."""
+        self.stream.close()
+        try:
+            self._loop.run_until_complete(self._qemu.stop())
+        finally:
+            self._console.close()
+            self._loop.close()

@@ -1,0 +1,91 @@
+"""Processes of this machine, as proc(5) tells of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def exists(pid: int) -> bool:
+    """Whether there is such a process, be it a zombie."""
+    return bool(_stat(pid))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs: a zombie, which its parent has to reap, does not."""
+    return exists(pid) and state(pid) != "Z"
+
+
+def state(pid: int) -> str:
+    """The letter for what a process does, such as S when it sleeps; empty when there is none."""
+    return "".join(_stat(pid)[:1])
+
+
+def children(pid: int) -> list[int]:
+    """The processes that this one has started or taken over, zombies too, the newest last."""
+    try:
+        return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def open_files(pid: int | str = "self") -> dict[int, str]:
+    """What each descriptor of a process is open on."""
+    found = {}
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of this very listing
+            found[int(link.name)] = str(link.readlink())
+    return found
+
+
+def memory(pid: int, kind: str = "VmRSS") -> int:
+    """A process's resident memory, or memory of another kind of /proc/PID/status, in KiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition(f"{kind}:")[2].split()[0])
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process, which no other that gets its number is taken for."""
+
+    pid: int
+    since: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """The one that has this number now."""
+        return cls(pid, _since(pid))
+
+    def exists(self) -> bool:
+        """Whether it lives, or is a zombie."""
+        return bool(self.since) and _since(self.pid) == self.since
+
+    def is_alive(self) -> bool:
+        """Whether it lives; a zombie does not."""
+        return self.exists() and is_alive(self.pid)
+
+    def kill(self) -> None:
+        """Kill it."""
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(self.pid)
+            try:
+                if self.is_alive():
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
+            finally:
+                os.close(fd)
+
+
+def _since(pid: int) -> str:
+    """When a process was started, in ticks since the boot; empty when there is none."""
+    return "".join(_stat(pid)[19:20])
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat behind the name, the state first; none without a process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
