@@ -57,7 +57,7 @@ class DaemonProcess:
     :ivar deadline: seconds for anything that should happen at once.
     """
 
-    deadline = 10.0
+    deadline = 20.0
     is_init = False
 
     def __init__(
@@ -128,8 +128,6 @@ class DaemonProcess:
 
 class Daemon(DaemonProcess):
     """A daemon as a process that tests talk to, once it has been greeted by `hello`."""
-
-    deadline = 20.0
 
     def __init__(self, binary: Path, **options: Any) -> None:
         """Start it; the options are a `DaemonProcess`'s."""
