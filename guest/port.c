@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 #define PORTS "/sys/class/virtio-ports"
-#define NAME "microvm.sandboxd.0\n"
+/* With the newline that the kernel puts behind it. */
+#define NAME SANDBOXD_PORT_NAME "\n"
 
 enum { OPEN_TRIES = 20000, OPEN_PAUSE_NS = 500000 };
 

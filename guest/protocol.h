@@ -11,6 +11,11 @@
 #define SANDBOXD_VERSION 2u
 #define SANDBOXD_SCHEMA_DIGEST 0x42e65ab74f356a17ULL
 
+/* The name of the virtio-serial port that the stream is. */
+#define SANDBOXD_PORT_NAME "microvm.sandboxd.0"
+/* The bytes `microvm` and a newline, with which `hello` and `ready` begin. */
+#define SANDBOXD_MAGIC 0xa6d766f7263696dULL
+
 /* The two ends; a message's sender is one of them, or both. */
 enum sandboxd_end {
 	SANDBOXD_HOST = 1,

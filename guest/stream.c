@@ -2,12 +2,15 @@
 
 #include <string.h>
 
+/* A byte of the magic, as it is on the wire. */
+#define MAGIC(at) (uint8_t)(SANDBOXD_MAGIC >> 8 * (at))
+
 /* What every hello begins with: its header, then the magic. */
 enum { HELLO_START = SANDBOXD_HEADER_SIZE + 8 };
 /* clang-format off */
 static const uint8_t hello_start[HELLO_START] = {
 	SANDBOXD_HELLO_MAX_BODY, 0, 0, 0, SANDBOXD_TYPE_HELLO, 0, 0, 0, 0, 0, 0, 0,
-	'm', 'i', 'c', 'r', 'o', 'v', 'm', '\n',
+	MAGIC(0), MAGIC(1), MAGIC(2), MAGIC(3), MAGIC(4), MAGIC(5), MAGIC(6), MAGIC(7),
 };
 /* clang-format on */
 _Static_assert(SANDBOXD_HELLO_MAX_BODY < 256 && SANDBOXD_TYPE_HELLO < 256, "one byte each above");

@@ -98,8 +98,17 @@ class Comparison:
         self._note_renamed(("protocol", "name"), old.name, new.name)
         for at in (0, 1):
             self._note_renamed(("protocol", "ends", at), old.ends[at], new.ends[at])
+        self._constants()
         self._messages()
         self._reserved(old.reserved, new.reserved, ("protocol", "reserved"))
+
+    def _constants(self) -> None:
+        released = {constant.name: constant.value for constant in self.old.constants}
+        for at, constant in enumerate(self.new.constants):
+            before = released.get(constant.name, constant.value)
+            if constant.value != before:
+                text = f"`{constant.name}` was {before!r}, and older ends go by that"
+                self._error("constant-changed", ("constant", at, "value"), text, "put it back")
 
     def _version(self) -> None:
         """Check that the version was raised if, and only if, something is new."""

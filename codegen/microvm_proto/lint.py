@@ -37,6 +37,8 @@ _OWN_TYPES = frozenset(
 _OWN_CONSTANTS = frozenset(
     "both define_take header_size max_body protocol_h schema_digest version".split()
 )
+# What constants of the Python codec are called that those of C are not.
+_OWN_IN_PYTHON = frozenset("digest digests end_names".split())
 _MAX_FIELDS = 255
 
 
@@ -45,6 +47,8 @@ def lint(document: Document, schema: Schema) -> None:
     _check_names(document, [(("protocol", "name"), schema.name)], _RESERVED_WORDS)
     ends = [(("protocol", "ends", at), end) for at, end in enumerate(schema.ends)]
     _check_names(document, ends, _RESERVED_WORDS | _OWN_CONSTANTS)
+    named = [(("constant", at, "name"), one.name) for at, one in enumerate(schema.constants)]
+    _check_names(document, named, _OWN_CONSTANTS | _OWN_IN_PYTHON)
     enums = [(("enum", at, "name"), enum.name) for at, enum in enumerate(schema.enums)]
     messages = [(("message", at, "name"), m.name) for at, m in enumerate(schema.messages)]
     _check_types(document, [*enums, *messages])
@@ -218,6 +222,8 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
         path: Path = ("protocol", "ends", at)
         yield from ((name, path) for name in (end, f"max_body_from_{end}"))
         yield f"max_tailless_body_from_{end}", path
+    for at, constant in enumerate(schema.constants):
+        yield constant.name, ("constant", at, "name")
     for at, enum in enumerate(schema.enums):
         first = len(FAULTS) if enum.extends_faults else 0
         for number, value in enumerate(enum.values, -first):

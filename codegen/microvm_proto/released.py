@@ -53,6 +53,8 @@ def _tables(schema: Schema) -> Iterator[tuple[str, Mapping[str, Value | None]]]:
             "reserved": sorted(schema.reserved) or None,
         },
     )
+    for constant in schema.constants:
+        yield "[[constant]]", {"name": constant.name, "value": constant.value}
     for enum in schema.enums:
         yield "[[enum]]", _enum(enum)
         for value in enum.values[len(FAULTS) if enum.extends_faults else 0 :]:

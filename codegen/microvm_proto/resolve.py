@@ -15,6 +15,7 @@ from microvm_proto.schema import (
     PREFIX_SIZE,
     ByteList,
     Bytes,
+    Constant,
     Enum,
     EnumValue,
     Field,
@@ -55,6 +56,7 @@ class _Resolver:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.version = 1
+        self.constants: dict[str, Constant] = {}
         self.enums: dict[str, Enum] = {}
         self.messages: list[str] = []
 
@@ -72,6 +74,7 @@ class _Resolver:
         doc = protocol.get("doc", str, "").strip()
         reserved = protocol.items("reserved", int)
         protocol.done()
+        constants = tuple(self.constant(table) for table in root.tables("constant"))
         enums = tuple(self.enum(table) for table in root.tables("enum"))
         self.messages = [str(table.data.get("name")) for table in root.tables("message")]
         schema = Schema(
@@ -85,6 +88,7 @@ class _Resolver:
             messages=tuple(self.message(table, ends) for table in root.tables("message")),
             outputs=tuple(self.output(table) for table in root.tables("output")),
             reserved=reserved,
+            constants=constants,
         )
         root.done()
         return schema
@@ -113,6 +117,23 @@ class _Resolver:
             hint = hint if since > 0 else "versions count from 1, which is what it is without it"
             table.error("bad-since", "since", message, hint)
         return since
+
+    def constant(self, table: Table) -> Constant:
+        value: int | str
+        if isinstance(table.data.get("value"), str):
+            value = table.require("value", str)
+            if not value.isascii():
+                message = "the text of a constant is ASCII"
+                table.error("bad-constant", "value", message, "other bytes have no name in C")
+        else:
+            value = table.require("value", int)
+            if not INTEGERS["i64"].minimum <= value <= INTEGERS["u64"].maximum:
+                table.error("bad-constant", "value", "does not fit 64 bits", "make it smaller")
+        doc = table.get("doc", str, "").strip()
+        constant = Constant(table.require("name", str), value, doc)
+        table.done()
+        self.constants[constant.name] = constant
+        return constant
 
     def enum(self, table: Table) -> Enum:
         name, base = table.require("name", str), table.require("type", str)
@@ -175,7 +196,7 @@ class _Resolver:
         """Read a field of a message that came with the version `oldest`; its offset is not set."""
         name, kind = table.require("name", str), self.type(table)
         minimum, maximum = _sizes(kind)
-        equals = table.optional("equals", int)
+        equals = self.equals(table)
         if equals is not None and not (
             isinstance(kind, Integer) and kind.minimum <= equals <= kind.maximum
         ):
@@ -196,6 +217,19 @@ class _Resolver:
         )
         table.done()
         return field
+
+    def equals(self, table: Table) -> int | None:
+        """The value of a field that has only one, given as a number or by a constant's name."""
+        if not isinstance(table.data.get("equals"), str):
+            return table.optional("equals", int)
+        name = table.require("equals", str)
+        constant = self.constants.get(name)
+        if constant is not None and isinstance(constant.value, int):
+            return constant.value
+        numbers = [known.name for known in self.constants.values() if isinstance(known.value, int)]
+        hint = f"known: {', '.join(numbers)}" if numbers else "add it as a [[constant]]"
+        table.error("bad-constant", "equals", f"no number is called `{name}`", hint)
+        return None
 
     def default(self, table: Table, kind: Type, since: int, later: bool) -> int:
         """Read the value that stands for the field in versions without it."""

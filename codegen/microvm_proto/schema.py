@@ -223,6 +223,15 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Constant:
+    """A value that both ends know by its name: an integer of at most 64 bits, or ASCII text."""
+
+    name: str
+    value: int | str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A section of the specification, for what no field can say."""
 
@@ -260,6 +269,7 @@ class Schema:
     messages: tuple[Message, ...]
     outputs: tuple[Output, ...]
     reserved: tuple[int, ...] = ()
+    constants: tuple[Constant, ...] = ()
     digest: int = 0
 
     @property

@@ -156,6 +156,32 @@ def test_the_header_encodes_nothing_that_is_longer_than_its_bound(
     assert said.stdout.split() == [str(12 + 4 + 4 + 4 + 4 + 6), "0", "0", "0", "0"]
 
 
+CONSTANTS = """
+#include <stdio.h>
+#include "protocol.h"
+
+int main(void)
+{
+	fputs(EVERYTHING_ODD_TEXT, stdout);
+	printf("|%llu|%lld|%d", EVERYTHING_MOST, EVERYTHING_LEAST, EVERYTHING_FEW);
+}
+"""
+
+
+def test_constants_are_the_same_in_both_languages(generated: Generated, tmp_path: Path) -> None:
+    path = ROOT / "tests/codegen/schemas/everything.toml"
+    values = [constant.value for constant in read_schema(path).constants]
+    (tmp_path / "main.c").write_text(CONSTANTS)
+    command = ["gcc", "-std=c11", *WARNINGS, f"-I{generated(path)}", "-o", "main", "main.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    said = subprocess.run([tmp_path / "main"], stdout=subprocess.PIPE, text=True, check=True)
+    assert said.stdout.split("|") == [str(value) for value in values]
+    for backend in ("constants", "python"):
+        text = backends.find(backend)(read_schema(path), "file")["file"]
+        given = re.findall(r"^(?:ODD_TEXT|MOST|LEAST|FEW) = (.*)$", text, re.MULTILINE)
+        assert [ast.literal_eval(value) for value in given] == values
+
+
 def test_the_header_knows_the_longest_body_without_a_tail(generated: Generated) -> None:
     text = (generated(SANDBOXD) / "protocol.h").read_text()
     sent = [m for m in read_schema(SANDBOXD).messages if m.sender == "guest"]
@@ -183,6 +209,7 @@ def test_the_specification_names_every_message_field_and_value(
     names = [message.name for message in read.messages]
     names += [field.name for message in read.messages for field in message.fields]
     names += [value.name for enum in read.enums for value in enum.values]
+    names += [constant.name for constant in read.constants]
     assert [name for name in names if f"`{name}`" not in text] == []
 
 

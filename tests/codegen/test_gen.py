@@ -40,6 +40,12 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def change_all(project: Path) -> None:
+    """Change the schema so that every output is another."""
+    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
+    edit(project / "protocol/sandboxd.toml", '"microvm.sandboxd.0"', '"microvm.sandboxd.1"')
+
+
 def test_what_is_committed_is_fresh(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     result = run("gen", "--check")
@@ -48,7 +54,7 @@ def test_what_is_committed_is_fresh(run: Run, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_gen_twice_changes_nothing(run: Run, project: Path) -> None:
-    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
+    change_all(project)
     assert run("gen").stdout.splitlines() == [f"wrote {os.path.relpath(o, ROOT)}" for o in OUTPUTS]
     before = snapshot(project)
     again = run("gen")
@@ -309,7 +315,7 @@ def test_one_that_cannot_be_written_leaves_the_others_as_they_were(run: Run, pro
 def test_a_rename_that_fails_puts_back_what_was_there(
     renamed: int, run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
+    change_all(project)
     new = project / os.path.relpath(OUTPUTS[0], ROOT)
     new.unlink()
     new.parent.rename(project / "elsewhere")

@@ -30,6 +30,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         _faults(),
         _VERSIONS,
         *(f"## {section.title}\n\n{section.text}" for section in schema.sections),
+        _constants(schema),
         "## Messages",
         _overview(schema),
         *(_message(message) for message in schema.messages),
@@ -70,6 +71,20 @@ def _longest(schema: Schema) -> str:
     sizes = ((end, HEADER_SIZE + schema.max_body_from(end)) for end in schema.ends)
     longest = " and ".join(f"{size} bytes from the {end}" for end, size in sizes)
     return f"The longest frame has {longest}."
+
+
+def _constants(schema: Schema) -> str:
+    if not schema.constants:
+        return ""
+    rows = [
+        (
+            f"`{constant.name}`",
+            f"`{constant.value}`" if isinstance(constant.value, str) else f"{constant.value:#x}",
+            constant.doc,
+        )
+        for constant in schema.constants
+    ]
+    return f"## Constants\n\n{_table(('name', 'value', 'meaning'), rows)}"
 
 
 def _overview(schema: Schema) -> str:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from microvm import arch as arches
 from microvm.arch import Accel, Bus
-
-#: The name under which the guest finds its end of the port, in /sys/class/virtio-ports.
-PORT_NAME = "microvm.sandboxd.0"
+from microvm.constants import PORT_NAME
 
 #: The uid and gid that QEMU gets when its controller is root: the kernel's overflow ids, `nobody`.
 NOBODY = 65534

@@ -25,6 +25,9 @@ HEADER_SIZE = 12
 MAX_BODY = 2105517
 END_NAMES = ("host", "guest")
 
+PORT_NAME = "microvm.sandboxd.0"
+MAGIC = 0xA6D766F7263696D
+
 
 class Fault(enum.IntEnum):
     """How a frame is malformed."""

@@ -17,6 +17,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
     name = schema.name
     parts = [
         _top(schema),
+        declare.constants(schema),
         declare.enum(
             name,
             "end",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from microvm_proto.backends.c.text import c_type, comment, literal
+from microvm_proto.backends.c.text import c_type, comment, literal, value
 from microvm_proto.schema import HEADER_SIZE, Enum, Field, Message, Schema, Tail, bounds
 
 
@@ -24,6 +24,14 @@ def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
             beyond.append(f"{comment(text)}#define {name} {literal(number)}")
     declared = [f"{head} {{\n" + "\n".join(inside) + "\n};"] if inside else []
     return "\n".join([*declared, *beyond])
+
+
+def constants(schema: Schema) -> str:
+    """Declare the constants of the schema."""
+    return "\n".join(
+        f"{comment(constant.doc)}#define @P@_{constant.name.upper()} {value(constant.value)}"
+        for constant in schema.constants
+    )
 
 
 def schema_enum(name: str, kind: Enum) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 
 from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Tail
@@ -25,6 +26,13 @@ def literal(number: int) -> str:
     if number < -0x7FFFFFFFFFFFFFFF:
         return f"({number + 1}LL - 1)"
     return f"{number}ULL" if number > 0x7FFFFFFFFFFFFFFF else str(number)
+
+
+def value(constant: int | str) -> str:
+    """Write what a constant stands for; a question mark could begin a trigraph."""
+    if isinstance(constant, str):
+        return json.dumps(constant).replace("?", "\\?")
+    return f"0x{constant:x}ULL" if constant > 0x7FFFFFFF else literal(constant)
 
 
 def wire_bits(field: Field, number: int) -> str:

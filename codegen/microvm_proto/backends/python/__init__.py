@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
+from microvm_proto.backends import constants
 from microvm_proto.backends.python import fallback, fast, runtime
 from microvm_proto.backends.python.naming import WIDTH, camel, default, ids, layout
 from microvm_proto.digest import wire_digest
@@ -33,7 +34,8 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         )
         + "\n"
         + _imports(schema)
-        + _constants(schema),
+        + _constants(schema)
+        + constants.declare(schema),
         _fault_enum(),
         *(_enum(enum) for enum in schema.enums),
         runtime.ERRORS,
