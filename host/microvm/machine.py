@@ -14,6 +14,7 @@ from microvm import capacity
 from microvm.arch import Accel
 from microvm.errors import BootError, QemuError, UsageError
 from microvm.guest.timeouts import TIMEOUTS
+from microvm.log import Area
 from microvm.option import lists, read_options
 from microvm.options import (
     Accelerator,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from microvm.start.running import RunningVM, StartTimes
     from microvm.wire import codec
     from microvm_image.image import Image
+
+_logger = Area("start")
 
 
 class MicroVM:
@@ -73,7 +76,7 @@ class MicroVM:
         self._requested: Accelerator = given["accel"]
         self._cold: bool = given["cold"]
         self._console_log: Path | None = given["console"]
-        self._notify: Callable[[str], None] = given["notify"]
+        self._told: Callable[[str], None] = given["notify"]
         self._state = "new"
         self._launched: Starter | None = None
         self._running: RunningVM | None = None
@@ -157,6 +160,13 @@ class MicroVM:
             self._state = "running"
             self._finalizer = weakref.finalize(self, _dropped, self._running, os.getpid())
             self.cloned = start.cloned
+            _logger.info(
+                "%s under %s, QEMU is process %d, ready %.0f ms after its start",
+                "cloned" if self.cloned else "booted",
+                accel.upper(),
+                self.pid,
+                1000 * (self._running.times.ready - self._running.times.begun),
+            )
             if accel != "tcg":
                 if probes.recall() is not True:
                     probes.remember(works=True)
@@ -164,6 +174,10 @@ class MicroVM:
                 times = self._running.times
                 self._blame(candidates[0], failure, probes, within=times.ready - times.begun)
             return
+
+    def _notify(self, text: str) -> None:
+        _logger.warning("%s", text)
+        self._told(text)
 
     def _blame(
         self,
@@ -213,6 +227,13 @@ class MicroVM:
         return accels.candidates(self._requested, arch=arch, probes=probes), probes
 
     def _begin(self, image: Image, accel: Accel) -> Starter:
+        _logger.info(
+            "image %s, %d MiB, CPUs: %d, %s",
+            image.name,
+            self._memory >> 20,
+            self._cpus,
+            accel.upper(),
+        )
         config = QemuConfig(
             kernel=image.kernel,
             initramfs=image.initramfs,
@@ -244,7 +265,10 @@ class MicroVM:
             launched.end()
         running, self._running = self._running, None
         if running is not None:
-            await running.end()
+            try:
+                await running.end()
+            finally:  # a cancellation is raised when all is done
+                _logger.info("the machine is gone")
 
     def unclosed(self) -> str:
         """What to say where nobody has stopped it: empty where that does no harm."""

@@ -12,10 +12,12 @@ from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
+from microvm.log import Area
 from microvm.progress import Reporter
 from microvm_image import daemon, kernel, rootfs
 from microvm_image.image import FORMAT, Image, folder_of, load
 
+_logger = Area("image")
 _LIMIT = 1 << 12
 
 
@@ -34,6 +36,7 @@ def default(*, arch: str | None = None, report: Reporter | None = None) -> Image
     """
     if image := _recall(arches.find(arch)):
         return image
+    _logger.info("no image is there of what the environment asks for: building it")
     from microvm_image.build import build
 
     return build(arch=arch, report=report)

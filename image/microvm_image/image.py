@@ -14,7 +14,10 @@ from microvm.arch import Bus
 from microvm.cache import lock, record, trust, verified
 from microvm.cache import store as cache
 from microvm.errors import ImageError
+from microvm.log import Area
 from microvm.progress import Reporter, Silent
+
+_logger = Area("image")
 
 FORMAT = 1
 """The version of what the builder puts into an image; images of an older one are made anew."""
@@ -132,6 +135,7 @@ def load(image: str | Path) -> Image:
     manifest = found.manifest
     _check(found.kernel, manifest.kernel_size, manifest.kernel_sha256, opener)
     _check(found.initramfs, manifest.initramfs_size, manifest.initramfs_sha256, opener)
+    _logger.debug("%s: kernel %s, %s", path, manifest.kernel_version, manifest.base)
     return found
 
 

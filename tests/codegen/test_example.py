@@ -50,6 +50,17 @@ def test_the_bare_installation_says_what_machines_need(bare: Path, tmp_path: Pat
     assert "pip install '.[vm]' in the folder of microvm's sources" in result.stderr
 
 
+def test_an_installation_has_what_frames_are_explained_with(bare: Path, tmp_path: Path) -> None:
+    script = """
+from microvm.cli.log import listen
+from microvm.log import Area
+listen(3)
+Area("wire").frame("host", bytes(4) + b"\\x06" + bytes(7))
+"""
+    said = run(bare / "python", "-c", script, folder=tmp_path).stderr
+    assert "frame 1, at 0: status_request, sent by host" in said
+
+
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_the_example_runs_as_its_readme_says(bare: Path, sensor: Path, compiler: str) -> None:
     if not shutil.which(compiler):

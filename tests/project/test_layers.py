@@ -24,7 +24,7 @@ KNOWS = {
     "image": {"ground"},
     "start": {"ground", "guest", "qemu", "image"},
     "front": {"ground", "wire", "guest", "qemu", "start", "image"},
-    "cli": {"ground", "wire", "guest", "qemu", "start", "image", "front", "bench"},
+    "cli": {"ground", "wire", "guest", "qemu", "start", "image", "front", "bench", "proto"},
     "bench": {"ground", "wire", "guest", "qemu", "start", "image", "front"},
 }
 

@@ -19,6 +19,9 @@ from pathlib import Path
 
 from microvm.cache import record
 from microvm.cache import store as cache
+from microvm.log import Area
+
+_logger = Area("cache")
 
 RECORD = "verified.json"
 """Beside the files: by their names, the digest of each and which file had it."""
@@ -45,6 +48,7 @@ def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = s
     known = _facts(file, expected)
     if _memory.get((path.parent, path.name)) == known or _record(path).get(path.name) == known:
         return True
+    _logger.debug("comparing %s with its digest", path)
     if digest(file) != expected:
         return False
     remember(path, file, expected)

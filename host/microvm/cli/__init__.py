@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -21,6 +22,9 @@ from microvm.errors import (
     how_to_install,
 )
 from microvm.printable import printable
+
+BEGUN = time.monotonic()
+"""When the command began, in seconds; what is logged says how long ago that was."""
 
 _COMMANDS = {
     "bench": "microvm.cli.bench",
@@ -53,6 +57,10 @@ class _Lazy(click.Group):
 @click.version_option(__version__, "-V", "--version", prog_name="microvm")
 def cli() -> None:
     """Run a command inside a real virtual machine as easily as on your own."""
+    if "MICROVM_LOG" in os.environ:
+        from microvm.cli.log import listen
+
+        listen()
 
 
 def main() -> None:

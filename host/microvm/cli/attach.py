@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import TYPE_CHECKING, cast
 
-from microvm.cli import shared, terminal
+from microvm.cli import terminal
 from microvm.cli.signals import status_of
 from microvm.errors import ExecKilled, MicroVMError, StartError
 from microvm.guest.stdio import copy_in, copy_out
@@ -33,21 +33,10 @@ _LAST_OUTPUT = 1.0
 class Attached:
     """One command in one machine, which ends with it."""
 
-    def __init__(
-        self,
-        machine: MicroVM,
-        command: tuple[str, ...],
-        options: ExecOptions,
-        *,
-        begun: float,
-        verbose: bool,
-    ) -> None:
-        """Count the time that it tells who is verbose from `begun`, of `time.monotonic()`."""
+    def __init__(self, machine: MicroVM, command: tuple[str, ...], options: ExecOptions) -> None:
         self.machine = machine
         self.command = command
         self.options = options
-        self.begun = begun
-        self.verbose = verbose
         self.process: Process | None = None
         self.interrupted = float("-inf")
 
@@ -65,13 +54,8 @@ class Attached:
         return True
 
     async def _run(self) -> int:
-        async with self.machine as machine:
-            how = "cloned" if machine.cloned else "booted"
-            self._say(f"{how} under {machine.accel.upper()}, QEMU is process {machine.pid}")
-            status = await self._command()
-            self._say(f"the command ended with status {status}")
-        self._say("the machine is gone")
-        return status
+        async with self.machine:
+            return await self._command()
 
     async def _command(self) -> int:
         options: ExecOptions = {**self.options, "stdin": PIPE if self._forwards_stdin() else None}
@@ -128,7 +112,3 @@ class Attached:
 
     async def _copy_out(self, process: Process) -> None:
         await asyncio.gather(copy_out(process.stdout, 1), copy_out(process.stderr, 2))
-
-    def _say(self, text: str) -> None:
-        if self.verbose:
-            shared.notify(f"{time.monotonic() - self.begun:.3f} s: {text}")

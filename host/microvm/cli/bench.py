@@ -58,6 +58,7 @@ from microvm.options import PoolOptions
     metavar="FILE",
     help="Draw them; .svg or .png.",
 )
+@shared.verbose
 def bench(
     image: str | None,
     kernel: str | None,

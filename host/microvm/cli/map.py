@@ -39,6 +39,7 @@ _LINE_LIMIT = 16 << 20
 @shared.image
 @shared.options(PoolOptions, "map")
 @shared.options(ExecOptions, "map", max_output="16M")
+@shared.verbose
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 def map(  # noqa: A001 - the verb's name
     file: str, jobs: int | None, ordered: bool, image: str | None, **options: Any

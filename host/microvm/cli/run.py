@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from microvm.cli import shared
 from microvm.machine import MicroVM
@@ -50,7 +50,8 @@ class _Run(click.Command):
                 raise click.UsageError(f"There is no {error.option_name}: {habit}", ctx) from None
             raise
         command = ctx.params.get("command")
-        if ctx.params.get("verbose") and command and _VOLUME.fullmatch(command[0]):
+        verbose = ctx.get_parameter_source("verbose") is ParameterSource.COMMANDLINE
+        if verbose and command and _VOLUME.fullmatch(command[0]):
             raise click.UsageError(f"-v is --verbose, there are no volumes: {_NO_VOLUMES}", ctx)
         return rest
 
@@ -59,9 +60,9 @@ class _Run(click.Command):
 @shared.image
 @shared.options(MachineOptions, "run")
 @shared.options(ExecOptions, "run")
-@click.option("-v", "--verbose", is_flag=True, help="Say on stderr what happens.")
+@shared.verbose
 @click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
-def run(command: tuple[str, ...], image: str | None, verbose: bool, **options: Any) -> None:
+def run(command: tuple[str, ...], image: str | None, **options: Any) -> None:
     """Run CMD in a fresh virtual machine, and throw the machine away.
 
     Standard input is passed on unless it is a terminal. The command's output comes as it is
@@ -78,7 +79,6 @@ def run(command: tuple[str, ...], image: str | None, verbose: bool, **options: A
     Ctrl-C goes to the command; a second one within a second ends the machine. With -t the terminal
     is the command's, and Ctrl-C is a key like any other.
     """  # noqa: D301 - click wants the backspace itself
-    begun = time.monotonic()
     how = shared.given(ExecOptions, options)
     machine = MicroVM(
         shared.default_image() if image is None else image,
@@ -90,5 +90,4 @@ def run(command: tuple[str, ...], image: str | None, verbose: bool, **options: A
 
     from microvm.cli.attach import Attached
 
-    attached = Attached(machine, command, how, begun=begun, verbose=verbose)
-    shared.leave(asyncio.run(attached.status()))
+    shared.leave(asyncio.run(Attached(machine, command, how).status()))

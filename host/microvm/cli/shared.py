@@ -23,6 +23,14 @@ T = TypeVar("T")
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
 
 
+def _listen(context: click.Context, parameter: click.Parameter, verbosity: int) -> None:
+    del context, parameter
+    if verbosity:
+        from microvm.cli.log import listen
+
+        listen(verbosity)
+
+
 def read(option: Option) -> Callback:
     """What has click read an option's text as ours are read, and say what is refused."""
 
@@ -43,6 +51,15 @@ def count(least: int) -> Callback:
 
 image = click.option(
     "--image", metavar="NAME|DIR", help="What it boots. [default: built on the first run]"
+)
+verbose = click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    expose_value=False,
+    callback=_listen,
+    help="Say on stderr what happens; -vv: how, with QEMU's command line and QMP; -vvv: with every "
+    "frame. So does MICROVM_LOG=info|debug|trace.",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections.abc import Callable, Sequence
 
 from microvm.errors import (
@@ -15,9 +16,12 @@ from microvm.errors import (
     StartError,
 )
 from microvm.guest.streams import InputStream, OutputBuffer
+from microvm.log import DEBUG, Area
 from microvm.printable import printable
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
+
+_logger = Area("guest")
 
 
 class Command:
@@ -52,6 +56,9 @@ class Command:
         self._request = request
         self._max_output = max_output
         self._output = 0
+        _logger.info("%s begins", self.name)
+        if _logger.listens(DEBUG):
+            _logger.debug("%s", _described(request))
 
     @property
     def name(self) -> str:
@@ -75,6 +82,7 @@ class Command:
 
     def mark_killed(self, error: ExecKilled) -> None:
         """Note why it is about to be killed; output that it has written already is kept."""
+        _logger.info("%s", error)
         self.error = self.error or error
         self.release(WINDOW)
 
@@ -113,8 +121,23 @@ class Command:
         self._end(error)
 
     def _end(self, error: MachineError | None) -> None:
+        if error is not None:
+            _logger.info("%s is lost: %s", self.name, error.message)
+        elif isinstance(self.returncode, int) and self.returncode < 0:
+            _logger.info("%s was ended by signal %d", self.name, -self.returncode)
+        else:
+            _logger.info("%s ended with status %s", self.name, self.returncode)
         if self.stdin is not None:
             self.stdin.refuse()
         self.stdout.end(error)
         self.stderr.end(error)
         self.ended.set()
+
+
+def _described(request: codec.ExecRequest) -> str:
+    """A command line and what it runs in, without the values of variables: they may be secret."""
+    argv = shlex.join(map(os.fsdecode, request.argv))
+    names = " ".join(os.fsdecode(entry.partition(b"=")[0]) for entry in request.env)
+    user, folder = os.fsdecode(request.user), os.fsdecode(request.cwd)
+    where = f"as {user or 'root'} in {folder or 'its home'}"
+    return f"{argv}; environment: {names or 'the default'}; {where}"

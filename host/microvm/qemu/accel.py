@@ -24,6 +24,9 @@ from typing import Literal
 from microvm.arch import Accel
 from microvm.cache import store as cache
 from microvm.errors import BootError, ImageError, QemuError
+from microvm.log import Area
+
+_logger = Area("qemu")
 
 #: How long a guest has from QEMU's start to `ready`, in seconds: emulation on a loaded machine is
 #: slow, and so is the first boot under an accelerator that is emulated itself.
@@ -136,6 +139,7 @@ def candidates(
             raise QemuError(f"KVM cannot be used: {found.text}", hint=hint)
         return (hardware,)
     if found:
+        _logger.debug("no %s: %s", hardware.upper(), found.text)
         return ("tcg",)
     return {True: (hardware,), False: ("tcg",), None: (hardware, "tcg")}[probes.recall()]
 

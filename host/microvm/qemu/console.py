@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Self
 
 from microvm.errors import UsageError
+from microvm.log import DEBUG, Area
+
+_logger = Area("qemu")
 
 #: How much of the console's end is kept in memory, in bytes.
 TAIL_SIZE = 64 << 10
 
 #: How much of it the log takes, in bytes; what follows is cut.
 LOG_LIMIT = 16 << 20
+
+#: How many of its lines are told to `logging`, and bytes of each: a guest may write without end.
+TOLD_LINES = 1000
+TOLD_SIZE = 512
 
 _CUT_NOTICE = b"\n[microvm: the console's log is cut here]\n"
 _READ_SIZE = 64 << 10
@@ -46,6 +53,8 @@ class Console:
     def __init__(self, log: Path | None = None) -> None:
         self.log_error: OSError | None = None
         self._tail = bytearray()
+        self._line = b""
+        self._lines_left = TOLD_LINES
         self._log_left = LOG_LIMIT
         self._log = None if log is None else _open(log)
 
@@ -81,6 +90,8 @@ class Console:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, cut anywhere."""
+        if self._lines_left and _logger.listens(DEBUG):
+            self._tell(data)
         self._tail += data
         if len(self._tail) > 2 * TAIL_SIZE:
             del self._tail[:-TAIL_SIZE]
@@ -90,6 +101,13 @@ class Console:
             except OSError as error:
                 self.log_error = error
                 self.close()
+
+    def _tell(self, data: bytes) -> None:
+        *lines, rest = (self._line + data).split(b"\n")
+        self._line = rest[:TOLD_SIZE]
+        for line in lines[: self._lines_left]:
+            _logger.debug("console: %s", sanitised(line[:TOLD_SIZE]))
+        self._lines_left -= min(len(lines), self._lines_left)
 
     def _write(self, log: int, data: bytes) -> None:
         left, self._log_left = self._log_left, self._log_left - len(data)

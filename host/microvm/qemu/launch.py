@@ -18,9 +18,12 @@ from pathlib import Path
 
 from microvm import arch as arches
 from microvm.errors import ImageError, MicroVMError, QemuError
+from microvm.log import DEBUG, Area
 from microvm.qemu.accel import KVM
 from microvm.qemu.command import Inherited, Memory, QemuConfig, arguments, confine, descriptor_path
 from microvm.threads import MORE_PROCESSES
+
+_logger = Area("qemu")
 
 _GROUP = stat.S_IRGRP | stat.S_IWGRP
 _HINTS = {
@@ -111,6 +114,10 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
             command = confine(
                 command, setpriv=setpriv, controller=os.getpid(), root=root, groups=groups
             )
+        if _logger.listens(DEBUG):
+            import shlex
+
+            _logger.debug("%s", shlex.join(command))
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

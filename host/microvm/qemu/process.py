@@ -16,15 +16,19 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Self, cast
 
 from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError, Runstate
+from qemu.qmp.message import Message
 from qemu.qmp.models import Greeting
 
 from microvm.errors import QemuError, QemuExit, TemplateError
+from microvm.log import DEBUG, Area
 from microvm.qemu.child import Child
 from microvm.qemu.command import Memory, QemuConfig, descriptor_path
 from microvm.qemu.console import Console, sanitised
 from microvm.qemu.exit import classify, is_about_limit
 from microvm.qemu.launch import Launched, launch
 from microvm.tasks import cancel, settled
+
+_logger = Area("qemu")
 
 #: The oldest QEMU that is served: Debian 12's.
 MINIMUM_VERSION = (7, 2)
@@ -55,6 +59,23 @@ _STATUS_TIMEOUT = 5.0
 _DRAIN_TIMEOUT = 2.0
 
 
+class _Client(QMPClient):
+    """A client that logs its conversation; its base class does so in a logger of its own."""
+
+    def _cb_outbound(self, msg: Message) -> Message:
+        return self._tell("->", msg)
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        return self._tell("<-", msg)
+
+    def _tell(self, way: str, message: Message) -> Message:
+        if _logger.listens(DEBUG):
+            _logger.debug(
+                "QMP of process %s %s %s", self.name, way, bytes(message).decode().rstrip()
+            )
+        return message
+
+
 class Qemu:
     """A running QEMU; use it as a context manager, or call `stop`.
 
@@ -70,7 +91,7 @@ class Qemu:
         self._stderr = bytearray()
         self._internal_error = False
         self._stopped = False
-        self._qmp = QMPClient("microvm")
+        self._qmp = _Client(str(launched.process.pid))
         # Its own listener keeps every event for ever, and a guest can cause some kinds at will.
         self._qmp.events.names = {"SHUTDOWN", "STOP"}
         self._version = (0, 0)
@@ -348,6 +369,7 @@ class Qemu:
         loop = asyncio.get_running_loop()
         with suppress(ConnectionResetError):
             while data := await loop.sock_recv(self._launched.stderr, _STDERR_KEPT):
+                _logger.debug("process %d says: %s", self.pid, sanitised(data).rstrip())
                 self._stderr += data
                 del self._stderr[:-_STDERR_KEPT]
 

@@ -19,6 +19,7 @@ from microvm.errors import (
     QemuError,
     TemplateError,
 )
+from microvm.log import Area
 from microvm.qemu.accel import ProbeCache, host_cpu, kvm_parameters
 from microvm.qemu.command import Memory, QemuConfig
 from microvm.qemu.launch import Launched, find_qemu, launch, qemu_arguments
@@ -27,6 +28,8 @@ from microvm.start import template
 if TYPE_CHECKING:
     from microvm.start.running import RunningVM
     from microvm_image.image import Manifest
+
+_logger = Area("start")
 
 CLONE_TIMEOUT = 20.0
 """Seconds from QEMU's start to a clone's `ready`."""
@@ -75,6 +78,8 @@ class Starter:
         self._probes = ProbeCache(cache.root(), self._program, f"clone-{config.accel}")
         self._may_clone = self._probes.recall() is not False
         self._tried: tuple[int, ...] = ()
+        if not self._may_clone:
+            _logger.info("this QEMU makes no clones, says %s", self._probes.path)
 
     def launch(self, *, cold: bool) -> None:
         """Spawn QEMU early, to boot or, if there is a template, to clone.
@@ -83,7 +88,7 @@ class Starter:
         """
         with suppress(TemplateError, QemuError, ImageError, OSError, _Unavailable):
             if cold or not self._may_clone:
-                self._launched = launch(self._config)
+                self._launched = self._launch_boot()
             else:
                 self._launched = self._launch_clone()
 
@@ -100,7 +105,7 @@ class Starter:
         :raises QemuError: QEMU does not start.
         """
         launched, self._launched = self._launched, None
-        return await self._start(launched or launch(self._config), self._console, self._timeout)
+        return await self._start(launched or self._launch_boot(), self._console, self._timeout)
 
     async def clone(self) -> RunningVM:
         """Clone a guest; make a template first if there is none, and boot where there can be none.
@@ -162,10 +167,15 @@ class Starter:
         self.cloned = True
         return vm
 
+    def _launch_boot(self) -> Launched:
+        _logger.info("booting")
+        return launch(self._config)
+
     def _launch_clone(self) -> Launched | None:
         with self._opened() as memory:
             if memory is None:
                 return None
+            _logger.info("cloning template %s", self._name)
             self._tried = memory.identity
             return launch(self._config, memory)
 
@@ -204,6 +214,7 @@ class Starter:
             async with template.locked(self._name, self._notify):
                 if self._exists():
                     return
+                _logger.info("booting a guest to save as template %s", self._name)
                 with template.blank() as memory:
                     launched = launch(self._config, memory)
                     vm = await self._start(launched, None, self._timeout)
@@ -224,6 +235,7 @@ class Starter:
                         cpus=self._config.cpus,
                         copied=not vm.qemu.maps_readonly,
                     )
+                _logger.info("saved template %s", self._name)
 
     def _exists(self) -> bool:
         """Tell whether there is a template to use, other than one that was refused."""

@@ -8,8 +8,12 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from microvm.errors import GuestDied, MachineError
+from microvm.log import TRACE, Area
 from microvm.wire import codec
+from microvm.wire.frames import Frames
 from microvm.wire.session import Session
+
+_logger = Area("wire")
 
 FRAMES_PER_TURN = 512
 """What is handled of a guest's frames before others in the event loop have their turn."""
@@ -47,6 +51,7 @@ class Channel(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._turn: asyncio.Handle | None = None  # the next one, where one was not enough
+        self._logged = Frames()
 
     async def connect(self, port: socket.socket) -> None:
         """Take over a port."""
@@ -60,6 +65,7 @@ class Channel(asyncio.Protocol):
         """
         transport = self._transport
         if (data := b"".join(parts)) and transport and not transport.is_closing():
+            _logger.frame("host", data)
             transport.write(data)
 
     def close(self) -> None:
@@ -68,6 +74,8 @@ class Channel(asyncio.Protocol):
             self._turn.cancel()
         transport, self._transport = self._transport, None
         if transport is not None:
+            for rest in self._logged.end():
+                _logger.frame("guest", rest)
             transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -77,6 +85,9 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Part of asyncio.Protocol."""
+        if _logger.listens(TRACE):
+            for frame in self._logged.feed(data):
+                _logger.frame("guest", frame)
         self._session.receive_data(data)
         self._take_turn()
 

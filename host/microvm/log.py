@@ -1,0 +1,80 @@
+"""What happens, told to the standard `logging`: an area for each part of the house.
+
+Nobody hears of it who has not asked: those who use the library set a handler up, as for any other,
+and on the command line `-v` and MICROVM_LOG do; see docs/logging.md.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from logging import Logger
+
+ROOT = "microvm"
+"""The logger above those of all areas."""
+
+AREAS = ("start", "qemu", "guest", "wire", "image", "cache")
+
+WARNING = 30
+"""What users are told anyway, by `notify`: why there is no KVM, or no clone."""
+
+INFO = 20
+"""What happens to a machine, a few lines for each."""
+
+DEBUG = 10
+"""How and why: QEMU's command line, QMP, the guest's console."""
+
+TRACE = 5
+"""Every frame, with the environment, input and output of commands in it."""
+
+LEVELS = {"warning": WARNING, "info": INFO, "debug": DEBUG, "trace": TRACE}
+
+
+class Area:
+    """The logger of one area, one of `AREAS`.
+
+    To import `logging` takes longer than all else that comes before QEMU's start; and where nobody
+    has imported it, nobody listens.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = f"{ROOT}.{name}"
+        self._logger: Logger | None = None
+
+    def listens(self, level: int) -> bool:
+        """Whether somebody may want to hear of this level."""
+        if self._logger is None and "logging" in sys.modules:
+            self._logger = _of(self._name)
+        return self._logger is not None and self._logger.isEnabledFor(level)
+
+    def warning(self, text: str, *args: object) -> None:
+        """Tell what users are told by `notify`."""
+        self._tell(WARNING, text, args)
+
+    def info(self, text: str, *args: object) -> None:
+        """Tell what happens to a machine."""
+        self._tell(INFO, text, args)
+
+    def debug(self, text: str, *args: object) -> None:
+        """Tell how and why."""
+        self._tell(DEBUG, text, args)
+
+    def frame(self, sender: str, data: bytes) -> None:
+        """Tell of a frame, or of what should have been one; the record has both as attributes."""
+        self._tell(TRACE, "the %s sends %d bytes", (sender, len(data)), sender=sender, frame=data)
+
+    def _tell(self, level: int, text: str, args: tuple[object, ...], **extra: object) -> None:
+        if self.listens(level) and self._logger is not None:
+            self._logger.log(level, text, *args, extra=extra, stacklevel=3)
+
+
+def _of(name: str) -> Logger:
+    import logging
+
+    root = logging.getLogger(ROOT)
+    if not root.handlers:  # else Python writes warnings on stderr
+        root.addHandler(logging.NullHandler())
+        logging.addLevelName(TRACE, "TRACE")
+    return logging.getLogger(name)

@@ -1,0 +1,220 @@
+"""What is logged, who hears of it, and what of it reaches a terminal; no machine is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microvm.errors import GuestDied, MachineError
+from microvm.log import AREAS, LEVELS, TRACE, Area
+from microvm.wire import codec
+from microvm.wire.channel import Channel
+from microvm.wire.frames import Frames
+from microvm.wire.session import Session
+
+DOCUMENT = Path(__file__).parents[2] / "docs/logging.md"
+HOSTILE = b"\x1b[31mred\x1b]0;title\x07\x08 \xff\r\n"
+
+
+def python(script: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in an interpreter of its own, with nothing set up."""
+    kept = {key: value for key, value in os.environ.items() if key != "MICROVM_LOG"}
+    return subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        env={**kept, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+SPEAK = """
+from microvm.log import Area
+log = Area("start")
+log.warning("a warning"), log.info("a line"), log.debug("a reason"), log.frame("host", b"frame")
+"""
+
+
+@pytest.mark.parametrize("before", ["", "import logging"])
+def test_nobody_hears_of_it_who_has_not_asked(before: str) -> None:
+    done = python(f"{before}{SPEAK}import sys; print('logging' in sys.modules)")
+    assert (done.stdout, done.stderr) == (f"{bool(before)}\n", "")
+
+
+def test_who_configures_logging_hears_of_it() -> None:
+    settings = "format='%(name)s %(levelname)s %(module)s %(message)s', level=5"
+    done = python(f"import logging; logging.basicConfig({settings})\n{SPEAK}")
+    assert done.stderr.splitlines() == [
+        "microvm.start WARNING <string> a warning",
+        "microvm.start INFO <string> a line",
+        "microvm.start DEBUG <string> a reason",
+        "microvm.start TRACE <string> the host sends 5 bytes",
+    ]
+
+
+SHOWN = "from microvm.cli.log import listen\nlisten({})\n" + SPEAK
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "wanted", "said"),
+    [
+        (0, "", []),
+        (0, "warning", []),  # `notify` has said them
+        (1, "", ["a line"]),
+        (2, "", ["a line", "a reason"]),
+        (3, "", ["a line", "a reason", "the host sends 5 bytes"]),
+        (9, "", ["a line", "a reason", "the host sends 5 bytes"]),
+        (0, "DEBUG", ["a line", "a reason"]),
+        (1, "debug", ["a line", "a reason"]),
+        (2, "info", ["a line", "a reason"]),
+        (0, "start=info", ["a line"]),
+        (0, " microvm.start=info , qemu=trace,", ["a line"]),
+        (0, "microvm=info", ["a line"]),
+        (0, "qemu=trace", []),
+        (0, "info,start=warning", []),
+        (3, "start=info", ["a line"]),
+    ],
+)
+def test_levels_are_those_asked_for(verbosity: int, wanted: str, said: list[str]) -> None:
+    done = python(SHOWN.format(verbosity), MICROVM_LOG=wanted)
+    lines = re.findall(r"^microvm: \d+\.\d{3} s: start: (.*)$", done.stderr, re.MULTILINE)
+    assert (done.returncode, lines) == (0, said)
+
+
+@pytest.mark.parametrize("wanted", ["loud", "wires=debug", "=debug", "wire=", "qemu.qmp=debug"])
+def test_what_names_no_level_or_no_area_is_refused(wanted: str) -> None:
+    command = [sys.executable, "-P", "-m", "microvm", "template", "ls"]
+    environment = {**os.environ, "MICROVM_LOG": wanted}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"microvm: MICROVM_LOG: {wanted!r} is not [AREA=]LEVEL (areas: ")
+
+
+def test_it_is_said_once_however_often_it_is_asked_for() -> None:
+    done = python("from microvm.cli.log import listen\nlisten(1)\n" + SHOWN.format(1))
+    assert done.stderr.count("a line") == 1
+
+
+def test_a_stderr_that_nobody_reads_is_no_error() -> None:
+    script = (
+        f"import os\nr, w = os.pipe()\nos.close(r), os.dup2(w, 2)\n{SHOWN.format(3)}os._exit(7)"
+    )
+    assert python(script).returncode == 7
+
+
+def test_what_others_say_cannot_move_the_cursor() -> None:
+    script = f"""
+from microvm.cli.log import listen
+from microvm.log import Area
+from microvm.qemu.console import Console
+listen(3)
+hostile = {HOSTILE!r}
+for _ in range(3000):
+    Console().feed(hostile)
+console = Console()
+console.feed(hostile[:5]), console.feed(hostile[5:] + b"x" * 5000), console.feed(b"y" + hostile)
+for _ in range(3000):
+    console.feed(hostile)
+Area("guest").info("%s", hostile.decode("latin-1"))
+Area("wire").frame("guest", hostile)
+"""
+    done = python(script)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stderr) <= {"\n", *map(chr, range(0x20, 0x7F)), "\ufffd", "\xff"}
+    lines = [line for line in done.stderr.splitlines() if "qemu: console: red" in line]
+    assert len(lines) == 3000 + 1000 - 1
+
+
+def test_frames_are_shown_as_explain_shows_them(tmp_path: Path) -> None:
+    frame = codec.ExecStdin(7, b"hello\x1b").encode()
+    for broken, data in enumerate((frame, frame[:-3], b"\xff" * 40)):
+        script = f"{SHOWN.format(3)}Area('wire').frame('host', {data!r})"
+        (tmp_path / "frame").write_bytes(data)
+        proto = [sys.executable, "-c", "from microvm_proto.cli import main; main()"]
+        explained = subprocess.run(
+            [*proto, "explain", "--from", "host", str(tmp_path / "frame")],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=DOCUMENT.parent,
+        )
+        assert (explained.returncode != 0) == bool(broken)
+        head = f"wire: the host sends {len(data)} bytes\n"
+        _, found, shown = python(script).stderr.partition(head)
+        assert (found, shown) == (head, explained.stdout)
+
+
+@given(st.lists(st.binary(max_size=40)), st.binary(max_size=11), st.randoms())
+def test_frames_come_out_whole_however_they_are_cut(
+    bodies: list[bytes], rest: bytes, random: Random
+) -> None:
+    whole = [len(body).to_bytes(4, "little") + bytes(8) + body for body in bodies]
+    stream = b"".join(whole) + rest
+    frames, at = Frames(), 0
+    found: list[bytes] = []
+    while at < len(stream):
+        size = random.randint(1, 60)
+        found += frames.feed(stream[at : at + size])
+        at += size
+    assert found == whole
+    assert list(frames.end()) == ([rest] if rest else [])
+    assert list(frames.end()) == []
+
+
+def test_behind_a_length_that_cannot_be_there_are_no_frames() -> None:
+    frames = Frames()
+    assert list(frames.feed(b"\xff" * 30)) == [b"\xff" * 30]
+    assert list(frames.end()) == []
+
+
+async def test_the_channel_tells_of_each_frame(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(TRACE, "microvm.wire")
+    session, lost = Session(), asyncio.Event()
+    ours, theirs = socket.socketpair()
+
+    def on_lost(error: MachineError) -> None:
+        assert isinstance(error, GuestDied)
+        lost.set()
+
+    channel = Channel(session, lambda _: None, on_lost, lambda: None)
+    await channel.connect(ours)
+    hello = session.hello()
+    channel.write(hello[:20], hello[20:])
+    stale = codec.Pong(1).encode()  # of an older life: no event comes of it
+    theirs.sendall(stale + stale[:15])
+    theirs.close()
+    await lost.wait()
+    told = [(r.name, r.levelno, r.sender, r.frame) for r in caplog.records]  # type: ignore[attr-defined] # they have
+    assert told == [
+        ("microvm.wire", TRACE, "host", hello),
+        ("microvm.wire", TRACE, "guest", stale),
+        ("microvm.wire", TRACE, "guest", stale[:15]),
+    ]
+
+
+def test_the_document_lists_what_there_is() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", DOCUMENT.read_text(), re.MULTILINE)
+    assert rows == [*LEVELS, *AREAS]
+
+
+def test_all_areas_are_those_listed() -> None:
+    sources = Path(__file__).parents[2]
+    named = {
+        name
+        for folder in ("host/microvm", "image/microvm_image")
+        for path in (sources / folder).rglob("*.py")
+        for name in re.findall(r'\bArea\("(\w+)"\)', path.read_text())
+    }
+    assert named == set(AREAS)
+    assert not Area("start").listens(logging.DEBUG)
