@@ -16,8 +16,16 @@
 
 static uint8_t out[SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY];
 
-/* Encodes any message, has the host decode what comes of it, and returns the frame's size, 0 for none;
- * `limit` is what the caller must have room for. */
+/* Encodes a message of a kind, and has the host decode what comes of it. */
+#define ENCODE(KIND, kind, ...)                                                           \
+	do {                                                                              \
+		*limit = SANDBOXD_##KIND##_MAX_BODY;                                      \
+		size = sandboxd_encode_##kind(__VA_ARGS__, &body->kind);                  \
+		PROVE(!size || sandboxd_decode_##kind(in, size - SANDBOXD_HEADER_SIZE, 1, \
+						      &body->kind, &fault));              \
+	} while (0)
+
+/* Returns the size of any message's frame, 0 for none; `limit` is what the caller must have room for. */
 static size_t encode(uint32_t id, union sandboxd_body *body, size_t *limit)
 {
 	const uint8_t *in = out + SANDBOXD_HEADER_SIZE;
@@ -26,66 +34,40 @@ static size_t encode(uint32_t id, union sandboxd_body *body, size_t *limit)
 
 	switch (nondet_int()) {
 	case 0:
-		*limit = SANDBOXD_READY_MAX_BODY;
-		size = sandboxd_encode_ready(out, 1, &body->ready);
-		PROVE(!size || sandboxd_decode_ready(in, size - SANDBOXD_HEADER_SIZE, 1,
-						     &body->ready, &fault));
-		return size;
+		ENCODE(READY, ready, out, 1);
+		break;
 	case 1:
-		*limit = SANDBOXD_PONG_MAX_BODY;
-		size = sandboxd_encode_pong(out, 1, &body->pong);
-		PROVE(!size || sandboxd_decode_pong(in, size - SANDBOXD_HEADER_SIZE, 1, &body->pong,
-						    &fault));
-		return size;
+		ENCODE(PONG, pong, out, 1);
+		break;
 	case 2:
-		*limit = SANDBOXD_STATUS_MAX_BODY;
-		size = sandboxd_encode_status(out, 1, &body->status);
-		PROVE(!size || sandboxd_decode_status(in, size - SANDBOXD_HEADER_SIZE, 1,
-						      &body->status, &fault));
-		return size;
+		ENCODE(STATUS, status, out, 1);
+		break;
 	case 3:
-		*limit = SANDBOXD_GOODBYE_MAX_BODY;
-		size = sandboxd_encode_goodbye(out, 1, &body->goodbye);
-		PROVE(!size || sandboxd_decode_goodbye(in, size - SANDBOXD_HEADER_SIZE, 1,
-						       &body->goodbye, &fault));
-		return size;
+		ENCODE(GOODBYE, goodbye, out, 1);
+		break;
 	case 4:
-		*limit = SANDBOXD_ERROR_MAX_BODY;
-		size = sandboxd_encode_error(out, 1, id, &body->error);
-		PROVE(!size || sandboxd_decode_error(in, size - SANDBOXD_HEADER_SIZE, 1,
-						     &body->error, &fault));
-		return size;
+		ENCODE(ERROR, error, out, 1, id);
+		break;
 	case 5:
-		*limit = SANDBOXD_EXEC_RESPONSE_MAX_BODY;
-		size = sandboxd_encode_exec_response(out, 1, id, &body->exec_response);
-		PROVE(!size || sandboxd_decode_exec_response(in, size - SANDBOXD_HEADER_SIZE, 1,
-							     &body->exec_response, &fault));
-		return size;
+		ENCODE(EXEC_RESPONSE, exec_response, out, 1, id);
+		break;
 	case 6:
-		*limit = SANDBOXD_EXEC_FAILED_MAX_BODY;
-		size = sandboxd_encode_exec_failed(out, 1, id, &body->exec_failed);
-		PROVE(!size || sandboxd_decode_exec_failed(in, size - SANDBOXD_HEADER_SIZE, 1,
-							   &body->exec_failed, &fault));
-		return size;
+		ENCODE(EXEC_FAILED, exec_failed, out, 1, id);
+		break;
 	case 7:
-		*limit = SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY;
-		size = sandboxd_encode_exec_stdin_credit(out, 1, id, &body->exec_stdin_credit);
-		PROVE(!size || sandboxd_decode_exec_stdin_credit(in, size - SANDBOXD_HEADER_SIZE, 1,
-								 &body->exec_stdin_credit, &fault));
-		return size;
+		ENCODE(EXEC_STDIN_CREDIT, exec_stdin_credit, out, 1, id);
+		break;
 	case 8:
 		*limit = SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY;
 		size = sandboxd_encode_exec_stdin_closed(out, 1, id);
 		PROVE(!size || size == SANDBOXD_HEADER_SIZE);
-		return size;
+		break;
 	default:
-		*limit = SANDBOXD_EXEC_OUTPUT_MAX_BODY;
 		body->exec_output.data.data = in + 1;
-		size = sandboxd_encode_exec_output(out, 1, id, &body->exec_output);
-		PROVE(!size || sandboxd_decode_exec_output(in, size - SANDBOXD_HEADER_SIZE, 1,
-							   &body->exec_output, &fault));
-		return size;
+		ENCODE(EXEC_OUTPUT, exec_output, out, 1, id);
+		break;
 	}
+	return size;
 }
 
 void prove(void)
