@@ -1,4 +1,4 @@
-"""What this host has for machines: memory and CPUs."""
+"""The capacity of this host: memory and CPUs for machines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from microvm.errors import UsageError
 from microvm.units import format_size
 
-GUEST_CPUS_EACH = 8
+GUEST_CPUS_PER_CPU = 8
 """How many CPUs a guest may have for each that we may use: with 32 times as many it boots no more
 within a minute, and what is tested with many is found with few."""
 
@@ -19,16 +19,16 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def check(*, memory: int, cpus: int) -> None:
-    """See that a guest of this size can be here.
+    """Check that a guest of this size fits on this host.
 
     :param memory: the guest's memory in bytes.
     :raises UsageError: it cannot; says what the host has.
     """
-    most = GUEST_CPUS_EACH * usable_cpus()
+    most = GUEST_CPUS_PER_CPU * usable_cpus()
     if cpus > most:
         raise UsageError(
             f"a guest with {cpus} CPUs would not come up on the {usable_cpus()} of this host",
-            hint=f"at most {most}, {GUEST_CPUS_EACH} for each",
+            hint=f"at most {most}, {GUEST_CPUS_PER_CPU} for each",
         )
     available = usable_memory()
     if available is not None and memory > available:
@@ -39,14 +39,14 @@ def check(*, memory: int, cpus: int) -> None:
 
 
 def usable_cpus() -> int:
-    """How many CPUs this process may use."""
+    """Return how many CPUs this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def usable_memory() -> int | None:
-    """The bytes that processes of ours can have together; None where the host does not tell.
+    """Return the bytes that our processes can have together; None where the host does not tell.
 
     The host's memory, or the limit of a cgroup (v2) around us, whichever is less.
     """

@@ -1,4 +1,4 @@
-"""Machines that are kept ready, each for one user, and commands spread over them."""
+"""The pool: machines that are kept ready, each for one user, and commands spread over them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Pool:
-    """Machines that are started ahead of those who need them.
+    """A pool of machines, which are started ahead of those who need them.
 
     ::
 
@@ -46,7 +46,6 @@ class Pool:
     on machines are started only for who waits, until one starts.
 
     When the block is left, however that happens, all machines end, whoever uses them.
-
     """
 
     @lists(PoolOptions)
@@ -67,25 +66,25 @@ class Pool:
         self.size = self._cpus if size is None else size
         if self.size < 1:
             raise UsageError(f"a pool needs room for at least one machine, not {size}")
-        self._make = partial(MicroVM, image, **machine)
-        self._make()  # nothing is started; options that cannot be are refused here
+        self._factory = partial(MicroVM, image, **machine)
+        self._factory()  # nothing is started; options that cannot be are refused here
         self._open = False
         self._failing = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._lives: set[asyncio.Task[None]] = set()
+        self._slots: set[asyncio.Task[None]] = set()
         self._starting: set[asyncio.Task[None]] = set()
         self._ready: deque[_Lease] = deque()
-        self._waiting: deque[asyncio.Future[_Lease]] = deque()
+        self._waiters: deque[asyncio.Future[_Lease]] = deque()
 
     async def __aenter__(self) -> Self:
-        """Begin to start machines, and do not wait for them."""
+        """Begin to start machines, without waiting for them."""
         self._open = True
         self._fill()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._open = False
-        self._refuse(_closed(), len(self._waiting))
+        self._fail_waiters(_closed(), len(self._waiters))
         try:
             await cancel(self._tasks)
         finally:
@@ -93,23 +92,23 @@ class Pool:
 
     @property
     def ready(self) -> int:
-        """How many machines wait for a user."""
+        """The number of machines that wait for a user."""
         return len(self._ready)
 
     @asynccontextmanager
     async def machine(self) -> AsyncIterator[MicroVM]:
-        """Lend a machine that nobody has used, for as long as the block lasts.
+        """Lease a machine that nobody has used, for as long as the block lasts.
 
         Who comes first is served first. The end of the machine is not waited for.
 
         :raises MicroVMError: a machine could not be started; see `MicroVM.start`.
         :raises UsageError: the pool is closed.
         """
-        lease = await self._take()
+        lease = await self._acquire()
         try:
             yield lease.vm
         finally:
-            lease.over.set()
+            lease.released.set()
 
     @overload
     def map(
@@ -131,7 +130,7 @@ class Pool:
     async def map(
         self, commands: Commands, *, ordered: bool = True, **options: Unpack[RunOptions]
     ) -> AsyncGenerator[Outcome[Any], None]:
-        """Run each command in a machine of its own, and give what became of it.
+        """Run each command in a machine of its own, and yield its outcome.
 
         A command that fails is an outcome like any other, as is a machine that dies under its
         command: nothing is run a second time. There are never more than `size` commands that have
@@ -154,7 +153,7 @@ class Pool:
         try:
             while True:
                 if more and pull is None and len(running) < self.size:
-                    pull = self._spawn(_next(source))
+                    pull = self._spawn(_next_job(source))
                 awaited = running[:1] if ordered else running[:]
                 if not awaited and pull is None:
                     break
@@ -193,20 +192,20 @@ class Pool:
             raise _closed()
         return task.result()
 
-    async def _take(self) -> _Lease:
+    async def _acquire(self) -> _Lease:
         while True:
-            lease = await self._next()
+            lease = await self._get_lease()
             try:
                 await lease.vm.ping()
             except MachineError:
-                lease.over.set()  # it died while it waited
+                lease.released.set()  # it died while it waited
             except BaseException:
-                lease.over.set()
+                lease.released.set()
                 raise
             else:
                 return lease
 
-    async def _next(self) -> _Lease:
+    async def _get_lease(self) -> _Lease:
         if not self._open:
             raise _closed()
         if self._ready:
@@ -214,74 +213,74 @@ class Pool:
             lease.taken.set()
             return lease
         waiter: asyncio.Future[_Lease] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self._waiters.append(waiter)
         self._fill()
         try:
             return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled() and waiter.exception() is None:
-                waiter.result().over.set()  # it came in the same moment
+                waiter.result().released.set()  # it came in the same moment
             raise
         finally:
             with suppress(ValueError):
-                self._waiting.remove(waiter)
+                self._waiters.remove(waiter)
 
-    def _offer(self, lease: _Lease) -> None:
-        while self._waiting:
-            waiter = self._waiting.popleft()
+    def _hand_over(self, lease: _Lease) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
             if not waiter.done():
                 lease.taken.set()
                 waiter.set_result(lease)
                 return
         self._ready.append(lease)
 
-    def _refuse(self, error: Exception, count: int) -> None:
-        while count and self._waiting:
-            waiter = self._waiting.popleft()
+    def _fail_waiters(self, error: Exception, count: int) -> None:
+        while count and self._waiters:
+            waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_exception(error)
                 count -= 1
 
     def _fill(self) -> None:
-        """Start what there is room for; called whenever that may have changed."""
+        """Start machines for the free slots; called whenever there may be more of these."""
         while (
             self._open
-            and len(self._lives) < self.size
+            and len(self._slots) < self.size
             and len(self._starting) < self._cpus
-            and (not self._failing or len(self._starting) < len(self._waiting))
+            and (not self._failing or len(self._starting) < len(self._waiters))
         ):
-            life = self._spawn(self._live())
-            self._lives.add(life)
-            self._starting.add(life)
-            life.add_done_callback(self._ended)
+            slot = self._spawn(self._own_machine())
+            self._slots.add(slot)
+            self._starting.add(slot)
+            slot.add_done_callback(self._slot_done)
 
-    def _ended(self, life: asyncio.Task[None]) -> None:
-        self._lives.discard(life)
-        self._starting.discard(life)
+    def _slot_done(self, slot: asyncio.Task[None]) -> None:
+        self._slots.discard(slot)
+        self._starting.discard(slot)
         self._fill()
 
-    async def _live(self) -> None:
-        """Own one machine, from before its start until it is gone."""
-        lease = _Lease(self._make())
+    async def _own_machine(self) -> None:
+        """Own one machine, from before its start until it is gone: the task of a slot."""
+        lease = _Lease(self._factory())
         try:
             try:
                 await lease.vm.start()
                 await warm_up(lease.vm.run)
             except Exception as error:
                 self._failing = True
-                self._refuse(error, 1)
+                self._fail_waiters(error, 1)
                 return
             self._failing = False
             self._starting.remove(_this_task())
-            self._offer(lease)
+            self._hand_over(lease)
             self._fill()
-            if await self._outlives_its_wait(lease):
-                await lease.over.wait()
+            if await self._wait_until_taken(lease):
+                await lease.released.wait()
         finally:
             await lease.vm.stop()
 
-    async def _outlives_its_wait(self, lease: _Lease) -> bool:
-        """Wait until it is taken; False when it died before."""
+    async def _wait_until_taken(self, lease: _Lease) -> bool:
+        """Wait until the machine is taken; return False if it died before."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TIMEOUTS.ping_interval):
@@ -309,15 +308,15 @@ def _closed() -> UsageError:
 
 
 class _Lease:
-    """A machine, and how far its one use has come."""
+    """A machine that is lent to one user, and whether it is taken and released."""
 
     def __init__(self, vm: MicroVM) -> None:
         self.vm = vm
         self.taken = asyncio.Event()
-        self.over = asyncio.Event()
+        self.released = asyncio.Event()
 
 
-async def _next(source: AsyncIterator[Job]) -> Job | None:
+async def _next_job(source: AsyncIterator[Job]) -> Job | None:
     return await anext(source, None)
 
 

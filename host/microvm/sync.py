@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Driven:
-    """Something that lives in a loop of ours."""
+class _LoopBound:
+    """An object whose methods run in an event loop of ours."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -61,7 +61,7 @@ class _Driven:
         self._do(call())
 
 
-class MicroVM(_Driven):
+class MicroVM(_LoopBound):
     """See :class:`microvm.MicroVM`, which takes the same arguments.
 
     Its `notify` is called in the machine's own thread. One that nobody holds any more, nor anything
@@ -93,7 +93,7 @@ class MicroVM(_Driven):
 
     @property
     def pid(self) -> int | None:
-        """QEMU's process id, or None when the machine is not up."""
+        """The process id of QEMU, or None when the machine is not up."""
         return self._machine.pid
 
     def start(self) -> None:
@@ -139,7 +139,7 @@ class MicroVM(_Driven):
         return self._do(self._machine.status(timeout))
 
 
-class OutputStream(_Driven):
+class OutputStream(_LoopBound):
     """See :class:`microvm.OutputStream`; iterate over it to get chunks of bytes."""
 
     def __init__(self, loop: Loop, stream: streams.OutputStream) -> None:
@@ -147,7 +147,7 @@ class OutputStream(_Driven):
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give chunks as they come, each at least one byte."""
+        """Yield chunks as they come, each at least one byte."""
         while chunk := self._do(self._next()):
             yield chunk
 
@@ -163,7 +163,7 @@ class OutputStream(_Driven):
         return self._do(self._stream.readline())
 
 
-class InputStream(_Driven):
+class InputStream(_LoopBound):
     """See :class:`microvm.InputStream`."""
 
     def __init__(self, loop: Loop, stream: streams.InputStream) -> None:
@@ -182,11 +182,11 @@ class InputStream(_Driven):
         await self._stream.drain()
 
     def close(self) -> None:
-        """Mark the end."""
+        """Mark the end of the input."""
         self._call(self._stream.close)
 
 
-class Process(_Driven):
+class Process(_LoopBound):
     """See :class:`microvm.Process`.
 
     ::
@@ -219,33 +219,33 @@ class Process(_Driven):
         return self._process.returncode
 
     def poll(self) -> int | None:
-        """Look whether it has ended, and return `returncode`."""
+        """Return the return code, or None while the command runs."""
         return self.returncode
 
     def wait(self) -> int:
-        """Wait for its end, and return the return code; see `microvm.Process.wait`."""
+        """Wait for the command to end, and return its return code; see `microvm.Process.wait`."""
         return self._do(self._process.wait())
 
     def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:  # noqa: A002
-        """Feed it and read all of its output; see `microvm.Process.communicate`."""
+        """Feed the command and read all of its output; see `microvm.Process.communicate`."""
         return self._do(self._process.communicate(input))
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal to its process group; nothing happens when it has ended."""
+        """Send a signal to the command's process group; nothing happens when it has ended."""
         self._call(self._process.send_signal, signal)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Tell its terminal its size; nothing happens without one, or when it has ended."""
+        """Set the size of its terminal; nothing happens without one, or when it has ended."""
         self._call(self._process.resize, rows, columns)
 
     def abandon(self) -> None:
-        """Kill it, and drop its output; see `microvm.Process.abandon`."""
+        """Kill the command, and drop its output; see `microvm.Process.abandon`."""
         self._call(self._process.abandon)
 
     def terminate(self) -> None:
-        """Send SIGTERM to its process group."""
+        """Send SIGTERM to the command's process group."""
         self._call(self._process.terminate)
 
     def kill(self) -> None:
-        """Kill it and everything that it has started."""
+        """Kill the command and everything that it has started."""
         self._call(self._process.kill)

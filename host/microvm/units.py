@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them, the same on the command line, in the API and in jobs.
+"""The sizes and durations that people write: on the command line, in the API and in jobs.
 
 A size is a number and K, M, G or T, which are powers of 1024 (`64M`, `1.5G`; `64MB` and `64MiB`
 are the same, as for docker); a number alone is bytes. A duration is a number and ms, s, m, h or d
@@ -28,7 +28,7 @@ _MEBIBYTE = 1 << 20
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,9})?)"
 _SIZE = re.compile(_NUMBER + r"(?:([KMGT])(?:i?B)?|B)?", re.ASCII | re.IGNORECASE)
 _BYTES = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_MOST = 1 << 63
+_END = 1 << 63
 
 _DURATION = re.compile(_NUMBER + r"(ms|s|m|h|d)?", re.ASCII)
 _SECONDS = {None: 1, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -42,18 +42,18 @@ def parse_size(value: Size) -> int:
     """
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         unit = match[2] and match[2].upper()
-        size = int(match[1]) * _BYTES[unit] if match[1].isdigit() else _part(match[1], unit)
+        size = int(match[1]) * _BYTES[unit] if match[1].isdigit() else _fraction(match[1], unit)
     elif isinstance(value, int) and not isinstance(value, bool):
         size = value
     else:
         size = -1
-    if not 0 <= size < _MOST:
+    if not 0 <= size < _END:
         hint = "write 64M, 1K or 2G; a number alone is bytes"
         raise UsageError(f"{value!r} is not a size", hint=hint)
     return size
 
 
-def _part(number: str, unit: str | None) -> int:
+def _fraction(number: str, unit: str | None) -> int:
     size = float(number) * _BYTES[unit]
     return int(size) if unit else -1  # there are no parts of a byte
 
@@ -67,7 +67,7 @@ def parse_duration(value: Duration) -> float:
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         seconds = float(match[1]) * _SECONDS[match[2]]
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value) if abs(value) < _MOST else math.inf
+        seconds = float(value) if abs(value) < _END else math.inf
     else:
         seconds = math.nan
     if seconds == 0:

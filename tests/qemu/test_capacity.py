@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from microvm import MicroVM, Pool, capacity
-from microvm.capacity import GUEST_CPUS_EACH, usable_cpus, usable_memory
+from microvm.capacity import GUEST_CPUS_PER_CPU, usable_cpus, usable_memory
 from microvm.errors import UsageError
 
 HOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -19,7 +19,7 @@ HOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 def test_what_the_host_has_not_got_is_refused(kind: type[MicroVM] | type[Pool]) -> None:
     with pytest.raises(UsageError, match=r"does not fit into this host's memory \(at most"):
         kind(memory="999T")
-    most = GUEST_CPUS_EACH * usable_cpus()
+    most = GUEST_CPUS_PER_CPU * usable_cpus()
     with pytest.raises(UsageError, match=rf"\(at most {most}, 8 for each\)"):
         kind(cpus=most + 1)
     with pytest.raises(UsageError, match="cpus: 0 is not a whole number from 1 on"):

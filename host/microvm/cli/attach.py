@@ -15,7 +15,7 @@ from subprocess import PIPE
 from typing import TYPE_CHECKING, cast
 
 from microvm.cli import terminal
-from microvm.cli.signals import status_of
+from microvm.cli.signals import run_until_signal
 from microvm.errors import ExecKilled, MicroVMError, StartError
 from microvm.guest.stdio import copy_in, copy_out
 
@@ -42,7 +42,7 @@ class Attached:
 
     async def status(self) -> int:
         """The exit status; 128+N when signal N has ended us, not the command."""
-        return await status_of(self._run(), self._interrupt)
+        return await run_until_signal(self._run(), self._interrupt)
 
     def _interrupt(self) -> bool:
         """Pass a Ctrl-C on to the command; the second one within a second is for us."""
@@ -65,7 +65,7 @@ class Attached:
             env = {b"TERM": os.environb.get(b"TERM", b"dumb"), **given}
             options = {**options, "tty": terminal.size(0), "env": env}
         process = self.process = await self.machine.exec(self.command, **options)
-        with terminal.lent(0, process) if options["tty"] else nullcontext():
+        with terminal.raw_mode(0, process) if options["tty"] else nullcontext():
             try:
                 return await self._streams(process)
             except StartError as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from microvm.cli import shared
-from microvm.cli.signals import status_of
+from microvm.cli.signals import run_until_signal
 from microvm.errors import MicroVMError
 from microvm.options import ExecOptions, PoolOptions, RunOptions
 
@@ -76,7 +76,7 @@ def map(  # noqa: A001 - the verb's name
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     lines = _Lines(descriptor, how.pop("env"))
     work = _map(lines, jobs, image, machine, how, ordered)
-    sys.exit(asyncio.run(status_of(work)))
+    sys.exit(asyncio.run(run_until_signal(work)))
 
 
 async def _map(

@@ -90,4 +90,4 @@ def run(command: tuple[str, ...], image: str | None, **options: Any) -> None:
 
     from microvm.cli.attach import Attached
 
-    shared.leave(asyncio.run(Attached(machine, command, how).status()))
+    shared.exit_now(asyncio.run(Attached(machine, command, how).status()))

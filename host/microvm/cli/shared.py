@@ -1,4 +1,4 @@
-"""Options that several verbs have, and what they stand for."""
+"""The options that several verbs have, and what else they share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _listen(context: click.Context, parameter: click.Parameter, verbosity: int) 
 
 
 def read(option: Option) -> Callback:
-    """What has click read an option's text as ours are read, and say what is refused."""
+    """Return a callback by which click reads an option's text as the library does."""
 
     def callback(context: click.Context, parameter: click.Parameter, text: Any) -> Any:
         del context, parameter
@@ -45,7 +45,7 @@ def read(option: Option) -> Callback:
 
 
 def count(least: int) -> Callback:
-    """What has click read a whole number from `least` on."""
+    """Return a callback by which click reads a whole number from `least` on."""
     return read(counted(least)(""))
 
 
@@ -64,7 +64,7 @@ verbose = click.option(
 
 
 def options(kind: Any, verb: str, **defaults: str) -> Callable[[F], F]:
-    """Those of a class of :mod:`microvm.options` that a verb of the command line has.
+    """Return a decorator that adds the options of a class of :mod:`microvm.options` to a verb.
 
     :param defaults: by name, as text, where they are other than elsewhere.
     """
@@ -97,13 +97,14 @@ def _option(option: Option, default: str | None) -> Callable[[F], F]:
     )
 
 
-def given(kind: type[T], said: Mapping[str, Any]) -> T:
-    """What the command line says of the options of a class, checked together.
+def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
+    """Return the options of a class that the command line gives, checked together.
 
-    :param said: the values of all of the verb's options, by name.
+    :param parsed: the values of all of the verb's options, by name.
+    :raises click.UsageError: one of them needs another that is not given.
     """
     names = options_of(cast(Any, kind))
-    values = {name: said[name] for name in names if said.get(name) is not None}
+    values = {name: parsed[name] for name in names if parsed.get(name) is not None}
     for name in values:
         if (needed := names[name].needs) and needed not in values:
             message = f"{_flag(name)} has no meaning without {_flag(needed)}: set that, too"
@@ -112,7 +113,10 @@ def given(kind: type[T], said: Mapping[str, Any]) -> T:
 
 
 def default_image() -> Image:
-    """The image of those who name none, built if there is none."""
+    """Return the image of those who name none, built if there is none.
+
+    :raises ImageError: there is none, and none can be built.
+    """
     from microvm.progress import on_stderr
     from microvm_image import default
 
@@ -120,13 +124,13 @@ def default_image() -> Image:
         return default(report=report)
 
 
-def leave(status: int) -> NoReturn:
-    """End at once: to take the interpreter apart takes longer than many a command."""
+def exit_now(status: int) -> NoReturn:
+    """Exit without taking the interpreter apart, which takes longer than many a command."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
 def notify(text: str) -> None:
-    """Tell the user something."""
+    """Print a line for the user to standard error."""
     click.echo(f"microvm: {printable(text)}", err=True)

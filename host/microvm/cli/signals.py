@@ -1,4 +1,4 @@
-"""Signals that end a verb."""
+"""The signals that end a verb."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-async def status_of(
+async def run_until_signal(
     work: Coroutine[Any, Any, int], interrupt: Callable[[], bool] = lambda: False
 ) -> int:
-    """Do the work, and cancel it at a Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
+    """Run the work, and cancel it at a Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
 
     What of these we were started to ignore, as by nohup(1), stays ignored.
 

@@ -1,4 +1,4 @@
-"""Tables as `docker ps` prints them: aligned, without lines, easy to cut."""
+"""The tables that `ls` prints: aligned, without lines, easy to cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own terminal, lent to a command in a guest."""
+"""Our own terminal, while a command in a guest uses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from microvm.options import TERMINAL_SIZE
 
 
 def size(descriptor: int) -> tuple[int, int]:
-    """Lines and columns; the usual ones for what is no terminal, or does not know."""
+    """Return lines and columns; the default for what is no terminal, or does not know its size."""
     try:
         columns, lines = os.get_terminal_size(descriptor)
     except OSError:
@@ -24,8 +24,8 @@ def size(descriptor: int) -> tuple[int, int]:
 
 
 @contextmanager
-def lent(descriptor: int, process: Process) -> Iterator[None]:
-    """Make it raw and keep the command's terminal at its size; all is restored at the end.
+def raw_mode(descriptor: int, process: Process) -> Iterator[None]:
+    """Put the terminal into raw mode and pass its size on to the command; restore it at the end.
 
     What is no terminal is left alone, so that a script can use `-t` too.
     """
