@@ -1,4 +1,4 @@
-"""Runs of the system's tools."""
+"""The system's tools, run as processes."""
 
 from __future__ import annotations
 

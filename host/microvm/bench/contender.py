@@ -1,4 +1,4 @@
-"""The two contenders of the comparison have this in common: the library, and the floor."""
+"""The interface of a contender of the comparison, which the library and the floor both have."""
 
 from __future__ import annotations
 
