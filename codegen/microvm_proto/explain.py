@@ -80,7 +80,7 @@ def _rows(
         if isinstance(broken, Malformed) and broken.offset == part.offset < HEADER_SIZE:
             yield _caret(0, broken)
     if isinstance(broken, Malformed) and broken.offset >= HEADER_SIZE:
-        # What the field has in front of the break is part of the picture.
+        # The bytes of the field in front of the fault are shown, too.
         start = max(parts[-1].offset + parts[-1].size, broken.offset - _WIDTH // 2)
         yield _row(start, frame[start:], broken.name, "")
         yield _caret(broken.offset - start, broken)

@@ -95,6 +95,6 @@ def _foreign(word: str) -> str:
 
 
 def _similar(word: str, known: Collection[str]) -> str:
-    # Two names of integers are always close, and never meant for each other.
+    # The names of integers are always similar, and never meant for each other.
     close = difflib.get_close_matches(word, [each for each in known if each not in INTEGERS], 1)
     return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"

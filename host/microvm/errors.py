@@ -190,7 +190,7 @@ class StartError(ExecError):
     """
 
     def __init__(self, stage: str, errno: int, command: str, subject: str = "") -> None:
-        # The number is the guest's word, and may be none that there is.
+        # The number comes from the guest, and may be none that Linux has.
         reason = os.strerror(errno) if errno < _ERRNO_END else f"errno {errno}"
         command = command or "''"
         what = f" {subject}" if subject else ""

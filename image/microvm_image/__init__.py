@@ -17,7 +17,7 @@ __all__ = ["Image", "Manifest", "default", "installed", "load", "remove"]
 
 
 def __getattr__(name: str) -> Any:
-    # Whoever needs the cache alone does not wait for the rest.
+    # Imported when it is asked for, so that nobody waits for the rest.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = "defaults" if name == "default" else "image"

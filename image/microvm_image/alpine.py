@@ -64,7 +64,7 @@ class Alpine:
         import zlib
 
         try:
-            # At once, because tarfile takes a cut stream for a short archive.
+            # Decompressed as a whole: tarfile takes a cut stream for a short archive.
             tar = io.BytesIO(gzip.decompress(self.data))
             with tarfile.open(
                 fileobj=tar, mode="r:", encoding="utf-8", errors="surrogateescape"

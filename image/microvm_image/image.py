@@ -129,7 +129,7 @@ def load(image: str | Path) -> Image:
     path = image if isinstance(image, Path) else Path(image) if "/" in image else folder_of(image)
     if not (path / MANIFEST).exists():
         raise _no_image(image, path)
-    # An image elsewhere belongs to whom its user says.
+    # An image elsewhere may have any owner: its user has chosen it.
     opener = cache.open_file if path.parent == cache.folder("images") else cache.open_plain
     found = Image(path.absolute(), _manifest(path / MANIFEST, opener))
     manifest = found.manifest

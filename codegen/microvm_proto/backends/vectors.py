@@ -309,7 +309,7 @@ def _faulty_lists(kind: ByteList) -> Iterator[_FaultyField]:
     full = _full(kind)
     for more in b"", b"a" * kind.max_item:
         yield f"{len(more)} bytes more", "total_too_long", pack(kind, (*full, more))
-    # Only an item that is right can be one too many.
+    # Only a valid item can be one too many.
     ahead = pack(_U32, len(full) + 1) + pack(kind, full)[_U32.size :]
     last = {fault: data for _, fault, data in _faulty_octets(kind.max_item, nul=kind.nul)}
     for fault, data in last.items() if full else ():

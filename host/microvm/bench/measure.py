@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 STREAM_RUNS = 3
 
-# Sides take turns after so many round trips, the first few of which are not counted: an emulator
-# translates code when it first meets it, and whoever ran before has filled the host's caches.
+# Contenders take turns after so many round trips, the first few of which are not counted: an
+# emulator translates code when it first meets it, and whoever ran before has filled the caches.
 _TURN = 50
 _WARM_UP = 10
 

@@ -17,7 +17,7 @@ from microvm.units import Size
 if TYPE_CHECKING:
     from microvm_image.image import Image
 
-# Large reads and writes by one process: what is measured is the way, not its ends.
+# Large reads and writes by one process: the transport is measured, and not the programs.
 _WRITER = ("dd", "if=/dev/zero", "bs=64k", f"count={STREAM_SIZE >> 16}")
 _READER = ("dd", "of=/dev/null", "bs=64k")
 _BLOCK = bytes(1 << 16)

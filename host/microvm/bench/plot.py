@@ -18,7 +18,7 @@ FORMATS = (".svg", ".png")
 
 _OURS, _FLOOR = "#1b4965", "#8d99ae"
 
-# Told apart also without colour: they differ in lightness.
+# They differ in lightness, so that they can be told apart without colour.
 _COLOURS = ("#0b2545", "#1b7fa8", "#e07a1f", "#9b2226")
 
 _STARTS = ("warm_ready_ms", "warm_true_ms", "warm_run_ms", "pool_echo_ms")

@@ -23,7 +23,7 @@ from microvm.options import ExecOptions, PoolOptions, RunOptions
 if TYPE_CHECKING:
     from microvm.jobfile import LineJob
 
-# Of one line of the input: a job with its standard input.
+# The bytes that a line of the input may have: a job with its standard input.
 _LINE_LIMIT = 16 << 20
 
 

@@ -40,7 +40,7 @@ async def run_until_signal(
     except asyncio.CancelledError:
         return 128 + ended_by
     finally:
-        # Not what the end of the loop would make of them.
+        # Restored by us: the loop would leave the default actions.
         for number in handled:
             loop.remove_signal_handler(number)
             signal.signal(number, before[number])

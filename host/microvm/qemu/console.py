@@ -29,7 +29,7 @@ _READ_SIZE = 64 << 10
 
 # ECMA-48: control sequences (CSI), operating system commands (OSC), and escapes of two bytes.
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
-# What is longer than a line of a terminal, or has tabs, is no kernel's.
+# The line of a kernel has no tabs, and is no longer than that of a terminal.
 _PANIC = re.compile(r"Kernel panic - not syncing: [^\t\n]{0,160}")
 
 

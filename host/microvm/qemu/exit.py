@@ -18,7 +18,7 @@ _BY_REASON: dict[str, tuple[ExitKind, str]] = {
     "host-signal": ("killed", "QEMU was told to end by a signal"),
 }
 
-# What a process brings upon itself; any other signal somebody has sent, a limit of ours among them.
+# The signals that a process causes itself; any other was sent, such as for a limit that it has.
 _CRASHES = {
     signal.SIGABRT,
     signal.SIGBUS,
