@@ -23,13 +23,13 @@ class _Selector(selectors.SelectSelector):
         return ready
 
 
-class Loop(asyncio.SelectorEventLoop):
-    """The loop; its time begins at 0."""
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time begins at 0, and is not that of the clock."""
 
     def __init__(self) -> None:
-        self._clock = _Selector()
-        super().__init__(self._clock)
+        self._selector_with_time = _Selector()
+        super().__init__(self._selector_with_time)
 
     def time(self) -> float:
-        """Seconds that have passed."""
-        return self._clock.passed
+        """Return the seconds that have passed."""
+        return self._selector_with_time.passed

@@ -1,4 +1,4 @@
-"""What came of a script: the calls and their results, the loss, and what the witness saw."""
+"""The result of a script: its calls and theirs, the loss of the guest, and what was recorded."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from microvm.errors import MachineError
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
 
-from .recorder import Run, Witness
+from .recorder import Command, Recorder
 from .script import Call, Script
+
+NEVER = float("inf")
 
 READY_TIMEOUT = 60.0
 """Of a boot, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How long the host waits for what.
+class Timing:
+    """How time passes for a script.
 
     :ivar slack: what a deadline may be missed by, in seconds.
     :ivar real: on a real clock; else time passes when nothing else can happen.
@@ -27,20 +29,20 @@ class Limits:
     real: bool
 
 
-EXACT = Limits(TIMEOUTS, slack=0.01, real=False)
-"""As they are."""
+EXACT = Timing(TIMEOUTS, slack=0.01, real=False)
+"""The product's own timeouts."""
 
-HASTY = Limits(Timeouts(ping_interval=0.02, ping=0.3, kill=0.3), slack=5.0, real=True)
+HASTY = Timing(Timeouts(ping_interval=0.02, ping=0.3, kill=0.3), slack=5.0, real=True)
 """For a real clock, on a machine that has other things to do."""
 
 
 @dataclass
-class Result:
+class CallResult:
     """What came of a call.
 
     :ivar ended: when what was called had ended, however long its output was read.
     :ivar value: what it returned, or raised.
-    :ivar run: the command that it ran.
+    :ivar command: the command that it ran.
     :ivar out: what was read of each stream.
     :ivar whole: whether that was read to the end.
     :ivar left: when the caller had enough.
@@ -48,28 +50,17 @@ class Result:
 
     call: Call
     began: float
-    ended: float | None = None
+    ended: float = NEVER
     value: object = None
-    run: Run | None = None
+    command: Command | None = None
     out: dict[int, bytes] = field(default_factory=dict)
     whole: bool = False
     left: float | None = None
 
-    @property
-    def end(self) -> float:
-        """When it had ended, now that it has."""
-        assert self.ended is not None
-        return self.ended
-
-    @property
-    def took(self) -> float:
-        """Seconds."""
-        return self.end - self.began
-
 
 @dataclass
-class Account:
-    """All of it.
+class Result:
+    """What came of a script.
 
     :ivar ready: what `ready` raised.
     :ivar error: for what the host has given the guest up, before it was stopped.
@@ -78,11 +69,11 @@ class Account:
     """
 
     script: Script
-    limits: Limits
-    witness: Witness = field(default_factory=Witness)
-    results: list[Result] = field(default_factory=list)
+    timing: Timing
+    recorder: Recorder = field(default_factory=Recorder)
+    calls: list[CallResult] = field(default_factory=list)
     ready: BaseException | None = None
     ready_took: float = 0.0
     error: MachineError | None = None
-    lost_at: float | None = None
+    lost_at: float = NEVER
     reset_at: float | None = None

@@ -1,4 +1,4 @@
-"""The host against a scripted guest that lies, for a time."""
+"""The rung that plays scripts to the host for a time, and saves those that fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from ..outcome import Outcome
 from .checks import Violation
-from .harness import meet
+from .harness import play
 from .script import CORPUS, Script, corpus
 from .strategies import scripts
 
@@ -29,6 +29,8 @@ SETTINGS = settings(
     print_blob=False,
     derandomize=False,
     suppress_health_check=list(HealthCheck),
+    max_examples=_BATCH,
+    phases=[Phase.generate, Phase.shrink],
 )
 
 
@@ -65,13 +67,13 @@ class _Fuzzer:
 
     def play(self, script: Script) -> None:
         self.executions += 1
-        self.frames += meet(script).witness.frames
+        self.frames += play(script).recorder.frames
 
     def search(self, number: int) -> None:
         """Play one batch; what it finds is made small, and saved."""
         smallest: list[tuple[Script, Exception]] = []
 
-        @settings(SETTINGS, max_examples=_BATCH, phases=[Phase.generate, Phase.shrink])
+        @SETTINGS
         @seed(number)
         @given(script=scripts())
         def examples(script: Script) -> None:

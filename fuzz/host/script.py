@@ -1,21 +1,20 @@
-"""What a guest is to do, as data: one act after the other, and what the host calls meanwhile.
+"""A script is what a guest is to do, as data: one act after the other, and what the host calls.
 
 Scripts stand in the corpus as JSON, to be read and edited by people.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from microvm.wire import codec
-from microvm.wire.codec import Stream
-
-_KINDS = {kind.__name__: kind for kind in codec.Message.__args__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +165,8 @@ class Script:
         """Read what `to_json` has written."""
         data = json.loads(text)
         return cls(
-            tuple(_act(act) for act in data["acts"]),
-            tuple(Call(**_without_name(call)) for call in data["calls"]),
+            tuple(_made(act) for act in data["acts"]),
+            tuple(_made(call) for call in data["calls"]),
             tuple(data["cuts"]),
         )
 
@@ -178,54 +177,45 @@ class Script:
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "host"
 
+_KINDS = {kind.__name__: kind for kind in (*Act.__args__, *codec.Message.__args__, Call)}
+_hints = cache(typing.get_type_hints)
+
 
 def corpus() -> list[Path]:
     """Return what once failed."""
     return sorted(CORPUS.glob("*.json"))
 
 
-def _plain(item: object) -> dict[str, Any]:
-    """An act as JSON has it: its name and the fields that are not as by default."""
-    plain: dict[str, Any] = {"do": type(item).__name__}
-    for each in dataclasses.fields(item):  # type: ignore[arg-type]
-        value = getattr(item, each.name)
-        if value in (each.default, {}):
-            continue
-        if isinstance(value, bytes | memoryview):
-            value = bytes(value).hex()
-        elif dataclasses.is_dataclass(value):
-            value = _plain(value)
-        plain[each.name] = value
-    return plain
+def _plain(value: Any) -> Any:
+    """What JSON has: of an act or a message its name, and the fields that are not as by default."""
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    if not is_dataclass(value):
+        return value
+    values = {each.name: (getattr(value, each.name), each.default) for each in fields(value)}
+    given = {
+        name: _plain(own) for name, (own, default) in values.items() if own not in (default, {})
+    }
+    return {"do": type(value).__name__} | given
 
 
-def _without_name(plain: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in plain.items() if key != "do"}
-
-
-def _act(plain: dict[str, Any]) -> Act:
-    fields = _without_name(plain)
-    if "message" in fields:
-        fields["message"] = _message(fields["message"])
-        fields["true"] = tuple(fields.get("true", ()))
-    if "data" in fields:
-        fields["data"] = bytes.fromhex(fields["data"])
-    kinds: dict[str, Callable[..., Act]] = {kind.__name__: kind for kind in Act.__args__}
-    return kinds[plain["do"]](**fields)
-
-
-def _message(plain: dict[str, Any]) -> codec.Message:
-    fields = _without_name(plain)
+def _made(plain: dict[str, Any]) -> Any:
+    """Make an act, a call or a message of what `_plain` has made of it."""
     kind: Any = _KINDS[plain["do"]]
-    for each in dataclasses.fields(kind):
+    values = {}
+    for each in fields(kind):
         # What a later version of the protocol has in addition is 0, or empty.
-        value = fields.get(each.name, 0)
-        octets = str(each.type).startswith("bytes")
-        fields[each.name] = bytes.fromhex(value or "") if octets else value
-    # Closed enums are themselves again: what is equal need not be the same to a codec.
-    if "stream" in fields:
-        fields["stream"] = Stream(fields["stream"])
-    if "ending" in fields:
-        fields["ending"] = codec.Ending(fields["ending"])
-    message: codec.Message = kind(**fields)
-    return message
+        if each.name in plain or kind in codec.Message.__args__:
+            values[each.name] = _value(_hints(kind)[each.name], plain.get(each.name, 0))
+    return kind(**values)
+
+
+def _value(hint: Any, plain: Any) -> Any:
+    if isinstance(plain, dict) and "do" in plain:
+        return _made(plain)
+    if hint in (bytes, bytes | memoryview):
+        return bytes.fromhex(plain or "")
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        # What is equal to a member of a closed enum need not be the same to a codec.
+        return hint(plain)
+    return tuple(plain) if isinstance(plain, list) else plain

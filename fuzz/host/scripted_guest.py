@@ -1,4 +1,4 @@
-"""Plays a guest from a script, and lies where the script says so."""
+"""A guest that does what a script says, and breaks the protocol where the script has it so."""
 
 from __future__ import annotations
 
@@ -13,22 +13,7 @@ from microvm.wire import codec
 from microvm.wire.codec import Stream
 
 from ..frames import HEADER
-from .script import (
-    Act,
-    Answer,
-    Close,
-    Deaf,
-    Dribble,
-    Flood,
-    Hear,
-    Pause,
-    Print,
-    Raw,
-    Reset,
-    Say,
-    Script,
-    Serve,
-)
+from . import script as acts
 
 PATIENCE = 20.0
 """How long a guest waits for what it wants to hear, in seconds; then it goes on."""
@@ -42,26 +27,31 @@ INPUT_WINDOW = 1 << 18
 _APART = 200
 """So many pieces are written apart; what follows is written at once."""
 
-_HEAP = 1 << 17
+_BUFFER = 1 << 17
 
 
-class Left(Exception):
-    """The host has gone, and so the script has its end."""
+class _Over(Exception):
+    """The machine has ended, and so has the script."""
 
 
-class Liar:
+class ScriptedGuest:
     """The guest's end of the port, and of the console.
 
     :param reset: called when the machine ends.
     """
 
     def __init__(
-        self, port: socket.socket, console: socket.socket, script: Script, reset: Callable[[], None]
+        self,
+        port: socket.socket,
+        console: socket.socket,
+        script: acts.Script,
+        reset: Callable[[], None],
     ) -> None:
         self._port = port
         self._console = console
         self._script = script
         self._reset = reset
+        self._loop = asyncio.get_running_loop()
         self._decoder = codec.Decoder("host")
         self._true = {
             "version": codec.VERSION,
@@ -74,7 +64,7 @@ class Liar:
         self._credit = dict.fromkeys(Stream, 0)
         self._heard: list[str] = []
         self._news = asyncio.Event()
-        self._heap = b""
+        self._buffer = b""
         # An answer must not come in the middle of a frame that is written in pieces.
         self._lock = asyncio.Lock()
         self._pieces = 0
@@ -82,73 +72,66 @@ class Liar:
         self._takes_input = False
         self._serving = False
         self._signal = 0
-        self._reading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None]
 
     async def play(self) -> None:
         """Do what the script says, then fall silent; until cancelled."""
-        self._reading = asyncio.create_task(self._listen())
+        self._reading = asyncio.create_task(self._read())
         try:
             for act in self._script.acts:
                 await self._do(act)
             await self._flush()
             self._pongs = False
             await asyncio.Event().wait()
-        except (Left, ConnectionError):
+        except (_Over, ConnectionError):
             pass
         finally:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
 
-    async def _do(self, act: Act) -> None:
+    async def _do(self, act: acts.Act) -> None:
+        if not isinstance(act, acts.Say | acts.Raw | acts.Print | acts.Answer):
+            await self._flush()
         match act:
-            case Say():
+            case acts.Say():
                 await self._write(self._frame(act) * act.times)
-            case Raw(data=data):
+            case acts.Raw(data=data):
                 await self._write(data)
-            case Flood(stream=stream, size=size, times=times):
+            case acts.Flood(stream=stream, size=size, times=times):
                 output = codec.ExecOutput(self._true["id"], Stream(stream), b"f" * size).encode()
-                await self._flush()
                 for _ in range(times):
                     await self._write(output)
-            case Print(data=data):
-                await asyncio.get_running_loop().sock_sendall(self._console, data)
-            case Answer(pongs=pongs):
-                self._pongs = pongs
-            case _:
-                await self._flush()
-                await self._wait(act)
-
-    async def _wait(self, act: Act) -> None:
-        """Do what takes time, or ends it."""
-        match act:
-            case Hear(kind=kind):
-                await self._hear(kind)
-            case Pause(seconds=seconds):
-                await asyncio.sleep(seconds)
-            case Serve():
-                await self._serve(act)
-            case Dribble(every=every):
+            case acts.Dribble(every=every):
                 size = codec.ExecOutput.MAX_BODY
                 data = HEADER.pack(size, codec.ExecOutput.TYPE, 0, self._true["id"])
                 async with self._lock:
                     for byte in (data + b"\1" * (size - 1))[:1000]:
                         await self._send(bytes([byte]))
                         await asyncio.sleep(every)
-            case Deaf():
-                if self._reading is not None:
-                    self._reading.cancel()
-            case Close(half=half):
+            case acts.Serve():
+                await self._serve(act)
+            case acts.Hear(kind=kind):
+                await self._hear(kind)
+            case acts.Pause(seconds=seconds):
+                await asyncio.sleep(seconds)
+            case acts.Answer(pongs=pongs):
+                self._pongs = pongs
+            case acts.Deaf():
+                self._reading.cancel()
+            case acts.Print(data=data):
+                await self._loop.sock_sendall(self._console, data)
+            case acts.Close(half=half):
                 self._port.shutdown(socket.SHUT_WR if half else socket.SHUT_RDWR)
-            case Reset():
+            case acts.Reset():
                 # Only what has arrived on the console can tell why.
                 await asyncio.sleep(0.001)
                 self._port.shutdown(socket.SHUT_RDWR)
                 self._console.shutdown(socket.SHUT_RDWR)
                 await asyncio.sleep(0.001)
                 self._reset()
-                raise Left
+                raise _Over
 
-    async def _serve(self, act: Serve) -> None:
+    async def _serve(self, act: acts.Serve) -> None:
         if not await self._hear("ExecRequest"):
             return
         id_ = self._true["id"]
@@ -162,7 +145,7 @@ class Liar:
         self._serving = False
         await self._say(end)
 
-    async def _work(self, act: Serve, id_: int) -> bool:
+    async def _work(self, act: acts.Serve, id_: int) -> bool:
         """Write and read as a command does; False when that was ended early."""
         if self._takes_input:
             await self._say(codec.ExecStdinCredit(id_, INPUT_WINDOW))
@@ -182,7 +165,7 @@ class Liar:
         await asyncio.sleep(0.001)  # long enough for a signal
         return not self._signal
 
-    def _frame(self, act: Say) -> bytes:
+    def _frame(self, act: acts.Say) -> bytes:
         truth: dict[str, Any] = {name: self._true[name] for name in act.true}
         frame = dataclasses.replace(act.message, **truth).encode()
         if not act.bent:
@@ -195,13 +178,17 @@ class Liar:
             body[said["flip"] % len(body)] ^= 0xFF
         return header + body
 
+    async def _say(self, message: codec.Message) -> None:
+        self._buffer += message.encode()
+        await self._flush()
+
     async def _write(self, data: bytes) -> None:
-        self._heap += data
-        if self._script.cuts or len(self._heap) > _HEAP:
+        self._buffer += data
+        if self._script.cuts or len(self._buffer) > _BUFFER:
             await self._flush()
 
     async def _flush(self) -> None:
-        data, self._heap = self._heap, b""
+        data, self._buffer = self._buffer, b""
         cuts = self._script.cuts
         async with self._lock:
             while data:
@@ -212,22 +199,16 @@ class Liar:
                 await self._send(data[:size])
                 data = data[size:]
 
-    async def _say(self, *messages: codec.Message) -> None:
-        """Send messages that no others come between."""
-        self._heap += b"".join(message.encode() for message in messages)
-        await self._flush()
-
     async def _send(self, data: bytes) -> None:
-        """Send a piece."""
-        await asyncio.get_running_loop().sock_sendall(self._port, data)
+        await self._loop.sock_sendall(self._port, data)
         # The host's turn, and then ours again: else two pieces would be read as one.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
-    async def _hear(self, kind: str, patience: float = PATIENCE) -> bool:
+    async def _hear(self, kind: str, timeout: float = PATIENCE) -> bool:
         """Wait for what the host may have said already; whether it has."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 while kind not in self._heard:
                     if self._serving and self._signal:
                         return False
@@ -238,10 +219,9 @@ class Liar:
         del self._heard[: self._heard.index(kind) + 1]
         return True
 
-    async def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
+    async def _read(self) -> None:
         try:
-            while data := await loop.sock_recv(self._port, 1 << 18):
+            while data := await self._loop.sock_recv(self._port, 1 << 18):
                 self._decoder.receive_data(data)
                 while (message := self._decoder.next_message()) is not None:
                     await self._take(message)
