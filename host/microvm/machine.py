@@ -1,4 +1,4 @@
-"""A virtual machine: its start, the command that runs in it, and its end."""
+"""The public class `MicroVM`: a virtual machine, its start, its commands, and its end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class MicroVM:
     def __init__(
         self, image: Image | str | Path | None = None, **options: Unpack[MachineOptions]
     ) -> None:
-        """Check what it is to be; nothing is started.
+        """Check the options; nothing is started.
 
         :param image: an image, its name or its folder; by default the one for this host, which is
             built if there is none.
@@ -78,7 +78,7 @@ class MicroVM:
         self._console_log: Path | None = given["console"]
         self._told: Callable[[str], None] = given["notify"]
         self._state = "new"
-        self._launched: Starter | None = None
+        self._starter: Starter | None = None
         self._running: RunningVM | None = None
         self._finalizer: weakref.finalize[..., MicroVM] | None = None
         self.accel: str = self._requested
@@ -100,16 +100,16 @@ class MicroVM:
 
     @property
     def pid(self) -> int | None:
-        """QEMU's process id, or None when the machine is not up."""
+        """The process id of QEMU, or None when the machine is not up."""
         return self._running.qemu.pid if self._running else None
 
     @property
     def times(self) -> StartTimes | None:
-        """The moments of its start, or None when the machine is not up."""
+        """The moments of the start, or None when the machine is not up."""
         return self._running.times if self._running else None
 
     def launch(self) -> None:
-        """Spawn QEMU already, unless a guest is to be saved first; `start` goes on from there.
+        """Spawn QEMU early, unless a guest is to be saved first; `start` goes on from there.
 
         It saves the time that importing the rest of this library takes. Who calls it must call
         `start` or `stop`.
@@ -119,8 +119,8 @@ class MicroVM:
         image = self._given_image = self._load(self._given_image)
         candidates, _ = self._candidates(image)
         if len(candidates) == 1:
-            self._launched = self._begin(image, candidates[0])
-            self._launched.launch(cold=self._cold or not image.is_ours)
+            self._starter = self._make_starter(image, candidates[0])
+            self._starter.launch(cold=self._cold or not image.is_ours)
 
     async def start(self) -> None:
         """Bring the guest up, by cloning or by booting, and wait until it is ready.
@@ -136,16 +136,16 @@ class MicroVM:
         image = await self._image()
         candidates, probes = self._candidates(image)
         if self._requested == "auto" and candidates == ("tcg",):
-            self._say_obstacle(image, probes)
+            self._report_obstacle(image, probes)
         cold = self._cold or not image.is_ours
         if cold and not self._cold:
             self._notify(f"{image.path} can be changed by others; booting, and saving no template")
         failure: QemuError | BootError | None = None
         for accel in candidates:
-            start, self._launched = self._launched or self._begin(image, accel), None
+            starter, self._starter = self._starter or self._make_starter(image, accel), None
             self.accel = accel
             try:
-                self._running = await (start.boot() if cold else start.clone())
+                self._running = await (starter.boot() if cold else starter.clone())
             except (QemuError, BootError) as error:
                 if accel == candidates[-1]:
                     if accel != "tcg" and accels.is_hardware_failure(error):
@@ -156,10 +156,10 @@ class MicroVM:
             except OSError as error:
                 raise launch_error(error) from error
             finally:
-                start.end()
+                starter.end()
             self._state = "running"
             self._finalizer = weakref.finalize(self, _dropped, self._running, os.getpid())
-            self.cloned = start.cloned
+            self.cloned = starter.cloned
             _logger.info(
                 "%s under %s, QEMU is process %d, ready %.0f ms after its start",
                 "cloned" if self.cloned else "booted",
@@ -172,14 +172,16 @@ class MicroVM:
                     probes.remember(works=True)
             elif failure is not None:
                 times = self._running.times
-                self._blame(candidates[0], failure, probes, within=times.ready - times.begun)
+                self._report_fallback(
+                    candidates[0], failure, probes, within=times.ready - times.begun
+                )
             return
 
     def _notify(self, text: str) -> None:
         _logger.warning("%s", text)
         self._told(text)
 
-    def _blame(
+    def _report_fallback(
         self,
         accel: Accel,
         failure: QemuError | BootError,
@@ -187,7 +189,7 @@ class MicroVM:
         *,
         within: float,
     ) -> None:
-        """Say why this machine runs under TCG, and remember it if that is the hardware's fault."""
+        """Notify why this machine runs under TCG, and remember it if the hardware is at fault."""
         hint = "--accel kvm shows why"
         if accels.is_broken(failure, within=within):
             probes.remember(works=False)
@@ -195,12 +197,12 @@ class MicroVM:
         else:
             self._notify(accels.fallback_notice(f"no {accel.upper()} this time: {failure.message}"))
 
-    def _say_obstacle(self, image: Image, probes: accels.ProbeCache) -> None:
-        """Say why the hardware that is there cannot be used, if that was not said already."""
+    def _report_obstacle(self, image: Image, probes: accels.ProbeCache) -> None:
+        """Notify why the hardware cannot be used, unless that was done within a day."""
         obstacle = accels.obstacle(image.manifest.arch)
-        said = replace(probes, subject="obstacle")
-        if obstacle is not None and not obstacle.expected and said.recall() is None:
-            said.remember(works=False)
+        notified = replace(probes, subject="obstacle")
+        if obstacle is not None and not obstacle.expected and notified.recall() is None:
+            notified.remember(works=False)
             self._notify(accels.fallback_notice(obstacle.text, obstacle.hint))
 
     async def _image(self) -> Image:
@@ -226,7 +228,7 @@ class MicroVM:
         probes = accels.ProbeCache(_cache_folder(), find_qemu(arch))
         return accels.candidates(self._requested, arch=arch, probes=probes), probes
 
-    def _begin(self, image: Image, accel: Accel) -> Starter:
+    def _make_starter(self, image: Image, accel: Accel) -> Starter:
         _logger.info(
             "image %s, %d MiB, CPUs: %d, %s",
             image.name,
@@ -260,9 +262,9 @@ class MicroVM:
             self._state = "stopped"
         if self._finalizer is not None:
             self._finalizer.detach()
-        launched, self._launched = self._launched, None
-        if launched is not None:
-            launched.end()
+        starter, self._starter = self._starter, None
+        if starter is not None:
+            starter.end()
         running, self._running = self._running, None
         if running is not None:
             try:
@@ -271,7 +273,7 @@ class MicroVM:
                 _logger.info("the machine is gone")
 
     def unclosed(self) -> str:
-        """What to say where nobody has stopped it: empty where that does no harm."""
+        """Return the warning for a machine that nobody has stopped; empty if that does no harm."""
         return _unclosed(self._running) if self._running else ""
 
     @lists(ExecOptions)
@@ -286,7 +288,7 @@ class MicroVM:
         :raises UsageError: an empty command line, a NUL byte, or more than the protocol carries.
         :raises MachineError: the machine is dead.
         """
-        guest = self._live()
+        guest = self._guest()
         await guest.wait_idle()
         process = guest.exec(argv, **options)
         process.keep(self)
@@ -328,23 +330,25 @@ class MicroVM:
         """
         from microvm.guest.run import run
 
-        return await run(self._live(), argv, **options)
+        return await run(self._guest(), argv, **options)
 
     async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
         """Ask the guest whether it is alive.
 
         :raises GuestUnresponsive: there was no answer within `timeout` seconds.
+        :raises UsageError: the machine is not running.
         """
-        await self._live().ping(timeout)
+        await self._guest().ping(timeout)
 
     async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
         """Return the daemon's counters.
 
         :raises GuestUnresponsive: there was no answer within `timeout` seconds.
+        :raises UsageError: the machine is not running.
         """
-        return await self._live().status(timeout)
+        return await self._guest().status(timeout)
 
-    def _live(self) -> Guest:
+    def _guest(self) -> Guest:
         if self._running is None:
             raise UsageError("the machine is not running", hint="use it within its `async with`")
         return self._running.guest
@@ -355,10 +359,10 @@ def _unclosed(vm: RunningVM) -> str:
 
 
 def _dropped(vm: RunningVM, owner: int) -> None:
-    """End what nobody can end any more; this is called in any thread, and in forked children."""
-    if os.getpid() == owner and (said := _unclosed(vm)):
+    """Kill the QEMU of a collected machine; called in any thread, and in forked children."""
+    if os.getpid() == owner and (warning := _unclosed(vm)):
         vm.qemu.kill()
-        warnings.warn(said, ResourceWarning, stacklevel=2)
+        warnings.warn(warning, ResourceWarning, stacklevel=2)
 
 
 def _cache_folder() -> Path:

@@ -1,4 +1,4 @@
-"""The command `microvm`."""
+"""The command line `microvm`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _COMMANDS = {
 }
 
 
-class _Lazy(click.Group):
+class _LazyGroup(click.Group):
     """A group that imports a command's module when that command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -50,7 +50,7 @@ class _Lazy(click.Group):
 
 
 @click.group(
-    cls=_Lazy,
+    cls=_LazyGroup,
     epilog="Try: microvm run -- echo hello",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -64,14 +64,14 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; ends the process with the status that it documents."""
-    _occupy_streams()
+    """Run the command line, and exit with the status that it documents."""
+    _open_standard_streams()
     try:
         sys.exit(cli(standalone_mode=False))
     except click.ClickException as error:
-        said = io.StringIO()
-        error.show(said)
-        _complain(said.getvalue())
+        text = io.StringIO()
+        error.show(text)
+        _print_to_stderr(text.getvalue())
         sys.exit(error.exit_code)
     except click.Abort:  # Ctrl-C, before there was anything to end
         sys.exit(128 + signal.SIGINT)
@@ -92,8 +92,8 @@ def main() -> None:
         fail(MicroVMError(f"{name}{error.strerror or error}"))
 
 
-def _occupy_streams() -> None:
-    """Open what is closed of 0, 1 and 2: else the next socket of ours would take its place."""
+def _open_standard_streams() -> None:
+    """Open what is closed of 0, 1 and 2, so that no later file gets one of these numbers."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -102,16 +102,16 @@ def _occupy_streams() -> None:
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - as above
 
 
-def _complain(text: str) -> None:
+def _print_to_stderr(text: str) -> None:
     # No `map` here: it is our submodule of that name, once that is imported.
     lines = [printable(line) for line in text.expandtabs().splitlines()]
     click.echo("\n".join(lines), err=True)
 
 
 def fail(error: MicroVMError) -> None:
-    """Say what went wrong, and end with the error's status."""
+    """Print an error, and exit with its status."""
     click.echo(f"microvm: {error}", err=True)
     if error.detail and not isinstance(error, QemuError | GuestDied | GuestUnresponsive):
         whose = "the guest's console" if isinstance(error, BootError) else "what it said"
-        _complain(f"--- the end of {whose}\n{error.detail}\n---")
+        _print_to_stderr(f"--- the end of {whose}\n{error.detail}\n---")
     sys.exit(error.exit_status)

@@ -1,4 +1,4 @@
-"""Our streams, our terminal and our signals on a command in a machine."""
+"""A command in a machine, attached to our streams, our terminal and our signals."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ _LAST_OUTPUT = 1.0
 
 
 class Attached:
-    """One command in one machine, which ends with it."""
+    """A command in a machine, which ends with it."""
 
     def __init__(self, machine: MicroVM, command: tuple[str, ...], options: ExecOptions) -> None:
         self.machine = machine
         self.command = command
         self.options = options
         self.process: Process | None = None
-        self.interrupted = float("-inf")
+        self.interrupted_at = float("-inf")
 
     async def status(self) -> int:
-        """The exit status; 128+N when signal N has ended us, not the command."""
+        """Run the command, and return the exit status; it is 128+N when signal N has ended us."""
         return await run_until_signal(self._run(), self._interrupt)
 
     def _interrupt(self) -> bool:
         """Pass a Ctrl-C on to the command; the second one within a second is for us."""
-        now, before = time.monotonic(), self.interrupted
-        self.interrupted = now
+        now, before = time.monotonic(), self.interrupted_at
+        self.interrupted_at = now
         if self.process is None or now - before < _SECOND_CTRL_C:
             return False
         self.process.send_signal(signal.SIGINT)
@@ -69,11 +69,11 @@ class Attached:
             try:
                 return await self._streams(process)
             except StartError as error:
-                error.hint = error.hint or self._here(error)
+                error.hint = error.hint or self._host_path_hint(error)
                 raise
 
-    def _here(self, error: StartError) -> str:
-        """A hint for those who named a file or folder of ours."""
+    def _host_path_hint(self, error: StartError) -> str:
+        """Return a hint for who has named a file or folder of the host."""
         if error.errno != ENOENT or error.stage not in ("exec", "chdir"):
             return ""
         path = self.command[0] if error.stage == "exec" else self.options.get("cwd")
@@ -82,7 +82,7 @@ class Attached:
         return "here there is one, but a guest has none of our files: send it by standard input"
 
     def _forwards_stdin(self) -> bool:
-        """Without a terminal of its own, a command has no use for ours."""
+        """Tell whether our standard input is passed on; a terminal is not, except with `-t`."""
         return not os.isatty(0)
 
     async def _streams(self, process: Process) -> int:

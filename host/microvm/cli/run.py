@@ -19,8 +19,8 @@ _NO_VOLUMES = (
 _NO_NETWORK = "the guest has no network"
 _GONE = "each machine is gone when its command has ended"
 
-# What people's fingers know from containers.
-_HABITS = {
+# Options of container tools that people try, and what there is instead.
+_DOCKER_OPTIONS = {
     "-i": "standard input is passed on always",
     "--interactive": "standard input is passed on always",
     "-v": _NO_VOLUMES,
@@ -40,14 +40,14 @@ _VOLUME = re.compile(r"[^:]*/[^:]*:/[^:]*(:[\w,]+)?|[\w.-]+:/[^:]*(:[\w,]+)?")
 
 
 class _Run(click.Command):
-    """A command that knows what is not there, and says what there is instead."""
+    """A command that answers options of container tools with what there is instead."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            if habit := _HABITS.get(error.option_name):
-                raise click.UsageError(f"There is no {error.option_name}: {habit}", ctx) from None
+            if instead := _DOCKER_OPTIONS.get(error.option_name):
+                raise click.UsageError(f"There is no {error.option_name}: {instead}", ctx) from None
             raise
         command = ctx.params.get("command")
         verbose = ctx.get_parameter_source("verbose") is ParameterSource.COMMANDLINE
