@@ -194,3 +194,12 @@ def test_without_t_ctrl_c_interrupts_the_command(run: Run) -> None:
     child.expect("caught")
     assert _ended(child) == 3
     assert _is_as_new(child)
+
+
+def test_what_is_logged_begins_its_lines_itself(run: Run) -> None:
+    child = run("-t", "-vvv", "--", "true")
+    child.expect(pexpect.EOF)
+    lines = (child.before or b"").split(b"\n")
+    assert lines.pop() == b""
+    assert any(b"wire: the guest sends" in line for line in lines)
+    assert all(line.endswith(b"\r") for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -59,11 +60,13 @@ class _Stderr(logging.Handler):
             return  # `notify` says it
         area = record.name.removeprefix(f"{log.ROOT}.")
         text = f"microvm: {time.monotonic() - BEGUN:.3f} s: {area}: {record.getMessage()}"
+        lines = [printable(text)]
+        if frame := getattr(record, "frame", None):
+            lines += _explained(frame, record.sender)  # type: ignore[attr-defined] # with it
+        # A terminal that is lent to a command (`-t`) does not begin a line by itself.
+        end = "\r\n" if sys.stderr.isatty() else "\n"
         with suppress(OSError):  # nobody reads it, or the disk is full
-            click.echo(printable(text), err=True)
-            if frame := getattr(record, "frame", None):
-                for line in _explained(frame, record.sender):  # type: ignore[attr-defined] # with it
-                    click.echo(line, err=True)
+            click.echo("".join(line + end for line in lines), err=True, nl=False)
 
 
 @cache
