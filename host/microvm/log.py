@@ -73,8 +73,8 @@ class Area:
 def _of(name: str) -> Logger:
     import logging
 
+    logging.addLevelName(TRACE, "TRACE")
     root = logging.getLogger(ROOT)
     if not root.handlers:  # else Python writes warnings on stderr
         root.addHandler(logging.NullHandler())
-        logging.addLevelName(TRACE, "TRACE")
     return logging.getLogger(name)

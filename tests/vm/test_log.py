@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pexpect
 import pytest
 from tests.vm.conftest import DEADLINE, Command
 
@@ -105,6 +106,19 @@ def test_many_machines_tell_of_themselves(microvm: Command) -> None:
     assert texts.count("the machine is gone") == 2
     assert "sh ended with status 0" in texts
     assert "sh ended with status 1" in texts
+
+
+def test_lines_stand_above_a_bar_that_moves(image: Image, tmp_path: Path) -> None:
+    del image
+    (tmp_path / "jobs").write_text("true\n")
+    command = ["-m", "microvm", "map", "-v", str(tmp_path / "jobs")]
+    child: pexpect.spawn[bytes] = pexpect.spawn(sys.executable, command, timeout=DEADLINE)
+    child.expect(pexpect.EOF)
+    child.close()
+    before, *lines = (child.before or b"").split(b"microvm: ")
+    assert len(lines) > 5
+    for text in (before, *lines[:-1]):
+        assert text.endswith((b"\n", b"\x1b[2K"))
 
 
 @pytest.mark.parametrize("tells", ["-vv", "-vvv"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -63,15 +64,24 @@ class _Stderr(logging.Handler):
         lines = [printable(text)]
         if frame := getattr(record, "frame", None):
             lines += _explained(frame, record.sender)  # type: ignore[attr-defined] # with it
-        # A terminal that is lent to a command (`-t`) does not begin a line by itself.
-        end = "\r\n" if sys.stderr.isatty() else "\n"
+        text = "".join(line + _line_end() for line in lines)
         with suppress(OSError):  # nobody reads it, or the disk is full
-            click.echo("".join(line + end for line in lines), err=True, nl=False)
+            # Not by click.echo, which goes past a bar that moves there.
+            sys.stderr.write(text if sys.stderr.isatty() else click.unstyle(text))
+            sys.stderr.flush()
 
 
 @cache
 def _stderr() -> logging.Handler:
     return _Stderr()  # the only one
+
+
+def _line_end() -> str:
+    """What ends a line: a terminal that is lent to a command (`-t`) does not begin the next one."""
+    with suppress(termios.error, OSError):
+        if not termios.tcgetattr(sys.stderr.fileno())[1] & termios.OPOST:
+            return "\r\n"
+    return "\n"
 
 
 def _explained(frame: bytes, sender: str) -> Iterator[str]:
