@@ -98,6 +98,7 @@ gen: $(VENV)/dev
 	$(BIN)/microvm-proto gen
 	$(BIN)/microvm-proto gen examples/sensor/sensor.toml
 	$(BIN)/python -m tests.project.modules
+	$(BIN)/python -m tests.project.options
 
 bench: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS))

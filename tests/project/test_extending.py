@@ -1,0 +1,176 @@
+"""What docs/extending.md says is done to a copy of this project, and what is new there is used."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .options import PAGE, renewed
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/extending.md").read_text()
+PARTS = ("codegen", "docs", "guest", "host", "protocol", "tests/project")
+
+
+def edits(title: str) -> Iterator[tuple[str, str, str]]:
+    """The changes that a section shows: each of a file, what stands there, and what is to."""
+    section = TEXT.partition(f"## {title}\n")[2].partition("\n## ")[0]
+    for diff in re.findall(r"^```diff\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+        for file, hunks in re.findall(r"^--- (\S+)\n(.*?)(?=^--- |\Z)", diff, re.M | re.DOTALL):
+            for hunk in hunks.split("@@\n")[1:]:
+                lines = hunk.splitlines(keepends=True)
+                old = "".join(line[1:] for line in lines if line[0] != "+")
+                new = "".join(line[1:] for line in lines if line[0] != "-")
+                yield file, old, new
+
+
+class Copy:
+    """A copy of what the steps touch, and of what has to go on working."""
+
+    def __init__(self, folder: Path, title: str) -> None:
+        """Copy it, do what the section with this title says, and generate what follows."""
+        self.folder = folder
+        for part in PARTS:
+            ignored = shutil.ignore_patterns("__pycache__", "build")
+            shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+        (folder / "fuzz").mkdir()
+        for file, old, new in edits(title):
+            text = (folder / file).read_text()
+            assert text.count(old) == 1, f"{file} has not got once: {old}"
+            (folder / file).write_text(text.replace(old, new))
+        generate = "from microvm_proto.cli import main; main()"
+        self.python("-c", generate, "gen", "protocol/sandboxd.toml")
+        self.python("-m", "tests.project.options")
+
+    def python(self, *arguments: str) -> str:
+        """Run Python with the copy's modules, and return what it writes."""
+        path = ":".join(str(self.folder / part) for part in ("host", "codegen", "."))
+        done = subprocess.run(
+            [sys.executable, "-P", "-B", *arguments],
+            cwd=self.folder,
+            env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def daemon(self) -> str:
+        """Build the copy's daemon, and return where it is."""
+        binary = self.folder / "sandboxd"
+        make = ["make", "-s", "-C", str(self.folder / "guest"), f"OUT={binary}"]
+        made = subprocess.run(make, capture_output=True, text=True, check=False)
+        assert made.returncode == 0, made.stderr
+        return str(binary)
+
+
+# Runs the daemon, the last argument, as a process, and talks to it.
+CONNECTED = """
+import asyncio, socket, subprocess, sys
+from microvm.wire.session import Session
+
+ours, theirs = socket.socketpair()
+daemon = subprocess.Popen([sys.argv[-1], str(theirs.fileno())], pass_fds=[theirs.fileno()])
+theirs.close()
+ours.settimeout(30)
+"""
+
+OPTION_USED = (
+    CONNECTED
+    + """
+from microvm.guest.guest import Guest
+from microvm.guest.run import run
+from microvm.jobfile import parse
+
+async def lines():
+    yield b'{"argv": ["nice"], "niceness": 7}'
+
+async def main():
+    guest = Guest()
+    await guest.connect(ours)
+    await guest.ready(30)
+    print((await run(guest, ["nice"], niceness=5, text=True)).stdout, end="")
+    async for job in parse(lines()):
+        print((await run(guest, job.argv, **job.options, text=True)).stdout, end="")
+    try:
+        await run(guest, ["nice"], niceness="high")
+    except ValueError as error:
+        print(error)
+
+try:
+    asyncio.run(main())
+finally:
+    daemon.kill()
+    daemon.wait()
+"""
+)
+
+MESSAGE_USED = (
+    CONNECTED
+    + """
+from microvm.errors import ProtocolError
+from microvm.wire import codec
+
+def answer(*said):
+    ours.sendall(b"".join(said))
+    while (event := session.next_event()) is None:
+        session.receive_data(ours.recv(1 << 16))
+    return event
+
+try:
+    session = Session()
+    answer(session.hello())
+    kernel = answer(session.resume(), session.kernel_request())
+    print(type(kernel).__name__, kernel.release.decode())
+    session.receive_data(kernel.encode())
+    try:
+        session.next_event()
+    except ProtocolError as error:
+        print(error)
+finally:
+    daemon.kill()
+    daemon.wait()
+"""
+)
+
+
+def test_an_option_is_added_as_it_says(tmp_path: Path) -> None:
+    copy = Copy(tmp_path, "Adding an option")
+    for verb in ("run", "map"):
+        shown = copy.python("-m", "microvm", verb, "--help")
+        assert "--niceness N " in shown
+        assert "How far the command steps back" in shown
+    said = copy.python("-c", "import microvm; print(microvm.MicroVM.run.__doc__)")
+    assert ":param niceness: How far the command steps back" in said
+    assert (
+        "| `niceness` | `--niceness N` of run, map |" in (tmp_path / "docs/options.md").read_text()
+    )
+    assert copy.python("-c", OPTION_USED, copy.daemon()) == (
+        "5\n7\nniceness: 'high' is not a whole number from 0 on\n"
+    )
+
+
+def test_a_message_is_added_as_it_says(tmp_path: Path) -> None:
+    copy = Copy(tmp_path, "Adding a message")
+    release = Path("/proc/sys/kernel/osrelease").read_text()
+    assert copy.python("-c", MESSAGE_USED, copy.daemon()) == (
+        f"Kernel {release}the guest sent Kernel where it must not (IDLE)\n"
+    )
+
+
+@pytest.mark.parametrize("title", ["Adding an option", "Adding a message"])
+def test_a_section_shows_changes(title: str) -> None:
+    assert len(list(edits(title))) >= 6
+
+
+def test_the_tables_of_options_are_fresh() -> None:
+    page = PAGE.read_text()
+    assert page == renewed(page), "an option is new, gone or says something else: run `make gen`"
