@@ -23,7 +23,7 @@ enum sandboxd_end {
 	SANDBOXD_BOTH = 3,
 };
 
-/* How a frame is malformed; 0 when it is not. */
+/* The faults of a malformed frame; 0 stands for none. */
 enum sandboxd_fault {
 	SANDBOXD_FAULT_NONE = 0,
 	/* No message has this type. */
@@ -102,7 +102,7 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_EXEC_RESIZE = 26,
 };
 
-/* Why a frame was refused. */
+/* The reasons for which a frame is refused. */
 enum sandboxd_error_code {
 	/* No message has this type. */
 	SANDBOXD_ERROR_CODE_UNKNOWN_TYPE = 1,
@@ -138,7 +138,7 @@ enum sandboxd_error_code {
 	SANDBOXD_ERROR_CODE_OVER_CREDIT = 67,
 };
 
-/* One of a command's output streams; the numbers are its file descriptors. */
+/* The output streams of a command; the numbers are its file descriptors. */
 enum sandboxd_stream {
 	/* Standard output. */
 	SANDBOXD_STREAM_STDOUT = 1,
@@ -146,7 +146,7 @@ enum sandboxd_stream {
 	SANDBOXD_STREAM_STDERR = 2,
 };
 
-/* How a command ended. */
+/* The ways in which a command can end. */
 enum sandboxd_ending {
 	/* It exited by itself; the status is its exit code. */
 	SANDBOXD_ENDING_EXITED = 0,
@@ -157,7 +157,7 @@ enum sandboxd_ending {
 	SANDBOXD_ENDING_OUT_OF_MEMORY = 2,
 };
 
-/* Where starting a command failed. */
+/* The steps of a command's start, at each of which it can fail. */
 enum sandboxd_stage {
 	/* Making its pipes. */
 	SANDBOXD_STAGE_PIPE = 1,
@@ -179,7 +179,7 @@ enum sandboxd_stage {
 	SANDBOXD_STAGE_LIMIT = 9,
 };
 
-/* Where a command's standard input comes from. */
+/* The sources of a command's standard input. */
 enum sandboxd_stdin_kind {
 	/* `/dev/null`. */
 	SANDBOXD_STDIN_KIND_NULL = 0,
@@ -187,7 +187,7 @@ enum sandboxd_stdin_kind {
 	SANDBOXD_STDIN_KIND_HOST = 1,
 };
 
-/* Why the guest ends itself. */
+/* The reasons for which the guest ends itself. */
 enum sandboxd_goodbye_reason {
 	/* The host asked for it. */
 	SANDBOXD_GOODBYE_REASON_SHUTDOWN = 1,

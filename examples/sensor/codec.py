@@ -23,7 +23,7 @@ END_NAMES = ("reader", "device")
 
 
 class Fault(enum.IntEnum):
-    """How a frame is malformed."""
+    """The faults of a malformed frame."""
 
     UNKNOWN_TYPE = 1
     """No message has this type."""
@@ -61,7 +61,7 @@ class Channel(enum.IntEnum):
 
 
 class Refusal(enum.IntEnum):
-    """Why a frame was refused: it was malformed, or one of these."""
+    """The reasons for which a frame is refused: it is malformed, or one of these."""
 
     UNKNOWN_TYPE = 1
     """No message has this type."""

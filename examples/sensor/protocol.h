@@ -18,7 +18,7 @@ enum sensor_end {
 	SENSOR_BOTH = 3,
 };
 
-/* How a frame is malformed; 0 when it is not. */
+/* The faults of a malformed frame; 0 stands for none. */
 enum sensor_fault {
 	SENSOR_FAULT_NONE = 0,
 	/* No message has this type. */
@@ -71,7 +71,7 @@ enum sensor_channel {
 	SENSOR_CHANNEL_HUMIDITY = 2,
 };
 
-/* Why a frame was refused: it was malformed, or one of these. */
+/* The reasons for which a frame is refused: it is malformed, or one of these. */
 enum sensor_refusal {
 	/* No message has this type. */
 	SENSOR_REFUSAL_UNKNOWN_TYPE = 1,

@@ -1,4 +1,4 @@
-"""A command for one of many machines, and what became of it."""
+"""A job for one of many machines, and its outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from microvm.options import RunOptions, Text
 class Job:
     """A command and how it is to be run.
 
-    :ivar argv: its arguments, the first is the name that it sees.
+    :ivar argv: the arguments, of which the first is the name that the command sees.
     :ivar options: keyword arguments of `MicroVM.run`, over those that all jobs have.
     """
 
@@ -25,12 +25,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[O_co]):
-    """What became of a job: either `completed` or `error` is set.
+    """The outcome of a job: either `completed` or `error` is set.
 
     :ivar job: the job; the very object that was given, if one was.
-    :ivar seconds: from the request to run it to its end; waiting for a machine is not in it.
-    :ivar completed: what `MicroVM.run` returned.
-    :ivar error: what it raised: `StartError`, `ExecTimeout`, `MachineError`, …
+    :ivar seconds: the time from the request to its end, without the wait for a machine.
+    :ivar completed: the result of `MicroVM.run`.
+    :ivar error: the error that it raised: `StartError`, `ExecTimeout`, `MachineError`, …
     """
 
     job: Job
@@ -51,7 +51,7 @@ Commands = Iterable[Job | Sequence[Text]] | AsyncIterable[Job | Sequence[Text]]
 
 
 async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:
-    """Give the commands as jobs, each when it is asked for.
+    """Yield the commands as jobs, each when it is asked for.
 
     :raises UsageError: a command is one string, and no list of arguments.
     """

@@ -1,4 +1,4 @@
-"""Jobs as lines of text, and what became of them as lines of JSON."""
+"""Jobs as lines of text, and their outcomes as lines of JSON."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ _STDIN = Option("What to feed to standard input.", to_bytes, name="stdin")
 
 @dataclass(frozen=True, slots=True)
 class LineJob(Job):
-    """A job and where it came from.
+    """A job and the line that it came from.
 
-    :ivar line: its number, from 1.
-    :ivar id: what its object called it, if anything.
+    :ivar line: the number of the line, from 1.
+    :ivar id: the `id` in its object, if there is one.
     """
 
     line: int = 0
@@ -61,7 +61,7 @@ async def parse(
     lines: AsyncIterable[bytes],
     env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
 ) -> AsyncIterator[LineJob]:
-    """Give the jobs that the lines stand for.
+    """Yield the jobs that the lines stand for.
 
     A line that begins with `[` is a JSON array, the command line; one that begins with `{` is a
     JSON object with `argv` and options; any other is for `sh -c`. Empty lines and those that begin
@@ -164,7 +164,7 @@ def status(outcome: Outcome[Any]) -> int:
 
 
 def report(outcome: Outcome[Any]) -> bytes:
-    """Say in a line of ASCII what became of a job.
+    """Write the outcome of a job as a line of ASCII.
 
     What is no UTF-8 is in `argv_base64`, `stdout_base64` and `stderr_base64`, in place of the key
     without that ending; so each line is JSON that any parser takes, and no byte is lost. `id` is

@@ -1,4 +1,4 @@
-"""What happens, told to the standard `logging`: an area for each part of the house.
+"""The log: events for the standard `logging`, with an area for each part of the house.
 
 Nobody hears of it who has not asked: those who use the library set a handler up, as for any other,
 and on the command line `-v` and MICROVM_LOG do; see docs/logging.md.
@@ -44,17 +44,17 @@ class Area:
         self._logger: Logger | None = None
 
     def listens(self, level: int) -> bool:
-        """Whether somebody may want to hear of this level."""
+        """Tell whether somebody may want to hear of this level."""
         if self._logger is None and "logging" in sys.modules:
             self._logger = _of(self._name)
         return self._logger is not None and self._logger.isEnabledFor(level)
 
     def warning(self, text: str, *args: object) -> None:
-        """Tell what users are told by `notify`."""
+        """Log what users are told by `notify`."""
         self._tell(WARNING, text, args)
 
     def info(self, text: str, *args: object) -> None:
-        """Tell what happens to a machine."""
+        """Log what happens to a machine."""
         self._tell(INFO, text, args)
 
     def debug(self, text: str, *args: object) -> None:

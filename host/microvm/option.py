@@ -21,7 +21,7 @@ def _same(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """All about an option that the type checker has no use for.
+    """The record of an option: all about it that the type checker has no use for.
 
     :ivar help: what it does, in a sentence or two.
     :ivar read: checks a value and gives what the rest of this library goes by, which it takes, too;
@@ -65,7 +65,7 @@ class Option:
         return name or _MODULES.sub("", str(self.type))
 
     def about(self) -> str:
-        """All of it in a line."""
+        """Describe the option in a line: its help, type, unit and default."""
         unit = f", {self.unit}" if self.unit else ""
         return f"{self.help} ({self.type_text}{unit}; default: {self.default_text})"
 
@@ -82,7 +82,7 @@ class Option:
 
 @cache
 def options_of(kind: Any) -> dict[str, Option]:
-    """The options that a class of :mod:`microvm.options` declares, by name, in their order."""
+    """Return the options that a class of :mod:`microvm.options` declares, by name, in order."""
     return {
         name: replace(annotation.__metadata__[0], name=name, type=annotation.__origin__)
         for name, annotation in kind.__annotations__.items()
@@ -112,7 +112,7 @@ def read_options(kind: Any, given: Mapping[str, object]) -> dict[str, Any]:
 
 
 def lists(kind: Any) -> Callable[[F], F]:
-    """Have `help()` of a function list the options of a class, with types, units and defaults."""
+    """Return a decorator that adds the options of a class to the docstring, for `help()`."""
 
     def decorate(function: F) -> F:
         if function.__doc__:  # `python -OO` has none

@@ -1,4 +1,4 @@
-"""What is logged, on stderr: each line with its time since the command began, and its area."""
+"""The log on standard error: each line with its time since the command began, and its area."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class _Lines:
 
 @contextmanager
 def _progress(total: int | None) -> Iterator[Callable[[bytes, bool], Awaitable[None]]]:
-    """Give what writes a job's result, told whether it failed; on a terminal it moves a bar."""
+    """Yield a function that writes a job's result, told whether it failed; it moves a bar, too."""
     from microvm.guest.stdio import write
 
     if not sys.stderr.isatty():

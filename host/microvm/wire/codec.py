@@ -30,7 +30,7 @@ MAGIC = 0xA6D766F7263696D
 
 
 class Fault(enum.IntEnum):
-    """How a frame is malformed."""
+    """The faults of a malformed frame."""
 
     UNKNOWN_TYPE = 1
     """No message has this type."""
@@ -59,7 +59,7 @@ class Fault(enum.IntEnum):
 
 
 class ErrorCode(enum.IntEnum):
-    """Why a frame was refused."""
+    """The reasons for which a frame is refused."""
 
     UNKNOWN_TYPE = 1
     """No message has this type."""
@@ -96,7 +96,7 @@ class ErrorCode(enum.IntEnum):
 
 
 class Stream(enum.IntEnum):
-    """One of a command's output streams; the numbers are its file descriptors."""
+    """The output streams of a command; the numbers are its file descriptors."""
 
     STDOUT = 1
     """Standard output."""
@@ -105,7 +105,7 @@ class Stream(enum.IntEnum):
 
 
 class Ending(enum.IntEnum):
-    """How a command ended."""
+    """The ways in which a command can end."""
 
     EXITED = 0
     """It exited by itself; the status is its exit code."""
@@ -118,7 +118,7 @@ class Ending(enum.IntEnum):
 
 
 class Stage(enum.IntEnum):
-    """Where starting a command failed."""
+    """The steps of a command's start, at each of which it can fail."""
 
     PIPE = 1
     """Making its pipes."""
@@ -141,7 +141,7 @@ class Stage(enum.IntEnum):
 
 
 class StdinKind(enum.IntEnum):
-    """Where a command's standard input comes from."""
+    """The sources of a command's standard input."""
 
     NULL = 0
     """`/dev/null`."""
@@ -150,7 +150,7 @@ class StdinKind(enum.IntEnum):
 
 
 class GoodbyeReason(enum.IntEnum):
-    """Why the guest ends itself."""
+    """The reasons for which the guest ends itself."""
 
     SHUTDOWN = 1
     """The host asked for it."""

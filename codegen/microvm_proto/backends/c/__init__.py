@@ -27,7 +27,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         declare.enum(
             name,
             "fault",
-            "How a frame is malformed; 0 when it is not.",
+            "The faults of a malformed frame; 0 stands for none.",
             [("fault_none", 0, ""), *((f"fault_{f.name}", f.number, f.doc) for f in FAULTS)],
         ),
         declare.enum(

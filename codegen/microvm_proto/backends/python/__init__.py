@@ -122,7 +122,7 @@ END_NAMES = ("{schema.ends[0]}", "{schema.ends[1]}")
 
 def _fault_enum() -> str:
     values = [EnumValue(fault.name, fault.number, fault.doc, 1) for fault in FAULTS]
-    return _enum_class("Fault", "How a frame is malformed.", values)
+    return _enum_class("Fault", "The faults of a malformed frame.", values)
 
 
 def _enum(enum: Enum) -> str:
