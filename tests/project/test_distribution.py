@@ -41,11 +41,12 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_has_the_packages_and_the_daemon_and_no_more(distributions: Path) -> None:
+def test_the_wheel_has_the_packages_the_daemon_the_schema_and_no_more(distributions: Path) -> None:
     (path,) = distributions.glob("*.whl")
     with zipfile.ZipFile(path) as wheel:
         packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert packed == {f"{to}/{name}" for folder, to in WHEEL.items() for name in sources(folder)}
+    wanted = {f"{to}/{name}" for folder, to in WHEEL.items() for name in sources(folder)}
+    assert packed == wanted | {"microvm/_protocol/sandboxd.toml"}
 
 
 def test_the_source_distribution_has_all_that_its_makefile_needs(distributions: Path) -> None:
