@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from tests.vm.conftest import DEADLINE, Command
+from tests.vm.conftest import DEADLINE, Command, Misbehave
 
 from microvm import MicroVM
-from microvm.log import DEBUG, TRACE
+from microvm.log import DEBUG, TRACE, WARNING
 from microvm.wire import codec
 from microvm_image import Image
 from microvm_proto.explain import explain
@@ -153,6 +153,27 @@ async def test_a_program_hears_what_it_asks_for(
     below = [record for record in caplog.records if record.levelno >= DEBUG]
     assert not any(hasattr(record, "frame") for record in below)
     assert any(b"of-the-user" in record.frame for record in caplog.records if record not in below)  # type: ignore[attr-defined] # it has one
+
+
+async def test_what_users_are_told_is_a_warning_and_said_once(
+    microvm: Command,
+    image: Image,
+    misbehave: Misbehave,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))  # for the template of this test's own QEMU
+    misbehave("clones && kill -KILL $$")
+    told: list[str] = []
+    async with MicroVM(image, memory="96M", accel="tcg", notify=told.append):
+        pass
+    (line,) = told
+    assert line.endswith("; booting instead")
+    assert ("microvm.start", WARNING, line) in caplog.record_tuples
+    options = ["--image", str(image.path), "--memory", "96M", "--accel", "tcg"]
+    result = microvm("run", "-v", *options, "--", "true")
+    assert result.stderr.count(b"; booting instead") == 1
 
 
 async def test_a_program_that_asks_for_nothing_sees_nothing(
