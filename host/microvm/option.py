@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from inspect import cleandoc
 from typing import Any, TypeVar
 
 from microvm.errors import UsageError
@@ -117,8 +118,7 @@ def lists(kind: Any) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         if function.__doc__:  # `python -OO` has none
             lines = [f":param {name}: {one.about()}" for name, one in options_of(kind).items()]
-            indent = "\n" + " " * 8
-            function.__doc__ = f"{function.__doc__.rstrip()}\n{indent}{indent.join(lines)}{indent}"
+            function.__doc__ = "\n".join([cleandoc(function.__doc__), "", *lines])
         return function
 
     return decorate

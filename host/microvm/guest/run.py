@@ -13,6 +13,7 @@ from microvm.errors import ExecKilled, UsageError
 from microvm.guest.guest import Guest
 from microvm.guest.process import CompletedProcess, Process
 from microvm.guest.stdio import copy_out
+from microvm.option import options_of, read_options
 from microvm.options import ExecOptions, RunOptions, Text
 
 
@@ -26,23 +27,20 @@ async def run(
     :raises OSError: its output cannot be passed on to our own.
     :raises StartError: and whatever else `Guest.exec` and `Process.wait` raise.
     """
-    given = options.pop("input", None)
-    capture = options.pop("capture_output", True)
-    decode = _decoder(
-        options.pop("text", False), options.pop("encoding", None), options.pop("errors", None)
-    )
-    check = options.pop("check", False)
+    asked = read_options(RunOptions, options)
+    how = {name: value for name, value in options.items() if name in options_of(ExecOptions)}
+    given, decode = asked["input"], _decoder(asked["text"], asked["encoding"], asked["errors"])
     if given is not None:
-        if options.get("stdin") is not None:
+        if how.get("stdin") is not None:
             raise UsageError("input is fed to standard input: stdin says something else")
-        options["stdin"] = PIPE
+        how["stdin"] = PIPE
     data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
     out: bytes | None = None
     err: bytes | None = None
     await guest.wait_idle()
-    async with guest.exec(argv, **cast(ExecOptions, options)) as process:
+    async with guest.exec(argv, **cast(ExecOptions, how)) as process:
         try:
-            if capture:
+            if asked["capture_output"]:
                 out, err = await process.collect(data)
             else:
                 await _pass_on(process, data)
@@ -51,7 +49,7 @@ async def run(
             error.stdout, error.stderr = decode.cut(out), decode.cut(err)
             raise
     completed = CompletedProcess(process.args, returncode, decode(out), decode(err))
-    if check:
+    if asked["check"]:
         completed.check_returncode()
     return completed
 
