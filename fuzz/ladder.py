@@ -16,6 +16,8 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.support import signals
+
 from .outcome import Outcome
 from .report import LAST, explained, keep
 
@@ -42,8 +44,8 @@ class Rung:
 LADDER = (
     Rung("decoder", "the decoders in C, under libFuzzer", "decoder.fuzzer:run", 0.2),
     Rung("differential", "Python's decoder beside C's", "differential.compare:run", 0.2),
-    Rung("daemon", "the daemon as a process", "daemon.explore:run_process", 0.25),
-    Rung("guest", "the daemon in a real guest", "daemon.explore:run_guest", 0.25),
+    Rung("daemon", "the daemon as a process", "daemon.rung:run", 0.25),
+    Rung("guest", "the daemon in a real guest", "guest.rung:run", 0.25),
     Rung("host", "the host, with a guest that lies", "host.rung:run", 0.1),
     Rung("proofs", "CBMC", "proofs.prove:run", 0.0),
 )
@@ -78,6 +80,7 @@ def climb(rung: Rung, seconds: float, seed: int) -> Outcome:
 
 def main() -> None:
     """Run the rung that the arguments name, and write its outcome as a line of JSON."""
+    signals.restore()
     name, seconds, seed = sys.argv[1:]
     [rung] = (each for each in LADDER if each.name == name)
     module, _, function = rung.function.partition(":")

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import signal
 from typing import Any
 
 import pytest
 from pytest_asyncio import is_async_test
+from tests.support import signals
 
 DEADLINE = 60.0
 
-# A shell's background job starts with the first two ignored, what nohup starts with the third, and
-# what they start inherits that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signals.restore()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
