@@ -48,34 +48,9 @@ class Command:
         return f"Command({b' '.join(self.argv)[:80]!r})"
 
 
-def script(
-    text: bytes,
-    *,
-    stdout: bytes = b"",
-    stderr: bytes = b"",
-    status: int = 0,
-    limited: int | None = None,
-    lasts: bool = False,
-    concurrent: bool = False,
-    closes_input: bool = False,
-    leaves: bool = False,
-    escapes: bool = False,
-    sized: bool = False,
-) -> Command:
-    """Return a command of a shell's; the rest is as in `Command`."""
-    return Command(
-        (b"sh", b"-c", text),
-        stdout=stdout,
-        stderr=stderr,
-        status=status,
-        limited=limited,
-        lasts=lasts,
-        concurrent=concurrent,
-        closes_input=closes_input,
-        leaves=leaves,
-        escapes=escapes,
-        sized=sized,
-    )
+def sh(script: bytes) -> tuple[bytes, ...]:
+    """Return the arguments that have a shell run a script."""
+    return b"sh", b"-c", script
 
 
 ALL_INPUT = 1 << 62
@@ -84,75 +59,63 @@ NUMBERS = b"".join(b"%d\n" % number for number in range(1, 30001))
 """More than a pipe holds, and no two frames of it are alike."""
 
 # Where it may not fork, a shell says so and exits with 2.
-FORKING = script(b"exec 2>/dev/null; (exit 7); exit 3", status=3, limited=2)
+FORKING = Command(sh(b"exec 2>/dev/null; (exit 7); exit 3"), status=3, limited=2)
 
 SHORT = [
     Command((b"true",), limited=0),
     Command((b"nonexistent",), failure=(Stage.LOOKUP, errno.ENOENT)),
     Command((b"/nonexistent",), failure=(Stage.EXEC, errno.ENOENT)),
-    *(script(b"exit %d" % code, status=code, limited=code) for code in (0, 1, 7, 255)),
+    *(Command(sh(b"exit %d" % code), status=code, limited=code) for code in (0, 1, 7, 255)),
     Command((b"echo", b"hello"), stdout=b"hello\n", limited=0),
-    script(b"echo out; echo err >&2", stdout=b"out\n", stderr=b"err\n", limited=0),
+    Command(sh(b"echo out; echo err >&2"), stdout=b"out\n", stderr=b"err\n", limited=0),
     Command((b"sleep", b"0.01"), limited=0),
-    script(b"exec >&- 2>&-; exec sleep 0.01", limited=0),
-    script(b"kill -9 $$; exit 1", status=-9),
+    Command(sh(b"exec >&- 2>&-; exec sleep 0.01"), limited=0),
+    Command(sh(b"kill -9 $$; exit 1"), status=-9),
     FORKING,
 ]
 """End by themselves."""
 
 LARGE = [
-    Command((b"seq", b"30000"), stdout=NUMBERS, limited=0),
-    script(b"exec seq 30000 >&2", stderr=NUMBERS, limited=0),
-    script(b"seq 30000 & seq 30000 >&2; wait", stdout=NUMBERS, stderr=NUMBERS, concurrent=True),
+    Command((b"seq", b"30000"), NUMBERS, limited=0),
+    Command(sh(b"exec seq 30000 >&2"), stderr=NUMBERS, limited=0),
+    Command(sh(b"seq 30000 & seq 30000 >&2; wait"), NUMBERS, NUMBERS, concurrent=True),
 ]
 """Write more than a pipe holds."""
 
+_DETACHED = b"(setsid sleep 0.02 >/dev/null 2>&1 &); exit 4"
 LEAVING = [
-    script(b"sleep 1000 & echo left", stdout=b"left\n", leaves=True),
-    script(b"setsid sleep 1000 & echo left", stdout=b"left\n", leaves=True, escapes=True),
-    script(b"(sleep 0.02 &); exit 3", status=3, leaves=True),
-    script(b"(setsid sleep 0.02 >/dev/null 2>&1 &); exit 4", status=4, leaves=True, escapes=True),
+    Command(sh(b"sleep 1000 & echo left"), b"left\n", leaves=True),
+    Command(sh(b"setsid sleep 1000 & echo left"), b"left\n", leaves=True, escapes=True),
+    Command(sh(b"(sleep 0.02 &); exit 3"), status=3, leaves=True),
+    Command(sh(_DETACHED), status=4, leaves=True, escapes=True),
 ]
 """Leave a process behind, some of them an orphan."""
 
 CAT = Command((b"cat",), takes=ALL_INPUT, limited=0)
-YES = Command((b"yes",), stdout=b"y\n", lasts=True, endless=True, limited=0)
+READING = [CAT, Command((b"head", b"-c", b"3"), takes=3, limited=0)]
 
-READING = [
-    CAT,
-    Command((b"head", b"-c", b"3"), takes=3, limited=0),
-]
-
+_ESCAPED = b"setsid sh -c 'echo up; exec sleep 1000' & exec sleep 1000"
+_STUBBORN = b"(trap '' TERM; echo up; exec sleep 1000) & wait"
 FAMILIES = [
-    script(b"sleep 1000 & echo up; exec sleep 1000", stdout=b"up\n", lasts=True, leaves=True),
-    script(
-        b"setsid sh -c 'echo up; exec sleep 1000' & exec sleep 1000",
-        stdout=b"up\n",
-        lasts=True,
-        leaves=True,
-        escapes=True,
-    ),
-    script(
-        b"(trap '' TERM; echo up; exec sleep 1000) & wait", stdout=b"up\n", lasts=True, leaves=True
-    ),
+    Command(sh(b"sleep 1000 & echo up; exec sleep 1000"), b"up\n", lasts=True, leaves=True),
+    Command(sh(_ESCAPED), b"up\n", lasts=True, leaves=True, escapes=True),
+    Command(sh(_STUBBORN), b"up\n", lasts=True, leaves=True),
 ]
 """Of two processes that last; the second one holds the pipes, too."""
 
+YES = Command((b"yes",), b"y\n", lasts=True, endless=True, limited=0)
 LASTING = [
     Command((b"sleep", b"1000"), lasts=True, limited=0),
     YES,
-    script(b"exec <&-; exec sleep 1000", lasts=True, closes_input=True, limited=0),
-    script(b"exec >&- 2>&-; exec sleep 1000", lasts=True, limited=0),
-    script(b"echo up; exec sleep 1000", stdout=b"up\n", lasts=True, limited=0),
+    Command(sh(b"exec <&-; exec sleep 1000"), lasts=True, closes_input=True, limited=0),
+    Command(sh(b"exec >&- 2>&-; exec sleep 1000"), lasts=True, limited=0),
+    Command(sh(b"echo up; exec sleep 1000"), b"up\n", lasts=True, limited=0),
     *FAMILIES,
 ]
 
-SIZED = script(b"read x; stty size", sized=True)
+SIZED = Command(sh(b"read x; stty size"), sized=True)
 
-HUGE = [
-    Command((b"true", *[b""] * 16383)),
-    Command((b"true", *[b"x" * 131071] * 7)),
-]
+HUGE = [Command((b"true", *[b""] * 16383)), Command((b"true", *[b"x" * 131071] * 7))]
 """Of the longest requests."""
 
 COMMANDS = [*SHORT, *LARGE, *LEAVING, *READING, *LASTING, SIZED]
@@ -177,14 +140,11 @@ def is_known(request: codec.ExecRequest) -> bool:
     command = _KNOWN.get(request.argv)
     if command is None or request.command != request.argv[0]:
         return False
+    may_be_limited = command.limited is not None or bool(command.failure)
     return (
         request.cwd in FOLDERS
         and set(request.env) <= set(VARIABLES)
         and (request.user, request.max_memory) == (b"", 0)
-        and (request.max_processes in {0, MANY} or _may_be_limited(command, request))
+        and request.max_processes in {0, MANY, *([FEW] if may_be_limited else [])}
         and (request.rows > 0 or not command.sized)
     )
-
-
-def _may_be_limited(command: Command, request: codec.ExecRequest) -> bool:
-    return request.max_processes == FEW and (command.limited is not None or bool(command.failure))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
@@ -17,12 +18,7 @@ from ..frames import Event, Reader, agreed
 from .commands import FEW, command_of
 from .running import SIGKILL, SIGTERM, Disagreement, Running, agree
 
-OF_COMMAND = (
-    codec.ExecOutput,
-    codec.ExecResponse,
-    codec.ExecStdinCredit,
-    codec.ExecStdinClosed,
-)
+OF_COMMAND = codec.ExecOutput | codec.ExecResponse | codec.ExecStdinCredit | codec.ExecStdinClosed
 
 
 class Model:
@@ -50,11 +46,6 @@ class Model:
         self._events: list[Event] = []
         self._answers: list[codec.Message] = []
 
-    @property
-    def frames_seen(self) -> int:
-        """Well-formed frames that it has been sent."""
-        return self.counts.total()
-
     def filler(self, data: bytes) -> bytes | None:
         """Return what completes the last frame of these bytes, so that a hello can follow.
 
@@ -66,12 +57,8 @@ class Model:
         while missing := reader.missing():
             events += reader.feed(bytes(missing))
             filler += bytes(missing)
-        for event in events:
-            if not isinstance(event.outcome, codec.DecodeError) and not strategies.is_safe(
-                event.outcome
-            ):
-                return None
-        return filler
+        taken = (each.outcome for each in events if not isinstance(each.outcome, codec.DecodeError))
+        return filler if all(map(strategies.is_safe, taken)) else None
 
     def feed(self, data: bytes) -> None:
         """Note what was sent."""
@@ -252,11 +239,12 @@ class Model:
         came = self._next("status")
         if not isinstance(came, codec.Status):
             raise Disagreement("wrong answer for Status", came)
-        counted = (came.frames_seen, came.frames_refused, came.execs, came.bytes_dropped)
-        known = (self.frames_seen, self.frames_refused, self.execs, event.dropped)
-        agree(
-            counted == known,
-            "wrong counters",
-            f"seen, refused, execs, dropped: {counted} for {known}",
+        known = replace(
+            came,
+            frames_seen=self.counts.total(),
+            frames_refused=self.frames_refused,
+            execs=self.execs,
+            bytes_dropped=event.dropped,
         )
+        agree(came == known, "wrong counters", f"{came} for {known}")
         self.status = came

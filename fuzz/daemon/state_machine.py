@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
@@ -17,6 +17,7 @@ from .. import messages as any_
 from .. import strategies
 from ..strategies import Example, Part
 from . import commands
+from .commands import LARGE, LASTING, LEAVING, READING, SHORT, SIZED
 from .conversation import Conversation
 from .failures import Failures
 from .running import SIGCONT, SIGKILL, Running, agree
@@ -35,31 +36,22 @@ AboutExec = (
     | codec.ExecResize
 )
 
-_kinds = st.sampled_from(
-    [
-        commands.SHORT,
-        commands.LARGE,
-        commands.LEAVING,
-        commands.READING,
-        commands.READING,
-        commands.LASTING,
-        commands.LASTING,
-        [commands.SIZED],
-        [commands.FORKING],
-    ]
-)
-_amounts = st.sampled_from([0, 1, 3, 6, 1000, 65524, 65536, 1 << 18, 1 << 20]) | st.integers(
-    0, 1 << 17
-)
-_USUAL: dict[str, Any] = {
-    "id_": st.just(1),
-    "paid": _amounts,
-    "folders": [b"", b"", b"", b"/"],
-}
-_requests = _kinds.flatmap(lambda kind: strategies.requests(kind, **_USUAL))
-_fed_requests = strategies.requests(
-    [*commands.READING, *commands.READING, *commands.LASTING, commands.SIZED], **_USUAL, fed=True
-)
+_sizes = st.sampled_from([0, 1, 3, 6, 1000, 65524, 65536, 1 << 18, 1 << 20])
+_amounts = _sizes | st.integers(0, 1 << 17)
+_payments = st.sampled_from(["before", "after", "never"])
+_held = st.just(0) | st.just(0) | st.integers(1, 40)
+"""How many bytes of a frame's end come with what follows it."""
+
+
+def _to_run(among: list[commands.Command], **more: Any) -> st.SearchStrategy[codec.ExecRequest]:
+    """Requests to run one of these, which seldom fail for their folder."""
+    folders = [b"", b"", b"", b"/"]
+    return strategies.requests(among, id_=st.just(1), paid=_amounts, folders=folders, **more)
+
+
+_kinds = [SHORT, LARGE, LEAVING, READING, READING, LASTING, LASTING, [SIZED], [commands.FORKING]]
+_requests = st.sampled_from(_kinds).flatmap(_to_run)
+_fed_requests = _to_run([*READING, *READING, *LASTING, SIZED], fed=True)
 _about_an_exec: st.SearchStrategy[AboutExec] = st.one_of(
     any_.exec_signal(id_=st.just(1)),
     any_.exec_kill(id_=st.just(1)),
@@ -69,8 +61,6 @@ _about_an_exec: st.SearchStrategy[AboutExec] = st.one_of(
     any_.exec_resize(id_=st.just(1)),
 )
 _signals = st.sampled_from([0, 1, 2, 9, 13, 15, 17, 18, 19, 28, 34, 64, 65, 255]) | strategies.u8
-_held = st.just(0) | st.just(0) | st.integers(1, 40)
-"""How many bytes of a frame's end come with what follows it."""
 
 
 class Host(RuleBasedStateMachine):
@@ -199,20 +189,35 @@ class Host(RuleBasedStateMachine):
     @rule(
         request=_fed_requests,
         sizes=st.lists(st.sampled_from([0, 1, 100, 4096, 65535, 65536, 65536]), max_size=6),
-        payment=st.sampled_from(["before", "after", "never"]),
+        payment=_payments,
         beyond=st.booleans(),
         wait=st.booleans(),
     )
     def feed(
-        self,
-        request: codec.ExecRequest,
-        sizes: list[int],
-        payment: str,
-        beyond: bool,
-        wait: bool,
+        self, request: codec.ExecRequest, sizes: list[int], payment: str, beyond: bool, wait: bool
     ) -> None:
         """Feed it, in pieces, within its credit or beyond; the end is a piece without bytes."""
         running = self._run(request, lambda running: running.fed)
+        self._feed(running, sizes, payment, beyond, wait)
+
+    @rule(
+        request=_to_run([commands.CAT], fed=True, rows=[0]),
+        pieces=st.integers(1, 10),
+        payment=_payments,
+        end=st.booleans(),
+        wait=st.booleans(),
+    )
+    def pour(
+        self, request: codec.ExecRequest, pieces: int, payment: str, end: bool, wait: bool
+    ) -> None:
+        """Feed it as much as it takes, whether it can pass that on or not."""
+        running = self._run(request, lambda running: running.command == commands.CAT)
+        sizes = [codec.ExecStdin.MAX_BODY] * pieces + [0] * end
+        self._feed(running, sizes, payment, False, wait)
+
+    def _feed(
+        self, running: Running | None, sizes: Sequence[int], payment: str, beyond: bool, wait: bool
+    ) -> None:
         if running and payment == "before":
             self._pay_all(running)
         self.settle()
@@ -223,53 +228,19 @@ class Host(RuleBasedStateMachine):
             data = commands.NUMBERS[number:][: min(size, room)]
             if data or not size:
                 self._say(codec.ExecStdin(running.id, b"\n" if running.size and data else data))
-            if wait:
-                self.settle()
-            else:
-                self._talk.sync()
+            self.settle() if wait else self._talk.sync()
         if running and payment == "after":
             self._pay_all(running)
         self.settle()
 
     @rule(
-        request=strategies.requests([commands.CAT], **_USUAL, fed=True, rows=[0]),
-        pieces=st.integers(1, 10),
-        payment=st.sampled_from(["before", "after", "never"]),
-        end=st.booleans(),
-        wait=st.booleans(),
-    )
-    def pour(
-        self, request: codec.ExecRequest, pieces: int, payment: str, end: bool, wait: bool
-    ) -> None:
-        """Feed it as much as it takes, whether it can pass that on or not."""
-        running = self._run(request, lambda running: running.command == commands.CAT)
-        if running and payment == "before":
-            self._pay_all(running)
-        self.settle()
-        for number in range(pieces):
-            if running and running is self._running and running.credit > 0:
-                data = commands.NUMBERS[number:][: min(running.credit, codec.ExecStdin.MAX_BODY)]
-                self._say(codec.ExecStdin(running.id, data))
-            if wait:
-                self.settle()
-            else:
-                self._talk.sync()
-        if running and end:
-            self._say(codec.ExecStdin(running.id, b""))
-        if running and payment == "after":
-            self._pay_all(running)
-        self.settle()
-
-    @rule(
-        request=strategies.requests([commands.YES, *commands.LARGE], **_USUAL),
-        read_size=st.sampled_from([2000, 30000, 1 << 18]),
+        request=_to_run([commands.YES, *LARGE]), read_size=st.sampled_from([2000, 30000, 1 << 18])
     )
     def look_away(self, request: codec.ExecRequest, read_size: int) -> None:
         """Let output fill the way to us, then read on, in such pieces; or have it at our back."""
-        running = self._run(request)
-        if running:
-            self._say(codec.ExecCredit(running.id, codec.Stream.STDOUT, 1 << 20))
-            self._say(codec.ExecCredit(running.id, codec.Stream.STDERR, 1 << 20))
+        if running := self._run(request):
+            for stream in codec.Stream:
+                self._say(codec.ExecCredit(running.id, stream, 1 << 20))
         self._talk.look_away(read_size)
 
     @rule(request=_requests, number=_signals, wait=st.booleans())
@@ -281,7 +252,7 @@ class Host(RuleBasedStateMachine):
             self.settle()
 
     @rule(
-        request=strategies.requests([commands.SIZED, *commands.READING], **_USUAL),
+        request=_to_run([SIZED, *READING]),
         sizes=st.lists(st.tuples(strategies.u16, strategies.u16), max_size=2),
         ask=st.booleans(),
     )
@@ -298,7 +269,7 @@ class Host(RuleBasedStateMachine):
         self.settle()
 
     @rule(
-        request=_requests | _fed_requests | strategies.requests(commands.FAMILIES, **_USUAL),
+        request=_requests | _fed_requests | _to_run(commands.FAMILIES),
         way=st.sampled_from(["input", "terminate", "kill", "signal"]),
     )
     def finish(self, request: codec.ExecRequest, way: str) -> None:
@@ -325,10 +296,8 @@ class Host(RuleBasedStateMachine):
     @rule(request=_requests | _fed_requests)
     def kill(self, request: codec.ExecRequest) -> None:
         """Have it end without paying for what it may have written."""
-        running = self._run(request)
-        if not running:
-            return
-        self._say(codec.ExecKill(running.id))
+        if running := self._run(request):
+            self._say(codec.ExecKill(running.id))
         self.settle()
         agree(self._running is None, "a command that outlives its kill", self._running)
 
@@ -358,7 +327,7 @@ class Host(RuleBasedStateMachine):
 
     @precondition(lambda self: not self._talk.model.is_init and self._ends < _MOST_ENDS)
     @rule(
-        request=strategies.requests(commands.LASTING, **_USUAL) | st.none(),
+        request=_to_run(LASTING) | st.none(),
         message=strategies.messages,
         share=st.sampled_from([0.0, 0.5, 1.0]),
         way=st.sampled_from(["half", "whole", "shutdown"]),
@@ -385,14 +354,18 @@ class Host(RuleBasedStateMachine):
         """End the example: whatever has been said, the daemon is as it was."""
         error = sys.exception()
         try:
-            if not isinstance(error, Exception) or isinstance(error, HypothesisException):
+            if not _is_failure(error):
                 self._release()
                 self._talk.finish()
-                return
         except Exception as own:
             error = own
             raise
         finally:
-            if isinstance(error, Exception) and not isinstance(error, HypothesisException):
+            if _is_failure(error):
                 self._failures.note(error, b"".join(part.data for part in self._talk.sent))
                 self._talk.close()
+
+
+def _is_failure(error: BaseException | None) -> TypeGuard[Exception]:
+    """Whether it is the daemon's, and not Hypothesis' way to end an example."""
+    return isinstance(error, Exception) and not isinstance(error, HypothesisException)

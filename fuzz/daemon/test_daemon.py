@@ -1,14 +1,26 @@
-"""The daemon under ASan and UBSan, as a process."""
+"""The daemon under ASan and UBSan, as a process: one for all tests, but where it was ended."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+
 import pytest
 from hypothesis import settings
+from tests.support.daemon import DaemonProcess, build_sanitized
 
 from ..report import corpus
 from ..settings import SETTINGS
 from .conversation import Conversation
 from .explore import explore, replay
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conversation]:
+    """Give a daemon under the sanitizers, as a process."""
+    binary = build_sanitized(tmp_path_factory.mktemp("sanitized"))
+    with closing(Conversation(lambda: DaemonProcess(binary))) as conversation:
+        yield conversation
 
 
 def test_what_once_failed(process: Conversation) -> None:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+
 import pytest
 from hypothesis import settings
+from tests.support.machine import Machine
+
+import microvm_image
 
 from ..daemon.conversation import Conversation
-from ..daemon.explore import explore, replay, run_guest
+from ..daemon.explore import explore, replay
 from ..report import corpus
 from ..settings import UNSHRUNK
+from . import rung
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Conversation]:
+    """Give a daemon in a real guest; one boot must do for all examples."""
+    image = microvm_image.default()
+    with closing(Conversation(lambda: Machine(image))) as conversation:
+        yield conversation
 
 
 def test_what_once_failed(machine: Conversation) -> None:
@@ -32,7 +47,7 @@ def test_it_was_one_machine_for_all_examples(machine: Conversation) -> None:
 
 @pytest.mark.long
 def test_ten_minutes() -> None:
-    outcome = run_guest(600, seed=1)
-    assert outcome.findings == ()
+    outcome = rung.run(600, seed=1)
+    assert not outcome.findings
     assert outcome.notes.startswith("1 started; ")
     assert outcome.frames >= 100_000
