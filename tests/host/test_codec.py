@@ -78,11 +78,7 @@ def bytewise(data: bytes) -> list[bytes]:
 
 LAYOUT = "<QIQIQ"
 VALID: dict[str, tuple[str, Message, bytes]] = {
-    "hello": (
-        "host",
-        codec.Hello(1, 2, 3, 4),
-        frame(1, struct.pack(LAYOUT, MAGIC, 1, 2, 3, 4)),
-    ),
+    "hello": ("host", codec.Hello(1, 2, 3, 4), frame(1, struct.pack(LAYOUT, MAGIC, 1, 2, 3, 4))),
     "ready": (
         "guest",
         codec.Ready(2**32 - 1, 2**64 - 1, 2**32 - 1, 2**64 - 1),
@@ -214,6 +210,49 @@ valid = pytest.mark.parametrize(("sender", "message", "data"), VALID.values(), i
 
 # The longest item of argv, and the last one that fits behind seven such.
 LONG, LAST = 131071, 131047
+# What is wrong in the body of an `exec_request`: the fault, its offset there, the field's number.
+INVALID_REQUESTS: dict[str, tuple[bytes, Fault, int, int]] = {
+    "request without a user": (request(user=b"", rest=b""), Fault.TRUNCATED, 32, 7),
+    "request cut in its last field": (request(rest=bytes(16)), Fault.TRUNCATED, 32 + 4 + 9, 12),
+    "user too long": (request(user=block(b"u" * 129)), Fault.TOO_LONG, 32, 7),
+    "NUL in the user": (request(user=block(b"u\0")), Fault.EMBEDDED_NUL, 32 + 4 + 1, 7),
+    "third kind of stdin": (request(rest=b"\2" + bytes(16)), Fault.UNKNOWN_VALUE, 32 + 4, 8),
+    "item cut": (
+        block(b"") * 2 + b"\2\0\0\0" + block(b"a") + b"\2\0\0\0b",
+        Fault.TRUNCATED,
+        8 + 4 + 5 + 4,
+        3,
+    ),
+    "item missing": (block(b"") * 2 + b"\2\0\0\0" + block(b"a"), Fault.TRUNCATED, 8 + 4 + 5, 3),
+    "bytes too long": (request(command=block(b"a" * 4097)), Fault.TOO_LONG, 0, 1),
+    "item too long": (
+        request(argv=blocks(b"a", b"b" * (LONG + 1))),
+        Fault.TOO_LONG,
+        6 + 4 + 4 + 5,
+        3,
+    ),
+    "too many items": (request(env=blocks(*[b""] * 16385)), Fault.TOO_MANY, 6 + 4 + 10, 4),
+    "4 billion items": (
+        request(argv=b"\xff\xff\xff\xff", env=b"", credit=b""),
+        Fault.TOO_MANY,
+        6 + 4,
+        3,
+    ),
+    "items too long in all": (
+        request(argv=blocks(*[b"a" * LONG] * 7, b"b" * (LAST + 1))),
+        Fault.TOTAL_TOO_LONG,
+        6 + 4 + 4 + 7 * (4 + LONG),
+        3,
+    ),
+    "NUL in the command": (request(command=block(b"l\0s\0")), Fault.EMBEDDED_NUL, 4 + 1, 1),
+    "NUL in an argument": (
+        request(argv=blocks(b"a", b"\0")),
+        Fault.EMBEDDED_NUL,
+        6 + 4 + 4 + 5 + 4,
+        3,
+    ),
+    "bytes behind a request": (request() + b"++", Fault.TRAILING_BYTES, len(request()), 0),
+}
 # What is wrong: who sends it, the frame, and the fault with its offset and the field's number.
 INVALID: dict[str, tuple[str, bytes, Fault, int, int]] = {
     "type 0": ("host", frame(0), Fault.UNKNOWN_TYPE, 4, 0),
@@ -229,13 +268,7 @@ INVALID: dict[str, tuple[str, bytes, Fault, int, int]] = {
     "no id where one is": ("host", frame(21), Fault.BAD_ID, 8, 0),
     "id before length": ("host", frame(21, b"+"), Fault.BAD_ID, 8, 0),
     "longer than its type": ("host", frame(4, bytes(9)), Fault.BODY_TOO_LONG, 0, 0),
-    "4 GiB": (
-        "guest",
-        struct.pack("<IHHI", 2**32 - 1, 17, 0, 1),
-        Fault.BODY_TOO_LONG,
-        0,
-        0,
-    ),
+    "4 GiB": ("guest", struct.pack("<IHHI", 2**32 - 1, 17, 0, 1), Fault.BODY_TOO_LONG, 0, 0),
     "output that is a byte too long": (
         "guest",
         frame(17, b"\1" + bytes(65537), about=1),
@@ -261,107 +294,17 @@ INVALID: dict[str, tuple[str, bytes, Fault, int, int]] = {
     ),
     "input's end from the host": ("host", VALID["exec_stdin_closed"][2], Fault.BAD_DIRECTION, 4, 0),
     "size cut": ("host", frame(26, bytes(3), about=1), Fault.TRUNCATED, HEADER + 2, 2),
-    "request without a user": (
-        "host",
-        frame(16, request(user=b"", rest=b""), about=1),
-        Fault.TRUNCATED,
-        HEADER + 32,
-        7,
-    ),
-    "request cut in its last field": (
-        "host",
-        frame(16, request(rest=bytes(16)), about=1),
-        Fault.TRUNCATED,
-        HEADER + 32 + 4 + 9,
-        12,
-    ),
-    "user too long": (
-        "host",
-        frame(16, request(user=block(b"u" * 129)), about=1),
-        Fault.TOO_LONG,
-        HEADER + 32,
-        7,
-    ),
-    "NUL in the user": (
-        "host",
-        frame(16, request(user=block(b"u\0")), about=1),
-        Fault.EMBEDDED_NUL,
-        HEADER + 32 + 4 + 1,
-        7,
-    ),
-    "third kind of stdin": (
-        "host",
-        frame(16, request(rest=b"\2" + bytes(16)), about=1),
-        Fault.UNKNOWN_VALUE,
-        HEADER + 32 + 4,
-        8,
-    ),
     "integer cut": ("guest", frame(18, b"\1", about=1), Fault.TRUNCATED, HEADER + 1, 2),
     "integer missing": ("guest", frame(18, about=1), Fault.TRUNCATED, HEADER, 1),
     "constant cut": ("host", frame(1, bytes(7)), Fault.TRUNCATED, HEADER, 1),
     "length cut": ("host", frame(3, bytes(8 + 3)), Fault.TRUNCATED, HEADER + 8, 2),
-    "bytes cut": (
-        "host",
-        frame(3, bytes(8) + b"\2\0\0\0."),
-        Fault.TRUNCATED,
-        HEADER + 8 + 4,
-        2,
-    ),
-    "item cut": (
-        "host",
-        frame(16, block(b"") * 2 + b"\2\0\0\0" + block(b"a") + b"\2\0\0\0b", about=1),
-        Fault.TRUNCATED,
-        HEADER + 8 + 4 + 5 + 4,
-        3,
-    ),
-    "item missing": (
-        "host",
-        frame(16, block(b"") * 2 + b"\2\0\0\0" + block(b"a"), about=1),
-        Fault.TRUNCATED,
-        HEADER + 8 + 4 + 5,
-        3,
-    ),
-    "bytes too long": (
-        "host",
-        frame(16, request(command=block(b"a" * 4097)), about=1),
-        Fault.TOO_LONG,
-        HEADER,
-        1,
-    ),
+    "bytes cut": ("host", frame(3, bytes(8) + b"\2\0\0\0."), Fault.TRUNCATED, HEADER + 8 + 4, 2),
     "bytes too long and cut": (
         "host",
         frame(3, bytes(8) + b"\x41\0\0\0"),
         Fault.TOO_LONG,
         HEADER + 8,
         2,
-    ),
-    "item too long": (
-        "host",
-        frame(16, request(argv=blocks(b"a", b"b" * (LONG + 1))), about=1),
-        Fault.TOO_LONG,
-        HEADER + 6 + 4 + 4 + 5,
-        3,
-    ),
-    "too many items": (
-        "host",
-        frame(16, request(env=blocks(*[b""] * 16385)), about=1),
-        Fault.TOO_MANY,
-        HEADER + 6 + 4 + 10,
-        4,
-    ),
-    "4 billion items": (
-        "host",
-        frame(16, request(argv=b"\xff\xff\xff\xff", env=b"", credit=b""), about=1),
-        Fault.TOO_MANY,
-        HEADER + 6 + 4,
-        3,
-    ),
-    "items too long in all": (
-        "host",
-        frame(16, request(argv=blocks(*[b"a" * LONG] * 7, b"b" * (LAST + 1))), about=1),
-        Fault.TOTAL_TOO_LONG,
-        HEADER + 6 + 4 + 4 + 7 * (4 + LONG),
-        3,
     ),
     "wrong magic": (
         "host",
@@ -391,20 +334,6 @@ INVALID: dict[str, tuple[str, bytes, Fault, int, int]] = {
         HEADER,
         1,
     ),
-    "NUL in the command": (
-        "host",
-        frame(16, request(command=block(b"l\0s\0")), about=1),
-        Fault.EMBEDDED_NUL,
-        HEADER + 4 + 1,
-        1,
-    ),
-    "NUL in an argument": (
-        "host",
-        frame(16, request(argv=blocks(b"a", b"\0")), about=1),
-        Fault.EMBEDDED_NUL,
-        HEADER + 6 + 4 + 4 + 5 + 4,
-        3,
-    ),
     "bytes behind an empty body": (
         "host",
         # Its bound says it first.
@@ -420,13 +349,10 @@ INVALID: dict[str, tuple[str, bytes, Fault, int, int]] = {
         HEADER + 12,
         0,
     ),
-    "bytes behind a request": (
-        "host",
-        frame(16, request() + b"++", about=1),
-        Fault.TRAILING_BYTES,
-        HEADER + len(request()),
-        0,
-    ),
+    **{
+        name: ("host", frame(16, body, about=1), fault, HEADER + offset, field)
+        for name, (body, fault, offset, field) in INVALID_REQUESTS.items()
+    },
 }
 invalid = pytest.mark.parametrize(
     ("sender", "data", "fault", "offset", "field"), INVALID.values(), ids=INVALID
