@@ -1,4 +1,4 @@
-"""A command in flight, as its guest sees it: what it has written, and how it ended."""
+"""A `Command` holds what a command in flight has written, and how it ended."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _logger = Area("guest")
 
 
 class Command:
-    """Fed by the guest; its user has a :class:`microvm.guest.process.Process`, and may drop it.
+    """A command in flight, fed by its guest; its user has a `Process` of it, and may drop that.
 
     :ivar args: the command line.
     :ivar stdin: its standard input, where a pipe or a terminal was asked for.
@@ -44,7 +44,7 @@ class Command:
         consumed: Callable[[codec.Stream, int], None],
         max_output: int | None,
     ) -> None:
-        """Call `consumed` with each number of bytes of a stream that have been taken."""
+        """Prepare one; `consumed` is called with each number of bytes that were taken."""
         self.args = args
         self.stdin = stdin
         self.stdout = OutputBuffer(lambda amount: consumed(codec.Stream.STDOUT, amount))
@@ -76,26 +76,26 @@ class Command:
         return len(data) == len(message.data)
 
     def release(self, keep: int) -> None:
-        """Hold it back no more, whoever reads: keep `keep` bytes more of each stream."""
+        """Hold the command back no more, whoever reads: keep `keep` bytes more of each stream."""
         self.stdout.release(keep)
         self.stderr.release(keep)
 
     def mark_killed(self, error: ExecKilled) -> None:
-        """Note why it is about to be killed; output that it has written already is kept."""
+        """Note why the command is about to be killed; what it has written already is kept."""
         _logger.info("%s", error)
         self.error = self.error or error
         self.release(WINDOW)
 
     def over_limit(self) -> OutputLimit:
-        """The error for a command that has written more than it may."""
+        """Return the error for a command that has written more than it may."""
         return OutputLimit(self.name, self._max_output or 0)
 
     def over_time(self, timeout: float) -> ExecTimeout:
-        """The error for a command that has run too long."""
+        """Return the error for a command that has run too long."""
         return ExecTimeout(self.name, timeout)
 
     def finish(self, message: codec.ExecResponse | codec.ExecFailed) -> None:
-        """Note how it ended."""
+        """Note how the command ended."""
         if isinstance(message, codec.ExecResponse):
             exited = message.ending is codec.Ending.EXITED
             self.returncode = message.status if exited else -message.status

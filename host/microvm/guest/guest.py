@@ -1,4 +1,4 @@
-"""A live guest on the other end of a port: commands, pings, and the moment it is lost.
+"""A `Guest` is the live guest behind a port: it runs commands, answers pings, and may be lost.
 
 It knows nothing of QEMU: whoever owns the machine says how it ended, by :meth:`Guest.fail`.
 """
@@ -74,7 +74,7 @@ class Guest:
         self._channel.write(self._session.hello())
 
     async def ready(self, timeout: float) -> None:
-        """Wait for its answer, then tell it the time.
+        """Wait for the guest's answer, then tell it the time.
 
         :raises TimeoutError: it did not come within `timeout` seconds.
         :raises MachineError: the guest was lost, or is not ours.
@@ -158,7 +158,12 @@ class Guest:
         await self._answer(pong, timeout)
 
     async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
-        """Return the daemon's counters; `timeout` and errors as for `ping`."""
+        """Return the daemon's counters.
+
+        :param timeout: in seconds.
+        :raises GuestUnresponsive: it did not answer in time.
+        :raises MachineError: it is lost, or not ready.
+        """
         self._check_alive()
         self._channel.write(self._session.status_request())
         status: asyncio.Future[codec.Status] = self._loop.create_future()

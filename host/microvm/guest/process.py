@@ -1,4 +1,4 @@
-"""A command that runs in a guest, as its user sees it, and what is left of it."""
+"""A `Process` is a command as its user sees it, a `CompletedProcess` what is left of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ O_co = TypeVar("O_co", bound=bytes | str | None, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class CompletedProcess(Generic[O_co]):
-    """A command that has ended; named and shaped after `subprocess.CompletedProcess`.
+    """The result of a command that has ended, shaped after `subprocess.CompletedProcess`.
 
     :ivar args: the command line, as it was given.
     :ivar returncode: its exit code, or -N when signal N ended it.
@@ -34,7 +34,10 @@ class CompletedProcess(Generic[O_co]):
     stderr: O_co
 
     def check_returncode(self) -> None:
-        """Raise `subprocess.CalledProcessError` unless the exit code is 0."""
+        """See that the exit code is 0.
+
+        :raises CalledProcessError: of `subprocess`; it is not.
+        """
         if self.returncode:
             raise CalledProcessError(self.returncode, self.args, self.stdout, self.stderr)
 
@@ -69,7 +72,7 @@ class Process:
         abandon: Callable[[Command], None],
         dropped: Callable[[], None],
     ) -> None:
-        """Made by the guest; `dropped` is called, in any thread, when nobody holds it any more."""
+        """Made by the guest; `dropped` is called in any thread, when nobody holds this any more."""
         self._command = command
         self._send_signal = send_signal
         self._resize = resize
@@ -102,7 +105,7 @@ class Process:
         return self._command.returncode
 
     async def wait(self) -> int:
-        """Wait for its end, and return the return code.
+        """Wait for the end of the command, and return its return code.
 
         Its output is held back when nobody reads it, so read `stdout` and `stderr` meanwhile.
 
@@ -155,26 +158,34 @@ class Process:
         self._hold.owner = owner
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal to its process group; nothing happens when it has ended."""
+        """Send a signal to the command's process group; nothing happens when it has ended.
+
+        :raises UsageError: no signal has this number.
+        """
         if not self._command.ended.is_set():
             self._send_signal(signal)
 
     def terminate(self) -> None:
-        """Send SIGTERM to its process group."""
+        """Send SIGTERM to the command's process group."""
         self.send_signal(SIGTERM)
 
     def kill(self) -> None:
-        """Kill it and everything that it has started."""
+        """Kill the command and everything that it has started."""
         self.send_signal(SIGKILL)
 
     def abandon(self) -> None:
-        """Kill it, and drop the output that nobody will read; the machine is free when it is gone.
+        """Kill the command, and drop the output that nobody will read.
+
+        The machine is free for the next one when it is gone.
 
         If it is not gone within its guest's `Timeouts.kill`, the machine is lost.
         """
         self._abandon(self._command)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Tell its terminal its size; nothing happens without one, or when it has ended."""
+        """Tell the command's terminal its size; nothing happens without one, or when it has ended.
+
+        :raises UsageError: no terminal has this size.
+        """
         if not self._command.ended.is_set():
             self._resize(rows, columns)

@@ -1,4 +1,4 @@
-"""What a caller asks to be run, checked and put as the wire has it."""
+"""A request is what a caller asks to be run, checked and put as the wire has it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CARRIED = options_of(ExecOptions).keys() & codec.ExecRequest.__dataclass_fields
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the host holds a command to; the guest holds it to the rest.
+    """The limits that the host holds a command to; the guest holds it to the rest.
 
     :ivar timeout: in seconds.
     :ivar grace: in seconds; never without a timeout.

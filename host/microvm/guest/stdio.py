@@ -1,4 +1,4 @@
-"""Connects a command's streams with descriptors of our own process."""
+"""The standard streams of our own process, copied from and to those of a command."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _CHUNK = 1 << 16
 async def copy_out(stream: OutputStream, descriptor: int) -> None:
     """Write what comes, in order; a reader that is slow holds up the command and nothing else.
 
+    :raises MachineError: the machine died, and all that came before has been written.
     :raises OSError: it cannot be written; BrokenPipeError when the reader has gone.
     """
     while chunk := await stream.next_chunk():
@@ -26,7 +27,7 @@ async def copy_out(stream: OutputStream, descriptor: int) -> None:
 
 
 async def write(descriptor: int, data: bytearray | bytes | memoryview) -> None:
-    """Write all of it, as `copy_out` does.
+    """Write all of some data, as `copy_out` does.
 
     :raises MicroVMError: no thread can be had to write in.
     :raises OSError: it cannot be written; BrokenPipeError when the reader has gone.

@@ -1,4 +1,4 @@
-"""A command's standard streams, as its user sees them."""
+"""The streams of a command: what it writes and reads, as its user sees it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SMALL = 1 << 14
 
 
 class OutputBuffer:
-    """What a command has written to one of its streams and its reader has not taken."""
+    """A buffer of what a command has written to one stream, and its reader has not taken."""
 
     def __init__(self, consumed: Callable[[int], None]) -> None:
-        """Call `consumed` with each number of bytes that the reader has taken."""
+        """Prepare one; `consumed` is called with each number of bytes that the reader has taken."""
         self._consumed = consumed
         self._chunks: deque[bytearray | bytes | memoryview] = deque()
         self._ended = False
@@ -29,7 +29,7 @@ class OutputBuffer:
         self._wake = asyncio.Event()
 
     def __len__(self) -> int:
-        """The number of bytes in it."""
+        """Return the number of bytes in it."""
         return sum(map(len, self._chunks))
 
     async def take(self) -> bytearray | bytes | memoryview:
@@ -82,17 +82,17 @@ class OutputBuffer:
 
 
 class KeepAlive:
-    """Held by whatever a user has of a command; when the last of that is gone, so is this."""
+    """A token that whatever a user has of a command holds, so that its last end is noticed."""
 
     def __init__(self, dropped: Callable[[], None]) -> None:
-        """Call `dropped` then, in whatever thread it happens."""
+        """Prepare one; `dropped` is called when nobody holds it any more, in whatever thread."""
         weakref.finalize(self, dropped).atexit = False
         self.owner: object = None
         """What must live as long: a command's machine."""
 
 
 class OutputStream:
-    """What a command writes to one of its streams, as it comes.
+    """A stream that a command writes, as it comes.
 
     Iterate over it with `async for` to get chunks, `read` it, or take it by `readline`. The guest
     may be ahead of the reader by :data:`microvm.wire.session.WINDOW` bytes; then the command
@@ -119,7 +119,10 @@ class OutputStream:
         raise StopAsyncIteration
 
     async def next_chunk(self) -> bytearray | bytes | memoryview:
-        """Return the next chunk without a copy; empty at the end. Raises as `__anext__` does."""
+        """Return the next chunk without a copy; empty at the end.
+
+        :raises MachineError: the machine died, and all that came before has been read.
+        """
         return self._cut(len(self._part)) if self._part else await self._buffer.take()
 
     async def read(self, size: int = -1) -> bytes:
@@ -169,7 +172,7 @@ class OutputStream:
 
 
 class InputStream:
-    """A command's standard input; used as `asyncio.StreamWriter` is."""
+    """A stream that a command reads; used as `asyncio.StreamWriter` is."""
 
     def __init__(
         self, send: Callable[[bytes | memoryview], None], credit: Callable[[], int]

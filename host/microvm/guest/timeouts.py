@@ -1,4 +1,4 @@
-"""How long a live guest is waited for."""
+"""The timeouts of a live guest are one record."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a live guest is waited for, in seconds.
+    """The times for which a live guest is waited for, in seconds.
 
     :ivar ping_interval: between two pings, while a command runs.
     :ivar ping: until it answers a ping, or says its status.

@@ -20,7 +20,7 @@ FRAMES_PER_TURN = 512
 
 
 class Channel(asyncio.Protocol):
-    """The connection to one guest.
+    """A channel is the connection to one guest.
 
     It reads whenever there is something: what the guest may send is bounded by the session's
     credits, so that a slow reader of output never holds up anything else. A guest that sends more

@@ -1,6 +1,6 @@
-"""The host's side of the conversation with one guest: handshake, ids, credits. It does no I/O.
+"""A session is the host's side of the conversation with one guest, without I/O.
 
-It speaks the lower of both sides' versions.
+It knows the handshake, ids and credits, and speaks the lower of both sides' versions.
 
 Bytes from the guest go into :meth:`Session.receive_data`, then :meth:`Session.next_event` is called
 until it returns None and :attr:`Session.is_behind` is false. Every method that says something to
@@ -52,7 +52,7 @@ _FROM_GUEST = _by_type(GUEST_STEPS)
 
 
 class Session:
-    """One conversation with one guest.
+    """A session gives the bytes to send, takes those that came, and knows what is in order.
 
     :ivar state: where it stands.
     :ivar takes_stdin: whether the host feeds the command's standard input.

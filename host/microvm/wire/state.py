@@ -1,4 +1,4 @@
-"""The session's states: what each side may say in them, and where that leads.
+"""The states of a session: what each side may say in them, and where that leads.
 
 The picture in docs/architecture.md is drawn from these tables.
 """
@@ -13,7 +13,7 @@ from microvm.wire import codec
 
 
 class State(enum.Enum):
-    """Where the conversation stands."""
+    """A state of the conversation."""
 
     NEW = enum.auto()
     """Nothing has been said."""
