@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.processes import open_files, status
 
 from microvm.qemu.command import NOBODY, QemuConfig
 from microvm.qemu.console import Console
@@ -27,28 +28,24 @@ async def inspected(config: QemuConfig) -> tuple[dict[str, str], bytes, set[str]
     """QEMU's status, environment and the files it has open."""
     with Console() as console:
         async with await Qemu.start(config, console=console) as qemu:
-            process = Path(f"/proc/{qemu.pid}")
-            lines = (process / "status").read_text().splitlines()
-            status = {
-                key: value.strip() for key, _, value in (line.partition(":") for line in lines)
-            }
-            files = {str(link.readlink()) for link in (process / "fd").iterdir()}
-            return status, (process / "environ").read_bytes(), files
+            process = Path("/proc") / str(qemu.pid)
+            environ = (process / "environ").read_bytes()
+            return status(qemu.pid), environ, {*open_files(qemu.pid).values()}
 
 
 async def test_cannot_gain_privileges(configure: Configure) -> None:
-    status, _, _ = await inspected(configure())
-    assert status["NoNewPrivs"] == "1"
-    assert status["Seccomp"] == "2"
+    said, _, _ = await inspected(configure())
+    assert said["NoNewPrivs"] == "1"
+    assert said["Seccomp"] == "2"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to give up")
 async def test_root_gives_up_everything(configure: Configure) -> None:
-    status, _, _ = await inspected(configure())
-    assert status["Uid"].split() == [str(NOBODY)] * 4
-    assert status["Gid"].split() == [str(NOBODY)] * 4
-    assert status["Groups"] == ""
-    assert {status[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
+    said, _, _ = await inspected(configure())
+    assert said["Uid"].split() == [str(NOBODY)] * 4
+    assert said["Gid"].split() == [str(NOBODY)] * 4
+    assert said["Groups"] == ""
+    assert {said[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's QEMU is another user")

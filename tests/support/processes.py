@@ -41,10 +41,15 @@ def open_files(pid: int | str = "self") -> dict[int, str]:
     return found
 
 
+def status(pid: int) -> dict[str, str]:
+    """What /proc/PID/status says of a process, by name."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
 def memory(pid: int, kind: str = "VmRSS") -> int:
     """A process's resident memory, or memory of another kind of /proc/PID/status, in KiB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition(f"{kind}:")[2].split()[0])
+    return int(status(pid)[kind].split()[0])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from tests.support.polling import comes_true
-from tests.support.processes import children, exists
+from tests.support.processes import children, exists, status
 from tests.vm.conftest import kill, processes
 
 from microvm import (
@@ -283,16 +283,11 @@ async def test_the_port_is_not_the_commands(vm: MicroVM) -> None:
 
 
 async def test_a_machine_is_unprivileged_on_the_host(vm: MicroVM) -> None:
-    status = await asyncio.to_thread(_status_of, vm.pid or 0)
-    assert status["Seccomp"] == "2"
-    assert status["NoNewPrivs"] == "1"
-    assert int(status["CapEff"], 16) == 0
-    assert "0" not in status["Uid"].split()
-
-
-def _status_of(pid: int) -> dict[str, str]:
-    with open(f"/proc/{pid}/status") as file:  # noqa: PTH123
-        return {key: value.strip() for key, _, value in (line.partition(":") for line in file)}
+    said = status(vm.pid or 0)
+    assert said["Seccomp"] == "2"
+    assert said["NoNewPrivs"] == "1"
+    assert int(said["CapEff"], 16) == 0
+    assert "0" not in said["Uid"].split()
 
 
 async def test_a_killed_qemu_is_a_dead_guest(image: Image) -> None:

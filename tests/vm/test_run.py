@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.polling import eventually
-from tests.support.processes import children, exists
+from tests.support.processes import children, exists, memory
 from tests.vm.conftest import Command
 
 from microvm_image import Image
@@ -114,8 +114,7 @@ def test_much_input_passes_in_bounded_memory(image: Image, size: int) -> None:
 
     def peak() -> int:
         """The most memory that it has had resident, in KiB."""
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0])
+        return memory(process.pid, "VmHWM")
 
     assert process.stdin is not None
     for number in range(size):

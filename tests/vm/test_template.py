@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from tests.support.polling import eventually
-from tests.support.processes import children
+from tests.support.processes import children, open_files
 from tests.vm.conftest import Command, Misbehave, live_at_once
 
 from microvm import MicroVM, TemplateError
@@ -184,9 +184,9 @@ async def test_a_guest_cannot_change_what_it_was_cloned_from(image: Image, cache
 
 def _modes(pid: int, file: Path) -> set[int]:
     """How a process has opened a file."""
-    process = Path(f"/proc/{pid}")
-    numbers = [link.name for link in (process / "fd").iterdir() if link.readlink() == file]
-    flags = [(process / "fdinfo" / number).read_text().split("flags:")[1] for number in numbers]
+    info = Path(f"/proc/{pid}/fdinfo")
+    numbers = [number for number, name in open_files(pid).items() if name == str(file)]
+    flags = [(info / str(number)).read_text().split("flags:")[1] for number in numbers]
     return {int(text.split()[0], 8) & os.O_ACCMODE for text in flags}
 
 
