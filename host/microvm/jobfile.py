@@ -119,10 +119,10 @@ def _argv(given: dict[str, Any]) -> None:
         for argument in argv:
             to_bytes(argument)
     else:
-        given["argv"] = [_debased(name, argument) for argument in argv]
+        given["argv"] = [_decode_base64(name, argument) for argument in argv]
 
 
-def _debased(name: str, text: str) -> bytes:
+def _decode_base64(name: str, text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
@@ -149,7 +149,7 @@ def _options(given: Mapping[str, Any], env: Mapping[bytes, bytes]) -> RunOptions
     if "stdin" in given:
         options["input"] = _STDIN.check(given["stdin"])
     if "stdin_base64" in given:
-        options["input"] = _debased("stdin_base64", given["stdin_base64"])
+        options["input"] = _decode_base64("stdin_base64", given["stdin_base64"])
     return cast(RunOptions, options)
 
 

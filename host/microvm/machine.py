@@ -210,12 +210,12 @@ class MicroVM:
             return self._load(self._given_image)
         import asyncio
 
-        from microvm.progress import Notices
+        from microvm.progress import NoticeReporter
         from microvm.threads import in_thread
         from microvm_image.defaults import default
 
         loop = asyncio.get_running_loop()
-        report = Notices(lambda text: loop.call_soon_threadsafe(self._notify, text))
+        report = NoticeReporter(lambda text: loop.call_soon_threadsafe(self._notify, text))
         return await in_thread(default, report=report)
 
     def _load(self, given: Image | str | Path) -> Image:

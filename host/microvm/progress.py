@@ -26,7 +26,7 @@ class Reporter(Protocol):
         """Tell the user something that stays true after the work."""
 
 
-class Silent:
+class NullReporter:
     """A reporter that tells nobody; the default of the library."""
 
     def step(self, text: str) -> None:
@@ -39,7 +39,7 @@ class Silent:
         """Ignore the notice."""
 
 
-class Notices(Silent):
+class NoticeReporter(NullReporter):
     """A reporter that passes notices on, and nothing else."""
 
     def __init__(self, tell: Callable[[str], object]) -> None:
@@ -50,7 +50,7 @@ class Notices(Silent):
         self._tell(text)
 
 
-class Lines:
+class LineReporter:
     """A reporter that prints a plain line for each step and notice to stderr."""
 
     def step(self, text: str) -> None:
@@ -65,7 +65,7 @@ class Lines:
         self.step(text)
 
 
-class Terminal:
+class TerminalReporter:
     """A reporter with a line that moves while a step lasts and is gone afterwards; notices stay."""
 
     def __init__(self) -> None:
@@ -122,9 +122,9 @@ class Terminal:
 def on_stderr() -> Iterator[Reporter]:
     """Yield the reporter that suits stderr: moving on a terminal, plain lines elsewhere."""
     if not sys.stderr.isatty():
-        yield Lines()
+        yield LineReporter()
         return
-    terminal = Terminal()
+    terminal = TerminalReporter()
     try:
         yield terminal
     finally:

@@ -11,7 +11,7 @@ from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
-from microvm.progress import Reporter, Silent
+from microvm.progress import NullReporter, Reporter
 from microvm_image import daemon, defaults, initramfs
 from microvm_image import kernel as kernels
 from microvm_image import rootfs as bases
@@ -74,7 +74,7 @@ def build(
     :raises ImageError: a part cannot be had or is not what it should be, or the disk is full.
         Nothing half made is left.
     """
-    report = report or Silent()
+    report = report or NullReporter()
     target = arches.find(arch)
     with cache.disk_errors():
         parts = _Parts(

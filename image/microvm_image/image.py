@@ -15,7 +15,7 @@ from microvm.cache import lock, record, trust, verified
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.log import Area
-from microvm.progress import Reporter, Silent
+from microvm.progress import NullReporter, Reporter
 
 _logger = Area("image")
 
@@ -198,5 +198,9 @@ def remove(name: str, report: Reporter | None = None) -> None:
     path = folder_of(name)
     if not path.is_dir():
         raise ImageError(f"no image {name}", hint="`microvm image ls` lists them")
-    with cache.disk_errors(), lock.held(path, report or Silent()), cache.scratch(path) as gone:
+    with (
+        cache.disk_errors(),
+        lock.held(path, report or NullReporter()),
+        cache.scratch(path) as gone,
+    ):
         path.replace(gone)  # so that nobody ever finds half an image

@@ -59,7 +59,7 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
     :return: a file, there or not; None is the distribution's kernel.
     :raises ImageError: it is `small`, and none has been built.
     """
-    named = _asked(named)
+    named = _requested(named)
     if named == DEBIAN:
         return None
     if named and named != SMALL:
@@ -73,7 +73,7 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
     return built
 
 
-def _asked(named: str | Path | None) -> str | Path | None:
+def _requested(named: str | Path | None) -> str | Path | None:
     return named or os.environ.get("MICROVM_KERNEL")
 
 
@@ -84,7 +84,7 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
     """
     if chosen := given(arch, named):
         return _read(chosen, arch)
-    if not _asked(named) and builds.outdated(arch):
+    if not _requested(named) and builds.outdated(arch):
         report.notice(
             "the small kernel here is of another version, and not used: `microvm kernel build`"
         )

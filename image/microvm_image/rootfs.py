@@ -65,7 +65,7 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
     archive = archive_at(path, arch) if path else given(arch)
     if archive is not None:
         base = Alpine.check(_read(archive), arch, archive)
-    elif kept := _kept(arch):
+    elif kept := _cached_archive(arch):
         return kept
     else:
         url = alpine.url(arch, mirror or os.environ.get("MICROVM_MIRROR") or alpine.MIRROR)
@@ -74,11 +74,11 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
             base = Alpine.check(fetch(url, report), arch, url)
         except DownloadError as error:
             return _without_alpine(arch, error, report)
-    _keep(base, arch)
+    _cache_archive(base, arch)
     return base
 
 
-def _kept(arch: Arch) -> Alpine | None:
+def _cached_archive(arch: Arch) -> Alpine | None:
     path = cached(arch)
     try:
         return Alpine.check(cache.read(path), arch, path)
@@ -86,9 +86,9 @@ def _kept(arch: Arch) -> Alpine | None:
         return None
 
 
-def _keep(base: Alpine, arch: Arch) -> None:
+def _cache_archive(base: Alpine, arch: Arch) -> None:
     """Keep the archive in the cache, unless that fails or another process does it."""
-    if _kept(arch):
+    if _cached_archive(arch):
         return
     path = cached(arch)
     with suppress(OSError, ImageError), lock.attempt(path) as ours:

@@ -18,7 +18,7 @@ from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
-from microvm.progress import Reporter, Silent
+from microvm.progress import NullReporter, Reporter
 from microvm_image import kconfig, package, recipe
 from microvm_image.process import run
 
@@ -60,7 +60,7 @@ def build(*, arch: str | None = None, report: Reporter | None = None) -> Path:
     :raises ImageError: a tool is missing, the source cannot be had or does not take our options, a
         compiler failed, or the disk is full. Nothing half made is left.
     """
-    report = report or Silent()
+    report = report or NullReporter()
     target = arches.find(arch)
     check_tools(target)
     with cache.disk_errors():

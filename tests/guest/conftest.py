@@ -14,7 +14,7 @@ from tests.support.fifo import Fifo
 
 from microvm import arch
 from microvm.cache import store as cache
-from microvm.progress import Silent
+from microvm.progress import NullReporter
 from microvm_image import daemon
 
 
@@ -24,7 +24,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shipped")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "root", lambda: folder)
-        data = daemon.build(arch.find(), Silent()).data
+        data = daemon.build(arch.find(), NullReporter()).data
     path = folder / "sandboxd"
     path.write_bytes(data)
     path.chmod(0o755)

@@ -43,7 +43,7 @@ def slow_write(*args):
     write(*args)
 
 initramfs.write = slow_write
-print(build.build(report=progress.Lines()).path)
+print(build.build(report=progress.LineReporter()).path)
 """
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from microvm import arch
 from microvm.errors import ImageError
-from microvm.progress import Silent
+from microvm.progress import NullReporter
 from microvm_image import daemon
 
 
 def build() -> daemon.Daemon:
-    return daemon.build(arch.find(), Silent())
+    return daemon.build(arch.find(), NullReporter())
 
 
 def test_a_static_binary_and_its_schema() -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from microvm.progress import Silent
+from microvm.progress import NullReporter
 from microvm_image import download
 
 Serve = Callable[[socket.socket], object]
@@ -39,14 +39,14 @@ def header(length: int) -> bytes:
 
 def failure(url: str) -> str:
     with pytest.raises(download.DownloadError) as caught:
-        download.fetch(url, Silent())
+        download.fetch(url, NullReporter())
     return caught.value.message
 
 
 def test_the_body_comes_whole() -> None:
     body = bytes(range(256)) * 1024
     with server(lambda c: c.sendall(header(len(body)) + body)) as url:
-        assert download.fetch(url, Silent()) == body
+        assert download.fetch(url, NullReporter()) == body
 
 
 def test_a_name_that_never_resolves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from microvm import arch
 from microvm.errors import ImageError
-from microvm.progress import Silent
+from microvm.progress import NullReporter
 from microvm_image import kernel as kernel_module
 from microvm_image import package
 from microvm_image.build import build
@@ -23,7 +23,7 @@ from microvm_image.process import run
 
 
 def find(path: Path | None, name: str | None = None) -> Kernel:
-    return kernel_module.find(arch.find(name), path, Silent())
+    return kernel_module.find(arch.find(name), path, NullReporter())
 
 
 @pytest.mark.parametrize("name", arch.ARCHES)
@@ -137,7 +137,7 @@ def test_the_package_in_the_cache_needs_no_apt(
     kernel.rename(boot / "vmlinuz-6.1.2-test")
     monkeypatch.setenv("PATH", "/nonexistent")
     assert find(None).version == "6.1.2-test"
-    assert package.fetch(wanted, host, Silent()).version == "1:6.1-1"
+    assert package.fetch(wanted, host, NullReporter()).version == "1:6.1-1"
 
 
 def test_what_a_download_failed_of_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

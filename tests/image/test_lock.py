@@ -13,7 +13,7 @@ import pytest
 
 from microvm.cache import lock
 from microvm.errors import ImageError
-from microvm.progress import Silent
+from microvm.progress import NullReporter
 
 HOLDER = """
 import sys
@@ -46,7 +46,7 @@ def other(path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-class Listener(Silent):
+class Listener(NullReporter):
     """Keeps what it is told, and ends a process with the third line."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:

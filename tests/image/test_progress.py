@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from microvm.progress import Lines, Terminal, on_stderr
+from microvm.progress import LineReporter, TerminalReporter, on_stderr
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with on_stderr() as report:
-        assert isinstance(report, Lines)
+        assert isinstance(report, LineReporter)
         report.step("downloading [x]")
         report.advance(1, 2)
         report.notice("no Alpine")
@@ -24,7 +24,7 @@ def test_a_moving_line_on_a_terminal(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     with on_stderr() as report:
-        assert isinstance(report, Terminal)
+        assert isinstance(report, TerminalReporter)
         report.step("downloading [x]")
         report.advance(1, None)
         report.advance(1, 2)

@@ -12,7 +12,7 @@ import pytest
 
 from microvm import arch
 from microvm.errors import ImageError
-from microvm.progress import Lines, Reporter, Silent
+from microvm.progress import LineReporter, NullReporter, Reporter
 from microvm_image import alpine, rootfs
 from microvm_image.alpine import Alpine
 from microvm_image.busybox import Busybox
@@ -51,7 +51,7 @@ def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def find(path: Path | None = None, mirror: str = NOWHERE, report: Reporter | None = None) -> str:
-    return rootfs.find(arch.find(), path, mirror, report or Silent()).name
+    return rootfs.find(arch.find(), path, mirror, report or NullReporter()).name
 
 
 def test_a_file_and_a_folder_that_holds_it(archive: Path) -> None:
@@ -120,7 +120,7 @@ def test_busybox_instead_and_one_line_that_says_so(
 ) -> None:
     monkeypatch.setattr(Busybox, "fetch", lambda *_: BUSYBOX)
     for address, reason in ((mirror[0], "404"), (NOWHERE, "refused")):
-        assert find(mirror=address, report=Lines()) == "busybox-1.2"
+        assert find(mirror=address, report=LineReporter()) == "busybox-1.2"
         step, notice = capsys.readouterr().err.splitlines()
         assert address in step
         assert reason in notice

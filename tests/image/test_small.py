@@ -19,7 +19,7 @@ import microvm_image
 from microvm import arch
 from microvm.cli.kernel import kernel as command
 from microvm.errors import ImageError
-from microvm.progress import Lines, Silent
+from microvm.progress import LineReporter, NullReporter
 from microvm_image import build as building
 from microvm_image import built, kconfig, package, recipe, small
 from microvm_image import kernel as kernels
@@ -161,7 +161,7 @@ def put(cache: Path, kernel: Path, version: str) -> Path:
 
 
 def test_the_version_tells_the_bus(cache: Path, kernel: Path) -> None:
-    found = kernels.find(HOST, put(cache, kernel, "6.1.2-microvm"), Silent())
+    found = kernels.find(HOST, put(cache, kernel, "6.1.2-microvm"), NullReporter())
     assert (found.version, found.bus) == ("6.1.2-microvm", "mmio")
 
 
@@ -202,10 +202,10 @@ def test_a_kernel_of_another_recipe_is_not_used(
     monkeypatch.setattr(package._Apt, "find", _no_apt)
     assert built.newest(HOST) is None
     with pytest.raises(ImageError, match="has been built since microvm has changed"):
-        kernels.find(HOST, "small", Lines())
+        kernels.find(HOST, "small", LineReporter())
     for named, told in ((None, True), ("debian", False)):
         with pytest.raises(ImageError, match="no kernel can be had"):
-            kernels.find(HOST, named, Lines())
+            kernels.find(HOST, named, LineReporter())
         assert ("not used: `microvm kernel build`" in capsys.readouterr().err) == told
 
 

@@ -12,7 +12,7 @@ from tests.vm.conftest import DRIFT, drift, processes
 from microvm import ExecTimeout, GuestDied, MemoryLimit, MicroVM
 from microvm import arch as arches
 from microvm.errors import ImageError
-from microvm.progress import Lines
+from microvm.progress import LineReporter
 from microvm_image import Image, small
 from microvm_image.build import build
 
@@ -28,7 +28,7 @@ def small_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
         small.check_tools(arches.find())
     except ImageError as error:
         pytest.skip(str(error))
-    path = small.build(report=Lines())
+    path = small.build(report=LineReporter())
     return build(kernel=path, output=tmp_path_factory.mktemp("image") / "small")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from microvm import BootError, MicroVM, arch
-from microvm.progress import Lines
+from microvm.progress import LineReporter
 from microvm_image import Image, kernel, package
 from microvm_image.build import build
 
@@ -32,7 +32,7 @@ def kernel_of_debian_12(tmp_path_factory: pytest.TempPathFactory) -> Path:
     apt.update()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MICROVM_CACHE", str(folder / "cache"))
-        found = package._extract(apt, kernel.wanted(host), host, Lines())
+        found = package._extract(apt, kernel.wanted(host), host, LineReporter())
     assert found.version.startswith("6.1.")
     return found.path
 

@@ -22,7 +22,7 @@ from microvm.bench.report import Density, Report
 from microvm.errors import ImageError, MicroVMError
 from microvm.options import Accelerator
 from microvm.pool import Pool
-from microvm.progress import Reporter, Silent
+from microvm.progress import NullReporter, Reporter
 from microvm.qemu.accel import BOOT_TIMEOUT
 from microvm.units import Size, parse_memory
 
@@ -67,7 +67,7 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
     :param report: who is told how far it is, and what a user should know; nobody by default.
     :raises MicroVMError: a machine does not start, or dies, or a command does not do its work.
     """
-    report = report or Silent()
+    report = report or NullReporter()
     busy = load()
     memory = parse_memory(plan.memory) >> 20
     with ExitStack() as owned:

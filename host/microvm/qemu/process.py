@@ -196,7 +196,7 @@ class Qemu:
                     # Not stopped before: what is saved as stopped would not go on by itself.
                     uri = await self._save_uri(self._launched.memory)
                     await self._request("migrate", {"uri": uri})
-                    status = await _migration_migration_outcome(events)
+                    status = await _migration_outcome(events)
                 if status is None:
                     raise _exit_error(await self.wait())
         except TimeoutError as error:
@@ -399,7 +399,7 @@ def _exit_error(ending: QemuExit, *, hint: str = "", detail: str = "") -> QemuEr
     return error
 
 
-async def _migration_migration_outcome(events: EventListener) -> str | None:
+async def _migration_outcome(events: EventListener) -> str | None:
     """Return how a migration ended, according to its events; None if QEMU has ended."""
     async for event in events:
         status = str(cast(Mapping[str, Any], event["data"])["status"])
