@@ -42,11 +42,16 @@ def numbers(data: dict[str, Any]) -> Iterator[tuple[Place, int]]:
         for number, value in enumerate(enum["value"] if enum["closed"] else []):
             place = ("enum", at, "value", number, "number")
             yield place, next(n for n in (0, 1, 3) if n not in taken | {value["number"]})
+    constants = {constant["name"]: constant["value"] for constant in data.get("constant", [])}
+    fields = [field for message in data["message"] for field in message.get("field", [])]
+    for at, name in enumerate(constants):
+        if any(field.get("equals") == name for field in fields):
+            yield ("constant", at, "value"), constants[name] - 1
     for at, message in enumerate(data["message"]):
         yield ("message", at, "number"), 1000 + at
         for number, field in enumerate(message.get("field", [])):
             for key in field.keys() & {"max", "max_items", "max_item", "max_total", "equals"}:
-                bound = field[key]
+                bound = constants.get(field[key], field[key])
                 other = bound - 1 if bound > 1 else bound + 1
                 yield ("message", at, "field", number, key), other
 
