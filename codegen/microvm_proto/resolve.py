@@ -219,7 +219,7 @@ class _Resolver:
         return field
 
     def equals(self, table: Table) -> int | None:
-        """The value of a field that has only one, given as a number or by a constant's name."""
+        """Return the only value of a field, given as a number or by a constant's name."""
         if not isinstance(table.data.get("equals"), str):
             return table.optional("equals", int)
         name = table.require("equals", str)

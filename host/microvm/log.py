@@ -1,4 +1,4 @@
-"""The log: events for the standard `logging`, with an area for each part of the house.
+"""The log: events for the standard `logging`, with an area for each part of the library.
 
 Nobody hears of it who has not asked: those who use the library set a handler up, as for any other,
 and on the command line `-v` and MICROVM_LOG do; see docs/logging.md.
@@ -58,11 +58,11 @@ class Area:
         self._tell(INFO, text, args)
 
     def debug(self, text: str, *args: object) -> None:
-        """Tell how and why."""
+        """Log how and why something happens."""
         self._tell(DEBUG, text, args)
 
     def frame(self, sender: str, data: bytes) -> None:
-        """Tell of a frame, or of what should have been one; the record has both as attributes."""
+        """Log a frame, or what should have been one; the record has both as attributes."""
         self._tell(TRACE, "the %s sends %d bytes", (sender, len(data)), sender=sender, frame=data)
 
     def _tell(self, level: int, text: str, args: tuple[object, ...], **extra: object) -> None:

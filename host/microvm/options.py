@@ -112,7 +112,7 @@ _SIZE = partial(Option, read=parse_size, unit="bytes, or text as `64M`", metavar
 
 
 def counted(least: int) -> partial[Option]:
-    """An option that is a whole number from `least` on."""
+    """Return the maker of an option that is a whole number from `least` on."""
     return partial(Option, read=partial(parse_count, least=least), metavar="N", from_text=_number)
 
 
@@ -222,7 +222,7 @@ class ExecOptions(TypedDict, total=False):
 
 
 class PlainRunOptions(ExecOptions, total=False):
-    """Those of `RunOptions` that do not say what type the output has."""
+    """The options of `MicroVM.run` that do not say what type the output has."""
 
     input: Annotated[
         Text | None,

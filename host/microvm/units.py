@@ -79,7 +79,7 @@ def parse_duration(value: Duration) -> float:
 
 
 def parse_count(value: int, *, least: int) -> int:
-    """Read a number of things.
+    """Read a whole number.
 
     :raises UsageError: it is no whole number from `least` on.
     """

@@ -1,4 +1,4 @@
-"""Python: the schema's constants alone, for modules that do without a codec."""
+"""The backend `constants`: the schema's constants alone, in Python, for modules without a codec."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from microvm_proto.schema import Schema
 
 
 def emit(schema: Schema, file: str) -> dict[str, str]:
-    """A module of one file."""
+    """Write the constants, which are one module."""
     head = f'"""Constants of the protocol {schema.name}. Generated from {schema.source}."""\n'
     return {file: head + declare(schema)}
 
 
 def declare(schema: Schema) -> str:
-    """The lines that give each constant its value, behind an empty one; nothing without any."""
+    """Write the assignments of the constants behind an empty line; nothing where there is none."""
     lines = [
         f"{constant.name.upper()} = {_value(constant.value)}\n" for constant in schema.constants
     ]

@@ -31,7 +31,7 @@ _VERBOSITY = (log.WARNING, log.INFO, log.DEBUG, log.TRACE)
 
 
 def listen(verbosity: int = 0) -> None:
-    """Write on stderr what is logged from now on.
+    """Write the log to standard error from now on.
 
     :param verbosity: how many `-v` were given; areas that `VARIABLE` names have their own level.
     :raises UsageError: what that names is no level, or no area.
@@ -54,7 +54,7 @@ def listen(verbosity: int = 0) -> None:
 
 
 class _Stderr(logging.Handler):
-    """Writes records as lines; what others said, a guest or QEMU, cannot move the cursor."""
+    """A handler that writes records as lines; what a guest or QEMU said cannot move the cursor."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= log.WARNING:
@@ -77,7 +77,7 @@ def _stderr() -> logging.Handler:
 
 
 def _line_end() -> str:
-    """What ends a line: a terminal that is lent to a command (`-t`) does not begin the next one."""
+    """Return the end of a line: a terminal in raw mode (`-t`) does not begin the next one."""
     with suppress(termios.error, OSError):
         if not termios.tcgetattr(sys.stderr.fileno())[1] & termios.OPOST:
             return "\r\n"
@@ -85,7 +85,7 @@ def _line_end() -> str:
 
 
 def _explained(frame: bytes, sender: str) -> Iterator[str]:
-    """The frame as `microvm-proto explain` shows it."""
+    """Yield the lines by which `microvm-proto explain` shows a frame."""
     from microvm_proto.explain import BrokenStream, explain
 
     with suppress(BrokenStream):  # its lines say so
@@ -94,7 +94,7 @@ def _explained(frame: bytes, sender: str) -> Iterator[str]:
 
 @cache
 def _schema() -> Schema:
-    """The schema: in an installed wheel, or in the checkout."""
+    """Return the schema, from an installed wheel or from the checkout."""
     from microvm_proto.resolve import read_schema
 
     package = Path(microvm.__file__).parent
