@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from ..outcome import Outcome
 from .checks import Violation
+from .endings import ENDINGS, ending
 from .harness import play
 from .script import CORPUS, Script, corpus
 from .strategies import scripts
@@ -35,14 +36,15 @@ SETTINGS = settings(
 
 
 def run(seconds: float, seed: int) -> Outcome:
-    """Fuzz for so many seconds; what has failed before comes first."""
+    """Fuzz for so many seconds; what is known comes first."""
     began = time.monotonic()
     fuzzer = _Fuzzer(began + seconds)
-    for path in corpus():
+    scripts_known = known()
+    for name, script in scripts_known.items():
         try:
-            fuzzer.play(Script.from_json(path.read_text()))
+            fuzzer.play(script)
         except Exception as error:  # noqa: BLE001, RUF100 - whatever it is, it is a finding
-            fuzzer.findings[_kind(error)] = f"{path.name}: {error}"
+            fuzzer.findings[_kind(error)] = f"{name}: {error}"
     batch = 0
     while time.monotonic() < fuzzer.until and len(fuzzer.findings) < _MOST:
         fuzzer.search(hash((seed, batch)))
@@ -52,8 +54,14 @@ def run(seconds: float, seed: int) -> Outcome:
         fuzzer.frames,
         time.monotonic() - began,
         tuple(fuzzer.findings.values()),
-        f"{len(corpus())} scripts replayed, {batch} batches",
+        f"{len(scripts_known)} scripts replayed, {batch} batches",
     )
+
+
+def known() -> dict[str, Script]:
+    """Return what has failed before, and one script for each way in which a guest is lost."""
+    failed = {path.name: Script.from_json(path.read_text()) for path in corpus()}
+    return failed | {name: ending(name) for name in ENDINGS}
 
 
 class _Fuzzer:
