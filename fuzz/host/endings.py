@@ -11,6 +11,7 @@ from microvm.errors import (
 )
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
+from microvm.wire.session import WINDOW
 
 from .script import Act, Call, Close, Dribble, Flood, Hear, Pause, Raw, Reset, Say, Script, Serve
 from .strategies import GREETING, READY
@@ -35,6 +36,11 @@ BREACHES: dict[str, tuple[Act, ...]] = {
     "two ends": (*ASKED, ENDED, ENDED),
     "output after the end": (*ASKED, ENDED, Say(output())),
     "output beyond its credit": (*ASKED, Flood(1, 65536, 17)),
+    "a byte of output beyond its credit": (
+        *ASKED,
+        Flood(1, 65536, WINDOW // 65536),
+        Say(output()),
+    ),
     "output of nothing": (*ASKED, Say(output(b""))),
     "credit for input that nobody feeds": (*ASKED, Say(codec.ExecStdinCredit(1, 1))),
     "credit of nothing": (*ASKED, Say(codec.ExecStdinCredit(1, 0))),
