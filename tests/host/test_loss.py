@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import weakref
 from typing import Any
 
 import pytest
-from tests.support.peer import PATIENCE, PIECE, SOON, Peer, arrives, greeted
+from tests.support.peer import PATIENCE, PIECE, SOON, Peer, arrives, connected, greeted
 
 from microvm.errors import GuestDied, GuestUnresponsive, ProtocolError
 from microvm.guest.guest import Guest
@@ -91,6 +92,20 @@ async def test_a_loss_that_nobody_waits_for_is_not_reported_by_asyncio() -> None
     del guest
     gc.collect()
     assert unhandled == []
+
+
+async def test_a_guest_that_is_lost_goes_with_its_last_user() -> None:
+    gc.disable()  # which is not needed for it
+    try:
+        async with connected() as (guest, peer):
+            lost = weakref.ref(guest)
+            guest.fail(GuestDied("the test says so"))
+            assert await peer.is_left()
+        del guest
+        await asyncio.sleep(0)
+        assert lost() is None
+    finally:
+        gc.enable()
 
 
 async def test_the_first_reason_counts(guest: Guest) -> None:

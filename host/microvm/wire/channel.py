@@ -69,7 +69,7 @@ class Channel(asyncio.Protocol):
             transport.write(data)
 
     def close(self) -> None:
-        """Let go of the port; idempotent."""
+        """Let go of the port, and of those who were told of it; idempotent."""
         if self._turn is not None:
             self._turn.cancel()
         transport, self._transport = self._transport, None
@@ -77,6 +77,7 @@ class Channel(asyncio.Protocol):
             for rest in self._logged.end():
                 _logger.frame("guest", rest)
             transport.abort()
+        self._on_event = self._on_lost = self._on_room = _ignore
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of asyncio.Protocol."""
@@ -144,8 +145,13 @@ class Channel(asyncio.Protocol):
 
     def _lose(self, error: MachineError) -> None:
         if self._transport is not None:
+            on_lost = self._on_lost
             self.close()
-            self._on_lost(error)
+            on_lost(error)
+
+
+def _ignore(*_: object) -> None:
+    pass
 
 
 ChannelFactory: TypeAlias = Callable[
