@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from microvm.wire import codec
@@ -15,6 +16,11 @@ HELLO_START = codec.Hello(0, 0, 0, 0).encode()[:20]
 def frame(type_: int, body: bytes, *, id_: int = 0, flags: int = 0) -> bytes:
     """Write a frame, right or wrong."""
     return HEADER.pack(len(body), type_, flags, id_) + body
+
+
+def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    """Cut bytes in these places, as they are to be written or read."""
+    return [data[a:b] for a, b in itertools.pairwise([0, *cuts, len(data)]) if a < b]
 
 
 def agreed(hello: codec.Hello) -> int:

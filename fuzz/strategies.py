@@ -19,7 +19,6 @@ from microvm.wire.codec import Fault
 from . import messages as any_
 from .daemon import commands
 from .daemon.commands import Command
-from .frames import HEADER
 
 LARGEST = 0xFFFFFFFF
 
@@ -40,16 +39,6 @@ class Part:
     label: str
     data: bytes
 
-    def __str__(self) -> str:
-        """Describe it on one line."""
-        head = ""
-        if len(self.data) >= codec.HEADER_SIZE:
-            length, type_, flags, id_ = HEADER.unpack_from(self.data)
-            name = NAMES.get(type_, "?")
-            head = f" [type {type_} {name}, id {id_}, flags {flags:#x}, body {length}]"
-        shown = self.data[:64].hex(" ", 4) + (" …" if len(self.data) > 64 else "")
-        return f"{self.label}: {len(self.data)} bytes{head} {shown}"
-
 
 @dataclass(frozen=True)
 class Example:
@@ -63,23 +52,10 @@ class Example:
         """All of the bytes."""
         return b"".join(part.data for part in self.parts)
 
-    @property
-    def pieces(self) -> list[bytes]:
-        """The bytes as they are written."""
-        data = self.data
-        ends = [*self.cuts, len(data)]
-        starts = [0, *self.cuts]
-        return [data[a:b] for a, b in zip(starts, ends, strict=True) if a < b]
-
     def __repr__(self) -> str:
-        """Describe it, a part a line."""
-        cuts = ", ".join(map(str, self.cuts[:40])) + (", …" if len(self.cuts) > 40 else "")
-        lines = [f"{len(self.data)} bytes, cut at [{cuts}]"]
-        at = 0
-        for part in self.parts:
-            lines.append(f"  {at:>6}: {part}")
-            at += len(part.data)
-        return "\n".join(lines)
+        """Describe it on one line; what its frames are is told where it fails."""
+        parts = ", ".join(part.label for part in self.parts)
+        return f"{len(self.data)} bytes: {parts}; cut at {list(self.cuts[:40])}"
 
 
 u8 = st.integers(0, 0xFF)

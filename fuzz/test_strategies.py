@@ -11,7 +11,7 @@ from microvm.wire import codec
 from microvm.wire.codec import Fault
 
 from .daemon import commands
-from .frames import Reader
+from .frames import Reader, pieces
 from .settings import SETTINGS
 from .strategies import Example, Part, examples, faulty, is_safe, messages
 
@@ -59,19 +59,16 @@ def test_no_other_command_is_safe() -> None:
     assert not is_safe(codec.Shutdown())
 
 
-@settings(SETTINGS, max_examples=200)
-@given(example=examples())
-def test_pieces_are_the_whole(example: Example) -> None:
-    assert b"".join(example.pieces) == example.data
-    assert all(example.pieces)
-
-
 @settings(SETTINGS, max_examples=100)
 @given(example=examples())
 def test_the_model_reads_the_same_in_any_cut(example: Example) -> None:
     whole, cut = Reader(), Reader()
     expected = [_flat(event.outcome) for event in whole.feed(example.data)]
-    found = [_flat(event.outcome) for piece in example.pieces for event in cut.feed(piece)]
+    found = [
+        _flat(event.outcome)
+        for piece in pieces(example.data, example.cuts)
+        for event in cut.feed(piece)
+    ]
     assert found == expected
     assert (cut.dropped, cut.missing()) == (whole.dropped, whole.missing())
 
@@ -83,5 +80,4 @@ def _flat(outcome: object) -> object:
 def test_an_example_describes_itself() -> None:
     part = Part("valid Ping", codec.Ping(1).encode())
     text = repr(Example((part, part), (3,)))
-    assert "40 bytes, cut at [3]" in text
-    assert "20: valid Ping: 20 bytes [type 4 Ping, id 0, flags 0x0, body 8]" in text
+    assert text == "40 bytes: valid Ping, valid Ping; cut at [3]"

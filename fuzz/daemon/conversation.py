@@ -17,7 +17,7 @@ from tests.support.processes import Process, children
 
 from microvm.wire import codec
 
-from ..frames import frame
+from ..frames import frame, pieces
 from ..strategies import Part
 from .model import Model
 from .running import agree
@@ -90,8 +90,7 @@ class Conversation:
         if self.model.filler(data) is None:
             return False
         self.sent += parts
-        ends = itertools.pairwise([0, *cuts, len(data)])
-        self._write(*(data[start:end] for start, end in ends if start < end))
+        self._write(*pieces(data, cuts))
         return True
 
     def greet(self) -> None:

@@ -28,7 +28,7 @@ from microvm.wire.codec import ErrorCode
 
 from .. import messages
 from ..decoder.build import build
-from ..frames import HEADER, Event, Reader
+from ..frames import HEADER, Event, Reader, pieces
 from ..outcome import Outcome
 from ..report import LAST, corpus, explained, keep
 from ..settings import SETTINGS
@@ -114,12 +114,6 @@ class Pair:
             self._library.replay_host(data, size, at, count, ctypes.byref(self._log))
         self.frames += self._log.frames
         return ctypes.string_at(ctypes.addressof(self._log) + _Log.data.offset, self._log.size)
-
-
-def pieces(data: bytes, cuts: Sequence[int]) -> Iterator[bytes]:
-    """Yield the bytes as they are read."""
-    for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
-        yield data[start:end]
 
 
 def of_guest(data: bytes, cuts: Sequence[int]) -> bytes:

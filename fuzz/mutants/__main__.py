@@ -36,11 +36,11 @@ COMPILE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The rungs that looked for a bug, and those that found it."""
+    """The rungs that looked for a bug, and what those say that found it."""
 
     mutant: Mutant
     looked: tuple[str, ...]
-    found: tuple[str, ...]
+    found: dict[str, str]
 
 
 def hunt(mutant: Mutant, rungs: Collection[str], seconds: float) -> Verdict:
@@ -53,12 +53,12 @@ def hunt(mutant: Mutant, rungs: Collection[str], seconds: float) -> Verdict:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
             copy(ROOT / name, tree / name)
         mutant.seed(tree)
-        found = tuple(rung for rung in looked if _finds(rung, tree, mutant, seconds))
-    return Verdict(mutant, looked, found)
+        found = {rung: _look(rung, tree, mutant, seconds) for rung in looked}
+    return Verdict(mutant, looked, {rung: what for rung, what in found.items() if what})
 
 
-def _finds(rung: str, tree: Path, mutant: Mutant, seconds: float) -> bool:
-    """Whether a rung of this tree finds something, or does not come to its end.
+def _look(rung: str, tree: Path, mutant: Mutant, seconds: float) -> str:
+    """Return what a rung of this tree finds, or that it does not come to its end.
 
     :raises ClickException: it could not be built; such a bug is none.
     """
@@ -76,12 +76,15 @@ def _finds(rung: str, tree: Path, mutant: Mutant, seconds: float) -> bool:
             timeout=seconds + COMPILE,
         )
     except subprocess.TimeoutExpired:
-        return True
+        return "it does not come to its end"
+    said = (ran.stdout + ran.stderr).decode(errors="replace")
     if ran.returncode == UNBUILT:
-        raise click.ClickException(f"{mutant.name}: {ran.stderr.decode(errors='replace')}")
-    if ran.returncode or (rung == "proofs" and mutant is not CONTROL):
-        return ran.returncode != 0
-    return bool(json.loads(ran.stdout.splitlines()[-1])["findings"])
+        raise click.ClickException(f"{mutant.name}: {said}")
+    if ran.returncode:
+        return said
+    if rung == "proofs" and mutant is not CONTROL:
+        return ""
+    return "\n".join(json.loads(ran.stdout.splitlines()[-1])["findings"])
 
 
 @click.command()
@@ -124,9 +127,11 @@ def main(seconds: float, only: str, names: tuple[str, ...], json_file: IO[str] |
 
 def _summary(verdicts: list[Verdict]) -> bool:
     """Print what each rung has found, and who was not found; return whether that is too little."""
-    false = {rung for each in verdicts if each.mutant is CONTROL for rung in each.found}
-    if false:
-        click.echo(f"found where nothing is wrong, by {', '.join(false)}: the rest says nothing")
+    false = next((each.found for each in verdicts if each.mutant is CONTROL), {})
+    for rung, what in false.items():
+        click.echo(
+            f"{rung} finds something where nothing is wrong, so the rest says nothing: {what}"
+        )
     verdicts = [each for each in verdicts if each.mutant is not CONTROL]
     for rung in NAMES:
         looked = [each for each in verdicts if rung in each.looked]

@@ -8,6 +8,7 @@
  * Unwind: 10
  * Loops: find_groups.0:4 next_line.0:8 is_member.0:3
  * Wraps: conversion */
+#define OWN_OPEN
 #include "proof.h"
 
 #include <user.h>
@@ -26,8 +27,6 @@ int fstat(int fd, struct stat *status)
 	status->st_mode = nondet_u32();
 	return nondet_int();
 }
-
-int close(int fd) { return 0; }
 
 ssize_t read(int fd, void *into, size_t size)
 {

@@ -25,8 +25,6 @@ ssize_t read(int fd, void *into, size_t size)
 	return nondet_bool() ? -1 : n;
 }
 
-int close(int fd) { return 0; }
-
 void prove(void)
 {
 	char line[USER_LINE_MAX];
