@@ -72,10 +72,18 @@ class RecordingChannel(Channel):
             recorder.faults.append("the host refused what is right")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Record the end of the port, or of the guest's half of it."""
-        if self._transport is not None:
-            self._recorder.ended_at = self._loop.time()
+        """Record the end of the port."""
+        self._record_end()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Record the end of the guest's half of it, whatever the host makes of that."""
+        self._record_end()
+        super().eof_received()
+
+    def _record_end(self) -> None:
+        if self._transport is not None and self._recorder.ended_at is None:
+            self._recorder.ended_at = self._loop.time()
 
     def close(self) -> None:
         """Record when the host gives up."""
