@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from microvm.arch import Arch, Bus, Magic
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm_image import built as builds
+from microvm_image import kernel_cache
 
 if TYPE_CHECKING:
     from microvm_image import package
@@ -64,9 +64,9 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
         return None
     if named and named != SMALL:
         return Path(named)
-    built = builds.newest(arch)
+    built = kernel_cache.newest(arch)
     if named and built is None:
-        since = " since microvm has changed" if builds.outdated(arch) else ""
+        since = " since microvm has changed" if kernel_cache.outdated(arch) else ""
         raise ImageError(
             f"no small kernel has been built{since}", hint="`microvm kernel build` does it"
         )
@@ -84,7 +84,7 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
     """
     if chosen := given(arch, named):
         return _read(chosen, arch)
-    if not _requested(named) and builds.outdated(arch):
+    if not _requested(named) and kernel_cache.outdated(arch):
         report.notice(
             "the small kernel here is of another version, and not used: `microvm kernel build`"
         )

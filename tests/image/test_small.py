@@ -21,7 +21,7 @@ from microvm.cli.kernel import kernel as command
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
 from microvm_image import build as building
-from microvm_image import built, kconfig, package, recipe, small
+from microvm_image import kconfig, kernel_cache, package, recipe, small
 from microvm_image import kernel as kernels
 from microvm_image.build import build
 
@@ -189,7 +189,7 @@ def test_images_get_it_when_it_is_there(
     monkeypatch.setenv("MICROVM_KERNEL", "debian")
     assert microvm_image.default() == first
     monkeypatch.delenv("MICROVM_KERNEL")
-    built.remove(next(built.installed()).name)
+    kernel_cache.remove(next(kernel_cache.installed()).name)
     assert microvm_image.default() == first
 
 
@@ -200,7 +200,7 @@ def test_a_kernel_of_another_recipe_is_not_used(
         older.setattr(recipe, "BUILDER", recipe.BUILDER - 1)
         put(cache, kernel, "6.1.2-microvm")
     monkeypatch.setattr(package._Apt, "find", _no_apt)
-    assert built.newest(HOST) is None
+    assert kernel_cache.newest(HOST) is None
     with pytest.raises(ImageError, match="has been built since microvm has changed"):
         kernels.find(HOST, "small", LineReporter())
     for named, told in ((None, True), ("debian", False)):
@@ -216,11 +216,11 @@ def _no_apt(*_: object) -> None:
 def test_the_commands(cache: Path, kernel: Path) -> None:
     older, newer = (put(cache, kernel, version) for version in ("6.1.3-microvm", "6.1.2-microvm"))
     os.utime(older, (0, 0))
-    assert built.newest(HOST) == newer
+    assert kernel_cache.newest(HOST) == newer
     lines = CliRunner().invoke(command, ["ls"]).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["NAME", newer.name, older.name]
     assert CliRunner().invoke(command, ["rm", newer.name]).exit_code == 0
-    assert built.newest(HOST) == older
+    assert kernel_cache.newest(HOST) == older
     assert isinstance(CliRunner().invoke(command, ["rm", newer.name]).exception, ImageError)
     assert CliRunner().invoke(command, ["rm", "../x"]).exit_code == 1
 

@@ -39,10 +39,10 @@ def ls() -> None:
     from datetime import datetime
 
     from microvm.cli.table import echo
-    from microvm_image import built
+    from microvm_image import kernel_cache
 
     rows = []
-    for path in built.installed():
+    for path in kernel_cache.installed():
         status = path.stat()
         created = datetime.fromtimestamp(status.st_mtime).astimezone().isoformat(" ", "seconds")
         rows.append((path.name, f"{status.st_size / 1e6:.1f} MB", created))
@@ -53,7 +53,7 @@ def ls() -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
 def rm(names: tuple[str, ...]) -> None:
     """Remove kernels from the cache; images that have one keep it."""
-    from microvm_image import built
+    from microvm_image import kernel_cache
 
     for name in names:
-        built.remove(name)
+        kernel_cache.remove(name)
