@@ -46,7 +46,7 @@ LADDER = (
     Rung("differential", "Python's decoder beside C's", "differential.compare:run", 0.2),
     Rung("daemon", "the daemon as a process", "daemon.rung:run", 0.25),
     Rung("guest", "the daemon in a real guest", "guest.rung:run", 0.25),
-    Rung("host", "the host, with a guest that lies", "host.rung:run", 0.1),
+    Rung("host", "the host, with a scripted guest", "host.rung:run", 0.1),
     Rung("proofs", "CBMC", "proofs.prove:run", 0.0),
 )
 

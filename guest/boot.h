@@ -1,4 +1,4 @@
-/* What PID 1 owes the machine: file systems, devices, clock, entropy, and its end. */
+/* The duties of PID 1: file systems, devices, clock, entropy, and the machine's end. */
 #ifndef BOOT_H
 #define BOOT_H
 

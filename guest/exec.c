@@ -303,7 +303,7 @@ static bool is_silent(const struct exec *exec, const struct port *port, uint64_t
 }
 
 /* Whether output of an ended command is still to be sent. */
-static bool owes(const struct exec *exec, const struct exec_stream *stream)
+static bool has_output_left(const struct exec *exec, const struct exec_stream *stream)
 {
 	return stream->fd >= 0 && stream->left > 0 && !(exec->killed && stream->credit == 0);
 }
@@ -313,12 +313,12 @@ bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns
 	if (!exec->id || exec->pid)
 		return false;
 	for (int i = 0; i < EXEC_STREAMS; i++)
-		if (owes(exec, &exec->streams[i]))
+		if (has_output_left(exec, &exec->streams[i]))
 			return is_silent(exec, port, now_ns);
 	return true;
 }
 
-int exec_patience(const struct exec *exec, uint64_t now_ns)
+int exec_timeout_ms(const struct exec *exec, uint64_t now_ns)
 {
 	if (!exec->id || exec->pid || !exec->terminal || is_unpaid(&exec->streams[0]))
 		return -1;

@@ -70,6 +70,6 @@ void exec_kill(struct exec *exec);
 void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns);
 
 /* How long to wait for output at most, in milliseconds; -1 for ever. */
-int exec_patience(const struct exec *exec, uint64_t now_ns);
+int exec_timeout_ms(const struct exec *exec, uint64_t now_ns);
 
 #endif

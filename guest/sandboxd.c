@@ -168,10 +168,10 @@ static short port_events(void)
 }
 
 /* How long to wait for an event; -1 is for ever. */
-static int patience_ms(bool present, bool go_on)
+static int poll_timeout_ms(bool present, bool go_on)
 {
 	bool counts = server.exec.terminal && port_idle(&server.port);
-	int ms = counts ? exec_patience(&server.exec, serve_clock()) : -1;
+	int ms = counts ? exec_timeout_ms(&server.exec, serve_clock()) : -1;
 
 	if (go_on)
 		return 0;
@@ -206,7 +206,7 @@ static _Noreturn void loop(int signals)
 		/* What made serve_input stop may be over by now, and nothing else will say so. */
 		bool go_on = !all_read && serve_wants_input(&server);
 		events = 0;
-		if (poll(fds, POLLED, patience_ms(present, go_on)) < 0)
+		if (poll(fds, POLLED, poll_timeout_ms(present, go_on)) < 0)
 			continue;
 		events = fds[INPUT].revents;
 		server.exec.coalescing = false;

@@ -19,7 +19,7 @@
 
 /* How long a child may take to execute: another process of its user can stop it, and root can
  * freeze it. */
-enum { PATIENCE_MS = 5000 };
+enum { EXEC_TIMEOUT_MS = 5000 };
 
 /* linux/sched.h, which musl's headers leave out; see clone(2). */
 #define CLONE_INTO_CGROUP_FLAG 0x200000000ULL
@@ -305,7 +305,7 @@ static bool await_exec(int fd)
 {
 	struct pollfd closed = { .fd = fd };
 
-	return poll(&closed, 1, PATIENCE_MS) > 0;
+	return poll(&closed, 1, EXEC_TIMEOUT_MS) > 0;
 }
 
 /* Nothing holds back a SIGKILL; until it has come to its end, the child uses our memory. */

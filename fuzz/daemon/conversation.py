@@ -30,7 +30,7 @@ _MEMORY_OF_PROCESS = 1 << 23
 """What may become resident after the first frames: the daemon allocates nothing, but its buffers
 have pages that are seldom used; the sanitizers have their own."""
 
-_BLINK = 0.5
+_LONGEST_WAIT = 0.5
 """Seconds for which nothing is read, at most."""
 
 _SETTLING = 10.0
@@ -126,23 +126,23 @@ class Conversation:
     def settle(self) -> None:
         """Wait until the command in flight has done all that it must do by itself."""
         self.sync()
-        while self.model.reader.listens() and (debt := self.model.owes()):
+        while self.model.reader.listens() and (missing := self.model.missing()):
             try:
                 self._connection.exchange([], bool)
             except Lost as error:
-                raise Lost(f"{debt} does not come", f"{self.model.running}; {error}") from None
+                raise Lost(f"{missing} does not come", f"{self.model.running}; {error}") from None
             self._check()
 
     def pause(self, seconds: float = PAUSE) -> None:
         """Give a command time to say something."""
         until = time.monotonic() + seconds
-        self._connection.exchange([], lambda _: time.monotonic() >= until, patience=seconds)
+        self._connection.exchange([], lambda _: time.monotonic() >= until, interval=seconds)
 
     def look_away(self, read_size: int) -> None:
         """Read nothing until no more comes, and then to the next check so much at a time."""
         assert self._target
         self._connection.read_size = read_size
-        until = time.monotonic() + _BLINK
+        until = time.monotonic() + _LONGEST_WAIT
         before, here = -1, 0
         while before < here and time.monotonic() < until:
             select.select([], [], [], PAUSE / 4)

@@ -18,7 +18,7 @@ from ..frames import Reader
 from ..outcome import Outcome
 from ..strategies import Part
 from .conversation import Conversation
-from .failures import SHRINKING, Enough, Failures
+from .failures import SHRINKING, Failures, ShrinkTimeout
 from .state_machine import Host
 
 _BATCH = 20
@@ -76,7 +76,7 @@ def explore(
             super().__init__(conversation, failures)
 
     seeded = Once if seed is None else hypothesis.seed(seed)(Once)
-    with contextlib.suppress(Enough):
+    with contextlib.suppress(ShrinkTimeout):
         try:
             run_state_machine_as_test(seeded, settings=settings)
         except Exception:

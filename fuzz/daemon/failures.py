@@ -11,7 +11,7 @@ SHRINKING = 60.0
 """Seconds that a failure may take to become small."""
 
 
-class Enough(BaseException):
+class ShrinkTimeout(BaseException):
     """A failure has been made as small as time allows."""
 
 
@@ -35,7 +35,7 @@ class Failures:
     def check_time(self) -> None:
         """Raise when there has been one for long enough."""
         if time.monotonic() > self._until:
-            raise Enough
+            raise ShrinkTimeout
 
     def tell(self) -> None:
         """Write the smallest into the corpus, and raise it with its frames; nothing without one."""

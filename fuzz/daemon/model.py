@@ -92,9 +92,9 @@ class Model:
         """Whether all that was sent has been checked."""
         return not self._events
 
-    def owes(self) -> str:
+    def missing(self) -> str:
         """Return what must come without a word from the host; nothing for nothing."""
-        return self.running.owes() if self.running else ""
+        return self.running.missing() if self.running else ""
 
     def ends_all(self) -> bool:
         """Whether all that has been started is in the group of the command in flight."""

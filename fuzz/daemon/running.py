@@ -205,11 +205,11 @@ class Running:
         agree(not keeps or bool(self.kills) or self.size is not None, "input closed early", self)
         self._input_closed = True
 
-    def owes(self) -> str:
+    def missing(self) -> str:
         """Return what must come of it without a word from the host; nothing for nothing."""
-        return "" if self._stopped else next(self._debts(), "")
+        return "" if self._stopped else next(self._all_missing(), "")
 
-    def _debts(self) -> Iterator[str]:
+    def _all_missing(self) -> Iterator[str]:
         command = self.command
         waits = command.lasts or command.sized or command.takes is not None
         if not self.kills and self.fed and waits:

@@ -207,7 +207,7 @@ class Host(RuleBasedStateMachine):
         end=st.booleans(),
         wait=st.booleans(),
     )
-    def pour(
+    def feed_all(
         self, request: codec.ExecRequest, pieces: int, payment: str, end: bool, wait: bool
     ) -> None:
         """Feed it as much as it takes, whether it can pass that on or not."""

@@ -14,7 +14,7 @@
 #endif
 
 static struct session session;
-static uint32_t patience; /* how many frames the exec in flight goes on for */
+static uint32_t frames_left; /* how many frames the exec in flight goes on for */
 
 static void put(struct log *log, uint64_t value, unsigned size)
 {
@@ -53,18 +53,18 @@ static void carry_out(const struct frame *frame)
 	uint32_t id = frame->header.id;
 
 	if (frame->header.type == SANDBOXD_TYPE_HELLO) {
-		patience = 0;
+		frames_left = 0;
 	} else if (frame->header.type == SANDBOXD_TYPE_EXEC_REQUEST) {
-		patience = id % 5;
+		frames_left = id % 5;
 		session_allow(&session, id % 8 * 16);
-		if (patience == 0)
+		if (frames_left == 0)
 			session_end(&session);
 	}
 }
 
-static void wait_less(void)
+static void count_frame(void)
 {
-	if (patience > 0 && --patience == 0)
+	if (frames_left > 0 && --frames_left == 0)
 		session_end(&session);
 }
 
@@ -78,7 +78,7 @@ static void take(struct log *log)
 	while ((event = session_next(&session, &frame, &refusal)) != SESSION_MORE) {
 		assert((event == SESSION_REFUSAL) == (refusal.code != 0));
 		put_event(log, &frame, &refusal);
-		wait_less();
+		count_frame();
 		if (event == SESSION_FRAME)
 			carry_out(&frame);
 	}
@@ -114,7 +114,7 @@ void replay_host(const uint8_t *data, size_t size, const uint32_t *cuts, size_t 
 
 	log->size = 0;
 	log->frames = 0;
-	patience = 0;
+	frames_left = 0;
 	session_init(&session);
 	ASAN_POISON_MEMORY_REGION(session.in.data, STREAM_SIZE);
 	for (size_t i = 0; i < count; at = cuts[i++])

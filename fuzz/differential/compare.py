@@ -158,7 +158,7 @@ class _Guest:
     def __init__(self) -> None:
         self.log = bytearray()
         self.seen = self.refused = 0
-        self._last_id = self._current = self._credit = self._patience = 0
+        self._last_id = self._current = self._credit = self._frames_left = 0
 
     def take(self, event: Event, version: int) -> None:
         error = event.outcome
@@ -174,24 +174,24 @@ class _Guest:
             self._refuse(event, code)
             return
         self.log += ENTRY.pack(event.dropped, event.type, id_, 0, 0, 0) + message.encode(version)
-        self._wait_less()
+        self._count_frame()
         if isinstance(message, codec.Hello):
-            self._patience = 0
+            self._frames_left = 0
         elif is_request:
-            self._patience = id_ % 5
+            self._frames_left = id_ % 5
             self._credit += id_ % 8 * 16
-            if not self._patience:
+            if not self._frames_left:
                 self._current = self._credit = 0
 
     def _refuse(self, event: Event, code: int, offset: int = 0, field: int = 0) -> None:
         self.refused += 1
         self.log += ENTRY.pack(event.dropped, event.type, event.id, code, offset, field)
-        self._wait_less()
+        self._count_frame()
 
-    def _wait_less(self) -> None:
-        if self._patience:
-            self._patience -= 1
-            if not self._patience:
+    def _count_frame(self) -> None:
+        if self._frames_left:
+            self._frames_left -= 1
+            if not self._frames_left:
                 self._current = self._credit = 0
 
     def _consider(self, message: codec.Message, id_: int) -> ErrorCode | None:

@@ -52,7 +52,7 @@ def check(result: Result) -> None:
         checks.call(call)
 
 
-def _hold(right: bool, otherwise: str) -> None:
+def _require(right: bool, otherwise: str) -> None:
     if not right:
         raise Violation(otherwise)
 
@@ -71,16 +71,16 @@ class _Checks:
             _check_text(error)
         if breach := recorder.breach:
             wanted = VersionMismatch if breach.version else ProtocolError
-            _hold(type(error) is wanted, f"{error!r} for a breach: {breach.why}")
+            _require(type(error) is wanted, f"{error!r} for a breach: {breach.why}")
             closed = NEVER if recorder.closed_at is None else recorder.closed_at
-            _hold(closed - breach.at < self._slack, "a breach was put up with for a time")
+            _require(closed - breach.at < self._slack, "a breach was put up with for a time")
         elif isinstance(error, GuestUnresponsive):
-            _hold(self._is_silent(self._result.lost_at), f"{error}, though it did")
+            _require(self._is_silent(self._result.lost_at), f"{error}, though it did")
         elif isinstance(error, GuestDied):
             ended = recorder.ended_at is not None or self._result.reset_at is not None
-            _hold(ended, f"{error}: it lives")
+            _require(ended, f"{error}: it lives")
         else:
-            _hold(error is None, f"{error!r} for nothing")
+            _require(error is None, f"{error!r} for nothing")
 
     def _is_silent(self, at: float) -> bool:
         """Whether something has been unanswered for as long as it may be."""
@@ -95,14 +95,14 @@ class _Checks:
     def ready(self) -> None:
         """It is ready in time when it has said so."""
         error, took = self._result.ready, self._result.ready_took
-        _hold(took <= READY_TIMEOUT + self._slack, "ready took too long")
+        _require(took <= READY_TIMEOUT + self._slack, "ready took too long")
         if isinstance(error, TimeoutError):
-            _hold(not self._recorder.greeted, "a time-out for a guest that was ready")
-            _hold(took >= READY_TIMEOUT - self._slack, "the time-out came early")
+            _require(not self._recorder.greeted, "a time-out for a guest that was ready")
+            _require(took >= READY_TIMEOUT - self._slack, "the time-out came early")
         elif error is None:
-            _hold(self._recorder.greeted, "it is ready without a word")
+            _require(self._recorder.greeted, "it is ready without a word")
         else:
-            _hold(error is self._result.error, f"{error!r} is not why the guest was lost")
+            _require(error is self._result.error, f"{error!r} is not why the guest was lost")
 
     def call(self, its: CallResult) -> None:
         """A call returns what was said, or raises one of the errors that there are."""
@@ -113,19 +113,19 @@ class _Checks:
             _check_text(value)
         if isinstance(value, MachineError):
             lost = self._result.error
-            _hold(value is lost, f"{value!r} is not why the guest was lost: {lost!r}")
+            _require(value is lost, f"{value!r} is not why the guest was lost: {lost!r}")
         if its.call.kind in ("ping", "status"):
             self._answer(its)
         elif command is None:
-            _hold(isinstance(value, MachineError), f"{value!r}, and nothing was asked")
+            _require(isinstance(value, MachineError), f"{value!r}, and nothing was asked")
         else:
             limits = self._passed_limits(its, command)
             self._end(its, command, limits)
             self._time(its, command, limits)
             self._output(its, command, limits)
             fed = input_of(its.call.stdin or 0)
-            _hold(fed.startswith(command.fed), "what was fed is not what was given")
-            _hold(not command.fed_end or len(command.fed) == len(fed), "input ended early")
+            _require(fed.startswith(command.fed), "what was fed is not what was given")
+            _require(not command.fed_end or len(command.fed) == len(fed), "input ended early")
 
     def _answer(self, its: CallResult) -> None:
         """To a ping, or to the question for the status."""
@@ -133,14 +133,16 @@ class _Checks:
         # When the guest is lost meanwhile, nobody waits on.
         latest = [its.began + timeout, *(max(its.began, at) for at in self._losses())]
         late = its.ended - min(latest)
-        _hold(late <= self._slack, f"{its.call.kind} ended {late} s too late")
+        _require(late <= self._slack, f"{its.call.kind} ended {late} s too late")
         if isinstance(value, codec.Status):
             told = [status.values for status in self._recorder.statuses]
             names = told[0] if told else {}
-            _hold({name: getattr(value, name) for name in names} in told, f"{value} was not said")
+            _require(
+                {name: getattr(value, name) for name in names} in told, f"{value} was not said"
+            )
         else:
             answered = value is None and self._recorder.last_pong >= its.began
-            _hold(answered or isinstance(value, MachineError), f"{value!r} without an answer")
+            _require(answered or isinstance(value, MachineError), f"{value!r} without an answer")
 
     def _passed_limits(self, its: CallResult, command: Command) -> _Limits:
         """When a command went beyond its limits, and beyond which."""
@@ -163,7 +165,7 @@ class _Checks:
         if command.ending is None or (its.left is not None and value is None):
             lost = self._result.error is not None
             ended = value is None and (command.ending is not None or lost)
-            _hold(ended or isinstance(value, MachineError), f"{value!r} without an end")
+            _require(ended or isinstance(value, MachineError), f"{value!r} without an end")
             return
         at, frame = command.ending
         wanted: list[object] = []
@@ -178,9 +180,9 @@ class _Checks:
             status = frame.values["status"]
             wanted.append(-status if frame.values["ending"] else status)
         given = type(value) if isinstance(value, BaseException) else value
-        _hold(given in wanted, f"{value!r}, and not {wanted}: {frame}")
+        _require(given in wanted, f"{value!r}, and not {wanted}: {frame}")
         if isinstance(value, StartError):
-            _hold(value.errno == frame.values["error_number"], f"{value!r}: {frame}")
+            _require(value.errno == frame.values["error_number"], f"{value!r}: {frame}")
 
     def _time(self, its: CallResult, command: Command, limits: _Limits) -> None:
         """It ends within its deadlines: a guest that is silent, or lets nothing die, is lost."""
@@ -195,7 +197,7 @@ class _Checks:
         latest += [max(started, at) for at in self._losses()]
         # Who is asleep when a command ends finds out when he wakes.
         late = its.ended - max(min(latest), its.left or 0)
-        _hold(late <= self._slack, f"{call} ended {late} s too late")
+        _require(late <= self._slack, f"{call} ended {late} s too late")
 
     def _losses(self) -> list[float]:
         """The moments by which the guest is known to be lost."""
@@ -222,17 +224,17 @@ class _Checks:
                 early[stream] += len(kept)
         for stream, out in its.out.items():
             truth = bytes(written[stream])
-            _hold(truth.startswith(out), f"stream {stream} is not what was written")
+            _require(truth.startswith(out), f"stream {stream} is not what was written")
             if its.whole:
                 dropped = killed < NEVER and len(truth) > WINDOW
                 least = early[stream] if dropped else len(truth)
-                _hold(len(out) >= least, f"stream {stream}: {len(out)} of {len(truth)} bytes")
+                _require(len(out) >= least, f"stream {stream}: {len(out)} of {len(truth)} bytes")
 
 
 def _check_text(error: MicroVMError) -> None:
     """Whatever a guest has said, its errors are safe to print."""
     for text in (str(error), error.message, error.hint):
-        _hold(text.isprintable(), f"a message cannot be printed: {text!r}")
-        _hold(len(text) <= LONGEST_MESSAGE, f"a message of {len(text)} characters")
+        _require(text.isprintable(), f"a message cannot be printed: {text!r}")
+        _require(len(text) <= LONGEST_MESSAGE, f"a message of {len(text)} characters")
     odd = [char for char in error.detail if not char.isprintable() and char not in "\n\t"]
-    _hold(not odd, f"a detail cannot be printed: {odd!r}")
+    _require(not odd, f"a detail cannot be printed: {odd!r}")

@@ -13,7 +13,7 @@ from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW
 
-from .script import Act, Call, Close, Dribble, Flood, Hear, Pause, Raw, Reset, Say, Script, Serve
+from .script import Act, Call, Close, Flood, Hear, Pause, Raw, Reset, Say, Script, Serve, SlowFrame
 from .strategies import GREETING, READY
 
 ASKED = (*GREETING, Hear("ExecRequest"))
@@ -66,7 +66,7 @@ ENDINGS: dict[str, tuple[type[MachineError] | None, tuple[Act, ...]]] = {
     "the end in a frame": (GuestDied, (*ASKED, Raw(ENDED.message.encode()[:-1]), Close())),
     "a reset": (GuestDied, (*ASKED, Reset())),
     "silence": (GuestUnresponsive, ASKED),
-    "a frame without end": (GuestUnresponsive, (*ASKED, Dribble(1.0))),
+    "a frame without end": (GuestUnresponsive, (*ASKED, SlowFrame(1.0))),
     **{name: (ProtocolError, breach) for name, breach in BREACHES.items()},
 }
 

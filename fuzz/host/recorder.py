@@ -182,11 +182,11 @@ class Recorder:
             del self._received[:size]
             self.frames += 1
             if self.greeted:
-                wrong = self._judge(frame, now)
+                wrong = self._check(frame, now)
                 if wrong:
                     self.breach = Breach(now, wrong)
             elif frame.kind != "ready" or frame.values["nonce"] != self._nonce:
-                continue  # of an older life
+                continue  # it answers an earlier hello
             else:
                 self._greet(frame, now)
             return None if self.breach else frame
@@ -200,7 +200,7 @@ class Recorder:
             self._schema = SCHEMA.at(version)
         self.greeted = True
 
-    def _judge(self, frame: Frame, now: float) -> str:
+    def _check(self, frame: Frame, now: float) -> str:
         """Record a frame; what is wrong with it, or nothing."""
         if self._goodbye:
             return f"{frame.kind} after goodbye"
@@ -221,9 +221,9 @@ class Recorder:
         command = self.commands[-1] if self.commands else None
         if command is None or command.ending or command.id != frame.id:
             return f"{frame.kind} of no command that runs"
-        return self._judge_of(command, frame, now)
+        return self._check_command(command, frame, now)
 
-    def _judge_of(self, command: Command, frame: Frame, now: float) -> str:
+    def _check_command(self, command: Command, frame: Frame, now: float) -> str:
         values = frame.values
         match frame.kind:
             case "exec_output":

@@ -32,7 +32,7 @@ class Timing:
 EXACT = Timing(TIMEOUTS, slack=0.01, real=False)
 """The product's own timeouts."""
 
-HASTY = Timing(Timeouts(ping_interval=0.02, ping=0.3, kill=0.3), slack=5.0, real=True)
+REAL_CLOCK = Timing(Timeouts(ping_interval=0.02, ping=0.3, kill=0.3), slack=5.0, real=True)
 """For a real clock, on a machine that has other things to do."""
 
 

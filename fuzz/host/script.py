@@ -51,7 +51,7 @@ class Flood:
 
 
 @dataclass(frozen=True, slots=True)
-class Dribble:
+class SlowFrame:
     """Begin a frame of the longest body, and send one byte of it after each `every` seconds."""
 
     every: float
@@ -90,7 +90,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Deaf:
+class StopReading:
     """Read no more."""
 
 
@@ -114,7 +114,18 @@ class Reset:
 
 
 Act: TypeAlias = (
-    Say | Raw | Flood | Dribble | Serve | Hear | Pause | Answer | Deaf | Close | Print | Reset
+    Say
+    | Raw
+    | Flood
+    | SlowFrame
+    | Serve
+    | Hear
+    | Pause
+    | Answer
+    | StopReading
+    | Close
+    | Print
+    | Reset
 )
 
 

@@ -15,7 +15,7 @@ from microvm.wire.codec import Stream
 from ..frames import HEADER
 from . import script as acts
 
-PATIENCE = 20.0
+HEAR_TIMEOUT = 20.0
 """How long a guest waits for what it wants to hear, in seconds; then it goes on."""
 
 FOREVER = 1e6
@@ -101,7 +101,7 @@ class ScriptedGuest:
                 output = codec.ExecOutput(self._true["id"], Stream(stream), b"f" * size).encode()
                 for _ in range(times):
                     await self._write(output)
-            case acts.Dribble(every=every):
+            case acts.SlowFrame(every=every):
                 size = codec.ExecOutput.MAX_BODY
                 data = HEADER.pack(size, codec.ExecOutput.TYPE, 0, self._true["id"])
                 async with self._lock:
@@ -116,7 +116,7 @@ class ScriptedGuest:
                 await asyncio.sleep(seconds)
             case acts.Answer(pongs=pongs):
                 self._pongs = pongs
-            case acts.Deaf():
+            case acts.StopReading():
                 self._reading.cancel()
             case acts.Print(data=data):
                 await self._loop.sock_sendall(self._console, data)
@@ -205,7 +205,7 @@ class ScriptedGuest:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
-    async def _hear(self, kind: str, timeout: float = PATIENCE) -> bool:
+    async def _hear(self, kind: str, timeout: float = HEAR_TIMEOUT) -> bool:
         """Wait for what the host may have said already; whether it has."""
         try:
             async with asyncio.timeout(timeout):

@@ -150,8 +150,8 @@ _texts = st.lists(
 ).map(b"".join)
 _manners: Acts = st.one_of(
     st.builds(acts.Answer, st.booleans()),
-    st.just(acts.Deaf()),
-    st.builds(acts.Dribble, _one_of([0.01, 1.0])),
+    st.just(acts.StopReading()),
+    st.builds(acts.SlowFrame, _one_of([0.01, 1.0])),
     st.builds(acts.Print, _texts),
     st.builds(acts.Print, _texts.map(lambda text: b"Kernel panic - not syncing: " + text)),
 )
@@ -174,14 +174,14 @@ _stories: st.SearchStrategy[list[Act]] = _one_of(
             Pause(1.0),
             acts.Close(),
         ],
-        [Say(codec.ExecStdinCredit(1, LARGEST), ("id",)), acts.Deaf(), Pause(3.0)],
+        [Say(codec.ExecStdinCredit(1, LARGEST), ("id",)), acts.StopReading(), Pause(3.0)],
         # More than is handled at a time.
         [acts.Flood(1, 1, 1000), Say(codec.ExecResponse(1, Ending.EXITED, 0), ("id",))],
         [acts.Flood(1, 1, 1000), acts.Close()],
         [acts.Print(b"Kernel panic - not syncing: \t"), acts.Reset()],
         [acts.Print(b"Kernel panic - not syncing: " + b"x" * 2000), acts.Reset()],
         [
-            acts.Deaf(),
+            acts.StopReading(),
             Say(codec.ExecStdinCredit(1, 1 << 18), ("id",)),
             Pause(0.1),
             acts.Close(half=True),

@@ -18,8 +18,8 @@ from . import rung
 from .checks import Violation
 from .endings import ASKED, ENDINGS, SLOW, ending
 from .harness import play
-from .result import HASTY
-from .script import Act, Answer, Call, Deaf, Dribble, Hear, Pause, Script, corpus
+from .result import REAL_CLOCK
+from .script import Act, Answer, Call, Hear, Pause, Script, SlowFrame, StopReading, corpus
 from .strategies import honest, scripts
 
 
@@ -68,17 +68,17 @@ def test_what_a_guest_does_is_known_for_what_it_is(name: str) -> None:
     "acts",
     [
         (Answer(pongs=False), Pause(3600.0)),
-        (Dribble(0.005),),
-        (Deaf(), Pause(3600.0)),
+        (SlowFrame(0.005),),
+        (StopReading(), Pause(3600.0)),
         (Hear("ExecKill"), Pause(3600.0)),
     ],
-    ids=["silence", "a frame without end", "deafness", "a command that cannot be killed"],
+    ids=["silence", "a frame without end", "no reading", "a command that cannot be killed"],
 )
 def test_deadlines_hold_on_a_real_clock(acts: tuple[Act, ...]) -> None:
     script = Script((*ASKED, *acts), (Call("exec", timeout=0.2, grace=0.1), SLOW))
-    result = play(script, HASTY)
+    result = play(script, REAL_CLOCK)
     assert isinstance(result.error, GuestUnresponsive)
-    # Not the slack of `HASTY`, which is for those who cannot wait.
+    # Not the slack of `REAL_CLOCK`, which is for those who cannot wait.
     assert result.calls[0].ended - result.calls[0].began < 4
 
 

@@ -1,7 +1,7 @@
 /* The output of a command: how much is read, paid for, and left when the command has ended.
  *
- * Functions: exec_add_credit exec_reaped exec_poll exec_pump exec_done exec_patience exec_clear
- *	exec_kill exec_resize pump read_stream wanted owes is_unpaid is_silent stream_of
+ * Functions: exec_add_credit exec_reaped exec_poll exec_pump exec_done exec_timeout_ms exec_clear
+ *	exec_kill exec_resize pump read_stream wanted has_output_left is_unpaid is_silent stream_of
  * Bound: every state of a command and its two streams, every credit, every answer of the kernel
  * Assumes: the clock does not go back, and is below 2^63 ns; the encoder is what encoding.c proves
  * Unwind: 3 */
@@ -128,7 +128,7 @@ static void prove_kill_on_terminal(struct exec *exec, struct port *port, uint64_
 	if (port_idle(port) && !exec_done(exec, port, now)) {
 		size_t left = exec->streams[0].left;
 
-		PROVE(exec_patience(exec, now) == 0);
+		PROVE(exec_timeout_ms(exec, now) == 0);
 		exec_pump(exec, port, 1, now);
 		PROVE(exec->streams[0].left < left);
 		WITNESS(port->end > 0);
@@ -158,8 +158,8 @@ static void prove_output(struct exec *exec, struct port *port, uint64_t now)
 	struct pollfd fds[EXEC_STREAMS];
 	exec_poll(exec, nondet_bool(), fds);
 	exec_done(exec, port, now);
-	int patience = exec_patience(exec, now);
-	PROVE(patience >= -1 && patience <= 101);
+	int timeout = exec_timeout_ms(exec, now);
+	PROVE(timeout >= -1 && timeout <= 101);
 }
 
 void prove(void)

@@ -1,8 +1,8 @@
 /* The poll loop: room in the stream, places in the table of what is polled, and time to wait.
  *
- * Functions: loop read_port miss_host port_events patience_ms read_signals finish
+ * Functions: loop read_port miss_host port_events poll_timeout_ms read_signals finish
  * Bound: every state; one turn of the loop, and two at the end
- * Assumes: exec_patience returns at most 101, as exec.c proves; the clock does not go back, and is below
+ * Assumes: exec_timeout_ms returns at most 101, as exec.c proves; the clock does not go back, and is below
  *	2^62 ns
  * Unwind: 3 */
 #include "proof.h"
@@ -67,7 +67,7 @@ void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds)
 	PROVE(__CPROVER_w_ok(fds, EXEC_STREAMS * sizeof *fds));
 }
 
-int exec_patience(const struct exec *exec, uint64_t now_ns)
+int exec_timeout_ms(const struct exec *exec, uint64_t now_ns)
 {
 	int ms = nondet_int();
 

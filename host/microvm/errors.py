@@ -123,19 +123,19 @@ class TemplateError(MicroVMError):
 class QemuError(MicroVMError):
     """QEMU is missing, too old, or refuses its arguments.
 
-    :ivar ending: how QEMU ended, where that is what went wrong.
+    :ivar qemu_exit: how QEMU ended, where that is what went wrong.
     """
 
-    ending: QemuExit | None = None
+    qemu_exit: QemuExit | None = None
 
 
 class MachineError(MicroVMError):
     """The machine is finished; whatever ran in it is gone.
 
-    :ivar ending: how QEMU ended, where that is what went wrong.
+    :ivar qemu_exit: how QEMU ended, where that is what went wrong.
     """
 
-    ending: QemuExit | None = None
+    qemu_exit: QemuExit | None = None
 
 
 class BootError(MachineError):

@@ -51,21 +51,21 @@ class Area:
 
     def warning(self, text: str, *args: object) -> None:
         """Log what users are told by `notify`."""
-        self._tell(WARNING, text, args)
+        self._log(WARNING, text, args)
 
     def info(self, text: str, *args: object) -> None:
         """Log what happens to a machine."""
-        self._tell(INFO, text, args)
+        self._log(INFO, text, args)
 
     def debug(self, text: str, *args: object) -> None:
         """Log how and why something happens."""
-        self._tell(DEBUG, text, args)
+        self._log(DEBUG, text, args)
 
     def frame(self, sender: str, data: bytes) -> None:
         """Log a frame, or what should have been one; the record has both as attributes."""
-        self._tell(TRACE, "the %s sends %d bytes", (sender, len(data)), sender=sender, frame=data)
+        self._log(TRACE, "the %s sends %d bytes", (sender, len(data)), sender=sender, frame=data)
 
-    def _tell(self, level: int, text: str, args: tuple[object, ...], **extra: object) -> None:
+    def _log(self, level: int, text: str, args: tuple[object, ...], **extra: object) -> None:
         if self.listens(level) and self._logger is not None:
             self._logger.log(level, text, *args, extra=extra, stacklevel=3)
 

@@ -76,7 +76,7 @@ class MicroVM:
         self._requested: Accelerator = given["accel"]
         self._cold: bool = given["cold"]
         self._console_log: Path | None = given["console"]
-        self._told: Callable[[str], None] = given["notify"]
+        self._on_notice: Callable[[str], None] = given["notify"]
         self._state = "new"
         self._starter: Starter | None = None
         self._running: RunningVM | None = None
@@ -179,7 +179,7 @@ class MicroVM:
 
     def _notify(self, text: str) -> None:
         _logger.warning("%s", text)
-        self._told(text)
+        self._on_notice(text)
 
     def _report_fallback(
         self,

@@ -308,7 +308,7 @@ def _closed() -> UsageError:
 
 
 class _Lease:
-    """A machine that is lent to one user, and whether it is taken and released."""
+    """A machine for one user, and whether it is taken and released."""
 
     def __init__(self, vm: MicroVM) -> None:
         self.vm = vm

@@ -42,12 +42,12 @@ class NullReporter:
 class NoticeReporter(NullReporter):
     """A reporter that passes notices on, and nothing else."""
 
-    def __init__(self, tell: Callable[[str], object]) -> None:
-        self._tell = tell
+    def __init__(self, notify: Callable[[str], object]) -> None:
+        self._notify = notify
 
     def notice(self, text: str) -> None:
         """Pass the notice on."""
-        self._tell(text)
+        self._notify(text)
 
 
 class LineReporter:

@@ -572,7 +572,7 @@ def peak(action: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def test_a_frame_that_dribbles_in_takes_no_more_than_twice_its_size() -> None:
+def test_a_frame_in_small_pieces_takes_no_more_than_twice_its_size() -> None:
     body = request(argv=blocks(*[b"a" * 65532] * 16), env=blocks(*[b"b" * 65532] * 16))
     data = frame(16, body, about=1)
     pieces = [data[at : at + 4096] for at in range(0, len(data) - 1, 4096)]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from signal import SIGKILL, SIGTERM
 
 import pytest
-from tests.support.peer import HASTY, PATIENCE, SOON, Peer, answered, greeted
+from tests.support.peer import SHORT_TIMEOUTS, SOON, TIMEOUT, Peer, answered, greeted
 
 from microvm.errors import ExecTimeout, GuestUnresponsive
 from microvm.guest.deadline import Deadline
@@ -65,28 +65,28 @@ async def test_output_that_a_time_out_has_let_go_is_not_paid_for_again_when_it_i
 
 
 async def test_a_command_that_ends_in_time_leaves_no_deadline_behind() -> None:
-    async with greeted(timeouts=HASTY) as (guest, peer):
+    async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["true"], timeout=0.5))
         await peer.exit(0)
         assert await process.wait() == 0
-        await asyncio.sleep(0.5 + HASTY.kill + SOON)
+        await asyncio.sleep(0.5 + SHORT_TIMEOUTS.kill + SOON)
         assert guest.error is None
         assert await peer.hears_nothing()
 
 
 async def test_a_kill_that_was_answered_leaves_no_deadline_behind() -> None:
-    async with greeted(timeouts=HASTY) as (guest, peer):
+    async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["sleep", "60"]))
         process.abandon()
         await peer.expect(codec.ExecKill)
         await peer.exit(SIGKILL, Ending.SIGNALLED)
         await process.wait()
-        await asyncio.sleep(HASTY.kill + SOON)
+        await asyncio.sleep(SHORT_TIMEOUTS.kill + SOON)
         assert guest.error is None
 
 
 async def test_a_kill_after_a_time_out_that_is_never_answered_ends_the_guest() -> None:
-    async with greeted(timeouts=HASTY) as (guest, peer):
+    async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
 
         async def answer_pings() -> None:
             with suppress(EOFError, ConnectionResetError, BrokenPipeError):
@@ -102,7 +102,7 @@ async def test_a_kill_after_a_time_out_that_is_never_answered_ends_the_guest() -
 
 
 async def test_a_cancelled_run_does_not_wait_for_ever_for_the_kill() -> None:
-    async with greeted(timeouts=HASTY) as (guest, peer):
+    async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         task = asyncio.create_task(run(guest, ["sleep", "60"]))
         await peer.expect(codec.ExecRequest)
         task.cancel()
@@ -141,7 +141,7 @@ async def test_a_command_that_ends_within_the_grace_is_not_killed(guest: Guest, 
 
 
 async def test_a_flood_after_the_kill_does_not_put_its_deadline_off() -> None:
-    async with greeted(timeouts=HASTY) as (guest, peer):
+    async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["yes"], max_output=1))
 
         async def script() -> None:
@@ -168,18 +168,18 @@ def _stand_still(seconds: float) -> None:
 
 
 async def test_a_guest_is_not_blamed_for_what_we_did_not_read() -> None:
-    async with greeted(timeouts=HASTY) as (guest, peer):
+    async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["yes"], timeout=SOON))
         await peer.is_killed()
         for _ in range(3):
-            _stand_still(HASTY.kill + 0.2)
+            _stand_still(SHORT_TIMEOUTS.kill + 0.2)
             await asyncio.sleep(SOON)
         await peer.exit(9, Ending.SIGNALLED)
         with pytest.raises(ExecTimeout):
             await process.wait()
 
 
-async def test_patience_ends_even_where_the_loop_is_always_late() -> None:
+async def test_a_deadline_ends_even_where_the_loop_is_always_late() -> None:
     expired = asyncio.Event()
     Deadline().start(0.2, expired.set)
     for number in range(4):
@@ -190,12 +190,12 @@ async def test_patience_ends_even_where_the_loop_is_always_late() -> None:
     assert expired.is_set()
 
 
-async def test_patience_counts_while_the_loop_runs() -> None:
+async def test_a_deadline_counts_while_the_loop_runs() -> None:
     expired = asyncio.Event()
     begun = time.monotonic()
     Deadline().start(0.7, expired.set)
     stopped = Deadline()
     stopped.start(0.01, lambda: pytest.fail("it was stopped"))
     stopped.cancel()
-    await asyncio.wait_for(expired.wait(), PATIENCE)
+    await asyncio.wait_for(expired.wait(), TIMEOUT)
     assert time.monotonic() - begun >= 0.7

@@ -12,7 +12,7 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
-from tests.support.peer import HASTE, PIECE, PROMPT, Peer, answered, greeted
+from tests.support.peer import NO_GRACE, PIECE, SHORT_TIMEOUT, Peer, answered, greeted
 
 from microvm.errors import GuestUnresponsive, OutputLimit
 from microvm.guest.guest import Guest
@@ -79,9 +79,9 @@ async def test_a_flood_holds_up_neither_deadlines_nor_others(
 
         return Channel(session, count, *others)
 
-    timeouts = replace(PROMPT, kill=HASTE)
+    timeouts = replace(NO_GRACE, kill=SHORT_TIMEOUT)
     async with greeted(timeouts=timeouts, channel=counting) as (guest, peer):
-        process = await peer.started(guest.exec(["yes"], stdin=PIPE, timeout=HASTE))
+        process = await peer.started(guest.exec(["yes"], stdin=PIPE, timeout=SHORT_TIMEOUT))
         command = [sys.executable, "-c", FLOOD, str(peer.port.fileno()), frame.encode().hex()]
         with subprocess.Popen(  # noqa: ASYNC220 - it does not block
             command, pass_fds=[peer.port.fileno()]

@@ -191,7 +191,7 @@ async def test_the_channel_tells_of_each_frame(caplog: pytest.LogCaptureFixture)
     await channel.connect(ours)
     hello = session.hello()
     channel.write(hello[:20], hello[20:])
-    stale = codec.Pong(1).encode()  # of an older life: no event comes of it
+    stale = codec.Pong(1).encode()  # from before this hello: no event comes of it
     theirs.sendall(stale + stale[:15])
     theirs.close()
     await lost.wait()

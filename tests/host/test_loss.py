@@ -9,7 +9,7 @@ import weakref
 from typing import Any
 
 import pytest
-from tests.support.peer import PATIENCE, PIECE, SOON, Peer, arrives, connected, greeted
+from tests.support.peer import PIECE, SOON, TIMEOUT, Peer, arrives, connected, greeted
 
 from microvm.errors import GuestDied, GuestUnresponsive, ProtocolError
 from microvm.guest.guest import Guest
@@ -115,7 +115,7 @@ async def test_the_first_reason_counts(guest: Guest) -> None:
 
 
 async def test_the_owner_of_the_machine_can_give_a_better_reason_within_the_grace() -> None:
-    async with greeted(timeouts=Timeouts(loss_grace=PATIENCE)) as (guest, peer):
+    async with greeted(timeouts=Timeouts(loss_grace=TIMEOUT)) as (guest, peer):
         process = guest.exec(["cat"])
         peer.port.close()
         await asyncio.sleep(SOON)
@@ -133,7 +133,7 @@ async def test_without_a_better_reason_the_grace_ends() -> None:
 
 
 async def test_garbage_while_a_command_runs_ends_it_at_once() -> None:
-    async with greeted(timeouts=Timeouts(loss_grace=PATIENCE)) as (guest, peer):
+    async with greeted(timeouts=Timeouts(loss_grace=TIMEOUT)) as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
         await peer.write(Stream.STDOUT, b"good")
         await peer.say(b"\xff" * 100)

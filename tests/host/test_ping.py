@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.support.peer import HASTE, HASTY, PATIENCE, SOON, Peer, greeted
+from tests.support.peer import SHORT_TIMEOUT, SHORT_TIMEOUTS, SOON, TIMEOUT, Peer, greeted
 
 from microvm.errors import GuestUnresponsive
 from microvm.guest.guest import Guest
@@ -61,7 +61,7 @@ async def test_the_answer_to_a_question_that_was_given_up_does_no_harm(
 
 
 async def test_a_guest_that_stops_answering_while_a_command_runs_is_given_up() -> None:
-    async with greeted(timeouts=HASTY, console_tail=lambda: "the end") as (guest, peer):
+    async with greeted(timeouts=SHORT_TIMEOUTS, console_tail=lambda: "the end") as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
         ping = await peer.expect(codec.Ping)
         await peer.say(codec.Pong(ping.token))
@@ -74,10 +74,10 @@ async def test_a_guest_that_stops_answering_while_a_command_runs_is_given_up() -
 
 
 async def test_a_guest_that_answers_is_asked_again_until_the_command_ends() -> None:
-    async with greeted(timeouts=HASTY) as (guest, peer):
+    async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
         # Longer than it may take for one answer.
-        until = time.monotonic() + 2 * HASTE
+        until = time.monotonic() + 2 * SHORT_TIMEOUT
         while time.monotonic() < until:
             await peer.say(codec.Pong((await peer.expect(codec.Ping)).token))
         await peer.exit(0)
@@ -86,18 +86,18 @@ async def test_a_guest_that_answers_is_asked_again_until_the_command_ends() -> N
 
 
 async def test_an_answer_to_somebody_else_is_no_sign_of_life() -> None:
-    async with greeted(timeouts=HASTY) as (guest, peer):
+    async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
         await peer.expect(codec.Ping)
 
         async def script() -> None:
             await peer.say(codec.Pong((await peer.expect(codec.Ping)).token))
 
-        await asyncio.gather(guest.ping(PATIENCE), script())
+        await asyncio.gather(guest.ping(TIMEOUT), script())
         with pytest.raises(GuestUnresponsive):
             await process.wait()
 
 
 async def test_an_idle_guest_is_not_asked() -> None:
-    async with greeted(timeouts=HASTY) as (_, peer):
+    async with greeted(timeouts=SHORT_TIMEOUTS) as (_, peer):
         assert await peer.hears_nothing()

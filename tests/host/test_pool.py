@@ -18,7 +18,7 @@ from microvm.option import options_of
 from microvm.options import MachineOptions, PoolOptions
 from microvm.pool import Pool
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 CPUS = 3
 
 
@@ -95,7 +95,7 @@ def run(coroutine: Callable[[], Awaitable[None]]) -> None:
     """Run a test, within a deadline, and see that no task is left of it."""
 
     async def main() -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await coroutine()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.support.peer import PATIENCE, SOON, connected
+from tests.support.peer import SOON, TIMEOUT, connected
 
 from microvm.errors import GuestDied, MachineError, ProtocolError, VersionMismatch
 from microvm.wire import codec
@@ -24,14 +24,14 @@ async def test_a_guest_that_answers_after_a_time_out_can_still_be_waited_for() -
         with pytest.raises(TimeoutError):
             await guest.ready(SOON)
         await peer.greet()
-        await guest.ready(PATIENCE)
+        await guest.ready(TIMEOUT)
         await peer.expect(codec.Resume)
 
 
 async def test_what_is_left_of_an_older_session_is_not_heard() -> None:
     async with connected() as (guest, peer):
         await peer.say(codec.ExecOutput(9, Stream.STDOUT, b"old"), codec.Pong(1))
-        await asyncio.gather(guest.ready(PATIENCE), peer.greet())
+        await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
         await peer.expect(codec.Resume)
         assert guest.error is None
 
@@ -40,14 +40,14 @@ async def test_a_port_that_closes_before_the_answer_is_a_death() -> None:
     async with connected() as (guest, peer):
         peer.port.close()
         with pytest.raises(GuestDied, match="the connection to the guest ended"):
-            await guest.ready(PATIENCE)
+            await guest.ready(TIMEOUT)
 
 
 async def test_a_guest_of_another_schema_is_refused_and_left() -> None:
     async with connected() as (guest, peer):
         await peer.greet(digest=0)
         with pytest.raises(VersionMismatch):
-            await guest.ready(PATIENCE)
+            await guest.ready(TIMEOUT)
         assert await peer.is_left()
 
 
@@ -55,7 +55,7 @@ async def test_a_guest_that_sends_garbage_is_refused_and_left() -> None:
     async with connected() as (guest, peer):
         await peer.say(b"login: \r\n\r\n\r\n")
         with pytest.raises(ProtocolError, match="malformed frame"):
-            await guest.ready(PATIENCE)
+            await guest.ready(TIMEOUT)
         assert await peer.is_left()
 
 

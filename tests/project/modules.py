@@ -32,7 +32,7 @@ PARTS = (
 
 
 def files() -> Iterator[tuple[str, Path]]:
-    """Each module, with its part of the house: those in Python, and the guest's in C."""
+    """Each module, with its part of the project: those in Python, and the guest's in C."""
     for name, path in NAMES.items():
         if path.name != "__init__.py" or path.stat().st_size > 0:
             yield part(name), path

@@ -51,7 +51,7 @@ PROTO = (
 
 
 def part(module: str) -> str:
-    """The part of the house that a module is in."""
+    """The part of the project that a module is in."""
     package, _, rest = module.partition(".")
     if package != "microvm":
         return {"microvm_image": "image", "microvm_proto": "proto"}[package]

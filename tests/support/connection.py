@@ -81,31 +81,31 @@ class Connection:
         pieces: Sequence[bytes],
         enough: Callable[[list[codec.Message]], object],
         *,
-        patience: float = 1.0,
+        interval: float = 1.0,
     ) -> None:
         """Write these pieces apart, and read meanwhile and after until there are enough answers.
 
-        :param patience: seconds after which to ask again whether there are enough.
+        :param interval: seconds after which to ask again whether there are enough.
         :raises Lost: that did not come in time, or the stream has ended.
         :raises DecodeError: what came is malformed.
         """
         deadline = time.monotonic() + self._target.deadline
         for number, piece in enumerate(pieces):
             while piece:
-                if self._turn(deadline, patience, writing=True):
+                if self._turn(deadline, interval, writing=True):
                     piece = piece[self._send(piece) :]  # noqa: PLW2901
             while number < min(_APART, len(pieces) - 1) and unread(self._stream, theirs=True):
                 self._turn(deadline, 0.0002)
         while not enough(self.answers):
-            self._turn(deadline, patience)
+            self._turn(deadline, interval)
 
-    def _turn(self, deadline: float, patience: float, *, writing: bool = False) -> bool:
+    def _turn(self, deadline: float, interval: float, *, writing: bool = False) -> bool:
         """Wait, and read what there is; return whether something can be written."""
         if time.monotonic() > deadline:
             came = f"{len(self.answers)} came: {self.answers[-3:]}"
             raise Lost("no answer in time", f"{came}; {self._target.report()}")
         readers, writers = [self._stream], [self._stream] if writing else []
-        readable, writable, _ = select.select(readers, writers, [], patience)
+        readable, writable, _ = select.select(readers, writers, [], interval)
         if readable:
             self._receive()
         return bool(writable)

@@ -22,16 +22,18 @@ PIECE = 65536
 SOON = 0.05
 """Long enough for what happens at once, in seconds."""
 
-PROMPT = Timeouts(loss_grace=0.0)
+NO_GRACE = Timeouts(loss_grace=0.0)
 """The product's, but for a machine that has no owner to say how it ended."""
 
-HASTE = 0.5
+SHORT_TIMEOUT = 0.5
 """Instead of the seconds that a guest has to answer."""
 
-HASTY = Timeouts(ping_interval=0.02, ping=HASTE, kill=HASTE, loss_grace=0.0)
+SHORT_TIMEOUTS = Timeouts(
+    ping_interval=0.02, ping=SHORT_TIMEOUT, kill=SHORT_TIMEOUT, loss_grace=0.0
+)
 """For who asks early whether the guest is alive, and waits a moment only for its answers."""
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """For what must happen, however busy the machine."""
 
 
@@ -138,7 +140,7 @@ async def connected(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    guest = Guest(**{"timeouts": PROMPT, **options})
+    guest = Guest(**{"timeouts": NO_GRACE, **options})
     await guest.connect(ours)
     try:
         yield guest, Peer(theirs)
@@ -153,7 +155,7 @@ async def connected(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
 async def greeted(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
     """A guest that is ready."""
     async with connected(**options) as (guest, peer):
-        await asyncio.gather(guest.ready(PATIENCE), peer.greet())
+        await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
         await peer.expect(codec.Resume)
         yield guest, peer
 
@@ -169,6 +171,6 @@ async def answered(
 
 async def arrives(stream: OutputStream, size: int) -> None:
     """Wait until this much has come and not been read."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while len(stream._buffer) < size:  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0.001)

@@ -129,7 +129,7 @@ def successor(guest: Reopened) -> Iterator[socket.socket]:
 
 
 def run(port: socket.socket, script: str, *, wait: bool = True) -> bytes:
-    """Run a shell script as a life's first command; give its output, or do not wait."""
+    """Run a shell script as the first command after a hello; give its output, or do not wait."""
     argv = (b"sh", b"-c", script.encode())
     kind = codec.StdinKind.NULL
     port.sendall(

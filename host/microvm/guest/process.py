@@ -77,11 +77,11 @@ class Process:
         self._send_signal = send_signal
         self._resize = resize
         self._abandon = abandon
-        self._hold = KeepAlive(dropped)
+        self._keep_alive = KeepAlive(dropped)
         self.args = command.args
         self.stdin = command.stdin
-        self.stdout = OutputStream(command.stdout, self._hold)
-        self.stderr = OutputStream(command.stderr, self._hold)
+        self.stdout = OutputStream(command.stdout, self._keep_alive)
+        self.stderr = OutputStream(command.stderr, self._keep_alive)
 
     def __repr__(self) -> str:
         state = "running" if self.returncode is None else f"returncode {self.returncode}"
@@ -155,7 +155,7 @@ class Process:
 
     def keep(self, owner: object) -> None:
         """Hold `owner` for as long as somebody holds this, or one of its output streams."""
-        self._hold.owner = owner
+        self._keep_alive.owner = owner
 
     def send_signal(self, signal: int) -> None:
         """Send a signal to the command's process group; nothing happens when it has ended.

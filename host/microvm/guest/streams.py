@@ -99,10 +99,10 @@ class OutputStream:
     waits, as it does on a full pipe.
     """
 
-    def __init__(self, buffer: OutputBuffer, hold: KeepAlive) -> None:
+    def __init__(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> None:
         """Read what the guest puts into `buffer`."""
         self._buffer = buffer
-        self._hold = hold
+        self._keep_alive = keep_alive
         self._part = bytearray()  # what was taken and not read
 
     def __aiter__(self) -> Self:

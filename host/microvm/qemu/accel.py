@@ -152,14 +152,18 @@ def is_broken(failure: QemuError | BootError, *, within: float) -> bool:
 
     :param within: how long the boot under emulation took, in seconds.
     """
-    if failure.ending is None:
+    if failure.qemu_exit is None:
         return within < BOOT_TIMEOUT
-    return failure.ending.kind not in {"killed", "limit", "quit"}
+    return failure.qemu_exit.kind not in {"killed", "limit", "quit"}
 
 
 def is_hardware_failure(failure: QemuError | BootError) -> bool:
     """Tell whether QEMU failed in a way that it does not on healthy hardware."""
-    return failure.ending is not None and failure.ending.kind in {"crash", "internal_error", "exit"}
+    return failure.qemu_exit is not None and failure.qemu_exit.kind in {
+        "crash",
+        "internal_error",
+        "exit",
+    }
 
 
 def host_cpu() -> str:

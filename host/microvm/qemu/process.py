@@ -395,7 +395,7 @@ def _file(memory: Memory) -> str:
 
 def _exit_error(ending: QemuExit, *, hint: str = "", detail: str = "") -> QemuError:
     error = QemuError(ending.text, hint=hint, detail=detail)
-    error.ending = ending
+    error.qemu_exit = ending
     return error
 
 

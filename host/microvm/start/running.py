@@ -79,16 +79,16 @@ class RunningVM:
                 raise _failure(message, console, _HINT_SILENT) from None
             except GuestDied as error:
                 failure = _failure(f"the guest did not boot: {error.message}", console)
-                failure.ending = error.ending
+                failure.qemu_exit = error.qemu_exit
                 raise failure from None
             vm.times = StartTimes(launched.at, running, time.monotonic())
             owned.pop_all()
             return vm
 
     async def _watch_exit(self) -> None:
-        ending = await self.qemu.wait()
-        reason = GuestDied(ending.text, detail=self._console.tail())
-        reason.ending = ending
+        qemu_exit = await self.qemu.wait()
+        reason = GuestDied(qemu_exit.text, detail=self._console.tail())
+        reason.qemu_exit = qemu_exit
         self.guest.fail(reason)
 
     async def end(self) -> None:

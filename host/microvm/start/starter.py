@@ -259,8 +259,8 @@ def _classify_errors(what: str, *, boots: bool = False) -> Iterator[None]:
     except TemplateError as error:
         raise _Refused(f"{what}: {error.message}") from error
     except (QemuError, MachineError) as error:
-        own = error.ending is not None and error.ending.kind in _OWN_EXITS
-        if boots and isinstance(error, (BootError, ProtocolError)) and (own or not error.ending):
+        own = error.qemu_exit is not None and error.qemu_exit.kind in _OWN_EXITS
+        if boots and isinstance(error, (BootError, ProtocolError)) and (own or not error.qemu_exit):
             raise
         # What a guest does that runs here has nothing to do with being saved.
         refused = own and not (boots and isinstance(error, MachineError))

@@ -1,4 +1,4 @@
-"""The spelling of comments, numbers, types and conditions in C."""
+"""The text of comments, numbers, types and conditions in C."""
 
 from __future__ import annotations
 
