@@ -44,10 +44,10 @@ class Event:
 
 
 class Reader:
-    """Cuts a host's bytes into frames as the daemon does, in whatever pieces; see guest/stream.c.
+    """A reader that cuts a host's bytes into frames as the daemon does; see guest/stream.c.
 
     :ivar dropped: bytes skipped in search of a hello.
-    :ivar version: that is spoken since the last hello.
+    :ivar version: the version that is spoken since the last hello.
     """
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class Reader:
         return HELLO_START.startswith(self._rest[at:])
 
     def listens(self) -> bool:
-        """Whether the next byte begins a frame, of whatever type."""
+        """Tell whether the next byte begins a frame, of whatever type."""
         return self._decoder is not None and not self._rest
 
     def rest(self) -> bytes:

@@ -303,7 +303,7 @@ MESSAGES: dict[str, st.SearchStrategy[codec.Message]] = {
         exec_stdin_closed(),
     ),
 }
-"""What each end may send."""
+"""The messages that each end may send."""
 
 FRAMES: dict[str, st.SearchStrategy[bytes]] = {
     end: messages.map(lambda message: message.encode()) for end, messages in MESSAGES.items()

@@ -1,4 +1,4 @@
-"""What a rung reports."""
+"""The report of a rung."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a rung did in so many seconds."""
+    """The outcome of a rung that ran for so many seconds."""
 
     executions: int
     frames: int

@@ -1,4 +1,4 @@
-"""What a failure leaves: its frames, explained, and its bytes in the corpus."""
+"""The report of a failure: its frames, explained, and its bytes in the corpus."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ SETTINGS = hypothesis.settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-"""The same examples every time in CI, others each time elsewhere."""
+"""The settings of Hypothesis: the same examples every time in CI, others each time elsewhere."""
 
 UNSHRUNK = hypothesis.settings(SETTINGS, phases=[Phase.explicit, Phase.generate])
-"""For the real guest: each attempt at a smaller example would take a machine."""
+"""The settings for the real guest: each attempt at a smaller example would take a machine."""

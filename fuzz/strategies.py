@@ -1,4 +1,4 @@
-"""What the fuzzers send: valid messages, frames with each fault, mutations, sequences, cuts.
+"""Strategies for what is sent: valid messages, frames with each fault, mutations, sequences, cuts.
 
 A command that a frame asks for is one of `commands`; `is_safe` says it of whatever a decoder has
 made of mutated bytes.
@@ -26,7 +26,7 @@ NAMES = {kind.TYPE: kind.__name__ for kind in codec.Message.__args__}
 
 
 def is_safe(message: codec.Message) -> bool:
-    """Whether a daemon may be sent this: it survives, and so does the machine it runs on."""
+    """Tell whether a daemon may be sent this: it survives, and so does the machine it runs on."""
     if isinstance(message, codec.ExecRequest):
         return commands.is_known(message)
     return not isinstance(message, codec.Shutdown)
@@ -226,7 +226,7 @@ def examples(draw: st.DrawFn, *, most: int = 10) -> Example:
 
 
 def cuts(parts: list[Part], size: int) -> st.SearchStrategy[list[int]]:
-    """Where to cut so many bytes: nowhere, anywhere, about the frames' ends, everywhere."""
+    """Return where to cut so many bytes: nowhere, anywhere, about the frames' ends, everywhere."""
     ends: list[int] = []
     for part in parts:
         ends.append((ends[-1] if ends else 0) + len(part.data))

@@ -297,7 +297,7 @@ def decode(data: bytes, sender: str) -> tuple[Frame, int] | None:
 
 @dataclass
 class Outcome:
-    """What came of a command: its output, and how it ended."""
+    """The result of a command: its output, and how it ended."""
 
     stdout: bytes
     stderr: bytes
@@ -498,7 +498,7 @@ class Host:
         return frame
 
     def sync(self) -> list[Frame]:
-        """What has come and comes until a `ping` is answered."""
+        """Return what has come and comes until a `ping` is answered."""
         token = secrets.randbits(64)
         self.asked.append(token)
         self.send(encode("ping", token=token))

@@ -1,4 +1,4 @@
-"""What `protocol/SPEC.md` says of a guest, scene by scene, as its own client meets it.
+"""Tests of what `protocol/SPEC.md` says of a guest, scene by scene, as its own client meets it.
 
 Each scene gets a host that has been greeted, and leaves the guest idle. None needs more than a
 stream: they are played to the daemon as a process, and to a real guest.

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 HEADER_SIZE = 12
 PREFIX_SIZE = 4
-"""Of the length before each variable-length value, and of the count before a list."""
+"""The size of the length before a variable-length value, and of the count before a list."""
 
 
 @dataclass(frozen=True, slots=True)

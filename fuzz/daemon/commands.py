@@ -56,7 +56,7 @@ def sh(script: bytes) -> tuple[bytes, ...]:
 ALL_INPUT = 1 << 62
 
 NUMBERS = b"".join(b"%d\n" % number for number in range(1, 30001))
-"""More than a pipe holds, and no two frames of it are alike."""
+"""Numbers, more than a pipe holds, of which no two frames are alike."""
 
 # Where it may not fork, a shell says so and exits with 2.
 FORKING = Command(sh(b"exec 2>/dev/null; (exit 7); exit 3"), status=3, limited=2)
@@ -73,14 +73,14 @@ SHORT = [
     Command(sh(b"kill -9 $$; exit 1"), status=-9),
     FORKING,
 ]
-"""End by themselves."""
+"""Commands that end by themselves."""
 
 LARGE = [
     Command((b"seq", b"30000"), NUMBERS, limited=0),
     Command(sh(b"exec seq 30000 >&2"), stderr=NUMBERS, limited=0),
     Command(sh(b"seq 30000 & seq 30000 >&2; wait"), NUMBERS, NUMBERS, concurrent=True),
 ]
-"""Write more than a pipe holds."""
+"""Commands that write more than a pipe holds."""
 
 _DETACHED = b"(setsid sleep 0.02 >/dev/null 2>&1 &); exit 4"
 LEAVING = [
@@ -89,7 +89,7 @@ LEAVING = [
     Command(sh(b"(sleep 0.02 &); exit 3"), status=3, leaves=True),
     Command(sh(_DETACHED), status=4, leaves=True, escapes=True),
 ]
-"""Leave a process behind, some of them an orphan."""
+"""Commands that leave a process behind, some of them an orphan."""
 
 CAT = Command((b"cat",), takes=ALL_INPUT, limited=0)
 READING = [CAT, Command((b"head", b"-c", b"3"), takes=3, limited=0)]
@@ -101,7 +101,7 @@ FAMILIES = [
     Command(sh(_ESCAPED), b"up\n", lasts=True, leaves=True, escapes=True),
     Command(sh(_STUBBORN), b"up\n", lasts=True, leaves=True),
 ]
-"""Of two processes that last; the second one holds the pipes, too."""
+"""Commands of two processes that last; the second one holds the pipes, too."""
 
 YES = Command((b"yes",), b"y\n", lasts=True, endless=True, limited=0)
 LASTING = [
@@ -116,7 +116,7 @@ LASTING = [
 SIZED = Command(sh(b"read x; stty size"), sized=True)
 
 HUGE = [Command((b"true", *[b""] * 16383)), Command((b"true", *[b"x" * 131071] * 7))]
-"""Of the longest requests."""
+"""Commands of the longest requests."""
 
 COMMANDS = [*SHORT, *LARGE, *LEAVING, *READING, *LASTING, SIZED]
 
@@ -125,7 +125,7 @@ _KNOWN = {command.argv: command for command in COMMANDS + HUGE}
 FOLDERS = [b"", b"/", b"/nonexistent"]
 VARIABLES = [b"A=b", b"HOME=/", b"", b"\xff", b"NOVALUE"]
 FEW, MANY = 1, 64
-"""Processes, where they are limited."""
+"""The limits of processes that requests have."""
 
 
 def command_of(request: codec.ExecRequest) -> Command:
@@ -136,7 +136,7 @@ def command_of(request: codec.ExecRequest) -> Command:
 
 
 def is_known(request: codec.ExecRequest) -> bool:
-    """Whether it is known what this request leads to."""
+    """Tell whether it is known what this request leads to."""
     command = _KNOWN.get(request.argv)
     if command is None or request.command != request.argv[0]:
         return False

@@ -27,11 +27,11 @@ PAUSE = 0.02
 
 _MEMORY = 1 << 20
 _MEMORY_OF_PROCESS = 1 << 23
-"""What may become resident after the first frames: the daemon allocates nothing, but its buffers
+"""The bytes that may become resident after the first frames: nothing is allocated, but buffers
 have pages that are seldom used; the sanitizers have their own."""
 
 _LONGEST_WAIT = 0.5
-"""Seconds for which nothing is read, at most."""
+"""The seconds for which `look_away` reads nothing, at most."""
 
 _SETTLING = 10.0
 """Seconds in which pipes of processes that have been killed are closed."""
@@ -45,7 +45,7 @@ class Conversation:
     :ivar counts: frames that daemons have confirmed by their counters, by type; 0 for malformed.
     :ivar sent: what was sent in this example.
     :ivar peak: the most memory that a daemon has had beyond what it had at first, in bytes.
-    :ivar model: of the target that is there.
+    :ivar model: the model of the target that is there.
     """
 
     def __init__(self, make: Callable[[], Target]) -> None:
@@ -166,7 +166,7 @@ class Conversation:
         self.model.strays = False
 
     def _more(self, status: codec.Status) -> str:
-        """Of what a daemon has more than at first."""
+        """Describe what a daemon has more of than at first."""
         first = self._baseline or status
         self.peak = max(self.peak, status.memory - first.memory)
         most = _MEMORY if self.model.is_init else _MEMORY_OF_PROCESS
@@ -180,7 +180,7 @@ class Conversation:
         return next((name for name, more in has_more.items() if more), "")
 
     def _children(self) -> list[int]:
-        """Those of a daemon that is a process; in a guest a hello has ended them."""
+        """Return the children of a daemon that is a process; in a guest a hello has ended them."""
         return children(self._target.pid) if isinstance(self._target, DaemonProcess) else []
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""What drives a daemon, wherever it runs: the corpus, then a host that does whatever it can."""
+"""The search in a daemon, wherever it runs: the corpus, then a host that does all it can."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def replay(conversation: Conversation, path: Path) -> bool:
 
 
 def _ends(data: bytes) -> Iterator[int]:
-    """Where in these bytes each frame ends that is taken or refused."""
+    """Yield where in these bytes each frame ends that is taken or refused."""
     taken = 0
     for event in Reader().feed(data):
         yield event.dropped + taken + len(event.data)

@@ -16,7 +16,7 @@ class ShrinkTimeout(BaseException):
 
 
 class Failures:
-    """Those of one run, of which the smallest is told."""
+    """The failures of one run, of which the smallest is told."""
 
     def __init__(self, seconds: float = SHRINKING) -> None:
         """Begin without any; it may take so many seconds to become small."""
@@ -48,5 +48,5 @@ class Failures:
 
 
 def _what(error: Exception) -> str:
-    """What was wrong, in a few words."""
+    """Return what was wrong, in a few words."""
     return getattr(error, "what", type(error).__name__)

@@ -1,4 +1,4 @@
-"""What a daemon must answer: a model of it that reads the same bytes with the host's codec.
+"""The model of a daemon: what it must answer, from the same bytes, read with the host's codec.
 
 It knows everything but when a command ends. That it learns from the order of the answers: the
 daemon handles one frame after the other, so an answer that comes before another was decided before.
@@ -89,7 +89,7 @@ class Model:
             self._take()
 
     def is_sure(self) -> bool:
-        """Whether all that was sent has been checked."""
+        """Tell whether all that was sent has been checked."""
         return not self._events
 
     def missing(self) -> str:
@@ -97,7 +97,7 @@ class Model:
         return self.running.missing() if self.running else ""
 
     def ends_all(self) -> bool:
-        """Whether all that has been started is in the group of the command in flight."""
+        """Tell whether all that has been started is in the group of the command in flight."""
         if self.strays or self.running is None:
             return not self.strays
         command = self.running.command
@@ -144,7 +144,7 @@ class Model:
                 running.resize(message.rows, message.columns)
 
     def _is_refused(self, running: Running, size: int) -> bool:
-        """Whether input was refused: the daemon said so before it gave the credit for it."""
+        """Tell whether input was refused: the daemon said so before it gave the credit for it."""
         credit = running.credit
         for answer in self._answers:
             match answer:
@@ -185,7 +185,7 @@ class Model:
         )
 
     def _ends_first(self, running: Running) -> bool:
-        """Whether the next that came, beside its output, is the end of this command."""
+        """Tell whether the next that came, beside its output, is the end of this command."""
         while self._answers and isinstance(self._answers[0], OF_COMMAND):
             self._take()
             if self.running is not running:

@@ -12,7 +12,7 @@ from microvm.wire.codec import Ending, Stream
 from .commands import ALL_INPUT, Command
 
 MOST_INPUT = 4 * codec.ExecStdin.MAX_BODY
-"""What the daemon may allow ahead of the command; see guest/input.h."""
+"""The input in bytes that the daemon may allow ahead of the command; see guest/input.h."""
 
 _RESERVED = 2
 """Bytes of that for the end of a terminal's input."""
@@ -21,7 +21,7 @@ _MOST_HELD = 1 << 21
 """More than a pipe of the daemon's holds."""
 
 _ENOUGH = 1 << 17
-"""So much of an endless output is waited for at most, in bytes."""
+"""The bytes of an endless output that are waited for, at most."""
 
 _PAYABLE = 0xFFFFFFFF
 
@@ -50,7 +50,7 @@ def agree(right: bool, what: str, detail: object = "") -> None:
 
 
 def _shown(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """As what `stty` may show the size of a terminal: busybox doubts some."""
+    """Yield what `stty` may show as the size of a terminal: busybox doubts some."""
     yield size
     rows, columns = size
     yield rows if 1 < rows < 30000 else 24, columns if 1 < columns < 30000 else 80
@@ -139,7 +139,7 @@ class Running:
             self._sizes = {(rows, columns)}
 
     def _outputs(self, stream: Stream) -> list[bytes] | None:
-        """What it may write in all, or over and over when it is endless; None for anything."""
+        """Return what it may write in all, or repeat when it is endless; None for anything."""
         if self.size is not None:
             return self._terminal_outputs() if stream is Stream.STDOUT else [b""]
         if self.command.takes is not None and stream is Stream.STDOUT:
@@ -232,7 +232,7 @@ class Running:
             yield "its end"
 
     def _due(self, stream: Stream) -> int:
-        """How much output must come in all."""
+        """Return how much output must come in all."""
         outputs = self._outputs(stream) or [b""]
         least = min(map(len, outputs))
         if self.command.endless and least:
@@ -242,7 +242,7 @@ class Running:
         return min(least, self.paid[stream], _PAYABLE)
 
     def _is_paid(self, stream: Stream) -> bool:
-        """Whether no output can be waiting for credit."""
+        """Tell whether no output can be waiting for credit."""
         outputs = self._outputs(stream)
         room = min(self.paid[stream], _PAYABLE) - self._count[stream]
         if outputs is None or (self.command.endless and any(outputs)):

@@ -23,7 +23,7 @@ from .failures import Failures
 from .running import SIGCONT, SIGKILL, Running, agree
 
 _MOST_ENDS = 3
-"""Of daemons in an example: each is another that must start."""
+"""The ends of daemons in an example, at most: after each another one must start."""
 
 _ALL = 0xFFFFFFFF
 
@@ -40,7 +40,7 @@ _sizes = st.sampled_from([0, 1, 3, 6, 1000, 65524, 65536, 1 << 18, 1 << 20])
 _amounts = _sizes | st.integers(0, 1 << 17)
 _payments = st.sampled_from(["before", "after", "never"])
 _held = st.just(0) | st.just(0) | st.integers(1, 40)
-"""How many bytes of a frame's end come with what follows it."""
+"""The number of bytes of a frame's end that come with what follows it."""
 
 
 def _to_run(among: list[commands.Command], **more: Any) -> st.SearchStrategy[codec.ExecRequest]:
@@ -367,5 +367,5 @@ class Host(RuleBasedStateMachine):
 
 
 def _is_failure(error: BaseException | None) -> TypeGuard[Exception]:
-    """Whether it is the daemon's, and not Hypothesis' way to end an example."""
+    """Tell whether it is the daemon's, and not Hypothesis' way to end an example."""
     return isinstance(error, Exception) and not isinstance(error, HypothesisException)

@@ -55,7 +55,7 @@ def _again() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of what decodes is reached.
+    """The coverage of the C decoders.
 
     :ivar lines: how many there are and how many of them are reached; `branches` their ways.
     :ivar report: the lines that are missed, as gcovr writes them.

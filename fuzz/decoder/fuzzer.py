@@ -29,7 +29,7 @@ LONGEST = 4096
 """Bytes of a mutated input; the corpus has the few longer ones that matter."""
 
 _EXAMPLES = 100
-"""Of the strategies, that libFuzzer begins with."""
+"""The examples of the strategies with which libFuzzer begins."""
 
 
 def run(seconds: float, seed: int) -> Outcome:

@@ -153,7 +153,7 @@ def of_host(data: bytes, cuts: Sequence[int]) -> bytes:
 
 
 class _Guest:
-    """What guest/session.c does with frames, and the log of it."""
+    """A model of what guest/session.c does with frames, and the log of it."""
 
     def __init__(self) -> None:
         self.log = bytearray()

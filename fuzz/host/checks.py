@@ -24,7 +24,7 @@ from .recorder import Command
 from .result import NEVER, READY_TIMEOUT, CallResult, Result
 
 LONGEST_MESSAGE = 500
-"""Of an error, in characters; what it has to say in length is its detail."""
+"""The length of an error's message, in characters; its detail may be longer."""
 
 _Limits: TypeAlias = list[tuple[float, type[ExecKilled]]]
 
@@ -34,7 +34,7 @@ class Violation(AssertionError):
 
 
 def input_of(size: int) -> bytes:
-    """What a command is fed: in the wrong order it would be other bytes."""
+    """Return what a command is fed: in the wrong order it would be other bytes."""
     return bytes(range(251)) * (size // 251) + bytes(range(size % 251))
 
 
@@ -83,7 +83,7 @@ class _Checks:
             _require(error is None, f"{error!r} for nothing")
 
     def _is_silent(self, at: float) -> bool:
-        """Whether something has been unanswered for as long as it may be."""
+        """Tell whether something has been unanswered for as long as it may be."""
         running = [command for command in self._recorder.commands if not command.ending]
         late = [when + self._timeouts.kill for command in running for when in command.kills]
         late += [when + self._timeouts.ping for when in self._recorder.pings.values()]
@@ -128,7 +128,7 @@ class _Checks:
             _require(not command.fed_end or len(command.fed) == len(fed), "input ended early")
 
     def _answer(self, its: CallResult) -> None:
-        """To a ping, or to the question for the status."""
+        """Check the answer to a ping, or to a status request."""
         value, timeout = its.value, its.call.timeout or TIMEOUTS.ping
         # When the guest is lost meanwhile, nobody waits on.
         latest = [its.began + timeout, *(max(its.began, at) for at in self._losses())]
@@ -145,7 +145,7 @@ class _Checks:
             _require(answered or isinstance(value, MachineError), f"{value!r} without an answer")
 
     def _passed_limits(self, its: CallResult, command: Command) -> _Limits:
-        """When a command went beyond its limits, and beyond which."""
+        """Return when a command went beyond its limits, and beyond which."""
         call = its.call
         end = command.ending[0] if command.ending else its.ended
         limits: _Limits = []
@@ -210,7 +210,7 @@ class _Checks:
         return [at for at in losses if at is not None]
 
     def _output(self, its: CallResult, command: Command, limits: _Limits) -> None:
-        """What was read is what was written: all of it, or as much as its limits allow."""
+        """Check that what was read is what was written: all, or as much as limits allow."""
         limit = its.call.max_output
         written: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
         early = {1: 0, 2: 0}

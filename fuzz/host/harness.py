@@ -44,7 +44,7 @@ FOREVER = 10_000.0
 
 
 class _Hung(KeyboardInterrupt):
-    """As such it gets through an event loop."""
+    """The script takes too long; only such an exception gets through an event loop."""
 
 
 def play(script: Script, timing: Timing = EXACT) -> Result:

@@ -201,7 +201,7 @@ class Recorder:
         self.greeted = True
 
     def _check(self, frame: Frame, now: float) -> str:
-        """Record a frame; what is wrong with it, or nothing."""
+        """Record a frame, and return what is wrong with it; empty if nothing is."""
         if self._goodbye:
             return f"{frame.kind} after goodbye"
         match frame.kind:

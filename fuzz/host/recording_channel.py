@@ -111,7 +111,7 @@ class RecordingChannel(Channel):
 
 
 def _same(event: codec.Message, frame: Frame) -> bool:
-    """Whether what the codec made of a frame is what the schema makes of it."""
+    """Tell whether what the codec made of a frame is what the schema makes of it."""
     name = type(event).__name__.lower()
     told = {key: getattr(event, key, None) for key in frame.values}
     return (name, getattr(event, "id", 0), told) == (

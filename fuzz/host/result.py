@@ -13,12 +13,12 @@ from .script import Call, Script
 NEVER = float("inf")
 
 READY_TIMEOUT = 60.0
-"""Of a boot, in seconds."""
+"""The timeout of a boot, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How time passes for a script.
+    """The clock and the timeouts for a script.
 
     :ivar slack: what a deadline may be missed by, in seconds.
     :ivar real: on a real clock; else time passes when nothing else can happen.
@@ -30,15 +30,15 @@ class Timing:
 
 
 EXACT = Timing(TIMEOUTS, slack=0.01, real=False)
-"""The product's own timeouts."""
+"""The product's own timeouts, on a clock that is exact."""
 
 REAL_CLOCK = Timing(Timeouts(ping_interval=0.02, ping=0.3, kill=0.3), slack=5.0, real=True)
-"""For a real clock, on a machine that has other things to do."""
+"""Short timeouts on a real clock, with the slack of a machine that has other things to do."""
 
 
 @dataclass
 class CallResult:
-    """What came of a call.
+    """The result of a call.
 
     :ivar ended: when what was called had ended, however long its output was read.
     :ivar value: what it returned, or raised.
@@ -60,7 +60,7 @@ class CallResult:
 
 @dataclass
 class Result:
-    """What came of a script.
+    """The result of a script.
 
     :ivar ready: what `ready` raised.
     :ivar error: for what the host has given the guest up, before it was stopped.

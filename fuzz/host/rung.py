@@ -65,7 +65,7 @@ def known() -> dict[str, Script]:
 
 
 class _Fuzzer:
-    """Counts what it plays, and keeps one finding of a kind."""
+    """A fuzzer of the host, which counts what it plays and keeps one finding of a kind."""
 
     def __init__(self, until: float) -> None:
         self.until = until
@@ -106,7 +106,7 @@ class _Fuzzer:
 
 
 def _kind(error: Exception) -> str:
-    """What an error says, without its numbers: a name of a file, too."""
+    """Return what an error says, without its numbers: a name of a file, too."""
     text = str(error) if isinstance(error, Violation) else repr(error)
     kept = "".join(char if char.isalpha() and char.isascii() else " " for char in text.lower())
     return "-".join(kept.split()[:8])

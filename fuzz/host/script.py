@@ -19,7 +19,7 @@ from microvm.wire import codec
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Send a message.
+    """An act: the guest sends a message.
 
     :ivar true: fields that get what is right at that moment: `id`, `nonce`, `token`, and what a
         `Ready` says of the schema.
@@ -36,14 +36,14 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Send bytes."""
+    """An act: the guest sends bytes."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """Send output, whatever has been paid for."""
+    """An act: the guest sends output, whatever has been paid for."""
 
     stream: int
     size: int
@@ -52,14 +52,14 @@ class Flood:
 
 @dataclass(frozen=True, slots=True)
 class SlowFrame:
-    """Begin a frame of the longest body, and send one byte of it after each `every` seconds."""
+    """An act: the guest sends a frame of the longest body, a byte after each `every` seconds."""
 
     every: float
 
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Hear a request, send output as it is paid for, take all input, and say the end."""
+    """An act: the guest serves a request as it should, with its output, all input and its end."""
 
     stdout: int = 0
     stderr: int = 0
@@ -70,47 +70,47 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Hear:
-    """Wait until the host says this."""
+    """An act: the guest waits until the host has sent a message of this kind."""
 
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Say nothing for a time."""
+    """An act: the guest sends nothing for a time."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Whether pings, and questions for the status, are answered from now on."""
+    """An act: the guest begins or ceases to answer pings and status requests."""
 
     pongs: bool
 
 
 @dataclass(frozen=True, slots=True)
 class StopReading:
-    """Read no more."""
+    """An act: the guest reads no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End the port, or one half of it."""
+    """An act: the guest closes the port, or one half of it."""
 
     half: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    """Write to the console."""
+    """An act: the guest writes to the console."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """End the machine, as a kernel's crash does."""
+    """An act: the machine ends, as when its kernel crashes."""
 
 
 Act: TypeAlias = (
@@ -150,7 +150,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a guest does, and what the host calls meanwhile.
+    """A script: what a guest does, and what the host calls meanwhile.
 
     :ivar cuts: sizes of the pieces that are written, in turn; by default as large as can be.
     """
@@ -198,7 +198,7 @@ def corpus() -> list[Path]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has: of an act or a message its name, and the fields that are not as by default."""
+    """Return a value for JSON: of acts and messages the name, and fields that are not defaults."""
     if isinstance(value, bytes | memoryview):
         return bytes(value).hex()
     if not is_dataclass(value):

@@ -16,7 +16,7 @@ from ..frames import HEADER
 from . import script as acts
 
 HEAR_TIMEOUT = 20.0
-"""How long a guest waits for what it wants to hear, in seconds; then it goes on."""
+"""The seconds that a guest waits for what it wants to hear; then it goes on."""
 
 FOREVER = 1e6
 
@@ -25,7 +25,7 @@ INPUT_WINDOW = 1 << 18
 """Bytes of input that an honest guest takes ahead."""
 
 _APART = 200
-"""So many pieces are written apart; what follows is written at once."""
+"""The number of pieces that are written apart; what follows is written at once."""
 
 _BUFFER = 1 << 17
 

@@ -23,7 +23,7 @@ CHECKS = tuple(
     "bounds pointer pointer-overflow pointer-primitive signed-overflow unsigned-overflow conversion"
     " div-by-zero undefined-shift".split()
 )
-"""What CBMC checks at each step; a harness names those that are wrong about the code it is for."""
+"""The checks that CBMC makes at each step; a harness names those that are wrong about its code."""
 
 _RESULT = re.compile(
     r"^\[(\S+)\] (?:line \d+ )?(.*): (SUCCESS|FAILURE|UNKNOWN|ERROR)$", re.MULTILINE
@@ -60,7 +60,7 @@ class Harness:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What came of a harness.
+    """The result of a harness.
 
     :ivar properties: how many were looked at; `witnesses` are not among them.
     :ivar failures: those that do not hold, and witnesses that no input reaches.

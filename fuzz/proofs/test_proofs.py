@@ -1,4 +1,4 @@
-"""What CBMC proves of the guest, and that it can fail to."""
+"""Tests of what CBMC proves of the guest, and that it can fail to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..report import SCHEMA
 from .prove import GUEST, harnesses, prove
 
 QUICK = ("header", "list", "stream", "session", "input", "exec", "serve", "loop", "lines")
-"""Those that `make test` runs: what a frame passes through, some 16 seconds of one core."""
+"""The harnesses that `make test` runs: what a frame passes through, some 16 seconds of one core."""
 
 QUICK_MUTANTS = ("header", "stream", "lines")
 

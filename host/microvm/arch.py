@@ -10,7 +10,7 @@ from typing import Literal
 from microvm.errors import UsageError
 
 Bus = Literal["pci", "mmio"]
-"""Where the guest finds its virtio devices: what its kernel has a driver for, built in."""
+"""The bus of the guest's virtio devices, for which its kernel has a driver, built in."""
 
 Accel = Literal["kvm", "hvf", "tcg"]
 """QEMU's accelerators, by QEMU's names."""

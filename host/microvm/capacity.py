@@ -11,8 +11,8 @@ from microvm.errors import UsageError
 from microvm.units import format_size
 
 GUEST_CPUS_PER_CPU = 8
-"""How many CPUs a guest may have for each that we may use: with 32 times as many it boots no more
-within a minute, and what is tested with many is found with few."""
+"""The number of CPUs a guest may have for each that we may use: with 32 times as many it boots no
+more within a minute, and what is tested with many is found with few."""
 
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")

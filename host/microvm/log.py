@@ -18,16 +18,16 @@ ROOT = "microvm"
 AREAS = ("start", "qemu", "guest", "wire", "image", "cache")
 
 WARNING = 30
-"""What users are told anyway, by `notify`: why there is no KVM, or no clone."""
+"""The level of what users are told anyway, by `notify`: why there is no KVM, or no clone."""
 
 INFO = 20
-"""What happens to a machine, a few lines for each."""
+"""The level of what happens to a machine, a few lines for each."""
 
 DEBUG = 10
-"""How and why: QEMU's command line, QMP, the guest's console."""
+"""The level of how and why: QEMU's command line, QMP, the guest's console."""
 
 TRACE = 5
-"""Every frame, with the environment, input and output of commands in it."""
+"""The level of frames, with the environment, input and output of commands in it."""
 
 LEVELS = {"warning": WARNING, "info": INFO, "debug": DEBUG, "trace": TRACE}
 

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 from microvm.errors import MicroVMError
 
 MORE_PROCESSES = "raise the limit on processes: `ulimit -u`, or pids.max of a cgroup around us"
-"""What to do where there are no more threads or children."""
+"""The hint for users where there are no more threads or children."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -88,7 +88,7 @@ class Pair(Codec):
     def by_python(
         self, frame: bytes, sender: str, version: int = 0, written: int = 0
     ) -> tuple[object, ...]:
-        """What Python says of a frame: its fault, or that it needs more, or the frame again.
+        """Return what Python says of a frame: its fault, or that it needs more, or the frame again.
 
         :param version: at which it is read; the newest by default.
         :param written: at which it is written again; the same by default.
@@ -183,7 +183,7 @@ def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
 
 
 def values(field: Field) -> st.SearchStrategy[Any]:
-    """What a field may be, small but with its limits in reach."""
+    """Return what a field may be, small but with its limits in reach."""
     match field.type:
         case Integer(minimum=low, maximum=high):
             return st.integers(low, high)

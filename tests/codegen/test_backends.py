@@ -1,4 +1,4 @@
-"""What the backends write: valid Python and C, whatever the schema."""
+"""Tests of what the backends write: valid Python and C, whatever the schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a changed schema can talk to its released form: every rule, and edits of any kind."""
+"""Tests of whether a changed schema can talk to its released form: every rule, any edits."""
 
 from __future__ import annotations
 

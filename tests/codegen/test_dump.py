@@ -1,4 +1,4 @@
-"""What `explain` takes: what the tools print that people have; or a refusal says what to do."""
+"""Tests of what `explain` takes: the output of usual tools; or a refusal says what to do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Run = Callable[..., Result]
 
 
 def printed(command: str, data: bytes) -> bytes:
-    """What a tool prints of the data."""
+    """Return what a tool prints of the data."""
     words = command.split()
     if not shutil.which(words[0]):
         pytest.skip(f"{words[0]} is not installed")

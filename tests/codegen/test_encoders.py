@@ -46,7 +46,7 @@ class List(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Items:
-    """What C takes for a list: a count, and the items, each behind its length, or so it says."""
+    """Items that C takes for a list: a count, and the items, each behind a length, true or not."""
 
     count: int
     data: bytes
@@ -203,7 +203,7 @@ def make(
 
 
 def wild(field: Field) -> st.SearchStrategy[Any]:
-    """What a field can be in a program, within its bounds or not."""
+    """Return what a field can be in a program, within its bounds or not."""
     match field.type:
         case Integer() | Enum(closed=False):
             return values(field)
@@ -307,7 +307,7 @@ def by_python(
 def decoded_by_python(
     ends: Ends, message: Message, frame: bytes, sender: str, version: int
 ) -> tuple[int, int, dict[str, Any]]:
-    """What Python makes of a frame: a fault, or its id and fields."""
+    """Return what Python makes of a frame: a fault, or its id and fields."""
     decoder = ends.python.Decoder(sender, version)
     decoder.receive_data(frame)
     try:

@@ -43,7 +43,7 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lines_of(schema: Schema, data: bytes, sender: str | None = None) -> tuple[list[str], bool]:
-    """What is shown of a stream, and whether it is right to its end."""
+    """Return what is shown of a stream, and whether it is right to its end."""
     lines: list[str] = []
     try:
         for line in explain(schema, data, sender):

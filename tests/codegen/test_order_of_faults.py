@@ -1,4 +1,4 @@
-"""Of several faults in a frame one is reported: the first, in the order that the document gives.
+"""Tests of frames with several faults, of which the first by the document's order is reported.
 
 The vectors hold the generated decoders to the same; see `tests/codegen/test_vectors.py`.
 """

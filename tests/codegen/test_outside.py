@@ -1,4 +1,4 @@
-"""What docs/backends.md says of a backend from another distribution, done word for word."""
+"""Tests that do what docs/backends.md says of a backend from elsewhere, word for word."""
 
 from __future__ import annotations
 

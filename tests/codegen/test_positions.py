@@ -63,7 +63,7 @@ class Writer:
         self.put(self.choose("", " ", "\t "))
 
     def blank(self) -> None:
-        """What may stand between the items of an array."""
+        """Return what may stand between the items of an array."""
         self.put(self.choose("", " ", "\n", "# ] \" '\n\n ").replace("\n", self.newline))
 
     def end_line(self) -> None:

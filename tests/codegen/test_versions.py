@@ -30,7 +30,7 @@ class Ages(NamedTuple):
     new: Pair
 
     def opinions(self, frame: bytes, sender: str) -> list[tuple[object, ...]]:
-        """What the four say of a frame at the older version."""
+        """Return what the four say of a frame at the older version."""
         return [
             self.old.by_python(frame, sender),
             self.old.by_c(frame, sender),

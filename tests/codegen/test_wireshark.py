@@ -56,7 +56,7 @@ class Capture:
 def decoded(
     name: str, dissector: Path, capture: Capture, fields: Iterable[str]
 ) -> list[dict[str, list[str]]]:
-    """For each connection, the values of these fields in its order.
+    """Return for each connection the values of these fields in its order.
 
     :param name: what the fields' names begin with.
     """

@@ -13,7 +13,7 @@ from microvm.wire.codec import Stream
 
 
 def taken(messages: list[codec.Message]) -> int:
-    """How many bytes of output these are; nothing else may be among them."""
+    """Return how many bytes of output these are; nothing else may be among them."""
     assert all(isinstance(message, codec.ExecOutput) for message in messages)
     return sum(len(m.data) for m in messages if isinstance(m, codec.ExecOutput))
 

@@ -1,4 +1,4 @@
-"""How commands end."""
+"""Tests of how commands end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the host feeds to a command, and what becomes of it."""
+"""Tests of what the host feeds to a command, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from microvm.wire import codec
 from microvm.wire.codec import Ending, ErrorCode
 
 RING = 4 * codec.ExecStdin.MAX_BODY
-"""What the daemon holds for a command that does not read, in bytes."""
+"""The input that the daemon holds for a command that does not read, in bytes."""
 
 PIPE = 65536
-"""What a pipe holds beside it."""
+"""The bytes that a pipe holds beside it."""
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
@@ -72,12 +72,12 @@ def pump(daemon: Daemon, id_: int, data: bytes) -> Result:
 
 
 def credits_in(messages: list[codec.Message]) -> int:
-    """How much credit these give."""
+    """Return how much credit these give."""
     return sum(m.amount for m in messages if isinstance(m, codec.ExecStdinCredit))
 
 
 class TestFeeding:
-    """What is fed arrives."""
+    """Tests that what is fed arrives."""
 
     def test_what_is_fed_is_read(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"cat", fed=True)

@@ -1,4 +1,4 @@
-"""What a command writes, on its way to the host."""
+"""Tests of what a command writes, on its way to the host."""
 
 from __future__ import annotations
 

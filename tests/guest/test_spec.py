@@ -37,7 +37,7 @@ def test_the_daemon_does_what_the_document_says(host: Host, play: Callable[[Host
 
 
 class TestTheClient:
-    """What it is worth: it is a second implementation, and as strict as the document."""
+    """Tests of the client's worth: it is a second implementation, and as strict as the document."""
 
     def test_it_shares_nothing_with_the_library(self) -> None:
         tree = ast.parse(Path(spec_client.__file__).read_text())
@@ -114,11 +114,11 @@ HOSTILE = {
     "garbage": b"garbage that is long enough",
     "zeros": bytes(12),
 }
-"""What no guest may answer to the first command, which is not fed."""
+"""Answers that no guest may give to the first command, which is not fed."""
 
 
 class TestAHostileGuest:
-    """What a strict host takes for broken; ours is as strict."""
+    """Tests of what a strict host takes for broken; ours is as strict."""
 
     @pytest.mark.parametrize("answers", HOSTILE.values(), ids=HOSTILE)
     def test_it_is_broken(self, answers: bytes) -> None:

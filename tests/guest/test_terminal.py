@@ -19,7 +19,7 @@ from microvm.wire.codec import Ending, Stream
 
 SIZE = (30, 100)
 SILENCE = 0.1
-"""How long the daemon listens to a terminal that somebody still holds, in seconds."""
+"""The time for which the daemon listens to a terminal that somebody still holds, in seconds."""
 
 
 def wait_for(daemon: Daemon, wanted: bytes) -> bytes:
@@ -48,7 +48,7 @@ def run(daemon: Daemon, script: str) -> bytes:
 
 
 class TestTheTerminal:
-    """What a command finds."""
+    """Tests of what a command finds."""
 
     def test_all_three_streams_are_one(self, sandboxd: Daemon) -> None:
         script = "for fd in 0 1 2; do test -t $fd || exit 1; done; readlink /proc/$$/fd/[012]"
@@ -141,7 +141,7 @@ class TestResizing:
 
 
 class TestTyping:
-    """What is typed."""
+    """Tests of what is typed."""
 
     def test_it_is_echoed_and_read_by_lines(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("read x; echo got $x", size=SIZE)

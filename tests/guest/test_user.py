@@ -93,7 +93,7 @@ class TestIds:
 
 @as_root
 class TestUnknown:
-    """Those that are not there."""
+    """Tests of users that are not there."""
 
     @pytest.mark.parametrize(
         "user",
@@ -131,7 +131,7 @@ class TestUnknown:
 
 @as_root
 class TestEnvironment:
-    """What the user's entry says."""
+    """Tests of what the user's entry says."""
 
     def test_it_is_the_users(self, sandboxd: Daemon) -> None:
         env = seen_env(sandboxd, b"nobody")
@@ -177,7 +177,7 @@ class TestEnvironment:
 
 @as_root
 class TestRights:
-    """What it may do."""
+    """Tests of what it may do."""
 
     def test_a_forbidden_folder(self, sandboxd: Daemon, tmp_path: Path) -> None:
         folder = tmp_path / "forbidden"
@@ -240,7 +240,7 @@ class TestRights:
 
 
 class TestWithoutCgroups:
-    """As a process the daemon makes none."""
+    """Tests of a daemon that is a process, and makes no cgroups."""
 
     def test_a_kill_reaches_the_process_group(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("trap '' TERM; sleep 1000 & sleep 1000 & echo $! $$; wait")

@@ -1,4 +1,4 @@
-"""What a command finds around itself: arguments, environment, folder, descriptors, signals."""
+"""Tests of what a command finds: arguments, environment, folder, descriptors, signals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_TOTAL = 1048576
 
 
 def seen_argv(daemon: Daemon, argv: Sequence[bytes]) -> list[bytes]:
-    """What a program sees that is given a shell script's first three arguments, then these."""
+    """Return what a program sees that has a shell script's first three arguments, then these."""
     own = (b"-c", b"cat /proc/$$/cmdline; :", b"name")
     result = daemon.run(b"zero", *own, *argv, command=b"sh")
     assert result.exit_code == 0
@@ -44,7 +44,7 @@ def filled(own: int = 0) -> list[bytes]:
 
 
 class TestArguments:
-    """What it sees as argv."""
+    """Tests of what it sees as argv."""
 
     @pytest.mark.parametrize(
         "argv",
@@ -88,7 +88,7 @@ class TestArguments:
 
 
 class TestEnvironment:
-    """What it sees as environ."""
+    """Tests of what it sees as environ."""
 
     def test_the_defaults_are_all_there_is(self, launch: Callable[..., Daemon]) -> None:
         daemon = launch(env={"SECRET": "x", "HOME": "/elsewhere", "PATH": "/nowhere"})
@@ -123,7 +123,7 @@ class TestEnvironment:
 
 
 class TestFolder:
-    """Where it starts."""
+    """Tests of where it starts."""
 
     def test_it_is_roots_home_by_default(self, sandboxd: Daemon) -> None:
         expected = "/root" if os.access("/root", os.X_OK) else "/"
@@ -141,7 +141,7 @@ class TestFolder:
 
 
 class TestProcess:
-    """What else it inherits, or rather does not."""
+    """Tests of what else it inherits, or rather does not."""
 
     def test_its_input_is_empty(self, sandboxd: Daemon) -> None:
         assert sandboxd.run(b"readlink", b"/proc/self/fd/0").stdout == b"/dev/null\n"

@@ -1,4 +1,4 @@
-"""What talks to a guest does so in the event loops that people use."""
+"""The event loops that people use, in each of which the tests talk to a guest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command says of mistakes and of itself: nothing here needs a machine."""
+"""Tests of what the command says of mistakes and of itself: nothing here needs a machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is logged, who hears of it, and what of it reaches a terminal; no machine is needed."""
+"""Tests of what is logged, who hears of it, and what reaches a terminal; no machine is needed."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from microvm.threads import in_thread
 
 
 class Inhabitant:
-    """What lives in a loop."""
+    """An object that lives in a loop."""
 
     def __init__(self, leftover: str = "") -> None:
         self.ended = threading.Event()

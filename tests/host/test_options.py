@@ -1,4 +1,4 @@
-"""Whether everything that is to be said of an option comes from its one declaration."""
+"""Tests of whether everything that is to be said of an option comes from its one declaration."""
 
 from __future__ import annotations
 

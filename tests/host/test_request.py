@@ -1,4 +1,4 @@
-"""What is asked for is what the request says, or is refused before anything is sent."""
+"""Tests that what is asked for is what the request says, or is refused before anything is sent."""
 
 from __future__ import annotations
 

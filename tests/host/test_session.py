@@ -31,7 +31,7 @@ READY = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, NONCE)
 
 
 def said(data: bytes) -> list[codec.Message]:
-    """What the host says with these bytes, as a guest reads it."""
+    """Return what the host says with these bytes, as a guest reads it."""
     decoder = codec.Decoder("host")
     decoder.receive_data(data)
     messages = []
@@ -41,7 +41,7 @@ def said(data: bytes) -> list[codec.Message]:
 
 
 def hear(session: Session, *messages: codec.Message) -> list[codec.Message]:
-    """What a session lets through of what a guest says."""
+    """Return what a session lets through of what a guest says."""
     session.receive_data(b"".join(message.encode() for message in messages))
     events = []
     while (event := session.next_event()) is not None:
@@ -54,7 +54,7 @@ def request(session: Session, *, stdin: bool = True) -> bytes:
 
 
 def asked(session: Session, *argv: bytes, **options: Any) -> bytes:
-    """What a session says to have a command run."""
+    """Return what a session says to have a command run."""
     wanted, _ = request_of(argv, cast(ExecOptions, options))
     return session.exec_request(wanted)
 

@@ -1,4 +1,4 @@
-"""What a strict type checker knows of results, and what a machine says of itself."""
+"""Tests of what a strict type checker knows of results, and what a machine says of itself."""
 
 from __future__ import annotations
 

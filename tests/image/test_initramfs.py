@@ -1,4 +1,4 @@
-"""From a tar archive to what the guest unpacks."""
+"""Tests of the way from a tar archive to what the guest unpacks."""
 
 from __future__ import annotations
 

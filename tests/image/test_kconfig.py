@@ -1,4 +1,4 @@
-"""What our own kernel is configured with."""
+"""Tests of what our own kernel is configured with."""
 
 from __future__ import annotations
 

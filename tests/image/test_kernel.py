@@ -1,4 +1,4 @@
-"""What passes for a kernel."""
+"""Tests of what passes for a kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user sees of a build."""
+"""Tests of what a user sees of a build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the archive comes from, and what happens when it is not the right one."""
+"""Tests of where the archive comes from, and what happens when it is not the right one."""
 
 from __future__ import annotations
 

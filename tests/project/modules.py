@@ -43,7 +43,7 @@ def files() -> Iterator[tuple[str, Path]]:
 
 
 def sentence(path: Path) -> str:
-    """What a module says first of itself; one in C says it in its header, if it has one."""
+    """Return what a module says first of itself; one in C says it in its header, if it has one."""
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
     header = path.with_suffix(".h")

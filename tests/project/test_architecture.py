@@ -1,4 +1,4 @@
-"""What docs/architecture.md says of the parts, held against the modules and their imports."""
+"""Tests that hold docs/architecture.md against the modules and their imports."""
 
 from __future__ import annotations
 

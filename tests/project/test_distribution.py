@@ -1,4 +1,4 @@
-"""What wheel and source distribution hold: all that they need, and nothing that was built here."""
+"""Tests of what wheel and source distribution hold: all they need, and nothing built here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/extending.md says is done to a copy of this project, and what is new there is used."""
+"""Tests that do to a copy of this project what docs/extending.md says, and use what is new."""
 
 from __future__ import annotations
 

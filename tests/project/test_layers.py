@@ -1,4 +1,4 @@
-"""Who may know whom: every import is read, also those inside functions and for types only."""
+"""Tests of which module may import which; lazy imports count, and those for types only."""
 
 from __future__ import annotations
 

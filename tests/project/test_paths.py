@@ -1,4 +1,4 @@
-"""What documents and comments name is there: files, folders, modules, and what they link to."""
+"""Tests that what documents and comments name is there: files, folders, modules, and links."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relativ
 
 
 def is_missing(name: str) -> bool:
-    """Whether a name is that of a file, a folder or a module, and there is none of that name."""
+    """Tell whether a name looks like a file's, a folder's or a module's, and there is none."""
     if name in FOREIGN:
         return False
     if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./*-]*", name):
@@ -32,7 +32,7 @@ def is_missing(name: str) -> bool:
 
 
 def is_importable(dotted: str) -> bool:
-    """Whether a dotted name is that of a module, or of what is in one."""
+    """Tell whether a dotted name is that of a module, or of what is in one."""
     try:
         resolve_name(dotted)
     except (ImportError, AttributeError):

@@ -153,7 +153,7 @@ def test_probe_result_is_of_how_kvm_was_loaded(
 
 @contextmanager
 def _nobody() -> Iterator[None]:
-    """What root may is no matter of modes."""
+    """Give up root for a while, whom no file's mode stops."""
     root = os.geteuid() == 0
     if root:
         os.setegid(NOBODY)

@@ -1,4 +1,4 @@
-"""What this host has for machines, and what it refuses at once."""
+"""Tests of what this host has for machines, and what it refuses at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a guest that breaks out of QEMU finds."""
+"""Tests of what a guest that breaks out of QEMU finds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What QEMU, or this host, refuses: a typed error that says what to do, and nothing left."""
+"""Tests of what QEMU or this host refuses: an error that says what to do, and nothing left."""
 
 from __future__ import annotations
 

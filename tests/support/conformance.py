@@ -1,4 +1,4 @@
-"""What a live daemon must make of the vectors."""
+"""The check of a live daemon against the vectors."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ from typing import Protocol
 from microvm.wire import codec
 
 READ_SIZE = 1 << 18
-"""So much is read at a time, in bytes, if nothing else is said."""
+"""The bytes that are read at a time, by default."""
 
 _APART = 100
-"""Of so many pieces each is sent when the one before it has been read."""
+"""The number of pieces of which each is sent when the one before it has been read."""
 
 
 class Lost(AssertionError):

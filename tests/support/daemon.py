@@ -28,7 +28,7 @@ M = TypeVar("M", bound=codec.Message)
 
 @dataclass
 class Result:
-    """What came of a command: its output, its last frame, and what came between them."""
+    """The result of a command: its output, its last frame, and what came between them."""
 
     stdout: bytes
     stderr: bytes

@@ -20,21 +20,21 @@ M = TypeVar("M", bound=codec.Message)
 
 PIECE = 65536
 SOON = 0.05
-"""Long enough for what happens at once, in seconds."""
+"""The seconds within which something happens that happens at once."""
 
 NO_GRACE = Timeouts(loss_grace=0.0)
-"""The product's, but for a machine that has no owner to say how it ended."""
+"""The product's timeouts, but for a machine that has no owner to say how it ended."""
 
 SHORT_TIMEOUT = 0.5
-"""Instead of the seconds that a guest has to answer."""
+"""The seconds that a guest has to answer, where a test waits until they are over."""
 
 SHORT_TIMEOUTS = Timeouts(
     ping_interval=0.02, ping=SHORT_TIMEOUT, kill=SHORT_TIMEOUT, loss_grace=0.0
 )
-"""For who asks early whether the guest is alive, and waits a moment only for its answers."""
+"""The timeouts of a host that pings early, and waits only a moment for an answer."""
 
 TIMEOUT = 30.0
-"""For what must happen, however busy the machine."""
+"""The seconds within which something must happen, however busy the machine."""
 
 
 class Peer:
@@ -68,7 +68,7 @@ class Peer:
         return message
 
     async def hears_nothing(self) -> bool:
-        """Whether the host stays silent for a moment."""
+        """Tell whether the host stays silent for a moment."""
         try:
             async with asyncio.timeout(SOON):
                 await self.hear()
@@ -124,7 +124,7 @@ class Peer:
             assert isinstance(message, codec.ExecCredit | codec.Ping), message
 
     async def is_left(self) -> bool:
-        """Whether the host has closed the port."""
+        """Tell whether the host has closed the port."""
         with suppress(EOFError, ConnectionResetError):
             while True:
                 await self.hear()

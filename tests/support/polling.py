@@ -1,4 +1,4 @@
-"""Waiting for what nothing announces."""
+"""Helpers that wait for what nothing announces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 DEADLINE = 120.0
-"""For anything that should happen at once, in seconds: a busy machine is slow, not wrong."""
+"""The seconds for anything that should happen at once: a busy machine is slow, not wrong."""
 
 PAUSE = 0.005
 

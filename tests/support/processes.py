@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 def exists(pid: int) -> bool:
-    """Whether there is such a process, be it a zombie."""
+    """Tell whether there is such a process, be it a zombie."""
     return bool(_stat(pid))
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs: a zombie, which its parent has to reap, does not."""
+    """Tell whether a process runs: a zombie, which its parent has to reap, does not."""
     return exists(pid) and state(pid) != "Z"
 
 
@@ -33,7 +33,7 @@ def children(pid: int) -> list[int]:
 
 
 def open_files(pid: int | str = "self") -> dict[int, str]:
-    """What each descriptor of a process is open on."""
+    """Return what each descriptor of a process is open on."""
     found = {}
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the descriptor of this very listing
@@ -42,7 +42,7 @@ def open_files(pid: int | str = "self") -> dict[int, str]:
 
 
 def status(pid: int) -> dict[str, str]:
-    """What /proc/PID/status says of a process, by name."""
+    """Return what /proc/PID/status says of a process, by name."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
@@ -65,11 +65,11 @@ class Process:
         return cls(pid, _since(pid))
 
     def exists(self) -> bool:
-        """Whether it lives, or is a zombie."""
+        """Tell whether it lives, or is a zombie."""
         return bool(self.since) and _since(self.pid) == self.since
 
     def is_alive(self) -> bool:
-        """Whether it lives; a zombie does not."""
+        """Tell whether it lives; a zombie does not."""
         return self.exists() and is_alive(self.pid)
 
     def kill(self) -> None:
@@ -84,7 +84,7 @@ class Process:
 
 
 def _since(pid: int) -> str:
-    """When a process was started, in ticks since the boot; empty when there is none."""
+    """Return when a process was started, in ticks since the boot; empty when there is none."""
     return "".join(_stat(pid)[19:20])
 
 

@@ -150,7 +150,7 @@ async def kill(vm: MicroVM, words: str) -> None:
 
 
 async def drift(vm: MicroVM) -> float:
-    """How far the guest's clock moves from ours within a minute, in seconds."""
+    """Return how far the guest's clock moves from ours within a minute, in seconds."""
 
     async def offset() -> float:
         """The guest's clock minus ours; of several answers the quickest tells best."""

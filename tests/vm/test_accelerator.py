@@ -1,4 +1,4 @@
-"""What a start learns about KVM; QEMU emulates here what it is asked to accelerate."""
+"""Tests of what a start learns about KVM; QEMU emulates here what it is asked to accelerate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOT = 'case "$all" in *" kvm"*) {} ;; esac'
 
 @pytest.fixture
 def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misbehave: Misbehave) -> ProbeCache:
-    """What is remembered in an empty cache, on a host that seems to have KVM."""
+    """Return what is remembered in an empty cache, on a host that seems to have KVM."""
     misbehave("")
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(accel, "obstacle", lambda _: None)
@@ -42,7 +42,7 @@ def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misbehave: Misbehave
 
 
 async def _start(image: Image, requested: str = "auto") -> tuple[str, list[str]]:
-    """What a machine runs under, and what its user was told."""
+    """Return what a machine runs under, and what its user was told."""
     told: list[str] = []
     async with MicroVM(image, accel=requested, cold=True, notify=told.append) as vm:  # type: ignore[arg-type]
         return vm.accel, told

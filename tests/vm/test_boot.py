@@ -1,4 +1,4 @@
-"""What the daemon says on the console when something of its boot was not to be had."""
+"""Tests of what the daemon says on the console when something of its boot was not to be had."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def damaged(image: Image, tmp_path: Path) -> Path:
 
 
 def said(console: Path) -> list[str]:
-    """What the daemon wrote there, in order."""
+    """Return what the daemon wrote there, in order."""
     lines = console.read_text(errors="replace").splitlines()
     return [line for line in lines if line.startswith("sandboxd: ")]
 

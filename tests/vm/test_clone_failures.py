@@ -1,4 +1,4 @@
-"""What keeps a start from cloning, and is no fault of the template: it stays, and is used again."""
+"""Tests of what keeps a start from cloning but is not the template's fault: it is used again."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path
 
 
 async def _start(image: Image, **options: Any) -> tuple[bool, list[str]]:
-    """Whether a machine was cloned, and what its user was told."""
+    """Tell whether a machine was cloned, and what its user was told."""
     told: list[str] = []
     settings = {"memory": MEMORY, "accel": "tcg", "notify": told.append, **options}
     async with MicroVM(image, **settings) as vm:
@@ -48,7 +48,7 @@ async def _start(image: Image, **options: Any) -> tuple[bool, list[str]]:
 
 
 def _identity(cache: Path) -> tuple[int, int]:
-    """What tells a template from one that was made anew."""
+    """Return what tells a template from one that was made anew."""
     (ram,) = (cache / "templates").glob("[!.]*/ram")
     return ram.stat().st_ino, ram.stat().st_ctime_ns
 
@@ -215,7 +215,7 @@ async def test_one_that_qemu_refused_may_be_another_meanwhile(
 
 
 def _is_another_program(pid: int) -> bool:
-    """Whether a child has become what it was made for: until then its parent is held up with it."""
+    """Tell whether a child has executed its program: until then its parent is held up with it."""
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/exe").readlink() != Path("/proc/self/exe").readlink()
     return False

@@ -1,4 +1,4 @@
-"""What a start tells those who want to know."""
+"""Tests of what a start tells those who want to know."""
 
 from __future__ import annotations
 

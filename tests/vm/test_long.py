@@ -1,4 +1,4 @@
-"""What only many repetitions show."""
+"""Tests of what only many repetitions show."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ def test_a_bar_moves_on_a_terminal_and_disturbs_no_result(
 
 
 def _all_of(terminal: int) -> bytes:
-    """What is written to a terminal until nobody has it any more, which Linux calls EIO."""
+    """Return what is written to a terminal until nobody has it any more, which Linux calls EIO."""
     shown = b""
     with open(terminal, "rb", buffering=0) as file, contextlib.suppress(OSError):
         while data := file.read(1 << 16):

@@ -1,4 +1,4 @@
-"""What the README tells people to type."""
+"""Tests of what the README tells people to type."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ INPUT = codec.ExecStdin(1, bytes(60_000)).encode()
 """More than all the hellos that a test sends could fill."""
 
 FILLER = b"\xff" * (codec.HEADER_SIZE + codec.MAX_BODY)
-"""What ends any frame."""
+"""Bytes that end any frame."""
 
 
 @pytest.mark.parametrize("size", [5, 12, 100])

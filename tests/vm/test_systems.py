@@ -1,4 +1,4 @@
-"""What other distributions bring: their kernels, whose drivers may be modules."""
+"""Tests of what other distributions bring: their kernels, whose drivers may be modules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def kernel_of_debian_12(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where its package's files lie as in the package."""
+    """Unpack its package, and return the path of the kernel in it."""
     if not SOURCES.exists():
         pytest.skip("this is no Debian with sources whose release could be exchanged")
     folder = tmp_path_factory.mktemp("bookworm")

@@ -48,7 +48,7 @@ def _machine(image: Image, *, memory: int = MEMORY, **options: Any) -> MicroVM:
 
 
 async def _start(image: Image, **options: Any) -> tuple[bool, list[str]]:
-    """Whether a machine was cloned, and what its user was told."""
+    """Tell whether a machine was cloned, and what its user was told."""
     told: list[str] = []
     async with _machine(image, notify=told.append, **options) as vm:
         assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
@@ -183,7 +183,7 @@ async def test_a_guest_cannot_change_what_it_was_cloned_from(image: Image, cache
 
 
 def _modes(pid: int, file: Path) -> set[int]:
-    """How a process has opened a file."""
+    """Return how a process has opened a file."""
     info = Path(f"/proc/{pid}/fdinfo")
     numbers = [number for number, name in open_files(pid).items() if name == str(file)]
     flags = [(info / str(number)).read_text().split("flags:")[1] for number in numbers]
@@ -260,7 +260,7 @@ async def test_processes_that_want_the_same_template_make_it_once(
 
 
 async def _clones(image: Image, count: int, **options: Any) -> list[tuple[bytes, float]]:
-    """What each of several clones draws at random, and how far its clock is from ours."""
+    """Return what each of several clones draws at random, and how far its clock is from ours."""
     drawn = []
     for _ in range(count):
         async with _machine(image, **options) as vm:

@@ -37,13 +37,13 @@ def run(image: Image) -> Iterator[Run]:
 
 
 def _is_raw(child: pexpect.spawn[bytes]) -> bool:
-    """Whether the terminal neither echoes nor gives lines nor turns keys into signals."""
+    """Tell whether the terminal neither echoes nor gives lines nor turns keys into signals."""
     flags: int = termios.tcgetattr(child.child_fd)[3]
     return not flags & (termios.ECHO | termios.ICANON | termios.ISIG)
 
 
 def _is_as_new(child: pexpect.spawn[bytes]) -> bool:
-    """Whether every setting of the terminal is what it was at first."""
+    """Tell whether every setting of the terminal is what it was at first."""
     ours, theirs = os.openpty()
     new = termios.tcgetattr(theirs)
     os.close(ours)

@@ -180,7 +180,7 @@ def _lists(
 """
 
 _FRAMES = '''
-"""What each end may send."""
+"""The messages that each end may send."""
 
 FRAMES: dict[str, st.SearchStrategy[bytes]] = {
     end: messages.map(lambda message: message.encode()) for end, messages in MESSAGES.items()

@@ -35,7 +35,7 @@ _Candidate: TypeAlias = tuple[str, str, str, bytes]
 """A name, the fault that is meant, the sender and the frame."""
 
 _FaultyField: TypeAlias = tuple[str, str, bytes]
-"""What is wrong with a field, the fault, and the field's bytes."""
+"""The text of what is wrong with a field, the fault, and the field's bytes."""
 
 _FORMAT = [
     "Each valid frame is decoded to its message, id and fields, and encoded to the same bytes.",

@@ -24,7 +24,7 @@ from microvm.log import Area
 _logger = Area("cache")
 
 RECORD = "verified.json"
-"""Beside the files: by their names, the digest of each and which file had it."""
+"""A file beside the others: by their names, the digest of each and which file had it."""
 
 _LIMIT = 1 << 12
 _memory: dict[tuple[Path, str], list[str | int]] = {}  # for folders that we cannot write to

@@ -24,7 +24,7 @@ from microvm.errors import (
 from microvm.printable import printable
 
 BEGUN = time.monotonic()
-"""When the command began, in seconds; what is logged says how long ago that was."""
+"""The time when the command began, in seconds; the log counts from it."""
 
 _COMMANDS = {
     "bench": "microvm.cli.bench",

@@ -14,7 +14,7 @@ from microvm.guest.command import Command
 from microvm.guest.streams import KeepAlive, OutputStream
 
 O_co = TypeVar("O_co", bound=bytes | str | None, covariant=True)
-"""What output is: bytes, str, or None where it was not captured."""
+"""The type of output: bytes, str, or None where it was not captured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Process:
         abandon: Callable[[Command], None],
         dropped: Callable[[], None],
     ) -> None:
-        """Made by the guest; `dropped` is called in any thread, when nobody holds this any more."""
+        """Wrap a command; `dropped` is called in any thread, when nobody holds this any more."""
         self._command = command
         self._send_signal = send_signal
         self._resize = resize

@@ -100,7 +100,7 @@ class OutputStream:
     """
 
     def __init__(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> None:
-        """Read what the guest puts into `buffer`."""
+        """Begin a reader of what the guest puts into `buffer`."""
         self._buffer = buffer
         self._keep_alive = keep_alive
         self._part = bytearray()  # what was taken and not read
@@ -211,7 +211,7 @@ class InputStream:
         self.flush()
 
     def is_closing(self) -> bool:
-        """Whether no more can be written."""
+        """Tell whether no more can be written."""
         return self._closing or self._refused
 
     def flush(self) -> None:

@@ -23,4 +23,4 @@ class Timeouts:
 
 
 TIMEOUTS = Timeouts()
-"""Those of every machine."""
+"""The timeouts of every machine."""

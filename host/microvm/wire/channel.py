@@ -16,7 +16,7 @@ from microvm.wire.session import Session
 _logger = Area("wire")
 
 FRAMES_PER_TURN = 512
-"""What is handled of a guest's frames before others in the event loop have their turn."""
+"""The frames of a guest that are handled before others in the event loop have their turn."""
 
 
 class Channel(asyncio.Protocol):
@@ -80,12 +80,12 @@ class Channel(asyncio.Protocol):
         self._on_event = self._on_lost = self._on_room = _ignore
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Part of asyncio.Protocol."""
+        """Keep the transport; asyncio calls this."""
         # Of a stream socket it is one, though that of uvloop does not derive from it.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Part of asyncio.Protocol."""
+        """Handle what the guest has sent; asyncio calls this."""
         if _logger.listens(TRACE):
             for frame in self._logged.feed(data):
                 _logger.frame("guest", frame)
@@ -124,20 +124,20 @@ class Channel(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        """Part of asyncio.Protocol."""
+        """Note that the transport's buffer is full; asyncio calls this."""
         self.is_full = True
 
     def resume_writing(self) -> None:
-        """Part of asyncio.Protocol."""
+        """Let those write on who wait for room; asyncio calls this."""
         self.is_full = False
         self._on_room()
 
     def eof_received(self) -> None:
-        """Part of asyncio.Protocol: who says no more need not have read what waits for him."""
+        """End the connection: a guest that sends no more need not have read what waits for it."""
         self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Part of asyncio.Protocol: what came before it comes first."""
+        """Report the end of the connection, after all that came before it; asyncio calls this."""
         while self._turn is not None and not self._handle(FRAMES_PER_TURN):
             pass
         reason = f": {exc}" if exc else ""

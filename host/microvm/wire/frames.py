@@ -1,4 +1,4 @@
-"""Cuts what a guest sends into frames, for the log; nothing in them is checked or understood."""
+"""A splitter of what a guest sends into frames, for the log; it checks nothing in them."""
 
 from __future__ import annotations
 

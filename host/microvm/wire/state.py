@@ -22,7 +22,7 @@ class State(enum.Enum):
     IDLE = enum.auto()
     """No command is in flight."""
     RUNNING = enum.auto()
-    """One is."""
+    """A command is in flight."""
     FAILED = enum.auto()
     """The guest has broken the protocol; from here nothing leads on."""
 
