@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from microvm.cli.lines import lines
 from microvm.errors import ExecTimeout, GuestDied, StartError, UsageError
 from microvm.guest.process import CompletedProcess
-from microvm.guest.stdio import lines
 from microvm.job import Outcome
 from microvm.jobfile import LineJob, parse, report
 

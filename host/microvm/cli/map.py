@@ -126,7 +126,7 @@ class _Lines:
     env: Mapping[str, str] | Mapping[bytes, bytes] | None
 
     def jobs(self) -> AsyncIterator[LineJob]:
-        from microvm.guest.stdio import lines
+        from microvm.cli.lines import lines
         from microvm.jobfile import parse
 
         return parse(lines(self.descriptor, _LINE_LIMIT), self.env)

@@ -6,10 +6,8 @@ import asyncio
 import os
 import select
 import stat
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from microvm.errors import UsageError
 from microvm.guest.streams import InputStream, OutputStream
 from microvm.threads import in_thread
 
@@ -49,37 +47,19 @@ def _write_all(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
 
 
 async def copy_in(descriptor: int, stream: InputStream) -> None:
-    """Feed a descriptor to a command until either has its end; cancel it when the command ends.
-
-    It reads only when there is something to read, and leaves the descriptor's flags alone: they
-    are shared with whoever else has it open.
-    """
+    """Feed a descriptor to a command until either has its end; cancel it when the command ends."""
     with suppress(BrokenPipeError):
-        while data := await _read(descriptor):
+        while data := await read(descriptor):
             stream.write(data)
             await stream.drain()
         stream.close()
 
 
-async def lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
-    """Give a descriptor's lines without their ends, as they come.
+async def read(descriptor: int) -> bytes:
+    """Return what a descriptor has, as soon as that is anything; empty at its end.
 
-    :raises UsageError: a line is longer than `limit` bytes.
+    Its flags are left alone: they are shared with whoever else has it open.
     """
-    rest = bytearray()
-    while data := await _read(descriptor):
-        *whole, last = data.split(b"\n")
-        for line in whole:
-            yield bytes(rest) + line
-            rest.clear()
-        rest += last
-        if len(rest) > limit:
-            raise UsageError(f"a line is longer than {limit} bytes")
-    if rest:
-        yield bytes(rest)
-
-
-async def _read(descriptor: int) -> bytes:
     loop = asyncio.get_running_loop()
     readable: asyncio.Future[None] = loop.create_future()
     try:
@@ -95,7 +75,7 @@ async def _read(descriptor: int) -> bytes:
     try:
         return _read_some(descriptor)
     except BlockingIOError:  # another reader of it was faster
-        return await _read(descriptor)
+        return await read(descriptor)
 
 
 def _wake(future: asyncio.Future[None]) -> None:
