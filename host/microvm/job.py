@@ -39,7 +39,10 @@ class Outcome(Generic[O_co]):
     error: Exception | None = None
 
     def result(self) -> CompletedProcess[O_co]:
-        """Return `completed`, or raise `error`."""
+        """Return `completed`.
+
+        :raises Exception: `error`, if that is set.
+        """
         if self.completed is None:
             assert self.error is not None  # noqa: S101 - it is one or the other
             raise self.error

@@ -112,7 +112,11 @@ class MicroVM:
         """Spawn QEMU early, unless a guest is to be saved first; `start` goes on from there.
 
         It saves the time that importing the rest of this library takes. Who calls it must call
-        `start` or `stop`.
+        `start` or `stop`. What is wrong with QEMU's start is for `start` to say.
+
+        :raises ImageError: there is no such image.
+        :raises QemuError: QEMU is not installed, or what it needs is not.
+        :raises UsageError: this host cannot run what was asked for.
         """
         if self._state != "new" or self._given_image is None:
             return
@@ -125,6 +129,7 @@ class MicroVM:
     async def start(self) -> None:
         """Bring the guest up, by cloning or by booting, and wait until it is ready.
 
+        :raises UsageError: it has been started before, or the console's file cannot be opened.
         :raises ImageError: there is no image, and none can be built.
         :raises QemuError: QEMU is missing, or does not start.
         :raises BootError: the guest did not become ready; its `detail` has the console's end.
@@ -285,7 +290,9 @@ class MicroVM:
 
         :param argv: its arguments, the first is the name that it sees.
         :raises Busy: another command runs on this machine.
-        :raises UsageError: an empty command line, a NUL byte, or more than the protocol carries.
+        :raises UsageError: an option that cannot be, an empty command line, a NUL byte, more than
+            the protocol carries; or the machine is not running.
+        :raises TypeError: there is no such option.
         :raises MachineError: the machine is dead.
         """
         guest = self._guest()
@@ -321,6 +328,11 @@ class MicroVM:
         """Run a command to its end and return its status and output.
 
         :param argv: its arguments, the first is the name that it sees.
+        :raises UsageError: as `exec` does, or `input` is given and `stdin` says something else.
+        :raises TypeError: there is no such option.
+        :raises CalledProcessError: `check` was asked for, and its exit code is not 0.
+        :raises UnicodeError: text was asked for, and its output, or `input`, is none.
+        :raises OSError: its output cannot be passed on to our own.
         :raises StartError: it could not be started.
         :raises ExecTimeout: it ran past its deadline; the error holds its output.
         :raises OutputLimit: it wrote more than it may; the error holds what came.
@@ -337,6 +349,7 @@ class MicroVM:
 
         :raises GuestUnresponsive: there was no answer within `timeout` seconds.
         :raises UsageError: the machine is not running.
+        :raises MachineError: the machine is dead.
         """
         await self._guest().ping(timeout)
 
@@ -345,6 +358,7 @@ class MicroVM:
 
         :raises GuestUnresponsive: there was no answer within `timeout` seconds.
         :raises UsageError: the machine is not running.
+        :raises MachineError: the machine is dead.
         """
         return await self._guest().status(timeout)
 

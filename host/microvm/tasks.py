@@ -8,7 +8,10 @@ from typing import Any
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, and wait for them as `settled` does."""
+    """Cancel tasks, and wait for them as `settled` does.
+
+    :raises CancelledError: whoever waits was cancelled meanwhile.
+    """
     tasks = list(tasks)
     for task in tasks:
         task.cancel()
@@ -16,7 +19,10 @@ async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def settled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Wait for tasks to end; a cancellation meanwhile is raised when they have."""
+    """Wait for tasks to end, however they do.
+
+    :raises CancelledError: whoever waits was cancelled meanwhile; when they have ended.
+    """
     cancelled: asyncio.CancelledError | None = None
     ended = asyncio.gather(*tasks, return_exceptions=True)
     while not ended.done():

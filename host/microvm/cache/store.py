@@ -80,7 +80,8 @@ def make(path: Path) -> None:
 def open_file(path: Path) -> int:
     """Open a file of the cache for reading, and return its descriptor.
 
-    :raises OSError: it is not there, is a link or no file, or others can write it.
+    :raises PermissionError: others can write it.
+    :raises OSError: it is not there, or is a link or no file.
     """
     descriptor = open_plain(path, _READ)
     if wrong := trust.obstacle(os.fstat(descriptor)):
@@ -126,7 +127,8 @@ def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_f
 def write(path: Path, data: bytes) -> None:
     """Write a short file of the cache that may be lost, or be read when it is half written.
 
-    :raises OSError: it cannot be written, is a link or no file, or its folder is not ours.
+    :raises PermissionError: its folder is another's.
+    :raises OSError: it cannot be written, or is a link or no file.
     """
     if path.parent.stat().st_uid != os.geteuid():
         raise PermissionError(errno.EPERM, "its folder is another's", str(path))

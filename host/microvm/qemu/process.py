@@ -186,6 +186,7 @@ class Qemu:
 
         :raises TemplateError: QEMU says that it cannot be saved.
         :raises QemuError: it has ended, or it takes too long.
+        :raises RuntimeError: it was started with no such `memory`: a mistake of ours.
         """
         if self._launched.memory is None or self._launched.memory.saved:
             raise RuntimeError("QEMU was not started with memory to save to")

@@ -268,7 +268,11 @@ class Session:
         return None
 
     def _accept(self, message: codec.Message) -> bool:
-        """Check a message, and step; whether it is for the caller."""
+        """Check a message, and step; whether it is for the caller.
+
+        :raises ProtocolError: the guest must not send it now, or says that it refuses a frame.
+        :raises VersionMismatch: the guest was built from a schema that is not one of ours.
+        """
         following = self._from_guest.get(message.TYPE)
         if following is None or self._goodbye:
             if self.state in _BEFORE_READY:
@@ -309,7 +313,10 @@ class Session:
         return True
 
     def _agree(self, ready: codec.Ready) -> None:
-        """Choose the version that both sides speak."""
+        """Choose the version that both sides speak.
+
+        :raises VersionMismatch: the guest was built from a schema that is not one of ours.
+        """
         # A newer guest speaks our version: `microvm-proto breaking` has seen to that.
         newer = ready.version > codec.VERSION
         if not newer and codec.DIGESTS.get(ready.version) != ready.digest:
