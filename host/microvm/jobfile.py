@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, get_args, get_origin
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from microvm.errors import MicroVMError, UsageError
 from microvm.job import Job, Outcome
@@ -21,22 +23,30 @@ _OPTIONS = {
 # What the parts of a type hint can be in JSON.
 _JSON: dict[object, tuple[type, ...]] = {
     str: (str,),
+    Path: (str,),
     int: (int,),
     float: (int, float),
+    bool: (bool,),
+    list: (list,),
+    Sequence: (list,),
     Mapping: (dict,),
 }
 
 
 def _json_types(hint: Any) -> tuple[type, ...]:
-    parts = get_args(hint) or (hint,)
-    return tuple(kind for part in parts for kind in _JSON.get(get_origin(part) or part, ()))
+    origin = get_origin(hint)
+    if origin is Literal:
+        return tuple(type(value) for value in get_args(hint))
+    if origin in (Union, UnionType):
+        return tuple(kind for part in get_args(hint) for kind in _json_types(part))
+    return _JSON.get(origin or hint, ())
 
 
 # The keys of a job that is an object, and what each may hold.
 _KEYS: dict[str, tuple[type, ...]] = {
     "argv": (list,),
     "argv_base64": (list,),
-    "id": (object,),
+    "id": (str, int, float, bool, list, dict, NoneType),
     "stdin": (str,),
     "stdin_base64": (str,),
     **{name: _json_types(option.type) for name, option in _OPTIONS.items()},
@@ -97,8 +107,10 @@ def _fields(line: str) -> dict[str, Any]:
     for key, content in given.items():
         if key not in _KEYS:
             raise UsageError(f"there is no {key!r} in a job; there are {', '.join(_KEYS)}")
-        if not isinstance(content, _KEYS[key]) or (isinstance(content, bool) and key != "id"):
+        if type(content) not in _KEYS[key]:
             raise UsageError(f"{key} cannot be {json.dumps(content)}")
+    if not all(isinstance(variable, str) for variable in given.get("env", {}).values()):
+        raise UsageError("env is an object of strings")
     for plain in ("argv", "stdin"):
         if plain in given and f"{plain}_base64" in given:
             raise UsageError(f"{plain} and {plain}_base64 are the same: give one")

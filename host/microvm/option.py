@@ -90,6 +90,14 @@ def options_of(kind: Any) -> dict[str, Option]:
     }
 
 
+@cache
+def _defaults(kind: Any) -> dict[str, Any]:
+    return {
+        name: None if option.default is None else option.check(option.default)
+        for name, option in options_of(kind).items()
+    }
+
+
 def read_options(kind: Any, given: Mapping[str, object]) -> dict[str, Any]:
     """Read options, and add the defaults of those that are not given.
 
@@ -98,18 +106,33 @@ def read_options(kind: Any, given: Mapping[str, object]) -> dict[str, Any]:
     :raises UsageError: a value that cannot be.
     :raises TypeError: there is no such option, as Python says it of keyword arguments.
     """
-    options = options_of(kind)
+    options, values = options_of(kind), dict(_defaults(kind))
     if unknown := given.keys() - options.keys():
         raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
-    values = {name: given.get(name) for name in options}
-    for name, option in options.items():
-        if values[name] is None:
-            values[name] = option.default
-        if values[name] is not None:
-            values[name] = option.check(values[name])
-            if option.needs and given.get(option.needs) is None:
-                raise UsageError(f"{name} has no meaning without {option.needs}: set that, too")
+    for name, value in given.items():
+        if value is not None:
+            values[name] = options[name].check(value)
+    check_needs(options, given)
     return values
+
+
+def check_needs(
+    options: Mapping[str, Option],
+    given: Mapping[str, object],
+    spelled: Callable[[str], str] = str,
+) -> None:
+    """Check that no option is given without the one that it needs.
+
+    :param given: None is as good as nothing.
+    :param spelled: how whoever gave them writes the name of one.
+    :raises UsageError: one is.
+    """
+    for name, option in options.items():
+        needed = option.needs
+        if needed and given.get(name) is not None and given.get(needed) is None:
+            raise UsageError(
+                f"{spelled(name)} has no meaning without {spelled(needed)}: set that, too"
+            )
 
 
 def lists(kind: Any) -> Callable[[F], F]:

@@ -6,6 +6,8 @@ keys of a job, what `help()` says, and docs/options.md. How to add one is in doc
 """
 
 # Without `from __future__ import annotations`: the entries are read when this is imported.
+import codecs
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike, fspath
@@ -31,6 +33,10 @@ Accelerator = Literal["auto", "kvm", "tcg"]
 
 TERMINAL_SIZE = (24, 80)
 """Lines and columns of a terminal whose size nobody knows."""
+
+# The most that the protocol has room for, in a u16 and in a u32.
+_MOST_LINES = 0xFFFF
+_MOST_PROCESSES = 0xFFFFFFFF
 
 
 def to_bytes(value: object) -> bytes:
@@ -83,10 +89,11 @@ def _terminal(value: Any) -> tuple[int, int] | None:
     match value:
         case bool():
             return TERMINAL_SIZE if value else None
-        case (int(), int()):
-            if value[0] == 0:
-                raise UsageError("a terminal has at least one line")
-            return (value[0], value[1])
+        case (lines, columns):
+            return (
+                parse_count(lines, least=1, most=_MOST_LINES),
+                parse_count(columns, least=0, most=_MOST_LINES),
+            )
     raise UsageError(f"it is True, or lines and columns, not {value!r}")
 
 
@@ -95,6 +102,44 @@ def _accelerator(value: Any) -> Accelerator:
     if value not in names:
         raise UsageError(f"it is one of {', '.join(names)}, not {value!r}")
     return cast(Accelerator, value)
+
+
+def _input(value: Any) -> Any:
+    if not isinstance(value, str):
+        try:
+            memoryview(value)
+        except TypeError:
+            raise UsageError(f"{value!r} is neither str nor bytes") from None
+    return value
+
+
+def _encoding(value: Any) -> Any:
+    try:
+        "".encode(value)
+    except (LookupError, TypeError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    return value
+
+
+def _error_handler(value: Any) -> Any:
+    try:
+        codecs.lookup_error(value)
+    except (LookupError, TypeError, ValueError) as error:
+        raise UsageError(str(error)) from None
+    return value
+
+
+def _function(value: Any) -> Any:
+    if not callable(value):
+        raise UsageError(f"{value!r} cannot be called")
+    return value
+
+
+def _path(value: Any) -> Path:
+    path = fspath(value) if isinstance(value, PathLike) else value
+    if not isinstance(path, str) or "\0" in path:
+        raise UsageError(f"{value!r} is no path of a file")
+    return Path(path)
 
 
 def _number(text: str) -> int | str:
@@ -111,9 +156,10 @@ _DURATION = partial(Option, read=parse_duration, unit="seconds, or text as `2m`"
 _SIZE = partial(Option, read=parse_size, unit="bytes, or text as `64M`", metavar="SIZE")
 
 
-def counted(least: int) -> partial[Option]:
-    """Return the maker of an option that is a whole number from `least` on."""
-    return partial(Option, read=partial(parse_count, least=least), metavar="N", from_text=_number)
+def counted(least: int, most: float = math.inf) -> partial[Option]:
+    """Return the maker of an option that is a whole number from `least` to `most`."""
+    read = partial(parse_count, least=least, most=most)
+    return partial(Option, read=read, metavar="N", from_text=_number)
 
 
 class ExecOptions(TypedDict, total=False):
@@ -205,7 +251,7 @@ class ExecOptions(TypedDict, total=False):
     ]
     max_processes: Annotated[
         int,
-        counted(0)(
+        counted(0, _MOST_PROCESSES)(
             "Processes and threads that the command may have at a time; 0: no limit.",
             default=1024,  # a fork bomb is to harm itself only
         ),
@@ -228,6 +274,7 @@ class PlainRunOptions(ExecOptions, total=False):
         Text | None,
         _PYTHON_ONLY(
             "What to feed to standard input: bytes, or str where text is asked for.",
+            _input,
             shown="nothing",
         ),
     ]
@@ -256,13 +303,18 @@ class RunOptions(PlainRunOptions, total=False):
     ]
     encoding: Annotated[
         str | None,
-        _PYTHON_ONLY("Of that text; naming one asks for text.", shown="UTF-8"),
+        _PYTHON_ONLY(
+            "The encoding of input and output as str; naming one asks for text.",
+            _encoding,
+            shown="UTF-8",
+        ),
     ]
     errors: Annotated[
         str | None,
         _PYTHON_ONLY(
             "What to do about bytes that are no text, as in `bytes.decode`; naming it asks for "
             "text.",
+            _error_handler,
             shown="strict",
         ),
     ]
@@ -338,6 +390,7 @@ class PoolOptions(TypedDict, total=False):
         Callable[[str], None],
         _PYTHON_ONLY(
             "Called with lines that a user should see once, such as why there is no KVM.",
+            _function,
             default=_ignore,
             shown="nobody is told",
         ),
@@ -352,7 +405,7 @@ class MachineOptions(PoolOptions, total=False):
         Option(
             "Write the guest's serial console to this file, live, at most 16 MiB; of a clone only "
             "what it writes itself.",
-            Path,
+            _path,
             verbs=("run",),
             metavar="FILE",
         ),

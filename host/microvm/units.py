@@ -78,13 +78,14 @@ def parse_duration(value: Duration) -> float:
     return seconds
 
 
-def parse_count(value: int, *, least: int) -> int:
+def parse_count(value: int, *, least: int, most: float = math.inf) -> int:
     """Read a whole number.
 
-    :raises UsageError: it is no whole number from `least` on.
+    :raises UsageError: it is no whole number from `least` to `most`.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{value!r} is not a whole number from {least} on")
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        bounds = f"from {least} on" if most == math.inf else f"from {least} to {most}"
+        raise UsageError(f"{value!r} is not a whole number {bounds}")
     return value
 
 

@@ -86,7 +86,7 @@ def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
         ('{"argv": ["echo"], "max_output": "1 K"}', "max_output: '1 K' is not a size"),
         ('{"argv": ["echo"], "timeout": "5 s"}', "timeout: '5 s' is not a duration"),
         ('{"argv": ["echo"], "grace": 0}', "grace: 0 is no time at all"),
-        ('{"argv": ["echo"], "env": {"A": 1}}', "env: 1 is neither str, bytes nor a path"),
+        ('{"argv": ["echo"], "env": {"A": 1}}', "env is an object of strings"),
         ('{"argv": ["echo"], "stdin": "\\ud800"}', "stdin: '\\ud800' cannot be written as bytes"),
         ('["\\ud800"]', "'\\ud800' cannot be written as bytes"),
         ('{"argv": ["echo"], "id": {"a": "\\udcff"}}', "id holds what is no UTF-8"),

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 from subprocess import PIPE
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import click
 import pytest
 
-from microvm import MicroVM, Pool, options, sync
+from microvm import MicroVM, Pool, jobfile, options, sync
+from microvm.cli import shared
 from microvm.cli.bench import bench
 from microvm.cli.map import map as map_
 from microvm.cli.run import run
 from microvm.errors import UsageError
 from microvm.guest.request import Limits, request_of
-from microvm.jobfile import _KEYS
-from microvm.option import options_of
+from microvm.jobfile import _KEYS, LineJob, _json_types, parse
+from microvm.option import Option, options_of
 from microvm.options import ExecOptions, MachineOptions, PoolOptions, RunOptions
 from microvm.wire import codec
 
@@ -106,6 +110,58 @@ def test_a_job_has_the_options_of_map() -> None:
     assert set(_KEYS["timeout"]) == {int, float, str}
     assert set(_KEYS["max_output"]) == {int, str}
     assert set(_KEYS["max_processes"]) == {int}
+    assert all(_KEYS.values())
+
+
+@pytest.mark.parametrize(
+    ("hint", "kinds"),
+    [
+        (bool, {bool}),
+        (bool | None, {bool}),
+        (int | None, {int}),
+        (Literal["a", "b"], {str}),
+        (Literal["a", 1] | None, {str, int}),
+        (list[str], {list}),
+        (Sequence[str] | None, {list}),
+        (Path, {str}),
+        (Mapping[str, str], {dict}),
+        (str | bytes | Path | None, {str}),
+    ],
+    ids=str,
+)
+def test_a_key_of_a_job_takes_what_the_type_of_its_option_is_in_json(
+    hint: Any, kinds: set[type]
+) -> None:
+    assert set(_json_types(hint)) == kinds
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "wrong"),
+    [
+        (bool, True, 1),
+        (Literal["a"], "a", True),
+        (list[str], ["a"], "a"),
+        (Path, "/tmp", ["/tmp"]),
+        (int, 1, True),
+    ],
+    ids=str,
+)
+def test_an_invented_option_is_a_key_of_a_job(
+    monkeypatch: pytest.MonkeyPatch, hint: Any, value: Any, wrong: Any
+) -> None:
+    monkeypatch.setitem(jobfile._OPTIONS, "invented", Option("", name="invented", type=hint))
+    monkeypatch.setitem(_KEYS, "invented", _json_types(hint))
+
+    async def parsed(content: Any) -> LineJob:
+        async def lines() -> AsyncIterator[bytes]:
+            yield json.dumps({"argv": ["true"], "invented": content}).encode()
+
+        (job,) = [job async for job in parse(lines())]
+        return job
+
+    assert dict(asyncio.run(parsed(value)).options)["invented"] == value
+    with pytest.raises(UsageError, match="line 1: invented cannot be"):
+        asyncio.run(parsed(wrong))
 
 
 @pytest.mark.parametrize(
@@ -143,6 +199,17 @@ def test_what_an_option_is_read_as_is_read_again(option: Any) -> None:
             assert option.check(once) == once
 
 
+@pytest.mark.parametrize(
+    "option", [one for one in EVERYWHERE if one.type is not bool], ids=lambda option: option.name
+)
+@pytest.mark.parametrize("value", [object(), 1.5j, [None]], ids=["object", "complex", "list"])
+def test_a_value_that_cannot_be_is_an_error_that_begins_with_the_name(
+    option: Option, value: object
+) -> None:
+    with pytest.raises(UsageError, match=f"^{option.name}: "):
+        option.check(value)
+
+
 def test_those_who_say_what_the_output_is_have_the_options_of_run() -> None:
     for kind in (options.NotCaptured, options.AsText, options.AsEncoded, options.AsBytes):
         assert kind.__annotations__.keys() == RunOptions.__annotations__.keys()
@@ -155,12 +222,26 @@ def test_those_who_say_what_the_output_is_have_the_options_of_run() -> None:
         ({"cpus": True}, "cpus: True is not a whole number"),
         ({"memory": "1K"}, "memory: '1K' is too little memory for a guest"),
         ({"accel": "fast"}, "accel: it is one of auto, kvm, tcg, not 'fast'"),
+        ({"notify": 5}, "notify: 5 cannot be called"),
     ],
 )
 @pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM, Pool])
 def test_a_machine_that_cannot_be_is_refused(kind: Any, given: Any, says: str) -> None:
     with pytest.raises(UsageError, match="^" + says):
         kind(**given)
+
+
+@pytest.mark.parametrize("console", [5, b"x", "a\0b"])
+def test_a_console_that_is_no_file_is_refused(console: Any) -> None:
+    with pytest.raises(UsageError, match=r"^console: .* is no path of a file"):
+        MicroVM(console=console)
+
+
+def test_what_an_option_needs_is_said_as_it_was_given() -> None:
+    with pytest.raises(UsageError, match=r"^grace has no meaning without timeout: "):
+        request_of(["true"], {"grace": 1})
+    with pytest.raises(click.UsageError, match=r"^--grace has no meaning without --timeout: "):
+        shared.given(ExecOptions, {"grace": 1, "timeout": None})
 
 
 @pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM, Pool])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Any
@@ -88,6 +89,11 @@ async def test_a_terminal_and_its_size(
     assert (process.stdin is not None) == bool(tty)
 
 
+async def test_an_empty_command_is_the_first_argument(guest: Guest, peer: Peer) -> None:
+    guest.exec(["true"], command="")
+    assert (await peer.expect(codec.ExecRequest)).command == b"true"
+
+
 @pytest.mark.parametrize("user", ["me", b"me", "me:us", "1:2"], ids=str)
 async def test_a_user_by_name(guest: Guest, peer: Peer, user: str | bytes) -> None:
     guest.exec(["sh"], user=user)
@@ -125,12 +131,21 @@ async def test_options_that_mean_nothing_are_refused(
         (["true"], {"env": {"A": None}}, "neither str, bytes nor a path"),
         (["true"], {"max_output": -1}, "max_output"),
         (["true"], {"max_processes": "4"}, "max_processes"),
+        (["true"], {"max_processes": 1 << 32}, "max_processes: 4294967296 is not"),
         (["true"], {"max_memory": -1}, "max_memory: -1 is not a size"),
         (["true"], {"max_memory": 64}, "max_memory: 64 is too little"),
         (["true"], {"timeout": "5 s"}, "timeout: '5 s' is not a duration"),
         (["true"], {"timeout": 0}, "timeout: 0 is no time"),
         (["true"], {"tty": (1, 2, 3)}, "tty"),
         (["true"], {"tty": "yes"}, "tty"),
+        (["true"], {"tty": (-1, 80)}, "tty: -1 is not"),
+        (["true"], {"tty": (1, 1 << 16)}, "tty: 65536 is not"),
+        (["true"], {"tty": (True, 80)}, "tty: True is not"),
+        (["true"], {"input": 5}, "input: 5 is neither str nor bytes"),
+        (["true"], {"encoding": 5}, "encoding: "),
+        (["true"], {"encoding": "hex"}, "encoding: 'hex' is not a text encoding"),
+        (["true"], {"errors": 5}, "errors: "),
+        (["true"], {"errors": "no"}, "errors: unknown error handler name 'no'"),
         (["true"], {"grace": 1}, "timeout"),
         (["true"], {"input": b"x", "stdin": PIPE}, "stdin"),
     ],
@@ -141,6 +156,18 @@ async def test_a_mistake_of_the_caller_is_refused_before_anything_is_sent(
     with pytest.raises(UsageError, match=says):
         await run(guest, argv, **options)
     assert await peer.hears_nothing()
+
+
+async def test_the_most_that_an_option_allows_is_what_the_protocol_carries(
+    guest: Guest, peer: Peer
+) -> None:
+    guest.exec(["sh"], max_processes=(1 << 32) - 1, tty=((1 << 16) - 1, (1 << 16) - 1))
+    request = await peer.expect(codec.ExecRequest)
+    assert request.max_processes == (1 << 32) - 1
+    assert (request.rows, request.columns) == ((1 << 16) - 1, (1 << 16) - 1)
+    for field, most in {"max_processes": 1 << 32, "rows": 1 << 16, "columns": 1 << 16}.items():
+        with pytest.raises(codec.EncodeError, match=field):
+            replace(request, **{field: most}).encode()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["timout", "shell"])

@@ -100,10 +100,11 @@ async def main():
     print((await run(guest, ["nice"], niceness=5, text=True)).stdout, end="")
     async for job in parse(lines()):
         print((await run(guest, job.argv, **job.options, text=True)).stdout, end="")
-    try:
-        await run(guest, ["nice"], niceness="high")
-    except ValueError as error:
-        print(error)
+    for wrong in ("high", 20):
+        try:
+            await run(guest, ["nice"], niceness=wrong)
+        except ValueError as error:
+            print(error)
 
 try:
     asyncio.run(main())
@@ -154,7 +155,8 @@ def test_an_option_is_added_as_it_says(tmp_path: Path) -> None:
         "| `niceness` | `--niceness N` of run, map |" in (tmp_path / "docs/options.md").read_text()
     )
     assert copy.python("-c", OPTION_USED, copy.daemon()) == (
-        "5\n7\nniceness: 'high' is not a whole number from 0 on\n"
+        "5\n7\nniceness: 'high' is not a whole number from 0 to 19\n"
+        "niceness: 20 is not a whole number from 0 to 19\n"
     )
 
 

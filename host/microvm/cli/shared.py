@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 import click
 
 from microvm.errors import UsageError
-from microvm.option import Option, options_of
+from microvm.option import Option, check_needs, options_of
 from microvm.options import counted
 from microvm.printable import printable
 
@@ -103,13 +103,12 @@ def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
     :param parsed: the values of all of the verb's options, by name.
     :raises click.UsageError: one of them needs another that is not given.
     """
-    names = options_of(cast(Any, kind))
-    values = {name: parsed[name] for name in names if parsed.get(name) is not None}
-    for name in values:
-        if (needed := names[name].needs) and needed not in values:
-            message = f"{_flag(name)} has no meaning without {_flag(needed)}: set that, too"
-            raise click.UsageError(message)
-    return cast(T, values)
+    declared = options_of(cast(Any, kind))
+    try:
+        check_needs(declared, parsed, _flag)
+    except UsageError as error:
+        raise click.UsageError(error.message) from None
+    return cast(T, {name: parsed[name] for name in declared if parsed.get(name) is not None})
 
 
 def default_image() -> Image:

@@ -41,7 +41,7 @@ def request_of(argv: Sequence[Text], options: ExecOptions) -> tuple[codec.ExecRe
         raise UsageError("argv is a list of arguments", hint="for a shell: ['sh', '-c', …]")
     given = read_options(ExecOptions, options)
     arguments = tuple(to_bytes(argument) for argument in argv)
-    if given["command"] is None:
+    if not given["command"]:
         if not arguments:
             raise UsageError("there is no command to run")
         given["command"] = arguments[0]

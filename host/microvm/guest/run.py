@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from subprocess import PIPE
@@ -22,8 +21,10 @@ async def run(
 ) -> CompletedProcess[Any]:
     """Run a command to its end; see `MicroVM.run`.
 
+    :raises UsageError: an option cannot be, or `input` is given and `stdin` says something else.
+    :raises TypeError: there is no such option.
     :raises CalledProcessError: `check` was asked for, and its exit code is not 0.
-    :raises UnicodeError: text was asked for, and there is none.
+    :raises UnicodeError: text was asked for, and its output, or `input`, is none.
     :raises OSError: its output cannot be passed on to our own.
     :raises StartError: and whatever else `Guest.exec` and `Process.wait` raise.
     """
@@ -81,9 +82,4 @@ class _Decoder:
 
 def _decoder(text: bool, encoding: str | None, errors: str | None) -> _Decoder:
     asked = text or encoding is not None or errors is not None
-    try:
-        "".encode(encoding or "utf-8")
-        codecs.lookup_error(errors or "strict")
-    except LookupError as error:
-        raise UsageError(str(error)) from None
     return _Decoder(asked, encoding or "utf-8", errors or "strict")
