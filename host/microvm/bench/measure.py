@@ -53,8 +53,8 @@ class Plan:
     """
 
     image: Image
-    memory: Size = "256M"
-    accel: Accelerator = "auto"
+    memory: Size
+    accel: Accelerator
     boots: int = 5
     execs: int = 200
     clones: int = 20
