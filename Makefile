@@ -35,8 +35,8 @@ GUESTLESS := --ignore=tests/vm --ignore=fuzz/guest
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
-	@echo 'make test       lint, and every test but the long ones; those that boot no guest by Python 3.11'
-	@echo '                and by 3.13, where both are there'
+	@echo 'make test       lint, and every test but the long ones: within 15 minutes on 2 cores with one Python;'
+	@echo '                those that boot no guest by Python 3.11 and by 3.13, where both are there'
 	@echo 'make test-host  only the tests that boot no guest'
 	@echo '                PYTHON=python3.12 VENV=.venv-3.12 after any of these for another Python'
 	@echo 'make test-long  the long ones too: 100 boots on a loaded machine, thousands of examples'
