@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from random import Random
 from subprocess import PIPE
 from typing import Any
 
@@ -28,6 +29,7 @@ from microvm.guest.streams import OutputStream
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.qemu.console import Console
 from microvm.qemu.exit import classify
+from microvm.wire.session import Session
 
 from .checks import Violation, check, input_of
 from .loop import VirtualLoop
@@ -144,6 +146,7 @@ async def _live(result: Result) -> None:
         guest: Guest = Guest(
             console_tail=console.tail,
             timeouts=result.timing.timeouts,
+            session=partial(Session, clock=lambda: 0, entropy=Random(0).randbytes),
             channel=partial(RecordingChannel, result.recorder, lambda: guest._command),
         )
         await guest.connect(ours)

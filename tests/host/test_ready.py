@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 from tests.support.peer import SOON, TIMEOUT, connected
@@ -10,6 +11,7 @@ from tests.support.peer import SOON, TIMEOUT, connected
 from microvm.errors import GuestDied, MachineError, ProtocolError, VersionMismatch
 from microvm.wire import codec
 from microvm.wire.codec import Stream
+from microvm.wire.session import Session
 
 
 async def test_a_guest_that_never_answers_hello_is_a_time_out() -> None:
@@ -26,6 +28,13 @@ async def test_a_guest_that_answers_after_a_time_out_can_still_be_waited_for() -
         await peer.greet()
         await guest.ready(TIMEOUT)
         await peer.expect(codec.Resume)
+
+
+async def test_the_guest_is_given_the_time_and_entropy_of_its_session() -> None:
+    session = partial(Session, clock=lambda: 7, entropy=lambda size: b"\x05" * size)
+    async with connected(session=session) as (guest, peer):
+        await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
+        assert await peer.expect(codec.Resume) == codec.Resume(7, b"\x05" * 64)
 
 
 async def test_what_is_left_of_an_older_session_is_not_heard() -> None:

@@ -44,17 +44,19 @@ class Guest:
         *,
         console_tail: Callable[[], str] = str,
         timeouts: Timeouts = TIMEOUTS,
+        session: Callable[[], Session] = Session,
         channel: ChannelFactory = Channel,
     ) -> None:
         """Prepare one.
 
         :param console_tail: gives the detail of errors.
+        :param session: makes the conversation, with a clock and entropy of its own.
         :param channel: makes what carries the bytes.
         """
         self.error: MachineError | None = None
         self._console_tail = console_tail
         self._timeouts = timeouts
-        self._session = Session()
+        self._session = session()
         self._channel = channel(self._session, self._on_event, self._on_lost, self._flush)
         self._loop = asyncio.get_running_loop()
         self._command: Command | None = None
