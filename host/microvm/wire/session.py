@@ -108,9 +108,13 @@ class Session:
             self._enter(following)
         return frame
 
+    def _can_say(self, kind: type[codec.Message]) -> bool:
+        """Whether a message has its place in this state; those about a command: while it runs."""
+        return kind.TYPE in self._from_host
+
     def _say_of_command(self, message: codec.Message) -> bytes:
         """Encode what is about the running command; nothing when it has ended."""
-        return message.encode(self._version) if message.TYPE in self._from_host else b""
+        return message.encode(self._version) if self._can_say(type(message)) else b""
 
     def hello(self) -> bytes:
         """Start afresh: whatever runs in the guest is killed, and earlier frames are dropped.
@@ -165,7 +169,7 @@ class Session:
         :raises ProtocolError: the guest is not ready.
         :raises UsageError: the protocol cannot carry it: too long, or a NUL byte in it.
         """
-        if self.state is State.RUNNING:
+        if self._can_say(codec.ExecKill):
             raise Busy("a command is running on this machine, and it takes one at a time")
         request = replace(request, id=self._id + 1, stdout_credit=WINDOW, stderr_credit=WINDOW)
         try:
@@ -215,7 +219,7 @@ class Session:
         :return: the frame's parts; the data is one of them, so it must not change until it is sent.
         :raises UsageError: it is more than the credit.
         """
-        if self.state is not State.RUNNING:
+        if not self._can_say(codec.ExecStdin):
             return ()
         if len(data) > self.stdin_credit:
             raise UsageError(f"{len(data)} bytes are more than the credit of {self.stdin_credit}")
@@ -224,7 +228,7 @@ class Session:
 
     def consumed(self, stream: codec.Stream, amount: int) -> bytes:
         """Note that output has been taken; gives the guest new credit, in large pieces."""
-        if self.state is not State.RUNNING:
+        if not self._can_say(codec.ExecCredit):
             return b""
         self._owed[stream] += amount
         if self._owed[stream] < WINDOW // 2:
