@@ -29,6 +29,9 @@ DEBUG = 10
 TRACE = 5
 """The level of frames, with the environment, input and output of commands in it."""
 
+MOST_LOGGED = 1000
+"""The number of lines, messages or frames that are logged of a sender who might never stop."""
+
 LEVELS = {"warning": WARNING, "info": INFO, "debug": DEBUG, "trace": TRACE}
 
 
@@ -68,6 +71,27 @@ class Area:
     def _log(self, level: int, text: str, args: tuple[object, ...], **extra: object) -> None:
         if self.listens(level) and self._logger is not None:
             self._logger.log(level, text, *args, extra=extra, stacklevel=3)
+
+
+class Limit:
+    """A limit of what is logged of one sender: the first `MOST_LOGGED`, and that there is more."""
+
+    def __init__(self, area: Area, whose: str) -> None:
+        """Begin with nothing logged; `whose` it is, is said where the limit is reached."""
+        self.is_reached = False
+        self._area = area
+        self._whose = whose
+        self._left = MOST_LOGGED
+
+    def allows(self) -> bool:
+        """Count one more, and tell whether it is to be logged."""
+        if self._left > 0:
+            self._left -= 1
+            return True
+        if not self.is_reached:
+            self.is_reached = True
+            self._area.debug("of %s no more is shown", self._whose)
+        return False
 
 
 def _of(name: str) -> Logger:

@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -17,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microvm.errors import GuestDied, MachineError
-from microvm.log import AREAS, LEVELS, TRACE, Area
+from microvm.log import AREAS, DEBUG, LEVELS, MOST_LOGGED, TRACE, Area
+from microvm.qemu.lines import LINE_SIZE, LoggedLines, sanitised
 from microvm.wire import codec
-from microvm.wire.channel import Channel
+from microvm.wire.channel import FRAMES_PER_TURN, Channel
 from microvm.wire.frames import Frames
 from microvm.wire.session import Session
 
@@ -133,7 +135,8 @@ Area("wire").frame("guest", hostile)
     assert done.returncode == 0, done.stderr
     assert set(done.stderr) <= {"\n", *map(chr, range(0x20, 0x7F)), "\ufffd", "\xff"}
     lines = [line for line in done.stderr.splitlines() if "qemu: console: red" in line]
-    assert len(lines) == 3000 + 1000 - 1
+    assert len(lines) == 3000 + MOST_LOGGED - 1
+    assert done.stderr.count("qemu: of the console no more is shown\n") == 1
 
 
 def test_frames_are_shown_as_explain_shows_them(tmp_path: Path) -> None:
@@ -165,17 +168,21 @@ def test_frames_come_out_whole_however_they_are_cut(
     found: list[bytes] = []
     while at < len(stream):
         size = random.randint(1, 60)
-        found += frames.feed(stream[at : at + size])
+        frames.receive_data(stream[at : at + size])
+        found += iter(frames.next_frame, None)
         at += size
     assert found == whole
-    assert list(frames.end()) == ([rest] if rest else [])
-    assert list(frames.end()) == []
+    assert (frames.take_rest(), frames.take_rest()) == (rest, b"")
 
 
 def test_behind_a_length_that_cannot_be_there_are_no_frames() -> None:
     frames = Frames()
-    assert list(frames.feed(b"\xff" * 30)) == [b"\xff" * 30]
-    assert list(frames.end()) == []
+    frames.receive_data(b"\xff" * 30)
+    assert (frames.next_frame(), frames.next_frame(), frames.take_rest()) == (
+        b"\xff" * 30,
+        None,
+        b"",
+    )
 
 
 async def test_the_channel_tells_of_each_frame(caplog: pytest.LogCaptureFixture) -> None:
@@ -201,6 +208,74 @@ async def test_the_channel_tells_of_each_frame(caplog: pytest.LogCaptureFixture)
         ("microvm.wire", TRACE, "guest", stale),
         ("microvm.wire", TRACE, "guest", stale[:15]),
     ]
+
+
+async def test_frames_are_logged_in_turns_and_not_without_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(TRACE, "microvm.wire")
+    session, heard = Session(), asyncio.Event()
+    ours, theirs = socket.socketpair()
+    channel = Channel(session, lambda _: heard.set(), lambda _: None, lambda: None)
+    await channel.connect(ours)
+    with theirs:
+        session.hello()
+        nonce = session._nonce
+        # From before this hello, so that no event comes of it; then the answer.
+        theirs.sendall(codec.Pong(1).encode() * (MOST_LOGGED + 10))
+        theirs.sendall(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode())
+        logged = [0]
+        while not heard.is_set():
+            await asyncio.sleep(0)
+            logged.append(len(caplog.records))
+        for token in range(MOST_LOGGED + 10):
+            channel.write(session.ping(token))
+        channel.close()
+    assert max(later - sooner for sooner, later in pairwise(logged)) <= FRAMES_PER_TURN
+    senders = [getattr(record, "sender", record.getMessage()) for record in caplog.records]
+    assert {who: senders.count(who) for who in senders} == {
+        "guest": MOST_LOGGED,
+        "of the guest's frames no more is shown": 1,
+        "host": MOST_LOGGED,
+        "of the host's frames no more is shown": 1,
+    }
+
+
+async def test_a_frame_is_logged_before_its_event_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(TRACE, "microvm.wire")
+    session, known, both = Session(), list[int](), asyncio.Event()
+    ours, theirs = socket.socketpair()
+
+    def on_event(event: codec.Message) -> None:
+        known.append(len(caplog.records))
+        if isinstance(event, codec.Goodbye):
+            both.set()
+
+    channel = Channel(session, on_event, lambda _: None, lambda: None)
+    await channel.connect(ours)
+    with theirs:
+        session.hello()
+        ready = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, session._nonce).encode()
+        stale = codec.Pong(1).encode()
+        theirs.sendall(stale * 100 + ready + codec.Goodbye(1).encode())
+        await both.wait()
+        channel.close()
+    assert known[0] >= 101
+    assert known[1] >= 102
+
+
+@pytest.mark.parametrize("said", [b"one\ntwo \x1b[2J\nthree", b"\n".join([b"x" * 600] * 1500)])
+def test_lines_are_logged_one_by_one(caplog: pytest.LogCaptureFixture, said: bytes) -> None:
+    caplog.set_level(DEBUG, "microvm.qemu")
+    lines = LoggedLines(Area("qemu"), "it says", "what it says")
+    for at in range(0, len(said), 7000):
+        lines.feed(said[at : at + 7000])
+    lines.close()
+    lines.close()
+    texts = [f"it says: {sanitised(line[:LINE_SIZE])}" for line in said.split(b"\n")]
+    if len(texts) > MOST_LOGGED:
+        texts[MOST_LOGGED:] = ["of what it says no more is shown"]
+    assert caplog.messages == texts
 
 
 def test_the_document_lists_what_there_is() -> None:

@@ -16,6 +16,7 @@ from microvm.errors import QemuExit
 from microvm.qemu.command import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
+from microvm.qemu.qmp import Client
 
 pytestmark = pytest.mark.usefixtures("_leakless")
 
@@ -83,10 +84,10 @@ async def test_frozen_qemu_is_killed(configure: Configure) -> None:
 async def test_internal_error(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     """No working accelerator causes one at will: stop the guest, and let the status say so."""
 
-    async def status(_: Qemu) -> str:
+    async def status(_: Client) -> str:
         return "internal-error"
 
-    monkeypatch.setattr(Qemu, "_status", status)
+    monkeypatch.setattr(Client, "status", status)
     with Console() as console:
         async with await Qemu.start(configure(), console=console) as qemu:
             with suppress(ExecInterruptedError):

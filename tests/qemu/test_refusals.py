@@ -9,6 +9,7 @@ import pytest
 
 from microvm.errors import ImageError, QemuError, UsageError
 from microvm.qemu import process as qemu_module
+from microvm.qemu import qmp
 from microvm.qemu.command import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
@@ -60,7 +61,7 @@ async def test_qemu_missing(configure: Configure, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_qemu_too_old(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qemu_module, "MINIMUM_VERSION", (99, 0))
+    monkeypatch.setattr(qmp, "MINIMUM_VERSION", (99, 0))
     with pytest.raises(QemuError, match=r"is too old \(at least 99.0"):
         await start(configure())
 

@@ -81,6 +81,13 @@ def test_more_tells_how(microvm: Command, image: Image) -> None:
     assert b"frame 1, at 0" not in result.stderr
 
 
+def test_each_line_of_qemu_is_a_line(microvm: Command, misbehave: Misbehave) -> None:
+    misbehave(r"printf 'one\033[2J\ntwo\nthree' >&2")
+    result = microvm("run", "-vv", "--cold", "--", "true")
+    said = [text.partition(" says: ") for area, text in lines(result.stderr) if area == "qemu"]
+    assert [words for _, says, words in said if says][-3:] == ["one", "two", "three"]
+
+
 def test_all_of_it_has_the_frames(microvm: Command) -> None:
     result = microvm("run", "-vvv", *SECRET, input=b"what is read")
     schema = read_schema(ROOT / "protocol/sandboxd.toml")

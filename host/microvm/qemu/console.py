@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Self
 
 from microvm.errors import UsageError
-from microvm.log import DEBUG, Area
+from microvm.log import Area
+from microvm.qemu.lines import LoggedLines, sanitised
 
 _logger = Area("qemu")
 
@@ -20,23 +21,11 @@ TAIL_SIZE = 64 << 10
 #: How much of it the log takes, in bytes; what follows is cut.
 LOG_LIMIT = 16 << 20
 
-#: How many of its lines are told to `logging`, and bytes of each: a guest may write without end.
-TOLD_LINES = 1000
-TOLD_SIZE = 512
-
 _CUT_NOTICE = b"\n[microvm: the console's log is cut here]\n"
 _READ_SIZE = 64 << 10
 
-# ECMA-48: control sequences (CSI), operating system commands (OSC), and escapes of two bytes.
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 # The line of a kernel has no tabs, and is no longer than that of a terminal.
 _PANIC = re.compile(r"Kernel panic - not syncing: [^\t\n]{0,160}")
-
-
-def sanitised(data: bytes) -> str:
-    """Return hostile bytes as text that is safe to print: no escapes, no control characters."""
-    text = _ESCAPE.sub("", data.decode(errors="replace"))
-    return "".join(char for char in text if char.isprintable() or char in "\n\t")
 
 
 class Console:
@@ -53,8 +42,7 @@ class Console:
     def __init__(self, log: Path | None = None) -> None:
         self.log_error: OSError | None = None
         self._tail = bytearray()
-        self._line = b""
-        self._lines_left = TOLD_LINES
+        self._lines = LoggedLines(_logger, "console", "the console")
         self._log_left = LOG_LIMIT
         self._log = None if log is None else _open(log)
 
@@ -86,12 +74,12 @@ class Console:
         except ConnectionError:  # how a stream socket ends when its peer dies with unread data
             pass
         finally:
+            self._lines.close()
             writer.close()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, cut anywhere."""
-        if self._lines_left and _logger.listens(DEBUG):
-            self._tell(data)
+        self._lines.feed(data)
         self._tail += data
         if len(self._tail) > 2 * TAIL_SIZE:
             del self._tail[:-TAIL_SIZE]
@@ -101,13 +89,6 @@ class Console:
             except OSError as error:
                 self.log_error = error
                 self.close()
-
-    def _tell(self, data: bytes) -> None:
-        *lines, rest = (self._line + data).split(b"\n")
-        self._line = rest[:TOLD_SIZE]
-        for line in lines[: self._lines_left]:
-            _logger.debug("console: %s", sanitised(line[:TOLD_SIZE]))
-        self._lines_left -= min(len(lines), self._lines_left)
 
     def _write(self, log: int, data: bytes) -> None:
         left, self._log_left = self._log_left, self._log_left - len(data)

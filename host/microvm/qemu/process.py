@@ -11,27 +11,24 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, Self, cast
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from typing import Self
 
-from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError, Runstate
-from qemu.qmp.message import Message
-from qemu.qmp.models import Greeting
+from qemu.qmp import QMPError
 
 from microvm.errors import QemuError, QemuExit, TemplateError
-from microvm.log import DEBUG, Area
+from microvm.log import Area
 from microvm.qemu.child import Child
 from microvm.qemu.command import Memory, QemuConfig, descriptor_path
-from microvm.qemu.console import Console, sanitised
-from microvm.qemu.exit import classify, is_about_limit
+from microvm.qemu.console import Console
+from microvm.qemu.exit import classify
 from microvm.qemu.launch import Launched, launch
+from microvm.qemu.lines import LoggedLines, sanitised
+from microvm.qemu.qmp import Client, migration_outcome
 from microvm.tasks import cancel, settled
 
 _logger = Area("qemu")
-
-#: The oldest QEMU that is served: Debian 12's.
-MINIMUM_VERSION = (7, 2)
 
 # The first that migrates to and from a file by its name, and maps one that it may only read
 # without making it a ROM; those before migrate by descriptors, and map what they may write.
@@ -52,28 +49,10 @@ STOPPED_CHECKS = 6
 _CAPABILITIES = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
 
 _STDERR_KEPT = 8 << 10
-_STATUS_TIMEOUT = 5.0
 
 # A dead QEMU's sockets are at their end, unless a child that was forked without exec, as
 # multiprocessing does, holds copies of QEMU's ends: then the end never comes.
 _DRAIN_TIMEOUT = 2.0
-
-
-class _Client(QMPClient):
-    """A client that logs its conversation; its base class does so in a logger of its own."""
-
-    def _cb_outbound(self, msg: Message) -> Message:
-        return self._tell("->", msg)
-
-    def _cb_inbound(self, msg: Message) -> Message:
-        return self._tell("<-", msg)
-
-    def _tell(self, way: str, message: Message) -> Message:
-        if _logger.listens(DEBUG):
-            _logger.debug(
-                "QMP of process %s %s %s", self.name, way, bytes(message).decode().rstrip()
-            )
-        return message
 
 
 class Qemu:
@@ -91,10 +70,7 @@ class Qemu:
         self._stderr = bytearray()
         self._internal_error = False
         self._stopped = False
-        self._qmp = _Client(str(launched.process.pid))
-        # Its own listener keeps every event for ever, and a guest can cause some kinds at will.
-        self._qmp.events.names = {"SHUTDOWN", "STOP"}
-        self._version = (0, 0)
+        self._qmp = Client(self.pid)
         self._loop = asyncio.get_running_loop()
         self._running = self._loop.create_future()
         self._owner = asyncio.create_task(self._own())
@@ -145,7 +121,7 @@ class Qemu:
     @property
     def maps_readonly(self) -> bool:
         """Whether clones can share the file of a guest's memory; otherwise each needs a copy."""
-        return self._version >= _FILE_MIGRATION
+        return self._qmp.version >= _FILE_MIGRATION
 
     @property
     def ended(self) -> bool:
@@ -196,8 +172,8 @@ class Qemu:
                 with suppress(QMPError), self._qmp.listener("MIGRATION") as events:
                     # Not stopped before: what is saved as stopped would not go on by itself.
                     uri = await self._save_uri(self._launched.memory)
-                    await self._request("migrate", {"uri": uri})
-                    status = await _migration_outcome(events)
+                    await self._qmp.request("migrate", {"uri": uri})
+                    status = await migration_outcome(events)
                 if status is None:
                     raise _exit_error(await self.wait())
         except TimeoutError as error:
@@ -207,16 +183,16 @@ class Qemu:
 
     async def _save_uri(self, memory: Memory) -> str:
         """Return where QEMU writes a guest's state to."""
-        if self._version >= _FILE_MIGRATION:
+        if self._qmp.version >= _FILE_MIGRATION:
             return _file(memory)
         # It writes only to what was sent to it; a space is nothing to QMP.
         socket.send_fds(self._launched.qmp, [b" "], [memory.state])
-        await self._request("getfd", {"fdname": "state"})
+        await self._qmp.request("getfd", {"fdname": "state"})
         return "fd:state"
 
     def _restore_uri(self, memory: Memory) -> str:
         """Return where QEMU reads a guest's state from."""
-        return _file(memory) if self._version >= _FILE_MIGRATION else f"fd:{memory.state}"
+        return _file(memory) if self._qmp.version >= _FILE_MIGRATION else f"fd:{memory.state}"
 
     async def wait(self) -> QemuExit:
         """Wait until QEMU has ended and is reaped; cancelling this leaves QEMU alone."""
@@ -269,7 +245,7 @@ class Qemu:
             owned.enter_context(self._launched.qmp)
             owned.enter_context(self._launched.console)
             owned.enter_context(self._launched.stderr)
-            owned.push_async_callback(self._disconnect)
+            owned.push_async_callback(self._qmp.close)
             readers = [
                 asyncio.create_task(self._read_stderr()),
                 asyncio.create_task(self._console.follow(self._launched.console)),
@@ -284,36 +260,23 @@ class Qemu:
             except (QMPError, OSError) as error:
                 raise await self._failure(error, readers) from error
             self._running.set_result(None)
-            readers.append(asyncio.create_task(self._read_events()))
+            readers.append(asyncio.create_task(self._qmp.wait_closed()))
             watch = asyncio.create_task(self._kill_on_internal_error())
             owned.push_async_callback(cancel, [watch])
             return await self._exit(readers)
 
     async def _start_guest(self) -> None:
-        await self._qmp.connect(self._launched.qmp)
-        self._version = _check_version(cast(Greeting, self._qmp.greeting).QMP.version)
+        await self._qmp.greet(self._launched.qmp)
         if self._launched.memory is None:
             await self._qmp.execute("cont")
             return
-        await self._request("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
+        await self._qmp.request("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
         if self._launched.memory.saved:
             # The guest goes on by itself when it is restored; if it cannot be, QEMU ends.
             uri = self._restore_uri(self._launched.memory)
-            await self._request("migrate-incoming", {"uri": uri})
+            await self._qmp.request("migrate-incoming", {"uri": uri})
         else:
             await self._qmp.execute("cont")
-
-    async def _request(self, command: str, arguments: dict[str, object]) -> None:
-        """Have QEMU do something with a saved guest.
-
-        :raises TemplateError: it says that it cannot.
-        :raises QemuError: it says so for want of something that it may not have here and now.
-        """
-        try:
-            await self._qmp.execute(command, arguments)
-        except ExecuteError as error:
-            kind = QemuError if is_about_limit(str(error)) else TemplateError
-            raise kind(f"QEMU refuses {command}: {error}") from error
 
     async def _failure(self, error: Exception, readers: list[asyncio.Task[None]]) -> QemuError:
         """Return the error for a guest that did not start: QEMU's own words, if it has ended."""
@@ -332,7 +295,7 @@ class Qemu:
         await asyncio.wait(readers, timeout=_DRAIN_TIMEOUT)
         return classify(
             returncode,
-            reason=_shutdown_reason(self._qmp.events.history),
+            reason=self._qmp.shutdown_reason(),
             internal_error=self._internal_error,
             panic=self._console.panic(),
             stderr=self._stderr_text(),
@@ -350,27 +313,17 @@ class Qemu:
     async def _kill_on_internal_error(self) -> None:
         """Kill QEMU when it has stopped the guest because the accelerator failed, but stays."""
         async for event in self._qmp.events:
-            if event["event"] == "STOP" and await self._status() == "internal-error":
+            if event["event"] == "STOP" and await self._qmp.status() == "internal-error":
                 self._internal_error = True
                 self._signal(signal.SIGKILL)
 
-    async def _status(self) -> object:
-        with suppress(QMPError, TimeoutError):
-            async with asyncio.timeout(_STATUS_TIMEOUT):
-                answer = await self._qmp.execute("query-status")
-                return answer.get("status") if isinstance(answer, dict) else None
-        return None
-
-    async def _read_events(self) -> None:
-        """Wait until all that QEMU has sent over QMP is read."""
-        while self._qmp.runstate is Runstate.RUNNING:
-            await self._qmp.runstate_changed()
-
     async def _read_stderr(self) -> None:
         loop = asyncio.get_running_loop()
-        with suppress(ConnectionResetError):
+        name = f"process {self.pid}"
+        lines = LoggedLines(_logger, f"{name} says", f"what {name} says")
+        with suppress(ConnectionResetError), closing(lines):
             while data := await loop.sock_recv(self._launched.stderr, _STDERR_KEPT):
-                _logger.debug("process %d says: %s", self.pid, sanitised(data).rstrip())
+                lines.feed(data)
                 self._stderr += data
                 del self._stderr[:-_STDERR_KEPT]
 
@@ -384,11 +337,6 @@ class Qemu:
         self._signal(signal.SIGKILL)
         await self._process.wait()
 
-    async def _disconnect(self) -> None:
-        with suppress(QMPError, OSError, EOFError):
-            if self._qmp.runstate is not Runstate.IDLE:
-                await self._qmp.disconnect()
-
 
 def _file(memory: Memory) -> str:
     return f"file:{descriptor_path(memory.state)}"
@@ -398,25 +346,3 @@ def _exit_error(ending: QemuExit, *, hint: str = "", detail: str = "") -> QemuEr
     error = QemuError(ending.text, hint=hint, detail=detail)
     error.qemu_exit = ending
     return error
-
-
-async def _migration_outcome(events: EventListener) -> str | None:
-    """Return how a migration ended, according to its events; None if QEMU has ended."""
-    async for event in events:
-        status = str(cast(Mapping[str, Any], event["data"])["status"])
-        if status in ("completed", "failed", "cancelled"):
-            return status
-    return None
-
-
-def _check_version(version: Mapping[str, Any]) -> tuple[int, int]:
-    found = version["qemu"]["major"], version["qemu"]["minor"]
-    if found < MINIMUM_VERSION:
-        shown = ["{}.{}".format(*pair) for pair in (found, MINIMUM_VERSION)]
-        raise QemuError(f"QEMU {shown[0]} is too old", hint=f"at least {shown[1]} is needed")
-    return found
-
-
-def _shutdown_reason(events: Iterable[Mapping[str, Any]]) -> str | None:
-    reasons = [event["data"]["reason"] for event in events if event["event"] == "SHUTDOWN"]
-    return str(reasons[0]) if reasons else None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from microvm.errors import GuestDied, MachineError
-from microvm.log import TRACE, Area
+from microvm.log import TRACE, Area, Limit
 from microvm.wire import codec
 from microvm.wire.frames import Frames
 from microvm.wire.session import Session
@@ -51,7 +51,9 @@ class Channel(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._turn: asyncio.Handle | None = None  # the next one, where one was not enough
-        self._logged = Frames()
+        self._frames = Frames()  # of the guest's, those that are still to be logged
+        self._guest_limit = Limit(_logger, "the guest's frames")
+        self._host_limit = Limit(_logger, "the host's frames")
 
     async def connect(self, port: socket.socket) -> None:
         """Take over a port."""
@@ -65,7 +67,8 @@ class Channel(asyncio.Protocol):
         """
         transport = self._transport
         if (data := b"".join(parts)) and transport and not transport.is_closing():
-            _logger.frame("host", data)
+            if _logger.listens(TRACE) and self._host_limit.allows():
+                _logger.frame("host", data)
             transport.write(data)
 
     def close(self) -> None:
@@ -74,9 +77,11 @@ class Channel(asyncio.Protocol):
             self._turn.cancel()
         transport, self._transport = self._transport, None
         if transport is not None:
-            for rest in self._logged.end():
-                _logger.frame("guest", rest)
             transport.abort()
+            while not self._log(FRAMES_PER_TURN):
+                pass
+            if (rest := self._frames.take_rest()) and self._guest_limit.allows():
+                _logger.frame("guest", rest)
         self._on_event = self._on_lost = self._on_room = _ignore
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -86,9 +91,8 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Handle what the guest has sent; asyncio calls this."""
-        if _logger.listens(TRACE):
-            for frame in self._logged.feed(data):
-                _logger.frame("guest", frame)
+        if _logger.listens(TRACE) and not self._guest_limit.is_reached:
+            self._frames.receive_data(data)
         self._session.receive_data(data)
         self._take_turn()
 
@@ -106,14 +110,15 @@ class Channel(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _handle(self, most: int) -> bool:
-        """Tell of so many events; whether there were no more."""
+        """Log so many frames and tell of so many events; whether there were no more."""
         try:
+            logged = self._log(most)
             for _ in range(most):
                 if self._transport is None:
                     return True
                 event = self._session.next_event()
                 if event is None:
-                    return not self._session.is_behind
+                    return logged and not self._session.is_behind
                 self._on_event(event)
         except MachineError as error:
             self._lose(error)
@@ -121,6 +126,18 @@ class Channel(asyncio.Protocol):
             # A mistake of ours: who waits for this guest must not wait for ever.
             self._lose(GuestDied("what the guest said could not be handled"))
             raise
+        return False
+
+    def _log(self, most: int) -> bool:
+        """Log so many of the guest's frames; whether there were no more."""
+        for _ in range(most):
+            frame = self._frames.next_frame()
+            if frame is None:
+                return True
+            if not self._guest_limit.allows():
+                self._frames.take_rest()
+                return True
+            _logger.frame("guest", frame)
         return False
 
     def pause_writing(self) -> None:

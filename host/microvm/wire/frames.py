@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from microvm.wire.codec import HEADER_SIZE, MAX_BODY
 
 
 class Frames:
-    """A stream of frames, however it is cut; it holds at most one that is not whole."""
+    """A stream of frames, however it is cut: what was received of it, and not yet taken."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield each frame that is whole now; behind a length that cannot be, all there is."""
+    def receive_data(self, data: bytes) -> None:
+        """Take the next bytes."""
         self._rest += data
-        while len(self._rest) >= HEADER_SIZE:
-            length = int.from_bytes(self._rest[:4], "little")
-            size = HEADER_SIZE + length if length <= MAX_BODY else len(self._rest)
-            if len(self._rest) < size:
-                return
-            frame = bytes(self._rest[:size])
-            del self._rest[:size]
-            yield frame
 
-    def end(self) -> Iterator[bytes]:
-        """Yield what is there of a frame that is not whole."""
-        if self._rest:
-            yield bytes(self._rest)
-            self._rest.clear()
+    def next_frame(self) -> bytes | None:
+        """Take the next frame that is whole; behind a length that cannot be, all there is."""
+        if len(self._rest) < HEADER_SIZE:
+            return None
+        length = int.from_bytes(self._rest[:4], "little")
+        size = HEADER_SIZE + length if length <= MAX_BODY else len(self._rest)
+        return self._take(size) if size <= len(self._rest) else None
+
+    def take_rest(self) -> bytes:
+        """Take all there is."""
+        return self._take(len(self._rest))
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._rest[:size])
+        del self._rest[:size]
+        return taken
