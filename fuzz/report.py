@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "protocol/sandboxd.toml"
 
 _MOST = 200
-"""Lines, of a failure that has more than these at its beginning and its end."""
+"""The lines of a report that are shown of its beginning, and of its end."""
 
 
 LAST = "FUZZ_LAST"

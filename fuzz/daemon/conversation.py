@@ -204,7 +204,7 @@ class Conversation:
         half = half and not (self.model.running and self.model.running.command.endless)
         if self.send([Part("last words", data)]) and half:
             process.stream.shutdown(socket.SHUT_WR)
-            self._hear_out(codec.GoodbyeReason.BROKEN)
+            self._read_to_end(codec.GoodbyeReason.BROKEN)
         self._assert_clean_exit(process, left)
 
     def shut_down(self) -> None:
@@ -214,7 +214,7 @@ class Conversation:
             process = self._process()
             left = process.descendants()
             self._say(codec.Shutdown())
-            self._hear_out(codec.GoodbyeReason.SHUTDOWN)
+            self._read_to_end(codec.GoodbyeReason.SHUTDOWN)
             self._assert_clean_exit(process, left)
 
     def close(self) -> None:
@@ -227,7 +227,7 @@ class Conversation:
         assert isinstance(self._target, DaemonProcess), "this is for processes only"
         return self._target
 
-    def _hear_out(self, reason: codec.GoodbyeReason) -> None:
+    def _read_to_end(self, reason: codec.GoodbyeReason) -> None:
         """Read to the end of the stream, which a goodbye is before."""
         try:
             self._connection.exchange([], lambda _: False)

@@ -22,7 +22,7 @@ from .failures import SHRINKING, Failures, ShrinkTimeout
 from .state_machine import Host
 
 _BATCH = 20
-"""Examples, between two looks at the clock."""
+"""The examples of one call of Hypothesis; the clock is read between two calls."""
 
 
 def fuzz(

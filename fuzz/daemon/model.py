@@ -136,7 +136,7 @@ class Model:
             case codec.ExecSignal():
                 running.signal(message.signal)
             case codec.ExecTerminate():
-                running.tear(SIGTERM)
+                running.signal_all(SIGTERM)
                 running.kills.add(SIGKILL)
             case codec.ExecKill():
                 running.kill()

@@ -18,7 +18,7 @@ _RESERVED = 2
 """Bytes of that for the end of a terminal's input."""
 
 _MOST_HELD = 1 << 21
-"""More than a pipe of the daemon's holds."""
+"""Bytes, more than a pipe of the daemon holds."""
 
 _ENOUGH = 1 << 17
 """The bytes of an endless output that are waited for, at most."""
@@ -121,14 +121,14 @@ class Running:
             self.kills.add(number)
             self.is_killed = True
 
-    def tear(self, number: int) -> None:
+    def signal_all(self, number: int) -> None:
         """Note a signal for it, and the end of all that it has started."""
         self.torn |= not self.kills  # else it may have been over, and this too late
         self.signal(number)
 
     def kill(self) -> None:
         """Note that it is killed, and that what is not paid for may be dropped."""
-        self.tear(SIGKILL)
+        self.signal_all(SIGKILL)
         self.cut = self.cut or dict(self.paid)
 
     def resize(self, rows: int, columns: int) -> None:

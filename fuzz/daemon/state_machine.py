@@ -107,8 +107,8 @@ class Host(RuleBasedStateMachine):
             self._send([])
         self._rest = b""
 
-    def _be_heard(self) -> None:
-        """Know the daemon's state, and that it takes what comes next for a frame."""
+    def _make_ready(self) -> None:
+        """Bring the daemon into a known state, in which a frame may begin."""
         self._release()
         if self._talk.model.reader.listens():
             self._talk.sync()
@@ -119,7 +119,7 @@ class Host(RuleBasedStateMachine):
         self, request: codec.ExecRequest, fits: Callable[[Running], bool] = bool
     ) -> Running | None:
         """Have a command in flight: the one that is, or else this; None if it is over."""
-        self._be_heard()
+        self._make_ready()
         if self._running is None or not fits(self._running):
             if self._running:
                 self._talk.greet()
@@ -151,7 +151,7 @@ class Host(RuleBasedStateMachine):
     @rule(request=_requests, step=st.sampled_from([1, 1, 1, 2, 1000]), held=_held)
     def start(self, request: codec.ExecRequest, step: int, held: int) -> None:
         """Run a command, or try to while another runs."""
-        self._be_heard()
+        self._make_ready()
         id_ = self._talk.model.last_id + step
         if id_ <= _ALL:
             self._say(replace(request, id=id_), held)
@@ -159,13 +159,13 @@ class Host(RuleBasedStateMachine):
     @rule(request=_requests, back=st.integers(0, 3))
     def start_again(self, request: codec.ExecRequest, back: int) -> None:
         """Use an id again."""
-        self._be_heard()
+        self._make_ready()
         self._say(replace(request, id=max(1, self._talk.model.last_id - back)))
 
     @rule(message=_about_an_exec, step=st.integers(-3, 3), held=_held)
     def mistake(self, message: AboutExec, step: int, held: int) -> None:
         """Send something about an exec that is over, or has not been."""
-        self._be_heard()
+        self._make_ready()
         id_ = self._talk.model.last_id + step
         if 0 < id_ <= _ALL and not (self._running and self._running.id == id_):
             self._say(replace(message, id=id_), held)
@@ -321,7 +321,7 @@ class Host(RuleBasedStateMachine):
     @rule()
     def status(self) -> None:
         """See what the daemon holds while nothing runs."""
-        self._be_heard()
+        self._make_ready()
         if not self._running:
             self._talk.check_status()
 
@@ -344,7 +344,7 @@ class Host(RuleBasedStateMachine):
             self._run(request)
         self._release()
         if way == "shutdown":
-            self._be_heard()
+            self._make_ready()
             self._talk.shut_down()
         else:
             data = message.encode()

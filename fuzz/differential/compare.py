@@ -38,7 +38,7 @@ ENTRY = struct.Struct("<QHIHIB")
 END = struct.Struct("<QIII")
 
 VARIANTS = 100
-"""Mutations of an example; of one that is longer than LARGE, two."""
+"""The mutations of an example; of one that is longer than LARGE there are two."""
 
 LARGE = 2000
 

@@ -16,10 +16,10 @@ from .script import CORPUS, Script, corpus
 from .strategies import scripts
 
 _BATCH = 200
-"""Examples of one call of Hypothesis; between two the time is looked at."""
+"""The examples of one call of Hypothesis; the clock is read between two calls."""
 
 _MOST = 5
-"""Kinds of findings after which it stops."""
+"""The number of kinds of findings after which the rung stops."""
 
 _SHRINKING = 10.0
 """Seconds more that a finding may take to be made small."""

@@ -30,7 +30,7 @@ _APART = 200
 _BUFFER = 1 << 17
 
 
-class _Over(Exception):
+class _MachineEnded(Exception):
     """The machine has ended, and so has the script."""
 
 
@@ -83,7 +83,7 @@ class ScriptedGuest:
             await self._flush()
             self._pongs = False
             await asyncio.Event().wait()
-        except (_Over, ConnectionError):
+        except (_MachineEnded, ConnectionError):
             pass
         finally:
             self._reading.cancel()
@@ -129,7 +129,7 @@ class ScriptedGuest:
                 self._console.shutdown(socket.SHUT_RDWR)
                 await asyncio.sleep(0.001)
                 self._reset()
-                raise _Over
+                raise _MachineEnded
 
     async def _serve(self, act: acts.Serve) -> None:
         if not await self._hear("ExecRequest"):

@@ -52,7 +52,7 @@ async def pay_for(peer: Peer) -> None:
             await peer.write(Stream.STDOUT, bytes(PIECE))
 
 
-async def _of_an_older_life(guest: Guest, peer: Peer) -> None:
+async def _of_an_earlier_session(guest: Guest, peer: Peer) -> None:
     await flood(peer, OUTPUT, FLOOD)
     await ready(guest, peer)
 
@@ -115,7 +115,7 @@ async def _on_the_console(_: Guest, __: Peer) -> None:
 @pytest.mark.parametrize(
     "flooded",
     [
-        _of_an_older_life,
+        _of_an_earlier_session,
         _that_nobody_has_paid_for,
         _beyond_its_limit,
         _that_is_taken,

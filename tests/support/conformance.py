@@ -11,10 +11,10 @@ from .connection import Connection, Target
 from .vectors import Vector
 
 _FIRST_NONCE = 0x766563746F7273 << 8
-"""No vector has a number as this one, or the next few thousand."""
+"""The first nonce: no vector has this number, or one of the next few thousand."""
 
 
-def hold_against(target: Target, vectors: list[Vector], *, longest: int | None = None) -> int:
+def check_vectors(target: Target, vectors: list[Vector], *, longest: int | None = None) -> int:
     """Send each frame to a daemon; it must take what is valid, and refuse the rest as it says.
 
     What the guest sends, it must refuse for its direction. A `shutdown` would be the end of it, and

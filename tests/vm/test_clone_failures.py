@@ -24,7 +24,7 @@ from microvm.wire.session import Session
 from microvm_image import Image
 
 MEMORY = "96M"
-"""So little that a template is soon made."""
+"""The memory of a guest: so little that a template is soon made."""
 
 TO_THE_ERROR = 15.0
 """Seconds that a QEMU which is stopped may cost, whatever was tried."""

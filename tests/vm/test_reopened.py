@@ -151,7 +151,7 @@ ABANDONED = 10.0
 """Seconds after which a machine whose host has gone ends itself; see guest/sandboxd.c."""
 
 INPUT = codec.ExecStdin(1, bytes(60_000)).encode()
-"""More than all the hellos that a test sends could fill."""
+"""An input frame, longer than all the hellos that a test sends."""
 
 FILLER = b"\xff" * (codec.HEADER_SIZE + codec.MAX_BODY)
 """Bytes that end any frame."""

@@ -30,7 +30,7 @@ from microvm.wire.session import Session
 from microvm_image import Image
 
 MEMORY = 96
-"""MiB, so that a template is soon made."""
+"""The memory of a guest in MiB: so little that a template is soon made."""
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 

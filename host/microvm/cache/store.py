@@ -20,7 +20,7 @@ from microvm.errors import ImageError
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
 READ_ONLY_MODE = 0o444
-"""QEMU runs as another user than root, so whatever root keeps here is readable to all."""
+"""The modes of files and folders: QEMU is not root, so whatever root keeps here all can read."""
 
 _LIMIT = 1 << 30
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK

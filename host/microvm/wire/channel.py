@@ -180,4 +180,4 @@ ChannelFactory: TypeAlias = Callable[
     ],
     Channel,
 ]
-"""Makes a channel as `Channel` does."""
+"""The type of what makes a channel, as `Channel` does."""
