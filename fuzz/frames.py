@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import struct
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,7 @@ class Reader:
 
     :ivar dropped: bytes skipped in search of a hello.
     :ivar version: the version that is spoken since the last hello.
+    :ivar rest: the beginning of a frame that is not whole yet.
     """
 
     def __init__(self) -> None:
@@ -55,23 +57,18 @@ class Reader:
         self.dropped = 0
         self.version = codec.VERSION
         self._decoder: codec.Decoder | None = None  # while it seeks
-        self._rest = b""
+        self.rest = b""
 
     def fork(self) -> Reader:
         """Return one that goes on from here by itself."""
-        other = Reader()
-        other.dropped, other.version, other._rest = self.dropped, self.version, self._rest
-        if self._decoder:
-            other._decoder = codec.Decoder("host", self.version)
-            other._decoder.receive_data(self._rest)
-        return other
+        return copy.deepcopy(self)
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Take bytes, yield the frames that they complete."""
-        self._rest += data
+        self.rest += data
         while self._decoder or self._seek():
             if self._decoder is None:
-                self._decoder, data = codec.Decoder("host", self.version), self._rest
+                self._decoder, data = codec.Decoder("host", self.version), self.rest
             self._decoder.receive_data(data)
             while event := self._next(self._decoder):
                 yield event
@@ -89,44 +86,36 @@ class Reader:
             outcome = error
         if outcome is None:
             return None
-        length, type_, _, id_ = HEADER.unpack_from(self._rest)
+        length, type_, _, id_ = HEADER.unpack_from(self.rest)
         size = codec.HEADER_SIZE + length
         if isinstance(outcome, codec.DecodeError):
             whole = outcome.offset >= codec.HEADER_SIZE
-            data = self._rest[: size if whole else codec.HEADER_SIZE]
+            data = self.rest[: size if whole else codec.HEADER_SIZE]
         else:
-            data, self._rest = self._rest[:size], self._rest[size:]
+            data, self.rest = self.rest[:size], self.rest[size:]
         if isinstance(outcome, codec.Hello):
             self.version = decoder.version = agreed(outcome)
         return Event(data, type_, id_, outcome, self.dropped)
 
     def _seek(self) -> bool:
-        found = self._rest.find(HELLO_START)
-        at = found
+        at = found = self.rest.find(HELLO_START)
         if found < 0:
-            tail = max(0, len(self._rest) - len(HELLO_START) + 1)
-            starts = (n for n in range(tail, len(self._rest)) if self._may_begin(n))
-            at = next(starts, len(self._rest))
+            tail = max(0, len(self.rest) - len(HELLO_START) + 1)
+            ends = range(tail, len(self.rest) + 1)
+            at = next(end for end in ends if HELLO_START.startswith(self.rest[end:]))
         self.dropped += at
-        self._rest = self._rest[at:]
+        self.rest = self.rest[at:]
         return found >= 0
-
-    def _may_begin(self, at: int) -> bool:
-        return HELLO_START.startswith(self._rest[at:])
 
     def listens(self) -> bool:
         """Tell whether the next byte begins a frame, of whatever type."""
-        return self._decoder is not None and not self._rest
-
-    def rest(self) -> bytes:
-        """Return the beginning of a frame that is not whole yet."""
-        return self._rest
+        return self._decoder is not None and not self.rest
 
     def missing(self) -> int:
         """Return how many bytes the frame lacks that has begun; 0 where the next may begin."""
-        if self._decoder is None or not self._rest:
+        if self._decoder is None or not self.rest:
             return 0
         size = codec.HEADER_SIZE
-        if len(self._rest) >= size:
-            size += HEADER.unpack_from(self._rest)[0]
-        return size - len(self._rest)
+        if len(self.rest) >= size:
+            size += HEADER.unpack_from(self.rest)[0]
+        return size - len(self.rest)

@@ -67,11 +67,10 @@ def _lines(data: bytes) -> Iterator[str]:
         number += 1 + (more := sum(1 for _ in alike) - 1)
         if more:
             yield f"(and {more} more of the same)"
-    rest = reader.rest()
     if reader.dropped > dropped:
         yield f"({reader.dropped - dropped} bytes dropped)"
-    if rest:
-        yield from _frame(number + 1, rest)
+    if reader.rest:
+        yield from _frame(number + 1, reader.rest)
 
 
 def _frame(number: int, data: bytes, sender: str = "host") -> Iterator[str]:

@@ -148,7 +148,7 @@ def of_host(data: bytes, cuts: Sequence[int]) -> bytes:
     for piece in pieces(data, cuts):
         for event in reader.feed(piece):
             guest.take(event, reader.version)
-    end = END.pack(reader.dropped, len(reader.rest()), guest.seen, guest.refused)
+    end = END.pack(reader.dropped, len(reader.rest), guest.seen, guest.refused)
     return bytes(guest.log) + end
 
 

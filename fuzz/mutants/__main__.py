@@ -10,9 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 import click
 from fuzz.ladder import LADDER, UNBUILT
@@ -34,18 +32,11 @@ COMPILE = 600.0
 """Seconds that a rung may take beyond its time, before that counts as a find."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The rungs that looked for a bug, and what those say that found it."""
+def hunt(mutant: Mutant, rungs: Collection[str], seconds: float) -> dict[str, str]:
+    """Build a bug in a copy of the tree, and let those rungs look for it that have to do with it.
 
-    mutant: Mutant
-    looked: tuple[str, ...]
-    found: dict[str, str]
-
-
-def hunt(mutant: Mutant, rungs: Collection[str], seconds: float) -> Verdict:
-    """Build a bug in a copy of the tree, and let those rungs look for it that have to do with it."""
-    looked = tuple(rung for rung in mutant.rungs if rung in rungs)
+    Return what each says that it found; nothing when it found nothing.
+    """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tree = Path(folder)
         tree.chmod(0o755)
@@ -53,8 +44,8 @@ def hunt(mutant: Mutant, rungs: Collection[str], seconds: float) -> Verdict:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
             copy(ROOT / name, tree / name)
         mutant.seed(tree)
-        found = {rung: _look(rung, tree, mutant, seconds) for rung in looked}
-    return Verdict(mutant, looked, {rung: what for rung, what in found.items() if what})
+        looking = [rung for rung in mutant.rungs if rung in rungs]
+        return {rung: _look(rung, tree, mutant, seconds) for rung in looking}
 
 
 def _look(rung: str, tree: Path, mutant: Mutant, seconds: float) -> str:
@@ -100,10 +91,7 @@ def _look(rung: str, tree: Path, mutant: Mutant, seconds: float) -> str:
     default=NAMES,
     help="Only this one looks; may be given more than once.",
 )
-@click.option(
-    "--json", "json_file", type=click.File("w"), metavar="FILE", help="Write who found what."
-)
-def main(seconds: float, only: str, names: tuple[str, ...], json_file: IO[str] | None) -> None:
+def main(seconds: float, only: str, names: tuple[str, ...]) -> None:
     """Show how many of the seeded bugs each rung finds; end with status 1 below 95 %."""
     chosen = [
         mutant
@@ -111,34 +99,28 @@ def main(seconds: float, only: str, names: tuple[str, ...], json_file: IO[str] |
         if only in mutant.name or only in mutant.file
         if set(mutant.rungs) & set(names)
     ]
-    verdicts = []
+    verdicts = {}
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
-        for verdict in pool.map(lambda mutant: hunt(mutant, names, seconds), chosen):
-            verdicts.append(verdict)
-            missed = set(verdict.looked) - set(verdict.found)
-            click.echo(
-                f"{verdict.mutant.file}: {verdict.mutant.name}: found by"
-                f" {', '.join(verdict.found) or 'nobody'}, not by {', '.join(sorted(missed)) or 'none'}"
-            )
-    if json_file:
-        json.dump([asdict(verdict) for verdict in verdicts], json_file, indent=2)
+        found = pool.map(lambda mutant: hunt(mutant, names, seconds), chosen)
+        for mutant, verdict in zip(chosen, found, strict=True):
+            verdicts[mutant] = verdict
+            who = ", ".join(rung for rung, what in verdict.items() if what) or "nobody"
+            missed = ", ".join(rung for rung, what in verdict.items() if not what) or "none"
+            click.echo(f"{mutant.file}: {mutant.name}: found by {who}, not by {missed}")
     sys.exit(_summary(verdicts))
 
 
-def _summary(verdicts: list[Verdict]) -> bool:
+def _summary(verdicts: dict[Mutant, dict[str, str]]) -> bool:
     """Print what each rung has found, and who was not found; return whether that is too little."""
-    false = next((each.found for each in verdicts if each.mutant is CONTROL), {})
+    false = {rung: what for rung, what in verdicts.pop(CONTROL, {}).items() if what}
     for rung, what in false.items():
         click.echo(
             f"{rung} finds something where nothing is wrong, so the rest says nothing: {what}"
         )
-    verdicts = [each for each in verdicts if each.mutant is not CONTROL]
     for rung in NAMES:
-        looked = [each for each in verdicts if rung in each.looked]
-        if looked:
-            found = sum(rung in each.found for each in looked)
-            click.echo(f"{rung} finds {found} of {len(looked)}")
-    lost = [each.mutant for each in verdicts if not each.found]
+        if looked := [found[rung] for found in verdicts.values() if rung in found]:
+            click.echo(f"{rung} finds {sum(map(bool, looked))} of {len(looked)}")
+    lost = [mutant for mutant, found in verdicts.items() if not any(found.values())]
     click.echo(f"{len(verdicts) - len(lost)} of {len(verdicts)} are found")
     for mutant in lost:
         click.echo(f"not found: {mutant.name} ({mutant.kind}, {mutant.file})")

@@ -58,23 +58,17 @@ void prove(void)
 {
 	current = nondet_int();
 	pids_max = nondet_int();
-	switch (nondet_int()) {
-	case 0:
+	if (nondet_bool()) {
 		limit_processes(nondet_u32());
-		break;
-	case 1:
+	} else if (nondet_bool()) {
 		limit_memory(nondet_u64());
-		break;
-	case 2:
+	} else if (nondet_bool()) {
 		prove_number();
-		break;
-	case 3:
+	} else if (nondet_bool()) {
 		is_idle();
 		WITNESS(had_oom_kill());
 		cgroup_out_of_memory();
-		break;
-	default:
+	} else {
 		prove_table();
-		break;
 	}
 }

@@ -24,14 +24,10 @@ static const struct port *queue; /* the bytes themselves play no part */
 
 ssize_t read(int fd, void *into, size_t size)
 {
-	ssize_t n = nondet_int();
-
 	PROVE(size > 0 && fd >= 0);
 	PROVE((uint8_t *)into >= queue->queue);
 	PROVE(size <= PORT_QUEUE_SIZE - (size_t)((uint8_t *)into - queue->queue));
-	ASSUME(n >= -1 && (n < 0 || (size_t)n <= size));
-	errno = nondet_int();
-	return n;
+	return nondet_part(size);
 }
 
 int fcntl(int fd, int command, ...) { return nondet_int(); }
@@ -172,25 +168,18 @@ void prove(void)
 	port.end = nondet_upto(PORT_QUEUE_SIZE);
 	ASSUME(now < (uint64_t)INT64_MAX && valid(&exec, now));
 	queue = &port;
-	switch (nondet_int()) {
-	case 0:
+	if (nondet_bool()) {
 		prove_credit(&exec);
-		break;
-	case 1:
+	} else if (nondet_bool()) {
 		prove_end(&exec, now);
-		break;
-	case 2:
+	} else if (nondet_bool()) {
 		exec_clear(&exec);
 		PROVE(exec.id == 0);
-		break;
-	case 3:
+	} else if (nondet_bool()) {
 		prove_kill(&exec, &port, now);
-		break;
-	case 4:
+	} else if (nondet_bool()) {
 		prove_kill_on_terminal(&exec, &port, now);
-		break;
-	default:
+	} else {
 		prove_output(&exec, &port, now);
-		break;
 	}
 }

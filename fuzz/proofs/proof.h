@@ -4,7 +4,9 @@
 
 #include "protocol.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ASSUME(condition) __CPROVER_assume(condition)
 #define PROVE(condition) __CPROVER_assert(condition, #condition)
@@ -40,6 +42,16 @@ static inline size_t nondet_upto(size_t limit)
 
 	ASSUME(number <= limit);
 	return number;
+}
+
+/* What a read or a write of so many bytes may return. */
+static inline ssize_t nondet_part(size_t size)
+{
+	ssize_t n = (ssize_t)nondet_int();
+
+	ASSUME(n >= -1 && (n < 0 || (size_t)n <= size));
+	errno = nondet_int();
+	return n;
 }
 
 /* What the kernel may answer where a harness does not ask for more; system.h has what reads and writes. */

@@ -52,9 +52,8 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 
 void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns)
 {
-	if (exec->id && port_idle(port) && nondet_bool()) {
+	if (exec->id && port_idle(port) && nondet_bool())
 		port->end = nondet_upto(PORT_LARGE_SIZE);
-	}
 }
 
 bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns)
@@ -119,34 +118,21 @@ static bool valid(void)
 
 void prove(void)
 {
+	__CPROVER_havoc_object(&server);
 	server.port.end = nondet_upto(PORT_QUEUE_SIZE);
-	server.renewing = nondet_bool();
-	server.shutdown = nondet_bool();
-	server.is_init = nondet_bool();
-	server.exec.id = nondet_u32();
-	server.exec.pid = nondet_int();
-	server.exec.terminal = nondet_bool();
-	server.exec.status = nondet_int();
-	server.exec.input.refused = nondet_bool();
 	server.session.stdin_credit = (uint32_t)nondet_upto(INPUT_SIZE);
-	server.counters.execs = nondet_u64();
 	ASSUME(valid());
-	switch (nondet_int()) {
-	case 0:
+	if (nondet_bool()) {
 		serve_input(&server);
 		WITNESS(server.port.end == PORT_QUEUE_SIZE);
 		WITNESS(server.renewing);
-		break;
-	case 1:
+	} else if (nondet_bool()) {
 		serve_children(&server);
 		WITNESS(server.port.end == PORT_QUEUE_SIZE);
-		break;
-	case 2:
+	} else if (nondet_bool()) {
 		serve_output(&server);
-		break;
-	default:
+	} else {
 		serve_stdin(&server, nondet_short());
-		break;
 	}
 	ASSUME(server.counters.execs < UINT32_MAX);
 	PROVE(valid());

@@ -3,19 +3,7 @@
 #ifndef SYSTEM_H
 #define SYSTEM_H
 
-#include <errno.h>
-#include <unistd.h>
-
 #include "proof.h"
-
-static ssize_t nondet_part(size_t size)
-{
-	ssize_t n = (ssize_t)nondet_int();
-
-	ASSUME(n >= -1 && (n < 0 || (size_t)n <= size));
-	errno = nondet_int();
-	return n;
-}
 
 ssize_t read(int fd, void *into, size_t size)
 {

@@ -50,15 +50,10 @@ static void prove_members(void)
 
 void prove(void)
 {
-	switch (nondet_int()) {
-	case 0:
+	if (nondet_bool())
 		prove_split();
-		break;
-	case 1:
+	else if (nondet_bool())
 		prove_id();
-		break;
-	default:
+	else
 		prove_members();
-		break;
-	}
 }
