@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import struct
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 from microvm.wire import codec
 
 HEADER = struct.Struct("<IHHI")
-HELLO_START = codec.Hello(0, 0, 0, 0).encode()[:20]
+HELLO = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 1).encode()
+HELLO_START = HELLO[:20]
 
 
 def frame(type_: int, body: bytes, *, id_: int = 0, flags: int = 0) -> bytes:
@@ -61,7 +61,12 @@ class Reader:
 
     def fork(self) -> Reader:
         """Return one that goes on from here by itself."""
-        return copy.deepcopy(self)
+        other = Reader()
+        other.dropped, other.version, other.rest = self.dropped, self.version, self.rest
+        if self._decoder:
+            other._decoder = codec.Decoder("host", self.version)
+            other._decoder.receive_data(self.rest)
+        return other
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Take bytes, yield the frames that they complete."""

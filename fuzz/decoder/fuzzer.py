@@ -14,9 +14,8 @@ import hypothesis
 from hypothesis import Phase, given, settings
 from tests.support import vectors
 
-from microvm.wire import codec
-
 from .. import report
+from ..frames import HELLO
 from ..outcome import Outcome
 from ..report import corpus
 from ..settings import SETTINGS
@@ -134,9 +133,8 @@ class Fuzzer:
 
 def seeds(seed: int) -> Iterator[bytes]:
     """Yield what to begin with: every vector behind a hello, and examples of the strategies."""
-    hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 1).encode()
     for vector in vectors.load(vectors.COMMITTED):
-        yield (hello if vector.sender == "host" else b"") + vector.frame
+        yield (HELLO if vector.sender == "host" else b"") + vector.frame
     drawn: list[Example] = []
 
     @hypothesis.seed(seed)
@@ -146,4 +144,4 @@ def seeds(seed: int) -> Iterator[bytes]:
         drawn.append(example)
 
     draw()
-    yield from (hello + example.data for example in drawn)
+    yield from (HELLO + example.data for example in drawn)

@@ -28,7 +28,7 @@ from microvm.wire.codec import ErrorCode
 
 from .. import messages
 from ..decoder.build import build
-from ..frames import HEADER, Event, Reader, pieces
+from ..frames import HEADER, HELLO, Event, Reader, pieces
 from ..outcome import Outcome
 from ..report import LAST, corpus, explained, keep
 from ..settings import SETTINGS
@@ -127,7 +127,7 @@ def of_guest(data: bytes, cuts: Sequence[int]) -> bytes:
             continue  # more may come before anybody asks what it is
         try:
             while message := decoder.next_message():
-                log += ENTRY.pack(0, message.TYPE, _id(message), 0, 0, 0)
+                log += ENTRY.pack(0, message.TYPE, getattr(message, "id", 0), 0, 0, 0)
                 encoded = message.encode()
                 log += encoded
                 at += len(encoded)
@@ -136,10 +136,6 @@ def of_guest(data: bytes, cuts: Sequence[int]) -> bytes:
             log += ENTRY.pack(0, type_, id_, error.fault, error.offset, error.field_number)
             break
     return bytes(log)
-
-
-def _id(message: codec.Message) -> int:
-    return getattr(message, "id", 0)
 
 
 def of_host(data: bytes, cuts: Sequence[int]) -> bytes:
@@ -231,11 +227,8 @@ def _inputs(draw: st.DrawFn) -> tuple[bytes, list[int]]:
     """A host's bytes behind a hello, or a guest's."""
     if draw(st.booleans()):
         example = draw(examples())
-        return _HELLO + example.data, [cut + len(_HELLO) for cut in example.cuts]
+        return HELLO + example.data, [cut + len(HELLO) for cut in example.cuts]
     return b"".join(draw(st.lists(messages.FRAMES["guest"], min_size=1, max_size=6))), []
-
-
-_HELLO = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 1).encode()
 
 
 def check(pair: Pair, examples: int, seed: int) -> None:

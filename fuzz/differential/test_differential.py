@@ -8,11 +8,9 @@ import pytest
 
 from microvm.wire import codec
 
-from ..frames import HEADER
+from ..frames import HEADER, HELLO
 from . import compare
 from .compare import Disagreement, Pair
-
-HELLO = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 1).encode()
 
 
 @pytest.fixture(scope="module")

@@ -58,14 +58,11 @@ static unsigned kept(void)
 
 void prove(void)
 {
-	for (int fd = 0; fd < DRAIN_FILES; fd++) {
+	highest = (int)nondet_upto(DRAIN_FILES - 1);
+	for (int fd = 0; fd <= highest; fd++) {
 		held[fd] = nondet_bool();
 		count += held[fd];
 	}
-	highest = nondet_int();
-	ASSUME(highest >= 0 && highest < DRAIN_FILES);
-	for (int fd = 0; fd < DRAIN_FILES; fd++)
-		ASSUME(!held[fd] || fd <= highest);
 	unsigned before = count;
 	drain_run();
 	PROVE(count <= before && count == kept());

@@ -63,13 +63,9 @@ int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
 }
 
 void input_close(struct input *input) {}
-
 void cgroup_kill(void) {}
-
 void cgroup_renew(void) {}
-
 void drain_add(int fd) { PROVE(fd >= 0); }
-
 void terminal_resize(int master, uint16_t rows, uint16_t columns) {}
 
 static bool valid(const struct exec *exec, uint64_t now)

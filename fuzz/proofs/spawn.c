@@ -24,9 +24,7 @@ ssize_t read(int fd, void *into, size_t size)
 
 int execve(const char *path, char *const argv[], char *const envp[])
 {
-	size_t length = strlen(path);
-
-	WITNESS(length == PATH_MAX - 1);
+	WITNESS(strlen(path) == PATH_MAX - 1);
 	errno = nondet_int();
 	return -1;
 }
