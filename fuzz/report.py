@@ -37,10 +37,10 @@ def corpus() -> list[Path]:
     return sorted(CORPUS.glob("*.bin"))
 
 
-def keep(data: bytes, what: str) -> Path:
-    """Write the bytes of a failure into the corpus, under a name that says what failed."""
+def keep(data: bytes, what: str, folder: Path | None = None, suffix: str = ".bin") -> Path:
+    """Write the bytes of a failure into a corpus, under a name that says what failed."""
     words = re.sub(r"[^a-z]+", "-", what.lower()).strip("-") or "failure"
-    path = CORPUS / f"{words}-{hashlib.sha256(data).hexdigest()[:8]}.bin"
+    path = (folder or CORPUS) / f"{words}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}"
     path.write_bytes(data)
     return path
 
@@ -75,14 +75,15 @@ def _lines(data: bytes) -> Iterator[str]:
 
 def _frame(number: int, data: bytes, sender: str = "host") -> Iterator[str]:
     try:
-        for line in explain(_schema(), data, sender):
+        for line in explain(schema(), data, sender):
             yield click.unstyle(line).replace("frame 1, at 0", f"frame {number}", 1)
     except BrokenStream as error:
         yield f"          {str(error).replace('frame 1', 'it', 1)}"
 
 
 @cache
-def _schema() -> Schema:
+def schema() -> Schema:
+    """Return the schema that the codecs are generated from."""
     schema = read_schema(SCHEMA)
     assert schema.version == codec.VERSION
     return schema

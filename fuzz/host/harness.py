@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import signal
 import socket
-import threading
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from logging.handlers import BufferingHandler
 from random import Random
 from subprocess import PIPE
 from typing import Any
+
+from tests.support.peer import pair
+from tests.support.processes import open_files
 
 from microvm.errors import ExecKilled, GuestDied, MachineError, MicroVMError
 from microvm.guest.guest import Guest
@@ -55,14 +58,14 @@ def play(script: Script, timing: Timing = EXACT) -> Result:
     :raises Violation: for the first thing that does not hold.
     """
     result = Result(script, timing)
-    before = _descriptors()
+    before = set(open_files())
     try:
         with _complaints() as complaints:
-            _run(result, complaints)
+            _run(result)
             gc.collect(1)
         if complaints:
             raise Violation(f"something went unnoticed: {complaints}")
-        if after := _descriptors() - before:
+        if after := set(open_files()) - before:
             raise Violation(f"descriptors are left open: {after}")
         check(result)
     except Violation as error:
@@ -72,38 +75,26 @@ def play(script: Script, timing: Timing = EXACT) -> Result:
     return result
 
 
-def _descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are enough
-
-
 @contextmanager
 def _complaints() -> Iterator[list[str]]:
     """Collect what would only be logged, or be a warning."""
     complaints: list[str] = []
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            complaints.append(record.getMessage())
-
-    log, handler = logging.getLogger("asyncio"), Handler(logging.WARNING)
+    log, handler = logging.getLogger("asyncio"), BufferingHandler(sys.maxsize)
+    handler.setLevel(logging.WARNING)
     log.addHandler(handler)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield complaints
-        complaints += [str(each.message) for each in caught]
+        complaints += [*map(handler.format, handler.buffer), *(str(w.message) for w in caught)]
     finally:
         log.removeHandler(handler)
 
 
-def _run(result: Result, complaints: list[str]) -> None:
-    def note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        complaints.append(f"{context['message']}: {context.get('exception')!r}")
-
+def _run(result: Result) -> None:
     factory = asyncio.SelectorEventLoop if result.timing.real else VirtualLoop
     try:
         with _interrupted(), asyncio.Runner(loop_factory=factory) as runner:
-            runner.get_loop().set_exception_handler(note)
             runner.run(_live(result))
             if tasks := asyncio.all_tasks(runner.get_loop()):
                 raise Violation(f"tasks are left: {tasks}")
@@ -113,10 +104,7 @@ def _run(result: Result, complaints: list[str]) -> None:
 
 @contextmanager
 def _interrupted() -> Iterator[None]:
-    """Interrupt what takes too long on a real clock, where that is possible."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Interrupt what takes too long on a real clock."""
 
     def interrupt(*_: object) -> None:
         raise _Hung
@@ -171,23 +159,19 @@ async def _live(result: Result) -> None:
 
 
 async def _use(guest: Guest, result: Result) -> None:
-    began = _now()
-    try:
-        await guest.ready(READY_TIMEOUT)
-    except (TimeoutError, MachineError) as error:
-        result.ready = error
-    result.ready_took = _now() - began
-    if result.ready is None:
+    result.ready = await _call(guest, Call("ready"), result)
+    if result.ready.value is None:
         for call in result.script.calls:
-            await _call(guest, call, result)
+            result.calls.append(await _call(guest, call, result))
 
 
-async def _call(guest: Guest, call: Call, result: Result) -> None:
+async def _call(guest: Guest, call: Call, result: Result) -> CallResult:
     its = CallResult(call, _now())
-    result.calls.append(its)
     known = len(result.recorder.commands)
     try:
         match call.kind:
+            case "ready":
+                await guest.ready(READY_TIMEOUT)
             case "ping":
                 await guest.ping(call.timeout or TIMEOUTS.ping)
             case "status":
@@ -195,18 +179,19 @@ async def _call(guest: Guest, call: Call, result: Result) -> None:
             case "run":
                 done = await run(guest, ["command"], input=_input(call), **_options(call))
                 its.value = done.returncode
-                its.out, its.whole = {1: done.stdout, 2: done.stderr}, True
+                its.out = {1: done.stdout, 2: done.stderr}
             case _:
                 await _exec(guest, call, its)
     except Exception as error:  # noqa: BLE001, RUF100 - which it is, is looked at later
         its.value = error
         if isinstance(error, ExecKilled) and call.kind == "run":
-            its.out, its.whole = {1: error.stdout, 2: error.stderr}, True
+            its.out = {1: error.stdout, 2: error.stderr}
     its.ended = min(its.ended, _now())
     if guest.error is not None:
         result.lost_at = min(result.lost_at, its.ended)
     if len(result.recorder.commands) > known:
         its.command = result.recorder.commands[known]
+    return its
 
 
 async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
@@ -230,7 +215,7 @@ async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
                 _read(process.stderr, call.reading),
                 _note_end(process, its),
             )
-        its.out, its.whole = {1: out, 2: err}, True
+        its.out = {1: out, 2: err}
         its.value = await process.wait()
 
 
@@ -268,14 +253,6 @@ async def _note_end(process: Process, its: CallResult) -> None:
     with suppress(MicroVMError):
         await process.wait()
     its.ended = _now()
-
-
-def pair() -> tuple[socket.socket, socket.socket]:
-    """Return two ends of a connection that do not block."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    return ours, theirs
 
 
 def _now() -> float:

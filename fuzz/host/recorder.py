@@ -7,22 +7,16 @@ and not by the generated codec, and keeps its own account of nonces, ids and cre
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import click
-
 from microvm.wire import codec
-from microvm_proto.explain import BrokenStream, explain
 from microvm_proto.frame import Incomplete, Malformed, message_of, read
-from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
 from ..frames import HEADER
+from ..report import explained, schema
 
-SCHEMA = read_schema(Path(__file__).resolve().parents[2] / "protocol" / "sandboxd.toml")
 _MAX_CREDIT = 0xFFFFFFFF
 
 
@@ -79,7 +73,6 @@ class Recorder:
     :ivar statuses: those that the guest has told.
     :ivar frames: how many of the guest's have been read.
     :ivar ended_at: when the port ended.
-    :ivar closed_at: when the host closed it.
     """
 
     def __init__(self) -> None:
@@ -92,26 +85,19 @@ class Recorder:
         self.statuses: list[Frame] = []
         self.frames = 0
         self.ended_at: float | None = None
-        self.closed_at: float | None = None
         self._asked = 0
         self._goodbye = False
         self._nonce = -1
         self._received = bytearray()
         self._recent: deque[bytes] = deque(maxlen=5)
-        self._schema = SCHEMA
+        self._schema = schema()
 
     def transcript(self) -> str:
         """Explain the last of the guest's frames."""
-        data = b"".join(self._recent) + bytes(self._received[:100])
-        lines: list[str] = []
-        with suppress(BrokenStream):
-            lines += map(click.unstyle, explain(self._schema, data, "guest"))
-        return "\n".join(lines)
+        return explained(b"".join(self._recent) + bytes(self._received[:100]), "guest")
 
     def sent(self, data: bytes, now: float) -> None:
         """Record whole frames that the host sends."""
-        if self.breach:
-            self.faults.append("the host goes on talking to a guest that has broken the protocol")
         while data:
             size = codec.HEADER_SIZE + HEADER.unpack_from(data)[0]
             try:
@@ -197,7 +183,7 @@ class Recorder:
         if version <= codec.VERSION and codec.DIGESTS.get(version) != digest:
             self.breach = Breach(now, "another schema", version=True)
         elif version < codec.VERSION:
-            self._schema = SCHEMA.at(version)
+            self._schema = schema().at(version)
         self.greeted = True
 
     def _check(self, frame: Frame, now: float) -> str:

@@ -85,12 +85,6 @@ class RecordingChannel(Channel):
         if self._transport is not None and self._recorder.ended_at is None:
             self._recorder.ended_at = self._loop.time()
 
-    def close(self) -> None:
-        """Record when the host gives up."""
-        if self._transport is not None:
-            self._recorder.closed_at = self._loop.time()
-        super().close()
-
     def _measure(self) -> None:
         """See that what a guest makes the host hold has a bound."""
         if self._transport is None:

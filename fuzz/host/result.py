@@ -44,8 +44,7 @@ class CallResult:
     :ivar value: what it returned, or raised.
     :ivar command: the command that it ran.
     :ivar out: what was read of each stream.
-    :ivar whole: whether that was read to the end.
-    :ivar left: when the caller had enough.
+    :ivar left: when the caller had enough; else all was read.
     """
 
     call: Call
@@ -54,7 +53,6 @@ class CallResult:
     value: object = None
     command: Command | None = None
     out: dict[int, bytes] = field(default_factory=dict)
-    whole: bool = False
     left: float | None = None
 
 
@@ -62,7 +60,7 @@ class CallResult:
 class Result:
     """The result of a script.
 
-    :ivar ready: what `ready` raised.
+    :ivar ready: what came of `ready`, before all other calls.
     :ivar error: for what the host has given the guest up, before it was stopped.
     :ivar lost_at: when a call was told of that.
     :ivar reset_at: when the machine ended by itself.
@@ -72,8 +70,7 @@ class Result:
     timing: Timing
     recorder: Recorder = field(default_factory=Recorder)
     calls: list[CallResult] = field(default_factory=list)
-    ready: BaseException | None = None
-    ready_took: float = 0.0
+    ready: CallResult = field(init=False)
     error: MachineError | None = None
     lost_at: float = NEVER
     reset_at: float | None = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 import time
-from pathlib import Path
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import Phase, given, seed, settings
 
 from ..outcome import Outcome
+from ..report import keep
+from ..settings import SETTINGS
 from .checks import Violation
 from .endings import ENDINGS, ending
 from .harness import play
@@ -24,15 +25,7 @@ _MOST = 5
 _SHRINKING = 10.0
 """Seconds more that a finding may take to be made small."""
 
-SETTINGS = settings(
-    deadline=None,  # each call has its own, which is what is tested
-    database=None,
-    print_blob=False,
-    derandomize=False,
-    suppress_health_check=list(HealthCheck),
-    max_examples=_BATCH,
-    phases=[Phase.generate, Phase.shrink],
-)
+_PHASES = [Phase.generate, Phase.shrink]
 
 
 def run(seconds: float, seed: int) -> Outcome:
@@ -81,7 +74,7 @@ class _Fuzzer:
         """Play one batch; what it finds is made small, and saved."""
         smallest: list[tuple[Script, Exception]] = []
 
-        @SETTINGS
+        @settings(SETTINGS, max_examples=_BATCH, database=None, print_blob=False, phases=_PHASES)
         @seed(number)
         @given(script=scripts())
         def examples(script: Script) -> None:
@@ -100,23 +93,13 @@ class _Fuzzer:
         except Exception as error:  # noqa: BLE001, RUF100 - whatever it is, it is a finding
             if smallest:
                 script, found = smallest[0]
-                self.findings[_kind(found)] = f"{save(script, found).name}: {found}"
+                path = keep(script.to_json().encode(), _kind(found), CORPUS, ".json")
+                self.findings[_kind(found)] = f"{path.name}: {found}"
             else:
                 self.findings[_kind(error)] = repr(error)
 
 
 def _kind(error: Exception) -> str:
-    """Return what an error says, without its numbers: a name of a file, too."""
+    """Return what an error says, without its numbers, in few words: a name of a file, too."""
     text = str(error) if isinstance(error, Violation) else repr(error)
-    kept = "".join(char if char.isalpha() and char.isascii() else " " for char in text.lower())
-    return "-".join(kept.split()[:8])
-
-
-def save(script: Script, error: Exception) -> Path:
-    """Write what has failed into the corpus, by a name that says how."""
-    text = script.to_json()
-    digest = hashlib.sha256(text.encode()).hexdigest()[:6]
-    CORPUS.mkdir(parents=True, exist_ok=True)
-    path = CORPUS / f"{_kind(error)}-{digest}.json"
-    path.write_text(text)
-    return path
+    return " ".join(re.findall("[a-z]+", text.lower())[:8])

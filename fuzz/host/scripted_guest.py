@@ -6,8 +6,11 @@ import asyncio
 import dataclasses
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from signal import SIGKILL, SIGTERM
 from typing import Any
+
+from tests.support.peer import Peer
 
 from microvm.wire import codec
 from microvm.wire.codec import Stream
@@ -47,12 +50,11 @@ class ScriptedGuest:
         script: acts.Script,
         reset: Callable[[], None],
     ) -> None:
-        self._port = port
+        self._peer = Peer(port)
         self._console = console
         self._script = script
         self._reset = reset
         self._loop = asyncio.get_running_loop()
-        self._decoder = codec.Decoder("host")
         self._true = {
             "version": codec.VERSION,
             "digest": codec.DIGEST,
@@ -61,7 +63,6 @@ class ScriptedGuest:
             "id": 1,
             "token": 0,
         }
-        self._credit = dict.fromkeys(Stream, 0)
         self._heard: list[str] = []
         self._news = asyncio.Event()
         self._buffer = b""
@@ -121,11 +122,11 @@ class ScriptedGuest:
             case acts.Print(data=data):
                 await self._loop.sock_sendall(self._console, data)
             case acts.Close(half=half):
-                self._port.shutdown(socket.SHUT_WR if half else socket.SHUT_RDWR)
+                self._peer.port.shutdown(socket.SHUT_WR if half else socket.SHUT_RDWR)
             case acts.Reset():
                 # Only what has arrived on the console can tell why.
                 await asyncio.sleep(0.001)
-                self._port.shutdown(socket.SHUT_RDWR)
+                self._peer.port.shutdown(socket.SHUT_RDWR)
                 self._console.shutdown(socket.SHUT_RDWR)
                 await asyncio.sleep(0.001)
                 self._reset()
@@ -152,11 +153,11 @@ class ScriptedGuest:
         for stream, amount in ((Stream.STDOUT, act.stdout), (Stream.STDERR, act.stderr)):
             left = amount
             while left:
-                while not self._credit[stream]:
+                while not self._peer.credit[stream]:
                     if not await self._hear("ExecCredit", FOREVER):
                         return False
-                size = min(left, act.size, self._credit[stream], 65536)
-                self._credit[stream] -= size
+                size = min(left, act.size, self._peer.credit[stream], 65536)
+                self._peer.credit[stream] -= size
                 data = bytes([33 + left % 90]) * size
                 left -= size
                 await self._say(codec.ExecOutput(id_, stream, data))
@@ -200,7 +201,7 @@ class ScriptedGuest:
                 data = data[size:]
 
     async def _send(self, data: bytes) -> None:
-        await self._loop.sock_sendall(self._port, data)
+        await self._loop.sock_sendall(self._peer.port, data)
         # The host's turn, and then ours again: else two pieces would be read as one.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -220,23 +221,18 @@ class ScriptedGuest:
         return True
 
     async def _read(self) -> None:
-        try:
-            while data := await self._loop.sock_recv(self._port, 1 << 18):
-                self._decoder.receive_data(data)
-                while (message := self._decoder.next_message()) is not None:
-                    await self._take(message)
+        with suppress(EOFError, ConnectionError):
+            while True:
+                await self._take(await self._peer.hear())
                 self._news.set()
-        except ConnectionError:
-            pass
 
     async def _take(self, message: codec.Message) -> None:
         self._heard.append(type(message).__name__)
         match message:
             case codec.Hello(nonce=nonce):
                 self._true["nonce"] = nonce
-            case codec.ExecRequest(id=id_, stdout_credit=out, stderr_credit=err, stdin_from=kind):
+            case codec.ExecRequest(id=id_, stdin_from=kind):
                 self._true["id"] = id_
-                self._credit = {Stream.STDOUT: out, Stream.STDERR: err}
                 self._takes_input = kind is codec.StdinKind.HOST
             case codec.ExecStdin(data=data):
                 if not data:
@@ -246,8 +242,6 @@ class ScriptedGuest:
             case codec.ExecKill() | codec.ExecTerminate() | codec.ExecSignal():
                 if self._serving:
                     self._signal = SIGKILL if isinstance(message, codec.ExecKill) else SIGTERM
-            case codec.ExecCredit(stream=stream, amount=amount):
-                self._credit[stream] += amount
             case codec.Ping(token=token):
                 self._true["token"] = token
                 if self._pongs:

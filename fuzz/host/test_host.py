@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from microvm.errors import (
-    GuestUnresponsive,
-)
+from microvm.errors import GuestUnresponsive
 from microvm.wire.session import Session
 
 from ..settings import SETTINGS
@@ -61,7 +59,7 @@ def test_what_a_guest_does_is_known_for_what_it_is(name: str) -> None:
     wanted, _ = ENDINGS[name]
     result = play(ending(name))
     assert type(result.error) is (wanted or type(None))
-    assert wanted is not None or isinstance(result.ready, TimeoutError)
+    assert wanted is not None or isinstance(result.ready.value, TimeoutError)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +97,6 @@ def test_a_host_that_believes_everything_is_found_and_the_script_is_saved(
     assert outcome.findings
     saved = sorted(tmp_path.iterdir())
     assert saved
-    assert re.fullmatch(r"[a-z0-9-]+-[0-9a-f]{6}\.json", saved[0].name)
+    assert re.fullmatch(r"[a-z0-9-]+-[0-9a-f]{8}\.json", saved[0].name)
     with pytest.raises(Violation):
         play(Script.from_json(saved[0].read_text()))

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from subprocess import PIPE
 
 import pytest
-from tests.support.peer import PIECE, Peer, connected
+from tests.support.peer import PIECE, Peer, connected, pair, ready
 
 from microvm.errors import GuestUnresponsive, ProtocolError
 from microvm.guest.guest import Guest
@@ -19,18 +19,11 @@ from microvm.wire import codec
 from microvm.wire.codec import Stream
 from microvm.wire.session import WINDOW
 
-from .harness import pair
 from .loop import VirtualLoop
 
 MIB = 1 << 20
 FLOOD = 64 * MIB
 OUTPUT = codec.ExecOutput(1, Stream.STDOUT, bytes(PIECE)).encode()
-
-
-async def ready(guest: Guest, peer: Peer) -> None:
-    await peer.greet()
-    await guest.ready(60)
-    await peer.expect(codec.Resume)
 
 
 async def flood(peer: Peer, data: bytes, total: int) -> int:

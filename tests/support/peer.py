@@ -131,15 +131,21 @@ class Peer:
         return True
 
 
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a connection that do not block."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    return ours, theirs
+
+
 @asynccontextmanager
 async def connected(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
     """A guest that has been connected to, and who plays it; nothing may go unnoticed."""
     unhandled: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
+    ours, theirs = pair()
     guest = Guest(**{"timeouts": NO_GRACE, **options})
     await guest.connect(ours)
     try:
@@ -151,12 +157,17 @@ async def connected(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
     assert unhandled == []
 
 
+async def ready(guest: Guest, peer: Peer) -> None:
+    """Have it answer the hello."""
+    await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
+    await peer.expect(codec.Resume)
+
+
 @asynccontextmanager
 async def greeted(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
     """A guest that is ready."""
     async with connected(**options) as (guest, peer):
-        await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
-        await peer.expect(codec.Resume)
+        await ready(guest, peer)
         yield guest, peer
 
 
