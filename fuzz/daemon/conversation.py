@@ -17,10 +17,10 @@ from tests.support.processes import Process, children
 
 from microvm.wire import codec
 
+from ..disagreement import agree
 from ..frames import frame, pieces
 from ..strategies import Part
 from .model import Model
-from .running import agree
 
 PAUSE = 0.02
 """Seconds that a command is given; whether it takes less or more, the model follows."""

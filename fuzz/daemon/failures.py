@@ -6,6 +6,7 @@ import math
 import time
 
 from .. import report
+from ..disagreement import kind_of
 
 SHRINKING = 60.0
 """Seconds that a failure may take to become small."""
@@ -28,7 +29,7 @@ class Failures:
         """Take one more; of another kind than the first, it is another run's to find."""
         if self._smallest is None:
             self._until = time.monotonic() + self._seconds
-        elif _what(error) != _what(self._smallest[0]) or len(data) > len(self._smallest[1]):
+        elif kind_of(error) != kind_of(self._smallest[0]) or len(data) > len(self._smallest[1]):
             return
         self._smallest = error, data
 
@@ -42,11 +43,6 @@ class Failures:
         if self._smallest is None:
             return
         error, data = self._smallest
-        path = report.keep(data, _what(error))
+        path = report.keep(data, kind_of(error))
         error.add_note(f"{report.explained(data)}\n{path.name} is in the corpus")
         raise error
-
-
-def _what(error: Exception) -> str:
-    """Return what was wrong, in a few words."""
-    return getattr(error, "what", type(error).__name__)

@@ -14,9 +14,10 @@ from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
 
 from .. import strategies
+from ..disagreement import Disagreement, agree
 from ..frames import Event, Reader, agreed
 from .commands import FEW, command_of
-from .running import SIGKILL, SIGTERM, Disagreement, Running, agree
+from .running import SIGKILL, SIGTERM, Running
 
 OF_COMMAND = codec.ExecOutput | codec.ExecResponse | codec.ExecStdinCredit | codec.ExecStdinClosed
 

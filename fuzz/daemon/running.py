@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 
+from ..disagreement import agree
 from .commands import ALL_INPUT, Command
 
 MOST_INPUT = 4 * codec.ExecStdin.MAX_BODY
@@ -29,24 +30,6 @@ SIGINT, SIGQUIT, SIGKILL, SIGTERM, SIGCONT = 2, 3, 9, 15, 18
 _STOPS = {19, 20, 21, 22}
 _HARMLESS = {0, 17, SIGCONT, 23, 28, *_STOPS}
 _LAST_SIGNAL = 64
-
-
-class Disagreement(AssertionError):
-    """The daemon did not do what the model says.
-
-    :ivar what: what was wrong, in a few words without numbers.
-    """
-
-    def __init__(self, what: str, detail: object = "") -> None:
-        """Take what was wrong, and the particulars."""
-        super().__init__(f"{what}: {detail}")
-        self.what = what
-
-
-def agree(right: bool, what: str, detail: object = "") -> None:
-    """Raise a disagreement unless it is right."""
-    if not right:
-        raise Disagreement(what, detail)
 
 
 def _shown(size: tuple[int, int]) -> Iterator[tuple[int, int]]:

@@ -15,12 +15,13 @@ from microvm.wire import codec
 
 from .. import messages as any_
 from .. import strategies
+from ..disagreement import agree
 from ..strategies import Example, Part
 from . import commands
 from .commands import LARGE, LASTING, LEAVING, READING, SHORT, SIZED
 from .conversation import Conversation
 from .failures import Failures
-from .running import SIGCONT, SIGKILL, Running, agree
+from .running import SIGCONT, SIGKILL, Running
 
 _MOST_ENDS = 3
 """The ends of daemons in an example, at most: after each another one must start."""
