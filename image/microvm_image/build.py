@@ -15,6 +15,7 @@ from microvm.progress import NullReporter, Reporter
 from microvm_image import daemon, defaults, initramfs
 from microvm_image import kernel as kernels
 from microvm_image import rootfs as bases
+from microvm_image.config import Config
 from microvm_image.daemon import Daemon
 from microvm_image.image import (
     FORMAT,
@@ -133,11 +134,17 @@ def _make(path: Path, parts: _Parts, report: Reporter) -> Image:
             kernel_version=parts.kernel.version,
             kernel_size=len(parts.kernel.data),
             kernel_sha256=parts.kernel.sha256,
-            rootfs_sha256=parts.base.sha256,
+            source=f"{parts.base.name}@sha256:{parts.base.sha256}",
+            source_sha256=parts.base.sha256,
             daemon_sha256=parts.daemon.sha256,
             schema=parts.daemon.schema,
             initramfs_size=size,
             initramfs_sha256=digest,
+            disk_size=0,
+            disk_sha256="",
+            config=Config(),
+            warm=(),
+            history=(),
         )
         (folder / MANIFEST).write_text(manifest.json())
     return load(path)

@@ -16,16 +16,18 @@ from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.log import Area
 from microvm.progress import NullReporter, Reporter
+from microvm_image.config import Config
 
 _logger = Area("image")
 
-FORMAT = 1
+FORMAT = 2
 """The version of what the builder puts into an image; images of an older one are made anew."""
 MANIFEST = "manifest.json"
 KERNEL = "kernel"
 INITRAMFS = "initramfs.cpio"
+DISK = "root.erofs"
 
-_MANIFEST_LIMIT = 1 << 16
+_MANIFEST_LIMIT = 1 << 20
 _NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # templates are called by it, too
 
 
@@ -37,11 +39,17 @@ class Manifest:
 
     :ivar format: the `FORMAT` of the builder that made it.
     :ivar arch: `x86_64` or `aarch64`.
-    :ivar base: the root file system: `alpine-<version>` or `busybox-<version>`.
+    :ivar base: what it was made from, as people call it, such as `alpine-3.20.3`.
     :ivar bus: how the kernel wants its virtio devices: `pci` or `mmio`.
     :ivar kernel_version: the version of the kernel, as `uname -r` prints it.
-    :ivar rootfs_sha256: the digest of the archive or binary that the base is made from.
+    :ivar source: the same, with what it was at that moment, such as `alpine-3.20.3@sha256:…`.
+    :ivar source_sha256: the digest of all that the root file system is made from.
     :ivar schema: the digest of the daemon's protocol schema, 16 hex digits.
+    :ivar disk_size: the size of the disk with the root file system; 0 where the initramfs has it.
+    :ivar disk_sha256: the digest of the disk; empty where there is none.
+    :ivar config: what a run has by default.
+    :ivar warm: the commands that run before a guest is saved as a template.
+    :ivar history: the steps that made it, a line each, as a user wrote them.
     """
 
     format: int
@@ -52,11 +60,17 @@ class Manifest:
     kernel_version: str
     kernel_size: int
     kernel_sha256: str
-    rootfs_sha256: str
+    source: str
+    source_sha256: str
     daemon_sha256: str
     schema: str
     initramfs_size: int
     initramfs_sha256: str
+    disk_size: int
+    disk_sha256: str
+    config: Config
+    warm: tuple[tuple[str, ...], ...]
+    history: tuple[str, ...]
 
     def json(self) -> str:
         """Return the text of `manifest.json`."""
@@ -82,8 +96,25 @@ class Image:
 
     @property
     def initramfs(self) -> Path:
-        """The file system, as QEMU's -initrd takes it."""
+        """The first file system, as QEMU's -initrd takes it."""
         return self.path / INITRAMFS
+
+    @property
+    def disk(self) -> Path | None:
+        """The disk with the root file system; None where the initramfs has it."""
+        return self.path / DISK if self.manifest.disk_size else None
+
+    @property
+    def files(self) -> tuple[tuple[Path, int, str], ...]:
+        """What the image consists of: of each file the path, the size and the digest."""
+        made = self.manifest
+        files = [
+            (self.kernel, made.kernel_size, made.kernel_sha256),
+            (self.initramfs, made.initramfs_size, made.initramfs_sha256),
+        ]
+        if self.disk is not None:
+            files.append((self.disk, made.disk_size, made.disk_sha256))
+        return tuple(files)
 
     @property
     def is_ours(self) -> bool:
@@ -95,7 +126,7 @@ class Image:
         if self.path.parent == cache.folder("images"):
             return True
         try:
-            for path in (self.path, self.kernel, self.initramfs):
+            for path in (self.path, *(path for path, _, _ in self.files)):
                 trust.check(path)
         except (ImageError, OSError):
             return False
@@ -104,7 +135,7 @@ class Image:
     @property
     def size(self) -> int:
         """The bytes that the image takes."""
-        return self.manifest.kernel_size + self.manifest.initramfs_size
+        return sum(size for _, size, _ in self.files)
 
 
 def folder_of(name: str) -> Path:
@@ -132,10 +163,9 @@ def load(image: str | Path) -> Image:
     # An image elsewhere may have any owner: its user has chosen it.
     opener = cache.open_file if path.parent == cache.folder("images") else cache.open_plain
     found = Image(path.absolute(), _manifest(path / MANIFEST, opener))
-    manifest = found.manifest
-    _check(found.kernel, manifest.kernel_size, manifest.kernel_sha256, opener)
-    _check(found.initramfs, manifest.initramfs_size, manifest.initramfs_sha256, opener)
-    _logger.debug("%s: kernel %s, %s", path, manifest.kernel_version, manifest.base)
+    for file, size, sha256 in found.files:
+        _check(file, size, sha256, opener)
+    _logger.debug("%s: kernel %s, %s", path, found.manifest.kernel_version, found.manifest.base)
     return found
 
 
@@ -178,6 +208,8 @@ def _manifest(path: Path, opener: Callable[[Path], int]) -> Manifest:
         manifest = record.make(Manifest, members)
         if not _NAME.fullmatch(manifest.name):
             raise ValueError(f"{manifest.name!r} cannot be its name")
+        if manifest.disk_size < 0 or (manifest.disk_size > 0) != bool(manifest.disk_sha256):
+            raise ValueError(f"disk_size cannot be {manifest.disk_size} with that disk_sha256")
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: damaged image: {error}", hint="build it again") from error
     return manifest

@@ -387,6 +387,7 @@ def test_a_manifest_that_is_none_of_ours(tmp_path: Path, archive: Path, kernel: 
     image = build(rootfs=archive, kernel=kernel, output=tmp_path / "out")
     manifest = image.path / "manifest.json"
     fields = json.loads(manifest.read_text())
+    config = fields["config"]
     for change, message in (
         ({"format": 0}, "another version"),
         ({"extra": 1}, "damaged image"),
@@ -396,11 +397,24 @@ def test_a_manifest_that_is_none_of_ours(tmp_path: Path, archive: Path, kernel: 
         ({"bus": "isa"}, "damaged image: bus cannot be 'isa'"),
         ({"name": "../../x"}, "damaged image: '../../x' cannot be its name"),
         ({"name": ""}, "damaged image: '' cannot be its name"),
+        ({"disk_size": 1}, "damaged image: disk_size cannot be 1 with that disk_sha256"),
+        ({"disk_size": -1, "disk_sha256": "0"}, "damaged image: disk_size cannot be -1"),
+        ({"disk_size": 1, "disk_sha256": "0"}, "root.erofs: damaged image"),
+        ({"config": None}, "damaged image: config is no object"),
+        ({"config": {}}, "damaged image: config.cmd is missing, or unknown"),
+        ({"config": {**config, "env": "A=1"}}, "damaged image: config.env is no array"),
+        ({"config": {**config, "env": ["A"]}}, "damaged image: 'A' is no variable"),
+        ({"config": {**config, "env": ["=1"]}}, "damaged image: '=1' is no variable"),
+        ({"config": {**config, "cmd": ["a\0"]}}, r"damaged image: 'a\\x00' has a NUL in it"),
+        ({"config": {**config, "user": "\ud800"}}, "damaged image: .*surrogates"),
+        ({"config": {**config, "cmd": [1]}}, r"damaged image: config.cmd\[0\] is not of type str"),
+        ({"warm": ["true"]}, r"damaged image: warm\[0\] is no array"),
+        ({"warm": [["true", 1]]}, r"damaged image: warm\[0\]\[1\] is not of type str"),
     ):
         manifest.write_text(json.dumps({**fields, **change}))
         with pytest.raises(ImageError, match=message):
             microvm_image.load(image.path)
-    for text in ("[]", "[" * 60_000, "null"):
+    for text in ("[]", "[" * 60_000, "null", " " * (2 << 20)):
         manifest.write_text(text)
         with pytest.raises(ImageError, match="damaged image"):
             microvm_image.load(image.path)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from microvm.cache import store as cache
 
@@ -33,16 +34,36 @@ def read(
 def make(kind: type[T], members: dict[str, Any]) -> T:
     """Make a dataclass of these members, each of the type that it is annotated with.
 
-    :raises ValueError: they are others.
+    That is what JSON has, a `Literal`, a dataclass, or a tuple of any length of one of them.
+
+    :raises ValueError: they are others, or the dataclass refuses them.
     """
+    return _dataclass(kind, members, "")
+
+
+def _dataclass(kind: type[T], members: object, within: str) -> T:
     types = get_type_hints(kind)
+    if not isinstance(members, dict):
+        raise ValueError(f"{within.rstrip('.')} is no object")
     if odd := members.keys() ^ types.keys():
-        raise ValueError(f"{min(odd)} is missing, or unknown")
-    for name, wanted in types.items():
-        value = members[name]
-        if get_origin(wanted) is Literal:
-            if value not in get_args(wanted):
-                raise ValueError(f"{name} cannot be {value!r}")
-        elif type(value) is not wanted:
-            raise ValueError(f"{name} is not of type {wanted.__name__}")
-    return kind(**members)
+        raise ValueError(f"{within}{min(odd)} is missing, or unknown")
+    return kind(
+        **{name: _value(each, members[name], within + name) for name, each in types.items()}
+    )
+
+
+def _value(wanted: Any, value: object, name: str) -> object:
+    if get_origin(wanted) is Literal:
+        if value not in get_args(wanted):
+            raise ValueError(f"{name} cannot be {value!r}")
+        return value
+    if get_origin(wanted) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{name} is no array")
+        each = get_args(wanted)[0]
+        return tuple(_value(each, item, f"{name}[{at}]") for at, item in enumerate(value))
+    if is_dataclass(wanted):
+        return _dataclass(cast(type[Any], wanted), value, f"{name}.")
+    if type(value) is not wanted:
+        raise ValueError(f"{name} is not of type {wanted.__name__}")
+    return value
