@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import random
 import struct
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
 from tests.support import vectors
 
 from microvm.wire import codec
-from microvm.wire.codec import Fault
 
 from . import messages as any_
 from .daemon import commands
@@ -34,29 +35,15 @@ def is_safe(message: codec.Message) -> bool:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some bytes, and what they are meant to be."""
-
-    label: str
-    data: bytes
-
-
-@dataclass(frozen=True)
 class Example:
-    """Bytes for a daemon: their parts, and where the stream is cut into writes."""
+    """Bytes for a daemon, and where the stream is cut into writes."""
 
-    parts: tuple[Part, ...]
-    cuts: tuple[int, ...]
-
-    @property
-    def data(self) -> bytes:
-        """All of the bytes."""
-        return b"".join(part.data for part in self.parts)
+    data: bytes
+    cuts: Sequence[int]
 
     def __repr__(self) -> str:
         """Describe it on one line; what its frames are is told where it fails."""
-        parts = ", ".join(part.label for part in self.parts)
-        return f"{len(self.data)} bytes: {parts}; cut at {list(self.cuts[:40])}"
+        return f"{len(self.data)} bytes, cut at {list(self.cuts[:40])}"
 
 
 u8 = st.integers(0, 0xFF)
@@ -116,25 +103,18 @@ messages: st.SearchStrategy[codec.Message] = st.one_of(
     any_.exec_stdin(id_=ids, data=st.just(b"") | st.binary(max_size=100)),
     any_.exec_resize(id_=ids),
 )
-_valid_frames = messages.map(lambda message: message.encode())
-
 
 _SMALL = 10_000
 """Bytes of a frame of which many are sent."""
 
-_FAULTY = [
-    (Fault(each.fault[0]), each.frame)
-    for each in vectors.load(vectors.COMMITTED)
-    if each.fault and each.sender == "host"
-]
 
-
-def faulty(fault: Fault, *, large: bool = False) -> st.SearchStrategy[bytes]:
-    """The vectors that have a fault; nothing when there are none of that size."""
-    if fault is Fault.BAD_DIRECTION and not large:
-        return any_.FRAMES["guest"]
-    frames = [data for it, data in _FAULTY if it is fault and (len(data) > _SMALL) is large]
-    return st.sampled_from(frames) if frames else st.nothing()
+def malformed(*, large: bool) -> st.SearchStrategy[bytes]:
+    """The vectors that a host's frames must not be, one fault as often as another."""
+    frames: defaultdict[int, list[bytes]] = defaultdict(list)
+    for vector in vectors.load(vectors.COMMITTED):
+        if vector.fault and vector.sender == "host" and (len(vector.frame) > _SMALL) is large:
+            frames[vector.fault[0]].append(vector.frame)
+    return st.one_of([st.sampled_from(kind) for kind in frames.values()])
 
 
 _EDGES = (0, 1, 2, 7, 0x7F, 0x80, 0xFE, 0xFF)
@@ -162,54 +142,36 @@ def change(data: bytearray, rng: random.Random) -> None:
 
 
 @st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """Valid and malformed frames with a few bytes changed, put in, left out or repeated."""
-    data = bytearray(draw(_valid_frames | st.one_of([faulty(fault) for fault in Fault])))
+def mutated(draw: st.DrawFn, frames: st.SearchStrategy[bytes]) -> bytes:
+    """Frames with a few bytes changed, put in, left out or repeated."""
+    data = bytearray(draw(frames))
     rng = draw(st.randoms(use_true_random=False))
     for _ in range(rng.randrange(1, 5)):
         change(data, rng)
     return bytes(data)
 
 
-@st.composite
-def look_alikes(draw: st.DrawFn) -> bytes:
-    """Bytes that begin like a hello."""
-    data = draw(hellos).encode()
-    match draw(st.sampled_from(["cut", "changed", "stuttered"])):
-        case "cut":
-            return data[: draw(st.integers(1, len(data) - 1))]
-        case "changed":
-            at = draw(st.integers(0, 19))
-            return data[:at] + bytes([data[at] ^ draw(st.integers(1, 0xFF))]) + data[at + 1 :]
-        case _:
-            return data[: draw(st.integers(1, 19))] + data
+def _encoded(messages: st.SearchStrategy[codec.Message]) -> st.SearchStrategy[bytes]:
+    return messages.map(lambda message: message.encode())
 
 
-def _named(label: str, source: st.SearchStrategy[bytes]) -> st.SearchStrategy[Part]:
-    return source.map(lambda data: Part(label, data))
-
-
-def _valid(source: st.SearchStrategy[codec.Message]) -> st.SearchStrategy[Part]:
-    return source.map(lambda message: Part(f"valid {type(message).__name__}", message.encode()))
-
-
-_large_parts = st.one_of(
-    _valid(requests(commands.HUGE)),
-    *(_named(fault.name.lower(), faulty(fault, large=True)) for fault in Fault),
-    _named("zeroes", st.integers(1, 1 << 20).map(bytes)),
-)
+_valid, _hellos, _malformed = _encoded(messages), _encoded(hellos), malformed(large=False)
 _floods = st.integers(1, 40) | st.integers(1, 40) | st.integers(1, 40) | st.integers(1, 500)
 _small_parts = st.one_of(
-    *[_valid(messages)] * 12,
-    *[_valid(hellos)] * 3,
-    *(_named(fault.name.lower(), faulty(fault)) for fault in Fault),
-    *[_named("mutated", mutated())] * 3,
-    _named("look-alike", look_alikes()),
-    _named("garbage", st.binary(min_size=1, max_size=100)),
-    _named("pings", _floods.map(lambda count: codec.Ping(count).encode() * count)),
+    *[_valid] * 12,
+    *[_hellos] * 3,
+    _malformed,
+    any_.FRAMES["guest"],
+    *[mutated(_valid | _malformed)] * 3,
+    mutated(_hellos),  # what looks like one
+    st.binary(min_size=1, max_size=100),
+    _floods.map(lambda count: codec.Ping(count).encode() * count),
 )
-
-
+_large_parts = st.one_of(
+    _encoded(requests(commands.HUGE)),
+    malformed(large=True),
+    st.integers(1, 1 << 20).map(bytes),
+)
 _parts = st.integers(0, 99).flatmap(lambda n: _large_parts if n >= 98 else _small_parts)
 
 
@@ -218,26 +180,23 @@ def examples(draw: st.DrawFn) -> Example:
     """Sequences of up to ten parts, in any cut."""
     parts = draw(st.lists(_parts, min_size=1, max_size=10))
     if draw(st.booleans()):  # else what follows the first fault is dropped unread
-        revived = [[part, Part("hello", draw(hellos).encode())] for part in parts]
+        revived = [[part, draw(_hellos)] for part in parts]
         parts = [p for pair in revived for p in (pair if draw(st.booleans()) else pair[:1])]
-    return Example(tuple(parts), tuple(draw(_cuts(parts))))
+    return Example(b"".join(parts), draw(_cuts(parts)))
 
 
-def _cuts(parts: list[Part]) -> st.SearchStrategy[list[int]]:
+def _cuts(parts: list[bytes]) -> st.SearchStrategy[list[int]]:
     """Return where to cut these: nowhere, anywhere, about the frames' ends, everywhere."""
-    ends = [*itertools.accumulate((len(part.data) for part in parts), initial=0)]
-    size = ends[-1]
-    near = [at for end in ends for at in (end - 1, end, end + 1, end + 12) if 0 < at < size]
-    inner = st.integers(1, max(1, size - 1))
-    ways: list[st.SearchStrategy[list[int]]] = [
-        st.just([]),
-        st.lists(inner, max_size=8).map(_sorted),
-        st.lists(st.sampled_from(near or [1]), max_size=16).map(_sorted),
+    ends = [*itertools.accumulate(map(len, parts), initial=0)]
+    inner = range(1, ends[-1])
+    if not inner:
+        return st.just([])
+    near = [at for end in ends for at in (end - 1, end, end + 1, end + 12) if at in inner]
+    ways: list[st.SearchStrategy[set[int]]] = [
+        st.just(set()),
+        st.sets(st.sampled_from(inner), max_size=8),
+        st.sets(st.sampled_from(near), max_size=16),
     ]
-    if size <= 300:
-        ways.append(st.just(list(range(1, size))))
-    return st.one_of(ways).map(lambda at: [cut for cut in at if cut < size])
-
-
-def _sorted(values: list[int]) -> list[int]:
-    return sorted(set(values))
+    if len(inner) < 300:
+        ways.append(st.just(set(inner)))
+    return st.one_of(ways).map(sorted)

@@ -19,7 +19,6 @@ from microvm.wire import codec
 
 from ..disagreement import agree
 from ..frames import frame, pieces
-from ..strategies import Part
 from .model import Model
 
 PAUSE = 0.02
@@ -57,14 +56,14 @@ class Conversation:
         self.model = Model()
         self.targets = self.examples = self.peak = 0
         self.counts: Counter[int] = Counter()
-        self.sent: list[Part] = []
+        self.sent = b""
 
     def begin(self) -> None:
         """Start an example; every one meets the same state, on a new target as later."""
         if self._target is None:
             self._start()
         self._connection.read_size = READ_SIZE
-        self.sent = []
+        self.sent = b""
         self.greet()
 
     def _start(self) -> None:
@@ -81,15 +80,14 @@ class Conversation:
         self._run_true()
         self._baseline = self._status()
 
-    def send(self, parts: Sequence[Part], cuts: Sequence[int] = ()) -> bool:
+    def send(self, data: bytes, cuts: Sequence[int] = ()) -> bool:
         """Send some bytes, cut in these places.
 
         :return: whether they were sent; what would end the daemon, or run what is unknown, is not.
         """
-        data = b"".join(part.data for part in parts)
         if self.model.filler(data) is None:
             return False
-        self.sent += parts
+        self.sent += data
         self._write(*pieces(data, cuts))
         return True
 
@@ -100,7 +98,7 @@ class Conversation:
         command = self._command()
         nonce = next(self._nonces)
         hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode()
-        self.sent += [Part("filler", filler or b""), Part("hello", hello)]
+        self.sent += (filler or b"") + hello
         self._write(filler or b"", hello)
         ready = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
         self._await(lambda answer: answer == ready)
@@ -202,7 +200,7 @@ class Conversation:
         left = process.descendants()
         # The daemon does not wait long for a host that leaves so much unread.
         half = half and not (self.model.running and self.model.running.command.endless)
-        if self.send([Part("last words", data)]) and half:
+        if self.send(data) and half:
             process.stream.shutdown(socket.SHUT_WR)
             self._read_to_end(codec.GoodbyeReason.BROKEN)
         self._assert_clean_exit(process, left)

@@ -16,7 +16,6 @@ from microvm.wire import codec
 from .. import report
 from ..frames import Reader
 from ..outcome import Outcome
-from ..strategies import Part
 from .conversation import Conversation
 from .failures import SHRINKING, Failures, ShrinkTimeout
 from .state_machine import Host
@@ -94,13 +93,13 @@ def replay(conversation: Conversation, path: Path) -> bool:
     data = path.read_bytes()
     try:
         conversation.begin()
-        if safe := conversation.send([Part(path.name, data)]):
+        if safe := conversation.send(data):
             if len(data) < 500:
                 conversation.greet()
-                conversation.send([Part(path.name, data)], range(1, len(data)))
+                conversation.send(data, range(1, len(data)))
             conversation.greet()
             for start, end in itertools.pairwise([0, *_ends(data), len(data)]):
-                conversation.send([Part(path.name, data[start:end])])
+                conversation.send(data[start:end])
                 conversation.settle()
         conversation.finish()
     except Exception as error:

@@ -16,7 +16,7 @@ from microvm.wire import codec
 from .. import messages as any_
 from .. import strategies
 from ..disagreement import agree
-from ..strategies import Example, Part
+from ..strategies import Example
 from . import commands
 from .commands import LARGE, LASTING, LEAVING, READING, SHORT, SIZED
 from .conversation import Conversation
@@ -85,27 +85,22 @@ class Host(RuleBasedStateMachine):
     def _running(self) -> Running | None:
         return self._talk.model.running
 
-    def _send(self, parts: list[Part], cuts: tuple[int, ...] = (), held: int = 0) -> None:
+    def _send(self, data: bytes, cuts: Sequence[int] = (), held: int = 0) -> None:
         """Send what was held back and these, but for the last bytes."""
-        data = self._rest + b"".join(part.data for part in parts)
+        before, data = len(self._rest), self._rest + data
         if self._talk.model.filler(data) is None:
             return
-        end = max(len(self._rest), len(data) - held)
-        if self._rest:
-            parts = [Part("the rest", self._rest), *parts]
-            cuts = tuple(cut + len(self._rest) for cut in cuts)
-        if end < len(data):
-            parts = [Part(" ".join(part.label for part in parts), data[:end])]
-        if self._talk.send(parts, [cut for cut in cuts if cut < end]):
+        end = max(before, len(data) - held)
+        if self._talk.send(data[:end], [before + cut for cut in cuts if before + cut < end]):
             self._rest = data[end:]
 
     def _say(self, message: codec.Message, held: int = 0) -> None:
-        self._send([Part(type(message).__name__, message.encode())], held=held)
+        self._send(message.encode(), held=held)
 
     def _release(self) -> None:
         """Send what was held back."""
         if self._rest:
-            self._send([])
+            self._send(b"")
         self._rest = b""
 
     def _make_ready(self) -> None:
@@ -136,7 +131,7 @@ class Host(RuleBasedStateMachine):
     @rule(example=strategies.examples(), held=_held)
     def any_bytes(self, example: Example, held: int) -> None:
         """Send frames, right and wrong, and bytes that are none."""
-        self._send(list(example.parts), example.cuts, held)
+        self._send(example.data, example.cuts, held)
 
     @rule(message=strategies.messages, held=_held)
     def message(self, message: codec.Message, held: int) -> None:
@@ -363,7 +358,7 @@ class Host(RuleBasedStateMachine):
             raise
         finally:
             if _is_failure(error):
-                self._failures.note(error, b"".join(part.data for part in self._talk.sent))
+                self._failures.note(error, self._talk.sent)
                 self._talk.close()
 
 
