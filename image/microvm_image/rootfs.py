@@ -13,9 +13,9 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm_image import alpine
-from microvm_image.alpine import Alpine
 from microvm_image.cpio import Entry
+from microvm_image.sources import alpine
+from microvm_image.sources.alpine import Alpine
 
 
 class Base(Protocol):
@@ -108,7 +108,7 @@ def _read(archive: Path) -> bytes:
 
 
 def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> Base:
-    from microvm_image.busybox import Busybox
+    from microvm_image.sources.busybox import Busybox
 
     try:
         base = Busybox.fetch(arch, report)

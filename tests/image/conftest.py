@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from microvm import arch
-from microvm_image import alpine, daemon
+from microvm_image import daemon
+from microvm_image.sources import alpine
 
 HOST = os.uname().machine
 MAKEFILE = "all:\n\t$(CC) -static -s -o $(OUT) main.c\n"

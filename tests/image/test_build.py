@@ -23,9 +23,10 @@ from microvm import arch as arches
 from microvm.cache import store as caches
 from microvm.cache import verified
 from microvm.errors import ImageError
-from microvm_image import alpine, daemon, defaults, initramfs
 from microvm_image import build as building
+from microvm_image import daemon, defaults, initramfs
 from microvm_image.build import build
+from microvm_image.sources import alpine
 
 Start = Callable[..., subprocess.Popen[str]]
 Leftovers = Callable[[], list[str]]

@@ -14,8 +14,8 @@ import pytest
 from microvm import arch
 from microvm.errors import ImageError
 from microvm_image import initramfs
-from microvm_image.alpine import Alpine
 from microvm_image.cpio import Entry
+from microvm_image.sources.alpine import Alpine
 
 
 def entries(path: Path) -> dict[str, Entry]:

@@ -15,7 +15,7 @@ from microvm import arch
 from microvm.progress import LineReporter, NullReporter
 from microvm_image import kernel, rootfs
 from microvm_image.build import build
-from microvm_image.busybox import Busybox
+from microvm_image.sources.busybox import Busybox
 
 ROOTFS = os.environ.get("MICROVM_ROOTFS")  # before the tests' own environment hides it
 

@@ -13,9 +13,10 @@ import pytest
 from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter, Reporter
-from microvm_image import alpine, rootfs
-from microvm_image.alpine import Alpine
-from microvm_image.busybox import Busybox
+from microvm_image import rootfs
+from microvm_image.sources import alpine
+from microvm_image.sources.alpine import Alpine
+from microvm_image.sources.busybox import Busybox
 
 NOWHERE = "http://127.0.0.1:9/alpine"
 BUSYBOX = Busybox("busybox-1.2", "0" * 64, b"binary", ("bin/ls",))
