@@ -176,7 +176,8 @@ class ExecOptions(TypedDict, total=False):
     env: Annotated[
         Mapping[str, str] | Mapping[bytes, bytes] | None,
         Option(
-            "Variables over those of the guest; nothing of the host's environment is passed on.",
+            "Variables over those of the image and the guest; nothing of the host's environment is "
+            "passed on.",
             _environment,
             metavar="KEY=VALUE",
             short="e",
@@ -190,7 +191,7 @@ class ExecOptions(TypedDict, total=False):
             "The working directory, in the guest.",
             to_bytes,
             default=b"",
-            shown="the user's home",
+            shown="the image's, else the user's home",
             metavar="DIR",
             short="w",
         ),
@@ -201,7 +202,7 @@ class ExecOptions(TypedDict, total=False):
             "Whom to run it as.",
             _user,
             default=b"",
-            shown="root",
+            shown="the image's, else root",
             unit="NAME or UID, or either with :GROUP",
             metavar="NAME|UID[:GROUP]",
             short="u",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from microvm.options import ExecOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +34,24 @@ class Config:
             if "\0" in text:
                 raise ValueError(f"{text!r} has a NUL in it")
             text.encode("utf-8", "surrogateescape")  # as it goes to the guest
+
+    @property
+    def options(self) -> ExecOptions:
+        """The options that every command in a machine of the image has by default."""
+        variables = (entry.partition("=") for entry in self.env)
+        return {
+            "env": {name: value for name, _, value in variables},
+            "cwd": self.workdir or None,
+            "user": self.user or None,
+        }
+
+    def argv(self, command: Sequence[str], entrypoint: str | None = None) -> tuple[str, ...]:
+        """Return the command line of a run, by docker's rules; empty where nothing says it.
+
+        :param command: what the user gives, which is in the place of `cmd`.
+        :param entrypoint: in the place of the image's own, whose `cmd` it has no use for; empty for
+            none.
+        """
+        if entrypoint is not None:
+            return (*([entrypoint] if entrypoint else []), *command)
+        return (*self.entrypoint, *(command or self.cmd))

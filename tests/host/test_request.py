@@ -8,11 +8,12 @@ from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Any
 
 import pytest
-from tests.support.peer import Peer
+from tests.support.peer import Peer, greeted
 
 from microvm.errors import UsageError
 from microvm.guest.guest import Guest
 from microvm.guest.run import run
+from microvm.options import ExecOptions
 from microvm.wire import codec
 
 
@@ -47,6 +48,23 @@ async def test_a_command_that_cannot_be_sent_is_refused_and_nothing_is_said(
         guest.exec(argv, **options)
     guest.exec(["true"])
     assert (await peer.expect(codec.ExecRequest)).id == 1
+
+
+async def test_options_stand_in_for_the_defaults_and_variables_one_by_one() -> None:
+    usual: ExecOptions = {"env": {"A": "1", "B": "2"}, "cwd": "/srv", "user": "app", "timeout": 9}
+    cases: list[tuple[ExecOptions, tuple[bytes, ...], bytes, bytes]] = [
+        ({}, (b"A=1", b"B=2"), b"/srv", b"app"),
+        ({"env": None, "cwd": None, "user": None}, (b"A=1", b"B=2"), b"/srv", b"app"),
+        ({"env": {b"B": b"3", b"C": b""}}, (b"A=1", b"B=3", b"C="), b"/srv", b"app"),
+        ({"cwd": "", "user": 0}, (b"A=1", b"B=2"), b"", b"0"),
+    ]
+    async with greeted(defaults=usual) as (guest, peer):
+        for options, env, cwd, user in cases:
+            process = guest.exec(["true"], **options)
+            request = await peer.expect(codec.ExecRequest)
+            assert (request.env, request.cwd, request.user) == (env, cwd, user)
+            await peer.exit(0)
+            await process.wait()
 
 
 async def test_nothing_is_fed_unless_it_is_asked_for(guest: Guest, peer: Peer) -> None:

@@ -98,7 +98,7 @@ async def _map(
     machine["notify"] = cache(shared.notify)  # what several machines say is said once
     pool = Pool(
         size if total is None else min(size, total),
-        shared.default_image() if image is None else image,
+        shared.image_of(image),
         **machine,
     )
     outcomes = pool.map(lines.jobs(), ordered=ordered, **options)

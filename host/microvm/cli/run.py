@@ -50,6 +50,9 @@ class _Run(click.Command):
                 raise click.UsageError(f"There is no {error.option_name}: {instead}", ctx) from None
             raise
         command = ctx.params.get("command")
+        if not command and ctx.params.get("image") is ctx.params.get("entrypoint") is None:
+            argument = next(each for each in self.params if each.name == "command")
+            raise click.MissingParameter(ctx=ctx, param=argument)
         verbose = ctx.get_parameter_source("verbose") is ParameterSource.COMMANDLINE
         if verbose and command and _VOLUME.fullmatch(command[0]):
             raise click.UsageError(f"-v is --verbose, there are no volumes: {_NO_VOLUMES}", ctx)
@@ -58,12 +61,23 @@ class _Run(click.Command):
 
 @click.command(cls=_Run, context_settings={"allow_interspersed_args": False})
 @shared.image
+@click.option(
+    "--entrypoint",
+    metavar="CMD",
+    help="What to run, with CMD and ARG behind it, in the place of what the image has; '' for "
+    "nothing but CMD.",
+)
 @shared.options(MachineOptions, "run")
 @shared.options(ExecOptions, "run")
 @shared.verbose
-@click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
-def run(command: tuple[str, ...], image: str | None, **options: Any) -> None:
+@click.argument("command", nargs=-1, metavar="[--] CMD [ARG]...")
+def run(
+    command: tuple[str, ...], image: str | None, entrypoint: str | None, **options: Any
+) -> None:
     """Run CMD in a fresh virtual machine, and throw the machine away.
+
+    An image may have defaults, as docker's have: a command, which CMD stands in for; an entrypoint,
+    which comes before it; variables, a working directory, a user.
 
     Standard input is passed on unless it is a terminal. The command's output comes as it is
     written, byte for byte; its exit status becomes ours:
@@ -80,8 +94,15 @@ def run(command: tuple[str, ...], image: str | None, **options: Any) -> None:
     is the command's, and Ctrl-C is a key like any other.
     """  # noqa: D301 - click wants the backspace itself
     how = shared.given(ExecOptions, options)
+    booted = shared.image_of(image)
+    argv = booted.manifest.config.argv(command, entrypoint)
+    if not argv:
+        named = (
+            "there is no command" if image is None else f"image {image} has no command of its own"
+        )
+        raise click.UsageError(f"{named}: say what to run, as in `microvm run … -- echo hello`")
     machine = MicroVM(
-        shared.default_image() if image is None else image,
+        booted,
         **shared.given(MachineOptions, {**options, "notify": shared.notify}),
     )
     machine.launch()
@@ -90,4 +111,4 @@ def run(command: tuple[str, ...], image: str | None, **options: Any) -> None:
 
     from microvm.cli.attach import Attached
 
-    shared.exit_now(asyncio.run(Attached(machine, command, how).status()))
+    shared.exit_now(asyncio.run(Attached(machine, argv, how).status()))

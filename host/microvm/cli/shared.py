@@ -111,11 +111,15 @@ def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
     return cast(T, {name: parsed[name] for name in declared if parsed.get(name) is not None})
 
 
-def default_image() -> Image:
-    """Return the image of those who name none, built if there is none.
+def image_of(given: str | None) -> Image:
+    """Return the image that `--image` names; for those who name none the default, built if need be.
 
     :raises ImageError: there is none, and none can be built.
     """
+    if given is not None:
+        from microvm_image import load
+
+        return load(given)
     from microvm.progress import on_stderr
     from microvm_image import default
 

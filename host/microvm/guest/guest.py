@@ -42,6 +42,7 @@ class Guest:
     def __init__(
         self,
         *,
+        defaults: ExecOptions | None = None,
         console_tail: Callable[[], str] = str,
         timeouts: Timeouts = TIMEOUTS,
         session: Callable[[], Session] = Session,
@@ -49,11 +50,13 @@ class Guest:
     ) -> None:
         """Prepare one.
 
+        :param defaults: what a command has unless its caller says something else.
         :param console_tail: gives the detail of errors.
         :param session: makes the conversation, with a clock and entropy of its own.
         :param channel: makes what carries the bytes.
         """
         self.error: MachineError | None = None
+        self._defaults = defaults
         self._console_tail = console_tail
         self._timeouts = timeouts
         self._session = session()
@@ -97,7 +100,7 @@ class Guest:
         :raises MachineError: the guest is lost, or not ready.
         """
         self._check_alive()
-        request, limits = request_of(argv, options)
+        request, limits = request_of(argv, options, self._defaults)
         frame = self._session.exec_request(request)
         fed = self._session.takes_stdin
         command = self._command = Command(

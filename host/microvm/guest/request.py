@@ -30,16 +30,22 @@ class Limits:
     max_output: int | None
 
 
-def request_of(argv: Sequence[Text], options: ExecOptions) -> tuple[codec.ExecRequest, Limits]:
+def request_of(
+    argv: Sequence[Text], options: ExecOptions, defaults: ExecOptions | None = None
+) -> tuple[codec.ExecRequest, Limits]:
     """Check what a caller asks for.
 
+    :param defaults: what is not among the options; variables stand in for each other one by one.
     :return: a request that lacks what the session gives it, and what is no part of one.
     :raises UsageError: it means nothing.
     :raises TypeError: an option is not there.
     """
     if isinstance(argv, str | bytes):
         raise UsageError("argv is a list of arguments", hint="for a shell: ['sh', '-c', …]")
-    given = read_options(ExecOptions, options)
+    defaults = defaults or {}
+    usual = read_options(ExecOptions, defaults)
+    said = {name: value for name, value in options.items() if value is not None}
+    given = read_options(ExecOptions, {**defaults, **said})
     arguments = tuple(to_bytes(argument) for argument in argv)
     if not given["command"]:
         if not arguments:
@@ -47,7 +53,8 @@ def request_of(argv: Sequence[Text], options: ExecOptions) -> tuple[codec.ExecRe
         given["command"] = arguments[0]
     fields: dict[str, Any] = {name: given[name] for name in _CARRIED}
     fields["argv"] = arguments
-    fields["env"] = tuple(b"%b=%b" % variable for variable in (given["env"] or {}).items())
+    variables = {**(usual["env"] or {}), **(given["env"] or {})}
+    fields["env"] = tuple(b"%b=%b" % variable for variable in variables.items())
     fields["stdin_from"] = codec.StdinKind.HOST if given["stdin"] == PIPE else codec.StdinKind.NULL
     fields["rows"], fields["columns"] = given["tty"] or (0, 0)
     request = codec.ExecRequest(id=0, stdout_credit=0, stderr_credit=0, **fields)

@@ -10,6 +10,7 @@ from typing import Self
 
 from microvm.errors import BootError, GuestDied
 from microvm.guest.guest import Guest
+from microvm.options import ExecOptions
 from microvm.qemu.console import Console
 from microvm.qemu.launch import Launched
 from microvm.qemu.process import Qemu
@@ -52,11 +53,18 @@ class RunningVM:
         self._watch = asyncio.create_task(self._watch_exit())
 
     @classmethod
-    async def start(cls, launched: Launched, console: Console, timeout: float) -> Self:
+    async def start(
+        cls,
+        launched: Launched,
+        console: Console,
+        timeout: float,
+        defaults: ExecOptions | None = None,
+    ) -> Self:
         """Have a QEMU boot a guest, or restore one, and wait until it is ready.
 
         :param launched: the QEMU, which the machine owns from now on, as it does `console`.
         :param timeout: how long the guest may take, in seconds.
+        :param defaults: see `Guest`.
         :raises QemuError: QEMU is missing, or does not start.
         :raises TemplateError: it says that it cannot restore a guest, or will not save one.
         :raises BootError: the guest did not become ready; its `detail` has the console's end.
@@ -67,7 +75,7 @@ class RunningVM:
             qemu = await Qemu.take_over(launched, console=console)
             owned.push_async_callback(qemu.stop)
             running = time.monotonic()
-            guest = Guest(console_tail=console.tail)
+            guest = Guest(defaults=defaults, console_tail=console.tail)
             await guest.connect(qemu.take_port())
             vm = cls(qemu, guest, console)
             owned.push_async_callback(vm.end)

@@ -69,6 +69,7 @@ class Starter:
         self.cloned = False
         self._launched: Launched | None = None
         self._image = image.name
+        self._defaults = image.config.options
         self._config = config
         self._console = console
         self._timeout = timeout
@@ -196,7 +197,7 @@ class Starter:
         except BaseException:
             launched.kill()
             raise
-        return await RunningVM.start(launched, log, timeout)
+        return await RunningVM.start(launched, log, timeout, self._defaults)
 
     async def _make_template(self) -> None:
         """Boot a guest and save it, unless another process does that first.

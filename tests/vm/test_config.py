@@ -1,0 +1,125 @@
+"""What an image says of a run by default, in real guests: whatever its user says counts more."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.vm.conftest import Command
+
+from microvm import MicroVM, Pool
+from microvm_image import Image
+from microvm_image.config import Config
+
+CONFIG = Config(
+    env=("GREETING=hello", "PATH=/srv/bin:/bin:/usr/bin", "HOME=/var"),
+    workdir="/etc",
+    user="nobody",
+    entrypoint=("echo", "said:"),
+    cmd=("nothing",),
+)
+SHOWN = ["sh", "-c", "echo $GREETING $PATH $HOME; pwd; id -un"]
+
+Configured = Callable[[Config], Path]
+
+
+@pytest.fixture(scope="module")
+def configured(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Configured:
+    """A function that gives the default image another configuration."""
+
+    def configured(config: Config) -> Path:
+        folder = tmp_path_factory.mktemp("configured") / "image"
+        shutil.copytree(image.path, folder)
+        manifest = replace(image.manifest, config=config)
+        (folder / "manifest.json").write_text(manifest.json())
+        return folder
+
+    return configured
+
+
+@pytest.fixture(scope="module")
+def folder(configured: Configured) -> Path:
+    """An image that says something of everything."""
+    return configured(CONFIG)
+
+
+async def test_a_command_has_what_its_image_says_unless_it_is_told(folder: Path) -> None:
+    async with MicroVM(folder) as vm:
+        assert (await vm.run(SHOWN, text=True)).stdout.splitlines() == [
+            "hello /srv/bin:/bin:/usr/bin /var",
+            "/etc",
+            "nobody",
+        ]
+        env = {"GREETING": "hi", "PATH": "/bin:/usr/bin"}
+        told = await vm.run(SHOWN, text=True, env=env, cwd="/", user=0)
+        assert told.stdout.splitlines() == ["hi /bin:/usr/bin /var", "/", "root"]
+        async with await vm.exec(["pwd"]) as process:
+            assert await process.stdout.read() == b"/etc\n"
+            assert await process.wait() == 0
+
+
+async def test_so_have_those_of_a_pool(folder: Path) -> None:
+    async with Pool(1, image=folder) as pool:
+        (outcome,) = [each async for each in pool.map([["pwd"]], env={"A": "1"}, text=True)]
+        assert outcome.result().stdout == "/etc\n"
+
+
+def test_jobs_have_it_too_without_the_entrypoint(microvm: Command, folder: Path) -> None:
+    jobs = b'echo $GREETING $(pwd)\n{"argv": ["pwd"], "cwd": "/srv"}\n'
+    done = microvm("map", "-j1", "--ordered", "--image", str(folder), "-", input=jobs)
+    outputs = [json.loads(line)["stdout"] for line in done.stdout.splitlines()]
+    assert outputs == ["hello /etc\n", "/srv\n"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        ([], b"said: nothing\n"),
+        (["--", "something", "-e"], b"said: something -e\n"),
+        (["--entrypoint", "printf", "--", "%s\n", "x"], b"x\n"),
+        (["--entrypoint", "pwd"], b"/etc\n"),
+        (["--entrypoint", "pwd", "-w", "/"], b"/\n"),
+        (["--entrypoint", "", "--", "id", "-un"], b"nobody\n"),
+        (["--entrypoint", "id", "-u", "root", "--", "-un"], b"root\n"),
+        (["-e", "GREETING=hi", "--entrypoint", "sh", "--", "-c", "echo $GREETING"], b"hi\n"),
+    ],
+)
+def test_the_command_line_of_a_run_is_what_docker_makes_of_it(
+    microvm: Command, folder: Path, arguments: list[str], printed: bytes
+) -> None:
+    done = microvm("run", "--image", str(folder), *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, b"")
+
+
+def test_an_entrypoint_serves_the_default_image_too(microvm: Command) -> None:
+    done = microvm("run", "--entrypoint", "echo")
+    assert (done.returncode, done.stdout) == (0, b"\n")
+
+
+def test_there_must_be_something_to_run(microvm: Command, configured: Configured) -> None:
+    nothing = str(configured(Config(env=("A=1",))))
+    for arguments, message in (
+        ([], "Missing argument '[--] CMD [ARG]...'"),
+        (["--image", nothing], f"image {nothing} has no command of its own: say what to run"),
+        (["--entrypoint", ""], "there is no command: say what to run"),
+    ):
+        done = microvm("run", *arguments)
+        assert done.returncode == 2
+        assert message in done.stderr.decode()
+
+
+def test_defaults_that_the_guest_has_not_are_named(
+    microvm: Command, configured: Configured
+) -> None:
+    for config, status, message in (
+        (Config(workdir="/nowhere"), 126, "cannot enter its working directory /nowhere"),
+        (Config(user="ghost"), 126, "cannot become its user ghost"),
+        (Config(entrypoint=("/nothing",)), 127, "/nothing: No such file or directory in the guest"),
+    ):
+        done = microvm("run", "--image", str(configured(config)), "--", "true")
+        assert done.returncode == status
+        assert message in done.stderr.decode()
