@@ -19,7 +19,7 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
-from microvm_image import kconfig, package, recipe
+from microvm_image import kconfig, kernel_recipe, package
 from microvm_image.process import run
 
 WANTED = package.Wanted(
@@ -122,7 +122,9 @@ def _name(arch: Arch, version: str) -> str:
     """Return the name of the kernel, which digests its recipe, source and compiler."""
     compiler = run([_prefix(arch) + "gcc", "--version"], what="asking gcc for its version")
     digest = hashlib.sha256("\0".join((version, compiler)).encode()).hexdigest()
-    return f"linux-{version.partition('-')[0]}-{arch.name}-{recipe.digest(arch)}-{digest[:8]}"
+    return (
+        f"linux-{version.partition('-')[0]}-{arch.name}-{kernel_recipe.digest(arch)}-{digest[:8]}"
+    )
 
 
 def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
@@ -132,7 +134,7 @@ def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
         ["tar", "-xJf", str(source), "-C", str(work), "--strip-components=1", *excluded],
         what="unpacking the kernel's source",
     )
-    for name, before, after in recipe.EDITS:
+    for name, before, after in kernel_recipe.EDITS:
         _edit(work / name, before, after)
     fragment = work / "fragment.config"
     fragment.write_text(kconfig.fragment(arch))

@@ -21,7 +21,7 @@ from microvm.cli.kernel import kernel as command
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
 from microvm_image import build as building
-from microvm_image import kconfig, kernel_cache, package, recipe, small
+from microvm_image import kconfig, kernel_cache, kernel_recipe, package, small
 from microvm_image import kernel as kernels
 from microvm_image.build import build
 
@@ -50,11 +50,11 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
     def make(version: str = "6.1.2-1", then: str = "true", apic: str | None = None) -> None:
         tree = tmp_path / "linux"
-        for name, before, _ in recipe.EDITS:
+        for name, before, _ in kernel_recipe.EDITS:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).write_text(before)
         if apic is not None:
-            (tree / recipe.EDITS[0][0]).write_text(apic)
+            (tree / kernel_recipe.EDITS[0][0]).write_text(apic)
         text = MAKEFILE.format(binary=Path(sys.executable).resolve(), then=then)
         (tree / "Makefile").write_text(text)
         path = tmp_path / "linux.tar.xz"
@@ -85,7 +85,7 @@ def test_other_parts_give_another_name(source: Source, monkeypatch: pytest.Monke
     text = kconfig.fragment(HOST)
     monkeypatch.setattr(kconfig, "fragment", lambda _: text + "CONFIG_MORE=y\n")
     names.add(small.build().name)
-    monkeypatch.setattr(recipe, "BUILDER", recipe.BUILDER + 1)
+    monkeypatch.setattr(kernel_recipe, "BUILDER", kernel_recipe.BUILDER + 1)
     names.add(small.build().name)
     assert len(names) == 4
 
@@ -153,7 +153,7 @@ def put(cache: Path, kernel: Path, version: str) -> Path:
     """Put the stand-in kernel where built ones are, with this version in it."""
     folder = cache / "kernels"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"linux-{version}-{HOST.name}-{recipe.digest(HOST)}-01234567"
+    path = folder / f"linux-{version}-{HOST.name}-{kernel_recipe.digest(HOST)}-01234567"
     text = f"{version} (us)\0".encode()
     data = kernel.read_bytes()
     path.write_bytes(data[:0x1200] + text + data[0x1200 + len(text) :])
@@ -197,7 +197,7 @@ def test_a_kernel_of_another_recipe_is_not_used(
     cache: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr(recipe, "BUILDER", recipe.BUILDER - 1)
+        older.setattr(kernel_recipe, "BUILDER", kernel_recipe.BUILDER - 1)
         put(cache, kernel, "6.1.2-microvm")
     monkeypatch.setattr(package._Apt, "find", _no_apt)
     assert kernel_cache.newest(HOST) is None
