@@ -6,9 +6,9 @@ then the finding, and the next rung is not disturbed.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -42,12 +42,12 @@ class Rung:
 
 
 LADDER = (
-    Rung("decoder", "the decoders in C, under libFuzzer", "decoder.fuzzer:run", 0.2),
-    Rung("differential", "Python's decoder beside C's", "differential.compare:run", 0.2),
-    Rung("daemon", "the daemon as a process", "daemon.rung:run", 0.25),
-    Rung("guest", "the daemon in a real guest", "guest.rung:run", 0.25),
-    Rung("host", "the host, with a scripted guest", "host.rung:run", 0.1),
-    Rung("proofs", "CBMC", "proofs.prove:run", 0.0),
+    Rung("decoder", "the decoders in C, under libFuzzer", "fuzz.decoder.fuzzer:run", 0.2),
+    Rung("differential", "Python's decoder beside C's", "fuzz.differential.compare:run", 0.2),
+    Rung("daemon", "the daemon as a process", "fuzz.daemon.rung:run", 0.25),
+    Rung("guest", "the daemon in a real guest", "fuzz.guest.rung:run", 0.25),
+    Rung("host", "the host, with a scripted guest", "fuzz.host.rung:run", 0.1),
+    Rung("proofs", "CBMC", "fuzz.proofs.prove:run", 0.0),
 )
 
 
@@ -83,10 +83,8 @@ def main() -> None:
     signals.restore()
     name, seconds, seed = sys.argv[1:]
     [rung] = (each for each in LADDER if each.name == name)
-    module, _, function = rung.function.partition(":")
-    run = getattr(importlib.import_module(f"fuzz.{module}"), function)
     try:
-        outcome = run(float(seconds), int(seed))
+        outcome = pkgutil.resolve_name(rung.function)(float(seconds), int(seed))
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
         print(f"the rung {name} cannot be built: {error}", file=sys.stderr)
         sys.exit(UNBUILT)

@@ -1,4 +1,4 @@
-"""The report of a rung."""
+"""The outcome of a rung."""
 
 from __future__ import annotations
 
@@ -15,3 +15,12 @@ class Outcome:
     seconds: float
     findings: Sequence[str] = ()
     notes: str = ""
+
+    def __str__(self) -> str:
+        """Say it on a line, and each finding below."""
+        rate = f" ({self.frames / self.seconds:,.0f} a second)" if self.frames else ""
+        head = (
+            f"{self.executions:,} executions, {self.frames:,} frames{rate} in {self.seconds:.0f} s,"
+            f" {len(self.findings)} findings; {self.notes}"
+        )
+        return "\n".join([head, *self.findings])

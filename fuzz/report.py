@@ -56,21 +56,17 @@ def explained(data: bytes, sender: str = "host") -> str:
 
 def _lines(data: bytes) -> Iterator[str]:
     reader = Reader()
-    dropped = 0
-    events = reader.feed(data)
-    number = 0
-    for (frame, skipped), alike in groupby(events, lambda event: (event.data, event.dropped)):
-        if skipped > dropped:
-            yield f"({skipped - dropped} bytes dropped)"
-        dropped = skipped
-        yield from _frame(number + 1, frame)
-        number += 1 + (more := sum(1 for _ in alike) - 1)
-        if more:
-            yield f"(and {more} more of the same)"
-    if reader.dropped > dropped:
-        yield f"({reader.dropped - dropped} bytes dropped)"
-    if reader.rest:
-        yield from _frame(number + 1, reader.rest)
+    events = [(event.data, event.dropped) for event in reader.feed(data)]
+    number, before = 1, 0
+    for (frame, dropped), alike in groupby([*events, (reader.rest, reader.dropped)]):
+        if dropped > before:
+            yield f"({dropped - before} bytes dropped)"
+        before = dropped
+        yield from _frame(number, frame)
+        count = len([*alike])
+        if count > 1:
+            yield f"(and {count - 1} more of the same)"
+        number += count
 
 
 def _frame(number: int, data: bytes, sender: str = "host") -> Iterator[str]:

@@ -12,7 +12,10 @@ import struct
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import hypothesis
+from hypothesis import Phase
 from hypothesis import strategies as st
 from tests.support import vectors
 
@@ -21,6 +24,9 @@ from microvm.wire import codec
 from . import messages as any_
 from .daemon import commands
 from .daemon.commands import Command
+from .settings import SETTINGS
+
+T = TypeVar("T")
 
 LARGEST = 0xFFFFFFFF
 
@@ -176,12 +182,13 @@ _parts = st.integers(0, 99).flatmap(lambda n: _large_parts if n >= 98 else _smal
 
 
 @st.composite
-def examples(draw: st.DrawFn) -> Example:
-    """Sequences of up to ten parts, in any cut."""
+def examples(draw: st.DrawFn, before: bytes = b"") -> Example:
+    """Sequences of up to ten parts behind some bytes, in any cut."""
     parts = draw(st.lists(_parts, min_size=1, max_size=10))
     if draw(st.booleans()):  # else what follows the first fault is dropped unread
         revived = [[part, draw(_hellos)] for part in parts]
         parts = [p for pair in revived for p in (pair if draw(st.booleans()) else pair[:1])]
+    parts = [before, *parts]
     return Example(b"".join(parts), draw(_cuts(parts)))
 
 
@@ -200,3 +207,17 @@ def _cuts(parts: list[bytes]) -> st.SearchStrategy[list[int]]:
     if len(inner) < 300:
         ways.append(st.just(set(inner)))
     return st.one_of(ways).map(sorted)
+
+
+def drawn(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:
+    """Draw about so many from a strategy; from the same seed always the same."""
+    values: list[T] = []
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(SETTINGS, max_examples=count, database=None, phases=[Phase.generate])
+    @hypothesis.given(strategy)
+    def draw(value: T) -> None:
+        values.append(value)
+
+    draw()
+    return values

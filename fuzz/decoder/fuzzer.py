@@ -7,22 +7,18 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis
-from hypothesis import Phase, given, settings
 from tests.support import vectors
 
 from .. import report
 from ..frames import HELLO
 from ..outcome import Outcome
 from ..report import corpus
-from ..settings import SETTINGS
-from ..strategies import Example, examples
-from .build import build, measure
+from ..strategies import drawn, examples
+from .build import build, is_whole, measure
 
-_SANITIZED = "-O1 -DWITH_ASAN -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
+_SANITIZED = "-O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
 
 LONGEST = 4096
 """Bytes of a mutated input; the corpus has the few longer ones that matter."""
@@ -42,11 +38,14 @@ def run(seconds: float, seed: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         fuzzer = Fuzzer(Path(folder))
         began = time.monotonic()
-        found = fuzzer.replay() or fuzzer.fuzz(seconds, seed)
+        findings = fuzzer.replay() or fuzzer.fuzz(seconds, seed)
         took = time.monotonic() - began
-        kept = [] if found else fuzzer.keep_what_reaches_more()
-    notes = f"{len(kept)} new in the corpus" if kept else ""
-    return Outcome(fuzzer.executions, fuzzer.frames, took, tuple(found), notes)
+        reached = measure(corpus())
+        # What is left then are edges of the compiler's own, and of the code that replays.
+        kept = [] if findings or is_whole(reached) else fuzzer.keep_what_reaches_more()
+    sums = re.findall(r"^(?:lines|branches): .*", reached, re.MULTILINE)
+    notes = f"{', '.join(sums)} reached by the corpus, which has {len(kept)} new files"
+    return Outcome(fuzzer.executions, fuzzer.frames, took, findings, notes)
 
 
 class Fuzzer:
@@ -60,30 +59,30 @@ class Fuzzer:
     def __init__(self, folder: Path) -> None:
         """Build it."""
         self._folder = folder
-        self._binary = build(folder / "fuzzer", "clang", _SANITIZED, "fuzzer.c")
-        self.grown = self._make("grown")
-        self._broken = self._make("broken")
+        self._binary = build(folder / "fuzzer", "clang", _SANITIZED)
+        self._broken, self.grown = folder / "broken", folder / "grown"
+        self._broken.mkdir()
+        self.grown.mkdir()
         self.executions = 0
         self.frames = 0
-
-    def _make(self, name: str) -> Path:
-        path = self._folder / name
-        path.mkdir()
-        return path
 
     def replay(self) -> list[str]:
         """Run the corpus as it is; return what breaks."""
         return self._run(300, *corpus())
 
     def fuzz(self, seconds: float, seed: int) -> list[str]:
-        """Mutate for so long; return what breaks."""
-        begin = self._make("seeds")
-        for number, data in enumerate(seeds(seed)):
-            (begin / f"{number}.bin").write_bytes(data)
+        """Mutate the corpus, the vectors and examples for so long; return what breaks."""
+        begin = self._folder / "seeds"
+        begin.mkdir()
+        for vector in vectors.load(vectors.COMMITTED):
+            before = HELLO if vector.sender == "host" else b""
+            (begin / f"{vector.sender}-{vector.name}").write_bytes(before + vector.frame)
+        for number, example in enumerate(drawn(examples(HELLO), _EXAMPLES, seed)):
+            (begin / f"{number}").write_bytes(example.data)
         return self._run(
             seconds + 120,
             f"-max_total_time={max(1, round(seconds))}",
-            f"-seed={seed % 2**31 or 1}",
+            f"-seed={seed or 1}",
             f"-max_len={LONGEST}",
             "-timeout=20",
             self.grown,
@@ -92,17 +91,9 @@ class Fuzzer:
         )
 
     def keep_what_reaches_more(self) -> list[Path]:
-        """Copy what reaches an edge that nothing in the corpus does into the corpus.
-
-        Nothing does when the corpus reaches all that gcovr counts: then what is left are edges of
-        the compiler's own, and of the code that replays.
-        """
-        now = measure(self._folder, corpus())
-        if now.is_whole:
-            return []
-        merged = self._make("merged")
-        for path in corpus():
-            shutil.copy(path, merged)
+        """Copy what reaches an edge that nothing in the corpus does into the corpus."""
+        merged = self._folder / "merged"
+        shutil.copytree(report.CORPUS, merged)
         known = set(merged.iterdir())
         self._run(300, "-merge=1", "-use_counters=0", merged, self.grown)
         new = sorted(set(merged.iterdir()) - known)
@@ -110,16 +101,15 @@ class Fuzzer:
 
     def _run(self, timeout: float, *arguments: str | Path) -> list[str]:
         ran = subprocess.run(
-            [self._binary, f"-artifact_prefix={self._broken}/", *arguments],
+            [self._binary, f"-artifact_prefix={self._broken}/", "-print_final_stats=1", *arguments],
             capture_output=True,
             check=False,
             timeout=timeout,
         )
         said = ran.stderr.decode(errors="replace")
-        self.executions += sum(map(int, re.findall(r"^Done (\d+) runs", said, re.MULTILINE)))
-        self.executions += len(re.findall(r"^Executed ", said, re.MULTILINE))
-        self.frames += sum(map(int, re.findall(r"^frames: (\d+)", said, re.MULTILINE)))
-        return [] if ran.returncode == 0 else self._findings(said)
+        self.executions += _sum("stat::number_of_executed_units", said)
+        self.frames += _sum("frames", said)
+        return self._findings(said) if ran.returncode else []
 
     def _findings(self, said: str) -> list[str]:
         """Keep what broke, and describe it."""
@@ -131,17 +121,5 @@ class Fuzzer:
         return [f"{what}: {path.name}\n{report.explained(path.read_bytes())}" for path in broken]
 
 
-def seeds(seed: int) -> Iterator[bytes]:
-    """Yield what to begin with: every vector behind a hello, and examples of the strategies."""
-    for vector in vectors.load(vectors.COMMITTED):
-        yield (HELLO if vector.sender == "host" else b"") + vector.frame
-    drawn: list[Example] = []
-
-    @hypothesis.seed(seed)
-    @settings(SETTINGS, max_examples=_EXAMPLES, database=None, phases=[Phase.generate])
-    @given(example=examples())
-    def draw(example: Example) -> None:
-        drawn.append(example)
-
-    draw()
-    yield from (HELLO + example.data for example in drawn)
+def _sum(name: str, said: str) -> int:
+    return sum(map(int, re.findall(rf"^{name}: *(\d+)$", said, re.MULTILINE)))

@@ -1,17 +1,27 @@
-#include "replay.h"
-
+/* The daemon's decoders over bytes in any cut, and a log of what came of them: as a library, and as
+ * what libFuzzer calls. */
 #include <assert.h>
+#include <sanitizer/asan_interface.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "session.h"
 
-/* Nobody may read what has not been received. */
-#ifdef WITH_ASAN
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
-#define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
-#endif
+enum { LOG_SIZE = 16 << 20, CUTS = 300 };
+
+struct log {
+	size_t size;
+	uint8_t data[LOG_SIZE];
+};
+
+/* Encodes what has been decoded of a frame; a case for each message, written by build.py. */
+size_t again(uint8_t *out, uint32_t version, const struct frame *frame);
+
+size_t replay_host(const uint8_t *data, size_t size, const uint32_t *cuts, size_t count,
+		   struct log *log);
+size_t replay_guest(const uint8_t *data, size_t size, struct log *log);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct session session;
 static uint32_t frames_left; /* how many frames the exec in flight goes on for */
@@ -47,25 +57,17 @@ static void put_event(struct log *log, const struct frame *frame,
 		put_message(log, frame);
 }
 
-/* What the rest of the daemon does with a frame, as far as the session depends on it. */
+/* What the rest of the daemon does with a frame, as far as the session depends on it. What that
+ * cannot know follows from the frames alone, so that any cut gives the same: an exec ends behind its
+ * id % 5 next frames, and may be sent id % 8 * 16 bytes of input. */
 static void carry_out(const struct frame *frame)
 {
-	uint32_t id = frame->header.id;
-
-	if (frame->header.type == SANDBOXD_TYPE_HELLO) {
+	if (frame->header.type == SANDBOXD_TYPE_HELLO)
 		frames_left = 0;
-	} else if (frame->header.type == SANDBOXD_TYPE_EXEC_REQUEST) {
-		frames_left = id % 5;
-		session_allow(&session, id % 8 * 16);
-		if (frames_left == 0)
-			session_end(&session);
+	if (frame->header.type == SANDBOXD_TYPE_EXEC_REQUEST) {
+		frames_left = 1 + frame->header.id % 5;
+		session_allow(&session, frame->header.id % 8 * 16);
 	}
-}
-
-static void count_frame(void)
-{
-	if (frames_left > 0 && --frames_left == 0)
-		session_end(&session);
 }
 
 static void take(struct log *log)
@@ -73,20 +75,19 @@ static void take(struct log *log)
 	static struct frame frame;
 	struct sandboxd_error refusal = { 0 };
 	enum session_event event;
-	uint64_t counted = session.frames_seen + session.frames_refused;
 
 	while ((event = session_next(&session, &frame, &refusal)) != SESSION_MORE) {
 		assert((event == SESSION_REFUSAL) == (refusal.code != 0));
 		put_event(log, &frame, &refusal);
-		count_frame();
 		if (event == SESSION_FRAME)
 			carry_out(&frame);
+		if (frames_left > 0 && --frames_left == 0)
+			session_end(&session);
 	}
 	assert(session.in.start <= session.in.end && session.in.end < STREAM_SIZE);
-	log->frames += session.frames_seen + session.frames_refused - counted;
 }
 
-/* As the daemon does when its port can be read. */
+/* As the daemon does when its port can be read; nobody may read what has not been received. */
 static void feed(const uint8_t *data, size_t size, struct log *log)
 {
 	struct stream *in = &session.in;
@@ -107,13 +108,14 @@ static void feed(const uint8_t *data, size_t size, struct log *log)
 	}
 }
 
-void replay_host(const uint8_t *data, size_t size, const uint32_t *cuts, size_t count,
-		 struct log *log)
+/* What the daemon makes of a host's bytes. `cuts` rise; each is where another read begins. Returns
+ * how many frames it has taken or refused. */
+size_t replay_host(const uint8_t *data, size_t size, const uint32_t *cuts, size_t count,
+		   struct log *log)
 {
 	size_t at = 0;
 
 	log->size = 0;
-	log->frames = 0;
 	frames_left = 0;
 	session_init(&session);
 	ASAN_POISON_MEMORY_REGION(session.in.data, STREAM_SIZE);
@@ -124,16 +126,18 @@ void replay_host(const uint8_t *data, size_t size, const uint32_t *cuts, size_t 
 	put(log, session.in.end, 4);
 	put(log, session.frames_seen, 4);
 	put(log, session.frames_refused, 4);
+	return session.frames_seen + session.frames_refused;
 }
 
-void replay_guest(const uint8_t *data, size_t size, struct log *log)
+/* What a C host would make of a guest's bytes, up to the first malformed frame; returns the frames. */
+size_t replay_guest(const uint8_t *data, size_t size, struct log *log)
 {
 	static struct frame frame;
 	struct sandboxd_fault_at fault = { 0 };
 	struct sandboxd_error refusal = { 0 };
+	size_t frames = 0;
 
 	log->size = 0;
-	log->frames = 0;
 	session_init(&session);
 	while (size >= SANDBOXD_HEADER_SIZE) {
 		const uint8_t *body = data + SANDBOXD_HEADER_SIZE;
@@ -141,23 +145,25 @@ void replay_guest(const uint8_t *data, size_t size, struct log *log)
 						    &frame.header, &fault);
 
 		if (right && size - SANDBOXD_HEADER_SIZE < frame.header.body_length)
-			return;
-		right = right && sandboxd_decode_body(&frame.header, body, SANDBOXD_VERSION,
-						      &frame.body, &fault);
-		if (!right)
+			break;
+		if (!right || !sandboxd_decode_body(&frame.header, body, SANDBOXD_VERSION,
+						    &frame.body, &fault))
 			refusal = (struct sandboxd_error){ .code = (uint16_t)fault.fault,
 							   .offset = fault.offset,
 							   .field = fault.field };
-		log->frames++;
+		frames++;
 		put_event(log, &frame, &refusal);
-		if (!right)
-			return;
+		if (refusal.code)
+			break;
 		data = body + frame.header.body_length;
 		size -= SANDBOXD_HEADER_SIZE + frame.header.body_length;
 	}
+	return frames;
 }
 
-void replay_parts(const uint8_t *data, size_t size)
+/* The decoders by themselves, behind no check of another's: each version's rules for the header, and
+ * what follows it as the body of its type. */
+static void replay_parts(const uint8_t *data, size_t size)
 {
 	static union sandboxd_body body;
 	struct sandboxd_fault_at fault;
@@ -170,4 +176,40 @@ void replay_parts(const uint8_t *data, size_t size)
 		header.body_length = (uint32_t)(size - SANDBOXD_HEADER_SIZE);
 		sandboxd_decode_body(&header, data + SANDBOXD_HEADER_SIZE, version, &body, &fault);
 	}
+}
+
+static struct log whole, cut;
+static size_t frames; /* of each input once, whatever the number of cuts */
+
+__attribute__((destructor)) static void report(void)
+{
+	if (frames)
+		fprintf(stderr, "frames: %zu\n", frames);
+}
+
+/* Another cut gives the same: pieces of so many bytes, as far as that may go. */
+static void compare(const uint8_t *data, size_t size, size_t step)
+{
+	static uint32_t cuts[CUTS];
+	size_t count = 0;
+
+	for (size_t at = step; at < size && count < CUTS; at += step)
+		cuts[count++] = (uint32_t)at;
+	replay_host(data, size, cuts, count, &cut);
+	if (whole.size == cut.size && memcmp(whole.data, cut.data, whole.size) == 0)
+		return;
+	fprintf(stderr, "SUMMARY: another cut gives other events\n");
+	abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size == 0)
+		return 0;
+	frames += replay_host(data, size, NULL, 0, &whole);
+	compare(data, size, 1);
+	compare(data, size, 1 + data[size / 2] * size / 256);
+	frames += replay_guest(data, size, &whole);
+	replay_parts(data, size);
+	return 0;
 }

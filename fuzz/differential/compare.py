@@ -15,12 +15,10 @@ import random
 import struct
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-import hypothesis
-from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from microvm.wire import codec
@@ -31,24 +29,25 @@ from ..decoder.build import build
 from ..frames import HEADER, HELLO, Event, Reader, pieces
 from ..outcome import Outcome
 from ..report import LAST, corpus, explained, keep
-from ..settings import SETTINGS
-from ..strategies import change, examples
+from ..strategies import Example, change, drawn, examples
 
 ENTRY = struct.Struct("<QHIHIB")
 END = struct.Struct("<QIII")
+
+Read = Callable[[bytes, Sequence[int]], bytes]
+"""From bytes and cuts to the log of them."""
 
 VARIANTS = 100
 """The mutations of an example; of one that is longer than LARGE there are two."""
 
 LARGE = 2000
 
+_BATCH = 20
+"""The examples between two looks at the clock."""
+
 
 class _Log(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("frames", ctypes.c_uint64),
-        ("data", ctypes.c_uint8 * (16 << 20)),
-    )
+    _fields_ = (("size", ctypes.c_size_t), ("data", ctypes.c_uint8 * (16 << 20)))
 
 
 class Disagreement(AssertionError):
@@ -75,11 +74,11 @@ class Pair:
         :raises FileNotFoundError: gcc is not installed.
         """
         flags = "-O2 -shared -fPIC -fsanitize=undefined -fno-sanitize-recover=undefined"
-        library = ctypes.CDLL(str(build(folder / "decoders.so", "gcc", flags)))
-        library.replay_host.restype = library.replay_guest.restype = None
-        self._library = library
+        self._library = ctypes.CDLL(str(build(folder / "decoders.so", "gcc", flags)))
+        self._library.replay_host.restype = ctypes.c_size_t
+        self._library.replay_guest.restype = ctypes.c_size_t
         self._log = _Log()
-        self._last = os.open(last, os.O_WRONLY) if (last := os.environ.get(LAST)) else None
+        self._last = os.environ.get(LAST)
         self.cases = 0
         self.frames = 0
 
@@ -88,32 +87,26 @@ class Pair:
 
         :raises Disagreement: one of them reads something else.
         """
-        for sender in ("host", "guest"):
-            c = self._by_c(data, cuts if sender == "host" else None)
-            try:
-                python = of_host(data, cuts) if sender == "host" else of_guest(data, cuts)
-            except Exception as error:
-                why = f"Python breaks: {error!r}"
-                raise Disagreement(sender, data, cuts, why) from error
-            if python != c:
-                at = next(n for n, pair in enumerate(zip_longest(python, c)) if len({*pair}) > 1)
-                why = f"the logs of Python and C, {len(python)} and {len(c)} bytes, part at {at}"
-                raise Disagreement(sender, data, cuts, why)
+        if self._last:
+            Path(self._last).write_bytes(data)
+        log, size, count = ctypes.byref(self._log), ctypes.c_size_t(len(data)), len(cuts)
+        places = (ctypes.c_uint32 * count)(*cuts)
+        self.frames += self._library.replay_host(data, size, places, ctypes.c_size_t(count), log)
+        self._agree("host", of_host, data, cuts)
+        self.frames += self._library.replay_guest(data, size, log)
+        self._agree("guest", of_guest, data, cuts)
         self.cases += 1
 
-    def _by_c(self, data: bytes, cuts: Sequence[int] | None) -> bytes:
-        if self._last is not None:
-            os.pwrite(self._last, data, 0)
-            os.ftruncate(self._last, len(data))
-        size = ctypes.c_size_t(len(data))
-        if cuts is None:
-            self._library.replay_guest(data, size, ctypes.byref(self._log))
-        else:
-            at = (ctypes.c_uint32 * len(cuts))(*cuts)
-            count = ctypes.c_size_t(len(cuts))
-            self._library.replay_host(data, size, at, count, ctypes.byref(self._log))
-        self.frames += self._log.frames
-        return ctypes.string_at(ctypes.addressof(self._log) + _Log.data.offset, self._log.size)
+    def _agree(self, sender: str, read: Read, data: bytes, cuts: Sequence[int]) -> None:
+        c = ctypes.string_at(ctypes.addressof(self._log) + _Log.data.offset, self._log.size)
+        try:
+            python = read(data, cuts)
+        except Exception as error:
+            raise Disagreement(sender, data, cuts, f"Python breaks: {error!r}") from error
+        if python != c:
+            at = next(n for n, pair in enumerate(zip_longest(python, c)) if len({*pair}) > 1)
+            why = f"the logs of Python and C, {len(python)} and {len(c)} bytes, part at {at}"
+            raise Disagreement(sender, data, cuts, why)
 
 
 def of_guest(data: bytes, cuts: Sequence[int]) -> bytes:
@@ -157,40 +150,30 @@ class _Guest:
         self._last_id = self._current = self._credit = self._frames_left = 0
 
     def take(self, event: Event, version: int) -> None:
-        error = event.outcome
-        if isinstance(error, codec.DecodeError):
-            self._refuse(event, error.fault, error.offset, error.field_number)
-            return
-        message, id_ = error, event.id
-        self.seen += 1
-        is_request = isinstance(message, codec.ExecRequest)
-        if id_ and not is_request and id_ <= self._last_id and id_ != self._current:
-            return
-        if code := self._consider(message, id_):
-            self._refuse(event, code)
-            return
-        self.log += ENTRY.pack(event.dropped, event.type, id_, 0, 0, 0) + message.encode(version)
-        self._count_frame()
-        if isinstance(message, codec.Hello):
-            self._frames_left = 0
-        elif is_request:
-            self._frames_left = id_ % 5
-            self._credit += id_ % 8 * 16
-            if not self._frames_left:
-                self._current = self._credit = 0
+        outcome, id_ = event.outcome, event.id
+        if isinstance(outcome, codec.DecodeError):
+            verdict = (int(outcome.fault), outcome.offset, outcome.field_number)
+        else:
+            self.seen += 1
+            is_request = isinstance(outcome, codec.ExecRequest)
+            if id_ and not is_request and id_ <= self._last_id and id_ != self._current:
+                return
+            verdict = (self._consider(outcome, id_), 0, 0)
+        self.log += ENTRY.pack(event.dropped, event.type, id_, *verdict)
+        if verdict[0] or isinstance(outcome, codec.DecodeError):
+            self.refused += 1
+        else:
+            self.log += outcome.encode(version)
+            if isinstance(outcome, codec.Hello):
+                self._frames_left = 0
+            elif isinstance(outcome, codec.ExecRequest):
+                self._frames_left = 1 + id_ % 5
+                self._credit += id_ % 8 * 16
+        self._frames_left -= self._frames_left > 0
+        if not self._frames_left:
+            self._current = self._credit = 0
 
-    def _refuse(self, event: Event, code: int, offset: int = 0, field: int = 0) -> None:
-        self.refused += 1
-        self.log += ENTRY.pack(event.dropped, event.type, event.id, code, offset, field)
-        self._count_frame()
-
-    def _count_frame(self) -> None:
-        if self._frames_left:
-            self._frames_left -= 1
-            if not self._frames_left:
-                self._current = self._credit = 0
-
-    def _consider(self, message: codec.Message, id_: int) -> ErrorCode | None:
+    def _consider(self, message: codec.Message, id_: int) -> int:
         match message:
             case codec.Hello():
                 self._last_id = self._current = self._credit = 0
@@ -201,18 +184,17 @@ class _Guest:
                 if self._current:
                     return ErrorCode.BUSY
                 self._current = id_
-                return None
             case codec.ExecStdin(data=data) if id_ <= self._last_id:
                 if len(data) > self._credit:
                     return ErrorCode.OVER_CREDIT
                 self._credit -= len(data)
-        return ErrorCode.UNKNOWN_ID if id_ > self._last_id else None
+        return ErrorCode.UNKNOWN_ID if id_ > self._last_id else 0
 
 
-def cases(data: bytes, cuts: Sequence[int], seed: int) -> Iterator[tuple[bytes, list[int]]]:
-    """Yield an example and changed copies, each with cuts; from the same seed always the same."""
-    yield data, list(cuts)
-    rng = random.Random(seed)
+def cases(data: bytes, cuts: Sequence[int] = ()) -> Iterator[tuple[bytes, Sequence[int]]]:
+    """Yield an example and changed copies, each with cuts; from the same always the same."""
+    yield data, cuts
+    rng = random.Random(data)
     for _ in range(VARIANTS if len(data) <= LARGE else 2):
         changed = bytearray(data)
         for _ in range(rng.randrange(4)):
@@ -222,29 +204,19 @@ def cases(data: bytes, cuts: Sequence[int], seed: int) -> Iterator[tuple[bytes, 
         yield bytes(changed), sorted(at)
 
 
-@st.composite
-def _inputs(draw: st.DrawFn) -> tuple[bytes, list[int]]:
-    """A host's bytes behind a hello, or a guest's."""
-    if draw(st.booleans()):
-        example = draw(examples())
-        return HELLO + example.data, [cut + len(HELLO) for cut in example.cuts]
-    return b"".join(draw(st.lists(messages.FRAMES["guest"], min_size=1, max_size=6))), []
+_guests = st.lists(messages.FRAMES["guest"], min_size=1, max_size=6).map(
+    lambda frames: Example(b"".join(frames), ())
+)
 
 
-def check(pair: Pair, examples: int, seed: int) -> None:
-    """Compare so many examples, with all their cases.
+def check(pair: Pair, count: int, seed: int) -> None:
+    """Compare so many examples, a host's or a guest's, with all their cases.
 
     :raises Disagreement: the decoders do.
     """
-
-    @hypothesis.seed(seed)
-    @settings(SETTINGS, max_examples=examples, database=None, phases=[Phase.generate])
-    @given(given_=_inputs(), number=st.integers(0, 2**32))
-    def compare(given_: tuple[bytes, list[int]], number: int) -> None:
-        for data, cuts in cases(*given_, number):
+    for example in drawn(examples(HELLO) | _guests, count, seed):
+        for data, cuts in cases(example.data, example.cuts):
             pair.compare(data, cuts)
-
-    compare()
 
 
 def replay(pair: Pair) -> None:
@@ -252,11 +224,10 @@ def replay(pair: Pair) -> None:
 
     :raises Disagreement: the decoders do.
     """
-    for number, path in enumerate(corpus()):
+    for path in corpus():
         data = path.read_bytes()
-        every = range(1, len(data)) if len(data) < 500 else ()
-        pair.compare(data, every)
-        for changed, cuts in cases(data, (), number):
+        pair.compare(data, range(1, len(data)) if len(data) < 500 else ())
+        for changed, cuts in cases(data):
             pair.compare(changed, cuts)
 
 
@@ -265,24 +236,22 @@ def run(seconds: float, seed: int) -> Outcome:
 
     :raises FileNotFoundError: gcc is not installed.
     """
-    found: tuple[str, ...] = ()
+    findings, rounds = [], 0
     with tempfile.TemporaryDirectory() as folder:
         pair = Pair(Path(folder))
         began = time.monotonic()
-        rounds = 0
         try:
             replay(pair)
             while time.monotonic() < began + seconds:
-                check(pair, 20, hash((seed, rounds)))
+                check(pair, _BATCH, hash((seed, rounds)))
                 rounds += 1
         except Disagreement as error:
             smallest = smaller(pair, error)
             path = keep(smallest.data, f"python and c disagree on a {smallest.sender}")
             shown = explained(smallest.data, smallest.sender)
-            found = (f"{smallest}\n{path.name}\n{shown}",)
-        took = time.monotonic() - began
-    notes = f"{rounds * 20} examples"
-    return Outcome(pair.cases, pair.frames, took, found, notes)
+            findings = [f"{smallest}\n{path.name}\n{shown}"]
+    took = time.monotonic() - began
+    return Outcome(pair.cases, pair.frames, took, findings, f"{rounds * _BATCH} examples")
 
 
 def smaller(pair: Pair, error: Disagreement, seconds: float = 10.0) -> Disagreement:
