@@ -1,0 +1,74 @@
+"""The read-only disk of an image: an EROFS file system, written without root.
+
+It is not compressed: the guest would have to decompress what it reads, slowly where it is emulated,
+and its kernel would need the code for it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from microvm.errors import ImageError
+from microvm_image.tree import Tree
+
+_PROGRAM = "mkfs.erofs"
+
+
+def write(tree: Tree, out: Path, digest: str) -> None:
+    """Write a tree as a file system; the same tree and digest always give the same bytes.
+
+    :param out: the file to make; its folder has room for the tree twice, for a while.
+    :param digest: what the file system's UUID is made of, in hex, as of the image's source.
+    :raises ImageError: mkfs.erofs is not installed, or fails; the tree is of no use.
+    """
+    # Its own copy of the data is in a file without a name, in $TMPDIR.
+    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(out.parent)}
+    command = [
+        *(_PROGRAM, "--tar=f", "--quiet", "-d1", "-b4096", "-T0", "--mkfs-time"),
+        *("-U", str(uuid.UUID(digest[:32])), str(out)),
+    ]
+    with tempfile.TemporaryFile(dir=out.parent) as log:
+        try:
+            maker = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=environment,
+            )
+        except FileNotFoundError:
+            raise ImageError(
+                f"an image of this size needs {_PROGRAM}, which is not installed",
+                hint="apt install erofs-utils, version 1.7 or newer",
+            ) from None
+        status = _feed(maker, tree)
+        if status:
+            log.seek(max(0, log.tell() - 4096))
+            said = log.read(4096).decode(errors="replace").strip()
+            full = " (disk full)" if "No space left" in said else ""
+            raise ImageError(
+                f"writing the disk failed{full}: {_PROGRAM} ended with status {status}",
+                hint="" if full else "it must be of erofs-utils 1.7 or newer",
+                detail="\n".join(said.splitlines()[-20:]),
+            )
+
+
+def _feed(maker: subprocess.Popen[bytes], tree: Tree) -> int:
+    """Give the tree to a program and return the status that it ends with."""
+    with maker:
+        try:
+            if maker.stdin:
+                with (
+                    suppress(BrokenPipeError),
+                    maker.stdin as pipe,
+                ):  # of which the program says why
+                    tree.write_tar(pipe)
+            return maker.wait()
+        except BaseException:
+            maker.kill()
+            raise

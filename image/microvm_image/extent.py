@@ -1,0 +1,60 @@
+"""A part of an open file: an archive in an archive, and a file in that, are read where they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from microvm.cache import store as cache
+from microvm.errors import ImageError
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A part of a file, which whoever opened it keeps open.
+
+    :ivar descriptor: the file's.
+    :ivar start: the place of its first byte.
+    :ivar size: its length in bytes.
+    """
+
+    descriptor: int
+    start: int
+    size: int
+
+    @classmethod
+    def of(cls, path: Path, files: ExitStack) -> Extent:
+        """Return a whole file, opened here and closed with `files`.
+
+        :raises OSError: it cannot be opened, or is no file.
+        """
+        descriptor = cache.open_plain(path)
+        files.callback(os.close, descriptor)
+        return cls(descriptor, 0, os.fstat(descriptor).st_size)
+
+    def part(self, offset: int, size: int) -> Extent:
+        """Return a part of this part, of the bytes that it has there."""
+        return Extent(self.descriptor, self.start + offset, max(0, min(size, self.size - offset)))
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return up to so many bytes; fewer at the end only."""
+        wanted = max(0, min(size, self.size - offset))
+        return os.pread(self.descriptor, wanted, self.start + offset)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield all bytes, in parts of up to 1 MiB.
+
+        :raises ImageError: the file is shorter than it was.
+        """
+        offset = 0
+        while offset < self.size:
+            chunk = self.read(offset, CHUNK)
+            if not chunk:
+                raise ImageError("a file became shorter while it was read")
+            offset += len(chunk)
+            yield chunk

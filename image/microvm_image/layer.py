@@ -1,0 +1,299 @@
+"""The layers of a root file system: tar archives, and files and folders of the host."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from microvm.cache import store as cache
+from microvm.errors import ImageError
+from microvm_image.compression import unpacked
+from microvm_image.extent import Extent
+from microvm_image.limits import Budget
+from microvm_image.node import Folder, HardLink, Node
+
+Member = tuple[str, Node | HardLink]
+"""A path from the root, as the layer says it, and what is there."""
+
+_HEADERS = (
+    512 << 10
+)  # of one member, extended ones included; the kernel's largest attribute: 64 KiB
+_ID_END = 0xFFFFFFFF  # -1 is no user and no group
+_MTIME_END = 1 << 34
+_BLOCK = tarfile.BLOCKSIZE
+_XATTR = "SCHILY.xattr."
+_XATTR_KINDS = ("user.", "trusted.", "security.", "system.posix_acl_")
+_OVERLAY = ("trusted.overlay.", "user.overlay.")
+"""Extended attributes that are kept; of these, some would speak to the guest's own overlay."""
+
+
+class Layer(Protocol):
+    """A layer: what it adds to those below it, and by whiteouts what it removes of them."""
+
+    @property
+    def name(self) -> str:
+        """The layer, for messages."""
+
+    def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
+        """Yield the members in their order.
+
+        :param files: what closes the files that the members' data are in.
+        :raises ImageError: the layer is damaged, is not what it should be, or is too large.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class TarLayer:
+    """A tar archive, plain or compressed by gzip, xz, zstd or bzip2.
+
+    :ivar open: returns the archive as it is stored.
+    :ivar digest: the SHA-256 that it must have as it is stored; "" for any.
+    :ivar diff_id: the SHA-256 that it must have decompressed; "" for any.
+    :ivar is_whole: whether it is known not to be cut short by other means than its own end.
+    """
+
+    name: str
+    open: Callable[[ExitStack], Extent]
+    digest: str = ""
+    diff_id: str = ""
+    is_whole: bool = False
+
+    def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
+        """Yield the members; their data stay where they are."""
+        packed = self.open(files)
+        check_digest(packed, self.digest, self.name)
+        archive = unpacked(packed, self.name, files, budget)
+        if self.diff_id != self.digest or archive is not packed:
+            check_digest(archive, self.diff_id, self.name)
+        is_whole = self.is_whole or bool(self.digest or self.diff_id)
+        return _tar_members(archive, self.name, is_whole=is_whole)
+
+
+def check_digest(extent: Extent, digest: str, name: str) -> None:
+    """Refuse what has another SHA-256, if one is wanted.
+
+    :raises ImageError: it has another.
+    """
+    if digest and (actual := sha256(extent)) != digest:
+        raise ImageError(
+            f"{name}: wrong digest: its SHA-256 is {actual}, not {digest}",
+            hint="it is damaged or was cut short; get it again",
+        )
+
+
+def sha256(extent: Extent) -> str:
+    """Return the SHA-256 in hex."""
+    digest = hashlib.sha256()
+    for chunk in extent.chunks():
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+class _Headers:
+    """The archive as `tarfile` reads it: headers only, and of one member a bounded part."""
+
+    def __init__(self, archive: Extent) -> None:
+        self._archive = archive
+        self._position = 0
+        self.left = _HEADERS
+
+    def read(self, size: int) -> bytes:
+        self.left -= size
+        if size < 0 or self.left < 0:
+            raise tarfile.ReadError("the headers of a member are too long")
+        data = self._archive.read(self._position, size)
+        self._position += len(data)
+        return data
+
+    def seek(self, position: int) -> int:
+        if position < 0:
+            raise tarfile.ReadError("a member begins before the archive")
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        return self._position
+
+
+def _tar_members(archive: Extent, name: str, *, is_whole: bool) -> Iterator[Member]:
+    end = 0
+    try:
+        headers = _Headers(archive)
+        with tarfile.open(
+            fileobj=headers,  # type: ignore[call-overload]
+            mode="r:",
+            encoding="utf-8",
+            errors="surrogateescape",
+        ) as tar:
+            while (info := tar.next()) is not None:
+                tar.members = []  # which it keeps for a second reading
+                headers.left = _HEADERS - sum(map(len, tar.pax_headers.values()))
+                if info.offset < end:
+                    raise tarfile.ReadError("a member lies in another")
+                end = info.offset_data
+                if info.isreg():
+                    end += info.size
+                    if info.size < 0 or end > archive.size:
+                        raise tarfile.ReadError("it is cut short")
+                yield info.name, _member(info, archive)
+            rest = archive.read(tar.offset, _BLOCK)
+        if rest.strip(b"\0") or not (rest or is_whole):
+            raise tarfile.ReadError("it is cut short, or no tar archive")
+    except (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        raise ImageError(f"{name}: damaged archive: {error}") from error
+
+
+def _member(info: tarfile.TarInfo, archive: Extent) -> Node | HardLink:
+    if info.islnk():
+        return HardLink(info.linkname)
+    if info.sparse is not None:
+        raise tarfile.ReadError(f"{info.name} is stored as a sparse file, which is not supported")
+    if info.isreg():
+        kind = stat.S_IFREG
+    elif info.isdir():
+        kind = stat.S_IFDIR
+    elif info.issym():
+        kind = stat.S_IFLNK
+    elif info.ischr():
+        kind = stat.S_IFCHR
+    elif info.isblk():
+        kind = stat.S_IFBLK
+    elif info.isfifo():
+        kind = stat.S_IFIFO
+    else:
+        raise tarfile.ReadError(f"{info.name} is of the unknown type {info.type!r}")
+    if not (0 <= info.uid < _ID_END and 0 <= info.gid < _ID_END):
+        raise tarfile.ReadError(f"{info.name} belongs to nobody that can be")
+    device = (info.devmajor, info.devminor) if kind in {stat.S_IFCHR, stat.S_IFBLK} else (0, 0)
+    if not (0 <= device[0] < 1 << 12 and 0 <= device[1] < 1 << 20):  # linux/kdev_t.h
+        raise tarfile.ReadError(f"{info.name} is a device that cannot be")
+    return (Folder if kind == stat.S_IFDIR else Node)(
+        kind | info.mode & 0o7777,
+        info.uid,
+        info.gid,
+        max(0, min(int(info.mtime), _MTIME_END)),
+        device,
+        info.linkname if kind == stat.S_IFLNK else "",
+        _xattrs(
+            (key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
+            for key, value in info.pax_headers.items()
+            if key.startswith(_XATTR)
+        ),
+        archive.part(info.offset_data, info.size) if kind == stat.S_IFREG else None,
+    )
+
+
+def _xattrs(pairs: Iterator[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:
+    return tuple(
+        sorted(
+            (name, value)
+            for name, value in pairs
+            if name.startswith(_XATTR_KINDS) and not name.startswith(_OVERLAY)
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HostData:
+    """The content of a file of the host, which must not change until it is read.
+
+    :ivar stamp: the size and the times of its last changes, in nanoseconds.
+    """
+
+    path: Path
+    stamp: tuple[int, int, int]
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self.stamp[0]
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the content in parts of up to 1 MiB."""
+        descriptor = cache.open_plain(
+            self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        )
+        try:
+            if _stamp(os.fstat(descriptor)) != self.stamp:
+                raise ImageError(f"{self.path} was changed while the image was built")
+            yield from Extent(descriptor, 0, self.size).chunks()
+        finally:
+            os.close(descriptor)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+@dataclass(frozen=True, slots=True)
+class HostLayer:
+    """A file or folder of the host, with all that is in it.
+
+    What belongs to whoever builds the image, or to their group, is root's in it. A link is what it
+    says and is not followed; sockets are left out.
+
+    :ivar path: the file or folder.
+    :ivar destination: where it is in the image; "" for the root itself.
+    """
+
+    path: Path
+    destination: str = ""
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
+        """Yield the folders before what is in them, sorted by name."""
+        seen: dict[tuple[int, int], str] = {}
+        stack = [(self.path, self.destination)]
+        while stack:
+            path, inside = stack.pop()
+            try:
+                status = path.lstat()
+                if stat.S_ISSOCK(status.st_mode):
+                    continue
+                if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                    inode = status.st_dev, status.st_ino
+                    if inode in seen:
+                        yield inside, HardLink(seen[inode])
+                        continue
+                    seen[inode] = inside
+                node = _host_node(path, status)
+                budget.take_bytes(node.size)
+                yield inside, node
+                if isinstance(node, Folder):
+                    children = sorted(path.iterdir(), key=os.fsencode, reverse=True)
+                    stack += [(child, f"{inside}/{child.name}".lstrip("/")) for child in children]
+            except OSError as error:
+                raise ImageError(
+                    f"{error.filename or path}: cannot read it: {error.strerror}",
+                    hint="what only root can read is missing in what another builds of it",
+                ) from error
+
+
+def _host_node(path: Path, status: os.stat_result) -> Node:
+    kind = stat.S_IFMT(status.st_mode)
+    is_device = kind in {stat.S_IFCHR, stat.S_IFBLK}
+    return (Folder if kind == stat.S_IFDIR else Node)(
+        status.st_mode,
+        0 if status.st_uid == os.geteuid() else status.st_uid,
+        0 if status.st_gid == os.getegid() else status.st_gid,
+        max(0, int(status.st_mtime)),
+        (os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else (0, 0),
+        os.readlink(path) if kind == stat.S_IFLNK else "",  # noqa: PTH115 -- Path changes it
+        _xattrs(
+            (name, os.getxattr(path, name, follow_symlinks=False))
+            for name in os.listxattr(path, follow_symlinks=False)
+            if name.startswith(_XATTR_KINDS)
+        ),
+        HostData(path, _stamp(status)) if kind == stat.S_IFREG else None,
+    )

@@ -1,0 +1,288 @@
+"""A root file system, merged of layers in memory; the files' data stay in the layers.
+
+Nothing is ever written by a name that a layer says: paths are followed within the tree, and only
+the image is written. A layer's path is followed as the guest would: a link of a lower layer leads
+on within the root, whatever it says. Whiteouts are OCI's: `.wh.NAME` removes a name, and
+`.wh..wh..opq` all of a folder, of the layers below (image-spec, layer.md).
+"""
+
+from __future__ import annotations
+
+import stat
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import IO, Self
+
+from microvm.cache import store as cache
+from microvm.errors import ImageError
+from microvm_image.cpio import Entry, encoded
+from microvm_image.layer import Layer
+from microvm_image.limits import NAME_MAX, PATH_MAX, Budget, Limits
+from microvm_image.node import Folder, HardLink, Node
+
+SMALL = 16 << 20
+"""The most bytes of files that an image has as its initramfs."""
+
+_WHITEOUT = ".wh."
+_OPAQUE = ".wh..wh..opq"
+_AUFS = ".wh..wh."  # the beginning of what aufs kept for itself, as in docker's first layers
+_LINKS = 40  # followed on the way of one path, as by Linux
+
+
+class Tree:
+    """A root file system; its layers' files are open until it is closed."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._budget = Budget(limits)
+        self._root = Folder(stat.S_IFDIR | 0o755)
+        self._files = ExitStack()
+        self._upper: set[tuple[int, str]] = set()  # folders and names in them of this layer
+        self._layers = 0
+
+    def __enter__(self) -> Self:
+        """Return the tree."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Close the layers' files."""
+        self._files.close()
+
+    def add(self, layer: Layer) -> None:
+        """Lay a layer over what is there.
+
+        :raises ImageError: it is damaged, leads out of the root, or is beyond the limits. The tree
+            is of no use then.
+        """
+        self._upper.clear()
+        self._layers += 1
+        if self._layers > self._budget.limits.layers:
+            raise ImageError(f"more than {self._budget.limits.layers} layers")
+        with cache.disk_errors():
+            for path, member in layer.members(self._files, self._budget):
+                try:
+                    self._place(path, member)
+                except _PathError as error:
+                    raise ImageError(f"{layer.name}: {path!r}: {error}") from None
+
+    def walk(self) -> Iterator[tuple[str, Node]]:
+        """Yield the root as "" and everything below it by its path.
+
+        What is in a folder comes right behind it, sorted by the bytes of the names.
+
+        :raises ImageError: a path is too long.
+        """
+        stack: list[tuple[str, Node]] = [("", self._root)]
+        while stack:
+            path, node = stack.pop()
+            if len(encoded(path)) >= PATH_MAX:
+                raise ImageError(f"a path is too long: {path[:64]}...")
+            yield path, node
+            inside = f"{path}/" if path else ""
+            if isinstance(node, Folder):
+                names = sorted(node.children, key=encoded, reverse=True)
+                stack += [(inside + name, node.children[name]) for name in names]
+
+    def is_small(self) -> bool:
+        """Tell whether it can be the initramfs, with all that it has."""
+        size = 0
+        for _, node in self.walk():
+            size += node.size
+            if size > SMALL or node.xattrs or node.is_device:
+                return False
+        return True
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the members of an initramfs; hard links as copies, without devices."""
+        for path, node in self.walk():
+            if node.is_device:
+                continue  # the guest has its own
+            data = b"".join(node.data.chunks()) if node.data else encoded(node.target)
+            yield Entry(path or ".", node.mode, data, node.uid, node.gid)
+
+    def write_tar(self, out: IO[bytes]) -> None:
+        """Write the tree as a tar archive; the same tree always gives the same bytes.
+
+        :raises ImageError: a file of the host was changed meanwhile.
+        """
+        first: dict[int, str] = {}  # name of each file
+        for path, node in self.walk():
+            info = _info(path, node)
+            data = node.data
+            if not isinstance(node, Folder):
+                known = first.setdefault(id(node), path)
+                if known is not path:
+                    info.type, info.linkname, info.size = tarfile.LNKTYPE, known, 0
+                    info.pax_headers, data = {}, None
+            out.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
+            if data:
+                for chunk in data.chunks():
+                    out.write(chunk)
+                out.write(bytes(-data.size % tarfile.BLOCKSIZE))
+        out.write(bytes(2 * tarfile.BLOCKSIZE))
+
+    def _place(self, path: str, member: Node | HardLink) -> None:
+        target = member.target
+        xattrs = member.xattrs if isinstance(member, Node) else ()
+        attributes = sum(len(name) + len(value) for name, value in xattrs)
+        self._budget.take_member(len(path) + len(target) + attributes)
+        if len(encoded(target)) >= PATH_MAX or "\0" in target:
+            raise _PathError("a link's target is too long, or has a NUL in it")
+        parts = _parts(path)
+        if any(part.startswith(_AUFS) and part != _OPAQUE for part in parts):
+            return
+        if not parts:
+            if not isinstance(member, Folder):
+                raise _PathError("the root is no folder")
+            _describe(self._root, member)
+            return
+        *above, name = parts
+        if any(part.startswith(_WHITEOUT) for part in above):
+            raise _PathError("a whiteout is no folder")
+        if name.startswith(_WHITEOUT):
+            self._white_out(above, name)
+            return
+        node = self._linked(member) if isinstance(member, HardLink) else member
+        folder = self._follow(above, make=True)
+        there = folder.children.get(name)
+        if isinstance(node, Folder) and isinstance(there, Folder):
+            _describe(there, node)
+        else:
+            folder.children[name] = node
+        self._upper.add((id(folder), name))
+
+    def _linked(self, link: HardLink) -> Node:
+        *above, name = _parts(link.target) or ("",)
+        with suppress(_NotThereError):
+            node = self._follow(above).children.get(name)
+            if isinstance(node, Folder):
+                raise _PathError(f"a hard link to a folder: {link.target!r}")
+            if node:
+                return node
+        raise _PathError(f"a hard link to nothing: {link.target!r}")
+
+    def _follow(self, parts: Sequence[str], *, make: bool = False) -> Folder:
+        """Return the folder that a path means to the guest.
+
+        :param make: whether it is made, with those above it, if it is not there.
+        """
+        way = [self._root]
+        left = [*reversed(parts)]
+        links = 0
+        while left:
+            self._budget.take_step()
+            part = left.pop()
+            if part in {"", "."}:
+                continue
+            if part == "..":
+                del way[max(1, len(way) - 1) :]
+                continue
+            here = way[-1]
+            node = here.children.get(part)
+            if node is None:
+                if not make:
+                    raise _NotThereError
+                self._budget.take_member(len(part))
+                node = here.children[_checked(part)] = Folder(stat.S_IFDIR | 0o755)
+            if isinstance(node, Folder):
+                if make:
+                    self._upper.add((id(here), part))
+                way.append(node)
+                if len(way) > self._budget.limits.depth:
+                    raise _PathError("too many folders in each other")
+            elif stat.S_ISLNK(node.mode):
+                links += 1
+                if links > _LINKS:
+                    raise _PathError("too many symbolic links on its way")
+                if node.target.startswith("/"):
+                    del way[1:]
+                left += reversed(node.target.split("/"))
+            elif make:
+                raise _PathError(f"it lies in {part!r}, which is no folder")
+            else:
+                raise _NotThereError
+        return way[-1]
+
+    def _white_out(self, above: Sequence[str], name: str) -> None:
+        gone = name.removeprefix(_WHITEOUT)
+        if gone in {"", ".", ".."}:
+            raise _PathError("a whiteout of no name")
+        with suppress(_NotThereError):
+            folder = self._follow(above)
+            if name == _OPAQUE:
+                self._remove_lower(folder)
+            elif gone in folder.children:
+                self._remove(folder, gone)
+
+    def _remove_lower(self, folder: Folder) -> None:
+        for name in list(folder.children):
+            self._remove(folder, name)
+
+    def _remove(self, folder: Folder, name: str) -> None:
+        """Remove a name and all below it, but what this layer has put there."""
+        node = folder.children[name]
+        if (id(folder), name) not in self._upper:
+            del folder.children[name]
+        elif isinstance(node, Folder):
+            self._remove_lower(node)
+
+
+class _PathError(Exception):
+    """A path of a layer cannot be followed, or is none."""
+
+
+class _NotThereError(Exception):
+    """A path leads to nothing."""
+
+
+def _parts(path: str) -> list[str]:
+    if path.startswith("/"):
+        raise _PathError("an absolute path leads out of the root")
+    parts = [_checked(part) for part in path.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise _PathError("the path leads out of the root")
+    if len(encoded(path)) >= PATH_MAX:
+        raise _PathError("the path is too long")
+    return parts
+
+
+def _checked(name: str) -> str:
+    if "\0" in name or len(encoded(name)) > NAME_MAX:
+        raise _PathError("a name is too long, or has a NUL in it")
+    return name
+
+
+def _describe(there: Node, node: Node) -> None:
+    """Give a folder that is there another's attributes, and leave it what is in it."""
+    there.mode, there.uid, there.gid = node.mode, node.uid, node.gid
+    there.mtime, there.xattrs = node.mtime, node.xattrs
+
+
+def _info(path: str, node: Node) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(path or ".")
+    info.mode = stat.S_IMODE(node.mode)
+    info.uid, info.gid, info.mtime, info.size = node.uid, node.gid, node.mtime, node.size
+    info.type = _TYPES[stat.S_IFMT(node.mode)]
+    info.linkname = node.target
+    info.devmajor, info.devminor = node.device
+    info.pax_headers = {
+        f"SCHILY.xattr.{name}": value.decode("utf-8", "surrogateescape")
+        for name, value in node.xattrs
+    }
+    return info
+
+
+_TYPES = {
+    stat.S_IFREG: tarfile.REGTYPE,
+    stat.S_IFDIR: tarfile.DIRTYPE,
+    stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFCHR: tarfile.CHRTYPE,
+    stat.S_IFBLK: tarfile.BLKTYPE,
+    stat.S_IFIFO: tarfile.FIFOTYPE,
+}

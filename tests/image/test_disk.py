@@ -1,0 +1,77 @@
+"""The disk that a tree becomes, as mkfs.erofs writes it and the tools of erofs-utils read it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.image.layers import file, folder, hard, layer, link, tar
+
+from microvm.errors import ImageError
+from microvm_image import disk
+from microvm_image.tree import Tree
+
+DIGEST = "0123456789abcdef" * 4
+
+
+def made(out: Path, *layers: bytes) -> Path:
+    with Tree() as tree:
+        for data in layers:
+            tree.add(layer(data))
+        disk.write(tree, out, DIGEST)
+    return out
+
+
+def dumped(path: Path, *options: str) -> str:
+    done = subprocess.run(
+        ["dump.erofs", *options, path],
+        check=True,
+        capture_output=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+    return done.stdout.decode("utf-8", "surrogateescape")
+
+
+def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
+    data = tar(folder("d", mtime=7), file("d/a", b"x" * 9000), hard("b", "d/a"), link("l", "b"))
+    first = made(tmp_path / "first", data)
+    assert made(tmp_path / "second", data).read_bytes() == first.read_bytes()
+    assert DIGEST[:8] in dumped(first)
+    subprocess.run(["fsck.erofs", first], check=True, capture_output=True)
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"first", "second"}
+
+
+def test_what_is_in_it(tmp_path: Path) -> None:
+    capability = (b"\1\0\0\2\xff\4" + bytes(14)).decode("utf-8", "surrogateescape")
+    name = os.fsdecode(b"caf\xe9")
+    path = made(
+        tmp_path / "disk",
+        tar(
+            folder(".", mode=0o711, uid=7),
+            file(name, b"x" * 5000, mode=0o4755, uid=100_000, gid=70_000, mtime=1_234_567_890,
+                 pax_headers={"SCHILY.xattr.security.capability": capability}),
+            hard("other", name),
+        ),
+    )  # fmt: skip
+    root = dumped(path, "--path=/", "--ls")
+    assert name in root
+    assert "Uid: 7 " in root
+    found = dumped(path, "--path=/other")
+    for says in ("Size: 5000", "Links: 2", "Uid: 100000", "Gid: 70000", "Timestamp: 2009-02-13"):
+        assert says in found
+    assert "Xattr size: 0" not in found
+
+
+def test_without_the_tool_it_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ImageError, match=r"needs mkfs.erofs.*apt install erofs-utils"):
+        made(tmp_path / "disk", tar(file("a")))
+
+
+def test_a_tool_that_fails_is_quoted(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    with pytest.raises(ImageError, match="writing the disk failed") as caught:
+        made(tmp_path / "disk", tar(file("a", bytes(1 << 20))))
+    assert caught.value.detail
