@@ -5,11 +5,6 @@
 #include "protocol.h"
 
 void boot_prepare(void);
-
-/* Says on the console what of the boot was not `done`, and the errno of that: a step, which ends with
- * a space, and what it was about. */
-void boot_expect(bool done, const char *step, const char *object);
-
 void boot_resume(const struct sandboxd_resume *resume);
 _Noreturn void boot_reset(void);
 

@@ -15,6 +15,7 @@
 
 #include "boot.h"
 #include "cgroup.h"
+#include "console.h"
 #include "drain.h"
 #include "serve.h"
 
@@ -30,6 +31,8 @@ enum { ABSENT_MS = 20, GOODBYE_MS = 200 };
 #define STEP_NS 100000000ULL
 
 enum { PORT, SIGNALS, INPUT, DRAINS, STREAMS, POLLED = STREAMS + EXEC_STREAMS };
+
+const char console_name[] = "sandboxd: ";
 
 static struct server server;
 
@@ -83,8 +86,6 @@ static int adopt_port(const char *argument)
 	int flags = fcntl(fd, F_GETFL);
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	/* What else we were started with is no command's. */
-	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOEXEC_RANGE);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
 	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return -1;
@@ -222,6 +223,8 @@ int main(int argc, char **argv)
 {
 	serve_init(&server, getpid() == 1);
 	block_signals();
+	/* What else we were started with is no command's. */
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOEXEC_RANGE);
 	if (server.is_init)
 		boot_prepare();
 	occupy_streams();
@@ -237,7 +240,7 @@ int main(int argc, char **argv)
 	if (server.is_init) {
 		const char *lacking = cgroup_init();
 
-		boot_expect(!lacking, "use ", lacking);
+		console_expect(!lacking, "use ", lacking);
 	}
 	server.counters.opened_ns = serve_clock();
 	loop(signals);

@@ -12,11 +12,10 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
-from microvm_image import daemon, defaults, initramfs
+from microvm_image import defaults, initramfs, programs
 from microvm_image import kernel as kernels
 from microvm_image import rootfs as bases
 from microvm_image.config import Config
-from microvm_image.daemon import Daemon
 from microvm_image.image import (
     FORMAT,
     INITRAMFS,
@@ -28,13 +27,14 @@ from microvm_image.image import (
     load,
 )
 from microvm_image.kernel import Kernel
+from microvm_image.programs import Programs
 from microvm_image.rootfs import Base
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
     arch: Arch
-    daemon: Daemon
+    programs: Programs
     kernel: Kernel
     base: Base
 
@@ -44,11 +44,14 @@ class _Parts:
         parts = (
             str(FORMAT),
             self.arch.name,
-            self.daemon.sha256,
-            self.daemon.schema,
+            self.programs.sha256,
+            self.programs.schema,
             self.kernel.sha256,
             self.kernel.bus,
-            *(hashlib.sha256(module).hexdigest() for module in self.kernel.modules),
+            *(
+                f"{path} {hashlib.sha256(module).hexdigest()}"
+                for path, module in self.kernel.modules.items()
+            ),
             self.base.sha256,
         )
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -80,7 +83,7 @@ def build(
     with cache.disk_errors():
         parts = _Parts(
             target,
-            daemon.build(target, report),
+            programs.build(target, report),
             kernels.find(target, kernel, report),
             bases.find(target, rootfs, mirror, report),
         )
@@ -121,7 +124,7 @@ def _make(path: Path, parts: _Parts, report: Reporter) -> Image:
         folder.mkdir()
         (folder / KERNEL).write_bytes(parts.kernel.data)
         with (folder / INITRAMFS).open("w+b") as file:
-            initramfs.write(parts.base.entries(), parts.daemon.data, parts.kernel.modules, file)
+            initramfs.write(parts.base.entries(), parts.programs.files, parts.kernel.modules, file)
             size = file.tell()
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -136,8 +139,8 @@ def _make(path: Path, parts: _Parts, report: Reporter) -> Image:
             kernel_sha256=parts.kernel.sha256,
             source=f"{parts.base.name}@sha256:{parts.base.sha256}",
             source_sha256=parts.base.sha256,
-            daemon_sha256=parts.daemon.sha256,
-            schema=parts.daemon.schema,
+            daemon_sha256=parts.programs.sha256,
+            schema=parts.programs.schema,
             initramfs_size=size,
             initramfs_sha256=digest,
             disk_size=0,

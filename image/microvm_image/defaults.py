@@ -14,7 +14,7 @@ from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.log import Area
 from microvm.progress import Reporter
-from microvm_image import daemon, kernel, rootfs
+from microvm_image import kernel, programs, rootfs
 from microvm_image.image import FORMAT, Image, folder_of, load
 
 _logger = Area("image")
@@ -25,7 +25,7 @@ def default(*, arch: str | None = None, report: Reporter | None = None) -> Image
     """Return the image that the environment asks for, built if there is none.
 
     To know which that is without compiling, hashing or asking the network, `build` leaves a note
-    of its result under a key of all that it could have found otherwise: the daemon's sources, the
+    of its result under a key of all that it could have found otherwise: the guest's sources, the
     archive and kernel that the environment names, the archive and small kernel in the cache, and
     the modules that are wanted of another kernel. A newer kernel package alone is not among them:
     `microvm image build` takes it.
@@ -87,7 +87,7 @@ def _note(arch: Arch) -> Path:
     key = (
         FORMAT,
         arch.name,
-        daemon.source_digest(daemon.sources()),
+        programs.source_digest(programs.sources()),
         _stamp(archive) or os.environ.get("MICROVM_MIRROR"),
         _stamp(kernel.given(arch)),
         kernel.MODULES,

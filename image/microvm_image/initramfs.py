@@ -1,9 +1,9 @@
-"""The guest's first and only file system: a base, `sandboxd` as /init, and mount points."""
+"""The guest's first file system: a base, our own programs and modules, and mount points."""
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
 from microvm.errors import ImageError
@@ -21,18 +21,24 @@ FOLDERS = {
 }
 
 
-def write(base: Iterable[Entry], daemon: bytes, modules: Sequence[bytes], out: BinaryIO) -> None:
+def write(
+    base: Iterable[Entry],
+    programs: Mapping[str, bytes],
+    modules: Mapping[str, bytes],
+    out: BinaryIO,
+) -> None:
     """Write the archive uncompressed: QEMU loads it in no time, but the guest unpacks slowly.
 
     :param base: the members of a root file system; of two with one name the later counts.
-    :param modules: modules of the kernel, at most ten; the daemon loads them in this order.
+    :param programs: our own, by their names; `init` is the first process.
+    :param modules: modules of the kernel, by their paths below `lib/modules`; see `kernel.MODULES`.
     :raises ImageError: a member lies inside something that is no folder.
     """
     tree = {name: Entry.folder(name, mode) for name, mode in FOLDERS.items()}
     tree |= {entry.name: entry for entry in base}
-    tree["init"] = Entry.file("init", daemon, 0o755)
-    for number, module in enumerate(modules):
-        path = f"lib/modules/{number}.ko"
+    tree |= {name: Entry.file(name, program, 0o755) for name, program in programs.items()}
+    for name, module in modules.items():
+        path = f"lib/modules/{name}"
         tree[path] = Entry.file(path, module)
     for name in list(tree):
         _add_parents(tree, name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,17 +26,33 @@ LOCAL_VERSION = "-microvm"
 """The end of the version of our own kernel, which has virtio-mmio built in; Debian's has PCI."""
 
 
-MODULES = (
-    "drivers/virtio/virtio_ring",
-    "drivers/virtio/virtio",
-    "drivers/virtio/virtio_pci_legacy_dev",
-    "drivers/virtio/virtio_pci_modern_dev",
-    "drivers/virtio/virtio_pci",
-    "drivers/char/virtio_console",
-    "fs/overlayfs/overlay",
-)
-"""The modules for the port and the root, each behind those that it needs; Debian 13's cloud kernel
-has all but the last built in, Debian 12's none."""
+MODULES = {
+    "": (
+        "drivers/virtio/virtio_ring",
+        "drivers/virtio/virtio",
+        "drivers/virtio/virtio_pci_legacy_dev",
+        "drivers/virtio/virtio_pci_modern_dev",
+        "drivers/virtio/virtio_pci",
+        "drivers/char/virtio_console",
+        "fs/overlayfs/overlay",
+    ),
+    "disk/": (
+        "crypto/crc32c_generic",
+        "lib/libcrc32c",
+        "lib/lz4/lz4_decompress",
+        "drivers/block/virtio_blk",
+        "fs/erofs/erofs",
+        "lib/crc16",
+        "fs/mbcache",
+        "fs/jbd2/jbd2",
+        "fs/ext4/ext4",
+    ),
+}
+"""The modules that `init` loads: for the port and the root, and where there are disks, for these.
+
+By their folders below `lib/modules`, where their numbers are their names: each behind those that it
+needs, and at most ten in a folder. What a kernel has built in is not there: Debian 13's cloud
+kernel has all of the first but the last, and of the others all but libcrc32c, virtio_blk, erofs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +60,14 @@ class Kernel:
     """A kernel that QEMU can start.
 
     :ivar version: the version, as `uname -r` prints it.
-    :ivar modules: the modules to load, in this order, before there are a root and a port.
+    :ivar modules: the modules that it has not built in, by their paths below `lib/modules`.
     """
 
     data: bytes
     sha256: str
     version: str
     bus: Bus
-    modules: tuple[bytes, ...]
+    modules: Mapping[str, bytes]
 
 
 def given(arch: Arch, named: str | Path | None = None) -> Path | None:
@@ -107,7 +125,7 @@ def wanted(arch: Arch) -> package.Wanted:
     return package.Wanted(
         arch.kernel_package,
         "boot/vmlinuz-[^/]*",
-        rf"(usr/)?lib/modules/[^/]*/kernel/({'|'.join(MODULES)})\.ko(\.xz)?",
+        rf"(usr/)?lib/modules/[^/]*/kernel/({'|'.join(chain(*MODULES.values()))})\.ko(\.xz)?",
         stands_for="linux-image-",
     )
 
@@ -124,28 +142,34 @@ def _read(path: Path, arch: Arch) -> Kernel:
             hint="--kernel and MICROVM_KERNEL take a file such as /boot/vmlinuz",
         )
     bus: Bus = "mmio" if version.endswith(LOCAL_VERSION) else "pci"
-    modules = () if bus == "mmio" else _modules(path, version)
+    modules = {} if bus == "mmio" else _modules(path, version)
     return Kernel(data, hashlib.sha256(data).hexdigest(), version, bus, modules)
 
 
-def _modules(kernel: Path, version: str) -> tuple[bytes, ...]:
+def _modules(kernel: Path, version: str) -> dict[str, bytes]:
     """Return the modules of a kernel that lies as distributions have it, beside lib/modules."""
     root = kernel.resolve().parent.parent
     lib = next((lib for lib in (root / "usr/lib", root / "lib") if lib.exists()), root)
-    folder = lib / "modules" / version / "kernel"
-    found = []
-    for name in MODULES:
-        plain, packed = folder / f"{name}.ko", folder / f"{name}.ko.xz"
-        if plain.exists():
-            found.append(plain.read_bytes())
-        elif packed.exists():
-            import lzma
+    found: dict[str, bytes] = {}
+    for folder, names in MODULES.items():
+        there = filter(None, (_module(lib / "modules" / version / "kernel" / n) for n in names))
+        found |= {f"{folder}{number}.ko": data for number, data in enumerate(there)}
+    return found
 
-            try:
-                found.append(lzma.decompress(packed.read_bytes()))
-            except lzma.LZMAError as error:
-                raise ImageError(f"{packed}: damaged module: {error}") from error
-    return tuple(found)
+
+def _module(path: Path) -> bytes:
+    """Return a module; empty if it is not there, as it is built in."""
+    plain, packed = path.with_name(f"{path.name}.ko"), path.with_name(f"{path.name}.ko.xz")
+    if plain.exists():
+        return plain.read_bytes()
+    if not packed.exists():
+        return b""
+    import lzma
+
+    try:
+        return lzma.decompress(packed.read_bytes())
+    except lzma.LZMAError as error:
+        raise ImageError(f"{packed}: damaged module: {error}") from error
 
 
 def _has(data: bytes, magic: Magic) -> bool:

@@ -15,7 +15,7 @@ from tests.support.fifo import Fifo
 from microvm import arch
 from microvm.cache import store as cache
 from microvm.progress import NullReporter
-from microvm_image import daemon
+from microvm_image import programs
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +24,9 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shipped")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "root", lambda: folder)
-        data = daemon.build(arch.find(), NullReporter()).data
+        files = programs.build(arch.find(), NullReporter()).files
     path = folder / "sandboxd"
-    path.write_bytes(data)
+    path.write_bytes(files["sandboxd"])
     path.chmod(0o755)
     return path
 

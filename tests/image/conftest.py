@@ -1,4 +1,4 @@
-"""An image of small parts: a stand-in daemon, kernel and archive, and a cache of its own."""
+"""An image of small parts: stand-in programs, kernel and archive, and a cache of its own."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from typing import Any
 import pytest
 
 from microvm import arch
-from microvm_image import daemon
+from microvm_image import programs
 from microvm_image.sources import alpine
 
 HOST = os.uname().machine
-MAKEFILE = "all:\n\t$(CC) -static -s -o $(OUT) main.c\n"
+MAKEFILE = """
+all:
+	mkdir $(OUT)
+	$(CC) -static -s -o $(OUT)/init main.c
+	cp $(OUT)/init $(OUT)/sandboxd
+"""
 HEADER = "#define SANDBOXD_SCHEMA_DIGEST 0x0123456789abcdefULL\n"
 
 WORKER = """
@@ -29,12 +34,12 @@ from dataclasses import replace
 from pathlib import Path
 from microvm import arch
 from microvm import progress
-from microvm_image import build, daemon, initramfs
+from microvm_image import build, initramfs, programs
 
 guest, pin, pause = sys.argv[1:]
 host = arch.find()
 arch.ARCHES[host.name] = replace(host, alpine_sha256=pin)
-daemon.sources = lambda: Path(guest)
+programs.sources = lambda: Path(guest)
 write = initramfs.write
 
 def slow_write(*args):
@@ -59,13 +64,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a daemon that compiles in a blink in the place of the real one."""
+    """Put programs that compile in a blink in the place of the real ones."""
     folder = tmp_path / "guest"
     folder.mkdir()
     (folder / "Makefile").write_text(MAKEFILE)
     (folder / "protocol.h").write_text(HEADER)
     (folder / "main.c").write_text("int main(void) { return 0; }\n")
-    monkeypatch.setattr(daemon, "sources", lambda: folder)
+    monkeypatch.setattr(programs, "sources", lambda: folder)
     return folder
 
 

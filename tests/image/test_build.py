@@ -24,7 +24,7 @@ from microvm.cache import store as caches
 from microvm.cache import verified
 from microvm.errors import ImageError
 from microvm_image import build as building
-from microvm_image import daemon, defaults, initramfs
+from microvm_image import defaults, initramfs, programs
 from microvm_image.build import build
 from microvm_image.sources import alpine
 
@@ -114,7 +114,7 @@ def test_a_kernel_that_is_not_there_is_not_overlooked(monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("parts")
 def test_the_default_follows_what_build_made(monkeypatch: pytest.MonkeyPatch) -> None:
     image = build()
-    monkeypatch.setattr(daemon, "build", None)
+    monkeypatch.setattr(programs, "build", None)
     assert microvm_image.default() == image
 
 

@@ -6,7 +6,7 @@ import gzip
 import io
 import stat
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,9 +23,9 @@ def entries(path: Path) -> dict[str, Entry]:
     return {entry.name: entry for entry in base.entries()}
 
 
-def initramfs_of(*base: Entry, modules: Sequence[bytes] = ()) -> bytes:
+def initramfs_of(*base: Entry, modules: Mapping[str, bytes] | None = None) -> bytes:
     out = io.BytesIO()
-    initramfs.write(base, b"daemon", modules, out)
+    initramfs.write(base, {"init": b"first", "sandboxd": b"daemon"}, modules or {}, out)
     return out.getvalue()
 
 
@@ -80,15 +80,18 @@ def test_an_archive_cut_anywhere_is_refused(archive: Path) -> None:
             list(Alpine("", data[:end]).entries())
 
 
-def test_the_daemon_is_init() -> None:
-    assert Entry.file("init", b"daemon", 0o755).name.encode() + b"\0" in initramfs_of()
-    assert b"other" not in initramfs_of(Entry.file("init", b"other"))
+def test_our_programs_are_there_whatever_the_base_has() -> None:
+    data = initramfs_of(Entry.file("init", b"other"))
+    for name, program in ((b"init\0", b"first"), (b"sandboxd\0", b"daemon")):
+        assert data.index(name) < data.index(program)
+    assert b"other" not in data
 
 
-def test_modules_have_numbers_for_names() -> None:
-    data = initramfs_of(modules=[b"needed", b"needs it"])
-    assert data.index(b"lib/modules/0.ko\0") < data.index(b"needed") < data.index(b"needs it")
-    assert b"lib/modules/1.ko\0" in data
+def test_modules_lie_in_their_folders() -> None:
+    data = initramfs_of(modules={"0.ko": b"the root's", "disk/0.ko": b"a disk's"})
+    assert data.index(b"lib/modules/0.ko\0") < data.index(b"the root's")
+    assert b"lib/modules/disk\0" in data
+    assert data.index(b"lib/modules/disk/0.ko\0") < data.index(b"a disk's")
 
 
 def test_missing_folders_are_added() -> None:

@@ -69,7 +69,7 @@ def beside(kernel: Path, modules: Mapping[str, bytes]) -> Path:
     """The kernel, moved to where a distribution has it, and its modules where it has those."""
     root = kernel.parent / "root"
     for name, data in modules.items():
-        path = root / "lib/modules/6.1.2-test/kernel/drivers" / name
+        path = root / "lib/modules/6.1.2-test/kernel" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     (root / "boot").mkdir(parents=True, exist_ok=True)
@@ -78,25 +78,38 @@ def beside(kernel: Path, modules: Mapping[str, bytes]) -> Path:
 
 def test_drivers_that_are_modules_come_along_in_their_order(kernel: Path) -> None:
     modules = {
-        "char/virtio_console.ko": b"last",
-        "virtio/virtio.ko": b"first",
-        "virtio/virtio_pci.ko.xz": lzma.compress(b"packed"),
-        "net/virtio_net.ko": b"for a network",
+        "drivers/char/virtio_console.ko": b"last",
+        "drivers/virtio/virtio.ko": b"first",
+        "drivers/virtio/virtio_pci.ko.xz": lzma.compress(b"packed"),
+        "drivers/net/virtio_net.ko": b"for a network",
+        "fs/erofs/erofs.ko": b"for a disk",
+        "lib/libcrc32c.ko": b"before it",
     }
-    assert find(beside(kernel, modules)).modules == (b"first", b"packed", b"last")
+    found = find(beside(kernel, modules)).modules
+    assert list(found.items()) == [
+        ("0.ko", b"first"),
+        ("1.ko", b"packed"),
+        ("2.ko", b"last"),
+        ("disk/0.ko", b"before it"),
+        ("disk/1.ko", b"for a disk"),
+    ]
+
+
+def test_modules_have_one_digit_for_a_name() -> None:
+    assert max(map(len, kernel_module.MODULES.values())) <= 10
 
 
 def test_drivers_that_are_built_in_leave_nothing_to_load(kernel: Path) -> None:
-    assert find(beside(kernel, {})).modules == ()
+    assert find(beside(kernel, {})).modules == {}
 
 
 def test_a_damaged_module_is_refused(kernel: Path) -> None:
     with pytest.raises(ImageError, match=r"virtio\.ko\.xz: damaged module"):
-        find(beside(kernel, {"virtio/virtio.ko.xz": b"cut"}))
+        find(beside(kernel, {"drivers/virtio/virtio.ko.xz": b"cut"}))
 
 
 def test_other_modules_make_another_image(archive: Path, kernel: Path) -> None:
-    path = beside(kernel, {"virtio/virtio.ko": b"one"})
+    path = beside(kernel, {"drivers/virtio/virtio.ko": b"one"})
     module = next(path.parent.parent.rglob("*.ko"))
     first = build(rootfs=archive, kernel=path)
     module.write_bytes(b"two")

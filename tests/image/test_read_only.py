@@ -21,12 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 from microvm.cli import main
 from microvm import arch
-from microvm_image import daemon, default
+from microvm_image import default, programs
 
 guest, pin = Path(sys.argv.pop(1)), sys.argv.pop(1)
 host = arch.find()
 arch.ARCHES[host.name] = replace(host, alpine_sha256=pin)
-daemon.sources = lambda: guest
+programs.sources = lambda: guest
 if sys.argv[1:] == ["default"]:
     print(default().path)
 else:

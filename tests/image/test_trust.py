@@ -126,7 +126,7 @@ def test_a_link_of_another_is_not_followed(tmp_path: Path) -> None:
         trust.check(tmp_path / "link")
 
 
-@pytest.mark.parametrize("folder", ["images", "defaults", "daemons", "downloads"])
+@pytest.mark.parametrize("folder", ["images", "defaults", "programs", "downloads"])
 def test_a_planted_link_empties_no_file(cache: Path, tmp_path: Path, folder: str) -> None:
     build()
     (name,) = [path.name for path in (cache / folder).iterdir()]
@@ -188,7 +188,7 @@ FILES = (
     "images/*/initramfs.cpio",
     "images/*/verified.json",
     "defaults/*",
-    "daemons/*",
+    "programs/*/init",
     "downloads/*",
 )
 

@@ -65,8 +65,8 @@ class Copy:
 
     def daemon(self) -> str:
         """Build the copy's daemon, and return where it is."""
-        binary = self.folder / "sandboxd"
-        make = ["make", "-s", "-C", str(self.folder / "guest"), f"OUT={binary}"]
+        binary = self.folder / "build/sandboxd"
+        make = ["make", "-s", "-C", str(self.folder / "guest"), f"OUT={binary.parent}"]
         made = subprocess.run(make, capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stderr
         return str(binary)

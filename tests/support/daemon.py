@@ -366,6 +366,6 @@ def build_sanitized(folder: Path, guest: Path = GUEST) -> Path:
     :param guest: the folder of its source.
     """
     path = folder / "sandboxd"
-    command = ["make", "-s", "-C", str(guest), "sanitized", f"OUT={path}", "CC=gcc"]
+    command = ["make", "-s", "-C", str(guest), "sanitized", f"OUT={folder}", "CC=gcc"]
     subprocess.run(command, check=True, timeout=120)
     return path

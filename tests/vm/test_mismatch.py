@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from microvm.wire import codec
-from microvm_image import daemon
+from microvm_image import programs
 from microvm_image.build import build
 
 
@@ -19,13 +19,13 @@ def test_both_sides_are_shown_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guest = tmp_path / "guest"
-    shutil.copytree(daemon.sources(), guest)
+    shutil.copytree(programs.sources(), guest)
     header = guest / "protocol.h"
     theirs = "0123456789abcdef"
     text, count = re.subn(r"(_SCHEMA_DIGEST 0x)\w{16}ULL", rf"\g<1>{theirs}ULL", header.read_text())
     assert count == 1
     header.write_text(text)
-    monkeypatch.setattr(daemon, "sources", lambda: guest)
+    monkeypatch.setattr(programs, "sources", lambda: guest)
     image = build(output=tmp_path / "image")
     command = [sys.executable, "-m", "microvm", "run", "--cold", "--image", str(image.path), "true"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

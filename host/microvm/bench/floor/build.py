@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microvm import arch as arches
-from microvm_image import cpio, daemon
+from microvm_image import cpio, programs
 from microvm_image.process import run
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def build(image: Image) -> bytes:
 
 
 def _compile(image: Image) -> bytes:
-    compiler = daemon.compiler(arches.find(image.manifest.arch))
+    compiler = programs.compiler(arches.find(image.manifest.arch))
     with tempfile.TemporaryDirectory(prefix="microvm-floor-") as folder:
         program = Path(folder) / "init"
         run([*compiler, *_FLAGS, "-o", str(program), str(SOURCE)], what="compiling the floor")

@@ -1,4 +1,4 @@
-"""Compiling the daemon, once."""
+"""Compiling the guest's programs, once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import pytest
 from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
-from microvm_image import daemon
+from microvm_image import programs
 
 
-def build() -> daemon.Daemon:
-    return daemon.build(arch.find(), NullReporter())
+def build() -> programs.Programs:
+    return programs.build(arch.find(), NullReporter())
 
 
-def test_a_static_binary_and_its_schema() -> None:
+def test_static_binaries_and_the_schema() -> None:
     built = build()
-    assert built.data.startswith(b"\x7fELF")
+    assert list(built.files) == list(programs.NAMES)
+    assert all(data.startswith(b"\x7fELF") for data in built.files.values())
     assert built.schema == "0123456789abcdef"
 
 
@@ -27,16 +28,18 @@ def test_the_same_sources_are_compiled_once(guest: Path, cache: Path) -> None:
     first = build()
     (guest / "README").write_text("not compiled")
     assert build() == first
-    assert len(list((cache / "daemons").iterdir())) == 1
+    assert len(list((cache / "programs").iterdir())) == 1
 
 
-def test_other_sources_give_another_daemon(guest: Path) -> None:
+def test_other_sources_give_other_programs(guest: Path) -> None:
     first = build()
     (guest / "main.c").write_text("int main(void) { return 1; }\n")
     assert build().sha256 != first.sha256
 
 
-@pytest.mark.parametrize("makefile", ["all:\n\tfalse\n", "all:\n"])
+@pytest.mark.parametrize(
+    "makefile", ["all:\n\tfalse\n", "all:\n", "all:\n\tmkdir $(OUT)\n\ttouch $(OUT)/init\n"]
+)
 def test_a_failure_leaves_nothing(
     guest: Path, makefile: str, leftovers: Callable[[], list[str]], cache: Path
 ) -> None:
@@ -44,7 +47,7 @@ def test_a_failure_leaves_nothing(
     with pytest.raises(ImageError, match="compiling sandboxd failed"):
         build()
     assert not leftovers()
-    assert not list((cache / "daemons").iterdir())
+    assert not list((cache / "programs").iterdir())
 
 
 def test_the_compilers_message_is_kept(guest: Path) -> None:
@@ -61,7 +64,7 @@ def test_a_header_without_a_digest(guest: Path) -> None:
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "find_spec", lambda _: None)
+    monkeypatch.setattr(programs, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ImageError, match=r"musl-tools, or pip install ziglang"):
         build()

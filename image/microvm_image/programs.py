@@ -1,4 +1,4 @@
-"""The guest's daemon, `sandboxd`, compiled for an architecture."""
+"""The guest's own programs, compiled for an architecture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,21 +20,26 @@ from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image.process import run
 
+NAMES = ("init", "sandboxd")
+"""The programs by their files: the guest's first process, and the daemon that it becomes."""
+
 
 @dataclass(frozen=True, slots=True)
-class Daemon:
-    """The compiled daemon: a static binary, the guest's first process.
+class Programs:
+    """The compiled programs: static binaries.
 
-    :ivar schema: the digest of the schema that it speaks, 16 hex digits.
+    :ivar files: them by their `NAMES`.
+    :ivar sha256: the digest of them all, in hex.
+    :ivar schema: the digest of the schema that the daemon speaks, 16 hex digits.
     """
 
-    data: bytes
+    files: Mapping[str, bytes]
     sha256: str
     schema: str
 
 
 def sources() -> Path:
-    """Return the folder of the daemon's sources: in an installed wheel, or in the checkout.
+    """Return the folder of the sources: in an installed wheel, or in the checkout.
 
     :raises ImageError: they are in neither.
     """
@@ -42,7 +47,9 @@ def sources() -> Path:
     for folder in (package / "_guest", package.parents[1] / "guest"):
         if (folder / "Makefile").is_file():
             return folder
-    raise ImageError("the sources of sandboxd are missing", hint="install microvm again")
+    raise ImageError(
+        "the sources of the guest's programs are missing", hint="install microvm again"
+    )
 
 
 def source_digest(folder: Path) -> str:
@@ -55,8 +62,8 @@ def source_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def build(arch: Arch, report: Reporter) -> Daemon:
-    """Compile the daemon, or take from the cache what the same compiler made of the same sources.
+def build(arch: Arch, report: Reporter) -> Programs:
+    """Compile the programs, or take from the cache what the same compiler made of the same sources.
 
     :raises ImageError: there is no compiler for this architecture, or it failed.
     """
@@ -64,15 +71,20 @@ def build(arch: Arch, report: Reporter) -> Daemon:
     cc = compiler(arch)
     identity = run([*cc, "--version"], what="asking the C compiler for its version")
     key = f"{arch.name}\0{shlex.join(cc)}\0{identity}\0{source_digest(folder)}"
-    path = cache.folder("daemons") / hashlib.sha256(key.encode()).hexdigest()[:32]
-    if not cache.has(path):
+    path = cache.folder("programs") / hashlib.sha256(key.encode()).hexdigest()[:32]
+    if not _is_built(path):
         with lock.held(path, report):
-            if not cache.has(path):
+            if not _is_built(path):
                 report.step(f"compiling sandboxd for {arch.name}")
                 with cache.staging(path) as out:
                     _make(folder, cc, out)
-    data = cache.read(path)
-    return Daemon(data, hashlib.sha256(data).hexdigest(), _schema(folder))
+    files = {name: cache.read(path / name) for name in NAMES}
+    digest = hashlib.sha256(b"".join(len(data).to_bytes(8) + data for data in files.values()))
+    return Programs(files, digest.hexdigest(), _schema(folder))
+
+
+def _is_built(path: Path) -> bool:
+    return all(cache.has(path / name) for name in NAMES)
 
 
 def compiler(arch: Arch) -> list[str]:
@@ -97,8 +109,8 @@ def _make(folder: Path, compiler: Sequence[str], out: Path) -> None:
         ["make", "-s", "-C", str(folder), f"OUT={out}", f"CC={shlex.join(compiler)}"],
         what="compiling sandboxd",
     )
-    if not out.is_file():
-        raise ImageError(f"compiling sandboxd failed: {folder / 'Makefile'} made nothing")
+    if not all((out / name).is_file() for name in NAMES):
+        raise ImageError(f"compiling sandboxd failed: {folder / 'Makefile'} did not make all")
 
 
 def _schema(folder: Path) -> str:

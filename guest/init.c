@@ -1,0 +1,167 @@
+/* init: the first process of a virtual machine, which makes its root and becomes sandboxd.
+ *
+ *     /init [disk] [scratch]
+ *
+ * The root is an overlay: nothing that a guest writes changes what is below. Its lower layer is what
+ * the kernel has unpacked init from, or, with the word `disk`, the EROFS file system on a disk. Its
+ * upper layer is in memory, or, with `scratch`, on the disk that is no EROFS. The words come from the
+ * kernel's command line, where they are nobody else's. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "console.h"
+
+#define MERGED "/run/root"
+
+enum { EROFS_MAGIC = 0xe0f5e1e2, EROFS_OFFSET = 1024 }; /* erofs_fs.h */
+
+/* Where sandboxd keeps open what has no name in the root; the host reads these numbers, too. */
+enum { PACK_FD = 3, UPPER_FD = 4 };
+
+const char console_name[] = "init: ";
+
+/* A guest without its root is of no use. */
+static void need(bool done, const char *step, const char *object)
+{
+	console_expect(done, step, object);
+	if (!done)
+		reboot(RB_AUTOBOOT);
+}
+
+static bool has_word(char *const *words, const char *word)
+{
+	while (*words)
+		if (strcmp(*words++, word) == 0)
+			return true;
+	return false;
+}
+
+/* Loads what this kernel has not built in; the image has it in the order in which it loads. */
+static void load_modules(char *path)
+{
+	for (char *number = path + strlen(path) - sizeof "0.ko" + 1; *number <= '9'; ++*number) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0)
+			return;
+		console_expect(syscall(SYS_finit_module, fd, "", 0) == 0, "load ", path);
+		close(fd);
+	}
+}
+
+static bool is_erofs(const char *disk)
+{
+	uint32_t magic = 0;
+	int fd = open(disk, O_RDONLY | O_CLOEXEC);
+	bool is = pread(fd, &magic, sizeof magic, EROFS_OFFSET) == sizeof magic &&
+		  magic == EROFS_MAGIC;
+
+	close(fd);
+	return is;
+}
+
+/* Disks are numbered in the order in which the kernel finds them, which is not always the same. */
+static const char *find_disk(bool erofs)
+{
+	return is_erofs("/dev/vda") == erofs ? "/dev/vda" : "/dev/vdb";
+}
+
+static void mount_lower(void)
+{
+	const char *disk = find_disk(true);
+
+	mkdir("/lower", 0755);
+	need(mount(disk, "/lower", "erofs", MS_RDONLY, NULL) == 0, "mount ", disk);
+}
+
+static void mount_scratch(void)
+{
+	const char *disk = find_disk(false);
+
+	/* Nobody reads it after this boot. So nothing has to be in order on it when the power goes. */
+	need(mount(disk, "/run", "ext4", MS_NOATIME, "nobarrier,noinit_itable,discard") == 0,
+	     "mount ", disk);
+}
+
+/* Lays the overlay: even without a disk, as df and others say of what the kernel unpacks its archive
+ * into that there is no file system. */
+static bool mount_overlay(bool disk, bool scratch)
+{
+	static const char from_disk[] = "lowerdir=/lower,upperdir=/run/upper,workdir=/run/work";
+	static const char from_memory[] = "lowerdir=/,upperdir=/run/upper,workdir=/run/work";
+
+	mkdir("/run", 0755);
+	if (scratch)
+		mount_scratch();
+	else if (mount("tmpfs", "/run", "tmpfs", 0, "mode=700") < 0)
+		return false;
+	mkdir("/run/upper", 0755);
+	mkdir("/run/work", 0700);
+	mkdir(MERGED, 0755);
+	if (mount("overlay", MERGED, "overlay", 0, disk ? from_disk : from_memory) == 0)
+		return true;
+	umount2("/run", MNT_DETACH); /* leaves errno alone, as it does not fail */
+	return false;
+}
+
+static bool enter_root(void)
+{
+	return chdir(MERGED) == 0 && mount(".", "/", NULL, MS_MOVE, NULL) == 0 && chroot(".") == 0;
+}
+
+/* What every program expects, whatever the image holds. */
+static void add_folders(void)
+{
+	struct stat status;
+
+	mkdir("/root", 0700);
+	mkdir("/tmp", 01777);
+	if (stat("/tmp", &status) == 0 && (status.st_mode & 07777) != 01777)
+		chmod("/tmp", 01777);
+}
+
+static void keep(int fd, int number)
+{
+	if (fd < 0 || fd == number)
+		return;
+	dup2(fd, number);
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	char modules[] = "/lib/modules/0.ko", disk_modules[] = "/lib/modules/disk/0.ko";
+	char *const name[] = { "sandboxd", NULL };
+	bool disk = has_word(argv + 1, "disk"), scratch = has_word(argv + 1, "scratch");
+
+	(void)argc;
+	umask(0);
+	load_modules(modules);
+	if (disk || scratch) {
+		load_modules(disk_modules);
+		need(mount("devtmpfs", "/dev", "devtmpfs", 0, NULL) == 0, "mount ", "/dev");
+	}
+	if (disk)
+		mount_lower();
+	bool covered = mount_overlay(disk, scratch);
+
+	/* A kernel without overlays still has what it unpacked. */
+	(disk || scratch ? need : console_expect)(covered, "cover ", "/");
+	keep(open("/pack", O_RDONLY), PACK_FD);
+	keep(open("/run/upper", O_RDONLY | O_DIRECTORY), UPPER_FD);
+	int unpacked = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (covered)
+		need(enter_root(), "enter ", "/");
+	add_folders();
+	syscall(SYS_execveat, unpacked, *name, name, (char *const[]){ NULL }, 0);
+	need(false, "execute ", *name);
+	return 1;
+}
