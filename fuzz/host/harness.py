@@ -34,10 +34,11 @@ from microvm.qemu.console import Console
 from microvm.qemu.exit import classify
 from microvm.wire.session import Session
 
-from .checks import Violation, check, input_of
+from ..disagreement import Disagreement, agree
+from .checks import READY_TIMEOUT, check, input_of
 from .loop import VirtualLoop
+from .recorder import CallResult, Recorder
 from .recording_channel import RecordingChannel
-from .result import EXACT, READY_TIMEOUT, CallResult, Result, Timing
 from .script import Call, Script
 from .scripted_guest import ScriptedGuest
 
@@ -52,27 +53,29 @@ class _Hung(KeyboardInterrupt):
     """The script takes too long; only such an exception gets through an event loop."""
 
 
-def play(script: Script, timing: Timing = EXACT) -> Result:
+def play(script: Script) -> Recorder:
     """Play a script against the host, and see that everything holds that must.
 
-    :raises Violation: for the first thing that does not hold.
+    :raises Disagreement: for the first thing that does not hold.
     """
-    result = Result(script, timing)
+    recorder = Recorder()
     before = set(open_files())
     try:
         with _complaints() as complaints:
-            _run(result)
+            with _interrupted(), asyncio.Runner(loop_factory=VirtualLoop) as runner:
+                runner.run(_live(script, recorder))
+                tasks = asyncio.all_tasks(runner.get_loop())
             gc.collect(1)
-        if complaints:
-            raise Violation(f"something went unnoticed: {complaints}")
-        if after := set(open_files()) - before:
-            raise Violation(f"descriptors are left open: {after}")
-        check(result)
-    except Violation as error:
+        agree(not tasks, "tasks are left", tasks)
+        agree(not complaints, "something goes unnoticed", complaints)
+        after = set(open_files()) - before
+        agree(not after, "descriptors are left open", after)
+        check(recorder)
+    except Disagreement as error:
         error.add_note(repr(script))
-        error.add_note(result.recorder.transcript())
+        error.add_note(recorder.transcript())
         raise
-    return result
+    return recorder
 
 
 @contextmanager
@@ -91,17 +94,6 @@ def _complaints() -> Iterator[list[str]]:
         log.removeHandler(handler)
 
 
-def _run(result: Result) -> None:
-    factory = asyncio.SelectorEventLoop if result.timing.real else VirtualLoop
-    try:
-        with _interrupted(), asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(_live(result))
-            if tasks := asyncio.all_tasks(runner.get_loop()):
-                raise Violation(f"tasks are left: {tasks}")
-    except _Hung:
-        raise Violation("the host is busy for ever") from None
-
-
 @contextmanager
 def _interrupted() -> Iterator[None]:
     """Interrupt what takes too long on a real clock."""
@@ -113,12 +105,14 @@ def _interrupted() -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, REAL_TIMEOUT, REAL_TIMEOUT)
     try:
         yield
+    except _Hung:
+        raise Disagreement("the host is busy for ever") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
-async def _live(result: Result) -> None:
+async def _live(script: Script, recorder: Recorder) -> None:
     """Connect, be ready, call, and end, as a machine does."""
     ours, theirs = pair()
     our_console, their_console = pair()
@@ -128,46 +122,46 @@ async def _live(result: Result) -> None:
         panic = console.panic()
         ending = classify(0, reason="guest-reset", internal_error=False, panic=panic, stderr="")
         guest.fail(GuestDied(ending.text, detail=console.tail()))
-        result.reset_at = _now()
 
     with theirs, their_console:
         guest: Guest = Guest(
             console_tail=console.tail,
-            timeouts=result.timing.timeouts,
             session=partial(Session, clock=lambda: 0, entropy=Random(0).randbytes),
-            channel=partial(RecordingChannel, result.recorder, lambda: guest._command),
+            channel=partial(RecordingChannel, recorder, lambda: guest._command),
         )
         await guest.connect(ours)
-        scripted = ScriptedGuest(theirs, their_console, result.script, reset)
-        others = [
-            asyncio.create_task(console.follow(our_console)),
-            asyncio.create_task(scripted.play()),
-        ]
+        scripted = ScriptedGuest(theirs, their_console, script, recorder.losses, reset)
+        following = asyncio.create_task(console.follow(our_console))
+        playing = asyncio.create_task(scripted.perform())
         try:
             async with asyncio.timeout(FOREVER):
-                await _use(guest, result)
+                await _use(guest, script, recorder)
         except TimeoutError:
-            result.recorder.faults.append("a call does not end")
+            recorder.expect(False, "a call does not end")
         finally:
-            result.error = guest.error
+            recorder.error = guest.error
             guest.fail(GuestDied("the machine was stopped"))
-            others[1].cancel()
+            recorder.expect(recorder.left_at is not None, "the port stays open after a loss")
+            playing.cancel()
             their_console.shutdown(socket.SHUT_RDWR)
-            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.gather(following, playing, return_exceptions=True)
             for _ in range(5):  # what was cancelled by that has its turns, and no more
                 await asyncio.sleep(0)
 
 
-async def _use(guest: Guest, result: Result) -> None:
-    result.ready = await _call(guest, Call("ready"), result)
-    if result.ready.value is None:
-        for call in result.script.calls:
-            result.calls.append(await _call(guest, call, result))
+async def _use(guest: Guest, script: Script, recorder: Recorder) -> None:
+    for call in (Call("ready"), *script.calls):
+        its = CallResult(call, _now())
+        recorder.calls.append(its)
+        known = len(recorder.commands)
+        await _call(guest, call, its)
+        its.ended = min(its.ended, _now())
+        its.command = next(iter(recorder.commands[known:]), None)
+        if call.kind == "ready" and its.value is not None:
+            break
 
 
-async def _call(guest: Guest, call: Call, result: Result) -> CallResult:
-    its = CallResult(call, _now())
-    known = len(result.recorder.commands)
+async def _call(guest: Guest, call: Call, its: CallResult) -> None:
     try:
         match call.kind:
             case "ready":
@@ -186,12 +180,6 @@ async def _call(guest: Guest, call: Call, result: Result) -> CallResult:
         its.value = error
         if isinstance(error, ExecKilled) and call.kind == "run":
             its.out = {1: error.stdout, 2: error.stderr}
-    its.ended = min(its.ended, _now())
-    if guest.error is not None:
-        result.lost_at = min(result.lost_at, its.ended)
-    if len(result.recorder.commands) > known:
-        its.command = result.recorder.commands[known]
-    return its
 
 
 async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
@@ -220,10 +208,8 @@ async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
 
 
 def _options(call: Call) -> dict[str, Any]:
-    options = {"timeout": call.timeout, "grace": call.grace, "max_output": call.max_output}
-    if call.timeout is None:
-        del options["grace"]
-    return options
+    grace = {} if call.timeout is None else {"grace": call.grace}
+    return {"timeout": call.timeout, "max_output": call.max_output, **grace}
 
 
 def _input(call: Call) -> bytes | None:

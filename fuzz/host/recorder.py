@@ -10,32 +10,53 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from microvm.errors import MachineError, ProtocolError, VersionMismatch
 from microvm.wire import codec
 from microvm_proto.frame import Incomplete, Malformed, message_of, read
 from microvm_proto.schema import Schema
 
+from ..disagreement import Disagreement
 from ..frames import HEADER
 from ..report import explained, schema
+from .script import Call
 
 _MAX_CREDIT = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A frame that is right by itself, with its fields by name."""
+    """A frame that is right by itself, with its fields by name; those of its body are no constants.
+
+    :ivar size: in bytes, with the header.
+    """
 
     kind: str
+    size: int
     id: int
     values: dict[str, Any]
 
+    @classmethod
+    def read(cls, schema: Schema, data: bytes, sender: str) -> Frame:
+        """Read it; of lists, the values are their lengths.
 
-@dataclass(frozen=True, slots=True)
-class Breach:
-    """A breach of the protocol by the guest, for which a host must finish it at once."""
+        :raises Malformed: it is not right.
+        :raises Incomplete: it is not whole.
+        """
+        values = {
+            part.name: part.value
+            for part in read(schema, data, sender)
+            if part.field is not None and part.field.equals is None and part.item is None
+        }
+        length, number, _, id_ = HEADER.unpack_from(data)
+        message = message_of(schema, number)
+        assert message is not None
+        return cls(message.name, codec.HEADER_SIZE + length, id_, values)
 
-    at: float
-    why: str
-    version: bool = False
+    def is_same(self, event: codec.Message) -> bool:
+        """Tell whether this is what the codec has made of it."""
+        told = {name: getattr(event, name, None) for name in self.values}
+        kind = type(event).__name__.lower(), getattr(event, "id", 0)
+        return kind == (self.kind.replace("_", ""), self.id) and told == self.values
 
 
 @dataclass
@@ -53,8 +74,8 @@ class Command:
     id: int
     started: float
     window: dict[int, int]
+    credit: dict[int, int]
     takes_input: bool
-    credit: dict[int, int] = field(default_factory=dict)
     outputs: list[tuple[float, int, bytes]] = field(default_factory=list)
     ending: tuple[float, Frame] | None = None
     kills: list[float] = field(default_factory=list)
@@ -63,28 +84,56 @@ class Command:
     input_credit: int = 0
 
 
-class Recorder:
-    """The recorder of one conversation.
+@dataclass
+class CallResult:
+    """What came of a call of the host's.
 
+    :ivar ended: when what was called had ended, however long its output was read.
+    :ivar value: what it returned, or raised.
+    :ivar command: the command that it ran.
+    :ivar out: what was read of each stream.
+    :ivar left: when the caller had enough; else all was read.
+    """
+
+    call: Call
+    began: float
+    ended: float = float("inf")
+    value: object = None
+    command: Command | None = None
+    out: dict[int, bytes] = field(default_factory=dict)
+    left: float | None = None
+
+
+class Recorder:
+    """The recorder of one conversation, and of what came of it.
+
+    :ivar calls: what came of each call, `ready` first.
+    :ivar error: for what the host has given the guest up, before it was stopped.
     :ivar greeted: whether the guest has answered.
-    :ivar breach: the guest's first one.
+    :ivar breach: the guest's first, for which a host must finish it at once; empty without one.
+    :ivar reason: the host's error for that.
     :ivar faults: what the host has done wrong.
     :ivar pings: when each was sent that is not answered.
     :ivar statuses: those that the guest has told.
     :ivar frames: how many of the guest's have been read.
-    :ivar ended_at: when the port ended.
+    :ivar losses: the moments at which the guest must be known to be lost.
+    :ivar left_at: when the host gave it up.
     """
 
     def __init__(self) -> None:
+        self.calls: list[CallResult] = []
+        self.error: MachineError | None = None
         self.greeted = False
-        self.breach: Breach | None = None
-        self.faults: list[str] = []
+        self.breach = ""
+        self.reason: type[MachineError] = ProtocolError
+        self.faults: list[Disagreement] = []
         self.commands: list[Command] = []
         self.pings: dict[int, float] = {}
         self.last_pong = 0.0
         self.statuses: list[Frame] = []
         self.frames = 0
-        self.ended_at: float | None = None
+        self.losses: list[float] = []
+        self.left_at: float | None = None
         self._asked = 0
         self._goodbye = False
         self._nonce = -1
@@ -96,21 +145,26 @@ class Recorder:
         """Explain the last of the guest's frames."""
         return explained(b"".join(self._recent) + bytes(self._received[:100]), "guest")
 
-    def sent(self, data: bytes, now: float) -> None:
-        """Record whole frames that the host sends."""
-        while data:
-            size = codec.HEADER_SIZE + HEADER.unpack_from(data)[0]
-            try:
-                self._record(_frame(self._schema, data[:size], "host"), now)
-            except (Malformed, Incomplete) as error:
-                self.faults.append(f"the host sends a malformed frame: {error}")
-            data = data[size:]
+    def expect(self, right: bool, what: str, detail: object = "") -> None:
+        """Note a fault of the host, unless it is right."""
+        if not right:
+            self.faults.append(Disagreement(what, detail))
 
-    def _record(self, frame: Frame, now: float) -> None:
-        command = self.commands[-1] if self.commands else None
+    def _running(self, frame: Frame) -> Command | None:
+        """Return the command that a frame is about, if that runs."""
+        last = self.commands[-1] if self.commands else None
+        return last if last and last.id == frame.id and not last.ending else None
+
+    def sent(self, data: bytes, now: float) -> None:
+        """Record a frame that the host sends.
+
+        :raises Malformed: it is none.
+        """
+        frame = Frame.read(self._schema, data, "host")
         values = frame.values
-        if frame.kind not in ("hello", "exec_request") and not self.greeted:
-            self.faults.append(f"the host says {frame.kind} before it is answered")
+        self.expect(frame.size == len(data), "the host sends more than a frame", frame)
+        greeted = self.greeted or frame.kind == "hello"
+        self.expect(greeted, "the host speaks before it is answered", frame)
         match frame.kind:
             case "hello":
                 self._nonce = values["nonce"]
@@ -119,31 +173,32 @@ class Recorder:
             case "status_request":
                 self._asked += 1
             case "exec_request":
-                if frame.id != len(self.commands) + 1 or (command and not command.ending):
-                    self.faults.append("the host asks for a command out of turn")
+                over = all(command.ending for command in self.commands)
+                in_turn = over and frame.id == len(self.commands) + 1
+                self.expect(in_turn, "the host asks for a command out of turn", frame)
                 window = {1: values["stdout_credit"], 2: values["stderr_credit"]}
                 fed = values["stdin_from"] == codec.StdinKind.HOST or values["rows"] > 0
-                self.commands.append(Command(frame.id, now, window, fed, dict(window)))
+                self.commands.append(Command(frame.id, now, window, dict(window), fed))
             case _ if frame.id:
-                if command is None or command.id != frame.id or command.ending:
-                    self.faults.append(f"the host says {frame.kind} of no command that runs")
-                else:
-                    self._record_of(command, frame, now)
+                command = self._running(frame)
+                self.expect(command is not None, "the host speaks of no command that runs", frame)
+                if command:
+                    self._sent_of(command, frame, now)
 
-    def _record_of(self, command: Command, frame: Frame, now: float) -> None:
+    def _sent_of(self, command: Command, frame: Frame, now: float) -> None:
         match frame.kind:
             case "exec_credit":
                 stream = frame.values["stream"]
                 command.credit[stream] += frame.values["amount"]
-                if command.credit[stream] > command.window[stream]:
-                    self.faults.append("the host gives credit for what it has not taken")
+                taken = command.credit[stream] <= command.window[stream]
+                self.expect(taken, "the host gives credit for what it has not taken", frame)
             case "exec_kill":
                 command.kills.append(now)
             case "exec_stdin":
                 data = frame.values["data"]
                 command.input_credit -= len(data)
-                if command.input_credit < 0 or command.fed_end:
-                    self.faults.append("the host feeds what was not asked for")
+                asked = command.input_credit >= 0 and not command.fed_end
+                self.expect(asked, "the host feeds what was not asked for", frame)
                 command.fed += data
                 command.fed_end = not data
 
@@ -153,24 +208,21 @@ class Recorder:
 
     def advance(self, now: float) -> Frame | None:
         """Return the guest's next frame that means something; None: a breach, or nothing yet."""
-        while self.breach is None:
-            if len(self._received) < codec.HEADER_SIZE:
-                return None
-            size = codec.HEADER_SIZE + HEADER.unpack_from(self._received)[0]
+        while not self.breach:
+            size = codec.HEADER_SIZE + int.from_bytes(self._received[:4], "little")
+            data = bytes(self._received[: min(size, 1 << 18)])
             try:
-                frame = _frame(self._schema, bytes(self._received[: min(size, 1 << 18)]), "guest")
+                frame = Frame.read(self._schema, data, "guest")
             except Incomplete:
                 return None
             except Malformed as error:
-                self.breach = Breach(now, f"malformed: {error}")
+                self._break(now, f"malformed: {error}")
                 return None
-            self._recent.append(bytes(self._received[:size]))
+            self._recent.append(data)
             del self._received[:size]
             self.frames += 1
             if self.greeted:
-                wrong = self._check(frame, now)
-                if wrong:
-                    self.breach = Breach(now, wrong)
+                self._break(now, self._check(frame, now))
             elif frame.kind != "ready" or frame.values["nonce"] != self._nonce:
                 continue  # it answers an earlier hello
             else:
@@ -178,10 +230,15 @@ class Recorder:
             return None if self.breach else frame
         return None
 
+    def _break(self, now: float, breach: str, reason: type[MachineError] = ProtocolError) -> None:
+        if breach:
+            self.breach, self.reason = breach, reason
+            self.losses.append(now)
+
     def _greet(self, frame: Frame, now: float) -> None:
         version, digest = frame.values["version"], frame.values["digest"]
         if version <= codec.VERSION and codec.DIGESTS.get(version) != digest:
-            self.breach = Breach(now, "another schema", version=True)
+            self._break(now, "another schema", VersionMismatch)
         elif version < codec.VERSION:
             self._schema = schema().at(version)
         self.greeted = True
@@ -204,12 +261,10 @@ class Recorder:
                 return ""
         if not frame.kind.startswith("exec_"):
             return f"{frame.kind} where it must not be"
-        command = self.commands[-1] if self.commands else None
-        if command is None or command.ending or command.id != frame.id:
-            return f"{frame.kind} of no command that runs"
-        return self._check_command(command, frame, now)
+        command = self._running(frame)
+        return self._check_of(command, frame, now) if command else f"{frame.kind} of no command"
 
-    def _check_command(self, command: Command, frame: Frame, now: float) -> str:
+    def _check_of(self, command: Command, frame: Frame, now: float) -> str:
         values = frame.values
         match frame.kind:
             case "exec_output":
@@ -235,16 +290,3 @@ class Recorder:
                     return "the end for want of memory that is not limited"
                 command.ending = now, frame
         return ""
-
-
-def _frame(schema: Schema, data: bytes, sender: str) -> Frame:
-    """Read a frame; of its fields, those that are no constants, and of lists their lengths."""
-    values = {
-        part.name: part.value
-        for part in read(schema, data, sender)
-        if part.field is not None and part.field.equals is None and part.item is None
-    }
-    _, number, _, id_ = HEADER.unpack_from(data)
-    message = message_of(schema, number)
-    assert message is not None
-    return Frame(message.name, id_, values)

@@ -10,10 +10,12 @@ from microvm.wire import codec
 from microvm.wire.channel import Channel
 from microvm.wire.session import WINDOW, Session
 
-from .recorder import Frame, Recorder
+from .recorder import Recorder
 
 MAX_UNSENT = 1 << 18
 """Bytes that may wait for a guest which does not read."""
+
+MAX_PARTIAL = codec.HEADER_SIZE + codec.ExecOutput.MAX_BODY
 
 
 class RecordingChannel(Channel):
@@ -31,11 +33,9 @@ class RecordingChannel(Channel):
 
         def note(event: codec.Message) -> None:
             frame = recorder.advance(self._loop.time())
-            if frame is None:
-                why = recorder.breach.why if recorder.breach else "it was not there yet"
-                recorder.faults.append(f"the host took {type(event).__name__}: {why}")
-            elif not _same(event, frame):
-                recorder.faults.append(f"the host heard {event} when {frame} was said")
+            said = frame is not None and frame.is_same(event)
+            detail = f"{event}, not {frame or recorder.breach}"
+            recorder.expect(said, "the host hears what is not said", detail)
             on_event(event)
 
         super().__init__(session, note, *others)
@@ -44,10 +44,15 @@ class RecordingChannel(Channel):
 
     def write(self, *parts: bytes | memoryview) -> None:
         """Record what the host says, as long as it is heard."""
-        if self._transport is not None:
-            self._recorder.sent(b"".join(parts), self._loop.time())
+        if self._transport is not None and (data := b"".join(parts)):
+            self._recorder.sent(data, self._loop.time())
         super().write(*parts)
         self._measure()
+
+    def close(self) -> None:
+        """Record that the host gives the guest up."""
+        self._recorder.left_at = self._loop.time()
+        super().close()
 
     def data_received(self, data: bytes) -> None:
         """Record what the guest says."""
@@ -64,52 +69,19 @@ class RecordingChannel(Channel):
         """See that the host has handled all that it was told, as far as that was right."""
         recorder, is_open = self._recorder, self._transport is not None
         frame = recorder.advance(self._loop.time())
-        if frame is not None and is_open:
-            recorder.faults.append(f"the host did not hear {frame}")
-        if recorder.breach and is_open:
-            recorder.faults.append(f"the host goes on after a breach: {recorder.breach.why}")
-        if not recorder.breach and not is_open:
-            recorder.faults.append("the host refused what is right")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Record the end of the port."""
-        self._record_end()
-        super().connection_lost(exc)
-
-    def eof_received(self) -> None:
-        """Record the end of the guest's half of it, whatever the host makes of that."""
-        self._record_end()
-        super().eof_received()
-
-    def _record_end(self) -> None:
-        if self._transport is not None and self._recorder.ended_at is None:
-            self._recorder.ended_at = self._loop.time()
+        recorder.expect(frame is None or not is_open, "the host does not hear a frame", frame)
+        if is_open:
+            recorder.expect(not recorder.breach, "the host goes on after a breach", recorder.breach)
+        else:
+            recorder.expect(bool(recorder.breach), "the host refuses what is right")
 
     def _measure(self) -> None:
         """See that what a guest makes the host hold has a bound."""
         if self._transport is None:
             return
-        command = self._command()
-        output = [command.stdout, command.stderr] if command else []
-        for what, size, limit in (
-            ("bytes wait to be sent", self._transport.get_write_buffer_size(), MAX_UNSENT),
-            (
-                "bytes of one frame are held",
-                len(self._session._decoder._partial),
-                codec.HEADER_SIZE + codec.ExecOutput.MAX_BODY,
-            ),
-            *(("bytes of output are held", len(stream), 2 * WINDOW) for stream in output),
-        ):
-            if size > limit:
-                self._recorder.faults.append(f"{size} {what}")
-
-
-def _same(event: codec.Message, frame: Frame) -> bool:
-    """Tell whether what the codec made of a frame is what the schema makes of it."""
-    name = type(event).__name__.lower()
-    told = {key: getattr(event, key, None) for key in frame.values}
-    return (name, getattr(event, "id", 0), told) == (
-        frame.kind.replace("_", ""),
-        frame.id,
-        frame.values,
-    )
+        unsent, partial = self._transport.get_write_buffer_size(), self._session._decoder._partial
+        self._recorder.expect(unsent <= MAX_UNSENT, "too much waits to be sent", unsent)
+        self._recorder.expect(len(partial) <= MAX_PARTIAL, "too much of a frame is held")
+        if command := self._command():
+            held = max(len(command.stdout), len(command.stderr))
+            self._recorder.expect(held <= 2 * WINDOW, "too much output is held", held)

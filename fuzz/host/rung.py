@@ -1,105 +1,84 @@
-"""The rung that plays scripts to the host for a time, and saves those that fail."""
+"""The rung that plays scripts to the host for a time, and saves the one that fails."""
 
 from __future__ import annotations
 
-import re
 import time
+from collections.abc import Callable
 
 from hypothesis import Phase, given, seed, settings
 
+from ..disagreement import kind_of
 from ..outcome import Outcome
 from ..report import keep
 from ..settings import SETTINGS
-from .checks import Violation
-from .endings import ENDINGS, ending
 from .harness import play
-from .script import CORPUS, Script, corpus
+from .known import CORPUS, known
+from .script import Script
 from .strategies import scripts
 
-_BATCH = 200
-"""The examples of one call of Hypothesis; the clock is read between two calls."""
+_BATCH = settings(
+    SETTINGS,
+    max_examples=200,  # the clock is read between two batches
+    database=None,
+    print_blob=False,
+    phases=[Phase.generate, Phase.shrink],
+)
 
-_MOST = 5
-"""The number of kinds of findings after which the rung stops."""
-
-_SHRINKING = 10.0
-"""Seconds more that a finding may take to be made small."""
-
-_PHASES = [Phase.generate, Phase.shrink]
+SHRINKING = 10.0
+"""Seconds that a finding may take to be made small."""
 
 
 def run(seconds: float, seed: int) -> Outcome:
-    """Fuzz for so many seconds; what is known comes first."""
+    """Fuzz for so many seconds, or until something is found; what is known comes first."""
     began = time.monotonic()
-    fuzzer = _Fuzzer(began + seconds)
-    scripts_known = known()
-    for name, script in scripts_known.items():
+    frames: list[int] = []
+    findings: list[str] = []
+
+    def attempt(script: Script) -> None:
+        frames.append(0)
+        frames[-1] = play(script).frames
+
+    for name, script in known().items():
         try:
-            fuzzer.play(script)
+            attempt(script)
         except Exception as error:  # noqa: BLE001, RUF100 - whatever it is, it is a finding
-            fuzzer.findings[_kind(error)] = f"{name}: {error}"
+            findings.append(_told(name, error))
     batch = 0
-    while time.monotonic() < fuzzer.until and len(fuzzer.findings) < _MOST:
-        fuzzer.search(hash((seed, batch)))
+    while not findings and time.monotonic() < began + seconds:
+        findings += _search(attempt, hash((seed, batch)), began + seconds)
         batch += 1
-    return Outcome(
-        fuzzer.executions,
-        fuzzer.frames,
-        time.monotonic() - began,
-        tuple(fuzzer.findings.values()),
-        f"{len(scripts_known)} scripts replayed, {batch} batches",
-    )
+    took = time.monotonic() - began
+    return Outcome(len(frames), sum(frames), took, findings, f"{batch} batches")
 
 
-def known() -> dict[str, Script]:
-    """Return what has failed before, and one script for each way in which a guest is lost."""
-    failed = {path.name: Script.from_json(path.read_text()) for path in corpus()}
-    return failed | {name: ending(name) for name in ENDINGS}
+def _search(attempt: Callable[[Script], None], number: int, until: float) -> list[str]:
+    """Attempt one batch; what fails is made small, and saved."""
+    smallest: list[tuple[Script, Exception]] = []
 
-
-class _Fuzzer:
-    """A fuzzer of the host, which counts what it plays and keeps one finding of a kind."""
-
-    def __init__(self, until: float) -> None:
-        self.until = until
-        self.executions = 0
-        self.frames = 0
-        self.findings: dict[str, str] = {}
-
-    def play(self, script: Script) -> None:
-        self.executions += 1
-        self.frames += play(script).recorder.frames
-
-    def search(self, number: int) -> None:
-        """Play one batch; what it finds is made small, and saved."""
-        smallest: list[tuple[Script, Exception]] = []
-
-        @settings(SETTINGS, max_examples=_BATCH, database=None, print_blob=False, phases=_PHASES)
-        @seed(number)
-        @given(script=scripts())
-        def examples(script: Script) -> None:
-            if time.monotonic() > self.until + (_SHRINKING if smallest else 0):
-                return
-            try:
-                self.play(script)
-            except Exception as error:
-                if _kind(error) in self.findings:
-                    return
-                smallest[:] = [(script, error)]
-                raise
-
+    @_BATCH
+    @seed(number)
+    @given(script=scripts())
+    def examples(script: Script) -> None:
+        nonlocal until
+        if time.monotonic() > until:
+            return
         try:
-            examples()
-        except Exception as error:  # noqa: BLE001, RUF100 - whatever it is, it is a finding
-            if smallest:
-                script, found = smallest[0]
-                path = keep(script.to_json().encode(), _kind(found), CORPUS, ".json")
-                self.findings[_kind(found)] = f"{path.name}: {found}"
-            else:
-                self.findings[_kind(error)] = repr(error)
+            attempt(script)
+        except Exception as error:
+            until = until if smallest else time.monotonic() + SHRINKING
+            smallest[:] = [(script, error)]
+            raise
+
+    try:
+        examples()
+    except Exception:
+        if not smallest:
+            raise
+        [(script, error)] = smallest
+        path = keep(script.to_json().encode(), kind_of(error), CORPUS, ".json")
+        return [_told(path.name, error)]
+    return []
 
 
-def _kind(error: Exception) -> str:
-    """Return what an error says, without its numbers, in few words: a name of a file, too."""
-    text = str(error) if isinstance(error, Violation) else repr(error)
-    return " ".join(re.findall("[a-z]+", text.lower())[:8])
+def _told(name: str, error: Exception) -> str:
+    return "\n".join([f"{name}: {error}", *getattr(error, "__notes__", [])])

@@ -6,20 +6,22 @@ Scripts stand in the corpus as JSON, to be read and edited by people.
 from __future__ import annotations
 
 import json
-import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
-from enum import Enum
+from enum import EnumType
 from functools import cache
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, get_type_hints
 
 from microvm.wire import codec
 
 
+class Act:
+    """Something that a guest does."""
+
+
 @dataclass(frozen=True, slots=True)
-class Say:
-    """An act: the guest sends a message.
+class Say(Act):
+    """The guest sends a message.
 
     :ivar true: fields that get what is right at that moment: `id`, `nonce`, `token`, and what a
         `Ready` says of the schema.
@@ -35,15 +37,15 @@ class Say:
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
-    """An act: the guest sends bytes."""
+class Raw(Act):
+    """The guest sends bytes."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Flood:
-    """An act: the guest sends output, whatever has been paid for."""
+class Flood(Act):
+    """The guest sends output, whatever has been paid for."""
 
     stream: int
     size: int
@@ -51,15 +53,15 @@ class Flood:
 
 
 @dataclass(frozen=True, slots=True)
-class SlowFrame:
-    """An act: the guest sends a frame of the longest body, a byte after each `every` seconds."""
+class SlowFrame(Act):
+    """The guest sends a frame of the longest body, a byte after each `every` seconds."""
 
     every: float
 
 
 @dataclass(frozen=True, slots=True)
-class Serve:
-    """An act: the guest serves a request as it should, with its output, all input and its end."""
+class Serve(Act):
+    """The guest serves a request as it should, with its output, all input and its end."""
 
     stdout: int = 0
     stderr: int = 0
@@ -69,64 +71,48 @@ class Serve:
 
 
 @dataclass(frozen=True, slots=True)
-class Hear:
-    """An act: the guest waits until the host has sent a message of this kind."""
+class Hear(Act):
+    """The guest waits until the host has sent a message of this kind."""
 
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """An act: the guest sends nothing for a time."""
+class Pause(Act):
+    """The guest sends nothing for a time."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An act: the guest begins or ceases to answer pings and status requests."""
+class Answer(Act):
+    """The guest begins or ceases to answer pings and status requests."""
 
     pongs: bool
 
 
 @dataclass(frozen=True, slots=True)
-class StopReading:
-    """An act: the guest reads no more."""
+class StopReading(Act):
+    """The guest reads no more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
-    """An act: the guest closes the port, or one half of it."""
+class Close(Act):
+    """The guest closes the port, or one half of it."""
 
     half: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Print:
-    """An act: the guest writes to the console."""
+class Print(Act):
+    """The guest writes to the console."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Reset:
-    """An act: the machine ends, as when its kernel crashes."""
-
-
-Act: TypeAlias = (
-    Say
-    | Raw
-    | Flood
-    | SlowFrame
-    | Serve
-    | Hear
-    | Pause
-    | Answer
-    | StopReading
-    | Close
-    | Print
-    | Reset
-)
+class Reset(Act):
+    """The machine ends, as when its kernel crashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +149,9 @@ class Script:
         """Write it down, an act a line."""
 
         def lines(items: Iterable[object]) -> str:
-            return ",\n".join(f"    {json.dumps(_plain(item))}" for item in items)
+            return ",\n".join(f"    {json.dumps(item, default=_plain)}" for item in items)
 
-        cuts = json.dumps(list(self.cuts))
+        cuts = json.dumps(self.cuts)
         return (
             f'{{\n  "calls": [\n{lines(self.calls)}\n  ],\n'
             f'  "acts": [\n{lines(self.acts)}\n  ],\n  "cuts": {cuts}\n}}\n'
@@ -174,59 +160,45 @@ class Script:
     @classmethod
     def from_json(cls, text: str) -> Script:
         """Read what `to_json` has written."""
-        data = json.loads(text)
-        return cls(
-            tuple(_made(act) for act in data["acts"]),
-            tuple(_made(call) for call in data["calls"]),
-            tuple(data["cuts"]),
-        )
+        parts = json.loads(text, object_hook=_made)
+        return cls(**{name: tuple(values) for name, values in parts.items()})
 
     def __repr__(self) -> str:
         """Show it as it is in a file."""
         return self.to_json()
 
 
-CORPUS = Path(__file__).parents[1] / "corpus" / "host"
-
-_KINDS = {kind.__name__: kind for kind in (*Act.__args__, *codec.Message.__args__, Call)}
-_hints = cache(typing.get_type_hints)
-
-
-def corpus() -> list[Path]:
-    """Return what once failed."""
-    return sorted(CORPUS.glob("*.json"))
+_MESSAGES = {kind.__name__: kind for kind in codec.Message.__args__}
+_KINDS = _MESSAGES | {name: kind for name, kind in globals().items() if is_dataclass(kind)}
+_hints = cache(get_type_hints)
 
 
 def _plain(value: Any) -> Any:
     """Return a value for JSON: of acts and messages the name, and fields that are not defaults."""
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).hex()
     if not is_dataclass(value):
-        return value
+        return bytes(value).hex()
     values = {each.name: (getattr(value, each.name), each.default) for each in fields(value)}
-    given = {
-        name: _plain(own) for name, (own, default) in values.items() if own not in (default, {})
-    }
+    given = {name: own for name, (own, default) in values.items() if own not in (default, {})}
     return {"do": type(value).__name__} | given
 
 
 def _made(plain: dict[str, Any]) -> Any:
-    """Make an act, a call or a message of what `_plain` has made of it."""
-    kind: Any = _KINDS[plain["do"]]
-    values = {}
-    for each in fields(kind):
+    """Make an act, a call or a message of what `_plain` has made of it; all else stays."""
+    if "do" not in plain:
+        return plain
+    name = plain.pop("do")
+    kind: Any = _KINDS[name]
+    if name in _MESSAGES:
         # What a later version of the protocol has in addition is 0, or empty.
-        if each.name in plain or kind in codec.Message.__args__:
-            values[each.name] = _value(_hints(kind)[each.name], plain.get(each.name, 0))
-    return kind(**values)
+        plain = {each.name: 0 for each in fields(kind)} | plain
+    hints = _hints(kind)
+    return kind(**{name: _value(hints[name], value) for name, value in plain.items()})
 
 
 def _value(hint: Any, plain: Any) -> Any:
-    if isinstance(plain, dict) and "do" in plain:
-        return _made(plain)
     if hint in (bytes, bytes | memoryview):
         return bytes.fromhex(plain or "")
-    if isinstance(hint, type) and issubclass(hint, Enum):
+    if isinstance(hint, EnumType):
         # What is equal to a member of a closed enum need not be the same to a codec.
         return hint(plain)
     return tuple(plain) if isinstance(plain, list) else plain

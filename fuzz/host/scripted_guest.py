@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+import itertools
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import fields, replace
 from signal import SIGKILL, SIGTERM
 from typing import Any
 
-from tests.support.peer import Peer
+from tests.support.peer import PIECE, Peer
 
+from microvm.guest.timeouts import TIMEOUTS
 from microvm.wire import codec
-from microvm.wire.codec import Stream
+from microvm.wire.codec import Ending, Stream
 
 from ..frames import HEADER
 from . import script as acts
@@ -21,25 +23,20 @@ from . import script as acts
 HEAR_TIMEOUT = 20.0
 """The seconds that a guest waits for what it wants to hear; then it goes on."""
 
-FOREVER = 1e6
-
-INPUT_END = "end of input"
 INPUT_WINDOW = 1 << 18
 """Bytes of input that an honest guest takes ahead."""
 
 _APART = 200
 """The number of pieces that are written apart; what follows is written at once."""
 
-_BUFFER = 1 << 17
+_DEATHS = {"ExecKill": SIGKILL, "ExecTerminate": SIGTERM, "ExecSignal": SIGTERM}
+"""What ends a command of an honest guest, and the signal that it then reports."""
 
 
-class _MachineEnded(Exception):
-    """The machine has ended, and so has the script."""
-
-
-class ScriptedGuest:
+class ScriptedGuest(Peer):
     """The guest's end of the port, and of the console.
 
+    :param losses: it notes there by when a host must know that it is lost.
     :param reset: called when the machine ends.
     """
 
@@ -48,66 +45,56 @@ class ScriptedGuest:
         port: socket.socket,
         console: socket.socket,
         script: acts.Script,
+        losses: list[float],
         reset: Callable[[], None],
     ) -> None:
-        self._peer = Peer(port)
+        super().__init__(port)
+        self.id = 1
         self._console = console
         self._script = script
+        self._losses = losses
         self._reset = reset
         self._loop = asyncio.get_running_loop()
-        self._true = {
-            "version": codec.VERSION,
-            "digest": codec.DIGEST,
-            "max_body": codec.MAX_BODY,
-            "nonce": 0,
-            "id": 1,
-            "token": 0,
-        }
-        self._heard: list[str] = []
-        self._news = asyncio.Event()
-        self._buffer = b""
+        self._token = 0
+        self._heard: asyncio.Queue[codec.Message] = asyncio.Queue()
+        self._sizes = itertools.islice(itertools.cycle(script.cuts), _APART)
         # An answer must not come in the middle of a frame that is written in pieces.
         self._lock = asyncio.Lock()
-        self._pieces = 0
-        self._pongs = True
-        self._takes_input = False
-        self._serving = False
-        self._signal = 0
+        self._answers = True
         self._reading: asyncio.Task[None]
 
-    async def play(self) -> None:
+    async def perform(self) -> None:
         """Do what the script says, then fall silent; until cancelled."""
         self._reading = asyncio.create_task(self._read())
         try:
             for act in self._script.acts:
                 await self._do(act)
-            await self._flush()
-            self._pongs = False
+                if isinstance(act, acts.Reset):
+                    return
+            self._answers = False
             await asyncio.Event().wait()
-        except (_MachineEnded, ConnectionError):
+        except ConnectionError:
             pass
         finally:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
 
     async def _do(self, act: acts.Act) -> None:
-        if not isinstance(act, acts.Say | acts.Raw | acts.Print | acts.Answer):
-            await self._flush()
         match act:
             case acts.Say():
-                await self._write(self._frame(act) * act.times)
+                await self.say(self._frame(act) * act.times)
             case acts.Raw(data=data):
-                await self._write(data)
+                await self.say(data)
             case acts.Flood(stream=stream, size=size, times=times):
-                output = codec.ExecOutput(self._true["id"], Stream(stream), b"f" * size).encode()
+                output = codec.ExecOutput(self.id, Stream(stream), b"f" * size).encode()
                 for _ in range(times):
-                    await self._write(output)
+                    await self.say(output)
             case acts.SlowFrame(every=every):
                 size = codec.ExecOutput.MAX_BODY
-                data = HEADER.pack(size, codec.ExecOutput.TYPE, 0, self._true["id"])
+                header = HEADER.pack(size, codec.ExecOutput.TYPE, 0, self.id)
                 async with self._lock:
-                    for byte in (data + b"\1" * (size - 1))[:1000]:
-                        await self._send(bytes([byte]))
+                    for byte in (header + b"\1" * size)[:1000]:
+                        await super().say(bytes([byte]))
                         await asyncio.sleep(every)
             case acts.Serve():
                 await self._serve(act)
@@ -115,137 +102,110 @@ class ScriptedGuest:
                 await self._hear(kind)
             case acts.Pause(seconds=seconds):
                 await asyncio.sleep(seconds)
-            case acts.Answer(pongs=pongs):
-                self._pongs = pongs
+            case acts.Answer(pongs=answers):
+                self._answers = answers
             case acts.StopReading():
                 self._reading.cancel()
             case acts.Print(data=data):
                 await self._loop.sock_sendall(self._console, data)
             case acts.Close(half=half):
-                self._peer.port.shutdown(socket.SHUT_WR if half else socket.SHUT_RDWR)
+                self.port.shutdown(socket.SHUT_WR if half else socket.SHUT_RDWR)
+                self._losses.append(self._loop.time() + TIMEOUTS.loss_grace)
             case acts.Reset():
                 # Only what has arrived on the console can tell why.
                 await asyncio.sleep(0.001)
-                self._peer.port.shutdown(socket.SHUT_RDWR)
+                self.port.shutdown(socket.SHUT_RDWR)
                 self._console.shutdown(socket.SHUT_RDWR)
                 await asyncio.sleep(0.001)
+                self._losses.append(self._loop.time())
                 self._reset()
-                raise _MachineEnded
-
-    async def _serve(self, act: acts.Serve) -> None:
-        if not await self._hear("ExecRequest"):
-            return
-        id_ = self._true["id"]
-        self._serving, self._signal = True, 0
-        if act.failed:
-            end: codec.Message = codec.ExecFailed(id_, codec.Stage.LOOKUP, 2)
-        elif await self._work(act, id_):
-            end = codec.ExecResponse(id_, codec.Ending.EXITED, act.status)
-        else:
-            end = codec.ExecResponse(id_, codec.Ending.SIGNALLED, self._signal or SIGKILL)
-        self._serving = False
-        await self._say(end)
-
-    async def _work(self, act: acts.Serve, id_: int) -> bool:
-        """Write and read as a command does; False when that was ended early."""
-        if self._takes_input:
-            await self._say(codec.ExecStdinCredit(id_, INPUT_WINDOW))
-        for stream, amount in ((Stream.STDOUT, act.stdout), (Stream.STDERR, act.stderr)):
-            left = amount
-            while left:
-                while not self._peer.credit[stream]:
-                    if not await self._hear("ExecCredit", FOREVER):
-                        return False
-                size = min(left, act.size, self._peer.credit[stream], 65536)
-                self._peer.credit[stream] -= size
-                data = bytes([33 + left % 90]) * size
-                left -= size
-                await self._say(codec.ExecOutput(id_, stream, data))
-        if self._takes_input and not await self._hear(INPUT_END):
-            return False
-        await asyncio.sleep(0.001)  # long enough for a signal
-        return not self._signal
 
     def _frame(self, act: acts.Say) -> bytes:
-        truth: dict[str, Any] = {name: self._true[name] for name in act.true}
-        frame = dataclasses.replace(act.message, **truth).encode()
-        if not act.bent:
-            return frame
-        length, type_, flags, id_ = HEADER.unpack_from(frame)
-        said = {"length": length, "type": type_, "flags": flags, "id": id_} | act.bent
-        header = HEADER.pack(said["length"], said["type"], said["flags"], said["id"])
+        truth: dict[str, Any] = {
+            "version": codec.VERSION,
+            "digest": codec.DIGEST,
+            "max_body": codec.MAX_BODY,
+            "nonce": self.nonce,
+            "id": self.id,
+            "token": self._token,
+        }
+        frame = replace(act.message, **{name: truth[name] for name in act.true}).encode()
+        header = zip(("length", "type", "flags", "id"), HEADER.unpack_from(frame), strict=True)
         body = bytearray(frame[codec.HEADER_SIZE :])
-        if "flip" in said and body:
-            body[said["flip"] % len(body)] ^= 0xFF
-        return header + body
+        if body and "flip" in act.bent:
+            body[act.bent["flip"] % len(body)] ^= 0xFF
+        return HEADER.pack(*(act.bent.get(name, value) for name, value in header)) + body
 
-    async def _say(self, message: codec.Message) -> None:
-        self._buffer += message.encode()
-        await self._flush()
+    async def _serve(self, act: acts.Serve) -> None:
+        request = await self._hear("ExecRequest")
+        if not isinstance(request, codec.ExecRequest):
+            return
+        end: codec.Message = codec.ExecFailed(self.id, codec.Stage.LOOKUP, 2)
+        if not act.failed:
+            signal = await self._work(act, request.stdin_from is codec.StdinKind.HOST)
+            end = codec.ExecResponse(self.id, Ending.EXITED, act.status)
+            if signal:
+                end = codec.ExecResponse(self.id, Ending.SIGNALLED, signal)
+        await self.say(end)
 
-    async def _write(self, data: bytes) -> None:
-        self._buffer += data
-        if self._script.cuts or len(self._buffer) > _BUFFER:
-            await self._flush()
+    async def _work(self, act: acts.Serve, takes_input: bool) -> int:
+        """Write and read as a command does; the signal that ends it early, or 0."""
+        if takes_input:
+            await self.say(codec.ExecStdinCredit(self.id, INPUT_WINDOW))
+        left = {Stream.STDOUT: act.stdout, Stream.STDERR: act.stderr}
+        while True:
+            for stream, size in left.items():
+                while size := min(left[stream], act.size, self.credit[stream], PIECE):
+                    self.credit[stream] -= size
+                    data = bytes([33 + left[stream] % 90]) * size
+                    left[stream] -= size
+                    await self.say(codec.ExecOutput(self.id, stream, data))
+            done = not takes_input and not any(left.values())
+            timeout = 0.001 if done else HEAR_TIMEOUT  # long enough for a signal
+            match await self._hear("ExecCredit", "ExecStdin", *_DEATHS, timeout=timeout):
+                case None:
+                    return 0 if done else SIGKILL
+                case codec.ExecStdin(data=fed):
+                    takes_input = bool(fed)
+                    if fed:
+                        await self.say(codec.ExecStdinCredit(self.id, len(fed)))
+                case message if (name := type(message).__name__) in _DEATHS:
+                    return _DEATHS[name]
 
-    async def _flush(self) -> None:
-        data, self._buffer = self._buffer, b""
-        cuts = self._script.cuts
+    async def say(self, *messages: codec.Message | bytes) -> None:
+        """Say it in the pieces that the script wants, else together with what comes next."""
+        data = b"".join(m if isinstance(m, bytes) else m.encode() for m in messages)
         async with self._lock:
             while data:
-                size = len(data)
-                if cuts and self._pieces < _APART:
-                    size = cuts[self._pieces % len(cuts)]
-                    self._pieces += 1
-                await self._send(data[:size])
+                size = next(self._sizes, None)
+                await super().say(data[:size])
+                if size is None:
+                    return
                 data = data[size:]
+                # The host's turn, and then ours again: else two pieces would be read as one.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
 
-    async def _send(self, data: bytes) -> None:
-        await self._loop.sock_sendall(self._peer.port, data)
-        # The host's turn, and then ours again: else two pieces would be read as one.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-
-    async def _hear(self, kind: str, timeout: float = HEAR_TIMEOUT) -> bool:
-        """Wait for what the host may have said already; whether it has."""
-        try:
+    async def _hear(self, *kinds: str, timeout: float = HEAR_TIMEOUT) -> codec.Message | None:
+        """Wait for one of these, which the host may have said already; None: it does not."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while kind not in self._heard:
-                    if self._serving and self._signal:
-                        return False
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            return False
-        del self._heard[: self._heard.index(kind) + 1]
-        return True
+                while type(message := await self._heard.get()).__name__ not in kinds:
+                    pass
+                return message
+        return None
 
     async def _read(self) -> None:
         with suppress(EOFError, ConnectionError):
             while True:
-                await self._take(await self._peer.hear())
-                self._news.set()
-
-    async def _take(self, message: codec.Message) -> None:
-        self._heard.append(type(message).__name__)
-        match message:
-            case codec.Hello(nonce=nonce):
-                self._true["nonce"] = nonce
-            case codec.ExecRequest(id=id_, stdin_from=kind):
-                self._true["id"] = id_
-                self._takes_input = kind is codec.StdinKind.HOST
-            case codec.ExecStdin(data=data):
-                if not data:
-                    self._heard.append(INPUT_END)
-                elif self._takes_input and self._serving:
-                    await self._say(codec.ExecStdinCredit(self._true["id"], len(data)))
-            case codec.ExecKill() | codec.ExecTerminate() | codec.ExecSignal():
-                if self._serving:
-                    self._signal = SIGKILL if isinstance(message, codec.ExecKill) else SIGTERM
-            case codec.Ping(token=token):
-                self._true["token"] = token
-                if self._pongs:
-                    await self._say(codec.Pong(token))
-            case codec.StatusRequest():
-                if self._pongs:
-                    await self._say(codec.Status(*[1] * len(dataclasses.fields(codec.Status))))
+                message = await self.hear()
+                self._heard.put_nowait(message)
+                match message:
+                    case codec.Hello(nonce=nonce):
+                        self.nonce = nonce
+                    case codec.Ping(token=token):
+                        self._token = token
+                        if self._answers:
+                            await self.say(codec.Pong(token))
+                    case codec.StatusRequest() if self._answers:
+                        await self.say(codec.Status(*[1] * len(fields(codec.Status))))

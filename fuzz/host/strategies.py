@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -14,12 +15,10 @@ from microvm.wire.session import WINDOW
 from .. import messages as any_
 from ..strategies import LARGEST, NAMES, u16, u32
 from . import script as acts
+from .known import ASKED, ENDINGS, GREETING, PONG, READY, failed
 from .script import Act, Call, Hear, Pause, Say, Script
 
 Acts: TypeAlias = st.SearchStrategy[Act]
-
-READY = Say(codec.Ready(0, 0, 0, 0), ("version", "digest", "max_body", "nonce"))
-GREETING = (Hear("Hello"), READY)
 
 _one_of = st.sampled_from
 _sizes = _one_of([0, 1, 5, 100, 16_383, 16_384, 100_000]) | st.integers(0, 5000)
@@ -90,48 +89,31 @@ def _overlong(draw: st.DrawFn) -> Say:
     return Say(message, bent={"length": message.MAX_BODY + draw(st.integers(1, 2))})
 
 
-def _true(message: codec.Message, times: int = 1) -> Acts:
-    """A message about the command in flight."""
-    return st.just(Say(message, ("id",), times=times))
-
-
-_near = st.integers(1, 4)
+# What is true once is wrong the second time, or on another day.
+_of_command = st.builds(
+    Say,
+    _one_of(
+        [
+            codec.ExecResponse(1, Ending.EXITED, 7),
+            codec.ExecOutput(1, Stream.STDERR, b""),
+            codec.ExecOutput(1, Stream.STDOUT, b"line\n"),
+            *(codec.ExecStdinCredit(1, amount) for amount in (0, 1, 100_000, LARGEST)),
+            codec.ExecStdinClosed(1),
+        ]
+    )
+    | any_.exec_response(id_=st.just(1), ending=st.just(Ending.SIGNALLED)),
+    st.just(("id",)),
+    times=_one_of([1, 1, 1, 2, 50]),
+)
 _talk: Acts = st.one_of(
-    _says(),
-    _says(),
+    *[_says()] * 3,
     _bent(),
-    _overlong(),
-    _overlong(),
-    any_.error().map(Say),
+    *[_overlong()] * 2,
+    *[_of_command] * 6,
     # What only a host says.
     st.one_of(any_.ping(), any_.hello(), any_.exec_kill(), any_.exec_stdin()).map(Say),
-    # About commands of another time.
-    *[
-        st.one_of(
-            any_.exec_output(id_=_near, data=st.just(b"stranger")),
-            any_.exec_response(id_=_near),
-            any_.exec_failed(id_=_near),
-            any_.exec_stdin_credit(id_=_near),
-            any_.exec_stdin_closed(id_=_near),
-        ).map(Say)
-    ]
-    * 2,
     st.builds(acts.Raw, st.binary(min_size=1, max_size=40)),
-    # What is true once is wrong the second time, or on another day.
-    _true(codec.ExecResponse(1, Ending.EXITED, 0)),
-    _true(codec.ExecResponse(1, Ending.EXITED, 7), 2),
-    any_.exec_response(id_=st.just(1), ending=st.just(Ending.SIGNALLED)).flatmap(_true),
-    _true(codec.ExecOutput(1, Stream.STDERR, b"")),
-    _true(codec.ExecOutput(1, Stream.STDOUT, b"line\n")),
-    _true(codec.ExecStdinCredit(1, LARGEST), 3),
-    _true(codec.ExecStdinCredit(1, 1), 50),
-    _true(codec.ExecStdinCredit(1, 0)),
-    _true(codec.ExecStdinCredit(1, 100_000)),
-    _true(codec.ExecStdinClosed(1)),
-    _true(codec.ExecStdinClosed(1), 2),
-    any_.goodbye().map(Say),
-    st.just(Say(codec.Pong(0), ("token",))),
-    st.just(READY),
+    _one_of([READY, PONG]),
     st.builds(acts.Flood, _one_of([1, 2]), _one_of([1, 1000, 65_536]), st.integers(1, 40)),
 )
 _waits: Acts = st.one_of(
@@ -158,36 +140,9 @@ _manners: Acts = st.one_of(
 _ends: Acts = st.builds(acts.Close, st.booleans()) | st.just(acts.Reset())
 _any_act = st.one_of(*[_talk] * 6, *[_waits] * 2, _manners, _ends)
 
-_stories: st.SearchStrategy[list[Act]] = _one_of(
-    [
-        # All that has been paid for, and one byte more.
-        [
-            acts.Flood(2, 65_536, WINDOW // 65_536),
-            Say(codec.ExecOutput(1, Stream.STDERR, b"!"), ("id",)),
-        ],
-        # The same answer twice: its own, and that of the guest's good manners.
-        [Hear("Ping"), Say(codec.Pong(0), ("token",))],
-        [Hear("StatusRequest"), Say(codec.Status(*[0] * len(codec.Status.__slots__)))],
-        [Say(codec.Goodbye(1)), acts.Serve()],
-        [
-            Say(codec.ExecOutput(1, Stream.STDOUT, b"half a line"), ("id",)),
-            Pause(1.0),
-            acts.Close(),
-        ],
-        [Say(codec.ExecStdinCredit(1, LARGEST), ("id",)), acts.StopReading(), Pause(3.0)],
-        # More than is handled at a time.
-        [acts.Flood(1, 1, 1000), Say(codec.ExecResponse(1, Ending.EXITED, 0), ("id",))],
-        [acts.Flood(1, 1, 1000), acts.Close()],
-        [acts.Print(b"Kernel panic - not syncing: \t"), acts.Reset()],
-        [acts.Print(b"Kernel panic - not syncing: " + b"x" * 2000), acts.Reset()],
-        [
-            acts.StopReading(),
-            Say(codec.ExecStdinCredit(1, 1 << 18), ("id",)),
-            Pause(0.1),
-            acts.Close(half=True),
-        ],
-    ]
-)
+# What is known, of whatever follows the first request.
+_known = [*(script.acts for script in failed().values()), *(told for _, told in ENDINGS.values())]
+_stories = _one_of(_known).map(lambda told: [*itertools.dropwhile(ASKED.__contains__, told)])
 _between = st.lists(_any_act, max_size=1) | _stories
 _within = st.lists(_any_act, min_size=1, max_size=5) | _stories
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from tests.support.peer import SHORT_TIMEOUT, SHORT_TIMEOUTS, SOON, TIMEOUT, Peer, greeted
+from tests.support.peer import (
+    PIECE,
+    SHORT_TIMEOUT,
+    SHORT_TIMEOUTS,
+    SOON,
+    TIMEOUT,
+    Peer,
+    greeted,
+)
 
 from microvm.errors import GuestUnresponsive
 from microvm.guest.guest import Guest
@@ -71,6 +80,22 @@ async def test_a_guest_that_stops_answering_while_a_command_runs_is_given_up() -
             await process.wait()
         assert caught.value.detail == "the end"
         assert await peer.is_left()
+
+
+async def test_a_frame_without_end_is_no_sign_of_life() -> None:
+    async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
+        process = await peer.started(guest.exec(["cat"]))
+
+        async def trickle() -> None:
+            with suppress(ConnectionError):
+                for byte in codec.ExecOutput(1, Stream.STDOUT, bytes(PIECE)).encode():
+                    await peer.say(bytes([byte]))
+                    await asyncio.sleep(0.005)
+
+        trickling = asyncio.create_task(trickle())
+        with pytest.raises(GuestUnresponsive, match="has it halted"):
+            await process.wait()
+        await trickling
 
 
 async def test_a_guest_that_answers_is_asked_again_until_the_command_ends() -> None:
