@@ -63,7 +63,7 @@ class _Zstd:
     """The one of zstd, whose errors would have to be imported to be caught."""
 
     def __init__(self) -> None:
-        zstd = _zstd_module()
+        zstd = zstd_module()
         options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
         self._stream = zstd.ZstdDecompressor(options=options)
         self._error = zstd.ZstdError
@@ -87,7 +87,11 @@ class _Zstd:
             raise EOFError(str(error)) from error
 
 
-def _zstd_module() -> ModuleType:
+def zstd_module() -> ModuleType:
+    """Return the standard library's module of zstd, or what stands in for it in older Pythons.
+
+    :raises ImageError: that is not installed.
+    """
     name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:
         return importlib.import_module(name)

@@ -8,19 +8,20 @@ on within the root, whatever it says. Whiteouts are OCI's: `.wh.NAME` removes a 
 
 from __future__ import annotations
 
+import posixpath
 import stat
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import IO, Self
+from typing import Protocol, Self
 
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm_image.cpio import Entry, encoded
 from microvm_image.layer import Layer
 from microvm_image.limits import NAME_MAX, PATH_MAX, Budget, Limits
-from microvm_image.node import Folder, HardLink, Node
+from microvm_image.node import Data, Folder, HardLink, Node
 
 SMALL = 16 << 20
 """The most bytes of files that an image has as its initramfs."""
@@ -29,6 +30,13 @@ _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _AUFS = ".wh..wh."  # the beginning of what aufs kept for itself, as in docker's first layers
 _LINKS = 40  # followed on the way of one path, as by Linux
+
+
+class Writer(Protocol):
+    """A file to write to, or what passes for one."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of the data."""
 
 
 class Tree:
@@ -71,6 +79,24 @@ class Tree:
                 except _PathError as error:
                     raise ImageError(f"{layer.name}: {path!r}: {error}") from None
 
+    def file(self, path: str) -> Data | None:
+        """Return the content of a file, if there is one at the path, where links lead on.
+
+        :raises ImageError: the path cannot be followed, or leads out.
+        """
+        try:
+            for _ in range(_LINKS):
+                *above, name = _parts(path) or ("",)
+                node = self._follow(above).children.get(name)
+                if node is None or not stat.S_ISLNK(node.mode):
+                    return node.data if node else None
+                path = posixpath.normpath(posixpath.join(*above, node.target))
+        except _NotThereError:
+            return None
+        except _PathError as error:
+            raise ImageError(f"{path!r}: {error}") from None
+        return None
+
     def walk(self) -> Iterator[tuple[str, Node]]:
         """Yield the root as "" and everything below it by its path.
 
@@ -106,7 +132,7 @@ class Tree:
             data = b"".join(node.data.chunks()) if node.data else encoded(node.target)
             yield Entry(path or ".", node.mode, data, node.uid, node.gid)
 
-    def write_tar(self, out: IO[bytes]) -> None:
+    def write_tar(self, out: Writer) -> None:
         """Write the tree as a tar archive; the same tree always gives the same bytes.
 
         :raises ImageError: a file of the host was changed meanwhile.

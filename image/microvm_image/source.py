@@ -1,0 +1,26 @@
+"""A source of images: a root file system as layers, and what is known before they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from microvm_image.config import Config
+from microvm_image.layer import Layer
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source that was found, as it was at that moment.
+
+    :ivar name: what people call it: `alpine-3.20.3`, `docker://python:3.13`, a file's name.
+    :ivar pinned: the same with what it was: a digest, or the versions of its packages.
+    :ivar digest: the SHA-256 over all that it is made from, in hex; no other has the same.
+    :ivar config: what a run has by default.
+    :ivar layers: the layers, the lowest first; they are read when a tree takes them.
+    """
+
+    name: str
+    pinned: str
+    digest: str
+    config: Config
+    layers: tuple[Layer, ...]

@@ -1,0 +1,198 @@
+"""Debian by packages: `debian:trixie` and what is wanted on top, put together by mmdebstrap.
+
+Mirrors and keys are those of the host's apt where it has any for Debian. What was made once is kept
+in the cache and serves again while the mirrors' releases are the same.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from microvm.arch import Arch
+from microvm.cache import lock
+from microvm.cache import store as cache
+from microvm.errors import ImageError
+from microvm.progress import Reporter
+from microvm_image.config import Config
+from microvm_image.download import DownloadError, fetch
+from microvm_image.extent import Extent
+from microvm_image.layer import TarLayer
+from microvm_image.limits import Limits
+from microvm_image.process import run
+from microvm_image.source import Source
+from microvm_image.tree import Tree
+
+SCHEME = "debian:"
+
+_SUITE = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(=[A-Za-z0-9.+:~-]+)?", re.ASCII)
+_STATUS = "var/lib/dpkg/status"
+
+
+def find(
+    text: str,
+    packages: Sequence[str],
+    arch: Arch,
+    limits: Limits,
+    report: Reporter,
+) -> Source:
+    """Return a Debian with these packages and what they need, made now if it is not there.
+
+    :param text: `debian:` and the suite.
+    :param packages: names, or `NAME=VERSION`.
+    :raises ImageError: it cannot be made: mmdebstrap is not installed or not allowed to, there is
+        no network, or no such package.
+    """
+    suite = text.removeprefix(SCHEME)
+    if not _SUITE.fullmatch(suite):
+        raise ImageError(f"{text}: not the name of a suite", hint="such as debian:trixie")
+    for package in packages:
+        if not _PACKAGE.fullmatch(package):
+            raise ImageError(f"{package!r} is not the name of a package")
+    wanted = sorted(set(packages))
+    path = _archive(suite, wanted, arch, report)
+    layer = TarLayer(text, lambda files: Extent.of(path, files))
+    versions = _versions(layer, limits)
+    digest = hashlib.sha256("\0".join((text, arch.debian, *versions)).encode()).hexdigest()
+    called = " ".join((text, *(f"--package {package}" for package in wanted)))
+    return Source(called, f"{text} ({', '.join(versions)})", digest, Config(), (layer,))
+
+
+def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) -> Path:
+    """Return the root file system as a tar archive in the cache."""
+    mirrors = _mirrors(suite)
+    key = hashlib.sha256("\0".join((suite, arch.debian, *packages, *mirrors)).encode()).hexdigest()
+    stem = cache.folder("downloads") / f"debian-{suite}-{arch.debian}-{key[:12]}"
+    report.step(f"looking for the newest {SCHEME}{suite}")
+    release, epoch = _release(mirrors, report)
+    kept = sorted(
+        (path for path in stem.parent.glob(f"{stem.name}-*.tar") if cache.has(path)),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
+    )
+    path = stem.with_name(f"{stem.name}-{release}.tar")
+    if path in kept:
+        return path
+    if kept and not release:
+        report.notice(f"no mirror of {SCHEME}{suite} answers: the one made before is used")
+        return kept[0]
+    with lock.held(stem, report):
+        if not cache.has(path):
+            report.step(f"putting {SCHEME}{suite} together of its packages")
+            with cache.staging(path) as temporary:
+                _make(suite, packages, mirrors, arch, epoch, temporary)
+            for old in kept:
+                old.unlink(missing_ok=True)
+    return path
+
+
+def _mirrors(suite: str) -> list[str]:
+    """Return lines of a sources.list for a suite, from what the host's apt has of Debian."""
+    form = "$(SITE)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)|$(ORIGIN)"
+    try:
+        text = run(
+            ["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
+            what="asking apt for its mirrors",
+        )
+    except ImageError:
+        return []  # mmdebstrap knows Debian's own
+    found: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for line in text.splitlines():
+        site, release, component, key, origin = line.split("|", 4)
+        if component != "main" or "Debian" not in origin:
+            continue
+        signed = f" [signed-by={key}]" if key.startswith("/") else ""
+        if release in {suite, f"{suite}-updates", f"{suite}-security"}:
+            found[f"deb{signed} {site} {release} main"] = ""
+        elif "-" not in release:
+            others[f"deb{signed} {site} {suite} main"] = ""
+    return list(found or others)
+
+
+def _release(mirrors: Sequence[str], report: Reporter) -> tuple[str, int]:
+    """Return a digest of what the mirrors have now, and its time; "" and 0 where none says."""
+    digest = hashlib.sha256()
+    epoch = 0
+    for line in mirrors:
+        *_, site, suite, _ = line.split()
+        try:
+            data = fetch(f"{site.rstrip('/')}/dists/{suite}/InRelease", report)
+        except DownloadError:
+            return "", 0
+        digest.update(data)
+        date = re.search(rb"^Date: (.*)$", data, re.MULTILINE)
+        with suppress(ValueError):
+            parsed = email.utils.parsedate_to_datetime(date[1].decode() if date else "")
+            epoch = max(epoch, int(parsed.timestamp()))
+    return (digest.hexdigest()[:12], epoch) if mirrors else ("", 0)
+
+
+def _make(
+    suite: str, packages: Sequence[str], mirrors: Sequence[str], arch: Arch, epoch: int, out: Path
+) -> None:
+    command = [
+        *("mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"),
+        f"--architectures={arch.debian}",
+        *([f"--include={','.join(packages)}"] if packages else []),
+        *(suite, str(out), *mirrors),
+    ]
+    # What is written during the installation has the time of the newest release, as has the rest
+    # at most: so two that are made of the same packages are alike.
+    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(out.parent)}
+    if epoch:
+        environment["SOURCE_DATE_EPOCH"] = str(epoch)
+    if shutil.which(command[0]) is None:
+        raise ImageError(
+            f"{SCHEME}{suite} needs mmdebstrap, which is not installed",
+            hint="apt install mmdebstrap",
+        )
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=environment,
+        check=False,
+    )
+    if done.returncode:
+        raise _failure(suite, done.stderr, command)
+
+
+def _failure(suite: str, said: str, command: Sequence[str]) -> ImageError:
+    lines = said.strip().splitlines()
+    unknown = re.search(r"Unable to locate package (\S+)", said)
+    if unknown:
+        return ImageError(f"{SCHEME}{suite} has no package {unknown[1]}")
+    if "unshare" in said or "subuid" in said or "newuidmap" in said:
+        hint = "install uidmap and give yourself a range in /etc/subuid and /etc/subgid, or be root"
+    elif "No space left" in said:
+        hint = "free some space, or set MICROVM_CACHE to a folder elsewhere"
+    else:
+        hint = f"`{shlex.join(command[:3])} …` shows more"
+    return ImageError(
+        f"{SCHEME}{suite} cannot be put together: mmdebstrap failed",
+        hint=hint,
+        detail="\n".join(lines[-20:]),
+    )
+
+
+def _versions(layer: TarLayer, limits: Limits) -> list[str]:
+    """Return the packages that are in it, as `NAME=VERSION`."""
+    with ExitStack() as files:
+        tree = files.enter_context(Tree(limits))
+        tree.add(layer)
+        status = tree.file(_STATUS)
+        text = b"".join(status.chunks()).decode(errors="replace") if status else ""
+    found = re.findall(r"^Package: (\S+)$.*?^Version: (\S+)$", text, re.MULTILINE | re.DOTALL)
+    return sorted(f"{name}={version}" for name, version in found)

@@ -1,0 +1,81 @@
+"""The archives of `docker save` and `podman save`: a list of images, their configs and layers.
+
+Newer ones of docker are OCI layouts as well and are read as such. In the older form, layers have no
+digests but those in the config, of what they are when decompressed; they are checked against these.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from typing import Any
+
+from microvm.arch import Arch
+from microvm.errors import ImageError
+from microvm_image.extent import Extent
+from microvm_image.layer import TarLayer, sha256
+from microvm_image.source import Source
+from microvm_image.sources import oci
+from microvm_image.sources.files import Files, read_json
+
+INDEX = "manifest.json"
+
+
+def find(stored: Files, name: str, tag: str, arch: Arch) -> Source:
+    """Return the image of an archive.
+
+    :param name: the archive, as people call it.
+    :param tag: which of its images, as `docker image ls` names them; "" for the only one.
+    :raises ImageError: there is none, or more than one; or it is damaged.
+    """
+    entry = _chosen(read_json(stored, INDEX), name, tag)
+    path = oci.member(entry, "Config", str, name)
+    config = read_json(stored, path)
+    with ExitStack() as files:
+        digest = sha256(stored.open(path, files))
+    said = re.search(r"([0-9a-f]{64})(\.json)?$", path)
+    if said and said[1] != digest:
+        raise ImageError(f"{name}: wrong digest: the SHA-256 of {path} is {digest}")
+    paths = oci.member(entry, "Layers", list, name)
+    diff_ids = oci.checked_config(config, name, arch)
+    if len(paths) != len(diff_ids) or not all(isinstance(path, str) for path in paths):
+        raise ImageError(
+            f"{name}: damaged: {INDEX} has {len(paths)} layers, its config {len(diff_ids)}"
+        )
+
+    def opened(path: str, files: ExitStack) -> Extent:
+        return stored.open(path, files)
+
+    layers = tuple(
+        TarLayer(
+            f"{name}, layer {number} of {len(paths)}",
+            lambda files, path=path: opened(path, files),  # type: ignore[misc]
+            diff_id=diff_id,
+        )
+        for number, (path, diff_id) in enumerate(zip(paths, diff_ids, strict=True), start=1)
+    )
+    called = f"{name}:{tag}" if tag else name
+    return Source(called, oci.pinned(called, digest), digest, oci.run_config(config, name), layers)
+
+
+def _chosen(entries: Any, name: str, tag: str) -> Any:
+    if not isinstance(entries, list) or not entries:
+        raise ImageError(f"{name}: there is no image in it")
+    tags = [oci.member(entry, "RepoTags", list, name) for entry in entries]
+    if tag:
+        chosen = [
+            entry
+            for entry, called in zip(entries, tags, strict=True)
+            if tag in called or f"{tag}:latest" in called
+        ]
+    else:
+        chosen = entries
+    if len(chosen) == 1:
+        return chosen[0]
+    known = ", ".join(sorted(str(one) for called in tags for one in called)) or "of no name"
+    raise ImageError(
+        f"{name}: there is no image {tag!r} in it, but: {known}"
+        if tag
+        else f"{name}: has more than one image: {known}",
+        hint="choose one: `--from docker-archive:PATH:NAME`",
+    )

@@ -1,0 +1,92 @@
+"""The files of an image as others store it: in a folder, or in a tar archive."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from microvm.errors import ImageError
+from microvm_image.extent import Extent
+from microvm_image.layer import sha256
+from microvm_image.tree import Tree
+
+_JSON_LIMIT = 4 << 20  # of a manifest, as registries have it (distribution-spec)
+
+
+class Files(Protocol):
+    """Named files, of which any may be missing or damaged."""
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file of that name."""
+
+    def open(self, name: str, files: ExitStack) -> Extent:
+        """Return a file, which is closed with `files` or later.
+
+        :raises ImageError: there is none.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFiles:
+    """The files in a folder."""
+
+    path: Path
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file of that name."""
+        return (self.path / name).is_file()
+
+    def open(self, name: str, files: ExitStack) -> Extent:
+        """Return a file, which is closed with `files`."""
+        try:
+            return Extent.of(self.path / name, files)
+        except OSError as error:
+            raise ImageError(f"{self.path}: cannot read {name}: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class TarFiles:
+    """The files in a tar archive, which stay where they are; links in it are followed."""
+
+    tree: Tree
+    name: str
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file of that name."""
+        return self.tree.file(name) is not None
+
+    def open(self, name: str, files: ExitStack) -> Extent:
+        """Return a file."""
+        if isinstance(found := self.tree.file(name), Extent):
+            return found
+        raise ImageError(f"{self.name}: there is no {name} in it")
+
+
+def read_json(stored: Files, name: str, digest: str = "") -> Any:
+    """Return what a file of JSON holds.
+
+    :param digest: the SHA-256 that it must have; "" for any.
+    :raises ImageError: it is not there, is no JSON, is too long, or has another digest.
+    """
+    with ExitStack() as files:
+        extent = stored.open(name, files)
+        if extent.size > _JSON_LIMIT:
+            raise ImageError(f"{name}: too long: {extent.size} bytes")
+        if digest and (actual := sha256(extent)) != digest:
+            raise ImageError(f"{name}: wrong digest: its SHA-256 is {actual}")
+        data = b"".join(extent.chunks())
+    return parse_json(data, name)
+
+
+def parse_json(data: bytes, name: str) -> Any:
+    """Return what JSON says.
+
+    :raises ImageError: it is none.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ImageError(f"{name}: damaged: {error}") from error

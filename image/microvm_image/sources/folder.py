@@ -1,0 +1,41 @@
+"""The source that is a folder of the host: a root file system, unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from microvm_image.config import Config
+from microvm_image.layer import HostLayer
+from microvm_image.limits import Limits
+from microvm_image.source import Source
+from microvm_image.tree import Tree
+
+
+class _Digest:
+    """A file that is only digested."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self._sha256.update(data)
+        return len(data)
+
+    def hexdigest(self) -> str:
+        return self._sha256.hexdigest()
+
+
+def find(path: Path, limits: Limits) -> Source:
+    """Return a folder as a source; its digest is that of a tar archive of it.
+
+    :raises ImageError: something in it cannot be read, or it is beyond the limits.
+    """
+    layer = HostLayer(path)
+    digest = _Digest()
+    with Tree(limits) as tree:
+        tree.add(layer)
+        tree.write_tar(digest)
+    name = path.resolve().name or "/"
+    sha256 = digest.hexdigest()
+    return Source(name, f"{name}@sha256:{sha256}", sha256, Config(), (layer,))

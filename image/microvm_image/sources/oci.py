@@ -1,0 +1,245 @@
+"""OCI images: which one of an index is meant, and its manifest, config and layers (image-spec).
+
+Each is found by its digest and checked against it, so who trusts the first trusts all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from microvm.arch import Arch
+from microvm.errors import ImageError
+from microvm_image.config import Config
+from microvm_image.extent import Extent
+from microvm_image.layer import TarLayer
+from microvm_image.source import Source
+from microvm_image.sources.files import Files, read_json
+
+INDEX = "index.json"
+LAYOUT = "oci-layout"
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
+_PINNED = re.compile(r"@sha256:[0-9a-f]{64}$", re.ASCII)
+_REF = "org.opencontainers.image.ref.name"
+_NESTED = 4  # indexes in indexes
+
+Read = Callable[[str], Any]
+"""A reader of the JSON that has a digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A reference to other content, by its digest in hex and its size in bytes."""
+
+    digest: str
+    size: int
+
+    @property
+    def path(self) -> str:
+        """Where a layout keeps the content."""
+        return f"blobs/sha256/{self.digest}"
+
+
+def member(value: Any, key: str, kind: type, name: str) -> Any:
+    """Return a member of an object of JSON, or an empty one where it is missing or null.
+
+    :raises ImageError: it is of another type, or `value` is no object.
+    """
+    if not isinstance(value, dict):
+        raise ImageError(f"{name}: damaged: there is something else in the place of an object")
+    found = value.get(key)
+    if found is None:
+        return kind()
+    if type(found) is not kind:
+        raise ImageError(f"{name}: damaged: {key} is of another type than it must be")
+    return found
+
+
+def descriptor(value: Any, name: str) -> Descriptor:
+    """Read a descriptor.
+
+    :raises ImageError: it is none, or its digest is no SHA-256.
+    """
+    digest = member(value, "digest", str, name)
+    size = member(value, "size", int, name)
+    if not (match := _DIGEST.fullmatch(digest)) or size < 0:
+        raise ImageError(f"{name}: damaged: {digest!r} of size {size} is no content that can be")
+    return Descriptor(match[1], size)
+
+
+def find(stored: Files, name: str, tag: str, arch: Arch) -> Source:
+    """Return the image of a layout.
+
+    :param name: the layout, as people call it.
+    :param tag: which of its images; "" for the only one.
+    :raises ImageError: there is none, or more than one; or it is damaged.
+    """
+    index = read_json(stored, INDEX)
+    entries = [entry for entry in member(index, "manifests", list, name) if _is_called(entry, tag)]
+    if not entries:
+        raise ImageError(f"{name}: there is no image {tag!r} in it" if tag else f"{name}: is empty")
+    fitting = list(_fitting(index | {"manifests": entries}, name, arch))
+    if len({descriptor(entry, name).digest for entry in fitting}) > 1:
+        names = sorted({member(_annotations(entry), _REF, str, name) for entry in entries})
+        raise ImageError(
+            f"{name}: has more than one image: {', '.join(map(repr, names))}",
+            hint="choose one: `--from oci:PATH:NAME`",
+        )
+
+    def read(digest: str) -> Any:
+        return read_json(stored, f"blobs/sha256/{digest}", digest)
+
+    digest, manifest = select(index | {"manifests": entries}, read, name, arch)
+    config = read(descriptor(member(manifest, "config", dict, name), name).digest)
+
+    def opened(blob: Descriptor, files: ExitStack) -> Extent:
+        return stored.open(blob.path, files)
+
+    called = f"{name}:{tag}" if tag else name
+    return source(called, digest, manifest, config, opened, arch)
+
+
+def _annotations(entry: Any) -> Any:
+    return member(entry, "annotations", dict, INDEX)
+
+
+def _is_called(entry: Any, tag: str) -> bool:
+    called = _annotations(entry).get(_REF)
+    is_other = "vnd.docker.reference.type" in _annotations(entry)  # what was attested of an image
+    return not is_other and (not tag or called == tag or str(called).endswith(f":{tag}"))
+
+
+def select(index: Any, read: Read, name: str, arch: Arch) -> tuple[str, Any]:
+    """Return the digest and the manifest of the image for an architecture.
+
+    :param index: an index, or a manifest with the digest "".
+    :param read: gives what has a digest, checked.
+    :raises ImageError: there is none for it, or indexes are nested too deeply.
+    """
+    digest = ""
+    for _ in range(_NESTED):
+        if "manifests" not in index:
+            return digest, index
+        entries = list(_fitting(index, name, arch))
+        if not entries:
+            known = {_platform(entry, name) for entry in index["manifests"]} - {"", "unknown"}
+            raise ImageError(
+                f"{name}: is not for {arch.name}, but for {', '.join(sorted(known)) or 'nothing'}",
+                hint="`--arch` names the architecture of the guest",
+            )
+        digest = descriptor(entries[0], name).digest
+        index = read(digest)
+        if not isinstance(index, dict):
+            raise ImageError(f"{name}: damaged: a manifest is no object")
+    raise ImageError(f"{name}: its indexes are nested too deeply")
+
+
+def _fitting(index: Any, name: str, arch: Arch) -> Iterator[Any]:
+    entries = member(index, "manifests", list, name)
+    yield from (entry for entry in entries if _platform(entry, name) == arch.debian)
+    yield from (entry for entry in entries if not member(entry, "platform", dict, name))
+
+
+def _platform(entry: Any, name: str) -> str:
+    platform = member(entry, "platform", dict, name)
+    system = member(platform, "os", str, name)
+    architecture = member(platform, "architecture", str, name)
+    return str(architecture) if system in {"", "linux"} else f"{system}/{architecture}"
+
+
+def source(
+    name: str,
+    digest: str,
+    manifest: Any,
+    config: Any,
+    opened: Callable[[Descriptor, ExitStack], Extent],
+    arch: Arch,
+) -> Source:
+    """Return the source that a manifest and a config describe.
+
+    :param digest: the manifest's.
+    :param opened: opens a layer.
+    :raises ImageError: they do not fit each other, or the architecture.
+    """
+    blobs = [descriptor(entry, name) for entry in member(manifest, "layers", list, name)]
+    diff_ids = checked_config(config, name, arch)
+    if len(blobs) != len(diff_ids):
+        raise ImageError(
+            f"{name}: damaged: its manifest has {len(blobs)} layers, its config {len(diff_ids)}"
+        )
+
+    def sized(blob: Descriptor, files: ExitStack) -> Extent:
+        extent = opened(blob, files)
+        if extent.size != blob.size:
+            raise ImageError(
+                f"{name}: layer {blob.digest[:12]} has {extent.size} bytes, not {blob.size}",
+                hint="it is damaged or was cut short; get it again",
+            )
+        return extent
+
+    layers = tuple(
+        TarLayer(
+            f"{name}, layer {number} of {len(blobs)}",
+            lambda files, blob=blob: sized(blob, files),  # type: ignore[misc]
+            digest=blob.digest,
+            diff_id=diff_id,
+        )
+        for number, (blob, diff_id) in enumerate(zip(blobs, diff_ids, strict=True), start=1)
+    )
+    return Source(name, pinned(name, digest), digest, run_config(config, name), layers)
+
+
+def pinned(name: str, digest: str) -> str:
+    """Return a name with its digest, in the place of one that it may have."""
+    return f"{_PINNED.sub('', name)}@sha256:{digest}"
+
+
+def checked_config(config: Any, name: str, arch: Arch) -> list[str]:
+    """Return the digests of the layers when decompressed, in hex, of an image's config.
+
+    :raises ImageError: it is the config of no image, or of one for another architecture.
+    """
+    architecture = member(config, "architecture", str, name)
+    system = member(config, "os", str, name)
+    if architecture not in {"", arch.debian} or system not in {"", "linux"}:
+        raise ImageError(
+            f"{name}: is for {system or 'linux'}/{architecture}, not for {arch.name}",
+            hint="`--arch` names the architecture of the guest",
+        )
+    found = []
+    for diff_id in member(member(config, "rootfs", dict, name), "diff_ids", list, name):
+        if not isinstance(diff_id, str) or not (match := _DIGEST.fullmatch(diff_id)):
+            raise ImageError(f"{name}: damaged: {diff_id!r} is no digest")
+        found.append(match[1])
+    if "rootfs" not in config:
+        raise ImageError(f"{name}: holds no image: its config names no layers")
+    return found
+
+
+def run_config(config: Any, name: str) -> Config:
+    """Return what the config of an image says of its runs.
+
+    :raises ImageError: it says what cannot be.
+    """
+    run = member(config, "config", dict, name)
+
+    def texts(key: str) -> tuple[str, ...]:
+        values = member(run, key, list, name)
+        if not all(isinstance(value, str) for value in values):
+            raise ImageError(f"{name}: damaged: {key} is no list of texts")
+        return tuple(values)
+
+    try:
+        return Config(
+            env=texts("Env"),
+            workdir=member(run, "WorkingDir", str, name),
+            user=member(run, "User", str, name),
+            entrypoint=texts("Entrypoint"),
+            cmd=texts("Cmd"),
+        )
+    except ValueError as error:
+        raise ImageError(f"{name}: its config cannot be used: {error}") from error

@@ -1,0 +1,213 @@
+"""Images in a registry, which skopeo gets: it knows registries, mirrors and credentials.
+
+Those are the user's own (`skopeo login`, `docker login`). What it gets is checked here against the
+digest that the reference had at first. The layers are stored as skopeo's `dir:` has them, and not
+as an OCI layout, for which it would have to write another manifest, of another digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from microvm.arch import Arch
+from microvm.cache import lock
+from microvm.cache import store as cache
+from microvm.errors import ImageError
+from microvm.progress import Reporter
+from microvm_image.extent import Extent
+from microvm_image.limits import Limits
+from microvm_image.source import Source
+from microvm_image.sources import oci
+from microvm_image.sources.files import FolderFiles, parse_json
+
+SCHEME = "docker://"
+
+_TIMEOUT = "--command-timeout=60s"  # of what is short
+_STALL = 60.0
+_INTERVAL = 0.1
+_SLACK = 16 << 20  # for the manifest and the like
+_SIZE_LIMIT = 8 << 20  # of what is read into memory
+
+
+def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitStack) -> Source:
+    """Return an image of a registry; its layers are fetched when they are read.
+
+    :param text: `docker://` and a reference, as docker has them.
+    :param files: what removes the layers again.
+    :raises ImageError: it cannot be had, or is not what it should be.
+    """
+    reference = text.removeprefix(SCHEME)
+    report.step(f"looking up {text}")
+    repository, _, wanted = reference.partition("@")
+    head, slash, last = repository.rpartition("/")
+    repository = head + slash + last.partition(":")[0]
+    insecure = _is_loopback(reference)
+
+    def inspect(what: str, *options: str) -> bytes:
+        command = ["inspect", *options, *_tls("--tls-verify", insecure), f"{SCHEME}{what}"]
+        return _skopeo(command, text)
+
+    def read(digest: str) -> Any:
+        return _checked(inspect(f"{repository}@sha256:{digest}", "--raw"), digest, text)
+
+    # With a digest, a tag is only for people.
+    top = inspect(f"{repository}@{wanted}" if wanted else reference, "--raw")
+    first = hashlib.sha256(top).hexdigest()
+    if wanted and wanted != f"sha256:{first}":
+        raise ImageError(f"{text}: wrong digest: what the registry has is sha256:{first}")
+    digest, manifest = oci.select(parse_json(top, text), read, text, arch)
+    digest = digest or first
+    pinned = f"{repository}@sha256:{digest}"
+    config = _checked(
+        inspect(pinned, "--config", "--raw"),
+        oci.descriptor(oci.member(manifest, "config", dict, text), text).digest,
+        text,
+    )
+    blobs = [oci.descriptor(entry, text) for entry in oci.member(manifest, "layers", list, text)]
+    size = sum(blob.size for blob in blobs)
+    if size > limits.unpacked:
+        raise ImageError(
+            f"{text}: is larger than it may be: {size >> 20} MiB",
+            hint="if it can be trusted, raise the limit `unpacked`",
+        )
+    pull = _Pull(pinned, digest, size, insecure, report, files)
+    return oci.source(text, digest, manifest, config, pull.open, arch)
+
+
+@dataclass(slots=True)
+class _Pull:
+    """The layers of an image, which are fetched when the first of them is wanted."""
+
+    pinned: str
+    digest: str
+    size: int
+    insecure: bool
+    report: Reporter
+    files: ExitStack
+    folder: list[Path] = field(default_factory=list)
+
+    def open(self, blob: oci.Descriptor, files: ExitStack) -> Extent:
+        if not self.folder:
+            path = cache.folder("downloads") / f"pull-{self.digest[:16]}"
+            self.files.enter_context(lock.held(path, self.report))
+            folder = self.files.enter_context(cache.scratch(path))
+            self.report.step(f"pulling {self.pinned}")
+            self._fetch(folder)
+            self.folder.append(folder)
+        return FolderFiles(self.folder[0]).open(blob.digest, files)
+
+    def _fetch(self, folder: Path) -> None:
+        command = [
+            *("skopeo", "copy", "--quiet", "--preserve-digests"),
+            *_tls("--src-tls-verify", self.insecure),
+            *(f"{SCHEME}{self.pinned}", f"dir:{folder}"),
+        ]
+        with tempfile.TemporaryFile() as log:
+            with _started(command, log.fileno()) as process:
+                try:
+                    why = self._watch(process, folder)
+                finally:
+                    process.kill()
+            if why or process.returncode:
+                log.seek(0)
+                said = log.read(_SIZE_LIMIT)
+                raise _failure(f"{SCHEME}{self.pinned}", said, why)
+
+    def _watch(self, process: subprocess.Popen[bytes], folder: Path) -> str:
+        """Return why the pull must end, or "" when it has ended by itself."""
+        done, moved = 0, time.monotonic()
+        while process.poll() is None:
+            time.sleep(_INTERVAL)
+            size = sum(path.stat().st_size for path in _files(folder))
+            if size != done:
+                done, moved = size, time.monotonic()
+                self.report.advance(min(done, self.size), self.size)
+            if size > self.size + _SLACK:
+                return "the registry sends more than the manifest says"
+            if time.monotonic() - moved > _STALL:
+                return "the registry sends no more"
+        return ""
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.is_file()]
+    except FileNotFoundError:
+        return []
+
+
+def _is_loopback(reference: str) -> bool:
+    """Tell whether a registry is on this machine, where docker does without TLS as well."""
+    host, slash, _ = reference.partition("/")
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    try:
+        return bool(slash) and (name == "localhost" or ip_address(name.strip("[]")).is_loopback)
+    except ValueError:
+        return False
+
+
+def _tls(option: str, insecure: bool) -> list[str]:
+    return [f"{option}=false"] if insecure else []
+
+
+def _checked(data: bytes, digest: str, name: str) -> Any:
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != digest:
+        raise ImageError(f"{name}: wrong digest: the registry sent sha256:{actual} for {digest}")
+    return parse_json(data, name)
+
+
+def _skopeo(arguments: Sequence[str], name: str) -> bytes:
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as out:
+        command = ["skopeo", _TIMEOUT, *arguments]
+        with _started(command, log.fileno(), out.fileno()) as process:
+            try:
+                process.wait()
+            finally:
+                process.kill()
+        log.seek(0)
+        out.seek(0)
+        if process.returncode:
+            raise _failure(name, log.read(_SIZE_LIMIT))
+        return out.read(_SIZE_LIMIT)
+
+
+def _started(
+    command: Sequence[str], log: int, out: int = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log)
+    except FileNotFoundError:
+        raise ImageError(
+            "an image of a registry needs skopeo, which is not installed",
+            hint="apt install skopeo",
+        ) from None
+
+
+def _failure(name: str, said: bytes, why: str = "") -> ImageError:
+    text = said.decode(errors="replace").strip()
+    last = text.splitlines()[-1] if text else ""
+    message = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)
+    why = why or (message[1].replace('\\"', '"') if message else last)
+    return ImageError(f"{name}: cannot be had: {why}", hint=_hint(why))
+
+
+def _hint(why: str) -> str:
+    lowered = why.lower()
+    if "unauthorized" in lowered or "authentication required" in lowered or "denied" in lowered:
+        return "`skopeo login` or `docker login` first, if it is there at all"
+    if "no space left" in lowered:
+        return "free some space, or set MICROVM_CACHE to a folder elsewhere"
+    if "unknown" in lowered:
+        return "is the name right, and the tag?"
+    return ""

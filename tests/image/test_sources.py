@@ -1,0 +1,432 @@
+"""Sources of images: archives, folders, OCI layouts, what docker saves, registries."""
+
+from __future__ import annotations
+
+import base64
+import bz2
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.image import oci
+from tests.image.layers import file, folder, hard, link, shown, tar
+
+from microvm import arch as arches
+from microvm.errors import ImageError
+from microvm.progress import LineReporter, NullReporter
+from microvm_image.compression import zstd_module
+from microvm_image.config import Config
+from microvm_image.limits import Limits
+from microvm_image.source import Source
+from microvm_image.sources.find import find
+from microvm_image.tree import Tree
+
+ARCH = arches.find("x86_64")
+LOWER = tar(folder("etc"), file("etc/a", b"1"), file("etc/b", b"1"), folder("d"), file("d/x", b"1"))
+UPPER = tar(file("etc/.wh.a"), file("d/.wh..wh..opq"), file("d/y", b"2"), hard("etc/c", "etc/b"))
+SEEN = {"etc": "/", "etc/b": "1", "etc/c": "1", "d": "/", "d/y": "2"}
+CONFIG = ("--config.env=A=b", "--config.workingdir=/srv", "--config.user=1:2", "--config.cmd=run")
+
+
+def found(text: object, limits: Limits | None = None) -> tuple[Source, dict[str, str]]:
+    with (
+        find(str(text), ARCH, limits=limits, report=NullReporter()) as source,
+        Tree(limits) as tree,
+    ):
+        for layer in source.layers:
+            tree.add(layer)
+        return source, shown(tree)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """Give an OCI layout of two layers, the upper with whiteouts."""
+    return oci.layout(tmp_path / "layout", LOWER, UPPER, config=CONFIG)
+
+
+@pytest.mark.parametrize(
+    "pack", [bytes, gzip.compress, lzma.compress, zstd_module().compress, bz2.compress]
+)
+def test_a_root_file_system_as_tar(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "rootfs"
+    path.write_bytes(pack(LOWER))
+    source, seen = found(path)
+    assert seen["etc/a"] == "1"
+    assert source.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert source.pinned == f"rootfs@sha256:{source.digest}"
+    for cut in (min(700, len(path.read_bytes()) * 2 // 3), 40, 3):
+        path.write_bytes(pack(LOWER)[:cut])
+        with pytest.raises(ImageError, match=r"damaged|cut short"):
+            found(path)
+    path.write_bytes(pack(b"no archive" * 1000))
+    with pytest.raises(ImageError, match="damaged"):
+        found(path)
+
+
+def test_streams_of_more_than_one_part(tmp_path: Path) -> None:
+    path = tmp_path / "rootfs"
+    for pack in (gzip.compress, lzma.compress, zstd_module().compress):
+        path.write_bytes(pack(LOWER[:700]) + pack(LOWER[700:]) + bytes(4096))
+        assert found(path)[1]["etc/a"] == "1"
+
+
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, lzma.compress, zstd_module().compress, bz2.compress]
+)
+def test_a_bomb_is_refused_before_it_has_gone_off(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "bomb"
+    path.write_bytes(pack(tar(file("zeros", bytes(24 << 20)))))
+    with pytest.raises(ImageError, match=r"more than 16 MiB unpacked.*raise the limit `unpacked`"):
+        found(path, Limits(unpacked=16 << 20))
+    with pytest.raises(ImageError, match="times its compressed size"):
+        found(path, Limits(ratio=20, unsuspected=1 << 20))
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    top = tmp_path / "root"
+    (top / "bin").mkdir(parents=True, mode=0o711)
+    (top / "bin/a").write_text("text")
+    (top / "bin/a").chmod(0o4750)
+    (top / "bin/b").hardlink_to(top / "bin/a")
+    (top / "out").symlink_to("/etc/../passwd")
+    os.mkfifo(top / "pipe")
+    os.utime(top / "bin/a", (5, 5))
+    with socket.socket(socket.AF_UNIX) as left_out:
+        left_out.bind(str(top / "s"))
+    source, seen = found(top)
+    assert seen == {
+        "bin": "/",
+        "bin/a": "text",
+        "bin/b": "text",
+        "out": "-> /etc/../passwd",
+        "pipe": "p",
+    }
+    assert source.pinned == f"root@sha256:{source.digest}"
+    with find(str(top), ARCH, report=NullReporter()) as again, Tree() as tree:
+        assert again.digest == source.digest
+        tree.add(again.layers[0])
+        nodes = dict(tree.walk())
+        assert nodes["bin/a"] is nodes["bin/b"]
+        assert (nodes["bin/a"].mode & 0o7777, nodes["bin/a"].mtime) == (0o4750, 5)
+        assert (nodes["bin/a"].uid, nodes["bin/a"].gid) == (0, 0)
+        (top / "bin/a").write_text("TEXT")
+        with pytest.raises(ImageError, match="was changed while"):
+            tree.write_tar(io.BytesIO())
+    assert found(top)[0].digest != source.digest
+
+
+def test_an_oci_layout(layout: Path, tmp_path: Path) -> None:
+    source, seen = found(layout)
+    assert seen == SEEN
+    assert source.config == Config(("A=b",), "/srv", "1:2", (), ("run",))
+    digest = oci.index(layout)["manifests"][0]["digest"]
+    assert source.pinned == f"layout@{digest}"
+    assert f"sha256:{source.digest}" == digest
+    oci.run("tar", "-C", layout, "-cf", tmp_path / "layout.tar", ".")
+    assert found(tmp_path / "layout.tar")[1] == SEEN
+    oci.run("gzip", tmp_path / "layout.tar")
+    assert found(tmp_path / "layout.tar.gz")[0].digest == source.digest
+
+
+@pytest.mark.parametrize("form", ["docker-archive", "oci-archive"])
+def test_what_docker_and_podman_save(
+    layout: Path, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "saved.tar"
+    oci.run("skopeo", "copy", f"oci:{layout}:latest", f"{form}:{path}:name:1")
+    source, seen = found(path)
+    assert seen == SEEN
+    assert source.config.cmd == ("run",)
+    assert found(path)[0].digest == source.digest
+    with path.open("rb") as saved:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(saved))
+        piped, seen = found("-")
+    assert (piped.digest, seen) == (source.digest, SEEN)
+
+
+def _save(path: Path, layers: list[bytes], **changed: Any) -> Path:
+    """Write what older versions of `docker save` write: folders of layers, links to equal ones."""
+    diff_ids = [f"sha256:{hashlib.sha256(data).hexdigest()}" for data in layers]
+    config = json.dumps({"architecture": "amd64", "rootfs": {"diff_ids": diff_ids}}).encode()
+    name = f"{hashlib.sha256(config).hexdigest()}.json"
+    ids = [f"{number:064x}" for number in range(len(layers))]
+    entry = {"Config": name, "RepoTags": ["a:1"], "Layers": [f"{one}/layer.tar" for one in ids]}
+    parts = [
+        link(f"{one}/layer.tar", f"../{ids[0]}/layer.tar")
+        if data == layers[0] and number
+        else file(f"{one}/layer.tar", data)
+        for number, (one, data) in enumerate(zip(ids, layers, strict=True))
+    ]
+    index = json.dumps([entry | changed]).encode()
+    path.write_bytes(tar(*parts, file(name, config), file("manifest.json", index)))
+    return path
+
+
+def test_what_older_docker_saved(tmp_path: Path) -> None:
+    assert found(_save(tmp_path / "old.tar", [LOWER, UPPER, LOWER]))[1] == SEEN | {
+        "etc/a": "1",
+        "d/x": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"Layers": []}, "has 0 layers, its config 2"),
+        ({"Layers": ["../../etc/passwd", "/etc/passwd"]}, "leads out"),
+        ({"Layers": ["nowhere", "x"]}, "there is no nowhere"),
+        ({"Layers": [1, 2]}, "damaged"),
+        ({"Layers": "x"}, "Layers is of another type"),
+        ({"Layers": [f"{1:064x}/layer.tar", f"{0:064x}/layer.tar"]}, "wrong digest"),
+        ({"Config": "manifest.json"}, "something else in the place of an object"),
+        ({"Config": None}, "there is no "),
+    ],
+)
+def test_a_lying_archive_is_refused(tmp_path: Path, changed: dict[str, Any], says: str) -> None:
+    with pytest.raises(ImageError, match=says):
+        found(_save(tmp_path / "old.tar", [LOWER, UPPER], **changed))
+
+
+def test_one_of_several_is_chosen(layout: Path, tmp_path: Path) -> None:
+    oci.layout(layout, LOWER, tag="other")
+    with pytest.raises(ImageError, match=r"more than one image: 'latest', 'other'.*oci:PATH:NAME"):
+        found(layout)
+    assert found(f"oci:{layout}:latest")[1] == SEEN
+    assert found(f"oci:{layout}:other")[1]["etc/a"] == "1"
+    with pytest.raises(ImageError, match="there is no image 'none'"):
+        found(f"oci:{layout}:none")
+    path = tmp_path / "both.tar"
+    entries = [{"Config": "c", "RepoTags": [name], "Layers": []} for name in ("a:1", "b:latest")]
+    config = json.dumps({"rootfs": {"diff_ids": []}}).encode()
+    path.write_bytes(tar(file("manifest.json", json.dumps(entries).encode()), file("repositories")))
+    with pytest.raises(ImageError, match="more than one image: a:1, b:latest"):
+        found(path)
+    parts = [file("manifest.json", json.dumps(entries).encode()), file("blobs/c", config)]
+    path.write_bytes(tar(*parts).replace(b'"c"', b'"b"'))
+    with pytest.raises(ImageError, match="there is no b in it"):
+        found(f"docker-archive:{path}:b")
+
+
+def test_the_architecture_is_chosen_out_of_nested_indexes(layout: Path) -> None:
+    amd64 = oci.index(layout)["manifests"][0]
+    other = oci.layout(layout.with_name("other"), LOWER)
+    config = json.loads(oci.blob(other, oci.manifest(other)["config"]).read_text())
+    arm64 = oci.manifest(other) | {"config": oci.put(layout, config | {"architecture": "arm64"})}
+    shutil.copytree(other / "blobs", layout / "blobs", dirs_exist_ok=True)
+
+    def platform(name: str) -> dict[str, Any]:
+        return {"platform": {"os": "linux", "architecture": name}}
+
+    attested = {"annotations": {"vnd.docker.reference.type": "attestation-manifest"}}
+    nested = {
+        "manifests": [
+            oci.put(layout, arm64) | platform("arm64"),
+            amd64 | platform("amd64"),
+            oci.put(layout, {}) | platform("unknown") | attested,
+        ]
+    }
+    top = {"manifests": [oci.put(layout, nested)]}
+    (layout / "index.json").write_text(json.dumps(top))
+    assert found(layout)[1] == SEEN
+    with find(str(layout), arches.find("aarch64"), report=NullReporter()) as source:
+        assert len(source.layers) == 1
+    nested["manifests"] = nested["manifests"][:1]
+    (layout / "index.json").write_text(json.dumps({"manifests": [oci.put(layout, nested)]}))
+    with pytest.raises(ImageError, match=r"is not for x86_64, but for arm64.*--arch"):
+        found(layout)
+    (layout / "index.json").write_text(json.dumps({"manifests": [oci.put(layout, arm64)]}))
+    with pytest.raises(ImageError, match="is for linux/arm64, not for x86_64"):
+        found(layout)
+    value: Any = nested
+    for _ in range(5):
+        value = {"manifests": [oci.put(layout, value)]}
+    (layout / "index.json").write_text(json.dumps(value))
+    with pytest.raises(ImageError, match="nested too deeply"):
+        found(layout)
+
+
+def _lie(**changed: Any) -> Callable[[Path], None]:
+    return lambda path: oci.replace_manifest(path, oci.manifest(path) | changed)
+
+
+def _layers(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = oci.manifest(path)["layers"]
+    return found
+
+
+def _flip(path: Path) -> None:
+    blob = oci.blob(path, _layers(path)[0])
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+
+
+def _cut(path: Path) -> None:
+    blob = oci.blob(path, _layers(path)[0])
+    blob.write_bytes(blob.read_bytes()[:-10])
+
+
+def _lose(path: Path) -> None:
+    oci.blob(path, _layers(path)[0]).unlink()
+
+
+def _swap(path: Path) -> None:
+    _lie(layers=list(reversed(_layers(path))))(path)
+
+
+def _damage_config(path: Path) -> None:
+    oci.blob(path, oci.manifest(path)["config"]).write_bytes(b"{}")
+
+
+def _fill_index(path: Path) -> None:
+    (path / "index.json").write_bytes(b" " * (5 << 20))
+
+
+def _nest_index(path: Path) -> None:
+    (path / "index.json").write_bytes(b"[" * 100_000)
+
+
+def _config(value: dict[str, Any]) -> Callable[[Path], None]:
+    return lambda path: _lie(config=oci.put(path, value), layers=[])(path)
+
+
+def _layer(digest: str, size: object) -> Callable[[Path], None]:
+    return _lie(layers=[{"digest": digest, "size": size}] * 2)
+
+
+@pytest.mark.parametrize(
+    ("lie", "says"),
+    [
+        (_flip, "wrong digest"),
+        (_cut, "bytes, not"),
+        (_lose, "cannot read blobs"),
+        (_swap, "wrong digest"),
+        (_damage_config, "wrong digest"),
+        (_fill_index, "too long"),
+        (_nest_index, "damaged"),
+        (_lie(layers=[]), "manifest has 0 layers, its config 2"),
+        (_layer("sha256:../../etc/passwd", 1), "no content that can be"),
+        (_layer(f"sha512:{'0' * 128}", 1), "no content that can be"),
+        (_layer(f"sha256:{'0' * 64}", -1), "no content that can be"),
+        (_layer(f"sha256:{'0' * 64}", "1"), "size is of another type"),
+        (_lie(layers={}), "layers is of another type"),
+        (_lie(layers=[1]), "in the place of an object"),
+        (_lie(config=[]), "config is of another type"),
+        (lambda path: oci.replace_manifest(path, []), "no object"),
+        (lambda path: oci.replace_manifest(path, b"\xff"), "damaged"),
+        (lambda path: (path / "index.json").write_text("{}"), "is empty"),
+        (_config({}), "holds no image"),
+        (_config({"rootfs": {"diff_ids": ["x"]}}), "no digest"),
+        (_config({"rootfs": {"diff_ids": []}, "config": {"Env": ["x"]}}), "cannot be used"),
+        (_config({"rootfs": {"diff_ids": []}, "config": {"Cmd": [1]}}), "no list of texts"),
+    ],
+)
+def test_a_lying_layout_is_refused(layout: Path, lie: Callable[[Path], object], says: str) -> None:
+    lie(layout)
+    with pytest.raises(ImageError, match=says):
+        found(layout)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the HOST:PORT of a registry that is open to all."""
+    with oci.registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+def _push(layout: Path, reference: str, *options: str) -> None:
+    oci.run(
+        "skopeo", "copy", "--dest-tls-verify=false", *options, f"oci:{layout}:latest", reference
+    )
+
+
+def test_a_registry(
+    layout: Path, registry: str, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = f"docker://{registry}/base"
+    _push(layout, f"{reference}:1")
+    source, seen = found(f"{reference}:1")
+    assert seen == SEEN
+    assert source.config.workdir == "/srv"
+    digest = oci.index(layout)["manifests"][0]["digest"]
+    assert source.pinned == f"{reference}:1@{digest}"
+    again, seen = found(source.pinned)
+    assert (again.pinned, again.digest, seen) == (source.pinned, source.digest, SEEN)
+    assert list(cache.rglob("*pull*")) == []
+    with find(f"{reference}:1", ARCH, report=LineReporter()):
+        pass
+    assert "pulling" not in capsys.readouterr().err  # the layers, which nobody has read
+    with pytest.raises(ImageError, match=r"cannot be had.*is the name right"):
+        found(f"{reference}:2")
+
+
+def test_a_registry_and_the_users_credentials(
+    layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with oci.registry(tmp_path, user=oci.USER) as address:
+        reference = f"docker://{address}/private:1"
+        _push(layout, reference, "--dest-creds=user:secret")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+        with pytest.raises(ImageError, match=r"cannot be had.*docker login"):
+            found(reference)
+        (tmp_path / ".docker").mkdir()
+        basic = base64.b64encode(b"user:secret").decode()
+        config = json.dumps({"auths": {address: {"auth": basic}}})
+        (tmp_path / ".docker/config.json").write_text(config)
+        assert found(reference)[1] == SEEN
+
+
+def test_a_registry_that_sends_something_else(layout: Path, tmp_path: Path, cache: Path) -> None:
+    with oci.registry(tmp_path) as address:
+        reference = f"docker://{address}/changed:1"
+        _push(layout, reference)
+        digest = _layers(layout)[0]["digest"].removeprefix("sha256:")
+        stored = (
+            tmp_path / "registry/docker/registry/v2/blobs/sha256" / digest[:2] / digest / "data"
+        )
+        data = bytearray(stored.read_bytes())
+        data[-9] ^= 1
+        stored.write_bytes(data)
+        with pytest.raises(ImageError, match="cannot be had"):
+            found(reference)
+        stored.write_bytes(data[:-20])
+        with pytest.raises(ImageError, match="cannot be had"):
+            found(reference)
+        assert list(cache.rglob("*pull*")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("docker://127.0.0.1:9/x", "cannot be had"),
+        ("docker://", "cannot be had"),
+        ("nothing", "there is no such source.*docker://"),
+        ("oci:nothing:tag", "there is no such source"),
+    ],
+)
+def test_what_is_no_source(text: str, says: str) -> None:
+    with pytest.raises(ImageError, match=says):
+        found(text)
+
+
+def test_without_skopeo_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ImageError, match=r"needs skopeo.*apt install skopeo"):
+        found("docker://localhost/x")
+
+
+def test_scratch_is_empty() -> None:
+    source, seen = found("scratch")
+    assert (source.pinned, seen) == ("scratch", {})
