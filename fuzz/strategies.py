@@ -162,13 +162,13 @@ def _encoded(messages: st.SearchStrategy[codec.Message]) -> st.SearchStrategy[by
 
 
 _valid, _hellos, _malformed = _encoded(messages), _encoded(hellos), malformed(large=False)
-_floods = st.integers(1, 40) | st.integers(1, 40) | st.integers(1, 40) | st.integers(1, 500)
+_floods = st.integers(1, 40) | st.integers(1, 500)
 _small_parts = st.one_of(
     *[_valid] * 12,
-    *[_hellos] * 3,
+    _hellos,
     _malformed,
     any_.FRAMES["guest"],
-    *[mutated(_valid | _malformed)] * 3,
+    mutated(_valid | _malformed),
     mutated(_hellos),  # what looks like one
     st.binary(min_size=1, max_size=100),
     _floods.map(lambda count: codec.Ping(count).encode() * count),
@@ -193,20 +193,13 @@ def examples(draw: st.DrawFn, before: bytes = b"") -> Example:
 
 
 def _cuts(parts: list[bytes]) -> st.SearchStrategy[list[int]]:
-    """Return where to cut these: nowhere, anywhere, about the frames' ends, everywhere."""
+    """Return where to cut these: anywhere, about the ends of frames and headers, everywhere."""
     ends = [*itertools.accumulate(map(len, parts), initial=0)]
     inner = range(1, ends[-1])
-    if not inner:
-        return st.just([])
     near = [at for end in ends for at in (end - 1, end, end + 1, end + 12) if at in inner]
-    ways: list[st.SearchStrategy[set[int]]] = [
-        st.just(set()),
-        st.sets(st.sampled_from(inner), max_size=8),
-        st.sets(st.sampled_from(near), max_size=16),
-    ]
-    if len(inner) < 300:
-        ways.append(st.just(set(inner)))
-    return st.one_of(ways).map(sorted)
+    some = [st.sets(st.sampled_from(places), max_size=16) for places in (inner, near) if places]
+    every = [st.just(set(inner))] if len(inner) < 300 else []
+    return st.one_of([*some, *every]).map(sorted)
 
 
 def drawn(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:

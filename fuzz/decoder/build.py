@@ -11,9 +11,7 @@ from pathlib import Path
 
 from tests.support import encoders
 
-from microvm_proto.resolve import read_schema
-
-from ..report import ROOT, SCHEMA
+from ..report import ROOT, schema
 
 GUEST = ROOT / "guest"
 
@@ -26,37 +24,11 @@ def build(out: Path, compiler: str, flags: str) -> Path:
 
     :raises FileNotFoundError: there is no such compiler.
     """
-    again = out.parent / "again.c"
-    again.write_text(_again())
-    command: list[str | Path] = [
-        compiler,
-        *_FLAGS.split(),
-        "-o",
-        out,
-        *_SOURCES,
-        again,
-        *flags.split(),
-    ]
-    subprocess.run(command, check=True, timeout=120)
+    again = out.parent / "again.c"  # by itself, as encoders are not counted
+    again.write_text(f'#include "protocol.h"\n\n{encoders.again(schema())}')
+    command: list[str | Path] = [compiler, *_FLAGS.split(), "-o", out, *_SOURCES, again]
+    subprocess.run([*command, *flags.split()], check=True, timeout=120)
     return out
-
-
-def _again() -> str:
-    """C that encodes what has been decoded; by itself, as encoders are not counted."""
-    cases = encoders.cases(
-        read_schema(SCHEMA),
-        header="frame->header",
-        body="frame->body",
-        into="out",
-        version="version",
-    )
-    return (
-        '#include "stream.h"\n\n'
-        "size_t again(uint8_t *out, uint32_t version, const struct frame *frame);\n\n"
-        "size_t again(uint8_t *out, uint32_t version, const struct frame *frame)\n{\n"
-        "\tsize_t encoded = 0;\n\n\tswitch (frame->header.type) {\n"
-        f"{cases}\t}}\n\treturn encoded;\n}}\n"
-    )
 
 
 def measure(inputs: Sequence[Path]) -> str:

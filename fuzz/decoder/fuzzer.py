@@ -23,6 +23,9 @@ _SANITIZED = "-O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
 LONGEST = 4096
 """Bytes of a mutated input; the corpus has the few longer ones that matter."""
 
+_DEADLINE = 600.0
+"""Seconds that all of the corpus may take, and anything beside the time to fuzz."""
+
 _EXAMPLES = 100
 """The examples of the strategies with which libFuzzer begins."""
 
@@ -40,12 +43,14 @@ def run(seconds: float, seed: int) -> Outcome:
         began = time.monotonic()
         findings = fuzzer.replay() or fuzzer.fuzz(seconds, seed)
         took = time.monotonic() - began
+        if findings:
+            return Outcome(fuzzer.executions, fuzzer.frames, took, findings)
         reached = measure(corpus())
         # What is left then are edges of the compiler's own, and of the code that replays.
-        kept = [] if findings or is_whole(reached) else fuzzer.keep_what_reaches_more()
+        kept = [] if is_whole(reached) else fuzzer.keep_what_reaches_more()
     sums = re.findall(r"^(?:lines|branches): .*", reached, re.MULTILINE)
     notes = f"{', '.join(sums)} reached by the corpus, which has {len(kept)} new files"
-    return Outcome(fuzzer.executions, fuzzer.frames, took, findings, notes)
+    return Outcome(fuzzer.executions, fuzzer.frames, took, (), notes)
 
 
 class Fuzzer:
@@ -68,7 +73,7 @@ class Fuzzer:
 
     def replay(self) -> list[str]:
         """Run the corpus as it is; return what breaks."""
-        return self._run(300, *corpus())
+        return self._run(*corpus())
 
     def fuzz(self, seconds: float, seed: int) -> list[str]:
         """Mutate the corpus, the vectors and examples for so long; return what breaks."""
@@ -80,7 +85,6 @@ class Fuzzer:
         for number, example in enumerate(drawn(examples(HELLO), _EXAMPLES, seed)):
             (begin / f"{number}").write_bytes(example.data)
         return self._run(
-            seconds + 120,
             f"-max_total_time={max(1, round(seconds))}",
             f"-seed={seed or 1}",
             f"-max_len={LONGEST}",
@@ -88,6 +92,7 @@ class Fuzzer:
             self.grown,
             report.CORPUS,
             begin,
+            seconds=seconds,
         )
 
     def keep_what_reaches_more(self) -> list[Path]:
@@ -95,16 +100,16 @@ class Fuzzer:
         merged = self._folder / "merged"
         shutil.copytree(report.CORPUS, merged)
         known = set(merged.iterdir())
-        self._run(300, "-merge=1", "-use_counters=0", merged, self.grown)
+        self._run("-merge=1", "-use_counters=0", merged, self.grown)
         new = sorted(set(merged.iterdir()) - known)
         return [report.keep(path.read_bytes(), "reaches more") for path in new]
 
-    def _run(self, timeout: float, *arguments: str | Path) -> list[str]:
+    def _run(self, *arguments: str | Path, seconds: float = 0.0) -> list[str]:
         ran = subprocess.run(
             [self._binary, f"-artifact_prefix={self._broken}/", "-print_final_stats=1", *arguments],
             capture_output=True,
             check=False,
-            timeout=timeout,
+            timeout=seconds + _DEADLINE,
         )
         said = ran.stderr.decode(errors="replace")
         self.executions += _sum("stat::number_of_executed_units", said)

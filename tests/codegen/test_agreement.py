@@ -39,11 +39,12 @@ const uint64_t constants[] = {{
 	{P}_VERSION, {P}_SCHEMA_DIGEST, {P}_HEADER_SIZE, {P}_MAX_BODY
 }};
 
-/* Decodes a frame at one version and, when it is right, encodes it at another into `again`, whose
+{again}
+/* Decodes a frame at one version and, when it is right, encodes it at another into `out`, whose
  * size it returns. 0 when the frame is not whole; -1 when it is malformed, and `said` tells how; -2
  * when it cannot be encoded. */
 long shim(const uint8_t *frame, size_t size, int sender, uint32_t version, uint32_t written,
-	uint8_t *again, uint32_t said[3])
+	uint8_t *out, uint32_t said[3])
 {{
 	struct {p}_fault_at fault = {{ 0 }};
 	struct {p}_header header;
@@ -58,8 +59,7 @@ long shim(const uint8_t *frame, size_t size, int sender, uint32_t version, uint3
 		return 0;
 	if (!{p}_decode_body(&header, frame + {P}_HEADER_SIZE, version, &body, &fault))
 		goto refused;
-	switch (header.type) {{
-{cases}	}}
+	encoded = again(out, written, &header, &body);
 	return encoded ? (long)encoded : -2;
 refused:
 	said[0] = (uint32_t)fault.fault;
@@ -162,8 +162,7 @@ def pair(request: pytest.FixtureRequest, link: Link) -> Pair:
 def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
     """Compile a header behind the shim."""
     names = {"p": schema.name, "P": schema.name.upper()}
-    cases = encoders.cases(schema, header="header", body="body", into="again", version="written")
-    (folder / "shim.c").write_text(SHIM.format(**names, cases=cases))
+    (folder / "shim.c").write_text(SHIM.format(**names, again=encoders.again(schema)))
     flags = "-std=c11 -O1 -g -Wall -Wextra -Werror -shared -fPIC".split()
     flags += "-fsanitize=undefined -fno-sanitize-recover=undefined".split()
     command = ["gcc", *flags, f"-I{header.parent}", "-o", "shim.so", "shim.c"]

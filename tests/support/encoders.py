@@ -1,26 +1,25 @@
-"""A switch over all of a schema's messages, in C, which its header has no need of."""
+"""A function in C that encodes any message of a schema, which its header has no need of."""
 
 from __future__ import annotations
 
 from microvm_proto.schema import Message, Schema
 
 
-def cases(schema: Schema, *, header: str, body: str, into: str, version: str) -> str:
-    """Write the cases of a switch that encode a message; each sets `encoded` to its size.
+def again(schema: Schema) -> str:
+    """Write a function that encodes what has been decoded, and returns its size, or 0."""
+    name = schema.name
 
-    The arguments are C expressions: of the header, the body, the buffer and the version.
-    """
-
-    def call(message: Message) -> str:
-        arguments = [into, version]
-        arguments += [f"{header}.id"] if message.id != "none" else []
+    def case(message: Message) -> str:
+        arguments = ["out", "version"]
+        arguments += ["header->id"] if message.id != "none" else []
         visible = any(field.equals is None for field in message.fields)
-        arguments += [f"&{body}.{message.name}"] if visible else []
-        return f"{schema.name}_encode_{message.name}({', '.join(arguments)})"
+        arguments += [f"&body->{message.name}"] if visible else []
+        call = f"{name}_encode_{message.name}({', '.join(arguments)})"
+        return f"\tcase {name.upper()}_TYPE_{message.name.upper()}:\n\t\treturn {call};\n"
 
-    return "".join(
-        f"\tcase {schema.name.upper()}_TYPE_{message.name.upper()}:\n"
-        f"\t\tencoded = {call(message)};\n"
-        "\t\tbreak;\n"
-        for message in schema.messages
+    cases = "".join(map(case, schema.messages))
+    return (
+        f"size_t again(uint8_t *out, uint32_t version, const struct {name}_header *header,\n"
+        f"\t\tconst union {name}_body *body)\n{{\n"
+        f"\t(void)body;\n\tswitch (header->type) {{\n{cases}\t}}\n\treturn 0;\n}}\n"
     )
