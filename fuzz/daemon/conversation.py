@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from tests.support.connection import READ_SIZE, Connection, Lost, Target, unread
 from tests.support.daemon import DaemonProcess
+from tests.support.polling import Deadline
 from tests.support.processes import Process, children
 
 from microvm.wire import codec
@@ -39,6 +40,7 @@ _SETTLING = 10.0
 class Conversation:
     """A target with its model; after a failure the next example meets a new target.
 
+    :ivar target: the one that is there, if any.
     :ivar targets: how many have been started.
     :ivar examples: how many have passed.
     :ivar counts: frames that daemons have confirmed by their counters, by type; 0 for malformed.
@@ -50,7 +52,7 @@ class Conversation:
     def __init__(self, make: Callable[[], Target]) -> None:
         """Take a function that starts a target."""
         self._make = make
-        self._target: Target | None = None
+        self.target: Target | None = None
         # No strategy draws any as large, and no file of the corpus has the same.
         self._nonces = itertools.count((1 + secrets.randbits(31)) << 32)
         self.model = Model()
@@ -60,19 +62,19 @@ class Conversation:
 
     def begin(self) -> None:
         """Start an example; every one meets the same state, on a new target as later."""
-        if self._target is None:
+        if self.target is None:
             self._start()
         self._connection.read_size = READ_SIZE
         self.sent = b""
         self.greet()
 
     def _start(self) -> None:
-        self._target = self._make()
-        self._connection = Connection(self._target)
+        self.target = self._make()
+        self._connection = Connection(self.target)
         self._baseline: codec.Status | None = None
         self._known: Counter[int] = Counter()
         self.targets += 1
-        self.model = Model(self._connection.versions, is_init=self._target.is_init)
+        self.model = Model(self._connection.versions, is_init=self.target.is_init)
         # Every page of its buffers is resident from now on.
         self._say(codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 0))
         self._write(frame(codec.ExecRequest.TYPE, bytes(codec.MAX_BODY), id_=1))
@@ -107,12 +109,12 @@ class Conversation:
     def _command(self) -> list[Process]:
         """Return the process of the command in flight, where it is known which that is."""
         running = self.model.running if self.model.is_sure() else None
-        if not isinstance(self._target, DaemonProcess) or running is None or self.model.strays:
+        if not isinstance(self.target, DaemonProcess) or running is None or self.model.strays:
             return []
         if running.command.leaves or running.command.concurrent:
             return []
         # Before it may stand one that could not be started and has not quite ended.
-        return [Process.of(pid) for pid in children(self._target.pid)[-1:]]
+        return [Process.of(pid) for pid in children(self.target.pid)[-1:]]
 
     def sync(self) -> None:
         """Check all that has come by now, unless the daemon waits for a hello or a frame's rest."""
@@ -138,13 +140,13 @@ class Conversation:
 
     def look_away(self, read_size: int) -> None:
         """Read nothing until no more comes, and then to the next check so much at a time."""
-        assert self._target
+        assert self.target
         self._connection.read_size = read_size
         until = time.monotonic() + _LONGEST_WAIT
         before, here = -1, 0
         while before < here and time.monotonic() < until:
             select.select([], [], [], PAUSE / 4)
-            before, here = here, unread(self._target.stream)
+            before, here = here, unread(self.target.stream)
 
     def check_status(self) -> None:
         """See that the daemon holds no more than at first, while nothing is in flight.
@@ -153,10 +155,10 @@ class Conversation:
         """
         if self.model.strays and self.model.is_init:
             self.greet()
-        deadline = time.monotonic() + _SETTLING
+        deadline = Deadline(_SETTLING)
         while more := self._more(status := self._status()):
             what = f"{more} not as at first"
-            agree(time.monotonic() < deadline, what, f"{status}, then {self._baseline}")
+            agree(not deadline.passed(), what, f"{status}, then {self._baseline}")
             if self.model.strays:
                 for pid in self._children():
                     Process.of(pid).kill()
@@ -179,7 +181,7 @@ class Conversation:
 
     def _children(self) -> list[int]:
         """Return the children of a daemon that is a process; in a guest a hello has ended them."""
-        return children(self._target.pid) if isinstance(self._target, DaemonProcess) else []
+        return children(self.target.pid) if isinstance(self.target, DaemonProcess) else []
 
     def finish(self) -> None:
         """End an example: the daemon answers, and is as it was."""
@@ -217,13 +219,13 @@ class Conversation:
 
     def close(self) -> None:
         """End the target."""
-        target, self._target = self._target, None
+        target, self.target = self.target, None
         if target is not None:
             target.close()
 
     def _process(self) -> DaemonProcess:
-        assert isinstance(self._target, DaemonProcess), "this is for processes only"
-        return self._target
+        assert isinstance(self.target, DaemonProcess), "this is for processes only"
+        return self.target
 
     def _read_to_end(self, reason: codec.GoodbyeReason) -> None:
         """Read to the end of the stream, which a goodbye is before."""
@@ -241,9 +243,9 @@ class Conversation:
         try:
             agree(status == 0, "wrong status of the daemon", report)
             agree(not daemon.words(), "words of the daemon", report)
-            deadline = time.monotonic() + _SETTLING
+            deadline = Deadline(_SETTLING)
             while any(each.is_alive() for each in must_end):
-                agree(time.monotonic() < deadline, "a child that outlives the daemon", must_end)
+                agree(not deadline.passed(), "a child that outlives the daemon", must_end)
                 os.sched_yield()
         finally:
             for each in left:

@@ -17,7 +17,7 @@ from .. import strategies
 from ..disagreement import Disagreement, agree
 from ..frames import Event, Reader, agreed
 from .commands import FEW, command_of
-from .running import SIGKILL, SIGTERM, Running
+from .running import SIGTERM, Running
 
 OF_COMMAND = codec.ExecOutput | codec.ExecResponse | codec.ExecStdinCredit | codec.ExecStdinClosed
 
@@ -138,7 +138,6 @@ class Model:
                 running.signal(message.signal)
             case codec.ExecTerminate():
                 running.signal_all(SIGTERM)
-                running.kills.add(SIGKILL)
             case codec.ExecKill():
                 running.kill()
             case codec.ExecResize() if running.size:

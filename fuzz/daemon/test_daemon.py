@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from signal import SIGCONT, SIGSTOP
 
 import pytest
 from hypothesis import settings
 from tests.support.daemon import DaemonProcess, build_sanitized
+from tests.support.polling import PAUSE, Deadline, eventually
+from tests.support.processes import children, state
+
+from microvm.wire import codec
 
 from ..report import corpus
 from ..settings import SETTINGS
+from .commands import LASTING
 from .conversation import Conversation
 from .explore import explore, replay
 
@@ -35,3 +42,29 @@ def test_any_host(process: Conversation) -> None:
 @pytest.mark.long
 def test_any_host_at_length(process: Conversation) -> None:
     explore(process, settings(SETTINGS, max_examples=2000))
+
+
+def test_a_command_that_was_stopped_before_need_not_end_of_a_sigterm(process: Conversation) -> None:
+    process.begin()
+    argv, null = LASTING[0].argv, codec.StdinKind.NULL
+    process.send(codec.ExecRequest(1, argv[0], b"", argv, (), 0, 0, b"", null, 0, 0, 0, 0).encode())
+    process.send(codec.ExecSignal(1, SIGSTOP).encode())
+    process.sync()
+    daemon = process.target
+    assert isinstance(daemon, DaemonProcess)
+    eventually(lambda: [state(pid) for pid in children(daemon.pid)] == ["T"])
+    process.send(codec.ExecTerminate(1).encode())
+    process.send(codec.ExecSignal(1, SIGSTOP).encode())
+    process.settle()
+    process.send(codec.ExecSignal(1, SIGCONT).encode())
+    process.settle()
+    assert process.model.running is None
+    process.finish()
+
+
+def test_a_deadline_takes_no_time_in_which_nobody_looked() -> None:
+    deadline = Deadline(0.4)
+    time.sleep(0.5)
+    assert not deadline.passed()
+    while not deadline.passed():
+        time.sleep(PAUSE)

@@ -7,12 +7,13 @@ import select
 import socket
 import struct
 import termios
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from microvm.wire import codec
+
+from .polling import Deadline
 
 READ_SIZE = 1 << 18
 """The bytes that are read at a time, by default."""
@@ -89,7 +90,7 @@ class Connection:
         :raises Lost: that did not come in time, or the stream has ended.
         :raises DecodeError: what came is malformed.
         """
-        deadline = time.monotonic() + self._target.deadline
+        deadline = Deadline(self._target.deadline)
         for number, piece in enumerate(pieces):
             while piece:
                 if self._turn(deadline, interval, writing=True):
@@ -99,9 +100,9 @@ class Connection:
         while not enough(self.answers):
             self._turn(deadline, interval)
 
-    def _turn(self, deadline: float, interval: float, *, writing: bool = False) -> bool:
+    def _turn(self, deadline: Deadline, interval: float, *, writing: bool = False) -> bool:
         """Wait, and read what there is; return whether something can be written."""
-        if time.monotonic() > deadline:
+        if deadline.passed():
             came = f"{len(self.answers)} came: {self.answers[-3:]}"
             raise Lost("no answer in time", f"{came}; {self._target.report()}")
         readers, writers = [self._stream], [self._stream] if writing else []

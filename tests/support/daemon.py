@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from microvm.wire import codec
 
-from .polling import eventually
+from .polling import PAUSE, Deadline, eventually
 from .processes import Process, children, state
 
 GUEST = Path(__file__).resolve().parents[2] / "guest"
@@ -110,8 +110,9 @@ class DaemonProcess:
 
     def wait(self) -> int | None:
         """Wait for its end, and return its status; None when it lives on."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(self.deadline)
+        deadline = Deadline(self.deadline)
+        while self.process.poll() is None and not deadline.passed():
+            time.sleep(PAUSE)
         return self.process.poll()
 
     def close(self) -> None:
