@@ -22,6 +22,9 @@ class Reporter(Protocol):
     def advance(self, done: int, total: int | None) -> None:
         """Report how far this step is, in its own units; `total` is None where nobody knows."""
 
+    def line(self, text: str) -> None:
+        """Show a line that a command of the work has written, as it comes."""
+
     def notice(self, text: str) -> None:
         """Tell the user something that stays true after the work."""
 
@@ -34,6 +37,9 @@ class NullReporter:
 
     def advance(self, done: int, total: int | None) -> None:
         """Ignore the progress."""
+
+    def line(self, text: str) -> None:
+        """Ignore the line."""
 
     def notice(self, text: str) -> None:
         """Ignore the notice."""
@@ -60,6 +66,10 @@ class LineReporter:
     def advance(self, done: int, total: int | None) -> None:
         """Ignore the progress: a log has no use for it."""
 
+    def line(self, text: str) -> None:
+        """Print the line as it is."""
+        print(printable(text), file=sys.stderr, flush=True)
+
     def notice(self, text: str) -> None:
         """Print the notice."""
         self.step(text)
@@ -83,9 +93,13 @@ class TerminalReporter:
         progress = self._started()
         progress.update(progress.task_ids[-1], completed=done, total=total)
 
+    def line(self, text: str) -> None:
+        """Print the line above the bar."""
+        self._started().console.print(printable(text), markup=False, highlight=False)
+
     def notice(self, text: str) -> None:
         """Print the notice above the bar."""
-        self._started().console.print(f"microvm: {printable(text)}", markup=False, highlight=False)
+        self.line(f"microvm: {text}")
 
     def close(self) -> None:
         """Remove the bar, and give the terminal back."""

@@ -1,10 +1,14 @@
-"""The making of an image from its parts."""
+"""The making of an image from a recipe: of a source, a kernel and our own programs."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from microvm import arch as arches
 from microvm.arch import Arch
@@ -12,11 +16,15 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
-from microvm_image import defaults, initramfs, programs
+from microvm_image import defaults, disk, initramfs, programs
 from microvm_image import kernel as kernels
 from microvm_image import rootfs as bases
+from microvm_image.added import Added
+from microvm_image.compression import compressed
 from microvm_image.config import Config
+from microvm_image.extent import Extent
 from microvm_image.image import (
+    DISK,
     FORMAT,
     INITRAMFS,
     KERNEL,
@@ -27,74 +35,271 @@ from microvm_image.image import (
     load,
 )
 from microvm_image.kernel import Kernel
+from microvm_image.layer import Layer, TarLayer
+from microvm_image.limits import Limits
 from microvm_image.programs import Programs
-from microvm_image.rootfs import Base
+from microvm_image.recipe import Recipe, Run
+from microvm_image.source import Source
+from microvm_image.sources.find import find
+from microvm_image.tree import Tree
+
+ALPINE = "alpine"
+"""The source that an image has by default."""
+
+
+class Runner(Protocol):
+    """What runs a step that is a command: in a machine, which this package knows nothing of."""
+
+    def __call__(
+        self, image: Image, command: Sequence[str], show: Callable[[str], None], layer: BinaryIO
+    ) -> None:
+        """Run a command in a machine of an image, and write what it has changed as a tar archive.
+
+        :param show: to be called with each line of its output.
+        :raises ImageError: it failed; `detail` has the end of its output.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class _Step:
+    """A step, and what it is known by.
+
+    :ivar content: what is added; None is a command.
+    :ivar digest: the digest of all that has gone into the image when it is done.
+    """
+
+    command: tuple[str, ...]
+    text: str
+    content: Added | None
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """All that goes into an image.
+
+    :ivar config: what a run has by default.
+    :ivar digest: the digest of all of it.
+    """
+
     arch: Arch
     programs: Programs
     kernel: Kernel
-    base: Base
+    source: Source
+    recipe: Recipe
+    config: Config
+    limits: Limits
+    steps: tuple[_Step, ...]
+    digest: str
 
-    @property
-    def name(self) -> str:
-        """The name of the image, which digests its parts and the way they are put together."""
-        parts = (
-            str(FORMAT),
-            self.arch.name,
-            self.programs.sha256,
-            self.programs.schema,
-            self.kernel.sha256,
-            self.kernel.bus,
-            *(
-                f"{path} {hashlib.sha256(module).hexdigest()}"
-                for path, module in self.kernel.modules.items()
-            ),
-            self.base.sha256,
-        )
-        digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-        return f"{self.base.name}-{self.arch.name}-{digest[:12]}"
+    def name(self, digest: str) -> str:
+        """Return the name of the image that has that digest, or is an earlier state of it."""
+        base = re.sub(r"[^A-Za-z0-9.+~-]+", "-", self.source.name.rpartition("//")[2]).strip("-.~+")
+        return f"{base[:60] or 'image'}-{self.arch.name}-{digest[:12]}"
 
 
 def build(
+    recipe: Recipe | None = None,
     *,
     arch: str | None = None,
     rootfs: Path | None = None,
     kernel: str | Path | None = None,
     mirror: str | None = None,
     output: Path | None = None,
+    limits: Limits | None = None,
+    run: Runner | None = None,
     report: Reporter | None = None,
 ) -> Image:
-    """Return an image of these parts, made now if it is not there already.
+    """Return the image of a recipe, made now if it is not there already.
 
+    What a command of the recipe has changed is kept in the cache, and the command is not run again
+    while all that comes before it is the same.
+
+    :param recipe: by default that of the default image, which has no more than its base.
     :param arch: `x86_64` or `aarch64`; by default this machine's.
     :param rootfs: the Alpine archive or a folder that holds it; see `rootfs.find` for the default.
     :param kernel: a file, `small` or `debian`; see `kernel.given` for the default.
     :param mirror: where to download the Alpine archive if it is nowhere here.
     :param output: the folder to become the image; by default one in the cache, named by its parts.
+    :param limits: the bounds of the source and of what is put on top of it.
+    :param run: what runs the steps that are commands; without it there can be none.
     :param report: who is told how far it is; nobody by default.
-    :raises ImageError: a part cannot be had or is not what it should be, or the disk is full.
-        Nothing half made is left.
+    :raises ImageError: a part cannot be had or is not what it should be, a step failed, or the disk
+        is full. Nothing half made is left.
     """
+    recipe = recipe or Recipe()
     report = report or NullReporter()
     target = arches.find(arch)
-    with cache.disk_errors():
-        parts = _Parts(
-            target,
-            programs.build(target, report),
-            kernels.find(target, kernel, report),
-            bases.find(target, rootfs, mirror, report),
-        )
-        path = output.absolute() if output else folder_of(parts.name)
-        image = _existing(path, parts.name)
+    with cache.disk_errors(), ExitStack() as files:
+        if recipe.source in {"", ALPINE}:
+            base = bases.source(bases.find(target, rootfs, mirror, report))
+        else:
+            base = files.enter_context(
+                find(
+                    recipe.source,
+                    target,
+                    packages=recipe.packages,
+                    folder=recipe.folder,
+                    limits=limits,
+                    report=report,
+                )
+            )
+        parts = programs.build(target, report), kernels.find(target, kernel, report), base
+        plan = _plan(target, *parts, recipe, limits or Limits())
+        name = plan.name(plan.digest)
+        path = output.absolute() if output else folder_of(name)
+        image = _existing(path, name)
         if image is None:
             with lock.held(path, report):
-                image = _existing(path, parts.name) or _make(path, parts, report)
-        if not (rootfs or kernel or mirror or output):
+                image = _existing(path, name) or _Builder(plan, run, report).build(path, name)
+        if recipe == Recipe() and not (rootfs or kernel or mirror or output):
             defaults.remember(target, image)
     return image
+
+
+def _plan(
+    arch: Arch,
+    programs: Programs,
+    kernel: Kernel,
+    source: Source,
+    recipe: Recipe,
+    limits: Limits,
+) -> _Plan:
+    config = recipe.config(source.config)
+    digest = _digest(
+        FORMAT,
+        arch.name,
+        (programs.sha256, programs.schema),
+        (kernel.sha256, kernel.bus),
+        [(path, hashlib.sha256(data).hexdigest()) for path, data in kernel.modules.items()],
+        source.digest,
+        (config.env, config.workdir),  # which a command that is a step has, too
+    )
+    steps = []
+    for step in recipe.steps:
+        if isinstance(step, Run):
+            digest = _digest(digest, "run", step.command)
+            steps.append(_Step(step.command, str(step), None, digest))
+        else:
+            content = Added(step, recipe.folder, limits)
+            digest = _digest(digest, "add", content.digest)
+            steps.append(_Step((), str(step), content, digest))
+    digest = _digest(digest, config, recipe.warm)
+    return _Plan(arch, programs, kernel, source, recipe, config, limits, tuple(steps), digest)
+
+
+def _digest(*facts: object) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+class _Builder:
+    """The builder of one image that is not there yet."""
+
+    def __init__(self, plan: _Plan, run: Runner | None, report: Reporter) -> None:
+        self._plan = plan
+        self._run = run
+        self._report = report
+
+    def build(self, path: Path, name: str) -> Image:
+        """Make the image at the path, whose lock the caller has."""
+        plan = self._plan
+        self._report.step(f"building {name}")
+        with Tree(plan.limits) as tree:
+            for layer in plan.source.layers:
+                tree.add(layer)
+            if plan.config.workdir:
+                tree.folder(plan.config.workdir, make=True)
+            for number, step in enumerate(plan.steps, 1):
+                self._report.step(f"[{number}/{len(plan.steps)}] {step.text}")
+                if step.content:
+                    step.content.add_to(tree)
+                else:
+                    tree.add(self._changes(tree, step))
+            return self._write(path, tree, self._manifest(name), plan.digest)
+
+    def _changes(self, tree: Tree, step: _Step) -> Layer:
+        """Return what a command changes, from the cache if it has run with all of this before."""
+        path = cache.folder("layers") / f"{step.digest[:32]}.tar.zst"
+        if not cache.has(path):
+            with lock.held(path, self._report):
+                if not cache.has(path):
+                    with cache.staging(path) as file:
+                        self._run_step(tree, step, file)
+        return TarLayer(step.text, lambda files: Extent.of(path, files))
+
+    def _run_step(self, tree: Tree, step: _Step, file: Path) -> None:
+        if self._run is None:
+            raise ImageError(f"{step.text}: there is no machine to run it in")
+        with self._so_far(tree, step.digest) as image, compressed(file) as layer:
+            try:
+                self._run(image, step.command, self._report.line, layer)
+            except ImageError as error:
+                message = f"{step.text}: {error.message}"
+                raise ImageError(message, hint=error.hint, detail=error.detail) from error
+
+    @contextmanager
+    def _so_far(self, tree: Tree, digest: str) -> Iterator[Image]:
+        """Yield the image as it is before a step; it goes with the step."""
+        name = self._plan.name(digest)
+        manifest = self._manifest(name)
+        config = replace(manifest.config, user="", entrypoint=(), cmd=())
+        path = folder_of(name)
+        try:
+            yield self._write(path, tree, replace(manifest, config=config, warm=()), digest)
+        finally:
+            cache.clear(path)
+
+    def _manifest(self, name: str) -> Manifest:
+        """Return the manifest of an image whose files are not written yet."""
+        plan = self._plan
+        return Manifest(
+            format=FORMAT,
+            name=name,
+            arch=plan.arch.name,
+            base=plan.source.name,
+            bus=plan.kernel.bus,
+            kernel_version=plan.kernel.version,
+            kernel_size=len(plan.kernel.data),
+            kernel_sha256=plan.kernel.sha256,
+            source=plan.source.pinned,
+            source_sha256=plan.source.digest,
+            daemon_sha256=plan.programs.sha256,
+            schema=plan.programs.schema,
+            initramfs_size=0,
+            initramfs_sha256="",
+            disk_size=0,
+            disk_sha256="",
+            config=plan.config,
+            warm=plan.recipe.warm,
+            history=tuple(plan.recipe.history()),
+        )
+
+    def _write(self, path: Path, tree: Tree, manifest: Manifest, digest: str) -> Image:
+        """Write an image at the path, whole or not at all: as an initramfs where it is small."""
+        plan = self._plan
+        small = tree.is_small()
+        with cache.staging(path) as folder:
+            folder.mkdir()
+            (folder / KERNEL).write_bytes(plan.kernel.data)
+            entries = tree.entries() if small else ()
+            with (folder / INITRAMFS).open("wb") as file:
+                initramfs.write(entries, plan.programs.files, plan.kernel.modules, file)
+            size, sha256 = _measured(folder / INITRAMFS)
+            manifest = replace(manifest, initramfs_size=size, initramfs_sha256=sha256)
+            if not small:
+                self._report.step(f"writing the disk of {manifest.name}")
+                disk.write(tree, folder / DISK, digest)
+                size, sha256 = _measured(folder / DISK)
+                manifest = replace(manifest, disk_size=size, disk_sha256=sha256)
+            (folder / MANIFEST).write_text(manifest.json())
+        return load(path)
+
+
+def _measured(path: Path) -> tuple[int, str]:
+    """Return the size of a file, and the digest of what is in it."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest
 
 
 def _existing(path: Path, name: str) -> Image | None:
@@ -116,38 +321,3 @@ def _replaceable(path: Path) -> bool:
     if path.parent == cache.folder("images"):
         return True  # whatever is left of it was ours
     return path.is_dir() and ((path / MANIFEST).exists() or not any(path.iterdir()))
-
-
-def _make(path: Path, parts: _Parts, report: Reporter) -> Image:
-    report.step(f"building {parts.name}")
-    with cache.staging(path) as folder:
-        folder.mkdir()
-        (folder / KERNEL).write_bytes(parts.kernel.data)
-        with (folder / INITRAMFS).open("w+b") as file:
-            initramfs.write(parts.base.entries(), parts.programs.files, parts.kernel.modules, file)
-            size = file.tell()
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        manifest = Manifest(
-            format=FORMAT,
-            name=parts.name,
-            arch=parts.arch.name,
-            base=parts.base.name,
-            bus=parts.kernel.bus,
-            kernel_version=parts.kernel.version,
-            kernel_size=len(parts.kernel.data),
-            kernel_sha256=parts.kernel.sha256,
-            source=f"{parts.base.name}@sha256:{parts.base.sha256}",
-            source_sha256=parts.base.sha256,
-            daemon_sha256=parts.programs.sha256,
-            schema=parts.programs.schema,
-            initramfs_size=size,
-            initramfs_sha256=digest,
-            disk_size=0,
-            disk_sha256="",
-            config=Config(),
-            warm=(),
-            history=(),
-        )
-        (folder / MANIFEST).write_text(manifest.json())
-    return load(path)

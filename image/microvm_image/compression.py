@@ -1,4 +1,4 @@
-"""The decompression of a layer, into a file without a name and within bounds."""
+"""The decompression of a layer, into a file without a name and within bounds; and the way back."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from types import ModuleType
-from typing import Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 from microvm.cache import store as cache
 from microvm.errors import ImageError, how_to_install
@@ -183,3 +184,13 @@ def _decoded(packed: Extent, new: Callable[[], _Decoder], name: str) -> Iterator
         raise ImageError(f"{name}: damaged archive: {error}") from error
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise ImageError(f"{name}: damaged archive: {error}") from error
+
+
+def compressed(path: Path) -> BinaryIO:
+    """Return a new file to write to, of which zstd's is on the disk, with a checksum.
+
+    :raises ImageError: this Python cannot write it.
+    """
+    zstd = zstd_module()
+    options = {zstd.CompressionParameter.checksum_flag: 1}
+    return cast(BinaryIO, zstd.open(path, "xb", options=options))

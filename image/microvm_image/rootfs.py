@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +15,12 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
+from microvm_image.config import Config
 from microvm_image.cpio import Entry
+from microvm_image.layer import Member
+from microvm_image.limits import Budget
+from microvm_image.node import Folder, Node
+from microvm_image.source import Source
 from microvm_image.sources import alpine
 from microvm_image.sources.alpine import Alpine
 
@@ -31,6 +38,53 @@ class Base(Protocol):
 
     def entries(self) -> Iterator[Entry]:
         """Yield the members."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """The content of a file, in memory."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return len(self.data)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield all of it."""
+        yield self.data
+
+
+@dataclass(frozen=True, slots=True)
+class BaseLayer:
+    """A base as a layer."""
+
+    base: Base
+
+    @property
+    def name(self) -> str:
+        """The base's."""
+        return self.base.name
+
+    def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
+        """Yield the members."""
+        del files  # all is in memory
+        for entry in self.base.entries():
+            budget.take_bytes(len(entry.data))
+            facts = entry.mode, entry.uid, entry.gid
+            if stat.S_ISDIR(entry.mode):
+                yield entry.name, Folder(*facts)
+            elif stat.S_ISLNK(entry.mode):
+                yield entry.name, Node(*facts, target=os.fsdecode(entry.data))
+            else:
+                yield entry.name, Node(*facts, data=Bytes(entry.data))
+
+
+def source(base: Base) -> Source:
+    """Return a base as a source."""
+    pinned = f"{base.name}@sha256:{base.sha256}"
+    return Source(base.name, pinned, base.sha256, Config(), (BaseLayer(base),))
 
 
 def given(arch: Arch) -> Path | None:

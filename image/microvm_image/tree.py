@@ -97,6 +97,20 @@ class Tree:
             raise ImageError(f"{path!r}: {error}") from None
         return None
 
+    def folder(self, path: str, *, make: bool = False) -> Folder | None:
+        """Return the folder that a path means to the guest, or None if there is none.
+
+        :param path: from the root, with or without a slash at its beginning.
+        :param make: whether to make it, with those above it, if nothing is there.
+        :raises ImageError: the path cannot be followed, or leads to something else.
+        """
+        try:
+            return self._follow(_parts(path.lstrip("/")), make=make)
+        except _NotThereError:
+            return None
+        except _PathError as error:
+            raise ImageError(f"{path!r}: {error}") from None
+
     def walk(self) -> Iterator[tuple[str, Node]]:
         """Yield the root as "" and everything below it by its path.
 

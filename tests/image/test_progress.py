@@ -14,8 +14,10 @@ def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[st
         assert isinstance(report, LineReporter)
         report.step("downloading [x]")
         report.advance(1, 2)
+        report.line("a \x1b[1mprogram's")
         report.notice("no Alpine")
-    assert capsys.readouterr() == ("", "microvm: downloading [x]\nmicrovm: no Alpine\n")
+    said = "microvm: downloading [x]\na \\x1b[1mprogram's\nmicrovm: no Alpine\n"
+    assert capsys.readouterr() == ("", said)
 
 
 def test_a_moving_line_on_a_terminal(
@@ -29,10 +31,12 @@ def test_a_moving_line_on_a_terminal(
         report.advance(1, None)
         report.advance(1, 2)
         report.step("building")
+        report.line("[1] a program's")
         report.notice("no Alpine [here]")
     out, err = capsys.readouterr()
     assert out == ""
     assert "building" in err
+    assert "[1] a program's" in err
     assert "microvm: no Alpine [here]" in err
 
 

@@ -30,15 +30,18 @@ def find(
     arch: Arch,
     *,
     packages: Sequence[str] = (),
+    folder: Path = Path(),
     limits: Limits | None = None,
     report: Reporter,
 ) -> Iterator[Source]:
     """Yield the source that a text means; what it needs is there until the end.
 
     :param packages: what is wanted of a distribution's packages.
+    :param folder: the folder that a relative path is in.
     :raises ImageError: there is none, or it is not what it should be.
     """
-    from microvm_image.sources import archive, debian, folder, registry  # most runs find none
+    from microvm_image.sources import archive, debian, registry  # most runs find none
+    from microvm_image.sources import folder as folders
 
     limits = limits or Limits()
     kind, colon, rest = text.partition(":")
@@ -57,15 +60,16 @@ def find(
             found = archive.find(text, "", arch, limits, files)
         else:
             path, tag = (rest, "") if colon and kind in {"oci", "docker-archive"} else (text, "")
-            if path is rest and not Path(path).exists():
+            if path is rest and not (folder / path).exists():
                 path, _, tag = path.rpartition(":")
-            if not Path(path).exists():
+            where = folder / path
+            if not where.exists():
                 raise ImageError(f"{text}: there is no such source", hint=_HINT)
             report.step(f"reading {path}")
-            if not Path(path).is_dir():
-                found = archive.find(path, tag, arch, limits, files)
-            elif archive.is_layout(Path(path)):
-                found = archive.find_layout(Path(path), tag, arch)
+            if not where.is_dir():
+                found = archive.find(str(where), tag, arch, limits, files)
+            elif archive.is_layout(where):
+                found = archive.find_layout(where, tag, arch)
             else:
-                found = folder.find(Path(path), limits)
+                found = folders.find(where, limits)
         yield found

@@ -1,0 +1,227 @@
+"""Recipes: what they put on top of a base, in which order, and that they name what comes of it."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from microvm.errors import ImageError, UsageError
+from microvm_image.build import build
+from microvm_image.compression import compressed
+from microvm_image.config import Config
+from microvm_image.image import Image
+from microvm_image.recipe import Add, Recipe, Run, Step, shell
+
+Leftovers = Callable[[], list[str]]
+
+
+@pytest.fixture(autouse=True)
+def _parts(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the environment name the small parts."""
+    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
+    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder to add: a file, and a folder that only its owner may enter."""
+    folder = tmp_path / "files"
+    (folder / "secret").mkdir(parents=True)
+    (folder / "secret").chmod(0o700)
+    (folder / "tool").write_text("#!/bin/sh\n")
+    (folder / "tool").chmod(0o755)
+    return folder
+
+
+class Machine:
+    """What passes for a machine: each command leaves a file of its name, with all that it saw."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def __call__(
+        self, image: Image, command: Sequence[str], show: Callable[[str], None], layer: BinaryIO
+    ) -> None:
+        self.ran.append(command[-1])
+        show(f"running {command[-1]}")
+        if command[-1] == "false":
+            raise ImageError("the step ended with status 1", hint="try true", detail="its output")
+        with tarfile.open(fileobj=layer, mode="w|") as archive:
+            archive.addfile(tarfile.TarInfo(command[-1]))
+            text = repr(members(image)).encode()
+            info = tarfile.TarInfo("saw")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text))
+
+
+def members(image: Image) -> dict[str, int]:
+    """The modes of the members of an image's initramfs, by name."""
+    data = image.initramfs.read_bytes()
+    at = 0
+    found: dict[str, int] = {}
+    while True:
+        fields = [int(data[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]
+        name = data[at + 110 : at + 109 + fields[11]].decode()
+        if name == "TRAILER!!!":
+            return found
+        found[name] = fields[1] & 0o7777
+        at += (110 + fields[11] + 3) // 4 * 4
+        at += (fields[6] + 3) // 4 * 4
+
+
+def run(text: str) -> Run:
+    return Run(shell(text))
+
+
+def test_what_is_added_keeps_its_permissions(files: Path) -> None:
+    steps = Add(files, "/srv"), Add(files / "tool", "/bin/"), Add(files / "tool", "/bin/other")
+    found = members(build(Recipe(steps=steps)))
+    assert found["srv/secret"] == 0o700
+    assert found["srv/tool"] == found["bin/tool"] == found["bin/other"] == 0o755
+    assert "bin/sh" in found
+
+
+def test_a_file_takes_the_place_of_no_folder(files: Path) -> None:
+    with pytest.raises(ImageError, match=r"tool:/bin: a folder is there \(with a slash") as caught:
+        build(Recipe(steps=(Add(files / "tool", "/bin"),)))
+    assert caught.value.exit_status == 125
+
+
+def test_what_is_not_there_cannot_be_added(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="nothing:/x: there is no such file or folder"):
+        build(Recipe(steps=(Add(Path("nothing"), "/x"),), folder=tmp_path))
+
+
+def test_relative_paths_are_in_the_folder_of_the_recipe(files: Path) -> None:
+    recipe = Recipe(steps=(Add(Path("tool"), "/tool"),), folder=files)
+    assert members(build(recipe))["tool"] == 0o755
+
+
+def test_steps_are_done_in_order_and_each_sees_those_before(files: Path) -> None:
+    machine = Machine()
+    steps = run("one"), Add(files, "/srv"), run("two")
+    image = build(Recipe(steps=steps), run=machine)
+    assert machine.ran == ["one", "two"]
+    assert {"one", "two", "saw", "srv/tool"} <= members(image).keys()
+    assert image.manifest.history == ("run one", f"add {files}:/srv", "run two")
+
+
+def test_a_command_runs_again_only_when_what_is_before_it_is_another(files: Path) -> None:
+    machine = Machine()
+
+    def made(*steps: Step, **options: tuple[str, ...]) -> Image:
+        machine.ran.clear()
+        return build(Recipe(steps=steps, **options), run=machine)  # type: ignore[arg-type]
+
+    both = made(run("one"), Add(files, "/srv"), run("two"))
+    assert made(run("one"), Add(files, "/srv"), run("two")) == both
+    assert machine.ran == []
+    made(run("one"), Add(files, "/srv"), run("two"), cmd=("sh",))
+    assert machine.ran == []
+    made(run("one"), Add(files, "/srv"), run("three"))
+    assert machine.ran == ["three"]
+    (files / "tool").write_text("#!/bin/true\n")
+    made(run("one"), Add(files, "/srv"), run("two"))
+    assert machine.ran == ["two"]
+    made(run("one"), env=("A=b",))
+    assert machine.ran == ["one"]
+
+
+def test_the_name_digests_all_that_goes_in(files: Path) -> None:
+    (files / "other").write_text("")
+    recipes = [
+        Recipe(),
+        Recipe(steps=(Add(files, "/srv"),)),
+        Recipe(steps=(Add(files, "/opt"),)),
+        Recipe(steps=(Add(files / "tool", "/srv/tool"),)),
+        Recipe(warm=(("true",),)),
+        Recipe(env=("A=b",)),
+        Recipe(workdir="/srv"),
+        Recipe(user="nobody"),
+        Recipe(entrypoint=("sh",)),
+        Recipe(cmd=("sh",)),
+    ]
+    assert len({build(recipe).name for recipe in recipes}) == len(recipes)
+    first = build(recipes[1])
+    (files / "tool").touch()  # as in another checkout
+    assert build(recipes[1]) == first
+    (files / "tool").chmod(0o700)
+    assert build(recipes[1]) != first
+
+
+def test_a_failing_step_ends_the_build_and_leaves_nothing(
+    cache: Path, leftovers: Leftovers
+) -> None:
+    with pytest.raises(ImageError) as caught:
+        build(Recipe(steps=(run("false"),)), run=Machine())
+    error = caught.value
+    assert error.message == "run false: the step ended with status 1"
+    assert (error.hint, error.detail) == ("try true", "its output")
+    assert list((cache / "images").iterdir()) == list((cache / "layers").iterdir()) == []
+    assert leftovers() == []
+
+
+def test_what_a_step_has_changed_is_not_believed_when_it_is_damaged(cache: Path) -> None:
+    machine = Machine()
+    build(Recipe(steps=(run("one"),)), run=machine)
+    [layer] = (cache / "layers").iterdir()
+    data = bytearray(layer.read_bytes())
+    data[-1] ^= 1  # of the checksum
+    layer.write_bytes(data)
+    with pytest.raises(ImageError, match="run one: damaged archive"):
+        build(Recipe(steps=(run("one"), run("two"))), run=machine)
+
+
+def test_a_step_that_leaves_no_archive_is_refused(cache: Path) -> None:
+    def machine(image: Image, command: object, show: object, layer: BinaryIO) -> None:
+        del image, command, show
+        layer.write(b"no archive")
+
+    with pytest.raises(ImageError, match="run one: damaged archive"):
+        build(Recipe(steps=(run("one"),)), run=machine)
+    assert list((cache / "images").iterdir()) == []
+
+
+def test_commands_need_a_machine() -> None:
+    with pytest.raises(ImageError, match="run one: there is no machine to run it in"):
+        build(Recipe(steps=(run("one"),)))
+
+
+def test_a_working_directory_is_made() -> None:
+    assert members(build(Recipe(workdir="/srv/app")))["srv/app"] == 0o755
+
+
+def test_the_defaults_of_a_run_are_over_those_of_the_source() -> None:
+    source = Config(("A=1", "B=2"), "/srv", "nobody", ("sh", "-c"), ("ls",))
+    assert Recipe().config(source) == source
+    assert Recipe(env=("A=3",)).config(source).env == ("A=1", "B=2", "A=3")
+    assert Recipe(workdir="/x", user="0").config(source).options["cwd"] == "/x"
+    assert Recipe(cmd=("true",)).config(source).argv(()) == ("sh", "-c", "true")
+    own = Recipe(entrypoint=("env",)).config(source)
+    assert (own.entrypoint, own.cmd) == (("env",), ())
+
+
+@pytest.mark.parametrize("text", ["", "file", ":/x", "file:", "file:relative"])
+def test_what_is_no_step(text: str) -> None:
+    with pytest.raises(UsageError):
+        Add.parse(text)
+
+
+def test_what_is_no_recipe() -> None:
+    with pytest.raises(UsageError, match="'A' is no variable"):
+        Recipe(env=("A",))
+    with pytest.raises(UsageError, match="a command without a name"):
+        Recipe(warm=((),))
+    with pytest.raises(UsageError, match="has a NUL"):
+        run("a\0b")
+
+
+def test_layers_are_compressed(tmp_path: Path) -> None:
+    with compressed(tmp_path / "layer") as file:
+        file.write(bytes(1 << 20))
+    assert (tmp_path / "layer").stat().st_size < 1 << 10
