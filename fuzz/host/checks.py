@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, compress
 from typing import TypeAlias
 
 from microvm.errors import (
@@ -20,6 +21,7 @@ from microvm.wire.session import WINDOW
 
 from ..disagreement import agree
 from .recorder import CallResult, Command, Recorder
+from .script import Call
 
 READY_TIMEOUT = 60.0
 """The timeout of a boot, in seconds."""
@@ -33,9 +35,11 @@ LONGEST_MESSAGE = 500
 _Limits: TypeAlias = list[tuple[float, type[ExecKilled]]]
 
 
-def input_of(size: int) -> bytes:
+def input_of(call: Call) -> bytes | None:
     """Return what a command is fed: in the wrong order it would be other bytes."""
-    return bytes(range(251)) * (size // 251) + bytes(range(size % 251))
+    return (
+        None if call.stdin is None else (bytes(range(251)) * (call.stdin // 251 + 1))[: call.stdin]
+    )
 
 
 def check(recorder: Recorder) -> None:
@@ -96,7 +100,7 @@ def _check_call(recorder: Recorder, its: CallResult) -> None:
         _check_end(recorder, its, command, limits)
         _check_time(recorder, its, command, limits)
         _check_output(its, command, limits)
-        fed = input_of(its.call.stdin or 0)
+        fed = input_of(its.call) or b""
         agree(fed.startswith(command.fed), "what is fed is not what was given")
         agree(not command.fed_end or len(command.fed) == len(fed), "input ends early")
 
@@ -134,12 +138,10 @@ def _passed_limits(its: CallResult, command: Command) -> _Limits:
     limits: _Limits = []
     if call.timeout is not None and command.started + call.timeout <= end + SLACK:
         limits.append((command.started + call.timeout, ExecTimeout))
-    total = 0
-    for when, _, data in command.outputs:
-        total += len(data)
-        if call.max_output is not None and total > call.max_output:
-            limits.append((when, OutputLimit))
-            break
+    if call.max_output is not None:
+        totals = accumulate(len(data) for _, _, data in command.outputs)
+        over = (total > call.max_output for total in totals)
+        limits += [(when, OutputLimit) for when, _, _ in compress(command.outputs, over)][:1]
     return limits
 
 

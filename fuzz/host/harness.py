@@ -171,7 +171,7 @@ async def _call(guest: Guest, call: Call, its: CallResult) -> None:
             case "status":
                 its.value = await guest.status(call.timeout or TIMEOUTS.ping)
             case "run":
-                done = await run(guest, ["command"], input=_input(call), **_options(call))
+                done = await run(guest, ["command"], input=input_of(call), **_options(call))
                 its.value = done.returncode
                 its.out = {1: done.stdout, 2: done.stderr}
             case _:
@@ -188,7 +188,7 @@ async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
         if call.signal is not None:
             process.send_signal(call.signal)
         if call.kind == "communicate":
-            out, err = await process.communicate(_input(call))
+            out, err = await process.communicate(input_of(call))
         elif call.reading in ("none", "some"):
             if call.reading == "some":
                 its.out[1] = await process.stdout.read(100)
@@ -198,7 +198,7 @@ async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
             return
         else:
             _, out, err, _ = await asyncio.gather(
-                process.feed_all(_input(call)),
+                process.feed_all(input_of(call)),
                 _read(process.stdout, call.reading),
                 _read(process.stderr, call.reading),
                 _note_end(process, its),
@@ -210,10 +210,6 @@ async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
 def _options(call: Call) -> dict[str, Any]:
     grace = {} if call.timeout is None else {"grace": call.grace}
     return {"timeout": call.timeout, "max_output": call.max_output, **grace}
-
-
-def _input(call: Call) -> bytes | None:
-    return None if call.stdin is None else input_of(call.stdin)
 
 
 async def _read(stream: OutputStream, how: str) -> bytes:

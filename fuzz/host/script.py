@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import EnumType
-from functools import cache
 from typing import Any, get_type_hints
 
 from microvm.wire import codec
@@ -163,14 +162,11 @@ class Script:
         parts = json.loads(text, object_hook=_made)
         return cls(**{name: tuple(values) for name, values in parts.items()})
 
-    def __repr__(self) -> str:
-        """Show it as it is in a file."""
-        return self.to_json()
+    __repr__ = to_json
 
 
 _MESSAGES = {kind.__name__: kind for kind in codec.Message.__args__}
 _KINDS = _MESSAGES | {name: kind for name, kind in globals().items() if is_dataclass(kind)}
-_hints = cache(get_type_hints)
 
 
 def _plain(value: Any) -> Any:
@@ -191,7 +187,7 @@ def _made(plain: dict[str, Any]) -> Any:
     if name in _MESSAGES:
         # What a later version of the protocol has in addition is 0, or empty.
         plain = {each.name: 0 for each in fields(kind)} | plain
-    hints = _hints(kind)
+    hints = get_type_hints(kind)
     return kind(**{name: _value(hints[name], value) for name, value in plain.items()})
 
 

@@ -29,6 +29,8 @@ INPUT_WINDOW = 1 << 18
 _APART = 200
 """The number of pieces that are written apart; what follows is written at once."""
 
+_OURS = {"version": codec.VERSION, "digest": codec.DIGEST, "max_body": codec.MAX_BODY}
+
 _DEATHS = {"ExecKill": SIGKILL, "ExecTerminate": SIGTERM, "ExecSignal": SIGTERM}
 """What ends a command of an honest guest, and the signal that it then reports."""
 
@@ -121,14 +123,7 @@ class ScriptedGuest(Peer):
                 self._reset()
 
     def _frame(self, act: acts.Say) -> bytes:
-        truth: dict[str, Any] = {
-            "version": codec.VERSION,
-            "digest": codec.DIGEST,
-            "max_body": codec.MAX_BODY,
-            "nonce": self.nonce,
-            "id": self.id,
-            "token": self._token,
-        }
+        truth: dict[str, Any] = _OURS | {"nonce": self.nonce, "id": self.id, "token": self._token}
         frame = replace(act.message, **{name: truth[name] for name in act.true}).encode()
         header = zip(("length", "type", "flags", "id"), HEADER.unpack_from(frame), strict=True)
         body = bytearray(frame[codec.HEADER_SIZE :])
@@ -137,16 +132,13 @@ class ScriptedGuest(Peer):
         return HEADER.pack(*(act.bent.get(name, value) for name, value in header)) + body
 
     async def _serve(self, act: acts.Serve) -> None:
-        request = await self._hear("ExecRequest")
-        if not isinstance(request, codec.ExecRequest):
-            return
-        end: codec.Message = codec.ExecFailed(self.id, codec.Stage.LOOKUP, 2)
-        if not act.failed:
-            signal = await self._work(act, request.stdin_from is codec.StdinKind.HOST)
-            end = codec.ExecResponse(self.id, Ending.EXITED, act.status)
-            if signal:
-                end = codec.ExecResponse(self.id, Ending.SIGNALLED, signal)
-        await self.say(end)
+        match await self._hear("ExecRequest"):
+            case codec.ExecRequest() if act.failed:
+                await self.say(codec.ExecFailed(self.id, codec.Stage.LOOKUP, 2))
+            case codec.ExecRequest(stdin_from=kind):
+                signal = await self._work(act, kind is codec.StdinKind.HOST)
+                ending = Ending.SIGNALLED if signal else Ending.EXITED
+                await self.exit(signal or act.status, ending)
 
     async def _work(self, act: acts.Serve, takes_input: bool) -> int:
         """Write and read as a command does; the signal that ends it early, or 0."""
@@ -201,8 +193,6 @@ class ScriptedGuest(Peer):
                 message = await self.hear()
                 self._heard.put_nowait(message)
                 match message:
-                    case codec.Hello(nonce=nonce):
-                        self.nonce = nonce
                     case codec.Ping(token=token):
                         self._token = token
                         if self._answers:

@@ -55,6 +55,8 @@ class Peer:
                 raise EOFError
             self._decoder.receive_data(data)
         match message:
+            case codec.Hello(nonce=nonce):
+                self.nonce = nonce
             case codec.ExecRequest(id=id_, stdout_credit=out, stderr_credit=err):
                 self.id, self.credit = id_, {Stream.STDOUT: out, Stream.STDERR: err}
             case codec.ExecCredit(stream=stream, amount=amount):
@@ -82,7 +84,7 @@ class Peer:
 
     async def greet(self, *, digest: int = codec.DIGEST) -> None:
         """Answer the hello."""
-        self.nonce = (await self.expect(codec.Hello)).nonce
+        await self.expect(codec.Hello)
         await self.say(codec.Ready(codec.VERSION, digest, codec.MAX_BODY, self.nonce))
 
     async def started(self, process: Process) -> Process:
