@@ -66,7 +66,6 @@ class Serve(Act):
     stderr: int = 0
     size: int = 1000
     status: int = 0
-    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +83,8 @@ class Pause(Act):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Act):
-    """The guest begins or ceases to answer pings and status requests."""
-
-    pongs: bool
-
-
-@dataclass(frozen=True, slots=True)
 class StopReading(Act):
-    """The guest reads no more."""
+    """The guest reads no more, and so answers nothing more."""
 
 
 @dataclass(frozen=True, slots=True)

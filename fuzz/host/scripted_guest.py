@@ -104,8 +104,6 @@ class ScriptedGuest(Peer):
                 await self._hear(kind)
             case acts.Pause(seconds=seconds):
                 await asyncio.sleep(seconds)
-            case acts.Answer(pongs=answers):
-                self._answers = answers
             case acts.StopReading():
                 self._reading.cancel()
             case acts.Print(data=data):
@@ -132,13 +130,10 @@ class ScriptedGuest(Peer):
         return HEADER.pack(*(act.bent.get(name, value) for name, value in header)) + body
 
     async def _serve(self, act: acts.Serve) -> None:
-        match await self._hear("ExecRequest"):
-            case codec.ExecRequest() if act.failed:
-                await self.say(codec.ExecFailed(self.id, codec.Stage.LOOKUP, 2))
-            case codec.ExecRequest(stdin_from=kind):
-                signal = await self._work(act, kind is codec.StdinKind.HOST)
-                ending = Ending.SIGNALLED if signal else Ending.EXITED
-                await self.exit(signal or act.status, ending)
+        if isinstance(request := await self._hear("ExecRequest"), codec.ExecRequest):
+            signal = await self._work(act, request.stdin_from is codec.StdinKind.HOST)
+            ending = Ending.SIGNALLED if signal else Ending.EXITED
+            await self.exit(signal or act.status, ending)
 
     async def _work(self, act: acts.Serve, takes_input: bool) -> int:
         """Write and read as a command does; the signal that ends it early, or 0."""

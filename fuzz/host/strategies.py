@@ -43,7 +43,6 @@ _serves = st.builds(
     stderr=_sizes,
     size=_one_of([1000, 20_000, 65_536]),
     status=_one_of([0, 0, 1, 255]),
-    failed=_one_of([False] * 7 + [True]),
 )
 
 
@@ -89,7 +88,8 @@ _of_command = st.builds(
             codec.ExecStdinClosed(1),
         ]
     )
-    | any_.exec_response(id_=st.just(1), ending=st.just(Ending.SIGNALLED)),
+    | any_.exec_response(id_=st.just(1), ending=st.just(Ending.SIGNALLED))
+    | any_.exec_failed(id_=st.just(1)),
     st.just(("id",)),
     times=_one_of([1, 1, 1, 2, 50]),
 )
@@ -118,7 +118,6 @@ _texts = st.lists(
     max_size=12,
 ).map(b"".join)
 _manners: Acts = st.one_of(
-    st.builds(acts.Answer, st.booleans()),
     st.just(acts.StopReading()),
     st.builds(acts.SlowFrame, _one_of([0.01, 1.0])),
     st.builds(acts.Print, _texts),
