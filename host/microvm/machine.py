@@ -73,6 +73,7 @@ class MicroVM:
         self._given_image = image
         self._memory: int = given["memory"]
         self._cpus: int = given["cpus"]
+        self._scratch: int = given["disk"]
         self._requested: Accelerator = given["accel"]
         self._cold: bool = given["cold"]
         self._console_log: Path | None = given["console"]
@@ -249,6 +250,8 @@ class MicroVM:
             memory=self._memory >> 20,
             cpus=self._cpus,
             arch=image.manifest.arch,
+            disk=image.disk,
+            scratch=self._scratch,
         )
         return Starter(
             image.manifest,

@@ -21,6 +21,7 @@ from microvm.units import (
     Duration,
     Size,
     parse_count,
+    parse_disk,
     parse_duration,
     parse_memory,
     parse_memory_limit,
@@ -372,6 +373,16 @@ class PoolOptions(TypedDict, total=False):
     cpus: Annotated[
         int,
         counted(1)("CPUs of the guest.", default=1),
+    ]
+    disk: Annotated[
+        Size,
+        _SIZE(
+            "Room for what the guest writes, such as 2G: a file of the host that takes what is "
+            "written, and is gone with the machine; 0: half of the guest's memory.",
+            read=parse_disk,
+            default=0,
+            shown="half of the memory",
+        ),
     ]
     accel: Annotated[
         Accelerator,

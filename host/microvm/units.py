@@ -21,6 +21,9 @@ Duration = float | str
 MINIMUM_MEMORY = 96 << 20
 """The least memory a guest gets, in bytes: Debian's kernel with Alpine panics below 88 MiB."""
 
+MINIMUM_DISK = 16 << 20
+"""The least that a scratch disk has, in bytes: less is hardly more than its own tables."""
+
 MINIMUM_LIMIT = 1 << 20
 """The least memory that a command is limited to, in bytes: with less it can hardly be started."""
 
@@ -97,7 +100,23 @@ def parse_memory(value: Size) -> int:
     """
     size = parse_size(value)
     if size < MINIMUM_MEMORY:
-        raise _too_little(value, MINIMUM_MEMORY, "for a guest")
+        raise _too_little(value, MINIMUM_MEMORY, "memory for a guest")
+    return _mebibytes(value, size)
+
+
+def parse_disk(value: Size) -> int:
+    """Read the size of a scratch disk, as `parse_size` does.
+
+    :return: bytes, a whole number of MiB; 0 for no such disk.
+    :raises UsageError: it is no size, no whole number of MiB, or above 0 and below `MINIMUM_DISK`.
+    """
+    size = parse_size(value)
+    if 0 < size < MINIMUM_DISK:
+        raise _too_little(value, MINIMUM_DISK, "for a disk")
+    return _mebibytes(value, size)
+
+
+def _mebibytes(value: Size, size: int) -> int:
     if size % _MEBIBYTE:
         raise UsageError(f"{value!r} is not a whole number of MiB", hint="write 512M or 2G")
     return size
@@ -111,13 +130,13 @@ def parse_memory_limit(value: Size) -> int:
     """
     size = parse_size(value)
     if 0 < size < MINIMUM_LIMIT:
-        raise _too_little(value, MINIMUM_LIMIT, "for a command")
+        raise _too_little(value, MINIMUM_LIMIT, "memory for a command")
     return size
 
 
 def _too_little(value: Size, least: int, purpose: str) -> UsageError:
     hint = f"at least {format_size(least)}; a number alone is bytes"
-    return UsageError(f"{value!r} is too little memory {purpose}", hint=hint)
+    return UsageError(f"{value!r} is too little {purpose}", hint=hint)
 
 
 def format_size(size: int) -> str:

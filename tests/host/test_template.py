@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from microvm import ImageError, TemplateError, UsageError
 from microvm.cache import lock, verified
 from microvm.cli import cli
-from microvm.start import template
+from microvm.start import sparse, template
 
 PAGE = 4096
 RAM = bytes(3 * PAGE) + b"a" * PAGE + bytes(300 * PAGE) + b"b" * (2 * PAGE) + bytes(PAGE)
@@ -186,14 +186,14 @@ def test_damage_is_found(damage: str) -> None:
 def digests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The digests of memory that are computed from now on; what processes remember is forgotten."""
     computed: list[str] = []
-    digest = template._digest
+    digest = sparse.digest
 
     def counted(file: int) -> str:
         monkeypatch.setattr(verified, "_memory", {})
         computed.append(digest(file))
         return computed[-1]
 
-    monkeypatch.setattr(template, "_digest", counted)
+    monkeypatch.setattr(sparse, "digest", counted)
     return computed
 
 

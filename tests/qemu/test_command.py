@@ -67,6 +67,28 @@ def test_hardware_knows_its_own_frequency(accel: Accel) -> None:
     assert "khz" not in kernel_command_line(replace(CONFIG, accel=accel), tsc_khz=2_500_000)
 
 
+def test_disks_are_descriptors_and_the_guest_is_told_of_them() -> None:
+    config = replace(CONFIG, disk=Path("d"), scratch=64 << 20)
+    inherited = replace(INHERITED, disk=15, scratch=16)
+    command = arguments(config, inherited, tsc_khz=None)
+    first = command.index("-add-fd")
+    assert command[first : first + 12] == [
+        *("-add-fd", "fd=15,set=2"),
+        "-blockdev",
+        "driver=file,node-name=disk,filename=/dev/fdset/2,locking=off,read-only=on",
+        *("-device", "virtio-blk-pci,drive=disk"),
+        *("-add-fd", "fd=16,set=3"),
+        "-blockdev",
+        "driver=file,node-name=scratch,filename=/dev/fdset/3,locking=off,"
+        "discard=unmap,cache.no-flush=on",
+        *("-device", "virtio-blk-pci,drive=scratch"),
+    ]
+    assert option(command, "-append").split()[-2:] == ["disk", "scratch"]
+    assert inherited.all() == (10, 11, 12, 13, 14, 15, 16)
+    mmio = arguments(replace(config, bus="mmio"), inherited, tsc_khz=None)
+    assert "virtio-blk-device,drive=disk" in mmio
+
+
 def test_loud_kernel() -> None:
     assert "quiet" not in kernel_command_line(replace(CONFIG, quiet=False), tsc_khz=None).split()
 

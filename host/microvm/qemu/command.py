@@ -19,6 +19,7 @@ _SERIAL_DEVICE = {
     "pci": "virtio-serial-pci,max_ports=2",
     "mmio": "virtio-serial-device,max_ports=2",
 }
+_BLOCK_DEVICE = {"pci": "virtio-blk-pci", "mmio": "virtio-blk-device"}
 
 # If the controller dies before prctl(PR_SET_PDEATHSIG), no signal ever comes: compare afterwards.
 _IF_CONTROLLER_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
@@ -34,6 +35,8 @@ class QemuConfig:
     :ivar memory: the guest's memory in MiB.
     :ivar cpus: the number of CPUs that the guest sees.
     :ivar arch: the guest's architecture, as `uname -m` names it.
+    :ivar disk: the EROFS file system that is the root's lower layer; None if the initramfs is.
+    :ivar scratch: the size of the disk that the root is written to, in bytes; 0: to memory.
     :ivar quiet: whether the kernel keeps its boot messages to itself.
     """
 
@@ -44,15 +47,18 @@ class QemuConfig:
     memory: int = 256
     cpus: int = 1
     arch: str = "x86_64"
+    disk: Path | None = None
+    scratch: int = 0
     quiet: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The two files that a guest is saved in, or restored from, by their descriptors.
+    """The files that a guest is saved in, or restored from, by their descriptors.
 
     :ivar ram: the guest's memory.
     :ivar state: the rest of the machine, as QEMU writes it.
+    :ivar scratch: the disk that the root is written to, if it is on one: this QEMU's own.
     :ivar saved: whether a guest is in them, to be restored; else QEMU is to save one there.
     :ivar copied: whether the memory of a saved guest is a copy for this QEMU alone, to be written.
     :ivar identity: a value that tells a saved guest from a later one of the same name.
@@ -61,6 +67,7 @@ class Memory:
     ram: int
     state: int
     saved: bool
+    scratch: int | None = None
     copied: bool = False
     identity: tuple[int, ...] = ()
 
@@ -75,14 +82,16 @@ class Inherited:
     kernel: int
     initramfs: int
     kvm: int | None = None
+    disk: int | None = None
+    scratch: int | None = None
     memory: Memory | None = None
 
     def all(self) -> tuple[int, ...]:
         """Return every descriptor that is there."""
         own = (self.qmp, self.port, self.console, self.kernel, self.initramfs)
-        kvm = () if self.kvm is None else (self.kvm,)
+        some = (self.kvm, self.disk, self.scratch)
         memory = () if self.memory is None else (self.memory.ram, self.memory.state)
-        return (*own, *kvm, *memory)
+        return (*own, *(each for each in some if each is not None), *memory)
 
 
 def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) -> list[str]:
@@ -103,6 +112,7 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
         *("-kernel", descriptor_path(inherited.kernel)),
         *("-initrd", descriptor_path(inherited.initramfs)),
         *("-append", kernel_command_line(config, tsc_khz=tsc_khz)),
+        *_disks(config, inherited),
         *("-chardev", f"socket,id=qmp,fd={inherited.qmp}", "-mon", "chardev=qmp,mode=control"),
         *("-chardev", f"socket,id=console,fd={inherited.console}", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=port,fd={inherited.port}", "-device", _serial_device(config)),
@@ -141,6 +151,23 @@ def _accelerator(accel: Accel, kvm: int | None) -> list[str]:
     return ["-add-fd", f"fd={kvm},set=1", "-accel", "kvm,device=/dev/fdset/1"]
 
 
+def _disks(config: QemuConfig, inherited: Inherited) -> list[str]:
+    """Return the disks, which all clones read, and which this guest alone writes.
+
+    The one that is written is gone with the machine: so nothing waits until it is safe on the host.
+    """
+    found = []
+    for number, name, descriptor, mode in (
+        (2, "disk", inherited.disk, "read-only=on"),
+        (3, "scratch", inherited.scratch, "discard=unmap,cache.no-flush=on"),
+    ):
+        if descriptor is not None:
+            node = f"driver=file,node-name={name},filename=/dev/fdset/{number},locking=off,{mode}"
+            found += ["-add-fd", f"fd={descriptor},set={number}", "-blockdev", node]
+            found += ["-device", f"{_BLOCK_DEVICE[config.bus]},drive={name}"]
+    return found
+
+
 def _serial_device(config: QemuConfig) -> str:
     device = _SERIAL_DEVICE[config.bus]
     if config.accel == "tcg" and config.bus == "pci":
@@ -150,13 +177,18 @@ def _serial_device(config: QemuConfig) -> str:
 
 
 def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
-    """Return the kernel's command line: a panic resets, and a reset ends QEMU."""
+    """Return the kernel's command line: a panic resets, and a reset ends QEMU.
+
+    What the kernel does not know is for `init`: which disks there are.
+    """
     target = arches.find(config.arch)
     words = [
         f"console={target.console}",
         "quiet" if config.quiet else "",
         "panic=-1",
         target.kernel_options,
+        "disk" if config.disk else "",
+        "scratch" if config.scratch else "",
     ]
     if config.accel == "tcg" and config.arch == "x86_64" and tsc_khz is not None:
         # TCG's TSC is the host's. Calibrating it on a busy host fails at random and hangs the boot.

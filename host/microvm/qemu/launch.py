@@ -75,14 +75,17 @@ def find_qemu(arch_name: str) -> Path:
     return program
 
 
-def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
+def launch(
+    config: QemuConfig, memory: Memory | None = None, *, scratch: int | None = None
+) -> Launched:
     """Spawn QEMU with its guest stopped, or waiting to be restored.
 
     It is in a session of its own, where no Ctrl-C of a terminal comes, and its environment holds
-    no secret of ours. `memory` can be closed afterwards.
+    no secret of ours. All descriptors can be closed afterwards.
 
+    :param scratch: the disk that a guest without `memory` writes its root to.
     :raises QemuError: if it, or what it needs on this host, is missing.
-    :raises ImageError: if the kernel or the initramfs cannot be opened.
+    :raises ImageError: if the kernel, the initramfs or the disk cannot be opened.
     :raises OSError: this process may not have what it takes, such as one more file or child.
     """
     begun = time.monotonic()
@@ -106,6 +109,8 @@ def launch(config: QemuConfig, memory: Memory | None = None) -> Launched:
             kernel=_open(config.kernel, os.O_RDONLY, ImageError, theirs),
             initramfs=_open(config.initramfs, os.O_RDONLY, ImageError, theirs),
             kvm=kvm,
+            disk=_open(config.disk, os.O_RDONLY, ImageError, theirs) if config.disk else None,
+            scratch=memory.scratch if memory else scratch,
             memory=memory,
         )
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
@@ -144,7 +149,9 @@ def launch_error(error: OSError) -> QemuError:
 
 def qemu_arguments(config: QemuConfig) -> list[str]:
     """Return QEMU's arguments for a machine, with 0 for each of its descriptors."""
-    return arguments(config, Inherited(0, 0, 0, 0, 0), tsc_khz=_tsc_khz())
+    disk, scratch = 0 if config.disk else None, 0 if config.scratch else None
+    inherited = Inherited(0, 0, 0, 0, 0, disk=disk, scratch=scratch)
+    return arguments(config, inherited, tsc_khz=_tsc_khz())
 
 
 def _find_setpriv() -> Path:

@@ -23,7 +23,7 @@ from microvm.log import Area
 from microvm.qemu.accel import ProbeCache, host_cpu, kvm_parameters
 from microvm.qemu.command import Memory, QemuConfig
 from microvm.qemu.launch import Launched, find_qemu, launch, qemu_arguments
-from microvm.start import template
+from microvm.start import scratch, template
 
 if TYPE_CHECKING:
     from microvm.start.running import RunningVM
@@ -170,7 +170,10 @@ class Starter:
 
     def _launch_boot(self) -> Launched:
         _logger.info("booting")
-        return launch(self._config)
+        if not self._config.scratch:
+            return launch(self._config)
+        with scratch.blank(self._config.scratch) as disk:
+            return launch(self._config, scratch=disk)
 
     def _launch_clone(self) -> Launched | None:
         with self._opened() as memory:
@@ -216,7 +219,7 @@ class Starter:
                 if self._exists():
                     return
                 _logger.info("booting a guest to save as template %s", self._name)
-                with template.blank() as memory:
+                with template.blank(self._config.scratch) as memory:
                     launched = launch(self._config, memory)
                     vm = await self._start(launched, None, self._timeout)
                     try:
@@ -280,7 +283,7 @@ def _fingerprint(image: Manifest, config: QemuConfig, program: Path) -> str:
         template.FORMAT,
         qemu_arguments(config),
         (build.st_size, build.st_mtime_ns),
-        (image.kernel_sha256, image.initramfs_sha256),
+        (image.kernel_sha256, image.initramfs_sha256, image.disk_sha256, config.scratch),
         (host_cpu(), kvm_parameters(), os.uname().release) if config.accel != "tcg" else None,
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

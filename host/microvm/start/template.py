@@ -4,6 +4,7 @@ A template is a folder of the cache, whole or not there:
 
 - `ram`: the guest's memory, sparse; clones map it, and share what they do not change.
 - `state`: the rest of the machine, as QEMU writes it.
+- `scratch`: the disk that the guest writes its root to, if that is not in memory; sparse, too.
 - `manifest.json`: what it is made of, and how to tell that it is still the same.
 
 QEMU does not check what it loads. So the state is compared with its SHA-256 before each use, which
@@ -12,7 +13,8 @@ of data, would take 0.1 s, as long as the start that it is for, and read pages t
 touches: that is done once for each copy of the file, see `microvm.cache.verified`.
 
 A clone cannot harm it: QEMU inherits the RAM open for reading only, and maps it copied on write.
-QEMU before 8.2 cannot do that, so its clones get a copy each: less than 0.1 s, and memory.
+QEMU before 8.2 cannot do that, so its clones get a copy each: less than 0.1 s, and memory. Of the
+scratch disk each clone has a copy, which costs nothing where the file system shares blocks.
 """
 
 from __future__ import annotations
@@ -30,9 +32,10 @@ from microvm.cache import lock, record, verified
 from microvm.cache import store as cache
 from microvm.errors import ImageError, TemplateError, UsageError
 from microvm.qemu.command import Memory
+from microvm.start import scratch, sparse
 from microvm.units import parse_size
 
-FORMAT = 4
+FORMAT = 5
 """The version of what is saved; templates of an older one are made anew."""
 
 LIMIT = "4G"
@@ -44,12 +47,9 @@ HOLDER_TIMEOUT = 5.0
 
 _HEARTBEAT = 0.5
 _LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-_RAM, _STATE, _MANIFEST = "ram", "state", "manifest.json"
+_RAM, _STATE, _SCRATCH, _MANIFEST = "ram", "state", "scratch", "manifest.json"
 _STATE_LIMIT = 64 << 20
 _MANIFEST_LIMIT = 1 << 16
-_PAGE = 4096
-_BLOCK = 1 << 16
-_CHUNK = 1 << 20
 _SECTOR = 512  # what st_blocks counts, stat(2)
 
 
@@ -65,7 +65,8 @@ class Manifest:
     :ivar cpus: the number of the guest's CPUs.
     :ivar copied: whether a clone needs a copy of the RAM, since its QEMU cannot share the file.
     :ivar state_sha256: the digest of the state, in hex.
-    :ivar ram_sha256: the digest of the RAM, in hex; see `_digest`.
+    :ivar ram_sha256: the digest of the RAM, in hex; see `sparse.digest`.
+    :ivar scratch_sha256: the same of the scratch disk; empty where there is none.
     """
 
     format: int
@@ -78,6 +79,7 @@ class Manifest:
     copied: bool
     state_sha256: str
     ram_sha256: str
+    scratch_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,14 @@ def opened(name: str) -> Iterator[Memory | None]:
             ram = cache.open_file(path / _RAM)
             files.callback(os.close, ram)
             state = cache.read(path / _STATE, _STATE_LIMIT)
-            intact = verified.check(path / _RAM, ram, manifest.ram_sha256, _digest)
+            intact = verified.check(path / _RAM, ram, manifest.ram_sha256, sparse.digest)
+            saved = None
+            if manifest.scratch_sha256:
+                saved = cache.open_file(path / _SCRATCH)
+                files.callback(os.close, saved)
+                same = verified.check(
+                    path / _SCRATCH, saved, manifest.scratch_sha256, sparse.digest
+                )
         except FileNotFoundError:
             if path.exists():
                 raise TemplateError(f"{path}: damaged template: incomplete") from None
@@ -123,6 +132,8 @@ def opened(name: str) -> Iterator[Memory | None]:
             raise TemplateError(f"{path}: damaged template: its state is not what was saved")
         if not intact:
             raise TemplateError(f"{path}: damaged template: its memory is not what was saved")
+        if saved is not None and not same:
+            raise TemplateError(f"{path}: damaged template: its disk is not what was saved")
         with suppress(OSError):
             os.utime(path)
         original = os.fstat(ram)
@@ -130,6 +141,7 @@ def opened(name: str) -> Iterator[Memory | None]:
             _copy_ram(ram, files) if manifest.copied else ram,
             _copy(state, files),
             saved=True,
+            scratch=None if saved is None else files.enter_context(scratch.copied(saved)),
             copied=manifest.copied,
             identity=(original.st_ino, original.st_ctime_ns),
         )
@@ -147,30 +159,8 @@ def _copy(state: bytes, files: ExitStack) -> int:
 def _copy_ram(ram: int, files: ExitStack) -> int:
     copy = os.memfd_create("microvm-ram", os.MFD_CLOEXEC)
     files.callback(os.close, copy)
-    os.ftruncate(copy, os.fstat(ram).st_size)
-    for start, end in _extents(ram):
-        os.lseek(copy, start, os.SEEK_SET)
-        at = start
-        while at < end:
-            sent = os.sendfile(copy, ram, at, end - at)
-            if not sent:
-                raise OSError(errno.EIO, "the memory of the template was cut while it was copied")
-            at += sent
+    sparse.copy(ram, copy)
     return copy
-
-
-def _extents(file: int) -> Iterator[tuple[int, int]]:
-    """Yield where a file has data, as offsets of start and end."""
-    end = 0
-    while True:
-        try:
-            start = os.lseek(file, end, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # no data from there on, lseek(2)
-                return
-            raise
-        end = os.lseek(file, start, os.SEEK_HOLE)
-        yield start, end
 
 
 def _manifest(path: Path) -> Manifest:
@@ -184,13 +174,18 @@ def _manifest(path: Path) -> Manifest:
 
 
 @contextmanager
-def blank() -> Iterator[Memory]:
-    """Make files for QEMU to save a guest in; they are in no folder, and gone afterwards."""
+def blank(scratch_size: int = 0) -> Iterator[Memory]:
+    """Make files for QEMU to save a guest in; they are in no folder, and gone afterwards.
+
+    :param scratch_size: see `QemuConfig.scratch`.
+    :raises ImageError, QemuError: as `scratch.blank`.
+    """
     with ExitStack() as files:
         ram, state = (os.memfd_create(f"microvm-{part}", os.MFD_CLOEXEC) for part in (_RAM, _STATE))
         files.callback(os.close, ram)
         files.callback(os.close, state)
-        yield Memory(ram, state, saved=False)
+        disk = files.enter_context(scratch.blank(scratch_size)) if scratch_size else None
+        yield Memory(ram, state, saved=False, scratch=disk)
 
 
 @asynccontextmanager
@@ -259,9 +254,15 @@ def save(
         state = os.pread(memory.state, os.fstat(memory.state).st_size, 0)
         (folder / _STATE).write_bytes(state)
         with (folder / _RAM).open("w+b") as ram:
-            _copy_sparse(memory.ram, ram.fileno())
-            digest = _digest(ram.fileno())
-        for part in (_STATE, _RAM):
+            sparse.copy_without_zeros(memory.ram, ram.fileno())
+            digest = sparse.digest(ram.fileno())
+        parts, scratch_digest = [_STATE, _RAM], ""
+        if memory.scratch is not None:
+            parts.append(_SCRATCH)
+            with (folder / _SCRATCH).open("w+b") as disk:
+                sparse.copy_without_zeros(memory.scratch, disk.fileno())
+                scratch_digest = sparse.digest(disk.fileno())
+        for part in parts:
             (folder / part).chmod(cache.READ_ONLY_MODE)
         manifest = Manifest(
             format=FORMAT,
@@ -274,43 +275,13 @@ def save(
             copied=copied,
             state_sha256=hashlib.sha256(state).hexdigest(),
             ram_sha256=digest,
+            scratch_sha256=scratch_digest,
         )
         (folder / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
         with (folder / _RAM).open("rb") as saved:
             verified.remember(folder / _RAM, saved.fileno(), digest)
     with suppress(ImageError):  # what cannot be removed is in nobody's way
         prune(limit(), keep=name)
-
-
-def _digest(ram: int) -> str:
-    """Return the digest of a guest's memory, which does not depend on how sparse the file is."""
-    size = os.fstat(ram).st_size
-    digest = hashlib.sha256(size.to_bytes(8, "little"))
-    zeros = bytes(_BLOCK)
-    done = 0
-    for start, end in _extents(ram):
-        for at in range(max(done, start // _BLOCK * _BLOCK), end, _BLOCK):
-            block = os.pread(ram, _BLOCK, at)
-            if block != zeros[: len(block)]:
-                digest.update(at.to_bytes(8, "little") + block)
-            done = at + _BLOCK
-    return digest.hexdigest()
-
-
-def _copy_sparse(source: int, target: int) -> None:
-    """Copy a file without its pages of zeros: they cost no disk, and clones share one for all."""
-    os.ftruncate(target, os.fstat(source).st_size)
-    zeros = bytes(_PAGE)
-    for first, end in _extents(source):
-        for offset in range(first, end, _CHUNK):
-            chunk = memoryview(os.pread(source, min(_CHUNK, end - offset), offset))
-            start = 0
-            for at in range(0, len(chunk) + _PAGE, _PAGE):
-                page = chunk[at : at + _PAGE]
-                if not page or page == zeros:
-                    if at > start:
-                        os.pwrite(target, chunk[start:at], offset + start)
-                    start = at + _PAGE
 
 
 def installed() -> list[Template]:

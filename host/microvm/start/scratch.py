@@ -1,0 +1,85 @@
+"""Scratch disks: what guests write their roots to where memory has not enough room for that.
+
+Each is a sparse file in no folder, so that it is gone with the QEMU that has it, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from microvm.cache import store as cache
+from microvm.errors import QemuError
+from microvm.start import sparse
+
+# A disk that is read once needs neither a journal nor blocks that only root may use.
+_OPTIONS = ("-q", "-F", "-O", "^has_journal", "-m", "0", "-E", "nodiscard,lazy_itable_init=1")
+_SYSTEM_PATH = "/usr/sbin:/sbin"  # which an ordinary user's PATH has not got
+_FICLONE = 0x40049409  # linux/fs.h
+
+
+@contextmanager
+def blank(size: int) -> Iterator[int]:
+    """Make an empty ext4 file system of that many bytes, and yield its descriptor.
+
+    :raises QemuError: what makes it is not installed, or failed.
+    :raises ImageError: the cache's folder cannot be written.
+    """
+    program = shutil.which("mkfs.ext4", path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}")
+    if program is None:
+        raise QemuError(
+            "a scratch disk takes mkfs.ext4, which is not installed", hint="apt install e2fsprogs"
+        )
+    with _unnamed() as disk:
+        os.ftruncate(disk, size)
+        made = subprocess.run(
+            [program, *_OPTIONS, f"/dev/fd/{disk}"],
+            pass_fds=(disk,),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if made.returncode != 0:
+            raise QemuError("cannot make a scratch disk", detail=made.stderr.strip())
+        yield disk
+
+
+@contextmanager
+def copied(saved: int) -> Iterator[int]:
+    """Copy a scratch disk, and yield the copy's descriptor.
+
+    :raises ImageError: the cache's folder cannot be written.
+    """
+    with _unnamed() as disk:
+        with cache.disk_errors():
+            if not _share_blocks(saved, disk):
+                sparse.copy(saved, disk)
+        yield disk
+
+
+def _share_blocks(saved: int, disk: int) -> bool:
+    """Have an empty file share the blocks of another, where file systems do that."""
+    import fcntl
+
+    try:
+        fcntl.ioctl(disk, _FICLONE, saved)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _unnamed() -> Iterator[int]:
+    import tempfile
+
+    with cache.disk_errors():
+        folder = cache.folder("scratch")
+        cache.make(folder)
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- below, where errors differ
+    with file:
+        yield file.fileno()

@@ -1,0 +1,90 @@
+"""An image whose root is a disk, made of a small one's root file system and what a test adds."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+import tarfile
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from microvm import arch
+from microvm.progress import NullReporter
+from microvm_image import Image, disk, initramfs, kernel, load, programs, rootfs
+from microvm_image.extent import Extent
+from microvm_image.image import DISK, INITRAMFS, KERNEL, MANIFEST
+from microvm_image.layer import TarLayer
+from microvm_image.tree import Tree
+
+KINDS = {
+    stat.S_IFDIR: tarfile.DIRTYPE,
+    stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFREG: tarfile.REGTYPE,
+}
+
+
+def disk_image(
+    like: Image,
+    folder: Path,
+    *,
+    without: Iterable[str] = (),
+    more: Iterable[tuple[tarfile.TarInfo, bytes]] = (),
+    add: Mapping[str, Path] | None = None,
+    built_for: str | None = None,
+) -> Image:
+    """Make an image in a folder.
+
+    :param like: the image whose root file system and manifest it gets.
+    :param without: folders that its root shall not have.
+    :param more: members that are added.
+    :param add: files of the host that are added, by their paths in the root.
+    :param built_for: the kernel, as `kernel.find` takes it; by default what images get.
+    """
+    target = arch.find(like.manifest.arch)
+    report = NullReporter()
+    name = hashlib.sha256(str(folder).encode()).hexdigest()
+    chosen = kernel.find(target, built_for, report)
+    folder.mkdir()
+    with (folder / INITRAMFS).open("wb") as file:
+        initramfs.write([], programs.build(target, report).files, chosen.modules, file)
+    (folder / KERNEL).write_bytes(chosen.data)
+    with Tree() as tree:
+        packed = folder.with_suffix(".tar")
+        _pack(target, packed, frozenset(without), more, add or {})
+        tree.add(TarLayer("the root", partial(Extent.of, packed)))
+        disk.write(tree, folder / DISK, name)
+    manifest = replace(like.manifest, name=f"disk-{name[:12]}", bus=chosen.bus)
+    for part, path in (("kernel", KERNEL), ("initramfs", INITRAMFS), ("disk", DISK)):
+        with (folder / path).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+        manifest = replace(manifest, **{f"{part}_size": size, f"{part}_sha256": digest})  # type: ignore[arg-type]
+    (folder / MANIFEST).write_text(manifest.json())
+    return load(folder)
+
+
+def _pack(
+    target: arch.Arch,
+    path: Path,
+    without: frozenset[str],
+    more: Iterable[tuple[tarfile.TarInfo, bytes]],
+    add: Mapping[str, Path],
+) -> None:
+    with tarfile.open(path, mode="w") as archive:
+        for entry in rootfs.find(target, None, None, NullReporter()).entries():
+            if entry.name.partition("/")[0] in without:
+                continue
+            info = tarfile.TarInfo(entry.name)
+            info.type = KINDS[stat.S_IFMT(entry.mode)]
+            info.mode, info.uid, info.gid = stat.S_IMODE(entry.mode), entry.uid, entry.gid
+            if info.issym():
+                info.linkname = entry.data.decode()
+            info.size = len(entry.data) if info.isreg() else 0
+            archive.addfile(info, io.BytesIO(entry.data))
+        for info, data in more:
+            archive.addfile(info, io.BytesIO(data))
+        for name, file in add.items():
+            archive.add(file, name)

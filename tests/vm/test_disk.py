@@ -1,0 +1,214 @@
+"""A root on a disk, and a disk that a root is written to: booted, cloned, and gone afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from tests.support.disk import disk_image
+
+from microvm import BootError, MicroVM, arch
+from microvm.cache import store as cache
+from microvm.progress import NullReporter
+from microvm.start import template
+from microvm_image import Image, rootfs
+from microvm_image.image import DISK, MANIFEST
+
+MIB = 1 << 20
+
+
+def member(name: str, **facts: object) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    for key, value in facts.items():
+        setattr(info, key, value)
+    return info
+
+
+@pytest.fixture(scope="module")
+def on_disk(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """An image with its root on a disk, which has what an initramfs cannot have."""
+    root = rootfs.find(arch.find(), None, None, NullReporter())
+    shell = next(entry.data for entry in root.entries() if entry.name == "bin/busybox")
+    capability = {"SCHILY.xattr.security.capability": "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0"}
+    return disk_image(
+        image,
+        tmp_path_factory.mktemp("disk") / "image",
+        without=["proc", "sys", "dev", "run", "root"],
+        more=[
+            (member("tmp", type=tarfile.DIRTYPE, mode=0o700), b""),
+            (member("srv/mine", uid=1234, gid=4321, mode=0o4751, mtime=86400), b""),
+            (member("srv/same", type=tarfile.LNKTYPE, linkname="srv/mine"), b""),
+            (member("srv/null", type=tarfile.CHRTYPE, devmajor=1, devminor=3, mode=0o666), b""),
+            (member("srv/able", mode=0o755, size=len(shell), pax_headers=capability), shell),
+        ],
+    )
+
+
+async def test_owners_links_devices_and_times_are_those_of_the_image(on_disk: Image) -> None:
+    async with MicroVM(on_disk) as vm:
+        listed = await vm.run(
+            ["stat", "-c", "%n %a %u %g %h %Y %F", "mine", "same", "null"], cwd="/srv", text=True
+        )
+        assert listed.stdout.splitlines() == [
+            "mine 4751 1234 4321 2 86400 regular empty file",
+            "same 4751 1234 4321 2 86400 regular empty file",
+            "null 666 0 0 1 0 character special file",
+        ]
+        read = await vm.run(["sh", "-c", "wc -c < /srv/null"], text=True)
+        assert read.stdout == "0\n"
+
+
+async def test_capabilities_are_those_of_the_image(on_disk: Image) -> None:
+    async with MicroVM(on_disk) as vm:
+        argv = ["grep", "CapEff", "/proc/self/status"]
+        shown = await vm.run(argv, command="/srv/able", user=1234, text=True)
+        assert shown.stdout.split() == ["CapEff:", f"{1 << 10:016x}"]  # CAP_NET_BIND_SERVICE
+
+
+async def test_what_programs_expect_is_there_whatever_the_image_has(on_disk: Image) -> None:
+    async with MicroVM(on_disk) as vm:
+        seen = await vm.run(
+            ["stat", "-c", "%n %a %F", "/", "/tmp", "/root", "/run", "/dev/null", "/proc/self"],
+            text=True,
+        )
+        assert seen.stdout.splitlines() == [
+            "/ 755 directory",
+            "/tmp 1777 directory",
+            "/root 700 directory",
+            "/run 755 directory",
+            "/dev/null 666 character special file",
+            "/proc/self 777 symbolic link",
+        ]
+
+
+async def test_it_can_be_written_anywhere_and_nothing_is_kept(on_disk: Image) -> None:
+    for _ in range(2):
+        async with MicroVM(on_disk) as vm:
+            script = "ls /etc/new /bin/busybox; echo x > /etc/new && rm /bin/busybox"
+            done = await vm.run(["sh", "-c", script], text=True)
+            assert (done.returncode, done.stdout) == (0, "/bin/busybox\n")
+    assert hashlib.sha256((on_disk.path / DISK).read_bytes()).hexdigest() == (
+        on_disk.manifest.disk_sha256
+    )
+
+
+async def test_with_the_kernel_of_the_distribution(image: Image, tmp_path: Path) -> None:
+    made = disk_image(image, tmp_path / "image", built_for="debian")
+    console = tmp_path / "console"
+    async with MicroVM(made, cold=True, disk="64M", console=console) as vm:
+        done = await vm.run(["sh", "-c", "head -n 1 /proc/mounts; df -m / | tail -n 1"], text=True)
+        assert done.stdout.startswith("overlay / overlay ")
+        assert 32 < int(done.stdout.split()[-5]) <= 64
+    assert "init: " not in console.read_text(errors="replace")
+
+
+async def test_a_disk_that_is_none_ends_the_boot_and_says_so(
+    image: Image, on_disk: Image, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path, _, _ in on_disk.files:
+        (broken / path.name).write_bytes(path.read_bytes())
+    zeros = bytes(on_disk.manifest.disk_size)
+    (broken / DISK).write_bytes(zeros)
+    manifest = dataclasses.replace(
+        on_disk.manifest, disk_sha256=hashlib.sha256(zeros).hexdigest(), name="broken"
+    )
+    (broken / MANIFEST).write_text(manifest.json())
+    with pytest.raises(BootError) as caught:
+        async with MicroVM(broken, cold=True):
+            pass
+    assert "init: mount /dev/vd" in caught.value.detail
+
+
+async def test_another_disk_is_another_template(on_disk: Image, tmp_path: Path) -> None:
+    async with MicroVM(on_disk):
+        pass
+    before = {found.name for found in template.installed()}
+    other = tmp_path / "other"
+    other.mkdir()
+    for path, _, _ in on_disk.files:
+        (other / path.name).write_bytes(path.read_bytes())
+    with (other / DISK).open("ab") as disk:
+        disk.write(bytes(4096))
+    data = (other / DISK).read_bytes()
+    manifest = dataclasses.replace(
+        on_disk.manifest, disk_size=len(data), disk_sha256=hashlib.sha256(data).hexdigest()
+    )
+    (other / MANIFEST).write_text(manifest.json())
+    async with MicroVM(other) as vm:
+        assert vm.cloned
+    [new] = {found.name for found in template.installed()} - before
+    assert new.startswith(on_disk.name)
+
+
+@pytest.fixture
+def scratch_folder() -> Path:
+    """Where scratch disks would be, had they names."""
+    return cache.folder("scratch")
+
+
+async def test_a_scratch_disk_holds_more_than_the_memory(
+    image: Image, scratch_folder: Path
+) -> None:
+    async with MicroVM(image, memory="96M", disk="128M") as vm:
+        assert vm.cloned
+        script = "head -c 100000000 /dev/zero > /var/$0 && wc -c < /var/$0"
+        assert (await vm.run(["sh", "-c", script, "big"], check=True)).stdout == b"100000000\n"
+        assert not os.listdir(scratch_folder)  # noqa: PTH208 -- it has no name
+        full = await vm.run(["dd", "if=/dev/zero", "of=/var/more", "bs=1M"], text=True)
+        assert full.returncode == 1
+        assert "No space left on device" in full.stderr
+
+
+async def test_each_clone_has_its_own(image: Image) -> None:
+    async def written(number: int) -> bytes:
+        async with MicroVM(image, disk="64M") as vm:
+            script = f"ls /etc/mine; echo {number} > /etc/mine; sync; cat /etc/mine"
+            return (await vm.run(["sh", "-c", script])).stdout
+
+    assert await asyncio.gather(*map(written, range(3))) == [b"0\n", b"1\n", b"2\n"]
+
+
+async def test_its_size_is_part_of_the_template(image: Image) -> None:
+    async def room(size: str) -> int:
+        async with MicroVM(image, disk=size) as vm:
+            assert vm.cloned
+            return int((await vm.run(["df", "-m", "/"], text=True)).stdout.split()[-5])
+
+    assert await room("64M") < 64 < await room("96M") < 96
+
+
+async def test_a_saved_disk_that_was_changed_is_not_used(image: Image) -> None:
+    async with MicroVM(image, disk="80M"):
+        pass
+    saved = cache.folder("templates") / template.installed()[0].name / "scratch"
+    saved.chmod(0o644)
+    with saved.open("r+b") as file:
+        file.seek(1080)
+        file.write(b"\0\0")
+    said: list[str] = []
+    async with MicroVM(image, disk="80M", notify=said.append) as vm:
+        assert (await vm.run(["true"])).returncode == 0
+    assert ["its disk is not what was saved" in line for line in said] == [True]
+
+
+@pytest.mark.long
+async def test_two_gibibytes_boot_with_256_mebibytes(image: Image, tmp_path: Path) -> None:
+    size = 2 << 30
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        for number in range(size // MIB):
+            file.write(hashlib.sha256(str(number).encode()).digest() * (MIB // 32))
+    made = disk_image(image, tmp_path / "image", add={"srv/large": large})
+    assert made.manifest.disk_size >= size
+    async with MicroVM(made, memory="256M") as vm:
+        assert vm.cloned
+        script = "tail -c 32 /srv/large; cat /srv/large > /dev/null"
+        done = await vm.run(["sh", "-c", script], check=True)
+        assert done.stdout == hashlib.sha256(str(size // MIB - 1).encode()).digest()
