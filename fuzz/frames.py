@@ -1,4 +1,4 @@
-"""Frames by themselves: written right or wrong, and cut from a host's bytes as the daemon does."""
+"""Frames by themselves, cut from a host's bytes as the daemon does."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ from microvm.wire import codec
 HEADER = struct.Struct("<IHHI")
 HELLO = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 1).encode()
 HELLO_START = HELLO[:20]
-
-
-def frame(type_: int, body: bytes, *, id_: int = 0, flags: int = 0) -> bytes:
-    """Write a frame, right or wrong."""
-    return HEADER.pack(len(body), type_, flags, id_) + body
 
 
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:

@@ -18,9 +18,8 @@ class Outcome:
 
     def __str__(self) -> str:
         """Say it on a line, and each finding below."""
-        rate = f" ({self.frames / self.seconds:,.0f} a second)" if self.frames else ""
         head = (
-            f"{self.executions:,} executions, {self.frames:,} frames{rate} in {self.seconds:.0f} s,"
+            f"{self.executions:,} executions, {self.frames:,} frames in {self.seconds:.0f} s,"
             f" {len(self.findings)} findings; {self.notes}"
         )
         return "\n".join([head, *self.findings])

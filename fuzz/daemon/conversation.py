@@ -19,7 +19,7 @@ from tests.support.processes import Process, children
 from microvm.wire import codec
 
 from ..disagreement import agree
-from ..frames import frame, pieces
+from ..frames import HEADER, pieces
 from .model import Model
 
 PAUSE = 0.02
@@ -77,7 +77,8 @@ class Conversation:
         self.model = Model(self._connection.versions, is_init=self.target.is_init)
         # Every page of its buffers is resident from now on.
         self._say(codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 0))
-        self._write(frame(codec.ExecRequest.TYPE, bytes(codec.MAX_BODY), id_=1))
+        longest = codec.MAX_BODY
+        self._write(HEADER.pack(longest, codec.ExecRequest.TYPE, 0, 1) + bytes(longest))
         self.greet()
         self._run_true()
         self._baseline = self._status()
