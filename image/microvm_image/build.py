@@ -132,7 +132,7 @@ def build(
     target = arches.find(arch)
     with cache.disk_errors(), ExitStack() as files:
         if recipe.source in {"", ALPINE}:
-            base = bases.source(bases.find(target, rootfs, mirror, report))
+            base = bases.find(target, rootfs, mirror, report)
         else:
             base = files.enter_context(
                 find(

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,6 +198,18 @@ def _xattrs(pairs: Iterator[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]
             if name.startswith(_XATTR_KINDS) and not name.startswith(_OVERLAY)
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLayer:
+    """A layer of nodes that are there already."""
+
+    name: str
+    nodes: Mapping[str, Node]
+
+    def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
+        """Yield the nodes."""
+        yield from self.nodes.items()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,22 @@ class Data(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A content that is in memory."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return len(self.data)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the content."""
+        yield self.data
+
+
 @dataclass(slots=True, eq=False)
 class Node:
     """A file, link, device or folder without its name; hard links are names of the same one.

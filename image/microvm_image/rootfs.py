@@ -3,88 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm_image.config import Config
-from microvm_image.cpio import Entry
-from microvm_image.layer import Member
-from microvm_image.limits import Budget
-from microvm_image.node import Folder, Node
 from microvm_image.source import Source
 from microvm_image.sources import alpine
-from microvm_image.sources.alpine import Alpine
-
-
-class Base(Protocol):
-    """A root file system, whole and checked: `Alpine` or `Busybox`."""
-
-    @property
-    def name(self) -> str:
-        """The kind of root file system and its version, such as `alpine-3.20.3`."""
-
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 of what the root file system is made from, in hex."""
-
-    def entries(self) -> Iterator[Entry]:
-        """Yield the members."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bytes:
-    """The content of a file, in memory."""
-
-    data: bytes
-
-    @property
-    def size(self) -> int:
-        """Its length in bytes."""
-        return len(self.data)
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield all of it."""
-        yield self.data
-
-
-@dataclass(frozen=True, slots=True)
-class BaseLayer:
-    """A base as a layer."""
-
-    base: Base
-
-    @property
-    def name(self) -> str:
-        """The base's."""
-        return self.base.name
-
-    def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the members."""
-        del files  # all is in memory
-        for entry in self.base.entries():
-            budget.take_bytes(len(entry.data))
-            facts = entry.mode, entry.uid, entry.gid
-            if stat.S_ISDIR(entry.mode):
-                yield entry.name, Folder(*facts)
-            elif stat.S_ISLNK(entry.mode):
-                yield entry.name, Node(*facts, target=os.fsdecode(entry.data))
-            else:
-                yield entry.name, Node(*facts, data=Bytes(entry.data))
-
-
-def source(base: Base) -> Source:
-    """Return a base as a source."""
-    pinned = f"{base.name}@sha256:{base.sha256}"
-    return Source(base.name, pinned, base.sha256, Config(), (BaseLayer(base),))
 
 
 def given(arch: Arch) -> Path | None:
@@ -103,8 +31,8 @@ def cached(arch: Arch) -> Path:
     return cache.folder("downloads") / alpine.archive_name(arch)
 
 
-def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) -> Base:
-    """Return the base for an image.
+def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) -> Source:
+    """Return the root file system for an image.
 
     The first of: `path`, $MICROVM_ROOTFS, the cache, `mirror` or $MICROVM_MIRROR or Alpine's own.
     Where none has the archive, the distribution's busybox, and a notice says so. An archive once
@@ -118,29 +46,31 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
 
     archive = archive_at(path, arch) if path else given(arch)
     if archive is not None:
-        base = Alpine.check(_read(archive), arch, archive)
+        data = _read(archive)
+        found = alpine.source(data, arch, archive)
     elif kept := _cached_archive(arch):
         return kept
     else:
         url = alpine.url(arch, mirror or os.environ.get("MICROVM_MIRROR") or alpine.MIRROR)
         report.step(f"downloading {url}")
         try:
-            base = Alpine.check(fetch(url, report), arch, url)
+            data = fetch(url, report)
         except DownloadError as error:
             return _without_alpine(arch, error, report)
-    _cache_archive(base, arch)
-    return base
+        found = alpine.source(data, arch, url)
+    _cache_archive(data, arch)
+    return found
 
 
-def _cached_archive(arch: Arch) -> Alpine | None:
+def _cached_archive(arch: Arch) -> Source | None:
     path = cached(arch)
     try:
-        return Alpine.check(cache.read(path), arch, path)
+        return alpine.source(cache.read(path), arch, path)
     except (OSError, ImageError):
         return None
 
 
-def _cache_archive(base: Alpine, arch: Arch) -> None:
+def _cache_archive(data: bytes, arch: Arch) -> None:
     """Keep the archive in the cache, unless that fails or another process does it."""
     if _cached_archive(arch):
         return
@@ -148,7 +78,7 @@ def _cache_archive(base: Alpine, arch: Arch) -> None:
     with suppress(OSError, ImageError), lock.attempt(path) as ours:
         if ours:
             with cache.staging(path) as temporary:
-                temporary.write_bytes(base.data)
+                temporary.write_bytes(data)
 
 
 def _read(archive: Path) -> bytes:
@@ -161,11 +91,11 @@ def _read(archive: Path) -> bytes:
         ) from error
 
 
-def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> Base:
-    from microvm_image.sources.busybox import Busybox
+def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> Source:
+    from microvm_image.sources import busybox
 
     try:
-        base = Busybox.fetch(arch, report)
+        base = busybox.source(arch, report)
     except ImageError as second:
         raise ImageError(
             f"no root file system can be had: {error.message}; {second.message}",

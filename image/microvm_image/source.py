@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from microvm_image.config import Config
 from microvm_image.layer import Layer
+from microvm_image.limits import Limits
+from microvm_image.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +28,14 @@ class Source:
     digest: str
     config: Config
     layers: tuple[Layer, ...]
+
+    @contextmanager
+    def tree(self, limits: Limits | None = None) -> Iterator[Tree]:
+        """Yield the layers, merged.
+
+        :raises ImageError: one is damaged, is not what it should be, or is beyond the limits.
+        """
+        with Tree(limits) as tree:
+            for layer in self.layers:
+                tree.add(layer)
+            yield tree

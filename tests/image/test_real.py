@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 import microvm_image
 from microvm import arch
+from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
-from microvm_image import kernel, rootfs
+from microvm_image import disk, kernel, rootfs
 from microvm_image.build import build
-from microvm_image.sources.busybox import Busybox
+from microvm_image.source import Source
+from microvm_image.sources import busybox
+from microvm_image.sources.find import find
 
 ROOTFS = os.environ.get("MICROVM_ROOTFS")  # before the tests' own environment hides it
+CACHE = os.environ.get("MICROVM_CACHE")
 
 needs_apt = pytest.mark.skipif(not shutil.which("apt-get"), reason="apt-get is not installed")
 needs_alpine = pytest.mark.skipif(not ROOTFS, reason="MICROVM_ROOTFS is not set")
@@ -38,13 +44,12 @@ def _no_such_program(*_: object, **__: object) -> None:
 
 @needs_apt
 def test_the_distributions_busybox() -> None:
-    base = Busybox.fetch(arch.find(), NullReporter())
+    base = busybox.source(arch.find(), NullReporter())
     assert base.name.startswith("busybox-1.")
-    assert base.sha256 == hashlib.sha256(base.binary).hexdigest()
-    assert {"bin/sh", "bin/ls"} <= set(base.applets)
-    names = [entry.name for entry in base.entries()]
-    assert "etc/passwd" in names
-    assert len(names) == len(set(names))
+    with base.tree() as tree:
+        entries = {entry.name: entry for entry in tree.entries()}
+    assert base.digest == hashlib.sha256(entries["bin/busybox"].data).hexdigest()
+    assert {"bin/sh", "bin/ls", "etc/passwd"} <= set(entries)
 
 
 @needs_apt
@@ -64,7 +69,63 @@ def test_an_image_without_alpine(
 def test_alpine(kernel: Path) -> None:
     assert ROOTFS
     base = rootfs.find(arch.find(), Path(ROOTFS), None, NullReporter())
-    entries = {entry.name: entry for entry in base.entries()}
+    with base.tree() as tree:
+        assert tree.is_small()
+        entries = {entry.name: entry for entry in tree.entries()}
     assert entries["etc/alpine-release"].data == b"3.20.3\n"
     assert entries["tmp"].mode & 0o7777 == 0o1777
     assert build(rootfs=Path(ROOTFS), kernel=kernel).manifest.base == "alpine-3.20.3"
+
+
+@needs_apt
+def test_debian_by_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if CACHE:  # it takes a minute, once
+        monkeypatch.setenv("MICROVM_CACHE", CACHE)
+    else:
+        monkeypatch.delenv("MICROVM_CACHE")
+
+    def python() -> AbstractContextManager[Source]:
+        packages = ["python3"]
+        return find("debian:trixie", arch.find(), packages=packages, report=LineReporter())
+
+    with python() as source, source.tree() as tree:
+        assert re.search(r"^debian:trixie \(.*\bbase-files=13\..*\bpython3=3\.13", source.pinned)
+        interpreter = dict(tree.walk())["usr/bin/python3.13"]
+        assert interpreter.size > 1 << 20
+        assert interpreter.mode & 0o777 == 0o755
+        assert not tree.is_small()
+        disk.write(tree, tmp_path / "disk", source.digest)
+    subprocess.run(["fsck.erofs", tmp_path / "disk"], check=True, capture_output=True)
+    capsys.readouterr()
+    with python() as again:
+        assert (again.pinned, again.digest) == (source.pinned, source.digest)
+    assert "putting" not in capsys.readouterr().err
+
+
+def test_debian_without_its_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with (
+        pytest.raises(ImageError, match=r"needs mmdebstrap.*apt install mmdebstrap"),
+        find("debian:trixie", arch.find(), report=NullReporter()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "packages", "says"),
+    [
+        ("debian:../x", [], "not the name of a suite"),
+        ("debian:--help", [], "not the name of a suite"),
+        ("debian:trixie", ["-o=x"], "not the name of a package"),
+        ("debian:trixie", ["a,b"], "not the name of a package"),
+        ("alpine", ["python3"], "takes no packages"),
+    ],
+)
+def test_packages_that_cannot_be(text: str, packages: list[str], says: str) -> None:
+    with (
+        pytest.raises(ImageError, match=says),
+        find(text, arch.find(), packages=packages, report=NullReporter()),
+    ):
+        pass

@@ -14,12 +14,12 @@ from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter, Reporter
 from microvm_image import rootfs
-from microvm_image.sources import alpine
-from microvm_image.sources.alpine import Alpine
-from microvm_image.sources.busybox import Busybox
+from microvm_image.config import Config
+from microvm_image.source import Source
+from microvm_image.sources import alpine, busybox
 
 NOWHERE = "http://127.0.0.1:9/alpine"
-BUSYBOX = Busybox("busybox-1.2", "0" * 64, b"binary", ("bin/ls",))
+BUSYBOX = Source("busybox-1.2", "busybox-1.2", "0" * 64, Config(), ())
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -45,10 +45,10 @@ def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no busybox package."""
 
-    def fetch(*_: object) -> Busybox:
+    def none(*_: object) -> Source:
         raise ImageError("no apt here")
 
-    monkeypatch.setattr(Busybox, "fetch", fetch)
+    monkeypatch.setattr(busybox, "source", none)
 
 
 def find(path: Path | None = None, mirror: str = NOWHERE, report: Reporter | None = None) -> str:
@@ -119,7 +119,7 @@ def test_a_mirror_with_another_archive_is_an_error(mirror: tuple[str, Path]) -> 
 def test_busybox_instead_and_one_line_that_says_so(
     mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Busybox, "fetch", lambda *_: BUSYBOX)
+    monkeypatch.setattr(busybox, "source", lambda *_: BUSYBOX)
     for address, reason in ((mirror[0], "404"), (NOWHERE, "refused")):
         assert find(mirror=address, report=LineReporter()) == "busybox-1.2"
         step, notice = capsys.readouterr().err.splitlines()
@@ -136,4 +136,4 @@ def test_nothing_at_all_is_an_error_with_both_reasons() -> None:
 
 def test_the_archive_is_checked_before_it_is_used() -> None:
     with pytest.raises(ImageError, match="here: wrong checksum"):
-        Alpine.check(b"", arch.find(), "here")
+        alpine.source(b"", arch.find(), "here")

@@ -28,7 +28,6 @@ from microvm_image.config import Config
 from microvm_image.limits import Limits
 from microvm_image.source import Source
 from microvm_image.sources.find import find
-from microvm_image.tree import Tree
 
 ARCH = arches.find("x86_64")
 LOWER = tar(folder("etc"), file("etc/a", b"1"), file("etc/b", b"1"), folder("d"), file("d/x", b"1"))
@@ -38,12 +37,8 @@ CONFIG = ("--config.env=A=b", "--config.workingdir=/srv", "--config.user=1:2", "
 
 
 def found(text: object, limits: Limits | None = None) -> tuple[Source, dict[str, str]]:
-    with (
-        find(str(text), ARCH, limits=limits, report=NullReporter()) as source,
-        Tree(limits) as tree,
-    ):
-        for layer in source.layers:
-            tree.add(layer)
+    given = find(str(text), ARCH, limits=limits, report=NullReporter())
+    with given as source, source.tree(limits) as tree:
         return source, shown(tree)
 
 
@@ -113,9 +108,8 @@ def test_a_folder(tmp_path: Path) -> None:
         "pipe": "p",
     }
     assert source.pinned == f"root@sha256:{source.digest}"
-    with find(str(top), ARCH, report=NullReporter()) as again, Tree() as tree:
+    with find(str(top), ARCH, report=NullReporter()) as again, again.tree() as tree:
         assert again.digest == source.digest
-        tree.add(again.layers[0])
         nodes = dict(tree.walk())
         assert nodes["bin/a"] is nodes["bin/b"]
         assert (nodes["bin/a"].mode & 0o7777, nodes["bin/a"].mtime) == (0o4750, 5)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 from microvm import arch as arches
 from microvm.arch import Arch
@@ -15,7 +14,10 @@ from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image import package
-from microvm_image.cpio import Entry
+from microvm_image.config import Config
+from microvm_image.layer import NodeLayer
+from microvm_image.node import Bytes, Node
+from microvm_image.source import Source
 
 WANTED = package.Wanted("busybox-static", r"(usr/)?bin/busybox")
 FILES = {
@@ -25,38 +27,23 @@ FILES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Busybox:
-    """A busybox and the paths of its commands, such as `bin/ls`."""
+def source(arch: Arch, report: Reporter) -> Source:
+    """Return a small root file system with the busybox of the distribution's package.
 
-    name: str
-    sha256: str
-    binary: bytes
-    applets: tuple[str, ...]
-
-    @classmethod
-    def fetch(cls, arch: Arch, report: Reporter) -> Busybox:
-        """Return the busybox of the distribution's package.
-
-        :raises ImageError: it cannot be had.
-        """
-        found = package.fetch(WANTED, arch, report)
-        binary = cache.read(found.path)
-        upstream = re.sub(r"^\d+:|[-+].*", "", found.version)
-        return cls(
-            name=f"busybox-{upstream}",
-            sha256=hashlib.sha256(binary).hexdigest(),
-            binary=binary,
-            applets=_applets(binary, arch, report),
-        )
-
-    def entries(self) -> Iterator[Entry]:
-        """Yield the members of a small root file system."""
-        yield Entry.file("bin/busybox", self.binary, 0o755)
-        for applet in self.applets:
-            yield Entry.link(applet, "/bin/busybox")
-        for name, text in FILES.items():
-            yield Entry.file(name, text.encode())
+    :raises ImageError: it cannot be had.
+    """
+    found = package.fetch(WANTED, arch, report)
+    binary = cache.read(found.path)
+    upstream = re.sub(r"^\d+:|[-+].*", "", found.version)
+    name = f"busybox-{upstream}"
+    digest = hashlib.sha256(binary).hexdigest()
+    nodes = {"bin/busybox": Node(stat.S_IFREG | 0o755, data=Bytes(binary))}
+    for applet in _applets(binary, arch, report):
+        nodes[applet] = Node(stat.S_IFLNK | 0o777, target="/bin/busybox")
+    for path, text in FILES.items():
+        nodes[path] = Node(stat.S_IFREG | 0o644, data=Bytes(text.encode()))
+    layer = NodeLayer(name, nodes)
+    return Source(name, f"{name}@sha256:{digest}", digest, Config(), (layer,))
 
 
 def _applets(binary: bytes, arch: Arch, report: Reporter) -> tuple[str, ...]:

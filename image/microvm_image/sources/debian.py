@@ -6,7 +6,6 @@ in the cache and serves again while the mirrors' releases are the same.
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
 import os
 import re
@@ -14,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from microvm.arch import Arch
@@ -73,7 +72,7 @@ def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) 
     key = hashlib.sha256("\0".join((suite, arch.debian, *packages, *mirrors)).encode()).hexdigest()
     stem = cache.folder("downloads") / f"debian-{suite}-{arch.debian}-{key[:12]}"
     report.step(f"looking for the newest {SCHEME}{suite}")
-    release, epoch = _release(mirrors, report)
+    release = _release(mirrors, report)
     kept = sorted(
         (path for path in stem.parent.glob(f"{stem.name}-*.tar") if cache.has(path)),
         key=lambda path: path.stat().st_mtime,
@@ -89,7 +88,7 @@ def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) 
         if not cache.has(path):
             report.step(f"putting {SCHEME}{suite} together of its packages")
             with cache.staging(path) as temporary:
-                _make(suite, packages, mirrors, arch, epoch, temporary)
+                _make(suite, packages, mirrors, arch, temporary)
             for old in kept:
                 old.unlink(missing_ok=True)
     return path
@@ -119,26 +118,20 @@ def _mirrors(suite: str) -> list[str]:
     return list(found or others)
 
 
-def _release(mirrors: Sequence[str], report: Reporter) -> tuple[str, int]:
-    """Return a digest of what the mirrors have now, and its time; "" and 0 where none says."""
+def _release(mirrors: Sequence[str], report: Reporter) -> str:
+    """Return a digest of what the mirrors have now; "" where one does not say."""
     digest = hashlib.sha256()
-    epoch = 0
     for line in mirrors:
         *_, site, suite, _ = line.split()
         try:
-            data = fetch(f"{site.rstrip('/')}/dists/{suite}/InRelease", report)
+            digest.update(fetch(f"{site.rstrip('/')}/dists/{suite}/InRelease", report))
         except DownloadError:
-            return "", 0
-        digest.update(data)
-        date = re.search(rb"^Date: (.*)$", data, re.MULTILINE)
-        with suppress(ValueError):
-            parsed = email.utils.parsedate_to_datetime(date[1].decode() if date else "")
-            epoch = max(epoch, int(parsed.timestamp()))
-    return (digest.hexdigest()[:12], epoch) if mirrors else ("", 0)
+            return ""
+    return digest.hexdigest()[:12] if mirrors else ""
 
 
 def _make(
-    suite: str, packages: Sequence[str], mirrors: Sequence[str], arch: Arch, epoch: int, out: Path
+    suite: str, packages: Sequence[str], mirrors: Sequence[str], arch: Arch, out: Path
 ) -> None:
     command = [
         *("mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"),
@@ -146,11 +139,10 @@ def _make(
         *([f"--include={','.join(packages)}"] if packages else []),
         *(suite, str(out), *mirrors),
     ]
-    # What is written during the installation has the time of the newest release, as has the rest
-    # at most: so two that are made of the same packages are alike.
-    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(out.parent)}
-    if epoch:
-        environment["SOURCE_DATE_EPOCH"] = str(epoch)
+    # With an epoch for reproducible times, Python's modules would be compiled in the form that has
+    # a digest of the source, which Python reads and digests again at every start.
+    environment = {name: text for name, text in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+    environment |= {"LC_ALL": "C", "TMPDIR": str(out.parent)}
     if shutil.which(command[0]) is None:
         raise ImageError(
             f"{SCHEME}{suite} needs mmdebstrap, which is not installed",

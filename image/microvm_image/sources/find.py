@@ -17,6 +17,8 @@ from microvm_image.source import Source
 
 SCRATCH = "scratch"
 
+_STORED = frozenset({"oci", "docker-archive"})  # before a path, and behind that `:NAME`
+
 _HINT = (
     "a tar archive, a folder, an OCI layout, what `docker save` writes or `-` for its output, "
     "docker://NAME for a registry, debian:SUITE, alpine, scratch, or an image that "
@@ -40,36 +42,46 @@ def find(
     :param folder: the folder that a relative path is in.
     :raises ImageError: there is none, or it is not what it should be.
     """
+    with ExitStack() as files:
+        with cache.disk_errors():
+            found = _found(text, arch, packages, folder, limits or Limits(), report, files)
+        yield found
+
+
+def _found(
+    text: str,
+    arch: Arch,
+    packages: Sequence[str],
+    folder: Path,
+    limits: Limits,
+    report: Reporter,
+    files: ExitStack,
+) -> Source:
     from microvm_image.sources import archive, debian, registry  # most runs find none
     from microvm_image.sources import folder as folders
 
-    limits = limits or Limits()
-    kind, colon, rest = text.partition(":")
-    if packages and kind != "debian":
+    if packages and not text.startswith(debian.SCHEME):
         raise ImageError(f"{text} takes no packages", hint="debian:SUITE does")
-    with ExitStack() as files, cache.disk_errors():
-        if text == SCRATCH:
-            digest = hashlib.sha256(SCRATCH.encode()).hexdigest()
-            found = Source(SCRATCH, SCRATCH, digest, Config(), ())
-        elif text.startswith(registry.SCHEME):
-            found = registry.find(text, arch, limits, report, files)
-        elif text.startswith(debian.SCHEME):
-            found = debian.find(text, packages, arch, limits, report)
-        elif text == archive.STDIN:
-            report.step("reading standard input")
-            found = archive.find(text, "", arch, limits, files)
-        else:
-            path, tag = (rest, "") if colon and kind in {"oci", "docker-archive"} else (text, "")
-            if path is rest and not (folder / path).exists():
-                path, _, tag = path.rpartition(":")
-            where = folder / path
-            if not where.exists():
-                raise ImageError(f"{text}: there is no such source", hint=_HINT)
-            report.step(f"reading {path}")
-            if not where.is_dir():
-                found = archive.find(str(where), tag, arch, limits, files)
-            elif archive.is_layout(where):
-                found = archive.find_layout(where, tag, arch)
-            else:
-                found = folders.find(where, limits)
-        yield found
+    if text == SCRATCH:
+        digest = hashlib.sha256(SCRATCH.encode()).hexdigest()
+        return Source(SCRATCH, SCRATCH, digest, Config(), ())
+    if text.startswith(registry.SCHEME):
+        return registry.find(text, arch, limits, report, files)
+    if text.startswith(debian.SCHEME):
+        return debian.find(text, packages, arch, limits, report)
+    if text == archive.STDIN:
+        report.step("reading standard input")
+        return archive.find(text, "", arch, limits, files)
+    kind, _, rest = text.partition(":")
+    path, tag = (rest, "") if kind in _STORED and rest else (text, "")
+    if kind in _STORED and not (folder / path).exists():
+        path, _, tag = path.rpartition(":")
+    where = folder / path
+    if not where.exists():
+        raise ImageError(f"{text}: there is no such source", hint=_HINT)
+    report.step(f"reading {path}")
+    if not where.is_dir():
+        return archive.find(str(where), tag, arch, limits, files)
+    if archive.is_layout(where):
+        return archive.find_layout(where, tag, arch)
+    return folders.find(where, limits)

@@ -33,9 +33,9 @@ def find(path: Path, limits: Limits) -> Source:
     """
     layer = HostLayer(path)
     digest = _Digest()
+    name = path.resolve().name or "/"
     with Tree(limits) as tree:
         tree.add(layer)
         tree.write_tar(digest)
-    name = path.resolve().name or "/"
     sha256 = digest.hexdigest()
     return Source(name, f"{name}@sha256:{sha256}", sha256, Config(), (layer,))
