@@ -19,7 +19,7 @@ from microvm.progress import LineReporter, NullReporter
 from microvm_image import disk, kernel, rootfs
 from microvm_image.build import build
 from microvm_image.source import Source
-from microvm_image.sources import busybox
+from microvm_image.sources import busybox, debian
 from microvm_image.sources.find import find
 
 ROOTFS = os.environ.get("MICROVM_ROOTFS")  # before the tests' own environment hides it
@@ -108,6 +108,22 @@ def test_debian_without_its_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
         pytest.raises(ImageError, match=r"needs mmdebstrap.*apt install mmdebstrap"),
+        find("debian:trixie", arch.find(), report=NullReporter()),
+    ):
+        pass
+
+
+def test_debian_by_one_who_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What mmdebstrap says to a user without a range of ids is explained."""
+    program = tmp_path / "mmdebstrap"
+    program.write_text(
+        "#!/bin/sh\necho 'E: unable to pick chroot mode automatically' >&2\nexit 1\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(debian, "_mirrors", lambda _: [])
+    with (
+        pytest.raises(ImageError, match=r"unable to pick.*apt install uidmap.*/etc/subuid"),
         find("debian:trixie", arch.find(), report=NullReporter()),
     ):
         pass

@@ -73,8 +73,9 @@ def _pack(
     more: Iterable[tuple[tarfile.TarInfo, bytes]],
     add: Mapping[str, Path],
 ) -> None:
-    with tarfile.open(path, mode="w") as archive:
-        for entry in rootfs.find(target, None, None, NullReporter()).entries():
+    base = rootfs.find(target, None, None, NullReporter())
+    with tarfile.open(path, mode="w") as archive, base.tree() as tree:
+        for entry in tree.entries():
             if entry.name.partition("/")[0] in without:
                 continue
             info = tarfile.TarInfo(entry.name)

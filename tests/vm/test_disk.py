@@ -33,7 +33,8 @@ def member(name: str, **facts: object) -> tarfile.TarInfo:
 def on_disk(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """An image with its root on a disk, which has what an initramfs cannot have."""
     root = rootfs.find(arch.find(), None, None, NullReporter())
-    shell = next(entry.data for entry in root.entries() if entry.name == "bin/busybox")
+    with root.tree() as tree:
+        shell = next(entry.data for entry in tree.entries() if entry.name == "bin/busybox")
     capability = {"SCHILY.xattr.security.capability": "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0"}
     return disk_image(
         image,

@@ -142,7 +142,7 @@ def _make(
     # With an epoch for reproducible times, Python's modules would be compiled in the form that has
     # a digest of the source, which Python reads and digests again at every start.
     environment = {name: text for name, text in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
-    environment |= {"LC_ALL": "C", "TMPDIR": str(out.parent)}
+    environment["LC_ALL"] = "C"
     if shutil.which(command[0]) is None:
         raise ImageError(
             f"{SCHEME}{suite} needs mmdebstrap, which is not installed",
@@ -166,14 +166,17 @@ def _failure(suite: str, said: str, command: Sequence[str]) -> ImageError:
     unknown = re.search(r"Unable to locate package (\S+)", said)
     if unknown:
         return ImageError(f"{SCHEME}{suite} has no package {unknown[1]}")
-    if "unshare" in said or "subuid" in said or "newuidmap" in said:
-        hint = "install uidmap and give yourself a range in /etc/subuid and /etc/subgid, or be root"
+    if re.search("chroot mode|unshare|subuid|newuidmap", said):
+        hint = (
+            "as an ordinary user it needs user namespaces, newuidmap (apt install uidmap), and a "
+            "range of ids in /etc/subuid and /etc/subgid; root needs nothing"
+        )
     elif "No space left" in said:
         hint = "free some space, or set MICROVM_CACHE to a folder elsewhere"
     else:
         hint = f"`{shlex.join(command[:3])} …` shows more"
     return ImageError(
-        f"{SCHEME}{suite} cannot be put together: mmdebstrap failed",
+        f"{SCHEME}{suite} cannot be put together: {lines[-1] if lines else 'mmdebstrap failed'}",
         hint=hint,
         detail="\n".join(lines[-20:]),
     )
