@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
 
@@ -18,9 +18,19 @@ from . import script as acts
 from .known import ASKED, ENDINGS, GREETING, PONG, READY, failed
 from .script import Act, Call, Hear, Pause, Say, Script
 
+T = TypeVar("T")
 Acts: TypeAlias = st.SearchStrategy[Act]
 
 _one_of = st.sampled_from
+
+
+def _weighted(*strategies: tuple[int, st.SearchStrategy[T]]) -> st.SearchStrategy[T]:
+    """One of these, as often as it says: `one_of` takes each once, however often it is given."""
+    return _one_of([each for weight, each in strategies for _ in range(weight)]).flatmap(
+        lambda s: s
+    )
+
+
 _sizes = _one_of([0, 1, 5, 100, 16_383, 16_384, 100_000]) | st.integers(0, 5000)
 _large = _one_of([WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW])
 
@@ -35,7 +45,7 @@ _commands = st.builds(
     signal=st.none() | st.just(15) | st.just(9),
 )
 _questions = st.builds(Call, _one_of(["ping", "status"]), timeout=st.none() | st.just(1.0))
-_calls = st.lists(st.one_of(*[_commands] * 4, _questions), min_size=1, max_size=3).map(tuple)
+_calls = st.lists(_weighted((4, _commands), (1, _questions)), min_size=1, max_size=3).map(tuple)
 
 _serves = st.builds(
     acts.Serve,
@@ -93,15 +103,15 @@ _of_command = st.builds(
     st.just(("id",)),
     times=_one_of([1, 1, 1, 2, 50]),
 )
-_talk: Acts = st.one_of(
-    *[_says()] * 3,
-    *[_bent()] * 3,
-    *[_of_command] * 6,
+_talk: Acts = _weighted(
+    (4, _says()),
+    (4, _bent()),
+    (8, _of_command),
     # What only a host says.
-    st.one_of(any_.ping(), any_.hello(), any_.exec_kill(), any_.exec_stdin()).map(Say),
-    st.builds(acts.Raw, st.binary(min_size=1, max_size=40)),
-    _one_of([READY, PONG]),
-    st.builds(acts.Flood, _one_of([1, 2]), _one_of([1, 1000, 65_536]), st.integers(1, 40)),
+    (1, st.one_of(any_.ping(), any_.hello(), any_.exec_kill(), any_.exec_stdin()).map(Say)),
+    (1, st.builds(acts.Raw, st.binary(min_size=1, max_size=40))),
+    (1, _one_of([READY, PONG])),
+    (2, st.builds(acts.Flood, _one_of([1, 2]), _one_of([1, 1000, 65_536]), st.integers(1, 40))),
 )
 _waits: Acts = st.one_of(
     st.builds(Pause, _one_of([0.05, 1.0, 2.5, 9.0, 12.0])),
@@ -124,13 +134,13 @@ _manners: Acts = st.one_of(
     st.builds(acts.Print, _texts.map(lambda text: b"Kernel panic - not syncing: " + text)),
 )
 _ends: Acts = st.builds(acts.Close, st.booleans()) | st.just(acts.Reset())
-_any_act = st.one_of(*[_talk] * 6, *[_waits] * 2, _manners, _ends)
+_any_act = _weighted((6, _talk), (2, _waits), (1, _manners), (1, _ends))
 
 # What is known, of whatever follows the first request.
 _known = [*(script.acts for script in failed().values()), *(told for _, told in ENDINGS.values())]
 _stories = _one_of(_known).map(lambda told: [*itertools.dropwhile(ASKED.__contains__, told)])
-_between = st.lists(_any_act, max_size=1) | _stories
-_within = st.lists(_any_act, min_size=1, max_size=5) | _stories
+_between = _weighted((3, st.lists(_any_act, max_size=1)), (1, _stories))
+_within = _weighted((3, st.lists(_any_act, min_size=1, max_size=5)), (1, _stories))
 
 _readies = st.builds(
     Say,
