@@ -6,10 +6,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "decimal.h"
+
 #define ROOT "/sys/fs/cgroup"
 
 /* Those of commands that have left processes behind; beyond these, empty ones stay until the end. */
-enum { LEFT_MAX = 64, DIGITS = 20 };
+enum { LEFT_MAX = 64 };
 
 static int root = -1;
 static int current = -1;
@@ -19,18 +21,6 @@ static uint64_t left[LEFT_MAX];
 static unsigned left_count;
 static bool counts_memory;
 static bool limits_memory; /* of the current command */
-
-/* Writes the number in decimal at the end of `text`, and returns where it starts. */
-static const char *decimal(char text[static DIGITS + 1], uint64_t value)
-{
-	char *at = text + DIGITS;
-
-	*at = 0;
-	do
-		*--at = (char)('0' + value % 10);
-	while (value /= 10);
-	return at;
-}
 
 static bool write_file(int folder, const char *name, const char *text)
 {

@@ -7,20 +7,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "entry.h"
+
 #define PORTS "/sys/class/virtio-ports"
 /* With the newline that the kernel puts behind it. */
 #define NAME SANDBOXD_PORT_NAME "\n"
 
 enum { OPEN_TRIES = 20000, OPEN_PAUSE_NS = 500000 };
-
-/* getdents64(2); opendir would allocate. */
-struct entry {
-	uint64_t inode;
-	int64_t offset;
-	uint16_t length;
-	uint8_t type;
-	char name[];
-};
 
 /* Whether the port of this device name, such as vport0p1, is ours. */
 static bool is_ours(int ports, const char *device)

@@ -20,8 +20,13 @@ from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image.process import run
 
-NAMES = ("init", "sandboxd")
-"""The programs by their files: the guest's first process, and the daemon that it becomes."""
+NAMES = ("init", "sandboxd", "pack")
+"""The programs by their files: the guest's first process, the daemon that it becomes, and what
+writes the root's upper layer to standard output, as a tar."""
+
+PACK = ("/proc/1/fd/3", ["pack", "/proc/1/fd/4"])
+"""The command and the arguments by which root packs a guest's layer: the daemon keeps open what it
+takes, as nothing of it is in the root."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,20 +20,20 @@ from microvm_image import programs
 
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the daemon as the image builder does it."""
+    """Build the programs as the image builder does it; the others are beside the daemon."""
     folder = tmp_path_factory.mktemp("shipped")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "root", lambda: folder)
         files = programs.build(arch.find(), NullReporter()).files
-    path = folder / "sandboxd"
-    path.write_bytes(files["sandboxd"])
-    path.chmod(0o755)
-    return path
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        (folder / name).chmod(0o755)
+    return folder / "sandboxd"
 
 
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the daemon with ASan and UBSan."""
+    """Build the same with ASan and UBSan."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
     return build_sanitized(tmp_path_factory.mktemp("sanitized"))

@@ -25,6 +25,7 @@ all:
 	mkdir $(OUT)
 	$(CC) -static -s -o $(OUT)/init main.c
 	cp $(OUT)/init $(OUT)/sandboxd
+	cp $(OUT)/init $(OUT)/pack
 """
 HEADER = "#define SANDBOXD_SCHEMA_DIGEST 0x0123456789abcdefULL\n"
 

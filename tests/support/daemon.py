@@ -362,7 +362,7 @@ def hello(nonce: int) -> bytes:
 
 
 def build_sanitized(folder: Path, guest: Path = GUEST) -> Path:
-    """Compile the daemon with ASan and UBSan into a folder.
+    """Compile the daemon, and what is beside it, with ASan and UBSan into a folder.
 
     :param guest: the folder of its source.
     """

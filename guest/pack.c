@@ -1,0 +1,296 @@
+/* pack: writes a layer of a root file system to standard output, as a tar.
+ *
+ *     pack FOLDER
+ *
+ * The folder is an overlay's upper layer. What it says of the layers below is said as OCI's layers say
+ * it: `.wh.NAME` for a name that is gone, `.wh..wh..opq` in a folder of which nothing below is seen.
+ *
+ * Who filled the folder may have meant harm, and may change it meanwhile. So nothing is followed, and
+ * nothing waited for; memory is static; and what is too much for it, or cannot be said, is an error. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "console.h"
+#include "entry.h"
+#include "links.h"
+#include "tar.h"
+
+#define WHITEOUT ".wh."
+#define OPAQUE ".wh..wh..opq"
+#define OVERLAY "trusted.overlay."
+
+/* Every folder on the way to where we are is open. */
+enum { DEPTH_MAX = 1000, ENTRIES_SIZE = 1024, ATTRIBUTES_SIZE = 1 << 16, CHUNK = 1 << 16 };
+
+enum { ATTRIBUTE_NAME_MAX = 255 }; /* XATTR_NAME_MAX of linux/limits.h */
+
+/* A folder that is being read. */
+struct level {
+	int fd;
+	size_t path_size;
+	size_t at, end; /* of what has been read of it, and is not packed yet */
+	_Alignas(struct entry) char entries[ENTRIES_SIZE];
+};
+
+const char console_name[] = "pack: ";
+
+static struct level levels[DEPTH_MAX];
+static size_t depth;
+static char path[PATH_MAX]; /* of what is packed, from FOLDER on */
+static dev_t device;
+
+static void need(bool done, const char *step, const char *object)
+{
+	console_expect(done, step, object);
+	if (!done)
+		_exit(1);
+}
+
+/* As `need`, for what no system call has refused. */
+static void need_room(bool done, int error, const char *step)
+{
+	errno = error;
+	need(done, step, path);
+}
+
+/* Makes the path that of a name in the folder whose path has this size. */
+static void set_path(size_t size, const char *prefix, const char *name)
+{
+	size_t prefix_size = strlen(prefix), name_size = strlen(name) + 1;
+
+	path[size] = 0;
+	need_room(size + 1 + prefix_size + name_size <= sizeof path, ENAMETOOLONG,
+		  "name what is in ");
+	if (size > 0)
+		path[size++] = '/';
+	memcpy(path + size, prefix, prefix_size);
+	memcpy(path + size + prefix_size, name, name_size);
+}
+
+static void write_member(char type, const struct stat *status, uint64_t size, const char *target)
+{
+	need_room(tar_member(path, type, status, size, target), E2BIG, "write all about ");
+}
+
+static void write_mark(const struct stat *status)
+{
+	const struct stat plain = { .st_mode = S_IFREG | 0644, .st_mtime = status->st_mtime };
+
+	write_member(TAR_FILE, &plain, 0, NULL);
+}
+
+/* Whether a folder hides what is in the layers below. */
+static bool is_opaque(int fd)
+{
+	char value = 0;
+
+	return fgetxattr(fd, OVERLAY "opaque", &value, 1) == 1 && value == 'y';
+}
+
+/* Only files and folders can have any that matter: an open one is what they are read from. */
+static void add_attributes(int fd)
+{
+	static char names[ATTRIBUTES_SIZE], value[ATTRIBUTES_SIZE];
+	static char key[sizeof "SCHILY.xattr." + ATTRIBUTE_NAME_MAX] = "SCHILY.xattr.";
+	ssize_t size = flistxattr(fd, names, sizeof names);
+
+	need(size >= 0 || errno == ENOTSUP, "list the attributes of ", path);
+	for (char *name = names; name < names + (size > 0 ? size : 0); name += strlen(name) + 1) {
+		if (strncmp(name, OVERLAY, strlen(OVERLAY)) == 0)
+			continue;
+		ssize_t length = fgetxattr(fd, name, value, sizeof value);
+
+		if (length < 0 && errno == ENODATA) /* gone meanwhile */
+			continue;
+		need(length >= 0, "read an attribute of ", path);
+		/* A record's key ends at its first "=". */
+		need_room(!strchr(name, '='), EINVAL, "write all about ");
+		memcpy(key + strlen("SCHILY.xattr."), name, strlen(name) + 1);
+		need_room(tar_record(key, value, (size_t)length), E2BIG, "write all about ");
+	}
+}
+
+/* Writes as much as the header has said. What a file has grown by since is left out, and what it has
+ * shrunk by is zeros. */
+static void write_data(int fd, uint64_t size)
+{
+	static char chunk[CHUNK];
+
+	for (uint64_t left = size; left > 0;) {
+		size_t most = left < sizeof chunk ? (size_t)left : sizeof chunk;
+		ssize_t n = read(fd, chunk, most);
+
+		need(n >= 0, "read ", path);
+		if (n == 0) {
+			memset(chunk, 0, most);
+			n = (ssize_t)most;
+		}
+		tar_data(chunk, (size_t)n);
+		left -= (uint64_t)n;
+	}
+	tar_pad(size);
+}
+
+/* Whether this is another name of what has been packed; then that is what is written. */
+static bool write_link(const struct stat *status)
+{
+	const char *first = NULL;
+
+	if (status->st_nlink > 1)
+		need_room(links_meet(status->st_ino, path, &first), EMLINK,
+			  "remember all names of ");
+	if (first)
+		write_member(TAR_LINK, status, 0, first);
+	return first != NULL;
+}
+
+static void pack_file(int fd, const struct stat *status)
+{
+	if (!write_link(status)) {
+		add_attributes(fd);
+		write_member(TAR_FILE, status, (uint64_t)status->st_size, NULL);
+		write_data(fd, (uint64_t)status->st_size);
+	}
+	close(fd);
+}
+
+static void enter(int fd)
+{
+	need_room(depth < DEPTH_MAX, ENAMETOOLONG, "enter ");
+	levels[depth].fd = fd;
+	levels[depth].path_size = strlen(path);
+	levels[depth].at = levels[depth].end = 0;
+	depth++;
+}
+
+static void pack_folder(int fd, const struct stat *status)
+{
+	size_t size = strlen(path);
+
+	add_attributes(fd);
+	write_member(TAR_FOLDER, status, 0, NULL);
+	if (is_opaque(fd)) {
+		set_path(size, "", OPAQUE);
+		write_mark(status);
+		path[size] = 0;
+	}
+	enter(fd);
+}
+
+/* What is a file or a folder is read from what is open, which nobody can replace. */
+static void pack_open(int folder, const char *name)
+{
+	struct stat status;
+	int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	/* It is gone, or something else by now. */
+	if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENXIO))
+		return;
+	need(fd >= 0 && fstat(fd, &status) == 0, "open ", path);
+	if (S_ISREG(status.st_mode))
+		pack_file(fd, &status);
+	else if (S_ISDIR(status.st_mode))
+		pack_folder(fd, &status);
+	else
+		close(fd);
+}
+
+static void pack_symlink(int folder, const char *name, const struct stat *status)
+{
+	static char target[PATH_MAX];
+	ssize_t size = readlinkat(folder, name, target, sizeof target - 1);
+
+	if (size < 0 && (errno == ENOENT || errno == EINVAL))
+		return;
+	need(size >= 0, "read ", path);
+	target[size] = 0;
+	write_member(TAR_SYMLINK, status, 0, target);
+}
+
+static void pack_special(const struct stat *status)
+{
+	char type = S_ISCHR(status->st_mode) ? TAR_CHARACTER :
+		    S_ISBLK(status->st_mode) ? TAR_BLOCK :
+					       TAR_FIFO;
+
+	if (!S_ISSOCK(status->st_mode) && !write_link(status)) /* a tar has no sockets */
+		write_member(type, status, 0, NULL);
+}
+
+static void pack_entry(const struct level *level, const char *name)
+{
+	struct stat status;
+
+	set_path(level->path_size, "", name);
+	if (fstatat(level->fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0) {
+		need(errno == ENOENT, "look at ", path);
+		return;
+	}
+	if (status.st_dev != device) /* another file system, which somebody has mounted there */
+		return;
+	if (S_ISCHR(status.st_mode) && status.st_rdev == 0) {
+		set_path(level->path_size, WHITEOUT, name);
+		write_mark(&status);
+		return;
+	}
+	need_room(strncmp(name, WHITEOUT, strlen(WHITEOUT)) != 0, EINVAL, "say in a layer ");
+	if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
+		pack_open(level->fd, name);
+	else if (!S_ISLNK(status.st_mode))
+		pack_special(&status);
+	else if (!write_link(&status))
+		pack_symlink(level->fd, name, &status);
+}
+
+/* The next name in a folder; NULL at its end. */
+static const char *next_name(struct level *level)
+{
+	if (level->at == level->end) {
+		long size = syscall(SYS_getdents64, level->fd, level->entries, ENTRIES_SIZE);
+
+		need(size >= 0, "list ", path);
+		level->at = 0;
+		level->end = (size_t)size;
+	}
+	if (level->end == 0)
+		return NULL;
+	const struct entry *entry =
+		(const struct entry *)(const void *)(level->entries + level->at);
+
+	level->at += entry->length;
+	return entry->name;
+}
+
+static void pack_levels(void)
+{
+	while (depth > 0) {
+		struct level *level = &levels[depth - 1];
+		const char *name = next_name(level);
+
+		if (!name) {
+			close(level->fd);
+			depth--;
+		} else if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
+			pack_entry(level, name);
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *folder = argc > 1 ? argv[1] : "";
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat status;
+
+	need(fd >= 0 && fstat(fd, &status) == 0, "open ", folder);
+	device = status.st_dev;
+	enter(fd);
+	pack_levels();
+	tar_end();
+	return 0;
+}
