@@ -7,14 +7,20 @@ are padded to 4 bytes. The same entries always give the same bytes.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from microvm.errors import ImageError
+from microvm_image.extent import Extent
+from microvm_image.limits import PATH_MAX
+from microvm_image.node import Folder, Node
 
 MAGIC = b"070701"
 TRAILER = "TRAILER!!!"
+
+_FIELDS = 13
+_HEADER = len(MAGIC) + 8 * _FIELDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,40 @@ def write(entries: Iterable[Entry], out: BinaryIO) -> None:
             raise ImageError(f"no file of an image can be named {TRAILER}")
         _write(entry, inode, out)
     _write(Entry(TRAILER, 0), inode + 1, out)
+
+
+def read(archive: Extent) -> Iterator[tuple[str, Node]]:
+    """Yield the members of an archive; their data stay where they are.
+
+    :raises ImageError: it is damaged.
+    """
+    offset = 0
+    while True:
+        header = archive.read(offset, _HEADER)
+        try:
+            fields = [int(header[at : at + 8], 16) for at in range(len(MAGIC), _HEADER, 8)]
+        except ValueError:
+            fields = []
+        if not header.startswith(MAGIC) or len(fields) != _FIELDS or not 0 < fields[11] <= PATH_MAX:
+            raise ImageError("damaged initramfs: it is no cpio archive")
+        _, mode, uid, gid, _, _, size, *_, length, _ = fields
+        name = archive.read(offset + _HEADER, length - 1).decode("utf-8", "surrogateescape")
+        if name == TRAILER:
+            return
+        data = archive.part(offset + _HEADER + length + -(_HEADER + length) % 4, size)
+        if data.size != size:
+            raise ImageError("damaged initramfs: it is cut short")
+        yield name, _node(mode, uid, gid, data)
+        offset += _HEADER + length + -(_HEADER + length) % 4 + size + -size % 4
+
+
+def _node(mode: int, uid: int, gid: int, data: Extent) -> Node:
+    if stat.S_ISDIR(mode):
+        return Folder(mode, uid, gid)
+    if stat.S_ISLNK(mode):
+        target = b"".join(data.part(0, PATH_MAX).chunks()).decode("utf-8", "surrogateescape")
+        return Node(mode, uid, gid, target=target)
+    return Node(mode, uid, gid, data=data if stat.S_ISREG(mode) else None)
 
 
 def _write(entry: Entry, inode: int, out: BinaryIO) -> None:

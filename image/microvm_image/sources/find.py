@@ -12,6 +12,7 @@ from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image.config import Config
+from microvm_image.image import KERNEL, MANIFEST
 from microvm_image.limits import Limits
 from microvm_image.source import Source
 
@@ -59,6 +60,7 @@ def _found(
 ) -> Source:
     from microvm_image.sources import archive, debian, registry  # most runs find none
     from microvm_image.sources import folder as folders
+    from microvm_image.sources import image as images
 
     if packages and not text.startswith(debian.SCHEME):
         raise ImageError(f"{text} takes no packages", hint="debian:SUITE does")
@@ -77,9 +79,16 @@ def _found(
     if kind in _STORED and not (folder / path).exists():
         path, _, tag = path.rpartition(":")
     where = folder / path
+    if "/" not in text and not where.exists():
+        try:
+            return images.find(text, arch)
+        except ImageError as error:
+            raise ImageError(error.message, hint=error.hint or _HINT, detail=error.detail) from None
     if not where.exists():
         raise ImageError(f"{text}: there is no such source", hint=_HINT)
     report.step(f"reading {path}")
+    if (where / MANIFEST).is_file() and (where / KERNEL).is_file():
+        return images.find(where.absolute(), arch)
     if not where.is_dir():
         return archive.find(str(where), tag, arch, limits, files)
     if archive.is_layout(where):
