@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from microvm_image.defaults import default
-    from microvm_image.image import Image, Manifest, installed, load, remove
+    from microvm_image.image import Image, Manifest, installed, load
+    from microvm_image.removal import remove
 
 __all__ = ["Image", "Manifest", "default", "installed", "load", "remove"]
 
@@ -20,5 +21,5 @@ def __getattr__(name: str) -> Any:
     # Imported when it is asked for, so that nobody waits for the rest.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "defaults" if name == "default" else "image"
+    module = {"default": "defaults", "remove": "removal"}.get(name, "image")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -16,7 +16,7 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
-from microvm_image import defaults, disk, initramfs, programs
+from microvm_image import defaults, disk, initramfs, programs, sharing
 from microvm_image import kernel as kernels
 from microvm_image import rootfs as bases
 from microvm_image.added import Added
@@ -149,11 +149,11 @@ def build(
         name = plan.name(plan.digest)
         path = output.absolute() if output else folder_of(name)
         image = _existing(path, name)
-        if image is None:
-            with lock.held(path, report):
-                image = _existing(path, name) or _Builder(plan, run, report).build(path, name)
-        if recipe == Recipe() and not (rootfs or kernel or mirror or output):
-            defaults.remember(target, image)
+        is_default = recipe == Recipe() and not (rootfs or kernel or mirror or output)
+        with lock.held(path, report) if image is None else nullcontext():
+            image = image or _existing(path, name) or _Builder(plan, run, report).build(path, name)
+            if is_default:
+                defaults.remember(target, image)  # before anybody can prune it
     return image
 
 
@@ -244,10 +244,11 @@ class _Builder:
         manifest = self._manifest(name)
         config = replace(manifest.config, user="", entrypoint=(), cmd=())
         path = folder_of(name)
-        try:
-            yield self._write(path, tree, replace(manifest, config=config, warm=()), digest)
-        finally:
-            cache.clear(path)
+        with lock.held(path, self._report):  # nobody is to prune it
+            try:
+                yield self._write(path, tree, replace(manifest, config=config, warm=()), digest)
+            finally:
+                cache.clear(path)
 
     def _manifest(self, name: str) -> Manifest:
         """Return the manifest of an image whose files are not written yet."""
@@ -292,6 +293,8 @@ class _Builder:
                 size, sha256 = _measured(folder / DISK)
                 manifest = replace(manifest, disk_size=size, disk_sha256=sha256)
             (folder / MANIFEST).write_text(manifest.json())
+            if path.parent == cache.folder("images"):
+                sharing.share(folder, manifest)
         return load(path)
 
 
@@ -314,7 +317,7 @@ def _existing(path: Path, name: str) -> Image | None:
             message = f"{path}: is there, and is no image"
             raise ImageError(message, hint="remove it, or choose another") from None
         return None
-    return image if image.name == name else None
+    return image if image.name == name and not image.is_imported else None
 
 
 def _replaceable(path: Path) -> bool:

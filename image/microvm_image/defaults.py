@@ -59,9 +59,17 @@ def remember(arch: Arch, image: Image) -> None:
                     cache.clear(other)
 
 
+def noted(arch: Arch) -> str:
+    """Return the name of the image that an ordinary run takes; empty if none is noted.
+
+    :raises ImageError: the sources of the daemon are missing.
+    """
+    return _named_in(_note(arch))
+
+
 def _recall(arch: Arch) -> Image | None:
     try:
-        return load(_named_in(_note(arch)))
+        return load(noted(arch))
     except ImageError:
         return None
 

@@ -10,12 +10,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from microvm import arch as arches
 from microvm.arch import Bus
-from microvm.cache import lock, record, trust, verified
+from microvm.cache import record, trust, verified
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.log import Area
-from microvm.progress import NullReporter, Reporter
+from microvm.printable import printable
+from microvm_image import tags
 from microvm_image.config import Config
 
 _logger = Area("image")
@@ -26,8 +28,13 @@ MANIFEST = "manifest.json"
 KERNEL = "kernel"
 INITRAMFS = "initramfs.cpio"
 DISK = "root.erofs"
+IMPORTED = "imported"
+"""A file beside the others, in what another machine has made: no build takes it for its own."""
+MANIFEST_LIMIT = 1 << 20
+"""The most bytes that a manifest may have."""
 
-_MANIFEST_LIMIT = 1 << 20
+_SIZE_END = 1 << 63
+_DIGEST = re.compile(r"[0-9a-f]{4,12}")
 _NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # templates are called by it, too
 
 
@@ -90,6 +97,11 @@ class Image:
         return self.manifest.name
 
     @property
+    def digest(self) -> str:
+        """The end of the name: 12 hex digits, the beginning of the digest of all it is made of."""
+        return self.manifest.name.rpartition("-")[2]
+
+    @property
     def kernel(self) -> Path:
         """The kernel, as QEMU's -kernel takes it."""
         return self.path / KERNEL
@@ -115,6 +127,11 @@ class Image:
         if self.disk is not None:
             files.append((self.disk, made.disk_size, made.disk_sha256))
         return tuple(files)
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another machine has made it, and so its name says only what that claims."""
+        return (self.path / IMPORTED).exists()
 
     @property
     def is_ours(self) -> bool:
@@ -148,37 +165,83 @@ def folder_of(name: str) -> Path:
     return cache.folder("images") / name
 
 
+def find(text: str) -> str:
+    """Return the name of the image that this means: its name, a tag, or how its digest begins.
+
+    :raises ImageError: it means none, or several.
+    """
+    path = folder_of(text)
+    if path.is_dir():
+        return text
+    with suppress(ImageError):
+        if name := tags.image_of(tags.parse(text)):
+            return name
+    names = [each.name for each in _folders()] if _DIGEST.fullmatch(text) else []
+    meant = [name for name in names if name.rpartition("-")[2].startswith(text)]
+    if len(meant) > 1:
+        message = f"{text} begins the digests of several images: {', '.join(meant)}"
+        raise ImageError(message, hint="give more of it")
+    if not meant:
+        raise _no_image(text, path)
+    return meant[0]
+
+
 def load(image: str | Path) -> Image:
     """Open an image.
 
     Its files are compared with the manifest's digests once, and known again from then on: hashing
     20 MB takes some 15 ms, which each start from a template would take longer.
 
-    :param image: a name, as `microvm image ls` shows it; or a path, which has a slash in it.
+    :param image: what `find` takes; or a path, which has a slash in it.
     :raises ImageError: there is none, it is damaged, or another version of microvm made it.
     """
-    path = image if isinstance(image, Path) else Path(image) if "/" in image else folder_of(image)
-    if not (path / MANIFEST).exists():
-        raise _no_image(image, path)
+    if isinstance(image, Path) or "/" in image:
+        return _open(Path(image), image)
+    while True:
+        name = find(image)
+        try:
+            return _open(folder_of(name), image)
+        except ImageError:
+            with suppress(ImageError):
+                if find(image) != name:
+                    continue  # a tag was given to another meanwhile, and its image removed
+            raise
+
+
+def _open(path: Path, given: str | Path) -> Image:
+    ours = path.parent == cache.folder("images")
     # An image elsewhere may have any owner: its user has chosen it.
-    opener = cache.open_file if path.parent == cache.folder("images") else cache.open_plain
-    found = Image(path.absolute(), _manifest(path / MANIFEST, opener))
-    for file, size, sha256 in found.files:
-        _check(file, size, sha256, opener)
+    opener = cache.open_file if ours else cache.open_plain
+    try:
+        if not (path / MANIFEST).exists():
+            raise _no_image(given, path)
+        found = Image(path.absolute(), _manifest(path / MANIFEST, opener))
+        if ours and found.name != path.name:
+            raise ImageError(f"{path}: damaged image: its name is {found.name}")
+        for file, size, sha256 in found.files:
+            _check(file, size, sha256, opener)
+    except ImageError as error:
+        if path.exists() and not error.hint:
+            how = f"`microvm image rm {path.name}` removes it" if ours else "remove it"
+            error.hint = printable(f"{how}, and then it is built or imported again")
+        raise
     _logger.debug("%s: kernel %s, %s", path, found.manifest.kernel_version, found.manifest.base)
     return found
 
 
 def _no_image(image: str | Path, path: Path) -> ImageError:
     if path.is_dir() and path.parent == cache.folder("images"):
-        hint = f"`microvm image rm {path.name}` removes it, `microvm image build` makes it anew"
-        return ImageError(f"{path}: damaged image: there is no {MANIFEST}", hint=hint)
+        return ImageError(f"{path}: damaged image: there is no {MANIFEST}")
     if path.is_dir():
         message = f"{image} is a folder, and no image: there is no {MANIFEST} in it"
         return ImageError(message, hint=f"`microvm image build -o {image}/NEW` makes one")
     if path.exists():
         message = f"{image} is a file, and an image is a folder"
-        return ImageError(message, hint="`microvm image build --help` says what it is made from")
+        hint = "`microvm image import` takes an exported one; `microvm image build --help`, others"
+        return ImageError(message, hint=hint)
+    if isinstance(image, str) and image not in {path.name, str(path)} and "/" not in image:
+        message = f"the tag {image} means the image {path.name}, which is gone"
+        return ImageError(message, hint="build or import it again")
     return ImageError(
         f"no image {image}",
         hint="`microvm image ls` lists those in the cache, and none is pulled from elsewhere; "
@@ -197,42 +260,62 @@ def _check(path: Path, size: int, sha256: str, opener: Callable[[Path], int]) ->
             os.close(file)
     except OSError as error:
         why = error.strerror or str(error)
-    raise ImageError(f"{path}: damaged image: {why}", hint="remove it and build it again")
+    raise ImageError(f"{path}: damaged image: {why}")
 
 
 def _manifest(path: Path, opener: Callable[[Path], int]) -> Manifest:
     try:
-        members = record.read(path, _MANIFEST_LIMIT, opener)
-        if members.get("format") != FORMAT:
-            raise ImageError(f"{path}: of another version of microvm", hint="build the image again")
-        manifest = record.make(Manifest, members)
-        if not _NAME.fullmatch(manifest.name):
-            raise ValueError(f"{manifest.name!r} cannot be its name")
-        if manifest.disk_size < 0 or (manifest.disk_size > 0) != bool(manifest.disk_sha256):
-            raise ValueError(f"disk_size cannot be {manifest.disk_size} with that disk_sha256")
+        return read_manifest(record.read(path, MANIFEST_LIMIT, opener), str(path))
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: damaged image: {error}", hint="build it again") from error
+        raise ImageError(f"{path}: damaged image: {error}") from error
+
+
+def read_manifest(members: dict[str, object], where: str) -> Manifest:
+    """Return the manifest that has these members.
+
+    :param where: what they are from, for messages.
+    :raises ValueError: they are not those of a manifest.
+    :raises ImageError: another version of microvm wrote them.
+    """
+    if members.get("format") != FORMAT:
+        raise ImageError(f"{where}: of another version of microvm")
+    manifest = record.make(Manifest, members)
+    if not _NAME.fullmatch(manifest.name):
+        raise ValueError(f"{manifest.name!r} cannot be its name")
+    if manifest.arch not in arches.ARCHES:
+        raise ValueError(f"there is no architecture {manifest.arch!r}")
+    for size in (manifest.kernel_size, manifest.initramfs_size, manifest.disk_size):
+        if not 0 <= size < _SIZE_END:
+            raise ValueError(f"no file has {size} bytes")
+    if (manifest.disk_size > 0) != bool(manifest.disk_sha256):
+        raise ValueError(f"disk_size cannot be {manifest.disk_size} with that disk_sha256")
     return manifest
+
+
+def manifests() -> Iterator[Image]:
+    """Yield the images of the cache, sorted by name, whose manifests can be read.
+
+    Their files may be damaged.
+    """
+    for path in _folders():
+        with suppress(ImageError):
+            yield Image(path, _manifest(path / MANIFEST, cache.open_file))
 
 
 def installed() -> Iterator[Image]:
     """Yield the images of the cache, sorted by name; damaged ones are left out."""
-    for path in sorted(cache.folder("images").glob("[!.]*")):
-        with suppress(ImageError):
-            yield load(path)
+    return (image for _, image in entries() if isinstance(image, Image))
 
 
-def remove(name: str, report: Reporter | None = None) -> None:
-    """Remove an image from the cache; machines that run from it are not disturbed.
+def entries() -> Iterator[tuple[Path, Image | ImageError]]:
+    """Yield all that is among the images of the cache, sorted by name: each, or what is wrong."""
+    for path in _folders():
+        try:
+            yield path, load(path)
+        except ImageError as error:
+            if path.exists():  # it may have been removed meanwhile
+                yield path, error
 
-    :raises ImageError: there is none.
-    """
-    path = folder_of(name)
-    if not path.is_dir():
-        raise ImageError(f"no image {name}", hint="`microvm image ls` lists them")
-    with (
-        cache.disk_errors(),
-        lock.held(path, report or NullReporter()),
-        cache.scratch(path) as gone,
-    ):
-        path.replace(gone)  # so that nobody ever finds half an image
+
+def _folders() -> list[Path]:
+    return sorted(cache.folder("images").glob("[!.]*"))

@@ -15,6 +15,8 @@ from microvm.cache import lock
 from microvm.cli.image import image
 from microvm.errors import ImageError
 
+COLUMNS = ["NAME", "DIGEST", "BASE", "KERNEL", "SIZE", "SHARED", "CREATED"]
+
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(image, [str(each) for each in arguments])
@@ -46,8 +48,8 @@ def test_build_makes_the_folder_named(archive: Path, kernel: Path, tmp_path: Pat
 
 def test_ls_in_columns(built: Path) -> None:
     header, line = run("ls").stdout.splitlines()
-    assert header.split() == ["NAME", "BASE", "KERNEL", "SIZE", "CREATED"]
-    assert line.split()[:3] == [built.name, "alpine-3.20.3", "6.1.2-test"]
+    assert header.split() == COLUMNS
+    assert line.split()[:4] == [built.name, built.name[-12:], "alpine-3.20.3", "6.1.2-test"]
 
 
 def test_ls_as_json(built: Path) -> None:
@@ -58,8 +60,116 @@ def test_ls_as_json(built: Path) -> None:
 
 
 def test_ls_of_nothing() -> None:
-    assert run("ls").stdout.split() == ["NAME", "BASE", "KERNEL", "SIZE", "CREATED"]
+    assert run("ls").stdout.split() == COLUMNS
+    assert run("ls", "-q").stdout == ""
     assert json.loads(run("ls", "--json").stdout) == []
+
+
+def test_a_line_for_each_tag(built: Path) -> None:
+    for tag in ("python:3.13", "python"):
+        assert run("tag", built.name[-12:-6], tag).exit_code == 0
+    lines = [line.split()[:2] for line in run("ls").stdout.splitlines()[1:]]
+    assert lines == [["python:3.13", built.name[-12:]], ["python:latest", built.name[-12:]]]
+    assert run("ls", "-q").stdout == f"{built.name}\n"
+    (facts,) = json.loads(run("ls", "--json").stdout)
+    assert facts["tags"] == ["python:3.13", "python:latest"]
+    assert facts["size"] > facts["shared"] == 0
+
+
+def test_what_cannot_be_used_is_listed_and_can_be_removed(built: Path) -> None:
+    manifest = built / "manifest.json"
+    text = manifest.read_text()
+    for change, word, error in (
+        ('"format": 1', "outdated", "of another version of microvm"),
+        ("", "damaged", "config is missing, or unknown"),
+    ):
+        manifest.write_text(text.replace('"format": 2', change) if change else '{"format": 2}')
+        assert run("ls").stdout.splitlines()[1].split()[1:3] == [built.name[-12:], word]
+        (facts,) = json.loads(run("ls", "--json").stdout)
+        assert f"(`microvm image rm {built.name}` removes it" in facts["error"]
+        refused = run("inspect", built.name).exception
+        assert isinstance(refused, ImageError)
+        assert word == "damaged" or error in refused.message
+    assert run("rm", built.name[-12:]).stdout == f"Deleted: {built.name}\n"
+
+
+def test_inspect_for_people_and_as_json(built: Path) -> None:
+    run("tag", built.name, "python")
+    text = run("inspect", "python").stdout
+    assert f"name: {built.name}\ntags:\n  python:latest\n" in text
+    assert "\nconfig:\n  env: none\n" in text
+    twice = json.loads(run("inspect", "--json", "python", str(built)).stdout)
+    assert [facts["source"] for facts in twice] == 2 * [
+        f"alpine-3.20.3@sha256:{twice[0]['source_sha256']}"
+    ]
+    assert isinstance(run("inspect", "node").exception, ImageError)
+
+
+def test_history_from_the_source_on(built: Path) -> None:
+    manifest = json.loads((built / "manifest.json").read_text())
+    manifest.update(history=["--run 'id'", "--env A=\x1b[1m"], warm=[["sh", "-c", "true"]])
+    (built / "manifest.json").write_text(json.dumps(manifest))
+    source = manifest["source"]
+    assert run("history", built.name).stdout.splitlines() == [
+        f"from {source}",
+        "--run 'id'",
+        "--env A=\\x1b[1m",
+        "warm sh -c true",
+    ]
+    assert json.loads(run("history", "--json", built.name).stdout) == {
+        "source": source,
+        "steps": manifest["history"],
+        "warm": manifest["warm"],
+    }
+
+
+def test_export_and_import(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("tag", built.name, "python:3.13")
+    file = tmp_path / "python.tar.zst"
+    assert run("export", "python:3.13", "-o", file).exit_code == 0
+    assert run("export", "python:3.13").stdout_bytes == file.read_bytes()
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "elsewhere"))
+    imported = run("import", file)
+    assert imported.stdout == "python:3.13\n"
+    assert "microvm: importing alpine-3.20.3-" in imported.stderr
+    again = CliRunner().invoke(image, ["import", "-q", "-", "mine"], input=file.read_bytes())
+    assert (again.stdout, again.stderr) == ("mine:latest\n", "")
+    assert run("ls", "-q").stdout == f"{built.name}\n"
+    for tag in ("python:3.13", "mine"):
+        run("rm", tag)
+    assert run("import", "--max-size", "1K", file).exception.__class__ is ImageError
+
+
+def test_an_export_that_fails_leaves_what_was_there(built: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out" / "image"
+    file.parent.mkdir()
+    file.write_text("before")
+    (built / "kernel").chmod(0)  # read since before by root alone
+    data = bytearray((built / "initramfs.cpio").read_bytes())
+    data[-1] ^= 1
+    (built / "initramfs.cpio").write_bytes(data)
+    assert isinstance(run("export", built.name, "-o", file).exception, ImageError)
+    assert [path.read_text() for path in file.parent.iterdir()] == ["before"]
+    missing = run("export", built.name, "-o", tmp_path / "nowhere" / "image")
+    assert isinstance(missing.exception, ImageError)
+
+
+def test_prune_says_what_is_gone(built: Path) -> None:
+    run("tag", built.name, "python")
+    assert run("prune").stdout == ""
+    run("tag", built.name, "other")
+    run("rm", "python", "other")
+    assert not built.exists()
+    assert run("prune").stdout == ""
+
+
+def test_a_tag_moves_and_what_it_leaves_is_pruned(built: Path, archive: Path, kernel: Path) -> None:
+    run("tag", built.name, "python")
+    kernel.write_bytes(kernel.read_bytes() + b"more")
+    newer = Path(run("build", "--rootfs", archive, "--kernel", kernel).stdout.splitlines()[-1])
+    run("tag", newer.name, "python")
+    assert run("prune").stdout == f"Deleted: {built.name}\n"
+    assert newer.exists()
 
 
 def test_rm(built: Path) -> None:
@@ -83,7 +193,19 @@ def test_rm_says_for_whom_it_waits(built: Path) -> None:
     assert not built.exists()
 
 
-@pytest.mark.parametrize("arguments", [["rm"], ["build", "--arch", "vax"], ["build", "extra"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["rm"],
+        ["build", "--arch", "vax"],
+        ["build", "extra"],
+        ["tag", "a"],
+        ["inspect"],
+        ["import"],
+        ["import", "/nowhere"],
+        ["import", "--max-size", "x", "-"],
+    ],
+)
 def test_usage_errors(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
 

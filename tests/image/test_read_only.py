@@ -13,6 +13,7 @@ from tests.support.ordinary import as_user, read_only
 
 from microvm import arch
 from microvm.cache import store as caches
+from microvm_image import tags
 from microvm_image.build import build
 
 WORKER = """
@@ -55,8 +56,11 @@ def run(guest: Path, archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatc
     return run
 
 
-def test_what_is_there_is_used(run: Run, cache: Path, kernel: Path) -> None:
+def test_what_is_there_is_used(run: Run, cache: Path, kernel: Path, tmp_path: Path) -> None:
     image = build()
+    tags.assign("python", image.name)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out").chmod(0o777)
     name = "linux-6.1-x86_64-0"
     caches.make(cache / "kernels")
     (cache / "kernels" / name).write_bytes(kernel.read_bytes())
@@ -66,9 +70,22 @@ def test_what_is_there_is_used(run: Run, cache: Path, kernel: Path) -> None:
         assert run("default", PATH="/nonexistent").stdout == f"{image.path}\n"
         built = run("image", "build")
         assert (built.stdout, built.stderr) == (f"{image.path}\n", "")
-        assert image.name in run("image", "ls").stdout
+        assert "python:latest" in run("image", "ls").stdout
         assert name in run("kernel", "ls").stdout
         assert run("template", "ls").returncode == 0
+        assert f"name: {image.name}" in run("image", "inspect", "python").stdout
+        exported = run("image", "export", "python", "-o", str(tmp_path / "out" / "image"))
+        assert exported.returncode == 0, exported.stderr
+        for arguments in (["tag", "python", "other"], ["rm", "python"], ["prune", "--all"]):
+            refused = run("image", *arguments)
+            if arguments[0] == "prune":  # it has a tag
+                assert (refused.returncode, refused.stderr) == (0, "")
+                continue
+            assert refused.returncode == 125
+            assert "Permission denied (MICROVM_CACHE names" in refused.stderr
+        refused = run("image", "import", str(tmp_path / "out" / "image"), "other")
+        assert refused.returncode == 125
+        assert "Permission denied (MICROVM_CACHE names" in refused.stderr
         for verb, each in (("image", image.name), ("kernel", name)):
             refused = run(verb, "rm", each)
             assert refused.returncode == 125

@@ -1,71 +1,302 @@
-"""`microvm image`: build, list and remove images."""
+"""`microvm image`: build images, and keep house with them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
-from microvm.cli.image_build import build
+from microvm.cli import shared
+from microvm.cli.image_build import FILE, build
+from microvm.errors import ImageError
+from microvm.option import Option
+from microvm.printable import printable
+from microvm.units import parse_size
 
 if TYPE_CHECKING:
     from microvm_image import Image
+    from microvm_image.removal import Removed
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
+_name = click.argument("name", metavar="IMAGE")
+_names = click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+_size = shared.read(Option("", parse_size))
 
 
 @click.group()
 def image() -> None:
-    """Build, list and remove images."""
+    """Build, list, tag, remove, export and import images.
+
+    IMAGE is a tag, such as `python:3.13`, or `python`, which is `python:latest`; the name of an
+    image; or the beginning of its digest. Where an image is not changed, it is also a folder that
+    has a slash in its path.
+    """
 
 
 image.add_command(build)
 
 
 @image.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
-def ls(as_json: bool) -> None:
-    """List the images in the cache."""
+@_as_json
+@click.option("-q", "--quiet", is_flag=True, help="Print their full names alone.")
+def ls(as_json: bool, quiet: bool) -> None:
+    """List the images in the cache, a line for each tag.
+
+    SIZE is what an image takes on the disk, SHARED the part of it that other images have, too.
+    """
     from microvm.cli.table import echo
-    from microvm_image import installed
+    from microvm_image.image import entries
 
-    images = list(installed())
-    if as_json:
-        import json
-
-        click.echo(json.dumps([_facts(each) for each in images], indent=2))
-        return
-    echo([("NAME", "BASE", "KERNEL", "SIZE", "CREATED"), *map(_row, images)])
+    found = list(entries())
+    if quiet:
+        click.echo("".join(f"{path.name}\n" for path, _ in found), nl=False)
+    elif as_json:
+        _echo_json([_facts(path, each) for path, each in found])
+    else:
+        rows = [row for path, each in found for row in _rows(path, each)]
+        echo([("NAME", "DIGEST", "BASE", "KERNEL", "SIZE", "SHARED", "CREATED"), *sorted(rows)])
 
 
 @image.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME…")
-def rm(names: tuple[str, ...]) -> None:
-    """Remove images from the cache."""
+@_names
+@_as_json
+def inspect(names: tuple[str, ...], as_json: bool) -> None:
+    """Show all that is known of images: what went in, the defaults of a run, files and digests."""
+    from microvm_image.image import load
+
+    shown = [_facts(each.path, each) for each in map(load, names)]
+    if as_json:
+        _echo_json(shown)
+        return
+    for number, facts in enumerate(shown):
+        if number:
+            click.echo()
+        _echo_facts(facts)
+
+
+@image.command()
+@_name
+@_as_json
+def history(name: str, as_json: bool) -> None:
+    """Show how an image was made: its source, the steps on top of it, what runs before it is saved.
+
+    Each is a line, the oldest first.
+    """
+    import shlex
+
+    from microvm_image.image import load
+
+    made = load(name).manifest
+    if as_json:
+        _echo_json({"source": made.source, "steps": made.history, "warm": made.warm})
+        return
+    lines = [f"from {made.source}", *made.history]
+    lines += [f"warm {shlex.join(command)}" for command in made.warm]
+    for line in lines:
+        click.echo(printable(line))
+
+
+@image.command()
+@_names
+@click.option("-f", "--force", is_flag=True, help="Also an image with several tags.")
+def rm(names: tuple[str, ...], force: bool) -> None:
+    """Remove tags; with its last one an image, and the saved guests of it.
+
+    An image that is named in full, or by its digest, is removed with its tag. Machines that run
+    are not disturbed, nor are images that were made from it.
+    """
     from microvm.progress import on_stderr
-    from microvm_image import remove
+    from microvm_image.removal import remove
 
     with on_stderr() as report:
         for name in names:
-            remove(name, report)
+            _echo_removed(remove(name, force=force, report=report))
 
 
-def _facts(image: Image) -> dict[str, object]:
+@image.command()
+@click.option(
+    "-a", "--all", "everything", is_flag=True, help="Also the default image, if it has no tag."
+)
+def prune(everything: bool) -> None:
+    """Remove images without a tag, damaged ones, and those of another version of microvm.
+
+    The image of `microvm run` without --image stays, and what a process is just building.
+    """
+    from microvm.progress import on_stderr
+    from microvm_image import removal
+
+    with on_stderr() as report:
+        for removed in removal.prune(everything=everything, report=report):
+            _echo_removed(removed)
+
+
+@image.command()
+@_name
+@click.argument("tag", metavar="TAG")
+def tag(name: str, tag: str) -> None:
+    """Give an image of the cache a TAG: NAME:VERSION, or NAME, which is NAME:latest.
+
+    An image that has had this tag has it no more.
+    """
+    from microvm.progress import on_stderr
+    from microvm_image import tags
+    from microvm_image.image import find
+
+    with on_stderr() as report:
+        tags.assign(tag, find(name), report)
+
+
+@image.command()
+@_name
+@click.option("-o", "--output", type=FILE, metavar="FILE", help="[default: standard output]")
+def export(name: str, output: Path | None) -> None:
+    """Write an image as one file, which `microvm image import` takes on another machine."""
+    from microvm.progress import on_stderr
+    from microvm_image import export as exports
+    from microvm_image.image import load
+
+    if output is None and sys.stdout.isatty():
+        raise click.UsageError("An image is nothing for a terminal: name a FILE with -o")
+    with on_stderr() as report, _written(output) as out:
+        exports.write(load(name), out, report)
+
+
+@image.command("import")
+@click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, readable=False, allow_dash=True)
+)
+@click.argument("tag", required=False, metavar="[TAG]")
+@click.option(
+    "--max-size",
+    default="16G",
+    show_default=True,
+    metavar="SIZE",
+    callback=_size,
+    help="The most that the image may take on the disk.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of how far it is.")
+def import_(file: str, tag: str | None, max_size: int, quiet: bool) -> None:
+    """Take over an image that `microvm image export` wrote; print its tags, or else its name.
+
+    It gets those of its tags that no other image has, or TAG instead. What is in FILE is compared
+    with the digests in it, so that nothing damaged is taken; whom it is from is for you to know.
+    """
+    from microvm.progress import NullReporter, on_stderr
+    from microvm_image.export import read
+
+    with on_stderr() as report, click.open_file(file, "rb") as source:
+        image, tags = read(
+            cast(BinaryIO, source),
+            "standard input" if file == "-" else file,
+            tag=tag,
+            limit=max_size,
+            report=NullReporter() if quiet else report,
+        )
+    click.echo("\n".join(tags or [image.name]))
+
+
+@contextmanager
+def _written(output: Path | None) -> Iterator[BinaryIO]:
+    """Yield a file to write, which is there only when it is whole; without a name, stdout."""
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    partial = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    try:
+        with partial.open("xb") as out:
+            yield out
+        partial.replace(output)
+    except OSError as error:
+        raise ImageError(f"cannot write {output}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _echo_removed(removed: Removed) -> None:
+    """Say what was removed, and remove the guests that were saved of it."""
+    from microvm.errors import TemplateError
+    from microvm.start import template
+
+    for tag in removed.tags:
+        click.echo(f"Untagged: {tag}")
+    if not removed.image:
+        return
+    click.echo(f"Deleted: {removed.image}")
+    for each in template.installed():
+        if each.manifest and each.manifest.image == removed.image:
+            with suppress(TemplateError):  # another process makes it, or has removed it
+                template.remove(each.name)
+
+
+def _echo_json(value: object) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=2))
+
+
+def _echo_facts(facts: dict[str, object], indent: str = "") -> None:
+    """Print facts, a line each; a dictionary in them as a block, a list as several lines."""
+    for name, value in facts.items():
+        match value:
+            case dict():
+                click.echo(f"{indent}{name}:")
+                _echo_facts(value, f"{indent}  ")
+            case tuple() | list():
+                click.echo(f"{indent}{name}:" + ("" if value else " none"))
+                for each in value:
+                    line = each if isinstance(each, str) else " ".join(each)
+                    click.echo(f"{indent}  {printable(line)}")
+            case _:
+                click.echo(f"{indent}{name}: {printable(str(value))}".rstrip())
+
+
+def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:
     from dataclasses import asdict
 
+    from microvm_image import tags
+    from microvm_image.sharing import usage
+
+    used = usage(path)
+    facts: dict[str, object] = {
+        "name": path.name,
+        "tags": tags.of(path.name),
+        "path": str(path),
+        "created": _created(path),
+        "size": used.size,
+        "shared": used.shared,
+    }
+    if isinstance(image, ImageError):
+        return {**facts, "error": str(image)}
     return {
+        **facts,
+        "name": image.name,
+        "digest": image.digest,
+        "imported": image.is_imported,
+        "error": None,
         **asdict(image.manifest),
-        "path": str(image.path),
-        "size": image.size,
-        "created": _created(image),
     }
 
 
-def _row(image: Image) -> tuple[str, ...]:
-    manifest = image.manifest
-    size = f"{image.size / 1e6:.1f} MB"
-    return image.name, manifest.base, manifest.kernel_version, size, _created(image)
+def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
+    from microvm_image import tags
+    from microvm_image.sharing import usage
+
+    if isinstance(image, ImageError):
+        made = ("damaged" if "damaged" in image.message else "outdated", "-")
+    else:
+        made = (image.manifest.base, image.manifest.kernel_version)
+    used = usage(path)
+    sizes = (f"{size / 1e6:.1f} MB" for size in (used.size, used.shared))
+    last = (path.name.rpartition("-")[2], *made, *sizes, _created(path))
+    return ((name, *last) for name in tags.of(path.name) or [path.name])
 
 
-def _created(image: Image) -> str:
+def _created(path: Path) -> str:
     from datetime import datetime
 
-    return datetime.fromtimestamp(image.path.stat().st_mtime).astimezone().isoformat(" ", "seconds")
+    return datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(" ", "seconds")

@@ -1,0 +1,394 @@
+"""An exported image: the same on another machine, or refused, whoever wrote the file."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.polling import eventually
+
+from microvm.errors import ImageError
+from microvm.progress import NullReporter
+from microvm_image import export, tags
+from microvm_image.build import build
+from microvm_image.compression import zstd_module
+from microvm_image.config import Config
+from microvm_image.image import Image, load
+from microvm_image.removal import remove
+
+Leftovers = Callable[[], list[str]]
+Member = tuple[str, bytes]
+
+LIMIT = 1 << 30
+
+
+class Notices(NullReporter):
+    """What a user is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def image(archive: Path, kernel: Path) -> Image:
+    """Give an image with a disk and defaults, which no builder makes here."""
+    built = build(rootfs=archive, kernel=kernel)
+    disk = os.urandom(600_001)
+    (built.path / "root.erofs").write_bytes(disk)
+    manifest = replace(
+        built.manifest,
+        config=Config(env=("A=é\udcff",), workdir="/srv", user="app", cmd=("sh", "-c", "id")),
+        warm=(("true",),),
+        history=("--env A=é", "--run 'pip install x'"),
+        disk_size=len(disk),
+        disk_sha256=hashlib.sha256(disk).hexdigest(),
+    )
+    (built.path / "manifest.json").write_text(manifest.json())
+    return load(built.path)
+
+
+@pytest.fixture
+def exported(image: Image) -> bytes:
+    """Give the image, which has two tags, as one file."""
+    for tag in ("python", "python:3.13"):
+        tags.assign(tag, image.name)
+    out = io.BytesIO()
+    export.write(image, out)
+    return out.getvalue()
+
+
+@pytest.fixture
+def elsewhere(exported: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Go to a machine that has a cache of its own."""
+    assert exported
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "elsewhere"))
+    return tmp_path / "elsewhere"
+
+
+def read(data: bytes, **options: Any) -> tuple[Image, list[str]]:
+    return export.read(io.BytesIO(data), "file", **{"limit": LIMIT, **options})
+
+
+def members(exported: bytes) -> list[Member]:
+    with tarfile.open(fileobj=io.BytesIO(zstd_module().decompress(exported))) as archive:
+        found = []
+        for each in archive:
+            content = archive.extractfile(each)
+            assert content
+            found.append((each.name, content.read()))
+        return found
+
+
+def packed(found: list[Member], **attributes: Any) -> bytes:
+    """An archive of these; the attributes are those of the `TarInfo` of the kernel."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, data in found:
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            if name == "kernel":
+                for attribute, value in attributes.items():
+                    setattr(header, attribute, value)
+            archive.addfile(header, io.BytesIO(data))
+    return bytes(zstd_module().compress(out.getvalue()))
+
+
+def test_an_image_is_the_same_on_another_machine(
+    image: Image, exported: bytes, elsewhere: Path, leftovers: Leftovers
+) -> None:
+    found, named = read(exported)
+    assert found.path == elsewhere / "images" / image.name
+    assert found.manifest == image.manifest
+    assert found.manifest.config == image.manifest.config
+    for path, _, _ in image.files:
+        assert (found.path / path.name).read_bytes() == path.read_bytes()
+    assert named == ["python:3.13", "python:latest"]
+    assert load("python") == load(image.name) == found
+    assert found.is_imported
+    assert not image.is_imported
+    assert {path.stat().st_mode & 0o777 for path in found.path.iterdir()} == {0o644}
+    again = io.BytesIO()
+    export.write(found, again)
+    assert again.getvalue() == exported
+
+
+def test_it_is_a_tar_as_others_know_it(image: Image, exported: bytes, tmp_path: Path) -> None:
+    names = [name for name, _ in members(exported)]
+    assert names == ["manifest.json", "tags.json", "kernel", "initramfs.cpio", "root.erofs"]
+    assert dict(members(exported))["kernel"] == image.kernel.read_bytes()
+    read(packed(members(exported)))  # with the padding of tar(1)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_second_time_it_is_there(exported: bytes) -> None:
+    first, _ = read(exported)
+    made = first.kernel.stat()
+    tags.clear("python:latest")
+    second, named = read(exported)
+    assert second == first
+    assert second.kernel.stat().st_ino == made.st_ino
+    assert named == ["python:3.13", "python:latest"]
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_damaged_one_that_is_there_is_replaced(exported: bytes) -> None:
+    first, _ = read(exported)
+    first.kernel.write_bytes(b"")
+    assert read(exported)[0] == load("python") == first
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_tags_of_others_stay_with_them_unless_they_are_asked_for(
+    exported: bytes, archive: Path, kernel: Path
+) -> None:
+    kernel.write_bytes(kernel.read_bytes() + b"more")
+    other = build(rootfs=archive, kernel=kernel)
+    tags.assign("python", other.name)
+    told = Notices()
+    found, named = read(exported, report=told)
+    assert named == ["python:3.13"]
+    assert load("python") == other
+    assert told.said == [
+        f"python:latest stays with {other.name}: `microvm image tag {found.name} python:latest` "
+        "moves it"
+    ]
+    assert read(exported, tag="python")[1] == ["python:latest"]
+    assert load("python") == found
+    with pytest.raises(ImageError, match="cannot be a tag"):
+        read(exported, tag="../python")
+
+
+def test_it_stands_in_for_none_that_is_built_here(
+    exported: bytes, elsewhere: Path, archive: Path, kernel: Path
+) -> None:
+    claimed, _ = read(
+        exported
+    )  # by the name that a build has, too, and with a disk that it has not
+    assert claimed.path.is_relative_to(elsewhere)
+    built = build(rootfs=archive, kernel=kernel)
+    assert built.path == claimed.path
+    assert built.disk is None
+    assert not built.is_imported
+    with pytest.raises(ImageError, match="another image is there by the name of"):
+        read(exported)
+    assert load(built.name) == built
+
+
+def _manifest(change: dict[str, Any]) -> Callable[[list[Member]], list[Member]]:
+    def changed(found: list[Member]) -> list[Member]:
+        text = json.dumps({**json.loads(found[0][1]), **change}).encode()
+        return [("manifest.json", text), *found[1:]]
+
+    return changed
+
+
+def _replace(at: int, *others: Member) -> Callable[[list[Member]], list[Member]]:
+    return lambda found: [*found[:at], *others, *found[at + 1 :]]
+
+
+LIES: dict[str, tuple[Callable[[list[Member]], list[Member]], str]] = {
+    "another version": (_manifest({"format": 1}), "file: of another version of microvm"),
+    "a name with a path": (_manifest({"name": "../../x"}), "'../../x' cannot be its name"),
+    "a hidden name": (_manifest({"name": ".x"}), "'.x' cannot be its name"),
+    "another size": (_manifest({"kernel_size": 1}), "kernel has 65536 bytes, of at most 1"),
+    "a negative size": (_manifest({"kernel_size": -1}), "its manifest: no file has -1 bytes"),
+    "a size too large": (
+        _manifest({"kernel_size": 70_000}),
+        "kernel is not what its manifest says",
+    ),
+    "a wrong digest": (_manifest({"disk_sha256": "0" * 64}), "root.erofs is not what its manifest"),
+    "a digest that is none": (_manifest({"disk_sha256": "0"}), "root.erofs is not what its manif"),
+    "a bomb": (_manifest({"disk_size": 1 << 40}), "takes 1,099,512 MB, and may take 1,074 MB"),
+    "a bomb of numbers": (_manifest({"disk_size": 10**400}), "its manifest: no file has 1000"),
+    "a missing field": (lambda found: [(found[0][0], b"{}"), *found[1:]], "another version"),
+    "no object": (_replace(0, ("manifest.json", b"[]")), "its manifest: it is no object"),
+    "no JSON": (_replace(0, ("manifest.json", b"\xff")), "its manifest: 'utf-8' codec"),
+    "deep JSON": (
+        _replace(0, ("manifest.json", b"[" * 500_000)),
+        "its manifest: maximum recursion",
+    ),
+    "a long manifest": (_replace(0, ("manifest.json", bytes(2 << 20))), "of at most 1048576"),
+    "tags of another kind": (_replace(1, ("tags.json", b"{}")), "its tags: they are no list"),
+    "tags that are none": (_replace(1, ("tags.json", b'["../x"]')), "'../x' cannot be a tag"),
+    "tags of numbers": (_replace(1, ("tags.json", b'[["x"]]')), "cannot be a tag"),
+    "no tags": (_replace(1), "'kernel' is in the place of tags.json"),
+    "an absolute path": (
+        _replace(2, ("/etc/passwd", b"x")),
+        "'/etc/passwd' is in the place of ker",
+    ),
+    "a path out": (_replace(2, ("../kernel", b"x")), "'../kernel' is in the place of kernel"),
+    "a long name": (_replace(2, ("k" * 5000, b"x")), "'././@LongLink' is in the place of kernel"),
+    "another order": (
+        lambda found: found[:2] + found[:1:-1],
+        "'root.erofs' is in the place of kern",
+    ),
+    "one file less": (lambda found: found[:-1], "no image that was exported|cut short"),
+    "one file more": (lambda found: [*found, ("more", b"x")], "it does not end where it should"),
+    "nothing": (lambda _: [], "no image that was exported"),
+}
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_is_refused_and_nothing_is_left(
+    lie: str, exported: bytes, elsewhere: Path, leftovers: Leftovers
+) -> None:
+    change, message = LIES[lie]
+    with pytest.raises(ImageError, match=message):
+        read(packed(change(members(exported))))
+    assert not list(elsewhere.glob("images/*"))
+    assert not list(elsewhere.glob("tags/*"))
+    assert not list(elsewhere.rglob(".*"))
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"},
+        {"type": tarfile.LNKTYPE, "linkname": "manifest.json"},
+        {"type": tarfile.CHRTYPE},
+        {"type": tarfile.FIFOTYPE},
+        {"type": tarfile.DIRTYPE},
+        {"type": tarfile.GNUTYPE_SPARSE},
+        {"type": tarfile.XHDTYPE},
+        {"size": 10},
+    ],
+    ids=str,
+)
+def test_what_is_no_plain_file_is_refused(
+    attributes: dict[str, Any], exported: bytes, elsewhere: Path
+) -> None:
+    with pytest.raises(ImageError, match="damaged image"):
+        read(packed(members(exported), **attributes))
+    assert not list(elsewhere.glob("images/*"))
+
+
+def test_a_cut_or_damaged_file_is_refused_and_nothing_is_left(
+    exported: bytes, elsewhere: Path
+) -> None:
+    for length in (0, 3, 100, len(exported) // 2, len(exported) - 1):
+        with pytest.raises(ImageError, match=r"cut short|no image that was exported"):
+            read(exported[:length])
+    for at in range(0, len(exported), len(exported) // 20):
+        flipped = bytearray(exported)
+        flipped[at] ^= 0x10
+        with pytest.raises(ImageError):
+            read(bytes(flipped))
+    for other in (b"not zstd", exported + b"more", b"\x1f\x8b" + bytes(100)):
+        with pytest.raises(ImageError, match="no image that was exported"):
+            read(other)
+    assert not list(elsewhere.glob("images/*"))
+    assert not list(elsewhere.rglob(".*"))
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_bomb_of_compression_is_left_alone(exported: bytes, elsewhere: Path) -> None:
+    library = zstd_module()
+    frame = library.compress(bytes(64 << 20))
+    plain = library.decompress(exported)
+    for bomb in (frame * 64, library.compress(plain) + frame * 64):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(ImageError):
+            read(bomb)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+    wide = {
+        library.CompressionParameter.window_log: 27,
+        library.CompressionParameter.enable_long_distance_matching: 1,
+    }
+    with pytest.raises(ImageError, match="no image that was exported"):
+        read(library.compress(plain + bytes(200 << 20), options=wide))
+    assert not list(elsewhere.glob("images/*"))
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_the_limit_on_its_size_can_be_raised(exported: bytes, image: Image) -> None:
+    with pytest.raises(ImageError, match=r"may take 1 MB \(if it can be trusted, raise --max-size"):
+        read(exported, limit=image.size - 1)
+    assert read(exported, limit=image.size)[0].manifest == image.manifest
+
+
+def test_an_image_that_changes_while_it_is_exported_is_refused(image: Image) -> None:
+    data = bytearray(image.initramfs.read_bytes())
+    data[-1] ^= 1
+    image.initramfs.write_bytes(data)
+    with pytest.raises(ImageError, match=r"initramfs.cpio: damaged image: it has changed"):
+        export.write(image, io.BytesIO())
+    image.initramfs.write_bytes(data[:-1])
+    with pytest.raises(ImageError, match="cut short"):
+        export.write(image, io.BytesIO())
+
+
+@pytest.fixture
+def small_disk(elsewhere: Path) -> Iterator[Path]:
+    """Give a cache on a file system of 1 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    elsewhere.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "microvm-test", str(elsewhere)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("may not mount a small disk here")
+    yield elsewhere
+    subprocess.run(["umount", elsewhere], check=True)
+
+
+def test_a_full_disk(exported: bytes, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(500 << 10))
+    with pytest.raises(ImageError, match=r"disk full: .* are free in .*prune"):
+        read(exported)
+    monkeypatch.setattr(export, "_check_size", lambda *_: None)  # others may fill it meanwhile
+    with pytest.raises(ImageError, match="disk full while writing"):
+        read(exported)
+    assert not list(small_disk.glob("images/*"))
+    assert not list(small_disk.rglob(".*"))
+    filler.unlink()
+    found, _ = read(exported)
+    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    with pytest.raises(ImageError, match="disk full"):
+        tags.assign("full", found.name)
+    assert "full:latest" not in tags.all_tags()
+    assert not list(small_disk.rglob(".*"))
+    assert remove("python").image == ""  # which takes no room
+
+
+READER = """
+import sys
+from microvm_image import export
+export.read(sys.stdin.buffer, "input", limit=1 << 30)
+"""
+
+
+def test_one_that_is_killed_leaves_nothing_for_long(exported: bytes, elsewhere: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", READER],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stdin
+    process.stdin.write(exported[: len(exported) // 2])
+    process.stdin.flush()
+    eventually(lambda: list(elsewhere.glob("images/.*.tmp/*/*")))
+    process.kill()
+    process.communicate()
+    assert not list(elsewhere.glob("images/[!.]*"))
+    read(exported)
+    assert [path.name for path in (elsewhere / "images").iterdir()] == [load("python").name]
+
+
+def test_facts_of_the_manifest_are_all_there(image: Image, exported: bytes) -> None:
+    assert json.loads(members(exported)[0][1]) == json.loads(json.dumps(asdict(image.manifest)))

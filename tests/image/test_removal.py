@@ -1,0 +1,164 @@
+"""What is removed, what stays, and what several processes do to the same images at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import microvm_image
+from microvm.cache import lock
+from microvm.errors import ImageError
+from microvm_image import export, tags
+from microvm_image.build import build
+from microvm_image.image import Image, load
+from microvm_image.removal import Removed, prune, remove
+
+Leftovers = Callable[[], list[str]]
+
+WORKER = """
+import sys
+from microvm.errors import ImageError
+from microvm_image import export, tags
+from microvm_image.image import load
+from microvm_image.removal import prune, remove
+
+role, archive, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+for _ in range(rounds):
+    if role == "prune":
+        prune(everything=True)
+        continue
+    with open(archive, "rb") as file:
+        export.read(file, archive, tag=role, limit=1 << 30)
+    image = load(role)  # whatever others do: who has a tag has the image
+    tags.assign(f"{role}:second", image.name)
+    try:
+        remove(image.name)
+    except ImageError as error:
+        assert "has several tags" in str(error), error
+    assert remove(role).image == ""
+    assert load(f"{role}:second") == image
+    assert remove(f"{role}:second").tags == (f"{role}:second",)
+"""
+
+
+@pytest.fixture
+def image(archive: Path, kernel: Path) -> Image:
+    """Give an image that is nobody's default."""
+    return build(rootfs=archive, kernel=kernel)
+
+
+def test_the_last_tag_takes_the_image_with_it(image: Image) -> None:
+    for tag in ("a", "b"):
+        tags.assign(tag, image.name)
+    assert remove("a") == Removed(("a:latest",), "")
+    assert load("b") == image
+    assert remove("b:latest") == Removed(("b:latest",), image.name)
+    assert not image.path.exists()
+    with pytest.raises(ImageError, match="no image b:latest"):
+        remove("b:latest")
+
+
+@pytest.mark.parametrize("by", ["name", "digest"])
+def test_an_image_with_several_tags_is_removed_by_force_only(image: Image, by: str) -> None:
+    text = str(getattr(image, by))
+    for tag in ("a", "b"):
+        tags.assign(tag, image.name)
+    with pytest.raises(ImageError, match=r"has several tags: a:latest, b:latest \(.*--force"):
+        remove(text)
+    assert load("a") == load("b") == image
+    assert remove(text, force=True) == Removed(("a:latest", "b:latest"), image.name)
+    assert tags.all_tags() == {}
+
+
+def test_an_image_with_one_tag_or_none_is_removed_by_its_name(image: Image) -> None:
+    tags.assign("a", image.name)
+    assert remove(image.name) == Removed(("a:latest",), image.name)
+    assert build(kernel=image.path.parents[2] / "vmlinuz").name == image.name
+    assert remove(image.digest[:8]) == Removed((), image.name)
+
+
+def test_a_damaged_image_can_be_removed_by_what_it_is_called(image: Image) -> None:
+    tags.assign("a", image.name)
+    image.kernel.write_bytes(b"")
+    with pytest.raises(ImageError, match=rf"damaged image.*`microvm image rm {image.name}` remove"):
+        load("a")
+    assert remove("a").image == image.name
+
+
+def test_a_tag_of_what_is_gone_can_be_removed(image: Image) -> None:
+    tags.assign("a", image.name)
+    image.path.rename(image.path.parent / ".gone")
+    assert remove("a") == Removed(("a:latest",), "")
+
+
+def test_prune_takes_what_nobody_has_named_and_leaves_the_default(
+    archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
+    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+    default = microvm_image.default()
+    others = []
+    for number in range(3):
+        other = kernel.with_name(f"vmlinuz-{number}")
+        other.write_bytes(kernel.read_bytes() + bytes([number]))
+        others.append(build(kernel=other))
+    tagged, untagged, busy = others
+    tags.assign("tagged", tagged.name)
+    with lock.attempt(busy.path):  # as who builds it has
+        assert [removed.image for removed in prune()] == [untagged.name]
+    assert [removed.image for removed in prune()] == [busy.name]
+    assert microvm_image.default() == default
+    assert [removed.image for removed in prune(everything=True)] == [default.name]
+    assert prune(everything=True) == []
+    assert load("tagged") == tagged
+
+
+def test_prune_takes_what_cannot_be_used_and_the_tags_of_that(
+    image: Image, cache: Path, leftovers: Leftovers
+) -> None:
+    old = image.path.parent / "old-0123456789ab"
+    old.mkdir()
+    (old / "manifest.json").write_text('{"format": 1}')
+    tags.assign("old", old.name)
+    tags.assign("damaged", image.name)
+    image.initramfs.unlink()
+    (cache / "tags" / "gone:latest").write_text("nothing-0123456789ab")
+    (image.path.parent / ".half.tmp").mkdir()
+    (image.path.parent / ".half.lock").touch()
+    assert sorted(prune(), key=lambda removed: removed.image) == [
+        Removed(("gone:latest",), ""),
+        Removed(("damaged:latest",), image.name),
+        Removed(("old:latest",), old.name),
+    ]
+    assert tags.all_tags() == {}
+    assert not leftovers()
+
+
+def test_processes_that_import_tag_remove_and_prune_at_once(
+    image: Image, tmp_path: Path, cache: Path, leftovers: Leftovers
+) -> None:
+    archive = tmp_path / "image.tar.zst"
+    with archive.open("wb") as out:
+        export.write(image, out)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, role, archive, "10"],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for role in ("one", "two", "three", "prune")
+    ]
+    for worker in workers:
+        _, said = worker.communicate()
+        assert (said, worker.returncode) == ("", 0)
+    assert tags.all_tags() == {}
+    prune(everything=True)
+    assert not list((cache / "images").iterdir())
+    assert not leftovers()

@@ -1,0 +1,86 @@
+"""What is the same in several images is there once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import microvm_image
+from microvm.cache import verified
+from microvm.errors import ImageError
+from microvm_image.build import build
+from microvm_image.image import Image, load
+from microvm_image.sharing import usage
+
+
+@pytest.fixture
+def images(archive: Path, kernel: Path, guest: Path) -> tuple[Image, Image]:
+    """Give two images that differ in their daemons."""
+    first = build(rootfs=archive, kernel=kernel)
+    (guest / "main.c").write_text("int main(void) { return 1; }\n")
+    return first, build(rootfs=archive, kernel=kernel)
+
+
+def test_one_kernel_is_one_file(images: tuple[Image, Image]) -> None:
+    first, second = images
+    assert first.name != second.name
+    assert first.kernel.samefile(second.kernel)
+    assert not first.initramfs.samefile(second.initramfs)
+    assert usage(first.path).shared == usage(second.path).shared >= 64 << 10
+    assert usage(first.path).size > usage(first.path).shared
+    microvm_image.remove(first.name)
+    assert load(second.name) == second
+    assert usage(second.path).shared == 0
+
+
+def test_what_was_compared_with_its_digest_is_known_again(
+    images: tuple[Image, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verified, "_memory", {})  # as another process
+    monkeypatch.setattr(verified, "sha256", None)
+    for image in images:
+        assert load(image.name) == image
+
+
+def test_a_damaged_file_is_not_shared(images: tuple[Image, Image], guest: Path) -> None:
+    first, second = images
+    data = bytearray(first.kernel.read_bytes())
+    data[-1] ^= 1
+    first.kernel.write_bytes(data)
+    for image in images:  # which have it in common
+        with pytest.raises(ImageError, match="damaged image"):
+            load(image.name)
+    again = build(kernel=guest.parent / "vmlinuz")
+    assert again.name == second.name
+    assert not again.kernel.samefile(first.kernel)
+
+
+def test_a_folder_elsewhere_shares_nothing(archive: Path, kernel: Path, tmp_path: Path) -> None:
+    first = build(rootfs=archive, kernel=kernel)
+    elsewhere = build(rootfs=archive, kernel=kernel, output=tmp_path / "out")
+    assert not first.kernel.samefile(elsewhere.kernel)
+
+
+def test_where_nothing_can_be_linked_there_are_copies(
+    archive: Path, kernel: Path, guest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    first = build(rootfs=archive, kernel=kernel)
+    (guest / "main.c").write_text("int main(void) { return 1; }\n")
+    second = build(rootfs=archive, kernel=kernel)
+    assert not first.kernel.samefile(second.kernel)
+    assert load(second.name) == second
+
+
+def test_a_copy_of_a_cache_is_as_good(
+    images: tuple[Image, Image], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(cache, tmp_path / "copy")
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "copy"))
+    for image in images:
+        assert load(image.name).manifest == image.manifest

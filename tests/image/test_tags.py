@@ -1,0 +1,119 @@
+"""The names that people give to images, and what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import microvm_image
+from microvm.cache import store as caches
+from microvm.errors import ImageError
+from microvm_image import tags
+from microvm_image.build import build
+from microvm_image.image import Image, find, load
+
+
+@pytest.fixture
+def images(archive: Path, kernel: Path) -> tuple[Image, Image]:
+    """Give two images that differ in their kernels."""
+    first = build(rootfs=archive, kernel=kernel)
+    kernel.write_bytes(kernel.read_bytes() + b"more")
+    return first, build(rootfs=archive, kernel=kernel)
+
+
+def test_a_name_without_a_version_is_the_latest(images: tuple[Image, Image]) -> None:
+    assert tags.assign("python", images[0].name) == "python:latest"
+    assert load("python") == load("python:latest") == images[0]
+    tags.assign("python:latest", images[1].name)
+    assert load("python") == images[1]
+    tags.assign("python:3.13", images[0].name)
+    assert load("python:3.13") == images[0]
+    assert tags.all_tags() == {"python:3.13": images[0].name, "python:latest": images[1].name}
+    assert tags.of(images[1].name) == ["python:latest"]
+
+
+def test_a_digest_may_be_cut_where_it_is_still_the_only_one(images: tuple[Image, Image]) -> None:
+    first, second = images
+    for length in (6, 11, 12):
+        assert load(first.digest[:length]) == first
+    assert load(first.name) == first
+    twin = f"{second.name[:-12]}{first.digest[:6]}012345"
+    second.path.rename(second.path.parent / twin)
+    with pytest.raises(
+        ImageError, match=f"{first.digest[:6]} begins the digests of several.*{twin}"
+    ):
+        find(first.digest[:6])
+    for wrong in (first.digest[:3], f"{first.digest}0", first.digest[1:]):
+        with pytest.raises(ImageError, match="no image"):
+            find(wrong)
+
+
+def test_a_name_counts_more_than_a_tag_and_that_more_than_a_digest(
+    images: tuple[Image, Image],
+) -> None:
+    first, second = images
+    tags.assign(second.name, first.name)
+    assert load(second.name) == second
+    tags.assign(second.digest, first.name)
+    assert load(second.digest) == first
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":", "a:", ":b", "a:b:c", ".a", "a/b", "../a", "a b", "a\n", "a\0", "ä", "-a", "a" * 101],
+)
+def test_what_cannot_be_a_tag(text: str, images: tuple[Image, Image], cache: Path) -> None:
+    with pytest.raises(ImageError, match="cannot be a tag"):
+        tags.assign(text, images[0].name)
+    assert not list(cache.glob("tags/*"))
+
+
+def test_the_longest_tag_is_a_file(images: tuple[Image, Image]) -> None:
+    longest = f"{'a' * 100}:{'b' * 100}"
+    tags.assign(longest, images[0].name)
+    assert load(longest) == images[0]
+
+
+def test_only_what_is_there_gets_a_tag(cache: Path) -> None:
+    with pytest.raises(ImageError, match="no image nothing"):
+        tags.assign("python", "nothing")
+    assert not list(cache.glob("tags/*"))
+
+
+def test_a_tag_whose_image_is_gone_says_so(images: tuple[Image, Image]) -> None:
+    tags.assign("python", images[0].name)
+    caches.clear(images[0].path)
+    with pytest.raises(ImageError, match=f"the tag python means the image {images[0].name}.*gone"):
+        load("python")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"../../etc", b"x" * 2000, b".hidden"])
+def test_a_damaged_tag_is_an_image_that_is_not_there(
+    content: bytes, images: tuple[Image, Image], cache: Path
+) -> None:
+    tags.assign("python", images[0].name)
+    (cache / "tags" / "python:latest").write_bytes(content)
+    with pytest.raises(ImageError):
+        load("python")
+    tags.assign("python", images[0].name)
+    assert load("python") == images[0]
+
+
+def test_a_tag_that_moves_while_it_is_read_is_read_again(
+    images: tuple[Image, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags.assign("python", images[0].name)
+    read = tags.image_of
+    moved: list[str] = []
+
+    def moves(tag: str) -> str | None:
+        found = read(tag)
+        if not moved:
+            moved.append(tag)
+            tags.assign(tag, images[1].name)
+            microvm_image.remove(images[0].name)
+        return found
+
+    monkeypatch.setattr(tags, "image_of", moves)
+    assert load("python") == images[1]

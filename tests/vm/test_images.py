@@ -1,0 +1,142 @@
+"""Images that are called by tags, go from one machine to another, and run there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.vm.conftest import DEADLINE
+
+from microvm_image import Image
+from microvm_image.config import Config
+from microvm_image.image import load
+
+CONFIG = Config(env=("GREETING=hello",), cmd=("sh", "-c", "echo $GREETING"))
+
+
+class Machine:
+    """A machine, which is a cache of its own here."""
+
+    def __init__(self, cache: Path) -> None:
+        self.cache = cache
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "microvm", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "MICROVM_CACHE": str(self.cache)},
+        )
+
+    def __call__(self, *arguments: str | Path) -> tuple[int, str, str]:
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=DEADLINE)
+            return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def exported(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default image with a command and a variable, exported by the tag `hello:1`."""
+    folder = tmp_path_factory.mktemp("exporting")
+    here = Machine(folder / "cache")
+    shutil.copytree(image.path, here.cache / "images" / image.name)
+    manifest = replace(image.manifest, config=CONFIG)
+    (here.cache / "images" / image.name / "manifest.json").write_text(manifest.json())
+    assert here("image", "tag", image.digest, "hello:1")[0] == 0
+    status, _, err = here("image", "export", "hello:1", "-o", folder / "hello.tar.zst")
+    assert status == 0, err
+    return folder / "hello.tar.zst"
+
+
+@pytest.fixture
+def there(exported: Path, tmp_path: Path) -> Machine:
+    """A machine that has imported it."""
+    machine = Machine(tmp_path / "cache")
+    status, out, err = machine("image", "import", exported)
+    assert (status, out) == (0, "hello:1\n"), err
+    return machine
+
+
+def test_an_image_runs_on_another_machine_until_it_is_removed(there: Machine, image: Image) -> None:
+    for name in ("hello:1", image.name, image.digest[:6]):
+        status, out, err = there("run", "--image", name)
+        assert (status, out) == (0, "hello\n"), err
+    assert len(list((there.cache / "templates").iterdir())) == 1
+    running = there.start(
+        "run", "--image", "hello:1", "--", "sh", "-c", "echo up; sleep 1; echo $GREETING"
+    )
+    assert running.stdout
+    assert running.stdout.readline() == "up\n"
+    status, out, _ = there("image", "rm", "hello:1")
+    assert (status, out) == (0, f"Untagged: hello:1\nDeleted: {image.name}\n")
+    assert list((there.cache / "templates").iterdir()) == []
+    assert running.communicate(timeout=DEADLINE)[0] == "hello\n"
+    assert running.returncode == 0
+    status, _, err = there("run", "--image", "hello:1")
+    assert status == 125
+    assert "no image hello:1 (`microvm image ls` lists" in err
+
+
+@pytest.mark.parametrize("part", ["kernel", "initramfs.cpio"])
+def test_a_damaged_image_is_refused_with_what_to_do(
+    part: str, there: Machine, image: Image
+) -> None:
+    path = there.cache / "images" / image.name / part
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    status, out, err = there("run", "--image", "hello:1")
+    assert (status, out) == (125, "")
+    assert (
+        f"{part}: damaged image: it is not what was built (`microvm image rm {image.name}`" in err
+    )
+
+
+def test_an_image_of_an_older_version_is_refused_with_what_to_do(
+    there: Machine, image: Image
+) -> None:
+    manifest = there.cache / "images" / image.name / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    status, _, err = there("run", "--image", "hello:1")
+    assert status == 125
+    assert f"of another version of microvm (`microvm image rm {image.name}` removes it" in err
+
+
+def test_machines_start_while_tags_move_and_images_are_pruned(
+    there: Machine, exported: Path, image: Image
+) -> None:
+    copy = image.name.replace(image.digest, "0" * 12)
+    folder = there.cache / "images" / copy
+    shutil.copytree(there.cache / "images" / image.name, folder)
+    (folder / "manifest.json").write_text(
+        replace(load(folder.parent / image.name).manifest, name=copy).json()
+    )
+    there("image", "tag", copy, "copy")
+    there("run", "--image", "hello:1")
+    there("run", "--image", "copy")
+    mover = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys\nfrom microvm_image import tags\nfrom microvm_image.removal import prune\n"
+            "while True:\n for image in sys.argv[1:]:\n  tags.assign('moving', image)\n  prune()",
+            image.name,
+            copy,
+        ],
+        env={**os.environ, "MICROVM_CACHE": str(there.cache)},
+    )
+    try:
+        there("image", "tag", "copy", "moving")
+        for _ in range(5):
+            status, out, err = there("run", "--image", "moving")
+            assert (status, out) == (0, "hello\n"), err
+        assert mover.poll() is None
+    finally:
+        mover.kill()
+        mover.wait()
