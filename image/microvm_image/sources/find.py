@@ -79,11 +79,12 @@ def _found(
     if kind in _STORED and not (folder / path).exists():
         path, _, tag = path.rpartition(":")
     where = folder / path
-    if "/" not in text and not where.exists():
+    if kind not in _STORED and "/" not in text and not where.exists():
         try:
             return images.find(text, arch)
         except ImageError as error:
-            raise ImageError(error.message, hint=error.hint or _HINT, detail=error.detail) from None
+            message = f"{text}: there is no such source: {error.message}"
+            raise ImageError(message, hint=_HINT) from error
     if not where.exists():
         raise ImageError(f"{text}: there is no such source", hint=_HINT)
     report.step(f"reading {path}")
