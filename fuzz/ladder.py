@@ -45,7 +45,7 @@ LADDER = (
     Rung("decoder", "the decoders in C, under libFuzzer", "fuzz.decoder.fuzzer:run", 0.2),
     Rung("differential", "Python's decoder beside C's", "fuzz.differential.compare:run", 0.2),
     Rung("daemon", "the daemon as a process", "fuzz.daemon.rung:run", 0.25),
-    Rung("guest", "the daemon in a real guest", "fuzz.guest.rung:run", 0.25),
+    Rung("guest", "the daemon in a real guest", "fuzz.daemon.rung:run_in_guest", 0.25),
     Rung("host", "the host, with a scripted guest", "fuzz.host.rung:run", 0.1),
     Rung("proofs", "CBMC", "fuzz.proofs.prove:run", 0.0),
 )

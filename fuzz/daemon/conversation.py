@@ -192,41 +192,32 @@ class Conversation:
         self.check_status()
         self.examples += 1
 
-    def hang_up(self, data: bytes, *, half: bool) -> None:
-        """End a daemon that is a process by the end of its stream, and look at what it leaves.
+    def end(self, way: str, last_words: bytes) -> None:
+        """End a daemon that is a process, and look at what it leaves.
 
-        :param data: the last words, no more than a part of a frame.
-        :param half: only the way to it ends, so that it can say goodbye.
+        :param way: "shutdown" by a frame, while it listens; or by the end of the "whole" stream, or
+            of the "half" that leads to it, so that it can say goodbye.
+        :param last_words: what is said before the stream ends, no more than a part of a frame.
         """
         self.sync()
-        process = self._process()
-        left = process.descendants()
+        daemon = self.target
+        assert isinstance(daemon, DaemonProcess), "this is for processes only"
+        left = daemon.descendants()
         # The daemon does not wait long for a host that leaves so much unread.
-        half = half and not (self.model.running and self.model.running.command.endless)
-        if self.send(data) and half:
-            process.stream.shutdown(socket.SHUT_WR)
-            self._read_to_end(codec.GoodbyeReason.BROKEN)
-        self._assert_clean_exit(process, left)
-
-    def shut_down(self) -> None:
-        """End a daemon that is a process by a frame."""
-        self.sync()
-        if self.model.reader.listens():
-            process = self._process()
-            left = process.descendants()
+        is_unread = self.model.running and self.model.running.command.endless
+        if way == "shutdown":
             self._say(codec.Shutdown())
             self._read_to_end(codec.GoodbyeReason.SHUTDOWN)
-            self._assert_clean_exit(process, left)
+        elif self.send(last_words) and way == "half" and not is_unread:
+            daemon.stream.shutdown(socket.SHUT_WR)
+            self._read_to_end(codec.GoodbyeReason.BROKEN)
+        self._assert_clean_exit(daemon, left)
 
     def close(self) -> None:
         """End the target."""
         target, self.target = self.target, None
         if target is not None:
             target.close()
-
-    def _process(self) -> DaemonProcess:
-        assert isinstance(self.target, DaemonProcess), "this is for processes only"
-        return self.target
 
     def _read_to_end(self, reason: codec.GoodbyeReason) -> None:
         """Read to the end of the stream, which a goodbye is before."""

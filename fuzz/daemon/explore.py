@@ -1,12 +1,13 @@
-"""The search in a daemon, wherever it runs: the corpus, then a host that does all it can."""
+"""The search in a daemon, wherever it runs: what is known, and a host that does all it can."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 from hypothesis.stateful import run_state_machine_as_test
@@ -14,45 +15,13 @@ from hypothesis.stateful import run_state_machine_as_test
 from microvm.wire import codec
 
 from .. import report
+from ..disagreement import kind_of
 from ..frames import Reader
-from ..outcome import Outcome
 from .conversation import Conversation
-from .failures import SHRINKING, Failures, ShrinkTimeout
 from .state_machine import Host
 
-_BATCH = 20
-"""The examples of one call of Hypothesis; the clock is read between two calls."""
-
-
-def fuzz(
-    conversation: Conversation, settings: hypothesis.settings, seconds: float, seed: int
-) -> Outcome:
-    """Replay the corpus, explore for so many seconds, and end the target."""
-    begun = time.monotonic()
-    settings = hypothesis.settings(
-        settings, database=None, derandomize=False, max_examples=_BATCH, print_blob=False
-    )
-    findings = []
-    try:
-        for path in report.corpus():
-            replay(conversation, path)
-        for number in itertools.count():
-            if time.monotonic() > begun + seconds:
-                break
-            batch = hash((seed, number))
-            explore(conversation, settings, batch, shrinking=min(seconds, SHRINKING))
-    except Exception as error:
-        notes = getattr(error, "__notes__", [])
-        findings = ["\n".join([f"{type(error).__name__}: {error}", *notes])]
-    finally:
-        conversation.close()
-    took, counts = time.monotonic() - begun, conversation.counts
-    frames = counts.total()
-    notes = (
-        f"{conversation.targets} started; {counts[codec.Ping.TYPE] / max(1, frames):.0%} pings, "
-        f"{counts[0] / max(1, frames):.0%} refused; memory within {conversation.peak >> 10} KiB"
-    )
-    return Outcome(conversation.examples, frames, took, findings, notes)
+SHRINKING = 60.0
+"""Seconds that a failure may take to become small."""
 
 
 def explore(
@@ -68,20 +37,32 @@ def explore(
     :raises Disagreement: the daemon is wrong, or the model; its bytes are in the corpus.
     :raises Lost: the daemon is gone, or does not answer.
     """
-    failures = Failures(shrinking)
+    until = math.inf
+    smallest: list[tuple[Exception, bytes]] = []
 
-    class Once(Host):
-        def __init__(self) -> None:
-            super().__init__(conversation, failures)
+    def note(error: Exception, data: bytes) -> None:
+        """Keep the smallest failure; one of another kind than the first is another run's."""
+        nonlocal until
+        if not smallest:
+            until = time.monotonic() + shrinking
+        elif kind_of(error) != kind_of(smallest[0][0]) or len(data) > len(smallest[0][1]):
+            return
+        smallest[:] = [(error, data)]
 
-    seeded = Once if seed is None else hypothesis.seed(seed)(Once)
-    with contextlib.suppress(ShrinkTimeout):
-        try:
-            run_state_machine_as_test(seeded, settings=settings)
-        except Exception:
-            failures.tell()
+    def host() -> Host:
+        hypothesis.assume(time.monotonic() < until)
+        return Host(conversation, note)
+
+    factory: Any = hypothesis.seed(seed)(host)
+    try:
+        run_state_machine_as_test(factory, settings=settings)
+    except Exception:
+        if not smallest:
             raise
-    failures.tell()
+    for error, data in smallest:
+        path = report.keep(data, kind_of(error))
+        error.add_note(f"{report.explained(data)}\n{path.name} is in the corpus")
+        raise error
 
 
 def replay(conversation: Conversation, path: Path) -> bool:

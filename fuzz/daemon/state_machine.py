@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeGuard
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
@@ -20,22 +20,12 @@ from ..strategies import Example
 from . import commands
 from .commands import LARGE, LASTING, LEAVING, READING, SHORT, SIZED
 from .conversation import Conversation
-from .failures import Failures
 from .running import SIGCONT, SIGKILL, Running
 
 _MOST_ENDS = 3
 """The ends of daemons in an example, at most: after each another one must start."""
 
 _ALL = 0xFFFFFFFF
-
-AboutExec = (
-    codec.ExecSignal
-    | codec.ExecKill
-    | codec.ExecTerminate
-    | codec.ExecCredit
-    | codec.ExecStdin
-    | codec.ExecResize
-)
 
 _sizes = st.sampled_from([0, 1, 3, 6, 1000, 65524, 65536, 1 << 18, 1 << 20])
 _amounts = _sizes | st.integers(0, 1 << 17)
@@ -53,7 +43,7 @@ def _to_run(among: list[commands.Command], **more: Any) -> st.SearchStrategy[cod
 _kinds = [SHORT, LARGE, LEAVING, READING, READING, LASTING, LASTING, [SIZED], [commands.FORKING]]
 _requests = st.sampled_from(_kinds).flatmap(_to_run)
 _fed_requests = _to_run([*READING, *READING, *LASTING, SIZED], fed=True)
-_about_an_exec: st.SearchStrategy[AboutExec] = st.one_of(
+_about_an_exec: st.SearchStrategy[Any] = st.one_of(
     any_.exec_signal(id_=st.just(1)),
     any_.exec_kill(id_=st.just(1)),
     any_.exec_terminate(id_=st.just(1)),
@@ -71,12 +61,13 @@ class Host(RuleBasedStateMachine):
     wants a rule's draws to repeat. A rule that is about a command starts one when there is none.
     """
 
-    def __init__(self, conversation: Conversation, failures: Failures) -> None:
-        """Begin an example."""
-        failures.check_time()
+    def __init__(
+        self, conversation: Conversation, note: Callable[[Exception, bytes], None]
+    ) -> None:
+        """Begin an example; `note` takes a failure, and what was sent."""
         super().__init__()
         self._talk = conversation
-        self._failures = failures
+        self._note = note
         self._rest = b""
         self._ends = 0
         conversation.begin()
@@ -159,7 +150,7 @@ class Host(RuleBasedStateMachine):
         self._say(replace(request, id=max(1, self._talk.model.last_id - back)))
 
     @rule(message=_about_an_exec, step=st.integers(-3, 3), held=_held)
-    def mistake(self, message: AboutExec, step: int, held: int) -> None:
+    def mistake(self, message: Any, step: int, held: int) -> None:
         """Send something about an exec that is over, or has not been."""
         self._make_ready()
         id_ = self._talk.model.last_id + step
@@ -341,27 +332,19 @@ class Host(RuleBasedStateMachine):
         self._release()
         if way == "shutdown":
             self._make_ready()
-            self._talk.shut_down()
-        else:
-            data = message.encode()
-            self._talk.hang_up(data[: round((len(data) - 1) * share)], half=way == "half")
+        data = message.encode()
+        self._talk.end(way, data[: round((len(data) - 1) * share)])
 
     def teardown(self) -> None:
         """End the example: whatever has been said, the daemon is as it was."""
-        error = sys.exception()
         try:
-            if not _is_failure(error):
-                self._release()
-                self._talk.finish()
-        except Exception as own:
-            error = own
+            error = sys.exception()
+            # Hypothesis' own end an example, of which nothing is wrong.
+            if isinstance(error, Exception) and not isinstance(error, HypothesisException):
+                raise error
+            self._release()
+            self._talk.finish()
+        except Exception as failure:
+            self._note(failure, self._talk.sent)
+            self._talk.close()
             raise
-        finally:
-            if _is_failure(error):
-                self._failures.note(error, self._talk.sent)
-                self._talk.close()
-
-
-def _is_failure(error: BaseException | None) -> TypeGuard[Exception]:
-    """Tell whether it is the daemon's, and not Hypothesis' way to end an example."""
-    return isinstance(error, Exception) and not isinstance(error, HypothesisException)

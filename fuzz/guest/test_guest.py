@@ -13,9 +13,9 @@ import microvm_image
 
 from ..daemon.conversation import Conversation
 from ..daemon.explore import explore, replay
+from ..daemon.rung import run_in_guest
 from ..report import corpus
 from ..settings import UNSHRUNK
-from . import rung
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_it_was_one_machine_for_all_examples(machine: Conversation) -> None:
 
 @pytest.mark.long
 def test_ten_minutes() -> None:
-    outcome = rung.run(600, seed=1)
+    outcome = run_in_guest(600, seed=1)
     assert not outcome.findings
     assert outcome.notes.startswith("1 started; ")
     assert outcome.frames >= 100_000
