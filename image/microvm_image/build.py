@@ -16,7 +16,7 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
-from microvm_image import defaults, disk, initramfs, programs, sharing
+from microvm_image import defaults, disk, initramfs, programs, sharing, tags
 from microvm_image import kernel as kernels
 from microvm_image import rootfs as bases
 from microvm_image.added import Added
@@ -106,6 +106,7 @@ def build(
     kernel: str | Path | None = None,
     mirror: str | None = None,
     output: Path | None = None,
+    tag: str | None = None,
     limits: Limits | None = None,
     run: Runner | None = None,
     report: Reporter | None = None,
@@ -121,6 +122,7 @@ def build(
     :param kernel: a file, `small` or `debian`; see `kernel.given` for the default.
     :param mirror: where to download the Alpine archive if it is nowhere here.
     :param output: the folder to become the image; by default one in the cache, named by its parts.
+    :param tag: what to call it, too, where it is in the cache.
     :param limits: the bounds of the source and of what is put on top of it.
     :param run: what runs the steps that are commands; without it there can be none.
     :param report: who is told how far it is; nobody by default.
@@ -150,10 +152,14 @@ def build(
         path = output.absolute() if output else folder_of(name)
         image = _existing(path, name)
         is_default = recipe == Recipe() and not (rootfs or kernel or mirror or output)
-        with lock.held(path, report) if image is None else nullcontext():
-            image = image or _existing(path, name) or _Builder(plan, run, report).build(path, name)
+        with lock.held(path, report) if tag or image is None else nullcontext():
+            if tag or image is None:
+                image = _existing(path, name) or _Builder(plan, run, report).build(path, name)
+            # Before anybody can prune it.
+            if tag:
+                tags.assign(tag, name, report)
             if is_default:
-                defaults.remember(target, image)  # before anybody can prune it
+                defaults.remember(target, image)
     return image
 
 

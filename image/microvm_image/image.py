@@ -180,7 +180,7 @@ def find(text: str) -> str:
     meant = [name for name in names if name.rpartition("-")[2].startswith(text)]
     if len(meant) > 1:
         message = f"{text} begins the digests of several images: {', '.join(meant)}"
-        raise ImageError(message, hint="give more of it")
+        raise ImageError(message, hint="give more of it, or a whole name")
     if not meant:
         raise _no_image(text, path)
     return meant[0]

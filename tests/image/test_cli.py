@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.image import layers, oci
 
 from microvm.cache import lock
 from microvm.cli.image import image
 from microvm.errors import ImageError
+from microvm_image.image import load
 
 COLUMNS = ["NAME", "DIGEST", "BASE", "KERNEL", "SIZE", "SHARED", "CREATED"]
 
@@ -152,6 +154,38 @@ def test_an_export_that_fails_leaves_what_was_there(built: Path, tmp_path: Path)
     assert [path.read_text() for path in file.parent.iterdir()] == ["before"]
     missing = run("export", built.name, "-o", tmp_path / "nowhere" / "image")
     assert isinstance(missing.exception, ImageError)
+
+
+def test_pull_from_a_registry(
+    tmp_path: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+    (tmp_path / "registry").mkdir()
+    with oci.registry(tmp_path / "registry") as address:
+        names = []
+        for number in (b"1", b"2"):
+            layout = oci.layout(
+                tmp_path / number.decode(),
+                layers.tar(layers.file("etc/a", number)),
+                config=("--config.cmd=id",),
+            )
+            target = f"docker://{address}/team/base:1"
+            oci.run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", target)
+            pulled = run("pull", f"{address}/team/base:1")
+            assert pulled.stdout == "base:1\n", pulled.exception
+            found = load("base:1")
+            assert found.manifest.config.cmd == ("id",)
+            names.append(found.name)
+        pinned = found.manifest.source.removeprefix("docker://").replace(":1@", "@")
+        untagged = run("pull", "-q", pinned).stdout.rstrip("\n")
+        assert load(untagged).digest == found.digest
+        assert load(untagged).initramfs.samefile(found.initramfs)
+        assert run("pull", f"docker://{address}/team/base:1", "mine").stdout == "mine:latest\n"
+    assert load("mine") == found
+    gone = {f"Deleted: {name}" for name in (names[0], untagged)}  # the newer one has the tag
+    assert set(run("prune").stdout.splitlines()) == gone
+    assert isinstance(run("pull", f"{address}/team/base:1").exception, ImageError)
+    assert isinstance(run("pull", f"{address}/team/base:1", "../x").exception, ImageError)
 
 
 def test_prune_says_what_is_gone(built: Path) -> None:

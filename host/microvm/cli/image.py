@@ -152,6 +152,34 @@ def tag(name: str, tag: str) -> None:
 
 
 @image.command()
+@click.argument("reference")
+@click.argument("tag", required=False, metavar="[TAG]")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of how far it is.")
+def pull(reference: str, tag: str | None, quiet: bool) -> None:
+    """Build an image from one in a registry; print its tag, or else its name.
+
+    REFERENCE is what docker takes, such as `python:3.13-slim` or `localhost:5000/base@sha256:…`.
+    The tag is the last part of it, unless it is a digest, or TAG. `microvm image build` does the
+    same with more of a choice.
+    """
+    from microvm.progress import NullReporter, on_stderr
+    from microvm_image import tags
+    from microvm_image.build import build as build_image
+    from microvm_image.recipe import Recipe
+
+    reference = reference.removeprefix("docker://")
+    if tag is None and "@" not in reference:
+        tag = reference.rpartition("/")[2]
+    with on_stderr() as report:
+        made = build_image(
+            Recipe(source=f"docker://{reference}"),
+            tag=None if tag is None else tags.parse(tag),
+            report=NullReporter() if quiet else report,
+        )
+    click.echo(made.name if tag is None else tags.parse(tag))
+
+
+@image.command()
 @_name
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="[default: standard output]")
 def export(name: str, output: Path | None) -> None:
