@@ -17,6 +17,7 @@ from microvm.cache import store as cache
 from microvm.progress import NullReporter
 from microvm.start import template
 from microvm_image import Image, rootfs
+from microvm_image.config import Config
 from microvm_image.image import DISK, MANIFEST
 
 MIB = 1 << 20
@@ -197,6 +198,29 @@ async def test_a_saved_disk_that_was_changed_is_not_used(image: Image) -> None:
     async with MicroVM(image, disk="80M", notify=said.append) as vm:
         assert (await vm.run(["true"])).returncode == 0
     assert ["its disk is not what was saved" in line for line in said] == [True]
+
+
+async def test_what_warmed_a_guest_up_is_there_in_its_clones(
+    on_disk: Image, tmp_path: Path
+) -> None:
+    path = tmp_path / "warmed"
+    path.mkdir()
+    for file, _, _ in on_disk.files:
+        (path / file.name).write_bytes(file.read_bytes())
+    warm = (
+        ("sh", "-c", "echo $0 $A > /srv/warm", "b"),
+        ("sh", "-c", "echo no >&2; exit 3"),
+        ("nothing",),
+    )
+    manifest = dataclasses.replace(on_disk.manifest, warm=warm, config=Config(env=("A=a",)))
+    (path / MANIFEST).write_text(manifest.json())
+    said: list[str] = []
+    async with MicroVM(path, notify=said.append) as vm:
+        assert (await vm.run(["cat", "/srv/warm"])).stdout == b"b a\n"
+    assert said == [
+        "warming up by `sh -c 'echo no >&2; exit 3'` ended with status 3: no",
+        "warming up by `nothing`: nothing: not found in the guest's PATH",
+    ]
 
 
 @pytest.mark.long

@@ -70,6 +70,7 @@ class Starter:
         self._launched: Launched | None = None
         self._image = image.name
         self._defaults = image.config.options
+        self._warm = image.warm
         self._config = config
         self._console = console
         self._timeout = timeout
@@ -210,7 +211,7 @@ class Starter:
         :raises BootError: it does not boot.
         """
         from microvm.guest.run import run
-        from microvm.start.warmup import warm_up
+        from microvm.start.warmup import warm_up, warm_up_image
         from microvm.threads import in_thread
 
         template.limit()  # what is wrong with it is said before a boot, not after
@@ -225,6 +226,7 @@ class Starter:
                     try:
                         async with vm.qemu.starting():
                             await warm_up(partial(run, vm.guest))
+                            await warm_up_image(partial(run, vm.guest), self._warm, self._notify)
                             await vm.qemu.save()
                     finally:
                         await vm.end()
@@ -284,6 +286,7 @@ def _fingerprint(image: Manifest, config: QemuConfig, program: Path) -> str:
         qemu_arguments(config),
         (build.st_size, build.st_mtime_ns),
         (image.kernel_sha256, image.initramfs_sha256, image.disk_sha256, config.scratch),
+        (image.config, image.warm),
         (host_cpu(), kvm_parameters(), os.uname().release) if config.accel != "tcg" else None,
     )
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
