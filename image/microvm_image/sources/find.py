@@ -83,8 +83,8 @@ def _found(
         try:
             return images.find(text, arch)
         except ImageError as error:
-            message = f"{text}: there is no such source: {error.message}"
-            raise ImageError(message, hint=_HINT) from error
+            if error.message != f"no image {text}":
+                raise
     if not where.exists():
         raise ImageError(f"{text}: there is no such source", hint=_HINT)
     report.step(f"reading {path}")
