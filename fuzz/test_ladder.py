@@ -12,7 +12,6 @@ from click.testing import CliRunner
 
 from .__main__ import main
 from .ladder import LADDER, Rung, climb
-from .mutants import RUNGS, mutants
 from .outcome import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,14 +52,3 @@ def test_the_report_is_a_line_a_rung_and_json(tmp_path: Path) -> None:
     assert f"{name}: {Outcome(**outcome)}" in result.output
     assert outcome["findings"] == []
     assert outcome["frames"] > outcome["executions"] > 0
-
-
-def test_every_seeded_bug_has_its_place(tmp_path: Path) -> None:
-    bugs = [mutant for patch in RUNGS for mutant in mutants(patch)]
-    for mutant in bugs:
-        path, source = tmp_path / mutant.file, (ROOT / mutant.file).read_text()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(source)
-        mutant.seed(tmp_path)
-        assert path.read_text() != source
-    assert len({(mutant.name, mutant.file) for mutant in bugs}) == len(bugs) >= 100

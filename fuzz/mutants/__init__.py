@@ -1,8 +1,9 @@
 """Seeded bugs, to see whether the rungs find them: `python -m fuzz.mutants`.
 
 They are patches without line numbers. Behind `--- FILE` each bug of it begins with
-`@@ KIND @@ NAME`; what it changes are whole lines, which stand in that file once. A bug of the kind
-"crash" touches memory that it must not. In `proofs.patch` the kind is the proof that must fail.
+`@@ KIND @@ NAME`, and with `@@ PROOF` where a proof must fail; what it changes are whole lines,
+which stand in that file once. A bug of the kind "crash" touches memory that it must not; the kind
+"control" is no bug.
 """
 
 from __future__ import annotations
@@ -15,22 +16,27 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 RUNGS = {
+    "control": ("decoder", "differential", "daemon", "guest", "host", "proofs"),
     "decoder": ("decoder", "differential", "daemon"),
     "codec": ("differential", "host"),
     "daemon": ("daemon",),
     "guest": ("guest",),
     "host": ("host",),
-    "proofs": ("proofs",),
+    "proofs": (),
 }
-"""The rungs that look for the bugs of a patch."""
+"""The rungs that look for the bugs of a patch; CBMC does for those that name a proof."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A seeded bug: in `file`, from the project's root, the lines `old` read `new`."""
+    """A seeded bug: in `file`, from the project's root, the lines `old` read `new`.
+
+    :ivar proof: the harness that must fail, if any.
+    """
 
     name: str
     kind: str
+    proof: str
     file: str
     old: str
     new: str
@@ -48,15 +54,16 @@ class Mutant:
         path.write_text(text.replace(self.old, self.new)[1:])
 
 
-def mutants(patch: str) -> Iterator[Mutant]:
-    """Yield the bugs of `PATCH.patch`."""
-    for part in (HERE / f"{patch}.patch").read_text().split("--- ")[1:]:
-        file, *hunks = re.split(r"\n@@ ", part.rstrip("\n"))
-        for hunk in hunks:
-            head, *lines = hunk.split("\n")
-            kind, name = head.split(" @@ ")
-            old, new = (
-                "".join(f"\n{line[1:]}" for line in lines if line[0] in f" {sign}") + "\n"
-                for sign in "-+"
-            )
-            yield Mutant(name, kind, file, old, new, RUNGS[patch])
+def mutants() -> Iterator[Mutant]:
+    """Yield all bugs, patch by patch."""
+    for patch, rungs in RUNGS.items():
+        for part in (HERE / f"{patch}.patch").read_text().split("--- ")[1:]:
+            file, *hunks = re.split(r"\n@@ ", part.rstrip("\n"))
+            for head, *lines in (hunk.split("\n") for hunk in hunks):
+                kind, name, proof = (*head.split(" @@ "), "")[:3]
+                old, new = (
+                    "".join(f"\n{line[1:]}" for line in lines if line[0] in f" {sign}") + "\n"
+                    for sign in "-+"
+                )
+                looking = (*rungs, "proofs") if proof else rungs
+                yield Mutant(name, kind, proof, file, old, new, looking)

@@ -9,7 +9,6 @@
  *	sandboxd_decode_exec_stdin sandboxd_decode_exec_stdin_credit
  *	sandboxd_decode_exec_stdin_closed sandboxd_decode_exec_resize
  * Bound: every body up to 107 bytes (the longest without a tail has 105), every version
- * Assumes: nothing
  * Unwind: 9 */
 #include "proof.h"
 

@@ -3,14 +3,11 @@
  * Functions: boot_resume add_entropy
  * Bound: every time, entropy of every length that the decoder lets through
  * Assumes: what body.c proves of a resume
+ * Idle: ioctl
  * Unwind: 1 */
-#include "proof.h"
-
-#include <boot.c>
-
 #include "system.h"
 
-int ioctl(int fd, unsigned long request, ...) { return 0; }
+#include <boot.c>
 
 int clock_settime(clockid_t clock, const struct timespec *time)
 {

@@ -7,14 +7,12 @@
  * Unwind: 23
  * Loops: sweep.0:65
  * Wraps: conversion */
-#include "proof.h"
+#include "system.h"
 
 #include <cgroup.h>
 #define CGROUP_EVENTS_SIZE 24
 
 #include <cgroup.c>
-
-#include "system.h"
 
 int mkdirat(int folder, const char *name, mode_t mode)
 {
@@ -36,7 +34,14 @@ ssize_t pwrite(int fd, const void *from, size_t size, off_t offset)
 	return nondet_part(size);
 }
 
-static void prove_number(void)
+void prove_limits(void)
+{
+	pids_max = nondet_int();
+	limit_processes(nondet_u32());
+	limit_memory(nondet_u64());
+}
+
+void prove_number(void)
 {
 	char text[DIGITS + 1];
 	const char *at = decimal(text, nondet_u64());
@@ -45,30 +50,20 @@ static void prove_number(void)
 	WITNESS(at == text);
 }
 
-static void prove_table(void)
+void prove_events(void)
 {
+	current = nondet_int();
+	is_idle();
+	WITNESS(had_oom_kill());
+	cgroup_out_of_memory();
+}
+
+void prove_table(void)
+{
+	current = nondet_int();
 	left_count = (unsigned)nondet_upto(LEFT_MAX);
 	unsigned before = left_count;
 	bool replaced = cgroup_replace();
 	PROVE(left_count <= LEFT_MAX && left_count <= before + replaced);
 	WITNESS(replaced && before == LEFT_MAX && left_count == LEFT_MAX);
-}
-
-void prove(void)
-{
-	current = nondet_int();
-	pids_max = nondet_int();
-	if (nondet_bool()) {
-		limit_processes(nondet_u32());
-	} else if (nondet_bool()) {
-		limit_memory(nondet_u64());
-	} else if (nondet_bool()) {
-		prove_number();
-	} else if (nondet_bool()) {
-		is_idle();
-		WITNESS(had_oom_kill());
-		cgroup_out_of_memory();
-	} else {
-		prove_table();
-	}
 }

@@ -1,13 +1,18 @@
-/* The strings of an exec_request, terminated in place, and the arrays that point to them.
+/* The strings of an exec_request, terminated in place, and the arrays that point to them; the user's
+ * name, home and shell, put in the place of the defaults.
  *
- * Functions: environment_of terminate collect value_of add_defaults
- * Bound: up to 2 arguments and 2 variables, and a command, a folder and a user, each of up to 2 bytes
+ * Functions: environment_of terminate collect value_of add_defaults environment_become replace
+ * Bound: up to 2 arguments and 2 variables, and a command, a folder and a user, each of up to 2
+ *	bytes; every text of a user up to 4 bytes, in an environment of up to 3
  * Assumes: what request.c proves: behind each string is a byte that has been decoded; 2 items in the
- *	place of 16384; whether a variable is a default's is any answer
+ *	place of 16384, a line limit of 5, which lines.c keeps to, in the place of 1024; whether a
+ *	variable is a default's is any answer; copying is replaced by what has room
  * Unwind: 10
- * Loops: prove.0:56 */
+ * Loops: prove_request.0:56 */
 #include "proof.h"
 
+#include <user.h>
+#define USER_LINE_MAX 5
 #define SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEMS 2
 #define SANDBOXD_EXEC_REQUEST_ENV_MAX_ITEMS 2
 
@@ -17,6 +22,13 @@ static int compare(const char *text)
 	return nondet_int();
 }
 #define strncmp(text, entry, size) compare(text)
+
+static void copy(const char *to, const char *from, size_t size, const char *row, size_t limit)
+{
+	PROVE(__CPROVER_r_ok(from, size));
+	PROVE(to >= row && size <= limit - (size_t)(to - row));
+}
+#define memcpy(to, from, size) copy(to, from, size, texts[which], sizeof texts[which])
 
 #include <environment.c>
 
@@ -63,7 +75,7 @@ static void are(char **texts, struct sandboxd_list list, struct sandboxd_slice i
 		is(texts[i], items[i]);
 }
 
-void prove(void)
+void prove_request(void)
 {
 	struct sandboxd_slice arguments[2], variables[2];
 	struct sandboxd_exec_request request;
@@ -90,4 +102,20 @@ void prove(void)
 		count++;
 	PROVE(count <= 2 + DEFAULTS && count >= request.env.count);
 	WITNESS(count == 2 + DEFAULTS && arguments[1].size == ITEM);
+}
+
+void prove_become(void)
+{
+	char name[USER_LINE_MAX], home[USER_LINE_MAX], shell[USER_LINE_MAX];
+	char *list[] = { defaults[nondet_bool() ? HOME : SHELL], defaults[LOGNAME], NULL };
+	struct environment environment = { .envp = list };
+	struct user user = { .name = name, .home = home, .shell = shell };
+
+	name[USER_LINE_MAX - 1] = home[USER_LINE_MAX - 1] = shell[USER_LINE_MAX - 1] = 0;
+	environment_become(&environment, &user);
+	PROVE(list[2] == NULL);
+	PROVE(list[1] != defaults[LOGNAME]);
+	PROVE(list[0] != defaults[HOME]);
+	WITNESS(list[0] == defaults[SHELL]);
+	WITNESS(name[3] != 0);
 }

@@ -2,7 +2,6 @@
  *
  * Functions: sandboxd_decode_header sandboxd_find_rule sandboxd_get sandboxd_fail
  * Bound: every header, version and sender
- * Assumes: nothing
  * Unwind: 26 */
 #include "proof.h"
 

@@ -6,13 +6,11 @@
  * Assumes: that size in the place of 262144; of the writes of one turn, the fourth would block;
  *	session.c keeps the host to what it was allowed
  * Unwind: 5 */
-#include "proof.h"
+#include "system.h"
 
 #define SANDBOXD_EXEC_STDIN_DATA_MAX 8
 
 #include <input.c>
-
-#include "system.h"
 
 /* The host's credit, as session.c keeps it. */
 static bool valid(const struct input *input, uint32_t allowed)

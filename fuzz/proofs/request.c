@@ -2,7 +2,6 @@
  *
  * Functions: sandboxd_decode_exec_request
  * Bound: every body up to 64 bytes, of strings up to 3 and lists up to 2, every version
- * Assumes: nothing
  * Unwind: 9
  * Loops: sandboxd_take_list.0:3 sandboxd_no_nul.0:4
  * Beyond: not followed, since cursor.c and list.c prove each step */

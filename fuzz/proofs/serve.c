@@ -6,16 +6,17 @@
  * Bound: every state, every frame; up to 2 frames and 2 children in one turn
  * Assumes: the encoders are what encoding.c proves, session_next what session.c, input_room what
  *	input.c; fewer than 2^64 commands
+ * Idle: session_init session_end exec_reaped exec_signal exec_terminate exec_kill exec_resize
+ *	exec_add_credit drain_clear cgroup_out_of_memory spawn_missing input_add input_run
+ *	boot_resume status_fill kill
  * Unwind: 4
  * Wraps: conversion */
 #include "proof.h"
 
 static size_t encode(uint8_t *out, size_t limit)
 {
-	size_t size = nondet_upto(SANDBOXD_HEADER_SIZE + limit);
-
 	PROVE(__CPROVER_w_ok(out, SANDBOXD_HEADER_SIZE + limit));
-	return size;
+	return nondet_upto(SANDBOXD_HEADER_SIZE + limit);
 }
 #define sandboxd_encode_ready(out, ...) encode(out, SANDBOXD_READY_MAX_BODY)
 #define sandboxd_encode_status(out, ...) encode(out, SANDBOXD_STATUS_MAX_BODY)
@@ -29,12 +30,11 @@ static size_t encode(uint8_t *out, size_t limit)
 #include <serve.c>
 
 static struct server server;
+static int turn;
 
 enum session_event session_next(struct session *session, struct frame *frame,
 				struct sandboxd_error *refusal)
 {
-	static int turn;
-
 	__CPROVER_havoc_object(frame);
 	__CPROVER_havoc_object(refusal);
 	return turn++ == 2 ? SESSION_MORE : nondet_bool() ? SESSION_FRAME : SESSION_REFUSAL;
@@ -65,8 +65,6 @@ void exec_clear(struct exec *exec) { exec->id = 0; }
 
 pid_t waitpid(pid_t pid, int *status, int options)
 {
-	static int turn;
-
 	*status = nondet_int();
 	errno = nondet_int();
 	return turn++ == 2 ? -1 : nondet_int();
@@ -89,24 +87,6 @@ uint32_t input_room(const struct input *input, uint32_t allowed)
 
 void session_allow(struct session *session, uint32_t amount) { session->stdin_credit += amount; }
 
-/* What is left of the others does not concern the queue. */
-void session_init(struct session *session) {}
-void session_end(struct session *session) {}
-void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns) {}
-void exec_signal(const struct exec *exec, int signal) {}
-void exec_terminate(struct exec *exec) {}
-void exec_kill(struct exec *exec) {}
-void drain_clear(void) {}
-bool cgroup_out_of_memory(void) { return nondet_bool(); }
-struct sandboxd_slice spawn_missing(void) { return (struct sandboxd_slice){ NULL, 0 }; }
-void exec_resize(const struct exec *exec, uint16_t rows, uint16_t columns) {}
-void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t amount) {}
-void input_add(struct input *input, struct sandboxd_slice data) {}
-void input_run(struct input *input, short events) {}
-void boot_resume(const struct sandboxd_resume *resume) {}
-void status_fill(struct sandboxd_status *status) {}
-int kill(pid_t pid, int signal) { return 0; }
-
 /* While a hello waits, the room that its frame was read with is kept for its answer. */
 static bool valid(void)
 {
@@ -122,16 +102,20 @@ void prove(void)
 	server.port.end = nondet_upto(PORT_QUEUE_SIZE);
 	server.session.stdin_credit = (uint32_t)nondet_upto(INPUT_SIZE);
 	ASSUME(valid());
-	if (nondet_bool()) {
+	switch (nondet_int()) {
+	case 0:
 		serve_input(&server);
 		WITNESS(server.port.end == PORT_QUEUE_SIZE);
 		WITNESS(server.renewing);
-	} else if (nondet_bool()) {
+		break;
+	case 1:
 		serve_children(&server);
 		WITNESS(server.port.end == PORT_QUEUE_SIZE);
-	} else if (nondet_bool()) {
+		break;
+	case 2:
 		serve_output(&server);
-	} else {
+		break;
+	default:
 		serve_stdin(&server, nondet_short());
 	}
 	ASSUME(server.counters.execs < UINT32_MAX);

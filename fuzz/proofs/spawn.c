@@ -1,10 +1,9 @@
-/* A command looked up in the PATH that the host has sent.
+/* A command looked up in the PATH that the host has sent, and the word behind `#!` in a script.
  *
- * Functions: look_up join stage_of
- * Bound: every PATH up to 4 bytes (5 folders), every command up to 4 bytes
- * Assumes: a PATH_MAX of 8 in the place of 4096; of what is found nothing can be read (interpreter.c has
- *	what can)
- * Unwind: 9 */
+ * Functions: look_up join stage_of find_word
+ * Bound: every PATH up to 4 bytes (5 folders), every command up to 4 bytes, every script of 3 to 8
+ * Assumes: a PATH_MAX of 8 in the place of 4096; of what is looked up nothing can be read
+ * Unwind: 10 */
 #include "proof.h"
 
 #include <limits.h>
@@ -29,7 +28,7 @@ int execve(const char *path, char *const argv[], char *const envp[])
 	return -1;
 }
 
-void prove(void)
+void prove_path(void)
 {
 	char path[5], command[5];
 	struct environment environment = { .path = path, .command = command };
@@ -39,4 +38,15 @@ void prove(void)
 	failure = &shared;
 	missing = &named;
 	look_up(&environment);
+}
+
+void prove_interpreter(void)
+{
+	char text[8];
+	size_t size = nondet_upto(sizeof text), start;
+
+	ASSUME(size > 2);
+	size_t length = find_word(text, size, &start);
+	PROVE(start >= 2 && start <= size && length <= size - start);
+	WITNESS(start == 4 && length == 3);
 }

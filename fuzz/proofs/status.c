@@ -5,11 +5,9 @@
  * Assumes: nothing; a number of pages that no machine has may wrap around, as it is only reported
  * Unwind: 66
  * Wraps: unsigned-overflow */
-#include "proof.h"
+#include "system.h"
 
 #include <status.c>
-
-#include "system.h"
 
 int drain_highest(void) { return (int)nondet_upto(159); }
 

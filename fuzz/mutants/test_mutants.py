@@ -1,0 +1,31 @@
+"""Tests of the seeded bugs, and of what runs the rungs on them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from tests.support.processes import Process
+
+from . import mutants
+from .__main__ import ROOT, adopt, run
+
+
+def test_every_seeded_bug_has_its_place(tmp_path: Path) -> None:
+    bugs = list(mutants())
+    for mutant in bugs:
+        path, source = tmp_path / mutant.file, (ROOT / mutant.file).read_text()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+        mutant.seed(tmp_path)
+        assert path.read_text() != source
+    assert len({(mutant.name, mutant.file) for mutant in bugs}) == len(bugs) >= 100
+
+
+def test_whatever_a_rung_leaves_behind_is_ended(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(1, initializer=adopt) as pool:
+        ran = pool.submit(run, ["sh", "-c", "setsid sleep 1000 & echo $!"], tmp_path, 600.0)
+        status, said, errors = ran.result()
+        assert (status, errors) == (0, "")
+        assert not Process.of(int(said)).exists()
+        assert pool.submit(run, ["sleep", "1000"], tmp_path, 0.1).result() == (None, "", "")
