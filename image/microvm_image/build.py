@@ -221,7 +221,7 @@ class _Builder:
                     step.content.add_to(tree)
                 else:
                     tree.add(self._changes(tree, step))
-            return self._write(path, tree, self._manifest(name), plan.digest)
+            return self._write(path, tree, self._manifest(name))
 
     def _changes(self, tree: Tree, step: _Step) -> Layer:
         """Return what a command changes, from the cache if it has run with all of this before."""
@@ -252,7 +252,7 @@ class _Builder:
         path = folder_of(name)
         with lock.held(path, self._report):  # nobody is to prune it
             try:
-                yield self._write(path, tree, replace(manifest, config=config, warm=()), digest)
+                yield self._write(path, tree, replace(manifest, config=config, warm=()))
             finally:
                 cache.clear(path)
 
@@ -281,8 +281,11 @@ class _Builder:
             history=tuple(plan.recipe.history()),
         )
 
-    def _write(self, path: Path, tree: Tree, manifest: Manifest, digest: str) -> Image:
-        """Write an image at the path, whole or not at all: as an initramfs where it is small."""
+    def _write(self, path: Path, tree: Tree, manifest: Manifest) -> Image:
+        """Write an image at the path, whole or not at all: as an initramfs where it is small.
+
+        What is on the disk depends on the tree and its source alone: others may have the same.
+        """
         plan = self._plan
         small = tree.is_small()
         with cache.staging(path) as folder:
@@ -295,7 +298,7 @@ class _Builder:
             manifest = replace(manifest, initramfs_size=size, initramfs_sha256=sha256)
             if not small:
                 self._report.step(f"writing the disk of {manifest.name}")
-                disk.write(tree, folder / DISK, digest)
+                disk.write(tree, folder / DISK, plan.source.digest)
                 size, sha256 = _measured(folder / DISK)
                 manifest = replace(manifest, disk_size=size, disk_sha256=sha256)
             (folder / MANIFEST).write_text(manifest.json())

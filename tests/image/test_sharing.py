@@ -6,12 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.image import layers
 
 import microvm_image
 from microvm.cache import verified
 from microvm.errors import ImageError
 from microvm_image.build import build
 from microvm_image.image import Image, load
+from microvm_image.recipe import Recipe
 from microvm_image.sharing import usage
 
 
@@ -84,3 +86,16 @@ def test_a_copy_of_a_cache_is_as_good(
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "copy"))
     for image in images:
         assert load(image.name).manifest == image.manifest
+
+
+def test_one_tree_is_one_disk_whatever_a_run_has_by_default(tmp_path: Path, kernel: Path) -> None:
+    base = tmp_path / "base.tar"
+    base.write_bytes(layers.tar(layers.file("bin/x", b"1"), layers.Part("dev/x", kind="char")))
+    first, second = (
+        build(Recipe(source=str(base), env=env), kernel=kernel) for env in ((), ("A=1",))
+    )
+    assert first.name != second.name
+    assert first.disk
+    assert second.disk
+    assert first.disk.samefile(second.disk)
+    assert first.initramfs.samefile(second.initramfs)
