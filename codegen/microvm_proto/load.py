@@ -1,7 +1,8 @@
-"""The schema file as tables that know where each of their values stands."""
+"""A TOML file, such as a schema, as tables that know where each of their values stands."""
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ _PLURALS = {str: "strings", int: "integers"}
 
 
 class Document:
-    """A schema file, and what has been found wrong with it so far."""
+    """A file, and what has been found wrong with it so far."""
 
     def __init__(self, path: FilePath) -> None:
         """Read `path`.
@@ -142,7 +143,7 @@ class Table:
             return None
         if isinstance(value, str) and _CONTROL.search(value):
             message = f"`{key}` contains a control character"
-            self.error("control-character", key, message, "it would be in generated code: drop it")
+            self.error("control-character", key, message, "drop it")
             return None
         return value
 
@@ -183,5 +184,7 @@ class Table:
         """Note every key that has not been taken."""
         for key in self.data:
             if key not in self.known_keys:
+                close = difflib.get_close_matches(key.lower(), self.known_keys, 1)
                 known = ", ".join(f"`{name}`" for name in sorted(set(self.known_keys)))
-                self.error("unknown-key", key, f"`{key}` means nothing here", f"known: {known}")
+                hint = f"did you mean `{close[0]}`?" if close else f"known: {known}"
+                self.error("unknown-key", key, f"`{key}` means nothing here", hint)

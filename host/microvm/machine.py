@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from microvm import capacity
+from microvm import capacity, readymade
 from microvm.arch import Accel
 from microvm.errors import BootError, QemuError, UsageError
 from microvm.guest.timeouts import TIMEOUTS
@@ -64,8 +64,8 @@ class MicroVM:
     ) -> None:
         """Check the options; nothing is started.
 
-        :param image: an image, its name or its folder; by default the one for this host, which is
-            built if there is none.
+        :param image: an image, its tag, name or folder; by default the one for this host. That and
+            a ready-made one, such as `python`, are built if there is none.
         :raises UsageError: for a value that cannot be, or that this host has not got.
         """
         given = read_options(MachineOptions, options)
@@ -119,9 +119,10 @@ class MicroVM:
         :raises QemuError: QEMU is not installed, or what it needs is not.
         :raises UsageError: this host cannot run what was asked for.
         """
-        if self._state != "new" or self._given_image is None:
+        given = self._given_image
+        if self._state != "new" or given is None or readymade.is_missing(given):
             return
-        image = self._given_image = self._load(self._given_image)
+        image = self._given_image = self._load(given)
         candidates, _ = self._candidates(image)
         if len(candidates) == 1:
             self._starter = self._make_starter(image, candidates[0])
@@ -212,8 +213,9 @@ class MicroVM:
             self._notify(accels.fallback_notice(obstacle.text, obstacle.hint))
 
     async def _image(self) -> Image:
-        if self._given_image is not None:
-            return self._load(self._given_image)
+        given = self._given_image
+        if given is not None and not readymade.is_missing(given):
+            return self._load(given)
         import asyncio
 
         from microvm.progress import NoticeReporter
@@ -222,7 +224,9 @@ class MicroVM:
 
         loop = asyncio.get_running_loop()
         report = NoticeReporter(lambda text: loop.call_soon_threadsafe(self._notify, text))
-        return await in_thread(default, report=report)
+        if given is None:
+            return await in_thread(default, report=report)
+        return await in_thread(readymade.find, str(given), report)
 
     def _load(self, given: Image | str | Path) -> Image:
         from microvm_image.image import Image, load

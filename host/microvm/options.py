@@ -367,12 +367,12 @@ class PoolOptions(TypedDict, total=False):
             "Memory of the guest, such as 512M or 2G.",
             read=parse_memory,
             default="256M",
-            verbs=("run", "map", "bench"),
+            verbs=("run", "map", "bench", "image build"),
         ),
     ]
     cpus: Annotated[
         int,
-        counted(1)("CPUs of the guest.", default=1),
+        counted(1)("CPUs of the guest.", default=1, verbs=("run", "map", "image build")),
     ]
     disk: Annotated[
         Size,
@@ -382,6 +382,7 @@ class PoolOptions(TypedDict, total=False):
             read=parse_disk,
             default=0,
             shown="half of the memory",
+            verbs=("run", "map", "image build"),
         ),
     ]
     accel: Annotated[

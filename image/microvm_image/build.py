@@ -94,7 +94,8 @@ class _Plan:
 
     def name(self, digest: str) -> str:
         """Return the name of the image that has that digest, or is an earlier state of it."""
-        base = re.sub(r"[^A-Za-z0-9.+~-]+", "-", self.source.name.rpartition("//")[2]).strip("-.~+")
+        what, *_ = self.source.name.rpartition("//")[2].split()
+        base = re.sub(r"[^A-Za-z0-9.+~-]+", "-", what).strip("-.~+")
         return f"{base[:60] or 'image'}-{self.arch.name}-{digest[:12]}"
 
 

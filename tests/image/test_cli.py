@@ -232,7 +232,9 @@ def test_rm_says_for_whom_it_waits(built: Path) -> None:
     [
         ["rm"],
         ["build", "--arch", "vax"],
-        ["build", "extra"],
+        ["build", "name", "extra"],
+        ["build", "name", "-o", "folder"],
+        ["build", "--cmd", "'"],
         ["tag", "a"],
         ["inspect"],
         ["import"],

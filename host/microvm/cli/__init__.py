@@ -19,6 +19,7 @@ from microvm.errors import (
     GuestUnresponsive,
     MicroVMError,
     QemuError,
+    UsageError,
     how_to_install,
 )
 from microvm.printable import printable
@@ -105,13 +106,15 @@ def _open_standard_streams() -> None:
 def _print_to_stderr(text: str) -> None:
     # No `map` here: it is our submodule of that name, once that is imported.
     lines = [printable(line) for line in text.expandtabs().splitlines()]
-    click.echo("\n".join(lines), err=True)
+    click.echo("".join(f"{line}\n" for line in lines), err=True, nl=False)
 
 
 def fail(error: MicroVMError) -> None:
     """Print an error, and exit with its status."""
     click.echo(f"microvm: {error}", err=True)
-    if error.detail and not isinstance(error, QemuError | GuestDied | GuestUnresponsive):
+    if isinstance(error, UsageError):
+        _print_to_stderr(error.detail)
+    elif error.detail and not isinstance(error, QemuError | GuestDied | GuestUnresponsive):
         whose = "the guest's console" if isinstance(error, BootError) else "what it said"
         _print_to_stderr(f"--- the end of {whose}\n{error.detail}\n---")
     sys.exit(error.exit_status)

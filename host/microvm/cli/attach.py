@@ -14,6 +14,7 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import TYPE_CHECKING, cast
 
+from microvm import readymade
 from microvm.cli import terminal
 from microvm.cli.signals import run_until_signal
 from microvm.errors import ExecKilled, MicroVMError, StartError
@@ -69,8 +70,15 @@ class Attached:
             try:
                 return await self._streams(process)
             except StartError as error:
-                error.hint = error.hint or self._host_path_hint(error)
+                error.hint = error.hint or self._image_hint(error) or self._host_path_hint(error)
                 raise
+
+    def _image_hint(self, error: StartError) -> str:
+        """Return a hint for who misses a command that a ready-made image has."""
+        name = readymade.having(self.command[0])
+        if error.errno != ENOENT or error.stage != "lookup" or not name:
+            return ""
+        return f"`microvm run --image {name} -- {self.command[0]} …` has it"
 
     def _host_path_hint(self, error: StartError) -> str:
         """Return a hint for who has named a file or folder of the host."""

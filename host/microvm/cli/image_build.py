@@ -2,14 +2,65 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from microvm.cli import shared
+from microvm.options import MachineOptions
+
+if TYPE_CHECKING:
+    from microvm_image.recipe import Recipe, Step
+
 FILE = click.Path(path_type=Path)
 
+_STEPS = ("add", "run")
+_RECIPE = ("source", "package", *_STEPS, "warm", "env", "workdir", "user", "entrypoint", "cmd")
 
-@click.command()
+
+class _Build(click.Command):
+    """A command whose `--add` and `--run` are in one order, that in which they are given."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        rest = super().parse_args(ctx, args)
+        texts = {name: iter(ctx.params[name]) for name in _STEPS}
+        names = (parameter.name for parameter in given)
+        ctx.params["steps"] = [(name, next(texts[name])) for name in names if name in texts]
+        return rest
+
+
+@click.command(cls=_Build)
+@click.option("-f", "--file", type=FILE, metavar="FILE", help="Take all of these from a file:")
+@click.option(
+    "--from", "source", metavar="SOURCE", help="What it is made from. [default: Alpine's base]"
+)
+@click.option("--package", multiple=True, metavar="NAME", help="Of a distribution; repeatable.")
+@click.option(
+    "--add",
+    multiple=True,
+    metavar="SRC:DST",
+    help="Put a file or folder there; in one order with --run.",
+)
+@click.option(
+    "--run",
+    multiple=True,
+    metavar="CMD",
+    help="Run it by `sh -c` in a machine of the image so far, and keep what it changes.",
+)
+@click.option(
+    "--warm",
+    multiple=True,
+    metavar="CMD",
+    help="Run it by `sh -c` before a guest is saved for later starts.",
+)
+@click.option("--env", multiple=True, metavar="KEY=VALUE", help="A variable of all commands.")
+@click.option("--workdir", metavar="DIR", help="The working directory of commands.")
+@click.option("--user", metavar="NAME|UID[:GROUP]", help="Whom they run as.")
+@click.option("--entrypoint", metavar="WORDS", help="What `microvm run` puts before its command.")
+@click.option("--cmd", metavar="WORDS", help="What `microvm run` runs where it is given nothing.")
 @click.option("--rootfs", type=FILE, metavar="PATH", help="Alpine archive, or its folder.")
 @click.option(
     "--kernel",
@@ -19,23 +70,96 @@ FILE = click.Path(path_type=Path)
 @click.option("--mirror", metavar="URL", help="Where to download Alpine from.")
 @click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this machine's.")
 @click.option("-o", "--output", type=FILE, metavar="DIR", help="Make the image here.")
+@shared.options(MachineOptions, "image build", memory="1G", disk="8G")
+@click.argument("name", required=False, metavar="[NAME[:TAG]]")
 def build(
+    name: str | None,
+    file: Path | None,
     rootfs: Path | None,
     kernel: str | None,
     mirror: str | None,
     arch: str | None,
     output: Path | None,
+    **options: Any,
 ) -> None:
-    """Build an image and print its path.
+    """Build an image, tag it, and print its path.
 
-    Without options it is the default image, which `microvm run` builds too if there is none.
+    Without options it is the default image, which `microvm run` builds too if there is none. The
+    same sources and options give the same image, which is not built again.
+
+    \b
+    SOURCE is one of
+      FILE or DIR        a root file system as tar, or a folder; an OCI layout; what
+                         `docker save` or `podman save` writes; - is standard input
+      docker://NAME:TAG  an image in a registry
+      debian:RELEASE     Debian, with each --package
+      alpine             Alpine's minirootfs, which is the default
+      NAME               another image of ours
+
+    CMD is text for a shell; WORDS are split as a shell splits them. A file has the same in TOML:
+    docs/images.md has the form. --memory, --cpus and --disk are those of the machines of --run.
+
     MICROVM_ROOTFS, MICROVM_KERNEL and MICROVM_MIRROR stand in for the options of those names.
-    """
+    """  # noqa: D301 - click wants the backspace itself
     from microvm.progress import on_stderr
+    from microvm.step import StepRunner
+    from microvm_image import tags
     from microvm_image.build import build as build_image
 
+    if name and output:
+        raise click.UsageError("NAME is of an image in the cache, and --output makes it elsewhere")
+    recipe = _recipe(file, options)
+    if name:
+        tags.parse(name)
     with on_stderr() as report:
         made = build_image(
-            arch=arch, rootfs=rootfs, kernel=kernel, mirror=mirror, output=output, report=report
+            recipe,
+            arch=arch,
+            rootfs=rootfs,
+            kernel=kernel,
+            mirror=mirror,
+            output=output,
+            run=StepRunner(**shared.given(MachineOptions, {**options, "notify": report.notice})),
+            report=report,
         )
+        if name:
+            tags.assign(name, made.name, report)
     click.echo(made.path)
+
+
+def _recipe(file: Path | None, options: dict[str, Any]) -> Recipe:
+    from microvm_image.recipe import Recipe, shell
+
+    if file is not None:
+        if also := [name for name in _RECIPE if options[name]]:
+            option = "from" if also[0] == "source" else also[0]
+            raise click.UsageError(f"--{option} is for the file to say: it is `{option}` there")
+        from microvm.cli.machine_file import read
+
+        return read(file)
+    return Recipe(
+        source=options["source"] or "",
+        packages=options["package"],
+        steps=tuple(_step(name, text) for name, text in options["steps"]),
+        warm=tuple(map(shell, options["warm"])),
+        env=options["env"],
+        workdir=options["workdir"],
+        user=options["user"],
+        entrypoint=_words("entrypoint", options),
+        cmd=_words("cmd", options),
+    )
+
+
+def _step(name: str, text: str) -> Step:
+    from microvm_image.recipe import Add, Run, shell
+
+    return Add.parse(text) if name == "add" else Run(shell(text))
+
+
+def _words(name: str, options: dict[str, Any]) -> tuple[str, ...] | None:
+    if options[name] is None:
+        return None
+    try:
+        return tuple(shlex.split(options[name]))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=f"--{name}") from None

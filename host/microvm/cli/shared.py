@@ -112,19 +112,18 @@ def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
 
 
 def image_of(given: str | None) -> Image:
-    """Return the image that `--image` names; for those who name none the default, built if need be.
+    """Return the image that `--image` names; for those who name none the default.
+
+    The default and a ready-made one are built if need be.
 
     :raises ImageError: there is none, and none can be built.
     """
-    if given is not None:
-        from microvm_image import load
-
-        return load(given)
+    from microvm import readymade
     from microvm.progress import on_stderr
     from microvm_image import default
 
     with on_stderr() as report:
-        return default(report=report)
+        return default(report=report) if given is None else readymade.find(given, report)
 
 
 def exit_now(status: int) -> NoReturn:

@@ -59,6 +59,7 @@ async def warm_up_image(
             how = f": {error.message}"
         else:
             last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            how = f" ended with status {done.returncode}: {last}" if done.returncode else ""
+            why = f": {last}" if last else ""
+            how = f" ended with status {done.returncode}{why}" if done.returncode else ""
         if how:
             notify(printable(f"warming up by `{shlex.join(command)}`{how}"))

@@ -1,0 +1,124 @@
+"""The machine file: the recipe of an image, in TOML, as `microvm image build -f` takes it.
+
+Its keys are the options of `microvm image build`. It is read, and what is wrong with it is shown,
+as a protocol's schema is: by the generator's own tables, which know where in the file they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from microvm.errors import UsageError
+from microvm_image.recipe import Add, Recipe, Run, Step, shell
+from microvm_proto.diagnostics import SchemaError
+from microvm_proto.load import Document, Table
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+_COMMAND = "a command is text for a shell, or a list of its words"
+
+
+def read(path: Path) -> Recipe:
+    """Return the recipe in a file; relative paths in it are relative to its folder.
+
+    :raises UsageError: it cannot be read, or is wrong; `detail` shows where, and how to mend it.
+    """
+    try:
+        document = Document(path)
+        recipe = _recipe(document.root())
+        document.check()
+    except SchemaError as error:
+        count = len(error.diagnostics)
+        what = f"{count} errors" if count > 1 else "an error"
+        raise UsageError(f"{path}: {what} in the machine file", detail=str(error)) from None
+    return recipe
+
+
+def _recipe(table: Table) -> Recipe:
+    given: dict[str, Any] = {
+        "source": table.get("from", str, ""),
+        "packages": table.items("package", str),
+        "steps": tuple(_steps(table)),
+        "warm": tuple(_commands(table, "warm")),
+        "env": tuple(_variables(table)),
+        "workdir": table.optional("workdir", str),
+        "user": table.optional("user", str),
+        "entrypoint": _words(table, "entrypoint"),
+        "cmd": _words(table, "cmd"),
+        "folder": table.document.path.parent,
+    }
+    table.done()
+    table.document.check()
+    try:
+        return Recipe(**given)
+    except UsageError as error:
+        table.document.error("wrong-value", (), error.message)
+        return Recipe()
+
+
+def _steps(table: Table) -> Iterator[Step]:
+    for step in table.tables("step"):
+        added, command = step.optional("add", str), _command(step, "run")
+        step.done()
+        if len(step.data.keys() & {"add", "run"}) != 1:
+            step.error("step", "", "a step has one of `add` and `run`")
+        elif command is not None and (run := _made(step, "run", Run, command)):
+            yield run
+        elif added is not None and (add := _made(step, "add", Add.parse, added)):
+            if not (table.document.path.parent / add.source).exists():
+                step.error("missing-file", "add", f"there is no {add.source} beside this file")
+            yield add
+
+
+def _made(table: Table, key: str, make: Callable[[A], T], given: A) -> T | None:
+    """Return what is made of a value, or note why that cannot be."""
+    try:
+        return make(given)
+    except UsageError as error:
+        table.error("wrong-value", key, error.message, error.hint)
+        return None
+
+
+def _words(table: Table, key: str) -> tuple[str, ...] | None:
+    words = table.items(key, str)
+    return words if key in table.data else None
+
+
+def _command(table: Table, key: str) -> tuple[str, ...] | None:
+    if isinstance(table.data.get(key), list):
+        return table.items(key, str)
+    text = table.optional(key, str)
+    return None if text is None else shell(text)
+
+
+def _commands(table: Table, key: str) -> Iterator[tuple[str, ...]]:
+    table.known_keys.append(key)
+    given = table.data.get(key, [])
+    if not isinstance(given, list):
+        table.error("wrong-type", key, f"`{key}` must be a list of commands", _COMMAND)
+        return
+    for number, command in enumerate(given):
+        if isinstance(command, str):
+            yield shell(command)
+        elif not isinstance(command, list) or not all(isinstance(word, str) for word in command):
+            table.document.error("wrong-type", table.at(key, number), "not a command", _COMMAND)
+        elif not command:
+            table.document.error("wrong-value", table.at(key, number), "a command without a name")
+        else:
+            yield tuple(command)
+
+
+def _variables(table: Table) -> Iterator[str]:
+    if "env" not in table.data:
+        table.known_keys.append("env")
+        return
+    variables = table.table("env")
+    for name in variables.data:
+        value = variables.optional(name, str)
+        if not name or "=" in name:
+            variables.error("wrong-value", name, "no variable can be called that")
+        elif value is not None:
+            yield f"{name}={value}"

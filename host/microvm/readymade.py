@@ -1,0 +1,102 @@
+"""The ready-made images: built when they are first asked for by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from microvm.cache import lock
+from microvm.cache import store as cache
+from microvm.errors import ImageError
+from microvm.log import Area
+from microvm.progress import Reporter
+
+if TYPE_CHECKING:
+    from microvm_image.image import Image
+
+_logger = Area("image")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyMade:
+    """A ready-made image.
+
+    :ivar registry: the OCI image that it is made from.
+    :ivar packages: those of Debian that it is made from where the registry cannot be reached.
+    :ivar commands: what it has, made from either; the first is what a run of it has by default.
+    """
+
+    registry: str
+    packages: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+DEBIAN = "debian:trixie"
+
+IMAGES = {
+    "python": ReadyMade(
+        "docker://python:3.13-slim",
+        ("python3", "python-is-python3", "python3-pip"),
+        ("python3", "python", "python3.13"),
+    ),
+    "node": ReadyMade("docker://node:22-slim", ("nodejs",), ("node",)),
+}
+"""The images by their names."""
+
+
+def having(command: str) -> str:
+    """Return the name of the image that has a command; empty if none has it."""
+    return next((name for name, image in IMAGES.items() if command in image.commands), "")
+
+
+def is_missing(name: object) -> bool:
+    """Tell whether an image of that name is ready-made, and nobody has asked for it yet."""
+    if not isinstance(name, str) or name not in IMAGES:
+        return False
+    from microvm_image import tags
+
+    return tags.image_of(tags.parse(name)) is None
+
+
+def find(name: str | Path, report: Reporter) -> Image:
+    """Return the image of that name, tag or path; a ready-made one is built if it is not there.
+
+    :raises ImageError: there is none, or none can be built.
+    """
+    from microvm_image import tags
+    from microvm_image.image import load
+
+    if is_missing(name):
+        name = str(name)
+        with cache.disk_errors(), lock.held(cache.folder("readymade") / name, report):
+            if is_missing(name):  # nobody was faster
+                tags.assign(name, _build(name, IMAGES[name], report).name, report)
+    return load(name)
+
+
+def _build(name: str, wanted: ReadyMade, report: Reporter) -> Image:
+    from microvm_image.build import build
+    from microvm_image.recipe import Recipe
+
+    warm = ((wanted.commands[0], "--version"),)
+    try:
+        image = build(Recipe(source=wanted.registry, warm=warm), report=report)
+    except ImageError as error:
+        try:
+            packages = Recipe(
+                source=DEBIAN, packages=wanted.packages, cmd=wanted.commands[:1], warm=warm
+            )
+            image = build(packages, report=report)
+        except ImageError as second:
+            raise ImageError(
+                f"no image {name} can be had: {error.message}; {second.message}",
+                hint=second.hint,
+                detail=second.detail,
+            ) from second
+        _logger.info("%s", error.message)
+        why = f"{wanted.registry} cannot be had (-v shows why)"
+        report.notice(f"image {name}: from packages of {DEBIAN}, as {why}")
+    else:
+        report.notice(f"image {name}: from {image.manifest.source}")
+    return image

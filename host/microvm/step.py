@@ -1,0 +1,144 @@
+"""The steps of an image's recipe that are commands: each in a machine of the image so far."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, BinaryIO, Unpack
+
+from microvm.errors import ExecError, ImageError, StartError
+from microvm.loop import Loop
+from microvm.machine import MicroVM
+from microvm.options import ExecOptions, MachineOptions
+from microvm.qemu.lines import sanitised
+from microvm_image.limits import Limits
+from microvm_image.programs import PACK
+
+if TYPE_CHECKING:
+    from microvm.guest.streams import OutputStream
+    from microvm_image.image import Image
+
+_LINE_SIZE = 1 << 12
+_LAST_LINES = 20
+
+# What programs say who look for a network.
+_WANTS_NETWORK = re.compile(
+    r"name resolution|resolve|[Nn]etwork is unreachable|bad address|getaddrinfo|Name or service"
+    r"|Temporary failure resolving|EAI_AGAIN|ENOTFOUND|no such host|DNS"
+)
+_NO_NETWORK = (
+    "a machine has no network: fetch here what it needs, and add it, as in `--add wheels:/w --run "
+    "'pip install --no-index --find-links /w NAME'`; `--package` has what a distribution has"
+)
+
+
+class StepRunner:
+    """A `microvm_image.build.Runner`: it runs a step in a machine and has it pack what changed."""
+
+    def __init__(self, **options: Unpack[MachineOptions]) -> None:
+        """Take the options of the machines; they are booted, and have a scratch disk."""
+        self._options = options
+
+    def __call__(
+        self,
+        image: Image,
+        command: Sequence[str],
+        show: Callable[[str], None],
+        layer: BinaryIO,
+    ) -> None:
+        """Run a command in a machine of an image, and write what it has changed as a tar archive.
+
+        :param show: called with each line of its output.
+        :raises ImageError: it failed; `detail` has the end of its output.
+        :raises MicroVMError: the machine did not start, or died.
+        """
+        loop = Loop(_nothing, str)
+        try:
+            loop.run(self._run(image, command, show, layer))
+        finally:
+            loop.close()
+
+    async def _run(
+        self,
+        image: Image,
+        command: Sequence[str],
+        show: Callable[[str], None],
+        layer: BinaryIO,
+    ) -> None:
+        options: MachineOptions = {**self._options, "cold": True}
+        async with MicroVM(image, **options) as machine:
+            await _command(machine, command, show)
+            await _pack(machine, layer)
+
+
+async def _nothing() -> None:
+    pass
+
+
+async def _command(machine: MicroVM, command: Sequence[str], show: Callable[[str], None]) -> None:
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+
+    def keep(line: str) -> None:
+        last.append(line)
+        show(line)
+
+    async with await machine.exec(command) as process:
+        await asyncio.gather(_follow(process.stdout, keep), _follow(process.stderr, keep))
+        try:
+            status = await process.wait()
+        except StartError as error:
+            without_shell = error.stage == "lookup" and command[0] == "sh"
+            raise ImageError(
+                f"the step failed: {error.message}",
+                hint="without a shell, a command is a list of words in a machine file"
+                if without_shell
+                else "",
+            ) from error
+    if status:
+        how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
+        said = "\n".join(last)
+        hint = _NO_NETWORK if _WANTS_NETWORK.search(said) else ""
+        raise ImageError(f"the step {how}", hint=hint, detail=said)
+
+
+async def _pack(machine: MicroVM, layer: BinaryIO) -> None:
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    command, argv = PACK
+    options: ExecOptions = {"command": command, "cwd": "/", "max_output": Limits().unpacked}
+    async with await machine.exec(argv, **options) as process:
+        await asyncio.gather(_copy(process.stdout, layer), _follow(process.stderr, last.append))
+        try:
+            status = await process.wait()
+        except ExecError as error:
+            raise ImageError(f"what the step changed cannot be had: {error.message}") from error
+    if status:
+        raise ImageError(
+            f"what the step changed cannot be had: pack ended with status {status}",
+            detail="\n".join(last),
+        )
+
+
+async def _copy(stream: OutputStream, file: BinaryIO) -> None:
+    while chunk := await stream.next_chunk():
+        file.write(chunk)
+
+
+async def _follow(stream: OutputStream, show: Callable[[str], None]) -> None:
+    """Show the lines of a stream; one that is too long comes in parts."""
+    rest = bytearray()
+    while chunk := await stream.next_chunk():
+        rest += chunk
+        *lines, rest = rest.split(b"\n")
+        for line in lines:
+            show(_text(line))
+        while len(rest) > _LINE_SIZE:
+            show(_text(rest[:_LINE_SIZE]))
+            del rest[:_LINE_SIZE]
+    if rest:
+        show(_text(rest))
+
+
+def _text(line: bytearray) -> str:
+    return sanitised(bytes(line).rstrip(b"\r")).expandtabs()

@@ -1,0 +1,144 @@
+"""The machine file: what it may say, and where and how what is wrong with it is shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from microvm.cli.machine_file import read
+from microvm.errors import UsageError
+from microvm_image.recipe import Add, Recipe, Run
+
+Write = Callable[[str], Path]
+
+DOCUMENT = Path(__file__).parents[2] / "docs/images.md"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write the file, beside a folder `wheels`."""
+    (tmp_path / "wheels").mkdir()
+
+    def write(text: str) -> Path:
+        path = tmp_path / "machine.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def said(path: Path) -> list[str]:
+    """The lines that are said of a wrong file; without its path."""
+    with pytest.raises(UsageError) as caught:
+        read(path)
+    assert str(path) in caught.value.message
+    return caught.value.detail.replace(f"{path}:", "").splitlines()
+
+
+def test_all_that_it_may_say(write: Write) -> None:
+    path = write("""
+        from = "debian:trixie"
+        package = ["python3", "python3-pip"]
+        warm = ["python3 -c 'import json'", ["python3", "--version"]]
+        workdir = "/srv"
+        user = "nobody"
+        entrypoint = ["python3"]
+        cmd = ["-c", "print(1)"]
+        env = { A = "b", "C.D" = "=" }
+
+        [[step]]
+        add = "wheels:/wheels"
+
+        [[step]]
+        run = "pip install demo"
+
+        [[step]]
+        run = ["rm", "-r", "/wheels"]
+    """)
+    assert read(path) == Recipe(
+        source="debian:trixie",
+        packages=("python3", "python3-pip"),
+        steps=(
+            Add(Path("wheels"), "/wheels"),
+            Run(("sh", "-c", "pip install demo")),
+            Run(("rm", "-r", "/wheels")),
+        ),
+        warm=(("sh", "-c", "python3 -c 'import json'"), ("python3", "--version")),
+        env=("A=b", "C.D=="),
+        workdir="/srv",
+        user="nobody",
+        entrypoint=("python3",),
+        cmd=("-c", "print(1)"),
+        folder=path.parent,
+    )
+
+
+def test_an_empty_one_is_the_default_image(write: Write) -> None:
+    path = write("")
+    assert read(path) == Recipe(folder=path.parent)
+
+
+def test_the_document_shows_one_that_can_be_read(write: Write) -> None:
+    [example] = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    recipe = read(write(example))
+    assert {type(step) for step in recipe.steps} == {Add, Run}
+    assert all(
+        getattr(recipe, name) for name in ("source", "packages", "warm", "env", "workdir", "user")
+    )
+
+
+def test_a_misspelt_key_is_shown_with_what_was_meant(write: Write) -> None:
+    assert said(write('form = "alpine"\n')) == [
+        "1:8: error: `form` means nothing here [unknown-key]",
+        '    form = "alpine"',
+        "           ^^^^^^^^",
+        "    hint: did you mean `from`?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("from = 1", "1:8: error: `from` must be a string [wrong-type]"),
+        ("package = 'python3'", "1:11: error: `package` must be a list of strings [wrong-type]"),
+        ("cmd = 'sh -c 1'", "1:7: error: `cmd` must be a list of strings [wrong-type]"),
+        ("warm = 'true'", "1:8: error: `warm` must be a list of commands [wrong-type]"),
+        ("warm = ['true', 1]", "1:17: error: not a command [wrong-type]"),
+        ("warm = [[]]", "1:9: error: a command without a name [wrong-value]"),
+        ("env = ['A=b']", "1:7: error: `env` must be one table [wrong-type]"),
+        ("[env]\nA = 1", "2:5: error: `A` must be a string [wrong-type]"),
+        ("[env]\n'A=B' = ''", "2:9: error: no variable can be called that [wrong-value]"),
+        ("run = 'true'", "1:7: error: `run` means nothing here [unknown-key]"),
+        ("step = 'true'", "1:8: error: `step` must be tables [wrong-type]"),
+        ("[[step]]", "1:1: error: a step has one of `add` and `run` [step]"),
+        (
+            "[[step]]\nadd = 'wheels:/w'\nrun = 'ls'",
+            "1:1: error: a step has one of `add` and `run` [step]",
+        ),
+        ("[[step]]\nadd = 'wheels'", "2:7: error: 'wheels' is not SOURCE:TARGET [wrong-value]"),
+        (
+            "[[step]]\nadd = 'wheels:w'",
+            "2:7: error: 'w' is no path from the image's root [wrong-value]",
+        ),
+        ("[[step]]\nadd = 'x:/x'", "2:7: error: there is no x beside this file [missing-file]"),
+        ("[[step]]\nrun = []", "2:7: error: a command without a name [wrong-value]"),
+        ("[[step]]\nrun = 1", "2:7: error: `run` must be a string [wrong-type]"),
+        ("a = \n", "1:5: error: Invalid value [syntax]"),
+    ],
+)
+def test_what_is_wrong_is_shown_where_it_is(write: Write, text: str, line: str) -> None:
+    assert said(write(text))[0] == line
+
+
+def test_all_that_is_wrong_is_shown_at_once(write: Write) -> None:
+    path = write("from = 1\ncmd = 2\n")
+    with pytest.raises(UsageError, match="2 errors in the machine file") as caught:
+        read(path)
+    assert caught.value.detail.count(": error: ") == 2
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert said(tmp_path / "none.toml") == [" error: No such file or directory [unreadable]"]

@@ -1,0 +1,272 @@
+"""Images of all kinds of sources, each built, booted and used; and steps that are commands."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import uuid
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.image import oci
+from tests.image.layers import file, folder, tar
+from tests.vm.conftest import Command
+
+from microvm import MicroVM, arch, readymade
+from microvm.cache import store as cache
+from microvm.errors import ImageError
+from microvm.progress import NullReporter
+from microvm.step import StepRunner
+from microvm_image import Image, programs, rootfs
+from microvm_image.build import build
+from microvm_image.recipe import Add, Recipe, Run, shell
+
+CONFIG = ("--config.env=GREETING=hello", "--config.workingdir=/srv")
+CMD = ("--config.cmd=cat", "--config.cmd=greeting")
+UPPER = tar(
+    *(folder("srv"), file("srv/greeting", b"from the upper layer\n")),
+    *(file("etc/.wh.lower"), folder("opt"), file("opt/.wh..wh..opq"), file("opt/upper")),
+)
+STATIC = '#include <stdio.h>\nint main(void) { return puts("alone") < 0; }\n'
+
+#: What all tests share, as it takes most of a minute to make.
+PYTHON = Recipe(source=readymade.DEBIAN, packages=readymade.IMAGES["python"].packages)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clean() -> Iterator[None]:
+    """Leave no images or tags, and nothing of steps, in a cache that others use as well."""
+
+    def there() -> set[Path]:
+        folders = [cache.folder(name) for name in ("images", "layers", "tags")]
+        return {path for each in folders for path in each.glob("[!.]*")}
+
+    before = there()
+    yield
+    for path in there() - before:
+        cache.clear(path)
+
+
+@pytest.fixture
+def fresh() -> tuple[str, str]:
+    """An option by which an image is none that was built before."""
+    return "--env", f"FRESH={uuid.uuid4()}"
+
+
+@pytest.fixture(scope="module")
+def lower(image: Image) -> bytes:
+    """A layer: the root file system of the default image, and what an upper one removes."""
+    del image
+    out = io.BytesIO()
+    with rootfs.find(arch.find(), None, None, NullReporter()).tree() as tree:
+        tree.write_tar(out)
+    end = tar(folder("opt"), file("opt/lower"), file("etc/lower"))
+    return out.getvalue()[:-1024] + end  # without the zeros that are the end
+
+
+@pytest.fixture(scope="module")
+def layout(lower: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An OCI layout of two layers with whiteouts, and a configuration."""
+    return oci.layout(tmp_path_factory.mktemp("oci") / "layout", lower, UPPER, config=CONFIG + CMD)
+
+
+async def looks_merged(image: Image) -> None:
+    async with MicroVM(image) as vm:
+        seen = await vm.run(["sh", "-c", "echo $GREETING; pwd; ls /opt; test -e /etc/lower"])
+        assert (seen.stdout, seen.returncode) == (b"hello\n/srv\nupper\n", 1)
+
+
+async def test_an_oci_layout_with_whiteouts(layout: Path) -> None:
+    image = build(Recipe(source=str(layout)))
+    await looks_merged(image)
+
+
+async def test_what_docker_saves(layout: Path, tmp_path: Path, microvm: Command) -> None:
+    saved = tmp_path / "saved.tar"
+    oci.run("skopeo", "copy", f"oci:{layout}:latest", f"docker-archive:{saved}:app:1")
+    with saved.open("rb") as stream:
+        built = microvm("image", "build", "saved:test", "--from", "-", stdin=stream)
+    assert built.returncode == 0, built.stderr
+    done = microvm("run", "--image", "saved:test")
+    assert (done.stdout, done.returncode) == (b"from the upper layer\n", 0), done.stderr
+
+
+@pytest.fixture(scope="module")
+def registry(layout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry on the loopback that has the image `app`."""
+    with oci.registry(tmp_path_factory.mktemp("registry")) as address:
+        copy = ("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest")
+        oci.run(*copy, f"docker://{address}/app:1")
+        yield address
+
+
+async def test_a_registry(registry: str) -> None:
+    image = build(Recipe(source=f"docker://{registry}/app:1"))
+    assert "@sha256:" in image.manifest.source
+    await looks_merged(image)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Path:
+    """The folder of a static program of that name."""
+    (tmp_path / "alone.c").write_text(STATIC)
+    command = [*programs.compiler(arch.find()), "-static", "-o", "alone", "alone.c"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    return tmp_path
+
+
+async def test_nothing_but_one_static_program(alone: Path) -> None:
+    steps = (Add(Path("alone"), "/bin/alone"),)
+    recipe = Recipe(source="scratch", steps=steps, cmd=("alone",), folder=alone)
+    async with MicroVM(build(recipe)) as vm:
+        assert (await vm.run(["alone"])).stdout == b"alone\n"
+    with pytest.raises(ImageError, match=r"sh: not found .* a list of words"):
+        build(Recipe(source="scratch", steps=(*steps, run("ls")), folder=alone), run=machine())
+    own = Recipe(source="scratch", steps=(*steps, Run(("alone",))), folder=alone)
+    assert build(own, run=machine()).manifest.history[-1] == "run alone"
+
+
+def run(text: str) -> Run:
+    return Run(shell(text))
+
+
+def machine() -> StepRunner:
+    return StepRunner(disk="1G")
+
+
+@pytest.mark.deadline(600)
+async def test_debian_has_python(image: Image) -> None:
+    del image
+    async with MicroVM(build(PYTHON)) as vm:
+        script = "import sys, json; print(json.dumps(sys.version_info[:2]))"
+        assert (await vm.run(["python3", "-c", script])).stdout == b"[3, 13]\n"
+
+
+def wheel(folder: Path, name: str) -> None:
+    """Write a wheel of one module."""
+    info = f"{name}-1.dist-info"
+    files = {
+        f"{name}.py": "ANSWER = 42\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
+    folder.mkdir()
+    with zipfile.ZipFile(folder / f"{name}-1-py3-none-any.whl", "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+
+
+@pytest.mark.deadline(600)
+async def test_pip_installs_wheels_that_were_added(
+    tmp_path: Path, microvm: Command, fresh: tuple[str, str]
+) -> None:
+    wheel(tmp_path / "wheels", "demo")
+    built = microvm(
+        *("image", "build", "wheels:test", "--from", PYTHON.source),
+        *(word for package in PYTHON.packages for word in ("--package", package)),
+        *("--add", "wheels:/wheels", "--disk", "1G", *fresh),
+        *("--run", "pip install --break-system-packages --no-index --find-links /wheels demo"),
+        cwd=tmp_path,
+        timeout=600,
+    )
+    assert b"Successfully installed demo-1" in built.stderr, built.stderr
+    script = "import demo; print(demo.ANSWER, demo.__file__)"
+    done = microvm("run", "--image", "wheels:test", "--", "python3", "-c", script)
+    assert done.stdout == b"42 /usr/local/lib/python3.13/dist-packages/demo.py\n", done.stderr
+
+
+async def test_what_a_step_changes_is_in_the_image_as_it_left_it(image: Image) -> None:
+    del image
+    made = build(
+        Recipe(
+            steps=(
+                run("mkdir -m 750 /srv/own && echo text >/srv/own/file && chown -R 7:8 /srv/own"),
+                run("ln -s file /srv/own/link; mkdir /srv/gone; touch /srv/gone/file"),
+                run("rm -r /srv/gone /etc/hostname; mkdir /srv/gone"),
+                run("test -L /srv/own/link && test $A = b && test $PWD = /srv/new && touch here"),
+            ),
+            env=("A=b",),
+            workdir="/srv/new",
+            user="nobody",
+        ),
+        run=machine(),
+    )
+    async with MicroVM(made) as vm:
+        script = "cd /srv; stat -c '%n %a %u %g' own own/* new/here gone; ls gone; cat own/link"
+        seen = await vm.run(["sh", "-c", script], text=True, user="root")
+        assert seen.stdout.splitlines() == [
+            *("own 750 7 8", "own/file 644 7 8", "own/link 777 0 0", "new/here 644 0 0"),
+            *("gone 755 0 0", "text"),
+        ]
+        assert (await vm.run(["id", "-un"])).stdout == b"nobody\n"
+        assert (await vm.run(["test", "-e", "/etc/hostname"])).returncode == 1
+
+
+def test_a_failing_command_ends_the_build(microvm: Command, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    command = ("image", "build", "--output", output, "--disk", "64M", "--run")
+    failed = microvm(*map(str, command), "echo said; echo told >&2; exit 3")
+    assert (failed.returncode, failed.stdout) == (125, b"")
+    first, said, *_ = failed.stderr.decode().split("\n", 3)[1:]
+    assert "[1/1] run echo said" in first
+    assert said == "said"
+    assert b"the step ended with status 3" in failed.stderr
+    assert not output.exists()
+    without = microvm(*map(str, command), "wget http://example.org")
+    assert b"a machine has no network: fetch here what it needs" in without.stderr
+    full = microvm(*map(str, command), "dd if=/dev/zero of=/file bs=1M count=100")
+    assert b"No space left on device" in full.stderr
+
+
+async def test_what_is_warmed_up_is_there_in_every_start(
+    image: Image, fresh: tuple[str, str]
+) -> None:
+    del image
+    count = shell('echo "$A" >>/root/warmed')
+    warm = (count, ("false",), ("nothing",), count)
+    made = build(Recipe(warm=warm, env=("A=b", fresh[1])))
+    said: list[str] = []
+    for start in range(2):
+        async with MicroVM(made, notify=said.append) as vm:
+            assert vm.cloned
+            assert (await vm.run(["cat", "/root/warmed"])).stdout == b"b\nb\n"
+            assert [line for line in said if "warming" in line] == [
+                "warming up by `false` ended with status 1",
+                "warming up by `nothing`: nothing: not found in the guest's PATH",
+            ], start
+    other = build(Recipe(warm=(count,), env=("A=c",)))
+    async with MicroVM(other) as vm:
+        assert (await vm.run(["cat", "/root/warmed"])).stdout == b"c\n"
+
+
+@pytest.mark.deadline(600)
+async def test_a_ready_made_image_is_built_once_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, registry: str, image: Image
+) -> None:
+    del image
+    for name, source, says in (
+        ("ready", "127.0.0.1:9/nothing", "image ready: from packages of debian:trixie, as docker:"),
+        ("there", f"{registry}/app:1", f"image there: from docker://{registry}/app:1@sha256:"),
+    ):
+        made = readymade.ReadyMade(f"docker://{source}", PYTHON.packages, ("python3",))
+        monkeypatch.setitem(readymade.IMAGES, name, made)
+        assert readymade.is_missing(name)
+        said: list[str] = []
+        async with MicroVM(name, notify=said.append) as vm:
+            assert vm.cloned
+        assert [line[: len(says)] for line in said if "image" in line] == [says]
+        said.clear()
+        assert not readymade.is_missing(name)
+        async with MicroVM(name, notify=said.append) as vm:
+            assert vm.cloned
+        assert said == []
+
+
+def test_who_misses_a_command_is_told_which_image_has_it(microvm: Command) -> None:
+    done = microvm("run", "--", "python3", "-c", "1")
+    assert done.returncode == 127
+    assert b"python3: not found in the guest's PATH (`microvm run --image python --" in done.stderr
+    assert b"--image" not in microvm("run", "--", "nothing").stderr
