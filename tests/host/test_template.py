@@ -13,10 +13,10 @@ from random import Random
 import pytest
 from click.testing import CliRunner
 
-from microvm import ImageError, TemplateError, UsageError
+from microvm import ImageError, QemuError, TemplateError, UsageError
 from microvm.cache import lock, verified
 from microvm.cli import cli
-from microvm.start import sparse, template
+from microvm.start import scratch, sparse, template
 
 PAGE = 4096
 RAM = bytes(3 * PAGE) + b"a" * PAGE + bytes(300 * PAGE) + b"b" * (2 * PAGE) + bytes(PAGE)
@@ -30,8 +30,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "templates"
 
 
-def save(name: str, used: float = 0, *, copied: bool = False) -> Path:
-    with template.blank() as memory:
+def save(name: str, used: float = 0, *, copied: bool = False, disk: int = 0) -> Path:
+    with template.blank(disk) as memory:
         os.write(memory.ram, RAM)
         os.write(memory.state, STATE)
         template.save(
@@ -62,6 +62,29 @@ def test_what_was_saved_is_what_is_opened() -> None:
         assert memory.saved
         assert (read(memory.ram), read(memory.state)) == (RAM, STATE)
         assert os.lseek(memory.state, 0, os.SEEK_CUR) == 0
+
+
+def test_each_who_opens_it_has_a_disk_of_its_own() -> None:
+    path = save("a", disk=64 << 20)
+    saved = (path / "scratch").read_bytes()
+    assert len(saved) == 64 << 20
+    assert (path / "scratch").stat().st_blocks * 512 < 4 << 20
+    for _ in range(2):
+        with template.opened("a") as memory:
+            assert memory is not None
+            assert memory.scratch is not None
+            assert read(memory.scratch) == saved
+            assert os.fstat(memory.scratch).st_blocks * 512 < 4 << 20
+            os.pwrite(memory.scratch, b"changed", 0)
+    assert (path / "scratch").read_bytes() == saved
+
+
+def test_a_disk_takes_what_makes_file_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "_SYSTEM_PATH", "/nowhere")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(QemuError, match=r"mkfs\.ext4") as caught:
+        save("a", disk=64 << 20)
+    assert caught.value.hint == "apt install e2fsprogs"
 
 
 def test_a_qemu_that_cannot_share_the_memory_gets_a_copy() -> None:

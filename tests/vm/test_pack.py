@@ -38,6 +38,28 @@ async def test_a_layer_has_what_was_changed_and_nothing_else(image: Image, disk:
     assert (info.mode, info.uid, info.gid, data) == (0o640, 7, 8, b"new\n")
 
 
+async def test_what_a_guest_leaves_to_do_harm_is_packed_or_refused(image: Image) -> None:
+    async with MicroVM(image, disk="64M") as vm:
+        script = (
+            "cd /var; n=$(printf %0255d 0); mkdir $n; mkfifo $n/$n; truncate -s 5M $n/hole;"
+            "ln -s $n/../../.. $n/up; (while :; do echo more >> $n/log; : > $n/gone;"
+            "mv $n/gone $n/moved; done) >/dev/null 2>&1 &"
+        )
+        await vm.run(["sh", "-c", script], check=True)
+        name = f"var/{0:0255}"
+        found = await packed(vm)
+        assert {name, f"{name}/{0:0255}", f"{name}/hole", f"{name}/up"} <= set(found)
+        assert found[f"{name}/hole"][1] == bytes(5 << 20)
+        assert not found[f"{name}/log"][1].replace(b"more\n", b"")
+        await vm.run(["touch", "/var/.wh.hosts"], check=True)
+        command, argv = PACK
+        refused = await vm.run(argv, command=command)
+        assert (refused.returncode, refused.stderr) == (
+            1,
+            b"pack: say in a layer var/.wh.hosts: errno 22\n",
+        )
+
+
 async def test_only_root_can_pack_and_no_command_inherits_what_it_takes(vm: MicroVM) -> None:
     command, argv = PACK
     done = await vm.run(["ls", "/proc/self/fd"], text=True, check=True)
