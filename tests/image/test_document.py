@@ -1,0 +1,33 @@
+"""What docs/images.md claims of limits and sources."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from microvm import arch
+from microvm.errors import ImageError
+from microvm.progress import NullReporter
+from microvm_image.limits import Limits
+from microvm_image.sources.find import find
+from microvm_image.tree import SMALL
+
+PAGE = (Path(__file__).parents[2] / "docs/images.md").read_text()
+UNITS = {"": 1, " MiB": 1 << 20, " GiB": 1 << 30}
+
+
+def test_the_limits_are_those_of_the_page() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d+)( \w+)? \|", PAGE, re.MULTILINE)
+    assert {name: int(number) * UNITS[unit] for name, number, unit in rows} == asdict(Limits())
+    assert f"at most {SMALL >> 20} MiB of files" in PAGE
+
+
+def test_the_hint_names_what_the_page_has() -> None:
+    with pytest.raises(ImageError) as caught, find("none", arch.find(), report=NullReporter()):
+        pass
+    for kind in ("docker://NAME", "debian:SUITE", "alpine", "scratch", "`-`"):
+        assert kind in caught.value.hint
+        assert kind.strip("`") in PAGE
