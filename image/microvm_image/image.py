@@ -244,8 +244,8 @@ def _no_image(image: str | Path, path: Path) -> ImageError:
         return ImageError(message, hint="build or import it again")
     return ImageError(
         f"no image {image}",
-        hint="`microvm image ls` lists those in the cache, and none is pulled from elsewhere; "
-        "a path to one has a slash in it",
+        hint="`microvm image ls` lists those in the cache, `microvm image pull` gets one from a "
+        "registry; a path to one has a slash in it",
     )
 
 

@@ -112,7 +112,7 @@ def test_what_is_no_image_is_told_what_it_is(tmp_path: Path) -> None:
         (str(tmp_path), f"microvm: {tmp_path} is a folder, and no image: there is no manifest"),
         (f"{tmp_path}/file", "is a file, and an image is a folder"),
         (f"{tmp_path}/none", f"microvm: no image {tmp_path}/none ("),
-        ("alpine:3.20", "none is pulled from elsewhere"),
+        ("alpine:3.20", "`microvm image pull` gets one from a registry"),
         ("", "not the name of an image: ''"),
     ):
         said = microvm("run", "--image", given, "--", "true")

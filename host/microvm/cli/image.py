@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
 _name = click.argument("name", metavar="IMAGE")
-_names = click.argument("names", nargs=-1, required=True, metavar="IMAGE...")
+_names = click.argument("names", nargs=-1, required=True, metavar="IMAGE…")
 _size = shared.read(Option("", parse_size))
 
 
@@ -66,7 +66,10 @@ def ls(as_json: bool, quiet: bool) -> None:
 @_names
 @_as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
-    """Show all that is known of images: what went in, the defaults of a run, files and digests."""
+    """Show all that is known of images.
+
+    That is what went in, the defaults of a run, files and their digests.
+    """
     from microvm_image.image import load
 
     shown = [_facts(each.path, each) for each in map(load, names)]
@@ -83,9 +86,9 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 @_name
 @_as_json
 def history(name: str, as_json: bool) -> None:
-    """Show how an image was made: its source, the steps on top of it, what runs before it is saved.
+    """Show how an image was made.
 
-    Each is a line, the oldest first.
+    Its source, the steps on top of it, and what runs before a guest is saved: a line each.
     """
     import shlex
 
@@ -105,10 +108,11 @@ def history(name: str, as_json: bool) -> None:
 @_names
 @click.option("-f", "--force", is_flag=True, help="Also an image with several tags.")
 def rm(names: tuple[str, ...], force: bool) -> None:
-    """Remove tags; with its last one an image, and the saved guests of it.
+    """Remove tags, and images with their last one.
 
-    An image that is named in full, or by its digest, is removed with its tag. Machines that run
-    are not disturbed, nor are images that were made from it.
+    The saved guests of an image go with it. An image that is named in full, or by its digest, is
+    removed with its tag. Machines that run are not disturbed, nor are images that were made from
+    it.
     """
     from microvm.progress import on_stderr
     from microvm_image.removal import remove
@@ -123,9 +127,10 @@ def rm(names: tuple[str, ...], force: bool) -> None:
     "-a", "--all", "everything", is_flag=True, help="Also the default image, if it has no tag."
 )
 def prune(everything: bool) -> None:
-    """Remove images without a tag, damaged ones, and those of another version of microvm.
+    """Remove what nobody has a use for.
 
-    The image of `microvm run` without --image stays, and what a process is just building.
+    That is images without a tag, damaged ones, and those of another version of microvm. The image
+    of `microvm run` without --image stays, and what a process is just building.
     """
     from microvm.progress import on_stderr
     from microvm_image import removal
@@ -139,9 +144,10 @@ def prune(everything: bool) -> None:
 @_name
 @click.argument("tag", metavar="TAG")
 def tag(name: str, tag: str) -> None:
-    """Give an image of the cache a TAG: NAME:VERSION, or NAME, which is NAME:latest.
+    """Give an image of the cache a tag.
 
-    An image that has had this tag has it no more.
+    TAG is NAME:VERSION, or NAME, which is NAME:latest. An image that has had this tag has it no
+    more.
     """
     from microvm.progress import on_stderr
     from microvm_image import tags
@@ -156,7 +162,9 @@ def tag(name: str, tag: str) -> None:
 @click.argument("tag", required=False, metavar="[TAG]")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of how far it is.")
 def pull(reference: str, tag: str | None, quiet: bool) -> None:
-    """Build an image from one in a registry; print its tag, or else its name.
+    """Build an image from one in a registry.
+
+    Its tag is printed, or else its name.
 
     REFERENCE is what docker takes, such as `python:3.13-slim` or `localhost:5000/base@sha256:…`.
     The tag is the last part of it, unless it is a digest, or TAG. `microvm image build` does the
@@ -183,7 +191,10 @@ def pull(reference: str, tag: str | None, quiet: bool) -> None:
 @_name
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="[default: standard output]")
 def export(name: str, output: Path | None) -> None:
-    """Write an image as one file, which `microvm image import` takes on another machine."""
+    """Write an image as one file.
+
+    `microvm image import` takes it on another machine.
+    """
     from microvm.progress import on_stderr
     from microvm_image import export as exports
     from microvm_image.image import load
@@ -209,7 +220,9 @@ def export(name: str, output: Path | None) -> None:
 )
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of how far it is.")
 def import_(file: str, tag: str | None, max_size: int, quiet: bool) -> None:
-    """Take over an image that `microvm image export` wrote; print its tags, or else its name.
+    """Take over an image from a file.
+
+    `microvm image export` wrote it. Its tags are printed, or else its name.
 
     It gets those of its tags that no other image has, or TAG instead. What is in FILE is compared
     with the digests in it, so that nothing damaged is taken; whom it is from is for you to know.

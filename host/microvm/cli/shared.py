@@ -50,7 +50,7 @@ def count(least: int) -> Callback:
 
 
 image = click.option(
-    "--image", metavar="NAME|DIR", help="What it boots. [default: built on the first run]"
+    "--image", metavar="NAME[:TAG]|DIR", help="What it boots. [default: built on the first run]"
 )
 verbose = click.option(
     "-v",
