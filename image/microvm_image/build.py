@@ -134,12 +134,12 @@ def build(
     report = report or NullReporter()
     target = arches.find(arch)
     with cache.disk_errors(), ExitStack() as files:
-        if recipe.source in {"", ALPINE}:
+        if recipe.source in {"", ALPINE} and not recipe.packages:
             base = bases.find(target, rootfs, mirror, report)
         else:
             base = files.enter_context(
                 find(
-                    recipe.source,
+                    recipe.source or ALPINE,
                     target,
                     packages=recipe.packages,
                     folder=recipe.folder,

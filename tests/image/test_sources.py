@@ -23,9 +23,11 @@ from tests.image.layers import file, folder, hard, link, shown, tar
 from microvm import arch as arches
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
+from microvm_image.build import build
 from microvm_image.compression import zstd_module
 from microvm_image.config import Config
 from microvm_image.limits import Limits
+from microvm_image.recipe import Recipe
 from microvm_image.source import Source
 from microvm_image.sources.find import find
 
@@ -413,6 +415,12 @@ def test_a_registry_that_sends_something_else(layout: Path, tmp_path: Path, cach
 def test_what_is_no_source(text: str, says: str) -> None:
     with pytest.raises(ImageError, match=says):
         found(text)
+
+
+@pytest.mark.parametrize("text", ["", "alpine"])
+def test_packages_need_a_distribution_that_has_them(text: str, kernel: Path) -> None:
+    with pytest.raises(ImageError, match=r"alpine takes no packages.*debian:SUITE"):
+        build(Recipe(source=text, packages=("python3",)), kernel=kernel)
 
 
 def test_without_skopeo_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
