@@ -64,30 +64,29 @@ def find(name: str | Path, report: Reporter) -> Image:
 
     :raises ImageError: there is none, or none can be built.
     """
-    from microvm_image import tags
     from microvm_image.image import load
 
     if is_missing(name):
         name = str(name)
         with cache.disk_errors(), lock.held(cache.folder("readymade") / name, report):
             if is_missing(name):  # nobody was faster
-                tags.assign(name, _build(name, IMAGES[name], report).name, report)
+                _build(name, IMAGES[name], report)
     return load(name)
 
 
-def _build(name: str, wanted: ReadyMade, report: Reporter) -> Image:
+def _build(name: str, wanted: ReadyMade, report: Reporter) -> None:
     from microvm_image.build import build
     from microvm_image.recipe import Recipe
 
     warm = ((wanted.commands[0], "--version"),)
     try:
-        image = build(Recipe(source=wanted.registry, warm=warm), report=report)
+        image = build(Recipe(source=wanted.registry, warm=warm), tag=name, report=report)
     except ImageError as error:
         try:
             packages = Recipe(
                 source=DEBIAN, packages=wanted.packages, cmd=wanted.commands[:1], warm=warm
             )
-            image = build(packages, report=report)
+            build(packages, tag=name, report=report)
         except ImageError as second:
             raise ImageError(
                 f"no image {name} can be had: {error.message}; {second.message}",
@@ -99,4 +98,3 @@ def _build(name: str, wanted: ReadyMade, report: Reporter) -> Image:
         report.notice(f"image {name}: from packages of {DEBIAN}, as {why}")
     else:
         report.notice(f"image {name}: from {image.manifest.source}")
-    return image

@@ -93,5 +93,5 @@ class Budget:
 def _beyond(limit: str, what: str) -> ImageError:
     return ImageError(
         f"the source is larger than it may be: {what}",
-        hint=f"if it can be trusted, raise the limit `{limit}`",
+        hint=f"if it can be trusted, raise the limit `{limit}`: --limit {limit}=…",
     )

@@ -61,7 +61,7 @@ def prune(*, everything: bool = False, report: Reporter | None = None) -> list[R
     """Remove what nobody has a use for, and tags that mean nothing.
 
     That is what is damaged or of another version of microvm, and what has no tag, but for the
-    image of an ordinary run.
+    image of an ordinary run; and what the steps of builds have changed.
 
     :param everything: that one, too, if it has no tag; it is built again when it is needed.
     :raises ImageError: nothing can be removed there.
@@ -87,6 +87,10 @@ def prune(*, everything: bool = False, report: Reporter | None = None) -> list[R
                 for tag in gone:
                     tags.clear(tag)
                 removed.append(Removed(tuple(gone), ""))
+        for layer in sorted(cache.folder("layers").glob("[!.]*")):
+            with lock.attempt(layer) as ours:
+                if ours:
+                    layer.unlink(missing_ok=True)
     return removed
 
 

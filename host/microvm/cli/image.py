@@ -129,8 +129,9 @@ def rm(names: tuple[str, ...], force: bool) -> None:
 def prune(everything: bool) -> None:
     """Remove what nobody has a use for.
 
-    That is images without a tag, damaged ones, and those of another version of microvm. The image
-    of `microvm run` without --image stays, and what a process is just building.
+    That is images without a tag, damaged ones, those of another version of microvm, and what steps
+    of builds have changed. The image of `microvm run` without --image stays, and what a process is
+    just building.
     """
     from microvm.progress import on_stderr
     from microvm_image import removal

@@ -12,6 +12,7 @@ from microvm.cli import shared
 from microvm.options import MachineOptions
 
 if TYPE_CHECKING:
+    from microvm_image.limits import Limits
     from microvm_image.recipe import Recipe, Step
 
 FILE = click.Path(path_type=Path)
@@ -70,6 +71,13 @@ class _Build(click.Command):
 @click.option("--mirror", metavar="URL", help="Where to download Alpine from.")
 @click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this machine's.")
 @click.option("-o", "--output", type=FILE, metavar="DIR", help="Make the image here.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=N",
+    help="Raise a limit on what a source may be; an error names it.",
+)
 @shared.options(MachineOptions, "image build", memory="1G", disk="8G")
 @click.argument("name", required=False, metavar="[NAME[:TAG]]")
 def build(
@@ -80,6 +88,7 @@ def build(
     mirror: str | None,
     arch: str | None,
     output: Path | None,
+    limits: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Build an image, tag it, and print its path.
@@ -119,11 +128,11 @@ def build(
             kernel=kernel,
             mirror=mirror,
             output=output,
+            tag=name,
+            limits=_limits(limits),
             run=StepRunner(**shared.given(MachineOptions, {**options, "notify": report.notice})),
             report=report,
         )
-        if name:
-            tags.assign(name, made.name, report)
     click.echo(made.path)
 
 
@@ -148,6 +157,23 @@ def _recipe(file: Path | None, options: dict[str, Any]) -> Recipe:
         entrypoint=_words("entrypoint", options),
         cmd=_words("cmd", options),
     )
+
+
+def _limits(entries: tuple[str, ...]) -> Limits:
+    from dataclasses import fields
+
+    from microvm.units import parse_size
+    from microvm_image.limits import Limits
+
+    names = [field.name for field in fields(Limits)]
+    given = {}
+    for entry in entries:
+        name, _, size = entry.partition("=")
+        if name not in names:
+            message = f"{name!r} is none of {', '.join(names)}"
+            raise click.BadParameter(message, param_hint="--limit")
+        given[name] = parse_size(size)
+    return Limits(**given)
 
 
 def _step(name: str, text: str) -> Step:

@@ -78,7 +78,7 @@ def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitSta
     if size > limits.unpacked:
         raise ImageError(
             f"{text}: is larger than it may be: {size >> 20} MiB",
-            hint="if it can be trusted, raise the limit `unpacked`",
+            hint="if it can be trusted, raise the limit `unpacked`: --limit unpacked=…",
         )
     pull = _Pull(pinned, digest, size, insecure, report, files)
     return oci.source(text, digest, manifest, config, pull.open, arch)

@@ -1,0 +1,130 @@
+"""`microvm image build` with a recipe, as a user types it; the machine of its steps is played."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+from click.testing import CliRunner, Result
+
+from microvm import step
+from microvm.cli.image import image
+from microvm.errors import ImageError, UsageError
+from microvm_image.image import Image, load
+
+
+@pytest.fixture(autouse=True)
+def ran(
+    archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> list[tuple[str, ...]]:
+    """Have the environment name the small parts; give the commands that machines have run."""
+    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
+    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    ran: list[tuple[str, ...]] = []
+
+    class Runner:
+        def __init__(self, **options: Any) -> None:
+            ran.append(("with", str(options["memory"]), str(options["disk"])))
+
+        def __call__(
+            self, image: Image, command: Sequence[str], show: Callable[[str], None], layer: BinaryIO
+        ) -> None:
+            assert image.manifest.config.env == ("A=b",)
+            ran.append(tuple(command))
+            show(f"output of {command[-1]}")
+            layer.write(bytes(1024))
+
+    monkeypatch.setattr(step, "StepRunner", Runner)
+    return ran
+
+
+def build(*arguments: str) -> Result:
+    return CliRunner().invoke(image, ["build", *arguments])
+
+
+OPTIONS = (
+    *("--add", "one:/one", "--run", "ls 1", "--add", "two:/two", "--run", "ls 2", "--env", "A=b"),
+    *("--warm", "true", "--workdir", "/srv", "--user", "nobody"),
+    *("--entrypoint", "sh -c", "--cmd", "'echo 1' x"),
+)
+FILE = """
+warm = ["true"]
+workdir = "/srv"
+user = "nobody"
+entrypoint = ["sh", "-c"]
+cmd = ["echo 1", "x"]
+env.A = "b"
+step = [{ add = "one:/one" }, { run = "ls 1" }, { add = "two:/two" }, { run = "ls 2" }]
+"""
+
+
+def test_steps_are_in_the_order_of_the_command_line_and_shown(ran: list[tuple[str, ...]]) -> None:
+    result = build("app:1", "--memory", "512M", "--disk", "2G", *OPTIONS)
+    assert ran[1:] == [("sh", "-c", "ls 1"), ("sh", "-c", "ls 2")]
+    assert ran[0] == ("with", str(512 << 20), str(2 << 30))
+    shown = [line for line in result.stderr.splitlines() if line[0] == "o" or "/4]" in line]
+    assert shown == [
+        "microvm: [1/4] add one:/one",
+        "microvm: [2/4] run ls 1",
+        "output of ls 1",
+        "microvm: [3/4] add two:/two",
+        "microvm: [4/4] run ls 2",
+        "output of ls 2",
+    ]
+    manifest = load("app:1").manifest
+    assert manifest.history[:4] == ("add one:/one", "run ls 1", "add two:/two", "run ls 2")
+    assert manifest.config.entrypoint == ("sh", "-c")
+    assert manifest.config.cmd == ("echo 1", "x")
+    assert (manifest.config.workdir, manifest.config.user) == ("/srv", "nobody")
+    assert manifest.warm == (("sh", "-c", "true"),)
+
+
+def test_a_file_and_options_that_say_the_same_give_the_same_image(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/machine.toml").write_text(FILE)
+    for name in ("one", "two"):
+        (tmp_path / "folder" / name).write_text(name)
+    first = build(*OPTIONS)
+    assert first.exit_code == 0, first.output
+    assert build("-f", "folder/machine.toml").stdout == first.stdout
+
+
+def test_a_file_says_all_or_nothing(tmp_path: Path) -> None:
+    (tmp_path / "machine.toml").write_text(FILE)
+    result = build("-f", "machine.toml", "--from", "alpine")
+    assert result.exit_code == 2
+    assert "--from is for the file to say" in result.stderr
+
+
+def test_what_is_wrong_with_a_file_is_shown() -> None:
+    Path("machine.toml").write_text("cmd = 1\n")
+    error = build("-f", "machine.toml").exception
+    assert isinstance(error, UsageError)
+    assert error.detail.startswith("machine.toml:1:7: error: `cmd` must be a list of strings")
+
+
+def test_a_limit_can_be_set() -> None:
+    Path("root").mkdir()
+    Path("root/file").write_text("more than that")
+    error = build("--from", "root", "--limit", "unpacked=10").exception
+    assert isinstance(error, ImageError)
+    assert "--limit unpacked=…" in error.hint
+    assert build("--from", "root", "--limit", "unpacked=1K").exit_code == 0
+    assert "'speed' is none of members, " in build("--limit", "speed=1").stderr
+
+
+def test_nothing_is_built_for_a_name_that_cannot_be(cache: Path) -> None:
+    assert isinstance(build("a tag").exception, ImageError)
+    assert not (cache / "images").exists()
+
+
+def test_history_tells_the_steps() -> None:
+    build("app", *OPTIONS)
+    told = CliRunner().invoke(image, ["history", "app", "--json"])
+    assert json.loads(told.stdout)["steps"][:2] == ["add one:/one", "run ls 1"]
