@@ -3,13 +3,14 @@
  *     /init [disk] [scratch]
  *
  * The root is an overlay: nothing that a guest writes changes what is below. Its lower layer is what
- * the kernel has unpacked init from, or, with the word `disk`, the EROFS file system on a disk. Its
- * upper layer is in memory, or, with `scratch`, on the disk that is no EROFS. The words come from the
+ * the kernel has unpacked init from, or, with the word `disk`, the EROFS file system on a read-only
+ * disk. Its upper layer is in memory, or, with `scratch`, on the other disk. The words come from the
  * kernel's command line, where they are nobody else's. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
+#include <stdbool.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -19,8 +20,6 @@
 #include "console.h"
 
 #define MERGED "/run/root"
-
-enum { EROFS_MAGIC = 0xe0f5e1e2, EROFS_OFFSET = 1024 }; /* erofs_fs.h */
 
 /* Where sandboxd keeps open what has no name in the root; the host reads these numbers, too. */
 enum { PACK_FD = 3, UPPER_FD = 4 };
@@ -56,21 +55,20 @@ static void load_modules(char *path)
 	}
 }
 
-static bool is_erofs(const char *disk)
+/* Reading from it would take longer than all else here. */
+static bool is_read_only(const char *disk)
 {
-	uint32_t magic = 0;
-	int fd = open(disk, O_RDONLY | O_CLOEXEC);
-	bool is = pread(fd, &magic, sizeof magic, EROFS_OFFSET) == sizeof magic &&
-		  magic == EROFS_MAGIC;
+	int value = 0, fd = open(disk, O_RDONLY | O_CLOEXEC);
+	bool is = ioctl(fd, BLKROGET, &value) == 0 && value;
 
 	close(fd);
 	return is;
 }
 
 /* Disks are numbered in the order in which the kernel finds them, which is not always the same. */
-static const char *find_disk(bool erofs)
+static const char *find_disk(bool read_only)
 {
-	return is_erofs("/dev/vda") == erofs ? "/dev/vda" : "/dev/vdb";
+	return is_read_only("/dev/vda") == read_only ? "/dev/vda" : "/dev/vdb";
 }
 
 static void mount_lower(void)
