@@ -42,7 +42,7 @@ async def test_what_a_guest_leaves_to_do_harm_is_packed_or_refused(image: Image)
     async with MicroVM(image, disk="64M") as vm:
         script = (
             "cd /var; n=$(printf %0255d 0); mkdir $n; mkfifo $n/$n; truncate -s 5M $n/hole;"
-            "ln -s $n/../../.. $n/up; (while :; do echo more >> $n/log; : > $n/gone;"
+            "ln -s $n/../../.. $n/up; : > $n/log; (while :; do echo more >> $n/log; : > $n/gone;"
             "mv $n/gone $n/moved; done) >/dev/null 2>&1 &"
         )
         await vm.run(["sh", "-c", script], check=True)
