@@ -27,7 +27,6 @@ _HEADERS = (
 )  # of one member, extended ones included; the kernel's largest attribute: 64 KiB
 _ID_END = 0xFFFFFFFF  # -1 is no user and no group
 _MTIME_END = 1 << 34
-_BLOCK = tarfile.BLOCKSIZE
 _XATTR = "SCHILY.xattr."
 _XATTR_KINDS = ("user.", "trusted.", "security.", "system.posix_acl_")
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
@@ -103,14 +102,15 @@ class _Headers:
         self._archive = archive
         self._position = 0
         self.left = _HEADERS
+        self.last = b""
 
     def read(self, size: int) -> bytes:
         self.left -= size
         if size < 0 or self.left < 0:
             raise tarfile.ReadError("the headers of a member are too long")
-        data = self._archive.read(self._position, size)
-        self._position += len(data)
-        return data
+        self.last = self._archive.read(self._position, size)
+        self._position += len(self.last)
+        return self.last
 
     def seek(self, position: int) -> int:
         if position < 0:
@@ -132,7 +132,8 @@ def _tar_members(archive: Extent, name: str, *, is_whole: bool) -> Iterator[Memb
             encoding="utf-8",
             errors="surrogateescape",
         ) as tar:
-            while (info := tar.next()) is not None:
+            is_empty = tar.firstmember is None  # which it has read already
+            while not is_empty and (info := tar.next()) is not None:
                 tar.members = []  # which it keeps for a second reading
                 headers.left = _HEADERS - sum(map(len, tar.pax_headers.values()))
                 if info.offset < end:
@@ -143,8 +144,8 @@ def _tar_members(archive: Extent, name: str, *, is_whole: bool) -> Iterator[Memb
                     if info.size < 0 or end > archive.size:
                         raise tarfile.ReadError("it is cut short")
                 yield info.name, _member(info, archive)
-            rest = archive.read(tar.offset, _BLOCK)
-        if rest.strip(b"\0") or not (rest or is_whole):
+        # For tarfile, any header that cannot be is an end; for us, only one of zeros.
+        if headers.last.strip(b"\0") or not (headers.last or is_whole):
             raise tarfile.ReadError("it is cut short, or no tar archive")
     except (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
         raise ImageError(f"{name}: damaged archive: {error}") from error
