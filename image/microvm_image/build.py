@@ -131,6 +131,7 @@ def build(
         is full. Nothing half made is left.
     """
     recipe = recipe or Recipe()
+    tag = tags.parse(tag) if tag else None
     report = report or NullReporter()
     target = arches.find(arch)
     with cache.disk_errors(), ExitStack() as files:
