@@ -21,6 +21,9 @@ class Machine(Protocol):
     async def run_true(self) -> None:
         """Run `true` in the guest."""
 
+    async def run_python(self) -> None:
+        """Run a Python that does nothing, in a guest that has it."""
+
     async def read_stream(self) -> None:
         """Have a process in the guest write `STREAM_SIZE` bytes, and read them."""
 

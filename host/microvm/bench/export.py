@@ -31,17 +31,19 @@ def to_json(report: Report) -> str:
 
 
 def _figure(figure: Figure) -> dict[str, object]:
-    floor = figure.floor and {
-        "of": figure.metric.floor_metric,
-        "median": _rounded(percentile(figure.floor, 50)),
-        "samples": _all(figure.floor),
-    }
+    floor = {"of": figure.metric.floor_metric, **_beside(figure.floor)} if figure.floor else None
     return {
         **{name: _rounded(value) for name, value in summary(figure).items()},
         "samples": _all(figure.ours),
-        "floor": floor or None,
+        "floor": floor,
         "ratio": figure.ratio and _rounded(figure.ratio),
+        "default": _beside(figure.default) if figure.default else None,
+        "default_ratio": figure.default_ratio and _rounded(figure.default_ratio),
     }
+
+
+def _beside(samples: Sequence[float]) -> dict[str, object]:
+    return {"median": _rounded(percentile(samples, 50)), "samples": _all(samples)}
 
 
 def _boot(boot: Boot) -> dict[str, float]:

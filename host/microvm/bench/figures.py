@@ -35,6 +35,7 @@ METRICS = (
     _cost("cold_ready_ms", "cold boot to ready, ms"),
     _cost("warm_ready_ms", "clone to ready, ms"),
     _cost("warm_true_ms", "clone and its first true, ms"),
+    _cost("warm_python_ms", "clone and its first python3, ms"),
     _cost("warm_run_ms", "microvm run -- true, ms", floor_metric="warm_true_ms"),
     _cost("pool_echo_ms", "first echo from a full pool, ms", floor_metric="warm_true_ms"),
     _cost("exec_ms", "true, ms"),
@@ -52,16 +53,27 @@ class Figure:
     """The samples of a metric, in its unit; of ours there is at least one.
 
     :ivar floor: the samples of the floor's metric; empty where the floor was not measured.
+    :ivar default: the same samples of the default image, beside which an image with a disk is
+        measured; empty where it was not.
     """
 
     metric: Metric
     ours: tuple[float, ...]
     floor: tuple[float, ...] = ()
+    default: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float | None:
         """The quotient of our median and the floor's; None without the floor."""
-        return percentile(self.ours, 50) / percentile(self.floor, 50) if self.floor else None
+        return self._beside(self.floor)
+
+    @property
+    def default_ratio(self) -> float | None:
+        """The quotient of our median and the default image's; None without it."""
+        return self._beside(self.default)
+
+    def _beside(self, samples: Sequence[float]) -> float | None:
+        return percentile(self.ours, 50) / percentile(samples, 50) if samples else None
 
     def tail(self, percent: float) -> float:
         """Return the best value that at least `percent` % of ours reach."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,23 @@ def to_markdown(values: dict[str, Any]) -> str:
 
     :param values: as `export.to_json` writes them.
     """
-    lines = [_about(values), "", "| | microvm | the floor | ratio |", "|---|---|---|---|"]
+    others = {"floor": ("the floor", "ratio"), "default": ("the default image", "default_ratio")}
+    if not any(figure["default"] for figure in values["figures"].values()):
+        del others["default"]
+    heads = ["", "microvm", *(head for title, _ in others.values() for head in (title, "ratio"))]
+    lines = [_about(values), "", _row(heads), "|---" * len(heads) + "|"]
     for metric in METRICS:
         if figure := values["figures"].get(metric.name):
-            floor, ratio = figure["floor"], figure["ratio"]
-            cells = (formatted(floor["median"]), f"{ratio:.2f}") if floor else ("", "")
-            lines.append(f"| {' | '.join((metric.title, formatted(figure['median']), *cells))} |")
+            cells = [metric.title, formatted(figure["median"])]
+            for name, (_, ratio) in others.items():
+                other = figure[name]
+                cells += (formatted(other["median"]), f"{figure[ratio]:.2f}") if other else ("", "")
+            lines.append(_row(cells))
     return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "".join(f"| {cell} " if cell else "| " for cell in cells) + "|"
 
 
 def _about(values: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from microvm.bench.floor import Floor
 from microvm.bench.ours import OurMachine, Ours
 from microvm.bench.platform import describe, load
 from microvm.bench.report import Density, Report
-from microvm.errors import ImageError, MicroVMError
+from microvm.errors import ExecError, ImageError, MicroVMError
 from microvm.options import Accelerator
 from microvm.pool import Pool
 from microvm.progress import NullReporter, Reporter
@@ -39,6 +39,8 @@ _WARM_UP = 10
 
 _POLL = 0.005
 
+_DEFAULT = "default"  # the contender that is the default image
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -50,6 +52,7 @@ class Plan:
     :ivar clones: how many are started one after the other, by each way to start one, and then how
         many are alive at once.
     :ivar floor: whether all this is done with the floor, too.
+    :ivar default: another image that all this is done with, too.
     """
 
     image: Image
@@ -59,6 +62,7 @@ class Plan:
     execs: int = 200
     clones: int = 20
     floor: bool = True
+    default: Image | None = None
 
 
 async def measure(plan: Plan, report: Reporter | None = None) -> Report:
@@ -72,8 +76,10 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
     memory = parse_memory(plan.memory) >> 20
     with ExitStack() as owned:
         report.step("making templates")
-        ours = Ours(plan.image, memory=plan.memory, accel=plan.accel, notify=report.notice)
+        start = partial(Ours, memory=plan.memory, accel=plan.accel, notify=report.notice)
+        ours = start(plan.image)
         first = await ours.clone()
+        has_python = await _has_python(first)
         await first.stop()
         accel = cast("Accel", first.vm.accel)
         contenders: list[Contender] = [ours]
@@ -85,9 +91,13 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
                 report.notice(f"the floor is left out: {error.message}")
             else:
                 await (await contenders[-1].clone()).stop()
-        run = _Run(plan, report, ours, contenders)
+        if plan.default:
+            contenders.append(start(plan.default, name=_DEFAULT))
+            await (await contenders[-1].clone()).stop()
+        run = _Run(plan, report, ours, contenders, has_python=has_python)
         await run.boot()
         await run.clone()
+        await run.python()
         await run.pool()
         await run.density()
     platform = describe(plan.image.manifest, accel=accel, memory_mib=memory, load=busy)
@@ -98,7 +108,13 @@ class _Run:
     """The samples of a run so far, by contender and metric, each in its metric's unit."""
 
     def __init__(
-        self, plan: Plan, report: Reporter, ours: Ours, contenders: list[Contender]
+        self,
+        plan: Plan,
+        report: Reporter,
+        ours: Ours,
+        contenders: list[Contender],
+        *,
+        has_python: bool,
     ) -> None:
         self.boots: list[Boot] = []
         self.densities: dict[str, Density] = {}
@@ -106,12 +122,18 @@ class _Run:
         self._report = report
         self._ours = ours
         self._contenders = contenders
+        self._has_python = has_python
         self._samples: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
 
     def figures(self) -> tuple[Figure, ...]:
         """Return the figures of all metrics that have samples."""
         return tuple(
-            Figure(metric, tuple(ours), tuple(self._samples["floor", metric.floor_metric]))
+            Figure(
+                metric,
+                tuple(ours),
+                tuple(self._samples["floor", metric.floor_metric]),
+                tuple(self._samples[_DEFAULT, metric.name]),
+            )
             for metric in METRICS
             if (ours := self._samples["microvm", metric.name])
         )
@@ -127,7 +149,7 @@ class _Run:
                     machine = machines[contender] = await contender.boot()
                     self._add(contender, "cold_ready_ms", (time.monotonic() - begun) * 1e3)
                     owned.push_async_callback(machine.stop)
-                    if isinstance(machine, OurMachine):
+                    if contender is self._ours and isinstance(machine, OurMachine):
                         self.boots.append(await boot_times(machine.vm, begun))
                 if number == self._plan.boots - 1:
                     await self._run_commands(machines)
@@ -167,6 +189,20 @@ class _Run:
             elapsed = await _elapsed(self._ours.run_process)
             self._add(self._ours, "warm_run_ms", elapsed * 1e3)
 
+    async def python(self) -> None:
+        """Run a Python in clones, one after the other, where the image has it."""
+        having = [contender for contender in self._contenders if contender.name != _DEFAULT]
+        for number in range(self._plan.clones if self._has_python else 0):
+            self._step("Python in clones", number, self._plan.clones)
+            for contender in having:
+                begun = time.perf_counter()
+                machine = await contender.clone()
+                try:
+                    await machine.run_python()
+                    self._add(contender, "warm_python_ms", (time.perf_counter() - begun) * 1e3)
+                finally:
+                    await machine.stop()
+
     async def pool(self) -> None:
         """Take machines from a pool that is full and at rest, and run a command on each."""
         async with Pool(image=self._ours.image, **self._ours.options) as pool:
@@ -199,6 +235,14 @@ class _Run:
         if done == 0:
             self._report.step(text)
         self._report.advance(done, total)
+
+
+async def _has_python(machine: OurMachine) -> bool:
+    try:
+        await machine.run_python()
+    except ExecError:
+        return False
+    return True
 
 
 async def _wait_full(pool: Pool) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _WRITER = ("dd", "if=/dev/zero", "bs=64k", f"count={STREAM_SIZE >> 16}")
 _READER = ("dd", "of=/dev/null", "bs=64k")
 _BLOCK = bytes(1 << 16)
+_PYTHON = ("python3", "-c", "pass")
 
 
 class Ours:
@@ -28,11 +29,10 @@ class Ours:
 
     :param memory: the guest's memory, as `MicroVM` takes it.
     :param notify: see `MicroVM`.
+    :ivar name: the name in reports.
     :ivar image: the image that the machines boot.
     :ivar options: the other options that they are made with.
     """
-
-    name = "microvm"
 
     def __init__(
         self,
@@ -41,7 +41,9 @@ class Ours:
         memory: Size,
         accel: Accelerator,
         notify: Callable[[str], None],
+        name: str = "microvm",
     ) -> None:
+        self.name = name
         self.image = image
         self.options = PoolOptions(memory=memory, accel=accel, notify=notify)
         self._command = (
@@ -104,6 +106,14 @@ class OurMachine:
         :raises MicroVMError: it fails.
         """
         await self._run(("true",), 0)
+
+    async def run_python(self) -> None:
+        """Run a Python that does nothing.
+
+        :raises ExecError: the guest has none.
+        :raises MicroVMError: it fails.
+        """
+        await self._run(_PYTHON, 0)
 
     async def read_stream(self) -> None:
         """Have a process in the guest write `STREAM_SIZE` bytes, and discard them.

@@ -104,7 +104,7 @@ def _draw_boot(axes: Axes, report: Report) -> None:
 
 
 def _draw_density(axes: Axes, report: Report) -> None:
-    styles = ((_OURS, "-"), (_FLOOR, ":"))
+    styles = ((_OURS, "-"), (_FLOOR, ":"), (_COLOURS[2], "--"))
     for (contender, density), (colour, style) in zip(
         report.densities.items(), styles, strict=False
     ):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from microvm.bench.boot import PARTS, median
-from microvm.bench.figures import Figure, formatted, percentile
+from microvm.bench.figures import formatted, percentile
 from microvm.bench.report import Report
 
 if TYPE_CHECKING:
@@ -45,17 +46,25 @@ def _table(title: str, *columns: str) -> Table:
 def _figures(report: Report) -> Table:
     alive = report.densities["microvm"].count
     title = f"Beside the floor; the last two of {alive} clones alive at once"
-    table = _table(title, "", "median", "p95", "worst", "floor", "ratio")
+    columns = ["", "median", "p95", "worst", "floor", "ratio"]
+    beside_default = any(figure.default for figure in report.figures)
+    if beside_default:
+        title = title.replace("the floor", "the floor, and the default image")
+        columns += ["default", "ratio"]
+    table = _table(title, *columns)
     for figure in report.figures:
         values = [formatted(figure.tail(percent)) for percent in (50, 95, 100)]
-        table.add_row(figure.metric.title, *values, *_beside(figure))
+        values += _beside(figure.floor, figure.ratio)
+        if beside_default:
+            values += _beside(figure.default, figure.default_ratio)
+        table.add_row(figure.metric.title, *values)
     return table
 
 
-def _beside(figure: Figure) -> tuple[str, str]:
-    if figure.ratio is None:
+def _beside(samples: Sequence[float], ratio: float | None) -> tuple[str, str]:
+    if ratio is None:
         return "", ""
-    return formatted(percentile(figure.floor, 50)), f"{figure.ratio:.2f}"
+    return formatted(percentile(samples, 50)), f"{ratio:.2f}"
 
 
 def _boots(report: Report) -> Table:

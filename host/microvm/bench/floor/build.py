@@ -27,7 +27,9 @@ def build(image: Image) -> bytes:
     archive = BytesIO()
     # Archives may follow one another, and of two files with one name the later counts.
     archive.write(image.initramfs.read_bytes())
-    cpio.write([cpio.Entry.file("init", _compile(image), 0o755)], archive)
+    # With a disk, the image's own `init` makes the same root of it, and becomes `sandboxd`.
+    name = "sandboxd" if image.disk else "init"
+    cpio.write([cpio.Entry.file(name, _compile(image), 0o755)], archive)
     return archive.getvalue()
 
 

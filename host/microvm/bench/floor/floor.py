@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # The options that shape the guest; both contenders have the same.
 _SHARED_OPTIONS = ("-cpu", "-m", "-smp", "-append")
 _DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
+_DISK = {"pci": "virtio-blk-pci,drive=disk", "mmio": "virtio-blk-device,drive=disk"}
 
 # A guest is saved after this many commands, and a stream: what its kernel puts off at boot is then
 # done, and not left to each clone.
@@ -38,10 +39,13 @@ class Floor:
 
     name = "floor"
 
-    def __init__(self, config: QemuConfig, initramfs: int, owned: ExitStack) -> None:
+    def __init__(
+        self, config: QemuConfig, initramfs: int, disk: int | None, owned: ExitStack
+    ) -> None:
         """Wrap what :meth:`opened` has prepared."""
         self._config = config
         self._initramfs = initramfs
+        self._disk = disk
         self._owned = owned
         self._saved: Memory | None = None
 
@@ -66,8 +70,12 @@ class Floor:
                 accel=accel,
                 memory=memory,
                 arch=image.manifest.arch,
+                disk=image.disk,
             )
-            yield cls(config, initramfs, owned)
+            disk = None
+            if image.disk:
+                disk = owned.enter_context(image.disk.open("rb")).fileno()
+            yield cls(config, initramfs, disk, owned)
 
     async def boot(self) -> FloorMachine:
         """Boot a machine.
@@ -89,6 +97,7 @@ class Floor:
             try:
                 for _ in range(_WARM_UP):
                     await machine.run_true()
+                await machine.run_python()
                 await machine.read_stream()
                 await machine.save(memory.state)
             finally:
@@ -100,7 +109,10 @@ class Floor:
         return Machine(
             self._command(memory),
             device=_DEVICE[self._config.bus],
-            files=(self._initramfs, memory.ram, memory.state),
+            files=(
+                *(self._initramfs, memory.ram, memory.state),
+                *(() if self._disk is None else (self._disk,)),
+            ),
             state=memory.state if memory.saved else None,
         )
 
@@ -117,7 +129,14 @@ class Floor:
             *(word for name in _SHARED_OPTIONS for word in (name, values[name])),
             *("-kernel", str(self._config.kernel), "-initrd", str(self._config.initramfs)),
             *("-object", backend, "-serial", "null"),
+            *self._disk_arguments(),
         ]
+
+    def _disk_arguments(self) -> list[str]:
+        if self._disk is None:
+            return []
+        drive = f"if=none,id=disk,format=raw,readonly=on,file={descriptor_path(self._disk)}"
+        return ["-drive", drive, "-device", _DISK[self._config.bus]]
 
 
 async def _start_in_thread(make: Callable[[], Machine]) -> Machine:
@@ -154,6 +173,10 @@ class FloorMachine:
     async def run_true(self) -> None:
         """Run `true`."""
         self._machine.request(b"x")
+
+    async def run_python(self) -> None:
+        """Run a Python that does nothing, or find that there is none."""
+        self._machine.request(b"y")
 
     async def read_stream(self) -> None:
         """Have a process in the guest write `STREAM_SIZE` bytes, and read them."""

@@ -3,10 +3,12 @@
  *
  *	p	nothing
  *	x	runs /bin/true
+ *	y	runs an interpreter, python3, that does nothing
  *	o	STREAM bytes, which a child writes into a pipe
  *	i	takes STREAM bytes, which a child reads from a pipe
  */
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -43,11 +45,11 @@ static void put(int fd, const char *data, size_t size)
 	}
 }
 
-static void run(void)
+static void run(char *const *command)
 {
 	pid_t child = vfork();
 	if (child == 0) {
-		execl("/bin/true", "true", (char *)0);
+		execvp(*command, command);
 		_exit(127);
 	}
 	waitpid(child, 0, 0);
@@ -98,15 +100,23 @@ static void input(size_t have)
 
 int main(void)
 {
+	static char *const nothing[] = { "/bin/true", 0 }, *const python[] = { "python3", "-c",
+									       "pass", 0 };
+
+	setenv("PATH", "/usr/local/bin:/usr/bin:/bin", 1);
+	setenv("HOME", "/root", 1);
 	mkdir("/dev", 0755);
 	mount("dev", "/dev", "devtmpfs", 0, 0);
-	while ((port = open("/dev/vport0p1", O_RDWR)) < 0)
-		usleep(POLL_US);
+	while ((port = open("/dev/vport0p1", O_RDWR)) < 0 &&
+	       (port = open("/dev/vport1p1", O_RDWR)) < 0)
+		usleep(POLL_US); /* number 1 where a disk is number 0 */
 	for (;;) {
 		size_t n = receive(buffer, sizeof buffer);
 		char letter = buffer[0];
 		if (letter == 'x')
-			run();
+			run(nothing);
+		else if (letter == 'y')
+			run(python);
 		else if (letter == 'o')
 			output();
 		else if (letter == 'i')
