@@ -132,10 +132,12 @@ class Tree:
     def is_small(self) -> bool:
         """Tell whether it can be the initramfs, with all that it has."""
         size = 0
+        files: set[int] = set()
         for _, node in self.walk():
             size += node.size
-            if size > SMALL or node.xattrs or node.is_device:
+            if size > SMALL or node.xattrs or node.is_device or id(node) in files:
                 return False
+            files.add(id(node))
         return True
 
     def entries(self) -> Iterator[Entry]:

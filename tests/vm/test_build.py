@@ -184,7 +184,7 @@ async def test_what_a_step_changes_is_in_the_image_as_it_left_it(image: Image) -
         Recipe(
             steps=(
                 run("mkdir -m 750 /srv/own && echo text >/srv/own/file && chown -R 7:8 /srv/own"),
-                run("ln -s file /srv/own/link; mkdir /srv/gone; touch /srv/gone/file"),
+                run("cd /srv; ln own/file own/same; ln -s file own/link; mkdir gone; : >gone/file"),
                 run("rm -r /srv/gone /etc/hostname; mkdir /srv/gone"),
                 run("test -L /srv/own/link && test $A = b && test $PWD = /srv/new && touch here"),
             ),
@@ -195,11 +195,11 @@ async def test_what_a_step_changes_is_in_the_image_as_it_left_it(image: Image) -
         run=machine(),
     )
     async with MicroVM(made) as vm:
-        script = "cd /srv; stat -c '%n %a %u %g' own own/* new/here gone; ls gone; cat own/link"
+        script = "cd /srv; stat -c '%n %a %u %g %h' own own/* new/here gone; ls gone; cat own/link"
         seen = await vm.run(["sh", "-c", script], text=True, user="root")
         assert seen.stdout.splitlines() == [
-            *("own 750 7 8", "own/file 644 7 8", "own/link 777 0 0", "new/here 644 0 0"),
-            *("gone 755 0 0", "text"),
+            *("own 750 7 8 2", "own/file 644 7 8 2", "own/link 777 0 0 1", "own/same 644 7 8 2"),
+            *("new/here 644 0 0 1", "gone 755 0 0 2", "text"),
         ]
         assert (await vm.run(["id", "-un"])).stdout == b"nobody\n"
         assert (await vm.run(["test", "-e", "/etc/hostname"])).returncode == 1

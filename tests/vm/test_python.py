@@ -1,0 +1,80 @@
+"""Python in a guest: its own tests, and numpy's, end there as they do elsewhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from microvm import MicroVM, readymade
+from microvm.options import MachineOptions
+from microvm.step import StepRunner
+from microvm_image import Image
+from microvm_image.build import build
+from microvm_image.recipe import Add, Recipe, Run, shell
+
+pytestmark = [pytest.mark.long, pytest.mark.deadline(3000)]
+
+PACKAGES = readymade.IMAGES["python"].packages
+SIZE: MachineOptions = {"memory": "1G", "cpus": 2, "disk": "2G"}
+
+#: numpy's own quick tests of these parts; all of them take hours where the guest is emulated.
+NUMPY = """
+import numpy, sys
+parts = ["numpy.linalg", "numpy.random.tests.test_seed_sequence"]
+sys.exit(not numpy.test("fast", tests=parts))
+"""
+
+
+@pytest.fixture(scope="module")
+def with_tests(image: Image) -> Image:
+    """Debian with Python and its own tests."""
+    del image
+    packages = (*PACKAGES, "libpython3.13-testsuite")
+    return build(Recipe(source=readymade.DEBIAN, packages=packages))
+
+
+@pytest.mark.parametrize(
+    "module", ["test_json", "test_re", "test_subprocess", "test_socket", "test_asyncio"]
+)
+async def test_pythons_own_tests(with_tests: Image, module: str) -> None:
+    async with MicroVM(with_tests, **SIZE) as vm:
+        done = await vm.run(["python3", "-m", "test", "--timeout", "600", module], text=True)
+    print(done.stdout[-2000:])
+    assert done.stdout.rstrip().endswith("Result: SUCCESS"), done.stdout + done.stderr
+
+
+async def test_numpys_own_tests(image: Image, tmp_path: Path) -> None:
+    del image
+    platforms = ("manylinux2014_x86_64", "manylinux_2_27_x86_64", "manylinux_2_28_x86_64", "any")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--dest",
+        str(tmp_path / "wheels"),
+    ]
+    command += ["--python-version", "3.13", "--only-binary", ":all:"]
+    command += [word for each in platforms for word in ("--platform", each)]
+    subprocess.run([*command, "numpy", "pytest", "hypothesis"], check=True)  # noqa: ASYNC221
+    pip = "pip install --break-system-packages --no-index --find-links /wheels"
+    made = build(
+        Recipe(
+            source=readymade.DEBIAN,
+            packages=PACKAGES,
+            steps=(
+                Add(Path("wheels"), "/wheels"),
+                Run(shell(f"{pip} numpy pytest hypothesis")),
+            ),
+            folder=tmp_path,
+        ),
+        run=StepRunner(**SIZE),
+    )
+    async with MicroVM(made, **SIZE) as vm:
+        done = await vm.run(["python3", "-c", NUMPY], text=True)
+    print(done.stdout[-2000:])
+    assert done.returncode == 0, done.stdout + done.stderr
