@@ -20,8 +20,9 @@ TEST_NEEDS := gcc:gcc g++:g++ clang:clang tshark:tshark xxd:xxd hexdump:bsdextra
 LIBFUZZER := $(wildcard /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a)
 TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
 
-# For all rungs together; CI and tests have less, with fixed seeds.
+# For all rungs together, or for those in FUZZ; CI and tests have less, with fixed seeds.
 FUZZ_SECONDS ?= 300
+FUZZ ?= fuzz
 
 C_FILES = $(shell find examples fuzz guest host -name '*.[ch]')
 
@@ -111,7 +112,7 @@ bench-codec: $(VENV)/vm
 
 fuzz: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
-	$(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_OPTIONS)
+	$(BIN)/python -m pytest $(FUZZ) -m 'not long' --fuzz-seconds=$(FUZZ_SECONDS) $(FUZZ_OPTIONS)
 
 fuzz-mutants: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))

@@ -27,11 +27,6 @@ _MOST = 200
 """The lines of a report that are shown of its beginning, and of its end."""
 
 
-LAST = "FUZZ_LAST"
-"""The variable that names a file for the bytes that are about to be read: should that end the
-process, who has started it finds them there."""
-
-
 def corpus() -> list[Path]:
     """Return what once failed."""
     return sorted(CORPUS.glob("*.bin"))

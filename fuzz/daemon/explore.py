@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,54 +13,32 @@ from hypothesis.stateful import run_state_machine_as_test
 from microvm.wire import codec
 
 from .. import report
-from ..disagreement import kind_of
 from ..frames import Reader
+from ..search import smallest
 from .conversation import Conversation
 from .state_machine import Host
 
-SHRINKING = 60.0
-"""Seconds that a failure may take to become small."""
+BATCH = 18
+"""The examples of a batch."""
 
 
-def explore(
-    conversation: Conversation,
-    settings: hypothesis.settings,
-    seed: int | None = None,
-    *,
-    shrinking: float = SHRINKING,
-) -> None:
-    """Run as many examples as the settings say.
+def explore(conversation: Conversation, settings: hypothesis.settings, seed: int) -> None:
+    """Run a batch of examples.
 
-    :param shrinking: seconds that a failure may take to become small.
     :raises Disagreement: the daemon is wrong, or the model; its bytes are in the corpus.
     :raises Lost: the daemon is gone, or does not answer.
     """
-    until = math.inf
-    smallest: list[tuple[Exception, bytes]] = []
+    settings = hypothesis.settings(
+        settings, max_examples=BATCH, database=None, derandomize=False, print_blob=False
+    )
+    with smallest(report.CORPUS, explained=report.explained) as failure:
 
-    def note(error: Exception, data: bytes) -> None:
-        """Keep the smallest failure; one of another kind than the first is another run's."""
-        nonlocal until
-        if not smallest:
-            until = time.monotonic() + shrinking
-        elif kind_of(error) != kind_of(smallest[0][0]) or len(data) > len(smallest[0][1]):
-            return
-        smallest[:] = [(error, data)]
+        def host() -> Host:
+            failure.assume_time()
+            return Host(conversation, failure.note)
 
-    def host() -> Host:
-        hypothesis.assume(time.monotonic() < until)
-        return Host(conversation, note)
-
-    factory: Any = hypothesis.seed(seed)(host)
-    try:
+        factory: Any = hypothesis.seed(seed)(host)
         run_state_machine_as_test(factory, settings=settings)
-    except Exception:
-        if not smallest:
-            raise
-    for error, data in smallest:
-        path = report.keep(data, kind_of(error))
-        error.add_note(f"{report.explained(data)}\n{path.name} is in the corpus")
-        raise error
 
 
 def replay(conversation: Conversation, path: Path) -> bool:

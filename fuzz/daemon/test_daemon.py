@@ -8,7 +8,6 @@ from contextlib import closing
 from signal import SIGCONT, SIGSTOP
 
 import pytest
-from hypothesis import settings
 from tests.support.daemon import DaemonProcess, build_sanitized
 from tests.support.polling import PAUSE, Deadline, eventually
 from tests.support.processes import children, state
@@ -16,6 +15,7 @@ from tests.support.processes import children, state
 from microvm.wire import codec
 
 from ..report import corpus
+from ..search import Record, Search
 from ..settings import SETTINGS
 from .commands import LASTING
 from .conversation import Conversation
@@ -30,18 +30,22 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conversation]:
         yield conversation
 
 
+@pytest.mark.rung
 def test_what_once_failed(process: Conversation) -> None:
     sent = [path.name for path in corpus() if replay(process, path)]
     assert len(sent) > len(corpus()) / 2
 
 
-def test_any_host(process: Conversation) -> None:
-    explore(process, settings(SETTINGS, max_examples=32))
-
-
-@pytest.mark.long
-def test_any_host_at_length(process: Conversation) -> None:
-    explore(process, settings(SETTINGS, max_examples=2000))
+@pytest.mark.rung
+@pytest.mark.parametrize("batches", [2, pytest.param(110, marks=pytest.mark.long)])
+def test_any_host(
+    process: Conversation, batches: int, search: Search, record_property: Record
+) -> None:
+    for seed in search.batches(batches):
+        explore(process, SETTINGS, seed)
+    record_property("examples", process.examples)
+    record_property("frames", process.counts.total())
+    record_property("daemons", process.targets)
 
 
 def test_a_command_that_was_stopped_before_need_not_end_of_a_sigterm(process: Conversation) -> None:

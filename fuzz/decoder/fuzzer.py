@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
-import time
 from pathlib import Path
 
 from tests.support import vectors
 
 from .. import report
+from ..disagreement import Disagreement
 from ..frames import HELLO
-from ..outcome import Outcome
 from ..report import corpus
 from ..strategies import drawn, examples
-from .build import build, is_whole, measure
+from .build import build
 
 _SANITIZED = "-O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
 
@@ -28,29 +26,6 @@ _DEADLINE = 600.0
 
 _EXAMPLES = 100
 """The examples of the strategies with which libFuzzer begins."""
-
-
-def run(seconds: float, seed: int) -> Outcome:
-    """Fuzz for so long: the corpus first, then what comes of it, the vectors and the strategies.
-
-    An input that breaks something lands in the corpus, and so does one that reaches code which
-    nothing in the corpus reaches.
-
-    :raises FileNotFoundError: clang, gcc or gcovr is not installed.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        fuzzer = Fuzzer(Path(folder))
-        began = time.monotonic()
-        findings = fuzzer.replay() or fuzzer.fuzz(seconds, seed)
-        took = time.monotonic() - began
-        if findings:
-            return Outcome(fuzzer.executions, fuzzer.frames, took, findings)
-        reached = measure(corpus())
-        # What is left then are edges of the compiler's own, and of the code that replays.
-        kept = [] if is_whole(reached) else fuzzer.keep_what_reaches_more()
-    sums = re.findall(r"^(?:lines|branches): .*", reached, re.MULTILINE)
-    notes = f"{', '.join(sums)} reached by the corpus, which has {len(kept)} new files"
-    return Outcome(fuzzer.executions, fuzzer.frames, took, (), notes)
 
 
 class Fuzzer:
@@ -71,12 +46,18 @@ class Fuzzer:
         self.executions = 0
         self.frames = 0
 
-    def replay(self) -> list[str]:
-        """Run the corpus as it is; return what breaks."""
-        return self._run(*corpus())
+    def replay(self) -> None:
+        """Run the corpus as it is.
 
-    def fuzz(self, seconds: float, seed: int) -> list[str]:
-        """Mutate the corpus, the vectors and examples for so long; return what breaks."""
+        :raises Disagreement: something breaks.
+        """
+        self._run(*corpus())
+
+    def fuzz(self, seconds: float, seed: int) -> None:
+        """Mutate the corpus, the vectors and examples for so long.
+
+        :raises Disagreement: something breaks; its bytes are in the corpus.
+        """
         begin = self._folder / "seeds"
         begin.mkdir()
         for vector in vectors.load(vectors.COMMITTED):
@@ -84,7 +65,7 @@ class Fuzzer:
             (begin / f"{vector.sender}-{vector.name}").write_bytes(before + vector.frame)
         for number, example in enumerate(drawn(examples(HELLO), _EXAMPLES, seed)):
             (begin / f"{number}").write_bytes(example.data)
-        return self._run(
+        self._run(
             f"-max_total_time={max(1, round(seconds))}",
             f"-seed={seed or 1}",
             f"-max_len={LONGEST}",
@@ -104,7 +85,7 @@ class Fuzzer:
         new = sorted(set(merged.iterdir()) - known)
         return [report.keep(path.read_bytes(), "reaches more") for path in new]
 
-    def _run(self, *arguments: str | Path, seconds: float = 0.0) -> list[str]:
+    def _run(self, *arguments: str | Path, seconds: float = 0.0) -> None:
         ran = subprocess.run(
             [self._binary, f"-artifact_prefix={self._broken}/", "-print_final_stats=1", *arguments],
             capture_output=True,
@@ -114,16 +95,18 @@ class Fuzzer:
         said = ran.stderr.decode(errors="replace")
         self.executions += _sum("stat::number_of_executed_units", said)
         self.frames += _sum("frames", said)
-        return self._findings(said) if ran.returncode else []
+        if ran.returncode:
+            raise self._finding(said)
 
-    def _findings(self, said: str) -> list[str]:
+    def _finding(self, said: str) -> Disagreement:
         """Keep what broke, and describe it."""
         summary = re.search(r"Assertion (.*) failed|^SUMMARY: (.*)$", said, re.MULTILINE)
         what = re.sub(r"/\S*/", "", summary[0] if summary else said[-300:])
         broken = [report.keep(each.read_bytes(), what) for each in sorted(self._broken.iterdir())]
         # libFuzzer leaves nothing of a file that it was given: that is in the corpus already.
         broken = broken or [Path(re.findall(r"^Running: (\S+)", said, re.MULTILINE)[-1])]
-        return [f"{what}: {path.name}\n{report.explained(path.read_bytes())}" for path in broken]
+        shown = [f"{path.name}\n{report.explained(path.read_bytes())}" for path in broken]
+        return Disagreement(what, "\n".join(shown))
 
 
 def _sum(name: str, said: str) -> int:

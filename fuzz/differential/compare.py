@@ -10,10 +10,8 @@ A case is one pair of bytes and cuts. An example of Hypothesis yields many: itse
 from __future__ import annotations
 
 import ctypes
-import os
 import random
 import struct
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -27,8 +25,7 @@ from microvm.wire.codec import ErrorCode
 from .. import messages
 from ..decoder.build import build
 from ..frames import HEADER, HELLO, Event, Reader, pieces
-from ..outcome import Outcome
-from ..report import LAST, corpus, explained, keep
+from ..report import corpus
 from ..strategies import Example, change, drawn, examples
 
 ENTRY = struct.Struct("<QHIHIB")
@@ -39,7 +36,7 @@ VARIANTS = 100
 
 LARGE = 2000
 
-_BATCH = 20
+BATCH = 20
 """The examples between two looks at the clock."""
 
 
@@ -52,10 +49,30 @@ class Disagreement(AssertionError):
 
     def __init__(self, sender: str, data: bytes, cuts: Sequence[int], why: str) -> None:
         """Take who would have sent these bytes, and in what the two are not the same."""
-        super().__init__(f"{len(data)} bytes of a {sender}, cut at {list(cuts)[:40]}: {why}")
+        super().__init__(sender, data, cuts, why)  # as it is made again in another process
         self.sender = sender
         self.data = data
         self.cuts = cuts
+        self.why = why
+
+    def __str__(self) -> str:
+        """Say it on a line."""
+        cuts = list(self.cuts)[:40]
+        return f"{len(self.data)} bytes of a {self.sender}, cut at {cuts}: {self.why}"
+
+
+def library(folder: Path) -> Path:
+    """Build the C decoder as a library.
+
+    :raises FileNotFoundError: gcc is not installed.
+    """
+    flags = "-O2 -shared -fPIC -fsanitize=undefined -fno-sanitize-recover=undefined"
+    return build(folder / "decoders.so", "gcc", flags)
+
+
+def last_of(library: Path) -> Path:
+    """Return the file of the bytes that are read, should they end the process."""
+    return library.with_suffix(".last")
 
 
 class Pair:
@@ -65,17 +82,13 @@ class Pair:
     :ivar frames: that the C decoder has taken or refused in them.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Build the C decoder as a library; undefined behaviour ends this process.
-
-        :raises FileNotFoundError: gcc is not installed.
-        """
-        flags = "-O2 -shared -fPIC -fsanitize=undefined -fno-sanitize-recover=undefined"
-        self._library = ctypes.CDLL(str(build(folder / "decoders.so", "gcc", flags)))
+    def __init__(self, library: Path) -> None:
+        """Load the C decoder; undefined behaviour ends this process, and leaves its bytes."""
+        self._library = ctypes.CDLL(str(library))
         self._library.replay_host.restype = ctypes.c_size_t
         self._library.replay_guest.restype = ctypes.c_size_t
         self._log = _Log()
-        self._last = os.environ.get(LAST)
+        self._last = last_of(library)
         self.cases = 0
         self.frames = 0
 
@@ -84,8 +97,7 @@ class Pair:
 
         :raises Disagreement: one of them reads something else.
         """
-        if self._last:
-            Path(self._last).write_bytes(data)
+        self._last.write_bytes(data)
         log, size, count = ctypes.byref(self._log), ctypes.c_size_t(len(data)), len(cuts)
         places = (ctypes.c_uint32 * count)(*cuts)
         self.frames += self._library.replay_host(data, size, places, ctypes.c_size_t(count), log)
@@ -206,12 +218,12 @@ _guests = st.lists(messages.FRAMES["guest"], min_size=1, max_size=6).map(
 )
 
 
-def check(pair: Pair, count: int, seed: int) -> None:
-    """Compare so many examples, a host's or a guest's, with all their cases.
+def check(pair: Pair, seed: int) -> None:
+    """Compare a batch of examples, a host's or a guest's, with all their cases.
 
     :raises Disagreement: the decoders do.
     """
-    for example in drawn(examples(HELLO) | _guests, count, seed):
+    for example in drawn(examples(HELLO) | _guests, BATCH, seed):
         for data, cuts in cases(example.data, example.cuts):
             pair.compare(data, cuts)
 
@@ -226,29 +238,6 @@ def replay(pair: Pair) -> None:
         pair.compare(data, range(1, len(data)) if len(data) < 500 else ())
         for changed, cuts in cases(data):
             pair.compare(changed, cuts)
-
-
-def run(seconds: float, seed: int) -> Outcome:
-    """Compare for so long: the corpus first, then examples.
-
-    :raises FileNotFoundError: gcc is not installed.
-    """
-    findings, rounds = [], 0
-    with tempfile.TemporaryDirectory() as folder:
-        pair = Pair(Path(folder))
-        began = time.monotonic()
-        try:
-            replay(pair)
-            while time.monotonic() < began + seconds:
-                check(pair, _BATCH, hash((seed, rounds)))
-                rounds += 1
-        except Disagreement as error:
-            smallest = smaller(pair, error)
-            path = keep(smallest.data, f"python and c disagree on a {smallest.sender}")
-            shown = explained(smallest.data, smallest.sender)
-            findings = [f"{smallest}\n{path.name}\n{shown}"]
-    took = time.monotonic() - began
-    return Outcome(pair.cases, pair.frames, took, findings, f"{rounds * _BATCH} examples")
 
 
 def smaller(pair: Pair, error: Disagreement, seconds: float = 10.0) -> Disagreement:

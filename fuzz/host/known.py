@@ -88,8 +88,3 @@ def ending(name: str) -> Script:
 def failed() -> dict[str, Script]:
     """Return the corpus: what once failed."""
     return {path.stem: Script.from_json(path.read_text()) for path in sorted(CORPUS.glob("*.json"))}
-
-
-def known() -> dict[str, Script]:
-    """Return the corpus, and a script for each ending."""
-    return failed() | {name: ending(name) for name in ENDINGS}

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from microvm.wire.session import Session
 
 from ..disagreement import Disagreement
+from ..search import Record, Search
 from ..settings import SETTINGS
-from . import rung
+from .explore import explore
 from .harness import play
 from .known import ENDINGS, ending, failed
 from .script import Script
@@ -21,6 +22,7 @@ from .strategies import honest, scripts
 FAILED = failed()
 
 
+@pytest.mark.rung
 @pytest.mark.parametrize("name", FAILED)
 def test_what_once_failed(name: str) -> None:
     play(FAILED[name])
@@ -35,17 +37,15 @@ def test_an_honest_guest_is_believed(script: Script) -> None:
     assert len(recorder.calls) == 1 + len(script.calls)
 
 
-@settings(SETTINGS, max_examples=300)
-@given(script=scripts())
-def test_any_script(script: Script) -> None:
-    play(script)
-
-
-@pytest.mark.long
-@settings(SETTINGS, max_examples=20_000)
-@given(script=scripts())
-def test_any_script_at_length(script: Script) -> None:
-    play(script)
+@pytest.mark.rung
+@pytest.mark.parametrize("batches", [2, pytest.param(130, marks=pytest.mark.long)])
+def test_any_script(batches: int, search: Search, record_property: Record) -> None:
+    frames: list[int] = []
+    for seed in search.batches(batches):
+        explore(seed, frames.append)
+    assert sum(frames) > len(frames)
+    record_property("scripts", len(frames))
+    record_property("frames", sum(frames))
 
 
 @settings(SETTINGS, max_examples=100)
@@ -54,6 +54,7 @@ def test_a_script_can_be_written_down(script: Script) -> None:
     assert Script.from_json(script.to_json()) == script
 
 
+@pytest.mark.rung
 @pytest.mark.parametrize("name", ENDINGS)
 def test_what_a_guest_does_is_known_for_what_it_is(name: str) -> None:
     wanted, _ = ENDINGS[name]
@@ -62,24 +63,15 @@ def test_what_a_guest_does_is_known_for_what_it_is(name: str) -> None:
     assert wanted is not None or isinstance(recorder.calls[0].value, TimeoutError)
 
 
-def test_the_rung_says_what_it_did() -> None:
-    outcome = rung.run(1.0, 7)
-    assert not outcome.findings
-    assert outcome.executions > len(FAILED)
-    assert outcome.frames > outcome.executions
-
-
 def test_a_host_that_believes_everything_is_found_and_the_script_is_saved(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(Session, "_expect", lambda *_: None)
-    monkeypatch.setattr(rung, "CORPUS", tmp_path)
-    monkeypatch.setattr(rung, "known", dict)
-    monkeypatch.setattr(rung, "SHRINKING", 1.0)
-    outcome = rung.run(60.0, 7)
-    assert outcome.findings
-    saved = sorted(tmp_path.iterdir())
-    assert saved
-    assert re.fullmatch(r"[a-z0-9-]+-[0-9a-f]{8}\.json", saved[0].name)
+    monkeypatch.setattr("fuzz.host.explore.CORPUS", tmp_path)
+    monkeypatch.setattr("fuzz.search.SHRINKING", 1.0)
     with pytest.raises(Disagreement):
-        play(Script.from_json(saved[0].read_text()))
+        explore(7, lambda _: None)
+    [saved] = tmp_path.iterdir()
+    assert re.fullmatch(r"[a-z0-9-]+-[0-9a-f]{8}\.json", saved.name)
+    with pytest.raises(Disagreement):
+        play(Script.from_json(saved.read_text()))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tests.support.processes import Process
 
-from . import mutants
+from . import RUNGS, mutants
 from .__main__ import ROOT, adopt, run
 
 
@@ -20,6 +21,12 @@ def test_every_seeded_bug_has_its_place(tmp_path: Path) -> None:
         mutant.seed(tmp_path)
         assert path.read_text() != source
     assert len({(mutant.name, mutant.file) for mutant in bugs}) == len(bugs) >= 100
+
+
+def test_the_documentation_names_each_rung() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/fuzzing.md").read_text(), re.M)
+    assert tuple(rows) == RUNGS["control"]
+    assert {path.parent.name for path in ROOT.glob("fuzz/*/test_*.py")} == {*rows, "mutants"}
 
 
 def test_whatever_a_rung_leaves_behind_is_ended(tmp_path: Path) -> None:

@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..outcome import Outcome
-
 HERE = Path(__file__).resolve().parent
 GUEST = HERE.parents[1] / "guest"
 JOBS = 2
@@ -125,23 +123,6 @@ def _run(harness: Harness, entry: str, guest: Path) -> Proof:
         witnesses,
         time.monotonic() - began,
         failures if results else (said,),
-    )
-
-
-def run(seconds: float, seed: int) -> Outcome:
-    """Run the proofs, up to the first that fails; budget and seed change nothing."""
-    began = time.monotonic()
-    done: list[Proof] = []
-    for proof in prove():
-        done.append(proof)
-        if proof.failures:
-            break
-    return Outcome(
-        executions=len(done),
-        frames=0,
-        seconds=time.monotonic() - began,
-        findings=tuple(str(proof) for proof in done if proof.failures),
-        notes=f"{sum(proof.properties for proof in done)} properties",
     )
 
 

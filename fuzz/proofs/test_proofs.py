@@ -13,6 +13,7 @@ from microvm_proto.resolve import read_schema
 
 from ..mutants import mutants
 from ..report import SCHEMA
+from ..search import Record
 from .prove import GUEST, harnesses, prove
 
 QUICK = ("header", "list", "stream", "session", "input", "exec", "serve", "loop", "lines")
@@ -30,11 +31,15 @@ def _some(names: Iterable[str], quick: Container[str]) -> list[object]:
     return [pytest.param(each, marks=() if each in quick else pytest.mark.long) for each in names]
 
 
+@pytest.mark.rung
 @pytest.mark.parametrize("name", _some(harnesses(), QUICK))
-def test_it_holds(name: str) -> None:
+def test_it_holds(name: str, record_property: Record) -> None:
     proofs = list(prove([name]))
     assert [str(proof) for proof in proofs if proof.failures] == []
     assert any(proof.witnesses for proof in proofs)
+    record_property("properties", sum(proof.properties for proof in proofs))
+    record_property("harnesses", 1)
+    record_property("proofs", len(proofs))
 
 
 def test_there_is_a_bug_for_each() -> None:

@@ -1,0 +1,85 @@
+"""A search for failures: for how long, from which seed, and what it finds made small and kept."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import hypothesis
+
+from .disagreement import kind_of
+from .report import keep
+
+Record = Callable[[str, object], None]
+"""The fixture `record_property`: takes how many of something a rung has done."""
+
+SHRINKING = 20.0
+"""Seconds that a failure may take to become small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search in batches, each of which has a seed of its own.
+
+    :ivar seconds: how long it lasts; None where a test says how many batches it has.
+    """
+
+    seed: int
+    seconds: float | None
+
+    def batches(self, count: int) -> Iterator[int]:
+        """Yield the seed of one batch after another, `count` of them where there is no time."""
+        until = time.monotonic() + (self.seconds or 0)
+        for number in itertools.count():
+            if time.monotonic() > until if self.seconds else number == count:
+                return
+            yield hash((self.seed, number))
+
+
+class Smallest:
+    """The smallest failure of a batch of Hypothesis.
+
+    :ivar error: what was raised, if anything was.
+    :ivar data: what led to it, as it is kept.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a failure."""
+        self.error: Exception | None = None
+        self.data = b""
+        self._until = math.inf
+
+    def assume_time(self) -> None:
+        """Reject an example when the time to shrink is over."""
+        hypothesis.assume(time.monotonic() < self._until)
+
+    def note(self, error: Exception, data: bytes) -> None:
+        """Take a failure; one of another kind than the first is another run's."""
+        if self.error is None:
+            self._until = time.monotonic() + SHRINKING
+        elif kind_of(error) != kind_of(self.error) or len(data) > len(self.data):
+            return
+        self.error, self.data = error, data
+
+
+@contextmanager
+def smallest(
+    folder: Path, suffix: str = ".bin", explained: Callable[[bytes], str] | None = None
+) -> Iterator[Smallest]:
+    """Raise the smallest failure of the batch that is run meanwhile, once it is in the corpus."""
+    failure = Smallest()
+    try:
+        yield failure
+    except Exception:
+        if failure.error is None:
+            raise
+    if error := failure.error:
+        path = keep(failure.data, kind_of(error), folder, suffix)
+        shown = [explained(failure.data)] if explained else []
+        error.add_note("\n".join([*shown, f"{path.name} is in the corpus"]))
+        raise error
