@@ -25,11 +25,13 @@ class ReadyMade:
     :ivar registry: the OCI image that it is made from.
     :ivar packages: those of Debian that it is made from where the registry cannot be reached.
     :ivar commands: what it has, made from either; the first is what a run of it has by default.
+    :ivar warm: what runs before a guest is saved.
     """
 
     registry: str
     packages: tuple[str, ...]
     commands: tuple[str, ...]
+    warm: tuple[str, ...]
 
 
 DEBIAN = "debian:trixie"
@@ -39,8 +41,9 @@ IMAGES = {
         "docker://python:3.13-slim",
         ("python3", "python-is-python3", "python3-pip"),
         ("python3", "python", "python3.13"),
+        ("python3", "-c", "pass"),
     ),
-    "node": ReadyMade("docker://node:22-slim", ("nodejs",), ("node",)),
+    "node": ReadyMade("docker://node:22-slim", ("nodejs",), ("node",), ("node", "-e", "0")),
 }
 """The images by their names."""
 
@@ -78,7 +81,7 @@ def _build(name: str, wanted: ReadyMade, report: Reporter) -> None:
     from microvm_image.build import build
     from microvm_image.recipe import Recipe
 
-    warm = ((wanted.commands[0], "--version"),)
+    warm = (wanted.warm,)
     try:
         image = build(Recipe(source=wanted.registry, warm=warm), tag=name, report=report)
     except ImageError as error:

@@ -251,7 +251,8 @@ async def test_a_ready_made_image_is_built_once_by_its_name(
         ("ready", "127.0.0.1:9/nothing", "image ready: from packages of debian:trixie, as docker:"),
         ("there", f"{registry}/app:1", f"image there: from docker://{registry}/app:1@sha256:"),
     ):
-        made = readymade.ReadyMade(f"docker://{source}", PYTHON.packages, ("python3",))
+        warm = ("sh", "-c", ":")
+        made = readymade.ReadyMade(f"docker://{source}", PYTHON.packages, ("python3",), warm)
         monkeypatch.setitem(readymade.IMAGES, name, made)
         assert readymade.is_missing(name)
         said: list[str] = []
