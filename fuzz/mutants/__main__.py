@@ -89,7 +89,7 @@ def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, f
         subprocess.run(["cp", "-a", *(ROOT / name for name in COPIED), tree], check=True)
         mutant.seed(tree)
         status, said, errors = run(command, tree, None if rung == "proofs" else seconds + BEYOND)
-    found = re.search(r"^.*\bFAILED\b.*", said, re.MULTILINE) if status == 1 else None
+    found = re.search(r"^(FAILED fuzz/|.* FAILED +[1-9]).*", said, re.M) if status == 1 else None
     words = found[0] if found else "" if status == 0 else f"{said}\n{errors}".strip()[-200:]
     return (False if status == 0 else bool(found) or None), words, time.monotonic() - began
 
