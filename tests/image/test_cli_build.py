@@ -109,6 +109,16 @@ def test_what_is_wrong_with_a_file_is_shown() -> None:
     assert error.detail.startswith("machine.toml:1:7: error: `cmd` must be a list of strings")
 
 
+def test_a_source_that_is_empty_is_refused() -> None:
+    result = build("app", "--from", "")
+    assert result.exit_code == 2
+    assert "--from: it names nothing" in result.stderr
+    Path("machine.toml").write_text('from = ""\n')
+    error = build("app", "-f", "machine.toml").exception
+    assert isinstance(error, UsageError)
+    assert error.detail.startswith("machine.toml:1:8: error: it names nothing")
+
+
 def test_a_limit_can_be_set() -> None:
     Path("root").mkdir()
     Path("root/file").write_text("more than that")

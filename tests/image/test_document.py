@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm import arch
+from microvm import arch, readymade
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
 from microvm_image.limits import Limits
@@ -23,6 +23,18 @@ def test_the_limits_are_those_of_the_page() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\d+)( \w+)? \|", PAGE, re.MULTILINE)
     assert {name: int(number) * UNITS[unit] for name, number, unit in rows} == asdict(Limits())
     assert f"at most {SMALL >> 20} MiB of files" in PAGE
+
+
+def test_the_ready_made_images_are_those_of_the_page() -> None:
+    row = r"^\| `(\w+)` \| `(docker://\S+)` \| `(debian:\w+)` with (.+) \|$"
+    found = {
+        name: (registry, source, tuple(re.findall(r"`(\S+)`", packages)))
+        for name, registry, source, packages in re.findall(row, PAGE, re.MULTILINE)
+    }
+    assert found == {
+        name: (image.registry, readymade.DEBIAN, image.packages)
+        for name, image in readymade.IMAGES.items()
+    }
 
 
 def test_the_hint_names_what_the_page_has() -> None:

@@ -214,6 +214,22 @@ def test_one_of_several_is_chosen(layout: Path, tmp_path: Path) -> None:
         found(f"docker-archive:{path}:b")
 
 
+@pytest.mark.parametrize(
+    ("kind", "form", "other"),
+    [("oci", "oci-archive", "docker-archive"), ("docker-archive", "docker-archive", "oci")],
+)
+def test_the_only_image_needs_no_name(
+    layout: Path, tmp_path: Path, kind: str, form: str, other: str
+) -> None:
+    name = "localhost/name:1"
+    oci.run("skopeo", "copy", f"oci:{layout}:latest", f"{form}:{tmp_path / 'saved.tar'}:{name}")
+    path = (tmp_path / "saved.tar").rename(tmp_path / "with:colon.tar")
+    assert found(f"{kind}:{path}")[1] == SEEN
+    assert found(f"{kind}:{path}:{name}")[1] == SEEN
+    with pytest.raises(ImageError, match=r"with:colon.tar: is no .*a path alone is taken"):
+        found(f"{other}:{path}")
+
+
 def test_the_architecture_is_chosen_out_of_nested_indexes(layout: Path) -> None:
     amd64 = oci.index(layout)["manifests"][0]
     other = oci.layout(layout.with_name("other"), LOWER)
@@ -409,10 +425,29 @@ def test_a_registry_that_sends_something_else(layout: Path, tmp_path: Path, cach
         ("docker://127.0.0.1:9/x", "cannot be had"),
         ("docker://", "cannot be had"),
         ("nothing", "there is no such source.*docker://"),
-        ("oci:nothing:tag", "there is no such source"),
+        ("oci:nothing:tag", "there is no such file or folder.*`oci:PATH:NAME`"),
+        ("oci:/nowhere", "oci:/nowhere: there is no such file or folder"),
+        ("oci:", "there is no such file or folder"),
+        ("docker-archive:typo.tar", "typo.tar: there is no such file.*`docker-archive:PATH`"),
+        ("docker-archive:", "there is no such file"),
+        ("docker-archive::name", "there is no such file"),
+        ("oci:folder", "folder: is no OCI layout"),
+        ("oci:rootfs.tar", "rootfs.tar: is no OCI layout"),
+        ("oci:rootfs.tar:name", "rootfs.tar: is no OCI layout"),
+        ("docker-archive:rootfs.tar", "is no archive that `docker save` has written"),
+        ("docker-archive:folder", "is no archive that `docker save` has written"),
+        ("empty.tar", "empty.tar: there is nothing in it.*scratch"),
+        ("folder.tar", "folder.tar: there is nothing in it"),
     ],
 )
-def test_what_is_no_source(text: str, says: str) -> None:
+def test_what_is_no_source(
+    text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "rootfs.tar").write_bytes(LOWER)
+    (tmp_path / "empty.tar").write_bytes(bytes(10240))
+    (tmp_path / "folder.tar").write_bytes(tar(folder("./")))
     with pytest.raises(ImageError, match=says):
         found(text)
 

@@ -139,6 +139,8 @@ def build(
 def _recipe(file: Path | None, options: dict[str, Any]) -> Recipe:
     from microvm_image.recipe import Recipe, shell
 
+    if options["source"] == "":
+        raise click.BadParameter("it names nothing", param_hint="--from")
     if file is not None:
         if also := [name for name in _RECIPE if options[name]]:
             option = "from" if also[0] == "source" else also[0]

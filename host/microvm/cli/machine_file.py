@@ -50,6 +50,8 @@ def _recipe(table: Table) -> Recipe:
         "cmd": _words(table, "cmd"),
         "folder": table.document.path.parent,
     }
+    if table.data.get("from") == "":
+        table.error("wrong-value", "from", "it names nothing")
     table.done()
     table.document.check()
     try:

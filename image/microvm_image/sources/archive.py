@@ -17,10 +17,13 @@ from microvm_image.layer import TarLayer, sha256
 from microvm_image.limits import Budget, Limits
 from microvm_image.source import Source
 from microvm_image.sources import docker_archive, oci
-from microvm_image.sources.files import FolderFiles, TarFiles
+from microvm_image.sources.files import Files, FolderFiles, TarFiles
 from microvm_image.tree import Tree
 
 STDIN = "-"
+
+KINDS = {"oci": "OCI layout", "docker-archive": "archive that `docker save` has written"}
+"""What images are stored as, by what stands before PATH:NAME."""
 
 _STORED = re.compile(
     r"(\./)?([0-9a-f]{64}(\.json|\.tar)?|blobs|index\.json|manifest\.json|oci-layout|repositories)(/.*)?"
@@ -28,14 +31,52 @@ _STORED = re.compile(
 """What is in stored images, and at the top of a root file system not."""
 
 
-def find(path: str, tag: str, arch: Arch, limits: Limits, files: ExitStack) -> Source:
-    """Return what an archive holds: an image, or else a root file system.
+def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> Source:
+    """Return what an archive holds: its only image, or else a root file system.
 
     :param path: of the archive; `-` for standard input.
-    :param tag: which of its images, where it has more than one; "" for the only one.
     :param files: what closes it.
-    :raises ImageError: it is no tar archive, or is damaged, or beyond the limits.
+    :raises ImageError: it is no tar archive, has nothing in it, is damaged, or beyond the limits.
     """
+    packed, layer = _layer(path, limits, files)
+    if stored := _stored(layer, limits, files):
+        if _has_layout(stored):
+            return oci.find(stored, layer.name, "", arch)
+        if stored.has(docker_archive.INDEX):
+            return docker_archive.find(stored, layer.name, "", arch)
+    digest = sha256(packed)
+    return Source(layer.name, f"{layer.name}@sha256:{digest}", digest, Config(), (layer,))
+
+
+def find_stored(
+    kind: str, path: Path, tag: str, arch: Arch, limits: Limits, files: ExitStack
+) -> Source:
+    """Return an image of those that are stored in a folder or an archive.
+
+    :param kind: which of `KINDS` it must be.
+    :param tag: which of its images; "" for the only one.
+    :param files: what closes it.
+    :raises ImageError: it is of another kind, has no such image, is damaged, or beyond the limits.
+    """
+    if path.is_dir():
+        if kind == "oci" and is_layout(path):
+            return find_layout(path, tag, arch)
+    else:
+        _, layer = _layer(str(path), limits, files)
+        if stored := _stored(layer, limits, files):
+            if kind == "oci" and _has_layout(stored):
+                return oci.find(stored, layer.name, tag, arch)
+            if kind == "docker-archive" and stored.has(docker_archive.INDEX):
+                return docker_archive.find(stored, layer.name, tag, arch)
+    raise ImageError(
+        f"{path}: is no {KINDS[kind]}",
+        hint="a path alone is taken for what it is: an image as others store it, or a root file "
+        "system",
+    )
+
+
+def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[Extent, TarLayer]:
+    """Return an archive as it is stored, and as a layer."""
     budget = Budget(limits)
     if path == STDIN:
         packed = spooled(_input(budget), files)
@@ -44,19 +85,25 @@ def find(path: str, tag: str, arch: Arch, limits: Limits, files: ExitStack) -> S
         packed = _opened(Path(path), files)
     name = path if path == STDIN else Path(path).name
     plain = unpacked(packed, name, files, budget)
-    layer = TarLayer(name, lambda _: plain)
-    if _is_stored_image(layer, limits):
-        tree = files.enter_context(Tree(limits))
-        tree.add(layer)
-        stored = TarFiles(tree, name)
-        if stored.has(oci.LAYOUT) and stored.has(oci.INDEX):
-            return oci.find(stored, name, tag, arch)
-        if stored.has(docker_archive.INDEX):
-            return docker_archive.find(stored, name, tag, arch)
-    if tag:
-        raise ImageError(f"{name}: is a root file system, and has no image {tag!r} in it")
-    digest = sha256(packed)
-    return Source(name, f"{name}@sha256:{digest}", digest, Config(), (layer,))
+    return packed, TarLayer(name, lambda _: plain)
+
+
+def _stored(layer: TarLayer, limits: Limits, files: ExitStack) -> TarFiles | None:
+    """Return the files of an archive, if all that is in it is what images are stored as.
+
+    :raises ImageError: there is nothing in it.
+    """
+    if not _is_stored_image(layer, limits):
+        return None
+    tree = files.enter_context(Tree(limits))
+    tree.add(layer)
+    if not any(path for path, _ in tree.walk()):
+        raise ImageError(f"{layer.name}: there is nothing in it", hint="scratch is an empty image")
+    return TarFiles(tree, layer.name)
+
+
+def _has_layout(stored: Files) -> bool:
+    return stored.has(oci.LAYOUT) and stored.has(oci.INDEX)
 
 
 def find_layout(path: Path, tag: str, arch: Arch) -> Source:
@@ -69,7 +116,7 @@ def find_layout(path: Path, tag: str, arch: Arch) -> Source:
 
 def is_layout(path: Path) -> bool:
     """Tell whether a folder is an OCI layout."""
-    return (path / oci.LAYOUT).is_file() and (path / oci.INDEX).is_file()
+    return _has_layout(FolderFiles(path))
 
 
 def _opened(path: Path, files: ExitStack) -> Extent:
@@ -81,7 +128,9 @@ def _opened(path: Path, files: ExitStack) -> Extent:
 
 def _input(budget: Budget) -> Iterator[bytes]:
     if sys.stdin.isatty():
-        raise ImageError("standard input is a terminal", hint="docker save x | … --from -")
+        raise ImageError(
+            "standard input is a terminal", hint="docker save x | microvm image build x --from -"
+        )
     while chunk := sys.stdin.buffer.read(CHUNK):
         budget.take_bytes(len(chunk))
         yield chunk

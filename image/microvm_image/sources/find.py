@@ -18,8 +18,6 @@ from microvm_image.source import Source
 
 SCRATCH = "scratch"
 
-_STORED = frozenset({"oci", "docker-archive"})  # before a path, and behind that `:NAME`
-
 _HINT = (
     "a tar archive, a folder, an OCI layout, what `docker save` writes or `-` for its output, "
     "docker://NAME for a registry, debian:SUITE, alpine, scratch, or an image that "
@@ -73,13 +71,14 @@ def _found(
         return debian.find(text, packages, arch, limits, report)
     if text == archive.STDIN:
         report.step("reading standard input")
-        return archive.find(text, "", arch, limits, files)
-    kind, _, rest = text.partition(":")
-    path, tag = (rest, "") if kind in _STORED and rest else (text, "")
-    if kind in _STORED and not (folder / path).exists():
-        path, _, tag = path.rpartition(":")
-    where = folder / path
-    if kind not in _STORED and "/" not in text and not where.exists():
+        return archive.find(text, arch, limits, files)
+    kind, colon, rest = text.partition(":")
+    if colon and kind in archive.KINDS:
+        path, tag = _split(folder, kind, rest)
+        report.step(f"reading {path}")
+        return archive.find_stored(kind, folder / path, tag, arch, limits, files)
+    where = folder / text
+    if "/" not in text and not where.exists():
         try:
             return images.find(text, arch)
         except ImageError as error:
@@ -87,11 +86,25 @@ def _found(
                 raise
     if not where.exists():
         raise ImageError(f"{text}: there is no such source", hint=_HINT)
-    report.step(f"reading {path}")
+    report.step(f"reading {text}")
     if (where / MANIFEST).is_file() and (where / KERNEL).is_file():
         return images.find(where.absolute(), arch)
     if not where.is_dir():
-        return archive.find(str(where), tag, arch, limits, files)
+        return archive.find(str(where), arch, limits, files)
     if archive.is_layout(where):
-        return archive.find_layout(where, tag, arch)
+        return archive.find_layout(where, "", arch)
     return folders.find(where, limits)
+
+
+def _split(folder: Path, kind: str, text: str) -> tuple[str, str]:
+    """Return the PATH and the NAME of PATH:NAME, or PATH and ""; both may have colons in them."""
+    path, tag = text, ""
+    while path:
+        if (folder / path).exists():
+            return path, tag
+        path, _, name = path.rpartition(":")
+        tag = f"{name}:{tag}" if tag else name
+    raise ImageError(
+        f"{kind}:{text}: there is no such file or folder",
+        hint=f"`{kind}:PATH`, or `{kind}:PATH:NAME` for one image of several",
+    )
