@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Unpack
 
-from microvm.errors import ExecError, ImageError, StartError
+from microvm.errors import ExecError, ImageError, MicroVMError, StartError
 from microvm.loop import Loop
 from microvm.machine import MicroVM
 from microvm.options import ExecOptions, MachineOptions
@@ -84,18 +84,23 @@ async def _command(machine: MicroVM, command: Sequence[str], show: Callable[[str
         last.append(line)
         show(line)
 
-    async with await machine.exec(command) as process:
-        await asyncio.gather(_follow(process.stdout, keep), _follow(process.stderr, keep))
-        try:
+    try:
+        async with await machine.exec(command) as process:
+            await asyncio.gather(_follow(process.stdout, keep), _follow(process.stderr, keep))
             status = await process.wait()
-        except StartError as error:
-            without_shell = error.stage == "lookup" and command[0] == "sh"
-            raise ImageError(
-                f"the step failed: {error.message}",
-                hint="without a shell, a command is a list of words in a machine file"
-                if without_shell
-                else "",
-            ) from error
+    except StartError as error:
+        without_shell = error.stage == "lookup" and command[0] == "sh"
+        raise ImageError(
+            f"the step failed: {error.message}",
+            hint="without a shell, a command is a list of words in a machine file"
+            if without_shell
+            else "",
+        ) from error
+    except MicroVMError as error:  # such as of a guest that died
+        said = "\n".join(last) or error.detail
+        raise ImageError(
+            f"the step failed: {error.message}", hint=error.hint, detail=said
+        ) from error
     if status:
         how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
         said = "\n".join(last)

@@ -14,7 +14,7 @@ from microvm import arch as arches
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
-from microvm.errors import ImageError
+from microvm.errors import ImageError, MicroVMError
 from microvm.progress import NullReporter, Reporter
 from microvm_image import defaults, disk, initramfs, programs, sharing, tags
 from microvm_image import kernel as kernels
@@ -35,7 +35,7 @@ from microvm_image.image import (
     load,
 )
 from microvm_image.kernel import Kernel
-from microvm_image.layer import Layer, TarLayer
+from microvm_image.layer import Layer, TarLayer, sha256
 from microvm_image.limits import Limits
 from microvm_image.programs import Programs
 from microvm_image.recipe import Recipe, Run
@@ -45,6 +45,10 @@ from microvm_image.tree import Tree
 
 ALPINE = "alpine"
 """The source that an image has by default."""
+
+_CHANGES = "changes.tar.zst"
+_DIGEST = "sha256"
+"""The files that are kept of a command that has run: what it has changed, and that one's digest."""
 
 
 class Runner(Protocol):
@@ -56,7 +60,7 @@ class Runner(Protocol):
         """Run a command in a machine of an image, and write what it has changed as a tar archive.
 
         :param show: to be called with each line of its output.
-        :raises ImageError: it failed; `detail` has the end of its output.
+        :raises MicroVMError: it failed; `detail` has the end of its output.
         """
 
 
@@ -222,18 +226,30 @@ class _Builder:
                 if step.content:
                     step.content.add_to(tree)
                 else:
-                    tree.add(self._changes(tree, step))
+                    self._run_once(tree, step)
             return self._write(path, tree, self._manifest(name))
 
-    def _changes(self, tree: Tree, step: _Step) -> Layer:
-        """Return what a command changes, from the cache if it has run with all of this before."""
-        path = cache.folder("layers") / f"{step.digest[:32]}.tar.zst"
-        if not cache.has(path):
-            with lock.held(path, self._report):
-                if not cache.has(path):
-                    with cache.staging(path) as file:
-                        self._run_step(tree, step, file)
-        return TarLayer(step.text, lambda files: Extent.of(path, files))
+    def _run_once(self, tree: Tree, step: _Step) -> None:
+        """Lay over the tree what a command changes: it runs unless it has with all of this before.
+
+        What it has changed goes into the cache when the tree has taken it, with its digest.
+        """
+        path = cache.folder("layers") / step.digest[:32]
+        if _add_kept(tree, step, path):
+            return
+        with lock.held(path, self._report):
+            if _add_kept(tree, step, path):
+                return
+            if path.exists():
+                what = f"{step.text}: {path} is not what was kept there"
+                self._report.notice(f"{what}: the step runs again")
+            with cache.staging(path) as folder:
+                folder.mkdir()
+                self._run_step(tree, step, folder / _CHANGES)
+                with ExitStack() as files:
+                    changes = Extent.of(folder / _CHANGES, files)
+                    tree.add(_layer(step, changes))
+                    (folder / _DIGEST).write_text(sha256(changes))
 
     def _run_step(self, tree: Tree, step: _Step, file: Path) -> None:
         if self._run is None:
@@ -241,7 +257,7 @@ class _Builder:
         with self._so_far(tree, step.digest) as image, compressed(file) as layer:
             try:
                 self._run(image, step.command, self._report.line, layer)
-            except ImageError as error:
+            except MicroVMError as error:
                 message = f"{step.text}: {error.message}"
                 raise ImageError(message, hint=error.hint, detail=error.detail) from error
 
@@ -307,6 +323,24 @@ class _Builder:
             if path.parent == cache.folder("images"):
                 sharing.share(folder, manifest)
         return load(path)
+
+
+def _add_kept(tree: Tree, step: _Step, path: Path) -> bool:
+    """Lay over the tree what a command has changed before; tell whether that is there, unharmed."""
+    with ExitStack() as files:
+        try:
+            expected = cache.read(path / _DIGEST, 64)
+            changes = Extent.of(path / _CHANGES, files)
+        except OSError:
+            return False
+        if sha256(changes).encode() != expected:
+            return False
+        tree.add(_layer(step, changes))
+    return True
+
+
+def _layer(step: _Step, changes: Extent) -> Layer:
+    return TarLayer(step.text, lambda _: changes, is_packed_here=True)
 
 
 def _measured(path: Path) -> tuple[int, str]:

@@ -113,10 +113,13 @@ _FORMS: tuple[tuple[bytes, Callable[[], _Decoder]], ...] = (
 )
 
 
-def unpacked(packed: Extent, name: str, files: ExitStack, budget: Budget) -> Extent:
+def unpacked(
+    packed: Extent, name: str, files: ExitStack, budget: Budget, *, any_ratio: bool = False
+) -> Extent:
     """Return a layer as it is decompressed: itself, or a spool that is closed with `files`.
 
     :param name: the layer's name, for messages.
+    :param any_ratio: whether it may be any number of times as large as what it is made from.
     :raises ImageError: it is damaged or cut short, or beyond what is left of the budget.
     """
     start = packed.read(0, 8)
@@ -124,15 +127,17 @@ def unpacked(packed: Extent, name: str, files: ExitStack, budget: Budget) -> Ext
     if new is None:
         budget.take_bytes(packed.size)
         return packed
-    return spooled(_counted(_decoded(packed, new, name), packed.size, budget), files)
+    size = None if any_ratio else packed.size
+    return spooled(_counted(_decoded(packed, new, name), size, budget), files)
 
 
-def _counted(chunks: Iterator[bytes], packed: int, budget: Budget) -> Iterator[bytes]:
+def _counted(chunks: Iterator[bytes], packed: int | None, budget: Budget) -> Iterator[bytes]:
     size = 0
     for chunk in chunks:
         size += len(chunk)
         budget.take_bytes(len(chunk))
-        budget.check_ratio(packed, size)
+        if packed is not None:
+            budget.check_ratio(packed, size)
         yield chunk
 
 

@@ -56,6 +56,7 @@ class TarLayer:
     :ivar digest: the SHA-256 that it must have as it is stored; "" for any.
     :ivar diff_id: the SHA-256 that it must have decompressed; "" for any.
     :ivar is_whole: whether it is known not to be cut short by other means than its own end.
+    :ivar is_packed_here: whether we have compressed it: then its ratio says nothing.
     """
 
     name: str
@@ -63,12 +64,13 @@ class TarLayer:
     digest: str = ""
     diff_id: str = ""
     is_whole: bool = False
+    is_packed_here: bool = False
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
         """Yield the members; their data stay where they are."""
         packed = self.open(files)
         check_digest(packed, self.digest, self.name)
-        archive = unpacked(packed, self.name, files, budget)
+        archive = unpacked(packed, self.name, files, budget, any_ratio=self.is_packed_here)
         if self.diff_id != self.digest or archive is not packed:
             check_digest(archive, self.diff_id, self.name)
         is_whole = self.is_whole or bool(self.digest or self.diff_id)

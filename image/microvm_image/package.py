@@ -163,7 +163,7 @@ def _extract(apt: _Apt, wanted: Wanted, arch: Arch, report: Reporter) -> Extract
             report.step(f"downloading {package.name} {package.version}")
             work.mkdir()
             archive = apt.download(package, work)
-            with cache.staging(folder) as temporary:
+            with lock.held(folder, report), cache.staging(folder) as temporary:
                 _unpack(archive, wanted, temporary)
     if found := _extracted(folder, wanted):
         return found

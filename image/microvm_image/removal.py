@@ -61,7 +61,8 @@ def prune(*, everything: bool = False, report: Reporter | None = None) -> list[R
     """Remove what nobody has a use for, and tags that mean nothing.
 
     That is what is damaged or of another version of microvm, and what has no tag, but for the
-    image of an ordinary run; and what the steps of builds have changed.
+    image of an ordinary run; and what the steps of builds have changed; also what builds that
+    were killed have left.
 
     :param everything: that one, too, if it has no tag; it is built again when it is needed.
     :raises ImageError: nothing can be removed there.
@@ -70,7 +71,8 @@ def prune(*, everything: bool = False, report: Reporter | None = None) -> list[R
     kept = set() if everything else _defaults()
     removed = []
     with cache.disk_errors():
-        lock.sweep(cache.folder("images"))
+        for name in ("images", "layers", "downloads", "readymade"):
+            lock.sweep(cache.folder(name))
         for path, _ in entries():
             if _is_used(path, kept):
                 continue
@@ -90,7 +92,7 @@ def prune(*, everything: bool = False, report: Reporter | None = None) -> list[R
         for layer in sorted(cache.folder("layers").glob("[!.]*")):
             with lock.attempt(layer) as ours:
                 if ours:
-                    layer.unlink(missing_ok=True)
+                    cache.clear(layer)
     return removed
 
 

@@ -87,7 +87,7 @@ def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) 
     with lock.held(stem, report):
         if not cache.has(path):
             report.step(f"putting {SCHEME}{suite} together of its packages")
-            with cache.staging(path) as temporary:
+            with lock.held(path, report), cache.staging(path) as temporary:
                 _make(suite, packages, mirrors, arch, temporary)
             for old in kept:
                 old.unlink(missing_ok=True)
