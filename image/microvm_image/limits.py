@@ -28,6 +28,7 @@ class Limits:
     :ivar metadata: names, targets of links and extended attributes, all together.
     :ivar depth: folders within folders.
     :ivar layers: layers of an image.
+    :ivar seconds: what a registry may take to send the layers of an image.
     """
 
     members: int = 500_000
@@ -37,6 +38,7 @@ class Limits:
     metadata: int = 128 << 20
     depth: int = 128
     layers: int = 256
+    seconds: int = 3600
 
 
 class Budget:

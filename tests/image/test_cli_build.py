@@ -9,10 +9,13 @@ from typing import Any, BinaryIO
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.image import oci
+from tests.image.layers import file, tar
 
-from microvm import step
+from microvm import readymade, step
 from microvm.cli.image import image
 from microvm.errors import ImageError, UsageError
+from microvm.readymade import ReadyMade
 from microvm_image.image import Image, load
 
 
@@ -117,6 +120,23 @@ def test_a_source_that_is_empty_is_refused() -> None:
     error = build("app", "-f", "machine.toml").exception
     assert isinstance(error, UsageError)
     assert error.detail.startswith("machine.toml:1:8: error: it names nothing")
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_ready_made_image_is_built_to_be_a_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_file: bool
+) -> None:
+    layout = oci.layout(tmp_path / "layout", tar(file("there", b"1")))
+    with oci.registry(tmp_path) as address:
+        reference = f"docker://{address}/base:1"
+        oci.run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", reference)
+        made = ReadyMade(reference, (), ("there",), ("true",))
+        monkeypatch.setitem(readymade.IMAGES, "ready", made)
+        Path("machine.toml").write_text('from = "ready"\n')
+        result = build("app", *(("-f", "machine.toml") if as_file else ("--from", "ready")))
+    assert result.exit_code == 0, result.exception
+    assert f"image ready: from {reference}@sha256:" in result.stderr
+    assert load("app").manifest.source.startswith(f"{load('ready').name}@sha256:")
 
 
 def test_a_limit_can_be_set() -> None:

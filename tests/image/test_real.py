@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from contextlib import AbstractContextManager
@@ -127,6 +128,35 @@ def test_debian_by_one_who_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         find("debian:trixie", arch.find(), report=NullReporter()),
     ):
         pass
+
+
+@needs_apt
+def test_a_suite_that_is_none() -> None:
+    with (
+        pytest.raises(ImageError) as caught,
+        find("debian:nosuch", arch.find(), report=NullReporter()),
+    ):
+        pass
+    assert caught.value.message.startswith("debian:nosuch cannot be had: ")
+    assert "/dists/nosuch/InRelease: " in caught.value.message
+    assert "is the suite's name right" in caught.value.hint
+
+
+@needs_apt
+def test_a_failure_of_debians_names_a_command_that_shows_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(debian, "_mirrors", lambda _: ["no mirror"])
+    monkeypatch.setattr(debian, "_release", lambda *_: "")
+    with (
+        pytest.raises(ImageError) as caught,
+        find("debian:trixie", arch.find(), report=NullReporter()),
+    ):
+        pass
+    (command,) = re.findall(r"^`(.+)` shows more$", caught.value.hint)
+    again = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+    assert again.returncode != 0
+    assert caught.value.detail.splitlines()[-1] in again.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,11 @@ import lzma
 import os
 import shutil
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -419,11 +423,87 @@ def test_a_registry_that_sends_something_else(layout: Path, tmp_path: Path, cach
         assert list(cache.rglob("*pull*")) == []
 
 
+@contextmanager
+def _answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """Run a web server that answers every GET so, and yield its HOST:PORT."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _send(handler: BaseHTTPRequestHandler, status: int, kind: str, data: bytes) -> None:
+    handler.send_response(status)
+    handler.send_header("Content-Type", kind)
+    handler.send_header("Content-Length", str(len(data)))
+    handler.end_headers()
+    handler.wfile.write(data)
+
+
+def test_a_registry_that_drips_is_given_up(layout: Path, cache: Path) -> None:
+    manifest, dripped = oci.index(layout)["manifests"][0], _layers(layout)[0]["digest"]
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        *_, kind, name = handler.path.rsplit("/", 2)
+        if name == dripped:
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(_layers(layout)[0]["size"]))
+            handler.end_headers()
+            with suppress(OSError):  # nobody listens any more
+                for _ in range(1000):
+                    handler.wfile.write(b"x")
+                    time.sleep(0.05)
+        elif kind == "manifests":
+            data = oci.blob(layout, manifest).read_bytes()
+            _send(handler, 200, manifest["mediaType"], data)
+        elif kind == "blobs":
+            data = oci.blob(layout, {"digest": name}).read_bytes()
+            _send(handler, 200, "application/octet-stream", data)
+        else:
+            _send(handler, 200, "application/json", b"{}")
+
+    with _answering(answer) as address:
+        says = r"takes more than 1 s \(if .* raise the limit `seconds`: --limit seconds=N"
+        with pytest.raises(ImageError, match=says):
+            found(f"docker://{address}/a:1", Limits(seconds=1))
+    assert list(cache.rglob("*pull*")) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "says"),
+    [
+        (200, b"<html></html>", "sends no manifest.*is it a registry"),
+        (200, b"1", "sends no manifest.*is it a registry"),
+        (500, b"<html></html>", "500 Internal Server Error.*try again later"),
+        (403, b"<html></html>", r"cannot be had.*\("),
+        (404, b"<html></html>", r"cannot be had.*\("),
+    ],
+)
+def test_a_registry_that_is_none(status: int, data: bytes, says: str) -> None:
+    with (
+        _answering(lambda handler: _send(handler, status, "text/html", data)) as address,
+        pytest.raises(ImageError, match=says),
+    ):
+        found(f"docker://{address}/a:1")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("docker://127.0.0.1:9/x", "cannot be had"),
-        ("docker://", "cannot be had"),
+        ("docker://127.0.0.1:9/x", "cannot be had.*can it be reached from here"),
+        ("docker://", "cannot be had.*such as docker://"),
         ("nothing", "there is no such source.*docker://"),
         ("oci:nothing:tag", "there is no such file or folder.*`oci:PATH:NAME`"),
         ("oci:/nowhere", "oci:/nowhere: there is no such file or folder"),

@@ -12,6 +12,7 @@ from microvm.cli import shared
 from microvm.options import MachineOptions
 
 if TYPE_CHECKING:
+    from microvm.progress import Reporter
     from microvm_image.limits import Limits
     from microvm_image.recipe import Recipe, Step
 
@@ -121,6 +122,7 @@ def build(
     if name:
         tags.parse(name)
     with on_stderr() as report:
+        _have_ready_made(recipe, arch, report)
         made = build_image(
             recipe,
             arch=arch,
@@ -159,6 +161,17 @@ def _recipe(file: Path | None, options: dict[str, Any]) -> Recipe:
         entrypoint=_words("entrypoint", options),
         cmd=_words("cmd", options),
     )
+
+
+def _have_ready_made(recipe: Recipe, arch: str | None, report: Reporter) -> None:
+    """Build the ready-made image that is the recipe's source, if nobody has asked for it yet."""
+    from microvm import arch as arches
+    from microvm import readymade
+
+    is_ours = arches.find(arch) == arches.find()
+    is_path = (recipe.folder / recipe.source).exists()
+    if is_ours and not is_path and not recipe.packages and readymade.is_missing(recipe.source):
+        readymade.find(recipe.source, report)
 
 
 def _limits(entries: tuple[str, ...]) -> Limits:

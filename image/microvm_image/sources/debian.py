@@ -34,6 +34,7 @@ SCHEME = "debian:"
 
 _SUITE = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(=[A-Za-z0-9.+:~-]+)?", re.ASCII)
+_MIRROR = "http://deb.debian.org/debian"  # mmdebstrap's own
 _STATUS = "var/lib/dpkg/status"
 
 
@@ -88,7 +89,7 @@ def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) 
         if not cache.has(path):
             report.step(f"putting {SCHEME}{suite} together of its packages")
             with lock.held(path, report), cache.staging(path) as temporary:
-                _make(suite, packages, mirrors, arch, temporary)
+                _make(suite, packages, mirrors, arch, temporary, report)
             for old in kept:
                 old.unlink(missing_ok=True)
     return path
@@ -122,16 +123,25 @@ def _release(mirrors: Sequence[str], report: Reporter) -> str:
     """Return a digest of what the mirrors have now; "" where one does not say."""
     digest = hashlib.sha256()
     for line in mirrors:
-        *_, site, suite, _ = line.split()
         try:
-            digest.update(fetch(f"{site.rstrip('/')}/dists/{suite}/InRelease", report))
+            digest.update(fetch(_release_address(line), report))
         except DownloadError:
             return ""
     return digest.hexdigest()[:12] if mirrors else ""
 
 
+def _release_address(line: str) -> str:
+    *_, site, suite, _ = line.split()
+    return f"{site.rstrip('/')}/dists/{suite}/InRelease"
+
+
 def _make(
-    suite: str, packages: Sequence[str], mirrors: Sequence[str], arch: Arch, out: Path
+    suite: str,
+    packages: Sequence[str],
+    mirrors: Sequence[str],
+    arch: Arch,
+    out: Path,
+    report: Reporter,
 ) -> None:
     command = [
         *("mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"),
@@ -158,10 +168,23 @@ def _make(
         check=False,
     )
     if done.returncode:
-        raise _failure(suite, done.stderr, command)
+        shown = [word for word in command if word != "--quiet"]
+        shown[shown.index(str(out))] = "/dev/null"
+        why = _why_not(suite, mirrors, report) if "apt-get update" in done.stderr else ""
+        raise _failure(suite, done.stderr, shlex.join(shown), why)
 
 
-def _failure(suite: str, said: str, command: Sequence[str]) -> ImageError:
+def _why_not(suite: str, mirrors: Sequence[str], report: Reporter) -> str:
+    """Return why there are no lists of packages, of which mmdebstrap says nothing."""
+    try:
+        for line in mirrors or [f"deb {_MIRROR} {suite} main"]:
+            fetch(_release_address(line), report)
+    except DownloadError as error:
+        return error.message
+    return "apt cannot use the lists of its mirrors"
+
+
+def _failure(suite: str, said: str, command: str, why: str) -> ImageError:
     lines = said.strip().splitlines()
     unknown = re.search(r"Unable to locate package (\S+)", said)
     if unknown:
@@ -173,10 +196,13 @@ def _failure(suite: str, said: str, command: Sequence[str]) -> ImageError:
         )
     elif "No space left" in said:
         hint = "free some space, or set MICROVM_CACHE to a folder elsewhere"
+    elif why:
+        hint = "is the suite's name right, as in debian:trixie, and can the mirror be reached?"
     else:
-        hint = f"`{shlex.join(command[:3])} …` shows more"
+        hint = f"`{command}` shows more"
+    why = why or (lines[-1] if lines else "mmdebstrap failed")
     return ImageError(
-        f"{SCHEME}{suite} cannot be put together: {lines[-1] if lines else 'mmdebstrap failed'}",
+        f"{SCHEME}{suite} cannot be had: {why}",
         hint=hint,
         detail="\n".join(lines[-20:]),
     )

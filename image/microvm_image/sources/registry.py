@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -34,9 +34,29 @@ SCHEME = "docker://"
 
 _TIMEOUT = "--command-timeout=60s"  # of what is short
 _STALL = 60.0
+_SLOW = "the registry takes more than"
 _INTERVAL = 0.1
 _SLACK = 16 << 20  # for the manifest and the like
 _SIZE_LIMIT = 8 << 20  # of what is read into memory
+_HINTS = {
+    _SLOW.lower(): "if it can be trusted, raise the limit `seconds`: --limit seconds=N",
+    "unauthorized|authentication required|denied": (
+        "`skopeo login` or `docker login` first, if it is there at all"
+    ),
+    "no space left": "free some space, or set MICROVM_CACHE to a folder elsewhere",
+    "x509|tls: |http response to https": (
+        "this host must know its certificate; only a registry on this machine may do without TLS"
+    ),
+    "http status: 5|toomanyrequests|sends no more": (
+        "that is the registry's own trouble: try again later"
+    ),
+    "invalid reference": "such as docker://python:3.13-slim",
+    "unknown": "is the name right, and the tag?",
+    "refused|no such host|time-?out|timed out|unreachable|deadline": (
+        "is the registry's name right, and can it be reached from here?"
+    ),
+}
+"""What to do, by what skopeo says in lower case."""
 
 
 def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitStack) -> Source:
@@ -65,7 +85,7 @@ def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitSta
     first = hashlib.sha256(top).hexdigest()
     if wanted and wanted != f"sha256:{first}":
         raise ImageError(f"{text}: wrong digest: what the registry has is sha256:{first}")
-    digest, manifest = oci.select(parse_json(top, text), read, text, arch)
+    digest, manifest = oci.select(_manifest(top, text), read, text, arch)
     digest = digest or first
     pinned = f"{repository}@sha256:{digest}"
     config = _checked(
@@ -80,7 +100,7 @@ def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitSta
             f"{text}: is larger than it may be: {size >> 20} MiB",
             hint="if it can be trusted, raise the limit `unpacked`: --limit unpacked=…",
         )
-    pull = _Pull(pinned, digest, size, insecure, report, files)
+    pull = _Pull(pinned, digest, size, limits.seconds, insecure, report, files)
     return oci.source(text, digest, manifest, config, pull.open, arch)
 
 
@@ -91,6 +111,7 @@ class _Pull:
     pinned: str
     digest: str
     size: int
+    seconds: int
     insecure: bool
     report: Reporter
     files: ExitStack
@@ -125,7 +146,8 @@ class _Pull:
 
     def _watch(self, process: subprocess.Popen[bytes], folder: Path) -> str:
         """Return why the pull must end, or "" when it has ended by itself."""
-        done, moved = 0, time.monotonic()
+        done, started = 0, time.monotonic()
+        moved = started
         while process.poll() is None:
             time.sleep(_INTERVAL)
             size = sum(path.stat().st_size for path in _files(folder))
@@ -136,6 +158,8 @@ class _Pull:
                 return "the registry sends more than the manifest says"
             if time.monotonic() - moved > _STALL:
                 return "the registry sends no more"
+            if time.monotonic() - started > self.seconds:
+                return f"{_SLOW} {self.seconds} s"
         return ""
 
 
@@ -158,6 +182,17 @@ def _is_loopback(reference: str) -> bool:
 
 def _tls(option: str, insecure: bool) -> list[str]:
     return [f"{option}=false"] if insecure else []
+
+
+def _manifest(data: bytes, name: str) -> Any:
+    """Return a manifest that nothing is known of, so that it may be a web page as well."""
+    with suppress(ImageError):
+        if isinstance(found := parse_json(data, name), dict):
+            return found
+    raise ImageError(
+        f"{name}: cannot be had: what answers there sends no manifest",
+        hint="is it a registry? A proxy or a login page may have answered in its place",
+    )
 
 
 def _checked(data: bytes, digest: str, name: str) -> Any:
@@ -199,15 +234,12 @@ def _failure(name: str, said: bytes, why: str = "") -> ImageError:
     last = text.splitlines()[-1] if text else ""
     message = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)
     why = why or (message[1].replace('\\"', '"') if message else last)
-    return ImageError(f"{name}: cannot be had: {why}", hint=_hint(why))
+    return ImageError(f"{name}: cannot be had: {why}", hint=_hint(why, name))
 
 
-def _hint(why: str) -> str:
+def _hint(why: str, name: str) -> str:
     lowered = why.lower()
-    if "unauthorized" in lowered or "authentication required" in lowered or "denied" in lowered:
-        return "`skopeo login` or `docker login` first, if it is there at all"
-    if "no space left" in lowered:
-        return "free some space, or set MICROVM_CACHE to a folder elsewhere"
-    if "unknown" in lowered:
-        return "is the name right, and the tag?"
-    return ""
+    for said, hint in _HINTS.items():
+        if re.search(said, lowered):
+            return hint
+    return f"`skopeo inspect {name}` tries it by itself"
