@@ -33,6 +33,7 @@ from microvm_image.config import Config
 from microvm_image.limits import Limits
 from microvm_image.recipe import Recipe
 from microvm_image.source import Source
+from microvm_image.sources import registry as registries
 from microvm_image.sources.find import find
 
 ARCH = arches.find("x86_64")
@@ -452,19 +453,33 @@ def _send(handler: BaseHTTPRequestHandler, status: int, kind: str, data: bytes) 
     handler.wfile.write(data)
 
 
-def test_a_registry_that_drips_is_given_up(layout: Path, cache: Path) -> None:
+def _drip(handler: BaseHTTPRequestHandler, size: int) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(size))
+    handler.end_headers()
+    with suppress(OSError):  # nobody listens any more
+        for _ in range(1000):
+            handler.wfile.write(b" ")
+            time.sleep(0.05)
+
+
+def test_a_registry_that_drips_a_manifest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert registries._TIMEOUT == "--command-timeout=60s"
+    monkeypatch.setattr(registries, "_TIMEOUT", "--command-timeout=1s")
+    with (
+        _answering(lambda handler: _drip(handler, 2000)) as address,
+        pytest.raises(ImageError, match=r"deadline exceeded.*can it be reached"),
+    ):
+        found(f"docker://{address}/a:1")
+
+
+def test_a_registry_that_drips_a_layer_is_given_up(layout: Path, cache: Path) -> None:
     manifest, dripped = oci.index(layout)["manifests"][0], _layers(layout)[0]["digest"]
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         *_, kind, name = handler.path.rsplit("/", 2)
         if name == dripped:
-            handler.send_response(200)
-            handler.send_header("Content-Length", str(_layers(layout)[0]["size"]))
-            handler.end_headers()
-            with suppress(OSError):  # nobody listens any more
-                for _ in range(1000):
-                    handler.wfile.write(b"x")
-                    time.sleep(0.05)
+            _drip(handler, _layers(layout)[0]["size"])
         elif kind == "manifests":
             data = oci.blob(layout, manifest).read_bytes()
             _send(handler, 200, manifest["mediaType"], data)
