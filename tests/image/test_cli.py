@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,13 @@ def test_ls_as_json(built: Path) -> None:
     assert facts["name"] == built.name
     assert facts["path"] == str(built)
     assert facts["arch"] == os.uname().machine
+
+
+def test_created_is_when_it_was_made(built: Path) -> None:
+    os.utime(built / "manifest.json", (86400, 86400))
+    os.utime(built)  # as when another image takes over one of its files
+    (facts,) = json.loads(run("ls", "--json").stdout)
+    assert datetime.fromisoformat(facts["created"]).timestamp() == 86400
 
 
 def test_ls_of_nothing() -> None:

@@ -341,4 +341,8 @@ def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
 def _created(path: Path) -> str:
     from datetime import datetime
 
-    return datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(" ", "seconds")
+    from microvm_image.image import MANIFEST
+
+    manifest = path / MANIFEST  # the folder changes when another image comes to share its files
+    made = (manifest if manifest.is_file() else path).stat().st_mtime
+    return datetime.fromtimestamp(made).astimezone().isoformat(" ", "seconds")
