@@ -9,6 +9,15 @@ static void say(const char *text)
 	(void)!write(STDERR_FILENO, text, strlen(text));
 }
 
+void console_say(const char *step, const char *object, const char *reason)
+{
+	say(console_name);
+	say(step);
+	say(object);
+	say(": ");
+	say(reason);
+}
+
 void console_expect(bool done, const char *step, const char *object)
 {
 	int error = errno;
@@ -17,9 +26,6 @@ void console_expect(bool done, const char *step, const char *object)
 
 	if (done)
 		return;
-	say(console_name);
-	say(step);
-	say(object);
-	say(": errno ");
+	console_say(step, object, "errno ");
 	say(digits + (error < 10 ? 2 : error < 100));
 }

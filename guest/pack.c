@@ -1,15 +1,17 @@
 /* pack: writes a layer of a root file system to standard output, as a tar.
  *
- *     pack FOLDER
+ *     pack FOLDER LIMIT
  *
  * The folder is an overlay's upper layer. What it says of the layers below is said as OCI's layers say
  * it: `.wh.NAME` for a name that is gone, `.wh..wh..opq` in a folder of which nothing below is seen.
  *
  * Who filled the folder may have meant harm, and may change it meanwhile. So nothing is followed, and
- * nothing waited for; memory is static; and what is too much for it, or cannot be said, is an error. */
+ * nothing waited for; memory is static; and what is too much for it, or cannot be said, is an error. So
+ * are files of more than LIMIT bytes in all, and before any of the one that is too large is written. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
@@ -23,9 +25,12 @@
 #define WHITEOUT ".wh."
 #define OPAQUE ".wh..wh..opq"
 #define OVERLAY "trusted.overlay."
+#define TOO_MUCH "there is too much of it\n"
 
 /* Every folder on the way to where we are is open. */
 enum { DEPTH_MAX = 1000, ENTRIES_SIZE = 1024, ATTRIBUTES_SIZE = 1 << 16, CHUNK = 1 << 16 };
+
+enum { SHOWN = 100 }; /* of each end of a long path */
 
 enum { ATTRIBUTE_NAME_MAX = 255 }; /* XATTR_NAME_MAX of linux/limits.h */
 
@@ -43,19 +48,37 @@ static struct level levels[DEPTH_MAX];
 static size_t depth;
 static char path[PATH_MAX]; /* of what is packed, from FOLDER on */
 static dev_t device;
+static uint64_t room; /* what is left of LIMIT */
+
+/* A path as it is shown: one that is long, without its middle. */
+static const char *shown(const char *whole)
+{
+	static char text[2 * SHOWN + sizeof "..."];
+	size_t size = strlen(whole);
+
+	if (size < sizeof text)
+		return whole;
+	memcpy(text, whole, SHOWN);
+	memcpy(text + SHOWN, "...", strlen("..."));
+	memcpy(text + SHOWN + strlen("..."), whole + size - SHOWN, SHOWN + 1);
+	return text;
+}
 
 static void need(bool done, const char *step, const char *object)
 {
-	console_expect(done, step, object);
-	if (!done)
-		_exit(1);
+	if (done)
+		return;
+	console_expect(false, step, shown(object));
+	_exit(1);
 }
 
 /* As `need`, for what no system call has refused. */
-static void need_room(bool done, int error, const char *step)
+static void need_room(bool done, const char *step, const char *reason)
 {
-	errno = error;
-	need(done, step, path);
+	if (done)
+		return;
+	console_say(step, shown(path), reason);
+	_exit(1);
 }
 
 /* Makes the path that of a name in the folder whose path has this size. */
@@ -64,8 +87,8 @@ static void set_path(size_t size, const char *prefix, const char *name)
 	size_t prefix_size = strlen(prefix), name_size = strlen(name) + 1;
 
 	path[size] = 0;
-	need_room(size + 1 + prefix_size + name_size <= sizeof path, ENAMETOOLONG,
-		  "name what is in ");
+	need_room(size + 1 + prefix_size + name_size <= sizeof path, "name what is in ",
+		  "its path is too long\n");
 	if (size > 0)
 		path[size++] = '/';
 	memcpy(path + size, prefix, prefix_size);
@@ -74,7 +97,7 @@ static void set_path(size_t size, const char *prefix, const char *name)
 
 static void write_member(char type, const struct stat *status, uint64_t size, const char *target)
 {
-	need_room(tar_member(path, type, status, size, target), E2BIG, "write all about ");
+	need_room(tar_member(path, type, status, size, target), "write all about ", TOO_MUCH);
 }
 
 static void write_mark(const struct stat *status)
@@ -109,9 +132,10 @@ static void add_attributes(int fd)
 			continue;
 		need(length >= 0, "read an attribute of ", path);
 		/* A record's key ends at its first "=". */
-		need_room(!strchr(name, '='), EINVAL, "write all about ");
+		need_room(!strchr(name, '='), "write all about ",
+			  "an attribute has \"=\" in its name\n");
 		memcpy(key + strlen("SCHILY.xattr."), name, strlen(name) + 1);
-		need_room(tar_record(key, value, (size_t)length), E2BIG, "write all about ");
+		need_room(tar_record(key, value, (size_t)length), "write all about ", TOO_MUCH);
 	}
 }
 
@@ -142,8 +166,8 @@ static bool write_link(const struct stat *status)
 	const char *first = NULL;
 
 	if (status->st_nlink > 1)
-		need_room(links_meet(status->st_ino, path, &first), EMLINK,
-			  "remember all names of ");
+		need_room(links_meet(status->st_ino, path, &first), "remember all names of ",
+			  "too many files have several\n");
 	if (first)
 		write_member(TAR_LINK, status, 0, first);
 	return first != NULL;
@@ -151,17 +175,21 @@ static bool write_link(const struct stat *status)
 
 static void pack_file(int fd, const struct stat *status)
 {
+	uint64_t size = (uint64_t)status->st_size;
+
 	if (!write_link(status)) {
+		need_room(size <= room, "write ", "with it, there is more than the limit\n");
+		room -= size;
 		add_attributes(fd);
-		write_member(TAR_FILE, status, (uint64_t)status->st_size, NULL);
-		write_data(fd, (uint64_t)status->st_size);
+		write_member(TAR_FILE, status, size, NULL);
+		write_data(fd, size);
 	}
 	close(fd);
 }
 
 static void enter(int fd)
 {
-	need_room(depth < DEPTH_MAX, ENAMETOOLONG, "enter ");
+	need_room(depth < DEPTH_MAX, "enter ", "it is in too many folders\n");
 	levels[depth].fd = fd;
 	levels[depth].path_size = strlen(path);
 	levels[depth].at = levels[depth].end = 0;
@@ -238,7 +266,8 @@ static void pack_entry(const struct level *level, const char *name)
 		write_mark(&status);
 		return;
 	}
-	need_room(strncmp(name, WHITEOUT, strlen(WHITEOUT)) != 0, EINVAL, "say in a layer ");
+	need_room(strncmp(name, WHITEOUT, strlen(WHITEOUT)) != 0, "say in a layer ",
+		  "there, that name says that something is gone\n");
 	if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
 		pack_open(level->fd, name);
 	else if (!S_ISLNK(status.st_mode))
@@ -289,6 +318,7 @@ int main(int argc, char **argv)
 
 	need(fd >= 0 && fstat(fd, &status) == 0, "open ", folder);
 	device = status.st_dev;
+	room = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
 	enter(fd);
 	pack_levels();
 	tar_end();

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Unpack
 
-from microvm.errors import ExecError, ImageError, MicroVMError, StartError
+from microvm.errors import ExecError, ImageError, MicroVMError, OutputLimit, StartError
 from microvm.loop import Loop
 from microvm.machine import MicroVM
 from microvm.options import ExecOptions, MachineOptions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from microvm_image.image import Image
 
 _LINE_SIZE = 1 << 12
+_SHOWN_EVERY = 256 << 20
 _LAST_LINES = 20
 
 # What programs say who look for a network.
@@ -32,13 +34,25 @@ _NO_NETWORK = (
     "a machine has no network: fetch here what it needs, and add it, as in `--add wheels:/w --run "
     "'pip install --no-index --find-links /w NAME'`; `--package` has what a distribution has"
 )
+_TOO_LARGE = (
+    "have the step remove what need not stay; if it is to, raise the limit: --limit unpacked=…"
+)
+
+# As the guest's programs say it, without a table of reasons of their own.
+_ERRNO = re.compile(r"\berrno ([0-9]{1,3})$", re.MULTILINE)
 
 
 class StepRunner:
     """A `microvm_image.build.Runner`: it runs a step in a machine and has it pack what changed."""
 
-    def __init__(self, **options: Unpack[MachineOptions]) -> None:
-        """Take the options of the machines; they are booted, and have a scratch disk."""
+    def __init__(
+        self, *, limit: int = Limits().unpacked, **options: Unpack[MachineOptions]
+    ) -> None:
+        """Take the options of the machines; they are booted, and have a scratch disk.
+
+        :param limit: the most bytes that a step may change: `Limits.unpacked`.
+        """
+        self._limit = limit
         self._options = options
 
     def __call__(
@@ -70,7 +84,7 @@ class StepRunner:
         options: MachineOptions = {**self._options, "cold": True}
         async with MicroVM(image, **options) as machine:
             await _command(machine, command, show)
-            await _pack(machine, layer)
+            await _pack(machine, layer, self._limit, show)
 
 
 async def _nothing() -> None:
@@ -108,26 +122,35 @@ async def _command(machine: MicroVM, command: Sequence[str], show: Callable[[str
         raise ImageError(f"the step {how}", hint=hint, detail=said)
 
 
-async def _pack(machine: MicroVM, layer: BinaryIO) -> None:
+async def _pack(machine: MicroVM, layer: BinaryIO, limit: int, show: Callable[[str], None]) -> None:
     last: deque[str] = deque(maxlen=_LAST_LINES)
     command, argv = PACK
-    options: ExecOptions = {"command": command, "cwd": "/", "max_output": Limits().unpacked}
-    async with await machine.exec(argv, **options) as process:
-        await asyncio.gather(_copy(process.stdout, layer), _follow(process.stderr, last.append))
+    options: ExecOptions = {"command": command, "cwd": "/", "max_output": limit}
+    async with await machine.exec([*argv, str(limit)], **options) as process:
+        copied = _copy(process.stdout, layer, show)
+        await asyncio.gather(copied, _follow(process.stderr, last.append))
         try:
             status = await process.wait()
         except ExecError as error:
-            raise ImageError(f"what the step changed cannot be had: {error.message}") from error
+            hint = _TOO_LARGE if isinstance(error, OutputLimit) else ""
+            message = f"what the step changed cannot be had: {error.message}"
+            raise ImageError(message, hint=hint) from error
     if status:
+        said = _ERRNO.sub(lambda number: os.strerror(int(number[1])), "\n".join(last))
         raise ImageError(
             f"what the step changed cannot be had: pack ended with status {status}",
-            detail="\n".join(last),
+            hint=_TOO_LARGE if "than the limit" in said else "",
+            detail=said,
         )
 
 
-async def _copy(stream: OutputStream, file: BinaryIO) -> None:
+async def _copy(stream: OutputStream, file: BinaryIO, show: Callable[[str], None]) -> None:
+    done = 0
     while chunk := await stream.next_chunk():
         file.write(chunk)
+        before, done = done, done + len(chunk)
+        if done // _SHOWN_EVERY > before // _SHOWN_EVERY:
+            show(f"{done >> 20} MiB of what the step changed are read")
 
 
 async def _follow(stream: OutputStream, show: Callable[[str], None]) -> None:

@@ -33,7 +33,8 @@ def ran(
 
     class Runner:
         def __init__(self, **options: Any) -> None:
-            ran.append(("with", str(options["memory"]), str(options["disk"])))
+            names = ("memory", "disk", "limit")
+            ran.append(("with", *(str(options[name]) for name in names)))
 
         def __call__(
             self, image: Image, command: Sequence[str], show: Callable[[str], None], layer: BinaryIO
@@ -68,9 +69,9 @@ step = [{ add = "one:/one" }, { run = "ls 1" }, { add = "two:/two" }, { run = "l
 
 
 def test_steps_are_in_the_order_of_the_command_line_and_shown(ran: list[tuple[str, ...]]) -> None:
-    result = build("app:1", "--memory", "512M", "--disk", "2G", *OPTIONS)
+    result = build("app:1", "--memory", "512M", "--disk", "2G", "--limit", "unpacked=1G", *OPTIONS)
     assert ran[1:] == [("sh", "-c", "ls 1"), ("sh", "-c", "ls 2")]
-    assert ran[0] == ("with", str(512 << 20), str(2 << 30))
+    assert ran[0] == ("with", str(512 << 20), str(2 << 30), str(1 << 30))
     shown = [line for line in result.stderr.splitlines() if line[0] == "o" or "/4]" in line]
     assert shown == [
         "microvm: [1/4] add one:/one",

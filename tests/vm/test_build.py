@@ -14,13 +14,14 @@ from tests.image import oci
 from tests.image.layers import file, folder, tar
 from tests.vm.conftest import Command
 
-from microvm import MicroVM, arch, readymade
+from microvm import MicroVM, arch, readymade, step
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
 from microvm.step import StepRunner
 from microvm_image import Image, programs, rootfs
 from microvm_image.build import build
+from microvm_image.limits import Limits
 from microvm_image.recipe import Add, Recipe, Run, shell
 
 CONFIG = ("--config.env=GREETING=hello", "--config.workingdir=/srv")
@@ -132,8 +133,8 @@ def run(text: str) -> Run:
     return Run(shell(text))
 
 
-def machine() -> StepRunner:
-    return StepRunner(disk="1G")
+def machine(limit: int = Limits().unpacked) -> StepRunner:
+    return StepRunner(limit=limit, disk="1G")
 
 
 @pytest.mark.deadline(600)
@@ -203,6 +204,49 @@ async def test_what_a_step_changes_is_in_the_image_as_it_left_it(image: Image) -
         ]
         assert (await vm.run(["id", "-un"])).stdout == b"nobody\n"
         assert (await vm.run(["test", "-e", "/etc/hostname"])).returncode == 1
+
+
+def test_more_than_the_limit_is_refused_at_once(image: Image) -> None:
+    del image
+    with pytest.raises(ImageError, match="pack ended with status 1") as caught:
+        build(Recipe(steps=(run("truncate -s 200G /huge"),)), run=machine())
+    assert caught.value.detail == "pack: write huge: with it, there is more than the limit"
+    assert "--limit unpacked=" in caught.value.hint
+    with pytest.raises(ImageError, match="wrote more than 4096 bytes") as caught:
+        build(Recipe(steps=(run("mkdir -p /a/b/c/d/e/f/g/h"),)), run=machine(limit=4096))
+    assert "--limit unpacked=" in caught.value.hint
+
+
+class Lines(NullReporter):
+    """A reporter that keeps the lines of steps."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_it_is_shown_how_much_a_step_has_changed(
+    image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del image
+    monkeypatch.setattr(step, "_SHOWN_EVERY", 1 << 20)
+    report = Lines()
+    recipe = Recipe(steps=(run(f"echo {uuid.uuid4()} >/id; truncate -s 2500K /file"),))
+    build(recipe, run=machine(), report=report)
+    what = "MiB of what the step changed are read"
+    assert [line for line in report.lines if what in line] == [f"1 {what}", f"2 {what}"]
+
+
+def test_why_nothing_is_packed_is_said_in_words(
+    image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del image
+    monkeypatch.setattr(step, "PACK", (programs.PACK[0], ["pack", "/nowhere"]))
+    with pytest.raises(ImageError) as caught:
+        build(Recipe(steps=(run(f"echo {uuid.uuid4()}"),)), run=machine())
+    assert caught.value.detail == "pack: open /nowhere: No such file or directory"
 
 
 def test_a_failing_command_ends_the_build(microvm: Command, tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from tests.support.members import Members, members
 
 from microvm import MicroVM
 from microvm_image import Image
+from microvm_image.limits import Limits
 from microvm_image.programs import PACK
 
 
 async def packed(vm: MicroVM) -> Members:
     command, argv = PACK
-    done = await vm.run(argv, command=command)
+    done = await vm.run([*argv, str(Limits().unpacked)], command=command)
     assert (done.returncode, done.stderr) == (0, b"")
     return members(done.stdout)
 
@@ -53,10 +54,10 @@ async def test_what_a_guest_leaves_to_do_harm_is_packed_or_refused(image: Image)
         assert not found[f"{name}/log"][1].replace(b"more\n", b"")
         await vm.run(["touch", "/var/.wh.hosts"], check=True)
         command, argv = PACK
-        refused = await vm.run(argv, command=command)
+        refused = await vm.run([*argv, str(Limits().unpacked)], command=command)
         assert (refused.returncode, refused.stderr) == (
             1,
-            b"pack: say in a layer var/.wh.hosts: errno 22\n",
+            b"pack: say in a layer var/.wh.hosts: there, that name says that something is gone\n",
         )
 
 

@@ -121,8 +121,10 @@ def build(
     recipe = _recipe(file, options)
     if name:
         tags.parse(name)
+    bounds = _limits(limits)
     with on_stderr() as report:
         _have_ready_made(recipe, arch, report)
+        machine = shared.given(MachineOptions, {**options, "notify": report.notice})
         made = build_image(
             recipe,
             arch=arch,
@@ -131,8 +133,8 @@ def build(
             mirror=mirror,
             output=output,
             tag=name,
-            limits=_limits(limits),
-            run=StepRunner(**shared.given(MachineOptions, {**options, "notify": report.notice})),
+            limits=bounds,
+            run=StepRunner(limit=bounds.unpacked, **machine),
             report=report,
         )
     click.echo(made.path)
