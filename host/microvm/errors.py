@@ -52,15 +52,17 @@ class QemuExit:
     """The exit of a QEMU process: what kind it was, and why.
 
     :ivar kind: `reset`, `shutdown` and `panic` are the guest's doing, `quit` is ours; `killed` is
-        somebody's who sent a signal, `limit` the host's, which refuses QEMU memory or files,
-        `internal_error` the accelerator's, `crash` and `exit` QEMU's own.
+        somebody's who sent a signal, `limit` the host's, which refuses QEMU memory, files or room
+        on a disk, `internal_error` the accelerator's, `crash` and `exit` QEMU's own.
     :ivar text: a sentence for people, without its full stop.
     :ivar returncode: QEMU's exit status; -N if signal N killed it.
+    :ivar hint: what to do about it; may be empty.
     """
 
     kind: ExitKind
     text: str
     returncode: int
+    hint: str = ""
 
 
 class MicroVMError(Exception):

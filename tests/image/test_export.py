@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from tests.support.polling import eventually
+from tests.support.small_disk import small_disk
 
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
@@ -334,35 +335,29 @@ def test_an_image_that_changes_while_it_is_exported_is_refused(image: Image) -> 
 
 
 @pytest.fixture
-def small_disk(elsewhere: Path) -> Iterator[Path]:
+def small_cache(elsewhere: Path) -> Iterator[Path]:
     """Give a cache on a file system of 1 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    elsewhere.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "microvm-test", str(elsewhere)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
-        pytest.skip("may not mount a small disk here")
-    yield elsewhere
-    subprocess.run(["umount", elsewhere], check=True)
+    with small_disk(elsewhere, "1m"):
+        yield elsewhere
 
 
-def test_a_full_disk(exported: bytes, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    filler = small_disk / "filler"
+def test_a_full_disk(exported: bytes, small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filler = small_cache / "filler"
     filler.write_bytes(bytes(500 << 10))
     with pytest.raises(ImageError, match=r"disk full: .* are free in .*prune"):
         read(exported)
     monkeypatch.setattr(export, "_check_size", lambda *_: None)  # others may fill it meanwhile
     with pytest.raises(ImageError, match="disk full while writing"):
         read(exported)
-    assert not list(small_disk.glob("images/*"))
-    assert not list(small_disk.rglob(".*"))
+    assert not list(small_cache.glob("images/*"))
+    assert not list(small_cache.rglob(".*"))
     filler.unlink()
     found, _ = read(exported)
-    (small_disk / "filler").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    (small_cache / "filler").write_bytes(bytes(shutil.disk_usage(small_cache).free))
     with pytest.raises(ImageError, match="disk full"):
         tags.assign("full", found.name)
     assert "full:latest" not in tags.all_tags()
-    assert not list(small_disk.rglob(".*"))
+    assert not list(small_cache.rglob(".*"))
     assert remove("python").image == ""  # which takes no room
 
 

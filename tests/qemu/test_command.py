@@ -81,7 +81,7 @@ def test_disks_are_descriptors_and_the_guest_is_told_of_them() -> None:
         "-blockdev",
         "driver=file,node-name=scratch,filename=/dev/fdset/3,locking=off,"
         "discard=unmap,cache.no-flush=on",
-        *("-device", "virtio-blk-pci,drive=scratch"),
+        *("-device", "virtio-blk-pci,drive=scratch,werror=stop"),
     ]
     assert option(command, "-append").split()[-2:] == ["disk", "scratch"]
     assert inherited.all() == (10, 11, 12, 13, 14, 15, 16)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
+from microvm.cache import store as cache
 from microvm.errors import QemuExit
 from microvm.qemu.exit import classify
 
@@ -16,6 +20,7 @@ def classified(
     panic: str | None = None,
     stderr: str = "",
     stopped: bool = False,
+    write_error: str = "",
 ) -> QemuExit:
     return classify(
         returncode,
@@ -24,6 +29,7 @@ def classified(
         panic=panic,
         stderr=stderr,
         stopped=stopped,
+        write_error=write_error,
     )
 
 
@@ -51,6 +57,27 @@ def test_panic_that_did_not_end_it() -> None:
 
 def test_internal_error_outranks_the_kill_that_follows() -> None:
     assert classified(-9, internal_error=True).kind == "internal_error"
+
+
+@pytest.mark.parametrize(
+    ("number", "what", "hint"),
+    [
+        (errno.ENOSPC, "disk full on the host: ", cache.HINT_FULL),
+        (errno.EDQUOT, "disk full on the host: ", cache.HINT_FULL),
+        (errno.EIO, "the host's disk failed: ", ""),
+    ],
+)
+def test_a_disk_that_takes_no_more(number: int, what: str, hint: str) -> None:
+    ending = classified(-9, write_error=os.strerror(number))
+    assert ending.text.startswith(what)
+    assert ending.text.endswith(os.strerror(number))
+    assert (ending.kind, ending.hint) == ("limit", hint)
+
+
+def test_memory_in_a_file_without_room() -> None:
+    ending = classified(-7)
+    assert (ending.kind, ending.text) == ("crash", "QEMU was killed by signal 7 (SIGBUS)")
+    assert ending.hint.startswith("is the disk full ")
 
 
 def test_signal() -> None:

@@ -6,13 +6,16 @@ import asyncio
 import dataclasses
 import hashlib
 import os
+import shutil
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.disk import disk_image
+from tests.support.small_disk import small_disk
 
-from microvm import BootError, MicroVM, arch
+from microvm import BootError, GuestDied, ImageError, MicroVM, arch
 from microvm.cache import store as cache
 from microvm.progress import NullReporter
 from microvm.start import template
@@ -237,3 +240,61 @@ async def test_two_gibibytes_boot_with_256_mebibytes(image: Image, tmp_path: Pat
         script = "tail -c 32 /srv/large; cat /srv/large > /dev/null"
         done = await vm.run(["sh", "-c", script], check=True)
         assert done.stdout == hashlib.sha256(str(size // MIB - 1).encode()).digest()
+
+
+@pytest.fixture
+def small_scratch(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the folder of scratch disks, on a disk that a guest can fill up."""
+    del image  # is in the cache of all tests
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    with small_disk(tmp_path / "cache/scratch", "24m") as folder:
+        yield folder
+
+
+def fill(folder: Path, *, leave: int) -> Path:
+    """Write a file to a disk until it has that many bytes left."""
+    filler = folder / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(folder).free - leave))
+    return filler
+
+
+async def write_too_much(vm: MicroVM, scratch: Path) -> None:
+    """Write to the guest's disk what the host's has no room for, and read why that ends it."""
+    dd = ["dd", "if=/dev/urandom", "of=/filler", "bs=1M", "count=16", "conv=fsync"]
+    with pytest.raises(GuestDied) as caught:
+        await vm.run(dd)
+    assert caught.value.message == (
+        "disk full on the host: the guest's scratch disk, in "
+        f"{scratch}, took no more: No space left on device"
+    )
+    assert "free some space, or set MICROVM_CACHE" in caught.value.hint
+    assert caught.value.qemu_exit
+    assert caught.value.qemu_exit.kind == "limit"
+
+
+async def test_a_full_disk_of_the_host_ends_the_guest_that_fills_it(
+    image: Image, small_scratch: Path
+) -> None:
+    async with MicroVM(image, cold=True, disk="64M") as vm:
+        fill(small_scratch, leave=4 * MIB)
+        await write_too_much(vm, small_scratch)
+
+
+async def test_a_full_disk_of_the_host_is_no_fault_of_clones(
+    image: Image, small_scratch: Path
+) -> None:
+    async with MicroVM(image, disk="64M") as vm:
+        assert vm.cloned
+        filler = fill(small_scratch, leave=4 * MIB)
+        await write_too_much(vm, small_scratch)
+    filler.unlink()
+    filler = fill(small_scratch, leave=0)
+    for cold in (False, True):
+        told = rf"disk full while writing {small_scratch} \(free some space, or set "
+        with pytest.raises(ImageError, match=told):
+            async with MicroVM(image, disk="64M", cold=cold):
+                pass
+    filler.unlink()
+    async with MicroVM(image, disk="64M") as vm:
+        assert vm.cloned

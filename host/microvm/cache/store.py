@@ -22,6 +22,8 @@ FOLDER_MODE = 0o755
 READ_ONLY_MODE = 0o444
 """The modes of files and folders: QEMU is not root, so whatever root keeps here all can read."""
 
+HINT_FULL = "free some space, or set MICROVM_CACHE to a folder elsewhere"
+
 _LIMIT = 1 << 30
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CREAT | os.O_TRUNC
@@ -179,19 +181,21 @@ def clear(path: Path) -> None:
 
 
 @contextmanager
-def disk_errors() -> Iterator[None]:
+def disk_errors(path: Path | None = None) -> Iterator[None]:
     """Turn what the file system refuses into an error that says what to do.
 
+    :param path: what it is about, where the file system does not say.
     :raises ImageError: the disk is full, or something cannot be read or written.
     """
     try:
         yield
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
+        name = error.filename or path
+        where = f" {name}" if name else ""
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise ImageError(
                 f"disk full while writing{where or ' the cache'}",
-                hint="free some space, or set MICROVM_CACHE to a folder elsewhere",
+                hint=HINT_FULL,
             ) from error
         raise ImageError(
             f"cannot use{where or ' the cache'}: {error.strerror or error}",

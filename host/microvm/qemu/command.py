@@ -155,16 +155,18 @@ def _disks(config: QemuConfig, inherited: Inherited) -> list[str]:
     """Return the disks, which all clones read, and which this guest alone writes.
 
     The one that is written is gone with the machine: so nothing waits until it is safe on the host.
+    Where the host does not take a write, QEMU stops the guest: a program that has not waited for
+    its data would never be told that they are lost.
     """
     found = []
-    for number, name, descriptor, mode in (
-        (2, "disk", inherited.disk, "read-only=on"),
-        (3, "scratch", inherited.scratch, "discard=unmap,cache.no-flush=on"),
+    for number, name, descriptor, mode, errors in (
+        (2, "disk", inherited.disk, "read-only=on", ""),
+        (3, "scratch", inherited.scratch, "discard=unmap,cache.no-flush=on", ",werror=stop"),
     ):
         if descriptor is not None:
             node = f"driver=file,node-name={name},filename=/dev/fdset/{number},locking=off,{mode}"
             found += ["-add-fd", f"fd={descriptor},set={number}", "-blockdev", node]
-            found += ["-device", f"{_BLOCK_DEVICE[config.bus]},drive={name}"]
+            found += ["-device", f"{_BLOCK_DEVICE[config.bus]},drive={name}{errors}"]
     return found
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 
+from microvm.cache import store as cache
 from microvm.errors import ExitKind, QemuExit
 
 # ShutdownCause in QEMU's qapi/run-state.json; of its others, QEMU's exit status says as much.
@@ -40,6 +41,9 @@ LIMITS = (
     errno.ENOSPC,
 )
 
+# Such as of a page of a file on a tmpfs that is full, which a clone's memory may be.
+_HINT_SIGBUS = f"is the disk full that the cache is on? {cache.HINT_FULL}"
+
 _PROGRAM = re.compile(r"^qemu[\w-]*: ")
 
 
@@ -56,6 +60,7 @@ def classify(
     panic: str | None,
     stderr: str,
     stopped: bool = False,
+    write_error: str = "",
 ) -> QemuExit:
     """Classify QEMU's exit.
 
@@ -64,7 +69,11 @@ def classify(
     :param panic: the kernel's line about its crash on the console, if there was one.
     :param stderr: what QEMU wrote to its standard error.
     :param stopped: whether a signal had stopped QEMU, and it was killed for that.
+    :param write_error: why QEMU had stopped the guest: the host did not take what it wrote to its
+        scratch disk, in the host's words.
     """
+    if write_error:
+        return _unwritten(write_error, returncode)
     if stopped:
         text = "QEMU was stopped by a signal while it started, and did not go on"
         return QemuExit("killed", text, returncode)
@@ -82,4 +91,12 @@ def classify(
     else:
         text = f"QEMU ended with status {returncode}{last_words}"
         own = "exit"
-    return QemuExit("limit" if is_about_limit(stderr) else own, text, returncode)
+    hint = _HINT_SIGBUS if returncode == -signal.SIGBUS else ""
+    return QemuExit("limit" if is_about_limit(stderr) else own, text, returncode, hint)
+
+
+def _unwritten(error: str, returncode: int) -> QemuExit:
+    full = error in {os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)}
+    what = "disk full on the host" if full else "the host's disk failed"
+    where = f"the guest's scratch disk, in {cache.folder('scratch')}, took no more: {error}"
+    return QemuExit("limit", f"{what}: {where}", returncode, cache.HINT_FULL if full else "")

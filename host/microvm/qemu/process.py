@@ -25,7 +25,7 @@ from microvm.qemu.console import Console
 from microvm.qemu.exit import classify
 from microvm.qemu.launch import Launched, launch
 from microvm.qemu.lines import LoggedLines, sanitised
-from microvm.qemu.qmp import Client, migration_outcome
+from microvm.qemu.qmp import Client, disk_error, migration_outcome
 from microvm.tasks import cancel, settled
 
 _logger = Area("qemu")
@@ -69,6 +69,7 @@ class Qemu:
         self._console = console
         self._stderr = bytearray()
         self._internal_error = False
+        self._write_error = ""
         self._stopped = False
         self._qmp = Client(self.pid)
         self._loop = asyncio.get_running_loop()
@@ -261,7 +262,7 @@ class Qemu:
                 raise await self._failure(error, readers) from error
             self._running.set_result(None)
             readers.append(asyncio.create_task(self._qmp.wait_closed()))
-            watch = asyncio.create_task(self._kill_on_internal_error())
+            watch = asyncio.create_task(self._kill_on_error())
             owned.push_async_callback(cancel, [watch])
             return await self._exit(readers)
 
@@ -300,6 +301,7 @@ class Qemu:
             panic=self._console.panic(),
             stderr=self._stderr_text(),
             stopped=self._stopped,
+            write_error=self._write_error,
         )
 
     async def _kill_if_stopped(self) -> None:
@@ -310,10 +312,13 @@ class Qemu:
         self._stopped = True
         self._signal(signal.SIGKILL)
 
-    async def _kill_on_internal_error(self) -> None:
-        """Kill QEMU when it has stopped the guest because the accelerator failed, but stays."""
+    async def _kill_on_error(self) -> None:
+        """Kill QEMU when it has stopped the guest because the host failed it, but stays."""
         async for event in self._qmp.events:
-            if event["event"] == "STOP" and await self._qmp.status() == "internal-error":
+            if event["event"] == "BLOCK_IO_ERROR":
+                self._write_error = disk_error(event)
+                self._signal(signal.SIGKILL)
+            elif event["event"] == "STOP" and await self._qmp.status() == "internal-error":
                 self._internal_error = True
                 self._signal(signal.SIGKILL)
 
@@ -343,6 +348,6 @@ def _file(memory: Memory) -> str:
 
 
 def _exit_error(ending: QemuExit, *, hint: str = "", detail: str = "") -> QemuError:
-    error = QemuError(ending.text, hint=hint, detail=detail)
+    error = QemuError(ending.text, hint=hint or ending.hint, detail=detail)
     error.qemu_exit = ending
     return error

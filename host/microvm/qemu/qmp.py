@@ -34,7 +34,8 @@ class Client(QMPClient):
         """Prepare one for the QEMU that is this process."""
         super().__init__(str(pid))
         # Its own listener keeps every event for ever, and a guest can cause some kinds at will.
-        self.events.names = {"SHUTDOWN", "STOP"}
+        self.events.names = {"SHUTDOWN", "STOP", "BLOCK_IO_ERROR"}
+        self.events.event_filter = _is_final
         self.version = (0, 0)
         self._limit = Limit(_logger, f"QMP of process {pid}")
 
@@ -96,6 +97,18 @@ class Client(QMPClient):
             text = bytes(message).decode().rstrip()
             _logger.debug("QMP of process %s %s %s", self.name, way, text)
         return message
+
+
+def _is_final(event: Message) -> bool:
+    """Tell whether a disk's error has stopped the guest; of those it goes on after, many come."""
+    if event["event"] != "BLOCK_IO_ERROR":
+        return True
+    return bool(cast(Mapping[str, Any], event["data"])["action"] == "stop")
+
+
+def disk_error(event: Message) -> str:
+    """Return why a disk did not take a write, in the host's words, by a BLOCK_IO_ERROR event."""
+    return str(cast(Mapping[str, Any], event["data"])["reason"])
 
 
 async def migration_outcome(events: EventListener) -> str | None:

@@ -88,6 +88,7 @@ class RunningVM:
             except GuestDied as error:
                 failure = _failure(f"the guest did not boot: {error.message}", console)
                 failure.qemu_exit = error.qemu_exit
+                failure.hint = error.hint or failure.hint
                 raise failure from None
             vm.times = StartTimes(launched.at, running, time.monotonic())
             owned.pop_all()
@@ -95,7 +96,7 @@ class RunningVM:
 
     async def _watch_exit(self) -> None:
         qemu_exit = await self.qemu.wait()
-        reason = GuestDied(qemu_exit.text, detail=self._console.tail())
+        reason = GuestDied(qemu_exit.text, hint=qemu_exit.hint, detail=self._console.tail())
         reason.qemu_exit = qemu_exit
         self.guest.fail(reason)
 

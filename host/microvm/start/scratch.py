@@ -5,6 +5,7 @@ Each is a sparse file in no folder, so that it is gone with the QEMU that has it
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ def blank(size: int) -> Iterator[int]:
     """Make an empty ext4 file system of that many bytes, and yield its descriptor.
 
     :raises QemuError: what makes it is not installed, or failed.
-    :raises ImageError: the cache's folder cannot be written.
+    :raises ImageError: the disk is full, or the cache's folder cannot be written.
     """
     program = shutil.which("mkfs.ext4", path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}")
     if program is None:
@@ -43,7 +44,11 @@ def blank(size: int) -> Iterator[int]:
             text=True,
             errors="replace",
             check=False,
+            env={**os.environ, "LC_ALL": "C"},
         )
+        if os.strerror(errno.ENOSPC) in made.stderr:
+            with cache.disk_errors(cache.folder("scratch")):
+                raise OSError(errno.ENOSPC, made.stderr)
         if made.returncode != 0:
             raise QemuError("cannot make a scratch disk", detail=made.stderr.strip())
         yield disk
@@ -53,10 +58,10 @@ def blank(size: int) -> Iterator[int]:
 def copied(saved: int) -> Iterator[int]:
     """Copy a scratch disk, and yield the copy's descriptor.
 
-    :raises ImageError: the cache's folder cannot be written.
+    :raises ImageError: the disk is full, or the cache's folder cannot be written.
     """
     with _unnamed() as disk:
-        with cache.disk_errors():
+        with cache.disk_errors(cache.folder("scratch")):
             if not _share_blocks(saved, disk):
                 sparse.copy(saved, disk)
         yield disk
