@@ -282,6 +282,8 @@ static const char *next_name(struct level *level)
 	if (level->at == level->end) {
 		long size = syscall(SYS_getdents64, level->fd, level->entries, ENTRIES_SIZE);
 
+		if (size < 0 && errno == ENOENT) /* the folder has been removed meanwhile */
+			size = 0;
 		need(size >= 0, "list ", path);
 		level->at = 0;
 		level->end = (size_t)size;
