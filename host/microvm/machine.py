@@ -219,14 +219,14 @@ class MicroVM:
         import asyncio
 
         from microvm.progress import NoticeReporter
-        from microvm.threads import in_thread
+        from microvm.threads import in_stoppable_thread
         from microvm_image.defaults import default
 
         loop = asyncio.get_running_loop()
         report = NoticeReporter(lambda text: loop.call_soon_threadsafe(self._notify, text))
         if given is None:
-            return await in_thread(default, report=report)
-        return await in_thread(readymade.find, str(given), report)
+            return await in_stoppable_thread(default, report=report)
+        return await in_stoppable_thread(readymade.find, str(given), report)
 
     def _load(self, given: Image | str | Path) -> Image:
         from microvm_image.image import Image, load

@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 from microvm.errors import MicroVMError
 
 MORE_PROCESSES = "raise the limit on processes: `ulimit -u`, or pids.max of a cgroup around us"
 """The hint for users where there are no more threads or children."""
+
+_PATIENCE = 10.0  # with a thread that is to stop, in seconds
+_stopped: ContextVar[threading.Event | None] = ContextVar("stopped", default=None)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,6 +65,45 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
     start_thread(call)
     return await done
+
+
+async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function in a thread, and return its result; cancelling has the function stop.
+
+    It does so where it calls `check_stopped`, and is waited for while it clears up, but not for
+    ever.
+
+    :raises MicroVMError: no thread can be had.
+    """
+    import asyncio
+
+    stop = threading.Event()
+
+    def call() -> T:
+        _stopped.set(stop)
+        return function(*args, **kwargs)
+
+    thread = asyncio.ensure_future(in_thread(call))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([thread], timeout=_PATIENCE)
+        if not thread.cancel() and not thread.cancelled():
+            thread.exception()  # which nobody waits for
+        raise
+
+
+def check_stopped() -> None:
+    """Raise the error that ends the work of a thread for which nobody waits any more.
+
+    :raises asyncio.CancelledError: this is one, of `in_stoppable_thread`.
+    """
+    stop = _stopped.get()
+    if stop is not None and stop.is_set():
+        from asyncio import CancelledError
+
+        raise CancelledError
 
 
 def is_out_of_threads(error: BaseException) -> bool:

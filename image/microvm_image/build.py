@@ -16,6 +16,7 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError, MicroVMError
 from microvm.progress import NullReporter, Reporter
+from microvm.threads import check_stopped
 from microvm_image import defaults, disk, initramfs, programs, sharing, tags
 from microvm_image import kernel as kernels
 from microvm_image import rootfs as bases
@@ -304,6 +305,7 @@ class _Builder:
 
         What is on the disk depends on the tree and its source alone: others may have the same.
         """
+        check_stopped()
         plan = self._plan
         small = tree.is_small()
         with cache.staging(path) as folder:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from microvm.errors import ImageError
+from microvm_image.process import finish, started
 from microvm_image.tree import Tree
 
 _PROGRAM = "mkfs.erofs"
@@ -33,20 +34,15 @@ def write(tree: Tree, out: Path, digest: str) -> None:
         *("-U", str(uuid.UUID(digest[:32])), str(out)),
     ]
     with tempfile.TemporaryFile(dir=out.parent) as log:
+        out_in = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": log}
         try:
-            maker = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                env=environment,
-            )
+            with started(command, env=environment, **out_in) as maker:
+                status = _feed(maker, tree)
         except FileNotFoundError:
             raise ImageError(
                 f"an image of this size needs {_PROGRAM}, which is not installed",
                 hint="apt install erofs-utils, version 1.7 or newer",
             ) from None
-        status = _feed(maker, tree)
         if status:
             log.seek(max(0, log.tell() - 4096))
             said = log.read(4096).decode(errors="replace").strip()
@@ -60,15 +56,9 @@ def write(tree: Tree, out: Path, digest: str) -> None:
 
 def _feed(maker: subprocess.Popen[bytes], tree: Tree) -> int:
     """Give the tree to a program and return the status that it ends with."""
-    with maker:
-        try:
-            if maker.stdin:
-                with (
-                    suppress(BrokenPipeError),
-                    maker.stdin as pipe,
-                ):  # of which the program says why
-                    tree.write_tar(pipe)
-            return maker.wait()
-        except BaseException:
-            maker.kill()
-            raise
+    if maker.stdin:
+        with suppress(BrokenPipeError), maker.stdin as pipe:  # of which the program says why
+            tree.write_tar(pipe)
+        maker.stdin = None
+    finish(maker)
+    return maker.returncode

@@ -7,13 +7,15 @@ import time
 
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.threads import start_thread
+from microvm.threads import check_stopped, start_thread
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to the answer's header: name resolution, connection, TLS and redirects together."""
 STALL_TIMEOUT = 15.0
 TOTAL_TIMEOUT = 300.0
 SIZE_LIMIT = 64 << 20
+
+_INTERVAL = 0.1
 
 Events = queue.SimpleQueue[int | bytes | str]
 """The body's length or 0, once; its parts; an empty part at its end, or why it failed."""
@@ -38,7 +40,7 @@ def fetch(url: str, report: Reporter) -> bytes:
     body = bytearray()
     while True:
         try:
-            event = events.get(timeout=max(0.0, min(wait, deadline - time.monotonic())))
+            event = _next(events, min(time.monotonic() + wait, deadline))
         except queue.Empty:
             raise DownloadError(f"{url}: no answer in time") from None
         match event:
@@ -51,6 +53,16 @@ def fetch(url: str, report: Reporter) -> bytes:
                 return bytes(body)
             case str():
                 raise DownloadError(f"{url}: {event}")
+
+
+def _next(events: Events, until: float) -> int | bytes | str:
+    while True:
+        check_stopped()
+        try:
+            return events.get(timeout=max(0.0, min(_INTERVAL, until - time.monotonic())))
+        except queue.Empty:
+            if time.monotonic() >= until:
+                raise
 
 
 def _receive(url: str, events: Events) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from microvm.cache import store as cache
 from microvm.errors import ImageError
+from microvm.threads import check_stopped
 
 CHUNK = 1 << 20
 
@@ -53,6 +54,7 @@ class Extent:
         """
         offset = 0
         while offset < self.size:
+            check_stopped()
             chunk = self.read(offset, CHUNK)
             if not chunk:
                 raise ImageError("a file became shorter while it was read")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
+import sys
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -263,6 +265,34 @@ def test_a_failing_command_ends_the_build(microvm: Command, tmp_path: Path) -> N
     assert b"a machine has no network: fetch here what it needs" in without.stderr
     full = microvm(*map(str, command), "dd if=/dev/zero of=/file bs=1M count=100")
     assert b"No space left on device" in full.stderr
+
+
+def test_a_signal_ends_a_step_and_leaves_nothing(image: Image, tmp_path: Path) -> None:
+    del image
+
+    def there() -> set[Path]:
+        return {path for name in ("images", "layers") for path in cache.folder(name).iterdir()}
+
+    before = there()
+    command = ("image", "build", "-o", str(tmp_path / "out"), "--run", "echo up; sleep 1000")
+    with subprocess.Popen(
+        [sys.executable, "-m", "microvm", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr
+        while (line := process.stderr.readline()) != b"up\n":
+            assert line
+        machines = _children(process.pid)
+        assert machines
+        process.send_signal(signal.SIGTERM)
+        assert (process.stdout and process.stdout.read(), process.wait()) == (b"", 128 + 15)
+    assert not any(Path(f"/proc/{machine}").exists() for machine in machines)
+    assert not list(tmp_path.iterdir())
+    assert there() == before
+
+
+def _children(parent: int) -> list[str]:
+    tasks = Path(f"/proc/{parent}/task").iterdir()
+    return [child for task in tasks for child in (task / "children").read_text().split()]
 
 
 async def test_what_is_warmed_up_is_there_in_every_start(

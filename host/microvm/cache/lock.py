@@ -17,6 +17,7 @@ from pathlib import Path
 
 from microvm.cache import store as cache
 from microvm.progress import Reporter
+from microvm.threads import check_stopped
 
 INTERVAL = 0.02
 """The time between two attempts to take a lock, in seconds."""
@@ -42,6 +43,7 @@ def held(path: Path, report: Reporter) -> Iterator[None]:
         if time.monotonic() >= reminder:
             report.notice(f"waiting for {holder(path)}, which makes {path}")
             reminder = time.monotonic() + REMINDER
+        check_stopped()
         time.sleep(INTERVAL)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
-from microvm.cli import shared
+from microvm.cli import shared, signals
 from microvm.cli.image_build import FILE, build
 from microvm.errors import ImageError
 from microvm.option import Option
@@ -29,13 +29,15 @@ _size = shared.read(Option("", parse_size))
 
 
 @click.group()
-def image() -> None:
+@click.pass_context
+def image(context: click.Context) -> None:
     """Build, list, tag, remove, export and import images.
 
     IMAGE is a tag, such as `python:3.13`, or `python`, which is `python:latest`; the name of an
     image; or the beginning of its digest. Where an image is not changed, it is also a folder that
     has a slash in its path.
     """
+    context.with_resource(signals.raised())
 
 
 image.add_command(build)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import click
 
+from microvm.cli import signals
+
 
 @click.group()
-def kernel() -> None:
+@click.pass_context
+def kernel(context: click.Context) -> None:
     """Build, list and remove small kernels.
 
     Images with one boot in a fraction of the time that the distribution's kernel takes.
     """
+    context.with_resource(signals.raised())
 
 
 @kernel.command()

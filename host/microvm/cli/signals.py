@@ -4,10 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """Have SIGTERM, SIGHUP and SIGQUIT raise SystemExit, as a Ctrl-C does, with 128+N.
+
+    It is for verbs whose work is not a coroutine. Of these signals, the first one counts: what
+    comes while the work clears up changes nothing. What we were started to ignore stays ignored.
+    """
+    ended = False
+
+    def end(number: int, _: object) -> None:
+        nonlocal ended
+        if not ended:
+            ended = True
+            raise SystemExit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in _ENDING[1:]}
+    handled = [number for number in before if before[number] is not signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
 
 
 async def run_until_signal(

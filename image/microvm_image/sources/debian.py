@@ -26,7 +26,7 @@ from microvm_image.download import DownloadError, fetch
 from microvm_image.extent import Extent
 from microvm_image.layer import TarLayer
 from microvm_image.limits import Limits
-from microvm_image.process import run
+from microvm_image.process import finish, run, started
 from microvm_image.source import Source
 from microvm_image.tree import Tree
 
@@ -158,20 +158,15 @@ def _make(
             f"{SCHEME}{suite} needs mmdebstrap, which is not installed",
             hint="apt install mmdebstrap",
         )
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env=environment,
-        check=False,
-    )
-    if done.returncode:
+    pipe = subprocess.PIPE
+    with started(command, stdout=subprocess.DEVNULL, stderr=pipe, env=environment) as maker:
+        _, err = finish(maker)
+    if maker.returncode:
+        said = err.decode(errors="replace")
         shown = [word for word in command if word != "--quiet"]
         shown[shown.index(str(out))] = "/dev/null"
-        why = _why_not(suite, mirrors, report) if "apt-get update" in done.stderr else ""
-        raise _failure(suite, done.stderr, shlex.join(shown), why)
+        why = _why_not(suite, mirrors, report) if "apt-get update" in said else ""
+        raise _failure(suite, said, shlex.join(shown), why)
 
 
 def _why_not(suite: str, mirrors: Sequence[str], report: Reporter) -> str:

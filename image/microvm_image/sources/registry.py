@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -24,8 +25,10 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
+from microvm.threads import check_stopped
 from microvm_image.extent import Extent
 from microvm_image.limits import Limits
+from microvm_image.process import finish, started
 from microvm_image.source import Source
 from microvm_image.sources import oci
 from microvm_image.sources.files import FolderFiles, parse_json
@@ -135,10 +138,7 @@ class _Pull:
         ]
         with tempfile.TemporaryFile() as log:
             with _started(command, log.fileno()) as process:
-                try:
-                    why = self._watch(process, folder)
-                finally:
-                    process.kill()
+                why = self._watch(process, folder)
             if why or process.returncode:
                 log.seek(0)
                 said = log.read(_SIZE_LIMIT)
@@ -146,9 +146,10 @@ class _Pull:
 
     def _watch(self, process: subprocess.Popen[bytes], folder: Path) -> str:
         """Return why the pull must end, or "" when it has ended by itself."""
-        done, started = 0, time.monotonic()
-        moved = started
+        done, begun = 0, time.monotonic()
+        moved = begun
         while process.poll() is None:
+            check_stopped()
             time.sleep(_INTERVAL)
             size = sum(path.stat().st_size for path in _files(folder))
             if size != done:
@@ -158,7 +159,7 @@ class _Pull:
                 return "the registry sends more than the manifest says"
             if time.monotonic() - moved > _STALL:
                 return "the registry sends no more"
-            if time.monotonic() - started > self.seconds:
+            if time.monotonic() - begun > self.seconds:
                 return f"{_SLOW} {self.seconds} s"
         return ""
 
@@ -206,10 +207,7 @@ def _skopeo(arguments: Sequence[str], name: str) -> bytes:
     with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as out:
         command = ["skopeo", _TIMEOUT, *arguments]
         with _started(command, log.fileno(), out.fileno()) as process:
-            try:
-                process.wait()
-            finally:
-                process.kill()
+            finish(process)
         log.seek(0)
         out.seek(0)
         if process.returncode:
@@ -219,14 +217,13 @@ def _skopeo(arguments: Sequence[str], name: str) -> bytes:
 
 def _started(
     command: Sequence[str], log: int, out: int = subprocess.DEVNULL
-) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log)
-    except FileNotFoundError:
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    if shutil.which(command[0]) is None:
         raise ImageError(
             "an image of a registry needs skopeo, which is not installed",
             hint="apt install skopeo",
-        ) from None
+        )
+    return started(command, stdout=out, stderr=log)
 
 
 def _failure(name: str, said: bytes, why: str = "") -> ImageError:
