@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.daemon import Daemon, hello
 from tests.support.polling import eventually
-from tests.support.processes import children, is_alive, memory, open_files, state
+from tests.support.processes import children, is_alive, memory, open_files
 
 from microvm.wire import codec
 from microvm.wire.codec import GoodbyeReason
@@ -67,8 +67,7 @@ def test_thousands_of_orphans_are_reaped(sandboxd: Daemon, count: int) -> None:
 def test_orphans_are_reaped_while_a_command_runs(sandboxd: Daemon) -> None:
     id_ = sandboxd.sh("i=0; while [ $i -lt 100 ]; do (:&); i=$((i+1)); done; echo; sleep 1000")
     sandboxd.read_line()
-    eventually(lambda: "Z" not in map(state, children(sandboxd.pid)))
-    assert len(children(sandboxd.pid)) == 1
+    eventually(lambda: len(children(sandboxd.pid)) == 1)  # the last orphans may still run
     sandboxd.send(codec.ExecKill(id_))
 
 
