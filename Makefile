@@ -50,7 +50,7 @@ help:
 	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
 	@echo 'make fuzz       every rung of the fuzzing, with a random seed; FUZZ_SECONDS=600 for longer'
-	@echo 'make fuzz-mutants  whether the fuzzing finds bugs that are put there (about 45 minutes)'
+	@echo 'make fuzz-mutants  whether the fuzzing finds bugs that are put there'
 	@echo 'make clean      remove the virtual environment and what was built'
 
 hello: $(VENV)/vm
