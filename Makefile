@@ -81,6 +81,7 @@ lint: $(VENV)/dev
 	@$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/mypy
 	$(BIN)/microvm-proto gen --check
+	$(BIN)/microvm-proto gen --check protocol/files.toml
 	$(BIN)/microvm-proto gen --check examples/sensor/sensor.toml
 	$(BIN)/microvm-proto breaking
 	$(MAKE) --no-print-directory -s -C guest analyze CC=gcc
@@ -98,6 +99,7 @@ constraints:
 
 gen: $(VENV)/dev
 	$(BIN)/microvm-proto gen
+	$(BIN)/microvm-proto gen protocol/files.toml
 	$(BIN)/microvm-proto gen examples/sensor/sensor.toml
 	$(BIN)/python -m tests.project.modules
 	$(BIN)/python -m tests.project.options

@@ -22,7 +22,7 @@
 #define MERGED "/run/root"
 
 /* Where sandboxd keeps open what has no name in the root; the host reads these numbers, too. */
-enum { PACK_FD = 3, UPPER_FD = 4 };
+enum { PACK_FD = 3, UPPER_FD = 4, CARRY_FD = 5 };
 
 const char console_name[] = "init: ";
 
@@ -154,6 +154,7 @@ int main(int argc, char **argv)
 	(disk || scratch ? need : console_expect)(covered, "cover ", "/");
 	keep(open("/pack", O_RDONLY), PACK_FD);
 	keep(open("/run/upper", O_RDONLY | O_DIRECTORY), UPPER_FD);
+	keep(open("/carry", O_RDONLY), CARRY_FD);
 	int unpacked = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (covered)

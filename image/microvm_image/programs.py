@@ -20,9 +20,9 @@ from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image.process import run
 
-NAMES = ("init", "sandboxd", "pack")
-"""The programs by their files: the guest's first process, the daemon that it becomes, and what
-writes the root's upper layer to standard output, as a tar."""
+NAMES = ("init", "sandboxd", "pack", "carry")
+"""The programs by their files: the guest's first process, the daemon that it becomes, what writes
+the root's upper layer to standard output, as a tar, and what carries files in and out."""
 
 PACK = ("/proc/1/fd/3", ["pack", "/proc/1/fd/4"])
 """The command and the arguments by which root packs a guest's layer: the daemon keeps open what it

@@ -26,6 +26,7 @@ all:
 	$(CC) -static -s -o $(OUT)/init main.c
 	cp $(OUT)/init $(OUT)/sandboxd
 	cp $(OUT)/init $(OUT)/pack
+	cp $(OUT)/init $(OUT)/carry
 """
 HEADER = "#define SANDBOXD_SCHEMA_DIGEST 0x0123456789abcdefULL\n"
 

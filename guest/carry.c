@@ -1,0 +1,102 @@
+/* carry: carries files into the guest and out of it, for the host.
+ *
+ *     carry DIGEST
+ *
+ * Reads a request from standard input and answers on standard output, in the frames of files.h, of
+ * whose schema DIGEST is; with another digest it exits with 2. It is started as root, acts as the user
+ * that the request names, and needs nothing of the image that it runs in. */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "exchange.h"
+#include "source.h"
+#include "target.h"
+#include "user.h"
+
+enum { OTHER_SCHEMA = 2 };
+
+static struct request {
+	char path[PATH_MAX], cwd[PATH_MAX];
+	char name[FILES_REQUEST_NAME_MAX + 1];
+	char user[FILES_REQUEST_USER_MAX + 1], owner[FILES_REQUEST_OWNER_MAX + 1];
+} request;
+
+static void copy_request(const struct files_request *from)
+{
+	copy_text(request.path, &from->path);
+	copy_text(request.cwd, &from->cwd);
+	copy_text(request.name, &from->name);
+	copy_text(request.user, &from->user);
+	copy_text(request.owner, &from->owner);
+}
+
+static void find(struct user *user, enum files_subject subject, const char *text)
+{
+	if (!user_find(text, user))
+		end_failed(subject, ENOENT, text);
+}
+
+static void become(const struct user *user)
+{
+	/* The system calls themselves: libc's functions tell other threads, of which there are none. */
+	if (syscall(SYS_setgroups, user->group_count, user->groups) < 0 ||
+	    syscall(SYS_setgid, user->gid) < 0 || syscall(SYS_setuid, user->uid) < 0)
+		end_failed(FILES_SUBJECT_USER, errno, request.user);
+}
+
+static void enter_folder(const char *home)
+{
+	const char *folder = *request.cwd ? request.cwd : *home ? home : "/";
+
+	if (*request.path != '/' && chdir(folder) < 0)
+		end_failed(FILES_SUBJECT_PATH, errno, folder);
+}
+
+static _Noreturn void serve(const struct files_request *what)
+{
+	static struct user user = { .home = "/root" }, owner;
+	struct target target = { .path = request.path, .name = request.name };
+	bool keep_mode = what->keep_mode != 0;
+	uint8_t action = what->action;
+
+	copy_request(what);
+	if (*request.owner)
+		find(&owner, FILES_SUBJECT_OWNER, request.owner);
+	if (*request.user) {
+		find(&user, FILES_SUBJECT_USER, request.user);
+		become(&user);
+	}
+	enter_folder(user.home);
+	switch (action) {
+	case FILES_ACTION_STAT:
+	case FILES_ACTION_LSTAT:
+		source_stat(request.path, action == FILES_ACTION_STAT);
+	case FILES_ACTION_LIST:
+		source_list(request.path);
+	case FILES_ACTION_READ:
+	case FILES_ACTION_GET:
+		source_get(request.path, action == FILES_ACTION_GET);
+	default:
+		target.keep_mode = keep_mode;
+		target.owned = *request.owner != 0;
+		target.uid = owner.uid;
+		target.gid = owner.gid;
+		target_put(&target);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	enum files_type type;
+	union files_body body;
+
+	if (argc < 2 || strtoull(argv[1], NULL, 16) != FILES_SCHEMA_DIGEST)
+		return OTHER_SCHEMA;
+	if (!receive(&type, &body) || type != FILES_TYPE_REQUEST)
+		return EXIT_FAILURE;
+	serve(&body.request);
+}

@@ -1,0 +1,131 @@
+#include "exchange.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static uint8_t in[FILES_HEADER_SIZE + FILES_MAX_BODY_FROM_HOST];
+static uint8_t out[FILES_HEADER_SIZE + FILES_MAX_BODY_FROM_GUEST];
+
+void trail_set(struct trail *trail, size_t folder, const char *name)
+{
+	size_t room = sizeof trail->path - 1, size = strlen(name);
+
+	if (folder > 0 && trail->path[folder - 1] != '/' && folder < room)
+		trail->path[folder++] = '/';
+	if (size > room - folder)
+		size = room - folder;
+	memcpy(trail->path + folder, name, size);
+	trail->size = folder + size;
+	trail->path[trail->size] = 0;
+}
+
+void copy_text(char *to, const struct files_slice *from)
+{
+	memcpy(to, from->data, from->size);
+	to[from->size] = 0;
+}
+
+static bool read_all(uint8_t *to, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = read(STDIN_FILENO, to, size);
+
+		if (n == 0 || (n < 0 && errno != EINTR))
+			return false;
+		if (n > 0) {
+			to += n;
+			size -= (size_t)n;
+		}
+	}
+	return true;
+}
+
+bool receive(enum files_type *type, union files_body *body)
+{
+	struct files_header header;
+	struct files_fault_at fault;
+
+	if (!read_all(in, FILES_HEADER_SIZE) ||
+	    !files_decode_header(in, FILES_HOST, FILES_VERSION, &header, &fault) ||
+	    !read_all(in + FILES_HEADER_SIZE, header.body_length) ||
+	    !files_decode_body(&header, in + FILES_HEADER_SIZE, FILES_VERSION, body, &fault))
+		return false;
+	*type = (enum files_type)header.type;
+	return true;
+}
+
+/* An encoder gives 0 for what a frame cannot carry, which no path and name of Linux's is. */
+static void send_out(size_t size)
+{
+	const uint8_t *at = out;
+
+	if (size == 0)
+		exit(EXIT_FAILURE);
+	while (size > 0) {
+		ssize_t n = write(STDOUT_FILENO, at, size);
+
+		if (n < 0 && errno != EINTR)
+			exit(EXIT_FAILURE);
+		if (n > 0) {
+			at += n;
+			size -= (size_t)n;
+		}
+	}
+}
+
+static struct files_slice slice_of(const char *text)
+{
+	return (struct files_slice){ (const uint8_t *)text, (uint32_t)strlen(text) };
+}
+
+void *data_room(void)
+{
+	return out + FILES_HEADER_SIZE;
+}
+
+void send_data(size_t size)
+{
+	const struct files_data data = { .data = { data_room(), (uint32_t)size } };
+
+	send_out(files_encode_data(out, FILES_VERSION, &data));
+}
+
+void send_entry(const struct stat *status, const char *name, const char *target)
+{
+	const struct files_entry entry = {
+		.mode = status->st_mode,
+		.size = (uint64_t)status->st_size,
+		.mtime = status->st_mtim.tv_sec * 1000000000 + status->st_mtim.tv_nsec,
+		.uid = status->st_uid,
+		.gid = status->st_gid,
+		.name = slice_of(name),
+		.target = slice_of(target),
+	};
+
+	send_out(files_encode_entry(out, FILES_VERSION, &entry));
+}
+
+void send_whole(void)
+{
+	send_out(files_encode_whole(out, FILES_VERSION));
+}
+
+_Noreturn void end_done(void)
+{
+	send_out(files_encode_done(out, FILES_VERSION));
+	exit(EXIT_SUCCESS);
+}
+
+_Noreturn void end_failed(enum files_subject subject, int error, const char *path)
+{
+	const struct files_failure failure = {
+		.subject = (uint8_t)subject,
+		.error_number = (uint32_t)error,
+		.path = slice_of(path),
+	};
+
+	send_out(files_encode_failure(out, FILES_VERSION, &failure));
+	exit(EXIT_SUCCESS);
+}

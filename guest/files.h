@@ -1,0 +1,783 @@
+/* The wire protocol of files, version 1. Generated from files.toml by `microvm-proto gen`.
+ * Freestanding C11; nothing in it allocates or keeps state. Every value that is decoded has been
+ * checked against its bounds, and slices point into the frame. For C++, too. */
+#ifndef FILES_PROTOCOL_H
+#define FILES_PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define FILES_VERSION 1u
+#define FILES_SCHEMA_DIGEST 0xf101471b02884181ULL
+
+/* Where root finds the guest's program: its first process keeps it open, whatever is in its file
+ * system. */
+#define FILES_PROGRAM "/proc/1/fd/5"
+/* Folders within each other, of which the outermost is the first. */
+#define FILES_MAX_DEPTH 128
+/* As an entry's `mtime`: the time at which it is written. */
+#define FILES_NOW (-9223372036854775807LL - 1)
+
+/* The two ends; a message's sender is one of them, or both. */
+enum files_end {
+	FILES_HOST = 1,
+	FILES_GUEST = 2,
+	FILES_BOTH = 3,
+};
+
+/* The faults of a malformed frame; 0 stands for none. */
+enum files_fault {
+	FILES_FAULT_NONE = 0,
+	/* No message has this type. */
+	FILES_FAULT_UNKNOWN_TYPE = 1,
+	/* The other side sends this message. */
+	FILES_FAULT_BAD_DIRECTION = 2,
+	/* The header's flags are not 0. */
+	FILES_FAULT_RESERVED_FLAGS = 3,
+	/* The id is 0 where one is needed, or not 0 where none is. */
+	FILES_FAULT_BAD_ID = 4,
+	/* The body is longer than any body of this type. */
+	FILES_FAULT_BODY_TOO_LONG = 5,
+	/* A field, or its length, ends beyond the body. */
+	FILES_FAULT_TRUNCATED = 6,
+	/* A variable-length value is above its bound. */
+	FILES_FAULT_TOO_LONG = 7,
+	/* A list has more items than its bound. */
+	FILES_FAULT_TOO_MANY = 8,
+	/* A list's items, with their prefixes, are longer than its bound. */
+	FILES_FAULT_TOTAL_TOO_LONG = 9,
+	/* A value that a closed enum or a constant does not have. */
+	FILES_FAULT_UNKNOWN_VALUE = 10,
+	/* A NUL byte where none may be. */
+	FILES_FAULT_EMBEDDED_NUL = 11,
+	/* The body goes on after its last field. */
+	FILES_FAULT_TRAILING_BYTES = 12,
+};
+
+/* The messages. */
+enum files_type {
+	/* What is to be done: the first message, and the only one of its kind. */
+	FILES_TYPE_REQUEST = 1,
+	/* A file, a folder, a link, or anything else that has a name. */
+	FILES_TYPE_ENTRY = 2,
+	/* More of the file that was begun last; with its header it is 256 KiB at most. */
+	FILES_TYPE_DATA = 3,
+	/* The file or folder that was begun last, and is not whole yet, is whole. */
+	FILES_TYPE_WHOLE = 4,
+	/* All of the request is done. Nothing follows. */
+	FILES_TYPE_DONE = 5,
+	/* The request failed, and what is half written has been removed. Nothing follows. */
+	FILES_TYPE_FAILURE = 6,
+};
+
+/* What is asked for. */
+enum files_action {
+	/* One entry without content. A link is followed. */
+	FILES_ACTION_STAT = 1,
+	/* One entry without content. A link is not followed. */
+	FILES_ACTION_LSTAT = 2,
+	/* An entry without content for each that is in a folder. */
+	FILES_ACTION_LIST = 3,
+	/* The tree of what is no folder, whatever it is: what can be read from it up to its end. */
+	FILES_ACTION_READ = 4,
+	/* The tree of a file or a folder; in a folder, only files, folders and links. */
+	FILES_ACTION_GET = 5,
+	/* The host sends a tree, which is written. */
+	FILES_ACTION_PUT = 6,
+};
+
+/* What a failure is about. */
+enum files_subject {
+	/* A path. */
+	FILES_SUBJECT_PATH = 1,
+	/* Whom to act as. */
+	FILES_SUBJECT_USER = 2,
+	/* Who is to own what is written. */
+	FILES_SUBJECT_OWNER = 3,
+};
+
+/* Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, which
+ * are small as a rule. */
+enum {
+	FILES_HEADER_SIZE = 12,
+	FILES_MAX_BODY = 262132,
+	FILES_MAX_BODY_FROM_HOST = 262132,
+	FILES_MAX_TAILLESS_BODY_FROM_HOST = 9489,
+	FILES_MAX_BODY_FROM_GUEST = 262132,
+	FILES_MAX_TAILLESS_BODY_FROM_GUEST = 4386,
+	FILES_REQUEST_MAX_BODY = 9489,
+	FILES_REQUEST_PATH_MAX = 4095,
+	FILES_REQUEST_NAME_MAX = 255,
+	FILES_REQUEST_CWD_MAX = 4095,
+	FILES_REQUEST_USER_MAX = 511,
+	FILES_REQUEST_OWNER_MAX = 511,
+	FILES_ENTRY_MAX_BODY = 4386,
+	FILES_ENTRY_NAME_MAX = 255,
+	FILES_ENTRY_TARGET_MAX = 4095,
+	FILES_DATA_MAX_BODY = 262132,
+	FILES_DATA_DATA_MAX = 262132,
+	FILES_DATA_DATA_PREFIX = 0,
+	FILES_WHOLE_MAX_BODY = 0,
+	FILES_DONE_MAX_BODY = 0,
+	FILES_FAILURE_MAX_BODY = 4104,
+	FILES_FAILURE_PATH_MAX = 4095,
+};
+
+/* Bytes inside a frame; not terminated. */
+struct files_slice {
+	const uint8_t *data;
+	uint32_t size;
+};
+
+/* A list inside a frame: its items, each behind its length; `size` is all of that. */
+struct files_list {
+	const uint8_t *items;
+	uint32_t size;
+	uint32_t count;
+};
+
+static inline struct files_slice files_no_slice(void)
+{
+	const struct files_slice none = { NULL, 0 };
+
+	return none;
+}
+
+static inline struct files_list files_no_list(void)
+{
+	const struct files_list none = { NULL, 0, 0 };
+
+	return none;
+}
+
+struct files_header {
+	uint32_t body_length;
+	uint16_t type;
+	uint16_t flags;
+	uint32_t id;
+};
+
+/* Where and why decoding failed: the offset from the start of the frame; the field counted from
+ * 1, or 0 for the header. */
+struct files_fault_at {
+	enum files_fault fault;
+	uint32_t offset;
+	uint8_t field;
+};
+
+/* What is to be done: the first message, and the only one of its kind. */
+struct files_request {
+	/* What. */
+	uint8_t action;
+	/* Unless it is 0, a file that is replaced keeps its mode. */
+	uint8_t keep_mode;
+	/* Where. */
+	struct files_slice path;
+	/* The name that a tree is put under where the path is a folder's, or ends with a slash; when it
+	 * is empty, the path is the tree's own. */
+	struct files_slice name;
+	/* What a relative path is relative to; when it is empty, the user's home. */
+	struct files_slice cwd;
+	/* Whom to act as: a name or a number, and perhaps a colon and a group; when it is empty, who
+	 * runs the program. */
+	struct files_slice user;
+	/* Who is to own what is written, likewise; when it is empty, who writes it, or who has owned
+	 * what is replaced. */
+	struct files_slice owner;
+};
+
+/* A file, a folder, a link, or anything else that has a name. */
+struct files_entry {
+	/* Its type and permissions, as Linux has them in `st_mode`. */
+	uint32_t mode;
+	/* Its size in bytes; what comes as data may be more, or less. */
+	uint64_t size;
+	/* When it was changed, in nanoseconds since 1970. */
+	int64_t mtime;
+	/* Its owner; not read by the guest. */
+	uint32_t uid;
+	/* Its group; not read by the guest. */
+	uint32_t gid;
+	/* Its name in its folder; empty for the root of a tree. */
+	struct files_slice name;
+	/* What a link leads to. */
+	struct files_slice target;
+};
+
+/* More of the file that was begun last; with its header it is 256 KiB at most. */
+struct files_data {
+	/* The bytes. */
+	struct files_slice data;
+};
+
+/* The request failed, and what is half written has been removed. Nothing follows. */
+struct files_failure {
+	/* What it is about. */
+	uint8_t subject;
+	/* Linux's number of the error. */
+	uint32_t error_number;
+	/* Where: a path, whose end is missing when it is too long, or a user. */
+	struct files_slice path;
+};
+
+/* The body of any message. */
+union files_body {
+	struct files_request request;
+	struct files_entry entry;
+	struct files_data data;
+	struct files_failure failure;
+};
+
+static inline uint64_t files_get(const uint8_t *from, unsigned size)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < size; i++)
+		value |= (uint64_t)from[i] << (8 * i);
+	return value;
+}
+
+static inline uint8_t *files_put(uint8_t *at, unsigned size, uint64_t value)
+{
+	for (unsigned i = 0; i < size; i++)
+		at[i] = (uint8_t)(value >> (8 * i));
+	return at + size;
+}
+
+/* Data that is in place already is not moved: a tail can be read straight into its frame. */
+static inline uint8_t *files_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
+{
+	if (size > 0 && data != at)
+		__builtin_memmove(at, data, size);
+	return at + size;
+}
+
+static inline void files_put_header(uint8_t *out, const uint8_t *end, uint16_t type, uint32_t id)
+{
+	size_t body = (size_t)(end - out) - FILES_HEADER_SIZE;
+
+	files_put(out, 4, body);
+	files_put(out + 4, 2, type);
+	files_put(out + 6, 2, 0);
+	files_put(out + 8, 4, id);
+}
+
+static inline bool files_fail(struct files_fault_at *at, enum files_fault fault, size_t offset,
+	uint8_t field)
+{
+	at->fault = fault;
+	at->offset = (uint32_t)offset;
+	at->field = field;
+	return false;
+}
+
+/* A body that is being decoded: `at` is never beyond `size`. */
+struct files_cursor {
+	const uint8_t *body;
+	size_t size;
+	size_t at;
+	struct files_fault_at *fault;
+};
+
+static inline bool files_refuse(const struct files_cursor *cursor, enum files_fault fault, size_t at,
+	uint8_t field)
+{
+	return files_fail(cursor->fault, fault, FILES_HEADER_SIZE + at, field);
+}
+
+static inline bool files_take(struct files_cursor *cursor, uint8_t field, unsigned size,
+	uint64_t *value)
+{
+	if (cursor->size - cursor->at < size)
+		return files_refuse(cursor, FILES_FAULT_TRUNCATED, cursor->at, field);
+	*value = files_get(cursor->body + cursor->at, size);
+	cursor->at += size;
+	return true;
+}
+
+#define FILES_DEFINE_TAKE(name, type, size) \
+	static inline bool files_take_##name(struct files_cursor *cursor, uint8_t field, type *out) \
+	{ \
+		uint64_t value; \
+		if (!files_take(cursor, field, size, &value)) \
+			return false; \
+		*out = (type)value; \
+		return true; \
+	}
+FILES_DEFINE_TAKE(u8, uint8_t, 1)
+FILES_DEFINE_TAKE(u16, uint16_t, 2)
+FILES_DEFINE_TAKE(u32, uint32_t, 4)
+FILES_DEFINE_TAKE(u64, uint64_t, 8)
+FILES_DEFINE_TAKE(i8, int8_t, 1)
+FILES_DEFINE_TAKE(i16, int16_t, 2)
+FILES_DEFINE_TAKE(i32, int32_t, 4)
+FILES_DEFINE_TAKE(i64, int64_t, 8)
+#undef FILES_DEFINE_TAKE
+
+/* What was just taken, `size` bytes of it, must be a known value. */
+static inline bool files_known(const struct files_cursor *cursor, uint8_t field, unsigned size,
+	bool known)
+{
+	if (!known)
+		files_refuse(cursor, FILES_FAULT_UNKNOWN_VALUE, cursor->at - size, field);
+	return known;
+}
+
+static inline bool files_take_constant(struct files_cursor *cursor, uint8_t field, unsigned size,
+	uint64_t expected)
+{
+	uint64_t value;
+
+	return files_take(cursor, field, size, &value) &&
+		files_known(cursor, field, size, value == expected);
+}
+
+static inline bool files_no_nul(const struct files_cursor *cursor, uint8_t field,
+	const struct files_slice *slice)
+{
+	for (uint32_t i = 0; i < slice->size; i++)
+		if (slice->data[i] == 0)
+			return files_refuse(cursor, FILES_FAULT_EMBEDDED_NUL,
+				(size_t)(slice->data - cursor->body) + i, field);
+	return true;
+}
+
+static inline bool files_take_bytes(struct files_cursor *cursor, uint8_t field, uint32_t max,
+	bool nul, struct files_slice *out)
+{
+	size_t prefix = cursor->at;
+
+	if (!files_take_u32(cursor, field, &out->size))
+		return false;
+	if (out->size > max)
+		return files_refuse(cursor, FILES_FAULT_TOO_LONG, prefix, field);
+	if (out->size > cursor->size - cursor->at)
+		return files_refuse(cursor, FILES_FAULT_TRUNCATED, cursor->at, field);
+	out->data = cursor->body + cursor->at;
+	cursor->at += out->size;
+	return nul || files_no_nul(cursor, field, out);
+}
+
+static inline bool files_take_list(struct files_cursor *cursor, uint8_t field, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul, struct files_list *out)
+{
+	size_t prefix = cursor->at;
+
+	if (!files_take_u32(cursor, field, &out->count))
+		return false;
+	if (out->count > max_items)
+		return files_refuse(cursor, FILES_FAULT_TOO_MANY, prefix, field);
+	size_t start = cursor->at;
+	for (uint32_t i = 0; i < out->count; i++) {
+		struct files_slice item;
+		size_t before = cursor->at;
+
+		if (!files_take_bytes(cursor, field, max_item, nul, &item))
+			return false;
+		if (cursor->at - start > max_total)
+			return files_refuse(cursor, FILES_FAULT_TOTAL_TOO_LONG, before, field);
+	}
+	out->items = cursor->body + start;
+	out->size = (uint32_t)(cursor->at - start);
+	return true;
+}
+
+/* Steps through a list that has been decoded: returns the item at `*at` and moves on. */
+static inline struct files_slice files_next(const uint8_t **at)
+{
+	struct files_slice item = { *at + 4, (uint32_t)files_get(*at, 4) };
+
+	*at += 4 + item.size;
+	return item;
+}
+
+static inline bool files_take_tail(struct files_cursor *cursor, uint8_t field, uint32_t max,
+	struct files_slice *out)
+{
+	size_t left = cursor->size - cursor->at;
+
+	if (left > max)
+		return files_refuse(cursor, FILES_FAULT_TOO_LONG, cursor->at, field);
+	out->data = cursor->body + cursor->at;
+	out->size = (uint32_t)left;
+	cursor->at = cursor->size;
+	return true;
+}
+
+static inline bool files_end(const struct files_cursor *cursor)
+{
+	if (cursor->at != cursor->size)
+		files_refuse(cursor, FILES_FAULT_TRAILING_BYTES, cursor->at, 0);
+	return cursor->at == cursor->size;
+}
+
+/* What a message is from the version `since` on, until a later rule of its type. */
+struct files_rule {
+	uint16_t type;
+	uint8_t sender;
+	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint32_t since;
+	uint32_t max_body;
+};
+
+static const struct files_rule files_rules[] = {
+	{ FILES_TYPE_REQUEST, FILES_HOST, 0, 1, 9489 },
+	{ FILES_TYPE_ENTRY, FILES_BOTH, 0, 1, 4386 },
+	{ FILES_TYPE_DATA, FILES_BOTH, 0, 1, 262132 },
+	{ FILES_TYPE_WHOLE, FILES_BOTH, 0, 1, 0 },
+	{ FILES_TYPE_DONE, FILES_GUEST, 0, 1, 0 },
+	{ FILES_TYPE_FAILURE, FILES_GUEST, 0, 1, 4104 },
+	{ 0, 0, 0, 0, 0 },
+};
+
+/* The last rule for a type that is not newer than the version. */
+static inline const struct files_rule *files_find_rule(uint32_t version, uint16_t type)
+{
+	const struct files_rule *found = NULL;
+
+	for (const struct files_rule *rule = files_rules; rule->type; rule++)
+		if (rule->type == type && rule->since <= version)
+			found = rule;
+	return found;
+}
+
+/* Reads the header of a frame from `sender` and checks all that can be known without its body.
+ * `version`, here and below, is the one that both sides agreed on. */
+static inline bool files_decode_header(const uint8_t *frame, enum files_end sender, uint32_t version,
+	struct files_header *header, struct files_fault_at *fault)
+{
+	header->body_length = (uint32_t)files_get(frame, 4);
+	header->type = (uint16_t)files_get(frame + 4, 2);
+	header->flags = (uint16_t)files_get(frame + 6, 2);
+	header->id = (uint32_t)files_get(frame + 8, 4);
+	const struct files_rule *rule = files_find_rule(version, header->type);
+	if (!rule)
+		return files_fail(fault, FILES_FAULT_UNKNOWN_TYPE, 4, 0);
+	if (!(rule->sender & sender))
+		return files_fail(fault, FILES_FAULT_BAD_DIRECTION, 4, 0);
+	if (header->flags)
+		return files_fail(fault, FILES_FAULT_RESERVED_FLAGS, 6, 0);
+	if ((rule->id == 1 && header->id == 0) || (rule->id == 0 && header->id != 0))
+		return files_fail(fault, FILES_FAULT_BAD_ID, 8, 0);
+	if (header->body_length > rule->max_body)
+		return files_fail(fault, FILES_FAULT_BODY_TOO_LONG, 0, 0);
+	return true;
+}
+
+static inline bool files_decode_request(const uint8_t *body, size_t size,
+	uint32_t version, struct files_request *message, struct files_fault_at *fault)
+{
+	struct files_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return files_take_u8(&cursor, 1, &message->action) &&
+		files_known(&cursor, 1, 1,
+			message->action == FILES_ACTION_STAT || message->action == FILES_ACTION_LSTAT || message->action == FILES_ACTION_LIST || message->action == FILES_ACTION_READ || message->action == FILES_ACTION_GET || message->action == FILES_ACTION_PUT) &&
+		files_take_u8(&cursor, 2, &message->keep_mode) &&
+		files_take_bytes(&cursor, 3, 4095, false, &message->path) &&
+		files_take_bytes(&cursor, 4, 255, false, &message->name) &&
+		files_take_bytes(&cursor, 5, 4095, false, &message->cwd) &&
+		files_take_bytes(&cursor, 6, 511, false, &message->user) &&
+		files_take_bytes(&cursor, 7, 511, false, &message->owner) &&
+		files_end(&cursor);
+}
+
+static inline bool files_decode_entry(const uint8_t *body, size_t size,
+	uint32_t version, struct files_entry *message, struct files_fault_at *fault)
+{
+	struct files_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return files_take_u32(&cursor, 1, &message->mode) &&
+		files_take_u64(&cursor, 2, &message->size) &&
+		files_take_i64(&cursor, 3, &message->mtime) &&
+		files_take_u32(&cursor, 4, &message->uid) &&
+		files_take_u32(&cursor, 5, &message->gid) &&
+		files_take_bytes(&cursor, 6, 255, false, &message->name) &&
+		files_take_bytes(&cursor, 7, 4095, false, &message->target) &&
+		files_end(&cursor);
+}
+
+static inline bool files_decode_data(const uint8_t *body, size_t size,
+	uint32_t version, struct files_data *message, struct files_fault_at *fault)
+{
+	struct files_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return files_take_tail(&cursor, 1, 262132, &message->data);
+}
+
+static inline bool files_decode_whole(const uint8_t *body, size_t size,
+	uint32_t version, struct files_fault_at *fault)
+{
+	struct files_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return files_end(&cursor);
+}
+
+static inline bool files_decode_done(const uint8_t *body, size_t size,
+	uint32_t version, struct files_fault_at *fault)
+{
+	struct files_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return files_end(&cursor);
+}
+
+static inline bool files_decode_failure(const uint8_t *body, size_t size,
+	uint32_t version, struct files_failure *message, struct files_fault_at *fault)
+{
+	struct files_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return files_take_u8(&cursor, 1, &message->subject) &&
+		files_known(&cursor, 1, 1,
+			message->subject == FILES_SUBJECT_PATH || message->subject == FILES_SUBJECT_USER || message->subject == FILES_SUBJECT_OWNER) &&
+		files_take_u32(&cursor, 2, &message->error_number) &&
+		files_take_bytes(&cursor, 3, 4095, false, &message->path) &&
+		files_end(&cursor);
+}
+
+/* Decodes the body behind a header that has passed its check. */
+static inline bool files_decode_body(const struct files_header *header, const uint8_t *body,
+	uint32_t version, union files_body *out, struct files_fault_at *fault)
+{
+	(void)version;
+	(void)out;
+	switch (header->type) {
+	case FILES_TYPE_REQUEST:
+		return files_decode_request(body, header->body_length, version, &out->request, fault);
+	case FILES_TYPE_ENTRY:
+		return files_decode_entry(body, header->body_length, version, &out->entry, fault);
+	case FILES_TYPE_DATA:
+		return files_decode_data(body, header->body_length, version, &out->data, fault);
+	case FILES_TYPE_WHOLE:
+		return files_decode_whole(body, header->body_length, version, fault);
+	case FILES_TYPE_DONE:
+		return files_decode_done(body, header->body_length, version, fault);
+	case FILES_TYPE_FAILURE:
+		return files_decode_failure(body, header->body_length, version, &out->failure, fault);
+	default:
+		(void)body;
+		return files_fail(fault, FILES_FAULT_UNKNOWN_TYPE, 4, 0);
+	}
+}
+
+/* What is wrong with bytes among which no NUL may be. */
+static inline enum files_fault files_check_bytes(const struct files_slice *bytes, uint32_t max)
+{
+	struct files_fault_at at = { FILES_FAULT_NONE, 0, 0 };
+	const struct files_cursor cursor = { bytes->data, bytes->size, 0, &at };
+
+	if (bytes->size > max)
+		return FILES_FAULT_TOO_LONG;
+	files_no_nul(&cursor, 0, bytes);
+	return at.fault;
+}
+
+/* What is wrong with a list, whose items are as a decoder finds them: each behind its length. */
+static inline enum files_fault files_check_list(const struct files_list *list, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul)
+{
+	struct files_fault_at at = { FILES_FAULT_NONE, 0, 0 };
+	struct files_cursor cursor = { list->items, list->size, 0, &at };
+	struct files_slice item;
+
+	if (list->count > max_items)
+		return FILES_FAULT_TOO_MANY;
+	for (uint32_t i = 0; i < list->count; i++) {
+		if (!files_take_bytes(&cursor, 0, max_item, nul, &item))
+			return at.fault;
+		if (cursor.at > max_total)
+			return FILES_FAULT_TOTAL_TOO_LONG;
+	}
+	files_end(&cursor);
+	return at.fault;
+}
+
+/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+static inline enum files_fault files_check_request(uint32_t version, const struct files_request *message)
+{
+	enum files_fault fault;
+
+	(void)version;
+	if (!(message->action == FILES_ACTION_STAT ||
+		message->action == FILES_ACTION_LSTAT ||
+		message->action == FILES_ACTION_LIST ||
+		message->action == FILES_ACTION_READ ||
+		message->action == FILES_ACTION_GET ||
+		message->action == FILES_ACTION_PUT))
+		return FILES_FAULT_UNKNOWN_VALUE;
+	fault = files_check_bytes(&message->path, 4095);
+	if (fault)
+		return fault;
+	fault = files_check_bytes(&message->name, 255);
+	if (fault)
+		return fault;
+	fault = files_check_bytes(&message->cwd, 4095);
+	if (fault)
+		return fault;
+	fault = files_check_bytes(&message->user, 511);
+	if (fault)
+		return fault;
+	fault = files_check_bytes(&message->owner, 511);
+	if (fault)
+		return fault;
+	return FILES_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where files_check_request finds a fault; `out` has
+ * room for FILES_HEADER_SIZE + FILES_REQUEST_MAX_BODY. */
+static inline size_t files_encode_request(uint8_t *out, uint32_t version, const struct files_request *message)
+{
+	uint8_t *at = out + FILES_HEADER_SIZE;
+
+	if (files_check_request(version, message))
+		return 0;
+	at = files_put(at, 1, (uint64_t)message->action);
+	at = files_put(at, 1, (uint64_t)message->keep_mode);
+	at = files_put(at, 4, message->path.size);
+	at = files_put_bytes(at, message->path.data, message->path.size);
+	at = files_put(at, 4, message->name.size);
+	at = files_put_bytes(at, message->name.data, message->name.size);
+	at = files_put(at, 4, message->cwd.size);
+	at = files_put_bytes(at, message->cwd.data, message->cwd.size);
+	at = files_put(at, 4, message->user.size);
+	at = files_put_bytes(at, message->user.data, message->user.size);
+	at = files_put(at, 4, message->owner.size);
+	at = files_put_bytes(at, message->owner.data, message->owner.size);
+	files_put_header(out, at, FILES_TYPE_REQUEST, 0);
+	return (size_t)(at - out);
+}
+
+/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+static inline enum files_fault files_check_entry(uint32_t version, const struct files_entry *message)
+{
+	enum files_fault fault;
+
+	(void)version;
+	fault = files_check_bytes(&message->name, 255);
+	if (fault)
+		return fault;
+	fault = files_check_bytes(&message->target, 4095);
+	if (fault)
+		return fault;
+	return FILES_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where files_check_entry finds a fault; `out` has
+ * room for FILES_HEADER_SIZE + FILES_ENTRY_MAX_BODY. */
+static inline size_t files_encode_entry(uint8_t *out, uint32_t version, const struct files_entry *message)
+{
+	uint8_t *at = out + FILES_HEADER_SIZE;
+
+	if (files_check_entry(version, message))
+		return 0;
+	at = files_put(at, 4, (uint64_t)message->mode);
+	at = files_put(at, 8, (uint64_t)message->size);
+	at = files_put(at, 8, (uint64_t)message->mtime);
+	at = files_put(at, 4, (uint64_t)message->uid);
+	at = files_put(at, 4, (uint64_t)message->gid);
+	at = files_put(at, 4, message->name.size);
+	at = files_put_bytes(at, message->name.data, message->name.size);
+	at = files_put(at, 4, message->target.size);
+	at = files_put_bytes(at, message->target.data, message->target.size);
+	files_put_header(out, at, FILES_TYPE_ENTRY, 0);
+	return (size_t)(at - out);
+}
+
+/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+static inline enum files_fault files_check_data(uint32_t version, const struct files_data *message)
+{
+	(void)version;
+	if (message->data.size > 262132)
+		return FILES_FAULT_TOO_LONG;
+	return FILES_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where files_check_data finds a fault; `out` has room
+ * for FILES_HEADER_SIZE + FILES_DATA_MAX_BODY. */
+static inline size_t files_encode_data(uint8_t *out, uint32_t version, const struct files_data *message)
+{
+	uint8_t *at = out + FILES_HEADER_SIZE;
+
+	if (files_check_data(version, message))
+		return 0;
+	at = files_put_bytes(at, message->data.data, message->data.size);
+	files_put_header(out, at, FILES_TYPE_DATA, 0);
+	return (size_t)(at - out);
+}
+
+/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+static inline enum files_fault files_check_whole(uint32_t version)
+{
+	(void)version;
+	return FILES_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where files_check_whole finds a fault; `out` has
+ * room for FILES_HEADER_SIZE + FILES_WHOLE_MAX_BODY. */
+static inline size_t files_encode_whole(uint8_t *out, uint32_t version)
+{
+	uint8_t *at = out + FILES_HEADER_SIZE;
+
+	if (files_check_whole(version))
+		return 0;
+	files_put_header(out, at, FILES_TYPE_WHOLE, 0);
+	return (size_t)(at - out);
+}
+
+/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+static inline enum files_fault files_check_done(uint32_t version)
+{
+	(void)version;
+	return FILES_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where files_check_done finds a fault; `out` has room
+ * for FILES_HEADER_SIZE + FILES_DONE_MAX_BODY. */
+static inline size_t files_encode_done(uint8_t *out, uint32_t version)
+{
+	uint8_t *at = out + FILES_HEADER_SIZE;
+
+	if (files_check_done(version))
+		return 0;
+	files_put_header(out, at, FILES_TYPE_DONE, 0);
+	return (size_t)(at - out);
+}
+
+/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+static inline enum files_fault files_check_failure(uint32_t version, const struct files_failure *message)
+{
+	enum files_fault fault;
+
+	(void)version;
+	if (!(message->subject == FILES_SUBJECT_PATH ||
+		message->subject == FILES_SUBJECT_USER ||
+		message->subject == FILES_SUBJECT_OWNER))
+		return FILES_FAULT_UNKNOWN_VALUE;
+	fault = files_check_bytes(&message->path, 4095);
+	if (fault)
+		return fault;
+	return FILES_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where files_check_failure finds a fault; `out` has
+ * room for FILES_HEADER_SIZE + FILES_FAILURE_MAX_BODY. */
+static inline size_t files_encode_failure(uint8_t *out, uint32_t version, const struct files_failure *message)
+{
+	uint8_t *at = out + FILES_HEADER_SIZE;
+
+	if (files_check_failure(version, message))
+		return 0;
+	at = files_put(at, 1, (uint64_t)message->subject);
+	at = files_put(at, 4, (uint64_t)message->error_number);
+	at = files_put(at, 4, message->path.size);
+	at = files_put_bytes(at, message->path.data, message->path.size);
+	files_put_header(out, at, FILES_TYPE_FAILURE, 0);
+	return (size_t)(at - out);
+}
+
+#endif

@@ -1,0 +1,13 @@
+/* What the host asks to be sent. */
+#ifndef SOURCE_H
+#define SOURCE_H
+
+#include <stdbool.h>
+
+_Noreturn void source_stat(const char *path, bool follow);
+_Noreturn void source_list(const char *path);
+
+/* Sends the tree of a file, whatever it is, or of a folder, if those are wanted. */
+_Noreturn void source_get(const char *path, bool folders);
+
+#endif

@@ -1,0 +1,384 @@
+#define _GNU_SOURCE /* O_PATH */
+#include "target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "decimal.h"
+#include "exchange.h"
+#include "removal.h"
+
+#define PREFIX ".microvm-"
+
+enum { TEMPORARY_SIZE = sizeof PREFIX + DIGITS, TEMPORARIES_MAX = 1000 };
+
+/* A folder that is being filled. */
+struct level {
+	int fd;
+	size_t trail; /* the size of its path */
+	bool made;
+	uint32_t mode;
+	int64_t mtime;
+};
+
+/* What has another name until it is whole: the file that is being written, or the outermost folder. */
+struct part {
+	char temporary[TEMPORARY_SIZE]; /* empty: there is none */
+	char name[PATH_MAX];
+};
+
+static const struct target *target;
+static struct level
+	levels[FILES_MAX_DEPTH + 1]; /* the first is the folder that the tree is put in */
+static size_t depth;
+static struct trail trail;
+static struct part file_part, folder_part;
+static struct {
+	int fd; /* -1: none is being written */
+	bool replaces;
+	struct stat before; /* what it replaces */
+	uint32_t mode;
+	int64_t mtime;
+} file = { .fd = -1 };
+
+static struct level *innermost(void)
+{
+	return &levels[depth - 1];
+}
+
+/* Removes what is not whole. */
+static void discard(void)
+{
+	if (file.fd >= 0 && *file_part.temporary)
+		unlinkat(innermost()->fd, file_part.temporary, 0);
+	if (*folder_part.temporary)
+		remove_tree(levels[0].fd, folder_part.temporary);
+}
+
+static void need(bool done)
+{
+	int error = errno;
+
+	if (done)
+		return;
+	discard();
+	end_failed(FILES_SUBJECT_PATH, error, trail.path);
+}
+
+static void need_not(bool wrong, int error)
+{
+	errno = error;
+	need(!wrong);
+}
+
+/* The host has gone, or is not ours. */
+static _Noreturn void give_up(void)
+{
+	discard();
+	exit(EXIT_FAILURE);
+}
+
+static void next_temporary(struct part *part)
+{
+	static uint32_t count;
+	char number[DIGITS + 1];
+
+	strcpy(part->temporary, PREFIX);
+	strcat(part->temporary, decimal(number, (uint64_t)getpid() << 32 | count++));
+}
+
+static struct timespec time_of(int64_t mtime)
+{
+	const int64_t second = 1000000000;
+	struct timespec time = { .tv_sec = mtime / second, .tv_nsec = mtime % second };
+
+	if (mtime == FILES_NOW)
+		return (struct timespec){ .tv_nsec = UTIME_NOW };
+	if (time.tv_nsec < 0) {
+		time.tv_sec--;
+		time.tv_nsec += second;
+	}
+	return time;
+}
+
+/* Gives what is open its owner, its mode and its time, in that order: chown takes bits of a mode. */
+static void dress(int fd, uint32_t mode, int64_t mtime)
+{
+	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, time_of(mtime) };
+
+	need(!target->owned || fchown(fd, target->uid, target->gid) == 0);
+	need(fchmod(fd, mode & 07777) == 0);
+	(void)futimens(fd, times); /* there are file systems without */
+}
+
+/* Makes the folders that a path goes through, as `mkdir -p` does. */
+static void make_folders(char *path)
+{
+	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = 0;
+		trail_set(&trail, 0, path);
+		if (mkdir(path, 0755) == 0)
+			need(!target->owned || chown(path, target->uid, target->gid) == 0);
+		else
+			need(errno == EEXIST || access(path, F_OK) == 0);
+		*slash = '/';
+	}
+}
+
+static bool is_folder(const char *path)
+{
+	struct stat status;
+
+	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+/* Finds where the tree is to be, as cp does it: `path` becomes that of its root. */
+static void find_place(char path[static PATH_MAX], bool folder)
+{
+	static char resolved[PATH_MAX];
+	size_t size = strlen(target->path);
+	bool slash = size > 0 && target->path[size - 1] == '/';
+
+	memcpy(path, target->path, size + 1);
+	trail_set(&trail, 0, path);
+	need_not(size == 0, ENOENT);
+	if (*target->name && (slash || is_folder(path))) {
+		need_not(size + 1 + strlen(target->name) >= PATH_MAX, ENAMETOOLONG);
+		path[size++] = '/';
+		strcpy(path + size, target->name);
+	} else if (slash && !folder) {
+		need_not(true, EISDIR);
+	}
+	for (size = strlen(path); size > 1 && path[size - 1] == '/'; size--)
+		path[size - 1] = 0;
+	/* The path itself may lead through links; what is put below it may not. */
+	if (realpath(path, resolved))
+		strcpy(path, resolved);
+}
+
+/* Opens the folder that the tree's root is to be in, and gives the root's name in it. */
+static const char *open_place(bool folder)
+{
+	static char path[PATH_MAX];
+	char *name;
+
+	find_place(path, folder);
+	make_folders(path);
+	trail_set(&trail, 0, path);
+	name = strrchr(path, '/');
+	if (name)
+		*name++ = 0;
+	levels[0].fd = open(!name ? "." : *path ? path : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	need(levels[0].fd >= 0);
+	depth = 1;
+	return !name ? path : *name ? name : ".";
+}
+
+/* Opens a new file beside the one that it is to become. False: there cannot be one. */
+static bool open_beside(const char *name)
+{
+	for (int i = 0; i < TEMPORARIES_MAX; i++) {
+		next_temporary(&file_part);
+		file.fd = openat(innermost()->fd, file_part.temporary,
+				 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (file.fd >= 0 || errno != EEXIST)
+			break;
+	}
+	strcpy(file_part.name, name);
+	return file.fd >= 0;
+}
+
+static void open_in_place(const char *name)
+{
+	int nofollow = depth > 1 ? O_NOFOLLOW : 0; /* such as /dev/stdout */
+
+	*file_part.temporary = 0;
+	file.fd = openat(innermost()->fd, name,
+			 O_WRONLY | O_TRUNC | O_NOCTTY | O_CLOEXEC | nofollow);
+	need(file.fd >= 0);
+}
+
+static void begin_file(const char *name, const struct files_entry *entry)
+{
+	int folder = innermost()->fd, nofollow = depth > 1 ? AT_SYMLINK_NOFOLLOW : 0;
+	bool exists = fstatat(folder, name, &file.before, nofollow) == 0;
+
+	file.mode = entry->mode;
+	file.mtime = entry->mtime;
+	need_not(exists && S_ISDIR(file.before.st_mode), EISDIR);
+	file.replaces = exists && S_ISREG(file.before.st_mode);
+	if (exists && !file.replaces && !S_ISLNK(file.before.st_mode)) {
+		open_in_place(name);
+	} else if (!open_beside(name)) {
+		/* A folder that we may not write to, or /proc, may have a file that we may. */
+		need(file.replaces &&
+		     (errno == EACCES || errno == EPERM || errno == EROFS || errno == ENOENT));
+		open_in_place(name);
+	}
+}
+
+static void write_file(const struct files_slice *data)
+{
+	const uint8_t *at = data->data;
+	size_t size = data->size;
+
+	while (size > 0) {
+		ssize_t n = write(file.fd, at, size);
+
+		need(n >= 0 || errno == EINTR);
+		if (n > 0) {
+			at += n;
+			size -= (size_t)n;
+		}
+	}
+}
+
+static void end_file(void)
+{
+	int folder = innermost()->fd, fd = file.fd;
+
+	if (*file_part.temporary) {
+		if (file.replaces && !target->owned) /* which only root may do */
+			(void)!fchown(fd, file.before.st_uid, file.before.st_gid);
+		dress(fd, file.replaces && target->keep_mode ? file.before.st_mode : file.mode,
+		      file.mtime);
+	}
+	need(close(fd) == 0);
+	if (*file_part.temporary)
+		need(renameat(folder, file_part.temporary, folder, file_part.name) == 0);
+	file.fd = -1;
+}
+
+/* A link, too, replaces what is there in one step. */
+static void put_symlink(const char *name, const struct files_entry *entry)
+{
+	static char leads_to[FILES_ENTRY_TARGET_MAX + 1];
+	int folder = innermost()->fd;
+	struct part link;
+	bool done;
+
+	copy_text(leads_to, &entry->target);
+	next_temporary(&link);
+	need(symlinkat(leads_to, folder, link.temporary) == 0);
+	done = (!target->owned || fchownat(folder, link.temporary, target->uid, target->gid,
+					   AT_SYMLINK_NOFOLLOW) == 0) &&
+	       renameat(folder, link.temporary, folder, name) == 0;
+	if (!done) {
+		int error = errno;
+
+		unlinkat(folder, link.temporary, 0);
+		errno = error;
+	}
+	need(done);
+}
+
+static const char *make_temporary_folder(int parent)
+{
+	struct part part;
+
+	next_temporary(&part);
+	need(mkdirat(parent, part.temporary, 0700) == 0);
+	return strcpy(folder_part.temporary, part.temporary);
+}
+
+static void begin_folder(const char *name, const struct files_entry *entry)
+{
+	int parent = innermost()->fd;
+	struct level *level = &levels[depth];
+
+	bool fresh = depth == 1 && faccessat(parent, name, F_OK, 0) < 0;
+
+	need_not(depth > FILES_MAX_DEPTH, ENAMETOOLONG);
+	if (fresh) {
+		strcpy(folder_part.name, name);
+		name = make_temporary_folder(parent);
+	}
+	level->made = fresh || mkdirat(parent, name, 0700) == 0;
+	need(level->made || errno == EEXIST);
+	level->fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	need(level->fd >= 0);
+	level->trail = trail.size;
+	level->mode = entry->mode;
+	level->mtime = entry->mtime;
+	depth++;
+}
+
+static void end_folder(void)
+{
+	struct level *level = innermost();
+
+	trail_set(&trail, level->trail, "");
+	if (level->made)
+		dress(level->fd, level->mode, level->mtime);
+	close(level->fd);
+	depth--;
+	if (depth == 1 && *folder_part.temporary) {
+		need(renameat(levels[0].fd, folder_part.temporary, levels[0].fd,
+			      folder_part.name) == 0);
+		*folder_part.temporary = 0;
+	}
+}
+
+/* A name that leads nowhere else. */
+static bool is_name(const char *name)
+{
+	return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+static void put_entry(const char *name, const struct files_entry *entry)
+{
+	switch (entry->mode & S_IFMT) {
+	case S_IFREG:
+		begin_file(name, entry);
+		break;
+	case S_IFDIR:
+		begin_folder(name, entry);
+		break;
+	case S_IFLNK:
+		put_symlink(name, entry);
+		break;
+	default:
+		give_up();
+	}
+}
+
+static void put_member(const struct files_entry *entry)
+{
+	static char name[FILES_ENTRY_NAME_MAX + 1];
+
+	copy_text(name, &entry->name);
+	if (file.fd >= 0 || depth < 2 || !is_name(name))
+		give_up();
+	trail_set(&trail, innermost()->trail, name);
+	put_entry(name, entry);
+}
+
+_Noreturn void target_put(const struct target *what)
+{
+	enum files_type type;
+	union files_body body;
+
+	target = what;
+	if (!receive(&type, &body) || type != FILES_TYPE_ENTRY)
+		give_up();
+	put_entry(open_place(S_ISDIR(body.entry.mode)), &body.entry);
+	while (file.fd >= 0 || depth > 1) {
+		if (!receive(&type, &body))
+			give_up();
+		if (type == FILES_TYPE_ENTRY)
+			put_member(&body.entry);
+		else if (type == FILES_TYPE_DATA && file.fd >= 0)
+			write_file(&body.data.data);
+		else if (type == FILES_TYPE_WHOLE)
+			file.fd >= 0 ? end_file() : end_folder();
+		else
+			give_up();
+	}
+	end_done();
+}

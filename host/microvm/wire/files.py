@@ -1,0 +1,897 @@
+"""The wire protocol of files, version 1: a codec without I/O.
+
+Generated from files.toml by `microvm-proto gen`. Carries files into a guest and out of it, over the
+standard input and output of one run of the program `carry`. The host sends a `request`, and behind
+one that puts something a tree; the guest answers with trees or entries, and then with `done` or
+`failure`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+
+VERSION = 1
+DIGEST = 0xF101471B02884181
+DIGESTS: Mapping[int, int] = {1: DIGEST}
+HEADER_SIZE = 12
+MAX_BODY = 262132
+END_NAMES = ("host", "guest")
+
+PROGRAM = "/proc/1/fd/5"
+MAX_DEPTH = 128
+NOW = -9223372036854775808
+
+
+class Fault(enum.IntEnum):
+    """The faults of a malformed frame."""
+
+    UNKNOWN_TYPE = 1
+    """No message has this type."""
+    BAD_DIRECTION = 2
+    """The other side sends this message."""
+    RESERVED_FLAGS = 3
+    """The header's flags are not 0."""
+    BAD_ID = 4
+    """The id is 0 where one is needed, or not 0 where none is."""
+    BODY_TOO_LONG = 5
+    """The body is longer than any body of this type."""
+    TRUNCATED = 6
+    """A field, or its length, ends beyond the body."""
+    TOO_LONG = 7
+    """A variable-length value is above its bound."""
+    TOO_MANY = 8
+    """A list has more items than its bound."""
+    TOTAL_TOO_LONG = 9
+    """A list's items, with their prefixes, are longer than its bound."""
+    UNKNOWN_VALUE = 10
+    """A value that a closed enum or a constant does not have."""
+    EMBEDDED_NUL = 11
+    """A NUL byte where none may be."""
+    TRAILING_BYTES = 12
+    """The body goes on after its last field."""
+
+
+class Action(enum.IntEnum):
+    """What is asked for."""
+
+    STAT = 1
+    """One entry without content.
+
+    A link is followed.
+    """
+    LSTAT = 2
+    """One entry without content.
+
+    A link is not followed.
+    """
+    LIST = 3
+    """An entry without content for each that is in a folder."""
+    READ = 4
+    """The tree of what is no folder, whatever it is: what can be read from it up to its end."""
+    GET = 5
+    """The tree of a file or a folder; in a folder, only files, folders and links."""
+    PUT = 6
+    """The host sends a tree, which is written."""
+
+
+class Subject(enum.IntEnum):
+    """What a failure is about."""
+
+    PATH = 1
+    """A path."""
+    USER = 2
+    """Whom to act as."""
+    OWNER = 3
+    """Who is to own what is written."""
+
+
+class DecodeError(Exception):
+    """A malformed frame; nothing after it on its stream can be trusted.
+
+    :ivar fault: how it is malformed.
+    :ivar offset: where, in bytes from the start of the frame.
+    :ivar field_number: which field of the message, from 1; 0 for the header.
+    :ivar field: that field's name; empty for the header.
+    """
+
+    def __init__(self, fault: Fault, offset: int, field_number: int = 0, field: str = "") -> None:
+        where = f"{field} " if field else ""
+        super().__init__(f"{where}{fault.name.lower()} at offset {offset}")
+        self.fault = fault
+        self.offset = offset
+        self.field_number = field_number
+        self.field = field
+
+
+class EncodeError(ValueError):
+    """A message that the protocol does not allow; nothing of it is sent.
+
+    :ivar fault: what a decoder would have said.
+    :ivar field: the field that is wrong; `id` and `type` are the header's.
+    """
+
+    def __init__(self, fault: Fault, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.fault = fault
+        self.field = field
+
+
+_T = TypeVar("_T")
+
+_INIT = """
+def __init__(_self, {parameters}):
+    _set_class(_self, _mutable)
+    {sets}
+    _self.__class__ = _frozen
+
+def make({parameters}):
+    _self = _new(_mutable)
+    {sets}
+    _self.__class__ = _frozen
+    return _self
+"""
+
+
+def _with_fast_init(kind: type[_T]) -> type[_T]:
+    # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
+    # instance is made as one of a mutable class with the same slots, whose class is then changed.
+    made: Any = kind
+    fields = dataclasses.fields(made)
+    names = [field.name for field in fields if not field.kw_only]
+    later = [field.name for field in fields if field.kw_only]
+    scope: dict[str, Any] = {
+        "_set_class": vars(object)["__class__"].__set__,
+        "_frozen": kind,
+        "_new": object.__new__,
+        "_mutable": type(kind.__name__, (), {"__slots__": made.__slots__}),
+    }
+    parameters = ", ".join([*names, *(["*"] if later else []), *later])
+    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
+    exec(_INIT.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
+    slow, quick = made.__init__, scope["__init__"]
+    quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
+    made.__init__ = update_wrapper(quick, slow)
+    made._make = scope["make"]
+    return kind
+
+
+@_with_fast_init
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be done: the first message, and the only one of its kind.
+
+    :ivar action: What.
+    :ivar keep_mode: Unless it is 0, a file that is replaced keeps its mode.
+    :ivar path: Where. At most 4095 bytes, without NUL.
+    :ivar name: The name that a tree is put under where the path is a folder's, or ends with a
+        slash; when it is empty, the path is the tree's own. At most 255 bytes, without NUL.
+    :ivar cwd: What a relative path is relative to; when it is empty, the user's home. At most 4095
+        bytes, without NUL.
+    :ivar user: Whom to act as: a name or a number, and perhaps a colon and a group; when it is
+        empty, who runs the program. At most 511 bytes, without NUL.
+    :ivar owner: Who is to own what is written, likewise; when it is empty, who writes it, or who
+        has owned what is replaced. At most 511 bytes, without NUL.
+    """
+
+    TYPE: ClassVar[int] = 1
+    MAX_BODY: ClassVar[int] = 9489
+
+    action: Action
+    keep_mode: int
+    path: bytes
+    name: bytes
+    cwd: bytes
+    user: bytes
+    owner: bytes
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            parts = (
+                _BB.pack(_AS_ACTION[self.action], self.keep_mode),
+                _put(self.path, 4095, False),
+                _put(self.name, 255, False),
+                _put(self.cwd, 4095, False),
+                _put(self.user, 511, False),
+                _put(self.owner, 511, False),
+            )
+            body = b"".join(parts)
+            return _HEADER.pack(len(body), 1, 0, 0) + body
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_REQUEST.write(self, version))
+
+
+@_with_fast_init
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file, a folder, a link, or anything else that has a name.
+
+    :ivar mode: Its type and permissions, as Linux has them in `st_mode`.
+    :ivar size: Its size in bytes; what comes as data may be more, or less.
+    :ivar mtime: When it was changed, in nanoseconds since 1970.
+    :ivar uid: Its owner; not read by the guest.
+    :ivar gid: Its group; not read by the guest.
+    :ivar name: Its name in its folder; empty for the root of a tree. At most 255 bytes, without
+        NUL.
+    :ivar target: What a link leads to. At most 4095 bytes, without NUL.
+    """
+
+    TYPE: ClassVar[int] = 2
+    MAX_BODY: ClassVar[int] = 4386
+
+    mode: int
+    size: int
+    mtime: int
+    uid: int
+    gid: int
+    name: bytes
+    target: bytes
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            parts = (
+                _IQqII.pack(self.mode, self.size, self.mtime, self.uid, self.gid),
+                _put(self.name, 255, False),
+                _put(self.target, 4095, False),
+            )
+            body = b"".join(parts)
+            return _HEADER.pack(len(body), 2, 0, 0) + body
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_ENTRY.write(self, version))
+
+
+@_with_fast_init
+@dataclass(frozen=True, slots=True)
+class Data:
+    """More of the file that was begun last; with its header it is 256 KiB at most.
+
+    :ivar data: The bytes. At most 262132 bytes.
+    """
+
+    TYPE: ClassVar[int] = 3
+    MAX_BODY: ClassVar[int] = 262132
+
+    data: bytes | memoryview
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        return b"".join(self.encode_parts(version))
+
+    def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
+        """Encode the frame as two parts, of which the second is `data` itself.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            tail = _put_tail(self.data, 262132)
+            head = _HEADER.pack(len(tail), 3, 0, 0)
+            return head, tail
+        except _FALLBACK_ON:
+            return _LAYOUT_DATA.write(self, version)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The file or folder that was begun last, and is not whole yet, is whole."""
+
+    TYPE: ClassVar[int] = 4
+    MAX_BODY: ClassVar[int] = 0
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            return _HEADER.pack(0, 4, 0, 0)
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_WHOLE.write(self, version))
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """All of the request is done.
+
+    Nothing follows.
+    """
+
+    TYPE: ClassVar[int] = 5
+    MAX_BODY: ClassVar[int] = 0
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            return _HEADER.pack(0, 5, 0, 0)
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_DONE.write(self, version))
+
+
+@_with_fast_init
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The request failed, and what is half written has been removed.
+
+    Nothing follows.
+
+    :ivar subject: What it is about.
+    :ivar error_number: Linux's number of the error.
+    :ivar path: Where: a path, whose end is missing when it is too long, or a user. At most 4095
+        bytes, without NUL.
+    """
+
+    TYPE: ClassVar[int] = 6
+    MAX_BODY: ClassVar[int] = 4104
+
+    subject: Subject
+    error_number: int
+    path: bytes
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            parts = (
+                _BI.pack(_AS_SUBJECT[self.subject], self.error_number),
+                _put(self.path, 4095, False),
+            )
+            body = b"".join(parts)
+            return _HEADER.pack(len(body), 6, 0, 0) + body
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_FAILURE.write(self, version))
+
+
+Message: TypeAlias = Request | Entry | Data | Whole | Done | Failure
+
+
+# Layouts are called as `struct` writes them; IHHI is the header.
+_HEADER = struct.Struct("<IHHI")
+_B = struct.Struct("<B")
+_I = struct.Struct("<I")
+_Q = struct.Struct("<Q")
+_q = struct.Struct("<q")
+_BB = struct.Struct("<BB")
+_BI = struct.Struct("<BI")
+_IQqII = struct.Struct("<IQqII")
+_AS_ACTION = {int(value): value for value in Action}
+_AS_SUBJECT = {int(value): value for value in Subject}
+
+
+# The lengths that are frequent: looking one up is faster than packing it.
+_LENGTHS = tuple(_I.pack(length) for length in range(1024))
+
+
+class _Fallback(Exception):
+    pass
+
+
+# The code of each message is fast and takes only what is surely valid. Where it meets one of these
+# exceptions, the message's layout, which knows every rule, does the work again.
+_FALLBACK_ON = (_Fallback, struct.error, LookupError)
+
+
+def _put(value: bytes, maximum: int, nul: bool) -> bytes:
+    if len(value) > maximum or (not nul and 0 in value):
+        raise _Fallback
+    return _LENGTHS[len(value)] + value
+
+
+def _put_list(items: tuple[bytes, ...], safe_size: int, nul: bool) -> bytes:
+    # A list of at most `safe_size` bytes breaks none of its bounds.
+    parts = [_LENGTHS[len(items)]]
+    for item in items:
+        parts.append(_LENGTHS[len(item)])
+        parts.append(item)
+    packed = b"".join(parts)
+    if len(packed) > safe_size or (not nul and 0 in b"".join(items)):
+        raise _Fallback
+    return packed
+
+
+def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
+    if isinstance(value, memoryview):
+        value = value.cast("B")
+    if len(value) > maximum:
+        raise _Fallback
+    return value
+
+
+def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
+    (size,) = _I.unpack_from(frame, at)
+    if size > maximum:
+        raise _Fallback
+    end = at + 4 + size
+    value = frame[at + 4 : end]
+    if not nul and 0 in value:
+        raise _Fallback
+    return value, end
+
+
+def _take_list(frame: bytes, at: int, safe_size: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
+    (count,) = _I.unpack_from(frame, at)
+    last = at + safe_size
+    at += 4
+    if at + 4 * count > last:
+        raise _Fallback
+    items = []
+    for _ in range(count):
+        (size,) = _I.unpack_from(frame, at)
+        at += 4 + size
+        if at > last:
+            raise _Fallback
+        items.append(frame[at - size : at])
+    if not nul and 0 in b"".join(items):
+        raise _Fallback
+    return tuple(items), at
+
+
+def _decode_request(id_: int, frame: bytes, start: int, end: int) -> Request:
+    try:
+        action, keep_mode = _BB.unpack_from(frame, start)
+        path, at = _take(frame, start + 2, 4095, False)
+        name, at = _take(frame, at, 255, False)
+        cwd, at = _take(frame, at, 4095, False)
+        user, at = _take(frame, at, 511, False)
+        owner, at = _take(frame, at, 511, False)
+        if at != end:
+            raise _Fallback
+        return _LAYOUT_REQUEST.make(_AS_ACTION[action], keep_mode, path, name, cwd, user, owner)
+    except _FALLBACK_ON:
+        return _LAYOUT_REQUEST.read(id_, frame, start, end)
+
+
+def _decode_entry(id_: int, frame: bytes, start: int, end: int) -> Entry:
+    try:
+        mode, size, mtime, uid, gid = _IQqII.unpack_from(frame, start)
+        name, at = _take(frame, start + 28, 255, False)
+        target, at = _take(frame, at, 4095, False)
+        if at != end:
+            raise _Fallback
+        return _LAYOUT_ENTRY.make(mode, size, mtime, uid, gid, name, target)
+    except _FALLBACK_ON:
+        return _LAYOUT_ENTRY.read(id_, frame, start, end)
+
+
+def _decode_data(id_: int, frame: bytes, start: int, end: int) -> Data:
+    try:
+        data = memoryview(frame)[start:end]
+        return _LAYOUT_DATA.make(data)
+    except _FALLBACK_ON:
+        return _LAYOUT_DATA.read(id_, frame, start, end)
+
+
+def _decode_whole(id_: int, frame: bytes, start: int, end: int) -> Whole:
+    del id_, frame, start, end
+    return Whole()
+
+
+def _decode_done(id_: int, frame: bytes, start: int, end: int) -> Done:
+    del id_, frame, start, end
+    return Done()
+
+
+def _decode_failure(id_: int, frame: bytes, start: int, end: int) -> Failure:
+    try:
+        subject, error_number = _BI.unpack_from(frame, start)
+        path, at = _take(frame, start + 5, 4095, False)
+        if at != end:
+            raise _Fallback
+        return _LAYOUT_FAILURE.make(_AS_SUBJECT[subject], error_number, path)
+    except _FALLBACK_ON:
+        return _LAYOUT_FAILURE.read(id_, frame, start, end)
+
+
+class _Field:
+    def __init__(self, number: int, name: str, *, since: int = 1, default: object = None) -> None:
+        self.number = number
+        self.name = name
+        self.since = since
+        self.default = default
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        raise NotImplementedError
+
+    def write(self, value: Any, version: int) -> bytes | memoryview:
+        raise NotImplementedError
+
+    def malformed(self, fault: Fault, at: int) -> DecodeError:
+        return DecodeError(fault, HEADER_SIZE + at, self.number, self.name)
+
+    def refused(self, fault: Fault, reason: str) -> EncodeError:
+        return EncodeError(fault, self.name, reason)
+
+    def too_long(self, size: int, maximum: int) -> EncodeError:
+        return self.refused(Fault.TOO_LONG, f"{size} bytes, and at most {maximum} are allowed")
+
+
+class _Integer(_Field):
+    def __init__(self, number: int, name: str, layout: struct.Struct, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.layout = layout
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        try:
+            return self.layout.unpack_from(body, at)[0], at + self.layout.size
+        except struct.error:
+            raise self.malformed(Fault.TRUNCATED, at) from None
+
+    def write(self, value: Any, version: int) -> bytes:
+        try:
+            return self.layout.pack(value)
+        except struct.error as error:
+            raise self.refused(Fault.UNKNOWN_VALUE, f"{value}: {error}") from None
+
+
+class _Constant(_Integer):
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        if value != self.default:
+            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+
+class _Open(_Integer):
+    def __init__(
+        self, number: int, name: str, layout: struct.Struct, kind: type[enum.IntEnum], **later: Any
+    ) -> None:
+        super().__init__(number, name, layout, **later)
+        self.kind = kind
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        return self.kind._value2member_map_.get(value, value), end
+
+
+class _Closed(_Open):
+    # The values that came later than their enum have the version in `sinces`.
+    def __init__(self, *field: Any, sinces: Mapping[int, int] | None = None, **later: Any) -> None:
+        super().__init__(*field, **later)
+        self.sinces = sinces or {}
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        if not isinstance(value, self.kind) or self.sinces.get(value, 1) > version:
+            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if (since := self.sinces.get(value, 1)) > version:
+            raise self.refused(Fault.UNKNOWN_VALUE, f"{value} came with version {since}")
+        try:
+            return self.layout.pack(self.kind(value))
+        except ValueError as error:
+            raise self.refused(Fault.UNKNOWN_VALUE, str(error)) from None
+
+
+class _Bytes(_Field):
+    def __init__(self, number: int, name: str, maximum: int, *, nul: bool, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.maximum = maximum
+        self.nul = nul
+
+    def prefix(self, body: memoryview, at: int) -> tuple[int, int]:
+        try:
+            return _I.unpack_from(body, at)[0], at + 4
+        except struct.error:
+            raise self.malformed(Fault.TRUNCATED, at) from None
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        size, start = self.prefix(body, at)
+        if size > self.maximum:
+            raise self.malformed(Fault.TOO_LONG, at)
+        end = start + size
+        if end > len(body):
+            raise self.malformed(Fault.TRUNCATED, start)
+        value = body[start:end].tobytes()
+        if not self.nul and 0 in value:
+            raise self.malformed(Fault.EMBEDDED_NUL, start + value.index(0))
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if len(value) > self.maximum:
+            raise self.too_long(len(value), self.maximum)
+        if not self.nul and 0 in value:
+            raise self.refused(Fault.EMBEDDED_NUL, "contains a NUL byte")
+        return b"".join((_I.pack(len(value)), value))
+
+
+class _List(_Bytes):
+    def __init__(self, *field: Any, items: int, total: int, **more: Any) -> None:
+        super().__init__(*field, **more)
+        self.items = items
+        self.total = total
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        count, start = self.prefix(body, at)
+        if count > self.items:
+            raise self.malformed(Fault.TOO_MANY, at)
+        items = []
+        at = start
+        for _ in range(count):
+            item, end = super().read(body, at, version)
+            if end - start > self.total:
+                raise self.malformed(Fault.TOTAL_TOO_LONG, at)
+            items.append(item)
+            at = end
+        return tuple(items), at
+
+    def write(self, value: Any, version: int) -> bytes:
+        if len(value) > self.items:
+            reason = f"{len(value)} items, and at most {self.items} are allowed"
+            raise self.refused(Fault.TOO_MANY, reason)
+        parts = [_I.pack(len(value))]
+        total = 0
+        for item in value:
+            parts.append(super().write(item, version))
+            total += len(parts[-1])
+            if total > self.total:
+                reason = f"{total} bytes or more in all, and at most {self.total} are allowed"
+                raise self.refused(Fault.TOTAL_TOO_LONG, reason)
+        return b"".join(parts)
+
+
+class _Tail(_Field):
+    def __init__(self, number: int, name: str, maximum: int, **later: Any) -> None:
+        super().__init__(number, name, **later)
+        self.maximum = maximum
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        if len(body) - at > self.maximum:
+            raise self.malformed(Fault.TOO_LONG, at)
+        return body[at:], len(body)
+
+    def write(self, value: Any, version: int) -> bytes | memoryview:
+        flat: bytes | memoryview = value.cast("B") if isinstance(value, memoryview) else value
+        if len(flat) > self.maximum:
+            raise self.too_long(len(flat), self.maximum)
+        return flat
+
+
+_NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
+
+
+class _Layout(Generic[_T]):
+    # Reads and writes a message field by field, with every rule, as any version has it.
+    def __init__(
+        self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
+    ) -> None:
+        self.kind = kind
+        self.make: Callable[..., _T] = getattr(kind, "_make", kind)
+        self.name = name
+        self.ids = ids
+        self.fields = fields
+        self.since = since
+
+    def read(self, id_: int, frame: bytes, start: int, end: int, version: int = VERSION) -> _T:
+        body = memoryview(frame)[start:end]
+        values: dict[str, Any] = {} if self.ids is _NO_ID else {"id": id_}
+        at = 0
+        for field in self.fields:
+            value = field.default
+            if field.since <= version:
+                value, at = field.read(body, at, version)
+            if not isinstance(field, _Constant):
+                values[field.name] = value
+        if at != len(body):
+            raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
+        return self.kind(**values)
+
+    def write(self, message: Any, version: int) -> tuple[bytes, bytes | memoryview]:
+        if version < self.since:
+            reason = f"{self.name} came with version {self.since}"
+            raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
+        id_ = 0 if self.ids is _NO_ID else message.id
+        if id_ not in self.ids:
+            reason = f"{id_} is not between {self.ids.start} and 2^32 - 1"
+            raise EncodeError(Fault.BAD_ID, "id", reason)
+        parts: list[bytes | memoryview] = []
+        tail: bytes | memoryview = b""
+        for field in self.fields:
+            value = getattr(message, field.name, field.default)
+            if field.since <= version:
+                parts.append(tail)
+                tail = field.write(value, version)
+            elif value != field.default:
+                only = f"before which it can only be {field.default!r}"
+                reason = f"it came with version {field.since}, {only}"
+                raise field.refused(Fault.TRAILING_BYTES, reason)
+        body = b"".join(parts)
+        return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
+
+
+_LAYOUT_REQUEST = _Layout(
+    Request,
+    "request",
+    _NO_ID,
+    _Closed(1, "action", _B, Action),
+    _Integer(2, "keep_mode", _B),
+    _Bytes(3, "path", 4095, nul=False),
+    _Bytes(4, "name", 255, nul=False),
+    _Bytes(5, "cwd", 4095, nul=False),
+    _Bytes(6, "user", 511, nul=False),
+    _Bytes(7, "owner", 511, nul=False),
+)
+_LAYOUT_ENTRY = _Layout(
+    Entry,
+    "entry",
+    _NO_ID,
+    _Integer(1, "mode", _I),
+    _Integer(2, "size", _Q),
+    _Integer(3, "mtime", _q),
+    _Integer(4, "uid", _I),
+    _Integer(5, "gid", _I),
+    _Bytes(6, "name", 255, nul=False),
+    _Bytes(7, "target", 4095, nul=False),
+)
+_LAYOUT_DATA = _Layout(
+    Data,
+    "data",
+    _NO_ID,
+    _Tail(1, "data", 262132),
+)
+_LAYOUT_WHOLE = _Layout(Whole, "whole", _NO_ID)
+_LAYOUT_DONE = _Layout(Done, "done", _NO_ID)
+_LAYOUT_FAILURE = _Layout(
+    Failure,
+    "failure",
+    _NO_ID,
+    _Closed(1, "subject", _B, Subject),
+    _Integer(2, "error_number", _I),
+    _Bytes(3, "path", 4095, nul=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    # What a message is from the version `since` on, until another rule has its number.
+    number: int
+    since: int
+    decode: Callable[[int, bytes, int, int], Message]
+    senders: tuple[str, ...]
+    ids: range
+    max_body: int
+
+
+_RULES = (
+    _Rule(1, 1, _decode_request, ("host",), _NO_ID, 9489),
+    _Rule(2, 1, _decode_entry, END_NAMES, _NO_ID, 4386),
+    _Rule(3, 1, _decode_data, END_NAMES, _NO_ID, 262132),
+    _Rule(4, 1, _decode_whole, END_NAMES, _NO_ID, 0),
+    _Rule(5, 1, _decode_done, ("guest",), _NO_ID, 0),
+    _Rule(6, 1, _decode_failure, ("guest",), _NO_ID, 4104),
+)
+
+
+class Decoder:
+    """A decoder of the bytes that one side sends, however they are cut.
+
+    Feed it with :meth:`receive_data`, then take messages with :meth:`next_message` until that
+    returns None. It holds at most one frame beyond what it was fed last, and checks a frame's
+    length before it keeps any of its body.
+    """
+
+    def __init__(self, sender: str, version: int = VERSION) -> None:
+        """Decode what `sender` sends, one of END_NAMES, at a version.
+
+        :raises ValueError: there is no such end or version.
+        """
+        if sender not in END_NAMES:
+            raise ValueError(f"{sender!r} is neither of {END_NAMES}")
+        self._sender = sender
+        self.version = version
+        self._chunk = b""
+        self._at = 0
+        self._partial = bytearray()
+        self._error: DecodeError | None = None
+
+    @property
+    def version(self) -> int:
+        """The version that both sides agreed on; a new one counts from the next message on.
+
+        :raises ValueError: it is set to a version that does not exist.
+        """
+        return self._version
+
+    @version.setter
+    def version(self, version: int) -> None:
+        if not 1 <= version <= VERSION:
+            raise ValueError(f"version {version} is not between 1 and {VERSION}")
+        self._version = version
+        self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
+        self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
+
+    def receive_data(self, data: bytes) -> None:
+        """Take the next bytes of the stream; messages may refer to `data` without a copy."""
+        if self._error is not None:
+            return
+        if self._at < len(self._chunk):
+            data = b"".join((memoryview(self._chunk)[self._at :], data))
+        self._chunk = data if type(data) is bytes else bytes(data)
+        self._at = 0
+
+    def next_message(self) -> Message | None:
+        """Return the next whole message, or None when more bytes are needed.
+
+        A tail is a view of the bytes that were fed; everything else is a copy.
+
+        :raises DecodeError: the stream is malformed here; every later call raises it again.
+        """
+        try:
+            chunk, start = self._chunk, self._at + HEADER_SIZE
+            if start > len(chunk) or self._partial:
+                return self._completed()
+            length, number, flags, id_ = _HEADER.unpack_from(chunk, self._at)
+            rule = self._own.get(number)
+            if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+                raise self._refused(length, number, flags, id_)
+            end = start + length
+            if end > len(chunk):
+                return self._completed()
+            self._at = end
+            return rule.decode(id_, chunk, start, end)
+        except DecodeError as error:
+            self._error = error
+            self._drop()
+            self._partial.clear()
+            raise
+
+    def _drop(self) -> None:
+        self._chunk = b""
+        self._at = 0
+
+    def _completed(self) -> Message | None:
+        if self._error is not None:
+            raise self._error
+        if not self._fill(HEADER_SIZE):
+            return None
+        length, number, flags, id_ = _HEADER.unpack_from(self._partial)
+        rule = self._own.get(number)
+        if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+            raise self._refused(length, number, flags, id_)
+        if not self._fill(HEADER_SIZE + length):
+            return None
+        frame = bytes(self._partial)
+        self._partial.clear()
+        return rule.decode(id_, frame, HEADER_SIZE, len(frame))
+
+    def _fill(self, size: int) -> bool:
+        missing = size - len(self._partial)
+        if missing > 0:
+            piece = memoryview(self._chunk)[self._at : self._at + missing]
+            self._partial += piece
+            self._at += len(piece)
+            if len(piece) < missing:
+                self._drop()
+                return False
+        return True
+
+    def _refused(self, length: int, number: int, flags: int, id_: int) -> DecodeError:
+        if number not in self._rules:
+            return DecodeError(Fault.UNKNOWN_TYPE, 4)
+        if number not in self._own:
+            return DecodeError(Fault.BAD_DIRECTION, 4)
+        if flags:
+            return DecodeError(Fault.RESERVED_FLAGS, 6)
+        if id_ not in self._own[number].ids:
+            return DecodeError(Fault.BAD_ID, 8)
+        return DecodeError(Fault.BODY_TOO_LONG, 0)

@@ -1,0 +1,378 @@
+"""Files as carry takes and gives them, spoken to as a process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microvm.wire import files
+from microvm.wire.files import Action
+
+Carry = Callable[..., list[files.Message]]
+
+FILE = stat.S_IFREG | 0o640
+FOLDER = stat.S_IFDIR | 0o750
+LINK = stat.S_IFLNK | 0o777
+SECOND = 1_000_000_000
+
+
+def request(action: Action, path: Path | str, **fields: Any) -> files.Request:
+    given = {"keep_mode": 0, "name": b"", "cwd": b"", "user": b"", "owner": b"", **fields}
+    return files.Request(action=action, path=os.fsencode(path), **given)
+
+
+def entry(mode: int, name: bytes = b"", target: bytes = b"", mtime: int = SECOND) -> files.Entry:
+    return files.Entry(mode=mode, size=0, mtime=mtime, uid=0, gid=0, name=name, target=target)
+
+
+def put(path: Path | str, *tree: files.Message, **fields: Any) -> list[files.Message]:
+    return [request(Action.PUT, path, **fields), *tree]
+
+
+def content(data: bytes, name: bytes = b"", mode: int = FILE) -> list[files.Message]:
+    return [entry(mode, name), files.Data(data=data), files.Whole()]
+
+
+@pytest.fixture
+def run(binary: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Give a function that runs it with bytes as its input, by each build in turn."""
+
+    def run(sent: bytes, digest: int = files.DIGEST, **how: Any) -> Any:
+        command = [str(binary.with_name("carry")), f"{digest:016x}"]
+        done = subprocess.run(
+            command, input=sent, capture_output=True, check=False, timeout=60, **how
+        )
+        assert done.stderr == b""
+        return done
+
+    return run
+
+
+@pytest.fixture
+def carry(run: Callable[..., subprocess.CompletedProcess[bytes]]) -> Carry:
+    """Give a function that sends messages to it and returns the answers; it must end well."""
+
+    def exchange(*messages: files.Message, **how: Any) -> list[files.Message]:
+        done = run(b"".join(message.encode() for message in messages), **how)
+        assert done.returncode == 0
+        return decoded(done.stdout)
+
+    return exchange
+
+
+def decoded(stream: bytes) -> list[files.Message]:
+    decoder = files.Decoder("guest")
+    decoder.receive_data(stream)
+    return list(iter(decoder.next_message, None))
+
+
+def failure(answers: list[files.Message]) -> tuple[int, str]:
+    last = answers[-1]
+    assert isinstance(last, files.Failure), last
+    assert last.subject is files.Subject.PATH
+    return last.error_number, os.fsdecode(last.path)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+DONE = [files.Done()]
+
+
+def test_a_file_is_put_whole_with_its_mode_and_its_time(carry: Carry, tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    assert carry(*put(path, *content(b"content"))) == DONE
+    assert path.read_bytes() == b"content"
+    status = path.stat()
+    assert (status.st_mode, status.st_mtime_ns) == (FILE, SECOND)
+    assert names_in(path.parent) == ["file"]
+
+
+def test_a_folder_is_put_with_all_that_is_in_it(carry: Carry, tmp_path: Path) -> None:
+    tree = [
+        entry(FOLDER),
+        *content(b"one", b"file"),
+        entry(FOLDER, b"inner"),
+        *content(b"", b"empty"),
+        files.Whole(),
+        entry(LINK, b"link", b"inner/empty"),
+        files.Whole(),
+    ]
+    assert carry(*put(tmp_path / "new", *tree)) == DONE
+    new = tmp_path / "new"
+    assert names_in(new) == ["file", "inner", "link"]
+    assert (new / "file").read_bytes() == b"one"
+    assert (new / "link").readlink() == Path("inner/empty")
+    assert stat.S_IMODE(new.stat().st_mode) == 0o750
+    assert new.stat().st_mtime_ns == SECOND
+
+
+def test_a_folder_that_is_there_gets_what_it_lacks(carry: Carry, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("kept")
+    tmp_path.chmod(0o700)
+    assert carry(*put(tmp_path, entry(FOLDER), *content(b"new", b"new"), files.Whole())) == DONE
+    assert names_in(tmp_path) == ["kept", "new"]
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/."])
+def test_into_a_folder_goes_what_has_a_name(carry: Carry, tmp_path: Path, ending: str) -> None:
+    sent = put(f"{tmp_path}{ending}", *content(b"content"), name=b"name")
+    assert carry(*sent) == DONE
+    assert (tmp_path / "name").read_bytes() == b"content"
+
+
+def test_a_slash_behind_what_is_not_there_makes_a_folder(carry: Carry, tmp_path: Path) -> None:
+    assert carry(*put(f"{tmp_path}/new/", *content(b"content"), name=b"name")) == DONE
+    assert (tmp_path / "new/name").read_bytes() == b"content"
+
+
+def test_a_file_that_is_replaced_keeps_its_mode_if_that_is_asked_for(
+    carry: Carry, tmp_path: Path
+) -> None:
+    path = tmp_path / "script"
+    path.write_text("old")
+    path.chmod(0o755)
+    inode = path.stat().st_ino
+    carry(*put(path, *content(b"new"), keep_mode=1))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+    assert path.stat().st_ino != inode
+    carry(*put(path, *content(b"new")))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_path_leads_through_links_and_a_tree_does_not(carry: Carry, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/file").write_text("old")
+    (tmp_path / "file").symlink_to("real/file")
+    (tmp_path / "folder").symlink_to("real")
+    assert carry(*put(tmp_path / "file", *content(b"new"))) == DONE
+    assert (tmp_path / "real/file").read_text() == "new"
+    assert (tmp_path / "file").is_symlink()
+    # Below the path, a link is replaced by a file, and is no folder.
+    assert carry(*put(tmp_path, entry(FOLDER), *content(b"3", b"file"), files.Whole())) == DONE
+    assert not (tmp_path / "file").is_symlink()
+    assert (tmp_path / "real/file").read_text() == "new"
+    sent = put(tmp_path, entry(FOLDER), entry(FOLDER, b"folder"), *content(b"3", b"file"))
+    assert failure(carry(*sent)) == (errno.ENOTDIR, str(tmp_path / "folder"))
+    assert (tmp_path / "real/file").read_text() == "new"
+
+
+def test_what_is_no_file_is_written_as_it_is(
+    run: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    descriptor = os.open(fifo, os.O_RDWR)
+    try:
+        sent = put(fifo, *content(b"content"))
+        run(b"".join(message.encode() for message in sent))
+        assert os.read(descriptor, 100) == b"content"
+    finally:
+        os.close(descriptor)
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_of_a_tree_that_is_cut_no_half_file_and_no_half_folder_is_left(
+    run: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path, fresh: bool
+) -> None:
+    path = tmp_path / "folder"
+    if not fresh:
+        path.mkdir()
+        (path / "half").write_text("whole")
+    sent = put(
+        path,
+        entry(FOLDER),
+        entry(FOLDER, b"inner"),
+        *content(b"1", b"whole"),
+        files.Whole(),
+        *content(b"", b"half")[:1],
+        files.Data(data=b"0123456789"),
+    )
+    whole = b"".join(message.encode() for message in sent)
+    done = run(whole[:-5])
+    assert (done.returncode, done.stdout) == (1, b"")
+    if fresh:
+        assert names_in(tmp_path) == []
+    else:
+        assert names_in(path) == ["half", "inner"]
+        assert (path / "half").read_text() == "whole"
+
+
+@pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/a"])
+def test_a_name_that_leads_elsewhere_is_refused(
+    run: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path, name: bytes
+) -> None:
+    sent = put(tmp_path / "new", entry(FOLDER), *content(b"x", name))
+    assert run(b"".join(message.encode() for message in sent)).returncode == 1
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\xff" * 64,
+        files.Whole().encode(),
+        request(Action.GET, "/").encode()[:-1],
+        b"".join(m.encode() for m in put("/tmp/never", files.Whole())),
+        b"".join(m.encode() for m in put("/tmp/never", entry(stat.S_IFSOCK))),
+    ],
+    ids=["nothing", "noise", "no request", "half a request", "no tree", "a socket"],
+)
+def test_what_makes_no_sense_ends_it_without_an_answer(
+    run: Callable[..., subprocess.CompletedProcess[bytes]], sent: bytes
+) -> None:
+    done = run(sent)
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+def test_another_schema_is_refused_before_anything_is_read(
+    run: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
+    assert run(b"", digest=files.DIGEST ^ 1).returncode == 2
+
+
+def test_a_tree_may_be_as_deep_as_the_constant_says_and_no_deeper(
+    carry: Carry, tmp_path: Path
+) -> None:
+    def sent(depth: int) -> list[files.Message]:
+        folders = [entry(FOLDER), *[entry(FOLDER, b"d")] * (depth - 1)]
+        return put(tmp_path / "new", *folders, *[files.Whole()] * depth)
+
+    code, path = failure(carry(*sent(files.MAX_DEPTH + 1)))
+    assert (code, path[-4:]) == (errno.ENAMETOOLONG, "/d/d")
+    assert names_in(tmp_path) == []
+    assert carry(*sent(files.MAX_DEPTH)) == DONE
+    answers = carry(request(Action.GET, tmp_path / "new"))
+    assert sum(isinstance(answer, files.Entry) for answer in answers) == files.MAX_DEPTH
+    code, _ = failure(carry(request(Action.GET, tmp_path)))
+    assert code == errno.ENAMETOOLONG
+
+
+def test_a_file_that_is_read_comes_whole_whatever_its_size_is_said_to_be(
+    carry: Carry, tmp_path: Path
+) -> None:
+    data = os.urandom(300_000)
+    (tmp_path / "file").write_bytes(data)
+    first, *middle, whole, done = carry(request(Action.READ, tmp_path / "file"))
+    assert isinstance(first, files.Entry)
+    assert (first.size, first.name) == (len(data), b"")
+    assert b"".join(m.data for m in middle if isinstance(m, files.Data)) == data
+    assert (whole, done) == (files.Whole(), files.Done())
+    answers = carry(request(Action.READ, "/proc/self/cmdline"))
+    assert isinstance(answers[1], files.Data)
+    assert b"carry" in bytes(answers[1].data)
+
+
+def test_a_folder_is_sent_with_files_folders_and_links_alone(carry: Carry, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("/nowhere")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner/file").write_bytes(b"content")
+    answers = carry(request(Action.GET, tmp_path))
+    entries = [answer for answer in answers if isinstance(answer, files.Entry)]
+    assert {e.name: (stat.S_IFMT(e.mode), e.target) for e in entries} == {
+        b"": (stat.S_IFDIR, b""),
+        b"link": (stat.S_IFLNK, b"/nowhere"),
+        b"inner": (stat.S_IFDIR, b""),
+        b"file": (stat.S_IFREG, b""),
+    }
+    assert answers.count(files.Whole()) == 3
+    assert answers[-1] == files.Done()
+    assert failure(carry(request(Action.READ, tmp_path))) == (errno.EISDIR, str(tmp_path))
+
+
+def test_a_folder_is_listed_and_what_is_in_it_is_looked_at(carry: Carry, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("fifo")
+    for number in range(200):
+        (tmp_path / f"file {number}").touch()
+    *entries, done = carry(request(Action.LIST, tmp_path))
+    assert done == files.Done()
+    names = {entry.name: entry for entry in entries if isinstance(entry, files.Entry)}
+    assert sorted(names) == [os.fsencode(name) for name in names_in(tmp_path)]
+    assert names[b"link"].target == b"fifo"
+    (followed, _) = carry(request(Action.STAT, tmp_path / "link"))
+    (itself, _) = carry(request(Action.LSTAT, tmp_path / "link"))
+    assert isinstance(followed, files.Entry)
+    assert isinstance(itself, files.Entry)
+    assert stat.S_ISFIFO(followed.mode)
+    assert stat.S_ISLNK(itself.mode)
+    assert itself.mtime == (tmp_path / "link").lstat().st_mtime_ns
+
+
+@pytest.mark.parametrize("action", [Action.STAT, Action.LIST, Action.GET, Action.READ])
+def test_what_is_not_there_is_said_with_its_path(
+    carry: Carry, tmp_path: Path, action: Action
+) -> None:
+    assert failure(carry(request(action, tmp_path / "none"))) == (
+        errno.ENOENT,
+        str(tmp_path / "none"),
+    )
+
+
+def test_a_relative_path_is_relative_to_the_folder_that_is_named(
+    carry: Carry, tmp_path: Path
+) -> None:
+    cwd = os.fsencode(tmp_path)
+    assert carry(*put("new/file", *content(b"x"), cwd=cwd)) == DONE
+    assert (tmp_path / "new/file").read_bytes() == b"x"
+    assert carry(*put("file", *content(b"y"), cwd=cwd)) == DONE
+    assert (tmp_path / "file").read_bytes() == b"y"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
+def test_it_acts_as_the_user_who_is_named_and_gives_what_it_writes_to_the_owner(
+    carry: Carry, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents:
+        parent.chmod(parent.stat().st_mode | 0o001)
+    assert carry(*put(tmp_path / "as", *content(b"x"), user=b"1234:5678")) == DONE
+    status = (tmp_path / "as").stat()
+    assert (status.st_uid, status.st_gid) == (1234, 5678)
+    tree = [entry(FOLDER), *content(b"x", b"file"), entry(LINK, b"link", b"file"), files.Whole()]
+    assert carry(*put(tmp_path / "a/for", *tree, owner=b"1234:5678")) == DONE
+    for path in ("a", "a/for", "a/for/file", "a/for/link"):
+        status = (tmp_path / path).lstat()
+        assert (status.st_uid, status.st_gid) == (1234, 5678)
+    # What is replaced stays its owner's.
+    assert carry(*put(tmp_path / "as", *content(b"y"))) == DONE
+    assert (tmp_path / "as").stat().st_uid == 1234
+    sent = put(tmp_path / "other", *content(b"x"), user=b"1234", owner=b"0")
+    assert failure(carry(*sent))[0] == errno.EPERM
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
+def test_a_file_in_a_folder_that_cannot_be_written_to_is_written_in_place(
+    carry: Carry, tmp_path: Path
+) -> None:
+    for parent in (tmp_path, *tmp_path.parents):
+        parent.chmod(parent.stat().st_mode | 0o005)
+    (tmp_path / "file").write_text("old and long")
+    os.chown(tmp_path / "file", 1234, 1234)
+    inode = (tmp_path / "file").stat().st_ino
+    assert carry(*put(tmp_path / "file", *content(b"new"), user=b"1234")) == DONE
+    assert (tmp_path / "file").read_text() == "new"
+    assert (tmp_path / "file").stat().st_ino == inode
+    sent = put(tmp_path / "other", *content(b"new"), user=b"1234")
+    assert failure(carry(*sent)) == (errno.EACCES, str(tmp_path / "other"))
+
+
+def test_a_user_or_an_owner_who_is_not_there_is_named(carry: Carry, tmp_path: Path) -> None:
+    for field, subject in (("user", files.Subject.USER), ("owner", files.Subject.OWNER)):
+        (last,) = carry(request(Action.STAT, tmp_path, **{field: b"nobody here"}))
+        assert last == files.Failure(
+            subject=subject, error_number=errno.ENOENT, path=b"nobody here"
+        )
