@@ -159,10 +159,11 @@ static void read_signals(int signals)
 	serve_children(&server);
 }
 
-static short port_events(void)
+/* The port is not read before all that has come is handled: the end of the stream, if it is there
+ * already, would overtake it. */
+static short port_events(bool all_read)
 {
-	bool room = STREAM_SIZE > server.session.in.end && serve_wants_input(&server);
-	int in = room ? POLLIN : 0;
+	int in = all_read ? POLLIN : 0;
 	int out = port_idle(&server.port) ? 0 : POLLOUT;
 
 	return (short)(in | out);
@@ -198,7 +199,8 @@ static _Noreturn void loop(int signals)
 			finish(SANDBOXD_GOODBYE_REASON_BROKEN);
 		if (server.shutdown)
 			finish(SANDBOXD_GOODBYE_REASON_SHUTDOWN);
-		fds[PORT] = (struct pollfd){ present ? server.port.fd : -1, port_events(), 0 };
+		fds[PORT] = (struct pollfd){ present ? server.port.fd : -1, port_events(all_read),
+					     0 };
 		fds[SIGNALS] = (struct pollfd){ signals, POLLIN, 0 };
 		fds[INPUT] = serve_wants_stdin(&server) ? input_poll(&server.exec.input) :
 							  (struct pollfd){ .fd = -1 };

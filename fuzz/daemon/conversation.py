@@ -10,6 +10,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from signal import SIGCONT, SIGSTOP
 
 from tests.support.connection import READ_SIZE, Connection, Lost, Target, unread
 from tests.support.daemon import DaemonProcess
@@ -197,7 +198,7 @@ class Conversation:
 
         :param way: "shutdown" by a frame, while it listens; or by the end of the "whole" stream, or
             of the "half" that leads to it, so that it can say goodbye.
-        :param last_words: what is said before the stream ends, no more than a part of a frame.
+        :param last_words: what is said before the stream ends, nothing that runs a command.
         """
         self.sync()
         daemon = self.target
@@ -208,8 +209,15 @@ class Conversation:
         if way == "shutdown":
             self._say(codec.Shutdown())
             self._read_to_end(codec.GoodbyeReason.SHUTDOWN)
-        elif self.send(last_words) and way == "half" and not is_unread:
-            daemon.stream.shutdown(socket.SHUT_WR)
+        elif way == "whole" or is_unread:
+            self.send(last_words)
+        else:
+            stream = daemon.stream
+            self._connection.exchange([], lambda _: not unread(stream, theirs=True), interval=PAUSE)
+            daemon.process.send_signal(SIGSTOP)  # so that it meets these and the end at once
+            self.send(last_words)
+            stream.shutdown(socket.SHUT_WR)
+            daemon.process.send_signal(SIGCONT)
             self._read_to_end(codec.GoodbyeReason.BROKEN)
         self._assert_clean_exit(daemon, left)
 

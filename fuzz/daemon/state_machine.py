@@ -16,6 +16,7 @@ from microvm.wire import codec
 from .. import messages as any_
 from .. import strategies
 from ..disagreement import agree
+from ..frames import HELLO
 from ..strategies import Example
 from . import commands
 from .commands import LARGE, LASTING, LEAVING, READING, SHORT, SIZED
@@ -315,12 +316,18 @@ class Host(RuleBasedStateMachine):
     @precondition(lambda self: not self._talk.model.is_init and self._ends < _MOST_ENDS)
     @rule(
         request=_to_run(LASTING) | st.none(),
+        before=st.sampled_from([b"", HELLO + codec.Ping(1).encode()]),
         message=strategies.messages,
         share=st.sampled_from([0.0, 0.5, 1.0]),
         way=st.sampled_from(["half", "whole", "shutdown"]),
     )
     def hang_up(
-        self, request: codec.ExecRequest | None, message: codec.Message, share: float, way: str
+        self,
+        request: codec.ExecRequest | None,
+        before: bytes,
+        message: codec.Message,
+        share: float,
+        way: str,
     ) -> None:
         """End the daemon, with the beginning of a frame as the last words."""
         self._ends += 1
@@ -333,7 +340,7 @@ class Host(RuleBasedStateMachine):
         if way == "shutdown":
             self._make_ready()
         data = message.encode()
-        self._talk.end(way, data[: round((len(data) - 1) * share)])
+        self._talk.end(way, before + data[: round((len(data) - 1) * share)])
 
     def teardown(self) -> None:
         """End the example: whatever has been said, the daemon is as it was."""

@@ -182,6 +182,15 @@ def test_it_ends_when_the_host_says_no_more(sandboxd: Daemon) -> None:
     assert sandboxd.wait() == 0
 
 
+def test_what_came_before_the_end_of_the_stream_is_answered(sandboxd: Daemon) -> None:
+    sandboxd.process.send_signal(signal.SIGSTOP)
+    sandboxd.send(hello(7), codec.Ping(8))
+    sandboxd.stream.shutdown(socket.SHUT_WR)
+    sandboxd.process.send_signal(signal.SIGCONT)
+    sandboxd.receive_until(codec.Ready)
+    sandboxd.expect(codec.Pong(8), codec.Goodbye(GoodbyeReason.BROKEN))
+
+
 def test_as_a_process_it_can_be_terminated(sandboxd: Daemon) -> None:
     sandboxd.process.send_signal(signal.SIGTERM)
     assert sandboxd.wait() == -signal.SIGTERM
