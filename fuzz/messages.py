@@ -161,6 +161,10 @@ def error(
     )
 
 
+def keep() -> st.SearchStrategy[codec.Keep]:
+    return st.builds(codec.Keep)
+
+
 def exec_request(
     *,
     id_: st.SearchStrategy[int] = _ID,
@@ -282,6 +286,7 @@ MESSAGES: dict[str, st.SearchStrategy[codec.Message]] = {
         ping(),
         status_request(),
         shutdown(),
+        keep(),
         exec_request(),
         exec_signal(),
         exec_kill(),

@@ -1,26 +1,18 @@
 #include "boot.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "console.h"
 
-/* linux/random.h, which musl's headers leave out. */
-#define RNDADDENTROPY _IOW('R', 0x03, int[2])
-#define RNDRESEEDCRNG _IO('R', 0x07)
-
-enum { PRIORITY = -20, NS_PER_S = 1000000000 };
+enum { PRIORITY = -20 };
 
 static const struct {
 	const char *type, *target, *options;
@@ -93,39 +85,4 @@ void boot_prepare(void)
 	console_expect(sethostname("microvm", sizeof "microvm" - 1) == 0, "set ", "hostname");
 	/* The kernel's OOM killer spares PID 1 (oom_unkillable_task in mm/oom_kill.c). */
 	console_expect(setpriority(PRIO_PROCESS, 0, PRIORITY) == 0, "raise ", "priority");
-}
-
-/* random(4): what RNDADDENTROPY takes, a count of bits and one of bytes before the bytes. */
-static void add_entropy(struct sandboxd_slice entropy)
-{
-	struct {
-		int bits, size;
-		uint8_t data[SANDBOXD_RESUME_ENTROPY_MAX];
-	} pool = { .bits = (int)(entropy.size * 8), .size = (int)entropy.size };
-	int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return;
-	memcpy(pool.data, entropy.data, entropy.size);
-	ioctl(fd, RNDADDENTROPY, &pool);
-	ioctl(fd, RNDRESEEDCRNG);
-	close(fd);
-}
-
-void boot_resume(const struct sandboxd_resume *resume)
-{
-	const struct timespec now = {
-		.tv_sec = (time_t)(resume->realtime_ns / NS_PER_S),
-		.tv_nsec = (long)(resume->realtime_ns % NS_PER_S),
-	};
-
-	clock_settime(CLOCK_REALTIME, &now);
-	add_entropy(resume->entropy);
-}
-
-void boot_reset(void)
-{
-	reboot(RB_AUTOBOOT);
-	for (;;)
-		pause();
 }

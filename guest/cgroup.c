@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "decimal.h"
+#include "entry.h"
 
 #define ROOT "/sys/fs/cgroup"
 
@@ -21,6 +23,7 @@ static uint64_t left[LEFT_MAX];
 static unsigned left_count;
 static bool counts_memory;
 static bool limits_memory; /* of the current command */
+static bool freezes;	   /* those of processes that are kept */
 
 static bool write_file(int folder, const char *name, const char *text)
 {
@@ -33,10 +36,10 @@ static bool write_file(int folder, const char *name, const char *text)
 	return size >= 0;
 }
 
-/* Reads a file of the current one; what there is of it, 0 when it cannot be read. */
-static size_t read_file(const char *name, char *into, size_t size)
+/* What there is of a file, 0 when it cannot be read. */
+static size_t read_file(int folder, const char *name, char *into, size_t size)
 {
-	int fd = openat(current, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, into, size);
 
 	if (fd >= 0)
@@ -110,16 +113,21 @@ static bool limit_processes(uint32_t processes)
 	return pids_max < 0 || pwrite(pids_max, value, strlen(value), 0) > 0;
 }
 
+/* Whether a file of events has more than 0 in the line, not the first, with this key and a space. */
+static bool tells(int folder, const char *file, const char *key)
+{
+	char text[CGROUP_EVENTS_SIZE];
+	size_t size = read_file(folder, file, text, sizeof text), length = strlen(key), at = 0;
+
+	while (at + length < size && memcmp(text + at, key, length) != 0)
+		at++;
+	return at + length < size && text[at + length] != '0';
+}
+
 /* Whether the kernel has killed a process of the current one for want of memory. */
 static bool had_oom_kill(void)
 {
-	static const char key[] = "\noom_kill ";
-	char text[CGROUP_EVENTS_SIZE];
-	size_t size = read_file("memory.events", text, sizeof text), at = 0;
-
-	while (at + sizeof key <= size && memcmp(text + at, key, sizeof key - 1) != 0)
-		at++;
-	return at + sizeof key <= size && text[at + sizeof key - 1] != '0';
+	return tells(current, "memory.events", "\noom_kill ");
 }
 
 static bool limit_memory(uint64_t memory)
@@ -159,7 +167,7 @@ static bool is_idle(void)
 	static const char idle[] = "populated 0\nfrozen 0\n";
 	char events[sizeof idle];
 
-	return read_file("cgroup.events", events, sizeof events) == sizeof idle - 1 &&
+	return read_file(current, "cgroup.events", events, sizeof events) == sizeof idle - 1 &&
 	       memcmp(events, idle, sizeof idle - 1) == 0;
 }
 
@@ -179,4 +187,61 @@ bool cgroup_replace(void)
 		left[left_count++] = number;
 	make();
 	return true;
+}
+
+static bool freeze(int cgroup)
+{
+	return write_file(cgroup, "cgroup.freeze", freezes ? "1" : "0");
+}
+
+static bool is_frozen(int cgroup)
+{
+	return tells(cgroup, "cgroup.events", "\nfrozen ");
+}
+
+/* What comes of one of the folders in the root; true of what is none of ours, or gone by now. */
+static bool visit(const char *name, bool (*what)(int cgroup))
+{
+	char text[DIGITS + 1];
+	bool is_ours = *name > '0' && *name <= '9' && strcmp(name, decimal(text, number)) != 0;
+	int folder = is_ours ? openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	bool done = folder < 0 || what(folder);
+
+	if (folder >= 0)
+		close(folder);
+	return done;
+}
+
+/* Whether it is true of every one but the current one, which is empty. */
+static bool each(bool (*what)(int cgroup))
+{
+	static _Alignas(struct entry) char entries[2048];
+	bool all = true;
+	long size;
+
+	lseek(root, 0, SEEK_SET);
+	while ((size = syscall(SYS_getdents64, root, entries, sizeof entries)) > 0)
+		for (long at = 0; at < size;) {
+			const struct entry *entry =
+				(const struct entry *)(const void *)(entries + at);
+
+			all &= visit(entry->name, what);
+			at += entry->length;
+		}
+	return all;
+}
+
+void cgroup_freeze(bool freezing)
+{
+	/* What root has frozen itself is not ours to let go. */
+	if (!freezing && !freezes)
+		return;
+	freezes = freezing;
+	cgroup_renew();
+	each(freeze);
+}
+
+bool cgroup_is_frozen(void)
+{
+	return each(is_frozen);
 }

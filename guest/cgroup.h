@@ -26,6 +26,12 @@ void cgroup_kill(void);
 /* Is done with the current one: an idle one in which nothing happened serves the next command too, else it is replaced. */
 void cgroup_renew(void);
 
+/* Freezes what runs in all but the current one, which must be idle; or lets it go on. */
+void cgroup_freeze(bool freezing);
+
+/* Whether all of that is frozen by now. */
+bool cgroup_is_frozen(void);
+
 /* Makes a new one; what still runs in the old one goes on. False where there are none. */
 bool cgroup_replace(void);
 

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "boot.h"
 #include "console.h"
 
 #define MERGED "/run/root"
@@ -160,6 +161,7 @@ int main(int argc, char **argv)
 	if (covered)
 		need(enter_root(), "enter ", "/");
 	add_folders();
+	boot_prepare();
 	syscall(SYS_execveat, unpacked, *name, name, (char *const[]){ NULL }, 0);
 	need(false, "execute ", *name);
 	return 1;

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SANDBOXD_VERSION 2u
-#define SANDBOXD_SCHEMA_DIGEST 0x42e65ab74f356a17ULL
+#define SANDBOXD_SCHEMA_DIGEST 0x9c06cf088d524d5dULL
 
 /* The name of the virtio-serial port that the stream is. */
 #define SANDBOXD_PORT_NAME "microvm.sandboxd.0"
@@ -76,6 +76,8 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_GOODBYE = 9,
 	/* Refuses a frame. The header's id is that of the refused frame. */
 	SANDBOXD_TYPE_ERROR = 10,
+	/* Has the next `hello` keep what runs; refused as `busy` while a command does. */
+	SANDBOXD_TYPE_KEEP = 11,
 	/* Runs a command. */
 	SANDBOXD_TYPE_EXEC_REQUEST = 16,
 	/* Bytes that the command has written. */
@@ -128,7 +130,7 @@ enum sandboxd_error_code {
 	SANDBOXD_ERROR_CODE_EMBEDDED_NUL = 11,
 	/* The body goes on after its last field. */
 	SANDBOXD_ERROR_CODE_TRAILING_BYTES = 12,
-	/* Another exec is in flight. */
+	/* An exec is in flight. */
 	SANDBOXD_ERROR_CODE_BUSY = 64,
 	/* The id is above all that an `exec_request` has had. */
 	SANDBOXD_ERROR_CODE_UNKNOWN_ID = 65,
@@ -215,6 +217,7 @@ enum {
 	SANDBOXD_SHUTDOWN_MAX_BODY = 0,
 	SANDBOXD_GOODBYE_MAX_BODY = 1,
 	SANDBOXD_ERROR_MAX_BODY = 9,
+	SANDBOXD_KEEP_MAX_BODY = 0,
 	SANDBOXD_EXEC_REQUEST_MAX_BODY = 2105517,
 	SANDBOXD_EXEC_REQUEST_COMMAND_MAX = 4096,
 	SANDBOXD_EXEC_REQUEST_CWD_MAX = 4096,
@@ -690,6 +693,7 @@ static const struct sandboxd_rule sandboxd_rules[] = {
 	{ SANDBOXD_TYPE_SHUTDOWN, SANDBOXD_HOST, 0, 1, 0 },
 	{ SANDBOXD_TYPE_GOODBYE, SANDBOXD_GUEST, 0, 1, 1 },
 	{ SANDBOXD_TYPE_ERROR, SANDBOXD_GUEST, 2, 1, 9 },
+	{ SANDBOXD_TYPE_KEEP, SANDBOXD_HOST, 0, 2, 0 },
 	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, 1, 2105517 },
 	{ SANDBOXD_TYPE_EXEC_OUTPUT, SANDBOXD_GUEST, 1, 1, 65537 },
 	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 1, 2 },
@@ -860,6 +864,15 @@ static inline bool sandboxd_decode_error(const uint8_t *body, size_t size,
 		sandboxd_end(&cursor);
 }
 
+static inline bool sandboxd_decode_keep(const uint8_t *body, size_t size,
+	uint32_t version, struct sandboxd_fault_at *fault)
+{
+	struct sandboxd_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return sandboxd_end(&cursor);
+}
+
 static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size,
 	uint32_t version, struct sandboxd_exec_request *message, struct sandboxd_fault_at *fault)
 {
@@ -1028,6 +1041,8 @@ static inline bool sandboxd_decode_body(const struct sandboxd_header *header, co
 		return sandboxd_decode_goodbye(body, header->body_length, version, &out->goodbye, fault);
 	case SANDBOXD_TYPE_ERROR:
 		return sandboxd_decode_error(body, header->body_length, version, &out->error, fault);
+	case SANDBOXD_TYPE_KEEP:
+		return sandboxd_decode_keep(body, header->body_length, version, fault);
 	case SANDBOXD_TYPE_EXEC_REQUEST:
 		return sandboxd_decode_exec_request(body, header->body_length, version, &out->exec_request, fault);
 	case SANDBOXD_TYPE_EXEC_OUTPUT:
@@ -1317,6 +1332,26 @@ static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t version, uint3
 	at = sandboxd_put(at, 4, (uint64_t)message->offset);
 	at = sandboxd_put(at, 1, (uint64_t)message->field);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_ERROR, id);
+	return (size_t)(at - out);
+}
+
+/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+static inline enum sandboxd_fault sandboxd_check_keep(uint32_t version)
+{
+	if (version < 2)
+		return SANDBOXD_FAULT_UNKNOWN_TYPE;
+	return SANDBOXD_FAULT_NONE;
+}
+
+/* Writes a frame and returns its size, or 0 where sandboxd_check_keep finds a fault; `out` has
+ * room for SANDBOXD_HEADER_SIZE + SANDBOXD_KEEP_MAX_BODY. */
+static inline size_t sandboxd_encode_keep(uint8_t *out, uint32_t version)
+{
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+
+	if (sandboxd_check_keep(version))
+		return 0;
+	sandboxd_put_header(out, at, SANDBOXD_TYPE_KEEP, 0);
 	return (size_t)(at - out);
 }
 

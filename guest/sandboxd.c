@@ -1,6 +1,6 @@
 /* sandboxd: PID 1 of a virtual machine, which runs one command at a time for the host.
  *
- *     sandboxd         as PID 1: prepares the machine, serves the port that it finds by name
+ *     sandboxd         as PID 1, which init has made ready: serves the port that it finds by name
  *     sandboxd FD      as any process, for tests: serves that descriptor until its end
  *
  * One thread, one poll loop, static memory. Nothing in the loop blocks. */
@@ -9,11 +9,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/reboot.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "boot.h"
 #include "cgroup.h"
 #include "console.h"
 #include "drain.h"
@@ -22,7 +22,8 @@
 /* CLOSE_RANGE_CLOEXEC of linux/close_range.h, which musl's headers leave out. */
 enum { CLOEXEC_RANGE = 4 };
 
-enum { ABSENT_MS = 20, GOODBYE_MS = 200 };
+/* Nothing tells of all that is frozen: it is looked at again and again. */
+enum { ABSENT_MS = 20, GOODBYE_MS = 200, FREEZING_MS = 1 };
 
 /* For how long the port must be closed until what is half a frame is dropped, and until the machine,
  * which is nobody's then, ends itself. */
@@ -36,11 +37,18 @@ const char console_name[] = "sandboxd: ";
 
 static struct server server;
 
+static _Noreturn void reset(void)
+{
+	reboot(RB_AUTOBOOT);
+	for (;;)
+		pause();
+}
+
 static _Noreturn void die(const char *what, size_t size)
 {
 	(void)!write(STDERR_FILENO, what, size);
 	if (server.is_init)
-		boot_reset();
+		reset();
 	_exit(1);
 }
 #define DIE(what) die("sandboxd: " what "\n", sizeof "sandboxd: " what)
@@ -109,7 +117,7 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 	       poll(&port, 1, GOODBYE_MS) > 0 && (port.revents & POLLOUT))
 		;
 	if (server.is_init)
-		boot_reset();
+		reset();
 	_exit(0);
 }
 
@@ -179,6 +187,8 @@ static int poll_timeout_ms(bool present, bool go_on)
 		return 0;
 	if (server.exec.coalescing)
 		return EXEC_COALESCE_MS;
+	if (server.renewing && server.keep)
+		return FREEZING_MS;
 	return present ? ms : ms >= 0 && ms < ABSENT_MS ? ms : ABSENT_MS;
 }
 
@@ -227,8 +237,6 @@ int main(int argc, char **argv)
 	block_signals();
 	/* What else we were started with is no command's. */
 	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOEXEC_RANGE);
-	if (server.is_init)
-		boot_prepare();
 	occupy_streams();
 	int signals = open_signals();
 

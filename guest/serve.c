@@ -5,10 +5,13 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "boot.h"
+#include "resume.h"
 #include "status.h"
 #include "cgroup.h"
 #include "drain.h"
+
+/* How long a hello waits for what it keeps to be frozen; who hangs in the kernel is not. */
+#define FREEZE_NS 1000000000ULL
 
 void serve_init(struct server *server, bool is_init)
 {
@@ -41,15 +44,27 @@ bool serve_wants_output(const struct server *server)
 	return !server->renewing && port_idle(&server->port);
 }
 
-/* A hello ends the session before it: what runs is killed, and reaped before the answer. */
+/* A hello ends the session before it: what runs is killed, and reaped before the answer; or it is
+ * frozen, until the clock and what else a clone must not have in common with its twins are right. */
 static void renew(struct server *server, const struct sandboxd_hello *hello)
 {
-	if (server->is_init)
+	if (server->keep)
+		cgroup_freeze(true);
+	else if (server->is_init)
 		kill(-1, SIGKILL);
 	else
 		exec_kill(&server->exec);
 	server->nonce = hello->nonce;
 	server->renewing = true;
+	server->renewed_by_ns = serve_clock() + FREEZE_NS;
+}
+
+static bool is_renewed(const struct server *server, bool childless)
+{
+	if (server->keep)
+		return cgroup_is_frozen() || serve_clock() >= server->renewed_by_ns;
+	/* Outside PID 1, children that left the process group are not ours to wait for. */
+	return server->is_init ? childless : !server->exec.pid;
 }
 
 static void finish_renewal(struct server *server)
@@ -62,7 +77,9 @@ static void finish_renewal(struct server *server)
 	};
 
 	exec_clear(&server->exec);
-	drain_clear();
+	if (!server->keep)
+		drain_clear();
+	server->keep = false;
 	server->renewing = false;
 	server->port.end += sandboxd_encode_ready(port_tail(&server->port), server->session.version,
 						  &ready);
@@ -84,6 +101,7 @@ static void begin_exec(struct server *server, const struct frame *frame)
 	uint32_t id = frame->header.id;
 	struct spawn_failure failure = exec_start(&server->exec, id, &frame->body.exec_request,
 						  server->session.in.data);
+	server->keep = false;
 	struct sandboxd_exec_failed failed = {
 		.stage = (uint8_t)failure.stage,
 		.error_number = (uint32_t)failure.error,
@@ -119,7 +137,11 @@ static void handle(struct server *server, const struct frame *frame)
 		break;
 	case SANDBOXD_TYPE_RESUME:
 		if (server->is_init)
-			boot_resume(&body->resume);
+			resume(&body->resume);
+		cgroup_freeze(false);
+		break;
+	case SANDBOXD_TYPE_KEEP:
+		server->keep = true;
 		break;
 	case SANDBOXD_TYPE_PING:
 		answer_ping(server, &body->ping);
@@ -183,8 +205,7 @@ void serve_children(struct server *server)
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		exec_reaped(&server->exec, pid, status, serve_clock());
-	/* Outside PID 1, children that left the process group are not ours to wait for. */
-	if (server->renewing && (server->is_init ? pid < 0 && errno == ECHILD : !server->exec.pid))
+	if (server->renewing && is_renewed(server, pid < 0 && errno == ECHILD))
 		finish_renewal(server);
 }
 

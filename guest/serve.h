@@ -9,7 +9,9 @@
 struct server {
 	bool is_init; /* PID 1: the whole machine is ours */
 	bool shutdown;
-	bool renewing; /* a hello waits until what it killed has been reaped */
+	bool keep; /* the next hello keeps what runs */
+	bool renewing; /* a hello waits until what it killed has been reaped, or what it keeps is frozen */
+	uint64_t renewed_by_ns; /* for the latter it waits no longer */
 	uint64_t nonce;
 	uint64_t missed_ns; /* when the host was last found gone; 0 while it is there */
 	uint64_t absent_ns; /* for how long it has been gone */

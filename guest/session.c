@@ -58,6 +58,8 @@ static enum sandboxd_error_code consider(struct session *session, const struct f
 		renew(session, &frame->body.hello);
 	if (header->type == SANDBOXD_TYPE_EXEC_REQUEST)
 		return begin(session, header->id);
+	if (header->type == SANDBOXD_TYPE_KEEP && session->current)
+		return SANDBOXD_ERROR_CODE_BUSY;
 	if (header->id > session->last_id)
 		return SANDBOXD_ERROR_CODE_UNKNOWN_ID;
 	if (header->type == SANDBOXD_TYPE_EXEC_STDIN)

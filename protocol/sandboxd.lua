@@ -21,7 +21,7 @@ protocol.prefs.port = Pref.uint("TCP port of the guest", 0, "0 when it is not kn
 -- Those of the header, of prefixes, and of what is malformed have no dot in their names.
 local fields = {
   body_length = ProtoField.uint32(NAME .. ".body_length", "body_length"),
-  type = ProtoField.uint16(NAME .. ".type", "type", base.DEC, { [1] = "hello", [2] = "ready", [3] = "resume", [4] = "ping", [5] = "pong", [6] = "status_request", [7] = "status", [8] = "shutdown", [9] = "goodbye", [10] = "error", [16] = "exec_request", [17] = "exec_output", [18] = "exec_response", [19] = "exec_failed", [20] = "exec_signal", [21] = "exec_kill", [27] = "exec_terminate", [22] = "exec_credit", [23] = "exec_stdin", [24] = "exec_stdin_credit", [25] = "exec_stdin_closed", [26] = "exec_resize" }),
+  type = ProtoField.uint16(NAME .. ".type", "type", base.DEC, { [1] = "hello", [2] = "ready", [3] = "resume", [4] = "ping", [5] = "pong", [6] = "status_request", [7] = "status", [8] = "shutdown", [9] = "goodbye", [10] = "error", [11] = "keep", [16] = "exec_request", [17] = "exec_output", [18] = "exec_response", [19] = "exec_failed", [20] = "exec_signal", [21] = "exec_kill", [27] = "exec_terminate", [22] = "exec_credit", [23] = "exec_stdin", [24] = "exec_stdin_credit", [25] = "exec_stdin_closed", [26] = "exec_resize" }),
   flags = ProtoField.uint16(NAME .. ".flags", "flags", base.HEX),
   id = ProtoField.uint32(NAME .. ".id", "id"),
   length = ProtoField.uint32(NAME .. ".length", "length"),
@@ -158,6 +158,7 @@ local messages = {
     { "error.offset", number = 3, kind = "integer", size = 4 },
     { "error.field", number = 4, kind = "integer", size = 1 },
   } },
+  [11] = { name = "keep", sender = "host", id = "none", max_body = 0, fields = {} },
   [16] = { name = "exec_request", sender = "host", id = "required", max_body = 2105517, fields = {
     { "exec_request.command", number = 1, kind = "bytes", max = 4096, nul = false },
     { "exec_request.cwd", number = 2, kind = "bytes", max = 4096, nul = false },

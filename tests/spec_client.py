@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 VERSION = 2
-DIGEST = 0x42E65AB74F356A17
+DIGEST = 0x9C06CF088D524D5D
 MAGIC = 0x0A6D766F7263696D
 LONGEST_FROM_HOST = 2105529
 LONGEST_FROM_GUEST = 65549
@@ -193,6 +193,7 @@ MESSAGES: dict[str, tuple[int, str, bool | None, int, dict[str, Any]]] = {
         9,
         {"code": U16, "refused_type": U16, "offset": U32, "field": U8},
     ),
+    "keep": (11, "host", False, 0, {}),
     "exec_request": (
         16,
         "host",
@@ -393,10 +394,11 @@ class Host:
 
     # Handshake and recovery
 
-    def greet(self, *, fill: bool = False) -> Frame:
+    def greet(self, *, fill: bool = False, resume: bool = True) -> Frame:
         """Start a new session on the stream, and tell the guest the time.
 
         :param fill: nobody knows where on the stream its last host has stopped.
+        :param resume: whether the guest goes on at once.
         """
         nonce = secrets.randbits(64)
         self.state, self.id, self.asked = "greeting", 0, []
@@ -417,8 +419,13 @@ class Host:
                 f" and we speak version {VERSION} of {DIGEST:#x}"
             )
         self.state = "idle"
-        self.send(encode("resume", realtime_ns=time.time_ns(), entropy=secrets.token_bytes(64)))
+        if resume:
+            self.resume()
         return ready
+
+    def resume(self) -> None:
+        """Tell the guest the time, and give it random numbers."""
+        self.send(encode("resume", realtime_ns=time.time_ns(), entropy=secrets.token_bytes(64)))
 
     def find_ready(self, nonce: int) -> Frame:
         """Drop everything up to our `ready`, which may begin at any byte, and that, too."""

@@ -156,6 +156,8 @@ class Conversation:
         What commands have left behind by right is ended for that; what they have not left is not.
         """
         if self.model.strays and self.model.is_init:
+            if self.model.keeps:
+                self.greet()
             self.greet()
         deadline = Deadline(_SETTLING)
         while more := self._more(status := self._status()):

@@ -27,6 +27,7 @@ class Model:
 
     :ivar is_init: whether it is PID 1, with cgroups; then a hello ends every process.
     :ivar counts: well-formed frames that it has been sent, by type.
+    :ivar keeps: whether the next hello keeps what commands have left behind.
     :ivar strays: whether processes may live on that hold the pipes of commands that have ended.
     :ivar status: the last that it has told.
     :ivar versions: those that were agreed on with each hello whose answer nobody has read yet.
@@ -41,7 +42,7 @@ class Model:
         self.execs = 0
         self.last_id = 0
         self.running: Running | None = None
-        self.strays = False
+        self.keeps = self.strays = False
         self.status: codec.Status | None = None
         self.versions = deque() if versions is None else versions
         self._events: list[Event] = []
@@ -111,13 +112,18 @@ class Model:
                 self._expect(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce))
                 self._leave()
                 self.last_id = 0
-                self.strays = self.strays and not self.is_init
+                self.strays = self.strays and (self.keeps or not self.is_init)
+                self.keeps = False
             case codec.Ping(token=token):
                 self._expect(codec.Pong(token))
             case codec.StatusRequest():
                 self._check_status(event)
             case codec.ExecRequest():
                 self._begin(event, message)
+            case codec.Keep() if self.running and not self._ends_first(self.running):
+                self._refused(event, ErrorCode.BUSY)
+            case codec.Keep():
+                self.keeps = True
             case codec.Resume() | codec.Shutdown():
                 pass
             case _ if event.id > self.last_id:
@@ -169,6 +175,7 @@ class Model:
         if self.running and not self._ends_first(self.running):
             self._refused(event, ErrorCode.BUSY)
             return
+        self.keeps = False
         command = command_of(request)
         if command.failure:
             self._expect(codec.ExecFailed(request.id, *command.failure))

@@ -136,6 +136,12 @@ class Host(RuleBasedStateMachine):
         self._release()
         self._talk.greet()
 
+    @rule(held=_held)
+    def keep(self, held: int) -> None:
+        """Have the next hello keep what runs, or try to while a command runs."""
+        self._make_ready()
+        self._say(codec.Keep(), held)
+
     @rule(request=_requests, step=st.sampled_from([1, 1, 1, 2, 1000]), held=_held)
     def start(self, request: codec.ExecRequest, step: int, held: int) -> None:
         """Run a command, or try to while another runs."""

@@ -3,7 +3,7 @@
  * Functions: sandboxd_decode_body sandboxd_decode_hello sandboxd_decode_ready
  *	sandboxd_decode_resume sandboxd_decode_ping sandboxd_decode_pong
  *	sandboxd_decode_status_request sandboxd_decode_status sandboxd_decode_shutdown
- *	sandboxd_decode_goodbye sandboxd_decode_error sandboxd_decode_exec_output
+ *	sandboxd_decode_goodbye sandboxd_decode_error sandboxd_decode_keep sandboxd_decode_exec_output
  *	sandboxd_decode_exec_response sandboxd_decode_exec_failed sandboxd_decode_exec_signal
  *	sandboxd_decode_exec_kill sandboxd_decode_exec_terminate sandboxd_decode_exec_credit
  *	sandboxd_decode_exec_stdin sandboxd_decode_exec_stdin_credit

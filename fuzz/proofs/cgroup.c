@@ -1,8 +1,9 @@
 /* Numbers written out, and the table of cgroups that commands have left behind.
  *
  * Functions: decimal limit_processes limit_memory write_file sweep remove_numbered cgroup_replace
- *	is_idle read_file had_oom_kill cgroup_out_of_memory
- * Bound: every number of 64 bits; every fill of the table; every content of the files
+ *	is_idle read_file tells had_oom_kill cgroup_out_of_memory freeze is_frozen visit
+ * Bound: every number of 64 bits; every fill of the table; every content of the files, and every
+ *	name of up to 21 bytes
  * Assumes: all names in the table are 0; a file of events of 24 bytes in the place of 256
  * Unwind: 23
  * Loops: sweep.0:65
@@ -54,6 +55,7 @@ void prove_events(void)
 {
 	current = nondet_int();
 	is_idle();
+	is_frozen(nondet_int());
 	WITNESS(had_oom_kill());
 	cgroup_out_of_memory();
 }
@@ -66,4 +68,14 @@ void prove_table(void)
 	bool replaced = cgroup_replace();
 	PROVE(left_count <= LEFT_MAX && left_count <= before + replaced);
 	WITNESS(replaced && before == LEFT_MAX && left_count == LEFT_MAX);
+}
+
+void prove_name(void)
+{
+	char name[DIGITS + 2];
+
+	number = nondet_u64();
+	freezes = nondet_bool();
+	name[DIGITS + 1] = 0;
+	WITNESS(!visit(name, nondet_bool() ? freeze : is_frozen));
 }

@@ -88,7 +88,7 @@ uint64_t serve_clock(void)
 }
 
 void stream_cut(struct stream *in) { in->start = in->end = 0; }
-void boot_reset(void) { _exit(0); }
+int reboot(int how) { _exit(0); }
 
 void prove(void)
 {
@@ -101,6 +101,8 @@ void prove(void)
 	server.session.frames_seen = nondet_u64();
 	server.exec.terminal = nondet_bool();
 	server.exec.coalescing = nondet_bool();
+	server.renewing = nondet_bool();
+	server.keep = nondet_bool();
 	ASSUME(valid());
 	if (nondet_bool()) {
 		/* Its last turn ends in poll. */

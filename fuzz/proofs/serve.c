@@ -1,14 +1,14 @@
 /* The room in the queue: every frame from the host is answered, and no answer is made without room.
  *
  * Functions: serve_input serve_children serve_output serve_stdin serve_wants_input
- *	serve_wants_stdin serve_wants_output handle renew finish_renewal answer_status answer_ping
+ *	serve_wants_stdin serve_wants_output handle renew is_renewed finish_renewal answer_status answer_ping
  *	begin_exec ending_of end_exec
  * Bound: every state, every frame; up to 2 frames and 2 children in one turn
  * Assumes: the encoders are what encoding.c proves, session_next what session.c, input_room what
  *	input.c; fewer than 2^64 commands
  * Idle: session_init session_end exec_reaped exec_signal exec_terminate exec_kill exec_resize
  *	exec_add_credit drain_clear cgroup_out_of_memory spawn_missing input_add input_run
- *	boot_resume status_fill kill
+ *	resume status_fill kill cgroup_freeze cgroup_is_frozen
  * Unwind: 4
  * Wraps: conversion */
 #include "proof.h"

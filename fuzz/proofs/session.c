@@ -25,7 +25,8 @@ enum stream_result stream_next(struct stream *stream, uint32_t version, struct f
 	ASSUME(result != STREAM_FRAME ||
 	       (header->type == SANDBOXD_TYPE_HELLO || header->type == SANDBOXD_TYPE_PING ||
 		header->type == SANDBOXD_TYPE_RESUME || header->type == SANDBOXD_TYPE_SHUTDOWN ||
-		header->type == SANDBOXD_TYPE_STATUS_REQUEST) == (header->id == 0));
+		header->type == SANDBOXD_TYPE_STATUS_REQUEST ||
+		header->type == SANDBOXD_TYPE_KEEP) == (header->id == 0));
 	return result;
 }
 
@@ -76,6 +77,7 @@ void prove(void)
 			PROVE(session.current == before.current);
 			PROVE(session.last_id == before.last_id);
 		}
+		PROVE(type != SANDBOXD_TYPE_KEEP || before.current == 0);
 		if (type == SANDBOXD_TYPE_EXEC_STDIN) {
 			uint32_t paid = before.stdin_credit - session.stdin_credit;
 

@@ -95,6 +95,7 @@ VALID: dict[str, tuple[str, Message, bytes]] = {
         frame(7, struct.pack("<7QIBQ", 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)),
     ),
     "shutdown": ("host", codec.Shutdown(), frame(8)),
+    "keep": ("host", codec.Keep(), frame(11)),
     "goodbye": ("guest", codec.Goodbye(GoodbyeReason.BROKEN), frame(9, b"\2")),
     "goodbye, of another version": ("guest", codec.Goodbye(77), frame(9, b"M")),
     "error": (
@@ -256,7 +257,7 @@ INVALID_REQUESTS: dict[str, tuple[bytes, Fault, int, int]] = {
 # What is wrong: who sends it, the frame, and the fault with its offset and the field's number.
 INVALID: dict[str, tuple[str, bytes, Fault, int, int]] = {
     "type 0": ("host", frame(0), Fault.UNKNOWN_TYPE, 4, 0),
-    "type between": ("host", frame(11), Fault.UNKNOWN_TYPE, 4, 0),
+    "type between": ("host", frame(12), Fault.UNKNOWN_TYPE, 4, 0),
     "type beyond": ("guest", frame(65535), Fault.UNKNOWN_TYPE, 4, 0),
     "unknown type before flags": ("guest", frame(99, flags=1), Fault.UNKNOWN_TYPE, 4, 0),
     "from the guest": ("host", VALID["pong"][2], Fault.BAD_DIRECTION, 4, 0),
@@ -753,6 +754,7 @@ FROM_HOST: st.SearchStrategy[Message] = st.one_of(
     st.builds(codec.Ping, U64),
     st.builds(codec.StatusRequest),
     st.builds(codec.Shutdown),
+    st.builds(codec.Keep),
     st.builds(
         codec.ExecRequest,
         *(IDS, WORDS, WORDS, LISTS, LISTS, U32, U32, WORDS),

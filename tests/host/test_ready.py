@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 import pytest
-from tests.support.peer import SOON, TIMEOUT, connected
+from tests.support.peer import SOON, TIMEOUT, connected, greeted
 
 from microvm.errors import GuestDied, MachineError, ProtocolError, VersionMismatch
 from microvm.wire import codec
@@ -35,6 +35,24 @@ async def test_the_guest_is_given_the_time_and_entropy_of_its_session() -> None:
     async with connected(session=session) as (guest, peer):
         await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
         assert await peer.expect(codec.Resume) == codec.Resume(7, b"\x05" * 64)
+
+
+async def test_a_guest_can_be_left_frozen_until_it_is_told_to_go_on() -> None:
+    async with connected() as (guest, peer):
+        await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
+        assert await peer.hears_nothing()
+        guest.resume()
+        await peer.expect(codec.Resume)
+
+
+async def test_a_guest_keeps_what_runs_once_it_has_answered_a_ping() -> None:
+    async with greeted() as (guest, peer):
+        keeping = asyncio.create_task(guest.keep(TIMEOUT))
+        await peer.expect(codec.Keep)
+        ping = await peer.expect(codec.Ping)
+        assert not keeping.done()
+        await peer.say(codec.Pong(ping.token))
+        await keeping
 
 
 async def test_what_is_left_of_an_older_session_is_not_heard() -> None:
@@ -76,3 +94,7 @@ async def test_nothing_can_be_run_before_it_is_ready() -> None:
             await guest.ping()
         with pytest.raises(MachineError):
             await guest.status()
+        with pytest.raises(MachineError):
+            await guest.keep()
+        with pytest.raises(MachineError):
+            guest.resume()

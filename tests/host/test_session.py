@@ -204,6 +204,7 @@ SAYS: list[tuple[type[codec.Message], Callable[[Session], bytes], set[State]]] =
     (codec.Ping, lambda session: session.ping(TOKEN), READY_STATES),
     (codec.StatusRequest, Session.status_request, READY_STATES),
     (codec.Shutdown, Session.shutdown, READY_STATES),
+    (codec.Keep, Session.keep, {State.IDLE}),
     (codec.ExecRequest, request, {State.IDLE}),
 ]
 SAYS_OF_COMMAND: list[tuple[type[codec.Message], Callable[[Session], bytes]]] = [
@@ -228,7 +229,7 @@ def test_what_can_be_said(
     if state in states:
         assert [type(message) for message in said(say(session))] == [kind]
     else:
-        busy = kind is codec.ExecRequest and state is State.RUNNING
+        busy = kind in {codec.ExecRequest, codec.Keep} and state is State.RUNNING
         with pytest.raises(Busy if busy else ProtocolError):
             say(session)
 
@@ -318,6 +319,14 @@ def test_with_a_newer_guest_it_speaks_its_own_version() -> None:
     right = replace(READY, version=codec.VERSION + 1, digest=0xAB)
     assert hear(session, right) == [right]
     assert session.state is State.IDLE
+    assert said(session.ping(TOKEN)) == [codec.Ping(TOKEN)]
+
+
+def test_an_older_guest_cannot_be_told_to_keep_what_runs() -> None:
+    session = greeting()
+    hear(session, replace(READY, version=1, digest=codec.DIGESTS[1]))
+    with pytest.raises(UsageError, match=r"speaks version 1 .*make its image anew"):
+        session.keep()
     assert said(session.ping(TOKEN)) == [codec.Ping(TOKEN)]
 
 

@@ -78,9 +78,10 @@ class Guest:
         await self._channel.connect(port)
         self._channel.write(self._session.hello())
 
-    async def ready(self, timeout: float) -> None:
-        """Wait for the guest's answer, then tell it the time.
+    async def ready(self, timeout: float, *, resume: bool = True) -> None:
+        """Wait for the guest's answer, then have it go on.
 
+        :param resume: False leaves that to `resume`: what was kept stays frozen.
         :raises TimeoutError: it did not come within `timeout` seconds.
         :raises MachineError: the guest was lost, or is not ours.
         """
@@ -89,7 +90,29 @@ class Guest:
             await asyncio.wait([self._ready])
         self._ready.result()
         self._check_alive()
+        if resume:
+            self.resume()
+
+    def resume(self) -> None:
+        """Tell the guest the time and give it entropy; what was kept then goes on.
+
+        :raises MachineError: it is lost, or not ready.
+        """
+        self._check_alive()
         self._channel.write(self._session.resume())
+
+    async def keep(self, timeout: float = TIMEOUTS.ping) -> None:
+        """Have the next greeting, whoever's it is, keep what runs; a command ends that.
+
+        :param timeout: in seconds.
+        :raises Busy: a command is running.
+        :raises UsageError: the guest is too old to know how.
+        :raises GuestUnresponsive: it did not answer in time.
+        :raises MachineError: it is lost, or not ready.
+        """
+        self._check_alive()
+        self._channel.write(self._session.keep())
+        await self.ping(timeout)
 
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`.

@@ -16,7 +16,7 @@ from functools import partial, update_wrapper
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 VERSION = 2
-DIGEST = 0x42E65AB74F356A17
+DIGEST = 0x9C06CF088D524D5D
 DIGESTS: Mapping[int, int] = {
     1: 0xBAF4A9AF3981CAF5,
     2: DIGEST,
@@ -86,7 +86,7 @@ class ErrorCode(enum.IntEnum):
     TRAILING_BYTES = 12
     """The body goes on after its last field."""
     BUSY = 64
-    """Another exec is in flight."""
+    """An exec is in flight."""
     UNKNOWN_ID = 65
     """The id is above all that an `exec_request` has had."""
     STALE_ID = 66
@@ -530,6 +530,26 @@ class Error:
             return b"".join(_LAYOUT_ERROR.write(self, version))
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Has the next `hello` keep what runs; refused as `busy` while a command does."""
+
+    TYPE: ClassVar[int] = 11
+    MAX_BODY: ClassVar[int] = 0
+
+    def encode(self, version: int = VERSION) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        if version < 2:
+            return b"".join(_LAYOUT_KEEP.write(self, version))
+        try:
+            return _HEADER.pack(0, 11, 0, 0)
+        except _FALLBACK_ON:
+            return b"".join(_LAYOUT_KEEP.write(self, version))
+
+
 @_with_fast_init
 @dataclass(frozen=True, slots=True)
 class ExecRequest:
@@ -937,6 +957,7 @@ Message: TypeAlias = (
     | Shutdown
     | Goodbye
     | Error
+    | Keep
     | ExecRequest
     | ExecOutput
     | ExecResponse
@@ -1152,6 +1173,11 @@ def _decode_error(id_: int, frame: bytes, start: int, end: int) -> Error:
         return _LAYOUT_ERROR.make(id_, _AS_ERROR_CODE.get(code, code), refused_type, offset, field)
     except _FALLBACK_ON:
         return _LAYOUT_ERROR.read(id_, frame, start, end)
+
+
+def _decode_keep(id_: int, frame: bytes, start: int, end: int) -> Keep:
+    del id_, frame, start, end
+    return Keep()
 
 
 def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRequest:
@@ -1563,6 +1589,7 @@ _LAYOUT_ERROR = _Layout(
     _Integer(3, "offset", _I),
     _Integer(4, "field", _B),
 )
+_LAYOUT_KEEP = _Layout(Keep, "keep", _NO_ID, since=2)
 _LAYOUT_EXEC_REQUEST = _Layout(
     ExecRequest,
     "exec_request",
@@ -1661,6 +1688,7 @@ _RULES = (
     _Rule(8, 1, _decode_shutdown, ("host",), _NO_ID, 0),
     _Rule(9, 1, _decode_goodbye, ("guest",), _NO_ID, 1),
     _Rule(10, 1, _decode_error, ("guest",), _ANY_ID, 9),
+    _Rule(11, 2, _decode_keep, ("host",), _NO_ID, 0),
     _Rule(16, 1, _decode_exec_request, ("host",), _SOME_ID, 2105517),
     _Rule(17, 1, _decode_exec_output, ("guest",), _SOME_ID, 65537),
     _Rule(18, 1, partial(_LAYOUT_EXEC_RESPONSE.read, version=1), ("guest",), _SOME_ID, 2),

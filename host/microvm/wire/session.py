@@ -136,6 +136,24 @@ class Session:
         """
         return self._say(codec.Resume(self._clock(), self._entropy(_ENTROPY_SIZE)))
 
+    def keep(self) -> bytes:
+        """Have the next `hello` keep what runs in the guest, frozen until the `resume` behind it.
+
+        :raises Busy: a command is running.
+        :raises UsageError: the guest is too old to know how.
+        :raises ProtocolError: it is not ready.
+        """
+        if self._can_say(codec.ExecKill):
+            raise Busy("a command is running on this machine, and what runs cannot be kept")
+        try:
+            return self._say(codec.Keep())
+        except codec.EncodeError:
+            raise UsageError(
+                f"what runs in this guest cannot be kept: it speaks version {self._version} of the"
+                " protocol",
+                hint="make its image anew",
+            ) from None
+
     def ping(self, token: int) -> bytes:
         """Ask for a `Pong` with this number.
 

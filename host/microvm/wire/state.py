@@ -36,6 +36,7 @@ HOST_STEPS: Steps = {
     State.IDLE: {
         codec.Hello: State.GREETING,
         codec.Resume: State.IDLE,
+        codec.Keep: State.IDLE,
         codec.Ping: State.IDLE,
         codec.StatusRequest: State.IDLE,
         codec.Shutdown: State.IDLE,

@@ -1,13 +1,13 @@
 /* The clock and the entropy that the host sends.
  *
- * Functions: boot_resume add_entropy
+ * Functions: resume add_entropy
  * Bound: every time, entropy of every length that the decoder lets through
  * Assumes: what body.c proves of a resume
  * Idle: ioctl
  * Unwind: 1 */
 #include "system.h"
 
-#include <boot.c>
+#include <resume.c>
 
 int clock_settime(clockid_t clock, const struct timespec *time)
 {
@@ -18,9 +18,9 @@ int clock_settime(clockid_t clock, const struct timespec *time)
 void prove(void)
 {
 	uint8_t bytes[SANDBOXD_RESUME_ENTROPY_MAX];
-	struct sandboxd_resume resume = { nondet_u64(), { bytes, nondet_u32() } };
-	ASSUME(resume.entropy.size <= sizeof bytes);
+	struct sandboxd_resume given = { nondet_u64(), { bytes, nondet_u32() } };
+	ASSUME(given.entropy.size <= sizeof bytes);
 
-	boot_resume(&resume);
-	WITNESS(resume.entropy.size == sizeof bytes);
+	resume(&given);
+	WITNESS(given.entropy.size == sizeof bytes);
 }

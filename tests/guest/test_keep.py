@@ -1,0 +1,66 @@
+"""What a command has left behind lives through a hello that was told to keep it, and no other."""
+
+from __future__ import annotations
+
+from tests.support.daemon import Daemon
+from tests.support.fifo import Fifo
+
+from microvm.wire import codec
+from microvm.wire.codec import ErrorCode
+
+
+def leave(daemon: Daemon, fifo: Fifo, answer: Fifo) -> None:
+    """Leave a process behind that writes when it is told to, and then says how that went."""
+    script = f"(trap '' PIPE; read x <{fifo}; echo lost; echo $? >{answer}) 2>/dev/null &"
+    assert daemon.run_sh(script).exit_code == 0
+
+
+def test_a_hello_leaves_its_pipe_open(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
+    leave(sandboxd, fifo, answer)
+    sandboxd.send(codec.Keep())
+    sandboxd.hello(2)
+    fifo.release()
+    assert answer.wait() == b"0\n"
+
+
+def test_the_hello_after_it_does_not(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
+    leave(sandboxd, fifo, answer)
+    sandboxd.send(codec.Keep(), codec.Keep())
+    sandboxd.hello(2)
+    sandboxd.hello(3)
+    fifo.release()
+    assert answer.wait() == b"1\n"
+
+
+def test_a_command_ends_it(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
+    leave(sandboxd, fifo, answer)
+    sandboxd.send(codec.Keep())
+    sandboxd.run(b"nonexistent")
+    sandboxd.hello(2)
+    fifo.release()
+    assert answer.wait() == b"1\n"
+
+
+def test_it_is_busy_while_a_command_runs(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
+    leave(sandboxd, fifo, answer)
+    id_ = sandboxd.start(b"cat", fed=True)
+    sandboxd.wait_credit()
+    sandboxd.send(codec.Keep())
+    sandboxd.expect(codec.Error(0, ErrorCode.BUSY, codec.Keep.TYPE, 0, 0))
+    sandboxd.end_input(id_)
+    assert sandboxd.finish(id_).exit_code == 0
+    sandboxd.hello(2)
+    fifo.release()
+    assert answer.wait() == b"1\n"
+
+
+def test_the_ids_and_the_version_are_those_of_a_new_session(sandboxd: Daemon) -> None:
+    sandboxd.run(b"true")
+    sandboxd.send(codec.Keep(), codec.Hello(1, codec.DIGESTS[1], 0, 7))
+    assert isinstance(sandboxd.receive(), codec.Ready)
+    sandboxd.send(codec.Keep())
+    error = sandboxd.receive()
+    assert isinstance(error, codec.Error)
+    assert error.code is ErrorCode.UNKNOWN_TYPE
+    sandboxd.hello(3)
+    assert sandboxd.run(b"true").exit_code == 0  # with the id 1
