@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/auxv.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -64,5 +65,5 @@ void status_fill(struct sandboxd_status *status)
 {
 	status->descriptors = count_descriptors();
 	status->zombies = has_zombie();
-	status->memory = resident_pages() * (uint64_t)sysconf(_SC_PAGESIZE);
+	status->memory = resident_pages() * getauxval(AT_PAGESZ);
 }
