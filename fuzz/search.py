@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,3 +84,25 @@ def smallest(
         shown = [explained(failure.data)] if explained else []
         error.add_note("\n".join([*shown, f"{path.name} is in the corpus"]))
         raise error
+
+
+class _Hung(KeyboardInterrupt):
+    """It takes too long; only such an exception gets through an event loop."""
+
+
+@contextmanager
+def interrupted(seconds: float, error: Exception) -> Iterator[None]:
+    """Raise an error when what is done takes longer on a real clock."""
+
+    def interrupt(*_: object) -> None:
+        raise _Hung
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        yield
+    except _Hung:
+        raise error from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

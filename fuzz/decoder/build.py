@@ -1,4 +1,4 @@
-"""The decoders in C, built to be fuzzed, to be a library, or to count what is reached of them."""
+"""The decoders in C, built to be fuzzed, to be compared, or to count what is reached of them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from ..report import ROOT, schema
 GUEST = ROOT / "guest"
 
 _FLAGS = f"-std=c11 -D_DEFAULT_SOURCE -g -Wall -Wextra -Wconversion -Werror -I{GUEST}"
-_SOURCES = (Path(__file__).with_name("replay.c"), GUEST / "session.c", GUEST / "stream.c")
+_REPLAY = Path(__file__).with_name("replay.c")
 
 
-def build(out: Path, compiler: str, flags: str) -> Path:
+def build(out: Path, compiler: str, flags: str, runner: Path = _REPLAY) -> Path:
     """Compile the decoders, and what they are run by, into `out`.
 
     :raises FileNotFoundError: there is no such compiler.
     """
     again = out.parent / "again.c"  # by itself, as encoders are not counted
     again.write_text(f'#include "protocol.h"\n\n{encoders.again(schema())}')
-    command: list[str | Path] = [compiler, *_FLAGS.split(), "-o", out, *_SOURCES, again]
-    subprocess.run([*command, *flags.split()], check=True, timeout=120)
+    command: list[str | Path] = [compiler, *_FLAGS.split(), "-o", out, runner, again]
+    command += [GUEST / "session.c", GUEST / "stream.c", *flags.split()]
+    subprocess.run(command, check=True, timeout=120)
     return out
 
 

@@ -1,5 +1,4 @@
-/* The daemon's decoders over bytes in any cut, and a log of what came of them: as a library, and as
- * what libFuzzer calls. */
+/* The daemon's decoders over bytes in any cut, and a log of what came of them; what libFuzzer calls. */
 #include <assert.h>
 #include <sanitizer/asan_interface.h>
 #include <stdio.h>

@@ -9,13 +9,17 @@ A case is one pair of bytes and cuts. An example of Hypothesis yields many: itse
 
 from __future__ import annotations
 
-import ctypes
+import itertools
 import random
 import struct
+import subprocess
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from subprocess import PIPE
+from typing import TypeAlias
 
 from hypothesis import strategies as st
 
@@ -25,7 +29,8 @@ from microvm.wire.codec import ErrorCode
 from .. import messages
 from ..decoder.build import build
 from ..frames import HEADER, HELLO, Event, Reader, pieces
-from ..report import corpus
+from ..report import corpus, explained, keep
+from ..search import interrupted
 from ..strategies import Example, change, drawn, examples
 
 ENTRY = struct.Struct("<QHIHIB")
@@ -39,83 +44,111 @@ LARGE = 2000
 BATCH = 20
 """The examples between two looks at the clock."""
 
+SIZES = struct.Struct("<II")
 
-class _Log(ctypes.Structure):
-    _fields_ = (("size", ctypes.c_size_t), ("data", ctypes.c_uint8 * (16 << 20)))
+_DEADLINE = 300.0
+"""Seconds for the cases of an example, which take less than one."""
+
+Case: TypeAlias = tuple[bytes, Sequence[int]]
+"""Bytes, and where they are cut."""
 
 
 class Disagreement(AssertionError):
-    """The two decoders do not say the same of these bytes."""
+    """The two decoders do not say the same of these bytes, which a host or a guest would send."""
 
-    def __init__(self, sender: str, data: bytes, cuts: Sequence[int], why: str) -> None:
+    def __init__(self, sender: str, case: Case, why: str) -> None:
         """Take who would have sent these bytes, and in what the two are not the same."""
-        super().__init__(sender, data, cuts, why)  # as it is made again in another process
-        self.sender = sender
-        self.data = data
-        self.cuts = cuts
-        self.why = why
-
-    def __str__(self) -> str:
-        """Say it on a line."""
-        cuts = list(self.cuts)[:40]
-        return f"{len(self.data)} bytes of a {self.sender}, cut at {cuts}: {self.why}"
-
-
-def library(folder: Path) -> Path:
-    """Build the C decoder as a library.
-
-    :raises FileNotFoundError: gcc is not installed.
-    """
-    flags = "-O2 -shared -fPIC -fsanitize=undefined -fno-sanitize-recover=undefined"
-    return build(folder / "decoders.so", "gcc", flags)
-
-
-def last_of(library: Path) -> Path:
-    """Return the file of the bytes that are read, should they end the process."""
-    return library.with_suffix(".last")
+        self.sender, self.case = sender, case
+        data, cuts = case
+        at = list(cuts)[:40]
+        super().__init__(f"{len(data)} bytes of a {sender}, cut at {at}: {why}")
 
 
 class Pair:
-    """Both decoders.
+    """Both decoders; the one in C is another process, which what it reads may end.
 
     :ivar cases: how many have been compared.
     :ivar frames: that the C decoder has taken or refused in them.
     """
 
-    def __init__(self, library: Path) -> None:
-        """Load the C decoder; undefined behaviour ends this process, and leaves its bytes."""
-        self._library = ctypes.CDLL(str(library))
-        self._library.replay_host.restype = ctypes.c_size_t
-        self._library.replay_guest.restype = ctypes.c_size_t
-        self._log = _Log()
-        self._last = last_of(library)
-        self.cases = 0
-        self.frames = 0
+    def __init__(self, folder: Path) -> None:
+        """Build the C decoder.
 
-    def compare(self, data: bytes, cuts: Sequence[int]) -> None:
-        """Read bytes as a host's, and as a guest's.
-
-        :raises Disagreement: one of them reads something else.
+        :raises FileNotFoundError: gcc is not installed.
         """
-        self._last.write_bytes(data)
-        log, size, count = ctypes.byref(self._log), ctypes.c_size_t(len(data)), len(cuts)
-        places = (ctypes.c_uint32 * count)(*cuts)
-        self.frames += self._library.replay_host(data, size, places, ctypes.c_size_t(count), log)
-        self._agree("host", data, cuts)
-        self.frames += self._library.replay_guest(data, size, log)
-        self._agree("guest", data, cuts)
-        self.cases += 1
+        flags = "-O2 -fsanitize=undefined -fno-sanitize-recover=undefined"
+        self._binary = build(folder / "logs", "gcc", flags, Path(__file__).with_name("logs.c"))
+        self.cases = self.frames = 0
 
-    def _agree(self, sender: str, data: bytes, cuts: Sequence[int]) -> None:
-        c = ctypes.string_at(ctypes.addressof(self._log) + _Log.data.offset, self._log.size)
+    def check(self, cases: Sequence[Case]) -> None:
+        """Compare, and make small and keep what is not the same.
+
+        :raises Disagreement: something is not; it is in the corpus.
+        """
         try:
-            python = of_host(data, cuts) if sender == "host" else of_guest(data, cuts)
-        except Exception as error:
-            raise Disagreement(sender, data, cuts, f"Python breaks: {error!r}") from error
-        if python != c:
-            at = next(n for n, pair in enumerate(zip_longest(python, c)) if len({*pair}) > 1)
-            why = f"the logs of Python and C, {len(python)} and {len(c)} bytes, part at {at}"
-            raise Disagreement(sender, data, cuts, why)
+            self.compare(cases)
+        except Disagreement as error:
+            smallest = self._smaller(error)
+            data, sender = smallest.case[0], smallest.sender
+            path = keep(data, f"python and c disagree on a {sender}")
+            smallest.add_note(f"{path.name}\n{explained(data, sender)}")
+            raise smallest from None
+
+    def compare(self, cases: Sequence[Case]) -> None:
+        """Read the bytes of each case as a host's, and as a guest's.
+
+        :raises Disagreement: one of the decoders reads something else, breaks, or does not end.
+        """
+        logs = self._logs_in_c(cases)
+        for case, sender in itertools.product(cases, ("host", "guest")):
+            try:
+                with interrupted(_DEADLINE, TimeoutError("it does not end")):
+                    python = of_host(*case) if sender == "host" else of_guest(*case)
+            except Exception as error:
+                raise Disagreement(sender, case, f"Python breaks: {error!r}") from error
+            c = next(logs, None)
+            if c is None:
+                raise Disagreement(sender, case, "C breaks, or does not end")
+            if python != c:
+                at = next(n for n, (a, b) in enumerate(zip_longest(python, c)) if a != b)
+                why = f"the logs of Python and C, {len(python)} and {len(c)} bytes, part at {at}"
+                raise Disagreement(sender, case, why)
+        self.cases += len(cases)
+
+    def _logs_in_c(self, cases: Sequence[Case]) -> Iterator[bytes]:
+        """Yield the logs of each case, a host's and a guest's, until the process has ended."""
+        told = (SIZES.pack(len(d), len(cuts)) + array("I", cuts).tobytes() + d for d, cuts in cases)
+        given = b"".join(told)
+        try:
+            ran = subprocess.run(
+                self._binary, input=given, stdout=PIPE, check=False, timeout=_DEADLINE
+            )
+            said = ran.stdout
+        except subprocess.TimeoutExpired as error:
+            said = error.stdout or b""
+        at = 0
+        while at < len(said):
+            frames, size = SIZES.unpack_from(said, at)
+            at += SIZES.size + size
+            self.frames += frames
+            yield said[at - size : at]
+
+    def _smaller(self, error: Disagreement, seconds: float = 10.0) -> Disagreement:
+        """Leave out what the disagreement does not need: halves, quarters, down to bytes."""
+        until = time.monotonic() + seconds
+        size = len(error.case[0]) // 2
+        while size:
+            at = 0
+            while at < len(error.case[0]) and time.monotonic() < until:
+                data, cuts = error.case
+                data = data[:at] + data[at + size :]
+                try:
+                    self.compare([(data, [cut for cut in cuts if cut < len(data)])])
+                    at += size
+                except Disagreement as still:
+                    error = still
+            size //= 2
+        return error
 
 
 def of_guest(data: bytes, cuts: Sequence[int]) -> bytes:
@@ -200,9 +233,9 @@ class _Guest:
         return ErrorCode.UNKNOWN_ID if id_ > self._last_id else 0
 
 
-def cases(data: bytes, cuts: Sequence[int] = ()) -> Iterator[tuple[bytes, Sequence[int]]]:
-    """Yield an example and changed copies, each with cuts; from the same always the same."""
-    yield data, cuts
+def cases(data: bytes, cuts: Sequence[int] = ()) -> list[Case]:
+    """Return an example and changed copies, each with cuts; from the same always the same."""
+    made: list[Case] = [(data, cuts)]
     rng = random.Random(data)
     for _ in range(VARIANTS if len(data) <= LARGE else 2):
         changed = bytearray(data)
@@ -210,7 +243,8 @@ def cases(data: bytes, cuts: Sequence[int] = ()) -> Iterator[tuple[bytes, Sequen
             change(changed, rng)
         size = len(changed)
         at = {rng.randrange(1, size) for _ in range(rng.randrange(5))} if size > 1 else ()
-        yield bytes(changed), sorted(at)
+        made.append((bytes(changed), sorted(at)))
+    return made
 
 
 _guests = st.lists(messages.FRAMES["guest"], min_size=1, max_size=6).map(
@@ -218,40 +252,14 @@ _guests = st.lists(messages.FRAMES["guest"], min_size=1, max_size=6).map(
 )
 
 
-def check(pair: Pair, seed: int) -> None:
-    """Compare a batch of examples, a host's or a guest's, with all their cases.
-
-    :raises Disagreement: the decoders do.
-    """
+def batch(seed: int) -> Iterator[list[Case]]:
+    """Yield the cases of each example of a batch, which is a host's or a guest's."""
     for example in drawn(examples(HELLO) | _guests, BATCH, seed):
-        for data, cuts in cases(example.data, example.cuts):
-            pair.compare(data, cuts)
+        yield cases(example.data, example.cuts)
 
 
-def replay(pair: Pair) -> None:
-    """Compare the corpus: whole, byte by byte where it is short, and what is made of each file.
-
-    :raises Disagreement: the decoders do.
-    """
+def known() -> Iterator[list[Case]]:
+    """Yield the corpus: whole, byte by byte where it is short, and what is made of each file."""
     for path in corpus():
         data = path.read_bytes()
-        pair.compare(data, range(1, len(data)) if len(data) < 500 else ())
-        for changed, cuts in cases(data):
-            pair.compare(changed, cuts)
-
-
-def smaller(pair: Pair, error: Disagreement, seconds: float = 10.0) -> Disagreement:
-    """Leave out what the disagreement does not need: halves, quarters, down to bytes."""
-    until = time.monotonic() + seconds
-    size = len(error.data) // 2
-    while size:
-        at = 0
-        while at < len(error.data) and time.monotonic() < until:
-            data = error.data[:at] + error.data[at + size :]
-            try:
-                pair.compare(data, [cut for cut in error.cuts if cut < len(data)])
-                at += size
-            except Disagreement as still:
-                error = still
-        size //= 2
-    return error
+        yield [(data, range(1, len(data)) if len(data) < 500 else ()), *cases(data)]

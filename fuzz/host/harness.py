@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 import socket
 import sys
 import warnings
@@ -35,6 +34,7 @@ from microvm.qemu.exit import classify
 from microvm.wire.session import Session
 
 from ..disagreement import Disagreement, agree
+from ..search import interrupted
 from .checks import READY_TIMEOUT, check, input_of
 from .loop import VirtualLoop
 from .recorder import CallResult, Recorder
@@ -49,10 +49,6 @@ FOREVER = 10_000.0
 """Seconds after which nothing that still waits has a deadline."""
 
 
-class _Hung(KeyboardInterrupt):
-    """The script takes too long; only such an exception gets through an event loop."""
-
-
 def play(script: Script) -> Recorder:
     """Play a script against the host, and see that everything holds that must.
 
@@ -60,9 +56,10 @@ def play(script: Script) -> Recorder:
     """
     recorder = Recorder()
     before = set(open_files())
+    endless = interrupted(REAL_TIMEOUT, Disagreement("the host is busy for ever"))
     try:
         with _complaints() as complaints:
-            with _interrupted(), asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            with endless, asyncio.Runner(loop_factory=VirtualLoop) as runner:
                 runner.run(_live(script, recorder))
                 tasks = asyncio.all_tasks(runner.get_loop())
             gc.collect(1)
@@ -92,24 +89,6 @@ def _complaints() -> Iterator[list[str]]:
         complaints += [*map(handler.format, handler.buffer), *(str(w.message) for w in caught)]
     finally:
         log.removeHandler(handler)
-
-
-@contextmanager
-def _interrupted() -> Iterator[None]:
-    """Interrupt what takes too long on a real clock."""
-
-    def interrupt(*_: object) -> None:
-        raise _Hung
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, REAL_TIMEOUT, REAL_TIMEOUT)
-    try:
-        yield
-    except _Hung:
-        raise Disagreement("the host is busy for ever") from None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 async def _live(script: Script, recorder: Recorder) -> None:
