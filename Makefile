@@ -114,7 +114,7 @@ bench-codec: $(VENV)/vm
 
 fuzz: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
-	$(BIN)/python -m pytest $(FUZZ) -m 'not long' --fuzz-seconds=$(FUZZ_SECONDS) $(FUZZ_OPTIONS)
+	$(BIN)/python -m pytest $(FUZZ) -m 'rung and not long' --fuzz-seconds=$(FUZZ_SECONDS) $(FUZZ_OPTIONS)
 
 fuzz-mutants: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))

@@ -1,6 +1,6 @@
 """The fuzzing as pytest runs it: the time and the seed of a search, and what each rung has done.
 
-With `--fuzz-seconds`, only tests marked `rung` run, and those that search share the time equally.
+A rung is its tests marked `rung`; those that search share the time of `--fuzz-seconds` equally.
 """
 
 from __future__ import annotations
@@ -40,14 +40,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """Say how to search the same again."""
     return f"fuzz: --hypothesis-seed={config.stash[_SEED]}"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep only the rungs, where there is a time to fuzz."""
-    if config.getoption("--fuzz-seconds"):
-        others = [item for item in items if not item.get_closest_marker("rung")]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in others]
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import secrets
 import select
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from signal import SIGCONT, SIGSTOP
 
@@ -44,9 +43,8 @@ class Conversation:
     :ivar target: the one that is there, if any.
     :ivar targets: how many have been started.
     :ivar examples: how many have passed.
-    :ivar counts: frames that daemons have confirmed by their counters, by type; 0 for malformed.
+    :ivar frames: how many daemons have confirmed by their counters.
     :ivar sent: what was sent in this example.
-    :ivar peak: the most memory that a daemon has had beyond what it had at first, in bytes.
     :ivar model: the model of the target that is there.
     """
 
@@ -57,23 +55,22 @@ class Conversation:
         # No strategy draws any as large, and no file of the corpus has the same.
         self._nonces = itertools.count((1 + secrets.randbits(31)) << 32)
         self.model = Model()
-        self.targets = self.examples = self.peak = 0
-        self.counts: Counter[int] = Counter()
-        self.sent = b""
+        self.targets = self.examples = self.frames = 0
+        self.sent = self._rest = b""
 
     def begin(self) -> None:
         """Start an example; every one meets the same state, on a new target as later."""
+        self.sent = self._rest = b""
         if self.target is None:
             self._start()
         self._connection.read_size = READ_SIZE
-        self.sent = b""
         self.greet()
 
     def _start(self) -> None:
         self.target = self._make()
         self._connection = Connection(self.target)
         self._baseline: codec.Status | None = None
-        self._known: Counter[int] = Counter()
+        self._known = 0
         self.targets += 1
         self.model = Model(self._connection.versions, is_init=self.target.is_init)
         # Every page of its buffers is resident from now on.
@@ -84,19 +81,41 @@ class Conversation:
         self._run_true()
         self._baseline = self._status()
 
-    def send(self, data: bytes, cuts: Sequence[int] = ()) -> bool:
-        """Send some bytes, cut in these places.
+    def send(self, data: bytes, cuts: Sequence[int] = (), held: int = 0) -> bool:
+        """Send what was held back and some bytes, cut in these places, but for the last `held`.
 
         :return: whether they were sent; what would end the daemon, or run what is unknown, is not.
         """
-        if self.model.filler(data) is None:
+        before, data = len(self._rest), self._rest + data
+        end = max(before, len(data) - held)
+        if None in (self.model.filler(data), self.model.filler(data[:end])):
             return False
-        self.sent += data
-        self._write(*pieces(data, cuts))
+        self._rest = data[end:]
+        self.sent += data[:end]
+        self._write(*pieces(data[:end], [before + cut for cut in cuts if before + cut < end]))
         return True
+
+    def say(self, message: codec.Message, held: int = 0) -> None:
+        """Send a message, if it may be sent, but for its last bytes."""
+        self.send(message.encode(), held=held)
+
+    def release(self) -> None:
+        """Send what was held back."""
+        if self._rest:
+            self.send(b"")
+        self._rest = b""
+
+    def make_ready(self) -> None:
+        """Bring the daemon into a known state, in which a frame may begin."""
+        self.release()
+        if self.model.reader.listens():
+            self.sync()
+        else:
+            self.greet()
 
     def greet(self) -> None:
         """Start afresh, in whatever state the daemon is: behind what completes its last frame."""
+        self.release()
         filler = self.model.filler(b"")
         agree(filler is not None, "unsafe filler")
         command = self._command()
@@ -120,6 +139,7 @@ class Conversation:
 
     def sync(self) -> None:
         """Check all that has come by now, unless the daemon waits for a hello or a frame's rest."""
+        self.release()
         if self.model.reader.listens():
             token = next(self._nonces)
             self._say(codec.Ping(token))
@@ -172,7 +192,6 @@ class Conversation:
     def _more(self, status: codec.Status) -> str:
         """Describe what a daemon has more of than at first."""
         first = self._baseline or status
-        self.peak = max(self.peak, status.memory - first.memory)
         most = _MEMORY if self.model.is_init else _MEMORY_OF_PROCESS
         has_more = {
             "descriptors": status.descriptors != first.descriptors,
@@ -266,8 +285,8 @@ class Conversation:
         self._say(codec.StatusRequest())
         self._await(lambda answer: isinstance(answer, codec.Status))
         assert self.model.status
-        known = self.model.counts + Counter({0: self.model.frames_refused})
-        self.counts += known - self._known
+        known = self.model.frames_seen + self.model.frames_refused
+        self.frames += known - self._known
         self._known = known
         return self.model.status
 

@@ -6,7 +6,7 @@ daemon handles one frame after the other, so an answer that comes before another
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -26,7 +26,6 @@ class Model:
     """A daemon's state as far as its host can know it.
 
     :ivar is_init: whether it is PID 1, with cgroups; then a hello ends every process.
-    :ivar counts: well-formed frames that it has been sent, by type.
     :ivar keeps: whether the next hello keeps what commands have left behind.
     :ivar strays: whether processes may live on that hold the pipes of commands that have ended.
     :ivar status: the last that it has told.
@@ -37,8 +36,7 @@ class Model:
         """Begin as a daemon that has just started."""
         self.is_init = is_init
         self.reader = Reader()
-        self.counts: Counter[int] = Counter()
-        self.frames_refused = 0
+        self.frames_seen = self.frames_refused = 0
         self.execs = 0
         self.last_id = 0
         self.running: Running | None = None
@@ -81,7 +79,7 @@ class Model:
             if isinstance(event.outcome, codec.DecodeError):
                 self._refused(event, ErrorCode(event.outcome.fault))
             else:
-                self.counts[event.type] += 1
+                self.frames_seen += 1
                 self._handle(event, event.outcome)
         if last:
             self._expect(last)
@@ -248,7 +246,7 @@ class Model:
             raise Disagreement("wrong answer for Status", came)
         known = replace(
             came,
-            frames_seen=self.counts.total(),
+            frames_seen=self.frames_seen,
             frames_refused=self.frames_refused,
             execs=self.execs,
             bytes_dropped=event.dropped,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,9 @@ _ALL = 0xFFFFFFFF
 _sizes = st.sampled_from([0, 1, 3, 6, 1000, 65524, 65536, 1 << 18, 1 << 20])
 _amounts = _sizes | st.integers(0, 1 << 17)
 _payments = st.sampled_from(["before", "after", "never"])
+_STEPS = [1, 1, 1, 1, 2, 1000, 0, -1, -3]
+"""How far the id of a request is from the last one."""
+
 _held = st.just(0) | st.just(0) | st.integers(1, 40)
 """The number of bytes of a frame's end that come with what follows it."""
 
@@ -44,6 +47,10 @@ def _to_run(among: list[commands.Command], **more: Any) -> st.SearchStrategy[cod
 _kinds = [SHORT, LARGE, LEAVING, READING, READING, LASTING, LASTING, [SIZED], [commands.FORKING]]
 _requests = st.sampled_from(_kinds).flatmap(_to_run)
 _fed_requests = _to_run([*READING, *READING, *LASTING, SIZED], fed=True)
+_fed_requests |= _to_run([commands.CAT], fed=True, rows=[0])
+_floods = st.integers(1, 10).map(lambda count: [codec.ExecStdin.MAX_BODY] * count)
+"""As much as a command takes, whether it can pass that on or not."""
+
 _about_an_exec: st.SearchStrategy[Any] = st.one_of(
     any_.exec_signal(id_=st.just(1)),
     any_.exec_kill(id_=st.just(1)),
@@ -69,7 +76,6 @@ class Host(RuleBasedStateMachine):
         super().__init__()
         self._talk = conversation
         self._note = note
-        self._rest = b""
         self._ends = 0
         conversation.begin()
 
@@ -77,92 +83,59 @@ class Host(RuleBasedStateMachine):
     def _running(self) -> Running | None:
         return self._talk.model.running
 
-    def _send(self, data: bytes, cuts: Sequence[int] = (), held: int = 0) -> None:
-        """Send what was held back and these, but for the last bytes."""
-        before, data = len(self._rest), self._rest + data
-        if self._talk.model.filler(data) is None:
-            return
-        end = max(before, len(data) - held)
-        if self._talk.send(data[:end], [before + cut for cut in cuts if before + cut < end]):
-            self._rest = data[end:]
-
-    def _say(self, message: codec.Message, held: int = 0) -> None:
-        self._send(message.encode(), held=held)
-
-    def _release(self) -> None:
-        """Send what was held back."""
-        if self._rest:
-            self._send(b"")
-        self._rest = b""
-
-    def _make_ready(self) -> None:
-        """Bring the daemon into a known state, in which a frame may begin."""
-        self._release()
-        if self._talk.model.reader.listens():
-            self._talk.sync()
-        else:
-            self._talk.greet()
-
     def _run(
         self, request: codec.ExecRequest, fits: Callable[[Running], bool] = bool
     ) -> Running | None:
         """Have a command in flight: the one that is, or else this; None if it is over."""
-        self._make_ready()
+        self._talk.make_ready()
         if self._running is None or not fits(self._running):
             if self._running:
                 self._talk.greet()
             if self._talk.model.last_id < _ALL:
-                self._say(replace(request, id=self._talk.model.last_id + 1))
+                self._talk.say(replace(request, id=self._talk.model.last_id + 1))
                 self._talk.sync()
         return self._running
 
     def _pay_all(self, running: Running) -> None:
         for stream in codec.Stream:
-            self._say(codec.ExecCredit(running.id, stream, _ALL))
+            self._talk.say(codec.ExecCredit(running.id, stream, _ALL))
 
     @rule(example=strategies.examples(), held=_held)
     def any_bytes(self, example: Example, held: int) -> None:
         """Send frames, right and wrong, and bytes that are none."""
-        self._send(example.data, example.cuts, held)
+        self._talk.send(example.data, example.cuts, held)
 
     @rule(message=strategies.messages, held=_held)
     def message(self, message: codec.Message, held: int) -> None:
         """Send some message, about whatever id."""
-        self._say(message, held)
+        self._talk.say(message, held)
 
     @rule()
     def hello(self) -> None:
         """Start afresh, in whatever state."""
-        self._release()
         self._talk.greet()
 
     @rule(held=_held)
     def keep(self, held: int) -> None:
         """Have the next hello keep what runs, or try to while a command runs."""
-        self._make_ready()
-        self._say(codec.Keep(), held)
+        self._talk.make_ready()
+        self._talk.say(codec.Keep(), held)
 
-    @rule(request=_requests, step=st.sampled_from([1, 1, 1, 2, 1000]), held=_held)
+    @rule(request=_requests, step=st.sampled_from(_STEPS), held=_held)
     def start(self, request: codec.ExecRequest, step: int, held: int) -> None:
-        """Run a command, or try to while another runs."""
-        self._make_ready()
-        id_ = self._talk.model.last_id + step
+        """Run a command, or try to while another runs, or with an id that was used."""
+        self._talk.make_ready()
+        id_ = max(1, self._talk.model.last_id + step)
         if id_ <= _ALL:
-            self._say(replace(request, id=id_), held)
-
-    @rule(request=_requests, back=st.integers(0, 3))
-    def start_again(self, request: codec.ExecRequest, back: int) -> None:
-        """Use an id again."""
-        self._make_ready()
-        self._say(replace(request, id=max(1, self._talk.model.last_id - back)))
+            self._talk.say(replace(request, id=id_), held)
 
     @rule(message=_about_an_exec, step=st.integers(-3, 3), held=_held)
     def mistake(self, message: Any, step: int, held: int) -> None:
         """Send something about an exec that is over, or has not been."""
-        self._make_ready()
+        self._talk.make_ready()
         id_ = self._talk.model.last_id + step
         if 0 < id_ <= _ALL and not (self._running and self._running.id == id_):
-            self._say(replace(message, id=id_), held)
+            self._talk.say(replace(message, id=id_), held)
 
     # What follows draws a command to fall back on: none may be in flight any more, and when it has
     # ended is no part of an example.
@@ -177,12 +150,12 @@ class Host(RuleBasedStateMachine):
         for amount in amounts:
             running = self._run(request)
             if running:
-                self._say(codec.ExecCredit(running.id, stream, amount))
-                self.settle()
+                self._talk.say(codec.ExecCredit(running.id, stream, amount))
+                self._talk.settle()
 
     @rule(
         request=_fed_requests,
-        sizes=st.lists(st.sampled_from([0, 1, 100, 4096, 65535, 65536, 65536]), max_size=6),
+        sizes=st.lists(st.sampled_from([0, 1, 100, 4096, 65535, 65536]), max_size=6) | _floods,
         payment=_payments,
         beyond=st.booleans(),
         wait=st.booleans(),
@@ -192,40 +165,21 @@ class Host(RuleBasedStateMachine):
     ) -> None:
         """Feed it, in pieces, within its credit or beyond; the end is a piece without bytes."""
         running = self._run(request, lambda running: running.fed)
-        self._feed(running, sizes, payment, beyond, wait)
-
-    @rule(
-        request=_to_run([commands.CAT], fed=True, rows=[0]),
-        pieces=st.integers(1, 10),
-        payment=_payments,
-        end=st.booleans(),
-        wait=st.booleans(),
-    )
-    def feed_all(
-        self, request: codec.ExecRequest, pieces: int, payment: str, end: bool, wait: bool
-    ) -> None:
-        """Feed it as much as it takes, whether it can pass that on or not."""
-        running = self._run(request, lambda running: running.command == commands.CAT)
-        sizes = [codec.ExecStdin.MAX_BODY] * pieces + [0] * end
-        self._feed(running, sizes, payment, False, wait)
-
-    def _feed(
-        self, running: Running | None, sizes: Sequence[int], payment: str, beyond: bool, wait: bool
-    ) -> None:
         if running and payment == "before":
             self._pay_all(running)
-        self.settle()
+        self._talk.settle()
         for number, size in enumerate(sizes):
             if not running or running is not self._running:
                 return
             room = codec.ExecStdin.MAX_BODY if beyond else max(0, running.credit)
             data = commands.NUMBERS[number:][: min(size, room)]
             if data or not size:
-                self._say(codec.ExecStdin(running.id, b"\n" if running.size and data else data))
-            self.settle() if wait else self._talk.sync()
+                data = b"\n" if running.size and data else data
+                self._talk.say(codec.ExecStdin(running.id, data))
+            self._talk.settle() if wait else self._talk.sync()
         if running and payment == "after":
             self._pay_all(running)
-        self.settle()
+        self._talk.settle()
 
     @rule(
         request=_to_run([commands.YES, *LARGE]), read_size=st.sampled_from([2000, 30000, 1 << 18])
@@ -234,16 +188,16 @@ class Host(RuleBasedStateMachine):
         """Let output fill the way to us, then read on, in such pieces; or have it at our back."""
         if running := self._run(request):
             for stream in codec.Stream:
-                self._say(codec.ExecCredit(running.id, stream, 1 << 20))
+                self._talk.say(codec.ExecCredit(running.id, stream, 1 << 20))
         self._talk.look_away(read_size)
 
     @rule(request=_requests, number=_signals, wait=st.booleans())
     def signal(self, request: codec.ExecRequest, number: int, wait: bool) -> None:
         """Send it a signal."""
         if running := self._run(request):
-            self._say(codec.ExecSignal(running.id, number))
+            self._talk.say(codec.ExecSignal(running.id, number))
         if wait:
-            self.settle()
+            self._talk.settle()
 
     @rule(
         request=_to_run([SIZED, *READING]),
@@ -253,58 +207,49 @@ class Host(RuleBasedStateMachine):
     def resize(self, request: codec.ExecRequest, sizes: list[tuple[int, int]], ask: bool) -> None:
         """Change the size of its terminal, and have it tell that."""
         running = self._run(request, lambda running: running.size is not None)
-        self.settle()
+        self._talk.settle()
         for rows, columns in sizes:
             if running:
-                self._say(codec.ExecResize(running.id, rows, columns))
+                self._talk.say(codec.ExecResize(running.id, rows, columns))
         if running and ask:
-            self._say(codec.ExecStdin(running.id, b"\n"))
+            self._talk.say(codec.ExecStdin(running.id, b"\n"))
             self._pay_all(running)
-        self.settle()
+        self._talk.settle()
 
     @rule(
         request=_requests | _fed_requests | _to_run(commands.FAMILIES),
-        way=st.sampled_from(["input", "terminate", "kill", "signal"]),
+        way=st.sampled_from(["input", "terminate", "kill", "signal", "unpaid", "unpaid"]),
     )
     def finish(self, request: codec.ExecRequest, way: str) -> None:
-        """Have it end as hosts do: paid, fed to the end or killed; and look at what is left."""
+        """Have it end as hosts do: fed to the end or killed, paid or not; and see what is left."""
         running = self._run(request)
         if not running:
             return
-        self._pay_all(running)
+        if way != "unpaid":
+            self._pay_all(running)
         if running.command.lasts:
-            self.settle()
+            self._talk.settle()
         if running.command.takes and running.fed and not running.size and way == "input":
-            self._say(codec.ExecStdin(running.id, b""))
+            self._talk.say(codec.ExecStdin(running.id, b""))
         elif way == "terminate":
-            self._say(codec.ExecTerminate(running.id))
+            self._talk.say(codec.ExecTerminate(running.id))
         elif way == "signal":
-            self._say(codec.ExecSignal(running.id, SIGKILL))
+            self._talk.say(codec.ExecSignal(running.id, SIGKILL))
         else:
-            self._say(codec.ExecKill(running.id))
-        self._say(codec.ExecSignal(running.id, SIGCONT))
-        self.settle()
+            self._talk.say(codec.ExecKill(running.id))
+        self._talk.say(codec.ExecSignal(running.id, SIGCONT))
+        self._talk.settle()
         agree(self._running is None, "a command that goes on", self._running)
         self.status()
-
-    @rule(request=_requests | _fed_requests)
-    def kill(self, request: codec.ExecRequest) -> None:
-        """Have it end without paying for what it may have written."""
-        if running := self._run(request):
-            self._say(codec.ExecKill(running.id))
-        self.settle()
-        agree(self._running is None, "a command that outlives its kill", self._running)
 
     @rule()
     def settle(self) -> None:
         """Wait for what must come."""
-        self._release()
         self._talk.settle()
 
     @rule()
     def sync(self) -> None:
         """Check what has come."""
-        self._release()
         self._talk.sync()
 
     @rule()
@@ -315,7 +260,7 @@ class Host(RuleBasedStateMachine):
     @rule()
     def status(self) -> None:
         """See what the daemon holds while nothing runs."""
-        self._make_ready()
+        self._talk.make_ready()
         if not self._running:
             self._talk.check_status()
 
@@ -339,12 +284,11 @@ class Host(RuleBasedStateMachine):
         self._ends += 1
         if request:
             if self._talk.model.strays:
-                self.hello()
+                self._talk.greet()
                 self._talk.check_status()
             self._run(request)
-        self._release()
         if way == "shutdown":
-            self._make_ready()
+            self._talk.make_ready()
         data = message.encode()
         self._talk.end(way, before + data[: round((len(data) - 1) * share)])
 
@@ -355,7 +299,6 @@ class Host(RuleBasedStateMachine):
             # Hypothesis' own end an example, of which nothing is wrong.
             if isinstance(error, Exception) and not isinstance(error, HypothesisException):
                 raise error
-            self._release()
             self._talk.finish()
         except Exception as failure:
             self._note(failure, self._talk.sent)

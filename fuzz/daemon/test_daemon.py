@@ -44,7 +44,7 @@ def test_any_host(
     for seed in search.batches(batches):
         explore(process, SETTINGS, seed)
     record_property("examples", process.examples)
-    record_property("frames", process.counts.total())
+    record_property("frames", process.frames)
     record_property("daemons", process.targets)
 
 

@@ -79,7 +79,7 @@ def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, f
     :return: whether it finds anything, None without a verdict; by what, and after which seconds.
     """
     began = time.monotonic()
-    command = [sys.executable, "-m", "pytest", f"fuzz/{rung}", "-x", "-m", "not long"]
+    command = [sys.executable, "-m", "pytest", f"fuzz/{rung}", "-x", "-m", "rung and not long"]
     command += [f"--fuzz-seconds={seconds}", "--hypothesis-seed=1"]
     if rung == "proofs":
         command[2:] = ["fuzz.proofs.prove", *filter(None, [mutant.proof])]

@@ -92,17 +92,7 @@ int reboot(int how) { _exit(0); }
 
 void prove(void)
 {
-	server.session.in.start = nondet_upto(STREAM_SIZE);
-	server.session.in.end = nondet_upto(STREAM_SIZE);
-	server.port.end = nondet_upto(PORT_QUEUE_SIZE);
-	server.is_init = nondet_bool();
-	server.missed_ns = nondet_u64();
-	server.absent_ns = nondet_u64();
-	server.session.frames_seen = nondet_u64();
-	server.exec.terminal = nondet_bool();
-	server.exec.coalescing = nondet_bool();
-	server.renewing = nondet_bool();
-	server.keep = nondet_bool();
+	__CPROVER_havoc_object(&server);
 	ASSUME(valid());
 	if (nondet_bool()) {
 		/* Its last turn ends in poll. */

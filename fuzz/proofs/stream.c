@@ -7,8 +7,6 @@
  * Unwind: 5 */
 #include "proof.h"
 
-#include <string.h>
-
 static bool decode_header(const uint8_t *frame, struct sandboxd_header *header)
 {
 	bool good = nondet_bool();

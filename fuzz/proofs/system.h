@@ -16,6 +16,7 @@ ssize_t read(int fd, void *into, size_t size)
 	return n;
 }
 
+#ifndef OWN_WRITE
 ssize_t write(int fd, const void *from, size_t size)
 {
 	static int turn;
@@ -26,5 +27,6 @@ ssize_t write(int fd, const void *from, size_t size)
 	errno = EAGAIN;
 	return -1;
 }
+#endif
 
 #endif
