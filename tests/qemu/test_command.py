@@ -27,8 +27,9 @@ def test_whole() -> None:
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S"),
         "-sandbox",
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        *("-M", "microvm,pcie=on", "-cpu", "max,-fsrm,-erms", "-accel", "tcg"),
-        *("-m", "512", "-smp", "2", "-kernel", "/dev/fd/13", "-initrd", "/dev/fd/14"),
+        *("-M", "microvm,pcie=on,memory-backend=ram", "-cpu", "max,-fsrm,-erms", "-accel", "tcg"),
+        *("-m", "512", "-smp", "2", "-object", "memory-backend-ram,id=ram,size=512M"),
+        *("-kernel", "/dev/fd/13", "-initrd", "/dev/fd/14"),
         "-append",
         "console=ttyS0 quiet panic=-1 reboot=t tsc=reliable tsc_early_khz=2500000",
         *("-chardev", "socket,id=qmp,fd=10", "-mon", "chardev=qmp,mode=control"),
@@ -41,13 +42,13 @@ def test_whole() -> None:
 
 def test_mmio() -> None:
     command = arguments(replace(CONFIG, bus="mmio"), INHERITED, tsc_khz=None)
-    assert option(command, "-M") == "microvm,acpi=off"
+    assert option(command, "-M") == "microvm,acpi=off,memory-backend=ram"
     assert "virtio-serial-device,max_ports=2" in command
 
 
 def test_aarch64() -> None:
     command = arguments(replace(CONFIG, arch="aarch64"), INHERITED, tsc_khz=2_500_000)
-    assert option(command, "-M") == "virt"
+    assert option(command, "-M") == "virt,memory-backend=ram"
     assert option(command, "-cpu") == "max,pauth-impdef=on"
     assert option(command, "-append") == "console=ttyAMA0 quiet panic=-1"
 

@@ -60,6 +60,7 @@ class Memory:
     :ivar state: the rest of the machine, as QEMU writes it.
     :ivar scratch: the disk that the root is written to, if it is on one: this QEMU's own.
     :ivar saved: whether a guest is in them, to be restored; else QEMU is to save one there.
+    :ivar sender: the socket that the guest comes from which is to be saved; None: it is booted.
     :ivar copied: whether the memory of a saved guest is a copy for this QEMU alone, to be written.
     :ivar identity: a value that tells a saved guest from a later one of the same name.
     """
@@ -67,6 +68,7 @@ class Memory:
     ram: int
     state: int
     saved: bool
+    sender: int | None = None
     scratch: int | None = None
     copied: bool = False
     identity: tuple[int, ...] = ()
@@ -89,9 +91,10 @@ class Inherited:
     def all(self) -> tuple[int, ...]:
         """Return every descriptor that is there."""
         own = (self.qmp, self.port, self.console, self.kernel, self.initramfs)
-        some = (self.kvm, self.disk, self.scratch)
-        memory = () if self.memory is None else (self.memory.ram, self.memory.state)
-        return (*own, *(each for each in some if each is not None), *memory)
+        some: tuple[int | None, ...] = (self.kvm, self.disk, self.scratch)
+        if self.memory is not None:
+            some += (self.memory.ram, self.memory.state, self.memory.sender)
+        return (*own, *(each for each in some if each is not None))
 
 
 def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) -> list[str]:
@@ -105,7 +108,8 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(("-incoming", "defer") if _restores(inherited) else ("-S",)),
         *("-sandbox", _SANDBOX),
-        *("-M", _machine(config, inherited), "-cpu", target.cpu[config.accel]),
+        *("-M", f"{target.machine[config.bus]},memory-backend=ram"),
+        *("-cpu", target.cpu[config.accel]),
         *_accelerator(config.accel, inherited.kvm),
         *("-m", str(config.memory), "-smp", str(config.cpus)),
         *_backend(config, inherited.memory),
@@ -121,18 +125,17 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
 
 
 def _restores(inherited: Inherited) -> bool:
-    return inherited.memory is not None and inherited.memory.saved
-
-
-def _machine(config: QemuConfig, inherited: Inherited) -> str:
-    machine = arches.find(config.arch).machine[config.bus]
-    return machine if inherited.memory is None else f"{machine},memory-backend=ram"
+    memory = inherited.memory
+    return memory is not None and (memory.saved or memory.sender is not None)
 
 
 def _backend(config: QemuConfig, memory: Memory | None) -> list[str]:
-    """Return the RAM as a file: written while a guest is saved in it, copied on write by clones."""
+    """Return the RAM, under one name for all, so that a guest can move from one to another.
+
+    As a file it is written while a guest is saved in it, and copied on write by clones.
+    """
     if memory is None:
-        return []
+        return ["-object", f"memory-backend-ram,id=ram,size={config.memory}M"]
     # A file that is opened for reading only would make the RAM a ROM without `rom=off`.
     shared = memory.saved and not memory.copied
     mode = "share=off,readonly=on,rom=off" if shared else "share=on"

@@ -40,12 +40,14 @@ class Launched:
 
     :ivar config: the configuration that it was launched with.
     :ivar memory: the files that it restores its guest from, or saves it to: its own descriptors.
+    :ivar scratch: the disk that its guest writes its root to, if there is one: our descriptor.
     :ivar at: the moment of the launch, of `time.monotonic()`, in seconds.
     :ivar files: the paths of files that it has as descriptors only, by its names for them.
     """
 
     config: QemuConfig
     memory: Memory | None
+    scratch: int | None
     at: float
     process: subprocess.Popen[bytes]
     qmp: socket.socket
@@ -60,6 +62,12 @@ class Launched:
         self.process.wait()
         for ours in (self.qmp, self.port, self.console, self.stderr):
             ours.close()
+        self.close_scratch()
+
+    def close_scratch(self) -> None:
+        """Close our descriptor of the disk, where nobody will copy it any more."""
+        if self.scratch is not None:
+            os.close(self.scratch)
 
 
 def find_qemu(arch_name: str) -> Path:
@@ -97,6 +105,10 @@ def launch(
             our_end.setblocking(False)
             pairs.append((ours.enter_context(our_end), theirs.enter_context(their_end)))
         qmp, port, console, stderr = (pair[0] for pair in pairs)
+        disk = memory.scratch if memory else scratch
+        kept = None if disk is None else os.dup(disk)
+        if kept is not None:
+            ours.callback(os.close, kept)
         root = os.geteuid() == 0
         # Nobody opens the device by its group, or inherits it, which QEMU 8.2 does not know.
         drops_root = root and config.accel == "kvm"
@@ -110,7 +122,7 @@ def launch(
             initramfs=_open(config.initramfs, os.O_RDONLY, ImageError, theirs),
             kvm=kvm,
             disk=_open(config.disk, os.O_RDONLY, ImageError, theirs) if config.disk else None,
-            scratch=memory.scratch if memory else scratch,
+            scratch=disk,
             memory=memory,
         )
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
@@ -138,7 +150,7 @@ def launch(
             descriptor_path(inherited.kernel): config.kernel,
             descriptor_path(inherited.initramfs): config.initramfs,
         }
-        return Launched(config, memory, begun, process, qmp, port, console, stderr, files)
+        return Launched(config, memory, kept, begun, process, qmp, port, console, stderr, files)
 
 
 def launch_error(error: OSError) -> QemuError:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from typing import Self
 
@@ -19,34 +19,33 @@ from qemu.qmp import QMPError
 
 from microvm.errors import QemuError, QemuExit, TemplateError
 from microvm.log import Area
+from microvm.qemu import migration
 from microvm.qemu.child import Child
-from microvm.qemu.command import Memory, QemuConfig, descriptor_path
+from microvm.qemu.command import Memory, QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.exit import classify
 from microvm.qemu.launch import Launched, launch
 from microvm.qemu.lines import LoggedLines, sanitised
-from microvm.qemu.qmp import Client, disk_error, migration_outcome
+from microvm.qemu.qmp import Client, disk_error
 from microvm.tasks import cancel, settled
 
 _logger = Area("qemu")
 
-# The first that migrates to and from a file by its name, and maps one that it may only read
-# without making it a ROM; those before migrate by descriptors, and map what they may write.
-_FILE_MIGRATION = (8, 2)
-
 #: How long QEMU has from its spawning to the guest's first instruction, in seconds.
 START_TIMEOUT = 30.0
 
-#: How long QEMU may take to save a guest, in seconds.
+#: How long QEMU may take to save a guest, in seconds; to send one, so much
+#: longer as that many MiB in a second take.
 SAVE_TIMEOUT = 30.0
+_SLOWEST_MIB = 64
+
+#: How long a guest may take to go on that was copied, in seconds.
+GO_ON_TIMEOUT = 10.0
 
 #: How often it is looked whether a signal has stopped a QEMU that starts, in seconds, and how often
 #: in a row it may be so. We count, as what stops us at the same time stops no clock.
 STOPPED_INTERVAL = 0.5
 STOPPED_CHECKS = 6
-
-# RAM that is a shared file is left where it is; and an event says when all is done.
-_CAPABILITIES = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
 
 _STDERR_KEPT = 8 << 10
 
@@ -120,9 +119,25 @@ class Qemu:
         return self._process.pid
 
     @property
+    def config(self) -> QemuConfig:
+        """The configuration that it was launched with."""
+        return self._launched.config
+
+    @property
+    def scratch(self) -> int | None:
+        """The disk that the guest writes its root to, as long as QEMU lives; None without one."""
+        return self._launched.scratch
+
+    @property
+    def send_timeout(self) -> float:
+        """How long it may take to send all of the guest and its disk, in seconds."""
+        config = self._launched.config
+        return SAVE_TIMEOUT + (config.memory + (config.scratch >> 20)) / _SLOWEST_MIB
+
+    @property
     def maps_readonly(self) -> bool:
         """Whether clones can share the file of a guest's memory; otherwise each needs a copy."""
-        return self._qmp.version >= _FILE_MIGRATION
+        return self._qmp.version >= migration.FILE_MIGRATION
 
     @property
     def ended(self) -> bool:
@@ -167,33 +182,41 @@ class Qemu:
         """
         if self._launched.memory is None or self._launched.memory.saved:
             raise RuntimeError("QEMU was not started with memory to save to")
+        await self._migrate(migration.save(self._qmp, self._launched.memory), SAVE_TIMEOUT)
+
+    async def send(self, receiver: int, standing: Callable[[], Awaitable[None]]) -> None:
+        """Copy the guest into another QEMU, which was launched for that; it goes on in both.
+
+        :param receiver: a socket, at whose other end that QEMU is; the caller's.
+        :param standing: called when this guest stands, and the other does not yet run.
+        :raises TemplateError: QEMU says that it cannot.
+        :raises QemuError: it has ended, or it takes too long.
+        """
+        try:
+            sent = migration.send(self._qmp, receiver, standing)
+            await self._migrate(sent, self.send_timeout)
+        finally:
+            await settled([asyncio.create_task(self._go_on())])
+
+    async def _go_on(self) -> None:
+        try:
+            async with asyncio.timeout(GO_ON_TIMEOUT):
+                await migration.go_on(self._qmp)
+        except (QMPError, TimeoutError):
+            self._signal(signal.SIGKILL)  # a guest that stands for ever is of no use
+
+    async def _migrate(self, migrated: Awaitable[str | None], timeout: float) -> None:
         status = None
         try:
-            async with asyncio.timeout(SAVE_TIMEOUT):
-                with suppress(QMPError), self._qmp.listener("MIGRATION") as events:
-                    # Not stopped before: what is saved as stopped would not go on by itself.
-                    uri = await self._save_uri(self._launched.memory)
-                    await self._qmp.request("migrate", {"uri": uri})
-                    status = await migration_outcome(events)
+            async with asyncio.timeout(timeout):
+                with suppress(QMPError):
+                    status = await migrated
                 if status is None:
                     raise _exit_error(await self.wait())
         except TimeoutError as error:
             raise QemuError("QEMU does not save the guest: it takes too long") from error
         if status != "completed":
             raise TemplateError(f"QEMU does not save the guest: {status}")
-
-    async def _save_uri(self, memory: Memory) -> str:
-        """Return where QEMU writes a guest's state to."""
-        if self._qmp.version >= _FILE_MIGRATION:
-            return _file(memory)
-        # It writes only to what was sent to it; a space is nothing to QMP.
-        socket.send_fds(self._launched.qmp, [b" "], [memory.state])
-        await self._qmp.request("getfd", {"fdname": "state"})
-        return "fd:state"
-
-    def _restore_uri(self, memory: Memory) -> str:
-        """Return where QEMU reads a guest's state from."""
-        return _file(memory) if self._qmp.version >= _FILE_MIGRATION else f"fd:{memory.state}"
 
     async def wait(self) -> QemuExit:
         """Wait until QEMU has ended and is reaped; cancelling this leaves QEMU alone."""
@@ -243,6 +266,7 @@ class Qemu:
         """Own QEMU and all that belongs to it, and release everything at the end."""
         async with AsyncExitStack() as owned:
             owned.callback(self._close_port)
+            owned.callback(self._launched.close_scratch)
             owned.enter_context(self._launched.qmp)
             owned.enter_context(self._launched.console)
             owned.enter_context(self._launched.stderr)
@@ -268,14 +292,11 @@ class Qemu:
 
     async def _start_guest(self) -> None:
         await self._qmp.greet(self._launched.qmp)
-        if self._launched.memory is None:
-            await self._qmp.execute("cont")
-            return
-        await self._qmp.request("migrate-set-capabilities", {"capabilities": _CAPABILITIES})
-        if self._launched.memory.saved:
-            # The guest goes on by itself when it is restored; if it cannot be, QEMU ends.
-            uri = self._restore_uri(self._launched.memory)
-            await self._qmp.request("migrate-incoming", {"uri": uri})
+        memory = self._launched.memory
+        if memory is not None and memory.sender is not None:
+            await migration.receive(self._qmp, memory.sender)
+        elif memory is not None and memory.saved:
+            await migration.restore(self._qmp, memory)
         else:
             await self._qmp.execute("cont")
 
@@ -341,10 +362,6 @@ class Qemu:
     async def _kill(self) -> None:
         self._signal(signal.SIGKILL)
         await self._process.wait()
-
-
-def _file(memory: Memory) -> str:
-    return f"file:{descriptor_path(memory.state)}"
 
 
 def _exit_error(ending: QemuExit, *, hint: str = "", detail: str = "") -> QemuError:

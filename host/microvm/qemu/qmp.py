@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError, Runstate
+from qemu.qmp import ExecuteError, QMPClient, QMPError, Runstate
 from qemu.qmp.message import Message
 from qemu.qmp.models import Greeting
 
@@ -37,6 +37,7 @@ class Client(QMPClient):
         self.events.names = {"SHUTDOWN", "STOP", "BLOCK_IO_ERROR"}
         self.events.event_filter = _is_final
         self.version = (0, 0)
+        self._port: socket.socket
         self._limit = Limit(_logger, f"QMP of process {pid}")
 
     async def greet(self, port: socket.socket) -> None:
@@ -45,6 +46,7 @@ class Client(QMPClient):
         :raises QemuError: it is too old.
         :raises QMPError: what answers is no QEMU, or ends.
         """
+        self._port = port
         await self.connect(port)
         self.version = _checked(cast(Greeting, self.greeting).QMP.version)
 
@@ -59,6 +61,17 @@ class Client(QMPClient):
         except ExecuteError as error:
             kind = QemuError if is_about_limit(str(error)) else TemplateError
             raise kind(f"QEMU refuses {command}: {error}") from error
+
+    async def give(self, name: str, descriptor: int) -> str:
+        """Send QEMU a descriptor under a name, and return where a migration finds it.
+
+        :raises TemplateError: it says that it cannot take it.
+        :raises QemuError: it says so for want of something that it may not have here and now.
+        """
+        # It takes only what was sent to it; a space is nothing to QMP.
+        socket.send_fds(self._port, [b" "], [descriptor])
+        await self.request("getfd", {"fdname": name})
+        return f"fd:{name}"
 
     async def status(self) -> object:
         """Return whether the guest runs, and why not, in QEMU's words; None if it says nothing."""
@@ -109,15 +122,6 @@ def _is_final(event: Message) -> bool:
 def disk_error(event: Message) -> str:
     """Return why a disk did not take a write, in the host's words, by a BLOCK_IO_ERROR event."""
     return str(cast(Mapping[str, Any], event["data"])["reason"])
-
-
-async def migration_outcome(events: EventListener) -> str | None:
-    """Return how a migration ended, according to its events; None if QEMU has ended."""
-    async for event in events:
-        status = str(cast(Mapping[str, Any], event["data"])["status"])
-        if status in ("completed", "failed", "cancelled"):
-            return status
-    return None
 
 
 def _checked(version: Mapping[str, Any]) -> tuple[int, int]:

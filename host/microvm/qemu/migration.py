@@ -1,0 +1,126 @@
+"""Migrations: how a guest gets out of its QEMU and into another, through files or a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+from qemu.qmp import EventListener
+
+from microvm.qemu.command import Memory, descriptor_path
+from microvm.qemu.qmp import Client
+
+#: The first that migrates to and from a file by its name, and maps one that it may only read
+#: without making it a ROM; those before migrate by descriptors, and map what they may write.
+FILE_MIGRATION = (8, 2)
+
+# How long a guest may stand for the last of its memory, in milliseconds; how often its memory is
+# gone through until one that writes faster than it is copied stands for as long as that takes.
+_PAUSE_MS = 20
+_PASSES = 4
+_ANY_PAUSE_MS = 1_000_000
+
+# By default QEMU sends 128 MiB in a second, which spares a network.
+_BANDWIDTH = 1 << 40
+
+_INTERVAL = 0.001
+_SHARED = {"x-ignore-shared": True}  # RAM that is a shared file is left where it is
+_EVENTS = ("MIGRATION", "MIGRATION_PASS")
+_STANDING = "pre-switchover"
+_ENDED = {"completed", "failed", "cancelled"}
+
+
+async def restore(qmp: Client, memory: Memory) -> None:
+    """Have QEMU restore a guest from files; it goes on by itself, or if it cannot, QEMU ends.
+
+    :raises TemplateError: QEMU says that it cannot.
+    """
+    await _set(qmp, _SHARED)
+    uri = _file(qmp, memory) or f"fd:{memory.state}"
+    await qmp.request("migrate-incoming", {"uri": uri})
+
+
+async def receive(qmp: Client, sender: int) -> None:
+    """Have QEMU wait for a guest that another one sends; then it goes on here.
+
+    :param sender: the socket, which QEMU has inherited.
+    :raises TemplateError: QEMU says that it cannot.
+    """
+    await _set(qmp, {"x-ignore-shared": False})
+    await qmp.request("migrate-incoming", {"uri": f"fd:{sender}"})
+
+
+async def save(qmp: Client, memory: Memory) -> str | None:
+    """Have QEMU save its guest, whose RAM is a shared file and stays there; it stops for good.
+
+    It is not stopped before: what is saved as stopped would not go on by itself.
+
+    :return: `completed`, or how else it ended in QEMU's words; None if QEMU has ended.
+    :raises TemplateError: QEMU says that it cannot.
+    """
+    await _set(qmp, _SHARED)
+    uri = _file(qmp, memory) or await qmp.give("state", memory.state)
+    with qmp.listener(_EVENTS) as events:
+        await qmp.request("migrate", {"uri": uri})
+        return await _status(qmp, events, _ENDED)
+
+
+async def send(qmp: Client, receiver: int, standing: Callable[[], Awaitable[None]]) -> str | None:
+    """Have QEMU send its guest to another QEMU; it stops for the last of it, until `go_on`.
+
+    :param receiver: a socket, at whose other end a QEMU waits.
+    :param standing: called when the guest stands, and the other one has not yet all of it.
+    :return: as `save` does.
+    :raises TemplateError: QEMU says that it cannot.
+    """
+    await _set(qmp, {"x-ignore-shared": False, "pause-before-switchover": True})
+    limits: dict[str, object] = {"max-bandwidth": _BANDWIDTH, "downtime-limit": _PAUSE_MS}
+    await qmp.request("migrate-set-parameters", limits)
+    uri = await qmp.give("receiver", receiver)
+    with qmp.listener(_EVENTS) as events:
+        await qmp.request("migrate", {"uri": uri})
+        status = await _status(qmp, events, {_STANDING, *_ENDED})
+        if status == _STANDING:
+            await standing()
+            await qmp.request("migrate-continue", {"state": _STANDING})
+            status = await _status(qmp, events, _ENDED)
+        return status
+
+
+async def go_on(qmp: Client) -> None:
+    """Have the guest go on that was sent, or was to be.
+
+    :raises QMPError: QEMU has ended.
+    """
+    await qmp.execute("migrate_cancel")
+    # QEMU says that it has sent a guest just before it has got so far itself.
+    while (await _run_state(qmp)) == "finish-migrate":  # noqa: ASYNC110 - QEMU has no event
+        await asyncio.sleep(_INTERVAL)
+    await qmp.execute("cont")
+
+
+async def _run_state(qmp: Client) -> str:
+    answer = await qmp.execute("query-status")
+    return str(cast(Mapping[str, Any], answer)["status"])
+
+
+async def _set(qmp: Client, wanted: Mapping[str, bool]) -> None:
+    every = {"events": True, "pause-before-switchover": False, **wanted}
+    listed = [{"capability": name, "state": state} for name, state in every.items()]
+    await qmp.request("migrate-set-capabilities", {"capabilities": listed})
+
+
+async def _status(qmp: Client, events: EventListener, awaited: set[str]) -> str | None:
+    """Return the first of these that a migration comes to, by its events; None if QEMU ends."""
+    async for event in events:
+        data = cast(Mapping[str, Any], event["data"])
+        if event["event"] == "MIGRATION" and data["status"] in awaited:
+            return str(data["status"])
+        if event["event"] == "MIGRATION_PASS" and data["pass"] == _PASSES:
+            await qmp.request("migrate-set-parameters", {"downtime-limit": _ANY_PAUSE_MS})
+    return None
+
+
+def _file(qmp: Client, memory: Memory) -> str:
+    return f"file:{descriptor_path(memory.state)}" if qmp.version >= FILE_MIGRATION else ""
