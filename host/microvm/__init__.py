@@ -32,16 +32,19 @@ if TYPE_CHECKING:
         OutputLimit,
         ProtocolError,
         QemuError,
+        SnapshotError,
         StartError,
         TemplateError,
         UsageError,
         VersionMismatch,
     )
+    from microvm.forks import Forks
     from microvm.guest.process import CompletedProcess, Process
     from microvm.guest.streams import InputStream, OutputStream
     from microvm.job import Job, Outcome
     from microvm.machine import MicroVM
     from microvm.pool import Pool
+    from microvm.snapshot import Snapshot
 
 __all__ = [
     "BootError",
@@ -50,6 +53,7 @@ __all__ = [
     "ExecError",
     "ExecKilled",
     "ExecTimeout",
+    "Forks",
     "GuestDied",
     "GuestUnresponsive",
     "ImageError",
@@ -66,6 +70,8 @@ __all__ = [
     "Process",
     "ProtocolError",
     "QemuError",
+    "Snapshot",
+    "SnapshotError",
     "StartError",
     "TemplateError",
     "UsageError",
@@ -78,6 +84,8 @@ _MODULES = {
     "Outcome": "job",
     "MicroVM": "machine",
     "Pool": "pool",
+    "Snapshot": "snapshot",
+    "Forks": "forks",
     "CompletedProcess": "guest.process",
     "InputStream": "guest.streams",
     "OutputStream": "guest.streams",

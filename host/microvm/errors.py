@@ -6,6 +6,7 @@
     ├── UsageError              an argument that cannot be (also a ValueError)
     ├── ImageError              an image cannot be built, found or trusted
     ├── TemplateError           a saved guest cannot be used, or none can be saved
+    ├── SnapshotError           a snapshot cannot be taken, found, or used here
     ├── QemuError               QEMU is missing, or refuses to start
     ├── MachineError            this machine is finished; start another
     │   ├── BootError           the guest never became ready
@@ -120,6 +121,10 @@ class ImageError(MicroVMError):
 
 class TemplateError(MicroVMError):
     """A saved guest cannot be used, or none can be saved; a cold boot does without."""
+
+
+class SnapshotError(MicroVMError):
+    """A snapshot cannot be taken, is not there, or does not fit what is here."""
 
 
 class QemuError(MicroVMError):

@@ -28,14 +28,17 @@ from microvm.options import (
     Text,
 )
 from microvm.qemu import accel as accels
-from microvm.qemu.command import QemuConfig
 from microvm.qemu.launch import find_qemu, launch_error
+from microvm.snapshot import Snapshot
+from microvm.start import origin
 from microvm.start.starter import Starter
 
 # The rest is imported when a machine starts, so that `launch` can come before it.
 if TYPE_CHECKING:
+    from microvm.forks import Forks
     from microvm.guest.guest import Guest
     from microvm.guest.process import CompletedProcess, Process
+    from microvm.start.restorer import Restorer
     from microvm.start.running import RunningVM, StartTimes
     from microvm.wire import codec
     from microvm_image.image import Image
@@ -60,17 +63,24 @@ class MicroVM:
 
     @lists(MachineOptions)
     def __init__(
-        self, image: Image | str | Path | None = None, **options: Unpack[MachineOptions]
+        self,
+        image: Image | Snapshot | str | Path | None = None,
+        **options: Unpack[MachineOptions],
     ) -> None:
         """Check the options; nothing is started.
 
         :param image: an image, its tag, name or folder; by default the one for this host. That and
-            a ready-made one, such as `python`, are built if there is none.
+            a ready-made one, such as `python`, are built if there is none. A snapshot in its place
+            is where the machine goes on from, with the options of the machine that it is of.
         :raises UsageError: for a value that cannot be, or that this host has not got.
         """
         given = read_options(MachineOptions, options)
+        self._snapshot = image if isinstance(image, Snapshot) else None
+        if self._snapshot is not None:
+            given = self._snapshot.settle(given, options)
         capacity.check(memory=given["memory"], cpus=given["cpus"])
-        self._given_image = image
+        self._given_image = None if isinstance(image, Snapshot) else image
+        self._image: Image
         self._memory: int = given["memory"]
         self._cpus: int = given["cpus"]
         self._scratch: int = given["disk"]
@@ -80,6 +90,7 @@ class MicroVM:
         self._on_notice: Callable[[str], None] = given["notify"]
         self._state = "new"
         self._starter: Starter | None = None
+        self._restorer: Restorer | None = None
         self._running: RunningVM | None = None
         self._finalizer: weakref.finalize[..., MicroVM] | None = None
         self.accel: str = self._requested
@@ -87,7 +98,7 @@ class MicroVM:
 
     def __repr__(self) -> str:
         state = "dead" if self._running and self._running.guest.error else self._state
-        given = self._given_image
+        given = self._snapshot.image if self._snapshot else self._given_image
         image = f" of {getattr(given, 'name', given)}" if given else ""
         pid = f", QEMU is process {self.pid}" if self._running else ""
         return f"<{type(self).__name__}{image}: {state}, {self.accel}{pid}>"
@@ -116,9 +127,14 @@ class MicroVM:
         `start` or `stop`. What is wrong with QEMU's start is for `start` to say.
 
         :raises ImageError: there is no such image.
+        :raises SnapshotError: the snapshot cannot be used.
         :raises QemuError: QEMU is not installed, or what it needs is not.
         :raises UsageError: this host cannot run what was asked for.
         """
+        if self._state == "new" and self._snapshot is not None:
+            self._restorer = self._snapshot.restorer(self._console_log)
+            self._restorer.launch()
+            return
         given = self._given_image
         if self._state != "new" or given is None or readymade.is_missing(given):
             return
@@ -133,6 +149,7 @@ class MicroVM:
 
         :raises UsageError: it has been started before, or the console's file cannot be opened.
         :raises ImageError: there is no image, and none can be built.
+        :raises SnapshotError: the snapshot is gone, is damaged, or does not fit what is here.
         :raises QemuError: QEMU is missing, or does not start.
         :raises BootError: the guest did not become ready; its `detail` has the console's end.
         :raises ProtocolError: what answered is not our guest.
@@ -140,7 +157,10 @@ class MicroVM:
         if self._state != "new":
             raise UsageError("a machine is started once; make another")
         self._state = "starting"
-        image = await self._image()
+        if self._snapshot is not None:
+            await self._restore(self._snapshot)
+            return
+        image = self._image = await self._find_image()
         candidates, probes = self._candidates(image)
         if self._requested == "auto" and candidates == ("tcg",):
             self._report_obstacle(image, probes)
@@ -152,7 +172,7 @@ class MicroVM:
             starter, self._starter = self._starter or self._make_starter(image, accel), None
             self.accel = accel
             try:
-                self._running = await (starter.boot() if cold else starter.clone())
+                running = await (starter.boot() if cold else starter.clone())
             except (QemuError, BootError) as error:
                 if accel == candidates[-1]:
                     if accel != "tcg" and accels.is_hardware_failure(error):
@@ -164,25 +184,38 @@ class MicroVM:
                 raise launch_error(error) from error
             finally:
                 starter.end()
-            self._state = "running"
-            self._finalizer = weakref.finalize(self, _dropped, self._running, os.getpid())
-            self.cloned = starter.cloned
-            _logger.info(
-                "%s under %s, QEMU is process %d, ready %.0f ms after its start",
-                "cloned" if self.cloned else "booted",
-                accel.upper(),
-                self.pid,
-                1000 * (self._running.times.ready - self._running.times.begun),
-            )
+            self._begin(running, cloned=starter.cloned)
             if accel != "tcg":
                 if probes.recall() is not True:
                     probes.remember(works=True)
             elif failure is not None:
-                times = self._running.times
+                times = running.times
                 self._report_fallback(
                     candidates[0], failure, probes, within=times.ready - times.begun
                 )
             return
+
+    async def _restore(self, snapshot: Snapshot) -> None:
+        restorer, self._restorer = self._restorer, None
+        try:
+            restorer = restorer or snapshot.restorer(self._console_log)
+            self._image = restorer.image
+            self._begin(await restorer.clone(), cloned=True)
+        except OSError as error:
+            raise launch_error(error) from error
+
+    def _begin(self, running: RunningVM, *, cloned: bool) -> None:
+        self._running = running
+        self._state = "running"
+        self._finalizer = weakref.finalize(self, _dropped, running, os.getpid())
+        self.cloned = cloned
+        _logger.info(
+            "%s under %s, QEMU is process %d, ready %.0f ms after its start",
+            "cloned" if cloned else "booted",
+            self.accel.upper(),
+            self.pid,
+            1000 * (running.times.ready - running.times.begun),
+        )
 
     def _notify(self, text: str) -> None:
         _logger.warning("%s", text)
@@ -212,7 +245,7 @@ class MicroVM:
             notified.remember(works=False)
             self._notify(accels.fallback_notice(obstacle.text, obstacle.hint))
 
-    async def _image(self) -> Image:
+    async def _find_image(self) -> Image:
         given = self._given_image
         if given is not None and not readymade.is_missing(given):
             return self._load(given)
@@ -246,19 +279,11 @@ class MicroVM:
             self._cpus,
             accel.upper(),
         )
-        config = QemuConfig(
-            kernel=image.kernel,
-            initramfs=image.initramfs,
-            bus=image.manifest.bus,
-            accel=accel,
-            memory=self._memory >> 20,
-            cpus=self._cpus,
-            arch=image.manifest.arch,
-            disk=image.disk,
-            scratch=self._scratch,
+        config = origin.config(
+            image, accel, memory=self._memory >> 20, cpus=self._cpus, scratch=self._scratch
         )
         return Starter(
-            image.manifest,
+            image,
             config,
             console=self._console_log,
             timeout=accels.BOOT_TIMEOUT,
@@ -274,15 +299,49 @@ class MicroVM:
             self._state = "stopped"
         if self._finalizer is not None:
             self._finalizer.detach()
-        starter, self._starter = self._starter, None
-        if starter is not None:
-            starter.end()
+        for starter in (self._starter, self._restorer):
+            if starter is not None:
+                starter.end()
         running, self._running = self._running, None
         if running is not None:
             try:
                 await running.end()
             finally:  # a cancellation is raised when all is done
                 _logger.info("the machine is gone")
+
+    async def checkpoint(self, name: str | None = None) -> Snapshot:
+        """Take a snapshot of the machine, with its processes; the machine goes on.
+
+        Processes that its commands have left live on in each machine that is started from it.
+
+        :param name: one to keep it under, in the place of what has that name; without one it is
+            gone with this process, or when it is closed.
+        :raises Busy: a command runs on this machine, or another snapshot is being taken.
+        :raises UsageError: the machine is not running, or its image is too old for this.
+        :raises SnapshotError: it could not be taken; the machine is as usable as before.
+        :raises ImageError: the disk is full.
+        :raises MachineError: the machine is dead.
+        """
+        guest = self._guest()
+        await guest.wait_idle()
+        assert self._running is not None  # noqa: S101 - or there would be no guest
+        return await Snapshot.take(self._running, self._image, name)
+
+    async def fork(self, count: int = 1) -> Forks:
+        """Start machines that go on from where this one is, which goes on, too.
+
+        ::
+
+            async with await vm.fork(3) as forks:
+                for fork in forks: ...
+
+        :return: a list of them; leaving its block, or `Forks.stop`, ends them.
+        :raises MicroVMError: as `checkpoint` and `start` do; then no machine is left of them.
+        """
+        from microvm.forks import Forks
+
+        with await self.checkpoint() as snapshot:
+            return await Forks.start(snapshot, count)
 
     def unclosed(self) -> str:
         """Return the warning for a machine that nobody has stopped; empty if that does no harm."""

@@ -22,6 +22,7 @@ from microvm.start.warmup import warm_up
 from microvm.tasks import cancel
 
 if TYPE_CHECKING:
+    from microvm.snapshot import Snapshot
     from microvm_image.image import Image
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class Pool:
     def __init__(
         self,
         size: int | None = None,
-        image: Image | str | Path | None = None,
+        image: Image | Snapshot | str | Path | None = None,
         **machine: Unpack[PoolOptions],
     ) -> None:
         """Check what they are to be; nothing is started.

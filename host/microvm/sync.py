@@ -15,11 +15,14 @@ Deadlines hold between the calls, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from microvm import machine
+from microvm.capacity import usable_cpus
+from microvm.errors import UsageError
 from microvm.guest import process, streams
 from microvm.guest.process import CompletedProcess
 from microvm.guest.timeouts import TIMEOUTS
@@ -35,6 +38,7 @@ from microvm.options import (
     RunOptions,
     Text,
 )
+from microvm.snapshot import Snapshot
 from microvm.wire import codec
 
 if TYPE_CHECKING:
@@ -70,7 +74,9 @@ class MicroVM(_LoopBound):
 
     @lists(MachineOptions)
     def __init__(
-        self, image: Image | str | Path | None = None, **options: Unpack[MachineOptions]
+        self,
+        image: Image | Snapshot | str | Path | None = None,
+        **options: Unpack[MachineOptions],
     ) -> None:
         """Check what it is to be; see `microvm.MicroVM`."""
         self._machine = machine.MicroVM(image, **options)
@@ -137,6 +143,44 @@ class MicroVM(_LoopBound):
     def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
         """Return the daemon's counters; see `microvm.MicroVM.status`."""
         return self._do(self._machine.status(timeout))
+
+    def checkpoint(self, name: str | None = None) -> Snapshot:
+        """Take a snapshot of the machine, which goes on; see `microvm.MicroVM.checkpoint`."""
+        return self._do(self._machine.checkpoint(name))
+
+    def fork(self, count: int = 1) -> Forks:
+        """Start machines that go on from where this one is; see `microvm.MicroVM.fork`."""
+        with self.checkpoint() as snapshot:
+            return Forks.start(snapshot, count)
+
+
+class Forks(list[MicroVM]):
+    """See :class:`microvm.Forks`."""
+
+    @classmethod
+    def start(cls, snapshot: Snapshot, count: int) -> Self:
+        """Start machines from a snapshot; see `microvm.Forks.start`."""
+        if count < 1:
+            raise UsageError(f"a fork makes at least one machine, not {count}")
+        forks = cls(MicroVM(snapshot) for _ in range(count))
+        try:
+            with ThreadPoolExecutor(usable_cpus()) as starting:
+                list(starting.map(MicroVM.start, forks))
+        except BaseException:
+            forks.stop()
+            raise
+        return forks
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End all of them, whatever state they are in; idempotent."""
+        for vm in self:
+            vm.stop()
 
 
 class OutputStream(_LoopBound):

@@ -16,11 +16,27 @@ from click.testing import CliRunner
 from microvm import ImageError, QemuError, TemplateError, UsageError
 from microvm.cache import lock, verified
 from microvm.cli import cli
-from microvm.start import scratch, sparse, template
+from microvm.start import saved, scratch, sparse, template
+from microvm.start.origin import Origin
 
 PAGE = 4096
 RAM = bytes(3 * PAGE) + b"a" * PAGE + bytes(300 * PAGE) + b"b" * (2 * PAGE) + bytes(PAGE)
 STATE = Random(1).randbytes(10_000)
+ORIGIN = Origin(
+    image="i",
+    folder="/i",
+    kernel_sha256="",
+    initramfs_sha256="",
+    disk_sha256="",
+    qemu="q",
+    qemu_build="",
+    arguments_sha256="",
+    host_sha256="",
+    accel="tcg",
+    memory=96,
+    cpus=1,
+    scratch=0,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -31,19 +47,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def save(name: str, used: float = 0, *, copied: bool = False, disk: int = 0) -> Path:
-    with template.blank(disk) as memory:
+    with saved.blank(disk) as memory:
         os.write(memory.ram, RAM)
         os.write(memory.state, STATE)
-        template.save(
-            memory,
-            name=name,
-            image="i",
-            qemu=Path("q"),
-            accel="tcg",
-            megabytes=96,
-            cpus=1,
-            copied=copied,
-        )
+        template.save(memory, name=name, origin=ORIGIN, copied=copied)
     path = Path(os.environ["MICROVM_CACHE"]) / "templates" / name
     if used:
         os.utime(path, (used, used))
@@ -57,7 +64,7 @@ def read(descriptor: int) -> bytes:
 
 def test_what_was_saved_is_what_is_opened() -> None:
     save("a")
-    with template.opened("a") as memory:
+    with template.STORE.opened("a") as memory:
         assert memory is not None
         assert memory.saved
         assert (read(memory.ram), read(memory.state)) == (RAM, STATE)
@@ -70,7 +77,7 @@ def test_each_who_opens_it_has_a_disk_of_its_own() -> None:
     assert len(saved) == 64 << 20
     assert (path / "scratch").stat().st_blocks * 512 < 4 << 20
     for _ in range(2):
-        with template.opened("a") as memory:
+        with template.STORE.opened("a") as memory:
             assert memory is not None
             assert memory.scratch is not None
             assert read(memory.scratch) == saved
@@ -89,7 +96,7 @@ def test_a_disk_takes_what_makes_file_systems(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_qemu_that_cannot_share_the_memory_gets_a_copy() -> None:
     path = save("a", copied=True)
-    with template.opened("a") as memory:
+    with template.STORE.opened("a") as memory:
         assert memory is not None
         assert memory.copied
         assert read(memory.ram) == RAM
@@ -110,13 +117,13 @@ def test_what_is_saved_can_be_read_by_all_and_written_by_nobody() -> None:
 
 
 def test_there_may_be_none() -> None:
-    with template.opened("a") as memory:
+    with template.STORE.opened("a") as memory:
         assert memory is None
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", ".hidden", "a/b"])
 def test_a_name_is_no_path(name: str) -> None:
-    with pytest.raises(TemplateError, match="not the name"), template.opened(name):
+    with pytest.raises(TemplateError, match="not the name"), template.STORE.opened(name):
         pass
 
 
@@ -175,11 +182,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "manifest no object": (lambda path: (path / "manifest.json").write_text("[]"), "its manifest"),
     "manifest short of a field": (
-        lambda path: (path / "manifest.json").write_text('{"ram": []}'),
+        lambda path: (path / "manifest.json").write_text(f'{{"format": {saved.FORMAT}}}'),
         "its manifest",
     ),
     "another version": (lambda path: _edit(path, format=0), "another version"),
-    "another name": (lambda path: _edit(path, name="b"), "another version"),
+    "another name": (lambda path: _edit(path, name="b"), "its name is b"),
     "a file": (_become_a_file, "cannot read"),
     **{f"{part} a FIFO": (_at(part, _fifo), "cannot read.*: not a plain file") for part in PARTS},
     **{f"{part} a link": (_at(part, _link), "cannot read") for part in PARTS},
@@ -195,13 +202,13 @@ def test_damage_is_found(damage: str) -> None:
     path = save("a")
     do, says = DAMAGES[damage]
     do(path)
-    with pytest.raises(TemplateError, match=says), template.opened("a"):
+    with pytest.raises(TemplateError, match=says), template.STORE.opened("a"):
         pass
-    if says in ("its manifest", "another version"):
-        assert [each.manifest for each in template.installed()] == [None]
+    if says in ("its manifest", "another version", "its name is b"):
+        assert [each.manifest for each in template.STORE.installed()] == [None]
     elif path.is_file():
-        assert template.installed() == []
-    template.remove("a")
+        assert template.STORE.installed() == []
+    template.STORE.remove("a")
     assert not path.exists()
 
 
@@ -221,7 +228,7 @@ def digests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def _opened() -> bool:
-    with template.opened("a") as memory:
+    with template.STORE.opened("a") as memory:
         return memory is not None and read(memory.ram) == RAM
 
 
@@ -291,7 +298,7 @@ async def test_nobody_waits_for_who_shows_no_life(
             async with template.locked("a", lambda _: None):
                 pass
         with pytest.raises(TemplateError, match="no template"):
-            template.remove("a")
+            template.STORE.remove("a")
     async with template.locked("a", lambda _: None):
         pass
 
@@ -300,28 +307,28 @@ def test_the_least_recently_used_go_first() -> None:
     for age, name in enumerate(["new", "middle", "old", "damaged"]):
         save(name, used=1e9 - age)
     _edit(save("damaged"), format=0)
-    names = [each.name for each in template.installed()]
+    names = [each.name for each in template.STORE.installed()]
     assert names == ["damaged", "new", "middle", "old"]
-    size = template.installed()[1].size
+    size = template.STORE.installed()[1].size
     removed = template.prune(2 * size + size // 2)
     assert {each.name for each in removed} == {"old", "damaged"}
     assert [each.name for each in template.prune(0, keep="middle")] == ["new"]
-    assert [each.name for each in template.installed()] == ["middle"]
+    assert [each.name for each in template.STORE.installed()] == ["middle"]
 
 
 def test_using_one_makes_it_the_last_to_go() -> None:
     for name in ("a", "b"):
         save(name, used=1e9 + (name == "b"))
-    with template.opened("a"):
+    with template.STORE.opened("a"):
         pass
-    assert [each.name for each in template.installed()] == ["a", "b"]
+    assert [each.name for each in template.STORE.installed()] == ["a", "b"]
 
 
 def test_saving_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     save("a", used=1e9)
     monkeypatch.setenv("MICROVM_TEMPLATES", "1K")
     save("b")
-    assert [each.name for each in template.installed()] == ["b"]
+    assert [each.name for each in template.STORE.installed()] == ["b"]
 
 
 def test_pruning_clears_what_killed_processes_have_left(folder: Path) -> None:

@@ -299,7 +299,7 @@ async def test_a_machine_tells_for_whom_it_waits(start_build: Start) -> None:
     wait_until_it_writes(first)
     told: list[str] = []
     vm = MicroVM(notify=told.append)
-    finding = asyncio.create_task(vm._image())
+    finding = asyncio.create_task(vm._find_image())
     await comes_true(lambda: told)
     await asyncio.to_thread(first.communicate)
     await finding

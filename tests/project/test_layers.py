@@ -11,7 +11,18 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 ROOTS = (REPOSITORY / "host", REPOSITORY / "image", REPOSITORY / "codegen")
 
-FRONT = {"machine", "pool", "job", "jobfile", "sync", "loop", "step", "readymade"}
+FRONT = {
+    "machine",
+    "pool",
+    "job",
+    "jobfile",
+    "sync",
+    "loop",
+    "step",
+    "readymade",
+    "snapshot",
+    "forks",
+}
 WINGS = {"wire", "guest", "qemu", "start", "cli", "bench"}
 
 #: What each part may know beside itself; whoever is not named in `FRONT` or `WINGS` is the ground.

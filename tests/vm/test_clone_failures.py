@@ -189,18 +189,11 @@ async def test_one_that_qemu_refused_may_be_another_meanwhile(
     locked = template.locked
 
     def late(name: str, *rest: Any) -> Any:
-        with template.opened(name) as memory:
+        kept = template.STORE.manifest(name)
+        with template.STORE.opened(name) as memory:
+            assert kept is not None
             assert memory is not None
-            template.save(
-                memory,
-                name=name,
-                image=image.name,
-                qemu=Path("q"),
-                accel="tcg",
-                megabytes=96,
-                cpus=1,
-                copied=memory.copied,
-            )
+            template.save(memory, name=name, origin=kept.origin, copied=memory.copied)
         replaced.append(_identity(cache))
         misbehave("")
         return locked(name, *rest)

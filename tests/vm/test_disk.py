@@ -134,7 +134,7 @@ async def test_a_disk_that_is_none_ends_the_boot_and_says_so(
 async def test_another_disk_is_another_template(on_disk: Image, tmp_path: Path) -> None:
     async with MicroVM(on_disk):
         pass
-    before = {found.name for found in template.installed()}
+    before = {found.name for found in template.STORE.installed()}
     other = tmp_path / "other"
     other.mkdir()
     for path, _, _ in on_disk.files:
@@ -148,7 +148,7 @@ async def test_another_disk_is_another_template(on_disk: Image, tmp_path: Path) 
     (other / MANIFEST).write_text(manifest.json())
     async with MicroVM(other) as vm:
         assert vm.cloned
-    [new] = {found.name for found in template.installed()} - before
+    [new] = {found.name for found in template.STORE.installed()} - before
     assert new.startswith(on_disk.name)
 
 
@@ -192,7 +192,7 @@ async def test_its_size_is_part_of_the_template(image: Image) -> None:
 async def test_a_saved_disk_that_was_changed_is_not_used(image: Image) -> None:
     async with MicroVM(image, disk="80M"):
         pass
-    saved = cache.folder("templates") / template.installed()[0].name / "scratch"
+    saved = cache.folder("templates") / template.STORE.installed()[0].name / "scratch"
     saved.chmod(0o644)
     with saved.open("r+b") as file:
         file.seek(1080)

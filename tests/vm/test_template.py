@@ -24,7 +24,7 @@ from tests.support.processes import children, open_files
 from tests.vm.conftest import Command, Misbehave, live_at_once
 
 from microvm import MicroVM, TemplateError
-from microvm.qemu import process as qemu
+from microvm.qemu import migration
 from microvm.start import template
 from microvm.wire.session import Session
 from microvm_image import Image
@@ -88,7 +88,7 @@ async def test_a_qemu_that_knows_no_files_clones_by_descriptors_and_copies(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As QEMU 8.1 and older, in all that we ask of it.
-    monkeypatch.setattr(qemu, "_FILE_MIGRATION", (99, 0))
+    monkeypatch.setattr(migration, "FILE_MIGRATION", (99, 0))
     assert await _start(image) == (True, [])
     ram = _folder(cache) / "ram"
     before = hashlib.sha256(ram.read_bytes()).digest()
@@ -124,7 +124,7 @@ async def test_a_changed_byte_of_a_saved_guest_is_refused(
 ) -> None:
     await _start(image)
     folder = _folder(cache)
-    with template.opened(folder.name) as memory:
+    with template.STORE.opened(folder.name) as memory:
         assert memory is not None
         saved = os.pread(memory.state, 1 << 20, 0)
     random = Random(changes)
@@ -136,7 +136,7 @@ async def test_a_changed_byte_of_a_saved_guest_is_refused(
                 at, change = random.randrange(len(whole)), random.randrange(1, 256)
                 os.pwrite(file.fileno(), bytes([whole[at] ^ change]), at)
                 try:
-                    with template.opened(folder.name) as memory:
+                    with template.STORE.opened(folder.name) as memory:
                         # There are words in the manifest that nothing hangs on.
                         assert part != "state"
                         assert memory is not None
@@ -174,7 +174,7 @@ async def test_a_guest_cannot_change_what_it_was_cloned_from(image: Image, cache
         await first.run(["sh", "-c", fill], check=True)
         assert (await second.run(["cat", "/etc/hostname"])).stdout != b"gone\n"
         assert hashlib.sha256(ram.read_bytes()).digest() == before
-        (saved,) = template.installed()
+        (saved,) = template.STORE.installed()
         assert saved.manifest is not None
         modes = set() if saved.manifest.copied else {os.O_RDONLY}
         for vm in (first, second):
@@ -331,8 +331,8 @@ def test_starts_that_are_killed_leave_nothing(
         for child in set(children(os.getpid())) - set(before):
             _reap(child)
             adopted += 1
-        for each in template.installed():
-            with template.opened(each.name) as memory:
+        for each in template.STORE.installed():
+            with template.STORE.opened(each.name) as memory:
                 assert memory is not None
         if number % 8 == 7:
             shutil.rmtree(cache / "templates", ignore_errors=True)

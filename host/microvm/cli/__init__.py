@@ -33,6 +33,7 @@ _COMMANDS = {
     "kernel": "microvm.cli.kernel",
     "map": "microvm.cli.map",
     "run": "microvm.cli.run",
+    "snapshot": "microvm.cli.snapshot",
     "template": "microvm.cli.template",
 }
 

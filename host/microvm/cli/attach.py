@@ -15,7 +15,7 @@ from subprocess import PIPE
 from typing import TYPE_CHECKING, cast
 
 from microvm import readymade
-from microvm.cli import terminal
+from microvm.cli import shared, terminal
 from microvm.cli.signals import run_until_signal
 from microvm.errors import ExecKilled, MicroVMError, StartError
 from microvm.guest.stdio import copy_in, copy_out
@@ -32,12 +32,22 @@ _LAST_OUTPUT = 1.0
 
 
 class Attached:
-    """A command in a machine, which ends with it."""
+    """A command in a machine, which ends with it.
 
-    def __init__(self, machine: MicroVM, command: tuple[str, ...], options: ExecOptions) -> None:
+    :param save: the name to keep the machine under, as a snapshot, if the command exits with 0.
+    """
+
+    def __init__(
+        self,
+        machine: MicroVM,
+        command: tuple[str, ...],
+        options: ExecOptions,
+        save: str | None = None,
+    ) -> None:
         self.machine = machine
         self.command = command
         self.options = options
+        self.save = save
         self.process: Process | None = None
         self.interrupted_at = float("-inf")
 
@@ -56,7 +66,14 @@ class Attached:
 
     async def _run(self) -> int:
         async with self.machine:
-            return await self._command()
+            status = await self._command()
+            if self.save is not None and status == 0:
+                await self.machine.checkpoint(self.save)
+            elif self.save is not None:
+                shared.notify(
+                    f"no snapshot {self.save} was saved: the command's status is {status}"
+                )
+            return status
 
     async def _command(self) -> int:
         options: ExecOptions = {**self.options, "stdin": PIPE if self._forwards_stdin() else None}

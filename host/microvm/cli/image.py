@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import click
 
 from microvm.cli import shared, signals
+from microvm.cli.facts import echo_facts, echo_json
 from microvm.cli.image_build import FILE, build
 from microvm.errors import ImageError
 from microvm.option import Option
@@ -58,7 +59,7 @@ def ls(as_json: bool, quiet: bool) -> None:
     if quiet:
         click.echo("".join(f"{path.name}\n" for path, _ in found), nl=False)
     elif as_json:
-        _echo_json([_facts(path, each) for path, each in found])
+        echo_json([_facts(path, each) for path, each in found])
     else:
         rows = [row for path, each in found for row in _rows(path, each)]
         echo([("NAME", "DIGEST", "BASE", "KERNEL", "SIZE", "SHARED", "CREATED"), *sorted(rows)])
@@ -76,12 +77,12 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
     shown = [_facts(each.path, each) for each in map(load, names)]
     if as_json:
-        _echo_json(shown)
+        echo_json(shown)
         return
     for number, facts in enumerate(shown):
         if number:
             click.echo()
-        _echo_facts(facts)
+        echo_facts(facts)
 
 
 @image.command()
@@ -98,7 +99,7 @@ def history(name: str, as_json: bool) -> None:
 
     made = load(name).manifest
     if as_json:
-        _echo_json({"source": made.source, "steps": made.history, "warm": made.warm})
+        echo_json({"source": made.source, "steps": made.history, "warm": made.warm})
         return
     lines = [f"from {made.source}", *made.history]
     lines += [f"warm {shlex.join(command)}" for command in made.warm]
@@ -271,32 +272,10 @@ def _echo_removed(removed: Removed) -> None:
     if not removed.image:
         return
     click.echo(f"Deleted: {removed.image}")
-    for each in template.installed():
-        if each.manifest and each.manifest.image == removed.image:
+    for each in template.STORE.installed():
+        if each.manifest and each.manifest.origin.image == removed.image:
             with suppress(TemplateError):  # another process makes it, or has removed it
-                template.remove(each.name)
-
-
-def _echo_json(value: object) -> None:
-    import json
-
-    click.echo(json.dumps(value, indent=2))
-
-
-def _echo_facts(facts: dict[str, object], indent: str = "") -> None:
-    """Print facts, a line each; a dictionary in them as a block, a list as several lines."""
-    for name, value in facts.items():
-        match value:
-            case dict():
-                click.echo(f"{indent}{name}:")
-                _echo_facts(value, f"{indent}  ")
-            case tuple() | list():
-                click.echo(f"{indent}{name}:" + ("" if value else " none"))
-                for each in value:
-                    line = each if isinstance(each, str) else " ".join(each)
-                    click.echo(f"{indent}  {printable(line)}")
-            case _:
-                click.echo(f"{indent}{name}: {printable(str(value))}".rstrip())
+                template.STORE.remove(each.name)
 
 
 def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +22,8 @@ from microvm.options import ExecOptions, PoolOptions, RunOptions
 
 if TYPE_CHECKING:
     from microvm.jobfile import LineJob
+    from microvm.snapshot import Snapshot
+    from microvm_image.image import Image
 
 # The bytes that a line of the input may have: a job with its standard input.
 _LINE_LIMIT = 16 << 20
@@ -37,12 +39,18 @@ _LINE_LIMIT = 16 << 20
 )
 @click.option("--ordered", is_flag=True, help="Give results in the order of the jobs.")
 @shared.image
+@shared.from_snapshot
 @shared.options(PoolOptions, "map")
 @shared.options(ExecOptions, "map", max_output="16M")
 @shared.verbose
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 def map(  # noqa: A001 - the verb's name
-    file: str, jobs: int | None, ordered: bool, image: str | None, **options: Any
+    file: str,
+    jobs: int | None,
+    ordered: bool,
+    image: str | None,
+    snapshot: str | None,
+    **options: Any,
 ) -> None:
     """Run each line of FILE in a fresh virtual machine.
 
@@ -75,14 +83,15 @@ def map(  # noqa: A001 - the verb's name
     machine, how = shared.given(PoolOptions, options), shared.given(RunOptions, options)
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     lines = _Lines(descriptor, how.pop("env"))
-    work = _map(lines, jobs, image, machine, how, ordered)
+    start = partial(shared.snapshot_of, snapshot, image) if snapshot else None
+    work = _map(lines, jobs, start or partial(shared.image_of, image), machine, how, ordered)
     sys.exit(asyncio.run(run_until_signal(work)))
 
 
 async def _map(
     lines: _Lines,
     machines: int | None,
-    image: str | None,
+    start: Callable[[], Snapshot | Image],
     machine: PoolOptions,
     options: RunOptions,
     ordered: bool,
@@ -98,7 +107,7 @@ async def _map(
     machine["notify"] = cache(shared.notify)  # what several machines say is said once
     pool = Pool(
         size if total is None else min(size, total),
-        shared.image_of(image),
+        start(),
         **machine,
     )
     outcomes = pool.map(lines.jobs(), ordered=ordered, **options)

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from microvm.cli import shared
+from microvm.errors import SnapshotError
 from microvm.machine import MicroVM
 from microvm.options import ExecOptions, MachineOptions
 
@@ -50,7 +51,8 @@ class _Run(click.Command):
                 raise click.UsageError(f"There is no {error.option_name}: {instead}", ctx) from None
             raise
         command = ctx.params.get("command")
-        if not command and ctx.params.get("image") is ctx.params.get("entrypoint") is None:
+        named = any(ctx.params.get(each) for each in ("image", "snapshot", "entrypoint"))
+        if not command and not named and ctx.params.get("entrypoint") is None:
             argument = next(each for each in self.params if each.name == "command")
             raise click.MissingParameter(ctx=ctx, param=argument)
         verbose = ctx.get_parameter_source("verbose") is ParameterSource.COMMANDLINE
@@ -59,8 +61,27 @@ class _Run(click.Command):
         return rest
 
 
+def _check_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
+    del context, parameter
+    if name is not None:
+        from microvm.start.snapshots import STORE
+
+        try:
+            STORE.path(name)
+        except SnapshotError as error:
+            raise click.BadParameter(str(error)) from None
+    return name
+
+
 @click.command(cls=_Run, context_settings={"allow_interspersed_args": False})
 @shared.image
+@shared.from_snapshot
+@click.option(
+    "--save",
+    metavar="NAME",
+    callback=_check_name,
+    help="Keep the machine as it is after CMD, if that exits with 0, as a snapshot of that name.",
+)
 @click.option(
     "--entrypoint",
     metavar="CMD",
@@ -72,9 +93,17 @@ class _Run(click.Command):
 @shared.verbose
 @click.argument("command", nargs=-1, metavar="[--] CMD [ARG]...")
 def run(
-    command: tuple[str, ...], image: str | None, entrypoint: str | None, **options: Any
+    command: tuple[str, ...],
+    image: str | None,
+    snapshot: str | None,
+    save: str | None,
+    entrypoint: str | None,
+    **options: Any,
 ) -> None:
     """Run CMD in a fresh virtual machine, and throw the machine away.
+
+    With --save the machine is kept as it is after CMD, with its files and with what CMD has left
+    running; --from starts there, as often as you like.
 
     An image may have defaults, as docker's have: a command, which CMD stands in for; an entrypoint,
     which comes before it; variables, a working directory, a user.
@@ -94,15 +123,18 @@ def run(
     is the command's, and Ctrl-C is a key like any other.
     """  # noqa: D301 - click wants the backspace itself
     how = shared.given(ExecOptions, options)
-    booted = shared.image_of(image)
+    start = shared.snapshot_of(snapshot, image) if snapshot else None
+    booted = start.find_image() if start else shared.image_of(image)
     argv = booted.manifest.config.argv(command, entrypoint)
     if not argv:
         named = (
-            "there is no command" if image is None else f"image {image} has no command of its own"
+            "there is no command"
+            if image is snapshot is None
+            else f"image {booted.name} has no command of its own"
         )
         raise click.UsageError(f"{named}: say what to run, as in `microvm run … -- echo hello`")
     machine = MicroVM(
-        booted,
+        start or booted,
         **shared.given(MachineOptions, {**options, "notify": shared.notify}),
     )
     machine.launch()
@@ -111,4 +143,4 @@ def run(
 
     from microvm.cli.attach import Attached
 
-    shared.exit_now(asyncio.run(Attached(machine, argv, how).status()))
+    shared.exit_now(asyncio.run(Attached(machine, argv, how, save).status()))

@@ -15,6 +15,7 @@ from microvm.options import counted
 from microvm.printable import printable
 
 if TYPE_CHECKING:
+    from microvm.snapshot import Snapshot
     from microvm_image import Image
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -51,6 +52,12 @@ def count(least: int) -> Callback:
 
 image = click.option(
     "--image", metavar="NAME[:TAG]|DIR", help="What it boots. [default: built on the first run]"
+)
+from_snapshot = click.option(
+    "--from",
+    "snapshot",
+    metavar="NAME",
+    help="Go on from a snapshot, as `run --save` keeps them, with the memory, CPUs and disk of it.",
 )
 verbose = click.option(
     "-v",
@@ -124,6 +131,19 @@ def image_of(given: str | None) -> Image:
 
     with on_stderr() as report:
         return default(report=report) if given is None else readymade.find(given, report)
+
+
+def snapshot_of(given: str, image: str | None) -> Snapshot:
+    """Return the snapshot that `--from` names.
+
+    :raises click.UsageError: an image is named, too.
+    :raises SnapshotError: there is none, or it cannot be read.
+    """
+    from microvm.snapshot import Snapshot
+
+    if image is not None:
+        raise click.UsageError("--from has an image already: there is no --image beside it")
+    return Snapshot.find(given)
 
 
 def exit_now(status: int) -> NoReturn:

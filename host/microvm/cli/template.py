@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from microvm.start.template import Template
+    from microvm.start.saved import Saved
 
 
 @click.group()
@@ -26,9 +26,9 @@ def template() -> None:
 def ls(as_json: bool) -> None:
     """List them, the one that was used last first."""
     from microvm.cli.table import echo
-    from microvm.start.template import installed
+    from microvm.start.template import STORE
 
-    templates = installed()
+    templates = STORE.installed()
     if as_json:
         import json
         from dataclasses import asdict
@@ -42,10 +42,10 @@ def ls(as_json: bool) -> None:
 @click.argument("names", nargs=-1, required=True, metavar="NAME…")
 def rm(names: tuple[str, ...]) -> None:
     """Remove some of them; machines that run are not disturbed."""
-    from microvm.start.template import remove
+    from microvm.start.template import STORE
 
     for name in names:
-        remove(name)
+        STORE.remove(name)
 
 
 @template.command()
@@ -61,12 +61,8 @@ def prune(everything: bool) -> None:
         click.echo(each.name)
 
 
-def _row(each: Template) -> tuple[str, ...]:
-    manifest = each.manifest
+def _row(each: Saved) -> tuple[str, ...]:
+    made = each.manifest and each.manifest.origin
     used = datetime.fromtimestamp(each.used).astimezone().isoformat(" ", "seconds")
-    made = (
-        (manifest.accel, f"{manifest.memory}M", str(manifest.cpus))
-        if manifest
-        else ("damaged",) * 3
-    )
-    return each.name, *made, f"{each.size / 1e6:.1f} MB", used
+    shape = (made.accel, f"{made.memory}M", str(made.cpus)) if made else ("damaged",) * 3
+    return each.name, *shape, f"{each.size / 1e6:.1f} MB", used

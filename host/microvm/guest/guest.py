@@ -9,13 +9,13 @@ import asyncio
 import gc
 import itertools
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from signal import SIGKILL
 from typing import Any, TypeVar, Unpack
 
-from microvm.errors import GuestDied, GuestUnresponsive, MachineError
+from microvm.errors import Busy, GuestDied, GuestUnresponsive, MachineError
 from microvm.guest.command import Command
 from microvm.guest.deadline import Deadline, Timer
 from microvm.guest.process import Process
@@ -63,6 +63,8 @@ class Guest:
         self._channel = channel(self._session, self._on_event, self._on_lost, self._flush)
         self._loop = asyncio.get_running_loop()
         self._command: Command | None = None
+        self._free = asyncio.Event()
+        self._free.set()
         self._tokens = itertools.count(1)
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._pongs: dict[int, asyncio.Future[None]] = {}
@@ -112,7 +114,7 @@ class Guest:
         """
         self._check_alive()
         self._channel.write(self._session.keep())
-        await self.ping(timeout)
+        await self._ping(timeout)
 
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`.
@@ -123,6 +125,8 @@ class Guest:
         :raises MachineError: the guest is lost, or not ready.
         """
         self._check_alive()
+        if not self._free.is_set():
+            raise _busy()
         request, limits = request_of(argv, options, self._defaults)
         frame = self._session.exec_request(request)
         fed = self._session.takes_stdin
@@ -145,6 +149,21 @@ class Guest:
             abandon=self._abandon,
             dropped=lambda: self._dropped(command),
         )
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """As `keep`, and for as long as the block lasts refuse commands, and have pings wait.
+
+        :raises Busy: a command runs, or this is done already.
+        """
+        if not self._free.is_set():
+            raise _busy()
+        self._free.clear()
+        try:
+            await self.keep()
+            yield
+        finally:
+            self._free.set()
 
     async def wait_idle(self) -> None:
         """Wait until a command that was abandoned is gone; one that is in use is not waited for."""
@@ -179,6 +198,10 @@ class Guest:
         :raises GuestUnresponsive: it did not answer in time.
         :raises MachineError: it is lost, or not ready.
         """
+        await self._free.wait()
+        await self._ping(timeout)
+
+    async def _ping(self, timeout: float) -> None:
         self._check_alive()
         token = next(self._tokens)
         self._channel.write(self._session.ping(token))
@@ -192,6 +215,7 @@ class Guest:
         :raises GuestUnresponsive: it did not answer in time.
         :raises MachineError: it is lost, or not ready.
         """
+        await self._free.wait()
         self._check_alive()
         self._channel.write(self._session.status_request())
         status: asyncio.Future[codec.Status] = self._loop.create_future()
@@ -306,6 +330,10 @@ class Guest:
     def _unresponsive(self, reason: str) -> MachineError:
         message = f"the guest is not responding: {reason}"
         return self.fail(GuestUnresponsive(message, detail=self._console_tail()))
+
+
+def _busy() -> Busy:
+    return Busy("a checkpoint of this machine is being taken, and it runs no command meanwhile")
 
 
 def _cancel(*timers: Timer) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from microvm.errors import BootError, GuestDied
@@ -56,20 +57,30 @@ class RunningVM:
     async def start(
         cls,
         launched: Launched,
-        console: Console,
+        console_log: Path | None,
         timeout: float,
         defaults: ExecOptions | None = None,
+        *,
+        resume: bool = True,
     ) -> Self:
         """Have a QEMU boot a guest, or restore one, and wait until it is ready.
 
-        :param launched: the QEMU, which the machine owns from now on, as it does `console`.
+        :param launched: the QEMU, which the machine owns from now on.
+        :param console_log: see `MicroVM`.
         :param timeout: how long the guest may take, in seconds.
         :param defaults: see `Guest`.
+        :param resume: see `Guest.ready`.
+        :raises UsageError: the console's file cannot be opened.
         :raises QemuError: QEMU is missing, or does not start.
         :raises TemplateError: it says that it cannot restore a guest, or will not save one.
         :raises BootError: the guest did not become ready; its `detail` has the console's end.
         :raises ProtocolError: what answered is not our guest.
         """
+        try:
+            console = Console(console_log)
+        except BaseException:
+            launched.kill()
+            raise
         async with AsyncExitStack() as owned:
             owned.callback(console.close)
             qemu = await Qemu.take_over(launched, console=console)
@@ -81,7 +92,7 @@ class RunningVM:
             owned.push_async_callback(vm.end)
             try:
                 async with qemu.starting():
-                    await guest.ready(timeout)
+                    await guest.ready(timeout, resume=resume)
             except TimeoutError:
                 message = f"the guest was not ready within {timeout:g} s"
                 raise _failure(message, console, _HINT_SILENT) from None
@@ -99,6 +110,16 @@ class RunningVM:
         reason = GuestDied(qemu_exit.text, hint=qemu_exit.hint, detail=self._console.tail())
         reason.qemu_exit = qemu_exit
         self.guest.fail(reason)
+
+    async def check(self) -> None:
+        """Raise why the guest is lost, if it is, be it that QEMU has only just ended.
+
+        :raises MachineError: it is lost.
+        """
+        if self.qemu.ended:
+            await asyncio.wait([self._watch])
+        if self.guest.error is not None:
+            raise self.guest.error
 
     async def end(self) -> None:
         """End the machine, whatever state it is in; idempotent.

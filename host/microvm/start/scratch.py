@@ -55,20 +55,39 @@ def blank(size: int) -> Iterator[int]:
 
 
 @contextmanager
+def empty(size: int) -> Iterator[int]:
+    """Make a file of that many bytes, all zeros, and yield its descriptor.
+
+    :raises ImageError: the cache's folder cannot be written.
+    """
+    with _unnamed() as disk:
+        os.ftruncate(disk, size)
+        yield disk
+
+
+@contextmanager
 def copied(saved: int) -> Iterator[int]:
     """Copy a scratch disk, and yield the copy's descriptor.
 
     :raises ImageError: the disk is full, or the cache's folder cannot be written.
     """
     with _unnamed() as disk:
-        with cache.disk_errors(cache.folder("scratch")):
-            if not _share_blocks(saved, disk):
-                sparse.copy(saved, disk)
+        copy(saved, disk)
         yield disk
 
 
+def copy(saved: int, disk: int) -> None:
+    """Copy a scratch disk into a file of zeros, by their descriptors.
+
+    :raises ImageError: the disk is full.
+    """
+    with cache.disk_errors(cache.folder("scratch")):
+        if not _share_blocks(saved, disk):
+            sparse.copy(saved, disk)
+
+
 def _share_blocks(saved: int, disk: int) -> bool:
-    """Have an empty file share the blocks of another, where file systems do that."""
+    """Have a file share the blocks of another, where file systems do that."""
     import fcntl
 
     try:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import struct
 from collections.abc import Iterator
+
+from microvm.threads import check_stopped
 
 _PAGE = 4096
 _BLOCK = 1 << 16
 _CHUNK = 1 << 20
+_ZEROS = bytes(_CHUNK)
+_ZERO_PAGE = bytes(_PAGE)
+
+# linux/falloc.h: a hole where a file had something, as fallocate(2) makes it.
+_SPACE = struct.Struct("=hh4xqq24x")
+_UNRESERVE = 0x4030582B
 
 
 def copy(source: int, target: int) -> None:
@@ -34,17 +43,45 @@ def copy_without_zeros(source: int, target: int) -> None:
     :raises OSError: the disk is full.
     """
     os.ftruncate(target, os.fstat(source).st_size)
-    zeros = bytes(_PAGE)
-    for first, end in _extents(source):
+    for offset, data, zero in _runs(source):
+        if not zero:
+            os.pwrite(target, data, offset)
+
+
+def drop_zeros(file: int) -> None:
+    """Give the pages of zeros of a file back to the system, and leave it as long as it is.
+
+    :raises OSError: this file system cannot do that.
+    """
+    import fcntl
+
+    for offset, data, zero in _runs(file):
+        if zero:
+            fcntl.ioctl(file, _UNRESERVE, _SPACE.pack(0, os.SEEK_SET, offset, len(data)))
+
+
+def _runs(file: int) -> Iterator[tuple[int, memoryview, bool]]:
+    """Yield what a file has, in parts: the offset, the bytes, and whether all are zeros."""
+    for first, end in _extents(file):
         for offset in range(first, end, _CHUNK):
-            chunk = memoryview(os.pread(source, min(_CHUNK, end - offset), offset))
-            start = 0
-            for at in range(0, len(chunk) + _PAGE, _PAGE):
-                page = chunk[at : at + _PAGE]
-                if not page or page == zeros:
-                    if at > start:
-                        os.pwrite(target, chunk[start:at], offset + start)
-                    start = at + _PAGE
+            check_stopped()
+            chunk = os.pread(file, min(_CHUNK, end - offset), offset)
+            for start, stop, zero in _pages(chunk):
+                yield offset + start, memoryview(chunk)[start:stop], zero
+
+
+def _pages(chunk: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Yield runs of pages that are alike in being zeros or not: start, end, and that."""
+    if chunk == _ZEROS[: len(chunk)]:
+        yield 0, len(chunk), True
+        return
+    start, before = 0, chunk[:_PAGE] == _ZERO_PAGE
+    for at in range(_PAGE, len(chunk), _PAGE):
+        zero = chunk[at : at + _PAGE] == _ZERO_PAGE
+        if zero != before:
+            yield start, at, before
+            start, before = at, zero
+    yield start, len(chunk), before
 
 
 def digest(file: int) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,14 +18,15 @@ from microvm.errors import (
     TemplateError,
 )
 from microvm.log import Area
-from microvm.qemu.accel import ProbeCache, host_cpu, kvm_parameters
+from microvm.qemu.accel import ProbeCache
 from microvm.qemu.command import Memory, QemuConfig
-from microvm.qemu.launch import Launched, find_qemu, launch, qemu_arguments
-from microvm.start import scratch, template
+from microvm.qemu.launch import Launched, launch
+from microvm.start import saved, scratch, template
+from microvm.start.origin import digest, origin
 
 if TYPE_CHECKING:
     from microvm.start.running import RunningVM
-    from microvm_image.image import Manifest
+    from microvm_image.image import Image
 
 _logger = Area("start")
 
@@ -49,7 +48,7 @@ class _Unavailable(Exception):
 class Starter:
     """A start of a machine, by booting or cloning.
 
-    :param image: the image's manifest.
+    :param image: the image that it boots.
     :param console: see `MicroVM`.
     :param timeout: how long a boot may take, in seconds.
     :param notify: called with a line when a template could not be used, or not be made.
@@ -59,7 +58,7 @@ class Starter:
 
     def __init__(
         self,
-        image: Manifest,
+        image: Image,
         config: QemuConfig,
         *,
         console: Path | None,
@@ -68,16 +67,17 @@ class Starter:
     ) -> None:
         self.cloned = False
         self._launched: Launched | None = None
-        self._image = image.name
-        self._defaults = image.config.options
-        self._warm = image.warm
+        made = image.manifest
+        self._defaults = made.config.options
+        self._warm = made.warm
         self._config = config
         self._console = console
         self._timeout = timeout
         self._notify = notify
-        self._program = find_qemu(config.arch)
-        self._name = f"{image.name}-{_fingerprint(image, config, self._program)}"
-        self._probes = ProbeCache(cache.root(), self._program, f"clone-{config.accel}")
+        self._origin = origin(image, config)
+        shape = digest((self._origin.facts, saved.FORMAT, made.config, made.warm))
+        self._name = f"{image.name}-{shape[:12]}"
+        self._probes = ProbeCache(cache.root(), Path(self._origin.qemu), f"clone-{config.accel}")
         self._may_clone = self._probes.recall() is not False
         self._tried: tuple[int, ...] = ()
         if not self._may_clone:
@@ -187,21 +187,15 @@ class Starter:
     @contextmanager
     def _opened(self) -> Iterator[Memory | None]:
         try:
-            with template.opened(self._name) as memory:
+            with template.STORE.opened(self._name) as memory:
                 yield memory
         except OSError as error:
             raise _Unavailable(f"cannot clone {self._name}: {error.strerror or error}") from error
 
     async def _start(self, launched: Launched, console: Path | None, timeout: float) -> RunningVM:
-        from microvm.qemu.console import Console
         from microvm.start.running import RunningVM
 
-        try:
-            log = Console(console)
-        except BaseException:
-            launched.kill()
-            raise
-        return await RunningVM.start(launched, log, timeout, self._defaults)
+        return await RunningVM.start(launched, console, timeout, self._defaults)
 
     async def _make_template(self) -> None:
         """Boot a guest and save it, unless another process does that first.
@@ -220,7 +214,7 @@ class Starter:
                 if self._exists():
                     return
                 _logger.info("booting a guest to save as template %s", self._name)
-                with template.blank(self._config.scratch) as memory:
+                with saved.blank(self._config.scratch) as memory:
                     launched = launch(self._config, memory)
                     vm = await self._start(launched, None, self._timeout)
                     try:
@@ -234,11 +228,7 @@ class Starter:
                         template.save,
                         memory,
                         name=self._name,
-                        image=self._image,
-                        qemu=self._program,
-                        accel=self._config.accel,
-                        megabytes=self._config.memory,
-                        cpus=self._config.cpus,
+                        origin=self._origin,
                         copied=not vm.qemu.maps_readonly,
                     )
                 _logger.info("saved template %s", self._name)
@@ -273,20 +263,3 @@ def _classify_errors(what: str, *, boots: bool = False) -> Iterator[None]:
         raise (_Refused if refused else _Unavailable)(f"{what}: {error.message}") from error
     except (ImageError, OSError) as error:
         raise _Unavailable(f"{what}: {error}") from error
-
-
-def _fingerprint(image: Manifest, config: QemuConfig, program: Path) -> str:
-    """Return a digest of everything that shapes the guest: QEMU, its arguments, what it loads.
-
-    Nothing in it changes when the cache, or the container that it is in, is copied.
-    """
-    build = program.stat()
-    facts = (
-        template.FORMAT,
-        qemu_arguments(config),
-        (build.st_size, build.st_mtime_ns),
-        (image.kernel_sha256, image.initramfs_sha256, image.disk_sha256, config.scratch),
-        (image.config, image.warm),
-        (host_cpu(), kvm_parameters(), os.uname().release) if config.accel != "tcg" else None,
-    )
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

@@ -16,7 +16,7 @@ from microvm.bench.floor.build import build
 from microvm.bench.floor.machine import Machine
 from microvm.qemu.command import Memory, QemuConfig, descriptor_path
 from microvm.qemu.launch import find_qemu, qemu_arguments
-from microvm.start import template
+from microvm.start import saved
 from microvm.tasks import settled
 from microvm.threads import in_thread
 
@@ -82,7 +82,7 @@ class Floor:
 
         :raises MachineError: it does not come up.
         """
-        with template.blank() as memory:
+        with saved.blank() as memory:
             return FloorMachine(await _start_in_thread(partial(self._start, memory)))
 
     async def clone(self) -> FloorMachine:
@@ -92,7 +92,7 @@ class Floor:
         :raises QemuError: it cannot be saved.
         """
         if self._saved is None:
-            memory = self._owned.enter_context(template.blank())
+            memory = self._owned.enter_context(saved.blank())
             machine = FloorMachine(await _start_in_thread(partial(self._start, memory)))
             try:
                 for _ in range(_WARM_UP):

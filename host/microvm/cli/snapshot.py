@@ -1,0 +1,96 @@
+"""`microvm snapshot`: the machines that were kept as they were, for others to start from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from microvm.cli.facts import echo_facts, echo_json
+
+if TYPE_CHECKING:
+    from microvm.start.saved import Saved
+
+
+_names = click.argument("names", nargs=-1, required=True, metavar="NAME…")
+_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
+
+
+@click.group()
+def snapshot() -> None:
+    """List and remove snapshots.
+
+    `microvm run --save NAME` makes one, and `microvm run --from NAME` starts there. They stay until
+    they are removed, and fit the QEMU, the host and the image that they were made with.
+    """
+
+
+@snapshot.command()
+@_as_json
+def ls(as_json: bool) -> None:
+    """List them, the one that was used last first."""
+    from dataclasses import asdict
+
+    from microvm.cli.table import echo
+    from microvm.start.snapshots import STORE
+
+    snapshots = STORE.installed()
+    if as_json:
+        echo_json([asdict(each) for each in snapshots])
+        return
+    echo([("NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, snapshots)])
+
+
+@snapshot.command()
+@_names
+@_as_json
+def inspect(names: tuple[str, ...], as_json: bool) -> None:
+    """Show what some were made of and with, and whether they fit here."""
+    from dataclasses import asdict
+
+    from microvm.start import snapshots
+
+    shown = []
+    for name in names:
+        manifest = snapshots.STORE.manifest(name)
+        if manifest is None:
+            raise snapshots.STORE.missing(name)
+        obstacle = snapshots.obstacle(manifest)
+        shown.append({**asdict(manifest), "usable": not obstacle, "obstacle": obstacle})
+    if as_json:
+        echo_json(shown)
+        return
+    for number, facts in enumerate(shown):
+        if number:
+            click.echo()
+        echo_facts(facts)
+
+
+@snapshot.command()
+@_names
+def rm(names: tuple[str, ...]) -> None:
+    """Remove some of them; machines that run are not disturbed."""
+    from microvm.start.snapshots import STORE
+
+    for name in names:
+        STORE.remove(name)
+
+
+@snapshot.command()
+@click.option("--all", "everything", is_flag=True, help="Remove all of them.")
+def prune(everything: bool) -> None:
+    """Remove those that are damaged, or do not fit here any more."""
+    from microvm.start import snapshots
+
+    for each in snapshots.prune(everything=everything):
+        click.echo(each.name)
+
+
+def _row(each: Saved) -> tuple[str, ...]:
+    made = each.manifest and each.manifest.origin
+    used = datetime.fromtimestamp(each.used).astimezone().isoformat(" ", "seconds")
+    shape = (
+        (made.image, made.accel, f"{made.memory}M", str(made.cpus)) if made else ("damaged",) * 4
+    )
+    return each.name, *shape, f"{each.size / 1e6:.1f} MB", used

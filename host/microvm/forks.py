@@ -1,0 +1,51 @@
+"""The forks of a machine: machines that were started from one snapshot, and end together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self
+
+from microvm.capacity import usable_cpus
+from microvm.errors import UsageError
+from microvm.machine import MicroVM
+from microvm.snapshot import Snapshot
+from microvm.tasks import cancel, settled
+
+
+class Forks(list[MicroVM]):
+    """A list of machines that run; when its block is left, all of them are stopped."""
+
+    @classmethod
+    async def start(cls, snapshot: Snapshot, count: int) -> Self:
+        """Start machines from a snapshot, as many at a time as there are CPUs.
+
+        :raises UsageError: there is none to be started.
+        :raises MicroVMError: one could not be started; see `MicroVM.start`. None is left.
+        """
+        if count < 1:
+            raise UsageError(f"a fork makes at least one machine, not {count}")
+        forks = cls(MicroVM(snapshot) for _ in range(count))
+        places = asyncio.Semaphore(usable_cpus())
+
+        async def begin(vm: MicroVM) -> None:
+            async with places:
+                await vm.start()
+
+        tasks = [asyncio.create_task(begin(vm)) for vm in forks]
+        try:
+            await asyncio.gather(*tasks)
+        except BaseException:
+            await cancel(tasks)
+            await forks.stop()
+            raise
+        return forks
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End all of them, whatever state they are in; idempotent."""
+        await settled([asyncio.create_task(vm.stop()) for vm in self])

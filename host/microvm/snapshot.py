@@ -1,0 +1,160 @@
+"""The public class `Snapshot`: a machine as it was at a moment, for others to start from."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from microvm.errors import UsageError
+from microvm.start import snapshots
+from microvm.start.restorer import Restorer, image_of
+from microvm.units import format_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from microvm.qemu.command import Memory
+    from microvm.start.origin import Origin
+    from microvm.start.running import RunningVM
+    from microvm_image.image import Image
+
+
+class Snapshot:
+    """A machine as it was at a moment: its memory, its processes, its files.
+
+    ::
+
+        async with MicroVM("python") as vm:
+            await vm.run(["pip", "install", "numpy"])
+            async with await vm.checkpoint() as snapshot:
+                async with MicroVM(snapshot) as clone: ...
+
+    One with a name is kept in the cache until it is removed, and can be found by any process. One
+    without is gone with its process, when it is closed, or when nobody holds it any more; machines
+    that have been started from it go on.
+
+    :ivar name: its name; None if it has none.
+    :ivar image: the name of the image that the machine has booted.
+    :ivar accel: what it ran under.
+    :ivar memory: the guest's memory, in bytes.
+    :ivar cpus: the number of its CPUs.
+    :ivar disk: the room for what it writes, in bytes; 0: half of its memory.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        opened: Callable[[], AbstractContextManager[Memory]],
+        *,
+        name: str | None = None,
+        files: ExitStack | None = None,
+    ) -> None:
+        """Take over the files of one; `MicroVM.checkpoint` and :meth:`find` make one."""
+        self.name = name
+        self.image = origin.image
+        self.accel = origin.accel
+        self.memory = origin.memory << 20
+        self.cpus = origin.cpus
+        self.disk = origin.scratch
+        self._label = f"snapshot {name}" if name else "the snapshot"
+        self._origin = origin
+        self._opened = opened
+        self._closed = False
+        self._finalizer = weakref.finalize(self, files.close) if files else None
+
+    @classmethod
+    def find(cls, name: str) -> Self:
+        """Return the snapshot of that name.
+
+        :raises SnapshotError: there is none, or it cannot be read.
+        """
+        manifest = snapshots.STORE.manifest(name)
+        if manifest is None:
+            raise snapshots.STORE.missing(name)
+        return cls(manifest.origin, partial(_opened, name, manifest.origin), name=name)
+
+    @classmethod
+    async def take(cls, vm: RunningVM, image: Image, name: str | None) -> Self:
+        """Take one of a machine; see `MicroVM.checkpoint`."""
+        from microvm.start import checkpoint
+        from microvm.threads import in_stoppable_thread
+
+        if name is not None:
+            snapshots.STORE.path(name)  # what is wrong with it is said at once
+        with ExitStack() as files:
+            taken = await checkpoint.take(vm, image, files)
+            if name is not None:
+                await in_stoppable_thread(taken.keep, name)
+                return cls(taken.origin, partial(_opened, name, taken.origin), name=name)
+            return cls(taken.origin, taken.opened, files=files.pop_all())
+
+    def __repr__(self) -> str:
+        name = self.name or ("closed" if self._closed else "without a name")
+        return f"<{type(self).__name__} of {self.image}: {name}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up one that has no name; one that has stays in the cache. Idempotent.
+
+        No machine can be started from it afterwards; those that run go on.
+        """
+        self._closed = True
+        if self._finalizer is not None:
+            self._finalizer()
+
+    def settle(self, read: Mapping[str, Any], given: Mapping[str, object]) -> dict[str, Any]:
+        """Return the options that a machine from it has.
+
+        :param read: all of them, as they would be without it.
+        :param given: those of them that the user has named.
+        :raises UsageError: one of these cannot be.
+        """
+        if read["cold"]:
+            raise UsageError("cold: a machine from a snapshot is not booted")
+        own = {name: getattr(self, name) for name in ("memory", "cpus", "disk", "accel")}
+        for name, value in own.items():
+            if given.get(name) is not None and read[name] not in {value, "auto"}:
+                shown = format_size(value) if name in {"memory", "disk"} else value
+                raise UsageError(f"{name}: {self._label} has {shown}, and so do machines from it")
+        return {**read, **own}
+
+    def find_image(self) -> Image:
+        """Return the image that the machine has booted.
+
+        :raises SnapshotError: it is gone, or the snapshot does not fit what is here.
+        :raises QemuError: QEMU, or what confines it, is not installed.
+        """
+        return image_of(self._label, self._origin)
+
+    def restorer(self, console: Path | None) -> Restorer:
+        """Return the start of a machine from it.
+
+        :raises UsageError: it is closed.
+        :raises SnapshotError: it does not fit what is here.
+        :raises QemuError: QEMU, or what confines it, is not installed.
+        """
+        if self._closed:
+            raise UsageError("the snapshot is closed")
+        return Restorer(self._label, self._origin, self._opened, console=console)
+
+
+@contextmanager
+def _opened(name: str, origin: Origin) -> Iterator[Memory]:
+    with snapshots.STORE.opened(name, origin) as memory:
+        if memory is None:
+            raise snapshots.STORE.missing(name)
+        yield memory

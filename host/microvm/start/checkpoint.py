@@ -1,0 +1,144 @@
+"""Checkpoints: running guests, each copied while it goes on, for others to be cloned from.
+
+QEMU sends a guest to another QEMU, the receiver, whose memory is a file in no folder; the guest
+stops for the last of it only, some milliseconds, and goes on. The receiver's is greeted, so that it
+freezes what runs in it until a clone resumes it, and is saved as a template is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+
+from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
+from microvm.qemu.command import Memory
+from microvm.qemu.launch import launch
+from microvm.start import scratch, snapshots, sparse
+from microvm.start.origin import Origin, origin
+from microvm.start.running import RunningVM
+from microvm.start.saved import blank, restorable
+from microvm.start.starter import CLONE_TIMEOUT
+from microvm.tasks import settled
+from microvm.threads import in_stoppable_thread
+from microvm_image.image import Image
+
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+# How long a receiver has to end whose guest could not be sent, so that its reason is known.
+_PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A guest as it was at a moment, in files without a name, which nobody can write any more."""
+
+    origin: Origin
+    copied: bool
+    _memory: Memory
+
+    def opened(self) -> AbstractContextManager[Memory]:
+        """Make of it the memory for one QEMU to inherit; see `restorable`."""
+        state = os.pread(self._memory.state, os.fstat(self._memory.state).st_size, 0)
+        return restorable(self._memory.ram, state, self._memory.scratch, copied=self.copied)
+
+    def keep(self, name: str) -> None:
+        """Save it on the disk, in the place of what has that name.
+
+        :raises SnapshotError: another process saves one under that name.
+        :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
+        """
+        snapshots.save(self._memory, name=name, origin=self.origin, copied=self.copied)
+
+
+async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
+    """Take a checkpoint of a machine, which goes on.
+
+    :param image: the image that it has booted.
+    :param files: becomes the owner of the files that it is in.
+    :raises Busy: a command runs, or another checkpoint is being taken.
+    :raises UsageError: its guest is too old for this.
+    :raises SnapshotError: it could not be taken; the machine is as usable as before.
+    :raises ImageError: the disk is full.
+    :raises MachineError: the machine is dead.
+    """
+    config = vm.qemu.config
+    made = origin(image, config)
+    with ExitStack() as ours:
+        async with _blame(vm):
+            memory = ours.enter_context(blank())
+            if config.scratch:
+                disk = ours.enter_context(scratch.empty(config.scratch))
+                memory = replace(memory, scratch=disk)
+            receiver = await _send(vm, memory)
+            try:
+                async with receiver.qemu.starting():
+                    await receiver.guest.keep()
+                    await receiver.qemu.save()
+            finally:
+                await receiver.end()
+            await in_stoppable_thread(sparse.drop_zeros, memory.ram)
+        # A clone's QEMU that was broken into must not be able to change it for the others.
+        for file in (memory.ram, memory.state):
+            fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+        files.push(ours.pop_all())
+        return Checkpoint(made, not receiver.qemu.maps_readonly, memory)
+
+
+async def _send(vm: RunningVM, memory: Memory) -> RunningVM:
+    """Send a guest to a receiver, and return that when it is ready; both go on."""
+
+    async def copy_disk() -> None:
+        if vm.qemu.scratch is not None and memory.scratch is not None:
+            await in_stoppable_thread(scratch.copy, vm.qemu.scratch, memory.scratch)
+
+    sender, theirs = socket.socketpair()
+    with sender, theirs:
+        receiving = asyncio.create_task(_receive(vm, memory, theirs))
+        async with AsyncExitStack() as undone:
+            undone.push_async_callback(_discard, receiving)
+            try:
+                async with vm.guest.kept():
+                    await vm.qemu.send(sender.fileno(), copy_disk)
+            except (QemuError, TemplateError):
+                # If it is the other one that has failed, it knows why.
+                await asyncio.wait([receiving], timeout=_PATIENCE)
+                if receiving.done():
+                    receiving.result()
+                raise
+            receiver = await receiving
+            undone.pop_all()
+            return receiver
+
+
+async def _receive(vm: RunningVM, memory: Memory, theirs: socket.socket) -> RunningVM:
+    """Launch a receiver, and wait until the guest that it gets has answered."""
+    with theirs:
+        launched = launch(vm.qemu.config, replace(memory, sender=theirs.fileno()))
+    timeout = vm.qemu.send_timeout + CLONE_TIMEOUT
+    return await RunningVM.start(launched, None, timeout, resume=False)
+
+
+async def _discard(receiving: asyncio.Task[RunningVM]) -> None:
+    receiving.cancel()
+    await settled([receiving])
+    if not receiving.cancelled() and receiving.exception() is None:
+        await receiving.result().end()
+
+
+@asynccontextmanager
+async def _blame(vm: RunningVM) -> AsyncIterator[None]:
+    """Tell what is wrong with the machine itself from what is not."""
+    try:
+        yield
+    except (MachineError, QemuError, TemplateError) as error:
+        await vm.check()
+        raise SnapshotError(
+            f"cannot take a snapshot: {error.message}", hint=error.hint, detail=error.detail
+        ) from error
+    except OSError as error:
+        raise SnapshotError(f"cannot take a snapshot: {error.strerror or error}") from error

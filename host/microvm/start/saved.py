@@ -1,0 +1,314 @@
+"""Saved guests on the disk, and the stores of them: templates are one, snapshots another.
+
+A saved guest is a folder of the cache, whole or not there:
+
+- `ram`: the guest's memory, sparse; clones map it, and share what they do not change.
+- `state`: the rest of the machine, as QEMU writes it.
+- `scratch`: the disk that the guest writes its root to, if that is not in memory; sparse, too.
+- `manifest.json`: what it is made of, and how to tell that it is still the same.
+
+QEMU does not check what it loads. So the state is compared with its SHA-256 before each use, which
+takes 0.1 ms, and what is then loaded is the copy that was compared. Hashing the RAM, 40 to 100 MB
+of data, would take 0.1 s, as long as the start that it is for, and read pages that no clone
+touches: that is done once for each copy of the file, see `microvm.cache.verified`.
+
+A clone cannot harm it: QEMU inherits the RAM open for reading only, and maps it copied on write.
+QEMU before 8.2 cannot do that, so its clones get a copy each: less than 0.1 s, and memory. Of the
+scratch disk each clone has a copy, which costs nothing where the file system shares blocks.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from microvm.cache import lock, record, verified
+from microvm.cache import store as cache
+from microvm.errors import SnapshotError, TemplateError
+from microvm.qemu.command import Memory
+from microvm.start import scratch, sparse
+from microvm.start.origin import Origin
+
+FORMAT = 6
+"""The version of what is saved; what has another cannot be used."""
+
+_NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
+_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_RAM, _STATE, _SCRATCH, _MANIFEST = "ram", "state", "scratch", "manifest.json"
+_STATE_LIMIT = 64 << 20
+_MANIFEST_LIMIT = 1 << 16
+_SECTOR = 512  # what st_blocks counts, stat(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The manifest of a saved guest.
+
+    :ivar name: the name of its folder.
+    :ivar copied: whether a clone needs a copy of the RAM, since its QEMU cannot share the file.
+    :ivar state_sha256: the digest of the state, in hex.
+    :ivar ram_sha256: the digest of the RAM, in hex; see `sparse.digest`.
+    :ivar scratch_sha256: the same of the scratch disk; empty where there is none.
+    """
+
+    format: int
+    name: str
+    origin: Origin
+    copied: bool
+    state_sha256: str
+    ram_sha256: str
+    scratch_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A saved guest on the disk.
+
+    :ivar manifest: the manifest; None where it is damaged.
+    :ivar size: the bytes that it takes on the disk.
+    :ivar used: the time of its last clone, in seconds since 1970.
+    """
+
+    name: str
+    manifest: Manifest | None
+    size: int
+    used: float
+
+
+@contextmanager
+def blank(scratch_size: int = 0) -> Iterator[Memory]:
+    """Make files for QEMU to save a guest in; they are in no folder, and gone afterwards.
+
+    :param scratch_size: see `QemuConfig.scratch`.
+    :raises ImageError, QemuError: as `scratch.blank`.
+    """
+    with ExitStack() as files:
+        ram, state = (_memfd(part, files) for part in (_RAM, _STATE))
+        disk = files.enter_context(scratch.blank(scratch_size)) if scratch_size else None
+        yield Memory(ram, state, saved=False, scratch=disk)
+
+
+@contextmanager
+def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Iterator[Memory]:
+    """Make of a saved guest the memory for one QEMU to inherit; arguments are what it is saved in.
+
+    :raises ImageError: the disk is full, or the cache's folder cannot be written.
+    """
+    with ExitStack() as files:
+        original = os.fstat(ram)
+        yield Memory(
+            _copy_ram(ram, files) if copied else ram,
+            _copy(state, files),
+            saved=True,
+            scratch=None if disk is None else files.enter_context(scratch.copied(disk)),
+            copied=copied,
+            identity=(original.st_ino, original.st_ctime_ns),
+        )
+
+
+class Store:
+    """A store of saved guests: a folder of the cache.
+
+    :param folder: its name.
+    :param noun: what is in it, for people.
+    :param error: what is raised where one cannot be used.
+    """
+
+    def __init__(
+        self, folder: str, noun: str, error: type[TemplateError] | type[SnapshotError]
+    ) -> None:
+        self._name = folder
+        self._noun = noun
+        self._error = error
+
+    @property
+    def folder(self) -> Path:
+        """The folder, there or not.
+
+        :raises ImageError: others can change what is in it; see `cache.trust`.
+        """
+        return cache.folder(self._name)
+
+    def path(self, name: str) -> Path:
+        """Return the folder of a saved guest, there or not.
+
+        :raises TemplateError, SnapshotError: none can have that name.
+        """
+        if not _NAME.fullmatch(name):
+            raise self._error(f"not the name of a {self._noun}: {name!r}")
+        return self.folder / name
+
+    @contextmanager
+    def opened(self, name: str, made: Origin | None = None) -> Iterator[Memory | None]:
+        """Open one, checked, as memory for QEMU to inherit; None if there is none.
+
+        :param made: the origin that it must have, if that is known.
+        :raises TemplateError, SnapshotError: it is there, and is not what was saved.
+        :raises OSError: this process may not have what it takes, such as one more file.
+        """
+        path = self.path(name)
+        with ExitStack() as files:
+            try:
+                manifest = self._manifest(path)
+                if made is not None and manifest.origin != made:
+                    raise self._error(f"{path}: another {self._noun} was saved there meanwhile")
+                ram = cache.open_file(path / _RAM)
+                files.callback(os.close, ram)
+                state = cache.read(path / _STATE, _STATE_LIMIT)
+                intact = verified.check(path / _RAM, ram, manifest.ram_sha256, sparse.digest)
+                disk = None
+                if manifest.scratch_sha256:
+                    disk = cache.open_file(path / _SCRATCH)
+                    files.callback(os.close, disk)
+                    same = verified.check(
+                        path / _SCRATCH, disk, manifest.scratch_sha256, sparse.digest
+                    )
+            except FileNotFoundError:
+                if path.exists():
+                    raise self._damaged(path, "incomplete") from None
+                yield None
+                return
+            except OSError as error:
+                if error.errno in _LIMITS:
+                    raise
+                raise self._error(
+                    f"{path}: cannot read the {self._noun}: {error.strerror}"
+                ) from error
+            if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
+                raise self._damaged(path, "its state is not what was saved")
+            if not intact:
+                raise self._damaged(path, "its memory is not what was saved")
+            if disk is not None and not same:
+                raise self._damaged(path, "its disk is not what was saved")
+            with suppress(OSError):
+                os.utime(path)
+            yield files.enter_context(restorable(ram, state, disk, copied=manifest.copied))
+
+    def manifest(self, name: str) -> Manifest | None:
+        """Return what one is made of; None if there is none.
+
+        :raises TemplateError, SnapshotError: it cannot be read.
+        """
+        path = self.path(name)
+        try:
+            return self._manifest(path)
+        except FileNotFoundError:
+            if path.exists():
+                raise self._damaged(path, "incomplete") from None
+            return None
+        except OSError as error:
+            raise self._error(f"{path}: cannot read the {self._noun}: {error.strerror}") from error
+
+    def _manifest(self, path: Path) -> Manifest:
+        try:
+            members = record.read(path / _MANIFEST, _MANIFEST_LIMIT)
+            if members.get("format") != FORMAT:
+                raise self._error(f"{path}: a {self._noun} of another version")
+            manifest = record.make(Manifest, members)
+        except ValueError:
+            raise self._damaged(path, "its manifest cannot be read") from None
+        if manifest.name != path.name:
+            raise self._damaged(path, f"its name is {manifest.name}")
+        return manifest
+
+    def _damaged(self, path: Path, why: str) -> TemplateError | SnapshotError:
+        return self._error(f"{path}: damaged {self._noun}: {why}")
+
+    def save(self, memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
+        """Keep the guest that QEMU has saved in `memory`; one of that name is replaced.
+
+        The caller holds the lock of its `path`. Arguments are what `Manifest` says.
+
+        :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
+        """
+        path = self.path(name)
+        with cache.disk_errors(), cache.staging(path) as folder:
+            folder.mkdir()
+            state = os.pread(memory.state, os.fstat(memory.state).st_size, 0)
+            (folder / _STATE).write_bytes(state)
+            digests = {_RAM: _keep(memory.ram, folder / _RAM), _SCRATCH: ""}
+            if memory.scratch is not None:
+                digests[_SCRATCH] = _keep(memory.scratch, folder / _SCRATCH)
+            for part in folder.iterdir():
+                part.chmod(cache.READ_ONLY_MODE)
+            manifest = Manifest(
+                format=FORMAT,
+                name=name,
+                origin=origin,
+                copied=copied,
+                state_sha256=hashlib.sha256(state).hexdigest(),
+                ram_sha256=digests[_RAM],
+                scratch_sha256=digests[_SCRATCH],
+            )
+            (folder / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+            with (folder / _RAM).open("rb") as saved:
+                verified.remember(folder / _RAM, saved.fileno(), manifest.ram_sha256)
+
+    def installed(self) -> list[Saved]:
+        """Return all that are there, the one that was used last first."""
+        found = []
+        for path in self.folder.glob("[!.]*"):
+            with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or not ours
+                size = sum(file.stat().st_blocks * _SECTOR for file in path.iterdir())
+                manifest = self._manifest_or_none(path)
+                found.append(Saved(path.name, manifest, size, path.stat().st_mtime))
+        return sorted(found, key=lambda saved: (-saved.used, saved.name))
+
+    def _manifest_or_none(self, path: Path) -> Manifest | None:
+        try:
+            return self._manifest(path)
+        except (self._error, OSError):
+            return None
+
+    def remove(self, name: str) -> None:
+        """Remove one; clones that run are not disturbed.
+
+        :raises TemplateError, SnapshotError: there is none, or it is just being made.
+        """
+        path = self.path(name)
+        if not path.exists():
+            raise self.missing(name)
+        with lock.attempt(path) as ours:
+            if not ours:
+                raise self._error(f"{name} is just being made by {lock.holder(path)}")
+            # Renamed first, so that nobody ever finds half of it; another may have been faster.
+            with cache.disk_errors(), cache.scratch(path) as gone, suppress(FileNotFoundError):
+                path.replace(gone)
+
+    def missing(self, name: str) -> TemplateError | SnapshotError:
+        """Return the error to raise where there is none of that name."""
+        return self._error(f"no {self._noun} {name}", hint=f"`microvm {self._noun} ls` lists them")
+
+
+def _keep(source: int, path: Path) -> str:
+    """Copy a file to a path, and return its digest."""
+    with path.open("w+b") as target:
+        sparse.copy_without_zeros(source, target.fileno())
+        return sparse.digest(target.fileno())
+
+
+def _copy(state: bytes, files: ExitStack) -> int:
+    copy = _memfd(_STATE, files)
+    with open(copy, "wb", closefd=False) as file:  # os.write() may stop at a limit, and say nothing
+        file.write(state)
+    os.lseek(copy, 0, os.SEEK_SET)
+    return copy
+
+
+def _copy_ram(ram: int, files: ExitStack) -> int:
+    copy = _memfd(_RAM, files)
+    sparse.copy(ram, copy)
+    return copy
+
+
+def _memfd(part: str, files: ExitStack) -> int:
+    made = os.memfd_create(f"microvm-{part}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    files.callback(os.close, made)
+    return made

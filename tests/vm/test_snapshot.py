@@ -1,0 +1,267 @@
+"""Snapshots of running machines, and the machines that go on from them."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.support.processes import children, open_files
+from tests.vm.conftest import Misbehave
+
+from microvm import (
+    BootError,
+    Busy,
+    MicroVM,
+    Pool,
+    QemuError,
+    Snapshot,
+    SnapshotError,
+    UsageError,
+    sync,
+)
+from microvm.start import snapshots
+from microvm_image import Image
+
+MEMORY = "96M"
+
+# A process that outlives its command, and numbers the questions that it is asked.
+WAITER = """
+mkfifo /run/question /run/answer
+n=0
+while read word </run/question; do n=$((n + 1)); echo "$word $n" >/run/answer; done
+"""
+
+
+def _machine(image: Image, **options: Any) -> MicroVM:
+    return MicroVM(image, memory=MEMORY, accel="tcg", **options)
+
+
+async def _leave(vm: MicroVM) -> None:
+    """Leave a process behind in a machine."""
+    await vm.run(["sh", "-c", f"({WAITER}) >/dev/null 2>&1 </dev/null &"], check=True)
+
+
+async def _ask(vm: MicroVM, word: str) -> str:
+    asked = f"until [ -p /run/answer ]; do sleep 0.05; done; echo {word} >/run/question"
+    done = await vm.run(["sh", "-c", f"{asked}; cat /run/answer"], text=True, timeout=30)
+    return done.stdout.strip()
+
+
+async def _output(vm: MicroVM, command: str) -> str:
+    return (await vm.run(["sh", "-c", command], text=True, check=True)).stdout.strip()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def prepared(image: Image) -> AsyncIterator[MicroVM]:
+    """A machine with a process that waits in it, and a file; a test leaves both as they are."""
+    async with _machine(image) as vm:
+        await vm.run(["sh", "-c", "echo kept >/root/file"], check=True)
+        await _leave(vm)
+        assert await _ask(vm, "first") == "first 1"
+        yield vm
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def snapshot(prepared: MicroVM) -> AsyncIterator[Snapshot]:
+    """A snapshot of that machine."""
+    async with await prepared.checkpoint() as taken:
+        yield taken
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
+    """An empty cache of this test's own; the image lies elsewhere."""
+    del image
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+async def test_processes_and_files_live_on_in_each_machine(
+    prepared: MicroVM, snapshot: Snapshot
+) -> None:
+    async with MicroVM(snapshot) as one, MicroVM(snapshot) as other:
+        for vm in (one, other):
+            assert vm.cloned
+            assert await _output(vm, "cat /root/file") == "kept"
+            assert await _ask(vm, "again") == "again 2"
+        assert await _ask(one, "more") == "more 3"
+        await one.run(["rm", "/root/file"], check=True)
+        assert await _output(other, "cat /root/file") == "kept"
+    assert await _output(prepared, "cat /root/file") == "kept"
+
+
+async def test_the_machine_goes_on(image: Image) -> None:
+    async with _machine(image) as vm:
+        await _leave(vm)
+        for number in range(1, 4):
+            (await vm.checkpoint()).close()
+            assert await _ask(vm, "well?") == f"well? {number}"
+
+
+async def test_a_machine_from_a_snapshot_can_be_snapshot_itself(snapshot: Snapshot) -> None:
+    async with MicroVM(snapshot) as child:
+        assert await _ask(child, "child") == "child 2"
+        await child.run(["sh", "-c", "echo changed >/root/file"], check=True)
+        async with await child.checkpoint() as second, MicroVM(second) as grandchild:
+            assert await _ask(grandchild, "grandchild") == "grandchild 3"
+            assert await _output(grandchild, "cat /root/file") == "changed"
+        assert await _ask(child, "child") == "child 3"
+
+
+async def test_no_two_are_twins(snapshot: Snapshot) -> None:
+    ids = "cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | od -An -tx1"
+    async with MicroVM(snapshot) as one, MicroVM(snapshot) as other:
+        assert (
+            len({*(await _output(one, ids)).split("\n"), *(await _output(other, ids)).split("\n")})
+            == 4
+        )
+
+
+async def test_one_that_was_booted(image: Image) -> None:
+    async with _machine(image, cold=True) as vm:
+        assert not vm.cloned
+        await _leave(vm)
+        async with await vm.checkpoint() as taken, MicroVM(taken) as clone:
+            assert await _ask(clone, "one") == "one 1"
+        assert await _ask(vm, "one") == "one 1"
+
+
+async def test_a_disk_is_as_it_was(image: Image) -> None:
+    async with _machine(image, disk="256M") as vm:
+        await vm.run(["sh", "-c", "echo before >/root/file"], check=True)
+        async with await vm.checkpoint() as taken:
+            await vm.run(["sh", "-c", "echo after >/root/file; sync"], check=True)
+            for _ in range(2):
+                async with MicroVM(taken) as clone:
+                    assert await _output(clone, "cat /root/file") == "before"
+                    await clone.run(["sh", "-c", "echo other >/root/file; sync"], check=True)
+        assert await _output(vm, "cat /root/file") == "after"
+
+
+async def test_a_command_that_runs_and_a_checkpoint_exclude_each_other(image: Image) -> None:
+    async with _machine(image) as vm:
+        async with await vm.exec(["cat"]) as process:
+            with pytest.raises(Busy):
+                await vm.checkpoint()
+            process.kill()
+        taking = asyncio.create_task(vm.checkpoint())
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="a checkpoint of this machine is being taken"):
+            await vm.run(["true"])
+        with pytest.raises(Busy, match="a checkpoint of this machine is being taken"):
+            await vm.checkpoint()
+        await vm.ping()  # which waits
+        (await taking).close()
+        await vm.run(["true"], check=True)
+
+
+async def test_it_has_its_own_settings(image: Image, snapshot: Snapshot) -> None:
+    shape = (snapshot.image, snapshot.accel, snapshot.memory, snapshot.cpus, snapshot.disk)
+    assert shape == (image.name, "tcg", 96 << 20, 1, 0)
+    assert snapshot.name is None
+    MicroVM(snapshot, memory="96M", cpus=1, disk=0, accel="auto")
+    for wrong in ({"memory": "1G"}, {"cpus": 2}, {"disk": "1G"}, {"accel": "kvm"}, {"cold": True}):
+        (name,) = wrong
+        with pytest.raises(UsageError, match=f"^{name}: "):
+            MicroVM(snapshot, **wrong)
+
+
+async def test_one_without_a_name_is_gone_when_it_is_closed(image: Image) -> None:
+    async with _machine(image) as vm:
+        before = open_files(os.getpid())
+        taken = await vm.checkpoint()
+        async with MicroVM(taken) as clone:
+            taken.close()
+            taken.close()
+            assert await _output(clone, "echo on") == "on"
+        assert open_files(os.getpid()) == before
+        with pytest.raises(UsageError, match="the snapshot is closed"):
+            await MicroVM(taken).start()
+
+
+async def test_one_that_nobody_holds_is_gone_without_a_word(image: Image) -> None:
+    async with _machine(image) as vm:
+        before = open_files(os.getpid())
+        assert (await vm.checkpoint()).name is None
+        gc.collect()
+        assert open_files(os.getpid()) == before
+
+
+async def test_nobody_can_write_what_clones_share(snapshot: Snapshot) -> None:
+    async with MicroVM(snapshot) as clone:
+        assert clone.pid
+        files = open_files(clone.pid)
+        ram = min(number for number, name in files.items() if "microvm-ram" in name)
+        descriptor = os.open(f"/proc/{clone.pid}/fd/{ram}", os.O_RDONLY)
+        try:
+            seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+        finally:
+            os.close(descriptor)
+    assert seals & fcntl.F_SEAL_WRITE
+    assert seals & fcntl.F_SEAL_SEAL
+
+
+async def test_forks(prepared: MicroVM) -> None:
+    before = set(children(os.getpid()))
+    async with await prepared.fork(3) as forks:
+        assert len(set(children(os.getpid())) - before) == len(forks) == 3
+        answers = await asyncio.gather(*(_ask(fork, str(n)) for n, fork in enumerate(forks)))
+        assert answers == ["0 2", "1 2", "2 2"]
+    assert set(children(os.getpid())) == before
+    with pytest.raises(UsageError, match="at least one"):
+        await prepared.fork(0)
+
+
+async def test_a_fork_that_fails_leaves_no_other(prepared: MicroVM, misbehave: Misbehave) -> None:
+    # The first clone makes the folder, and starts; those after it find it there.
+    misbehave('clones && ! saves && ! mkdir "${0%/*}/first" && exit 1')
+    before = set(children(os.getpid()))
+    with pytest.raises((QemuError, BootError)):
+        await prepared.fork(3)
+    assert set(children(os.getpid())) == before
+    assert await _output(prepared, "cat /root/file") == "kept"
+
+
+async def test_a_pool_of_them(snapshot: Snapshot) -> None:
+    async with Pool(2, snapshot) as pool:
+        outcomes = [each async for each in pool.map([["cat", "/root/file"]] * 3)]
+    assert [each.result().stdout for each in outcomes] == [b"kept\n"] * 3
+
+
+@pytest.mark.usefixtures("cache")
+async def test_names(prepared: MicroVM) -> None:
+    with pytest.raises(SnapshotError, match="no snapshot here"):
+        Snapshot.find("here")
+    for text in ("one", "other"):
+        await prepared.run(["sh", "-c", f"echo {text} >/root/name"], check=True)
+        kept = await prepared.checkpoint("here")
+        assert (kept.name, Snapshot.find("here").name) == ("here", "here")
+        kept.close()
+        async with MicroVM(Snapshot.find("here")) as clone:
+            assert await _output(clone, "cat /root/name") == text
+    with pytest.raises(SnapshotError, match="not the name"):
+        await prepared.checkpoint("../there")
+    found = Snapshot.find("here")
+    async with MicroVM(found) as clone:
+        snapshots.STORE.remove("here")
+        assert await _output(clone, "cat /root/name") == "other"
+    with pytest.raises(SnapshotError, match="no snapshot here"):
+        await MicroVM(found).start()
+    assert snapshots.STORE.installed() == []
+
+
+def test_without_async(image: Image) -> None:
+    with sync.MicroVM(image, memory=MEMORY, accel="tcg") as vm:
+        vm.run(["sh", "-c", "echo kept >/root/file"], check=True)
+        with vm.checkpoint() as taken, sync.MicroVM(taken) as clone:
+            assert clone.run(["cat", "/root/file"]).stdout == b"kept\n"
+        with vm.fork(2) as forks:
+            assert [fork.run(["cat", "/root/file"]).stdout for fork in forks] == [b"kept\n"] * 2
+        assert all(fork.pid is None for fork in forks)

@@ -1,0 +1,120 @@
+"""Snapshots on the command line, and what their page says of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.vm.conftest import Command
+
+from microvm.start import snapshots
+
+PAGE = Path(__file__).parents[2] / "docs/snapshots.md"
+NAME = "of-a-test"
+MACHINE = ["--memory", "96M", "--accel", "tcg"]
+
+
+@pytest.fixture
+def kept(microvm: Command) -> Iterator[str]:
+    """The name of a snapshot that has a file, which is removed afterwards."""
+    made = microvm("run", *MACHINE, "--save", NAME, "--", "sh", "-c", "echo kept >/root/file")
+    assert (made.returncode, made.stdout, made.stderr) == (0, b"", b"")
+    yield NAME
+    if snapshots.STORE.path(NAME).exists():
+        snapshots.STORE.remove(NAME)
+
+
+def test_a_machine_is_kept_and_started_from(microvm: Command, kept: str) -> None:
+    read = microvm("run", "--from", kept, "--", "cat", "/root/file")
+    assert (read.returncode, read.stdout, read.stderr) == (0, b"kept\n", b"")
+    jobs = b"cat /root/file\n" * 2
+    mapped = microvm("map", "--from", kept, "-", input=jobs)
+    assert [json.loads(line)["stdout"] for line in mapped.stdout.splitlines()] == ["kept\n"] * 2
+    # With the name that it has, in place of itself.
+    again = ["--save", kept, "--", "sh", "-c", "echo more >>/root/file"]
+    assert microvm("run", "--from", kept, *again).returncode == 0
+    assert microvm("run", "--from", kept, "--", "cat", "/root/file").stdout == b"kept\nmore\n"
+
+
+def test_they_are_listed_shown_and_removed(microvm: Command, kept: str) -> None:
+    heading, *rows = microvm("snapshot", "ls").stdout.decode().splitlines()
+    assert heading.split() == ["NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"]
+    (row,) = [row.split() for row in rows if row.startswith(f"{kept} ")]
+    assert row[2:5] == ["tcg", "96M", "1"]
+    listed = json.loads(microvm("snapshot", "ls", "--json").stdout)
+    assert kept in [each["name"] for each in listed]
+    (shown,) = json.loads(microvm("snapshot", "inspect", "--json", kept).stdout)
+    assert (shown["origin"]["memory"], shown["usable"], shown["obstacle"]) == (96, True, "")
+    assert b"memory: 96\n" in microvm("snapshot", "inspect", kept).stdout
+    assert kept.encode() not in microvm("snapshot", "prune").stdout.split()
+    assert microvm("snapshot", "rm", kept).returncode == 0
+    gone = microvm("run", "--from", kept, "--", "true")
+    assert (gone.returncode, gone.stderr) == (
+        125,
+        f"microvm: no snapshot {kept} (`microvm snapshot ls` lists them)\n".encode(),
+    )
+    assert microvm("snapshot", "inspect", kept).returncode == 125
+    assert microvm("snapshot", "rm", kept).returncode == 125
+
+
+def test_what_failed_is_not_kept(microvm: Command) -> None:
+    failed = microvm("run", *MACHINE, "--save", NAME, "--", "sh", "-c", "exit 7")
+    assert (failed.returncode, failed.stderr) == (
+        7,
+        f"microvm: no snapshot {NAME} was saved: the command's status is 7\n".encode(),
+    )
+    assert not snapshots.STORE.path(NAME).exists()
+
+
+def test_wrong_usage(microvm: Command, kept: str) -> None:
+    for options, says in (
+        (["--image", "python"], b"--from has an image already"),
+        (["--memory", "1G"], b"memory: snapshot of-a-test has 96M"),
+        (["--disk", "1G"], b"disk: snapshot of-a-test has 0"),
+        (["--cold"], b"cold: "),
+        (["--save", "a/b"], b"not the name of a snapshot: 'a/b'"),
+    ):
+        wrong = microvm("run", "--from", kept, *options, "--", "true")
+        assert wrong.returncode == 2
+        assert says in wrong.stderr
+
+
+def _examples() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.usefixtures("image")
+def test_the_page_s_example_runs() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", _examples()[0]],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    snapshots.STORE.remove("served")
+    assert result.stdout.startswith("b'HELLO\\n'\nb'Linux\\n'\n")
+    assert result.stdout.count("load average") == 3
+
+
+def test_the_page_s_generator_starts_anew_with_each_life(tmp_path: Path) -> None:
+    life = tmp_path / "boot_id"
+    life.write_text("one\n")
+    names: dict[str, object] = {}
+    exec(_examples()[1].replace("/run/microvm/boot_id", str(life)), names)  # noqa: S102
+    fresh = names["Fresh"]
+    assert callable(fresh)
+    draw = fresh()
+    draw()
+    state = draw.random.getstate()
+    life.write_text("other\n")
+    draw()
+    assert draw.random.getstate() != state
+    replayed = draw.random
+    draw()
+    assert draw.random is replayed
