@@ -22,6 +22,7 @@ from typing import Any
 
 from tests.support.peer import pair
 from tests.support.processes import open_files
+from tests.support.virtual_loop import VirtualLoop
 
 from microvm.errors import ExecKilled, GuestDied, MachineError, MicroVMError
 from microvm.guest.guest import Guest
@@ -36,7 +37,6 @@ from microvm.wire.session import Session
 from ..disagreement import Disagreement, agree
 from ..search import interrupted
 from .checks import READY_TIMEOUT, check, input_of
-from .loop import VirtualLoop
 from .recorder import CallResult, Recorder
 from .recording_channel import RecordingChannel
 from .script import Call, Script

@@ -10,6 +10,7 @@ from subprocess import PIPE
 
 import pytest
 from tests.support.peer import PIECE, Peer, connected, ready
+from tests.support.virtual_loop import VirtualLoop
 
 from microvm.errors import GuestUnresponsive
 from microvm.guest.guest import Guest
@@ -17,8 +18,6 @@ from microvm.guest.run import run
 from microvm.wire import codec
 from microvm.wire.codec import Stream
 from microvm.wire.session import WINDOW
-
-from .loop import VirtualLoop
 
 MIB = 1 << 20
 PIECES = 64 * MIB // PIECE
