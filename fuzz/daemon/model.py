@@ -17,7 +17,7 @@ from .. import strategies
 from ..disagreement import Disagreement, agree
 from ..frames import Event, Reader, agreed
 from .commands import FEW, command_of
-from .running import SIGTERM, Running
+from .running import Running
 
 OF_COMMAND = codec.ExecOutput | codec.ExecResponse | codec.ExecStdinCredit | codec.ExecStdinClosed
 
@@ -126,29 +126,16 @@ class Model:
                 pass
             case _ if event.id > self.last_id:
                 self._refused(event, ErrorCode.UNKNOWN_ID)
+            case codec.ExecStdin(data=data) if self._is_refused(event, len(data)):
+                self._refused(event, ErrorCode.OVER_CREDIT)
             case _ if self.running and event.id == self.running.id:
-                self._affect(event, self.running, message)
+                self.running.hear(message)
 
-    def _affect(self, event: Event, running: Running, message: codec.Message) -> None:
-        match message:
-            case codec.ExecStdin(data=data):
-                if len(data) > running.credit and self._is_refused(running, len(data)):
-                    self._refused(event, ErrorCode.OVER_CREDIT)
-                else:
-                    running.feed(bytes(data))
-            case codec.ExecCredit():
-                running.paid[message.stream] += message.amount
-            case codec.ExecSignal():
-                running.signal(message.signal)
-            case codec.ExecTerminate():
-                running.signal_all(SIGTERM)
-            case codec.ExecKill():
-                running.kill()
-            case codec.ExecResize() if running.size:
-                running.resize(message.rows, message.columns)
-
-    def _is_refused(self, running: Running, size: int) -> bool:
+    def _is_refused(self, event: Event, size: int) -> bool:
         """Tell whether input was refused: the daemon said so before it gave the credit for it."""
+        running = self.running
+        if not running or event.id != running.id or size <= running.credit:
+            return False
         credit = running.credit
         for answer in self._answers:
             match answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from signal import SIGCONT, SIGINT, SIGKILL, SIGQUIT, SIGTERM
 
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
@@ -26,7 +27,6 @@ _ENOUGH = 1 << 17
 
 _PAYABLE = 0xFFFFFFFF
 
-SIGINT, SIGQUIT, SIGKILL, SIGTERM, SIGCONT = 2, 3, 9, 15, 18
 _STOPS = {19, 20, 21, 22}
 _HARMLESS = {0, 17, SIGCONT, 23, 28, *_STOPS}
 _LAST_SIGNAL = 64
@@ -78,8 +78,29 @@ class Running:
         if self.size:
             self._sizes = {self.size}
 
-    def feed(self, data: bytes) -> None:
-        """Note input that it has been fed; nothing is its end."""
+    def hear(self, message: codec.Message) -> None:
+        """Note what the host has said about it."""
+        match message:
+            case codec.ExecStdin(data=data):
+                self._feed(bytes(data))
+            case codec.ExecCredit():
+                self.paid[message.stream] += message.amount
+            case codec.ExecSignal():
+                self._signal(message.signal)
+            case codec.ExecTerminate() | codec.ExecKill():
+                # With all that it has started; else it may have been over, and this too late.
+                self.torn |= not self.kills
+                is_kill = isinstance(message, codec.ExecKill)
+                self._signal(SIGKILL if is_kill else SIGTERM)
+                if is_kill:  # what is not paid for may be dropped
+                    self.cut = self.cut or dict(self.paid)
+            case codec.ExecResize(rows=rows, columns=columns) if self.size:
+                # One that comes when it may have asked is one more.
+                has_asked = self._input or self._input_ended
+                self._sizes = {(rows, columns), *(self._sizes if has_asked else ())}
+
+    def _feed(self, data: bytes) -> None:
+        """Note input; nothing is its end."""
         self.credit -= len(data)
         if not self._input_ended and self.fed:
             self._input += data
@@ -87,14 +108,7 @@ class Running:
         if self.size and data.strip(b"\n"):
             self.kills |= {SIGINT, SIGQUIT}  # what is typed may be a ^C
 
-    def grant(self, amount: int) -> None:
-        """Note credit for input that has come."""
-        agree(self.fed and amount > 0, "credit for no input", self)
-        self.credit += amount
-        agree(self.credit <= MOST_INPUT, "more credit for input than there is room", self)
-        self._granted = True
-
-    def signal(self, number: int) -> None:
+    def _signal(self, number: int) -> None:
         """Note a signal for its process group."""
         if number in _STOPS:
             self._stopped = SIGKILL not in self.kills
@@ -104,22 +118,12 @@ class Running:
             self.kills.add(number)
             self.is_killed = True
 
-    def signal_all(self, number: int) -> None:
-        """Note a signal for it, and the end of all that it has started."""
-        self.torn |= not self.kills  # else it may have been over, and this too late
-        self.signal(number)
-
-    def kill(self) -> None:
-        """Note that it is killed, and that what is not paid for may be dropped."""
-        self.signal_all(SIGKILL)
-        self.cut = self.cut or dict(self.paid)
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Note another size of its terminal: one that comes when it may have asked is one more."""
-        if self._input or self._input_ended:
-            self._sizes.add((rows, columns))
-        else:
-            self._sizes = {(rows, columns)}
+    def grant(self, amount: int) -> None:
+        """Note credit for input that has come."""
+        agree(self.fed and amount > 0, "credit for no input", self)
+        self.credit += amount
+        agree(self.credit <= MOST_INPUT, "more credit for input than there is room", self)
+        self._granted = True
 
     def _outputs(self, stream: Stream) -> list[bytes] | None:
         """Return what it may write in all, or repeat when it is endless; None for anything."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from signal import SIGCONT, SIGKILL
 from typing import Any
 
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from ..strategies import Example
 from . import commands
 from .commands import LARGE, LASTING, LEAVING, READING, SHORT, SIZED
 from .conversation import Conversation
-from .running import SIGCONT, SIGKILL, Running
+from .running import Running
 
 _MOST_ENDS = 3
 """The ends of daemons in an example, at most: after each another one must start."""
