@@ -126,7 +126,7 @@ static void make_folders(char *path)
 		if (mkdir(path, 0755) == 0)
 			need(!target->owned || chown(path, target->uid, target->gid) == 0);
 		else
-			need(errno == EEXIST || access(path, F_OK) == 0);
+			need(errno == EEXIST);
 		*slash = '/';
 	}
 }

@@ -17,6 +17,12 @@
     └── ExecError               one command; the machine is as usable as before
         ├── Busy                another command is in flight on this machine
         ├── StartError          the guest could not start it: stage and errno
+        ├── FileError           a file of the guest's: errno and path (also an OSError)
+        │   ├── FileNotFound    (also a FileNotFoundError, and so on)
+        │   ├── FileForbidden
+        │   ├── FileExists
+        │   ├── IsAFolder
+        │   └── NotAFolder
         └── ExecKilled          it was killed for going too far; holds its output so far
             ├── ExecTimeout     it ran past its deadline
             ├── OutputLimit     it wrote more than it may
@@ -27,7 +33,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from errno import ENOENT
+from errno import EACCES, EEXIST, EISDIR, ENOENT, ENOTDIR, EPERM
 from signal import SIGKILL
 from typing import Any, Literal
 
@@ -219,6 +225,64 @@ class StartError(ExecError):
         # As shells have it: 127 for what is not there, 126 for what is and cannot be run.
         absent = missing and stage in ("lookup", "exec", "interpreter")
         self.exit_status = 127 if absent else 126
+
+
+class FileError(ExecError, OSError):
+    """A file of the guest's cannot be had, or not be written.
+
+    What of an errno Python has a kind of its own for, has one here that is that, too.
+
+    :ivar errno: Linux's number of the error, whatever the host.
+    :ivar strerror: the same in words.
+    :ivar filename: the path in the guest.
+    """
+
+    def __init__(self, errno: int, path: str, message: str = "", *, hint: str = "") -> None:
+        # The number comes from the guest, and may be none that Linux has.
+        reason = os.strerror(errno) if errno < _ERRNO_END else f"errno {errno}"
+        super().__init__(message or f"{path}: {reason} in the guest", hint=hint)
+        self.errno = errno
+        self.strerror = reason
+        self.filename = printable(path)
+
+    @staticmethod
+    def of(errno: int, path: str) -> FileError:
+        """Return the error of the kind that this number has."""
+        return _FILE_ERRORS.get(errno, FileError)(errno, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is an OSError's is in no dictionary.
+        return type(self), (self.errno, self.filename, self.message), self.__dict__
+
+
+class FileNotFound(FileError, FileNotFoundError):
+    """There is no such file in the guest."""
+
+
+class FileForbidden(FileError, PermissionError):
+    """The guest's user may not do that with this file."""
+
+
+class FileExists(FileError, FileExistsError):
+    """There is such a file in the guest."""
+
+
+class IsAFolder(FileError, IsADirectoryError):
+    """It is a folder of the guest's, where none can be."""
+
+
+class NotAFolder(FileError, NotADirectoryError):
+    """It is no folder of the guest's, where one has to be."""
+
+
+_FILE_ERRORS = {
+    ENOENT: FileNotFound,
+    EACCES: FileForbidden,
+    EPERM: FileForbidden,
+    EEXIST: FileExists,
+    EISDIR: IsAFolder,
+    ENOTDIR: NotAFolder,
+}
 
 
 class ExecKilled(ExecError):

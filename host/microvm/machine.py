@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 from microvm import capacity, readymade
 from microvm.arch import Accel
 from microvm.errors import BootError, QemuError, UsageError
+from microvm.files import FileMethods
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.log import Area
 from microvm.option import lists, read_options
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 _logger = Area("start")
 
 
-class MicroVM:
+class MicroVM(FileMethods):
     """A machine that is started, runs commands one at a time, and is thrown away.
 
     ::

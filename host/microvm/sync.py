@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from microvm import machine
 from microvm.capacity import usable_cpus
 from microvm.errors import UsageError
+from microvm.files import Asked, Got, Listed, Read, Written
 from microvm.guest import process, streams
 from microvm.guest.process import CompletedProcess
 from microvm.guest.timeouts import TIMEOUTS
@@ -42,6 +44,9 @@ from microvm.snapshot import Snapshot
 from microvm.wire import codec
 
 if TYPE_CHECKING:
+    from microvm.guest.arrival import Received
+    from microvm.guest.departure import Data
+    from microvm.guest.files import FileStatus, GuestPath
     from microvm_image.image import Image
 
 T = TypeVar("T")
@@ -65,7 +70,51 @@ class _LoopBound:
         self._do(call())
 
 
-class MicroVM(_LoopBound):
+class _Files(_LoopBound):
+    """See :class:`microvm.files.FileMethods`."""
+
+    _machine: machine.MicroVM
+
+    def write_file(
+        self, path: GuestPath, data: Data, *, mode: int | None = None, **how: Unpack[Written]
+    ) -> None:
+        """Make a file of data; see `microvm.MicroVM.write_file`."""
+        self._do(self._machine.write_file(path, data, mode=mode, **how))
+
+    @overload
+    def read_file(
+        self, path: GuestPath, *, encoding: None = None, **how: Unpack[Read]
+    ) -> bytes: ...
+    @overload
+    def read_file(self, path: GuestPath, *, encoding: str, **how: Unpack[Read]) -> str: ...
+    def read_file(
+        self, path: GuestPath, *, encoding: str | None = None, **how: Unpack[Read]
+    ) -> bytes | str:
+        """Return what a file holds; see `microvm.MicroVM.read_file`."""
+        if encoding is None:
+            return self._do(self._machine.read_file(path, **how))
+        return self._do(self._machine.read_file(path, encoding=encoding, **how))
+
+    def put(self, src: str | PathLike[str], dst: GuestPath, **how: Unpack[Written]) -> None:
+        """Copy a file or a folder of this host into the guest; see `microvm.MicroVM.put`."""
+        self._do(self._machine.put(src, dst, **how))
+
+    def get(self, src: GuestPath, dst: str | PathLike[str], **how: Unpack[Got]) -> Received:
+        """Copy a file or a folder of the guest to this host; see `microvm.MicroVM.get`."""
+        return self._do(self._machine.get(src, dst, **how))
+
+    def stat(
+        self, path: GuestPath, *, follow_symlinks: bool = True, **how: Unpack[Asked]
+    ) -> FileStatus:
+        """Return what the guest says of a file; see `microvm.MicroVM.stat`."""
+        return self._do(self._machine.stat(path, follow_symlinks=follow_symlinks, **how))
+
+    def list(self, path: GuestPath, **how: Unpack[Listed]) -> tuple[FileStatus, ...]:
+        """Return what is in a folder, sorted by name; see `microvm.MicroVM.list`."""
+        return self._do(self._machine.list(path, **how))
+
+
+class MicroVM(_Files):
     """See :class:`microvm.MicroVM`, which takes the same arguments.
 
     Its `notify` is called in the machine's own thread. One that nobody holds any more, nor anything

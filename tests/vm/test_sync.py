@@ -33,6 +33,7 @@ def machine(image: Image) -> Iterator[MicroVM]:
     ("name", "of"),
     [
         *((name, MicroVM) for name in "__init__ start stop exec run ping status".split()),
+        *((name, MicroVM) for name in "write_file read_file put get stat list".split()),
         *((name, Process) for name in "wait communicate send_signal terminate kill".split()),
         *((name, Process) for name in "abandon resize".split()),
         *((name, OutputStream) for name in "read readline".split()),

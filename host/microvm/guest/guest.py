@@ -37,6 +37,7 @@ class Guest:
     gets it raised.
 
     :ivar error: why it is lost, if it is.
+    :ivar defaults: what a command has unless its caller says something else.
     """
 
     def __init__(
@@ -50,13 +51,12 @@ class Guest:
     ) -> None:
         """Prepare one.
 
-        :param defaults: what a command has unless its caller says something else.
         :param console_tail: gives the detail of errors.
         :param session: makes the conversation, with a clock and entropy of its own.
         :param channel: makes what carries the bytes.
         """
         self.error: MachineError | None = None
-        self._defaults = defaults
+        self.defaults: ExecOptions = defaults or {}
         self._console_tail = console_tail
         self._timeouts = timeouts
         self._session = session()
@@ -127,7 +127,7 @@ class Guest:
         self._check_alive()
         if not self._free.is_set():
             raise _busy()
-        request, limits = request_of(argv, options, self._defaults)
+        request, limits = request_of(argv, options, self.defaults)
         frame = self._session.exec_request(request)
         fed = self._session.takes_stdin
         command = self._command = Command(

@@ -1,0 +1,165 @@
+"""The methods of a machine that are about files in it."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING, TypedDict, Unpack, overload
+
+from microvm.units import Duration, Size
+
+# The rest is imported with the first file, so that a machine starts without it.
+if TYPE_CHECKING:
+    from microvm.guest.arrival import Received
+    from microvm.guest.departure import Data
+    from microvm.guest.files import FileStatus, GuestPath, User
+    from microvm.guest.guest import Guest
+
+
+class Asked(TypedDict, total=False):
+    """Keyword arguments of all that is about files.
+
+    :ivar user: whom to act as: NAME or UID, or either with :GROUP; by default as whom commands run.
+    :ivar timeout: seconds, or text as `2m`; by default ten minutes.
+    """
+
+    user: User
+    timeout: Duration
+
+
+class Written(Asked, total=False):
+    """Keyword arguments of what writes.
+
+    :ivar owner: whose it is to be; by default whose it was that is replaced, else `user`'s.
+    """
+
+    owner: User
+
+
+class Read(Asked, total=False):
+    """Keyword arguments of what reads one file.
+
+    :ivar max_size: the bytes that may come, or text as `64M`, which is the default; of `get` 1G.
+    """
+
+    max_size: Size
+
+
+class Listed(Asked, total=False):
+    """Keyword arguments of what may give many files.
+
+    :ivar max_files: how many files, folders and links may come; by default 100,000.
+    """
+
+    max_files: int
+
+
+class Got(Read, Listed, total=False):
+    """Keyword arguments of `MicroVM.get`."""
+
+
+class FileMethods:
+    """The files of a machine: each method is one transfer, and the command in flight meanwhile.
+
+    A path in the guest is text, bytes or a path; a relative one is relative to where commands run.
+    What of the guest's cannot be had or written is a `FileError`, which is also Python's own error
+    of that kind; what of ours cannot, is Python's own alone. Every method raises Busy, UsageError,
+    ExecTimeout and MachineError as `run` does, and ImageError for a guest that has another build of
+    what carries files.
+    """
+
+    def _guest(self) -> Guest:
+        raise NotImplementedError
+
+    async def write_file(
+        self, path: GuestPath, data: Data, *, mode: int | None = None, **how: Unpack[Written]
+    ) -> None:
+        """Make a file of data, or replace one; folders that are missing are made.
+
+        The file appears whole, under its name. What is there and is no file, such as a FIFO, is
+        written as it is.
+
+        :param data: bytes, text, a file to read them from, or an iterable of bytes, asynchronous or
+            not, which is asked in the event loop.
+        :param mode: permissions, such as 0o755; by default those of the file that is replaced, else
+            0o644.
+        :param how: see `Written`.
+        :raises FileError: it cannot be written.
+        """
+        from microvm.guest import files
+
+        await files.write(self._guest(), path, data, mode, **how)
+
+    @overload
+    async def read_file(
+        self, path: GuestPath, *, encoding: None = None, **how: Unpack[Read]
+    ) -> bytes: ...
+    @overload
+    async def read_file(self, path: GuestPath, *, encoding: str, **how: Unpack[Read]) -> str: ...
+    async def read_file(
+        self, path: GuestPath, *, encoding: str | None = None, **how: Unpack[Read]
+    ) -> bytes | str:
+        """Return what a file holds, or what else can be read under its name up to the end.
+
+        :param encoding: asks for text.
+        :param how: see `Read`.
+        :raises FileError: it cannot be read, or is larger than it may be.
+        :raises UnicodeError: text was asked for, and it is none.
+        """
+        from microvm.guest import files
+
+        data = await files.read(self._guest(), path, **how)
+        return data if encoding is None else data.decode(encoding)
+
+    async def put(self, src: str | PathLike[str], dst: GuestPath, **how: Unpack[Written]) -> None:
+        """Copy a file or a folder of this host into the guest, as `cp -R` and `docker cp` do.
+
+        Into a folder that is there, or where `dst` ends with a slash, it is put under its own name,
+        else it becomes `dst`. Of a source that ends with `/.` the content is put into `dst`. Modes
+        and times stay; folders that are there get what they lack. `src` may be a link, and links in
+        it stay links; what is neither a file, a folder nor a link is left out.
+
+        :param how: see `Written`.
+        :raises OSError: of Python's own: the source cannot be read.
+        :raises FileError: it cannot be written.
+        """
+        from microvm.guest import files
+
+        await files.put(self._guest(), src, dst, **how)
+
+    async def get(self, src: GuestPath, dst: str | PathLike[str], **how: Unpack[Got]) -> Received:
+        """Copy a file or a folder of the guest to this host, by the same rules as `put`.
+
+        It is in its place only when it is whole. The guest may mean harm: nothing that it sends is
+        written elsewhere or through a link; links that lead out of what is copied are left out, as
+        are devices, and with them the permissions of others to write, set-user-ID and the like.
+
+        :param how: see `Got`.
+        :return: where it is, how much there is, and which links were left out.
+        :raises OSError: of Python's own: the destination cannot be written.
+        :raises FileError: it cannot be read, or there is more of it than may come.
+        """
+        from microvm.guest import files
+
+        return await files.get(self._guest(), src, dst, **how)
+
+    async def stat(
+        self, path: GuestPath, *, follow_symlinks: bool = True, **how: Unpack[Asked]
+    ) -> FileStatus:
+        """Return what the guest says of a file.
+
+        :param how: see `Asked`.
+        :raises FileError: it cannot be looked at.
+        """
+        from microvm.guest import files
+
+        return await files.look(self._guest(), path, follow_symlinks, **how)
+
+    async def list(self, path: GuestPath, **how: Unpack[Listed]) -> tuple[FileStatus, ...]:
+        """Return what is in a folder, sorted by name; links are not followed.
+
+        :param how: see `Listed`.
+        :raises FileError: it cannot be read, or there is more in it than may come.
+        """
+        from microvm.guest import files
+
+        return await files.members(self._guest(), path, **how)

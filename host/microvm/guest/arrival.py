@@ -1,0 +1,244 @@
+"""An arrival is a tree of files that comes from a guest, and is kept apart until it is whole.
+
+A guest may be hostile, so a tree can say nothing but what is in it: where it is put, and under
+which name, is said by the host alone. It is written into a fresh folder, beside its place, by
+descriptors of the folders on the way; no link is followed, since those are made last. What is kept
+of a mode is what Python's `tarfile` keeps by its filter `data`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from errno import EBADMSG, EFBIG
+from pathlib import Path
+from typing import Self
+
+from microvm.errors import FileError
+from microvm.wire import files
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_ROOT = "tree"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What has come from a guest.
+
+    :ivar path: where it is.
+    :ivar files: how many files, folders and links there are.
+    :ivar size: how many bytes the files have.
+    :ivar left_out: the links that lead out of the tree, by their paths in it, which are not there.
+    """
+
+    path: Path
+    files: int
+    size: int
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    folder: tuple[str, ...]
+    name: str
+    target: bytes
+
+
+@dataclass(slots=True)
+class Limits:
+    """What may still come of a tree.
+
+    :ivar size: in bytes.
+    :ivar files: how many files, folders and links.
+    """
+
+    size: int
+    files: int
+
+    def take(self, path: str, *, size: int = 0, files: int = 0) -> None:
+        """Count what has come.
+
+        :raises FileError: it is too much.
+        """
+        self.size -= size
+        self.files -= files
+        for name, left in (("max_size", self.size), ("max_files", self.files)):
+            if left < 0:
+                message = f"{path}: there is more of it than may come"
+                raise FileError(EFBIG, path, message, hint=f"{name} sets that limit")
+
+
+class Arrival:
+    """A tree that arrives; use it as a context manager, which removes what has not been settled."""
+
+    def __init__(self, source: str, parent: Path) -> None:
+        """Prepare a place for it.
+
+        :param source: its path in the guest, for messages.
+        :param parent: the folder that it will be settled in.
+        :raises OSError: there cannot be one.
+        """
+        self._source = source
+        self._place = Path(tempfile.mkdtemp(prefix=".microvm-", dir=parent))
+        self._folders = [os.open(self._place, _FOLDER)]
+        self._names: list[str] = []
+        self._modes: list[int] = []
+        self._links: list[_Link] = []
+        self._file: tuple[int, files.Entry] | None = None
+        self._count = self._size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            os.close(self._file[0])
+        for folder in self._folders:
+            os.close(folder)
+        shutil.rmtree(self._place, ignore_errors=True)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether something has come, and all of it."""
+        return self._count > 0 and self._file is None and len(self._folders) == 1
+
+    def add(self, message: files.Entry | files.Data | files.Whole) -> None:
+        """Write what a message says.
+
+        :raises FileError: it is out of place, or leads elsewhere.
+        :raises OSError: of Python's, with our path: it cannot be written.
+        """
+        match message:
+            case files.Entry():
+                self._begin(message)
+            case files.Data() if self._file is not None:
+                self._size += len(message.data)
+                self._write(self._file[0], memoryview(message.data))
+            case files.Whole() if self._file is not None:
+                self._end_file(*self._file)
+            case files.Whole() if len(self._folders) > 1:
+                os.close(self._folders.pop())
+                self._names.pop()
+            case _:
+                raise self._hostile("what is sent has no beginning")
+
+    def _begin(self, entry: files.Entry) -> None:
+        if self._file is not None or self.is_whole:
+            raise self._hostile("a file begins within another")
+        name = os.fsdecode(entry.name) if self._count else _ROOT
+        if name in ("", ".", "..") or "/" in name:
+            raise self._hostile(f"{name!r} is no name")
+        self._count += 1
+        try:
+            match stat.S_IFMT(entry.mode):
+                case stat.S_IFREG:
+                    self._file = os.open(name, _NEW_FILE, 0o600, dir_fd=self._folders[-1]), entry
+                case stat.S_IFDIR if len(self._folders) <= files.MAX_DEPTH:
+                    os.mkdir(name, dir_fd=self._folders[-1])
+                    self._folders.append(os.open(name, _FOLDER, dir_fd=self._folders[-1]))
+                    self._names.append(name)
+                case stat.S_IFLNK if self._count > 1:
+                    self._links.append(_Link(tuple(self._names), name, entry.target))
+                case _:
+                    raise self._hostile(f"{name!r} is neither a file, a folder nor a link")
+        except FileExistsError:
+            raise self._hostile(f"{name!r} comes twice") from None
+        except FileError:
+            raise
+        except OSError as error:
+            raise self._ours(error) from None
+
+    def _write(self, descriptor: int, data: memoryview) -> None:
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+        except OSError as error:
+            raise self._ours(error) from None
+
+    def _end_file(self, descriptor: int, entry: files.Entry) -> None:
+        mode = entry.mode & 0o755 | 0o600
+        os.fchmod(descriptor, mode if mode & 0o100 else mode & ~0o111)
+        with suppress(OSError, OverflowError):  # a time that this file system does not have
+            os.utime(descriptor, ns=(entry.mtime, entry.mtime))
+        os.close(descriptor)
+        self._file = None
+
+    def settle(self, destination: Path) -> Received:
+        """Put what is whole where it belongs; folders that are there get what they lack.
+
+        :raises OSError: of Python's, with our path: something is there that cannot be replaced.
+        """
+        left_out = tuple(self._make_links())
+        tree = self._place / _ROOT
+        if tree.is_dir() and destination.is_dir() and not destination.is_symlink():
+            for move in (False, True):  # what cannot be is found before anything has changed
+                _merge(tree, destination, move=move)
+        else:
+            tree.rename(destination)
+        return Received(destination, self._count - len(left_out), self._size, left_out)
+
+    def _make_links(self) -> list[str]:
+        left_out = []
+        for link in self._links:
+            if _stays_inside(link.target, len(link.folder) - 1):
+                self._make_link(link)
+            else:
+                left_out.append("/".join((*link.folder[1:], link.name)))
+        return left_out
+
+    def _make_link(self, link: _Link) -> None:
+        folder = os.dup(self._folders[0])
+        try:
+            for name in link.folder:
+                inner = os.open(name, _FOLDER, dir_fd=folder)
+                os.close(folder)
+                folder = inner
+            os.symlink(link.target, os.fsencode(link.name), dir_fd=folder)
+        except FileExistsError:
+            raise self._hostile(f"{link.name!r} comes twice") from None
+        finally:
+            os.close(folder)
+
+    def _hostile(self, what: str) -> FileError:
+        return FileError(EBADMSG, self._source, f"{self._source}: {what}")
+
+    def _ours(self, error: OSError) -> OSError:
+        """Return an error of this host's, with the folder that it is about."""
+        return OSError(error.errno, error.strerror, str(self._place.parent))
+
+
+def _stays_inside(target: bytes, depth: int) -> bool:
+    """Tell whether a link stays in its tree, `depth` folders below whose root it is.
+
+    What goes up comes first: behind a name, which may be a link itself, nobody knows where up is.
+    """
+    parts = [part for part in target.split(b"/") if part not in (b"", b".")]
+    up = 0
+    while up < len(parts) and parts[up] == b"..":
+        up += 1
+    return bool(target) and target[:1] != b"/" and up <= depth and b".." not in parts[up:]
+
+
+def _merge(source: Path, destination: Path, *, move: bool) -> None:
+    """Move what is in a folder into another, or only see whether that can be done."""
+    with os.scandir(source) as entries:
+        members = list(entries)
+    for member in members:
+        path = destination / member.name
+        folder = member.is_dir(follow_symlinks=False)
+        if not os.path.lexists(path):
+            if move:
+                Path(member.path).rename(path)
+        elif folder and (path.is_symlink() or not path.is_dir()):
+            raise NotADirectoryError(f"{path} is there, and no folder")
+        elif folder:
+            _merge(Path(member.path), path, move=move)
+        elif path.is_dir() and not path.is_symlink():
+            raise IsADirectoryError(f"{path} is there, and a folder")
+        elif move:
+            Path(member.path).replace(path)

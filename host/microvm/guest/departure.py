@@ -1,0 +1,133 @@
+"""A departure is a tree of files of ours, sent to a guest."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from microvm.errors import UsageError
+from microvm.guest.exchange import Exchange
+from microvm.threads import in_thread
+from microvm.wire import files
+
+CHUNK = (1 << 18) - files.HEADER_SIZE
+"""The bytes of a file that are sent at a time: with their header, whole frames of the daemon's."""
+
+Data = bytes | bytearray | memoryview | str | BinaryIO | Iterable[bytes] | AsyncIterable[bytes]
+"""What a file can be made of; text is UTF-8."""
+
+
+async def send_tree(exchange: Exchange, path: Path) -> None:
+    """Send a file, whatever it is, or a folder with the files, folders and links in it.
+
+    A link that is named is followed, and those in a folder are sent as links.
+
+    :raises OSError: of Python's, with our path: it cannot be read.
+    :raises FileError: the guest does not take it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        await _send_open(exchange, descriptor, b"", path)
+    finally:
+        os.close(descriptor)
+
+
+async def send_data(exchange: Exchange, data: Data, mode: int) -> None:
+    """Send a file of this data.
+
+    :raises FileError: the guest does not take it.
+    :raises UsageError: it is no data.
+    """
+    await exchange.send(_entry(stat.S_IFREG | mode, size=0, mtime=files.NOW))
+    async for chunk in chunks(data):
+        await _send_chunk(exchange, chunk)
+    await exchange.send(files.Whole())
+
+
+async def chunks(data: Data) -> AsyncIterator[bytes | memoryview]:
+    """Yield data in pieces, however it is given.
+
+    :raises UsageError: it is none.
+    """
+    if isinstance(data, str):
+        yield data.encode("utf-8", "surrogateescape")
+    elif isinstance(data, bytes | bytearray | memoryview):
+        yield memoryview(data).cast("B")
+    elif hasattr(data, "read"):
+        # In a thread: it may be a pipe, whose writer takes its time.
+        while chunk := _checked(await in_thread(data.read, CHUNK)):
+            yield chunk
+    elif isinstance(data, AsyncIterable):
+        async for chunk in data:
+            yield _checked(chunk)
+    elif isinstance(data, Iterable):
+        for chunk in data:
+            yield _checked(chunk)
+    else:
+        raise UsageError(
+            f"{type(data).__name__} is no data: it is bytes, str, a file or an iterable"
+        )
+
+
+def _checked(chunk: object) -> bytes | memoryview:
+    if not isinstance(chunk, bytes | bytearray | memoryview):
+        raise UsageError(f"a piece of a file is bytes, not {type(chunk).__name__}")
+    return memoryview(chunk)
+
+
+async def _send_chunk(exchange: Exchange, data: bytes | memoryview) -> None:
+    for at in range(0, len(data), CHUNK):
+        await exchange.send(files.Data(data=data[at : at + CHUNK]))
+
+
+async def _send_open(exchange: Exchange, descriptor: int, name: bytes, path: Path) -> None:
+    status = os.fstat(descriptor)
+    mode = stat.S_IMODE(status.st_mode)
+    mtime = status.st_mtime_ns
+    if stat.S_ISDIR(status.st_mode):
+        await exchange.send(_entry(stat.S_IFDIR | mode, name, mtime=mtime))
+        await _send_members(exchange, descriptor, path)
+    else:
+        size = status.st_size
+        await exchange.send(_entry(stat.S_IFREG | mode, name, size=size, mtime=mtime))
+        regular = stat.S_ISREG(status.st_mode)
+        while chunk := await _read(descriptor, regular):
+            await exchange.send(files.Data(data=chunk))
+    await exchange.send(files.Whole())
+
+
+async def _read(descriptor: int, regular: bool) -> bytes:
+    if regular:
+        return os.read(descriptor, CHUNK)
+    return await in_thread(os.read, descriptor, CHUNK)
+
+
+async def _send_members(exchange: Exchange, folder: int, path: Path) -> None:
+    for name in sorted(os.listdir(folder)):
+        status = os.lstat(name, dir_fd=folder)
+        if stat.S_ISLNK(status.st_mode):
+            target = os.fsencode(os.readlink(name, dir_fd=folder))
+            entry = _entry(
+                status.st_mode, os.fsencode(name), mtime=status.st_mtime_ns, target=target
+            )
+            await exchange.send(entry)
+        elif stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            try:
+                descriptor = os.open(name, flags, dir_fd=folder)
+            except OSError as error:
+                error.filename = str(path / name)
+                raise
+            try:
+                await _send_open(exchange, descriptor, os.fsencode(name), path / name)
+            finally:
+                os.close(descriptor)
+
+
+def _entry(
+    mode: int, name: bytes = b"", *, size: int = 0, mtime: int, target: bytes = b""
+) -> files.Entry:
+    return files.Entry(mode=mode, size=size, mtime=mtime, uid=0, gid=0, name=name, target=target)

@@ -1,0 +1,177 @@
+"""An exchange is one run of the guest's program `carry`, and what both sides say in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from errno import EBADMSG, EINVAL, EIO, ENOENT
+from subprocess import PIPE
+from typing import TypeVar
+
+from microvm.errors import FileError, ImageError, StartError, UsageError
+from microvm.guest.guest import Guest
+from microvm.guest.process import Process
+from microvm.printable import printable
+from microvm.wire import files
+
+M = TypeVar("M", files.Entry, files.Done)
+
+Answer = files.Entry | files.Data | files.Whole | files.Done
+
+# What small messages are gathered to, before they are sent.
+_GATHERED = 1 << 16
+
+_OTHER_SCHEMA = 2  # the program's exit status, guest/carry.c
+_REBUILD = "build the image again, with this installation: `microvm image build`"
+
+
+@asynccontextmanager
+async def exchange(guest: Guest, request: files.Request, timeout: float) -> AsyncIterator[Exchange]:
+    """Say what is to be done, and have the conversation for as long as the block lasts.
+
+    What it was cut short by is raised when the program has ended; that is killed unless it does so.
+
+    :param timeout: for all of it, in seconds.
+    :raises Busy: a command is in flight.
+    :raises UsageError: the request cannot be sent.
+    :raises MachineError: the guest is lost.
+    """
+    path = os.fsdecode(request.path)
+    try:
+        frame = request.encode()
+    except files.EncodeError as error:
+        raise UsageError(f"this file cannot be asked for: {error}") from None
+    argv = [f"the transfer of {path}", f"{files.DIGEST:016x}"]
+    await guest.wait_idle()
+    process = guest.exec(argv, command=files.PROGRAM, user=0, cwd="/", stdin=PIPE, timeout=timeout)
+    async with process:
+        talk = Exchange(process, path)
+        talk.gather(frame)
+        yield talk
+
+
+class Exchange:
+    """The host's end of the conversation, after its request.
+
+    :ivar path: what it is about, in the guest.
+    """
+
+    def __init__(self, process: Process, path: str) -> None:
+        self.path = path
+        self._process = process
+        self._decoder = files.Decoder("guest")
+        self._gathered = bytearray()
+
+    def gather(self, frame: bytes) -> None:
+        """Have a small frame sent with what follows it."""
+        self._gathered += frame
+
+    async def send(self, message: files.Entry | files.Data | files.Whole) -> None:
+        """Send a message of a tree, perhaps with those that follow it.
+
+        :raises FileError: the guest takes no more; says why.
+        :raises UsageError: it cannot be sent.
+        """
+        try:
+            frame = message.encode()
+        except files.EncodeError as error:
+            raise UsageError(f"{printable(self.path)}: this cannot be sent: {error}") from None
+        if self._gathered and len(frame) > _GATHERED:
+            await self.flush()
+        self._gathered += frame
+        if len(self._gathered) >= _GATHERED:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send what has been gathered.
+
+        :raises FileError: the guest takes no more; says why.
+        """
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        data, self._gathered = bytes(self._gathered), bytearray()
+        try:
+            self._process.stdin.write(data)
+            await self._process.stdin.drain()
+        except BrokenPipeError:
+            await self.receive()
+            raise self.misplaced() from None
+
+    async def receive(self) -> Answer:
+        """Return the guest's next message.
+
+        :raises FileError: it is a failure, is malformed, or never comes.
+        :raises ImageError: the guest has another build of the program, or none.
+        :raises ExecTimeout: it took too long.
+        :raises MachineError: the guest is lost.
+        """
+        if self._gathered:
+            await self.flush()
+        try:
+            while (message := self._decoder.next_message()) is None:
+                chunk = await self._process.stdout.next_chunk()
+                if not chunk:
+                    raise await self._ended_early()
+                self._decoder.receive_data(bytes(chunk))
+        except files.DecodeError as error:
+            raise self._wrong(f"the guest sends what is no answer: {error}") from None
+        if isinstance(message, files.Failure):
+            raise self._failed(message)
+        assert not isinstance(message, files.Request)  # noqa: S101 - which a guest cannot send
+        return message
+
+    async def expect(self, kind: type[M]) -> M:
+        """Return the next message, which must be of this kind; else as `receive`."""
+        message = await self.receive()
+        if not isinstance(message, kind):
+            raise self.misplaced()
+        return message
+
+    async def end(self) -> None:
+        """Wait for the program's end, behind which nothing may follow.
+
+        :raises FileError: it goes on, or ends otherwise.
+        """
+        if self._decoder.next_message() is not None or await self._process.stdout.next_chunk():
+            raise self.misplaced()
+        if await self._process.wait() != 0:
+            raise await self._ended_early()
+
+    async def give_up(self) -> None:
+        """Have the guest remove what is half written, since the rest will not come."""
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        self._process.stdin.close()
+        while await self._process.stdout.next_chunk():
+            pass
+        await self._process.wait()
+
+    def misplaced(self) -> FileError:
+        """Return the error for an answer that makes no sense here."""
+        return self._wrong("the guest sends what is no answer to that")
+
+    def _wrong(self, what: str) -> FileError:
+        return FileError(EBADMSG, self.path, f"{self.path}: {what}")
+
+    async def _ended_early(self) -> FileError | ImageError:
+        try:
+            status = await self._process.wait()
+        except StartError as error:
+            if error.errno != ENOENT or error.stage != "exec":
+                raise
+            return ImageError("the guest has no program that carries files", hint=_REBUILD)
+        if status == _OTHER_SCHEMA:
+            return ImageError("the guest's image is of another version", hint=_REBUILD)
+        how = f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
+        return FileError(EIO, self.path, f"{self.path}: what carries files in the guest {how}")
+
+    def _failed(self, failure: files.Failure) -> FileError:
+        path = os.fsdecode(failure.path)
+        if failure.subject is files.Subject.PATH:
+            return FileError.of(failure.error_number, path)
+        what = "user" if failure.subject is files.Subject.USER else "owner"
+        if failure.error_number == ENOENT:
+            message = f"{self.path}: the guest has no such {what}: {path}"
+        else:
+            reason = os.strerror(failure.error_number & 0xFFF)
+            message = f"{self.path}: {path} cannot be its {what}: {reason}"
+        return FileError(EINVAL, self.path, message)

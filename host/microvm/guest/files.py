@@ -1,0 +1,276 @@
+"""The files of a guest: looked at, read and written by its program `carry`."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from microvm.errors import FileError, UsageError
+from microvm.guest.arrival import Arrival, Limits, Received
+from microvm.guest.departure import Data, send_data, send_tree
+from microvm.guest.exchange import Exchange, exchange
+from microvm.guest.guest import Guest
+from microvm.option import options_of
+from microvm.options import ExecOptions, to_bytes
+from microvm.units import Duration, Size, parse_count, parse_duration, parse_size
+from microvm.wire import files
+from microvm.wire.files import Action
+
+GuestPath = str | bytes | os.PathLike[str]
+"""A path in a guest; a relative one is relative to where commands run."""
+
+User = str | bytes | int | None
+
+# What a transfer may take unless its caller says otherwise: bytes, files and seconds.
+MAX_READ = 64 << 20
+MAX_SIZE = 1 << 30
+MAX_FILES = 100_000
+TIMEOUT = 600.0
+
+_NEW_MODE = 0o644
+_USER = options_of(ExecOptions)["user"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """What a guest says of one of its files.
+
+    :ivar name: its name in its folder; of `stat`, the path that was asked about.
+    :ivar mode: its type and permissions, as `os.stat_result.st_mode` has them.
+    :ivar size: in bytes.
+    :ivar mtime: when it was changed, in seconds since 1970.
+    :ivar uid: its owner.
+    :ivar gid: its group.
+    :ivar target: what a link leads to, else empty.
+    """
+
+    name: str
+    mode: int
+    size: int
+    mtime: float
+    uid: int
+    gid: int
+    target: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file."""
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def is_symlink(self) -> bool:
+        """Whether it is a link, which `target` is about."""
+        return stat.S_ISLNK(self.mode)
+
+
+async def look(
+    guest: Guest,
+    path: GuestPath,
+    follow_symlinks: bool,
+    *,
+    user: User = None,
+    timeout: Duration = TIMEOUT,
+) -> FileStatus:
+    """Ask about one file; see `MicroVM.stat`."""
+    action = Action.STAT if follow_symlinks else Action.LSTAT
+    async with _asked(guest, action, path, user, timeout) as talk:
+        entry = await talk.expect(files.Entry)
+        await _finish(talk)
+    return _status(entry, talk.path)
+
+
+async def members(
+    guest: Guest,
+    path: GuestPath,
+    *,
+    user: User = None,
+    timeout: Duration = TIMEOUT,
+    max_files: int = MAX_FILES,
+) -> tuple[FileStatus, ...]:
+    """Ask what is in a folder; see `MicroVM.list`."""
+    limits = Limits(0, parse_count(max_files, least=0))
+    found = []
+    async with _asked(guest, Action.LIST, path, user, timeout) as talk:
+        while isinstance(answer := await talk.receive(), files.Entry):
+            limits.take(talk.path, files=1)
+            found.append(_status(answer, os.fsdecode(answer.name)))
+        if not isinstance(answer, files.Done):
+            raise talk.misplaced()
+        await talk.end()
+    return tuple(sorted(found, key=lambda status: status.name))
+
+
+async def read(
+    guest: Guest,
+    path: GuestPath,
+    *,
+    user: User = None,
+    timeout: Duration = TIMEOUT,
+    max_size: Size = MAX_READ,
+) -> bytes:
+    """Return what a file holds; see `MicroVM.read_file`."""
+    limits = Limits(parse_size(max_size), 0)
+    content = bytearray()
+    async with _asked(guest, Action.READ, path, user, timeout) as talk:
+        await talk.expect(files.Entry)
+        while isinstance(answer := await talk.receive(), files.Data):
+            limits.take(talk.path, size=len(answer.data))
+            content += answer.data
+        if not isinstance(answer, files.Whole):
+            raise talk.misplaced()
+        await _finish(talk)
+    return bytes(content)
+
+
+async def get(
+    guest: Guest,
+    source: GuestPath,
+    destination: str | os.PathLike[str],
+    *,
+    user: User = None,
+    timeout: Duration = TIMEOUT,
+    max_size: Size = MAX_SIZE,
+    max_files: int = MAX_FILES,
+) -> Received:
+    """Copy a file or a folder to this host; see `MicroVM.get`."""
+    limits = Limits(parse_size(max_size), parse_count(max_files, least=0))
+    async with _asked(guest, Action.GET, source, user, timeout) as talk:
+        answer = await talk.receive()  # before anything is made here, whether it is there
+        place = _place(talk.path, destination)
+        with Arrival(talk.path, place.parent) as arrival:
+            while not isinstance(answer, files.Done):
+                if isinstance(answer, files.Data):
+                    limits.take(talk.path, size=len(answer.data))
+                elif isinstance(answer, files.Entry):
+                    limits.take(talk.path, files=1)
+                arrival.add(answer)
+                answer = await talk.receive()
+            if not arrival.is_whole:
+                raise talk.misplaced()
+            await talk.end()
+            return arrival.settle(place)
+
+
+async def write(
+    guest: Guest,
+    path: GuestPath,
+    data: Data,
+    mode: int | None,
+    *,
+    user: User = None,
+    owner: User = None,
+    timeout: Duration = TIMEOUT,
+) -> None:
+    """Make a file of data; see `MicroVM.write_file`."""
+    given = _NEW_MODE if mode is None else parse_count(mode, least=0, most=0o7777)
+    fields = {"keep_mode": mode is None, "owner": _user(owner)}
+    async with _asked(guest, Action.PUT, path, user, timeout, **fields) as talk, _sending(talk):
+        await send_data(talk, data, given)
+
+
+async def put(
+    guest: Guest,
+    source: str | os.PathLike[str],
+    destination: GuestPath,
+    *,
+    user: User = None,
+    owner: User = None,
+    timeout: Duration = TIMEOUT,
+) -> None:
+    """Copy a file or a folder into the guest; see `MicroVM.put`."""
+    text = _existing(source)
+    fields = {"name": os.fsencode(_base(text)), "owner": _user(owner)}
+    async with (
+        _asked(guest, Action.PUT, destination, user, timeout, **fields) as talk,
+        _sending(talk),
+    ):
+        await send_tree(talk, Path(text))
+
+
+@asynccontextmanager
+async def _sending(talk: Exchange) -> AsyncIterator[None]:
+    """See to the end of what the block sends, whole or not."""
+    try:
+        yield
+    except FileError:
+        raise
+    except Exception:
+        await talk.give_up()
+        raise
+    await _finish(talk)
+
+
+async def _finish(talk: Exchange) -> None:
+    await talk.expect(files.Done)
+    await talk.end()
+
+
+@asynccontextmanager
+async def _asked(
+    guest: Guest, action: Action, path: GuestPath, user: User, timeout: Duration, **fields: Any
+) -> AsyncIterator[Exchange]:
+    given: dict[str, Any] = {"keep_mode": False, "name": b"", "owner": b"", **fields}
+    request = files.Request(
+        action=action,
+        path=to_bytes(path),
+        cwd=to_bytes(guest.defaults.get("cwd") or b""),
+        user=_user(guest.defaults.get("user") if user is None else user),
+        **given,
+    )
+    async with exchange(guest, request, parse_duration(timeout)) as talk:
+        yield talk
+
+
+def _user(user: User) -> bytes:
+    checked: bytes = b"" if user is None or user == b"" else _USER.check(user)
+    return checked
+
+
+def _status(entry: files.Entry, name: str) -> FileStatus:
+    return FileStatus(
+        name=name,
+        mode=entry.mode,
+        size=entry.size,
+        mtime=entry.mtime / 1e9,
+        uid=entry.uid,
+        gid=entry.gid,
+        target=os.fsdecode(entry.target),
+    )
+
+
+def _existing(source: str | os.PathLike[str]) -> str:
+    """The path of what is here: if nothing is, that is said before the guest is asked."""
+    Path(source).stat()
+    return os.fspath(source)
+
+
+def _base(path: str) -> str:
+    """The name that a path gives to what is copied from it; empty where only its content is."""
+    name = path.rstrip("/").rpartition("/")[2]
+    return "" if name in (".", "..") else name
+
+
+def _place(source: str, destination: str | os.PathLike[str]) -> Path:
+    """Where a copy goes, as `cp` has it: into a folder that is there, else under that name.
+
+    Folders that are missing on the way are made.
+    """
+    text = os.fspath(destination)
+    if "\0" in text:
+        raise UsageError(f"{text!r} is no path of a file")
+    place = Path(text)
+    name = _base(source)
+    if name and (text.endswith("/") or place.is_dir()):
+        place /= name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place.resolve() if place.is_dir() else place

@@ -1,0 +1,386 @@
+"""Files that a guest sends which means harm, and what is not asked of one; it is played."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import pickle
+import stat
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from tests.support.peer import Peer
+
+from microvm.errors import (
+    ExecTimeout,
+    FileError,
+    FileNotFound,
+    ImageError,
+    NotAFolder,
+    StartError,
+    UsageError,
+)
+from microvm.guest import files as guest_files
+from microvm.guest.arrival import Received
+from microvm.guest.guest import Guest
+from microvm.wire import codec, files
+from microvm.wire.codec import Stream
+
+T = TypeVar("T")
+
+FILE = stat.S_IFREG | 0o644
+FOLDER = stat.S_IFDIR | 0o755
+LINK = stat.S_IFLNK | 0o777
+WHOLE = files.Whole()
+DONE = files.Done()
+PLENTY = 1 << 20
+
+
+def entry(mode: int, name: bytes = b"", target: bytes = b"", mtime: int = 0) -> files.Entry:
+    return files.Entry(mode=mode, size=0, mtime=mtime, uid=0, gid=0, name=name, target=target)
+
+
+def file(name: bytes = b"", data: bytes = b"x", mode: int = FILE) -> list[files.Message]:
+    return [entry(mode, name), files.Data(data=data), WHOLE]
+
+
+def folder(*members: list[files.Message], name: bytes = b"") -> list[files.Message]:
+    return [entry(FOLDER, name), *(message for member in members for message in member), WHOLE]
+
+
+def link(name: bytes, target: bytes) -> list[files.Message]:
+    return [entry(LINK, name, target)]
+
+
+def deep(levels: int) -> list[files.Message]:
+    return folder(deep(levels - 1), name=b"d") if levels else file(b"bottom")
+
+
+async def play(peer: Peer, answers: list[files.Message] | bytes, status: int = 0) -> None:
+    """Play the program: take what comes, and answer, whatever it was."""
+    await peer.expect(codec.ExecRequest)
+    await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
+    await peer.expect(codec.ExecStdin)
+    sent = answers if isinstance(answers, bytes) else b"".join(each.encode() for each in answers)
+    with suppress(AssertionError, EOFError):  # the host may have had enough
+        await peer.write(Stream.STDOUT, sent)
+    await peer.exit(status)
+
+
+async def meanwhile(peer: Peer, asking: Awaitable[T], answers: Any, status: int = 0) -> T:
+    """What is asked of a guest that is played to answer so."""
+    playing = asyncio.create_task(play(peer, answers, status))
+    try:
+        return await asking
+    finally:
+        await playing
+
+
+async def got(guest: Guest, peer: Peer, tree: Any, to: Path, **how: Any) -> Received:
+    return await meanwhile(peer, guest_files.get(guest, "/from", to, **how), tree)
+
+
+def below(folder: Path) -> set[str]:
+    """The names of all that is below a folder."""
+    return {path.name for path in folder.rglob("*")}
+
+
+def assert_inside(folder: Path, *links: str) -> None:
+    """These are links that do not lead out of the folder."""
+    for link in links:
+        assert (folder / link).is_symlink()
+        assert (folder / link).resolve().is_relative_to(folder.resolve())
+
+
+async def test_a_tree_is_written_and_nothing_else_is_left(
+    guest: Guest, peer: Peer, tmp_path: Path
+) -> None:
+    tree = folder(file(b"a", b"content"), folder(link(b"l", b"../a"), name=b"f"))
+    received = await got(guest, peer, [*tree, DONE], tmp_path / "new/to")
+    assert (received.files, received.size, received.left_out) == (4, 7, ())
+    assert (tmp_path / "new/to/f/l").read_bytes() == b"content"
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["to"]
+
+
+HOSTILE: dict[str, list[files.Message] | bytes] = {
+    "noise": b"\xff" * 100,
+    "nothing": b"",
+    "done at once": [DONE],
+    "data alone": [files.Data(data=b"x"), DONE],
+    "an end alone": [WHOLE, DONE],
+    "half a file": [entry(FILE), files.Data(data=b"x"), DONE],
+    "half a folder": [entry(FOLDER), *file(b"a"), DONE],
+    "two roots": [*file(), *file(b"b"), DONE],
+    "a file within a file": [entry(FILE), entry(FILE, b"a"), WHOLE, WHOLE, DONE],
+    "data of a folder": [entry(FOLDER), files.Data(data=b"x"), WHOLE, DONE],
+    "a parent": [*folder(file(b"..")), DONE],
+    "itself": [*folder(file(b".")), DONE],
+    "no name": [*folder(file(b"")), DONE],
+    "a way out": [*folder(file(b"../../evil")), DONE],
+    "a path": [*folder(file(b"a/b")), DONE],
+    "an absolute path": [*folder(file(b"/evil")), DONE],
+    "a name twice": [*folder(file(b"a"), file(b"a")), DONE],
+    "a folder twice": [*folder(folder(name=b"a"), folder(name=b"a")), DONE],
+    "a link twice": [*folder(link(b"a", b"b"), link(b"a", b"c")), DONE],
+    "a link for a file": [*folder(link(b"a", b"b"), file(b"a")), DONE],
+    "a link for a folder": [*folder(link(b"a", b"b"), folder(file(b"c"), name=b"a")), DONE],
+    "a link alone": [*link(b"", b"b"), DONE],
+    "a device": [*folder([entry(stat.S_IFCHR | 0o666, b"null")]), DONE],
+    "a block device": [entry(stat.S_IFBLK | 0o666), WHOLE, DONE],
+    "a FIFO": [*folder([entry(stat.S_IFIFO | 0o666, b"fifo")]), DONE],
+    "a socket": [*folder([entry(stat.S_IFSOCK | 0o666, b"socket")]), DONE],
+    "no type": [*folder([entry(0o644, b"a")]), DONE],
+    "too deep": [*folder(deep(files.MAX_DEPTH)), DONE],
+    "more behind the end": [*file(), DONE, *file()],
+    "two ends": [*file(), DONE, DONE],
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+async def test_a_tree_that_cannot_be_is_refused_and_leaves_nothing(
+    guest: Guest, peer: Peer, tmp_path: Path, kind: str
+) -> None:
+    with pytest.raises(FileError, match="/from: ") as caught:
+        await got(guest, peer, HOSTILE[kind], tmp_path / "inner/to")
+    assert caught.value.errno in (errno.EBADMSG, errno.EIO)
+    assert caught.value.filename == "/from"
+    assert below(tmp_path) <= {"inner"}
+    assert guest.error is None
+
+
+async def test_as_deep_as_may_be_is_not_too_deep(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+    tree = folder(deep(files.MAX_DEPTH - 1))
+    received = await got(guest, peer, [*tree, DONE], tmp_path / "to")
+    assert received.files == files.MAX_DEPTH + 1
+
+
+OUT = [
+    b"/etc/passwd",
+    b"..",
+    b"../..",
+    b"a/../../x",
+    b"inner/..",
+    b"./../x",
+    b"",
+    b"inner/deep/../..",
+]
+
+
+@pytest.mark.parametrize("target", OUT)
+async def test_a_link_that_may_lead_out_is_left_out(
+    guest: Guest, peer: Peer, tmp_path: Path, target: bytes
+) -> None:
+    tree = folder(link(b"l", target), file(b"a"))
+    received = await got(guest, peer, [*tree, DONE], tmp_path / "to")
+    assert (received.files, received.left_out) == (2, ("l",))
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["a"]
+
+
+async def test_no_chain_of_links_leads_out(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+    links = [(b"self", b"."), (b"up", b".."), (b"far", b"self/self/self/../../..")]
+    inner = folder(*(link(*each) for each in links), name=b"inner")
+    tree = folder(inner, link(b"chain", b"inner/up/inner"))
+    received = await got(guest, peer, [*tree, DONE], tmp_path / "to")
+    assert received.left_out == ("inner/far",)
+    assert_inside(tmp_path / "to", "inner/self", "inner/up", "chain")
+
+
+async def test_of_a_mode_is_kept_what_does_no_harm(
+    guest: Guest, peer: Peer, tmp_path: Path
+) -> None:
+    modes = {b"a": 0o7777, b"b": 0o4111, b"c": 0, b"d": 0o2644, b"e": 0o666}
+    tree = folder(*(file(name, mode=stat.S_IFREG | mode) for name, mode in modes.items()))
+    await got(guest, peer, [*tree, DONE], tmp_path / "to")
+    kept = [stat.S_IMODE((tmp_path / "to" / os.fsdecode(name)).stat().st_mode) for name in modes]
+    assert kept == [0o755, 0o711, 0o600, 0o644, 0o644]
+
+
+@pytest.mark.parametrize("mtime", [-(1 << 63), (1 << 63) - 1])
+async def test_no_time_is_too_strange(guest: Guest, peer: Peer, tmp_path: Path, mtime: int) -> None:
+    tree = [entry(FILE, mtime=mtime), WHOLE, DONE]
+    assert (await got(guest, peer, tree, tmp_path / "to")).files == 1
+
+
+async def test_what_is_there_is_never_written_through_a_link(
+    guest: Guest, peer: Peer, tmp_path: Path
+) -> None:
+    outside, to = tmp_path / "outside", tmp_path / "to/from"
+    outside.mkdir()
+    (outside / "a").write_text("untouched")
+    to.mkdir(parents=True)
+    (to / "a").symlink_to(outside / "a")
+    (to / "kept").write_text("kept")
+    await got(guest, peer, [*folder(file(b"a")), DONE], tmp_path / "to")
+    assert not (to / "a").is_symlink()
+    assert ((outside / "a").read_text(), (to / "kept").read_text()) == ("untouched", "kept")
+    (to / "f").symlink_to(outside)
+    tree = [*folder(file(b"new"), folder(file(b"a"), name=b"f")), DONE]
+    with pytest.raises(NotADirectoryError) as caught:
+        await got(guest, peer, tree, tmp_path / "to")
+    assert not isinstance(caught.value, FileError)
+    assert (outside / "a").read_text() == "untouched"
+    assert not (to / "new").exists()
+
+
+async def test_a_folder_does_not_take_the_place_of_a_file_nor_a_file_that_of_a_folder(
+    guest: Guest, peer: Peer, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from/a").mkdir()
+    with pytest.raises(NotADirectoryError):
+        await got(guest, peer, [*folder(file(b"a")), DONE], tmp_path / "file")
+    with pytest.raises(IsADirectoryError):
+        await got(guest, peer, [*folder(file(b"a")), DONE], tmp_path)
+    with pytest.raises(IsADirectoryError):
+        await got(guest, peer, [*file(), DONE], tmp_path)
+    assert below(tmp_path) == {"file", "from", "a"}
+
+
+@pytest.mark.parametrize(
+    ("how", "tree"),
+    [
+        ({"max_size": 9}, [*file(data=b"0123456789"), DONE]),
+        ({"max_size": "9"}, [*folder(file(b"a", b"01234"), file(b"b", b"56789")), DONE]),
+        ({"max_files": 2}, [*folder(file(b"a"), link(b"b", b"a")), DONE]),
+        ({"max_files": 0}, [*file(), DONE]),
+    ],
+)
+async def test_what_is_more_than_may_come_is_refused(
+    guest: Guest, peer: Peer, tmp_path: Path, how: dict[str, Any], tree: list[files.Message]
+) -> None:
+    with pytest.raises(FileError, match="more of it than may come") as caught:
+        await got(guest, peer, tree, tmp_path / "to", **how)
+    assert caught.value.errno == errno.EFBIG
+    assert next(iter(how)) in caught.value.hint
+    assert below(tmp_path) == set()
+
+
+async def test_endless_answers_take_no_memory_and_end(
+    guest: Guest, peer: Peer, memory: Callable[[], int]
+) -> None:
+    names = b"".join(entry(FILE, b"%d" % number).encode() for number in range(100_000))
+    held = memory()
+    with pytest.raises(FileError, match="than may come"):
+        await meanwhile(peer, guest_files.members(guest, "/from", max_files=100), names)
+    assert memory() - held < 8 << 20
+
+
+async def test_a_guest_that_never_answers_is_given_up(guest: Guest, peer: Peer) -> None:
+    async def silent() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
+        await peer.expect(codec.ExecStdin)
+        await peer.is_killed()
+        await peer.exit(9, codec.Ending.SIGNALLED)
+
+    playing = asyncio.create_task(silent())
+    with pytest.raises(ExecTimeout, match="transfer of /from"):
+        await guest_files.read(guest, "/from", timeout="50ms")
+    await playing
+    assert guest.error is None
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOENT, FileNotFoundError),
+        (errno.EACCES, PermissionError),
+        (errno.EPERM, PermissionError),
+        (errno.EISDIR, IsADirectoryError),
+        (errno.ENOTDIR, NotADirectoryError),
+        (errno.EEXIST, FileExistsError),
+        (errno.ENOSPC, OSError),
+        (0xFFFFFFFF, OSError),
+    ],
+)
+async def test_a_failure_is_an_error_of_pythons_kind_and_of_ours(
+    guest: Guest, peer: Peer, number: int, kind: type[OSError]
+) -> None:
+    failure = files.Failure(subject=files.Subject.PATH, error_number=number, path=b"/a\x1b\xff")
+    with pytest.raises(kind) as caught:
+        await meanwhile(peer, guest_files.read(guest, "/from"), [failure])
+    error = caught.value
+    assert isinstance(error, FileError)
+    assert (error.errno, error.filename) == (number, "/a\\x1b\\udcff")
+    assert "\x1b" not in str(error)
+
+
+def test_a_file_error_is_the_same_after_pickling() -> None:
+    error = FileError.of(errno.ENOENT, "/a")
+    error.hint = "look elsewhere"
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert type(copy) is FileNotFound
+    assert (str(copy), copy.errno, copy.filename, copy.strerror) == (
+        "/a: No such file or directory in the guest (look elsewhere)",
+        errno.ENOENT,
+        "/a",
+        error.strerror,
+    )
+    assert isinstance(FileError.of(errno.ENOTDIR, "/a"), NotAFolder)
+
+
+@pytest.mark.parametrize("subject", [files.Subject.USER, files.Subject.OWNER])
+async def test_nobody_of_that_name_is_no_missing_file(
+    guest: Guest, peer: Peer, subject: files.Subject
+) -> None:
+    failure = files.Failure(subject=subject, error_number=errno.ENOENT, path=b"bob")
+    with pytest.raises(
+        FileError, match=f"/from: the guest has no such {subject.name.lower()}: bob"
+    ) as caught:
+        await meanwhile(peer, guest_files.read(guest, "/from"), [failure])
+    assert not isinstance(caught.value, FileNotFoundError)
+
+
+async def test_another_build_of_the_program_is_said(guest: Guest, peer: Peer) -> None:
+    with pytest.raises(ImageError, match="another version") as caught:
+        await meanwhile(peer, guest_files.read(guest, "/from"), b"", 2)
+    assert "microvm image build" in caught.value.hint
+
+
+@pytest.mark.parametrize("stage", [codec.Stage.EXEC, codec.Stage.FORK])
+async def test_a_guest_without_the_program_is_said(
+    guest: Guest, peer: Peer, stage: codec.Stage
+) -> None:
+    async def fail() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecFailed(peer.id, stage, errno.ENOENT))
+
+    playing = asyncio.create_task(fail())
+    with pytest.raises(ImageError if stage is codec.Stage.EXEC else StartError):
+        await guest_files.read(guest, "/from")
+    await playing
+
+
+async def test_a_program_that_is_killed_is_said(guest: Guest, peer: Peer) -> None:
+    async def die() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
+        await peer.exit(9, codec.Ending.SIGNALLED)
+
+    playing = asyncio.create_task(die())
+    with pytest.raises(FileError, match="was ended by signal 9") as caught:
+        await guest_files.write(guest, "/from", b"x" * (1 << 22), None)
+    assert caught.value.errno == errno.EIO
+    await playing
+
+
+async def test_what_cannot_be_is_not_asked(guest: Guest, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        await guest_files.put(guest, tmp_path / "none", "/to")
+    assert not isinstance(caught.value, FileError)
+    for asking in (
+        guest_files.read(guest, "/a\0b"),
+        guest_files.read(guest, "x" * 5000),
+        guest_files.read(guest, 7),  # type: ignore[arg-type]
+        guest_files.read(guest, "/a", max_size=-1),
+        guest_files.read(guest, "/a", user=""),
+        guest_files.write(guest, "/a", b"", 0o10000),
+        guest_files.get(guest, "/a", tmp_path, max_files=-1),
+    ):
+        with pytest.raises(UsageError):
+            await asking

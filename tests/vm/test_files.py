@@ -1,0 +1,326 @@
+"""Files that go into a real guest and come out of it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import io
+import os
+import resource
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.support.small_disk import small_disk
+
+from microvm import (
+    Busy,
+    ExecTimeout,
+    FileError,
+    FileForbidden,
+    FileNotFound,
+    IsAFolder,
+    MicroVM,
+    NotAFolder,
+    sync,
+)
+from microvm_image import Image
+from microvm_image.build import build
+from microvm_image.recipe import Add, Recipe
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def folder(vm: MicroVM) -> AsyncIterator[str]:
+    """A folder in the guest that the test has for itself."""
+    yield "/tmp/files"
+    await vm.run(["rm", "-rf", "/tmp/files"], check=True)
+
+
+def contents(root: Path) -> dict[str, bytes | str]:
+    """What is in a folder: content by path, and of links what they lead to."""
+    found: dict[str, bytes | str] = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if path.is_symlink():
+            found[name] = os.fspath(path.readlink())
+        else:
+            found[name] = path.read_bytes() if path.is_file() else ""
+    return found
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A folder with a bit of everything."""
+    root = tmp_path / "tree"
+    (root / "inner/empty").mkdir(parents=True)
+    (root / "inner/large").write_bytes(os.urandom(3 * MIB + 5))
+    (root / "empty").touch()
+    (root / "script").write_text("#!/bin/sh\necho ran\n")
+    (root / "script").chmod(0o755)
+    (root / os.fsdecode(b"not UTF-8 \xff \n")).write_bytes(b"odd")
+    (root / "link").symlink_to("inner/large")
+    return root
+
+
+async def test_a_file_is_written_and_read(vm: MicroVM, folder: str) -> None:
+    path = f"{folder}/new/file"
+    await vm.write_file(path, "grüße\n")
+    assert await vm.read_file(path) == "grüße\n".encode()
+    assert await vm.read_file(path, encoding="utf-8") == "grüße\n"
+    done = await vm.run(["stat", "-c", "%a %U", path], text=True)
+    assert done.stdout == "644 root\n"
+    await vm.write_file(path, b"#!/bin/sh\necho ran\n", mode=0o755)
+    assert (await vm.run([path])).stdout == b"ran\n"
+    await vm.write_file(path, b"#!/bin/sh\necho again\n")
+    assert (await vm.run([path])).stdout == b"again\n"
+    await vm.write_file(path, b"")
+    assert await vm.read_file(path) == b""
+
+
+async def test_a_file_is_made_of_whatever_gives_bytes(vm: MicroVM, folder: str) -> None:
+    data = os.urandom(MIB + 1)
+    pieces = [data[:100], b"", data[100:]]
+
+    async def later() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            await asyncio.sleep(0)
+            yield piece
+
+    for source in (bytearray(data), memoryview(data), io.BytesIO(data), iter(pieces), later()):
+        await vm.write_file(f"{folder}/file", source)
+        assert await vm.read_file(f"{folder}/file") == data
+
+
+async def test_a_folder_goes_in_and_comes_out_as_it_was(
+    vm: MicroVM, folder: str, tree: Path, tmp_path: Path
+) -> None:
+    await vm.put(tree, f"{folder}/new")
+    assert (await vm.run([f"{folder}/new/script"])).stdout == b"ran\n"
+    received = await vm.get(f"{folder}/new", tmp_path / "back")
+    assert received.path == tmp_path / "back"
+    assert received.left_out == ()
+    sizes = [len(data) for data in contents(tree).values() if isinstance(data, bytes)]
+    assert received.size == sum(sizes)
+    assert contents(tmp_path / "back") == contents(tree)
+    for name in ("script", "inner/large", "empty"):
+        before, after = (tree / name).stat(), (tmp_path / "back" / name).stat()
+        assert (before.st_mode, before.st_mtime_ns) == (after.st_mode, after.st_mtime_ns)
+
+
+async def test_a_copy_goes_where_cp_would_put_it(vm: MicroVM, folder: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_text("content")
+    await vm.put(source / "file", f"{folder}/")
+    await vm.put(source / "file", f"{folder}/other")
+    await vm.put(source, folder)
+    await vm.put(f"{source}/.", f"{folder}/content")
+    await vm.put(f"{source}/.", folder)
+    found = await vm.run(["find", folder, "-type", "f"], text=True)
+    assert sorted(found.stdout.splitlines()) == [
+        f"{folder}/{name}" for name in ("content/file", "file", "other", "source/file")
+    ]
+    there = tmp_path / "there"
+    there.mkdir()
+    await vm.get(f"{folder}/source", there)
+    await vm.get(f"{folder}/source/.", there)
+    await vm.get(f"{folder}/source", f"{there}/new")
+    await vm.get(f"{folder}/other", f"{there}/in/")
+    names = {"source", "source/file", "file", "new", "new/file", "in", "in/other"}
+    assert contents(there).keys() == names
+
+
+async def test_errors_are_pythons_own_with_the_guests_path(vm: MicroVM, folder: str) -> None:
+    await vm.write_file(f"{folder}/file", "x")
+    with pytest.raises(FileNotFoundError) as caught:
+        await vm.read_file(f"{folder}/none")
+    assert isinstance(caught.value, FileNotFound)
+    assert caught.value.filename == f"{folder}/none"
+    assert str(caught.value) == f"{folder}/none: No such file or directory in the guest"
+    with pytest.raises(IsAFolder):
+        await vm.read_file(folder)
+    with pytest.raises(IsAFolder):
+        await vm.write_file(folder, "x")
+    with pytest.raises(NotAFolder):
+        await vm.list(f"{folder}/file")
+    with pytest.raises(NotAFolder):
+        await vm.write_file(f"{folder}/file/x", "x")
+    with pytest.raises(FileForbidden):
+        await vm.write_file("/etc/passwd", "x", user="nobody")
+    with pytest.raises(FileError, match="no such user: bob"):
+        await vm.write_file(f"{folder}/file", "x", user="bob")
+    with pytest.raises(FileError, match="max_size") as large:
+        await vm.read_file("/dev/zero", max_size="1M")
+    assert large.value.errno == errno.EFBIG
+    assert await vm.read_file(f"{folder}/file") == b"x"
+
+
+async def test_files_are_looked_at_and_listed(vm: MicroVM, folder: str) -> None:
+    await vm.write_file(f"{folder}/b", "12345", mode=0o600)
+    await vm.run(["ln", "-s", "b", f"{folder}/a"], check=True)
+    link, file = await vm.list(folder)
+    assert (link.name, link.is_symlink, link.target) == ("a", True, "b")
+    assert (file.name, file.is_file, file.size, file.mode & 0o777) == ("b", True, 5, 0o600)
+    followed = await vm.stat(f"{folder}/a")
+    assert (followed.name, followed.size) == (f"{folder}/a", 5)
+    assert (await vm.stat(f"{folder}/a", follow_symlinks=False)).is_symlink
+    assert (await vm.stat(folder)).is_folder
+    with pytest.raises(FileError, match="max_files"):
+        await vm.list(folder, max_files=1)
+
+
+async def test_a_user_and_an_owner_are_who_they_are_said_to_be(
+    vm: MicroVM, folder: str, tree: Path
+) -> None:
+    await vm.run(["install", "-d", "-m", "777", folder], check=True)
+    await vm.write_file(f"{folder}/as", "x", user="nobody")
+    await vm.put(tree, f"{folder}/for", owner="nobody")
+    owners = await vm.run(["find", folder, "!", "-user", "nobody"], text=True)
+    assert owners.stdout.splitlines() == [folder]
+    await vm.write_file(f"{folder}/as", "y")
+    assert (await vm.run(["stat", "-c", "%U", f"{folder}/as"])).stdout == b"nobody\n"
+    with pytest.raises(FileForbidden):
+        await vm.write_file(f"{folder}/other", "x", user="nobody", owner="root")
+    await vm.run(["chmod", "700", f"{folder}/for"], check=True)
+    with pytest.raises(FileForbidden):
+        await vm.read_file(f"{folder}/for/script", user=12345)
+
+
+async def test_places_that_cannot_be_written_to_say_so(vm: MicroVM, folder: str) -> None:
+    await vm.run(["mkdir", "-p", folder], check=True)
+    await vm.run(["mount", "-t", "tmpfs", "-o", "ro", "none", folder], check=True)
+    try:
+        with pytest.raises(FileError) as caught:
+            await vm.write_file(f"{folder}/new", "x")
+        assert caught.value.errno == errno.EROFS
+    finally:
+        await vm.run(["umount", folder], check=True)
+    # Such as /proc, where no file can be beside another, but one that is there can be written.
+    await vm.write_file("/proc/sys/kernel/hostname", "renamed\n")
+    assert await vm.read_file("/proc/sys/kernel/hostname") == b"renamed\n"
+
+
+async def test_a_full_disk_of_the_guest_leaves_nothing_half(
+    vm: MicroVM, folder: str, tree: Path
+) -> None:
+    await vm.run(["mkdir", "-p", folder], check=True)
+    await vm.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=True)
+    try:
+        await vm.write_file(f"{folder}/small", "kept")
+        for putting in (
+            vm.write_file(f"{folder}/small", bytes(2 * MIB)),
+            vm.put(tree, f"{folder}/tree"),
+        ):
+            with pytest.raises(FileError, match="No space left on device") as caught:
+                await putting
+            assert caught.value.errno == errno.ENOSPC
+        assert [file.name for file in await vm.list(folder)] == ["small"]
+        assert await vm.read_file(f"{folder}/small") == b"kept"
+    finally:
+        await vm.run(["umount", folder], check=True)
+
+
+async def test_a_full_disk_of_the_host_is_pythons_own_error(
+    vm: MicroVM, folder: str, tmp_path: Path
+) -> None:
+    await vm.write_file(f"{folder}/large", bytes(2 * MIB))
+    with small_disk(tmp_path / "small", "1m") as small:
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            await vm.get(f"{folder}/large", small / "large")
+        assert not isinstance(caught.value, FileError)
+        assert caught.value.filename == str(small)
+        assert list(small.iterdir()) == []
+    assert await vm.read_file(f"{folder}/large", max_size="2M") == bytes(2 * MIB)
+
+
+async def test_a_source_that_fails_leaves_nothing_half(vm: MicroVM, folder: str) -> None:
+    def failing() -> Iterator[bytes]:
+        yield bytes(MIB)
+        raise RuntimeError("the source failed")
+
+    await vm.write_file(f"{folder}/file", "kept")
+    with pytest.raises(RuntimeError, match="the source failed"):
+        await vm.write_file(f"{folder}/file", failing())
+    assert [file.name for file in await vm.list(folder)] == ["file"]
+    assert await vm.read_file(f"{folder}/file") == b"kept"
+
+
+async def test_a_transfer_is_the_command_in_flight_and_has_a_deadline(
+    vm: MicroVM, folder: str
+) -> None:
+    async with await vm.exec(["sleep", "100"]):
+        with pytest.raises(Busy):
+            await vm.write_file(f"{folder}/file", "x")
+    with pytest.raises(ExecTimeout, match=r"the transfer of /dev/zero: timed out after 0\.5 s"):
+        await vm.read_file("/dev/zero", max_size="1T", timeout="500ms")
+    reading = asyncio.create_task(vm.read_file("/dev/zero", max_size="1T"))
+    await asyncio.sleep(0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert (await vm.run(["echo", "usable"])).stdout == b"usable\n"
+
+
+async def test_a_fifo_is_written_and_read_as_it_is(vm: MicroVM, folder: str) -> None:
+    await vm.run(["mkdir", "-p", folder], check=True)
+    script = "mkfifo in out; { read question < in; echo the answer to $question > out; } &"
+    await vm.run(["sh", "-c", script], cwd=folder, check=True)
+    await vm.write_file(f"{folder}/in", "question\n")
+    assert await vm.read_file(f"{folder}/out") == b"the answer to question\n"
+
+
+def test_without_async_it_is_the_same(image: Image, tree: Path, tmp_path: Path) -> None:
+    with sync.MicroVM(image) as vm:
+        vm.put(tree, "/srv/tree")
+        assert [file.name for file in vm.list("/srv")] == ["tree"]
+        assert vm.get("/srv/tree", tmp_path / "back").files == len(contents(tree)) + 1
+        assert contents(tmp_path / "back") == contents(tree)
+        with (tree / "inner/large").open("rb") as file:
+            vm.write_file("/srv/large", file)
+        assert vm.stat("/srv/large").size == (tree / "inner/large").stat().st_size
+        assert vm.read_file("/srv/tree/script", encoding="utf-8").startswith("#!")
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Image:
+    """An image of one program that does nothing, whose user is no root."""
+    (tmp_path / "nothing.c").write_text("int main(void) { return 0; }\n")
+    command = ["gcc", "-static", "-o", "nothing", "nothing.c"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    steps = (Add(Path("nothing"), "/nothing"),)
+    return build(Recipe(source="scratch", steps=steps, user="1000", folder=tmp_path))
+
+
+async def test_an_image_of_nothing_has_files_too(empty: Image, tree: Path, tmp_path: Path) -> None:
+    async with MicroVM(empty) as vm:
+        with pytest.raises(FileForbidden):
+            await vm.write_file("/etc/file", "x")
+        await vm.put(tree, "/data/tree", user=0, owner=1000)
+        await vm.get("/data/tree", tmp_path / "back")
+        assert contents(tmp_path / "back") == contents(tree)
+        assert (await vm.stat("/data/tree/script")).uid == 1000
+        assert {file.name for file in await vm.list("/")} >= {"data", "nothing"}
+
+
+@pytest.mark.long
+async def test_a_gibibyte_each_way_takes_no_memory_of_ours(image: Image, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        for number in range(GIB // MIB):
+            file.write(hashlib.sha256(str(number).encode()).digest() * (MIB // 32))
+    digest = hashlib.file_digest(large.open("rb"), "sha256").hexdigest()
+    async with MicroVM(image, disk="3G") as vm:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        await vm.put(large, "/large")
+        assert (await vm.run(["sha256sum", "/large"], text=True)).stdout.split()[0] == digest
+        received = await vm.get("/large", tmp_path / "back", max_size="1G")
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert received.size == GIB
+    assert hashlib.file_digest((tmp_path / "back").open("rb"), "sha256").hexdigest() == digest
+    assert (after - before) << 10 <= 16 * MIB
