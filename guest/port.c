@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +15,10 @@
 #define NAME SANDBOXD_PORT_NAME "\n"
 
 enum { OPEN_TRIES = 20000, OPEN_PAUSE_NS = 500000 };
+
+/* A read of a virtio port ends with the buffer that it is given, a page (port_fops_read in
+ * drivers/char/virtio_console.c): by pages one call takes as many as are full. */
+enum { PAGE = 4096, PAGES = 16 };
 
 /* Whether the port of this device name, such as vport0p1, is ours. */
 static bool is_ours(int ports, const char *device)
@@ -71,7 +76,17 @@ int port_open(void)
 
 ssize_t port_read(const struct port *port, uint8_t *into, size_t size)
 {
-	return read(port->fd, into, size);
+	struct iovec pages[PAGES];
+	int count = 0;
+
+	for (; size > 0 && count < PAGES; count++) {
+		size_t part = size < PAGE ? size : PAGE;
+
+		pages[count] = (struct iovec){ into, part };
+		into += part;
+		size -= part;
+	}
+	return readv(port->fd, pages, count);
 }
 
 bool port_flush(struct port *port)

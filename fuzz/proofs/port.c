@@ -1,10 +1,12 @@
 /* The queue to the host, and the folder in which its port is found.
  *
  * Functions: port_flush port_has_room port_tail port_idle port_read open_ours is_ours
- * Bound: every state of the queue (68141 bytes), every part that a write takes; a folder of 3 entries
+ * Bound: every state of the queue (68141 bytes), every part that a write takes; every room to read
+ *	into, up to 65537 bytes; a folder of 3 entries
  * Assumes: the kernel's entries are whole: each ends within what getdents64 returned, with its name
  *	in it (they come from sysfs, before any command has run); the fourth write would block
  * Unwind: 22
+ * Loops: port_read.0:17
  * Wraps: conversion */
 #define OWN_WRITE
 #include "system.h"
@@ -24,6 +26,22 @@ ssize_t write(int fd, const void *from, size_t size)
 	next += n > 0 ? n : 0;
 	errno = turn > 3 ? EAGAIN : nondet_int();
 	return n;
+}
+
+static const uint8_t *room; /* to read into */
+static size_t asked;	    /* how much of it may be filled */
+
+/* What it may fill is one piece, from the beginning. */
+ssize_t readv(int fd, const struct iovec *parts, int count)
+{
+	size_t some = nondet_upto(PAGES - 1);
+
+	PROVE(count > 0 && count <= PAGES);
+	asked = (size_t)(count - 1) * PAGE + parts[count - 1].iov_len;
+	ASSUME(some < (size_t)count);
+	PROVE(parts[some].iov_base == room + some * PAGE);
+	PROVE(some == (size_t)count - 1 || parts[some].iov_len == PAGE);
+	return nondet_int();
 }
 
 enum { ENTRY = sizeof(struct entry) + 8 };
@@ -68,4 +86,18 @@ void prove(void)
 		WITNESS(port.sent > 0);
 	}
 	WITNESS(open_ours(nondet_int()) >= 0);
+}
+
+void prove_read(void)
+{
+	static uint8_t into[PAGES * PAGE + 1];
+	const struct port port = { .fd = nondet_int() };
+	size_t size = nondet_upto(sizeof into);
+
+	ASSUME(size > 0);
+	room = into;
+	port_read(&port, into, size);
+	PROVE(asked == (size < PAGES * PAGE ? size : PAGES * PAGE));
+	WITNESS(asked == 1);
+	WITNESS(asked == PAGES * PAGE);
 }
