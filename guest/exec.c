@@ -72,9 +72,11 @@ static bool make_ends(struct ends *ends, const struct sandboxd_exec_request *req
 	*ends = (struct ends){ { -1, -1, -1 }, { -1, -1, -1 } };
 	if (request->rows)
 		return make_terminal(ends, request);
-	if (request->stdin_from == SANDBOXD_STDIN_KIND_HOST &&
-	    !make_pipe(&ends->ours[0], &ends->theirs[0], false))
-		return false;
+	if (request->stdin_from == SANDBOXD_STDIN_KIND_HOST) {
+		if (!make_pipe(&ends->ours[0], &ends->theirs[0], false))
+			return false;
+		fcntl(ends->ours[0], F_SETPIPE_SZ, LARGE_PIPE);
+	}
 	return make_pipe(&ends->ours[1], &ends->theirs[1], true) &&
 	       make_pipe(&ends->ours[2], &ends->theirs[2], true);
 }

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* There is one command, and so one ring. */
-static uint8_t ring[INPUT_SIZE];
+/* There is one command, and so one buffer. */
+static uint8_t waiting[INPUT_SIZE];
 
 /* VEOF of a new terminal, termios(3): in the middle of a line the first one only ends the line. */
 static const uint8_t end_of_file[] = { 4, 4 };
@@ -23,36 +23,6 @@ void input_close(struct input *input)
 	input->size = 0;
 }
 
-static void put(struct input *input, const uint8_t *data, uint32_t size)
-{
-	uint32_t at = (input->start + input->size) % INPUT_SIZE;
-	uint32_t first = size < INPUT_SIZE - at ? size : INPUT_SIZE - at;
-
-	memcpy(ring + at, data, first);
-	memcpy(ring, data + first, size - first);
-	input->size += size;
-}
-
-void input_add(struct input *input, struct sandboxd_slice data)
-{
-	if (input->fd < 0 || input->ended)
-		return;
-	put(input, data.data, data.size);
-	if (data.size == 0) {
-		input->ended = true;
-		/* Credit always leaves room for it. */
-		if (input->is_terminal)
-			put(input, end_of_file, sizeof end_of_file);
-	}
-}
-
-struct pollfd input_poll(const struct input *input)
-{
-	/* Without events it still tells that the reader is gone, as long as that matters. */
-	return (struct pollfd){ .fd = input->ended && !input->size ? -1 : input->fd,
-				.events = input->size ? POLLOUT : 0 };
-}
-
 static void refuse(struct input *input)
 {
 	input->refused = true;
@@ -63,22 +33,63 @@ static void refuse(struct input *input)
 	input->size = 0;
 }
 
+/* Writes what is taken at once, and returns how much that is. */
+static uint32_t pass(struct input *input, const uint8_t *data, uint32_t size)
+{
+	ssize_t n = write(input->fd, data, size);
+
+	if (n < 0 && errno != EAGAIN && errno != EINTR)
+		refuse(input);
+	return n < 0 ? 0 : (uint32_t)n;
+}
+
+/* Keeps what cannot be written yet; credit leaves room for it. */
+static void keep(struct input *input, const uint8_t *data, uint32_t size)
+{
+	/* This makes room for all that is still allowed: it happens once for each credit. */
+	if (size > INPUT_SIZE - input->start - input->size) {
+		memmove(waiting, waiting + input->start, input->size);
+		input->start = 0;
+	}
+	memcpy(waiting + input->start + input->size, data, size);
+	input->size += size;
+}
+
+void input_add(struct input *input, struct sandboxd_slice data)
+{
+	if (input->fd < 0 || input->ended)
+		return;
+	if (data.size == 0) {
+		input->ended = true;
+		if (input->is_terminal)
+			keep(input, end_of_file, sizeof end_of_file);
+		return;
+	}
+	/* What comes while nothing waits is not copied on its way. */
+	uint32_t passed = input->size ? 0 : pass(input, data.data, data.size);
+
+	if (!input->ended)
+		keep(input, data.data + passed, data.size - passed);
+}
+
+struct pollfd input_poll(const struct input *input)
+{
+	/* Without events it still tells that the reader is gone, as long as that matters. */
+	return (struct pollfd){ .fd = input->ended && !input->size ? -1 : input->fd,
+				.events = input->size ? POLLOUT : 0 };
+}
+
 static void write_on(struct input *input)
 {
-	while (input->fd >= 0 && input->size > 0) {
-		uint32_t left = INPUT_SIZE - input->start;
-		ssize_t n = write(input->fd, ring + input->start,
-				  input->size < left ? input->size : left);
+	uint32_t n = 1;
 
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return;
-		if (n < 0) {
-			refuse(input);
-			return;
-		}
-		input->start = (input->start + (uint32_t)n) % INPUT_SIZE;
-		input->size -= (uint32_t)n;
+	while (n > 0 && input->size > 0) {
+		n = pass(input, waiting + input->start, input->size);
+		input->start += n;
+		input->size -= n;
 	}
+	if (input->size == 0)
+		input->start = 0;
 }
 
 void input_run(struct input *input, short events)

@@ -7,14 +7,14 @@
 #include "protocol.h"
 
 /* What the host may send ahead of the command. */
-enum { INPUT_SIZE = 4 * SANDBOXD_EXEC_STDIN_DATA_MAX };
+enum { INPUT_SIZE = 16 * SANDBOXD_EXEC_STDIN_DATA_MAX };
 
 struct input {
 	int fd; /* the write end; -1 when closed */
 	bool is_terminal;
 	bool ended;	/* the host has sent the end */
 	bool refused;	/* the command has closed its end, and the host does not know yet */
-	uint32_t start; /* of what waits, in a ring */
+	uint32_t start; /* of what waits */
 	uint32_t size;	/* of what waits */
 };
 

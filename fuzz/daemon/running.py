@@ -13,7 +13,7 @@ from microvm.wire.codec import Ending, Stream
 from ..disagreement import agree
 from .commands import ALL_INPUT, Command
 
-MOST_INPUT = 4 * codec.ExecStdin.MAX_BODY
+MOST_INPUT = 16 * codec.ExecStdin.MAX_BODY
 """The input in bytes that the daemon may allow ahead of the command; see guest/input.h."""
 
 _RESERVED = 2

@@ -1,28 +1,28 @@
-/* The ring of standard input: from every state, what the host sends, what the command reads, and
+/* Standard input: from every state of what waits, what the host sends, what the command reads, and
  * what the host is allowed after that.
  *
- * Functions: input_open input_close input_add input_poll input_run input_room put refuse write_on
- * Bound: every state of a ring of 32 bytes, every piece the host has been allowed to send
- * Assumes: that size in the place of 262144; of the writes of one turn, the fourth would block;
+ * Functions: input_open input_close input_add input_poll input_run input_room keep pass refuse write_on
+ * Bound: every state of a room of 32 bytes, every piece the host has been allowed to send
+ * Assumes: that size in the place of 1048576; of the writes of one turn, the fourth would block;
  *	session.c keeps the host to what it was allowed
  * Unwind: 5 */
 #include "system.h"
 
-#define SANDBOXD_EXEC_STDIN_DATA_MAX 8
+#define SANDBOXD_EXEC_STDIN_DATA_MAX 2
 
 #include <input.c>
 
 /* The host's credit, as session.c keeps it. */
 static bool valid(const struct input *input, uint32_t allowed)
 {
-	return input->start < INPUT_SIZE && input->size <= INPUT_SIZE &&
+	return input->start <= INPUT_SIZE && input->size <= INPUT_SIZE - input->start &&
 	       allowed <= INPUT_SIZE - sizeof end_of_file && (input->fd >= 0 || input->size == 0) &&
 	       (input->ended || input->size + allowed <= INPUT_SIZE - sizeof end_of_file);
 }
 
-static uint8_t waiting(const struct input *input, uint32_t number)
+static uint8_t at(const struct input *input, uint32_t number)
 {
-	return ring[(input->start + number) % INPUT_SIZE];
+	return waiting[input->start + number];
 }
 
 void prove(void)
@@ -35,33 +35,38 @@ void prove(void)
 	input.start = (uint32_t)nondet_upto(INPUT_SIZE);
 	input.size = (uint32_t)nondet_upto(INPUT_SIZE);
 	input.ended = nondet_bool();
-	__CPROVER_havoc_object(ring);
+	__CPROVER_havoc_object(waiting);
 	allowed = (uint32_t)nondet_upto(INPUT_SIZE);
 	ASSUME(valid(&input, allowed));
 
 	uint8_t bytes[SANDBOXD_EXEC_STDIN_DATA_MAX];
 	struct sandboxd_slice data = { bytes, (uint32_t)nondet_upto(sizeof bytes) };
 	ASSUME(data.size <= allowed);
-	uint32_t some = (uint32_t)nondet_upto(INPUT_SIZE - 1);
 	before = input;
-	uint8_t old = waiting(&before, some);
+	uint32_t some = (uint32_t)nondet_upto(INPUT_SIZE - 1);
+	uint8_t old = some < before.size ? at(&before, some) : 0;
 	if (nondet_bool()) {
 		allowed -= data.size;
 		input_add(&input, data);
 		PROVE(valid(&input, allowed));
-		/* What came goes behind what waits, and leaves it as it was. */
-		PROVE(some >= before.size || waiting(&input, some) == old);
-		if (before.fd >= 0 && !before.ended && data.size > 0) {
-			PROVE(input.size == before.size + data.size);
-			PROVE(some >= data.size ||
-			      waiting(&input, before.size + some) == bytes[some]);
+		if (before.fd >= 0 && !before.ended && data.size > 0 && !input.refused) {
+			uint32_t kept = input.size - before.size;
+
+			/* What came goes behind what waits and leaves it as it was; where nothing
+			 * does, its beginning is written. */
+			PROVE(some >= before.size || at(&input, some) == old);
+			PROVE(kept == data.size || (before.size == 0 && kept < data.size));
+			PROVE(some >= kept ||
+			      at(&input, before.size + some) == bytes[data.size - kept + some]);
+			WITNESS(before.start > 0 && input.start == 0 && before.size > 0);
+			WITNESS(kept == 1 && data.size == 2);
 		}
-		WITNESS(input.size == INPUT_SIZE);
+		WITNESS(input.start + input.size == INPUT_SIZE);
 	} else {
 		input_run(&input, nondet_short());
 		PROVE(valid(&input, allowed));
 		PROVE(input.size <= before.size);
-		WITNESS(input.size > 0 && input.start < before.start);
+		WITNESS(input.size > 0 && input.start > before.start);
 	}
 
 	uint32_t room = input_room(&input, allowed);

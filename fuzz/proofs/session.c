@@ -97,7 +97,7 @@ void prove(void)
 	PROVE(valid(&session));
 	/* input.c proves that no more than this is ever allowed. */
 	uint32_t room = nondet_u32();
-	ASSUME(room <= 4 * SANDBOXD_EXEC_STDIN_DATA_MAX);
+	ASSUME(room <= 16 * SANDBOXD_EXEC_STDIN_DATA_MAX);
 	session_allow(&session, room);
 	PROVE(session.stdin_credit == room);
 }

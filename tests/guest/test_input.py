@@ -16,16 +16,11 @@ from tests.support.processes import memory, open_files
 from microvm.wire import codec
 from microvm.wire.codec import Ending, ErrorCode
 
-RING = 4 * codec.ExecStdin.MAX_BODY
+ROOM = 16 * codec.ExecStdin.MAX_BODY
 """The input that the daemon holds for a command that does not read, in bytes."""
 
-PIPE = 65536
-"""The bytes that a pipe holds beside it."""
-
-
-def pieces(data: bytes) -> Iterator[bytes]:
-    size = codec.ExecStdin.MAX_BODY
-    return (data[at : at + size] for at in range(0, len(data), size))
+PIPE = 1 << 20
+"""The bytes that the command's pipe holds beside it."""
 
 
 def pumped(daemon: Daemon, id_: int, blocks: Iterable[bytes]) -> Iterator[codec.Message]:
@@ -44,7 +39,7 @@ def pumped(daemon: Daemon, id_: int, blocks: Iterable[bytes]) -> Iterator[codec.
             case codec.ExecStdinCredit(amount=amount):
                 assert amount > 0
                 credit += amount
-                assert credit <= RING
+                assert credit <= ROOM
             case codec.ExecOutput():
                 yield message
             case codec.ExecResponse() | codec.ExecFailed():
@@ -74,6 +69,16 @@ def pump(daemon: Daemon, id_: int, data: bytes) -> Result:
 def credits_in(messages: list[codec.Message]) -> int:
     """Return how much credit these give."""
     return sum(m.amount for m in messages if isinstance(m, codec.ExecStdinCredit))
+
+
+def fill(daemon: Daemon, id_: int, but: int = 0) -> int:
+    """Feed a command that does not read until only `but` bytes are paid for; return how much."""
+    fed, credit = 0, daemon.wait_credit()
+    while credit > but:
+        daemon.feed(id_, bytes(credit - but))
+        fed += credit - but
+        credit = but + credits_in(daemon.sync() + daemon.sync())
+    return fed
 
 
 class TestFeeding:
@@ -148,10 +153,13 @@ class TestFeeding:
         sandboxd.end_input(id_)
         assert sandboxd.finish(id_).stdout == data
 
-    def test_any_size_passes_the_ends_of_the_ring(self, sandboxd: Daemon) -> None:
-        id_ = sandboxd.start(b"sha256sum", fed=True)
+    def test_any_size_waits_and_goes_on(self, sandboxd: Daemon, fifo: Fifo) -> None:
+        id_ = sandboxd.sh(f"read x <{fifo}; sha256sum", fed=True)
         random, sent, credit = Random(5), hashlib.sha256(), 0
-        for _ in range(100):
+        for number in range(100):
+            if number == 70:
+                assert credit < 65536, "the pipe and the room behind it are full"
+                fifo.release()
             credit += credits_in(sandboxd.sync())
             data = random.randbytes(min(random.randrange(1, 65537), credit))
             if data:
@@ -162,7 +170,7 @@ class TestFeeding:
         assert sandboxd.finish(id_).stdout.split()[0].decode() == sent.hexdigest()
 
     def test_a_slow_reader_gets_all(self, sandboxd: Daemon) -> None:
-        data = Random(6).randbytes(2 * RING)
+        data = Random(6).randbytes(2 * ROOM)
         id_ = sandboxd.sh("sleep 0.3; head -c 100000; sleep 0.3; cat", fed=True)
         assert pump(sandboxd, id_, data).stdout == data
 
@@ -190,23 +198,18 @@ class TestCredit:
 
     def test_the_first_follows_the_start_and_is_large(self, sandboxd: Daemon) -> None:
         sandboxd.start(b"sleep", b"1000", fed=True)
-        assert RING // 2 <= sandboxd.wait_credit() < RING
+        assert ROOM // 2 <= sandboxd.wait_credit() < ROOM
         assert sandboxd.sync() == []
 
-    def test_a_command_that_does_not_read_is_sent_a_ring_and_a_pipe(self, sandboxd: Daemon) -> None:
+    def test_a_command_that_does_not_read_is_sent_the_room_and_a_pipe(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"sleep", b"1000", fed=True)
-        total = credit = sandboxd.wait_credit()
-        while credit:
-            sandboxd.feed(id_, bytes(credit))
-            credit = credits_in(sandboxd.sync() + sandboxd.sync())
-            total += credit
-        assert RING - 2 <= total <= RING + PIPE
+        assert ROOM - 2 <= fill(sandboxd, id_) <= ROOM + PIPE
 
     def test_it_comes_in_large_pieces(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"cat", fed=True, credit=0xFFFFFFFF)
         sandboxd.wait_credit()
         amounts, copied = [], 0
-        for fed in range(1000, 3 * RING, 1000):
+        for fed in range(1000, 3 * ROOM, 1000):
             sandboxd.feed(id_, bytes(1000))
             while copied < fed:
                 match sandboxd.receive():
@@ -216,7 +219,7 @@ class TestCredit:
                         copied += len(data)
                     case other:
                         pytest.fail(str(other))
-        assert min(amounts) >= RING // 2
+        assert min(amounts) >= ROOM // 2
         assert 3 <= len(amounts) <= 6
 
     def test_none_after_the_end(self, sandboxd: Daemon) -> None:
@@ -227,7 +230,7 @@ class TestCredit:
         result = sandboxd.finish(id_)
         assert len(result.stdout) == credit
         # What was on its way before the end was read may have given some.
-        assert credits_in(result.others) < RING
+        assert credits_in(result.others) < ROOM
 
     def test_none_without_being_fed(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("sleep 0.1")
@@ -237,23 +240,16 @@ class TestCredit:
         self, sandboxd: Daemon, fifo: Fifo
     ) -> None:
         id_ = sandboxd.sh(f"read x <{fifo}; wc -c", fed=True)
-        credit = sandboxd.wait_credit()
-        whole, rest = divmod(credit, codec.ExecStdin.MAX_BODY)
-        for _ in range(whole):
-            sandboxd.feed(id_, bytes(codec.ExecStdin.MAX_BODY))
-        sandboxd.feed(id_, bytes(rest))
-        # The pipe takes some, but no credit comes for less than half a ring.
-        sandboxd.feed(id_, bytes(2))
+        fed = fill(sandboxd, id_)
+        sandboxd.feed(id_, b"x")
         sandboxd.expect(codec.Error(id_, ErrorCode.OVER_CREDIT, codec.ExecStdin.TYPE, 0, 0))
         sandboxd.end_input(id_)
         fifo.release()
-        assert sandboxd.finish(id_).stdout.strip() == b"%d" % credit
+        assert sandboxd.finish(id_).stdout.strip() == b"%d" % fed
 
     def test_a_refused_piece_takes_no_credit(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"sleep", b"1000", fed=True)
-        credit = sandboxd.wait_credit()
-        for piece in pieces(bytes(credit - 1)):
-            sandboxd.feed(id_, piece)
+        fill(sandboxd, id_, but=1)
         refusal = codec.Error(id_, ErrorCode.OVER_CREDIT, codec.ExecStdin.TYPE, 0, 0)
         sandboxd.feed(id_, b"ab")
         sandboxd.expect(refusal)
@@ -293,8 +289,7 @@ class TestTheEnd:
         before, closed = sandboxd.receive_until(codec.ExecStdinClosed)
         assert closed.id == id_
         assert all(isinstance(m, codec.ExecOutput) for m in before)
-        for piece in pieces(bytes(credit)):
-            sandboxd.feed(id_, piece)
+        sandboxd.feed(id_, bytes(credit))
         sandboxd.end_input(id_)
         fifo.release()
         result = sandboxd.finish(id_)
@@ -344,19 +339,19 @@ class TestTheEnd:
         id_ = sandboxd.sh("exec 3<&0; sleep 1000 <&3 & echo $!", fed=True)
         result = sandboxd.finish(id_)
         assert result.exit_code == 0
-        assert result.others in ([], [codec.ExecStdinCredit(id_, RING - 2)])
+        assert result.others in ([], [codec.ExecStdinCredit(id_, ROOM - 2)])
         killed = sandboxd.finish(sandboxd.sh(f"kill {result.stdout.decode()}"))
         assert killed.exit_code == 0
 
-    def test_a_kill_is_heard_with_the_ring_full(self, sandboxd: Daemon) -> None:
+    def test_a_kill_is_heard_with_no_room(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"sleep", b"1000", fed=True)
-        sandboxd.feed(id_, bytes(sandboxd.wait_credit()))
+        fill(sandboxd, id_)
         sandboxd.send(codec.ExecKill(id_))
         assert sandboxd.finish(id_).end == codec.ExecResponse(id_, Ending.SIGNALLED, 9)
 
-    def test_a_ping_is_answered_with_the_ring_full(self, sandboxd: Daemon) -> None:
+    def test_a_ping_is_answered_with_no_room(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"sleep", b"1000", fed=True)
-        sandboxd.feed(id_, bytes(sandboxd.wait_credit()))
+        fill(sandboxd, id_)
         sandboxd.sync()
         sandboxd.comes_to_rest()
 
