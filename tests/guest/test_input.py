@@ -201,7 +201,7 @@ class TestCredit:
         assert ROOM // 2 <= sandboxd.wait_credit() < ROOM
         assert sandboxd.sync() == []
 
-    def test_a_command_that_does_not_read_is_sent_the_room_and_a_pipe(self, sandboxd: Daemon) -> None:
+    def test_a_command_that_reads_nothing_is_sent_a_room_and_a_pipe(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"sleep", b"1000", fed=True)
         assert ROOM - 2 <= fill(sandboxd, id_) <= ROOM + PIPE
 
