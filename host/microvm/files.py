@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 from os import PathLike
 from typing import TYPE_CHECKING, TypedDict, Unpack, overload
 
+from microvm.options import ExecOptions, to_bytes
 from microvm.units import Duration, Size
 
 # The rest is imported with the first file, so that a machine starts without it.
@@ -55,6 +57,19 @@ class Listed(Asked, total=False):
 
 class Got(Read, Listed, total=False):
     """Keyword arguments of `MicroVM.get`."""
+
+
+def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
+    """Return a path that is relative to where a command runs, as the guest takes it."""
+    folder = to_bytes(how.get("cwd") or b"")
+    # Not as a `Path`, which would take a `/` or a `/.` from its end.
+    return posixpath.join(folder, to_bytes(path))
+
+
+def as_user(how: ExecOptions) -> Asked:
+    """Return the keyword arguments by which files are a command's user's."""
+    user = how.get("user")
+    return {"user": user} if user else {}
 
 
 class FileMethods:

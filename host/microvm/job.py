@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import TYPE_CHECKING, Any, Generic, cast
 
-from microvm.errors import UsageError
+from microvm.errors import ExecKilled, UsageError
+from microvm.files import as_user, in_folder
 from microvm.guest.process import CompletedProcess, O_co
-from microvm.options import RunOptions, Text
+from microvm.options import ExecOptions, RunOptions, Text
+from microvm.units import parse_size
+
+if TYPE_CHECKING:
+    from microvm.machine import MicroVM
+
+MAX_COLLECT = 16 << 20
+"""The bytes of all that a job collects, where its output has no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,36 +26,76 @@ class Job:
 
     :ivar argv: the arguments, of which the first is the name that the command sees.
     :ivar options: keyword arguments of `MicroVM.run`, over those that all jobs have.
+    :ivar files: what is in files of the guest's before, by their paths; see `MicroVM.write_file`.
+    :ivar collect: the files that are read after it, whether it has failed or not: together at most
+        `max_output` bytes, or where that is not said `MAX_COLLECT`.
     """
 
     argv: Sequence[Text]
     options: RunOptions = field(default_factory=RunOptions)
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
+    collect: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[O_co]):
-    """The outcome of a job: either `completed` or `error` is set.
+    """The outcome of a job: `completed` or `error` is set, or both where no file could be read.
 
     :ivar job: the job; the very object that was given, if one was.
     :ivar seconds: the time from the request to its end, without the wait for a machine.
     :ivar completed: the result of `MicroVM.run`.
-    :ivar error: the error that it raised: `StartError`, `ExecTimeout`, `MachineError`, …
+    :ivar error: the error that it raised: `StartError`, `ExecTimeout`, `MachineError`, …; or the
+        one of a file that could not be written before or read after it.
+    :ivar files: what was in the files to be collected, by their paths.
     """
 
     job: Job
     seconds: float
     completed: CompletedProcess[O_co] | None = None
     error: Exception | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def result(self) -> CompletedProcess[O_co]:
         """Return `completed`.
 
         :raises Exception: `error`, if that is set.
         """
-        if self.completed is None:
-            assert self.error is not None  # noqa: S101 - it is one or the other
+        if self.error is not None:
             raise self.error
+        assert self.completed is not None  # noqa: S101 - it is one or the other
         return self.completed
+
+
+async def carry_out(vm: MicroVM, job: Job, options: RunOptions) -> Outcome[Any]:
+    """Run a job in a machine, with the files that it takes and gives.
+
+    :param options: all that its command has, the job's own among them.
+    """
+    begun = time.monotonic()
+    how = cast(ExecOptions, options)
+    completed: CompletedProcess[Any] | None = None
+    error: Exception | None = None
+    files: dict[str, bytes] = {}
+    try:
+        for path, data in job.files.items():
+            await vm.write_file(in_folder(path, how), data, **as_user(how))
+        completed = await vm.run(job.argv, **options)
+    except Exception as raised:
+        error = raised
+    try:
+        # What never ran has left nothing.
+        if completed is not None or isinstance(error, ExecKilled):
+            await _collect(vm, job, how, files)
+    except Exception as raised:
+        error = error or raised
+    return Outcome(job, time.monotonic() - begun, completed, error, files)
+
+
+async def _collect(vm: MicroVM, job: Job, how: ExecOptions, files: dict[str, bytes]) -> None:
+    left = parse_size(how.get("max_output") or MAX_COLLECT)
+    for path in job.collect:
+        files[path] = await vm.read_file(in_folder(path, how), max_size=left, **as_user(how))
+        left -= len(files[path])
 
 
 Argvs = Iterable[Sequence[Text]] | AsyncIterable[Sequence[Text]]

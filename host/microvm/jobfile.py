@@ -49,6 +49,8 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "id": (str, int, float, bool, list, dict, NoneType),
     "stdin": (str,),
     "stdin_base64": (str,),
+    "files": (dict,),
+    "collect": (list,),
     **{name: _json_types(option.type) for name, option in _OPTIONS.items()},
 }
 
@@ -89,7 +91,14 @@ async def parse(
             continue
         try:
             given = _fields(line)
-            yield LineJob(given.pop("argv"), _options(given, variables), number, given.get("id"))
+            yield LineJob(
+                given.pop("argv"),
+                _options(given, variables),
+                files=_files(given.get("files", {})),
+                collect=_collected(given.get("collect", [])),
+                line=number,
+                id=given.get("id"),
+            )
         except UsageError as error:
             raise UsageError(f"line {number}: {error.message}", hint=error.hint) from None
 
@@ -141,6 +150,31 @@ def _decode_base64(name: str, text: str) -> bytes:
         raise UsageError(f"{name} holds what is no base64: {text!r}") from None
 
 
+def _files(given: Mapping[str, Any]) -> dict[str, bytes]:
+    files = {}
+    for path, content in given.items():
+        _check_path("files", path)
+        match content:
+            case str():
+                files[path] = to_bytes(content)
+            case {"base64": str(text), **rest} if not rest:
+                files[path] = _decode_base64("files", text)
+            case _:
+                raise UsageError(f'files: {path!r} is a string, or {{"base64": "…"}}')
+    return files
+
+
+def _collected(given: Sequence[Any]) -> tuple[str, ...]:
+    for path in given:
+        _check_path("collect", path)
+    return tuple(dict.fromkeys(given))
+
+
+def _check_path(name: str, path: object) -> None:
+    if not isinstance(path, str) or not path or "\0" in path or not _is_utf_8(path):
+        raise UsageError(f"{name} has {json.dumps(path)} for a path in the guest")
+
+
 def _is_utf_8(text: str) -> bool:
     try:
         text.encode()
@@ -169,7 +203,7 @@ def status(outcome: Outcome[Any]) -> int:
     """The exit status that `microvm run` would have for it."""
     if isinstance(outcome.error, MicroVMError):
         return outcome.error.exit_status
-    if outcome.completed is None:
+    if outcome.error is not None or outcome.completed is None:
         return MicroVMError.exit_status
     returncode = outcome.completed.returncode
     return returncode if returncode >= 0 else 128 - returncode
@@ -180,7 +214,8 @@ def report(outcome: Outcome[Any]) -> bytes:
 
     What is no UTF-8 is in `argv_base64`, `stdout_base64` and `stderr_base64`, in place of the key
     without that ending; so each line is JSON that any parser takes, and no byte is lost. `id` is
-    there for who gave one.
+    there for who gave one, and `files` for who collects some: text by its path, or an object with
+    `base64`.
     """
     job, completed, error = cast(LineJob, outcome.job), outcome.completed, outcome.error
     returncode = completed.returncode if completed else 0
@@ -193,6 +228,7 @@ def report(outcome: Outcome[Any]) -> bytes:
         "signal": -returncode if returncode < 0 else None,
         **_output("stdout", getattr(source, "stdout", None)),
         **_output("stderr", getattr(source, "stderr", None)),
+        **({"files": _contents(outcome.files)} if job.collect else {}),
         "seconds": round(outcome.seconds, 6),
         "error": None if error is None else printable(str(error)),
     }
@@ -207,9 +243,22 @@ def _command_line(job: LineJob) -> dict[str, list[str]]:
         return {"argv_base64": [base64.b64encode(argument).decode() for argument in argv]}
 
 
+def _contents(files: Mapping[str, bytes]) -> dict[str, str | dict[str, str]]:
+    return {
+        path: {"base64": base64.b64encode(data).decode()} if text is None else text
+        for path, data, text in ((path, data, _text(data)) for path, data in files.items())
+    }
+
+
 def _output(name: str, data: bytes | None) -> dict[str, str]:
-    data = data or b""
+    text = _text(data or b"")
+    if text is None:
+        return {f"{name}_base64": base64.b64encode(data or b"").decode()}
+    return {name: text}
+
+
+def _text(data: bytes) -> str | None:
     try:
-        return {name: data.decode()}
+        return data.decode()
     except UnicodeDecodeError:
-        return {f"{name}_base64": base64.b64encode(data).decode()}
+        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from microvm.capacity import usable_cpus
 from microvm.errors import MachineError, UsageError
 from microvm.guest.timeouts import TIMEOUTS
-from microvm.job import Argvs, Commands, Job, Outcome, jobs
+from microvm.job import Argvs, Commands, Job, Outcome, carry_out, jobs
 from microvm.machine import MicroVM
 from microvm.option import lists
 from microvm.options import AsBytes, AsEncoded, AsText, PoolOptions, RunOptions
@@ -180,13 +179,7 @@ class Pool:
     async def _outcome(self, job: Job, options: RunOptions) -> Outcome[Any]:
         merged: RunOptions = {**options, **job.options}
         async with self.machine() as vm:
-            begun = time.monotonic()
-            completed = error = None
-            try:
-                completed = await vm.run(job.argv, **merged)
-            except Exception as raised:
-                error = raised
-            return Outcome(job, time.monotonic() - begun, completed, error)
+            return await carry_out(vm, job, merged)
 
     def _result(self, task: asyncio.Task[T]) -> T:
         if task.cancelled():  # which only the end of the pool does

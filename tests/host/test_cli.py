@@ -93,7 +93,7 @@ def test_tables_hold_no_escape_sequences(capsys: pytest.CaptureFixture[str]) -> 
     ("arguments", "says"),
     [
         (["-v", "/home/me:/w", "--", "ls"], "-v is --verbose, there are no volumes"),
-        (["-v", "data:/w:ro", "ls"], "tar c FILES | microvm run"),
+        (["-v", "data:/w:ro", "ls"], "--copy SRC:DST puts them there"),
         (["--volume=/x:/y", "ls"], "There is no --volume: the guest sees no files of the host"),
         (["-it", "sh"], "There is no -i: standard input is passed on always"),
         (["--rm", "true"], "There is no --rm: each machine is gone"),

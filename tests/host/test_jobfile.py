@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from microvm.cli.lines import lines
-from microvm.errors import ExecTimeout, GuestDied, StartError, UsageError
+from microvm.errors import ExecTimeout, FileError, GuestDied, StartError, UsageError
 from microvm.guest.process import CompletedProcess
 from microvm.job import Outcome
 from microvm.jobfile import LineJob, parse, report
@@ -40,13 +40,13 @@ def test_a_line_is_for_the_shell_or_an_array_or_an_object() -> None:
 {"argv": ["cat"], "id": {"any": 1}, "stdin": "h\\u00e9", "env": {"A": "1"}, "timeout": 0.5}
 """
     assert parsed(text, {"A": "0", "B": "2"}) == [
-        LineJob(["sh", "-c", 'echo "$HOME" | cat'], {"env": {b"A": b"0", b"B": b"2"}}, 3),
-        LineJob(["echo", "a b"], {"env": {b"A": b"0", b"B": b"2"}}, 4),
+        LineJob(["sh", "-c", 'echo "$HOME" | cat'], {"env": {b"A": b"0", b"B": b"2"}}, line=3),
+        LineJob(["echo", "a b"], {"env": {b"A": b"0", b"B": b"2"}}, line=4),
         LineJob(
             ["cat"],
             {"timeout": 0.5, "env": {b"A": b"1", b"B": b"2"}, "input": "hé".encode()},
-            6,
-            {"any": 1},
+            line=6,
+            id={"any": 1},
         ),
     ]
 
@@ -72,6 +72,11 @@ def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
+        ('{"argv": ["x"], "files": {"/a": 7}}', "files: '/a' is a string, or"),
+        ('{"argv": ["x"], "files": {"/a": {"base64": "?"}}}', "files holds what is no base64"),
+        ('{"argv": ["x"], "files": {"": "x"}}', 'files has "" for a path'),
+        ('{"argv": ["x"], "collect": ["a\\u0000b"]}', "for a path in the guest"),
+        ('{"argv": ["x"], "collect": [7]}', "collect has 7 for a path"),
         ("[1", "no JSON"),
         ("[" * 100_000, "no JSON"),
         ('["echo", 1]', "argv is an array of strings"),
@@ -112,7 +117,7 @@ def told(outcome: Outcome[Any]) -> dict[str, Any]:
     return value
 
 
-JOB = LineJob(["true"], {}, 7, "x")
+JOB = LineJob(["true"], {}, line=7, id="x")
 
 
 def test_a_report_says_all() -> None:
@@ -156,13 +161,13 @@ BYTES = [b"cat", b"\xff\x1b", "é".encode()]
 )
 def test_bytes_that_are_no_utf_8_are_json_and_come_back(argv: list[str | bytes]) -> None:
     value = told(
-        Outcome(LineJob(argv, {}, 1), 1.0, CompletedProcess(argv, 0, b"\xed\xb3\xbf", b""))
+        Outcome(LineJob(argv, {}, line=1), 1.0, CompletedProcess(argv, 0, b"\xed\xb3\xbf", b""))
     )
     assert "argv" not in value
     assert not any("\ud800" <= char <= "\udfff" for char in json.dumps(value, ensure_ascii=False))
     again = {"argv_base64": value["argv_base64"], "stdin_base64": value["stdout_base64"]}
     (job,) = parsed(json.dumps(again).encode())
-    assert job == LineJob(BYTES, {"input": b"\xed\xb3\xbf", "env": {}}, 1)
+    assert job == LineJob(BYTES, {"input": b"\xed\xb3\xbf", "env": {}}, line=1)
 
 
 def test_an_error_of_others_is_valid_json() -> None:
@@ -176,8 +181,36 @@ def test_output_before_a_time_out_is_reported() -> None:
     assert told(Outcome(JOB, 1.0, error=error))["stdout"] == "so far"
 
 
+def test_files_go_with_a_job_as_text_or_base64_and_come_back_so() -> None:
+    given = {
+        "argv": ["true"],
+        "files": {"/a": "text", "b": {"base64": "/w=="}},
+        "collect": ["/out", "b", "/out"],
+    }
+    (job,) = parsed(json.dumps(given).encode())
+    assert job.files == {"/a": b"text", "b": b"\xff"}
+    assert job.collect == ("/out", "b")
+    done = CompletedProcess(("true",), 0, b"", b"")
+    value = told(Outcome(job, 1.0, done, files={"/out": b"", "b": b"\xff"}))
+    assert (value["files"], value["error"]) == ({"/out": "", "b": {"base64": "/w=="}}, None)
+
+
+def test_a_file_that_cannot_be_collected_is_the_jobs_error_beside_its_output() -> None:
+    job = LineJob(["true"], {}, collect=("/out", "/none"), line=1)
+    done = CompletedProcess(("true",), 3, b"said", b"")
+    error = FileError.of(2, "/none")
+    outcome = Outcome(job, 1.0, done, error, {"/out": b"x"})
+    value = told(outcome)
+    assert (value["status"], value["stdout"], value["files"]) == (125, "said", {"/out": "x"})
+    assert value["error"].startswith("/none: ")
+    with pytest.raises(FileNotFoundError):
+        outcome.result()
+
+
 def test_a_signal_is_told_apart() -> None:
-    value = told(Outcome(LineJob(["true"], {}, 1), 1.0, CompletedProcess(("true",), -9, b"", b"")))
+    value = told(
+        Outcome(LineJob(["true"], {}, line=1), 1.0, CompletedProcess(("true",), -9, b"", b""))
+    )
     assert (value["status"], value["signal"]) == (137, 9)
     assert "id" not in value
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, cast
 from microvm import readymade
 from microvm.cli import shared, terminal
 from microvm.cli.signals import run_until_signal
-from microvm.errors import ExecKilled, MicroVMError, StartError
+from microvm.errors import ExecKilled, MachineError, MicroVMError, StartError
 from microvm.guest.stdio import copy_in, copy_out
 
 if TYPE_CHECKING:
+    from microvm.cli.copies import Copies
     from microvm.guest.process import Process
     from microvm.machine import MicroVM
     from microvm.options import ExecOptions
@@ -34,6 +35,7 @@ _LAST_OUTPUT = 1.0
 class Attached:
     """A command in a machine, which ends with it.
 
+    :param copies: what is copied into the machine before, and out of it after.
     :param save: the name to keep the machine under, as a snapshot, if the command exits with 0.
     """
 
@@ -42,11 +44,13 @@ class Attached:
         machine: MicroVM,
         command: tuple[str, ...],
         options: ExecOptions,
+        copies: Copies,
         save: str | None = None,
     ) -> None:
         self.machine = machine
         self.command = command
         self.options = options
+        self.copies = copies
         self.save = save
         self.process: Process | None = None
         self.interrupted_at = float("-inf")
@@ -66,7 +70,7 @@ class Attached:
 
     async def _run(self) -> int:
         async with self.machine:
-            status = await self._command()
+            status = await self._copied_command()
             if self.save is not None and status == 0:
                 await self.machine.checkpoint(self.save)
             elif self.save is not None:
@@ -74,6 +78,26 @@ class Attached:
                     f"no snapshot {self.save} was saved: the command's status is {status}"
                 )
             return status
+
+    async def _copied_command(self) -> int:
+        await self.copies.put(self.machine, self.options)
+        try:
+            status = await self._command()
+        except MachineError:
+            raise
+        except MicroVMError as error:
+            try:
+                await self._collect()
+            except MicroVMError:
+                shared.notify(str(error))
+                raise
+            raise
+        await self._collect()
+        return status
+
+    async def _collect(self) -> None:
+        self.process = None  # a Ctrl-C is for us now
+        await self.copies.get(self.machine, self.options)
 
     async def _command(self) -> int:
         options: ExecOptions = {**self.options, "stdin": PIPE if self._forwards_stdin() else None}
@@ -104,7 +128,7 @@ class Attached:
         path = self.command[0] if error.stage == "exec" else self.options.get("cwd")
         if not path or not Path(fsdecode(path)).exists():
             return ""
-        return "here there is one, but a guest has none of our files: send it by standard input"
+        return "here there is one, but a guest has none of our files: --copy puts it there"
 
     def _forwards_stdin(self) -> bool:
         """Tell whether our standard input is passed on; a terminal is not, except with `-t`."""

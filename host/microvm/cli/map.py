@@ -60,13 +60,18 @@ def map(  # noqa: A001 - the verb's name
       uname -a | cut -c1-5           for `sh -c`
       ["echo", "hello"]              a JSON array: the command line
       {"argv": ["cat"], "id": "c1", "stdin": "hello", "env": {"A": "1"},
-       "cwd": "/tmp", "user": "nobody", "timeout": "5s"}
+       "cwd": "/tmp", "user": "nobody", "timeout": "5s",
+       "files": {"in.txt": "text", "/srv/x": {"base64": "/w=="}}, "collect": ["out.txt"]}
                                      a JSON object; also --max-output as max_output,
                                      and so on for every option of the command
 
     What begins with `[` or `{` is taken for JSON; empty lines and those that begin with `#` are
     skipped. A file is checked before anything runs; a pipe is read as jobs are run, and a line that
     cannot be ends it when the jobs before it are done.
+
+    What `files` has is written before the command runs, and what `collect` names is read after it,
+    also when it has failed: --max-output is the limit of all of them together, too. They are in the
+    job's line as files, text by path, or an object with base64; one that is not there is an error.
 
     Each job gives a line of JSON on standard output as soon as it is done: line, id if it has one,
     argv, status (as that of `microvm run`), signal, stdout and stderr, seconds, error. What is no

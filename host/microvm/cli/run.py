@@ -8,14 +8,14 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from microvm.cli import shared
+from microvm.cli import copies, shared
 from microvm.errors import SnapshotError
 from microvm.machine import MicroVM
 from microvm.options import ExecOptions, MachineOptions
 
 _NO_VOLUMES = (
-    "the guest sees no files of the host; send them through standard input: "
-    "tar c FILES | microvm run -- sh -c 'tar x && …'"
+    "the guest sees no files of the host; --copy SRC:DST puts them there, and --collect SRC:DST "
+    "brings back what comes of them"
 )
 _NO_NETWORK = "the guest has no network"
 _GONE = "each machine is gone when its command has ended"
@@ -82,6 +82,7 @@ def _check_name(context: click.Context, parameter: click.Parameter, name: Any) -
     callback=_check_name,
     help="Keep the machine as it is after CMD, if that exits with 0, as a snapshot of that name.",
 )
+@copies.options
 @click.option(
     "--entrypoint",
     metavar="CMD",
@@ -105,6 +106,9 @@ def run(
     With --save the machine is kept as it is after CMD, with its files and with what CMD has left
     running; --from starts there, as often as you like.
 
+    Files go in by --copy and come out by --collect, each as often as you like, as `docker cp` does
+    it. They are CMD's user's, and relative paths in the guest are relative to where CMD runs.
+
     An image may have defaults, as docker's have: a command, which CMD stands in for; an entrypoint,
     which comes before it; variables, a working directory, a user.
 
@@ -117,11 +121,12 @@ def run(
       127     there is no such command; 126: it cannot be executed
       137     it took more than --max-memory, or signal 9 ended it
       124     it ran past --timeout
-      125     microvm itself failed, or the command went beyond --max-output
+      125     microvm itself failed, a copy did, or the command went beyond --max-output
 
     Ctrl-C goes to the command; a second one within a second ends the machine. With -t the terminal
     is the command's, and Ctrl-C is a key like any other.
     """  # noqa: D301 - click wants the backspace itself
+    carried = copies.of(options)
     how = shared.given(ExecOptions, options)
     start = shared.snapshot_of(snapshot, image) if snapshot else None
     booted = start.find_image() if start else shared.image_of(image)
@@ -143,4 +148,4 @@ def run(
 
     from microvm.cli.attach import Attached
 
-    shared.exit_now(asyncio.run(Attached(machine, argv, how, save).status()))
+    shared.exit_now(asyncio.run(Attached(machine, argv, how, carried, save).status()))

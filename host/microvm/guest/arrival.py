@@ -24,6 +24,7 @@ from microvm.wire import files
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROOT = "tree"
+_SIZE_HINT = "--max-collect and max_size set that limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,10 @@ class Limits:
         """
         self.size -= size
         self.files -= files
-        for name, left in (("max_size", self.size), ("max_files", self.files)):
+        for left, hint in ((self.size, _SIZE_HINT), (self.files, "max_files sets that limit")):
             if left < 0:
                 message = f"{path}: there is more of it than may come"
-                raise FileError(EFBIG, path, message, hint=f"{name} sets that limit")
+                raise FileError(EFBIG, path, message, hint=hint)
 
 
 class Arrival:

@@ -1,0 +1,137 @@
+"""The copies that `microvm run` makes: into the machine before its command, and out of it after."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from microvm.cli import shared
+from microvm.errors import FileError, MicroVMError
+from microvm.files import as_user, in_folder
+from microvm.option import Option
+from microvm.units import parse_size
+
+if TYPE_CHECKING:
+    from microvm.machine import MicroVM
+    from microvm.options import ExecOptions
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_MAX_COLLECT = "1G"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy from one path to another, one of which is the guest's."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What is copied before a command, and after it.
+
+    :ivar before: from this host into the guest.
+    :ivar after: from the guest to this host, `max_collect` bytes of each at most.
+    """
+
+    before: tuple[Copy, ...] = ()
+    after: tuple[Copy, ...] = ()
+    max_collect: int = 0
+
+    async def put(self, machine: MicroVM, how: ExecOptions) -> None:
+        """Copy what the command is to find, as its user and into its working directory.
+
+        :raises MicroVMError: something cannot be copied; says what.
+        """
+        for copy in self.before:
+            with _named(f"cannot copy {copy.source}"):
+                await machine.put(copy.source, in_folder(copy.target, how), **as_user(how))
+
+    async def get(self, machine: MicroVM, how: ExecOptions) -> None:
+        """Copy what the command has left.
+
+        :raises MicroVMError: something cannot be copied; says what.
+        """
+        for copy in self.after:
+            with _named(f"cannot collect {copy.source} to {copy.target}"):
+                received = await machine.get(
+                    in_folder(copy.source, how),
+                    copy.target,
+                    max_size=self.max_collect,
+                    **as_user(how),
+                )
+            if received.left_out:
+                links = ", ".join(received.left_out)
+                shared.notify(f"left out of {received.path}, as they lead out of it: {links}")
+
+
+def options(function: F) -> F:
+    """Add the options, which `of` reads, to a verb."""
+    for option in (
+        click.option(
+            "--max-collect",
+            metavar="SIZE",
+            default=_MAX_COLLECT,
+            callback=shared.read(Option("", parse_size)),
+            help=f"Bytes that each --collect may bring. [default: {_MAX_COLLECT}]",
+        ),
+        click.option(
+            "--collect",
+            multiple=True,
+            metavar="SRC[:DST]",
+            callback=_parse,
+            help="Copy a file or folder of the guest to here after CMD, also when that has failed. "
+            "[default DST: the current folder]",
+        ),
+        click.option(
+            "--copy",
+            multiple=True,
+            metavar="SRC[:DST]",
+            callback=_parse,
+            help="Copy a file or folder into the guest before CMD. [default DST: where CMD runs]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def of(parsed: dict[str, Any]) -> Copies:
+    """Take the copies out of the values of all of a verb's options."""
+    return Copies(parsed.pop("copy"), parsed.pop("collect"), parsed.pop("max_collect"))
+
+
+def _parse(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> tuple[Copy, ...]:
+    del context, parameter
+    copies = []
+    for text in texts:
+        source, colon, target = text.rpartition(":")
+        if not colon:
+            source, target = text, "."
+        if not source or not target:
+            raise click.BadParameter(f"{text!r} is not SRC:DST")
+        if "-" in (source, target):
+            raise click.BadParameter("standard input and output are the command's")
+        copies.append(Copy(source, target))
+    return tuple(copies)
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Have an error of this host's say what could not be done."""
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        path = os.fsdecode(error.filename or "")
+        where = "" if what.endswith(path) else f"{path}: "
+        raise MicroVMError(f"{what}: {where}{error.strerror or error}") from error

@@ -1,0 +1,187 @@
+"""Files that `microvm run` copies and collects, and those of the jobs of `microvm map`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.vm.conftest import DEADLINE, Command
+
+from microvm import MicroVM
+from microvm.job import Job, carry_out
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that we are in, with a script and a folder of data."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/numbers").write_text("1\n2\n")
+    (tmp_path / "sum.sh").write_text(
+        "mkdir out; n=0; while read m; do n=$((n+m)); done < data/numbers; echo $n > out/sum\n"
+    )
+    return tmp_path
+
+
+def test_a_command_finds_what_was_copied_and_leaves_what_is_collected(
+    work: Path, microvm: Command
+) -> None:
+    copies = ("--copy", "data", "--copy", "sum.sh:/opt/")
+    done = microvm("run", *copies, "--collect", "out", "--", "sh", "/opt/sum.sh")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (work / "out/sum").read_text() == "3\n"
+
+
+def test_what_is_copied_is_the_users_and_relative_to_where_the_command_runs(
+    work: Path, microvm: Command
+) -> None:
+    options = ("--user", "nobody", "--cwd", "/tmp", "--copy", "data:new/place")
+    ran = ("sh", "-c", "stat -c '%U %n' new/place/*; echo x > new/made")
+    done = microvm("run", *options, "--collect", "new/made:made", "--", *ran)
+    assert (done.returncode, done.stdout) == (0, b"nobody new/place/numbers\n"), done.stderr
+    assert (work / "made").read_text() == "x\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "command", "status"),
+    [
+        ((), "echo part > out; exit 3", 3),
+        (("--timeout", "1s"), "echo part > out; exec sleep 60", 124),
+        (("--max-output", "1"), "echo part > out; exec yes", 125),
+        ((), "echo part > out; kill -9 $$", 137),
+    ],
+)
+def test_what_a_command_has_left_is_collected_also_when_it_fails(
+    work: Path, microvm: Command, options: tuple[str, ...], command: str, status: int
+) -> None:
+    done = microvm("run", *options, "--collect", "out:there/", "--", "sh", "-c", command)
+    assert done.returncode == status
+    assert (work / "there/out").read_text() == "part\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--copy", "none"), "microvm: cannot copy none: No such file or directory\n"),
+        (("--copy", "data:/proc/x"), "microvm: /proc/x: No such file or directory in the guest\n"),
+        (("--collect", "none"), "microvm: none: No such file or directory in the guest\n"),
+        (
+            ("--collect", "/etc/passwd:sum.sh/x"),
+            "microvm: cannot collect /etc/passwd to sum.sh/x: sum.sh: File exists\n",
+        ),
+        (
+            ("--collect", "/bin/busybox:b", "--max-collect", "1K"),
+            "microvm: /bin/busybox: there is more of it than may come "
+            "(--max-collect and max_size set that limit)\n",
+        ),
+    ],
+)
+def test_a_copy_that_fails_is_said_and_is_our_status(
+    work: Path, microvm: Command, options: tuple[str, ...], says: str
+) -> None:
+    before = sorted(work.iterdir())
+    done = microvm("run", *options, "--", "true")
+    assert (done.returncode, done.stderr.decode()) == (125, says)
+    assert sorted(work.iterdir()) == before
+
+
+def test_both_failures_are_said(work: Path, microvm: Command) -> None:
+    del work
+    done = microvm("run", "--collect", "none", "--", "nosuch")
+    assert done.returncode == 125
+    first, second = done.stderr.decode().splitlines()
+    assert first.startswith("microvm: nosuch: not found")
+    assert second.startswith("microvm: none: No such file")
+
+
+def test_links_that_lead_out_are_named(work: Path, microvm: Command) -> None:
+    script = "mkdir out; ln -s /etc/passwd out/link; touch out/file"
+    done = microvm("run", "--collect", "out", "--", "sh", "-c", script)
+    assert (done.returncode, done.stderr.decode()) == (
+        0,
+        "microvm: left out of out, as they lead out of it: link\n",
+    )
+    assert [path.name for path in (work / "out").iterdir()] == ["file"]
+
+
+def test_a_signal_ends_a_copy_and_leaves_nothing(work: Path) -> None:
+    """A FIFO that nobody writes to is never read to its end."""
+    command = [sys.executable, "-m", "microvm", "run", "--collect", "fifo:out"]
+    script = "mkfifo fifo; echo ready"
+    with subprocess.Popen(
+        [*command, "--", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout
+        assert running.stdout.readline() == b"ready\n"
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(DEADLINE) == 128 + signal.SIGTERM
+    assert {path.name for path in work.iterdir()} == {"data", "sum.sh"}
+
+
+def test_jobs_take_files_and_give_some(work: Path, microvm: Command) -> None:
+    sort = "sort in.txt > out.txt; printf '\\377' > raw; cat"
+    jobs = [
+        {
+            "argv": ["sh", "-c", sort],
+            "files": {"in.txt": "b\na\n", "/srv/x": {"base64": "/w=="}},
+            "collect": ["out.txt", "/srv/x", "raw"],
+            "stdin": "said",
+            "cwd": "/tmp",
+        },
+        {"argv": ["false"], "collect": ["none"]},
+        {
+            "argv": ["sh", "-c", "head -c 2000 /dev/zero > big"],
+            "collect": ["big"],
+            "max_output": "1K",
+        },
+    ]
+    (work / "jobs").write_text("".join(json.dumps(job) + "\n" for job in jobs))
+    done = microvm("map", "--ordered", "jobs")
+    assert done.returncode == 1, done.stderr
+    first, second, third = map(json.loads, done.stdout.splitlines())
+    assert (first["status"], first["stdout"], first["error"]) == (0, "said", None)
+    assert first["files"] == {
+        "out.txt": "a\nb\n",
+        "/srv/x": {"base64": "/w=="},
+        "raw": {"base64": "/w=="},
+    }
+    assert (second["status"], second["files"]) == (125, {})
+    assert second["error"] == "none: No such file or directory in the guest"
+    assert (third["status"], third["files"]) == (125, {})
+    assert "more of it than may come" in third["error"]
+
+
+PAGE = Path(__file__).parents[2] / "docs/files.md"
+
+
+def test_what_the_page_shows_is_so(work: Path, microvm: Command) -> None:
+    text = PAGE.read_text()
+    (line,) = re.findall(r"^    microvm (run .*)$", text, re.MULTILINE)
+    (work / "job.sh").write_text("cp data/numbers result")
+    done = microvm(*shlex.split(line))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (work / "result").read_text() == "1\n2\n"
+    (job,) = re.findall(r"^    (\{.*\})$", text, re.MULTILINE)
+    done = microvm("map", "-", input=job.encode())
+    assert json.loads(done.stdout)["files"] == {"out.txt": "a\nb\n"}
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    command = [sys.executable, "-c", example]
+    ran = subprocess.run(command, capture_output=True, check=True, text=True, timeout=DEADLINE)
+    assert ran.stdout.splitlines() == [
+        *("a", "b", "", "['data', 'sorted'] 4", "4 8", "/srv/none is not there"),
+    ]
+
+
+async def test_a_job_whose_files_cannot_be_written_does_not_run(vm: MicroVM) -> None:
+    job = Job(["touch", "/tmp/ran"], files={"/proc/x": "y"}, collect=["/etc/hostname"])
+    outcome = await carry_out(vm, job, {})
+    assert isinstance(outcome.error, FileNotFoundError)
+    assert (outcome.completed, outcome.files) == (None, {})
+    with pytest.raises(FileNotFoundError):
+        await vm.stat("/tmp/ran")
