@@ -6,7 +6,6 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
@@ -29,9 +28,10 @@ from microvm.options import (
     Text,
 )
 from microvm.qemu import accel as accels
-from microvm.qemu.launch import find_qemu, launch_error
+from microvm.qemu.launch import launch_error
 from microvm.snapshot import Snapshot
 from microvm.start import origin
+from microvm.start.choice import Choice
 from microvm.start.starter import Starter
 
 # The rest is imported when a machine starts, so that `launch` can come before it.
@@ -140,7 +140,7 @@ class MicroVM(FileMethods):
         if self._state != "new" or given is None or readymade.is_missing(given):
             return
         image = self._given_image = self._load(given)
-        candidates, _ = self._candidates(image)
+        candidates = self._choose(image).candidates
         if len(candidates) == 1:
             self._starter = self._make_starter(image, candidates[0])
             self._starter.launch(cold=self._cold or not image.is_ours)
@@ -162,22 +162,20 @@ class MicroVM(FileMethods):
             await self._restore(self._snapshot)
             return
         image = self._image = await self._find_image()
-        candidates, probes = self._candidates(image)
-        if self._requested == "auto" and candidates == ("tcg",):
-            self._report_obstacle(image, probes)
+        choice = self._choose(image)
+        choice.explain()
         cold = self._cold or not image.is_ours
         if cold and not self._cold:
             self._notify(f"{image.path} can be changed by others; booting, and saving no template")
         failure: QemuError | BootError | None = None
-        for accel in candidates:
+        for accel in choice.candidates:
             starter, self._starter = self._starter or self._make_starter(image, accel), None
             self.accel = accel
             try:
                 running = await (starter.boot() if cold else starter.clone())
             except (QemuError, BootError) as error:
-                if accel == candidates[-1]:
-                    if accel != "tcg" and accels.is_hardware_failure(error):
-                        probes.forget()  # it did work; the next start finds out
+                if accel == choice.candidates[-1]:
+                    choice.failed(error)
                     raise
                 failure = error
                 continue
@@ -186,14 +184,8 @@ class MicroVM(FileMethods):
             finally:
                 starter.end()
             self._begin(running, cloned=starter.cloned)
-            if accel != "tcg":
-                if probes.recall() is not True:
-                    probes.remember(works=True)
-            elif failure is not None:
-                times = running.times
-                self._report_fallback(
-                    candidates[0], failure, probes, within=times.ready - times.begun
-                )
+            times = running.times
+            choice.succeeded(accel, failure, within=times.ready - times.begun)
             return
 
     async def _restore(self, snapshot: Snapshot) -> None:
@@ -222,30 +214,6 @@ class MicroVM(FileMethods):
         _logger.warning("%s", text)
         self._on_notice(text)
 
-    def _report_fallback(
-        self,
-        accel: Accel,
-        failure: QemuError | BootError,
-        probes: accels.ProbeCache,
-        *,
-        within: float,
-    ) -> None:
-        """Notify why this machine runs under TCG, and remember it if the hardware is at fault."""
-        hint = "--accel kvm shows why"
-        if accels.is_broken(failure, within=within):
-            probes.remember(works=False)
-            self._notify(accels.fallback_notice(f"{accel.upper()} does not work here", hint))
-        else:
-            self._notify(accels.fallback_notice(f"no {accel.upper()} this time: {failure.message}"))
-
-    def _report_obstacle(self, image: Image, probes: accels.ProbeCache) -> None:
-        """Notify why the hardware cannot be used, unless that was done within a day."""
-        obstacle = accels.obstacle(image.manifest.arch)
-        notified = replace(probes, subject="obstacle")
-        if obstacle is not None and not obstacle.expected and notified.recall() is None:
-            notified.remember(works=False)
-            self._notify(accels.fallback_notice(obstacle.text, obstacle.hint))
-
     async def _find_image(self) -> Image:
         given = self._given_image
         if given is not None and not readymade.is_missing(given):
@@ -267,10 +235,8 @@ class MicroVM(FileMethods):
 
         return given if isinstance(given, Image) else load(given)
 
-    def _candidates(self, image: Image) -> tuple[tuple[Accel, ...], accels.ProbeCache]:
-        arch = image.manifest.arch
-        probes = accels.ProbeCache(_cache_folder(), find_qemu(arch))
-        return accels.candidates(self._requested, arch=arch, probes=probes), probes
+    def _choose(self, image: Image) -> Choice:
+        return Choice(self._requested, image.manifest.arch, self._notify)
 
     def _make_starter(self, image: Image, accel: Accel) -> Starter:
         _logger.info(
@@ -444,9 +410,3 @@ def _dropped(vm: RunningVM, owner: int) -> None:
     if os.getpid() == owner and (warning := _unclosed(vm)):
         vm.qemu.kill()
         warnings.warn(warning, ResourceWarning, stacklevel=2)
-
-
-def _cache_folder() -> Path:
-    from microvm.cache import store as cache
-
-    return cache.root()
