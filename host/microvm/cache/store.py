@@ -150,7 +150,9 @@ def staging(path: Path) -> Iterator[Path]:
         yield temporary
         _settle(temporary)
         if path.is_dir() or temporary.is_dir():
-            clear(path)  # only files replace what is there
+            # Only files replace what is there; a folder goes out of the way as a whole.
+            with suppress(FileNotFoundError):
+                path.replace(temporary.with_name(f".{path.name}"))
         temporary.replace(path)
         _sync(path.parent)
 

@@ -11,9 +11,9 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
-from typing import Self
+from typing import Any, Self
 
 from qemu.qmp import QMPError
 
@@ -205,16 +205,22 @@ class Qemu:
         except (QMPError, TimeoutError):
             self._signal(signal.SIGKILL)  # a guest that stands for ever is of no use
 
-    async def _migrate(self, migrated: Awaitable[str | None], timeout: float) -> None:
-        status = None
+    async def _migrate(self, migrated: Coroutine[Any, Any, str | None], timeout: float) -> None:
+        migrating = asyncio.create_task(migrated)
         try:
             async with asyncio.timeout(timeout):
+                # The events of a QEMU that has ended have no end.
+                ended = {migrating, self._owner}
+                await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+                status = None
                 with suppress(QMPError):
-                    status = await migrated
+                    status = migrating.result() if migrating.done() else None
                 if status is None:
                     raise _exit_error(await self.wait())
         except TimeoutError as error:
             raise QemuError("QEMU does not save the guest: it takes too long") from error
+        finally:
+            await cancel([migrating])
         if status != "completed":
             raise TemplateError(f"QEMU does not save the guest: {status}")
 

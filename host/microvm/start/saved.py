@@ -154,42 +154,49 @@ class Store:
         :raises OSError: this process may not have what it takes, such as one more file.
         """
         path = self.path(name)
-        with ExitStack() as files:
-            try:
-                manifest = self._manifest(path)
-                if made is not None and manifest.origin != made:
-                    raise self._error(f"{path}: another {self._noun} was saved there meanwhile")
-                ram = cache.open_file(path / _RAM)
-                files.callback(os.close, ram)
-                state = cache.read(path / _STATE, _STATE_LIMIT)
-                intact = verified.check(path / _RAM, ram, manifest.ram_sha256, sparse.digest)
-                disk = None
-                if manifest.scratch_sha256:
-                    disk = cache.open_file(path / _SCRATCH)
-                    files.callback(os.close, disk)
-                    same = verified.check(
-                        path / _SCRATCH, disk, manifest.scratch_sha256, sparse.digest
-                    )
-            except FileNotFoundError:
-                if path.exists():
-                    raise self._damaged(path, "incomplete") from None
-                yield None
+        while True:
+            before = _inode(path)
+            with ExitStack() as files:
+                try:
+                    memory = self._open(path, made, files)
+                except self._error:
+                    if _inode(path) == before:
+                        raise
+                    continue  # it is another one meanwhile, of which this has seen a part
+                yield memory
                 return
-            except OSError as error:
-                if error.errno in _LIMITS:
-                    raise
-                raise self._error(
-                    f"{path}: cannot read the {self._noun}: {error.strerror}"
-                ) from error
-            if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
-                raise self._damaged(path, "its state is not what was saved")
-            if not intact:
-                raise self._damaged(path, "its memory is not what was saved")
-            if disk is not None and not same:
-                raise self._damaged(path, "its disk is not what was saved")
-            with suppress(OSError):
-                os.utime(path)
-            yield files.enter_context(restorable(ram, state, disk, copied=manifest.copied))
+
+    def _open(self, path: Path, made: Origin | None, files: ExitStack) -> Memory | None:
+        try:
+            manifest = self._manifest(path)
+            if made is not None and manifest.origin != made:
+                raise self._error(f"{path}: another {self._noun} was saved there meanwhile")
+            ram = cache.open_file(path / _RAM)
+            files.callback(os.close, ram)
+            state = cache.read(path / _STATE, _STATE_LIMIT)
+            intact = verified.check(path / _RAM, ram, manifest.ram_sha256, sparse.digest)
+            disk = None
+            if manifest.scratch_sha256:
+                disk = cache.open_file(path / _SCRATCH)
+                files.callback(os.close, disk)
+                same = verified.check(path / _SCRATCH, disk, manifest.scratch_sha256, sparse.digest)
+        except FileNotFoundError:
+            if path.exists():
+                raise self._damaged(path, "incomplete") from None
+            return None
+        except OSError as error:
+            if error.errno in _LIMITS:
+                raise
+            raise self._error(f"{path}: cannot read the {self._noun}: {error.strerror}") from error
+        if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
+            raise self._damaged(path, "its state is not what was saved")
+        if not intact:
+            raise self._damaged(path, "its memory is not what was saved")
+        if disk is not None and not same:
+            raise self._damaged(path, "its disk is not what was saved")
+        with suppress(OSError):
+            os.utime(path)
+        return files.enter_context(restorable(ram, state, disk, copied=manifest.copied))
 
     def manifest(self, name: str) -> Manifest | None:
         """Return what one is made of; None if there is none.
@@ -285,6 +292,12 @@ class Store:
     def missing(self, name: str) -> TemplateError | SnapshotError:
         """Return the error to raise where there is none of that name."""
         return self._error(f"no {self._noun} {name}", hint=f"`microvm {self._noun} ls` lists them")
+
+
+def _inode(path: Path) -> int | None:
+    with suppress(OSError):
+        return path.stat().st_ino
+    return None
 
 
 def _keep(source: int, path: Path) -> str:

@@ -1,0 +1,240 @@
+"""What goes wrong while a snapshot is taken, kept or used: said what it is, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+import pytest_asyncio
+from tests.support.polling import comes_true
+from tests.support.processes import children, open_files
+from tests.support.small_disk import small_disk
+from tests.vm.conftest import Command, Misbehave
+
+from microvm import GuestDied, ImageError, MicroVM, SnapshotError
+from microvm.cache import store
+from microvm.start import snapshots
+from microvm_image import Image
+
+MEMORY = "96M"
+MANY = pytest.param(300, marks=pytest.mark.long)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def prepared(image: Image) -> AsyncIterator[MicroVM]:
+    """A machine with a process that waits in it; a test leaves it as it is."""
+    async with MicroVM(image, memory=MEMORY, accel="tcg") as vm:
+        await vm.run(["sh", "-c", "sleep 100000 >/dev/null 2>&1 </dev/null &"], check=True)
+        yield vm
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
+    """An empty cache of this test's own; the image lies elsewhere."""
+    del image
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@contextmanager
+def _leaves_nothing() -> Iterator[None]:
+    """Check that no process, descriptor or file is left."""
+    before = set(children(os.getpid())), open_files(os.getpid()), _files()
+    yield
+    assert (set(children(os.getpid())), open_files(os.getpid()), _files()) == before
+
+
+def _files() -> list[Path]:
+    folder = store.folder("snapshots")
+    return [each for each in folder.rglob("*") if each.is_file()] if folder.exists() else []
+
+
+async def _is_well(vm: MicroVM) -> None:
+    assert (await vm.run(["pidof", "sleep"])).returncode == 0
+    with await vm.checkpoint() as taken:
+        async with MicroVM(taken) as clone:
+            assert (await clone.run(["pidof", "sleep"])).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("hook", "says"),
+    [
+        ("exit 1", "QEMU"),
+        ("kill -STOP $$", "QEMU was stopped by a signal"),
+        ("exec sleep 0.2", "QEMU"),
+    ],
+)
+async def test_a_receiver_that_fails(
+    prepared: MicroVM, misbehave: Misbehave, hook: str, says: str
+) -> None:
+    with _leaves_nothing():
+        misbehave(f"clones && saves && {hook}")
+        with pytest.raises(SnapshotError, match=f"cannot take a snapshot: .*{says}"):
+            await prepared.checkpoint()
+        misbehave("")
+        await _is_well(prepared)
+
+
+async def _another_child(before: list[int]) -> None:
+    await comes_true(lambda: children(os.getpid()) != before)
+
+
+@pytest.mark.parametrize("kills", [8, MANY])
+async def test_a_receiver_that_is_killed_at_any_moment(prepared: MicroVM, kills: int) -> None:
+    random = Random(kills)
+    failed = 0
+    with _leaves_nothing():
+        for _ in range(kills):
+            before = children(os.getpid())
+            taking = asyncio.create_task(prepared.checkpoint())
+            await _another_child(before)
+            *_, receiver = children(os.getpid())
+            await asyncio.sleep(random.uniform(0, 0.4))
+            with suppress(ProcessLookupError):
+                os.kill(receiver, signal.SIGKILL)
+            try:
+                (await taking).close()
+            except SnapshotError:
+                failed += 1
+            assert (await prepared.run(["pidof", "sleep"])).returncode == 0
+    assert failed
+
+
+@pytest.mark.parametrize("kills", [3, MANY])
+async def test_a_machine_that_is_killed_at_any_moment(image: Image, kills: int) -> None:
+    random = Random(kills)
+    with _leaves_nothing():
+        for _ in range(kills):
+            async with MicroVM(image, memory=MEMORY, accel="tcg") as vm:
+                taking = asyncio.create_task(vm.checkpoint())
+                await asyncio.sleep(random.uniform(0, 0.3))
+                assert vm.pid
+                os.kill(vm.pid, signal.SIGKILL)
+                try:
+                    (await taking).close()
+                except GuestDied as error:
+                    assert "QEMU" in str(error)  # noqa: PT017 - it may be too late for it
+
+
+async def test_a_machine_that_is_stopped_meanwhile(image: Image) -> None:
+    with _leaves_nothing():
+        async with MicroVM(image, memory=MEMORY, accel="tcg") as vm:
+            taking = asyncio.create_task(vm.checkpoint())
+            await asyncio.sleep(0.1)
+        with pytest.raises(GuestDied, match="the machine was stopped"):
+            await taking
+
+
+@pytest.mark.parametrize("times", [8, MANY])
+@pytest.mark.parametrize("name", [None, "here"])
+@pytest.mark.usefixtures("cache")
+async def test_it_is_cancelled_at_any_moment(
+    prepared: MicroVM, times: int, name: str | None
+) -> None:
+    random = Random(times)
+    with _leaves_nothing():
+        for _ in range(times):
+            taking = asyncio.create_task(prepared.checkpoint(name))
+            await asyncio.sleep(random.uniform(0, 0.5))
+            taking.cancel()
+            with suppress(asyncio.CancelledError):
+                (await taking).close()
+            if snapshots.STORE.installed():
+                snapshots.STORE.remove("here")
+            assert (await prepared.run(["pidof", "sleep"])).returncode == 0
+        await _is_well(prepared)
+
+
+async def test_a_full_disk(prepared: MicroVM, cache: Path) -> None:
+    store.make(cache.parent)
+    with small_disk(cache, "6m"), _leaves_nothing():
+        with pytest.raises(ImageError, match="disk full"):
+            await prepared.checkpoint("here")
+        assert _files() == []
+        await _is_well(prepared)
+
+
+async def test_a_full_disk_while_the_machine_s_own_is_copied(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    async with MicroVM(image, memory=MEMORY, accel="tcg", disk="256M") as vm:
+        await vm.run(["sh", "-c", "head -c 20m /dev/urandom >/file; sync"], check=True)
+        monkeypatch.setenv("MICROVM_CACHE", str(cache))
+        full = pytest.raises(ImageError, match="disk full")
+        with small_disk(cache, "6m"), _leaves_nothing(), full:
+            await vm.checkpoint()
+        assert (await vm.run(["wc", "-c", "/file"])).stdout == b"20971520 /file\n"
+
+
+async def test_a_cache_that_is_lost(prepared: MicroVM, cache: Path) -> None:
+    kept = await prepared.checkpoint("here")
+    shutil.rmtree(cache)
+    with _leaves_nothing(), pytest.raises(SnapshotError, match="no snapshot here"):
+        await MicroVM(kept).start()
+    (await prepared.checkpoint("here")).close()
+    async with MicroVM(kept) as clone:
+        assert (await clone.run(["pidof", "sleep"])).returncode == 0
+
+
+@pytest.mark.usefixtures("cache")
+async def test_one_that_is_removed_and_saved_while_it_is_cloned(prepared: MicroVM) -> None:
+    """Each clone starts, or is told that there is none."""
+    kept = await prepared.checkpoint("here")
+    ended = asyncio.Event()
+    started = missing = 0
+
+    async def clone() -> None:
+        nonlocal started, missing
+        while not ended.is_set():
+            try:
+                async with MicroVM(kept):
+                    started += 1
+            except SnapshotError as error:
+                assert str(error).startswith("no snapshot here")  # noqa: PT017 - of some only
+                missing += 1
+            await asyncio.sleep(0)
+
+    cloning = asyncio.create_task(clone())
+    for _ in range(2):
+        snapshots.STORE.remove("here")
+        await asyncio.sleep(0.1)
+        await prepared.checkpoint("here")
+        await asyncio.sleep(0.3)
+        await prepared.checkpoint("here")
+    ended.set()
+    await cloning
+    assert started
+    assert missing
+
+
+@pytest.mark.parametrize("kills", [5, MANY])
+def test_a_process_that_is_killed_while_it_saves(microvm: Command, kills: int) -> None:
+    """What has the name is what had it before, or the new one, or, just then, nothing."""
+    random = Random(kills)
+    name = "of-a-killed-process"
+    command = ["run", "--memory", MEMORY, "--accel", "tcg", "--save", name, "--", "true"]
+    try:
+        for _ in range(kills):
+            process = subprocess.Popen([sys.executable, "-m", "microvm", *command])
+            time.sleep(random.uniform(0.3, 2.0))
+            process.kill()
+            process.wait()
+            with snapshots.STORE.opened(name):
+                pass
+        assert microvm(*command).returncode == 0
+        folder = snapshots.STORE.folder
+        assert [each.name for each in folder.iterdir() if name in each.name] == [name]
+        assert microvm("run", "--from", name, "--", "true").returncode == 0
+    finally:
+        snapshots.STORE.remove(name)
