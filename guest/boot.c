@@ -1,5 +1,6 @@
 #include "boot.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <string.h>
@@ -66,6 +67,26 @@ static bool raise_loopback(void)
 	return raised;
 }
 
+/* The kernel's own id is what it holds until `resume` renews it. */
+static bool cover_boot_id(void)
+{
+	static const char kernels[] = "/proc/sys/kernel/random/boot_id";
+	char id[64];
+	int in = open(kernels, O_RDONLY | O_CLOEXEC);
+	ssize_t size = in < 0 ? -1 : read(in, id, sizeof id);
+
+	if (in >= 0)
+		close(in);
+	if (size < 0 || (mkdir("/run/microvm", 0755) < 0 && errno != EEXIST))
+		return false;
+	int out = open(BOOT_ID, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+	bool written = out >= 0 && write(out, id, (size_t)size) == size;
+
+	if (out >= 0)
+		close(out);
+	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0;
+}
+
 /* A guest that lacks one of these still serves; so none of them is the end. */
 void boot_prepare(void)
 {
@@ -81,6 +102,7 @@ void boot_prepare(void)
 		console_expect(symlink(links[i].target, links[i].name) == 0, "link ",
 			       links[i].name);
 	use_console();
+	console_expect(cover_boot_id(), "cover ", "boot_id");
 	console_expect(raise_loopback(), "raise ", "lo");
 	console_expect(sethostname("microvm", sizeof "microvm" - 1) == 0, "set ", "hostname");
 	/* The kernel's OOM killer spares PID 1 (oom_unkillable_task in mm/oom_kill.c). */

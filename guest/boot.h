@@ -2,6 +2,9 @@
 #ifndef BOOT_H
 #define BOOT_H
 
+/* What programs read as the kernel's boot id: a file of ours, since the kernel's own never changes. */
+#define BOOT_ID "/run/microvm/boot_id"
+
 void boot_prepare(void);
 
 #endif

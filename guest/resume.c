@@ -3,14 +3,18 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "boot.h"
 
 /* linux/random.h, which musl's headers leave out. */
 #define RNDADDENTROPY _IOW('R', 0x03, int[2])
 #define RNDRESEEDCRNG _IO('R', 0x07)
 
-enum { NS_PER_S = 1000000000 };
+enum { NS_PER_S = 1000000000, ID_SIZE = 37 };
 
 /* random(4): what RNDADDENTROPY takes, a count of bits and one of bytes before the bytes. */
 static void add_entropy(struct sandboxd_slice entropy)
@@ -29,6 +33,44 @@ static void add_entropy(struct sandboxd_slice entropy)
 	close(fd);
 }
 
+/* Writes it as UUIDs of version 4 are written, or without their dashes, and a newline. */
+static size_t write_id(char text[static ID_SIZE], uint8_t id[static 16], bool dashes)
+{
+	static const char digits[] = "0123456789abcdef";
+	size_t size = 0;
+
+	id[6] = (uint8_t)((id[6] & 0x0f) | 0x40);
+	id[8] = (uint8_t)((id[8] & 0x3f) | 0x80);
+	for (int i = 0; i < 16; i++) {
+		if (dashes && i >= 4 && i <= 10 && i % 2 == 0)
+			text[size++] = '-';
+		text[size++] = digits[id[i] >> 4];
+		text[size++] = digits[id[i] & 15];
+	}
+	text[size++] = '\n';
+	return size;
+}
+
+/* Gives a file another id, in its place: who watches it is told. Where no id is, none is wanted. */
+static void renew_id(const char *path, bool dashes)
+{
+	char text[ID_SIZE];
+	uint8_t id[16];
+	struct stat status;
+
+	if (lstat(path, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size == 0)
+		return;
+	/* It must not block, as it might in a guest that was not given any entropy. */
+	if (getrandom(id, sizeof id, GRND_INSECURE) != sizeof id)
+		return;
+	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	(void)!write(fd, text, write_id(text, id, dashes));
+	close(fd);
+}
+
 void resume(const struct sandboxd_resume *given)
 {
 	const struct timespec now = {
@@ -38,4 +80,6 @@ void resume(const struct sandboxd_resume *given)
 
 	clock_settime(CLOCK_REALTIME, &now);
 	add_entropy(given->entropy);
+	renew_id(BOOT_ID, true);
+	renew_id("/etc/machine-id", false);
 }

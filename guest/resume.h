@@ -1,4 +1,5 @@
-/* What a machine cannot know by itself when it begins or goes on: the time, and fresh entropy. */
+/* What a machine cannot know by itself when it begins or goes on: the time, fresh entropy, and who it
+ * is now that others may have begun as it did. */
 #ifndef RESUME_H
 #define RESUME_H
 

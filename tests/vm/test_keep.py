@@ -1,15 +1,20 @@
-"""What is kept by a hello is frozen until the clock and the entropy are right; in a real guest."""
+"""What is kept by a hello is frozen until the machine has its own clock, entropy and ids."""
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Iterator
 
 import pytest
 from tests.spec_client import Host, encode
 from tests.support.machine import Machine
 
+from microvm import MicroVM
 from microvm_image import Image
 
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+MACHINE_ID = "/etc/machine-id"
 SEVERAL = 70
 """More commands than the daemon notes that they have left something behind."""
 
@@ -74,3 +79,56 @@ def test_a_hello_that_keeps_nothing_kills_what_is_frozen(host: Host) -> None:
     host.greet(resume=False)
     assert sh(host, f"kill -0 {pid} || echo gone") == b"gone"
     host.resume()
+
+
+def test_what_goes_on_finds_another_boot_id(host: Host) -> None:
+    before = sh(host, f"cat {BOOT_ID}")
+    sh(host, f"while cat {BOOT_ID} >>/tmp/seen; do sleep 0.01; done &")
+    sh(host, "until [ -s /tmp/seen ]; do sleep 0.01; done")
+    greet_kept(host)
+    assert sh(host, f"rm /tmp/seen; cat {BOOT_ID}") == before
+    host.resume()
+    seen = sh(host, "until [ -s /tmp/seen ]; do sleep 0.01; done; sort -u /tmp/seen")
+    assert seen == sh(host, f"cat {BOOT_ID}") != before
+    assert re.fullmatch(
+        rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", seen
+    )
+
+
+def test_the_boot_id_is_a_file_that_can_be_watched(host: Host) -> None:
+    look = "stat -c '%a %s %i' /run/microvm/boot_id; stat -c %y /run/microvm/boot_id"
+    before, then = sh(host, look).split(b"\n")
+    host.resume()
+    after, now = sh(host, look).split(b"\n")
+    assert before == after
+    assert before.startswith(b"444 37 ")
+    assert then < now
+    assert sh(host, f"cmp {BOOT_ID} /run/microvm/boot_id; stat -c %a /run/microvm") == b"755"
+
+
+def test_a_machine_id_is_renewed_where_one_is(host: Host) -> None:
+    old = "0123456789abcdef" * 2
+    sh(host, f"echo {old} >{MACHINE_ID}")
+    host.resume()
+    new = sh(host, f"cat {MACHINE_ID}; stat -c %s {MACHINE_ID}")
+    assert re.fullmatch(rb"[0-9a-f]{32}\n33", new)
+    assert not new.startswith(old.encode())
+    sh(host, f"echo other >/tmp/other; ln -sf /tmp/other {MACHINE_ID}")
+    host.resume()
+    assert sh(host, f"cat {MACHINE_ID}; rm {MACHINE_ID}; >{MACHINE_ID}") == b"other"
+    host.resume()
+    assert sh(host, f"wc -c <{MACHINE_ID}; rm {MACHINE_ID}") == b"0"
+    host.resume()
+    sh(host, f"! [ -e {MACHINE_ID} ]")
+
+
+def test_no_fifo_in_the_place_of_an_id_holds_up_the_guest(host: Host) -> None:
+    sh(host, f"mkfifo {MACHINE_ID}; mv /run/microvm/boot_id /run/kept; mkfifo /run/microvm/boot_id")
+    host.resume()
+    sh(host, f"rm {MACHINE_ID} /run/microvm/boot_id; mv /run/kept /run/microvm/boot_id")
+
+
+async def test_clones_are_no_twins(image: Image) -> None:
+    async with MicroVM(image) as one, MicroVM(image) as other:
+        ids = await asyncio.gather(*(vm.run(["cat", BOOT_ID]) for vm in (one, other)))
+    assert ids[0].stdout != ids[1].stdout
