@@ -65,6 +65,7 @@ _BYTES_4096_NO_NUL = _octets(4096, nul=False)
 _LIST_16384_131071_1048576_NO_NUL = _lists(16384, 131071, 1048576, nul=False)
 _BYTES_128_NO_NUL = _octets(128, nul=False)
 _ENUM_STDIN_KIND = st.sampled_from(codec.StdinKind)
+_LIST_262144_131071_2097152_NO_NUL = _lists(262144, 131071, 2097152, nul=False)
 _ENUM_STREAM = st.sampled_from(codec.Stream)
 _BYTES_65536 = _octets(65536, nul=True)
 _ENUM_ENDING = st.sampled_from(codec.Ending)
@@ -180,6 +181,8 @@ def exec_request(
     columns: st.SearchStrategy[int] = _U16,
     max_processes: st.SearchStrategy[int] = _U32,
     max_memory: st.SearchStrategy[int] = _U64,
+    more_argv: st.SearchStrategy[tuple[bytes, ...]] = _LIST_262144_131071_2097152_NO_NUL,
+    more_env: st.SearchStrategy[tuple[bytes, ...]] = _LIST_262144_131071_2097152_NO_NUL,
 ) -> st.SearchStrategy[codec.ExecRequest]:
     return st.builds(
         codec.ExecRequest,
@@ -196,6 +199,8 @@ def exec_request(
         columns=columns,
         max_processes=max_processes,
         max_memory=max_memory,
+        more_argv=more_argv,
+        more_env=more_env,
     )
 
 

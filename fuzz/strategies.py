@@ -11,7 +11,7 @@ import random
 import struct
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import hypothesis
@@ -62,6 +62,11 @@ credit = st.sampled_from([0, 1, 3, 4, 6, 1 << 20, LARGEST]) | u32
 hellos = any_.hello(nonce=u32)
 
 
+def _cut(request: codec.ExecRequest, at: int) -> codec.ExecRequest:
+    """Put the arguments from this one on into the second list of them."""
+    return replace(request, argv=request.argv[:at], more_argv=request.argv[at:])
+
+
 def requests(
     among: list[Command],
     *,
@@ -75,12 +80,13 @@ def requests(
 
     def request(command: Command) -> st.SearchStrategy[codec.ExecRequest]:
         limits = [0, commands.MANY, *[commands.FEW] * (command.limited is not None)]
-        return any_.exec_request(
+        variables = st.lists(st.sampled_from(commands.VARIABLES), max_size=3).map(tuple)
+        whole = any_.exec_request(
             id_=id_,
             command=st.just(command.argv[0]),
             cwd=st.sampled_from(folders),
             argv=st.just(command.argv),
-            env=st.lists(st.sampled_from(commands.VARIABLES), max_size=3).map(tuple),
+            env=variables,
             stdout_credit=paid,
             stderr_credit=paid,
             user=st.just(b""),
@@ -89,7 +95,11 @@ def requests(
             columns=st.sampled_from([0, 7, 80]),
             max_processes=st.sampled_from(limits),
             max_memory=st.just(0),
+            more_argv=st.just(()),
+            more_env=st.just(()) | variables,
         )
+        ends = st.just(len(command.argv)) | st.integers(0, len(command.argv))
+        return st.builds(_cut, whole, ends)
 
     return st.sampled_from(among).flatmap(request)
 

@@ -12,33 +12,31 @@ static char *const defaults[DEFAULTS] = {
 	[TERM] = "TERM=dumb",
 };
 
-static char *argv[SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEMS + 1];
-static char *envp[SANDBOXD_EXEC_REQUEST_ENV_MAX_ITEMS + DEFAULTS + 1];
+enum {
+	ARGUMENTS = SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEMS +
+		SANDBOXD_EXEC_REQUEST_MORE_ARGV_MAX_ITEMS,
+	VARIABLES = SANDBOXD_EXEC_REQUEST_ENV_MAX_ITEMS + SANDBOXD_EXEC_REQUEST_MORE_ENV_MAX_ITEMS,
+};
+static char *argv[ARGUMENTS + 1];
+static char *envp[VARIABLES + DEFAULTS + 1];
 
-/* In the frame, each string is followed by a byte that has been decoded already: the prefix of
- * what comes next. That byte becomes its terminator. */
+/* In the frame, each string's length is in front of it. The string moves over the last byte of that,
+ * which has been read: so its end has room, and what follows is left alone. */
 static char *terminate(uint8_t *frame, struct sandboxd_slice slice)
 {
-	uint8_t *text = frame + (slice.data - frame);
+	uint8_t *text = frame + (slice.data - frame) - 1;
 
+	memmove(text, slice.data, slice.size);
 	text[slice.size] = 0;
 	return (char *)text;
 }
 
-/* An item's prefix terminates the item in front of it as soon as it has been read. */
 static size_t collect(char **out, uint8_t *frame, struct sandboxd_list list)
 {
 	const uint8_t *at = list.items;
-	uint8_t *end = frame + (list.items - frame);
 
-	for (uint32_t i = 0; i < list.count; i++) {
-		struct sandboxd_slice item = sandboxd_next(&at);
-
-		*end = 0;
-		out[i] = (char *)frame + (item.data - frame);
-		end = frame + (at - frame);
-	}
-	*end = 0;
+	for (uint32_t i = 0; i < list.count; i++)
+		out[i] = terminate(frame, sandboxd_next(&at));
 	out[list.count] = NULL;
 	return list.count;
 }
@@ -65,8 +63,12 @@ static void add_defaults(size_t count)
 
 struct environment environment_of(const struct sandboxd_exec_request *request, uint8_t *frame)
 {
-	collect(argv, frame, request->argv);
-	add_defaults(collect(envp, frame, request->env));
+	size_t arguments = collect(argv, frame, request->argv);
+	size_t variables = collect(envp, frame, request->env);
+
+	collect(argv + arguments, frame, request->more_argv);
+	variables += collect(envp + variables, frame, request->more_env);
+	add_defaults(variables);
 	return (struct environment){
 		.command = terminate(frame, request->command),
 		.cwd = terminate(frame, request->cwd),

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define SANDBOXD_VERSION 2u
-#define SANDBOXD_SCHEMA_DIGEST 0x9c06cf088d524d5dULL
+#define SANDBOXD_SCHEMA_DIGEST 0x928513142a578a32ULL
 
 /* The name of the virtio-serial port that the stream is. */
 #define SANDBOXD_PORT_NAME "microvm.sandboxd.0"
@@ -201,9 +201,9 @@ enum sandboxd_goodbye_reason {
  * are small as a rule. */
 enum {
 	SANDBOXD_HEADER_SIZE = 12,
-	SANDBOXD_MAX_BODY = 2105517,
-	SANDBOXD_MAX_BODY_FROM_HOST = 2105517,
-	SANDBOXD_MAX_TAILLESS_BODY_FROM_HOST = 2105517,
+	SANDBOXD_MAX_BODY = 6299829,
+	SANDBOXD_MAX_BODY_FROM_HOST = 6299829,
+	SANDBOXD_MAX_TAILLESS_BODY_FROM_HOST = 6299829,
 	SANDBOXD_MAX_BODY_FROM_GUEST = 65537,
 	SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST = 105,
 	SANDBOXD_HELLO_MAX_BODY = 32,
@@ -218,7 +218,7 @@ enum {
 	SANDBOXD_GOODBYE_MAX_BODY = 1,
 	SANDBOXD_ERROR_MAX_BODY = 9,
 	SANDBOXD_KEEP_MAX_BODY = 0,
-	SANDBOXD_EXEC_REQUEST_MAX_BODY = 2105517,
+	SANDBOXD_EXEC_REQUEST_MAX_BODY = 6299829,
 	SANDBOXD_EXEC_REQUEST_COMMAND_MAX = 4096,
 	SANDBOXD_EXEC_REQUEST_CWD_MAX = 4096,
 	SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEMS = 16384,
@@ -228,6 +228,12 @@ enum {
 	SANDBOXD_EXEC_REQUEST_ENV_MAX_ITEM = 131071,
 	SANDBOXD_EXEC_REQUEST_ENV_MAX_TOTAL = 1048576,
 	SANDBOXD_EXEC_REQUEST_USER_MAX = 128,
+	SANDBOXD_EXEC_REQUEST_MORE_ARGV_MAX_ITEMS = 262144,
+	SANDBOXD_EXEC_REQUEST_MORE_ARGV_MAX_ITEM = 131071,
+	SANDBOXD_EXEC_REQUEST_MORE_ARGV_MAX_TOTAL = 2097152,
+	SANDBOXD_EXEC_REQUEST_MORE_ENV_MAX_ITEMS = 262144,
+	SANDBOXD_EXEC_REQUEST_MORE_ENV_MAX_ITEM = 131071,
+	SANDBOXD_EXEC_REQUEST_MORE_ENV_MAX_TOTAL = 2097152,
 	SANDBOXD_EXEC_OUTPUT_MAX_BODY = 65537,
 	SANDBOXD_EXEC_OUTPUT_DATA_MAX = 65536,
 	SANDBOXD_EXEC_OUTPUT_DATA_PREFIX = 1,
@@ -405,6 +411,10 @@ struct sandboxd_exec_request {
 	uint32_t max_processes;
 	/* Bytes of memory that they may use together, where there are cgroups; 0: as much as there is. */
 	uint64_t max_memory;
+	/* The arguments behind those in `argv`, which has no room for them. */
+	struct sandboxd_list more_argv;
+	/* The entries behind those in `env`, which has no room for them. */
+	struct sandboxd_list more_env;
 };
 
 /* Bytes that the command has written. */
@@ -695,6 +705,7 @@ static const struct sandboxd_rule sandboxd_rules[] = {
 	{ SANDBOXD_TYPE_ERROR, SANDBOXD_GUEST, 2, 1, 9 },
 	{ SANDBOXD_TYPE_KEEP, SANDBOXD_HOST, 0, 2, 0 },
 	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, 1, 2105517 },
+	{ SANDBOXD_TYPE_EXEC_REQUEST, SANDBOXD_HOST, 1, 2, 6299829 },
 	{ SANDBOXD_TYPE_EXEC_OUTPUT, SANDBOXD_GUEST, 1, 1, 65537 },
 	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 1, 2 },
 	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 2, 2 },
@@ -878,7 +889,6 @@ static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
-	(void)version;
 	return sandboxd_take_bytes(&cursor, 1, 4096, false, &message->command) &&
 		sandboxd_take_bytes(&cursor, 2, 4096, false, &message->cwd) &&
 		sandboxd_take_list(&cursor, 3, 16384, 131071, 1048576,
@@ -895,6 +905,12 @@ static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size
 		sandboxd_take_u16(&cursor, 10, &message->columns) &&
 		sandboxd_take_u32(&cursor, 11, &message->max_processes) &&
 		sandboxd_take_u64(&cursor, 12, &message->max_memory) &&
+		(version < 2 ? (message->more_argv = sandboxd_no_list(), true) :
+			(sandboxd_take_list(&cursor, 13, 262144, 131071, 2097152,
+			false, &message->more_argv))) &&
+		(version < 2 ? (message->more_env = sandboxd_no_list(), true) :
+			(sandboxd_take_list(&cursor, 14, 262144, 131071, 2097152,
+			false, &message->more_env))) &&
 		sandboxd_end(&cursor);
 }
 
@@ -1360,7 +1376,6 @@ static inline enum sandboxd_fault sandboxd_check_exec_request(uint32_t version, 
 {
 	enum sandboxd_fault fault;
 
-	(void)version;
 	if (id == 0)
 		return SANDBOXD_FAULT_BAD_ID;
 	fault = sandboxd_check_bytes(&message->command, 4096);
@@ -1381,6 +1396,16 @@ static inline enum sandboxd_fault sandboxd_check_exec_request(uint32_t version, 
 	if (!(message->stdin_from == SANDBOXD_STDIN_KIND_NULL ||
 		message->stdin_from == SANDBOXD_STDIN_KIND_HOST))
 		return SANDBOXD_FAULT_UNKNOWN_VALUE;
+	if (version < 2 && (message->more_argv.count != 0 || message->more_argv.size != 0))
+		return SANDBOXD_FAULT_TRAILING_BYTES;
+	fault = version >= 2 ? sandboxd_check_list(&message->more_argv, 262144, 131071, 2097152, false) : SANDBOXD_FAULT_NONE;
+	if (fault)
+		return fault;
+	if (version < 2 && (message->more_env.count != 0 || message->more_env.size != 0))
+		return SANDBOXD_FAULT_TRAILING_BYTES;
+	fault = version >= 2 ? sandboxd_check_list(&message->more_env, 262144, 131071, 2097152, false) : SANDBOXD_FAULT_NONE;
+	if (fault)
+		return fault;
 	return SANDBOXD_FAULT_NONE;
 }
 
@@ -1409,6 +1434,12 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t version
 	at = sandboxd_put(at, 2, (uint64_t)message->columns);
 	at = sandboxd_put(at, 4, (uint64_t)message->max_processes);
 	at = sandboxd_put(at, 8, (uint64_t)message->max_memory);
+	if (version >= 2) {
+		at = sandboxd_put(at, 4, message->more_argv.count);
+		at = sandboxd_put_bytes(at, message->more_argv.items, message->more_argv.size);
+		at = sandboxd_put(at, 4, message->more_env.count);
+		at = sandboxd_put_bytes(at, message->more_env.items, message->more_env.size);
+	}
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_REQUEST, id);
 	return (size_t)(at - out);
 }

@@ -71,6 +71,8 @@ local fields = {
   ["exec_request.columns"] = ProtoField.uint16(NAME .. ".exec_request.columns", "columns", base.DEC, nil, nil, "Columns of the terminal."),
   ["exec_request.max_processes"] = ProtoField.uint32(NAME .. ".exec_request.max_processes", "max_processes", base.DEC, nil, nil, "Processes and threads that may exist at a time, where there are cgroups; 0: as many as the kernel allows."),
   ["exec_request.max_memory"] = ProtoField.uint64(NAME .. ".exec_request.max_memory", "max_memory", base.DEC, nil, nil, "Bytes of memory that they may use together, where there are cgroups; 0: as much as there is."),
+  ["exec_request.more_argv"] = ProtoField.bytes(NAME .. ".exec_request.more_argv", "more_argv", base.NONE, "The arguments behind those in `argv`, which has no room for them."),
+  ["exec_request.more_env"] = ProtoField.bytes(NAME .. ".exec_request.more_env", "more_env", base.NONE, "The entries behind those in `env`, which has no room for them."),
   ["exec_output.stream"] = ProtoField.uint8(NAME .. ".exec_output.stream", "stream", base.DEC, { [1] = "stdout", [2] = "stderr" }, nil, "Where it wrote them."),
   ["exec_output.data"] = ProtoField.bytes(NAME .. ".exec_output.data", "data", base.NONE, "The bytes, at least one."),
   ["exec_response.ending"] = ProtoField.uint8(NAME .. ".exec_response.ending", "ending", base.DEC, { [0] = "exited", [1] = "signalled", [2] = "out_of_memory" }, nil, "How it ended."),
@@ -159,7 +161,7 @@ local messages = {
     { "error.field", number = 4, kind = "integer", size = 1 },
   } },
   [11] = { name = "keep", sender = "host", id = "none", max_body = 0, fields = {} },
-  [16] = { name = "exec_request", sender = "host", id = "required", max_body = 2105517, fields = {
+  [16] = { name = "exec_request", sender = "host", id = "required", max_body = 6299829, fields = {
     { "exec_request.command", number = 1, kind = "bytes", max = 4096, nul = false },
     { "exec_request.cwd", number = 2, kind = "bytes", max = 4096, nul = false },
     { "exec_request.argv", number = 3, kind = "list", max_items = 16384, max = 131071, max_total = 1048576, nul = false },
@@ -172,6 +174,8 @@ local messages = {
     { "exec_request.columns", number = 10, kind = "integer", size = 2 },
     { "exec_request.max_processes", number = 11, kind = "integer", size = 4 },
     { "exec_request.max_memory", number = 12, kind = "integer", size = 8 },
+    { "exec_request.more_argv", number = 13, kind = "list", max_items = 262144, max = 131071, max_total = 2097152, nul = false },
+    { "exec_request.more_env", number = 14, kind = "list", max_items = 262144, max = 131071, max_total = 2097152, nul = false },
   } },
   [17] = { name = "exec_output", sender = "guest", id = "required", max_body = 65537, fields = {
     { "exec_output.stream", number = 1, kind = "integer", size = 1, known = { ["01"] = true, ["02"] = true } },

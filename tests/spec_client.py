@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 VERSION = 2
-DIGEST = 0x9C06CF088D524D5D
+DIGEST = 0x928513142A578A32
+DIGESTS = {1: 0xBAF4A9AF3981CAF5, VERSION: DIGEST}
 MAGIC = 0x0A6D766F7263696D
-LONGEST_FROM_HOST = 2105529
+LONGEST_FROM_HOST = 6299841
 LONGEST_FROM_GUEST = 65549
 HEADER = struct.Struct("<IHHI")  # body_length, type, flags, id
 
@@ -159,6 +160,7 @@ class Tail:
 
 U8, U16, U32, U64 = (Integer(size) for size in (1, 2, 4, 8))
 LIST = Items(16384, Octets(131071, nul=False), 1048576)
+MORE = Items(262144, Octets(131071, nul=False), 2097152)
 
 # Messages: type, sender, whether an id is required (None: any), longest body, fields.
 
@@ -198,7 +200,7 @@ MESSAGES: dict[str, tuple[int, str, bool | None, int, dict[str, Any]]] = {
         16,
         "host",
         True,
-        2105517,
+        6299829,
         {
             "command": Octets(4096, nul=False),
             "cwd": Octets(4096, nul=False),
@@ -212,6 +214,8 @@ MESSAGES: dict[str, tuple[int, str, bool | None, int, dict[str, Any]]] = {
             "columns": U16,
             "max_processes": U32,
             "max_memory": U64,
+            "more_argv": MORE,
+            "more_env": MORE,
         },
     ),
     "exec_output": (
@@ -239,6 +243,14 @@ MESSAGES: dict[str, tuple[int, str, bool | None, int, dict[str, Any]]] = {
     "exec_resize": (26, "host", True, 4, {"rows": U16, "columns": U16}),
 }
 NAMES = {number: name for name, (number, *_) in MESSAGES.items()}
+SINCE_2 = {"missing", "more_argv", "more_env"}
+"""Fields that version 1 has not."""
+
+
+def layout_of(name: str, version: int) -> dict[str, Any]:
+    """A message's fields in a version."""
+    fields = MESSAGES[name][-1]
+    return {key: kind for key, kind in fields.items() if version > 1 or key not in SINCE_2}
 
 
 @dataclass
@@ -254,16 +266,18 @@ class Frame:
         return self.fields[key]
 
 
-def encode(name: str, id_: int = 0, **fields: Any) -> bytes:
-    """A frame as it stands on the wire."""
-    number, _, _, _, layout = MESSAGES[name]
+def encode(name: str, id_: int = 0, *, speaking: int = VERSION, **fields: Any) -> bytes:
+    """A frame as it stands on the wire, in the version that is spoken."""
+    number = MESSAGES[name][0]
+    layout = layout_of(name, speaking)
     body = b"".join(kind.write(fields[key]) for key, kind in layout.items())
     return HEADER.pack(len(body), number, 0, id_) + body
 
 
-def decode(data: bytes, sender: str) -> tuple[Frame, int] | None:
+def decode(data: bytes, sender: str, speaking: int = VERSION) -> tuple[Frame, int] | None:
     """The frame that this begins with, and how long it is; None while it is not whole.
 
+    :param speaking: the version that is spoken.
     :raises Malformed: it is refused.
     """
     if len(data) < HEADER.size:
@@ -272,7 +286,7 @@ def decode(data: bytes, sender: str) -> tuple[Frame, int] | None:
     if number not in NAMES:
         raise Malformed("unknown_type", 4)
     name = NAMES[number]
-    _, who, needs_id, longest, layout = MESSAGES[name]
+    _, who, needs_id, longest, _ = MESSAGES[name]
     if who != sender:
         raise Malformed("bad_direction", 4)
     if flags:
@@ -286,7 +300,7 @@ def decode(data: bytes, sender: str) -> tuple[Frame, int] | None:
         return None
     body = Body(data[:size])
     fields = {}
-    for body.number, (key, kind) in enumerate(layout.items(), 1):
+    for body.number, (key, kind) in enumerate(layout_of(name, speaking).items(), 1):
         fields[key] = kind.read(body)
     if body.at < size:
         raise Malformed("trailing_bytes", body.at)
@@ -334,6 +348,7 @@ class Host:
         self.stream = stream
         self.deadline = deadline
         self.state = "new"
+        self.version = VERSION
         self.id = 0
         self.data = bytearray()  # what was read and is no frame yet
         self.asked: list[int | None] = []  # tokens of pings; None for the counters
@@ -376,7 +391,7 @@ class Host:
         until = time.monotonic() + self.deadline
         while True:
             try:
-                decoded = decode(bytes(self.data[:LONGEST_FROM_GUEST]), "guest")
+                decoded = decode(bytes(self.data[:LONGEST_FROM_GUEST]), "guest", self.version)
             except Malformed as error:
                 self.state = "failed"
                 raise Broken(str(error)) from None
@@ -413,7 +428,8 @@ class Host:
         )
         self.send(fill_up + hello)
         ready = self.find_ready(nonce)
-        if ready["version"] <= VERSION and ready["digest"] != DIGEST:
+        self.version = min(VERSION, ready["version"])
+        if ready["version"] <= VERSION and ready["digest"] != DIGESTS.get(ready["version"]):
             raise Broken(
                 f"the guest speaks version {ready['version']} of {ready['digest']:#x},"
                 f" and we speak version {VERSION} of {DIGEST:#x}"
@@ -536,6 +552,7 @@ class Host:
         terminal: tuple[int, int] = (0, 0),
         max_processes: int = 0,
         max_memory: int = 0,
+        more_argv: Sequence[bytes] = (),
         window: int = 1 << 18,
     ) -> None:
         """Ask for a command; `finish` takes what comes of it.
@@ -569,6 +586,9 @@ class Host:
                 columns=terminal[1],
                 max_processes=max_processes,
                 max_memory=max_memory,
+                speaking=self.version,
+                more_argv=more_argv,
+                more_env=(),
             )
         )
         self._feed()

@@ -50,8 +50,8 @@ def a_version_of_0_counts_as_1_and_max_body_binds_nobody(host: Host) -> None:
     hello = encode("hello", magic=MAGIC, version=0, digest=DIGEST ^ 1, max_body=0, nonce=5)
     host.send(hello)
     ready = host.find_ready(5)
-    assert (ready["version"], ready["digest"], ready["max_body"]) == (2, DIGEST, 2105517)
-    host.state, host.id = "idle", 0
+    assert (ready["version"], ready["digest"], ready["max_body"]) == (2, DIGEST, 6299829)
+    host.state, host.version, host.id = "idle", 1, 0
     assert len(host.run(*sh("head -c 200000 /dev/zero")).stdout) == 200_000
 
 
@@ -82,7 +82,8 @@ def a_second_request_is_busy_and_its_id_had(host: Host) -> None:
     host.start(b"cat", fed=True)
     first = host.id
     refused: list[Frame] = []
-    request: dict[str, Any] = dict.fromkeys(("command", "cwd", "user", "argv", "env"), b"")
+    names = "command cwd user argv env more_argv more_env"
+    request: dict[str, Any] = dict.fromkeys(names.split(), b"")
     numbers = "stdout_credit stderr_credit stdin_from rows columns max_processes max_memory"
     request |= dict.fromkeys(numbers.split(), 0)
     host.send(encode("exec_request", first + 7, **request))
@@ -411,17 +412,19 @@ def halves() -> Iterator[bytes]:
         columns=80,
         max_processes=10,
         max_memory=1 << 30,
+        more_argv=[b"x"],
+        more_env=[],
     )
     hello = encode("hello", magic=MAGIC, version=1, digest=DIGEST, max_body=0, nonce=98)
-    # In the header, in a string, behind a whole one, and in the numbers at the end.
-    for cut in 1, 5, 8, 11, 12, 14, 18, 60, -30, -21, -20, -15, -1:
+    # In the header, in a string, behind a whole one, in the numbers, and in the lists at the end.
+    for cut in 1, 8, 11, 14, 18, 60, -43, -33, -14, -1:
         yield request[:cut]
-    for cut in 3, 12, 15, 20, 30, 43:
+    for cut in 3, 15, 30, 43:
         yield hello[:cut]
     yield encode("exec_stdin", 1, data=bytes(60_000))[:100]
     yield encode("exec_credit", 1, stream=1, amount=7)[:-1]
-    yield HEADER.pack(2105517, 16, 0, 1)
-    yield HEADER.pack(2105517, 16, 0, 1) + bytes(1_000_000)
+    yield HEADER.pack(6299829, 16, 0, 1)
+    yield HEADER.pack(6299829, 16, 0, 1) + bytes(1_000_000)
 
 
 @scene

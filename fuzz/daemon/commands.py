@@ -132,18 +132,18 @@ def command_of(request: codec.ExecRequest) -> Command:
     """Return what a safe request leads to, where it is not limited."""
     if request.cwd == b"/nonexistent":
         return Command(request.argv, failure=(Stage.CHDIR, errno.ENOENT))
-    return _KNOWN[request.argv]
+    return _KNOWN[request.argv + request.more_argv]
 
 
 def is_known(request: codec.ExecRequest) -> bool:
     """Tell whether it is known what this request leads to."""
-    command = _KNOWN.get(request.argv)
-    if command is None or request.command != request.argv[0]:
+    command = _KNOWN.get(request.argv + request.more_argv)
+    if command is None or request.command != command.argv[0]:
         return False
     may_be_limited = command.limited is not None or bool(command.failure)
     return (
         request.cwd in FOLDERS
-        and set(request.env) <= set(VARIABLES)
+        and {*request.env, *request.more_env} <= set(VARIABLES)
         and (request.user, request.max_memory) == (b"", 0)
         and request.max_processes in {0, MANY, *([FEW] if may_be_limited else [])}
         and (request.rows > 0 or not command.sized)

@@ -226,6 +226,8 @@ class _Guest:
                 if self._current:
                     return ErrorCode.BUSY
                 self._current = id_
+            case codec.Keep() if self._current:
+                return ErrorCode.BUSY
             case codec.ExecStdin(data=data) if id_ <= self._last_id:
                 if len(data) > self._credit:
                     return ErrorCode.OVER_CREDIT

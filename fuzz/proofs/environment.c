@@ -2,19 +2,22 @@
  * name, home and shell, put in the place of the defaults.
  *
  * Functions: environment_of terminate collect value_of add_defaults environment_become replace
- * Bound: up to 2 arguments and 2 variables, and a command, a folder and a user, each of up to 2
- *	bytes; every text of a user up to 4 bytes, in an environment of up to 3
- * Assumes: what request.c proves: behind each string is a byte that has been decoded; 2 items in the
- *	place of 16384, a line limit of 5, which lines.c keeps to, in the place of 1024; whether a
+ * Bound: a list of up to 3 strings of up to 2 bytes; a request with up to one in each list, a command,
+ *	a folder and a user, of up to 1 byte; every text of a user up to 4 bytes, in an environment of up
+ *	to 3
+ * Assumes: what request.c proves: in front of each string is its length; 1 item in the place of
+ *	16384 and of 262144, a line limit of 5, which lines.c keeps to, in the place of 1024; whether a
  *	variable is a default's is any answer; copying is replaced by what has room
- * Unwind: 10
- * Loops: prove_request.0:56 */
+ * Unwind: 11
+ * Loops: prove_list.0:27 */
 #include "proof.h"
 
 #include <user.h>
 #define USER_LINE_MAX 5
-#define SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEMS 2
-#define SANDBOXD_EXEC_REQUEST_ENV_MAX_ITEMS 2
+#define SANDBOXD_EXEC_REQUEST_ARGV_MAX_ITEMS 1
+#define SANDBOXD_EXEC_REQUEST_ENV_MAX_ITEMS 1
+#define SANDBOXD_EXEC_REQUEST_MORE_ARGV_MAX_ITEMS 1
+#define SANDBOXD_EXEC_REQUEST_MORE_ENV_MAX_ITEMS 1
 
 static int compare(const char *text)
 {
@@ -30,16 +33,27 @@ static void copy(const char *to, const char *from, size_t size, const char *row,
 }
 #define memcpy(to, from, size) copy(to, from, size, texts[which], sizeof texts[which])
 
+/* To the front, byte by byte: the solver is lost in CBMC's own. */
+static void move(uint8_t *to, const uint8_t *from, size_t size)
+{
+	PROVE(to < from && __CPROVER_r_ok(from, size));
+	for (size_t i = 0; i < size; i++)
+		to[i] = from[i];
+}
+#undef memmove
+#define memmove(to, from, size) move(to, from, size)
+
 #include <environment.c>
 
-enum { ITEM = 2, SIZE = 7 * ITEM + 4 * 9 + 4 };
+enum { ITEM = 2, ITEMS = 3, SIZE = 7 + 4 * 11 + 4 };
 
-static uint8_t frame[SIZE], was[SIZE];
+/* With room behind it for any key, since any string may be said to have it. */
+static uint8_t frame[SIZE + 16], was[SIZE];
 static size_t end = SANDBOXD_HEADER_SIZE - 8;
 
-static struct sandboxd_slice put(void)
+static struct sandboxd_slice put(size_t most)
 {
-	uint32_t size = (uint32_t)nondet_upto(ITEM);
+	uint32_t size = (uint32_t)nondet_upto(most);
 
 	frame[end] = (uint8_t)size;
 	frame[end + 1] = frame[end + 2] = frame[end + 3] = 0;
@@ -47,61 +61,79 @@ static struct sandboxd_slice put(void)
 	return (struct sandboxd_slice){ frame + end - size, size };
 }
 
-static struct sandboxd_list put_list(struct sandboxd_slice items[static 2])
+static struct sandboxd_list put_list(struct sandboxd_slice *items, size_t most)
 {
-	struct sandboxd_list list = { .count = (uint32_t)nondet_upto(2) };
+	struct sandboxd_list list = { .count = (uint32_t)nondet_upto(most) };
 
 	end += 4;
 	list.items = frame + end;
 	for (uint32_t i = 0; i < list.count; i++)
-		items[i] = put();
+		items[i] = put(most > 1 ? ITEM : 1);
 	list.size = (uint32_t)(frame + end - list.items);
 	return list;
 }
 
-/* The same bytes, and then its end. */
+/* Where it was, one further to the front, with its end behind it. */
 static void is(const char *text, struct sandboxd_slice slice)
 {
 	const uint8_t *bytes = (const uint8_t *)text;
 
-	PROVE(bytes == slice.data && bytes[slice.size] == 0);
-	for (uint32_t i = 0; i < slice.size; i++)
-		PROVE(bytes[i] == was[slice.data - frame + i]);
+	PROVE(bytes == slice.data - 1 && bytes[slice.size] == 0);
 }
 
-static void are(char **texts, struct sandboxd_list list, struct sandboxd_slice items[static 2])
+static void are(char **texts, struct sandboxd_list list, const struct sandboxd_slice *items)
 {
 	for (uint32_t i = 0; i < list.count; i++)
 		is(texts[i], items[i]);
 }
 
+void prove_list(void)
+{
+	struct sandboxd_slice items[ITEMS];
+	char *texts[ITEMS + 1];
+
+	__CPROVER_havoc_object(frame);
+	struct sandboxd_list list = put_list(items, ITEMS);
+	for (size_t i = 0; i < 8 + ITEMS * (4 + ITEM); i++)
+		was[i] = frame[i];
+
+	PROVE(collect(texts, frame, list) == list.count);
+	are(texts, list, items);
+	for (uint32_t i = 0; i < list.count; i++)
+		for (uint32_t at = 0; at < items[i].size; at++)
+			PROVE(((uint8_t *)texts[i])[at] == was[items[i].data - frame + at]);
+	PROVE(texts[list.count] == NULL);
+	WITNESS(list.count == ITEMS && items[0].size == ITEM && items[1].size == 0);
+}
+
 void prove_request(void)
 {
-	struct sandboxd_slice arguments[2], variables[2];
+	struct sandboxd_slice argument, variable, one_more, another;
 	struct sandboxd_exec_request request;
 
 	__CPROVER_havoc_object(frame);
-	request.command = put();
-	request.cwd = put();
-	request.argv = put_list(arguments);
-	request.env = put_list(variables);
-	request.user = put();
-	ASSUME(end < SIZE);
-	for (size_t i = 0; i < SIZE; i++)
-		was[i] = frame[i];
-
+	request.command = put(1);
+	request.cwd = put(1);
+	request.argv = put_list(&argument, 1);
+	request.env = put_list(&variable, 1);
+	request.user = put(1);
+	request.more_argv = put_list(&one_more, 1);
+	request.more_env = put_list(&another, 1);
+	ASSUME(end <= SIZE);
 	struct environment environment = environment_of(&request, frame);
 	is(environment.command, request.command);
 	is(environment.cwd, request.cwd);
 	is(environment.user, request.user);
-	are(environment.argv, request.argv, arguments);
-	are(environment.envp, request.env, variables);
-	PROVE(environment.argv[request.argv.count] == NULL);
+	are(environment.argv, request.argv, &argument);
+	are(environment.argv + request.argv.count, request.more_argv, &one_more);
+	are(environment.envp, request.env, &variable);
+	are(environment.envp + request.env.count, request.more_env, &another);
+	PROVE(environment.argv[request.argv.count + request.more_argv.count] == NULL);
 	size_t count = 0;
 	while (environment.envp[count])
 		count++;
-	PROVE(count <= 2 + DEFAULTS && count >= request.env.count);
-	WITNESS(count == 2 + DEFAULTS && arguments[1].size == ITEM);
+	PROVE(count <= 2 + DEFAULTS && count >= request.env.count + request.more_env.count);
+	WITNESS(count == 2 + DEFAULTS && another.size == 1 && end == SIZE);
 }
 
 void prove_become(void)

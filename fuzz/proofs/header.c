@@ -2,7 +2,7 @@
  *
  * Functions: sandboxd_decode_header sandboxd_find_rule sandboxd_get sandboxd_fail
  * Bound: every header, version and sender
- * Unwind: 26 */
+ * Unwind: 28 */
 #include "proof.h"
 
 void prove(void)

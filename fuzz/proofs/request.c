@@ -1,18 +1,18 @@
 /* The body of an exec_request, decoded whole.
  *
  * Functions: sandboxd_decode_exec_request
- * Bound: every body up to 64 bytes, of strings up to 3 and lists up to 2, every version
+ * Bound: every body up to 72 bytes, of strings up to 3 and lists up to 2, every version
  * Unwind: 9
  * Loops: sandboxd_take_list.0:3 sandboxd_no_nul.0:4
  * Beyond: not followed, since cursor.c and list.c prove each step */
 #include "proof.h"
 
-enum { SIZE = 64 };
+enum { SIZE = 72 };
 
 static bool inside(struct sandboxd_slice slice, const uint8_t *body, size_t size)
 {
-	return slice.data >= body && slice.data < body + size &&
-	       slice.size < size - (size_t)(slice.data - body);
+	return slice.data >= body + 4 && slice.data <= body + size &&
+	       slice.size <= size - (size_t)(slice.data - body);
 }
 
 static bool holds(struct sandboxd_list list, const uint8_t *body, size_t size)
@@ -24,21 +24,28 @@ static bool holds(struct sandboxd_list list, const uint8_t *body, size_t size)
 void prove(void)
 {
 	uint8_t body[SIZE];
-	uint32_t size = (uint32_t)nondet_upto(SIZE);
+	uint32_t size = (uint32_t)nondet_upto(SIZE), version = nondet_u32();
 	struct sandboxd_exec_request request;
 	struct sandboxd_fault_at fault;
 
-	if (!sandboxd_decode_exec_request(body, size, nondet_u32(), &request, &fault)) {
+	if (!sandboxd_decode_exec_request(body, size, version, &request, &fault)) {
 		PROVE(fault.fault >= SANDBOXD_FAULT_TRUNCATED);
 		PROVE(fault.offset <= SANDBOXD_HEADER_SIZE + size);
-		PROVE(fault.field <= 12);
+		PROVE(fault.field <= 14);
 		return;
 	}
-	/* Behind each string stands a byte that has been decoded: environment.c terminates it there. */
+	/* In front of each string is its length: environment.c moves it into the last byte of that. */
 	PROVE(inside(request.command, body, size));
 	PROVE(inside(request.cwd, body, size));
 	PROVE(inside(request.user, body, size));
 	PROVE(holds(request.argv, body, size));
 	PROVE(holds(request.env, body, size));
+	if (version >= 2) {
+		PROVE(holds(request.more_argv, body, size));
+		PROVE(holds(request.more_env, body, size));
+	} else {
+		PROVE(request.more_argv.count == 0 && request.more_env.count == 0);
+	}
 	WITNESS(request.argv.count == 2 && request.env.count == 2 && request.user.size == 3);
+	WITNESS(request.more_argv.count == 1 && request.more_env.count == 1);
 }

@@ -28,7 +28,7 @@ def exec_body(
     argv: bytes = struct.pack("<I", 0),
     env: bytes = struct.pack("<I", 0),
     credit: bytes = bytes(8),
-    rest: bytes = bytes(4 + 1 + 2 + 2 + 4 + 8),
+    rest: bytes = bytes(4 + 1 + 2 + 2 + 4 + 8 + 4 + 4),
 ) -> bytes:
     return command + cwd + argv + env + credit + rest
 
@@ -63,7 +63,7 @@ CASES = [
     Case("no id where one is", frame(exec_body(), EXEC), Fault.BAD_ID, 8),
     Case("a long body", frame(bytes(9), PING), Fault.BODY_TOO_LONG, 0),
     Case("the longest body", struct.pack("<IHHI", 2**32 - 1, EXEC, 0, 1), Fault.BODY_TOO_LONG, 0),
-    Case("one too long", struct.pack("<IHHI", 2105518, EXEC, 0, 1), Fault.BODY_TOO_LONG, 0),
+    Case("one too long", struct.pack("<IHHI", 6299830, EXEC, 0, 1), Fault.BODY_TOO_LONG, 0),
     Case("a short integer", frame(bytes(7), PING), Fault.TRUNCATED, 12, 1),
     Case("an empty body", frame(b"", PING), Fault.TRUNCATED, 12, 1),
     Case("no length", frame(bytes(8), RESUME), Fault.TRUNCATED, 20, 2),
@@ -146,6 +146,20 @@ CASES = [
         4,
     ),
     Case(
+        "too many more variables",
+        frame(exec_body(rest=bytes(4 + 17 + 4) + items(262145)), EXEC, id_=1),
+        Fault.TOO_MANY,
+        65,
+        14,
+    ),
+    Case(
+        "a NUL in one more argument",
+        frame(exec_body(rest=bytes(4 + 17) + items(1, b"b\0") + bytes(4)), EXEC, id_=1),
+        Fault.EMBEDDED_NUL,
+        70,
+        13,
+    ),
+    Case(
         "too long a list",
         frame(exec_body(argv=items(9, *FULL, b"")), EXEC, id_=1),
         Fault.TOTAL_TOO_LONG,
@@ -193,7 +207,7 @@ CASES = [
         "more behind the limits",
         frame(exec_body() + b"xyz", EXEC, id_=1),
         Fault.TRAILING_BYTES,
-        61,
+        69,
     ),
 ]
 

@@ -72,6 +72,24 @@ class TestArguments:
         argv = filled(own)
         assert seen_argv(sandboxd, argv) == argv
 
+    @pytest.mark.parametrize("more", [[b""], [b"one", b"", b"two"], [b"x" * 131071] * 3])
+    def test_more_of_them_come_behind_the_first(self, sandboxd: Daemon, more: list[bytes]) -> None:
+        id_ = sandboxd.sh("cat /proc/$$/cmdline; :", more_argv=more, more_env=[b"A=last"])
+        assert sandboxd.finish(id_).stdout.split(b"\0")[3:-1] == more
+
+    def test_the_last_of_a_frame_does_not_touch_the_next(self, sandboxd: Daemon) -> None:
+        request = codec.ExecRequest(
+            *(1, b"env", b"", (b"env",), (), 99, 99, b"", codec.StdinKind.NULL, 0, 0, 0, 0),
+            more_env=(b"PATH=/bin:/usr/bin", b"LAST=x"),
+        )
+        sandboxd.send(request.encode() + codec.Ping(7).encode())
+        before, pong = sandboxd.receive_until(codec.Pong)
+        assert pong == codec.Pong(7)
+        seen = b"".join(m.data for m in before if isinstance(m, codec.ExecOutput))
+        if not any(isinstance(message, codec.ExecResponse) for message in before):
+            seen += sandboxd.finish(1).stdout
+        assert b"LAST=x" in seen.splitlines()
+
     def test_none_at_all(self, sandboxd: Daemon) -> None:
         assert sandboxd.run(command=b"true").exit_code == 0
 

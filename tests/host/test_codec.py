@@ -58,9 +58,10 @@ def request(
     credit: bytes = struct.pack("<II", 1, 2),
     user: bytes = block(b""),
     rest: bytes = bytes(1 + 2 + 2 + 4 + 8),
+    more: bytes = bytes(4 + 4),
 ) -> bytes:
     """The body of an `exec_request`."""
-    return command + cwd + argv + env + credit + user + rest
+    return command + cwd + argv + env + credit + user + rest + more
 
 
 def decode(sender: str, *pieces: bytes) -> Iterator[Message]:
@@ -124,6 +125,8 @@ VALID: dict[str, tuple[str, Message, bytes]] = {
             80 << 8,
             3,
             2**63,
+            more_argv=(b"x",),
+            more_env=(b"D=", b""),
         ),
         frame(
             16,
@@ -135,14 +138,16 @@ VALID: dict[str, tuple[str, Message, bytes]] = {
             + block(b"me:1")
             + b"\1\x18\0\0\x50\3\0\0\0"
             + bytes(7)
-            + b"\x80",
+            + b"\x80"
+            + blocks(b"x")
+            + blocks(b"D=", b""),
             about=5,
         ),
     ),
     "exec_request, empty": (
         "host",
         codec.ExecRequest(2**32 - 1, b"", b"", (), (), 0, 0, b"", codec.StdinKind.NULL, 0, 0, 0, 0),
-        frame(16, bytes(45), about=2**32 - 1),
+        frame(16, bytes(45 + 8), about=2**32 - 1),
     ),
     "exec_output": (
         "guest",
@@ -213,8 +218,13 @@ valid = pytest.mark.parametrize(("sender", "message", "data"), VALID.values(), i
 LONG, LAST = 131071, 131047
 # What is wrong in the body of an `exec_request`: the fault, its offset there, the field's number.
 INVALID_REQUESTS: dict[str, tuple[bytes, Fault, int, int]] = {
-    "request without a user": (request(user=b"", rest=b""), Fault.TRUNCATED, 32, 7),
-    "request cut in its last field": (request(rest=bytes(16)), Fault.TRUNCATED, 32 + 4 + 9, 12),
+    "request without a user": (request(user=b"", rest=b"", more=b""), Fault.TRUNCATED, 32, 7),
+    "request cut in its last field": (
+        request(rest=bytes(16), more=b""),
+        Fault.TRUNCATED,
+        32 + 4 + 9,
+        12,
+    ),
     "user too long": (request(user=block(b"u" * 129)), Fault.TOO_LONG, 32, 7),
     "NUL in the user": (request(user=block(b"u\0")), Fault.EMBEDDED_NUL, 32 + 4 + 1, 7),
     "third kind of stdin": (request(rest=b"\2" + bytes(16)), Fault.UNKNOWN_VALUE, 32 + 4, 8),
@@ -244,6 +254,18 @@ INVALID_REQUESTS: dict[str, tuple[bytes, Fault, int, int]] = {
         Fault.TOTAL_TOO_LONG,
         6 + 4 + 4 + 7 * (4 + LONG),
         3,
+    ),
+    "too many more items": (
+        request(more=blocks() + b"\1\0\4\0"),
+        Fault.TOO_MANY,
+        32 + 4 + 17 + 4,
+        14,
+    ),
+    "NUL in one more argument": (
+        request(more=blocks(b"\0") + blocks()),
+        Fault.EMBEDDED_NUL,
+        32 + 4 + 17 + 4 + 4,
+        13,
     ),
     "NUL in the command": (request(command=block(b"l\0s\0")), Fault.EMBEDDED_NUL, 4 + 1, 1),
     "NUL in an argument": (
@@ -718,8 +740,11 @@ def test_what_is_at_its_bound_is_written_and_read(message: Message) -> None:
 
 def test_the_longest_frame_is_as_long_as_the_codec_says() -> None:
     full = (b"a" * LONG,) * 7 + (b"b" * LAST,)
+    more = (b"a" * LONG,) * 15 + (b"b" * (LAST - 24),)
     longest = codec.ExecRequest(
-        1, b"c" * 4096, b"d" * 4096, full, full, 0, 0, b"u" * 128, StdinKind.NULL, 0, 0, 0, 0
+        *(1, b"c" * 4096, b"d" * 4096, full, full, 0, 0, b"u" * 128, StdinKind.NULL, 0, 0, 0, 0),
+        more_argv=more,
+        more_env=more,
     )
     assert len(longest.encode()) == HEADER + codec.MAX_BODY
 
@@ -759,6 +784,8 @@ FROM_HOST: st.SearchStrategy[Message] = st.one_of(
         codec.ExecRequest,
         *(IDS, WORDS, WORDS, LISTS, LISTS, U32, U32, WORDS),
         *(st.sampled_from(StdinKind), U16, U16, U32, U64),
+        more_argv=LISTS,
+        more_env=LISTS,
     ),
     st.builds(codec.ExecSignal, IDS, U8),
     st.builds(codec.ExecKill, IDS),

@@ -28,6 +28,14 @@ async def test_text_and_paths_are_sent_as_the_operating_system_spells_them(
     assert request.cwd == b"/tmp/\xc3\xa9"
 
 
+async def test_what_one_list_does_not_take_is_in_the_other(guest: Guest, peer: Peer) -> None:
+    env = {f"V{number}": "" for number in range(16384 + 3)}
+    guest.exec(["x" * 65536] * 17, command="true", env=env)
+    request = await peer.expect(codec.ExecRequest)
+    assert (len(request.argv), len(request.more_argv)) == (15, 2)
+    assert (len(request.env), request.more_env) == (16384, (b"V16384=", b"V16385=", b"V16386="))
+
+
 @pytest.mark.parametrize(
     ("argv", "options"),
     [

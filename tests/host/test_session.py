@@ -613,8 +613,8 @@ def test_a_request_asks_for_nothing_by_default() -> None:
     [
         ([b"a", b"b\0"], {}),
         ([b"a" * 131072], {}),
-        ([b"a"] * 16385, {}),
-        ([b"a" * 131071] * 9, {}),
+        ([b"a"] * (16384 + 262144 + 1), {}),
+        ([b"a" * 131071] * 24, {}),
         *[
             ([b"a"], options)
             for options in (

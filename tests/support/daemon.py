@@ -209,6 +209,8 @@ class Daemon(DaemonProcess):
         fed: bool = False,
         size: tuple[int, int] = (0, 0),
         limits: tuple[int, int] = (0, 0),
+        more_argv: Sequence[bytes] = (),
+        more_env: Sequence[bytes] = (),
     ) -> int:
         """Ask for a command, and return its id.
 
@@ -232,6 +234,8 @@ class Daemon(DaemonProcess):
                 codec.StdinKind.HOST if fed else codec.StdinKind.NULL,
                 *size,
                 *limits,
+                more_argv=tuple(more_argv),
+                more_env=tuple(more_env),
             )
         )
         return self._id

@@ -418,11 +418,25 @@ async def test_arguments_at_the_kernels_limit(vm: MicroVM) -> None:
         await vm.run(["echo", longest + "xx"])
 
 
-async def test_more_than_the_kernel_takes_is_a_typed_failure(vm: MicroVM) -> None:
-    # Each within what the protocol carries, together beyond a quarter of the stack's limit.
-    many = ["x" * 60] * 16_000
+async def test_sixteen_arguments_of_64_kib(vm: MicroVM) -> None:
+    result = await vm.run(["sh", "-c", "echo $# ${#16}", "sh", *["x" * 65536] * 16])
+    assert result.stdout == b"16 65536\n"
+
+
+@pytest.mark.parametrize("length", [0, 10, 70_000, 131_071])
+async def test_what_the_kernel_takes_arrives_and_more_is_a_typed_failure(
+    vm: MicroVM, length: int
+) -> None:
+    # Strings with their ends, and pointers, are a quarter of a stack of 8 MiB; the margin is for
+    # the script, and the defaults of the environment.
+    most, margin = 2 << 20, 1024
+    script = ["sh", "-c", "echo $#", "sh"]
+    count = (most - margin) // (length + 1 + 8)
+    result = await vm.run([*script, *["x" * length] * count])
+    assert result.stdout == b"%d\n" % count
+    count = most // (length + 1 + 8) + 1
     with pytest.raises(StartError) as caught:
-        await vm.run(["true", *many], env={f"V{number}": "x" * 50 for number in range(16_000)})
+        await vm.run([*script, *["x" * length] * count])
     error = caught.value
     assert (error.stage, error.errno, error.exit_status) == ("exec", errno.E2BIG, 126)
 

@@ -12,6 +12,10 @@ from microvm.option import options_of, read_options
 from microvm.options import ExecOptions, Text, to_bytes
 from microvm.wire import codec
 
+# What the schema's `argv` and `env` take: items, and bytes in all, with 4 more for each.
+_ITEMS = 16384
+_TOTAL = 1 << 20
+
 # What the request has a field for, by the name of the option.
 _CARRIED = options_of(ExecOptions).keys() & codec.ExecRequest.__dataclass_fields__.keys()
 
@@ -52,10 +56,21 @@ def request_of(
             raise UsageError("there is no command to run")
         given["command"] = arguments[0]
     fields: dict[str, Any] = {name: given[name] for name in _CARRIED}
-    fields["argv"] = arguments
+    fields["argv"], fields["more_argv"] = _split(arguments)
     variables = {**(usual["env"] or {}), **(given["env"] or {})}
-    fields["env"] = tuple(b"%b=%b" % variable for variable in variables.items())
+    entries = tuple(b"%b=%b" % variable for variable in variables.items())
+    fields["env"], fields["more_env"] = _split(entries)
     fields["stdin_from"] = codec.StdinKind.HOST if given["stdin"] == PIPE else codec.StdinKind.NULL
     fields["rows"], fields["columns"] = given["tty"] or (0, 0)
     request = codec.ExecRequest(id=0, stdout_credit=0, stderr_credit=0, **fields)
     return request, Limits(given["timeout"], given["grace"], given["max_output"])
+
+
+def _split(items: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Split a list behind what its first field takes; the rest is for its second."""
+    size = 0
+    for number, item in enumerate(items):
+        size += 4 + len(item)
+        if number == _ITEMS or size > _TOTAL:
+            return items[:number], items[number:]
+    return items, ()

@@ -16,13 +16,13 @@ from functools import partial, update_wrapper
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 VERSION = 2
-DIGEST = 0x9C06CF088D524D5D
+DIGEST = 0x928513142A578A32
 DIGESTS: Mapping[int, int] = {
     1: 0xBAF4A9AF3981CAF5,
     2: DIGEST,
 }
 HEADER_SIZE = 12
-MAX_BODY = 2105517
+MAX_BODY = 6299829
 END_NAMES = ("host", "guest")
 
 PORT_NAME = "microvm.sandboxd.0"
@@ -577,10 +577,16 @@ class ExecRequest:
         as many as the kernel allows.
     :ivar max_memory: Bytes of memory that they may use together, where there are cgroups; 0: as
         much as there is.
+    :ivar more_argv: The arguments behind those in `argv`, which has no room for them. At most
+        262144 items of at most 131071 bytes, without NUL; at most 2097152 bytes in all, 4 more for
+        each item included. Since version 2.
+    :ivar more_env: The entries behind those in `env`, which has no room for them. At most 262144
+        items of at most 131071 bytes, without NUL; at most 2097152 bytes in all, 4 more for each
+        item included. Since version 2.
     """
 
     TYPE: ClassVar[int] = 16
-    MAX_BODY: ClassVar[int] = 2105517
+    MAX_BODY: ClassVar[int] = 6299829
 
     id: int
     command: bytes
@@ -595,12 +601,17 @@ class ExecRequest:
     columns: int
     max_processes: int
     max_memory: int
+    _: KW_ONLY
+    more_argv: tuple[bytes, ...] = ()
+    more_env: tuple[bytes, ...] = ()
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
 
         :raises EncodeError: the protocol, or this version, does not allow the message.
         """
+        if version < 2:
+            return b"".join(_LAYOUT_EXEC_REQUEST.write(self, version))
         try:
             parts = (
                 _put(self.command, 4096, False),
@@ -616,6 +627,8 @@ class ExecRequest:
                     self.max_processes,
                     self.max_memory,
                 ),
+                _put_list(self.more_argv, 65540, False),
+                _put_list(self.more_env, 65540, False),
             )
             body = b"".join(parts)
             return _HEADER.pack(len(body), 16, 0, self.id or None) + body
@@ -1188,7 +1201,11 @@ def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRe
         env, at = _take_list(frame, at, 65540, False)
         stdout_credit, stderr_credit = _II.unpack_from(frame, at)
         user, at = _take(frame, at + 8, 128, False)
-        stdin_from, rows, columns, max_processes, max_memory = _BHHIQ.unpack(frame[at:end])
+        stdin_from, rows, columns, max_processes, max_memory = _BHHIQ.unpack_from(frame, at)
+        more_argv, at = _take_list(frame, at + 17, 65540, False)
+        more_env, at = _take_list(frame, at, 65540, False)
+        if at != end:
+            raise _Fallback
         return _LAYOUT_EXEC_REQUEST.make(
             id_,
             command,
@@ -1203,6 +1220,8 @@ def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRe
             columns,
             max_processes,
             max_memory,
+            more_argv=more_argv,
+            more_env=more_env,
         )
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_REQUEST.read(id_, frame, start, end)
@@ -1606,6 +1625,8 @@ _LAYOUT_EXEC_REQUEST = _Layout(
     _Integer(10, "columns", _H),
     _Integer(11, "max_processes", _I),
     _Integer(12, "max_memory", _Q),
+    _List(13, "more_argv", 131071, items=262144, total=2097152, nul=False, since=2, default=()),
+    _List(14, "more_env", 131071, items=262144, total=2097152, nul=False, since=2, default=()),
 )
 _LAYOUT_EXEC_OUTPUT = _Layout(
     ExecOutput,
@@ -1689,7 +1710,8 @@ _RULES = (
     _Rule(9, 1, _decode_goodbye, ("guest",), _NO_ID, 1),
     _Rule(10, 1, _decode_error, ("guest",), _ANY_ID, 9),
     _Rule(11, 2, _decode_keep, ("host",), _NO_ID, 0),
-    _Rule(16, 1, _decode_exec_request, ("host",), _SOME_ID, 2105517),
+    _Rule(16, 1, partial(_LAYOUT_EXEC_REQUEST.read, version=1), ("host",), _SOME_ID, 2105517),
+    _Rule(16, 2, _decode_exec_request, ("host",), _SOME_ID, 6299829),
     _Rule(17, 1, _decode_exec_output, ("guest",), _SOME_ID, 65537),
     _Rule(18, 1, partial(_LAYOUT_EXEC_RESPONSE.read, version=1), ("guest",), _SOME_ID, 2),
     _Rule(18, 2, _decode_exec_response, ("guest",), _SOME_ID, 2),
