@@ -25,7 +25,7 @@ from .model import Model
 PAUSE = 0.02
 """Seconds that a command is given; whether it takes less or more, the model follows."""
 
-_MEMORY = 1 << 20
+_MEMORY = 2 << 20
 _MEMORY_OF_PROCESS = 1 << 23
 """The bytes that may become resident after the first frames: nothing is allocated, but buffers
 have pages that are seldom used; the sanitizers have their own."""
