@@ -42,6 +42,7 @@ class Snapshot:
     :ivar memory: the guest's memory, in bytes.
     :ivar cpus: the number of its CPUs.
     :ivar disk: the room for what it writes, in bytes; 0: half of its memory.
+    :ivar pause: how long the machine stood still for it, in seconds; 0.0 of one that was found.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Snapshot:
         *,
         name: str | None = None,
         files: ExitStack | None = None,
+        pause: float = 0.0,
     ) -> None:
         """Take over the files of one; `MicroVM.checkpoint` and :meth:`find` make one."""
         self.name = name
@@ -59,6 +61,7 @@ class Snapshot:
         self.memory = origin.memory << 20
         self.cpus = origin.cpus
         self.disk = origin.scratch
+        self.pause = pause
         self._label = f"snapshot {name}" if name else "the snapshot"
         self._origin = origin
         self._opened = opened
@@ -88,8 +91,10 @@ class Snapshot:
             taken = await checkpoint.take(vm, image, files)
             if name is not None:
                 await in_stoppable_thread(taken.keep, name)
-                return cls(taken.origin, partial(_opened, name, taken.origin), name=name)
-            return cls(taken.origin, taken.opened, files=files.pop_all())
+                found = cls.find(name)
+                found.pause = taken.pause
+                return found
+            return cls(taken.origin, taken.opened, files=files.pop_all(), pause=taken.pause)
 
     def __repr__(self) -> str:
         name = self.name or ("closed" if self._closed else "without a name")

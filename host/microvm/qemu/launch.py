@@ -41,6 +41,7 @@ class Launched:
     :ivar config: the configuration that it was launched with.
     :ivar memory: the files that it restores its guest from, or saves it to: its own descriptors.
     :ivar scratch: the disk that its guest writes its root to, if there is one: our descriptor.
+    :ivar base: the memory that it shares with others, if it does: our descriptor.
     :ivar at: the moment of the launch, of `time.monotonic()`, in seconds.
     :ivar files: the paths of files that it has as descriptors only, by its names for them.
     """
@@ -48,6 +49,7 @@ class Launched:
     config: QemuConfig
     memory: Memory | None
     scratch: int | None
+    base: int | None
     at: float
     process: subprocess.Popen[bytes]
     qmp: socket.socket
@@ -62,12 +64,13 @@ class Launched:
         self.process.wait()
         for ours in (self.qmp, self.port, self.console, self.stderr):
             ours.close()
-        self.close_scratch()
+        self.close_files()
 
-    def close_scratch(self) -> None:
-        """Close our descriptor of the disk, where nobody will copy it any more."""
-        if self.scratch is not None:
-            os.close(self.scratch)
+    def close_files(self) -> None:
+        """Close our descriptors of disk and memory, where nobody will copy them any more."""
+        for file in (self.scratch, self.base):
+            if file is not None:
+                os.close(file)
 
 
 def find_qemu(arch_name: str) -> Path:
@@ -106,9 +109,8 @@ def launch(
             pairs.append((ours.enter_context(our_end), theirs.enter_context(their_end)))
         qmp, port, console, stderr = (pair[0] for pair in pairs)
         disk = memory.scratch if memory else scratch
-        kept = None if disk is None else os.dup(disk)
-        if kept is not None:
-            ours.callback(os.close, kept)
+        base = memory.ram if memory and memory.saved and not memory.copied else None
+        kept_disk, kept_base = _duplicate(disk, ours), _duplicate(base, ours)
         root = os.geteuid() == 0
         # Nobody opens the device by its group, or inherits it, which QEMU 8.2 does not know.
         drops_root = root and config.accel == "kvm"
@@ -150,7 +152,19 @@ def launch(
             descriptor_path(inherited.kernel): config.kernel,
             descriptor_path(inherited.initramfs): config.initramfs,
         }
-        return Launched(config, memory, kept, begun, process, qmp, port, console, stderr, files)
+        return Launched(
+            config=config,
+            memory=memory,
+            scratch=kept_disk,
+            base=kept_base,
+            at=begun,
+            process=process,
+            qmp=qmp,
+            port=port,
+            console=console,
+            stderr=stderr,
+            files=files,
+        )
 
 
 def launch_error(error: OSError) -> QemuError:
@@ -184,6 +198,14 @@ def _groups_of(device: Path) -> tuple[int, ...]:
         if status.st_gid and status.st_mode & _GROUP == _GROUP:
             return (status.st_gid,)
     return ()
+
+
+def _duplicate(descriptor: int | None, opened: ExitStack) -> int | None:
+    if descriptor is None:
+        return None
+    duplicate = os.dup(descriptor)
+    opened.callback(os.close, duplicate)
+    return duplicate
 
 
 def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack) -> int:

@@ -26,7 +26,7 @@ from microvm.qemu.console import Console
 from microvm.qemu.exit import classify
 from microvm.qemu.launch import Launched, launch
 from microvm.qemu.lines import LoggedLines, sanitised
-from microvm.qemu.qmp import Client, disk_error
+from microvm.qemu.qmp import Client, disk_error, moment
 from microvm.tasks import cancel, settled
 
 _logger = Area("qemu")
@@ -129,6 +129,11 @@ class Qemu:
         return self._launched.scratch
 
     @property
+    def base(self) -> int | None:
+        """The memory that the guest shares with others, as long as QEMU lives; None without."""
+        return self._launched.base
+
+    @property
     def send_timeout(self) -> float:
         """How long it may take to send all of the guest and its disk, in seconds."""
         config = self._launched.config
@@ -184,19 +189,24 @@ class Qemu:
             raise RuntimeError("QEMU was not started with memory to save to")
         await self._migrate(migration.save(self._qmp, self._launched.memory), SAVE_TIMEOUT)
 
-    async def send(self, receiver: int, standing: Callable[[], Awaitable[None]]) -> None:
+    async def send(self, receiver: int, standing: Callable[[], Awaitable[None]]) -> float:
         """Copy the guest into another QEMU, which was launched for that; it goes on in both.
+
+        Return how long it stood here, in seconds.
 
         :param receiver: a socket, at whose other end that QEMU is; the caller's.
         :param standing: called when this guest stands, and the other does not yet run.
         :raises TemplateError: QEMU says that it cannot.
         :raises QemuError: it has ended, or it takes too long.
         """
-        try:
-            sent = migration.send(self._qmp, receiver, standing)
-            await self._migrate(sent, self.send_timeout)
-        finally:
-            await settled([asyncio.create_task(self._go_on())])
+        with self._qmp.listener(("STOP", "RESUME")) as events:
+            try:
+                sent = migration.send(self._qmp, receiver, standing)
+                await self._migrate(sent, self.send_timeout)
+            finally:
+                await settled([asyncio.create_task(self._go_on())])
+            times = [moment(event) for event in events.history]
+        return times[-1] - times[0] if times else 0.0
 
     async def _go_on(self) -> None:
         try:
@@ -272,7 +282,7 @@ class Qemu:
         """Own QEMU and all that belongs to it, and release everything at the end."""
         async with AsyncExitStack() as owned:
             owned.callback(self._close_port)
-            owned.callback(self._launched.close_scratch)
+            owned.callback(self._launched.close_files)
             owned.enter_context(self._launched.qmp)
             owned.enter_context(self._launched.console)
             owned.enter_context(self._launched.stderr)

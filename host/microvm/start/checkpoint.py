@@ -35,11 +35,17 @@ _PATIENCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A guest as it was at a moment, in files without a name, which nobody can write any more."""
+    """A guest as it was at a moment, in files without a name, which nobody can write any more.
+
+    :ivar pause: how long the guest stood still for it, in seconds.
+    :ivar copied: see `saved.Manifest`.
+    """
 
     origin: Origin
+    pause: float
     copied: bool
     _memory: Memory
+    _base: int | None
 
     def opened(self) -> AbstractContextManager[Memory]:
         """Make of it the memory for one QEMU to inherit; see `restorable`."""
@@ -52,7 +58,9 @@ class Checkpoint:
         :raises SnapshotError: another process saves one under that name.
         :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
         """
-        snapshots.save(self._memory, name=name, origin=self.origin, copied=self.copied)
+        snapshots.save(
+            self._memory, name=name, origin=self.origin, copied=self.copied, base=self._base
+        )
 
 
 async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
@@ -71,10 +79,13 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
     with ExitStack() as ours:
         async with _blame(vm):
             memory = ours.enter_context(blank())
+            base = None if vm.qemu.base is None else os.dup(vm.qemu.base)
+            if base is not None:
+                ours.callback(os.close, base)
             if config.scratch:
                 disk = ours.enter_context(scratch.empty(config.scratch))
                 memory = replace(memory, scratch=disk)
-            receiver = await _send(vm, memory)
+            receiver, pause = await _send(vm, memory)
             try:
                 async with receiver.qemu.starting():
                     await receiver.guest.keep()
@@ -86,11 +97,11 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
         for file in (memory.ram, memory.state):
             fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
         files.push(ours.pop_all())
-        return Checkpoint(made, not receiver.qemu.maps_readonly, memory)
+        return Checkpoint(made, pause, not receiver.qemu.maps_readonly, memory, base)
 
 
-async def _send(vm: RunningVM, memory: Memory) -> RunningVM:
-    """Send a guest to a receiver, and return that when it is ready; both go on."""
+async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
+    """Send a guest to a receiver; return that when it is ready, and how long the guest stood."""
 
     async def copy_disk() -> None:
         if vm.qemu.scratch is not None and memory.scratch is not None:
@@ -103,7 +114,7 @@ async def _send(vm: RunningVM, memory: Memory) -> RunningVM:
             undone.push_async_callback(_discard, receiving)
             try:
                 async with vm.guest.kept():
-                    await vm.qemu.send(sender.fileno(), copy_disk)
+                    pause = await vm.qemu.send(sender.fileno(), copy_disk)
             except (QemuError, TemplateError):
                 # If it is the other one that has failed, it knows why.
                 await asyncio.wait([receiving], timeout=_PATIENCE)
@@ -112,7 +123,7 @@ async def _send(vm: RunningVM, memory: Memory) -> RunningVM:
                 raise
             receiver = await receiving
             undone.pop_all()
-            return receiver
+            return receiver, pause
 
 
 async def _receive(vm: RunningVM, memory: Memory, theirs: socket.socket) -> RunningVM:

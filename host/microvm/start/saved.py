@@ -228,11 +228,20 @@ class Store:
     def _damaged(self, path: Path, why: str) -> TemplateError | SnapshotError:
         return self._error(f"{path}: damaged {self._noun}: {why}")
 
-    def save(self, memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
+    def save(
+        self,
+        memory: Memory,
+        *,
+        name: str,
+        origin: Origin,
+        copied: bool,
+        base: int | None = None,
+    ) -> None:
         """Keep the guest that QEMU has saved in `memory`; one of that name is replaced.
 
-        The caller holds the lock of its `path`. Arguments are what `Manifest` says.
+        The caller holds the lock of its `path`. Other arguments are what `Manifest` says.
 
+        :param base: memory that this may be much like, to share blocks with where that is possible.
         :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
         """
         path = self.path(name)
@@ -240,7 +249,7 @@ class Store:
             folder.mkdir()
             state = os.pread(memory.state, os.fstat(memory.state).st_size, 0)
             (folder / _STATE).write_bytes(state)
-            digests = {_RAM: _keep(memory.ram, folder / _RAM), _SCRATCH: ""}
+            digests = {_RAM: _keep(memory.ram, folder / _RAM, base), _SCRATCH: ""}
             if memory.scratch is not None:
                 digests[_SCRATCH] = _keep(memory.scratch, folder / _SCRATCH)
             for part in folder.iterdir():
@@ -300,10 +309,13 @@ def _inode(path: Path) -> int | None:
     return None
 
 
-def _keep(source: int, path: Path) -> str:
+def _keep(source: int, path: Path, base: int | None = None) -> str:
     """Copy a file to a path, and return its digest."""
     with path.open("w+b") as target:
-        sparse.copy_without_zeros(source, target.fileno())
+        if base is not None and sparse.share(base, target.fileno()):
+            sparse.copy_changes(source, base, target.fileno())
+        else:
+            sparse.copy_without_zeros(source, target.fileno())
         return sparse.digest(target.fileno())
 
 

@@ -19,7 +19,6 @@ from microvm.start import sparse
 # A disk that is read once needs neither a journal nor blocks that only root may use.
 _OPTIONS = ("-q", "-F", "-O", "^has_journal", "-m", "0", "-E", "nodiscard,lazy_itable_init=1")
 _SYSTEM_PATH = "/usr/sbin:/sbin"  # which an ordinary user's PATH has not got
-_FICLONE = 0x40049409  # linux/fs.h
 
 
 @contextmanager
@@ -82,19 +81,8 @@ def copy(saved: int, disk: int) -> None:
     :raises ImageError: the disk is full.
     """
     with cache.disk_errors(cache.folder("scratch")):
-        if not _share_blocks(saved, disk):
+        if not sparse.share(saved, disk):
             sparse.copy(saved, disk)
-
-
-def _share_blocks(saved: int, disk: int) -> bool:
-    """Have a file share the blocks of another, where file systems do that."""
-    import fcntl
-
-    try:
-        fcntl.ioctl(disk, _FICLONE, saved)
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager

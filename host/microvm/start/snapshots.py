@@ -15,7 +15,9 @@ STORE = Store("snapshots", "snapshot", SnapshotError)
 """The snapshots."""
 
 
-def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
+def save(
+    memory: Memory, *, name: str, origin: Origin, copied: bool, base: int | None = None
+) -> None:
     """Keep a guest, as `Store.save` does.
 
     :raises SnapshotError: another process saves one under that name.
@@ -26,7 +28,7 @@ def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
     with lock.attempt(path) as ours:
         if not ours:
             raise SnapshotError(f"{lock.holder(path)} is just saving a snapshot {name}")
-        STORE.save(memory, name=name, origin=origin, copied=copied)
+        STORE.save(memory, name=name, origin=origin, copied=copied, base=base)
 
 
 def prune(*, everything: bool = False) -> list[Saved]:

@@ -16,6 +16,8 @@ _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
 _ZERO_PAGE = bytes(_PAGE)
 
+_FICLONE = 0x40049409  # linux/fs.h
+
 # linux/falloc.h: a hole where a file had something, as fallocate(2) makes it.
 _SPACE = struct.Struct("=hh4xqq24x")
 _UNRESERVE = 0x4030582B
@@ -37,6 +39,37 @@ def copy(source: int, target: int) -> None:
             at += sent
 
 
+def share(source: int, target: int) -> bool:
+    """Have a file share the blocks of another, if their file system does that; tell whether."""
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def copy_changes(source: int, base: int, target: int) -> None:
+    """Make a file, which shares the blocks of `base`, one with what is in `source`.
+
+    Only pages that differ are written. All have the same length.
+
+    :raises OSError: the disk is full.
+    """
+    for offset in range(0, os.fstat(source).st_size, _CHUNK):
+        check_stopped()
+        new, old = (os.pread(file, _CHUNK, offset) for file in (source, base))
+        for at in range(0, len(new) if new != old else 0, _PAGE):
+            page = new[at : at + _PAGE]
+            if page == old[at : at + _PAGE]:
+                continue
+            if page == _ZERO_PAGE:
+                _drop(target, offset + at, _PAGE)
+            else:
+                os.pwrite(target, page, offset + at)
+
+
 def copy_without_zeros(source: int, target: int) -> None:
     """Copy a file without its pages of zeros: they cost no disk, and clones share one for all.
 
@@ -53,11 +86,15 @@ def drop_zeros(file: int) -> None:
 
     :raises OSError: this file system cannot do that.
     """
-    import fcntl
-
     for offset, data, zero in _runs(file):
         if zero:
-            fcntl.ioctl(file, _UNRESERVE, _SPACE.pack(0, os.SEEK_SET, offset, len(data)))
+            _drop(file, offset, len(data))
+
+
+def _drop(file: int, offset: int, size: int) -> None:
+    import fcntl
+
+    fcntl.ioctl(file, _UNRESERVE, _SPACE.pack(0, os.SEEK_SET, offset, size))
 
 
 def _runs(file: int) -> Iterator[tuple[int, memoryview, bool]]:
