@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from microvm.bench.contender import Contender, Machine
+from microvm.bench.contender import Machine
 from microvm.bench.report import Density
 from microvm.capacity import usable_cpus
 from microvm.tasks import cancel
@@ -19,13 +19,14 @@ _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 
 async def measure_density(
-    contender: Contender, count: int, advance: Callable[[int], None]
+    clone: Callable[[], Awaitable[Machine]], count: int, advance: Callable[[int], None]
 ) -> Density:
     """Start `count` clones, as many at a time as there are CPUs, and keep them until all are up.
 
     Each has to answer. What they take is read as they leave again, so that reading it does not
     slow their start.
 
+    :param clone: starts one.
     :param advance: called with how many have started.
     """
     machines: list[Machine] = []
@@ -34,7 +35,7 @@ async def measure_density(
 
         async def start() -> None:
             async with room:
-                machine = await contender.clone()
+                machine = await clone()
             owned.push_async_callback(machine.stop)
             machines.append(machine)
             advance(len(machines))

@@ -13,7 +13,7 @@ class Metric:
 
     :ivar name: the name, which ends in the unit.
     :ivar title: the words for a table, with the unit.
-    :ivar floor_metric: the name of the metric of the floor that it is compared with.
+    :ivar floor_metric: the name of the floor's metric that it is compared with, if there is one.
     :ivar more_is_better: whether it is a rate; otherwise it is a cost.
     """
 
@@ -42,6 +42,13 @@ METRICS = (
     _cost("ping_ms", "ping, ms"),
     _rate("stdout_mb_s", "standard output, MB/s"),
     _rate("stdin_mb_s", "standard input, MB/s"),
+    _cost("pause_ms", "pause for a snapshot, ms"),
+    _cost("snapshot_ms", "snapshot to ready, ms"),
+    _cost("answer_ms", "clone of a snapshot, answer, ms", floor_metric="warm_true_ms"),
+    _cost("python_answer_ms", "the same of a python3, ms", floor_metric="warm_python_ms"),
+    _cost("next_answer_ms", "the next answer, ms"),
+    _cost("forks_ms", "fork of ten, ten answers, ms"),
+    _cost("fork_pss_mib", "memory of an idle fork, MiB", floor_metric="clone_pss_mib"),
     _rate("clones_per_s", "clones started per second"),
     _cost("clone_pss_mib", "memory of an idle clone, MiB"),
 )

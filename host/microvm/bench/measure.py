@@ -11,19 +11,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from microvm.bench import waiting
 from microvm.bench.boot import Boot, boot_times
 from microvm.bench.contender import STREAM_SIZE, Contender, Machine
 from microvm.bench.density import measure_density
 from microvm.bench.figures import METRICS, Figure
 from microvm.bench.floor import Floor
-from microvm.bench.ours import OurMachine, Ours
+from microvm.bench.ours import OurMachine, Ours, clone_of
 from microvm.bench.platform import describe, load
 from microvm.bench.report import Density, Report
 from microvm.errors import ExecError, ImageError, MicroVMError
+from microvm.machine import MicroVM
 from microvm.options import Accelerator
 from microvm.pool import Pool
 from microvm.progress import NullReporter, Reporter
 from microvm.qemu.accel import BOOT_TIMEOUT
+from microvm.snapshot import Snapshot
 from microvm.units import Size, parse_memory
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ _TURN = 50
 _WARM_UP = 10
 
 _POLL = 0.005
+_FORKS = 10
 
 _DEFAULT = "default"  # the contender that is the default image
 
@@ -100,6 +104,7 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
         await run.python()
         await run.pool()
         await run.density()
+        await run.snapshots()
     platform = describe(plan.image.manifest, accel=accel, memory_mib=memory, load=busy)
     return Report(platform, tuple(run.boots), run.figures(), run.densities)
 
@@ -221,12 +226,52 @@ class _Run:
         for contender in self._contenders:
             self._report.step(f"clones alive at once, {contender.name}")
             found = await measure_density(
-                contender, count, partial(self._report.advance, total=count)
+                contender.clone, count, partial(self._report.advance, total=count)
             )
             self.densities[contender.name] = found
             self._add(contender, "clones_per_s", count / found.seconds)
             if memory := found.memory.get(count):
                 self._add(contender, "clone_pss_mib", memory)
+
+    async def snapshots(self) -> None:
+        """Take snapshots of a machine in which a process waits, and ask it in machines of them."""
+        machine = await self._ours.clone()
+        try:
+            await waiting.leave(machine.vm, python=self._has_python)
+            await self._take(machine.vm)
+            async with await machine.vm.checkpoint() as snapshot:
+                await self._ask(snapshot)
+                self._report.step("forks alive at once")
+                found = await measure_density(
+                    partial(clone_of, snapshot), self._plan.clones, lambda _: None
+                )
+                if memory := found.memory.get(self._plan.clones):
+                    self._add(self._ours, "fork_pss_mib", memory)
+        finally:
+            await machine.stop()
+
+    async def _take(self, vm: MicroVM) -> None:
+        for number in range(self._plan.clones):
+            self._step("snapshots", number, self._plan.clones)
+            begun = time.perf_counter()
+            async with await vm.checkpoint() as snapshot:
+                self._add(self._ours, "snapshot_ms", (time.perf_counter() - begun) * 1e3)
+                self._add(self._ours, "pause_ms", snapshot.pause * 1e3)
+        begun = time.perf_counter()
+        async with await vm.fork(_FORKS) as forks:
+            await asyncio.gather(*map(waiting.ask, forks))
+            self._add(self._ours, "forks_ms", (time.perf_counter() - begun) * 1e3)
+
+    async def _ask(self, snapshot: Snapshot) -> None:
+        name = "python_answer_ms" if self._has_python else "answer_ms"
+        for number in range(self._plan.clones):
+            self._step("answers in clones of a snapshot", number, self._plan.clones)
+            begun = time.perf_counter()
+            async with MicroVM(snapshot) as vm:
+                await waiting.ask(vm)
+                self._add(self._ours, name, (time.perf_counter() - begun) * 1e3)
+                elapsed = await _elapsed(partial(waiting.ask, vm))
+                self._add(self._ours, "next_answer_ms", elapsed * 1e3)
 
     def _add(self, contender: Contender, metric: str, sample: float) -> None:
         self._samples[contender.name, metric].append(sample)

@@ -12,6 +12,7 @@ from microvm.bench.contender import STREAM_SIZE
 from microvm.errors import MicroVMError
 from microvm.machine import MicroVM
 from microvm.options import Accelerator, PoolOptions
+from microvm.snapshot import Snapshot
 from microvm.units import Size
 
 if TYPE_CHECKING:
@@ -149,3 +150,13 @@ class OurMachine:
             if (await process.wait(), received) != (0, size):
                 name = " ".join(command)
                 raise MicroVMError(f"{name}: status {process.returncode}, {received} bytes")
+
+
+async def clone_of(snapshot: Snapshot) -> OurMachine:
+    """Start a machine from a snapshot.
+
+    :raises MicroVMError: it does not come up.
+    """
+    vm = MicroVM(snapshot)
+    await vm.start()
+    return OurMachine(vm)

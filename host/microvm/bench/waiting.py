@@ -1,0 +1,49 @@
+"""A process that waits in a machine, and in all that are started from it, to be asked something."""
+
+from __future__ import annotations
+
+from microvm.errors import MicroVMError
+from microvm.machine import MicroVM
+
+# As much as a program of some size would have read: some 64 MiB are then in use.
+_FILL = "head -c 32m /dev/urandom >/dev/shm/fill"
+_FIFOS = "mkfifo /run/question /run/answer"
+_SHELL = "while read n </run/question; do echo $((n * n)) >/run/answer; done"
+_PYTHON = """
+import decimal, fractions, json, random, re, statistics
+while True:
+    with open("/run/question") as question:
+        n = json.load(question)
+    with open("/run/answer", "w") as answer:
+        json.dump(n * n, answer)
+"""
+_QUESTION = "echo 12 >/run/question; cat /run/answer"
+_ANSWER = b"144"
+
+
+async def leave(vm: MicroVM, *, python: bool) -> None:
+    """Have a process wait in a machine: a Python that has imported some modules, or a shell.
+
+    :raises MicroVMError: the guest has not got what that takes.
+    """
+    await _run(vm, f"{_FILL}; {_FIFOS}")
+    waits = ["python3", "-c", '"$1"'] if python else ["sh", "-c", '"$1"']
+    command = f"{' '.join(waits)} >/dev/null 2>&1 </dev/null &"
+    await vm.run(["sh", "-c", command, "sh", _PYTHON if python else _SHELL])
+    await ask(vm)
+
+
+async def ask(vm: MicroVM) -> None:
+    """Ask the process something, and wait for the answer.
+
+    :raises MicroVMError: there is none, or it is wrong.
+    """
+    if (answer := (await _run(vm, _QUESTION)).strip()) != _ANSWER:
+        raise MicroVMError(f"the process that waits has answered {answer!r}")
+
+
+async def _run(vm: MicroVM, script: str) -> bytes:
+    done = await vm.run(["sh", "-c", script], timeout=60)
+    if done.returncode != 0:
+        raise MicroVMError(f"{script}: status {done.returncode}", detail=done.stderr.decode())
+    return done.stdout
