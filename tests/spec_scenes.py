@@ -74,7 +74,33 @@ def hellos_can_follow_one_another(host: Host) -> None:
     host.greet()
 
 
+@scene
+def a_hello_behind_keep_closes_no_pipe_of_what_was_left(host: Host) -> None:
+    folder = host.run(*sh("mktemp -d")).stdout.decode().strip()
+    left = "(trap '' PIPE; read x <go; echo lost; echo $? >said) 2>/dev/null &"
+    host.run(*sh(f"cd {folder}; mkfifo go said; {left}"))
+    host.send(encode("keep"))
+    host.greet()
+    assert host.run(*sh(f"cd {folder}; echo >go; cat said; rm -r {folder}")).stdout == b"0\n"
+
+
+@scene
+def nothing_is_kept_while_a_command_runs(host: Host) -> None:
+    refused: list[Frame] = []
+    host.start(b"cat", fed=True)
+    host.send(encode("keep"))
+    host.say("exec_stdin", data=b"")
+    assert host.finish(refused.append).exit_code == 0
+    assert refused == [error(0, BUSY, 11)]
+
+
 # Ids and states
+
+
+@scene
+def what_one_list_has_no_room_for_is_in_another(host: Host) -> None:
+    host.start(*sh('echo $# "${17}" ${#16}'), b"sh", more_argv=[b"x" * 65536] * 16 + [b""])
+    assert host.finish().stdout == b"17  65536\n"
 
 
 @scene

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from tests.support.daemon import Daemon, Result, build_sanitized
 
+from microvm.errors import ProtocolError, UsageError
 from microvm.guest import request
 from microvm.wire import codec, session
 from microvm.wire.session import Session
@@ -27,6 +29,7 @@ TAIL = (
     '[[message.field]]\nname = "data"\ntype = "tail"\nmax = 65536\ndoc = "The bytes, at least one."'
 )
 NEXT = codec.VERSION + 1
+BEFORE = codec.VERSION - 1
 NUDGE = 40_000
 FIELD = f'[[message.field]]\nname = "sequence"\ntype = "u32"\nsince = {NEXT}\n\n'
 MESSAGE = f"""
@@ -58,34 +61,82 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def newer_codec(newer: Path) -> Iterator[ModuleType]:
-    """The codec of the newer version."""
-    spec = importlib.util.spec_from_file_location("newer_codec", newer / "codec.py")
+def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the version before ours: its schema, codec, and daemon."""
+    folder = tmp_path_factory.mktemp("older")
+    text = (ROOT / "protocol/sandboxd.toml").read_text()
+    tables = re.split(r"^(?=\[)", text, flags=re.M)
+    kept = [table for table in tables if f"\nsince = {codec.VERSION}\n" not in table]
+    text = "".join(kept).replace(f"version = {codec.VERSION}\n", f"version = {BEFORE}\n")
+    (folder / "sandboxd.toml").write_text(text)
+    schema = read_schema(folder / "sandboxd.toml")
+    (folder / "codec.py").write_text(backends.find("python")(schema, "file")["file"])
+    # A daemon that knows no more than that: what it decodes hangs on the version that is spoken.
+    shutil.copytree(ROOT / "guest", folder / "guest")
+    header = (folder / "guest/protocol.h").read_text()
+    for name, value in {
+        "VERSION": f"{BEFORE}u",
+        "SCHEMA_DIGEST": f"{codec.DIGESTS[BEFORE]:#x}ULL",
+    }.items():
+        header, count = re.subn(rf"(#define SANDBOXD_{name}) .*", rf"\1 {value}", header)
+        assert count == 1
+    (folder / "guest/protocol.h").write_text(header)
+    build_sanitized(folder, folder / "guest")
+    return folder
+
+
+def load(name: str, folder: Path) -> Iterator[ModuleType]:
+    """Import the codec that is in a folder."""
+    spec = importlib.util.spec_from_file_location(name, folder / "codec.py")
     assert spec
     assert spec.loader
-    module = sys.modules["newer_codec"] = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
-    del sys.modules["newer_codec"]
+    del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def newer_codec(newer: Path) -> Iterator[ModuleType]:
+    """The codec of the newer version."""
+    yield from load("newer_codec", newer)
+
+
+@pytest.fixture(scope="module")
+def older_codec(older: Path) -> Iterator[ModuleType]:
+    """The codec of the older version."""
+    yield from load("older_codec", older)
+
+
+def hear(daemon: Daemon, host: Session) -> Any:
+    """Return what a session hears next."""
+    while (event := host.next_event()) is None:
+        host.receive_data(daemon.stream.recv(1 << 18))
+    return event
 
 
 def run(daemon: Daemon, host: Session) -> tuple[Result, list[Any]]:
     """Run the script for a session; return what comes of it, and all messages."""
-
-    def hear() -> Any:
-        while (event := host.next_event()) is None:
-            host.receive_data(daemon.stream.recv(1 << 18))
-        return event
-
     daemon.send(host.hello())
-    hear()
+    hear(daemon, host)
     daemon.send(host.exec_request(request.request_of(["sh", "-c", SCRIPT], {})[0]))
+    return finish(daemon, host)
+
+
+def finish(daemon: Daemon, host: Session) -> tuple[Result, list[Any]]:
+    """Take what comes of a command, and all messages."""
     output: dict[int, bytes] = {1: b"", 2: b""}
     heard = []
-    while type(message := hear()).__name__ != "ExecResponse":
+    while type(message := hear(daemon, host)).__name__ != "ExecResponse":
         output[message.stream] += bytes(message.data)
         heard.append(message)
     return Result(output[1], output[2], message), heard
+
+
+def request_by(codec: ModuleType, *argv: bytes) -> Any:
+    """A request of a host with this codec."""
+    null = codec.StdinKind.NULL
+    return codec.ExecRequest(0, argv[0], b"", argv, (), 0, 0, b"", null, 0, 0, 0, 0)
 
 
 def check(result: Result) -> None:
@@ -127,3 +178,37 @@ def test_two_newer_sides_speak_the_newer_version(
         daemon.send(newer_codec.Nudge().encode(), host.ping(3))
         host.receive_data(daemon.stream.recv(1 << 18))
         assert host.next_event() == newer_codec.Pong(3)
+
+
+def test_the_host_before_us_is_served(
+    sanitized: Path, older_codec: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert codec.DIGESTS[BEFORE] == older_codec.DIGEST
+    monkeypatch.setattr(session, "codec", older_codec)
+    with closing(Daemon(sanitized)) as daemon:
+        host = Session()
+        daemon.send(host.hello())
+        host.receive_data(daemon.stream.recv(1 << 18))
+        assert isinstance(host.next_event(), older_codec.Ready)
+        daemon.send(host.exec_request(request_by(older_codec, b"sh", b"-c", SCRIPT.encode())))
+        check(finish(daemon, host)[0])
+        # It is told no more than it knows.
+        daemon.send(host.exec_request(request_by(older_codec, b"nonexistent")))
+        failed = hear(daemon, host)
+        assert failed == older_codec.ExecFailed(2, older_codec.Stage.LOOKUP, 2)
+        daemon.send(codec.Keep().encode())
+        with pytest.raises(ProtocolError, match="refused a frame of type 11: unknown_type"):
+            hear(daemon, host)
+
+
+def test_the_guest_before_us_is_spoken_to(older: Path) -> None:
+    with closing(Daemon(older / "sandboxd")) as daemon:
+        host = Session()
+        check(run(daemon, host)[0])
+        with pytest.raises(UsageError, match="cannot be kept"):
+            host.keep()
+        long = request.request_of(["sh", *["x" * 65536] * 16], {})[0]
+        with pytest.raises(UsageError, match="more_argv"):
+            host.exec_request(long)
+        daemon.send(host.exec_request(request.request_of(["sh", "-c", SCRIPT], {})[0]))
+        check(finish(daemon, host)[0])
