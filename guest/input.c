@@ -43,14 +43,9 @@ static uint32_t pass(struct input *input, const uint8_t *data, uint32_t size)
 	return n < 0 ? 0 : (uint32_t)n;
 }
 
-/* Keeps what cannot be written yet; credit leaves room for it. */
+/* Keeps what cannot be written yet; credit leaves room for it, and for the end of a terminal. */
 static void keep(struct input *input, const uint8_t *data, uint32_t size)
 {
-	/* This makes room for all that is still allowed: it happens once for each credit. */
-	if (size > INPUT_SIZE - input->start - input->size) {
-		memmove(waiting, waiting + input->start, input->size);
-		input->start = 0;
-	}
 	memcpy(waiting + input->start + input->size, data, size);
 	input->size += size;
 }
@@ -104,10 +99,10 @@ void input_run(struct input *input, short events)
 
 uint32_t input_room(const struct input *input, uint32_t allowed)
 {
-	/* After its end, that end itself may stand where the host is still allowed to send. */
-	if (input->fd < 0 || input->ended)
+	/* Where nothing waits, what comes waits from the beginning on. */
+	if (input->fd < 0 || input->ended || input->size > 0)
 		return 0;
-	uint32_t room = INPUT_SIZE - (uint32_t)sizeof end_of_file - input->size - allowed;
+	uint32_t room = INPUT_SIZE - (uint32_t)sizeof end_of_file - allowed;
 
 	return room < INPUT_SIZE / 2 ? 0 : room;
 }
