@@ -1,6 +1,8 @@
+#define _GNU_SOURCE /* splice */
 #include "exchange.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,31 +50,63 @@ bool receive(enum files_type *type, union files_body *body)
 	struct files_fault_at fault;
 
 	if (!read_all(in, FILES_HEADER_SIZE) ||
-	    !files_decode_header(in, FILES_HOST, FILES_VERSION, &header, &fault) ||
-	    !read_all(in + FILES_HEADER_SIZE, header.body_length) ||
-	    !files_decode_body(&header, in + FILES_HEADER_SIZE, FILES_VERSION, body, &fault))
+	    !files_decode_header(in, FILES_HOST, FILES_VERSION, &header, &fault))
 		return false;
 	*type = (enum files_type)header.type;
-	return true;
+	if (*type == FILES_TYPE_DATA) {
+		body->data.data = (struct files_slice){ NULL, header.body_length };
+		return true;
+	}
+	return read_all(in + FILES_HEADER_SIZE, header.body_length) &&
+	       files_decode_body(&header, in + FILES_HEADER_SIZE, FILES_VERSION, body, &fault);
 }
 
-/* An encoder gives 0 for what a frame cannot carry, which no path and name of Linux's is. */
-static void send_out(size_t size)
+static bool write_all(int fd, const uint8_t *at, size_t size)
 {
-	const uint8_t *at = out;
-
-	if (size == 0)
-		exit(EXIT_FAILURE);
 	while (size > 0) {
-		ssize_t n = write(STDOUT_FILENO, at, size);
+		ssize_t n = write(fd, at, size);
 
 		if (n < 0 && errno != EINTR)
-			exit(EXIT_FAILURE);
+			return false;
 		if (n > 0) {
 			at += n;
 			size -= (size_t)n;
 		}
 	}
+	return true;
+}
+
+/* For files that pages cannot be moved to, such as those of /proc. */
+static enum received copy_data(int fd, size_t size)
+{
+	if (!read_all(in, size))
+		return NO_MORE;
+	return write_all(fd, in, size) ? RECEIVED : NOT_WRITTEN;
+}
+
+/* Without a copy to us and back. */
+enum received receive_data(int fd, size_t size)
+{
+	while (size > 0) {
+		ssize_t n = splice(STDIN_FILENO, NULL, fd, NULL, size, 0);
+
+		if (n < 0 && errno == EINVAL)
+			return copy_data(fd, size);
+		if (n < 0 && errno != EINTR)
+			return NOT_WRITTEN;
+		if (n == 0)
+			return NO_MORE;
+		if (n > 0)
+			size -= (size_t)n;
+	}
+	return RECEIVED;
+}
+
+/* An encoder gives 0 for what a frame cannot carry, which no path and name of Linux's is. */
+static void send_out(size_t size)
+{
+	if (size == 0 || !write_all(STDOUT_FILENO, out, size))
+		exit(EXIT_FAILURE);
 }
 
 static struct files_slice slice_of(const char *text)

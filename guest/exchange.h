@@ -21,8 +21,12 @@ void trail_set(struct trail *trail, size_t folder, const char *name);
 void copy_text(char *to, const struct files_slice *from);
 
 /* Reads the next frame, of which `body` is valid up to the next call. False: there is none, or it is
- * malformed. */
+ * malformed. Of data it gives the size alone: the bytes are for `receive_data` to read. */
 bool receive(enum files_type *type, union files_body *body);
+
+/* Moves data from the stream to a file. */
+enum received { RECEIVED, NO_MORE, NOT_WRITTEN };
+enum received receive_data(int fd, size_t size);
 
 /* Where a file's content is read to, and how much of it fits, before it is sent from there. */
 enum { CHUNK = (1 << 16) - FILES_HEADER_SIZE };

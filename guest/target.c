@@ -223,20 +223,13 @@ static void begin_file(const char *name, const struct files_entry *entry)
 	}
 }
 
-static void write_file(const struct files_slice *data)
+static void write_file(size_t size)
 {
-	const uint8_t *at = data->data;
-	size_t size = data->size;
+	enum received how = receive_data(file.fd, size);
 
-	while (size > 0) {
-		ssize_t n = write(file.fd, at, size);
-
-		need(n >= 0 || errno == EINTR);
-		if (n > 0) {
-			at += n;
-			size -= (size_t)n;
-		}
-	}
+	if (how == NO_MORE)
+		give_up();
+	need(how == RECEIVED);
 }
 
 static void end_file(void)
@@ -374,7 +367,7 @@ _Noreturn void target_put(const struct target *what)
 		if (type == FILES_TYPE_ENTRY)
 			put_member(&body.entry);
 		else if (type == FILES_TYPE_DATA && file.fd >= 0)
-			write_file(&body.data.data);
+			write_file(body.data.data.size);
 		else if (type == FILES_TYPE_WHOLE)
 			file.fd >= 0 ? end_file() : end_folder();
 		else

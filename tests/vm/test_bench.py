@@ -60,7 +60,7 @@ def test_every_figure_has_its_samples_and_those_of_the_floor(everything: dict[st
     values = json.loads(everything["json"])
     assert set(values["figures"]) == METRICS
     counts = {"cold_ready_ms": 1, "exec_ms": 3, "ping_ms": 3, "clones_per_s": 1, "clone_pss_mib": 1}
-    streams = {"stdout_mb_s": 3, "stdin_mb_s": 3}
+    streams = {"stdout_mb_s": 3, "stdin_mb_s": 3, "get_mb_s": 3, "put_mb_s": 3}
     forks = {"forks_ms": 1, "fork_pss_mib": 1}
     for name, figure in values["figures"].items():
         count = (counts | streams | forks).get(name, 2)

@@ -308,13 +308,18 @@ async def test_an_image_of_nothing_has_files_too(empty: Image, tree: Path, tmp_p
         assert {file.name for file in await vm.list("/")} >= {"data", "nothing"}
 
 
+def digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @pytest.mark.long
 async def test_a_gibibyte_each_way_takes_no_memory_of_ours(image: Image, tmp_path: Path) -> None:
     large = tmp_path / "large"
     with large.open("wb") as file:
         for number in range(GIB // MIB):
             file.write(hashlib.sha256(str(number).encode()).digest() * (MIB // 32))
-    digest = hashlib.file_digest(large.open("rb"), "sha256").hexdigest()
+    digest = digest_of(large)
     async with MicroVM(image, disk="3G") as vm:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         await vm.put(large, "/large")
@@ -322,5 +327,5 @@ async def test_a_gibibyte_each_way_takes_no_memory_of_ours(image: Image, tmp_pat
         received = await vm.get("/large", tmp_path / "back", max_size="1G")
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert received.size == GIB
-    assert hashlib.file_digest((tmp_path / "back").open("rb"), "sha256").hexdigest() == digest
+    assert digest_of(tmp_path / "back") == digest
     assert (after - before) << 10 <= 16 * MIB

@@ -27,8 +27,8 @@ def _cost(name: str, title: str, *, floor_metric: str = "") -> Metric:
     return Metric(name, title, floor_metric or name, more_is_better=False)
 
 
-def _rate(name: str, title: str) -> Metric:
-    return Metric(name, title, name, more_is_better=True)
+def _rate(name: str, title: str, *, floor_metric: str = "") -> Metric:
+    return Metric(name, title, floor_metric or name, more_is_better=True)
 
 
 METRICS = (
@@ -42,6 +42,8 @@ METRICS = (
     _cost("ping_ms", "ping, ms"),
     _rate("stdout_mb_s", "standard output, MB/s"),
     _rate("stdin_mb_s", "standard input, MB/s"),
+    _rate("get_mb_s", "a file out, MB/s", floor_metric="stdout_mb_s"),
+    _rate("put_mb_s", "a file in, MB/s", floor_metric="stdin_mb_s"),
     _cost("pause_ms", "pause for a snapshot, ms"),
     _cost("snapshot_ms", "snapshot to ready, ms"),
     _cost("answer_ms", "clone of a snapshot, answer, ms", floor_metric="warm_true_ms"),

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
 from microvm.bench import waiting
@@ -177,6 +179,16 @@ class _Run:
                 self._add(contender, "stdout_mb_s", megabytes / elapsed)
                 elapsed = await _elapsed(machine.write_stream)
                 self._add(contender, "stdin_mb_s", megabytes / elapsed)
+                if isinstance(machine, OurMachine):
+                    await self._copy_file(contender, machine)
+
+    async def _copy_file(self, contender: Contender, machine: OurMachine) -> None:
+        with TemporaryDirectory() as folder:
+            file = Path(folder) / "measured"
+            file.write_bytes(bytes(STREAM_SIZE))
+            for name, action in (("put_mb_s", machine.put_file), ("get_mb_s", machine.get_file)):
+                elapsed = await _elapsed(partial(action, file))
+                self._add(contender, name, STREAM_SIZE / 1e6 / elapsed)
 
     async def clone(self) -> None:
         """Start clones, one after the other."""

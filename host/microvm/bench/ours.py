@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ _WRITER = ("dd", "if=/dev/zero", "bs=64k", f"count={STREAM_SIZE >> 16}")
 _READER = ("dd", "of=/dev/null", "bs=64k")
 _BLOCK = bytes(1 << 16)
 _PYTHON = ("python3", "-c", "pass")
+_FILE = "/tmp/measured"  # noqa: S108 - the guest's
 
 
 class Ours:
@@ -136,6 +138,15 @@ class OurMachine:
             process.stdin.close()
             if await process.wait() != 0:
                 raise MicroVMError(f"{' '.join(_READER)}: status {process.returncode}")
+
+    async def put_file(self, file: Path) -> None:
+        """Copy a file into the guest."""
+        await self.vm.put(file, _FILE)
+
+    async def get_file(self, file: Path) -> None:
+        """Copy that file back, and leave an empty one."""
+        await self.vm.get(_FILE, file)
+        await self.vm.write_file(_FILE, b"")
 
     async def stop(self) -> None:
         """End the machine; idempotent."""
