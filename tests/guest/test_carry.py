@@ -6,11 +6,14 @@ import errno
 import os
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from microvm.wire import files
 from microvm.wire.files import Action
@@ -376,3 +379,43 @@ def test_a_user_or_an_owner_who_is_not_there_is_named(carry: Carry, tmp_path: Pa
         assert last == files.Failure(
             subject=subject, error_number=errno.ENOENT, path=b"nobody here"
         )
+
+
+NAMES = st.sampled_from([b"a", b"b", b".", b"..", b"", b"a/b", b"\xff"])
+MODES = st.sampled_from([FILE, FOLDER, LINK, stat.S_IFIFO, 0])
+TREES = st.lists(
+    st.one_of(
+        st.builds(entry, MODES, NAMES, st.sampled_from([b"", b"..", b"a", b"/"])),
+        st.builds(files.Data, data=st.binary(max_size=9)),
+        st.just(files.Whole()),
+        st.just(files.Whole()),
+    ),
+    max_size=12,
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(tree=TREES, fresh=st.booleans(), cut=st.integers(0, 40))
+def test_whatever_is_put_stays_below_its_path(
+    run: Callable[..., subprocess.CompletedProcess[bytes]],
+    tree: list[files.Message],
+    fresh: bool,
+    cut: int,
+) -> None:
+    with tempfile.TemporaryDirectory() as above:
+        home = Path(above, "home")
+        home.mkdir()
+        (home / "outside").write_text("untouched")
+        if not fresh:
+            (home / "to").mkdir()
+            (home / "to/a").symlink_to("../outside")
+        sent = b"".join(message.encode() for message in put(home / "to", entry(FOLDER), *tree))
+        done = run(sent[: len(sent) - cut])
+        assert done.returncode in (0, 1)
+        assert names_in(Path(above)) == ["home"]
+        assert (home / "outside").read_text() == "untouched"
+        whole = done.returncode == 0 and isinstance(decoded(done.stdout)[-1], files.Done)
+        assert names_in(home) == (["outside", "to"] if whole or not fresh else ["outside"])
+        assert not any(path.name.startswith(".microvm-") for path in home.rglob("*"))

@@ -63,3 +63,12 @@ def test_the_workflow_has_every_python() -> None:
 def test_the_hooks_are_well_formed() -> None:
     command = [sys.executable, "-m", "pre_commit", "validate-config", ".pre-commit-config.yaml"]
     subprocess.run(command, cwd=ROOT, check=True)
+
+
+def test_what_is_generated_from_each_schema_is_checked_and_written_anew() -> None:
+    released = {path for path in ROOT.glob("protocol/*.released.toml")}
+    schemas = {path.name for path in set(ROOT.glob("protocol/*.toml")) - released}
+    default = {"sandboxd.toml"}  # which need not be named
+    for verb in ("gen --check", "gen"):
+        named = re.findall(rf"microvm-proto {verb} protocol/(\S+)$", MAKEFILE, re.MULTILINE)
+        assert set(named) == schemas - default

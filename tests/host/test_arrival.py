@@ -1,0 +1,102 @@
+"""Trees that a guest may send, drawn at random: whatever comes, nothing is outside its place."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microvm.errors import FileError
+from microvm.guest.arrival import Arrival, Received
+from microvm.wire import files
+
+NAMES = st.sampled_from([b"a", b"b", b"c", b".", b"..", b"", b"a/b", b"../x", b"/x", b"\xff"])
+TARGETS = st.sampled_from([b".", b"a/..", b"b/..", b"a/../..", b"../a", b"..", b"/a"])
+KINDS = st.sampled_from([stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO, 0])
+
+ENTRIES = st.builds(
+    files.Entry,
+    mode=st.builds(int.__or__, KINDS, st.integers(0, 0o7777)),
+    size=st.just(0),
+    mtime=st.integers(-(1 << 63), (1 << 63) - 1),
+    uid=st.just(0),
+    gid=st.just(0),
+    name=NAMES,
+    target=TARGETS,
+)
+MESSAGES = st.one_of(
+    ENTRIES, st.builds(files.Data, data=st.binary(max_size=9)), st.just(files.Whole())
+)
+
+
+MEMBERS = st.builds(
+    replace,
+    ENTRIES,
+    mode=st.sampled_from([stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFLNK]),
+    name=st.sampled_from([b"a", b"b"]),
+)
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> list[files.Message]:
+    """Trees that can be, of distinct names, whose links lead anywhere."""
+
+    def folder(depth: int) -> list[files.Message]:
+        sent: list[files.Message] = []
+        members = st.lists(MEMBERS, max_size=2, unique_by=lambda entry: entry.name)
+        for entry in draw(members):
+            sent.append(entry)
+            if stat.S_ISDIR(entry.mode):
+                sent += [*(folder(depth - 1) if depth else []), files.Whole()]
+            elif stat.S_ISREG(entry.mode):
+                sent += [files.Data(data=b"x"), files.Whole()]
+        return sent
+
+    root = files.Entry(mode=stat.S_IFDIR, size=0, mtime=0, uid=0, gid=0, name=b"", target=b"")
+    return [root, *folder(3), files.Whole()]
+
+
+def _arrive(messages: list[files.Message], home: Path) -> Received | None:
+    with Arrival("/from", home) as arrival:
+        for message in messages:
+            assert isinstance(message, files.Entry | files.Data | files.Whole)
+            arrival.add(message)
+        return arrival.settle(home / "to") if arrival.is_whole else None
+
+
+def _check(home: Path, received: Received | None) -> None:
+    """See that there is nothing but the tree, and nothing in it that does harm."""
+    assert {path.name for path in home.iterdir()} == ({"to"} if received else set())
+    if received is None:
+        return
+    count = 1
+    for folder, folders, others in os.walk(home / "to"):
+        for name in (*folders, *others):
+            path = Path(folder, name)
+            count += 1
+            if path.is_symlink():
+                assert not path.readlink().is_absolute()
+                assert path.resolve(strict=False).is_relative_to((home / "to").resolve())
+            else:
+                assert path.is_dir() or path.is_file()
+                assert not path.stat().st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IWOTH)
+    assert received.files == count
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.lists(MESSAGES, max_size=12), trees()))
+def test_whatever_comes_stays_in_its_place(messages: list[files.Message]) -> None:
+    with tempfile.TemporaryDirectory() as above:
+        home = Path(above, "home")
+        home.mkdir()
+        received = None
+        with suppress(FileError):
+            received = _arrive(messages, home)
+        _check(home, received)
+        assert [path.name for path in Path(above).iterdir()] == ["home"]
