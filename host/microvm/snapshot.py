@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from microvm.errors import UsageError
+from microvm.log import Area
 from microvm.start import snapshots
 from microvm.start.restorer import Restorer, image_of
 from microvm.units import format_size
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from microvm.start.origin import Origin
     from microvm.start.running import RunningVM
     from microvm_image.image import Image
+
+
+_logger = Area("start")
 
 
 class Snapshot:
@@ -89,6 +93,7 @@ class Snapshot:
             snapshots.STORE.path(name)  # what is wrong with it is said at once
         with ExitStack() as files:
             taken = await checkpoint.take(vm, image, files)
+            _logger.info("took a snapshot, for which the guest stood %.1f ms", 1000 * taken.pause)
             if name is not None:
                 await in_stoppable_thread(taken.keep, name)
                 found = cls.find(name)

@@ -49,7 +49,15 @@ async def _without_async(image: Image) -> None:
         assert vm.run(["echo", "hello"]).stdout == b"hello\n"
 
 
-@pytest.mark.parametrize("use", [_commands, _a_boot, _a_pool, _without_async])
+async def _snapshots(image: Image) -> None:
+    async with MicroVM(image) as vm:
+        async with await vm.fork(2) as forks:
+            for fork in forks:
+                assert (await fork.run(["echo", "hello"])).stdout == b"hello\n"
+        assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
+
+
+@pytest.mark.parametrize("use", [_commands, _a_boot, _a_pool, _without_async, _snapshots])
 def test_a_machine_works_in_uvloop(
     image: Image, use: Callable[[Image], Coroutine[Any, Any, None]]
 ) -> None:

@@ -26,6 +26,7 @@ from microvm import (
     UsageError,
     sync,
 )
+from microvm.qemu import migration
 from microvm.start import snapshots
 from microvm_image import Image
 
@@ -131,6 +132,23 @@ async def test_one_that_was_booted(image: Image) -> None:
         async with await vm.checkpoint() as taken, MicroVM(taken) as clone:
             assert await _ask(clone, "one") == "one 1"
         assert await _ask(vm, "one") == "one 1"
+
+
+async def test_a_qemu_that_knows_no_files_does_it_by_descriptors(
+    image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As QEMU 8.1 and older, in all that we ask of it.
+    del cache
+    monkeypatch.setattr(migration, "FILE_MIGRATION", (99, 0))
+    async with _machine(image) as vm:
+        await _leave(vm)
+        kept = await vm.checkpoint("here")
+    for number in range(1, 3):
+        async with MicroVM(kept) as clone:
+            assert await _ask(clone, "old") == f"old {number}"
+            async with await clone.checkpoint() as unnamed, MicroVM(unnamed) as other:
+                assert await _ask(other, "older") == f"older {number + 1}"
+            kept = await clone.checkpoint("there")
 
 
 async def test_a_disk_is_as_it_was(image: Image) -> None:

@@ -21,7 +21,7 @@ from tests.support.processes import children, open_files
 from tests.support.small_disk import small_disk
 from tests.vm.conftest import Command, Misbehave
 
-from microvm import GuestDied, ImageError, MicroVM, SnapshotError
+from microvm import GuestDied, ImageError, MicroVM, Snapshot, SnapshotError
 from microvm.cache import store
 from microvm.start import snapshots
 from microvm_image import Image
@@ -238,3 +238,37 @@ def test_a_process_that_is_killed_while_it_saves(microvm: Command, kills: int) -
         assert microvm("run", "--from", name, "--", "true").returncode == 0
     finally:
         snapshots.STORE.remove(name)
+
+
+@pytest.mark.usefixtures("cache")
+async def test_one_that_does_not_fit_is_refused_with_what_to_do(
+    image: Image, tmp_path: Path, misbehave: Misbehave
+) -> None:
+    copied = tmp_path / "image"
+    shutil.copytree(image.path, copied)
+    async with MicroVM(copied, memory=MEMORY, accel="tcg") as vm:
+        kept = await vm.checkpoint("here")
+    os.utime(misbehave("") / f"qemu-system-{image.manifest.arch}", (1e9, 1e9))  # another build
+    anew = "take the snapshot anew"
+    with pytest.raises(SnapshotError, match="QEMU is not the one that saved it") as refused:
+        await MicroVM(kept).start()
+    assert refused.value.hint == anew
+    with pytest.raises(SnapshotError, match="QEMU is not the one that saved it"):
+        MicroVM(Snapshot.find("here")).launch()
+    shutil.rmtree(copied)
+    with pytest.raises(SnapshotError, match="cannot be used without its image") as refused:
+        await MicroVM(kept).start()
+    assert refused.value.hint == f"build {image.name} again, or {anew}"
+    (removed,) = snapshots.prune()
+    assert removed.name == "here"
+    assert snapshots.STORE.installed() == []
+
+
+async def test_a_damaged_one_is_refused(prepared: MicroVM, cache: Path) -> None:
+    kept = await prepared.checkpoint("here")
+    state = cache / "snapshots" / "here" / "state"
+    state.chmod(0o600)
+    state.write_bytes(state.read_bytes()[:-1])
+    with pytest.raises(SnapshotError, match="damaged snapshot: its state") as refused:
+        await MicroVM(kept).start()
+    assert refused.value.hint == "take the snapshot anew"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from microvm_image.image import Image
 
 _logger = Area("start")
-_HINT = "take the snapshot anew"
+REMEDY = "take the snapshot anew"
+"""What to do about one that cannot be used."""
 
 
 class Restorer:
@@ -99,10 +100,10 @@ def image_of(label: str, made: Origin) -> Image:
     except ImageError as error:
         raise SnapshotError(
             f"{label} cannot be used without its image: {error.message}",
-            hint=f"build {made.image} again, or {_HINT}",
+            hint=f"build {made.image} again, or {REMEDY}",
         ) from error
     if why := made.obstacle(origin.origin(image, _config(image, made))):
-        raise SnapshotError(f"{label} cannot be used: {why}", hint=_HINT)
+        raise SnapshotError(f"{label} cannot be used: {why}", hint=REMEDY)
     return image
 
 

@@ -119,14 +119,20 @@ class Store:
     :param folder: its name.
     :param noun: what is in it, for people.
     :param error: what is raised where one cannot be used.
+    :param remedy: what a user does then; nothing where that is seen to.
     """
 
     def __init__(
-        self, folder: str, noun: str, error: type[TemplateError] | type[SnapshotError]
+        self,
+        folder: str,
+        noun: str,
+        error: type[TemplateError] | type[SnapshotError],
+        remedy: str = "",
     ) -> None:
         self._name = folder
         self._noun = noun
         self._error = error
+        self._remedy = remedy
 
     @property
     def folder(self) -> Path:
@@ -170,7 +176,8 @@ class Store:
         try:
             manifest = self._manifest(path)
             if made is not None and manifest.origin != made:
-                raise self._error(f"{path}: another {self._noun} was saved there meanwhile")
+                message = f"{path}: another {self._noun} was saved there meanwhile"
+                raise self._error(message, hint="look for it again")
             ram = cache.open_file(path / _RAM)
             files.callback(os.close, ram)
             state = cache.read(path / _STATE, _STATE_LIMIT)
@@ -217,7 +224,8 @@ class Store:
         try:
             members = record.read(path / _MANIFEST, _MANIFEST_LIMIT)
             if members.get("format") != FORMAT:
-                raise self._error(f"{path}: a {self._noun} of another version")
+                message = f"{path}: a {self._noun} of another version of microvm"
+                raise self._error(message, hint=self._remedy)
             manifest = record.make(Manifest, members)
         except ValueError:
             raise self._damaged(path, "its manifest cannot be read") from None
@@ -226,7 +234,7 @@ class Store:
         return manifest
 
     def _damaged(self, path: Path, why: str) -> TemplateError | SnapshotError:
-        return self._error(f"{path}: damaged {self._noun}: {why}")
+        return self._error(f"{path}: damaged {self._noun}: {why}", hint=self._remedy)
 
     def save(
         self,

@@ -11,7 +11,7 @@ from microvm.start import restorer
 from microvm.start.origin import Origin
 from microvm.start.saved import Manifest, Saved, Store
 
-STORE = Store("snapshots", "snapshot", SnapshotError)
+STORE = Store("snapshots", "snapshot", SnapshotError, restorer.REMEDY)
 """The snapshots."""
 
 

@@ -1,0 +1,59 @@
+"""What a saved guest was made of and with: said where it is another."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from microvm.start.origin import Origin
+
+MADE = Origin(
+    image="alpine-1",
+    folder="/images/alpine-1",
+    kernel_sha256="k",
+    initramfs_sha256="i",
+    disk_sha256="d",
+    qemu="/usr/bin/qemu",
+    qemu_build="1-2",
+    arguments_sha256="a",
+    host_sha256="h",
+    accel="tcg",
+    memory=96,
+    cpus=1,
+    scratch=0,
+)
+# Where it lies makes no difference; these are in the arguments.
+ELSEWHERE = {"folder", "qemu", "accel", "memory", "cpus"}
+
+
+def test_the_same_fits() -> None:
+    assert MADE.obstacle(MADE) == ""
+    assert MADE.obstacle(replace(MADE, folder="/elsewhere", qemu="/opt/qemu")) == ""
+
+
+@pytest.mark.parametrize(
+    ("fact", "says"),
+    [
+        ("qemu_build", "QEMU is not the one that saved it"),
+        ("arguments_sha256", "other arguments"),
+        ("image", "it was made of image alpine-1, not other"),
+        ("kernel_sha256", "another kernel"),
+        ("initramfs_sha256", "another initramfs"),
+        ("disk_sha256", "another disk"),
+        ("scratch", "another size"),
+        ("host_sha256", "another CPU"),
+    ],
+)
+def test_what_is_another_is_named(fact: str, says: str) -> None:
+    other = 1 if fact == "scratch" else "other"
+    assert says in MADE.obstacle(replace(MADE, **{fact: other}))  # type: ignore[arg-type]
+
+
+def test_every_fact_is_looked_at() -> None:
+    looked_at = [
+        field.name
+        for field in fields(Origin)
+        if field.name not in ELSEWHERE and MADE.obstacle(replace(MADE, **{field.name: "other"}))  # type: ignore[arg-type]
+    ]
+    assert {*looked_at, *ELSEWHERE} == {field.name for field in fields(Origin)}
