@@ -140,6 +140,7 @@ async def test_a_qemu_that_knows_no_files_does_it_by_descriptors(
     # As QEMU 8.1 and older, in all that we ask of it.
     del cache
     monkeypatch.setattr(migration, "FILE_MIGRATION", (99, 0))
+    monkeypatch.setattr(migration, "MAPPED_RAM", (99, 0))
     async with _machine(image) as vm:
         await _leave(vm)
         kept = await vm.checkpoint("here")

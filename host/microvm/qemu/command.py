@@ -60,7 +60,7 @@ class Memory:
     :ivar state: the rest of the machine, as QEMU writes it.
     :ivar scratch: the disk that the root is written to, if it is on one: this QEMU's own.
     :ivar saved: whether a guest is in them, to be restored; else QEMU is to save one there.
-    :ivar sender: the socket that the guest comes from which is to be saved; None: it is booted.
+    :ivar sent: the file to which the guest that is to be saved was sent; None: it is booted.
     :ivar copied: whether the memory of a saved guest is a copy for this QEMU alone, to be written.
     :ivar identity: a value that tells a saved guest from a later one of the same name.
     """
@@ -68,7 +68,7 @@ class Memory:
     ram: int
     state: int
     saved: bool
-    sender: int | None = None
+    sent: int | None = None
     scratch: int | None = None
     copied: bool = False
     identity: tuple[int, ...] = ()
@@ -93,7 +93,7 @@ class Inherited:
         own = (self.qmp, self.port, self.console, self.kernel, self.initramfs)
         some: tuple[int | None, ...] = (self.kvm, self.disk, self.scratch)
         if self.memory is not None:
-            some += (self.memory.ram, self.memory.state, self.memory.sender)
+            some += (self.memory.ram, self.memory.state, self.memory.sent)
         return (*own, *(each for each in some if each is not None))
 
 
@@ -126,7 +126,7 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
 
 def _restores(inherited: Inherited) -> bool:
     memory = inherited.memory
-    return memory is not None and (memory.saved or memory.sender is not None)
+    return memory is not None and (memory.saved or memory.sent is not None)
 
 
 def _backend(config: QemuConfig, memory: Memory | None) -> list[str]:

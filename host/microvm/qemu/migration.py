@@ -1,4 +1,4 @@
-"""Migrations: how a guest gets out of its QEMU and into another, through files or a socket."""
+"""Migrations: how a guest gets out of its QEMU, into files, and from there into another."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from microvm.qemu.qmp import Client
 #: The first that migrates to and from a file by its name, and maps one that it may only read
 #: without making it a ROM; those before migrate by descriptors, and map what they may write.
 FILE_MIGRATION = (8, 2)
+
+#: The first that sends memory to a file so that pages of zeros are neither written nor read, and
+#: one that is changed meanwhile is not there twice.
+MAPPED_RAM = (9, 0)
 
 # How long a guest may stand for the last of its memory, in milliseconds; how often its memory is
 # gone through until one that writes faster than it is copied stands for as long as that takes.
@@ -41,14 +45,16 @@ async def restore(qmp: Client, memory: Memory) -> None:
     await qmp.request("migrate-incoming", {"uri": uri})
 
 
-async def receive(qmp: Client, sender: int) -> None:
-    """Have QEMU wait for a guest that another one sends; then it goes on here.
+async def receive(qmp: Client, sent: int) -> None:
+    """Have QEMU restore a guest that another one has sent to a file; then it goes on here.
 
-    :param sender: the socket, which QEMU has inherited.
+    :param sent: the file, which QEMU has inherited.
     :raises TemplateError: QEMU says that it cannot.
     """
-    await _set(qmp, {"x-ignore-shared": False})
-    await qmp.request("migrate-incoming", {"uri": f"fd:{sender}"})
+    await _set(qmp, _mapped(qmp))
+    by_name = qmp.version >= MAPPED_RAM
+    uri = f"file:{descriptor_path(sent)}" if by_name else f"fd:{sent}"
+    await qmp.request("migrate-incoming", {"uri": uri})
 
 
 async def save(qmp: Client, memory: Memory) -> str | None:
@@ -66,18 +72,19 @@ async def save(qmp: Client, memory: Memory) -> str | None:
         return await _status(qmp, events, _ENDED)
 
 
-async def send(qmp: Client, receiver: int, standing: Callable[[], Awaitable[None]]) -> str | None:
-    """Have QEMU send its guest to another QEMU; it stops for the last of it, until `go_on`.
+async def send(qmp: Client, target: int, standing: Callable[[], Awaitable[None]]) -> str | None:
+    """Have QEMU send its guest to a file; it stops for the last of it, until `go_on`.
 
-    :param receiver: a socket, at whose other end a QEMU waits.
-    :param standing: called when the guest stands, and the other one has not yet all of it.
+    :param target: the file, empty, which can be written.
+    :param standing: called when the guest stands, and not all of it is in the file.
     :return: as `save` does.
     :raises TemplateError: QEMU says that it cannot.
     """
-    await _set(qmp, {"x-ignore-shared": False, "pause-before-switchover": True})
+    await _set(qmp, {"pause-before-switchover": True, **_mapped(qmp)})
     limits: dict[str, object] = {"max-bandwidth": _BANDWIDTH, "downtime-limit": _PAUSE_MS}
     await qmp.request("migrate-set-parameters", limits)
-    uri = await qmp.give("receiver", receiver)
+    by_name = qmp.version >= MAPPED_RAM
+    uri = f"file:{await qmp.lend(target)}" if by_name else await qmp.give("guest", target)
     with qmp.listener(_EVENTS) as events:
         await qmp.request("migrate", {"uri": uri})
         status = await _status(qmp, events, {_STANDING, *_ENDED})
@@ -106,9 +113,16 @@ async def _run_state(qmp: Client) -> str:
 
 
 async def _set(qmp: Client, wanted: Mapping[str, bool]) -> None:
-    every = {"events": True, "pause-before-switchover": False, **wanted}
-    listed = [{"capability": name, "state": state} for name, state in every.items()]
+    every = {"events": True, "x-ignore-shared": False, "pause-before-switchover": False}
+    if qmp.version >= MAPPED_RAM:
+        every["mapped-ram"] = False
+    listed = [{"capability": name, "state": state} for name, state in {**every, **wanted}.items()]
     await qmp.request("migrate-set-capabilities", {"capabilities": listed})
+
+
+def _mapped(qmp: Client) -> Mapping[str, bool]:
+    """Return what has each page at a place of its own, and those of zeros at none."""
+    return {"mapped-ram": True} if qmp.version >= MAPPED_RAM else {}
 
 
 async def _status(qmp: Client, events: EventListener, awaited: set[str]) -> str | None:

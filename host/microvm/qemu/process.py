@@ -189,19 +189,19 @@ class Qemu:
             raise RuntimeError("QEMU was not started with memory to save to")
         await self._migrate(migration.save(self._qmp, self._launched.memory), SAVE_TIMEOUT)
 
-    async def send(self, receiver: int, standing: Callable[[], Awaitable[None]]) -> float:
-        """Copy the guest into another QEMU, which was launched for that; it goes on in both.
+    async def send(self, target: int, standing: Callable[[], Awaitable[None]]) -> float:
+        """Copy the guest into a file, from which another QEMU goes on with it, as it does here.
 
-        Return how long it stood here, in seconds.
+        Return how long it stood, in seconds.
 
-        :param receiver: a socket, at whose other end that QEMU is; the caller's.
-        :param standing: called when this guest stands, and the other does not yet run.
+        :param target: the file, empty, that can be written; the caller's.
+        :param standing: called when the guest stands, and not all of it is in the file.
         :raises TemplateError: QEMU says that it cannot.
         :raises QemuError: it has ended, or it takes too long.
         """
         with self._qmp.listener(("STOP", "RESUME")) as events:
             try:
-                sent = migration.send(self._qmp, receiver, standing)
+                sent = migration.send(self._qmp, target, standing)
                 await self._migrate(sent, self.send_timeout)
             finally:
                 await settled([asyncio.create_task(self._go_on())])
@@ -309,8 +309,8 @@ class Qemu:
     async def _start_guest(self) -> None:
         await self._qmp.greet(self._launched.qmp)
         memory = self._launched.memory
-        if memory is not None and memory.sender is not None:
-            await migration.receive(self._qmp, memory.sender)
+        if memory is not None and memory.sent is not None:
+            await migration.receive(self._qmp, memory.sent)
         elif memory is not None and memory.saved:
             await migration.restore(self._qmp, memory)
         else:

@@ -22,6 +22,7 @@ _logger = Area("qemu")
 MINIMUM_VERSION = (7, 2)
 
 _STATUS_TIMEOUT = 5.0
+_LENT = 9  # the command line has those before
 
 
 class Client(QMPClient):
@@ -72,6 +73,19 @@ class Client(QMPClient):
         socket.send_fds(self._port, [b" "], [descriptor])
         await self.request("getfd", {"fdname": name})
         return f"fd:{name}"
+
+    async def lend(self, descriptor: int) -> str:
+        """Send QEMU a descriptor that can be written, and return the path by which it opens it.
+
+        It takes the place of the one before.
+
+        :raises TemplateError, QemuError: as `give`.
+        """
+        with suppress(ExecuteError):  # there is none yet
+            await self.execute("remove-fd", {"fdset-id": _LENT})
+        socket.send_fds(self._port, [b" "], [descriptor])
+        await self.request("add-fd", {"fdset-id": _LENT})
+        return f"/dev/fdset/{_LENT}"
 
     async def status(self) -> object:
         """Return whether the guest runs, and why not, in QEMU's words; None if it says nothing."""

@@ -1,18 +1,17 @@
 """Checkpoints: running guests, each copied while it goes on, for others to be cloned from.
 
-QEMU sends a guest to another QEMU, the receiver, whose memory is a file in no folder; the guest
-stops for the last of it only, some milliseconds, and goes on. The receiver's is greeted, so that it
-freezes what runs in it until a clone resumes it, and is saved as a template is.
+QEMU sends a guest to a file in no folder; the guest stops for the last of it only, some
+milliseconds, and goes on. Another QEMU, the receiver, restores it into memory that is such a file
+as well, where it is greeted, so that it freezes what runs in it until a clone resumes it, and is
+saved as a template is.
 """
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
-import socket
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
@@ -23,14 +22,10 @@ from microvm.start.origin import Origin, origin
 from microvm.start.running import RunningVM
 from microvm.start.saved import blank, restorable
 from microvm.start.starter import CLONE_TIMEOUT
-from microvm.tasks import settled
 from microvm.threads import in_stoppable_thread
 from microvm_image.image import Image
 
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-
-# How long a receiver has to end whose guest could not be sent, so that its reason is known.
-_PATIENCE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,38 +102,19 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
         if vm.qemu.scratch is not None and memory.scratch is not None:
             await in_stoppable_thread(scratch.copy, vm.qemu.scratch, memory.scratch)
 
-    sender, theirs = socket.socketpair()
-    with sender, theirs:
-        receiving = asyncio.create_task(_receive(vm, memory, theirs))
-        async with AsyncExitStack() as undone:
-            undone.push_async_callback(_discard, receiving)
-            try:
-                async with vm.guest.kept():
-                    pause = await vm.qemu.send(sender.fileno(), copy_disk)
-            except (QemuError, TemplateError):
-                # If it is the other one that has failed, it knows why.
-                await asyncio.wait([receiving], timeout=_PATIENCE)
-                if receiving.done():
-                    receiving.result()
-                raise
-            receiver = await receiving
-            undone.pop_all()
-            return receiver, pause
-
-
-async def _receive(vm: RunningVM, memory: Memory, theirs: socket.socket) -> RunningVM:
-    """Launch a receiver, and wait until the guest that it gets has answered."""
-    with theirs:
-        launched = launch(vm.qemu.config, replace(memory, sender=theirs.fileno()))
-    timeout = vm.qemu.send_timeout + CLONE_TIMEOUT
-    return await RunningVM.start(launched, None, timeout, resume=False)
-
-
-async def _discard(receiving: asyncio.Task[RunningVM]) -> None:
-    receiving.cancel()
-    await settled([receiving])
-    if not receiving.cancelled() and receiving.exception() is None:
-        await receiving.result().end()
+    with ExitStack() as files, ExitStack() as undone:
+        sent = os.memfd_create("microvm-sent", os.MFD_CLOEXEC)
+        files.callback(os.close, sent)
+        # It starts while the guest is sent, and asks for that afterwards.
+        launched = launch(vm.qemu.config, replace(memory, sent=sent))
+        undone.callback(launched.kill)
+        target = os.open(f"/proc/self/fd/{sent}", os.O_WRONLY | os.O_CLOEXEC)
+        files.callback(os.close, target)
+        async with vm.guest.kept():
+            pause = await vm.qemu.send(target, copy_disk)
+        undone.pop_all()
+        timeout = vm.qemu.send_timeout + CLONE_TIMEOUT
+        return await RunningVM.start(launched, None, timeout, resume=False), pause
 
 
 @asynccontextmanager
