@@ -66,7 +66,7 @@ def test_the_hooks_are_well_formed() -> None:
 
 
 def test_what_is_generated_from_each_schema_is_checked_and_written_anew() -> None:
-    released = {path for path in ROOT.glob("protocol/*.released.toml")}
+    released = set(ROOT.glob("protocol/*.released.toml"))
     schemas = {path.name for path in set(ROOT.glob("protocol/*.toml")) - released}
     default = {"sandboxd.toml"}  # which need not be named
     for verb in ("gen --check", "gen"):
