@@ -97,9 +97,9 @@ class Host(RuleBasedStateMachine):
                 self._talk.sync()
         return self._running
 
-    def _pay_all(self, running: Running) -> None:
+    def _pay_all(self, running: Running, held: int = 0) -> None:
         for stream in codec.Stream:
-            self._talk.say(codec.ExecCredit(running.id, stream, _ALL))
+            self._talk.say(codec.ExecCredit(running.id, stream, _ALL), held)
 
     @rule(example=strategies.examples(), held=_held)
     def any_bytes(self, example: Example, held: int) -> None:
@@ -219,16 +219,17 @@ class Host(RuleBasedStateMachine):
 
     @rule(
         request=_requests | _fed_requests | _to_run(commands.FAMILIES),
-        way=st.sampled_from(["input", "terminate", "kill", "signal", "unpaid", "unpaid"]),
+        way=st.sampled_from(["input", "terminate", "kill", "signal", "unpaid"]),
+        held=st.sampled_from([0, 100]),
     )
-    def finish(self, request: codec.ExecRequest, way: str) -> None:
+    def finish(self, request: codec.ExecRequest, way: str, held: int) -> None:
         """Have it end as hosts do: fed to the end or killed, paid or not; and see what is left."""
         running = self._run(request)
         if not running:
             return
         if way != "unpaid":
-            self._pay_all(running)
-        if running.command.lasts:
+            self._pay_all(running, held)  # or as one piece with what ends it
+        if running.command.lasts and not held:
             self._talk.settle()
         if running.command.takes and running.fed and not running.size and way == "input":
             self._talk.say(codec.ExecStdin(running.id, b""))
