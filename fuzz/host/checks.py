@@ -21,7 +21,7 @@ from microvm.wire.session import WINDOW
 
 from ..disagreement import agree
 from .recorder import CallResult, Command, Recorder
-from .script import Call
+from .script import QUESTIONS, Call
 
 READY_TIMEOUT = 60.0
 """The timeout of a boot, in seconds."""
@@ -74,7 +74,7 @@ def _is_silent(recorder: Recorder) -> bool:
     running = [command for command in recorder.commands if not command.ending]
     late = [when + TIMEOUTS.kill for command in running for when in command.kills]
     late += [when + TIMEOUTS.ping for when in recorder.pings.values()]
-    asked = [its for its in recorder.calls if its.call.kind in ("ping", "status")]
+    asked = [its for its in recorder.calls if its.call.kind in QUESTIONS]
     late += [its.began + (its.call.timeout or TIMEOUTS.ping) for its in asked]
     return any(abs((recorder.left_at or 0) - when) < SLACK for when in late)
 
@@ -91,7 +91,7 @@ def _check_call(recorder: Recorder, its: CallResult) -> None:
         agree(value is recorder.error, "a call ends for another reason than the loss", repr(value))
     if kind == "ready":
         _check_ready(recorder, its)
-    elif kind in ("ping", "status"):
+    elif kind in QUESTIONS:
         _check_answer(recorder, its)
     elif command is None:
         # Who leaves without waiting for an end is not told of a loss.
@@ -120,7 +120,7 @@ def _check_ready(recorder: Recorder, its: CallResult) -> None:
 
 
 def _check_answer(recorder: Recorder, its: CallResult) -> None:
-    """Check the answer to a ping, or to a status request."""
+    """Check the answer to a question."""
     value = its.value
     # When the guest is lost meanwhile, nobody waits on.
     latest = min([its.began + (its.call.timeout or TIMEOUTS.ping), *recorder.losses])

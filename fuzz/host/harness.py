@@ -149,6 +149,8 @@ async def _call(guest: Guest, call: Call, its: CallResult) -> None:
                 await guest.ping(call.timeout or TIMEOUTS.ping)
             case "status":
                 its.value = await guest.status(call.timeout or TIMEOUTS.ping)
+            case "keep":
+                await guest.keep(call.timeout or TIMEOUTS.ping)
             case "run":
                 done = await run(guest, ["command"], input=input_of(call), **_options(call))
                 its.value = done.returncode

@@ -106,11 +106,15 @@ class Reset(Act):
     """The machine ends, as when its kernel crashes."""
 
 
+QUESTIONS = ("ping", "status", "keep")
+"""Calls that the guest answers at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """Something that the host does.
 
-    :ivar kind: `run`, `communicate`, `exec`, `ping`, `status`.
+    :ivar kind: `run`, `communicate`, `exec`, or one of the questions.
     :ivar reading: of an `exec`: `all`, `slow`, `lines`, `some` of the output and then away, or
         `none`.
     :ivar stdin: bytes of input; None for none.

@@ -16,7 +16,7 @@ from .. import messages as any_
 from ..strategies import LARGEST, NAMES, u16, u32
 from . import script as acts
 from .known import ASKED, ENDINGS, GREETING, PONG, READY, failed
-from .script import Act, Call, Hear, Pause, Say, Script
+from .script import QUESTIONS, Act, Call, Hear, Pause, Say, Script
 
 T = TypeVar("T")
 Acts: TypeAlias = st.SearchStrategy[Act]
@@ -44,7 +44,7 @@ _commands = st.builds(
     stdin=st.none() | _sizes | st.just(1_000_000),
     signal=st.none() | st.just(15) | st.just(9),
 )
-_questions = st.builds(Call, _one_of(["ping", "status"]), timeout=st.none() | st.just(1.0))
+_questions = st.builds(Call, _one_of(QUESTIONS), timeout=st.none() | st.just(1.0))
 _calls = st.lists(_weighted((2, _commands), (1, _questions)), min_size=1, max_size=3).map(tuple)
 
 _serves = st.builds(
@@ -156,7 +156,7 @@ _cuts = st.just(()) | st.lists(st.integers(1, 30), min_size=1, max_size=4).map(t
 
 
 def _service(draw: st.DrawFn, calls: tuple[Call, ...]) -> list[Act]:
-    return [draw(_serves) for call in calls if call.kind not in ("ping", "status")]
+    return [draw(_serves) for call in calls if call.kind not in QUESTIONS]
 
 
 @st.composite
