@@ -269,10 +269,10 @@ class Host(RuleBasedStateMachine):
     @precondition(lambda self: not self._talk.model.is_init and self._ends < _MOST_ENDS)
     @rule(
         request=_to_run(LASTING) | st.none(),
-        before=st.sampled_from([b"", HELLO + codec.Ping(1).encode()]),
+        before=st.sampled_from([b"", *[HELLO + codec.Ping(1).encode()] * 2]),
         message=strategies.messages,
         share=st.sampled_from([0.0, 0.5, 1.0]),
-        way=st.sampled_from(["half", "whole", "shutdown"]),
+        way=st.sampled_from(["half", "half", "whole", "shutdown"]),
     )
     def hang_up(
         self,
