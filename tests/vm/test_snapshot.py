@@ -101,9 +101,12 @@ async def test_processes_and_files_live_on_in_each_machine(
 async def test_the_machine_goes_on(image: Image) -> None:
     async with _machine(image) as vm:
         await _leave(vm)
+        assert vm.pid
+        before = open_files(vm.pid)
         for number in range(1, 4):
             (await vm.checkpoint()).close()
             assert await _ask(vm, "well?") == f"well? {number}"
+            assert open_files(vm.pid) == before
 
 
 async def test_a_machine_from_a_snapshot_can_be_snapshot_itself(snapshot: Snapshot) -> None:

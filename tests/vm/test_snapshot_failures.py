@@ -218,7 +218,7 @@ async def test_one_that_is_removed_and_saved_while_it_is_cloned(prepared: MicroV
     assert missing
 
 
-@pytest.mark.parametrize("kills", [5, MANY])
+@pytest.mark.parametrize("kills", [3, MANY])
 def test_a_process_that_is_killed_while_it_saves(microvm: Command, kills: int) -> None:
     """What has the name is what had it before, or the new one, or, just then, nothing."""
     random = Random(kills)

@@ -73,8 +73,9 @@ def bench(
     """Measure what a machine costs here: time, throughput and memory.
 
     Machines are booted and cloned, answer pings, run `true`, move 64 MiB each way, come from a
-    pool, and are alive all at once. Each figure stands beside its floor: raw QEMU with the same
-    kernel and file system, and a guest that does nothing but answer, measured in turn with ours.
+    pool, are alive all at once, and are forked with a process that waits in them. Each figure
+    stands beside its floor: raw QEMU with the same kernel and file system, and a guest that does
+    nothing but answer, measured in turn with ours.
 
     An image with a disk stands beside the default image, too. Where it has python3, what that takes
     to start in a new clone is measured: to have it warmed up as the floor's is, the image must have

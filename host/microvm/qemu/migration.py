@@ -105,6 +105,7 @@ async def go_on(qmp: Client) -> None:
     while (await _run_state(qmp)) == "finish-migrate":  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)
     await qmp.execute("cont")
+    await qmp.take_back()
 
 
 async def _run_state(qmp: Client) -> str:

@@ -77,15 +77,19 @@ class Client(QMPClient):
     async def lend(self, descriptor: int) -> str:
         """Send QEMU a descriptor that can be written, and return the path by which it opens it.
 
-        It takes the place of the one before.
-
         :raises TemplateError, QemuError: as `give`.
         """
-        with suppress(ExecuteError):  # there is none yet
-            await self.execute("remove-fd", {"fdset-id": _LENT})
         socket.send_fds(self._port, [b" "], [descriptor])
         await self.request("add-fd", {"fdset-id": _LENT})
         return f"/dev/fdset/{_LENT}"
+
+    async def take_back(self) -> None:
+        """Have QEMU close what was lent to it, if anything was.
+
+        :raises QMPError: it has ended.
+        """
+        with suppress(ExecuteError):
+            await self.execute("remove-fd", {"fdset-id": _LENT})
 
     async def status(self) -> object:
         """Return whether the guest runs, and why not, in QEMU's words; None if it says nothing."""
