@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from microvm.start.running import RunningVM
     from microvm_image.image import Image
 
-
 _logger = Area("start")
 
 
@@ -32,7 +31,7 @@ class Snapshot:
     ::
 
         async with MicroVM("python") as vm:
-            await vm.run(["pip", "install", "numpy"])
+            await vm.run(["python3", "/srv/prepare.py"], check=True)
             async with await vm.checkpoint() as snapshot:
                 async with MicroVM(snapshot) as clone: ...
 

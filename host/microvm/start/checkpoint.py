@@ -102,17 +102,19 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
         if vm.qemu.scratch is not None and memory.scratch is not None:
             await in_stoppable_thread(scratch.copy, vm.qemu.scratch, memory.scratch)
 
-    with ExitStack() as files, ExitStack() as undone:
+    with ExitStack() as files:
         sent = os.memfd_create("microvm-sent", os.MFD_CLOEXEC)
         files.callback(os.close, sent)
-        # It starts while the guest is sent, and asks for that afterwards.
-        launched = launch(vm.qemu.config, replace(memory, sent=sent))
-        undone.callback(launched.kill)
         target = os.open(f"/proc/self/fd/{sent}", os.O_WRONLY | os.O_CLOEXEC)
         files.callback(os.close, target)
         async with vm.guest.kept():
-            pause = await vm.qemu.send(target, copy_disk)
-        undone.pop_all()
+            # It starts while the guest is sent, and asks for that afterwards.
+            launched = launch(vm.qemu.config, replace(memory, sent=sent))
+            try:
+                pause = await vm.qemu.send(target, copy_disk)
+            except BaseException:
+                launched.kill()
+                raise
         timeout = vm.qemu.send_timeout + CLONE_TIMEOUT
         return await RunningVM.start(launched, None, timeout, resume=False), pause
 
