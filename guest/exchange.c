@@ -8,7 +8,11 @@
 #include <unistd.h>
 
 static uint8_t in[FILES_HEADER_SIZE + FILES_MAX_BODY_FROM_HOST];
-static uint8_t out[FILES_HEADER_SIZE + FILES_MAX_BODY_FROM_GUEST];
+
+/* What is small is gathered: many frames may go by one write. */
+enum { GATHERED = 1 << 16, LONGEST = FILES_HEADER_SIZE + CHUNK };
+static uint8_t out[GATHERED + LONGEST];
+static size_t gathered;
 
 void trail_set(struct trail *trail, size_t folder, const char *name)
 {
@@ -102,11 +106,26 @@ enum received receive_data(int fd, size_t size)
 	return RECEIVED;
 }
 
+static void flush(void)
+{
+	if (!write_all(STDOUT_FILENO, out, gathered))
+		exit(EXIT_FAILURE);
+	gathered = 0;
+}
+
+static uint8_t *frame_room(void)
+{
+	return out + gathered;
+}
+
 /* An encoder gives 0 for what a frame cannot carry, which no path and name of Linux's is. */
 static void send_out(size_t size)
 {
-	if (size == 0 || !write_all(STDOUT_FILENO, out, size))
+	if (size == 0)
 		exit(EXIT_FAILURE);
+	gathered += size;
+	if (gathered >= GATHERED)
+		flush();
 }
 
 static struct files_slice slice_of(const char *text)
@@ -116,14 +135,14 @@ static struct files_slice slice_of(const char *text)
 
 void *data_room(void)
 {
-	return out + FILES_HEADER_SIZE;
+	return frame_room() + FILES_HEADER_SIZE;
 }
 
 void send_data(size_t size)
 {
 	const struct files_data data = { .data = { data_room(), (uint32_t)size } };
 
-	send_out(files_encode_data(out, FILES_VERSION, &data));
+	send_out(files_encode_data(frame_room(), FILES_VERSION, &data));
 }
 
 void send_entry(const struct stat *status, const char *name, const char *target)
@@ -138,17 +157,18 @@ void send_entry(const struct stat *status, const char *name, const char *target)
 		.target = slice_of(target),
 	};
 
-	send_out(files_encode_entry(out, FILES_VERSION, &entry));
+	send_out(files_encode_entry(frame_room(), FILES_VERSION, &entry));
 }
 
 void send_whole(void)
 {
-	send_out(files_encode_whole(out, FILES_VERSION));
+	send_out(files_encode_whole(frame_room(), FILES_VERSION));
 }
 
 _Noreturn void end_done(void)
 {
-	send_out(files_encode_done(out, FILES_VERSION));
+	send_out(files_encode_done(frame_room(), FILES_VERSION));
+	flush();
 	exit(EXIT_SUCCESS);
 }
 
@@ -160,6 +180,7 @@ _Noreturn void end_failed(enum files_subject subject, int error, const char *pat
 		.path = slice_of(path),
 	};
 
-	send_out(files_encode_failure(out, FILES_VERSION, &failure));
+	send_out(files_encode_failure(frame_room(), FILES_VERSION, &failure));
+	flush();
 	exit(EXIT_SUCCESS);
 }

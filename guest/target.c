@@ -40,7 +40,8 @@ static size_t depth;
 static struct trail trail;
 static struct part file_part, folder_part;
 static struct {
-	int fd; /* -1: none is being written */
+	int fd;	     /* -1: none is being written */
+	bool is_new; /* and not what is written as it is */
 	bool replaces;
 	struct stat before; /* what it replaces */
 	uint32_t mode;
@@ -180,13 +181,18 @@ static const char *open_place(bool folder)
 	return !name ? path : *name ? name : ".";
 }
 
+static void open_new(const char *name)
+{
+	file.fd = openat(innermost()->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	file.is_new = true;
+}
+
 /* Opens a new file beside the one that it is to become. False: there cannot be one. */
 static bool open_beside(const char *name)
 {
 	for (int i = 0; i < TEMPORARIES_MAX; i++) {
 		next_temporary(&file_part);
-		file.fd = openat(innermost()->fd, file_part.temporary,
-				 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		open_new(file_part.temporary);
 		if (file.fd >= 0 || errno != EEXIST)
 			break;
 	}
@@ -199,18 +205,18 @@ static void open_in_place(const char *name)
 	int nofollow = depth > 1 ? O_NOFOLLOW : 0; /* such as /dev/stdout */
 
 	*file_part.temporary = 0;
+	file.is_new = false;
 	file.fd = openat(innermost()->fd, name,
 			 O_WRONLY | O_TRUNC | O_NOCTTY | O_CLOEXEC | nofollow);
 	need(file.fd >= 0);
 }
 
-static void begin_file(const char *name, const struct files_entry *entry)
+/* Opens what is to be a file of this name where something may have it. */
+static void open_over(const char *name)
 {
-	int folder = innermost()->fd, nofollow = depth > 1 ? AT_SYMLINK_NOFOLLOW : 0;
-	bool exists = fstatat(folder, name, &file.before, nofollow) == 0;
+	int nofollow = depth > 1 ? AT_SYMLINK_NOFOLLOW : 0;
+	bool exists = fstatat(innermost()->fd, name, &file.before, nofollow) == 0;
 
-	file.mode = entry->mode;
-	file.mtime = entry->mtime;
 	need_not(exists && S_ISDIR(file.before.st_mode), EISDIR);
 	file.replaces = exists && S_ISREG(file.before.st_mode);
 	if (exists && !file.replaces && !S_ISLNK(file.before.st_mode)) {
@@ -220,6 +226,19 @@ static void begin_file(const char *name, const struct files_entry *entry)
 		need(file.replaces &&
 		     (errno == EACCES || errno == EPERM || errno == EROFS || errno == ENOENT));
 		open_in_place(name);
+	}
+}
+
+static void begin_file(const char *name, const struct files_entry *entry)
+{
+	file.mode = entry->mode;
+	file.mtime = entry->mtime;
+	if (*folder_part.temporary) { /* a name for what is not whole is above us */
+		*file_part.temporary = 0;
+		open_new(name);
+		need(file.fd >= 0);
+	} else {
+		open_over(name);
 	}
 }
 
@@ -236,7 +255,7 @@ static void end_file(void)
 {
 	int folder = innermost()->fd, fd = file.fd;
 
-	if (*file_part.temporary) {
+	if (file.is_new) {
 		if (file.replaces && !target->owned) /* which only root may do */
 			(void)!fchown(fd, file.before.st_uid, file.before.st_gid);
 		dress(fd, file.replaces && target->keep_mode ? file.before.st_mode : file.mode,
