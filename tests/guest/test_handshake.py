@@ -96,8 +96,9 @@ def test_frames_behind_a_hello_in_one_piece_are_answered(daemon_process: Daemon)
 
 
 def test_every_hello_of_many_is_answered(daemon_process: Daemon) -> None:
-    daemon_process.send(*(hello(nonce) for nonce in range(5000)))
-    for nonce in range(5000):
+    nonces = range(1000)  # no more than it reads before it has answered any
+    daemon_process.send(*map(hello, nonces))
+    for nonce in nonces:
         daemon_process.expect(
             codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce),
         )

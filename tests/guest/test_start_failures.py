@@ -131,7 +131,10 @@ def test_an_older_host_is_not_told_what_it_cannot_understand(
 ) -> None:
     daemon_process.send(codec.Hello(1, codec.DIGESTS[1], codec.MAX_BODY, 1))
     daemon_process.receive()
-    daemon_process.start(script(tmp_path / "file", "#!/no/such\n"))
+    command = script(tmp_path / "file", "#!/no/such\n")
+    null = codec.StdinKind.NULL
+    request = codec.ExecRequest(1, command, b"", (command,), (), 0, 0, b"", null, 0, 0, 0, 0)
+    daemon_process.send(request.encode(1))
     frame = daemon_process.stream.recv(100)
     assert frame == codec.ExecFailed(1, Stage.INTERPRETER, errno.ENOENT).encode(1)
 
