@@ -119,13 +119,13 @@ async def live_at_once(image: Image, count: int) -> None:
         for number, vm in enumerate(machines):
             assert vm.cloned
             assert (await vm.run(["echo", str(number)])).stdout == f"{number}\n".encode()
-        each = sum(_proportional(vm.pid or 0) for vm in machines) / count
+        each = sum(proportional(vm.pid or 0) for vm in machines) / count
     print(f"{count} clones alive, {each / MIB:.1f} MiB of proportional set size each")
     if count >= 100:  # fewer have fewer to share with
         assert each <= MOST_PROPORTIONAL[image.manifest.bus]
 
 
-def _proportional(pid: int) -> int:
+def proportional(pid: int) -> int:
     """Bytes of memory that a process takes, each shared page divided by its sharers."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.support.processes import children, open_files
-from tests.vm.conftest import Misbehave
+from tests.vm.conftest import MIB, MOST_PROPORTIONAL, Misbehave, proportional
 
 from microvm import (
     BootError,
@@ -239,6 +239,16 @@ async def test_forks(prepared: MicroVM) -> None:
     assert set(children(os.getpid())) == before
     with pytest.raises(UsageError, match="at least one"):
         await prepared.fork(0)
+
+
+@pytest.mark.long
+async def test_a_hundred_forks_live_at_once(prepared: MicroVM, image: Image) -> None:
+    async with await prepared.fork(100) as forks:
+        for number, fork in enumerate(forks):
+            assert await _ask(fork, str(number)) == f"{number} 2"
+        each = sum(proportional(fork.pid or 0) for fork in forks) / len(forks)
+    print(f"{len(forks)} forks alive, {each / MIB:.1f} MiB of proportional set size each")
+    assert each <= MOST_PROPORTIONAL[image.manifest.bus]
 
 
 async def test_a_fork_that_fails_leaves_no_other(prepared: MicroVM, misbehave: Misbehave) -> None:
