@@ -16,7 +16,7 @@ from tests.image import layers, oci
 from microvm.cache import lock
 from microvm.cli.image import image
 from microvm.errors import ImageError
-from microvm_image.image import load
+from microvm_image.image import FORMAT, load
 
 COLUMNS = ["NAME", "DIGEST", "BASE", "KERNEL", "SIZE", "SHARED", "CREATED"]
 
@@ -93,7 +93,9 @@ def test_what_cannot_be_used_is_listed_and_can_be_removed(built: Path) -> None:
         ('"format": 1', "outdated", "of another version of microvm"),
         ("", "damaged", "config is missing, or unknown"),
     ):
-        manifest.write_text(text.replace('"format": 2', change) if change else '{"format": 2}')
+        manifest.write_text(
+            text.replace(f'"format": {FORMAT}', change) if change else f'{{"format": {FORMAT}}}'
+        )
         assert run("ls").stdout.splitlines()[1].split()[1:3] == [built.name[-12:], word]
         (facts,) = json.loads(run("ls", "--json").stdout)
         assert f"(`microvm image rm {built.name}` removes it" in facts["error"]

@@ -14,7 +14,7 @@ from tests.vm.conftest import DEADLINE
 
 from microvm_image import Image
 from microvm_image.config import Config
-from microvm_image.image import load
+from microvm_image.image import FORMAT, load
 
 CONFIG = Config(env=("GREETING=hello",), cmd=("sh", "-c", "echo $GREETING"))
 
@@ -102,7 +102,7 @@ def test_an_image_of_an_older_version_is_refused_with_what_to_do(
     there: Machine, image: Image
 ) -> None:
     manifest = there.cache / "images" / image.name / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    manifest.write_text(manifest.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
     status, _, err = there("run", "--image", "hello:1")
     assert status == 125
     assert f"of another version of microvm (`microvm image rm {image.name}` removes it" in err
