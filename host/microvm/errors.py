@@ -41,6 +41,12 @@ from microvm.printable import printable
 
 _ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
 
+BUILD_AGAIN = (
+    "build the image again with this microvm: `microvm image build`, with the name that it has; "
+    "a ready-made one is built again after `microvm image rm NAME`"
+)
+"""The hint where what is in a guest is of another microvm."""
+
 ExitKind = Literal[
     "reset",
     "shutdown",
@@ -179,7 +185,7 @@ class VersionMismatch(ProtocolError):
         super().__init__(
             f"the host speaks version {host[0]} of the protocol, schema {host[1]:016x}; "
             f"the guest speaks version {guest[0]}, schema {guest[1]:016x}: {same} another schema",
-            hint="build the image from this installation: `microvm image build`",
+            hint=BUILD_AGAIN,
         )
         self.host = host
         self.guest = guest

@@ -21,7 +21,6 @@ from microvm.errors import (
     FileNotFound,
     ImageError,
     NotAFolder,
-    StartError,
     UsageError,
 )
 from microvm.guest import files as guest_files
@@ -337,22 +336,33 @@ async def test_nobody_of_that_name_is_no_missing_file(
 
 
 async def test_another_build_of_the_program_is_said(guest: Guest, peer: Peer) -> None:
-    with pytest.raises(ImageError, match="another version") as caught:
+    with pytest.raises(ImageError, match="older microvm, or a newer") as caught:
         await meanwhile(peer, guest_files.read(guest, "/from"), b"", 2)
     assert "microvm image build" in caught.value.hint
 
 
+async def fail_to_start(peer: Peer, stage: codec.Stage, number: int) -> None:
+    await peer.expect(codec.ExecRequest)
+    await peer.say(codec.ExecFailed(peer.id, stage, number))
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ELOOP])
+async def test_a_guest_without_the_program_is_said(guest: Guest, peer: Peer, number: int) -> None:
+    playing = asyncio.create_task(fail_to_start(peer, codec.Stage.EXEC, number))
+    with pytest.raises(ImageError, match="older microvm") as caught:
+        await guest_files.read(guest, "/from")
+    assert "microvm image rm" in caught.value.hint
+    await playing
+
+
 @pytest.mark.parametrize("stage", [codec.Stage.EXEC, codec.Stage.FORK])
-async def test_a_guest_without_the_program_is_said(
+async def test_a_program_that_the_guest_has_no_room_for_is_an_error_of_the_file(
     guest: Guest, peer: Peer, stage: codec.Stage
 ) -> None:
-    async def fail() -> None:
-        await peer.expect(codec.ExecRequest)
-        await peer.say(codec.ExecFailed(peer.id, stage, errno.ENOENT))
-
-    playing = asyncio.create_task(fail())
-    with pytest.raises(ImageError if stage is codec.Stage.EXEC else StartError):
+    playing = asyncio.create_task(fail_to_start(peer, stage, errno.ENOMEM))
+    with pytest.raises(FileError, match="the transfer of /from: ") as caught:
         await guest_files.read(guest, "/from")
+    assert (caught.value.errno, caught.value.exit_status) == (errno.ENOMEM, 125)
     await playing
 
 

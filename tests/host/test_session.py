@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
+from microvm.errors import BUILD_AGAIN, Busy, ProtocolError, UsageError, VersionMismatch
 from microvm.guest.request import request_of
 from microvm.options import ExecOptions
 from microvm.wire import codec
@@ -307,7 +307,7 @@ def test_a_guest_of_another_schema_is_refused_with_both_sides(
     assert str(caught.value) == (
         f"the host speaks version {codec.VERSION} of the protocol, schema {codec.DIGEST:016x}; "
         f"the guest speaks version {version}, schema {digest:016x}: {said} "
-        "(build the image from this installation: `microvm image build`)"
+        f"({BUILD_AGAIN})"
     )
     assert caught.value.host == (codec.VERSION, codec.DIGEST)
     assert caught.value.guest == (version, digest)
@@ -325,7 +325,7 @@ def test_with_a_newer_guest_it_speaks_its_own_version() -> None:
 def test_an_older_guest_cannot_be_told_to_keep_what_runs() -> None:
     session = greeting()
     hear(session, replace(READY, version=1, digest=codec.DIGESTS[1]))
-    with pytest.raises(UsageError, match=r"speaks version 1 .*make its image anew"):
+    with pytest.raises(UsageError, match=r"speaks version 1 .*microvm image build"):
         session.keep()
     assert said(session.ping(TOKEN)) == [codec.Ping(TOKEN)]
 

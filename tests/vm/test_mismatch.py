@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from microvm.errors import BUILD_AGAIN
 from microvm.wire import codec
 from microvm_image import programs
 from microvm_image.build import build
@@ -33,5 +34,5 @@ def test_both_sides_are_shown_and_what_to_do(
     assert result.stderr.splitlines()[-1] == (
         f"microvm: the host speaks version {codec.VERSION} of the protocol, schema "
         f"{codec.DIGEST:016x}; the guest speaks version {codec.VERSION}, schema {theirs}: the same "
-        "version, of another schema (build the image from this installation: `microvm image build`)"
+        f"version, of another schema ({BUILD_AGAIN})"
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from errno import EBADMSG, EINVAL, EIO, ENOENT
+from errno import EAGAIN, EBADMSG, EINVAL, EIO, ENOENT, ENOMEM
 from subprocess import PIPE
 from typing import TypeVar
 
-from microvm.errors import FileError, ImageError, StartError, UsageError
+from microvm.errors import BUILD_AGAIN, FileError, ImageError, StartError, UsageError
 from microvm.guest.guest import Guest
 from microvm.guest.process import Process
 from microvm.printable import printable
@@ -23,7 +23,7 @@ Answer = files.Entry | files.Data | files.Whole | files.Done
 _GATHERED = 1 << 16
 
 _OTHER_SCHEMA = 2  # the program's exit status, guest/carry.c
-_REBUILD = "build the image again, with this installation: `microvm image build`"
+_SCARCE = (EAGAIN, ENOMEM)  # of which a guest that fits may have too little
 
 
 @asynccontextmanager
@@ -156,11 +156,11 @@ class Exchange:
         try:
             status = await self._process.wait()
         except StartError as error:
-            if error.errno != ENOENT or error.stage != "exec":
-                raise
-            return ImageError("the guest has no program that carries files", hint=_REBUILD)
+            if error.stage == "exec" and error.errno not in _SCARCE:
+                return _of_another_build()
+            return FileError(error.errno, self.path, error.message)
         if status == _OTHER_SCHEMA:
-            return ImageError("the guest's image is of another version", hint=_REBUILD)
+            return _of_another_build()
         how = f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
         return FileError(EIO, self.path, f"{self.path}: what carries files in the guest {how}")
 
@@ -175,3 +175,11 @@ class Exchange:
             reason = os.strerror(failure.error_number & 0xFFF)
             message = f"{self.path}: {path} cannot be its {what}: {reason}"
         return FileError(EINVAL, self.path, message)
+
+
+def _of_another_build() -> ImageError:
+    return ImageError(
+        "the image was built by an older microvm, or a newer one, and does not carry files for this"
+        " one",
+        hint=BUILD_AGAIN,
+    )

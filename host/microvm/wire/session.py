@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from signal import NSIG
 
-from microvm.errors import Busy, ProtocolError, UsageError, VersionMismatch
+from microvm.errors import BUILD_AGAIN, Busy, ProtocolError, UsageError, VersionMismatch
 from microvm.wire import codec
 from microvm.wire.state import GUEST_STEPS, HOST_STEPS, State, Steps
 
@@ -151,7 +151,7 @@ class Session:
             raise UsageError(
                 f"what runs in this guest cannot be kept: it speaks version {self._version} of the"
                 " protocol",
-                hint="make its image anew",
+                hint=BUILD_AGAIN,
             ) from None
 
     def ping(self, token: int) -> bytes:
