@@ -134,13 +134,18 @@ class Image:
         return (self.path / IMPORTED).exists()
 
     @property
+    def is_in_cache(self) -> bool:
+        """Whether it is in the cache, where it is found by its name."""
+        return self.path.parent == cache.folder("images")
+
+    @property
     def is_ours(self) -> bool:
         """Whether nobody but us and root can change the image.
 
         A guest of any other image is not saved for later starts: a template is found by what the
         manifest says, and QEMU opens the files after they were compared with it.
         """
-        if self.path.parent == cache.folder("images"):
+        if self.is_in_cache:
             return True
         try:
             for path in (self.path, *(path for path, _, _ in self.files)):

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -20,7 +21,7 @@ from microvm.start import saved, scratch, sparse, template
 from microvm.start.origin import Origin
 
 PAGE = 4096
-RAM = bytes(3 * PAGE) + b"a" * PAGE + bytes(300 * PAGE) + b"b" * (2 * PAGE) + bytes(PAGE)
+RAM = bytes(3 * PAGE) + b"a" * PAGE + bytes(505 * PAGE) + b"b" * (2 * PAGE) + bytes(PAGE)
 STATE = Random(1).randbytes(10_000)
 ORIGIN = Origin(
     image="i",
@@ -33,7 +34,7 @@ ORIGIN = Origin(
     arguments_sha256="",
     host_sha256="",
     accel="tcg",
-    memory=96,
+    memory=2,
     cpus=1,
     scratch=0,
 )
@@ -50,7 +51,7 @@ def save(name: str, used: float = 0, *, copied: bool = False, disk: int = 0) -> 
     with saved.blank(disk) as memory:
         os.write(memory.ram, RAM)
         os.write(memory.state, STATE)
-        template.save(memory, name=name, origin=ORIGIN, copied=copied)
+        template.save(memory, name=name, origin=replace(ORIGIN, scratch=disk), copied=copied)
     path = Path(os.environ["MICROVM_CACHE"]) / "templates" / name
     if used:
         os.utime(path, (used, used))
@@ -204,10 +205,16 @@ def test_damage_is_found(damage: str) -> None:
     do(path)
     with pytest.raises(TemplateError, match=says), template.STORE.opened("a"):
         pass
-    if says in ("its manifest", "another version", "its name is b"):
-        assert [each.manifest for each in template.STORE.installed()] == [None]
-    elif path.is_file():
-        assert template.STORE.installed() == []
+    flaw = "damaged"
+    if says == "another version":
+        flaw = "outdated"
+    elif says.startswith(("cannot read", "written")):
+        flaw = "unreadable"
+    there = not path.is_file()
+    assert [each.flaw for each in template.STORE.installed(deep=True)] == [flaw] * there
+    assert [each.manifest for each in template.STORE.installed(deep=True)] == [None] * there
+    if damage != "memory changed":  # which takes a digest
+        assert [each.flaw for each in template.STORE.installed()] == [flaw] * there
     template.STORE.remove("a")
     assert not path.exists()
 
@@ -348,8 +355,8 @@ def test_the_command_lists_and_removes() -> None:
     _edit(save("b"), format=0)
     heading, damaged, fine = run("ls").splitlines()
     assert heading.split() == ["NAME", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"]
-    assert damaged.split()[:4] == ["b", "damaged", "damaged", "damaged"]
-    assert fine.split()[:4] == ["a", "tcg", "96M", "1"]
+    assert damaged.split()[:4] == ["b", "outdated", "outdated", "outdated"]
+    assert fine.split()[:4] == ["a", "tcg", "2M", "1"]
     assert [each["name"] for each in json.loads(run("ls", "--json"))] == ["b", "a"]
     assert run("prune") == "b\n"
     assert run("prune", "--all") == "a\n"

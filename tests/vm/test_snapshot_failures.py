@@ -187,6 +187,25 @@ async def test_a_cache_that_is_lost(prepared: MicroVM, cache: Path) -> None:
         assert (await clone.run(["pidof", "sleep"])).returncode == 0
 
 
+async def test_a_copy_of_the_cache_has_the_image_itself(
+    prepared: MicroVM, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "of-a-copy"
+    (await prepared.checkpoint(name)).close()
+    copy = tmp_path / "copy"
+    try:
+        shutil.copytree(snapshots.STORE.path(name), copy / "snapshots" / name)
+    finally:
+        snapshots.STORE.remove(name)
+    monkeypatch.setenv("MICROVM_CACHE", str(copy))
+    with pytest.raises(SnapshotError, match="cannot be used without its image"):
+        MicroVM(Snapshot.find(name)).launch()  # the image that it was taken of is still there
+    shutil.copytree(image.path, copy / "images" / image.name)
+    assert snapshots.obstacle(name) == ""
+    async with MicroVM(Snapshot.find(name)) as clone:
+        assert (await clone.run(["pidof", "sleep"])).returncode == 0
+
+
 @pytest.mark.usefixtures("cache")
 async def test_one_that_is_removed_and_saved_while_it_is_cloned(prepared: MicroVM) -> None:
     """Each clone starts, or is told that there is none."""
@@ -259,7 +278,8 @@ async def test_one_that_does_not_fit_is_refused_with_what_to_do(
     with pytest.raises(SnapshotError, match="cannot be used without its image") as refused:
         await MicroVM(kept).start()
     assert refused.value.hint == f"build {image.name} again, or {anew}"
-    (removed,) = snapshots.prune()
+    assert snapshots.prune() == []
+    (removed,) = snapshots.prune(unusable=True)
     assert removed.name == "here"
     assert snapshots.STORE.installed() == []
 
@@ -271,4 +291,4 @@ async def test_a_damaged_one_is_refused(prepared: MicroVM, cache: Path) -> None:
     state.write_bytes(state.read_bytes()[:-1])
     with pytest.raises(SnapshotError, match="damaged snapshot: its state") as refused:
         await MicroVM(kept).start()
-    assert refused.value.hint == "take the snapshot anew"
+    assert refused.value.hint.startswith("take the snapshot anew; `microvm snapshot prune`")

@@ -56,7 +56,7 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
         manifest = snapshots.STORE.manifest(name)
         if manifest is None:
             raise snapshots.STORE.missing(name)
-        obstacle = snapshots.obstacle(manifest)
+        obstacle = snapshots.obstacle(name)
         shown.append({**asdict(manifest), "usable": not obstacle, "obstacle": obstacle})
     if as_json:
         echo_json(shown)
@@ -78,19 +78,30 @@ def rm(names: tuple[str, ...]) -> None:
 
 
 @snapshot.command()
+@click.option("--unusable", is_flag=True, help="Also those that do not fit here as things are.")
 @click.option("--all", "everything", is_flag=True, help="Remove all of them.")
-def prune(everything: bool) -> None:
-    """Remove those that are damaged, or do not fit here any more."""
+def prune(unusable: bool, everything: bool) -> None:
+    """Remove those that are damaged, or of another version of microvm.
+
+    One that is whole, and cannot be used here for want of its image, its QEMU or its host, stays,
+    and a line on stderr says why it cannot.
+    """
+    from microvm.cli.shared import notify
     from microvm.start import snapshots
 
-    for each in snapshots.prune(everything=everything):
+    for each in snapshots.prune(unusable=unusable, everything=everything):
         click.echo(each.name)
+    for each in snapshots.STORE.installed():
+        if obstacle := snapshots.obstacle(each.name):
+            notify(f"kept: {obstacle}; --unusable removes it, too")
 
 
 def _row(each: Saved) -> tuple[str, ...]:
     made = each.manifest and each.manifest.origin
     used = datetime.fromtimestamp(each.used).astimezone().isoformat(" ", "seconds")
     shape = (
-        (made.image, made.accel, f"{made.memory}M", str(made.cpus)) if made else ("damaged",) * 4
+        (made.image, made.accel, f"{made.memory}M", str(made.cpus))
+        if made
+        else (each.flaw or "",) * 4
     )
     return each.name, *shape, f"{each.size / 1e6:.1f} MB", used

@@ -64,5 +64,5 @@ def prune(everything: bool) -> None:
 def _row(each: Saved) -> tuple[str, ...]:
     made = each.manifest and each.manifest.origin
     used = datetime.fromtimestamp(each.used).astimezone().isoformat(" ", "seconds")
-    shape = (made.accel, f"{made.memory}M", str(made.cpus)) if made else ("damaged",) * 3
+    shape = (made.accel, f"{made.memory}M", str(made.cpus)) if made else (each.flaw or "",) * 3
     return each.name, *shape, f"{each.size / 1e6:.1f} MB", used

@@ -35,7 +35,7 @@ class Origin:
     Nothing in it but paths changes when the cache, or the container that it is in, is copied.
 
     :ivar image: the name of the image that was booted.
-    :ivar folder: the image's folder.
+    :ivar folder: the image's folder; empty where the cache has it, which finds it by its name.
     :ivar qemu: the path of the QEMU that saves it.
     :ivar qemu_build: which build of it that is: its size, and when it was made.
     :ivar arguments_sha256: QEMU's arguments.
@@ -99,7 +99,7 @@ def origin(image: Image, config: QemuConfig) -> Origin:
     made = image.manifest
     return Origin(
         image=image.name,
-        folder=str(image.path),
+        folder="" if image.is_in_cache else str(image.path),
         kernel_sha256=made.kernel_sha256,
         initramfs_sha256=made.initramfs_sha256,
         disk_sha256=made.disk_sha256,

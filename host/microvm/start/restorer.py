@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microvm.errors import ImageError, SnapshotError, TemplateError
@@ -16,6 +15,8 @@ from microvm.start.origin import Origin
 from microvm.start.starter import CLONE_TIMEOUT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from microvm.start.running import RunningVM
     from microvm_image.image import Image
 
@@ -96,7 +97,7 @@ def image_of(label: str, made: Origin) -> Image:
     from microvm_image.image import load
 
     try:
-        image = load(Path(made.folder))
+        image = load(made.folder or made.image)
     except ImageError as error:
         raise SnapshotError(
             f"{label} cannot be used without its image: {error.message}",

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from microvm.cache import lock, record, verified
 from microvm.cache import store as cache
@@ -38,6 +39,12 @@ from microvm.start.origin import Origin
 
 FORMAT = 6
 """The version of what is saved; what has another cannot be used."""
+
+Flaw = Literal["damaged", "outdated", "unreadable"]
+"""What can be wrong with a saved guest; an outdated one is of another version of microvm."""
+
+LOST = ("damaged", "outdated")
+"""The flaws with which it is good for nothing, whatever changes outside of it."""
 
 _NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
 _LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
@@ -71,15 +78,35 @@ class Manifest:
 class Saved:
     """A saved guest on the disk.
 
-    :ivar manifest: the manifest; None where it is damaged.
+    :ivar manifest: the manifest; None where there is something wrong with it.
+    :ivar flaw: what that is; None where there is nothing.
     :ivar size: the bytes that it takes on the disk.
     :ivar used: the time of its last clone, in seconds since 1970.
     """
 
     name: str
     manifest: Manifest | None
+    flaw: Flaw | None
     size: int
     used: float
+
+
+class _FlawError(Exception):
+    """There is something wrong with a saved guest; the text says what, if a word does not."""
+
+    def __init__(self, flaw: Flaw, why: str = "") -> None:
+        super().__init__(why)
+        self.flaw: Flaw = flaw
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A saved guest whose files are open."""
+
+    manifest: Manifest
+    ram: int
+    state: bytes
+    disk: int | None
 
 
 @contextmanager
@@ -160,50 +187,30 @@ class Store:
         :raises OSError: this process may not have what it takes, such as one more file.
         """
         path = self.path(name)
-        while True:
-            before = _inode(path)
-            with ExitStack() as files:
-                try:
-                    memory = self._open(path, made, files)
-                except self._error:
-                    if _inode(path) == before:
-                        raise
-                    continue  # it is another one meanwhile, of which this has seen a part
-                yield memory
+        with ExitStack() as files:
+            try:
+                guest = self._open(path, files)
+            except FileNotFoundError:
+                yield None
                 return
-
-    def _open(self, path: Path, made: Origin | None, files: ExitStack) -> Memory | None:
-        try:
-            manifest = self._manifest(path)
-            if made is not None and manifest.origin != made:
+            if made is not None and guest.manifest.origin != made:
                 message = f"{path}: another {self._noun} was saved there meanwhile"
                 raise self._error(message, hint="look for it again")
-            ram = cache.open_file(path / _RAM)
-            files.callback(os.close, ram)
-            state = cache.read(path / _STATE, _STATE_LIMIT)
-            intact = verified.check(path / _RAM, ram, manifest.ram_sha256, sparse.digest)
-            disk = None
-            if manifest.scratch_sha256:
-                disk = cache.open_file(path / _SCRATCH)
-                files.callback(os.close, disk)
-                same = verified.check(path / _SCRATCH, disk, manifest.scratch_sha256, sparse.digest)
-        except FileNotFoundError:
-            if path.exists():
-                raise self._damaged(path, "incomplete") from None
-            return None
-        except OSError as error:
-            if error.errno in _LIMITS:
-                raise
-            raise self._error(f"{path}: cannot read the {self._noun}: {error.strerror}") from error
-        if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
-            raise self._damaged(path, "its state is not what was saved")
-        if not intact:
-            raise self._damaged(path, "its memory is not what was saved")
-        if disk is not None and not same:
-            raise self._damaged(path, "its disk is not what was saved")
-        with suppress(OSError):
-            os.utime(path)
-        return files.enter_context(restorable(ram, state, disk, copied=manifest.copied))
+            with suppress(OSError):
+                os.utime(path)
+            copied = guest.manifest.copied
+            yield files.enter_context(restorable(guest.ram, guest.state, guest.disk, copied=copied))
+
+    def check(self, name: str) -> Manifest:
+        """Compare one with its digests, and return what it is made of.
+
+        :raises TemplateError, SnapshotError: there is none, or it is not what was saved.
+        """
+        with ExitStack() as files:
+            try:
+                return self._open(self.path(name), files).manifest
+            except FileNotFoundError:
+                raise self.missing(name) from None
 
     def manifest(self, name: str) -> Manifest | None:
         """Return what one is made of; None if there is none.
@@ -212,29 +219,36 @@ class Store:
         """
         path = self.path(name)
         try:
-            return self._manifest(path)
+            with _flaws(path):
+                return _manifest(path)
         except FileNotFoundError:
-            if path.exists():
-                raise self._damaged(path, "incomplete") from None
             return None
-        except OSError as error:
-            raise self._error(f"{path}: cannot read the {self._noun}: {error.strerror}") from error
+        except _FlawError as flaw:
+            raise self._said(path, flaw) from None
 
-    def _manifest(self, path: Path) -> Manifest:
-        try:
-            members = record.read(path / _MANIFEST, _MANIFEST_LIMIT)
-            if members.get("format") != FORMAT:
-                message = f"{path}: a {self._noun} of another version of microvm"
-                raise self._error(message, hint=self._remedy)
-            manifest = record.make(Manifest, members)
-        except ValueError:
-            raise self._damaged(path, "its manifest cannot be read") from None
-        if manifest.name != path.name:
-            raise self._damaged(path, f"its name is {manifest.name}")
-        return manifest
+    def _open(self, path: Path, files: ExitStack) -> _Opened:
+        while True:
+            before = _inode(path)
+            with ExitStack() as ours:
+                try:
+                    opened = _open(path, ours, deep=True)
+                except _FlawError as flaw:
+                    if _inode(path) == before:
+                        raise self._said(path, flaw) from None
+                    continue  # it is another one meanwhile, of which this has seen a part
+                files.push(ours.pop_all())
+                return opened
 
-    def _damaged(self, path: Path, why: str) -> TemplateError | SnapshotError:
-        return self._error(f"{path}: damaged {self._noun}: {why}", hint=self._remedy)
+    def _said(self, path: Path, error: _FlawError) -> TemplateError | SnapshotError:
+        said = {
+            "damaged": f"damaged {self._noun}: {error}",
+            "outdated": f"a {self._noun} of another version of microvm",
+            "unreadable": f"cannot read the {self._noun}: {error}",
+        }
+        hint = self._remedy
+        if hint and error.flaw in LOST:
+            hint += f"; `microvm {self._noun} prune` removes this one"
+        return self._error(f"{path}: {said[error.flaw]}", hint=hint)
 
     def save(
         self,
@@ -275,21 +289,18 @@ class Store:
             with (folder / _RAM).open("rb") as saved:
                 verified.remember(folder / _RAM, saved.fileno(), manifest.ram_sha256)
 
-    def installed(self) -> list[Saved]:
-        """Return all that are there, the one that was used last first."""
+    def installed(self, *, deep: bool = False) -> list[Saved]:
+        """Return all that are there, the one that was used last first.
+
+        :param deep: compare them with their digests, too, which reads all of what is new here.
+        """
         found = []
         for path in self.folder.glob("[!.]*"):
             with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or not ours
                 size = sum(file.stat().st_blocks * _SECTOR for file in path.iterdir())
-                manifest = self._manifest_or_none(path)
-                found.append(Saved(path.name, manifest, size, path.stat().st_mtime))
+                manifest, flaw = _look(path, deep=deep)
+                found.append(Saved(path.name, manifest, flaw, size, path.stat().st_mtime))
         return sorted(found, key=lambda saved: (-saved.used, saved.name))
-
-    def _manifest_or_none(self, path: Path) -> Manifest | None:
-        try:
-            return self._manifest(path)
-        except (self._error, OSError):
-            return None
 
     def remove(self, name: str) -> None:
         """Remove one; clones that run are not disturbed.
@@ -309,6 +320,78 @@ class Store:
     def missing(self, name: str) -> TemplateError | SnapshotError:
         """Return the error to raise where there is none of that name."""
         return self._error(f"no {self._noun} {name}", hint=f"`microvm {self._noun} ls` lists them")
+
+
+def _look(path: Path, *, deep: bool) -> tuple[Manifest | None, Flaw | None]:
+    try:
+        with ExitStack() as files:
+            return _open(path, files, deep=deep).manifest, None
+    except FileNotFoundError:
+        raise
+    except _FlawError as error:
+        return None, error.flaw
+    except OSError:  # a limit of this process
+        return None, "unreadable"
+
+
+def _open(path: Path, files: ExitStack, *, deep: bool) -> _Opened:
+    """Open a saved guest, checked: its sizes, or by its digests.
+
+    :raises FileNotFoundError: there is none.
+    :raises _FlawError: there is something wrong with it.
+    """
+    with _flaws(path):
+        manifest = _manifest(path)
+        state = cache.read(path / _STATE, _STATE_LIMIT)
+        if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
+            raise _FlawError("damaged", "its state is not what was saved")
+
+        def part(name: str, what: str, size: int, sha256: str) -> int:
+            file = cache.open_file(path / name)
+            files.callback(os.close, file)
+            same = os.fstat(file).st_size == size
+            if not same or (deep and not verified.check(path / name, file, sha256, sparse.digest)):
+                raise _FlawError("damaged", f"its {what} is not what was saved")
+            return file
+
+        made = manifest.origin
+        ram = part(_RAM, "memory", made.memory << 20, manifest.ram_sha256)
+        disk = None
+        if manifest.scratch_sha256:
+            disk = part(_SCRATCH, "disk", made.scratch, manifest.scratch_sha256)
+        return _Opened(manifest, ram, state, disk)
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        members = record.read(path / _MANIFEST, _MANIFEST_LIMIT)
+        if members.get("format") != FORMAT:
+            raise _FlawError("outdated")
+        manifest = record.make(Manifest, members)
+    except ValueError:
+        raise _FlawError("damaged", "its manifest cannot be read") from None
+    if manifest.name != path.name:
+        raise _FlawError("damaged", f"its name is {manifest.name}")
+    return manifest
+
+
+@contextmanager
+def _flaws(path: Path) -> Iterator[None]:
+    """Turn what the file system says of a saved guest into what is wrong with it.
+
+    :raises FileNotFoundError: there is none.
+    :raises OSError: this process has run into a limit of its own.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        if path.exists():
+            raise _FlawError("damaged", "incomplete") from None
+        raise
+    except OSError as error:
+        if error.errno in _LIMITS:
+            raise
+        raise _FlawError("unreadable", error.strerror or str(error)) from error
 
 
 def _inode(path: Path) -> int | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 from microvm.cache import lock
-from microvm.errors import SnapshotError
+from microvm.errors import QemuError, SnapshotError
 from microvm.qemu.command import Memory
 from microvm.start import restorer
 from microvm.start.origin import Origin
-from microvm.start.saved import Manifest, Saved, Store
+from microvm.start.saved import LOST, Saved, Store
 
 STORE = Store("snapshots", "snapshot", SnapshotError, restorer.REMEDY)
 """The snapshots."""
@@ -31,25 +31,27 @@ def save(
         STORE.save(memory, name=name, origin=origin, copied=copied, base=base)
 
 
-def prune(*, everything: bool = False) -> list[Saved]:
-    """Remove what cannot be used here any more, or all of them, and return what was removed."""
+def prune(*, unusable: bool = False, everything: bool = False) -> list[Saved]:
+    """Remove what is damaged or of another version of microvm, and return what was removed.
+
+    :param unusable: remove what cannot be used here, too, though another image or QEMU, or
+        another host, may be all that it takes.
+    :param everything: remove all of them.
+    """
     lock.sweep(STORE.folder)
     removed = []
-    for saved in STORE.installed():
-        if everything or saved.manifest is None or obstacle(saved.manifest):
+    for saved in STORE.installed(deep=True):
+        if everything or saved.flaw in LOST or (unusable and obstacle(saved.name)):
             with suppress(SnapshotError):  # another process saves it, or has removed it
                 STORE.remove(saved.name)
                 removed.append(saved)
     return removed
 
 
-def obstacle(manifest: Manifest) -> str:
-    """Return why a snapshot cannot be used here; empty if it can.
-
-    :raises QemuError: QEMU, or what confines it, is not installed.
-    """
+def obstacle(name: str) -> str:
+    """Return why a snapshot cannot be used here; empty if it can."""
     try:
-        restorer.image_of(manifest.name, manifest.origin)
-    except SnapshotError as error:
+        restorer.image_of(f"snapshot {name}", STORE.check(name).origin)
+    except (SnapshotError, QemuError) as error:
         return str(error)
     return ""

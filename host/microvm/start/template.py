@@ -15,7 +15,7 @@ from microvm.cache import lock
 from microvm.errors import ImageError, TemplateError, UsageError
 from microvm.qemu.command import Memory
 from microvm.start.origin import Origin
-from microvm.start.saved import Saved, Store
+from microvm.start.saved import LOST, Saved, Store
 from microvm.units import parse_size
 
 STORE = Store("templates", "template", TemplateError)
@@ -94,7 +94,7 @@ def prune(limit: int, *, keep: str = "") -> list[Saved]:
     removed, total = [], 0
     for template in STORE.installed():
         total += template.size
-        if template.name != keep and (template.manifest is None or total > limit):
+        if template.name != keep and (template.flaw in LOST or total > limit):
             with suppress(TemplateError):
                 STORE.remove(template.name)
             total -= template.size
