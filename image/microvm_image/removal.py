@@ -6,6 +6,7 @@ from another, since it is whole by itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm_image import defaults, tags
 from microvm_image.image import entries, find, folder_of, load
+
+Needs = Callable[[], Mapping[str, Sequence[str]]]
+"""Returns what needs which images: by an image's name, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,20 @@ class Removed:
     image: str
 
 
-def remove(text: str, *, force: bool = False, report: Reporter | None = None) -> Removed:
+def remove(
+    text: str,
+    *,
+    force: bool = False,
+    needs: Needs | None = None,
+    report: Reporter | None = None,
+) -> Removed:
     """Remove an image, or a tag, and with an image's last tag the image.
 
     :param text: what `find` takes.
-    :param force: also an image that has several tags, where none of these is what is given.
-    :raises ImageError: there is none, or it has several tags.
+    :param force: also an image that is needed, or that has several tags, where none of these is
+        what is given.
+    :param needs: what needs which images.
+    :raises ImageError: there is none, it has several tags, or it is needed.
     """
     image = find(text)
     path = folder_of(image)
@@ -54,21 +66,32 @@ def remove(text: str, *, force: bool = False, report: Reporter | None = None) ->
             gone = theirs
         if not path.is_dir() and not gone:
             raise ImageError(f"no image {text}", hint="another process has removed it")
-        return _remove(path, gone, keep=len(gone) < len(theirs))
+        keep = len(gone) < len(theirs)
+        users = needs().get(image) if needs and not keep and path.is_dir() else None
+        if users and not force:
+            raise ImageError(
+                f"image {image} is needed by {', '.join(users)}",
+                hint="remove what needs it first, or only the image by --force",
+            )
+        return _remove(path, gone, keep=keep)
 
 
-def prune(*, everything: bool = False, report: Reporter | None = None) -> list[Removed]:
+def prune(
+    *, everything: bool = False, needs: Needs | None = None, report: Reporter | None = None
+) -> list[Removed]:
     """Remove what nobody has a use for, and tags that mean nothing.
 
     That is what is damaged or of another version of microvm, and what has no tag, but for the
-    image of an ordinary run; and what the steps of builds have changed; also what builds that
-    were killed have left.
+    image of an ordinary run and those that are needed; and what the steps of builds have changed;
+    also what builds that were killed have left.
 
-    :param everything: that one, too, if it has no tag; it is built again when it is needed.
+    :param everything: the image of an ordinary run, too, if it has no tag; it is built again when
+        it is wanted.
+    :param needs: what needs which images.
     :raises ImageError: nothing can be removed there.
     """
     report = report or NullReporter()
-    kept = set() if everything else _defaults()
+    kept = {*(needs() if needs else ()), *(() if everything else _defaults())}
     removed = []
     with cache.disk_errors():
         for name in ("images", "layers", "downloads", "readymade"):

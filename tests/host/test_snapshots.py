@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.host.test_origin import MADE
 
-from microvm import SnapshotError
+from microvm import ImageError, SnapshotError
 from microvm.cli import cli
 from microvm.start import saved, snapshots
 
@@ -37,8 +37,8 @@ def _edit(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text().replace(old, new))
 
 
-def _run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["snapshot", *arguments], catch_exceptions=False)
+def _run(*arguments: str, of: str = "snapshot") -> Result:
+    return CliRunner().invoke(cli, [of, *arguments], catch_exceptions=False)
 
 
 @pytest.fixture
@@ -88,6 +88,16 @@ def test_prune_keeps_what_is_whole_and_says_why_it_cannot_be_used(flawed: dict[s
     assert [each.name for each in snapshots.STORE.installed()] == ["whole"]
     assert _run("prune", "--unusable").output == "whole\n"
     assert snapshots.STORE.installed() == []
+
+
+def test_an_image_that_they_need_is_removed_by_force_only(
+    folder: Path, flawed: dict[str, str]
+) -> None:
+    del flawed
+    (folder.parent / "images" / "alpine-1").mkdir(parents=True)
+    with pytest.raises(ImageError, match="image alpine-1 is needed by snapshot whole"):
+        _run("rm", "alpine-1", of="image")
+    assert _run("rm", "--force", "alpine-1", of="image").output == "Deleted: alpine-1\n"
 
 
 def test_prune_removes_all_of_them_when_told_to(flawed: dict[str, str]) -> None:

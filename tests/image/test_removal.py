@@ -82,6 +82,21 @@ def test_an_image_with_one_tag_or_none_is_removed_by_its_name(image: Image) -> N
     assert remove(image.digest[:8]) == Removed((), image.name)
 
 
+def test_an_image_that_is_needed_is_removed_by_force_only(image: Image) -> None:
+    def needs() -> dict[str, list[str]]:
+        return {image.name: ["snapshot one", "snapshot two"]}
+
+    for tag in ("a", "b"):
+        tags.assign(tag, image.name)
+    assert remove("a", needs=needs) == Removed(("a:latest",), "")
+    with pytest.raises(ImageError, match=r"needed by snapshot one, snapshot two \(.*--force"):
+        remove("b", needs=needs)
+    tags.clear("b:latest")
+    assert prune(everything=True, needs=needs) == []
+    assert load(image.name) == image
+    assert remove(image.name, force=True, needs=needs) == Removed((), image.name)
+
+
 def test_a_damaged_image_can_be_removed_by_what_it_is_called(image: Image) -> None:
     tags.assign("a", image.name)
     image.kernel.write_bytes(b"")

@@ -109,20 +109,26 @@ def history(name: str, as_json: bool) -> None:
 
 @image.command()
 @_names
-@click.option("-f", "--force", is_flag=True, help="Also an image with several tags.")
+@click.option(
+    "-f",
+    "--force",
+    is_flag=True,
+    help="Also an image with several tags, or one that snapshots need.",
+)
 def rm(names: tuple[str, ...], force: bool) -> None:
     """Remove tags, and images with their last one.
 
     The saved guests of an image go with it. An image that is named in full, or by its digest, is
-    removed with its tag. Machines that run are not disturbed, nor are images that were made from
-    it.
+    removed with its tag. An image that a snapshot needs is not removed. Machines that run are not
+    disturbed, nor are images that were made from it.
     """
     from microvm.progress import on_stderr
+    from microvm.start.snapshots import needs
     from microvm_image.removal import remove
 
     with on_stderr() as report:
         for name in names:
-            _echo_removed(remove(name, force=force, report=report))
+            _echo_removed(remove(name, force=force, needs=needs, report=report))
 
 
 @image.command()
@@ -133,14 +139,15 @@ def prune(everything: bool) -> None:
     """Remove what nobody has a use for.
 
     That is images without a tag, damaged ones, those of another version of microvm, and what steps
-    of builds have changed. The image of `microvm run` without --image stays, and what a process is
-    just building.
+    of builds have changed. The image of `microvm run` without --image stays, those that snapshots
+    need, and what a process is just building.
     """
     from microvm.progress import on_stderr
+    from microvm.start.snapshots import needs
     from microvm_image import removal
 
     with on_stderr() as report:
-        for removed in removal.prune(everything=everything, report=report):
+        for removed in removal.prune(everything=everything, needs=needs, report=report):
             _echo_removed(removed)
 
 

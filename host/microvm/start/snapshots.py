@@ -48,6 +48,15 @@ def prune(*, unusable: bool = False, everything: bool = False) -> list[Saved]:
     return removed
 
 
+def needs() -> dict[str, list[str]]:
+    """Return which snapshots need an image of the cache, by its name, in words."""
+    needed: dict[str, list[str]] = {}
+    for saved in STORE.installed():
+        if saved.manifest is not None and not saved.manifest.origin.folder:
+            needed.setdefault(saved.manifest.origin.image, []).append(f"snapshot {saved.name}")
+    return needed
+
+
 def obstacle(name: str) -> str:
     """Return why a snapshot cannot be used here; empty if it can."""
     try:
