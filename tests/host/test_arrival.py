@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import tempfile
@@ -62,12 +63,12 @@ def trees(draw: st.DrawFn) -> list[files.Message]:
     return [root, *folder(3), files.Whole()]
 
 
-def _arrive(messages: list[files.Message], home: Path) -> Received | None:
-    with Arrival("/from", home) as arrival:
+async def _arrive(messages: list[files.Message], home: Path) -> Received | None:
+    async with Arrival("/from", home / "to") as arrival:
         for message in messages:
             assert isinstance(message, files.Entry | files.Data | files.Whole)
             arrival.add(message)
-        return arrival.settle(home / "to") if arrival.is_whole else None
+        return await arrival.settle() if arrival.is_whole else None
 
 
 def _check(home: Path, received: Received | None) -> None:
@@ -97,6 +98,6 @@ def test_whatever_comes_stays_in_its_place(messages: list[files.Message]) -> Non
         home.mkdir()
         received = None
         with suppress(FileError):
-            received = _arrive(messages, home)
+            received = asyncio.run(_arrive(messages, home))
         _check(home, received)
         assert [path.name for path in Path(above).iterdir()] == ["home"]

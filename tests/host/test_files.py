@@ -6,14 +6,18 @@ import asyncio
 import errno
 import os
 import pickle
+import shutil
 import stat
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from tests.support.peer import Peer
+from tests.support.small_disk import small_disk
 
 from microvm.errors import (
     ExecTimeout,
@@ -23,8 +27,10 @@ from microvm.errors import (
     NotAFolder,
     UsageError,
 )
+from microvm.guest import arrival
 from microvm.guest import files as guest_files
 from microvm.guest.arrival import Received
+from microvm.guest.exchange import MESSAGES_PER_TURN
 from microvm.guest.guest import Guest
 from microvm.wire import codec, files
 from microvm.wire.codec import Stream
@@ -133,7 +139,6 @@ HOSTILE: dict[str, list[files.Message] | bytes] = {
     "a FIFO": [*folder([entry(stat.S_IFIFO | 0o666, b"fifo")]), DONE],
     "a socket": [*folder([entry(stat.S_IFSOCK | 0o666, b"socket")]), DONE],
     "no type": [*folder([entry(0o644, b"a")]), DONE],
-    "too deep": [*folder(deep(files.MAX_DEPTH)), DONE],
     "more behind the end": [*file(), DONE, *file()],
     "two ends": [*file(), DONE, DONE],
 }
@@ -155,6 +160,102 @@ async def test_as_deep_as_may_be_is_not_too_deep(guest: Guest, peer: Peer, tmp_p
     tree = folder(deep(files.MAX_DEPTH - 1))
     received = await got(guest, peer, [*tree, DONE], tmp_path / "to")
     assert received.files == files.MAX_DEPTH + 1
+
+
+async def test_what_is_too_deep_says_so(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+    tree = folder(deep(files.MAX_DEPTH))
+    with pytest.raises(FileError, match="/from: it has more than 128 folders within") as caught:
+        await got(guest, peer, [*tree, DONE], tmp_path / "to")
+    assert caught.value.errno == errno.ENAMETOOLONG
+    assert below(tmp_path) == set()
+
+
+async def test_a_device_has_no_name_of_ours(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="/from: it is neither a file, a folder nor a link"):
+        await got(guest, peer, [entry(stat.S_IFCHR), WHOLE, DONE], tmp_path / "to")
+
+
+async def test_a_destination_that_is_there_may_be_a_file_system_of_its_own(
+    guest: Guest, peer: Peer, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "to", "1m") as to:
+        tree = [*folder(file(b"a"), folder(link(b"l", b"../a"), name=b"f")), DONE]
+        received = await meanwhile(peer, guest_files.get(guest, "/from/.", to), tree)
+        assert received.files == 4
+        assert below(to) == {"a", "f", "l"}
+
+
+async def test_our_errors_name_the_place_and_not_where_it_is_prepared(
+    guest: Guest, peer: Peer, tmp_path: Path
+) -> None:
+    (tmp_path / "from/a").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError) as caught:
+        await got(guest, peer, [*file(), DONE], tmp_path)
+    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "from"), None)
+    with pytest.raises(FileNotFoundError) as missing:
+        await got(guest, peer, [*file(), DONE], Path("/proc/1/new"))
+    assert missing.value.filename == "/proc/1"
+
+
+@asynccontextmanager
+async def turns(each: Callable[[], int]) -> AsyncIterator[list[int]]:
+    """What a function gives in each turn of the event loop, for as long as the block lasts."""
+    seen = [0]
+
+    async def look() -> None:
+        while True:
+            seen.append(each())
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield seen
+    finally:
+        looking.cancel()
+        await asyncio.wait([looking])
+
+
+async def test_a_tree_of_many_files_lets_others_have_their_turn(
+    guest: Guest, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written a few files at a time, and merged and removed elsewhere than in the loop."""
+    threads: dict[str, threading.Thread] = {}
+
+    def noted(name: str, function: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: Any, **how: Any) -> None:
+            threads[name] = threading.current_thread()
+            function(*args, **how)
+
+        return call
+
+    monkeypatch.setattr(arrival, "_merge", noted("merge", arrival._merge))
+    monkeypatch.setattr(shutil, "rmtree", noted("remove", shutil.rmtree))
+    tree = folder(*(file(b"%d" % number, b"") for number in range(1000)))
+
+    def arrived() -> int:
+        return sum(len(list(path.iterdir())) for path in tmp_path.glob(".microvm-*/tree"))
+
+    async with turns(arrived) as seen:
+        await meanwhile(peer, guest_files.get(guest, "/from/.", tmp_path), [*tree, DONE])
+    assert max(after - before for before, after in pairwise(seen)) <= MESSAGES_PER_TURN
+    assert len(below(tmp_path)) == 1000
+    assert threads.keys() == {"merge", "remove"}
+    assert threading.main_thread() not in threads.values()
+
+
+async def test_many_pieces_for_a_guest_let_others_have_their_turn(guest: Guest, peer: Peer) -> None:
+    given = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal given
+        while given < 1000:
+            given += 1
+            yield b"x"
+
+    async with turns(lambda: given) as seen:
+        await meanwhile(peer, guest_files.write(guest, "/to", pieces(), None), [DONE])
+    assert max(after - before for before, after in pairwise(seen)) <= MESSAGES_PER_TURN
+    assert given == 1000
 
 
 OUT = [

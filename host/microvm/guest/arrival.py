@@ -1,9 +1,9 @@
 """An arrival is a tree of files that comes from a guest, and is kept apart until it is whole.
 
 A guest may be hostile, so a tree can say nothing but what is in it: where it is put, and under
-which name, is said by the host alone. It is written into a fresh folder, beside its place, by
-descriptors of the folders on the way; no link is followed, since those are made last. What is kept
-of a mode is what Python's `tarfile` keeps by its filter `data`.
+which name, is said by the host alone. It is written into a fresh folder, on the same file system as
+its place, by descriptors of the folders on the way; no link is followed, since those are made last.
+What is kept of a mode is what Python's `tarfile` keeps by its filter `data`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import stat
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EBADMSG, EFBIG
+from errno import EBADMSG, EFBIG, EISDIR, ENAMETOOLONG
 from pathlib import Path
 from typing import Self
 
-from microvm.errors import FileError
+from microvm.errors import FileError, MicroVMError
+from microvm.threads import check_stopped, in_stoppable_thread, in_thread
 from microvm.wire import files
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -75,33 +76,45 @@ class Limits:
 
 
 class Arrival:
-    """A tree that arrives; use it as a context manager, which removes what has not been settled."""
+    """A tree that arrives; use it as a context manager, which removes what has not been settled.
 
-    def __init__(self, source: str, parent: Path) -> None:
-        """Prepare a place for it.
+    What takes long for a tree of many files is done in threads, so that others in the event loop
+    have their turn.
+    """
+
+    def __init__(self, source: str, destination: Path) -> None:
+        """Prepare a place for it: in its destination, if that is a folder, or else beside it.
 
         :param source: its path in the guest, for messages.
-        :param parent: the folder that it will be settled in.
-        :raises OSError: there cannot be one.
+        :param destination: what it is to become; if it is a folder, what it is to be merged into.
+        :raises OSError: of Python's, with our path: there cannot be one.
         """
         self._source = source
-        self._place = Path(tempfile.mkdtemp(prefix=".microvm-", dir=parent))
+        self._destination = destination
+        # A destination may be a mount, or in a folder that we may not write to.
+        parent = destination if destination.is_dir() else destination.parent
+        try:
+            self._place = Path(tempfile.mkdtemp(prefix=".microvm-", dir=parent))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(parent)) from None
         self._folders = [os.open(self._place, _FOLDER)]
         self._names: list[str] = []
-        self._modes: list[int] = []
         self._links: list[_Link] = []
         self._file: tuple[int, files.Entry] | None = None
         self._count = self._size = 0
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._file is not None:
             os.close(self._file[0])
         for folder in self._folders:
             os.close(folder)
-        shutil.rmtree(self._place, ignore_errors=True)
+        try:
+            await in_thread(shutil.rmtree, self._place, ignore_errors=True)
+        except MicroVMError:  # there are no more threads
+            shutil.rmtree(self._place, ignore_errors=True)
 
     @property
     def is_whole(self) -> bool:
@@ -135,24 +148,33 @@ class Arrival:
         if name in ("", ".", "..") or "/" in name:
             raise self._hostile(f"{name!r} is no name")
         self._count += 1
+        shown = "it" if self._count == 1 else repr(name)
         try:
             match stat.S_IFMT(entry.mode):
                 case stat.S_IFREG:
                     self._file = os.open(name, _NEW_FILE, 0o600, dir_fd=self._folders[-1]), entry
-                case stat.S_IFDIR if len(self._folders) <= files.MAX_DEPTH:
+                case stat.S_IFDIR:
+                    self._check_depth()
                     os.mkdir(name, dir_fd=self._folders[-1])
                     self._folders.append(os.open(name, _FOLDER, dir_fd=self._folders[-1]))
                     self._names.append(name)
                 case stat.S_IFLNK if self._count > 1:
                     self._links.append(_Link(tuple(self._names), name, entry.target))
                 case _:
-                    raise self._hostile(f"{name!r} is neither a file, a folder nor a link")
+                    raise self._hostile(f"{shown} is neither a file, a folder nor a link")
         except FileExistsError:
             raise self._hostile(f"{name!r} comes twice") from None
         except FileError:
             raise
         except OSError as error:
             raise self._ours(error) from None
+
+    def _check_depth(self) -> None:
+        if len(self._folders) > files.MAX_DEPTH:
+            message = (
+                f"{self._source}: it has more than {files.MAX_DEPTH} folders within each other"
+            )
+            raise FileError(ENAMETOOLONG, self._source, message)
 
     def _write(self, descriptor: int, data: memoryview) -> None:
         try:
@@ -169,23 +191,31 @@ class Arrival:
         os.close(descriptor)
         self._file = None
 
-    def settle(self, destination: Path) -> Received:
+    async def settle(self) -> Received:
         """Put what is whole where it belongs; folders that are there get what they lack.
 
+        :raises FileError: a link comes twice.
         :raises OSError: of Python's, with our path: something is there that cannot be replaced.
         """
+        return await in_stoppable_thread(self._settle)
+
+    def _settle(self) -> Received:
+        destination = self._destination
         left_out = tuple(self._make_links())
         tree = self._place / _ROOT
-        if tree.is_dir() and destination.is_dir() and not destination.is_symlink():
+        if not destination.is_dir():
+            _move(tree, destination)
+        elif not tree.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(destination))
+        else:
             for move in (False, True):  # what cannot be is found before anything has changed
                 _merge(tree, destination, move=move)
-        else:
-            tree.rename(destination)
         return Received(destination, self._count - len(left_out), self._size, left_out)
 
     def _make_links(self) -> list[str]:
         left_out = []
         for link in self._links:
+            check_stopped()
             if _stays_inside(link.target, len(link.folder) - 1):
                 self._make_link(link)
             else:
@@ -202,6 +232,8 @@ class Arrival:
             os.symlink(link.target, os.fsencode(link.name), dir_fd=folder)
         except FileExistsError:
             raise self._hostile(f"{link.name!r} comes twice") from None
+        except OSError as error:
+            raise self._ours(error) from None
         finally:
             os.close(folder)
 
@@ -211,6 +243,13 @@ class Arrival:
     def _ours(self, error: OSError) -> OSError:
         """Return an error of this host's, with the folder that it is about."""
         return OSError(error.errno, error.strerror, str(self._place.parent))
+
+
+def _move(source: Path, destination: Path) -> None:
+    try:
+        source.replace(destination)
+    except OSError as error:  # whose first path is one that nobody knows
+        raise OSError(error.errno, error.strerror, str(destination)) from None
 
 
 def _stays_inside(target: bytes, depth: int) -> bool:
@@ -230,11 +269,12 @@ def _merge(source: Path, destination: Path, *, move: bool) -> None:
     with os.scandir(source) as entries:
         members = list(entries)
     for member in members:
+        check_stopped()
         path = destination / member.name
         folder = member.is_dir(follow_symlinks=False)
         if not os.path.lexists(path):
             if move:
-                Path(member.path).rename(path)
+                _move(Path(member.path), path)
         elif folder and (path.is_symlink() or not path.is_dir()):
             raise NotADirectoryError(f"{path} is there, and no folder")
         elif folder:
@@ -242,4 +282,4 @@ def _merge(source: Path, destination: Path, *, move: bool) -> None:
         elif path.is_dir() and not path.is_symlink():
             raise IsADirectoryError(f"{path} is there, and a folder")
         elif move:
-            Path(member.path).replace(path)
+            _move(Path(member.path), path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,9 @@ from microvm.guest.guest import Guest
 from microvm.guest.process import Process
 from microvm.printable import printable
 from microvm.wire import files
+
+MESSAGES_PER_TURN = 64
+"""The messages of a transfer that are handled before others in the event loop have their turn."""
 
 M = TypeVar("M", files.Entry, files.Done)
 
@@ -62,6 +66,7 @@ class Exchange:
         self._process = process
         self._decoder = files.Decoder("guest")
         self._gathered = bytearray()
+        self._handled = 0
 
     def gather(self, frame: bytes) -> None:
         """Have a small frame sent with what follows it."""
@@ -77,6 +82,7 @@ class Exchange:
             frame = message.encode()
         except files.EncodeError as error:
             raise UsageError(f"{printable(self.path)}: this cannot be sent: {error}") from None
+        await self._take_turn()
         if self._gathered and len(frame) > _GATHERED:
             await self.flush()
         self._gathered += frame
@@ -107,6 +113,7 @@ class Exchange:
         """
         if self._gathered:
             await self.flush()
+        await self._take_turn()
         try:
             while (message := self._decoder.next_message()) is None:
                 chunk = await self._process.stdout.next_chunk()
@@ -119,6 +126,12 @@ class Exchange:
             raise self._failed(message)
         assert not isinstance(message, files.Request)  # noqa: S101 - which a guest cannot send
         return message
+
+    async def _take_turn(self) -> None:
+        """Let others have theirs now and then: what has come, or has room, is not waited for."""
+        self._handled += 1
+        if self._handled % MESSAGES_PER_TURN == 0:
+            await asyncio.sleep(0)
 
     async def expect(self, kind: type[M]) -> M:
         """Return the next message, which must be of this kind; else as `receive`."""

@@ -147,7 +147,7 @@ async def get(
     async with _asked(guest, Action.GET, source, user, timeout) as talk:
         answer = await talk.receive()  # before anything is made here, whether it is there
         place = _place(talk.path, destination)
-        with Arrival(talk.path, place.parent) as arrival:
+        async with Arrival(talk.path, place) as arrival:
             while not isinstance(answer, files.Done):
                 if isinstance(answer, files.Data):
                     limits.take(talk.path, size=len(answer.data))
@@ -158,7 +158,7 @@ async def get(
             if not arrival.is_whole:
                 raise talk.misplaced()
             await talk.end()
-            return arrival.settle(place)
+            return await arrival.settle()
 
 
 async def write(
