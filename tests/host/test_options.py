@@ -97,13 +97,23 @@ def test_the_command_line_has_the_options_of_its_verb(
         shown = there[name]
         assert f"--{name.replace('_', '-')}" in shown.opts
         assert option.help in str(shown.help)
-    ours = {"image", "entrypoint", "kernel", "jobs", "ordered", "verbose", "json_file", "plot_file"}
-    assert there.keys() - declared.keys() <= ours | {"boots", "execs", "clones", "floor"}
+    ours = {"image", "snapshot", "kernel", "verbose"}
+    assert (
+        there.keys() - declared.keys()
+        <= ours
+        | {
+            "run": {"entrypoint", "save", "copy", "collect", "max_collect"},
+            "map": {"jobs", "ordered"},
+            "bench": {"boots", "execs", "clones", "floor", "json_file", "plot_file"},
+        }[verb]
+    )
 
 
 def test_a_job_has_the_options_of_map() -> None:
     there = {name for name, option in options_of(ExecOptions).items() if "map" in option.verbs}
-    assert _KEYS.keys() == there | {"argv", "argv_base64", "id", "stdin", "stdin_base64"}
+    assert _KEYS.keys() == there | {
+        *("argv", "argv_base64", "id", "stdin", "stdin_base64", "files", "collect"),
+    }
     assert set(_KEYS["env"]) == {dict}
     assert set(_KEYS["cwd"]) == {str}
     assert set(_KEYS["user"]) == {str, int}
