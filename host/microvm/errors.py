@@ -199,6 +199,11 @@ class Busy(ExecError):
     """A command is in flight on this machine, and it takes one at a time."""
 
 
+def errno_text(number: int) -> str:
+    """Return Linux's words for an error, whose number a guest may have made up."""
+    return os.strerror(number) if 0 < number < _ERRNO_END else f"errno {number}"
+
+
 class StartError(ExecError):
     """The guest could not start the command.
 
@@ -209,8 +214,7 @@ class StartError(ExecError):
     """
 
     def __init__(self, stage: str, errno: int, command: str, subject: str = "") -> None:
-        # The number comes from the guest, and may be none that Linux has.
-        reason = os.strerror(errno) if errno < _ERRNO_END else f"errno {errno}"
+        reason = errno_text(errno)
         command = command or "''"
         what = f" {subject}" if subject else ""
         missing = errno == ENOENT
@@ -244,8 +248,7 @@ class FileError(ExecError, OSError):
     """
 
     def __init__(self, errno: int, path: str, message: str = "", *, hint: str = "") -> None:
-        # The number comes from the guest, and may be none that Linux has.
-        reason = os.strerror(errno) if errno < _ERRNO_END else f"errno {errno}"
+        reason = errno_text(errno)
         super().__init__(message or f"{path}: {reason} in the guest", hint=hint)
         self.errno = errno
         self.strerror = reason

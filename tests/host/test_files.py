@@ -370,6 +370,22 @@ async def test_endless_answers_take_no_memory_and_end(
     assert memory() - held < 8 << 20
 
 
+@pytest.mark.parametrize("name", [b"../../etc/cron.d/x", b"/etc/passwd", b"a/b", b"..", b".", b""])
+async def test_what_is_no_name_is_not_listed(guest: Guest, peer: Peer, name: bytes) -> None:
+    with pytest.raises(FileError, match=r"/from: .* is no name") as caught:
+        await meanwhile(
+            peer, guest_files.members(guest, "/from"), [entry(FILE, b"a"), entry(FILE, name), DONE]
+        )
+    assert caught.value.errno == errno.EBADMSG
+
+
+async def test_a_name_is_listed_once(guest: Guest, peer: Peer) -> None:
+    """A file that is replaced while its folder is read may come twice, and no harm is meant."""
+    sent = [entry(FILE, b"b"), entry(LINK, b"a", b"x"), entry(FOLDER, b"b"), DONE]
+    a, b = await meanwhile(peer, guest_files.members(guest, "/from"), sent)
+    assert (a.name, b.name, b.is_folder) == ("a", "b", True)
+
+
 async def test_a_guest_that_never_answers_is_given_up(guest: Guest, peer: Peer) -> None:
     async def silent() -> None:
         await peer.expect(codec.ExecRequest)
@@ -395,6 +411,7 @@ async def test_a_guest_that_never_answers_is_given_up(guest: Guest, peer: Peer) 
         (errno.ENOTDIR, NotADirectoryError),
         (errno.EEXIST, FileExistsError),
         (errno.ENOSPC, OSError),
+        (0, OSError),
         (0xFFFFFFFF, OSError),
     ],
 )
@@ -408,6 +425,7 @@ async def test_a_failure_is_an_error_of_pythons_kind_and_of_ours(
     assert isinstance(error, FileError)
     assert (error.errno, error.filename) == (number, "/a\\x1b\\udcff")
     assert "\x1b" not in str(error)
+    assert "Success" not in str(error)
 
 
 def test_a_file_error_is_the_same_after_pickling() -> None:
@@ -434,6 +452,12 @@ async def test_nobody_of_that_name_is_no_missing_file(
     ) as caught:
         await meanwhile(peer, guest_files.read(guest, "/from"), [failure])
     assert not isinstance(caught.value, FileNotFoundError)
+
+
+async def test_a_user_without_a_reason_has_a_number(guest: Guest, peer: Peer) -> None:
+    failure = files.Failure(subject=files.Subject.USER, error_number=4096, path=b"bob")
+    with pytest.raises(FileError, match="bob cannot be its user: errno 4096"):
+        await meanwhile(peer, guest_files.read(guest, "/from"), [failure])
 
 
 async def test_another_build_of_the_program_is_said(guest: Guest, peer: Peer) -> None:

@@ -144,9 +144,7 @@ class Arrival:
     def _begin(self, entry: files.Entry) -> None:
         if self._file is not None or self.is_whole:
             raise self._hostile("a file begins within another")
-        name = os.fsdecode(entry.name) if self._count else _ROOT
-        if name in ("", ".", "..") or "/" in name:
-            raise self._hostile(f"{name!r} is no name")
+        name = name_of(entry, self._source) if self._count else _ROOT
         self._count += 1
         shown = "it" if self._count == 1 else repr(name)
         try:
@@ -238,7 +236,7 @@ class Arrival:
             os.close(folder)
 
     def _hostile(self, what: str) -> FileError:
-        return FileError(EBADMSG, self._source, f"{self._source}: {what}")
+        return _hostile(self._source, what)
 
     def _ours(self, error: OSError) -> OSError:
         """Return an error of this host's, with the folder that it is about."""
@@ -250,6 +248,22 @@ def _move(source: Path, destination: Path) -> None:
         source.replace(destination)
     except OSError as error:  # whose first path is one that nobody knows
         raise OSError(error.errno, error.strerror, str(destination)) from None
+
+
+def name_of(entry: files.Entry, folder: str) -> str:
+    """Return the name that something has in its folder, by which nothing else can be meant.
+
+    :param folder: its path in the guest, for messages.
+    :raises FileError: it is no name.
+    """
+    name = os.fsdecode(entry.name)
+    if name in ("", ".", "..") or "/" in name:
+        raise _hostile(folder, f"{name!r} is no name")
+    return name
+
+
+def _hostile(path: str, what: str) -> FileError:
+    return FileError(EBADMSG, path, f"{path}: {what}")
 
 
 def _stays_inside(target: bytes, depth: int) -> bool:

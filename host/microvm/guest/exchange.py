@@ -10,7 +10,14 @@ from errno import EAGAIN, EBADMSG, EINVAL, EIO, ENOENT, ENOMEM
 from subprocess import PIPE
 from typing import TypeVar
 
-from microvm.errors import BUILD_AGAIN, FileError, ImageError, StartError, UsageError
+from microvm.errors import (
+    BUILD_AGAIN,
+    FileError,
+    ImageError,
+    StartError,
+    UsageError,
+    errno_text,
+)
 from microvm.guest.guest import Guest
 from microvm.guest.process import Process
 from microvm.printable import printable
@@ -185,7 +192,7 @@ class Exchange:
         if failure.error_number == ENOENT:
             message = f"{self.path}: the guest has no such {what}: {path}"
         else:
-            reason = os.strerror(failure.error_number & 0xFFF)
+            reason = errno_text(failure.error_number)
             message = f"{self.path}: {path} cannot be its {what}: {reason}"
         return FileError(EINVAL, self.path, message)
 

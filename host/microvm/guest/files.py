@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from microvm.errors import FileError, UsageError
-from microvm.guest.arrival import Arrival, Limits, Received
+from microvm.guest.arrival import Arrival, Limits, Received, name_of
 from microvm.guest.departure import Data, send_data, send_tree
 from microvm.guest.exchange import Exchange, exchange
 from microvm.guest.guest import Guest
@@ -99,15 +99,16 @@ async def members(
 ) -> tuple[FileStatus, ...]:
     """Ask what is in a folder; see `MicroVM.list`."""
     limits = Limits(0, parse_count(max_files, least=0))
-    found = []
+    found: dict[str, FileStatus] = {}  # what is replaced meanwhile may come twice
     async with _asked(guest, Action.LIST, path, user, timeout) as talk:
         while isinstance(answer := await talk.receive(), files.Entry):
             limits.take(talk.path, files=1)
-            found.append(_status(answer, os.fsdecode(answer.name)))
+            name = name_of(answer, talk.path)
+            found[name] = _status(answer, name)
         if not isinstance(answer, files.Done):
             raise talk.misplaced()
         await talk.end()
-    return tuple(sorted(found, key=lambda status: status.name))
+    return tuple(found[name] for name in sorted(found))
 
 
 async def read(
