@@ -137,8 +137,8 @@ class Snapshot:
         own = {name: getattr(self, name) for name in ("memory", "cpus", "disk", "accel")}
         for name, value in own.items():
             if given.get(name) is not None and read[name] not in {value, "auto"}:
-                shown = format_size(value) if name in {"memory", "disk"} else value
-                raise UsageError(f"{name}: {self._label} has {shown}, and so do machines from it")
+                shown = format_size(value) if name in {"memory", "disk"} and value else value
+                raise UsageError(f"{name}: machines from {self._label} have {shown or 'none'}")
         return {**read, **own}
 
     def find_image(self) -> Image:

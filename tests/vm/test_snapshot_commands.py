@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.small_disk import small_disk
 from tests.vm.conftest import Command
 
 from microvm.start import snapshots
+from microvm_image import Image
 
 PAGE = Path(__file__).parents[2] / "docs/snapshots.md"
 NAME = "of-a-test"
@@ -71,17 +73,57 @@ def test_what_failed_is_not_kept(microvm: Command) -> None:
     assert not snapshots.STORE.path(NAME).exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "command", "status"),
+    [
+        (["--timeout", "200ms"], ["sleep", "100"], 124),
+        ([], ["no-such-command"], 127),
+        (["--max-output", "1"], ["echo", "much"], 125),
+        (["--copy", "/no-such-file:/x"], ["true"], 125),
+        (["--collect", "/no-such-file:."], ["true"], 125),
+    ],
+)
+def test_what_was_ended_or_not_copied_is_not_kept(
+    microvm: Command, options: list[str], command: list[str], status: int
+) -> None:
+    failed = microvm("run", *MACHINE, *options, "--save", NAME, "--", *command)
+    assert failed.returncode == status
+    assert f"microvm: no snapshot {NAME} was saved\n".encode() in failed.stderr
+    assert not snapshots.STORE.path(NAME).exists()
+
+
+def test_room_is_looked_for_before_the_command_runs(
+    image: Image, microvm: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ["run", "--image", str(image.path), "--cold", "--save", NAME, "--", "echo", "ran"]
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "small"))
+    with small_disk(tmp_path / "small", "6m"):
+        full = microvm(*run)
+    assert (full.returncode, full.stdout) == (125, b"")
+    assert b"disk full" in full.stderr
+    (tmp_path / "snapshots").touch()
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
+    unwritable = microvm(*run)
+    assert (unwritable.returncode, unwritable.stdout) == (125, b"")
+    assert f"cannot use {tmp_path / 'snapshots'}".encode() in unwritable.stderr
+
+
 def test_wrong_usage(microvm: Command, kept: str) -> None:
     for options, says in (
         (["--image", "python"], b"--from has an image already"),
-        (["--memory", "1G"], b"memory: snapshot of-a-test has 96M"),
-        (["--disk", "1G"], b"disk: snapshot of-a-test has 0"),
+        (["--memory", "1G"], b"memory: machines from snapshot of-a-test have 96M"),
+        (["--disk", "1G"], b"disk: machines from snapshot of-a-test have none"),
         (["--cold"], b"cold: "),
         (["--save", "a/b"], b"not the name of a snapshot: 'a/b'"),
     ):
         wrong = microvm("run", "--from", kept, *options, "--", "true")
         assert wrong.returncode == 2
         assert says in wrong.stderr
+    for name in ("", "a/b"):
+        for verb in (["run", "--from", name, "--", "true"], ["map", "--from", name, "-"]):
+            wrong = microvm(*verb)
+            assert wrong.returncode == 2
+            assert f"not the name of a snapshot: '{name}'".encode() in wrong.stderr
 
 
 def _examples() -> list[str]:

@@ -70,14 +70,20 @@ class Attached:
 
     async def _run(self) -> int:
         async with self.machine:
-            status = await self._copied_command()
-            if self.save is not None and status == 0:
-                await self.machine.checkpoint(self.save)
+            try:
+                status = await self._copied_command()
+            except BaseException:
+                self._notify_unsaved()
+                raise
+            if status != 0:
+                self._notify_unsaved(f": the command's status is {status}")
             elif self.save is not None:
-                shared.notify(
-                    f"no snapshot {self.save} was saved: the command's status is {status}"
-                )
+                await self.machine.checkpoint(self.save)
             return status
+
+    def _notify_unsaved(self, why: str = "") -> None:
+        if self.save is not None:
+            shared.notify(f"no snapshot {self.save} was saved{why}")
 
     async def _copied_command(self) -> int:
         await self.copies.put(self.machine, self.options)

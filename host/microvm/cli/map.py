@@ -88,8 +88,12 @@ def map(  # noqa: A001 - the verb's name
     machine, how = shared.given(PoolOptions, options), shared.given(RunOptions, options)
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     lines = _Lines(descriptor, how.pop("env"))
-    start = partial(shared.snapshot_of, snapshot, image) if snapshot else None
-    work = _map(lines, jobs, start or partial(shared.image_of, image), machine, how, ordered)
+    start = (
+        partial(shared.image_of, image)
+        if snapshot is None
+        else partial(shared.snapshot_of, snapshot, image)
+    )
+    work = _map(lines, jobs, start, machine, how, ordered)
     sys.exit(asyncio.run(run_until_signal(work)))
 
 

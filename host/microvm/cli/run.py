@@ -9,7 +9,6 @@ import click
 from click.core import ParameterSource
 
 from microvm.cli import copies, shared
-from microvm.errors import SnapshotError
 from microvm.machine import MicroVM
 from microvm.options import ExecOptions, MachineOptions
 
@@ -61,25 +60,13 @@ class _Run(click.Command):
         return rest
 
 
-def _check_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
-    del context, parameter
-    if name is not None:
-        from microvm.start.snapshots import STORE
-
-        try:
-            STORE.path(name)
-        except SnapshotError as error:
-            raise click.BadParameter(str(error)) from None
-    return name
-
-
 @click.command(cls=_Run, context_settings={"allow_interspersed_args": False})
 @shared.image
 @shared.from_snapshot
 @click.option(
     "--save",
     metavar="NAME",
-    callback=_check_name,
+    callback=shared.snapshot_name,
     help="Keep the machine as it is after CMD, if that exits with 0, as a snapshot of that name.",
 )
 @copies.options
@@ -128,7 +115,7 @@ def run(
     """  # noqa: D301 - click wants the backspace itself
     carried = copies.of(options)
     how = shared.given(ExecOptions, options)
-    start = shared.snapshot_of(snapshot, image) if snapshot else None
+    start = None if snapshot is None else shared.snapshot_of(snapshot, image)
     booted = start.find_image() if start else shared.image_of(image)
     argv = booted.manifest.config.argv(command, entrypoint)
     if not argv:
@@ -142,6 +129,10 @@ def run(
         start or booted,
         **shared.given(MachineOptions, {**options, "notify": shared.notify}),
     )
+    if save is not None:
+        from microvm.start.snapshots import check_room
+
+        check_room()
     machine.launch()
     # While QEMU starts, all the rest is imported.
     import asyncio

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
 
-from microvm.errors import UsageError
+from microvm.errors import SnapshotError, UsageError
 from microvm.option import Option, check_needs, options_of
 from microvm.options import counted
 from microvm.printable import printable
@@ -50,6 +50,19 @@ def count(least: int) -> Callback:
     return read(counted(least)(""))
 
 
+def snapshot_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
+    """Let a snapshot's name through, as a callback of click's."""
+    del context, parameter
+    if name is not None:
+        from microvm.start.snapshots import STORE
+
+        try:
+            STORE.path(name)
+        except SnapshotError as error:
+            raise click.BadParameter(str(error)) from None
+    return name
+
+
 image = click.option(
     "--image", metavar="NAME[:TAG]|DIR", help="What it boots. [default: built on the first run]"
 )
@@ -57,6 +70,7 @@ from_snapshot = click.option(
     "--from",
     "snapshot",
     metavar="NAME",
+    callback=snapshot_name,
     help="Go on from a snapshot, as `run --save` keeps them, with the memory, CPUs and disk of it.",
 )
 verbose = click.option(

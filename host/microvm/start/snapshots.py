@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 
 from microvm.cache import lock
+from microvm.cache import store as cache
 from microvm.errors import QemuError, SnapshotError
 from microvm.qemu.command import Memory
 from microvm.start import restorer
@@ -13,6 +15,22 @@ from microvm.start.saved import LOST, Saved, Store
 
 STORE = Store("snapshots", "snapshot", SnapshotError, restorer.REMEDY)
 """The snapshots."""
+
+_LEAST = 16 << 20  # bytes; those of the smallest guests take more
+
+
+def check_room() -> None:
+    """Check that a snapshot can be kept, before there is one.
+
+    :raises ImageError: the cache cannot be written, or has no room for the smallest.
+    """
+    import tempfile
+
+    folder = STORE.folder
+    with cache.disk_errors(folder):
+        cache.make(folder)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, _LEAST)
 
 
 def save(
