@@ -39,14 +39,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[O_co]):
-    """The outcome of a job: `completed` or `error` is set, or both where no file could be read.
+    """The outcome of a job: `completed` or `error` is set, or both where a file could not be read.
 
     :ivar job: the job; the very object that was given, if one was.
     :ivar seconds: the time from the request to its end, without the wait for a machine.
     :ivar completed: the result of `MicroVM.run`.
     :ivar error: the error that it raised: `StartError`, `ExecTimeout`, `MachineError`, …; or the
-        one of a file that could not be written before or read after it.
-    :ivar files: what was in the files to be collected, by their paths.
+        one of a file that could not be written before, or of the first that could not be read
+        after it.
+    :ivar files: what was in the files to be collected, by their paths, but for those that could not
+        be read.
     """
 
     job: Job
@@ -76,26 +78,34 @@ async def carry_out(vm: MicroVM, job: Job, options: RunOptions) -> Outcome[Any]:
     completed: CompletedProcess[Any] | None = None
     error: Exception | None = None
     files: dict[str, bytes] = {}
+    started = False
     try:
         for path, data in job.files.items():
             await vm.write_file(in_folder(path, how), data, **as_user(how))
+        started = True
         completed = await vm.run(job.argv, **options)
     except Exception as raised:
         error = raised
-    try:
-        # What never ran has left nothing.
-        if completed is not None or isinstance(error, ExecKilled):
-            await _collect(vm, job, how, files)
-    except Exception as raised:
-        error = error or raised
+    # What never ran has left nothing.
+    if completed is not None or (started and isinstance(error, ExecKilled)):
+        failed = await _collect(vm, job, how, files)
+        error = error or failed
     return Outcome(job, time.monotonic() - begun, completed, error, files)
 
 
-async def _collect(vm: MicroVM, job: Job, how: ExecOptions, files: dict[str, bytes]) -> None:
+async def _collect(
+    vm: MicroVM, job: Job, how: ExecOptions, files: dict[str, bytes]
+) -> Exception | None:
+    """Read what can be read; the error of the first that cannot."""
+    failed: Exception | None = None
     left = parse_size(how.get("max_output") or MAX_COLLECT)
     for path in job.collect:
-        files[path] = await vm.read_file(in_folder(path, how), max_size=left, **as_user(how))
-        left -= len(files[path])
+        try:
+            files[path] = await vm.read_file(in_folder(path, how), max_size=left, **as_user(how))
+            left -= len(files[path])
+        except Exception as error:
+            failed = failed or error
+    return failed
 
 
 Argvs = Iterable[Sequence[Text]] | AsyncIterable[Sequence[Text]]

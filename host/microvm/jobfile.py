@@ -201,11 +201,12 @@ def _options(given: Mapping[str, Any], env: Mapping[bytes, bytes]) -> RunOptions
 
 def status(outcome: Outcome[Any]) -> int:
     """The exit status that `microvm run` would have for it."""
-    if isinstance(outcome.error, MicroVMError):
-        return outcome.error.exit_status
-    if outcome.error is not None or outcome.completed is None:
+    error, completed = outcome.error, outcome.completed
+    if completed is None:
+        return getattr(error, "exit_status", MicroVMError.exit_status)
+    returncode = completed.returncode
+    if returncode == 0 and error is not None:  # a file could not be collected
         return MicroVMError.exit_status
-    returncode = outcome.completed.returncode
     return returncode if returncode >= 0 else 128 - returncode
 
 

@@ -195,13 +195,16 @@ def test_files_go_with_a_job_as_text_or_base64_and_come_back_so() -> None:
     assert (value["files"], value["error"]) == ({"/out": "", "b": {"base64": "/w=="}}, None)
 
 
-def test_a_file_that_cannot_be_collected_is_the_jobs_error_beside_its_output() -> None:
+@pytest.mark.parametrize(("returncode", "status"), [(3, 3), (-9, 137), (0, 125)])
+def test_a_file_that_cannot_be_collected_is_the_jobs_error_beside_its_output(
+    returncode: int, status: int
+) -> None:
     job = LineJob(["true"], {}, collect=("/out", "/none"), line=1)
-    done = CompletedProcess(("true",), 3, b"said", b"")
+    done = CompletedProcess(("true",), returncode, b"said", b"")
     error = FileError.of(2, "/none")
     outcome = Outcome(job, 1.0, done, error, {"/out": b"x"})
     value = told(outcome)
-    assert (value["status"], value["stdout"], value["files"]) == (125, "said", {"/out": "x"})
+    assert (value["status"], value["stdout"], value["files"]) == (status, "said", {"/out": "x"})
     assert value["error"].startswith("/none: ")
     with pytest.raises(FileNotFoundError):
         outcome.result()

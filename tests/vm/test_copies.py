@@ -91,13 +91,31 @@ def test_a_copy_that_fails_is_said_and_is_our_status(
     assert sorted(work.iterdir()) == before
 
 
-def test_both_failures_are_said(work: Path, microvm: Command) -> None:
-    del work
-    done = microvm("run", "--collect", "none", "--", "nosuch")
-    assert done.returncode == 125
-    first, second = done.stderr.decode().splitlines()
-    assert first.startswith("microvm: nosuch: not found")
-    assert second.startswith("microvm: none: No such file")
+@pytest.mark.parametrize(("code", "status"), [(0, 125), (3, 3)])
+def test_what_cannot_be_collected_is_said_and_the_rest_is_collected(
+    work: Path, microvm: Command, code: int, status: int
+) -> None:
+    collect = ("--collect", "none", "--collect", "out", "--collect", "/nor:x", "--save", "never")
+    done = microvm("run", *collect, "--", "sh", "-c", f"echo part > out; exit {code}")
+    assert (done.returncode, done.stderr.decode().splitlines()) == (
+        status,
+        [
+            "microvm: none: No such file or directory in the guest",
+            "microvm: /nor: No such file or directory in the guest",
+            f"microvm: no snapshot never was saved: the status is {status}",
+        ],
+    )
+    assert (work / "out").read_text() == "part\n"
+
+
+def test_a_command_that_did_not_start_has_left_nothing_to_collect(
+    work: Path, microvm: Command
+) -> None:
+    before = sorted(work.iterdir())
+    done = microvm("run", "--collect", "/etc/hostname", "--", "nosuch")
+    (line,) = done.stderr.decode().splitlines()
+    assert (done.returncode, line[:27]) == (127, "microvm: nosuch: not found ")
+    assert sorted(work.iterdir()) == before
 
 
 def test_links_that_lead_out_are_named(work: Path, microvm: Command) -> None:
@@ -134,7 +152,7 @@ def test_jobs_take_files_and_give_some(work: Path, microvm: Command) -> None:
             "stdin": "said",
             "cwd": "/tmp",
         },
-        {"argv": ["false"], "collect": ["none"]},
+        {"argv": ["sh", "-c", "echo x > a; exit 3"], "collect": ["none", "a", "nor"]},
         {
             "argv": ["sh", "-c", "head -c 2000 /dev/zero > big"],
             "collect": ["big"],
@@ -151,7 +169,7 @@ def test_jobs_take_files_and_give_some(work: Path, microvm: Command) -> None:
         "/srv/x": {"base64": "/w=="},
         "raw": {"base64": "/w=="},
     }
-    assert (second["status"], second["files"]) == (125, {})
+    assert (second["status"], second["files"]) == (3, {"a": "x\n"})
     assert second["error"] == "none: No such file or directory in the guest"
     assert (third["status"], third["files"]) == (125, {})
     assert "more of it than may come" in third["error"]

@@ -68,7 +68,7 @@ def test_what_failed_is_not_kept(microvm: Command) -> None:
     failed = microvm("run", *MACHINE, "--save", NAME, "--", "sh", "-c", "exit 7")
     assert (failed.returncode, failed.stderr) == (
         7,
-        f"microvm: no snapshot {NAME} was saved: the command's status is 7\n".encode(),
+        f"microvm: no snapshot {NAME} was saved: the status is 7\n".encode(),
     )
     assert not snapshots.STORE.path(NAME).exists()
 
@@ -88,7 +88,7 @@ def test_what_was_ended_or_not_copied_is_not_kept(
 ) -> None:
     failed = microvm("run", *MACHINE, *options, "--save", NAME, "--", *command)
     assert failed.returncode == status
-    assert f"microvm: no snapshot {NAME} was saved\n".encode() in failed.stderr
+    assert f"microvm: no snapshot {NAME} was saved".encode() in failed.stderr
     assert not snapshots.STORE.path(NAME).exists()
 
 

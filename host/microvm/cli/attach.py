@@ -76,7 +76,7 @@ class Attached:
                 self._notify_unsaved()
                 raise
             if status != 0:
-                self._notify_unsaved(f": the command's status is {status}")
+                self._notify_unsaved(f": the status is {status}")
             elif self.save is not None:
                 await self.machine.checkpoint(self.save)
             return status
@@ -89,21 +89,16 @@ class Attached:
         await self.copies.put(self.machine, self.options)
         try:
             status = await self._command()
-        except MachineError:
+        except (StartError, MachineError):
             raise
-        except MicroVMError as error:
-            try:
-                await self._collect()
-            except MicroVMError:
-                shared.notify(str(error))
-                raise
+        except MicroVMError:
+            await self._collect()
             raise
-        await self._collect()
-        return status
+        return status if await self._collect() else status or MicroVMError.exit_status
 
-    async def _collect(self) -> None:
+    async def _collect(self) -> bool:
         self.process = None  # a Ctrl-C is for us now
-        await self.copies.get(self.machine, self.options)
+        return await self.copies.get(self.machine, self.options)
 
     async def _command(self) -> int:
         options: ExecOptions = {**self.options, "stdin": PIPE if self._forwards_stdin() else None}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from microvm.cli import shared
-from microvm.errors import FileError, MicroVMError
+from microvm.errors import ExecTimeout, FileError, MachineError, MicroVMError
 from microvm.files import as_user, in_folder
 from microvm.option import Option
 from microvm.units import parse_size
@@ -54,22 +54,34 @@ class Copies:
             with _named(f"cannot copy {copy.source}"):
                 await machine.put(copy.source, in_folder(copy.target, how), **as_user(how))
 
-    async def get(self, machine: MicroVM, how: ExecOptions) -> None:
-        """Copy what the command has left.
+    async def get(self, machine: MicroVM, how: ExecOptions) -> bool:
+        """Copy what the command has left, as far as it can be copied, and say what cannot.
 
-        :raises MicroVMError: something cannot be copied; says what.
+        :return: whether all of it could.
+        :raises MachineError: the machine is lost.
         """
+        whole = True
         for copy in self.after:
-            with _named(f"cannot collect {copy.source} to {copy.target}"):
-                received = await machine.get(
-                    in_folder(copy.source, how),
-                    copy.target,
-                    max_size=self.max_collect,
-                    **as_user(how),
-                )
-            if received.left_out:
-                links = ", ".join(received.left_out)
-                shared.notify(f"left out of {received.path}, as they lead out of it: {links}")
+            try:
+                await self._get(copy, machine, how)
+            except MachineError:
+                raise
+            except MicroVMError as error:
+                shared.notify(str(error))
+                whole = False
+        return whole
+
+    async def _get(self, copy: Copy, machine: MicroVM, how: ExecOptions) -> None:
+        with _named(f"cannot collect {copy.source} to {copy.target}"):
+            received = await machine.get(
+                in_folder(copy.source, how),
+                copy.target,
+                max_size=self.max_collect,
+                **as_user(how),
+            )
+        if received.left_out:
+            links = ", ".join(received.left_out)
+            shared.notify(f"left out of {received.path}, as they lead out of it: {links}")
 
 
 def options(function: F) -> F:
@@ -126,11 +138,13 @@ def _parse(
 
 @contextmanager
 def _named(what: str) -> Iterator[None]:
-    """Have an error of this host's say what could not be done."""
+    """Have an error of this host's say what could not be done, and a late one be no command's."""
     try:
         yield
     except FileError:
         raise
+    except ExecTimeout as error:
+        raise MicroVMError(error.message) from error
     except OSError as error:
         path = os.fsdecode(error.filename or "")
         where = "" if what.endswith(path) else f"{path}: "

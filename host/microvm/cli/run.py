@@ -108,7 +108,8 @@ def run(
       127     there is no such command; 126: it cannot be executed
       137     it took more than --max-memory, or signal 9 ended it
       124     it ran past --timeout
-      125     microvm itself failed, a copy did, or the command went beyond --max-output
+      125     microvm itself failed, a --copy did, or the command went beyond --max-output; or it
+              exited with 0, and a --collect failed
 
     Ctrl-C goes to the command; a second one within a second ends the machine. With -t the terminal
     is the command's, and Ctrl-C is a key like any other.
