@@ -151,7 +151,8 @@ static void find_place(char path[static PATH_MAX], bool folder)
 	need_not(size == 0, ENOENT);
 	if (*target->name && (slash || is_folder(path))) {
 		need_not(size + 1 + strlen(target->name) >= PATH_MAX, ENAMETOOLONG);
-		path[size++] = '/';
+		if (!slash)
+			path[size++] = '/';
 		strcpy(path + size, target->name);
 	} else if (slash && !folder) {
 		need_not(true, EISDIR);

@@ -39,6 +39,7 @@ from typing import Any, Literal
 
 from microvm.printable import printable
 
+_NOTHING = "''"  # as an empty name is shown
 _ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
 
 BUILD_AGAIN = (
@@ -215,7 +216,7 @@ class StartError(ExecError):
 
     def __init__(self, stage: str, errno: int, command: str, subject: str = "") -> None:
         reason = errno_text(errno)
-        command = command or "''"
+        command = command or _NOTHING
         what = f" {subject}" if subject else ""
         missing = errno == ENOENT
         super().__init__(
@@ -249,7 +250,7 @@ class FileError(ExecError, OSError):
 
     def __init__(self, errno: int, path: str, message: str = "", *, hint: str = "") -> None:
         reason = errno_text(errno)
-        super().__init__(message or f"{path}: {reason} in the guest", hint=hint)
+        super().__init__(message or f"{path or _NOTHING}: {reason} in the guest", hint=hint)
         self.errno = errno
         self.strerror = reason
         self.filename = printable(path)

@@ -102,7 +102,7 @@ class FileMethods:
         """
         from microvm.guest import files
 
-        await files.write(self._guest(), path, data, mode, **how)
+        await files.write_file(self._guest(), path, data, mode, **how)
 
     @overload
     async def read_file(
@@ -122,7 +122,7 @@ class FileMethods:
         """
         from microvm.guest import files
 
-        data = await files.read(self._guest(), path, **how)
+        data = await files.read_file(self._guest(), path, **how)
         return data if encoding is None else data.decode(encoding)
 
     async def put(self, src: str | PathLike[str], dst: GuestPath, **how: Unpack[Written]) -> None:
@@ -167,7 +167,7 @@ class FileMethods:
         """
         from microvm.guest import files
 
-        return await files.look(self._guest(), path, follow_symlinks, **how)
+        return await files.stat(self._guest(), path, follow_symlinks, **how)
 
     async def list(self, path: GuestPath, **how: Unpack[Listed]) -> tuple[FileStatus, ...]:
         """Return what is in a folder, sorted by name; links are not followed.
@@ -177,4 +177,4 @@ class FileMethods:
         """
         from microvm.guest import files
 
-        return await files.members(self._guest(), path, **how)
+        return await files.list(self._guest(), path, **how)

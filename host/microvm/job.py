@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Se
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, cast
 
-from microvm.errors import ExecKilled, UsageError
+from microvm.errors import ExecKilled, FileError, UsageError
 from microvm.files import as_user, in_folder
 from microvm.guest.process import CompletedProcess, O_co
 from microvm.options import ExecOptions, RunOptions, Text
@@ -104,6 +104,8 @@ async def _collect(
             files[path] = await vm.read_file(in_folder(path, how), max_size=left, **as_user(how))
             left -= len(files[path])
         except Exception as error:
+            if isinstance(error, FileError):
+                error.hint = error.hint.replace("max_size", "max_output")
             failed = failed or error
     return failed
 

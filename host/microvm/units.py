@@ -34,6 +34,7 @@ _BYTES = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _END = 1 << 63
 
 _DURATION = re.compile(_NUMBER + r"(ms|s|m|h|d)?", re.ASCII)
+_DURATIONS = "write 5s, 500ms or 2m; a number alone is seconds"
 _SECONDS = {None: 1, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -74,10 +75,9 @@ def parse_duration(value: Duration) -> float:
     else:
         seconds = math.nan
     if seconds == 0:
-        raise UsageError(f"{value!r} is no time at all", hint="leave it out for no limit")
+        raise UsageError(f"{value!r} is no time at all", hint=f"leave it out, or {_DURATIONS}")
     if not 0 < seconds < math.inf:
-        hint = "write 5s, 500ms or 2m; a number alone is seconds"
-        raise UsageError(f"{value!r} is not a duration", hint=hint)
+        raise UsageError(f"{value!r} is not a duration", hint=_DURATIONS)
     return seconds
 
 

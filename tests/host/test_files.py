@@ -253,7 +253,7 @@ async def test_many_pieces_for_a_guest_let_others_have_their_turn(guest: Guest, 
             yield b"x"
 
     async with turns(lambda: given) as seen:
-        await meanwhile(peer, guest_files.write(guest, "/to", pieces(), None), [DONE])
+        await meanwhile(peer, guest_files.write_file(guest, "/to", pieces(), None), [DONE])
     assert max(after - before for before, after in pairwise(seen)) <= MESSAGES_PER_TURN
     assert given == 1000
 
@@ -366,7 +366,7 @@ async def test_endless_answers_take_no_memory_and_end(
     names = b"".join(entry(FILE, b"%d" % number).encode() for number in range(100_000))
     held = memory()
     with pytest.raises(FileError, match="than may come"):
-        await meanwhile(peer, guest_files.members(guest, "/from", max_files=100), names)
+        await meanwhile(peer, guest_files.list(guest, "/from", max_files=100), names)
     assert memory() - held < 8 << 20
 
 
@@ -374,7 +374,7 @@ async def test_endless_answers_take_no_memory_and_end(
 async def test_what_is_no_name_is_not_listed(guest: Guest, peer: Peer, name: bytes) -> None:
     with pytest.raises(FileError, match=r"/from: .* is no name") as caught:
         await meanwhile(
-            peer, guest_files.members(guest, "/from"), [entry(FILE, b"a"), entry(FILE, name), DONE]
+            peer, guest_files.list(guest, "/from"), [entry(FILE, b"a"), entry(FILE, name), DONE]
         )
     assert caught.value.errno == errno.EBADMSG
 
@@ -382,7 +382,7 @@ async def test_what_is_no_name_is_not_listed(guest: Guest, peer: Peer, name: byt
 async def test_a_name_is_listed_once(guest: Guest, peer: Peer) -> None:
     """A file that is replaced while its folder is read may come twice, and no harm is meant."""
     sent = [entry(FILE, b"b"), entry(LINK, b"a", b"x"), entry(FOLDER, b"b"), DONE]
-    a, b = await meanwhile(peer, guest_files.members(guest, "/from"), sent)
+    a, b = await meanwhile(peer, guest_files.list(guest, "/from"), sent)
     assert (a.name, b.name, b.is_folder) == ("a", "b", True)
 
 
@@ -396,7 +396,7 @@ async def test_a_guest_that_never_answers_is_given_up(guest: Guest, peer: Peer) 
 
     playing = asyncio.create_task(silent())
     with pytest.raises(ExecTimeout, match="transfer of /from"):
-        await guest_files.read(guest, "/from", timeout="50ms")
+        await guest_files.read_file(guest, "/from", timeout="50ms")
     await playing
     assert guest.error is None
 
@@ -420,12 +420,23 @@ async def test_a_failure_is_an_error_of_pythons_kind_and_of_ours(
 ) -> None:
     failure = files.Failure(subject=files.Subject.PATH, error_number=number, path=b"/a\x1b\xff")
     with pytest.raises(kind) as caught:
-        await meanwhile(peer, guest_files.read(guest, "/from"), [failure])
+        await meanwhile(peer, guest_files.read_file(guest, "/from"), [failure])
     error = caught.value
     assert isinstance(error, FileError)
     assert (error.errno, error.filename) == (number, "/a\\x1b\\udcff")
     assert "\x1b" not in str(error)
     assert "Success" not in str(error)
+
+
+async def test_no_name_is_shown_as_such_and_an_unknown_argument_with_the_methods_name(
+    guest: Guest, peer: Peer
+) -> None:
+    failure = files.Failure(subject=files.Subject.PATH, error_number=errno.ENOENT, path=b"")
+    with pytest.raises(FileNotFoundError, match=r"^'': No such file"):
+        await meanwhile(peer, guest_files.read_file(guest, ""), [failure])
+    for method in ("stat", "list", "read_file", "write_file", "put", "get"):
+        with pytest.raises(TypeError, match=rf"^{method}\(\) .*'nope'"):
+            getattr(guest_files, method)(guest, "/from", nope=1)
 
 
 def test_a_file_error_is_the_same_after_pickling() -> None:
@@ -450,19 +461,19 @@ async def test_nobody_of_that_name_is_no_missing_file(
     with pytest.raises(
         FileError, match=f"/from: the guest has no such {subject.name.lower()}: bob"
     ) as caught:
-        await meanwhile(peer, guest_files.read(guest, "/from"), [failure])
+        await meanwhile(peer, guest_files.read_file(guest, "/from"), [failure])
     assert not isinstance(caught.value, FileNotFoundError)
 
 
 async def test_a_user_without_a_reason_has_a_number(guest: Guest, peer: Peer) -> None:
     failure = files.Failure(subject=files.Subject.USER, error_number=4096, path=b"bob")
     with pytest.raises(FileError, match="bob cannot be its user: errno 4096"):
-        await meanwhile(peer, guest_files.read(guest, "/from"), [failure])
+        await meanwhile(peer, guest_files.read_file(guest, "/from"), [failure])
 
 
 async def test_another_build_of_the_program_is_said(guest: Guest, peer: Peer) -> None:
     with pytest.raises(ImageError, match="older microvm, or a newer") as caught:
-        await meanwhile(peer, guest_files.read(guest, "/from"), b"", 2)
+        await meanwhile(peer, guest_files.read_file(guest, "/from"), b"", 2)
     assert "microvm image build" in caught.value.hint
 
 
@@ -475,7 +486,7 @@ async def fail_to_start(peer: Peer, stage: codec.Stage, number: int) -> None:
 async def test_a_guest_without_the_program_is_said(guest: Guest, peer: Peer, number: int) -> None:
     playing = asyncio.create_task(fail_to_start(peer, codec.Stage.EXEC, number))
     with pytest.raises(ImageError, match="older microvm") as caught:
-        await guest_files.read(guest, "/from")
+        await guest_files.read_file(guest, "/from")
     assert "microvm image rm" in caught.value.hint
     await playing
 
@@ -486,7 +497,7 @@ async def test_a_program_that_the_guest_has_no_room_for_is_an_error_of_the_file(
 ) -> None:
     playing = asyncio.create_task(fail_to_start(peer, stage, errno.ENOMEM))
     with pytest.raises(FileError, match="the transfer of /from: ") as caught:
-        await guest_files.read(guest, "/from")
+        await guest_files.read_file(guest, "/from")
     assert (caught.value.errno, caught.value.exit_status) == (errno.ENOMEM, 125)
     await playing
 
@@ -499,7 +510,7 @@ async def test_a_program_that_is_killed_is_said(guest: Guest, peer: Peer) -> Non
 
     playing = asyncio.create_task(die())
     with pytest.raises(FileError, match="was ended by signal 9") as caught:
-        await guest_files.write(guest, "/from", b"x" * (1 << 22), None)
+        await guest_files.write_file(guest, "/from", b"x" * (1 << 22), None)
     assert caught.value.errno == errno.EIO
     await playing
 
@@ -509,12 +520,12 @@ async def test_what_cannot_be_is_not_asked(guest: Guest, tmp_path: Path) -> None
         await guest_files.put(guest, tmp_path / "none", "/to")
     assert not isinstance(caught.value, FileError)
     for asking in (
-        guest_files.read(guest, "/a\0b"),
-        guest_files.read(guest, "x" * 5000),
-        guest_files.read(guest, 7),  # type: ignore[arg-type]
-        guest_files.read(guest, "/a", max_size=-1),
-        guest_files.read(guest, "/a", user=""),
-        guest_files.write(guest, "/a", b"", 0o10000),
+        guest_files.read_file(guest, "/a\0b"),
+        guest_files.read_file(guest, "x" * 5000),
+        guest_files.read_file(guest, 7),  # type: ignore[arg-type]
+        guest_files.read_file(guest, "/a", max_size=-1),
+        guest_files.read_file(guest, "/a", user=""),
+        guest_files.write_file(guest, "/a", b"", 0o10000),
         guest_files.get(guest, "/a", tmp_path, max_files=-1),
     ):
         with pytest.raises(UsageError):

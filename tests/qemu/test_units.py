@@ -120,8 +120,9 @@ def test_neither(duration: Any) -> None:
 
 @pytest.mark.parametrize("duration", [0, 0.0, "0", "0s", "0.0ms"])
 def test_no_time_at_all(duration: float | str) -> None:
-    with pytest.raises(UsageError, match="is no time at all"):
+    with pytest.raises(UsageError, match="is no time at all") as caught:
         parse_duration(duration)
+    assert caught.value.hint.startswith("leave it out, or write 5s")
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_what_a_command_has_left_is_collected_also_when_it_fails(
         (
             ("--collect", "/bin/busybox:b", "--max-collect", "1K"),
             "microvm: /bin/busybox: there is more of it than may come "
-            "(--max-collect and max_size set that limit)\n",
+            "(--max-collect sets that limit)\n",
         ),
     ],
 )
@@ -172,7 +172,7 @@ def test_jobs_take_files_and_give_some(work: Path, microvm: Command) -> None:
     assert (second["status"], second["files"]) == (3, {"a": "x\n"})
     assert second["error"] == "none: No such file or directory in the guest"
     assert (third["status"], third["files"]) == (125, {})
-    assert "more of it than may come" in third["error"]
+    assert third["error"] == "big: there is more of it than may come (max_output sets that limit)"
 
 
 PAGE = Path(__file__).parents[2] / "docs/files.md"

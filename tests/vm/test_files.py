@@ -199,6 +199,9 @@ async def test_places_that_cannot_be_written_to_say_so(vm: MicroVM, folder: str)
         with pytest.raises(FileError) as caught:
             await vm.write_file(f"{folder}/new", "x")
         assert caught.value.errno == errno.EROFS
+        with pytest.raises(FileError) as put:
+            await vm.put(__file__, f"{folder}/")
+        assert put.value.filename == f"{folder}/test_files.py"
     finally:
         await vm.run(["umount", folder], check=True)
     # Such as /proc, where no file can be beside another, but one that is there can be written.

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 
-_MAX_COLLECT = "1G"
-
 
 @dataclass(frozen=True, slots=True)
 class Copy:
@@ -38,12 +36,13 @@ class Copies:
     """What is copied before a command, and after it.
 
     :ivar before: from this host into the guest.
-    :ivar after: from the guest to this host, `max_collect` bytes of each at most.
+    :ivar after: from the guest to this host, `max_collect` bytes of each at most; None for what
+        `MicroVM.get` brings.
     """
 
     before: tuple[Copy, ...] = ()
     after: tuple[Copy, ...] = ()
-    max_collect: int = 0
+    max_collect: int | None = None
 
     async def put(self, machine: MicroVM, how: ExecOptions) -> None:
         """Copy what the command is to find, as its user and into its working directory.
@@ -76,7 +75,7 @@ class Copies:
             received = await machine.get(
                 in_folder(copy.source, how),
                 copy.target,
-                max_size=self.max_collect,
+                **({} if self.max_collect is None else {"max_size": self.max_collect}),
                 **as_user(how),
             )
         if received.left_out:
@@ -90,9 +89,8 @@ def options(function: F) -> F:
         click.option(
             "--max-collect",
             metavar="SIZE",
-            default=_MAX_COLLECT,
             callback=shared.read(Option("", parse_size)),
-            help=f"Bytes that each --collect may bring. [default: {_MAX_COLLECT}]",
+            help="Bytes that each --collect may bring. [default: 1G]",
         ),
         click.option(
             "--collect",
@@ -141,7 +139,8 @@ def _named(what: str) -> Iterator[None]:
     """Have an error of this host's say what could not be done, and a late one be no command's."""
     try:
         yield
-    except FileError:
+    except FileError as error:
+        error.hint = error.hint.replace("max_size", "--max-collect")
         raise
     except ExecTimeout as error:
         raise MicroVMError(error.message) from error

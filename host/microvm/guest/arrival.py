@@ -25,7 +25,6 @@ from microvm.wire import files
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROOT = "tree"
-_SIZE_HINT = "--max-collect and max_size set that limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +68,10 @@ class Limits:
         """
         self.size -= size
         self.files -= files
-        for left, hint in ((self.size, _SIZE_HINT), (self.files, "max_files sets that limit")):
+        for left, what in ((self.size, "max_size"), (self.files, "max_files")):
             if left < 0:
                 message = f"{path}: there is more of it than may come"
-                raise FileError(EFBIG, path, message, hint=hint)
+                raise FileError(EFBIG, path, message, hint=f"{what} sets that limit")
 
 
 class Arrival:

@@ -26,7 +26,7 @@ from microvm.wire import files
 MESSAGES_PER_TURN = 64
 """The messages of a transfer that are handled before others in the event loop have their turn."""
 
-M = TypeVar("M", files.Entry, files.Done)
+M = TypeVar("M", files.Entry, files.Data, files.Done)
 
 Answer = files.Entry | files.Data | files.Whole | files.Done
 
@@ -143,6 +143,15 @@ class Exchange:
     async def expect(self, kind: type[M]) -> M:
         """Return the next message, which must be of this kind; else as `receive`."""
         message = await self.receive()
+        if not isinstance(message, kind):
+            raise self.misplaced()
+        return message
+
+    async def expect_or(self, kind: type[M], end: type[files.Done | files.Whole]) -> M | None:
+        """Return the next message of this kind, or None for the one that ends them."""
+        message = await self.receive()
+        if isinstance(message, end):
+            return None
         if not isinstance(message, kind):
             raise self.misplaced()
         return message

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any
 
 from microvm.errors import FileError, UsageError
@@ -60,20 +60,20 @@ class FileStatus:
     @property
     def is_file(self) -> bool:
         """Whether it is a regular file."""
-        return stat.S_ISREG(self.mode)
+        return S_ISREG(self.mode)
 
     @property
     def is_folder(self) -> bool:
         """Whether it is a folder."""
-        return stat.S_ISDIR(self.mode)
+        return S_ISDIR(self.mode)
 
     @property
     def is_symlink(self) -> bool:
         """Whether it is a link, which `target` is about."""
-        return stat.S_ISLNK(self.mode)
+        return S_ISLNK(self.mode)
 
 
-async def look(
+async def stat(
     guest: Guest,
     path: GuestPath,
     follow_symlinks: bool,
@@ -89,7 +89,7 @@ async def look(
     return _status(entry, talk.path)
 
 
-async def members(
+async def list(  # noqa: A001 - the method's name
     guest: Guest,
     path: GuestPath,
     *,
@@ -101,17 +101,15 @@ async def members(
     limits = Limits(0, parse_count(max_files, least=0))
     found: dict[str, FileStatus] = {}  # what is replaced meanwhile may come twice
     async with _asked(guest, Action.LIST, path, user, timeout) as talk:
-        while isinstance(answer := await talk.receive(), files.Entry):
+        while entry := await talk.expect_or(files.Entry, files.Done):
             limits.take(talk.path, files=1)
-            name = name_of(answer, talk.path)
-            found[name] = _status(answer, name)
-        if not isinstance(answer, files.Done):
-            raise talk.misplaced()
+            name = name_of(entry, talk.path)
+            found[name] = _status(entry, name)
         await talk.end()
     return tuple(found[name] for name in sorted(found))
 
 
-async def read(
+async def read_file(
     guest: Guest,
     path: GuestPath,
     *,
@@ -124,11 +122,9 @@ async def read(
     content = bytearray()
     async with _asked(guest, Action.READ, path, user, timeout) as talk:
         await talk.expect(files.Entry)
-        while isinstance(answer := await talk.receive(), files.Data):
-            limits.take(talk.path, size=len(answer.data))
-            content += answer.data
-        if not isinstance(answer, files.Whole):
-            raise talk.misplaced()
+        while piece := await talk.expect_or(files.Data, files.Whole):
+            limits.take(talk.path, size=len(piece.data))
+            content += piece.data
         await _finish(talk)
     return bytes(content)
 
@@ -162,7 +158,7 @@ async def get(
             return await arrival.settle()
 
 
-async def write(
+async def write_file(
     guest: Guest,
     path: GuestPath,
     data: Data,
