@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 from tests.vm.conftest import DEADLINE, Command
 
-from microvm import MicroVM
+from microvm import ExecTimeout, MicroVM, MicroVMError
+from microvm.cli.copies import Copies, Copy
+from microvm.guest.files import MAX_SIZE
 from microvm.job import Job, carry_out
+from microvm.units import format_size
 
 
 @pytest.fixture
@@ -203,3 +207,19 @@ async def test_a_job_whose_files_cannot_be_written_does_not_run(vm: MicroVM) -> 
     assert (outcome.completed, outcome.files) == (None, {})
     with pytest.raises(FileNotFoundError):
         await vm.stat("/tmp/ran")
+
+
+async def test_a_copy_that_takes_too_long_is_not_the_commands_time_out() -> None:
+    class Slow:
+        async def put(self, *_: object) -> None:
+            raise ExecTimeout("the transfer of /to", 600)
+
+    copies = Copies(before=(Copy("here", "/to"),))
+    with pytest.raises(MicroVMError, match="the transfer of /to: timed out") as caught:
+        await copies.put(cast(MicroVM, Slow()), {})
+    assert caught.value.exit_status == 125
+
+
+def test_the_help_knows_how_much_a_collect_may_bring(microvm: Command) -> None:
+    words = microvm("run", "--help").stdout.decode().split()
+    assert f"--collect may bring. [default: {format_size(MAX_SIZE)}]" in " ".join(words)

@@ -1,7 +1,8 @@
-"""An image whose daemon was built from another schema."""
+"""Images whose programs were built from other schemas."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -15,24 +16,53 @@ from microvm.wire import codec
 from microvm_image import programs
 from microvm_image.build import build
 
+THEIRS = "0123456789abcdef"
+
+
+def other(header: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The path of an image whose programs take this header's schema to have another digest."""
+    guest = tmp_path / "guest"
+    shutil.copytree(programs.sources(), guest)
+    text, count = re.subn(
+        r"(_SCHEMA_DIGEST 0x)\w{16}ULL", rf"\g<1>{THEIRS}ULL", (guest / header).read_text()
+    )
+    assert count == 1
+    (guest / header).write_text(text)
+    monkeypatch.setattr(programs, "sources", lambda: guest)
+    return str(build(output=tmp_path / "image").path)
+
+
+def microvm(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "microvm", *arguments]
+    return subprocess.run(
+        command, input=given, capture_output=True, text=True, timeout=120, check=False
+    )
+
 
 def test_both_sides_are_shown_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guest = tmp_path / "guest"
-    shutil.copytree(programs.sources(), guest)
-    header = guest / "protocol.h"
-    theirs = "0123456789abcdef"
-    text, count = re.subn(r"(_SCHEMA_DIGEST 0x)\w{16}ULL", rf"\g<1>{theirs}ULL", header.read_text())
-    assert count == 1
-    header.write_text(text)
-    monkeypatch.setattr(programs, "sources", lambda: guest)
-    image = build(output=tmp_path / "image")
-    command = [sys.executable, "-m", "microvm", "run", "--cold", "--image", str(image.path), "true"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    image = other("protocol.h", tmp_path, monkeypatch)
+    result = microvm("run", "--cold", "--image", image, "true")
     assert result.returncode == 125
     assert result.stderr.splitlines()[-1] == (
         f"microvm: the host speaks version {codec.VERSION} of the protocol, schema "
-        f"{codec.DIGEST:016x}; the guest speaks version {codec.VERSION}, schema {theirs}: the same "
+        f"{codec.DIGEST:016x}; the guest speaks version {codec.VERSION}, schema {THEIRS}: the same "
         f"version, of another schema ({BUILD_AGAIN})"
     )
+
+
+def test_an_image_that_carries_files_otherwise_runs_commands_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = other("files.h", tmp_path, monkeypatch)
+    says = (
+        "the image was built by an older microvm, or a newer one, and does not carry files for "
+        f"this one ({BUILD_AGAIN})"
+    )
+    result = microvm("run", "--cold", "--image", image, "--copy", __file__, "true")
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (125, f"microvm: {says}")
+    job = json.dumps({"argv": ["echo", "ran"], "collect": ["/etc/passwd"]})
+    result = microvm("map", "--cold", "--image", image, "-", given=job)
+    done = json.loads(result.stdout)
+    assert (done["status"], done["stdout"], done["error"]) == (125, "ran\n", says)
