@@ -35,6 +35,14 @@ def image() -> Image:
 
 
 @pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
+    """An empty cache of this test's own; the image lies elsewhere."""
+    del image
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
 def unbootable(image: Image, tmp_path: Path) -> Path:
     """An image that is what its manifest says, and whose initramfs is nothing but zeros."""
     broken = tmp_path / "broken"

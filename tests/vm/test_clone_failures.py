@@ -30,14 +30,6 @@ TO_THE_ERROR = 15.0
 """Seconds that a QEMU which is stopped may cost, whatever was tried."""
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
-    """An empty cache of this test's own; the image lies elsewhere."""
-    del image
-    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 async def _start(image: Image, **options: Any) -> tuple[bool, list[str]]:
     """Tell whether a machine was cloned, and what its user was told."""
     told: list[str] = []

@@ -76,14 +76,6 @@ async def snapshot(prepared: MicroVM) -> AsyncIterator[Snapshot]:
         yield taken
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
-    """An empty cache of this test's own; the image lies elsewhere."""
-    del image
-    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 async def test_processes_and_files_live_on_in_each_machine(
     prepared: MicroVM, snapshot: Snapshot
 ) -> None:

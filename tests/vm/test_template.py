@@ -35,14 +35,6 @@ MEMORY = 96
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
-    """An empty cache of this test's own; the image lies elsewhere."""
-    del image
-    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def _machine(image: Image, *, memory: int = MEMORY, **options: Any) -> MicroVM:
     return MicroVM(image, memory=f"{memory}M", accel="tcg", **options)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import click
 
 from microvm.cli import shared, signals
-from microvm.cli.facts import echo_facts, echo_json
+from microvm.cli.facts import echo_all, echo_json
 from microvm.cli.image_build import FILE, build
 from microvm.errors import ImageError
 from microvm.option import Option
@@ -75,14 +75,7 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     """
     from microvm_image.image import load
 
-    shown = [_facts(each.path, each) for each in map(load, names)]
-    if as_json:
-        echo_json(shown)
-        return
-    for number, facts in enumerate(shown):
-        if number:
-            click.echo()
-        echo_facts(facts)
+    echo_all([_facts(each.path, each) for each in map(load, names)], as_json=as_json)
 
 
 @image.command()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from microvm.cli.facts import echo_facts, echo_json
+from microvm.cli.facts import echo_all, echo_json
 
 if TYPE_CHECKING:
-    from microvm.start.saved import Saved
+    from microvm.start.store import Saved
 
 
 _names = click.argument("names", nargs=-1, required=True, metavar="NAME…")
@@ -58,13 +58,7 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
             raise snapshots.STORE.missing(name)
         obstacle = snapshots.obstacle(name)
         shown.append({**asdict(manifest), "usable": not obstacle, "obstacle": obstacle})
-    if as_json:
-        echo_json(shown)
-        return
-    for number, facts in enumerate(shown):
-        if number:
-            click.echo()
-        echo_facts(facts)
+    echo_all(shown, as_json=as_json)
 
 
 @snapshot.command()

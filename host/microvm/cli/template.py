@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from microvm.start.saved import Saved
+    from microvm.start.store import Saved
 
 
 @click.group()

@@ -11,7 +11,8 @@ from microvm.errors import QemuError, SnapshotError
 from microvm.qemu.command import Memory
 from microvm.start import restorer
 from microvm.start.origin import Origin
-from microvm.start.saved import LOST, Saved, Store
+from microvm.start.saved import LOST
+from microvm.start.store import Saved, Store
 
 STORE = Store("snapshots", "snapshot", SnapshotError, restorer.REMEDY)
 """The snapshots."""

@@ -15,7 +15,8 @@ from microvm.cache import lock
 from microvm.errors import ImageError, TemplateError, UsageError
 from microvm.qemu.command import Memory
 from microvm.start.origin import Origin
-from microvm.start.saved import LOST, Saved, Store
+from microvm.start.saved import LOST
+from microvm.start.store import Saved, Store
 from microvm.units import parse_size
 
 STORE = Store("templates", "template", TemplateError)

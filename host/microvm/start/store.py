@@ -1,0 +1,206 @@
+"""The stores of saved guests in the cache: templates are one, snapshots another."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from microvm.cache import lock
+from microvm.cache import store as cache
+from microvm.errors import SnapshotError, TemplateError
+from microvm.qemu.command import Memory
+from microvm.start import saved
+from microvm.start.origin import Origin
+from microvm.start.saved import LOST, Flaw, FlawError, Manifest, Opened, restorable
+
+_NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
+_SECTOR = 512  # what st_blocks counts, stat(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A saved guest on the disk.
+
+    :ivar manifest: the manifest; None where there is something wrong with it.
+    :ivar flaw: what that is; None where there is nothing.
+    :ivar size: the bytes that it takes on the disk.
+    :ivar used: the time of its last clone, in seconds since 1970.
+    """
+
+    name: str
+    manifest: Manifest | None
+    flaw: Flaw | None
+    size: int
+    used: float
+
+
+class Store:
+    """A store of saved guests: a folder of the cache.
+
+    :param folder: its name.
+    :param noun: what is in it, for people.
+    :param error: what is raised where one cannot be used.
+    :param remedy: what a user does then; nothing where that is seen to.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        noun: str,
+        error: type[TemplateError] | type[SnapshotError],
+        remedy: str = "",
+    ) -> None:
+        self._name = folder
+        self._noun = noun
+        self._error = error
+        self._remedy = remedy
+
+    @property
+    def folder(self) -> Path:
+        """The folder, there or not.
+
+        :raises ImageError: others can change what is in it; see `cache.trust`.
+        """
+        return cache.folder(self._name)
+
+    def path(self, name: str) -> Path:
+        """Return the folder of a saved guest, there or not.
+
+        :raises TemplateError, SnapshotError: none can have that name.
+        """
+        if not _NAME.fullmatch(name):
+            raise self._error(f"not the name of a {self._noun}: {name!r}")
+        return self.folder / name
+
+    @contextmanager
+    def opened(self, name: str, made: Origin | None = None) -> Iterator[Memory | None]:
+        """Open one, checked, as memory for QEMU to inherit; None if there is none.
+
+        :param made: the origin that it must have, if that is known.
+        :raises TemplateError, SnapshotError: it is there, and is not what was saved.
+        :raises OSError: this process may not have what it takes, such as one more file.
+        """
+        path = self.path(name)
+        with ExitStack() as files:
+            guest = self._open(path, files)
+            if guest is None:
+                yield None
+                return
+            if made is not None and guest.manifest.origin != made:
+                message = f"{path}: another {self._noun} was saved there meanwhile"
+                raise self._error(message, hint="look for it again")
+            with suppress(OSError):
+                os.utime(path)
+            copied = guest.manifest.copied
+            yield files.enter_context(restorable(guest.ram, guest.state, guest.disk, copied=copied))
+
+    def check(self, name: str) -> Manifest:
+        """Compare one with its digests, and return what it is made of.
+
+        :raises TemplateError, SnapshotError: there is none, or it is not what was saved.
+        """
+        with ExitStack() as files:
+            guest = self._open(self.path(name), files)
+            if guest is None:
+                raise self.missing(name)
+            return guest.manifest
+
+    def manifest(self, name: str) -> Manifest | None:
+        """Return what one is made of; None if there is none.
+
+        :raises TemplateError, SnapshotError: it cannot be read.
+        """
+        path = self.path(name)
+        try:
+            return saved.read_manifest(path)
+        except FileNotFoundError:
+            return None
+        except FlawError as flaw:
+            raise self._said(path, flaw) from None
+
+    def _open(self, path: Path, files: ExitStack) -> Opened | None:
+        try:
+            return saved.open_checked(path, files)
+        except FileNotFoundError:
+            return None
+        except FlawError as flaw:
+            raise self._said(path, flaw) from None
+
+    def _said(self, path: Path, error: FlawError) -> TemplateError | SnapshotError:
+        said = {
+            "damaged": f"damaged {self._noun}: {error}",
+            "outdated": f"a {self._noun} of another version of microvm",
+            "unreadable": f"cannot read the {self._noun}: {error}",
+        }
+        hint = self._remedy
+        if hint and error.flaw in LOST:
+            hint += f"; `microvm {self._noun} prune` removes this one"
+        return self._error(f"{path}: {said[error.flaw]}", hint=hint)
+
+    def save(
+        self,
+        memory: Memory,
+        *,
+        name: str,
+        origin: Origin,
+        copied: bool,
+        base: int | None = None,
+    ) -> None:
+        """Keep the guest that QEMU has saved in `memory`; one of that name is replaced.
+
+        The caller holds the lock of its `path`. Other arguments are what `Manifest` says.
+
+        :param base: memory that this may be much like, to share blocks with where that is possible.
+        :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
+        """
+        path = self.path(name)
+        with cache.disk_errors(), cache.staging(path) as folder:
+            saved.write(memory, folder, name=name, origin=origin, copied=copied, base=base)
+
+    def installed(self, *, deep: bool = False) -> list[Saved]:
+        """Return all that are there, the one that was used last first.
+
+        :param deep: compare them with their digests, too, which reads all of what is new here.
+        """
+        found = []
+        for path in self.folder.glob("[!.]*"):
+            with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or not ours
+                size = sum(file.stat().st_blocks * _SECTOR for file in path.iterdir())
+                manifest, flaw = _look(path, deep=deep)
+                found.append(Saved(path.name, manifest, flaw, size, path.stat().st_mtime))
+        return sorted(found, key=lambda each: (-each.used, each.name))
+
+    def remove(self, name: str) -> None:
+        """Remove one; clones that run are not disturbed.
+
+        :raises TemplateError, SnapshotError: there is none, or it is just being made.
+        """
+        path = self.path(name)
+        if not path.exists():
+            raise self.missing(name)
+        with lock.attempt(path) as ours:
+            if not ours:
+                raise self._error(f"{name} is just being made by {lock.holder(path)}")
+            # Renamed first, so that nobody ever finds half of it; another may have been faster.
+            with cache.disk_errors(), cache.scratch(path) as gone, suppress(FileNotFoundError):
+                path.replace(gone)
+
+    def missing(self, name: str) -> TemplateError | SnapshotError:
+        """Return the error to raise where there is none of that name."""
+        return self._error(f"no {self._noun} {name}", hint=f"`microvm {self._noun} ls` lists them")
+
+
+def _look(path: Path, *, deep: bool) -> tuple[Manifest | None, Flaw | None]:
+    try:
+        with ExitStack() as files:
+            return saved.open_checked(path, files, deep=deep).manifest, None
+    except FileNotFoundError:
+        raise
+    except FlawError as error:
+        return None, error.flaw
+    except OSError:  # a limit of this process
+        return None, "unreadable"
