@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -93,14 +94,28 @@ static void send_bare(int folder, const char *path, const char *name, const stru
 	send_entry(status, name, target);
 }
 
-static void send_content(int fd)
+/* Waits for a FIFO's next data, or for its last writer to go; for its first one, too. */
+static void await_writer(int fd)
+{
+	struct pollfd fifo = { .fd = fd, .events = POLLIN };
+
+	need(poll(&fifo, 1, -1) >= 0 || errno == EINTR);
+}
+
+/* Sends what can be read now, of a FIFO what its writers still write. */
+static void send_content(int fd, bool fifo)
 {
 	ssize_t size;
 
 	while ((size = read(fd, data_room(), CHUNK)) != 0) {
-		need(size > 0 || errno == EINTR);
 		if (size > 0)
 			send_data((size_t)size);
+		else if (errno == EAGAIN && fifo)
+			await_writer(fd);
+		else if (errno == EAGAIN)
+			break;
+		else
+			need(errno == EINTR);
 	}
 	send_whole();
 	close(fd);
@@ -113,7 +128,7 @@ static void send_open(int fd, const struct stat *status, const char *name)
 	if (S_ISDIR(status->st_mode))
 		enter(fd);
 	else
-		send_content(fd);
+		send_content(fd, S_ISFIFO(status->st_mode));
 }
 
 static void send_member(int folder, const char *name)
@@ -169,7 +184,7 @@ _Noreturn void source_list(const char *path)
 
 _Noreturn void source_get(const char *path, bool folders)
 {
-	int fd = open(path, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat status;
 	const char *name;
 
@@ -178,6 +193,8 @@ _Noreturn void source_get(const char *path, bool folders)
 	if (S_ISDIR(status.st_mode) && !folders)
 		errno = EISDIR;
 	need(!S_ISDIR(status.st_mode) || folders);
+	if (S_ISFIFO(status.st_mode) && !folders)
+		await_writer(fd);
 	send_open(fd, &status, "");
 	while (depth > 0) {
 		if ((name = next_name())) {

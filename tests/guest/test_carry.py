@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.polling import eventually
+from tests.support.processes import state
 
 from microvm.wire import files
 from microvm.wire.files import Action
@@ -275,6 +277,42 @@ def test_a_file_that_is_read_comes_whole_whatever_its_size_is_said_to_be(
     answers = carry(request(Action.READ, "/proc/self/cmdline"))
     assert isinstance(answers[1], files.Data)
     assert b"carry" in bytes(answers[1].data)
+
+
+def test_what_has_no_end_is_read_as_far_as_it_has_come(carry: Carry, tmp_path: Path) -> None:
+    terminal, device = os.openpty()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    try:
+        for action, path in ((Action.READ, os.ttyname(device)), (Action.GET, fifo)):
+            first, *rest = carry(request(action, path))
+            assert isinstance(first, files.Entry)
+            assert rest == [files.Whole(), *DONE]
+    finally:
+        os.close(terminal)
+        os.close(device)
+
+
+@pytest.mark.parametrize("action", [Action.READ, Action.GET])
+def test_of_a_fifo_comes_what_its_writers_write_and_to_read_it_waits_for_one(
+    binary: Path, tmp_path: Path, action: Action
+) -> None:
+    fifo, asked = tmp_path / "fifo", tmp_path / "asked"
+    os.mkfifo(fifo)
+    asked.write_bytes(request(action, fifo).encode())
+    writer = os.open(fifo, os.O_RDWR) if action is Action.GET else None
+    command = [str(binary.with_name("carry")), f"{files.DIGEST:016x}"]
+    with (
+        asked.open("rb") as stdin,
+        subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE) as running,
+    ):
+        eventually(lambda: state(running.pid) in "SZ")
+        with os.fdopen(writer or os.open(fifo, os.O_WRONLY), "wb") as file:
+            file.write(b"content")
+        assert running.stdout
+        _, *data, whole, done = decoded(running.stdout.read())
+    assert [bytes(m.data) for m in data if isinstance(m, files.Data)] == [b"content"]
+    assert (whole, done) == (files.Whole(), files.Done())
 
 
 def test_a_folder_is_sent_with_files_folders_and_links_alone(carry: Carry, tmp_path: Path) -> None:
