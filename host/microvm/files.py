@@ -7,7 +7,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, TypedDict, Unpack, overload
 
 from microvm.options import ExecOptions, to_bytes
-from microvm.units import Duration, Size
+from microvm.units import Duration, Size, parse_duration
 
 # The rest is imported with the first file, so that a machine starts without it.
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from microvm.guest.departure import Data
     from microvm.guest.files import FileStatus, GuestPath, User
     from microvm.guest.guest import Guest
+
+LEAST_TO_COLLECT = 60.0
+"""The seconds that a file may take which is collected after a command of little time."""
 
 
 class Asked(TypedDict, total=False):
@@ -70,6 +73,17 @@ def as_user(how: ExecOptions) -> Asked:
     """Return the keyword arguments by which files are a command's user's."""
     user = how.get("user")
     return {"user": user} if user else {}
+
+
+def collected(how: ExecOptions) -> Asked:
+    """Return the keyword arguments by which a file is collected after a command.
+
+    It may take as long as the command might, or a little longer.
+    """
+    timeout = how.get("timeout")
+    if timeout is None:
+        return as_user(how)
+    return {**as_user(how), "timeout": max(parse_duration(timeout), LEAST_TO_COLLECT)}
 
 
 class FileMethods:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from microvm.errors import ExecKilled, FileError, UsageError
-from microvm.files import as_user, in_folder
+from microvm.files import as_user, collected, in_folder
 from microvm.guest.process import CompletedProcess, O_co
 from microvm.options import ExecOptions, RunOptions, Text
 from microvm.units import parse_size
@@ -101,7 +101,7 @@ async def _collect(
     left = parse_size(how.get("max_output") or MAX_COLLECT)
     for path in job.collect:
         try:
-            files[path] = await vm.read_file(in_folder(path, how), max_size=left, **as_user(how))
+            files[path] = await vm.read_file(in_folder(path, how), max_size=left, **collected(how))
             left -= len(files[path])
         except Exception as error:
             if isinstance(error, FileError):

@@ -471,6 +471,30 @@ async def test_a_user_without_a_reason_has_a_number(guest: Guest, peer: Peer) ->
         await meanwhile(peer, guest_files.read_file(guest, "/from"), [failure])
 
 
+async def test_a_guest_that_does_not_clear_up_is_not_waited_for(
+    guest: Guest, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("microvm.guest.exchange._PATIENCE", 0.05)
+
+    async def deaf() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
+        while (await peer.expect(codec.ExecStdin)).data:
+            pass  # up to the end, behind which nobody waits for ever
+        await peer.is_killed()
+        await peer.exit(9, codec.Ending.SIGNALLED)
+
+    def failing() -> Iterator[bytes]:
+        yield b"half"
+        raise TimeoutError("of whoever gives the data")
+
+    playing = asyncio.create_task(deaf())
+    with pytest.raises(TimeoutError, match="whoever gives"):
+        await guest_files.write_file(guest, "/to", failing(), None)
+    await playing
+    assert guest.error is None
+
+
 async def test_another_build_of_the_program_is_said(guest: Guest, peer: Peer) -> None:
     with pytest.raises(ImageError, match="older microvm, or a newer") as caught:
         await meanwhile(peer, guest_files.read_file(guest, "/from"), b"", 2)

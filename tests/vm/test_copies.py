@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 from tests.vm.conftest import DEADLINE, Command
 
-from microvm import ExecTimeout, MicroVM, MicroVMError
+from microvm import ExecTimeout, MicroVM, MicroVMError, files, job
 from microvm.cli.copies import Copies, Copy
 from microvm.guest.files import MAX_SIZE
 from microvm.job import Job, carry_out
@@ -133,9 +133,9 @@ def test_links_that_lead_out_are_named(work: Path, microvm: Command) -> None:
 
 
 def test_a_signal_ends_a_copy_and_leaves_nothing(work: Path) -> None:
-    """A FIFO that nobody writes to is never read to its end."""
+    """A FIFO is not read to its end while somebody has it open."""
     command = [sys.executable, "-m", "microvm", "run", "--collect", "fifo:out"]
-    script = "mkfifo fifo; echo ready"
+    script = "mkfifo fifo; sleep 1000 <>fifo >/dev/null 2>&1 & echo ready"
     with subprocess.Popen(
         [*command, "--", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as running:
@@ -198,6 +198,18 @@ def test_what_the_page_shows_is_so(work: Path, microvm: Command) -> None:
     assert ran.stdout.splitlines() == [
         *("a", "b", "", "['data', 'sorted'] 4", "4 8", "/srv/none is not there"),
     ]
+
+
+async def test_a_collection_ends_whatever_is_collected(
+    vm: MicroVM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody writes to the FIFO; it has as long as a command that may take more than a minute."""
+    assert files.collected({"timeout": "2m", "user": "bob"}) == {"timeout": 120.0, "user": "bob"}
+    assert files.collected({"timeout": 2}) == {"timeout": 60.0}
+    monkeypatch.setattr(job, "collected", lambda _: {"timeout": 0.2})
+    outcome = await carry_out(vm, Job(["mkfifo", "/tmp/silent"], collect=["/tmp/silent"]), {})
+    with pytest.raises(ExecTimeout, match="the transfer of /tmp/silent"):
+        outcome.result()
 
 
 async def test_a_job_whose_files_cannot_be_written_does_not_run(vm: MicroVM) -> None:

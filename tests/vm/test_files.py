@@ -254,6 +254,27 @@ async def test_a_source_that_fails_leaves_nothing_half(vm: MicroVM, folder: str)
     assert await vm.read_file(f"{folder}/file") == b"kept"
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_transfer_that_is_cut_short_leaves_nothing_half(
+    vm: MicroVM, folder: str, tree: Path, cancelled: bool
+) -> None:
+    async def stalled() -> AsyncIterator[bytes]:
+        yield bytes(MIB)
+        if cancelled:
+            writing.cancel()
+        await asyncio.Event().wait()
+
+    await vm.write_file(f"{folder}/file", "kept")
+    timeout = None if cancelled else "500ms"
+    writing = asyncio.create_task(
+        vm.write_file(f"{folder}/file", stalled(), timeout=timeout or "1h")
+    )
+    with pytest.raises(asyncio.CancelledError if cancelled else ExecTimeout):
+        await writing
+    assert [file.name for file in await vm.list(folder)] == ["file"]
+    assert await vm.read_file(f"{folder}/file") == b"kept"
+
+
 async def test_a_transfer_is_the_command_in_flight_and_has_a_deadline(
     vm: MicroVM, folder: str
 ) -> None:

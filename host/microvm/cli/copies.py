@@ -12,7 +12,7 @@ import click
 
 from microvm.cli import shared
 from microvm.errors import ExecTimeout, FileError, MachineError, MicroVMError
-from microvm.files import as_user, in_folder
+from microvm.files import as_user, collected, in_folder
 from microvm.option import Option
 from microvm.units import parse_size
 
@@ -76,7 +76,7 @@ class Copies:
                 in_folder(copy.source, how),
                 copy.target,
                 **({} if self.max_collect is None else {"max_size": self.max_collect}),
-                **as_user(how),
+                **collected(how),
             )
         if received.left_out:
             links = ", ".join(received.left_out)

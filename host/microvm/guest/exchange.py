@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from errno import EAGAIN, EBADMSG, EINVAL, EIO, ENOENT, ENOMEM
 from subprocess import PIPE
 from typing import TypeVar
 
 from microvm.errors import (
     BUILD_AGAIN,
+    ExecTimeout,
     FileError,
     ImageError,
+    MicroVMError,
     StartError,
     UsageError,
     errno_text,
@@ -32,6 +34,9 @@ Answer = files.Entry | files.Data | files.Whole | files.Done
 
 # What small messages are gathered to, before they are sent.
 _GATHERED = 1 << 16
+
+# With a guest that is to remove what is half written, in seconds.
+_PATIENCE = 3.0
 
 _OTHER_SCHEMA = 2  # the program's exit status, guest/carry.c
 _SCARCE = (EAGAIN, ENOMEM)  # of which a guest that fits may have too little
@@ -55,11 +60,17 @@ async def exchange(guest: Guest, request: files.Request, timeout: float) -> Asyn
         raise UsageError(f"this file cannot be asked for: {error}") from None
     argv = [f"the transfer of {path}", f"{files.DIGEST:016x}"]
     await guest.wait_idle()
-    process = guest.exec(argv, command=files.PROGRAM, user=0, cwd="/", stdin=PIPE, timeout=timeout)
-    async with process:
-        talk = Exchange(process, path)
-        talk.gather(frame)
-        yield talk
+    process = guest.exec(argv, command=files.PROGRAM, user=0, cwd="/", stdin=PIPE)
+    try:
+        # Not the guest's own deadline, which would end the program before it can clear up.
+        async with asyncio.timeout(timeout) as deadline, process:
+            talk = Exchange(process, path)
+            talk.gather(frame)
+            yield talk
+    except TimeoutError:
+        if not deadline.expired():
+            raise  # of whoever gives the data
+        raise ExecTimeout(printable(argv[0]), timeout) from None
 
 
 class Exchange:
@@ -167,12 +178,14 @@ class Exchange:
             raise await self._ended_early()
 
     async def give_up(self) -> None:
-        """Have the guest remove what is half written, since the rest will not come."""
+        """Give the guest a moment to remove what is half written, since the rest will not come."""
         assert self._process.stdin is not None  # noqa: S101 - it was asked for
         self._process.stdin.close()
-        while await self._process.stdout.next_chunk():
-            pass
-        await self._process.wait()
+        with suppress(MicroVMError, TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                while await self._process.stdout.next_chunk():
+                    pass
+                await self._process.wait()
 
     def misplaced(self) -> FileError:
         """Return the error for an answer that makes no sense here."""

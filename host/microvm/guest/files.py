@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -201,7 +202,7 @@ async def _sending(talk: Exchange) -> AsyncIterator[None]:
         yield
     except FileError:
         raise
-    except Exception:
+    except (Exception, asyncio.CancelledError):
         await talk.give_up()
         raise
     await _finish(talk)
