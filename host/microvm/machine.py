@@ -139,7 +139,7 @@ class MicroVM(FileMethods):
         given = self._given_image
         if self._state != "new" or given is None or readymade.is_missing(given):
             return
-        image = self._given_image = self._load(given)
+        image = self._given_image = readymade.load(given)
         candidates = self._choose(image).candidates
         if len(candidates) == 1:
             self._starter = self._make_starter(image, candidates[0])
@@ -161,7 +161,7 @@ class MicroVM(FileMethods):
         if self._snapshot is not None:
             await self._restore(self._snapshot)
             return
-        image = self._image = await self._find_image()
+        image = self._image = await readymade.find_or_build(self._given_image, self._notify)
         choice = self._choose(image)
         choice.explain()
         cold = self._cold or not image.is_ours
@@ -213,27 +213,6 @@ class MicroVM(FileMethods):
     def _notify(self, text: str) -> None:
         _logger.warning("%s", text)
         self._on_notice(text)
-
-    async def _find_image(self) -> Image:
-        given = self._given_image
-        if given is not None and not readymade.is_missing(given):
-            return self._load(given)
-        import asyncio
-
-        from microvm.progress import NoticeReporter
-        from microvm.threads import in_stoppable_thread
-        from microvm_image.defaults import default
-
-        loop = asyncio.get_running_loop()
-        report = NoticeReporter(lambda text: loop.call_soon_threadsafe(self._notify, text))
-        if given is None:
-            return await in_stoppable_thread(default, report=report)
-        return await in_stoppable_thread(readymade.find, str(given), report)
-
-    def _load(self, given: Image | str | Path) -> Image:
-        from microvm_image.image import Image, load
-
-        return given if isinstance(given, Image) else load(given)
 
     def _choose(self, image: Image) -> Choice:
         return Choice(self._requested, image.manifest.arch, self._notify)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.log import Area
-from microvm.progress import Reporter
+from microvm.progress import NoticeReporter, Reporter
 
 if TYPE_CHECKING:
     from microvm_image.image import Image
@@ -62,13 +63,41 @@ def is_missing(name: object) -> bool:
     return tags.image_of(tags.parse(name)) is None
 
 
+def load(image: Image | str | Path) -> Image:
+    """Return an image as it is given, or the one of that name, tag or path.
+
+    :raises ImageError: there is none.
+    """
+    from microvm_image import image as images
+
+    return image if isinstance(image, images.Image) else images.load(image)
+
+
+async def find_or_build(image: Image | str | Path | None, notify: Callable[[str], None]) -> Image:
+    """Return an image as `find` does, or the default one; what is built is built in a thread.
+
+    :param notify: called in the event loop with what a user is told meanwhile.
+    :raises ImageError: there is none, and none can be built.
+    """
+    if image is not None and not is_missing(image):
+        return load(image)
+    import asyncio
+
+    from microvm.threads import in_stoppable_thread
+    from microvm_image.defaults import default
+
+    loop = asyncio.get_running_loop()
+    report = NoticeReporter(lambda text: loop.call_soon_threadsafe(notify, text))
+    if image is None:
+        return await in_stoppable_thread(default, report=report)
+    return await in_stoppable_thread(find, str(image), report)
+
+
 def find(name: str | Path, report: Reporter) -> Image:
     """Return the image of that name, tag or path; a ready-made one is built if it is not there.
 
     :raises ImageError: there is none, or none can be built.
     """
-    from microvm_image.image import load
-
     if is_missing(name):
         name = str(name)
         with cache.disk_errors(), lock.held(cache.folder("readymade") / name, report):

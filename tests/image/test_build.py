@@ -18,8 +18,8 @@ import pytest
 from tests.support.polling import comes_true
 
 import microvm_image
-from microvm import MicroVM
 from microvm import arch as arches
+from microvm import readymade
 from microvm.cache import store as caches
 from microvm.cache import verified
 from microvm.errors import ImageError
@@ -298,8 +298,7 @@ async def test_a_machine_tells_for_whom_it_waits(start_build: Start) -> None:
     first = start_build(pause=True)
     wait_until_it_writes(first)
     told: list[str] = []
-    vm = MicroVM(notify=told.append)
-    finding = asyncio.create_task(vm._find_image())
+    finding = asyncio.create_task(readymade.find_or_build(None, told.append))
     await comes_true(lambda: told)
     await asyncio.to_thread(first.communicate)
     await finding
