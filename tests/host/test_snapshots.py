@@ -90,6 +90,18 @@ def test_prune_keeps_what_is_whole_and_says_why_it_cannot_be_used(flawed: dict[s
     assert snapshots.STORE.installed() == []
 
 
+def test_a_changed_byte_of_memory_takes_a_digest_to_be_found(folder: Path) -> None:
+    _save("one")
+    ram = folder / "one" / "ram"
+    ram.chmod(0o644)
+    with ram.open("r+b") as file:
+        file.write(b"x")
+    assert [each.flaw for each in snapshots.STORE.installed()] == [None]
+    (shown,) = json.loads(_run("inspect", "--json", "one").output)
+    assert "its memory is not what was saved" in shown["obstacle"]
+    assert _run("prune").output == "one\n"
+
+
 def test_an_image_that_they_need_is_removed_by_force_only(
     folder: Path, flawed: dict[str, str]
 ) -> None:
