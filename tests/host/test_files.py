@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import pickle
-import shutil
+import resource
 import stat
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 from tests.support.peer import Peer
+from tests.support.processes import open_files
 from tests.support.small_disk import small_disk
 
 from microvm.errors import (
@@ -27,8 +28,8 @@ from microvm.errors import (
     NotAFolder,
     UsageError,
 )
-from microvm.guest import arrival
 from microvm.guest import files as guest_files
+from microvm.guest import place
 from microvm.guest.arrival import Received
 from microvm.guest.exchange import MESSAGES_PER_TURN
 from microvm.guest.guest import Guest
@@ -228,8 +229,8 @@ async def test_a_tree_of_many_files_lets_others_have_their_turn(
 
         return call
 
-    monkeypatch.setattr(arrival, "_merge", noted("merge", arrival._merge))
-    monkeypatch.setattr(shutil, "rmtree", noted("remove", shutil.rmtree))
+    monkeypatch.setattr(place, "_merge", noted("merge", place._merge))
+    monkeypatch.setattr(place, "_empty", noted("remove", place._empty))
     tree = folder(*(file(b"%d" % number, b"") for number in range(1000)))
 
     def arrived() -> int:
@@ -384,6 +385,115 @@ async def test_a_name_is_listed_once(guest: Guest, peer: Peer) -> None:
     sent = [entry(FILE, b"b"), entry(LINK, b"a", b"x"), entry(FOLDER, b"b"), DONE]
     a, b = await meanwhile(peer, guest_files.list(guest, "/from"), sent)
     assert (a.name, b.name, b.is_folder) == ("a", "b", True)
+
+
+def long_links(count: int) -> bytes:
+    return b"".join(entry(LINK, b"%d" % n, b"\xff" * 4095).encode() for n in range(count))
+
+
+async def test_a_few_long_names_are_listed(guest: Guest, peer: Peer) -> None:
+    sent = long_links(200) + DONE.encode()
+    assert len(await meanwhile(peer, guest_files.list(guest, "/from", max_files=200), sent)) == 200
+
+
+async def test_names_and_targets_are_limited(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+    """Of 100,000 files, as many as may come by default, not each has a path of 4 KiB."""
+    tree = entry(FOLDER).encode() + long_links(4000)
+    with pytest.raises(FileError, match="more of it than may come") as caught:
+        await got(guest, peer, tree, tmp_path / "to")
+    assert (caught.value.errno, "max_files" in caught.value.hint) == (errno.EFBIG, True)
+
+
+async def test_listed_names_and_targets_are_limited(guest: Guest, peer: Peer) -> None:
+    with pytest.raises(FileError, match="more of it than may come"):
+        await meanwhile(peer, guest_files.list(guest, "/from"), long_links(4000))
+
+
+async def test_links_that_are_left_out_take_little_memory(
+    guest: Guest, peer: Peer, tmp_path: Path, memory: Callable[[], int]
+) -> None:
+    """Each path may have 32 KiB."""
+    tree = b"".join(
+        (
+            *[entry(FOLDER, b"\xff" * 255).encode()] * files.MAX_DEPTH,
+            *(entry(LINK, b"%d" % number, b"/x").encode() for number in range(1000)),
+            *[WHOLE.encode()] * files.MAX_DEPTH,
+            DONE.encode(),
+        )
+    )
+    held = memory()
+    received = await got(guest, peer, tree, tmp_path / "to")
+    assert (received.left_out_count, len(received.left_out)) == (1000, 100)
+    assert received.left_out[99].endswith("/99")
+    assert received.files == files.MAX_DEPTH
+    assert memory() - held < 16 << 20
+
+
+@pytest.fixture
+def few_files() -> Iterator[Callable[[int], None]]:
+    """Give a function that lets this process open no more than so many files more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def limit(more: int) -> None:
+        open_now = len(open_files())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + more, hard))
+
+    yield limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("more", range(6))
+async def test_with_few_open_files_nothing_is_left(
+    guest: Guest, peer: Peer, tmp_path: Path, few_files: Callable[[int], None], more: int
+) -> None:
+    few_files(more)
+    with pytest.raises(OSError, match=r"Too many open files|begins within another"):
+        await got(guest, peer, [*folder(deep(60)), *file(), DONE], tmp_path / "to")
+    assert below(tmp_path) == set()
+
+
+async def test_few_open_files_are_enough_for_a_deep_tree(
+    guest: Guest, peer: Peer, tmp_path: Path, few_files: Callable[[int], None]
+) -> None:
+    few_files(6)
+    received = await got(guest, peer, [*folder(deep(60)), DONE], tmp_path / "to")
+    assert received.files == 62
+
+
+async def test_others_may_not_write_what_has_come_whatever_our_mask_is(
+    guest: Guest, peer: Peer, tmp_path: Path
+) -> None:
+    tree = folder(folder(file(b"a", mode=stat.S_IFREG | 0o777), name=b"f"))
+    mask = os.umask(0)
+    try:
+        await got(guest, peer, [*tree, DONE], tmp_path / "to")
+    finally:
+        os.umask(mask)
+    for path in (tmp_path / "to", tmp_path / "to/f", tmp_path / "to/f/a"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755
+
+
+async def test_a_folder_that_becomes_a_link_is_not_written_through(
+    guest: Guest, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write to a destination may change it at any time."""
+    outside, inner = tmp_path / "outside", tmp_path / "to/from/f"
+    outside.mkdir()
+    inner.mkdir(parents=True)
+    look = place._mode
+
+    def change(name: str, descriptor: int) -> int:
+        mode = look(name, descriptor)
+        if Path(f"/proc/self/fd/{descriptor}", name).resolve() == inner:
+            inner.rmdir()
+            inner.symlink_to(outside)
+        return mode
+
+    monkeypatch.setattr(place, "_mode", change)
+    with pytest.raises(NotADirectoryError):
+        await got(guest, peer, [*folder(folder(file(b"a"), name=b"f")), DONE], tmp_path / "to")
+    assert inner.is_symlink()
+    assert below(outside) == set()
 
 
 async def test_a_guest_that_never_answers_is_given_up(guest: Guest, peer: Peer) -> None:

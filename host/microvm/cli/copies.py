@@ -80,6 +80,8 @@ class Copies:
             )
         if received.left_out:
             links = ", ".join(received.left_out)
+            if more := received.left_out_count - len(received.left_out):
+                links += f" and {more} more"
             shared.notify(f"left out of {received.path}, as they lead out of it: {links}")
 
 

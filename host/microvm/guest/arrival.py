@@ -9,22 +9,26 @@ What is kept of a mode is what Python's `tarfile` keeps by its filter `data`.
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EBADMSG, EFBIG, EISDIR, ENAMETOOLONG
+from errno import EBADMSG, ENAMETOOLONG
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
 from microvm.errors import FileError, MicroVMError
+from microvm.guest.place import FOLDER, Place
 from microvm.threads import check_stopped, in_stoppable_thread, in_thread
 from microvm.wire import files
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROOT = "tree"
+
+# The paths of so many links that are left out are kept: each may have 32 KiB.
+_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,44 +38,37 @@ class Received:
     :ivar path: where it is.
     :ivar files: how many files, folders and links there are.
     :ivar size: how many bytes the files have.
-    :ivar left_out: the links that lead out of the tree, by their paths in it, which are not there.
+    :ivar left_out: the links that lead out of the tree, which are not there: the first hundred, by
+        their paths in it.
+    :ivar left_out_count: how many those are in all.
     """
 
     path: Path
     files: int
     size: int
     left_out: tuple[str, ...]
+    left_out_count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Folder:
+    """A folder of the tree, known by the one that it is in, so that a deep one takes little."""
+
+    name: str
+    parent: _Folder | None
+    depth: int
+
+    def names(self) -> list[str]:
+        """The names of the folders down to it, of which the first is the tree's root."""
+        above = self.parent.names() if self.parent else []
+        return [*above, self.name]
 
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    folder: tuple[str, ...]
+    folder: _Folder
     name: str
     target: bytes
-
-
-@dataclass(slots=True)
-class Limits:
-    """What may still come of a tree.
-
-    :ivar size: in bytes.
-    :ivar files: how many files, folders and links.
-    """
-
-    size: int
-    files: int
-
-    def take(self, path: str, *, size: int = 0, files: int = 0) -> None:
-        """Count what has come.
-
-        :raises FileError: it is too much.
-        """
-        self.size -= size
-        self.files -= files
-        for left, what in ((self.size, "max_size"), (self.files, "max_files")):
-            if left < 0:
-                message = f"{path}: there is more of it than may come"
-                raise FileError(EFBIG, path, message, hint=f"{what} sets that limit")
 
 
 class Arrival:
@@ -91,14 +88,14 @@ class Arrival:
         self._source = source
         self._destination = destination
         # A destination may be a mount, or in a folder that we may not write to.
-        parent = destination if destination.is_dir() else destination.parent
-        try:
-            self._place = Path(tempfile.mkdtemp(prefix=".microvm-", dir=parent))
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(parent)) from None
-        self._folders = [os.open(self._place, _FOLDER)]
-        self._names: list[str] = []
+        self._parent = destination if destination.is_dir() else destination.parent
+        self._place = Place(self._parent)
+        # Of the folders on the way, only the innermost is open.
+        self._descriptor = self._place.descriptor
+        self._folder: _Folder | None = None
         self._links: list[_Link] = []
+        self._left_out: list[str] = []
+        self._left_out_count = 0
         self._file: tuple[int, files.Entry] | None = None
         self._count = self._size = 0
 
@@ -108,17 +105,16 @@ class Arrival:
     async def __aexit__(self, *_: object) -> None:
         if self._file is not None:
             os.close(self._file[0])
-        for folder in self._folders:
-            os.close(folder)
+        self._enter(self._place.descriptor)
         try:
-            await in_thread(shutil.rmtree, self._place, ignore_errors=True)
+            await in_thread(self._place.remove)
         except MicroVMError:  # there are no more threads
-            shutil.rmtree(self._place, ignore_errors=True)
+            self._place.remove()
 
     @property
     def is_whole(self) -> bool:
         """Whether something has come, and all of it."""
-        return self._count > 0 and self._file is None and len(self._folders) == 1
+        return self._count > 0 and self._file is None and self._folder is None
 
     def add(self, message: files.Entry | files.Data | files.Whole) -> None:
         """Write what a message says.
@@ -134,9 +130,8 @@ class Arrival:
                 self._write(self._file[0], memoryview(message.data))
             case files.Whole() if self._file is not None:
                 self._end_file(*self._file)
-            case files.Whole() if len(self._folders) > 1:
-                os.close(self._folders.pop())
-                self._names.pop()
+            case files.Whole() if self._folder is not None:
+                self._leave(self._folder)
             case _:
                 raise self._hostile("what is sent has no beginning")
 
@@ -149,14 +144,11 @@ class Arrival:
         try:
             match stat.S_IFMT(entry.mode):
                 case stat.S_IFREG:
-                    self._file = os.open(name, _NEW_FILE, 0o600, dir_fd=self._folders[-1]), entry
+                    self._file = os.open(name, _NEW_FILE, 0o600, dir_fd=self._descriptor), entry
                 case stat.S_IFDIR:
-                    self._check_depth()
-                    os.mkdir(name, dir_fd=self._folders[-1])
-                    self._folders.append(os.open(name, _FOLDER, dir_fd=self._folders[-1]))
-                    self._names.append(name)
-                case stat.S_IFLNK if self._count > 1:
-                    self._links.append(_Link(tuple(self._names), name, entry.target))
+                    self._begin_folder(name)
+                case stat.S_IFLNK if self._folder is not None:
+                    self._begin_link(_Link(self._folder, name, entry.target))
                 case _:
                     raise self._hostile(f"{shown} is neither a file, a folder nor a link")
         except FileExistsError:
@@ -166,12 +158,37 @@ class Arrival:
         except OSError as error:
             raise self._ours(error) from None
 
-    def _check_depth(self) -> None:
-        if len(self._folders) > files.MAX_DEPTH:
+    def _begin_folder(self, name: str) -> None:
+        depth = self._folder.depth + 1 if self._folder else 1
+        if depth > files.MAX_DEPTH:
             message = (
                 f"{self._source}: it has more than {files.MAX_DEPTH} folders within each other"
             )
             raise FileError(ENAMETOOLONG, self._source, message)
+        os.mkdir(name, 0o755, dir_fd=self._descriptor)
+        self._enter(os.open(name, FOLDER, dir_fd=self._descriptor))
+        self._folder = _Folder(name, self._folder, depth)
+
+    def _leave(self, folder: _Folder) -> None:
+        try:
+            above = os.open("..", FOLDER, dir_fd=self._descriptor)
+        except OSError as error:
+            raise self._ours(error) from None
+        self._enter(above)
+        self._folder = folder.parent
+
+    def _enter(self, descriptor: int) -> None:
+        if self._descriptor != self._place.descriptor:
+            os.close(self._descriptor)
+        self._descriptor = descriptor
+
+    def _begin_link(self, link: _Link) -> None:
+        if _stays_inside(link.target, link.folder.depth - 1):
+            self._links.append(link)
+            return
+        self._left_out_count += 1
+        if self._left_out_count <= _SHOWN:
+            self._left_out.append("/".join((*link.folder.names()[1:], link.name)))
 
     def _write(self, descriptor: int, data: memoryview) -> None:
         try:
@@ -197,56 +214,46 @@ class Arrival:
         return await in_stoppable_thread(self._settle)
 
     def _settle(self) -> Received:
-        destination = self._destination
-        left_out = tuple(self._make_links())
-        tree = self._place / _ROOT
-        if not destination.is_dir():
-            _move(tree, destination)
-        elif not tree.is_dir():
-            raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(destination))
-        else:
-            for move in (False, True):  # what cannot be is found before anything has changed
-                _merge(tree, destination, move=move)
-        return Received(destination, self._count - len(left_out), self._size, left_out)
+        for folder, links in groupby(self._links, attrgetter("folder")):
+            self._make_links(folder, links)
+        self._place.move(_ROOT, self._destination)
+        return Received(
+            self._destination,
+            self._count - self._left_out_count,
+            self._size,
+            tuple(self._left_out),
+            self._left_out_count,
+        )
 
-    def _make_links(self) -> list[str]:
-        left_out = []
-        for link in self._links:
-            check_stopped()
-            if _stays_inside(link.target, len(link.folder) - 1):
-                self._make_link(link)
-            else:
-                left_out.append("/".join((*link.folder[1:], link.name)))
-        return left_out
-
-    def _make_link(self, link: _Link) -> None:
-        folder = os.dup(self._folders[0])
+    def _make_links(self, folder: _Folder, links: Iterable[_Link]) -> None:
+        descriptor = os.dup(self._place.descriptor)
         try:
-            for name in link.folder:
-                inner = os.open(name, _FOLDER, dir_fd=folder)
-                os.close(folder)
-                folder = inner
-            os.symlink(link.target, os.fsencode(link.name), dir_fd=folder)
-        except FileExistsError:
-            raise self._hostile(f"{link.name!r} comes twice") from None
+            for name in folder.names():
+                inner = os.open(name, FOLDER, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = inner
+            for link in links:
+                check_stopped()
+                self._make_link(link, descriptor)
+        except FileError:
+            raise
         except OSError as error:
             raise self._ours(error) from None
         finally:
-            os.close(folder)
+            os.close(descriptor)
+
+    def _make_link(self, link: _Link, folder: int) -> None:
+        try:
+            os.symlink(link.target, os.fsencode(link.name), dir_fd=folder)
+        except FileExistsError:
+            raise self._hostile(f"{link.name!r} comes twice") from None
 
     def _hostile(self, what: str) -> FileError:
         return _hostile(self._source, what)
 
     def _ours(self, error: OSError) -> OSError:
         """Return an error of this host's, with the folder that it is about."""
-        return OSError(error.errno, error.strerror, str(self._place.parent))
-
-
-def _move(source: Path, destination: Path) -> None:
-    try:
-        source.replace(destination)
-    except OSError as error:  # whose first path is one that nobody knows
-        raise OSError(error.errno, error.strerror, str(destination)) from None
+        return OSError(error.errno, error.strerror, str(self._parent))
 
 
 def name_of(entry: files.Entry, folder: str) -> str:
@@ -275,24 +282,3 @@ def _stays_inside(target: bytes, depth: int) -> bool:
     while up < len(parts) and parts[up] == b"..":
         up += 1
     return bool(target) and target[:1] != b"/" and up <= depth and b".." not in parts[up:]
-
-
-def _merge(source: Path, destination: Path, *, move: bool) -> None:
-    """Move what is in a folder into another, or only see whether that can be done."""
-    with os.scandir(source) as entries:
-        members = list(entries)
-    for member in members:
-        check_stopped()
-        path = destination / member.name
-        folder = member.is_dir(follow_symlinks=False)
-        if not os.path.lexists(path):
-            if move:
-                _move(Path(member.path), path)
-        elif folder and (path.is_symlink() or not path.is_dir()):
-            raise NotADirectoryError(f"{path} is there, and no folder")
-        elif folder:
-            _merge(Path(member.path), path, move=move)
-        elif path.is_dir() and not path.is_symlink():
-            raise IsADirectoryError(f"{path} is there, and a folder")
-        elif move:
-            _move(Path(member.path), path)

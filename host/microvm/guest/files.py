@@ -12,10 +12,11 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any
 
 from microvm.errors import FileError, UsageError
-from microvm.guest.arrival import Arrival, Limits, Received, name_of
+from microvm.guest.arrival import Arrival, Received, name_of
 from microvm.guest.departure import Data, send_data, send_tree
 from microvm.guest.exchange import Exchange, exchange
 from microvm.guest.guest import Guest
+from microvm.guest.limits import Limits
 from microvm.option import options_of
 from microvm.options import ExecOptions, to_bytes
 from microvm.units import Duration, Size, parse_count, parse_duration, parse_size
@@ -103,7 +104,7 @@ async def list(  # noqa: A001 - the method's name
     found: dict[str, FileStatus] = {}  # what is replaced meanwhile may come twice
     async with _asked(guest, Action.LIST, path, user, timeout) as talk:
         while entry := await talk.expect_or(files.Entry, files.Done):
-            limits.take(talk.path, files=1)
+            limits.take(talk.path, entry)
             name = name_of(entry, talk.path)
             found[name] = _status(entry, name)
         await talk.end()
@@ -124,7 +125,7 @@ async def read_file(
     async with _asked(guest, Action.READ, path, user, timeout) as talk:
         await talk.expect(files.Entry)
         while piece := await talk.expect_or(files.Data, files.Whole):
-            limits.take(talk.path, size=len(piece.data))
+            limits.take(talk.path, piece)
             content += piece.data
         await _finish(talk)
     return bytes(content)
@@ -147,10 +148,7 @@ async def get(
         place = _place(talk.path, destination)
         async with Arrival(talk.path, place) as arrival:
             while not isinstance(answer, files.Done):
-                if isinstance(answer, files.Data):
-                    limits.take(talk.path, size=len(answer.data))
-                elif isinstance(answer, files.Entry):
-                    limits.take(talk.path, files=1)
+                limits.take(talk.path, answer)
                 arrival.add(answer)
                 answer = await talk.receive()
             if not arrival.is_whole:
