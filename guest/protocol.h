@@ -76,7 +76,7 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_GOODBYE = 9,
 	/* Refuses a frame. The header's id is that of the refused frame. */
 	SANDBOXD_TYPE_ERROR = 10,
-	/* Has the next `hello` keep what runs; refused as `busy` while a command does. */
+	/* Freezes what runs; the next `hello` keeps it. Refused as `busy` while a command runs. */
 	SANDBOXD_TYPE_KEEP = 11,
 	/* Runs a command. */
 	SANDBOXD_TYPE_EXEC_REQUEST = 16,

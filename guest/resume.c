@@ -71,7 +71,7 @@ static void renew_id(const char *path, bool dashes)
 	close(fd);
 }
 
-void resume(const struct sandboxd_resume *given)
+void resume(const struct sandboxd_resume *given, bool renewed)
 {
 	const struct timespec now = {
 		.tv_sec = (time_t)(given->realtime_ns / NS_PER_S),
@@ -80,6 +80,8 @@ void resume(const struct sandboxd_resume *given)
 
 	clock_settime(CLOCK_REALTIME, &now);
 	add_entropy(given->entropy);
+	if (!renewed)
+		return;
 	renew_id(BOOT_ID, true);
 	renew_id("/etc/machine-id", false);
 }

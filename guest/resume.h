@@ -5,6 +5,7 @@
 
 #include "protocol.h"
 
-void resume(const struct sandboxd_resume *given);
+/* `renewed` says whether it gets other ids. */
+void resume(const struct sandboxd_resume *given, bool renewed);
 
 #endif

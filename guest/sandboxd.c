@@ -187,7 +187,7 @@ static int poll_timeout_ms(bool present, bool go_on)
 		return 0;
 	if (server.exec.coalescing)
 		return EXEC_COALESCE_MS;
-	if (server.renewing && server.keep)
+	if (server.freezing)
 		return FREEZING_MS;
 	return present ? ms : ms >= 0 && ms < ABSENT_MS ? ms : ABSENT_MS;
 }
@@ -201,7 +201,7 @@ static _Noreturn void loop(int signals)
 	for (;;) {
 		bool all_read = serve_input(&server);
 
-		if (server.renewing)
+		if (serve_waits(&server))
 			serve_children(&server);
 		serve_stdin(&server, events);
 		serve_output(&server);

@@ -10,7 +10,7 @@
 #include "cgroup.h"
 #include "drain.h"
 
-/* How long a hello waits for what it keeps to be frozen; who hangs in the kernel is not. */
+/* How long a keep waits for what is frozen; who hangs in the kernel is not. */
 #define FREEZE_NS 1000000000ULL
 
 void serve_init(struct server *server, bool is_init)
@@ -28,9 +28,14 @@ uint64_t serve_clock(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+bool serve_waits(const struct server *server)
+{
+	return server->renewing || server->freezing;
+}
+
 bool serve_wants_input(const struct server *server)
 {
-	return !server->renewing && port_has_room(&server->port, PORT_SMALL_SIZE);
+	return !serve_waits(server) && port_has_room(&server->port, PORT_SMALL_SIZE);
 }
 
 bool serve_wants_stdin(const struct server *server)
@@ -44,25 +49,46 @@ bool serve_wants_output(const struct server *server)
 	return !server->renewing && port_idle(&server->port);
 }
 
-/* A hello ends the session before it: what runs is killed, and reaped before the answer; or it is
- * frozen, until the clock and what else a clone must not have in common with its twins are right. */
-static void renew(struct server *server, const struct sandboxd_hello *hello)
+/* Whoever saves the machine asks next: when the answer comes, nothing runs that a clone must not let
+ * go on before its clock, and what else it must not have in common with its twins, is right. */
+static void keep(struct server *server)
 {
-	if (server->keep)
-		cgroup_freeze(true);
-	else if (server->is_init)
+	server->keep = true;
+	server->freezing = true;
+	server->frozen_by_ns = serve_clock() + FREEZE_NS;
+	cgroup_freeze(true);
+}
+
+/* The machine that was saved is who it was; one that goes on from there, behind a hello, is not. */
+static void go_on(struct server *server, const struct sandboxd_resume *given)
+{
+	if (server->is_init)
+		resume(given, !server->keep);
+	server->keep = false;
+	cgroup_freeze(false);
+}
+
+static void kill_all(struct server *server)
+{
+	if (server->is_init)
 		kill(-1, SIGKILL);
 	else
 		exec_kill(&server->exec);
+}
+
+/* A hello ends the session before it: what runs is killed, and reaped before the answer. */
+static void renew(struct server *server, const struct sandboxd_hello *hello)
+{
+	if (!server->keep)
+		kill_all(server);
 	server->nonce = hello->nonce;
 	server->renewing = true;
-	server->renewed_by_ns = serve_clock() + FREEZE_NS;
 }
 
 static bool is_renewed(const struct server *server, bool childless)
 {
 	if (server->keep)
-		return cgroup_is_frozen() || serve_clock() >= server->renewed_by_ns;
+		return true;
 	/* Outside PID 1, children that left the process group are not ours to wait for. */
 	return server->is_init ? childless : !server->exec.pid;
 }
@@ -136,12 +162,10 @@ static void handle(struct server *server, const struct frame *frame)
 		renew(server, &body->hello);
 		break;
 	case SANDBOXD_TYPE_RESUME:
-		if (server->is_init)
-			resume(&body->resume);
-		cgroup_freeze(false);
+		go_on(server, &body->resume);
 		break;
 	case SANDBOXD_TYPE_KEEP:
-		server->keep = true;
+		keep(server);
 		break;
 	case SANDBOXD_TYPE_PING:
 		answer_ping(server, &body->ping);
@@ -205,6 +229,8 @@ void serve_children(struct server *server)
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		exec_reaped(&server->exec, pid, status, serve_clock());
+	if (server->freezing)
+		server->freezing = !cgroup_is_frozen() && serve_clock() < server->frozen_by_ns;
 	if (server->renewing && is_renewed(server, pid < 0 && errno == ECHILD))
 		finish_renewal(server);
 }

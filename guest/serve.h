@@ -9,9 +9,10 @@
 struct server {
 	bool is_init; /* PID 1: the whole machine is ours */
 	bool shutdown;
-	bool keep; /* the next hello keeps what runs */
-	bool renewing; /* a hello waits until what it killed has been reaped, or what it keeps is frozen */
-	uint64_t renewed_by_ns; /* for the latter it waits no longer */
+	bool keep;	       /* the next hello keeps what runs, which is frozen */
+	bool freezing;	       /* the next frame waits until that is so */
+	bool renewing;	       /* a hello waits until what it killed has been reaped */
+	uint64_t frozen_by_ns; /* a keep waits no longer */
 	uint64_t nonce;
 	uint64_t missed_ns; /* when the host was last found gone; 0 while it is there */
 	uint64_t absent_ns; /* for how long it has been gone */
@@ -24,10 +25,10 @@ struct server {
 void serve_init(struct server *server, bool is_init);
 
 /* Handles the frames that have come. False when it stopped early, with frames left: their answers
- * found no room, or a hello waits for the end of the session before it. */
+ * found no room, a hello waits for the end of the session before it, or a keep has to be whole. */
 bool serve_input(struct server *server);
 
-/* Waits for every child that has ended. */
+/* Waits for every child that has ended, and sees whether what is waited for has come. */
 void serve_children(struct server *server);
 
 /* Queues output, and the command's end after it. */
@@ -35,6 +36,9 @@ void serve_output(struct server *server);
 
 /* Moves standard input on; `events` is what poll has said of its descriptor, or 0. */
 void serve_stdin(struct server *server, short events);
+
+/* Whether frames wait for what no event announces. */
+bool serve_waits(const struct server *server);
 
 /* Whether the next frame can be handled now. */
 bool serve_wants_input(const struct server *server);

@@ -122,7 +122,9 @@ class Model:
                 self._refused(event, ErrorCode.BUSY)
             case codec.Keep():
                 self.keeps = True
-            case codec.Resume() | codec.Shutdown():
+            case codec.Resume():
+                self.keeps = False
+            case codec.Shutdown():
                 pass
             case _ if event.id > self.last_id:
                 self._refused(event, ErrorCode.UNKNOWN_ID)

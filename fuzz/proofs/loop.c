@@ -4,7 +4,7 @@
  * Bound: every state; one turn of the loop, and two at the end
  * Assumes: a stream of 64 KiB in the place of 6 MiB; exec_timeout_ms returns at most 101, as exec.c
  *	proves; the clock does not go back, and is below 2^62 ns
- * Idle: input_poll serve_input serve_wants_input serve_wants_stdin serve_wants_output
+ * Idle: input_poll serve_input serve_waits serve_wants_input serve_wants_stdin serve_wants_output
  *	serve_children serve_stdin serve_output drain_fd drain_run exec_kill kill port_flush
  * Unwind: 3 */
 #include "proof.h"

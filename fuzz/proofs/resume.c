@@ -31,6 +31,6 @@ void prove(void)
 	struct sandboxd_resume given = { nondet_u64(), { bytes, nondet_u32() } };
 	ASSUME(given.entropy.size <= sizeof bytes);
 
-	resume(&given);
+	resume(&given, nondet_bool());
 	WITNESS(given.entropy.size == sizeof bytes);
 }

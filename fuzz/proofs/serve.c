@@ -1,7 +1,7 @@
 /* The room in the queue: every frame from the host is answered, and no answer is made without room.
  *
  * Functions: serve_input serve_children serve_output serve_stdin serve_wants_input
- *	serve_wants_stdin serve_wants_output handle renew is_renewed finish_renewal answer_status answer_ping
+ *	serve_wants_stdin serve_wants_output serve_waits handle keep go_on renew kill_all is_renewed finish_renewal answer_status answer_ping
  *	begin_exec ending_of end_exec
  * Bound: every state, every frame; up to 2 frames and 2 children in one turn
  * Assumes: the encoders are what encoding.c proves, session_next what session.c, input_room what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -45,7 +46,7 @@ class Snapshot:
     :ivar memory: the guest's memory, in bytes.
     :ivar cpus: the number of its CPUs.
     :ivar disk: the room for what it writes, in bytes; 0: half of its memory.
-    :ivar pause: how long the machine stood still for it, in seconds; 0.0 of one that was found.
+    :ivar pause: how long its processes stood still for it, in seconds; 0.0 of one that was found.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Snapshot:
         self._origin = origin
         self._opened = opened
         self._closed = False
+        self._lock = threading.Lock()  # it may be closed while others open it, in other threads
         self._finalizer = weakref.finalize(self, files.close) if files else None
 
     @classmethod
@@ -92,7 +94,7 @@ class Snapshot:
             snapshots.STORE.path(name)  # what is wrong with it is said at once
         with ExitStack() as files:
             taken = await checkpoint.take(vm, image, files)
-            _logger.info("took a snapshot, for which the guest stood %.1f ms", 1000 * taken.pause)
+            _logger.info("took a snapshot, for which what runs stood %.1f ms", 1000 * taken.pause)
             if name is not None:
                 await in_stoppable_thread(taken.keep, name)
                 found = cls.find(name)
@@ -121,9 +123,10 @@ class Snapshot:
 
         No machine can be started from it afterwards; those that run go on.
         """
-        self._closed = True
-        if self._finalizer is not None:
-            self._finalizer()
+        with self._lock:
+            self._closed = True
+            if self._finalizer is not None:
+                self._finalizer()
 
     def settle(self, read: Mapping[str, Any], given: Mapping[str, object]) -> dict[str, Any]:
         """Return the options that a machine from it has.
@@ -156,9 +159,20 @@ class Snapshot:
         :raises SnapshotError: it does not fit what is here.
         :raises QemuError: QEMU, or what confines it, is not installed.
         """
+        self._check_open()
+        return Restorer(self._label, self._origin, self._open, console=console)
+
+    @contextmanager
+    def _open(self) -> Iterator[Memory]:
+        with ExitStack() as files:
+            with self._lock:
+                self._check_open()
+                memory = files.enter_context(self._opened())
+            yield memory
+
+    def _check_open(self) -> None:
         if self._closed:
             raise UsageError("the snapshot is closed")
-        return Restorer(self._label, self._origin, self._opened, console=console)
 
 
 @contextmanager

@@ -41,6 +41,14 @@ def test_a_command_ends_it(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
     assert answer.wait() == b"1\n"
 
 
+def test_a_resume_ends_it(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
+    leave(sandboxd, fifo, answer)
+    sandboxd.send(codec.Keep(), codec.Resume(0, b""))
+    sandboxd.hello(2)
+    fifo.release()
+    assert answer.wait() == b"1\n"
+
+
 def test_it_is_busy_while_a_command_runs(sandboxd: Daemon, fifo: Fifo, answer: Fifo) -> None:
     leave(sandboxd, fifo, answer)
     id_ = sandboxd.start(b"cat", fed=True)

@@ -1,4 +1,4 @@
-"""What is kept by a hello is frozen until the machine has its own clock, entropy and ids."""
+"""What is kept is frozen until the machine has its own clock, entropy and ids."""
 
 from __future__ import annotations
 
@@ -48,12 +48,15 @@ def greet_kept(host: Host) -> None:
     host.greet(resume=False)
 
 
-def test_it_is_frozen_until_resume(host: Host) -> None:
+@pytest.mark.parametrize("greeted", [False, True])
+def test_it_is_frozen_until_resume(host: Host, greeted: bool) -> None:
     counts = "while echo >>/tmp/%s; do sleep 0.01; done"
     sh(host, f"({counts % 'own'}) & setsid sh -c '{counts % 'other'}' &")
     both = "until [ -s /tmp/own ] && [ -s /tmp/other ]; do sleep 0.01; done"
     sh(host, both)
-    greet_kept(host)
+    host.send(encode("keep"))
+    if greeted:
+        host.greet(resume=False)
     before, after = sh(
         host, "for i in 1 2; do cat /tmp/own /tmp/other | wc -c; sleep 0.3; done"
     ).split()
@@ -93,6 +96,15 @@ def test_what_goes_on_finds_another_boot_id(host: Host) -> None:
     assert re.fullmatch(
         rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", seen
     )
+
+
+def test_whose_keep_no_hello_has_used_keeps_its_ids(host: Host) -> None:
+    before = sh(host, f"cat {BOOT_ID}")
+    host.send(encode("keep"))
+    host.resume()
+    assert sh(host, f"cat {BOOT_ID}") == before
+    host.resume()
+    assert sh(host, f"cat {BOOT_ID}") != before
 
 
 def test_the_boot_id_is_a_file_that_can_be_watched(host: Host) -> None:

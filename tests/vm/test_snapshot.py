@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import gc
+import itertools
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -120,6 +121,35 @@ async def test_no_two_are_twins(snapshot: Snapshot) -> None:
         )
 
 
+async def test_what_runs_draws_no_number_twice(image: Image) -> None:
+    now = "{ read -r _; read -r _; read -r _ _ now _; } </proc/timer_list"  # in nanoseconds
+    draw = "read -r life </run/microvm/boot_id; read -r number </proc/sys/kernel/random/uuid"
+    loop = f"while :; do {now}; {draw}; echo $now $life $number; done"
+    more = "n=$(wc -l <$f); until [ $(wc -l <$f) -gt $((n + 20)) ]; do sleep 0.05; done"
+    more = f"for f in /run/drawn1 /run/drawn2; do {more}; done"
+    async with _machine(image, cpus=2) as vm:
+        for number in (1, 2):
+            left = f"({loop}) >/run/drawn{number} 2>/dev/null </dev/null &"
+            await vm.run(["sh", "-c", left], check=True)
+        await _output(vm, more)
+        async with await vm.fork(2) as forks:
+            lines = []
+            for each in (vm, *forks):
+                await _output(each, more)
+                texts = [await each.read_file(f"/run/drawn{number}") for number in (1, 2)]
+                lines.append([tuple(line.split()) for text in texts for line in text.splitlines()])
+    for some, others in itertools.combinations(lines, 2):
+        drawn = {number: (now, life) for now, life, number in some}
+        # What was drawn once, before the checkpoint, was so by one process at one time.
+        assert all(drawn.get(number, (now, life)) == (now, life) for now, life, number in others)
+    source, *clones = map(set, lines)
+    for clone in clones:
+        lives = {life for _, life, _ in source}
+        # Both loops may have been frozen between the life and the number.
+        assert len({line for line in clone if line[1] in lives} - source) <= 2
+        assert {life for _, life, _ in clone} > lives
+
+
 async def test_one_that_was_booted(image: Image) -> None:
     async with _machine(image, cold=True) as vm:
         assert not vm.cloned
@@ -200,6 +230,17 @@ async def test_one_without_a_name_is_gone_when_it_is_closed(image: Image) -> Non
             await MicroVM(taken).start()
 
 
+async def test_what_is_being_started_has_files_of_its_own(prepared: MicroVM) -> None:
+    taken = await prepared.checkpoint()
+    starting = MicroVM(taken)
+    with taken._open() as memory:
+        taken.close()
+        with (Path("/proc/self/fd") / str(memory.ram)).open("rb") as ram:
+            assert ram.read(1)
+    with pytest.raises(UsageError, match="the snapshot is closed"):
+        await starting.start()
+
+
 async def test_one_that_nobody_holds_is_gone_without_a_word(image: Image) -> None:
     async with _machine(image) as vm:
         before = open_files(os.getpid())
@@ -229,8 +270,14 @@ async def test_forks(prepared: MicroVM) -> None:
         answers = await asyncio.gather(*(_ask(fork, str(n)) for n, fork in enumerate(forks)))
         assert answers == ["0 2", "1 2", "2 2"]
     assert set(children(os.getpid())) == before
-    with pytest.raises(UsageError, match="at least one"):
-        await prepared.fork(0)
+
+
+@pytest.mark.parametrize("count", [0, -1, True, None, "2", 1.5])
+async def test_a_number_of_forks_that_cannot_be(image: Image, count: Any) -> None:
+    with pytest.raises(UsageError, match="is not a whole number from 1 on"):
+        await _machine(image).fork(count)
+    with pytest.raises(UsageError, match="is not a whole number from 1 on"):
+        sync.MicroVM(image).fork(count)
 
 
 @pytest.mark.long

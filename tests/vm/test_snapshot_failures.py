@@ -77,6 +77,16 @@ async def test_a_receiver_that_fails(
         await _is_well(prepared)
 
 
+async def test_a_machine_that_is_dead(prepared: MicroVM) -> None:
+    with await prepared.checkpoint() as taken:
+        async with MicroVM(taken) as clone:
+            assert clone.pid
+            os.kill(clone.pid, signal.SIGKILL)
+            for _ in range(2):
+                with pytest.raises(GuestDied, match="SIGKILL"):
+                    await clone.checkpoint()
+
+
 async def _another_child(before: list[int]) -> None:
     await comes_true(lambda: children(os.getpid()) != before)
 

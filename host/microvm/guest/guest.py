@@ -9,8 +9,8 @@ import asyncio
 import gc
 import itertools
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from signal import SIGKILL
 from typing import Any, TypeVar, Unpack
@@ -104,7 +104,9 @@ class Guest:
         self._channel.write(self._session.resume())
 
     async def keep(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Have the next greeting, whoever's it is, keep what runs; a command ends that.
+        """Freeze what runs, and have the next greeting, whoever's it is, keep it.
+
+        `resume` ends both.
 
         :param timeout: in seconds.
         :raises Busy: a command is running.
@@ -150,17 +152,20 @@ class Guest:
             dropped=lambda: self._dropped(command),
         )
 
-    @asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
-        """As `keep`, and for as long as the block lasts refuse commands, and have pings wait.
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Refuse commands, and have pings wait, for as long as the block lasts, which can `keep`.
 
         :raises Busy: a command runs, or this is done already.
+        :raises UsageError: the guest is too old to know how.
+        :raises MachineError: it is lost, or not ready.
         """
+        self._check_alive()
         if not self._free.is_set():
             raise _busy()
+        self._session.keep()  # what speaks against it is said before anything is done
         self._free.clear()
         try:
-            await self.keep()
             yield
         finally:
             self._free.set()

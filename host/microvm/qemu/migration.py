@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from qemu.qmp import EventListener
 
 from microvm.qemu.command import Memory, descriptor_path
 from microvm.qemu.qmp import Client
+from microvm.tasks import cancel
 
 #: The first that migrates to and from a file by its name, and maps one that it may only read
 #: without making it a ROM; those before migrate by descriptors, and map what they may write.
@@ -28,7 +30,11 @@ _ANY_PAUSE_MS = 1_000_000
 # By default QEMU sends 128 MiB in a second, which spares a network.
 _BANDWIDTH = 1 << 40
 
-_INTERVAL = 0.001
+# With so much left to be sent, in bytes, a guest is frozen: it says so before that is done, which
+# takes some milliseconds where it is zeros, and not much longer.
+_LATE = 128 << 20
+
+_INTERVAL = 0.002
 _SHARED = {"x-ignore-shared": True}  # RAM that is a shared file is left where it is
 _EVENTS = ("MIGRATION", "MIGRATION_PASS")
 _STANDING = "pre-switchover"
@@ -72,10 +78,16 @@ async def save(qmp: Client, memory: Memory) -> str | None:
         return await _status(qmp, events, _ENDED)
 
 
-async def send(qmp: Client, target: int, standing: Callable[[], Awaitable[None]]) -> str | None:
+async def send(
+    qmp: Client,
+    target: int,
+    freeze: Callable[[], Awaitable[None]],
+    standing: Callable[[], Awaitable[None]],
+) -> str | None:
     """Have QEMU send its guest to a file; it stops for the last of it, until `go_on`.
 
     :param target: the file, empty, which can be written.
+    :param freeze: has the guest freeze what runs in it; called when little is left to be sent.
     :param standing: called when the guest stands, and not all of it is in the file.
     :return: as `save` does.
     :raises TemplateError: QEMU says that it cannot.
@@ -83,16 +95,49 @@ async def send(qmp: Client, target: int, standing: Callable[[], Awaitable[None]]
     await _set(qmp, {"pause-before-switchover": True, **_mapped(qmp)})
     limits: dict[str, object] = {"max-bandwidth": _BANDWIDTH, "downtime-limit": _PAUSE_MS}
     await qmp.request("migrate-set-parameters", limits)
+    with qmp.listener(_EVENTS) as events:
+        await _begin(qmp, target)
+        freezing = asyncio.create_task(_freeze_late(qmp, freeze))
+        try:
+            status = await _status(qmp, events, {_STANDING, *_ENDED})
+            if status == _STANDING and not freezing.done():
+                # It stands already, and cannot say that all is frozen: once more, with that first.
+                await go_on(qmp)
+                await _status(qmp, events, _ENDED)
+                await freezing
+                os.ftruncate(target, 0)
+                os.lseek(target, 0, os.SEEK_SET)
+                await _begin(qmp, target)
+                status = await _status(qmp, events, {_STANDING, *_ENDED})
+            if status == _STANDING:
+                await freezing
+                await standing()
+                await qmp.request("migrate-continue", {"state": _STANDING})
+                status = await _status(qmp, events, _ENDED)
+        finally:
+            await cancel([freezing])
+        return status
+
+
+async def _begin(qmp: Client, target: int) -> None:
+    """Have QEMU begin to send its guest to a file."""
     by_name = qmp.version >= MAPPED_RAM
     uri = f"file:{await qmp.lend(target)}" if by_name else await qmp.give("guest", target)
-    with qmp.listener(_EVENTS) as events:
-        await qmp.request("migrate", {"uri": uri})
-        status = await _status(qmp, events, {_STANDING, *_ENDED})
-        if status == _STANDING:
-            await standing()
-            await qmp.request("migrate-continue", {"state": _STANDING})
-            status = await _status(qmp, events, _ENDED)
-        return status
+    await qmp.request("migrate", {"uri": uri})
+
+
+async def _freeze_late(qmp: Client, freeze: Callable[[], Awaitable[None]]) -> None:
+    """Freeze what runs in a guest that is being sent when little is left, or it stands already."""
+    while await _is_early(qmp):  # noqa: ASYNC110 - QEMU has no event
+        await asyncio.sleep(_INTERVAL)
+    await freeze()
+
+
+async def _is_early(qmp: Client) -> bool:
+    answer = cast(Mapping[str, Any], await qmp.execute("query-migrate"))
+    if answer["status"] == "active":
+        return int(answer["ram"]["remaining"]) > _LATE
+    return bool(answer["status"] == "setup")
 
 
 async def go_on(qmp: Client) -> None:

@@ -26,7 +26,7 @@ from microvm.qemu.console import Console
 from microvm.qemu.exit import classify
 from microvm.qemu.launch import Launched, launch
 from microvm.qemu.lines import LoggedLines, sanitised
-from microvm.qemu.qmp import Client, disk_error, moment
+from microvm.qemu.qmp import Client, disk_error
 from microvm.tasks import cancel, settled
 
 _logger = Area("qemu")
@@ -125,13 +125,13 @@ class Qemu:
 
     @property
     def scratch(self) -> int | None:
-        """The disk that the guest writes its root to, as long as QEMU lives; None without one."""
-        return self._launched.scratch
+        """The disk that the guest writes its root to; None without one, or when QEMU has ended."""
+        return None if self.ended else self._launched.scratch
 
     @property
     def base(self) -> int | None:
-        """The memory that the guest shares with others, as long as QEMU lives; None without."""
-        return self._launched.base
+        """The memory that the guest shares with others; None without, or when QEMU has ended."""
+        return None if self.ended else self._launched.base
 
     @property
     def send_timeout(self) -> float:
@@ -189,24 +189,25 @@ class Qemu:
             raise RuntimeError("QEMU was not started with memory to save to")
         await self._migrate(migration.save(self._qmp, self._launched.memory), SAVE_TIMEOUT)
 
-    async def send(self, target: int, standing: Callable[[], Awaitable[None]]) -> float:
+    async def send(
+        self,
+        target: int,
+        freeze: Callable[[], Awaitable[None]],
+        standing: Callable[[], Awaitable[None]],
+    ) -> None:
         """Copy the guest into a file, from which another QEMU goes on with it, as it does here.
 
-        Return how long it stood, in seconds.
-
         :param target: the file, empty, that can be written; the caller's.
+        :param freeze: see `migration.send`.
         :param standing: called when the guest stands, and not all of it is in the file.
         :raises TemplateError: QEMU says that it cannot.
         :raises QemuError: it has ended, or it takes too long.
         """
-        with self._qmp.listener(("STOP", "RESUME")) as events:
-            try:
-                sent = migration.send(self._qmp, target, standing)
-                await self._migrate(sent, self.send_timeout)
-            finally:
-                await settled([asyncio.create_task(self._go_on())])
-            times = [moment(event) for event in events.history]
-        return times[-1] - times[0] if times else 0.0
+        try:
+            sent = migration.send(self._qmp, target, freeze, standing)
+            await self._migrate(sent, self.send_timeout)
+        finally:
+            await settled([asyncio.create_task(self._go_on())])
 
     async def _go_on(self) -> None:
         try:

@@ -142,12 +142,6 @@ def disk_error(event: Message) -> str:
     return str(cast(Mapping[str, Any], event["data"])["reason"])
 
 
-def moment(event: Message) -> float:
-    """Return when an event happened, in seconds since 1970."""
-    stamp = cast(Mapping[str, Any], event["timestamp"])
-    return float(stamp["seconds"]) + float(stamp["microseconds"]) / 1e6
-
-
 def _checked(version: Mapping[str, Any]) -> tuple[int, int]:
     found = version["qemu"]["major"], version["qemu"]["minor"]
     if found < MINIMUM_VERSION:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
+from microvm.guest.freeze import Freeze
 from microvm.qemu.command import Memory
 from microvm.qemu.launch import launch
 from microvm.start import scratch, snapshots, sparse
@@ -32,7 +33,7 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_
 class Checkpoint:
     """A guest as it was at a moment, in files without a name, which nobody can write any more.
 
-    :ivar pause: how long the guest stood still for it, in seconds.
+    :ivar pause: how long what runs in the guest stood still for it, in seconds.
     :ivar copied: see `saved.Manifest`.
     """
 
@@ -42,10 +43,14 @@ class Checkpoint:
     _memory: Memory
     _base: int | None
 
-    def opened(self) -> AbstractContextManager[Memory]:
-        """Make of it the memory for one QEMU to inherit; see `restorable`."""
-        state = os.pread(self._memory.state, os.fstat(self._memory.state).st_size, 0)
-        return restorable(self._memory.ram, state, self._memory.scratch, copied=self.copied)
+    @contextmanager
+    def opened(self) -> Iterator[Memory]:
+        """Make of it the memory for one QEMU to inherit, in files of its own; see `restorable`."""
+        with ExitStack() as files:
+            ram = _duplicate(self._memory.ram, files)
+            state = os.pread(self._memory.state, os.fstat(self._memory.state).st_size, 0)
+            made = restorable(ram, state, self._memory.scratch, copied=self.copied)
+            yield files.enter_context(made)
 
     def keep(self, name: str) -> None:
         """Save it on the disk, in the place of what has that name.
@@ -73,10 +78,9 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
     made = origin(image, config)
     with ExitStack() as ours:
         async with _blame(vm):
+            await vm.check()
             memory = ours.enter_context(blank())
-            base = None if vm.qemu.base is None else os.dup(vm.qemu.base)
-            if base is not None:
-                ours.callback(os.close, base)
+            base = None if vm.qemu.base is None else _duplicate(vm.qemu.base, ours)
             if config.scratch:
                 disk = ours.enter_context(scratch.empty(config.scratch))
                 memory = replace(memory, scratch=disk)
@@ -96,27 +100,34 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
 
 
 async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
-    """Send a guest to a receiver; return that when it is ready, and how long the guest stood."""
+    """Send a guest to a receiver; return that when it is ready, and how long what runs stood."""
 
     async def copy_disk() -> None:
         if vm.qemu.scratch is not None and memory.scratch is not None:
-            await in_stoppable_thread(scratch.copy, vm.qemu.scratch, memory.scratch)
+            disk = _duplicate(vm.qemu.scratch, files)  # which may end meanwhile
+            await in_stoppable_thread(scratch.copy, disk, memory.scratch)
 
     with ExitStack() as files:
         sent = os.memfd_create("microvm-sent", os.MFD_CLOEXEC)
         files.callback(os.close, sent)
         target = os.open(f"/proc/self/fd/{sent}", os.O_WRONLY | os.O_CLOEXEC)
         files.callback(os.close, target)
-        async with vm.guest.kept():
+        with vm.guest.held(), Freeze(vm.guest) as freeze:
             # It starts while the guest is sent, and asks for that afterwards.
             launched = launch(vm.qemu.config, replace(memory, sent=sent))
             try:
-                pause = await vm.qemu.send(target, copy_disk)
+                await vm.qemu.send(target, freeze.begin, copy_disk)
             except BaseException:
                 launched.kill()
                 raise
         timeout = vm.qemu.send_timeout + CLONE_TIMEOUT
-        return await RunningVM.start(launched, None, timeout, resume=False), pause
+        return await RunningVM.start(launched, None, timeout, resume=False), freeze.seconds
+
+
+def _duplicate(file: int, files: ExitStack) -> int:
+    copy = os.dup(file)
+    files.callback(os.close, copy)
+    return copy
 
 
 @asynccontextmanager

@@ -532,7 +532,10 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Has the next `hello` keep what runs; refused as `busy` while a command does."""
+    """Freezes what runs; the next `hello` keeps it.
+
+    Refused as `busy` while a command runs.
+    """
 
     TYPE: ClassVar[int] = 11
     MAX_BODY: ClassVar[int] = 0
