@@ -6,7 +6,6 @@ import asyncio
 from typing import Self
 
 from microvm.capacity import usable_cpus
-from microvm.errors import UsageError
 from microvm.machine import MicroVM
 from microvm.snapshot import Snapshot
 from microvm.tasks import cancel, settled
@@ -19,11 +18,8 @@ class Forks(list[MicroVM]):
     async def start(cls, snapshot: Snapshot, count: int) -> Self:
         """Start machines from a snapshot, as many at a time as there are CPUs.
 
-        :raises UsageError: there is none to be started.
         :raises MicroVMError: one could not be started; see `MicroVM.start`. None is left.
         """
-        if count < 1:
-            raise UsageError(f"a fork makes at least one machine, not {count}")
         forks = cls(MicroVM(snapshot) for _ in range(count))
         places = asyncio.Semaphore(usable_cpus())
 

@@ -33,6 +33,7 @@ from microvm.snapshot import Snapshot
 from microvm.start import origin
 from microvm.start.choice import Choice
 from microvm.start.starter import Starter
+from microvm.units import parse_count
 
 # The rest is imported when a machine starts, so that `launch` can come before it.
 if TYPE_CHECKING:
@@ -282,10 +283,12 @@ class MicroVM(FileMethods):
                 for fork in forks: ...
 
         :return: a list of them; leaving its block, or `Forks.stop`, ends them.
+        :raises UsageError: the count is no whole number from 1 on; nothing has been done.
         :raises MicroVMError: as `checkpoint` and `start` do; then no machine is left of them.
         """
         from microvm.forks import Forks
 
+        count = parse_count(count, least=1)
         with await self.checkpoint() as snapshot:
             return await Forks.start(snapshot, count)
 

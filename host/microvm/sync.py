@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from microvm import machine
 from microvm.capacity import usable_cpus
-from microvm.errors import UsageError
 from microvm.files import Asked, Got, Listed, Read, Written
 from microvm.guest import process, streams
 from microvm.guest.process import CompletedProcess
@@ -41,6 +40,7 @@ from microvm.options import (
     Text,
 )
 from microvm.snapshot import Snapshot
+from microvm.units import parse_count
 from microvm.wire import codec
 
 if TYPE_CHECKING:
@@ -199,6 +199,7 @@ class MicroVM(_Files):
 
     def fork(self, count: int = 1) -> Forks:
         """Start machines that go on from where this one is; see `microvm.MicroVM.fork`."""
+        count = parse_count(count, least=1)
         with self.checkpoint() as snapshot:
             return Forks.start(snapshot, count)
 
@@ -209,8 +210,6 @@ class Forks(list[MicroVM]):
     @classmethod
     def start(cls, snapshot: Snapshot, count: int) -> Self:
         """Start machines from a snapshot; see `microvm.Forks.start`."""
-        if count < 1:
-            raise UsageError(f"a fork makes at least one machine, not {count}")
         forks = cls(MicroVM(snapshot) for _ in range(count))
         try:
             with ThreadPoolExecutor(usable_cpus()) as starting:
