@@ -123,7 +123,7 @@ def run(
         named = (
             "there is no command"
             if image is snapshot is None
-            else f"image {booted.name} has no command of its own"
+            else f"image {image or booted.name} has no command of its own"
         )
         raise click.UsageError(f"{named}: say what to run, as in `microvm run … -- echo hello`")
     machine = MicroVM(
