@@ -79,9 +79,11 @@ enum files_action {
 	FILES_ACTION_LSTAT = 2,
 	/* An entry without content for each that is in a folder. */
 	FILES_ACTION_LIST = 3,
-	/* The tree of what is no folder, whatever it is: what can be read from it up to its end. */
+	/* The tree of what is no folder, whatever it is: what can be read now, of a FIFO what comes up
+	 * to its end. */
 	FILES_ACTION_READ = 4,
-	/* The tree of a file or a folder; in a folder, only files, folders and links. */
+	/* The tree of a file or a folder; in a folder, only files, folders and links. Of anything else
+	 * the entry alone. */
 	FILES_ACTION_GET = 5,
 	/* The host sends a tree, which is written. */
 	FILES_ACTION_PUT = 6,

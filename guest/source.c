@@ -102,7 +102,7 @@ static void await_writer(int fd)
 	need(poll(&fifo, 1, -1) >= 0 || errno == EINTR);
 }
 
-/* Sends what can be read now, of a FIFO what its writers still write. */
+/* Sends what can be read now, of a FIFO up to where its last writer goes. */
 static void send_content(int fd, bool fifo)
 {
 	ssize_t size;
@@ -193,7 +193,11 @@ _Noreturn void source_get(const char *path, bool folders)
 	if (S_ISDIR(status.st_mode) && !folders)
 		errno = EISDIR;
 	need(!S_ISDIR(status.st_mode) || folders);
-	if (S_ISFIFO(status.st_mode) && !folders)
+	if (folders && !S_ISDIR(status.st_mode) && !S_ISREG(status.st_mode)) {
+		send_entry(&status, "", "");
+		end_done();
+	}
+	if (S_ISFIFO(status.st_mode))
 		await_writer(fd);
 	send_open(fd, &status, "");
 	while (depth > 0) {

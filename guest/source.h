@@ -7,7 +7,7 @@
 _Noreturn void source_stat(const char *path, bool follow);
 _Noreturn void source_list(const char *path);
 
-/* Sends the tree of a file, whatever it is, or of a folder, if those are wanted. */
+/* Sends the tree of what is no folder, whatever it is; or if folders are wanted, of one or a file. */
 _Noreturn void source_get(const char *path, bool folders);
 
 #endif

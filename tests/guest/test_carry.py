@@ -279,28 +279,32 @@ def test_a_file_that_is_read_comes_whole_whatever_its_size_is_said_to_be(
     assert b"carry" in bytes(answers[1].data)
 
 
-def test_what_has_no_end_is_read_as_far_as_it_has_come(carry: Carry, tmp_path: Path) -> None:
+def test_what_has_no_end_is_read_as_far_as_it_has_come(carry: Carry) -> None:
     terminal, device = os.openpty()
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
     try:
-        for action, path in ((Action.READ, os.ttyname(device)), (Action.GET, fifo)):
-            first, *rest = carry(request(action, path))
-            assert isinstance(first, files.Entry)
-            assert rest == [files.Whole(), *DONE]
+        first, *rest = carry(request(Action.READ, os.ttyname(device)))
     finally:
         os.close(terminal)
         os.close(device)
+    assert isinstance(first, files.Entry)
+    assert rest == [files.Whole(), *DONE]
 
 
-@pytest.mark.parametrize("action", [Action.READ, Action.GET])
-def test_of_a_fifo_comes_what_its_writers_write_and_to_read_it_waits_for_one(
-    binary: Path, tmp_path: Path, action: Action
-) -> None:
+def test_of_what_is_neither_file_nor_folder_comes_no_tree(carry: Carry, tmp_path: Path) -> None:
+    """Nor is it waited for."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    first, *rest = carry(request(Action.GET, fifo))
+    assert isinstance(first, files.Entry)
+    assert (stat.S_ISFIFO(first.mode), rest) == (True, DONE)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_to_read_a_fifo_waits_for_its_writers(binary: Path, tmp_path: Path, early: bool) -> None:
     fifo, asked = tmp_path / "fifo", tmp_path / "asked"
     os.mkfifo(fifo)
-    asked.write_bytes(request(action, fifo).encode())
-    writer = os.open(fifo, os.O_RDWR) if action is Action.GET else None
+    asked.write_bytes(request(Action.READ, fifo).encode())
+    writer = os.open(fifo, os.O_RDWR) if early else None
     command = [str(binary.with_name("carry")), f"{files.DIGEST:016x}"]
     with (
         asked.open("rb") as stdin,

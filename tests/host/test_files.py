@@ -605,6 +605,24 @@ async def test_a_guest_that_does_not_clear_up_is_not_waited_for(
     assert guest.error is None
 
 
+async def test_a_guest_that_has_all_and_is_at_work_sees_the_end_before_it_is_killed(
+    guest: Guest, peer: Peer
+) -> None:
+    async def work() -> None:
+        await peer.expect(codec.ExecRequest)
+        await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
+        await peer.expect(codec.ExecStdin)
+        writing.cancel()
+        assert not (await peer.expect(codec.ExecStdin)).data
+        await peer.exit(1)
+
+    playing = asyncio.create_task(work())
+    writing = asyncio.create_task(guest_files.write_file(guest, "/to", b"x", None))
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await playing
+
+
 async def test_another_build_of_the_program_is_said(guest: Guest, peer: Peer) -> None:
     with pytest.raises(ImageError, match="older microvm, or a newer") as caught:
         await meanwhile(peer, guest_files.read_file(guest, "/from"), b"", 2)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from tests.support.polling import eventually
 from tests.vm.conftest import DEADLINE, Command
 
 from microvm import ExecTimeout, MicroVM, MicroVMError, files, job
@@ -76,6 +77,10 @@ def test_what_a_command_has_left_is_collected_also_when_it_fails(
         (("--copy", "data:/proc/x"), "microvm: /proc/x: No such file or directory in the guest\n"),
         (("--collect", "none"), "microvm: none: No such file or directory in the guest\n"),
         (
+            ("--collect", "/dev/zero"),
+            "microvm: /dev/zero: it is neither a file, a folder nor a link\n",
+        ),
+        (
             ("--collect", "/etc/passwd:sum.sh/x"),
             "microvm: cannot collect /etc/passwd to sum.sh/x: sum.sh: File exists\n",
         ),
@@ -132,17 +137,26 @@ def test_links_that_lead_out_are_named_unless_there_are_many(work: Path, microvm
 
 
 def test_a_signal_ends_a_copy_and_leaves_nothing(work: Path) -> None:
-    """A FIFO is not read to its end while somebody has it open."""
-    command = [sys.executable, "-m", "microvm", "run", "--collect", "fifo:out"]
-    script = "mkfifo fifo; sleep 1000 <>fifo >/dev/null 2>&1 & echo ready"
+    """The copy has begun, and of a TiB it does not reach the end."""
+    options = ["--collect", "large:out/", "--max-collect", "2T"]
     with subprocess.Popen(
-        [*command, "--", "sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [
+            sys.executable,
+            "-m",
+            "microvm",
+            "run",
+            *options,
+            "--",
+            "truncate",
+            "-s",
+            f"{1 << 40}",
+            "large",
+        ]
     ) as running:
-        assert running.stdout
-        assert running.stdout.readline() == b"ready\n"
+        eventually(lambda: list(work.glob("out/.microvm-*")))
         running.send_signal(signal.SIGTERM)
         assert running.wait(DEADLINE) == 128 + signal.SIGTERM
-    assert {path.name for path in work.iterdir()} == {"data", "sum.sh"}
+    assert {path.name for path in work.rglob("*")} == {"data", "numbers", "out", "sum.sh"}
 
 
 def test_jobs_take_files_and_give_some(work: Path, microvm: Command) -> None:

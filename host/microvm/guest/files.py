@@ -198,12 +198,12 @@ async def _sending(talk: Exchange) -> AsyncIterator[None]:
     """See to the end of what the block sends, whole or not."""
     try:
         yield
+        await _finish(talk)
     except FileError:
         raise
     except (Exception, asyncio.CancelledError):
         await talk.give_up()
         raise
-    await _finish(talk)
 
 
 async def _finish(talk: Exchange) -> None:

@@ -73,9 +73,14 @@ class Action(enum.IntEnum):
     LIST = 3
     """An entry without content for each that is in a folder."""
     READ = 4
-    """The tree of what is no folder, whatever it is: what can be read from it up to its end."""
+    """The tree of what is no folder, whatever it is: what can be read now, of a FIFO what comes
+    up to its end.
+    """
     GET = 5
-    """The tree of a file or a folder; in a folder, only files, folders and links."""
+    """The tree of a file or a folder; in a folder, only files, folders and links.
+
+    Of anything else the entry alone.
+    """
     PUT = 6
     """The host sends a tree, which is written."""
 
