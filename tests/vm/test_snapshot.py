@@ -306,6 +306,19 @@ async def test_a_pool_of_them(snapshot: Snapshot) -> None:
     assert [each.result().stdout for each in outcomes] == [b"kept\n"] * 3
 
 
+@pytest.mark.parametrize("files", [migration.MAPPED_RAM, (99, 0)])
+async def test_a_guest_that_stands_before_it_is_frozen_is_sent_once_more(
+    image: Image, monkeypatch: pytest.MonkeyPatch, files: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(migration, "MAPPED_RAM", files)
+    monkeypatch.setattr(migration, "_LATE", -1)
+    async with _machine(image, disk="64M") as vm:
+        await _leave(vm)
+        async with await vm.checkpoint() as taken, MicroVM(taken) as clone:
+            assert await _ask(clone, "clone") == "clone 1"
+        assert await _ask(vm, "source") == "source 1"
+
+
 @pytest.mark.usefixtures("cache")
 async def test_names(prepared: MicroVM) -> None:
     with pytest.raises(SnapshotError, match="no snapshot here"):
