@@ -21,22 +21,21 @@ FILE_MIGRATION = (8, 2)
 #: one that is changed meanwhile is not there twice.
 MAPPED_RAM = (9, 0)
 
-# How long a guest may stand for the last of its memory, in milliseconds; how often its memory is
-# gone through until one that writes faster than it is copied stands for as long as that takes.
-_PAUSE_MS = 20
-_PASSES = 4
+# How long a guest may stand for the last of its memory, in milliseconds: before what runs in it is
+# frozen, so that it seldom does; and then.
+_NO_PAUSE_MS = 1
 _ANY_PAUSE_MS = 1_000_000
 
 # By default QEMU sends 128 MiB in a second, which spares a network.
 _BANDWIDTH = 1 << 40
 
-# With so much left to be sent, in bytes, a guest is frozen: it says so before that is done, which
-# takes some milliseconds where it is zeros, and not much longer.
+# With so much left to be sent, in bytes, or half of it, what runs in a guest is frozen: it says so
+# before that is sent, which takes some milliseconds where it is zeros, and not much longer.
 _LATE = 128 << 20
 
 _INTERVAL = 0.002
 _SHARED = {"x-ignore-shared": True}  # RAM that is a shared file is left where it is
-_EVENTS = ("MIGRATION", "MIGRATION_PASS")
+_EVENTS = ("MIGRATION",)
 _STANDING = "pre-switchover"
 _ENDED = {"completed", "failed", "cancelled"}
 
@@ -75,7 +74,7 @@ async def save(qmp: Client, memory: Memory) -> str | None:
     uri = _file(qmp, memory) or await qmp.give("state", memory.state)
     with qmp.listener(_EVENTS) as events:
         await qmp.request("migrate", {"uri": uri})
-        return await _status(qmp, events, _ENDED)
+        return await _status(events, _ENDED)
 
 
 async def send(
@@ -93,27 +92,28 @@ async def send(
     :raises TemplateError: QEMU says that it cannot.
     """
     await _set(qmp, {"pause-before-switchover": True, **_mapped(qmp)})
-    limits: dict[str, object] = {"max-bandwidth": _BANDWIDTH, "downtime-limit": _PAUSE_MS}
+    limits: dict[str, object] = {"max-bandwidth": _BANDWIDTH, "downtime-limit": _NO_PAUSE_MS}
     await qmp.request("migrate-set-parameters", limits)
     with qmp.listener(_EVENTS) as events:
         await _begin(qmp, target)
-        freezing = asyncio.create_task(_freeze_late(qmp, freeze))
+        frozen = asyncio.Event()
+        freezing = asyncio.create_task(_freeze_late(qmp, freeze, frozen))
         try:
-            status = await _status(qmp, events, {_STANDING, *_ENDED})
-            if status == _STANDING and not freezing.done():
+            status = await _status(events, {_STANDING, *_ENDED})
+            if status == _STANDING and not frozen.is_set():
                 # It stands already, and cannot say that all is frozen: once more, with that first.
                 await go_on(qmp)
-                await _status(qmp, events, _ENDED)
+                await _status(events, _ENDED)
                 await freezing
                 os.ftruncate(target, 0)
                 os.lseek(target, 0, os.SEEK_SET)
                 await _begin(qmp, target)
-                status = await _status(qmp, events, {_STANDING, *_ENDED})
+                status = await _status(events, {_STANDING, *_ENDED})
             if status == _STANDING:
                 await freezing
                 await standing()
                 await qmp.request("migrate-continue", {"state": _STANDING})
-                status = await _status(qmp, events, _ENDED)
+                status = await _status(events, _ENDED)
         finally:
             await cancel([freezing])
         return status
@@ -126,17 +126,25 @@ async def _begin(qmp: Client, target: int) -> None:
     await qmp.request("migrate", {"uri": uri})
 
 
-async def _freeze_late(qmp: Client, freeze: Callable[[], Awaitable[None]]) -> None:
-    """Freeze what runs in a guest that is being sent when little is left, or it stands already."""
+async def _freeze_late(
+    qmp: Client, freeze: Callable[[], Awaitable[None]], frozen: asyncio.Event
+) -> None:
+    """Freeze what runs in a guest that is being sent when little is left, or it stands already.
+
+    Then it may stand at once, and for as long as it takes.
+    """
     while await _is_early(qmp):  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)
     await freeze()
+    frozen.set()
+    await qmp.request("migrate-set-parameters", {"downtime-limit": _ANY_PAUSE_MS})
 
 
 async def _is_early(qmp: Client) -> bool:
     answer = cast(Mapping[str, Any], await qmp.execute("query-migrate"))
     if answer["status"] == "active":
-        return int(answer["ram"]["remaining"]) > _LATE
+        ram = answer["ram"]
+        return bool(ram["remaining"] > min(_LATE, ram["total"] // 2))
     return bool(answer["status"] == "setup")
 
 
@@ -171,14 +179,12 @@ def _mapped(qmp: Client) -> Mapping[str, bool]:
     return {"mapped-ram": True} if qmp.version >= MAPPED_RAM else {}
 
 
-async def _status(qmp: Client, events: EventListener, awaited: set[str]) -> str | None:
+async def _status(events: EventListener, awaited: set[str]) -> str | None:
     """Return the first of these that a migration comes to, by its events; None if QEMU ends."""
     async for event in events:
         data = cast(Mapping[str, Any], event["data"])
-        if event["event"] == "MIGRATION" and data["status"] in awaited:
+        if data["status"] in awaited:
             return str(data["status"])
-        if event["event"] == "MIGRATION_PASS" and data["pass"] == _PASSES:
-            await qmp.request("migrate-set-parameters", {"downtime-limit": _ANY_PAUSE_MS})
     return None
 
 
