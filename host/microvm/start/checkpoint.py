@@ -8,8 +8,10 @@ saved as a template is.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -23,9 +25,10 @@ from microvm.start.origin import Origin, origin
 from microvm.start.running import RunningVM
 from microvm.start.saved import blank, restorable
 from microvm.start.starter import CLONE_TIMEOUT
-from microvm.threads import in_stoppable_thread
+from microvm.threads import check_stopped, in_stoppable_thread
 from microvm_image.image import Image
 
+_SEAL_TIMEOUT, _SEAL_INTERVAL = 10.0, 0.02
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 
@@ -92,9 +95,8 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
             finally:
                 await receiver.end()
             await in_stoppable_thread(sparse.drop_zeros, memory.ram)
-        # A clone's QEMU that was broken into must not be able to change it for the others.
-        for file in (memory.ram, memory.state):
-            fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+            for file in (memory.ram, memory.state):
+                await in_stoppable_thread(_seal, file)
         files.push(ours.pop_all())
         return Checkpoint(made, pause, not receiver.qemu.maps_readonly, memory, base)
 
@@ -128,6 +130,27 @@ def _duplicate(file: int, files: ExitStack) -> int:
     copy = os.dup(file)
     files.callback(os.close, copy)
     return copy
+
+
+def _seal(file: int) -> None:
+    """Have nobody write a file any more: no clone's QEMU that was broken into, for the others.
+
+    Some time after its end, the kernel may still have a page in hand of the QEMU that has written
+    it (`memfd_wait_for_pins` in mm/memfd.c).
+
+    :raises OSError: it has for longer than `_SEAL_TIMEOUT`.
+    """
+    begun = time.monotonic()
+    while True:
+        try:
+            fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() - begun > _SEAL_TIMEOUT:
+                raise
+        else:
+            return
+        check_stopped()
+        time.sleep(_SEAL_INTERVAL)
 
 
 @asynccontextmanager
