@@ -1,18 +1,36 @@
-"""The examples of checkpoints do what their documents say."""
+"""The examples of checkpoints do what they say, and so does what a process is to do in a clone."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from microvm import MicroVM
 from microvm_image import Image
 
 pytestmark = [pytest.mark.long, pytest.mark.deadline(3000)]
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+# A process that draws from both of its generators, when it is asked to, anew or as it is.
+DRAWS = """
+os.mkfifo("/run/answers")
+os.mkfifo("/run/questions")
+refresh(), random.random(), ssl.RAND_bytes(8)
+while True:
+    with open("/run/questions") as file:
+        if file.read() == "anew":
+            refresh()
+    with open("/run/answers", "w") as file:
+        print(random.random(), ssl.RAND_bytes(8).hex(), file=file)
+"""
+START = "python3 /run/draws.py & until [ -p /run/questions ]; do sleep 0.1; done"
+ASK = 'printf %s "$1" >/run/questions; exec cat /run/answers'
 
 
 def run(*command: str, folder: Path) -> list[str]:
@@ -41,3 +59,19 @@ def test_each_test_has_the_database_as_it_was(image: Image) -> None:
     alone = ("-c", "/dev/null", "--rootdir", ".", "-p", "no:cacheprovider")
     lines = run("-B", "-m", "pytest", "-q", *alone, folder=folder)
     assert lines[-1].startswith("21 passed")
+
+
+@pytest.mark.parametrize(("how", "different"), [("anew", 2), ("as it is", 1)])
+async def test_a_process_starts_its_generators_anew_in_each_clone(
+    image: Image, how: str, different: int
+) -> None:
+    del image
+    text = (ROOT / "docs/security.md").read_text()
+    (hook,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    async with MicroVM("python") as vm:
+        await vm.write_file("/run/draws.py", hook + DRAWS)
+        await vm.run(["sh", "-c", START], check=True)
+        async with await vm.fork(2) as forks:
+            asked = [await fork.run(["sh", "-c", ASK, "ask", how], text=True) for fork in forks]
+    for drawn in zip(*(done.stdout.split() for done in asked), strict=True):
+        assert len(set(drawn)) == different

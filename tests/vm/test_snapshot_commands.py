@@ -126,14 +126,11 @@ def test_wrong_usage(microvm: Command, kept: str) -> None:
             assert f"not the name of a snapshot: '{name}'".encode() in wrong.stderr
 
 
-def _examples() -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-
-
 @pytest.mark.usefixtures("image")
 def test_the_page_s_example_runs() -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     result = subprocess.run(
-        [sys.executable, "-c", _examples()[0]],
+        [sys.executable, "-c", example],
         capture_output=True,
         text=True,
         timeout=120,
@@ -142,21 +139,3 @@ def test_the_page_s_example_runs() -> None:
     snapshots.STORE.remove("served")
     assert result.stdout.startswith("b'HELLO\\n'\nb'Linux\\n'\n")
     assert result.stdout.count("load average") == 3
-
-
-def test_the_page_s_generator_starts_anew_with_each_life(tmp_path: Path) -> None:
-    life = tmp_path / "boot_id"
-    life.write_text("one\n")
-    names: dict[str, object] = {}
-    exec(_examples()[1].replace("/run/microvm/boot_id", str(life)), names)  # noqa: S102
-    fresh = names["Fresh"]
-    assert callable(fresh)
-    draw = fresh()
-    draw()
-    state = draw.random.getstate()
-    life.write_text("other\n")
-    draw()
-    assert draw.random.getstate() != state
-    replayed = draw.random
-    draw()
-    assert draw.random is replayed
