@@ -16,7 +16,7 @@ from ..report import SCHEMA
 from ..search import Record
 from .prove import GUEST, harnesses, prove
 
-QUICK = ("header", "list", "stream", "session", "input", "exec", "serve", "loop", "lines")
+QUICK = ("header", "list", "stream", "session", "input", "exec", "loop", "lines")
 """The harnesses that `make test` runs: what a frame passes through, some 16 seconds of one core."""
 
 QUICK_BUGS = ("header", "stream", "lines")
