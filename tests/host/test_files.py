@@ -10,8 +10,8 @@ import resource
 import stat
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from itertools import pairwise
+from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -429,34 +429,36 @@ async def test_links_that_are_left_out_take_little_memory(
     assert memory() - held < 16 << 20
 
 
-@pytest.fixture
-def few_files() -> Iterator[Callable[[int], None]]:
-    """Give a function that lets this process open no more than so many files more."""
+@contextmanager
+def few_files(more: int) -> Iterator[None]:
+    """Let this process open no more than so many files more, in this block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-
-    def limit(more: int) -> None:
-        open_now = len(open_files())
-        resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + more, hard))
-
-    yield limit
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    taken = open_files()
+    free = (number for number in count() if number not in taken)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(islice(free, more, None)), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("more", range(6))
 async def test_with_few_open_files_nothing_is_left(
-    guest: Guest, peer: Peer, tmp_path: Path, few_files: Callable[[int], None], more: int
+    guest: Guest, peer: Peer, tmp_path: Path, more: int
 ) -> None:
-    few_files(more)
-    with pytest.raises(OSError, match=r"Too many open files|begins within another"):
+    with (
+        few_files(more),
+        pytest.raises(OSError, match=r"Too many open files|begins within another"),
+    ):
         await got(guest, peer, [*folder(deep(60)), *file(), DONE], tmp_path / "to")
     assert below(tmp_path) == set()
 
 
 async def test_few_open_files_are_enough_for_a_deep_tree(
-    guest: Guest, peer: Peer, tmp_path: Path, few_files: Callable[[int], None]
+    guest: Guest, peer: Peer, tmp_path: Path
 ) -> None:
-    few_files(6)
-    received = await got(guest, peer, [*folder(deep(60)), DONE], tmp_path / "to")
+    with few_files(6):
+        received = await got(guest, peer, [*folder(deep(60)), DONE], tmp_path / "to")
     assert received.files == 62
 
 
