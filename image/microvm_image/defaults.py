@@ -11,6 +11,7 @@ from microvm import arch as arches
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
+from microvm.compiler import source_digest
 from microvm.errors import ImageError
 from microvm.log import Area
 from microvm.progress import Reporter
@@ -95,7 +96,7 @@ def _note(arch: Arch) -> Path:
     key = (
         FORMAT,
         arch.name,
-        programs.source_digest(programs.sources()),
+        source_digest(programs.sources()),
         _stamp(archive) or os.environ.get("MICROVM_MIRROR"),
         _stamp(kernel.given(arch)),
         kernel.MODULES,

@@ -14,7 +14,7 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm_image.process import run
+from microvm.tools import run
 
 
 @dataclass(frozen=True, slots=True)

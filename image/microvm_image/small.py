@@ -19,8 +19,8 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
+from microvm.tools import run
 from microvm_image import kconfig, kernel_recipe, package
-from microvm_image.process import run
 
 WANTED = package.Wanted(
     "linux-source", r"usr/src/linux-source-.*\.tar\.xz", stands_for="linux-source-"

@@ -15,11 +15,11 @@ import pytest
 from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
+from microvm.tools import run
 from microvm_image import kernel as kernel_module
 from microvm_image import package
 from microvm_image.build import build
 from microvm_image.kernel import Kernel
-from microvm_image.process import run
 
 
 def find(path: Path | None, name: str | None = None) -> Kernel:

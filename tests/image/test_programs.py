@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm import arch
+from microvm import arch, compiler
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
 from microvm_image import programs
@@ -64,7 +64,7 @@ def test_a_header_without_a_digest(guest: Path) -> None:
 
 
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(programs, "find_spec", lambda _: None)
+    monkeypatch.setattr(compiler, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ImageError, match=r"musl-tools, or pip install ziglang"):
         build()

@@ -18,6 +18,7 @@ from tests.vm.conftest import Command
 
 from microvm import MicroVM, arch, readymade, step
 from microvm.cache import store as cache
+from microvm.compiler import compiler
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
 from microvm.step import StepRunner
@@ -115,7 +116,7 @@ async def test_a_registry(registry: str) -> None:
 def alone(tmp_path: Path) -> Path:
     """The folder of a static program of that name."""
     (tmp_path / "alone.c").write_text(STATIC)
-    command = [*programs.compiler(arch.find()), "-static", "-o", "alone", "alone.c"]
+    command = [*compiler(arch.find(), "a test"), "-static", "-o", "alone", "alone.c"]
     subprocess.run(command, check=True, cwd=tmp_path)
     return tmp_path
 

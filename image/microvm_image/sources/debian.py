@@ -21,12 +21,12 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
+from microvm.tools import finish, run, started
 from microvm_image.config import Config
 from microvm_image.download import DownloadError, fetch
 from microvm_image.extent import Extent
 from microvm_image.layer import TarLayer
 from microvm_image.limits import Limits
-from microvm_image.process import finish, run, started
 from microvm_image.source import Source
 from microvm_image.tree import Tree
 

@@ -26,9 +26,9 @@ from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.threads import check_stopped
+from microvm.tools import finish, started
 from microvm_image.extent import Extent
 from microvm_image.limits import Limits
-from microvm_image.process import finish, started
 from microvm_image.source import Source
 from microvm_image.sources import oci
 from microvm_image.sources.files import FolderFiles, parse_json

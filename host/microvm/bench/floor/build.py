@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microvm import arch as arches
-from microvm_image import cpio, programs
-from microvm_image.process import run
+from microvm.compiler import compiler
+from microvm.tools import run
+from microvm_image import cpio
 
 if TYPE_CHECKING:
     from microvm_image.image import Image
@@ -34,8 +35,8 @@ def build(image: Image) -> bytes:
 
 
 def _compile(image: Image) -> bytes:
-    compiler = programs.compiler(arches.find(image.manifest.arch))
+    command = compiler(arches.find(image.manifest.arch), "sandboxd")
     with tempfile.TemporaryDirectory(prefix="microvm-floor-") as folder:
         program = Path(folder) / "init"
-        run([*compiler, *_FLAGS, "-o", str(program), str(SOURCE)], what="compiling the floor")
+        run([*command, *_FLAGS, "-o", str(program), str(SOURCE)], what="compiling the floor")
         return program.read_bytes()

@@ -1,0 +1,74 @@
+"""The compiler of the programs in C that this project brings as sources, and how it is called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from microvm.arch import Arch
+from microvm.errors import ImageError
+
+
+def sources(packed: Path, checkout: Path, what: str) -> Path:
+    """Return the folder of a program's sources: in an installed wheel, or in the checkout.
+
+    :param what: the program, for people.
+    :raises ImageError: they are in neither.
+    """
+    for folder in (packed, checkout):
+        if (folder / "Makefile").is_file():
+            return folder
+    raise ImageError(f"the sources of {what} are missing", hint="install microvm again")
+
+
+def source_digest(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of all that is compiled, in hex."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in {".c", ".h"} or path.name == "Makefile":
+            data = path.read_bytes()
+            digest.update(f"{path.relative_to(folder)}\0{len(data)}\0".encode() + data)
+    return digest.hexdigest()
+
+
+def compiler(arch: Arch, what: str) -> list[str]:
+    """Return the command that compiles static programs for an architecture.
+
+    :param what: the program that is to be compiled, for people.
+    :raises ImageError: there is none.
+    """
+    native = os.uname().machine == arch.name
+    if native and shutil.which("musl-gcc"):
+        return ["musl-gcc"]
+    if find_spec("ziglang"):
+        return [sys.executable, "-P", "-m", "ziglang", "cc", "-target", arch.zig_target]
+    zig = "pip install ziglang"
+    raise ImageError(
+        f"no C compiler that makes {what} for {arch.name}",
+        hint=f"apt install musl-tools, or {zig}" if native else zig,
+    )
+
+
+def make(
+    folder: Path, command: Sequence[str], out: Path, *, names: Sequence[str], what: str
+) -> None:
+    """Compile the programs of a folder into another.
+
+    :param command: the compiler's, as `compiler` gives it.
+    :param names: the files that there are afterwards.
+    :raises ImageError: it failed.
+    """
+    from microvm.tools import run
+
+    run(
+        ["make", "-s", "-C", str(folder), f"OUT={out}", f"CC={shlex.join(command)}"],
+        what=f"compiling {what}",
+    )
+    if not all((out / name).is_file() for name in names):
+        raise ImageError(f"compiling {what} failed: {folder / 'Makefile'} did not make all")
