@@ -85,6 +85,7 @@ lint: $(VENV)/dev
 	$(BIN)/microvm-proto gen --check examples/sensor/sensor.toml
 	$(BIN)/microvm-proto breaking
 	$(MAKE) --no-print-directory -s -C guest analyze CC=gcc
+	$(MAKE) --no-print-directory -s -C host/confine analyze CC=gcc
 
 format: $(VENV)/dev
 	$(BIN)/ruff format
@@ -121,7 +122,7 @@ fuzz-mutants: $(VENV)/dev
 	$(BIN)/python -m fuzz.mutants $(FUZZ_OPTIONS)
 
 clean:
-	rm -rf $(VENV) .venv-* guest/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* guest/build host/confine/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two environments in one: what running needs, and what developing needs on top.
 $(VENV)/vm: pyproject.toml constraints.txt

@@ -30,16 +30,19 @@ PARTS = (
     "proto",
 )
 
+#: The folders of programs in C, and the parts that they are of.
+IN_C = {"guest": "daemon", "host/confine": "qemu"}
+
 
 def files() -> Iterator[tuple[str, Path]]:
-    """Each module, with its part of the project: those in Python, and the guest's in C."""
+    """Each module, with its part of the project: those in Python, and those in C."""
     for name, path in NAMES.items():
         if path.name != "__init__.py" or path.stat().st_size > 0:
             yield part(name), path
-    guest = REPOSITORY / "guest"
-    for path in guest.glob("*.[ch]"):
-        if path.suffix == ".c" or not path.with_suffix(".c").exists():
-            yield "daemon", path
+    for folder, of in IN_C.items():
+        for path in (REPOSITORY / folder).glob("*.[ch]"):
+            if path.suffix == ".c" or not path.with_suffix(".c").exists():
+                yield of, path
 
 
 def sentence(path: Path) -> str:

@@ -20,6 +20,7 @@ WHEEL = {
     "host/microvm": "microvm",
     "image/microvm_image": "microvm_image",
     "guest": "microvm_image/_guest",
+    "host/confine": "microvm/_confine",
 }
 SOURCE = ["codegen", "docs", "examples", "fuzz", "guest", "host", "image", "protocol", "tests"]
 

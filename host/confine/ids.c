@@ -1,0 +1,79 @@
+#include "ids.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "options.h"
+
+/* What linux/capability.h and linux/securebits.h have, which musl has not. */
+enum { CAPABILITY_VERSION_3 = 0x20080522 };
+enum {
+	NOROOT = 1 << 0,
+	NO_SETUID_FIXUP = 1 << 2,
+	KEEP_CAPS_LOCKED = 1 << 5,
+	NO_CAP_AMBIENT_RAISE = 1 << 6,
+	/* The lock of each is the next bit. */
+	SECURE = NOROOT | NOROOT << 1 | NO_SETUID_FIXUP | NO_SETUID_FIXUP << 1 | KEEP_CAPS_LOCKED |
+		NO_CAP_AMBIENT_RAISE | NO_CAP_AMBIENT_RAISE << 1,
+};
+
+struct capability_header {
+	uint32_t version;
+	int pid;
+};
+
+struct capability_data {
+	uint32_t effective, permitted, inheritable;
+};
+
+/* The kernel's overflow id: whom files belong to that belong to nobody here. */
+enum { NOBODY = 65534 };
+
+static bool become(const struct options *options, uid_t id)
+{
+	size_t groups = options->has_group ? 1 : 0;
+
+	return setgroups(groups, &options->group) == 0 && setresgid(id, id, id) == 0 &&
+	       setresuid(id, id, id) == 0;
+}
+
+/* Those that an ordinary user cannot give up would be of no use: it has no new privileges. */
+static void narrow(void)
+{
+	for (unsigned long each = 0; prctl(PR_CAPBSET_DROP, each, 0, 0, 0) == 0; each++)
+		;
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	prctl(PR_SET_SECUREBITS, SECURE, 0, 0, 0);
+}
+
+static bool drop(void)
+{
+	struct capability_header header = { .version = CAPABILITY_VERSION_3 };
+	const struct capability_data none[2] = { { 0 } };
+
+	return syscall(SYS_capset, &header, none) == 0;
+}
+
+const char *ids_give_up(const struct options *options, char detail[static DETAIL_SIZE])
+{
+	const char *reason = NULL;
+
+	narrow();
+	if (options->has_uid && !become(options, options->uid)) {
+		/* A container may have few ids. */
+		reason = strerror(errno);
+		become(options, NOBODY);
+	} else if (options->has_uid) {
+		snprintf(detail, DETAIL_SIZE, "uid %u", options->uid);
+	}
+	if (!drop() && !reason)
+		reason = strerror(errno);
+	return reason;
+}

@@ -1,0 +1,73 @@
+#include "limits.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+
+#include "options.h"
+#include "status.h"
+
+static const struct {
+	int resource;
+	bool is_soft; /* the controller raises it while the program writes a snapshot */
+} kinds[LIMITS] = {
+	[LIMIT_FILE_SIZE] = { RLIMIT_FSIZE, true },
+	[LIMIT_ADDRESS_SPACE] = { RLIMIT_AS, false },
+	[LIMIT_OPEN_FILES] = { RLIMIT_NOFILE, false },
+	[LIMIT_THREADS] = { RLIMIT_NPROC, false },
+};
+
+/* Linux counts the processes of a user in each user namespace by itself since 5.14. */
+static bool counts_by_namespace(void)
+{
+	struct utsname name;
+	char *rest;
+	long major, minor;
+
+	if (uname(&name) < 0)
+		return false;
+	major = strtol(name.release, &rest, 10);
+	minor = *rest == '.' ? strtol(rest + 1, NULL, 10) : 0;
+	return major > 5 || (major == 5 && minor >= 14);
+}
+
+static bool set(int resource, rlim_t value, bool is_soft)
+{
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit) < 0)
+		return false;
+	limit.rlim_cur = value < limit.rlim_max ? value : limit.rlim_max;
+	if (!is_soft)
+		limit.rlim_max = limit.rlim_cur;
+	return setrlimit(resource, &limit) == 0;
+}
+
+/* Elsewhere it would count the user's other processes, too. */
+static bool counts_threads(const struct options *options)
+{
+	return options->has_uid ? status_holds(LAYER_IDS) :
+				  status_holds(LAYER_USER) && counts_by_namespace();
+}
+
+const char *limits_set(const struct options *options, char detail[static DETAIL_SIZE])
+{
+	/* Of 1 byte, and not 0: then a pattern that is a pipe gets no core either (core(5)). */
+	if (!set(RLIMIT_CORE, 1, false))
+		return strerror(errno);
+	strcpy(detail, "core");
+	for (unsigned i = 0; i < LIMITS; i++) {
+		if (!options->limited[i] || (i == LIMIT_THREADS && !counts_threads(options)))
+			continue;
+		if (!set(kinds[i].resource, options->limits[i], kinds[i].is_soft))
+			return strerror(errno);
+		strcat(strcat(detail, " "), limit_names[i]); /* there is room for all */
+	}
+	/* Who writes more gets an error, and decides. */
+	signal(SIGXFSZ, SIG_IGN);
+	return NULL;
+}

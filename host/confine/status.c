@@ -1,0 +1,47 @@
+#include "status.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int descriptor = -1;
+static char text[LAYERS * 2 * DETAIL_SIZE]; /* longer than all names, details and reasons */
+static size_t used;
+static bool held[LAYERS];
+
+void status_open(int fd)
+{
+	descriptor = fd;
+}
+
+void status_write(void)
+{
+	if (descriptor >= 0)
+		(void)!write(descriptor, text, used);
+	used = 0;
+}
+
+void status_pid(pid_t pid)
+{
+	if (descriptor >= 0)
+		dprintf(descriptor, "pid %d\n", (int)pid);
+}
+
+void status_layer(enum layer layer, bool holds, const char *detail)
+{
+	held[layer] = holds;
+	used += (size_t)snprintf(text + used, sizeof text - used, "%s %s%s%s\n", layer_names[layer],
+				 holds ? "ok" : "no", *detail ? " " : "", detail);
+}
+
+bool status_holds(enum layer layer)
+{
+	return held[layer];
+}
+
+_Noreturn void status_fail(const char *what, const char *reason)
+{
+	status_write();
+	dprintf(descriptor < 0 ? STDERR_FILENO : descriptor, "failed %s: %s\n", what, reason);
+	_exit(EXIT_FAILED);
+}

@@ -1,0 +1,93 @@
+"""Tests of what the launcher is told, and of what it says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.support.confined import SYSTEM, confined
+
+LAYERS = "user pid net ipc uts mount cgroup ids limits landlock seccomp".split()
+
+
+def test_says_of_each_layer_whether_it_holds(launcher: Path) -> None:
+    result = confined(launcher, SYSTEM, ["/bin/echo", "here"])
+    assert [line.split()[0] for line in result.status] == LAYERS
+    assert {line.split()[1] for line in result.status} <= {"ok", "no"}
+    assert all(len(line.split()) > 2 for line in result.status if line.split()[1] == "no")
+    assert (result.output, result.code, result.failure) == ("here\n", 0, "")
+
+
+def test_leaves_out_what_it_is_told_to(launcher: Path) -> None:
+    options = [word for layer in LAYERS for word in ("--without", layer)]
+    result = confined(launcher, options, ["/bin/true"])
+    assert result.status == [f"{layer} no left out" for layer in LAYERS]
+    assert result.code == 0
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_does_without_no_layer_that_is_required(launcher: Path, layer: str) -> None:
+    options = ["--require", layer, "--without", layer]
+    result = confined(launcher, options, ["/bin/echo", "here"])
+    assert result.failure == f"{layer}: left out"
+    assert (result.output, result.code) == ("", 125)
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        (["--unknown", "1"], "--unknown"),
+        (["--require"], "--require"),
+        (["--require", "everything"], "--require"),
+        (["--without", ""], "--without"),
+        (["--read", "relative"], "--read"),
+        (["--file", "-1"], "--file"),
+        (["--file", "2147483648"], "--file"),
+        (["--writable", "1x"], "--writable"),
+        (["--uid", "0"], "--uid"),
+        (["--uid", "4290772991"], "--uid"),  # some pid more would be 2**32 - 1, which means none
+        (["--limit", "open-files"], "--limit"),
+        (["--limit", "open-files="], "--limit"),
+        (["--limit", "open-files=18446744073709551616"], "--limit"),
+        (["--limit", "stack=1"], "--limit"),
+        (["--group", "4294967295"], "--group"),
+        (["--read", "/"] * 65, "--read"),
+    ],
+)
+def test_refuses_what_it_does_not_know(launcher: Path, options: list[str], wrong: str) -> None:
+    result = confined(launcher, options, ["/bin/echo", "here"])
+    assert result.failure == f"option: {wrong}"
+    assert (result.output, result.pid, result.code) == ("", 0, 125)
+
+
+def test_needs_a_program(launcher: Path) -> None:
+    assert confined(launcher, [], []).failure == "option: no program"
+
+
+def test_says_why_the_program_was_not_executed(launcher: Path, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    result = confined(launcher, ["--without", "landlock", "--without", "mount"], [gone])
+    assert result.failure == f"{gone}: No such file or directory"
+    assert result.code == 125
+
+
+def test_says_failures_on_standard_error_where_nobody_asks_for_the_status(launcher: Path) -> None:
+    result = confined(launcher, ["--unknown"], ["/bin/true"], said=False)
+    assert (result.output, result.code) == ("failed option: --unknown\n", 125)
+
+
+def test_starts_nothing_for_another_controller(launcher: Path) -> None:
+    result = confined(launcher, ["--controller", "1"], ["/bin/echo", "here"])
+    assert result.failure == "controller: it is not the parent"
+    assert (result.output, result.pid) == ("", 0)
+
+
+def test_the_program_inherits_the_descriptors_it_is_to_have_and_no_more(launcher: Path) -> None:
+    read, write = os.pipe()
+    with os.fdopen(read), os.fdopen(write):
+        program = ["/bin/sh", "-c", "echo /proc/self/fd/*"]
+        options = ["--without", "landlock", "--without", "mount"]
+        result = confined(launcher, options, program, descriptors=[write])
+    found = sorted(int(Path(word).name) for word in result.output.split())
+    assert found == [0, 1, 2, 3, write]  # 3 is the listing itself
