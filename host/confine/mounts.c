@@ -1,7 +1,171 @@
 #include "mounts.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "options.h"
+
+/* What linux/mount.h has, which musl has not. */
+enum { SET_STRING = 1, CREATE = 6 };
+enum { CLOSE_ON_EXEC = 1, TREE_CLONE = 1, FROM_EMPTY_PATH = 4, EMPTY_PATH = 0x1000 };
+enum { RECURSIVE = 0x8000 };
+enum { READ_ONLY = 1, NO_SUID = 2, NO_DEVICES = 4, NO_EXECUTION = 8 };
+
+struct attributes {
+	uint64_t set;
+	uint64_t clear;
+	uint64_t propagation;
+	uint64_t user_namespace;
+};
+
+/* A copy of some part of the host's tree, and where it is to be in ours, without the first slash. */
+struct tree {
+	int fd;
+	const char *at;
+};
+
+enum { TREES_MAX = 2 * PATHS_MAX + 2 };
+
+static struct tree trees[TREES_MAX];
+static unsigned count;
+
+/* The directory that is covered for an instant: if that is not there, nothing here works. */
+static const char covered[] = "/proc";
+
+static bool limit(int tree, uint64_t set, unsigned flags)
+{
+	const struct attributes attributes = { .set = set };
+
+	return syscall(SYS_mount_setattr, tree, "", EMPTY_PATH | flags, &attributes,
+		       sizeof attributes) == 0;
+}
+
+/* Whether it was copied, or is not there. */
+static bool copy(const char *path, uint64_t set)
+{
+	int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path, TREE_CLONE | O_CLOEXEC | RECURSIVE);
+
+	if (fd < 0)
+		return errno == ENOENT || errno == ENOTDIR || errno == EACCES;
+	trees[count++] = (struct tree){ fd, path + strspn(path, "/") };
+	return limit(fd, set | NO_SUID, RECURSIVE);
+}
+
+static bool copy_all(const struct paths *paths, uint64_t set)
+{
+	bool done = true;
+
+	for (unsigned i = 0; done && i < paths->count; i++)
+		done = copy(paths->at[i], set);
+	return done;
+}
+
+/* An empty file system, which is nowhere yet, or -1. */
+static int make_root(void)
+{
+	int context = (int)syscall(SYS_fsopen, "tmpfs", CLOSE_ON_EXEC), root = -1;
+
+	if (context < 0)
+		return -1;
+	if (syscall(SYS_fsconfig, context, SET_STRING, "mode", "0755", 0) == 0 &&
+	    syscall(SYS_fsconfig, context, CREATE, NULL, NULL, 0) == 0)
+		root = (int)syscall(SYS_fsmount, context, CLOSE_ON_EXEC, 0);
+	close(context);
+	return root;
+}
+
+/* Makes the directories that lead to a path. */
+static bool make_parents(int root, const char *path)
+{
+	char parent[PATH_MAX];
+	size_t length = strlen(path);
+
+	if (length >= sizeof parent)
+		return errno = ENAMETOOLONG, false;
+	memcpy(parent, path, length + 1);
+	for (char *at = parent; (at = strchr(at, '/')); *at++ = '/') {
+		*at = 0;
+		if (mkdirat(root, parent, 0755) < 0 && errno != EEXIST)
+			return false;
+	}
+	return true;
+}
+
+/* Makes what a tree can be mounted on: of its kind. */
+static bool make_place(int root, const struct tree *tree)
+{
+	struct stat status;
+
+	if (fstat(tree->fd, &status) < 0 || !make_parents(root, tree->at))
+		return false;
+	if (S_ISDIR(status.st_mode))
+		return mkdirat(root, tree->at, 0755) == 0 || errno == EEXIST;
+	return mknodat(root, tree->at, S_IFREG | 0444, 0) == 0 || errno == EEXIST;
+}
+
+static bool attach(int tree, int directory, const char *path)
+{
+	return syscall(SYS_move_mount, tree, "", directory, path, FROM_EMPTY_PATH) == 0;
+}
+
+static bool fill(int root)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (!make_place(root, &trees[i]) || !attach(trees[i].fd, root, trees[i].at))
+			return false;
+	return symlinkat("/proc/self/fd", root, "dev/fd") == 0 &&
+	       limit(root, READ_ONLY | NO_SUID | NO_DEVICES | NO_EXECUTION, 0);
+}
+
+/* The old root comes to lie on the new one, from where it is taken (pivot_root(2)). */
+static bool enter(int root)
+{
+	return fchdir(root) == 0 && syscall(SYS_pivot_root, ".", ".") == 0 &&
+	       umount2(".", MNT_DETACH) == 0 && chdir("/") == 0;
+}
+
+static void close_all(int root)
+{
+	while (count > 0)
+		close(trees[--count].fd);
+	if (root >= 0)
+		close(root);
+}
+
+static bool replace(const struct options *options, int root)
+{
+	int error;
+
+	/* As the host's they would be seen by all. */
+	if (root < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    !copy_all(&options->read, READ_ONLY | NO_DEVICES) ||
+	    !copy_all(&options->devices, NO_EXECUTION) || !copy("/dev/null", NO_EXECUTION) ||
+	    /* All of /proc that it has: what it opens by /dev/fd. */
+	    !copy("/proc/self", READ_ONLY | NO_DEVICES | NO_EXECUTION) ||
+	    !attach(root, AT_FDCWD, covered))
+		return false;
+	if (fill(root) && enter(root))
+		return true;
+	error = errno;
+	umount2(covered, MNT_DETACH);
+	errno = error;
+	return false;
+}
+
 const char *mounts_replace(const struct options *options, char detail[static DETAIL_SIZE])
 {
-	(void)options, (void)detail;
-	return "not built yet";
+	int root = make_root();
+	const char *reason = replace(options, root) ? NULL : strerror(errno);
+
+	(void)detail;
+	close_all(root);
+	return reason;
 }

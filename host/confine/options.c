@@ -34,9 +34,17 @@ static bool number(const char *text, uint64_t max, uint64_t *into)
 	return true;
 }
 
+/* Whether it leads through a parent of something: where to, would depend on who follows it. */
+static bool goes_up(const char *path)
+{
+	size_t length = strlen(path);
+
+	return strstr(path, "/../") || (length >= 3 && strcmp(path + length - 3, "/..") == 0);
+}
+
 static bool add_path(struct paths *paths, const char *text)
 {
-	if (*text != '/' || paths->count == PATHS_MAX)
+	if (*text != '/' || goes_up(text) || paths->count == PATHS_MAX)
 		return false;
 	paths->at[paths->count++] = text;
 	return true;
