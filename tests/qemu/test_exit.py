@@ -9,7 +9,7 @@ import pytest
 
 from microvm.cache import store as cache
 from microvm.errors import QemuExit
-from microvm.qemu.exit import classify
+from microvm.qemu.exit import KilledAs, classify
 
 
 def classified(
@@ -19,7 +19,7 @@ def classified(
     internal_error: bool = False,
     panic: str | None = None,
     stderr: str = "",
-    stopped: bool = False,
+    killed_as: KilledAs | None = None,
     write_error: str = "",
 ) -> QemuExit:
     return classify(
@@ -28,7 +28,7 @@ def classified(
         internal_error=internal_error,
         panic=panic,
         stderr=stderr,
-        stopped=stopped,
+        killed_as=killed_as,
         write_error=write_error,
     )
 
@@ -81,13 +81,16 @@ def test_memory_in_a_file_without_room() -> None:
 
 
 def test_signal() -> None:
+    end = classified(-6, stderr="error\nAssertion failed\n")
     text = "QEMU was killed by signal 6 (SIGABRT): Assertion failed"
-    assert classified(-6, stderr="error\nAssertion failed\n") == QemuExit("crash", text, -6)
-    assert classified(-25) == QemuExit("killed", "QEMU was killed by signal 25 (SIGXFSZ)", -25)
+    assert (end.kind, end.text, end.returncode) == ("crash", text, -6)
+    end = classified(-25)
+    assert (end.kind, end.text) == ("killed", "QEMU was killed by signal 25 (SIGXFSZ)")
+    assert "dmesg" in end.hint
 
 
 def test_one_that_was_stopped_was_not_killed_for_nothing() -> None:
-    end = classified(-9, stopped=True)
+    end = classified(-9, killed_as="stopped")
     assert end.kind == "killed"
     assert end.text.startswith("QEMU was stopped by a signal")
 
@@ -100,10 +103,18 @@ def test_what_the_host_refuses(returncode: int) -> None:
 
 def test_exit() -> None:
     stderr = "qemu-system-x86_64: warning\nqemu-system-x86_64: -bogus: no\n"
-    assert classified(1, stderr=stderr) == QemuExit(
-        "exit", "QEMU ended with status 1: -bogus: no", 1
-    )
-    assert classified(0) == QemuExit("exit", "QEMU ended with status 0", 0)
+    end = classified(1, stderr=stderr)
+    text = "QEMU ended with status 1: -bogus: no"
+    assert (end.kind, end.text, end.returncode) == ("exit", text, 1)
+    assert classified(0).text == "QEMU ended with status 0"
+
+
+def test_each_says_what_to_do() -> None:
+    reasons = "guest-reset guest-shutdown guest-panic host-signal".split()
+    ends = [classified(reason=reason) for reason in reasons]
+    ends += [classified(0), classified(-6), classified(-9), classified(-9, internal_error=True)]
+    ends += [classified(-9, killed_as="stopped"), classified(1, stderr=os.strerror(errno.ENOMEM))]
+    assert all(end.hint for end in ends)
 
 
 def test_unknown_reason() -> None:

@@ -32,6 +32,14 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def program(pid: int) -> str:
+    """The name of the program that a process has executed; empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def open_files(pid: int | str = "self") -> dict[int, str]:
     """Return what each descriptor of a process is open on."""
     found = {}

@@ -29,6 +29,10 @@ from microvm.wire.session import Session
 
 T = TypeVar("T")
 
+_HINT_SILENT = (
+    "it is finished: start another; its console may say why: --console, or console=, keeps it"
+)
+
 
 class Guest:
     """A guest runs one command at a time; `connect` greets it, `ready` waits for its answer.
@@ -334,7 +338,8 @@ class Guest:
 
     def _unresponsive(self, reason: str) -> MachineError:
         message = f"the guest is not responding: {reason}"
-        return self.fail(GuestUnresponsive(message, detail=self._console_tail()))
+        error = GuestUnresponsive(message, hint=_HINT_SILENT, detail=self._console_tail())
+        return self.fail(error)
 
 
 def _busy() -> Busy:

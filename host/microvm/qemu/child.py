@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 from microvm.threads import start_thread
 
@@ -35,6 +36,17 @@ class Child:
         flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
         with suppress(ChildProcessError):
             return os.waitid(os.P_PID, self.pid, flags) is not None
+        return False
+
+    @property
+    def asleep(self) -> bool:
+        """Whether the process neither runs nor would if it could, nor waits for a disk; on Linux.
+
+        That is so of its first thread.
+        """
+        with suppress(OSError, IndexError):
+            status = Path(f"/proc/{self.pid}/stat").read_text(errors="replace")
+            return status.rpartition(")")[2].split()[0] == "S"  # proc_pid_stat(5)
         return False
 
     async def wait(self) -> int:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import signal
+from typing import Literal
 
 from microvm.cache import store as cache
 from microvm.errors import ExitKind, QemuExit
@@ -41,6 +42,33 @@ LIMITS = (
     errno.ENOSPC,
 )
 
+_CONSOLE = "its console may say why: --console, or console=, keeps it in a file"
+
+# What to do about each kind of end, where nothing more is known.
+_HINTS: dict[ExitKind, str] = {
+    "reset": _CONSOLE,
+    "shutdown": _CONSOLE,
+    "panic": _CONSOLE,
+    "internal_error": "`--accel tcg` does without KVM",
+    "killed": "start it again; was it this host's kernel, for want of memory? `dmesg` says so",
+    "crash": "start it again; where it happens again, another build of QEMU may do better",
+    "limit": "`ulimit -a` shows what this process may have, `free` the host's memory",
+    "exit": "MICROVM_LOG=debug shows its command line",
+}
+KilledAs = Literal["stopped", "silent"]
+"""What a QEMU is killed for that does not get on: a signal has stopped it, or it says nothing."""
+
+_KILLED_AS: dict[KilledAs, tuple[str, str]] = {
+    "stopped": (
+        "QEMU was stopped by a signal, and did not go on",
+        "start it again; a debugger or `kill -STOP` stops a process",
+    ),
+    "silent": (
+        "QEMU says nothing: it is asleep, and has started no guest",
+        "is it a QEMU? MICROVM_LOG=debug shows its command line",
+    ),
+}
+
 # Such as of a page of a file on a tmpfs that is full, which a clone's memory may be.
 _HINT_SIGBUS = f"is the disk full that the cache is on? {cache.HINT_FULL}"
 
@@ -59,7 +87,7 @@ def classify(
     internal_error: bool,
     panic: str | None,
     stderr: str,
-    stopped: bool = False,
+    killed_as: KilledAs | None = None,
     write_error: str = "",
 ) -> QemuExit:
     """Classify QEMU's exit.
@@ -68,21 +96,21 @@ def classify(
     :param internal_error: whether QEMU had stopped the guest with status `internal-error`.
     :param panic: the kernel's line about its crash on the console, if there was one.
     :param stderr: what QEMU wrote to its standard error.
-    :param stopped: whether a signal had stopped QEMU, and it was killed for that.
+    :param killed_as: what we have killed it for, if we have, while a machine started.
     :param write_error: why QEMU had stopped the guest: the host did not take what it wrote to its
         scratch disk, in the host's words.
     """
     if write_error:
         return _unwritten(write_error, returncode)
-    if stopped:
-        text = "QEMU was stopped by a signal while it started, and did not go on"
-        return QemuExit("killed", text, returncode)
+    if killed_as is not None:
+        text, hint = _KILLED_AS[killed_as]
+        return QemuExit("killed", text, returncode, hint)
     if internal_error:
-        return QemuExit("internal_error", "KVM internal error", returncode)
+        return _exit("internal_error", "KVM internal error", returncode)
     if panic is not None and reason in {"guest-reset", "guest-panic"}:
-        return QemuExit("panic", f"the guest kernel crashed: {panic}", returncode)
+        return _exit("panic", f"the guest kernel crashed: {panic}", returncode)
     if reason in _BY_REASON:
-        return QemuExit(*_BY_REASON[reason], returncode)
+        return _exit(*_BY_REASON[reason], returncode)
     last_words = "".join(f": {_PROGRAM.sub('', line)}" for line in stderr.splitlines()[-1:])
     if returncode < 0:
         name = signal.Signals(-returncode).name
@@ -92,7 +120,11 @@ def classify(
         text = f"QEMU ended with status {returncode}{last_words}"
         own = "exit"
     hint = _HINT_SIGBUS if returncode == -signal.SIGBUS else ""
-    return QemuExit("limit" if is_about_limit(stderr) else own, text, returncode, hint)
+    return _exit("limit" if is_about_limit(stderr) else own, text, returncode, hint)
+
+
+def _exit(kind: ExitKind, text: str, returncode: int, hint: str = "") -> QemuExit:
+    return QemuExit(kind, text, returncode, hint or _HINTS.get(kind, ""))
 
 
 def _unwritten(error: str, returncode: int) -> QemuExit:

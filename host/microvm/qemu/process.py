@@ -12,7 +12,13 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    closing,
+    suppress,
+)
 from typing import Any, Self
 
 from qemu.qmp import QMPError
@@ -23,7 +29,7 @@ from microvm.qemu import migration
 from microvm.qemu.child import Child
 from microvm.qemu.command import Memory, QemuConfig
 from microvm.qemu.console import Console
-from microvm.qemu.exit import classify
+from microvm.qemu.exit import KilledAs, classify
 from microvm.qemu.launch import Launched, launch
 from microvm.qemu.lines import LoggedLines, sanitised
 from microvm.qemu.qmp import Client, disk_error
@@ -42,10 +48,14 @@ _SLOWEST_MIB = 64
 #: How long a guest may take to go on that was copied, in seconds.
 GO_ON_TIMEOUT = 10.0
 
-#: How often it is looked whether a signal has stopped a QEMU that starts, in seconds, and how often
-#: in a row it may be so. We count, as what stops us at the same time stops no clock.
-STOPPED_INTERVAL = 0.5
+#: How often it is looked whether a QEMU that starts gets on, in seconds, and how often in a row a
+#: signal may have stopped it, or it may be asleep before its guest is started, as one that is only
+#: slow is not. We count, as what stops us at the same time stops no clock.
+CHECK_INTERVAL = 0.5
 STOPPED_CHECKS = 6
+SILENT_CHECKS = 12
+
+_HINT_BUSY = "is this host too busy? try again, or start fewer at once"
 
 _STDERR_KEPT = 8 << 10
 
@@ -69,7 +79,7 @@ class Qemu:
         self._stderr = bytearray()
         self._internal_error = False
         self._write_error = ""
-        self._stopped = False
+        self._killed_as: KilledAs | None = None
         self._qmp = Client(self.pid)
         self._loop = asyncio.get_running_loop()
         self._running = self._loop.create_future()
@@ -168,15 +178,12 @@ class Qemu:
 
     @asynccontextmanager
     async def starting(self) -> AsyncIterator[None]:
-        """Kill QEMU, while a machine starts, if it stays stopped by a signal.
+        """Kill QEMU, while a machine starts or is copied, if it stays stopped by a signal.
 
-        Later it may be stopped for a reason; pings tell whoever waits for something from it.
+        At other times it may be stopped for a reason; pings tell who waits for something from it.
         """
-        watch = asyncio.create_task(self._kill_if_stopped())
-        try:
+        async with self._killed_if("stopped", lambda: self._process.stopped, STOPPED_CHECKS):
             yield
-        finally:
-            await cancel([watch])
 
     async def save(self) -> None:
         """Stop the guest for good, and save it to the `memory` that it was started with.
@@ -205,7 +212,8 @@ class Qemu:
         """
         try:
             sent = migration.send(self._qmp, target, freeze, standing)
-            await self._migrate(sent, self.send_timeout)
+            async with self.starting():
+                await self._migrate(sent, self.send_timeout)
         finally:
             await settled([asyncio.create_task(self._go_on())])
 
@@ -229,7 +237,8 @@ class Qemu:
                 if status is None:
                     raise _exit_error(await self.wait())
         except TimeoutError as error:
-            raise QemuError("QEMU does not save the guest: it takes too long") from error
+            message = "QEMU does not save the guest: it takes too long"
+            raise QemuError(message, hint=_HINT_BUSY) from error
         finally:
             await cancel([migrating])
         if status != "completed":
@@ -295,10 +304,11 @@ class Qemu:
             owned.push_async_callback(cancel, readers)
             owned.push_async_callback(self._kill)
             try:
-                async with self.starting(), asyncio.timeout(START_TIMEOUT):
+                async with self.starting(), self._speaking(), asyncio.timeout(START_TIMEOUT):
                     await self._start_guest()
             except TimeoutError as error:
-                raise QemuError(f"QEMU did not start a guest in {START_TIMEOUT:g} s") from error
+                message = f"QEMU did not start a guest in {START_TIMEOUT:g} s"
+                raise QemuError(message, hint=_HINT_BUSY) from error
             except (QMPError, OSError) as error:
                 raise await self._failure(error, readers) from error
             self._running.set_result(None)
@@ -338,17 +348,31 @@ class Qemu:
             internal_error=self._internal_error,
             panic=self._console.panic(),
             stderr=self._stderr_text(),
-            stopped=self._stopped,
+            killed_as=self._killed_as,
             write_error=self._write_error,
         )
 
-    async def _kill_if_stopped(self) -> None:
-        checks = 0
-        while checks < STOPPED_CHECKS:
-            await asyncio.sleep(STOPPED_INTERVAL)
-            checks = checks + 1 if self._process.stopped else 0
-        self._stopped = True
-        self._signal(signal.SIGKILL)
+    def _speaking(self) -> AbstractAsyncContextManager[None]:
+        """Kill QEMU if it stays asleep, where it should start a guest."""
+        return self._killed_if("silent", lambda: self._process.asleep, SILENT_CHECKS)
+
+    @asynccontextmanager
+    async def _killed_if(
+        self, what: KilledAs, is_so: Callable[[], bool], most: int
+    ) -> AsyncIterator[None]:
+        async def look() -> None:
+            checks = 0
+            while checks < most:
+                await asyncio.sleep(CHECK_INTERVAL)
+                checks = checks + 1 if is_so() else 0
+            self._killed_as = what
+            self._signal(signal.SIGKILL)
+
+        watch = asyncio.create_task(look())
+        try:
+            yield
+        finally:
+            await cancel([watch])
 
     async def _kill_on_error(self) -> None:
         """Kill QEMU when it has stopped the guest because the host failed it, but stays."""

@@ -99,7 +99,7 @@ class RunningVM:
             except GuestDied as error:
                 failure = _failure(f"the guest did not boot: {error.message}", console)
                 failure.qemu_exit = error.qemu_exit
-                failure.hint = error.hint or failure.hint
+                failure.hint = failure.hint or error.hint
                 raise failure from None
             vm.times = StartTimes(launched.at, running, time.monotonic())
             owned.pop_all()

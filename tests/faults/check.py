@@ -1,0 +1,105 @@
+"""The check after a fault: what must not be left, and that the template is as good as before."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.processes import children, open_files
+
+from microvm.start import template
+
+from .state import Scene
+
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a machine could leave on this host.
+
+    Sockets, pipes and memory are descriptors; locks are files of the cache.
+    """
+
+    children: set[int]
+    descriptors: dict[int, str]
+    files: set[Path]
+    threads: set[threading.Thread]
+
+    @classmethod
+    def now(cls, *folders: Path) -> Traces:
+        """What there is at this moment: zombies are children, and what orphans there are."""
+        gc.collect()  # what is only waiting for it warns now
+        return cls(
+            set(children(os.getpid())),
+            open_files(),
+            {path for folder in folders for path in folder.rglob("*")},
+            set(threading.enumerate()),
+        )
+
+
+@contextmanager
+def adopting() -> Iterator[None]:
+    """Take over the children of children that end, so that none can hide from us."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
+
+
+@contextmanager
+def nothing_left(*folders: Path) -> Iterator[None]:
+    """Check that the block leaves no process, descriptor, file, thread, task or warning.
+
+    A template may come into being in it; what folders there are for more of them, stay.
+
+    :param folders: the cache, and that for temporary files.
+    """
+    with adopting(), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        before, tasks = Traces.now(*folders), asyncio.all_tasks()
+        yield
+        after = Traces.now(*folders)
+        assert after.children <= before.children, "a process is left"
+        assert after.descriptors == before.descriptors, "a descriptor is left"
+        assert _unexpected(after.files - before.files) == set(), "a file is left"
+        assert before.files <= after.files, "a file is gone"
+        assert after.threads <= before.threads, "a thread is left"
+        assert asyncio.all_tasks() <= tasks, "a task is left"
+    assert [str(each.message) for each in warned] == []
+
+
+def _unexpected(files: set[Path]) -> set[Path]:
+    """Those that are neither of a whole template nor a folder without a file."""
+    whole = {template.STORE.path(each.name) for each in template.STORE.installed() if not each.flaw}
+    return {file for file in files if file.is_file() and file.parent not in whole}
+
+
+def identities() -> set[tuple[str, int, int]]:
+    """What tells each template from one that was made anew."""
+    found = set()
+    for ram in template.STORE.folder.glob("[!.]*/ram"):
+        with suppress(FileNotFoundError):
+            found.add((ram.parent.name, ram.stat().st_ino, ram.stat().st_ctime_ns))
+    return found
+
+
+async def uses_its_template(scene: Scene) -> None:
+    """Check that the next start is a clone, of which its user is told nothing."""
+    before = identities()
+    scene.told.clear()
+    async with scene.machine() as machine:
+        assert machine.cloned
+        assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
+    assert scene.told == []
+    assert identities() >= before, "the template was made anew"

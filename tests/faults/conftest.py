@@ -1,0 +1,47 @@
+"""What the faults happen in: a cache with a template, and one without."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import pytest
+from tests.vm.conftest import Misbehave, image, misbehave
+
+from microvm_image import Image
+
+from .state import Scene
+
+__all__ = ["image", "misbehave"]
+
+
+@pytest.fixture(scope="session")
+def templates(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with a template in it."""
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MICROVM_CACHE", str(cache))
+
+        async def make() -> None:
+            async with Scene(image).machine():
+                pass
+
+        asyncio.run(make())
+    return cache
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files, empty."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+@pytest.fixture
+def scene(image: Image, misbehave: Misbehave) -> Scene:
+    """A scene whose QEMUs can be made to misbehave."""
+    return Scene(image, misbehave)

@@ -1,0 +1,58 @@
+"""The tables of docs/faults.md, made of the states and of the matrix.
+
+python -m tests.faults.document
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .matrix import MATRIX, Row
+from .state import STATES
+
+PAGE = Path(__file__).parents[2] / "docs/faults.md"
+STATES_HEAD = "| state | what it is |\n|---|---|\n"
+HEAD = (
+    "| what happens | in which states | what you get | and is said | what to do | within |\n"
+    "|---|---|---|---|---|---|\n"
+)
+
+
+def states() -> str:
+    """The table of the states."""
+    rows = [
+        f"| {name} | {' '.join((act.__doc__ or '').split())} |\n" for name, act in STATES.items()
+    ]
+    return STATES_HEAD + "".join(rows)
+
+
+def matrix() -> str:
+    """The table of the faults; one that has several rows is named once."""
+    lines, last = [], ""
+    for row in MATRIX:
+        what = "" if row.fault == last else row.fault
+        lines.append(f"| {' | '.join([what, *_cells(row)])} |\n")
+        last = row.fault
+    return HEAD + "".join(lines)
+
+
+def _cells(row: Row) -> list[str]:
+    if row.error is not None:
+        outcome = f"`{row.error.__name__}`"
+    else:
+        outcome = "a machine all the same" if row.says else "nothing of it"
+    said, hint = (f"`{text}`" if text else "" for text in (row.says, row.hint))
+    return [", ".join(row.states.split()), outcome, said, hint, f"{row.within:g} s"]
+
+
+def renewed(page: str) -> str:
+    """A page with the tables as they should be."""
+    for head, table in (STATES_HEAD, states()), (HEAD, matrix()):
+        before, after = re.split(re.escape(head) + r"(?:\|.*\n)*", page)
+        page = before + table + after
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))

@@ -1,0 +1,70 @@
+"""The faults: each is a coroutine that has it happen to a machine that is in a state."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from .state import STATES, Scene
+
+Fault = Callable[[Scene, str], Awaitable[None]]
+"""The type of a fault: the scene, and the name of the state that it happens in."""
+
+# By its arguments it is known what a QEMU is for; see the fixture `misbehave`.
+_ROLES = {
+    "starting": "",
+    "saving": "saves && ! clones && ",
+    "cloning": "clones && ! saves && ",
+    "snapshotting": "clones && saves && ",
+}
+
+# Of the shells, only bash writes to descriptors above 9.
+_GREET = r"""
+fd=$(echo "$all" | sed "s/.*id=qmp,fd=//; s/[^0-9].*//")
+version='{"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}'
+bash -c 'echo "$0" >&"$1"' '{"QMP": {"version": '"$version"', "capabilities": []}}' "$fd"
+"""
+
+
+def signalled(number: signal.Signals) -> Fault:
+    """A signal to QEMU, from whoever may send it one."""
+
+    async def fault(scene: Scene, state: str) -> None:
+        await STATES[state](scene, lambda pid: os.kill(pid, number))
+
+    return fault
+
+
+def broken(script: str) -> Fault:
+    """A program in QEMU's place that is none, for QEMUs of one role: what else there is works."""
+
+    async def fault(scene: Scene, state: str) -> None:
+        scene.misbehave(f"{_ROLES[state]}{{\n{script}\n}}")
+        try:
+            await STATES[state](scene, None)
+        finally:
+            scene.misbehave("")
+
+    return fault
+
+
+async def missing(scene: Scene, state: str) -> None:
+    """QEMU is not on the PATH."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "/nonexistent")
+        await STATES[state](scene, None)
+
+
+FAULTS: dict[str, Fault] = {
+    "QEMU is missing": missing,
+    "QEMU refuses an argument": broken("echo 'qemu-system: -sandbox: no such option' >&2; exit 1"),
+    "QEMU dies after its greeting": broken(f"{_GREET}exit 1"),
+    "QEMU is silent": broken("exec sleep 600"),
+    "QEMU greets, and is silent": broken(f"{_GREET}exec sleep 600"),
+    "QEMU is killed": signalled(signal.SIGKILL),
+    "QEMU is stopped": signalled(signal.SIGSTOP),
+}
+"""The faults by their names in the table."""

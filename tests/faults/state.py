@@ -1,0 +1,218 @@
+"""The states that a machine can be in, each reached for real, for a fault to happen in it.
+
+A state is a coroutine that brings a machine there, has the fault happen at that very moment, and
+goes on as a user would; what it raises is what the user sees. The moments of a start are found in
+the log, whose lines are written just before what they tell is done.
+
+`python -m tests.faults.state STATE IMAGE` does so in a process of its own: it says `reached PID`
+of QEMU, and holds its event loop until it can read a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.polling import eventually
+from tests.support.processes import children, program
+
+from microvm import MicroVM
+from microvm.log import ROOT, TRACE
+from microvm_image import Image, load
+
+MEMORY = "96M"
+"""The memory of a guest: so little that a template is soon made."""
+
+Inject = Callable[[int], object] | None
+"""The type of what makes a fault happen to the QEMU that is this process; None where it is there
+from the beginning, and the moment may not be reached."""
+
+_QMP = re.compile(r'QMP of process (\d+) (?:->|<-) \{"(?:execute": ?"([\w-]+)|QMP)"')
+
+
+@dataclass
+class Scene:
+    """What a fault happens to: machines of one image, and what their user is told.
+
+    :ivar misbehave: has each QEMU run a line of shell first; see the fixture of that name.
+    :ivar options: those that all machines have.
+    """
+
+    image: Image
+    misbehave: Callable[[str], object] = id
+    options: dict[str, Any] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+
+    def machine(self, **options: Any) -> MicroVM:
+        """A machine that is not started."""
+        settings = {"memory": MEMORY, "accel": "tcg", "notify": self.told.append}
+        return MicroVM(self.image, **{**settings, **self.options, **options})
+
+
+class _Watch(logging.Handler):
+    """A watch over the log: it calls `inject` once, at the moment that is waited for."""
+
+    def __init__(self, moment: str, inject: Callable[[int], object]) -> None:
+        super().__init__(TRACE)
+        self.reached = False
+        self._moment = moment
+        self._inject = inject
+        self._pid = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.reached:
+            return
+        said = _QMP.match(record.getMessage())
+        if said:
+            self._pid = int(said[1])
+        is_frame = getattr(record, "sender", "") == "host"
+        if self._moment == ("frame" if is_frame else said and (said[2] or "greeting")):
+            self.reached = True
+            self._inject(self._pid)
+
+
+@contextmanager
+def at(moment: str, inject: Inject) -> Iterator[None]:
+    """Call `inject` at a moment that comes within the block, and fail if it does not come.
+
+    :param moment: the first `frame` for a guest, the `greeting` of QMP, or a command of QMP.
+    """
+    if inject is None:
+        yield
+        return
+    logger = logging.getLogger(ROOT)
+    watch, level = _Watch(moment, inject), logger.level
+    logger.addHandler(watch)
+    logger.setLevel(TRACE)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(watch)
+        assert watch.reached, f"there was no {moment}"
+
+
+def _happen(inject: Inject, machine: MicroVM) -> None:
+    if inject is not None:
+        inject(machine.pid or 0)
+
+
+async def _use(machine: MicroVM) -> None:
+    async with machine:
+        assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
+
+
+async def starting(scene: Scene, inject: Inject) -> None:
+    """QEMU is spawned to boot a guest, and has not been greeted."""
+    others = set(children(os.getpid()))
+    machine = scene.machine(cold=True)
+    machine.launch()
+    try:
+        if inject is not None:
+            eventually(lambda: _emulators(others))
+            inject(_emulators(others)[0])
+    finally:
+        await _use(machine)
+
+
+def _emulators(others: set[int]) -> list[int]:
+    """Our children that are QEMU, not only about to become it, but for others."""
+    ours = set(children(os.getpid())) - others
+    return [pid for pid in ours if program(pid).startswith("qemu-system-")]
+
+
+async def greeting(scene: Scene, inject: Inject) -> None:
+    """The guest boots, and is greeted."""
+    with at("frame", inject):
+        await _use(scene.machine(cold=True))
+
+
+async def saving(scene: Scene, inject: Inject) -> None:
+    """The template is being made: QEMU is told to save a guest."""
+    with at("migrate", inject):
+        await _use(scene.machine())
+
+
+async def cloning(scene: Scene, inject: Inject) -> None:
+    """QEMU is told to restore the template."""
+    with at("migrate-incoming", inject):
+        await _use(scene.machine())
+
+
+async def idle(scene: Scene, inject: Inject) -> None:
+    """The machine is up, and then is to run its next command."""
+    async with scene.machine() as machine:
+        _happen(inject, machine)
+        await machine.run(["true"])
+
+
+async def executing(scene: Scene, inject: Inject) -> None:
+    """A command runs."""
+    async with scene.machine() as machine:
+        process = await machine.exec(["sh", "-c", "echo; sleep 60"])
+        assert await anext(process.stdout) == b"\n"
+        _happen(inject, machine)
+        await process.wait()
+
+
+async def flooding(scene: Scene, inject: Inject) -> None:
+    """A command writes as much as it can, and all of it is read."""
+    async with scene.machine() as machine:
+        process = await machine.exec(["yes"])
+        assert await anext(process.stdout)
+        _happen(inject, machine)
+        async for _ in process.stdout:
+            pass
+        await process.wait()
+
+
+async def snapshotting(scene: Scene, inject: Inject) -> None:
+    """A snapshot is taken: QEMU is told to send the guest."""
+    async with scene.machine() as machine:
+        with at("migrate", inject):
+            (await machine.checkpoint()).close()
+
+
+async def stopping(scene: Scene, inject: Inject) -> None:
+    """The machine is being stopped: QEMU is told to quit."""
+    with at("quit", inject):
+        await _use(scene.machine())
+
+
+State = Callable[[Scene, Inject], Coroutine[Any, Any, None]]
+
+STATES: dict[str, State] = {
+    state.__name__: state
+    for state in (
+        starting,
+        greeting,
+        saving,
+        cloning,
+        idle,
+        executing,
+        flooding,
+        snapshotting,
+        stopping,
+    )
+}
+"""All of them, in the order of a machine's life."""
+
+NEEDS_NO_TEMPLATE = {"starting", "greeting", "saving"}
+"""Those of a machine that boots; `saving` comes only where there is no template."""
+
+
+def _hold(pid: int) -> None:
+    print("reached", pid, flush=True)
+    sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    asyncio.run(STATES[sys.argv[1]](Scene(load(Path(sys.argv[2]))), _hold))

@@ -1,0 +1,22 @@
+"""Tests that docs/faults.md says what the matrix does."""
+
+from __future__ import annotations
+
+from .document import HEAD, PAGE, STATES_HEAD, renewed
+from .fault import FAULTS
+from .matrix import MATRIX, cells
+from .state import STATES
+
+
+def test_the_page_has_the_tables() -> None:
+    page = PAGE.read_text()
+    assert STATES_HEAD in page
+    assert HEAD in page
+    assert page == renewed(page), "make gen"
+
+
+def test_each_fault_is_in_the_matrix_and_each_cell_once() -> None:
+    assert {row.fault for row in MATRIX} == FAULTS.keys()
+    names = [(cell.row.fault, cell.state) for cell in cells()]
+    assert len(set(names)) == len(names)
+    assert {state for _, state in names} <= STATES.keys()
