@@ -59,7 +59,6 @@ static const int allowed_calls[] = {
 	SYS_sendto,
 	SYS_getsockname,
 	SYS_getpeername,
-	SYS_getsockopt,
 	SYS_shutdown,
 	/* waiting */
 	SYS_ppoll,
@@ -79,11 +78,9 @@ static const int allowed_calls[] = {
 	SYS_restart_syscall,
 	/* memory */
 	SYS_brk,
-	SYS_mmap,
 	SYS_munmap,
 	SYS_mremap,
 	SYS_mprotect,
-	SYS_madvise,
 	SYS_msync,
 	SYS_mseal,
 	SYS_map_shadow_stack,

@@ -1,12 +1,15 @@
 #include "filter.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "calls.h"
@@ -152,13 +155,44 @@ static void check_fcntl(void)
 	/* Neither locks, which others would wait for, nor signals. */
 	enum { DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC = 1030, GET_SEALS = 1034 };
 	static const uint32_t commands[] = {
-		DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC, GET_SEALS,
+		DUPFD, GETFD, SETFD, GETFL, DUPFD_CLOEXEC, GET_SEALS,
 	};
 
 	load_low(1);
 	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
 		answer_if(commands[i], ALLOW);
+	refuse_unless(SETFL);
+	/* Of a file that others have open by the same description. */
+	load_low(2);
+	refuse_if_any(O_APPEND | O_ASYNC | O_DIRECT);
+}
+
+/* Not the handle of the process at the other end, which is its controller. */
+static void check_getsockopt(void)
+{
+	static const uint32_t options[] = {
+		SO_TYPE, SO_ERROR, SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN,
+	};
+
+	load_low(2);
+	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+		answer_if(options[i], ALLOW);
 	answer(FAIL(EPERM));
+}
+
+/* Pages that are shared with other processes tell, by the time that writing takes, what these hold. */
+static void check_madvise(void)
+{
+	load_low(2);
+	add(EQUAL, 0, 1, MADV_MERGEABLE);
+	answer(FAIL(EPERM));
+}
+
+/* Huge pages are few, and the host's. */
+static void check_mmap(void)
+{
+	load_low(3);
+	refuse_if_any(MAP_HUGETLB);
 }
 
 /* QEMU's own filter, and the questions that its library asks before. */
@@ -184,9 +218,17 @@ static const struct {
 	int number;
 	void (*check)(void);
 } checked[] = {
-	{ SYS_ioctl, check_ioctl },	  { SYS_clone, check_clone },	{ SYS_prctl, check_prctl },
-	{ SYS_prlimit64, check_prlimit }, { SYS_tgkill, check_tgkill }, { SYS_fcntl, check_fcntl },
-	{ SYS_seccomp, check_seccomp },	  { SYS_execve, check_execve },
+	{ SYS_ioctl, check_ioctl },
+	{ SYS_clone, check_clone },
+	{ SYS_prctl, check_prctl },
+	{ SYS_prlimit64, check_prlimit },
+	{ SYS_tgkill, check_tgkill },
+	{ SYS_fcntl, check_fcntl },
+	{ SYS_seccomp, check_seccomp },
+	{ SYS_execve, check_execve },
+	{ SYS_getsockopt, check_getsockopt },
+	{ SYS_madvise, check_madvise },
+	{ SYS_mmap, check_mmap },
 };
 
 static void add_checked(int number, void (*check)(void))
