@@ -30,7 +30,6 @@ static const int allowed_calls[] = {
 	SYS_preadv2,
 	SYS_pwritev2,
 	SYS_lseek,
-	SYS_openat,
 	SYS_close,
 	SYS_fstat,
 	SYS_newfstatat,
@@ -118,7 +117,6 @@ static const int allowed_calls[] = {
 	SYS_sysinfo,
 #ifdef SYS_arch_prctl /* x86-64 has old forms of some */
 	SYS_arch_prctl,
-	SYS_open,
 	SYS_stat,
 	SYS_lstat,
 	SYS_access,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "calls.h"
+#include "options.h"
 
 /* What linux/filter.h, linux/seccomp.h and linux/audit.h have, which musl has not. */
 struct instruction {
@@ -167,6 +169,31 @@ static void check_fcntl(void)
 	refuse_if_any(O_APPEND | O_ASYNC | O_DIRECT);
 }
 
+/* Whether there is something that it may open to write to. */
+static bool writes;
+
+/* Else it opens nothing so, whatever paths lead to: /dev/fd/N does to the user's own files, and a mount that
+ * is for reading does not hold that back. */
+static void check_flags(unsigned argument)
+{
+	if (writes)
+		return;
+	load_low(argument);
+	refuse_if_any(O_WRONLY | O_RDWR | O_CREAT | O_TRUNC);
+}
+
+static void check_openat(void)
+{
+	check_flags(2);
+}
+
+#ifdef SYS_open
+static void check_open(void)
+{
+	check_flags(1);
+}
+#endif
+
 /* Not the handle of the process at the other end, which is its controller. */
 static void check_getsockopt(void)
 {
@@ -229,6 +256,10 @@ static const struct {
 	{ SYS_getsockopt, check_getsockopt },
 	{ SYS_madvise, check_madvise },
 	{ SYS_mmap, check_mmap },
+	{ SYS_openat, check_openat },
+#ifdef SYS_open
+	{ SYS_open, check_open },
+#endif
 };
 
 static void add_checked(int number, void (*check)(void))
@@ -262,7 +293,8 @@ const char *filter_install(const struct options *options, char detail[static DET
 {
 	struct program program = { .instructions = instructions };
 
-	(void)options, (void)detail;
+	(void)detail;
+	writes = options->writable.count > 0 || options->devices.count > 0;
 	if (getrandom(&password, sizeof password, 0) != sizeof password)
 		return strerror(errno);
 	write_filter();
