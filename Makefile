@@ -24,7 +24,7 @@ TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
 FUZZ_SECONDS ?= 300
 FUZZ ?= fuzz
 
-C_FILES = $(shell find examples fuzz guest host -name '*.[ch]')
+C_FILES = $(shell find examples fuzz guest host tests -name '*.[ch]')
 
 # Whichever of these is there, and has not run all of the tests, runs those that boot no guest.
 PYTHONS := python3.11 python3.13

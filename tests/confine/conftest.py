@@ -1,20 +1,62 @@
-"""The launcher as it ships."""
+"""The launcher as it ships, and small programs that it runs."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tests.support.confined import build
+from tests.support.confined import SOURCE, build
 
 collect_ignore_glob = [] if sys.platform == "linux" else ["test_*.py"]
 
+HERE = Path(__file__).parent
+USER = 12345
+
+Program = Callable[[str], Path]
+
 
 @pytest.fixture(scope="session")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile it."""
-    folder = tmp_path_factory.mktemp("launcher")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder that everybody can read."""
+    folder = tmp_path_factory.mktemp("confine")
     folder.parent.chmod(0o711)
     folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def launcher(folder: Path) -> Path:
+    """Compile the launcher."""
     return build(folder)
+
+
+@pytest.fixture(scope="session")
+def program(folder: Path) -> Program:
+    """Compile a program that is beside this file, once."""
+
+    def compiled(name: str) -> Path:
+        path = folder / name
+        if not path.exists():
+            source = [HERE / f"{name}.c", "-I", SOURCE]
+            warnings = ["-std=gnu11", "-Wall", "-Wextra", "-Werror"]
+            command = ["gcc", *warnings, "-o", path, *source]
+            subprocess.run(command, check=True, timeout=60)
+        return path
+
+    return compiled
+
+
+@pytest.fixture(params=["ourselves", "an ordinary user"])
+def prefix(request: pytest.FixtureRequest) -> Sequence[str]:
+    """Return what becomes the launcher as ourselves, and if we are root also as a user."""
+    if request.param == "ourselves":
+        return []
+    if os.geteuid() != 0:
+        pytest.skip("ourselves are one")
+    setpriv = shutil.which("setpriv") or "setpriv"
+    return [setpriv, f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]

@@ -1,0 +1,177 @@
+"""Tests of each layer by itself, as its program sees it: as root, and as an ordinary user."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tests.support.confined import SYSTEM, Confined, confined
+
+LAYERS = "user pid net ipc uts mount cgroup ids limits landlock seccomp".split()
+BASE = 0x7C000000
+ROOT = os.geteuid() == 0
+
+Prefix = Sequence[str]
+
+
+def with_layers(
+    launcher: Path,
+    layers: str,
+    program: Sequence[str | Path],
+    *options: str | Path,
+    prefix: Prefix = (),
+    descriptors: Sequence[int] = (),
+) -> Confined:
+    """Run a program with some layers, each of which has to hold."""
+    words = []
+    for layer in LAYERS:
+        words += ["--require" if layer in layers.split() else "--without", layer]
+    result = confined(launcher, [*words, *options], program, prefix=prefix, descriptors=descriptors)
+    assert result.failure == ""
+    assert {name for name, holds in result.layers.items() if holds} == {*layers.split()}
+    return result
+
+
+@pytest.mark.parametrize("kind", ["user", "pid", "net", "ipc", "uts"])
+def test_a_namespace_is_its_own(launcher: Path, prefix: Prefix, kind: str) -> None:
+    layers = kind if kind == "user" else f"user {kind}"
+    program = ["/usr/bin/readlink", f"/proc/self/ns/{kind}"]
+    result = with_layers(launcher, layers, program, prefix=prefix)
+    assert result.output.startswith(f"{kind}:[")
+    assert result.output.strip() != str(Path(f"/proc/self/ns/{kind}").readlink())
+
+
+def test_an_id_stays_what_it_is(launcher: Path, prefix: Prefix) -> None:
+    result = with_layers(launcher, "user", ["/usr/bin/id", "-u"], prefix=prefix)
+    assert result.output == ("12345\n" if prefix else f"{os.geteuid()}\n")
+
+
+def test_it_is_the_first_process_of_its_namespace(launcher: Path, prefix: Prefix) -> None:
+    result = with_layers(launcher, "user pid", ["/bin/sh", "-c", "echo $$"], prefix=prefix)
+    assert result.output == "1\n"
+
+
+def test_its_root_has_what_it_reads_and_no_more(launcher: Path, prefix: Prefix) -> None:
+    script = "echo /* /dev/* /proc/*; echo x >/dev/null; cat /dev/fd/0; exec touch /usr/new"
+    program = ["/bin/sh", "-c", script]
+    options = [*SYSTEM, "--read", "/gone/or/never/there"]
+    result = with_layers(launcher, "user mount", program, *options, prefix=prefix)
+    first, second = result.output.splitlines()
+    held = sorted(name for name in ("/bin", "/lib", "/lib64", "/usr") if Path(name).exists())
+    assert first.split() == [
+        *sorted([*held, "/dev", "/proc"]),
+        "/dev/fd",
+        "/dev/null",
+        "/proc/self",
+    ]
+    assert "Read-only file system" in second
+
+
+@pytest.mark.parametrize("path", ["/new", "/dev/new", "/proc/new", "/proc/self/comm"])
+def test_in_its_root_there_is_nothing_to_write(launcher: Path, prefix: Prefix, path: str) -> None:
+    program = ["/bin/sh", "-c", f": >{path}"]
+    result = with_layers(launcher, "user mount", program, *SYSTEM, prefix=prefix)
+    assert "Read-only file system" in result.output
+    assert result.code == 2
+
+
+def test_it_has_no_privileges(launcher: Path, prefix: Prefix) -> None:
+    result = with_layers(launcher, "user ids", ["/bin/cat", "/proc/self/status"], prefix=prefix)
+    status = dict(line.split(":", 1) for line in result.output.splitlines())
+    none = "0" * 16
+    capabilities = {status[f"Cap{name}"].strip() for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")}
+    assert capabilities == {none}
+    assert status["NoNewPrivs"].strip() == "1"
+
+
+@pytest.mark.skipif(not ROOT, reason="only root has uids to give")
+def test_root_gives_it_a_uid_of_its_own(launcher: Path) -> None:
+    options = ["--uid", str(BASE), "--group", "107"]
+    result = with_layers(launcher, "ids", ["/bin/cat", "/proc/self/status"], *options)
+    status = dict(line.split(":", 1) for line in result.output.splitlines())
+    own = BASE + result.pid
+    assert status["Uid"].split() == status["Gid"].split() == [str(own)] * 4
+    assert status["Groups"].split() == ["107"]
+    assert status["CapBnd"].strip() == "0" * 16
+    assert f"ids ok uid {own}" in result.status
+
+
+@pytest.mark.skipif(not ROOT, reason="only root has groups to leave")
+def test_root_keeps_no_group(launcher: Path) -> None:
+    result = with_layers(launcher, "ids", ["/usr/bin/id", "-G"], "--uid", str(BASE))
+    assert result.output == f"{BASE + result.pid}\n"
+
+
+def test_its_limits(launcher: Path, prefix: Prefix) -> None:
+    values = {"file-size": 4096, "address-space": 1 << 30, "open-files": 50, "threads": 9}
+    options = [word for each in values.items() for word in ("--limit", "{}={}".format(*each))]
+    program = ["/bin/cat", "/proc/self/limits"]
+    result = with_layers(launcher, "user limits", program, *options, prefix=prefix)
+    limits = {line[:26].strip(): line[26:].split()[:2] for line in result.output.splitlines()}
+    assert limits["Max file size"] == ["4096", "unlimited"]  # the controller may raise it
+    assert limits["Max address space"] == [str(1 << 30)] * 2
+    assert limits["Max open files"] == ["50", "50"]
+    assert limits["Max processes"] == ["9", "9"]
+    assert limits["Max core file size"] in (["1", "1"], ["0", "0"])
+    assert "limits ok core file-size address-space open-files threads" in result.status
+
+
+def test_threads_are_not_limited_where_others_would_count(launcher: Path) -> None:
+    result = with_layers(launcher, "limits", ["/bin/true"], "--limit", "threads=1")
+    assert "limits ok core" in result.status
+
+
+def test_what_is_too_large_is_an_error_and_no_signal(launcher: Path, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        program = ["/bin/bash", "-c", f"echo much >&{file.fileno()}; echo status $?"]
+        options = ["--limit", "file-size=0"]
+        result = with_layers(launcher, "limits", program, *options, descriptors=[file.fileno()])
+    assert os.strerror(errno.EFBIG) in result.output
+    assert "status 1" in result.output
+
+
+@pytest.mark.parametrize("layers", ["landlock", "user mount landlock"])
+@pytest.mark.parametrize(
+    ("option", "mode", "script", "output"),
+    [
+        ("--file", "rb", "cat /dev/fd/{0}", "content"),
+        ("", "rb", "cat /dev/fd/{0}", "cat: /dev/fd/{0}: Permission denied"),
+        ("--file", "r+b", ": >/dev/fd/{0}", "cannot create /dev/fd/{0}: Permission denied"),
+        ("--writable", "r+b", "echo more >/dev/fd/{0}; cat /dev/fd/{0}", "more"),
+    ],
+)
+def test_only_files_that_it_was_given_can_be_opened_anew(
+    launcher: Path,
+    tmp_path: Path,
+    prefix: Prefix,
+    layers: str,
+    option: str,
+    mode: str,
+    script: str,
+    output: str,
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("content\n")
+    path.chmod(0o666)
+    with path.open(mode) as file:
+        number = str(file.fileno())
+        result = with_layers(
+            launcher,
+            layers,
+            ["/bin/sh", "-c", script.format(number)],
+            *SYSTEM,
+            *([option, number] if option else []),
+            prefix=prefix,
+            descriptors=[file.fileno()],
+        )
+    assert result.output.strip().endswith(output.format(number))
+
+
+def test_nothing_else_can_be_opened(launcher: Path, prefix: Prefix) -> None:
+    program = ["/bin/sh", "-c", "cat </etc/passwd"]
+    result = with_layers(launcher, "landlock", program, *SYSTEM, prefix=prefix)
+    assert "Permission denied" in result.output
+    assert "root:" not in result.output
