@@ -42,9 +42,8 @@ def program(folder: Path) -> Program:
     def compiled(name: str) -> Path:
         path = folder / name
         if not path.exists():
-            source = [HERE / f"{name}.c", "-I", SOURCE]
-            warnings = ["-std=gnu11", "-Wall", "-Wextra", "-Werror"]
-            command = ["gcc", *warnings, "-o", path, *source]
+            flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", f"-I{SOURCE}"]
+            command = ["gcc", *flags, "-o", str(path), str(HERE / f"{name}.c")]
             subprocess.run(command, check=True, timeout=60)
         return path
 
