@@ -37,7 +37,7 @@ def test_what_once_failed(process: Conversation) -> None:
 
 
 @pytest.mark.rung
-@pytest.mark.parametrize("batches", [2, pytest.param(110, marks=pytest.mark.long)])
+@pytest.mark.parametrize("batches", [1, pytest.param(110, marks=pytest.mark.long)])
 def test_any_host(
     process: Conversation, batches: int, search: Search, record_property: Record
 ) -> None:

@@ -28,7 +28,7 @@ def test_what_once_failed(pair: Pair) -> None:
 
 
 @pytest.mark.rung
-@pytest.mark.parametrize("batches", [28, pytest.param(560, marks=pytest.mark.long)])
+@pytest.mark.parametrize("batches", [14, pytest.param(560, marks=pytest.mark.long)])
 def test_any_bytes_in_any_cut(
     pair: Pair, batches: int, search: Search, record_property: Record
 ) -> None:

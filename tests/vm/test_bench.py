@@ -111,6 +111,7 @@ def test_the_table_shows_every_figure_and_what_is_worked_at(everything: dict[str
     assert b"clones alive at once, floor" in everything["progress"]
 
 
+@pytest.mark.long
 def test_an_image_with_a_disk_is_beside_the_floor_with_it_and_the_default_image(
     microvm: Command, image: Image, tmp_path: Path
 ) -> None:
