@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from microvm.errors import (
         BootError,
         Busy,
+        ConfinementError,
         ExecError,
         ExecKilled,
         ExecTimeout,
@@ -58,6 +59,7 @@ __all__ = [
     "BootError",
     "Busy",
     "CompletedProcess",
+    "ConfinementError",
     "ExecError",
     "ExecKilled",
     "ExecTimeout",

@@ -8,6 +8,7 @@
     ├── TemplateError           a saved guest cannot be used, or none can be saved
     ├── SnapshotError           a snapshot cannot be taken, found, or used here
     ├── QemuError               QEMU is missing, or refuses to start
+    │   └── ConfinementError    it cannot be confined as it must be
     ├── MachineError            this machine is finished; start another
     │   ├── BootError           the guest never became ready
     │   ├── GuestDied           it reset, powered off, crashed, or QEMU ended
@@ -147,6 +148,10 @@ class QemuError(MicroVMError):
     """
 
     qemu_exit: QemuExit | None = None
+
+
+class ConfinementError(QemuError):
+    """QEMU cannot be confined as it must be here."""
 
 
 class MachineError(MicroVMError):

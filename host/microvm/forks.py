@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Self
+from typing import Self, Unpack
 
 from microvm.capacity import usable_cpus
 from microvm.machine import MicroVM
+from microvm.options import PoolOptions
 from microvm.snapshot import Snapshot
 from microvm.tasks import cancel, settled
 
@@ -15,12 +16,13 @@ class Forks(list[MicroVM]):
     """A list of machines that run; when its block is left, all of them are stopped."""
 
     @classmethod
-    async def start(cls, snapshot: Snapshot, count: int) -> Self:
+    async def start(cls, snapshot: Snapshot, count: int, **options: Unpack[PoolOptions]) -> Self:
         """Start machines from a snapshot, as many at a time as there are CPUs.
 
+        :param options: see `MicroVM`.
         :raises MicroVMError: one could not be started; see `MicroVM.start`. None is left.
         """
-        forks = cls(MicroVM(snapshot) for _ in range(count))
+        forks = cls(MicroVM(snapshot, **options) for _ in range(count))
         places = asyncio.Semaphore(usable_cpus())
 
         async def begin(vm: MicroVM) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from microvm import capacity, readymade
 from microvm.arch import Accel
-from microvm.errors import BootError, QemuError, UsageError
+from microvm.errors import BootError, ConfinementError, QemuError, UsageError
 from microvm.files import FileMethods
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.log import Area
@@ -21,6 +21,7 @@ from microvm.options import (
     AsBytes,
     AsEncoded,
     AsText,
+    Confinement,
     ExecOptions,
     MachineOptions,
     NotCaptured,
@@ -87,6 +88,7 @@ class MicroVM(FileMethods):
         self._cpus: int = given["cpus"]
         self._scratch: int = given["disk"]
         self._requested: Accelerator = given["accel"]
+        self._confinement: Confinement = given["confinement"]
         self._cold: bool = given["cold"]
         self._console_log: Path | None = given["console"]
         self._on_notice: Callable[[str], None] = given["notify"]
@@ -134,7 +136,7 @@ class MicroVM(FileMethods):
         :raises UsageError: this host cannot run what was asked for.
         """
         if self._state == "new" and self._snapshot is not None:
-            self._restorer = self._snapshot.restorer(self._console_log)
+            self._restorer = self._snapshot.restorer(self._console_log, self._confinement)
             self._restorer.launch()
             return
         given = self._given_image
@@ -153,6 +155,7 @@ class MicroVM(FileMethods):
         :raises ImageError: there is no image, and none can be built.
         :raises SnapshotError: the snapshot is gone, is damaged, or does not fit what is here.
         :raises QemuError: QEMU is missing, or does not start.
+        :raises ConfinementError: it cannot be confined as it must be.
         :raises BootError: the guest did not become ready; its `detail` has the console's end.
         :raises ProtocolError: what answered is not our guest.
         """
@@ -174,6 +177,8 @@ class MicroVM(FileMethods):
             self.accel = accel
             try:
                 running = await (starter.boot() if cold else starter.clone())
+            except ConfinementError:
+                raise
             except (QemuError, BootError) as error:
                 if accel == choice.candidates[-1]:
                     choice.failed(error)
@@ -192,7 +197,7 @@ class MicroVM(FileMethods):
     async def _restore(self, snapshot: Snapshot) -> None:
         restorer, self._restorer = self._restorer, None
         try:
-            restorer = restorer or snapshot.restorer(self._console_log)
+            restorer = restorer or snapshot.restorer(self._console_log, self._confinement)
             self._image = restorer.image
             self._begin(await restorer.clone(), cloned=True)
         except OSError as error:
@@ -227,7 +232,12 @@ class MicroVM(FileMethods):
             accel.upper(),
         )
         config = origin.config(
-            image, accel, memory=self._memory >> 20, cpus=self._cpus, scratch=self._scratch
+            image,
+            accel,
+            memory=self._memory >> 20,
+            cpus=self._cpus,
+            scratch=self._scratch,
+            confinement=self._confinement,
         )
         return Starter(
             image,
@@ -290,7 +300,7 @@ class MicroVM(FileMethods):
 
         count = parse_count(count, least=1)
         with await self.checkpoint() as snapshot:
-            return await Forks.start(snapshot, count)
+            return await Forks.start(snapshot, count, confinement=self._confinement)
 
     def unclosed(self) -> str:
         """Return the warning for a machine that nobody has stopped; empty if that does no harm."""

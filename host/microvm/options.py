@@ -13,7 +13,7 @@ from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
-from typing import Annotated, Any, Literal, Required, TypedDict, cast, get_args
+from typing import Annotated, Any, Literal, Required, TypedDict, get_args
 
 from microvm.errors import UsageError
 from microvm.option import Option
@@ -31,6 +31,7 @@ from microvm.units import (
 Text = str | bytes
 
 Accelerator = Literal["auto", "kvm", "tcg"]
+Confinement = Literal["auto", "require", "off"]
 
 TERMINAL_SIZE = (24, 80)
 """Lines and columns of a terminal whose size nobody knows."""
@@ -98,11 +99,10 @@ def _terminal(value: Any) -> tuple[int, int] | None:
     raise UsageError(f"it is True, or lines and columns, not {value!r}")
 
 
-def _accelerator(value: Any) -> Accelerator:
-    names = get_args(Accelerator)
+def _one_of(names: tuple[str, ...], value: str) -> str:
     if value not in names:
         raise UsageError(f"it is one of {', '.join(names)}, not {value!r}")
-    return cast(Accelerator, value)
+    return value
 
 
 def _input(value: Any) -> Any:
@@ -149,6 +149,12 @@ def _number(text: str) -> int | str:
 
 def _ignore(_: str) -> None:
     pass
+
+
+def _chosen(kind: Any) -> partial[Option]:
+    """Return the maker of an option that is one of a few words."""
+    names = get_args(kind)
+    return partial(Option, read=partial(_one_of, names), metavar=f"[{'|'.join(names)}]")
 
 
 # What options of one kind have in common.
@@ -387,12 +393,20 @@ class PoolOptions(TypedDict, total=False):
     ]
     accel: Annotated[
         Accelerator,
-        Option(
+        _chosen(Accelerator)(
             "`auto`: KVM where a guest really runs under it, emulation elsewhere.",
-            _accelerator,
             default="auto",
             verbs=("run", "map", "bench"),
-            metavar=f"[{'|'.join(get_args(Accelerator))}]",
+        ),
+    ]
+    confinement: Annotated[
+        Confinement,
+        _chosen(Confinement)(
+            "What holds QEMU back, should a guest break out into it. `auto`: all that this host "
+            "has; `require`: that, and no start where too much is missing; `off`: next to nothing, "
+            "for debugging QEMU. `microvm confinement` says what there is.",
+            default="auto",
+            verbs=("run", "map", "bench", "image build"),
         ),
     ]
     cold: Annotated[

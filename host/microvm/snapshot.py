@@ -18,6 +18,7 @@ from microvm.units import format_size
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from microvm.options import Confinement
     from microvm.qemu.command import Memory
     from microvm.start.origin import Origin
     from microvm.start.running import RunningVM
@@ -152,15 +153,17 @@ class Snapshot:
         """
         return image_of(self._label, self._origin)
 
-    def restorer(self, console: Path | None) -> Restorer:
-        """Return the start of a machine from it.
+    def restorer(self, console: Path | None, confinement: Confinement) -> Restorer:
+        """Return the start of a machine from it; see `MicroVM` for the arguments.
 
         :raises UsageError: it is closed.
         :raises SnapshotError: it does not fit what is here.
         :raises QemuError: QEMU, or what confines it, is not installed.
         """
         self._check_open()
-        return Restorer(self._label, self._origin, self._open, console=console)
+        return Restorer(
+            self._label, self._origin, self._open, console=console, confinement=confinement
+        )
 
     @contextmanager
     def _open(self) -> Iterator[Memory]:

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.ordinary import USER
 
 from microvm.cache import store as cache
 from microvm.errors import QemuError
 from microvm.qemu import accel
 from microvm.qemu.accel import BOOT_TIMEOUT, ProbeCache, candidates, fallback_notice
-from microvm.qemu.command import NOBODY, QemuConfig
+from microvm.qemu.command import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.launch import find_qemu
 from microvm.qemu.process import Qemu
@@ -152,12 +153,12 @@ def test_probe_result_is_of_how_kvm_was_loaded(
 
 
 @contextmanager
-def _nobody() -> Iterator[None]:
+def _as_ordinary() -> Iterator[None]:
     """Give up root for a while, whom no file's mode stops."""
     root = os.geteuid() == 0
     if root:
-        os.setegid(NOBODY)
-        os.seteuid(NOBODY)
+        os.setegid(USER)
+        os.seteuid(USER)
     try:
         yield
     finally:
@@ -178,7 +179,7 @@ def test_device_that_one_may_not_open(
     folder.chmod(0o755)
     device.chmod(mode if os.geteuid() == 0 else mode & 0o060)
     monkeypatch.setattr(accel, "KVM", device)
-    with _nobody():
+    with _as_ordinary():
         assert candidates("auto", arch=NATIVE, probes=probes) == ("tcg",)
         found = accel.obstacle(NATIVE)
         with pytest.raises(QemuError) as caught:

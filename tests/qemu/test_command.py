@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from microvm.arch import Accel
-from microvm.qemu.command import Inherited, QemuConfig, arguments, confine, kernel_command_line
-from microvm.qemu.launch import _groups_of
+from microvm.qemu.command import Inherited, QemuConfig, arguments, kernel_command_line
+from microvm.qemu.launch import _group_of
 
 CONFIG = QemuConfig(
     kernel=Path("k"), initramfs=Path("i"), bus="pci", accel="tcg", memory=512, cpus=2
@@ -94,34 +94,17 @@ def test_loud_kernel() -> None:
     assert "quiet" not in kernel_command_line(replace(CONFIG, quiet=False), tsc_khz=None).split()
 
 
-def test_confined_user() -> None:
-    command = confine(["qemu", "-S"], setpriv=Path("/s"), controller=7, root=False)
-    assert command[:4] == ["/s", "--pdeathsig=KILL", "--no-new-privs", "/bin/sh"]
-    assert command[-3:] == ["7", "qemu", "-S"]
-
-
-def test_confined_root() -> None:
-    command = confine(["qemu"], setpriv=Path("/s"), controller=7, root=True)
-    assert {"--reuid=65534", "--regid=65534", "--clear-groups"} <= set(command)
-
-
-def test_confined_root_with_a_group() -> None:
-    command = confine(["qemu"], setpriv=Path("/s"), controller=7, root=True, groups=(104,))
-    assert "--groups=104" in command
-    assert "--clear-groups" not in command
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 @pytest.mark.parametrize(
-    ("group", "mode", "groups"),
-    [(104, 0o660, (104,)), (104, 0o640, ()), (104, 0o606, ()), (0, 0o660, ())],
+    ("group", "mode", "used"),
+    [(104, 0o660, 104), (104, 0o640, None), (104, 0o606, None), (0, 0o660, None)],
 )
 def test_a_device_is_used_by_its_group(
-    tmp_path: Path, group: int, mode: int, groups: tuple[int, ...]
+    tmp_path: Path, group: int, mode: int, used: int | None
 ) -> None:
     device = tmp_path / "kvm"
     device.touch()
     os.chown(device, 0, group)
     device.chmod(mode)
-    assert _groups_of(device) == groups
-    assert _groups_of(tmp_path / "missing") == ()
+    assert _group_of(device) == used
+    assert _group_of(tmp_path / "missing") is None

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tests.support.processes import open_files, status
 
-from microvm.qemu.command import NOBODY, QemuConfig
+from microvm.qemu.command import QemuConfig
+from microvm.qemu.confinement import UIDS
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
 
@@ -42,8 +43,9 @@ async def test_cannot_gain_privileges(configure: Configure) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to give up")
 async def test_root_gives_up_everything(configure: Configure) -> None:
     said, _, _ = await inspected(configure())
-    assert said["Uid"].split() == [str(NOBODY)] * 4
-    assert said["Gid"].split() == [str(NOBODY)] * 4
+    own = str(UIDS + int(said["Pid"]))
+    assert said["Uid"].split() == [own] * 4
+    assert said["Gid"].split() == [own] * 4
     assert said["Groups"] == ""
     assert {said[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}
 

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.support.polling import eventually
 
-from microvm.qemu.command import QemuConfig, confine
+from microvm.qemu import launcher
+from microvm.qemu.command import QemuConfig
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 
@@ -24,7 +26,7 @@ import asyncio, sys
 from pathlib import Path
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
-from microvm.qemu.command import QemuConfig, confine
+from microvm.qemu.command import QemuConfig
 
 async def main():
     kernel, initramfs = map(Path, sys.argv[1:])
@@ -81,7 +83,15 @@ def test_controller_killed_while_launching(configure: Configure, milliseconds: i
 @pytest.mark.parametrize(("controller_pid", "output"), [(os.getpid(), "started\n"), (1, "")])
 def test_orphan_of_the_first_instant(controller_pid: int, output: str) -> None:
     """Killed before PR_SET_PDEATHSIG took hold: the launch sees another parent and gives up."""
-    setpriv = Path(shutil.which("setpriv") or "")
-    command = confine(["echo", "started"], setpriv=setpriv, controller=controller_pid, root=False)
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    assert result.stdout == output
+    ours, theirs = os.pipe()
+    options = ["--controller", str(controller_pid), "--status", str(theirs)]
+    program = ["--", shutil.which("echo") or "", "started"]
+    spawned = subprocess.run(
+        [launcher.find(), *options, *program], stdout=subprocess.PIPE, pass_fds=[theirs], check=False
+    )
+    os.close(theirs)
+    with open(ours, "rb") as said:
+        assert (b"failed" in said.read()) == (output == "")
+    with suppress(ChildProcessError):
+        os.wait()
+    assert spawned.stdout.decode() == output

@@ -24,7 +24,7 @@ from microvm.bench.platform import describe, load
 from microvm.bench.report import Density, Report
 from microvm.errors import ExecError, ImageError, MicroVMError
 from microvm.machine import MicroVM
-from microvm.options import Accelerator
+from microvm.options import Accelerator, Confinement
 from microvm.pool import Pool
 from microvm.progress import NullReporter, Reporter
 from microvm.qemu.accel import BOOT_TIMEOUT
@@ -64,6 +64,7 @@ class Plan:
     image: Image
     memory: Size
     accel: Accelerator
+    confinement: Confinement = "auto"
     boots: int = 5
     execs: int = 200
     clones: int = 20
@@ -82,7 +83,13 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
     memory = parse_memory(plan.memory) >> 20
     with ExitStack() as owned:
         report.step("making templates")
-        start = partial(Ours, memory=plan.memory, accel=plan.accel, notify=report.notice)
+        start = partial(
+            Ours,
+            memory=plan.memory,
+            accel=plan.accel,
+            confinement=plan.confinement,
+            notify=report.notice,
+        )
         ours = start(plan.image)
         first = await ours.clone()
         has_python = await _has_python(first)
@@ -255,7 +262,9 @@ class _Run:
                 await self._ask(snapshot)
                 self._report.step("forks alive at once")
                 found = await measure_density(
-                    partial(clone_of, snapshot), self._plan.clones, lambda _: None
+                    partial(clone_of, snapshot, self._plan.confinement),
+                    self._plan.clones,
+                    lambda _: None,
                 )
                 if memory := found.memory.get(self._plan.clones):
                     self._add(self._ours, "fork_pss_mib", memory)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from microvm.bench.contender import STREAM_SIZE
 from microvm.errors import MicroVMError
 from microvm.machine import MicroVM
-from microvm.options import Accelerator, PoolOptions
+from microvm.options import Accelerator, Confinement, PoolOptions
 from microvm.snapshot import Snapshot
 from microvm.units import Size
 
@@ -31,7 +31,7 @@ class Ours:
     """The contender that starts machines of this library.
 
     :param memory: the guest's memory, as `MicroVM` takes it.
-    :param notify: see `MicroVM`.
+    :param confinement: see `MicroVM`; so is `notify`.
     :ivar name: the name in reports.
     :ivar image: the image that the machines boot.
     :ivar options: the other options that they are made with.
@@ -43,15 +43,19 @@ class Ours:
         *,
         memory: Size,
         accel: Accelerator,
+        confinement: Confinement = "auto",
         notify: Callable[[str], None],
         name: str = "microvm",
     ) -> None:
         self.name = name
         self.image = image
-        self.options = PoolOptions(memory=memory, accel=accel, notify=notify)
+        self.options = PoolOptions(
+            memory=memory, accel=accel, confinement=confinement, notify=notify
+        )
         self._command = (
             *(sys.executable, "-P", "-m", "microvm", "run", "--image", str(image.path)),
-            *("--memory", str(memory), "--accel", accel, "--", "true"),
+            *("--memory", str(memory), "--accel", accel, "--confinement", confinement),
+            *("--", "true"),
         )
 
     async def boot(self) -> OurMachine:
@@ -163,11 +167,11 @@ class OurMachine:
                 raise MicroVMError(f"{name}: status {process.returncode}, {received} bytes")
 
 
-async def clone_of(snapshot: Snapshot) -> OurMachine:
+async def clone_of(snapshot: Snapshot, confinement: Confinement) -> OurMachine:
     """Start a machine from a snapshot.
 
     :raises MicroVMError: it does not come up.
     """
-    vm = MicroVM(snapshot)
+    vm = MicroVM(snapshot, confinement=confinement)
     await vm.start()
     return OurMachine(vm)

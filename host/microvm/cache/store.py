@@ -24,6 +24,7 @@ READ_ONLY_MODE = 0o444
 
 HINT_FULL = "free some space, or set MICROVM_CACHE to a folder elsewhere"
 
+_EXECUTABLE = 0o111
 _LIMIT = 1 << 30
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CREAT | os.O_TRUNC
@@ -212,7 +213,9 @@ def _settle(path: Path) -> None:
             _settle(child)
         wanted = FOLDER_MODE
     else:
-        wanted = FILE_MODE if path.stat().st_mode & stat.S_IWUSR else READ_ONLY_MODE
+        mode = path.stat().st_mode
+        wanted = FILE_MODE if mode & stat.S_IWUSR else READ_ONLY_MODE
+        wanted |= _EXECUTABLE if mode & stat.S_IXUSR else 0
     if stat.S_IMODE(path.stat().st_mode) != wanted:
         path.chmod(wanted)
     _sync(path)

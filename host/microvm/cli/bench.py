@@ -103,8 +103,17 @@ def bench(
         else:
             found = build(kernel=kernel, report=report_to) if kernel else default(report=report_to)
         beside = default(report=report_to) if found.disk else None
-        memory, accel = machine["memory"], machine["accel"]
-        plan = Plan(found, memory, accel, boots, execs, clones, floor, beside)
+        plan = Plan(
+            found,
+            machine["memory"],
+            machine["accel"],
+            machine["confinement"],
+            boots,
+            execs,
+            clones,
+            floor,
+            beside,
+        )
         report = asyncio.run(measure(plan, report_to))
     if plot_file:
         plot.draw(report, plot_file)

@@ -1,42 +1,103 @@
-"""A child process that an event loop can wait for, even one spawned before the loop began."""
+"""A child process that an event loop can wait for, even one spawned before the loop began.
+
+On Linux a launcher is spawned, and makes another child of ours, which becomes the program; it says
+which that is, and what it has done, on a socket.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
+import signal
+import socket
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 
+from microvm.qemu.confinement import Status
 from microvm.threads import start_thread
+
+_CHUNK = 4096
+
+# A launcher has this long to say which process it has made, in seconds: it takes milliseconds.
+_PATIENCE = 10.0
+_INTERVAL = 0.05
 
 
 class Child:
-    """A child process; it is reaped by :meth:`wait` alone."""
+    """A child process; it is reaped by :meth:`wait` or :meth:`reap` alone.
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+    :ivar status: what its launcher has said so far.
+    """
+
+    def __init__(self, spawned: subprocess.Popen[bytes], said: socket.socket | None = None) -> None:
+        """Take over what was spawned.
+
+        :param said: our end of the socket on which a launcher says what it does, not blocking; None
+            where the program itself was spawned.
+        """
+        self.status = Status()
+        self._spawned = spawned
+        self._said = said
+        self._pid = spawned.pid if said is None else None
+        self._returncode: int | None = None
         self._ended: asyncio.Future[None] | None = None
 
     @property
     def pid(self) -> int:
-        """The process id."""
-        return self._process.pid
+        """The process id; its launcher is waited for where that is not known."""
+        if self._pid is None:
+            self._meet()
+        return self._pid or self._spawned.pid
 
     @property
     def returncode(self) -> int | None:
         """The exit code, -N when signal N ended it, or None while it is not reaped."""
-        return self._process.returncode
+        return self._returncode
 
     @property
     def stopped(self) -> bool:
         """Whether a signal such as SIGSTOP has stopped the process now."""
         if self.returncode is not None or not hasattr(os, "waitid"):
             return False
-        flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
-        with suppress(ChildProcessError):
-            return os.waitid(os.P_PID, self.pid, flags) is not None
-        return False
+        return _is_stopped(self._pid or self._spawned.pid)
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send it a signal, if it has not ended; this can be called in any thread."""
+        pid = self.pid
+        if self._returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def reap(self) -> int:
+        """Wait for the process to end, blocking, and reap it."""
+        pid = self.pid
+        self._part(time.monotonic() + _PATIENCE)
+        if self._returncode is None:
+            code = 0  # as `subprocess` has it, of a child whose end somebody else was told of
+            with suppress(ChildProcessError):
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            self._returncode = code
+            if pid == self._spawned.pid:
+                self._spawned.returncode = code
+        return self._returncode
+
+    def close(self) -> None:
+        """Close our end of the launcher's socket; the process is to be reaped by then."""
+        if self._said is not None:
+            self._said.close()
+
+    async def started(self) -> Status:
+        """Wait until the program is executed, or never will be; return what the launcher said."""
+        if self._said is not None:
+            loop = asyncio.get_running_loop()
+            while data := await loop.sock_recv(self._said, _CHUNK):
+                self.status.feed(data)
+            self._meet()
+            self._part(time.monotonic() + _PATIENCE)
+        return self.status
 
     @property
     def asleep(self) -> bool:
@@ -45,16 +106,51 @@ class Child:
         That is so of its first thread.
         """
         with suppress(OSError, IndexError):
-            status = Path(f"/proc/{self.pid}/stat").read_text(errors="replace")
+            status = Path(f"/proc/{self._pid or self._spawned.pid}/stat").read_text(errors="replace")
             return status.rpartition(")")[2].split()[0] == "S"  # proc_pid_stat(5)
         return False
 
     async def wait(self) -> int:
         """Wait for the process to end, and reap it; cancelling this leaves the process alone."""
-        if self._ended is None:
+        if self._ended is None and self._returncode is None:
             self._ended = self._watch(asyncio.get_running_loop())
-        await asyncio.shield(self._ended)
-        return self._process.wait()
+        if self._ended is not None:
+            await asyncio.shield(self._ended)
+        return self.reap()
+
+    def _meet(self) -> None:
+        """Learn which process is the program's, or that the launcher has ended without making one.
+
+        A process that it has made, and not yet spoken of, does not go on without it.
+        """
+        if self._pid is not None or self._said is None:
+            return
+        deadline = time.monotonic() + _PATIENCE
+        poll = select.poll()
+        poll.register(self._said, select.POLLIN)
+        while self.status.pid is None:
+            if not poll.poll(1000 * _INTERVAL):
+                self._hurry(deadline)
+            elif data := self._said.recv(_CHUNK):
+                self.status.feed(data)
+            else:
+                self._part(deadline)
+                self._returncode = self._spawned.returncode
+                break
+        self._pid = self.status.pid or self._spawned.pid
+
+    def _part(self, deadline: float) -> None:
+        """Wait for the end of the launcher, and reap it."""
+        while self._spawned.pid != self._pid and self._spawned.returncode is None:
+            with suppress(subprocess.TimeoutExpired):
+                self._spawned.wait(_INTERVAL)
+                break
+            self._hurry(deadline)
+
+    def _hurry(self, deadline: float) -> None:
+        """Kill a launcher that somebody has stopped, or that has taken too long."""
+        if _is_stopped(self._spawned.pid) or time.monotonic() > deadline:
+            self._spawned.kill()
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         ended: asyncio.Future[None] = loop.create_future()
@@ -73,9 +169,16 @@ class Child:
         _set_done(ended)
 
     def _block(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
-        self._process.wait()
+        self.reap()
         with suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(_set_done, ended)
+
+
+def _is_stopped(pid: int) -> bool:
+    flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+    with suppress(ChildProcessError):
+        return os.waitid(os.P_PID, pid, flags) is not None
+    return False
 
 
 def _set_done(future: asyncio.Future[None]) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from microvm import arch as arches
 from microvm.arch import Accel, Bus
 from microvm.constants import PORT_NAME
-
-#: The uid and gid that QEMU gets when its controller is root: the kernel's overflow ids, `nobody`.
-NOBODY = 65534
+from microvm.options import Confinement
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 # Port 0 is reserved for a console, ours is port 1: the kernel sets up queues for each that may be.
@@ -21,15 +18,12 @@ _SERIAL_DEVICE = {
 }
 _BLOCK_DEVICE = {"pci": "virtio-blk-pci", "mmio": "virtio-blk-device"}
 
-# If the controller dies before prctl(PR_SET_PDEATHSIG), no signal ever comes: compare afterwards.
-_IF_CONTROLLER_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
-
 
 @dataclass(frozen=True, slots=True)
 class QemuConfig:
     """The configuration of a machine, as QEMU needs it.
 
-    :ivar kernel: a bzImage, an Image or a PVH ELF file, readable by `NOBODY` if we are root.
+    :ivar kernel: a bzImage, an Image or a PVH ELF file, readable by all if we are root.
     :ivar initramfs: a cpio archive, readable in the same way.
     :ivar bus: the bus of the virtio devices, for which the kernel has drivers.
     :ivar memory: the guest's memory in MiB.
@@ -38,6 +32,7 @@ class QemuConfig:
     :ivar disk: the EROFS file system that is the root's lower layer; None if the initramfs is.
     :ivar scratch: the size of the disk that the root is written to, in bytes; 0: to memory.
     :ivar quiet: whether the kernel keeps its boot messages to itself.
+    :ivar confinement: what QEMU is to be confined by; see `microvm.qemu.confinement`.
     """
 
     kernel: Path
@@ -50,6 +45,7 @@ class QemuConfig:
     disk: Path | None = None
     scratch: int = 0
     quiet: bool = True
+    confinement: Confinement = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +91,19 @@ class Inherited:
         if self.memory is not None:
             some += (self.memory.ram, self.memory.state, self.memory.sent)
         return (*own, *(each for each in some if each is not None))
+
+    def read(self) -> tuple[int, ...]:
+        """Return those of the files that QEMU opens anew, to read them; a disk it has as it is."""
+        files = self.kernel, self.initramfs
+        shares = self.memory is not None and self.memory.saved and not self.memory.copied
+        return (*files, self.memory.ram) if shares and self.memory else files
+
+    def written(self) -> tuple[int, ...]:
+        """Return those that it opens anew to write them, which are in memory."""
+        memory = self.memory
+        if memory is None or (memory.saved and not memory.copied):
+            return ()
+        return (memory.ram,) if memory.saved else (memory.ram, memory.state)
 
 
 def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) -> list[str]:
@@ -199,31 +208,3 @@ def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
         # TCG's TSC is the host's. Calibrating it on a busy host fails at random and hangs the boot.
         words.append(f"tsc_early_khz={tsc_khz}")
     return " ".join(filter(None, words))
-
-
-def confine(
-    command: Sequence[str],
-    *,
-    setpriv: Path,
-    controller: int,
-    root: bool,
-    groups: Sequence[int] = (),
-) -> list[str]:
-    """Wrap a command so that it dies with its controller and gains no privilege; Linux only.
-
-    PR_SET_PDEATHSIG is sent when the *thread* that spawned the command ends (prctl(2)).
-
-    :param setpriv: the path of util-linux's program of that name.
-    :param controller: the pid of the process that spawns it.
-    :param root: whether there are privileges to give up.
-    :param groups: the groups that QEMU gets, where root gives up its own.
-    """
-    kept = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
-    ids = [f"--reuid={NOBODY}", f"--regid={NOBODY}", kept]
-    capabilities = ["--inh-caps=-all", "--bounding-set=-all"]
-    return [
-        *(str(setpriv), "--pdeathsig=KILL", "--no-new-privs"),
-        *(ids + capabilities if root else []),
-        *("/bin/sh", "-c", _IF_CONTROLLER_LIVES, str(controller)),
-        *command,
-    ]

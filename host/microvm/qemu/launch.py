@@ -19,8 +19,11 @@ from pathlib import Path
 from microvm import arch as arches
 from microvm.errors import ImageError, MicroVMError, QemuError
 from microvm.log import DEBUG, Area
+from microvm.qemu import launcher
 from microvm.qemu.accel import KVM
-from microvm.qemu.command import Inherited, Memory, QemuConfig, arguments, confine, descriptor_path
+from microvm.qemu.child import Child
+from microvm.qemu.command import Inherited, Memory, QemuConfig, arguments, descriptor_path
+from microvm.qemu.confinement import launcher_options
 from microvm.threads import MORE_PROCESSES
 
 _logger = Area("qemu")
@@ -51,7 +54,7 @@ class Launched:
     scratch: int | None
     base: int | None
     at: float
-    process: subprocess.Popen[bytes]
+    child: Child
     qmp: socket.socket
     port: socket.socket
     console: socket.socket
@@ -60,8 +63,9 @@ class Launched:
 
     def kill(self) -> None:
         """Kill QEMU and close our ends, where nobody has taken it over."""
-        self.process.kill()
-        self.process.wait()
+        self.child.kill()
+        self.child.reap()
+        self.child.close()
         for ours in (self.qmp, self.port, self.console, self.stderr):
             ours.close()
         self.close_files()
@@ -74,16 +78,17 @@ class Launched:
 
 
 def find_qemu(arch_name: str) -> Path:
-    """Find QEMU's program on the PATH, and check that `setpriv`, which confines it, is there.
+    """Find QEMU's program on the PATH.
 
-    :raises QemuError: if either is not.
+    :raises QemuError: it is not there.
     :raises UsageError: for an unknown architecture.
     """
     target = arches.find(arch_name)
-    program = _find(target.qemu, target.qemu_package)
-    if sys.platform == "linux":
-        _find_setpriv()
-    return program
+    found = shutil.which(target.qemu)
+    if found is None:
+        hint = f"apt install {target.qemu_package}"
+        raise QemuError(f"{target.qemu} is not installed", hint=hint)
+    return Path(found).absolute()
 
 
 def launch(
@@ -102,20 +107,18 @@ def launch(
     begun = time.monotonic()
     program = find_qemu(config.arch)
     with ExitStack() as ours, ExitStack() as theirs:
-        pairs = []
-        for _ in range(4):
-            our_end, their_end = socket.socketpair()
-            our_end.setblocking(False)
-            pairs.append((ours.enter_context(our_end), theirs.enter_context(their_end)))
+        pairs = [_pair(ours, theirs) for _ in range(4)]
         qmp, port, console, stderr = (pair[0] for pair in pairs)
         disk = memory.scratch if memory else scratch
         base = memory.ram if memory and memory.saved and not memory.copied else None
         kept_disk, kept_base = _duplicate(disk, ours), _duplicate(base, ours)
         root = os.geteuid() == 0
-        # Nobody opens the device by its group, or inherits it, which QEMU 8.2 does not know.
+        # Who is not root opens the device by its group, or inherits it, which QEMU 8.2 does not
+        # know.
         drops_root = root and config.accel == "kvm"
-        groups = _groups_of(KVM) if drops_root else ()
-        kvm = _open(KVM, os.O_RDWR, QemuError, theirs) if drops_root and not groups else None
+        group = _group_of(KVM) if drops_root else None
+        inherits = drops_root and group is None
+        kvm = _open(KVM, os.O_RDWR, QemuError, theirs) if inherits else None
         inherited = Inherited(
             qmp=pairs[0][1].fileno(),
             port=pairs[1][1].fileno(),
@@ -128,21 +131,36 @@ def launch(
             memory=memory,
         )
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
+        said = None
+        passed = inherited.all()
         if sys.platform == "linux":
-            setpriv = _find_setpriv()
-            command = confine(
-                command, setpriv=setpriv, controller=os.getpid(), root=root, groups=groups
-            )
+            said, status = _pair(ours, theirs)
+            passed = (*passed, status.fileno())
+            command = [
+                str(launcher.find()),
+                *launcher_options(
+                    config,
+                    inherited,
+                    program,
+                    controller=os.getpid(),
+                    status=status.fileno(),
+                    root=root,
+                    group=group,
+                    device=KVM if config.accel == "kvm" and not inherits else None,
+                ),
+                "--",
+                *command,
+            ]
         if _logger.listens(DEBUG):
             import shlex
 
             _logger.debug("%s", shlex.join(command))
-        process = subprocess.Popen(
+        spawned = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=pairs[3][1].fileno(),
-            pass_fds=inherited.all(),
+            pass_fds=passed,
             cwd="/",
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             start_new_session=True,
@@ -158,7 +176,7 @@ def launch(
             scratch=kept_disk,
             base=kept_base,
             at=begun,
-            process=process,
+            child=Child(spawned, said),
             qmp=qmp,
             port=port,
             console=console,
@@ -180,24 +198,20 @@ def qemu_arguments(config: QemuConfig) -> list[str]:
     return arguments(config, inherited, tsc_khz=_tsc_khz())
 
 
-def _find_setpriv() -> Path:
-    return _find("setpriv", "util-linux")
+def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Return two ends of a connection, each of which has its owner; ours does not block."""
+    our_end, their_end = socket.socketpair()
+    our_end.setblocking(False)
+    return ours.enter_context(our_end), theirs.enter_context(their_end)
 
 
-def _find(program: str, package: str) -> Path:
-    found = shutil.which(program)
-    if found is None:
-        raise QemuError(f"{program} is not installed", hint=f"apt install {package}")
-    return Path(found).absolute()
-
-
-def _groups_of(device: Path) -> tuple[int, ...]:
+def _group_of(device: Path) -> int | None:
     """Return the group by which others than root may use a device, if there is one."""
     with suppress(OSError):
         status = device.stat()
         if status.st_gid and status.st_mode & _GROUP == _GROUP:
-            return (status.st_gid,)
-    return ()
+            return status.st_gid
+    return None
 
 
 def _duplicate(descriptor: int | None, opened: ExitStack) -> int | None:

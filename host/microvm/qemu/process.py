@@ -8,7 +8,6 @@ however that dies.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -26,7 +25,6 @@ from qemu.qmp import QMPError
 from microvm.errors import QemuError, QemuExit, TemplateError
 from microvm.log import Area
 from microvm.qemu import migration
-from microvm.qemu.child import Child
 from microvm.qemu.command import Memory, QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.exit import KilledAs, classify
@@ -73,14 +71,14 @@ class Qemu:
     def __init__(self, launched: Launched, console: Console) -> None:
         """Take over what was launched; :meth:`start` and :meth:`take_over` make one."""
         self._launched = launched
-        self._process = Child(launched.process)
+        self._process = launched.child
         self._port: socket.socket | None = launched.port
         self._console = console
         self._stderr = bytearray()
         self._internal_error = False
         self._write_error = ""
         self._killed_as: KilledAs | None = None
-        self._qmp = Client(self.pid)
+        self._qmp = Client()
         self._loop = asyncio.get_running_loop()
         self._running = self._loop.create_future()
         self._owner = asyncio.create_task(self._own())
@@ -161,9 +159,9 @@ class Qemu:
 
     def kill(self) -> None:
         """Kill QEMU; this can be called in any thread, and when the loop has been closed."""
-        self._launched.process.kill()
+        self._process.kill()
         if self._loop.is_closed():
-            self._launched.process.wait()
+            self._process.reap()
 
     def take_port(self) -> socket.socket:
         """Hand over our end of the guest's port, to be closed by the caller.
@@ -222,7 +220,7 @@ class Qemu:
             async with asyncio.timeout(GO_ON_TIMEOUT):
                 await migration.go_on(self._qmp)
         except (QMPError, TimeoutError):
-            self._signal(signal.SIGKILL)  # a guest that stands for ever is of no use
+            self._process.kill()  # a guest that stands for ever is of no use
 
     async def _migrate(self, migrated: Coroutine[Any, Any, str | None], timeout: float) -> None:
         migrating = asyncio.create_task(migrated)
@@ -268,7 +266,7 @@ class Qemu:
                 async with asyncio.timeout(grace):
                     await request()
                     return await self.wait()
-        self._signal(signal.SIGKILL)
+        self._process.kill()
         return await self.wait()
 
     async def _quit(self) -> None:
@@ -276,12 +274,7 @@ class Qemu:
             await self._qmp.execute("quit")
 
     async def _terminate(self) -> None:
-        self._signal(signal.SIGTERM)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.kill(self._process.pid, number)
+        self._process.kill(signal.SIGTERM)
 
     def _close_port(self) -> None:
         port, self._port = self._port, None
@@ -297,6 +290,7 @@ class Qemu:
             owned.enter_context(self._launched.console)
             owned.enter_context(self._launched.stderr)
             owned.push_async_callback(self._qmp.close)
+            owned.callback(self._process.close)
             readers = [
                 asyncio.create_task(self._read_stderr()),
                 asyncio.create_task(self._console.follow(self._launched.console)),
@@ -318,7 +312,10 @@ class Qemu:
             return await self._exit(readers)
 
     async def _start_guest(self) -> None:
-        await self._qmp.greet(self._launched.qmp)
+        status = await self._process.started()
+        _logger.debug("process %d is confined by %s", self.pid, status)
+        status.check(required=self.config.confinement == "require")
+        await self._qmp.greet(self._launched.qmp, self.pid)
         memory = self._launched.memory
         if memory is not None and memory.sent is not None:
             await migration.receive(self._qmp, memory.sent)
@@ -366,7 +363,7 @@ class Qemu:
                 await asyncio.sleep(CHECK_INTERVAL)
                 checks = checks + 1 if is_so() else 0
             self._killed_as = what
-            self._signal(signal.SIGKILL)
+            self._process.kill()
 
         watch = asyncio.create_task(look())
         try:
@@ -379,10 +376,10 @@ class Qemu:
         async for event in self._qmp.events:
             if event["event"] == "BLOCK_IO_ERROR":
                 self._write_error = disk_error(event)
-                self._signal(signal.SIGKILL)
+                self._process.kill()
             elif event["event"] == "STOP" and await self._qmp.status() == "internal-error":
                 self._internal_error = True
-                self._signal(signal.SIGKILL)
+                self._process.kill()
 
     async def _read_stderr(self) -> None:
         loop = asyncio.get_running_loop()
@@ -401,7 +398,7 @@ class Qemu:
         return text
 
     async def _kill(self) -> None:
-        self._signal(signal.SIGKILL)
+        self._process.kill()
         await self._process.wait()
 
 

@@ -31,23 +31,25 @@ class Client(QMPClient):
     :ivar version: QEMU's, its major and minor number; (0, 0) before `greet`.
     """
 
-    def __init__(self, pid: int) -> None:
-        """Prepare one for the QEMU that is this process."""
-        super().__init__(str(pid))
+    def __init__(self) -> None:
+        super().__init__()
         # Its own listener keeps every event for ever, and a guest can cause some kinds at will.
         self.events.names = {"SHUTDOWN", "STOP", "BLOCK_IO_ERROR"}
         self.events.event_filter = _is_final
         self.version = (0, 0)
         self._port: socket.socket
-        self._limit = Limit(_logger, f"QMP of process {pid}")
+        self._limit: Limit
 
-    async def greet(self, port: socket.socket) -> None:
+    async def greet(self, port: socket.socket, pid: int) -> None:
         """Connect over a port, and learn the version.
 
+        :param pid: the process that QEMU is.
         :raises QemuError: it is too old.
         :raises QMPError: what answers is no QEMU, or ends.
         """
         self._port = port
+        self.name = str(pid)
+        self._limit = Limit(_logger, f"QMP of process {pid}")
         await self.connect(port)
         self.version = _checked(cast(Greeting, self.greeting).QMP.version)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from microvm.arch import Accel
+from microvm.options import Confinement
 from microvm.qemu.accel import host_cpu, kvm_parameters
 from microvm.qemu.command import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
@@ -73,7 +74,15 @@ class Origin:
         return ""
 
 
-def config(image: Image, accel: Accel, *, memory: int, cpus: int, scratch: int) -> QemuConfig:
+def config(
+    image: Image,
+    accel: Accel,
+    *,
+    memory: int,
+    cpus: int,
+    scratch: int,
+    confinement: Confinement = "auto",
+) -> QemuConfig:
     """Return the configuration of a machine that boots an image; see `QemuConfig`."""
     return QemuConfig(
         kernel=image.kernel,
@@ -85,6 +94,7 @@ def config(image: Image, accel: Accel, *, memory: int, cpus: int, scratch: int) 
         arch=image.manifest.arch,
         disk=image.disk,
         scratch=scratch,
+        confinement=confinement,
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from microvm.errors import ImageError, SnapshotError, TemplateError
 from microvm.log import Area
+from microvm.options import Confinement
 from microvm.qemu.command import Memory, QemuConfig
 from microvm.qemu.launch import Launched, launch
 from microvm.start import origin
@@ -31,7 +33,7 @@ class Restorer:
     :param label: what it is called.
     :param made: the guest's origin.
     :param opened: opens it for one QEMU.
-    :param console: see `MicroVM`.
+    :param console: see `MicroVM`; so is `confinement`.
     :ivar image: the image that the guest has booted.
     :raises SnapshotError, QemuError: as `image_of`.
     """
@@ -43,9 +45,10 @@ class Restorer:
         opened: Callable[[], AbstractContextManager[Memory]],
         *,
         console: Path | None,
+        confinement: Confinement,
     ) -> None:
         self.image = image_of(label, made)
-        self._config = _config(self.image, made)
+        self._config = replace(_config(self.image, made), confinement=confinement)
         self._label = label
         self._opened = opened
         self._console = console

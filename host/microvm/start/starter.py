@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from microvm.cache import store as cache
 from microvm.errors import (
     BootError,
+    ConfinementError,
     ImageError,
     MachineError,
     ProtocolError,
@@ -252,6 +253,8 @@ def _classify_errors(what: str, *, boots: bool = False) -> Iterator[None]:
     """
     try:
         yield
+    except ConfinementError:
+        raise  # which it would be once more
     except TemplateError as error:
         raise _Refused(f"{what}: {error.message}") from error
     except (QemuError, MachineError) as error:

@@ -1,0 +1,248 @@
+"""The confinement of QEMU: layers, each of which holds back what has taken it over.
+
+The launcher puts on each that this host has, and says which; see docs/security.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from microvm.errors import ConfinementError, QemuError
+from microvm.qemu.command import Inherited, QemuConfig
+
+UIDS = 0x7C000000
+"""The first uid of machines whose controller is root: each has this plus its process id, which is
+at most 2 ** 22. It is above what systemd, FreeIPA and container engines give away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer of the confinement.
+
+    :ivar holds_back: what it holds back.
+    :ivar needs: what of a host it takes.
+    :ivar remedy: what to do where it is missing.
+    """
+
+    name: str
+    holds_back: str
+    needs: str
+    remedy: str
+
+
+_NAMESPACES = (
+    "where user namespaces are refused, as by `sysctl kernel.apparmor_restrict_unprivileged_userns`"
+    ", allow them, or start machines as root"
+)
+_KERNEL = "boot a kernel that has it"
+
+LAYERS = (
+    Layer(
+        "ids",
+        "privileges: no capability, nothing gained by set-user-ID programs; started by root, "
+        "a uid that no other process has",
+        "Linux; of root, uids that may be had",
+        "a container of root's needs CAP_SETUID and CAP_SETGID, and uids from 2080374784 on",
+    ),
+    Layer(
+        "limits",
+        "use without end: bounds on memory, open files, threads, the size of files; no core",
+        "Linux",
+        "raise the limits that this process itself has: `ulimit -a`",
+    ),
+    Layer(
+        "landlock",
+        "files: all but QEMU's program and libraries and what it was handed; TCP (Linux 6.7); "
+        "signals and abstract sockets of others (6.12)",
+        "Linux 5.13 with `landlock` in /sys/kernel/security/lsm",
+        "boot with `lsm=landlock,…`, or a kernel that has it",
+    ),
+    Layer(
+        "seccomp",
+        "system calls: all but those of a list, which has none that makes sockets or processes, "
+        "or reaches another process",
+        "Linux with CONFIG_SECCOMP_FILTER",
+        _KERNEL,
+    ),
+    Layer(
+        "user",
+        "whatever a capability would let it do to the host",
+        "unprivileged user namespaces",
+        _NAMESPACES,
+    ),
+    Layer("pid", "seeing other processes", "root, or `user`", _NAMESPACES),
+    Layer("net", "networks, abstract sockets", "root, or `user`", _NAMESPACES),
+    Layer("ipc", "System V's shared memory and queues", "root, or `user`", _NAMESPACES),
+    Layer("uts", "the host's name", "root, or `user`", _NAMESPACES),
+    Layer(
+        "mount",
+        "files: it has a root of its own, in which nothing else is, and all can only be read",
+        "root, or `user`",
+        _NAMESPACES,
+    ),
+    Layer(
+        "cgroup",
+        "memory, processor time and threads beyond its machine's, all together",
+        "a cgroup v2 beside ours that may be made, with `memory` and `pids`",
+        "run within `systemd-run --user --scope`, or as a service of a user's",
+    ),
+)
+"""The layers, in the order in which people are told of them."""
+
+DEMANDED = (("ids",), ("limits",), ("seccomp",), ("landlock", "mount"))
+"""What `require` refuses to start without: of each of these one layer."""
+
+# What stays when it is off: a machine must not outlive its controller, or gain what that has.
+_ALWAYS = ("ids",)
+
+# What QEMU executes and reads, wherever its packages put it; none of it is private to anybody.
+_READ = (
+    *("/usr", "/bin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store"),
+    *("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/alternatives", "/etc/localtime"),
+)
+# Beside a program that is elsewhere, in the folder above its own.
+_PREFIX = ("lib", "lib64", "libexec", "share/qemu", "share/seabios")
+
+_MIB = 1 << 20
+_OPEN_FILES = 256
+_THREADS = 128
+_ADDRESS_SPACE = 4096 * _MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the launcher has found of a layer.
+
+    :ivar holds: whether it holds.
+    :ivar text: what there is of it, or why it is missing.
+    """
+
+    layer: str
+    holds: bool
+    text: str
+
+
+class Status:
+    """What the launcher has said so far, in lines of text.
+
+    :ivar pid: the process that has become the program; None while that is not known.
+    :ivar findings: by the names of layers.
+    :ivar failure: why the program was not executed; empty if it was, or that is not known.
+    """
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+        self.findings: dict[str, Finding] = {}
+        self.failure = ""
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take what has come of it."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._take(*line.decode(errors="replace").partition(" ")[::2])
+
+    def _take(self, word: str, rest: str) -> None:
+        if word == "pid" and rest.isdecimal():  # which is the name of a layer, too
+            self.pid = int(rest)
+        elif word == "failed":
+            self.failure = rest
+        else:
+            verdict, _, text = rest.partition(" ")
+            self.findings[word] = Finding(word, verdict == "ok", text)
+
+    def check(self, *, required: bool) -> None:
+        """Check that the program was executed, and with the layers that must be there.
+
+        :raises ConfinementError: some of these are missing.
+        :raises QemuError: it was not executed.
+        """
+        if self.failure:
+            raise QemuError(f"cannot start QEMU: {self.failure}")
+        if required and (wanting := missing(self.findings)):
+            raise ConfinementError(
+                f"QEMU is not confined as `require` has it: {'; '.join(wanting)}",
+                hint="`microvm confinement` says what to do",
+            )
+
+    def __str__(self) -> str:
+        held = [each.layer for each in self.findings.values() if each.holds]
+        lost = [f"{each.layer} ({each.text})" for each in self.findings.values() if not each.holds]
+        return f"{', '.join(held) or 'nothing'}" + (f"; without {', '.join(lost)}" if lost else "")
+
+
+def missing(findings: Mapping[str, Finding]) -> list[str]:
+    """Return, in words, what `require` demands that does not hold."""
+
+    def why(name: str) -> str:
+        return f"no {name} ({findings[name].text})" if name in findings else f"no {name}"
+
+    return [
+        " and ".join(map(why, names))
+        for names in DEMANDED
+        if not any(name in findings and findings[name].holds for name in names)
+    ]
+
+
+def launcher_options(
+    config: QemuConfig,
+    inherited: Inherited,
+    program: Path,
+    *,
+    controller: int,
+    status: int,
+    root: bool,
+    group: int | None = None,
+    device: Path | None = None,
+    cgroup: int | None = None,
+) -> list[str]:
+    """Return the launcher's options for a machine.
+
+    :param program: QEMU's.
+    :param controller: the process that spawns it, without which it ends.
+    :param status: the descriptor to which the launcher says what it has done.
+    :param root: whether the controller is root.
+    :param group: the one group that QEMU keeps, where it gives up root's.
+    :param device: what accelerates the guest.
+    :param cgroup: `cgroup.procs` of the group that it is put into, open for writing.
+    """
+    options = ["--controller", str(controller), "--status", str(status)]
+    if root:
+        options += ["--uid", str(UIDS)]
+        options += [] if group is None else ["--group", str(group)]
+    if config.confinement == "off":
+        return [*options, *_each("--without", (x.name for x in LAYERS if x.name not in _ALWAYS))]
+    options += _each("--read", readable(program))
+    options += _each("--file", inherited.read())
+    options += _each("--writable", inherited.written())
+    options += [] if device is None else ["--device", str(device)]
+    options += _each("--limit", (f"{name}={value}" for name, value in limits(config, inherited)))
+    return options if cgroup is None else [*options, "--cgroup", str(cgroup)]
+
+
+def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]]:
+    """Return the launcher's limits for a machine, by its names for them."""
+    saves = inherited.memory is not None and not inherited.memory.saved
+    guest = config.memory * _MIB
+    found = [
+        ("address-space", guest + _ADDRESS_SPACE + config.cpus * 256 * _MIB),
+        ("open-files", _OPEN_FILES + 16 * config.cpus),
+        ("threads", _THREADS + 2 * config.cpus),
+    ]
+    # A guest that is saved takes its memory and devices, into files of no name.
+    return found if saves else [("file-size", config.scratch), *found]
+
+
+def readable(program: Path) -> list[str]:
+    """Return what QEMU's program, libraries and firmware are in, there or not."""
+    real = program.resolve()
+    found = [*_READ, str(program), str(real)]
+    if not real.is_relative_to("/usr"):
+        found += [str(real.parents[1] / part) for part in _PREFIX]
+    return list(dict.fromkeys(found))
+
+
+def _each(name: str, values: Iterable[object]) -> list[str]:
+    return [word for value in values for word in (name, str(value))]

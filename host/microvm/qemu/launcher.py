@@ -1,0 +1,91 @@
+"""The launcher: the program of ours that confines QEMU and becomes it, compiled once."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from microvm import arch as arches
+from microvm import compiler
+from microvm.cache import lock
+from microvm.cache import store as cache
+from microvm.errors import ConfinementError, ImageError
+
+NAME = "confine"
+
+_WHAT = "the launcher"
+_kept: dict[Path, int] = {}  # where the cache cannot have it: memory files, for as long as we live
+
+
+def sources() -> Path:
+    """Return the folder of its sources.
+
+    :raises ImageError: they are missing.
+    """
+    package = Path(__file__).resolve().parents[1]
+    return compiler.sources(package / "_confine", package.parent / "confine", _WHAT)
+
+
+def find() -> Path:
+    """Return the path by which it can be executed; where there is none, it is compiled first.
+
+    :raises ConfinementError: it cannot be compiled.
+    """
+    try:
+        path = _path()
+        if not _is_kept(path):
+            _keep(path, _compiled())
+    except ImageError as error:
+        message = f"QEMU cannot be started: {error.message}"
+        raise ConfinementError(message, hint=error.hint, detail=error.detail) from error
+    if path in _kept:
+        # It is executed by a child, in which our descriptors are closed by then.
+        return Path(f"/proc/{os.getpid()}/fd/{_kept[path]}")
+    return path
+
+
+def is_compiled() -> bool:
+    """Tell whether `find` has nothing to compile.
+
+    :raises ConfinementError: as `find`.
+    """
+    try:
+        return _is_kept(_path())
+    except ImageError as error:
+        raise ConfinementError(error.message, hint=error.hint) from error
+
+
+def _path() -> Path:
+    key = f"{os.uname().machine}-{compiler.source_digest(sources())[:32]}"
+    return cache.folder("programs") / f"{NAME}-{key}"
+
+
+def _is_kept(path: Path) -> bool:
+    return path in _kept or (cache.has(path) and _can_be_executed(path))
+
+
+def _can_be_executed(path: Path) -> bool:
+    return os.access(path, os.X_OK) and not os.statvfs(path).f_flag & os.ST_NOEXEC
+
+
+def _compiled() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="microvm-") as folder:
+        command = compiler.compiler(arches.find(), _WHAT)
+        compiler.make(sources(), command, Path(folder), names=(NAME,), what=_WHAT)
+        return Path(folder, NAME).read_bytes()
+
+
+def _keep(path: Path, program: bytes) -> None:
+    """Keep it in the cache, or where that cannot be, in memory."""
+    with suppress(ImageError, OSError), lock.attempt(path) as ours:
+        if ours:
+            with cache.staging(path) as staged:
+                staged.write_bytes(program)
+                staged.chmod(0o755)
+    if not _is_kept(path):
+        _kept[path] = os.memfd_create(f"microvm-{NAME}", os.MFD_CLOEXEC)
+        with open(_kept[path], "wb", closefd=False) as file:
+            file.write(program)
