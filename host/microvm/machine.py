@@ -29,6 +29,7 @@ from microvm.options import (
     Text,
 )
 from microvm.qemu import accel as accels
+from microvm.qemu import launcher
 from microvm.qemu.launch import launch_error
 from microvm.snapshot import Snapshot
 from microvm.start import origin
@@ -162,6 +163,10 @@ class MicroVM(FileMethods):
         if self._state != "new":
             raise UsageError("a machine is started once; make another")
         self._state = "starting"
+        if not launcher.is_ready():
+            from microvm.threads import in_stoppable_thread
+
+            await in_stoppable_thread(launcher.find)
         if self._snapshot is not None:
             await self._restore(self._snapshot)
             return

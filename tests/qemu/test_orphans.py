@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.support.polling import eventually
 
 from microvm.qemu import launcher
+from microvm.qemu.child import Child
 from microvm.qemu.command import QemuConfig
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
@@ -80,18 +81,21 @@ def test_controller_killed_while_launching(configure: Configure, milliseconds: i
     eventually(lambda: not holders(config.kernel))
 
 
-@pytest.mark.parametrize(("controller_pid", "output"), [(os.getpid(), "started\n"), (1, "")])
-def test_orphan_of_the_first_instant(controller_pid: int, output: str) -> None:
+@pytest.mark.parametrize(("controller", "output"), [(os.getpid(), b"started\n"), (1, b"")])
+def test_orphan_of_the_first_instant(controller: int, output: bytes) -> None:
     """Killed before PR_SET_PDEATHSIG took hold: the launch sees another parent and gives up."""
-    ours, theirs = os.pipe()
-    options = ["--controller", str(controller_pid), "--status", str(theirs)]
+    ours, theirs = socket.socketpair()
+    options = ["--controller", str(controller), "--status", str(theirs.fileno()), "--read", "/"]
     program = ["--", shutil.which("echo") or "", "started"]
-    spawned = subprocess.run(
-        [launcher.find(), *options, *program], stdout=subprocess.PIPE, pass_fds=[theirs], check=False
-    )
-    os.close(theirs)
-    with open(ours, "rb") as said:
-        assert (b"failed" in said.read()) == (output == "")
-    with suppress(ChildProcessError):
-        os.wait()
-    assert spawned.stdout.decode() == output
+    with ours, theirs:
+        spawned = subprocess.Popen(
+            [launcher.find(), *options, *program],
+            stdout=subprocess.PIPE,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        child = Child(spawned, ours)
+        assert spawned.stdout is not None
+        with spawned.stdout:
+            assert spawned.stdout.read() == output
+        assert bool(child.reap()) == (not output)

@@ -78,6 +78,7 @@ def misbehave(monkeypatch: pytest.MonkeyPatch, image: Image) -> Iterator[Misbeha
     """Have every QEMU run a line of shell before it becomes QEMU; an empty one is the end of it.
 
     In that line, `clones` and `saves` tell what QEMU is for; it returns the folder that it is in.
+    No shell can do much where QEMU is confined: these machines have `confinement="off"`.
     """
     folder = Path(tempfile.mkdtemp(prefix="microvm-test-"))
     folder.chmod(0o777)  # QEMU may run as another user

@@ -28,6 +28,7 @@ from microvm.bench.markdown import to_markdown
 from microvm.bench.ours import Ours
 from microvm.cli.bench import bench
 from microvm.errors import MachineError
+from microvm.qemu import launcher
 from microvm_image import Image
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
@@ -183,10 +184,10 @@ def bare_path(image: Image) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # QEMU runs as another user than root
-        for program in ("setpriv", f"qemu-system-{image.manifest.arch}"):
-            found = shutil.which(program)
-            assert found is not None
-            (folder / program).symlink_to(found)
+        launcher.find()  # is compiled by now
+        found = shutil.which(program := f"qemu-system-{image.manifest.arch}")
+        assert found is not None
+        (folder / program).symlink_to(found)
         (folder / "sitecustomize.py").write_text("import sys\nsys.modules['ziglang'] = None\n")
         yield folder
 

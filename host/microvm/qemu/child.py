@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from microvm.qemu import cgroup
 from microvm.qemu.confinement import Status
 from microvm.threads import start_thread
 
@@ -27,20 +28,27 @@ _INTERVAL = 0.05
 
 
 class Child:
-    """A child process; it is reaped by :meth:`wait` or :meth:`reap` alone.
+    """A child process; it is reaped by :meth:`wait` or :meth:`reap` alone, and its group with it.
 
     :ivar status: what its launcher has said so far.
     """
 
-    def __init__(self, spawned: subprocess.Popen[bytes], said: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        spawned: subprocess.Popen[bytes],
+        said: socket.socket | None = None,
+        group: Path | None = None,
+    ) -> None:
         """Take over what was spawned.
 
         :param said: our end of the socket on which a launcher says what it does, not blocking; None
             where the program itself was spawned.
+        :param group: the control group that it is in, where it has one of its own.
         """
         self.status = Status()
         self._spawned = spawned
         self._said = said
+        self._group = group
         self._pid = spawned.pid if said is None else None
         self._returncode: int | None = None
         self._ended: asyncio.Future[None] | None = None
@@ -82,6 +90,8 @@ class Child:
             self._returncode = code
             if pid == self._spawned.pid:
                 self._spawned.returncode = code
+        if self._group is not None:
+            cgroup.remove(self._group)
         return self._returncode
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,11 @@ from pathlib import Path
 from microvm import arch as arches
 from microvm.errors import ImageError, MicroVMError, QemuError
 from microvm.log import DEBUG, Area
-from microvm.qemu import launcher
+from microvm.qemu import cgroup, launcher
 from microvm.qemu.accel import KVM
 from microvm.qemu.child import Child
 from microvm.qemu.command import Inherited, Memory, QemuConfig, arguments, descriptor_path
-from microvm.qemu.confinement import launcher_options
+from microvm.qemu.confinement import bounds, launcher_options
 from microvm.threads import MORE_PROCESSES
 
 _logger = Area("qemu")
@@ -131,39 +131,13 @@ def launch(
             memory=memory,
         )
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
-        said = None
-        passed = inherited.all()
-        if sys.platform == "linux":
-            said, status = _pair(ours, theirs)
-            passed = (*passed, status.fileno())
-            command = [
-                str(launcher.find()),
-                *launcher_options(
-                    config,
-                    inherited,
-                    program,
-                    controller=os.getpid(),
-                    status=status.fileno(),
-                    root=root,
-                    group=group,
-                    device=KVM if config.accel == "kvm" and not inherits else None,
-                ),
-                "--",
-                *command,
-            ]
-        if _logger.listens(DEBUG):
-            import shlex
-
-            _logger.debug("%s", shlex.join(command))
-        spawned = subprocess.Popen(
+        child = spawn(
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            config,
+            inherited,
             stderr=pairs[3][1].fileno(),
-            pass_fds=passed,
-            cwd="/",
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-            start_new_session=True,
+            group=group,
+            device=KVM if config.accel == "kvm" and not inherits else None,
         )
         ours.pop_all()
         files = {
@@ -176,13 +150,72 @@ def launch(
             scratch=kept_disk,
             base=kept_base,
             at=begun,
-            child=Child(spawned, said),
+            child=child,
             qmp=qmp,
             port=port,
             console=console,
             stderr=stderr,
             files=files,
         )
+
+
+def spawn(
+    command: Sequence[str],
+    config: QemuConfig,
+    inherited: Inherited,
+    *,
+    stderr: int,
+    group: int | None = None,
+    device: Path | None = None,
+) -> Child:
+    """Spawn a command as QEMU is spawned for that configuration: confined, where this is Linux.
+
+    :param stderr: the descriptor that is its standard error; nothing else is a standard stream.
+    :param group: see `launcher_options`; so is `device`.
+    :raises ConfinementError: there is no launcher.
+    :raises OSError: as `launch`.
+    """
+    with ExitStack() as ours, ExitStack() as theirs:
+        passed, said, folder = inherited.all(), None, None
+        if sys.platform == "linux":
+            program = launcher.find()
+            said, status = _pair(ours, theirs)
+            passed = (*passed, status.fileno())
+            procs = None
+            if config.confinement != "off":
+                with suppress(cgroup.Unavailable):
+                    folder = cgroup.make(bounds(config))
+                    ours.callback(cgroup.remove, folder)
+                    procs = _open(folder / "cgroup.procs", os.O_WRONLY, QemuError, theirs)
+                    passed = (*passed, procs)
+            options = launcher_options(
+                config,
+                inherited,
+                Path(command[0]),
+                controller=os.getpid(),
+                status=status.fileno(),
+                root=os.geteuid() == 0,
+                group=group,
+                device=device,
+                cgroup=procs,
+            )
+            command = [str(program), *options, "--", *command]
+        if _logger.listens(DEBUG):
+            import shlex
+
+            _logger.debug("%s", shlex.join(command))
+        spawned = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            pass_fds=passed,
+            cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            start_new_session=True,
+        )
+        ours.pop_all()
+        return Child(spawned, said, folder)
 
 
 def launch_error(error: OSError) -> QemuError:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from microvm.errors import ConfinementError, ImageError
 NAME = "confine"
 
 _WHAT = "the launcher"
+_compiling = threading.Lock()
 _kept: dict[Path, int] = {}  # where the cache cannot have it: memory files, for as long as we live
 
 
@@ -34,8 +38,9 @@ def find() -> Path:
     """
     try:
         path = _path()
-        if not _is_kept(path):
-            _keep(path, _compiled())
+        with _compiling:
+            if not _is_kept(path):
+                _keep(path, _compiled())
     except ImageError as error:
         message = f"QEMU cannot be started: {error.message}"
         raise ConfinementError(message, hint=error.hint, detail=error.detail) from error
@@ -45,20 +50,21 @@ def find() -> Path:
     return path
 
 
-def is_compiled() -> bool:
-    """Tell whether `find` has nothing to compile.
-
-    :raises ConfinementError: as `find`.
-    """
+def is_ready() -> bool:
+    """Tell whether it is compiled, or nobody needs it here."""
     try:
-        return _is_kept(_path())
-    except ImageError as error:
-        raise ConfinementError(error.message, hint=error.hint) from error
+        return sys.platform != "linux" or _is_kept(_path())
+    except ImageError:
+        return False  # `find` says why
 
 
 def _path() -> Path:
-    key = f"{os.uname().machine}-{compiler.source_digest(sources())[:32]}"
-    return cache.folder("programs") / f"{NAME}-{key}"
+    return cache.folder("programs") / f"{NAME}-{os.uname().machine}-{_digest(sources())[:32]}"
+
+
+@functools.cache
+def _digest(folder: Path) -> str:
+    return compiler.source_digest(folder)
 
 
 def _is_kept(path: Path) -> bool:

@@ -26,6 +26,7 @@ from microvm.errors import QemuError, QemuExit, TemplateError
 from microvm.log import Area
 from microvm.qemu import migration
 from microvm.qemu.command import Memory, QemuConfig
+from microvm.qemu.confinement import writing
 from microvm.qemu.console import Console
 from microvm.qemu.exit import KilledAs, classify
 from microvm.qemu.launch import Launched, launch
@@ -211,7 +212,8 @@ class Qemu:
         try:
             sent = migration.send(self._qmp, target, freeze, standing)
             async with self.starting():
-                await self._migrate(sent, self.send_timeout)
+                with writing(self.pid):
+                    await self._migrate(sent, self.send_timeout)
         finally:
             await settled([asyncio.create_task(self._go_on())])
 

@@ -1,0 +1,90 @@
+"""The control group of a machine, by which Linux bounds all that its QEMU takes together.
+
+It lies beside the group that we are in, where the group above both is ours to change, as systemd
+delegates it to users.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+#: Where Linux has its groups, by convention.
+ROOT = Path("/sys/fs/cgroup")
+
+_SELF = Path("/proc/self/cgroup")
+_PREFIX = "microvm-"
+_WANTED = {"memory", "pids"}
+_OURS = "0::"  # what version 2 has, cgroups(7)
+
+
+class Unavailable(Exception):
+    """There can be no such group here; the text says why."""
+
+
+def make(bounds: Mapping[str, str]) -> Path:
+    """Make a group with bounds, and return its folder; what others have left behind goes.
+
+    :param bounds: what is written to its files; those of a controller that is not there are not.
+    :raises Unavailable: none can be made.
+    """
+    parent = _parent()
+    try:
+        _sweep(parent)
+        folder = _new(parent)
+        for name, bound in bounds.items():
+            with suppress(FileNotFoundError):
+                (folder / name).write_text(bound)
+    except OSError as error:
+        raise Unavailable(error.strerror or str(error)) from error
+    return folder
+
+
+def remove(folder: Path) -> None:
+    """Remove a group in which nothing lives any more; one in which something does stays."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _parent() -> Path:
+    """Return the group above ours."""
+    try:
+        own = _own()
+        parent = ROOT / own.relative_to("/").parent
+        enabled = set((parent / "cgroup.subtree_control").read_text().split())
+    except OSError as error:
+        raise Unavailable(f"{error.filename}: {error.strerror}") from error
+    if own == Path("/"):
+        raise Unavailable("we are in the topmost group")
+    if not enabled >= _WANTED:
+        raise Unavailable(f"{parent} has no {', '.join(sorted(_WANTED - enabled))} for its groups")
+    if not (os.access(parent, os.W_OK) and os.access(parent / "cgroup.procs", os.W_OK)):
+        raise Unavailable(f"{parent} is another's")
+    return parent
+
+
+def _own() -> Path:
+    for line in _SELF.read_text().splitlines():
+        if line.startswith(_OURS):
+            return Path(line.removeprefix(_OURS))
+    raise Unavailable("this host has no cgroup v2")
+
+
+def _new(parent: Path) -> Path:
+    for number in count():
+        folder = parent / f"{_PREFIX}{os.getpid()}-{number}"
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the groups of controllers that were killed."""
+    for folder in parent.glob(f"{_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not Path("/proc", owner).exists():
+            remove(folder)
