@@ -20,6 +20,7 @@ import pytest_asyncio
 from pytest_asyncio import is_async_test
 
 from microvm import MicroVM
+from microvm.qemu import launcher
 from microvm_image import Image, default
 
 DEADLINE = 120.0
@@ -36,8 +37,11 @@ def image() -> Image:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
-    """An empty cache of this test's own; the image lies elsewhere."""
+    """A cache of this test's own, with nothing but the launcher in it; the image lies elsewhere."""
     del image
+    programs = tmp_path / "cache" / "programs"
+    programs.mkdir(parents=True)
+    shutil.copy2(launcher.find(), programs)
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 

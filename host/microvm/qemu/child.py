@@ -6,7 +6,6 @@ which that is, and what it has done, on a socket.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 import signal
@@ -15,10 +14,14 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from microvm.qemu import cgroup
 from microvm.qemu.confinement import Status
 from microvm.threads import start_thread
+
+if TYPE_CHECKING:
+    import asyncio
 
 _CHUNK = 4096
 
@@ -58,6 +61,11 @@ class Child:
         """The process id; its launcher is waited for where that is not known."""
         if self._pid is None:
             self._meet()
+        return self._known
+
+    @property
+    def _known(self) -> int:
+        """The process as far as it is known: the launcher before it has said which it is."""
         return self._pid or self._spawned.pid
 
     @property
@@ -70,7 +78,7 @@ class Child:
         """Whether a signal such as SIGSTOP has stopped the process now."""
         if self.returncode is not None or not hasattr(os, "waitid"):
             return False
-        return _is_stopped(self._pid or self._spawned.pid)
+        return _is_stopped(self._known)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send it a signal, if it has not ended; this can be called in any thread."""
@@ -102,7 +110,9 @@ class Child:
     async def started(self) -> Status:
         """Wait until the program is executed, or never will be; return what the launcher said."""
         if self._said is not None:
-            loop = asyncio.get_running_loop()
+            from asyncio import get_running_loop  # QEMU is spawned before that is imported
+
+            loop = get_running_loop()
             while data := await loop.sock_recv(self._said, _CHUNK):
                 self.status.feed(data)
             self._meet()
@@ -116,12 +126,14 @@ class Child:
         That is so of its first thread.
         """
         with suppress(OSError, IndexError):
-            status = Path(f"/proc/{self._pid or self._spawned.pid}/stat").read_text(errors="replace")
+            status = Path(f"/proc/{self._known}/stat").read_text(errors="replace")
             return status.rpartition(")")[2].split()[0] == "S"  # proc_pid_stat(5)
         return False
 
     async def wait(self) -> int:
         """Wait for the process to end, and reap it; cancelling this leaves the process alone."""
+        import asyncio
+
         if self._ended is None and self._returncode is None:
             self._ended = self._watch(asyncio.get_running_loop())
         if self._ended is not None:
