@@ -42,6 +42,13 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def scene(image: Image, misbehave: Misbehave) -> Scene:
-    """A scene whose QEMUs can be made to misbehave."""
-    return Scene(image, misbehave)
+def scene(image: Image, request: pytest.FixtureRequest) -> Scene:
+    """A scene whose QEMUs can be made to misbehave; from then on they are not confined."""
+
+    def misbehave(script: str) -> object:
+        made.options["confinement"] = "off"
+        instead: Misbehave = request.getfixturevalue("misbehave")
+        return instead(script)
+
+    made = Scene(image, misbehave)
+    return made

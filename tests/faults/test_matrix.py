@@ -45,7 +45,7 @@ async def test_a_fault(
     if cell.state == "saving" or cell.row.says == NO_CLONES:
         cache = tmp_path / "cache"
         if cell.state == "saving":
-            cache.mkdir()
+            shutil.copytree(templates / "programs", cache / "programs")
         else:
             shutil.copytree(templates, cache)
     else:

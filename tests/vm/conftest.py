@@ -84,7 +84,7 @@ def misbehave(monkeypatch: pytest.MonkeyPatch, image: Image) -> Iterator[Misbeha
     In that line, `clones` and `saves` tell what QEMU is for; it returns the folder that it is in.
     No shell can do much where QEMU is confined: these machines have `confinement="off"`.
     """
-    folder = Path(tempfile.mkdtemp(prefix="microvm-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="microvm-test-", dir="/tmp"))
     folder.chmod(0o777)  # QEMU may run as another user
     name = f"qemu-system-{image.manifest.arch}"
     real = shutil.which(name)
