@@ -29,6 +29,7 @@ def fetch(url: str, report: Reporter) -> bytes:
     """Download what an `http:` or `https:` address holds, at most 64 MiB.
 
     :raises DownloadError: it cannot be had, or not in time.
+    :raises ImageError: it is longer.
     """
     if not url.startswith(("http://", "https://")):
         raise DownloadError(f"{url}: not an http or https address")
@@ -48,6 +49,8 @@ def fetch(url: str, report: Reporter) -> bytes:
                 wait, total = STALL_TIMEOUT, event
             case bytes() if event:
                 body += event
+                if len(body) > SIZE_LIMIT:
+                    raise ImageError(f"{url}: sends more than {SIZE_LIMIT >> 20} MiB")
                 report.advance(len(body), total or None)
             case bytes():
                 return bytes(body)
@@ -76,9 +79,9 @@ def _receive(url: str, events: Events) -> None:
             received = 0
             while part := answer.read1(1 << 16):
                 received += len(part)
-                if received > SIZE_LIMIT:
-                    raise OSError(f"more than {SIZE_LIMIT >> 20} MiB")
                 events.put(part)
+                if received > SIZE_LIMIT:
+                    return
             events.put(b"")
     except urllib.error.HTTPError as error:
         with error:

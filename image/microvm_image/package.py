@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.tools import run
+from microvm_image.apt import FORBIDDEN, check_dates, dates, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,11 @@ class _Apt:
             "-o=Acquire::Retries=1",
             "-o=Acquire::http::Timeout=10",
             "-o=Acquire::https::Timeout=10",
+            *(f"-o={option}=false" for option in FORBIDDEN),
         ]
         self._arch = arch
+        self._state = state
+        self._trouble = ImageError("")
         if state is None:
             return
         (state / "lists" / "partial").mkdir(parents=True)
@@ -77,8 +82,15 @@ class _Apt:
             "-o=Acquire::Languages=none",
         ]
 
-    def update(self) -> None:
-        run(["apt-get", *self._options, "update"], what="fetching the package lists")
+    def update(self, report: Reporter) -> None:
+        """Fetch the lists; that some cannot be had is told when a package is not in the others."""
+        command = ["apt-get", *self._options, "-o=APT::Update::Error-Mode=any", "update"]
+        try:
+            _run(command, what="fetching the package lists")
+        except ImageError as error:
+            self._trouble = error
+        if self._state:
+            check_dates(dates(self._state / "lists"), report)
 
     def find(self, wanted: Wanted) -> _Package:
         package = self._show(wanted.package)
@@ -95,19 +107,31 @@ class _Apt:
             fields = dict(re.findall(r"^([\w-]+): (.*)$", text, re.MULTILINE))
             return _Package(fields["Package"], fields["Version"], fields.get("Depends", ""))
         except (ImageError, KeyError) as error:
+            trouble = self._trouble
+            why = trouble.message or "this is no Debian, or has no network"
             raise ImageError(
-                f"apt knows no package {name}: this is no Debian, or has no network",
-                detail=getattr(error, "detail", ""),
+                f"apt knows no package {name}: {why}",
+                detail=trouble.detail or getattr(error, "detail", ""),
             ) from error
 
     def download(self, package: _Package, folder: Path) -> Path:
         exact = f"{package.name}:{self._arch.debian}={package.version}"
-        run(
-            ["apt-get", *self._options, "download", exact],
-            what=f"downloading {package.name}",
-            cwd=folder,
-        )
+        command = ["apt-get", *self._options, "download", exact]
+        _run(command, what=f"downloading {package.name}", cwd=folder)
         return next(folder.glob("*.deb"))
+
+
+def _run(command: Sequence[str], *, what: str, cwd: Path | None = None) -> None:
+    """Run a tool of apt.
+
+    :raises ImageError: it failed; the message says what it did not take.
+    """
+    try:
+        run(command, what=what, cwd=cwd)
+    except ImageError as error:
+        if why := refusal(error.detail):
+            raise ImageError(f"{what} failed: {why}", detail=error.detail) from error
+        raise
 
 
 def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
@@ -132,7 +156,7 @@ def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
         report.step("fetching the package lists")
         apt = _Apt(arch, work)
         try:
-            apt.update()
+            apt.update(report)
             return _extract(apt, wanted, arch, report)
         except ImageError as second:
             raise ImageError(

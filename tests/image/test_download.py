@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from microvm.errors import ImageError
 from microvm.progress import NullReporter
 from microvm_image import download
 
@@ -37,9 +38,10 @@ def header(length: int) -> bytes:
     return b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % length
 
 
-def failure(url: str) -> str:
-    with pytest.raises(download.DownloadError) as caught:
+def failure(url: str, kind: type[ImageError] = download.DownloadError) -> str:
+    with pytest.raises(ImageError) as caught:
         download.fetch(url, NullReporter())
+    assert type(caught.value) is kind
     return caught.value.message
 
 
@@ -75,7 +77,7 @@ def test_a_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_body_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "SIZE_LIMIT", 1 << 20)
     with server(lambda c: c.sendall(header(4 << 20) + bytes((1 << 20) + 1))) as url:
-        assert "more than 1 MiB" in failure(url)
+        assert "more than 1 MiB" in failure(url, ImageError)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/", "x", "http://[", "http://"])

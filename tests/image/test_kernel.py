@@ -166,7 +166,7 @@ def test_what_a_download_failed_of_is_said(tmp_path: Path, monkeypatch: pytest.M
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    with pytest.raises(ImageError, match=r"linux-image-1 failed \(disk full\).*the package lists"):
+    with pytest.raises(ImageError, match=r"linux-image-1 failed \(disk full\)"):
         find(None)
 
 

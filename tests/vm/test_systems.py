@@ -29,7 +29,7 @@ def kernel_of_debian_12(tmp_path_factory: pytest.TempPathFactory) -> Path:
     host = arch.find()
     apt = package._Apt(host, folder / "apt")
     apt._options += [f"-o=Dir::Etc::SourceList={older}", "-o=Dir::Etc::SourceParts=-"]
-    apt.update()
+    apt.update(LineReporter())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MICROVM_CACHE", str(folder / "cache"))
         found = package._extract(apt, kernel.wanted(host), host, LineReporter())

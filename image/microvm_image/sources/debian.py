@@ -22,6 +22,7 @@ from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.tools import finish, run, started
+from microvm_image.apt import check_dates, refusal
 from microvm_image.config import Config
 from microvm_image.download import DownloadError, fetch
 from microvm_image.extent import Extent
@@ -35,6 +36,7 @@ SCHEME = "debian:"
 _SUITE = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(=[A-Za-z0-9.+:~-]+)?", re.ASCII)
 _MIRROR = "http://deb.debian.org/debian"  # mmdebstrap's own
+_SHOW_DATES = 'grep -H ^Date: "$1"/var/lib/apt/lists/*Release >&2'
 _STATUS = "var/lib/dpkg/status"
 
 
@@ -73,7 +75,7 @@ def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) 
     key = hashlib.sha256("\0".join((suite, arch.debian, *packages, *mirrors)).encode()).hexdigest()
     stem = cache.folder("downloads") / f"debian-{suite}-{arch.debian}-{key[:12]}"
     report.step(f"looking for the newest {SCHEME}{suite}")
-    release = _release(mirrors, report)
+    release = _release(mirrors or [f"deb {_MIRROR} {suite} main"], report)
     kept = sorted(
         (path for path in stem.parent.glob(f"{stem.name}-*.tar") if cache.has(path)),
         key=lambda path: path.stat().st_mtime,
@@ -127,7 +129,7 @@ def _release(mirrors: Sequence[str], report: Reporter) -> str:
             digest.update(fetch(_release_address(line), report))
         except DownloadError:
             return ""
-    return digest.hexdigest()[:12] if mirrors else ""
+    return digest.hexdigest()[:12]
 
 
 def _release_address(line: str) -> str:
@@ -144,8 +146,9 @@ def _make(
     report: Reporter,
 ) -> None:
     command = [
-        *("mmdebstrap", "--quiet", "--variant=minbase", "--format=tar"),
+        *("mmdebstrap", "--variant=minbase", "--format=tar"),
         f"--architectures={arch.debian}",
+        f"--customize-hook={_SHOW_DATES}",
         *([f"--include={','.join(packages)}"] if packages else []),
         *(suite, str(out), *mirrors),
     ]
@@ -161,25 +164,15 @@ def _make(
     pipe = subprocess.PIPE
     with started(command, stdout=subprocess.DEVNULL, stderr=pipe, env=environment) as maker:
         _, err = finish(maker)
+    said = err.decode(errors="replace")
     if maker.returncode:
-        said = err.decode(errors="replace")
-        shown = [word for word in command if word != "--quiet"]
-        shown[shown.index(str(out))] = "/dev/null"
-        why = _why_not(suite, mirrors, report) if "apt-get update" in said else ""
-        raise _failure(suite, said, shlex.join(shown), why)
+        command[command.index(str(out))] = "/dev/null"
+        raise _failure(suite, said, shlex.join(command))
+    check_dates(said, report)
 
 
-def _why_not(suite: str, mirrors: Sequence[str], report: Reporter) -> str:
-    """Return why there are no lists of packages, of which mmdebstrap says nothing."""
-    try:
-        for line in mirrors or [f"deb {_MIRROR} {suite} main"]:
-            fetch(_release_address(line), report)
-    except DownloadError as error:
-        return error.message
-    return "apt cannot use the lists of its mirrors"
-
-
-def _failure(suite: str, said: str, command: str, why: str) -> ImageError:
+def _failure(suite: str, said: str, command: str) -> ImageError:
+    why = refusal(said)
     lines = said.strip().splitlines()
     unknown = re.search(r"Unable to locate package (\S+)", said)
     if unknown:
@@ -191,8 +184,10 @@ def _failure(suite: str, said: str, command: str, why: str) -> ImageError:
         )
     elif "No space left" in said:
         hint = "free some space, or set MICROVM_CACHE to a folder elsewhere"
-    elif why:
+    elif re.search(r"404|no Release|not have a Release|resolve|connect|timed out", why):
         hint = "is the suite's name right, as in debian:trixie, and can the mirror be reached?"
+    elif why:
+        hint = "the mirror has something else than was signed: try another, or later"
     else:
         hint = f"`{command}` shows more"
     why = why or (lines[-1] if lines else "mmdebstrap failed")

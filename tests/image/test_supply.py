@@ -1,0 +1,280 @@
+"""What is downloaded is what somebody has vouched for, or nothing: each source with a liar."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.image import mirror, oci
+from tests.image.layers import file, tar
+
+from microvm import arch
+from microvm.errors import ImageError
+from microvm.progress import NullReporter
+from microvm_image import download, package, rootfs
+from microvm_image.sources import alpine
+from microvm_image.sources.find import find
+
+Pin = Callable[..., Path]
+
+HOST = arch.find()
+SECURITY = Path(__file__).parents[2] / "docs/security.md"
+TRUE = "int main(void) { return 0; }\n"
+STATUS = "Package: apt\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n\n"
+
+
+@dataclass
+class Supply:
+    """A source of downloads with a mirror of its own.
+
+    :ivar files: what the mirror has, by path.
+    :ivar lies: what it does in the place of sending some of them.
+    :ivar get: gets it all.
+    :ivar archive: the signed archive that it is of, if it is of one.
+    """
+
+    files: dict[str, bytes]
+    get: Callable[[], object]
+    lies: dict[str, mirror.Lie] = field(default_factory=dict)
+    archive: mirror.Archive | None = None
+    address: str = ""
+
+
+def _alpine(_: Path, pin: Pin) -> Supply:
+    data = pin(**{"./bin/sh": b"#!" * 999}).read_bytes()
+
+    def get() -> object:
+        return rootfs.find(arch.find(), None, made.address, NullReporter())
+
+    made = Supply({alpine.url(HOST, "")[1:]: data}, get)
+    return made
+
+
+def _apt(folder: Path, _: object) -> Supply:
+    archive = mirror.Archive(folder / "archive")
+    archive.add("thing", "1:1-1", {"bin/thing": bytes(5000)})
+    archive.release()
+    wanted = package.Wanted("thing", "bin/thing")
+    return Supply(
+        archive.files, lambda: package.fetch(wanted, HOST, NullReporter()), archive=archive
+    )
+
+
+def _mmdebstrap(folder: Path, _: object) -> Supply:
+    """Give a Debian of one package, which does nothing but pass for one."""
+    (folder / "true.c").write_text(TRUE)
+    oci.run("gcc", "-static", "-s", "-o", folder / "true", folder / "true.c")
+    programs = dict.fromkeys(
+        ("bin/sh", "bin/true", "usr/bin/dpkg", "usr/bin/env", "usr/bin/apt-get"),
+        (folder / "true").read_bytes(),
+    )
+    archive = mirror.Archive(folder / "archive")
+    archive.add(
+        "apt",
+        "1",
+        {**programs, "var/lib/dpkg/status": STATUS.encode()},
+        "Essential: yes",
+        "Priority: required",
+    )
+    archive.release()
+
+    def get() -> object:
+        with find("debian:trixie", HOST, report=NullReporter()) as source, source.tree() as tree:
+            return dict(tree.walk())["usr/bin/dpkg"]
+
+    return Supply(archive.files, get, archive=archive)
+
+
+def _registry(folder: Path, _: object) -> Supply:
+    layout = oci.layout(folder / "layout", tar(file("a", bytes(range(256)) * 99)))
+    top = oci.index(layout)["manifests"][0]
+    manifest = oci.manifest(layout)
+    files = {"v2/": b"{}", f"v2/a/manifests/{top['digest']}": oci.blob(layout, top).read_bytes()}
+    for each in (manifest["config"], *manifest["layers"]):
+        files[f"v2/a/blobs/{each['digest']}"] = oci.blob(layout, each).read_bytes()
+
+    def get() -> object:
+        address = made.address.removeprefix("http://")
+        text = f"docker://{address}/a@{top['digest']}"
+        with find(text, HOST, report=NullReporter()) as source, source.tree() as tree:
+            return dict(tree.walk())["a"]
+
+    made = Supply(files, get)
+    return made
+
+
+SUPPLIES = {
+    "alpine": _alpine,
+    "packages": _apt,
+    "debian:SUITE": _mmdebstrap,
+    "docker://": _registry,
+}
+"""What makes a supply, by its name in the table of docs/security.md."""
+
+_PACKAGE = {"package": 0, "index": 1, "release": 2}
+PARTS = {
+    "alpine": {"archive": 0},
+    "packages": _PACKAGE,
+    "debian:SUITE": _PACKAGE,
+    "docker://": {"manifest": 1, "config": 2, "layer": 3},
+}
+"""The parts of each that may be lied about, by their places among its files."""
+
+_BOTH = r"SHA-256 expected is \w{64}; the SHA-256 received is \w{64}$"
+_SIZE = r"unexpected size \(\d+ != \d+\)"
+_DIGESTS = r"sha256:\w{64}.*sha256:\w{64}"
+_APT: dict[mirror.Lie, str] = {
+    mirror.changed: rf"InRelease: .*manipulated|{_BOTH}",
+    mirror.other: rf"InRelease: .*isn't valid|{_BOTH}",
+    mirror.truncated: rf"InRelease: Splitting up|{_SIZE}",
+    mirror.broken_off: r"(InRelease|Packages|\.deb): ",
+    mirror.endless: rf"trixie Release: does not have a|InRelease: sends more than|{_SIZE}",
+}
+SAYS: dict[str, dict[mirror.Lie, str]] = {
+    "alpine": {
+        **dict.fromkeys(mirror.LIES, r"its SHA-256 is \w{64}, not \w{64}$"),
+        mirror.endless: "sends more than 1 MiB$",
+    },
+    "packages": _APT,
+    "debian:SUITE": _APT,
+    "docker://": {
+        **dict.fromkeys(mirror.LIES, _DIGESTS),
+        mirror.broken_off: "unexpected EOF",
+        mirror.endless: "exceeded maximum|sends more than the manifest says",
+    },
+}
+"""What the error says of each lie: what was expected, and what came."""
+
+
+def cases() -> Iterator[object]:
+    for name, parts in PARTS.items():
+        for part in parts:
+            for lie in mirror.LIES:
+                retried = lie is mirror.broken_off and name != "alpine"  # for some seconds
+                known = name == "debian:SUITE" and lie is not mirror.changed  # as of `packages`
+                marks = [pytest.mark.long] if retried or known else []
+                label = f"{name}-{part}-{lie.__name__}"
+                yield pytest.param(name, part, lie, marks=marks, id=label)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Give a folder that every user can enter, as apt's own user must."""
+    path = Path(tempfile.mkdtemp())
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def supply(
+    request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch, pin: Pin
+) -> Iterator[Supply]:
+    """Give the supply that the test is about, on a mirror that is honest so far."""
+    made = SUPPLIES[request.param](folder, pin)
+    monkeypatch.setattr(download, "SIZE_LIMIT", 1 << 20)
+    with mirror.serving(made.files, made.lies) as made.address:
+        if made.archive:
+            monkeypatch.setenv("APT_CONFIG", str(made.archive.configure(made.address)))
+            if request.param == "debian:SUITE":  # which asks the host's apt for mirrors
+                subprocess.run(["apt-get", "-qq", "update"], check=True)
+        yield made
+
+
+def kept(cache: Path) -> set[str]:
+    """Name the files in the cache, but for the dates of releases."""
+    found = (path.relative_to(cache) for path in cache.rglob("*") if path.is_file())
+    return {str(path) for path in found if path.name != "releases.json"}
+
+
+@pytest.mark.parametrize("supply", ["alpine", "docker://"], indirect=True)
+def test_who_tells_the_truth_is_believed(supply: Supply) -> None:
+    assert supply.get()
+
+
+@pytest.mark.parametrize(("supply", "part", "lie"), [*cases()], indirect=["supply"])
+def test_a_lie_is_refused(
+    supply: Supply, part: str, lie: mirror.Lie, cache: Path, request: pytest.FixtureRequest
+) -> None:
+    name = request.node.callspec.params["supply"]
+    supply.lies[[*supply.files][PARTS[name][part]]] = lie
+    with pytest.raises(ImageError) as caught:
+        supply.get()
+    assert re.search(SAYS[name][lie], caught.value.message)
+    assert kept(cache) == set()
+
+
+@pytest.mark.parametrize("supply", ["packages", "debian:SUITE"], indirect=True)
+def test_a_release_that_nobody_known_has_signed_is_refused(supply: Supply, cache: Path) -> None:
+    archive = supply.archive
+    assert archive
+    archive.release(signed=False)
+    with pytest.raises(ImageError, match="trixie Release: is not signed"):
+        supply.get()
+    archive.make_key()
+    archive.release()
+    with pytest.raises(ImageError, match=r"InRelease: .*([Mm]issing key|NO_PUBKEY)"):
+        supply.get()
+    assert kept(cache) == set()
+
+
+@pytest.mark.parametrize("supply", ["packages"], indirect=True)
+def test_a_host_that_wants_no_signatures_changes_nothing(supply: Supply, cache: Path) -> None:
+    assert supply.archive
+    with Path(os.environ["APT_CONFIG"]).open("a") as config:
+        config.write(
+            'Acquire::AllowInsecureRepositories "true";\nAPT::Get::AllowUnauthenticated "true";\n'
+        )
+    supply.archive.release(signed=False)
+    with pytest.raises(ImageError, match="trixie Release: is not signed"):
+        supply.get()
+    assert kept(cache) == set()
+
+
+@pytest.mark.parametrize("supply", ["packages", "debian:SUITE"], indirect=True)
+def test_a_release_is_believed_and_one_of_before_it_is_not(supply: Supply, cache: Path) -> None:
+    archive = supply.archive
+    assert archive
+    assert supply.get()
+    first = kept(cache)
+    archive.add("other", "1", {})
+    archive.release(age=mirror.DAY * 2)
+    for path in first:
+        (cache / path).unlink()  # as where something else of it is wanted
+    with pytest.raises(ImageError, match=r"is of .* and there was one of .* UTC before"):
+        supply.get()
+    assert kept(cache) == set()
+    archive.release(age=mirror.DAY / 2)  # mirrors lag behind each other
+    assert supply.get()
+
+
+@pytest.mark.parametrize("supply", ["docker://"], indirect=True)
+def test_the_users_policy_of_signatures_holds(
+    supply: Supply, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What containers-policy.json(5) refuses is not had, though its digest is right."""
+    policy = tmp_path / ".config/containers/policy.json"
+    policy.parent.mkdir(parents=True)
+    policy.write_text('{"default": [{"type": "reject"}]}')
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ImageError, match="rejected by policy"):
+        supply.get()
+    assert kept(cache) == set()
+
+
+def test_the_document_names_every_supply() -> None:
+    (table,) = re.findall(
+        r"\n## What is downloaded, and what vouches for it\n.*?\n(\|.*?)\n\n",
+        SECURITY.read_text(),
+        re.DOTALL,
+    )
+    last = [row.split("|")[-2] for row in table.splitlines()[2:]]
+    tried = [name for cell in last for name in re.findall(r"`([^`]+)`", cell)]
+    assert sorted(tried) == sorted(SUPPLIES)
