@@ -27,7 +27,8 @@ def test_whole() -> None:
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S"),
         "-sandbox",
         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-        *("-M", "microvm,pcie=on,memory-backend=ram", "-cpu", "max,-fsrm,-erms", "-accel", "tcg"),
+        *("-M", "microvm,pcie=on,memory-backend=ram,mem-merge=off"),
+        *("-cpu", "max,-fsrm,-erms", "-accel", "tcg"),
         *("-m", "512", "-smp", "2", "-object", "memory-backend-ram,id=ram,size=512M"),
         *("-kernel", "/dev/fd/13", "-initrd", "/dev/fd/14"),
         "-append",
@@ -42,13 +43,13 @@ def test_whole() -> None:
 
 def test_mmio() -> None:
     command = arguments(replace(CONFIG, bus="mmio"), INHERITED, tsc_khz=None)
-    assert option(command, "-M") == "microvm,acpi=off,memory-backend=ram"
+    assert option(command, "-M") == "microvm,acpi=off,memory-backend=ram,mem-merge=off"
     assert "virtio-serial-device,max_ports=2" in command
 
 
 def test_aarch64() -> None:
     command = arguments(replace(CONFIG, arch="aarch64"), INHERITED, tsc_khz=2_500_000)
-    assert option(command, "-M") == "virt,memory-backend=ram"
+    assert option(command, "-M") == "virt,memory-backend=ram,mem-merge=off"
     assert option(command, "-cpu") == "max,pauth-impdef=on"
     assert option(command, "-append") == "console=ttyAMA0 quiet panic=-1"
 

@@ -117,7 +117,8 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(("-incoming", "defer") if _restores(inherited) else ("-S",)),
         *("-sandbox", _SANDBOX),
-        *("-M", f"{target.machine[config.bus]},memory-backend=ram"),
+        # Pages merged with others' would tell, by the time that a write takes, what these hold.
+        *("-M", f"{target.machine[config.bus]},memory-backend=ram,mem-merge=off"),
         *("-cpu", target.cpu[config.accel]),
         *_accelerator(config.accel, inherited.kvm),
         *("-m", str(config.memory), "-smp", str(config.cpus)),

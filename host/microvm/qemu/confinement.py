@@ -113,6 +113,7 @@ _MIB = 1 << 20
 # disks may take 64 threads, and where it gets no thread, it aborts.
 _OPEN_FILES = 256
 _THREADS = 128
+_DEVICES = 64 * _MIB  # more than what is saved of them
 # Measured beside its guest's: 1.4 GiB, of which 1 GiB is for translated code, and 64 MiB for each
 # further CPU; each thread may want 72 MiB of it, for a stack and an allocator's arena.
 _ADDRESS_SPACE = 8192 * _MIB
@@ -242,8 +243,9 @@ def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]
         ("open-files", _OPEN_FILES + 16 * config.cpus),
         ("threads", _THREADS + 2 * config.cpus),
     ]
-    # A guest that is saved is written to files of no name; one that is sent later has to be let.
-    return found if saves or not may_raise() else [("file-size", config.scratch), *found]
+    # What a guest takes that is saved, or sent: else that has to be let, where we may do so later.
+    saved = guest + guest // 64 + _DEVICES if saves or not may_raise() else 0
+    return [("file-size", max(config.scratch, saved)), *found]
 
 
 def may_raise() -> bool:
@@ -273,7 +275,7 @@ def writing(pid: int) -> Iterator[None]:
     """Let a QEMU write files for a while, as large as our own limit has it."""
     import resource
 
-    if not may_raise():  # nor has it a limit
+    if not may_raise():  # so its limit has room
         yield
         return
     kind = resource.RLIMIT_FSIZE
