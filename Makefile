@@ -104,6 +104,7 @@ gen: $(VENV)/dev
 	$(BIN)/microvm-proto gen examples/sensor/sensor.toml
 	$(BIN)/python -m tests.project.modules
 	$(BIN)/python -m tests.project.options
+	$(BIN)/python -m tests.confinement.table
 	$(BIN)/python -m tests.faults.document
 
 bench: $(VENV)/dev

@@ -1,0 +1,208 @@
+"""The program that attacks, started in one of three ways, and what its attempts have come to."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.confinement.scene import KILLED, Scene, identity
+from tests.support.ordinary import as_user
+
+DEADLINE = 30.0
+UIDS = 0x7C000000
+_REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A program that was started, and has made its attempts, or was killed for one.
+
+    :ivar pid: its process.
+    :ivar controller: the process that started it.
+    :ivar said: what it wrote.
+    :ivar layers: what the launcher said of each of its layers, if there was one.
+    """
+
+    pid: int
+    controller: int
+    said: str
+    layers: Mapping[str, str] = field(default_factory=dict)
+
+
+Start = Callable[[Path], AbstractContextManager[Started]]
+
+
+@dataclass(frozen=True, slots=True)
+class Attacker:
+    """A program that has made all its attempts, and is still there.
+
+    :ivar results: by the attempts' names: `SUCCEEDED`, `KILLED`, an errno, or `nothing` where there
+        was nothing to try it on.
+    """
+
+    results: Mapping[str, str]
+    process: Started
+
+
+@contextmanager
+def attacker(scene: Scene, start: Start, **notes: object) -> Iterator[Attacker]:
+    """Start the program, anew if it is killed for an attempt, until it has made all.
+
+    :param notes: what it is told beyond what `scene` tells it.
+    """
+    results: dict[str, str] = {}
+    with ExitStack() as stack:
+        while True:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="microvm-")))
+            folder.chmod(0o755)
+            armed = scene.arm(folder / "qemu-system-x86_64", **{"from": len(results), **notes})
+            process = stack.enter_context(start(armed))
+            *lines, last = process.said.split("\n")
+            for line in lines[:-1]:
+                name, _, result = line.partition("\t")
+                results[name] = result
+            if "done" in lines:
+                break
+            assert last.endswith("\t"), process
+            results[last.rstrip("\t")] = KILLED
+        yield Attacker(results, process)
+
+
+def plainly(scene: Scene, *wrapper: str) -> Start:
+    """Start it by itself, or by a wrapper, with QEMU's descriptors."""
+
+    @contextmanager
+    def start(program: Path) -> Iterator[Started]:
+        with ExitStack() as stack:
+            theirs = _descriptors(scene, stack)
+            error, process = _spawned([*wrapper, program], theirs, scene.user, stack)
+            yield Started(process.pid, os.getpid(), said_by(error))
+
+    return start
+
+
+def by_launcher(scene: Scene, launcher: Path, *options: str) -> Start:
+    """Start it by the launcher, with QEMU's descriptors; as root with a uid of its own."""
+
+    @contextmanager
+    def start(program: Path) -> Iterator[Started]:
+        with ExitStack() as stack:
+            theirs = _descriptors(scene, stack)
+            ours, status = socket.socketpair()
+            stack.enter_context(ours).settimeout(DEADLINE)
+            command: list[str | Path] = [launcher, "--controller", str(os.getpid())]
+            command += ["--status", str(status.fileno()), "--read", program]
+            command += ["--file", str(theirs[0])]  # a disk is not opened anew
+            command += ["--limit", "file-size=1048576", "--limit", "open-files=64"]
+            command += ["--limit", "threads=32", "--limit", f"address-space={1 << 30}"]
+            if os.geteuid() == 0 and scene.user is None:
+                command += ["--uid", str(UIDS)]
+            command += [*options, "--", program]
+            error, _ = _spawned(command, [*theirs, status.detach()], scene.user, stack)
+            pid, layers = _status(ours)
+            stack.callback(_end, pid)
+            yield Started(pid, os.getpid(), said_by(error), layers)
+
+    return start
+
+
+def by_microvm(scene: Scene) -> Start:
+    """Start it as `microvm` starts QEMU, in a process of the scene's user."""
+
+    @contextmanager
+    def start(program: Path) -> Iterator[Started]:
+        command = [sys.executable, "-m", "tests.confinement.launched", str(scene.folder)]
+        path = f"{program.parent}:{os.environ['PATH']}"
+        with subprocess.Popen(
+            command if scene.user is None else as_user(*command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=_REPOSITORY,
+            env={**os.environ, "PATH": path},
+        ) as process:
+            assert process.stdout is not None
+            pid, said = json.loads(process.stdout.readline())
+            yield Started(pid, process.pid, said)
+
+    return start
+
+
+def _descriptors(scene: Scene, stack: ExitStack) -> list[int]:
+    """Open what it inherits, to be closed: a template, a disk to write to, QMP, the port."""
+    pairs = [socket.socketpair(), socket.socketpair()]
+    for ours, _ in pairs:
+        stack.enter_context(ours)
+    with tempfile.TemporaryFile(dir=scene.folder.parent) as scratch:
+        os.truncate(scratch.fileno(), 1 << 20)
+        if scene.user is not None:
+            os.fchown(scratch.fileno(), scene.user, scene.user)
+        kept = os.dup(scratch.fileno())
+    template = os.open(scene.folder / "template", os.O_RDONLY)
+    return [template, kept, *(theirs.detach() for _, theirs in pairs)]
+
+
+def _spawned(
+    command: Sequence[str | Path], theirs: Sequence[int], user: int | None, stack: ExitStack
+) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Spawn a command with these descriptors, and standard error on a socket; return its end."""
+    ours, error = socket.socketpair()
+    stack.enter_context(ours).settimeout(DEADLINE)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=error.detach(),
+        pass_fds=theirs,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        cwd="/",
+        start_new_session=True,
+        **identity(user),
+    )
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    for each in theirs:
+        os.close(each)
+    return ours, process
+
+
+def _status(status: socket.socket) -> tuple[int, dict[str, str]]:
+    pid, layers = 0, {}
+    with status.makefile() as lines:
+        for line in lines:
+            word, _, rest = line.strip().partition(" ")
+            if word == "pid" and rest.isdecimal():  # the name of a layer, too
+                pid = int(rest)
+            else:
+                layers[word] = rest
+    assert "failed" not in layers, layers
+    return pid, layers
+
+
+def said_by(error: socket.socket) -> str:
+    """Read what it writes to its standard error, until it has made its attempts, or has ended."""
+    said = b""
+    while not said.endswith(b"done\n"):
+        try:
+            chunk = error.recv(65536)
+        except TimeoutError:
+            raise AssertionError(f"it hangs: {said[-100:]!r}") from None
+        if not chunk:
+            break
+        said += chunk
+    return said.decode()
+
+
+def _end(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)

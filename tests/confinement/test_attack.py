@@ -1,0 +1,111 @@
+"""An attacker in QEMU's place, with its credentials and descriptors; see docs/security.md."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from tests.confinement.attacker import Attacker, Start, attacker, by_launcher, by_microvm, plainly
+from tests.confinement.scene import SUCCEEDED, Scene, attempts, dangerous, launcher, ordinary, scene
+from tests.confinement.table import PAGE, counts, renewed
+from tests.support.ordinary import only_root
+from tests.support.polling import eventually
+from tests.support.processes import is_alive
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the confinement is Linux's")
+
+NAMESPACES = "user pid net ipc uts mount".split()
+
+#: Layers that a host may not have; without any of these groups nothing dangerous may succeed.
+MISSING = {
+    "nothing": [],
+    "namespaces": NAMESPACES,
+    "landlock": ["landlock"],
+    "the root": ["mount"],
+    "a user namespace": ["user"],
+    "pid": ["pid"],
+}
+
+WHO = [pytest.param(False, id="user"), pytest.param(True, id="root", marks=only_root)]
+
+
+@contextmanager
+def attacked(root: bool, start: str, *options: str) -> Iterator[tuple[Scene, Attacker]]:
+    """Two machines of a user's, or of root's, one of which has attacked all else."""
+    user = None if root else ordinary()
+
+    def way(at: Scene) -> Start:
+        if start == "microvm":
+            return by_microvm(at)
+        return by_launcher(at, launcher(), *options)
+
+    with (
+        scene(user) as place,
+        scene(user) as other,
+        attacker(other, way(other), idle=1) as sibling,
+    ):
+        place.mark()
+        pid = sibling.process.pid
+        with attacker(place, way(place), sibling=pid) as found:
+            yield place, found
+            assert is_alive(pid)
+
+
+def test_there_is_much_to_try() -> None:
+    names = [attempt.name for attempt in attempts()]
+    assert len(names) == len({*names})
+    assert len([attempt for attempt in attempts() if attempt.danger != "own"]) >= 60
+
+
+def test_the_page_names_them() -> None:
+    page = PAGE.read_text()
+    assert page == renewed(page), "an attempt is new, gone or says something else: run `make gen`"
+    said = re.search(r"tries (\d+) things.*these (\d+) would.*and (\d+) of them", page, re.DOTALL)
+    assert said is not None
+    assert tuple(map(int, said.groups())) == counts()
+
+
+def test_unconfined_all_is_open() -> None:
+    """Or what is refused below would prove nothing."""
+    user = ordinary()
+    with scene(user) as place, scene(user) as other, ExitStack() as stack:
+        sibling = stack.enter_context(attacker(other, plainly(other), idle=1))
+        place.mark()
+        found = stack.enter_context(
+            attacker(place, plainly(place), sibling=sibling.process.pid)
+        ).results
+        expected = {attempt.name for attempt in attempts() if attempt.danger == "open"}
+        assert {name for name in expected if found[name] != SUCCEEDED} == set()
+        harmed = {line.partition(":")[0] for line in place.harm()}
+        assert {"template", "ShdPnd", "Max msgqueue size", "niceness"} <= harmed
+
+
+@pytest.mark.parametrize("root", WHO)
+@pytest.mark.parametrize("start", ["launcher", "microvm"])
+def test_confined_nothing_is_open(root: bool, start: str) -> None:
+    with attacked(root, start) as (place, found):
+        assert {*found.results} == {attempt.name for attempt in attempts()}
+        assert dangerous(found.results) == []
+        assert place.harm() == []
+
+
+@pytest.mark.parametrize("root", WHO)
+@pytest.mark.parametrize("missing", MISSING)
+def test_a_layer_less_opens_nothing(root: bool, missing: str) -> None:
+    options = [word for layer in MISSING[missing] for word in ("--without", layer)]
+    with attacked(root, "launcher", *options) as (place, found):
+        assert dangerous(found.results) == []
+        assert place.harm() == []
+
+
+@pytest.mark.parametrize("root", WHO)
+def test_it_dies_with_its_controller(root: bool) -> None:
+    """Even after all that it has tried against that."""
+    with attacked(root, "microvm") as (_, found):
+        os.kill(found.process.controller, signal.SIGKILL)
+        eventually(lambda: not is_alive(found.process.pid))
