@@ -24,6 +24,8 @@ TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
 FUZZ_SECONDS ?= 300
 FUZZ ?= fuzz
 
+SOAK_SECONDS ?= 1200
+
 C_FILES = $(shell find examples fuzz guest host tests -name '*.[ch]')
 
 # Whichever of these is there, and has not run all of the tests, runs those that boot no guest.
@@ -31,9 +33,9 @@ PYTHONS := python3.11 python3.13
 NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
 # All but what boots the guest, which takes most of the time.
-GUESTLESS := --ignore=tests/vm --ignore=fuzz/guest
+GUESTLESS := --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
 
-.PHONY: help hello test test-host test-long lint format constraints gen bench bench-codec fuzz fuzz-mutants clean
+.PHONY: help hello test test-host test-long lint format constraints gen bench bench-codec fuzz fuzz-mutants soak clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -51,6 +53,7 @@ help:
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
 	@echo 'make fuzz       every rung of the fuzzing, with a random seed; FUZZ_SECONDS=600 for longer'
 	@echo 'make fuzz-mutants  whether the fuzzing finds bugs that are put there'
+	@echo 'make soak       starts, commands and faults at random, and a failure if anything grows; SOAK_SECONDS=60'
 	@echo 'make clean      remove the virtual environment and what was built'
 
 hello: $(VENV)/vm
@@ -122,6 +125,10 @@ fuzz: $(VENV)/dev
 fuzz-mutants: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
 	$(BIN)/python -m fuzz.mutants $(FUZZ_OPTIONS)
+
+soak: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS))
+	$(BIN)/python -m tests.soak --seconds=$(SOAK_SECONDS) $(SOAK_OPTIONS)
 
 clean:
 	rm -rf $(VENV) .venv-* guest/build host/confine/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,307 @@
+"""What happens in a soak: starts, commands and faults, each with what is expected of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.processes import children, exists, program, state
+
+from microvm import (
+    BootError,
+    ExecTimeout,
+    FileNotFound,
+    GuestDied,
+    GuestUnresponsive,
+    MicroVM,
+    OutputLimit,
+    Pool,
+    QemuError,
+    Snapshot,
+    StartError,
+)
+from microvm.start import snapshots
+from microvm_image import Image
+
+MEMORY = "96M"
+ORPHANS = 10.0
+"""Seconds within which what a killed controller has started must be gone."""
+
+_TREE = Path(__file__).parents[2]
+_PANIC = ["sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"]
+_ENDS = (QemuError, BootError, GuestDied)
+_MOMENTS = 0.5  # seconds in which a start and its first command lie, more or less
+
+
+@dataclass
+class World:
+    """What events are about.
+
+    :ivar image: what machines are of.
+    :ivar chance: what their details are drawn from.
+    :ivar folder: a folder for files, which an event leaves as it found it.
+    :ivar witness: a machine that lives all through it.
+    :ivar snapshot: one of a machine that has been prepared.
+    :ivar turn: whose turn it is to run a command in the witness.
+    """
+
+    image: Image
+    chance: random.Random
+    folder: Path
+    witness: MicroVM
+    snapshot: Snapshot | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def machine(self, **options: Any) -> MicroVM:
+        """A machine that is not started."""
+        return MicroVM(self.image, **{**quiet(), **options})
+
+
+def quiet() -> dict[str, Any]:
+    """The options of all machines, of which nothing is told."""
+    return {"memory": MEMORY, "accel": "tcg", "notify": lambda _: None}
+
+
+Happens = Callable[[World], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happens.
+
+    :ivar weight: how often it is drawn, as a multiple.
+    :ivar expected: the errors that it may end with, of these very classes; none if it must not.
+    :ivar alone: whether nothing else may happen meanwhile, as it tells processes by their parent.
+    """
+
+    name: str
+    happens: Happens
+    weight: int = 4
+    expected: tuple[type[BaseException], ...] = ()
+    alone: bool = False
+
+
+async def _hello(vm: MicroVM) -> None:
+    assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
+
+
+async def cold(world: World) -> None:
+    """Boot a guest."""
+    async with world.machine(cold=True) as vm:
+        await _hello(vm)
+
+
+async def clone(world: World) -> None:
+    """Start a clone."""
+    async with world.machine() as vm:
+        await _hello(vm)
+
+
+async def restore(world: World) -> None:
+    """Start a machine from the snapshot, in which a process lives on."""
+    assert world.snapshot
+    async with MicroVM(world.snapshot, notify=lambda _: None) as vm:
+        await vm.run(["pidof", "sleep"], check=True)
+
+
+async def checkpoint(world: World) -> None:
+    """Keep a machine under a name, start another from it, and remove it."""
+    name = f"soak-{world.chance.randrange(1 << 30)}"
+    async with world.machine() as vm:
+        await vm.checkpoint(name)
+        await _hello(vm)
+    async with MicroVM(Snapshot.find(name), notify=lambda _: None) as restored:
+        await _hello(restored)
+    snapshots.STORE.remove(name)
+
+
+async def fork(world: World) -> None:
+    """Fork a machine."""
+    async with world.machine() as vm, await vm.fork(2) as forks:
+        for each in (vm, *forks):
+            await _hello(each)
+
+
+async def pool(world: World) -> None:
+    """Spread commands over a pool."""
+    async with Pool(2, world.image, **quiet()) as machines:
+        outcomes = [each async for each in machines.map([["echo", str(n)] for n in range(3)])]
+    assert [each.result().stdout for each in outcomes] == [b"0\n", b"1\n", b"2\n"]
+
+
+async def small(world: World) -> None:
+    """Run a command."""
+    await _hello(world.witness)
+
+
+async def output(world: World) -> None:
+    """Read much output."""
+    size = world.chance.randrange(4 << 20)
+    found = await world.witness.run(["head", "-c", str(size), "/dev/zero"])
+    assert found.stdout == bytes(size)
+
+
+async def sends(world: World) -> None:
+    """Send much input."""
+    data = world.chance.randbytes(world.chance.randrange(1 << 20))
+    assert (await world.witness.run(["cat"], input=data)).stdout == data
+
+
+async def files(world: World) -> None:
+    """Copy a file there and back."""
+    data = world.chance.randbytes(world.chance.randrange(1 << 20))
+    sent, got = world.folder / "sent", world.folder / "got"
+    sent.write_bytes(data)
+    try:
+        await world.witness.put(sent, "/tmp/soak")
+        await world.witness.get("/tmp/soak", got)
+        assert got.read_bytes() == data
+    finally:
+        sent.unlink()
+        got.unlink(missing_ok=True)
+        await world.witness.run(["rm", "-f", "/tmp/soak"])
+
+
+async def absent(world: World) -> None:
+    """Read a file that is not there."""
+    await world.witness.read_file("/nowhere")
+
+
+async def command_not_there(world: World) -> None:
+    """Start a command that is not there."""
+    await world.witness.run(["/nowhere"])
+
+
+async def too_long(world: World) -> None:
+    """Run into a deadline, with a child that ignores all it can."""
+    command = "trap '' TERM INT HUP; sleep 60 & sleep 60"
+    await world.witness.run(["sh", "-c", command], timeout=0.2)
+
+
+async def too_much(world: World) -> None:
+    """Write more than is allowed."""
+    await world.witness.run(["yes"], max_output=100_000)
+
+
+async def terminal(world: World) -> None:
+    """Give a command a terminal."""
+    found = await world.witness.run(["sh", "-c", "stty size; tty"], tty=(31, 99))
+    assert found.stdout.startswith(b"31 99\r\n/dev/pts/")
+
+
+async def background(world: World) -> None:
+    """Leave a process that ends by itself."""
+    await world.witness.run(["sh", "-c", "sleep 0.3 >/dev/null 2>&1 &"], check=True)
+
+
+async def given_up(world: World) -> None:
+    """Cancel a machine's start, its command or its end, at any moment."""
+    task = asyncio.create_task(clone(world))
+    await asyncio.sleep(world.chance.uniform(0, _MOMENTS))
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def panics(world: World) -> None:
+    """Have the guest's kernel panic."""
+    async with world.machine() as vm:
+        await vm.run(_PANIC)
+
+
+async def fills(world: World) -> None:
+    """Fill a guest's memory, which ends the command that does so, and nothing else."""
+    async with world.machine() as vm:
+        found = await vm.run(["tail", "/dev/zero"])
+        assert found.returncode == -signal.SIGKILL
+        await _hello(vm)
+
+
+async def stopped(world: World) -> None:
+    """Stop QEMU by a signal."""
+    async with world.machine() as vm:
+        os.kill(vm.pid or 0, signal.SIGSTOP)
+        await _hello(vm)
+
+
+async def kill_qemu(world: World) -> None:
+    """Kill QEMU at any moment of a start, a command, and the end."""
+    others = set(children(os.getpid()))
+    task = asyncio.create_task(clone(world))
+    await asyncio.sleep(world.chance.uniform(0, _MOMENTS))
+    for pid in set(children(os.getpid())) - others:
+        if program(pid).startswith("qemu-system-") or not world.chance.randrange(4):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    await task
+
+
+async def kill_controller(world: World) -> None:
+    """Kill a controller at any moment; what it has started must be gone soon after."""
+    others = set(children(os.getpid()))
+    seed = world.chance.randrange(1 << 30)
+    victim = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.soak.victim", str(world.image.path), str(seed)),
+        cwd=_TREE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert victim.stdout
+        await victim.stdout.readline()  # it has begun
+        await asyncio.sleep(world.chance.uniform(0, 2 * _MOMENTS))
+    finally:
+        victim.kill()
+        await victim.wait()
+    async with asyncio.timeout(ORPHANS):
+        while orphans := set(children(os.getpid())) - others:
+            for pid in orphans:
+                if exists(pid) and state(pid) == "Z":  # we have adopted it
+                    with suppress(ChildProcessError):
+                        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 -- it has ended
+            await asyncio.sleep(0.01)
+    for kept in snapshots.STORE.installed():  # whole ones stay, as they must
+        if not kept.flaw:
+            snapshots.STORE.remove(kept.name)
+
+
+STARTS = (
+    Event("cold", cold, 2),
+    Event("clone", clone, 8),
+    Event("restore", restore),
+    Event("checkpoint", checkpoint, 2),
+    Event("fork", fork, 2),
+    Event("pool", pool, 2),
+)
+COMMANDS = (
+    Event("small", small),
+    Event("output", output),
+    Event("input", sends),
+    Event("files", files),
+    Event("terminal", terminal),
+    Event("background", background, 2),
+    Event("no such file", absent, 2, (FileNotFound,)),
+    Event("no such command", command_not_there, 2, (StartError,)),
+    Event("timeout", too_long, 2, (ExecTimeout,)),
+    Event("output limit", too_much, 2, (OutputLimit,)),
+)
+FAULTS = (
+    Event("cancelled", given_up, 4),
+    Event("guest panics", panics, 2, (GuestDied,)),
+    Event("guest fills its memory", fills, 1),
+    Event("QEMU stopped", stopped, 1, (GuestUnresponsive,)),
+    Event("QEMU killed", kill_qemu, 4, _ENDS, alone=True),
+    Event("controller killed", kill_controller, 2, alone=True),
+)
+EVENTS = {event.name: event for event in (*STARTS, *COMMANDS, *FAULTS)}
+"""All of them by name."""
+
+MUST_FAIL = {"guest panics", "QEMU stopped", *(event.name for event in COMMANDS if event.expected)}
+"""Those that are in order only when they end with an error."""

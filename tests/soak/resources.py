@@ -1,0 +1,107 @@
+"""What is sampled of the host and of a guest, each with the growth that is no leak."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.processes import children, memory, open_files, state
+
+from microvm import MicroVM
+from microvm.qemu import cgroup
+
+from .trend import Bound
+
+KIB, MIB = 1 << 10, 1 << 20
+NONE = Bound(0.9)
+"""Of what is counted, not one more over the whole time."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource: what it is called, what it is counted in, and how much it may grow."""
+
+    name: str
+    unit: str
+    bound: Bound
+
+
+RESOURCES = (
+    Resource("controller's memory", "MiB", Bound(6.0, 0.002)),
+    Resource("controller's objects", "blocks", Bound(3000, 1.0)),
+    Resource("controller's descriptors", "", NONE),
+    Resource("controller's sockets", "", NONE),
+    Resource("controller's threads", "", NONE),
+    Resource("controller's tasks", "", NONE),
+    Resource("children", "", NONE),
+    Resource("zombies", "", NONE),
+    Resource("files of the cache", "", NONE),
+    Resource("bytes of the cache", "MiB", Bound(1.0)),
+    Resource("locks", "", NONE),
+    Resource("temporary files", "", NONE),
+    Resource("control groups", "", NONE),
+    Resource("QEMU's memory", "MiB", Bound(12.0, 0.002)),
+    Resource("QEMU's descriptors", "", NONE),
+    Resource("guest's memory in use", "MiB", Bound(3.0, 0.001)),
+    Resource("guest's processes", "", NONE),
+    Resource("daemon's descriptors", "", NONE),
+    Resource("daemon's memory", "KiB", Bound(16.0)),
+    Resource("daemon's zombies", "", NONE),
+)
+"""All of them, in the order of the table. QEMU and the guest are those that live all through it."""
+
+
+def host(cache: Path, temporary: Path) -> dict[str, float]:
+    """Return what this process takes of the host."""
+    gc.collect()
+    own = os.getpid()
+    descriptors = open_files()
+    processes = children(own)
+    files = [path for path in cache.rglob("*") if path.is_file()]
+    return {
+        "controller's memory": memory(own) / KIB,
+        "controller's objects": sys.getallocatedblocks(),
+        "controller's descriptors": len(descriptors),
+        "controller's sockets": sum("socket:" in target for target in descriptors.values()),
+        "controller's threads": threading.active_count(),
+        "controller's tasks": len(asyncio.all_tasks()),
+        "children": len(processes),
+        "zombies": sum(state(pid) == "Z" for pid in processes),
+        "files of the cache": len(files),
+        "bytes of the cache": sum(path.stat().st_size for path in files) / MIB,
+        "locks": sum(path.suffix == ".lock" for path in files),
+        "temporary files": len(list(temporary.rglob("*"))),
+        "control groups": len(list(_groups())),
+    }
+
+
+def _groups() -> Iterator[Path]:
+    """The control groups of machines, wherever they are beside the one that we are in."""
+    own = Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].strip()
+    yield from (cgroup.ROOT / own).parent.glob("microvm-*")
+    yield from (cgroup.ROOT / own).glob("microvm-*")
+
+
+async def guest(vm: MicroVM) -> dict[str, float]:
+    """Return what a machine takes of the host, and what there is in it."""
+    status = await vm.status()
+    read = await vm.run(["sh", "-c", "cat /proc/meminfo; ls /proc"], text=True, check=True)
+    lines = read.stdout.splitlines()
+    sizes = {name: size for name, colon, size in (line.partition(":") for line in lines) if colon}
+    total, free = (int(sizes[name].split()[0]) for name in ("MemTotal", "MemAvailable"))
+    pid = vm.pid or 0
+    return {
+        "QEMU's memory": memory(pid) / KIB,
+        "QEMU's descriptors": len(open_files(pid)),
+        "guest's memory in use": (total - free) / KIB,
+        "guest's processes": sum(line.isdigit() for line in lines),
+        "daemon's descriptors": status.descriptors,
+        "daemon's memory": status.memory / KIB,
+        "daemon's zombies": status.zombies,
+    }

@@ -1,0 +1,194 @@
+"""The soak: things happen at random, and between them everything is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.faults.check import Traces, adopting
+
+from microvm import MicroVM
+from microvm_image import Image
+
+from . import resources
+from .events import COMMANDS, EVENTS, MUST_FAIL, Event, World, quiet
+from .resources import RESOURCES, Resource
+from .trend import growth
+
+PATIENCE = 120.0
+"""Seconds that a thing may take, on a busy host."""
+
+_WIDTH = 2  # things that happen at a time
+_TOLD = 30  # samples between two lines
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What there was at a moment.
+
+    :ivar seconds: since the beginning.
+    :ivar done: how many things had happened.
+    :ivar values: the resources, by name.
+    """
+
+    seconds: float
+    done: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A resource over the whole time: by how much it has grown, and by how much it may."""
+
+    resource: Resource
+    values: list[float]
+    growth: float
+    bound: float
+
+    @property
+    def is_upward(self) -> bool:
+        """Whether it has grown by more than it may."""
+        return self.growth > self.bound
+
+
+@dataclass
+class Soak:
+    """A soak and what came of it.
+
+    :ivar plan: what happens, in order; None for what is drawn at random.
+    :ivar seconds: how long it goes on, at most.
+    :ivar interval: the seconds from one sample to the next.
+    :ivar tell: called with a line about what goes on, now and then.
+    :ivar outcomes: how often what happened ended how.
+    :ivar failures: what ended otherwise than expected, and what was left.
+    """
+
+    image: Image
+    cache: Path
+    temporary: Path
+    seed: int
+    seconds: float
+    interval: float = 2.0
+    plan: list[Event] | None = None
+    tell: Callable[[str], object] = id
+    samples: list[Sample] = field(default_factory=list)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """How many things have happened."""
+        return self.outcomes.total()
+
+    @property
+    def trends(self) -> list[Trend]:
+        """The trend of each resource that was sampled."""
+        done = [float(sample.done) for sample in self.samples]
+        found = []
+        for resource in RESOURCES:
+            values = [sample.values[resource.name] for sample in self.samples]
+            grown = growth(done, values)
+            bound = resource.bound.of(done[-1] - done[0]) if done else 0.0
+            found.append(Trend(resource, values, grown, bound))
+        return found
+
+    @property
+    def is_good(self) -> bool:
+        """Whether everything ended as expected, nothing grew, and nothing is left."""
+        return not self.failures and not any(trend.is_upward for trend in self.trends)
+
+    async def run(self) -> None:
+        """Have it happen."""
+        async with MicroVM(self.image, **quiet()) as first:  # which saves the template
+            await first.run(["true"], check=True)
+        with adopting():
+            before, tasks = Traces.now(self.cache, self.temporary), asyncio.all_tasks()
+            await self._soak()
+            after = Traces.now(self.cache, self.temporary)
+            self.failures += [f"left at the end: {each}" for each in _left(before, after)]
+            self.failures += [f"left at the end: {each}" for each in asyncio.all_tasks() - tasks]
+
+    async def _soak(self) -> None:
+        chance = random.Random(self.seed)
+        async with AsyncExitStack() as stack:
+            witness = await stack.enter_async_context(MicroVM(self.image, **quiet()))
+            world = World(self.image, chance, self.temporary, witness)
+            async with MicroVM(self.image, **quiet()) as prepared:
+                await prepared.run(["sh", "-c", "sleep 1000000 >/dev/null 2>&1 &"], check=True)
+                world.snapshot = stack.enter_context(await prepared.checkpoint())
+            begun = time.monotonic()
+            sampled = 0.0
+            for events in self._rounds(chance):
+                await asyncio.gather(*(self._happen(event, world) for event in events))
+                seconds = time.monotonic() - begun
+                if seconds - sampled >= self.interval:
+                    await self._sample(world, seconds)
+                    sampled = seconds
+                if seconds > self.seconds:
+                    break
+
+    def _rounds(self, chance: random.Random) -> Iterator[list[Event]]:
+        """What happens at a time."""
+        if self.plan is not None:
+            drawn = iter(self.plan)
+        else:
+            events = list(EVENTS.values())
+            weights = [event.weight for event in events]
+            drawn = (chance.choices(events, weights)[0] for _ in itertools.count())
+        waiting: list[Event] = []
+        for event in drawn:
+            if event.alone:
+                yield [event]
+                continue
+            waiting.append(event)
+            if len(waiting) == _WIDTH:
+                yield waiting
+                waiting = []
+        if waiting:
+            yield waiting
+
+    async def _happen(self, event: Event, world: World) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if event in COMMANDS:
+                    async with world.turn:
+                        await event.happens(world)
+                else:
+                    await event.happens(world)
+            outcome = "done"
+            if event.name in MUST_FAIL:
+                self._fail(event, "it should have failed")
+        except event.expected as error:
+            outcome = type(error).__name__
+            if type(error) not in event.expected:
+                self._fail(event, traceback.format_exc())
+        except Exception as error:
+            outcome = type(error).__name__
+            self._fail(event, traceback.format_exc())
+        self.outcomes[event.name, outcome] += 1
+
+    def _fail(self, event: Event, why: str) -> None:
+        self.failures.append(f"{event.name}, after {self.done} others: {why}")
+        self.tell(self.failures[-1])
+
+    async def _sample(self, world: World, seconds: float) -> None:
+        values = await resources.guest(world.witness)
+        values |= resources.host(self.cache, self.temporary)
+        self.samples.append(Sample(seconds, self.done, values))
+        if len(self.samples) % _TOLD == 0:
+            self.tell(f"{seconds:.0f} s: {self.done}")
+
+
+def _left(before: Traces, after: Traces) -> Iterator[object]:
+    yield from (f"process {pid}" for pid in after.children - before.children)
+    yield from (f"descriptor {fd}" for fd in after.descriptors.items() - before.descriptors.items())
+    yield from (path for path in after.files - before.files if path.is_file())
+    yield from after.threads - before.threads

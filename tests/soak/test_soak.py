@@ -1,0 +1,97 @@
+"""The soak finds what is planted, and for some seconds finds nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from microvm import GuestDied
+from microvm_image import Image, default
+
+from . import report
+from .__main__ import of_its_own
+from .events import COMMANDS, FAULTS, STARTS, Event, World
+from .soak import Soak
+from .trend import growth, slope
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    """The default image, built if there is none."""
+    return default()
+
+
+@pytest.fixture
+def folders(image: Image) -> Iterator[tuple[Path, Path]]:
+    """A cache and a folder for temporary files."""
+    del image
+    with of_its_own() as both:
+        yield both
+
+
+@pytest.mark.deadline(120.0)
+async def test_a_leak_that_is_planted_is_found(
+    image: Image, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    kept: list[int] = []
+
+    async def descriptor(_: World) -> None:
+        kept.append(os.open(os.devnull, os.O_RDONLY))
+
+    async def process(world: World) -> None:
+        await world.witness.run(["sh", "-c", "sleep 1000 >/dev/null 2>&1 &"])
+
+    async def file(world: World) -> None:
+        (world.folder / str(len(kept))).touch()
+
+    async def dies(_: World) -> None:
+        raise GuestDied("out of turn")
+
+    planted = [Event(each.__name__, each, alone=True) for each in (descriptor, process, file)]
+    plan = [*planted * 10, Event("dies", dies)]
+    soak = Soak(image, *folders, seed=1, seconds=60.0, interval=0.0, plan=plan)
+    try:
+        await soak.run()
+    finally:
+        for fd in kept:
+            os.close(fd)
+    assert {trend.resource.name for trend in soak.trends if trend.is_upward} == {
+        "controller's descriptors",
+        "temporary files",
+        "guest's processes",
+    }
+    failed = "\n".join(soak.failures)
+    assert "dies, after 30 others" in failed
+    assert "out of turn" in failed
+    assert failed.count("descriptor (") == 10
+    assert failed.count("/temporary/") == 10
+    said = "\n".join(report.lines(soak))
+    assert "GREW: controller's descriptors: seed 1\n" in said
+    assert said.endswith("\nnot good")
+    report.draw(soak, tmp_path / "soak.svg")
+    assert "controller's descriptors" in (tmp_path / "soak.svg").read_text()
+
+
+@pytest.mark.deadline(180.0)
+async def test_some_seconds_of_it(image: Image, folders: tuple[Path, Path]) -> None:
+    """Each start, command and fault that takes no long, once; what it draws is for `make soak`."""
+    slow = {"QEMU stopped", "guest fills its memory"}
+    plan = [event for event in (*STARTS, *COMMANDS, *FAULTS) if event.name not in slow]
+    soak = Soak(image, *folders, seed=1, seconds=60.0, interval=0.0, plan=plan)
+    await soak.run()
+    assert soak.failures == []
+    assert soak.done == len(plan)
+
+
+def test_the_slope_is_of_most_pairs() -> None:
+    places = [float(place) for place in range(40)]
+    steady = [7.0 + place % 3 for place in places]
+    rising = [place // 8 for place in places]
+    assert slope(places, steady) == 0.0
+    assert 4 <= growth(places, [*map(float, rising)]) + 1 <= 6
+    wild = [value if place % 4 else 1e6 for place, value in zip(places, steady, strict=True)]
+    assert abs(growth(places, wild)) < 3
+    assert growth([], []) == 0.0
