@@ -29,6 +29,7 @@ BEGUN = time.monotonic()
 
 _COMMANDS = {
     "bench": "microvm.cli.bench",
+    "confinement": "microvm.cli.confinement",
     "image": "microvm.cli.image",
     "kernel": "microvm.cli.kernel",
     "map": "microvm.cli.map",

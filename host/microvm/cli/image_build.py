@@ -112,6 +112,7 @@ def build(
     MICROVM_ROOTFS, MICROVM_KERNEL and MICROVM_MIRROR stand in for the options of those names.
     """  # noqa: D301 - click wants the backspace itself
     from microvm.progress import on_stderr
+    from microvm.qemu import launcher
     from microvm.step import StepRunner
     from microvm_image import tags
     from microvm_image.build import build as build_image
@@ -123,6 +124,9 @@ def build(
         tags.parse(name)
     bounds = _limits(limits)
     with on_stderr() as report:
+        if not launcher.is_ready():  # so that a cache that is filled beforehand has all
+            report.step("compiling the launcher")
+            launcher.find()
         _have_ready_made(recipe, arch, report)
         machine = shared.given(MachineOptions, {**options, "notify": report.notice})
         made = build_image(

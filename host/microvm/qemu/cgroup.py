@@ -52,13 +52,15 @@ def remove(folder: Path) -> None:
 def _parent() -> Path:
     """Return the group above ours."""
     try:
+        if not (ROOT / "cgroup.controllers").exists():
+            raise Unavailable(f"{ROOT} is no cgroup v2")
         own = _own()
+        if own == Path("/"):
+            raise Unavailable("we are in the topmost group, beside which there is none")
         parent = ROOT / own.relative_to("/").parent
         enabled = set((parent / "cgroup.subtree_control").read_text().split())
     except OSError as error:
         raise Unavailable(f"{error.filename}: {error.strerror}") from error
-    if own == Path("/"):
-        raise Unavailable("we are in the topmost group")
     if not enabled >= _WANTED:
         raise Unavailable(f"{parent} has no {', '.join(sorted(_WANTED - enabled))} for its groups")
     if not (os.access(parent, os.W_OK) and os.access(parent / "cgroup.procs", os.W_OK)):

@@ -107,6 +107,12 @@ class Child:
         if self._said is not None:
             self._said.close()
 
+    def hear(self) -> Status:
+        """Take what the launcher has said, of a program that has been reaped."""
+        while self._said is not None and (data := self._said.recv(_CHUNK)):
+            self.status.feed(data)
+        return self.status
+
     async def started(self) -> Status:
         """Wait until the program is executed, or never will be; return what the launcher said."""
         if self._said is not None:
@@ -158,6 +164,7 @@ class Child:
             else:
                 self._part(deadline)
                 self._returncode = self._spawned.returncode
+                self._reap_unmet()
                 break
         self._pid = self.status.pid or self._spawned.pid
 
@@ -172,7 +179,14 @@ class Child:
     def _hurry(self, deadline: float) -> None:
         """Kill a launcher that somebody has stopped, or that has taken too long."""
         if _is_stopped(self._spawned.pid) or time.monotonic() > deadline:
-            self._spawned.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(self._spawned.pid, signal.SIGKILL)
+
+    def _reap_unmet(self) -> None:
+        """Reap a process that the launcher had made when it was killed: it is of its group."""
+        with suppress(ChildProcessError):
+            while os.waitpid(-self._spawned.pid, 0):
+                pass
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         ended: asyncio.Future[None] = loop.create_future()

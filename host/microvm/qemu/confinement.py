@@ -25,70 +25,69 @@ class Layer:
 
     :ivar holds_back: what it holds back.
     :ivar needs: what of a host it takes.
-    :ivar remedy: what to do where it is missing.
+    :ivar help: what to do where it is missing.
     """
 
     name: str
     holds_back: str
     needs: str
-    remedy: str
+    help: str
+
+    def remedy(self, reason: str) -> str:
+        """Return what to do about it where it is missing for that reason."""
+        if reason == _LEFT_OUT:
+            return "nothing: root has a uid for each machine, which does more"
+        return self.help
 
 
-_NAMESPACES = (
-    "where user namespaces are refused, as by `sysctl kernel.apparmor_restrict_unprivileged_userns`"
-    ", allow them, or start machines as root"
+_LEFT_OUT = "left out"
+
+_USER = "unprivileged user namespaces; of root, CAP_SYS_ADMIN"
+_ALLOW = (
+    "allow user namespaces: `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, "
+    "`kernel.unprivileged_userns_clone=1`, or `user.max_user_namespaces` above 0; of a container, "
+    "by its seccomp profile"
 )
-_KERNEL = "boot a kernel that has it"
 
 LAYERS = (
     Layer(
         "ids",
-        "privileges: no capability, nothing gained by set-user-ID programs; started by root, "
-        "a uid that no other process has",
-        "Linux; of root, uids that may be had",
-        "a container of root's needs CAP_SETUID and CAP_SETGID, and uids from 2080374784 on",
+        "privileges: it has no capability, and gains nothing by set-user-ID programs; started by "
+        "root, it has a uid that no other process has",
+        "Linux; of root, CAP_SETUID, CAP_SETGID and the uids",
+        f"give the container CAP_SETUID, CAP_SETGID, and uids from {UIDS} on",
     ),
     Layer(
         "limits",
-        "use without end: bounds on memory, open files, threads, the size of files; no core",
+        "use without bounds of memory, open files, threads and the size of files; a core dump",
         "Linux",
-        "raise the limits that this process itself has: `ulimit -a`",
+        "look at the limits that this process itself has: `ulimit -a`",
     ),
     Layer(
         "landlock",
-        "files: all but QEMU's program and libraries and what it was handed; TCP (Linux 6.7); "
-        "signals and abstract sockets of others (6.12)",
-        "Linux 5.13 with `landlock` in /sys/kernel/security/lsm",
-        "boot with `lsm=landlock,…`, or a kernel that has it",
+        "files but those of QEMU's own packages, and what it was handed; TCP (Linux 6.7); signals "
+        "and abstract sockets of others (Linux 6.12)",
+        "Linux 5.13, with landlock among its security modules",
+        "boot a kernel that has it, with `landlock` in /sys/kernel/security/lsm",
     ),
     Layer(
         "seccomp",
-        "system calls: all but those of a list, which has none that makes sockets or processes, "
-        "or reaches another process",
+        "system calls but those that QEMU was measured to make: none that opens a connection, "
+        "starts a process or reaches another",
         "Linux with CONFIG_SECCOMP_FILTER",
-        _KERNEL,
+        "boot a kernel that has it",
     ),
-    Layer(
-        "user",
-        "whatever a capability would let it do to the host",
-        "unprivileged user namespaces",
-        _NAMESPACES,
-    ),
-    Layer("pid", "seeing other processes", "root, or `user`", _NAMESPACES),
-    Layer("net", "networks, abstract sockets", "root, or `user`", _NAMESPACES),
-    Layer("ipc", "System V's shared memory and queues", "root, or `user`", _NAMESPACES),
-    Layer("uts", "the host's name", "root, or `user`", _NAMESPACES),
-    Layer(
-        "mount",
-        "files: it has a root of its own, in which nothing else is, and all can only be read",
-        "root, or `user`",
-        _NAMESPACES,
-    ),
+    Layer("mount", "files, as landlock does: its root has nothing else, read-only", _USER, _ALLOW),
+    Layer("user", "what a capability could do to the host", _USER, _ALLOW),
+    Layer("pid", "other processes; and it ends when its controller does", _USER, _ALLOW),
+    Layer("net", "networks, and abstract sockets", _USER, _ALLOW),
+    Layer("ipc", "shared memory and queues of System V and POSIX", _USER, _ALLOW),
+    Layer("uts", "the host's name", _USER, _ALLOW),
     Layer(
         "cgroup",
         "memory, processor time and threads beyond its machine's, all together",
-        "a cgroup v2 beside ours that may be made, with `memory` and `pids`",
-        "run within `systemd-run --user --scope`, or as a service of a user's",
+        "cgroup v2, with the group above ours delegated to us",
+        "log in by systemd, or start it by `systemd-run --user --scope`",
     ),
 )
 """The layers, in the order in which people are told of them."""

@@ -88,7 +88,8 @@ def find_qemu(arch_name: str) -> Path:
     if found is None:
         hint = f"apt install {target.qemu_package}"
         raise QemuError(f"{target.qemu} is not installed", hint=hint)
-    return Path(found).absolute()
+    program = Path(found).absolute()
+    return program.resolve() if ".." in program.parts else program
 
 
 def launch(

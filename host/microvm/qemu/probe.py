@@ -1,0 +1,58 @@
+"""The probe of the confinement: what of it there is on this host, found by doing it."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from microvm.errors import ConfinementError
+from microvm.qemu import cgroup
+from microvm.qemu.command import Inherited, QemuConfig
+from microvm.qemu.confinement import Finding, Status, bounds
+from microvm.qemu.launch import spawn
+
+_TIMEOUT = 30.0
+_CONFIG = QemuConfig(kernel=Path(), initramfs=Path(), bus="mmio", accel="tcg")
+
+
+def probe() -> Mapping[str, Finding]:
+    """Return what holds a machine's QEMU back here, by the names of layers.
+
+    A program that does nothing is confined in its place.
+
+    :raises ConfinementError: there is no launcher, or nothing could be executed by it.
+    """
+    program = shutil.which("true")
+    if program is None:
+        raise ConfinementError("there is no `true` to be confined", hint="apt install coreutils")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        # Its files stand in for a guest's: here it is standard input, which is /dev/null.
+        end = theirs.fileno()
+        inherited = Inherited(end, end, end, kernel=0, initramfs=0)
+        child = spawn([program], _CONFIG, inherited, stderr=end)
+        theirs.close()
+        ours.settimeout(_TIMEOUT)
+        try:
+            ours.recv(1)  # it ends
+        finally:
+            child.kill()
+            child.reap()
+            status = child.hear()
+            child.close()
+    status.check(required=False)
+    return _with_reason(status)
+
+
+def _with_reason(status: Status) -> Mapping[str, Finding]:
+    """Have it say why there is no group, which the launcher does not know."""
+    found = dict(status.findings)
+    if "cgroup" in found and not found["cgroup"].holds:
+        try:
+            cgroup.remove(cgroup.make(bounds(_CONFIG)))
+        except cgroup.Unavailable as error:
+            found["cgroup"] = replace(found["cgroup"], text=str(error))
+    return found
