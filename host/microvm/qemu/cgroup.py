@@ -35,10 +35,14 @@ def make(bounds: Mapping[str, str]) -> Path:
     try:
         _sweep(parent)
         folder = _new(parent)
-        for name, bound in bounds.items():
-            with suppress(FileNotFoundError):
-                (folder / name).write_text(bound)
     except OSError as error:
+        raise Unavailable(error.strerror or str(error)) from error
+    try:
+        for name, bound in bounds.items():
+            with suppress(FileNotFoundError), (folder / name).open("r+") as file:
+                file.write(bound)
+    except OSError as error:
+        remove(folder)
         raise Unavailable(error.strerror or str(error)) from error
     return folder
 

@@ -1,0 +1,183 @@
+"""What QEMU is to be confined by, how the launcher is told, and what it says."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from microvm.errors import ConfinementError, QemuError
+from microvm.qemu import launch
+from microvm.qemu.command import Inherited, Memory, QemuConfig
+from microvm.qemu.confinement import (
+    DEMANDED,
+    LAYERS,
+    UIDS,
+    Status,
+    bounds,
+    launcher_options,
+    limits,
+    may_raise,
+    missing,
+    readable,
+    writing,
+)
+from microvm.qemu.console import Console
+from microvm.qemu.process import Qemu
+
+CONFIG = QemuConfig(kernel=Path("k"), initramfs=Path("i"), bus="mmio", accel="tcg", memory=512)
+INHERITED = Inherited(qmp=10, port=11, console=12, kernel=13, initramfs=14)
+QEMU = Path("/usr/bin/qemu")
+SAVED = Memory(ram=15, state=16, saved=True)
+
+Configure = Callable[..., QemuConfig]
+
+
+def told(config: QemuConfig = CONFIG, inherited: Inherited = INHERITED, **more: Any) -> list[str]:
+    """The launcher's options, each with its value."""
+    settings = {"controller": 7, "status": 8, "root": False, **more}
+    words = launcher_options(config, inherited, QEMU, **settings)
+    return [" ".join(pair) for pair in zip(words[::2], words[1::2], strict=True)]
+
+
+def test_a_user() -> None:
+    options = told()
+    assert options[:2] == ["--controller 7", "--status 8"]
+    assert {"--read /usr", f"--read {QEMU}", "--file 13", "--file 14"} <= set(options)
+    assert not [option for option in options if option.startswith(("--uid", "--without"))]
+
+
+def test_root_has_a_uid_for_each_and_keeps_the_group_of_the_device() -> None:
+    options = told(root=True, group=104, device=Path("/dev/kvm"), cgroup=9)
+    assert {f"--uid {UIDS}", "--group 104", "--device /dev/kvm", "--cgroup 9"} <= set(options)
+    assert "--group" not in " ".join(told(root=True))
+
+
+def test_off_leaves_what_must_not_be_gained_and_that_it_ends_with_us() -> None:
+    options = told(replace(CONFIG, confinement="off"), root=True, cgroup=9)
+    left_out = [f"--without {layer.name}" for layer in LAYERS if layer.name != "ids"]
+    assert options == ["--controller 7", "--status 8", f"--uid {UIDS}", *left_out]
+
+
+@pytest.mark.parametrize(
+    ("memory", "read", "written"),
+    [
+        (None, (13, 14), ()),
+        (SAVED, (13, 14, 15), ()),
+        (replace(SAVED, copied=True), (13, 14), (15,)),
+        (replace(SAVED, saved=False), (13, 14), (15, 16)),
+    ],
+)
+def test_what_a_clone_shares_it_cannot_write(
+    memory: Memory | None, read: tuple[int, ...], written: tuple[int, ...]
+) -> None:
+    inherited = replace(INHERITED, memory=memory)
+    assert (inherited.read(), inherited.written()) == (read, written)
+    options = told(inherited=inherited)
+    assert [word for word in options if word.startswith("--file")] == [f"--file {n}" for n in read]
+    assert ("--writable 15" in options) == (15 in written)
+
+
+def test_only_who_saves_a_guest_writes_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("microvm.qemu.confinement.may_raise", lambda: True)
+    scratch = replace(CONFIG, scratch=1 << 30)
+    assert dict(limits(CONFIG, INHERITED))["file-size"] == 0
+    assert dict(limits(scratch, INHERITED))["file-size"] == 1 << 30
+    assert dict(limits(CONFIG, replace(INHERITED, memory=SAVED)))["file-size"] == 0
+    saves = replace(INHERITED, memory=replace(SAVED, saved=False))
+    assert "file-size" not in dict(limits(CONFIG, saves))
+
+
+def test_more_of_a_guest_may_use_more() -> None:
+    larger = replace(CONFIG, memory=1024, cpus=4)
+    few, many = dict(limits(CONFIG, INHERITED)), dict(limits(larger, INHERITED))
+    assert all(many[name] > few[name] for name in ("address-space", "open-files", "threads"))
+    assert int(bounds(larger)["memory.max"]) - int(bounds(CONFIG)["memory.max"]) == 1 << 30
+    assert bounds(larger)["cpu.max"] == "500000 100000"
+
+
+def test_a_program_elsewhere_brings_what_lies_beside_it(tmp_path: Path) -> None:
+    program, link = tmp_path / "opt/bin/qemu", tmp_path / "qemu"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    link.symlink_to(program)
+    paths = readable(link)
+    assert {str(link), str(program), str(tmp_path / "opt/lib")} <= set(paths)
+    assert not {str(tmp_path), str(tmp_path / "opt"), str(Path.home())} & set(paths)
+
+
+def test_words_of_the_launcher() -> None:
+    status = Status()
+    for part in (b"pid 1", b"2\nuser no left out\npid ok\nlimits ok core file-size\nids o", b"k\n"):
+        status.feed(part)
+    assert status.pid == 12
+    assert str(status) == "pid, limits, ids; without user (left out)"
+    status.check(required=False)
+    status.feed(b"failed /usr/bin/qemu: Permission denied\n")
+    with pytest.raises(QemuError, match="cannot start QEMU: /usr/bin/qemu: Permission denied"):
+        status.check(required=False)
+
+
+@pytest.mark.parametrize("names", DEMANDED, ids="-or-".join)
+def test_what_is_demanded(names: tuple[str, ...]) -> None:
+    status = Status()
+    for layer in LAYERS:
+        word = "no of the kernel" if layer.name in names else "ok"
+        status.feed(f"{layer.name} {word}\n".encode())
+    wanting = [" and ".join(f"no {name} (of the kernel)" for name in names)]
+    assert missing(status.findings) == wanting
+    with pytest.raises(ConfinementError, match="no "):
+        status.check(required=True)
+    status.feed(f"{names[-1]} ok\n".encode())
+    assert not missing(status.findings)
+    status.check(required=True)
+
+
+@pytest.fixture
+def _no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host without a layer that is demanded."""
+
+    def without(*args: Any, **more: Any) -> list[str]:
+        return [*launcher_options(*args, **more), "--without", "seccomp"]
+
+    monkeypatch.setattr(launch, "launcher_options", without)
+
+
+async def start(config: QemuConfig) -> None:
+    with Console() as console:
+        async with await Qemu.start(config, console=console):
+            pass
+
+
+@pytest.mark.usefixtures("_leakless", "_no_filter")
+async def test_less_than_is_demanded(configure: Configure) -> None:
+    await start(configure())
+    with pytest.raises(ConfinementError, match=r"no seccomp \(left out\)") as refused:
+        await start(configure(confinement="require"))
+    assert "`microvm confinement`" in refused.value.hint
+    assert refused.value.exit_status == 125
+
+
+@pytest.mark.parametrize("confinement", ["auto", "require", "off"])
+async def test_each_starts_a_guest(configure: Configure, confinement: str) -> None:
+    await start(configure(confinement=confinement))
+
+
+@pytest.mark.skipif(not may_raise(), reason="this root cannot raise limits, so there is none")
+async def test_who_writes_a_snapshot_may_do_so_for_that_long(configure: Configure) -> None:
+    with Console() as console:
+        async with await Qemu.start(configure(), console=console) as qemu:
+
+            def most() -> int:
+                return resource.prlimit(qemu.pid, resource.RLIMIT_FSIZE)[0]
+
+            assert most() == 0
+            with writing(qemu.pid):
+                assert most() == resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+            assert most() == 0
+    assert os.geteuid() == 0 or may_raise()

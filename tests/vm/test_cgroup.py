@@ -1,0 +1,88 @@
+"""The control group of a machine, for real: in a guest, whose cgroups are its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from microvm import MicroVM, readymade
+from microvm.qemu import launcher
+from microvm_image import Image
+from microvm_image.build import build
+from microvm_image.recipe import Recipe
+
+pytestmark = [pytest.mark.long, pytest.mark.deadline(600)]
+
+SOURCE = Path(__file__).parents[2] / "host/microvm"
+
+SCRIPT = """
+import os, subprocess, sys
+from pathlib import Path
+
+sys.path.insert(0, "/srv")
+from microvm.qemu import cgroup
+
+def refused():
+    try:
+        cgroup.make({})
+    except cgroup.Unavailable as error:
+        return str(error)
+    return ""
+
+top = Path("/sys/fs/cgroup")
+assert "memory" in refused(), refused()
+(top / "cgroup.subtree_control").write_text("+memory +pids")
+left = top / "microvm-4194303-0"  # of a process that is gone
+left.mkdir()
+other = top / f"microvm-{os.getppid()}-0"
+other.mkdir()
+
+folder = cgroup.make({"memory.max": str(64 << 20), "pids.max": "8", "none.max": "1"})
+assert folder.name == f"microvm-{os.getpid()}-0", folder
+assert not left.exists() and other.exists()
+with (folder / "cgroup.procs").open("w") as procs:
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import os; os.write(1, b'.'); held = bytearray(256 << 20)"],
+        preexec_fn=lambda: os.write(procs.fileno(), b"0"),
+        stdout=subprocess.PIPE,
+    )
+assert child.stdout.read(1) == b"."
+cgroup.remove(folder)  # in which something lives
+assert folder.exists()
+try:
+    cgroup.make({"memory.max": "nonsense"})
+except cgroup.Unavailable:
+    assert not (top / f"microvm-{os.getpid()}-1").exists()
+else:
+    raise AssertionError
+assert child.wait() == -9, child.returncode  # for want of memory
+second = cgroup.make({})
+assert second.name == f"microvm-{os.getpid()}-1", second
+for each in folder, second:
+    cgroup.remove(each)
+assert not folder.exists() and not second.exists()
+
+from microvm.qemu import launcher, probe
+
+launcher.find = lambda: Path("/srv/confine")
+found = probe.probe()
+assert found["cgroup"].holds, found
+assert not list(top.glob(f"microvm-{os.getpid()}-*"))
+print("done")
+"""
+
+
+@pytest.fixture(scope="module")
+def python(image: Image) -> Image:
+    """Debian with Python."""
+    del image
+    return build(Recipe(source=readymade.DEBIAN, packages=readymade.IMAGES["python"].packages))
+
+
+async def test_a_group_bounds_what_is_in_it_and_goes_with_it(python: Image) -> None:
+    async with MicroVM(python, memory="512M") as vm:
+        await vm.put(SOURCE, "/srv/microvm")
+        await vm.put(launcher.find(), "/srv/confine")
+        done = await vm.run(["python3", "-c", SCRIPT], text=True)
+    assert done.stdout == "done\n", done.stderr
