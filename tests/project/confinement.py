@@ -1,0 +1,38 @@
+"""The table of layers in docs/security.md, made of those that there are.
+
+python -m tests.project.confinement
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from microvm.qemu.confinement import DEMANDED, LAYERS
+
+PAGE = Path(__file__).parents[2] / "docs/security.md"
+HEAD = "| layer | what it holds back | where it is to be had | `require` demands |\n"
+HEAD += "|---|---|---|---|\n"
+
+
+def table() -> str:
+    """The table in Markdown."""
+    rows = [(f"`{each.name}`", each.holds_back, each.needs, _demand(each.name)) for each in LAYERS]
+    return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _demand(name: str) -> str:
+    for names in DEMANDED:
+        if name in names:
+            others = " or ".join(f"`{other}`" for other in names if other != name)
+            return f"it, or {others}" if others else "it"
+    return ""
+
+
+def renewed(page: str) -> str:
+    """A page with the table as it should be."""
+    return re.sub(re.escape(HEAD) + r"(\|.*\n)*", lambda _: table(), page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))

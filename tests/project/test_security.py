@@ -1,0 +1,26 @@
+"""Tests of whether docs/security.md says what there is."""
+
+from __future__ import annotations
+
+from microvm.qemu import confinement
+
+from .confinement import PAGE, renewed, table
+
+
+def test_the_table_of_layers_is_fresh() -> None:
+    page = PAGE.read_text()
+    assert table() in page
+    assert renewed(page) == page, "run `make gen`"
+
+
+def test_figures_of_the_confinement() -> None:
+    """Those that the text has are those of the code."""
+    page = " ".join(PAGE.read_text().split())
+    for figure in (
+        f"uid is {confinement.UIDS:,} and more",
+        f"{confinement._ADDRESS_SPACE >> 30} GiB of addresses",
+        f"{confinement._OPEN_FILES} open files",
+        f"{confinement._THREADS} threads",
+        f"twice its memory and {confinement._OVERHEAD >> 30} GiB",
+    ):
+        assert figure in page, figure

@@ -1,0 +1,64 @@
+"""`microvm confinement`, as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from tests.support.ordinary import USER, as_user
+
+from microvm.cli.confinement import confinement
+from microvm.qemu import launch
+from microvm.qemu.confinement import LAYERS, launcher_options
+from microvm.qemu.probe import probe
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers are Linux's")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder of the ordinary user's own."""
+    with tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as name:
+        if os.geteuid() == 0:
+            os.chown(name, USER, USER)
+        yield Path(name)
+
+
+@pytest.mark.usefixtures("_leakless")
+def test_each_layer_is_tried() -> None:
+    assert probe().keys() == {layer.name for layer in LAYERS}
+
+
+def test_an_ordinary_user_has_what_root_has(home: Path) -> None:
+    environment = {**os.environ, "MICROVM_CACHE": str(home), "TMPDIR": str(home)}
+    command = as_user(sys.executable, "-m", "microvm", "confinement", "--json")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    theirs = {each["layer"]: each["holds"] for each in json.loads(done.stdout)}
+    ours = {name: each.holds for name, each in probe().items()}
+    assert {**ours, "user": True} == {**theirs, "user": True}
+
+
+def test_what_is_missing_comes_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = CliRunner().invoke(confinement)
+    assert (result.exit_code, "require starts machines here" in result.output) == (0, True)
+
+    def without(*args: Any, **more: Any) -> list[str]:
+        return [*launcher_options(*args, **more), "--without", "landlock", "--without", "mount"]
+
+    monkeypatch.setattr(launch, "launcher_options", without)
+    result = CliRunner().invoke(confinement)
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert "no landlock: left out" in lines
+    assert lines[-1] == (
+        "--confinement=require starts none here: no landlock (left out) and no mount (left out)"
+    )
