@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +24,8 @@ Configure = Callable[..., QemuConfig]
 
 async def start(config: QemuConfig) -> None:
     with Console() as console:
-        await Qemu.start(config, console=console)
+        async with await Qemu.start(config, console=console):
+            pass
 
 
 async def test_kernel_that_is_none(configure: Configure, tmp_path: Path) -> None:
@@ -75,3 +79,24 @@ async def test_qemu_mute(configure: Configure, monkeypatch: pytest.MonkeyPatch) 
 async def test_unknown_architecture(configure: Configure) -> None:
     with pytest.raises(UsageError, match="choose one of x86_64"):
         await start(configure(arch="vax"))
+
+
+@pytest.fixture
+def _script(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A script in QEMU's place, which executes QEMU."""
+    name = "qemu-system-x86_64"
+    with tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as folder:
+        script = Path(folder, name)
+        script.write_text(f'#!/bin/sh\nexec {shutil.which(name)} "$@"\n')
+        for path in script, script.parent:
+            path.chmod(0o755)  # QEMU runs as another user than root
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        yield
+
+
+@pytest.mark.usefixtures("_script")
+async def test_a_script_in_its_place(configure: Configure) -> None:
+    with pytest.raises(QemuError, match=r"status 126: .*Operation not permitted") as caught:
+        await start(configure())
+    assert "--confinement off" in caught.value.hint
+    await start(configure(confinement="off"))

@@ -38,15 +38,14 @@ left.mkdir()
 other = top / f"microvm-{os.getppid()}-0"
 other.mkdir()
 
-folder = cgroup.make({"memory.max": str(64 << 20), "pids.max": "8", "none.max": "1"})
+folder, procs = cgroup.make({"memory.max": str(64 << 20), "pids.max": "8", "none.max": "1"})
 assert folder.name == f"microvm-{os.getpid()}-0", folder
 assert not left.exists() and other.exists()
-with (folder / "cgroup.procs").open("w") as procs:
-    child = subprocess.Popen(
-        [sys.executable, "-c", "import os; os.write(1, b'.'); held = bytearray(256 << 20)"],
-        preexec_fn=lambda: os.write(procs.fileno(), b"0"),
-        stdout=subprocess.PIPE,
-    )
+child = subprocess.Popen(
+    [sys.executable, "-c", "import os; os.write(1, b'.'); held = bytearray(256 << 20)"],
+    preexec_fn=lambda: os.write(procs, b"0"),
+    stdout=subprocess.PIPE,
+)
 assert child.stdout.read(1) == b"."
 cgroup.remove(folder)  # in which something lives
 assert folder.exists()
@@ -57,7 +56,7 @@ except cgroup.Unavailable:
 else:
     raise AssertionError
 assert child.wait() == -9, child.returncode  # for want of memory
-second = cgroup.make({})
+second, _ = cgroup.make({})
 assert second.name == f"microvm-{os.getpid()}-1", second
 for each in folder, second:
     cgroup.remove(each)

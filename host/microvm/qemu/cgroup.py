@@ -25,10 +25,11 @@ class Unavailable(Exception):
     """There can be no such group here; the text says why."""
 
 
-def make(bounds: Mapping[str, str]) -> Path:
-    """Make a group with bounds, and return its folder; what others have left behind goes.
+def make(bounds: Mapping[str, str]) -> tuple[Path, int]:
+    """Make a group with bounds; what others have left behind goes.
 
     :param bounds: what is written to its files; those of a controller that is not there are not.
+    :return: its folder, to be removed, and a descriptor by which a process joins it that writes 0.
     :raises Unavailable: none can be made.
     """
     parent = _parent()
@@ -41,10 +42,10 @@ def make(bounds: Mapping[str, str]) -> Path:
         for name, bound in bounds.items():
             with suppress(FileNotFoundError), (folder / name).open("r+") as file:
                 file.write(bound)
+        return folder, os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
     except OSError as error:
         remove(folder)
         raise Unavailable(error.strerror or str(error)) from error
-    return folder
 
 
 def remove(folder: Path) -> None:

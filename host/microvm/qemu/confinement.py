@@ -171,7 +171,8 @@ class Status:
         :raises QemuError: it was not executed.
         """
         if self.failure:
-            raise QemuError(f"cannot start QEMU: {self.failure}")
+            hint = "MICROVM_LOG=debug shows how it was to be started"
+            raise QemuError(f"cannot start QEMU: {self.failure}", hint=hint)
         if required and (wanting := missing(self.findings)):
             raise ConfinementError(
                 f"QEMU is not confined as `require` has it: {'; '.join(wanting)}",
@@ -293,7 +294,7 @@ def readable(program: Path) -> list[str]:
     real = program.resolve()
     found = [*_READ, str(program), str(real)]
     if not real.is_relative_to("/usr"):
-        found += [str(real.parents[1] / part) for part in _PREFIX]
+        found += [str(real.parent.parent / part) for part in _PREFIX]
     return list(dict.fromkeys(found))
 
 

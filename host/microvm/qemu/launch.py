@@ -185,9 +185,9 @@ def spawn(
             procs = None
             if config.confinement != "off":
                 with suppress(cgroup.Unavailable):
-                    folder = cgroup.make(bounds(config))
+                    folder, procs = cgroup.make(bounds(config))
                     ours.callback(cgroup.remove, folder)
-                    procs = _open(folder / "cgroup.procs", os.O_WRONLY, QemuError, theirs)
+                    theirs.callback(os.close, procs)
                     passed = (*passed, procs)
             options = launcher_options(
                 config,

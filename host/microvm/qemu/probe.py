@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Mapping
@@ -52,7 +53,9 @@ def _with_reason(status: Status) -> Mapping[str, Finding]:
     found = dict(status.findings)
     if "cgroup" in found and not found["cgroup"].holds:
         try:
-            cgroup.remove(cgroup.make(bounds(_CONFIG)))
+            folder, procs = cgroup.make(bounds(_CONFIG))
+            os.close(procs)
+            cgroup.remove(folder)
         except cgroup.Unavailable as error:
             found["cgroup"] = replace(found["cgroup"], text=str(error))
     return found

@@ -8,6 +8,8 @@ however that dies.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -55,6 +57,10 @@ STOPPED_CHECKS = 6
 SILENT_CHECKS = 12
 
 _HINT_BUSY = "is this host too busy? try again, or start fewer at once"
+
+_HINT_CONFINED = (
+    "is there a script in QEMU's place, in PATH? it may execute nothing; --confinement off lets it"
+)
 
 _STDERR_KEPT = 8 << 10
 
@@ -336,6 +342,8 @@ class Qemu:
         config = self._launched.config
         about_kernel = f"is {config.kernel} a kernel for {config.arch}?"
         hint = about_kernel if "kernel" in ending.text else ""
+        if os.strerror(errno.EPERM) in ending.text and config.confinement != "off":
+            hint = _HINT_CONFINED
         return _exit_error(ending, hint=hint, detail=self._stderr_text())
 
     async def _exit(self, readers: list[asyncio.Task[None]]) -> QemuExit:
