@@ -61,7 +61,7 @@ def _files() -> list[Path]:
 async def _is_well(vm: MicroVM) -> None:
     assert (await vm.run(["pidof", "sleep"])).returncode == 0
     with await vm.checkpoint() as taken:
-        async with MicroVM(taken) as clone:
+        async with MicroVM(taken, confinement="off") as clone:
             assert (await clone.run(["pidof", "sleep"])).returncode == 0
 
 
