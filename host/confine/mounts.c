@@ -48,24 +48,24 @@ static bool limit(int tree, uint64_t set, unsigned flags)
 		       sizeof attributes) == 0;
 }
 
-/* Whether it was copied, or is not there. */
 static bool copy(const char *path, uint64_t set)
 {
 	int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path, TREE_CLONE | O_CLOEXEC | RECURSIVE);
 
 	if (fd < 0)
-		return errno == ENOENT || errno == ENOTDIR || errno == EACCES;
+		return false;
 	trees[count++] = (struct tree){ fd, path + strspn(path, "/") };
 	return limit(fd, set | NO_SUID, RECURSIVE);
 }
 
+/* What is not there, or not for this user, is left out. */
 static bool copy_all(const struct paths *paths, uint64_t set)
 {
-	bool done = true;
-
-	for (unsigned i = 0; done && i < paths->count; i++)
-		done = copy(paths->at[i], set);
-	return done;
+	for (unsigned i = 0; i < paths->count; i++)
+		if (!copy(paths->at[i], set) && errno != ENOENT && errno != ENOTDIR &&
+		    errno != EACCES)
+			return false;
+	return true;
 }
 
 /* An empty file system, which is nowhere yet, or -1. */

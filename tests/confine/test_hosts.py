@@ -1,0 +1,143 @@
+"""Tests on hosts that lack something: a layer less is said, and the others hold."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from tests.support.confined import SYSTEM, Confined, confined
+
+Program = Callable[[str], Path]
+Prefix = Sequence[str]
+
+UID = ["--uid", str(0x7C000000)]
+
+#: The numbers are the same on every machine.
+LANDLOCK_CREATE_RULESET = 444
+OPEN_TREE = 428
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to lack")
+NAMESPACES = ["pid", "net", "ipc", "uts", "mount"]
+OTHERS = ["ids", "limits", "landlock", "seccomp"]
+
+
+def holding(result: Confined) -> set[str]:
+    """The layers that hold, of a program that was executed."""
+    assert (result.failure, result.code) == ("", 0), result
+    return {name for name, holds in result.layers.items() if holds}
+
+
+def privileged(*lost: str) -> list[str]:
+    """A prefix that is root without some capabilities, as in a container."""
+    without = ",".join(f"-{name}" for name in lost)
+    return [shutil.which("setpriv") or "setpriv", f"--bounding-set={without}", "--inh-caps=-all"]
+
+
+def shell(script: str, *before: str) -> list[str]:
+    """A prefix that runs a script first."""
+    return [*before, "/bin/sh", "-ec", f'{script}; exec "$@"', "sh"]
+
+
+def own_mounts(script: str) -> list[str]:
+    """A prefix that runs a script in a mount namespace of its own."""
+    return shell(script, "unshare", "--mount")
+
+
+def test_with_closed_standard_streams(launcher: Path) -> None:
+    prefix = shell("exec 0<&- 1>&- 2>&-")
+    program = ["/bin/sh", "-c", ": <&0 && : >&1 && : >&2"]
+    assert {*OTHERS, *NAMESPACES} <= holding(confined(launcher, SYSTEM, program, prefix=prefix))
+
+
+@only_root
+def test_root_of_a_container(launcher: Path) -> None:
+    options = [*UID, *SYSTEM]
+    result = confined(launcher, options, ["/bin/true"], prefix=privileged("sys_admin"))
+    assert holding(result) == {*OTHERS}
+    assert "net no Operation not permitted" in result.status
+
+
+@only_root
+def test_root_that_may_change_no_ids(launcher: Path) -> None:
+    lost = privileged("sys_admin", "setuid", "setgid", "setpcap")
+    result = confined(launcher, [*UID, *SYSTEM], ["/bin/true"], prefix=lost)
+    assert holding(result) == {*OTHERS} - {"ids"}
+    assert "ids no Operation not permitted" in result.status
+
+
+@only_root
+def test_root_of_few_ids_is_nobody_else(launcher: Path) -> None:
+    """In a container with ids of its own, and their number."""
+    prefix = ["unshare", "--user", "--map-users=0,0,65536", "--map-groups=0,0,65536"]
+    program = ["/usr/bin/id", "-u"]
+    result = confined(launcher, [*UID, *SYSTEM], program, prefix=prefix)
+    assert "ids no Invalid argument" in result.status
+    assert result.output == "65534\n"
+    assert result.code == 0
+
+
+def test_where_no_user_namespaces_are_allowed(launcher: Path, prefix: Prefix) -> None:
+    forbid = "echo 0 >/proc/sys/user/max_user_namespaces"
+    inside = [*prefix, *shell(forbid, "unshare", "--user", "--map-root-user")]
+    result = confined(launcher, SYSTEM, ["/bin/true"], prefix=[*inside, *privileged("sys_admin")])
+    assert holding(result) == {*OTHERS}
+    assert "user no No space left on device" in result.status
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_kernel_without_landlock(launcher: Path, program: Program, error: int) -> None:
+    prefix = [str(program("lacking")), str(error), str(LANDLOCK_CREATE_RULESET), "--"]
+    result = confined(launcher, SYSTEM, ["/bin/true"], prefix=prefix)
+    assert holding(result) == {"user", "ids", "limits", "seccomp", *NAMESPACES}
+    assert f"landlock no {errno_text(error)}" in result.status
+    required = ["--require", "landlock", *SYSTEM]
+    assert confined(launcher, required, ["/bin/true"], prefix=prefix).failure
+
+
+def errno_text(error: int) -> str:
+    """What the launcher's C library says of an error."""
+    return {errno.ENOSYS: "Function not implemented", errno.EOPNOTSUPP: "Not supported"}[error]
+
+
+def test_a_kernel_without_new_mounts(launcher: Path, program: Program) -> None:
+    prefix = [str(program("lacking")), str(errno.ENOSYS), str(OPEN_TREE), "--"]
+    result = confined(launcher, SYSTEM, ["/bin/true"], prefix=prefix)
+    assert "mount no Function not implemented" in result.status
+    assert holding(result) == {"user", *OTHERS, *NAMESPACES} - {"mount"}
+
+
+@only_root
+def test_a_proc_that_is_covered(launcher: Path) -> None:
+    prefix = own_mounts("mount -t tmpfs none /proc")
+    result = confined(launcher, [*UID, *SYSTEM], ["/bin/true"], prefix=prefix)
+    assert "mount no No such file or directory" in result.status
+    assert holding(result) == {*OTHERS, *NAMESPACES} - {"mount"}
+
+
+@only_root
+def test_a_proc_that_is_covered_in_parts(launcher: Path) -> None:
+    """As containers have it: nobody may mount another one in a user namespace."""
+    covers = "mount -t tmpfs none /proc/tty; mount --bind -o ro /proc/sys /proc/sys"
+    user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
+    result = confined(launcher, SYSTEM, ["/bin/true"], prefix=[*own_mounts(covers), *user])
+    assert holding(result) == {"user", *OTHERS, *NAMESPACES}
+
+
+@only_root
+def test_a_controller_in_a_namespace_of_its_own(launcher: Path) -> None:
+    """Whose /proc is still that of the host."""
+    script = (
+        "import sys; from pathlib import Path; from tests.support.confined import SYSTEM, confined;"
+        "print(confined(Path(sys.argv[1]), SYSTEM, ['/bin/echo', 'here']))"
+    )
+    command = ["unshare", "--pid", "--fork", sys.executable, "-c", script, str(launcher)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert "output='here\\n'" in said
+    assert "'seccomp': True" in said
+    assert "'mount': True" in said

@@ -1,0 +1,76 @@
+"""The program never outlives its controller, at whatever moment and however that ends."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tests.support.confined import SYSTEM
+
+KILLED = Path(__file__).with_name("killed.py")
+COUNT = 150
+SECONDS = 0.006  # a launch takes about a third of that
+
+KINDS = {
+    "user": SYSTEM,
+    "no namespaces": ["--without", "user", "--without", "pid", *SYSTEM],
+    "root": ["--uid", str(0x7C000000), *SYSTEM],
+}
+if os.geteuid() != 0:
+    del KINDS["root"]
+
+kinds = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS.keys())
+
+
+@kinds
+def test_a_controller_killed_at_any_moment(launcher: Path, options: Sequence[str]) -> None:
+    command = [
+        sys.executable,
+        "-SE",
+        str(KILLED),
+        str(COUNT),
+        str(SECONDS),
+        str(launcher),
+        *options,
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr
+    assert 0 < int(result.stdout) < COUNT, "the moments are those of a launch"
+
+
+@kinds
+def test_the_thread_that_spawned_it_ends(launcher: Path, options: Sequence[str]) -> None:
+    """Which is what prctl(2) says of PR_SET_PDEATHSIG."""
+    stdin, never = os.pipe()
+    output, stdout = os.pipe()
+    spawned: queue.Queue[subprocess.Popen[bytes]] = queue.Queue()
+    seen = threading.Event()
+
+    def launch() -> None:
+        command = [str(launcher), "--controller", str(os.getpid()), *options, "--"]
+        program = ["/bin/sh", "-c", "echo executed; read line"]
+        spawned.put(
+            subprocess.Popen(
+                [*command, *program], stdin=stdin, stdout=stdout, start_new_session=True
+            )
+        )
+        seen.wait()
+
+    thread = threading.Thread(target=launch)
+    thread.start()
+    process = spawned.get()
+    os.close(stdin)
+    os.close(stdout)
+    with os.fdopen(output, "rb") as reader, os.fdopen(never, "wb"):
+        assert reader.readline() == b"executed\n"
+        seen.set()
+        assert reader.read() == b""  # it holds the other end no more
+    thread.join()
+    assert process.wait() == 0
+    os.waitid(os.P_PGID, process.pid, os.WEXITED)
