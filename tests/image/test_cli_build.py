@@ -15,6 +15,7 @@ from tests.image.layers import file, tar
 from microvm import readymade, step
 from microvm.cli.image import image
 from microvm.errors import ImageError, UsageError
+from microvm.qemu import launcher
 from microvm.readymade import ReadyMade
 from microvm_image.image import Image, load
 
@@ -87,6 +88,16 @@ def test_steps_are_in_the_order_of_the_command_line_and_shown(ran: list[tuple[st
     assert manifest.config.cmd == ("echo 1", "x")
     assert (manifest.config.workdir, manifest.config.user) == ("/srv", "nobody")
     assert manifest.warm == (("sh", "-c", "true"),)
+
+
+def test_a_cache_that_is_filled_beforehand_has_the_launcher(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "is_ready", lambda: False)
+    result = build()
+    assert "microvm: compiling the launcher" in result.stderr.splitlines()
+    (program,) = (cache / "programs").glob("confine-*")
+    assert launcher.find() == program
 
 
 def test_a_file_and_options_that_say_the_same_give_the_same_image(tmp_path: Path) -> None:

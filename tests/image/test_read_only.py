@@ -13,6 +13,7 @@ from tests.support.ordinary import as_user, read_only
 
 from microvm import arch
 from microvm.cache import store as caches
+from microvm.qemu import launcher
 from microvm_image import tags
 from microvm_image.build import build
 
@@ -58,6 +59,7 @@ def run(guest: Path, archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_what_is_there_is_used(run: Run, cache: Path, kernel: Path, tmp_path: Path) -> None:
     image = build()
+    launcher.find()
     tags.assign("python", image.name)
     (tmp_path / "out").mkdir()
     (tmp_path / "out").chmod(0o777)

@@ -9,13 +9,16 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from tests.support.polling import comes_true
 from tests.support.processes import children, exists
 
-from microvm import BootError, GuestDied, ImageError, MicroVM, Pool
+from microvm import BootError, ConfinementError, GuestDied, ImageError, MicroVM, Pool
+from microvm.qemu import launch
+from microvm.qemu.confinement import launcher_options
 from microvm_image import Image
 
 
@@ -120,3 +123,17 @@ async def test_leaving_ends_machines_that_are_in_use(image: Image) -> None:
     with pytest.raises(GuestDied):
         await process.wait()
     await holder.__aexit__(None, None, None)
+
+
+async def test_what_is_not_confined_as_demanded_ends_it_at_once(
+    image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(*args: Any, **more: Any) -> list[str]:
+        return [*launcher_options(*args, **more), "--without", "seccomp"]
+
+    before = children(os.getpid())
+    monkeypatch.setattr(launch, "launcher_options", without)
+    async with Pool(2, image, confinement="require") as pool:
+        with pytest.raises(ConfinementError, match=r"no seccomp \(left out\)"):
+            await anext(pool.map([["true"]] * 3))
+    assert children(os.getpid()) == before

@@ -72,7 +72,9 @@ def _is_kept(path: Path) -> bool:
 
 
 def _can_be_executed(path: Path) -> bool:
-    return os.access(path, os.X_OK) and not os.statvfs(path).f_flag & os.ST_NOEXEC
+    return (
+        os.access(path, os.X_OK, effective_ids=True) and not os.statvfs(path).f_flag & os.ST_NOEXEC
+    )
 
 
 def _compiled() -> bytes:
