@@ -49,6 +49,9 @@ BUILD_AGAIN = (
 )
 """The hint where what is in a guest is of another microvm."""
 
+LOOK_AT_CONSOLE = "its console may say why: --console, or console=, keeps it in a file"
+"""The hint where a guest is lost by its own doing."""
+
 ExitKind = Literal[
     "reset",
     "shutdown",

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from . import guest
 from .state import STATES, Scene
 
 Fault = Callable[[Scene, str], Awaitable[None]]
@@ -58,6 +59,16 @@ async def missing(scene: Scene, state: str) -> None:
         await STATES[state](scene, None)
 
 
+# By root, in no command's group; where that is not to be killed for it, there is nobody else.
+_TAKE_MEMORY = "echo $$ >/sys/fs/cgroup/cgroup.procs; tail /dev/zero"
+_FILL_MEMORY = f"echo -1000 >/proc/self/oom_score_adj; {_TAKE_MEMORY}"
+
+# A group of processes that stand still, and the first process is in it.
+_FREEZE = (
+    "mkdir /sys/fs/cgroup/cold; echo 1 >/sys/fs/cgroup/cold/cgroup.procs;"
+    " echo 1 >/sys/fs/cgroup/cold/cgroup.freeze; sleep 1000"
+)
+
 FAULTS: dict[str, Fault] = {
     "QEMU is missing": missing,
     "QEMU refuses an argument": broken("echo 'qemu-system: -sandbox: no such option' >&2; exit 1"),
@@ -66,5 +77,17 @@ FAULTS: dict[str, Fault] = {
     "QEMU greets, and is silent": broken(f"{_GREET}exec sleep 600"),
     "QEMU is killed": signalled(signal.SIGKILL),
     "QEMU is stopped": signalled(signal.SIGSTOP),
+    "the guest panics": guest.does("echo c >/proc/sysrq-trigger"),
+    "the guest triples": guest.does("reboot -f"),
+    "the guest halts": guest.does("halt -f"),
+    "a process takes all memory": guest.does(_TAKE_MEMORY),
+    "the guest is out of memory": guest.does(_FILL_MEMORY),
+    "the guest is frozen": guest.does(_FREEZE),
+    "the guest spins": guest.does("while :; do :; done"),
+    "the guest spins in real time": guest.spins,
+    "the guest floods the console": guest.does("cat /dev/zero >/dev/ttyS0"),
+    "the guest floods valid frames": guest.daemon("flood"),
+    "the guest floods before it answers": guest.daemon("flood_early"),
+    "the guest never reads": guest.daemon("ignore"),
 }
 """The faults by their names in the table."""

@@ -10,6 +10,7 @@ from microvm import (
     GuestDied,
     GuestUnresponsive,
     MicroVMError,
+    ProtocolError,
     QemuError,
     SnapshotError,
 )
@@ -58,6 +59,14 @@ _LOG = "MICROVM_LOG=debug"
 _DMESG = "dmesg"
 _WHO = "kill -STOP"
 _CONSOLE = "--console"
+_TRUST = "image that you trust"
+_PANIC = "Kernel panic - not syncing: sysrq triggered crash"
+_DEADLOCKED = "Kernel panic - not syncing: System is deadlocked on memory"
+_SILENT = "the guest is not responding"
+_IN_USE = "idle executing flooding snapshotting"
+
+_BOOT = 65.0
+"""Seconds within which it is seen that a guest does not boot: a busy host emulates slowly."""
 
 MATRIX = (
     Row("QEMU is missing", "starting saving cloning", QemuError, "is not installed", _INSTALL),
@@ -92,6 +101,38 @@ MATRIX = (
     ),
     Row("QEMU is stopped", "snapshotting", GuestDied, "stopped by a signal", _WHO),
     Row("QEMU is stopped", "stopping", None, ""),
+    Row("the guest panics", "greeting", BootError, _PANIC, _CONSOLE),
+    Row("the guest panics", "saving", None, _PANIC),
+    Row("the guest panics", _IN_USE, GuestDied, _PANIC, _CONSOLE),
+    Row("the guest panics", "stopping", None, ""),
+    Row("the guest triples", "greeting", BootError, "the guest rebooted", _CONSOLE),
+    Row("the guest triples", "saving", None, "the guest rebooted"),
+    Row("the guest triples", _IN_USE, GuestDied, "the guest rebooted", _CONSOLE),
+    Row("the guest triples", "stopping", None, ""),
+    Row("the guest halts", "greeting", BootError, "not ready within 60 s", _CONSOLE, _BOOT),
+    Row("the guest halts", "saving", None, _SILENT),
+    Row("the guest halts", _IN_USE, GuestUnresponsive, _SILENT, _CONSOLE),
+    Row("the guest halts", "stopping", None, ""),
+    Row("a process takes all memory", "saving", None, "ended with status"),
+    Row("a process takes all memory", "idle executing snapshotting stopping", None, ""),
+    Row("the guest is out of memory", "saving", None, _DEADLOCKED),
+    Row("the guest is out of memory", _IN_USE, GuestDied, _DEADLOCKED, _CONSOLE),
+    Row("the guest is out of memory", "stopping", None, ""),
+    Row("the guest is frozen", "saving", None, _SILENT),
+    Row("the guest is frozen", _IN_USE, GuestUnresponsive, _SILENT, _CONSOLE),
+    Row("the guest is frozen", "stopping", None, ""),
+    Row("the guest spins", "idle snapshotting stopping", None, ""),
+    Row("the guest spins in real time", "executing stopping", None, ""),
+    Row("the guest floods the console", "idle snapshotting stopping", None, ""),
+    Row("the guest floods valid frames", "executing", GuestUnresponsive, _SILENT, _CONSOLE),
+    Row(
+        "the guest floods before it answers",
+        "greeting",
+        ProtocolError,
+        "and does not answer",
+        _TRUST,
+    ),
+    Row("the guest never reads", "executing", GuestUnresponsive, _SILENT, _CONSOLE),
 )
 
 

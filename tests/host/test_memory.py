@@ -12,7 +12,7 @@ import pytest
 from tests.support.peer import PIECE, Peer, connected, ready
 from tests.support.virtual_loop import VirtualLoop
 
-from microvm.errors import GuestUnresponsive
+from microvm.errors import GuestUnresponsive, ProtocolError
 from microvm.guest.guest import Guest
 from microvm.guest.run import run
 from microvm.wire import codec
@@ -25,9 +25,17 @@ OUTPUT = codec.ExecOutput(1, Stream.STDOUT, bytes(PIECE)).encode()
 
 
 async def of_an_earlier_session(guest: Guest, peer: Peer) -> None:
-    for _ in range(PIECES):
+    for _ in range(PIECES * 15 // 32):
         await peer.say(OUTPUT)
     await ready(guest, peer)
+
+
+async def without_an_answer(guest: Guest, peer: Peer) -> None:
+    with suppress(ConnectionError):
+        for _ in range(PIECES):
+            await peer.say(OUTPUT)
+    with pytest.raises(ProtocolError, match="does not answer"):
+        await guest.ready(60)
 
 
 async def beyond_its_limit(guest: Guest, peer: Peer) -> None:
@@ -63,7 +71,9 @@ async def peak(flood: Callable[[Guest, Peer], Awaitable[None]]) -> int:
             tracemalloc.stop()
 
 
-@pytest.mark.parametrize("flood", [of_an_earlier_session, beyond_its_limit, of_credit])
+@pytest.mark.parametrize(
+    "flood", [of_an_earlier_session, without_an_answer, beyond_its_limit, of_credit]
+)
 def test_a_flood_takes_little_memory(flood: Callable[[Guest, Peer], Awaitable[None]]) -> None:
     with closing(VirtualLoop()) as loop:
         assert loop.run_until_complete(peak(flood)) < 4 * WINDOW + MIB

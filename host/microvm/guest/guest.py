@@ -15,7 +15,7 @@ from functools import partial
 from signal import SIGKILL
 from typing import Any, TypeVar, Unpack
 
-from microvm.errors import Busy, GuestDied, GuestUnresponsive, MachineError
+from microvm.errors import LOOK_AT_CONSOLE, Busy, GuestDied, GuestUnresponsive, MachineError
 from microvm.guest.command import Command
 from microvm.guest.deadline import Deadline, Timer
 from microvm.guest.process import Process
@@ -28,10 +28,6 @@ from microvm.wire.channel import Channel, ChannelFactory
 from microvm.wire.session import Session
 
 T = TypeVar("T")
-
-_HINT_SILENT = (
-    "it is finished: start another; its console may say why: --console, or console=, keeps it"
-)
 
 
 class Guest:
@@ -338,7 +334,7 @@ class Guest:
 
     def _unresponsive(self, reason: str) -> MachineError:
         message = f"the guest is not responding: {reason}"
-        error = GuestUnresponsive(message, hint=_HINT_SILENT, detail=self._console_tail())
+        error = GuestUnresponsive(message, hint=LOOK_AT_CONSOLE, detail=self._console_tail())
         return self.fail(error)
 
 

@@ -9,7 +9,7 @@ import signal
 from typing import Literal
 
 from microvm.cache import store as cache
-from microvm.errors import ExitKind, QemuExit
+from microvm.errors import LOOK_AT_CONSOLE, ExitKind, QemuExit
 
 # ShutdownCause in QEMU's qapi/run-state.json; of its others, QEMU's exit status says as much.
 _BY_REASON: dict[str, tuple[ExitKind, str]] = {
@@ -42,13 +42,11 @@ LIMITS = (
     errno.ENOSPC,
 )
 
-_CONSOLE = "its console may say why: --console, or console=, keeps it in a file"
-
 # What to do about each kind of end, where nothing more is known.
 _HINTS: dict[ExitKind, str] = {
-    "reset": _CONSOLE,
-    "shutdown": _CONSOLE,
-    "panic": _CONSOLE,
+    "reset": LOOK_AT_CONSOLE,
+    "shutdown": LOOK_AT_CONSOLE,
+    "panic": LOOK_AT_CONSOLE,
     "internal_error": "`--accel tcg` does without KVM",
     "killed": "start it again; was it this host's kernel, for want of memory? `dmesg` says so",
     "crash": "start it again; where it happens again, another build of QEMU may do better",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from microvm.errors import BootError, GuestDied
+from microvm.errors import LOOK_AT_CONSOLE, BootError, GuestDied
 from microvm.guest.guest import Guest
 from microvm.options import ExecOptions
 from microvm.qemu.console import Console
@@ -95,11 +95,11 @@ class RunningVM:
                     await guest.ready(timeout, resume=resume)
             except TimeoutError:
                 message = f"the guest was not ready within {timeout:g} s"
-                raise _failure(message, console, _HINT_SILENT) from None
+                hint = LOOK_AT_CONSOLE if console.tail() else _HINT_SILENT
+                raise _failure(message, console, hint) from None
             except GuestDied as error:
-                failure = _failure(f"the guest did not boot: {error.message}", console)
+                failure = _failure(f"the guest did not boot: {error.message}", console, error.hint)
                 failure.qemu_exit = error.qemu_exit
-                failure.hint = failure.hint or error.hint
                 raise failure from None
             vm.times = StartTimes(launched.at, running, time.monotonic())
             owned.pop_all()
@@ -135,7 +135,8 @@ class RunningVM:
             self._console.close()
 
 
-def _failure(message: str, console: Console, silent: str = "") -> BootError:
+def _failure(message: str, console: Console, hint: str) -> BootError:
     tail = console.tail()
-    hint = _HINT_NO_PORT if "no port to the host" in tail else "" if tail else silent
-    return BootError(message, hint=hint, detail=tail)
+    return BootError(
+        message, hint=_HINT_NO_PORT if "no port to the host" in tail else hint, detail=tail
+    )

@@ -29,7 +29,13 @@ WINDOW = 1 << 20
 STDIN_CHUNK = 1 << 16
 """Bytes of standard input that fit into one frame."""
 
+_HINT = "its daemon is none of ours, or was broken into: start another, of an image that you trust"
+
 _ENTROPY_SIZE = 64
+
+# Bytes that come before `ready`: of an older session there are two windows at most, and where each
+# byte had a frame of its own, that is 14 times as many.
+_STALE_LIMIT = 32 * WINDOW
 
 # Frames of an older session that are dropped at a time.
 _DROPPED = range(64)
@@ -79,6 +85,7 @@ class Session:
         self._version = codec.VERSION
         self._nonce = 0
         self._id = 0
+        self._stale = 0
         self._pings: list[int] = []
         self._statuses = 0
         self._goodbye = False
@@ -124,6 +131,7 @@ class Session:
         self._nonce = int.from_bytes(self._entropy(8), "little")
         frame = self._say(codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, self._nonce))
         self._id = 0
+        self._stale = 0
         self._pings.clear()
         self._statuses = 0
         self._goodbye = False
@@ -259,6 +267,8 @@ class Session:
         """Take bytes from the guest; output refers to them without a copy."""
         if self.state is not State.FAILED:
             self._decoder.receive_data(data)
+        if self.state in _BEFORE_READY:
+            self._stale += len(data)
 
     def next_event(self) -> codec.Message | None:
         """Return the next message that means something, or None when more bytes are needed.
@@ -271,6 +281,8 @@ class Session:
         if self.state is State.FAILED:
             return None
         try:
+            if self._stale > _STALE_LIMIT:
+                raise ProtocolError("the guest sends and sends, and does not answer", hint=_HINT)
             for _ in _DROPPED:
                 message = self._decoder.next_message()
                 if message is None:
@@ -282,7 +294,8 @@ class Session:
                 return None
         except codec.DecodeError as error:
             self._enter(State.FAILED)
-            raise ProtocolError(f"the guest sent a malformed frame: {error}") from None
+            said = f"the guest sent a malformed frame: {error}"
+            raise ProtocolError(said, hint=_HINT) from None
         except ProtocolError:
             self._enter(State.FAILED)
             raise
@@ -328,7 +341,8 @@ class Session:
             case codec.Error(code=code, refused_type=kind, offset=offset):
                 name = code.name.lower() if isinstance(code, codec.ErrorCode) else code
                 raise ProtocolError(
-                    f"the guest refused a frame of type {kind}: {name} at offset {offset}"
+                    f"the guest refused a frame of type {kind}: {name} at offset {offset}",
+                    hint=_HINT,
                 )
         if following is not self.state:
             self._enter(following)
@@ -360,4 +374,5 @@ class Session:
 
     def _out_of_order(self, message: codec.Message) -> ProtocolError:
         name = type(message).__name__
-        return ProtocolError(f"the guest sent {name} where it must not ({self.state.name})")
+        said = f"the guest sent {name} where it must not ({self.state.name})"
+        return ProtocolError(said, hint=_HINT)

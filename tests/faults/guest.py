@@ -1,0 +1,167 @@
+"""The faults of a guest: root's commands do them, or another daemon in sandboxd's place."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import io
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+
+from microvm import ExecTimeout, MicroVM, arch, compiler
+from microvm_image import Image, cpio
+from microvm_image.image import load
+
+from .state import Scene
+
+_HERE = Path(__file__).parent
+_SOURCES = [_HERE / "hostile.c", _HERE.parents[1] / "guest/port.c"]
+
+_AFTER = 0.5
+"""The seconds after which what was started in the background has happened."""
+
+
+def changed(image: Image, folder: Path, *, warm: str = "", **files: bytes) -> Image:
+    """Copy an image into a folder, and change it; the copy is what its manifest says.
+
+    :param warm: a line of shell that runs before a guest is saved.
+    :param files: programs to be put into the root of its initramfs, by their names.
+    """
+    made = folder / "image"
+    made.mkdir()
+    for name in "kernel", "root.erofs":
+        if (image.path / name).exists():
+            (made / name).symlink_to(image.path / name)
+    added = io.BytesIO()
+    cpio.write([cpio.Entry.file(name, data, 0o755) for name, data in files.items()], added)
+    # Of two members with one name, the kernel keeps the later.
+    initramfs = image.initramfs.read_bytes() + (added.getvalue() if files else b"")
+    (made / "initramfs.cpio").write_bytes(initramfs)
+    manifest = replace(
+        image.manifest,
+        initramfs_size=len(initramfs),
+        initramfs_sha256=hashlib.sha256(initramfs).hexdigest(),
+        warm=(("sh", "-c", warm),) if warm else image.manifest.warm,
+    )
+    (made / "manifest.json").write_text(manifest.json())
+    return load(made)
+
+
+@functools.cache
+def hostile(does: str) -> bytes:
+    """Compile one of the programs of hostile.c."""
+    command = compiler.compiler(arch.find(), "a hostile guest")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / does
+        options = ["-std=c11", "-D_DEFAULT_SOURCE", "-O2", "-static", "-Wall", "-Wextra", "-Werror"]
+        options += [f'-DDOES="{does}"', f"-I{_SOURCES[1].parent}"]
+        subprocess.run([*command, *options, "-o", out, *_SOURCES], check=True)
+        return out.read_bytes()
+
+
+async def _greeting(scene: Scene, script: str) -> None:
+    """The first process of the guest does it."""
+    init = f"#!/bin/sh\nmount -t proc proc /proc\n{script}\nsleep 1000\n".encode()
+    with tempfile.TemporaryDirectory() as folder:
+        image = changed(scene.image, Path(folder), init=init)
+        async with replace(scene, image=image).machine(cold=True):
+            pass
+
+
+async def _saving(scene: Scene, script: str) -> None:
+    """A command that is to run before the template is saved does it."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = changed(scene.image, Path(folder), warm=script)
+        async with replace(scene, image=image).machine() as machine:
+            await machine.run(["true"])
+
+
+async def _begin(machine: MicroVM, script: str) -> None:
+    """Have it happen in a moment, and wait until it has."""
+    background = f"(sleep 0.1; {script}) >/dev/null 2>&1 </dev/null &"
+    await machine.run(["sh", "-c", background], check=True)
+    await asyncio.sleep(_AFTER)
+
+
+async def _idle(scene: Scene, script: str) -> None:
+    async with scene.machine() as machine:
+        await _begin(machine, script)
+        await machine.run(["true"])
+
+
+async def _executing(scene: Scene, script: str) -> None:
+    async with scene.machine() as machine:
+        await machine.run(["sh", "-c", script])
+
+
+async def _flooding(scene: Scene, script: str) -> None:
+    async with scene.machine() as machine:
+        process = await machine.exec(["sh", "-c", f"yes & sleep 0.1; {script}; wait"])
+        async for _ in process.stdout:
+            pass
+        await process.wait()
+
+
+async def _snapshotting(scene: Scene, script: str) -> None:
+    async with scene.machine() as machine:
+        await _begin(machine, script)
+        (await machine.checkpoint()).close()
+
+
+async def _stopping(scene: Scene, script: str) -> None:
+    async with scene.machine() as machine:
+        await _begin(machine, script)
+
+
+_STATES: dict[str, Callable[[Scene, str], Awaitable[None]]] = {
+    "greeting": _greeting,
+    "saving": _saving,
+    "idle": _idle,
+    "executing": _executing,
+    "flooding": _flooding,
+    "snapshotting": _snapshotting,
+    "stopping": _stopping,
+}
+
+
+def does(script: str) -> Callable[[Scene, str], Awaitable[None]]:
+    """A fault that is a line of shell, run by root."""
+
+    async def fault(scene: Scene, state: str) -> None:
+        await _STATES[state](scene, script)
+
+    return fault
+
+
+def daemon(program: str) -> Callable[[Scene, str], Awaitable[None]]:
+    """A fault that is a daemon in sandboxd's place; it is greeted, and is to run a command."""
+
+    async def fault(scene: Scene, _: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            image = changed(scene.image, Path(folder), sandboxd=hostile(program))
+            async with replace(scene, image=image).machine(cold=True) as machine:
+                process = await machine.exec(["cat"], stdin=PIPE)
+                await process.communicate(bytes(1 << 20))
+
+    return fault
+
+
+async def spins(scene: Scene, state: str) -> None:
+    """A program that takes all processors, with the highest priority there is, until its time-out.
+
+    Since Linux 6.12 what else there is gets a twentieth of the time.
+    """
+    async with scene.machine() as machine:
+        await machine.write_file("/spin", hostile("spin"), mode=0o755)
+        process = await machine.exec(["/spin"], timeout=2)
+        if state == "executing":
+            with pytest.raises(ExecTimeout):
+                await process.wait()
+            await machine.run(["true"])
