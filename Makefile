@@ -33,7 +33,7 @@ PYTHONS := python3.11 python3.13
 NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
 # All but what boots the guest, which takes most of the time.
-GUESTLESS := --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
+GUESTLESS := --ignore=tests/faults --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
 
 .PHONY: help hello test test-host test-long lint format constraints gen bench bench-codec fuzz fuzz-mutants soak clean
 

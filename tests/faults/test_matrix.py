@@ -22,6 +22,9 @@ CHEAP = {
     "QEMU is killed, flooding",
     "QEMU is killed, snapshotting",
     "QEMU is stopped, cloning",
+    "the guest panics, executing",
+    "the guest is out of memory, executing",
+    "the guest floods before it answers, greeting",
 }
 """The cells of `make test`; the others are of the long tests."""
 

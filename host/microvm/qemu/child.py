@@ -66,7 +66,7 @@ class Child:
     @property
     def _known(self) -> int:
         """The process as far as it is known: the launcher before it has said which it is."""
-        return self._pid or self._spawned.pid
+        return self._pid or self.status.pid or self._spawned.pid
 
     @property
     def returncode(self) -> int | None:
@@ -81,11 +81,16 @@ class Child:
         return _is_stopped(self._known)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send it a signal, if it has not ended; this can be called in any thread."""
+        """Send it a signal, if it has not ended; this can be called in any thread.
+
+        SIGKILL is for its launcher, too, which may be stopped, and has the socket open.
+        """
         pid = self.pid
         if self._returncode is None:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+        if number == signal.SIGKILL and self._spawned.pid != pid:
+            self._spawned.kill()
 
     def reap(self) -> int:
         """Wait for the process to end, blocking, and reap it."""
@@ -159,6 +164,10 @@ class Child:
         while self.status.pid is None:
             if not poll.poll(1000 * _INTERVAL):
                 self._hurry(deadline)
+                # What it has made, and not spoken of, may be stopped as well, and hold the socket.
+                if self._spawned.poll() is not None and time.monotonic() > deadline:
+                    self._returncode = self._spawned.returncode
+                    break
             elif data := self._said.recv(_CHUNK):
                 self.status.feed(data)
             else:
