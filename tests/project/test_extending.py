@@ -163,8 +163,8 @@ def test_an_option_is_added_as_it_says(tmp_path: Path) -> None:
 def test_a_message_is_added_as_it_says(tmp_path: Path) -> None:
     copy = Copy(tmp_path, "Adding a message")
     release = Path("/proc/sys/kernel/osrelease").read_text()
-    assert copy.python("-c", MESSAGE_USED, copy.daemon()) == (
-        f"Kernel {release}the guest sent Kernel where it must not (IDLE)\n"
+    assert copy.python("-c", MESSAGE_USED, copy.daemon()).startswith(
+        f"Kernel {release}the guest sent Kernel where it must not (IDLE)"
     )
 
 
