@@ -62,10 +62,13 @@ def make(
 
     :param command: the compiler's, as `compiler` gives it.
     :param names: the files that there are afterwards.
-    :raises ImageError: it failed.
+    :raises ImageError: it failed, or there is no make.
     """
     from microvm.tools import run
 
+    if shutil.which("make") is None:
+        message = f"compiling {what} failed: make is not installed"
+        raise ImageError(message, hint="apt install make")
     run(
         ["make", "-s", "-C", str(folder), f"OUT={out}", f"CC={shlex.join(command)}"],
         what=f"compiling {what}",

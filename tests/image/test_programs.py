@@ -68,3 +68,13 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ImageError, match=r"musl-tools, or pip install ziglang"):
         build()
+
+
+def test_no_make(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiles = tmp_path / "musl-gcc"
+    compiles.write_text("#!/bin/sh\necho its version\n")
+    compiles.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ImageError, match="make is not installed") as caught:
+        build()
+    assert caught.value.hint == "apt install make"
