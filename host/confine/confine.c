@@ -83,6 +83,13 @@ static void open_streams(void)
 			open("/dev/null", O_RDWR);
 }
 
+/* What is for the launcher alone, where there is such a descriptor. */
+static void close_on_execution(int fd)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
 static bool has_controller(const struct options *options)
 {
 	return !options->controller || getppid() == options->controller;
@@ -146,8 +153,8 @@ int main(int argc, char **argv)
 	status_open(options.status);
 	if (wrong)
 		status_fail("option", wrong);
-	if (options.status >= 0)
-		fcntl(options.status, F_SETFD, FD_CLOEXEC);
+	close_on_execution(options.status);
+	close_on_execution(options.cgroup);
 	die_with_parent();
 	if (!has_controller(&options))
 		status_fail("controller", "it is not the parent");

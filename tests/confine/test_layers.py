@@ -175,3 +175,20 @@ def test_nothing_else_can_be_opened(launcher: Path, prefix: Prefix) -> None:
     result = with_layers(launcher, "landlock", program, *SYSTEM, prefix=prefix)
     assert "Permission denied" in result.output
     assert "root:" not in result.output
+
+
+def test_it_joins_a_group_and_keeps_no_hold_of_it(launcher: Path, prefix: Prefix) -> None:
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as group, os.fdopen(write, "wb") as procs:
+        result = with_layers(
+            launcher,
+            "user cgroup",
+            ["/bin/sh", "-c", "echo /proc/self/fd/*"],
+            *("--cgroup", str(write)),
+            prefix=prefix,
+            descriptors=[write],
+        )
+        procs.close()
+        assert group.read() == b"0"
+    assert "cgroup ok with a namespace" in result.status
+    assert f"/proc/self/fd/{write}" not in result.output.split()
