@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from microvm.qemu import confinement
 
 from .confinement import PAGE, renewed, table
@@ -24,3 +26,15 @@ def test_figures_of_the_confinement() -> None:
         f"twice its memory and {confinement._OVERHEAD >> 30} GiB",
     ):
         assert figure in page, figure
+
+
+def test_each_invariant_is_held_by_tests_that_are_there() -> None:
+    _, _, rest = PAGE.read_text().partition("## Invariants")
+    rows = re.findall(r"^\| \d+ \| .* \| (.*) \|$", rest, re.MULTILINE)
+    assert len(rows) > 10
+    for row in rows:
+        tests = re.findall(r"\[(\w+)(?:\.py)?\]\(\.\./([\w/]+\.py)\)", row)
+        assert tests, row
+        for name, path in tests:
+            text = (PAGE.parents[1] / path).read_text()
+            assert f"def {name}(" in text or path.endswith(f"/{name}.py"), name
