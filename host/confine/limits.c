@@ -59,6 +59,9 @@ const char *limits_set(const struct options *options, char detail[static DETAIL_
 	/* Of 1 byte, and not 0: then a pattern that is a pipe gets no core either (core(5)). */
 	if (!set(RLIMIT_CORE, 1, false))
 		return strerror(errno);
+	/* Signals that wait are counted for all processes of a user: threads need few. */
+	if (!set(RLIMIT_SIGPENDING, 256, false))
+		return strerror(errno);
 	strcpy(detail, "core");
 	for (unsigned i = 0; i < LIMITS; i++) {
 		if (!options->limited[i] || (i == LIMIT_THREADS && !counts_threads(options)))
