@@ -95,7 +95,7 @@ def calls_of(place: Scene, sibling: int, pid: int) -> dict[str, Call]:
             f"open /proc/PID/mem of {name}": (2, f"=/proc/{victim}/mem", os.O_RDONLY, 0),
         }
     for descriptor, path in open_files(pid).items():
-        if path.startswith("/") and not path.startswith("/dev/"):
+        if path.startswith("/") and not path.startswith(("/dev/", "/memfd:")):  # these are its own
             found[f"reopen {path}"] = (2, f"=/dev/fd/{descriptor}", os.O_RDWR, 0)
             found[f"fchmod {path}"] = (91, descriptor, 0o666)
     return found

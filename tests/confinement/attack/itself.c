@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 /* How it would outlive whoever started it. */
 
@@ -88,6 +90,22 @@ static long all_capabilities(void)
 	return syscall(SYS_capset, &header, sets);
 }
 
+/* Each is kept, and counted for the user, until it is taken. */
+static long signals_queued(void)
+{
+	const int number = SIGRTMIN + 3;
+	sigset_t one;
+
+	sigemptyset(&one);
+	sigaddset(&one, number);
+	if (sigprocmask(SIG_BLOCK, &one, NULL) != 0)
+		return -1;
+	for (int i = 0; i < 1000; i++)
+		if (syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), number) != 0)
+			return -1;
+	return 0;
+}
+
 static long timer(void)
 {
 	timer_t made;
@@ -120,6 +138,8 @@ static const struct attempt rows[] = {
 	{ "prctl PR_SET_PTRACER", OWN, "that others may trace it",
 	  RAW(SYS_prctl, PR_SET_PTRACER, -1, 0, 0, 0) },
 	{ "prctl PR_SET_DUMPABLE", OWN, "the same", RAW(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0) },
+	{ "tgkill of itself, a thousand times", OPEN,
+	  "the signals that a user's processes may have waiting", signals_queued },
 	{ "timer_create", OWN, "signals to itself", timer },
 	{ "setsid", OWN, "a session that it has already", RAW(SYS_setsid) },
 };
