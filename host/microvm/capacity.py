@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from microvm.errors import UsageError
+from microvm.threads import MORE_PROCESSES
 from microvm.units import format_size
 
 GUEST_CPUS_PER_CPU = 8
 """The number of CPUs a guest may have for each that we may use: with 32 times as many it boots no
 more within a minute, and what is tested with many is found with few."""
+
+SHORTAGES = {
+    errno.EAGAIN: MORE_PROCESSES,
+    errno.EMFILE: "raise the limit on open files: `ulimit -n`",
+    errno.ENFILE: "the whole host has no more open files: raise fs.file-max, or end what has many",
+    errno.ENOMEM: "free some memory, or raise the limit on it: `ulimit -v`, or that of a cgroup",
+}
+"""The errors by which this host says that it has no more of something, and what to do then. What is
+on the disk is not to blame."""
 
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")

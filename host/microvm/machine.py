@@ -30,7 +30,7 @@ from microvm.options import (
 )
 from microvm.qemu import accel as accels
 from microvm.qemu import launcher
-from microvm.qemu.launch import launch_error
+from microvm.qemu.launch import launch_errors
 from microvm.snapshot import Snapshot
 from microvm.start import origin
 from microvm.start.choice import Choice
@@ -136,6 +136,10 @@ class MicroVM(FileMethods):
         :raises QemuError: QEMU is not installed, or what it needs is not.
         :raises UsageError: this host cannot run what was asked for.
         """
+        with launch_errors():
+            self._launch()
+
+    def _launch(self) -> None:
         if self._state == "new" and self._snapshot is not None:
             self._restorer = self._snapshot.restorer(self._console_log, self._confinement)
             self._restorer.launch()
@@ -163,6 +167,10 @@ class MicroVM(FileMethods):
         if self._state != "new":
             raise UsageError("a machine is started once; make another")
         self._state = "starting"
+        with launch_errors():
+            await self._start()
+
+    async def _start(self) -> None:
         if not launcher.is_ready():
             from microvm.threads import in_stoppable_thread
 
@@ -190,8 +198,6 @@ class MicroVM(FileMethods):
                     raise
                 failure = error
                 continue
-            except OSError as error:
-                raise launch_error(error) from error
             finally:
                 starter.end()
             self._begin(running, cloned=starter.cloned)
@@ -201,12 +207,9 @@ class MicroVM(FileMethods):
 
     async def _restore(self, snapshot: Snapshot) -> None:
         restorer, self._restorer = self._restorer, None
-        try:
-            restorer = restorer or snapshot.restorer(self._console_log, self._confinement)
-            self._image = restorer.image
-            self._begin(await restorer.clone(), cloned=True)
-        except OSError as error:
-            raise launch_error(error) from error
+        restorer = restorer or snapshot.restorer(self._console_log, self._confinement)
+        self._image = restorer.image
+        self._begin(await restorer.clone(), cloned=True)
 
     def _begin(self, running: RunningVM, *, cloned: bool) -> None:
         self._running = running
@@ -301,10 +304,10 @@ class MicroVM(FileMethods):
         :raises UsageError: the count is no whole number from 1 on; nothing has been done.
         :raises MicroVMError: as `checkpoint` and `start` do; then no machine is left of them.
         """
-        from microvm.forks import Forks
-
         count = parse_count(count, least=1)
-        with await self.checkpoint() as snapshot:
+        with await self.checkpoint() as snapshot, launch_errors():
+            from microvm.forks import Forks
+
             return await Forks.start(snapshot, count, confinement=self._confinement)
 
     def unclosed(self) -> str:

@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from microvm.errors import UsageError
+from microvm.capacity import SHORTAGES
+from microvm.errors import SnapshotError, UsageError
 from microvm.log import Area
 from microvm.start import snapshots
 from microvm.start.restorer import Restorer, image_of
@@ -88,12 +89,12 @@ class Snapshot:
     @classmethod
     async def take(cls, vm: RunningVM, image: Image, name: str | None) -> Self:
         """Take one of a machine; see `MicroVM.checkpoint`."""
-        from microvm.start import checkpoint
-        from microvm.threads import in_stoppable_thread
-
         if name is not None:
             snapshots.STORE.path(name)  # what is wrong with it is said at once
-        with ExitStack() as files:
+        with _taking_errors(), ExitStack() as files:
+            from microvm.start import checkpoint
+            from microvm.threads import in_stoppable_thread
+
             taken = await checkpoint.take(vm, image, files)
             _logger.info("took a snapshot, for which what runs stood %.1f ms", 1000 * taken.pause)
             if name is not None:
@@ -176,6 +177,16 @@ class Snapshot:
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError("the snapshot is closed")
+
+
+@contextmanager
+def _taking_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = SHORTAGES.get(error.errno or 0, "")
+        reason = error.strerror or error
+        raise SnapshotError(f"cannot take a snapshot: {reason}", hint=hint) from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import importlib
 import lzma
+import os
 import sys
 import tempfile
 import zlib
@@ -160,7 +161,7 @@ def spooled(chunks: Iterator[bytes], files: ExitStack) -> Extent:
                 while rest:
                     rest = rest[file.write(rest) :]
             size += len(chunk)
-        file.truncate(size)
+        os.ftruncate(file.fileno(), size)
     return Extent(file.fileno(), 0, size)
 
 

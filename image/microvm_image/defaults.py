@@ -11,6 +11,7 @@ from microvm import arch as arches
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
+from microvm.capacity import SHORTAGES
 from microvm.compiler import source_digest
 from microvm.errors import ImageError
 from microvm.log import Area
@@ -79,7 +80,11 @@ def _named_in(note: Path) -> str:
     """Return the name of the image in a note; empty if there is none that can be read."""
     try:
         return cache.read(note, _LIMIT).decode()
-    except (OSError, UnicodeDecodeError):
+    except UnicodeDecodeError:
+        return ""
+    except OSError as error:
+        if error.errno in SHORTAGES:  # it may well be there
+            raise
         return ""
 
 

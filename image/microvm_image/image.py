@@ -14,6 +14,7 @@ from microvm import arch as arches
 from microvm.arch import Bus
 from microvm.cache import record, trust, verified
 from microvm.cache import store as cache
+from microvm.capacity import SHORTAGES
 from microvm.errors import ImageError
 from microvm.log import Area
 from microvm.printable import printable
@@ -199,6 +200,7 @@ def load(image: str | Path) -> Image:
 
     :param image: what `find` takes; or a path, which has a slash in it.
     :raises ImageError: there is none, it is damaged, or another version of microvm made it.
+    :raises OSError: this process may not have what it takes, such as one more file.
     """
     if isinstance(image, Path) or "/" in image:
         return _open(Path(image), image)
@@ -264,6 +266,8 @@ def _check(path: Path, size: int, sha256: str, opener: Callable[[Path], int]) ->
         finally:
             os.close(file)
     except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
         why = error.strerror or str(error)
     raise ImageError(f"{path}: damaged image: {why}")
 
@@ -272,6 +276,8 @@ def _manifest(path: Path, opener: Callable[[Path], int]) -> Manifest:
     try:
         return read_manifest(record.read(path, MANIFEST_LIMIT, opener), str(path))
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in SHORTAGES:
+            raise
         raise ImageError(f"{path}: damaged image: {error}") from error
 
 

@@ -35,6 +35,7 @@ class Removed:
     image: str
 
 
+@cache.disk_errors()
 def remove(
     text: str,
     *,
@@ -53,7 +54,7 @@ def remove(
     image = find(text)
     path = folder_of(image)
     report = report or NullReporter()
-    with cache.disk_errors(), lock.held(path, report), tags.changing(report):
+    with lock.held(path, report), tags.changing(report):
         theirs = tags.of(image)
         if text != image and tags.parse(text) in theirs:
             gone = [tags.parse(text)]
@@ -76,6 +77,7 @@ def remove(
         return _remove(path, gone, keep=keep)
 
 
+@cache.disk_errors()
 def prune(
     *, everything: bool = False, needs: Needs | None = None, report: Reporter | None = None
 ) -> list[Removed]:
@@ -93,29 +95,30 @@ def prune(
     report = report or NullReporter()
     kept = {*(needs() if needs else ()), *(() if everything else _defaults())}
     removed = []
-    with cache.disk_errors():
-        for name in ("images", "layers", "downloads", "readymade"):
-            lock.sweep(cache.folder(name))
-        for path, _ in entries():
-            if _is_used(path, kept):
-                continue
-            with lock.attempt(path) as ours:
-                if not ours:
-                    continue  # a process is just making it, and gives it a tag before it is done
-                with tags.changing(report):
-                    if not _is_used(path, kept):
-                        removed.append(_remove(path, tags.of(path.name), keep=False))
-        dangling = {tag: name for tag, name in tags.all_tags().items() if not _is_there(name)}
-        if dangling:
+    for folder in ("", *(each.name for each in cache.root().glob("[!.]*/"))):
+        if folder not in {"kernels", "tags"}:  # of which all have one lock
+            lock.sweep(cache.folder(folder))
+    tags.sweep(report)
+    for path, _ in entries():
+        if _is_used(path, kept):
+            continue
+        with lock.attempt(path) as ours:
+            if not ours:
+                continue  # a process is just making it, and gives it a tag before it is done
             with tags.changing(report):
-                gone = [tag for tag, name in dangling.items() if tags.image_of(tag) == name]
-                for tag in gone:
-                    tags.clear(tag)
-                removed.append(Removed(tuple(gone), ""))
-        for layer in sorted(cache.folder("layers").glob("[!.]*")):
-            with lock.attempt(layer) as ours:
-                if ours:
-                    cache.clear(layer)
+                if not _is_used(path, kept):
+                    removed.append(_remove(path, tags.of(path.name), keep=False))
+    dangling = {tag: name for tag, name in tags.all_tags().items() if not _is_there(name)}
+    if dangling:
+        with tags.changing(report):
+            gone = [tag for tag, name in dangling.items() if tags.image_of(tag) == name]
+            for tag in gone:
+                tags.clear(tag)
+            removed.append(Removed(tuple(gone), ""))
+    for layer in sorted(cache.folder("layers").glob("[!.]*")):
+        with lock.attempt(layer) as ours:
+            if ours:
+                cache.clear(layer)
     return removed
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from microvm.cache import lock
 from microvm.cache import store as cache
+from microvm.capacity import SHORTAGES
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 
@@ -42,7 +43,11 @@ def image_of(tag: str) -> str | None:
     """Return the name of the image that has a tag, given in full; None if none has it."""
     try:
         return cache.read(_folder() / tag, _LIMIT).decode()
-    except (OSError, UnicodeDecodeError):
+    except UnicodeDecodeError:
+        return None
+    except OSError as error:
+        if error.errno in SHORTAGES:  # it may well be there
+            raise
         return None
 
 
@@ -85,6 +90,14 @@ def clear(tag: str) -> None:
     """Remove a tag, given in full, if it is there; the caller holds `changing`."""
     with suppress(FileNotFoundError):
         (_folder() / tag).unlink()
+
+
+def sweep(report: Reporter) -> None:
+    """Remove what processes that were killed have left of tags."""
+    if left := [*_folder().glob(".*.tmp")]:
+        with changing(report):
+            for each in left:
+                cache.clear(each)
 
 
 def _folder() -> Path:

@@ -11,9 +11,10 @@ from tests.vm.conftest import Misbehave, image, misbehave
 
 from microvm_image import Image
 
+from .faulty import faulty
 from .state import Scene
 
-__all__ = ["image", "misbehave"]
+__all__ = ["faulty", "image", "misbehave"]
 
 
 @pytest.fixture(scope="session")

@@ -65,14 +65,16 @@ def attempt(path: Path) -> Iterator[bool]:
             raise
     ours = False
     try:
-        ours = _lock(fd, name)
+        with cache.disk_errors(name):
+            ours = _lock(fd, name)
         if ours:
             with suppress(OSError):  # the disk may be full
                 os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         yield ours
     finally:
         if ours:
-            name.unlink(missing_ok=True)
+            with suppress(OSError):  # one that nobody holds is in nobody's way
+                name.unlink()
         os.close(fd)
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from microvm.cache import trust
+from microvm.capacity import SHORTAGES
 from microvm.errors import ImageError
 
 FILE_MODE = 0o644
@@ -94,10 +95,15 @@ def open_file(path: Path) -> int:
 
 
 def has(path: Path) -> bool:
-    """Tell whether there is a file of the cache that can be used."""
+    """Tell whether there is a file of the cache that can be used.
+
+    :raises OSError: this process may not have what it takes, such as one more file.
+    """
     try:
         os.close(open_file(path))
-    except OSError:
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
         return False
     return True
 
@@ -172,7 +178,8 @@ def scratch(path: Path) -> Iterator[Path]:
     try:
         yield private / path.name
     finally:
-        clear(private)
+        with suppress(OSError):  # then who needs the name next clears it
+            clear(private)
 
 
 def clear(path: Path) -> None:
@@ -200,9 +207,10 @@ def disk_errors(path: Path | None = None) -> Iterator[None]:
                 f"disk full while writing{where or ' the cache'}",
                 hint=HINT_FULL,
             ) from error
+        elsewhere = "MICROVM_CACHE names another folder for the cache"
         raise ImageError(
             f"cannot use{where or ' the cache'}: {error.strerror or error}",
-            hint="MICROVM_CACHE names another folder for the cache",
+            hint=SHORTAGES.get(error.errno or 0, elsewhere),
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -83,6 +84,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         message = f"the Python module {error.name} is not installed"
         fail(MicroVMError(message, hint=how_to_install("vm")))
+    except MemoryError:
+        from microvm.capacity import SHORTAGES
+
+        fail(MicroVMError("there is no more memory", hint=SHORTAGES[errno.ENOMEM]))
     except RuntimeError as error:
         # Also of the event loop, when it has ended and waits for its threads in one more.
         from microvm.threads import is_out_of_threads, thread_error
@@ -92,7 +97,10 @@ def main() -> None:
         fail(thread_error())
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        fail(MicroVMError(f"{name}{error.strerror or error}"))
+        from microvm.capacity import SHORTAGES
+
+        hint = SHORTAGES.get(error.errno or 0, "")
+        fail(MicroVMError(f"{name}{error.strerror or error}", hint=hint))
 
 
 def _open_standard_streams() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -11,12 +10,13 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from microvm import arch as arches
+from microvm.capacity import SHORTAGES
 from microvm.errors import ImageError, MicroVMError, QemuError
 from microvm.log import DEBUG, Area
 from microvm.qemu import cgroup, launcher
@@ -24,15 +24,10 @@ from microvm.qemu.accel import KVM
 from microvm.qemu.child import Child
 from microvm.qemu.command import Inherited, Memory, QemuConfig, arguments, descriptor_path
 from microvm.qemu.confinement import bounds, launcher_options
-from microvm.threads import MORE_PROCESSES
 
 _logger = Area("qemu")
 
 _GROUP = stat.S_IRGRP | stat.S_IWGRP
-_HINTS = {
-    errno.EAGAIN: MORE_PROCESSES,
-    errno.EMFILE: "raise the limit on open files: `ulimit -n`",
-}
 _CPUINFO = Path("/proc/cpuinfo")
 _BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 spells it so
 
@@ -219,10 +214,17 @@ def spawn(
         return Child(spawned, said, folder)
 
 
-def launch_error(error: OSError) -> QemuError:
-    """Return the error to raise where this host does not give a start what it needs."""
-    hint = _HINTS.get(error.errno or 0, "")
-    return QemuError(f"cannot start QEMU: {error.strerror or error}", hint=hint)
+@contextmanager
+def launch_errors() -> Iterator[None]:
+    """Turn what this host does not give a start into an error that says what to do.
+
+    :raises QemuError: the host did not give it something.
+    """
+    try:
+        yield
+    except OSError as error:
+        hint = SHORTAGES.get(error.errno or 0, "")
+        raise QemuError(f"cannot start QEMU: {error.strerror or error}", hint=hint) from error
 
 
 def qemu_arguments(config: QemuConfig) -> list[str]:
@@ -260,7 +262,8 @@ def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack
     try:
         descriptor = os.open(path, flags | os.O_CLOEXEC)
     except OSError as error:
-        raise failure(f"cannot open {path}: {error.strerror}") from error
+        hint = SHORTAGES.get(error.errno or 0, "")
+        raise failure(f"cannot open {path}: {error.strerror}", hint=hint) from error
     opened.callback(os.close, descriptor)
     return descriptor
 

@@ -13,6 +13,7 @@ from microvm import arch as arches
 from microvm import compiler
 from microvm.cache import lock
 from microvm.cache import store as cache
+from microvm.capacity import SHORTAGES
 from microvm.errors import ConfinementError, ImageError
 
 NAME = "confine"
@@ -80,10 +81,17 @@ def _can_be_executed(path: Path) -> bool:
 def _compiled() -> bytes:
     import tempfile
 
-    with tempfile.TemporaryDirectory(prefix="microvm-") as folder:
-        command = compiler.compiler(arches.find(), _WHAT)
-        compiler.make(sources(), command, Path(folder), names=(NAME,), what=_WHAT)
-        return Path(folder, NAME).read_bytes()
+    command = compiler.compiler(arches.find(), _WHAT)
+    try:
+        with tempfile.TemporaryDirectory(prefix="microvm-") as folder:
+            compiler.make(sources(), command, Path(folder), names=(NAME,), what=_WHAT)
+            return Path(folder, NAME).read_bytes()
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
+        why = error.strerror or str(error)
+        hint = "TMPDIR names another folder for it"
+        raise ImageError(f"{_WHAT} cannot be compiled: {why}", hint=hint) from error
 
 
 def _keep(path: Path, program: bytes) -> None:

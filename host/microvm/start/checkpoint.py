@@ -163,5 +163,3 @@ async def _blame(vm: RunningVM) -> AsyncIterator[None]:
         raise SnapshotError(
             f"cannot take a snapshot: {error.message}", hint=error.hint, detail=error.detail
         ) from error
-    except OSError as error:
-        raise SnapshotError(f"cannot take a snapshot: {error.strerror or error}") from error

@@ -19,7 +19,6 @@ scratch disk each clone has a copy, which costs nothing where the file system sh
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -31,6 +30,7 @@ from typing import Literal
 
 from microvm.cache import record, verified
 from microvm.cache import store as cache
+from microvm.capacity import SHORTAGES
 from microvm.qemu.command import Memory
 from microvm.start import scratch, sparse
 from microvm.start.origin import Origin
@@ -44,7 +44,6 @@ Flaw = Literal["damaged", "outdated", "unreadable"]
 LOST = ("damaged", "outdated")
 """The flaws with which it is good for nothing, whatever changes outside of it."""
 
-_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _RAM, _STATE, _SCRATCH, _MANIFEST = "ram", "state", "scratch", "manifest.json"
 _STATE_LIMIT = 64 << 20
 _MANIFEST_LIMIT = 1 << 16
@@ -227,7 +226,7 @@ def _flaws(path: Path) -> Iterator[None]:
             raise FlawError("damaged", "incomplete") from None
         raise
     except OSError as error:
-        if error.errno in _LIMITS:
+        if error.errno in SHORTAGES:
             raise
         raise FlawError("unreadable", error.strerror or str(error)) from error
 

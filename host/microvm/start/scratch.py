@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from microvm.cache import store as cache
 from microvm.errors import QemuError
@@ -33,8 +33,7 @@ def blank(size: int) -> Iterator[int]:
         raise QemuError(
             "a scratch disk takes mkfs.ext4, which is not installed", hint="apt install e2fsprogs"
         )
-    with _unnamed() as disk:
-        os.ftruncate(disk, size)
+    with _unnamed(size) as disk:
         made = subprocess.run(
             [program, *_OPTIONS, f"/dev/fd/{disk}"],
             pass_fds=(disk,),
@@ -59,8 +58,7 @@ def empty(size: int) -> Iterator[int]:
 
     :raises ImageError: the cache's folder cannot be written.
     """
-    with _unnamed() as disk:
-        os.ftruncate(disk, size)
+    with _unnamed(size) as disk:
         yield disk
 
 
@@ -70,7 +68,7 @@ def copied(saved: int) -> Iterator[int]:
 
     :raises ImageError: the disk is full, or the cache's folder cannot be written.
     """
-    with _unnamed() as disk:
+    with _unnamed(0) as disk:
         copy(saved, disk)
         yield disk
 
@@ -86,12 +84,13 @@ def copy(saved: int, disk: int) -> None:
 
 
 @contextmanager
-def _unnamed() -> Iterator[int]:
+def _unnamed(size: int) -> Iterator[int]:
     import tempfile
 
-    with cache.disk_errors():
-        folder = cache.folder("scratch")
-        cache.make(folder)
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 -- below, where errors differ
-    with file:
-        yield file.fileno()
+    folder = cache.folder("scratch")
+    with ExitStack() as files:
+        with cache.disk_errors(folder):
+            cache.make(folder)
+            disk = files.enter_context(tempfile.TemporaryFile(dir=folder)).fileno()
+            os.ftruncate(disk, size)
+        yield disk

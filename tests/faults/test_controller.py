@@ -1,0 +1,179 @@
+"""What happens to a controller: it is killed, executes, forks; and its machine ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from tests.support.polling import eventually
+from tests.support.processes import Process, children
+
+from microvm_image import Image
+
+from .check import adopting, uses_its_template
+from .matrix import WITHIN
+from .state import STATES, Scene
+
+SIGNALS = (
+    "SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2"
+    " SIGALRM SIGTERM SIGXCPU SIGVTALRM SIGPROF SIGPOLL SIGPWR SIGSYS"
+).split()
+"""Those that end a process which does nothing about them."""
+
+CHEAP = {("cloning", "SIGTERM"), ("executing", "SIGSEGV")}
+
+
+class Controller:
+    """A controller that is in a state, and what becomes of it.
+
+    :ivar qemu: the QEMU of the machine that was in that state.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], err: Path) -> None:
+        """Wait until it is in that state."""
+        self.process = process
+        self._err = err
+        assert process.stdout is not None
+        reached, pid = process.stdout.readline().split()
+        assert reached == "reached"
+        self.qemu = Process.of(int(pid))
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end, and return its status and what it said of an error."""
+        status = self.process.wait(WITHIN)
+        return status, self._err.read_text()
+
+
+@pytest.fixture
+def cache(templates: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A cache, with a template unless the state is that one is saved."""
+    return tmp_path / "cache" if request.getfixturevalue("state") == "saving" else templates
+
+
+@contextmanager
+def controller(
+    state: str, act: str, image: Image, cache: Path, temporary: Path
+) -> Iterator[Controller]:
+    """A controller that has done something to itself in a state; nothing may be left of it."""
+    command = [sys.executable, "-m", "tests.faults.controller", state, str(image.path), act]
+    env = {**os.environ, "MICROVM_CACHE": str(cache)}
+    err = temporary / "err"
+    before = set(children(os.getpid()))
+    with adopting(), err.open("w") as file:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=file, text=True, env=env
+        ) as process:
+            try:
+                yield Controller(process, err)
+            finally:
+                process.kill()
+        begun = time.monotonic()
+        eventually(lambda: _reaped() <= before)
+        assert time.monotonic() - begun < WITHIN
+    err.unlink()
+    assert list(temporary.iterdir()) == []
+
+
+def _reaped() -> set[int]:
+    """Those of our children that are left when what has ended of them is reaped."""
+    for child in children(os.getpid()):
+        with suppress(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
+    return set(children(os.getpid()))
+
+
+def _next_start(image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check that a template is used again, or made, and nothing is left beside it."""
+    monkeypatch.setenv("MICROVM_CACHE", str(cache))
+    scene = Scene(image)
+
+    async def start() -> None:
+        async with scene.machine():
+            assert scene.told == []
+        await uses_its_template(scene)
+
+    asyncio.run(start())
+    assert [path for path in cache.rglob(".*") if path.parent.name != "programs"] == []
+
+
+def _cheap_or_long() -> Iterator[object]:
+    for state in STATES:
+        for name in SIGNALS:
+            marks = () if (state, name) in CHEAP else pytest.mark.long
+            yield pytest.param(state, name, marks=marks)
+
+
+@pytest.mark.parametrize(("state", "name"), [*_cheap_or_long()])
+def test_a_signal(
+    state: str,
+    name: str,
+    image: Image,
+    cache: Path,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with controller(state, name, image, cache, temporary) as killed:
+        status, said = killed.end()
+        assert status == -signal.Signals[name], said
+        eventually(lambda: not killed.qemu.is_alive())
+    _next_start(image, cache, monkeypatch)
+
+
+def _states(*cheap: str) -> pytest.MarkDecorator:
+    marked = [
+        each if each in cheap else pytest.param(each, marks=pytest.mark.long) for each in STATES
+    ]
+    return pytest.mark.parametrize("state", marked)
+
+
+@_states("cloning")
+@pytest.mark.parametrize(
+    "act",
+    ["multiprocessed", *(pytest.param(act, marks=pytest.mark.long) for act in ("left", "SIGPIPE"))],
+)
+def test_what_does_it_no_harm(
+    act: str,
+    state: str,
+    image: Image,
+    cache: Path,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with controller(state, act, image, cache, temporary) as unharmed:
+        if state in {"executing", "flooding"}:  # which go on and on
+            time.sleep(1)
+            assert unharmed.qemu.is_alive()
+            assert unharmed.process.poll() is None
+        else:
+            status, said = unharmed.end()
+            assert status == 0, said
+    _next_start(image, cache, monkeypatch)
+
+
+@_states()
+def test_a_child_that_stays_keeps_no_machine(
+    state: str,
+    image: Image,
+    cache: Path,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = set(children(os.getpid()))
+    with controller(state, "forked", image, cache, temporary) as forked:
+        if state in {"executing", "flooding"}:
+            forked.process.kill()
+        forked.process.wait(WITHIN)
+        begun = time.monotonic()
+        eventually(lambda: not forked.qemu.is_alive())
+        assert time.monotonic() - begun < WITHIN
+        for child in set(children(os.getpid())) - before - {forked.process.pid}:
+            os.kill(child, signal.SIGKILL)
+    _next_start(image, cache, monkeypatch)

@@ -1,0 +1,163 @@
+"""A controller that has few descriptors, little memory, few threads or processes."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from itertools import count, islice
+from pathlib import Path
+
+import pytest
+from tests.support.ordinary import as_user
+from tests.support.processes import open_files
+
+from microvm import MicroVM, MicroVMError
+from microvm_image import Image
+
+from .check import nothing_left, uses_its_template
+from .state import Scene
+
+MOST = 200
+"""More than any of this takes of what there is a shortage of."""
+
+
+def _long(*values: object) -> object:
+    return pytest.param(*values, marks=pytest.mark.long)
+
+
+@pytest.fixture
+def cache(templates: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache with a template."""
+    monkeypatch.setenv("MICROVM_CACHE", str(templates))
+    return templates
+
+
+@contextmanager
+def descriptors(number: int) -> Iterator[None]:
+    """Have this process open so many more files at most."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = open_files()
+    free = (each for each in count() if each not in taken)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(islice(free, number, None)), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def _works(do: Callable[[], Awaitable[object]], number: int) -> bool:
+    """Tell whether something works with so many more descriptors; if not, it says what to do."""
+    try:
+        with descriptors(number):
+            await do()
+    except MicroVMError as error:
+        assert "Too many open files" in str(error) + error.detail, repr(error)  # noqa: PT017
+        assert "ulimit -n" in error.hint, repr(error)  # noqa: PT017
+        return False
+    return True
+
+
+@pytest.mark.deadline(600)
+@pytest.mark.parametrize(("options", "every"), [({}, 7), _long({}, 1), _long({"cold": True}, 1)])
+async def test_few_descriptors_for_a_machine(
+    options: dict[str, bool], every: int, scene: Scene, cache: Path, temporary: Path
+) -> None:
+    async def start() -> None:
+        async with scene.machine(**options):
+            pass
+
+    for number in range(0, MOST, every):
+        scene.told.clear()
+        with nothing_left(cache, temporary):
+            works = await _works(start, number)
+        assert all("Too many open files" in line for line in scene.told), scene.told
+        if works and not scene.told:
+            print(f"{number} descriptors")
+            break
+    assert 7 < number < MOST - every
+    await uses_its_template(scene)
+
+
+async def _run(machine: MicroVM) -> None:
+    assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
+
+
+async def _checkpoint(machine: MicroVM) -> None:
+    (await machine.checkpoint()).close()
+
+
+async def _fork(machine: MicroVM) -> None:
+    async with await machine.fork():
+        pass
+
+
+@pytest.mark.deadline(600)
+@pytest.mark.parametrize("do", [_run, _long(_checkpoint), _long(_fork)])
+async def test_few_descriptors_for_what_a_machine_does(
+    do: Callable[[MicroVM], Awaitable[object]], scene: Scene, cache: Path, temporary: Path
+) -> None:
+    async with scene.machine() as machine:
+        for number in range(MOST):
+            with nothing_left(cache, temporary):
+                works = await _works(lambda: do(machine), number)
+            await _run(machine)
+            if works:
+                print(f"{number} descriptors")
+                break
+    assert number < MOST - 1
+    await uses_its_template(scene)
+
+
+LIMITED = """
+import os, resource, sys
+from pathlib import Path
+import microvm.cli.run, microvm.cli.attach, microvm.start.running, microvm.guest.process
+from microvm import cli
+kind, more, user = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+if kind == "RLIMIT_AS":
+    more += int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
+resource.setrlimit(getattr(resource, kind), (more, more))
+sys.argv[1:] = sys.argv[4:]
+cli.main()
+"""
+
+
+def limited(kind: str, more: int, image: Image) -> subprocess.CompletedProcess[str]:
+    """`microvm run` with a limit: that memory more than it has, or that many processes."""
+    options = ["--image", str(image.path), "--memory", "96M", "--accel", "tcg"]
+    words = [
+        sys.executable,
+        "-c",
+        LIMITED,
+        kind,
+        str(more),
+        "0",
+        "run",
+        *options,
+        "--",
+        "echo",
+        "x",
+    ]
+    words = as_user(*words) if kind == "RLIMIT_NPROC" else words
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "most"),
+    [("RLIMIT_NPROC", 1, 12), ("RLIMIT_AS", 64 << 20, 2 << 30)],
+)
+@pytest.mark.long
+def test_little_memory_and_few_processes(
+    kind: str, step: int, most: int, image: Image, scene: Scene, cache: Path
+) -> None:
+    for more in range(0, most, step):
+        done = limited(kind, more, image)
+        assert "Traceback" not in done.stderr, (more, done.stderr)
+        if done.returncode == 0:
+            break
+        assert done.returncode == 125
+    asyncio.run(uses_its_template(scene))
