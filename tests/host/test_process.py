@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import weakref
 from collections.abc import Callable
 from signal import SIGKILL, SIGTERM
 
@@ -226,3 +227,16 @@ def test_a_process_can_be_dropped_when_its_loop_is_closed() -> None:
 
     process = asyncio.run(left())
     del process
+
+
+async def test_what_has_failed_is_not_kept(guest: Guest, peer: Peer) -> None:
+    """The error is the command's, and its traceback has the process in it, and its output."""
+    process = await peer.started(guest.exec(["x"]))
+    await peer.say(codec.ExecFailed(1, Stage.EXEC, 8))
+    kept = weakref.ref(process)
+    with pytest.raises(StartError):
+        await process.wait()
+    del process
+    await peer.started(guest.exec(["y"]))
+    gc.collect()
+    assert kept() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -35,6 +36,7 @@ async def ending_of(config: QemuConfig) -> QemuExit:
 
 
 async def test_starts_talks_and_stops(configure: Configure) -> None:
+    loggers = set(logging.getLogger().manager.loggerDict)
     with Console() as console:
         async with await Qemu.start(configure(), console=console) as qemu:
             await comes_true(lambda: "hello from the guest" in console.tail())
@@ -42,6 +44,8 @@ async def test_starts_talks_and_stops(configure: Configure) -> None:
     assert told(ending) == ("quit", "QEMU was told to quit", 0)
     assert await qemu.stop() is ending
     assert await qemu.wait() is ending
+    pid = str(qemu.pid)  # of which nothing is kept for ever
+    assert not [name for name in {*logging.getLogger().manager.loggerDict} - loggers if pid in name]
 
 
 @pytest.mark.parametrize("bus", ["pci", "mmio"])

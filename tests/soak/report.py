@@ -11,7 +11,7 @@ from .trend import WARM_UP, warm
 
 def lines(soak: Soak) -> Iterator[str]:
     """Yield the table, what happened, and what is wrong."""
-    seconds = soak.samples[-1].seconds if soak.samples else 0.0
+    seconds = soak.samples.seconds[-1] if soak.samples else 0.0
     yield f"seed {soak.seed}: {soak.done} in {seconds:.0f} s, {len(soak.samples)} samples"
     yield ""
     for (event, outcome), count in sorted(soak.outcomes.items()):
@@ -49,7 +49,7 @@ def draw(soak: Soak, file: Path) -> None:
     import matplotlib.pyplot as plt
 
     trends = soak.trends
-    done = [sample.done for sample in soak.samples]
+    done = soak.samples.done
     columns = 4
     figure, grid = plt.subplots(
         -(-len(trends) // columns), columns, figsize=(16, 14), layout="constrained", squeeze=False

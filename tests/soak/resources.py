@@ -34,7 +34,7 @@ class Resource:
 
 RESOURCES = (
     Resource("controller's memory", "MiB", Bound(6.0, 0.002)),
-    Resource("controller's objects", "blocks", Bound(3000, 1.0)),
+    Resource("controller's objects", "blocks", Bound(3000, 0.25)),
     Resource("controller's descriptors", "", NONE),
     Resource("controller's sockets", "", NONE),
     Resource("controller's threads", "", NONE),

@@ -7,8 +7,9 @@ import itertools
 import random
 import time
 import traceback
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,18 +31,28 @@ _WIDTH = 2  # things that happen at a time
 _TOLD = 30  # samples between two lines
 
 
-@dataclass(frozen=True)
-class Sample:
-    """What there was at a moment.
+class Samples:
+    """What there was at each moment, in arrays, which add no objects to those that are counted.
 
     :ivar seconds: since the beginning.
     :ivar done: how many things had happened.
     :ivar values: the resources, by name.
     """
 
-    seconds: float
-    done: int
-    values: dict[str, float]
+    def __init__(self) -> None:
+        self.seconds = array("d")
+        self.done = array("d")
+        self.values = {resource.name: array("d") for resource in RESOURCES}
+
+    def __len__(self) -> int:
+        return len(self.done)
+
+    def add(self, seconds: float, done: int, values: dict[str, float]) -> None:
+        """Add one."""
+        self.seconds.append(seconds)
+        self.done.append(done)
+        for name, value in values.items():
+            self.values[name].append(value)
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class Trend:
     """A resource over the whole time: by how much it has grown, and by how much it may."""
 
     resource: Resource
-    values: list[float]
+    values: Sequence[float]
     growth: float
     bound: float
 
@@ -79,7 +90,7 @@ class Soak:
     interval: float = 2.0
     plan: list[Event] | None = None
     tell: Callable[[str], object] = id
-    samples: list[Sample] = field(default_factory=list)
+    samples: Samples = field(default_factory=Samples)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
@@ -91,13 +102,12 @@ class Soak:
     @property
     def trends(self) -> list[Trend]:
         """The trend of each resource that was sampled."""
-        done = [float(sample.done) for sample in self.samples]
+        done = self.samples.done
         found = []
         for resource in RESOURCES:
-            values = [sample.values[resource.name] for sample in self.samples]
-            grown = growth(done, values)
+            values = self.samples.values[resource.name]
             bound = resource.bound.of(done[-1] - done[0]) if done else 0.0
-            found.append(Trend(resource, values, grown, bound))
+            found.append(Trend(resource, values, growth(done, values), bound))
         return found
 
     @property
@@ -182,7 +192,7 @@ class Soak:
     async def _sample(self, world: World, seconds: float) -> None:
         values = await resources.guest(world.witness)
         values |= resources.host(self.cache, self.temporary)
-        self.samples.append(Sample(seconds, self.done, values))
+        self.samples.add(seconds, self.done, values)
         if len(self.samples) % _TOLD == 0:
             self.tell(f"{seconds:.0f} s: {self.done}")
 

@@ -9,6 +9,7 @@ import asyncio
 import gc
 import itertools
 import socket
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -149,7 +150,7 @@ class Guest:
             send_signal=self._signal,
             resize=self._resize,
             abandon=self._abandon,
-            dropped=lambda: self._dropped(command),
+            dropped=partial(_dropped, weakref.ref(self), weakref.ref(command)),
         )
 
     @contextmanager
@@ -189,7 +190,7 @@ class Guest:
             command.release(0)
             self._kill()
 
-    def _dropped(self, command: Command) -> None:
+    def abandon_soon(self, command: Command) -> None:
         """Kill what nobody can wait for any more; this is called in any thread."""
         if not command.ended.is_set():
             command.abandoned = True
@@ -350,3 +351,14 @@ def _cancel(*timers: Timer) -> None:
 def _settle(waiter: asyncio.Future[T], result: T) -> None:
     if not waiter.done():  # who waited may have been cancelled
         waiter.set_result(result)
+
+
+def _dropped(guest: weakref.ref[Guest], command: weakref.ref[Command]) -> None:
+    """Kill a command that nobody has any more.
+
+    What Python is to call then is kept until it has: if it held the two, and one of them an error
+    that was raised, then its traceback would hold what is to be dropped, for ever.
+    """
+    of, left = guest(), command()
+    if of is not None and left is not None:
+        of.abandon_soon(left)

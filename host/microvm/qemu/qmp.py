@@ -38,6 +38,7 @@ class Client(QMPClient):
         self.events.event_filter = _is_final
         self.version = (0, 0)
         self._port: socket.socket
+        self._pid: int
         self._limit: Limit
 
     async def greet(self, port: socket.socket, pid: int) -> None:
@@ -48,7 +49,7 @@ class Client(QMPClient):
         :raises QMPError: what answers is no QEMU, or ends.
         """
         self._port = port
-        self.name = str(pid)
+        self._pid = pid  # its `name` would have a logger for each, for ever
         self._limit = Limit(_logger, f"QMP of process {pid}")
         await self.connect(port)
         self.version = _checked(cast(Greeting, self.greeting).QMP.version)
@@ -128,7 +129,7 @@ class Client(QMPClient):
         # The base class has a logger of its own for this.
         if _logger.listens(DEBUG) and self._limit.allows():
             text = bytes(message).decode().rstrip()
-            _logger.debug("QMP of process %s %s %s", self.name, way, text)
+            _logger.debug("QMP of process %d %s %s", self._pid, way, text)
         return message
 
 
