@@ -70,7 +70,7 @@ def bench(
     plot_file: Path | None,
     **options: Any,
 ) -> None:
-    """Measure what a machine costs here: time, throughput and memory.
+    """Measure what a machine costs here, in time and memory.
 
     Machines are booted and cloned, answer pings, run `true`, move 64 MiB each way, come from a
     pool, are alive all at once, and are forked with a process that waits in them. Each figure

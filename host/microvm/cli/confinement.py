@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def confinement(as_json: bool) -> None:
-    """Show what holds QEMU back on this host, should a guest break out into it.
+    """Show what holds back a QEMU that a guest has broken into.
 
     A program is confined here and now, as QEMU is when you start a machine: root, another user and
     a container may have other layers. What is missing comes with the reason and what to do.

@@ -52,7 +52,7 @@ def map(  # noqa: A001 - the verb's name
     snapshot: str | None,
     **options: Any,
 ) -> None:
-    """Run each line of FILE in a fresh virtual machine.
+    """Run each line of FILE in a machine of its own.
 
     FILE is `-` for standard input. A line is a job:
 

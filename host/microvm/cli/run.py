@@ -88,7 +88,7 @@ def run(
     entrypoint: str | None,
     **options: Any,
 ) -> None:
-    """Run CMD in a fresh virtual machine, and throw the machine away.
+    """Run CMD in a fresh virtual machine, thrown away after.
 
     With --save the machine is kept as it is after CMD, with its files and with what CMD has left
     running; --from starts there, as often as you like.
