@@ -8,7 +8,7 @@ import gc
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,13 +70,18 @@ def nothing_left(*folders: Path) -> Iterator[None]:
         before, tasks = Traces.now(*folders), asyncio.all_tasks()
         yield
         after = Traces.now(*folders)
-        assert after.children <= before.children, "a process is left"
-        assert after.descriptors == before.descriptors, "a descriptor is left"
-        assert _unexpected(after.files - before.files) == set(), "a file is left"
-        assert before.files <= after.files, "a file is gone"
-        assert after.threads <= before.threads, "a thread is left"
-        assert asyncio.all_tasks() <= tasks, "a task is left"
-    assert [str(each.message) for each in warned] == []
+        _none("process", after.children - before.children)
+        _none("descriptor", after.descriptors.items() - before.descriptors.items())
+        _none("file", _unexpected(after.files - before.files))
+        _none("thread", after.threads - before.threads)
+        _none("task", asyncio.all_tasks() - tasks)
+        gone = before.files - after.files
+        assert not gone, f"gone: {gone}"
+    _none("warning", [str(each.message) for each in warned])
+
+
+def _none(what: str, left: Collection[object]) -> None:
+    assert not left, f"a {what} is left: {left}"
 
 
 def _unexpected(files: set[Path]) -> set[Path]:
