@@ -59,16 +59,6 @@ async def missing(scene: Scene, state: str) -> None:
         await STATES[state](scene, None)
 
 
-# By root, in no command's group; where that is not to be killed for it, there is nobody else.
-_TAKE_MEMORY = "echo $$ >/sys/fs/cgroup/cgroup.procs; tail /dev/zero"
-_FILL_MEMORY = f"echo -1000 >/proc/self/oom_score_adj; {_TAKE_MEMORY}"
-
-# A group of processes that stand still, and the first process is in it.
-_FREEZE = (
-    "mkdir /sys/fs/cgroup/cold; echo 1 >/sys/fs/cgroup/cold/cgroup.procs;"
-    " echo 1 >/sys/fs/cgroup/cold/cgroup.freeze; sleep 1000"
-)
-
 FAULTS: dict[str, Fault] = {
     "QEMU is missing": missing,
     "QEMU refuses an argument": broken("echo 'qemu-system: -sandbox: no such option' >&2; exit 1"),
@@ -80,12 +70,12 @@ FAULTS: dict[str, Fault] = {
     "the guest panics": guest.does("echo c >/proc/sysrq-trigger"),
     "the guest triples": guest.does("reboot -f"),
     "the guest halts": guest.does("halt -f"),
-    "a process takes all memory": guest.does(_TAKE_MEMORY),
-    "the guest is out of memory": guest.does(_FILL_MEMORY),
-    "the guest is frozen": guest.does(_FREEZE),
-    "the guest spins": guest.does("while :; do :; done"),
+    "a process takes all memory": guest.does(guest.TAKE_MEMORY),
+    "the guest is out of memory": guest.does(guest.FILL_MEMORY),
+    "the guest is frozen": guest.does(guest.FREEZE),
+    "the guest spins": guest.does(guest.SPIN),
     "the guest spins in real time": guest.spins,
-    "the guest floods the console": guest.does("cat /dev/zero >/dev/ttyS0"),
+    "the guest floods the console": guest.does(guest.FLOOD_CONSOLE),
     "the guest floods valid frames": guest.daemon("flood"),
     "the guest floods before it answers": guest.daemon("flood_early"),
     "the guest never reads": guest.daemon("ignore"),

@@ -25,7 +25,22 @@ _HERE = Path(__file__).parent
 _SOURCES = [_HERE / "hostile.c", _HERE.parents[1] / "guest/port.c"]
 
 _AFTER = 0.5
-"""The seconds after which what was started in the background has happened."""
+"""The seconds after which what was started in the background has begun."""
+
+# By root, in no command's group; where that is not to be killed for it, there is nobody else.
+TAKE_MEMORY = "echo $$ >/sys/fs/cgroup/cgroup.procs; tail /dev/zero"
+FILL_MEMORY = f"echo -1000 >/proc/self/oom_score_adj; {TAKE_MEMORY}"
+
+# A group of processes that stand still, and the first process is in it.
+FREEZE = (
+    "mkdir /sys/fs/cgroup/cold; echo 1 >/sys/fs/cgroup/cold/cgroup.procs;"
+    " echo 1 >/sys/fs/cgroup/cold/cgroup.freeze; sleep 1000"
+)
+SPIN = "while :; do :; done"
+FLOOD_CONSOLE = "cat /dev/zero >/dev/ttyS0"
+
+HARMLESS = {TAKE_MEMORY, SPIN, FLOOD_CONSOLE}
+"""What a machine goes on with."""
 
 
 def changed(image: Image, folder: Path, *, warm: str = "", **files: bytes) -> Image:
@@ -84,16 +99,25 @@ async def _saving(scene: Scene, script: str) -> None:
 
 
 async def _begin(machine: MicroVM, script: str) -> None:
-    """Have it happen in a moment, and wait until it has."""
+    """Have it begin in the background."""
     background = f"(sleep 0.1; {script}) >/dev/null 2>&1 </dev/null &"
     await machine.run(["sh", "-c", background], check=True)
-    await asyncio.sleep(_AFTER)
+
+
+async def _repeat(use: Callable[[], Awaitable[object]], script: str) -> None:
+    """Use a machine, once it happens, or until it has, where it is the machine's end."""
+    if script in HARMLESS:
+        await asyncio.sleep(_AFTER)
+        await use()
+        return
+    while True:
+        await use()
 
 
 async def _idle(scene: Scene, script: str) -> None:
     async with scene.machine() as machine:
         await _begin(machine, script)
-        await machine.run(["true"])
+        await _repeat(lambda: machine.run(["true"]), script)
 
 
 async def _executing(scene: Scene, script: str) -> None:
@@ -112,12 +136,17 @@ async def _flooding(scene: Scene, script: str) -> None:
 async def _snapshotting(scene: Scene, script: str) -> None:
     async with scene.machine() as machine:
         await _begin(machine, script)
-        (await machine.checkpoint()).close()
+
+        async def use() -> None:
+            (await machine.checkpoint()).close()
+
+        await _repeat(use, script)
 
 
 async def _stopping(scene: Scene, script: str) -> None:
     async with scene.machine() as machine:
         await _begin(machine, script)
+        await asyncio.sleep(_AFTER)
 
 
 _STATES: dict[str, Callable[[Scene, str], Awaitable[None]]] = {

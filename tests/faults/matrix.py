@@ -68,6 +68,9 @@ _IN_USE = "idle executing flooding snapshotting"
 _BOOT = 65.0
 """Seconds within which it is seen that a guest does not boot: a busy host emulates slowly."""
 
+_BOOTS = 30.0
+"""Seconds within which a guest boots, is waited for in vain for 10 s, and another boots."""
+
 _READ = 30.0
 """Seconds within which 32 MiB of small frames are read; a host that is not busy takes 3."""
 
@@ -113,7 +116,7 @@ MATRIX = (
     Row("the guest triples", _IN_USE, GuestDied, "the guest rebooted", _CONSOLE),
     Row("the guest triples", "stopping", None, ""),
     Row("the guest halts", "greeting", BootError, "not ready within 60 s", _CONSOLE, _BOOT),
-    Row("the guest halts", "saving", None, _SILENT),
+    Row("the guest halts", "saving", None, _SILENT, "", _BOOTS),
     Row("the guest halts", _IN_USE, GuestUnresponsive, _SILENT, _CONSOLE),
     Row("the guest halts", "stopping", None, ""),
     Row("a process takes all memory", "saving", None, "ended with status"),
@@ -121,7 +124,7 @@ MATRIX = (
     Row("the guest is out of memory", "saving", None, _DEADLOCKED),
     Row("the guest is out of memory", _IN_USE, GuestDied, _DEADLOCKED, _CONSOLE),
     Row("the guest is out of memory", "stopping", None, ""),
-    Row("the guest is frozen", "saving", None, _SILENT),
+    Row("the guest is frozen", "saving", None, _SILENT, "", _BOOTS),
     Row("the guest is frozen", _IN_USE, GuestUnresponsive, _SILENT, _CONSOLE),
     Row("the guest is frozen", "stopping", None, ""),
     Row("the guest spins", "idle snapshotting stopping", None, ""),
