@@ -240,7 +240,9 @@ class Qemu:
                 status = None
                 with suppress(QMPError):
                     status = migrating.result() if migrating.done() else None
-                if status is None:
+                # A QEMU whose guest has ended cancels what it sends before it ends itself.
+                ends = status != "completed" and self._qmp.shutdown_reason() is not None
+                if status is None or ends:
                     raise _exit_error(await self.wait())
         except TimeoutError as error:
             message = "QEMU does not save the guest: it takes too long"
