@@ -52,10 +52,6 @@ static const int allowed_calls[] = {
 	SYS_dup,
 	SYS_dup3,
 	/* sockets that are connected */
-	SYS_recvmsg,
-	SYS_sendmsg,
-	SYS_recvfrom,
-	SYS_sendto,
 	SYS_getsockname,
 	SYS_getpeername,
 	SYS_shutdown,

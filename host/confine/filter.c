@@ -207,6 +207,19 @@ static void check_getsockopt(void)
 	answer(FAIL(EPERM));
 }
 
+/* Not out of band: it sends a signal, and its code in the kernel has let others out (CVE-2025-38236). */
+static void check_message(void)
+{
+	load_low(2);
+	refuse_if_any(MSG_OOB);
+}
+
+static void check_transfer(void)
+{
+	load_low(3);
+	refuse_if_any(MSG_OOB);
+}
+
 /* Pages that are shared with other processes tell, by the time that writing takes, what these hold. */
 static void check_madvise(void)
 {
@@ -257,6 +270,10 @@ static const struct {
 	{ SYS_seccomp, check_seccomp },
 	{ SYS_execve, check_execve },
 	{ SYS_getsockopt, check_getsockopt },
+	{ SYS_sendmsg, check_message },
+	{ SYS_recvmsg, check_message },
+	{ SYS_sendto, check_transfer },
+	{ SYS_recvfrom, check_transfer },
 	{ SYS_madvise, check_madvise },
 	{ SYS_mmap, check_mmap },
 	{ SYS_openat, check_openat },
