@@ -244,6 +244,20 @@ static long peer(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &found, &size);
 }
 
+/* To standard error: a byte between those of its lines, which the reader does not see. */
+static long urgent_sent(void)
+{
+	return send(2, "!", 1, MSG_OOB | MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static long urgent_received(int fd)
+{
+	char byte;
+	long found = recv(fd, &byte, 1, MSG_OOB | MSG_DONTWAIT);
+
+	return found == -1 && errno == EINVAL ? 0 : found; /* it looked for one */
+}
+
 /* To standard error, which the test reads as the controller reads the others: by recv(). */
 static long descriptor_sent(void)
 {
@@ -276,6 +290,7 @@ ON_SOCKETS(take_namespace, namespace_of)
 ON_SOCKETS(filter, filtered)
 ON_SOCKETS(pass_handles, handles_passed)
 ON_SOCKETS(peer_ids, peer)
+ON_SOCKETS(receive_urgent, urgent_received)
 
 static const struct attempt rows[] = {
 	{ "connect to TCP", OPEN, "the user's services on this host, and the network", tcp },
@@ -305,6 +320,8 @@ static const struct attempt rows[] = {
 	{ "ioctl SIOCGSKNS", SHUT, "the same", take_namespace },
 	{ "setsockopt SO_ATTACH_FILTER", OPEN, "programs in the kernel", filter },
 	{ "setsockopt SO_PASSPIDFD", OPEN, "handles of who writes to it", pass_handles },
+	{ "send MSG_OOB", SHUT, "code of the kernel's that has let others out", urgent_sent },
+	{ "recv MSG_OOB", SHUT, "the same", receive_urgent },
 	{ "sendmsg SCM_RIGHTS", OWN, "descriptors to the controller, which takes none",
 	  descriptor_sent },
 	{ "getsockopt SO_PEERCRED", OWN, "the number of the controller", peer_ids },
