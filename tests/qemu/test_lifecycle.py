@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from qemu.qmp import ExecInterruptedError
+from qemu.qmp import ConnectError, ExecInterruptedError
 from tests.support.polling import comes_true
 
 from microvm.errors import QemuExit
@@ -169,3 +171,17 @@ def test_loop_that_ends_takes_qemu_along(configure: Configure) -> None:
     asyncio.run(main())
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+async def test_an_end_right_after_the_greeting_is_an_error_of_qmp() -> None:
+    """As of a QEMU that is killed then, whose last words wait in the socket."""
+    version = {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}
+    ours, theirs = socket.socketpair()
+    with theirs:
+        greeting = json.dumps({"QMP": {"version": version, "capabilities": []}})
+        theirs.sendall(f'{greeting}\n{{"return": {{}}}}\n'.encode())
+        theirs.shutdown(socket.SHUT_WR)
+        client = Client()
+        with pytest.raises(ConnectError, match="ended when it had greeted"):
+            await client.greet(ours, os.getpid())
+        await client.close()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-from qemu.qmp import ExecuteError, QMPClient, QMPError, Runstate
+from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError, Runstate
 from qemu.qmp.message import Message
 from qemu.qmp.models import Greeting
 
@@ -51,7 +51,10 @@ class Client(QMPClient):
         self._port = port
         self._pid = pid  # its `name` would have a logger for each, for ever
         self._limit = Limit(_logger, f"QMP of process {pid}")
-        await self.connect(port)
+        try:
+            await self.connect(port)
+        except AssertionError as error:  # what it says of an end right after the greeting
+            raise ConnectError("QEMU ended when it had greeted", error) from error
         self.version = _checked(cast(Greeting, self.greeting).QMP.version)
 
     async def request(self, command: str, arguments: dict[str, object]) -> None:
