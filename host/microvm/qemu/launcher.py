@@ -69,7 +69,22 @@ def _digest(folder: Path) -> str:
 
 
 def _is_kept(path: Path) -> bool:
-    return path in _kept or (cache.has(path) and _can_be_executed(path))
+    return path in _kept or (_is_whole(path) and _can_be_executed(path))
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether nothing of it is missing: its last part are its section headers, elf(5)."""
+    if not cache.has(path):
+        return False
+    with path.open("rb") as file:
+        header = file.read(64)
+        if len(header) < 64:
+            return False
+        at, size, count = (
+            int.from_bytes(header[start:end], sys.byteorder)
+            for start, end in ((40, 48), (58, 60), (60, 62))
+        )
+        return at + size * count <= os.fstat(file.fileno()).st_size
 
 
 def _can_be_executed(path: Path) -> bool:
