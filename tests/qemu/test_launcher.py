@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -107,3 +108,15 @@ async def test_a_launcher_that_is_killed(children: list[Child]) -> None:
     status = await child.started()
     assert (status.pid, status.failure) == (None, "")
     assert await child.wait() == -signal.SIGKILL
+
+
+async def test_what_it_says_is_heard_though_nobody_waits(children: list[Child]) -> None:
+    """It comes in the same turn of the loop as the cancellation of who waits for it."""
+    child = spawned("echo pid $$; sleep 60", children)
+    waiting = asyncio.create_task(child.started())
+    while child.status.pid is None:  # noqa: ASYNC110 - the reader is to have it
+        await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert child.status.pid == child.pid

@@ -124,11 +124,23 @@ class Child:
             from asyncio import get_running_loop  # QEMU is spawned before that is imported
 
             loop = get_running_loop()
-            while data := await loop.sock_recv(self._said, _CHUNK):
-                self.status.feed(data)
+            ended: asyncio.Future[None] = loop.create_future()
+            # Not by `sock_recv`: what that has received is lost where this is cancelled meanwhile.
+            loop.add_reader(self._said, self._on_said, self._said, ended)
+            try:
+                await ended
+            finally:
+                loop.remove_reader(self._said)
             self._meet()
             self._part(time.monotonic() + _PATIENCE)
         return self.status
+
+    def _on_said(self, said: socket.socket, ended: asyncio.Future[None]) -> None:
+        with suppress(BlockingIOError):
+            data = said.recv(_CHUNK)
+            self.status.feed(data)
+            if not data:
+                _set_done(ended)
 
     @property
     def asleep(self) -> bool:
@@ -192,7 +204,9 @@ class Child:
                 os.killpg(self._spawned.pid, signal.SIGKILL)
 
     def _reap_unmet(self) -> None:
-        """Reap a process that the launcher had made when it was killed: it is of its group."""
+        """End a process that the launcher had made when it was killed: it is of its group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._spawned.pid, signal.SIGKILL)
         with suppress(ChildProcessError):
             while os.waitpid(-self._spawned.pid, 0):
                 pass
