@@ -177,3 +177,27 @@ def test_a_child_that_stays_keeps_no_machine(
         for child in set(children(os.getpid())) - before - {forked.process.pid}:
             os.kill(child, signal.SIGKILL)
     _next_start(image, cache, monkeypatch)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("act", "state"), [("executed", "idle"), ("daemonised", "idle")])
+def test_a_machine_whose_controller_is_another_now(
+    act: str,
+    state: str,
+    image: Image,
+    cache: Path,
+    temporary: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """QEMU ends: with the process that has started it, or as its guest has lost its host."""
+    before = set(children(os.getpid()))
+    with controller(state, act, image, cache, temporary) as gone:
+        begun = time.monotonic()
+        eventually(lambda: not gone.qemu.is_alive())
+        assert time.monotonic() - begun < WITHIN
+        if act == "daemonised":
+            gone.process.wait(WITHIN)
+            for child in set(children(os.getpid())) - before - {gone.process.pid}:
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+    _next_start(image, cache, monkeypatch)
