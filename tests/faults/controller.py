@@ -33,15 +33,6 @@ def forked() -> None:
         os._exit(0)
 
 
-def left() -> None:
-    """A child of it goes on where it was, as far as it comes, and ends before it does."""
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(3)  # what comes of it is no matter, unless it is for ever
-        raise SystemExit(3)
-    os.waitpid(pid, 0)
-
-
 def daemonised() -> None:
     """It goes on as its own child, and is no longer the process that has started QEMU."""
     if os.fork():
@@ -62,7 +53,7 @@ def multiprocessed() -> None:
 
 
 ACTS: dict[str, Callable[[], None]] = {
-    act.__name__: act for act in (executed, forked, left, daemonised, multiprocessed)
+    act.__name__: act for act in (executed, forked, daemonised, multiprocessed)
 }
 """What it can do beside sending itself a signal."""
 
