@@ -53,8 +53,8 @@ _HINTS: dict[ExitKind, str] = {
     "limit": "`ulimit -a` shows what this process may have, `free` the host's memory",
     "exit": "MICROVM_LOG=debug shows its command line",
 }
-KilledAs = Literal["stopped", "silent"]
-"""What a QEMU is killed for that does not get on: a signal has stopped it, or it says nothing."""
+KilledAs = Literal["stopped", "silent", "garbled"]
+"""What a QEMU is killed for: a signal has stopped it, it says nothing, or nothing of QMP."""
 
 _KILLED_AS: dict[KilledAs, tuple[str, str]] = {
     "stopped": (
@@ -64,6 +64,10 @@ _KILLED_AS: dict[KilledAs, tuple[str, str]] = {
     "silent": (
         "QEMU says nothing: it is asleep, and has started no guest",
         "is it a QEMU? MICROVM_LOG=debug shows its command line",
+    ),
+    "garbled": (
+        "QEMU said what is no QMP",
+        "has its guest taken it over? MICROVM_LOG=debug shows what it said",
     ),
 }
 
@@ -94,7 +98,7 @@ def classify(
     :param internal_error: whether QEMU had stopped the guest with status `internal-error`.
     :param panic: the kernel's line about its crash on the console, if there was one.
     :param stderr: what QEMU wrote to its standard error.
-    :param killed_as: what we have killed it for, if we have, while a machine started.
+    :param killed_as: what we have killed it for, if we have.
     :param write_error: why QEMU had stopped the guest: the host did not take what it wrote to its
         scratch disk, in the host's words.
     """

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
 
 from qemu.qmp import EventListener
 
 from microvm.qemu.command import Memory, descriptor_path
-from microvm.qemu.qmp import Client
+from microvm.qemu.qmp import Client, field
 from microvm.tasks import cancel
 
 #: The first that migrates to and from a file by its name, and maps one that it may only read
@@ -141,11 +140,12 @@ async def _freeze_late(
 
 
 async def _is_early(qmp: Client) -> bool:
-    answer = cast(Mapping[str, Any], await qmp.execute("query-migrate"))
-    if answer["status"] == "active":
-        ram = answer["ram"]
-        return bool(ram["remaining"] > min(_LATE, ram["total"] // 2))
-    return bool(answer["status"] == "setup")
+    answer = await qmp.execute("query-migrate")
+    status = field(answer, str, "status")
+    if status == "active":
+        left, total = (field(answer, int, "ram", name) for name in ("remaining", "total"))
+        return left > min(_LATE, total // 2)
+    return status == "setup"
 
 
 async def go_on(qmp: Client) -> None:
@@ -162,8 +162,7 @@ async def go_on(qmp: Client) -> None:
 
 
 async def _run_state(qmp: Client) -> str:
-    answer = await qmp.execute("query-status")
-    return str(cast(Mapping[str, Any], answer)["status"])
+    return field(await qmp.execute("query-status"), str, "status")
 
 
 async def _set(qmp: Client, wanted: Mapping[str, bool]) -> None:
@@ -182,9 +181,9 @@ def _mapped(qmp: Client) -> Mapping[str, bool]:
 async def _status(events: EventListener, awaited: set[str]) -> str | None:
     """Return the first of these that a migration comes to, by its events; None if QEMU ends."""
     async for event in events:
-        data = cast(Mapping[str, Any], event["data"])
-        if data["status"] in awaited:
-            return str(data["status"])
+        status = field(event, str, "data", "status")
+        if status in awaited:
+            return status
     return None
 
 

@@ -33,7 +33,7 @@ from microvm.qemu.console import Console
 from microvm.qemu.exit import KilledAs, classify
 from microvm.qemu.launch import Launched, launch
 from microvm.qemu.lines import LoggedLines, sanitised
-from microvm.qemu.qmp import Client, disk_error
+from microvm.qemu.qmp import Client, words
 from microvm.tasks import cancel, settled
 
 _logger = Area("qemu")
@@ -83,7 +83,6 @@ class Qemu:
         self._console = console
         self._stderr = bytearray()
         self._internal_error = False
-        self._write_error = ""
         self._killed_as: KilledAs | None = None
         self._qmp = Client()
         self._loop = asyncio.get_running_loop()
@@ -241,7 +240,7 @@ class Qemu:
                 with suppress(QMPError):
                     status = migrating.result() if migrating.done() else None
                 # A QEMU whose guest has ended cancels what it sends before it ends itself.
-                ends = status != "completed" and self._qmp.shutdown_reason() is not None
+                ends = status != "completed" and self._qmp.shutdown_reason is not None
                 if status is None or ends:
                     raise _exit_error(await self.wait())
         except TimeoutError as error:
@@ -340,7 +339,7 @@ class Qemu:
             async with asyncio.timeout(2 * _DRAIN_TIMEOUT):
                 ending = await self._exit(readers)
         except TimeoutError:
-            return QemuError(f"QEMU does not start the guest: {error}")
+            return QemuError(f"QEMU does not start the guest: {words(error)}")
         config = self._launched.config
         about_kernel = f"is {config.kernel} a kernel for {config.arch}?"
         hint = about_kernel if "kernel" in ending.text else ""
@@ -353,12 +352,12 @@ class Qemu:
         await asyncio.wait(readers, timeout=_DRAIN_TIMEOUT)
         return classify(
             returncode,
-            reason=self._qmp.shutdown_reason(),
+            reason=self._qmp.shutdown_reason,
             internal_error=self._internal_error,
             panic=self._console.panic(),
             stderr=self._stderr_text(),
             killed_as=self._killed_as,
-            write_error=self._write_error,
+            write_error=self._qmp.write_error,
         )
 
     def _speaking(self) -> AbstractAsyncContextManager[None]:
@@ -384,14 +383,17 @@ class Qemu:
             await cancel([watch])
 
     async def _kill_on_error(self) -> None:
-        """Kill QEMU when it has stopped the guest because the host failed it, but stays."""
-        async for event in self._qmp.events:
-            if event["event"] == "BLOCK_IO_ERROR":
-                self._write_error = disk_error(event)
-                self._process.kill()
-            elif event["event"] == "STOP" and await self._qmp.status() == "internal-error":
-                self._internal_error = True
-                self._process.kill()
+        """Kill QEMU when it stays, but the host has failed its guest, or nobody understands it."""
+        while True:
+            await self._qmp.trouble()
+            if self._qmp.garbled:
+                self._killed_as = "garbled"
+            elif not self._qmp.write_error:
+                self._internal_error = await self._qmp.status() == "internal-error"
+                if not self._internal_error:
+                    continue
+            self._process.kill()
+            return
 
     async def _read_stderr(self) -> None:
         loop = asyncio.get_running_loop()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import TypeVar, cast
 
 from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError, Runstate
+from qemu.qmp.error import ProtocolError
 from qemu.qmp.message import Message
 from qemu.qmp.models import Greeting
 
 from microvm.errors import QemuError, TemplateError
 from microvm.log import DEBUG, Area, Limit
 from microvm.qemu.exit import is_about_limit
+from microvm.qemu.lines import LINE_SIZE, sanitised
 
 _logger = Area("qemu")
 
@@ -24,19 +26,35 @@ MINIMUM_VERSION = (7, 2)
 _STATUS_TIMEOUT = 5.0
 _LENT = 9  # the command line has those before
 
+# The most that a QEMU says, which may be in other hands: the longest line, in bytes, where 525 were
+# measured; and the events that somebody listens to, of which there were at most 21.
+_LINE_LIMIT = 64 << 10
+_EVENT_LIMIT = 64
+
+_T = TypeVar("_T")
+
 
 class Client(QMPClient):
     """A client of one QEMU; what both say is logged, up to a limit.
 
+    It keeps the same few things, whatever QEMU says, and however much.
+
     :ivar version: QEMU's, its major and minor number; (0, 0) before `greet`.
+    :ivar shutdown_reason: why the guest was shut down, by the first event; None if it was not.
+    :ivar write_error: why a disk did not take a write, and the guest was stopped, in the host's
+        words; empty while that is not so.
+    :ivar garbled: whether it has said what is no QMP, after which nobody listens to it.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        # Its own listener keeps every event for ever, and a guest can cause some kinds at will.
-        self.events.names = {"SHUTDOWN", "STOP", "BLOCK_IO_ERROR"}
-        self.events.event_filter = _is_final
+        super().__init__(readbuflen=_LINE_LIMIT)
+        # Its own listener would keep every event for ever.
+        self.events.event_filter = lambda _: False
         self.version = (0, 0)
+        self.shutdown_reason: str | None = None
+        self.write_error = ""
+        self.garbled = False
+        self._troubled = asyncio.Event()
         self._port: socket.socket
         self._pid: int
         self._limit: Limit
@@ -67,7 +85,7 @@ class Client(QMPClient):
             await self.execute(command, arguments)
         except ExecuteError as error:
             kind = QemuError if is_about_limit(str(error)) else TemplateError
-            raise kind(f"QEMU refuses {command}: {error}") from error
+            raise kind(f"QEMU refuses {command}: {words(error)}") from error
 
     async def give(self, name: str, descriptor: int) -> str:
         """Send QEMU a descriptor under a name, and return where a migration finds it.
@@ -105,11 +123,13 @@ class Client(QMPClient):
                 return answer.get("status") if isinstance(answer, dict) else None
         return None
 
-    def shutdown_reason(self) -> str | None:
-        """Return why the guest was shut down, by the events so far; None if it was not."""
-        events: Sequence[Mapping[str, Any]] = self.events.history
-        reasons = [event["data"]["reason"] for event in events if event["event"] == "SHUTDOWN"]
-        return str(reasons[0]) if reasons else None
+    async def trouble(self) -> None:
+        """Wait until QEMU has stopped its guest, for whatever reason, since this was called last.
+
+        It returns as well when QEMU is `garbled`.
+        """
+        await self._troubled.wait()
+        self._troubled.clear()
 
     async def wait_closed(self) -> None:
         """Wait until all that QEMU has sent is read."""
@@ -122,6 +142,36 @@ class Client(QMPClient):
             if self.runstate is not Runstate.IDLE:
                 await self.disconnect()
 
+    async def _readline(self) -> bytes:
+        line = await super()._readline()
+        if not line.endswith(b"\n"):
+            raise EOFError  # it has ended while it said something
+        return line
+
+    async def _bh_recv_message(self) -> None:
+        try:
+            await super()._bh_recv_message()
+        except (EOFError, OSError):
+            raise
+        except Exception as error:  # of JSON too deep, in no encoding, without end; of no event
+            self.garbled = True
+            self._troubled.set()
+            raise ProtocolError("what QEMU says is no QMP") from error
+
+    async def _event_dispatch(self, msg: Message) -> None:
+        kind = msg["event"]
+        if kind == "SHUTDOWN" and self.shutdown_reason is None:
+            self.shutdown_reason = field(msg, str, "data", "reason")
+        elif kind == "BLOCK_IO_ERROR" and field(msg, str, "data", "action") == "stop":
+            # Of those that a guest goes on after, many come.
+            self.write_error = self.write_error or _safe(field(msg, str, "data", "reason"))
+            self._troubled.set()
+        elif kind == "STOP":
+            self._troubled.set()
+        await super()._event_dispatch(msg)
+        if any(len(listener.history) > _EVENT_LIMIT for listener in self._listeners):
+            raise ProtocolError("QEMU floods us with events")
+
     def _cb_outbound(self, msg: Message) -> Message:
         return self._log("->", msg)
 
@@ -131,25 +181,34 @@ class Client(QMPClient):
     def _log(self, way: str, message: Message) -> Message:
         # The base class has a logger of its own for this.
         if _logger.listens(DEBUG) and self._limit.allows():
-            text = bytes(message).decode().rstrip()
+            text = sanitised(bytes(message)).rstrip()
             _logger.debug("QMP of process %d %s %s", self._pid, way, text)
         return message
 
 
-def _is_final(event: Message) -> bool:
-    """Tell whether a disk's error has stopped the guest; of those it goes on after, many come."""
-    if event["event"] != "BLOCK_IO_ERROR":
-        return True
-    return bool(cast(Mapping[str, Any], event["data"])["action"] == "stop")
+def field(answer: object, kind: type[_T], *names: str) -> _T:
+    """Return a field of an answer or event, by the names that lead there.
+
+    :raises QMPError: there is none of that kind.
+    """
+    for name in names:
+        answer = answer.get(name) if isinstance(answer, Mapping) else None
+    if not isinstance(answer, kind):
+        raise QMPError(f"QEMU says nothing of {'.'.join(names)}")
+    return answer
 
 
-def disk_error(event: Message) -> str:
-    """Return why a disk did not take a write, in the host's words, by a BLOCK_IO_ERROR event."""
-    return str(cast(Mapping[str, Any], event["data"])["reason"])
+def words(error: Exception) -> str:
+    """Return what an error says, which may be in QEMU's words: short, and safe to print."""
+    return _safe(str(error))
 
 
-def _checked(version: Mapping[str, Any]) -> tuple[int, int]:
-    found = version["qemu"]["major"], version["qemu"]["minor"]
+def _safe(text: str) -> str:
+    return sanitised(text.encode(errors="replace")[:LINE_SIZE])
+
+
+def _checked(version: Mapping[str, object]) -> tuple[int, int]:
+    found = field(version, int, "qemu", "major"), field(version, int, "qemu", "minor")
     if found < MINIMUM_VERSION:
         shown = ["{}.{}".format(*pair) for pair in (found, MINIMUM_VERSION)]
         raise QemuError(f"QEMU {shown[0]} is too old", hint=f"at least {shown[1]} is needed")

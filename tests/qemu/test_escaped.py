@@ -1,0 +1,152 @@
+"""A QEMU that its guest has taken over may say anything: within bounds, and to a known end.
+
+A program stands in its place, greets and starts a guest as QEMU does, and goes on as it likes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from microvm.errors import QemuError
+from microvm.qemu import process
+from microvm.qemu.command import QemuConfig
+from microvm.qemu.console import Console
+from microvm.qemu.process import Qemu
+
+pytestmark = pytest.mark.usefixtures("_leakless")
+
+Configure = Callable[..., QemuConfig]
+
+PROGRAM = r"""#!/usr/bin/python3 -IS
+import json, re, socket, sys, time
+
+port = socket.socket(fileno=int(re.search(r"id=qmp,fd=(\d+)", " ".join(sys.argv))[1]))
+version = {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}
+greeting = {"QMP": {"version": version, "capabilities": []}}
+
+
+def event(name, **data):
+    return json.dumps({"event": name, "data": data, "timestamp": {}}).encode() + b"\r\n"
+
+
+def answer(value):
+    port.sendall(json.dumps(value).encode() + b"\r\n")
+
+
+def serve():
+    answer(greeting)
+    command = ""
+    while command != "cont":
+        request = json.loads(port.recv(4096))
+        command = request["execute"]
+        answer({"return": {}, "id": request["id"]} if "id" in request else {"return": {}})
+
+
+"""
+
+
+@contextmanager
+def escaped(monkeypatch: pytest.MonkeyPatch, code: str) -> Iterator[None]:
+    """Have such a program be the QEMU that is found."""
+    with tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as folder:
+        path = Path(folder, "qemu-system-x86_64")
+        path.write_text(PROGRAM + code)
+        for each in path, path.parent:
+            each.chmod(0o755)  # QEMU runs as another user than root
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        yield
+
+
+def resident() -> int:
+    """The memory that this process has, in MiB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") >> 20
+
+
+@pytest.mark.parametrize("name", ["SHUTDOWN", "STOP", "BLOCK_IO_ERROR", "RTC_CHANGE"])
+async def test_a_flood_of_events_takes_no_memory(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    flood = f"""
+serve()
+many = event("{name}", reason="x" * 200, action="report") * 100
+for _ in range(400):
+    port.sendall(many)
+"""
+    with escaped(monkeypatch, flood), Console() as console:
+        async with await Qemu.start(configure(confinement="off"), console=console) as qemu:
+            before = resident()
+            await qemu.wait()
+            assert resident() - before < 16
+
+
+GARBAGE = {
+    "a line without end": 'port.sendall(b"[" * (1 << 20))',
+    "a line too deep": r'port.sendall(b"[" * 60000 + b"\n")',
+    "a number too long": r'port.sendall(b"1" * 60000 + b"\n")',
+    "no text": r'port.sendall(b"\xff\xfe\x00\n")',
+    "no object": r'port.sendall(b"1\n")',
+    "an event without data": r'port.sendall(b"{\"event\": \"SHUTDOWN\"}\n")',
+    "a reason that is none": 'port.sendall(event("SHUTDOWN", reason=[]))',
+}
+
+
+@pytest.mark.parametrize("code", GARBAGE.values(), ids=GARBAGE)
+async def test_garbage_ends_it(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    served = f"\nserve()\ntry:\n    {code}\nfinally:\n    time.sleep(600)\n"
+    with escaped(monkeypatch, served), Console() as console:
+        async with await Qemu.start(configure(confinement="off"), console=console) as qemu:
+            ending = await qemu.wait()
+            assert (ending.kind, ending.text) == ("killed", "QEMU said what is no QMP")
+
+
+GREETINGS = {
+    "garbage": r'port.sendall(b"\x1b[2J" * 20000 + b"\n")',
+    "no version": "version.clear(); serve()",
+    "no number": 'version["qemu"]["major"] = "\\x1b[2J"; serve()',
+    "an error": r"""
+answer(greeting)
+port.recv(1000)
+answer({"error": {"class": "x", "desc": "\x1b[2J\ud800" * 5000}})
+""",
+}
+
+
+@pytest.mark.parametrize("code", GREETINGS.values(), ids=GREETINGS)
+async def test_a_wrong_greeting_is_an_error_that_can_be_printed(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    monkeypatch.setattr(process, "_DRAIN_TIMEOUT", 0.1)
+    code = f"\n{code}\ntime.sleep(600)\n"
+    with escaped(monkeypatch, code), Console() as console, pytest.raises(QemuError) as caught:
+        await Qemu.start(configure(confinement="off"), console=console)
+    message = caught.value.message
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
+async def test_a_flood_on_standard_error_takes_no_memory(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood = r"""
+serve()
+for _ in range(100):
+    sys.stderr.write("x" * (1 << 20))
+sys.stderr.write("\x1b[2Jgoodbye")
+sys.exit(1)
+"""
+    with escaped(monkeypatch, flood), Console() as console:
+        async with await Qemu.start(configure(confinement="off"), console=console) as qemu:
+            before = resident()
+            ending = await qemu.wait()
+            assert resident() - before < 16
+            assert ending.text.endswith("goodbye")
+            assert ending.text.isprintable()
+            assert len(ending.text) < 10_000
