@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +138,35 @@ def test_bench_measures_nothing_that_it_could_not_write() -> None:
         said = microvm("bench", option, "/nowhere/figures.svg")
         assert (said.returncode, said.stdout) == (2, "")
         assert "cannot write /nowhere/figures.svg" in said.stderr
+
+
+def into(target: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """`microvm` with what a shell has behind it."""
+    command = [sys.executable, "-P", "-m", "microvm", *arguments]
+    return subprocess.run(
+        ["sh", "-c", f'"$@" {target}', "sh", *command], capture_output=True, check=False
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["image", "ls"], ["confinement", "--help"]])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_cannot_be_written_is_one_line(arguments: list[str]) -> None:
+    done = into(">/dev/full", *arguments)
+    said = b"microvm: standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (125, said)
+    assert into("2>/dev/full", "image", "rm", "nonsense").returncode == 125
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["image", "ls"]])
+def test_a_reader_that_has_gone_ends_it_as_the_signal_would(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as pipe:
+        command = [sys.executable, "-P", "-m", "microvm", *arguments]
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+def test_streams_that_are_closed_are_no_error() -> None:
+    assert into(">&-", "image", "ls").returncode == 0
+    assert into("2>&-", "image", "rm", "nonsense").returncode == 125

@@ -94,8 +94,7 @@ def test_a_cache_that_is_filled_beforehand_has_the_launcher(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launcher, "is_ready", lambda: False)
-    result = build()
-    assert "microvm: compiling the launcher" in result.stderr.splitlines()
+    build()
     (program,) = (cache / "programs").glob("confine-*")
     assert launcher.find() == program
 

@@ -9,11 +9,11 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 import click
 
 from microvm._version import __version__
+from microvm.cli import standard
 from microvm.errors import (
     BootError,
     GuestDied,
@@ -69,9 +69,12 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line, and exit with the status that it documents."""
-    _open_standard_streams()
+    standard.open_all()
     try:
-        sys.exit(cli(standalone_mode=False))
+        try:
+            sys.exit(cli(standalone_mode=False))
+        finally:
+            sys.stdout.flush()  # what fails here fails below
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)
@@ -101,16 +104,6 @@ def main() -> None:
 
         hint = SHORTAGES.get(error.errno or 0, "")
         fail(MicroVMError(f"{name}{error.strerror or error}", hint=hint))
-
-
-def _open_standard_streams() -> None:
-    """Open what is closed of 0, 1 and 2, so that no later file gets one of these numbers."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
-    # Python has None for what was closed when it started.
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for good
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - as above
 
 
 def _print_to_stderr(text: str) -> None:

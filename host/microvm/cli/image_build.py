@@ -125,7 +125,6 @@ def build(
     bounds = _limits(limits)
     with on_stderr() as report:
         if not launcher.is_ready():  # so that a cache that is filled beforehand has all
-            report.step("compiling the launcher")
             launcher.find()
         _have_ready_made(recipe, arch, report)
         machine = shared.given(MachineOptions, {**options, "notify": report.notice})
