@@ -136,7 +136,7 @@ static _Noreturn void become(struct options *options, int link)
 	die_with_parent();
 	expect_controller(link);
 	LAY(options, last);
-	status_write();
+	status_end();
 	filter_execute(options->program);
 	status_fail(options->program[0], strerror(errno));
 }

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int descriptor = -1;
@@ -14,11 +15,19 @@ void status_open(int fd)
 	descriptor = fd;
 }
 
-void status_write(void)
+/* Writes the lines that were kept. */
+static void write_kept(void)
 {
 	if (descriptor >= 0)
 		(void)!write(descriptor, text, used);
 	used = 0;
+}
+
+void status_end(void)
+{
+	write_kept();
+	if (descriptor >= 0 && shutdown(descriptor, SHUT_WR) == 0)
+		descriptor = -1;
 }
 
 void status_pid(pid_t pid)
@@ -41,7 +50,7 @@ bool status_holds(enum layer layer)
 
 _Noreturn void status_fail(const char *what, const char *reason)
 {
-	status_write();
+	write_kept();
 	dprintf(descriptor < 0 ? STDERR_FILENO : descriptor, "failed %s: %s\n", what, reason);
 	_exit(EXIT_FAILED);
 }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -68,8 +71,37 @@ def test_needs_a_program(launcher: Path) -> None:
 def test_says_why_the_program_was_not_executed(launcher: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     result = confined(launcher, ["--without", "landlock", "--without", "mount"], [gone])
-    assert result.failure == f"{gone}: No such file or directory"
-    assert result.code == 125
+    assert result.output == f"failed {gone}: No such file or directory\n"
+    assert (result.failure, result.code) == ("", 125)
+
+
+def test_says_it_on_a_pipe_that_nobody_else_can_end(launcher: Path, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    with os.fdopen(read) as said:
+        with os.fdopen(write):
+            command = [launcher, "--status", str(write), "--", tmp_path / "gone"]
+            spawned = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
+        pid, *_, last = said.read().splitlines()
+    assert spawned.wait() == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(int(pid.split()[1]), 0)[1]) == 125
+    assert last == f"failed {tmp_path}/gone: No such file or directory"
+
+
+def test_its_end_is_seen_whoever_else_has_a_copy(launcher: Path) -> None:
+    """As a process has that another thread of the controller forks at the same time."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(10)
+    with ours, theirs:
+        command = [launcher, "--status", str(theirs.fileno()), *SYSTEM, "--", "/bin/sleep", "60"]
+        spawned = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        with ours.makefile() as stream:
+            pid = int(stream.readline().split()[1])
+            try:
+                assert stream.readlines()[-1].startswith("seccomp ")
+            finally:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                spawned.wait()
 
 
 def test_says_failures_on_standard_error_where_nobody_asks_for_the_status(launcher: Path) -> None:
