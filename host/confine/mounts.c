@@ -11,20 +11,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "handed.h"
 #include "options.h"
+#include "tree.h"
 
 /* What linux/mount.h has, which musl has not. */
 enum { SET_STRING = 1, CREATE = 6 };
-enum { CLOSE_ON_EXEC = 1, TREE_CLONE = 1, FROM_EMPTY_PATH = 4, EMPTY_PATH = 0x1000 };
-enum { RECURSIVE = 0x8000 };
-enum { READ_ONLY = 1, NO_SUID = 2, NO_DEVICES = 4, NO_EXECUTION = 8 };
-
-struct attributes {
-	uint64_t set;
-	uint64_t clear;
-	uint64_t propagation;
-	uint64_t user_namespace;
-};
+enum { CLOSE_ON_EXEC = 1, FROM_EMPTY_PATH = 4 };
 
 /* A copy of some part of the host's tree, and where it is to be in ours, without the first slash. */
 struct tree {
@@ -40,22 +33,13 @@ static unsigned count;
 /* The directory that is covered for an instant: if that is not there, nothing here works. */
 static const char covered[] = "/proc";
 
-static bool limit(int tree, uint64_t set, unsigned flags)
-{
-	const struct attributes attributes = { .set = set };
-
-	return syscall(SYS_mount_setattr, tree, "", EMPTY_PATH | flags, &attributes,
-		       sizeof attributes) == 0;
-}
-
 static bool copy(const char *path, uint64_t set)
 {
-	int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path, TREE_CLONE | O_CLOEXEC | RECURSIVE);
+	int fd = tree_copy(path, set | NO_SUID);
 
-	if (fd < 0)
-		return false;
-	trees[count++] = (struct tree){ fd, path + strspn(path, "/") };
-	return limit(fd, set | NO_SUID, RECURSIVE);
+	if (fd >= 0)
+		trees[count++] = (struct tree){ fd, path + strspn(path, "/") };
+	return fd >= 0;
 }
 
 /* What is not there, or not for this user, is left out. */
@@ -122,7 +106,7 @@ static bool fill(int root)
 		if (!make_place(root, &trees[i]) || !attach(trees[i].fd, root, trees[i].at))
 			return false;
 	return symlinkat("/proc/self/fd", root, "dev/fd") == 0 &&
-	       limit(root, READ_ONLY | NO_SUID | NO_DEVICES | NO_EXECUTION, 0);
+	       tree_limit(root, READ_ONLY | NO_SUID | NO_DEVICES | NO_EXECUTION);
 }
 
 /* The old root comes to lie on the new one, from where it is taken (pivot_root(2)). */
@@ -144,9 +128,7 @@ static bool replace(const struct options *options, int root)
 {
 	int error;
 
-	/* As the host's they would be seen by all. */
-	if (root < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    !copy_all(&options->read, READ_ONLY | NO_DEVICES) ||
+	if (root < 0 || !copy_all(&options->read, READ_ONLY | NO_DEVICES) ||
 	    !copy_all(&options->devices, NO_EXECUTION) || !copy("/dev/null", NO_EXECUTION) ||
 	    /* All of /proc that it has: what it opens by /dev/fd. */
 	    !copy("/proc/self", READ_ONLY | NO_DEVICES | NO_EXECUTION) ||
@@ -162,10 +144,17 @@ static bool replace(const struct options *options, int root)
 
 const char *mounts_replace(const struct options *options, char detail[static DETAIL_SIZE])
 {
-	int root = make_root();
-	const char *reason = replace(options, root) ? NULL : strerror(errno);
+	const char *reason, *unprotected;
+	int root;
 
 	(void)detail;
+	/* As the host's they would be seen by all. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return strerror(errno);
+	/* If it can write one of these, it does not hold; but the rest is there. */
+	unprotected = handed_protect(&options->files) ? NULL : strerror(errno);
+	root = make_root();
+	reason = replace(options, root) ? unprotected : strerror(errno);
 	close_all(root);
 	return reason;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -133,13 +134,21 @@ def test_what_is_too_large_is_an_error_and_no_signal(launcher: Path, tmp_path: P
     assert "status 1" in result.output
 
 
+def shared(path: Path) -> Path:
+    """Make a file that every user can find, read and write."""
+    path.parent.chmod(0o755)
+    path.write_text("content\n")
+    path.chmod(0o666)
+    return path
+
+
 @pytest.mark.parametrize("layers", ["landlock", "user mount landlock"])
 @pytest.mark.parametrize(
     ("option", "mode", "script", "output"),
     [
         ("--file", "rb", "cat /dev/fd/{0}", "content"),
         ("", "rb", "cat /dev/fd/{0}", "cat: /dev/fd/{0}: Permission denied"),
-        ("--file", "r+b", ": >/dev/fd/{0}", "cannot create /dev/fd/{0}: Permission denied"),
+        ("--file", "r+b", ": >/dev/fd/{0}", "cannot create /dev/fd/{0}: {refused}"),
         ("--writable", "r+b", "echo more >/dev/fd/{0}; cat /dev/fd/{0}", "more"),
     ],
 )
@@ -153,9 +162,7 @@ def test_only_files_that_it_was_given_can_be_opened_anew(
     script: str,
     output: str,
 ) -> None:
-    path = tmp_path / "file"
-    path.write_text("content\n")
-    path.chmod(0o666)
+    path = shared(tmp_path / "file")
     with path.open(mode) as file:
         number = str(file.fileno())
         result = with_layers(
@@ -167,7 +174,75 @@ def test_only_files_that_it_was_given_can_be_opened_anew(
             prefix=prefix,
             descriptors=[file.fileno()],
         )
-    assert result.output.strip().endswith(output.format(number))
+    refused = "Read-only file system" if "mount" in layers else "Permission denied"
+    assert result.output.strip().endswith(output.format(number, refused=refused))
+
+
+@pytest.mark.parametrize("mode", ["rb", "r+b"])
+def test_its_mount_is_enough_to_write_nothing_that_it_reads(
+    launcher: Path, tmp_path: Path, prefix: Prefix, mode: str
+) -> None:
+    """Without Landlock, and without the filter, which lets it open other files to write."""
+    path = shared(tmp_path / "file")
+    with path.open(mode) as file:
+        number = str(file.fileno())
+        script = f"cat /dev/fd/{number}; : >>/dev/fd/{number}; echo more >&{number}"
+        program = ["/bin/bash", "-c", script]
+        options = [*SYSTEM, "--file", number]
+        result = with_layers(
+            launcher, "user mount", program, *options, prefix=prefix, descriptors=[file.fileno()]
+        )
+    read, opened, written = result.output.splitlines()
+    assert read == path.read_text().strip() == "content"
+    assert "Read-only file system" in opened
+    assert "Bad file descriptor" in written
+
+
+@pytest.mark.parametrize("layers", ["user mount", "user mount landlock"])
+def test_a_mount_that_is_not_enough_does_not_hold(
+    launcher: Path, tmp_path: Path, prefix: Prefix, layers: str
+) -> None:
+    """Of a file that is gone, there is none; what else the layer does is there."""
+    path = shared(tmp_path / "file")
+    without = [word for name in LAYERS if name not in layers for word in ("--without", name)]
+    with path.open("rb") as file:
+        path.unlink()
+        options = [*without, *SYSTEM, "--file", str(file.fileno())]
+        descriptors = [file.fileno()]
+        program = ["/bin/sh", "-c", "echo /*"]
+        result = confined(launcher, options, program, prefix=prefix, descriptors=descriptors)
+        assert "mount no No such file or directory" in result.status
+        assert "/etc" not in result.output.split()
+        options += ["--require", "mount"]
+        result = confined(launcher, options, program, prefix=prefix, descriptors=descriptors)
+        assert (result.failure, result.output) == ("mount: No such file or directory", "")
+
+
+def test_another_file_of_the_same_name_is_not_taken_for_it(launcher: Path, tmp_path: Path) -> None:
+    path = shared(tmp_path / "file")
+    with path.open("rb") as file:
+        number = str(file.fileno())
+        path.unlink()
+        (tmp_path / "file (deleted)").write_text("other\n")  # where the descriptor's link leads now
+        options = [*SYSTEM, "--without", "landlock", "--without", "seccomp", "--file", number]
+        program = ["/bin/cat", f"/dev/fd/{number}"]
+        result = confined(launcher, options, program, descriptors=[file.fileno()])
+    assert any(line.startswith("mount no Stale file handle") for line in result.status)
+    assert result.output == "content\n"
+
+
+def test_memory_that_is_sealed_needs_no_mount(launcher: Path, prefix: Prefix) -> None:
+    memory = os.memfd_create("memory", os.MFD_ALLOW_SEALING)
+    with os.fdopen(memory, "wb") as file:
+        file.write(b"sealed\n")
+        file.flush()
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK)
+        program = ["/bin/sh", "-c", f"cat /dev/fd/{memory}"]
+        options = [*SYSTEM, "--file", str(memory)]
+        result = with_layers(
+            launcher, "user mount", program, *options, prefix=prefix, descriptors=[memory]
+        )
+    assert result.output == "sealed\n"
 
 
 def test_nothing_else_can_be_opened(launcher: Path, prefix: Prefix) -> None:

@@ -110,6 +110,9 @@ def test_any_words(
 def test_the_layers_are_laid_without_a_fault(sanitized: Path, layers: Sequence[str]) -> None:
     """All but the filter, which would not allow what the sanitizers do."""
     options = [word for layer in layers for word in ("--require", layer)]
-    options += [*SYSTEM, "--without", "seccomp", "--limit", "open-files=64", "--file", "0"]
-    result = confined(sanitized, options, ["/bin/echo", "here"])
+    options += [*SYSTEM, "--without", "seccomp", "--limit", "open-files=64"]
+    with Path(__file__).open("rb") as file:
+        number = file.fileno()
+        options += ["--file", str(number)]
+        result = confined(sanitized, options, ["/bin/echo", "here"], descriptors=[number])
     assert (result.output, result.code, result.failure) == ("here\n", 0, "")

@@ -19,6 +19,10 @@ from tests.support.ordinary import as_user
 
 DEADLINE = 30.0
 UIDS = 0x7C000000
+
+DISK = "DISK"
+"""Among the launcher's options, the number of the disk's descriptor."""
+
 _REPOSITORY = Path(__file__).parents[2]
 
 
@@ -106,7 +110,8 @@ def by_launcher(scene: Scene, launcher: Path, *options: str) -> Start:
             command += ["--limit", "threads=32", "--limit", f"address-space={1 << 30}"]
             if os.geteuid() == 0 and scene.user is None:
                 command += ["--uid", str(UIDS)]
-            command += [*options, "--", program]
+            command += [str(theirs[1]) if word == DISK else word for word in options]
+            command += ["--", program]
             error, _ = _spawned(command, [*theirs, status.detach()], scene.user, stack)
             pid, layers = _status(ours)
             stack.callback(_end, pid)

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from tests.confinement.attacker import Attacker, Start, attacker, by_launcher, by_microvm, plainly
+from tests.confinement.attacker import (
+    DISK,
+    Attacker,
+    Start,
+    attacker,
+    by_launcher,
+    by_microvm,
+    plainly,
+)
 from tests.confinement.scene import SUCCEEDED, Scene, attempts, dangerous, launcher, ordinary, scene
 from tests.confinement.table import PAGE, counts, renewed
 from tests.support.ordinary import only_root
@@ -30,6 +38,9 @@ MISSING = {
     "a user namespace": ["user"],
     "pid": ["pid"],
 }
+
+#: What a machine may write besides, as one with KVM may, and one whose guest is saved.
+WRITES = {"a device": ["--device", "/dev/zero"], "a file": ["--writable", DISK]}
 
 WHO = [pytest.param(False, id="user"), pytest.param(True, id="root", marks=only_root)]
 
@@ -98,6 +109,16 @@ def test_confined_nothing_is_open(root: bool, start: str) -> None:
 @pytest.mark.parametrize("missing", MISSING)
 def test_a_layer_less_opens_nothing(root: bool, missing: str) -> None:
     options = [word for layer in MISSING[missing] for word in ("--without", layer)]
+    with attacked(root, "launcher", *options) as (place, found):
+        assert dangerous(found.results) == []
+        assert place.harm() == []
+
+
+@pytest.mark.parametrize("root", WHO)
+@pytest.mark.parametrize("writes", WRITES)
+def test_who_may_write_something_writes_nothing_else(root: bool, writes: str) -> None:
+    """Without Landlock: the filter lets it open files to write then."""
+    options = ["--without", "landlock", *WRITES[writes]]
     with attacked(root, "launcher", *options) as (place, found):
         assert dangerous(found.results) == []
         assert place.harm() == []

@@ -96,8 +96,8 @@ def calls_of(place: Scene, sibling: int, pid: int) -> dict[str, Call]:
         }
     for descriptor, path in open_files(pid).items():
         if path.startswith("/") and not path.startswith(("/dev/", "/memfd:")):  # these are its own
-            found[f"reopen {path}"] = (2, f"=/dev/fd/{descriptor}", os.O_RDWR, 0)
-            found[f"fchmod {path}"] = (91, descriptor, 0o666)
+            found[f"reopen {descriptor}, {path}"] = (2, f"=/dev/fd/{descriptor}", os.O_RDWR, 0)
+            found[f"fchmod {descriptor}, {path}"] = (91, descriptor, 0o666)
     return found
 
 

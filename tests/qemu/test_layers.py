@@ -78,6 +78,7 @@ def test_what_a_clone_shares_it_cannot_write(
 ) -> None:
     inherited = replace(INHERITED, memory=memory)
     assert (inherited.read(), inherited.written()) == (read, written)
+    assert replace(inherited, disk=17).read() == (*read[:2], 17, *read[2:])
     options = told(inherited=inherited)
     assert [word for word in options if word.startswith("--file")] == [f"--file {n}" for n in read]
     assert ("--writable 15" in options) == (15 in written)

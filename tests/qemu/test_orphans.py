@@ -47,7 +47,7 @@ def holders(path: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if any(link.readlink() == path for link in (process / "fd").iterdir()):
+            if any(link.samefile(path) for link in (process / "fd").iterdir()):
                 found.append(int(process.name))
         except OSError:  # it has ended, or is somebody else's
             continue

@@ -176,9 +176,9 @@ async def test_a_guest_cannot_change_what_it_was_cloned_from(image: Image, cache
 
 def _modes(pid: int, file: Path) -> set[int]:
     """Return how a process has opened a file."""
-    info = Path(f"/proc/{pid}/fdinfo")
-    numbers = [number for number, name in open_files(pid).items() if name == str(file)]
-    flags = [(info / str(number)).read_text().split("flags:")[1] for number in numbers]
+    process = Path(f"/proc/{pid}")
+    numbers = [n for n in map(str, open_files(pid)) if (process / "fd" / n).samefile(file)]
+    flags = [(process / "fdinfo" / n).read_text().split("flags:")[1] for n in numbers]
     return {int(text.split()[0], 8) & os.O_ACCMODE for text in flags}
 
 

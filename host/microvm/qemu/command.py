@@ -93,10 +93,10 @@ class Inherited:
         return (*own, *(each for each in some if each is not None))
 
     def read(self) -> tuple[int, ...]:
-        """Return those of the files that QEMU opens anew, to read them; a disk it has as it is."""
-        files = self.kernel, self.initramfs
-        shares = self.memory is not None and self.memory.saved and not self.memory.copied
-        return (*files, self.memory.ram) if shares and self.memory else files
+        """Return those of the files that it may read, now or opened anew, and not write."""
+        memory = self.memory
+        shared = memory.ram if memory and memory.saved and not memory.copied else None
+        return (self.kernel, self.initramfs, *(x for x in (self.disk, shared) if x is not None))
 
     def written(self) -> tuple[int, ...]:
         """Return those that it opens anew to write them, which are in memory."""

@@ -31,10 +31,13 @@ def probe() -> Mapping[str, Finding]:
         raise ConfinementError("there is no `true` to be confined", hint="apt install coreutils")
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        # Its files stand in for a guest's: here it is standard input, which is /dev/null.
-        end = theirs.fileno()
-        inherited = Inherited(end, end, end, kernel=0, initramfs=0)
-        child = spawn([program], _CONFIG, inherited, stderr=end)
+        # It stands in for a guest's files as well.
+        end, file = theirs.fileno(), os.open(program, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            inherited = Inherited(end, end, end, kernel=file, initramfs=file)
+            child = spawn([program], _CONFIG, inherited, stderr=end)
+        finally:
+            os.close(file)
         theirs.close()
         ours.settimeout(_TIMEOUT)
         try:
