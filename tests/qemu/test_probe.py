@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from tests.support.ordinary import USER, as_user
 
 from microvm.cli.confinement import confinement
+from microvm.errors import ConfinementError
 from microvm.qemu import launch
 from microvm.qemu.confinement import LAYERS, launcher_options
 from microvm.qemu.probe import probe
@@ -34,7 +36,7 @@ def home() -> Iterator[Path]:
 
 @pytest.mark.usefixtures("_leakless")
 def test_each_layer_is_tried() -> None:
-    assert probe().keys() == {layer.name for layer in LAYERS}
+    assert list(probe()) == [layer.name for layer in LAYERS]
 
 
 def test_an_ordinary_user_has_what_root_has(home: Path) -> None:
@@ -42,7 +44,7 @@ def test_an_ordinary_user_has_what_root_has(home: Path) -> None:
     command = as_user(sys.executable, "-m", "microvm", "confinement", "--json")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    theirs = {each["layer"]: each["holds"] for each in json.loads(done.stdout)}
+    theirs = {each["layer"]: each["holds"] for each in json.loads(done.stdout)["layers"]}
     ours = {name: each.holds for name, each in probe().items()}
     assert {**ours, "user": True} == {**theirs, "user": True}
 
@@ -50,6 +52,7 @@ def test_an_ordinary_user_has_what_root_has(home: Path) -> None:
 def test_what_is_missing_comes_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(confinement)
     assert (result.exit_code, "require starts machines here" in result.output) == (0, True)
+    assert "privileges: it has no capability, and gains nothing by set-user-ID" in result.output
 
     def without(*args: Any, **more: Any) -> list[str]:
         return [*launcher_options(*args, **more), "--without", "landlock", "--without", "mount"]
@@ -58,7 +61,39 @@ def test_what_is_missing_comes_with_what_to_do(monkeypatch: pytest.MonkeyPatch) 
     result = CliRunner().invoke(confinement)
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    assert "no landlock: left out" in lines
+    after = lines[lines.index("no landlock: left out") + 1]
+    assert after == "    boot a kernel that has it, with `landlock` in /sys/kernel/security/lsm"
     assert lines[-1] == (
         "--confinement=require starts none here: no landlock (left out) and no mount (left out)"
     )
+    said = json.loads(CliRunner().invoke(confinement, ["--json"]).output)
+    assert (said["require"], said["missing"]) == (
+        False,
+        ["no landlock (left out) and no mount (left out)"],
+    )
+    assert [each["layer"] for each in said["layers"]] == [layer.name for layer in LAYERS]
+    assert all(each["help"] for each in said["layers"] if not each["holds"])
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-Ur", "true"], capture_output=True, check=False).returncode != 0,
+    reason="here nobody may make a user namespace",
+)
+def test_root_without_uids_is_not_told_that_it_has_them() -> None:
+    command = ["unshare", "-Ur", sys.executable, "-m", "microvm", "confinement", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    said = {each["layer"]: each for each in json.loads(done.stdout)["layers"]}
+    assert not said["ids"]["holds"]
+    assert "start it as an ordinary user" in said["ids"]["help"]
+    assert "what helps `ids`" in said["user"]["help"]
+    assert "threads are left out" in said["limits"]["help"]
+
+
+@pytest.mark.usefixtures("_leakless")
+def test_a_program_that_does_not_end_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = shutil.which("yes")
+    monkeypatch.setattr("microvm.qemu.probe.shutil.which", lambda _: endless)
+    monkeypatch.setattr("microvm.qemu.probe._TIMEOUT", 0.2)
+    with pytest.raises(ConfinementError, match="did not end within"):
+        probe()

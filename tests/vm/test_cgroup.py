@@ -27,20 +27,33 @@ def refused():
     try:
         cgroup.make({})
     except cgroup.Unavailable as error:
-        return str(error)
-    return ""
+        return str(error), error.help
+    return None
 
 top = Path("/sys/fs/cgroup")
-assert "memory" in refused(), refused()
+reason, help = refused()
+assert reason == f"{top} has no memory for its groups", reason
+assert help == f"write `+memory` into {top}/cgroup.subtree_control", help
 (top / "cgroup.subtree_control").write_text("+memory +pids")
-left = top / "microvm-4194303-0"  # of a process that is gone
-left.mkdir()
-other = top / f"microvm-{os.getppid()}-0"
-other.mkdir()
+cgroup.ROOT = Path("/mnt")
+mounting = "mount --bind /sys/fs/cgroup /mnt && mount -o remount,bind,ro /mnt"
+subprocess.run(mounting, shell=True, check=True)
+reason, help = refused()
+assert reason == "/mnt is read-only", reason
+cgroup.ROOT = top
+
+prefix = f"microvm-{os.stat('/proc/self/ns/pid').st_ino}-"
+left = top / f"{prefix}4194303-0"  # of a process that is gone
+others = [
+    top / f"{prefix}{os.getppid()}-0",
+    top / "microvm-1-4194303-0",  # of another pid namespace, where the process may be there
+]
+for each in left, *others:
+    each.mkdir()
 
 folder, procs = cgroup.make({"memory.max": str(64 << 20), "pids.max": "8", "none.max": "1"})
-assert folder.name == f"microvm-{os.getpid()}-0", folder
-assert not left.exists() and other.exists()
+assert folder.name == f"{prefix}{os.getpid()}-0", folder
+assert not left.exists() and all(other.exists() for other in others)
 child = subprocess.Popen(
     [sys.executable, "-c", "import os; os.write(1, b'.'); held = bytearray(256 << 20)"],
     preexec_fn=lambda: os.write(procs, b"0"),
@@ -52,12 +65,12 @@ assert folder.exists()
 try:
     cgroup.make({"memory.max": "nonsense"})
 except cgroup.Unavailable:
-    assert not (top / f"microvm-{os.getpid()}-1").exists()
+    assert not (top / f"{prefix}{os.getpid()}-1").exists()
 else:
     raise AssertionError
 assert child.wait() == -9, child.returncode  # for want of memory
 second, _ = cgroup.make({})
-assert second.name == f"microvm-{os.getpid()}-1", second
+assert second.name == f"{prefix}{os.getpid()}-1", second
 for each in folder, second:
     cgroup.remove(each)
 assert not folder.exists() and not second.exists()
@@ -67,7 +80,7 @@ from microvm.qemu import launcher, probe
 launcher.find = lambda: Path("/srv/confine")
 found = probe.probe()
 assert found["cgroup"].holds, found
-assert not list(top.glob(f"microvm-{os.getpid()}-*"))
+assert not list(top.glob(f"{prefix}{os.getpid()}-*"))
 print("done")
 """
 

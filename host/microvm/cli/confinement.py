@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -32,31 +32,40 @@ def confinement(as_json: bool) -> None:
 
         from microvm.cli.facts import echo_json
 
-        echo_json([asdict(each) for each in found.values()])
+        layers = [asdict(each) for each in found.values()]
+        echo_json({"require": not wanting, "missing": wanting, "layers": layers})
     else:
         _show(found, wanting)
     sys.exit(1 if wanting else 0)
 
 
 def _show(found: Mapping[str, Finding], wanting: list[str]) -> None:
-    from rich.box import SIMPLE_HEAD
+    from microvm.cli import table
+    from microvm.qemu.confinement import LAYERS
+
+    rows = [
+        (layer.name, "yes" if found[layer.name].holds else "no", layer.holds_back)
+        for layer in LAYERS
+        if layer.name in found
+    ]
+    echo = _wrap if sys.stdout.isatty() else table.echo
+    echo([("LAYER", "HERE", "WHAT IT HOLDS BACK"), *rows])
+    click.echo()
+    for each in found.values():
+        if each.text:
+            click.echo(f"{'' if each.holds else 'no '}{each.layer}: {each.text}")
+        if each.help:
+            click.echo(f"    {each.help}")
+    says = f"starts none here: {'; '.join(wanting)}" if wanting else "starts machines here"
+    click.echo(f"--confinement=require {says}")
+
+
+def _wrap(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows as wide as the terminal is, the first one the heading."""
     from rich.console import Console
     from rich.table import Table
 
-    from microvm.qemu.confinement import LAYERS, Finding
-
-    table = Table(box=SIMPLE_HEAD)
-    for title in ("layer", "here", "what it holds back"):
-        table.add_column(title)
-    remedies = []
-    for layer in LAYERS:
-        here = found.get(layer.name, Finding(layer.name, holds=False, text="not tried"))
-        table.add_row(layer.name, f"yes {here.text}" if here.holds else "no", layer.holds_back)
-        if not here.holds:
-            remedies.append(f"no {layer.name}: {here.text}\n    {layer.remedy(here.text)}")
-    console = Console()
-    console.print(table)
-    for text in remedies:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-    says = f"starts none here: {'; '.join(wanting)}" if wanting else "starts machines here"
-    console.print(f"--confinement=require {says}", highlight=False, markup=False, soft_wrap=True)
+    table = Table(*rows[0], box=None, pad_edge=False)
+    for row in rows[1:]:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)

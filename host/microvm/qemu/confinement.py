@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from microvm.errors import ConfinementError, QemuError
@@ -33,14 +33,6 @@ class Layer:
     needs: str
     help: str
 
-    def remedy(self, reason: str) -> str:
-        """Return what to do about it where it is missing for that reason."""
-        if reason == _LEFT_OUT:
-            return "nothing: root has a uid for each machine, which does more"
-        return self.help
-
-
-_LEFT_OUT = "left out"
 
 _USER = "unprivileged user namespaces; of root, CAP_SYS_ADMIN"
 _ALLOW = (
@@ -55,7 +47,8 @@ LAYERS = (
         "privileges: it has no capability, and gains nothing by set-user-ID programs; started by "
         "root, it has a uid that no other process has",
         "Linux; of root, CAP_SETUID, CAP_SETGID and the uids",
-        f"give the container CAP_SETUID, CAP_SETGID, and uids from {UIDS} on",
+        "start it as an ordinary user, or give the container CAP_SETUID, CAP_SETGID, and uids from "
+        f"{UIDS} on; until then QEMU has a uid that others have, and no capability all the same",
     ),
     Layer(
         "limits",
@@ -79,7 +72,7 @@ LAYERS = (
     ),
     Layer("mount", "files, as landlock does: its root has nothing else, read-only", _USER, _ALLOW),
     Layer("user", "what a capability could do to the host", _USER, _ALLOW),
-    Layer("pid", "other processes; and it ends when its controller does", _USER, _ALLOW),
+    Layer("pid", "other processes", _USER, _ALLOW),
     Layer("net", "networks, and abstract sockets", _USER, _ALLOW),
     Layer("ipc", "shared memory and queues of System V and POSIX", _USER, _ALLOW),
     Layer("uts", "the host's name", _USER, _ALLOW),
@@ -87,10 +80,15 @@ LAYERS = (
         "cgroup",
         "memory, processor time and threads beyond its machine's, all together",
         "cgroup v2, with the group above ours delegated to us",
-        "log in by systemd, or start it by `systemd-run --user --scope`",
+        "start it by `systemd-run --user --scope`",
     ),
 )
 """The layers, in the order in which people are told of them."""
+
+_LEFT_OUT = "left out"  # as the launcher says it of root, who has uids in its place
+_NOT_FOR_ROOT = "nothing: root has a uid for each machine, which does more"
+_NOT_WITHOUT_IDS = "what helps `ids`: root has a uid for each machine in its place, but not here"
+_NO_THREADS = "threads are left out: other processes of its uid would be counted as well"
 
 DEMANDED = (("ids",), ("limits",), ("seccomp",), ("landlock", "mount"))
 """What `require` refuses to start without: of each of these one layer."""
@@ -128,11 +126,13 @@ class Finding:
 
     :ivar holds: whether it holds.
     :ivar text: what there is of it, or why it is missing.
+    :ivar help: what to do about that; empty where nothing is, or before :func:`helped`.
     """
 
     layer: str
     holds: bool
     text: str
+    help: str = ""
 
 
 class Status:
@@ -183,6 +183,26 @@ class Status:
         held = [each.layer for each in self.findings.values() if each.holds]
         lost = [f"{each.layer} ({each.text})" for each in self.findings.values() if not each.holds]
         return f"{', '.join(held) or 'nothing'}" + (f"; without {', '.join(lost)}" if lost else "")
+
+
+def helped(findings: Mapping[str, Finding]) -> Mapping[str, Finding]:
+    """Return findings in the order of LAYERS; with what is missing comes what to do about it."""
+
+    def help_for(layer: Layer, finding: Finding) -> str:
+        if finding.help:
+            return finding.help
+        if finding.holds:
+            cut = layer.name == "limits" and "threads" not in finding.text.split()
+            return _NO_THREADS if cut else ""
+        if layer.name == "user" and finding.text == _LEFT_OUT:
+            return _NOT_FOR_ROOT if findings["ids"].holds else _NOT_WITHOUT_IDS
+        return layer.help
+
+    return {
+        layer.name: replace(found, help=help_for(layer, found))
+        for layer in LAYERS
+        if (found := findings.get(layer.name))
+    }
 
 
 def missing(findings: Mapping[str, Finding]) -> list[str]:

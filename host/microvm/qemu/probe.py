@@ -12,7 +12,7 @@ from pathlib import Path
 from microvm.errors import ConfinementError
 from microvm.qemu import cgroup
 from microvm.qemu.command import Inherited, QemuConfig
-from microvm.qemu.confinement import Finding, Status, bounds
+from microvm.qemu.confinement import Finding, Status, bounds, helped
 from microvm.qemu.launch import spawn
 
 _TIMEOUT = 30.0
@@ -24,7 +24,8 @@ def probe() -> Mapping[str, Finding]:
 
     A program that does nothing is confined in its place.
 
-    :raises ConfinementError: there is no launcher, or nothing could be executed by it.
+    :raises ConfinementError: there is no launcher, or nothing could be executed by it, or did not
+        end.
     """
     program = shutil.which("true")
     if program is None:
@@ -42,13 +43,18 @@ def probe() -> Mapping[str, Finding]:
         ours.settimeout(_TIMEOUT)
         try:
             ours.recv(1)  # it ends
+        except TimeoutError:
+            raise ConfinementError(
+                f"a program that does nothing did not end within {_TIMEOUT:.0f} seconds",
+                hint="look at the load of this host; MICROVM_LOG=debug shows how it was started",
+            ) from None
         finally:
             child.kill()
             child.reap()
             status = child.hear()
             child.close()
     status.check(required=False)
-    return _with_reason(status)
+    return helped(_with_reason(status))
 
 
 def _with_reason(status: Status) -> Mapping[str, Finding]:
@@ -60,5 +66,5 @@ def _with_reason(status: Status) -> Mapping[str, Finding]:
             os.close(procs)
             cgroup.remove(folder)
         except cgroup.Unavailable as error:
-            found["cgroup"] = replace(found["cgroup"], text=str(error))
+            found["cgroup"] = replace(found["cgroup"], text=str(error), help=error.help)
     return found
