@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ from microvm import compiler
 from microvm.errors import ConfinementError
 from microvm.qemu import launcher
 from microvm.qemu.child import Child
+from microvm.qemu.confinement import Status
 
 
 @pytest.fixture
@@ -120,3 +124,81 @@ async def test_what_it_says_is_heard_though_nobody_waits(children: list[Child]) 
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert child.status.pid == child.pid
+
+
+async def test_nobody_waits_for_what_another_process_keeps_open(children: list[Child]) -> None:
+    child = spawned("sleep 60 & echo failed option: --what; exit 125", children)
+    async with asyncio.timeout(5):
+        status = await child.started()
+    assert (status.failure, await child.wait()) == ("option: --what", 125)
+
+
+async def test_another_thread_kills_it_before_it_has_said_anything(children: list[Child]) -> None:
+    child = spawned("sleep 60 & wait", children)
+    starting = asyncio.create_task(child.started())
+    begun = time.monotonic()
+    await asyncio.to_thread(child.kill)
+    await starting
+    assert await child.wait() == -signal.SIGKILL
+    assert time.monotonic() - begun < 5
+
+
+async def test_no_kill_is_lost_while_another_thread_hears_the_launcher(
+    children: list[Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = Status.feed
+
+    def slowly(self: Status, data: bytes) -> None:
+        if threading.current_thread() is threading.main_thread():
+            time.sleep(0.2)  # it loses the processor here
+        feed(self, data)
+
+    monkeypatch.setattr(Status, "feed", slowly)
+    child = spawned("echo pid $$; exec sleep 60 > /dev/null", children)
+
+    def kill() -> None:
+        time.sleep(0.1)
+        child.kill()
+
+    await asyncio.sleep(0.1)
+    await asyncio.gather(asyncio.to_thread(kill), child.started())
+    async with asyncio.timeout(5):
+        assert await child.wait() == -signal.SIGKILL
+
+
+def file_size(child: Child) -> tuple[int, int]:
+    """The limits that it has."""
+    return resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
+
+
+def test_it_may_write_for_a_while(children: list[Child], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("microvm.qemu.child.may_raise", lambda: True)
+    child = spawned("echo pid $$; exec sleep 60", children)
+    before = file_size(child)
+    with child.writing(1 << 20):
+        assert file_size(child) == (1 << 20, before[1])
+    assert file_size(child) == before
+
+
+def test_who_has_ended_has_no_limits(
+    children: list[Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("microvm.qemu.child.may_raise", lambda: True)
+    child = spawned("echo pid $$", children)
+    os.waitpid(child.pid, 0)  # as who waits for any child does
+    with child.writing(1 << 20):
+        pass
+    assert child.reap() == 0
+
+
+async def test_what_others_reap_has_ended(children: list[Child]) -> None:
+    """As all children do where a program ignores SIGCHLD."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        child = spawned("echo pid $$", children)
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(5):
+            await child.started()
+            assert await child.wait() == 0
+    finally:
+        signal.signal(signal.SIGCHLD, before)

@@ -11,13 +11,15 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microvm.qemu import cgroup
-from microvm.qemu.confinement import Status
+from microvm.qemu.confinement import Status, may_raise
 from microvm.threads import start_thread
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ _INTERVAL = 0.05
 
 class Child:
     """A child process; it is reaped by :meth:`wait` or :meth:`reap` alone, and its group with it.
+
+    It belongs to one thread, which alone hears the launcher; :meth:`kill` is for any.
 
     :ivar status: what its launcher has said so far.
     """
@@ -55,6 +59,10 @@ class Child:
         self._pid = spawned.pid if said is None else None
         self._returncode: int | None = None
         self._ended: asyncio.Future[None] | None = None
+        # The process, whoever reaps it; None before it is known, after it is reaped, and where this
+        # host has no such thing. The lock is for who uses it, or the socket, or closes them.
+        self._held = _hold(spawned.pid) if said is None else None
+        self._closing = threading.RLock()
 
     @property
     def pid(self) -> int:
@@ -83,14 +91,49 @@ class Child:
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send it a signal, if it has not ended; this can be called in any thread.
 
-        SIGKILL is for its launcher, too, which may be stopped, and has the socket open.
+        Before its launcher has said which process it is, their group gets it.
         """
-        pid = self.pid
-        if self._returncode is None:
-            with suppress(ProcessLookupError):
+        with self._closing, suppress(ProcessLookupError):
+            if self._held is not None:
+                signal.pidfd_send_signal(self._held, number)
+            elif self._returncode is None and (pid := self._pid or self.status.pid):
                 os.kill(pid, number)
-        if number == signal.SIGKILL and self._spawned.pid != pid:
-            self._spawned.kill()
+            elif self._returncode is None:
+                os.killpg(self._spawned.pid, number)
+        if number == signal.SIGKILL:
+            if self._known != self._spawned.pid:
+                self._spawned.kill()  # which may be stopped
+            with self._closing, suppress(OSError):
+                if self._said is not None:
+                    self._said.shutdown(socket.SHUT_RD)  # whoever else may have it open
+
+    @contextmanager
+    def writing(self, size: int) -> Iterator[None]:
+        """Let it write files for a while, of so many bytes at most, and of what we may ourselves.
+
+        Where it has ended, or we may not raise a limit, that is left as it is.
+        """
+        import resource
+
+        kind = resource.RLIMIT_FSIZE
+        before = self._limit(kind) if may_raise() else None
+        if before is not None:
+            bounds = [each for each in (size, before[1], resource.getrlimit(kind)[0]) if each >= 0]
+            self._limit(kind, (min(bounds), before[1]))
+        try:
+            yield
+        finally:
+            if before is not None:
+                self._limit(kind, before)
+
+    def _limit(self, kind: int, bounds: tuple[int, int] | None = None) -> tuple[int, int] | None:
+        """Return a limit that it has, and set it; None if it has ended."""
+        import resource
+
+        with suppress(ProcessLookupError):
+            if self._returncode is None and not (self._held and _has_ended(self._held)):
+                return resource.prlimit(self.pid, kind, *([bounds] if bounds else []))
+        return None
 
     def reap(self) -> int:
         """Wait for the process to end, blocking, and reap it."""
@@ -101,6 +144,7 @@ class Child:
             with suppress(ChildProcessError):
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             self._returncode = code
+            self._let_go()
             if pid == self._spawned.pid:
                 self._spawned.returncode = code
         if self._group is not None:
@@ -109,13 +153,15 @@ class Child:
 
     def close(self) -> None:
         """Close our end of the launcher's socket; the process is to be reaped by then."""
-        if self._said is not None:
-            self._said.close()
+        with self._closing:
+            if self._said is not None:
+                self._said.close()
 
     def hear(self) -> Status:
         """Take what the launcher has said, of a program that has been reaped."""
-        while self._said is not None and (data := self._said.recv(_CHUNK)):
-            self.status.feed(data)
+        with suppress(BlockingIOError):  # there is no end where another has the socket open
+            while self._said is not None and (data := self._said.recv(_CHUNK)):
+                self.status.feed(data)
         return self.status
 
     async def started(self) -> Status:
@@ -138,9 +184,22 @@ class Child:
     def _on_said(self, said: socket.socket, ended: asyncio.Future[None]) -> None:
         with suppress(BlockingIOError):
             data = said.recv(_CHUNK)
-            self.status.feed(data)
-            if not data:
+            self._take(data)
+            if not data or self.status.failure:  # another may have the socket open
                 _set_done(ended)
+
+    def _take(self, data: bytes) -> None:
+        """Take what the launcher says; the process that it speaks of is held from then on."""
+        known = self.status.pid
+        self.status.feed(data)
+        if known is None and self.status.pid is not None:
+            self._held = _hold(self.status.pid)
+
+    def _let_go(self) -> None:
+        with self._closing:
+            held, self._held = self._held, None
+            if held is not None:
+                os.close(held)
 
     @property
     def asleep(self) -> bool:
@@ -174,19 +233,18 @@ class Child:
         poll = select.poll()
         poll.register(self._said, select.POLLIN)
         while self.status.pid is None:
-            if not poll.poll(1000 * _INTERVAL):
-                self._hurry(deadline)
-                # What it has made, and not spoken of, may be stopped as well, and hold the socket.
-                if self._spawned.poll() is not None and time.monotonic() > deadline:
-                    self._returncode = self._spawned.returncode
-                    break
-            elif data := self._said.recv(_CHUNK):
-                self.status.feed(data)
-            else:
+            has_ended = self._spawned.poll() is not None  # so that it says no more
+            if poll.poll(0 if has_ended else 1000 * _INTERVAL):
+                if data := self._said.recv(_CHUNK):
+                    self._take(data)
+                    continue
                 self._part(deadline)
-                self._returncode = self._spawned.returncode
-                self._reap_unmet()
-                break
+            elif not has_ended:
+                self._hurry(deadline)
+                continue
+            self._returncode = self._spawned.returncode
+            self._reap_unmet()
+            break
         self._pid = self.status.pid or self._spawned.pid
 
     def _part(self, deadline: float) -> None:
@@ -213,10 +271,11 @@ class Child:
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         ended: asyncio.Future[None] = loop.create_future()
-        if hasattr(os, "pidfd_open"):
-            fd = os.pidfd_open(self.pid)
+        self._meet()
+        if self._held is not None:
+            fd = os.dup(self._held)
             loop.add_reader(fd, self._on_readable, loop, fd, ended)
-        else:  # macOS
+        else:
             start_thread(self._block, loop, ended)
         return ended
 
@@ -231,6 +290,19 @@ class Child:
         self.reap()
         with suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(_set_done, ended)
+
+
+def _hold(pid: int) -> int | None:
+    """Return a descriptor of a child; None where it is gone already, or there are none."""
+    with suppress(AttributeError, OSError):  # of macOS, and of kernels and containers without
+        return os.pidfd_open(pid)
+    return None
+
+
+def _has_ended(held: int) -> bool:
+    poll = select.poll()
+    poll.register(held, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _is_stopped(pid: int) -> bool:

@@ -6,8 +6,8 @@ The launcher puts on each that this host has, and says which; see docs/security.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -257,15 +257,19 @@ def launcher_options(
 def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]]:
     """Return the launcher's limits for a machine, by its names for them."""
     saves = inherited.memory is not None and not inherited.memory.saved
-    guest = config.memory * _MIB
-    found = [
-        ("address-space", guest + _ADDRESS_SPACE + config.cpus * 256 * _MIB),
+    return [
+        # A guest that is sent needs as much as one that is saved: that is let later, where we may.
+        ("file-size", saved_size(config) if saves or not may_raise() else config.scratch),
+        ("address-space", config.memory * _MIB + _ADDRESS_SPACE + config.cpus * 256 * _MIB),
         ("open-files", _OPEN_FILES + 16 * config.cpus),
         ("threads", _THREADS + 2 * config.cpus),
     ]
-    # What a guest takes that is saved, or sent: else that has to be let, where we may do so later.
-    saved = guest + guest // 64 + _DEVICES if saves or not may_raise() else 0
-    return [("file-size", max(config.scratch, saved)), *found]
+
+
+def saved_size(config: QemuConfig) -> int:
+    """Return how large a file may be while a guest is saved to one, or sent, in bytes."""
+    guest = config.memory * _MIB
+    return max(config.scratch, guest + guest // 64 + _DEVICES)
 
 
 def may_raise() -> bool:
@@ -288,25 +292,6 @@ def bounds(config: QemuConfig) -> Mapping[str, str]:
         # A processor for what QEMU does beside its guest.
         "cpu.max": f"{(config.cpus + 1) * _PERIOD} {_PERIOD}",
     }
-
-
-@contextmanager
-def writing(pid: int) -> Iterator[None]:
-    """Let a QEMU write files for a while, as large as our own limit has it."""
-    import resource
-
-    if not may_raise():  # so its limit has room
-        yield
-        return
-    kind = resource.RLIMIT_FSIZE
-    with suppress(ProcessLookupError):
-        before = resource.prlimit(pid, kind)
-        resource.prlimit(pid, kind, (resource.getrlimit(kind)[0], before[1]))
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            resource.prlimit(pid, kind, before)
 
 
 def readable(program: Path) -> list[str]:

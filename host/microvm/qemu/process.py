@@ -28,7 +28,7 @@ from microvm.errors import QemuError, QemuExit, TemplateError
 from microvm.log import Area
 from microvm.qemu import migration
 from microvm.qemu.command import Memory, QemuConfig
-from microvm.qemu.confinement import writing
+from microvm.qemu.confinement import saved_size
 from microvm.qemu.console import Console
 from microvm.qemu.exit import KilledAs, classify
 from microvm.qemu.launch import Launched, launch
@@ -215,9 +215,9 @@ class Qemu:
         :raises QemuError: it has ended, or it takes too long.
         """
         try:
-            sent = migration.send(self._qmp, target, freeze, standing)
             async with self.starting():
-                with writing(self.pid):
+                with self._process.writing(saved_size(self.config)):
+                    sent = migration.send(self._qmp, target, freeze, standing)
                     await self._migrate(sent, self.send_timeout)
         finally:
             await settled([asyncio.create_task(self._go_on())])
