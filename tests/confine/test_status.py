@@ -79,7 +79,7 @@ def test_says_it_on_a_pipe_that_nobody_else_can_end(launcher: Path, tmp_path: Pa
     read, write = os.pipe()
     with os.fdopen(read) as said:
         with os.fdopen(write):
-            command = [launcher, "--status", str(write), "--", tmp_path / "gone"]
+            command = [str(launcher), "--status", str(write), "--", str(tmp_path / "gone")]
             spawned = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
         pid, *_, last = said.read().splitlines()
     assert spawned.wait() == 0
@@ -92,7 +92,8 @@ def test_its_end_is_seen_whoever_else_has_a_copy(launcher: Path) -> None:
     ours, theirs = socket.socketpair()
     ours.settimeout(10)
     with ours, theirs:
-        command = [launcher, "--status", str(theirs.fileno()), *SYSTEM, "--", "/bin/sleep", "60"]
+        status = str(theirs.fileno())
+        command = [str(launcher), "--status", status, *SYSTEM, "--", "/bin/sleep", "60"]
         spawned = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         with ours.makefile() as stream:
             pid = int(stream.readline().split()[1])

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,40 @@ def test_it_is_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert works(program)
     monkeypatch.setattr(compiler, "make", None)
     assert launcher.find() == program
+
+
+@pytest.mark.parametrize("damage", ["empty", "a byte", "cut"])
+def test_a_damaged_one_is_compiled_again(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr(launcher, "_compiled", lambda: b"as compiled" * 100)
+    program = launcher.find()
+    whole = program.read_bytes()
+    middle = len(whole) // 2
+    byte = bytes([whole[middle] ^ 1])
+    damaged = {
+        "empty": b"",
+        "a byte": whole[:middle] + byte + whole[middle + 1 :],
+        "cut": whole[:-40],
+    }
+    program.write_bytes(damaged[damage])
+    assert not launcher.is_ready()
+    assert launcher.find() == program
+    assert program.parent == cache / "programs"
+    assert program.read_bytes() == whole
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_fork_while_another_thread_looks_for_it() -> None:
+    launcher.find()
+    with launcher._compiling, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        pid = os.fork()
+        if not pid:
+            signal.alarm(5)
+            launcher.find()
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def test_where_nothing_can_be_kept_it_is_in_memory(cache: Path, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from microvm.errors import ConfinementError, ImageError
 NAME = "confine"
 
 _WHAT = "the launcher"
+_DIGEST = 32
+_MFD_EXEC = 0x10  # memfd_create(2); Linux 6.3
 _compiling = threading.Lock()
 _kept: dict[Path, int] = {}  # where the cache cannot have it: memory files, for as long as we live
 
@@ -73,18 +75,21 @@ def _is_kept(path: Path) -> bool:
 
 
 def _is_whole(path: Path) -> bool:
-    """Tell whether nothing of it is missing: its last part are its section headers, elf(5)."""
-    if not cache.has(path):
+    """Tell whether it is what was put there: behind the program is its digest."""
+    try:
+        data = cache.read(path)
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
         return False
-    with path.open("rb") as file:
-        header = file.read(64)
-        if len(header) < 64:
-            return False
-        at, size, count = (
-            int.from_bytes(header[start:end], sys.byteorder)
-            for start, end in ((40, 48), (58, 60), (60, 62))
-        )
-        return at + size * count <= os.fstat(file.fileno()).st_size
+    return data[-_DIGEST:] == _sealed(data[:-_DIGEST])[-_DIGEST:]
+
+
+def _sealed(program: bytes) -> bytes:
+    """Return a program with its digest behind it, which is nothing to whoever executes it."""
+    import hashlib
+
+    return program + hashlib.sha256(program).digest()
 
 
 def _can_be_executed(path: Path) -> bool:
@@ -114,9 +119,37 @@ def _keep(path: Path, program: bytes) -> None:
     with suppress(ImageError, OSError), lock.attempt(path) as ours:
         if ours:
             with cache.staging(path) as staged:
-                staged.write_bytes(program)
+                staged.write_bytes(_sealed(program))
                 staged.chmod(0o755)
     if not _is_kept(path):
-        _kept[path] = os.memfd_create(f"microvm-{NAME}", os.MFD_CLOEXEC)
-        with open(_kept[path], "wb", closefd=False) as file:
+        descriptor = _memory_file()
+        with open(descriptor, "wb", closefd=False) as file:
             file.write(program)
+        _kept[path] = descriptor
+
+
+def _memory_file() -> int:
+    """Return a file in memory that can be executed.
+
+    :raises ConfinementError: this host has none.
+    """
+    name = f"microvm-{NAME}"
+    try:
+        with suppress(OSError):  # of a kernel that does not know the flag: there all can
+            return os.memfd_create(name, os.MFD_CLOEXEC | _MFD_EXEC)
+        return os.memfd_create(name, os.MFD_CLOEXEC)
+    except PermissionError as error:
+        raise ConfinementError(
+            "QEMU cannot be started: neither the cache nor memory may hold a program",
+            hint="MICROVM_CACHE names a folder where programs may be executed; or "
+            "`sysctl vm.memfd_noexec=1`",
+        ) from error
+
+
+def _forget_others() -> None:
+    """Let go, in a process that was forked, of what a thread of its parent had."""
+    global _compiling  # noqa: PLW0603 - the one that is held is nobody's now
+    _compiling = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_others)
