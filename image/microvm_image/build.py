@@ -321,6 +321,8 @@ class _Builder:
                 disk.write(tree, folder / DISK, plan.source.digest)
                 size, sha256 = _measured(folder / DISK)
                 manifest = replace(manifest, disk_size=size, disk_sha256=sha256)
+            for part in folder.iterdir():
+                part.chmod(cache.READ_ONLY_MODE)
             (folder / MANIFEST).write_text(manifest.json())
             if path.parent == cache.folder("images"):
                 sharing.share(folder, manifest)

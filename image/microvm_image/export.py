@@ -230,6 +230,7 @@ def _make(path: Path, manifest: Manifest, archive: _Archive, report: Reporter) -
                     report.advance(done, total)
             if found != size or digest.hexdigest() != sha256:
                 raise _damaged(manifest.name, f"{made.name} is not what its manifest says")
+            made.chmod(cache.READ_ONLY_MODE)
         archive.end()
         (folder / MANIFEST).write_text(manifest.json())
         (folder / IMPORTED).touch()

@@ -65,6 +65,7 @@ def _link(existing: Path, copy: Path, sha256: str) -> None:
     try:
         if not verified.check(existing, file, sha256):
             return
+        existing.chmod(cache.READ_ONLY_MODE)  # which versions before this one did not
         link.hardlink_to(existing)
         link.replace(copy)
         verified.remember(existing, file, sha256)  # its time of change is another now

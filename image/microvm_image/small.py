@@ -75,6 +75,7 @@ def build(*, arch: str | None = None, report: Reporter | None = None) -> Path:
             folder.mkdir()
             made = _compile(target, source.path, folder, report)
             with cache.staging(path) as temporary:
+                made.chmod(cache.READ_ONLY_MODE)
                 made.replace(temporary)
     return path
 

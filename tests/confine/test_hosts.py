@@ -82,6 +82,17 @@ def test_root_of_few_ids_is_nobody_else(launcher: Path) -> None:
     assert result.code == 0
 
 
+@only_root
+def test_root_of_one_id_stays_who_it_is(launcher: Path) -> None:
+    """There is no nobody, either; and it has no capability."""
+    prefix = ["unshare", "--user", "--map-root-user"]
+    program = ["/bin/sh", "-c", "id -u; grep CapEff /proc/self/status"]
+    options = [*UID, *SYSTEM, "--without", "mount", "--without", "landlock", "--without", "seccomp"]
+    result = confined(launcher, options, program, prefix=prefix)
+    assert "ids no Operation not permitted" in result.status
+    assert result.output.split() == ["0", "CapEff:", "0" * 16]
+
+
 def test_where_no_user_namespaces_are_allowed(launcher: Path, prefix: Prefix) -> None:
     forbid = "echo 0 >/proc/sys/user/max_user_namespaces"
     inside = [*prefix, *shell(forbid, "unshare", "--user", "--map-root-user")]

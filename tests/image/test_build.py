@@ -59,7 +59,9 @@ def test_everybody_may_read_it() -> None:
     finally:
         os.umask(before)
     assert image.path.stat().st_mode & 0o777 == 0o755
-    assert {path.stat().st_mode & 0o777 for path in image.path.iterdir()} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path, _, _ in image.files} == {0o444}
+    others = {*image.path.iterdir()} - {path for path, _, _ in image.files}
+    assert {path.stat().st_mode & 0o777 for path in others} == {0o644}
 
 
 @pytest.mark.usefixtures("parts")
@@ -121,6 +123,7 @@ def test_the_default_follows_what_build_made(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("parts")
 def test_a_default_that_is_gone_or_damaged_is_built_again() -> None:
     image = microvm_image.default()
+    image.initramfs.unlink()
     image.initramfs.write_bytes(b"")
     assert microvm_image.default() == image
     microvm_image.remove(image.name)

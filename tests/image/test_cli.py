@@ -159,6 +159,7 @@ def test_an_export_that_fails_leaves_what_was_there(built: Path, tmp_path: Path)
     (built / "kernel").chmod(0)  # read since before by root alone
     data = bytearray((built / "initramfs.cpio").read_bytes())
     data[-1] ^= 1
+    (built / "initramfs.cpio").chmod(0o644)
     (built / "initramfs.cpio").write_bytes(data)
     assert isinstance(run("export", built.name, "-o", file).exception, ImageError)
     assert [path.read_text() for path in file.parent.iterdir()] == ["before"]

@@ -122,7 +122,7 @@ def test_an_image_is_the_same_on_another_machine(
     assert load("python") == load(image.name) == found
     assert found.is_imported
     assert not image.is_imported
-    assert {path.stat().st_mode & 0o777 for path in found.path.iterdir()} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path, _, _ in found.files} == {0o444}
     again = io.BytesIO()
     export.write(found, again)
     assert again.getvalue() == exported
@@ -149,6 +149,7 @@ def test_a_second_time_it_is_there(exported: bytes) -> None:
 @pytest.mark.usefixtures("elsewhere")
 def test_a_damaged_one_that_is_there_is_replaced(exported: bytes) -> None:
     first, _ = read(exported)
+    first.kernel.chmod(0o644)
     first.kernel.write_bytes(b"")
     assert read(exported)[0] == load("python") == first
 
@@ -326,6 +327,7 @@ def test_the_limit_on_its_size_can_be_raised(exported: bytes, image: Image) -> N
 def test_an_image_that_changes_while_it_is_exported_is_refused(image: Image) -> None:
     data = bytearray(image.initramfs.read_bytes())
     data[-1] ^= 1
+    image.initramfs.chmod(0o644)
     image.initramfs.write_bytes(data)
     with pytest.raises(ImageError, match=r"initramfs.cpio: damaged image: it has changed"):
         export.write(image, io.BytesIO())

@@ -99,6 +99,7 @@ def test_an_image_that_is_needed_is_removed_by_force_only(image: Image) -> None:
 
 def test_a_damaged_image_can_be_removed_by_what_it_is_called(image: Image) -> None:
     tags.assign("a", image.name)
+    image.kernel.chmod(0o644)
     image.kernel.write_bytes(b"")
     with pytest.raises(ImageError, match=rf"damaged image.*`microvm image rm {image.name}` remove"):
         load("a")

@@ -46,10 +46,25 @@ def test_what_was_compared_with_its_digest_is_known_again(
         assert load(image.name) == image
 
 
+def test_what_an_older_version_made_is_shared_and_nobody_writes_it(
+    images: tuple[Image, Image], guest: Path
+) -> None:
+    first, second = images
+    for image in images:
+        for path, _, _ in image.files:
+            path.chmod(0o644)
+    microvm_image.remove(second.name)
+    again = build(kernel=guest.parent / "vmlinuz")
+    assert again.kernel.samefile(first.kernel)
+    assert again.kernel.stat().st_mode & 0o777 == 0o444
+    assert [load(image.name) for image in (first, again)] == [first, again]
+
+
 def test_a_damaged_file_is_not_shared(images: tuple[Image, Image], guest: Path) -> None:
     first, second = images
     data = bytearray(first.kernel.read_bytes())
     data[-1] ^= 1
+    first.kernel.chmod(0o644)
     first.kernel.write_bytes(data)
     for image in images:  # which have it in common
         with pytest.raises(ImageError, match="damaged image"):

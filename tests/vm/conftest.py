@@ -52,6 +52,7 @@ def unbootable(image: Image, tmp_path: Path) -> Path:
     broken = tmp_path / "broken"
     shutil.copytree(image.path, broken)
     nothing = bytes(image.manifest.initramfs_size)
+    (broken / "initramfs.cpio").chmod(0o644)
     (broken / "initramfs.cpio").write_bytes(nothing)
     digest = hashlib.sha256(nothing).hexdigest()
     manifest = dataclasses.replace(image.manifest, initramfs_sha256=digest)

@@ -38,6 +38,7 @@ def damaged(image: Image, tmp_path: Path) -> Path:
     files = [Entry.file(name, b"nothing") for name in ("run", "lib/modules/0.ko")]
     cpio.write([Entry.folder("lib/modules"), *files], second)
     archive = (path / INITRAMFS).read_bytes() + second.getvalue()
+    (path / INITRAMFS).chmod(0o644)
     (path / INITRAMFS).write_bytes(archive)
     digest = hashlib.sha256(archive).hexdigest()
     manifest = dataclasses.replace(

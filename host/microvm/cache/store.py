@@ -21,7 +21,10 @@ from microvm.errors import ImageError
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
 READ_ONLY_MODE = 0o444
-"""The modes of files and folders: QEMU is not root, so whatever root keeps here all can read."""
+"""The modes of files and folders: QEMU is not root, so whatever root keeps here all can read.
+
+What a guest is made of nobody writes again, not even a user's own QEMU that has been taken over.
+"""
 
 HINT_FULL = "free some space, or set MICROVM_CACHE to a folder elsewhere"
 
