@@ -12,7 +12,7 @@ ARCH := $(shell uname -m)
 QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 
 # A program or a header that must be there, and the Debian package that has it.
-RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools
+RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools as:binutils
 TEST_NEEDS := gcc:gcc g++:g++ clang:clang tshark:tshark xxd:xxd hexdump:bsdextrautils cpio:cpio flex:flex bison:bison bc:bc xz:xz-utils \
 	/usr/include/gelf.h:libelf-dev cbmc:cbmc mkfs.erofs:erofs-utils skopeo:skopeo umoci:umoci \
 	docker-registry:docker-registry mmdebstrap:mmdebstrap gpg:gpg /usr/sbin/mkfs.ext4:e2fsprogs

@@ -51,7 +51,7 @@ def compiler(arch: Arch, what: str) -> list[str]:
     zig = "pip install ziglang"
     raise ImageError(
         f"no C compiler that makes {what} for {arch.name}",
-        hint=f"apt install musl-tools, or {zig}" if native else zig,
+        hint=f"apt install musl-tools binutils, or {zig}" if native else zig,
     )
 
 

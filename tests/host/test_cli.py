@@ -170,3 +170,16 @@ def test_a_reader_that_has_gone_ends_it_as_the_signal_would(arguments: list[str]
 def test_streams_that_are_closed_are_no_error() -> None:
     assert into(">&-", "image", "ls").returncode == 0
     assert into("2>&-", "image", "rm", "nonsense").returncode == 125
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is a launcher on Linux alone")
+def test_why_the_launcher_cannot_be_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where binutils are missing, which musl-tools do not bring."""
+    (tmp_path / "musl-gcc").write_text("#!/bin/sh\necho no assembler >&2; exit 1\n")
+    (tmp_path / "musl-gcc").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    said = microvm("confinement")
+    assert said.returncode == 125
+    assert "no assembler" in said.stderr.splitlines()

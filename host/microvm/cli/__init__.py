@@ -16,6 +16,7 @@ from microvm._version import __version__
 from microvm.cli import standard
 from microvm.errors import (
     BootError,
+    ConfinementError,
     GuestDied,
     GuestUnresponsive,
     MicroVMError,
@@ -117,7 +118,10 @@ def fail(error: MicroVMError) -> None:
     click.echo(f"microvm: {error}", err=True)
     if isinstance(error, UsageError):
         _print_to_stderr(error.detail)
-    elif error.detail and not isinstance(error, QemuError | GuestDied | GuestUnresponsive):
+    elif error.detail and (
+        isinstance(error, ConfinementError)  # what the compiler of the launcher said
+        or not isinstance(error, QemuError | GuestDied | GuestUnresponsive)
+    ):
         whose = "the guest's console" if isinstance(error, BootError) else "what it said"
         _print_to_stderr(f"--- the end of {whose}\n{error.detail}\n---")
     sys.exit(error.exit_status)
