@@ -110,8 +110,19 @@ def test_a_program_elsewhere_brings_what_lies_beside_it(tmp_path: Path) -> None:
     program.touch()
     link.symlink_to(program)
     paths = readable(link)
-    assert {str(link), str(program), str(tmp_path / "opt/lib")} <= set(paths)
+    beside = {str(folder / "lib") for folder in (tmp_path.parent, program.parent.parent)}
+    assert {str(link), str(program), *beside} <= set(paths)
     assert not {str(tmp_path), str(tmp_path / "opt"), str(Path.home())} & set(paths)
+
+
+def test_homebrew_has_the_libraries_of_a_program_in_other_packages(tmp_path: Path) -> None:
+    program, link = tmp_path / "Cellar/qemu/10/bin/qemu", tmp_path / "bin/qemu"
+    for each in program, link:
+        each.parent.mkdir(parents=True)
+    program.touch()
+    link.symlink_to(program)
+    assert {str(tmp_path / name) for name in ("Cellar", "opt", "lib")} <= set(readable(link))
+    assert str(tmp_path) not in readable(link)
 
 
 def test_words_of_the_launcher() -> None:

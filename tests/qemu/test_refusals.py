@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from microvm.errors import ImageError, QemuError, UsageError
+from microvm.qemu import confinement, qmp
 from microvm.qemu import process as qemu_module
-from microvm.qemu import qmp
 from microvm.qemu.command import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
@@ -97,6 +97,22 @@ def _script(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("_script")
 async def test_a_script_in_its_place(configure: Configure) -> None:
     with pytest.raises(QemuError, match=r"status 126: .*Operation not permitted") as caught:
+        await start(configure())
+    assert "--confinement off" in caught.value.hint
+    await start(configure(confinement="off"))
+
+
+@pytest.fixture
+def _no_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host whose QEMU has its libraries where it may not read them."""
+    loader = os.path.realpath("/lib64/ld-linux-x86-64.so.2")
+    loaders = ("/lib64", "/usr/lib64", loader, loader.removeprefix("/usr"))
+    monkeypatch.setattr(confinement, "_READ", ("/usr/bin", *loaders))
+
+
+@pytest.mark.usefixtures("_no_libraries")
+async def test_libraries_elsewhere(configure: Configure) -> None:
+    with pytest.raises(QemuError, match=r"status 127: .*shared object") as caught:
         await start(configure())
     assert "--confinement off" in caught.value.hint
     await start(configure(confinement="off"))

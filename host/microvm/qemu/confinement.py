@@ -101,8 +101,10 @@ _READ = (
     *("/usr", "/bin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store"),
     *("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/alternatives", "/etc/localtime"),
 )
-# Beside a program that is elsewhere, in the folder above its own.
+# Beside a program that is elsewhere, in the folder above its own; and above all of Homebrew's.
 _PREFIX = ("lib", "lib64", "libexec", "share/qemu", "share/seabios")
+_CELLAR = "Cellar"
+_HOMEBREW = (_CELLAR, "opt")
 
 _MIB = 1 << 20
 
@@ -298,8 +300,12 @@ def readable(program: Path) -> list[str]:
     """Return what QEMU's program, libraries and firmware are in, there or not."""
     real = program.resolve()
     found = [*_READ, str(program), str(real)]
-    if not real.is_relative_to("/usr"):
-        found += [str(real.parent.parent / part) for part in _PREFIX]
+    for each in (program, real):
+        if not each.is_relative_to("/usr"):
+            found += [str(each.parent.parent / part) for part in _PREFIX]
+    if _CELLAR in real.parts:
+        above = Path(*real.parts[: real.parts.index(_CELLAR)])
+        found += [str(above / part) for part in _HOMEBREW]
     return list(dict.fromkeys(found))
 
 

@@ -59,8 +59,11 @@ SILENT_CHECKS = 12
 _HINT_BUSY = "is this host too busy? try again, or start fewer at once"
 
 _HINT_CONFINED = (
-    "is there a script in QEMU's place, in PATH? it may execute nothing; --confinement off lets it"
+    "is there a script in QEMU's place, in PATH, which may execute nothing, or has it libraries "
+    "where no package of it has any? --confinement off lets it"
 )
+# So end the launcher that cannot execute it, and ld.so(8) and a shell that do not find something.
+_NOT_EXECUTED = {125, 127}
 
 _STDERR_KEPT = 8 << 10
 
@@ -343,7 +346,8 @@ class Qemu:
         config = self._launched.config
         about_kernel = f"is {config.kernel} a kernel for {config.arch}?"
         hint = about_kernel if "kernel" in ending.text else ""
-        if os.strerror(errno.EPERM) in ending.text and config.confinement != "off":
+        refused = ending.returncode in _NOT_EXECUTED or os.strerror(errno.EPERM) in ending.text
+        if refused and config.confinement != "off":
             hint = _HINT_CONFINED
         return _exit_error(ending, hint=hint, detail=self._stderr_text())
 
