@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tests.support.ordinary import USER, as_user
 from microvm.cli.confinement import confinement
 from microvm.errors import ConfinementError
 from microvm.qemu import launch
+from microvm.qemu.command import QemuConfig
 from microvm.qemu.confinement import LAYERS, launcher_options
 from microvm.qemu.probe import probe
 
@@ -37,6 +38,16 @@ def home() -> Iterator[Path]:
 @pytest.mark.usefixtures("_leakless")
 def test_each_layer_is_tried() -> None:
     assert list(probe()) == [layer.name for layer in LAYERS]
+
+
+async def test_it_finds_what_a_machine_has(configure: Callable[..., QemuConfig]) -> None:
+    launched = launch.launch(configure())
+    try:
+        status = await launched.child.started()
+    finally:
+        launched.kill()
+    has = {name: each.holds for name, each in status.findings.items()}
+    assert {name: each.holds for name, each in probe().items()} == has
 
 
 def test_an_ordinary_user_has_what_root_has(home: Path) -> None:

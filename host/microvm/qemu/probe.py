@@ -31,14 +31,11 @@ def probe() -> Mapping[str, Finding]:
     if program is None:
         raise ConfinementError("there is no `true` to be confined", hint="apt install coreutils")
     ours, theirs = socket.socketpair()
-    with ours, theirs:
-        # It stands in for a guest's files as well.
-        end, file = theirs.fileno(), os.open(program, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            inherited = Inherited(end, end, end, kernel=file, initramfs=file)
-            child = spawn([program], _CONFIG, inherited, stderr=end)
-        finally:
-            os.close(file)
+    # Two descriptors of it stand in for a guest's files, each of which the launcher opens anew.
+    with ours, theirs, Path(program).open("rb") as kernel, Path(program).open("rb") as initramfs:
+        end = theirs.fileno()
+        inherited = Inherited(end, end, end, kernel=kernel.fileno(), initramfs=initramfs.fileno())
+        child = spawn([program], _CONFIG, inherited, stderr=end)
         theirs.close()
         ours.settimeout(_TIMEOUT)
         try:
