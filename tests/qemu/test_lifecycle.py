@@ -14,8 +14,11 @@ from contextlib import suppress
 import pytest
 from qemu.qmp import ConnectError, ExecInterruptedError
 from tests.support.polling import comes_true
+from tests.support.processes import children
 
 from microvm.errors import QemuExit
+from microvm.qemu import process
+from microvm.qemu.child import Child
 from microvm.qemu.command import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
@@ -146,6 +149,28 @@ async def test_cancelled_start(configure: Configure, milliseconds: int) -> None:
                 await start
         else:
             await (await start).stop()
+
+
+async def test_start_that_fails_and_is_cancelled_meanwhile(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill_and_cancel(child: Child, *number: signal.Signals) -> None:
+        kill(child, *number)
+        asyncio.get_running_loop().call_soon(start.cancel)
+
+    async def fails(_: Qemu) -> None:
+        raise ConnectionError("as if QEMU had said something else")
+
+    kill = Child.kill
+    monkeypatch.setattr(Child, "kill", kill_and_cancel)
+    monkeypatch.setattr(Qemu, "_start_guest", fails)
+    monkeypatch.setattr(process, "_DRAIN_TIMEOUT", 0.01)
+    before = children(os.getpid())
+    with Console() as console:
+        start = asyncio.create_task(Qemu.start(configure(), console=console))
+        with pytest.raises(asyncio.CancelledError):
+            await start
+    assert children(os.getpid()) == before
 
 
 async def test_cancelled_stop_still_stops(configure: Configure) -> None:

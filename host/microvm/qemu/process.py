@@ -301,7 +301,7 @@ class Qemu:
             owned.enter_context(self._launched.qmp)
             owned.enter_context(self._launched.console)
             owned.enter_context(self._launched.stderr)
-            owned.push_async_callback(self._qmp.close)
+            owned.push_async_callback(self._close_qmp)
             owned.callback(self._process.close)
             readers = [
                 asyncio.create_task(self._read_stderr()),
@@ -415,9 +415,14 @@ class Qemu:
             text = text.replace(name, str(path))
         return text
 
+    # Whoever starts QEMU may be cancelled while this ends because of a failure: then this is, too.
+
+    async def _close_qmp(self) -> None:
+        await settled([asyncio.create_task(self._qmp.close())])
+
     async def _kill(self) -> None:
         self._process.kill()
-        await self._process.wait()
+        await settled([asyncio.create_task(self._process.wait())])
 
 
 def _exit_error(ending: QemuExit, *, hint: str = "", detail: str = "") -> QemuError:
