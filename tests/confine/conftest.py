@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,11 @@ Program = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder that everybody can read."""
-    folder = tmp_path_factory.mktemp("confine")
-    folder.parent.chmod(0o711)
-    folder.chmod(0o755)
-    return folder
+def folder() -> Iterator[Path]:
+    """Make a folder that everybody can read, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @pytest.fixture(scope="session")
