@@ -29,6 +29,14 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+def reachable(folder: Path) -> Path:
+    """Make a folder in there for one test."""
+    made = Path(tempfile.mkdtemp(dir=folder))
+    made.chmod(0o755)
+    return made
+
+
 @pytest.fixture(scope="session")
 def launcher(folder: Path) -> Path:
     """Compile the launcher."""

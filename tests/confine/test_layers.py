@@ -136,7 +136,6 @@ def test_what_is_too_large_is_an_error_and_no_signal(launcher: Path, tmp_path: P
 
 def shared(path: Path) -> Path:
     """Make a file that every user can find, read and write."""
-    path.parent.chmod(0o755)
     path.write_text("content\n")
     path.chmod(0o666)
     return path
@@ -154,7 +153,7 @@ def shared(path: Path) -> Path:
 )
 def test_only_files_that_it_was_given_can_be_opened_anew(
     launcher: Path,
-    tmp_path: Path,
+    reachable: Path,
     prefix: Prefix,
     layers: str,
     option: str,
@@ -162,7 +161,7 @@ def test_only_files_that_it_was_given_can_be_opened_anew(
     script: str,
     output: str,
 ) -> None:
-    path = shared(tmp_path / "file")
+    path = shared(reachable / "file")
     with path.open(mode) as file:
         number = str(file.fileno())
         result = with_layers(
@@ -180,10 +179,10 @@ def test_only_files_that_it_was_given_can_be_opened_anew(
 
 @pytest.mark.parametrize("mode", ["rb", "r+b"])
 def test_its_mount_is_enough_to_write_nothing_that_it_reads(
-    launcher: Path, tmp_path: Path, prefix: Prefix, mode: str
+    launcher: Path, reachable: Path, prefix: Prefix, mode: str
 ) -> None:
     """Without Landlock, and without the filter, which lets it open other files to write."""
-    path = shared(tmp_path / "file")
+    path = shared(reachable / "file")
     with path.open(mode) as file:
         number = str(file.fileno())
         script = f"cat /dev/fd/{number}; : >>/dev/fd/{number}; echo more >&{number}"
@@ -200,10 +199,10 @@ def test_its_mount_is_enough_to_write_nothing_that_it_reads(
 
 @pytest.mark.parametrize("layers", ["user mount", "user mount landlock"])
 def test_a_mount_that_is_not_enough_does_not_hold(
-    launcher: Path, tmp_path: Path, prefix: Prefix, layers: str
+    launcher: Path, reachable: Path, prefix: Prefix, layers: str
 ) -> None:
     """Of a file that is gone, there is none; what else the layer does is there."""
-    path = shared(tmp_path / "file")
+    path = shared(reachable / "file")
     without = [word for name in LAYERS if name not in layers for word in ("--without", name)]
     with path.open("rb") as file:
         path.unlink()
@@ -218,12 +217,13 @@ def test_a_mount_that_is_not_enough_does_not_hold(
         assert (result.failure, result.output) == ("mount: No such file or directory", "")
 
 
-def test_another_file_of_the_same_name_is_not_taken_for_it(launcher: Path, tmp_path: Path) -> None:
-    path = shared(tmp_path / "file")
+def test_another_file_of_the_same_name_is_not_taken_for_it(launcher: Path, reachable: Path) -> None:
+    path = shared(reachable / "file")
     with path.open("rb") as file:
         number = str(file.fileno())
         path.unlink()
-        (tmp_path / "file (deleted)").write_text("other\n")  # where the descriptor's link leads now
+        # Where the descriptor's link leads now.
+        (reachable / "file (deleted)").write_text("other\n")
         options = [*SYSTEM, "--without", "landlock", "--without", "seccomp", "--file", number]
         program = ["/bin/cat", f"/dev/fd/{number}"]
         result = confined(launcher, options, program, descriptors=[file.fileno()])
