@@ -33,6 +33,13 @@ def templates(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def cache(templates: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache with a template."""
+    monkeypatch.setenv("MICROVM_CACHE", str(templates))
+    return templates
+
+
+@pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder for temporary files, empty."""
     folder = tmp_path / "temporary"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -110,15 +111,7 @@ async def _write(machine: MicroVM | None) -> None:
     await machine.write_file("/tmp/file", bytes(1 << 20))
 
 
-def _long(*values: object) -> object:
-    return pytest.param(*values, marks=pytest.mark.long)
-
-
-@pytest.fixture
-def cache(templates: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache with a template."""
-    monkeypatch.setenv("MICROVM_CACHE", str(templates))
-    return templates
+_long = partial(pytest.param, marks=pytest.mark.long)
 
 
 @pytest.mark.parametrize(

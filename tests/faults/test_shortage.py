@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
@@ -25,15 +26,7 @@ MOST = 200
 """More than any of this takes of what there is a shortage of."""
 
 
-def _long(*values: object) -> object:
-    return pytest.param(*values, marks=pytest.mark.long)
-
-
-@pytest.fixture
-def cache(templates: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache with a template."""
-    monkeypatch.setenv("MICROVM_CACHE", str(templates))
-    return templates
+_long = partial(pytest.param, marks=pytest.mark.long)
 
 
 @contextmanager
