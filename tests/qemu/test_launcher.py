@@ -219,7 +219,8 @@ def test_who_has_ended_has_no_limits(
     children: list[Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("microvm.qemu.child.may_raise", lambda: True)
-    child = spawned("echo pid $$", children)
+    child = spawned("echo pid $$; exec sleep 60", children)
+    os.kill(child.pid, signal.SIGKILL)  # only then, as what ends sooner is reaped on the way
     os.waitpid(child.pid, 0)  # as who waits for any child does
     with child.writing(1 << 20):
         pass
