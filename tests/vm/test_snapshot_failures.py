@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -220,30 +222,30 @@ async def test_one_that_is_removed_and_saved_while_it_is_cloned(prepared: MicroV
     """Each clone starts, or is told that there is none."""
     kept = await prepared.checkpoint("here")
     ended = asyncio.Event()
-    started = missing = 0
+    seen = Counter[str]()
 
     async def clone() -> None:
-        nonlocal started, missing
         while not ended.is_set():
             try:
                 async with MicroVM(kept):
-                    started += 1
+                    seen["started"] += 1
             except SnapshotError as error:
                 assert str(error).startswith("no snapshot here")  # noqa: PT017 - of some only
-                missing += 1
+                seen["missing"] += 1
             await asyncio.sleep(0)
 
+    def has(what: str, number: int) -> bool:
+        return seen[what] >= number or cloning.done()
+
     cloning = asyncio.create_task(clone())
-    for _ in range(2):
+    for number in (1, 2):
         snapshots.STORE.remove("here")
-        await asyncio.sleep(0.1)
+        await comes_true(partial(has, "missing", number))
         await prepared.checkpoint("here")
-        await asyncio.sleep(0.3)
+        await comes_true(partial(has, "started", number))
         await prepared.checkpoint("here")
     ended.set()
     await cloning
-    assert started
-    assert missing
 
 
 @pytest.mark.parametrize("kills", [3, MANY])
