@@ -1,0 +1,87 @@
+"""The errors of this library as JSON, and back: for those that another process raises again.
+
+An error is `{"kind": "StartError", "message": …, "hint": …, "detail": …, "attributes": {…}}`, with
+all that it has. What JSON has no word for is an object of one key: `{"bytes": BASE64}`, `{"tuple":
+[…]}`, `{"QemuExit": {…}}`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from microvm.errors import FileError, MicroVMError, QemuExit
+
+_TOLD = ("message", "hint", "detail")
+_OF_OSERROR = ("errno", "strerror", "filename")  # which are in no dictionary
+
+
+def to_json(error: BaseException) -> dict[str, Any]:
+    """Return an error as JSON has it; one that is not of this library comes as text alone."""
+    if not isinstance(error, MicroVMError):
+        error = MicroVMError(f"{type(error).__name__}: {error}")
+    attributes = {name: value for name, value in vars(error).items() if name not in _TOLD}
+    if isinstance(error, FileError):
+        attributes |= {name: getattr(error, name) for name in _OF_OSERROR}
+    return {
+        "kind": type(error).__name__,
+        **{name: getattr(error, name) for name in _TOLD},
+        "attributes": {name: _packed(value) for name, value in attributes.items()},
+    }
+
+
+def from_json(value: Any) -> MicroVMError:
+    """Return the error that `to_json` was given; of a kind unknown here, one without a kind.
+
+    Whatever it is given, it returns an error.
+    """
+    try:
+        kind = _kinds().get(value["kind"], MicroVMError)
+        error = kind.__new__(kind, value["message"])
+        MicroVMError.__init__(error, value["message"], hint=value["hint"], detail=value["detail"])
+        for name, content in value["attributes"].items():
+            setattr(error, name, _unpacked(content))
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
+        return MicroVMError("something failed, and what says why cannot be read")
+    return error
+
+
+def _kinds() -> dict[str, type[MicroVMError]]:
+    return {kind.__name__: kind for kind in _family(MicroVMError)}
+
+
+def _family(kind: type[MicroVMError]) -> Iterator[type[MicroVMError]]:
+    if kind.__module__ == MicroVMError.__module__:  # a user's own may have the same name
+        yield kind
+        for child in kind.__subclasses__():
+            yield from _family(child)
+
+
+def _packed(value: object) -> Any:
+    match value:
+        case bytes() | bytearray():
+            return {"bytes": base64.b64encode(value).decode()}
+        case tuple():
+            return {"tuple": [_packed(each) for each in value]}
+        case list():
+            return [_packed(each) for each in value]
+        case QemuExit():
+            return {"QemuExit": asdict(value)}
+        case None | bool() | int() | float() | str():
+            return value
+    return str(value)
+
+
+def _unpacked(value: Any) -> Any:
+    match value:
+        case {"bytes": text}:
+            return base64.b64decode(text, validate=True)
+        case {"tuple": items}:
+            return tuple(_unpacked(each) for each in items)
+        case {"QemuExit": fields}:
+            return QemuExit(**fields)
+        case list():
+            return [_unpacked(each) for each in value]
+    return value

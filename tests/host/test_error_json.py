@@ -1,0 +1,114 @@
+"""Errors that come from another process as JSON."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from microvm import errors
+from microvm.error_json import from_json, to_json
+from microvm.errors import (
+    ExecKilled,
+    ExecTimeout,
+    FileError,
+    GuestDied,
+    MachineError,
+    MemoryLimit,
+    MicroVMError,
+    OutputLimit,
+    QemuError,
+    QemuExit,
+    StartError,
+    VersionMismatch,
+)
+
+MADE: dict[type[MicroVMError], tuple[Any, ...]] = {
+    VersionMismatch: ((3, 1 << 63), (2, 5)),
+    StartError: ("chdir", errno.ENOENT, "make", "/src"),
+    ExecTimeout: ("sleep", 1.5),
+    OutputLimit: ("yes", 7),
+    MemoryLimit: ("tail", 7),
+}
+
+
+def examples() -> Iterator[MicroVMError]:
+    """One of each kind, with something in all that it may have."""
+    for kind in vars(errors).values():
+        if not isinstance(kind, type) or not issubclass(kind, MicroVMError):
+            continue
+        error: MicroVMError
+        if issubclass(kind, FileError):
+            error = kind(errno.EXDEV, "/a\udcff", hint="b")
+        elif kind in MADE:
+            error = kind(*MADE[kind])
+        else:
+            error = kind("what", hint="what to do")
+        error.detail = "one line\nanother \udcff"
+        if isinstance(error, QemuError | MachineError):
+            error.qemu_exit = QemuExit("killed", "it was killed", -9, "why?")
+        if isinstance(error, ExecKilled):
+            error.stdout, error.stderr = b"\xff\0", "text"
+        yield error
+
+
+def crossed(error: BaseException) -> MicroVMError:
+    return from_json(json.loads(json.dumps(to_json(error))))
+
+
+@pytest.mark.parametrize("error", [*examples()], ids=lambda error: type(error).__name__)
+def test_an_error_comes_back_as_it_was(error: MicroVMError) -> None:
+    again = crossed(error)
+    assert type(again) is type(error)
+    assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+    assert again.exit_status == error.exit_status
+    for name in ("errno", "strerror", "filename"):
+        assert getattr(again, name, None) == getattr(error, name, None)
+
+
+def test_a_file_that_is_missing_is_pythons_own_error_of_that() -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        raise crossed(FileError.of(errno.ENOENT, "/none"))
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, "/none")
+
+
+def test_an_error_of_another_kind_is_text() -> None:
+    again = crossed(OSError(errno.ENOSPC, "No space left on device"))
+    assert type(again) is MicroVMError
+    assert str(again) == "OSError: [Errno 28] No space left on device"
+
+
+def test_a_kind_of_a_users_own_is_not_made() -> None:
+    class GuestDied(MicroVMError):
+        """Not ours."""
+
+    del GuestDied
+    assert type(crossed(errors.GuestDied("x"))) is errors.GuestDied
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        7,
+        "text",
+        [],
+        {},
+        {"kind": "GuestDied"},
+        {**to_json(GuestDied("x")), "message": 7},
+        {**to_json(GuestDied("x")), "kind": []},
+        {**to_json(GuestDied("x")), "attributes": {"qemu_exit": {"QemuExit": {"no": 1}}}},
+        {**to_json(GuestDied("x")), "attributes": {"a": {"bytes": "é"}}},
+        {**to_json(GuestDied("x")), "attributes": []},
+    ],
+)
+def test_what_is_no_error_gives_one_that_says_so(value: object) -> None:
+    assert "cannot be read" in str(from_json(value))
+
+
+def test_a_kind_that_is_unknown_here_keeps_what_it_says() -> None:
+    again = from_json({**to_json(GuestDied("x", hint="y", detail="z")), "kind": "Flooded"})
+    assert (type(again), again.message, again.hint, again.detail) == (MicroVMError, "x", "y", "z")
