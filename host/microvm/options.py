@@ -8,6 +8,7 @@ keys of a job, what `help()` says, and docs/options.md. How to add one is in doc
 # Without `from __future__ import annotations`: the entries are read when this is imported.
 import codecs
 import math
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from os import PathLike, fspath
@@ -69,10 +70,16 @@ def _environment(value: Any) -> dict[bytes, bytes]:
 
 
 def _variables(entries: tuple[str, ...]) -> dict[str, str]:
+    variables = {}
     for entry in entries:
-        if not entry.partition("=")[0] or "=" not in entry:
+        name, equals, content = entry.partition("=")
+        if not name:
             raise UsageError(f"{entry!r} is not KEY=VALUE")
-    return {name: content for name, _, content in (entry.partition("=") for entry in entries)}
+        if equals:
+            variables[name] = content
+        elif name in os.environ:  # as for docker, which leaves it out where there is none
+            variables[name] = os.environ[name]
+    return variables
 
 
 def _user(value: Any) -> bytes:
@@ -184,9 +191,9 @@ class ExecOptions(TypedDict, total=False):
         Mapping[str, str] | Mapping[bytes, bytes] | None,
         Option(
             "Variables over those of the image and the guest; nothing of the host's environment is "
-            "passed on.",
+            "passed on, but for what the command line names as KEY alone.",
             _environment,
-            metavar="KEY=VALUE",
+            metavar="KEY[=VALUE]",
             short="e",
             multiple=True,
             from_text=_variables,
@@ -374,6 +381,7 @@ class PoolOptions(TypedDict, total=False):
             read=parse_memory,
             default="256M",
             verbs=("run", "map", "bench", "image build"),
+            short="m",
         ),
     ]
     cpus: Annotated[

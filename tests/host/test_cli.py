@@ -69,7 +69,7 @@ def test_wrong_usage_is_told_with_status_2(verb: tuple[str, ...]) -> None:
         ["run", "--\x1b[31mx", "--", "true"],
         ["run", "--image", "\x1b[31mx", "--", "true"],
         ["run", "--image", "/\x1b[31mx", "--", "true"],
-        ["run", "--env", "\x1b[31mx", "--", "true"],
+        ["run", "--env", "=\x1b[31mx", "--", "true"],
         ["run", "--timeout", "\x1b[31mx", "--", "true"],
         ["map", "\x1b[31mx"],
         ["image", "rm", "\x1b[31mx"],
@@ -89,23 +89,6 @@ def test_no_escape_sequence_reaches_the_terminal(arguments: list[str]) -> None:
 def test_tables_hold_no_escape_sequences(capsys: pytest.CaptureFixture[str]) -> None:
     echo([("NAME", "SIZE"), ("\x1b[31mx", "1")])
     assert capsys.readouterr().out == "NAME       SIZE\n\\x1b[31mx  1\n"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["-v", "/home/me:/w", "--", "ls"], "-v is --verbose, there are no volumes"),
-        (["-v", "data:/w:ro", "ls"], "--copy SRC:DST puts them there"),
-        (["--volume=/x:/y", "ls"], "There is no --volume: the guest sees no files of the host"),
-        (["-it", "sh"], "There is no -i: standard input is passed on always"),
-        (["--rm", "true"], "There is no --rm: each machine is gone"),
-        (["-p", "80:80", "true"], "There is no -p: the guest has no network"),
-    ],
-)
-def test_the_habits_of_containers_are_answered(arguments: list[str], says: str) -> None:
-    said = microvm("run", *arguments)
-    assert said.returncode == 2
-    assert says in said.stderr
 
 
 def test_what_is_no_image_is_told_what_it_is(tmp_path: Path) -> None:

@@ -97,12 +97,15 @@ def test_the_command_line_has_the_options_of_its_verb(
         shown = there[name]
         assert f"--{name.replace('_', '-')}" in shown.opts
         assert option.help in str(shown.help)
-    ours = {"image", "snapshot", "kernel", "verbose"}
+    ours = {"image", "snapshot", "kernel", "env_file", "verbose"}
     assert (
         there.keys() - declared.keys()
         <= ours
         | {
-            "run": {"entrypoint", "save", "copy", "collect", "max_collect"},
+            "run": {
+                *("entrypoint", "save", "copy", "collect", "max_collect"),
+                *("standard_input", "rm"),
+            },
             "map": {"jobs", "ordered"},
             "bench": {"boots", "execs", "clones", "floor", "json_file", "plot_file"},
         }[verb]

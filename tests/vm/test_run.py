@@ -27,6 +27,10 @@ def test_prints_what_the_command_prints_and_nothing_else(microvm: Command) -> No
     assert (result.returncode, result.stdout, result.stderr) == (0, b"hello\n", b"")
 
 
+def test_n_passes_no_standard_input_on(microvm: Command) -> None:
+    assert microvm("run", "-n", "--", "cat", input=b"hello").stdout == b""
+
+
 def test_options_after_the_command_are_the_commands(microvm: Command) -> None:
     assert microvm("run", "echo", "-v", "--help").stdout == b"-v --help\n"
 

@@ -203,3 +203,13 @@ def test_what_is_logged_begins_its_lines_itself(run: Run) -> None:
     assert lines.pop() == b""
     assert any(b"wire: the guest sends" in line for line in lines)
     assert all(line.endswith(b"\r") for line in lines)
+
+
+def test_a_terminal_is_passed_on_as_it_is_by_i_and_not_at_all_by_n(run: Run) -> None:
+    child = run("-i", "--", "sh", "-c", "read line; echo got $line")
+    child.sendline(b"hello")
+    child.expect(b"got hello")
+    assert _ended(child) == 0
+    child = run("-nt", "--", "sh", "-c", "cat; echo over")
+    child.expect(b"over")
+    assert _ended(child) == 0

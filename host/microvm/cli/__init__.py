@@ -14,6 +14,7 @@ import click
 
 from microvm._version import __version__
 from microvm.cli import standard
+from microvm.cli.group import Group
 from microvm.errors import (
     BootError,
     ConfinementError,
@@ -32,6 +33,7 @@ BEGUN = time.monotonic()
 _COMMANDS = {
     "bench": "microvm.cli.bench",
     "confinement": "microvm.cli.confinement",
+    "help": "microvm.cli.help",
     "image": "microvm.cli.image",
     "kernel": "microvm.cli.kernel",
     "map": "microvm.cli.map",
@@ -41,7 +43,7 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """A group that imports a command's module when that command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -37,6 +37,7 @@ class Attached:
 
     :param copies: what is copied into the machine before, and out of it after.
     :param save: the name to keep the machine under, as a snapshot, if the command exits with 0.
+    :param standard_input: whether ours is passed on; None for: unless it is a terminal.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Attached:
         options: ExecOptions,
         copies: Copies,
         save: str | None = None,
+        standard_input: bool | None = None,
     ) -> None:
         self.machine = machine
         self.command = command
         self.options = options
         self.copies = copies
         self.save = save
+        self.standard_input = standard_input
         self.process: Process | None = None
         self.interrupted_at = float("-inf")
 
@@ -101,16 +104,17 @@ class Attached:
         return await self.copies.get(self.machine, self.options)
 
     async def _command(self) -> int:
-        options: ExecOptions = {**self.options, "stdin": PIPE if self._forwards_stdin() else None}
+        fed = self._forwards_stdin()
+        options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}
         if options["tty"]:
             # With a terminal, the command is told what kind it is.
             given = cast(Mapping[bytes, bytes], options["env"])
             env = {b"TERM": os.environb.get(b"TERM", b"dumb"), **given}
             options = {**options, "tty": terminal.size(0), "env": env}
         process = self.process = await self.machine.exec(self.command, **options)
-        with terminal.raw_mode(0, process) if options["tty"] else nullcontext():
+        with terminal.raw_mode(0, process) if options["tty"] and fed else nullcontext():
             try:
-                return await self._streams(process)
+                return await self._streams(process, fed=fed)
             except StartError as error:
                 error.hint = error.hint or self._image_hint(error) or self._host_path_hint(error)
                 raise
@@ -132,12 +136,16 @@ class Attached:
         return "here there is one, but a guest has none of our files: --copy puts it there"
 
     def _forwards_stdin(self) -> bool:
-        """Tell whether our standard input is passed on; a terminal is not, except with `-t`."""
-        return not os.isatty(0)
+        """Tell whether our standard input is passed on; with `-t` a terminal's is, too."""
+        if self.standard_input is None:
+            return bool(self.options["tty"]) or not os.isatty(0)
+        return self.standard_input
 
-    async def _streams(self, process: Process) -> int:
+    async def _streams(self, process: Process, *, fed: bool) -> int:
         copying = asyncio.create_task(self._copy_out(process))
-        feeding = asyncio.create_task(copy_in(0, process.stdin)) if process.stdin else None
+        feeding = asyncio.create_task(copy_in(0, process.stdin)) if process.stdin and fed else None
+        if process.stdin and not fed:
+            process.stdin.close()  # a terminal, which always has one
         ended = asyncio.create_task(process.wait())
         try:
             await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)

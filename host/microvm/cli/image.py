@@ -13,6 +13,7 @@ import click
 
 from microvm.cli import shared, signals
 from microvm.cli.facts import echo_all, echo_json
+from microvm.cli.group import Group
 from microvm.cli.image_build import FILE, build
 from microvm.errors import ImageError
 from microvm.option import Option
@@ -29,7 +30,7 @@ _names = click.argument("names", nargs=-1, required=True, metavar="IMAGE…")
 _size = shared.read(Option("", parse_size))
 
 
-@click.group()
+@click.group(cls=Group)
 @click.pass_context
 def image(context: click.Context) -> None:
     """Build, list, tag, remove, export and import images.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from microvm.cli import signals
+from microvm.cli.group import Group
 
 
-@click.group()
+@click.group(cls=Group)
 @click.pass_context
 def kernel(context: click.Context) -> None:
     """Build, list and remove small kernels.

@@ -2,61 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from microvm.cli import copies, shared
+from microvm.cli import copies, habits, shared
 from microvm.machine import MicroVM
 from microvm.options import ExecOptions, MachineOptions
 
-_NO_VOLUMES = (
-    "the guest sees no files of the host; --copy SRC:DST puts them there, and --collect SRC:DST "
-    "brings back what comes of them"
-)
-_NO_NETWORK = "the guest has no network"
-_GONE = "each machine is gone when its command has ended"
 
-# Options of container tools that people try, and what there is instead.
-_DOCKER_OPTIONS = {
-    "-i": "standard input is passed on always",
-    "--interactive": "standard input is passed on always",
-    "-v": _NO_VOLUMES,
-    "--volume": _NO_VOLUMES,
-    "--mount": _NO_VOLUMES,
-    "-p": _NO_NETWORK,
-    "--publish": _NO_NETWORK,
-    "--net": _NO_NETWORK,
-    "--network": _NO_NETWORK,
-    "--rm": _GONE,
-    "--name": _GONE,
-    "-d": _GONE,
-    "--detach": _GONE,
-    "--workdir": "it is -w or --cwd",
-}
-_VOLUME = re.compile(r"[^:]*/[^:]*:/[^:]*(:[\w,]+)?|[\w.-]+:/[^:]*(:[\w,]+)?")
-
-
-class _Run(click.Command):
-    """A command that answers options of container tools with what there is instead."""
+class _Run(habits.Command):
+    """A command that must be there, unless an image may have one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            rest = super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            if instead := _DOCKER_OPTIONS.get(error.option_name):
-                raise click.UsageError(f"There is no {error.option_name}: {instead}", ctx) from None
-            raise
+        rest = super().parse_args(ctx, args)
         command = ctx.params.get("command")
         named = any(ctx.params.get(each) for each in ("image", "snapshot", "entrypoint"))
         if not command and not named and ctx.params.get("entrypoint") is None:
             argument = next(each for each in self.params if each.name == "command")
             raise click.MissingParameter(ctx=ctx, param=argument)
-        verbose = ctx.get_parameter_source("verbose") is ParameterSource.COMMANDLINE
-        if verbose and command and _VOLUME.fullmatch(command[0]):
-            raise click.UsageError(f"-v is --verbose, there are no volumes: {_NO_VOLUMES}", ctx)
         return rest
 
 
@@ -78,6 +42,8 @@ class _Run(click.Command):
 )
 @shared.options(MachineOptions, "run")
 @shared.options(ExecOptions, "run")
+@shared.standard_input
+@click.option("--rm", is_flag=True, expose_value=False, help="Nothing: each machine is gone.")
 @shared.verbose
 @click.argument("command", nargs=-1, metavar="[--] CMD [ARG]...")
 def run(
@@ -86,6 +52,7 @@ def run(
     snapshot: str | None,
     save: str | None,
     entrypoint: str | None,
+    standard_input: bool | None,
     **options: Any,
 ) -> None:
     """Run CMD in a fresh virtual machine, thrown away after.
@@ -99,8 +66,8 @@ def run(
     An image may have defaults, as docker's have: a command, which CMD stands in for; an entrypoint,
     which comes before it; variables, a working directory, a user.
 
-    Standard input is passed on unless it is a terminal. The command's output comes as it is
-    written, byte for byte; its exit status becomes ours:
+    Standard input is passed on unless it is a terminal, which -t or -i passes on. The command's
+    output comes as it is written, byte for byte; its exit status becomes ours:
 
     \b
       N       the command exited with N
@@ -140,4 +107,6 @@ def run(
 
     from microvm.cli.attach import Attached
 
-    shared.exit_now(asyncio.run(Attached(machine, argv, how, carried, save).status()))
+    shared.exit_now(
+        asyncio.run(Attached(machine, argv, how, carried, save, standard_input).status())
+    )

@@ -84,6 +84,16 @@ verbose = click.option(
 )
 
 
+standard_input = click.option(
+    "-i/-n",
+    "--interactive/--no-stdin",
+    "standard_input",
+    default=None,
+    help="Pass standard input on, also a terminal's; or none, as `ssh -n`. [default: on, unless it "
+    "is a terminal and there is no -t]",
+)
+
+
 def options(kind: Any, verb: str, **defaults: str) -> Callable[[F], F]:
     """Return a decorator that adds the options of a class of :mod:`microvm.options` to a verb.
 
@@ -94,6 +104,8 @@ def options(kind: Any, verb: str, **defaults: str) -> Callable[[F], F]:
         for option in reversed(options_of(kind).values()):
             if verb in option.verbs:
                 function = _option(option, defaults.get(option.name))(function)
+                if option.name == "env":
+                    function = _env_file(function)
         return function
 
     return decorate
@@ -118,6 +130,30 @@ def _option(option: Option, default: str | None) -> Callable[[F], F]:
     )
 
 
+def _read_env_files(context: click.Context, parameter: click.Parameter, paths: Any) -> Any:
+    del context, parameter
+    if not paths:
+        return {}
+    from microvm.cli import env_file
+
+    variables: dict[str, str] = {}
+    try:
+        for path in paths:
+            variables |= env_file.read(path)
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from None
+    return variables
+
+
+_env_file = click.option(
+    "--env-file",
+    multiple=True,
+    callback=_read_env_files,
+    metavar="FILE",
+    help="Take variables from a file of lines such as KEY=VALUE, or KEY for ours; -e is over them.",
+)
+
+
 def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
     """Return the options of a class that the command line gives, checked together.
 
@@ -129,7 +165,10 @@ def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
         check_needs(declared, parsed, _flag)
     except UsageError as error:
         raise click.UsageError(error.message) from None
-    return cast(T, {name: parsed[name] for name in declared if parsed.get(name) is not None})
+    options = {name: parsed[name] for name in declared if parsed.get(name) is not None}
+    if "env" in declared and (variables := parsed.get("env_file")):
+        options["env"] = {**declared["env"].check(variables), **options.get("env", {})}
+    return cast(T, options)
 
 
 def image_of(given: str | None) -> Image:

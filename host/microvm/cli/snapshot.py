@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from microvm.cli.facts import echo_all, echo_json
+from microvm.cli.group import Group
 
 if TYPE_CHECKING:
     from microvm.start.store import Saved
@@ -17,7 +18,7 @@ _names = click.argument("names", nargs=-1, required=True, metavar="NAME…")
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
 
 
-@click.group()
+@click.group(cls=Group)
 def snapshot() -> None:
     """List and remove snapshots.
 

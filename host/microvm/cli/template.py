@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from microvm.cli.group import Group
+
 if TYPE_CHECKING:
     from microvm.start.store import Saved
 
 
-@click.group()
+@click.group(cls=Group)
 def template() -> None:
     """List and remove saved guests.
 

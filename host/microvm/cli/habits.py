@@ -1,0 +1,68 @@
+"""What people's hands know from containers, and what there is here instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+_NO_VOLUMES = "the guest sees no files of the host; "
+_NO_NETWORK = "the guest has no network"
+_COPIES = {
+    "run": "--copy SRC:DST puts them there, and --collect SRC:DST brings back what comes of them",
+    "": "`microvm cp SRC NAME:DST` puts them there, and brings them back",
+}
+_STAYS = "`microvm start` makes a machine that stays"
+_IN_BACKGROUND = "a command goes on in the background as `sh -c 'CMD &'`"
+_ROOT = "commands are root's already, in a kernel of their own"
+
+_VOLUMES = ("-v", "--volume", "--mount", "--tmpfs", "--volumes-from")
+_NETWORKS = ("-p", "-P", "--publish", "--publish-all", "--expose", "--net", "--network", "--dns")
+_OPTIONS = {
+    **dict.fromkeys(_NETWORKS, _NO_NETWORK),
+    "--privileged": _ROOT,
+    "--cap-add": _ROOT,
+    "--workdir": "it is -w or --cwd",
+    "--pids-limit": "it is --max-processes",
+    "--restart": _STAYS,
+}
+_OPTIONS_OF = {
+    "run": {"-d": _STAYS, "--detach": _STAYS, "--name": _STAYS},
+    "exec": {"-d": _IN_BACKGROUND, "--detach": _IN_BACKGROUND},
+    "start": {
+        "-d": "it goes on in the background always",
+        "--detach": "it goes on in the background always",
+    },
+}
+_VOLUME = re.compile(r"[^:]*/[^:]*:/[^:]*(:[\w,]+)?|[\w.-]+:/[^:]*(:[\w,]+)?")
+
+
+class Command(click.Command):
+    """A command that answers options of container tools with what there is instead."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments.
+
+        :raises click.UsageError: they are wrong; says what to do instead.
+        """
+        verb = self.name or ""
+        copies = _NO_VOLUMES + _COPIES.get(verb, _COPIES[""])
+        try:
+            given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        except click.NoSuchOption as error:
+            answers = {**dict.fromkeys(_VOLUMES, copies), **_OPTIONS, **_OPTIONS_OF.get(verb, {})}
+            if instead := answers.get(error.option_name):
+                raise click.UsageError(f"There is no {error.option_name}: {instead}", ctx) from None
+            raise
+        if given.get("verbose") and any(map(_VOLUME.fullmatch, self._first(given))):
+            raise click.UsageError(f"-v is --verbose, there are no volumes: {copies}", ctx)
+        return super().parse_args(ctx, args)
+
+    def _first(self, given: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the first word of each argument, which an option with a value would have taken."""
+        for argument in self.params:
+            if isinstance(argument, click.Argument):
+                words = given.get(argument.name or "")
+                yield from words[:1] if isinstance(words, tuple) else [words or ""]

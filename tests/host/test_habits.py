@@ -1,0 +1,142 @@
+"""Tests of what people's hands know from docker, podman and ssh: it works, or says what does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from microvm.cli import cli, env_file, shared
+from microvm.cli.run import run
+from microvm.errors import UsageError
+from microvm.options import ExecOptions, MachineOptions
+
+
+def microvm(*arguments: str) -> tuple[int, str]:
+    """The status of a command that is wrong, and what it says."""
+    result = CliRunner().invoke(cli, arguments, prog_name="microvm")
+    return result.exit_code, result.output
+
+
+def parsed(*arguments: str) -> dict[str, object]:
+    """What `microvm run` takes from its arguments."""
+    return run.make_context("run", [*arguments, "--", "true"]).params
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-v", "/home/me:/w", "--", "ls"], "-v is --verbose, there are no volumes"),
+        (["-v", "data:/w:ro", "ls"], "--copy SRC:DST puts them there"),
+        (["--volume=/x:/y", "ls"], "There is no --volume: the guest sees no files of the host"),
+        (["-p", "80:80", "true"], "There is no -p: the guest has no network"),
+        (["-d", "true"], "There is no -d: `microvm start` makes a machine that stays"),
+        (["--name", "x", "true"], "There is no --name: `microvm start` makes"),
+        (["--workdir=/", "true"], "There is no --workdir: it is -w or --cwd"),
+        (["--timeuot", "1", "true"], "--timeout"),
+    ],
+    ids=str,
+)
+def test_an_option_of_containers_is_answered(arguments: list[str], says: str) -> None:
+    status, said = microvm("run", *arguments)
+    assert status == 2
+    assert says in said
+
+
+def test_a_volume_of_the_command_is_its_own() -> None:
+    options = run.make_context("run", ["-v", "--", "docker", "-v", "/a:/b"]).params
+    assert options["command"] == ("docker", "-v", "/a:/b")
+
+
+def test_rm_changes_nothing() -> None:
+    assert parsed("--rm") == parsed()
+
+
+@pytest.mark.parametrize(
+    ("given", "passed_on"),
+    [([], None), (["-i"], True), (["--interactive"], True), (["-n"], False), (["-i", "-n"], False)],
+    ids=str,
+)
+def test_standard_input_is_passed_on_as_asked(given: list[str], passed_on: bool | None) -> None:
+    assert parsed(*given)["standard_input"] is passed_on
+
+
+def test_m_is_memory() -> None:
+    assert shared.given(MachineOptions, parsed("-m", "1G")).get("memory") == 1 << 30
+
+
+def test_a_variable_without_a_value_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIVEN", "a=b")
+    monkeypatch.delenv("ABSENT", raising=False)
+    options = shared.given(ExecOptions, parsed("-e", "GIVEN", "-e", "ABSENT", "-e", "EMPTY="))
+    assert options.get("env") == {b"GIVEN": b"a=b", b"EMPTY": b""}
+
+
+def test_a_file_of_variables_is_read_as_docker_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", "ours")
+    monkeypatch.delenv("ABSENT", raising=False)
+    file = tmp_path / "env"
+    file.write_bytes(
+        b"\xef\xbb\xbf# a comment\n\nA=1 # none\r\n  B='q'\nOURS\nABSENT\nC=\nD==\nE=\xff\nA=2 "
+    )
+    assert env_file.read(str(file)) == {
+        "A": "2 ",
+        "B": "'q'",
+        "OURS": "ours",
+        "C": "",
+        "D": "=",
+        "E": "\udcff",
+    }
+
+
+def test_options_are_over_files_and_later_files_over_earlier(tmp_path: Path) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_text("A=first\nB=first\nC=first")
+    second.write_text("B=second\nC=second")
+    given = parsed("-e", "C=option", "--env-file", str(first), "--env-file", str(second))
+    env = shared.given(ExecOptions, given).get("env")
+    assert env == {b"A": b"first", b"B": b"second", b"C": b"option"}
+
+
+@pytest.mark.parametrize("line", ["=x", "A B=x", "A B"])
+def test_a_line_that_is_no_variable_is_refused(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "env"
+    file.write_text(f"A=1\n{line}\n")
+    with pytest.raises(UsageError, match=f"line 2: '{line}' is not NAME=VALUE"):
+        env_file.read(str(file))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["imgae", "ls"], "No such command 'imgae'. Did you mean `microvm image`?"),
+        (["image", "lss"], "Did you mean `microvm image ls`?"),
+        (["images"], "Did you mean `microvm image ls`?"),
+        (["build"], "Did you mean `microvm image build` or `microvm kernel build`?"),
+        (["help", "rnu"], "Did you mean `microvm run`?"),
+        (["help", "image", "tga"], "Did you mean `microvm image tag`?"),
+        (["help", "run", "x"], "`microvm run` has no commands below it"),
+        (["quux"], "No such command 'quux'."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_who_mistypes_a_verb_is_told_which_there_are(arguments: list[str], says: str) -> None:
+    status, said = microvm(*arguments)
+    assert status == 2
+    assert said.rstrip().endswith(says)
+
+
+@pytest.mark.parametrize("verb", [[], ["run"], ["image", "build"]], ids=" ".join)
+def test_help_may_come_first(verb: list[str]) -> None:
+    assert microvm("help", *verb) == microvm(*verb, "--help")
+
+
+def test_every_command_below_the_first_is_in_a_group_that_knows_what_is_meant() -> None:
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert not isinstance(command, click.Group) or type(command).__name__ == "Group", name
