@@ -107,6 +107,7 @@ gen: $(VENV)/dev
 	$(BIN)/microvm-proto gen examples/sensor/sensor.toml
 	$(BIN)/python -m tests.project.modules
 	$(BIN)/python -m tests.project.options
+	$(BIN)/python -m tests.project.config
 	$(BIN)/python -m tests.confinement.table
 	$(BIN)/python -m tests.project.confinement
 	$(BIN)/python -m tests.faults.document

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from inspect import cleandoc
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from microvm.errors import UsageError
 
@@ -36,6 +36,10 @@ class Option:
     :ivar from_text: makes what `read` takes of the text that is written there.
     :ivar multiple: whether it can be given there more than once; `from_text` gets all of the texts.
     :ivar needs: the option without which it means nothing, if there is one.
+    :ivar verb_defaults: by verb, as text, the defaults of those that have another one.
+    :ivar preset_by: whose file may preset it for the command line: also a `project`'s, which may be
+        anybody's, so that this is for what shapes the guest and puts nothing of the host at risk;
+        the `user`'s own, and variables; or nobody's.
     :ivar name: as a keyword argument and as a key of jobs; from the class that declares it.
     :ivar type: what a type checker takes; from there, too.
     """
@@ -51,6 +55,8 @@ class Option:
     from_text: Callable[[Any], Any] = _same
     multiple: bool = False
     needs: str = ""
+    verb_defaults: tuple[tuple[str, str], ...] = ()
+    preset_by: Literal["project", "user", "nobody"] = "user"
     name: str = ""
     type: Any = None
 
@@ -58,6 +64,15 @@ class Option:
     def default_text(self) -> str:
         """The default, for people."""
         return self.shown or ("none" if self.default is None else str(self.default))
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether it is given on the command line without a value."""
+        return not self.metavar
+
+    def default_for(self, verb: str) -> str | None:
+        """Return the default that a verb has for itself, as text; None if it has none."""
+        return dict(self.verb_defaults).get(verb)
 
     @property
     def type_text(self) -> str:

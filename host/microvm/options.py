@@ -150,6 +150,12 @@ def _path(value: Any) -> Path:
     return Path(path)
 
 
+def _image(value: Any) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"it is a name, or a folder as text, not {value!r}")
+    return value
+
+
 def _number(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdecimal() else text
 
@@ -197,6 +203,7 @@ class ExecOptions(TypedDict, total=False):
             short="e",
             multiple=True,
             from_text=_variables,
+            preset_by="nobody",
         ),
     ]
     cwd: Annotated[
@@ -208,6 +215,7 @@ class ExecOptions(TypedDict, total=False):
             shown="the image's, else the user's home",
             metavar="DIR",
             short="w",
+            preset_by="project",
         ),
     ]
     user: Annotated[
@@ -220,6 +228,7 @@ class ExecOptions(TypedDict, total=False):
             unit="NAME or UID, or either with :GROUP",
             metavar="NAME|UID[:GROUP]",
             short="u",
+            preset_by="project",
         ),
     ]
     stdin: Annotated[
@@ -240,6 +249,7 @@ class ExecOptions(TypedDict, total=False):
             unit="lines and columns; True for 24 and 80",
             verbs=("run",),
             short="t",
+            preset_by="nobody",
         ),
     ]
     timeout: Annotated[
@@ -247,6 +257,7 @@ class ExecOptions(TypedDict, total=False):
         _DURATION(
             "Kill the command, and all that it has started, this long after its start: "
             "5s, 500ms, 2m.",
+            preset_by="project",
         ),
     ]
     grace: Annotated[
@@ -255,6 +266,7 @@ class ExecOptions(TypedDict, total=False):
             "At the timeout, send SIGTERM first and kill this much later.",
             shown="no SIGTERM",
             needs="timeout",
+            preset_by="project",
         ),
     ]
     max_output: Annotated[
@@ -262,6 +274,7 @@ class ExecOptions(TypedDict, total=False):
         _SIZE(
             "Kill the command when both of its streams together have more than this, such as 1K.",
             shown="endless",
+            verb_defaults=(("map", "16M"),),
         ),
     ]
     max_processes: Annotated[
@@ -269,6 +282,7 @@ class ExecOptions(TypedDict, total=False):
         counted(0, _MOST_PROCESSES)(
             "Processes and threads that the command may have at a time; 0: no limit.",
             default=1024,  # a fork bomb is to harm itself only
+            preset_by="project",
         ),
     ]
     max_memory: Annotated[
@@ -276,6 +290,7 @@ class ExecOptions(TypedDict, total=False):
         _SIZE(
             "Memory that the command, and all that it has started, may take, such as 64M.",
             read=parse_memory_limit,
+            preset_by="project",
             default=0,
             shown="all there is",
         ),
@@ -382,11 +397,18 @@ class PoolOptions(TypedDict, total=False):
             default="256M",
             verbs=("run", "map", "bench", "image build"),
             short="m",
+            verb_defaults=(("image build", "1G"),),
+            preset_by="project",
         ),
     ]
     cpus: Annotated[
         int,
-        counted(1)("CPUs of the guest.", default=1, verbs=("run", "map", "image build")),
+        counted(1)(
+            "CPUs of the guest.",
+            default=1,
+            verbs=("run", "map", "image build"),
+            preset_by="project",
+        ),
     ]
     disk: Annotated[
         Size,
@@ -397,6 +419,7 @@ class PoolOptions(TypedDict, total=False):
             default=0,
             shown="half of the memory",
             verbs=("run", "map", "image build"),
+            verb_defaults=(("image build", "8G"),),
         ),
     ]
     accel: Annotated[
@@ -419,7 +442,11 @@ class PoolOptions(TypedDict, total=False):
     ]
     cold: Annotated[
         bool,
-        Option("Boot the guest, instead of cloning a saved one.", default=False),
+        Option(
+            "Boot the guest, instead of cloning a saved one.",
+            default=False,
+            preset_by="project",
+        ),
     ]
     notify: Annotated[
         Callable[[str], None],
@@ -443,5 +470,21 @@ class MachineOptions(PoolOptions, total=False):
             _path,
             verbs=("run",),
             metavar="FILE",
+        ),
+    ]
+
+
+class ImageOptions(TypedDict, total=False):
+    """What is booted: an argument of its own in Python, and an option on the command line."""
+
+    image: Annotated[
+        str | None,
+        Option(
+            "What it boots.",
+            _image,
+            shown="built on the first run",
+            verbs=("run", "map", "bench"),
+            metavar="NAME[:TAG]|DIR",
+            preset_by="project",
         ),
     ]

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _logger = Area("start")
 
+SETTLED = ("memory", "cpus", "disk", "accel")
+"""The options that a machine from a snapshot has of the machine that it is of."""
+
 
 class Snapshot:
     """A machine as it was at a moment: its memory, its processes, its files.
@@ -139,7 +142,7 @@ class Snapshot:
         """
         if read["cold"]:
             raise UsageError("cold: a machine from a snapshot is not booted")
-        own = {name: getattr(self, name) for name in ("memory", "cpus", "disk", "accel")}
+        own = {name: getattr(self, name) for name in SETTLED}
         for name, value in own.items():
             if given.get(name) is not None and read[name] not in {value, "auto"}:
                 shown = format_size(value) if name in {"memory", "disk"} and value else value

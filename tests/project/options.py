@@ -27,7 +27,7 @@ def _row(option: Option) -> str:
         f"`{option.name}`",
         _command_line(option),
         f"`{option.type_text}`{unit}",
-        option.default_text,
+        ", ".join([option.default_text, *(f"{to} of {verb}" for verb, to in option.verb_defaults)]),
         option.help,
     )
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"

@@ -32,6 +32,7 @@ BEGUN = time.monotonic()
 
 _COMMANDS = {
     "bench": "microvm.cli.bench",
+    "config": "microvm.cli.config",
     "confinement": "microvm.cli.confinement",
     "help": "microvm.cli.help",
     "image": "microvm.cli.image",

@@ -10,11 +10,11 @@ import click
 
 from microvm.cli import shared
 from microvm.option import read_options
-from microvm.options import PoolOptions
+from microvm.options import ImageOptions, PoolOptions
 
 
 @click.command()
-@shared.image
+@shared.options(ImageOptions, "bench")
 @click.option(
     "--kernel", metavar="FILE|small|debian", help="Measure an image with this kernel instead."
 )

@@ -79,7 +79,7 @@ class _Build(click.Command):
     metavar="NAME=N",
     help="Raise a limit on what a source may be; an error names it.",
 )
-@shared.options(MachineOptions, "image build", memory="1G", disk="8G")
+@shared.options(MachineOptions, "image build")
 @click.argument("name", required=False, metavar="[NAME[:TAG]]")
 def build(
     name: str | None,

@@ -18,7 +18,7 @@ import click
 from microvm.cli import shared
 from microvm.cli.signals import run_until_signal
 from microvm.errors import MicroVMError
-from microvm.options import ExecOptions, PoolOptions, RunOptions
+from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
 
 if TYPE_CHECKING:
     from microvm.jobfile import LineJob
@@ -38,10 +38,10 @@ _LINE_LIMIT = 16 << 20
     help="Machines at a time. [default: one for each CPU]",
 )
 @click.option("--ordered", is_flag=True, help="Give results in the order of the jobs.")
-@shared.image
+@shared.options(ImageOptions, "map")
 @shared.from_snapshot
 @shared.options(PoolOptions, "map")
-@shared.options(ExecOptions, "map", max_output="16M")
+@shared.options(ExecOptions, "map")
 @shared.verbose
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 def map(  # noqa: A001 - the verb's name

@@ -8,7 +8,7 @@ import click
 
 from microvm.cli import copies, habits, shared
 from microvm.machine import MicroVM
-from microvm.options import ExecOptions, MachineOptions
+from microvm.options import ExecOptions, ImageOptions, MachineOptions
 
 
 class _Run(habits.Command):
@@ -25,7 +25,7 @@ class _Run(habits.Command):
 
 
 @click.command(cls=_Run, context_settings={"allow_interspersed_args": False})
-@shared.image
+@shared.options(ImageOptions, "run")
 @shared.from_snapshot
 @click.option(
     "--save",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
+from microvm.cli import presets
 from microvm.errors import SnapshotError, UsageError
 from microvm.option import Option, check_needs, options_of
 from microvm.options import counted
@@ -32,11 +35,18 @@ def _listen(context: click.Context, parameter: click.Parameter, verbosity: int) 
         listen(verbosity)
 
 
-def read(option: Option) -> Callback:
-    """Return a callback by which click reads an option's text as the library does."""
+def read(option: Option, verb: str = "") -> Callback:
+    """Return a callback by which click reads an option's text as the library does.
+
+    :param verb: the verb whose option it is, where that can be preset.
+    """
 
     def callback(context: click.Context, parameter: click.Parameter, text: Any) -> Any:
-        del context, parameter
+        del parameter
+        if preset := _preset(option, verb, context):
+            return preset.value
+        if option.is_flag:
+            return text
         try:
             return None if text is None else option.read(option.from_text(text))
         except UsageError as error:
@@ -63,9 +73,6 @@ def snapshot_name(context: click.Context, parameter: click.Parameter, name: Any)
     return name
 
 
-image = click.option(
-    "--image", metavar="NAME[:TAG]|DIR", help="What it boots. [default: built on the first run]"
-)
 from_snapshot = click.option(
     "--from",
     "snapshot",
@@ -94,16 +101,31 @@ standard_input = click.option(
 )
 
 
-def options(kind: Any, verb: str, **defaults: str) -> Callable[[F], F]:
-    """Return a decorator that adds the options of a class of :mod:`microvm.options` to a verb.
+class _Declared(click.Option):
+    """An option that is declared in :mod:`microvm.options`, whose help has the default it has."""
 
-    :param defaults: by name, as text, where they are other than elsewhere.
-    """
+    def __init__(self, *names: Any, declared: Option, verb: str, **more: Any) -> None:
+        super().__init__(*names, **more)
+        self._declared = declared
+        self._verb = verb
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        option = self._declared
+        shown = "" if option.is_flag else option.default_for(self._verb) or option.default_text
+        with suppress(UsageError):  # a command says so, and not its help
+            if preset := _presets(ctx).find(option.name, self._verb):
+                shown = f"{printable(str(preset.given))}, by {printable(preset.where)}"
+        return (record[0], f"{record[1]} [default: {shown}]") if record and shown else record
+
+
+def options(kind: Any, verb: str) -> Callable[[F], F]:
+    """Return a decorator that adds the options of a class of :mod:`microvm.options` to a verb."""
 
     def decorate(function: F) -> F:
         for option in reversed(options_of(kind).values()):
             if verb in option.verbs:
-                function = _option(option, defaults.get(option.name))(function)
+                function = _option(option, verb)(function)
                 if option.name == "env":
                     function = _env_file(function)
         return function
@@ -115,18 +137,26 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _option(option: Option, default: str | None) -> Callable[[F], F]:
+def _option(option: Option, verb: str) -> Callable[[F], F]:
     names = [_flag(option.name), *([f"-{option.short}"] if option.short else [])]
-    if not option.metavar:
-        return click.option(*names, option.name, is_flag=True, help=option.help)
+    more: dict[str, Any] = {
+        "metavar": option.metavar,
+        "multiple": option.multiple,
+        "default": option.default_for(verb),
+    }
+    if option.is_flag:
+        if option.preset_by != "nobody":
+            names[0] += f"/--no-{names[0][2:]}"
+        more = {"is_flag": True, "default": False}
     return click.option(
         *names,
         option.name,
-        multiple=option.multiple,
-        default=default,
-        callback=read(option),
-        metavar=option.metavar,
-        help=f"{option.help} [default: {default or option.default_text}]",
+        cls=_Declared,
+        declared=option,
+        verb=verb,
+        callback=read(option, verb),
+        help=option.help,
+        **more,
     )
 
 
@@ -152,6 +182,34 @@ _env_file = click.option(
     metavar="FILE",
     help="Take variables from a file of lines such as KEY=VALUE, or KEY for ours; -e is over them.",
 )
+
+
+def _presets(context: click.Context) -> presets.Presets:
+    """Return what variables and files say, read once a command."""
+    found: presets.Presets = context.meta.get("microvm.presets") or presets.Presets()
+    context.meta["microvm.presets"] = found
+    return found
+
+
+def _preset(option: Option, verb: str, context: click.Context) -> presets.Preset | None:
+    """Return what an option that is not given is preset to, where that has a meaning."""
+    source = context.get_parameter_source(option.name)
+    if option.name not in presets.OPTIONS or source is not ParameterSource.DEFAULT:
+        return None
+    if option.needs and context.params.get(option.needs) is None:
+        return None
+    if context.params.get("snapshot") is not None and option.name in _of_snapshots():
+        return None
+    if context.params.get("kernel") is not None and option.name == "image":
+        return None  # `bench --kernel` makes its own
+    return _presets(context).find(option.name, verb)
+
+
+def _of_snapshots() -> set[str]:
+    """Return the options that a snapshot says itself."""
+    from microvm.snapshot import SETTLED
+
+    return {"image", "cold", *SETTLED}
 
 
 def given(kind: type[T], parsed: Mapping[str, Any]) -> T:

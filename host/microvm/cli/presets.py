@@ -1,0 +1,311 @@
+"""The presets: what variables and files say of the options that the command line does not give.
+
+A value is that of the command line; else of `MICROVM_OPTION`; else of the project's file, which is
+the nearest pyproject.toml upwards; else of the user's own file; else what is built in. In a file
+the table of a verb counts more than what stands outside of it. All options, and which of them a
+project's file may have, are those of :mod:`microvm.options`: docs/config.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from microvm.errors import UsageError
+from microvm.option import Option, options_of
+from microvm.options import ExecOptions, ImageOptions, MachineOptions
+
+Source = Literal["variable", "project", "user", "built in"]
+
+NO_FILES = "MICROVM_NO_CONFIG"
+"""The variable that, set to anything, has no file read."""
+
+VARIABLES = {
+    "MICROVM_CACHE": "the folder of the cache",
+    "MICROVM_KERNEL": "the kernel of images: a file, or small or debian",
+    "MICROVM_LOG": "how much is said on standard error: info, debug or trace",
+    "MICROVM_MIRROR": "where Alpine is downloaded from",
+    NO_FILES: "set to anything: no file of defaults is read",
+    "MICROVM_ROOTFS": "Alpine's archive, or the folder that has it",
+    "MICROVM_TEMPLATES": "how much room templates may take",
+}
+"""The variables that are no option's: no option is called so."""
+
+OPTIONS: Mapping[str, Option] = {
+    name: option
+    for kind in (ImageOptions, MachineOptions, ExecOptions)
+    for name, option in options_of(kind).items()
+    if option.verbs and option.preset_by != "nobody"
+}
+"""The options that can be preset, by name."""
+
+_LIMIT = 1 << 20
+_TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+# Whatever a table called `tool.microvm` can look like, so that few other files are parsed.
+_OURS = rb"""tool["']?\s*\.\s*["']?microvm["']?\s*[].=]|^\s*\[?\s*["']?tool["']?\s*[]=]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A value that an option has where the command line gives none.
+
+    :ivar value: as the option reads it.
+    :ivar given: as it was written.
+    :ivar file: the file that it is from; None of a variable, or of what is built in.
+    :ivar key: its key there, or the variable.
+    """
+
+    value: Any
+    given: object
+    source: Source
+    file: Path | None = None
+    key: str = ""
+
+    @property
+    def where(self) -> str:
+        """Where it is from, in words."""
+        return (
+            self.source if self.key == "" else f"{self.file}: {self.key}" if self.file else self.key
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of presets, there or not.
+
+    :ivar state: what has become of it: `read`, `not there`, or why it is ignored.
+    :ivar values: by table, which is a verb or nothing, and option.
+    """
+
+    path: Path
+    source: Source
+    state: str
+    values: Mapping[tuple[str, str], Preset]
+
+
+class Presets:
+    """What variables and files say.
+
+    :raises UsageError: one of them is wrong; names file and key, and what can be there.
+    """
+
+    def __init__(self) -> None:
+        self.files = [*_files()]
+        self._variables = dict(_variables())
+
+    def find(self, name: str, verb: str) -> Preset | None:
+        """Return what an option of a verb is preset to, or None."""
+        if found := self._variables.get(name):
+            return found
+        for file in self.files:
+            for table in (verb, ""):
+                if found := file.values.get((table, name)):
+                    return found
+        return None
+
+
+def verbs() -> list[str]:
+    """Return the verbs that have options to be preset."""
+    return list(dict.fromkeys(chain.from_iterable(option.verbs for option in OPTIONS.values())))
+
+
+def table_of(verb: str) -> str:
+    """Return the name of a verb's table in a file."""
+    return verb.replace(" ", "-")
+
+
+def variable_of(name: str) -> str:
+    """Return the name of an option's variable."""
+    return f"MICROVM_{name.upper()}"
+
+
+def _variables() -> Iterator[tuple[str, Preset]]:
+    for name, option in OPTIONS.items():
+        variable = variable_of(name)
+        if text := os.environ.get(variable):
+            try:
+                value = _truth(text) if option.is_flag else option.read(option.from_text(text))
+            except UsageError as error:
+                raise UsageError(f"{variable}: {error.message}", hint=error.hint) from None
+            yield name, Preset(value, text, "variable", key=variable)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in _TRUTH:
+        raise UsageError(f"it is one of {', '.join(_TRUTH)}, not {text!r}")
+    return _TRUTH[text.lower()]
+
+
+def _files() -> Iterator[File]:
+    if os.environ.get(NO_FILES):
+        return
+    if project := _project():
+        yield _file(project, "project", ("tool", "microvm"))
+    if user := _user():
+        yield _file(user, "user", ())
+
+
+def _project() -> Path | None:
+    try:
+        here = Path.cwd()
+    except OSError:  # it has been removed
+        return None
+    paths = (folder / "pyproject.toml" for folder in (here, *here.parents))
+    return next((path for path in paths if os.path.lexists(path)), None)
+
+
+def _user() -> Path | None:
+    """Return where the user's own file is; None where there is no home."""
+    folder = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(folder):  # noqa: PTH117 - then it is ignored: XDG Base Directory
+        folder = os.path.expanduser("~/.config")  # noqa: PTH111 - which raises nothing
+    return Path(folder, "microvm/config.toml") if os.path.isabs(folder) else None  # noqa: PTH117
+
+
+def _file(path: Path, source: Source, at: tuple[str, ...]) -> File:
+    try:
+        data = _read(path)
+    except _Ignored as ignored:
+        return File(path, source, str(ignored), {})
+    except FileNotFoundError:
+        return File(path, source, "not there", {})
+    except OSError as error:
+        if source == "project":  # which may well have nothing for us
+            return File(path, source, f"ignored: {error.strerror}", {})
+        hint = f"{NO_FILES}=1 goes without"
+        raise UsageError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None
+    if at and not re.search(_OURS, data, re.MULTILINE):
+        return File(path, source, "nothing for microvm in it", {})
+    return _parsed(path, source, at, data)
+
+
+class _Ignored(Exception):
+    """A file is not to be trusted."""
+
+
+def _read(path: Path) -> bytes:
+    """Return what is in a file of ours or of root's that not everybody can write to.
+
+    Not so of a group, which a umask of 002 goes with.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if status.st_uid not in {0, os.geteuid()}:
+            raise _Ignored(f"ignored: it belongs to user {status.st_uid}")
+        if status.st_mode & stat.S_IWOTH:
+            raise _Ignored("ignored: everybody can write to it")
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT:
+            raise _Ignored("ignored: it is no file, or too long")
+        return file.read(_LIMIT)
+
+
+def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> File:
+    import tomllib
+
+    reader = _Reader(path, source)
+    try:
+        table: object = tomllib.loads(data.decode())
+        for key in at:
+            table = table.get(key, {}) if isinstance(table, dict) else None
+        reader.table(at, table)
+    except (ValueError, RecursionError):  # `explain` finds it again, with the line
+        reader.wrong.append(((), "", "", ""))
+    if reader.wrong:
+        raise _explained(path, reader.wrong)
+    return File(path, source, "read", reader.values)
+
+
+Wrong = tuple[tuple[str, ...], str, str, str]
+"""A path in a file, the rule that is broken there, what is wrong, and what to do."""
+
+
+class _Reader:
+    """The values of a file, and what is wrong with it."""
+
+    def __init__(self, path: Path, source: Source) -> None:
+        self.values: dict[tuple[str, str], Preset] = {}
+        self.wrong: list[Wrong] = []
+        self._path = path
+        self._source = source
+
+    def table(self, at: tuple[str, ...], table: object, verb: str = "") -> None:
+        """Read a table: of all verbs, in which those of each verb are, or of one."""
+        if not isinstance(table, dict):
+            self.wrong.append((at, "wrong-type", f"`{at[-1]}` must be a table", ""))
+            return
+        tables = {} if verb else {table_of(each): each for each in verbs()}
+        known = [name for name, one in OPTIONS.items() if not verb or verb in one.verbs]
+        for key, value in table.items():
+            if key in tables:
+                self.table((*at, key), value, tables[key])
+            elif key not in known:
+                self.wrong.append(((*at, key), *_unknown(key, [*known, *tables], verb)))
+            else:
+                self._value((*at, key), OPTIONS[key], value, verb)
+
+    def _value(self, at: tuple[str, ...], option: Option, given: object, verb: str) -> None:
+        try:
+            if self._source == "project":
+                _check_harmless(option, given)
+            if option.is_flag and not isinstance(given, bool):
+                raise UsageError(f"it is true or false, not {given!r}")
+            value = option.read(given)
+        except UsageError as error:
+            self.wrong.append((at, "wrong-value", f"{option.name}: {error.message}", error.hint))
+            return
+        key = ".".join(at)
+        self.values[verb, option.name] = Preset(value, given, self._source, self._path, key)
+
+
+def _check_harmless(option: Option, given: object) -> None:
+    """Check that a project's file may say this: it can be anybody's who had us enter its folder.
+
+    :raises UsageError: it may not.
+    """
+    if option.preset_by != "project":
+        user = _user()
+        raise UsageError(
+            "a project may not say that",
+            hint=f"you can: in {user or 'a file of your own'}, by {variable_of(option.name)}, or "
+            "on the command line",
+        )
+    if option.name == "image" and "/" in str(given):
+        raise UsageError(
+            "a project may name an image, and no folder",
+            hint="give the image a name: `microvm image build NAME`, or `microvm image tag`",
+        )
+
+
+def _unknown(key: str, known: list[str], verb: str) -> tuple[str, str, str]:
+    from difflib import get_close_matches
+
+    close = get_close_matches(key.lower().replace("-", "_"), known, 1)
+    hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(sorted(known))}"
+    of = f" of `microvm {verb}`" if verb else ""
+    return "unknown-key", f"`{key}` is no option{of} that can be preset", hint
+
+
+def _explained(path: Path, wrong: list[Wrong]) -> UsageError:
+    """Return the error that shows each of them in its line, as those in a schema are shown."""
+    from microvm_proto.diagnostics import SchemaError
+    from microvm_proto.load import Document
+
+    detail = ""
+    try:
+        document = Document(path)
+        for at, rule, message, hint in wrong:
+            document.error(rule, at, message, hint)
+        document.check()
+    except SchemaError as error:
+        detail = str(error)
+    return UsageError(
+        f"{path}: wrong defaults of microvm's", hint=f"{NO_FILES}=1 goes without", detail=detail
+    )

@@ -1,0 +1,307 @@
+"""Tests of the defaults that variables and files give the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from tests.support.ordinary import USER, only_root
+
+from microvm.cli import presets, shared
+from microvm.cli.config import config
+from microvm.cli.presets import NO_FILES, OPTIONS, VARIABLES, Presets
+from microvm.errors import UsageError
+from microvm.options import ExecOptions, ImageOptions, MachineOptions
+
+
+@click.command()
+@shared.options(ImageOptions, "run")
+@shared.from_snapshot
+@shared.options(MachineOptions, "run")
+@shared.options(ExecOptions, "run")
+def run(**options: Any) -> None:
+    """Print what `microvm run` would go by."""
+    given = {**shared.given(MachineOptions, options), **shared.given(ExecOptions, options)}
+    click.echo(json.dumps({**given, "image": options["image"]}, default=repr))
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a project, not there yet, in a folder of which we are."""
+    below = tmp_path / "project/src"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv(NO_FILES, raising=False)
+    for name in OPTIONS:
+        monkeypatch.delenv(presets.variable_of(name), raising=False)
+    return tmp_path / "project/pyproject.toml"
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Path:
+    """The user's own file, not there yet."""
+    (tmp_path / "config/microvm").mkdir(parents=True)
+    return tmp_path / "config/microvm/config.toml"
+
+
+def parsed(*arguments: str) -> dict[str, Any]:
+    result = CliRunner().invoke(run, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    values: dict[str, Any] = json.loads(result.stdout)
+    return values
+
+
+def test_the_nearest_counts(project: Path, user: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def memory() -> tuple[int, str]:
+        found = Presets().find("memory", "run")
+        return parsed().get("memory", 256 << 20) >> 20, found.where if found else "built in"
+
+    assert memory() == (256, "built in")
+    user.write_text("memory = 105906176\n")
+    assert memory() == (101, f"{user}: memory")
+    user.write_text('memory = "101M"\nrun.memory = "102M"\nmap.memory = "100M"\n')
+    assert memory() == (102, f"{user}: run.memory")
+    project.write_text('[tool.microvm]\nmemory = "103M"\n')
+    assert memory() == (103, f"{project}: tool.microvm.memory")
+    project.write_text('[tool.microvm]\nmemory = "103M"\n[tool.microvm.run]\nmemory = "104M"\n')
+    assert memory() == (104, f"{project}: tool.microvm.run.memory")
+    monkeypatch.setenv("MICROVM_MEMORY", "106M")
+    assert memory() == (106, "MICROVM_MEMORY")
+    assert parsed("--memory", "107M")["memory"] == 107 << 20
+
+
+def test_each_has_the_value_that_the_command_line_would_give_it(
+    user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.write_text(
+        'image = "python:3.13"\ncpus = 2\ndisk = "1G"\naccel = "tcg"\nconfinement = "require"\n'
+        'cold = true\nconsole = "log"\ncwd = "/w"\nuser = 1000\ntimeout = 1.5\ngrace = "500ms"\n'
+        'max_output = "1K"\nmax_processes = 0\nmax_memory = "64M"\nmemory = "1.5G"\n'
+    )
+    from_file = parsed()
+    options = (
+        "--image python:3.13 --cpus 2 --disk 1G --accel tcg --confinement require --cold "
+        "--console log --cwd /w --user 1000 --timeout 1.5 --grace 500ms --max-output 1K "
+        "--max-processes 0 --max-memory 64M --memory 1.5G"
+    ).split()
+    assert from_file == parsed(*options)
+    assert from_file.keys() >= OPTIONS.keys()
+    user.unlink()
+    for name, text in zip(options[::1], [*options[1:], ""], strict=True):
+        if name.startswith("--"):
+            value = "yes" if text.startswith("--") else text
+            monkeypatch.setenv(presets.variable_of(name[2:].replace("-", "_")), value)
+    assert parsed() == from_file
+    assert parsed("--no-cold")["cold"] is False
+
+
+def test_one_has_no_effect_where_the_command_line_leaves_it_no_meaning(user: Path) -> None:
+    user.write_text('memory = "1G"\ncold = true\nimage = "python"\ngrace = "1s"\ncpus = 3\n')
+    assert "grace" not in parsed()
+    assert parsed("--timeout", "2s")["grace"] == 1
+    from_snapshot = parsed("--from", "snap")
+    assert (from_snapshot["image"], from_snapshot["cold"]) == (None, False)
+    assert not from_snapshot.keys() & {"memory", "cpus"}
+
+
+def _told(file: Path, text: str) -> str:
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        Presets()
+    assert str(caught.value).startswith(f"{file}: ")
+    assert "MICROVM_NO_CONFIG=1" in caught.value.hint
+    return caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("memroy = 1", ("config.toml:1:10: error: `memroy` is no option", "did you mean `memory`")),
+        ("max-memory = 1", ("did you mean `max_memory`?",)),
+        ("xyz = 1", ("known: accel, bench, cold,",)),
+        ("env = {}", ("`env` is no option that can be preset",)),
+        ("memory = true", ("memory: True is not a size", "write 64M, 1K or 2G")),
+        ("accel = 'hvf'", ("accel: it is one of auto, kvm, tcg, not 'hvf'",)),
+        ("cold = 'yes'", ("cold: it is true or false, not 'yes'",)),
+        ("cwd = 3", ("cwd: 3 is neither",)),
+        ("image = 3", ("image: it is a name",)),
+        ("cpus = [1]", ("cpus: [1] is not a whole number",)),
+        ("bench = 3", ("`bench` must be a table",)),
+        ("bench.cpus = 3", ("`cpus` is no option of `microvm bench`", "known: accel, ")),
+        ("memory = ", ("config.toml:1:10: error: Invalid value",)),
+        ("x = " + "[" * 5000, ("error: ",)),
+        ("memory = 1\nmemory = 2", ("error: ",)),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_said_with_its_place(
+    user: Path, line: str, says: tuple[str, ...]
+) -> None:
+    detail = _told(user, line)
+    for text in says:
+        assert text in detail
+
+
+def test_what_is_wrong_in_a_variable_is_said_with_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"memory": "1Q", "cold": "perhaps", "cpus": "0"}.items():
+        monkeypatch.setenv(presets.variable_of(name), value)
+        with pytest.raises(UsageError, match=rf"MICROVM_{name.upper()}: .*{value}"):
+            Presets()
+        monkeypatch.setenv(presets.variable_of(name), "")  # as good as none
+
+
+@pytest.mark.parametrize("name", [name for name, o in OPTIONS.items() if o.preset_by == "user"])
+def test_a_project_has_no_say_in_what_puts_the_host_at_risk(project: Path, name: str) -> None:
+    for table in ("tool.microvm", "tool.microvm.run"):
+        detail = _told(project, f'[{table}]\n{name} = "x"\n')
+        assert f"{name}: a project may not say that" in detail
+        assert presets.variable_of(name) in detail
+
+
+def test_what_a_project_may_say() -> None:
+    """Whoever adds to these thinks of a project that is hostile: docs/security.md."""
+    assert {name for name, o in OPTIONS.items() if o.preset_by == "project"} == {
+        *("image", "memory", "cpus", "cold", "cwd", "user", "timeout", "grace"),
+        *("max_processes", "max_memory"),
+    }
+
+
+@pytest.mark.parametrize("image", ["./x", "/etc", "x/", "../x", "~/x"])
+def test_a_project_names_no_folder(project: Path, image: str) -> None:
+    detail = _told(project, f'tool.microvm.image = "{image}"\n')
+    assert "a project may name an image, and no folder" in detail
+    project.write_text("tool.microvm.image = 'python:3.13'\n")
+    assert parsed()["image"] == "python:3.13"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool.microvm]\ncpus = 2",
+        "[ tool . 'microvm' ]\ncpus = 2",
+        '["tool".microvm]\ncpus = 2',
+        "[tool]\nmicrovm.cpus = 2",
+        "[tool]\nmicrovm = {cpus = 2}",
+        "tool.microvm.cpus = 2",
+        "tool = {microvm = {cpus = 2}}",
+        "[tool.microvm.run]\ncpus = 2",
+    ],
+)
+def test_each_way_to_write_the_table(project: Path, text: str) -> None:
+    project.write_text(text)
+    assert parsed()["cpus"] == 2
+
+
+@pytest.mark.parametrize("text", ["", "[tool.microvm-proto]\nschema = 'x'", "[project\n", "[tool]"])
+def test_a_project_that_says_nothing_to_us(project: Path, text: str) -> None:
+    project.write_text(text)
+    assert parsed().get("cpus") is None
+
+
+def _of_another(path: Path) -> None:
+    os.chown(path, USER, USER)
+
+
+def _open_to_all(path: Path) -> None:
+    path.chmod(0o666)
+
+
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _long(path: Path) -> None:
+    os.truncate(path, 2 << 20)
+
+
+def _link_to_nothing(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("gone")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [pytest.param(_of_another, marks=only_root), _open_to_all, _fifo, _long, _link_to_nothing],
+)
+def test_a_file_that_is_not_to_be_trusted_is_ignored(
+    project: Path, user: Path, spoil: Callable[[Path], None]
+) -> None:
+    for file, text in ((project, "[tool.microvm]\ncpus = 2"), (user, "cpus = 2")):
+        file.write_text(text)
+        spoil(file)
+    assert parsed().get("cpus") is None
+    states = [file.state for file in Presets().files]
+    assert len(states) == 2
+    assert all(state.startswith(("ignored: ", "not there")) for state in states)
+
+
+def test_no_file_is_read_where_none_is_wanted(
+    project: Path, user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write_text("[tool.microvm]\ncpus = 2")
+    user.write_text("wrong")
+    monkeypatch.setenv(NO_FILES, "1")
+    monkeypatch.setenv("MICROVM_MEMORY", "128M")
+    assert (parsed().get("cpus"), parsed()["memory"]) == (None, 128 << 20)
+
+
+def test_a_folder_that_is_gone_and_a_home_that_is_none(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
+    monkeypatch.setenv("HOME", "")
+    here = Path.cwd()
+    here.rmdir()
+    assert parsed().get("cpus") is None
+    assert project not in [file.path for file in Presets().files]
+
+
+def test_help_has_the_default_that_holds(user: Path) -> None:
+    user.write_text('memory = "300M"\n')
+    shown = " ".join(CliRunner().invoke(run, ["--help"]).stdout.split())
+    assert f"[default: 300M, by {user}: memory]".replace(" ", "") in shown.replace(" ", "")
+    assert "[default: built on the first run]" in shown
+    user.write_text("wrong")
+    assert "[default: 256M]" in CliRunner().invoke(run, ["--help"]).stdout
+
+
+def test_the_command_shows_each_with_its_origin(
+    project: Path, user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write_text("[tool.microvm]\ncpus = 2")
+    user.write_text('run.cpus = 3\naccel = "tcg"\n')
+    monkeypatch.setenv("MICROVM_COLD", "1")
+    shown = CliRunner().invoke(config)
+    assert shown.exit_code == 0
+    lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
+    assert f"cpus 2 run, map, image build {project}: tool.microvm.cpus" in lines
+    assert f"accel tcg run, map, bench {user}: accel" in lines
+    assert "cold 1 run, map MICROVM_COLD" in lines
+    assert "memory 1G image build built in" in lines
+    assert f"project's file: {project}: read" in lines
+    as_json = json.loads(CliRunner().invoke(config, ["--json"]).stdout)
+    assert {each["option"] for each in as_json["options"]} == OPTIONS.keys()
+    cpus = next(each for each in as_json["options"] if each["option"] == "cpus")
+    assert cpus == {
+        "option": "cpus",
+        "verbs": ["run", "map", "image build"],
+        "value": 2,
+        "source": "project",
+        "file": str(project),
+        "key": "tool.microvm.cpus",
+    }
+    assert as_json["files"][1] == {"source": "user", "file": str(user), "state": "read"}
+
+
+def test_no_variable_means_two_things() -> None:
+    assert not VARIABLES.keys() & {presets.variable_of(name) for name in OPTIONS}
+    assert not OPTIONS.keys() & {presets.table_of(verb) for verb in presets.verbs()}

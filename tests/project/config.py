@@ -1,0 +1,50 @@
+"""The tables of docs/config.md, made of the options and of the variables that are none's.
+
+python -m tests.project.config
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from microvm.cli.presets import OPTIONS, VARIABLES, table_of, variable_of, verbs
+
+PAGE = Path(__file__).parents[2] / "docs/config.md"
+OPTIONS_HEAD = "| key | variable | in a project's file | of the verbs |\n|---|---|---|---|\n"
+VARIABLES_HEAD = "| variable | what it says |\n|---|---|\n"
+TABLES_HEAD = "| table | of the verb |\n|---|---|\n"
+
+
+def options() -> str:
+    """The table of what can be set."""
+    return OPTIONS_HEAD + "".join(
+        f"| `{name}` | {variable_of(name)} | {'yes' if option.preset_by == 'project' else 'no'} "
+        f"| {', '.join(option.verbs)} |\n"
+        for name, option in OPTIONS.items()
+    )
+
+
+def tables() -> str:
+    """The table of the verbs' tables."""
+    rows = [f"| `[{table_of(verb)}]` | `microvm {verb}` |\n" for verb in verbs()]
+    return TABLES_HEAD + "".join(rows)
+
+
+def variables() -> str:
+    """The table of the other variables."""
+    rows = [f"| {name} | {about} |\n" for name, about in VARIABLES.items()]
+    return VARIABLES_HEAD + "".join(rows)
+
+
+def renewed(page: str) -> str:
+    """A page with the tables as they should be."""
+    heads = (OPTIONS_HEAD, options()), (TABLES_HEAD, tables()), (VARIABLES_HEAD, variables())
+    for head, table in heads:
+        before, after = re.split(re.escape(head) + r"(?:\|.*\n)*", page)
+        page = before + table + after
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))

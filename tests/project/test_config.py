@@ -1,0 +1,22 @@
+"""Tests of whether docs/config.md has every option and every variable."""
+
+from __future__ import annotations
+
+import re
+
+from microvm.cli.presets import OPTIONS, VARIABLES, variable_of
+
+from .config import PAGE, renewed
+from .test_layers import REPOSITORY
+
+
+def test_the_tables_are_fresh() -> None:
+    page = PAGE.read_text()
+    assert renewed(page) == page, "run `make gen`"
+
+
+def test_every_variable_that_the_code_reads_is_named() -> None:
+    sources = [path for root in ("host", "image") for path in REPOSITORY.glob(f"{root}/**/*.py")]
+    found = {name for path in sources for name in re.findall(r"MICROVM_[A-Z_]+", path.read_text())}
+    assert found - {"MICROVM_OPTION"} <= VARIABLES.keys() | set(map(variable_of, OPTIONS))
+    assert found >= VARIABLES.keys()
