@@ -259,7 +259,11 @@ class MicroVM(FileMethods):
         """End the machine, whatever state it is in; idempotent.
 
         When this returns, QEMU is gone and nothing of it is left on the host.
+
+        :raises UsageError: it was started in another event loop.
         """
+        if self._running is not None:
+            self._running.check_loop()
         if self._state != "new":
             self._state = "stopped"
         if self._finalizer is not None:
@@ -398,6 +402,7 @@ class MicroVM(FileMethods):
     def _guest(self) -> Guest:
         if self._running is None:
             raise UsageError("the machine is not running", hint="use it within its `async with`")
+        self._running.check_loop()
         return self._running.guest
 
 

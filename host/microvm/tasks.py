@@ -1,10 +1,12 @@
-"""Helpers that end asyncio tasks for certain."""
+"""Helpers around asyncio's tasks: their end for certain, and the loop that they belong to."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
 from typing import Any
+
+from microvm.errors import UsageError
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -32,3 +34,18 @@ async def settled(tasks: Iterable[asyncio.Task[Any]]) -> None:
             cancelled = error
     if cancelled is not None:
         raise cancelled
+
+
+def check_loop(kind: str, loop: asyncio.AbstractEventLoop) -> None:
+    """See that the running loop is the one that something belongs to.
+
+    In another, what waits for it would wait for ever.
+
+    :param kind: what it is, in a word.
+    :raises UsageError: it is not.
+    """
+    if asyncio.get_running_loop() is not loop:
+        raise UsageError(
+            f"the {kind} belongs to the event loop that it was started in, and this is another",
+            hint="the one of microvm.sync can be used from all loops and threads",
+        )

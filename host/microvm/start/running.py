@@ -15,6 +15,7 @@ from microvm.options import ExecOptions
 from microvm.qemu.console import Console
 from microvm.qemu.launch import Launched
 from microvm.qemu.process import Qemu
+from microvm.tasks import check_loop
 
 _HINT_SILENT = "its console stayed silent; is this a kernel, has it far more CPUs than this host?"
 _HINT_NO_PORT = (
@@ -51,6 +52,7 @@ class RunningVM:
         self.guest = guest
         self.times: StartTimes
         self._console = console
+        self._loop = asyncio.get_running_loop()
         self._watch = asyncio.create_task(self._watch_exit())
 
     @classmethod
@@ -110,6 +112,13 @@ class RunningVM:
         reason = GuestDied(qemu_exit.text, hint=qemu_exit.hint, detail=self._console.tail())
         reason.qemu_exit = qemu_exit
         self.guest.fail(reason)
+
+    def check_loop(self) -> None:
+        """See that the running loop is the machine's.
+
+        :raises UsageError: it is not.
+        """
+        check_loop("machine", self._loop)
 
     async def check(self) -> None:
         """Raise why the guest is lost, if it is, be it that QEMU has only just ended.
