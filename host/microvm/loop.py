@@ -30,13 +30,18 @@ class Loop:
 
     :param end: a coroutine function that ends what lives in the loop, whatever its state.
     :param leftover: a function that returns the warning about what has to be ended, or nothing.
+    :param kind: what lives in it, in a word for errors.
     :ivar closed: whether nothing can be run any more.
     """
 
     def __init__(
-        self, end: Callable[[], Coroutine[Any, Any, None]], leftover: Callable[[], str]
+        self,
+        end: Callable[[], Coroutine[Any, Any, None]],
+        leftover: Callable[[], str],
+        kind: str = "machine",
     ) -> None:
         self.closed = False
+        self._kind = kind
         self._lock = threading.Lock()
         self._thread: _Thread | None = None
         self._process = os.getpid()
@@ -52,7 +57,7 @@ class Loop:
         :raises UsageError: the loop is closed, or of another process, or would wait for itself.
         :raises MicroVMError: there can be no more threads.
         """
-        call = _Call(coroutine)
+        call = _Call(coroutine, self._kind)
         try:
             self._begin(call)
             return call.done.result()
@@ -64,18 +69,32 @@ class Loop:
 
     def _begin(self, call: _Call[T]) -> None:
         if os.getpid() != self._process:
-            raise UsageError("the machine belongs to the process that made it, not to its child")
+            raise UsageError(
+                f"the {self._kind} belongs to the process that made it, not to its child"
+            )
         with self._lock:
             if self.closed:
-                raise UsageError("the machine is not running", hint="use it within its `with`")
+                raise UsageError(
+                    f"the {self._kind} is not running", hint="use it within its `with`"
+                )
             if self._thread is None:
                 self._thread = _Thread(self._end, self._leftover)
                 weakref.finalize(self, self._thread.drop).atexit = False
             thread = self._thread
             if thread.is_current():
-                raise UsageError("a function that the machine calls cannot wait for that machine")
+                raise UsageError(
+                    f"a function that the {self._kind} calls cannot wait for that {self._kind}"
+                )
             call.loop = thread.loop
             thread.loop.call_soon_threadsafe(call.begin)
+
+    def post(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Have the loop run a coroutine function, wait for nothing, and drop what comes of it.
+
+        It takes no lock, so that a finalizer can call it, in whatever thread that runs.
+        """
+        if self._thread is not None and os.getpid() == self._process:
+            self._thread.post(function)
 
     def close(self) -> None:
         """Run `end` in the loop, stop the loop, and wait for both; idempotent."""
@@ -93,12 +112,14 @@ class Loop:
 class _Call(Generic[T]):
     """A coroutine that a thread waits for, and its result.
 
+    :param kind: what lives in the loop.
     :ivar loop: the loop that it was given to.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], kind: str) -> None:
         self.done: Future[T] = Future()
         self.loop: asyncio.AbstractEventLoop | None = None
+        self._kind = kind
         self._coroutine = coroutine
         self._task: asyncio.Task[T] | None = None
 
@@ -126,7 +147,7 @@ class _Call(Generic[T]):
     def _settle(self, task: asyncio.Task[T]) -> None:
         self._task = None
         if task.cancelled():
-            self.done.set_exception(UsageError("the machine was stopped meanwhile"))
+            self.done.set_exception(UsageError(f"the {self._kind} was stopped meanwhile"))
         elif (error := task.exception()) is not None:
             self.done.set_exception(error)
         else:
@@ -144,6 +165,7 @@ class _Thread:
         self._end = end
         self._leftover = leftover
         self._stop = asyncio.Event()
+        self._posted: set[asyncio.Task[object]] = set()
         try:
             self._thread = start_thread(self._serve)
         except BaseException:
@@ -159,6 +181,21 @@ class _Thread:
         """Have the thread end, and what lives in its loop; idempotent."""
         if self._thread.is_alive() and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._stop.set)
+
+    def post(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Make a task of a coroutine function, unless the loop has ended; called in any thread."""
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._spawn, function)
+
+    def _spawn(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        task = self.loop.create_task(function())
+        self._posted.add(task)
+        task.add_done_callback(self._drop_posted)
+
+    def _drop_posted(self, task: asyncio.Task[object]) -> None:
+        self._posted.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody waits for it
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the thread to end."""

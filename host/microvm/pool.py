@@ -18,7 +18,7 @@ from microvm.machine import MicroVM
 from microvm.option import lists
 from microvm.options import AsBytes, AsEncoded, AsText, PoolOptions, RunOptions
 from microvm.start.warmup import warm_up
-from microvm.tasks import cancel
+from microvm.tasks import cancel, check_loop
 
 if TYPE_CHECKING:
     from microvm.snapshot import Snapshot
@@ -69,6 +69,7 @@ class Pool:
         self._factory = partial(MicroVM, image, **machine)
         self._factory()  # nothing is started; options that cannot be are refused here
         self._open = False
+        self._loop: asyncio.AbstractEventLoop
         self._failing = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._slots: set[asyncio.Task[None]] = set()
@@ -79,10 +80,14 @@ class Pool:
     async def __aenter__(self) -> Self:
         """Begin to start machines, without waiting for them."""
         self._open = True
+        self._loop = asyncio.get_running_loop()
         self._fill()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if not self._open:
+            return
+        self._check_open()
         self._open = False
         self._fail_waiters(_closed(), len(self._waiters))
         try:
@@ -94,6 +99,10 @@ class Pool:
     def ready(self) -> int:
         """The number of machines that wait for a user."""
         return len(self._ready)
+
+    def unclosed(self) -> str:
+        """Return the warning for a pool that nobody has closed; empty if that does no harm."""
+        return f"a pool was never closed; machines: {len(self._slots)}" if self._slots else ""
 
     @asynccontextmanager
     async def machine(self) -> AsyncIterator[MicroVM]:
@@ -200,8 +209,7 @@ class Pool:
                 return lease
 
     async def _get_lease(self) -> _Lease:
-        if not self._open:
-            raise _closed()
+        self._check_open()
         if self._ready:
             lease = self._ready.popleft()
             lease.taken.set()
@@ -288,17 +296,24 @@ class Pool:
                     return False
 
     def _spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        if not self._open:
+        try:
+            self._check_open()
+        except UsageError:
             coroutine.close()
-            raise _closed()
+            raise
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def _check_open(self) -> None:
+        if not self._open:
+            raise _closed()
+        check_loop("pool", self._loop)
+
 
 def _closed() -> UsageError:
-    return UsageError("the pool is closed", hint="use it within its `async with`")
+    return UsageError("the pool is closed", hint="use it within its block")
 
 
 class _Lease:

@@ -6,27 +6,29 @@
         print(vm.run(["echo", "hello"], text=True).stdout)
 
 Nothing is implemented here a second time. Each call runs the coroutine of the same name in an
-event loop that the machine has in a thread of its own, and waits for it. So it works wherever code
-runs: in any thread, in several at a time (a machine still runs one command at a time), and where an
-event loop runs already, as in a notebook; that loop stands still for as long as the call takes.
-Deadlines hold between the calls, too.
+event loop that the machine, or the pool, has in a thread of its own, and waits for it. So it works
+wherever code runs: in any thread, in several at a time (a machine still runs one command at a
+time), and where an event loop runs already, as in a notebook; that loop stands still for as long as
+the call takes. Deadlines hold between the calls, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
-from microvm import machine
+from microvm import machine, pool
 from microvm.capacity import usable_cpus
 from microvm.files import Asked, Got, Listed, Read, Written
 from microvm.guest import process, streams
 from microvm.guest.process import CompletedProcess
 from microvm.guest.timeouts import TIMEOUTS
+from microvm.job import Job, Outcome
 from microvm.loop import Loop
 from microvm.option import lists
 from microvm.options import (
@@ -36,10 +38,12 @@ from microvm.options import (
     ExecOptions,
     MachineOptions,
     NotCaptured,
+    PoolOptions,
     RunOptions,
     Text,
 )
 from microvm.snapshot import Snapshot
+from microvm.threads import in_thread
 from microvm.units import parse_count
 from microvm.wire import codec
 
@@ -229,6 +233,136 @@ class Forks(list[MicroVM]):
         """End all of them, whatever state they are in; idempotent."""
         for vm in self:
             vm.stop()
+
+
+class Pool(_LoopBound):
+    """See :class:`microvm.Pool`, which takes the same arguments.
+
+    ::
+
+        with Pool(8) as pool:
+            with pool.machine() as vm:
+                vm.run(["echo", "hello"])
+            for outcome in pool.map(["echo", str(n)] for n in range(100)):
+                print(outcome.result().stdout)
+
+    Several threads may use it at once. One that nobody holds any more, nor anything that came from
+    it, is closed, with a ResourceWarning.
+    """
+
+    @lists(PoolOptions)
+    def __init__(
+        self,
+        size: int | None = None,
+        image: Image | Snapshot | str | Path | None = None,
+        **machine: Unpack[PoolOptions],
+    ) -> None:
+        """Check what they are to be; see `microvm.Pool`."""
+        self._pool = pool.Pool(size, image, **machine)
+        super().__init__(Loop(self._pool.__aexit__, self._pool.unclosed, "pool"))
+
+    def __enter__(self) -> Self:
+        """Begin to start machines, without waiting for them."""
+        self._do(self._pool.__aenter__())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.close()
+
+    @property
+    def size(self) -> int:
+        """How many machines there are at most."""
+        return self._pool.size
+
+    @property
+    def ready(self) -> int:
+        """The number of machines that wait for a user."""
+        return self._pool.ready
+
+    @contextmanager
+    def machine(self) -> Iterator[MicroVM]:
+        """Lease a machine that nobody has used; see `microvm.Pool.machine`."""
+        leased = AsyncExitStack()
+        try:
+            vm = self._do(leased.enter_async_context(self._pool.machine()))
+            yield _Leased(self._loop, vm)
+        finally:
+            self._loop.post(leased.aclose)
+
+    @overload
+    def map(
+        self,
+        commands: Iterable[Sequence[Text]],
+        *,
+        ordered: bool = ...,
+        **options: Unpack[AsText],
+    ) -> Iterator[Outcome[str]]: ...
+    @overload
+    def map(
+        self,
+        commands: Iterable[Sequence[Text]],
+        *,
+        ordered: bool = ...,
+        **options: Unpack[AsEncoded],
+    ) -> Iterator[Outcome[str]]: ...
+    @overload
+    def map(
+        self,
+        commands: Iterable[Sequence[Text]],
+        *,
+        ordered: bool = ...,
+        **options: Unpack[AsBytes],
+    ) -> Iterator[Outcome[bytes]]: ...
+    @overload
+    def map(
+        self,
+        commands: Iterable[Job | Sequence[Text]],
+        *,
+        ordered: bool = ...,
+        **options: Unpack[RunOptions],
+    ) -> Iterator[Outcome[Any]]: ...
+    @lists(RunOptions)
+    def map(
+        self,
+        commands: Iterable[Job | Sequence[Text]],
+        *,
+        ordered: bool = True,
+        **options: Unpack[RunOptions],
+    ) -> Iterator[Outcome[Any]]:
+        """Run each command in a machine of its own, and yield its outcome; see `microvm.Pool.map`.
+
+        :param commands: lists of arguments, or jobs; an iterable of any length, which may block: it
+            is asked in a thread of ours, one command at a time, while others run.
+        """
+        outcomes = self._pool.map(_asked(iter(commands)), ordered=ordered, **options)
+        try:
+            while (outcome := self._do(_next(outcomes))) is not None:
+                yield outcome
+        finally:
+            self._loop.post(outcomes.aclose)
+
+
+class _Leased(MicroVM):
+    """A machine of a pool, which lives in the pool's loop and not in one of its own."""
+
+    def __init__(self, loop: Loop, vm: machine.MicroVM) -> None:
+        self._machine = vm
+        _LoopBound.__init__(self, loop)
+
+    def stop(self) -> None:
+        """End the machine; its pool goes on."""
+        self._do(self._machine.stop())
+
+
+async def _asked(commands: Iterator[T]) -> AsyncGenerator[T, None]:
+    """Yield what an iterator does that may block."""
+    end = object()
+    while (command := await in_thread(next, commands, cast(T, end))) is not end:
+        yield command
+
+
+async def _next(generator: AsyncGenerator[T, None]) -> T | None:
+    return await anext(generator, None)
 
 
 class OutputStream(_LoopBound):

@@ -18,7 +18,7 @@ from tests.support.processes import exists
 
 import microvm
 from microvm import Busy, ExecTimeout, GuestDied, MemoryLimit, OutputLimit, UsageError
-from microvm.sync import MicroVM, OutputStream, Process
+from microvm.sync import MicroVM, OutputStream, Pool, Process
 from microvm_image import Image
 
 
@@ -37,6 +37,7 @@ def machine(image: Image) -> Iterator[MicroVM]:
         *((name, Process) for name in "wait communicate send_signal terminate kill".split()),
         *((name, Process) for name in "abandon resize".split()),
         *((name, OutputStream) for name in "read readline".split()),
+        ("__init__", Pool),
     ],
 )
 def test_both_faces_take_the_same_arguments(name: str, of: type) -> None:

@@ -1,0 +1,178 @@
+"""A pool of real machines, without `async`."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.support.polling import eventually
+from tests.support.processes import children, exists
+
+from microvm import Busy, GuestDied, Job, UsageError
+from microvm.sync import Pool
+from microvm_image import Image
+
+DEADLINE = 60.0
+
+
+@pytest.fixture(scope="module")
+def pool(image: Image) -> Iterator[Pool]:
+    """A pool of two; no machine of it is left."""
+    before = children(os.getpid())
+    with Pool(2, image) as pool:
+        yield pool
+    assert children(os.getpid()) == before
+
+
+def test_outcomes_come_in_order_or_as_they_come(pool: Pool) -> None:
+    outcomes = pool.map([Job(["sleep", "60"]), ["echo", "fast"]], ordered=False, text=True)
+    assert next(outcomes).result().stdout == "fast\n"
+    in_order = pool.map([["sh", "-c", "sleep 0.2; echo slow"], ["echo", "fast"]], text=True)
+    assert [outcome.result().stdout for outcome in in_order] == ["slow\n", "fast\n"]
+
+
+def test_commands_are_taken_as_outcomes_are_asked_for(pool: Pool) -> None:
+    taken = []
+
+    def endless() -> Iterator[list[str]]:
+        for number in itertools.count():
+            taken.append(number)
+            yield ["echo", str(number)]
+
+    for asked, outcome in enumerate(pool.map(endless())):
+        assert outcome.result().stdout == f"{asked}\n".encode()
+        assert len(taken) <= asked + 1 + pool.size
+        if asked == 1:
+            break
+
+
+def test_a_source_may_block_and_what_it_raises_comes_last(pool: Pool) -> None:
+    answered = threading.Event()
+
+    def source() -> Iterator[list[str]]:
+        yield ["echo", "first"]
+        assert answered.wait(DEADLINE)
+        yield ["echo", "second"]
+        raise ZeroDivisionError
+
+    outcomes = pool.map(source())
+    assert next(outcomes).result().stdout == b"first\n"
+    answered.set()
+    assert next(outcomes).result().stdout == b"second\n"
+    with pytest.raises(ZeroDivisionError):
+        next(outcomes)
+
+
+def test_threads_share_it_and_a_machine_of_it_takes_one_command(pool: Pool) -> None:
+    def use(number: int) -> bytes:
+        with pool.machine() as vm:
+            assert vm.run(["ls", "/tmp"]).stdout == b""
+            vm.run(["touch", "/tmp/file"])
+            return bytes(vm.run(["echo", str(number)]).stdout)
+
+    with ThreadPoolExecutor(3) as executor:
+        assert list(executor.map(use, range(3))) == [b"0\n", b"1\n", b"2\n"]
+        with pool.machine() as vm, vm.exec(["sleep", "60"]):
+            for refused in [executor.submit(vm.run, ["true"]) for _ in range(4)]:
+                assert isinstance(refused.exception(DEADLINE), Busy)
+
+
+def test_leaving_a_block_gives_its_machine_back_however_that_happens(pool: Pool) -> None:
+    with pytest.raises(ZeroDivisionError), pool.machine() as first:
+        raise ZeroDivisionError
+    lease = pool.machine()
+    left = lease.__enter__()
+    pids = {first.pid, left.pid}
+    del lease  # and nobody leaves its block
+    gc.collect()
+    with pool.machine() as second, pool.machine() as third:
+        assert pids.isdisjoint({second.pid, third.pid})
+        second.stop()
+        with pytest.raises(UsageError, match="not running"):
+            second.run(["true"])
+        assert third.run(["echo", "hello"]).stdout == b"hello\n"
+
+
+def test_a_ctrl_c_ends_what_runs_and_leaves_the_pool(pool: Pool) -> None:
+    def source() -> Iterator[list[str]]:
+        yield ["sleep", "60"]
+        os.kill(os.getpid(), signal.SIGINT)
+        yield ["sleep", "60"]
+
+    with pytest.raises(KeyboardInterrupt):
+        next(pool.map(source()))
+    with pool.machine() as vm:
+        assert vm.run(["echo", "hello"]).stdout == b"hello\n"
+
+
+def test_leaving_it_ends_machines_that_are_in_use(image: Image) -> None:
+    with Pool(1, image) as pool:
+        outcomes = pool.map([["true"]] * 2)
+        next(outcomes)
+        lease = pool.machine()
+        vm = lease.__enter__()
+        pid, process = vm.pid or 0, vm.exec(["sleep", "60"])
+    assert not exists(pid)
+    assert process.returncode == GuestDied.exit_status
+    for use in (pool.__enter__, lambda: next(outcomes), lambda: vm.run(["true"])):
+        with pytest.raises(UsageError, match="the pool is not running"):
+            use()
+    lease.__exit__(None, None, None)
+
+
+def test_it_cannot_be_used_before_its_block(image: Image) -> None:
+    with pytest.raises(UsageError, match="the pool is closed"):
+        next(Pool(1, image).map([["true"]]))
+
+
+def test_one_that_is_dropped_is_closed(image: Image) -> None:
+    pool = Pool(1, image)
+    pool.__enter__()
+    lease = pool.machine()
+    vm = lease.__enter__()
+    pid = vm.pid or 0
+    del pool, lease
+    with pytest.warns(ResourceWarning, match="a pool was never closed"):  # noqa: PT031 - by a collection, perhaps
+        del vm
+        gc.collect()
+    eventually(lambda: not exists(pid))
+
+
+LEFT_OPEN = """
+import os, sys
+from microvm import UsageError
+from microvm.sync import Pool
+pool = Pool(1, sys.argv[1]).__enter__()
+lease = pool.machine()
+vm = lease.__enter__()
+pid = os.fork()
+if pid == 0:
+    run, map = (lambda: vm.run(["true"])), (lambda: next(pool.map([["true"]])))
+    for use in (run, map, pool.machine().__enter__):
+        try:
+            use()
+        except UsageError as error:
+            print(error, flush=True)
+    lease.__exit__(None, None, None)
+    sys.exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), vm.run(["true"]).returncode, vm.pid)
+"""
+
+
+def test_a_forked_child_has_none_and_no_way_out_leaves_qemu(image: Image) -> None:
+    warn = ("-W", "ignore", "-W", "default::ResourceWarning")
+    command = [sys.executable, *warn, "-c", LEFT_OPEN, str(image.path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    *refusals, last = result.stdout.splitlines()
+    assert refusals == ["the pool belongs to the process that made it, not to its child"] * 3
+    assert last.startswith("7 0 "), result.stderr
+    assert "a pool was never closed" in result.stderr
+    eventually(lambda: not exists(int(last.split()[2])))
