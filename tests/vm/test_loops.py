@@ -1,18 +1,20 @@
-"""The API in an event loop that is not asyncio's own."""
+"""The API in an event loop that is not asyncio's own, or under anyio, and not in two loops."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from subprocess import PIPE
 from typing import Any
 
+import anyio
 import pytest
 import uvloop
+from tests.support.processes import children
 
 import microvm.sync
-from microvm import ExecTimeout, GuestDied, MicroVM, Pool
+from microvm import ExecTimeout, GuestDied, MicroVM, Pool, UsageError
 from microvm_image import Image
 
 
@@ -63,3 +65,48 @@ def test_a_machine_works_in_uvloop(
 ) -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(asyncio.wait_for(use(image), 120))
+
+
+async def _in_cancel_scopes(image: Image) -> None:
+    """Be cancelled as anyio does it: again in each turn of the loop, until the scope is left."""
+    before = children(os.getpid())
+    async with MicroVM(image) as vm, Pool(1, image) as pool:
+        with anyio.move_on_after(0.3) as scope:
+            await vm.run(["sleep", "60"])
+        assert scope.cancelled_caught
+        with anyio.move_on_after(0.05):
+            await vm.checkpoint()
+        with pytest.RaisesGroup(ZeroDivisionError):
+            async with anyio.create_task_group() as group:
+                group.start_soon(vm.run, ["sleep", "60"])
+                async with pool.machine() as other:
+                    await other.run(["true"])
+                    raise ZeroDivisionError
+        assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
+    for seconds in (0.05, 0.3):
+        with anyio.move_on_after(seconds):
+            async with MicroVM(image) as vm, Pool(1, image) as pool:
+                async for _ in pool.map([["sleep", "60"]]):
+                    pass
+        assert children(os.getpid()) == before
+
+
+def test_a_machine_works_under_anyio(image: Image) -> None:
+    anyio.run(_in_cancel_scopes, image)
+
+
+def test_another_loop_than_theirs_is_told_so(image: Image) -> None:
+    with asyncio.Runner() as theirs, asyncio.Runner() as another:
+        vm, pool = MicroVM(image), Pool(1, image)
+        theirs.run(vm.start())
+        theirs.run(pool.__aenter__())
+        uses = (vm.ping, vm.stop, pool.machine().__aenter__, pool.__aexit__)
+        for use in (*uses, lambda: vm.run(["true"]), lambda: anext(pool.map([["true"]]))):
+            with pytest.raises(UsageError, match="belongs to the event loop"):
+                another.run(_awaited(use()))
+        theirs.run(vm.stop())
+        theirs.run(pool.__aexit__())
+
+
+async def _awaited(awaitable: Awaitable[object]) -> object:
+    return await awaitable
