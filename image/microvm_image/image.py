@@ -182,8 +182,8 @@ def find(text: str) -> str:
     with suppress(ImageError):
         if name := tags.image_of(tags.parse(text)):
             return name
-    names = [each.name for each in _folders()] if _DIGEST.fullmatch(text) else []
-    meant = [name for name in names if name.rpartition("-")[2].startswith(text)]
+    known = names() if _DIGEST.fullmatch(text) else []
+    meant = [name for name in known if name.rpartition("-")[2].startswith(text)]
     if len(meant) > 1:
         message = f"{text} begins the digests of several images: {', '.join(meant)}"
         raise ImageError(message, hint="give more of it, or a whole name")
@@ -326,6 +326,11 @@ def entries() -> Iterator[tuple[Path, Image | ImageError]]:
         except ImageError as error:
             if path.exists():  # it may have been removed meanwhile
                 yield path, error
+
+
+def names() -> list[str]:
+    """Return the names of all that is among the images of the cache, sorted."""
+    return [path.name for path in _folders()]
 
 
 def _folders() -> list[Path]:

@@ -32,6 +32,7 @@ BEGUN = time.monotonic()
 
 _COMMANDS = {
     "bench": "microvm.cli.bench",
+    "completion": "microvm.cli.completion",
     "config": "microvm.cli.config",
     "confinement": "microvm.cli.confinement",
     "help": "microvm.cli.help",
@@ -76,6 +77,10 @@ def main() -> None:
     standard.open_all()
     try:
         try:
+            if "MICROVM_COMPLETE" in os.environ:
+                from microvm.cli.completion import answer
+
+                answer(cli, "MICROVM_COMPLETE")
             sys.exit(cli(standalone_mode=False))
         finally:
             sys.stdout.flush()  # what fails here fails below

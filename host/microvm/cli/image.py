@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from microvm_image.removal import Removed
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
-_name = click.argument("name", metavar="IMAGE")
-_names = click.argument("names", nargs=-1, required=True, metavar="IMAGE…")
+_complete = shared.completes("image")
+_name = click.argument("name", metavar="IMAGE", shell_complete=_complete)
+_names = click.argument(
+    "names", nargs=-1, required=True, metavar="IMAGE…", shell_complete=_complete
+)
 _size = shared.read(Option("", parse_size))
 
 
@@ -36,8 +39,8 @@ def image(context: click.Context) -> None:
     """Build, list, tag, remove, export and import images.
 
     IMAGE is a tag, such as `python:3.13`, or `python`, which is `python:latest`; the name of an
-    image; or the beginning of its digest. Where an image is not changed, it is also a folder that
-    has a slash in its path.
+    image; or the beginning of its digest. Where an image is not removed, it is also the beginning
+    of a tag or a name, if that begins no other; or a folder that has a slash in its path.
     """
     context.with_resource(signals.raised())
 
@@ -74,9 +77,11 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
     That is what went in, the defaults of a run, files and their digests.
     """
+    from microvm.cli.names import image as meant
     from microvm_image.image import load
 
-    echo_all([_facts(each.path, each) for each in map(load, names)], as_json=as_json)
+    found = [load(meant(name)) for name in names]
+    echo_all([_facts(each.path, each) for each in found], as_json=as_json)
 
 
 @image.command()
@@ -89,9 +94,10 @@ def history(name: str, as_json: bool) -> None:
     """
     import shlex
 
+    from microvm.cli.names import image as meant
     from microvm_image.image import load
 
-    made = load(name).manifest
+    made = load(meant(name)).manifest
     if as_json:
         echo_json({"source": made.source, "steps": made.history, "warm": made.warm})
         return
@@ -116,13 +122,15 @@ def rm(names: tuple[str, ...], force: bool) -> None:
     removed with its tag. An image that a snapshot needs is not removed. Machines that run are not
     disturbed, nor are images that were made from it.
     """
+    from microvm.cli.names import whole_image
     from microvm.progress import on_stderr
     from microvm.start.snapshots import needs
     from microvm_image.removal import remove
 
     with on_stderr() as report:
         for name in names:
-            _echo_removed(remove(name, force=force, needs=needs, report=report))
+            removed = remove(whole_image(name), force=force, needs=needs, report=report)
+            _echo_removed(removed)
 
 
 @image.command()
@@ -154,12 +162,13 @@ def tag(name: str, tag: str) -> None:
     TAG is NAME:VERSION, or NAME, which is NAME:latest. An image that has had this tag has it no
     more.
     """
+    from microvm.cli.names import image as meant
     from microvm.progress import on_stderr
     from microvm_image import tags
     from microvm_image.image import find
 
     with on_stderr() as report:
-        tags.assign(tag, find(name), report)
+        tags.assign(tag, find(meant(name)), report)
 
 
 @image.command()
@@ -200,6 +209,7 @@ def export(name: str, output: Path | None) -> None:
 
     `microvm image import` takes it on another machine.
     """
+    from microvm.cli.names import image as meant
     from microvm.progress import on_stderr
     from microvm_image import export as exports
     from microvm_image.image import load
@@ -207,7 +217,7 @@ def export(name: str, output: Path | None) -> None:
     if output is None and sys.stdout.isatty():
         raise click.UsageError("An image is nothing for a terminal: name a FILE with -o")
     with on_stderr() as report, _written(output) as out:
-        exports.write(load(name), out, report)
+        exports.write(load(meant(name)), out, report)
 
 
 @image.command("import")

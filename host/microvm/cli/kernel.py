@@ -6,6 +6,7 @@ import click
 
 from microvm.cli import signals
 from microvm.cli.group import Group
+from microvm.cli.shared import completes
 
 
 @click.group(cls=Group)
@@ -55,7 +56,9 @@ def ls() -> None:
 
 
 @kernel.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="NAME…", shell_complete=completes("kernel")
+)
 def rm(names: tuple[str, ...]) -> None:
     """Remove kernels from the cache; images that have one keep it."""
     from microvm_image import kernel_cache

@@ -28,6 +28,7 @@ NO_FILES = "MICROVM_NO_CONFIG"
 
 VARIABLES = {
     "MICROVM_CACHE": "the folder of the cache",
+    "MICROVM_COMPLETE": "what a shell asks for, which completes a line",
     "MICROVM_KERNEL": "the kernel of images: a file, or small or debian",
     "MICROVM_LOG": "how much is said on standard error: info, debug or trace",
     "MICROVM_MIRROR": "where Alpine is downloaded from",

@@ -16,6 +16,8 @@ class _Run(habits.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
+        if ctx.resilient_parsing:
+            return rest
         command = ctx.params.get("command")
         named = any(ctx.params.get(each) for each in ("image", "snapshot", "entrypoint"))
         if not command and not named and ctx.params.get("entrypoint") is None:

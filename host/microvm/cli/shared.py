@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
 
+Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
 
 
@@ -55,6 +56,27 @@ def read(option: Option, verb: str = "") -> Callback:
     return callback
 
 
+def completes(kind: str) -> Complete:
+    """Return a callback by which click completes names of a kind, such as `image`."""
+
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        del parameter
+        from microvm.cli import names
+
+        return names.complete(kind, context, incomplete)
+
+    return complete
+
+
+def _words(metavar: str) -> Complete | None:
+    """Return a callback that completes words of which one is to be chosen, if these are."""
+    if not (metavar.startswith("[") and "|" in metavar):
+        return None
+    return lambda _, __, incomplete: [
+        word for word in metavar.strip("[]").split("|") if word.startswith(incomplete)
+    ]
+
+
 def count(least: int) -> Callback:
     """Return a callback by which click reads a whole number from `least` on."""
     return read(counted(least)(""))
@@ -78,6 +100,7 @@ from_snapshot = click.option(
     "snapshot",
     metavar="NAME",
     callback=snapshot_name,
+    shell_complete=completes("snapshot"),
     help="Go on from a snapshot, as `run --save` keeps them, with the memory, CPUs and disk of it.",
 )
 verbose = click.option(
@@ -156,6 +179,7 @@ def _option(option: Option, verb: str) -> Callable[[F], F]:
         verb=verb,
         callback=read(option, verb),
         help=option.help,
+        shell_complete=completes("image") if option.name == "image" else _words(option.metavar),
         **more,
     )
 
@@ -230,31 +254,35 @@ def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
 
 
 def image_of(given: str | None) -> Image:
-    """Return the image that `--image` names; for those who name none the default.
+    """Return the image that `--image` names, or begins to; for those who name none the default.
 
     The default and a ready-made one are built if need be.
 
     :raises ImageError: there is none, and none can be built.
     """
     from microvm import readymade
+    from microvm.cli import names
     from microvm.progress import on_stderr
     from microvm_image import default
 
     with on_stderr() as report:
-        return default(report=report) if given is None else readymade.find(given, report)
+        if given is None:
+            return default(report=report)
+        return readymade.find(names.image(given), report)
 
 
 def snapshot_of(given: str, image: str | None) -> Snapshot:
-    """Return the snapshot that `--from` names.
+    """Return the snapshot that `--from` names, or begins to.
 
     :raises click.UsageError: an image is named, too.
     :raises SnapshotError: there is none, or it cannot be read.
     """
+    from microvm.cli import names
     from microvm.snapshot import Snapshot
 
     if image is not None:
         raise click.UsageError("--from has an image already: there is no --image beside it")
-    return Snapshot.find(given)
+    return Snapshot.find(names.snapshot(given))
 
 
 def exit_now(status: int) -> NoReturn:

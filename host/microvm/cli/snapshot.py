@@ -9,12 +9,19 @@ import click
 
 from microvm.cli.facts import echo_all, echo_json
 from microvm.cli.group import Group
+from microvm.cli.shared import completes
 
 if TYPE_CHECKING:
     from microvm.start.store import Saved
 
 
-_names = click.argument("names", nargs=-1, required=True, metavar="NAME…")
+_names = click.argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="NAME…",
+    shell_complete=completes("snapshot"),
+)
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
 
 
@@ -47,13 +54,17 @@ def ls(as_json: bool) -> None:
 @_names
 @_as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
-    """Show what some were made of and with, and whether they fit here."""
+    """Show what some were made of and with, and whether they fit here.
+
+    NAME may be the beginning of one, if it begins no other.
+    """
     from dataclasses import asdict
 
+    from microvm.cli.names import snapshot as meant
     from microvm.start import snapshots
 
     shown = []
-    for name in names:
+    for name in [meant(name) for name in names]:
         manifest = snapshots.STORE.manifest(name)
         if manifest is None:
             raise snapshots.STORE.missing(name)

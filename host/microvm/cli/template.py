@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from microvm.cli.group import Group
+from microvm.cli.shared import completes
 
 if TYPE_CHECKING:
     from microvm.start.store import Saved
@@ -41,7 +42,9 @@ def ls(as_json: bool) -> None:
 
 
 @template.command()
-@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@click.argument(
+    "names", nargs=-1, required=True, metavar="NAME…", shell_complete=completes("template")
+)
 def rm(names: tuple[str, ...]) -> None:
     """Remove some of them; machines that run are not disturbed."""
     from microvm.start.template import STORE

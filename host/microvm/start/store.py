@@ -12,6 +12,7 @@ from pathlib import Path
 from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import SnapshotError, TemplateError
+from microvm.near import near
 from microvm.qemu.command import Memory
 from microvm.start import saved
 from microvm.start.origin import Origin
@@ -174,6 +175,10 @@ class Store:
                 found.append(Saved(path.name, manifest, flaw, size, path.stat().st_mtime))
         return sorted(found, key=lambda each: (-each.used, each.name))
 
+    def names(self) -> list[str]:
+        """Return the names of all that are there, sorted."""
+        return sorted(path.name for path in self.folder.glob("[!.]*"))
+
     def remove(self, name: str) -> None:
         """Remove one; clones that run are not disturbed.
 
@@ -191,7 +196,8 @@ class Store:
 
     def missing(self, name: str) -> TemplateError | SnapshotError:
         """Return the error to raise where there is none of that name."""
-        return self._error(f"no {self._noun} {name}", hint=f"`microvm {self._noun} ls` lists them")
+        hint = near(name, self.names()) or f"`microvm {self._noun} ls` lists them"
+        return self._error(f"no {self._noun} {name}", hint=hint)
 
 
 def _look(path: Path, *, deep: bool) -> tuple[Manifest | None, Flaw | None]:

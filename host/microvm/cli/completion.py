@@ -1,0 +1,161 @@
+"""`microvm completion`: what a shell asks for at a press of the tabulator.
+
+The shell's function, which is in `_SCRIPTS`, calls `microvm` with MICROVM_COMPLETE: of `:` and `=`
+those at which a word ends for the shell, a blank, and the line so far. What comes back is a line
+for each word that may stand there: `plain`, `file` or `dir`, the word, and what it means, with
+tabulators between them.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import NoReturn
+
+import click
+from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
+
+_BASH = r"""# microvm's completion for bash
+_microvm() {
+    local type word rest line=${COMP_LINE:0:COMP_POINT} IFS=$'\n'
+    COMPREPLY=()
+    while IFS=$'\t' read -r type word rest; do
+        case $type in
+        plain) COMPREPLY+=("$(printf %q "$word")") ;;
+        file) compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -f -- "$word")) ;;
+        dir) compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -d -- "$word")) ;;
+        esac
+    done < <(MICROVM_COMPLETE="${COMP_WORDBREAKS//[^:=]/} $line" "$1" 2>/dev/null)
+}
+complete -o nosort -F _microvm microvm
+"""
+
+_ZSH = r"""#compdef microvm
+# microvm's completion for zsh
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
+_microvm() {
+    local type word rest
+    local -a words_ described
+    while IFS=$'\t' read -r type word rest; do
+        case $type in
+        plain) words_+=("$word"); described+=("$word${rest:+  -- $rest}") ;;
+        file) compset -P '*='; _files ;;
+        dir) compset -P '*='; _files -/ ;;
+        esac
+    done < <(MICROVM_COMPLETE=" ${(j: :)words[1,CURRENT]}" "${words[1]}" 2>/dev/null)
+    (( $#words_ )) && compadd -l -V microvm -d described -a words_
+}
+compdef _microvm microvm
+"""
+
+_FISH = r"""# microvm's completion for fish
+function __microvm
+    set -l line (commandline -cp | string collect)
+    for each in (MICROVM_COMPLETE=" $line" microvm 2>/dev/null)
+        set -l parts (string split \t -- $each)
+        switch $parts[1]
+            case plain
+                printf '%s\t%s\n' $parts[2] $parts[3]
+            case file
+                __fish_complete_path $parts[2]
+            case dir
+                __fish_complete_directories $parts[2]
+        end
+    end
+end
+complete --command microvm --no-files --keep-order --arguments '(__microvm)'
+"""
+
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(list(_SCRIPTS)), required=False)
+@click.option("--install", is_flag=True, help="Write it where the shell finds it, for this user.")
+def completion(shell: str | None, install: bool) -> None:
+    """Print what completes our commands in a shell, or install it.
+
+    It is a script of bash, zsh or fish, by default of the one that SHELL names. With it, the
+    tabulator completes verbs, options, and the names of images, snapshots and machines. Installed
+    once, it is there in each new shell; installed again, it is renewed.
+    """
+    shell = shell or Path(os.environ.get("SHELL", "")).name
+    if shell not in _SCRIPTS:
+        raise click.UsageError(f"Name a shell, which SHELL does not: {', '.join(_SCRIPTS)}")
+    if install:
+        _install(shell)
+    else:
+        click.echo(_SCRIPTS[shell], nl=False)
+
+
+def _install(shell: str) -> None:
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    script = {
+        "bash": data / "bash-completion/completions/microvm",
+        "zsh": data / "microvm/completion.zsh",
+        "fish": config / "fish/completions/microvm.fish",
+    }[shell]
+    _write(script, _SCRIPTS[shell])
+    if shell == "zsh":  # which looks in no folder of a user's
+        startup = Path(os.environ.get("ZDOTDIR") or Path.home()) / ".zshrc"
+        _add_line(startup, f"source {shlex.quote(str(script))}")
+    if shell == "bash" and not Path("/usr/share/bash-completion/bash_completion").exists():
+        _add_line(Path.home() / ".bashrc", f"source {shlex.quote(str(script))}")
+    click.echo(f"A new {shell} has it, and this one after: source {shlex.quote(str(script))}")
+
+
+def _write(path: Path, text: str) -> None:
+    if path.exists() and path.read_text() == text:
+        click.echo(f"{path}: there already")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    click.echo(f"{path}: written")
+
+
+def _add_line(path: Path, line: str) -> None:
+    """Add a line to the end of a user's own file, if it is not there."""
+    text = path.read_text(errors="surrogateescape") if path.exists() else ""
+    if line in text.splitlines():
+        click.echo(f"{path}: loads it already")
+        return
+    with path.open("a") as file:
+        file.write(f"{'' if not text or text.endswith(chr(10)) else chr(10)}{line}\n")
+    click.echo(f"{path}: loads it now, by its last line")
+
+
+class _Asked(ShellComplete):
+    """The question of a shell: what may stand at the end of a line."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        line = os.environ[self.complete_var].partition(" ")[2]
+        _, *words = split_arg_string(line) or [""]
+        is_new = not words or line[-1:].isspace()
+        return (words, "") if is_new else (words[:-1], words[-1])
+
+    def complete(self) -> str:
+        words, incomplete = self.get_completion_args()
+        option, equals, _ = incomplete.partition("=")
+        before = option + equals if equals and option.startswith("-") else ""
+        # What the shell replaces begins behind the last character at which it ends a word.
+        breaks = os.environ[self.complete_var].partition(" ")[0]
+        kept = 1 + max((incomplete.rfind(each) for each in breaks), default=-1)
+        for item in (found := self.get_completions(words, incomplete)):
+            item.value = (before + item.value)[kept:]
+        return "".join(map(self.format_completion, found))
+
+    def format_completion(self, item: CompletionItem[str]) -> str:
+        return f"{item.type}\t{item.value}\t{item.help or ''}\n"
+
+
+def answer(cli: click.Command, variable: str) -> NoReturn:
+    """Answer the question of a shell, which a variable of the environment holds, and exit."""
+    click.echo(_Asked(cli, {}, "microvm", variable).complete(), nl=False)
+    raise SystemExit(0)

@@ -1,0 +1,79 @@
+"""Tests of what shells complete, by a real bash, and of its installation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ASK = r"""
+source /dev/stdin <<<"$(microvm completion bash)"
+while read -r line; do
+    COMP_LINE=${line%|} COMP_POINT=${#COMP_LINE}
+    _microvm microvm
+    echo "${COMPREPLY[*]}"
+done <"$1"
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home, and a cache that has an image by name alone; `microvm` is ours."""
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "ZDOTDIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    for folder in ("images/plain-1", "tags", "snapshots/warm", "snapshots/cold"):
+        (tmp_path / "cache" / folder).mkdir(parents=True)
+    (tmp_path / "cache/tags/app:1.2").write_text("plain-1")
+    return tmp_path
+
+
+def run(*arguments: str) -> str:
+    return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+
+
+def test_bash_completes_verbs_options_and_names(home: Path) -> None:
+    asked = {
+        "microvm ru|": ["run"],
+        "microvm run --env-|": ["--env-file"],
+        "microvm run --image |": ["app:1.2", "node", "plain-1", "python"],
+        "microvm run --accel=k|": ["kvm"],
+        "microvm image tag app:|": ["1.2"],  # bash has a word end at a colon
+        "microvm snapshot rm cold |": ["warm"],
+    }
+    lines = home / "lines"
+    lines.write_text("".join(f"{line}\n" for line in asked))
+    answers = run("bash", "-c", _ASK, "-", str(lines)).split("\n")
+    assert dict(zip(asked, map(str.split, answers), strict=False)) == asked
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_it_is_installed_once(home: Path, shell: str) -> None:
+    script = run("microvm", "completion", shell)
+    for _ in range(2):
+        said = run("microvm", "completion", shell, "--install")
+    files = [path for path in home.rglob("*") if path.is_file() and "cache" not in path.parts]
+    (installed,) = [path for path in files if path.read_text() == script]
+    assert f"{installed}: there already" in said
+    for startup in set(files) - {installed}:
+        assert f"{startup}: loads it already" in said
+        assert startup.read_text() == f"source {installed}\n"
+    if shutil.which(shell):
+        assert run(shell, "-n", str(installed)) == ""
+
+
+def test_a_startup_file_keeps_what_is_in_it(home: Path) -> None:
+    startup = home / ".zshrc"
+    startup.write_bytes(b"echo \xff")
+    said = run("microvm", "completion", "zsh", "--install")
+    script = f"{home}/.local/share/microvm/completion.zsh"
+    assert startup.read_bytes() == f"echo \udcff\nsource {script}\n".encode(
+        errors="surrogateescape"
+    )
+    assert f"{startup}: loads it now, by its last line" in said

@@ -1,0 +1,96 @@
+"""Tests of the names of images and snapshots that people type: beginnings, and mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from microvm.cli import cli, names
+from microvm.errors import ImageError, SnapshotError
+from microvm.start.snapshots import STORE
+from microvm_image.image import find
+
+IMAGES = {
+    "alpine-3.20.3-x86_64-0123456789ab": [],
+    "debian-trixie-x86_64-aaaa56789abc": ["app:latest", "app:1", "web:1.10"],
+    "debian-trixie-x86_64-bbbb56789abc": ["applet:latest"],
+}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One with images and snapshots that are no more than their names."""
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
+    for folder in ("tags", "images", "snapshots"):
+        (tmp_path / folder).mkdir()
+    for image, tags in IMAGES.items():
+        (tmp_path / "images" / image).mkdir()
+        for tag in tags:
+            (tmp_path / "tags" / tag).write_text(image)
+    for snapshot in ("ready", "ready-2", "warm"):
+        (tmp_path / "snapshots" / snapshot).mkdir()
+
+
+@pytest.mark.parametrize(
+    ("typed", "image"),
+    [
+        ("alp", "alpine-3.20.3-x86_64-0123456789ab"),
+        ("0123", "alpine-3.20.3-x86_64-0123456789ab"),
+        ("app", "debian-trixie-x86_64-aaaa56789abc"),
+        ("app:1", "debian-trixie-x86_64-aaaa56789abc"),
+        ("we", "debian-trixie-x86_64-aaaa56789abc"),
+        ("appl", "debian-trixie-x86_64-bbbb56789abc"),
+        ("debian-trixie-x86_64-b", "debian-trixie-x86_64-bbbb56789abc"),
+    ],
+)
+def test_the_beginning_of_one_image_is_that_image(typed: str, image: str) -> None:
+    assert find(names.image(typed)) == image
+
+
+@pytest.mark.parametrize("typed", ["python", "./app", "/app"])
+def test_a_path_and_a_ready_made_image_are_taken_as_they_are(typed: str) -> None:
+    assert names.image(typed) == typed
+
+
+def test_the_beginning_of_several_images_lists_them() -> None:
+    with pytest.raises(ImageError, match=r"deb begins the names of several images: debian-.*aaaa"):
+        names.image("deb")
+
+
+@pytest.mark.parametrize("typed", ["web:1.1", "web:1", "x", ""])
+def test_no_other_version_stands_in_for_one(typed: str) -> None:
+    with pytest.raises(ImageError, match=r"^no(t the name of an)? image"):
+        names.image(typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("appelt", "applet or app"),
+        ("pyhton", "python"),
+        ("web:1.1", "web:1.10"),
+        ("alp", "alpine-3.20.3-"),
+    ],
+)
+def test_who_mistypes_an_image_is_told_which_there_are(typed: str, meant: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        names.whole_image(typed)
+    assert f"did you mean {meant}" in caught.value.hint
+
+
+def test_a_beginning_is_not_enough_to_remove() -> None:
+    for verb, typed in (("image", "we"), ("snapshot", "war")):
+        result = CliRunner().invoke(cli, [verb, "rm", typed])
+        assert isinstance(result.exception, ImageError | SnapshotError)
+        assert "did you mean" in result.exception.hint
+    assert STORE.names() == ["ready", "ready-2", "warm"]
+
+
+def test_the_beginning_of_one_snapshot_is_that_snapshot() -> None:
+    assert names.snapshot("w") == "warm"
+    assert names.snapshot("ready") == "ready"
+    assert names.snapshot("other") == "other"
+    with pytest.raises(SnapshotError, match="re begins the names of several snapshots: ready, re"):
+        names.snapshot("re")
