@@ -91,7 +91,7 @@ def options(function: F) -> F:
         click.option(
             "--max-collect",
             metavar="SIZE",
-            callback=shared.read(Option("", parse_size)),
+            callback=shared.read(Option("", parse_size, metavar="SIZE")),
             help="Bytes that each --collect may bring. [default: 1G]",
         ),
         click.option(

@@ -30,7 +30,7 @@ _name = click.argument("name", metavar="IMAGE", shell_complete=_complete)
 _names = click.argument(
     "names", nargs=-1, required=True, metavar="IMAGE…", shell_complete=_complete
 )
-_size = shared.read(Option("", parse_size))
+_size = shared.read(Option("", parse_size, metavar="SIZE"))
 
 
 @click.group(cls=Group)
