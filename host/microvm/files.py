@@ -13,8 +13,8 @@ from microvm.units import Duration, Size, parse_duration
 if TYPE_CHECKING:
     from microvm.guest.arrival import Received
     from microvm.guest.departure import Data
+    from microvm.guest.executor import Executor
     from microvm.guest.files import FileStatus, GuestPath, User
-    from microvm.guest.guest import Guest
 
 LEAST_TO_COLLECT = 60.0
 """The seconds that a file may take which is collected after a command of little time."""
@@ -96,7 +96,7 @@ class FileMethods:
     what carries files.
     """
 
-    def _guest(self) -> Guest:
+    def _guest(self) -> Executor:
         raise NotImplementedError
 
     async def write_file(

@@ -5,29 +5,17 @@ from __future__ import annotations
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Self, Unpack
 
 from microvm import capacity, readymade
 from microvm.arch import Accel
+from microvm.commands import CommandMethods
 from microvm.errors import BootError, ConfinementError, QemuError, UsageError
-from microvm.files import FileMethods
-from microvm.guest.timeouts import TIMEOUTS
 from microvm.log import Area
 from microvm.option import lists, read_options
-from microvm.options import (
-    Accelerator,
-    AsBytes,
-    AsEncoded,
-    AsText,
-    Confinement,
-    ExecOptions,
-    MachineOptions,
-    NotCaptured,
-    RunOptions,
-    Text,
-)
+from microvm.options import Accelerator, Confinement, MachineOptions
 from microvm.qemu import accel as accels
 from microvm.qemu import launcher
 from microvm.qemu.launch import launch_errors
@@ -41,16 +29,14 @@ from microvm.units import parse_count
 if TYPE_CHECKING:
     from microvm.forks import Forks
     from microvm.guest.guest import Guest
-    from microvm.guest.process import CompletedProcess, Process
     from microvm.start.restorer import Restorer
     from microvm.start.running import RunningVM, StartTimes
-    from microvm.wire import codec
     from microvm_image.image import Image
 
 _logger = Area("start")
 
 
-class MicroVM(FileMethods):
+class MicroVM(CommandMethods):
     """A machine that is started, runs commands one at a time, and is thrown away.
 
     ::
@@ -317,87 +303,6 @@ class MicroVM(FileMethods):
     def unclosed(self) -> str:
         """Return the warning for a machine that nobody has stopped; empty if that does no harm."""
         return _unclosed(self._running) if self._running else ""
-
-    @lists(ExecOptions)
-    async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Start a command; its output is read from the process that this returns.
-
-        Use it as `async with await vm.exec(...) as process`, which leaves nothing running. It waits
-        only for a command that was abandoned, until that is gone.
-
-        :param argv: its arguments, the first is the name that it sees.
-        :raises Busy: another command runs on this machine.
-        :raises UsageError: an option that cannot be, an empty command line, a NUL byte, more than
-            the protocol carries; or the machine is not running.
-        :raises TypeError: there is no such option.
-        :raises MachineError: the machine is dead.
-        """
-        guest = self._guest()
-        await guest.wait_idle()
-        process = guest.exec(argv, **options)
-        process.keep(self)
-        return process
-
-    @overload
-    async def run(
-        self, argv: Sequence[Text], **options: Unpack[NotCaptured]
-    ) -> CompletedProcess[None]: ...
-    @overload
-    async def run(
-        self, argv: Sequence[Text], **options: Unpack[AsText]
-    ) -> CompletedProcess[str]: ...
-    @overload
-    async def run(
-        self, argv: Sequence[Text], **options: Unpack[AsEncoded]
-    ) -> CompletedProcess[str]: ...
-    @overload
-    async def run(
-        self, argv: Sequence[Text], **options: Unpack[AsBytes]
-    ) -> CompletedProcess[bytes]: ...
-    @overload
-    async def run(
-        self, argv: Sequence[Text], **options: Unpack[RunOptions]
-    ) -> CompletedProcess[Any]: ...
-    @lists(RunOptions)
-    async def run(
-        self, argv: Sequence[Text], **options: Unpack[RunOptions]
-    ) -> CompletedProcess[Any]:
-        """Run a command to its end and return its status and output.
-
-        :param argv: its arguments, the first is the name that it sees.
-        :raises UsageError: as `exec` does, or `input` is given and `stdin` says something else.
-        :raises TypeError: there is no such option.
-        :raises CalledProcessError: `check` was asked for, and its exit code is not 0.
-        :raises UnicodeError: text was asked for, and its output, or `input`, is none.
-        :raises OSError: its output cannot be passed on to our own.
-        :raises StartError: it could not be started.
-        :raises ExecTimeout: it ran past its deadline; the error holds its output.
-        :raises OutputLimit: it wrote more than it may; the error holds what came.
-        :raises MemoryLimit: it took more memory than it may; the error holds what came.
-        :raises Busy: another command runs on this machine.
-        :raises MachineError: the machine is dead.
-        """
-        from microvm.guest.run import run
-
-        return await run(self._guest(), argv, **options)
-
-    async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Ask the guest whether it is alive.
-
-        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
-        :raises UsageError: the machine is not running.
-        :raises MachineError: the machine is dead.
-        """
-        await self._guest().ping(timeout)
-
-    async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
-        """Return the daemon's counters.
-
-        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
-        :raises UsageError: the machine is not running.
-        :raises MachineError: the machine is dead.
-        """
-        return await self._guest().status(timeout)
 
     def _guest(self) -> Guest:
         if self._running is None:

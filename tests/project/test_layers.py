@@ -13,6 +13,7 @@ ROOTS = (REPOSITORY / "host", REPOSITORY / "image", REPOSITORY / "codegen")
 
 FRONT = {
     "machine",
+    "commands",
     "files",
     "pool",
     "job",

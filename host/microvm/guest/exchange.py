@@ -20,7 +20,7 @@ from microvm.errors import (
     UsageError,
     errno_text,
 )
-from microvm.guest.guest import Guest
+from microvm.guest.executor import Executor
 from microvm.guest.process import Process
 from microvm.printable import printable
 from microvm.wire import files
@@ -43,7 +43,9 @@ _SCARCE = (EAGAIN, ENOMEM)  # of which a guest that fits may have too little
 
 
 @asynccontextmanager
-async def exchange(guest: Guest, request: files.Request, timeout: float) -> AsyncIterator[Exchange]:
+async def exchange(
+    guest: Executor, request: files.Request, timeout: float
+) -> AsyncIterator[Exchange]:
     """Say what is to be done, and have the conversation for as long as the block lasts.
 
     What it was cut short by is raised when the program has ended; that is killed unless it does so.
@@ -59,8 +61,7 @@ async def exchange(guest: Guest, request: files.Request, timeout: float) -> Asyn
     except files.EncodeError as error:
         raise UsageError(f"this file cannot be asked for: {error}") from None
     argv = [f"the transfer of {path}", f"{files.DIGEST:016x}"]
-    await guest.wait_idle()
-    process = guest.exec(argv, command=files.PROGRAM, user=0, cwd="/", stdin=PIPE)
+    process = await guest.start(argv, command=files.PROGRAM, user=0, cwd="/", stdin=PIPE)
     try:
         # Not the guest's own deadline, which would end the program before it can clear up.
         async with asyncio.timeout(timeout) as deadline, process:

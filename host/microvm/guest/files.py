@@ -15,7 +15,7 @@ from microvm.errors import FileError, UsageError
 from microvm.guest.arrival import Arrival, Received, name_of
 from microvm.guest.departure import Data, send_data, send_tree
 from microvm.guest.exchange import Exchange, exchange
-from microvm.guest.guest import Guest
+from microvm.guest.executor import Executor
 from microvm.guest.limits import Limits
 from microvm.option import options_of
 from microvm.options import ExecOptions, to_bytes
@@ -76,7 +76,7 @@ class FileStatus:
 
 
 async def stat(
-    guest: Guest,
+    guest: Executor,
     path: GuestPath,
     follow_symlinks: bool,
     *,
@@ -92,7 +92,7 @@ async def stat(
 
 
 async def list(  # noqa: A001 - the method's name
-    guest: Guest,
+    guest: Executor,
     path: GuestPath,
     *,
     user: User = None,
@@ -112,7 +112,7 @@ async def list(  # noqa: A001 - the method's name
 
 
 async def read_file(
-    guest: Guest,
+    guest: Executor,
     path: GuestPath,
     *,
     user: User = None,
@@ -132,7 +132,7 @@ async def read_file(
 
 
 async def get(
-    guest: Guest,
+    guest: Executor,
     source: GuestPath,
     destination: str | os.PathLike[str],
     *,
@@ -158,7 +158,7 @@ async def get(
 
 
 async def write_file(
-    guest: Guest,
+    guest: Executor,
     path: GuestPath,
     data: Data,
     mode: int | None,
@@ -175,7 +175,7 @@ async def write_file(
 
 
 async def put(
-    guest: Guest,
+    guest: Executor,
     source: str | os.PathLike[str],
     destination: GuestPath,
     *,
@@ -213,7 +213,7 @@ async def _finish(talk: Exchange) -> None:
 
 @asynccontextmanager
 async def _asked(
-    guest: Guest, action: Action, path: GuestPath, user: User, timeout: Duration, **fields: Any
+    guest: Executor, action: Action, path: GuestPath, user: User, timeout: Duration, **fields: Any
 ) -> AsyncIterator[Exchange]:
     given: dict[str, Any] = {"keep_mode": False, "name": b"", "owner": b"", **fields}
     request = files.Request(

@@ -119,6 +119,11 @@ class Guest:
         self._channel.write(self._session.keep())
         await self._ping(timeout)
 
+    async def start(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
+        """Start a command, as `exec` does, when one that was abandoned is gone."""
+        await self.wait_idle()
+        return self.exec(argv, **options)
+
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`.
 

@@ -9,7 +9,7 @@ from subprocess import PIPE
 from typing import Any, Unpack, cast
 
 from microvm.errors import ExecKilled, UsageError
-from microvm.guest.guest import Guest
+from microvm.guest.executor import Executor
 from microvm.guest.process import CompletedProcess, Process
 from microvm.guest.stdio import copy_out
 from microvm.option import options_of, read_options
@@ -17,7 +17,7 @@ from microvm.options import ExecOptions, RunOptions, Text
 
 
 async def run(
-    guest: Guest, argv: Sequence[Text], **options: Unpack[RunOptions]
+    guest: Executor, argv: Sequence[Text], **options: Unpack[RunOptions]
 ) -> CompletedProcess[Any]:
     """Run a command to its end; see `MicroVM.run`.
 
@@ -38,8 +38,7 @@ async def run(
     data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
     out: bytes | None = None
     err: bytes | None = None
-    await guest.wait_idle()
-    async with guest.exec(argv, **cast(ExecOptions, how)) as process:
+    async with await guest.start(argv, **cast(ExecOptions, how)) as process:
         try:
             if asked["capture_output"]:
                 out, err = await process.collect(data)

@@ -1,0 +1,107 @@
+"""The methods of a machine that are about commands, and about the guest that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Unpack, overload
+
+from microvm.files import FileMethods
+from microvm.guest.timeouts import TIMEOUTS
+from microvm.option import lists
+from microvm.options import (
+    AsBytes,
+    AsEncoded,
+    AsText,
+    ExecOptions,
+    NotCaptured,
+    RunOptions,
+    Text,
+)
+
+# The rest is imported with the first command, so that a machine starts without it.
+if TYPE_CHECKING:
+    from microvm.guest.process import CompletedProcess, Process
+    from microvm.wire import codec
+
+
+class CommandMethods(FileMethods):
+    """The commands of a machine, one at a time, and beside them what its guest can be asked."""
+
+    @lists(ExecOptions)
+    async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
+        """Start a command; its output is read from the process that this returns.
+
+        Use it as `async with await vm.exec(...) as process`, which leaves nothing running. It waits
+        only for a command that was abandoned, until that is gone.
+
+        :param argv: its arguments, the first is the name that it sees.
+        :raises Busy: another command runs on this machine.
+        :raises UsageError: an option that cannot be, an empty command line, a NUL byte, more than
+            the protocol carries; or the machine is not running.
+        :raises TypeError: there is no such option.
+        :raises MachineError: the machine is dead.
+        """
+        process = await self._guest().start(argv, **options)
+        process.keep(self)
+        return process
+
+    @overload
+    async def run(
+        self, argv: Sequence[Text], **options: Unpack[NotCaptured]
+    ) -> CompletedProcess[None]: ...
+    @overload
+    async def run(
+        self, argv: Sequence[Text], **options: Unpack[AsText]
+    ) -> CompletedProcess[str]: ...
+    @overload
+    async def run(
+        self, argv: Sequence[Text], **options: Unpack[AsEncoded]
+    ) -> CompletedProcess[str]: ...
+    @overload
+    async def run(
+        self, argv: Sequence[Text], **options: Unpack[AsBytes]
+    ) -> CompletedProcess[bytes]: ...
+    @overload
+    async def run(
+        self, argv: Sequence[Text], **options: Unpack[RunOptions]
+    ) -> CompletedProcess[Any]: ...
+    @lists(RunOptions)
+    async def run(
+        self, argv: Sequence[Text], **options: Unpack[RunOptions]
+    ) -> CompletedProcess[Any]:
+        """Run a command to its end and return its status and output.
+
+        :param argv: its arguments, the first is the name that it sees.
+        :raises UsageError: as `exec` does, or `input` is given and `stdin` says something else.
+        :raises TypeError: there is no such option.
+        :raises CalledProcessError: `check` was asked for, and its exit code is not 0.
+        :raises UnicodeError: text was asked for, and its output, or `input`, is none.
+        :raises OSError: its output cannot be passed on to our own.
+        :raises StartError: it could not be started.
+        :raises ExecTimeout: it ran past its deadline; the error holds its output.
+        :raises OutputLimit: it wrote more than it may; the error holds what came.
+        :raises MemoryLimit: it took more memory than it may; the error holds what came.
+        :raises Busy: another command runs on this machine.
+        :raises MachineError: the machine is dead.
+        """
+        from microvm.guest.run import run
+
+        return await run(self._guest(), argv, **options)
+
+    async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
+        """Ask the guest whether it is alive.
+
+        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
+        :raises UsageError: the machine is not running.
+        :raises MachineError: the machine is dead.
+        """
+        await self._guest().ping(timeout)
+
+    async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
+        """Return the daemon's counters.
+
+        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
+        :raises UsageError: the machine is not running.
+        :raises MachineError: the machine is dead.
+        """
+        return await self._guest().status(timeout)
