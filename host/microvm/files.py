@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from os import PathLike
-from typing import TYPE_CHECKING, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack, overload
 
 from microvm.options import ExecOptions, to_bytes
 from microvm.units import Duration, Size, parse_duration
@@ -84,6 +84,10 @@ def collected(how: ExecOptions) -> Asked:
     if timeout is None:
         return as_user(how)
     return {**as_user(how), "timeout": max(parse_duration(timeout), LEAST_TO_COLLECT)}
+
+
+class WrittenFromArchive(Written, Got, total=False):
+    """Keyword arguments of `MicroVM.put_archive`."""
 
 
 class FileMethods:
@@ -170,6 +174,43 @@ class FileMethods:
         from microvm.guest import files
 
         return await files.get(self._guest(), src, dst, **how)
+
+    async def put_archive(
+        self, src: BinaryIO, dst: GuestPath, **how: Unpack[WrittenFromArchive]
+    ) -> None:
+        """Put what is in an archive of `tar` into a folder of the guest, as `docker cp -` does.
+
+        It may be compressed. It is read to its end before anything is written, so one that is cut
+        short or damaged changes nothing, and what it holds is kept in a file of the host until
+        then. One that leads out of `dst`, by `..` or through a link of its own, is refused; of
+        names from `/` on that is left out. Owners are not kept, nor are devices.
+
+        :param src: a file to read it from, such as `sys.stdin.buffer`.
+        :param dst: made if it is missing; folders that are there get what they lack.
+        :param how: see `WrittenFromArchive`; the limits are of what is in the archive.
+        :raises UsageError: it is no archive, or none that can be taken.
+        :raises OSError: of Python's own: it cannot be read, or kept.
+        :raises FileError: it cannot be written, or there is more in it than may come.
+        """
+        from microvm.guest import files
+
+        await files.put_archive(self._guest(), src, dst, **how)
+
+    async def get_archive(self, src: GuestPath, dst: BinaryIO, **how: Unpack[Got]) -> Received:
+        """Write a file or a folder of the guest as an archive of `tar`, as `docker cp` does.
+
+        The rules are those of `get`. It is begun when everything has come, which is kept in a
+        folder of the host until it is written. In it, all is root's.
+
+        :param dst: a file to write it to, such as `sys.stdout.buffer`.
+        :param how: see `Got`.
+        :return: what `get` returns; its `path` is the one in the archive.
+        :raises OSError: of Python's own: it cannot be written, or kept.
+        :raises FileError: it cannot be read, or there is more of it than may come.
+        """
+        from microvm.guest import files
+
+        return await files.get_archive(self._guest(), src, dst, **how)
 
     async def stat(
         self, path: GuestPath, *, follow_symlinks: bool = True, **how: Unpack[Asked]

@@ -20,11 +20,11 @@ from contextlib import AsyncExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack, cast, overload
 
 from microvm import machine, pool
 from microvm.capacity import usable_cpus
-from microvm.files import Asked, Got, Listed, Read, Written
+from microvm.files import Asked, Got, Listed, Read, Written, WrittenFromArchive
 from microvm.guest import process, streams
 from microvm.guest.process import CompletedProcess
 from microvm.guest.timeouts import TIMEOUTS
@@ -106,6 +106,14 @@ class _Files(_LoopBound):
     def get(self, src: GuestPath, dst: str | PathLike[str], **how: Unpack[Got]) -> Received:
         """Copy a file or a folder of the guest to this host; see `microvm.MicroVM.get`."""
         return self._do(self._machine.get(src, dst, **how))
+
+    def put_archive(self, src: BinaryIO, dst: GuestPath, **how: Unpack[WrittenFromArchive]) -> None:
+        """Put what is in an archive into the guest; see `microvm.MicroVM.put_archive`."""
+        self._do(self._machine.put_archive(src, dst, **how))
+
+    def get_archive(self, src: GuestPath, dst: BinaryIO, **how: Unpack[Got]) -> Received:
+        """Write files of the guest as an archive; see `microvm.MicroVM.get_archive`."""
+        return self._do(self._machine.get_archive(src, dst, **how))
 
     def stat(
         self, path: GuestPath, *, follow_symlinks: bool = True, **how: Unpack[Asked]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import pickle
 import resource
 import stat
+import tarfile
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -155,6 +157,32 @@ async def test_a_tree_that_cannot_be_is_refused_and_leaves_nothing(
     assert caught.value.filename == "/from"
     assert below(tmp_path) <= {"inner"}
     assert guest.error is None
+
+
+async def test_an_archive_has_of_a_guest_what_a_copy_would_have(guest: Guest, peer: Peer) -> None:
+    made = io.BytesIO()
+    tree = folder(file(b"a", mode=FILE | 0o7777), link(b"out", b"/etc/passwd"), link(b"in", b"a"))
+    getting = guest_files.get_archive(guest, "/from", made)
+    received = await meanwhile(peer, getting, [*tree, DONE])
+    assert (received.path, received.left_out) == (Path("from"), ("out",))
+    made.seek(0)
+    with tarfile.open(fileobj=made) as archive:
+        members = [(each.name, each.mode, each.linkname) for each in archive]
+    assert members == [
+        ("from", 0o755, ""),
+        ("from/a", 0o755, ""),
+        ("from/in", 0o777, "a"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["half a folder", "a way out", "noise"])
+async def test_of_a_tree_that_cannot_be_no_archive_is_begun(
+    guest: Guest, peer: Peer, kind: str
+) -> None:
+    made = io.BytesIO()
+    with pytest.raises(FileError):
+        await meanwhile(peer, guest_files.get_archive(guest, "/from", made), HOSTILE[kind])
+    assert made.getvalue() == b""
 
 
 async def test_as_deep_as_may_be_is_not_too_deep(guest: Guest, peer: Peer, tmp_path: Path) -> None:

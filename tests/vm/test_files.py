@@ -9,6 +9,7 @@ import io
 import os
 import resource
 import subprocess
+import tarfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from microvm import (
     IsAFolder,
     MicroVM,
     NotAFolder,
+    UsageError,
     sync,
 )
 from microvm_image import Image
@@ -111,6 +113,60 @@ async def test_a_folder_goes_in_and_comes_out_as_it_was(
     for name in ("script", "inner/large", "empty"):
         before, after = (tree / name).stat(), (tmp_path / "back" / name).stat()
         assert (before.st_mode, before.st_mtime_ns) == (after.st_mode, after.st_mtime_ns)
+
+
+async def test_an_archive_goes_in_and_comes_out_as_it_was(
+    vm: MicroVM, folder: str, tree: Path, tmp_path: Path
+) -> None:
+    packed = tmp_path / "packed"
+    pack = ["tar", "czf", str(packed), "-C", str(tree), "."]
+    await asyncio.to_thread(subprocess.run, pack, check=True)
+    with packed.open("rb") as archive:
+        await vm.put_archive(archive, f"{folder}/new")
+    assert (await vm.run([f"{folder}/new/script"])).stdout == b"ran\n"
+    made = tmp_path / "made"
+    with made.open("wb") as archive:
+        received = await vm.get_archive(f"{folder}/new", archive)
+    assert (received.path, received.left_out) == (Path("new"), ())
+    (tmp_path / "back").mkdir()
+    unpack = ["tar", "xf", str(made), "-C", str(tmp_path / "back")]
+    await asyncio.to_thread(subprocess.run, unpack, check=True)
+    assert contents(tmp_path / "back/new") == contents(tree)
+    for name in ("script", "inner/large"):
+        before, after = (tree / name).stat(), (tmp_path / "back/new" / name).stat()
+        assert (before.st_mode, int(before.st_mtime)) == (after.st_mode, after.st_mtime)
+
+
+async def test_an_archive_adds_to_a_folder_that_is_there(vm: MicroVM, folder: str) -> None:
+    await vm.run(["sh", "-c", f"mkdir -m 700 {folder}; echo old >{folder}/kept"], check=True)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("a/b"))
+        tar.addfile(tarfile.TarInfo("c"))
+        tar.addfile(tarfile.TarInfo("a/d"))  # behind another
+    packed.seek(0)
+    await vm.put_archive(packed, folder)
+    found = await vm.run(["sh", "-c", f"cd {folder}; stat -c %a .; find . -type f"], text=True)
+    mode, *names = found.stdout.splitlines()
+    assert (mode, sorted(names)) == ("700", ["./a/b", "./a/d", "./c", "./kept"])
+    packed.seek(0)
+    with pytest.raises(NotAFolder):
+        await vm.put_archive(packed, f"{folder}/kept")
+
+
+async def test_an_archive_that_is_cut_short_changes_nothing(vm: MicroVM, folder: str) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("first"))
+    for data, why in ((packed.getvalue()[:512], "cut short"), (b"no archive", "cannot be taken")):
+        with pytest.raises(UsageError, match=why):
+            await vm.put_archive(io.BytesIO(data), f"{folder}/new")
+    with pytest.raises(FileNotFound):
+        await vm.stat(folder)
+    made = io.BytesIO()
+    with pytest.raises(FileNotFound):
+        await vm.get_archive(f"{folder}/new", made)
+    assert made.getvalue() == b""
 
 
 async def test_a_copy_goes_where_cp_would_put_it(vm: MicroVM, folder: str, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ async def send_data(exchange: Exchange, data: Data, mode: int) -> None:
     :raises FileError: the guest does not take it.
     :raises UsageError: it is no data.
     """
-    await exchange.send(_entry(stat.S_IFREG | mode, size=0, mtime=files.NOW))
+    await exchange.send(entry(stat.S_IFREG | mode, size=0, mtime=files.NOW))
     async for chunk in chunks(data):
         await _send_chunk(exchange, chunk)
     await exchange.send(files.Whole())
@@ -88,11 +88,11 @@ async def _send_open(exchange: Exchange, descriptor: int, name: bytes, path: Pat
     mode = stat.S_IMODE(status.st_mode)
     mtime = status.st_mtime_ns
     if stat.S_ISDIR(status.st_mode):
-        await exchange.send(_entry(stat.S_IFDIR | mode, name, mtime=mtime))
+        await exchange.send(entry(stat.S_IFDIR | mode, name, mtime=mtime))
         await _send_members(exchange, descriptor, path)
     else:
         size = status.st_size
-        await exchange.send(_entry(stat.S_IFREG | mode, name, size=size, mtime=mtime))
+        await exchange.send(entry(stat.S_IFREG | mode, name, size=size, mtime=mtime))
         regular = stat.S_ISREG(status.st_mode)
         while chunk := await _read(descriptor, regular):
             await exchange.send(files.Data(data=chunk))
@@ -110,10 +110,8 @@ async def _send_members(exchange: Exchange, folder: int, path: Path) -> None:
         status = os.lstat(name, dir_fd=folder)
         if stat.S_ISLNK(status.st_mode):
             target = os.fsencode(os.readlink(name, dir_fd=folder))
-            entry = _entry(
-                status.st_mode, os.fsencode(name), mtime=status.st_mtime_ns, target=target
-            )
-            await exchange.send(entry)
+            link = entry(status.st_mode, os.fsencode(name), mtime=status.st_mtime_ns, target=target)
+            await exchange.send(link)
         elif stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             try:
@@ -127,7 +125,8 @@ async def _send_members(exchange: Exchange, folder: int, path: Path) -> None:
                 os.close(descriptor)
 
 
-def _entry(
+def entry(
     mode: int, name: bytes = b"", *, size: int = 0, mtime: int, target: bytes = b""
 ) -> files.Entry:
+    """Return the message that a file, a folder or a link of ours begins with."""
     return files.Entry(mode=mode, size=size, mtime=mtime, uid=0, gid=0, name=name, target=target)

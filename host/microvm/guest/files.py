@@ -6,10 +6,10 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
-from typing import Any
+from typing import Any, BinaryIO
 
 from microvm.errors import FileError, UsageError
 from microvm.guest.arrival import Arrival, Received, name_of
@@ -19,6 +19,7 @@ from microvm.guest.executor import Executor
 from microvm.guest.limits import Limits
 from microvm.option import options_of
 from microvm.options import ExecOptions, to_bytes
+from microvm.threads import in_thread
 from microvm.units import Duration, Size, parse_count, parse_duration, parse_size
 from microvm.wire import files
 from microvm.wire.files import Action
@@ -191,6 +192,66 @@ async def put(
         _sending(talk),
     ):
         await send_tree(talk, Path(text))
+
+
+async def put_archive(
+    guest: Executor,
+    archive: BinaryIO,
+    destination: GuestPath,
+    *,
+    user: User = None,
+    owner: User = None,
+    timeout: Duration = TIMEOUT,
+    max_size: Size = MAX_SIZE,
+    max_files: int = MAX_FILES,
+) -> None:
+    """Put what is in an archive into a folder of the guest; see `MicroVM.put_archive`."""
+    from microvm.guest.archive import Tree
+
+    limits = Limits(parse_size(max_size), parse_count(max_files, least=0))
+    with Tree(os.fsdecode(to_bytes(destination)), limits) as tree:
+        # The thread may be left behind, by a pipe whose writer takes its time.
+        await in_thread(tree.read, archive)
+        fields = {"owner": _user(owner)}
+        async with (
+            _asked(guest, Action.PUT, destination, user, timeout, **fields) as talk,
+            _sending(talk),
+        ):
+            await tree.send(talk)
+
+
+async def get_archive(
+    guest: Executor,
+    source: GuestPath,
+    archive: BinaryIO,
+    *,
+    user: User = None,
+    timeout: Duration = TIMEOUT,
+    max_size: Size = MAX_SIZE,
+    max_files: int = MAX_FILES,
+) -> Received:
+    """Write a file or a folder of the guest as an archive; see `MicroVM.get_archive`."""
+    from tempfile import TemporaryDirectory
+
+    from microvm.guest.archive import write
+
+    name = _base(os.fsdecode(to_bytes(source)))
+    folder = TemporaryDirectory(prefix="microvm-")
+    try:
+        place = Path(folder.name, "tree")
+        received = await get(
+            guest,
+            source,
+            place,
+            user=user,
+            timeout=timeout,
+            max_size=max_size,
+            max_files=max_files,
+        )
+        await in_thread(write, place, name, archive)
+    finally:
+        await in_thread(folder.cleanup)
+    return replace(received, path=Path(name or "."))
 
 
 @asynccontextmanager

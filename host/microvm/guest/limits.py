@@ -38,10 +38,15 @@ class Limits:
         """
         match message:
             case Data():
-                self.size -= len(message.data)
+                self.count(path, size=len(message.data))
             case Entry():
-                self.files -= 1
-                self.names -= len(message.name) + len(message.target)
+                self.count(path, names=len(message.name) + len(message.target), files=1)
+
+    def count(self, path: str, *, size: int = 0, files: int = 0, names: int = 0) -> None:
+        """Count so many bytes, files, and bytes of names; else as `take`."""
+        self.size -= size
+        self.files -= files
+        self.names -= names
         if self.size < 0:
             raise _too_much(path, "max_size sets that limit")
         if self.files < 0:

@@ -1,0 +1,244 @@
+"""Archives of `tar` that mean harm, and those that do not."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import stat
+import tarfile
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from microvm.errors import FileError, UsageError
+from microvm.guest.archive import Node, Tree, write
+from microvm.guest.limits import Limits
+from microvm.wire import files
+
+Member = tuple[str, bytes, str, dict[str, object]]
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, content: str = "", **fields: object) -> Member:
+    """A member; of a link, its content is what it leads to."""
+    return name, kind, content, fields
+
+
+def archive(*members: Member, format: int = tarfile.PAX_FORMAT) -> bytes:  # noqa: A002
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=format) as tar:
+        for name, kind, content, fields in members:
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            for key, value in fields.items():
+                setattr(info, key, value)
+            if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+                info.linkname = content
+                tar.addfile(info)
+            else:
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content.encode()))
+    return made.getvalue()
+
+
+def read(data: bytes | BinaryIO, size: int = 1 << 20, count: int = 100) -> dict[str, str]:
+    """What is in an archive by path: `0755/` of a folder, `-> to` of a link, content of a file."""
+    with Tree("/to", Limits(size, count)) as tree:
+        tree.read(io.BytesIO(data) if isinstance(data, bytes) else data)
+        shown: dict[str, str] = {}
+
+        def show(node: Node, path: str) -> None:
+            mode = f"{stat.S_IMODE(node.mode):04o}"
+            if stat.S_ISDIR(node.mode):
+                shown[path or "."] = f"{mode}/"
+                for name, inner in node.members.items():
+                    show(inner, f"{path}{'/' if path else ''}{os.fsdecode(name)}")
+            elif stat.S_ISLNK(node.mode):
+                shown[path] = f"-> {os.fsdecode(node.target)}"
+            else:
+                content = os.pread(tree._content.fileno(), node.size, node.at)
+                shown[path] = f"{mode} {os.fsdecode(content)}"
+
+        show(tree.root, "")
+    return shown
+
+
+FOLDER, SYMLINK, LINK = tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
+
+PLAIN = archive(
+    member("./", FOLDER, mode=0o700),
+    member("a/b/c", content="deep", mode=0o4755),
+    member("d", content="first"),
+    member("a", FOLDER, mode=0o750),
+    member("a/l", SYMLINK, "/etc/passwd"),
+    member("again", LINK, "./d"),
+    member("d", content="second"),
+    member("/rooted", content="x"),
+    member("device", tarfile.CHRTYPE),
+    member("fifo", tarfile.FIFOTYPE),
+    member("n" * 255, content="long"),
+)
+
+
+def test_an_archive_is_what_tar_would_make_of_it() -> None:
+    assert read(PLAIN) == {
+        ".": "0700/",
+        "a": "0750/",
+        "a/b": "0755/",
+        "a/b/c": "4755 deep",
+        "a/l": "-> /etc/passwd",
+        "d": "0644 second",
+        "again": "0644 first",
+        "rooted": "0644 x",
+        "n" * 255: "0644 long",
+    }
+
+
+@pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
+def test_it_may_be_compressed(mode: str) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=f"w|{mode}") as tar:  # type: ignore[call-overload]
+        tar.addfile(tarfile.TarInfo("empty"))
+    assert read(packed.getvalue()) == {".": "0755/", "empty": "0644 "}
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_names_are_bytes(format: int) -> None:  # noqa: A002
+    assert read(archive(member("\udcff"), format=format)) == {".": "0755/", "\udcff": "0644 "}
+
+
+def sparse() -> bytes:
+    """A file of 8 GiB of nothing."""
+    info = tarfile.TarInfo("sparse")
+    info.pax_headers = {
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.map": f"{(8 << 30) - 1},1",
+        "GNU.sparse.size": str(8 << 30),
+    }
+    info.size = 1
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info, io.BytesIO(b"x"))
+    return made.getvalue()
+
+
+def long_name() -> bytes:
+    """A name of 2 GiB, of which nothing comes."""
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 2 << 30
+    return info.tobuf(tarfile.GNU_FORMAT) + bytes(4096)
+
+
+HOSTILE: dict[str, tuple[bytes, str]] = {
+    "a parent": (archive(member("../x")), "'../x' leads out of it"),
+    "a parent within": (archive(member("a/../../x")), "leads out"),
+    "its own parent": (archive(member("..", FOLDER)), "leads out"),
+    "through a link": (
+        archive(member("l", SYMLINK, "/etc"), member("l/passwd")),
+        "'l/passwd' leads through what is no folder",
+    ),
+    "through a file": (archive(member("f"), member("f/g")), "leads through"),
+    "a file for a root": (archive(member("./")), "is the name of a folder"),
+    "a link for a root": (archive(member(".", SYMLINK, "/etc")), "is the name of a folder"),
+    "a name of nothing": (archive(member("x", LINK, "y")), "no file before it"),
+    "a name of what is outside": (archive(member("x", LINK, "../etc/passwd")), "leads out"),
+    "a name of a folder": (archive(member("a", FOLDER), member("x", LINK, "a")), "no file before"),
+    "a name of a link": (
+        archive(member("a", SYMLINK, "/etc/passwd"), member("x", LINK, "a")),
+        "no file before",
+    ),
+    "a long name": (archive(member("n" * 256)), "cannot be sent"),
+    "a very long name": (long_name(), "too long"),
+    "too deep": (archive(member("d/" * 128 + "f")), "128 folders within each other"),
+    "noise": (b"\xff" * 1024, "cannot be taken"),
+    "nothing": (b"", "empty file"),
+    "half a header": (PLAIN[:100], "cannot be taken"),
+    "half a file": (archive(member("a", content="x" * 999))[:1024], "cannot be taken"),
+    "no end": (archive(member("a", content="x"))[:1024], "cut short"),
+    "a damaged header": (
+        archive(member("a"), format=tarfile.USTAR_FORMAT)[:512] + b"\xff" * 1024,
+        "cannot be taken",
+    ),
+    "the end of another": (archive(member("a"))[:512] + PLAIN[512:700], "cut short"),
+    "headers without end": (
+        b"".join(
+            tarfile.TarInfo.create_pax_global_header({"a": str(number)}) for number in range(3000)
+        ),
+        "cannot be taken",
+    ),
+    "a gzip of noise": (b"\x1f\x8b" + b"\xff" * 99, "cannot be taken"),
+    "a bzip2 of noise": (b"BZh9" + b"\xff" * 999, "cannot be taken"),
+    "half of what is compressed": (lzma.compress(PLAIN)[:200], "cannot be taken"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_an_archive_that_cannot_be_is_refused(kind: str) -> None:
+    data, why = HOSTILE[kind]
+    with pytest.raises(UsageError, match=why):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "count"),
+    [
+        (archive(member("a", content="x" * 101)), 100, 100),
+        (archive(member("a"), member("b"), member("c")), 100, 2),
+        (archive(member("a/b/c")), 100, 2),
+        (archive(member("a", content="x" * 60), member("b", LINK, "a")), 100, 100),
+        (sparse(), 1 << 20, 100),
+        (lzma.compress(archive(member("a", content="\0" * (4 << 20)))), 1 << 20, 100),
+    ],
+    ids=["size", "files", "folders", "other names", "holes", "compressed"],
+)
+def test_there_may_not_be_more_in_it_than_may_come(data: bytes, size: int, count: int) -> None:
+    with pytest.raises(FileError, match="/to: there is more of it than may come"):
+        read(data, size, count)
+
+
+@pytest.mark.parametrize("mtime", ["nan", "inf", "-1e300", "9999999999999"])
+def test_a_time_that_is_none_is_now(mtime: str) -> None:
+    with Tree("/to", Limits(1, 9)) as tree:
+        tree.read(io.BytesIO(archive(member("a", pax_headers={"mtime": mtime}))))
+        assert tree.root.members[b"a"].mtime == files.NOW
+
+
+def test_a_time_is_kept() -> None:
+    with Tree("/to", Limits(1, 9)) as tree:
+        tree.read(io.BytesIO(archive(member("a", mtime=1.5), member("b", mtime=-3))))
+        times = [tree.root.members[name].mtime for name in (b"a", b"b")]
+    assert times == [1_500_000_000, -3_000_000_000]
+
+
+@pytest.mark.parametrize("name", ["tree", ""])
+def test_what_is_written_is_nobodys_and_is_read_again(
+    tmp_path: Path, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (tmp_path / "folder").mkdir(mode=0o755)
+    (tmp_path / "folder/a\udcff").write_text("x")
+    (tmp_path / "folder/l").symlink_to("a")
+    made = io.BytesIO()
+    write(tmp_path / "folder", name, made)
+    with tarfile.open(fileobj=io.BytesIO(made.getvalue())) as tar:
+        assert {(each.uid, each.gid, each.uname) for each in tar} == {(0, 0, "root")}
+    at = f"{name}/" if name else ""
+    found = read(made.getvalue())
+    assert found[f"{at}a\udcff"] == "0644 x"
+    assert found[f"{at}l"] == "-> a"
+
+
+def test_a_file_alone_is_one_member(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("content")
+    made = io.BytesIO()
+    write(tmp_path / "x", "name", made)
+    assert read(made.getvalue()) == {".": "0755/", "name": "0644 content"}
+
+
+def test_a_reader_that_has_gone_is_pythons_own_error(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(1 << 20))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb", buffering=0) as pipe, pytest.raises(BrokenPipeError):
+        write(tmp_path / "x", "x", pipe)
