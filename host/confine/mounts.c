@@ -102,6 +102,7 @@ static bool attach(int tree, int directory, const char *path)
 
 static bool fill(int root)
 {
+	umask(S_IWGRP | S_IWOTH); /* QEMU has another uid than whoever made this, and enters it */
 	for (unsigned i = 0; i < count; i++)
 		if (!make_place(root, &trees[i]) || !attach(trees[i].fd, root, trees[i].at))
 			return false;

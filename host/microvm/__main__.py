@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 
+_LOG = "MICROVM_LOG"
+
 
 class Interrupted(SystemExit):
     """A Ctrl-C; other than KeyboardInterrupt, it prints nothing, and click lets it pass."""
@@ -33,9 +35,39 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is 
 
 def main() -> None:
     """Run the command line; see `microvm.cli.main`."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["exec"] and _is_plain(arguments[1:]):
+        _execute(*arguments[1:])
     from microvm import cli
 
     cli.main()
+
+
+def _is_plain(arguments: list[str]) -> bool:
+    """Tell whether all that is said is a machine and a command: that needs no command line."""
+    named = bool(arguments) and not arguments[0].startswith("-")
+    return named and len(arguments) > 1 + (arguments[1:2] == ["--"]) and _LOG not in os.environ
+
+
+def _execute(name: str, *command: str) -> None:
+    """Run `microvm exec NAME [--] CMD…`, and exit."""
+    from microvm.streams import open_missing
+    from microvm.supervisor.execute import execute
+
+    open_missing()
+    argv = list(command[1:] if command[0] == "--" else command)
+    try:
+        status = execute(name, argv)
+    except Exception as raised:
+        error = raised
+
+        def fail() -> None:
+            raise error
+
+        from microvm import cli
+
+        cli.main(fail)
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from microvm import capacity, readymade
 from microvm.arch import Accel
 from microvm.commands import CommandMethods
-from microvm.errors import BootError, ConfinementError, QemuError, UsageError
+from microvm.errors import BootError, ConfinementError, MachineError, QemuError, UsageError
 from microvm.log import Area
 from microvm.option import lists, read_options
 from microvm.options import Accelerator, Confinement, MachineOptions
@@ -47,6 +47,10 @@ class MicroVM(CommandMethods):
     The first start of an image in a configuration boots a guest and saves it as a template; later
     ones are clones of that.
 
+    :ivar memory: of the guest, in bytes.
+    :ivar cpus: how many the guest has.
+    :ivar disk: the room for what the guest writes, in bytes; 0: half of its memory.
+    :ivar confinement: as it was asked for.
     :ivar accel: what it runs under, once it has started.
     :ivar cloned: whether it is a clone.
     """
@@ -71,11 +75,11 @@ class MicroVM(CommandMethods):
         capacity.check(memory=given["memory"], cpus=given["cpus"])
         self._given_image = None if isinstance(image, Snapshot) else image
         self._image: Image
-        self._memory: int = given["memory"]
-        self._cpus: int = given["cpus"]
-        self._scratch: int = given["disk"]
+        self.memory: int = given["memory"]
+        self.cpus: int = given["cpus"]
+        self.disk: int = given["disk"]
         self._requested: Accelerator = given["accel"]
-        self._confinement: Confinement = given["confinement"]
+        self.confinement: Confinement = given["confinement"]
         self._cold: bool = given["cold"]
         self._console_log: Path | None = given["console"]
         self._on_notice: Callable[[str], None] = given["notify"]
@@ -111,6 +115,11 @@ class MicroVM(CommandMethods):
         """The moments of the start, or None when the machine is not up."""
         return self._running.times if self._running else None
 
+    @property
+    def image(self) -> Image:
+        """The image that it runs, once it has started."""
+        return self._image
+
     def launch(self) -> None:
         """Spawn QEMU early, unless a guest is to be saved first; `start` goes on from there.
 
@@ -127,7 +136,7 @@ class MicroVM(CommandMethods):
 
     def _launch(self) -> None:
         if self._state == "new" and self._snapshot is not None:
-            self._restorer = self._snapshot.restorer(self._console_log, self._confinement)
+            self._restorer = self._snapshot.restorer(self._console_log, self.confinement)
             self._restorer.launch()
             return
         given = self._given_image
@@ -193,7 +202,7 @@ class MicroVM(CommandMethods):
 
     async def _restore(self, snapshot: Snapshot) -> None:
         restorer, self._restorer = self._restorer, None
-        restorer = restorer or snapshot.restorer(self._console_log, self._confinement)
+        restorer = restorer or snapshot.restorer(self._console_log, self.confinement)
         self._image = restorer.image
         self._begin(await restorer.clone(), cloned=True)
 
@@ -221,17 +230,17 @@ class MicroVM(CommandMethods):
         _logger.info(
             "image %s, %d MiB, CPUs: %d, %s",
             image.name,
-            self._memory >> 20,
-            self._cpus,
+            self.memory >> 20,
+            self.cpus,
             accel.upper(),
         )
         config = origin.config(
             image,
             accel,
-            memory=self._memory >> 20,
-            cpus=self._cpus,
-            scratch=self._scratch,
-            confinement=self._confinement,
+            memory=self.memory >> 20,
+            cpus=self.cpus,
+            scratch=self.disk,
+            confinement=self.confinement,
         )
         return Starter(
             image,
@@ -298,11 +307,18 @@ class MicroVM(CommandMethods):
         with await self.checkpoint() as snapshot, launch_errors():
             from microvm.forks import Forks
 
-            return await Forks.start(snapshot, count, confinement=self._confinement)
+            return await Forks.start(snapshot, count, confinement=self.confinement)
 
     def unclosed(self) -> str:
         """Return the warning for a machine that nobody has stopped; empty if that does no harm."""
         return _unclosed(self._running) if self._running else ""
+
+    async def wait_lost(self) -> MachineError:
+        """Wait until the machine is dead, and return why; being stopped is a death, too.
+
+        :raises UsageError: the machine is not running.
+        """
+        return await self._guest().wait_lost()
 
     def _guest(self) -> Guest:
         if self._running is None:

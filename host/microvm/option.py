@@ -49,7 +49,7 @@ class Option:
     default: object = None
     shown: str = ""
     unit: str = ""
-    verbs: tuple[str, ...] = ("run", "map")
+    verbs: tuple[str, ...] = ("run", "map", "exec")
     metavar: str = ""
     short: str = ""
     from_text: Callable[[Any], Any] = _same

@@ -170,6 +170,8 @@ def _chosen(kind: Any) -> partial[Option]:
     return partial(Option, read=partial(_one_of, names), metavar=f"[{'|'.join(names)}]")
 
 
+_COMMAND = ("run", "map", "exec", "shell")
+
 # What options of one kind have in common.
 _PYTHON_ONLY = partial(Option, verbs=())
 _DURATION = partial(Option, read=parse_duration, unit="seconds, or text as `2m`", metavar="TIME")
@@ -199,6 +201,7 @@ class ExecOptions(TypedDict, total=False):
             "Variables over those of the image and the guest; nothing of the host's environment is "
             "passed on, but for what the command line names as KEY alone.",
             _environment,
+            verbs=_COMMAND,
             metavar="KEY[=VALUE]",
             short="e",
             multiple=True,
@@ -213,6 +216,7 @@ class ExecOptions(TypedDict, total=False):
             to_bytes,
             default=b"",
             shown="the image's, else the user's home",
+            verbs=_COMMAND,
             metavar="DIR",
             short="w",
             preset_by="project",
@@ -226,6 +230,7 @@ class ExecOptions(TypedDict, total=False):
             default=b"",
             shown="the image's, else root",
             unit="NAME or UID, or either with :GROUP",
+            verbs=_COMMAND,
             metavar="NAME|UID[:GROUP]",
             short="u",
             preset_by="project",
@@ -247,7 +252,7 @@ class ExecOptions(TypedDict, total=False):
             _terminal,
             default=False,
             unit="lines and columns; True for 24 and 80",
-            verbs=("run",),
+            verbs=("run", "exec"),
             short="t",
             preset_by="nobody",
         ),
@@ -395,7 +400,7 @@ class PoolOptions(TypedDict, total=False):
             "Memory of the guest, such as 512M or 2G.",
             read=parse_memory,
             default="256M",
-            verbs=("run", "map", "bench", "image build"),
+            verbs=("run", "map", "start", "bench", "image build"),
             short="m",
             verb_defaults=(("image build", "1G"),),
             preset_by="project",
@@ -406,7 +411,7 @@ class PoolOptions(TypedDict, total=False):
         counted(1)(
             "CPUs of the guest.",
             default=1,
-            verbs=("run", "map", "image build"),
+            verbs=("run", "map", "start", "image build"),
             preset_by="project",
         ),
     ]
@@ -418,7 +423,7 @@ class PoolOptions(TypedDict, total=False):
             read=parse_disk,
             default=0,
             shown="half of the memory",
-            verbs=("run", "map", "image build"),
+            verbs=("run", "map", "start", "image build"),
             verb_defaults=(("image build", "8G"),),
         ),
     ]
@@ -427,7 +432,7 @@ class PoolOptions(TypedDict, total=False):
         _chosen(Accelerator)(
             "`auto`: KVM where a guest really runs under it, emulation elsewhere.",
             default="auto",
-            verbs=("run", "map", "bench"),
+            verbs=("run", "map", "start", "bench"),
         ),
     ]
     confinement: Annotated[
@@ -437,7 +442,7 @@ class PoolOptions(TypedDict, total=False):
             "has; `require`: that, and no start where too much is missing; `off`: next to nothing, "
             "for debugging QEMU. `microvm confinement` says what there is.",
             default="auto",
-            verbs=("run", "map", "bench", "image build"),
+            verbs=("run", "map", "start", "bench", "image build"),
         ),
     ]
     cold: Annotated[
@@ -445,6 +450,7 @@ class PoolOptions(TypedDict, total=False):
         Option(
             "Boot the guest, instead of cloning a saved one.",
             default=False,
+            verbs=("run", "map", "start"),
             preset_by="project",
         ),
     ]
@@ -483,7 +489,7 @@ class ImageOptions(TypedDict, total=False):
             "What it boots.",
             _image,
             shown="built on the first run",
-            verbs=("run", "map", "bench"),
+            verbs=("run", "map", "start", "bench"),
             metavar="NAME[:TAG]|DIR",
             preset_by="project",
         ),

@@ -25,7 +25,7 @@ FRONT = {
     "snapshot",
     "forks",
 }
-WINGS = {"wire", "guest", "qemu", "start", "cli", "bench"}
+WINGS = {"wire", "guest", "qemu", "start", "supervisor", "cli", "bench"}
 
 #: What each part may know beside itself; whoever is not named in `FRONT` or `WINGS` is the ground.
 KNOWS = {
@@ -37,7 +37,19 @@ KNOWS = {
     "image": {"ground"},
     "start": {"ground", "guest", "qemu", "image"},
     "front": {"ground", "wire", "guest", "qemu", "start", "image"},
-    "cli": {"ground", "wire", "guest", "qemu", "start", "image", "front", "bench", "proto"},
+    "supervisor": {"ground", "guest", "front"},
+    "cli": {
+        "ground",
+        "wire",
+        "guest",
+        "qemu",
+        "start",
+        "image",
+        "front",
+        "supervisor",
+        "bench",
+        "proto",
+    },
     "bench": {"ground", "wire", "guest", "qemu", "start", "image", "front"},
 }
 

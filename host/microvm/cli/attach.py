@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from errno import ENOENT
+from functools import partial
 from os import fsdecode
 from pathlib import Path
 from subprocess import PIPE
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, cast
 from microvm import readymade
 from microvm.cli import shared, terminal
 from microvm.cli.signals import run_until_signal
-from microvm.errors import ExecKilled, MachineError, MicroVMError, StartError
-from microvm.guest.stdio import copy_in, copy_out
+from microvm.errors import MachineError, MicroVMError, StartError
+from microvm.guest.stdio import attach, copy_in, read, write
 
 if TYPE_CHECKING:
     from microvm.cli.copies import Copies
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from microvm.options import ExecOptions
 
 _SECOND_CTRL_C = 1.0
-
-# How long the reader of our output may take for the rest of it when the command was killed.
-_LAST_OUTPUT = 1.0
 
 
 class Attached:
@@ -142,31 +139,12 @@ class Attached:
         return self.standard_input
 
     async def _streams(self, process: Process, *, fed: bool) -> int:
-        copying = asyncio.create_task(self._copy_out(process))
-        feeding = asyncio.create_task(copy_in(0, process.stdin)) if process.stdin and fed else None
+        feed = copy_in(partial(read, 0), process.stdin) if process.stdin and fed else None
         if process.stdin and not fed:
             process.stdin.close()  # a terminal, which always has one
-        ended = asyncio.create_task(process.wait())
         try:
-            await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)
-            if ended.done() and isinstance(ended.exception(), ExecKilled):
-                # Its reader may never read on: then the end is not for it to hold up.
-                await asyncio.wait((copying,), timeout=_LAST_OUTPUT)
-            else:
-                await copying
+            returncode = await attach(process, feed, partial(write, 1), partial(write, 2))
         except BrokenPipeError:
             # Our reader has gone, as in `microvm run … | head -1`: end as the signal would.
-            process.abandon()
             return 128 + signal.SIGPIPE
-        except OSError as error:
-            process.abandon()
-            raise MicroVMError(f"cannot write the command's output: {error.strerror}") from error
-        finally:
-            for task in (copying, feeding, ended):
-                if task is not None:
-                    task.cancel()
-        returncode = await process.wait()
         return returncode if returncode >= 0 else 128 - returncode
-
-    async def _copy_out(self, process: Process) -> None:
-        await asyncio.gather(copy_out(process.stdout, 1), copy_out(process.stderr, 2))

@@ -26,6 +26,8 @@ Source = Literal["variable", "project", "user", "built in"]
 NO_FILES = "MICROVM_NO_CONFIG"
 """The variable that, set to anything, has no file read."""
 
+_NEVER = ("exec", "shell")  # whose machine has its options; they start as fast as they can
+
 VARIABLES = {
     "MICROVM_CACHE": "the folder of the cache",
     "MICROVM_COMPLETE": "what a shell asks for, which completes a line",
@@ -103,6 +105,8 @@ class Presets:
 
     def find(self, name: str, verb: str) -> Preset | None:
         """Return what an option of a verb is preset to, or None."""
+        if verb in _NEVER:
+            return None
         if found := self._variables.get(name):
             return found
         for file in self.files:
@@ -114,7 +118,8 @@ class Presets:
 
 def verbs() -> list[str]:
     """Return the verbs that have options to be preset."""
-    return list(dict.fromkeys(chain.from_iterable(option.verbs for option in OPTIONS.values())))
+    named = chain.from_iterable(option.verbs for option in OPTIONS.values())
+    return [verb for verb in dict.fromkeys(named) if verb not in _NEVER]
 
 
 def table_of(verb: str) -> str:

@@ -16,6 +16,7 @@ from microvm.errors import SnapshotError, UsageError
 from microvm.option import Option, check_needs, options_of
 from microvm.options import counted
 from microvm.printable import printable
+from microvm.units import parse_duration
 
 if TYPE_CHECKING:
     from microvm.snapshot import Snapshot
@@ -80,6 +81,11 @@ def _words(metavar: str) -> Complete | None:
 def count(least: int) -> Callback:
     """Return a callback by which click reads a whole number from `least` on."""
     return read(counted(least)(""))
+
+
+def duration(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - as click calls it
+    """Return a decorator that adds an option that is a duration, without a default."""
+    return click.option(name, metavar="TIME", callback=read(Option("", parse_duration)), help=help)
 
 
 def snapshot_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:

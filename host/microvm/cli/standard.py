@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import sys
 from typing import TYPE_CHECKING, TextIO
+
+from microvm.streams import open_missing
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -51,9 +52,7 @@ class _Errors(io.FileIO):
 
 def open_all() -> None:
     """Open our standard streams, also where they were closed, and have no later file be one."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
+    open_missing()
     sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
     sys.stderr = _text(_Errors(2, "w", closefd=False), sys.stderr)
 

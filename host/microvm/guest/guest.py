@@ -68,6 +68,7 @@ class Guest:
         self._free.set()
         self._tokens = itertools.count(1)
         self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._lost = asyncio.Event()
         self._pongs: dict[int, asyncio.Future[None]] = {}
         self._statuses: list[asyncio.Future[codec.Status]] = []
         self._next_ping = Timer()
@@ -283,6 +284,7 @@ class Guest:
         if self.error is not None:
             return self.error
         self.error = error
+        self._lost.set()
         _cancel(self._next_ping, self._pong_due, self._command_due, self._kill_due, self._loss_due)
         self._channel.close()
         command, self._command = self._command, None
@@ -295,6 +297,12 @@ class Guest:
         # Nobody may be waiting for it; asyncio would complain of an exception never retrieved.
         self._ready.exception()
         return error
+
+    async def wait_lost(self) -> MachineError:
+        """Wait until it is lost, and return why."""
+        await self._lost.wait()
+        assert self.error is not None  # noqa: S101 - it is set before
+        return self.error
 
     def _signal(self, signal: int) -> None:
         kill = signal == SIGKILL

@@ -6,12 +6,64 @@ import asyncio
 import os
 import select
 import stat
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
+from microvm.errors import ExecKilled, MicroVMError
+from microvm.guest.process import Process
 from microvm.guest.streams import InputStream, OutputStream
 from microvm.threads import in_thread
 
+Reader = Callable[[], Awaitable[bytes]]
+Writer = Callable[[bytearray | bytes | memoryview], Awaitable[object]]
+
 _CHUNK = 1 << 16
+
+# How long the reader of our output may take for the rest of it when the command was killed.
+_LAST_OUTPUT = 1.0
+
+
+async def attach(
+    process: Process, feed: Coroutine[Any, Any, None] | None, out: Writer, err: Writer
+) -> int:
+    """Copy a command's streams until it has ended, and return its return code.
+
+    :param feed: feeds its standard input; it is cancelled when the command has ended.
+    :raises BrokenPipeError: the reader of its output has gone, and the command is being killed.
+    :raises MicroVMError: its output cannot be written, or whatever `Process.wait` raises.
+    """
+    feeding = None if feed is None else asyncio.create_task(feed)
+    copying = asyncio.create_task(_copy_both(process, out, err))
+    ended = asyncio.create_task(process.wait())
+    try:
+        await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)
+        if ended.done() and isinstance(ended.exception(), ExecKilled):
+            # Its reader may never read on: then the end is not for it to hold up.
+            await asyncio.wait((copying,), timeout=_LAST_OUTPUT)
+        else:
+            await copying
+    except BrokenPipeError:
+        process.abandon()
+        raise
+    except OSError as error:
+        process.abandon()
+        raise MicroVMError(f"cannot write the command's output: {error.strerror}") from error
+    finally:
+        for task in (copying, feeding, ended):
+            if task is not None:
+                task.cancel()
+    return await process.wait()
+
+
+async def _copy_both(process: Process, out: Writer, err: Writer) -> None:
+    await asyncio.gather(_copy(process.stdout, out), _copy(process.stderr, err))
+
+
+async def _copy(stream: OutputStream, write: Writer) -> None:
+    while chunk := await stream.next_chunk():
+        await write(chunk)
 
 
 async def copy_out(stream: OutputStream, descriptor: int) -> None:
@@ -20,8 +72,7 @@ async def copy_out(stream: OutputStream, descriptor: int) -> None:
     :raises MachineError: the machine died, and all that came before has been written.
     :raises OSError: it cannot be written; BrokenPipeError when the reader has gone.
     """
-    while chunk := await stream.next_chunk():
-        await write(descriptor, chunk)
+    await _copy(stream, partial(write, descriptor))
 
 
 async def write(descriptor: int, data: bytearray | bytes | memoryview) -> None:
@@ -46,10 +97,10 @@ def _write_all(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
             select.select((), (descriptor,), ())
 
 
-async def copy_in(descriptor: int, stream: InputStream) -> None:
-    """Feed a descriptor to a command until either has its end; cancel it when the command ends."""
+async def copy_in(source: Reader, stream: InputStream) -> None:
+    """Feed what can be read to a command until either has its end; cancel it when that ends."""
     with suppress(BrokenPipeError):
-        while data := await read(descriptor):
+        while data := await source():
             stream.write(data)
             await stream.drain()
         stream.close()

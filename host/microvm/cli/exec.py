@@ -1,0 +1,75 @@
+"""`microvm exec` and `microvm shell`: commands in a machine that has a name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from microvm.cli import shared
+from microvm.options import ExecOptions
+
+# The shell of the command's user, as login(1) starts it.
+_SHELL = ["sh", "-c", 'exec "${SHELL:-/bin/sh}" -l']
+
+_wait = click.option(
+    "--wait", is_flag=True, help="Wait for our turn, where another command runs in the machine."
+)
+
+
+def as_json(options: dict[str, Any]) -> dict[str, Any]:
+    """Return `ExecOptions` as JSON has them."""
+
+    def text(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "surrogateescape")
+        if isinstance(value, dict):
+            return {text(name): text(content) for name, content in value.items()}
+        return value
+
+    return {name: text(value) for name, value in shared.given(ExecOptions, options).items()}
+
+
+@click.command("exec", context_settings={"allow_interspersed_args": False})
+@shared.standard_input
+@_wait
+@shared.options(ExecOptions, "exec")
+@shared.verbose
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
+def execute(
+    name: str, command: tuple[str, ...], standard_input: bool | None, wait: bool, **options: Any
+) -> None:
+    """Run CMD in the machine NAME, or the only one whose name begins so.
+
+    Standard input is passed on unless it is a terminal, which -t or -i passes on. Output, Ctrl-C
+    and the exit status are as for `microvm run`; 125 also says that there is no such machine, or
+    that another command runs in it. A command whose `microvm exec` ends, however it does, is
+    killed; the machine stays, with what the command has started elsewhere.
+    """
+    from microvm.supervisor.execute import execute
+
+    argv = command[1:] if command[0] == "--" else command
+    if not argv:
+        raise click.UsageError("say what to run, as in `microvm exec NAME -- echo hello`")
+    given = as_json(options)
+    status = execute(name, [*argv], given, standard_input=standard_input, wait=wait)
+    shared.exit_now(status)
+
+
+@click.command()
+@_wait
+@shared.options(ExecOptions, "shell")
+@shared.verbose
+@click.argument("name")
+def shell(name: str, wait: bool, **options: Any) -> None:
+    """Open a shell in the machine NAME: that of its user, in a terminal, as a login.
+
+    Without a terminal of ours, it reads commands from standard input.
+    """
+    import os
+
+    from microvm.supervisor.execute import execute
+
+    given = as_json(options) | ({"tty": True} if os.isatty(0) else {})
+    shared.exit_now(execute(name, _SHELL, given, wait=wait))

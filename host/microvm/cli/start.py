@@ -1,0 +1,63 @@
+"""`microvm start`: a machine with a name, which outlives the command that starts it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from microvm.cli import shared, signals
+from microvm.options import ImageOptions, MachineOptions
+
+_NAME_HINT = (
+    "a name has lower case letters, digits and `-_.`, begins with a letter or a digit, and is at "
+    "most 64 characters long"
+)
+
+
+def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
+    del context, parameter
+    from microvm.supervisor.runtime import is_name
+
+    if name is not None and not is_name(name):
+        raise click.BadParameter(f"{name!r} cannot be the name of a machine: {_NAME_HINT}")
+    return name
+
+
+@click.command()
+@shared.options(ImageOptions, "start")
+@shared.from_snapshot
+@shared.duration("--idle-timeout", "Stop the machine when nobody has used it for this long: 10m.")
+@shared.duration("--max-age", "Stop the machine this long after its start, whatever runs: 8h.")
+@shared.options(MachineOptions, "start")
+@shared.verbose
+@click.argument("name", required=False, callback=_new_name)
+def start(
+    name: str | None,
+    image: str | None,
+    snapshot: str | None,
+    idle_timeout: float | None,
+    max_age: float | None,
+    **options: Any,
+) -> None:
+    """Start a machine that stays, and print its name.
+
+    It runs until `microvm stop NAME`, on its own: no daemon, and nothing of this command or its
+    terminal. Without NAME it gets one. `microvm exec NAME -- CMD` runs a command in it, `microvm
+    shell NAME` a shell, `microvm ps` lists such machines.
+    """
+    from microvm.supervisor.start import Start
+
+    with signals.raised(), Start(name) as begun:
+        given = {} if snapshot is not None else {"image": str(shared.image_of(image).path)}
+        if snapshot is not None:
+            shared.snapshot_of(snapshot, image)
+        begun.order(
+            image=given.get("image"),
+            snapshot=snapshot,
+            options=dict(shared.given(MachineOptions, options)),
+            idle_timeout=idle_timeout,
+            max_age=max_age,
+            notify=shared.notify,
+        )
+    click.echo(begun.name)

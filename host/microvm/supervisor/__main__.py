@@ -1,0 +1,121 @@
+"""The process of a supervisor, `python -m microvm.supervisor`; only its starter runs it.
+
+Its arguments are numbers of descriptors that it inherits: the channel to its starter, the machine's
+folder, and that folder's lock, which is held. Over the channel comes an order, a line as on the
+wire; notices go back, and a reply. A starter that goes before it has the reply takes the machine
+with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from microvm.errors import MicroVMError
+from microvm.machine import MicroVM
+from microvm.snapshot import Snapshot
+from microvm.supervisor.log import open_log
+from microvm.supervisor.peer import Peer
+from microvm.supervisor.runtime import Place, Runtime
+from microvm.supervisor.supervisor import Supervisor
+from microvm.tasks import cancel
+
+
+def main() -> None:
+    """Supervise a machine until its end."""
+    signal.signal(signal.SIGHUP, lambda *_: None)  # the end of a session is none of a machine
+    os.umask(0o077)
+    open_log()
+    name, *numbers = sys.argv[1:]
+    channel, folder, lock = map(int, numbers)
+    for descriptor in (channel, folder, lock):
+        os.set_inheritable(descriptor, False)
+    with socket.socket(fileno=channel) as connected, Runtime() as runtime:
+        connected.setblocking(False)
+        asyncio.run(_serve(Peer(connected), runtime, Place(name, folder, lock)))
+
+
+async def _serve(starter: Peer, runtime: Runtime, place: Place) -> None:
+    try:
+        order = (await starter.request())["order"]
+    except (EOFError, TimeoutError):
+        return runtime.remove(place)
+    supervisor = Supervisor(runtime, place)
+
+    async def start() -> None:
+        supervisor.machine = await _attended(starter, _machine(starter, place, order))
+        _leave_the_starters_folder()
+        supervisor.describe(order)
+        await starter.send({"result": supervisor.facts})
+        starter.close()
+
+    try:
+        await supervisor.supervise(start, order)
+    except Exception as error:
+        await starter.fail(error)
+        if not isinstance(error, MicroVMError):
+            raise  # into the log
+
+
+async def _machine(starter: Peer, place: Place, order: dict[str, Any]) -> MicroVM:
+    """Start the machine that was ordered, in the folder of whoever ordered it."""
+    loop = asyncio.get_running_loop()
+    notices: set[asyncio.Task[None]] = set()
+
+    def tell(text: str) -> None:
+        notices.add(loop.create_task(starter.send({"notice": text})))
+
+    def notify(text: str) -> None:
+        loop.call_soon_threadsafe(tell, text)
+
+    snapshot = order.get("snapshot")
+    machine = MicroVM(
+        order.get("image") if snapshot is None else Snapshot.find(snapshot),
+        **order["options"],
+        console=Path(place.path("console")),
+        notify=notify,
+    )
+    try:
+        await machine.start()
+    except BaseException:
+        await machine.stop()
+        raise
+    return machine
+
+
+async def _attended(starter: Peer, start: Any) -> MicroVM:
+    """Start a machine, unless its starter goes meanwhile.
+
+    :raises EOFError: it has gone.
+    """
+    starting: asyncio.Task[MicroVM] = asyncio.ensure_future(start)
+    attending = asyncio.create_task(_gone(starter))
+    try:
+        await asyncio.wait({starting, attending}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            raise MicroVMError("whoever started it has gone")
+        return starting.result()
+    finally:
+        await cancel([attending, starting])
+
+
+async def _gone(starter: Peer) -> None:
+    async for _ in starter.lines():
+        pass
+
+
+def _leave_the_starters_folder() -> None:
+    """Go where nobody minds, and have what was relative to where we were still mean the same."""
+    for name in ("MICROVM_CACHE", "MICROVM_ROOTFS", "TMPDIR"):
+        if value := os.environ.get(name):
+            os.environ[name] = os.path.abspath(value)
+    os.chdir("/")
+
+
+if __name__ == "__main__":
+    main()

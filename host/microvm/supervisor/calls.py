@@ -1,0 +1,131 @@
+"""The calls that a supervisor answers: one function each, and a table of them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from subprocess import PIPE
+from typing import TYPE_CHECKING, Any
+
+from microvm.errors import UsageError
+from microvm.guest.stdio import attach, copy_in
+from microvm.printable import printable
+from microvm.supervisor.descriptors import Descriptor
+
+if TYPE_CHECKING:
+    from microvm.guest.process import Process
+    from microvm.guest.streams import InputStream
+    from microvm.supervisor.supervisor import Call, Supervisor
+
+_LONGEST_SHOWN = 200  # characters of a command line
+
+
+async def _exec(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+    """Run a command with the client's descriptors: `argv`, `options`, and three descriptors."""
+    argv, options = call.request.get("argv"), call.request.get("options", {})
+    if not isinstance(argv, list) or not isinstance(options, dict):
+        raise UsageError("what is to be run is a list of arguments, with an object of options")
+    if len(call.peer.descriptors) != 3:
+        raise UsageError("a command has three descriptors: its input, output and errors")
+    with ExitStack() as owned:
+        source, out, err = (
+            owned.enter_context(Descriptor(call.peer.descriptors.pop(0), writes=writes))
+            for writes in (False, True, True)
+        )
+        async with (
+            supervisor.turns.taken(_shown(argv), wait=call.waits),
+            await supervisor.machine.exec(argv, **options) as process,
+        ):
+            call.on_line.append(lambda line: _control(process, line))
+            await call.peer.send({"started": True})
+            feed = None
+            if process.stdin and options.get("stdin") == PIPE:
+                feed = _fed(source, process.stdin)
+            elif process.stdin:
+                process.stdin.close()  # a terminal, which always has one
+            try:
+                returncode = await attach(process, feed, out.write, err.write)
+            except BrokenPipeError:
+                returncode = -signal.SIGPIPE
+    return {"returncode": returncode}
+
+
+async def _fed(source: Descriptor, stream: InputStream) -> None:
+    with source:  # whoever writes to it learns that nobody reads any more
+        await copy_in(source.read, stream)
+
+
+def _control(process: Process, line: dict[str, Any]) -> None:
+    """Do what a client says about its command.
+
+    :raises UsageError: there is no such signal or size.
+    """
+    match line:
+        case {"signal": int(number)}:
+            process.send_signal(number)
+        case {"resize": [int(rows), int(columns)]}:
+            process.resize(rows, columns)
+        case {"abandon": _}:
+            process.abandon()
+
+
+def _shown(argv: list[Any]) -> str:
+    line = printable(shlex.join(map(str, argv)))
+    return line if len(line) <= _LONGEST_SHOWN else f"{line[: _LONGEST_SHOWN - 1]}…"
+
+
+async def _stop(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+    """End the machine, and reply when nothing is left of it."""
+    del call
+    supervisor.end("it was stopped", asked=True, traceless=True)
+    return await _ended(supervisor)
+
+
+async def _wait(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+    """Reply when the machine has ended: why, and whether somebody wanted it."""
+    del call
+    return await _ended(supervisor)
+
+
+async def _ended(supervisor: Supervisor) -> dict[str, Any]:
+    await supervisor.gone.wait()
+    assert supervisor.ending is not None  # noqa: S101 - it is set before
+    return {"reason": supervisor.ending.reason, "asked": supervisor.ending.asked}
+
+
+async def _facts(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+    """Say what the machine is, and what it does."""
+    del call
+    qemu = supervisor.facts.get("qemu")
+    return {
+        **supervisor.facts,
+        "runs": supervisor.turns.runs,
+        "waiting": supervisor.turns.waits,
+        **(_usage(qemu) if qemu else {}),
+    }
+
+
+def _usage(pid: int) -> dict[str, Any]:
+    """Return what QEMU takes: `memory_used`, resident, in bytes, and `cpu_time`, in seconds."""
+    with suppress(OSError, IndexError, ValueError):
+        # proc_pid_stat(5): times and pages; the name may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        ticks, pages = int(fields[11]) + int(fields[12]), int(fields[21])
+        return {
+            "memory_used": pages * os.sysconf("SC_PAGE_SIZE"),
+            "cpu_time": ticks / os.sysconf("SC_CLK_TCK"),
+        }
+    return {}
+
+
+CALLS: dict[str, Callable[[Supervisor, Call], Coroutine[Any, Any, dict[str, Any]]]] = {
+    "exec": _exec,
+    "facts": _facts,
+    "stop": _stop,
+    "wait": _wait,
+}
+"""What clients can ask for, by name."""

@@ -1,0 +1,211 @@
+"""The client of a supervisor: code that blocks, and imports next to nothing.
+
+`microvm exec` is to take no longer than its command and Python's start.
+"""
+
+from __future__ import annotations
+
+import socket
+from select import POLLIN, poll
+
+from microvm.supervisor import wire
+from microvm.supervisor.runtime import Place, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Self
+
+    from microvm.errors import MicroVMError
+
+_CONNECT_TIMEOUT = 10.0  # of a supervisor that takes no more connections, in seconds
+
+# How long a supervisor may be silent until it is pinged, in ms, and how often in a row. We count,
+# as what stops both of us at the same time stops no clock.
+_INTERVAL = 5000
+_MOST_SILENCES = 12
+_CHUNK = 1 << 16
+
+
+class Connection:
+    """A connection to a supervisor; use it as a context manager.
+
+    :ivar name: of the machine.
+    :ivar socket: it blocks.
+    """
+
+    def __init__(self, name: str, connected: socket.socket) -> None:
+        """Take over what is connected."""
+        self.name = name
+        self.socket = connected
+        self._buffer = bytearray()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def ask(
+        self,
+        call: str,
+        descriptors: Sequence[int] = (),
+        on_line: Callable[[dict[str, Any]], object] = bool,
+        **request: object,
+    ) -> Any:
+        """Send a request, and return what its reply says.
+
+        :param descriptors: these are passed on.
+        :param on_line: called with each line before the reply.
+        :raises MicroVMError: whatever the supervisor says, or that it does not answer.
+        """
+        self.send({"wire": wire.WIRE, "call": call, **request}, descriptors)
+        return self.reply(on_line)
+
+    def send(self, value: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send a line, and descriptors with it.
+
+        What a supervisor that has ended does not take is left to `reply`.
+
+        :raises UsageError: it is too long.
+        """
+        try:
+            line = wire.encode(value)
+        except ValueError as error:
+            from microvm.errors import UsageError
+
+            raise UsageError(f"this cannot be sent to a machine: {error}") from None
+        try:
+            sent = socket.send_fds(self.socket, [line], list(descriptors)) if descriptors else 0
+            self.socket.sendall(line[sent:])
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+    def reply(
+        self,
+        on_line: Callable[[dict[str, Any]], object] = bool,
+        readable: dict[int, Callable[[], object]] | None = None,
+    ) -> Any:
+        """Wait for the reply, and return what it says.
+
+        :param on_line: called with each line before it.
+        :param readable: by descriptor, what is called when that can be read; it may take one out.
+        :raises MicroVMError: as `ask`.
+        """
+        readable = readable or {}
+        silences = 0
+        while True:
+            waiting = poll()
+            waiting.register(self.socket, POLLIN)
+            for descriptor in readable:
+                waiting.register(descriptor, POLLIN)
+            ready = [descriptor for descriptor, _ in waiting.poll(_INTERVAL)]
+            for descriptor in ready:
+                if descriptor in readable:
+                    readable[descriptor]()
+            if self.socket.fileno() not in ready:
+                silences += not ready
+                if silences == _MOST_SILENCES:
+                    raise _silent(self.name)
+                if not ready:
+                    self.send({"ping": silences})
+                continue
+            silences = 0
+            for line in self._lines():
+                if "error" in line:
+                    raise _error(line["error"])
+                if "result" in line:
+                    return line["result"]
+                on_line(line)
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """Return the lines that have come.
+
+        :raises MicroVMError: there will be no more.
+        """
+        try:
+            data = self.socket.recv(_CHUNK)
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            raise _ended(self.name)
+        self._buffer += data
+        *lines, rest = self._buffer.split(b"\n")
+        self._buffer = rest
+        try:
+            if len(rest) > wire.LIMIT:
+                raise ValueError("it has no end")
+            return [wire.decode(bytes(line)) for line in lines]
+        except ValueError as error:
+            from microvm.errors import MicroVMError
+
+            message = f"the supervisor of {self.name} says what is no line of ours: {error}"
+            raise MicroVMError(message) from None
+
+
+def connect(name: str) -> Connection:
+    """Connect to the supervisor of the machine that has this name, or alone begins so.
+
+    :raises MicroVMError: there is none, or it is gone; says why.
+    """
+    with Runtime() as runtime, runtime.open(name) as place:
+        return connect_to(place)
+
+
+def connect_to(place: Place) -> Connection:
+    """Connect to the supervisor of a machine.
+
+    :raises MicroVMError: it is gone; says why.
+    """
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(_CONNECT_TIMEOUT)
+        connected.connect(place.path("socket"))
+        connected.settimeout(None)
+    except OSError as error:
+        connected.close()
+        if not place.lives():
+            raise place.error() from None
+        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+            raise _between(place.name) from None
+        if isinstance(error, TimeoutError | BlockingIOError):
+            raise _silent(place.name) from None
+        raise
+    except BaseException:
+        connected.close()
+        raise
+    return Connection(place.name, connected)
+
+
+def _ended(name: str) -> MicroVMError:
+    """Return the error for a supervisor that has ended in the middle of a conversation."""
+    from microvm.errors import GuestDied
+
+    with Runtime() as runtime:
+        try:
+            place = runtime._open(name)
+        except OSError:
+            return GuestDied(f"machine {name} was stopped")
+        with place:
+            return GuestDied(f"machine {name} is gone: {place.reason()}")
+
+
+def _between(name: str) -> MicroVMError:
+    from microvm.errors import MicroVMError
+
+    return MicroVMError(f"machine {name} is only just being started, or ends", hint="try again")
+
+
+def _silent(name: str) -> MicroVMError:
+    from microvm.errors import GuestUnresponsive
+
+    return GuestUnresponsive(
+        f"the supervisor of {name} does not answer",
+        hint="is it stopped? `microvm inspect` says its process",
+    )
+
+
+def _error(value: object) -> MicroVMError:
+    from microvm.error_json import from_json
+
+    return from_json(value)

@@ -1,0 +1,145 @@
+"""The descriptors that a client passes, read and written without holding anybody up.
+
+Their flags are shared with whoever else has them, so they are left alone: what can be opened anew
+is, and does not block then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Self
+
+from microvm.threads import in_thread
+
+_CHUNK = 1 << 16
+_PTMX = os.makedev(5, 2)  # which would be another terminal
+
+
+class Descriptor:
+    """A descriptor of a client, which is ours from now on."""
+
+    def __init__(self, descriptor: int, *, writes: bool) -> None:
+        """Take it over.
+
+        :param writes: whether it is to be written, or else to be read.
+        """
+        self._descriptor = descriptor
+        self._writes = writes
+        self._socket: socket.socket | None = None
+        self._blocks = False
+        status = os.fstat(descriptor)
+        if stat.S_ISSOCK(status.st_mode):
+            self._socket = socket.socket(fileno=descriptor)
+        elif stat.S_ISFIFO(status.st_mode) or (
+            stat.S_ISCHR(status.st_mode) and status.st_rdev != _PTMX
+        ):
+            self._open_anew()
+        else:
+            self._blocks = stat.S_ISCHR(status.st_mode)
+
+    def _open_anew(self) -> None:
+        mode = os.O_WRONLY if self._writes else os.O_RDONLY
+        flags = mode | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        try:
+            again = os.open(f"/proc/self/fd/{self._descriptor}", flags)
+        except OSError:  # such as a terminal of the user that we have been before su(1)
+            self._blocks = True
+            return
+        os.close(self._descriptor)
+        self._descriptor = again
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it; idempotent."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if self._socket is not None:
+            self._socket.close()
+        elif descriptor >= 0:
+            os.close(descriptor)
+
+    async def read(self) -> bytes:
+        """Return what there is, as soon as that is anything; empty at the end."""
+        while self._descriptor >= 0:
+            try:
+                if not self._blocks:
+                    return self._read_some()
+                await self._ready()
+                return await in_thread(_read_duplicate, os.dup(self._descriptor))
+            except BlockingIOError:
+                await self._ready()
+            except OSError:
+                return b""  # a terminal that was hung up: no more input
+        return b""
+
+    def _read_some(self) -> bytes:
+        if self._socket is not None:
+            return self._socket.recv(_CHUNK, socket.MSG_DONTWAIT)
+        return os.read(self._descriptor, _CHUNK)
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write all of some data.
+
+        :raises OSError: it cannot be written; BrokenPipeError when the reader has gone.
+        """
+        view = memoryview(data)
+        if self._blocks:
+            await in_thread(_write_duplicate, os.dup(self._descriptor), view)
+            return
+        while view:
+            try:
+                view = view[self._write_some(view) :]
+            except BlockingIOError:
+                await self._ready()
+
+    def _write_some(self, view: memoryview) -> int:
+        if self._socket is not None:
+            return self._socket.send(view, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        return os.write(self._descriptor, view)
+
+    async def _ready(self) -> None:
+        """Wait until it can be read, or written."""
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        add: Callable[..., object] = loop.add_writer if self._writes else loop.add_reader
+        remove = loop.remove_writer if self._writes else loop.remove_reader
+        descriptor = self._descriptor
+        try:
+            add(descriptor, _wake, ready)
+        except PermissionError:  # epoll(7) takes no regular files, nor a few devices
+            await asyncio.sleep(0)
+            return
+        try:
+            await ready
+        finally:
+            remove(descriptor)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _read_duplicate(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, _CHUNK)
+    finally:
+        os.close(descriptor)
+
+
+def _write_duplicate(descriptor: int, view: memoryview) -> None:
+    try:
+        while view:
+            with suppress(BlockingIOError):
+                view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,26 @@
+"""The names that are made up for machines whose starter names none: `calm-otter`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+_FIRST = (
+    "amber bold brave brisk calm clear cool crisp deft eager fair fleet fond glad grand green keen "
+    "kind light lively lucid merry mild neat noble plain proud quick quiet rapid ready sharp shy "
+    "sly snug solid spry still sunny swift tidy vivid warm wary wise witty"
+).split()
+_SECOND = (
+    "adder badger beaver bison bittern crane curlew deer dove eagle egret falcon ferret finch fox "
+    "gannet goose hare hawk heron ibex jackdaw kestrel lark linnet lynx marten mole newt otter owl "
+    "petrel plover quail raven robin seal shrew siskin sparrow stoat swan tern toad vole wren"
+).split()
+
+
+def made_up() -> Iterator[str]:
+    """Yield names, without end; most are two words, and none comes twice in a row for long."""
+    choose = random.SystemRandom().choice
+    for _ in range(20):
+        yield f"{choose(_FIRST)}-{choose(_SECOND)}"
+    while True:
+        yield f"{choose(_FIRST)}-{choose(_SECOND)}-{choose(range(1000))}"

@@ -1,0 +1,157 @@
+"""A `Peer` is a client as its supervisor sees it: a connection, its request, and its reply.
+
+It may be slow, or mean harm: it has a deadline for its request and for taking what it is sent, and
+bounds for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+from microvm.errors import MicroVMError, UsageError
+from microvm.supervisor import wire
+
+TIMEOUT = 10.0
+"""The seconds that a peer has for its request, and for taking a line."""
+
+_CHUNK = 1 << 16
+_CREDENTIALS = struct.Struct("3i")  # struct ucred, unix(7)
+
+
+class Peer:
+    """A client's connection.
+
+    :ivar descriptors: what came with the request, the peer's to close until they are taken out.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        """Take over an accepted connection, which does not block."""
+        self.descriptors: list[int] = []
+        self._socket = connected
+        self._buffer = bytearray()
+        self._sending = asyncio.Lock()
+
+    def close(self) -> None:
+        """Close the connection, and what came with the request and is still here."""
+        self._socket.close()
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+    def is_ours(self) -> bool:
+        """Tell whether the client is this user or root."""
+        data = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        _, user, _ = _CREDENTIALS.unpack(data)
+        return user in (os.geteuid(), 0)
+
+    async def request(self) -> dict[str, Any]:
+        """Return the request.
+
+        :raises UsageError: it is none, or not one of this wire.
+        :raises TimeoutError: it did not come in time.
+        :raises EOFError: the client has gone.
+        """
+        async with asyncio.timeout(TIMEOUT):
+            self._buffer += await self._receive_first()
+            line = await self._line()
+        if line.get("wire") != wire.WIRE:
+            raise _of_another_wire(line.get("wire"))
+        return line
+
+    async def lines(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the lines after the request, until the client closes the connection; answer pings.
+
+        :raises UsageError: one is none.
+        """
+        with suppress(EOFError):
+            while True:
+                line = await self._line()
+                if "ping" in line:
+                    await self.send({"pong": line["ping"]})
+                else:
+                    yield line
+
+    async def _line(self) -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        seen = 0
+        while (end := self._buffer.find(b"\n", seen)) < 0:
+            seen = len(self._buffer)
+            if seen > wire.LIMIT:
+                raise UsageError("a line has no end")
+            try:
+                data = await loop.sock_recv(self._socket, _CHUNK)
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise EOFError
+            self._buffer += data
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        try:
+            return wire.decode(line)
+        except ValueError as error:
+            raise UsageError(f"a line is none of ours: {error}") from None
+
+    async def _receive_first(self) -> bytes:
+        """Receive the first bytes, and the descriptors with them."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                data, ancillary, flags, _ = self._socket.recvmsg(
+                    _CHUNK,
+                    socket.CMSG_SPACE(4 * wire.DESCRIPTORS),
+                    socket.MSG_CMSG_CLOEXEC,
+                )
+                break
+            except BlockingIOError:
+                readable = loop.create_future()
+                loop.add_reader(self._socket, _wake, readable)
+                try:
+                    await readable
+                finally:
+                    loop.remove_reader(self._socket)
+            except ConnectionError:
+                raise EOFError from None
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                count = len(content) // 4
+                self.descriptors += struct.unpack(f"{count}i", content[: 4 * count])
+        if flags & socket.MSG_CTRUNC:
+            raise UsageError("too many descriptors, or we may open no more files")
+        if not data:
+            raise EOFError
+        return data
+
+    async def send(self, value: dict[str, Any]) -> None:
+        """Send a line; a client that does not take it, or has gone, goes without."""
+        loop = asyncio.get_running_loop()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(TIMEOUT), self._sending:
+                await loop.sock_sendall(self._socket, wire.encode(value))
+
+    async def fail(self, error: BaseException) -> None:
+        """Send an error as the reply."""
+        from microvm.error_json import to_json
+
+        status = error.exit_status if isinstance(error, MicroVMError) else MicroVMError.exit_status
+        await self.send({"error": to_json(error), "status": status})
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _of_another_wire(theirs: object) -> UsageError:
+    from microvm import __version__
+
+    return UsageError(
+        f"this machine was started by microvm {__version__}, whose wire is number {wire.WIRE}; "
+        f"what asks has number {theirs!r}",
+        hint="use that microvm, or stop the machine with it and start another",
+    )

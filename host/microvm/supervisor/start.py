@@ -1,0 +1,123 @@
+"""The start of a named machine, as its starter sees it: a supervisor is spawned, and has an order.
+
+Whatever goes wrong, or ends the starter, before the machine is up, leaves nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+from microvm.errors import MicroVMError
+from microvm.supervisor import wire
+from microvm.supervisor.client import Connection
+from microvm.supervisor.runtime import Place, Runtime
+
+_PATIENCE = 20.0  # with a supervisor that is to clear up, in seconds
+
+
+class Start:
+    """A start of a machine; leaving its block takes back one that has not come to its end.
+
+    The supervisor is there from the beginning, and imports what it needs while its starter finds
+    out what to order.
+
+    :ivar name: the machine's.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        """Make the folder of the machine, and spawn its supervisor.
+
+        :param name: what it is to be called; None for a name that is made up.
+        :raises MicroVMError: there is such a machine, or there can be none here.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs, Runtime(make=True) as runtime, runtime.create(name) as place:
+            try:
+                self._process = _spawn(place, theirs)
+            except BaseException:
+                ours.close()
+                runtime.remove(place)
+                raise
+        self.name = place.name
+        self._connection = Connection(place.name, ours)
+        self._done = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._connection:
+            if not self._done:
+                self._take_back()
+
+    def _take_back(self) -> None:
+        """Have the supervisor clear up, and wait until it has."""
+        ours = self._connection.socket
+        with suppress(OSError):
+            ours.shutdown(socket.SHUT_WR)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_PATIENCE)
+
+    def order(
+        self,
+        *,
+        image: str | None,
+        snapshot: str | None,
+        options: dict[str, Any],
+        idle_timeout: float | None,
+        max_age: float | None,
+        notify: Callable[[str], object],
+    ) -> dict[str, Any]:
+        """Have the machine started, wait until it is up, and return what it is.
+
+        :param image: its folder, or whatever else `MicroVM` takes; None with a snapshot.
+        :param snapshot: the name of one.
+        :param options: `MachineOptions`, as JSON has them.
+        :param idle_timeout: for how long nobody has to use it until it ends, in seconds.
+        :param max_age: how long after its start it ends, in seconds.
+        :param notify: called with the lines that a user should see.
+        :raises MicroVMError: it was not started.
+        """
+        order = {
+            "image": image,
+            "snapshot": snapshot,
+            "options": options,
+            "idle_timeout": idle_timeout,
+            "max_age": max_age,
+        }
+        self._connection.send({"wire": wire.WIRE, "order": order})
+        facts: dict[str, Any] = self._connection.reply(lambda line: notify(str(line.get("notice"))))
+        self._done = True
+        self._process.returncode = 0  # it lives on, and is nobody's child to wait for
+        return facts
+
+
+def _spawn(place: Place, channel: socket.socket) -> subprocess.Popen[bytes]:
+    passed = (channel.fileno(), place.descriptor, place.held)
+    log = place.file("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        return subprocess.Popen(
+            # Without the folder that we are in, where anybody's modules may lie.
+            [sys.executable, "-P", "-m", "microvm.supervisor", place.name, *map(str, passed)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            pass_fds=passed,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise MicroVMError(f"cannot run {sys.executable}: {error.strerror}") from error
+    finally:
+        os.close(log)

@@ -1,0 +1,260 @@
+"""The supervisor of a named machine: it owns the machine, serves its clients, and sees its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from microvm import __version__
+from microvm.errors import GuestDied, MachineError, MicroVMError, UsageError
+from microvm.supervisor import wire
+from microvm.supervisor.calls import CALLS
+from microvm.supervisor.peer import Peer
+from microvm.supervisor.runtime import Place, Runtime
+from microvm.supervisor.turns import Turns
+from microvm.tasks import cancel
+
+if TYPE_CHECKING:
+    from microvm.machine import MicroVM
+
+_MOST_PEERS = 200
+
+# How often it is looked whether the folder is still there and an idle guest answers, and for how
+# long that may be silent, in seconds: one that has halted shows it by nothing else.
+_INTERVAL = 30.0
+_SILENCE = 60.0
+
+_LAST_REPLIES = 5.0  # for those who are still served when the machine has ended, in seconds
+_NO_ROOM = 0.1  # seconds until a connection is tried again that could not be accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request, and the client that it is from."""
+
+    request: dict[str, Any]
+    peer: Peer
+    on_line: list[Callable[[dict[str, Any]], object]] = field(default_factory=list)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for its turn."""
+        return bool(self.request.get("wait"))
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of a machine: why, in words, and whether somebody had asked for it."""
+
+    reason: str
+    asked: bool = False
+    traceless: bool = False
+
+
+class Supervisor:
+    """A supervisor of one machine.
+
+    :ivar machine: what it is about, once that is up.
+    :ivar turns: of those who want its guest.
+    :ivar facts: what `machine.json` says.
+    """
+
+    def __init__(self, runtime: Runtime, place: Place) -> None:
+        """Begin with the folder of the machine, whose lock we hold."""
+        self.place = place
+        self.machine: MicroVM
+        self.turns = Turns(place.name)
+        self.facts: dict[str, Any] = {}
+        self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.gone = asyncio.Event()
+        self.ending: Ending | None = None
+        self._runtime = runtime
+        self._peers: set[asyncio.Task[None]] = set()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+
+    def end(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
+        """Have the machine end; the first reason counts.
+
+        :param asked: whether somebody wanted it.
+        :param traceless: nobody needs to be told.
+        """
+        if not self.ended.done():
+            self.ended.set_result(Ending(reason, asked, traceless))
+
+    async def supervise(
+        self, start: Callable[[], Coroutine[Any, Any, None]], order: dict[str, Any]
+    ) -> None:
+        """Start the machine, and serve its clients until it has ended, and is cleared up.
+
+        :param start: gives us `machine`, once it is up, and tells its starter so.
+        :param order: what was asked for.
+        :raises MicroVMError: it could not be started.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            name = signal.Signals(number).name
+            loop.add_signal_handler(number, self.end, f"{name} ended its supervisor")
+        self._listener.bind(self.place.path("socket"))
+        self._listener.listen(128)
+        tasks = [asyncio.create_task(self._accept())]
+        try:
+            async with self.turns.taken("its start", wait=False):
+                await self._started(start)
+            tasks += [asyncio.create_task(each) for each in self._watches(order)]
+            self.ending = await self.ended
+        finally:
+            await cancel(tasks)
+            await self._clear()
+
+    async def _started(self, start: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        starting = asyncio.create_task(start())
+        try:
+            either: set[asyncio.Future[Any]] = {starting, self.ended}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                raise MicroVMError(
+                    f"{self.place.name} was not started: {self.ended.result().reason}"
+                )
+            starting.result()
+        finally:
+            await cancel([starting])
+
+    def _watches(self, order: dict[str, Any]) -> list[Any]:
+        watches = [self._watch_machine(), self._watch_silence()]
+        if idle := order.get("idle_timeout"):
+            watches.append(self._watch_idle(idle))
+        if age := order.get("max_age"):
+            watches.append(self._watch_age(age))
+        return watches
+
+    async def _watch_machine(self) -> None:
+        self.end(str(await self.machine.wait_lost()))
+
+    async def _watch_idle(self, timeout: float) -> None:
+        await self.turns.idle(timeout)
+        self.end(f"nobody used it for {timeout:g} s", asked=True)
+
+    async def _watch_age(self, age: float) -> None:
+        await asyncio.sleep(age)
+        self.end(f"it has reached its age of {age:g} s", asked=True)
+
+    async def _watch_silence(self) -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            if not self._runtime.has(self.place):
+                self.end("its folder was removed", traceless=True)
+            if not self.turns.runs:
+                with suppress(MachineError):  # which `_watch_machine` sees, too
+                    await self.machine.ping(_SILENCE)
+
+    async def _clear(self) -> None:
+        """End the machine, tell everybody, and leave nothing but the reason."""
+        self._listener.close()
+        try:
+            if hasattr(self, "machine"):
+                await self.machine.stop()
+        finally:
+            ending = self.ending or Ending("it could not be started", traceless=True)
+            self.ending = ending
+            if ending.traceless:
+                with suppress(MicroVMError, OSError):
+                    self._runtime.remove(self.place)
+            else:
+                with suppress(OSError):  # the disk may be full
+                    os.unlink("socket", dir_fd=self.place.descriptor)
+                    ended = {"reason": ending.reason, "asked": ending.asked, "at": time.time()}
+                    self.place.write("ended.json", ended)
+            self.gone.set()
+            if self._peers:
+                await asyncio.wait(self._peers, timeout=_LAST_REPLIES)
+            await cancel(self._peers)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connected, _ = await loop.sock_accept(self._listener)
+            except OSError:  # we may open no more files
+                await asyncio.sleep(_NO_ROOM)
+                continue
+            peer = asyncio.create_task(self._serve(Peer(connected)))
+            self._peers.add(peer)
+            peer.add_done_callback(self._peers.discard)
+            while len(self._peers) >= _MOST_PEERS:
+                await asyncio.wait(self._peers, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _serve(self, peer: Peer) -> None:
+        try:
+            if not peer.is_ours():
+                return
+            with suppress(EOFError, TimeoutError):
+                await self._answer(peer)
+        except MicroVMError as error:
+            await peer.fail(error)
+        finally:
+            peer.close()
+
+    async def _answer(self, peer: Peer) -> None:
+        call = Call(await peer.request(), peer)
+        function = CALLS.get(str(call.request.get("call")))
+        if function is None:
+            raise UsageError(f"there is no call {call.request.get('call')!r} of a machine")
+        work = asyncio.ensure_future(function(self, call))
+        listening = asyncio.create_task(_listen(call))
+        try:
+            await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                await listening  # it may say what is wrong; else the client has gone
+                return
+        finally:
+            await cancel([work, listening])
+        try:
+            reply = {"result": work.result()}
+        except (MicroVMError, OSError, TypeError) as error:  # TypeError: no such option
+            await peer.fail(self._explained(error))
+        else:
+            await peer.send(reply)
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """Say why the machine was stopped, to those whose command was in it."""
+        if isinstance(error, MachineError) and self.ending is not None:
+            return GuestDied(f"machine {self.place.name} is gone: {self.ending.reason}")
+        return error
+
+    def describe(self, order: dict[str, Any]) -> None:
+        """Write `machine.json`, when the machine is up."""
+        machine = self.machine
+        self.facts = {
+            "name": self.place.name,
+            "image": machine.image.name,
+            "snapshot": order.get("snapshot"),
+            "memory": machine.memory,
+            "cpus": machine.cpus,
+            "disk": machine.disk,
+            "accel": machine.accel,
+            "confinement": machine.confinement,
+            "cloned": machine.cloned,
+            "started": time.time(),
+            "supervisor": os.getpid(),
+            "qemu": machine.pid,
+            "idle_timeout": order.get("idle_timeout"),
+            "max_age": order.get("max_age"),
+            "defaults": machine.image.manifest.config.options,
+            "wire": wire.WIRE,
+            "version": __version__,
+        }
+        self.place.write("machine.json", self.facts)
+
+
+async def _listen(call: Call) -> None:
+    """Take the lines after a request, until the client has gone."""
+    async for line in call.peer.lines():
+        for each in call.on_line:
+            each(line)
