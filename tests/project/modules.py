@@ -19,6 +19,7 @@ HEAD = "| part | file | what it is |\n|---|---|---|\n"
 PARTS = (
     "cli",
     "bench",
+    "supervisor",
     "front",
     "start",
     "image",

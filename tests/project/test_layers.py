@@ -50,7 +50,7 @@ KNOWS = {
         "bench",
         "proto",
     },
-    "bench": {"ground", "wire", "guest", "qemu", "start", "image", "front"},
+    "bench": {"ground", "wire", "guest", "qemu", "start", "image", "front", "supervisor"},
 }
 
 #: The modules of the generator: each may know only those before it.

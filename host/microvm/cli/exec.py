@@ -40,7 +40,9 @@ def as_json(options: dict[str, Any]) -> dict[str, Any]:
 def execute(
     name: str, command: tuple[str, ...], standard_input: bool | None, wait: bool, **options: Any
 ) -> None:
-    """Run CMD in the machine NAME, or the only one whose name begins so.
+    """Run CMD in a machine that `microvm start` has started.
+
+    NAME may be the beginning of its name, where no other begins so.
 
     Standard input is passed on unless it is a terminal, which -t or -i passes on. Output, Ctrl-C
     and the exit status are as for `microvm run`; 125 also says that there is no such machine, or
@@ -63,9 +65,10 @@ def execute(
 @shared.verbose
 @click.argument("name")
 def shell(name: str, wait: bool, **options: Any) -> None:
-    """Open a shell in the machine NAME: that of its user, in a terminal, as a login.
+    """Open a shell in a machine that has a name.
 
-    Without a terminal of ours, it reads commands from standard input.
+    It is that of the user, root unless -u says another, as a login. It has a terminal; without one
+    of ours, it reads commands from standard input.
     """
     import os
 

@@ -7,9 +7,13 @@ import click
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Stop all of them.")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]…")
 def stop(names: tuple[str, ...], everything: bool) -> None:
-    """End machines, whatever runs in them, and print their names; nothing is left of them."""
+    """End machines that have names.
+
+    Whatever runs in them is killed, and nothing is left of them. Their names are printed as they
+    are gone.
+    """
     from microvm.supervisor import fleet
 
     if everything == bool(names):
