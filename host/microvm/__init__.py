@@ -54,8 +54,10 @@ if TYPE_CHECKING:
     from microvm.machine import MicroVM
     from microvm.pool import Pool
     from microvm.snapshot import Snapshot
+    from microvm.supervisor.attached import AttachedVM
 
 __all__ = [
+    "AttachedVM",
     "BootError",
     "Busy",
     "CompletedProcess",
@@ -98,6 +100,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AttachedVM": "supervisor.attached",
     "Job": "job",
     "Outcome": "job",
     "MicroVM": "machine",

@@ -27,6 +27,7 @@ from microvm.units import parse_count
 
 # The rest is imported when a machine starts, so that `launch` can come before it.
 if TYPE_CHECKING:
+    from microvm import AttachedVM
     from microvm.forks import Forks
     from microvm.guest.guest import Guest
     from microvm.start.restorer import Restorer
@@ -308,6 +309,27 @@ class MicroVM(CommandMethods):
             from microvm.forks import Forks
 
             return await Forks.start(snapshot, count, confinement=self.confinement)
+
+    @staticmethod
+    def attach(name: str, *, wait: bool = False) -> AttachedVM:
+        """Return a named machine, which `microvm start` has left running, to be used from here.
+
+        ::
+
+            async with MicroVM.attach("web") as vm:
+                await vm.run(["echo", "hello"])
+
+        It is another process's, and goes on when this lets go of it; see `AttachedVM`.
+
+        :param name: the machine's, or the beginning of it, if no other begins so.
+        :param wait: whether a command waits for its turn while others use the machine, in the order
+            of asking, and is not `Busy`.
+        :raises MicroVMError: there is no such machine, or it is gone; says why.
+        """
+        # Of the package: a machine knows nothing of who may keep it.
+        from microvm import AttachedVM
+
+        return AttachedVM(name, wait=wait)
 
     def unclosed(self) -> str:
         """Return the warning for a machine that nobody has stopped; empty if that does no harm."""

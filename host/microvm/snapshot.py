@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from microvm.options import Confinement
     from microvm.qemu.command import Memory
+    from microvm.start.checkpoint import Checkpoint
     from microvm.start.origin import Origin
     from microvm.start.running import RunningVM
     from microvm_image.image import Image
@@ -75,6 +77,7 @@ class Snapshot:
         self._origin = origin
         self._opened = opened
         self._closed = False
+        self._taken: Checkpoint | None = None
         self._lock = threading.Lock()  # it may be closed while others open it, in other threads
         self._finalizer = weakref.finalize(self, files.close) if files else None
 
@@ -105,7 +108,29 @@ class Snapshot:
                 found = cls.find(name)
                 found.pause = taken.pause
                 return found
-            return cls(taken.origin, taken.opened, files=files.pop_all(), pause=taken.pause)
+            return cls._of(taken, files.pop_all())
+
+    @classmethod
+    def _of(cls, taken: Checkpoint, files: ExitStack) -> Self:
+        snapshot = cls(taken.origin, taken.opened, files=files, pause=taken.pause)
+        snapshot._taken = taken
+        return snapshot
+
+    def parts(self) -> tuple[dict[str, Any], list[int]]:
+        """Return what another process makes one without a name of; see `Checkpoint.parts`."""
+        assert self._taken is not None  # noqa: S101 - it has no name
+        return self._taken.parts()
+
+    @classmethod
+    def taken_over(cls, facts: dict[str, Any], descriptors: list[int]) -> Self:
+        """Return the one that another process has taken, of its parts, which are its from now."""
+        from microvm.start.checkpoint import Checkpoint
+
+        with ExitStack() as files:
+            for descriptor in descriptors:
+                files.callback(os.close, descriptor)
+            taken = Checkpoint.of(facts, descriptors)
+            return cls._of(taken, files.pop_all())
 
     def __repr__(self) -> str:
         name = self.name or ("closed" if self._closed else "without a name")

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack, cast, overload
 
+import microvm
 from microvm import machine, pool
 from microvm.capacity import usable_cpus
 from microvm.files import Asked, Got, Listed, Read, Written, WrittenFromArchive
@@ -77,7 +78,7 @@ class _LoopBound:
 class _Files(_LoopBound):
     """See :class:`microvm.files.FileMethods`."""
 
-    _machine: machine.MicroVM
+    _machine: machine.MicroVM | microvm.AttachedVM
 
     def write_file(
         self, path: GuestPath, data: Data, *, mode: int | None = None, **how: Unpack[Written]
@@ -126,54 +127,8 @@ class _Files(_LoopBound):
         return self._do(self._machine.list(path, **how))
 
 
-class MicroVM(_Files):
-    """See :class:`microvm.MicroVM`, which takes the same arguments.
-
-    Its `notify` is called in the machine's own thread. One that nobody holds any more, nor anything
-    that came from it, is ended, with a ResourceWarning.
-    """
-
-    @lists(MachineOptions)
-    def __init__(
-        self,
-        image: Image | Snapshot | str | Path | None = None,
-        **options: Unpack[MachineOptions],
-    ) -> None:
-        """Check what it is to be; see `microvm.MicroVM`."""
-        self._machine = machine.MicroVM(image, **options)
-        super().__init__(Loop(self._machine.stop, self._machine.unclosed))
-
-    def __repr__(self) -> str:
-        return repr(self._machine)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    @property
-    def pid(self) -> int | None:
-        """The process id of QEMU, or None when the machine is not up."""
-        return self._machine.pid
-
-    def start(self) -> None:
-        """Boot the guest and wait until it is ready; see `microvm.MicroVM.start`."""
-        try:
-            self._do(self._machine.start())
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """End the machine, whatever state it is in; idempotent."""
-        self._loop.close()
+class _Machine(_Files):
+    """What a machine can do, whosever it is; see :class:`microvm.MicroVM`."""
 
     @lists(ExecOptions)
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
@@ -214,6 +169,95 @@ class MicroVM(_Files):
         count = parse_count(count, least=1)
         with self.checkpoint() as snapshot:
             return Forks.start(snapshot, count)
+
+
+class MicroVM(_Machine):
+    """See :class:`microvm.MicroVM`, which takes the same arguments.
+
+    Its `notify` is called in the machine's own thread. One that nobody holds any more, nor anything
+    that came from it, is ended, with a ResourceWarning.
+    """
+
+    @lists(MachineOptions)
+    def __init__(
+        self,
+        image: Image | Snapshot | str | Path | None = None,
+        **options: Unpack[MachineOptions],
+    ) -> None:
+        """Check what it is to be; see `microvm.MicroVM`."""
+        self._machine: machine.MicroVM = machine.MicroVM(image, **options)
+        super().__init__(Loop(self._machine.stop, self._machine.unclosed))
+
+    @staticmethod
+    def attach(name: str, *, wait: bool = False) -> AttachedVM:
+        """Return a named machine that is running; see `microvm.MicroVM.attach`."""
+        return AttachedVM(name, wait=wait)
+
+    def __repr__(self) -> str:
+        return repr(self._machine)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of QEMU, or None when the machine is not up."""
+        return self._machine.pid
+
+    def start(self) -> None:
+        """Boot the guest and wait until it is ready; see `microvm.MicroVM.start`."""
+        try:
+            self._do(self._machine.start())
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the machine, whatever state it is in; idempotent."""
+        self._loop.close()
+
+
+class AttachedVM(_Machine):
+    """See :class:`microvm.AttachedVM`; `MicroVM.attach` gives one."""
+
+    def __init__(self, name: str, *, wait: bool = False) -> None:
+        """Find the machine; see `microvm.MicroVM.attach`."""
+        self._machine: microvm.AttachedVM = microvm.AttachedVM(name, wait=wait)
+        self.name, self.facts = self._machine.name, self._machine.facts
+        super().__init__(Loop(self._machine.detach, str))
+
+    def __repr__(self) -> str:
+        return repr(self._machine)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of QEMU."""
+        return self._machine.pid
+
+    def detach(self) -> None:
+        """Let go of the machine, which goes on; see `microvm.AttachedVM.detach`. Idempotent."""
+        self._loop.close()
+
+    def stop(self) -> None:
+        """End the machine, for everybody; see `microvm.AttachedVM.stop`. Idempotent."""
+        if not self._machine.stopped:
+            self._do(self._machine.stop())
+        self.detach()
 
 
 class Forks(list[MicroVM]):

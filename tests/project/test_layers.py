@@ -37,7 +37,7 @@ KNOWS = {
     "image": {"ground"},
     "start": {"ground", "guest", "qemu", "image"},
     "front": {"ground", "wire", "guest", "qemu", "start", "image"},
-    "supervisor": {"ground", "guest", "front"},
+    "supervisor": {"ground", "wire", "guest", "front"},
     "cli": {
         "ground",
         "wire",

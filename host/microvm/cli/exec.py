@@ -12,27 +12,17 @@ from microvm.options import ExecOptions
 # The shell of the command's user, as login(1) starts it.
 _SHELL = ["sh", "-c", 'exec "${SHELL:-/bin/sh}" -l']
 
-_wait = click.option(
-    "--wait", is_flag=True, help="Wait for our turn, where another command runs in the machine."
-)
-
 
 def as_json(options: dict[str, Any]) -> dict[str, Any]:
     """Return `ExecOptions` as JSON has them."""
+    from microvm.supervisor.wire import plain
 
-    def text(value: Any) -> Any:
-        if isinstance(value, bytes):
-            return value.decode("utf-8", "surrogateescape")
-        if isinstance(value, dict):
-            return {text(name): text(content) for name, content in value.items()}
-        return value
-
-    return {name: text(value) for name, value in shared.given(ExecOptions, options).items()}
+    return {name: plain(value) for name, value in shared.given(ExecOptions, options).items()}
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
 @shared.standard_input
-@_wait
+@shared.wait
 @shared.options(ExecOptions, "exec")
 @shared.verbose
 @click.argument("name")
@@ -60,7 +50,7 @@ def execute(
 
 
 @click.command()
-@_wait
+@shared.wait
 @shared.options(ExecOptions, "shell")
 @shared.verbose
 @click.argument("name")

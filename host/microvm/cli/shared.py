@@ -109,6 +109,9 @@ from_snapshot = click.option(
     shell_complete=completes("snapshot"),
     help="Go on from a snapshot, as `run --save` keeps them, with the memory, CPUs and disk of it.",
 )
+wait = click.option(
+    "--wait", is_flag=True, help="Wait for our turn, where another command runs in the machine."
+)
 verbose = click.option(
     "-v",
     "--verbose",

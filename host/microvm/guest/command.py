@@ -12,6 +12,7 @@ from microvm.errors import (
     ExecTimeout,
     MachineError,
     MemoryLimit,
+    MicroVMError,
     OutputLimit,
     StartError,
 )
@@ -50,7 +51,7 @@ class Command:
         self.stdout = OutputBuffer(lambda amount: consumed(codec.Stream.STDOUT, amount))
         self.stderr = OutputBuffer(lambda amount: consumed(codec.Stream.STDERR, amount))
         self.returncode: int | None = None
-        self.error: MachineError | StartError | ExecKilled | None = None
+        self.error: MicroVMError | None = None
         self.ended = asyncio.Event()
         self.abandoned = False
         self._request = request
@@ -114,11 +115,16 @@ class Command:
             self.returncode = self.error.exit_status
         self._end(None)
 
-    def lose(self, error: MachineError) -> None:
-        """Note that the machine is gone."""
+    def exit(self, returncode: int) -> None:
+        """Note how the command ended, which somebody else has been told."""
+        self.returncode = returncode
+        self._end(None)
+
+    def fail(self, error: MicroVMError) -> None:
+        """Note what the command came to in the place of an end of its own: the machine's, say."""
         self.error = error
         self.returncode = error.exit_status
-        self._end(error)
+        self._end(error if isinstance(error, MachineError) else None)
 
     def _end(self, error: MachineError | None) -> None:
         if error is not None:

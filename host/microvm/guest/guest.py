@@ -289,7 +289,7 @@ class Guest:
         self._channel.close()
         command, self._command = self._command, None
         if command is not None:
-            command.lose(error)
+            command.fail(error)
         waiters: list[asyncio.Future[Any]] = [self._ready, *self._pongs.values(), *self._statuses]
         for waiter in waiters:
             if not waiter.done():

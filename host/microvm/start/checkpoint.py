@@ -14,7 +14,8 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
 
 from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
 from microvm.guest.freeze import Freeze
@@ -54,6 +55,28 @@ class Checkpoint:
             state = os.pread(self._memory.state, os.fstat(self._memory.state).st_size, 0)
             made = restorable(ram, state, self._memory.scratch, copied=self.copied)
             yield files.enter_context(made)
+
+    def parts(self) -> tuple[dict[str, Any], list[int]]:
+        """Return what another process of this user makes it of: facts for JSON, and files."""
+        memory = self._memory
+        files = {"ram": memory.ram, "state": memory.state}
+        files |= {} if memory.scratch is None else {"scratch": memory.scratch}
+        files |= {} if self._base is None else {"base": self._base}
+        facts = {
+            "origin": asdict(self.origin),
+            "pause": self.pause,
+            "copied": self.copied,
+            "files": [*files],
+        }
+        return facts, [*files.values()]
+
+    @classmethod
+    def of(cls, facts: dict[str, Any], files: list[int]) -> Self:
+        """Return one of such parts; its files stay the caller's."""
+        named = dict(zip(facts["files"], files, strict=True))
+        memory = Memory(named["ram"], named["state"], saved=False, scratch=named.get("scratch"))
+        made = Origin(**facts["origin"])
+        return cls(made, facts["pause"], facts["copied"], memory, named.get("base"))
 
     def keep(self, name: str) -> None:
         """Save it on the disk, in the place of what has that name.

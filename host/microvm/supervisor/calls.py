@@ -7,14 +7,17 @@ import shlex
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 from microvm.errors import UsageError
 from microvm.guest.stdio import attach, copy_in
+from microvm.guest.timeouts import TIMEOUTS
 from microvm.printable import printable
 from microvm.supervisor.descriptors import Descriptor
+from microvm.units import parse_duration
 
 if TYPE_CHECKING:
     from microvm.guest.process import Process
@@ -97,6 +100,27 @@ async def _ended(supervisor: Supervisor) -> dict[str, Any]:
     return {"reason": supervisor.ending.reason, "asked": supervisor.ending.asked}
 
 
+async def _status(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+    """Ask the guest for the daemon's counters, within `timeout` seconds."""
+    timeout = call.request.get("timeout", TIMEOUTS.ping)
+    return asdict(await supervisor.machine.status(parse_duration(timeout)))
+
+
+async def _checkpoint(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+    """Take a snapshot, under a `name`; or without one, of which the client gets the parts."""
+    name = call.request.get("name")
+    if not isinstance(name, str | None):
+        raise UsageError(f"{name!r} is no name of a snapshot")
+    async with supervisor.turns.taken("a checkpoint is being taken", wait=call.waits):
+        snapshot = await supervisor.machine.checkpoint(name)
+    if name is not None:
+        return {"pause": snapshot.pause}
+    with snapshot:
+        facts, files = snapshot.parts()
+        call.peer.passed += map(os.dup, files)
+    return facts
+
+
 async def _facts(supervisor: Supervisor, call: Call) -> dict[str, Any]:
     """Say what the machine is, and what it does."""
     del call
@@ -123,8 +147,10 @@ def _usage(pid: int) -> dict[str, Any]:
 
 
 CALLS: dict[str, Callable[[Supervisor, Call], Coroutine[Any, Any, dict[str, Any]]]] = {
+    "checkpoint": _checkpoint,
     "exec": _exec,
     "facts": _facts,
+    "status": _status,
     "stop": _stop,
     "wait": _wait,
 }

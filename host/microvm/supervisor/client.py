@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Self
 
-    from microvm.errors import MicroVMError
+    from microvm.errors import MachineError, MicroVMError
 
 _CONNECT_TIMEOUT = 10.0  # of a supervisor that takes no more connections, in seconds
 
@@ -106,7 +106,7 @@ class Connection:
             if self.socket.fileno() not in ready:
                 silences += not ready
                 if silences == _MOST_SILENCES:
-                    raise _silent(self.name)
+                    raise silent(self.name)
                 if not ready:
                     self.send({"ping": silences})
                 continue
@@ -128,7 +128,7 @@ class Connection:
         except ConnectionResetError:
             data = b""
         if not data:
-            raise _ended(self.name)
+            raise ended(self.name)
         self._buffer += data
         *lines, rest = self._buffer.split(b"\n")
         self._buffer = rest
@@ -152,6 +152,20 @@ def connect(name: str) -> Connection:
         return connect_to(place)
 
 
+def connect_again(name: str) -> Connection:
+    """Connect to the supervisor of a machine that was there, and has just this name.
+
+    :raises MicroVMError: it is gone; says why.
+    """
+    with Runtime() as runtime:
+        try:
+            place = runtime.of(name)
+        except FileNotFoundError:
+            raise ended(name) from None
+        with place:
+            return connect_to(place)
+
+
 def connect_to(place: Place) -> Connection:
     """Connect to the supervisor of a machine.
 
@@ -167,9 +181,9 @@ def connect_to(place: Place) -> Connection:
         if not place.lives():
             raise place.error() from None
         if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            raise _between(place.name) from None
+            raise between(place.name) from None
         if isinstance(error, TimeoutError | BlockingIOError):
-            raise _silent(place.name) from None
+            raise silent(place.name) from None
         raise
     except BaseException:
         connected.close()
@@ -177,26 +191,28 @@ def connect_to(place: Place) -> Connection:
     return Connection(place.name, connected)
 
 
-def _ended(name: str) -> MicroVMError:
+def ended(name: str) -> MachineError:
     """Return the error for a supervisor that has ended in the middle of a conversation."""
     from microvm.errors import GuestDied
 
     with Runtime() as runtime:
         try:
-            place = runtime._open(name)
+            place = runtime.of(name)
         except OSError:
             return GuestDied(f"machine {name} was stopped")
         with place:
             return GuestDied(f"machine {name} is gone: {place.reason()}")
 
 
-def _between(name: str) -> MicroVMError:
+def between(name: str) -> MicroVMError:
+    """Return the error for a machine that lives and has no socket."""
     from microvm.errors import MicroVMError
 
     return MicroVMError(f"machine {name} is only just being started, or ends", hint="try again")
 
 
-def _silent(name: str) -> MicroVMError:
+def silent(name: str) -> MachineError:
+    """Return the error for a supervisor that does not answer."""
     from microvm.errors import GuestUnresponsive
 
     return GuestUnresponsive(

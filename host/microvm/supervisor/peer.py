@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -28,20 +28,23 @@ class Peer:
     """A client's connection.
 
     :ivar descriptors: what came with the request, the peer's to close until they are taken out.
+    :ivar passed: what goes with the reply, the peer's to close.
     """
 
     def __init__(self, connected: socket.socket) -> None:
         """Take over an accepted connection, which does not block."""
         self.descriptors: list[int] = []
+        self.passed: list[int] = []
         self._socket = connected
         self._buffer = bytearray()
         self._sending = asyncio.Lock()
 
     def close(self) -> None:
-        """Close the connection, and what came with the request and is still here."""
+        """Close the connection, and what goes with it and is still here."""
         self._socket.close()
-        while self.descriptors:
-            os.close(self.descriptors.pop())
+        for each in (self.descriptors, self.passed):
+            while each:
+                os.close(each.pop())
 
     def is_ours(self) -> bool:
         """Tell whether the client is this user or root."""
@@ -127,12 +130,14 @@ class Peer:
             raise EOFError
         return data
 
-    async def send(self, value: dict[str, Any]) -> None:
+    async def send(self, value: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Send a line; a client that does not take it, or has gone, goes without."""
         loop = asyncio.get_running_loop()
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(TIMEOUT), self._sending:
-                await loop.sock_sendall(self._socket, wire.encode(value))
+                line = wire.encode(value)
+                sent = socket.send_fds(self._socket, [line], descriptors) if descriptors else 0
+                await loop.sock_sendall(self._socket, line[sent:])
 
     async def fail(self, error: BaseException) -> None:
         """Send an error as the reply."""

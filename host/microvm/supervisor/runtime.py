@@ -91,13 +91,13 @@ class Runtime:
         :raises MicroVMError: there is none, or more than one.
         """
         try:
-            return self._open(name)
+            return self.of(name)
         except FileNotFoundError:
             pass
         names = [each for each in self.names() if each.startswith(name)] if name else []
         for each in names[:1] if len(names) == 1 else ():
             try:
-                return self._open(each)
+                return self.of(each)
             except FileNotFoundError:
                 pass
         from microvm.errors import MicroVMError
@@ -107,7 +107,11 @@ class Runtime:
         hint = "`microvm ps` lists those there are"
         raise MicroVMError(f"there is no machine {name}", hint=hint)
 
-    def _open(self, name: str) -> Place:
+    def of(self, name: str) -> Place:
+        """Open the folder of the machine that has just this name.
+
+        :raises FileNotFoundError: there is none.
+        """
         if self.descriptor < 0 or not is_name(name):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         return Place(name, os.open(name, _FOLDER, dir_fd=self.descriptor))
@@ -116,7 +120,7 @@ class Runtime:
         """Open the folders of all machines, sorted by name; they are the caller's to close."""
         for name in self.names():
             try:
-                yield self._open(name)
+                yield self.of(name)
             except OSError:  # it has just gone
                 continue
 
@@ -133,14 +137,14 @@ class Runtime:
             if name is None:
                 name = next(each for each in made_up() if each not in taken)
             elif name in taken:
-                with self._open(name) as old:
+                with self.of(name) as old:
                     if old.lives():
                         raise _taken(name)
                 self._remove(name)
             try:
                 os.mkdir(name, 0o700, dir_fd=self.descriptor)
                 os.chmod(name, 0o700, dir_fd=self.descriptor)  # whatever the umask
-                place = self._open(name)
+                place = self.of(name)
                 place.lock()
             except OSError as error:
                 raise _unusable(self.path, error.strerror) from None

@@ -220,7 +220,7 @@ class Supervisor:
         except (MicroVMError, OSError, TypeError) as error:  # TypeError: no such option
             await peer.fail(self._explained(error))
         else:
-            await peer.send(reply)
+            await peer.send(reply, peer.passed)
 
     def _explained(self, error: BaseException) -> BaseException:
         """Say why the machine was stopped, to those whose command was in it."""

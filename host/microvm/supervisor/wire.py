@@ -52,3 +52,12 @@ def decode(line: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("no object")
     return value
+
+
+def plain(value: Any) -> Any:
+    """Return the value of an option as JSON has it."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, dict):
+        return {plain(name): plain(content) for name, content in value.items()}
+    return value

@@ -1,0 +1,459 @@
+"""The client of a supervisor that a test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import socket
+from array import array
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from subprocess import PIPE
+from typing import Any
+
+import pytest
+from tests.support.peer import SHORT_TIMEOUTS, TIMEOUT
+
+from microvm.error_json import to_json
+from microvm.errors import (
+    Busy,
+    ExecTimeout,
+    FileNotFound,
+    GuestDied,
+    GuestUnresponsive,
+    MachineError,
+    MicroVMError,
+    OutputLimit,
+    ProtocolError,
+    StartError,
+    UsageError,
+)
+from microvm.guest.files import read_file
+from microvm.guest.process import Process
+from microvm.guest.run import run
+from microvm.supervisor.remote import RemoteGuest
+from microvm.wire.session import WINDOW
+
+PIPE_SIZE = 1 << 16
+
+
+class Request:
+    """A request that has come to the supervisor, and its end of the connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.descriptors: list[int] = []
+        self.asked: dict[str, Any] = {}
+        self._received = b""
+
+    async def hear(self) -> dict[str, Any]:
+        """The next line but pings, which are answered; EOFError when the client has gone."""
+        while True:
+            while b"\n" not in self._received:
+                data = b""
+                with suppress(ConnectionResetError):
+                    data = await asyncio.get_running_loop().sock_recv(self.connection, 1 << 16)
+                if not data:
+                    raise EOFError
+                self._received += data
+            line, _, self._received = self._received.partition(b"\n")
+            message: dict[str, Any] = json.loads(line)
+            if "ping" not in message:
+                return message
+            self.say({"pong": message["ping"]})
+
+    def say(self, message: object) -> None:
+        self.connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def fail(self, error: MicroVMError) -> None:
+        self.finish()
+        self.say({"error": to_json(error), "status": error.exit_status})
+
+    def exit(self, returncode: int) -> None:
+        self.finish()
+        self.say({"result": {"returncode": returncode}})
+
+    def finish(self) -> None:
+        """Close the command's streams."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+    def write(self, stream: int, data: bytes) -> None:
+        while data:
+            data = data[os.write(self.descriptors[stream], data) :]
+
+    def close(self) -> None:
+        self.finish()
+        self.connection.close()
+
+
+class Played:
+    """A supervisor; it says what the test makes it say."""
+
+    def __init__(self) -> None:
+        self.requests: asyncio.Queue[Request] = asyncio.Queue()
+        self.all: list[Request] = []
+        self.loop = asyncio.get_running_loop()
+
+    def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))
+        ours.sendmsg([json.dumps(request).encode() + b"\n"], [rights])
+        self.loop.call_soon_threadsafe(self._accept, theirs)
+        return ours
+
+    def _accept(self, connection: socket.socket) -> None:
+        request = Request(connection)
+        data, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 8)
+        connection.setblocking(False)
+        request.asked, request.descriptors = json.loads(data), descriptors
+        self.all.append(request)
+        self.requests.put_nowait(request)
+
+    def lost(self) -> MachineError:
+        return GuestDied("it was stopped")
+
+    def silent(self) -> MachineError:
+        return GuestUnresponsive("the supervisor does not answer")
+
+    async def starts(self) -> Request:
+        """The next request, whose command is begun."""
+        request = await self.requests.get()
+        request.say({"started": True})
+        return request
+
+
+@asynccontextmanager
+async def attached(**options: Any) -> AsyncIterator[tuple[RemoteGuest, Played]]:
+    """A guest that is played, and who plays it; in the end, every descriptor is closed."""
+    await asyncio.sleep(0)  # uvloop opens some at its first turn
+    before = descriptors()
+    played = Played()
+    guest = RemoteGuest(played, **options)
+    try:
+        yield guest, played
+    finally:
+        for request in played.all:
+            request.close()
+        await guest.close()
+    assert descriptors() == before
+
+
+def descriptors() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+async def started(
+    guest: RemoteGuest, played: Played, argv: list[str], **options: Any
+) -> tuple[Process, Request]:
+    process, request = await asyncio.gather(guest.start(argv, **options), played.starts())
+    return process, request
+
+
+async def test_both_streams_come_to_the_end_byte_for_byte() -> None:
+    async with attached() as (guest, played):
+        running = asyncio.create_task(run(guest, ["x", b"\xff"], env={"A": "é"}, timeout="2m"))
+        request = await played.starts()
+        assert request.asked == {
+            "call": "exec",
+            "wait": False,
+            "argv": ["x", "\udcff"],
+            "options": {"env": {"A": "é"}, "timeout": 120},
+        }
+        out, err = bytes(range(256)) * 3000, b"\0\xff" * 100_000
+        writing = [
+            asyncio.to_thread(request.write, stream, data) for stream, data in ((1, out), (2, err))
+        ]
+        await asyncio.gather(*writing)
+        request.exit(7)
+        done = await running
+        assert (done.returncode, done.stdout, done.stderr) == (7, out, err)
+
+
+async def test_a_reader_that_stops_holds_the_command_and_then_goes_on() -> None:
+    async with attached() as (guest, played):
+        process, request = await started(guest, played, ["yes"])
+        os.set_blocking(request.descriptors[1], False)
+        written = 0
+        async with asyncio.timeout(TIMEOUT):
+            while written <= WINDOW + PIPE_SIZE:
+                try:
+                    written += os.write(request.descriptors[1], bytes(PIPE_SIZE))
+                except BlockingIOError:
+                    if written >= WINDOW:
+                        break
+                    await asyncio.sleep(0)
+        assert WINDOW <= written <= WINDOW + 2 * PIPE_SIZE
+        assert process.returncode is None
+        reading = asyncio.create_task(process.stdout.read())
+        await asyncio.sleep(0)
+        os.set_blocking(request.descriptors[1], True)
+        await asyncio.to_thread(request.write, 1, bytes(3 * WINDOW))
+        request.exit(0)
+        assert len(await reading) == written + 3 * WINDOW
+        assert await process.wait() == 0
+
+
+async def test_input_goes_in_up_to_its_end() -> None:
+    data = os.urandom(5 * PIPE_SIZE)
+    async with attached() as (guest, played):
+        running = asyncio.create_task(run(guest, ["cat"], input=data))
+        request = await played.starts()
+        assert request.asked["options"] == {"stdin": -1}
+        with os.fdopen(request.descriptors.pop(0), "rb") as source:
+            assert await asyncio.to_thread(source.read) == data
+        request.exit(0)
+        assert (await running).returncode == 0
+
+
+async def test_input_that_nobody_reads_is_refused() -> None:
+    async with attached() as (guest, played):
+        process, request = await started(guest, played, ["true"], stdin=PIPE)
+        assert process.stdin is not None
+        process.stdin.write(bytes(10 * PIPE_SIZE))
+        draining = asyncio.create_task(process.stdin.drain())
+        await asyncio.sleep(0)
+        os.close(request.descriptors.pop(0))
+        with pytest.raises(BrokenPipeError):
+            await draining
+        assert process.stdin.is_closing()
+        request.exit(0)
+        assert await process.wait() == 0
+
+
+async def test_a_command_without_input_has_none() -> None:
+    async with attached() as (guest, played):
+        process, request = await started(guest, played, ["cat"])
+        assert process.stdin is None
+        assert os.read(request.descriptors[0], 1) == b""
+        request.exit(0)
+        await process.wait()
+
+
+@pytest.mark.parametrize(
+    "error", [ExecTimeout("x", 1.5), OutputLimit("x", 5)], ids=lambda error: type(error).__name__
+)
+async def test_what_a_killed_command_wrote_is_in_its_error(error: MicroVMError) -> None:
+    async with attached() as (guest, played):
+        running = asyncio.create_task(run(guest, ["x"], text=True))
+        request = await played.starts()
+        request.write(1, b"some\xff")
+        request.write(2, b"more")
+        request.fail(error)
+        with pytest.raises(type(error)) as caught:
+            await running
+        assert (caught.value.stdout, caught.value.stderr) == ("some\ufffd", "more")  # type: ignore[attr-defined]
+
+
+async def test_a_killed_command_ends_though_nobody_reads() -> None:
+    async with attached() as (guest, played):
+        process, request = await started(guest, played, ["yes"])
+        writing = asyncio.create_task(asyncio.to_thread(request.write, 1, bytes(WINDOW)))
+        await writing
+        request.fail(ExecTimeout("yes", 1))
+        with pytest.raises(ExecTimeout):
+            await process.wait()
+        assert process.returncode == ExecTimeout.exit_status
+        assert len(await process.stdout.read()) == WINDOW
+
+
+@pytest.mark.parametrize("error", [StartError("lookup", 2, "x"), GuestDied("dead", detail="end")])
+async def test_a_command_fails_as_it_would_have_here(error: MicroVMError) -> None:
+    async with attached() as (guest, played):
+        process, request = await started(guest, played, ["x"])
+        request.write(1, b"before")
+        request.fail(error)
+        with pytest.raises(type(error), match=error.message) as caught:
+            await process.wait()
+        assert caught.value.detail == error.detail
+        assert process.returncode == error.exit_status
+        assert await process.stdout.read(9) == b"before"
+
+
+async def test_one_that_is_busy_says_so_before_there_is_a_process() -> None:
+    async with attached(wait=True) as (guest, played):
+        starting = asyncio.create_task(guest.start(["true"]))
+        request = await played.requests.get()
+        assert request.asked["wait"] is True
+        request.fail(Busy("a command is running"))
+        with pytest.raises(Busy):
+            await starting
+
+
+async def test_a_supervisor_that_ends_is_a_machine_that_is_gone() -> None:
+    async with attached() as (guest, played):
+        process, request = await started(guest, played, ["sleep", "9"])
+        calling = asyncio.create_task(guest.ping())
+        other = await played.requests.get()
+        request.write(2, b"last words")
+        request.close()
+        other.close()
+        for ended in (process.wait(), calling):
+            with pytest.raises(GuestDied, match="it was stopped"):
+                await ended
+        assert await process.stderr.read(99) == b"last words"
+        with pytest.raises(GuestDied):
+            await process.stderr.read()
+
+
+@pytest.mark.parametrize("line", [b"{]\n", b"7\n", b'{"result": {}}\n', b'{"started": 1}\n[]\n'])
+async def test_a_supervisor_that_makes_no_sense_is_given_up(line: bytes) -> None:
+    async with attached() as (guest, played):
+        starting = asyncio.create_task(run(guest, ["x"]))
+        request = await played.requests.get()
+        request.connection.sendall(line)
+        request.finish()
+        with pytest.raises((ProtocolError, GuestDied)):
+            await starting
+
+
+async def test_one_that_hangs_is_noticed() -> None:
+    async with attached(timeouts=SHORT_TIMEOUTS) as (guest, played):
+        process, _ = await started(guest, played, ["x"])
+        calling = asyncio.create_task(guest.ping())
+        await played.requests.get()
+        for ended in (process.wait(), calling):
+            with pytest.raises(GuestUnresponsive, match="does not answer"):
+                await ended
+
+
+async def test_one_that_answers_pings_is_waited_for() -> None:
+    async with attached(timeouts=SHORT_TIMEOUTS) as (guest, played):
+        process, request = await started(guest, played, ["x"])
+        answering = asyncio.create_task(request.hear())
+        await asyncio.sleep(1.2 * SHORT_TIMEOUTS.ping)
+        assert process.returncode is None
+        process.terminate()
+        assert await answering == {"signal": SIGTERM}
+        request.exit(-SIGTERM)
+        assert await process.wait() == -SIGTERM
+
+
+async def test_signals_and_sizes_are_passed_on_and_checked() -> None:
+    async with attached() as (guest, played):
+        process, request = await started(guest, played, ["sh"], tty=(5, 6))
+        assert request.asked["options"] == {"stdin": -1, "tty": [5, 6]}
+        process.kill()
+        process.resize(7, 8)
+        assert [await request.hear(), await request.hear()] == [
+            {"signal": SIGKILL},
+            {"resize": [7, 8]},
+        ]
+        with pytest.raises(UsageError, match="no signal has the number 999"):
+            process.send_signal(999)
+        with pytest.raises(UsageError, match="no terminal"):
+            process.resize(-1, 0)
+        request.exit(-SIGKILL)
+        await process.wait()
+
+
+async def test_what_is_cancelled_is_killed_and_the_next_command_waits_until_it_is_gone() -> None:
+    async with attached() as (guest, played):
+        process, request = await started(guest, played, ["yes"])
+        running = asyncio.create_task(process.communicate())
+        await asyncio.sleep(0)
+        running.cancel()
+        assert await request.hear() == {"abandon": True}
+        following = asyncio.create_task(guest.start(["true"]))
+        await asyncio.to_thread(request.write, 1, bytes(3 * WINDOW))  # which is dropped
+        assert played.requests.empty()
+        request.exit(-SIGKILL)
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        next_request = await played.starts()
+        next_request.exit(0)
+        assert await (await following).wait() == 0
+
+
+async def test_a_start_that_is_cancelled_hangs_up() -> None:
+    async with attached(wait=True) as (guest, played):
+        starting = asyncio.create_task(guest.start(["x"]))
+        request = await played.requests.get()
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        with pytest.raises(EOFError):
+            await request.hear()
+
+
+async def test_a_dropped_process_is_killed() -> None:
+    async with attached() as (guest, played):
+        process, request = await started(guest, played, ["x"])
+        stream = process.stdout
+        del process
+        gc.collect()
+        assert not guest._commands or not next(iter(guest._commands)).command.abandoned
+        del stream
+        gc.collect()
+        assert await request.hear() == {"abandon": True}
+        request.exit(-SIGKILL)
+        await guest._wait_idle()
+
+
+async def test_closing_kills_what_runs_and_takes_no_more() -> None:
+    async with attached() as (guest, played):
+        process, request = await started(guest, played, ["x"])
+        waiting = asyncio.create_task(guest.start(["y"]))
+        await played.requests.get()
+        calling = asyncio.create_task(guest.status())
+        await played.requests.get()
+        closing = asyncio.create_task(guest.close())
+        assert await request.hear() == {"abandon": True}
+        request.exit(-SIGKILL)
+        await closing
+        assert process.returncode == -SIGKILL
+        for refused in (waiting, calling, guest.start(["z"])):
+            with pytest.raises(UsageError, match="let go"):
+                await refused
+
+
+async def test_a_call_has_what_comes_of_it() -> None:
+    async with attached() as (guest, played):
+        calling = asyncio.create_task(guest.call("double", number=4))
+        request = await played.requests.get()
+        assert request.asked == {"call": "double", "number": 4, "wait": False}
+        request.say({"result": {"number": 8}})
+        assert await calling == {"number": 8}
+
+
+async def test_files_that_come_with_an_answer_are_whose_it_is() -> None:
+    async with attached() as (guest, played):
+        calling = asyncio.create_task(guest.call_for_files("open"))
+        request = await played.requests.get()
+        with Path("/dev/null").open("rb") as file:  # noqa: ASYNC230
+            socket.send_fds(request.connection, [b'{"result": 1}\n'], [file.fileno()])
+        answer, [descriptor] = await calling
+        assert answer == 1
+        assert os.fstat(descriptor).st_rdev == os.makedev(1, 3)
+        assert not os.get_inheritable(descriptor)
+        os.close(descriptor)
+
+
+async def test_a_command_that_cannot_be_is_refused_before_anybody_is_asked() -> None:
+    async with attached() as (guest, played):
+        with pytest.raises(UsageError):
+            await guest.start([])
+        with pytest.raises(UsageError):
+            await guest.start(["x"], grace=1)
+        with pytest.raises(TypeError):
+            await guest.start(["x"], colour="red")  # type: ignore[call-arg]
+        assert not played.all
+
+
+async def test_a_file_that_is_missing_is_missing_here_too() -> None:
+    async with attached(defaults={"cwd": "/srv"}) as (guest, played):
+        reading = asyncio.create_task(read_file(guest, "none"))
+        request = await played.starts()
+        assert request.asked["options"]["user"] == "0"
+        sent = await asyncio.to_thread(os.read, request.descriptors[0], 9999)
+        assert b"/srv" in sent
+        from microvm.wire import files
+
+        request.write(1, files.Failure(files.Subject.PATH, 2, b"none").encode())
+        request.exit(0)
+        with pytest.raises(FileNotFound):
+            await reading
