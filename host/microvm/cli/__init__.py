@@ -33,9 +33,11 @@ BEGUN = time.monotonic()
 
 _COMMANDS = {
     "bench": "microvm.cli.bench",
+    "checkpoint": "microvm.cli.checkpoint",
     "completion": "microvm.cli.completion",
     "config": "microvm.cli.config",
     "confinement": "microvm.cli.confinement",
+    "cp": "microvm.cli.cp",
     "exec": "microvm.cli.exec:execute",
     "help": "microvm.cli.help",
     "image": "microvm.cli.image",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,6 +18,7 @@ from microvm.option import Option
 from microvm.units import parse_size
 
 if TYPE_CHECKING:
+    from microvm.guest.arrival import Received
     from microvm.machine import MicroVM
     from microvm.options import ExecOptions
 
@@ -50,7 +52,7 @@ class Copies:
         :raises MicroVMError: something cannot be copied; says what.
         """
         for copy in self.before:
-            with _named(f"cannot copy {copy.source}"):
+            with named(f"cannot copy {copy.source}"):
                 await machine.put(copy.source, in_folder(copy.target, how), **as_user(how))
 
     async def get(self, machine: MicroVM, how: ExecOptions) -> bool:
@@ -71,18 +73,14 @@ class Copies:
         return whole
 
     async def _get(self, copy: Copy, machine: MicroVM, how: ExecOptions) -> None:
-        with _named(f"cannot collect {copy.source} to {copy.target}"):
+        with named(f"cannot collect {copy.source} to {copy.target}", {"max_size": "--max-collect"}):
             received = await machine.get(
                 in_folder(copy.source, how),
                 copy.target,
                 **({} if self.max_collect is None else {"max_size": self.max_collect}),
                 **collected(how),
             )
-        if received.left_out:
-            links = ", ".join(received.left_out)
-            if more := received.left_out_count - len(received.left_out):
-                links += f" and {more} more"
-            shared.notify(f"left out of {received.path}, as they lead out of it: {links}")
+        notify_left_out(received)
 
 
 def options(function: F) -> F:
@@ -136,16 +134,31 @@ def _parse(
     return tuple(copies)
 
 
+def notify_left_out(received: Received) -> None:
+    """Tell the user of links that have not come from a guest."""
+    if received.left_out:
+        links = ", ".join(received.left_out)
+        if more := received.left_out_count - len(received.left_out):
+            links += f" and {more} more"
+        shared.notify(f"left out of {received.path}, as they lead out of it: {links}")
+
+
 @contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Have an error of this host's say what could not be done, and a late one be no command's."""
+def named(what: str, spelled: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
+    """Have an error of this host's say what could not be done, and a late one be no command's.
+
+    :param spelled: how the command line writes what a hint speaks of.
+    """
     try:
         yield
     except FileError as error:
-        error.hint = error.hint.replace("max_size", "--max-collect")
+        for name, flag in spelled.items():
+            error.hint = error.hint.replace(name, flag)
         raise
     except ExecTimeout as error:
         raise MicroVMError(error.message) from error
+    except BrokenPipeError:
+        raise
     except OSError as error:
         path = os.fsdecode(error.filename or "")
         where = "" if what.endswith(path) else f"{path}: "
