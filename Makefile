@@ -108,6 +108,7 @@ gen: $(VENV)/dev
 	$(BIN)/python -m tests.project.modules
 	$(BIN)/python -m tests.project.options
 	$(BIN)/python -m tests.project.config
+	$(BIN)/python -m tests.project.troubleshooting
 	$(BIN)/python -m tests.confinement.table
 	$(BIN)/python -m tests.project.confinement
 	$(BIN)/python -m tests.faults.document

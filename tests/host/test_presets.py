@@ -283,9 +283,10 @@ def test_the_command_shows_each_with_its_origin(
     shown = CliRunner().invoke(config)
     assert shown.exit_code == 0
     lines = [" ".join(line.split()) for line in shown.stdout.splitlines()]
-    assert f"cpus 2 run, map, image build {project}: tool.microvm.cpus" in lines
-    assert f"accel tcg run, map, bench {user}: accel" in lines
-    assert "cold 1 run, map MICROVM_COLD" in lines
+    of = {name: ", ".join(presets.verbs_of(option)) for name, option in OPTIONS.items()}
+    assert f"cpus 2 {of['cpus']} {project}: tool.microvm.cpus" in lines
+    assert f"accel tcg {of['accel']} {user}: accel" in lines
+    assert f"cold 1 {of['cold']} MICROVM_COLD" in lines
     assert "memory 1G image build built in" in lines
     assert f"project's file: {project}: read" in lines
     as_json = json.loads(CliRunner().invoke(config, ["--json"]).stdout)
@@ -293,7 +294,7 @@ def test_the_command_shows_each_with_its_origin(
     cpus = next(each for each in as_json["options"] if each["option"] == "cpus")
     assert cpus == {
         "option": "cpus",
-        "verbs": ["run", "map", "image build"],
+        "verbs": presets.verbs_of(OPTIONS["cpus"]),
         "value": 2,
         "source": "project",
         "file": str(project),

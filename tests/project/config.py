@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from microvm.cli.presets import OPTIONS, VARIABLES, table_of, variable_of, verbs
+from microvm.cli.presets import OPTIONS, VARIABLES, table_of, variable_of, verbs, verbs_of
 
 PAGE = Path(__file__).parents[2] / "docs/config.md"
 OPTIONS_HEAD = "| key | variable | in a project's file | of the verbs |\n|---|---|---|---|\n"
@@ -20,7 +20,7 @@ def options() -> str:
     """The table of what can be set."""
     return OPTIONS_HEAD + "".join(
         f"| `{name}` | {variable_of(name)} | {'yes' if option.preset_by == 'project' else 'no'} "
-        f"| {', '.join(option.verbs)} |\n"
+        f"| {', '.join(verbs_of(option))} |\n"
         for name, option in OPTIONS.items()
     )
 

@@ -9,12 +9,11 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.support.ordinary import USER
+from tests.support.ordinary import acting_as_user
 
 from microvm.cache import store as cache
 from microvm.errors import QemuError
@@ -152,21 +151,6 @@ def test_probe_result_is_of_how_kvm_was_loaded(
     assert probes.recall() is False
 
 
-@contextmanager
-def _as_ordinary() -> Iterator[None]:
-    """Give up root for a while, whom no file's mode stops."""
-    root = os.geteuid() == 0
-    if root:
-        os.setegid(USER)
-        os.seteuid(USER)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-            os.setegid(0)
-
-
 @pytest.mark.parametrize("mode", [0o060, 0o600])
 def test_device_that_one_may_not_open(
     probes: ProbeCache, monkeypatch: pytest.MonkeyPatch, mode: int
@@ -179,7 +163,7 @@ def test_device_that_one_may_not_open(
     folder.chmod(0o755)
     device.chmod(mode if os.geteuid() == 0 else mode & 0o060)
     monkeypatch.setattr(accel, "KVM", device)
-    with _as_ordinary():
+    with acting_as_user():
         assert candidates("auto", arch=NATIVE, probes=probes) == ("tcg",)
         found = accel.obstacle(NATIVE)
         with pytest.raises(QemuError) as caught:

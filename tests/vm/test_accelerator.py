@@ -101,13 +101,13 @@ async def test_what_did_work_and_does_no_more_is_found_out(
 async def test_what_is_there_and_may_not_be_used_is_said_once(
     image: Image, probes: ProbeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    denied = Obstacle("/dev/kvm: Permission denied", "join its group")
+    denied = Obstacle("forbidden", "/dev/kvm: Permission denied", "join its group")
     monkeypatch.setattr(accel, "obstacle", lambda _: denied)
     line = "/dev/kvm: Permission denied; using TCG, which is slower (join its group)"
     assert await _start(image, "tcg") == ("tcg", [])
     assert await _start(image) == ("tcg", [line])
     assert await _start(image) == ("tcg", [])
-    absent = replace(denied, expected=True)
+    absent = replace(denied, kind="absent")
     monkeypatch.setattr(accel, "obstacle", lambda _: absent)
     replace(probes, subject="obstacle").forget()
     assert await _start(image) == ("tcg", [])

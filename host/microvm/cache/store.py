@@ -28,6 +28,7 @@ What a guest is made of nobody writes again, not even a user's own QEMU that has
 
 HINT_FULL = "free some space, or set MICROVM_CACHE to a folder elsewhere"
 
+_ELSEWHERE = "MICROVM_CACHE names another folder for the cache"
 _EXECUTABLE = 0o111
 _LIMIT = 1 << 30
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -50,7 +51,10 @@ def _top() -> Path:
         return Path(chosen).absolute()
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("microvm"))
+    try:
+        return Path(platformdirs.user_cache_dir("microvm"))
+    except RuntimeError:  # HOME is not set, and this user has no entry
+        raise ImageError("there is no home for a cache", hint=_ELSEWHERE) from None
 
 
 def folder(name: str) -> Path:
@@ -210,10 +214,9 @@ def disk_errors(path: Path | None = None) -> Iterator[None]:
                 f"disk full while writing{where or ' the cache'}",
                 hint=HINT_FULL,
             ) from error
-        elsewhere = "MICROVM_CACHE names another folder for the cache"
         raise ImageError(
             f"cannot use{where or ' the cache'}: {error.strerror or error}",
-            hint=SHORTAGES.get(error.errno or 0, elsewhere),
+            hint=SHORTAGES.get(error.errno or 0, _ELSEWHERE),
         ) from error
 
 

@@ -40,6 +40,7 @@ _COMMANDS = {
     "cp": "microvm.cli.cp",
     "exec": "microvm.cli.exec:execute",
     "help": "microvm.cli.help",
+    "doctor": "microvm.cli.doctor",
     "image": "microvm.cli.image",
     "kernel": "microvm.cli.kernel",
     "map": "microvm.cli.map",

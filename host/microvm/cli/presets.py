@@ -26,8 +26,6 @@ Source = Literal["variable", "project", "user", "built in"]
 NO_FILES = "MICROVM_NO_CONFIG"
 """The variable that, set to anything, has no file read."""
 
-_NEVER = ("exec", "shell")  # whose machine has its options; they start as fast as they can
-
 VARIABLES = {
     "MICROVM_CACHE": "the folder of the cache",
     "MICROVM_COMPLETE": "what a shell asks for, which completes a line",
@@ -48,6 +46,8 @@ OPTIONS: Mapping[str, Option] = {
 }
 """The options that can be preset, by name."""
 
+# Their machine need not be of the project that we are in; and they start as fast as they can.
+_NEVER = ("exec", "shell")
 _LIMIT = 1 << 20
 _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -118,8 +118,12 @@ class Presets:
 
 def verbs() -> list[str]:
     """Return the verbs that have options to be preset."""
-    named = chain.from_iterable(option.verbs for option in OPTIONS.values())
-    return [verb for verb in dict.fromkeys(named) if verb not in _NEVER]
+    return list(dict.fromkeys(chain.from_iterable(map(verbs_of, OPTIONS.values()))))
+
+
+def verbs_of(option: Option) -> list[str]:
+    """Return the verbs for which an option can be preset."""
+    return [verb for verb in option.verbs if verb not in _NEVER]
 
 
 def table_of(verb: str) -> str:
@@ -248,7 +252,7 @@ class _Reader:
             self.wrong.append((at, "wrong-type", f"`{at[-1]}` must be a table", ""))
             return
         tables = {} if verb else {table_of(each): each for each in verbs()}
-        known = [name for name, one in OPTIONS.items() if not verb or verb in one.verbs]
+        known = [name for name, one in OPTIONS.items() if not verb or verb in verbs_of(one)]
         for key, value in table.items():
             if key in tables:
                 self.table((*at, key), value, tables[key])

@@ -111,14 +111,19 @@ class ProbeCache:
 class Obstacle:
     """A reason why the hardware cannot accelerate a guest.
 
+    :ivar kind: the device is not there, is another's, or of no use; or the guest is foreign.
     :ivar text: what is wrong.
     :ivar hint: what to do about it.
-    :ivar expected: whether no user would expect hardware to accelerate this guest here.
     """
 
+    kind: Literal["absent", "forbidden", "unusable", "foreign"]
     text: str
     hint: str = ""
-    expected: bool = False
+
+    @property
+    def expected(self) -> bool:
+        """Whether no user would expect hardware to accelerate this guest here."""
+        return self.kind in {"absent", "foreign"}
 
 
 def candidates(
@@ -193,7 +198,7 @@ def obstacle(arch: str) -> Obstacle | None:
     """Return what keeps the hardware from accelerating guests of this architecture, or None."""
     native = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
     if arch != native:
-        return Obstacle(f"this machine is {native}, the guest {arch}", expected=True)
+        return Obstacle("foreign", f"this machine is {native}, the guest {arch}")
     return None if sys.platform == "darwin" else _kvm_obstacle()
 
 
@@ -201,18 +206,18 @@ def _kvm_obstacle() -> Obstacle | None:
     try:
         device = os.open(KVM, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        return Obstacle(f"{KVM}: {error.strerror}", expected=True)
+        return Obstacle("absent", f"{KVM}: {error.strerror}")
     except PermissionError as error:
-        return Obstacle(f"{KVM}: {error.strerror}", _permission())
+        return Obstacle("forbidden", f"{KVM}: {error.strerror}", _permission())
     except OSError as error:
-        return Obstacle(f"{KVM}: {error.strerror}")
+        return Obstacle("unusable", f"{KVM}: {error.strerror}")
     try:
         version = fcntl.ioctl(device, _KVM_GET_API_VERSION, 0)
         if version != _KVM_API_VERSION:
-            return Obstacle(f"{KVM} speaks version {version} of its interface")
+            return Obstacle("unusable", f"{KVM} speaks version {version} of its interface")
         os.close(_create_vm(device))
     except OSError as error:
-        return Obstacle(f"{KVM} makes no virtual machine: {error.strerror}")
+        return Obstacle("unusable", f"{KVM} makes no virtual machine: {error.strerror}")
     finally:
         os.close(device)
     return None

@@ -1,0 +1,121 @@
+"""The checks of the cache: whose it is, and whether there is room in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from microvm.cli.checks.check import Check, Context, Fault, Finding, ok
+from microvm.errors import ImageError
+
+_MIB = 1 << 20
+
+# The default image and its template take 60 MiB; while they are made, Debian's kernel twice that.
+_ROOM_FOR_ALL, _ROOM_AT_LEAST = 1024 * _MIB, 256 * _MIB
+
+UNTRUSTED = Fault(
+    "failed",
+    "the cache {folder} cannot be trusted: {why}",
+    "{how}",
+    "it belongs to another user, or others can write to it or to a folder above it: an error says "
+    "which, and `chmod go-w FOLDER` or MICROVM_CACHE=FOLDER mends it",
+)
+UNREADABLE = Fault(
+    "failed", "cannot use {folder}: {why}", "MICROVM_CACHE names another folder for the cache"
+)
+NO_HOME = Fault(
+    "failed", "there is no home for a cache", "MICROVM_CACHE names another folder for the cache"
+)
+NOT_TO_BE_MADE = Fault(
+    "failed",
+    "the cache {folder} is not there, and cannot be made: {above} cannot be written",
+    "MICROVM_CACHE names another folder for the cache",
+    "there is no home, or it is another's, or read-only",
+)
+READ_ONLY = Fault(
+    "note",
+    "the cache {folder} cannot be written: what is in it is used, and no more comes into it",
+    "MICROVM_CACHE names another folder for the cache",
+    "a machine boots where there is no template of it; what has to be built is an error",
+)
+
+
+def cache(_: Context) -> Finding:
+    """See whose it is, and whether it can be written."""
+    from microvm.cache import store
+
+    try:
+        folder = store.root()
+    except ImageError as error:
+        if error.message == NO_HOME.text:
+            return NO_HOME.of(error)
+        return (UNTRUSTED if "cannot be trusted" in error.message else UNREADABLE).of(error)
+    above = _nearest(folder)
+    if above != folder and not _writable(above):
+        return NOT_TO_BE_MADE.found(folder=folder, above=above)
+    if not _writable(folder) and above == folder:
+        return READ_ONLY.found(folder=folder)
+    return ok(f"{folder}{'' if above == folder else ', which is made by the first start'}")
+
+
+def _nearest(folder: Path) -> Path:
+    """Return the folder, or the nearest above it that there is."""
+    return next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+
+
+def _writable(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+
+
+FULL = Fault(
+    "failed",
+    "{free} are free in the file system of {folder}",
+    "`microvm template prune`; MICROVM_CACHE names a folder elsewhere",
+    "an image cannot be built; where one is there, this is a note: no template can be saved",
+)
+NEARLY_FULL = Fault(
+    "note",
+    "{free} are free in the file system of {folder}: enough for few images and templates",
+    "`microvm template prune`; MICROVM_CACHE names a folder elsewhere",
+)
+
+
+def disk(_: Context) -> Finding:
+    """Look at the room in the cache's file system."""
+    from microvm.cache import store
+    from microvm.units import format_size
+
+    folder = _nearest(store.root())
+    file_system = os.statvfs(folder)
+    free = file_system.f_bavail * file_system.f_frsize
+    without_inodes = file_system.f_files > 0 and file_system.f_favail == 0
+    shown = "no more files" if without_inodes else format_size(free)
+    if without_inodes or free < _ROOM_AT_LEAST:
+        return FULL.found(status="note" if _has_image() else "failed", free=shown, folder=folder)
+    if free < _ROOM_FOR_ALL:
+        return NEARLY_FULL.found(free=shown, folder=folder)
+    return ok(f"{free / (1 << 30):.1f} GiB are free in the file system of {folder}")
+
+
+def _has_image() -> bool:
+    from microvm.cli.checks import image
+
+    return image.there() is not None
+
+
+CHECKS = (
+    Check(
+        "cache",
+        "Whose the cache is, and whether it can be written.",
+        cache,
+        (UNTRUSTED, UNREADABLE, NO_HOME, NOT_TO_BE_MADE, READ_ONLY),
+        after=("python",),
+    ),
+    Check(
+        "disk",
+        "Room in the cache's file system.",
+        disk,
+        (FULL, NEARLY_FULL),
+        after=("cache",),
+    ),
+)

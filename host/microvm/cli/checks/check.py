@@ -1,0 +1,98 @@
+"""The records of a check: what it looks at, what can be wrong there, and what it has found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from microvm.errors import MicroVMError
+from microvm.printable import printable
+
+Severity = Literal["note", "failed"]
+"""Machines start, and are slower or less than they can be; or they do not start."""
+
+Status = Literal["ok"] | Severity
+
+_NAME = re.compile(r"\\{\w+\\}")  # in a text that has been escaped
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check has found.
+
+    :ivar text: what is there, or what is wrong, in a line.
+    :ivar mend: the command that mends it, or what to do; empty where nothing is.
+    """
+
+    status: Status
+    text: str
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A thing that can be wrong, as docs/troubleshooting.md has it.
+
+    :ivar text: what is said of it, with `{names}` in the places of what differs.
+    :ivar mend: what mends it, of the same kind.
+    :ivar means: what comes of it, for the document.
+    """
+
+    status: Severity
+    text: str
+    mend: str
+    means: str = ""
+
+    def found(self, *, status: Severity | None = None, **facts: object) -> Finding:
+        """Return the finding that it is there.
+
+        :param status: where it is less, or more, than mostly.
+        :param facts: what stands in the places of the names.
+        """
+        text, mend = (each.format(**facts) for each in (self.text, self.mend))
+        return Finding(status or self.status, printable(text), printable(mend))
+
+    def of(self, error: MicroVMError, prefix: str = "") -> Finding:
+        """Return the finding that an error says is there; it knows best what to do about it."""
+        return Finding(self.status, prefix + error.message, error.hint or self.mend)
+
+    def is_in(self, finding: Finding) -> bool:
+        """Tell whether this is what was found."""
+        return bool(re.fullmatch(_NAME.sub(".+", re.escape(self.text)), finding.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the checks before have found.
+
+    :ivar failed: the names of those that have failed.
+    """
+
+    failed: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check.
+
+    :ivar name: a word.
+    :ivar about: what it looks at, for the document.
+    :ivar run: does it; changes nothing but what the start of a machine would.
+    :ivar faults: all that it can find wrong.
+    :ivar after: the checks before it that, where they have failed, leave nothing for it to find.
+    :ivar within: how long it may take, in seconds.
+    """
+
+    name: str
+    about: str
+    run: Callable[[Context], Finding]
+    faults: Sequence[Fault]
+    after: Sequence[str] = ()
+    within: float = 30.0
+
+
+def ok(text: str) -> Finding:
+    """Return the finding that all is well."""
+    return Finding("ok", printable(text))

@@ -1,0 +1,140 @@
+"""The checks of images: the default one, its kernel, and the tools that others are made with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from microvm.cli.checks.check import Check, Context, Fault, Finding, ok
+from microvm.errors import ImageError
+
+if TYPE_CHECKING:
+    from microvm_image import Image
+
+NO_KERNEL = Fault(
+    "failed",
+    "MICROVM_KERNEL names {path}, which is not there",
+    "unset MICROVM_KERNEL",
+)
+NO_SMALL = Fault("failed", "no small kernel has been built", "microvm kernel build")
+NO_APT = Fault(
+    "failed",
+    "there is no {program}, by which Debian's kernel is downloaded",
+    "MICROVM_KERNEL=FILE names a kernel, such as one of Debian's for the cloud",
+    "and no small kernel has been built, and no image either",
+)
+SLOW_KERNEL = Fault(
+    "note",
+    "new images get Debian's kernel: a small one boots several times faster",
+    "microvm kernel build",
+    "or the small one that was built is another version's",
+)
+
+
+def kernel(_: Context) -> Finding:
+    """See which one new images get."""
+    from microvm import arch
+    from microvm_image import kernel as kernels
+
+    try:
+        given = kernels.given(arch.find())
+    except ImageError:
+        return NO_SMALL.found()
+    if given is not None:
+        path = Path(given)
+        return ok(f"new images get {path}") if path.is_file() else NO_KERNEL.found(path=path)
+    programs = ("apt-get", "apt-cache", "dpkg-deb")
+    missing = next((each for each in programs if shutil.which(each) is None), None)
+    if missing and there() is None:
+        return NO_APT.found(program=missing)
+    return SLOW_KERNEL.found()
+
+
+NO_ROOTFS = Fault(
+    "failed",
+    "MICROVM_ROOTFS names {path}, and there is no archive",
+    "unset MICROVM_ROOTFS",
+)
+NOT_BUILT = Fault(
+    "note",
+    "it is built on the first start, of {what}",
+    "microvm image build",
+    "nothing is wrong; what it is built of comes from a mirror, where it is not here",
+)
+
+
+def image(_: Context) -> Finding:
+    """See whether the default image is there, or what it would be built of."""
+    from microvm import arch
+    from microvm_image import rootfs
+    from microvm_image.sources import alpine
+
+    if found := there():
+        made = found.manifest
+        return ok(f"{found.name}: {made.base}, kernel {made.kernel_version}")
+    target = arch.find()
+    if given := rootfs.given(target):
+        if not given.is_file():
+            return NO_ROOTFS.found(path=given)
+        return NOT_BUILT.found(what=given)
+    kept = rootfs.cached(target)
+    mirror = os.environ.get("MICROVM_MIRROR") or alpine.MIRROR
+    return NOT_BUILT.found(what=kept if kept.is_file() else alpine.url(target, mirror))
+
+
+def there() -> Image | None:
+    """Return the default image, if it is there and whole."""
+    from microvm import arch
+    from microvm_image import defaults, load
+
+    try:
+        return load(defaults.noted(arch.find()))
+    except ImageError:
+        return None
+
+
+NO_TOOLS = Fault(
+    "note",
+    "not installed: {tools}",
+    "apt install {packages}",
+    "each is for what stands behind it, and for nothing else",
+)
+
+TOOLS = {
+    "mkfs.erofs": ("erofs-utils", "images larger than memory"),
+    "mkfs.ext4": ("e2fsprogs", "--disk"),
+    "mmdebstrap": ("mmdebstrap", "images of Debian's packages"),
+    "newuidmap": ("uidmap", "these, without root"),
+    "skopeo": ("skopeo", "images of registries"),
+}
+"""Programs by their names: their packages, and what they are for."""
+
+_SYSTEM_PATH = "/usr/sbin:/sbin"  # which an ordinary user's PATH has not got
+
+
+def tools(_: Context) -> Finding:
+    """Look for the programs that some images are made with."""
+    path = f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}"
+    wanted = {name for name in TOOLS if name != "newuidmap" or os.geteuid() != 0}
+    missing = [name for name in TOOLS if name in wanted and shutil.which(name, path=path) is None]
+    if missing:
+        return NO_TOOLS.found(
+            tools=", ".join(f"{name} ({TOOLS[name][1]})" for name in missing),
+            packages=" ".join(TOOLS[name][0] for name in missing),
+        )
+    return ok(", ".join(sorted(wanted)))
+
+
+CHECKS = (
+    Check(
+        "kernel",
+        "The kernel that new images get.",
+        kernel,
+        (NO_KERNEL, NO_SMALL, NO_APT, SLOW_KERNEL),
+        after=("cache",),
+    ),
+    Check("image", "The default image.", image, (NO_ROOTFS, NOT_BUILT), after=("cache",)),
+    Check("tools", "Programs that some images are made with.", tools, (NO_TOOLS,)),
+)

@@ -1,0 +1,223 @@
+"""The checks of QEMU: its program, what confines it, and what accelerates it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from microvm.cli.checks import machine
+from microvm.cli.checks.check import Check, Context, Fault, Finding, Severity, ok
+from microvm.errors import ConfinementError, ImageError, QemuError
+
+_OLDEST = (7, 2)
+_TIMEOUT = 15.0
+
+NO_QEMU = Fault("failed", "{program} is not installed", "apt install {package}")
+NO_VERSION = Fault(
+    "failed",
+    "{program} does not say its version: {why}",
+    "apt install --reinstall {package}",
+    "it, or a library of it, is damaged, or it is something else of that name",
+)
+OLD_QEMU = Fault(
+    "note",
+    "QEMU {version} is older than {oldest}, with which nothing was tried",
+    "apt install {package} of Debian 12, Ubuntu 24.04 or newer",
+)
+
+
+def qemu(_: Context) -> Finding:
+    """Have it say its version."""
+    from microvm import arch
+    from microvm.qemu.launch import find_qemu
+
+    target = arch.find()
+    try:
+        program = find_qemu(target.name)
+    except QemuError:
+        return NO_QEMU.found(program=target.qemu, package=target.qemu_package)
+    said, why = "", ""
+    try:
+        done = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+        said = done.stdout.decode(errors="replace")
+        why = f"it ended with status {done.returncode}"
+    except OSError as error:
+        why = error.strerror or str(error)
+    except subprocess.TimeoutExpired:
+        why = f"nothing within {_TIMEOUT:.0f} seconds"
+    version = re.search(r"version (\d+)\.(\d+)[.\d]*", said)
+    if version is None:
+        return NO_VERSION.found(program=program, why=why, package=target.qemu_package)
+    number = version[0].removeprefix("version ")
+    if (int(version[1]), int(version[2])) < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        return OLD_QEMU.found(version=number, oldest=oldest, package=target.qemu_package)
+    return ok(f"QEMU {number} at {program}")
+
+
+NO_COMPILER = Fault(
+    "failed",
+    "there is no C compiler that makes static programs",
+    "apt install musl-tools binutils make",
+    "what confines QEMU, and the guest's own programs, are compiled once; where they have been, "
+    "this is a note: what is there works on",
+)
+NO_MAKE = Fault("failed", "make is not installed", "apt install make", "as without a compiler")
+NOT_COMPILED = Fault(
+    "failed",
+    "QEMU cannot be started: {why}",
+    "apt install musl-tools binutils make",
+    "what confines QEMU could not be compiled, or may be neither in the cache nor in memory",
+)
+
+
+def compiled(_: Context) -> Finding:
+    """Have what confines QEMU compiled, as a start would."""
+    import shutil
+
+    from microvm import arch, compiler
+    from microvm.qemu import launcher
+
+    there = launcher.is_ready()
+    needed: Severity = "note" if there else "failed"
+    try:
+        command = compiler.compiler(arch.find(), "them")
+    except ImageError:
+        return NO_COMPILER.found(status=needed)
+    if shutil.which("make") is None:
+        return NO_MAKE.found(status=needed)
+    try:
+        launcher.find()
+    except ConfinementError as error:
+        return NOT_COMPILED.of(error)
+    return ok(f"compiled by {Path(command[0]).name if len(command) == 1 else 'zig'}")
+
+
+NOT_CONFINED = Fault(
+    "note",
+    "a guest that breaks out is held back by less than `require` demands: {missing}",
+    "microvm confinement",
+    "machines start with what there is; each layer, and what to do about it, is in "
+    "[security.md](security.md#what-confines-qemu)",
+)
+NO_CONFINEMENT = Fault(
+    "failed",
+    "a program cannot be confined as QEMU is: {why}",
+    "MICROVM_LOG=debug microvm confinement",
+)
+
+
+def confinement(_: Context) -> Finding:
+    """Confine a program that does nothing."""
+    import sys
+
+    from microvm.qemu.confinement import missing
+    from microvm.qemu.probe import probe
+
+    if sys.platform != "linux":
+        return NOT_CONFINED.found(missing="this is no Linux")
+    try:
+        found = probe()
+    except QemuError as error:
+        return NO_CONFINEMENT.of(error, "a program cannot be confined as QEMU is: ")
+    if wanting := missing(found):
+        return NOT_CONFINED.found(missing="; ".join(wanting))
+    without = [each.layer for each in found.values() if not each.holds]
+    rest = f"; without {', '.join(without)}: `microvm confinement` says why" if without else ""
+    return ok(f"{len(found) - len(without)} layers of {len(found)}{rest}")
+
+
+ABSENT = Fault(
+    "note",
+    "there is no KVM here ({why}): guests are emulated, which is slower",
+    "{how}",
+    "the processor has no virtualization, or hides it from this virtual machine or container, or "
+    "the module is not loaded: `modprobe kvm_intel` or `kvm_amd`, `--device /dev/kvm`",
+)
+FORBIDDEN = Fault(
+    "note",
+    "you may not use KVM ({why}): guests are emulated, which is slower",
+    "{how}",
+    "as an error says it: `sudo usermod -aG kvm USER`, and log in anew; a container is given the "
+    "device by `--device /dev/kvm`",
+)
+UNUSABLE = Fault(
+    "note",
+    "KVM is there and makes no machine ({why}): guests are emulated, which is slower",
+    "sudo dmesg | grep -i kvm",
+)
+DEADLY = Fault(
+    "note",
+    "KVM is there, and a guest dies under it: {why}; guests are emulated, which is slower",
+    "microvm run --accel kvm --cold -v -- true",
+    "as in virtual machines whose own host emulates virtualization in part",
+)
+UNPROVED = Fault(
+    "note",
+    "KVM is there, but no guest was tried under it, since of the checks above some failed",
+    "mend first: {failed}",
+)
+_MODULES = {"vmx": "sudo modprobe kvm_intel", "svm": "sudo modprobe kvm_amd"}
+
+
+def kvm(context: Context) -> Finding:
+    """Start a guest under it: that it is there proves nothing."""
+    from microvm import arch
+    from microvm.qemu import accel
+
+    name = arch.find().name
+    if found := accel.obstacle(name):
+        fault = {"absent": ABSENT, "forbidden": FORBIDDEN}.get(found.kind, UNUSABLE)
+        how = found.hint or _how_to_have()
+        return fault.found(why=found.text, how=how)
+    if context.failed:
+        return UNPROVED.found(failed=", ".join(context.failed))
+    try:
+        seconds, _ = machine.hello(accel="kvm", cold=True)
+    except (QemuError, machine.Silent) as error:
+        return DEADLY.found(why=error.message)
+    return ok(f"a guest booted under it in {seconds:.2f} seconds")
+
+
+def _how_to_have() -> str:
+    with suppress(OSError):
+        flags = set(re.findall(r"\b(?:vmx|svm)\b", Path("/proc/cpuinfo").read_text()))
+        for flag in sorted(flags):
+            return _MODULES[flag]
+    return "turn on virtualization: in the firmware, or nested, on the host of this virtual machine"
+
+
+CHECKS = (
+    Check("qemu", "QEMU's program and version.", qemu, (NO_QEMU, NO_VERSION, OLD_QEMU)),
+    Check(
+        "compiler",
+        "The programs in C, which are compiled once.",
+        compiled,
+        (NO_COMPILER, NO_MAKE, NOT_COMPILED),
+        after=("cache",),
+        within=120.0,
+    ),
+    Check(
+        "confinement",
+        "What holds QEMU back, should a guest break out into it.",
+        confinement,
+        (NOT_CONFINED, NO_CONFINEMENT),
+        after=("cache", "compiler"),
+        within=60.0,
+    ),
+)
+KVM = Check(
+    "kvm",
+    "KVM, proved by a guest that is booted under it.",
+    kvm,
+    (ABSENT, FORBIDDEN, UNUSABLE, DEADLY, UNPROVED),
+    within=machine.WITHIN,
+)

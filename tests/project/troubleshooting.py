@@ -1,0 +1,49 @@
+"""The tables of docs/troubleshooting.md, made of the checks of `microvm doctor`.
+
+python -m tests.project.troubleshooting
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from microvm.cli.checks.check import Fault
+from microvm.cli.checks.run import FAULTS
+from microvm.cli.checks.table import CHECKS
+
+PAGE = Path(__file__).parents[2] / "docs/troubleshooting.md"
+BEGIN = "<!-- of the checks, by `make gen` -->\n"
+_HEAD = "| what it says | | what mends it | about it |\n|---|---|---|---|\n"
+
+
+def sections() -> str:
+    """A section for each check."""
+    parts = [f"## {check.name}\n\n{check.about}\n\n{_table(check.faults)}" for check in CHECKS]
+    general = "## any of them\n\nWhat every check can say.\n\n" + _table(FAULTS)
+    return "\n".join([*parts, general])
+
+
+def _table(faults: Iterable[Fault]) -> str:
+    return _HEAD + "".join(map(_row, faults))
+
+
+def _row(fault: Fault) -> str:
+    mend = "as the line says" if fault.mend == "{how}" else _text(fault.mend)
+    return f"| {_text(fault.text)} | {fault.status} | {mend} | {fault.means} |\n"
+
+
+def _text(text: str) -> str:
+    """A text with names in capitals where something else stands each time."""
+    shown = re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), text)
+    return shown.replace("|", "\\|")
+
+
+def renewed(page: str) -> str:
+    """A page with the sections as they should be."""
+    return page.partition(BEGIN)[0] + BEGIN + "\n" + sections()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))
