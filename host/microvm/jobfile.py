@@ -10,11 +10,11 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
-from microvm.errors import MicroVMError, UsageError
+from microvm import ending
+from microvm.errors import UsageError
 from microvm.job import Job, Outcome
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, RunOptions, to_bytes
-from microvm.printable import printable
 
 _OPTIONS = {
     name: option for name, option in options_of(ExecOptions).items() if "map" in option.verbs
@@ -201,65 +201,40 @@ def _options(given: Mapping[str, Any], env: Mapping[bytes, bytes]) -> RunOptions
 
 def status(outcome: Outcome[Any]) -> int:
     """The exit status that `microvm run` would have for it."""
-    error, completed = outcome.error, outcome.completed
-    if completed is None:
-        return getattr(error, "exit_status", MicroVMError.exit_status)
-    returncode = completed.returncode
-    if returncode == 0 and error is not None:  # a file could not be collected
-        return MicroVMError.exit_status
-    return returncode if returncode >= 0 else 128 - returncode
+    completed = outcome.completed
+    return ending.status(completed.returncode if completed else None, outcome.error)
 
 
 def report(outcome: Outcome[Any]) -> bytes:
     """Write the outcome of a job as a line of ASCII.
 
-    What is no UTF-8 is in `argv_base64`, `stdout_base64` and `stderr_base64`, in place of the key
-    without that ending; so each line is JSON that any parser takes, and no byte is lost. `id` is
-    there for who gave one, and `files` for who collects some: text by its path, or an object with
-    `base64`.
+    It has what `ending.facts` says of its command, and no byte is lost. `id` is there for who gave
+    one, and `files` for who collects some: text by its path, or an object with `base64`.
     """
     job, completed, error = cast(LineJob, outcome.job), outcome.completed, outcome.error
-    returncode = completed.returncode if completed else 0
     source = completed or error
     facts = {
         "line": job.line,
         **({} if job.id is None else {"id": job.id}),
-        **_command_line(job),
-        "status": status(outcome),
-        "signal": -returncode if returncode < 0 else None,
-        **_output("stdout", getattr(source, "stdout", None)),
-        **_output("stderr", getattr(source, "stderr", None)),
+        **ending.facts(
+            job.argv,
+            returncode=completed.returncode if completed else None,
+            error=error,
+            output=(getattr(source, "stdout", b"") or b"", getattr(source, "stderr", b"") or b""),
+            seconds=outcome.seconds,
+            memory=getattr(source, "memory", None),
+        ),
         **({"files": _contents(outcome.files)} if job.collect else {}),
-        "seconds": round(outcome.seconds, 6),
-        "error": None if error is None else printable(str(error)),
     }
     return json.dumps(facts).encode() + b"\n"
 
 
-def _command_line(job: LineJob) -> dict[str, list[str]]:
-    argv = [to_bytes(argument) for argument in job.argv]
-    try:
-        return {"argv": [argument.decode() for argument in argv]}
-    except UnicodeDecodeError:
-        return {"argv_base64": [base64.b64encode(argument).decode() for argument in argv]}
+def _contents(files: Mapping[str, bytes]) -> dict[str, object]:
+    return {path: _content(data) for path, data in files.items()}
 
 
-def _contents(files: Mapping[str, bytes]) -> dict[str, str | dict[str, str]]:
-    return {
-        path: {"base64": base64.b64encode(data).decode()} if text is None else text
-        for path, data, text in ((path, data, _text(data)) for path, data in files.items())
-    }
-
-
-def _output(name: str, data: bytes | None) -> dict[str, str]:
-    text = _text(data or b"")
-    if text is None:
-        return {f"{name}_base64": base64.b64encode(data or b"").decode()}
-    return {name: text}
-
-
-def _text(data: bytes) -> str | None:
+def _content(data: bytes) -> object:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return None
+        return {"base64": base64.b64encode(data).decode()}

@@ -128,9 +128,11 @@ def test_a_report_says_all() -> None:
         "argv": ["true"],
         "status": 3,
         "signal": None,
+        "reason": "exited",
         "stdout": "hé\x1b",
         "stderr_base64": "/w==",
         "seconds": 0.25,
+        "memory": None,
         "error": None,
     }
 

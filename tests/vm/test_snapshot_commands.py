@@ -51,8 +51,8 @@ def test_they_are_listed_shown_and_removed(microvm: Command, kept: str) -> None:
     listed = json.loads(microvm("snapshot", "ls", "--json").stdout)
     assert kept in [each["name"] for each in listed]
     (shown,) = json.loads(microvm("snapshot", "inspect", "--json", kept).stdout)
-    assert (shown["origin"]["memory"], shown["usable"], shown["obstacle"]) == (96, True, "")
-    assert b"memory: 96\n" in microvm("snapshot", "inspect", kept).stdout
+    assert (shown["memory"], shown["usable"], shown["obstacle"]) == (96 << 20, True, "")
+    assert b"memory: 100663296\n" in microvm("snapshot", "inspect", kept).stdout
     assert kept.encode() not in microvm("snapshot", "prune").stdout.split()
     assert microvm("snapshot", "rm", kept).returncode == 0
     gone = microvm("run", "--from", kept, "--", "true")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from microvm import readymade
 from microvm.cli import shared, terminal
+from microvm.cli.result import Result
 from microvm.cli.signals import run_until_signal
 from microvm.errors import MachineError, MicroVMError, StartError
 from microvm.guest.stdio import attach, copy_in, read, write
@@ -23,6 +24,7 @@ from microvm.guest.stdio import attach, copy_in, read, write
 if TYPE_CHECKING:
     from microvm.cli.copies import Copies
     from microvm.guest.process import Process
+    from microvm.guest.stdio import Writer
     from microvm.machine import MicroVM
     from microvm.options import ExecOptions
 
@@ -35,6 +37,7 @@ class Attached:
     :param copies: what is copied into the machine before, and out of it after.
     :param save: the name to keep the machine under, as a snapshot, if the command exits with 0.
     :param standard_input: whether ours is passed on; None for: unless it is a terminal.
+    :param result: what is told of the command's end, if that is asked for.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Attached:
         copies: Copies,
         save: str | None = None,
         standard_input: bool | None = None,
+        result: Result | None = None,
     ) -> None:
         self.machine = machine
         self.command = command
@@ -52,6 +56,7 @@ class Attached:
         self.copies = copies
         self.save = save
         self.standard_input = standard_input
+        self.result = result or Result()
         self.process: Process | None = None
         self.interrupted_at = float("-inf")
 
@@ -71,7 +76,8 @@ class Attached:
     async def _run(self) -> int:
         async with self.machine:
             try:
-                status = await self._copied_command()
+                with self.result.timed():
+                    status = await self._copied_command()
             except BaseException:
                 self._notify_unsaved()
                 raise
@@ -94,9 +100,10 @@ class Attached:
         except MicroVMError:
             await self._collect()
             raise
-        return status if await self._collect() else status or MicroVMError.exit_status
+        failed = self.result.failed = await self._collect()
+        return status or MicroVMError.exit_status if failed else status
 
-    async def _collect(self) -> bool:
+    async def _collect(self) -> MicroVMError | None:
         self.process = None  # a Ctrl-C is for us now
         return await self.copies.get(self.machine, self.options)
 
@@ -108,7 +115,8 @@ class Attached:
             given = cast(Mapping[bytes, bytes], options["env"])
             env = {b"TERM": os.environb.get(b"TERM", b"dumb"), **given}
             options = {**options, "tty": terminal.size(0), "env": env}
-        process = self.process = await self.machine.exec(self.command, **options)
+        process = await self.machine.exec(self.command, **options)
+        self.process = self.result.process = process
         with terminal.raw_mode(0, process) if options["tty"] and fed else nullcontext():
             try:
                 return await self._streams(process, fed=fed)
@@ -143,8 +151,20 @@ class Attached:
         if process.stdin and not fed:
             process.stdin.close()  # a terminal, which always has one
         try:
-            returncode = await attach(process, feed, partial(write, 1), partial(write, 2))
+            returncode = await attach(process, feed, self._write(1), self._write(2))
         except BrokenPipeError:
             # Our reader has gone, as in `microvm run … | head -1`: end as the signal would.
             return 128 + signal.SIGPIPE
+        self.result.returncode = returncode
         return returncode if returncode >= 0 else 128 - returncode
+
+    def _write(self, descriptor: int) -> Writer:
+        """Return what takes the output that goes to a descriptor."""
+        if self.result.kept is None:
+            return partial(write, descriptor)
+        kept = self.result.kept[descriptor - 1]
+
+        async def keep(data: bytearray | bytes | memoryview) -> None:
+            kept.extend(data)
+
+        return keep

@@ -55,13 +55,13 @@ class Copies:
             with named(f"cannot copy {copy.source}"):
                 await machine.put(copy.source, in_folder(copy.target, how), **as_user(how))
 
-    async def get(self, machine: MicroVM, how: ExecOptions) -> bool:
+    async def get(self, machine: MicroVM, how: ExecOptions) -> MicroVMError | None:
         """Copy what the command has left, as far as it can be copied, and say what cannot.
 
-        :return: whether all of it could.
+        :return: the first error; None where all of it could.
         :raises MachineError: the machine is lost.
         """
-        whole = True
+        failed: MicroVMError | None = None
         for copy in self.after:
             try:
                 await self._get(copy, machine, how)
@@ -69,8 +69,8 @@ class Copies:
                 raise
             except MicroVMError as error:
                 shared.notify(str(error))
-                whole = False
-        return whole
+                failed = failed or error
+        return failed
 
     async def _get(self, copy: Copy, machine: MicroVM, how: ExecOptions) -> None:
         with named(f"cannot collect {copy.source} to {copy.target}", {"max_size": "--max-collect"}):

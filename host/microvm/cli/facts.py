@@ -2,9 +2,40 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from microvm.printable import printable
+
+if TYPE_CHECKING:
+    from microvm.start.store import Saved
+
+
+def time_text(seconds: float) -> str:
+    """Return a time, in seconds since 1970, as ISO 8601 writes it, in our zone."""
+    from datetime import datetime
+
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
+
+
+def saved_facts(saved: Saved) -> dict[str, object]:
+    """Return what is known of a template or a snapshot, by stable names: docs/json.md."""
+    from dataclasses import asdict
+
+    facts: dict[str, object] = {
+        "name": saved.name,
+        "size": saved.size,
+        "used": time_text(saved.used),
+        "flaw": saved.flaw,
+    }
+    if (manifest := saved.manifest) is None:
+        return facts
+    made = asdict(manifest)
+    origin = made.pop("origin")
+    origin["memory"] <<= 20  # MiB, as QEMU counts it
+    origin["disk"] = origin.pop("scratch")
+    return {**facts, **origin, **made}
 
 
 def echo_json(value: object) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import click
 
 from microvm.cli import shared, signals
-from microvm.cli.facts import echo_all, echo_json
+from microvm.cli.facts import echo_all, echo_json, time_text
 from microvm.cli.group import Group
 from microvm.cli.image_build import FILE, build
 from microvm.errors import ImageError
@@ -331,10 +331,7 @@ def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
 
 
 def _created(path: Path) -> str:
-    from datetime import datetime
-
     from microvm_image.image import MANIFEST
 
     manifest = path / MANIFEST  # the folder changes when another image comes to share its files
-    made = (manifest if manifest.is_file() else path).stat().st_mtime
-    return datetime.fromtimestamp(made).astimezone().isoformat(" ", "seconds")
+    return time_text((manifest if manifest.is_file() else path).stat().st_mtime)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from microvm.cli import signals
+from microvm.cli.facts import echo_json, time_text
 from microvm.cli.group import Group
 from microvm.cli.shared import completes
 
@@ -37,21 +38,33 @@ def build(arch: str | None) -> None:
 
 
 @kernel.command()
-def ls() -> None:
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def ls(as_json: bool) -> None:
     """List the kernels in the cache.
 
     Images get the first of their architecture that this version of microvm built.
     """
-    from datetime import datetime
-
     from microvm.cli.table import echo
     from microvm_image import kernel_cache
 
-    rows = []
-    for path in kernel_cache.installed():
-        status = path.stat()
-        created = datetime.fromtimestamp(status.st_mtime).astimezone().isoformat(" ", "seconds")
-        rows.append((path.name, f"{status.st_size / 1e6:.1f} MB", created))
+    kernels = [(path, path.stat()) for path in kernel_cache.installed()]
+    if as_json:
+        echo_json(
+            [
+                {
+                    "name": path.name,
+                    "path": str(path),
+                    "size": status.st_size,
+                    "created": time_text(status.st_mtime),
+                }
+                for path, status in kernels
+            ]
+        )
+        return
+    rows = [
+        (path.name, f"{status.st_size / 1e6:.1f} MB", time_text(status.st_mtime))
+        for path, status in kernels
+    ]
     echo([("NAME", "SIZE", "CREATED"), *rows])
 
 

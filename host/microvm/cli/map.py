@@ -74,9 +74,9 @@ def map(  # noqa: A001 - the verb's name
     job's line as files, text by path, or an object with base64; one that is not there is an error.
 
     Each job gives a line of JSON on standard output as soon as it is done: line, id if it has one,
-    argv, status (as that of `microvm run`), signal, stdout and stderr, seconds, error. What is no
-    UTF-8 comes as argv_base64, stdout_base64 or stderr_base64 instead, and can be given as
-    argv_base64 and stdin_base64. The exit status is:
+    argv, status (as that of `microvm run`), signal, reason, stdout and stderr, seconds, memory,
+    error. What is no UTF-8 comes as argv_base64, stdout_base64 or stderr_base64 instead, and can be
+    given as argv_base64 and stdin_base64. The exit status is:
 
     \b
       0       every job had status 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from microvm.cli import copies, habits, shared
+from microvm.cli import copies, habits, result, shared
 from microvm.machine import MicroVM
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
 
@@ -45,6 +45,7 @@ class _Run(habits.Command):
 @shared.options(MachineOptions, "run")
 @shared.options(ExecOptions, "run")
 @shared.standard_input
+@result.options
 @click.option("--rm", is_flag=True, expose_value=False, help="Nothing: each machine is gone.")
 @shared.verbose
 @click.argument("command", nargs=-1, metavar="[--] CMD [ARG]...")
@@ -80,14 +81,37 @@ def run(
       125     microvm itself failed, a --copy did, or the command went beyond --max-output; or it
               exited with 0, and a --collect failed
 
+    With --json or --json-file these, and what else became of it, are an object of JSON, with the
+    names that `microvm map` has: status, signal, reason, seconds, memory, error.
+
     Ctrl-C goes to the command; a second one within a second ends the machine. With -t the terminal
     is the command's, and Ctrl-C is a key like any other.
     """  # noqa: D301 - click wants the backspace itself
+    told = result.of(options)
+    told.argv = command
+    with told.written():
+        told.status = _run(
+            told, command, image, snapshot, save, entrypoint, standard_input, options
+        )
+    shared.exit_now(told.status)
+
+
+def _run(
+    told: result.Result,
+    command: tuple[str, ...],
+    image: str | None,
+    snapshot: str | None,
+    save: str | None,
+    entrypoint: str | None,
+    standard_input: bool | None,
+    options: dict[str, Any],
+) -> int:
+    """Run the command, and return our exit status."""
     carried = copies.of(options)
     how = shared.given(ExecOptions, options)
     start = None if snapshot is None else shared.snapshot_of(snapshot, image)
     booted = start.find_image() if start else shared.image_of(image)
-    argv = booted.manifest.config.argv(command, entrypoint)
+    argv = told.argv = booted.manifest.config.argv(command, entrypoint)
     if not argv:
         named = (
             "there is no command"
@@ -109,6 +133,5 @@ def run(
 
     from microvm.cli.attach import Attached
 
-    shared.exit_now(
-        asyncio.run(Attached(machine, argv, how, carried, save, standard_input).status())
-    )
+    attached = Attached(machine, argv, how, carried, save, standard_input, told)
+    return asyncio.run(attached.status())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from microvm.cli.facts import echo_all, echo_json
+from microvm.cli.facts import echo_all, echo_json, saved_facts, time_text
 from microvm.cli.group import Group
 from microvm.cli.shared import completes
 
@@ -38,14 +37,12 @@ def snapshot() -> None:
 @_as_json
 def ls(as_json: bool) -> None:
     """List them, the one that was used last first."""
-    from dataclasses import asdict
-
     from microvm.cli.table import echo
     from microvm.start.snapshots import STORE
 
     snapshots = STORE.installed()
     if as_json:
-        echo_json([asdict(each) for each in snapshots])
+        echo_json([saved_facts(each) for each in snapshots])
         return
     echo([("NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, snapshots)])
 
@@ -58,18 +55,17 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
     NAME may be the beginning of one, if it begins no other.
     """
-    from dataclasses import asdict
-
     from microvm.cli.names import snapshot as meant
     from microvm.start import snapshots
 
+    installed = {each.name: each for each in snapshots.STORE.installed()}
     shown = []
-    for name in [meant(name) for name in names]:
-        manifest = snapshots.STORE.manifest(name)
-        if manifest is None:
+    for name in map(meant, names):
+        if snapshots.STORE.manifest(name) is None or name not in installed:
             raise snapshots.STORE.missing(name)
         obstacle = snapshots.obstacle(name)
-        shown.append({**asdict(manifest), "usable": not obstacle, "obstacle": obstacle})
+        facts = saved_facts(installed[name])
+        shown.append({**facts, "usable": not obstacle, "obstacle": obstacle})
     echo_all(shown, as_json=as_json)
 
 
@@ -104,10 +100,9 @@ def prune(unusable: bool, everything: bool) -> None:
 
 def _row(each: Saved) -> tuple[str, ...]:
     made = each.manifest and each.manifest.origin
-    used = datetime.fromtimestamp(each.used).astimezone().isoformat(" ", "seconds")
     shape = (
         (made.image, made.accel, f"{made.memory}M", str(made.cpus))
         if made
         else (each.flaw or "",) * 4
     )
-    return each.name, *shape, f"{each.size / 1e6:.1f} MB", used
+    return each.name, *shape, f"{each.size / 1e6:.1f} MB", time_text(each.used)

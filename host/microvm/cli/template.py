@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from microvm.cli.facts import echo_json, saved_facts, time_text
 from microvm.cli.group import Group
 from microvm.cli.shared import completes
 
@@ -33,10 +33,7 @@ def ls(as_json: bool) -> None:
 
     templates = STORE.installed()
     if as_json:
-        import json
-        from dataclasses import asdict
-
-        click.echo(json.dumps([asdict(each) for each in templates], indent=2))
+        echo_json([saved_facts(each) for each in templates])
         return
     echo([("NAME", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, templates)])
 
@@ -68,6 +65,5 @@ def prune(everything: bool) -> None:
 
 def _row(each: Saved) -> tuple[str, ...]:
     made = each.manifest and each.manifest.origin
-    used = datetime.fromtimestamp(each.used).astimezone().isoformat(" ", "seconds")
     shape = (made.accel, f"{made.memory}M", str(made.cpus)) if made else (each.flaw or "",) * 3
-    return each.name, *shape, f"{each.size / 1e6:.1f} MB", used
+    return each.name, *shape, f"{each.size / 1e6:.1f} MB", time_text(each.used)

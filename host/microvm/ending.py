@@ -1,0 +1,74 @@
+"""What has become of a command, as JSON has it: docs/json.md, for a line of `map` and for `run`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+from microvm.errors import MicroVMError
+from microvm.options import Text, to_bytes
+from microvm.printable import printable
+
+
+def facts(
+    argv: Sequence[Text],
+    *,
+    returncode: int | None,
+    error: BaseException | None,
+    output: tuple[bytes, bytes] | None,
+    seconds: float,
+    memory: int | None,
+) -> dict[str, object]:
+    """Return what there is to say of a command that has ended, in values that JSON has.
+
+    What is no UTF-8 is in `argv_base64`, `stdout_base64` and `stderr_base64`, in place of the key
+    without that ending.
+
+    :param returncode: as `CompletedProcess` has it; None for a command that has not ended by
+        itself, or was never started.
+    :param error: why that is; or what has failed after its end.
+    :param output: both streams; None where they were passed on.
+    """
+    return {
+        **_command_line(argv),
+        "status": status(returncode, error),
+        "signal": -returncode if returncode is not None and returncode < 0 else None,
+        "reason": _reason(returncode, error),
+        **({} if output is None else text("stdout", output[0]) | text("stderr", output[1])),
+        "seconds": round(seconds, 6),
+        "memory": memory,
+        "error": None if error is None else printable(str(error)),
+    }
+
+
+def status(returncode: int | None, error: BaseException | None) -> int:
+    """Return the exit status that `microvm run` has for a command that has ended so."""
+    if returncode is None:
+        return getattr(error, "exit_status", MicroVMError.exit_status)
+    if returncode == 0 and error is not None:  # a file could not be collected
+        return MicroVMError.exit_status
+    return returncode if returncode >= 0 else 128 - returncode
+
+
+def _reason(returncode: int | None, error: BaseException | None) -> str:
+    if error is not None:
+        return type(error).__name__
+    if returncode is None:
+        return "interrupted"
+    return "exited" if returncode >= 0 else "signal"
+
+
+def text(name: str, data: bytes) -> dict[str, str]:
+    """Return bytes as text under a name, or under another where they are no UTF-8."""
+    try:
+        return {name: data.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(data).decode()}
+
+
+def _command_line(argv: Sequence[Text]) -> dict[str, list[str]]:
+    arguments = [to_bytes(argument) for argument in argv]
+    try:
+        return {"argv": [argument.decode() for argument in arguments]}
+    except UnicodeDecodeError:
+        return {"argv_base64": [base64.b64encode(argument).decode() for argument in arguments]}

@@ -1,0 +1,84 @@
+"""Tests of what JSON says of a command that has ended, of `run` and of a job alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from microvm.cli import cli, result
+from microvm.cli.run import run
+from microvm.ending import facts
+from microvm.errors import ExecTimeout, ImageError, MicroVMError
+
+
+@pytest.mark.parametrize(
+    ("returncode", "error", "said"),
+    [
+        (0, None, (0, None, "exited", None)),
+        (7, None, (7, None, "exited", None)),
+        (-9, None, (137, 9, "signal", None)),
+        (None, ExecTimeout("x", 1.0), (124, None, "ExecTimeout", "x: timed out after 1 s")),
+        (None, ImageError("no image"), (125, None, "ImageError", "no image")),
+        (None, OSError("\x1b"), (125, None, "OSError", r"\x1b")),
+        (0, MicroVMError("lost"), (125, None, "MicroVMError", "lost")),
+        (7, MicroVMError("lost"), (7, None, "MicroVMError", "lost")),
+        (None, None, (125, None, "interrupted", None)),
+    ],
+)
+def test_an_end_has_a_status_and_a_reason(
+    returncode: int | None, error: Exception | None, said: Any
+) -> None:
+    found = facts(
+        ["x"], returncode=returncode, error=error, output=None, seconds=1 / 3, memory=None
+    )
+    assert tuple(found[name] for name in ("status", "signal", "reason", "error")) == said
+    assert (found["argv"], found["seconds"]) == (["x"], 0.333333)
+    assert "stdout" not in found
+
+
+def test_no_byte_is_lost() -> None:
+    found = facts([b"\xff"], returncode=0, error=None, output=(b"a\xff", b"b"), seconds=0, memory=1)
+    assert found["argv_base64"] == ["/w=="]
+    assert (found["stdout_base64"], found["stderr"], found["memory"]) == ("Yf8=", "b", 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "returncode", "reason"), [(130, None, "interrupted"), (130, 0, "interrupted")]
+)
+def test_a_signal_that_ends_us_is_no_end_of_the_command(
+    tmp_path: Path, status: int, returncode: int | None, reason: str
+) -> None:
+    with (tmp_path / "file").open("w") as file:
+        told = result.Result(file)
+        with told.written():
+            told.status, told.returncode = status, returncode
+    found = json.loads((tmp_path / "file").read_text())
+    assert (found["status"], found["signal"], found["reason"]) == (status, None, reason)
+
+
+def test_what_fails_before_there_is_a_machine_is_told_too() -> None:
+    said = CliRunner().invoke(cli, ["run", "--json", "--image", "no/image", "--", "true"])
+    found = json.loads(said.stdout)
+    assert (found["argv"], found["status"], found["reason"]) == (["true"], 125, "ImageError")
+    assert (found["stdout"], found["stderr"]) == ("", "")
+    assert isinstance(said.exception, ImageError)
+
+
+@pytest.mark.parametrize("also", [["--json-file", "/dev/null"], ["-t"]], ids=str)
+def test_output_is_kept_or_passed_on(also: list[str]) -> None:
+    with (
+        run.make_context("run", ["--json", *also, "--", "true"]) as context,
+        pytest.raises(click.UsageError, match="--json keeps the output"),
+    ):
+        result.of(context.params)
+
+
+def test_output_that_is_kept_has_a_limit() -> None:
+    params = run.make_context("run", ["--json", "--", "true"]).params
+    assert result.of(params).kept is not None
+    assert params["max_output"] == result.MAX_OUTPUT

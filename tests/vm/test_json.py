@@ -1,0 +1,110 @@
+"""Tests of docs/json.md: what it shows is what comes, by its names and their types."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from tests.vm.conftest import DEADLINE, Command
+
+from microvm.cli import cli
+from microvm.start import snapshots
+from microvm_image import Image
+
+PAGE = Path(__file__).parents[2] / "docs/json.md"
+SNAPSHOT = "of-a-test-of-json"
+EXAMPLES = dict(re.findall(r"^    \$ (.*)\n((?:    .*\n)+)", PAGE.read_text(), re.MULTILINE))
+OF_MACHINES = [command for command in EXAMPLES if command.startswith(("microvm run", "echo"))]
+
+
+def check(shown: Any, found: Any, where: str) -> None:
+    """See that values have the names and the types of an example's; None is of any type."""
+    if isinstance(shown, dict) and isinstance(found, dict):
+        assert list(shown) == list(found), where
+        for name in shown:
+            check(shown[name], found[name], f"{where}.{name}")
+    elif isinstance(shown, list) and isinstance(found, list):
+        for each in found:
+            if shown:
+                check(shown[0], each, f"{where}[]")
+    elif shown is not None and found is not None:
+        assert type(shown) is type(found), where
+
+
+@pytest.fixture(scope="module")
+def names(image: Image) -> Iterator[dict[str, str]]:
+    """What stands here for the names of the page: the image, and a snapshot of it."""
+    command = [
+        sys.executable,
+        "-m",
+        "microvm",
+        "run",
+        "-m",
+        "96M",
+        "--save",
+        SNAPSHOT,
+        "--",
+        "true",
+    ]
+    subprocess.run(command, check=True, timeout=DEADLINE)
+    yield {"app": image.name, "ready": SNAPSHOT}
+    snapshots.STORE.remove(SNAPSHOT)
+
+
+@pytest.mark.parametrize("command", [each for each in EXAMPLES if each not in OF_MACHINES])
+def test_what_is_listed_has_the_names_that_are_documented(
+    command: str, names: dict[str, str]
+) -> None:
+    words = [names.get(word, word) for word in shlex.split(command)[1:]]
+    found = json.loads(CliRunner().invoke(cli, words).stdout)
+    assert found
+    check(json.loads(EXAMPLES[command]), found, command)
+
+
+def test_a_listing_has_less_than_what_is_shown_of_one(names: dict[str, str]) -> None:
+    del names
+    shown = list(json.loads(EXAMPLES["microvm snapshot inspect --json ready"])[0])
+    for noun in ("snapshot", "template"):
+        listed = json.loads(CliRunner().invoke(cli, [noun, "ls", "--json"]).stdout)
+        assert [*filter(None, {tuple(each) for each in listed if not each["flaw"]})] == [
+            tuple(shown[:-2])
+        ]
+
+
+def test_a_command_and_a_job_have_the_names_that_are_documented(microvm: Command) -> None:
+    run, job = OF_MACHINES
+    shown = json.loads(EXAMPLES[run])
+    said = microvm("run", *shlex.split(run)[2:])
+    found = json.loads(said.stdout)
+    check(shown, found, run)
+    assert {**found, "seconds": 0, "memory": 0} == {**shown, "seconds": 0, "memory": 0}
+    assert (said.returncode, said.stderr) == (3, b"")
+    found = json.loads(microvm("map", "-", input=shlex.split(job)[1].encode()).stdout)
+    check(json.loads(EXAMPLES[job]), found, job)
+
+
+def test_a_file_has_the_result_where_the_output_is_passed_on(
+    microvm: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "result"
+    said = microvm("run", "--json-file", str(file), "--", "sh", "-c", "echo hello; kill -9 $$")
+    assert (said.returncode, said.stdout, said.stderr) == (137, b"hello\n", b"")
+    found = json.loads(file.read_text())
+    assert (found["status"], found["signal"], found["reason"]) == (137, 9, "signal")
+    assert "stdout" not in found
+
+
+def test_what_was_killed_says_why_and_has_its_output(microvm: Command) -> None:
+    said = microvm("run", "--json", "--max-output", "3", "--", "printf", "\\377llo")
+    found = json.loads(said.stdout)
+    assert (found["status"], found["signal"], found["reason"]) == (125, None, "OutputLimit")
+    assert (found["stdout_base64"], found["stderr"]) == ("/2xs", "")
+    assert said.stderr.decode() == f"microvm: {found['error']}\n"
