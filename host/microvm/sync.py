@@ -178,6 +178,8 @@ class MicroVM(_Machine):
     that came from it, is ended, with a ResourceWarning.
     """
 
+    _driven = machine.MicroVM
+
     @lists(MachineOptions)
     def __init__(
         self,
@@ -185,7 +187,7 @@ class MicroVM(_Machine):
         **options: Unpack[MachineOptions],
     ) -> None:
         """Check what it is to be; see `microvm.MicroVM`."""
-        self._machine: machine.MicroVM = machine.MicroVM(image, **options)
+        self._machine: machine.MicroVM = self._driven(image, **options)
         super().__init__(Loop(self._machine.stop, self._machine.unclosed))
 
     @staticmethod

@@ -24,6 +24,7 @@ FRONT = {
     "readymade",
     "snapshot",
     "forks",
+    "testing",
 }
 WINGS = {"wire", "guest", "qemu", "start", "supervisor", "cli", "bench"}
 

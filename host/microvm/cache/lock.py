@@ -78,10 +78,33 @@ def attempt(path: Path) -> Iterator[bool]:
         os.close(fd)
 
 
-def _lock(fd: int, name: Path) -> bool:
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Have nobody hold the right to make `path`, together with others who do that.
+
+    :raises ImageError: nothing can be made there.
+    """
+    name = _name(path)
+    with cache.disk_errors(name):
+        cache.make(path.parent)
+        fd = os.open(name, _FLAGS, 0o600)
+        while not _lock(fd, name, fcntl.LOCK_SH):
+            os.close(fd)
+            time.sleep(INTERVAL)
+            fd = os.open(name, _FLAGS, 0o600)
+    try:
+        yield
+    finally:
+        if _lock(fd, name):
+            with suppress(OSError):
+                name.unlink()
+        os.close(fd)
+
+
+def _lock(fd: int, name: Path, kind: int = fcntl.LOCK_EX) -> bool:
     """Lock the file, unless its last holder has removed it and another stands there."""
     with suppress(BlockingIOError, FileNotFoundError):
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(fd), name.stat())
     return False
 

@@ -34,6 +34,7 @@ class Command:
     :ivar error: why there is no exit code that its user would want.
     :ivar ended: set when it is over.
     :ivar abandoned: whether it is being killed because nobody wants to know how it ends.
+    :ivar on_output: called with what it writes to either stream, as it comes; None: nobody is.
     """
 
     def __init__(
@@ -54,12 +55,18 @@ class Command:
         self.error: MicroVMError | None = None
         self.ended = asyncio.Event()
         self.abandoned = False
+        self.on_output: Callable[[bytes | memoryview], None] | None = None
         self._request = request
         self._max_output = max_output
         self._output = 0
         _logger.info("%s begins", self.name)
         if _logger.listens(DEBUG):
             _logger.debug("%s", _described(request))
+
+    @property
+    def program(self) -> bytes:
+        """The file that is executed, as the guest is told."""
+        return self._request.command
 
     @property
     def name(self) -> str:
@@ -72,6 +79,8 @@ class Command:
         if self._max_output is not None:
             data = data[: self._max_output - self._output]
             self._output += len(data)
+        if self.on_output is not None:
+            self.on_output(data)
         stream = self.stdout if message.stream is codec.Stream.STDOUT else self.stderr
         stream.feed(data, len(message.data) - len(data))
         return len(data) == len(message.data)

@@ -39,6 +39,7 @@ class Guest:
 
     :ivar error: why it is lost, if it is.
     :ivar defaults: what a command has unless its caller says something else.
+    :ivar on_command: called with each command that begins; None: nobody is told.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Guest:
         """
         self.error: MachineError | None = None
         self.defaults: ExecOptions = defaults or {}
+        self.on_command: Callable[[Command], None] | None = None
         self._console_tail = console_tail
         self._timeouts = timeouts
         self._session = session()
@@ -146,6 +148,8 @@ class Guest:
             consumed=self._consumed,
             max_output=limits.max_output,
         )
+        if self.on_command is not None:
+            self.on_command(command)
         self._channel.write(frame)
         self._next_ping.start(self._timeouts.ping_interval, self._ask)
         if limits.timeout is not None:

@@ -44,6 +44,7 @@ class RunningVM:
     `start` makes one, and `end` leaves nothing of it.
 
     :ivar times: the moments of its start; not set before it is ready.
+    :ivar console: the guest's console.
     """
 
     def __init__(self, qemu: Qemu, guest: Guest, console: Console) -> None:
@@ -51,7 +52,7 @@ class RunningVM:
         self.qemu = qemu
         self.guest = guest
         self.times: StartTimes
-        self._console = console
+        self.console = console
         self._loop = asyncio.get_running_loop()
         self._watch = asyncio.create_task(self._watch_exit())
 
@@ -109,7 +110,7 @@ class RunningVM:
 
     async def _watch_exit(self) -> None:
         qemu_exit = await self.qemu.wait()
-        reason = GuestDied(qemu_exit.text, hint=qemu_exit.hint, detail=self._console.tail())
+        reason = GuestDied(qemu_exit.text, hint=qemu_exit.hint, detail=self.console.tail())
         reason.qemu_exit = qemu_exit
         self.guest.fail(reason)
 
@@ -141,7 +142,7 @@ class RunningVM:
             await self.qemu.stop()
         finally:
             self._watch.cancel()
-            self._console.close()
+            self.console.close()
 
 
 def _failure(message: str, console: Console, hint: str) -> BootError:

@@ -1,0 +1,155 @@
+"""What the machines of a run of pytest start from: each set-up is done once, and so is a failure.
+
+The first machine of a kind is a trial. Where it cannot be had, no other of that kind is tried: the
+tests that want one fail at once, or are skipped, and only the first shows all of the reason.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from microvm.errors import BootError, ImageError, MicroVMError, QemuError, SnapshotError
+from microvm.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from microvm.testing.run import Run
+    from microvm.testing.transcript import Transcript
+    from microvm.testing.wanted import Wanted
+
+_LACKS = (QemuError, ImageError, BootError, SnapshotError, ModuleNotFoundError)
+"""What the start of a machine raises where a host has not got what it takes."""
+
+
+class Origins:
+    """The origins of a process's machines: images, and the snapshots that set-ups have left.
+
+    :param run: what is shared with other processes; None: nothing.
+    :param skips: whether a test is skipped where no machine can be had.
+    """
+
+    def __init__(self, run: Run | None, *, skips: bool) -> None:
+        self._run = run
+        self._skips = skips
+        self._lock = threading.Lock()  # of coroutines, each of which waits in a thread
+        self._of_set_up: BaseException | None = None
+        self._had: set[str] = set()
+        self._outcomes: dict[str, tuple[str, str]] = {}
+        self._snapshots: dict[str, Snapshot] = {}
+
+    def close(self) -> None:
+        """Give up the snapshots; those that are shared are removed by whoever leads the run."""
+        for snapshot in self._snapshots.values():
+            snapshot.close()
+        if self._run is not None:
+            self._run.leave()
+
+    def find(self, wanted: Wanted, transcripts: list[Transcript]) -> Wanted:
+        """Return what to start: the machine that is wanted, or a fork of it when it is set up.
+
+        :param transcripts: gets that of the machine that is set up.
+        :raises BaseException: whatever the set-up raises, and pytest's own where it has failed
+            before.
+        """
+        if sys.platform != "linux":
+            self._lack("microvm needs Linux")
+        if wanted.setup is None:
+            return wanted
+        with self._lock:
+            if wanted.kind not in self._snapshots:
+                self._again(wanted.kind)
+                self._snapshots[wanted.kind] = self._prepare(wanted, transcripts)
+            return wanted.fork(self._snapshots[wanted.kind])
+
+    @contextmanager
+    def trial(self, kind: str) -> Iterator[None]:
+        """Start a machine of a kind in this block, if one can be had.
+
+        :raises MicroVMError: and what else the start raises.
+        """
+        self._again(kind)
+        try:
+            yield
+        except _LACKS as error:
+            if kind not in self._had:
+                self._outcomes[kind] = "lack", str(error)
+                if self._skips:
+                    self._lack(str(error))
+            raise
+        self._had.add(kind)
+
+    @contextmanager
+    def said_plainly(self) -> Iterator[None]:
+        """Say without a traceback why there is no machine, unless that is the set-up's doing."""
+        try:
+            yield
+        except (MicroVMError, ModuleNotFoundError) as error:
+            if error is self._of_set_up:
+                raise
+            detail = getattr(error, "detail", "")
+            said = f"no machine for this test: {error}\n{detail}".rstrip()
+            raise pytest.fail.Exception(said, pytrace=False) from None
+
+    def _again(self, kind: str) -> None:
+        """Say what came of a kind before, if it was no machine."""
+        match self._outcomes.get(kind):
+            case "lack", message:
+                self._lack(message)
+            case "skipped", message:
+                pytest.skip(message)
+            case "failed", message:
+                pytest.fail(f"the set-up of its machine has failed before: {message}", False)
+
+    def _lack(self, message: str) -> NoReturn:
+        said = f"no machine for this test: {message}"
+        if self._skips:
+            pytest.skip(said)
+        pytest.fail(said, pytrace=False)
+
+    def _prepare(self, wanted: Wanted, transcripts: list[Transcript]) -> Snapshot:
+        run = self._run
+        if run is None:
+            return self._set_up(wanted, transcripts, None)
+        name = run.snapshot(wanted.kind)
+        with run.turn(wanted.kind):
+            if (noted := run.noted(wanted.kind)) is not None:
+                self._outcomes[wanted.kind] = noted
+                self._again(wanted.kind)
+            try:
+                return Snapshot.find(name)
+            except SnapshotError:  # nobody has made it, or who was about to has died
+                run.sweep()
+            try:
+                return self._set_up(wanted, transcripts, name)
+            finally:
+                if outcome := self._outcomes.get(wanted.kind):
+                    run.note(wanted.kind, *outcome)
+
+    def _set_up(self, wanted: Wanted, transcripts: list[Transcript], name: str | None) -> Snapshot:
+        from microvm.testing.recorded import SyncMicroVM
+
+        assert wanted.setup is not None  # noqa: S101 - for the type checker
+        vm = SyncMicroVM(wanted.image, **wanted.options)
+        vm.transcript.name = "the set-up"
+        transcripts.append(vm.transcript)
+        try:
+            with self.trial(wanted.kind):
+                vm.start()
+            try:
+                wanted.setup(vm)
+                return vm.checkpoint(name)
+            except pytest.skip.Exception as error:
+                self._outcomes[wanted.kind] = "skipped", str(error)
+                raise
+            except (Exception, pytest.fail.Exception) as error:
+                said = str(error).partition("\n")[0]
+                self._of_set_up = error
+                self._outcomes[wanted.kind] = "failed", f"{type(error).__name__}: {said}"
+                raise
+        finally:
+            vm.stop()

@@ -1,0 +1,45 @@
+"""Machines that keep a transcript, for the report of a test that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from microvm import machine, sync
+from microvm.options import MachineOptions
+from microvm.testing.transcript import Transcript
+
+if TYPE_CHECKING:
+    from microvm.snapshot import Snapshot
+    from microvm.start.running import RunningVM
+    from microvm_image.image import Image
+
+
+class MicroVM(machine.MicroVM):
+    """A `microvm.MicroVM` with a transcript of its commands and console."""
+
+    def __init__(
+        self,
+        image: Image | Snapshot | str | Path | None = None,
+        **options: Unpack[MachineOptions],
+    ) -> None:
+        """Check what it is to be; see `microvm.MicroVM`."""
+        super().__init__(image, **options)
+        self.transcript = Transcript()
+
+    def _begin(self, running: RunningVM, *, cloned: bool) -> None:
+        super()._begin(running, cloned=cloned)
+        running.guest.on_command = self.transcript.add
+        self.transcript.console = running.console.tail
+
+
+class SyncMicroVM(sync.MicroVM):
+    """A `microvm.sync.MicroVM` with one."""
+
+    _machine: MicroVM
+    _driven = MicroVM
+
+    @property
+    def transcript(self) -> Transcript:
+        """The transcript of its commands and console."""
+        return self._machine.transcript

@@ -1,0 +1,166 @@
+"""The plugin of pytest where it starts no machine: what it loads, says, and does without QEMU."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import microvm
+from microvm import UsageError, sync, testing
+from microvm.testing.wanted import Wanted, merged
+
+pytest_plugins = "pytester"
+HOST = Path(microvm.__file__).parent
+ALONE = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:hypothesispytest")
+
+LIGHT = """
+    import sys
+
+    def test_in_a_machine(microvm): ...
+
+    def test_without():
+        loaded = {name for name in sys.modules if name.partition(".")[0] == "microvm"}
+        ours = {f"microvm{name}" for name in ("", "._version", ".testing", ".testing.plugin")}
+        assert loaded == ours
+"""
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Run pytest as users do, with no settings of ours."""
+    return pytester.runpytest_inprocess(*ALONE, *arguments)
+
+
+@pytest.fixture
+def lacking(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A suite whose image is not there."""
+    monkeypatch.setenv("MICROVM_CACHE", str(pytester.path / "cache"))
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.microvm("absent")
+        @pytest.mark.parametrize("n", range(3))
+        def test_in_a_machine(microvm, n): ...
+
+        def test_without(): ...
+    """)
+    return pytester
+
+
+def test_where_no_machine_can_be_had_tests_fail_and_say_why(lacking: pytest.Pytester) -> None:
+    result = run(lacking)
+    result.assert_outcomes(errors=3, passed=1)
+    result.stdout.fnmatch_lines(["no machine for this test: no image absent (*)"] * 3)
+    result.stdout.no_fnmatch_line("*Error*")
+
+
+def test_or_they_are_skipped_as_the_user_wants(lacking: pytest.Pytester) -> None:
+    lacking.makeini("[pytest]\nmicrovm = skip")
+    result = run(lacking, "-rs")
+    result.assert_outcomes(skipped=3, passed=1)
+    result.stdout.fnmatch_lines(["SKIPPED [[]3] *no machine for this test: no image absent*"])
+    run(lacking, "--microvm=require").assert_outcomes(errors=3, passed=1)
+    lacking.makeini("[pytest]\nmicrovm = perhaps")
+    result = run(lacking)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: microvm, in the settings, is require or skip"])
+
+
+def test_tests_without_a_machine_load_nothing_and_can_be_chosen(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(LIGHT)
+    arguments = (*ALONE, "-m", "not microvm", "--strict-markers")
+    result = pytester.runpytest_subprocess(*arguments, timeout=120)
+    result.assert_outcomes(passed=1, deselected=1)
+
+
+def test_without_the_plugin_everything_else_works(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def microvm_setup(): ...
+    """)
+    pytester.makepyfile("def test_nothing(): ...")
+    run(pytester, "-p", "no:microvm").assert_outcomes(passed=1)
+
+
+def test_fixtures_and_marker_are_described(pytester: pytest.Pytester) -> None:
+    lines = run(pytester, "--fixtures").outlines
+    names = "microvm_options microvm_setup microvm_factory microvm microvm_session".split()
+    for name in names:
+        (number,) = [n for n, line in enumerate(lines) if line.split(maxsplit=1)[:1] == [name]]
+        assert lines[number + 1].strip().endswith((".", ":", "it."))
+    run(pytester, "--markers").stdout.fnmatch_lines(["@pytest.mark.microvm(image, *"])
+
+
+MARKS = {
+    "memry='1G'": "unexpected keyword argument 'memry': no option of a machine",
+    "memory='much'": "memory: 'much' is not a size*",
+    "'one', 'two'": "pytest.mark.microvm takes an image, and all else by name",
+    "image='one', snapshot='two'": "a machine starts from an image or a snapshot*",
+    "snapshot='absent'": "no snapshot absent*",
+}
+
+
+def test_a_mark_that_cannot_be_is_an_error_in_a_line(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROVM_CACHE", str(pytester.path / "cache"))
+    tests = [
+        f"@pytest.mark.microvm({mark})\ndef test_{n}(microvm): ...\n"
+        for n, mark in enumerate(MARKS)
+    ]
+    pytester.makepyfile("\n".join(["import pytest", *tests]))
+    result = run(pytester)
+    result.assert_outcomes(errors=len(MARKS))
+    result.stdout.fnmatch_lines([f"no machine for this test: {said}" for said in MARKS.values()])
+    result.stdout.no_fnmatch_line("During handling*")
+
+
+def test_of_several_marks_the_nearest_counts() -> None:
+    far: Any = {"image": "one", "memory": "1G", "console": Path("it")}
+    assert merged([far, {"memory": "2G"}]) == {**far, "memory": "2G"}
+    assert merged([far, {"image": "two"}]) == {**far, "image": "two"}
+    assert merged([far, {"snapshot": "it"}]) == {"console": Path("it"), "snapshot": "it"}
+    assert merged([{"snapshot": "it"}, far]) == far
+    nothing: Any = {"image": None, "memory": None}
+    assert merged([far, nothing]) == far
+
+
+def test_machines_that_differ_are_set_up_each() -> None:
+    def setup(vm: sync.MicroVM) -> None: ...
+
+    def kind(variant: str = "", **options: Any) -> str:
+        given: Any = options
+        return Wanted.of([given], setup, variant).kind
+
+    assert kind(memory="1G") == kind(memory=1 << 30, console=Path("it"), image=None)
+    different = [
+        kind(),
+        kind(memory="1G"),
+        kind(image="one"),
+        kind(cpus=2),
+        kind("1"),
+        Wanted.of([], lambda vm: None).kind,
+        Wanted.of([], None).kind,
+    ]
+    assert len(set(different)) == len(different)
+    with pytest.raises(UsageError, match=r"^cold: "):
+        kind(cold=True)
+
+
+def test_what_is_public_is_there() -> None:
+    for name in testing.__all__:
+        assert inspect.getdoc(getattr(testing, name)) or name == "Setup"
+    with pytest.raises(AttributeError):
+        _ = testing.absent
+
+
+def test_nothing_else_needs_pytest() -> None:
+    for path in HOST.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert "pytest" not in names or path.parent.name == "testing", path

@@ -1,0 +1,203 @@
+"""The plugin of pytest with real machines: suites as users have them, run by pytest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.polling import eventually
+from tests.support.processes import is_alive
+
+from microvm.start.snapshots import STORE
+from microvm_image import Image
+
+pytest_plugins = "pytester"
+
+FAST = ("-p", "no:hypothesispytest")  # which takes as long to load as all the rest
+
+# Each time that a machine is set up, and by whom, is a line of a file.
+CONFTEST = """
+    import os
+    import pytest
+
+    @pytest.fixture(scope="session")
+    def microvm_setup():
+        def prepare(vm):
+            with open("set-ups", "a") as file:
+                print(os.environ.get("PYTEST_XDIST_WORKER"), file=file)
+            vm.write_file("/srv/data", "prepared")
+        return prepare
+"""
+
+SUITE = """
+    import pytest
+
+    DATA = "/srv/data"
+
+    @pytest.mark.parametrize("n", range(3))
+    def test_each_has_it_as_it_was(microvm, n):
+        assert microvm.read_file(DATA) == b"prepared"
+        microvm.run(["rm", DATA], check=True)
+
+    @pytest.mark.asyncio
+    async def test_coroutines_have_a_machine_of_their_own_loop(microvm, microvm_factory):
+        other = await microvm_factory()
+        await other.run(["rm", DATA], check=True)
+        assert await microvm.read_file(DATA) == b"prepared"
+
+    @pytest.mark.asyncio(loop_scope="module")
+    async def test_so_have_those_that_share_a_loop(microvm):
+        assert await microvm.read_file(DATA) == b"prepared"
+
+    def test_one_is_shared(microvm_session):
+        microvm_session.run(["true", "unseen"], check=True)
+
+    def test_fails(microvm, microvm_session):
+        microvm_session.run(["true", "seen"], check=True)
+        microvm.run(["sh", "-c", "echo to console >/dev/console; echo out; echo bad >&2; exit 3"])
+        with microvm.exec(["sleep", "60"]):
+            assert False
+"""
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Run pytest as users do; pytest-asyncio asks for one setting."""
+    settings = "-o asyncio_default_fixture_loop_scope=function -p no:cacheprovider"
+    return pytester.runpytest_subprocess(*settings.split(), *FAST, *arguments, timeout=120)
+
+
+def shared() -> set[Path]:
+    """What there is of runs in several processes: snapshots, and locks."""
+    return set(STORE.folder.glob("*pytest-*"))
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, image: Image) -> pytest.Pytester:
+    """A suite with a set-up."""
+    del image
+    pytester.makeconftest(CONFTEST)
+    return pytester
+
+
+def test_each_test_has_a_fork_and_who_fails_shows_what_ran(suite: pytest.Pytester) -> None:
+    suite.makepyfile(SUITE)
+    result = run(suite)
+    result.assert_outcomes(passed=6, failed=1)
+    assert (suite.path / "set-ups").read_text() == "None\n"
+    result.stdout.fnmatch_lines(
+        [
+            "*- microvm: commands -*",
+            "$ sh -c 'echo to console *",
+            "out",
+            "bad",
+            "[[]status 3]",
+            "$ sleep 60",
+            "[[]ended by SIGKILL]",
+            "*- microvm: console -*",
+            "to console",
+            "*- microvm: commands of microvm_session -*",
+            "$ true seen",
+            "[[]status 0]",
+        ],
+        consecutive=False,
+    )
+    result.stdout.no_fnmatch_line("*unseen*")
+    result.stdout.no_fnmatch_line("$ rm *")
+
+
+def test_workers_share_a_set_up_and_one_that_dies_takes_nothing_with_it(
+    suite: pytest.Pytester,
+) -> None:
+    suite.makepyfile("""
+        import os
+        import pytest
+
+        @pytest.mark.parametrize("n", range(4))
+        def test_it(microvm, n):
+            assert microvm.read_file("/srv/data") == b"prepared"
+            if n == 0:
+                os._exit(1)
+    """)
+    before = shared()
+    result = run(suite, "-n2")
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(["*worker 'gw?' crashed while running*"])
+    assert len((suite.path / "set-ups").read_text().split()) == 1
+    assert shared() <= before
+
+
+def test_a_set_up_that_fails_is_shown_once(suite: pytest.Pytester) -> None:
+    suite.makeconftest("""
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def microvm_setup():
+            return lambda vm: vm.run(["sh", "-c", "echo said; false"], check=True)
+    """)
+    suite.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(5))
+        def test_it(microvm, n): ...
+    """)
+    result = run(suite)
+    result.assert_outcomes(errors=5)
+    result.stdout.fnmatch_lines(["*- microvm: commands of the set-up -*", "said", "[[]status 1]"])
+    text = result.stdout.str()
+    assert text.count("microvm: commands of the set-up") == 1
+    again = "the set-up of its machine has failed before: CalledProcessError: "
+    assert text.count(f"\n{again}") == 4
+
+
+def start(pytester: pytest.Pytester, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start pytest in a session of its own, and wait until a test of it runs in a machine."""
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(2))
+        def test_it(microvm, n):
+            with open(f"{microvm.pid}.qemu", "w"):
+                microvm.run(["sleep", "600"])
+    """)
+    command = [sys.executable, "-m", "pytest", "-p", "no:asyncio", *FAST, *arguments]
+    running = subprocess.Popen(
+        command, cwd=pytester.path, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    eventually(lambda: list(pytester.path.glob("*.qemu")))
+    return running
+
+
+def gone(pytester: pytest.Pytester) -> None:
+    """Wait until no QEMU of it lives."""
+    for path in pytester.path.glob("*.qemu"):
+        path.unlink()
+        pid = int(path.stem)
+        eventually(lambda pid=pid: not is_alive(pid))  # type: ignore[misc]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_a_ctrl_c_leaves_nothing(suite: pytest.Pytester, workers: str) -> None:
+    before = shared()
+    with start(suite, workers) as running:
+        os.killpg(running.pid, signal.SIGINT)
+    assert running.returncode == pytest.ExitCode.INTERRUPTED
+    gone(suite)
+    assert shared() <= before
+
+
+@pytest.mark.long
+def test_what_a_killed_run_has_left_the_next_one_removes(suite: pytest.Pytester) -> None:
+    before = shared()
+    with start(suite, "-n2") as running:
+        os.killpg(running.pid, signal.SIGKILL)
+    gone(suite)
+    assert shared() - before
+    with start(suite, "-n2") as running:
+        os.killpg(running.pid, signal.SIGINT)
+    gone(suite)
+    assert shared() <= before
