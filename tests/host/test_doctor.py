@@ -45,6 +45,7 @@ class Scene:
         self.folder = folder
         self.patch = patch
         self.undo = undo
+        self._cache = os.environ.get("MICROVM_CACHE")
         patch.setenv("MICROVM_CACHE", str(folder / "cache"))
         for name in ("MICROVM_KERNEL", "MICROVM_ROOTFS", "MICROVM_MIRROR"):
             patch.delenv(name, raising=False)
@@ -60,6 +61,12 @@ class Scene:
             path.write_text(f"#!/bin/sh\n{script}\n")
             path.chmod(0o755)
         self.patch.setenv("PATH", str(folder))
+
+    def with_our_cache(self) -> None:
+        """Have the cache that there is, in which all is compiled."""
+        self.patch.delenv("MICROVM_CACHE")
+        if self._cache is not None:
+            self.patch.setenv("MICROVM_CACHE", self._cache)
 
     def limit(self, kind: int, soft: int) -> None:
         """Lower a limit of ours for a while."""
@@ -137,6 +144,16 @@ def _few_processes(scene: Scene) -> None:
     scene.as_user()
 
 
+def _wrong_file(scene: Scene) -> None:
+    (scene.folder / "pyproject.toml").write_text("[tool.microvm]\nmemroy = 1\n")
+    scene.patch.chdir(scene.folder)
+    scene.patch.delenv("MICROVM_NO_CONFIG", raising=False)
+
+
+def _wrong_variable(scene: Scene) -> None:
+    scene.patch.setenv("MICROVM_MEMORY", "much")
+
+
 def _runtime_folder_of_another(scene: Scene) -> None:
     scene.patch.setenv("XDG_RUNTIME_DIR", str(scene.folder))
     (scene.folder / "microvm").mkdir(mode=0o755)
@@ -170,6 +187,7 @@ def _fewer_layers(scene: Scene) -> None:
         return [*made, "--without", "landlock", "--without", "mount"]
 
     scene.patch.setattr(launch, "launcher_options", without)
+    scene.with_our_cache()
 
 
 def _cache_of_all(scene: Scene) -> None:
@@ -247,6 +265,8 @@ CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
         host.FEW_ADDRESSES: _few_addresses,
         host.SHORT_FILES: _short_files,
         host.FEW_PROCESSES: _few_processes,
+        host.WRONG_DEFAULTS: _wrong_file,
+        host.WRONG_VARIABLE: _wrong_variable,
         host.NO_FOLDER: _runtime_folder_of_another,
         qemu.NO_QEMU: _no_programs,
         qemu.NO_VERSION: _qemu("exit 1"),
@@ -324,6 +344,14 @@ def test_a_folder_for_named_machines_that_cannot_be_made(scene: Scene) -> None:
     finding = host.runtime(Context())
     assert host.NO_FOLDER.is_in(finding)
     assert finding.text.endswith("/gone cannot be written, or is not there")
+
+
+def test_what_is_required_and_missing_has_failed(scene: Scene) -> None:
+    scene.patch.setenv("MICROVM_CONFINEMENT", "require")
+    _fewer_layers(scene)
+    finding = qemu.confinement(Context())
+    assert qemu.NOT_CONFINED.is_in(finding)
+    assert finding.status == "failed"
 
 
 def test_each_package_that_an_error_names_is_one_of_a_tool() -> None:

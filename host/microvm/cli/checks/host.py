@@ -188,6 +188,31 @@ def _own_threads() -> int:
     return count
 
 
+WRONG_DEFAULTS = Fault(
+    "failed",
+    "{file}: {why}",
+    "microvm config",
+    "a file of defaults is wrong, and that command shows in which line, or it cannot be read; "
+    "[config.md](config.md)",
+)
+WRONG_VARIABLE = Fault("failed", "MICROVM_{name}: {why}", "unset MICROVM_{name}")
+
+
+def config(_: Context) -> Finding:
+    """Read the defaults that variables and files give."""
+    from microvm.cli.presets import Presets
+
+    try:
+        found = Presets()
+    except UsageError as error:
+        if error.message.startswith("MICROVM_"):
+            return WRONG_VARIABLE.of(error)
+        file, why = error.message.split(": ", 1)
+        return WRONG_DEFAULTS.found(file=file, why=why)
+    read = [str(file.path) for file in found.files if file.state == "read"]
+    return ok(", ".join(read) or "no file of defaults is read")
+
+
 NO_FOLDER = Fault(
     "note",
     "the folder of named machines, {folder}, cannot be used: {why}",
@@ -223,5 +248,6 @@ CHECKS = (
         limits,
         (NO_FILES, FEW_ADDRESSES, SHORT_FILES, FEW_PROCESSES, FEW_FILES),
     ),
+    Check("config", "Defaults of yours.", config, (WRONG_DEFAULTS, WRONG_VARIABLE)),
     Check("named", "The folder of named machines.", runtime, (NO_FOLDER,)),
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack, cast
 
 from microvm.cli.checks.check import Context, Fault, Finding, ok
 from microvm.errors import MicroVMError
+from microvm.options import PoolOptions
 
 if TYPE_CHECKING:
-    from microvm.options import Accelerator
     from microvm_image import Image
 
 _TIMEOUT = 150.0  # a boot under KVM that leads to nothing, one without, and a clone
@@ -38,29 +38,34 @@ def machine(_: Context) -> Finding:
     return ok(f"it said hello after {seconds:.2f} seconds, {how}")
 
 
-def hello(accel: Accelerator = "auto", *, cold: bool = False) -> tuple[float, str]:
+def hello(**options: Unpack[PoolOptions]) -> tuple[float, str]:
     """Return after how many seconds a machine has said hello, and how it was started.
 
-    The default image is built before, if there is none.
+    It is that of `microvm run` without options, whose image is built before, if there is none.
 
+    :param options: those that are to be other ones all the same.
     :raises Silent: it has not, or not in time.
     :raises MicroVMError: whatever the start of a machine raises.
     """
-    from microvm.progress import LineReporter
-    from microvm_image import default
+    from microvm.cli import presets, shared
+    from microvm.option import options_of
 
-    image = default(report=LineReporter())
+    found = presets.Presets()
+    image = found.find("image", "run")
+    preset = {name: found.find(name, "run") for name in options_of(PoolOptions)}
+    given = {name: each.value for name, each in preset.items() if each}
+    booted = shared.image_of(image.value if image else None)
     try:
-        return asyncio.run(_hello(image, accel, cold))
+        return asyncio.run(_hello(booted, cast(PoolOptions, {**given, **options})))
     except TimeoutError:
         raise Silent(f"nothing within {_TIMEOUT:.0f} seconds") from None
 
 
-async def _hello(image: Image, accel: Accelerator, cold: bool) -> tuple[float, str]:
+async def _hello(image: Image, options: PoolOptions) -> tuple[float, str]:
     from microvm.machine import MicroVM
 
     begun = time.monotonic()
-    async with asyncio.timeout(_TIMEOUT), MicroVM(image, accel=accel, cold=cold) as vm:
+    async with asyncio.timeout(_TIMEOUT), MicroVM(image, **options) as vm:
         said = await vm.run(["echo", "hello"])
         seconds = time.monotonic() - begun
         if (said.returncode, said.stdout) != (0, b"hello\n"):

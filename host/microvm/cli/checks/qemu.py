@@ -105,7 +105,8 @@ NOT_CONFINED = Fault(
     "note",
     "a guest that breaks out is held back by less than `require` demands: {missing}",
     "microvm confinement",
-    "machines start with what there is; each layer, and what to do about it, is in "
+    'machines start with what there is, but for those of `confinement = "require"`, for which '
+    "this has failed; each layer, and what to do about it, is in "
     "[security.md](security.md#what-confines-qemu)",
 )
 NO_CONFINEMENT = Fault(
@@ -119,6 +120,7 @@ def confinement(_: Context) -> Finding:
     """Confine a program that does nothing."""
     import sys
 
+    from microvm.cli.presets import Presets
     from microvm.qemu.confinement import missing
     from microvm.qemu.probe import probe
 
@@ -129,7 +131,10 @@ def confinement(_: Context) -> Finding:
     except QemuError as error:
         return NO_CONFINEMENT.of(error, "a program cannot be confined as QEMU is: ")
     if wanting := missing(found):
-        return NOT_CONFINED.found(missing="; ".join(wanting))
+        chosen = Presets().find("confinement", "run")
+        required = chosen is not None and chosen.value == "require"
+        status: Severity = "failed" if required else "note"
+        return NOT_CONFINED.found(status=status, missing="; ".join(wanting))
     without = [each.layer for each in found.values() if not each.holds]
     rest = f"; without {', '.join(without)}: `microvm confinement` says why" if without else ""
     return ok(f"{len(found) - len(without)} layers of {len(found)}{rest}")
@@ -210,7 +215,7 @@ CHECKS = (
         "What holds QEMU back, should a guest break out into it.",
         confinement,
         (NOT_CONFINED, NO_CONFINEMENT),
-        after=("cache", "compiler"),
+        after=("config", "cache", "compiler"),
         within=60.0,
     ),
 )
