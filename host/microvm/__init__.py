@@ -122,3 +122,17 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(f"microvm.{_MODULES.get(name, 'errors')}"), name)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Give IPython `%%microvm`; it calls this for `%load_ext microvm`."""
+    from microvm.cli.notebook import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take `%%microvm` and its machines away; IPython calls this for `%unload_ext microvm`."""
+    from microvm.cli.notebook import unload
+
+    unload(shell)

@@ -25,11 +25,18 @@ def state(pid: int) -> str:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one has started or taken over, zombies too, the newest last."""
-    try:
-        return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    """The processes that this one has started or taken over, zombies too.
+
+    Those of its main thread come first, and of each thread the newest last.
+    """
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError):
+        threads = sorted(int(each.name) for each in Path(f"/proc/{pid}/task").iterdir())
+        for thread in sorted(threads, key=pid.__ne__):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                listed = Path(f"/proc/{pid}/task/{thread}/children").read_text()
+                found += map(int, listed.split())
+    return found
 
 
 def program(pid: int) -> str:
