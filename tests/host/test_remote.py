@@ -35,10 +35,14 @@ from microvm.errors import (
 from microvm.guest.files import read_file
 from microvm.guest.process import Process
 from microvm.guest.run import run
+from microvm.guest.timeouts import Timeouts
 from microvm.supervisor.remote import RemoteGuest
 from microvm.wire.session import WINDOW
 
 PIPE_SIZE = 1 << 16
+
+QUICK = Timeouts(ping_interval=0.01, ping=0.1, kill=0.1, loss_grace=0.0)
+"""The timeouts of a host that waits in vain."""
 
 
 class Request:
@@ -312,7 +316,7 @@ async def test_a_supervisor_that_makes_no_sense_is_given_up(line: bytes) -> None
 
 
 async def test_one_that_hangs_is_noticed() -> None:
-    async with attached(timeouts=SHORT_TIMEOUTS) as (guest, played):
+    async with attached(timeouts=QUICK) as (guest, played):
         process, _ = await started(guest, played, ["x"])
         calling = asyncio.create_task(guest.ping())
         await played.requests.get()
@@ -378,6 +382,50 @@ async def test_a_start_that_is_cancelled_hangs_up() -> None:
             await starting
         with pytest.raises(EOFError):
             await request.hear()
+        following = asyncio.create_task(guest.start(["y"]))
+        request.close()  # it is gone now
+        second = await played.starts()
+        second.exit(0)
+        assert await (await following).wait() == 0
+
+
+async def test_a_start_that_is_cancelled_before_anybody_has_heard_of_it_hangs_up() -> None:
+    async with attached() as (guest, played):
+        starting = asyncio.create_task(guest.start(["x"]))
+        await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        request = await played.requests.get()
+        with pytest.raises(EOFError):
+            await request.hear()
+
+
+async def test_a_call_that_is_cancelled_is_taken_back_first() -> None:
+    async with attached() as (guest, played):
+        calling = asyncio.create_task(guest.call("checkpoint"))
+        request = await played.requests.get()
+        while not guest._calls:  # noqa: ASYNC110 - nothing sets an event
+            await asyncio.sleep(0)
+        calling.cancel()
+        with pytest.raises(EOFError):
+            await request.hear()
+        assert not calling.done()
+        request.close()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+
+
+async def test_what_is_taken_back_from_one_that_hangs_is_given_up() -> None:
+    async with attached(timeouts=QUICK) as (guest, played):
+        starting = asyncio.create_task(guest.start(["x"]))
+        await played.requests.get()
+        while not guest._commands:  # noqa: ASYNC110 - nothing sets an event
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await guest._wait_idle()
 
 
 async def test_a_dropped_process_is_killed() -> None:
@@ -398,12 +446,16 @@ async def test_closing_kills_what_runs_and_takes_no_more() -> None:
     async with attached() as (guest, played):
         process, request = await started(guest, played, ["x"])
         waiting = asyncio.create_task(guest.start(["y"]))
-        await played.requests.get()
+        second = await played.requests.get()
         calling = asyncio.create_task(guest.status())
         await played.requests.get()
         closing = asyncio.create_task(guest.close())
         assert await request.hear() == {"abandon": True}
         request.exit(-SIGKILL)
+        with pytest.raises(EOFError):
+            await second.hear()
+        assert not closing.done()
+        second.close()
         await closing
         assert process.returncode == -SIGKILL
         for refused in (waiting, calling, guest.start(["z"])):

@@ -20,6 +20,7 @@ import pytest_asyncio
 from pytest_asyncio import is_async_test
 
 from microvm import MicroVM
+from microvm.commands import CommandMethods
 from microvm.qemu import launcher
 from microvm_image import Image, default
 
@@ -147,7 +148,7 @@ def proportional(pid: int) -> int:
     raise AssertionError(pid)
 
 
-async def processes(vm: MicroVM, words: str) -> list[str]:
+async def processes(vm: CommandMethods, words: str) -> list[str]:
     """The pids of the guest's processes whose user and command line have this in them.
 
     By `ps`, which all bases have; pgrep is one of those that some leave out.

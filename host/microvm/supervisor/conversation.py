@@ -7,6 +7,7 @@ import os
 import socket
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from microvm.guest.deadline import Deadline, Timer
@@ -57,6 +58,14 @@ class Conversation:
         if self._connection.fileno() >= 0:
             self._unsent += wire.encode(message)
             self._send()
+
+    def take_back(self) -> None:
+        """Take back what was asked for: the supervisor ends it, and then the conversation."""
+        if self._connection.fileno() >= 0:
+            self._next_ping.cancel()
+            with suppress(OSError):  # it has gone
+                self._connection.shutdown(socket.SHUT_WR)
+            self._pong_due.start(self._timeouts.kill + self._timeouts.ping, self._on_silence)
 
     def close(self) -> None:
         """End it, and close the descriptors that nobody has taken; idempotent."""

@@ -119,6 +119,8 @@ class RemoteGuest:
         self._timeouts = timeouts
         self._closed = False
         self._commands: set[_Running] = set()
+        self._opening: set[asyncio.Future[_Running]] = set()
+        self._left: set[asyncio.Future[_Running]] = set()
         self._calls: set[_Call] = set()
 
     async def start(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
@@ -151,8 +153,13 @@ class RemoteGuest:
         connection = await self._ask({"call": name, **arguments})
         call = _Call(connection, self._supervisor, self._timeouts)
         self._calls.add(call)
+        if self._closed:  # meanwhile
+            call.fail(_detached())
         try:
             return await call.answer()
+        except asyncio.CancelledError:
+            await call.take_back()
+            raise
         finally:
             self._calls.discard(call)
             call.close()
@@ -162,16 +169,23 @@ class RemoteGuest:
         self._closed = True
         for call in self._calls:
             call.fail(_detached())
+        for opening in self._opening:
+            self._leave(opening)
         for running in list(self._commands):
             running.abandon()
-        for running in list(self._commands):
-            await running.command.ended.wait()  # a kill has a deadline, and so has the supervisor
+        await self._gone()
 
     async def _wait_idle(self) -> None:
         """Wait until commands of ours that were abandoned are gone; see `Guest.wait_idle`."""
         if any(not running.command.abandoned for running in self._commands):
             await asyncio.sleep(0)
             gc.collect()
+        await self._gone()
+
+    async def _gone(self) -> None:
+        """Wait until what was abandoned is gone; a kill has a deadline, and so have supervisors."""
+        if self._left:
+            await asyncio.wait(list(self._left))
         for running in list(self._commands):
             if running.command.abandoned:
                 await running.command.ended.wait()
@@ -190,6 +204,26 @@ class RemoteGuest:
                 if value is not None
             },
         }
+        # It is not cancelled: what has been asked for can only be taken back when that is known.
+        opening = asyncio.ensure_future(self._open(argv, request, asked, fed=fed))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        try:
+            running = await asyncio.shield(opening)
+            await running.started
+        except asyncio.CancelledError:
+            self._leave(opening)
+            raise
+        return running
+
+    async def _open(
+        self,
+        argv: Sequence[Text],
+        request: codec.ExecRequest,
+        asked: Mapping[str, Any],
+        *,
+        fed: bool,
+    ) -> _Running:
         with ExitStack() as ours, ExitStack() as theirs:
             source, sink = _pipe(theirs, ours)
             (output, out), (errors, err) = _pipe(ours, theirs), _pipe(ours, theirs)
@@ -208,11 +242,17 @@ class RemoteGuest:
             )
             ours.pop_all()
         self._commands.add(running)
-        try:
-            await running.started
-        finally:
-            running.give_up_unless_started()
         return running
+
+    def _leave(self, opening: asyncio.Future[_Running]) -> None:
+        """Take a command back, as soon as it has been asked for."""
+        self._left.add(opening)
+        opening.add_done_callback(self._take_back)
+
+    def _take_back(self, opening: asyncio.Future[_Running]) -> None:
+        self._left.discard(opening)
+        if not opening.cancelled() and opening.exception() is None:
+            opening.result().abandon()
 
     async def _ask(
         self,
@@ -222,26 +262,17 @@ class RemoteGuest:
     ) -> socket.socket:
         """Connect, and send a request; its files are closed by `owner`, which nobody else has."""
         with owner or ExitStack() as unsent:
-            self._check_open()
+            if self._closed:
+                raise _detached()
             whole = {**request, "wait": self._wait}
             asking = asyncio.ensure_future(
                 in_thread(_ask, self._supervisor, whole, files, unsent.pop_all())
             )
         try:
-            connection = await asyncio.shield(asking)
+            return await asyncio.shield(asking)
         except asyncio.CancelledError:
             asking.add_done_callback(_close_result)
             raise
-        try:
-            self._check_open()
-        except UsageError:
-            connection.close()
-            raise
-        return connection
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise _detached()
 
 
 def _ask(
@@ -283,6 +314,13 @@ class _Call:
     def fail(self, error: MicroVMError) -> None:
         if not self._answer.done():
             self._answer.set_exception(error)
+
+    async def take_back(self) -> None:
+        """Have the supervisor give it up, and wait until it has."""
+        self._answer = asyncio.get_running_loop().create_future()
+        self._conversation.take_back()
+        await asyncio.wait([self._answer])
+        self._answer.exception()
 
     def close(self) -> None:
         self._conversation.close()
@@ -330,7 +368,7 @@ class _Running:
         self._conversation = Conversation(
             connection,
             on_line=self._on_line,
-            on_end=lambda: self._fail(supervisor.lost()),
+            on_end=self._on_end,
             on_silence=lambda: self._fail(supervisor.silent(), at_once=True),
             timeouts=timeouts,
         )
@@ -349,17 +387,17 @@ class _Running:
 
     def abandon(self) -> None:
         """Kill the command, and drop its output."""
+        if self._reply is not None:
+            return
         self.command.abandoned = True
+        self.command.release(0)
         if self._has_started:
-            self.command.release(0)
             self._conversation.say({"abandon": True})
         else:
-            self._fail(_detached())
-
-    def give_up_unless_started(self) -> None:
-        """Have a command that nobody waits for any more not be started; idempotent."""
-        if not self._has_started:
-            self._fail(_detached())
+            self._conversation.take_back()
+            if not self.started.done():
+                self.started.set_exception(_detached())
+                self.started.exception()  # nobody may be waiting for it any more
 
     def abandon_soon(self) -> None:
         """Kill what nobody can wait for any more; this is called in any thread."""
@@ -390,6 +428,10 @@ class _Running:
                 self._settle()
             case _:
                 self._fail(_wrong())
+
+    def _on_end(self) -> None:
+        taken_back = self.command.abandoned and not self._has_started
+        self._fail(_detached() if taken_back else self._supervisor.lost())
 
     def _fail(self, error: MicroVMError, *, at_once: bool = False) -> None:
         """Note why there is no exit status, and see what output there still is."""

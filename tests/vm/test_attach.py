@@ -1,0 +1,371 @@
+"""Named machines, attached to: from Python, and by `microvm cp` and `checkpoint`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import io
+import os
+import signal
+import tarfile
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from subprocess import PIPE, CalledProcessError
+
+import pytest
+import pytest_asyncio
+import uvloop
+from tests.vm.conftest import Command, processes
+
+from microvm import (
+    AttachedVM,
+    Busy,
+    ExecTimeout,
+    FileNotFound,
+    GuestDied,
+    MemoryLimit,
+    MicroVM,
+    MicroVMError,
+    OutputLimit,
+    Snapshot,
+    StartError,
+    UsageError,
+    sync,
+)
+from microvm.start.snapshots import STORE
+from microvm.wire.session import WINDOW
+
+MIB = 1 << 20
+LOUD = ["sh", "-c", "echo out; echo err >&2; sleep 600"]
+
+
+@pytest.fixture(scope="module")
+def _runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for named machines of these tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def name(_runtime: None, microvm: Command) -> Iterator[str]:
+    """A machine that is up; a test leaves it as it found it."""
+    started = microvm("start", "shared", "--accel=tcg")
+    assert started.returncode == 0, started.stderr
+    yield "shared"
+    microvm("stop", "--all")
+
+
+@pytest.fixture
+def own(_runtime: None, microvm: Command) -> Iterator[str]:
+    """A machine for a test that ends it."""
+    assert microvm("start", "own", "--accel=tcg").returncode == 0
+    yield "own"
+    microvm("stop", "own")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def there(name: str) -> AsyncIterator[AttachedVM]:
+    """The machine; whatever a test does leaves no descriptor open."""
+    await asyncio.sleep(0)
+    before = descriptors()
+    async with MicroVM.attach(name) as attached:
+        yield attached
+    gc.collect()
+    assert descriptors() == before
+
+
+def descriptors() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+async def test_both_streams_come_byte_for_byte_up_to_the_end(there: AttachedVM) -> None:
+    script = "head -c 3000000 /dev/urandom >/tmp/x; cat /tmp/x; cat /tmp/x >&2; sha256sum </tmp/x"
+    done = await there.run(["sh", "-c", script])
+    data, digest = done.stdout[:3_000_000], done.stdout[3_000_000:].split()[0].decode()
+    assert hashlib.sha256(data).hexdigest() == digest
+    assert done.stderr == data
+    assert (await there.run(["sh", "-c", "kill -9 $$"])).returncode == -signal.SIGKILL
+    with pytest.raises(CalledProcessError):
+        await there.run(["false"], check=True)
+
+
+async def test_a_reader_that_stops_holds_the_command(there: AttachedVM) -> None:
+    command = ["dd", "if=/dev/zero", "bs=64k", "count=80"]
+    async with await there.exec(command) as process:
+        while len(process.stdout._buffer) < WINDOW:  # noqa: ASYNC110 - nothing sets an event
+            await asyncio.sleep(0.01)
+        assert process.returncode is None
+        assert len(process.stdout._buffer) < 2 * WINDOW
+        assert len(await process.stdout.read()) == 5 * MIB
+        assert await process.wait() == 0
+
+
+async def test_input_goes_in_up_to_its_end(there: AttachedVM) -> None:
+    data = os.urandom(MIB)
+    assert (await there.run(["cat"], input=data)).stdout == data
+    async with await there.exec(["cat"], stdin=PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"a line\n")
+        assert await process.stdout.readline() == b"a line\n"
+        process.stdin.close()
+        assert await process.stdout.read() == b""
+        assert await process.wait() == 0
+    async with await there.exec(["sh", "-c", "exec <&-; echo closed; sleep 600"], stdin=PIPE) as p:
+        assert p.stdin is not None
+        assert await p.stdout.readline() == b"closed\n"
+        p.stdin.write(bytes(2 * MIB))
+        with pytest.raises(BrokenPipeError):
+            await p.stdin.drain()
+
+
+async def test_a_terminal_has_its_size_and_its_signals(there: AttachedVM) -> None:
+    script = "stty size; trap 'stty size; exit 7' WINCH; echo ready; while :; do sleep 0.1; done"
+    async with await there.exec(["sh", "-c", script], tty=(30, 90)) as process:
+        assert await process.stdout.readline() == b"30 90\r\n"
+        assert await process.stdout.readline() == b"ready\r\n"
+        process.resize(31, 91)
+        assert await process.stdout.readline() == b"31 91\r\n"
+        assert await process.wait() == 7
+
+
+async def test_errors_are_what_they_would_be_here(there: AttachedVM) -> None:
+    with pytest.raises(ExecTimeout, match=r"sh: timed out after 0.3 s") as late:
+        await there.run(LOUD, timeout=0.3, text=True)
+    assert (late.value.stdout, late.value.stderr, late.value.timeout) == ("out\n", "err\n", 0.3)
+    with pytest.raises(OutputLimit) as much:
+        await there.run(["yes"], max_output=5)
+    assert (much.value.stdout, much.value.limit) == (b"y\ny\ny", 5)
+    with pytest.raises(MemoryLimit) as large:
+        await there.run(["sh", "-c", "echo some; exec tail -c 60m /dev/zero"], max_memory="20M")
+    assert (large.value.stdout, large.value.limit) == (b"some\n", 20 * MIB)
+    with pytest.raises(StartError) as missing:
+        await there.run(["none"])
+    assert (missing.value.stage, missing.value.errno, missing.value.exit_status) == (
+        "lookup",
+        2,
+        127,
+    )
+    with pytest.raises(StartError, match="its working directory /none"):
+        await there.run(["true"], cwd="/none")
+    with pytest.raises(UsageError, match="cannot be sent"):
+        await there.run(["echo", "\0"])
+    assert (await there.run(["true"])).returncode == 0
+
+
+async def test_options_arrive_as_they_are(there: AttachedVM) -> None:
+    argv: list[str | bytes] = ["sh", "-c"]
+    argv += ['printf "%s\\n" "$ODD" "$(pwd)" "$(id -un)" "$1"', "sh", b"\xfe"]
+    env = {b"ODD": b"\xff\n"}
+    done = await there.run(argv, env=env, cwd="/tmp", user="nobody", command="/bin/sh")
+    assert done.stdout == b"\xff\n\n/tmp\nnobody\n\xfe\n"
+
+
+async def test_one_command_runs_at_a_time_and_others_wait_if_they_say_so(
+    there: AttachedVM, name: str
+) -> None:
+    async with MicroVM.attach(name) as other, MicroVM.attach(name, wait=True) as patient:
+        async with await there.exec(["cat"], stdin=PIPE) as process:
+            with pytest.raises(Busy, match="machine shared is busy: cat"):
+                await other.run(["true"])
+            waiting = asyncio.create_task(patient.run(["echo", "at last"]))
+            await other.ping()
+            await other.status()
+            assert process.stdin is not None
+            process.stdin.close()
+            await process.wait()
+        assert (await waiting).stdout == b"at last\n"
+
+
+async def test_what_is_cancelled_or_dropped_is_killed(there: AttachedVM) -> None:
+    running = asyncio.create_task(there.run(["sleep", "601"]))
+    async with asyncio.timeout(60):
+        while not there._remote._commands:  # noqa: ASYNC110 - nothing sets an event
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await there.exec(["sleep", "602"])
+        assert (await there.run(["echo", "free"])).stdout == b"free\n"
+        for left in ("601", "602"):
+            assert not await processes(there, f"sleep {left}")
+
+
+async def test_letting_go_leaves_the_machine_and_ends_what_ran_from_here(
+    there: AttachedVM, name: str
+) -> None:
+    async with MicroVM.attach("sh") as attached:
+        assert attached.name == name
+        assert repr(attached).startswith("<AttachedVM shared of alpine")
+        assert attached.pid is not None
+        process = await attached.exec(["sleep", "603"])
+    assert process.returncode == -signal.SIGKILL
+    assert not await processes(there, "sleep 603")
+    with pytest.raises(UsageError, match="let go"):
+        await attached.run(["true"])
+    with pytest.raises(UsageError, match="let go"):
+        await attached.stop()
+    assert (await there.run(["true"])).returncode == 0
+
+
+async def test_one_that_is_not_there_is_an_error_with_the_next_step(name: str) -> None:
+    with pytest.raises(MicroVMError, match=r"there is no machine none .*`microvm ps`"):
+        MicroVM.attach("none")
+
+
+async def test_files_are_as_those_of_a_machine_of_ours(there: AttachedVM, tmp_path: Path) -> None:
+    (tmp_path / "tree/inner").mkdir(parents=True)
+    (tmp_path / "tree/inner/large").write_bytes(os.urandom(3 * MIB + 5))
+    await there.put(tmp_path / "tree", "/srv/")
+    received = await there.get("/srv/tree", tmp_path / "back")
+    assert received.files == 3
+    large = (tmp_path / "back/inner/large").read_bytes()
+    assert large == (tmp_path / "tree/inner/large").read_bytes()
+    await there.write_file("x", "grüße", mode=0o640)
+    assert await there.read_file("/root/x", encoding="utf-8") == "grüße"
+    assert (await there.stat("x")).mode & 0o7777 == 0o640
+    assert [each.name for each in await there.list("/srv")] == ["tree"]
+    with pytest.raises(FileNotFound) as missing:
+        await there.read_file("/none")
+    assert missing.value.filename == "/none"
+    assert isinstance(missing.value, FileNotFoundError)
+    await there.run(["rm", "-rf", "/srv/tree", "/root/x"], check=True)
+
+
+async def test_a_checkpoint_without_a_name_is_forked_from_here(there: AttachedVM) -> None:
+    await there.write_file("/tmp/before", "x")
+    async with await there.fork(2) as forks:
+        await there.run(["rm", "/tmp/before"], check=True)
+        for fork in forks:
+            assert await fork.read_file("/tmp/before") == b"x"
+        assert {type(fork) for fork in forks} == {MicroVM}
+
+
+async def test_a_machine_that_ends_under_its_user_says_why(own: str) -> None:
+    async with MicroVM.attach(own) as vm, MicroVM.attach(own) as other:
+        async with await vm.exec(["sh", "-c", "echo up; sleep 600"]) as process:
+            assert await process.stdout.readline() == b"up\n"
+            await other.stop()
+            await other.stop()
+            with pytest.raises(GuestDied, match="machine own is gone: it was stopped"):
+                await process.wait()
+        with pytest.raises(GuestDied, match="machine own was stopped"):
+            await vm.run(["true"])
+        await vm.stop()
+
+
+async def test_a_supervisor_that_is_killed_is_a_machine_that_is_gone(own: str) -> None:
+    async with (
+        MicroVM.attach(own) as vm,
+        await vm.exec(["sh", "-c", "echo up; sleep 600"]) as process,
+    ):
+        assert await process.stdout.readline() == b"up\n"
+        os.kill(vm.facts["supervisor"], signal.SIGKILL)
+        with pytest.raises(GuestDied, match="machine own is gone: its supervisor was killed"):
+            await process.wait()
+    with pytest.raises(GuestDied, match="its supervisor was killed"):
+        MicroVM.attach(own)
+
+
+def test_any_number_of_threads_wait_for_their_turns(name: str) -> None:
+    def use(number: int) -> list[bytes]:
+        with sync.MicroVM.attach(name, wait=True) as vm:
+            return [vm.run(["echo", f"{number}.{each}"]).stdout for each in range(3)]
+
+    with ThreadPoolExecutor(4) as threads:
+        outputs = list(threads.map(use, range(4)))
+    assert outputs == [[b"%d.%d\n" % (number, each) for each in range(3)] for number in range(4)]
+
+
+def test_without_async_it_is_the_same(name: str) -> None:
+    before = descriptors()
+    with sync.MicroVM.attach(name) as vm:
+        with vm.exec(["cat"], stdin=PIPE) as process:
+            assert process.communicate(b"through") == (b"through", b"")
+        vm.ping()
+        vm.write_file("/tmp/y", b"y")
+        with vm.fork() as forks:
+            assert forks[0].read_file("/tmp/y") == b"y"
+        assert vm.name == name
+    with pytest.raises(UsageError):
+        vm.run(["true"])
+    del forks, process, vm
+    gc.collect()
+    assert descriptors() == before
+
+
+def test_it_works_in_uvloop(name: str) -> None:
+    async def use() -> None:
+        async with MicroVM.attach(name) as vm:
+            assert (await vm.run(["cat"], input=bytes(MIB))).stdout == bytes(MIB)
+            with pytest.raises(ExecTimeout):
+                await vm.run(LOUD, timeout=0.2)
+            await vm.write_file("/tmp/z", "z")
+            async with await vm.exec(["yes"]) as process:
+                assert await process.stdout.read(2) == b"y\n"
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(use())
+
+
+def test_files_are_copied_by_the_command(name: str, microvm: Command, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("content")
+    copied = microvm("cp", str(tmp_path / "a"), "sha:/tmp/in/")
+    assert (copied.returncode, copied.stderr) == (0, b"")
+    packed = microvm("cp", f"{name}:/tmp/in", "-")
+    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+        assert archive.getnames() == ["in", "in/a"]
+    assert microvm("cp", "-", f"{name}:/tmp/again", input=packed.stdout).returncode == 0
+    with sync.MicroVM.attach(name) as vm:
+        vm.run(["ln", "-s", "/etc/passwd", "/tmp/again/out"], check=True)
+    got = microvm("cp", f"{name}:/tmp/again", ".", cwd=tmp_path)
+    assert (got.returncode, got.stderr) == (
+        0,
+        b"microvm: left out of again, as they lead out of it: out\n",
+    )
+    assert (tmp_path / "again/in/a").read_text() == "content"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "why"),
+    [
+        (["a", "b"], 2, b"one of SRC and DST is in a machine, as NAME:PATH"),
+        (["x:a", "y:b"], 2, b"one of SRC and DST is in a machine"),
+        (["a", "x:"], 2, b"names no file in the machine: x:PATH"),
+        (["--max-size", "1M", "a", "x:b"], 2, b"--max-size is about what comes from a machine"),
+        (["--owner", "0", "x:a", "b"], 2, b"what comes out is yours"),
+        (["/none/a", "shared:/tmp"], 125, b"cannot copy /none/a: No such file or directory"),
+        (["shared:/none", "."], 125, b"/none: No such file or directory in the guest"),
+        (["--max-size", "4", "shared:/etc", "-"], 125, b"(--max-size sets that limit)"),
+        (["a", "none:b"], 125, b"there is no machine none"),
+    ],
+)
+def test_a_copy_that_cannot_be_says_why(
+    name: str, microvm: Command, arguments: list[str], status: int, why: bytes
+) -> None:
+    failed = microvm("cp", *arguments, stdin=None)
+    assert (failed.returncode, failed.stdout) == (status, b"")
+    assert why in failed.stderr
+
+
+def test_a_checkpoint_has_a_name_and_machines_start_from_it(name: str, microvm: Command) -> None:
+    snapshot = "attach-test"
+    with sync.MicroVM.attach(name) as vm:
+        vm.write_file("/tmp/kept", "x")
+        with vm.exec(["cat"], stdin=PIPE):
+            busy = microvm("checkpoint", name, snapshot)
+        assert (busy.returncode, busy.stdout) == (125, b"")
+        assert b"is busy: cat" in busy.stderr
+        try:
+            taken = microvm("checkpoint", name, snapshot)
+            assert (taken.returncode, taken.stdout, taken.stderr) == (0, b"", b"")
+            with sync.MicroVM(Snapshot.find(snapshot)) as clone:
+                assert clone.read_file("/tmp/kept") == b"x"
+            again = vm.checkpoint(snapshot)
+            assert (again.name, again.pause > 0) == (snapshot, True)
+        finally:
+            with suppress(MicroVMError):
+                STORE.remove(snapshot)
