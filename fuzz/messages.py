@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the messages of sandboxd, version 2.
+"""Hypothesis strategies for the messages of sandboxd, version 3.
 
 Generated from sandboxd.toml by `microvm-proto gen`.
 Each message has a function, whose arguments are the strategies of its fields; a default keeps to
@@ -218,8 +218,9 @@ def exec_response(
     id_: st.SearchStrategy[int] = _ID,
     ending: st.SearchStrategy[codec.Ending] = _ENUM_ENDING,
     status: st.SearchStrategy[int] = _U8,
+    memory: st.SearchStrategy[int] = _U64,
 ) -> st.SearchStrategy[codec.ExecResponse]:
-    return st.builds(codec.ExecResponse, id=id_, ending=ending, status=status)
+    return st.builds(codec.ExecResponse, id=id_, ending=ending, status=status, memory=memory)
 
 
 def exec_failed(

@@ -15,13 +15,16 @@
 /* Those of commands that have left processes behind; beyond these, empty ones stay until the end. */
 enum { LEFT_MAX = 64 };
 
+/* What a command may leave of the kernel's memory and of files; that is counted 64 pages a CPU at a time. */
+#define LEFT_MEMORY (1ULL << 20)
+
 static int root = -1;
 static int current = -1;
 static uint64_t number;	  /* of the current one, which is its name */
 static int pids_max = -1; /* its limit of processes; -1 where the kernel has none */
+static int peak = -1;	  /* the most memory that it took; -1 before Linux 6.12: it has no reset */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
-static bool counts_memory;
 static bool limits_memory; /* of the current command */
 static bool freezes;	   /* those of processes that are kept */
 
@@ -56,15 +59,21 @@ static void make(void)
 		close(current);
 	if (pids_max >= 0)
 		close(pids_max);
+	if (peak >= 0)
+		close(peak);
 	current = -1;
 	pids_max = -1;
+	peak = -1;
 	/* Each time: a command that was root may have taken it away. */
 	write_file(root, "cgroup.subtree_control", "+pids");
+	write_file(root, "cgroup.subtree_control", "+memory");
 	if (mkdirat(root, name, 0755) < 0)
 		return;
 	current = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (current >= 0)
 		pids_max = openat(current, "pids.max", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	if (current >= 0)
+		peak = openat(current, "memory.peak", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 }
 
 static bool remove_numbered(uint64_t which)
@@ -133,16 +142,17 @@ static bool had_oom_kill(void)
 static bool limit_memory(uint64_t memory)
 {
 	char text[DIGITS + 1];
+	bool limited = limits_memory;
 
-	limits_memory = memory > 0;
-	/* Only for those who ask: counting memory makes every allocation slower. */
-	if (memory)
-		counts_memory = write_file(root, "cgroup.subtree_control", "+memory");
-	if (!counts_memory)
-		return !memory;
+	limits_memory = false;
+	if (!memory && !limited)
+		return true;
 	/* All or nothing: what is left of a command that has lost some process is of no use. */
 	write_file(current, "memory.oom.group", "1");
-	return write_file(current, "memory.max", memory ? decimal(text, memory) : "max");
+	if (!write_file(current, "memory.max", memory ? decimal(text, memory) : "max"))
+		return false;
+	limits_memory = memory > 0;
+	return true;
 }
 
 bool cgroup_out_of_memory(void)
@@ -152,7 +162,20 @@ bool cgroup_out_of_memory(void)
 
 bool cgroup_limit(uint32_t processes, uint64_t memory)
 {
-	return current < 0 || (limit_processes(processes) && limit_memory(memory));
+	if (current < 0)
+		return true;
+	/* What has been killed in it would be taken for this command. */
+	if (memory && had_oom_kill())
+		cgroup_replace();
+	return limit_processes(processes) && limit_memory(memory);
+}
+
+uint64_t cgroup_memory(void)
+{
+	char text[DIGITS];
+	ssize_t size = pread(peak, text, sizeof text, 0);
+
+	return size > 0 ? decimal_value(text, (size_t)size) : 0;
 }
 
 void cgroup_kill(void)
@@ -171,10 +194,15 @@ static bool is_idle(void)
 	       memcmp(events, idle, sizeof idle - 1) == 0;
 }
 
+/* Counts from what is left of it, and says whether that is too much to be taken for the next command's. */
+static bool keeps_memory(void)
+{
+	return peak >= 0 && (write(peak, "0", 1) < 0 || cgroup_memory() > LEFT_MEMORY);
+}
+
 void cgroup_renew(void)
 {
-	/* What has been killed in it would be taken for the next command's. */
-	if (current >= 0 && (!is_idle() || (counts_memory && had_oom_kill())))
+	if (current >= 0 && (!is_idle() || keeps_memory()))
 		cgroup_replace();
 }
 

@@ -20,6 +20,10 @@ bool cgroup_limit(uint32_t processes, uint64_t memory);
 /* Whether the kernel has killed the command in the current one: it wanted more memory than its limit. */
 bool cgroup_out_of_memory(void);
 
+/* The most memory that the command in the current one took at a time, with all that it has started, in
+ * bytes; 0 where that is not known. */
+uint64_t cgroup_memory(void);
+
 /* Kills everything in the current one, where there is one. */
 void cgroup_kill(void);
 

@@ -1,4 +1,4 @@
-/* The wire protocol of sandboxd, version 2. Generated from sandboxd.toml by `microvm-proto gen`.
+/* The wire protocol of sandboxd, version 3. Generated from sandboxd.toml by `microvm-proto gen`.
  * Freestanding C11; nothing in it allocates or keeps state. Every value that is decoded has been
  * checked against its bounds, and slices point into the frame. For C++, too. */
 #ifndef SANDBOXD_PROTOCOL_H
@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SANDBOXD_VERSION 2u
-#define SANDBOXD_SCHEMA_DIGEST 0x928513142a578a32ULL
+#define SANDBOXD_VERSION 3u
+#define SANDBOXD_SCHEMA_DIGEST 0x10b62806af5993c0ULL
 
 /* The name of the virtio-serial port that the stream is. */
 #define SANDBOXD_PORT_NAME "microvm.sandboxd.0"
@@ -237,7 +237,7 @@ enum {
 	SANDBOXD_EXEC_OUTPUT_MAX_BODY = 65537,
 	SANDBOXD_EXEC_OUTPUT_DATA_MAX = 65536,
 	SANDBOXD_EXEC_OUTPUT_DATA_PREFIX = 1,
-	SANDBOXD_EXEC_RESPONSE_MAX_BODY = 2,
+	SANDBOXD_EXEC_RESPONSE_MAX_BODY = 10,
 	SANDBOXD_EXEC_FAILED_MAX_BODY = 105,
 	SANDBOXD_EXEC_FAILED_MISSING_MAX = 96,
 	SANDBOXD_EXEC_SIGNAL_MAX_BODY = 1,
@@ -431,6 +431,9 @@ struct sandboxd_exec_response {
 	uint8_t ending;
 	/* Its exit code or the signal, as `ending` says. */
 	uint8_t status;
+	/* The most memory that it and all that it had started took at a time, in bytes; 0 where that is
+	 * not known. */
+	uint64_t memory;
 };
 
 /* The command could not be started. */
@@ -709,6 +712,7 @@ static const struct sandboxd_rule sandboxd_rules[] = {
 	{ SANDBOXD_TYPE_EXEC_OUTPUT, SANDBOXD_GUEST, 1, 1, 65537 },
 	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 1, 2 },
 	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 2, 2 },
+	{ SANDBOXD_TYPE_EXEC_RESPONSE, SANDBOXD_GUEST, 1, 3, 10 },
 	{ SANDBOXD_TYPE_EXEC_FAILED, SANDBOXD_GUEST, 1, 1, 5 },
 	{ SANDBOXD_TYPE_EXEC_FAILED, SANDBOXD_GUEST, 1, 2, 105 },
 	{ SANDBOXD_TYPE_EXEC_SIGNAL, SANDBOXD_HOST, 1, 1, 1 },
@@ -935,6 +939,8 @@ static inline bool sandboxd_decode_exec_response(const uint8_t *body, size_t siz
 		sandboxd_known(&cursor, 1, 1,
 			message->ending == SANDBOXD_ENDING_EXITED || message->ending == SANDBOXD_ENDING_SIGNALLED || (version >= 2 && message->ending == SANDBOXD_ENDING_OUT_OF_MEMORY)) &&
 		sandboxd_take_u8(&cursor, 2, &message->status) &&
+		(version < 3 ? (message->memory = (uint64_t)0, true) :
+			(sandboxd_take_u64(&cursor, 3, &message->memory))) &&
 		sandboxd_end(&cursor);
 }
 
@@ -1481,6 +1487,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_response(uint32_t version,
 		message->ending == SANDBOXD_ENDING_SIGNALLED ||
 		(version >= 2 && message->ending == SANDBOXD_ENDING_OUT_OF_MEMORY)))
 		return SANDBOXD_FAULT_UNKNOWN_VALUE;
+	if (version < 3 && message->memory != 0)
+		return SANDBOXD_FAULT_TRAILING_BYTES;
 	return SANDBOXD_FAULT_NONE;
 }
 
@@ -1494,6 +1502,9 @@ static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t versio
 		return 0;
 	at = sandboxd_put(at, 1, (uint64_t)message->ending);
 	at = sandboxd_put(at, 1, (uint64_t)message->status);
+	if (version >= 3) {
+		at = sandboxd_put(at, 8, (uint64_t)message->memory);
+	}
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_RESPONSE, id);
 	return (size_t)(at - out);
 }

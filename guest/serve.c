@@ -252,6 +252,7 @@ static void end_exec(struct server *server)
 	const struct sandboxd_exec_response response = {
 		.ending = (uint8_t)ending_of(server),
 		.status = (uint8_t)(WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)),
+		.memory = server->session.version >= 3 ? cgroup_memory() : 0,
 	};
 
 	server->port.end += sandboxd_encode_exec_response(

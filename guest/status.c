@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "decimal.h"
 #include "drain.h"
 
 /* More than the daemon has open beside what it drains; and how many to ask for in one call, which
@@ -50,15 +51,12 @@ static uint64_t resident_pages(void)
 	char text[64];
 	int fd = open("/proc/self/statm", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	ssize_t size = fd < 0 ? 0 : read(fd, text, sizeof text);
-	uint64_t pages = 0;
 	ssize_t at = 0;
 
 	close(fd);
 	while (at < size && text[at] != ' ')
 		at++;
-	for (at++; at < size && text[at] >= '0' && text[at] <= '9'; at++)
-		pages = 10 * pages + (uint64_t)(text[at] - '0');
-	return pages;
+	return at < size ? decimal_value(text + at + 1, (size_t)(size - at - 1)) : 0;
 }
 
 void status_fill(struct sandboxd_status *status)

@@ -1,4 +1,4 @@
--- A Wireshark dissector for sandboxd, version 2, over TCP.
+-- A Wireshark dissector for sandboxd, version 3, over TCP.
 -- Generated from sandboxd.toml by `microvm-proto gen`.
 --
 --   tshark -X lua_script:sandboxd.lua -o sandboxd.port:PORT -r FILE
@@ -10,10 +10,10 @@ local HEADER_SIZE, PREFIX_SIZE = 12, 4
 
 -- The name of filters and preferences: another, where Wireshark has a protocol of that name.
 local NAME = "sandboxd"
-local free, protocol = pcall(Proto, NAME, "sandboxd, version 2")
+local free, protocol = pcall(Proto, NAME, "sandboxd, version 3")
 if not free then
   NAME = NAME .. "_frames"
-  protocol = Proto(NAME, "sandboxd, version 2")
+  protocol = Proto(NAME, "sandboxd, version 3")
 end
 
 protocol.prefs.port = Pref.uint("TCP port of the guest", 0, "0 when it is not known")
@@ -77,6 +77,7 @@ local fields = {
   ["exec_output.data"] = ProtoField.bytes(NAME .. ".exec_output.data", "data", base.NONE, "The bytes, at least one."),
   ["exec_response.ending"] = ProtoField.uint8(NAME .. ".exec_response.ending", "ending", base.DEC, { [0] = "exited", [1] = "signalled", [2] = "out_of_memory" }, nil, "How it ended."),
   ["exec_response.status"] = ProtoField.uint8(NAME .. ".exec_response.status", "status", base.DEC, nil, nil, "Its exit code or the signal, as `ending` says."),
+  ["exec_response.memory"] = ProtoField.uint64(NAME .. ".exec_response.memory", "memory", base.DEC, nil, nil, "The most memory that it and all that it had started took at a time, in bytes; 0 where that is not known."),
   ["exec_failed.stage"] = ProtoField.uint8(NAME .. ".exec_failed.stage", "stage", base.DEC, { [1] = "pipe", [2] = "fork", [3] = "setup", [4] = "chdir", [5] = "lookup", [6] = "exec", [7] = "interpreter", [8] = "user", [9] = "limit" }, nil, "What failed."),
   ["exec_failed.error_number"] = ProtoField.uint32(NAME .. ".exec_failed.error_number", "error_number", base.DEC, nil, nil, "The `errno` it failed with, as Linux numbers them."),
   ["exec_failed.missing"] = ProtoField.bytes(NAME .. ".exec_failed.missing", "missing", base.NONE, "What was not there, where the host cannot know it: at `interpreter` the first bytes of that one's path, as the file names it; else empty."),
@@ -181,9 +182,10 @@ local messages = {
     { "exec_output.stream", number = 1, kind = "integer", size = 1, known = { ["01"] = true, ["02"] = true } },
     { "exec_output.data", number = 2, kind = "tail", max = 65536 },
   } },
-  [18] = { name = "exec_response", sender = "guest", id = "required", max_body = 2, fields = {
+  [18] = { name = "exec_response", sender = "guest", id = "required", max_body = 10, fields = {
     { "exec_response.ending", number = 1, kind = "integer", size = 1, known = { ["00"] = true, ["01"] = true, ["02"] = true } },
     { "exec_response.status", number = 2, kind = "integer", size = 1 },
+    { "exec_response.memory", number = 3, kind = "integer", size = 8 },
   } },
   [19] = { name = "exec_failed", sender = "guest", id = "required", max_body = 105, fields = {
     { "exec_failed.stage", number = 1, kind = "integer", size = 1 },

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-VERSION = 2
-DIGEST = 0x928513142A578A32
-DIGESTS = {1: 0xBAF4A9AF3981CAF5, VERSION: DIGEST}
+VERSION = 3
+DIGEST = 0x10B62806AF5993C0
+DIGESTS = {1: 0xBAF4A9AF3981CAF5, 2: 0x928513142A578A32, VERSION: DIGEST}
 MAGIC = 0x0A6D766F7263696D
 LONGEST_FROM_HOST = 6299841
 LONGEST_FROM_GUEST = 65549
@@ -225,7 +225,13 @@ MESSAGES: dict[str, tuple[int, str, bool | None, int, dict[str, Any]]] = {
         65537,
         {"stream": Integer(1, (1, 2)), "data": Tail(65536)},
     ),
-    "exec_response": (18, "guest", True, 2, {"ending": Integer(1, (0, 1, 2)), "status": U8}),
+    "exec_response": (
+        18,
+        "guest",
+        True,
+        10,
+        {"ending": Integer(1, (0, 1, 2)), "status": U8, "memory": U64},
+    ),
     "exec_failed": (
         19,
         "guest",
@@ -243,14 +249,19 @@ MESSAGES: dict[str, tuple[int, str, bool | None, int, dict[str, Any]]] = {
     "exec_resize": (26, "host", True, 4, {"rows": U16, "columns": U16}),
 }
 NAMES = {number: name for name, (number, *_) in MESSAGES.items()}
-SINCE_2 = {"missing", "more_argv", "more_env"}
-"""Fields that version 1 has not."""
+SINCE = {
+    ("exec_request", "more_argv"): 2,
+    ("exec_request", "more_env"): 2,
+    ("exec_failed", "missing"): 2,
+    ("exec_response", "memory"): 3,
+}
+"""The versions of fields that came later than their messages."""
 
 
 def layout_of(name: str, version: int) -> dict[str, Any]:
     """A message's fields in a version."""
     fields = MESSAGES[name][-1]
-    return {key: kind for key, kind in fields.items() if version > 1 or key not in SINCE_2}
+    return {key: kind for key, kind in fields.items() if version >= SINCE.get((name, key), 1)}
 
 
 @dataclass

@@ -15,6 +15,7 @@ from tests.spec_client import (
     HEADER,
     MAGIC,
     MESSAGES,
+    VERSION,
     Frame,
     Host,
     encode,
@@ -46,13 +47,15 @@ def error(id_: int, code: int, refused: int, offset: int = 0, number: int = 0) -
 
 
 @scene
-def a_version_of_0_counts_as_1_and_max_body_binds_nobody(host: Host) -> None:
-    hello = encode("hello", magic=MAGIC, version=0, digest=DIGEST ^ 1, max_body=0, nonce=5)
-    host.send(hello)
-    ready = host.find_ready(5)
-    assert (ready["version"], ready["digest"], ready["max_body"]) == (2, DIGEST, 6299829)
-    host.state, host.version, host.id = "idle", 1, 0
-    assert len(host.run(*sh("head -c 200000 /dev/zero")).stdout) == 200_000
+def older_versions_are_spoken_0_counts_as_1_and_max_body_binds_nobody(host: Host) -> None:
+    for version in range(VERSION):
+        fields = {"version": version, "digest": DIGEST ^ 1, "max_body": 0, "nonce": version}
+        host.send(encode("hello", magic=MAGIC, **fields))
+        ready = host.find_ready(version)
+        assert (ready["version"], ready["digest"], ready["max_body"]) == (VERSION, DIGEST, 6299829)
+        host.state, host.version, host.id = "idle", max(version, 1), 0
+        end = host.run(*sh("head -c 200000 /dev/zero"))
+        assert (len(end.stdout), "memory" in end.end.fields) == (200_000, False)
 
 
 @scene

@@ -167,6 +167,9 @@ def _check_end(recorder: Recorder, its: CallResult, command: Command, limits: _L
         wanted.append(-status if frame.values["ending"] else status)
     given = type(value) if isinstance(value, BaseException) else value
     agree(given in wanted, "a command ends wrongly", f"{value!r}, and not {wanted}: {frame}")
+    if its.call.kind != "communicate":  # which raises before anybody could ask
+        memory = frame.values.get("memory", 0) or None
+        agree(its.memory == memory, "wrong memory", f"{its.memory}: {frame}")
     if isinstance(value, StartError):
         agree(value.errno == frame.values["error_number"], "wrong errno", f"{value!r}: {frame}")
 

@@ -153,14 +153,14 @@ async def _call(guest: Guest, call: Call, its: CallResult) -> None:
                 await guest.keep(call.timeout or TIMEOUTS.ping)
             case "run":
                 done = await run(guest, ["command"], input=input_of(call), **_options(call))
-                its.value = done.returncode
+                its.value, its.memory = done.returncode, done.memory
                 its.out = {1: done.stdout, 2: done.stderr}
             case _:
                 await _exec(guest, call, its)
     except Exception as error:  # noqa: BLE001, RUF100 - which it is, is looked at later
         its.value = error
         if isinstance(error, ExecKilled) and call.kind == "run":
-            its.out = {1: error.stdout, 2: error.stderr}
+            its.out, its.memory = {1: error.stdout, 2: error.stderr}, error.memory
 
 
 async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
@@ -185,7 +185,10 @@ async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
                 _note_end(process, its),
             )
         its.out = {1: out, 2: err}
-        its.value = await process.wait()
+        try:
+            its.value = await process.wait()
+        finally:
+            its.memory = process.memory
 
 
 def _options(call: Call) -> dict[str, Any]:

@@ -86,6 +86,7 @@ class CallResult:
 
     :ivar ended: when what was called had ended, however long its output was read.
     :ivar value: what it returned, or raised.
+    :ivar memory: what it said that the command took.
     :ivar command: the command that it ran.
     :ivar out: what was read of each stream.
     :ivar left: when the caller had enough; else all was read.
@@ -95,6 +96,7 @@ class CallResult:
     began: float
     ended: float = float("inf")
     value: object = None
+    memory: int | None = None
     command: Command | None = None
     out: dict[int, bytes] = field(default_factory=dict)
     left: float | None = None

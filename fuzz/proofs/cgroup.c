@@ -1,10 +1,12 @@
 /* Numbers written out, and the table of cgroups that commands have left behind.
  *
  * Functions: decimal limit_processes limit_memory write_file sweep remove_numbered cgroup_replace
- *	is_idle read_file tells had_oom_kill cgroup_out_of_memory freeze is_frozen visit
+ *	is_idle read_file tells had_oom_kill cgroup_out_of_memory cgroup_memory keeps_memory freeze
+ *	is_frozen visit
  * Bound: every number of 64 bits; every fill of the table; every content of the files, and every
  *	name of up to 21 bytes
- * Assumes: all names in the table are 0; a file of events of 24 bytes in the place of 256
+ * Assumes: all names in the table are 0; a file of events of 24 bytes in the place of 256; bytes of
+ *	memory have at most 19 digits
  * Unwind: 23
  * Loops: sweep.0:65
  * Wraps: conversion */
@@ -33,6 +35,23 @@ ssize_t pwrite(int fd, const void *from, size_t size, off_t offset)
 	PROVE(__CPROVER_r_ok(from, size));
 	WITNESS(size == 10);
 	return nondet_part(size);
+}
+
+ssize_t pread(int fd, void *into, size_t size, off_t offset)
+{
+	ssize_t n = nondet_part(size);
+
+	PROVE(__CPROVER_w_ok(into, size));
+	__CPROVER_havoc_slice(into, size);
+	ASSUME(n < DIGITS || ((char *)into)[DIGITS - 1] == '\n');
+	return n;
+}
+
+void prove_memory(void)
+{
+	peak = nondet_int();
+	WITNESS(cgroup_memory() == 1234567890123456789);
+	keeps_memory();
 }
 
 void prove_limits(void)

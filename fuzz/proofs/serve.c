@@ -7,7 +7,7 @@
  * Assumes: the encoders are what encoding.c proves, session_next what session.c, input_room what
  *	input.c; fewer than 2^64 commands
  * Idle: session_init session_end exec_reaped exec_signal exec_terminate exec_kill exec_resize
- *	exec_add_credit drain_clear cgroup_out_of_memory spawn_missing input_add input_run
+ *	exec_add_credit drain_clear cgroup_out_of_memory cgroup_memory spawn_missing input_add input_run
  *	resume status_fill kill cgroup_freeze cgroup_is_frozen
  * Unwind: 4
  * Wraps: conversion */

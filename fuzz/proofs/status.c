@@ -1,6 +1,6 @@
 /* What the daemon counts of itself, from a /proc that a command may have put something else upon.
  *
- * Functions: status_fill count_descriptors count_from resident_pages
+ * Functions: status_fill count_descriptors count_from resident_pages decimal_value
  * Bound: every content of the file, every answer of poll; pipes that outlived their command below 160
  * Assumes: nothing; a number of pages that no machine has may wrap around, as it is only reported
  * Unwind: 66

@@ -309,10 +309,12 @@ class ExecKilled(ExecError):
     :ivar stdout: what it had written by then, where the caller had asked for all of it: bytes, or
         str where text was asked for, with U+FFFD for what is none.
     :ivar stderr: the same of standard error.
+    :ivar memory: the most memory that it took, as `CompletedProcess.memory`.
     """
 
     stdout: Any = None
     stderr: Any = None
+    memory: int | None = None
 
 
 class ExecTimeout(ExecKilled):

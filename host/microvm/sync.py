@@ -498,6 +498,11 @@ class Process(_LoopBound):
         """The exit code, -N when signal N ended it, or None while it runs."""
         return self._process.returncode
 
+    @property
+    def memory(self) -> int | None:
+        """The most memory that it took, in bytes; see `microvm.Process.memory`."""
+        return self._process.memory
+
     def poll(self) -> int | None:
         """Return the return code, or None while the command runs."""
         return self.returncode

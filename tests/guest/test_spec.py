@@ -90,11 +90,11 @@ def output(data: bytes, *, id_: int = 1, stream: int = 1) -> bytes:
 
 
 def response(ending: int, status: int, *, id_: int = 1) -> bytes:
-    return encode("exec_response", id_, ending=ending, status=status)
+    return encode("exec_response", id_, ending=ending, status=status, memory=2**64 - 1)
 
 
 END = response(0, 0)
-GREETING = {"magic": spec_client.MAGIC, "version": 2, "digest": 0, "max_body": 0, "nonce": 0}
+GREETING = {"magic": spec_client.MAGIC, "version": 3, "digest": 0, "max_body": 0, "nonce": 0}
 HOSTILE = {
     "empty output": output(b""),
     "output beyond the credit": output(bytes(65536)) * 17,
@@ -144,13 +144,15 @@ class TestAHostileGuest:
         with pytest.raises(ProtocolError):
             list(iter(session.next_event, None))
 
-    @pytest.mark.parametrize(("version", "digest"), [(2, 1), (0, spec_client.DIGEST + 1)])
+    @pytest.mark.parametrize(
+        ("version", "digest"), [(3, 1), (2, spec_client.DIGEST), (0, spec_client.DIGEST + 1)]
+    )
     def test_another_digest_is_shown(self, version: int, digest: int) -> None:
         with pytest.raises(Broken, match=f"version {version} of {digest:#x}"):
             greeted(version, digest)
 
     def test_a_newer_guest_is_welcome(self) -> None:
-        assert greeted(3, 1)["version"] == 3
+        assert greeted(4, 1)["version"] == 4
 
 
 def hear_out(host: Host) -> None:

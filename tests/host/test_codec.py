@@ -162,7 +162,7 @@ VALID: dict[str, tuple[str, Message, bytes]] = {
     "exec_response": (
         "guest",
         codec.ExecResponse(1, Ending.SIGNALLED, 9),
-        frame(18, b"\1\x09", about=1),
+        frame(18, b"\1\x09" + bytes(8), about=1),
     ),
     "exec_failed": (
         "guest",
@@ -177,7 +177,12 @@ VALID: dict[str, tuple[str, Message, bytes]] = {
     "exec_response, out of memory": (
         "guest",
         codec.ExecResponse(1, Ending.OUT_OF_MEMORY, 9),
-        frame(18, b"\2\x09", about=1),
+        frame(18, b"\2\x09" + bytes(8), about=1),
+    ),
+    "exec_response, all memory": (
+        "guest",
+        codec.ExecResponse(1, Ending.EXITED, 0, memory=2**64 - 1),
+        frame(18, b"\0\0" + b"\xff" * 8, about=1),
     ),
     "exec_signal": ("host", codec.ExecSignal(1, 15), frame(20, b"\x0f", about=1)),
     "exec_kill": ("host", codec.ExecKill(1), frame(21, about=1)),
@@ -801,7 +806,7 @@ FROM_GUEST: st.SearchStrategy[Message] = st.one_of(
     st.builds(codec.Goodbye, open_enum(GoodbyeReason, U8)),
     st.builds(codec.Error, U32, open_enum(ErrorCode, U16), U16, U32, U8),
     st.builds(codec.ExecOutput, IDS, STREAMS, st.binary(max_size=50)),
-    st.builds(codec.ExecResponse, IDS, st.sampled_from(Ending), U8),
+    st.builds(codec.ExecResponse, IDS, st.sampled_from(Ending), U8, memory=U64),
     st.builds(codec.ExecFailed, IDS, open_enum(Stage, U8), U32, missing=st.binary(max_size=96)),
     st.builds(codec.ExecStdinCredit, IDS, U32),
     st.builds(codec.ExecStdinClosed, IDS),

@@ -121,7 +121,8 @@ JOB = LineJob(["true"], {}, line=7, id="x")
 
 
 def test_a_report_says_all() -> None:
-    outcome = Outcome(JOB, 0.25, CompletedProcess(("true",), 3, "hé\x1b".encode(), b"\xff"))
+    done = CompletedProcess(("true",), 3, "hé\x1b".encode(), b"\xff", 1 << 40)
+    outcome = Outcome(JOB, 0.25, done)
     assert told(outcome) == {
         "line": 7,
         "id": "x",
@@ -132,7 +133,7 @@ def test_a_report_says_all() -> None:
         "stdout": "hé\x1b",
         "stderr_base64": "/w==",
         "seconds": 0.25,
-        "memory": None,
+        "memory": 1 << 40,
         "error": None,
     }
 
@@ -179,8 +180,9 @@ def test_an_error_of_others_is_valid_json() -> None:
 
 def test_output_before_a_time_out_is_reported() -> None:
     error = ExecTimeout("x", 1)
-    error.stdout = b"so far"
-    assert told(Outcome(JOB, 1.0, error=error))["stdout"] == "so far"
+    error.stdout, error.memory = b"so far", 4096
+    value = told(Outcome(JOB, 1.0, error=error))
+    assert (value["stdout"], value["memory"]) == ("so far", 4096)
 
 
 def test_files_go_with_a_job_as_text_or_base64_and_come_back_so() -> None:

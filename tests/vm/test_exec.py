@@ -290,6 +290,26 @@ async def test_memory_is_limited_if_asked(vm: MicroVM) -> None:
     assert (await vm.run(["sh", "-c", script])).stdout.strip() == str(30 * MIB).encode()
 
 
+async def test_what_a_command_took_of_memory_is_its_own(vm: MicroVM) -> None:
+    async def took(size: str, into: str = "/dev/null") -> float:
+        script = f"dd if=/dev/zero of={into} bs={size} count=1"
+        result = await vm.run(["sh", "-c", script], check=True)
+        assert result.memory is not None
+        return result.memory / MIB
+
+    assert 40 < await took("40M") < 44
+    assert 0 < await took("4k") < 4
+    # A file that is in memory is its own, and not of those who come behind it.
+    assert 40 < await took("20M", "/dev/shm/left") < 44
+    assert 0 < await took("4k") < 4
+    script = "dd if=/dev/zero of=/dev/null bs=10M count=1; rm /dev/shm/left; echo; sleep 60"
+    async with await vm.exec(["sh", "-c", script]) as process:
+        assert (await process.stdout.readline(), process.memory) == (b"\n", None)
+        process.kill()
+        await process.wait()
+    assert 10 * MIB < (process.memory or 0) < 14 * MIB
+
+
 async def test_background_children_live_on_and_can_write(vm: MicroVM) -> None:
     late = "trap '' PIPE; for i in 1 2 3; do sleep 0.1; echo late || exit 1; done; touch /tmp/done"
     script = f"({late}) & echo now"

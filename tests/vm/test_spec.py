@@ -69,6 +69,7 @@ def test_a_limit_that_the_kernel_cannot_set(
             host.greet()
             script = b"for i in 1 2 3 4; do sleep 0.1 & done; wait"
             end = host.run(b"sh", b"-c", script, **{limit: 2}).end
+            assert (host.run(b"true").end["memory"] == 0) == (controller == "memory")
     finally:
         guest.close()
     assert (end.name, end["status" if end.name == "exec_response" else "stage"]) == expected

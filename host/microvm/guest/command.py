@@ -31,6 +31,7 @@ class Command:
     :ivar args: the command line.
     :ivar stdin: its standard input, where a pipe or a terminal was asked for.
     :ivar returncode: the exit code, -N when signal N ended it, or None while it runs.
+    :ivar memory: the most memory that it took, in bytes; None while it runs, or if nobody knows.
     :ivar error: why there is no exit code that its user would want.
     :ivar ended: set when it is over.
     :ivar abandoned: whether it is being killed because nobody wants to know how it ends.
@@ -52,6 +53,7 @@ class Command:
         self.stdout = OutputBuffer(lambda amount: consumed(codec.Stream.STDOUT, amount))
         self.stderr = OutputBuffer(lambda amount: consumed(codec.Stream.STDERR, amount))
         self.returncode: int | None = None
+        self.memory: int | None = None
         self.error: MicroVMError | None = None
         self.ended = asyncio.Event()
         self.abandoned = False
@@ -109,6 +111,7 @@ class Command:
         if isinstance(message, codec.ExecResponse):
             exited = message.ending is codec.Ending.EXITED
             self.returncode = message.status if exited else -message.status
+            self.memory = message.memory or None
             if message.ending is codec.Ending.OUT_OF_MEMORY:
                 self.error = self.error or MemoryLimit(self.name, self._request.max_memory)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from signal import SIGKILL, SIGTERM
 from subprocess import CalledProcessError
 from typing import Generic, Self, TypeVar
@@ -26,12 +26,16 @@ class CompletedProcess(Generic[O_co]):
     :ivar stdout: all that it wrote there: bytes, or str where text was asked for, or None where
         nothing was captured.
     :ivar stderr: the same.
+    :ivar memory: the most memory that it and all that it had started took at a time, in bytes, or
+        None where the guest does not know; see docs/options.md. Two results that differ in nothing
+        else are equal.
     """
 
     args: Sequence[str | bytes]
     returncode: int
     stdout: O_co
     stderr: O_co
+    memory: int | None = field(default=None, compare=False)
 
     def check_returncode(self) -> None:
         """See that the exit code is 0.
@@ -103,6 +107,11 @@ class Process:
         that could not be started, 125 when the machine died.
         """
         return self._command.returncode
+
+    @property
+    def memory(self) -> int | None:
+        """The most memory that it took, as `CompletedProcess.memory`; None while it runs."""
+        return self._command.memory
 
     async def wait(self) -> int:
         """Wait for the end of the command, and return its return code.

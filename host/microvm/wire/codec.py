@@ -1,4 +1,4 @@
-"""The wire protocol of sandboxd, version 2: a codec without I/O.
+"""The wire protocol of sandboxd, version 3: a codec without I/O.
 
 Generated from sandboxd.toml by `microvm-proto gen`. Runs one command at a time inside a virtual
 machine: its output is streamed, its end is reported. The host is the side that starts the machine;
@@ -15,11 +15,12 @@ from dataclasses import KW_ONLY, dataclass
 from functools import partial, update_wrapper
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-VERSION = 2
-DIGEST = 0x928513142A578A32
+VERSION = 3
+DIGEST = 0x10B62806AF5993C0
 DIGESTS: Mapping[int, int] = {
     1: 0xBAF4A9AF3981CAF5,
-    2: DIGEST,
+    2: 0x928513142A578A32,
+    3: DIGEST,
 }
 HEADER_SIZE = 12
 MAX_BODY = 6299829
@@ -684,24 +685,30 @@ class ExecResponse:
     :ivar id: What it is about.
     :ivar ending: How it ended.
     :ivar status: Its exit code or the signal, as `ending` says.
+    :ivar memory: The most memory that it and all that it had started took at a time, in bytes; 0
+        where that is not known. Since version 3.
     """
 
     TYPE: ClassVar[int] = 18
-    MAX_BODY: ClassVar[int] = 2
+    MAX_BODY: ClassVar[int] = 10
 
     id: int
     ending: Ending
     status: int
+    _: KW_ONLY
+    memory: int = 0
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
 
         :raises EncodeError: the protocol, or this version, does not allow the message.
         """
-        if version < 2:
+        if version < 3:
             return b"".join(_LAYOUT_EXEC_RESPONSE.write(self, version))
         try:
-            return _IHHIBB.pack(2, 18, 0, self.id or None, _AS_ENDING[self.ending], self.status)
+            return _IHHIBBQ.pack(
+                10, 18, 0, self.id or None, _AS_ENDING[self.ending], self.status, self.memory
+            )
         except _FALLBACK_ON:
             return b"".join(_LAYOUT_EXEC_RESPONSE.write(self, version))
 
@@ -995,10 +1002,10 @@ _B = struct.Struct("<B")
 _H = struct.Struct("<H")
 _I = struct.Struct("<I")
 _Q = struct.Struct("<Q")
-_BB = struct.Struct("<BB")
 _BI = struct.Struct("<BI")
 _HH = struct.Struct("<HH")
 _II = struct.Struct("<II")
+_BBQ = struct.Struct("<BBQ")
 _HHIB = struct.Struct("<HHIB")
 _7QIBQ = struct.Struct("<7QIBQ")
 _BHHIQ = struct.Struct("<BHHIQ")
@@ -1006,9 +1013,9 @@ _IHHIB = struct.Struct("<IHHIB")
 _IHHII = struct.Struct("<IHHII")
 _IHHIQ = struct.Struct("<IHHIQ")
 _QIQIQ = struct.Struct("<QIQIQ")
-_IHHIBB = struct.Struct("<IHHIBB")
 _IHHIBI = struct.Struct("<IHHIBI")
 _IHHIHH = struct.Struct("<IHHIHH")
+_IHHIBBQ = struct.Struct("<IHHIBBQ")
 _IHHIHHIB = struct.Struct("<IHHIHHIB")
 _IHHI7QIBQ = struct.Struct("<IHHI7QIBQ")
 _IHHIQIQIQ = struct.Struct("<IHHIQIQIQ")
@@ -1243,8 +1250,8 @@ def _decode_exec_output(id_: int, frame: bytes, start: int, end: int) -> ExecOut
 
 def _decode_exec_response(id_: int, frame: bytes, start: int, end: int) -> ExecResponse:
     try:
-        ending, status = _BB.unpack(frame[start:end])
-        return _LAYOUT_EXEC_RESPONSE.make(id_, _AS_ENDING[ending], status)
+        ending, status, memory = _BBQ.unpack(frame[start:end])
+        return _LAYOUT_EXEC_RESPONSE.make(id_, _AS_ENDING[ending], status, memory=memory)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_RESPONSE.read(id_, frame, start, end)
 
@@ -1644,6 +1651,7 @@ _LAYOUT_EXEC_RESPONSE = _Layout(
     _SOME_ID,
     _Closed(1, "ending", _B, Ending, sinces=_SINCE_ENDING),
     _Integer(2, "status", _B),
+    _Integer(3, "memory", _Q, since=3, default=0),
 )
 _LAYOUT_EXEC_FAILED = _Layout(
     ExecFailed,
@@ -1717,7 +1725,8 @@ _RULES = (
     _Rule(16, 2, _decode_exec_request, ("host",), _SOME_ID, 6299829),
     _Rule(17, 1, _decode_exec_output, ("guest",), _SOME_ID, 65537),
     _Rule(18, 1, partial(_LAYOUT_EXEC_RESPONSE.read, version=1), ("guest",), _SOME_ID, 2),
-    _Rule(18, 2, _decode_exec_response, ("guest",), _SOME_ID, 2),
+    _Rule(18, 2, partial(_LAYOUT_EXEC_RESPONSE.read, version=2), ("guest",), _SOME_ID, 2),
+    _Rule(18, 3, _decode_exec_response, ("guest",), _SOME_ID, 10),
     _Rule(19, 1, partial(_LAYOUT_EXEC_FAILED.read, version=1), ("guest",), _SOME_ID, 5),
     _Rule(19, 2, _decode_exec_failed, ("guest",), _SOME_ID, 105),
     _Rule(20, 1, _decode_exec_signal, ("host",), _SOME_ID, 1),
