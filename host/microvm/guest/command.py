@@ -122,7 +122,8 @@ class Command:
                 codec.Stage.USER: self._request.user,
                 codec.Stage.INTERPRETER: bytes(message.missing),
             }
-            subject = printable(os.fsdecode(subjects.get(stage, b"")))
+            # Four characters a byte at most, where a surrogate has six: the guest may say it.
+            subject = printable(subjects.get(stage, b"").decode(errors="backslashreplace"))
             self.error = StartError(name, message.error_number, self.name, subject)
             self.returncode = self.error.exit_status
         self._end(None)
