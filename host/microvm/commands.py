@@ -17,6 +17,7 @@ from microvm.options import (
     RunOptions,
     Text,
 )
+from microvm.units import Duration, parse_duration
 
 # The rest is imported with the first command, so that a machine starts without it.
 if TYPE_CHECKING:
@@ -88,20 +89,24 @@ class CommandMethods(FileMethods):
 
         return await run(self._guest(), argv, **options)
 
-    async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
+    async def ping(self, timeout: Duration = TIMEOUTS.ping) -> None:
         """Ask the guest whether it is alive.
 
-        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
+        :param timeout: seconds, or text as `2s`.
+        :raises GuestUnresponsive: there was no answer within that time.
         :raises UsageError: the machine is not running.
         :raises MachineError: the machine is dead.
         """
-        await self._guest().ping(timeout)
+        seconds = parse_duration(timeout)
+        await self._guest().ping(seconds)
 
-    async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
+    async def status(self, timeout: Duration = TIMEOUTS.ping) -> codec.Status:
         """Return the daemon's counters.
 
-        :raises GuestUnresponsive: there was no answer within `timeout` seconds.
+        :param timeout: seconds, or text as `2s`.
+        :raises GuestUnresponsive: there was no answer within that time.
         :raises UsageError: the machine is not running.
         :raises MachineError: the machine is dead.
         """
-        return await self._guest().status(timeout)
+        seconds = parse_duration(timeout)
+        return await self._guest().status(seconds)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from microvm.printable import printable
@@ -132,11 +134,28 @@ class TerminalReporter:
         return self._progress
 
 
+@dataclass(slots=True)
+class _Stderr:
+    """Our standard error, and what is said there beside errors."""
+
+    quiet: bool = False
+
+    @property
+    def moves(self) -> bool:
+        """Whether a line may move there: it is a terminal, and one that can do that."""
+        terminal = os.environ.get("TERM", "")
+        return not self.quiet and sys.stderr.isatty() and terminal not in ("", "dumb", "unknown")
+
+
+STDERR = _Stderr()
+"""The one that this process has; `--quiet` changes it."""
+
+
 @contextmanager
 def on_stderr() -> Iterator[Reporter]:
     """Yield the reporter that suits stderr: moving on a terminal, plain lines elsewhere."""
-    if not sys.stderr.isatty():
-        yield LineReporter()
+    if not STDERR.moves:
+        yield NullReporter() if STDERR.quiet else LineReporter()
         return
     terminal = TerminalReporter()
     try:

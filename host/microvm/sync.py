@@ -45,7 +45,7 @@ from microvm.options import (
 )
 from microvm.snapshot import Snapshot
 from microvm.threads import in_thread
-from microvm.units import parse_count
+from microvm.units import Duration, parse_count
 from microvm.wire import codec
 
 if TYPE_CHECKING:
@@ -152,11 +152,11 @@ class _Machine(_Files):
         """Run a command to its end; see `microvm.MicroVM.run`."""
         return self._do(self._machine.run(argv, **options))
 
-    def ping(self, timeout: float = TIMEOUTS.ping) -> None:
+    def ping(self, timeout: Duration = TIMEOUTS.ping) -> None:
         """Ask the guest whether it is alive; see `microvm.MicroVM.ping`."""
         self._do(self._machine.ping(timeout))
 
-    def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
+    def status(self, timeout: Duration = TIMEOUTS.ping) -> codec.Status:
         """Return the daemon's counters; see `microvm.MicroVM.status`."""
         return self._do(self._machine.status(timeout))
 

@@ -45,6 +45,24 @@ def test_an_option_of_containers_is_answered(arguments: list[str], says: str) ->
     assert says in said
 
 
+@pytest.mark.parametrize(
+    ("verb", "arguments", "says"),
+    [
+        ("start", ["-v", "/home/me:/w"], "`microvm cp SRC NAME:DST` puts them there"),
+        ("start", ["-v", "/home/me:/w", "box"], "-v is --verbose, there are no volumes"),
+        ("start", ["-d"], "There is no -d: it goes on in the background always"),
+        ("start", ["--name", "one", "two"], "NAME and --name are the same"),
+        ("exec", ["-v", "/home/me:/w", "box", "ls"], "-v is --verbose, there are no volumes"),
+        ("exec", ["-d", "box", "ls"], "There is no -d: a command goes on in the background as"),
+    ],
+    ids=str,
+)
+def test_so_it_is_of_a_machine_that_stays(verb: str, arguments: list[str], says: str) -> None:
+    status, said = microvm(verb, *arguments)
+    assert status == 2
+    assert says in said
+
+
 def test_a_volume_of_the_command_is_its_own() -> None:
     options = run.make_context("run", ["-v", "--", "docker", "-v", "/a:/b"]).params
     assert options["command"] == ("docker", "-v", "/a:/b")

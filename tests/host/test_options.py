@@ -97,7 +97,7 @@ def test_the_command_line_has_the_options_of_its_verb(
         shown = there[name]
         assert f"--{name.replace('_', '-')}" in shown.opts
         assert option.help in str(shown.help)
-    ours = {"image", "snapshot", "kernel", "env_file", "verbose"}
+    ours = {"image", "snapshot", "kernel", "env_file", "verbose", "quiet"}
     assert (
         there.keys() - declared.keys()
         <= ours

@@ -89,7 +89,7 @@ class Attached:
 
     def _notify_unsaved(self, why: str = "") -> None:
         if self.save is not None:
-            shared.notify(f"no snapshot {self.save} was saved{why}")
+            shared.complain(f"no snapshot {self.save} was saved{why}")
 
     async def _copied_command(self) -> int:
         await self.copies.put(self.machine, self.options)

@@ -10,8 +10,10 @@ from microvm.cli import shared
 @click.command()
 @shared.wait
 @shared.verbose
-@click.argument("name")
-@click.argument("snapshot", callback=shared.snapshot_name)
+@shared.machine
+@click.argument(
+    "snapshot", callback=shared.snapshot_name, shell_complete=shared.completes("snapshot")
+)
 def checkpoint(name: str, snapshot: str, wait: bool) -> None:
     """Keep a machine as it is, as a snapshot; it goes on.
 

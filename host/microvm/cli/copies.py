@@ -68,7 +68,7 @@ class Copies:
             except MachineError:
                 raise
             except MicroVMError as error:
-                shared.notify(str(error))
+                shared.complain(str(error))
                 failed = failed or error
         return failed
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from microvm.cli import shared
+from microvm.cli import habits, shared
 from microvm.options import ExecOptions
 
 # The shell of the command's user, as login(1) starts it.
@@ -20,12 +20,12 @@ def as_json(options: dict[str, Any]) -> dict[str, Any]:
     return {name: plain(value) for name, value in shared.given(ExecOptions, options).items()}
 
 
-@click.command("exec", context_settings={"allow_interspersed_args": False})
+@click.command("exec", cls=habits.Command, context_settings={"allow_interspersed_args": False})
 @shared.standard_input
 @shared.wait
 @shared.options(ExecOptions, "exec")
 @shared.verbose
-@click.argument("name")
+@shared.machine
 @click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
 def execute(
     name: str, command: tuple[str, ...], standard_input: bool | None, wait: bool, **options: Any
@@ -53,7 +53,7 @@ def execute(
 @shared.wait
 @shared.options(ExecOptions, "shell")
 @shared.verbose
-@click.argument("name")
+@shared.machine
 def shell(name: str, wait: bool, **options: Any) -> None:
     """Open a shell in a machine that has a name.
 

@@ -115,6 +115,7 @@ def history(name: str, as_json: bool) -> None:
     is_flag=True,
     help="Also an image with several tags, or one that snapshots need.",
 )
+@shared.quiet
 def rm(names: tuple[str, ...], force: bool) -> None:
     """Remove tags, and images with their last one.
 
@@ -137,6 +138,7 @@ def rm(names: tuple[str, ...], force: bool) -> None:
 @click.option(
     "-a", "--all", "everything", is_flag=True, help="Also the default image, if it has no tag."
 )
+@shared.quiet
 def prune(everything: bool) -> None:
     """Remove what nobody has a use for.
 
@@ -156,6 +158,7 @@ def prune(everything: bool) -> None:
 @image.command()
 @_name
 @click.argument("tag", metavar="TAG")
+@shared.quiet
 def tag(name: str, tag: str) -> None:
     """Give an image of the cache a tag.
 
@@ -174,8 +177,8 @@ def tag(name: str, tag: str) -> None:
 @image.command()
 @click.argument("reference")
 @click.argument("tag", required=False, metavar="[TAG]")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of how far it is.")
-def pull(reference: str, tag: str | None, quiet: bool) -> None:
+@shared.quiet
+def pull(reference: str, tag: str | None) -> None:
     """Build an image from one in a registry.
 
     Its tag is printed, or else its name.
@@ -184,7 +187,7 @@ def pull(reference: str, tag: str | None, quiet: bool) -> None:
     The tag is the last part of it, unless it is a digest, or TAG. `microvm image build` does the
     same with more of a choice.
     """
-    from microvm.progress import NullReporter, on_stderr
+    from microvm.progress import on_stderr
     from microvm_image import tags
     from microvm_image.build import build as build_image
     from microvm_image.recipe import Recipe
@@ -196,7 +199,7 @@ def pull(reference: str, tag: str | None, quiet: bool) -> None:
         made = build_image(
             Recipe(source=f"docker://{reference}"),
             tag=None if tag is None else tags.parse(tag),
-            report=NullReporter() if quiet else report,
+            report=report,
         )
     click.echo(made.name if tag is None else tags.parse(tag))
 
@@ -204,6 +207,7 @@ def pull(reference: str, tag: str | None, quiet: bool) -> None:
 @image.command()
 @_name
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="[default: standard output]")
+@shared.quiet
 def export(name: str, output: Path | None) -> None:
     """Write an image as one file.
 
@@ -233,8 +237,8 @@ def export(name: str, output: Path | None) -> None:
     callback=_size,
     help="The most that the image may take on the disk.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of how far it is.")
-def import_(file: str, tag: str | None, max_size: int, quiet: bool) -> None:
+@shared.quiet
+def import_(file: str, tag: str | None, max_size: int) -> None:
     """Take over an image from a file.
 
     `microvm image export` wrote it. Its tags are printed, or else its name.
@@ -242,7 +246,7 @@ def import_(file: str, tag: str | None, max_size: int, quiet: bool) -> None:
     It gets those of its tags that no other image has, or TAG instead. What is in FILE is compared
     with the digests in it, so that nothing damaged is taken; whom it is from is for you to know.
     """
-    from microvm.progress import NullReporter, on_stderr
+    from microvm.progress import on_stderr
     from microvm_image.export import read
 
     with on_stderr() as report, click.open_file(file, "rb") as source:
@@ -251,7 +255,7 @@ def import_(file: str, tag: str | None, max_size: int, quiet: bool) -> None:
             "standard input" if file == "-" else file,
             tag=tag,
             limit=max_size,
-            report=NullReporter() if quiet else report,
+            report=report,
         )
     click.echo("\n".join(tags or [image.name]))
 

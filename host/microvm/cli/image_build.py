@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,7 @@ class _Build(click.Command):
     help="Raise a limit on what a source may be; an error names it.",
 )
 @shared.options(MachineOptions, "image build")
+@shared.quiet
 @click.argument("name", required=False, metavar="[NAME[:TAG]]")
 def build(
     name: str | None,
@@ -182,17 +184,17 @@ def _have_ready_made(recipe: Recipe, arch: str | None, report: Reporter) -> None
 def _limits(entries: tuple[str, ...]) -> Limits:
     from dataclasses import fields
 
-    from microvm.units import parse_size
+    from microvm.units import parse_duration, parse_size
     from microvm_image.limits import Limits
 
     names = [field.name for field in fields(Limits)]
     given = {}
     for entry in entries:
-        name, _, size = entry.partition("=")
+        name, _, text = entry.partition("=")
         if name not in names:
             message = f"{name!r} is none of {', '.join(names)}"
             raise click.BadParameter(message, param_hint="--limit")
-        given[name] = parse_size(size)
+        given[name] = math.ceil(parse_duration(text)) if name == "seconds" else parse_size(text)
     return Limits(**given)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from microvm.cli import signals
+from microvm.cli import shared, signals
 from microvm.cli.facts import echo_json, time_text
 from microvm.cli.group import Group
-from microvm.cli.shared import completes
 
 
 @click.group(cls=Group)
@@ -22,6 +21,7 @@ def kernel(context: click.Context) -> None:
 
 @kernel.command()
 @click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this machine's.")
+@shared.quiet
 def build(arch: str | None) -> None:
     """Compile a small kernel and print its path.
 
@@ -70,7 +70,7 @@ def ls(as_json: bool) -> None:
 
 @kernel.command()
 @click.argument(
-    "names", nargs=-1, required=True, metavar="NAME…", shell_complete=completes("kernel")
+    "names", nargs=-1, required=True, metavar="NAME…", shell_complete=shared.completes("kernel")
 )
 def rm(names: tuple[str, ...]) -> None:
     """Remove kernels from the cache; images that have one keep it."""

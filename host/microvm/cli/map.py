@@ -165,8 +165,9 @@ class _Lines:
 def _progress(total: int | None) -> Iterator[Callable[[bytes, bool], Awaitable[None]]]:
     """Yield a function that writes a job's result, told whether it failed; it moves a bar, too."""
     from microvm.guest.stdio import write
+    from microvm.progress import STDERR
 
-    if not sys.stderr.isatty():
+    if not STDERR.moves:
         yield lambda line, _: write(1, line)
         return
     from rich.console import Console

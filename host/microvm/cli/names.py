@@ -108,11 +108,19 @@ def _kernels() -> Iterable[str]:
     return [path.name for path in kernel_cache.installed()]
 
 
+def _machines() -> Iterable[str]:
+    from microvm.supervisor.runtime import Runtime
+
+    with Runtime() as runtime:
+        return runtime.names()
+
+
 _KINDS: Mapping[str, Callable[[], Iterable[str]]] = {
     "image": _with_ready_made,
     "snapshot": _snapshots,
     "template": _templates,
     "kernel": _kernels,
+    "machine": _machines,
 }
 
 

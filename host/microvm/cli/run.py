@@ -46,7 +46,7 @@ class _Run(habits.Command):
 @shared.options(ExecOptions, "run")
 @shared.standard_input
 @result.options
-@click.option("--rm", is_flag=True, expose_value=False, help="Nothing: each machine is gone.")
+@shared.rm
 @shared.verbose
 @click.argument("command", nargs=-1, metavar="[--] CMD [ARG]...")
 def run(

@@ -37,6 +37,13 @@ def _listen(context: click.Context, parameter: click.Parameter, verbosity: int) 
         listen(verbosity)
 
 
+def _silence(context: click.Context, parameter: click.Parameter, quiet: bool) -> None:
+    del context, parameter
+    from microvm.progress import STDERR
+
+    STDERR.quiet = quiet
+
+
 def read(option: Option, verb: str = "") -> Callback:
     """Return a callback by which click reads an option's text as the library does.
 
@@ -47,7 +54,7 @@ def read(option: Option, verb: str = "") -> Callback:
         del parameter
         if preset := _preset(option, verb, context):
             return preset.value
-        if option.is_flag:
+        if isinstance(text, bool):
             return text
         try:
             return None if text is None else option.read(option.from_text(text))
@@ -101,6 +108,10 @@ def snapshot_name(context: click.Context, parameter: click.Parameter, name: Any)
     return name
 
 
+machine = click.argument("name", shell_complete=completes("machine"))
+rm = click.option(
+    "--rm", is_flag=True, expose_value=False, help="Nothing: of a machine that ends nothing stays."
+)
 from_snapshot = click.option(
     "--from",
     "snapshot",
@@ -112,7 +123,16 @@ from_snapshot = click.option(
 wait = click.option(
     "--wait", is_flag=True, help="Wait for our turn, where another command runs in the machine."
 )
-verbose = click.option(
+quiet = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_silence,
+    help="Say nothing on stderr but errors.",
+)
+_verbose = click.option(
     "-v",
     "--verbose",
     count=True,
@@ -131,6 +151,11 @@ standard_input = click.option(
     help="Pass standard input on, also a terminal's; or none, as `ssh -n`. [default: on, unless it "
     "is a terminal and there is no -t]",
 )
+
+
+def verbose(function: F) -> F:
+    """Add the options that say how much is said on stderr."""
+    return _verbose(quiet(function))
 
 
 class _Declared(click.Option):
@@ -301,6 +326,14 @@ def exit_now(status: int) -> NoReturn:
     os._exit(status)
 
 
-def notify(text: str) -> None:
-    """Print a line for the user to standard error."""
+def complain(text: str) -> None:
+    """Print a line about what has failed to standard error."""
     click.echo(f"microvm: {printable(text)}", err=True)
+
+
+def notify(text: str) -> None:
+    """Print a line that a user may want to see to standard error, but for `--quiet`."""
+    from microvm.progress import STDERR
+
+    if not STDERR.quiet:
+        complain(text)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from microvm.cli import shared, signals
+from microvm.cli import habits, shared, signals
 from microvm.options import ImageOptions, MachineOptions
 
 _NAME_HINT = (
@@ -24,12 +24,14 @@ def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> 
     return name
 
 
-@click.command()
+@click.command(cls=habits.Command)
 @shared.options(ImageOptions, "start")
 @shared.from_snapshot
 @shared.duration("--idle-timeout", "Stop the machine when nobody has used it for this long: 10m.")
 @shared.duration("--max-age", "Stop the machine this long after its start, whatever runs: 8h.")
 @shared.options(MachineOptions, "start")
+@click.option("--name", "named", metavar="NAME", callback=_new_name, help="The same as NAME.")
+@shared.rm
 @shared.verbose
 @click.argument("name", required=False, callback=_new_name)
 def start(
@@ -38,6 +40,7 @@ def start(
     snapshot: str | None,
     idle_timeout: float | None,
     max_age: float | None,
+    named: str | None,
     **options: Any,
 ) -> None:
     """Start a machine that stays, and print its name.
@@ -48,6 +51,9 @@ def start(
     """
     from microvm.supervisor.start import Start
 
+    if name is not None and named is not None:
+        raise click.UsageError("NAME and --name are the same: give one")
+    name = name or named
     with signals.raised(), Start(name) as begun:
         given = {} if snapshot is not None else {"image": str(shared.image_of(image).path)}
         if snapshot is not None:

@@ -104,7 +104,9 @@ class Runtime:
 
         if len(names) > 1:
             raise MicroVMError(f"more than one machine begins with {name}: {', '.join(names)}")
-        hint = "`microvm ps` lists those there are"
+        from microvm.near import near
+
+        hint = near(name, self.names()) or "`microvm ps` lists those there are"
         raise MicroVMError(f"there is no machine {name}", hint=hint)
 
     def of(self, name: str) -> Place:

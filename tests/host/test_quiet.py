@@ -1,0 +1,79 @@
+"""Tests of what is said on standard error: as much as was asked for, as a terminal shows it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+
+import click
+import pexpect
+import pytest
+from click.testing import CliRunner
+from tests.host.test_cli import pages
+
+from microvm.cli import cli, shared
+from microvm.progress import STDERR, LineReporter, NullReporter, on_stderr
+
+_SHOW = (
+    "from microvm.progress import on_stderr\n"
+    "with on_stderr() as report: report.step('building'); report.advance(1, 2); report.notice('so')"
+)
+
+
+def shown(**environment: str) -> str:
+    """What a build says on a terminal."""
+    given = {**os.environ, **environment}
+    child = pexpect.spawn(sys.executable, ["-c", _SHOW], env=given, timeout=60, encoding="utf-8")
+    child.expect(pexpect.EOF)
+    child.wait()
+    return str(child.before)
+
+
+def test_no_color_is_respected() -> None:
+    colored, plain = shown(TERM="xterm", NO_COLOR=""), shown(TERM="xterm", NO_COLOR="1")
+    color = re.compile(r"\x1b\[[0-9;]*\b(3[0-8]|4[0-8]|9[0-7])[0-9;]*m")
+    assert color.search(colored)
+    assert not color.search(plain)
+    assert "building" in plain
+
+
+def test_a_dumb_terminal_gets_lines() -> None:
+    assert shown(TERM="dumb") == "microvm: building\r\nmicrovm: so\r\n"
+
+
+@pytest.fixture
+def _loud() -> Iterator[None]:
+    """Standard error as it was, afterwards."""
+    yield
+    STDERR.quiet = False
+
+
+@pytest.mark.usefixtures("_loud")
+def test_quiet_leaves_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    with on_stderr() as report:
+        assert isinstance(report, LineReporter)
+    said = CliRunner().invoke(cli, ["run", "-q", "--image", "no/image", "--", "true"])
+    assert said.exception is not None
+    with on_stderr() as report:
+        assert isinstance(report, NullReporter)
+    shared.notify("so")
+    shared.complain("it failed")
+    assert capsys.readouterr().err == "microvm: it failed\n"
+
+
+def test_whatever_says_how_far_it_is_can_be_quiet() -> None:
+    quiet = set()
+    for verb in pages(cli):
+        command: click.Command | None = cli
+        for name in verb:
+            assert isinstance(command, click.Group)
+            command = command.get_command(click.Context(command), name)
+        assert command is not None
+        if any("--quiet" in option.opts for option in command.params):
+            quiet.add(" ".join(verb))
+    assert quiet >= {
+        *("run", "map", "bench", "start", "exec", "cp", "kernel build"),
+        *(f"image {verb}" for verb in "build pull import export rm prune tag".split()),
+    }

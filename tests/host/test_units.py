@@ -1,0 +1,144 @@
+"""Tests of whether sizes and times have units wherever they are taken, and a number means one."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from tests.host.test_cli import pages
+
+import microvm
+from microvm import sync
+from microvm.cli import cli, presets
+from microvm.cli.image_build import _limits
+from microvm.errors import UsageError
+from microvm.jobfile import parse
+from microvm.option import Option, options_of
+from microvm.options import ExecOptions, MachineOptions
+
+# What people write, and what it is in bytes or seconds: by what stands for it on the command line.
+WRITTEN: dict[str, tuple[str, float]] = {"SIZE": ("128M", 128 << 20), "TIME": ("1.5m", 90.0)}
+
+#: The parameters of the API that are sizes or times, by their names.
+MEASURED = {
+    "timeout": "Duration",
+    "grace": "Duration",
+    "idle_timeout": "Duration",
+    "max_age": "Duration",
+    "max_size": "Size",
+    "max_output": "Size",
+    "memory": "Size",
+    "disk": "Size",
+}
+
+DECLARED = [
+    option
+    for kind in (ExecOptions, MachineOptions)
+    for option in options_of(kind).values()
+    if option.metavar in WRITTEN
+]
+
+
+def of_verbs() -> Iterator[tuple[str, click.Option]]:
+    """Every option of the command line that takes a size or a time."""
+    for verb in pages(cli):
+        command: Any = cli
+        for name in verb:
+            command = command.get_command(click.Context(command), name)
+        for option in command.params:
+            if option.metavar in WRITTEN:
+                yield " ".join(verb), option
+
+
+@pytest.mark.parametrize(
+    ("verb", "option"), [*of_verbs()], ids=lambda value: getattr(value, "name", value)
+)
+def test_the_command_line_reads_both(verb: str, option: click.Option) -> None:
+    del verb
+    text, number = WRITTEN[str(option.metavar)]
+    context = click.Context(cli)
+    assert option.callback is not None
+    for given in (text, f"{number:g}" if option.metavar == "TIME" else str(number)):
+        assert option.callback(context, option, given) == number
+    with pytest.raises(click.BadParameter):
+        option.callback(context, option, "many")
+
+
+def test_no_verb_is_forgotten() -> None:
+    assert {"run", "map", "image build", "image import", "start", "exec", "cp", "bench"} <= {
+        verb for verb, _ in of_verbs()
+    }
+
+
+def test_a_limit_of_what_an_image_is_made_from_reads_both() -> None:
+    limits = _limits(("unpacked=1G", "metadata=1048576", "seconds=2m"))
+    assert (limits.unpacked, limits.metadata, limits.seconds) == (1 << 30, 1 << 20, 120)
+    assert _limits(("seconds=90",)).seconds == 90
+
+
+@pytest.mark.parametrize("option", DECLARED, ids=lambda option: option.name)
+def test_the_api_jobs_files_and_variables_read_both(
+    option: Option, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text, number = WRITTEN[option.metavar]
+    assert option.check(text) == option.check(number) == number
+    if "map" in option.verbs and option.name in options_of(ExecOptions):
+        for given in (text, number):
+            job: dict[str, object] = {"argv": ["true"], option.name: given}
+            assert asyncio.run(_options(job))[option.name] == number
+    if option.name not in presets.OPTIONS:
+        return
+    monkeypatch.delenv(presets.NO_FILES, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "microvm").mkdir()
+    for value in (json.dumps(text), number):
+        (tmp_path / "microvm/config.toml").write_text(f"{option.name} = {value}")
+        assert getattr(presets.Presets().find(option.name, "run"), "value", None) == number
+    monkeypatch.setenv(presets.variable_of(option.name), text)
+    assert getattr(presets.Presets().find(option.name, "run"), "value", None) == number
+
+
+async def _options(job: dict[str, object]) -> dict[str, Any]:
+    async def lines() -> AsyncIterator[bytes]:
+        yield json.dumps(job).encode()
+
+    (parsed,) = [each async for each in parse(lines())]
+    return dict(parsed.options)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(getattr(microvm, name) for name in microvm.__all__ if name[0].isupper()),
+        *(getattr(sync, name) for name in ("MicroVM", "Pool", "Process")),
+    ],
+    ids=lambda kind: f"{kind.__module__}.{kind.__name__}",
+)
+def test_what_is_measured_has_a_type_that_takes_units(kind: type) -> None:
+    if issubclass(kind, BaseException):
+        return
+    for name, function in inspect.getmembers(kind, callable):
+        if (name.startswith("_") and name != "__init__") or name == "memory":
+            continue
+        try:
+            signature = inspect.signature(function)
+        except ValueError:
+            continue
+        for parameter in signature.parameters.values():
+            if parameter.name in MEASURED and kind.__name__ != "CompletedProcess":
+                where = f"{kind.__name__}.{name}({parameter.name})"
+                assert MEASURED[parameter.name] in str(parameter.annotation), where
+
+
+@pytest.mark.parametrize("method", ["ping", "status"])
+def test_a_ping_takes_text_and_says_what_is_none(method: str) -> None:
+    machine = microvm.MicroVM()
+    for timeout, says in (("8s", "not running"), (8, "not running"), ("soon", "not a duration")):
+        with pytest.raises(UsageError, match=says):
+            asyncio.run(getattr(machine, method)(timeout))
