@@ -168,7 +168,7 @@ class _Machine(_Files):
         """Start machines that go on from where this one is; see `microvm.MicroVM.fork`."""
         count = parse_count(count, least=1)
         with self.checkpoint() as snapshot:
-            return Forks.start(snapshot, count)
+            return Forks.start(snapshot, count, confinement=self._machine.confinement)
 
 
 class MicroVM(_Machine):
@@ -266,9 +266,9 @@ class Forks(list[MicroVM]):
     """See :class:`microvm.Forks`."""
 
     @classmethod
-    def start(cls, snapshot: Snapshot, count: int) -> Self:
+    def start(cls, snapshot: Snapshot, count: int, **options: Unpack[PoolOptions]) -> Self:
         """Start machines from a snapshot; see `microvm.Forks.start`."""
-        forks = cls(MicroVM(snapshot) for _ in range(count))
+        forks = cls(MicroVM(snapshot, **options) for _ in range(count))
         try:
             with ThreadPoolExecutor(usable_cpus()) as starting:
                 list(starting.map(MicroVM.start, forks))

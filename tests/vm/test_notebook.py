@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,9 +40,12 @@ class Shown:
 class Kernel:
     """A kernel that runs a cell at a time."""
 
-    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+    def __init__(
+        self, manager: KernelManager, client: BlockingKernelClient, env: dict[str, str]
+    ) -> None:
         self._manager = manager
         self._client = client
+        self.env = env
         self.pid = int(self.run("import os; os.getpid()").value)
 
     def run(self, code: str, *, interrupt_at: str = "", again: bool = False) -> Shown:
@@ -77,14 +82,15 @@ def kernel(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
     """A kernel in a folder of its own, which at its end leaves no machine."""
     del image
     folder = tmp_path_factory.mktemp("kernel")
-    own = {name: str(folder) for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")}
+    folders = ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "XDG_RUNTIME_DIR")
+    env = {**os.environ, **dict.fromkeys(folders, str(folder)), "JUPYTER_PLATFORM_DIRS": "1"}
     manager = KernelManager(transport="ipc", connection_file=str(folder / "kernel.json"))
-    manager.start_kernel(env={**os.environ, **own, "JUPYTER_PLATFORM_DIRS": "1"}, cwd=str(folder))
+    manager.start_kernel(env=env, cwd=str(folder))
     client = manager.blocking_client()
     try:
         client.start_channels()
         client.wait_for_ready(timeout=DEADLINE)
-        kernel = Kernel(manager, client)
+        kernel = Kernel(manager, client, env)
         assert not kernel.run("%load_ext microvm").error
         yield kernel
         kernel.run("%%microvm\ntrue")
@@ -183,14 +189,44 @@ def test_its_help_has_the_options_of_the_command_line(kernel: Kernel) -> None:
 def test_both_faces_of_the_library_work_in_cells(kernel: Kernel) -> None:
     kernel.run("%xmode Minimal")  # IPython takes a second for the traceback that it shows else
     assert not kernel.run("import microvm.sync\nvm = microvm.MicroVM()\nawait vm.start()").error
-    shown = kernel.run("print('begun'); await vm.run(['sleep', '60'])", interrupt_at="begun")
-    assert "CancelledError" in shown.error[-1]
     assert kernel.run("(await vm.run(['echo', 'hello'])).stdout").value == r"b'hello\n'"
     assert not kernel.run("await vm.stop()\nvm = microvm.sync.MicroVM()\nvm.start()").error
     shown = kernel.run("print('begun'); vm.run(['sleep', '60'])", interrupt_at="begun")
     assert "KeyboardInterrupt" in shown.error[-1]
     assert kernel.run("vm.run(['echo', 'hello']).stdout").value == r"b'hello\n'"
     assert not kernel.run("vm.stop()").error
+
+
+@pytest.mark.long
+def test_what_a_cell_awaits_can_be_interrupted(kernel: Kernel) -> None:
+    """When the kernel's own loop next has something to do, which takes it a second or two."""
+    assert not kernel.run("import microvm\nvm = microvm.MicroVM()\nawait vm.start()").error
+    shown = kernel.run("print('begun'); await vm.run(['sleep', '60'])", interrupt_at="begun")
+    assert "CancelledError" in shown.error[-1]
+    assert kernel.run("(await vm.run(['echo', 'hello'])).stdout").value == r"b'hello\n'"
+    assert not kernel.run("await vm.stop()").error
+
+
+@pytest.mark.long
+def test_a_cell_can_run_in_a_machine_that_has_a_name(kernel: Kernel) -> None:
+    def microvm(*arguments: str) -> None:
+        command = [sys.executable, "-m", "microvm", *arguments]
+        subprocess.run(command, env=kernel.env, timeout=DEADLINE, check=True)
+
+    microvm("start", "web")
+    try:
+        before = kernel.machines()
+        assert kernel.run("%%microvm --name web\necho hello >/root/said; exit 3").error
+        assert kernel.run("%%microvm --name we --machine vm\ncat /root/said").stdout == "hello\n"
+        assert kernel.run("vm.read_file('/root/said')").value == r"b'hello\n'"
+        shown = kernel.run("%%microvm --name web\necho begun; sleep 60", interrupt_at="begun")
+        assert shown.error == INTERRUPTED
+        assert "no --memory with it" in kernel.run("%%microvm --name web --memory 1G\n:").stderr
+        assert "microvm stop NAME" in kernel.run("%microvm --name web stop").stderr
+        assert kernel.machines() == before
+    finally:
+        microvm("stop", "web")
+    assert "MicroVMError: " in kernel.run("%%microvm --name web\n:").error[0]
 
 
 @pytest.mark.long

@@ -343,10 +343,11 @@ async def test_names(prepared: MicroVM) -> None:
 
 
 def test_without_async(image: Image) -> None:
-    with sync.MicroVM(image, memory=MEMORY, accel="tcg") as vm:
+    with sync.MicroVM(image, memory=MEMORY, accel="tcg", confinement="off") as vm:
         vm.run(["sh", "-c", "echo kept >/root/file"], check=True)
         with vm.checkpoint() as taken, sync.MicroVM(taken) as clone:
             assert clone.run(["cat", "/root/file"]).stdout == b"kept\n"
         with vm.fork(2) as forks:
             assert [fork.run(["cat", "/root/file"]).stdout for fork in forks] == [b"kept\n"] * 2
+            assert {fork._machine.confinement for fork in forks} == {"off"}
         assert all(fork.pid is None for fork in forks)

@@ -11,7 +11,7 @@ from subprocess import PIPE
 
 from microvm.guest.process import Process
 from microvm.options import ExecOptions
-from microvm.sync import MicroVM
+from microvm.sync import AttachedVM, MicroVM
 from microvm.tasks import cancel
 
 # What a command may do once it has got a Ctrl-C: for so long, in seconds, and so much, in bytes.
@@ -30,7 +30,11 @@ Write = Callable[[int, str], object]
 
 
 def run(
-    vm: MicroVM, argv: Sequence[str], options: ExecOptions, cell: str | None, write: Write
+    vm: MicroVM | AttachedVM,
+    argv: Sequence[str],
+    options: ExecOptions,
+    cell: str | None,
+    write: Write,
 ) -> int:
     """Run a command to its end, and return its return code, -N when signal N ended it.
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import atexit
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,10 +21,10 @@ from click.core import ParameterSource
 from microvm import readymade
 from microvm.cli import shared
 from microvm.cli.cell import STDERR, STDOUT, run
-from microvm.errors import MachineError, MicroVMError
-from microvm.option import read_options
+from microvm.errors import ImageError, MachineError, MicroVMError
+from microvm.option import options_of, read_options
 from microvm.options import ExecOptions, ImageOptions, PoolOptions
-from microvm.sync import MicroVM
+from microvm.sync import AttachedVM, MicroVM
 
 if TYPE_CHECKING:
     from microvm.snapshot import Snapshot
@@ -33,6 +34,8 @@ NAME = "microvm"
 KINDS = ("line", "cell")
 
 Start = tuple[str, ...]
+
+_SH = ("sh",)
 
 # So that what a cell's Python prints is seen when it is printed, as from the kernel's own.
 _UNBUFFERED = {b"PYTHONUNBUFFERED": b"1"}
@@ -59,6 +62,11 @@ interrupts the command.
 )
 @shared.options(ImageOptions, "run")
 @shared.from_snapshot
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="Run it in a machine that `microvm start NAME` has left running; nothing here ends that.",
+)
 @click.option("--rm", is_flag=True, help="Run it in a machine of its own, which is gone after.")
 @click.option(
     "--machine",
@@ -101,26 +109,17 @@ def unload(shell: Any) -> None:
             owner.close()
 
 
+@dataclass(frozen=True, slots=True)
 class _Machine:
-    """A machine of a notebook, started.
+    """A machine for cells.
 
     :ivar interpreter: what runs cells that say nothing else.
-    :ivar options: what it has been started with.
+    :ivar options: what it has been started with; nothing of one that has a name.
     """
 
-    def __init__(self, start: Snapshot | Image, options: PoolOptions) -> None:
-        from microvm.snapshot import Snapshot
-
-        booted = start.find_image() if isinstance(start, Snapshot) else start
-        cmd = booted.manifest.config.cmd
-        self.interpreter = cmd if len(cmd) == 1 and readymade.having(cmd[0]) else ("sh",)
-        self.options = read_options(PoolOptions, options)
-        notices: list[str] = []
-        asked: PoolOptions = {**options, "notify": notices.append}
-        self.vm = MicroVM(start, **asked)
-        self.vm.start()
-        for notice in notices:
-            shared.notify(notice)
+    vm: MicroVM | AttachedVM
+    interpreter: tuple[str, ...]
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 class Notebook:
@@ -164,16 +163,13 @@ class Notebook:
                 machine.vm.stop()
 
     def _machine(self, context: click.Context, start: Start) -> _Machine:
-        """Return the machine that a line asks for, started if need be."""
+        """Return the notebook's machine that a line asks for, started if need be."""
         asked = shared.given(PoolOptions, context.params)
-        if context.params["rm"]:
-            return _started(context, asked)
         if start not in self._machines:
-            self._machines[start] = _started(context, asked)
+            self._machines[start] = _start(context.params, asked)
         machine, options = self._machines[start], read_options(PoolOptions, asked)
-        for name, value in options.items():
-            said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-            if said and value != machine.options[name]:
+        for name in _said(context, PoolOptions):
+            if options[name] != machine.options[name]:
                 again = " ".join((f"%{NAME}", *start, f"--{name} … restart"))
                 raise click.UsageError(
                     f"the machine has been started with another --{name}: "
@@ -181,28 +177,47 @@ class Notebook:
                 )
         return machine
 
+    @contextmanager
+    def _used(self, context: click.Context, start: Start) -> Iterator[_Machine]:
+        """Yield the machine that a line asks for; what is this cell's alone is given back."""
+        params = context.params
+        if params["name"] is not None:
+            machine = _attach(params["name"])
+            try:
+                yield machine
+            finally:
+                cast(AttachedVM, machine.vm).detach()
+        elif params["rm"]:
+            machine = _start(params, shared.given(PoolOptions, params))
+            try:
+                yield machine
+            finally:
+                machine.vm.stop()
+        else:
+            try:
+                yield self._machine(context, start)
+            except MachineError:
+                self._end(start)
+                shared.notify("the machine is gone, with all in it; the next cell starts another")
+                raise
+
     def _run(
         self, context: click.Context, start: Start, command: tuple[str, ...], cell: str | None
     ) -> None:
-        params = context.params
-        machine = self._machine(context, start)
-        if params["machine"]:
-            self._shell.user_ns[params["machine"]] = machine.vm
+        params, variables = context.params, self._shell.user_ns
         options = shared.given(ExecOptions, params)
         options["env"] = cast(Any, {**_UNBUFFERED, **cast(Any, options.get("env") or {})})
-        argv = command or machine.interpreter
         kept = _Kept(params["out"], params["err"])
-        try:
-            status = run(machine.vm, argv, options, cell, kept.write)
-        except MachineError:
-            self._end(start)
-            shared.notify("the machine is gone, with all in it; the next cell starts another")
-            raise
-        finally:
-            if params["rm"]:
-                machine.vm.stop()
-            self._shell.user_ns.update(kept.variables)
-        self._shell.user_ns["_exit_code"] = status
+        with self._used(context, start) as machine:
+            if params["machine"]:
+                name = params["name"]  # whose machine is the cell's only as long as that lasts
+                variables[params["machine"]] = MicroVM.attach(name) if name else machine.vm
+            argv = command or machine.interpreter
+            try:
+                status = run(machine.vm, argv, options, cell, kept.write)
+            finally:
+                variables.update(kept.variables)
+        variables["_exit_code"] = status
         if status and not params["quiet"]:
             raise CalledProcessError(status, shlex.join(argv))
 
@@ -227,20 +242,61 @@ class _Kept:
             stream.flush()
 
 
+def _said(context: click.Context, kind: Any) -> list[str]:
+    """Return which options of a class the line itself has."""
+    line = ParameterSource.COMMANDLINE
+    return [name for name in options_of(kind) if context.get_parameter_source(name) is line]
+
+
 def _start_of(context: click.Context) -> Start:
-    """Return the options that say what a machine starts from; none for the default image."""
+    """Return the options that say what a machine starts from; none for the default image.
+
+    :raises click.UsageError: there is a name, too, which means a machine that has been started.
+    """
     image, snapshot = context.params["image"], context.params["snapshot"]
+    if context.params["name"] is not None:
+        own = {"snapshot": "from", "rm": "rm"}
+        said = [*_said(context, ImageOptions), *_said(context, PoolOptions)]
+        said += [own[name] for name in own if context.params[name]]
+        if said:
+            raise click.UsageError(f"--name is a machine that runs already: no --{said[0]} with it")
+        if context.params["words"] in (("stop",), ("restart",)):
+            raise click.UsageError("machines that have names are ended by `microvm stop NAME`")
+        return ()
     if snapshot:
         return ("--from", snapshot)
     return ("--image", image) if image else ()
 
 
-def _started(context: click.Context, options: PoolOptions) -> _Machine:
-    image, snapshot = context.params["image"], context.params["snapshot"]
-    return _Machine(
-        shared.image_of(image) if snapshot is None else shared.snapshot_of(snapshot, image),
-        options,
-    )
+def _start(params: Mapping[str, Any], options: PoolOptions) -> _Machine:
+    image, snapshot = params["image"], params["snapshot"]
+    start: Snapshot | Image
+    if snapshot is None:
+        booted = start = shared.image_of(image)
+    else:
+        start = shared.snapshot_of(snapshot, image)
+        booted = start.find_image()
+    notices: list[str] = []
+    asked: PoolOptions = {**options, "notify": notices.append}
+    vm = MicroVM(start, **asked)
+    vm.start()
+    for notice in notices:
+        shared.notify(notice)
+    return _Machine(vm, _interpreter(booted), read_options(PoolOptions, options))
+
+
+def _attach(name: str) -> _Machine:
+    vm = MicroVM.attach(name)
+    try:
+        return _Machine(vm, _interpreter(readymade.load(vm.facts["image"])))
+    except ImageError:  # it has been removed, but not from under those who run it
+        return _Machine(vm, _SH)
+
+
+def _interpreter(image: Image) -> tuple[str, ...]:
+    """Return what runs cells in an image: its own command, where that is one that runs scripts."""
+    cmd = image.manifest.config.cmd
+    return cmd if len(cmd) == 1 and readymade.having(cmd[0]) else _SH
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from microvm.commands import CommandMethods
 from microvm.errors import GuestDied
+from microvm.options import Confinement
 from microvm.snapshot import Snapshot
 from microvm.supervisor import remote
 from microvm.units import parse_count
@@ -58,6 +59,12 @@ class AttachedVM(CommandMethods):
         pid: int | None = self.facts.get("qemu")
         return pid
 
+    @property
+    def confinement(self) -> Confinement:
+        """What was asked for to hold QEMU back."""
+        asked: Confinement = self.facts["confinement"]
+        return asked
+
     async def detach(self) -> None:
         """Let go of the machine, which goes on, and kill what runs in it from here; idempotent."""
         await self._remote.close()
@@ -98,7 +105,7 @@ class AttachedVM(CommandMethods):
         with await self.checkpoint() as snapshot:
             from microvm.forks import Forks
 
-            return await Forks.start(snapshot, count, confinement=self.facts["confinement"])
+            return await Forks.start(snapshot, count, confinement=self.confinement)
 
     def _guest(self) -> RemoteGuest:
         return self._remote
