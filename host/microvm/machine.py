@@ -335,6 +335,15 @@ class MicroVM(CommandMethods):
         """Return the warning for a machine that nobody has stopped; empty if that does no harm."""
         return _unclosed(self._running) if self._running else ""
 
+    def listen(self, listener: Callable[[bytes], object]) -> None:
+        """Call a function with the end of what the guest's console has, and with what comes.
+
+        :raises UsageError: the machine is not running.
+        """
+        if self._running is None:
+            raise UsageError("the machine is not running")
+        self._running.listen(listener)
+
     async def wait_lost(self) -> MachineError:
         """Wait until the machine is dead, and return why; being stopped is a death, too.
 

@@ -42,14 +42,18 @@ _COMMANDS = {
     "help": "microvm.cli.help",
     "doctor": "microvm.cli.doctor",
     "image": "microvm.cli.image",
+    "inspect": "microvm.cli.machines",
     "kernel": "microvm.cli.kernel",
+    "logs": "microvm.cli.machines",
     "map": "microvm.cli.map",
+    "ps": "microvm.cli.machines",
     "run": "microvm.cli.run",
     "shell": "microvm.cli.exec",
     "snapshot": "microvm.cli.snapshot",
     "start": "microvm.cli.start",
     "stop": "microvm.cli.machines",
     "template": "microvm.cli.template",
+    "wait": "microvm.cli.machines",
 }
 
 

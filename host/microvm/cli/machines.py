@@ -2,7 +2,121 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from datetime import datetime
+from typing import Any
+
 import click
+
+from microvm.cli.facts import echo_all, echo_json
+from microvm.printable import printable
+from microvm.units import format_size
+
+_names = click.argument("names", nargs=-1, required=True, metavar="NAME…")
+_name = click.argument("name")
+_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
+
+_SIZES = {"memory", "memory_used", "disk"}
+_LONGEST_LINE = 4096  # of a console, until it is shown
+_MOST_SHOWN = 60  # characters of what runs
+
+
+@click.command()
+@_as_json
+@click.option("-q", "--quiet", is_flag=True, help="Only the names.")
+def ps(as_json: bool, quiet: bool) -> None:
+    """List the machines that have names.
+
+    One that is gone, since it or its supervisor died, or its time was over, is shown once, with the
+    reason, and what is left of it is removed.
+    """
+    from microvm.cli.table import echo
+    from microvm.supervisor import fleet
+
+    listed = fleet.sweep()
+    if as_json:
+        echo_json(listed)
+    elif quiet:
+        for each in listed:
+            click.echo(each["name"])
+    else:
+        echo([("NAME", "STATE", "IMAGE", "AGE", "MEMORY", "CPU", "RUNS"), *map(_row, listed)])
+
+
+def _row(facts: dict[str, Any]) -> tuple[str, ...]:
+    runs = facts.get("reason") or facts.get("runs") or ""
+    used = facts.get("memory_used")
+    return (
+        facts["name"],
+        facts["state"],
+        facts.get("image") or "",
+        _seconds(time.time() - facts["started"]) if "started" in facts else "",
+        format_size(used) if used is not None else "",
+        f"{facts['cpu_time']:.1f}s" if "cpu_time" in facts else "",
+        runs if len(runs) <= _MOST_SHOWN else f"{runs[: _MOST_SHOWN - 1]}…",
+    )
+
+
+def _seconds(age: float) -> str:
+    for unit, seconds in (("d", 86400), ("h", 3600), ("m", 60)):
+        if age >= 2 * seconds:
+            return f"{age // seconds:.0f}{unit}"
+    return f"{max(age, 0):.0f}s"
+
+
+@click.command()
+@_names
+@_as_json
+def inspect(names: tuple[str, ...], as_json: bool) -> None:
+    """Show what machines that have names are, and what they do."""
+    from microvm.supervisor import fleet
+
+    shown = fleet.machines(names)
+    if not as_json:
+        shown = [{name: _text(name, each[name]) for name in each if each[name]} for each in shown]
+    echo_all(shown, as_json=as_json)
+
+
+def _text(name: str, value: Any) -> Any:
+    """Return a fact as people read it."""
+    if name == "started":
+        return datetime.fromtimestamp(value).astimezone().isoformat(" ", "seconds")
+    if name == "defaults":
+        return {each: content for each, content in value.items() if content}
+    return format_size(value) if name in _SIZES else value
+
+
+@click.command()
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until it ends.")
+@_name
+def logs(name: str, follow: bool) -> None:
+    """Show the console of a machine: what its kernel says, the last mebibyte or two.
+
+    The output of commands is not in it. On a terminal, what would do something to that is shown as
+    text; elsewhere it comes byte for byte.
+    """
+    from microvm.supervisor import fleet
+
+    safely = sys.stdout.isatty()
+    line = b""
+    for data in fleet.console(name, follow=follow):
+        if safely:
+            *whole, line = (line + data).split(b"\n")
+            if len(line) > _LONGEST_LINE:
+                whole, line = [*whole, line], b""
+            for each in whole:
+                _echo(each)
+        else:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+    if line:
+        _echo(line)
+
+
+def _echo(line: bytes) -> None:
+    text = line.decode(errors="backslashreplace").expandtabs().rstrip("\r")
+    click.echo(printable(text))
 
 
 @click.command()
@@ -17,6 +131,22 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
     from microvm.supervisor import fleet
 
     if everything == bool(names):
-        raise click.UsageError("name the machines to stop, or --all")
+        raise click.UsageError("name the machines to stop, or say --all")
     for name in fleet.stop(names or None):
         click.echo(name)
+
+
+@click.command()
+@_name
+def wait(name: str) -> None:
+    """Wait until a machine has ended.
+
+    The exit status is 0 where that was asked for, by `microvm stop` or by its --idle-timeout or
+    --max-age; else 125, and standard error says what happened.
+    """
+    from microvm.errors import GuestDied
+    from microvm.supervisor import fleet
+
+    ended = fleet.wait(name)
+    if not ended["asked"]:
+        raise GuestDied(f"machine {name} is gone: {ended['reason']}")

@@ -92,7 +92,8 @@ def count(least: int) -> Callback:
 
 def duration(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - as click calls it
     """Return a decorator that adds an option that is a duration, without a default."""
-    return click.option(name, metavar="TIME", callback=read(Option("", parse_duration)), help=help)
+    option = Option(help, parse_duration, metavar="TIME")
+    return click.option(name, metavar=option.metavar, callback=read(option), help=help)
 
 
 def snapshot_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:

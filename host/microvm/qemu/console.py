@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -37,10 +38,12 @@ class Console:
     :param log: a file that gets all of the console; it is emptied first.
     :raises UsageError: if the log cannot be opened.
     :ivar log_error: why the log was given up, if it was.
+    :ivar listener: is called with what comes, from when it is set on.
     """
 
     def __init__(self, log: Path | None = None) -> None:
         self.log_error: OSError | None = None
+        self.listener: Callable[[bytes], object] = bool
         self._tail = bytearray()
         self._lines = LoggedLines(_logger, "console", "the console")
         self._log_left = LOG_LIMIT
@@ -80,6 +83,7 @@ class Console:
     def feed(self, data: bytes) -> None:
         """Take the next bytes, cut anywhere."""
         self._lines.feed(data)
+        self.listener(data)
         self._tail += data
         if len(self._tail) > 2 * TAIL_SIZE:
             del self._tail[:-TAIL_SIZE]
@@ -97,6 +101,10 @@ class Console:
             _write_all(log, _CUT_NOTICE)
             self.close()
 
+    def end(self) -> bytes:
+        """Return the end of it, as the guest wrote it."""
+        return bytes(self._tail[-TAIL_SIZE:])
+
     def tail(self, lines: int = 20) -> str:
         """Return the last lines, as text that is safe to print."""
         return "\n".join(self._text().rstrip().split("\n")[-lines:])
@@ -107,7 +115,7 @@ class Console:
         return None if match is None else match[0].rstrip()
 
     def _text(self) -> str:
-        return sanitised(bytes(self._tail[-TAIL_SIZE:]))
+        return sanitised(self.end())
 
 
 def _open(path: Path) -> int:

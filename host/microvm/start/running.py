@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,11 @@ class RunningVM:
         :raises UsageError: it is not.
         """
         check_loop("machine", self._loop)
+
+    def listen(self, listener: Callable[[bytes], object]) -> None:
+        """Call a function with the end of what the guest's console has, and with what comes."""
+        listener(self._console.end())
+        self._console.listener = listener
 
     async def check(self) -> None:
         """Raise why the guest is lost, if it is, be it that QEMU has only just ended.

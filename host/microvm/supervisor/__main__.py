@@ -13,13 +13,12 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
 from typing import Any
 
 from microvm.errors import MicroVMError
 from microvm.machine import MicroVM
 from microvm.snapshot import Snapshot
-from microvm.supervisor.log import open_log
+from microvm.supervisor.log import ConsoleLog, open_log
 from microvm.supervisor.peer import Peer
 from microvm.supervisor.runtime import Place, Runtime
 from microvm.supervisor.supervisor import Supervisor
@@ -77,11 +76,11 @@ async def _machine(starter: Peer, place: Place, order: dict[str, Any]) -> MicroV
     machine = MicroVM(
         order.get("image") if snapshot is None else Snapshot.find(snapshot),
         **order["options"],
-        console=Path(place.path("console")),
         notify=notify,
     )
     try:
         await machine.start()
+        machine.listen(ConsoleLog(place).write)
     except BaseException:
         await machine.stop()
         raise

@@ -127,6 +127,7 @@ async def _facts(supervisor: Supervisor, call: Call) -> dict[str, Any]:
     qemu = supervisor.facts.get("qemu")
     return {
         **supervisor.facts,
+        "state": "ending" if supervisor.ended.done() else "running" if qemu else "starting",
         "runs": supervisor.turns.runs,
         "waiting": supervisor.turns.waits,
         **(_usage(qemu) if qemu else {}),

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
-from select import POLLIN, poll
+import sys
+import time
+from select import POLLIN, POLLRDHUP, poll
 
 from microvm.supervisor import wire
 from microvm.supervisor.runtime import Place, Runtime
@@ -18,12 +22,13 @@ if TYPE_CHECKING:
 
     from microvm.errors import MachineError, MicroVMError
 
-_CONNECT_TIMEOUT = 10.0  # of a supervisor that takes no more connections, in seconds
+_CONNECT_TIMEOUT = 10.0  # in seconds
 
-# How long a supervisor may be silent until it is pinged, in ms, and how often in a row. We count,
-# as what stops both of us at the same time stops no clock.
+# How long a supervisor may be silent until it is pinged, in ms, and for how many pings in a row. We
+# count, as what stops both of us at the same time stops no clock.
 _INTERVAL = 5000
-_MOST_SILENCES = 12
+_PATIENCE = 12
+_PAUSE = 0.02  # between two attempts to connect, in seconds
 _CHUNK = 1 << 16
 
 
@@ -85,10 +90,13 @@ class Connection:
         self,
         on_line: Callable[[dict[str, Any]], object] = bool,
         readable: dict[int, Callable[[], object]] | None = None,
+        *,
+        patience: int = _PATIENCE,
     ) -> Any:
         """Wait for the reply, and return what it says.
 
         :param on_line: called with each line before it.
+        :param patience: for how many pings in a row there may be no answer.
         :param readable: by descriptor, what is called when that can be read; it may take one out.
         :raises MicroVMError: as `ask`.
         """
@@ -105,7 +113,7 @@ class Connection:
                     readable[descriptor]()
             if self.socket.fileno() not in ready:
                 silences += not ready
-                if silences == _MOST_SILENCES:
+                if silences > patience:
                     raise silent(self.name)
                 if not ready:
                     self.send({"ping": silences})
@@ -117,6 +125,19 @@ class Connection:
                 if "result" in line:
                     return line["result"]
                 on_line(line)
+
+    def kill(self) -> None:
+        """Kill the supervisor, which does not answer, and wait for its end."""
+        data = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        process = os.pidfd_open(int.from_bytes(data[:4], sys.byteorder))
+        try:
+            waiting = poll()
+            waiting.register(self.socket, POLLRDHUP)
+            if not waiting.poll(0):  # or the number may be another's already
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+                waiting.poll(_CONNECT_TIMEOUT * 1000)
+        finally:
+            os.close(process)
 
     def _lines(self) -> list[dict[str, Any]]:
         """Return the lines that have come.
@@ -166,29 +187,32 @@ def connect_again(name: str) -> Connection:
             return connect_to(place)
 
 
-def connect_to(place: Place) -> Connection:
-    """Connect to the supervisor of a machine.
+def connect_to(place: Place, timeout: float = _CONNECT_TIMEOUT) -> Connection:
+    """Connect to the supervisor of a machine; wait for one that only just begins, or ends.
 
+    :param timeout: how long, in seconds.
     :raises MicroVMError: it is gone; says why.
     """
-    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        connected.settimeout(_CONNECT_TIMEOUT)
-        connected.connect(place.path("socket"))
-        connected.settimeout(None)
-    except OSError as error:
-        connected.close()
-        if not place.lives():
-            raise place.error() from None
-        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            raise between(place.name) from None
-        if isinstance(error, TimeoutError | BlockingIOError):
-            raise silent(place.name) from None
-        raise
-    except BaseException:
-        connected.close()
-        raise
-    return Connection(place.name, connected)
+    deadline = time.monotonic() + timeout
+    while True:
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connected.settimeout(timeout)
+            connected.connect(place.path("socket"))
+            connected.settimeout(None)
+            return Connection(place.name, connected)
+        except OSError as error:
+            connected.close()
+            if not place.lives():
+                raise place.error() from None
+            if isinstance(error, TimeoutError | BlockingIOError) or time.monotonic() > deadline:
+                raise silent(place.name) from None
+            if not isinstance(error, FileNotFoundError | ConnectionRefusedError):
+                raise
+            time.sleep(_PAUSE)
+        except BaseException:
+            connected.close()
+            raise
 
 
 def ended(name: str) -> MachineError:
@@ -201,14 +225,7 @@ def ended(name: str) -> MachineError:
         except OSError:
             return GuestDied(f"machine {name} was stopped")
         with place:
-            return GuestDied(f"machine {name} is gone: {place.reason()}")
-
-
-def between(name: str) -> MicroVMError:
-    """Return the error for a machine that lives and has no socket."""
-    from microvm.errors import MicroVMError
-
-    return MicroVMError(f"machine {name} is only just being started, or ends", hint="try again")
+            return place.error()
 
 
 def silent(name: str) -> MachineError:

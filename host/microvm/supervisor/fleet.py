@@ -1,32 +1,215 @@
-"""All named machines of this user: what they are and do, and their end."""
+"""All named machines of this user: what they are and do, their consoles, and their end."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from select import POLLIN, poll, select
+from typing import Any
 
-from microvm.errors import MicroVMError
-from microvm.supervisor.client import connect_to
-from microvm.supervisor.runtime import Runtime
+from microvm.errors import GuestUnresponsive, MicroVMError
+from microvm.supervisor import wire
+from microvm.supervisor.client import Connection, connect_to
+from microvm.supervisor.log import CONSOLE
+from microvm.supervisor.runtime import ENDED, FACTS, Place, Runtime
+
+ANSWER_TIMEOUT = 1.5
+"""The seconds that supervisors have to say what their machines do, all together."""
+
+_PATIENCE = 2  # pings of a supervisor that is to end its machine
+_LOOK = 0.1  # the seconds between two looks at a console that is followed
+_CHUNK = 1 << 16
+
+
+def machines(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Return what machines are and do, sorted by name, or as they are named.
+
+    Each has `name` and `state`: `starting`, `running`, `ending`; `silent`, where its supervisor
+    does not answer; or `gone`, with the `reason`. All but the first and the last have what
+    `machine.json` has; those that answer also `runs`, `waiting`, `memory_used` and `cpu_time`.
+
+    :raises MicroVMError: there is no machine of such a name.
+    """
+    with Runtime() as runtime, ExitStack() as opened:
+        places = runtime.places() if names is None else map(runtime.open, names)
+        asked = [_Asked(opened.enter_context(place)) for place in places]
+        _collect([each for each in asked if each.connection is not None])
+        return [each.facts() for each in asked]
+
+
+def sweep() -> list[dict[str, Any]]:
+    """Return what `machines` does, and remove what is left of those that are gone."""
+    listed = machines()
+    with Runtime() as runtime:
+        for facts in listed:
+            if facts["state"] == "gone":
+                try:
+                    place = runtime.of(facts["name"])
+                except OSError:
+                    continue
+                with place:
+                    runtime.sweep(place)
+    return listed
+
+
+class _Asked:
+    """A machine whose supervisor has been asked what it does."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.connection: Connection | None = None
+        self.answer: dict[str, Any] | None = None
+        self.lives = place.lives()
+        if not self.lives:
+            return
+        try:
+            self.connection = connect_to(place, timeout=ANSWER_TIMEOUT)
+        except MicroVMError:  # it is just being made, or has just ended
+            self.lives = place.lives()
+        else:
+            self.connection.send({"wire": wire.WIRE, "call": "facts"})
+
+    def receive(self) -> None:
+        """Take the answer, which is there."""
+        assert self.connection is not None  # noqa: S101 - it was asked
+        try:
+            self.answer = self.connection.reply()
+        except MicroVMError:  # it has just ended, or is of another wire
+            self.lives = self.place.lives()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of it."""
+        if self.connection is not None:
+            self.connection.__exit__()
+        if self.answer is not None:
+            return self.answer
+        known = {"name": self.place.name, **self.place.read(FACTS)}
+        if not self.lives:
+            return {**known, "state": "gone", "reason": self.place.reason()}
+        return {**known, "state": "starting" if self.connection is None else "silent"}
+
+
+def _collect(asked: list[_Asked]) -> None:
+    """Take the answers that come in time."""
+    deadline = time.monotonic() + ANSWER_TIMEOUT
+    waiting = poll()
+    left = {}
+    for each in asked:
+        assert each.connection is not None  # noqa: S101 - these were asked
+        waiting.register(each.connection.socket, POLLIN)
+        left[each.connection.socket.fileno()] = each
+    while left and (seconds := deadline - time.monotonic()) > 0:
+        for descriptor, _ in waiting.poll(seconds * 1000):
+            waiting.unregister(descriptor)
+            left.pop(descriptor).receive()
 
 
 def stop(names: Sequence[str] | None) -> Iterator[str]:
-    """End machines, and yield their names as they are gone.
+    """End machines, and yield their names as they are gone; all are ended at the same time.
+
+    A supervisor that does not answer is killed, and its QEMU dies with it.
 
     :param names: None for all of them.
     :raises MicroVMError: there is no such machine, or it does not end; the others have.
     """
     failure: MicroVMError | None = None
-    with Runtime() as runtime:
+    with Runtime() as runtime, ExitStack() as opened:
+        ending: list[tuple[Place, Connection | None]] = []
         for name in runtime.names() if names is None else names:
             try:
-                with runtime.open(name) as place:
-                    if place.lives():
-                        with connect_to(place) as connection:
-                            connection.ask("stop")
-                    else:
-                        runtime.sweep(place)
-                yield place.name
+                place = opened.enter_context(runtime.open(name))
+                ending.append((place, _stopping(place, opened)))
             except MicroVMError as error:
                 failure = failure or error
+        for place, connection in ending:
+            if connection is not None:
+                try:
+                    connection.reply(patience=_PATIENCE)
+                except GuestUnresponsive:
+                    connection.kill()
+                except MicroVMError as error:  # it was killed meanwhile, or is of another wire
+                    if place.lives():
+                        failure = failure or error
+            if runtime.sweep(place) or not place.lives():
+                yield place.name
     if failure is not None:
         raise failure
+
+
+def _stopping(place: Place, opened: ExitStack) -> Connection | None:
+    """Ask for the end of a machine; None where nobody is there to be asked."""
+    try:
+        connection = opened.enter_context(connect_to(place))
+    except MicroVMError:
+        if place.lives():
+            raise
+        return None
+    connection.send({"wire": wire.WIRE, "call": "stop"})
+    return connection
+
+
+def wait(name: str) -> dict[str, Any]:
+    """Wait until a machine has ended, and return why: `reason`, and whether that was `asked` for.
+
+    :raises MicroVMError: there is no such machine.
+    """
+    with Runtime() as runtime, runtime.open(name) as place:
+        try:
+            with connect_to(place) as connection:
+                ended: dict[str, Any] = connection.ask("wait")
+                return ended
+        except MicroVMError:
+            if place.lives():
+                raise
+        return {"reason": place.reason(), "asked": place.read(ENDED).get("asked", False)}
+
+
+def console(name: str, *, follow: bool) -> Iterator[bytes]:
+    """Yield what a machine's guest has written to its console, as far as that is kept.
+
+    :param follow: go on with what comes, until the machine has ended.
+    :raises MicroVMError: there is no such machine.
+    """
+    with Runtime() as runtime, runtime.open(name) as place, ExitStack() as opened:
+        ended = opened.enter_context(connect_to(place)) if follow and place.lives() else None
+        if ended is not None:
+            ended.send({"wire": wire.WIRE, "call": "wait"})
+        older, newer = CONSOLE
+        if (file := _opened(place, older)) >= 0:
+            opened.callback(os.close, file)
+            yield from _rest(file)
+        file, last = -1, ended is None
+        while True:
+            if file < 0 and (file := _opened(place, newer)) >= 0:
+                opened.callback(os.close, file)
+            yield from _rest(file)
+            if file >= 0 and not _is(place, newer, file):
+                yield from _rest(file)
+                file = -1  # it is the older half now
+            elif last or ended is None:
+                return
+            else:
+                last = bool(select([ended.socket], (), (), _LOOK)[0])
+
+
+def _opened(place: Place, name: str) -> int:
+    try:
+        return place.file(name, os.O_RDONLY)
+    except OSError:
+        return -1
+
+
+def _is(place: Place, name: str, file: int) -> bool:
+    """Tell whether a file still has its name."""
+    try:
+        found = os.stat(name, dir_fd=place.descriptor, follow_symlinks=False)
+    except OSError:
+        return True  # it has gone with its machine
+    return os.path.samestat(found, os.fstat(file))
+
+
+def _rest(file: int) -> Iterator[bytes]:
+    while file >= 0 and (data := os.read(file, _CHUNK)):
+        yield data

@@ -1,16 +1,26 @@
-"""The log of a supervisor: what it would say on its standard error, and no more than has room."""
+"""What a supervisor writes: its guest's console, and its log, which is its standard error.
+
+Both are bounded, since they may lie in memory that others need.
+"""
 
 from __future__ import annotations
 
 import io
+import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from microvm.supervisor.runtime import Place
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 LIMIT = 1 << 20
-"""The most bytes that a log has: it may lie in memory, which others need."""
+"""The most bytes that a log has, and each half of a console."""
+
+CONSOLE = ("console.old", "console")
+"""The files of a console: the older half of its end, and the newer one."""
 
 
 class _Bounded(io.FileIO):
@@ -34,3 +44,32 @@ def open_log() -> None:
     """Have standard error, which is the log's file, take no more than the limit."""
     buffered = io.BufferedWriter(_Bounded(2, "w", closefd=False))
     sys.stderr = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)
+
+
+class ConsoleLog:
+    """A guest's console in two files of its machine's: the end of it, which is never cut."""
+
+    def __init__(self, place: Place) -> None:
+        """Begin with nothing."""
+        self._place = place
+        self._file = -1
+        self._left = 0
+
+    def write(self, data: bytes) -> None:
+        """Write what the guest does; a full disk has no room for it."""
+        with suppress(OSError):
+            if len(data) > self._left:
+                self._begin()
+            self._left -= len(data)
+            while data:
+                data = data[os.write(self._file, data) :]
+
+    def _begin(self) -> None:
+        older, newer = CONSOLE
+        here = self._place.descriptor
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+            os.rename(newer, older, src_dir_fd=here, dst_dir_fd=here)
+        self._file = self._place.file(newer, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        self._left = LIMIT

@@ -31,7 +31,7 @@ from microvm.options import ExecOptions, Text, to_bytes
 from microvm.supervisor import client, wire
 from microvm.supervisor.conversation import Conversation
 from microvm.supervisor.pipes import Inlet, Outlet
-from microvm.supervisor.runtime import Runtime
+from microvm.supervisor.runtime import FACTS, Runtime
 from microvm.threads import in_thread
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
@@ -89,9 +89,10 @@ def find(name: str) -> tuple[str, dict[str, Any]]:
     with Runtime() as runtime, runtime.open(name) as place:
         if not place.lives():
             raise place.error()
-        facts = place.read("machine.json")
+        facts = place.read(FACTS)
         if not facts:
-            raise client.between(place.name)
+            message = f"machine {place.name} is only just being started"
+            raise MicroVMError(message, hint="try again when `microvm start` has printed its name")
         return place.name, facts
 
 

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Self
 
-    from microvm.errors import MicroVMError
+    from microvm.errors import MachineError, MicroVMError
+
+FACTS = "machine.json"
+ENDED = "ended.json"
+"""The files that say what a machine is, and why it ended."""
 
 NAME_LENGTH = 64
 """The most characters that a machine's name has."""
@@ -300,15 +304,15 @@ class Place:
 
     def reason(self) -> str:
         """Return why a machine that is dead ended, as a sentence without its full stop."""
-        return str(self.read("ended.json").get("reason") or "its supervisor was killed")
+        return str(self.read(ENDED).get("reason") or "its supervisor was killed")
 
-    def error(self) -> MicroVMError:
-        """Return the error for who wants something from a machine that is dead."""
+    def error(self, reason: str | None = None) -> MachineError:
+        """Return the error for who wants something from a machine that is dead, and why that is."""
         from microvm.errors import GuestDied
 
         return GuestDied(
-            f"machine {self.name} is gone: {self.reason()}",
-            hint=f"`microvm start {self.name}` starts another",
+            f"machine {self.name} is gone: {reason or self.reason()}",
+            hint=f"`microvm logs {self.name}` shows its console, `microvm ps` clears it up",
         )
 
 

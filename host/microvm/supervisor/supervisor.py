@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from microvm import __version__
-from microvm.errors import GuestDied, MachineError, MicroVMError, UsageError
+from microvm.errors import MachineError, MicroVMError, UsageError
 from microvm.supervisor import wire
 from microvm.supervisor.calls import CALLS
 from microvm.supervisor.peer import Peer
-from microvm.supervisor.runtime import Place, Runtime
+from microvm.supervisor.runtime import ENDED, FACTS, Place, Runtime
 from microvm.supervisor.turns import Turns
 from microvm.tasks import cancel
 
@@ -63,7 +63,7 @@ class Supervisor:
 
     :ivar machine: what it is about, once that is up.
     :ivar turns: of those who want its guest.
-    :ivar facts: what `machine.json` says.
+    :ivar facts: what `machine.json` says, once the machine is up.
     """
 
     def __init__(self, runtime: Runtime, place: Place) -> None:
@@ -71,7 +71,7 @@ class Supervisor:
         self.place = place
         self.machine: MicroVM
         self.turns = Turns(place.name)
-        self.facts: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {"name": place.name, "supervisor": os.getpid()}
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.gone = asyncio.Event()
         self.ending: Ending | None = None
@@ -135,7 +135,7 @@ class Supervisor:
         return watches
 
     async def _watch_machine(self) -> None:
-        self.end(str(await self.machine.wait_lost()))
+        self.end((await self.machine.wait_lost()).message)
 
     async def _watch_idle(self, timeout: float) -> None:
         await self.turns.idle(timeout)
@@ -170,7 +170,7 @@ class Supervisor:
                 with suppress(OSError):  # the disk may be full
                     os.unlink("socket", dir_fd=self.place.descriptor)
                     ended = {"reason": ending.reason, "asked": ending.asked, "at": time.time()}
-                    self.place.write("ended.json", ended)
+                    self.place.write(ENDED, ended)
             self.gone.set()
             if self._peers:
                 await asyncio.wait(self._peers, timeout=_LAST_REPLIES)
@@ -223,16 +223,16 @@ class Supervisor:
             await peer.send(reply, peer.passed)
 
     def _explained(self, error: BaseException) -> BaseException:
-        """Say why the machine was stopped, to those whose command was in it."""
-        if isinstance(error, MachineError) and self.ending is not None:
-            return GuestDied(f"machine {self.place.name} is gone: {self.ending.reason}")
-        return error
+        """Return the error for who had something in the machine when that ended."""
+        if not isinstance(error, MachineError):
+            return error
+        reason = self.ending.reason if self.ending else error.message
+        return self.place.error(reason)
 
     def describe(self, order: dict[str, Any]) -> None:
         """Write `machine.json`, when the machine is up."""
         machine = self.machine
-        self.facts = {
-            "name": self.place.name,
+        self.facts |= {
             "image": machine.image.name,
             "snapshot": order.get("snapshot"),
             "memory": machine.memory,
@@ -242,7 +242,6 @@ class Supervisor:
             "confinement": machine.confinement,
             "cloned": machine.cloned,
             "started": time.time(),
-            "supervisor": os.getpid(),
             "qemu": machine.pid,
             "idle_timeout": order.get("idle_timeout"),
             "max_age": order.get("max_age"),
@@ -250,7 +249,7 @@ class Supervisor:
             "wire": wire.WIRE,
             "version": __version__,
         }
-        self.place.write("machine.json", self.facts)
+        self.place.write(FACTS, self.facts)
 
 
 async def _listen(call: Call) -> None:
