@@ -1,0 +1,136 @@
+"""The descriptors of clients: whatever they are, they are read, or written, and left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import socket
+from pathlib import Path
+
+import pytest
+
+from microvm.supervisor.descriptors import Descriptor
+from microvm.tasks import cancel
+
+BIG = bytes(range(256)) * 4096
+
+
+def _pair(kind: str) -> tuple[int, int]:
+    """What is read, and what is written to be read there."""
+    if kind == "pipe":
+        return os.pipe()
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+async def test_all_of_it_comes_and_the_flags_stay(kind: str) -> None:
+    source, sink = _pair(kind)
+    ours, theirs = os.dup(source), os.dup(sink)
+    with Descriptor(ours, writes=False) as reads, Descriptor(theirs, writes=True) as writes:
+
+        async def write() -> None:
+            await writes.write(BIG)
+            writes.close()
+            os.close(sink)
+
+        writing = asyncio.create_task(write())
+        got = bytearray()
+        while data := await reads.read():
+            got += data
+        await writing
+        assert got == BIG
+        assert not fcntl.fcntl(source, fcntl.F_GETFL) & os.O_NONBLOCK
+    os.close(source)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+async def test_a_reader_that_has_gone_is_noticed(kind: str) -> None:
+    source, sink = _pair(kind)
+    with Descriptor(sink, writes=True) as writes:
+        os.close(source)
+        with pytest.raises(BrokenPipeError):
+            await writes.write(b"data")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+async def test_who_never_reads_holds_up_nobody_else(kind: str) -> None:
+    source, sink = _pair(kind)
+    with Descriptor(sink, writes=True) as writes:
+        writing = asyncio.create_task(writes.write(BIG))
+        await asyncio.sleep(0)
+        assert not writing.done()
+        await cancel([writing])
+    os.close(source)
+
+
+async def test_another_reader_of_a_pipe_that_was_faster_holds_up_nobody() -> None:
+    source, sink = os.pipe()
+    with Descriptor(os.dup(source), writes=False) as reads:
+        reading = asyncio.create_task(reads.read())
+        await asyncio.sleep(0)
+        os.write(sink, b"theirs")
+        assert os.read(source, 10) == b"theirs"
+        await asyncio.sleep(0)
+        os.write(sink, b"ours")
+        assert await reading == b"ours"
+    os.close(source)
+    os.close(sink)
+
+
+async def test_files_are_read_and_written_where_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"some data")
+    file = os.open(path, os.O_RDWR)
+    os.lseek(file, 5, os.SEEK_SET)
+    with Descriptor(os.dup(file), writes=False) as reads:
+        assert await reads.read() == b"data"
+        assert await reads.read() == b""
+    with Descriptor(os.dup(file), writes=True) as writes:
+        await writes.write(b" more")
+    os.close(file)
+    assert path.read_bytes() == b"some data more"
+
+
+async def test_a_full_disk_is_an_error() -> None:
+    with (
+        Descriptor(os.open("/dev/full", os.O_WRONLY), writes=True) as writes,
+        pytest.raises(OSError, match="No space left on device"),
+    ):
+        await writes.write(b"data")
+
+
+async def test_nothing_is_read_from_nothing() -> None:
+    with Descriptor(os.open(os.devnull, os.O_RDONLY), writes=False) as reads:
+        assert await reads.read() == b""
+
+
+async def test_a_terminal_is_written() -> None:
+    ours, theirs = pty.openpty()
+    with Descriptor(os.dup(theirs), writes=True) as writes:
+        await writes.write(b"hello\n")
+        assert os.read(ours, 100) == b"hello\r\n"
+    os.close(theirs)
+    os.close(ours)
+
+
+@pytest.mark.parametrize("writes", [False, True])
+async def test_what_cannot_be_opened_anew_works_too(
+    monkeypatch: pytest.MonkeyPatch, writes: bool
+) -> None:
+    source, sink = os.pipe()
+    with monkeypatch.context() as patch:
+        patch.setattr(Descriptor, "_open_anew", lambda self: setattr(self, "_blocks", True))
+        ours = Descriptor(sink if writes else source, writes=writes)
+    with ours:
+        if writes:
+            await ours.write(b"data")
+            assert os.read(source, 10) == b"data"
+            os.close(source)
+        else:
+            os.write(sink, b"data")
+            assert await ours.read() == b"data"
+            os.close(sink)
+            assert await ours.read() == b""

@@ -1,0 +1,128 @@
+"""A client as its supervisor sees it: slow, hostile, or of another version."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+from tests.support.processes import open_files
+
+from microvm import __version__
+from microvm.errors import UsageError
+from microvm.supervisor import peer as peers
+from microvm.supervisor import wire
+from microvm.supervisor.client import Connection
+from microvm.supervisor.peer import Peer
+
+Pair = tuple[Peer, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A peer, and what its client has."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    peer = Peer(ours)
+    yield peer, theirs
+    peer.close()
+    theirs.close()
+
+
+async def test_a_request_comes_with_its_descriptors(pair: Pair) -> None:
+    peer, client = pair
+    before = open_files()
+    Connection("one", client).send({"wire": wire.WIRE, "name": "\udcff"}, (0, 1, 2))
+    assert (await peer.request())["name"] == "\udcff"
+    assert len(peer.descriptors) == 3
+    assert not any(map(os.get_inheritable, peer.descriptors))
+    peer.close()
+    assert open_files().keys() <= before.keys()
+
+
+async def test_it_may_come_byte_by_byte(pair: Pair) -> None:
+    peer, client = pair
+    asking = asyncio.create_task(peer.request())
+    for byte in b'{"wire":1,"call":"x"}\n':
+        client.send(bytes([byte]))
+        await asyncio.sleep(0)
+    assert (await asking)["call"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"GET / HTTP/1.1\r\n", "none of ours"),
+        (b"[]\n", "none of ours: no object"),
+        (b"[" * 200_000 + b"\n", "none of ours"),
+        (b"\xff\n", "none of ours"),
+        (b"{}\n", f"was started by microvm {__version__}, whose wire is number 1; .* number None"),
+        (b'{"wire": 2}\n', "what asks has number 2"),
+    ],
+)
+async def test_what_is_no_request_is_answered(pair: Pair, line: bytes, says: str) -> None:
+    peer, client = pair
+    sending = asyncio.create_task(asyncio.to_thread(client.sendall, line))
+    with pytest.raises(UsageError, match=says):
+        await peer.request()
+    await sending
+
+
+async def test_a_line_has_an_end(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "LIMIT", 1000)
+    peer, client = pair
+    client.sendall(b" " * 100_000)
+    with pytest.raises(UsageError, match="a line has no end"):
+        await peer.request()
+
+
+async def test_who_says_nothing_is_not_waited_for(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "TIMEOUT", 0.01)
+    peer, client = pair
+    client.send(b"{")
+    with pytest.raises(TimeoutError):
+        await peer.request()
+
+
+async def test_who_has_gone_is_not_waited_for(pair: Pair) -> None:
+    peer, client = pair
+    client.send(b"{")
+    client.close()
+    with pytest.raises(EOFError):
+        await peer.request()
+
+
+async def test_who_takes_no_reply_goes_without(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "TIMEOUT", 0.01)
+    peer, client = pair
+    await peer.send({"result": "x" * 3_000_000})
+    client.close()
+    await peer.send({"result": "y"})
+
+
+async def test_more_descriptors_than_anybody_needs_are_refused_and_closed(pair: Pair) -> None:
+    peer, client = pair
+    before = open_files()
+    Connection("one", client).send({"wire": wire.WIRE}, (0,) * (wire.DESCRIPTORS + 1))
+    with pytest.raises(UsageError, match="too many descriptors"):
+        await peer.request()
+    peer.close()
+    assert open_files().keys() <= before.keys()
+
+
+async def test_pings_are_answered_between_the_lines(pair: Pair) -> None:
+    peer, client = pair
+    client.sendall(b'{"wire":1}\n{"ping":7}\n{"signal":2}\n')
+    await peer.request()
+    client.shutdown(socket.SHUT_WR)
+    assert [line async for line in peer.lines()] == [{"signal": 2}]
+    assert client.recv(100) == b'{"pong":7}\n'
+
+
+def test_what_is_too_long_is_not_sent(pair: Pair) -> None:
+    with pytest.raises(UsageError, match="cannot be sent to a machine: more than 4 MiB"):
+        Connection("one", pair[1]).send({"argv": ["x" * wire.LIMIT]})

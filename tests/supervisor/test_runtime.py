@@ -1,0 +1,199 @@
+"""The runtime folder: whose it must be, what is in it, and what is swept out of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.ordinary import USER, only_root
+
+from microvm.errors import GuestDied, MicroVMError
+from microvm.supervisor.names import made_up
+from microvm.supervisor.runtime import Runtime, is_name
+
+CREATE = """
+import sys
+from microvm.errors import MicroVMError
+from microvm.supervisor.runtime import Runtime
+with Runtime(make=True) as runtime:
+    try:
+        place = runtime.create("one")
+    except MicroVMError as error:
+        print(error.message, flush=True)
+    else:
+        print("created", flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_it_is_ours_alone_whatever_the_umask(folder: Path) -> None:
+    before = os.umask(0o777)
+    try:
+        with Runtime(make=True) as runtime, runtime.create("one") as place:
+            modes = [
+                os.fstat(each).st_mode & 0o777
+                for each in (runtime.descriptor, place.descriptor, place.held)
+            ]
+    finally:
+        os.umask(before)
+    assert modes == [0o700, 0o700, 0o600]
+    assert folder.is_dir()
+
+
+def test_where_there_is_none_there_are_no_machines(folder: Path) -> None:
+    with Runtime() as runtime:
+        assert runtime.names() == []
+        with pytest.raises(MicroVMError, match="there is no machine one"):
+            runtime.open("one")
+    assert not folder.exists()
+
+
+def test_a_folder_that_others_can_enter_is_refused(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    folder.chmod(0o750)
+    with pytest.raises(MicroVMError, match=r"microvm, cannot be used: it is open to others"):
+        Runtime()
+
+
+@only_root
+def test_another_users_is_refused(folder: Path) -> None:
+    folder.mkdir(mode=0o700)
+    os.chown(folder, USER, USER)
+    with pytest.raises(MicroVMError, match="it is of another user"):
+        Runtime(make=True)
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_is_no_folder_is_refused(folder: Path, kind: str) -> None:
+    if kind == "link":
+        elsewhere = folder.with_name("elsewhere")
+        elsewhere.mkdir(mode=0o700)
+        folder.symlink_to(elsewhere)
+    else:
+        folder.touch()
+    with pytest.raises(MicroVMError, match="it is no folder"):
+        Runtime(make=True)
+
+
+@pytest.mark.parametrize("given", [None, "", "relative", "/nowhere", "open"])
+def test_without_a_private_folder_of_the_session_it_is_in_that_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    if given == "open":
+        given = str(tmp_path / given)
+        Path(given).mkdir()
+        Path(given).chmod(0o777)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    if given is not None:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", given)
+    with Runtime() as runtime:
+        assert runtime.path == f"{tmp_path}/microvm-{os.geteuid()}"
+
+
+@only_root
+def test_the_session_of_another_user_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", "/var/tmp")
+    os.chown(tmp_path, USER, USER)  # as under `sudo -E`
+    with Runtime() as runtime:
+        assert runtime.path == "/var/tmp/microvm-0"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("a", True), ("0", True), ("web-1.old_2", True), ("x" * 64, True), ("x" * 65, False)]
+    + [(name, False) for name in ("", ".", "..", ".lock", "-a", "A", "a/b", "a b", "ä", "a\n")],
+)
+def test_names(name: str, is_one: bool) -> None:
+    assert is_name(name) is is_one
+
+
+def test_names_are_made_up() -> None:
+    names = [name for name, _ in zip(made_up(), range(50), strict=False)]
+    assert all(map(is_name, names))
+    assert len(set(names)) > 20
+
+
+def test_a_machine_is_named_by_its_name_or_the_beginning_of_it(runtime: Runtime) -> None:
+    with runtime.create("web"), runtime.create("web-old"), runtime.create("db"):
+        for given, name in {"web": "web", "web-": "web-old", "d": "db"}.items():
+            with runtime.open(given) as place:
+                assert place.name == name
+        with pytest.raises(MicroVMError, match="more than one machine begins with w: web, web-old"):
+            runtime.open("w")
+        for given in ("", "x", "../web", "."):
+            with pytest.raises(MicroVMError, match="there is no machine"):
+                runtime.open(given)
+
+
+def test_a_name_is_taken_as_long_as_its_machine_lives(runtime: Runtime) -> None:
+    with runtime.create("one") as first:
+        with pytest.raises(MicroVMError, match="there is a machine one already"):
+            runtime.create("one")
+        assert first.lives()
+    with runtime.create("one") as second:
+        assert second.lives()
+        with runtime.open("one") as seen:
+            assert seen.lives()
+            assert not runtime.sweep(seen)
+    assert runtime.names() == ["one"]
+
+
+def test_what_is_dead_is_swept_with_all_that_is_in_it(runtime: Runtime, folder: Path) -> None:
+    runtime.create("one").close()
+    (folder / "one" / "socket").touch()
+    (folder / "one" / "link").symlink_to("/etc/passwd")
+    with runtime.open("one") as place:
+        assert not place.lives()
+        assert place.reason() == "its supervisor was killed"
+        place.write("ended.json", {"reason": "it was tired"})
+        assert isinstance(place.error(), GuestDied)
+        assert place.error().message == "machine one is gone: it was tired"
+        assert runtime.sweep(place)
+        assert not runtime.sweep(place)
+    assert runtime.names() == []
+    assert Path("/etc/passwd").exists()
+
+
+def test_of_two_with_one_name_one_is_made(runtime: Runtime, folder: Path) -> None:
+    del runtime
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", CREATE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "XDG_RUNTIME_DIR": str(folder.parent)},
+        )
+        for _ in range(2)
+    ]
+    said = [each.stdout.readline() for each in both if each.stdout]
+    for each in both:
+        each.communicate()
+    assert sorted(said) == ["created\n", "there is a machine one already\n"]
+
+
+def test_nobody_waits_for_ever_for_the_lock_of_the_whole(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("microvm.supervisor.runtime._PATIENCE", 0.0)
+    with (
+        runtime.locked(),
+        pytest.raises(MicroVMError, match="another process holds its lock"),
+    ):
+        runtime.create("one")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"[" * 100_000, b"\xff", b"{} {}"])
+def test_a_file_that_says_nothing_is_as_good_as_none(
+    runtime: Runtime, folder: Path, content: bytes
+) -> None:
+    with runtime.create("one") as place:
+        (folder / "one" / "machine.json").write_bytes(content)
+        assert place.read("machine.json") == {}
+        assert place.read("nothing") == {}

@@ -1,0 +1,83 @@
+"""The turns at a guest: refused or in order, and never lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from microvm.errors import Busy
+from microvm.supervisor.turns import Turns
+
+
+async def _settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_who_does_not_wait_is_told_what_runs() -> None:
+    turns = Turns("one")
+    async with turns.taken("make all", wait=False):
+        with pytest.raises(Busy, match="machine one is busy: make all"):
+            async with turns.taken("second", wait=False):
+                pass
+    assert turns.runs == ""
+
+
+async def test_those_who_wait_have_their_turns_in_order() -> None:
+    turns = Turns("one")
+    had = []
+
+    async def take(name: str) -> None:
+        async with turns.taken(name, wait=True):
+            had.append(turns.runs)
+            await asyncio.sleep(0)
+
+    async with turns.taken("first", wait=False):
+        tasks = [asyncio.create_task(take(name)) for name in "abc"]
+        await _settle()
+        assert turns.waits == 3
+    with pytest.raises(Busy):  # it is the turn of who waits already
+        async with turns.taken("late", wait=False):
+            pass
+    await asyncio.gather(*tasks)
+    assert had == ["a", "b", "c"]
+    assert turns.runs == ""
+
+
+@pytest.mark.parametrize("when", ["before", "at"])
+async def test_a_turn_that_nobody_takes_is_the_next_ones(when: str) -> None:
+    turns = Turns("one")
+    had = asyncio.Event()
+
+    async def take() -> None:
+        async with turns.taken("b", wait=True):
+            had.set()
+
+    async with turns.taken("first", wait=False):
+        gone = asyncio.create_task(_take(turns))
+        await _settle()
+        after = asyncio.create_task(take())
+        await _settle()
+        if when == "before":
+            gone.cancel()
+            await _settle()
+    gone.cancel()
+    await had.wait()
+    await after
+    assert turns.runs == ""
+    assert turns.waits == 0
+
+
+async def _take(turns: Turns) -> None:
+    async with turns.taken("a", wait=True):
+        pass
+
+
+async def test_idle_is_who_is_not_used() -> None:
+    turns = Turns("one")
+    async with turns.taken("first", wait=False):
+        idle = asyncio.create_task(turns.idle(0.001))
+        await asyncio.sleep(0.01)
+        assert not idle.done()
+    await idle

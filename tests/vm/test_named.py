@@ -1,0 +1,374 @@
+"""Machines with names: `start`, `exec`, `shell`, `ps`, `inspect`, `logs`, `wait` and `stop`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from tests.support.polling import eventually
+from tests.support.processes import Process, is_alive, open_files
+from tests.vm.conftest import Command, Misbehave
+
+NAME = "one"
+CRASH = "echo hello >/dev/console; echo c >/proc/sysrq-trigger"
+BYTES = bytes(range(256)) * 1000
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """The folder of these tests' machines."""
+    with tempfile.TemporaryDirectory() as path:
+        yield Path(path)
+
+
+@pytest.fixture(autouse=True)
+def _home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+
+
+@pytest.fixture(scope="module")
+def machine(microvm: Command, folder: Path) -> Iterator[str]:
+    """The name of a machine that these tests share; each leaves it as it found it."""
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+    started = microvm("start", NAME, env=env)
+    assert (started.returncode, started.stdout, started.stderr) == (0, b"one\n", b"")
+    yield NAME
+    stopped = microvm("stop", "--all", env=env)
+    assert (stopped.returncode, stopped.stderr) == (0, b"")
+    assert [each.name for each in (folder / "microvm").iterdir()] == [".lock"]
+
+
+@pytest.fixture
+def begin(machine: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start a `microvm exec` of a script that says it has begun; none is left."""
+    begun = []
+
+    def start(script: str, *options: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "microvm", "exec", *options, machine, "--", "sh", "-c"]
+        child = subprocess.Popen([*command, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        begun.append(child)
+        return child
+
+    yield start
+    for child in begun:
+        child.kill()
+        child.communicate()
+
+
+def facts(microvm: Command, name: str = NAME) -> dict[str, Any]:
+    """What a machine is and does."""
+    [found] = json.loads(microvm("inspect", "--json", name).stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def states(microvm: Command) -> dict[str, str]:
+    """The states of all machines, by name; those that are gone are, after this."""
+    return {each["name"]: each["state"] for each in json.loads(microvm("ps", "--json").stdout)}
+
+
+def runs(microvm: Command) -> str:
+    """What runs in the machine that tests share."""
+    return str(facts(microvm)["runs"])
+
+
+@pytest.mark.parametrize("options", [(), ("-e", "A=1")], ids=["plain", "with options"])
+@pytest.mark.parametrize(
+    ("script", "status", "says"),
+    [
+        ("echo out; echo err >&2; exit 7", 7, b"err\n"),
+        ("kill -9 $$", 137, b""),
+        ("exec nonexistent", 127, b"sh: exec: line 0: nonexistent: not found\n"),
+    ],
+)
+def test_it_ends_as_the_command_does(
+    microvm: Command, machine: str, options: tuple[str, ...], script: str, status: int, says: bytes
+) -> None:
+    done = microvm("exec", *options, machine, "--", "sh", "-c", script)
+    assert (done.returncode, done.stderr) == (status, says)
+    assert done.stdout == (b"out\n" if status == 7 else b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["exec", "on", "nonexistent"], 127, "nonexistent: not found in the guest's PATH"),
+        (["exec", NAME, "/etc"], 126, "/etc: Permission denied"),
+        (["exec", "--timeout", "10ms", NAME, "sleep", "9"], 124, "sleep: timed out after 0.01 s"),
+        (
+            ["exec", "two", "true"],
+            125,
+            "there is no machine two (`microvm ps` lists those there are)",
+        ),
+        (["exec", "--max-output", "3", NAME, "echo", "long"], 125, "echo: wrote more than 3 bytes"),
+        (
+            ["start", NAME],
+            125,
+            "there is a machine one already (`microvm stop one` ends it; or name another)",
+        ),
+        (["wait", "two"], 125, "there is no machine two"),
+        (["logs", "two"], 125, "there is no machine two"),
+        (["stop", "two"], 125, "there is no machine two"),
+    ],
+)
+def test_what_went_wrong_is_said(
+    microvm: Command, machine: str, arguments: list[str], status: int, says: str
+) -> None:
+    assert machine == NAME
+    done = microvm(*arguments)
+    assert done.returncode == status
+    assert done.stderr.decode().startswith(f"microvm: {says}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["exec"],
+        ["exec", NAME],
+        ["exec", NAME, "--"],
+        ["start", "A"],
+        ["stop"],
+        ["stop", "--all", "x"],
+    ],
+)
+def test_what_makes_no_sense_is_refused(microvm: Command, arguments: list[str]) -> None:
+    done = microvm(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"Usage: ")
+
+
+def test_bytes_go_through_as_they_are(microvm: Command, machine: str) -> None:
+    assert microvm("exec", machine, "cat", input=BYTES).stdout == BYTES
+    assert microvm("exec", "-n", machine, "cat", input=BYTES).stdout == b""
+    assert microvm("exec", machine, "echo", b"\xff\xfe", "").stdout == b"\xff\xfe \n"
+
+
+def test_input_that_is_not_taken_harms_nobody(machine: str) -> None:
+    script = f"yes | {sys.executable} -m microvm exec {machine} -- head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    assert done.stdout == b"y\n141\n"  # 128 + SIGPIPE
+
+
+def test_a_reader_that_goes_ends_it_and_not_the_machine(microvm: Command, machine: str) -> None:
+    script = f"{sys.executable} -m microvm exec {machine} -- yes | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"y\n141\n", b"")
+    assert microvm("exec", machine, "true").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status", "says"),
+    [
+        ("<&- >&- 2>&-", 3, b""),
+        (
+            ">/dev/full",
+            125,
+            b"microvm: cannot write the command's output: No space left on device\n",
+        ),
+    ],
+)
+def test_streams_that_lead_nowhere(
+    machine: str, redirection: str, status: int, says: bytes
+) -> None:
+    script = f"{sys.executable} -m microvm exec {machine} sh -c 'echo; exit 3' {redirection}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (status, says)
+
+
+def test_options_reach_the_command(microvm: Command, machine: str) -> None:
+    script = "echo $A $(pwd) $(id -un)"
+    given = ("-e", "A=1 2", "-w", "/tmp", "-u", "nobody")
+    assert microvm("exec", *given, machine, "sh", "-c", script).stdout == b"1 2 /tmp nobody\n"
+
+
+def test_a_shell_reads_its_input(microvm: Command, machine: str) -> None:
+    done = microvm("shell", machine, input=b"echo $0 $HOME; exit 5\n")
+    assert (done.returncode, done.stdout) == (5, b"/bin/sh /root\n")
+
+
+def test_the_machine_keeps_what_commands_have_left(microvm: Command, machine: str) -> None:
+    script = "echo kept > /tmp/file; sleep 1000 >/dev/null 2>&1 & echo $!"
+    pid = microvm("exec", machine, "sh", "-c", script).stdout.strip().decode()
+    script = f"cat /tmp/file; kill {pid} && echo killed"
+    assert microvm("exec", machine, "sh", "-c", script).stdout == b"kept\nkilled\n"
+
+
+def test_ctrl_c_is_the_commands_and_the_second_ours(
+    microvm: Command, machine: str, begin: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    child = begin("trap 'echo caught' INT; echo begun; while :; do sleep 0.01; done")
+    assert child.stdout
+    assert child.stdout.readline() == b"begun\n"
+    child.send_signal(signal.SIGINT)
+    assert child.stdout.readline() == b"caught\n"
+    for _ in range(2):  # of which the first may be the second of two already
+        child.send_signal(signal.SIGINT)
+    assert child.wait(60) == 130
+    assert microvm("exec", machine, "true").returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_client_that_ends_takes_its_command_with_it(
+    microvm: Command, begin: Callable[..., subprocess.Popen[bytes]], number: signal.Signals
+) -> None:
+    child = begin("echo begun; exec sleep 1001")
+    assert child.stdout
+    assert child.stdout.readline() == b"begun\n"
+    assert runs(microvm) == "sh -c 'echo begun; exec sleep 1001'"
+    child.send_signal(number)
+    assert child.wait(60) == (-9 if number == signal.SIGKILL else 128 + number)
+    assert microvm("exec", "--wait", NAME, "pgrep", "-f", "sleep 1001").stdout == b""
+
+
+def test_a_client_that_never_reads_holds_up_no_listing(
+    microvm: Command, begin: Callable[..., subprocess.Popen[bytes]]
+) -> None:
+    child = begin("yes")
+    eventually(lambda: runs(microvm) == "sh -c yes")
+    refused = microvm("exec", NAME, "true")
+    assert refused.returncode == 125
+    assert refused.stderr.startswith(b"microvm: machine one is busy: sh -c yes (--wait, ")
+    waits = begin("echo second", "--wait")
+    eventually(lambda: facts(microvm)["waiting"] == 1)
+    child.kill()
+    assert waits.communicate()[0] == b"second\n"
+
+
+def test_a_terminal_is_the_commands(machine: str) -> None:
+    command = ["-m", "microvm", "exec", "-t", machine, "sh", "-c", "stty size; read x; stty size"]
+    child = pexpect.spawn(sys.executable, command, timeout=60, dimensions=(31, 97))
+    child.expect_exact("31 97\r\n")
+    assert not termios.tcgetattr(child.child_fd)[3] & termios.ICANON
+    child.setwinsize(12, 34)
+    child.sendline()
+    child.expect_exact("12 34\r\n")
+    child.expect(pexpect.EOF)
+    assert child.wait() == 0
+
+
+def test_a_supervisor_has_nothing_of_its_starter(
+    microvm: Command, machine: str, tmp_path: Path
+) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        started = microvm("start", "two", cwd=tmp_path, pass_fds=[file.fileno()], umask=0o777)
+    assert (started.stdout, started.stderr) == (b"two\n", b"")
+    found = facts(microvm, "two")
+    pid = found["supervisor"]
+    assert os.getsid(pid) == pid
+    assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+    assert not any(str(tmp_path) in path for path in open_files(pid).values())
+    os.kill(pid, signal.SIGHUP)  # of a session that ends
+    assert microvm("exec", "tw", "echo", "here").stdout == b"here\n"
+    assert states(microvm) == {machine: "running", "two": "running"}
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not is_alive(found["qemu"]))
+    assert microvm("exec", "two", "true").stderr.startswith(
+        b"microvm: machine two is gone: its supervisor was killed"
+    )
+    assert states(microvm) == {machine: "running", "two": "gone"}
+    assert states(microvm) == {machine: "running"}
+
+
+def test_a_machine_that_dies_says_why(microvm: Command, machine: str) -> None:
+    assert microvm("start", "two").returncode == 0
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "microvm", "wait", "two"], stderr=subprocess.PIPE
+    )
+    follows = subprocess.Popen(
+        [sys.executable, "-m", "microvm", "logs", "-f", "two"], stdout=subprocess.PIPE
+    )
+    said = microvm(
+        "exec", "two", "sh", "-c", "echo hello >/dev/console; echo c >/proc/sysrq-trigger"
+    )
+    reason = b"machine two is gone: the guest kernel crashed: Kernel panic - not syncing: sysrq"
+    assert said.returncode == 125
+    assert said.stderr.startswith(b"microvm: " + reason)
+    assert waiting.communicate(timeout=60)[1].startswith(b"microvm: " + reason)
+    assert waiting.returncode == 125
+    assert b"hello\r\n" in follows.communicate(timeout=60)[0]
+    assert b"hello\r\n" in microvm("logs", "two").stdout
+    shown = microvm("ps").stdout.decode().splitlines()
+    assert shown[0].split() == ["NAME", "STATE", "IMAGE", "AGE", "MEMORY", "CPU", "RUNS"]
+    assert "the guest kernel crashed" in shown[2]
+    assert states(microvm) == {machine: "running"}
+
+
+def test_a_machine_ends_when_its_time_is_over(microvm: Command) -> None:
+    for name, option, reason in (
+        ("idle", "--idle-timeout", "nobody used it for 0.05 s"),
+        ("old", "--max-age", "it has reached its age of 0.05 s"),
+    ):
+        assert microvm("start", name, option, "50ms").returncode == 0
+        assert microvm("wait", name).returncode == 0
+        assert facts(microvm, name)["reason"] == reason
+        assert microvm("stop", name).stdout.decode() == f"{name}\n"
+
+
+def test_a_start_that_fails_leaves_nothing(
+    microvm: Command, unbootable: Path, folder: Path
+) -> None:
+    failed = microvm("start", "two", "--image", str(unbootable), "--cold")
+    assert failed.returncode == 125
+    assert failed.stdout == b""
+    assert failed.stderr.startswith(b"microvm: the guest did not boot: ")
+    assert not (folder / "microvm" / "two").exists()
+    assert microvm("start", "two", "--from", "nothing").returncode == 125
+    assert not (folder / "microvm" / "two").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_start_that_is_ended_leaves_nothing(
+    misbehave: Misbehave, microvm: Command, folder: Path, number: signal.Signals
+) -> None:
+    reached = misbehave("touch $(dirname $0)/reached; exec sleep 1000") / "reached"
+    child = subprocess.Popen(
+        [sys.executable, "-m", "microvm", "start", "two", "--confinement=off"],
+        stderr=subprocess.DEVNULL,
+    )
+    eventually(reached.exists)
+    [supervisor] = _supervisors("two")
+    if number == signal.SIGINT:
+        assert microvm("start", "two").stderr.startswith(b"microvm: there is a machine two already")
+        assert states(microvm)["two"] == "starting"
+        refused = microvm("exec", "two", "true")
+        assert refused.stderr.startswith(b"microvm: machine two is busy: its start")
+    child.send_signal(number)
+    assert child.wait(60) == (-9 if number == signal.SIGKILL else 128 + number)
+    eventually(lambda: not supervisor.is_alive())
+    assert not (folder / "microvm" / "two").exists()
+
+
+def _supervisors(name: str) -> list[Process]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"microvm.supervisor" in words and name.encode() in words:
+                found.append(Process.of(int(folder.name)))
+    return found
+
+
+def test_a_supervisor_that_is_stopped_is_shown_and_can_be_ended(
+    microvm: Command, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from microvm.supervisor import client, fleet
+
+    assert microvm("start", "two").returncode == 0
+    os.kill(facts(microvm, "two")["supervisor"], signal.SIGSTOP)
+    monkeypatch.setattr(fleet, "ANSWER_TIMEOUT", 0.1)
+    assert [each["state"] for each in fleet.machines(["two"])] == ["silent"]
+    monkeypatch.setattr(client, "_INTERVAL", 10)
+    assert list(fleet.stop(["two"])) == ["two"]
+    assert states(microvm) == {machine: "running"}
