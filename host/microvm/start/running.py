@@ -124,8 +124,8 @@ class RunningVM:
 
     def listen(self, listener: Callable[[bytes], object]) -> None:
         """Call a function with the end of what the guest's console has, and with what comes."""
-        listener(self._console.end())
-        self._console.listener = listener
+        listener(self.console.end())
+        self.console.listener = listener
 
     async def check(self) -> None:
         """Raise why the guest is lost, if it is, be it that QEMU has only just ended.
