@@ -91,9 +91,9 @@ def _text(name: str, value: Any) -> Any:
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until it ends.")
 @_name
 def logs(name: str, follow: bool) -> None:
-    """Show the console of a machine: what its kernel says, the last mebibyte or two.
+    """Show the console of a machine that has a name.
 
-    The output of commands is not in it. On a terminal, what would do something to that is shown as
+    That is what its kernel says, the last mebibyte or two; the output of commands is not in it. On a terminal, what would do something to that is shown as
     text; elsewhere it comes byte for byte.
     """
     from microvm.supervisor import fleet
