@@ -93,8 +93,8 @@ def _text(name: str, value: Any) -> Any:
 def logs(name: str, follow: bool) -> None:
     """Show the console of a machine that has a name.
 
-    That is what its kernel says, the last mebibyte or two; the output of commands is not in it. On a terminal, what would do something to that is shown as
-    text; elsewhere it comes byte for byte.
+    That is what its kernel says, the last mebibyte or two; the output of commands is not in it. On
+    a terminal, what would do something to that is shown as text; elsewhere it comes byte for byte.
     """
     from microvm.supervisor import fleet
 
