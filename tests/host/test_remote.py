@@ -21,6 +21,7 @@ from tests.support.peer import SHORT_TIMEOUTS, TIMEOUT
 from microvm.error_json import to_json
 from microvm.errors import (
     Busy,
+    ExecKilled,
     ExecTimeout,
     FileNotFound,
     GuestDied,
@@ -39,6 +40,7 @@ from microvm.guest.timeouts import Timeouts
 from microvm.supervisor.remote import RemoteGuest
 from microvm.wire.session import WINDOW
 
+MEMORY = 40 << 20
 PIPE_SIZE = 1 << 16
 
 QUICK = Timeouts(ping_interval=0.01, ping=0.1, kill=0.1, loss_grace=0.0)
@@ -79,7 +81,7 @@ class Request:
 
     def exit(self, returncode: int) -> None:
         self.finish()
-        self.say({"result": {"returncode": returncode}})
+        self.say({"result": {"returncode": returncode, "memory": MEMORY}})
 
     def finish(self) -> None:
         """Close the command's streams."""
@@ -176,6 +178,7 @@ async def test_both_streams_come_to_the_end_byte_for_byte() -> None:
         request.exit(7)
         done = await running
         assert (done.returncode, done.stdout, done.stderr) == (7, out, err)
+        assert done.memory == MEMORY
 
 
 async def test_a_reader_that_stops_holds_the_command_and_then_goes_on() -> None:
@@ -241,16 +244,18 @@ async def test_a_command_without_input_has_none() -> None:
 @pytest.mark.parametrize(
     "error", [ExecTimeout("x", 1.5), OutputLimit("x", 5)], ids=lambda error: type(error).__name__
 )
-async def test_what_a_killed_command_wrote_is_in_its_error(error: MicroVMError) -> None:
+async def test_what_a_killed_command_wrote_is_in_its_error(error: ExecKilled) -> None:
     async with attached() as (guest, played):
         running = asyncio.create_task(run(guest, ["x"], text=True))
         request = await played.starts()
         request.write(1, b"some\xff")
         request.write(2, b"more")
+        error.memory = MEMORY
         request.fail(error)
         with pytest.raises(type(error)) as caught:
             await running
-        assert (caught.value.stdout, caught.value.stderr) == ("some\ufffd", "more")  # type: ignore[attr-defined]
+        assert (caught.value.stdout, caught.value.stderr) == ("some\ufffd", "more")
+        assert caught.value.memory == MEMORY
 
 
 async def test_a_killed_command_ends_though_nobody_reads() -> None:

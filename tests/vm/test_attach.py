@@ -88,6 +88,7 @@ async def test_both_streams_come_byte_for_byte_up_to_the_end(there: AttachedVM) 
     data, digest = done.stdout[:3_000_000], done.stdout[3_000_000:].split()[0].decode()
     assert hashlib.sha256(data).hexdigest() == digest
     assert done.stderr == data
+    assert (done.memory or 0) > 3_000_000  # the file is in memory
     assert (await there.run(["sh", "-c", "kill -9 $$"])).returncode == -signal.SIGKILL
     with pytest.raises(CalledProcessError):
         await there.run(["false"], check=True)

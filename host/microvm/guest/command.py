@@ -114,6 +114,8 @@ class Command:
             self.memory = message.memory or None
             if message.ending is codec.Ending.OUT_OF_MEMORY:
                 self.error = self.error or MemoryLimit(self.name, self._request.max_memory)
+            if isinstance(self.error, ExecKilled):
+                self.error.memory = self.memory
         else:
             stage = message.stage
             name = stage.name.lower() if isinstance(stage, codec.Stage) else f"stage {stage}"

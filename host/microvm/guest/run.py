@@ -47,7 +47,6 @@ async def run(
             returncode = await process.wait()
         except ExecKilled as error:
             error.stdout, error.stderr = decode.cut(out), decode.cut(err)
-            error.memory = process.memory
             raise
     completed = CompletedProcess(process.args, returncode, decode(out), decode(err), process.memory)
     if asked["check"]:

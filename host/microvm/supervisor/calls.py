@@ -54,7 +54,7 @@ async def _exec(supervisor: Supervisor, call: Call) -> dict[str, Any]:
                 returncode = await attach(process, feed, out.write, err.write)
             except BrokenPipeError:
                 returncode = -signal.SIGPIPE
-    return {"returncode": returncode}
+    return {"returncode": returncode, "memory": process.memory}
 
 
 async def _fed(source: Descriptor, stream: InputStream) -> None:

@@ -424,8 +424,10 @@ class _Running:
                     self.started.set_result(None)
             case {"error": error}:
                 self._fail(from_json(error))
-            case {"result": {"returncode": int(returncode)}} if self._has_started:
-                self._reply = returncode
+            case {"result": {"returncode": int(returncode), "memory": int() | None as memory}} if (
+                self._has_started
+            ):
+                self._reply, self.command.memory = returncode, memory
                 self._settle()
             case _:
                 self._fail(_wrong())
@@ -445,6 +447,7 @@ class _Running:
             self.started.exception()  # nobody may be waiting for it any more
         if isinstance(error, ExecKilled):
             self.command.mark_killed(error)
+            self.command.memory = error.memory
         else:
             self.command.release(WINDOW)
         if at_once or not self._has_started:
