@@ -15,7 +15,8 @@ from tests.support.ordinary import USER, only_root
 
 from microvm.cli import presets, shared
 from microvm.cli.config import config
-from microvm.cli.presets import NO_FILES, OPTIONS, VARIABLES, Presets
+from microvm.cli.preset_places import NO_FILES, VARIABLES, any_there
+from microvm.cli.presets import OPTIONS, Presets
 from microvm.errors import UsageError
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
 
@@ -301,6 +302,31 @@ def test_the_command_shows_each_with_its_origin(
         "key": "tool.microvm.cpus",
     }
     assert as_json["files"][1] == {"source": "user", "file": str(user), "state": "read"}
+
+
+def test_whether_there_is_anything_is_known_before_it_is_read(
+    project: Path, user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROVM_CACHE", "/x")
+    assert not any_there()
+    project.write_text("[project]\ndependencies = ['microvm']\n[tool.microvm-proto]\n")
+    assert not any_there()
+    project.write_text("[tool.microvm]\ncpus = 2\n")
+    assert any_there()
+    monkeypatch.setenv(NO_FILES, "1")
+    assert not any_there()
+    monkeypatch.setenv("MICROVM_CPUS", "2")
+    assert any_there()
+    monkeypatch.delenv("MICROVM_CPUS")
+    monkeypatch.delenv(NO_FILES)
+    project.unlink()
+    os.mkfifo(project)
+    assert not any_there()
+    project.unlink()
+    project.mkdir()
+    assert not any_there()
+    user.touch()
+    assert any_there()
 
 
 def test_no_variable_means_two_things() -> None:

@@ -15,7 +15,7 @@ from tests.host.test_cli import pages
 
 import microvm
 from microvm import sync
-from microvm.cli import cli, presets
+from microvm.cli import cli, preset_places, presets
 from microvm.cli.image_build import _limits
 from microvm.errors import UsageError
 from microvm.jobfile import parse
@@ -94,7 +94,7 @@ def test_the_api_jobs_files_and_variables_read_both(
             assert asyncio.run(_options(job))[option.name] == number
     if option.name not in presets.OPTIONS:
         return
-    monkeypatch.delenv(presets.NO_FILES, raising=False)
+    monkeypatch.delenv(preset_places.NO_FILES, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "microvm").mkdir()
     for value in (json.dumps(text), number):

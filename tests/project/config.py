@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from microvm.cli.presets import OPTIONS, VARIABLES, table_of, variable_of, verbs, verbs_of
+from microvm.cli.preset_places import VARIABLES
+from microvm.cli.presets import OPTIONS, table_of, variable_of, verbs, verbs_of
 
 PAGE = Path(__file__).parents[2] / "docs/config.md"
 OPTIONS_HEAD = "| key | variable | in a project's file | of the verbs |\n|---|---|---|---|\n"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from microvm.cli.presets import OPTIONS, VARIABLES, variable_of
+from microvm.cli.preset_places import PREFIX, VARIABLES
+from microvm.cli.presets import OPTIONS, variable_of
 
 from .config import PAGE, renewed
 from .test_layers import REPOSITORY
@@ -18,5 +19,5 @@ def test_the_tables_are_fresh() -> None:
 def test_every_variable_that_the_code_reads_is_named() -> None:
     sources = [path for root in ("host", "image") for path in REPOSITORY.glob(f"{root}/**/*.py")]
     found = {name for path in sources for name in re.findall(r"MICROVM_[A-Z_]+", path.read_text())}
-    assert found - {"MICROVM_OPTION"} <= VARIABLES.keys() | set(map(variable_of, OPTIONS))
+    assert found - {PREFIX, "MICROVM_OPTION"} <= VARIABLES.keys() | set(map(variable_of, OPTIONS))
     assert found >= VARIABLES.keys()

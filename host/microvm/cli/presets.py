@@ -9,7 +9,6 @@ project's file may have, are those of :mod:`microvm.options`: docs/config.md.
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,26 +16,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from microvm.cli import preset_places
+from microvm.cli.preset_places import LIMIT, NO_FILES, PREFIX, WITHOUT
 from microvm.errors import UsageError
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
 
 Source = Literal["variable", "project", "user", "built in"]
-
-NO_FILES = "MICROVM_NO_CONFIG"
-"""The variable that, set to anything, has no file read."""
-
-VARIABLES = {
-    "MICROVM_CACHE": "the folder of the cache",
-    "MICROVM_COMPLETE": "what a shell asks for, which completes a line",
-    "MICROVM_KERNEL": "the kernel of images: a file, or small or debian",
-    "MICROVM_LOG": "how much is said on standard error: info, debug or trace",
-    "MICROVM_MIRROR": "where Alpine is downloaded from",
-    NO_FILES: "set to anything: no file of defaults is read",
-    "MICROVM_ROOTFS": "Alpine's archive, or the folder that has it",
-    "MICROVM_TEMPLATES": "how much room templates may take",
-}
-"""The variables that are no option's: no option is called so."""
 
 OPTIONS: Mapping[str, Option] = {
     name: option
@@ -46,13 +32,7 @@ OPTIONS: Mapping[str, Option] = {
 }
 """The options that can be preset, by name."""
 
-# Their machine need not be of the project that we are in; and they start as fast as they can.
-_NEVER = ("exec", "shell")
-_LIMIT = 1 << 20
 _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-
-# Whatever a table called `tool.microvm` can look like, so that few other files are parsed.
-_OURS = rb"""tool["']?\s*\.\s*["']?microvm["']?\s*[].=]|^\s*\[?\s*["']?tool["']?\s*[]=]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +85,7 @@ class Presets:
 
     def find(self, name: str, verb: str) -> Preset | None:
         """Return what an option of a verb is preset to, or None."""
-        if verb in _NEVER:
+        if verb in WITHOUT:
             return None
         if found := self._variables.get(name):
             return found
@@ -123,7 +103,7 @@ def verbs() -> list[str]:
 
 def verbs_of(option: Option) -> list[str]:
     """Return the verbs for which an option can be preset."""
-    return [verb for verb in option.verbs if verb not in _NEVER]
+    return [verb for verb in option.verbs if verb not in WITHOUT]
 
 
 def table_of(verb: str) -> str:
@@ -133,7 +113,7 @@ def table_of(verb: str) -> str:
 
 def variable_of(name: str) -> str:
     """Return the name of an option's variable."""
-    return f"MICROVM_{name.upper()}"
+    return f"{PREFIX}{name.upper()}"
 
 
 def _variables() -> Iterator[tuple[str, Preset]]:
@@ -156,27 +136,10 @@ def _truth(text: str) -> bool:
 def _files() -> Iterator[File]:
     if os.environ.get(NO_FILES):
         return
-    if project := _project():
+    if project := preset_places.of_project():
         yield _file(project, "project", ("tool", "microvm"))
-    if user := _user():
+    if user := preset_places.of_user():
         yield _file(user, "user", ())
-
-
-def _project() -> Path | None:
-    try:
-        here = Path.cwd()
-    except OSError:  # it has been removed
-        return None
-    paths = (folder / "pyproject.toml" for folder in (here, *here.parents))
-    return next((path for path in paths if os.path.lexists(path)), None)
-
-
-def _user() -> Path | None:
-    """Return where the user's own file is; None where there is no home."""
-    folder = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(folder):  # noqa: PTH117 - then it is ignored: XDG Base Directory
-        folder = os.path.expanduser("~/.config")  # noqa: PTH111 - which raises nothing
-    return Path(folder, "microvm/config.toml") if os.path.isabs(folder) else None  # noqa: PTH117
 
 
 def _file(path: Path, source: Source, at: tuple[str, ...]) -> File:
@@ -191,7 +154,7 @@ def _file(path: Path, source: Source, at: tuple[str, ...]) -> File:
             return File(path, source, f"ignored: {error.strerror}", {})
         hint = f"{NO_FILES}=1 goes without"
         raise UsageError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None
-    if at and not re.search(_OURS, data, re.MULTILINE):
+    if at and not preset_places.has_table(data):
         return File(path, source, "nothing for microvm in it", {})
     return _parsed(path, source, at, data)
 
@@ -212,9 +175,9 @@ def _read(path: Path) -> bytes:
             raise _Ignored(f"ignored: it belongs to user {status.st_uid}")
         if status.st_mode & stat.S_IWOTH:
             raise _Ignored("ignored: everybody can write to it")
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LIMIT:
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LIMIT:
             raise _Ignored("ignored: it is no file, or too long")
-        return file.read(_LIMIT)
+        return file.read(LIMIT)
 
 
 def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> File:
@@ -281,7 +244,7 @@ def _check_harmless(option: Option, given: object) -> None:
     :raises UsageError: it may not.
     """
     if option.preset_by != "project":
-        user = _user()
+        user = preset_places.of_user()
         raise UsageError(
             "a project may not say that",
             hint=f"you can: in {user or 'a file of your own'}, by {variable_of(option.name)}, or "

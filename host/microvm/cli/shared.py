@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from microvm.cli import presets
+from microvm.cli import preset_places
 from microvm.errors import SnapshotError, UsageError
 from microvm.option import Option, check_needs, options_of
 from microvm.options import counted
@@ -19,8 +19,11 @@ from microvm.printable import printable
 from microvm.units import parse_duration
 
 if TYPE_CHECKING:
+    from microvm.cli.presets import Preset, Presets
     from microvm.snapshot import Snapshot
     from microvm_image import Image
+
+_PRESETS = "microvm.presets"  # in click's notes about a command
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -172,7 +175,7 @@ class _Declared(click.Option):
         option = self._declared
         shown = "" if option.is_flag else option.default_for(self._verb) or option.default_text
         with suppress(UsageError):  # a command says so, and not its help
-            if preset := _presets(ctx).find(option.name, self._verb):
+            if preset := _find_preset(option.name, self._verb, ctx):
                 shown = f"{printable(str(preset.given))}, by {printable(preset.where)}"
         return (record[0], f"{record[1]} [default: {shown}]") if record and shown else record
 
@@ -243,17 +246,23 @@ _env_file = click.option(
 )
 
 
-def _presets(context: click.Context) -> presets.Presets:
-    """Return what variables and files say, read once a command."""
-    found: presets.Presets = context.meta.get("microvm.presets") or presets.Presets()
-    context.meta["microvm.presets"] = found
-    return found
+def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
+    """Return what variables and files say of an option; they are read once a command."""
+    if _PRESETS not in context.meta:
+        found = None
+        if verb not in preset_places.WITHOUT and preset_places.any_there():
+            from microvm.cli.presets import Presets
+
+            found = Presets()
+        context.meta[_PRESETS] = found
+    presets: Presets | None = context.meta[_PRESETS]
+    return presets.find(name, verb) if presets else None
 
 
-def _preset(option: Option, verb: str, context: click.Context) -> presets.Preset | None:
+def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
     """Return what an option that is not given is preset to, where that has a meaning."""
     source = context.get_parameter_source(option.name)
-    if option.name not in presets.OPTIONS or source is not ParameterSource.DEFAULT:
+    if not verb or option.preset_by == "nobody" or source is not ParameterSource.DEFAULT:
         return None
     if option.needs and context.params.get(option.needs) is None:
         return None
@@ -261,7 +270,7 @@ def _preset(option: Option, verb: str, context: click.Context) -> presets.Preset
         return None
     if context.params.get("kernel") is not None and option.name == "image":
         return None  # `bench --kernel` makes its own
-    return _presets(context).find(option.name, verb)
+    return _find_preset(option.name, verb, context)
 
 
 def _of_snapshots() -> set[str]:
