@@ -35,7 +35,7 @@ NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 # All but what boots the guest, which takes most of the time.
 GUESTLESS := --ignore=tests/faults --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
 
-.PHONY: help hello test test-host test-long lint format constraints gen bench bench-codec fuzz fuzz-mutants soak clean
+.PHONY: help hello test test-host test-long lint format constraints gen man bench bench-codec fuzz fuzz-mutants soak clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -49,6 +49,7 @@ help:
 	@echo 'make format     lay out Python and C as `make lint` wants them'
 	@echo 'make constraints  renew constraints.txt, the list of what is installed: with Python 3.11'
 	@echo 'make gen        write the generated files anew'
+	@echo 'make man        write the manual pages, which a wheel has, into build/man'
 	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
 	@echo 'make fuzz       every rung of the fuzzing, with a random seed; FUZZ_SECONDS=600 for longer'
@@ -112,6 +113,9 @@ gen: $(VENV)/dev
 	$(BIN)/python -m tests.confinement.table
 	$(BIN)/python -m tests.project.confinement
 	$(BIN)/python -m tests.faults.document
+
+man: $(VENV)/dev
+	$(BIN)/python hatch_build.py build/man
 
 bench: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS))

@@ -9,7 +9,12 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+
+from microvm import __version__
+from microvm.cli import cli
+from microvm_proto.cli import main as proto
 
 ROOT = Path(__file__).parents[2]
 BUILT = {"__pycache__", "build"}
@@ -23,6 +28,23 @@ WHEEL = {
     "host/confine": "microvm/_confine",
 }
 SOURCE = ["codegen", "docs", "examples", "fuzz", "guest", "host", "image", "protocol", "tests"]
+
+
+#: Where it has the manual pages.
+MANUAL = f"microvm-{__version__}.data/data/share/man/man1"
+
+
+def below(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """A command and all below it, by their names."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if (each := command.get_command(context, name)) is not None:
+                yield from below(each, *path, name)
+
+
+VERBS = {**dict(below(cli, "microvm")), **dict(below(proto, "microvm-proto"))}
 
 
 def sources(folder: str) -> Iterator[str]:
@@ -47,7 +69,21 @@ def test_the_wheel_has_the_packages_the_daemon_the_schema_and_no_more(distributi
     with zipfile.ZipFile(path) as wheel:
         packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
     wanted = {f"{to}/{name}" for folder, to in WHEEL.items() for name in sources(folder)}
-    assert packed == wanted | {"microvm/_protocol/sandboxd.toml"}
+    pages = {f"{MANUAL}/{'-'.join(verb)}.1" for verb in VERBS}
+    assert packed == wanted | {"microvm/_protocol/sandboxd.toml"} | pages
+
+
+def test_each_verb_has_a_manual_page_with_its_options(distributions: Path) -> None:
+    (path,) = distributions.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        for verb, command in VERBS.items():
+            page = wheel.read(f"{MANUAL}/{'-'.join(verb)}.1").decode()
+            title = page.partition(".SH SYNOPSIS")[0]
+            assert not title.rstrip().endswith(("...", "\\-"))
+            assert "\b" not in page
+            for option in command.params:
+                if isinstance(option, click.Option):
+                    assert max(option.opts, key=len).replace("-", "\\-") in page, verb
 
 
 def test_the_source_distribution_has_all_that_its_makefile_needs(distributions: Path) -> None:
@@ -56,5 +92,8 @@ def test_the_source_distribution_has_all_that_its_makefile_needs(distributions: 
         packed = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {f"{folder}/{name}" for folder in SOURCE for name in sources(folder)}
     wanted.discard("examples/sensor/sensor")
-    assert wanted | {"Makefile", "constraints.txt", "pyproject.toml", "README.md"} <= packed
+    assert (
+        wanted | {"Makefile", "constraints.txt", "hatch_build.py", "pyproject.toml", "README.md"}
+        <= packed
+    )
     assert not any(name.startswith((".ci", "guest/build")) for name in packed)
