@@ -1,4 +1,4 @@
-"""The examples of checkpoints do what they say, and so does what a process is to do in a clone."""
+"""The examples with machines do what they say, and so does what a process is to do in a clone."""
 
 from __future__ import annotations
 
@@ -59,6 +59,13 @@ def test_each_test_has_the_database_as_it_was(image: Image) -> None:
     alone = ("-c", "/dev/null", "--rootdir", ".", "-p", "no:cacheprovider")
     lines = run("-B", "-m", "pytest", "-q", *alone, folder=folder)
     assert lines[-1].startswith("21 passed")
+
+
+def test_a_package_is_tested_in_machines(image: Image) -> None:
+    del image
+    alone = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-n2")
+    lines = run("-B", "-m", "pytest", "-q", *alone, folder=EXAMPLES / "pytest")
+    assert lines[-1].startswith("9 passed")
 
 
 @pytest.mark.parametrize(("how", "different"), [("anew", 2), ("as it is", 1)])

@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.polling import eventually
+from tests.support.polling import DEADLINE, eventually
 from tests.support.processes import is_alive
 
 from microvm.start.snapshots import STORE
@@ -153,8 +155,9 @@ def test_a_set_up_that_fails_is_shown_once(suite: pytest.Pytester) -> None:
     assert text.count(f"\n{again}") == 4
 
 
-def start(pytester: pytest.Pytester, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start pytest in a session of its own, and wait until a test of it runs in a machine."""
+@contextmanager
+def started(pytester: pytest.Pytester, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start pytest in a session of its own; a test of it runs in a machine, and never ends."""
     pytester.makepyfile("""
         import pytest
 
@@ -167,8 +170,13 @@ def start(pytester: pytest.Pytester, *arguments: str) -> subprocess.Popen[bytes]
     running = subprocess.Popen(
         command, cwd=pytester.path, start_new_session=True, stdout=subprocess.DEVNULL
     )
-    eventually(lambda: list(pytester.path.glob("*.qemu")))
-    return running
+    try:
+        eventually(lambda: list(pytester.path.glob("*.qemu")))
+        yield running
+        running.wait(DEADLINE)
+    finally:
+        running.kill()
+        running.wait()
 
 
 def gone(pytester: pytest.Pytester) -> None:
@@ -183,7 +191,7 @@ def gone(pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize("workers", ["-n0", "-n2"])
 def test_a_ctrl_c_leaves_nothing(suite: pytest.Pytester, workers: str) -> None:
     before = shared()
-    with start(suite, workers) as running:
+    with started(suite, workers) as running:
         os.killpg(running.pid, signal.SIGINT)
     assert running.returncode == pytest.ExitCode.INTERRUPTED
     gone(suite)
@@ -193,11 +201,11 @@ def test_a_ctrl_c_leaves_nothing(suite: pytest.Pytester, workers: str) -> None:
 @pytest.mark.long
 def test_what_a_killed_run_has_left_the_next_one_removes(suite: pytest.Pytester) -> None:
     before = shared()
-    with start(suite, "-n2") as running:
+    with started(suite, "-n2") as running:
         os.killpg(running.pid, signal.SIGKILL)
     gone(suite)
     assert shared() - before
-    with start(suite, "-n2") as running:
+    with started(suite, "-n2") as running:
         os.killpg(running.pid, signal.SIGINT)
     gone(suite)
     assert shared() <= before
