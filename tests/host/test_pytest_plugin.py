@@ -144,12 +144,29 @@ def test_machines_that_differ_are_set_up_each() -> None:
         kind(image="one"),
         kind(cpus=2),
         kind("1"),
-        Wanted.of([], lambda vm: None).kind,
-        Wanted.of([], None).kind,
+        Wanted.of([{}], lambda vm: None).kind,
+        Wanted.of([{}], None).kind,
     ]
     assert len(set(different)) == len(different)
     with pytest.raises(UsageError, match=r"^cold: "):
         kind(cold=True)
+
+
+def test_a_snapshot_that_a_test_names_is_not_set_up() -> None:
+    def setup(vm: sync.MicroVM) -> None: ...
+
+    assert Wanted.of([{"snapshot": "it"}], setup).setup is setup
+    assert Wanted.of([{}, {"snapshot": "it"}], setup).setup is None
+    assert Wanted.of([{"snapshot": "it"}, {"image": "it"}], setup).setup is setup
+
+
+def test_what_cannot_set_up_a_machine_is_refused() -> None:
+    async def setup(vm: sync.MicroVM) -> None: ...
+
+    refused: tuple[Any, ...] = (setup, "it")
+    for wrong in refused:
+        with pytest.raises(UsageError, match="microvm_setup has to return a function that"):
+            Wanted.of([{}], wrong)
 
 
 def test_what_is_public_is_there() -> None:

@@ -134,12 +134,12 @@ class Origins:
         from microvm.testing.recorded import SyncMicroVM
 
         assert wanted.setup is not None  # noqa: S101 - for the type checker
-        vm = SyncMicroVM(wanted.image, **wanted.options)
-        vm.transcript.name = "the set-up"
-        transcripts.append(vm.transcript)
+        with self.trial(wanted.kind):
+            vm = SyncMicroVM(wanted.origin(), **wanted.options)
+            vm.transcript.name = "the set-up"
+            transcripts.append(vm.transcript)
+            vm.start()
         try:
-            with self.trial(wanted.kind):
-                vm.start()
             try:
                 wanted.setup(vm)
                 return vm.checkpoint(name)

@@ -209,15 +209,11 @@ def factory_arguments(
 
 def _loop_of(item: pytest.Item) -> str:
     """Return the scope of the event loop that a test is run in; empty if it is not `async`."""
-    if not inspect.iscoroutinefunction(getattr(item, "obj", None)) and not (
-        item.get_closest_marker("asyncio")
-    ):
-        return ""
-    if not item.config.pluginmanager.hasplugin("microvm-asyncio"):
-        pytest.fail(_NO_LOOP, pytrace=False)
-    from microvm.testing.in_loop import scope_of
+    if item.config.pluginmanager.hasplugin("microvm-asyncio"):
+        from microvm.testing.in_loop import scope_of
 
-    scope = scope_of(item)
-    if not scope and inspect.iscoroutinefunction(getattr(item, "obj", None)):
+        if scope := scope_of(item):
+            return scope
+    if inspect.iscoroutinefunction(getattr(item, "obj", None)):
         pytest.fail(_NO_LOOP, pytrace=False)
-    return scope
+    return ""

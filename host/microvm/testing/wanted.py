@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,7 @@ class Wanted:
     def of(cls, layers: Sequence[MicroVMOptions], setup: Setup | None, variant: str = "") -> Wanted:
         """Return what a test wants.
 
-        :param layers: options, the last of which count most.
+        :param layers: options, the last of which count most; the first are those of the session.
         :param variant: tells set-ups apart that are the same function with other variables.
         :raises UsageError: an option cannot be, or two cannot be together.
         """
@@ -99,10 +100,12 @@ class Wanted:
             read = read_options(MachineOptions, options)
         except TypeError as error:
             raise UsageError(f"{error}: no option of a machine") from None
-        if snapshot is not None:
+        if snapshot is not None and snapshot is not layers[0].get("snapshot"):
             setup = None
-        if setup is not None and read["cold"]:
-            raise UsageError("cold: a test's machine is a fork of what microvm_setup has made")
+        if setup is not None:
+            _check(setup)
+            if read["cold"]:
+                raise UsageError("cold: a test's machine is a fork of what microvm_setup has made")
         shape = [read[name] for name in options_of(MachineOptions) if name not in _OF_FORKS]
         parts = (str(image), str(snapshot), shape, read["confinement"], _place(setup), variant)
         kind = sha256(repr(parts).encode()).hexdigest()[:16]
@@ -123,6 +126,13 @@ class Wanted:
         """Return the same as a machine that goes on from there."""
         options: Any = {name: value for name, value in self.options.items() if name in _OF_FORKS}
         return Wanted(None, snapshot, options, None, self.kind)
+
+
+def _check(setup: object) -> None:
+    if not callable(setup):
+        raise UsageError("microvm_setup has to return a function that takes a machine, or None")
+    if iscoroutinefunction(setup):
+        raise UsageError("microvm_setup has to return a function that is not async")
 
 
 def _place(setup: Setup | None) -> str:
