@@ -123,6 +123,25 @@ def test_a_second_ctrl_c_does_not_wait(loop: Loop) -> None:
     assert begun.is_set()
 
 
+def test_what_is_posted_is_waited_for_by_nobody(loop: Loop) -> None:
+    done = threading.Event()
+
+    async def work() -> None:
+        done.set()
+        raise ZeroDivisionError
+
+    loop.post(work)  # there is no thread yet, so that there is nothing to do either
+    assert loop.run(_say("a")) == "a"
+    assert not done.is_set()
+    loop.post(work)
+    assert done.wait(30)
+    assert loop.run(_say("b")) == "b"
+    loop.close()
+    done.clear()
+    loop.post(work)
+    assert not done.is_set()
+
+
 def test_closing_ends_what_lives_there_and_the_thread(loop: Loop, inhabitant: Inhabitant) -> None:
     loop.run(_say("a"))
     before = threading.active_count()
