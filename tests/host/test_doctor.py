@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support import examples
 from tests.support.ordinary import acting_as_user, as_user
 from tests.support.small_disk import small_disk
 
@@ -421,6 +422,8 @@ def test_it_works_where_nearly_nothing_does() -> None:
         )
     assert (done.returncode, done.stderr) == (1, "")
     said = json.loads(done.stdout)
+    shown = json.loads(examples.EXAMPLES["microvm doctor --json"])
+    examples.check(shown, said, "doctor")
     assert said["works"] is False
     statuses = {each["check"]: each["status"] for each in said["checks"]}
     assert list(statuses) == [check.name for check in CHECKS]

@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.support.examples import EXAMPLES, check
 from tests.vm.conftest import DEADLINE, Command
 
 from microvm.cli import cli
 from microvm.start import snapshots
 from microvm_image import Image
 
-PAGE = Path(__file__).parents[2] / "docs/json.md"
 SNAPSHOT = "of-a-test-of-json"
-EXAMPLES = dict(re.findall(r"^    \$ (.*)\n((?:    .*\n)+)", PAGE.read_text(), re.MULTILINE))
-OF_MACHINES = [command for command in EXAMPLES if command.startswith(("microvm run", "echo"))]
-
-
-def check(shown: Any, found: Any, where: str) -> None:
-    """See that values have the names and the types of an example's; None is of any type."""
-    if isinstance(shown, dict) and isinstance(found, dict):
-        assert list(shown) == list(found), where
-        for name in shown:
-            check(shown[name], found[name], f"{where}.{name}")
-    elif isinstance(shown, list) and isinstance(found, list):
-        for each in found:
-            if shown:
-                check(shown[0], each, f"{where}[]")
-    elif shown is not None and found is not None:
-        assert type(shown) is type(found), where
+OF_MACHINES = [each for each in EXAMPLES if each.startswith(("microvm run", "echo"))]
+ELSEWHERE = ["microvm ps --json", "microvm doctor --json"]  # test_named.py, test_doctor.py
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +43,9 @@ def names(image: Image) -> Iterator[dict[str, str]]:
     snapshots.STORE.remove(SNAPSHOT)
 
 
-@pytest.mark.parametrize("command", [each for each in EXAMPLES if each not in OF_MACHINES])
+@pytest.mark.parametrize(
+    "command", [each for each in EXAMPLES if each not in (*OF_MACHINES, *ELSEWHERE)]
+)
 def test_what_is_listed_has_the_names_that_are_documented(
     command: str, names: dict[str, str]
 ) -> None:

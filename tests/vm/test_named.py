@@ -16,6 +16,7 @@ from typing import Any
 
 import pexpect
 import pytest
+from tests.support.examples import EXAMPLES, check
 from tests.support.polling import eventually
 from tests.support.processes import Process, is_alive, open_files
 from tests.vm.conftest import Command, Misbehave
@@ -71,6 +72,13 @@ def facts(microvm: Command, name: str = NAME) -> dict[str, Any]:
     [found] = json.loads(microvm("inspect", "--json", name).stdout)
     assert isinstance(found, dict)
     return found
+
+
+def test_a_listing_has_the_names_that_are_documented(microvm: Command, machine: str) -> None:
+    del machine
+    for verb in (["ps"], ["inspect", NAME]):
+        found = json.loads(microvm(*verb, "--json").stdout)
+        check(json.loads(EXAMPLES["microvm ps --json"]), found, verb[0])
 
 
 def states(microvm: Command) -> dict[str, str]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import datetime
 from typing import Any
 
 import click
 
-from microvm.cli.facts import echo_all, echo_json
+from microvm.cli import shared
+from microvm.cli.facts import echo_all, echo_json, time_text
 from microvm.printable import printable
 from microvm.units import format_size
 
-_names = click.argument("names", nargs=-1, required=True, metavar="NAME…")
-_name = click.argument("name")
+_complete = shared.completes("machine")
+_names = click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=_complete)
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
 
 _SIZES = {"memory", "memory_used", "disk"}
@@ -36,7 +36,7 @@ def ps(as_json: bool, quiet: bool) -> None:
 
     listed = fleet.sweep()
     if as_json:
-        echo_json(listed)
+        echo_json([_dated(each) for each in listed])
     elif quiet:
         for each in listed:
             click.echo(each["name"])
@@ -73,15 +73,22 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     from microvm.supervisor import fleet
 
     shown = fleet.machines(names)
-    if not as_json:
+    if as_json:
+        shown = [_dated(each) for each in shown]
+    else:
         shown = [{name: _text(name, each[name]) for name in each if each[name]} for each in shown]
     echo_all(shown, as_json=as_json)
+
+
+def _dated(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts with their time as all JSON of ours has times: docs/json.md."""
+    return {**facts, "started": time_text(facts["started"])} if "started" in facts else facts
 
 
 def _text(name: str, value: Any) -> Any:
     """Return a fact as people read it."""
     if name == "started":
-        return datetime.fromtimestamp(value).astimezone().isoformat(" ", "seconds")
+        return time_text(value)
     if name == "defaults":
         return {each: content for each, content in value.items() if content}
     return format_size(value) if name in _SIZES else value
@@ -89,7 +96,7 @@ def _text(name: str, value: Any) -> Any:
 
 @click.command()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until it ends.")
-@_name
+@shared.machine
 def logs(name: str, follow: bool) -> None:
     """Show the console of a machine that has a name.
 
@@ -121,7 +128,7 @@ def _echo(line: bytes) -> None:
 
 @click.command()
 @click.option("--all", "everything", is_flag=True, help="Stop all of them.")
-@click.argument("names", nargs=-1, metavar="[NAME]…")
+@click.argument("names", nargs=-1, metavar="[NAME]…", shell_complete=_complete)
 def stop(names: tuple[str, ...], everything: bool) -> None:
     """End machines that have names.
 
@@ -137,7 +144,7 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
 
 
 @click.command()
-@_name
+@shared.machine
 def wait(name: str) -> None:
     """Wait until a machine has ended.
 
