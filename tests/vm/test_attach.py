@@ -258,6 +258,16 @@ async def test_a_machine_that_ends_under_its_user_says_why(own: str) -> None:
         await vm.stop()
 
 
+async def test_a_guest_that_dies_says_why_whenever_it_is_asked(own: str) -> None:
+    async with MicroVM.attach(own) as vm:
+        with pytest.raises(GuestDied, match="the guest rebooted"):
+            await vm.run(["sh", "-c", "echo b >/proc/sysrq-trigger; sleep 600"])
+        for _ in range(2):
+            with pytest.raises(GuestDied, match="machine own is gone: the guest rebooted"):
+                await vm.run(["true"])
+        await vm.stop()
+
+
 async def test_a_supervisor_that_is_killed_is_a_machine_that_is_gone(own: str) -> None:
     async with (
         MicroVM.attach(own) as vm,

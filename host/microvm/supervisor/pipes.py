@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from io import FileIO
 
-from microvm.guest.streams import InputStream, OutputBuffer
+from microvm.guest.streams import InputStream
 from microvm.wire.session import STDIN_CHUNK, WINDOW
 
 _PIECE = 1 << 16
@@ -26,12 +26,12 @@ class Outlet:
         self._file = file
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
-        self._buffer: OutputBuffer | None = None
+        self._feed: Callable[[bytes], object] = bool
         self._ahead = 0  # bytes that have come and were not taken
 
-    def begin(self, buffer: OutputBuffer) -> None:
-        """Have what comes put into a buffer, which says what of it was taken by `consumed`."""
-        self._buffer = buffer
+    def begin(self, feed: Callable[[bytes], object]) -> None:
+        """Have `feed` called with what comes; what of that was taken is said by `consumed`."""
+        self._feed = feed
         self._loop.add_reader(self._file, self._read)
 
     def consumed(self, amount: int) -> None:
@@ -49,7 +49,6 @@ class Outlet:
         self.ended = True
 
     def _read(self) -> None:
-        assert self._buffer is not None  # noqa: S101 - or this would not be called
         data = self._file.read(_PIECE)
         if data is None:  # nothing is there, after all
             return
@@ -60,7 +59,7 @@ class Outlet:
         self._ahead += len(data)
         if self._ahead >= WINDOW:
             self._loop.remove_reader(self._file)
-        self._buffer.feed(data)
+        self._feed(data)
 
 
 class Inlet:

@@ -36,7 +36,6 @@ from microvm.threads import in_thread
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
 
-
 class Supervisor(Protocol):
     """The way to a supervisor."""
 
@@ -373,8 +372,8 @@ class _Running:
             on_silence=lambda: self._fail(supervisor.silent(), at_once=True),
             timeouts=timeouts,
         )
-        self._outlets[codec.Stream.STDOUT].begin(self.command.stdout)
-        self._outlets[codec.Stream.STDERR].begin(self.command.stderr)
+        for stream, outlet in self._outlets.items():
+            outlet.begin(partial(self._feed, stream))
 
     def process(self) -> Process:
         """Return the command as its user sees it, who may drop it."""
@@ -406,6 +405,9 @@ class _Running:
             self.command.abandoned = True
             with suppress(RuntimeError):  # the loop has been closed
                 self._loop.call_soon_threadsafe(self.abandon)
+
+    def _feed(self, stream: codec.Stream, data: bytes) -> None:
+        self.command.feed(codec.ExecOutput(0, stream, data))
 
     def _signal(self, signal: int) -> None:
         _check(codec.ExecSignal(1, signal), f"no signal has the number {signal}")
