@@ -36,6 +36,7 @@ from microvm.threads import in_thread
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
 
+
 class Supervisor(Protocol):
     """The way to a supervisor."""
 
