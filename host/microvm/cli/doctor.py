@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from microvm.cli import facts, shared
@@ -37,8 +39,8 @@ def doctor(as_json: bool) -> None:
     failed = any(finding.status == "failed" for _, finding in found)
     if as_json:
         checks = [
-            {"check": name, "status": each.status, "text": each.text, "mend": each.mend}
+            {"check": name, "status": each.status, "text": each.text, "mend": each.mend or None}
             for name, each in found
         ]
         facts.echo_json({"works": not failed, "checks": checks})
-    shared.exit_now(1 if failed else 0)  # also where a thread of a check hangs
+    sys.exit(1 if failed else 0)
