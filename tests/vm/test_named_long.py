@@ -1,0 +1,88 @@
+"""Many machines with names, of which supervisors and QEMUs are killed; many commands in one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.processes import Process
+from tests.vm.conftest import Command
+
+COUNT = 50
+KILLED = 25  # of each kind, of different machines
+TRUE_WITHIN = 2.0
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of this test's machines."""
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return tmp_path / "microvm"
+
+
+def test_of_two_hundred_commands_in_a_row_none_fails(microvm: Command) -> None:
+    assert microvm("start", "one").returncode == 0
+    try:
+        for number in range(200):
+            done = microvm("exec", "one", "--", "echo", str(number))
+            assert (done.returncode, done.stderr) == (0, b"")
+            assert done.stdout == b"%d\n" % number
+    finally:
+        assert microvm("stop", "--all").returncode == 0
+
+
+def test_the_listing_is_true_whatever_dies(microvm: Command, folder: Path) -> None:
+    chance = random.Random(os.environ.get("CI") and 15)
+    names = [f"m{number}" for number in range(COUNT)]
+    with ThreadPoolExecutor(4) as starting:
+        for started in starting.map(lambda name: microvm("start", name, "--memory=96M"), names):
+            assert (started.returncode, started.stderr) == (0, b"")
+    shown = listed(microvm)
+    assert {name: each["state"] for name, each in shown.items()} == dict.fromkeys(names, "running")
+    victims = chance.sample(names, 2 * KILLED)
+    kinds = dict(zip(victims, ["supervisor"] * KILLED + ["qemu"] * KILLED, strict=True))
+    processes = {
+        (name, kind): Process.of(shown[name][kind])
+        for name in names
+        for kind in ("supervisor", "qemu")
+    }
+    try:
+        for name in chance.sample(victims, len(victims)):
+            killed_at = time.monotonic()
+            processes[name, kinds[name]].kill()
+            # The end is seen by a listing that sweeps nothing, so that the last can be seen whole.
+            while not gone(microvm, name) or processes[name, "qemu"].is_alive():
+                assert time.monotonic() - killed_at < 10 * TRUE_WITHIN  # a busy host is slow
+            print(f"{kinds[name]} of {name}: {time.monotonic() - killed_at:.2f} s")
+        shown = listed(microvm)
+        for name, each in shown.items():
+            reason = {
+                "supervisor": "its supervisor was killed",
+                "qemu": "QEMU was killed by signal 9 (SIGKILL)",
+            }[kinds[name]]
+            assert (each["state"], each["reason"]) == ("gone", reason)
+        assert listed(microvm) == {}
+    finally:
+        assert microvm("stop", "--all").returncode == 0
+    assert [each.name for each in folder.iterdir()] == [".lock"]
+    assert not [each for each, process in processes.items() if process.is_alive()]
+
+
+def listed(microvm: Command) -> dict[str, dict[str, Any]]:
+    """What `ps` says, by name."""
+    return {each["name"]: each for each in json.loads(microvm("ps", "--json").stdout)}
+
+
+def gone(microvm: Command, name: str) -> bool:
+    """Whether a machine is shown as gone, by what sweeps nothing."""
+    [found] = json.loads(microvm("inspect", "--json", name).stdout)
+    return bool(found["state"] == "gone")
