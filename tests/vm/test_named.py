@@ -21,6 +21,10 @@ from tests.support.polling import eventually
 from tests.support.processes import Process, is_alive, open_files
 from tests.vm.conftest import Command, Misbehave
 
+from microvm import __version__
+from microvm.errors import UsageError
+from microvm.supervisor import client, fleet, wire
+
 NAME = "one"
 CRASH = "echo hello >/dev/console; echo c >/proc/sysrq-trigger"
 BYTES = bytes(range(256)) * 1000
@@ -371,12 +375,23 @@ def _supervisors(name: str) -> list[Process]:
 def test_a_supervisor_that_is_stopped_is_shown_and_can_be_ended(
     microvm: Command, machine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from microvm.supervisor import client, fleet
-
     assert microvm("start", "two").returncode == 0
     os.kill(facts(microvm, "two")["supervisor"], signal.SIGSTOP)
     monkeypatch.setattr(fleet, "ANSWER_TIMEOUT", 0.1)
     assert [each["state"] for each in fleet.machines(["two"])] == ["silent"]
     monkeypatch.setattr(client, "_INTERVAL", 10)
+    assert list(fleet.stop(["two"])) == ["two"]
+    assert states(microvm) == {machine: "running"}
+
+
+def test_a_machine_of_another_version_is_shown_refused_and_stopped(
+    microvm: Command, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert microvm("start", "two").returncode == 0
+    monkeypatch.setattr(wire, "WIRE", wire.WIRE + 1)
+    with client.connect("two") as connection, pytest.raises(UsageError, match="wire is number 1"):
+        connection.ask("facts")
+    [shown] = fleet.machines(["two"])
+    assert (shown["state"], shown["version"]) == ("running", __version__)
     assert list(fleet.stop(["two"])) == ["two"]
     assert states(microvm) == {machine: "running"}

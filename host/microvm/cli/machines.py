@@ -17,7 +17,12 @@ _complete = shared.completes("machine")
 _names = click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=_complete)
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
 
+_NAMES = (
+    "name state reason image snapshot accel cloned memory cpus disk started age idle_timeout "
+    "max_age memory_used cpu_time runs waiting supervisor qemu confinement version"
+).split()
 _SIZES = {"memory", "memory_used", "disk"}
+_SECONDS = {"age", "cpu_time", "idle_timeout", "max_age"}
 _LONGEST_LINE = 4096  # of a console, until it is shown
 _MOST_SHOWN = 60  # characters of what runs
 
@@ -34,9 +39,9 @@ def ps(as_json: bool, quiet: bool) -> None:
     from microvm.cli.table import echo
     from microvm.supervisor import fleet
 
-    listed = fleet.sweep()
+    listed = [_facts(each) for each in fleet.sweep()]
     if as_json:
-        echo_json([_dated(each) for each in listed])
+        echo_json(listed)
     elif quiet:
         for each in listed:
             click.echo(each["name"])
@@ -44,16 +49,25 @@ def ps(as_json: bool, quiet: bool) -> None:
         echo([("NAME", "STATE", "IMAGE", "AGE", "MEMORY", "CPU", "RUNS"), *map(_row, listed)])
 
 
+def _facts(known: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of a machine, by stable names: docs/json.md."""
+    facts = {name: known.get(name) for name in _NAMES}
+    if facts["started"] is not None:
+        facts["age"] = round(time.time() - facts["started"], 3)
+        facts["started"] = time_text(facts["started"])
+    return facts
+
+
 def _row(facts: dict[str, Any]) -> tuple[str, ...]:
-    runs = facts.get("reason") or facts.get("runs") or ""
-    used = facts.get("memory_used")
+    runs = facts["reason"] or facts["runs"] or ""
+    used, cpu_time, age = facts["memory_used"], facts["cpu_time"], facts["age"]
     return (
         facts["name"],
         facts["state"],
-        facts.get("image") or "",
-        _seconds(time.time() - facts["started"]) if "started" in facts else "",
-        format_size(used) if used is not None else "",
-        f"{facts['cpu_time']:.1f}s" if "cpu_time" in facts else "",
+        facts["image"] or "",
+        "" if age is None else _seconds(age),
+        "" if used is None else format_size(used),
+        "" if cpu_time is None else f"{cpu_time:.1f}s",
         runs if len(runs) <= _MOST_SHOWN else f"{runs[: _MOST_SHOWN - 1]}…",
     )
 
@@ -72,25 +86,16 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     """Show what machines that have names are, and what they do."""
     from microvm.supervisor import fleet
 
-    shown = fleet.machines(names)
-    if as_json:
-        shown = [_dated(each) for each in shown]
-    else:
+    shown = [_facts(each) for each in fleet.machines(names)]
+    if not as_json:
         shown = [{name: _text(name, each[name]) for name in each if each[name]} for each in shown]
     echo_all(shown, as_json=as_json)
 
 
-def _dated(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return facts with their time as all JSON of ours has times: docs/json.md."""
-    return {**facts, "started": time_text(facts["started"])} if "started" in facts else facts
-
-
 def _text(name: str, value: Any) -> Any:
     """Return a fact as people read it."""
-    if name == "started":
-        return time_text(value)
-    if name == "defaults":
-        return {each: content for each, content in value.items() if content}
+    if name in _SECONDS:
+        return f"{value:.1f} s"
     return format_size(value) if name in _SIZES else value
 
 

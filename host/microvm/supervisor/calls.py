@@ -128,7 +128,7 @@ async def _facts(supervisor: Supervisor, call: Call) -> dict[str, Any]:
     return {
         **supervisor.facts,
         "state": "ending" if supervisor.ended.done() else "running" if qemu else "starting",
-        "runs": supervisor.turns.runs,
+        "runs": supervisor.turns.runs or None,
         "waiting": supervisor.turns.waits,
         **(_usage(qemu) if qemu else {}),
     }

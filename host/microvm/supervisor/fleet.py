@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from select import POLLIN, poll, select
 from typing import Any
 
-from microvm.errors import GuestUnresponsive, MicroVMError
+from microvm.errors import GuestUnresponsive, MicroVMError, UsageError
 from microvm.supervisor import wire
 from microvm.supervisor.client import Connection, connect_to
 from microvm.supervisor.log import CONSOLE
@@ -19,6 +19,8 @@ ANSWER_TIMEOUT = 1.5
 """The seconds that supervisors have to say what their machines do, all together."""
 
 _PATIENCE = 2  # pings of a supervisor that is to end its machine
+_DEATH = 5.0  # the seconds that the kernel has to clear up one that was killed
+_PAUSE = 0.01
 _LOOK = 0.1  # the seconds between two looks at a console that is followed
 _CHUNK = 1 << 16
 
@@ -78,6 +80,7 @@ class _Asked:
             self.answer = self.connection.reply()
         except MicroVMError:  # it has just ended, or is of another wire
             self.lives = self.place.lives()
+            self.answer = {**self._known(), "state": "running"} if self.lives else None
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of it."""
@@ -85,10 +88,14 @@ class _Asked:
             self.connection.__exit__()
         if self.answer is not None:
             return self.answer
-        known = {"name": self.place.name, **self.place.read(FACTS)}
         if not self.lives:
-            return {**known, "state": "gone", "reason": self.place.reason()}
-        return {**known, "state": "starting" if self.connection is None else "silent"}
+            return {**self._known(), "state": "gone", "reason": self.place.reason()}
+        state = "starting" if self.connection is None else "silent"
+        return {**self._known(), "state": state}
+
+    def _known(self) -> dict[str, Any]:
+        """Return what is known without its supervisor."""
+        return {"name": self.place.name, **self.place.read(FACTS)}
 
 
 def _collect(asked: list[_Asked]) -> None:
@@ -109,7 +116,7 @@ def _collect(asked: list[_Asked]) -> None:
 def stop(names: Sequence[str] | None) -> Iterator[str]:
     """End machines, and yield their names as they are gone; all are ended at the same time.
 
-    A supervisor that does not answer is killed, and its QEMU dies with it.
+    A supervisor that does not answer, or is of another wire, is killed, and QEMU dies with it.
 
     :param names: None for all of them.
     :raises MicroVMError: there is no such machine, or it does not end; the others have.
@@ -129,13 +136,29 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
                     connection.reply(patience=_PATIENCE)
                 except GuestUnresponsive:
                     connection.kill()
-                except MicroVMError as error:  # it was killed meanwhile, or is of another wire
+                except UsageError:  # which ended the connection
+                    with connect_to(place) as another:
+                        another.kill()
+                except MicroVMError as error:  # it was killed meanwhile
                     if place.lives():
                         failure = failure or error
-            if runtime.sweep(place) or not place.lives():
+            if _dies(place):
+                runtime.sweep(place)  # what one that was killed has left
                 yield place.name
+            elif failure is None:
+                failure = MicroVMError(f"machine {place.name} does not end")
     if failure is not None:
         raise failure
+
+
+def _dies(place: Place) -> bool:
+    """Wait until a supervisor is gone that has been told so, but not for ever."""
+    deadline = time.monotonic() + _DEATH
+    while place.lives():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_PAUSE)
+    return True
 
 
 def _stopping(place: Place, opened: ExitStack) -> Connection | None:

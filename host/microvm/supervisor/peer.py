@@ -158,5 +158,5 @@ def _of_another_wire(theirs: object) -> UsageError:
     return UsageError(
         f"this machine was started by microvm {__version__}, whose wire is number {wire.WIRE}; "
         f"what asks has number {theirs!r}",
-        hint="use that microvm, or stop the machine with it and start another",
+        hint="use that microvm, or `microvm stop` the machine and start another",
     )
