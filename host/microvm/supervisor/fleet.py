@@ -127,7 +127,7 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
         for name in runtime.names() if names is None else names:
             try:
                 place = opened.enter_context(runtime.open(name))
-                ending.append((place, _stopping(place, opened)))
+                ending.append((place, _asked(place, opened, "stop")))
             except MicroVMError as error:
                 failure = failure or error
         for place, connection in ending:
@@ -161,15 +161,15 @@ def _dies(place: Place) -> bool:
     return True
 
 
-def _stopping(place: Place, opened: ExitStack) -> Connection | None:
-    """Ask for the end of a machine; None where nobody is there to be asked."""
+def _asked(place: Place, opened: ExitStack, call: str) -> Connection | None:
+    """Send a request to a supervisor; None where nobody is there to be asked."""
     try:
         connection = opened.enter_context(connect_to(place))
     except MicroVMError:
         if place.lives():
             raise
         return None
-    connection.send({"wire": wire.WIRE, "call": "stop"})
+    connection.send({"wire": wire.WIRE, "call": call})
     return connection
 
 
@@ -196,9 +196,7 @@ def console(name: str, *, follow: bool) -> Iterator[bytes]:
     :raises MicroVMError: there is no such machine.
     """
     with Runtime() as runtime, runtime.open(name) as place, ExitStack() as opened:
-        ended = opened.enter_context(connect_to(place)) if follow and place.lives() else None
-        if ended is not None:
-            ended.send({"wire": wire.WIRE, "call": "wait"})
+        ended = _asked(place, opened, "wait") if follow else None
         older, newer = CONSOLE
         if (file := _opened(place, older)) >= 0:
             opened.callback(os.close, file)
