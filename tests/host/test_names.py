@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -86,6 +87,14 @@ def test_a_beginning_is_not_enough_to_remove() -> None:
         assert isinstance(result.exception, ImageError | SnapshotError)
         assert "did you mean" in result.exception.hint
     assert STORE.names() == ["ready", "ready-2", "warm"]
+
+
+@pytest.mark.parametrize("verb", ["run", "map", "start"])
+def test_every_verb_that_starts_from_a_snapshot_takes_its_beginning(verb: str) -> None:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    context = command.make_context(verb, ["--from", "w", *([] if verb == "start" else ["-"])])
+    assert context.params["snapshot"] == "warm"
 
 
 def test_the_beginning_of_one_snapshot_is_that_snapshot() -> None:

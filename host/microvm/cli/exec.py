@@ -49,7 +49,7 @@ def execute(
     shared.exit_now(status)
 
 
-@click.command()
+@click.command(cls=habits.Command)
 @shared.wait
 @shared.options(ExecOptions, "shell")
 @shared.verbose

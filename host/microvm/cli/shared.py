@@ -112,6 +112,15 @@ def snapshot_name(context: click.Context, parameter: click.Parameter, name: Any)
     return name
 
 
+def _meant_snapshot(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
+    """Return the name of a snapshot that is there, for it or its beginning."""
+    if name is None:
+        return None
+    from microvm.cli import names
+
+    return names.snapshot(snapshot_name(context, parameter, name))
+
+
 machine = click.argument("name", shell_complete=completes("machine"))
 rm = click.option(
     "--rm", is_flag=True, expose_value=False, help="Nothing: of a machine that ends nothing stays."
@@ -120,7 +129,7 @@ from_snapshot = click.option(
     "--from",
     "snapshot",
     metavar="NAME",
-    callback=snapshot_name,
+    callback=_meant_snapshot,
     shell_complete=completes("snapshot"),
     help="Go on from a snapshot, as `run --save` keeps them, with the memory, CPUs and disk of it.",
 )
@@ -316,17 +325,16 @@ def image_of(given: str | None) -> Image:
 
 
 def snapshot_of(given: str, image: str | None) -> Snapshot:
-    """Return the snapshot that `--from` names, or begins to.
+    """Return the snapshot that `--from` names.
 
     :raises click.UsageError: an image is named, too.
     :raises SnapshotError: there is none, or it cannot be read.
     """
-    from microvm.cli import names
     from microvm.snapshot import Snapshot
 
     if image is not None:
         raise click.UsageError("--from has an image already: there is no --image beside it")
-    return Snapshot.find(names.snapshot(given))
+    return Snapshot.find(given)
 
 
 def exit_now(status: int) -> NoReturn:
