@@ -88,6 +88,17 @@ async def test_who_says_nothing_is_not_waited_for(
         await peer.request()
 
 
+async def test_who_orders_a_machine_may_take_longer(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "TIMEOUT", 0.001)
+    peer, client = pair
+    asking = asyncio.create_task(peer.request(patient=True))
+    await asyncio.sleep(0.01)
+    client.sendall(b'{"wire":1}\n')
+    assert await asking == {"wire": 1}
+
+
 async def test_who_has_gone_is_not_waited_for(pair: Pair) -> None:
     peer, client = pair
     client.send(b"{")

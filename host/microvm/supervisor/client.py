@@ -37,12 +37,14 @@ class Connection:
 
     :ivar name: of the machine.
     :ivar socket: it blocks.
+    :ivar at_end: whether the supervisor has closed it, in the place of a reply.
     """
 
     def __init__(self, name: str, connected: socket.socket) -> None:
         """Take over what is connected."""
         self.name = name
         self.socket = connected
+        self.at_end = False
         self._buffer = bytearray()
 
     def __enter__(self) -> Self:
@@ -149,6 +151,7 @@ class Connection:
         except ConnectionResetError:
             data = b""
         if not data:
+            self.at_end = True
             raise ended(self.name)
         self._buffer += data
         *lines, rest = self._buffer.split(b"\n")

@@ -52,14 +52,15 @@ class Peer:
         _, user, _ = _CREDENTIALS.unpack(data)
         return user in (os.geteuid(), 0)
 
-    async def request(self) -> dict[str, Any]:
+    async def request(self, *, patient: bool = False) -> dict[str, Any]:
         """Return the request.
 
+        :param patient: it may take as long as it likes.
         :raises UsageError: it is none, or not one of this wire.
         :raises TimeoutError: it did not come in time.
         :raises EOFError: the client has gone.
         """
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(None if patient else TIMEOUT):
             self._buffer += await self._receive_first()
             line = await self._line()
         if line.get("wire") != wire.WIRE:

@@ -14,11 +14,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from microvm.errors import MicroVMError
+from microvm.errors import GuestDied, MicroVMError
 from microvm.supervisor import wire
 from microvm.supervisor.client import Connection
 from microvm.supervisor.runtime import Place, Runtime
 
+_LOG = 1 << 14  # of a supervisor that says why it ends, in characters
 _PATIENCE = 20.0  # with a supervisor that is to clear up, in seconds
 
 
@@ -69,6 +70,8 @@ class Start:
             ours.shutdown(socket.SHUT_WR)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_PATIENCE)
+        with suppress(MicroVMError, OSError), Runtime() as runtime, runtime.of(self.name) as place:
+            runtime.sweep(place)  # what one has left that could not clear up
 
     def order(
         self,
@@ -98,10 +101,29 @@ class Start:
             "max_age": max_age,
         }
         self._connection.send({"wire": wire.WIRE, "order": order})
-        facts: dict[str, Any] = self._connection.reply(lambda line: notify(str(line.get("notice"))))
+        try:
+            facts: dict[str, Any] = self._connection.reply(
+                lambda line: notify(str(line.get("notice")))
+            )
+        except GuestDied:
+            if self._connection.at_end:
+                raise self._failure() from None
+            raise
         self._done = True
         self._process.returncode = 0  # it lives on, and is nobody's child to wait for
         return facts
+
+    def _failure(self) -> MicroVMError:
+        """Return the error for a supervisor that has ended without a word, but for its log."""
+        said = ""
+        with (
+            suppress(MicroVMError, OSError),
+            Runtime() as runtime,
+            runtime.of(self.name) as place,
+            os.fdopen(place.file("log", os.O_RDONLY), errors="replace") as log,
+        ):
+            said = log.read(_LOG)
+        return MicroVMError(f"the supervisor of {self.name} does not start", detail=said.strip())
 
 
 def _spawn(place: Place, channel: socket.socket) -> subprocess.Popen[bytes]:

@@ -1,0 +1,46 @@
+"""The start of a supervisor that fails before there is one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from microvm.errors import MicroVMError
+from microvm.supervisor.start import Start
+
+
+def _order(start: Start) -> None:
+    with start:
+        start.order(
+            image=None, snapshot=None, options={}, idle_timeout=None, max_age=None, notify=print
+        )
+
+
+def test_one_that_ends_without_a_word_leaves_nothing_but_what_it_said(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho no such module >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(MicroVMError, match="the supervisor of one does not start") as caught:
+        _order(Start("one"))
+    assert caught.value.detail == "no such module"
+    assert [each.name for each in folder.iterdir()] == [".lock"]
+
+
+def test_one_that_cannot_be_run_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(MicroVMError, match="cannot run /nowhere/python: No such file"):
+        Start("one")
+    assert [each.name for each in folder.iterdir()] == [".lock"]
+
+
+def test_one_that_gets_no_order_leaves_nothing(folder: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Start("one"):
+        raise ZeroDivisionError
+    assert [each.name for each in folder.iterdir()] == [".lock"]
