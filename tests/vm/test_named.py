@@ -222,10 +222,14 @@ def test_ctrl_c_is_the_commands_and_the_second_ours(
     child = begin("trap 'echo caught' INT; echo begun; while :; do sleep 0.01; done")
     assert child.stdout
     assert child.stdout.readline() == b"begun\n"
-    child.send_signal(signal.SIGINT)
-    assert child.stdout.readline() == b"caught\n"
-    for _ in range(2):  # of which the first may be the second of two already
+    caught = 0
+    while child.poll() is None:
         child.send_signal(signal.SIGINT)
+        if not (said := child.stdout.readline()):
+            break
+        assert said == b"caught\n"
+        caught += 1  # more than once where this host lets more than a second pass
+    assert caught > 0
     assert child.wait(60) == 130
     assert microvm("exec", machine, "true").returncode == 0
 
