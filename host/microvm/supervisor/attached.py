@@ -9,12 +9,12 @@ from microvm.commands import CommandMethods
 from microvm.errors import GuestDied
 from microvm.options import Confinement
 from microvm.snapshot import Snapshot
-from microvm.supervisor import remote
+from microvm.supervisor import door
+from microvm.supervisor.remote import RemoteGuest
 from microvm.units import parse_count
 
 if TYPE_CHECKING:
     from microvm.forks import Forks
-    from microvm.supervisor.remote import RemoteGuest
 
 
 class AttachedVM(CommandMethods):
@@ -38,10 +38,10 @@ class AttachedVM(CommandMethods):
 
     def __init__(self, name: str, *, wait: bool = False) -> None:
         """Find the machine; see `MicroVM.attach`."""
-        self.name, self.facts = remote.find(name)
+        self.name, self.facts = door.find(name)
         self.stopped = False
-        self._remote = remote.RemoteGuest(
-            remote.Named(self.name), defaults=self.facts.get("defaults"), wait=wait
+        self._remote = RemoteGuest(
+            door.Named(self.name), defaults=self.facts.get("defaults"), wait=wait
         )
 
     def __repr__(self) -> str:
