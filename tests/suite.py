@@ -2,7 +2,7 @@
 
 python -m tests.suite [ROUNDS]
 
-Both are run by pytest-xdist with two workers, in turn. Each test reads what was set up, changes it,
+Both are run by pytest-xdist with two workers. Each test reads what was set up, changes it,
 and looks at what came of that, by a shell; without machines in a folder of its own.
 """
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
 from tempfile import TemporaryDirectory
 
@@ -52,47 +54,43 @@ def run(tmp_path):
 """
 
 
-def seconds(conftest: str) -> float:
-    """Run the suite, and return how long it took."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a run of the suite took: seconds by the clock, and of all processes' CPU time."""
+
+    clock: float
+    cpu: float
+
+
+def measure(conftest: str) -> Taken:
+    """Run the suite, which must pass."""
     with TemporaryDirectory() as folder:
         Path(folder, "conftest.py").write_text(conftest)
         Path(folder, "test_suite.py").write_text(SUITE)
-        own = (
-            "-q",
-            "-n2",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:asyncio",
-            "-p",
-            "no:hypothesispytest",
-        )
-        begun = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", *own],
-            cwd=folder,
-            check=False,
-            text=True,
-            capture_output=True,
-        )
-        taken = time.monotonic() - begun
+        own = "-q -n2 -p no:cacheprovider -p no:asyncio -p no:hypothesispytest"
+        command = [sys.executable, "-m", "pytest", *own.split()]
+        begun, spent = time.monotonic(), _cpu()
+        done = subprocess.run(command, cwd=folder, check=False, text=True, capture_output=True)
+        taken = Taken(time.monotonic() - begun, _cpu() - spent)
     if f"{COUNT} passed" not in done.stdout:
         sys.exit(done.stdout + done.stderr)
     return taken
 
 
+def _cpu() -> float:
+    """The CPU time of all processes that have ended, and that somebody has waited for."""
+    usage = getrusage(RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def main() -> None:
-    """Run both in turn, and print medians."""
+    """Run both, and print medians."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    seconds(WITH)  # an image and a template, where there are none
-    taken = [(seconds(WITHOUT), seconds(WITH)) for _ in range(rounds)]
-    without, within = (median(column) for column in zip(*taken, strict=True))
-    print(
-        f"{COUNT} tests, -n 2, medians of {rounds}: "
-        f"{within:.1f} s, without machines {without:.1f} s"
-    )
-    print(f"{2 * (within - without) / COUNT * 1000:.0f} ms more of a worker's time for each test")
-    print("each:", ", ".join(f"{b:.1f} ({a:.1f})" for a, b in taken))
+    measure(WITH)  # an image and a template, where there are none
+    for name, conftest in [("without machines", WITHOUT), ("in machines", WITH)]:
+        taken = [measure(conftest) for _ in range(rounds)]
+        clock, cpu = median(each.clock for each in taken), median(each.cpu for each in taken)
+        print(f"{COUNT} tests {name}: {clock:.1f} s, {cpu:.1f} s of CPU time", flush=True)
 
 
 if __name__ == "__main__":
