@@ -58,18 +58,18 @@ class Runtime:
             self.descriptor = os.open(self.path, _FOLDER)
         except FileNotFoundError as error:
             if make:
-                raise _unusable(self.path, error.strerror) from None
+                raise unusable(self.path, error.strerror) from None
             self.descriptor = -1
             return
         except OSError as error:
             linked = error.errno in (errno.ELOOP, errno.ENOTDIR)
             reason = "it is no folder" if linked else error.strerror
-            raise _unusable(self.path, reason) from None
+            raise unusable(self.path, reason) from None
         found = os.fstat(self.descriptor)
         if found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
             self.close()
             whose = "of another user" if found.st_uid != os.geteuid() else "open to others"
-            raise _unusable(self.path, f"it is {whose}")
+            raise unusable(self.path, f"it is {whose}")
 
     def close(self) -> None:
         """Close it."""
@@ -153,7 +153,7 @@ class Runtime:
                 place = self.of(name)
                 place.lock()
             except OSError as error:
-                raise _unusable(self.path, error.strerror) from None
+                raise unusable(self.path, error.strerror) from None
             return place
 
     def sweep(self, place: Place) -> bool:
@@ -212,7 +212,7 @@ class Held:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     os.close(self._descriptor)
-                    raise _unusable(self._path, "another process holds its lock") from None
+                    raise unusable(self._path, "another process holds its lock") from None
                 time.sleep(0.005)
 
     def __exit__(self, *_: object) -> None:
@@ -351,7 +351,8 @@ def _taken(name: str) -> MicroVMError:
     )
 
 
-def _unusable(path: str, reason: str | None) -> MicroVMError:
+def unusable(path: str, reason: str | None) -> MicroVMError:
+    """Return the error for a runtime folder in which something cannot be done."""
     from microvm.errors import MicroVMError
 
     return MicroVMError(

@@ -17,7 +17,7 @@ from microvm.errors import MachineError, MicroVMError, UsageError
 from microvm.supervisor import wire
 from microvm.supervisor.calls import CALLS
 from microvm.supervisor.peer import Peer
-from microvm.supervisor.runtime import ENDED, FACTS, Place, Runtime
+from microvm.supervisor.runtime import ENDED, FACTS, Place, Runtime, unusable
 from microvm.supervisor.turns import Turns
 from microvm.tasks import cancel
 
@@ -249,7 +249,10 @@ class Supervisor:
             "wire": wire.WIRE,
             "version": __version__,
         }
-        self.place.write(FACTS, self.facts)
+        try:
+            self.place.write(FACTS, self.facts)
+        except OSError as error:  # the disk is full
+            raise unusable(self._runtime.path, error.strerror) from None
 
 
 async def _listen(call: Call) -> None:
