@@ -8,14 +8,16 @@
  *	sandboxd_check_exec_response sandboxd_check_exec_failed sandboxd_check_exec_stdin_credit
  *	sandboxd_check_exec_stdin_closed sandboxd_check_exec_output sandboxd_put
  *	sandboxd_put_header sandboxd_put_bytes
- * Bound: every message, every id; exec_output with data that is in place, up to 65536 bytes
- * Unwind: 26
+ * Bound: every message in the first version, exec_response in any, every id; exec_output with data
+ *	that is in place, up to 65536 bytes
+ * Unwind: 28
  * Wraps: conversion */
 #include "proof.h"
 
 static uint8_t out[SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY];
 static const uint8_t *const in = out + SANDBOXD_HEADER_SIZE;
 static struct sandboxd_fault_at fault;
+static uint32_t version = 1;
 
 /* A frame has the room that there is for it, and its header is one. */
 static void look(size_t size, size_t limit)
@@ -25,21 +27,21 @@ static void look(size_t size, size_t limit)
 	PROVE(size <= SANDBOXD_HEADER_SIZE + limit);
 	PROVE(limit == SANDBOXD_EXEC_OUTPUT_MAX_BODY ||
 	      limit <= SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST);
-	PROVE(sandboxd_decode_header(out, SANDBOXD_GUEST, 1, &header, &fault));
+	PROVE(sandboxd_decode_header(out, SANDBOXD_GUEST, version, &header, &fault));
 	PROVE(header.body_length == size - SANDBOXD_HEADER_SIZE);
 	/* In the first version, exec_failed is never so long. */
 	WITNESS(size == SANDBOXD_HEADER_SIZE + limit || limit == SANDBOXD_EXEC_FAILED_MAX_BODY);
 }
 
 /* Encodes a message of a kind, and has the host decode what comes of it. */
-#define ENCODE(KIND, kind, ...)                                                              \
-	do {                                                                                 \
-		size_t size = sandboxd_encode_##kind(__VA_ARGS__, &body.kind);               \
-                                                                                             \
-		ASSUME(size > 0);                                                            \
-		look(size, SANDBOXD_##KIND##_MAX_BODY);                                      \
-		PROVE(sandboxd_decode_##kind(in, size - SANDBOXD_HEADER_SIZE, 1, &body.kind, \
-					     &fault));                                       \
+#define ENCODE(KIND, kind, ...)                                                                    \
+	do {                                                                                       \
+		size_t size = sandboxd_encode_##kind(__VA_ARGS__, &body.kind);                     \
+                                                                                                   \
+		ASSUME(size > 0);                                                                  \
+		look(size, SANDBOXD_##KIND##_MAX_BODY);                                            \
+		PROVE(sandboxd_decode_##kind(in, size - SANDBOXD_HEADER_SIZE, version, &body.kind, \
+					     &fault));                                             \
 	} while (0)
 
 /* Proves that of any message of a kind. */
@@ -56,9 +58,16 @@ PROVE_ENCODING(PONG, pong, out, 1)
 PROVE_ENCODING(STATUS, status, out, 1)
 PROVE_ENCODING(GOODBYE, goodbye, out, 1)
 PROVE_ENCODING(ERROR, error, out, 1, nondet_u32())
-PROVE_ENCODING(EXEC_RESPONSE, exec_response, out, 1, nondet_u32())
 PROVE_ENCODING(EXEC_FAILED, exec_failed, out, 1, nondet_u32())
 PROVE_ENCODING(EXEC_STDIN_CREDIT, exec_stdin_credit, out, 1, nondet_u32())
+
+void prove_exec_response(void)
+{
+	union sandboxd_body body;
+
+	version += (uint32_t)nondet_upto(SANDBOXD_VERSION - 1);
+	ENCODE(EXEC_RESPONSE, exec_response, out, version, nondet_u32());
+}
 
 void prove_exec_output(void)
 {
