@@ -1,0 +1,217 @@
+"""The README and the how-tos are done as they are written: from a wheel, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from microvm.cache import store
+from microvm_image import Image
+
+pytestmark = [pytest.mark.long, pytest.mark.deadline(3000)]
+
+ROOT = Path(__file__).parents[2]
+STEP_TIMEOUT = 1800  # an image may have to be made
+
+#: What is not done here, by how it begins, and why.
+ELSEWHERE = {
+    "make ": "a wheel has no Makefile",
+    "pip install ": "it is installed, or this would not be from a wheel",
+    "microvm kernel build": "it takes minutes: tests/image/test_kernel.py",
+    "microvm bench": "it takes minutes: tests/vm/test_bench.py",
+    "python -m microvm.bench": "of what that has measured",
+}
+
+#: Statuses other than 0 that a document means.
+STATUS = {
+    "microvm run --json -- sh -c 'echo hello; exit 3'": 3,
+    "microvm-proto explain 05000000": 1,
+}
+
+#: What a document takes for granted: files of its reader's, and commands.
+SCENES: dict[str, tuple[dict[str, str], list[str]]] = {
+    "README.md": ({"app.py": "print(1)\n", "docs/a.md": "# A\n"}, []),
+    "docs/files.md": (
+        {"data/in.txt": "b\na\n", "job.sh": "mkdir result; sort data/in.txt >result/out.txt\n"},
+        ["mkdir src", "microvm start web", "microvm exec web -- mkdir -p /srv/result /var/log"],
+    ),
+    "docs/images.md": ({"app.py": "print(1)\n"}, []),
+    "docs/json.md": ({}, ["microvm image build app", "microvm run --save ready -- true"]),
+    "docs/protocol-tools.md": (
+        {
+            "pyproject.toml": '[tool.microvm-proto]\nschema = "sandboxd.toml"\n',
+            "sandboxd.toml": (ROOT / "protocol/sandboxd.toml").read_text(),
+        },
+        [],
+    ),
+    "docs/pytest.md": ({}, ["microvm run --save filled -- true"]),
+}
+
+COMMANDS = re.compile(r"(microvm|microvm-proto|pip|pytest|python|python3|echo|tar|cat|make) ")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a document: a command, a program, or a file to be written.
+
+    :ivar kind: `sh`, `python`, or `file`.
+    :ivar name: of the file.
+    """
+
+    kind: str
+    text: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or self.text
+
+
+def blocks(text: str) -> Iterator[tuple[str, str]]:
+    """The blocks of code in a document, with their language; those that are indented have none."""
+    pattern = r"^```(\w*)\n(.*?)^```$|((?:^    [^\n]*\n(?:\n(?=    ))?)+)"
+    for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
+        language, fenced, indented = found.groups()
+        yield (language, fenced) if indented is None else ("", re.sub(r"(?m)^    ", "", indented))
+
+
+def commands(block: str) -> Iterator[str]:
+    """What is typed in a block, which may show what is printed, too."""
+    session = block.startswith("$ ")
+    for line in re.findall(r"^((?:.*\\\n)*.*)$", block, re.MULTILINE):
+        if session and line.startswith("$ "):
+            yield line[2:]
+        elif not session and COMMANDS.match(line):
+            yield line
+
+
+def steps(document: Path) -> Iterator[Step]:
+    """What a document has its reader do, in order."""
+    tests = 0
+    for language, text in blocks(document.read_text()):
+        named = re.match(r"# ([\w./~-]+\.\w+)\n", text)
+        if named:
+            yield Step("file", text, named[1])
+        elif language == "python" and "def test_" in text:
+            tests += 1
+            yield Step("file", text, f"test_{tests}.py")
+        elif language == "python" and "asyncio.run(" in text:
+            yield Step("python", text)
+        elif language in ("", "sh", "console") and "[OPTIONS]" not in text:
+            for command in commands(text):
+                if not any(command.startswith(each) for each in ELSEWHERE):
+                    yield Step("sh", command)
+    if tests:
+        yield Step("sh", "pytest -o asyncio_mode=auto")
+
+
+ALL = [
+    str(path.relative_to(ROOT))
+    for pattern in ("README.md", "docs/*.md", "examples/*/README.md")
+    for path in sorted(ROOT.glob(pattern))
+]
+DOCUMENTS = {each: found for each in ALL if (found := list(steps(ROOT / each)))}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the programs of a virtual environment that has the wheel, and pytest."""
+    folder = tmp_path_factory.mktemp("installed")
+    build: list[str | Path] = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d"]
+    subprocess.run([*build, folder], cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    venv.create(folder / "venv", with_pip=True)
+    python, constraints = folder / "venv/bin/python", ROOT / "constraints.txt"
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--constraint", constraints]
+    wanted = [f"{wheel}[vm]", "hatchling", "pytest", "pytest-asyncio", "pytest-xdist"]
+    subprocess.run([*pip, *wanted], check=True)
+    return folder / "venv/bin"
+
+
+@pytest.fixture(scope="module")
+def environment(
+    installed: Path, image: Image, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """A user's environment, whose home and runtime folder are empty.
+
+    The cache is a copy, so that the names of the documents are taken from nobody.
+    """
+    del image
+    home = tmp_path_factory.mktemp("home")
+    cache = home / "cache"
+    cache.mkdir()
+    for each in ("downloads", "images", "kernels", "programs", "readymade", "tags"):
+        if (store.root() / each).exists():
+            shutil.copytree(store.root() / each, cache / each, symlinks=True)
+    (home / "runtime").mkdir(mode=0o700)
+    passed = {name: os.environ[name] for name in ("MICROVM_ROOTFS", "LANG") if name in os.environ}
+    return {
+        **passed,
+        "HOME": str(home),
+        "PATH": f"{installed}:{os.environ['PATH']}",
+        "MICROVM_CACHE": str(cache),
+        "XDG_RUNTIME_DIR": str(home / "runtime"),
+    }
+
+
+@pytest.fixture
+def perform(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[Step], None]]:
+    """Do a step in an empty folder; no named machine is left in the end."""
+
+    def run(step: Step) -> None:
+        if step.kind == "file":
+            path = Path(step.name.replace("~", environment["HOME"]))
+            path = tmp_path / path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(step.text)
+            return
+        command = ["python", "-c"] if step.kind == "python" else ["sh", "-c"]
+        done = subprocess.run(
+            [*command, step.text],
+            env=environment,
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=STEP_TIMEOUT,
+            check=False,
+        )
+        said = f"{step}\n{done.stdout}{done.stderr}"
+        wanted = next((STATUS[each] for each in STATUS if step.text.startswith(each)), 0)
+        assert done.returncode == wanted, said
+        assert "Traceback" not in done.stderr, said
+
+    yield run
+    run(Step("sh", "microvm stop --all"))
+    Path(environment["HOME"], ".config/microvm/config.toml").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_document_does_what_it_says(
+    document: str, perform: Callable[[Step], None], tmp_path: Path
+) -> None:
+    if document.startswith("examples/"):
+        shutil.copytree((ROOT / document).parent, tmp_path, dirs_exist_ok=True)
+    files, before = SCENES.get(document, ({}, []))
+    for name, content in files.items():
+        perform(Step("file", content, name))
+    for command in before:
+        perform(Step("sh", command))
+    for step in DOCUMENTS[document]:
+        perform(step)
+
+
+@pytest.mark.parametrize("table", [ELSEWHERE, STATUS])
+def test_no_exception_is_for_what_no_document_says(table: dict[str, object]) -> None:
+    texts = [(ROOT / document).read_text() for document in ALL]
+    said = [command for text in texts for _, block in blocks(text) for command in commands(block)]
+    for each in table:
+        assert any(command.startswith(each) for command in said), each
