@@ -265,7 +265,9 @@ void cgroup_freeze(bool freezing)
 	if (!freezing && !freezes)
 		return;
 	freezes = freezing;
-	cgroup_renew();
+	/* The current one is a command's when others go on: it keeps that, to be killed by it. */
+	if (freezing)
+		cgroup_renew();
 	each(freeze);
 }
 

@@ -30,7 +30,7 @@ void cgroup_kill(void);
 /* Is done with the current one: an idle one in which nothing happened serves the next command too, else it is replaced. */
 void cgroup_renew(void);
 
-/* Freezes what runs in all but the current one, which must be idle; or lets it go on. */
+/* Freezes what runs in all but the current one, which must have no command then; or lets it go on. */
 void cgroup_freeze(bool freezing);
 
 /* Whether all of that is frozen by now. */

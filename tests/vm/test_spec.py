@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.spec_client import Host
+from tests.spec_client import Host, encode
 from tests.spec_scenes import SCENES
 from tests.support.machine import Machine
 
@@ -43,6 +43,22 @@ def test_what_is_not_greeted_hears_nothing_and_a_hello_ends_every_process(machin
     assert host.run(b"kill", b"-0", left).exit_code == 0
     host.greet()
     assert host.run(b"kill", b"-0", left).exit_code == 1
+
+
+def test_a_command_that_runs_while_others_go_on_is_killed_with_all_that_it_started(
+    machine: Machine,
+) -> None:
+    host = Host(machine.stream, deadline=machine.deadline)
+    host.greet(fill=True)
+    host.send(encode("keep"))
+    host.start(b"sh", b"-c", b"setsid sh -c 'echo $$; exec sleep 300' & sleep 300")
+    host.read_until(b"\n")
+    host.resume()
+    host.say("exec_kill")
+    left = host.finish().stdout.strip()
+    # What was killed is there until it is reaped; what lives on, for longer than we wait.
+    script = b"while kill -0 %s; do sleep 0.01; done" % left
+    assert host.run(b"sh", b"-c", script).exit_code == 0
 
 
 def test_a_command_can_see_that_it_has_a_cgroup(machine: Machine) -> None:
