@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import click
 import pytest
 from click.testing import CliRunner
+from tests.host.test_cli import pages
 
-from microvm.cli import cli, env_file, shared
+from microvm.cli import cli, env_file, log, shared
 from microvm.cli.run import run
 from microvm.errors import UsageError
 from microvm.options import ExecOptions, MachineOptions
+from microvm.progress import STDERR
 
 
 def microvm(*arguments: str) -> tuple[int, str]:
     """The status of a command that is wrong, and what it says."""
     result = CliRunner().invoke(cli, arguments, prog_name="microvm")
     return result.exit_code, result.output
+
+
+@pytest.fixture(autouse=True)
+def _as_loud_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A `-v` or `-q` that is only read."""
+    monkeypatch.setattr(log, "listen", lambda _: None)
+    yield
+    STDERR.quiet = False
 
 
 def parsed(*arguments: str) -> dict[str, object]:
@@ -61,6 +74,28 @@ def test_so_it_is_of_a_machine_that_stays(verb: str, arguments: list[str], says:
     status, said = microvm(verb, *arguments)
     assert status == 2
     assert says in said
+
+
+@pytest.mark.parametrize("verb", ["run", "exec", "shell", "cp"])
+@pytest.mark.parametrize("given", [[], ["-v"], ["-q", "-v"], ["-vvv"]], ids=" ".join)
+def test_what_is_missing_is_said(verb: str, given: list[str]) -> None:
+    status, said = microvm(verb, *given)
+    assert status == 2
+    assert "Missing argument" in said
+
+
+@pytest.mark.parametrize("verb", pages(cli), ids=" ".join)
+@pytest.mark.parametrize(
+    "given", [[], ["-v"], ["-h"], ["-it"], ["-a", "b", "c", "d"]], ids=" ".join
+)
+def test_every_line_is_understood_or_refused(verb: tuple[str, ...], given: list[str]) -> None:
+    context = click.Context(cli, info_name="microvm")
+    for name in verb:
+        command = cast(click.Group, context.command).get_command(context, name)
+        assert command
+        context = click.Context(command, parent=context, info_name=name)
+    with suppress(click.UsageError, click.exceptions.Exit):
+        context.command.make_context(context.info_name, given, context.parent)
 
 
 def test_a_volume_of_the_command_is_its_own() -> None:

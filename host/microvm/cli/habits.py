@@ -48,21 +48,41 @@ class Command(click.Command):
         :raises click.UsageError: they are wrong; says what to do instead.
         """
         verb = self.name or ""
-        copies = _NO_VOLUMES + _COPIES.get(verb, _COPIES[""])
         try:
-            given, _, _ = self.make_parser(ctx).parse_args(list(args))
+            return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            answers = {**dict.fromkeys(_VOLUMES, copies), **_OPTIONS, **_OPTIONS_OF.get(verb, {})}
+            volumes = dict.fromkeys(_VOLUMES, _no_volumes(verb))
+            answers = {**volumes, **_OPTIONS, **_OPTIONS_OF.get(verb, {})}
             if instead := answers.get(error.option_name):
                 raise click.UsageError(f"There is no {error.option_name}: {instead}", ctx) from None
             raise
-        if given.get("verbose") and any(map(_VOLUME.fullmatch, self._first(given))):
-            raise click.UsageError(f"-v is --verbose, there are no volumes: {copies}", ctx)
-        return super().parse_args(ctx, args)
 
-    def _first(self, given: Mapping[str, Any]) -> Iterator[str]:
-        """Yield the first word of each argument, which an option with a value would have taken."""
-        for argument in self.params:
-            if isinstance(argument, click.Argument):
-                words = given.get(argument.name or "")
-                yield from words[:1] if isinstance(words, tuple) else [words or ""]
+
+class Verbose(click.Option):
+    """The option `-v`, which whoever means a volume by it is told of."""
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """Take the value from what the whole command line says.
+
+        :raises click.UsageError: the first word of an argument, which an option with a value would
+            have taken, is a volume.
+        """
+        if opts.get(self.name or "") and any(map(_VOLUME.fullmatch, _first(ctx, opts))):
+            instead = _no_volumes(ctx.command.name or "")
+            raise click.UsageError(f"-v is --verbose, there are no volumes: {instead}", ctx)
+        return super().handle_parse_result(ctx, opts, args)
+
+
+def _no_volumes(verb: str) -> str:
+    return _NO_VOLUMES + _COPIES.get(verb, _COPIES[""])
+
+
+def _first(ctx: click.Context, opts: Mapping[str, Any]) -> Iterator[str]:
+    for argument in ctx.command.params:
+        if isinstance(argument, click.Argument):
+            words = opts.get(argument.name or "")  # what stands for none differs: see click.core
+            first = words[0] if isinstance(words, tuple) and words else words
+            if isinstance(first, str):
+                yield first

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from microvm.cli import preset_places
+from microvm.cli import habits, preset_places
 from microvm.errors import SnapshotError, UsageError
 from microvm.option import Option, check_needs, options_of
 from microvm.options import counted
@@ -148,7 +148,9 @@ quiet = click.option(
 _verbose = click.option(
     "-v",
     "--verbose",
+    cls=habits.Verbose,
     count=True,
+    is_eager=True,
     expose_value=False,
     callback=_listen,
     help="Say on stderr what happens; -vv: how, with QEMU's command line and QMP; -vvv: with every "
