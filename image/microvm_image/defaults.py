@@ -112,9 +112,10 @@ def _note(arch: Arch) -> Path:
 def _stamp(path: Path | None) -> tuple[str | int, ...] | None:
     if path is None:
         return None
-    if not path.exists():  # a build says so
+    try:
+        status = path.stat()
+    except OSError:  # a build says so
         return str(path.absolute()), 0, 0
-    status = path.stat()
     if path.is_relative_to(cache.root()):  # where names say what it is; it may be a copy
         return path.name, status.st_size
     return str(path.absolute()), status.st_size, status.st_mtime_ns

@@ -23,7 +23,8 @@ def given(arch: Arch) -> Path | None:
 
 def archive_at(path: Path, arch: Arch) -> Path:
     """Return the path of the archive: the path given, or the archive's place in that folder."""
-    return path / alpine.archive_name(arch) if path.is_dir() else path
+    # Not Path.is_dir(), which raises where it may not look.
+    return path / alpine.archive_name(arch) if os.path.isdir(path) else path  # noqa: PTH112
 
 
 def cached(arch: Arch) -> Path:
@@ -46,7 +47,7 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
 
     archive = archive_at(path, arch) if path else given(arch)
     if archive is not None:
-        data = _read(archive)
+        data = _read(archive, "--rootfs names" if path else "MICROVM_ROOTFS names")
         found = alpine.source(data, arch, archive)
     elif kept := _cached_archive(arch):
         return kept
@@ -81,13 +82,14 @@ def _cache_archive(data: bytes, arch: Arch) -> None:
                 temporary.write_bytes(data)
 
 
-def _read(archive: Path) -> bytes:
+def _read(archive: Path, what: str) -> bytes:
     try:
         return archive.read_bytes()
     except OSError as error:
         raise ImageError(
-            f"{archive}: cannot read the rootfs archive: {error.strerror}",
-            hint="--rootfs and MICROVM_ROOTFS take the archive or the folder that holds it",
+            f"{what} {archive}, which cannot be read: {error.strerror}",
+            hint="--rootfs and MICROVM_ROOTFS take Alpine's archive, or the folder that holds it; "
+            "`unset MICROVM_ROOTFS` goes without",
         ) from error
 
 

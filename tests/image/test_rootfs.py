@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -9,7 +10,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.support.ordinary import acting_as_user
 
+import microvm_image
 from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter, Reporter
@@ -86,15 +89,26 @@ def test_a_wrong_checksum_is_an_error(
     assert not cache.exists()
 
 
-@pytest.mark.parametrize("name", ["missing", "."])
-def test_a_named_archive_that_is_not_there_is_an_error(
+@pytest.mark.parametrize("name", ["missing", ".", "too-long" * 40, "x/" * 2500])
+def test_a_named_archive_that_cannot_be_read_is_an_error(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ImageError, match="cannot read the rootfs archive"):
+    with pytest.raises(ImageError, match=r"--rootfs names .* cannot be read"):
         find(tmp_path / name)
     monkeypatch.setenv("MICROVM_ROOTFS", str(tmp_path / name))
-    with pytest.raises(ImageError, match="cannot read the rootfs archive"):
+    for use in (find, microvm_image.default):
+        with pytest.raises(ImageError, match=r"MICROVM_ROOTFS names .* cannot be read") as caught:
+            use()
+        assert "`unset MICROVM_ROOTFS`" in caught.value.hint
+
+
+def test_an_archive_in_a_folder_that_is_closed_to_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="microvm-test-", dir="/tmp"))
+    folder.chmod(0)
+    monkeypatch.setenv("MICROVM_ROOTFS", str(folder / "archive"))
+    with acting_as_user(), pytest.raises(ImageError, match=r"cannot be read: Permission denied"):
         find()
+    folder.rmdir()
 
 
 def test_a_mirror_has_it(archive: Path, mirror: tuple[str, Path]) -> None:
