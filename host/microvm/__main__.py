@@ -1,7 +1,7 @@
 """The entry point of the command `microvm`, also as `python -m microvm`; only that imports this.
 
-From here on a Ctrl-C is the status 130, and silence: before the command line is imported, while it
-works, and after its last event loop.
+From here on a Ctrl-C is silence and the end by SIGINT, which shells show as 130: before the command
+line is imported, while it works, and after its last event loop.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+
+from microvm import interrupt
 
 _LOG = "MICROVM_LOG"
 
@@ -18,13 +20,14 @@ class Interrupted(SystemExit):
 
 
 def _interrupt(number: int, _: object) -> None:
+    interrupt.note(number)
     raise Interrupted(128 + number)
 
 
 def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """Exit on a Ctrl-C that came where no exception can pass, as in an import's callback."""
     if isinstance(unraisable.exc_value, Interrupted):
-        os._exit(unraisable.exc_value.code)  # type: ignore[arg-type] # it is our number
+        interrupt.leave(unraisable.exc_value.code)  # type: ignore[arg-type] # it is our number
     sys.__unraisablehook__(unraisable)
 
 
@@ -35,12 +38,16 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is 
 
 def main() -> None:
     """Run the command line; see `microvm.cli.main`."""
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["exec"] and _is_plain(arguments[1:]):
-        _execute(*arguments[1:])
-    from microvm import cli
+    try:
+        arguments = sys.argv[1:]
+        if arguments[:1] == ["exec"] and _is_plain(arguments[1:]):
+            _execute(*arguments[1:])
+        from microvm import cli
 
-    cli.main()
+        cli.main()
+    except SystemExit as ended:
+        interrupt.check(ended.code)
+        raise
 
 
 def _is_plain(arguments: list[str]) -> bool:
@@ -67,7 +74,7 @@ def _execute(name: str, *command: str) -> None:
         from microvm import cli
 
         cli.main(fail)
-    os._exit(status)
+    interrupt.leave(status)
 
 
 if __name__ == "__main__":

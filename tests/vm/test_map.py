@@ -160,7 +160,7 @@ def test_ctrl_c_ends_it_when_what_is_complete_has_been_printed(image: Image) -> 
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-    assert process.returncode == 130
+    assert process.returncode == -signal.SIGINT
     assert not any(exists(pid) for pid in machines)
 
 

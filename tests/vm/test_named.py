@@ -230,8 +230,26 @@ def test_ctrl_c_is_the_commands_and_the_second_ours(
         assert said == b"caught\n"
         caught += 1  # more than once where this host lets more than a second pass
     assert caught > 0
-    assert child.wait(60) == 130
+    assert child.wait(60) == -signal.SIGINT  # which a shell shows as 130
     assert microvm("exec", machine, "true").returncode == 0
+
+
+@pytest.mark.parametrize("options", [(), ("-e", "A=1")])
+def test_a_ctrl_c_that_ends_a_command_ends_the_shells_loop_too(
+    machine: str, options: tuple[str, ...]
+) -> None:
+    loop = 'for each in 1 2; do "$@"; done; echo over'
+    command = ["microvm", "exec", *options, machine, "--", "sh", "-c"]
+    command = [*command, "echo begun; exec sleep 1001"]
+    command = ["-c", loop, "-", sys.executable, "-m", *command]
+    with pexpect.spawn("bash", command, timeout=60) as shell:
+        shell.expect(b"begun")
+        shell.sendcontrol("c")
+        shell.expect(pexpect.EOF)
+        assert b"over" not in shell.before
+        assert b"begun" not in shell.before
+        shell.wait()
+        assert shell.signalstatus == signal.SIGINT
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
@@ -361,7 +379,7 @@ def test_a_start_that_is_ended_leaves_nothing(
         refused = microvm("exec", "two", "true")
         assert refused.stderr.startswith(b"microvm: machine two is busy: its start")
     child.send_signal(number)
-    assert child.wait(60) == (-9 if number == signal.SIGKILL else 128 + number)
+    assert child.wait(60) == (128 + number if number == signal.SIGTERM else -number)
     eventually(lambda: not supervisor.is_alive())
     assert not (folder / "microvm" / "two").exists()
 

@@ -196,6 +196,20 @@ def test_without_t_ctrl_c_interrupts_the_command(run: Run) -> None:
     assert _is_as_new(child)
 
 
+def test_a_ctrl_c_that_ends_the_command_ends_the_shells_loop_too(image: Image) -> None:
+    del image
+    loop = 'for each in 1 2; do "$@"; done; echo over'
+    command = ["microvm", "run", "--", "sh", "-c", "echo begun; exec sleep 1001"]
+    with pexpect.spawn("bash", ["-c", loop, "-", sys.executable, "-m", *command], timeout=60) as it:
+        it.expect(b"begun")
+        it.sendcontrol("c")
+        it.expect(pexpect.EOF)
+        assert b"over" not in it.before
+        assert b"begun" not in it.before
+        it.wait()
+        assert it.signalstatus == signal.SIGINT
+
+
 def test_what_is_logged_begins_its_lines_itself(run: Run) -> None:
     child = run("-t", "-vvv", "--", "true")
     child.expect(pexpect.EOF)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from microvm import interrupt
 from microvm.cli import habits, preset_places
 from microvm.errors import SnapshotError, UsageError
 from microvm.option import Option, check_needs, options_of
@@ -343,7 +343,7 @@ def exit_now(status: int) -> NoReturn:
     """Exit without taking the interpreter apart, which takes longer than many a command."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)
+    interrupt.leave(status)
 
 
 def complain(text: str) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from microvm import interrupt
+
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -38,13 +40,13 @@ def raised() -> Iterator[None]:
 
 
 async def run_until_signal(
-    work: Coroutine[Any, Any, int], interrupt: Callable[[], bool] = lambda: False
+    work: Coroutine[Any, Any, int], take_interrupt: Callable[[], bool] = lambda: False
 ) -> int:
     """Run the work, and cancel it at a Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
 
     What of these we were started to ignore, as by nohup(1), stays ignored.
 
-    :param interrupt: called at a Ctrl-C; True if it has taken care of it.
+    :param take_interrupt: called at a Ctrl-C; True if it has taken care of it.
     :return: the work's exit status, or 128+N when signal N has ended it.
     """
     loop = asyncio.get_running_loop()
@@ -53,7 +55,8 @@ async def run_until_signal(
 
     def end(number: int) -> None:
         nonlocal ended_by
-        if number == signal.SIGINT and interrupt():
+        interrupt.note(number)
+        if number == signal.SIGINT and take_interrupt():
             return
         ended_by = number
         task.cancel()

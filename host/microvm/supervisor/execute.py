@@ -7,6 +7,7 @@ import signal
 import time
 from contextlib import suppress
 
+from microvm import interrupt
 from microvm.supervisor import wire
 from microvm.supervisor.client import Connection, connect
 
@@ -155,6 +156,7 @@ class _Attached:
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         """Pass a Ctrl-C on to the command; the second one within a second is for us."""
+        interrupt.note(number)
         if self.leaving:
             self._exit(number)
         now, before = time.monotonic(), self.interrupted_at
@@ -167,7 +169,7 @@ class _Attached:
 
     def _exit(self, number: int) -> NoReturn:
         self.restore()
-        os._exit(128 + number)
+        interrupt.leave(128 + number)
 
     def leave(self) -> None:
         """Have the command killed, and wait until it is gone, but not for ever."""

@@ -1,0 +1,66 @@
+"""Tests of how the command line ends at a Ctrl-C: as a shell has to see it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pexpect
+import pytest
+
+# What handles a signal here is that of `__main__`, and stands for the others.
+SCRIPT = """
+import atexit, os, signal, sys
+from microvm import cli, interrupt
+from microvm.__main__ import main
+number, status, at_once = map(int, sys.argv[1:])
+atexit.register(print, "cleared up")
+def work():
+    try:
+        print("begun", end=" ", flush=True)
+        if number: os.kill(os.getpid(), number)
+        elif status == 130 and not at_once: signal.pause()
+    except SystemExit:
+        if status == 130 and not at_once: raise
+    if at_once: interrupt.leave(status)
+    sys.exit(status)
+cli.main = work
+main()
+"""
+
+
+def run(number: int, status: int, at_once: bool) -> tuple[int, bytes, bytes]:
+    arguments = map(str, (int(number), status, int(at_once)))
+    command = [sys.executable, "-c", SCRIPT, *arguments]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "at_once", "returncode", "says"),
+    [
+        (signal.SIGINT, 130, False, -signal.SIGINT, b"begun cleared up\n"),
+        (signal.SIGINT, 130, True, -signal.SIGINT, b"begun "),
+        (signal.SIGINT, 3, False, 3, b"begun cleared up\n"),  # the command has handled it
+        (signal.SIGINT, 0, True, 0, b"begun "),
+        (0, 130, True, 130, b"begun "),  # its own doing
+    ],
+)
+def test_who_ends_for_a_ctrl_c_dies_of_it_when_all_is_cleared_up(
+    number: int, status: int, at_once: bool, returncode: int, says: bytes
+) -> None:
+    assert run(number, status, at_once) == (returncode, says, b"")
+
+
+def test_a_ctrl_c_ends_the_shells_loop_too() -> None:
+    loop = 'for each in 1 2; do "$@"; done; echo over'
+    arguments = ["-c", loop, "-", sys.executable, "-c", SCRIPT, "0", "130", "0"]
+    with pexpect.spawn("bash", arguments, timeout=60) as shell:
+        shell.expect(b"begun")
+        shell.sendcontrol("c")
+        shell.expect(pexpect.EOF)
+        assert b"over" not in shell.before
+        assert b"begun" not in shell.before
+        shell.wait()
+        assert shell.signalstatus == signal.SIGINT
