@@ -76,6 +76,17 @@ def test_tests_without_a_machine_load_nothing_and_can_be_chosen(pytester: pytest
     result.assert_outcomes(passed=1, deselected=1)
 
 
+def test_a_coroutine_that_nobody_runs_is_told_what_it_lacks(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("async def test_it(microvm): ...")
+    strict = "-p no:cacheprovider -p no:hypothesispytest -o asyncio_mode=strict".split()
+    scope = ("-o", "asyncio_default_fixture_loop_scope=function")
+    result = pytester.runpytest_inprocess(*strict, *scope)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*mark it with `@pytest.mark.asyncio`, or *asyncio_mode*"])
+    result.stdout.no_fnmatch_line("*0.24*")
+    run(pytester).stdout.fnmatch_lines(["*has its machine from pytest-asyncio, 0.24 *"])
+
+
 def test_without_the_plugin_everything_else_works(pytester: pytest.Pytester) -> None:
     pytester.makeconftest("""
         import pytest

@@ -49,7 +49,16 @@ def anchors(page: Path) -> set[str]:
 @pages
 def test_what_a_page_names_is_there(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    assert [name for name in re.findall(r"`([^`\n]+)`", prose) if is_missing(name)] == []
+    named = re.findall(r"`([^`\n]+)`", prose)
+    missing = [name for name in named if is_missing(name) and not (page.parent / name).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("examples/*/README.md")))
+def test_the_files_that_an_example_lists_are_in_its_folder(page: Path) -> None:
+    rows = re.findall(r"^\| (`.*?) \|", page.read_text(), re.MULTILINE)
+    names = [name for row in rows for name in re.findall(r"`([\w./-]+\.\w+)`", row)]
+    assert [name for name in names if not (page.parent / name).exists()] == []
 
 
 def test_what_a_comment_names_is_there() -> None:

@@ -110,7 +110,7 @@ def steps(document: Path) -> Iterator[Step]:
                 if not any(command.startswith(each) for each in ELSEWHERE):
                     yield Step("sh", command)
     if tests:
-        yield Step("sh", "pytest -o asyncio_mode=auto")
+        yield Step("sh", "pytest")
 
 
 ALL = [

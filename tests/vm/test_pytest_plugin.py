@@ -63,6 +63,10 @@ SUITE = """
         microvm.run(["sh", "-c", "echo to console >/dev/console; echo out; echo bad >&2; exit 3"])
         with microvm.exec(["sleep", "60"]):
             assert False
+
+    def test_fails_in_the_machine(microvm):
+        microvm.write_file("/srv/new", b"")
+        microvm.write_file("/proc/new", b"")
 """
 
 
@@ -88,7 +92,7 @@ def suite(pytester: pytest.Pytester, image: Image) -> pytest.Pytester:
 def test_each_test_has_a_fork_and_who_fails_shows_what_ran(suite: pytest.Pytester) -> None:
     suite.makepyfile(SUITE)
     result = run(suite)
-    result.assert_outcomes(passed=6, failed=1)
+    result.assert_outcomes(passed=6, failed=2)
     assert (suite.path / "set-ups").read_text() == "None\n"
     result.stdout.fnmatch_lines(
         [
@@ -104,9 +108,18 @@ def test_each_test_has_a_fork_and_who_fails_shows_what_ran(suite: pytest.Pyteste
             "*- microvm: commands of microvm_session -*",
             "$ true seen",
             "[[]status 0]",
+            ">       microvm.write_file(*/proc/new*",
+            "E       microvm.errors.*: /proc/new: * in the guest",
+            "test_*.py:*: *",
+            "*- microvm: commands -*",
+            "# the transfer of /srv/new: status 0",
+            "# the transfer of /proc/new: /proc/new: * in the guest",
         ],
         consecutive=False,
     )
+    # Lines of ours are for us.
+    result.stdout.no_fnmatch_line("*microvm/sync*")
+    result.stdout.no_fnmatch_line("*concurrent/futures*")
     result.stdout.no_fnmatch_line("*unseen*")
     result.stdout.no_fnmatch_line("$ rm *")
 

@@ -71,7 +71,12 @@ async def exchange(
     except TimeoutError:
         if not deadline.expired():
             raise  # of whoever gives the data
-        raise ExecTimeout(printable(argv[0]), timeout) from None
+        late = ExecTimeout(printable(argv[0]), timeout)
+        process.came_to(late)
+        raise late from None
+    except MicroVMError as error:
+        process.came_to(error)
+        raise
 
 
 class Exchange:

@@ -10,6 +10,7 @@ from signal import SIGKILL, SIGTERM
 from subprocess import CalledProcessError
 from typing import Generic, Self, TypeVar
 
+from microvm.errors import MicroVMError
 from microvm.guest.command import Command
 from microvm.guest.streams import KeepAlive, OutputStream
 
@@ -161,6 +162,10 @@ class Process:
             self.stdin.write(data or b"")
             self.stdin.close()
             await self.stdin.drain()
+
+    def came_to(self, error: MicroVMError) -> None:
+        """Note what its user is told, for whoever looks at the command later."""
+        self._command.error = self._command.error or error
 
     def keep(self, owner: object) -> None:
         """Hold `owner` for as long as somebody holds this, or one of its output streams."""

@@ -7,12 +7,14 @@ more of it until a test asks for a machine.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Any
 
     from microvm.sync import MicroVM
@@ -28,6 +30,14 @@ _NO_LOOP = (
     "an `async def` test has its machine from pytest-asyncio, 0.24 or newer, in the test's own "
     "loop; with another plugin, use `async with microvm.MicroVM()` in the test"
 )
+_NOT_MARKED = (
+    "pytest-asyncio does not run this `async def` test: mark it with `@pytest.mark.asyncio`, or "
+    'have `asyncio_mode = "auto"` in the settings of pytest'
+)
+
+# By package: those whose lines are left out, and those that run tests.
+_OURS = frozenset({"microvm", "microvm_image"})
+_RUNNERS = frozenset({"_pytest", "pluggy", "pytest_asyncio", *sys.stdlib_module_names})
 
 _origins = pytest.StashKey["Origins"]()
 _run = pytest.StashKey["str"]()
@@ -105,11 +115,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Add the commands and the console of a test's machines to its report, if it has failed."""
-    outcome: Any = yield
+    """Add the commands and the console of a test's machines to its report, if it has failed.
+
+    Its traceback shows the test's own lines, and ours with `--full-trace` or `--tb=native`.
+    """
     own = item.stash.get(_transcripts, [])
     if not own and _transcripts not in item.session.stash:
+        yield
         return
+    error = None if item.config.getoption("fulltrace") else call.excinfo
+    if error is not None and (rest := _without_ours(error.tb)) is not None:
+        error.traceback = type(error.traceback)(rest)
+    outcome: Any = yield
     report = outcome.get_result()
     if report.failed:
         for transcript in (*own, *item.session.stash.get(_transcripts, ())):
@@ -207,6 +224,25 @@ def factory_arguments(
     return config.stash[_origins], node, options, setup, variant, transcripts
 
 
+def _without_ours(whole: TracebackType) -> TracebackType | None:
+    """Leave out our own lines, and those of the standard library below them.
+
+    :return: None for a failure that is in no code of the user's.
+    """
+    shown, below = [], False
+    entry: TracebackType | None = whole
+    while entry is not None:
+        package = str(entry.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        below = package in _OURS or (below and package in sys.stdlib_module_names)
+        if not below:
+            shown.append((entry, package not in _RUNNERS))
+        entry = entry.tb_next
+    rest: TracebackType | None = None
+    for entry, _ in reversed(shown):
+        rest = type(entry)(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return rest if any(is_users for _, is_users in shown) else None
+
+
 def _loop_of(item: pytest.Item) -> str:
     """Return the scope of the event loop that a test is run in; empty if it is not `async`."""
     if item.config.pluginmanager.hasplugin("microvm-asyncio"):
@@ -215,5 +251,6 @@ def _loop_of(item: pytest.Item) -> str:
         if scope := scope_of(item):
             return scope
     if inspect.iscoroutinefunction(getattr(item, "obj", None)):
-        pytest.fail(_NO_LOOP, pytrace=False)
+        has_loops = item.config.pluginmanager.hasplugin("microvm-asyncio")
+        pytest.fail(_NOT_MARKED if has_loops else _NO_LOOP, pytrace=False)
     return ""
