@@ -52,8 +52,10 @@ def main() -> None:
 
 def _is_plain(arguments: list[str]) -> bool:
     """Tell whether all that is said is a machine and a command: that needs no command line."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    return named and len(arguments) > 1 + (arguments[1:2] == ["--"]) and _LOG not in os.environ
+    if len(arguments) < 2 or _LOG in os.environ:
+        return False
+    name, first, *rest = arguments
+    return not name.startswith("-") and (bool(rest) if first == "--" else not first.startswith("-"))
 
 
 def _execute(name: str, *command: str) -> None:

@@ -2,7 +2,8 @@
 
 A size is a number and K, M, G or T, which are powers of 1024 (`64M`, `1.5G`; `64MB` and `64MiB`
 are the same, as for docker); a number alone is bytes. A duration is a number and ms, s, m, h or d
-(`500ms`, `2m`), as for timeout(1); a number alone is seconds. Both may be given as numbers, too.
+(`500ms`, `2m`), as for timeout(1), or several, the largest first (`1h30m`), as for Go; a number
+alone is seconds. Both may be given as numbers, too.
 """
 
 from __future__ import annotations
@@ -33,9 +34,12 @@ _SIZE = re.compile(_NUMBER + r"(?:([KMGT])(?:i?B)?|B)?", re.ASCII | re.IGNORECAS
 _BYTES = {None: 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _END = 1 << 63
 
-_DURATION = re.compile(_NUMBER + r"(ms|s|m|h|d)?", re.ASCII)
-_DURATIONS = "write 5s, 500ms or 2m; a number alone is seconds"
-_SECONDS = {None: 1, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS = ("d", "h", "m", "s", "ms")
+_DURATION = re.compile(
+    _NUMBER + "|(?=.)" + "".join(rf"(?:{_NUMBER}{unit}(?!s))?" for unit in _UNITS), re.ASCII
+)
+_DURATIONS = "write 5s, 500ms or 1h30m; a number alone is seconds"
+_SECONDS = (1, 86400, 3600, 60, 1, 1e-3)  # of each group of `_DURATION`
 
 
 def parse_size(value: Size) -> int:
@@ -69,7 +73,8 @@ def parse_duration(value: Duration) -> float:
     :raises UsageError: it is no duration; says what is.
     """
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        seconds = float(match[1]) * _SECONDS[match[2]]
+        parts = zip(match.groups("0"), _SECONDS, strict=True)
+        seconds = math.fsum(float(part) * unit for part, unit in parts)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(value) if abs(value) < _END else math.inf
     else:

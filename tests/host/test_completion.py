@@ -31,6 +31,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("images/plain-1", "tags", "snapshots/warm", "snapshots/cold"):
         (tmp_path / "cache" / folder).mkdir(parents=True)
     (tmp_path / "cache/tags/app:1.2").write_text("plain-1")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    (tmp_path / "run/microvm/web").mkdir(parents=True)
+    (tmp_path / "run/microvm").chmod(0o700)
+    (tmp_path / "source").mkdir()
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -46,6 +51,13 @@ def test_bash_completes_verbs_options_and_names(home: Path) -> None:
         "microvm run --accel=k|": ["kvm"],
         "microvm image tag app:|": ["1.2"],  # bash has a word end at a colon
         "microvm snapshot rm cold |": ["warm"],
+        "microvm cp so|": ["source"],
+        "microvm cp source w|": ["web:"],
+        "microvm cp web:so|": [],
+        **{f"microvm run {each} so|": ["source"] for each in ("--env-file", "--copy", "--console")},
+        "microvm image export -o so|": ["source"],
+        "microvm help wa|": ["wait"],
+        "microvm help image bui|": ["build"],
     }
     lines = home / "lines"
     lines.write_text("".join(f"{line}\n" for line in asked))

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 from tests.host.test_cli import pages
 
-from microvm.cli import cli, env_file, log, shared
+from microvm.__main__ import _is_plain
+from microvm.cli import cli, env_file, group, habits, log, names, shared
 from microvm.cli.run import run
 from microvm.errors import UsageError
 from microvm.options import ExecOptions, MachineOptions
@@ -46,7 +47,12 @@ def parsed(*arguments: str) -> dict[str, object]:
         (["--volume=/x:/y", "ls"], "There is no --volume: the guest sees no files of the host"),
         (["-p", "80:80", "true"], "There is no -p: the guest has no network"),
         (["-d", "true"], "There is no -d: `microvm start` makes a machine that stays"),
-        (["--name", "x", "true"], "There is no --name: `microvm start` makes"),
+        (
+            ["--name", "x", "true"],
+            "There is no --name: a machine of `run` is gone with its command",
+        ),
+        (["--env-file", "/nonexistent", "true"], "/nonexistent: No such file or directory"),
+        (["-i", "-t", "true"], "the input device is not a TTY: leave out -t"),
         (["--workdir=/", "true"], "There is no --workdir: it is -w or --cwd"),
         (["--timeuot", "1", "true"], "--timeout"),
     ],
@@ -66,7 +72,19 @@ def test_an_option_of_containers_is_answered(arguments: list[str], says: str) ->
         ("start", ["-d"], "There is no -d: it goes on in the background always"),
         ("start", ["--name", "one", "two"], "NAME and --name are the same"),
         ("exec", ["-v", "/home/me:/w", "box", "ls"], "-v is --verbose, there are no volumes"),
+        ("start", ["-it"], "There is no -i: it runs no command; `microvm shell NAME` opens"),
+        ("start", ["bar", "sleep", "1 0"], "`microvm exec bar -- sleep '1 0'` runs a command"),
         ("exec", ["-d", "box", "ls"], "There is no -d: a command goes on in the background as"),
+        ("exec", ["-it", "box", "sh"], "the input device is not a TTY: leave out -t"),
+        ("exec", ["box", "-it", "sh"], "options are before NAME: `microvm exec -it … box …`"),
+        ("exec", ["box", "-e", "A=1", "--", "env"], "`microvm exec -e … box …`"),
+        ("shell", ["box"], "not a TTY, which a shell needs: `microvm exec box -- sh` reads"),
+        ("shell", ["box", "ls"], "`microvm exec box -- ls` runs a command"),
+        ("logs", ["--tail", "5", "box"], "There is no --tail: `microvm logs NAME | tail` shows"),
+        ("stop", ["-t", "5", "box"], "There is no -t: a machine ends at once"),
+        ("ps", ["box"], "`microvm inspect box` shows one machine"),
+        ("config", ["set", "memory"], "it shows what is set; `memory ="),
+        ("cp", ["a:b", "box:/"], "a file that is here is ./a:b"),
     ],
     ids=str,
 )
@@ -170,6 +188,18 @@ def test_a_line_that_is_no_variable_is_refused(tmp_path: Path, line: str) -> Non
         (["image", "lss"], "Did you mean `microvm image ls`?"),
         (["images"], "Did you mean `microvm image ls`?"),
         (["build"], "Did you mean `microvm image build` or `microvm kernel build`?"),
+        (["ssh", "box"], "Did you mean `microvm shell`?"),
+        (["version"], "Did you mean `microvm --version`?"),
+        (["info"], "Did you mean `microvm doctor`?"),
+        (["pull", "x"], "Did you mean `microvm image pull`?"),
+        (["stats"], "Did you mean `microvm ps`?"),
+        (["rm", "box"], "of a machine; `microvm image rm` removes an image."),
+        (["restart", "box"], "`microvm stop NAME`, then `microvm start NAME`, is a new machine."),
+        (["rename", "a", "b"], "keeps the name that `microvm start NAME` has given it."),
+        (["login"], "keeps what `microvm image pull` goes by."),
+        (["-q", "run", "true"], "-q is behind its verb: `microvm run -q`"),
+        (["--memory", "image", "build"], "`microvm image build --memory`"),
+        (["--nonsense", "run"], "No such option '--nonsense'."),
         (["help", "rnu"], "Did you mean `microvm run`?"),
         (["help", "image", "tga"], "Did you mean `microvm image tag`?"),
         (["help", "run", "x"], "`microvm run` has no commands below it"),
@@ -185,7 +215,59 @@ def test_who_mistypes_a_verb_is_told_which_there_are(arguments: list[str], says:
 
 @pytest.mark.parametrize("verb", [[], ["run"], ["image", "build"]], ids=" ".join)
 def test_help_may_come_first(verb: list[str]) -> None:
-    assert microvm("help", *verb) == microvm(*verb, "--help")
+    assert microvm("help", *verb) == microvm(*verb, "--help") == microvm("help", " ".join(verb))
+
+
+def test_help_may_be_in_the_middle() -> None:
+    assert microvm("image", "help", "build") == microvm("image", "build", "--help")
+    assert microvm("image", "help") == microvm("image", "--help")
+
+
+def test_every_answer_is_of_a_verb_that_is_there() -> None:
+    verbs = {" ".join(verb) for verb in pages(cli)}
+    assert {*habits._OPTIONS_OF, *habits._EXTRA} <= verbs
+    assert {*group._ELSEWHERE.values()} <= {*verbs, "--version"}
+    assert not {*group._ELSEWHERE, *group._INSTEAD} & verbs
+
+
+def test_all_machines_are_listed_always(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert microvm("ps", "-a") == microvm("ps")
+    assert microvm("ps")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_plain"),
+    [
+        (["box", "ls", "-l"], True),
+        (["box", "--", "-l"], True),
+        (["box", "-l"], False),
+        (["-i", "box", "ls"], False),
+        (["box", "--"], False),
+        (["box"], False),
+        ([], False),
+    ],
+    ids=str,
+)
+def test_only_what_has_no_options_goes_past_the_command_line(
+    arguments: list[str], is_plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MICROVM_LOG", raising=False)
+    assert _is_plain(arguments) is is_plain
+
+
+@pytest.mark.parametrize(
+    ("word", "may_be"),
+    [("app", True), ("app:1", True), ("python", True), ("alpine", True), ("ls", False)],
+)
+def test_a_word_may_be_an_image(
+    word: str, may_be: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
+    (tmp_path / "images/alpine-3").mkdir(parents=True)
+    (tmp_path / "tags").mkdir()
+    (tmp_path / "tags/app:2").write_text("alpine-3")
+    assert names.may_be_image(word) is may_be
 
 
 def test_every_command_below_the_first_is_in_a_group_that_knows_what_is_meant() -> None:

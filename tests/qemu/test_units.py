@@ -97,6 +97,10 @@ def test_memory_of_a_command() -> None:
         ("1.5m", 90),
         ("2h", 7200),
         ("1d", 86400),
+        ("1h30m", 5400),
+        ("2d1h", 176400),
+        ("1m1.5s", 61.5),
+        ("1m500ms", 60.5),
     ],
 )
 def test_a_duration_is_in_seconds(duration: float | str, seconds: float) -> None:
@@ -105,10 +109,26 @@ def test_a_duration_is_in_seconds(duration: float | str, seconds: float) -> None
 
 @pytest.mark.parametrize(
     "duration",
-    ["", "s", "5 s", "5S", "5M", "1m30s", "-1", "inf", "nan", "1e3", "\u0665s", -1],
+    [
+        "",
+        "s",
+        "5 s",
+        "5S",
+        "5M",
+        "30s1m",
+        "1h1h",
+        "1h30",
+        "1h 30m",
+        "-1",
+        "inf",
+        "nan",
+        "1e3",
+        "\u0665s",
+        -1,
+    ],
 )
 def test_no_duration(duration: Any) -> None:
-    with pytest.raises(UsageError, match=r"is not a duration \(write 5s, 500ms or 2m"):
+    with pytest.raises(UsageError, match=r"is not a duration \(write 5s, 500ms or 1h30m"):
         parse_duration(duration)
 
 

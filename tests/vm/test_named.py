@@ -205,8 +205,11 @@ def test_options_reach_the_command(microvm: Command, machine: str) -> None:
 
 
 def test_a_shell_reads_its_input(microvm: Command, machine: str) -> None:
-    done = microvm("shell", machine, input=b"echo $0 $HOME; exit 5\n")
-    assert (done.returncode, done.stdout) == (5, b"/bin/sh /root\n")
+    child = pexpect.spawn(sys.executable, ["-m", "microvm", "shell", machine], timeout=60)
+    child.sendline("echo $0 $HOME; exit 5")
+    child.expect_exact("/bin/sh /root\r\n")
+    child.expect(pexpect.EOF)
+    assert child.wait() == 5
 
 
 def test_the_machine_keeps_what_commands_have_left(microvm: Command, machine: str) -> None:

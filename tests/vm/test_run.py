@@ -53,6 +53,12 @@ def test_keeps_the_streams_apart_and_passes_the_status_on(microvm: Command) -> N
     ("command", "status", "says"),
     [
         (["nonexistent"], 127, b"microvm: nonexistent: not found in the guest's PATH\n"),
+        (
+            ["python:3", "--", "sh", "-c", "a b"],
+            127,
+            b"microvm: python:3: not found in the guest's PATH (an image is named by --image: "
+            b"`microvm run --image python:3 -- sh -c 'a b'`)\n",
+        ),
         (["/etc/passwd"], 126, b"microvm: /etc/passwd: Permission denied\n"),
         (["/etc"], 126, b"microvm: /etc: Permission denied\n"),
         (["sh", "-c", "kill -9 $$"], 137, b""),
@@ -209,7 +215,7 @@ def test_a_command_that_takes_more_memory_than_it_may_is_killed(microvm: Command
         (["--cpus", "999", "--", "true"], 2, "a guest with 999 CPUs would not come up"),
         (["--env", "=x", "--", "true"], 2, "KEY=VALUE"),
         (["--timeout", "0", "--", "true"], 2, "'--timeout': '0' is no time at all"),
-        (["--timeout", "soon", "--", "true"], 2, "not a duration (write 5s, 500ms or 2m"),
+        (["--timeout", "soon", "--", "true"], 2, "not a duration (write 5s, 500ms or 1h30m"),
         (["--max-output", "-1", "--", "true"], 2, "'--max-output': '-1' is not a size"),
         (["--max-processes", "-1", "--", "true"], 2, "is not a whole number from 0 to 4294967295"),
         (["--max-processes", "99999999999", "--", "true"], 2, "is not a whole number from 0 to"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from subprocess import PIPE
 from typing import TYPE_CHECKING, cast
 
 from microvm import readymade
-from microvm.cli import shared, terminal
+from microvm.cli import names, shared, terminal
 from microvm.cli.result import Result
 from microvm.cli.signals import run_until_signal
 from microvm.errors import MachineError, MicroVMError, StartError
@@ -125,11 +126,16 @@ class Attached:
                 raise
 
     def _image_hint(self, error: StartError) -> str:
-        """Return a hint for who misses a command that a ready-made image has."""
-        name = readymade.having(self.command[0])
-        if error.errno != ENOENT or error.stage != "lookup" or not name:
+        """Return a hint for who misses a command that an image has, or has named that first."""
+        if error.errno != ENOENT or error.stage != "lookup":
             return ""
-        return f"`microvm run --image {name} -- {self.command[0]} …` has it"
+        first, *rest = self.command
+        if name := readymade.having(first):
+            return f"`microvm run --image {name} -- {first} …` has it"
+        if not names.may_be_image(first):
+            return ""
+        command = shlex.join(rest[rest[:1] == ["--"] :])
+        return f"an image is named by --image: `microvm run --image {first} -- {command}`"
 
     def _host_path_hint(self, error: StartError) -> str:
         """Return a hint for who has named a file or folder of the host."""

@@ -22,7 +22,9 @@ _microvm() {
     COMPREPLY=()
     while IFS=$'\t' read -r type word rest; do
         case $type in
-        plain) COMPREPLY+=("$(printf %q "$word")") ;;
+        plain)
+            COMPREPLY+=("$(printf %q "$word")")
+            [[ $word != *: ]] || compopt -o nospace 2>/dev/null ;;
         file) compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -f -- "$word")) ;;
         dir) compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -d -- "$word")) ;;
         esac
@@ -39,7 +41,9 @@ _microvm() {
     local -a words_ described
     while IFS=$'\t' read -r type word rest; do
         case $type in
-        plain) words_+=("$word"); described+=("$word${rest:+  -- $rest}") ;;
+        plain)
+            [[ $word == *: ]] && { compadd -S '' -- "$word"; continue }
+            words_+=("$word"); described+=("$word${rest:+  -- $rest}") ;;
         file) compset -P '*='; _files ;;
         dir) compset -P '*='; _files -/ ;;
         esac
@@ -77,8 +81,8 @@ def completion(shell: str | None, install: bool) -> None:
     """Print what completes our commands in a shell, or install it.
 
     It is a script of bash, zsh or fish, by default of the one that SHELL names. With it, the
-    tabulator completes verbs, options, and the names of images, snapshots and machines. Installed
-    once, it is there in each new shell; installed again, it is renewed.
+    tabulator completes verbs, options, files, and the names of images, snapshots and machines.
+    Installed once, it is there in each new shell; installed again, it is renewed.
     """
     shell = shell or Path(os.environ.get("SHELL", "")).name
     if shell not in _SCRIPTS:

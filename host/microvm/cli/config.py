@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import click
 
-from microvm.cli import presets
+from microvm.cli import habits, presets
 from microvm.option import Option
 
 
-@click.command()
+@click.command(cls=habits.Command)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def config(as_json: bool) -> None:
     """Show the defaults of options, and where each is from.

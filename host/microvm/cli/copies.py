@@ -105,6 +105,7 @@ def options(function: F) -> F:
             multiple=True,
             metavar="SRC[:DST]",
             callback=_parse,
+            shell_complete=shared.files,
             help="Copy a file or folder into the guest before CMD. [default DST: where CMD runs]",
         ),
     ):

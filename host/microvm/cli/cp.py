@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from microvm.cli import copies, shared
+from microvm.cli import copies, habits, shared
 from microvm.option import Option
 from microvm.options import counted
 from microvm.supervisor.runtime import is_name
 from microvm.units import parse_size
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from microvm.supervisor.attached import AttachedVM
 
 _ARCHIVE = "-"
@@ -40,7 +42,21 @@ def _parse(context: click.Context, parameter: click.Parameter, text: str) -> _En
     return _End(text)
 
 
-@click.command()
+def _complete(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem[str]]:
+    """Complete files that are here, and machines; nothing in them."""
+    from click.shell_completion import CompletionItem
+
+    machines = shared.completes("machine")(context, parameter, incomplete)
+    files = [] if is_name(incomplete.partition(":")[0]) and ":" in incomplete else ["file"]
+    return [
+        *(CompletionItem(f"{name}:") for name in machines),
+        *(CompletionItem(incomplete, type=kind) for kind in files),
+    ]
+
+
+@click.command(cls=habits.Command)
 @shared.wait
 @click.option(
     "--max-size",
@@ -67,8 +83,8 @@ def _parse(context: click.Context, parameter: click.Parameter, text: str) -> _En
     help="As whom files are read and written in the machine. [default: the image's, else root]",
 )
 @shared.verbose
-@click.argument("source", metavar="SRC", callback=_parse)
-@click.argument("target", metavar="DST", callback=_parse)
+@click.argument("source", metavar="SRC", callback=_parse, shell_complete=_complete)
+@click.argument("target", metavar="DST", callback=_parse, shell_complete=_complete)
 def cp(source: _End, target: _End, wait: bool, **how: Any) -> None:
     """Copy a file or a folder into a machine, or out of it.
 
@@ -87,8 +103,10 @@ def cp(source: _End, target: _End, wait: bool, **how: Any) -> None:
     written as ./a:b.
     """  # noqa: D301 - click wants the backspace itself
     if bool(source.machine) == bool(target.machine):
+        hint = f": a file that is here is ./{source.machine}:{source.path}"
         raise click.UsageError(
             "one of SRC and DST is in a machine, as NAME:PATH, and the other one here"
+            + (hint if source.machine else "")
         )
     if _ARCHIVE in (source.path, target.path):
         here, of = (0, "input") if target.machine else (1, "output")

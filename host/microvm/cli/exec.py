@@ -41,6 +41,10 @@ def execute(
     """
     from microvm.supervisor.execute import execute
 
+    shared.check_terminal(standard_input, options["tty"])
+    if command[0].startswith("-") and command[0] != "--":
+        message = f"options are before NAME: `microvm exec {command[0]} … {name} …`"
+        raise click.UsageError(message)
     argv = command[1:] if command[0] == "--" else command
     if not argv:
         raise click.UsageError("say what to run, as in `microvm exec NAME -- echo hello`")
@@ -57,12 +61,15 @@ def execute(
 def shell(name: str, wait: bool, **options: Any) -> None:
     """Open a shell in a machine that has a name.
 
-    It is that of the user, root unless -u says another, as a login. It has a terminal; without one
-    of ours, it reads commands from standard input.
+    It is that of the user, root unless -u says another, as a login. It has a terminal, which is
+    ours: `microvm exec NAME -- sh` reads commands from anything else.
     """
     import os
 
+    if not os.isatty(0):
+        instead = f"`microvm exec {name} -- sh` reads commands from standard input"
+        raise click.UsageError(f"the input device is not a TTY, which a shell needs: {instead}")
     from microvm.supervisor.execute import execute
 
-    given = as_json(options) | ({"tty": True} if os.isatty(0) else {})
+    given = as_json(options) | {"tty": True}
     shared.exit_now(execute(name, _SHELL, given, wait=wait))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,19 +29,34 @@ _OPTIONS = {
     "--pids-limit": "it is --max-processes",
     "--restart": _STAYS,
 }
+_NAMED = "a machine of `run` is gone with its command; `microvm start NAME` makes one that stays"
+_TALKS = "it runs no command; `microvm shell NAME` opens a shell in the machine"
+_TAIL = "`microvm logs NAME | tail` shows the end"
+_AT_ONCE = "a machine ends at once"
 _OPTIONS_OF = {
-    "run": {"-d": _STAYS, "--detach": _STAYS, "--name": _STAYS},
-    "exec": {"-d": _IN_BACKGROUND, "--detach": _IN_BACKGROUND},
+    "run": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _STAYS), "--name": _NAMED},
+    "exec": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _IN_BACKGROUND)},
+    "shell": _OPTIONS,
     "start": {
-        "-d": "it goes on in the background always",
-        "--detach": "it goes on in the background always",
+        **_OPTIONS,
+        **dict.fromkeys(("-d", "--detach"), "it goes on in the background always"),
+        **dict.fromkeys(("-i", "-t", "--interactive", "--tty", "-a", "--attach"), _TALKS),
     },
+    "logs": dict.fromkeys(("--tail", "-n", "--since", "--until"), _TAIL),
+    "stop": dict.fromkeys(("-t", "--time", "--timeout", "-f", "--force"), _AT_ONCE),
+    "ps": {"--format": "--json has all that is known", "--filter": "--json has all that is known"},
+}
+_EXTRA = {
+    "config": 'it shows what is set; `memory = "1G"` in a file that it names sets an option',
+    "ps": "`microvm inspect {words}` shows one machine",
+    "shell": "`microvm exec {name} -- {words}` runs a command",
+    "start": "`microvm exec {name} -- {words}` runs a command, once the machine is started",
 }
 _VOLUME = re.compile(r"[^:]*/[^:]*:/[^:]*(:[\w,]+)?|[\w.-]+:/[^:]*(:[\w,]+)?")
 
 
 class Command(click.Command):
-    """A command that answers options of container tools with what there is instead."""
+    """A command that answers what is meant for container tools with what there is instead."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments.
@@ -48,14 +64,19 @@ class Command(click.Command):
         :raises click.UsageError: they are wrong; says what to do instead.
         """
         verb = self.name or ""
+        ctx.allow_extra_args = verb in _EXTRA
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            volumes = dict.fromkeys(_VOLUMES, _no_volumes(verb))
-            answers = {**volumes, **_OPTIONS, **_OPTIONS_OF.get(verb, {})}
+            answers = {**dict.fromkeys(_VOLUMES, _no_volumes(verb)), **_OPTIONS_OF.get(verb, {})}
             if instead := answers.get(error.option_name):
                 raise click.UsageError(f"There is no {error.option_name}: {instead}", ctx) from None
             raise
+        if rest and verb in _EXTRA and not ctx.resilient_parsing:
+            words = shlex.join(rest)
+            instead = _EXTRA[verb].format(name=ctx.params.get("name"), words=words)
+            raise click.UsageError(f"{words} is more than it takes: {instead}", ctx)
+        return rest
 
 
 class Verbose(click.Option):

@@ -7,13 +7,27 @@ import click
 from microvm.cli.group import no_such_command
 
 
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    del parameter
+    shown = context.parent or context
+    for name in context.params.get("commands") or ():
+        group = shown.command
+        command = group.get_command(shown, name) if isinstance(group, click.Group) else None
+        if command is None:
+            return []
+        shown = click.Context(command, info_name=name, parent=shown)
+    group = shown.command
+    verbs = group.list_commands(shown) if isinstance(group, click.Group) else []
+    return [verb for verb in verbs if verb.startswith(incomplete)]
+
+
 @click.command("help")
-@click.argument("commands", nargs=-1, metavar="[CMD…]")
+@click.argument("commands", nargs=-1, metavar="[CMD…]", shell_complete=_complete)
 @click.pass_context
 def help(context: click.Context, commands: tuple[str, ...]) -> None:  # noqa: A001 - the verb's name
     """Show what a command does: `microvm help image build`."""
-    shown = context.find_root()
-    for name in commands:
+    shown = context.parent or context
+    for name in " ".join(commands).split():
         group = shown.command
         if not isinstance(group, click.Group):
             raise click.UsageError(f"`{shown.command_path}` has no commands below it", shown)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from microvm.cli import shared
+from microvm.cli import habits, shared
 from microvm.cli.facts import echo_all, echo_json, time_text
 from microvm.printable import printable
 from microvm.units import format_size
@@ -27,9 +27,10 @@ _LONGEST_LINE = 4096  # of a console, until it is shown
 _MOST_SHOWN = 60  # characters of what runs
 
 
-@click.command()
+@click.command(cls=habits.Command)
 @_as_json
 @click.option("-q", "--quiet", is_flag=True, help="Only the names.")
+@click.option("-a", "--all", is_flag=True, expose_value=False, help="Nothing: all are listed.")
 def ps(as_json: bool, quiet: bool) -> None:
     """List the machines that have names.
 
@@ -99,7 +100,7 @@ def _text(name: str, value: Any) -> Any:
     return format_size(value) if name in _SIZES else value
 
 
-@click.command()
+@click.command(cls=habits.Command)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until it ends.")
 @shared.machine
 def logs(name: str, follow: bool) -> None:
@@ -131,8 +132,8 @@ def _echo(line: bytes) -> None:
     click.echo(printable(text))
 
 
-@click.command()
-@click.option("--all", "everything", is_flag=True, help="Stop all of them.")
+@click.command(cls=habits.Command)
+@click.option("-a", "--all", "everything", is_flag=True, help="Stop all of them.")
 @click.argument("names", nargs=-1, metavar="[NAME]…", shell_complete=_complete)
 def stop(names: tuple[str, ...], everything: bool) -> None:
     """End machines that have names.

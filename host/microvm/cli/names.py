@@ -64,6 +64,13 @@ def snapshot(text: str) -> str:
     return _only(text, begun, "snapshots", SnapshotError) if begun else text
 
 
+def may_be_image(word: str) -> bool:
+    """Tell whether a word looks like the name of an image, or is one's up to a version."""
+    return ":" in word or any(
+        each == word or each.startswith((f"{word}:", f"{word}-")) for each in _with_ready_made()
+    )
+
+
 def _begins(text: str, name: str) -> bool:
     return bool(text) and name.startswith(text)
 

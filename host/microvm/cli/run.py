@@ -66,6 +66,8 @@ def run(
     Files go in by --copy and come out by --collect, each as often as you like, as `docker cp` does
     it. They are CMD's user's, and relative paths in the guest are relative to where CMD runs.
 
+    The machine has no name: `microvm start NAME` makes one that has, and stays, for `microvm exec`.
+
     An image may have defaults, as docker's have: a command, which CMD stands in for; an entrypoint,
     which comes before it; variables, a working directory, a user.
 
@@ -87,6 +89,7 @@ def run(
     Ctrl-C goes to the command; a second one within a second ends the machine. With -t the terminal
     is the command's, and Ctrl-C is a key like any other.
     """  # noqa: D301 - click wants the backspace itself
+    shared.check_terminal(standard_input, options["tty"])
     told = result.of(options)
     told.argv = command
     with told.written():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -28,7 +29,7 @@ _PRESETS = "microvm.presets"  # in click's notes about a command
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
 
-Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+Complete = Callable[[click.Context, click.Parameter, str], Any]
 Callback = Callable[[click.Context, click.Parameter, Any], Any]
 
 
@@ -79,8 +80,18 @@ def completes(kind: str) -> Complete:
     return complete
 
 
+def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> Any:
+    """Complete files, as the shell does, as a callback of click's."""
+    del context, parameter
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
 def _words(metavar: str) -> Complete | None:
-    """Return a callback that completes words of which one is to be chosen, if these are."""
+    """Return a callback that completes files, or words of which one is to be chosen."""
+    if metavar == "FILE":
+        return files
     if not (metavar.startswith("[") and "|" in metavar):
         return None
     return lambda _, __, incomplete: [
@@ -245,6 +256,8 @@ def _read_env_files(context: click.Context, parameter: click.Parameter, paths: A
             variables |= env_file.read(path)
     except UsageError as error:
         raise click.BadParameter(str(error)) from None
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}") from None
     return variables
 
 
@@ -252,6 +265,7 @@ _env_file = click.option(
     "--env-file",
     multiple=True,
     callback=_read_env_files,
+    shell_complete=files,
     metavar="FILE",
     help="Take variables from a file of lines such as KEY=VALUE, or KEY for ours; -e is over them.",
 )
@@ -306,6 +320,17 @@ def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
     if "env" in declared and (variables := parsed.get("env_file")):
         options["env"] = {**declared["env"].check(variables), **options.get("env", {})}
     return cast(T, options)
+
+
+def check_terminal(standard_input: bool | None, tty: Any) -> None:
+    """Refuse what asks for a terminal, where our standard input, which is asked for, is none.
+
+    Docker does so. With `-t` alone the command gets one in any case, for scripts.
+
+    :raises click.UsageError: it is none.
+    """
+    if standard_input and tty and not os.isatty(0):
+        raise click.UsageError("the input device is not a TTY: leave out -t")
 
 
 def image_of(given: str | None) -> Image:
