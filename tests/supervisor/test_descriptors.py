@@ -10,6 +10,8 @@ import socket
 from pathlib import Path
 
 import pytest
+from tests.support.polling import comes_true
+from tests.support.processes import open_files
 
 from microvm.supervisor.descriptors import Descriptor
 from microvm.tasks import cancel
@@ -134,3 +136,34 @@ async def test_what_cannot_be_opened_anew_works_too(
             assert await ours.read() == b"data"
             os.close(sink)
             assert await ours.read() == b""
+
+
+async def test_a_full_terminal_that_cannot_be_opened_anew_is_waited_for_at_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = pty.openpty()
+    os.set_blocking(theirs, False)
+    write, refused = os.write, 0
+
+    def counted(descriptor: int, data: memoryview) -> int:
+        nonlocal refused
+        try:
+            return write(descriptor, data)
+        except BlockingIOError:
+            refused += 1
+            raise
+
+    monkeypatch.setattr(Descriptor, "_open_anew", lambda self: setattr(self, "_blocks", True))
+    monkeypatch.setattr(os, "write", counted)
+    with Descriptor(os.dup(theirs), writes=True) as sink:
+        writing = asyncio.create_task(sink.write(BIG))
+        await asyncio.sleep(0.3)
+        assert refused < 20  # thousands without a rest
+        got = 0
+        while got < 1 << 16:  # it goes on as soon as there is room
+            got += len(await asyncio.to_thread(os.read, ours, 1 << 16))
+        await cancel([writing])
+    name = os.ttyname(theirs)
+    await comes_true(lambda: [*open_files().values()].count(name) == 1)  # which is the test's own
+    os.close(theirs)
+    os.close(ours)

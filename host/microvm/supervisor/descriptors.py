@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import stat
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Self
 
 from microvm.threads import in_thread
 
 _CHUNK = 1 << 16
+_LOOK = 200  # ms between two looks whether what is written in a thread still is
+_PAUSE = 0.05
 _PTMX = os.makedev(5, 2)  # which would be another terminal
 
 
@@ -93,7 +96,7 @@ class Descriptor:
         """
         view = memoryview(data)
         if self._blocks:
-            await in_thread(_write_duplicate, os.dup(self._descriptor), view)
+            await in_thread(self._write_duplicate, os.dup(self._descriptor), view)
             return
         while view:
             try:
@@ -105,6 +108,20 @@ class Descriptor:
         if self._socket is not None:
             return self._socket.send(view, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         return os.write(self._descriptor, view)
+
+    def _write_duplicate(self, descriptor: int, view: memoryview) -> None:
+        """Write in a thread, for as long as this is open: nobody ends a thread."""
+        waiting = select.poll()
+        waiting.register(descriptor, select.POLLOUT)
+        try:
+            while view and self._descriptor >= 0:
+                if waiting.poll(_LOOK):
+                    try:
+                        view = view[os.write(descriptor, view) :]
+                    except BlockingIOError:  # a terminal with room for one byte takes no newline
+                        time.sleep(_PAUSE)
+        finally:
+            os.close(descriptor)
 
     async def _ready(self) -> None:
         """Wait until it can be read, or written."""
@@ -132,14 +149,5 @@ def _wake(future: asyncio.Future[None]) -> None:
 def _read_duplicate(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, _CHUNK)
-    finally:
-        os.close(descriptor)
-
-
-def _write_duplicate(descriptor: int, view: memoryview) -> None:
-    try:
-        while view:
-            with suppress(BlockingIOError):
-                view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
