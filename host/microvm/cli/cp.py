@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import dataclass
-from io import BufferedWriter, FileIO
+from io import BufferedWriter
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from microvm.cli import copies, habits, shared
+from microvm.cli import copies, habits, shared, standard
 from microvm.option import Option
 from microvm.options import counted
 from microvm.supervisor.runtime import is_name
@@ -148,7 +148,7 @@ async def _put(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) ->
     if source != _ARCHIVE:
         await vm.put(source, target, **how)
         return
-    with FileIO(0, closefd=False) as archive:
+    with standard.Patient(0, closefd=False) as archive:
         await vm.put_archive(archive, target, **how)
 
 
@@ -156,5 +156,5 @@ async def _get(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) ->
     if target != _ARCHIVE:
         copies.notify_left_out(await vm.get(source, target, **how))
         return
-    with BufferedWriter(FileIO(1, "w", closefd=False)) as archive:
+    with BufferedWriter(standard.Patient(1, "w", closefd=False)) as archive:
         copies.notify_left_out(await vm.get_archive(source, archive, **how))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import select
 import signal
 import sys
 from typing import TYPE_CHECKING, TextIO
@@ -48,6 +49,22 @@ class _Errors(io.FileIO):
             return super().write(data)
         except OSError:
             return memoryview(data).nbytes
+
+
+class Patient(io.FileIO):
+    """A standard stream, waited for also where whoever shares it has made it not block."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return what there is, as soon as that is anything; empty at the end."""
+        while (data := super().read(size)) is None:
+            select.select((self,), (), ())
+        return data
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write what there is room for, as soon as that is anything."""
+        while (written := super().write(data)) is None:
+            select.select((), (self,), ())
+        return written
 
 
 def open_all() -> None:

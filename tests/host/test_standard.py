@@ -1,0 +1,26 @@
+"""Standard streams that do not block, since whoever shares them has made them so."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from io import BufferedWriter
+
+from microvm.cli.standard import Patient
+
+BIG = bytes(range(256)) * 1000  # more than a pipe holds
+
+
+def test_they_are_waited_for() -> None:
+    source, sink = os.pipe()
+    for descriptor in (source, sink):
+        os.set_blocking(descriptor, False)
+    with ThreadPoolExecutor(1) as threads, Patient(source) as reader:
+
+        def read() -> bytes:
+            return b"".join(iter(lambda: reader.read(1000), b""))
+
+        reading = threads.submit(read)
+        with BufferedWriter(Patient(sink, "w")) as writer:
+            writer.write(BIG)
+        assert reading.result() == BIG
