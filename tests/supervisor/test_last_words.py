@@ -1,0 +1,35 @@
+"""The last words of a machine."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tests.support.small_disk import small_disk
+
+from microvm.supervisor.last_words import LastWords
+from microvm.supervisor.runtime import Runtime
+
+
+def fill(path: Path) -> None:
+    """Write a file until the disk is full."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.parametrize("reason", ["the guest rebooted", "\udcff" * 5000], ids=["short", "long"])
+def test_a_full_disk_has_room_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    with small_disk(tmp_path / "disk", "256k") as disk:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(disk))
+        with Runtime(make=True) as runtime, runtime.create("one") as place:
+            words = LastWords(place)
+            assert place.reason() == "its supervisor was killed"
+            fill(disk / "large")
+            with pytest.raises(OSError, match="No space left"):
+                place.write("other", {"reason": reason})
+            words.write(reason, asked=False)
+            assert place.reason()[:500] == reason[:500]
