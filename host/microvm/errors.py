@@ -310,11 +310,13 @@ class ExecKilled(ExecError):
         str where text was asked for, with U+FFFD for what is none.
     :ivar stderr: the same of standard error.
     :ivar memory: the most memory that it took, as `CompletedProcess.memory`.
+    :ivar returncode: how it ended then, as `CompletedProcess.returncode`.
     """
 
     stdout: Any = None
     stderr: Any = None
     memory: int | None = None
+    returncode: int | None = None
 
 
 class ExecTimeout(ExecKilled):

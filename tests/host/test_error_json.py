@@ -52,6 +52,7 @@ def examples() -> Iterator[MicroVMError]:
             error.qemu_exit = QemuExit("killed", "it was killed", -9, "why?")
         if isinstance(error, ExecKilled):
             error.stdout, error.stderr = b"\xff\0", "text"
+            error.returncode = -9
         yield error
 
 

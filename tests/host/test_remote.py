@@ -100,6 +100,8 @@ class Request:
 class Played:
     """A supervisor; it says what the test makes it say."""
 
+    name = "played"
+
     def __init__(self) -> None:
         self.requests: asyncio.Queue[Request] = asyncio.Queue()
         self.all: list[Request] = []
@@ -250,7 +252,7 @@ async def test_what_a_killed_command_wrote_is_in_its_error(error: ExecKilled) ->
         request = await played.starts()
         request.write(1, b"some\xff")
         request.write(2, b"more")
-        error.memory = MEMORY
+        error.memory, error.returncode = MEMORY, -SIGKILL
         request.fail(error)
         with pytest.raises(type(error)) as caught:
             await running
@@ -263,10 +265,12 @@ async def test_a_killed_command_ends_though_nobody_reads() -> None:
         process, request = await started(guest, played, ["yes"])
         writing = asyncio.create_task(asyncio.to_thread(request.write, 1, bytes(WINDOW)))
         await writing
-        request.fail(ExecTimeout("yes", 1))
+        error = ExecTimeout("yes", 1)
+        error.returncode = -SIGKILL
+        request.fail(error)
         with pytest.raises(ExecTimeout):
             await process.wait()
-        assert process.returncode == ExecTimeout.exit_status
+        assert process.returncode == -SIGKILL
         assert len(await process.stdout.read()) == WINDOW
 
 
@@ -467,6 +471,49 @@ async def test_closing_kills_what_runs_and_takes_no_more() -> None:
         for refused in (waiting, calling, guest.start(["z"])):
             with pytest.raises(UsageError, match="let go"):
                 await refused
+
+
+def test_what_a_loop_leaves_running_ends_with_it_and_says_so() -> None:
+    gc.collect()
+    before = descriptors()
+    kept: list[Any] = []
+
+    async def main() -> None:
+        played = Played()
+        guest = RemoteGuest(played)
+        process, request = await started(guest, played, ["sleep", "9"], stdin=PIPE)
+        idle, other = await started(guest, played, ["true"])
+        other.exit(0)
+        await idle.wait()
+        other.close()
+        kept.extend((guest, process, request))
+
+    with pytest.warns(ResourceWarning, match="left running in machine played: sleep") as warned:
+        asyncio.run(main())
+    assert len(warned) == 1
+    _, process, request = kept
+    assert request.connection.recv(99) == b""
+    assert process.returncode == UsageError.exit_status
+    request.close()
+    assert descriptors() == before
+
+
+def test_it_belongs_to_the_loop_that_it_was_begun_in() -> None:
+    async def begin() -> RemoteGuest:
+        played = Played()
+        guest = RemoteGuest(played)
+        process, request = await started(guest, played, ["true"])
+        request.exit(0)
+        await process.wait()
+        request.close()
+        return guest
+
+    async def use(guest: RemoteGuest) -> None:
+        for call in (guest.start(["true"]), guest.ping(), guest.close()):
+            with pytest.raises(UsageError, match="this is another"):
+                await call
+
+    asyncio.run(use(asyncio.run(begin())))
 
 
 async def test_a_call_has_what_comes_of_it() -> None:

@@ -8,6 +8,8 @@ import hashlib
 import io
 import os
 import signal
+import subprocess
+import sys
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +44,23 @@ from microvm.wire.session import WINDOW
 
 MIB = 1 << 20
 LOUD = ["sh", "-c", "echo out; echo err >&2; sleep 600"]
+
+HALF = """
+import asyncio, sys
+from microvm import MicroVM
+
+async def data():
+    yield bytes(8 << 20)
+    print("half", flush=True)
+    await asyncio.sleep(600)
+
+async def main():
+    async with MicroVM.attach(sys.argv[1]) as vm:
+        await vm.run(["mkdir", "/var/half"], check=True)
+        await vm.write_file("/var/half/file", data())
+
+asyncio.run(main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +305,45 @@ async def test_a_supervisor_that_is_killed_is_a_machine_that_is_gone(own: str) -
             await process.wait()
     with pytest.raises(GuestDied, match="its supervisor was killed"):
         MicroVM.attach(own)
+
+
+async def test_another_machine_of_its_name_is_not_it(own: str, microvm: Command) -> None:
+    async with MicroVM.attach(own) as vm:
+        assert microvm("stop", own).returncode == 0
+        assert microvm("start", own, "--accel=tcg").returncode == 0
+        for use in (vm.run(["true"]), vm.ping(), vm.read_file("x"), vm.checkpoint(), vm.stop()):
+            with pytest.raises(GuestDied, match="own was stopped; another has its name"):
+                await use
+    async with MicroVM.attach(own) as another:
+        assert (await another.run(["true"])).returncode == 0
+
+
+def test_what_a_loop_leaves_running_ends_with_it(name: str) -> None:
+    kept = []
+
+    async def leave() -> None:
+        vm = MicroVM.attach(name)
+        kept.append(await vm.exec(["sleep", "604"]))
+        with pytest.raises(Busy):
+            await vm.run(["true"])
+
+    with pytest.warns(ResourceWarning, match="left running in machine shared: sleep"):
+        asyncio.run(leave())
+    with sync.MicroVM.attach(name, wait=True) as vm:
+        assert vm.run(["pgrep", "-f", "sleep 604"]).stdout == b""
+
+
+def test_a_copy_that_is_killed_leaves_nothing_in_the_machine(name: str) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", HALF, name], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"half\n"
+    writer.kill()
+    writer.communicate()
+    with sync.MicroVM.attach(name, wait=True) as vm:
+        assert vm.run(["ls", "-A", "/var/half"]).stdout == b""
+        vm.run(["rmdir", "/var/half"], check=True)
 
 
 def test_any_number_of_threads_wait_for_their_turns(name: str) -> None:

@@ -115,7 +115,7 @@ class Command:
             if message.ending is codec.Ending.OUT_OF_MEMORY:
                 self.error = self.error or MemoryLimit(self.name, self._request.max_memory)
             if isinstance(self.error, ExecKilled):
-                self.error.memory = self.memory
+                self.error.memory, self.error.returncode = self.memory, self.returncode
         else:
             stage = message.stage
             name = stage.name.lower() if isinstance(stage, codec.Stage) else f"stage {stage}"

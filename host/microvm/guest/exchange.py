@@ -185,13 +185,7 @@ class Exchange:
 
     async def give_up(self) -> None:
         """Give the guest a moment to remove what is half written, since the rest will not come."""
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for
-        self._process.stdin.close()
-        with suppress(MicroVMError, TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
-                while await self._process.stdout.next_chunk():
-                    pass
-                await self._process.wait()
+        await give_up(self._process)
 
     def misplaced(self) -> FileError:
         """Return the error for an answer that makes no sense here."""
@@ -223,6 +217,17 @@ class Exchange:
             reason = errno_text(failure.error_number)
             message = f"{self.path}: {path} cannot be its {what}: {reason}"
         return FileError(EINVAL, self.path, message)
+
+
+async def give_up(process: Process) -> None:
+    """Have a `carry` end by itself, which hears no more; see `Exchange.give_up`."""
+    assert process.stdin is not None  # noqa: S101 - it was asked for
+    process.stdin.close()
+    with suppress(MicroVMError, TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while await process.stdout.next_chunk():
+                pass
+            await process.wait()
 
 
 def _of_another_build() -> ImageError:

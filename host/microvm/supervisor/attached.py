@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from microvm.commands import CommandMethods
@@ -40,9 +39,8 @@ class AttachedVM(CommandMethods):
         """Find the machine; see `MicroVM.attach`."""
         self.name, self.facts = door.find(name)
         self.stopped = False
-        self._remote = RemoteGuest(
-            door.Named(self.name), defaults=self.facts.get("defaults"), wait=wait
-        )
+        self._door = door.Named(self.name, self.facts)
+        self._remote = RemoteGuest(self._door, defaults=self.facts.get("defaults"), wait=wait)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} of {self.facts.get('image')}>"
@@ -75,11 +73,15 @@ class AttachedVM(CommandMethods):
         When this returns, QEMU is gone and nothing of it is left on the host.
 
         :raises UsageError: this has let go of the machine.
+        :raises GuestDied: somebody has ended it, and started another one of its name.
         """
         if self.stopped:
             return
-        with suppress(GuestDied):  # it has ended already
+        try:
             await self._remote.call("stop")
+        except GuestDied:  # it has ended already
+            if self._door.is_replaced():
+                raise
         self.stopped = True
         await self.detach()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import signal
@@ -13,11 +14,13 @@ from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 
 from microvm.errors import UsageError
+from microvm.guest.exchange import give_up
 from microvm.guest.stdio import attach, copy_in
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.printable import printable
 from microvm.supervisor.descriptors import Descriptor
 from microvm.units import parse_duration
+from microvm.wire import files
 
 if TYPE_CHECKING:
     from microvm.guest.process import Process
@@ -54,6 +57,10 @@ async def _exec(supervisor: Supervisor, call: Call) -> dict[str, Any]:
                 returncode = await attach(process, feed, out.write, err.write)
             except BrokenPipeError:
                 returncode = -signal.SIGPIPE
+            except asyncio.CancelledError:
+                if options.get("command") == files.PROGRAM:
+                    await give_up(process)  # in a machine that stays, nothing half written does
+                raise
     return {"returncode": returncode, "memory": process.memory}
 
 
@@ -116,8 +123,8 @@ async def _checkpoint(supervisor: Supervisor, call: Call) -> dict[str, Any]:
     if name is not None:
         return {"pause": snapshot.pause}
     with snapshot:
-        facts, files = snapshot.parts()
-        call.peer.passed += map(os.dup, files)
+        facts, parts = snapshot.parts()
+        call.peer.passed += map(os.dup, parts)
     return facts
 
 
@@ -147,7 +154,9 @@ def _usage(pid: int) -> dict[str, Any]:
     return {}
 
 
-CALLS: dict[str, Callable[[Supervisor, Call], Coroutine[Any, Any, dict[str, Any]]]] = {
+Function = Callable[["Supervisor", "Call"], Coroutine[Any, Any, dict[str, Any]]]
+
+CALLS: dict[str, Function] = {
     "checkpoint": _checkpoint,
     "exec": _exec,
     "facts": _facts,
@@ -156,3 +165,6 @@ CALLS: dict[str, Callable[[Supervisor, Call], Coroutine[Any, Any, dict[str, Any]
     "wait": _wait,
 }
 """What clients can ask for, by name."""
+
+LASTING = frozenset({"checkpoint", "exec", "wait"})
+"""The calls that others can hold up, for any time."""

@@ -176,20 +176,6 @@ def connect(name: str) -> Connection:
         return connect_to(place)
 
 
-def connect_again(name: str) -> Connection:
-    """Connect to the supervisor of a machine that was there, and has just this name.
-
-    :raises MicroVMError: it is gone; says why.
-    """
-    with Runtime() as runtime:
-        try:
-            place = runtime.of(name)
-        except FileNotFoundError:
-            raise ended(name) from None
-        with place:
-            return connect_to(place)
-
-
 def connect_to(place: Place, timeout: float = _CONNECT_TIMEOUT) -> Connection:
     """Connect to the supervisor of a machine; wait for one that only just begins, or ends.
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
-from microvm.errors import MachineError, MicroVMError, UsageError
+from microvm.errors import GuestDied, MachineError, MicroVMError, UsageError
 from microvm.supervisor import client, wire
-from microvm.supervisor.runtime import FACTS, Runtime
+from microvm.supervisor.runtime import FACTS, Place, Runtime
 
 
 class Supervisor(Protocol):
-    """The way to a supervisor."""
+    """The way to a supervisor.
+
+    :ivar name: of its machine.
+    """
+
+    name: str
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
         """Connect to it, and send it a request; this may take a while.
@@ -31,14 +37,20 @@ class Supervisor(Protocol):
 
 
 class Named:
-    """The way to the supervisor of the machine that has this name."""
+    """The way to the supervisor of one machine, which has a name for as long as it is there."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Prepare it.
+
+        :param facts: what its supervisor has written of it.
+        """
+        self.name = name
+        self._identity = _identity(facts)
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
         """Connect to it, and send it a request; see `Supervisor.ask`."""
-        connection = client.connect_again(self._name)
+        with self._place() as place:
+            connection = client.connect_to(place)
         try:
             connection.send({"wire": wire.WIRE, **request}, descriptors)
         except BaseException:
@@ -48,11 +60,41 @@ class Named:
 
     def lost(self) -> MachineError:
         """Return why it has gone."""
-        return client.ended(self._name)
+        try:
+            with self._place() as place:
+                return place.error()
+        except MachineError as error:
+            return error
 
     def silent(self) -> MachineError:
         """Return the error for one that does not answer."""
-        return client.silent(self._name)
+        return client.silent(self.name)
+
+    def is_replaced(self) -> bool:
+        """Tell whether another machine has its name."""
+        with Runtime() as runtime, suppress(OSError), runtime.of(self.name) as place:
+            return _identity(place.read(FACTS)) != self._identity
+        return False
+
+    def _place(self) -> Place:
+        """Open its folder.
+
+        :raises MachineError: it has none any more.
+        """
+        with Runtime() as runtime:
+            try:
+                place = runtime.of(self.name)
+            except OSError:
+                raise GuestDied(f"machine {self.name} was stopped") from None
+        if _identity(place.read(FACTS)) == self._identity:
+            return place
+        place.close()
+        raise GuestDied(f"machine {self.name} was stopped; another has its name")
+
+
+def _identity(facts: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return what no two machines have in common."""
+    return facts.get("supervisor"), facts.get("started")
 
 
 def find(name: str) -> tuple[str, dict[str, Any]]:

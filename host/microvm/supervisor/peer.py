@@ -38,6 +38,7 @@ class Peer:
         self._socket = connected
         self._buffer = bytearray()
         self._sending = asyncio.Lock()
+        self._deadline = asyncio.Timeout(None)
 
     def close(self) -> None:
         """Close the connection, and what goes with it and is still here."""
@@ -60,12 +61,18 @@ class Peer:
         :raises TimeoutError: it did not come in time.
         :raises EOFError: the client has gone.
         """
-        async with asyncio.timeout(None if patient else TIMEOUT):
+        self._deadline = asyncio.timeout(None if patient else TIMEOUT)
+        async with self._deadline:
             self._buffer += await self._receive_first()
             line = await self._line()
         if line.get("wire") != wire.WIRE:
             raise _of_another_wire(line.get("wire"))
         return line
+
+    def hurry(self) -> None:
+        """Have a request that has not come by now come too late."""
+        if not self._deadline.expired():
+            self._deadline.reschedule(0)
 
     async def lines(self) -> AsyncIterator[dict[str, Any]]:
         """Yield the lines after the request, until the client closes the connection; answer pings.

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from io import FileIO
 from subprocess import PIPE
@@ -21,6 +21,7 @@ from microvm.supervisor import wire
 from microvm.supervisor.door import Supervisor, detached
 from microvm.supervisor.pipes import Inlet
 from microvm.supervisor.remote_command import RemoteCall, RemoteCommand
+from microvm.tasks import check_loop
 from microvm.threads import in_thread
 from microvm.wire import codec
 
@@ -52,10 +53,13 @@ class RemoteGuest:
         self._opening: set[asyncio.Future[RemoteCommand]] = set()
         self._left: set[asyncio.Future[RemoteCommand]] = set()
         self._calls: set[RemoteCall] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._until_loop_ends: AsyncGenerator[None, None] | None = None
 
     async def start(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`."""
         request, _ = request_of(argv, options)
+        self._check_loop()
         await self._wait_idle()
         running = await self._begin(argv, request, options)
         return running.process()
@@ -80,6 +84,7 @@ class RemoteGuest:
 
     async def call_for_files(self, name: str, /, **arguments: Any) -> tuple[Any, list[int]]:
         """Do as `call`, and return what files come with the answer, too; the caller closes them."""
+        self._check_loop()
         connection = await self._ask({"call": name, **arguments})
         call = RemoteCall(connection, self._supervisor, self._timeouts)
         self._calls.add(call)
@@ -96,6 +101,8 @@ class RemoteGuest:
 
     async def close(self) -> None:
         """Kill what runs here, and let go of the machine; idempotent."""
+        if not self._closed:
+            self._check_loop()
         self._closed = True
         for call in self._calls:
             call.fail(detached())
@@ -104,6 +111,13 @@ class RemoteGuest:
         for running in list(self._commands):
             running.abandon()
         await self._gone()
+        if self._until_loop_ends is not None:
+            await self._until_loop_ends.aclose()
+
+    def _check_loop(self) -> None:
+        """See that the running loop is the one that we have begun in."""
+        self._loop = self._loop or asyncio.get_running_loop()
+        check_loop("machine", self._loop)
 
     async def _wait_idle(self) -> None:
         """Wait until commands of ours that were abandoned are gone; see `Guest.wait_idle`."""
@@ -134,6 +148,9 @@ class RemoteGuest:
                 if value is not None
             },
         }
+        if self._until_loop_ends is None:
+            self._until_loop_ends = _until_loop_ends(self._commands)
+            await anext(self._until_loop_ends)
         # It is not cancelled: what has been asked for can only be taken back when that is known.
         opening = asyncio.ensure_future(self._open(argv, request, asked, fed=fed))
         self._opening.add(opening)
@@ -203,6 +220,18 @@ class RemoteGuest:
         except asyncio.CancelledError:
             asking.add_done_callback(_close_result)
             raise
+
+
+async def _until_loop_ends(commands: Set[RemoteCommand]) -> AsyncGenerator[None, None]:
+    """Yield once, and end what runs when a loop that ends closes this.
+
+    By then all of its tasks have ended: nobody can wait for these commands, or end them, any more.
+    """
+    try:
+        yield
+    finally:
+        for running in list(commands):
+            running.leave()
 
 
 def _ask(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from io import FileIO
 from typing import Any
@@ -144,8 +144,24 @@ class RemoteCommand:
         """Kill what nobody can wait for any more; this is called in any thread."""
         if not self.command.ended.is_set():
             self.command.abandoned = True
-            with suppress(RuntimeError):  # the loop has been closed
+            try:
                 self._loop.call_soon_threadsafe(self.abandon)
+            except RuntimeError:  # the loop has been closed, without the end that runners give it
+                self.command.abandoned = False
+                self.leave()
+
+    def leave(self) -> None:
+        """Hang up on a command that its loop has left running: the supervisor kills it."""
+        if self.command.ended.is_set():
+            return
+        warning = "" if self.command.abandoned else self.unclosed()
+        self._fail(detached(), at_once=True)
+        if warning:
+            warnings.warn(warning, ResourceWarning, stacklevel=2)
+
+    def unclosed(self) -> str:
+        """Return the warning for who has left it running."""
+        return f"a command was left running in machine {self._supervisor.name}: {self.command.name}"
 
     def _feed(self, stream: codec.Stream, data: bytes) -> None:
         self.command.feed(codec.ExecOutput(0, stream, data))
@@ -203,10 +219,11 @@ class RemoteCommand:
         if self._reply is None or not all(each.ended for each in self._outlets.values()):
             return
         self._conversation.close()
-        if isinstance(self._reply, MicroVMError):
-            self.command.fail(self._reply)
-        else:
-            self.command.exit(self._reply)
+        match self._reply:
+            case int(returncode) | ExecKilled(returncode=int(returncode)):
+                self.command.exit(returncode)
+            case error:
+                self.command.fail(error)
         if self._stdin is not None:
             self._stdin.close()
         self._ended(self)

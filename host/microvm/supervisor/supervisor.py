@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from microvm import __version__
-from microvm.errors import MachineError, MicroVMError, UsageError
+from microvm.errors import Busy, MachineError, MicroVMError, UsageError
 from microvm.supervisor import wire
-from microvm.supervisor.calls import CALLS
+from microvm.supervisor.calls import CALLS, LASTING, Function
+from microvm.supervisor.last_words import LastWords
 from microvm.supervisor.peer import Peer
-from microvm.supervisor.runtime import ENDED, FACTS, Place, Runtime, unusable
+from microvm.supervisor.runtime import FACTS, Place, Runtime, unusable
 from microvm.supervisor.turns import Turns
 from microvm.tasks import cancel
 
 if TYPE_CHECKING:
     from microvm.machine import MicroVM
 
-_MOST_PEERS = 200
+# Clients whose calls can be held up, and what files each of those has, and all else may have.
+_MOST_LASTING = 200
+_FILES = 4
+_OTHER_FILES = 200
+_MOST_SILENT = 64  # clients of which no request has come yet
 
 # How often it is looked whether the folder is still there and an idle guest answers, and for how
 # long that may be silent, in seconds: one that has halted shows it by nothing else.
@@ -32,6 +38,7 @@ _INTERVAL = 30.0
 _SILENCE = 60.0
 
 _LAST_REPLIES = 5.0  # for those who are still served when the machine has ended, in seconds
+_TRY_AGAIN = "try again when some of them have ended"
 _NO_ROOM = 0.1  # seconds until a connection is tried again that could not be accepted
 
 
@@ -77,6 +84,9 @@ class Supervisor:
         self.ending: Ending | None = None
         self._runtime = runtime
         self._peers: set[asyncio.Task[None]] = set()
+        self._silent: dict[Peer, None] = {}  # in the order of their coming
+        self._lasting = 0
+        self._last_words: LastWords
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
     def end(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
@@ -167,10 +177,9 @@ class Supervisor:
                 with suppress(MicroVMError, OSError):
                     self._runtime.remove(self.place)
             else:
-                with suppress(OSError):  # the disk may be full
+                with suppress(OSError):  # the folder may have been removed
+                    self._last_words.write(ending.reason, asked=ending.asked)
                     os.unlink("socket", dir_fd=self.place.descriptor)
-                    ended = {"reason": ending.reason, "asked": ending.asked, "at": time.time()}
-                    self.place.write(ENDED, ended)
             self.gone.set()
             if self._peers:
                 await asyncio.wait(self._peers, timeout=_LAST_REPLIES)
@@ -182,19 +191,28 @@ class Supervisor:
             try:
                 connected, _ = await loop.sock_accept(self._listener)
             except OSError:  # we may open no more files
+                self._hurry()
                 await asyncio.sleep(_NO_ROOM)
                 continue
             peer = asyncio.create_task(self._serve(Peer(connected)))
             self._peers.add(peer)
             peer.add_done_callback(self._peers.discard)
-            while len(self._peers) >= _MOST_PEERS:
-                await asyncio.wait(self._peers, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)  # what it has said already is heard before the next one comes
+            if len(self._silent) > _MOST_SILENT:
+                self._hurry()
+
+    def _hurry(self) -> None:
+        """Wait no more for the client that has been silent for the longest time."""
+        for peer in self._silent:
+            peer.hurry()
+            del self._silent[peer]
+            return
 
     async def _serve(self, peer: Peer) -> None:
         try:
             if not peer.is_ours():
                 return
-            with suppress(EOFError, TimeoutError):
+            with suppress(EOFError):
                 await self._answer(peer)
         except MicroVMError as error:
             await peer.fail(error)
@@ -202,10 +220,40 @@ class Supervisor:
             peer.close()
 
     async def _answer(self, peer: Peer) -> None:
-        call = Call(await peer.request(), peer)
-        function = CALLS.get(str(call.request.get("call")))
+        call = Call(await self._request(peer), peer)
+        name = str(call.request.get("call"))
+        function = CALLS.get(name)
         if function is None:
             raise UsageError(f"there is no call {call.request.get('call')!r} of a machine")
+        with self._counted() if name in LASTING else nullcontext():
+            await self._call(function, call)
+
+    async def _request(self, peer: Peer) -> dict[str, Any]:
+        self._silent[peer] = None
+        try:
+            return await peer.request()
+        except TimeoutError:
+            message = f"machine {self.place.name} heard no request in time; too many clients?"
+            raise Busy(message, hint=_TRY_AGAIN) from None
+        finally:
+            self._silent.pop(peer, None)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a call that others can hold up.
+
+        :raises Busy: there are too many.
+        """
+        if self._lasting >= _most_lasting():
+            message = f"machine {self.place.name} has too many clients: {self._lasting} wait or run"
+            raise Busy(message, hint=_TRY_AGAIN)
+        self._lasting += 1
+        try:
+            yield
+        finally:
+            self._lasting -= 1
+
+    async def _call(self, function: Function, call: Call) -> None:
         work = asyncio.ensure_future(function(self, call))
         listening = asyncio.create_task(_listen(call))
         try:
@@ -218,9 +266,9 @@ class Supervisor:
         try:
             reply = {"result": work.result()}
         except (MicroVMError, OSError, TypeError) as error:  # TypeError: no such option
-            await peer.fail(self._explained(error))
+            await call.peer.fail(self._explained(error))
         else:
-            await peer.send(reply, peer.passed)
+            await call.peer.send(reply, call.peer.passed)
 
     def _explained(self, error: BaseException) -> BaseException:
         """Return the error for who had something in the machine when that ended."""
@@ -250,9 +298,16 @@ class Supervisor:
             "version": __version__,
         }
         try:
+            self._last_words = LastWords(self.place)
             self.place.write(FACTS, self.facts)
         except OSError as error:  # the disk is full
             raise unusable(self._runtime.path, error.strerror) from None
+
+
+def _most_lasting() -> int:
+    """Return how many calls may be held up; `stop` has to get through whatever they hold."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(_MOST_LASTING, (files - _OTHER_FILES) // _FILES))
 
 
 async def _listen(call: Call) -> None:

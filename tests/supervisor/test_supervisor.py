@@ -1,0 +1,105 @@
+"""A supervisor and its clients: many that wait, and many that say nothing, keep nobody out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from collections.abc import Coroutine
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from microvm.errors import Busy, MicroVMError
+from microvm.supervisor import supervisor as supervisors
+from microvm.supervisor import wire
+from microvm.supervisor.client import Connection, connect
+from microvm.supervisor.runtime import Runtime
+from microvm.supervisor.supervisor import Supervisor
+
+MOST = 4
+
+
+async def never() -> None:
+    """Start a machine that comes to no end of its start."""
+    await asyncio.Event().wait()
+
+
+def serve(runtime: Runtime, test: Coroutine[Any, Any, None]) -> None:
+    """Have a supervisor, whose machine is being started, for as long as a test lasts."""
+
+    async def run() -> None:
+        with runtime.create("one") as place:
+            supervising = asyncio.create_task(Supervisor(runtime, place).supervise(never, {}))
+            await asyncio.sleep(0)
+            await test
+            with pytest.raises(MicroVMError, match="one was not started: it was stopped"):
+                await supervising
+
+    asyncio.run(run())
+
+
+async def ask(call: str) -> Any:
+    """Ask it something, as a client that has just come."""
+    with await asyncio.to_thread(connect, "one") as connection:
+        return await asyncio.to_thread(connection.ask, call)
+
+
+def exec_(clients: ExitStack) -> Connection:
+    """Want to run a command, and wait for the turn."""
+    connection = clients.enter_context(connect("one"))
+    source = os.open(os.devnull, os.O_RDWR)
+    request = {"wire": wire.WIRE, "call": "exec", "argv": ["true"], "options": {}, "wait": True}
+    connection.send(request, (source,) * 3)
+    os.close(source)
+    return connection
+
+
+def test_who_waits_keeps_out_only_who_wants_to_wait_too(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisors, "_MOST_LASTING", MOST)
+
+    async def test() -> None:
+        with ExitStack() as clients:
+            waiting = [exec_(clients) for _ in range(MOST)]
+            while (await ask("facts"))["waiting"] < MOST:
+                pass
+            with pytest.raises(Busy, match="machine one has too many clients: 4 wait or run"):
+                await asyncio.to_thread(exec_(clients).reply)
+            with pytest.raises(Busy):
+                await ask("wait")
+            waiting[0].socket.close()
+            while (await ask("facts"))["waiting"] == MOST:
+                pass
+            exec_(clients)
+            while (await ask("facts"))["waiting"] < MOST:
+                pass
+            await ask("stop")
+
+    serve(runtime, test())
+
+
+def test_who_says_nothing_keeps_nobody_out(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisors, "_MOST_SILENT", MOST)
+
+    async def test() -> None:
+        with ExitStack() as clients:
+            silent = [clients.enter_context(connect("one")) for _ in range(10 * MOST)]
+            assert (await ask("facts"))["state"] == "starting"
+            with pytest.raises(Busy, match="machine one heard no request in time"):
+                await asyncio.to_thread(silent[0].reply)
+            silent[-1].socket.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                silent[-1].socket.recv(1)
+            await ask("stop")
+
+    serve(runtime, test())
+
+
+def test_where_few_files_can_be_open_fewer_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+    assert supervisors._most_lasting() == 14
