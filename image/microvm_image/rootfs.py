@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm_image.source import Source
 from microvm_image.sources import alpine
+
+if TYPE_CHECKING:
+    from microvm_image.source import Source
 
 
 def given(arch: Arch) -> Path | None:

@@ -74,6 +74,6 @@ def test_whatever_says_how_far_it_is_can_be_quiet() -> None:
         if any("--quiet" in option.opts for option in command.params):
             quiet.add(" ".join(verb))
     assert quiet >= {
-        *("run", "map", "bench", "start", "exec", "cp", "kernel build"),
+        *("run", "map", "bench", "start", "exec", "cp", "kernel build", "snapshot prune"),
         *(f"image {verb}" for verb in "build pull import export rm prune tag".split()),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -151,3 +153,9 @@ def test_nothing_at_all_is_an_error_with_both_reasons() -> None:
 def test_the_archive_is_checked_before_it_is_used() -> None:
     with pytest.raises(ImageError, match="here: wrong checksum"):
         alpine.source(b"", arch.find(), "here")
+
+
+def test_who_asks_for_the_default_image_waits_for_no_builder() -> None:
+    script = "import sys, microvm_image.defaults; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", script], text=True).split()
+    assert {f"microvm_image.{each}" for each in ("layer", "tree", "build")}.isdisjoint(loaded)

@@ -154,7 +154,7 @@ quiet = click.option(
     is_eager=True,
     expose_value=False,
     callback=_silence,
-    help="Say nothing on stderr but errors.",
+    help="Say nothing of our own on stderr but errors.",
 )
 _verbose = click.option(
     "-v",

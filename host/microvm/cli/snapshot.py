@@ -8,7 +8,7 @@ import click
 
 from microvm.cli.facts import echo_all, echo_json, saved_facts, time_text
 from microvm.cli.group import Group
-from microvm.cli.shared import completes
+from microvm.cli.shared import completes, quiet
 
 if TYPE_CHECKING:
     from microvm.start.store import Saved
@@ -82,6 +82,7 @@ def rm(names: tuple[str, ...]) -> None:
 @snapshot.command()
 @click.option("--unusable", is_flag=True, help="Also those that do not fit here as things are.")
 @click.option("--all", "everything", is_flag=True, help="Remove all of them.")
+@quiet
 def prune(unusable: bool, everything: bool) -> None:
     """Remove those that are damaged, or of another version of microvm.
 

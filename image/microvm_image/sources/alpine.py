@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from microvm.arch import Arch
 from microvm.errors import ImageError
-from microvm_image.compression import spooled
-from microvm_image.config import Config
-from microvm_image.layer import TarLayer
-from microvm_image.source import Source
+
+if TYPE_CHECKING:
+    from microvm_image.source import Source
 
 VERSION = "3.20.3"
 MIRROR = "https://dl-cdn.alpinelinux.org/alpine"
@@ -39,6 +39,12 @@ def source(data: bytes, arch: Arch, origin: str | Path) -> Source:
             f"{origin}: wrong checksum: its SHA-256 is {actual}, not {arch.alpine_sha256}",
             hint=f"it is cut short or is not {archive_name(arch)}; get that one again",
         )
+    # An ordinary run asks for the archive's name alone.
+    from microvm_image.compression import spooled
+    from microvm_image.config import Config
+    from microvm_image.layer import TarLayer
+    from microvm_image.source import Source
+
     name = f"alpine-{VERSION}"
     layer = TarLayer(name, lambda files: spooled(iter([data]), files))
     return Source(name, f"{name}@sha256:{actual}", actual, Config(), (layer,))
