@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from microvm.base import Machine
     from microvm.errors import (
         BootError,
         Busy,
@@ -77,6 +78,7 @@ __all__ = [
     "InputStream",
     "IsAFolder",
     "Job",
+    "Machine",
     "MachineError",
     "MemoryLimit",
     "MicroVM",
@@ -103,6 +105,7 @@ _MODULES = {
     "AttachedVM": "supervisor.attached",
     "Job": "job",
     "Outcome": "job",
+    "Machine": "base",
     "MicroVM": "machine",
     "Pool": "pool",
     "Snapshot": "snapshot",

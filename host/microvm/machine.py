@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from microvm import capacity, readymade
 from microvm.arch import Accel
-from microvm.commands import CommandMethods
+from microvm.base import Machine
 from microvm.errors import BootError, ConfinementError, MachineError, QemuError, UsageError
 from microvm.log import Area
 from microvm.option import lists, read_options
@@ -23,12 +23,10 @@ from microvm.snapshot import Snapshot
 from microvm.start import origin
 from microvm.start.choice import Choice
 from microvm.start.starter import Starter
-from microvm.units import parse_count
 
 # The rest is imported when a machine starts, so that `launch` can come before it.
 if TYPE_CHECKING:
     from microvm import AttachedVM
-    from microvm.forks import Forks
     from microvm.guest.guest import Guest
     from microvm.start.restorer import Restorer
     from microvm.start.running import RunningVM, StartTimes
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 _logger = Area("start")
 
 
-class MicroVM(CommandMethods):
+class MicroVM(Machine):
     """A machine that is started, runs commands one at a time, and is thrown away.
 
     ::
@@ -292,24 +290,6 @@ class MicroVM(CommandMethods):
         assert self._running is not None  # noqa: S101 - or there would be no guest
         return await Snapshot.take(self._running, self._image, name)
 
-    async def fork(self, count: int = 1) -> Forks:
-        """Start machines that go on from where this one is, which goes on, too.
-
-        ::
-
-            async with await vm.fork(3) as forks:
-                for fork in forks: ...
-
-        :return: a list of them; leaving its block, or `Forks.stop`, ends them.
-        :raises UsageError: the count is no whole number from 1 on; nothing has been done.
-        :raises MicroVMError: as `checkpoint` and `start` do; then no machine is left of them.
-        """
-        count = parse_count(count, least=1)
-        with await self.checkpoint() as snapshot, launch_errors():
-            from microvm.forks import Forks
-
-            return await Forks.start(snapshot, count, confinement=self.confinement)
-
     @staticmethod
     def attach(name: str, *, wait: bool = False) -> AttachedVM:
         """Return a named machine, which `microvm start` has left running, to be used from here.
@@ -324,6 +304,7 @@ class MicroVM(CommandMethods):
         :param name: the machine's, or the beginning of it, if no other begins so.
         :param wait: whether a command waits for its turn while others use the machine, in the order
             of asking, and is not `Busy`.
+        :raises UsageError: no machine can have this name.
         :raises MicroVMError: there is no such machine, or it is gone; says why.
         """
         # Of the package: a machine knows nothing of who may keep it.

@@ -16,7 +16,7 @@ USES = """
 from collections.abc import Iterable
 from typing import Any, assert_type
 
-from microvm import CompletedProcess, Job, MicroVM, Outcome, Pool, sync
+from microvm import CompletedProcess, Forks, Job, Machine, MicroVM, Outcome, Pool, Snapshot, sync
 
 
 async def uses(vm: MicroVM, pool: Pool, some: bool) -> None:
@@ -47,6 +47,29 @@ def uses_without_async(vm: sync.MicroVM, some: bool) -> None:
     assert_type(vm.run(argv, encoding="latin-1", input="x").stdout, str)
     assert_type(vm.run(argv, capture_output=False).stdout, None)
     assert_type(vm.run(argv, text=some).stdout, Any)
+
+
+async def of_either(vm: Machine) -> None:
+    assert_type(await vm.run(["cat"], text=True), CompletedProcess[str])
+    assert_type(await vm.checkpoint("it"), Snapshot)
+    assert_type(await vm.fork(), Forks)
+    assert_type(vm.pid, int | None)
+    await vm.stop()
+
+
+def of_either_without_async(vm: sync.Machine) -> None:
+    assert_type(vm.run(["cat"], text=True), CompletedProcess[str])
+    assert_type(vm.fork(), sync.Forks)
+    vm.write_file("/tmp/it", b"")
+
+
+async def helped() -> None:
+    async with MicroVM.attach("web") as web, MicroVM() as vm:
+        await of_either(web)
+        await of_either(vm)
+    with sync.MicroVM.attach("web") as blocking, sync.MicroVM() as other:
+        of_either_without_async(blocking)
+        of_either_without_async(other)
 """
 
 
@@ -65,7 +88,7 @@ def _check(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_strict_checker_knows_text_from_bytes(tmp_path: Path) -> None:
-    checked = _check(tmp_path, USES + "    vm.run(argv, text=True).stdout.decode()\n")
+    checked = _check(tmp_path, USES + "        other.run([], text=True).stdout.decode()\n")
     errors = [line for line in checked.stdout.splitlines() if ": error: " in line]
     assert len(errors) == 1, checked.stdout + checked.stderr
     assert '"str" has no attribute "decode"' in errors[0]

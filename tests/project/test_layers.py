@@ -12,6 +12,7 @@ REPOSITORY = Path(__file__).parents[2]
 ROOTS = (REPOSITORY / "host", REPOSITORY / "image", REPOSITORY / "codegen")
 
 FRONT = {
+    "base",
     "machine",
     "commands",
     "files",

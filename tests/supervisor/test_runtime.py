@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.ordinary import USER, only_root
 
-from microvm.errors import GuestDied, MicroVMError
+from microvm import MicroVM
+from microvm.errors import GuestDied, MicroVMError, UsageError
 from microvm.supervisor.names import made_up
 from microvm.supervisor.runtime import Runtime, is_name
 
@@ -49,6 +51,12 @@ def test_where_there_is_none_there_are_no_machines(folder: Path) -> None:
         with pytest.raises(MicroVMError, match="there is no machine one"):
             runtime.open("one")
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["", None, 7, "a/b", "Web", "..", "x" * 65])
+def test_what_can_be_no_name_is_wrong_usage(name: Any) -> None:
+    with pytest.raises(UsageError, match="cannot be the name of a machine: a name has"):
+        MicroVM.attach(name)
 
 
 def test_a_folder_that_others_can_enter_is_refused(folder: Path) -> None:

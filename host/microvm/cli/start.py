@@ -9,18 +9,14 @@ import click
 from microvm.cli import habits, shared, signals
 from microvm.options import ImageOptions, MachineOptions
 
-_NAME_HINT = (
-    "a name has lower case letters, digits and `-_.`, begins with a letter or a digit, and is at "
-    "most 64 characters long"
-)
-
 
 def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
     del context, parameter
+    from microvm.supervisor.names import A_NAME
     from microvm.supervisor.runtime import is_name
 
     if name is not None and not is_name(name):
-        raise click.BadParameter(f"{name!r} cannot be the name of a machine: {_NAME_HINT}")
+        raise click.BadParameter(f"{name!r} cannot be the name of a machine: {A_NAME}")
     return name
 
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from microvm.commands import CommandMethods
+from microvm.base import Machine
 from microvm.errors import GuestDied
-from microvm.options import Confinement
 from microvm.snapshot import Snapshot
 from microvm.supervisor import door
 from microvm.supervisor.remote import RemoteGuest
-from microvm.units import parse_count
-
-if TYPE_CHECKING:
-    from microvm.forks import Forks
 
 
-class AttachedVM(CommandMethods):
+class AttachedVM(Machine):
     """A machine that `microvm start` has left running, used as if it were ours.
 
     ::
@@ -38,6 +33,7 @@ class AttachedVM(CommandMethods):
     def __init__(self, name: str, *, wait: bool = False) -> None:
         """Find the machine; see `MicroVM.attach`."""
         self.name, self.facts = door.find(name)
+        self.confinement = self.facts.get("confinement", "auto")
         self.stopped = False
         self._door = door.Named(self.name, self.facts)
         self._remote = RemoteGuest(self._door, defaults=self.facts.get("defaults"), wait=wait)
@@ -56,12 +52,6 @@ class AttachedVM(CommandMethods):
         """The process id of QEMU."""
         pid: int | None = self.facts.get("qemu")
         return pid
-
-    @property
-    def confinement(self) -> Confinement:
-        """What was asked for to hold QEMU back."""
-        asked: Confinement = self.facts["confinement"]
-        return asked
 
     async def detach(self) -> None:
         """Let go of the machine, which goes on, and kill what runs in it from here; idempotent."""
@@ -97,17 +87,6 @@ class AttachedVM(CommandMethods):
             snapshot.pause = taken["pause"]
             return snapshot
         return Snapshot.taken_over(taken, files)
-
-    async def fork(self, count: int = 1) -> Forks:
-        """Start machines that go on from where this one is, which goes on; see `MicroVM.fork`.
-
-        They are ours, and have no names.
-        """
-        count = parse_count(count, least=1)
-        with await self.checkpoint() as snapshot:
-            from microvm.forks import Forks
-
-            return await Forks.start(snapshot, count, confinement=self.confinement)
 
     def _guest(self) -> RemoteGuest:
         return self._remote

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from microvm.errors import GuestDied, MachineError, MicroVMError, UsageError
 from microvm.supervisor import client, wire
-from microvm.supervisor.runtime import FACTS, Place, Runtime
+from microvm.supervisor.names import A_NAME
+from microvm.supervisor.runtime import FACTS, Place, Runtime, is_name
 
 
 class Supervisor(Protocol):
@@ -100,8 +101,11 @@ def _identity(facts: Mapping[str, Any]) -> tuple[Any, Any]:
 def find(name: str) -> tuple[str, dict[str, Any]]:
     """Return the whole name of a machine that lives, and what its supervisor has written of it.
 
+    :raises UsageError: no machine can have this name.
     :raises MicroVMError: there is none, or it is gone; says why.
     """
+    if not isinstance(name, str) or not is_name(name):
+        raise UsageError(f"{name!r} cannot be the name of a machine: {A_NAME}")
     with Runtime() as runtime, runtime.open(name) as place:
         if not place.lives():
             raise place.error()

@@ -1,9 +1,15 @@
-"""The names that are made up for machines whose starter names none: `calm-otter`."""
+"""The names of machines: what one is, and those that are made up, such as `calm-otter`."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+
+A_NAME = (
+    "a name has lower case letters, digits and `-_.`, begins with a letter or a digit, and is at "
+    "most 64 characters long"
+)
+"""What can be the name of a machine, for errors."""
 
 _FIRST = (
     "amber bold brave brisk calm clear cool crisp deft eager fair fleet fond glad grand green keen "

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 
 from microvm.option import lists
 from microvm.options import MachineOptions
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from microvm_image.image import Image
 
 V = TypeVar("V", MicroVM, SyncMicroVM)
+R = TypeVar("R")
+"""What a call gives: a machine, or in coroutines one to be awaited."""
 
 
-class _Factory(Generic[V]):
+class _Factory(Generic[V, R]):
     """What both makers have in common.
 
     :param node: the test, whose marks count, or the session, which has none.
@@ -55,11 +58,30 @@ class _Factory(Generic[V]):
         self._name = name
         self._count = 0
 
+    @lists(MachineOptions)
+    def __call__(
+        self,
+        image: Image | str | Path | None = None,
+        *,
+        snapshot: Snapshot | str | None = None,
+        **options: Unpack[MachineOptions],
+    ) -> R:
+        """Return a machine that runs, and that is ended after the test; `async def` tests await it.
+
+        :param image: as `MicroVM` takes it.
+        :param snapshot: what to start from in the place of an image, or the name of it.
+        :raises MicroVMError: as `MicroVM` and its start do.
+        """
+        return self._started({"image": image, "snapshot": snapshot, **options})
+
+    def _started(self, given: MicroVMOptions) -> R:
+        raise NotImplementedError
+
     def said_plainly(self) -> AbstractContextManager[None]:
         """See `Origins`."""
         return self._origins.said_plainly()
 
-    def _wanted(self, options: Any) -> Wanted:
+    def _wanted(self, options: MicroVMOptions) -> Wanted:
         layers = (self._options, *marked(self._node), options)
         return Wanted.of(layers, self._setup, self._variant)
 
@@ -74,7 +96,7 @@ class _Factory(Generic[V]):
         return vm
 
 
-class MicroVMFactory(_Factory[SyncMicroVM]):
+class MicroVMFactory(_Factory[SyncMicroVM, "sync.MicroVM"]):
     """A function that gives machines: `microvm_factory` of tests that are not `async`."""
 
     def __enter__(self) -> Self:
@@ -84,21 +106,8 @@ class MicroVMFactory(_Factory[SyncMicroVM]):
     def __exit__(self, *_: object) -> None:
         self._machines.close()
 
-    @lists(MachineOptions)
-    def __call__(
-        self,
-        image: Image | str | Path | None = None,
-        *,
-        snapshot: Snapshot | str | None = None,
-        **options: Unpack[MachineOptions],
-    ) -> sync.MicroVM:
-        """Return a machine that runs, and that is ended after the test.
-
-        :param image: as `MicroVM` takes it.
-        :param snapshot: what to start from in the place of an image, or the name of it.
-        :raises MicroVMError: as `MicroVM` and its start do.
-        """
-        wanted = self._found(self._wanted({"image": image, "snapshot": snapshot, **options}))
+    def _started(self, given: MicroVMOptions) -> sync.MicroVM:
+        wanted = self._found(self._wanted(given))
         with self._origins.trial(wanted.kind):
             vm = self._made(SyncMicroVM, wanted)
             self._machines.callback(vm.stop)
@@ -106,7 +115,7 @@ class MicroVMFactory(_Factory[SyncMicroVM]):
         return vm
 
 
-class AsyncMicroVMFactory(_Factory[MicroVM]):
+class AsyncMicroVMFactory(_Factory[MicroVM, Awaitable["machine.MicroVM"]]):
     """A function that gives machines: `microvm_factory` of `async def` tests, which await them."""
 
     async def __aenter__(self) -> Self:
@@ -116,21 +125,8 @@ class AsyncMicroVMFactory(_Factory[MicroVM]):
     async def __aexit__(self, *_: object) -> None:
         await self._machines.aclose()
 
-    @lists(MachineOptions)
-    async def __call__(
-        self,
-        image: Image | str | Path | None = None,
-        *,
-        snapshot: Snapshot | str | None = None,
-        **options: Unpack[MachineOptions],
-    ) -> machine.MicroVM:
-        """Return a machine that runs, and that is ended after the test.
-
-        :param image: as `MicroVM` takes it.
-        :param snapshot: what to start from in the place of an image, or the name of it.
-        :raises MicroVMError: as `MicroVM` and its start do.
-        """
-        wanted = self._wanted({"image": image, "snapshot": snapshot, **options})
+    async def _started(self, given: MicroVMOptions) -> machine.MicroVM:
+        wanted = self._wanted(given)
         # A set-up waits: neither this loop nor what else runs in it does.
         wanted = await asyncio.to_thread(self._found, wanted)
         with self._origins.trial(wanted.kind):

@@ -1,0 +1,38 @@
+"""The public class `AttachedVM`, without `async`."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import microvm
+from microvm.loop import Loop
+from microvm.sync.base import Machine
+
+
+class AttachedVM(Machine):
+    """See :class:`microvm.AttachedVM`; `MicroVM.attach` gives one."""
+
+    def __init__(self, name: str, *, wait: bool = False) -> None:
+        """Find the machine; see `microvm.MicroVM.attach`."""
+        self._machine: microvm.AttachedVM = microvm.AttachedVM(name, wait=wait)
+        self.name, self.facts = self._machine.name, self._machine.facts
+        super().__init__(Loop(self._machine.detach, str))
+
+    def __repr__(self) -> str:
+        return repr(self._machine)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+    def detach(self) -> None:
+        """Let go of the machine, which goes on; see `microvm.AttachedVM.detach`. Idempotent."""
+        self._loop.close()
+
+    def stop(self) -> None:
+        """End the machine, for everybody; see `microvm.AttachedVM.stop`. Idempotent."""
+        if not self._machine.stopped:
+            self._do(self._machine.stop())
+        self.detach()

@@ -1,0 +1,67 @@
+"""The methods of a machine that are about files in it."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING, BinaryIO, Unpack, overload
+
+from microvm.files import Asked, Got, Listed, Read, Written, WrittenFromArchive
+from microvm.sync.bound import LoopBound
+
+if TYPE_CHECKING:
+    from microvm import Machine
+    from microvm.guest.arrival import Received
+    from microvm.guest.departure import Data
+    from microvm.guest.files import FileStatus, GuestPath
+
+
+class FileMethods(LoopBound):
+    """See :class:`microvm.files.FileMethods`."""
+
+    _machine: Machine
+
+    def write_file(
+        self, path: GuestPath, data: Data, *, mode: int | None = None, **how: Unpack[Written]
+    ) -> None:
+        """Make a file of data; see `microvm.MicroVM.write_file`."""
+        self._do(self._machine.write_file(path, data, mode=mode, **how))
+
+    @overload
+    def read_file(
+        self, path: GuestPath, *, encoding: None = None, **how: Unpack[Read]
+    ) -> bytes: ...
+    @overload
+    def read_file(self, path: GuestPath, *, encoding: str, **how: Unpack[Read]) -> str: ...
+    def read_file(
+        self, path: GuestPath, *, encoding: str | None = None, **how: Unpack[Read]
+    ) -> bytes | str:
+        """Return what a file holds; see `microvm.MicroVM.read_file`."""
+        if encoding is None:
+            return self._do(self._machine.read_file(path, **how))
+        return self._do(self._machine.read_file(path, encoding=encoding, **how))
+
+    def put(self, src: str | PathLike[str], dst: GuestPath, **how: Unpack[Written]) -> None:
+        """Copy a file or a folder of this host into the guest; see `microvm.MicroVM.put`."""
+        self._do(self._machine.put(src, dst, **how))
+
+    def get(self, src: GuestPath, dst: str | PathLike[str], **how: Unpack[Got]) -> Received:
+        """Copy a file or a folder of the guest to this host; see `microvm.MicroVM.get`."""
+        return self._do(self._machine.get(src, dst, **how))
+
+    def put_archive(self, src: BinaryIO, dst: GuestPath, **how: Unpack[WrittenFromArchive]) -> None:
+        """Put what is in an archive into the guest; see `microvm.MicroVM.put_archive`."""
+        self._do(self._machine.put_archive(src, dst, **how))
+
+    def get_archive(self, src: GuestPath, dst: BinaryIO, **how: Unpack[Got]) -> Received:
+        """Write files of the guest as an archive; see `microvm.MicroVM.get_archive`."""
+        return self._do(self._machine.get_archive(src, dst, **how))
+
+    def stat(
+        self, path: GuestPath, *, follow_symlinks: bool = True, **how: Unpack[Asked]
+    ) -> FileStatus:
+        """Return what the guest says of a file; see `microvm.MicroVM.stat`."""
+        return self._do(self._machine.stat(path, follow_symlinks=follow_symlinks, **how))
+
+    def list(self, path: GuestPath, **how: Unpack[Listed]) -> tuple[FileStatus, ...]:
+        """Return what is in a folder, sorted by name; see `microvm.MicroVM.list`."""
+        return self._do(self._machine.list(path, **how))

@@ -1,0 +1,38 @@
+"""Machines that go on from a common snapshot, without `async`."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, Unpack
+
+from microvm.capacity import usable_cpus
+from microvm.options import PoolOptions
+from microvm.snapshot import Snapshot
+from microvm.sync.machine import MicroVM
+
+
+class Forks(list[MicroVM]):
+    """See :class:`microvm.Forks`."""
+
+    @classmethod
+    def start(cls, snapshot: Snapshot, count: int, **options: Unpack[PoolOptions]) -> Self:
+        """Start machines from a snapshot; see `microvm.Forks.start`."""
+        forks = cls(MicroVM(snapshot, **options) for _ in range(count))
+        try:
+            with ThreadPoolExecutor(usable_cpus()) as starting:
+                list(starting.map(MicroVM.start, forks))
+        except BaseException:
+            forks.stop()
+            raise
+        return forks
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End all of them, whatever state they are in; idempotent."""
+        for vm in self:
+            vm.stop()

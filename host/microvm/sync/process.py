@@ -1,0 +1,80 @@
+"""A command as its user sees it, without `async`."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from microvm.guest import process
+from microvm.loop import Loop
+from microvm.sync.bound import LoopBound
+from microvm.sync.streams import InputStream, OutputStream
+
+
+class Process(LoopBound):
+    """See :class:`microvm.Process`.
+
+    ::
+
+        with vm.exec(["yes"]) as process:
+            first = next(iter(process.stdout))
+    """
+
+    def __init__(self, loop: Loop, running: process.Process) -> None:
+        super().__init__(loop)
+        self._process = running
+        self.args = running.args
+        self.stdin = InputStream(loop, running.stdin) if running.stdin else None
+        self.stdout = OutputStream(loop, running.stdout)
+        self.stderr = OutputStream(loop, running.stderr)
+
+    def __repr__(self) -> str:
+        return repr(self._process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if not self._loop.closed:
+            self._do(self._process.__aexit__(*exception))
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, -N when signal N ended it, or None while it runs."""
+        return self._process.returncode
+
+    @property
+    def memory(self) -> int | None:
+        """The most memory that it took, in bytes; see `microvm.Process.memory`."""
+        return self._process.memory
+
+    def poll(self) -> int | None:
+        """Return the return code, or None while the command runs."""
+        return self.returncode
+
+    def wait(self) -> int:
+        """Wait for the command to end, and return its return code; see `microvm.Process.wait`."""
+        return self._do(self._process.wait())
+
+    def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:  # noqa: A002
+        """Feed the command and read all of its output; see `microvm.Process.communicate`."""
+        return self._do(self._process.communicate(input))
+
+    def send_signal(self, signal: int) -> None:
+        """Send a signal to the command's process group; nothing happens when it has ended."""
+        self._call(self._process.send_signal, signal)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size of its terminal; nothing happens without one, or when it has ended."""
+        self._call(self._process.resize, rows, columns)
+
+    def abandon(self) -> None:
+        """Kill the command, and drop its output; see `microvm.Process.abandon`."""
+        self._call(self._process.abandon)
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the command's process group."""
+        self._call(self._process.terminate)
+
+    def kill(self) -> None:
+        """Kill the command and everything that it has started."""
+        self._call(self._process.kill)
