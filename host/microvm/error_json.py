@@ -26,7 +26,10 @@ def to_json(error: BaseException) -> dict[str, Any]:
     if isinstance(error, FileError):
         attributes |= {name: getattr(error, name) for name in _OF_OSERROR}
     return {
-        "kind": type(error).__name__,
+        # The nearest that another process knows.
+        "kind": next(
+            each for each in type(error).__mro__ if each in _family(MicroVMError)
+        ).__name__,
         **{name: getattr(error, name) for name in _TOLD},
         "attributes": {name: _packed(value) for name, value in attributes.items()},
     }

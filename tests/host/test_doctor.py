@@ -10,31 +10,40 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.support import examples
-from tests.support.ordinary import acting_as_user, as_user
+from tests.support.ordinary import USER, acting_as_user, as_user, only_root
 from tests.support.small_disk import small_disk
 
 from microvm import capacity
-from microvm.cli.checks import cache, host, image, machine, qemu
+from microvm.cli.checks import cache, host, image, machine, qemu, requirements
 from microvm.cli.checks.check import Check, Context, Fault, Finding
 from microvm.cli.checks.run import BROKEN, ENDLESS, FAULTS, NOT_TRIED, run
 from microvm.cli.checks.table import CHECKS
+from microvm.cli.doctor import doctor
 from microvm.errors import ImageError
 from microvm.qemu import accel, launch
 from microvm.qemu.confinement import launcher_options
 
 ROOT = Path(__file__).parents[2]
 BY_A_MACHINE = {qemu.DEADLY, machine.NO_HELLO}
+WITHOUT_A_COMMAND = {host.NO_GUESTS, host.NOT_LINUX, image.NO_APT, qemu.UNPROVED, NOT_TRIED}
+COMMANDS = set(
+    "export unset ulimit sudo apt chmod chgrp usermod echo env microvm ps uptime".split()
+)
 
 PER_LINUX32 = 0x0008  # <linux/personality.h>
 
@@ -98,6 +107,10 @@ def _no_modules(scene: Scene) -> None:
     scene.patch.setitem(sys.modules, "platformdirs", None)
 
 
+def _not_installed(scene: Scene) -> None:
+    scene.patch.setattr(sys, "path", [])
+
+
 def _other_processor(scene: Scene) -> None:
     libc = ctypes.CDLL(None)
     before = libc.personality(PER_LINUX32)
@@ -145,6 +158,15 @@ def _few_processes(scene: Scene) -> None:
     scene.as_user()
 
 
+def _crowded_cgroup(scene: Scene) -> None:
+    (scene.folder / "cgroup").write_text("0::/in ner\n")
+    (scene.folder / "in ner").mkdir()
+    (scene.folder / "in ner/pids.max").write_text("100\n")
+    (scene.folder / "in ner/pids.current").write_text("37\n")
+    scene.patch.setattr(host, "_CGROUP", scene.folder / "cgroup")
+    scene.patch.setattr(host, "_CGROUPS", scene.folder)
+
+
 def _wrong_file(scene: Scene) -> None:
     (scene.folder / "pyproject.toml").write_text("[tool.microvm]\nmemroy = 1\n")
     scene.patch.chdir(scene.folder)
@@ -158,6 +180,12 @@ def _wrong_variable(scene: Scene) -> None:
 def _runtime_folder_of_another(scene: Scene) -> None:
     scene.patch.setenv("XDG_RUNTIME_DIR", str(scene.folder))
     (scene.folder / "microvm").mkdir(mode=0o755)
+
+
+def _session_open_to_others(scene: Scene) -> None:
+    scene.patch.setenv("XDG_RUNTIME_DIR", str(scene.folder))
+    scene.patch.setenv("TMPDIR", str(scene.folder))
+    scene.folder.chmod(0o777)
 
 
 def _no_programs(scene: Scene) -> None:
@@ -194,6 +222,10 @@ def _fewer_layers(scene: Scene) -> None:
 def _cache_of_all(scene: Scene) -> None:
     (scene.folder / "cache").mkdir()
     (scene.folder / "cache").chmod(0o777)
+
+
+def _cache_that_is_a_file(scene: Scene) -> None:
+    (scene.folder / "cache").touch(mode=0o644)
 
 
 def _cache_behind_a_device(scene: Scene) -> None:
@@ -233,6 +265,13 @@ def _rootfs_that_is_gone(scene: Scene) -> None:
     scene.patch.setenv("MICROVM_ROOTFS", str(scene.folder / "gone"))
 
 
+def _closed_rootfs(scene: Scene) -> None:
+    (scene.folder / "closed").mkdir(mode=0)
+    scene.patch.setenv("MICROVM_ROOTFS", str(scene.folder / "closed/archive"))
+    scene.patch.setattr(image, "there", lambda: None)  # which reads our sources, maybe root's
+    scene.as_user()
+
+
 def _nothing(_: Scene) -> None:
     """Leave everything as it is, with a cache in which there is nothing."""
 
@@ -257,6 +296,7 @@ CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
     fault: (next(check for check in CHECKS if fault in check.faults), make)
     for fault, make in {
         host.NO_MODULES: _no_modules,
+        host.NOT_INSTALLED: _not_installed,
         host.NO_GUESTS: _other_processor,
         host.NOT_LINUX: _other_system,
         host.TOO_SMALL: _small_cgroup,
@@ -266,9 +306,11 @@ CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
         host.FEW_ADDRESSES: _few_addresses,
         host.SHORT_FILES: _short_files,
         host.FEW_PROCESSES: _few_processes,
+        host.CROWDED: _crowded_cgroup,
         host.WRONG_DEFAULTS: _wrong_file,
         host.WRONG_VARIABLE: _wrong_variable,
         host.NO_FOLDER: _runtime_folder_of_another,
+        host.ELSEWHERE: _session_open_to_others,
         qemu.NO_QEMU: _no_programs,
         qemu.NO_VERSION: _qemu("exit 1"),
         qemu.OLD_QEMU: _qemu("echo QEMU emulator version 7.1.50 '(Debian)'"),
@@ -283,6 +325,7 @@ CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
         qemu.UNPROVED: _promising_kvm,
         cache.UNTRUSTED: _cache_of_all,
         cache.UNREADABLE: _cache_behind_a_device,
+        cache.NO_FOLDER: _cache_that_is_a_file,
         cache.NO_HOME: _no_home,
         cache.NOT_TO_BE_MADE: _folder_of_root,
         cache.READ_ONLY: _cache_of_root,
@@ -293,6 +336,7 @@ CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
         image.NO_APT: _no_programs,
         image.SLOW_KERNEL: _kernel("debian"),
         image.NO_ROOTFS: _rootfs_that_is_gone,
+        image.CLOSED_ROOTFS: _closed_rootfs,
         image.NOT_BUILT: _nothing,
         image.NO_TOOLS: _no_programs,
     }.items()
@@ -309,10 +353,31 @@ def test_what_is_wrong_is_found(fault: Fault, scene: Scene) -> None:
     make(scene)
     finding = check.run(context)
     scene.undo.close()
+    scene.patch.undo()
     assert fault.is_in(finding), finding
     assert finding.status == fault.status
-    assert finding.mend
-    assert "{" not in finding.text + finding.mend
+    assert "{" not in finding.text + finding.mend + finding.hint
+    if fault in WITHOUT_A_COMMAND:
+        assert (finding.mend, finding.hint) == ("", fault.hint)
+    else:
+        assert _is_command(finding.mend), finding
+
+
+def _is_command(text: str) -> bool:
+    """Tell whether a text is what a shell reads as a program, or what it has built in, and more."""
+    words = shlex.split(text)
+    known = words[0] in COMMANDS or Path(words[0]).name.startswith("python")
+    read = subprocess.run(["sh", "-n", "-c", text], capture_output=True, check=False)
+    return known and len(words) > (words[0] != "uptime") and not read.stderr
+
+
+@pytest.mark.parametrize("fault", [*CASES, *BY_A_MACHINE, *FAULTS], ids=lambda fault: fault.text)
+def test_what_mends_it_is_a_command(fault: Fault) -> None:
+    """That of the page, with names in the places of what differs."""
+    if fault in WITHOUT_A_COMMAND:
+        assert (fault.mend, bool(fault.hint)) == ("", fault.status != "skipped")
+    else:
+        assert _is_command(re.sub(r"\{python\}", "python", fault.mend))
 
 
 def test_there_is_nothing_else_to_be_found() -> None:
@@ -388,15 +453,16 @@ def test_a_check_that_breaks_or_does_not_end_is_one_that_failed() -> None:
         Check("refuses", "", refuses, ()),
         Check("looks", "", looks, (), after=("else",)),
         Check("waits", "", looks, (), after=("looks", "refuses")),
+        Check("waits too", "", looks, (), after=("waits",)),
     ]
     found = [finding for _, finding in run(checks)]
     forever.set()
-    assert [each.status for each in found] == ["failed", "failed", "failed", "ok", "failed"]
+    assert [each.status for each in found] == [*["failed"] * 3, "ok", *["skipped"] * 2]
     assert ENDLESS.is_in(found[0])
     assert found[1].text == "OSError: [Errno 5] Input/output error: '/x'"
-    assert (found[2].text, found[2].mend) == ("it is wrong", "mend it")
+    assert found[2] == Finding("failed", "it is wrong", BROKEN.mend, "mend it")
     assert found[3].text == "hangs breaks refuses"
-    assert found[4] == NOT_TRIED.found(failed="refuses")
+    assert found[4:] == [NOT_TRIED.found(failed=each) for each in ("refuses", "waits")]
 
 
 @contextmanager
@@ -427,8 +493,106 @@ def test_it_works_where_nearly_nothing_does() -> None:
     assert said["works"] is False
     statuses = {each["check"]: each["status"] for each in said["checks"]}
     assert list(statuses) == [check.name for check in CHECKS]
-    assert {"limits", "qemu", "machine"} <= {
-        name for name, status in statuses.items() if status == "failed"
-    }
-    assert all(each.keys() == {"check", "status", "text", "mend"} for each in said["checks"])
-    assert all(each["mend"] for each in said["checks"] if each["status"] != "ok")
+    assert (statuses["limits"], statuses["qemu"]) == ("failed", "failed")
+    assert statuses["machine"] == "skipped"
+    assert said["first"] == next(name for name in statuses if statuses[name] == "failed")
+    wrong = [each for each in said["checks"] if each["status"] in {"note", "failed"}]
+    assert all(each["mend"] or each["hint"] for each in wrong)
+
+
+def test_one_cause_is_one_failure_and_is_said_last(scene: Scene) -> None:
+    _cache_that_is_a_file(scene)
+    done = CliRunner().invoke(doctor, [])
+    assert done.exit_code == 1
+    said, last = done.stdout.split("\n\nTo be mended first:\n\n")
+    failed = [line for line in said.splitlines() if line.startswith("failed")]
+    assert [line.split(maxsplit=2)[1:] for line in failed] == [
+        ["cache", f"the cache {scene.folder}/cache is no folder"]
+    ]
+    assert last.splitlines()[0] == failed[0]
+    assert last.splitlines()[1].strip() == "unset MICROVM_CACHE"
+    assert "skipped  machine      not tried: it needs cache" in said.splitlines()
+
+
+def test_what_is_needed_is_what_the_extra_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {re.split(r"[<>=;]", each)[0].replace(".", "-") for each in extra["vm"]}
+    for version in ("3.13", "3.14"):
+        monkeypatch.setattr("platform.python_version_tuple", lambda v=version: (*v.split("."), "0"))
+        found = requirements.needed(metadata.requires("microvm") or [], "vm")
+        names = {re.split(r"[<>=]", each)[0].replace(".", "-") for each in found}
+        assert names - {"click"} == named - ({"backports-zstd"} if version == "3.14" else set())
+
+
+@pytest.mark.parametrize(
+    ("marker", "holds"),
+    [
+        ("", True),
+        ("; extra == 'vm'", True),
+        ("; extra == 'dev'", False),
+        ('; python_version < "3.100" and extra == "vm"', True),
+        ('; python_version < "3.9" and extra == "vm"', False),
+        ("; (sys_platform == 'darwin' or python_version >= '3.11') and extra != 'dev'", True),
+    ],
+)
+def test_markers(marker: str, holds: bool) -> None:
+    assert [*requirements.needed([f"a>=1{marker}"], "vm")] == ["a>=1"] * holds
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python has it")
+def test_a_module_of_some_pythons_alone_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "backports.zstd", None)
+    finding = host.python(Context())
+    assert (finding.status, finding.text.split(": ")[1]) == ("failed", "backports-zstd>=1")
+    assert finding.mend == f"{sys.executable} -m pip install 'backports-zstd>=1'"
+
+
+def test_a_guest_of_less_memory_and_no_kvm_are_what_was_asked_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _small_cgroup(scene)
+    _promising_kvm(scene)
+    for finding in (host.memory(Context()), qemu.kvm(Context(["another"]))):
+        assert finding.status != "ok"
+    for fault in (host.TOO_SMALL, qemu.DEADLY):
+        monkeypatch.setenv(*fault.mend.removeprefix("export ").split("="))
+    for finding in (host.memory(Context()), qemu.kvm(Context(["another"]))):
+        assert finding.status == "ok"
+
+
+def test_a_folder_of_the_session_that_is_not_taken(scene: Scene) -> None:
+    _session_open_to_others(scene)
+    finding = host.runtime(Context())
+    assert finding.text == (
+        f"named machines are in {scene.folder}/microvm-{os.geteuid()}, "
+        f"and not in XDG_RUNTIME_DIR, {scene.folder}: others can write to it"
+    )
+    assert finding.mend == f"chmod go-rwx {scene.folder}"
+
+
+def test_an_image_that_is_there_needs_no_archive(scene: Scene) -> None:
+    scene.patch.setenv("MICROVM_ROOTFS", "/nonexistent")
+    assert image.image(Context()).status == "failed"
+    scene.patch.setenv("MICROVM_IMAGE", "app")
+    assert image.image(Context()).status == "note"
+
+
+@only_root
+def test_a_cache_of_another_is_left_to_its_owner(scene: Scene) -> None:
+    (scene.folder / "cache").mkdir(mode=0o755)
+    os.chown(scene.folder / "cache", USER, USER)
+    finding = cache.cache(Context())
+    assert cache.UNTRUSTED.is_in(finding)
+    assert (finding.status, finding.mend) == ("failed", "unset MICROVM_CACHE")
+
+
+def test_another_place_for_the_cache_is_one_that_can_be_used(scene: Scene) -> None:
+    scene.patch.setenv("MICROVM_CACHE", "/dev/null/cache")
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        scene.patch.setenv(name, "/dev/null")
+    (scene.folder / "a b").mkdir(mode=0o755)
+    scene.patch.setattr(cache, "_PLACES", [Path("/dev/null"), scene.folder / "a b"])
+    command = cache.cache(Context()).mend
+    assert command == f"export MICROVM_CACHE='{scene.folder}/a b/microvm-{os.geteuid()}'"
+    scene.patch.setenv("MICROVM_CACHE", shlex.split(command)[1].split("=")[1])
+    assert cache.cache(Context()).status == "ok"

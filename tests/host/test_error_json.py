@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from microvm import errors
+from microvm.cache import trust
 from microvm.error_json import from_json, to_json
 from microvm.errors import (
     ExecKilled,
     ExecTimeout,
     FileError,
     GuestDied,
+    ImageError,
     MachineError,
     MemoryLimit,
     MicroVMError,
@@ -113,3 +116,10 @@ def test_what_is_no_error_gives_one_that_says_so(value: object) -> None:
 def test_a_kind_that_is_unknown_here_keeps_what_it_says() -> None:
     again = from_json({**to_json(GuestDied("x", hint="y", detail="z")), "kind": "Flooded"})
     assert (type(again), again.message, again.hint, again.detail) == (MicroVMError, "x", "y", "z")
+
+
+def test_a_kind_that_another_process_may_not_know_is_one_that_it_knows() -> None:
+    error = trust.Untrusted("it cannot be trusted", hint="chmod")
+    error.path, error.by = Path("/x"), "mode"
+    told = crossed(error)
+    assert (type(told), told.message, told.hint) == (ImageError, error.message, error.hint)

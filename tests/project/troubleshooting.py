@@ -30,8 +30,9 @@ def _table(faults: Iterable[Fault]) -> str:
 
 
 def _row(fault: Fault) -> str:
-    mend = "as the line says" if fault.mend == "{how}" else _text(fault.mend)
-    return f"| {_text(fault.text)} | {fault.status} | {mend} | {fault.means} |\n"
+    mend = f"`{_text(fault.mend)}`" if fault.mend else ""
+    about = "; ".join(filter(None, (fault.hint, fault.means)))
+    return f"| {_text(fault.text)} | {fault.status} | {mend} | {_text(about)} |\n"
 
 
 def _text(text: str) -> str:

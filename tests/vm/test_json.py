@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -53,6 +54,16 @@ def test_what_is_listed_has_the_names_that_are_documented(
     found = json.loads(CliRunner().invoke(cli, words).stdout)
     assert found
     check(json.loads(EXAMPLES[command]), found, command)
+
+
+def test_the_verbs_of_an_option_are_those_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("MICROVM_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MICROVM_NO_CONFIG", "1")
+    command = "microvm config --json"
+    found = json.loads(CliRunner().invoke(cli, shlex.split(command)[1:]).stdout)
+    for each in json.loads(EXAMPLES[command])["options"]:
+        assert each in found["options"]
 
 
 def test_a_listing_has_less_than_what_is_shown_of_one(names: dict[str, str]) -> None:

@@ -35,10 +35,16 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CREAT | os.O_TRUNC
 
 
+class NoHome(ImageError):
+    """There is no home, and so no place for a cache that nobody has named."""
+
+
 def root() -> Path:
     """Return $MICROVM_CACHE, or the folder that the platform has for this user's caches.
 
-    :raises ImageError: others can change what is in it; see `trust`.
+    :raises Untrusted: others can change what is in it; see `trust`.
+    :raises NoHome: nobody has named one, and there is no home.
+    :raises ImageError: it cannot be looked at.
     """
     top = _top()
     with disk_errors():
@@ -47,14 +53,21 @@ def root() -> Path:
 
 
 def _top() -> Path:
-    if chosen := os.environ.get("MICROVM_CACHE"):
-        return Path(chosen).absolute()
+    chosen = os.environ.get("MICROVM_CACHE")
+    return Path(chosen).absolute() if chosen else usual()
+
+
+def usual() -> Path:
+    """Return the folder that the platform has for this user's caches.
+
+    :raises NoHome: there is none.
+    """
     import platformdirs
 
     try:
         return Path(platformdirs.user_cache_dir("microvm"))
     except RuntimeError:  # HOME is not set, and this user has no entry
-        raise ImageError("there is no home for a cache", hint=_ELSEWHERE) from None
+        raise NoHome("there is no home for a cache", hint=_ELSEWHERE) from None
 
 
 def folder(name: str) -> Path:

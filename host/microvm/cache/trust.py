@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from microvm.errors import ImageError
 
@@ -21,37 +22,58 @@ OTHERS = stat.S_IWGRP | stat.S_IWOTH
 """The bits of a mode that let others write."""
 
 
+class Untrusted(ImageError):
+    """A cache cannot be trusted; the hint says what to do.
+
+    :ivar path: what others have a say in: the folder itself, or something on the way to it.
+    :ivar by: what gives it to them.
+    """
+
+    path: Path
+    by: Literal["owner", "mode"]
+
+
 def check(folder: Path) -> None:
     """Check that a folder, as far as it is there, can be changed by us and by root alone.
 
     :param folder: an absolute path; links on the way are followed, and have to be trusted, too.
-    :raises ImageError: it cannot be trusted; the hint says what to do.
+    :raises Untrusted: it cannot be trusted.
     :raises OSError: it cannot be looked at.
     """
     for path, status in _components(folder):
         if status.st_uid not in {0, os.geteuid(), Path("/").stat().st_uid}:
-            raise _refusal(folder, path, f"belongs to {_name(status.st_uid)}")
+            raise _refusal(folder, path, status, "owner")
         if stat.S_ISDIR(status.st_mode) and _open_to_others(status):
-            raise _refusal(folder, path, "can be written by others")
+            raise _refusal(folder, path, status, "mode")
     check_alone(folder)
 
 
 def check_alone(folder: Path) -> None:
     """Check the same of a folder whose parents have been checked.
 
-    :raises ImageError: it cannot be trusted; the hint says what to do.
+    :raises Untrusted: it cannot be trusted.
     :raises OSError: it cannot be looked at.
     """
     with suppress(FileNotFoundError):
-        if wrong := obstacle(folder.stat()):
-            raise _refusal(folder, folder, wrong)
+        status = folder.stat()
+        if by := _at_fault(status):
+            raise _refusal(folder, folder, status, by)
 
 
 def obstacle(status: os.stat_result) -> str:
     """Return why something in a cache is not to be trusted; empty if it is."""
+    by = _at_fault(status)
+    return _in_words(status, by) if by else ""
+
+
+def _at_fault(status: os.stat_result) -> Literal["owner", "mode"] | None:
     if status.st_uid not in {0, os.geteuid()}:
-        return f"belongs to {_name(status.st_uid)}"
-    return "can be written by others" if status.st_mode & OTHERS else ""
+        return "owner"
+    return "mode" if status.st_mode & OTHERS else None
+
+
+def _in_words(status: os.stat_result, by: Literal["owner", "mode"]) -> str:
+    return f"belongs to {_name(status.st_uid)}" if by == "owner" else "can be written by others"
 
 
 def _components(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
@@ -105,11 +127,16 @@ def _name(user: int) -> str:
         return f"user {user}"
 
 
-def _refusal(folder: Path, path: Path, why: str) -> ImageError:
+def _refusal(
+    folder: Path, path: Path, status: os.stat_result, by: Literal["owner", "mode"]
+) -> Untrusted:
+    why = _in_words(status, by)
     where = f"{path} {why}" if path == folder else f"{path}, on the way to it, {why}"
     hint = "name a folder of your own with MICROVM_CACHE"
-    if "written" in why:
+    if by == "mode":
         hint = f"`chmod go-w {path}`, if nobody else has put anything there, or {hint}"
     elif os.geteuid() == 0:
         hint += "; under sudo, -H takes root's"
-    return ImageError(f"the cache {folder} cannot be trusted: {where}", hint=hint)
+    error = Untrusted(f"the cache {folder} cannot be trusted: {where}", hint=hint)
+    error.path, error.by = path, by
+    return error

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from microvm.cli import facts, shared
+
+if TYPE_CHECKING:
+    from microvm.cli.checks.check import Finding
 
 
 @click.command()
@@ -19,8 +23,10 @@ def doctor(as_json: bool) -> None:
     ok      it is as it can be
     note    machines start, and are slower or less than they can be
     failed  machines do not start
+    skipped it was not tried, as it needs what has failed
 
-    Below what is no ok stands what mends it. Things are tried rather than looked at: what a first
+    Below what is no ok stands the command that mends it, and the first that failed is the first to
+    be mended. Things are tried rather than looked at: what a first
     start would compile or build is, and in the end a machine says hello. Nothing else is changed.
     docs/troubleshooting.md has all that can be said here.
 
@@ -33,14 +39,27 @@ def doctor(as_json: bool) -> None:
     for check, finding in run(CHECKS):
         found.append((check.name, finding))
         if not as_json:
-            click.echo(f"{finding.status:6}  {check.name:11}  {finding.text}")
-            if finding.mend:
-                click.echo(f"{'':21}{finding.mend}")
-    failed = any(finding.status == "failed" for _, finding in found)
+            _show(check.name, finding)
+    first = next((each for each in found if each[1].status == "failed"), None)
     if as_json:
         checks = [
-            {"check": name, "status": each.status, "text": each.text, "mend": each.mend or None}
+            {
+                "check": name,
+                "status": each.status,
+                "text": each.text,
+                "mend": each.mend or None,
+                "hint": each.hint or None,
+            }
             for name, each in found
         ]
-        facts.echo_json({"works": not failed, "checks": checks})
-    sys.exit(1 if failed else 0)
+        facts.echo_json({"works": not first, "first": first and first[0], "checks": checks})
+    elif first:
+        click.echo("\nTo be mended first:\n")
+        _show(*first)
+    sys.exit(1 if first else 0)
+
+
+def _show(name: str, finding: Finding) -> None:
+    click.echo(f"{finding.status:7}  {name:11}  {finding.text}")
+    for more in filter(None, (finding.mend, finding.hint)):
+        click.echo(f"{'':22}{more}")

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import shlex
 import stat
 import sys
 import time
@@ -114,11 +115,13 @@ class Obstacle:
     :ivar kind: the device is not there, is another's, or of no use; or the guest is foreign.
     :ivar text: what is wrong.
     :ivar hint: what to do about it.
+    :ivar command: a line for a shell that does it, where one does.
     """
 
     kind: Literal["absent", "forbidden", "unusable", "foreign"]
     text: str
     hint: str = ""
+    command: str = ""
 
     @property
     def expected(self) -> bool:
@@ -208,7 +211,7 @@ def _kvm_obstacle() -> Obstacle | None:
     except FileNotFoundError as error:
         return Obstacle("absent", f"{KVM}: {error.strerror}")
     except PermissionError as error:
-        return Obstacle("forbidden", f"{KVM}: {error.strerror}", _permission())
+        return Obstacle("forbidden", f"{KVM}: {error.strerror}", *_permission())
     except OSError as error:
         return Obstacle("unusable", f"{KVM}: {error.strerror}")
     try:
@@ -229,20 +232,29 @@ def _create_vm(device: int) -> int:
             return int(fcntl.ioctl(device, _KVM_CREATE_VM, 0))
 
 
-def _permission() -> str:
-    """Return the hint for who may not use the device: how to join its group."""
+def _permission() -> tuple[str, str]:
+    """Return the hint for who may not use the device, how to join its group, and the command."""
     import grp
     import pwd
 
     if os.geteuid() == 0:
-        return f"a container must be given it, as by `--device {KVM}`"
+        return f"a container must be given it, as by `--device {KVM}`", ""
     device = KVM.stat()
-    if not (device.st_gid and device.st_mode & stat.S_IRGRP and device.st_mode & stat.S_IWGRP):
-        return "only root may use it: it needs a group, mode 660, and you in that group"
-    group = user = ""
+    user = "$USER"
     with suppress(KeyError):
-        group = grp.getgrgid(device.st_gid).gr_name
-        user = pwd.getpwuid(os.geteuid()).pw_name
-    if not group:
-        return f"it belongs to group {device.st_gid}"
-    return f"join its group: `sudo usermod -aG {group} {user}`, then log in anew"
+        user = shlex.quote(pwd.getpwuid(os.geteuid()).pw_name)
+    join = f"sudo usermod -aG {{}} {user}"
+    if not (device.st_gid and device.st_mode & stat.S_IRGRP and device.st_mode & stat.S_IWGRP):
+        give = f"sudo chgrp kvm {KVM} && sudo chmod 660 {KVM} && {join.format('kvm')}"
+        return "only root may use it: it needs a group, mode 660, and you in that group", give
+    try:
+        group = grp.getgrgid(device.st_gid)
+    except KeyError:
+        make = f"sudo groupadd --gid {device.st_gid} kvm && {join.format('kvm')}"
+        return f"it belongs to group {device.st_gid}", make
+    joining = join.format(shlex.quote(group.gr_name))
+    if user in group.gr_mem:
+        return f"you are in its group from the next login on, or by `newgrp {group.gr_name}`", (
+            f"newgrp {shlex.quote(group.gr_name)}"
+        )
+    return f"join its group: `{joining}`, then log in anew", joining

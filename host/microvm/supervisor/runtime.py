@@ -51,7 +51,7 @@ class Runtime:
         :param make: make it, if there is none.
         :raises MicroVMError: it cannot be made, or is not ours alone.
         """
-        self.path = _path()
+        self.path, _ = location()
         try:
             if make:
                 _make(self.path)
@@ -321,18 +321,27 @@ def is_name(name: str) -> bool:
     return 0 < len(name) <= NAME_LENGTH and name[0] in _FIRST and _REST.issuperset(name)
 
 
-def _path() -> str:
+def location() -> tuple[str, str]:
+    """Return where the runtime folder is, and why that is not in XDG_RUNTIME_DIR, if one is set."""
     given = os.environ.get("XDG_RUNTIME_DIR", "")
-    if given.startswith("/"):
-        try:
-            found = os.stat(given)
-        except OSError:
-            found = None
-        # What sudo has left of another's is not ours.
-        if found and found.st_uid == os.geteuid() and not found.st_mode & (_OTHERS & 0o022):
-            return f"{given.rstrip('/')}/microvm"
+    why = _unfit(given) if given else ""
+    if given and not why:
+        return f"{given.rstrip('/')}/microvm", ""
     folder = os.path.abspath(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - ours alone in it
-    return f"{folder}/microvm-{os.geteuid()}"
+    return f"{folder}/microvm-{os.geteuid()}", why
+
+
+def _unfit(given: str) -> str:
+    """Return why a folder cannot have ours in it; empty if it can."""
+    if not given.startswith("/"):
+        return "it is no absolute path"
+    try:
+        found = os.stat(given)
+    except OSError as error:
+        return error.strerror or str(error)
+    if found.st_uid != os.geteuid():  # such as what sudo has left of another's
+        return "it is of another user"
+    return "others can write to it" if found.st_mode & (_OTHERS & 0o022) else ""
 
 
 def _make(path: str) -> None:

@@ -3,59 +3,90 @@
 from __future__ import annotations
 
 import os
+import shlex
+from contextlib import suppress
 from pathlib import Path
 
 from microvm.cli.checks.check import Check, Context, Fault, Finding, ok
 from microvm.errors import ImageError
 
 _MIB = 1 << 20
+_PLACES = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108 - in it a folder that is ours alone
 
 # The default image and its template take 60 MiB; while they are made, Debian's kernel twice that.
 _ROOM_FOR_ALL, _ROOM_AT_LEAST = 1024 * _MIB, 256 * _MIB
 
+_MEND = "export MICROVM_CACHE={another}"  # or what `_another` says here
+
 UNTRUSTED = Fault(
     "failed",
     "the cache {folder} cannot be trusted: {why}",
-    "{how}",
-    "it belongs to another user, or others can write to it or to a folder above it: an error says "
-    "which, and `chmod go-w FOLDER` or MICROVM_CACHE=FOLDER mends it",
+    "chmod go-w {folder}",
+    "it belongs to another user, or others can write to it or to a folder above it; unless it is "
+    "yours, another folder is named",
 )
-UNREADABLE = Fault(
-    "failed", "cannot use {folder}: {why}", "MICROVM_CACHE names another folder for the cache"
-)
-NO_HOME = Fault(
-    "failed", "there is no home for a cache", "MICROVM_CACHE names another folder for the cache"
-)
+UNREADABLE = Fault("failed", "cannot use {folder}: {why}", _MEND)
+NO_FOLDER = Fault("failed", "the cache {folder} is no folder", _MEND)
+NO_HOME = Fault("failed", "there is no home for a cache", _MEND)
 NOT_TO_BE_MADE = Fault(
     "failed",
     "the cache {folder} is not there, and cannot be made: {above} cannot be written",
-    "MICROVM_CACHE names another folder for the cache",
+    _MEND,
     "there is no home, or it is another's, or read-only",
 )
 READ_ONLY = Fault(
     "note",
     "the cache {folder} cannot be written: what is in it is used, and no more comes into it",
-    "MICROVM_CACHE names another folder for the cache",
+    _MEND,
     "a machine boots where there is no template of it; what has to be built is an error",
 )
 
 
 def cache(_: Context) -> Finding:
     """See whose it is, and whether it can be written."""
-    from microvm.cache import store
+    from microvm.cache import store, trust
 
     try:
         folder = store.root()
+    except store.NoHome as error:
+        return NO_HOME.of(error, mend=_another())
+    except trust.Untrusted as error:
+        ours = error.by == "mode" and error.path.stat().st_uid == os.geteuid()
+        mend = f"chmod go-w {shlex.quote(str(error.path))}" if ours else _another()
+        return UNTRUSTED.of(error, mend=mend)
     except ImageError as error:
-        if error.message == NO_HOME.text:
-            return NO_HOME.of(error)
-        return (UNTRUSTED if "cannot be trusted" in error.message else UNREADABLE).of(error)
+        return UNREADABLE.of(error, mend=_another())
     above = _nearest(folder)
     if above != folder and not _writable(above):
-        return NOT_TO_BE_MADE.found(folder=folder, above=above)
-    if not _writable(folder) and above == folder:
-        return READ_ONLY.found(folder=folder)
+        return NOT_TO_BE_MADE.found(folder=folder, above=above, mend=_another())
+    if above == folder and not folder.is_dir():
+        return NO_FOLDER.found(folder=folder, mend=_another())
+    if above == folder and not _writable(folder):
+        return READ_ONLY.found(folder=folder, mend=_another())
     return ok(f"{folder}{'' if above == folder else ', which is made by the first start'}")
+
+
+def _another() -> str:
+    """Return the command that has the cache in a folder that can be used."""
+    from microvm.cache import store
+
+    with suppress(ImageError):
+        if os.environ.get("MICROVM_CACHE") and _usable(store.usual()):
+            return "unset MICROVM_CACHE"
+    for folder in _PLACES:
+        if _usable(own := folder / f"microvm-{os.geteuid()}"):
+            return f"export MICROVM_CACHE={shlex.quote(str(own))}"
+    return 'export MICROVM_CACHE="$(mktemp -d)"'
+
+
+def _usable(folder: Path) -> bool:
+    from microvm.cache import trust
+
+    try:
+        trust.check(folder)
+    except (ImageError, OSError):
+        return False
+    return _writable(_nearest(folder))
 
 
 def _nearest(folder: Path) -> Path:
@@ -67,16 +98,20 @@ def _writable(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
 
 
+_ELSEWHERE = "or name a folder elsewhere with MICROVM_CACHE"
+
 FULL = Fault(
     "failed",
     "{free} are free in the file system of {folder}",
-    "`microvm template prune`; MICROVM_CACHE names a folder elsewhere",
+    "microvm template prune",
     "an image cannot be built; where one is there, this is a note: no template can be saved",
+    _ELSEWHERE,
 )
 NEARLY_FULL = Fault(
     "note",
     "{free} are free in the file system of {folder}: enough for few images and templates",
-    "`microvm template prune`; MICROVM_CACHE names a folder elsewhere",
+    "microvm template prune",
+    hint=_ELSEWHERE,
 )
 
 
@@ -108,7 +143,7 @@ CHECKS = (
         "cache",
         "Whose the cache is, and whether it can be written.",
         cache,
-        (UNTRUSTED, UNREADABLE, NO_HOME, NOT_TO_BE_MADE, READ_ONLY),
+        (UNTRUSTED, UNREADABLE, NO_FOLDER, NO_HOME, NOT_TO_BE_MADE, READ_ONLY),
         after=("python",),
     ),
     Check(

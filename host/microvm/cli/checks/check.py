@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,7 +15,7 @@ from microvm.printable import printable
 Severity = Literal["note", "failed"]
 """Machines start, and are slower or less than they can be; or they do not start."""
 
-Status = Literal["ok"] | Severity
+Status = Literal["ok", "skipped"] | Severity
 
 _NAME = re.compile(r"\\{\w+\\}")  # in a text that has been escaped
 
@@ -23,12 +25,15 @@ class Finding:
     """What a check has found.
 
     :ivar text: what is there, or what is wrong, in a line.
-    :ivar mend: the command that mends it, or what to do; empty where nothing is.
+    :ivar mend: the command that mends it, for a shell; empty where nothing is wrong, and where no
+        command does.
+    :ivar hint: what else there is to know, or to do; may be empty.
     """
 
     status: Status
     text: str
     mend: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +41,46 @@ class Fault:
     """A thing that can be wrong, as docs/troubleshooting.md has it.
 
     :ivar text: what is said of it, with `{names}` in the places of what differs.
-    :ivar mend: what mends it, of the same kind.
+    :ivar mend: the command that mends it, with names that are quoted for a shell.
     :ivar means: what comes of it, for the document.
+    :ivar hint: what else there is to do.
     """
 
-    status: Severity
+    status: Severity | Literal["skipped"]
     text: str
-    mend: str
+    mend: str = ""
     means: str = ""
+    hint: str = ""
 
-    def found(self, *, status: Severity | None = None, **facts: object) -> Finding:
+    def found(
+        self,
+        *,
+        status: Severity | None = None,
+        mend: str | None = None,
+        hint: str = "",
+        **facts: object,
+    ) -> Finding:
         """Return the finding that it is there.
 
         :param status: where it is less, or more, than mostly.
+        :param mend: where another command mends it here.
+        :param hint: where there is something else to know here.
         :param facts: what stands in the places of the names.
         """
-        text, mend = (each.format(**facts) for each in (self.text, self.mend))
-        return Finding(status or self.status, printable(text), printable(mend))
+        if mend is None:
+            mend = self.mend.format(**{name: shlex.quote(str(facts[name])) for name in facts})
+        return self._finding(status, self.text.format(**facts), mend, hint)
 
-    def of(self, error: MicroVMError, prefix: str = "") -> Finding:
-        """Return the finding that an error says is there; it knows best what to do about it."""
-        return Finding(self.status, prefix + error.message, error.hint or self.mend)
+    def of(self, error: MicroVMError, prefix: str = "", *, mend: str | None = None) -> Finding:
+        """Return the finding that an error says is there, which has a hint of its own."""
+        mend = self.mend if mend is None else mend
+        return self._finding(None, prefix + error.message, mend, error.hint)
+
+    def _finding(self, status: Severity | None, text: str, mend: str, hint: str) -> Finding:
+        if os.geteuid() == 0:
+            mend = re.sub(r"\bsudo ", "", mend)  # a container may not have it
+        shown = (printable(each) for each in (text, mend, hint or self.hint))
+        return Finding(status or self.status, *shown)
 
     def is_in(self, finding: Finding) -> bool:
         """Tell whether this is what was found."""

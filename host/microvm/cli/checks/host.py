@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib import import_module
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from microvm.cli.checks.check import Check, Context, Fault, Finding, ok
-from microvm.errors import MicroVMError, UsageError, how_to_install
+from microvm.errors import MicroVMError, UsageError
+from microvm.units import MINIMUM_MEMORY
 
 _MIB = 1 << 20
 
@@ -19,25 +22,34 @@ _ADDRESS_SPACE = 1536 * _MIB
 _FILES_AT_LEAST, _FILES = 24, 256
 _PROCESSES = 64
 _MEMINFO = Path("/proc/meminfo")
+_CGROUP, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 NO_MODULES = Fault(
     "failed",
     "the Python modules of the extra `vm` are missing: {modules}",
-    how_to_install("vm"),
+    "{python} -m pip install {modules}",
     "`microvm` was installed without what runs machines",
+)
+NOT_INSTALLED = Fault(
+    "note",
+    "microvm was not installed, so what it needs is not known",
+    "{python} -m pip install --editable {sources}",
+    "as where PYTHONPATH names its sources",
 )
 
 
 def python(_: Context) -> Finding:
     """Import what the extra brings."""
-    missing = []
-    for name in ("platformdirs", "qemu.qmp", "rich"):
-        try:
-            import_module(name)
-        except ImportError:
-            missing.append(name)
+    from microvm.cli.checks import requirements
+
+    try:
+        missing = requirements.missing("vm")
+    except PackageNotFoundError:
+        sources = f"{Path(__file__).parents[4]}[vm]"
+        return NOT_INSTALLED.found(python=sys.executable, sources=sources)
     if missing:
-        return NO_MODULES.found(modules=", ".join(missing))
+        install = shlex.join([sys.executable, "-m", "pip", "install", *missing])
+        return NO_MODULES.found(mend=install, modules=", ".join(missing))
     version = ".".join(map(str, sys.version_info[:3]))
     return ok(f"Python {version} at {sys.executable}")
 
@@ -45,12 +57,12 @@ def python(_: Context) -> Finding:
 NO_GUESTS = Fault(
     "failed",
     "there are no guests for this kind of processor: {arch}",
-    "take a host of one of x86_64, aarch64",
+    hint="take a host of one of x86_64, aarch64",
 )
 NOT_LINUX = Fault(
     "note",
     "this is {system}: QEMU is not confined here, and nothing of this is tested",
-    "take a host with Linux",
+    hint="take a host with Linux",
 )
 
 
@@ -71,18 +83,20 @@ def system(_: Context) -> Finding:
 TOO_SMALL = Fault(
     "failed",
     "all processes together may have {usable} of memory: a guest of {guest} does not fit",
-    "`microvm run --memory 128M`, or raise memory.max of the cgroup around us",
+    f"export MICROVM_MEMORY={MINIMUM_MEMORY >> 20}M",
     "the host's memory, or the limit of a cgroup (v2) around us",
+    "or raise memory.max of the cgroup around us",
 )
 NOT_NOW = Fault(
     "note",
     "{available} of memory are free now: a guest of {guest} may not fit",
-    "end what takes it: `ps aux --sort=-rss | head`",
+    "ps aux --sort=-rss | head",
+    hint="that shows what takes most of it",
 )
 
 
 def memory(_: Context) -> Finding:
-    """Compare what there is with what a guest has by default."""
+    """Compare what there is with what a guest has where nobody says otherwise."""
     from microvm.capacity import usable_memory
     from microvm.units import format_size
 
@@ -97,11 +111,15 @@ def memory(_: Context) -> Finding:
 
 
 def _guest_memory() -> int:
+    from microvm.cli.presets import Presets
     from microvm.option import options_of
     from microvm.options import PoolOptions
 
     option = options_of(PoolOptions)["memory"]
-    return int(option.check(option.default))
+    preset = None
+    with suppress(UsageError):  # of which another check is
+        preset = Presets().find("memory", "run")
+    return int(option.check(preset.value if preset else option.default))
 
 
 def _available() -> int | None:
@@ -113,28 +131,43 @@ def _available() -> int | None:
     return None
 
 
+_AS_ROOT = "where the hard limit is lower, root has to raise it"
+
 FEW_FILES = Fault(
     "note",
     "this process may have {limit} open files: enough for few machines at a time",
-    "ulimit -n 1024",
+    "ulimit -Sn 1024",
+    _AS_ROOT,
 )
 NO_FILES = Fault(
-    "failed", "this process may have {limit} open files: too few for a machine", "ulimit -n 1024"
+    "failed",
+    "this process may have {limit} open files: too few for a machine",
+    "ulimit -Sn 1024",
+    _AS_ROOT,
 )
 FEW_PROCESSES = Fault(
     "note",
     "{left} more processes may be had: each machine takes some, as it has threads",
-    "`ulimit -u 4096`, or raise pids.max of the cgroup around us",
+    "ulimit -Su 4096",
+    _AS_ROOT,
+)
+CROWDED = Fault(
+    "note",
+    "{left} more processes may be had in {folder}: each machine takes some, as it has threads",
+    "echo max | sudo tee {folder}/pids.max",
+    "a cgroup around us has a limit",
 )
 SHORT_FILES = Fault(
     "note",
     "no file may be longer than {limit}: no guest can be saved, and each start is a boot",
-    "ulimit -f unlimited",
+    "ulimit -Sf unlimited",
+    _AS_ROOT,
 )
 FEW_ADDRESSES = Fault(
     "failed",
     "a process may have {limit} of addresses, and QEMU takes more",
-    "ulimit -v unlimited",
+    "ulimit -Sv unlimited",
+    _AS_ROOT,
 )
 
 
@@ -151,31 +184,51 @@ def limits(_: Context) -> Finding:
     files = soft(resource.RLIMIT_NOFILE)
     addresses, longest = soft(resource.RLIMIT_AS), soft(resource.RLIMIT_FSIZE)
     if files is not None and files < _FILES_AT_LEAST:
-        return NO_FILES.found(limit=files)
+        return NO_FILES.found(limit=files, mend=_raised("-Sn", "nofile", 1024))
     if addresses is not None and addresses < _guest_memory() + _ADDRESS_SPACE:
-        return FEW_ADDRESSES.found(limit=format_size(addresses))
+        return FEW_ADDRESSES.found(limit=format_size(addresses), mend=_raised("-Sv", "as"))
     if longest is not None and longest < _guest_memory() + 68 * _MIB:  # as it is saved
-        return SHORT_FILES.found(limit=format_size(longest))
-    if (left := min(_processes_left(), default=None)) is not None and left < _PROCESSES:
-        return FEW_PROCESSES.found(left=max(left, 0))
+        return SHORT_FILES.found(limit=format_size(longest), mend=_raised("-Sf", "fsize"))
+    left, folder = min(_processes_left(), default=(_PROCESSES, None))
+    if left < _PROCESSES and folder:
+        return CROWDED.found(left=max(left, 0), folder=folder)
+    if left < _PROCESSES:
+        return FEW_PROCESSES.found(left=max(left, 0), mend=_raised("-Su", "nproc", 4096))
     if files is not None and files < _FILES:
-        return FEW_FILES.found(limit=files)
+        return FEW_FILES.found(limit=files, mend=_raised("-Sn", "nofile", 1024))
     return ok(f"{'any number of' if files is None else files} open files")
 
 
-def _processes_left() -> Iterator[int]:
+def _raised(flag: str, name: str, wanted: int | None = None) -> str:
+    """Return the command that raises a limit of the shell that we are started by.
+
+    :param flag: what `ulimit` calls it.
+    :param name: what prlimit(1) calls it.
+    :param wanted: None is without a limit.
+    """
+    import resource
+
+    hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
+    value = wanted or "unlimited"
+    if hard == resource.RLIM_INFINITY or (wanted and hard >= wanted):
+        return f"ulimit {flag} {value}"
+    return f"sudo prlimit --pid $$ --{name}={value}:{value}"
+
+
+def _processes_left() -> Iterator[tuple[int, str]]:
+    """Yield how many more there may be, and the cgroup that says so; none is our own limit."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
     if limit != resource.RLIM_INFINITY and os.geteuid() != 0:  # whom it does not bind
-        yield limit - _own_threads()
+        yield limit - _own_threads(), ""
     with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = _CGROUP.read_text().splitlines()
         path = next(line[4:] for line in lines if line.startswith("0::/"))
-        for folder in (here := Path("/sys/fs/cgroup", path), *here.parents):
+        for folder in (here := _CGROUPS / path, *here.parents):
             with suppress(OSError, ValueError):  # there is none at the root, or "max"
                 most = int((folder / "pids.max").read_text())
-                yield most - int((folder / "pids.current").read_text())
+                yield most - int((folder / "pids.current").read_text()), str(folder)
 
 
 def _own_threads() -> int:
@@ -191,9 +244,9 @@ def _own_threads() -> int:
 WRONG_DEFAULTS = Fault(
     "failed",
     "{file}: {why}",
-    "microvm config",
-    "a file of defaults is wrong, and that command shows in which line, or it cannot be read; "
-    "[config.md](config.md)",
+    "export MICROVM_NO_CONFIG=1",
+    "a file of defaults is wrong, or cannot be read; [config.md](config.md)",
+    "`microvm config` shows the line that is wrong",
 )
 WRONG_VARIABLE = Fault("failed", "MICROVM_{name}: {why}", "unset MICROVM_{name}")
 
@@ -205,9 +258,11 @@ def config(_: Context) -> Finding:
     try:
         found = Presets()
     except UsageError as error:
-        if error.message.startswith("MICROVM_"):
-            return WRONG_VARIABLE.of(error)
         file, why = error.message.split(": ", 1)
+        if file.startswith("MICROVM_"):
+            return WRONG_VARIABLE.found(
+                name=file.removeprefix("MICROVM_"), why=why, hint=error.hint
+            )
         return WRONG_DEFAULTS.found(file=file, why=why)
     read = [str(file.path) for file in found.files if file.state == "read"]
     return ok(", ".join(read) or "no file of defaults is read")
@@ -216,38 +271,60 @@ def config(_: Context) -> Finding:
 NO_FOLDER = Fault(
     "note",
     "the folder of named machines, {folder}, cannot be used: {why}",
-    "name a folder of your own, which nobody else can enter, with XDG_RUNTIME_DIR",
+    'export XDG_RUNTIME_DIR="$(mktemp -d)"',
     "`microvm start` cannot start any; `microvm run` needs none",
+    "or name another folder of your own, which nobody else can enter",
+)
+ELSEWHERE = Fault(
+    "note",
+    "named machines are in {folder}, and not in XDG_RUNTIME_DIR, {given}: {why}",
+    "unset XDG_RUNTIME_DIR",
+    "the folder itself can be used; one that is yours and that others can write to is mended by "
+    "`chmod go-w`",
 )
 
 
 def runtime(_: Context) -> Finding:
     """See whether there can be named machines."""
-    from microvm.supervisor.runtime import Runtime
+    from microvm.supervisor.runtime import Runtime, location
 
+    where = Path(location()[0])
     try:
         with Runtime() as folder:
-            where, is_there = Path(folder.path), folder.descriptor >= 0
+            is_there = folder.descriptor >= 0
     except MicroVMError as error:
-        return NO_FOLDER.of(error)
-    if is_there:
-        return ok(str(where))
+        return NO_FOLDER.of(error, mend=_closed(where) or NO_FOLDER.mend)
     above = where.parent
-    if not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
+    if not is_there and not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
         return NO_FOLDER.found(folder=where, why=f"{above} cannot be written, or is not there")
-    return ok(f"{where}, which is made by the first start")
+    if why := location()[1]:
+        given = os.environ["XDG_RUNTIME_DIR"]
+        mend = _closed(Path(given)) or ELSEWHERE.mend
+        return ELSEWHERE.found(folder=where, given=given, why=why, mend=mend)
+    return ok(f"{where}{'' if is_there else ', which is made by the first start'}")
+
+
+def _closed(folder: Path) -> str:
+    """Return the command that closes a folder of ours to others; empty if that is not its flaw."""
+    with suppress(OSError):
+        status = folder.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and status.st_mode & 0o77:
+            return f"chmod go-rwx {shlex.quote(str(folder))}"
+    return ""
 
 
 CHECKS = (
-    Check("python", "Python, and the modules of the extra `vm`.", python, (NO_MODULES,)),
+    Check(
+        "python", "Python, and the modules of the extra `vm`.", python, (NO_MODULES, NOT_INSTALLED)
+    ),
     Check("system", "The host's kernel and processor.", system, (NO_GUESTS, NOT_LINUX)),
     Check("memory", "Memory for a guest.", memory, (TOO_SMALL, NOT_NOW)),
     Check(
         "limits",
         "What this process, and with it QEMU, may have.",
         limits,
-        (NO_FILES, FEW_ADDRESSES, SHORT_FILES, FEW_PROCESSES, FEW_FILES),
+        (NO_FILES, FEW_ADDRESSES, SHORT_FILES, FEW_PROCESSES, CROWDED, FEW_FILES),
     ),
     Check("config", "Defaults of yours.", config, (WRONG_DEFAULTS, WRONG_VARIABLE)),
-    Check("named", "The folder of named machines.", runtime, (NO_FOLDER,)),
+    Check("named", "The folder of named machines.", runtime, (NO_FOLDER, ELSEWHERE)),
 )

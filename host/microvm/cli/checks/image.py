@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm.cli.checks.check import Check, Context, Fault, Finding, ok
+from microvm.cli.checks.check import Check, Context, Fault, Finding, Severity, ok
 from microvm.errors import ImageError
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ NO_SMALL = Fault("failed", "no small kernel has been built", "microvm kernel bui
 NO_APT = Fault(
     "failed",
     "there is no {program}, by which Debian's kernel is downloaded",
-    "MICROVM_KERNEL=FILE names a kernel, such as one of Debian's for the cloud",
-    "and no small kernel has been built, and no image either",
+    means="and no small kernel has been built, and no image either",
+    hint="MICROVM_KERNEL=FILE names a kernel, such as one of Debian's for the cloud",
 )
 SLOW_KERNEL = Fault(
     "note",
@@ -44,7 +44,9 @@ def kernel(_: Context) -> Finding:
         return NO_SMALL.found()
     if given is not None:
         path = Path(given)
-        return ok(f"new images get {path}") if path.is_file() else NO_KERNEL.found(path=path)
+        if os.path.isfile(path):  # noqa: PTH113 - which does not raise
+            return ok(f"new images get {path}")
+        return NO_KERNEL.found(path=path)
     programs = ("apt-get", "apt-cache", "dpkg-deb")
     missing = next((each for each in programs if shutil.which(each) is None), None)
     if missing and there() is None:
@@ -57,6 +59,13 @@ NO_ROOTFS = Fault(
     "MICROVM_ROOTFS names {path}, and there is no archive",
     "unset MICROVM_ROOTFS",
 )
+CLOSED_ROOTFS = Fault(
+    "failed",
+    "MICROVM_ROOTFS names {path}, which you cannot read: {why}",
+    "unset MICROVM_ROOTFS",
+    "where an image is there already, this is a note",
+    "or `chmod` it, and the folders that it is in, so that you can",
+)
 NOT_BUILT = Fault(
     "note",
     "it is built on the first start, of {what}",
@@ -68,16 +77,25 @@ NOT_BUILT = Fault(
 def image(_: Context) -> Finding:
     """See whether the default image is there, or what it would be built of."""
     from microvm import arch
+    from microvm.cache import store
+    from microvm.cli.presets import Presets
     from microvm_image import rootfs
     from microvm_image.sources import alpine
 
-    if found := there():
+    target = arch.find()
+    found, given = there(), rootfs.given(target)
+    needed: Severity = "note" if found or Presets().find("image", "run") else "failed"
+    if given:
+        try:
+            os.close(store.open_plain(given))
+        except PermissionError as error:
+            return CLOSED_ROOTFS.found(status=needed, path=given, why=error.strerror)
+        except OSError:
+            return NO_ROOTFS.found(status=needed, path=given)
+    if found:
         made = found.manifest
         return ok(f"{found.name}: {made.base}, kernel {made.kernel_version}")
-    target = arch.find()
-    if given := rootfs.given(target):
-        if not given.is_file():
-            return NO_ROOTFS.found(path=given)
+    if given:
         return NOT_BUILT.found(what=given)
     kept = rootfs.cached(target)
     mirror = os.environ.get("MICROVM_MIRROR") or alpine.MIRROR
@@ -98,7 +116,7 @@ def there() -> Image | None:
 NO_TOOLS = Fault(
     "note",
     "not installed: {tools}",
-    "apt install {packages}",
+    "sudo apt install {packages}",
     "each is for what stands behind it, and for nothing else",
 )
 
@@ -122,7 +140,7 @@ def tools(_: Context) -> Finding:
     if missing:
         return NO_TOOLS.found(
             tools=", ".join(f"{name} ({TOOLS[name][1]})" for name in missing),
-            packages=" ".join(TOOLS[name][0] for name in missing),
+            mend=f"sudo apt install {' '.join(TOOLS[name][0] for name in missing)}",
         )
     return ok(", ".join(sorted(wanted)))
 
@@ -135,6 +153,12 @@ CHECKS = (
         (NO_KERNEL, NO_SMALL, NO_APT, SLOW_KERNEL),
         after=("cache",),
     ),
-    Check("image", "The default image.", image, (NO_ROOTFS, NOT_BUILT), after=("cache",)),
+    Check(
+        "image",
+        "The default image.",
+        image,
+        (NO_ROOTFS, CLOSED_ROOTFS, NOT_BUILT),
+        after=("config", "cache"),
+    ),
     Check("tools", "Programs that some images are made with.", tools, (NO_TOOLS,)),
 )

@@ -9,22 +9,24 @@ from pathlib import Path
 
 from microvm.cli.checks import machine
 from microvm.cli.checks.check import Check, Context, Fault, Finding, Severity, ok
-from microvm.errors import ConfinementError, ImageError, QemuError
+from microvm.errors import ConfinementError, ImageError, QemuError, UsageError
+from microvm.qemu import accel
 
 _OLDEST = (7, 2)
 _TIMEOUT = 15.0
 
-NO_QEMU = Fault("failed", "{program} is not installed", "apt install {package}")
+NO_QEMU = Fault("failed", "{program} is not installed", "sudo apt install {package}")
 NO_VERSION = Fault(
     "failed",
     "{program} does not say its version: {why}",
-    "apt install --reinstall {package}",
+    "sudo apt install --reinstall {package}",
     "it, or a library of it, is damaged, or it is something else of that name",
 )
 OLD_QEMU = Fault(
     "note",
     "QEMU {version} is older than {oldest}, with which nothing was tried",
-    "apt install {package} of Debian 12, Ubuntu 24.04 or newer",
+    "sudo apt install {package}",
+    hint="of Debian 12, Ubuntu 24.04 or newer",
 )
 
 
@@ -66,15 +68,15 @@ def qemu(_: Context) -> Finding:
 NO_COMPILER = Fault(
     "failed",
     "there is no C compiler that makes static programs",
-    "apt install musl-tools binutils make",
+    "sudo apt install musl-tools binutils make",
     "what confines QEMU, and the guest's own programs, are compiled once; where they have been, "
     "this is a note: what is there works on",
 )
-NO_MAKE = Fault("failed", "make is not installed", "apt install make", "as without a compiler")
+NO_MAKE = Fault("failed", "make is not installed", "sudo apt install make", "as without a compiler")
 NOT_COMPILED = Fault(
     "failed",
     "QEMU cannot be started: {why}",
-    "apt install musl-tools binutils make",
+    "sudo apt install musl-tools binutils make",
     "what confines QEMU could not be compiled, or may be neither in the cache nor in memory",
 )
 
@@ -112,7 +114,7 @@ NOT_CONFINED = Fault(
 NO_CONFINEMENT = Fault(
     "failed",
     "a program cannot be confined as QEMU is: {why}",
-    "MICROVM_LOG=debug microvm confinement",
+    "env MICROVM_LOG=debug microvm confinement",
 )
 
 
@@ -140,49 +142,53 @@ def confinement(_: Context) -> Finding:
     return ok(f"{len(found) - len(without)} layers of {len(found)}{rest}")
 
 
+_WITHOUT = "export MICROVM_ACCEL=tcg"  # which is silent, and tries nothing else
+
 ABSENT = Fault(
     "note",
     "there is no KVM here ({why}): guests are emulated, which is slower",
-    "{how}",
-    "the processor has no virtualization, or hides it from this virtual machine or container, or "
-    "the module is not loaded: `modprobe kvm_intel` or `kvm_amd`, `--device /dev/kvm`",
+    _WITHOUT,
+    "the processor has no virtualization, or hides it from this virtual machine or container; "
+    "where the module is not loaded, `sudo modprobe kvm_intel`, or `kvm_amd`, is what mends it",
 )
 FORBIDDEN = Fault(
     "note",
     "you may not use KVM ({why}): guests are emulated, which is slower",
-    "{how}",
-    "as an error says it: `sudo usermod -aG kvm USER`, and log in anew; a container is given the "
-    "device by `--device /dev/kvm`",
+    "sudo usermod -aG {group} {user}",
+    "log in anew then; where the device has no group, `sudo chgrp kvm /dev/kvm && sudo chmod 660 "
+    "/dev/kvm` before; a container is given the device by `--device /dev/kvm`",
 )
 UNUSABLE = Fault(
     "note",
     "KVM is there and makes no machine ({why}): guests are emulated, which is slower",
-    "sudo dmesg | grep -i kvm",
+    _WITHOUT,
+    hint="`sudo dmesg | grep -i kvm` may say more",
 )
 DEADLY = Fault(
     "note",
     "KVM is there, and a guest dies under it: {why}; guests are emulated, which is slower",
-    "microvm run --accel kvm --cold -v -- true",
+    _WITHOUT,
     "as in virtual machines whose own host emulates virtualization in part",
+    "`microvm run --accel kvm --cold -v -- true` shows how",
 )
 UNPROVED = Fault(
-    "note",
-    "KVM is there, but no guest was tried under it, since of the checks above some failed",
-    "mend first: {failed}",
+    "skipped", "KVM is there, but no guest was tried under it, as others have failed: {failed}"
 )
-_MODULES = {"vmx": "sudo modprobe kvm_intel", "svm": "sudo modprobe kvm_amd"}
+_MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 
 
 def kvm(context: Context) -> Finding:
     """Start a guest under it: that it is there proves nothing."""
     from microvm import arch
-    from microvm.qemu import accel
 
-    name = arch.find().name
-    if found := accel.obstacle(name):
-        fault = {"absent": ABSENT, "forbidden": FORBIDDEN}.get(found.kind, UNUSABLE)
-        how = found.hint or _how_to_have()
-        return fault.found(why=found.text, how=how)
+    if unwanted := _unwanted():
+        return ok(unwanted)
+    if found := accel.obstacle(arch.find().name):
+        if found.kind == "absent":
+            mend, hint = _how_to_have()
+            return ABSENT.found(why=found.text, mend=mend, hint=hint)
+        fault = FORBIDDEN if found.kind == "forbidden" else UNUSABLE
+        return fault.found(why=found.text, mend=found.command or _WITHOUT, hint=found.hint)
     if context.failed:
         return UNPROVED.found(failed=", ".join(context.failed))
     try:
@@ -192,12 +198,28 @@ def kvm(context: Context) -> Finding:
     return ok(f"a guest booted under it in {seconds:.2f} seconds")
 
 
-def _how_to_have() -> str:
+def _unwanted() -> str:
+    """Return who says that guests are to be emulated; empty if nobody does."""
+    from microvm.cli.presets import Presets
+
+    with suppress(UsageError):  # of which another check is
+        preset = Presets().find("accel", "run")
+        if preset and preset.value == "tcg":
+            return f"not asked for: guests are emulated, as {preset.where} says"
+    return ""
+
+
+def _how_to_have() -> tuple[str, str]:
+    """Return the command for who has no device, and what else there is to do."""
     with suppress(OSError):
         flags = set(re.findall(r"\b(?:vmx|svm)\b", Path("/proc/cpuinfo").read_text()))
-        for flag in sorted(flags):
-            return _MODULES[flag]
-    return "turn on virtualization: in the firmware, or nested, on the host of this virtual machine"
+        for module in (_MODULES[flag] for flag in sorted(flags)):
+            if Path("/sys/module", module).exists():
+                return _WITHOUT, f"a container must be given the device: `--device {accel.KVM}`"
+            return f"sudo modprobe {module}", ""
+    return _WITHOUT, (
+        "or turn on virtualization: in the firmware, or nested, on the host of this virtual machine"
+    )
 
 
 CHECKS = (

@@ -12,30 +12,34 @@ from microvm.threads import start_thread
 ENDLESS = Fault(
     "failed",
     "it did not end within {seconds} seconds",
-    "look at the load of this host, and at its file systems: `uptime`, `df`",
+    "uptime",
     "a file system that does not answer, or a host that is too busy",
+    "look at the load of this host, and at its file systems",
 )
 BROKEN = Fault(
     "failed",
     "{error}",
-    "MICROVM_LOG=debug microvm run -- true",
+    "env MICROVM_LOG=debug microvm run -- true",
     "what is wrong is nothing that this check knows of",
 )
-NOT_TRIED = Fault("failed", "it was not tried, as what it needs has failed", "mend first: {failed}")
+NOT_TRIED = Fault("skipped", "not tried: it needs {failed}")
 FAULTS = (NOT_TRIED, ENDLESS, BROKEN)
 """What can be found by any of them."""
 
 
 def run(checks: Sequence[Check]) -> Iterator[tuple[Check, Finding]]:
     """Yield each with what it has found, as soon as it is there."""
-    context = Context()
+    context, skipped = Context(), list[str]()
     for check in checks:
-        if failed := [name for name in check.after if name in context.failed]:
-            finding = NOT_TRIED.found(failed=", ".join(failed))
+        failed = [name for name in check.after if name in context.failed]
+        if wanting := failed or [name for name in check.after if name in skipped]:
+            finding = NOT_TRIED.found(failed=", ".join(wanting))
         else:
             finding = _bounded(check, context)
         if finding.status == "failed":
             context.failed.append(check.name)
+        elif finding.status == "skipped":
+            skipped.append(check.name)
         yield check, finding
 
 
