@@ -301,7 +301,7 @@ class MicroVM(Machine):
 
         It is another process's, and goes on when this lets go of it; see `AttachedVM`.
 
-        :param name: the machine's, or the beginning of it, if no other begins so.
+        :param name: the machine's.
         :param wait: whether a command waits for its turn while others use the machine, in the order
             of asking, and is not `Busy`.
         :raises UsageError: no machine can have this name.

@@ -27,9 +27,9 @@ def test_a_full_disk_has_room_for_them(
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(disk))
         with Runtime(make=True) as runtime, runtime.create("one") as place:
             words = LastWords(place)
-            assert place.reason() == "its supervisor was killed"
+            assert place.ended()["reason"] == "its supervisor was killed"
             fill(disk / "large")
             with pytest.raises(OSError, match="No space left"):
                 place.write("other", {"reason": reason})
             words.write(reason, asked=False)
-            assert place.reason()[:500] == reason[:500]
+            assert place.ended()["reason"][:500] == reason[:500]

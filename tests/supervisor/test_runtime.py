@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.ordinary import USER, only_root
+from tests.support.small_disk import small_disk
 
 from microvm import MicroVM
 from microvm.errors import GuestDied, MicroVMError, UsageError
 from microvm.supervisor.names import made_up
+from microvm.supervisor.place import Place
 from microvm.supervisor.runtime import Runtime, is_name
+from microvm.supervisor.start import Start
 
 CREATE = """
 import sys
@@ -36,9 +40,11 @@ def test_it_is_ours_alone_whatever_the_umask(folder: Path) -> None:
     try:
         with Runtime(make=True) as runtime, runtime.create("one") as place:
             modes = [
-                os.fstat(each).st_mode & 0o777
-                for each in (runtime.descriptor, place.descriptor, place.held)
+                os.fstat(each).st_mode & 0o777 for each in (runtime.descriptor, place.descriptor)
             ]
+            log = place.file("log", os.O_WRONLY | os.O_CREAT)
+            modes.append(os.fstat(log).st_mode & 0o777)
+            os.close(log)
     finally:
         os.umask(before)
     assert modes == [0o700, 0o700, 0o600]
@@ -127,16 +133,21 @@ def test_names_are_made_up() -> None:
     assert len(set(names)) > 20
 
 
-def test_a_machine_is_named_by_its_name_or_the_beginning_of_it(runtime: Runtime) -> None:
+def test_a_machine_is_named_by_its_name_or_where_that_will_do_the_beginning_of_it(
+    runtime: Runtime,
+) -> None:
     with runtime.create("web"), runtime.create("web-old"), runtime.create("db"):
         for given, name in {"web": "web", "web-": "web-old", "d": "db"}.items():
-            with runtime.open(given) as place:
+            with runtime.open(given, beginning=True) as place:
                 assert place.name == name
         with pytest.raises(MicroVMError, match="more than one machine begins with w: web, web-old"):
-            runtime.open("w")
+            runtime.open("w", beginning=True)
         for given in ("", "x", "../web", "."):
             with pytest.raises(MicroVMError, match="there is no machine"):
-                runtime.open(given)
+                runtime.open(given, beginning=True)
+        with pytest.raises(MicroVMError, match="there is no machine web-") as caught:
+            runtime.open("web-")
+        assert caught.value.hint == "did you mean web-old?"
 
 
 def test_a_name_is_taken_as_long_as_its_machine_lives(runtime: Runtime) -> None:
@@ -149,23 +160,116 @@ def test_a_name_is_taken_as_long_as_its_machine_lives(runtime: Runtime) -> None:
         with runtime.open("one") as seen:
             assert seen.lives()
             assert not runtime.sweep(seen)
-    assert runtime.names() == ["one"]
+        assert runtime.names() == ["one"]
 
 
 def test_what_is_dead_is_swept_with_all_that_is_in_it(runtime: Runtime, folder: Path) -> None:
-    runtime.create("one").close()
+    leave(runtime, "one")
     (folder / "one" / "socket").touch()
     (folder / "one" / "link").symlink_to("/etc/passwd")
+    (folder / "one" / "folder").mkdir()
+    (folder / "one" / "folder" / "link").symlink_to("/etc")
     with runtime.open("one") as place:
         assert not place.lives()
-        assert place.reason() == "its supervisor was killed"
-        place.write("ended.json", {"reason": "it was tired"})
+        assert place.ended()["reason"] == "its supervisor was killed"
+        place.write("ended.json", {"reason": "it was tired", "asked": False, "at": time.time()})
         assert isinstance(place.error(), GuestDied)
         assert place.error().message == "machine one is gone: it was tired"
         assert runtime.sweep(place)
         assert not runtime.sweep(place)
     assert runtime.names() == []
     assert Path("/etc/passwd").exists()
+
+
+def leave(runtime: Runtime, name: str) -> None:
+    """Leave a machine that is dead."""
+    with runtime.create(name) as place:
+        os.close(place.file("log", os.O_WRONLY | os.O_CREAT))
+
+
+def test_nothing_that_is_removed_in_it_makes_room_for_a_second(
+    runtime: Runtime, folder: Path
+) -> None:
+    with runtime.create("one") as first:
+        os.close(first.file("log", os.O_WRONLY | os.O_CREAT))
+        for each in (folder / "one").iterdir():
+            each.unlink()
+        assert runtime.names() == ["one"]
+        with pytest.raises(MicroVMError, match="there is a machine one already"):
+            runtime.create("one")
+
+
+def test_what_is_dead_says_since_when_and_is_swept_after_an_hour(runtime: Runtime) -> None:
+    leave(runtime, "one")
+    with runtime.open("one") as place:
+        said = place.ended()
+        assert place.ended() == said  # as whoever saw it first has written it
+        runtime.sweep_old()
+        assert runtime.names() == ["one"]
+        place.write("ended.json", {**said, "at": said["at"] - 3601})
+        runtime.sweep_old()
+        assert runtime.names() == []
+
+
+def test_what_is_no_machine_is_left_alone(runtime: Runtime, folder: Path) -> None:
+    (folder / "file").touch()
+    (folder / "link").symlink_to("/etc")
+    (folder / "folder" / "more").mkdir(parents=True)
+    (folder / "empty").mkdir()
+    with runtime.create("one"):
+        assert runtime.names() == ["one"]
+        assert [place.name for place in closed(runtime)] == ["one"]
+    for name in ("file", "link", "folder"):
+        with pytest.raises(MicroVMError, match=f"there is no machine {name}"):
+            runtime.open(name)
+        with pytest.raises(MicroVMError, match=f"machine {name}, .*/{name}, cannot be used"):
+            runtime.create(name)
+    runtime.create("empty").close()
+    assert {each.name for each in folder.iterdir()} == {"file", "link", "folder", "empty", "one"}
+
+
+def closed(runtime: Runtime) -> list[Place]:
+    """The machines' folders, closed again."""
+    found = list(runtime.places())
+    for each in found:
+        each.close()
+    return found
+
+
+def test_it_is_said_where_another_variable_would_lead(
+    tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    other = tmp_path / f"microvm-{os.geteuid()}"
+    (other / "one").mkdir(parents=True)
+    with pytest.raises(MicroVMError, match="there is no machine one") as caught:
+        runtime.open("one")
+    assert caught.value.hint.startswith(
+        f"there is one in {other}, but this looks in {runtime.path}"
+    )
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with small_disk(tmp_path / "disk", "4k,nr_inodes=3") as disk:
+        disk.chmod(0o700)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(disk))
+        said = f"{disk}/microvm, cannot be used: No space left on device"
+        with pytest.raises(MicroVMError, match=said) as caught:
+            Start("one")
+        assert caught.value.hint.startswith("make room there")
+        assert list((disk / "microvm").iterdir()) == []
+
+
+def test_what_looks_unused_is_refreshed(runtime: Runtime, folder: Path) -> None:
+    with runtime.create("one") as place:
+        place.write("machine.json", {})
+        paths = [folder, folder / "one", folder / "one" / "machine.json"]
+        for each in paths:
+            os.utime(each, (0, 0))
+        runtime.refresh()
+        place.refresh()
+        assert all(path.stat().st_mtime > 1 for path in paths)
+        assert all(path.stat().st_atime > 1 for path in paths)
 
 
 def test_of_two_with_one_name_one_is_made(runtime: Runtime, folder: Path) -> None:

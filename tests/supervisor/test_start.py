@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
+from tests.support.polling import eventually
+from tests.support.processes import children, state
 
 from microvm.errors import MicroVMError
+from microvm.supervisor.runtime import Runtime
 from microvm.supervisor.start import Start
 
 
@@ -28,7 +32,7 @@ def test_one_that_ends_without_a_word_leaves_nothing_but_what_it_said(
     with pytest.raises(MicroVMError, match="the supervisor of one does not start") as caught:
         _order(Start("one"))
     assert caught.value.detail == "no such module"
-    assert [each.name for each in folder.iterdir()] == [".lock"]
+    assert [each.name for each in folder.iterdir()] == []
 
 
 def test_one_that_cannot_be_run_leaves_nothing(
@@ -37,10 +41,25 @@ def test_one_that_cannot_be_run_leaves_nothing(
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(MicroVMError, match="cannot run /nowhere/python: No such file"):
         Start("one")
-    assert [each.name for each in folder.iterdir()] == [".lock"]
+    assert [each.name for each in folder.iterdir()] == []
 
 
 def test_one_that_gets_no_order_leaves_nothing(folder: Path) -> None:
     with pytest.raises(ZeroDivisionError), Start("one"):
         raise ZeroDivisionError
-    assert [each.name for each in folder.iterdir()] == [".lock"]
+    assert [each.name for each in folder.iterdir()] == []
+
+
+def test_it_is_no_child_of_its_starter(folder: Path) -> None:
+    before = set(children(os.getpid()))
+
+    def ours() -> list[str]:
+        return [state(each) for each in set(children(os.getpid())) - before]
+
+    with Start("one"):
+        # Of ours is only what begets the supervisor, and that goes.
+        eventually(lambda: ours() == ["Z"])
+        with Runtime() as runtime, runtime.of("one") as place:
+            assert place.lives()
+    assert ours() == []
+    assert list(folder.iterdir()) == []

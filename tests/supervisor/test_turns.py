@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from microvm.errors import Busy
+from microvm.supervisor import clock
 from microvm.supervisor.turns import Turns
 
 
@@ -81,3 +83,40 @@ async def test_idle_is_who_is_not_used() -> None:
         await asyncio.sleep(0.01)
         assert not idle.done()
     await idle
+
+
+async def test_the_sleep_of_the_host_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "STEP", 0.001)
+    turns = Turns("one")
+    idle = asyncio.create_task(turns.idle(1e9))
+    old = asyncio.create_task(clock.sleep(1e9))
+    await _settle()
+    assert not idle.done()
+    assert not old.done()
+    awake = clock.now
+    monkeypatch.setattr(clock, "now", lambda: awake() + 1e9)
+    async with asyncio.timeout(60):
+        await asyncio.gather(idle, old)
+
+
+async def test_a_clock_that_goes_on_while_the_host_sleeps() -> None:
+    assert abs(clock.now() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 60
+
+
+async def test_a_turn_that_was_short_begins_the_wait_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(clock, "now", lambda: now)
+    monkeypatch.setattr(clock, "STEP", 0.001)
+    turns = Turns("one")
+    idle = asyncio.create_task(turns.idle(10))
+    await _settle()
+    now = 9.0
+    async with turns.taken("true", wait=False):
+        pass
+    await _settle()
+    now = 18.0  # the old end is over, the new one is not
+    await asyncio.sleep(0.02)
+    assert not idle.done()
+    now = 20.0
+    async with asyncio.timeout(60):
+        await idle

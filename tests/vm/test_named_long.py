@@ -59,7 +59,6 @@ def test_the_listing_is_true_whatever_dies(microvm: Command, folder: Path) -> No
         for name in chance.sample(victims, len(victims)):
             killed_at = time.monotonic()
             processes[name, kinds[name]].kill()
-            # The end is seen by a listing that sweeps nothing, so that the last can be seen whole.
             while not gone(microvm, name) or processes[name, "qemu"].is_alive():
                 assert time.monotonic() - killed_at < 10 * TRUE_WITHIN  # a busy host is slow
             print(f"{kinds[name]} of {name}: {time.monotonic() - killed_at:.2f} s")
@@ -70,10 +69,10 @@ def test_the_listing_is_true_whatever_dies(microvm: Command, folder: Path) -> No
                 "qemu": "QEMU was killed by signal 9 (SIGKILL)",
             }[kinds[name]]
             assert (each["state"], each["reason"]) == ("gone", reason)
-        assert listed(microvm) == {}
+        assert listed(microvm).keys() == shown.keys()
     finally:
         assert microvm("stop", "--all").returncode == 0
-    assert [each.name for each in folder.iterdir()] == [".lock"]
+    assert list(folder.iterdir()) == []
     assert not [each for each, process in processes.items() if process.is_alive()]
 
 
@@ -83,6 +82,6 @@ def listed(microvm: Command) -> dict[str, dict[str, Any]]:
 
 
 def gone(microvm: Command, name: str) -> bool:
-    """Whether a machine is shown as gone, by what sweeps nothing."""
+    """Whether a machine is shown as gone."""
     [found] = json.loads(microvm("inspect", "--json", name).stdout)
     return bool(found["state"] == "gone")

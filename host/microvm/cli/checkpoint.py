@@ -19,7 +19,7 @@ def checkpoint(name: str, snapshot: str, wait: bool) -> None:
 
     With its memory, its files and what runs in it, it is what `microvm run --from SNAPSHOT` and
     `microvm start --from SNAPSHOT` start from, as often as you like; one of that name is replaced.
-    NAME may be the beginning of the machine's name.
+    NAME is its whole name.
     """
     from microvm.start.snapshots import check_room
     from microvm.supervisor.client import connect

@@ -94,7 +94,7 @@ def cp(source: _End, target: _End, wait: bool, **how: Any) -> None:
 
     Where it goes is as for `cp -R` and `docker cp`: into a folder that is there, or behind which a
     slash stands, under its own name; of a SRC that ends with `/.` the content. A path in the
-    machine is relative to where its commands run. NAME may be the beginning of the machine's name.
+    machine is relative to where its commands run. NAME is its whole name.
 
     For - in the place of the path here, the files are an archive of tar: it is read from standard
     input, and unpacked into the folder DST; or it is written to standard output.

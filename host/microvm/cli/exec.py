@@ -61,6 +61,8 @@ def execute(
 def shell(name: str, wait: bool, **options: Any) -> None:
     """Open a shell in a machine that has a name.
 
+    NAME may be the beginning of its name, where no other begins so.
+
     It is that of the user, root unless -u says another, as a login. It has a terminal, which is
     ours: `microvm exec NAME -- sh` reads commands from anything else.
     """

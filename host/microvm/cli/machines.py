@@ -34,13 +34,14 @@ _MOST_SHOWN = 60  # characters of what runs
 def ps(as_json: bool, quiet: bool) -> None:
     """List the machines that have names.
 
-    One that is gone, since it or its supervisor died, or its time was over, is shown once, with the
-    reason, and what is left of it is removed.
+    One that is gone, since it or its supervisor died, or its time was over, is shown with the
+    reason, for an hour, or until `microvm stop NAME` or a start of that name clears it up.
     """
     from microvm.cli.table import echo
     from microvm.supervisor import fleet
 
-    listed = [_facts(each) for each in fleet.sweep()]
+    known, failure = fleet.machines()
+    listed = [_facts(each) for each in known]
     if as_json:
         echo_json(listed)
     elif quiet:
@@ -48,6 +49,8 @@ def ps(as_json: bool, quiet: bool) -> None:
             click.echo(each["name"])
     else:
         echo([("NAME", "STATE", "IMAGE", "AGE", "MEMORY", "CPU", "RUNS"), *map(_row, listed)])
+    if failure is not None:
+        raise failure
 
 
 def _facts(known: dict[str, Any]) -> dict[str, Any]:
@@ -84,13 +87,20 @@ def _seconds(age: float) -> str:
 @_names
 @_as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
-    """Show what machines that have names are, and what they do."""
+    """Show what machines that have names are, and what they do.
+
+    NAME may be the beginning of a name, where no other begins so.
+    """
     from microvm.supervisor import fleet
 
-    shown = [_facts(each) for each in fleet.machines(names)]
+    known, failure = fleet.machines(names)
+    shown = [_facts(each) for each in known]
     if not as_json:
         shown = [{name: _text(name, each[name]) for name in each if each[name]} for each in shown]
-    echo_all(shown, as_json=as_json)
+    if shown or failure is None:
+        echo_all(shown, as_json=as_json)
+    if failure is not None:
+        raise failure
 
 
 def _text(name: str, value: Any) -> Any:
@@ -108,6 +118,7 @@ def logs(name: str, follow: bool) -> None:
 
     That is what its kernel says, the last mebibyte or two; the output of commands is not in it. On
     a terminal, what would do something to that is shown as text; elsewhere it comes byte for byte.
+    NAME may be the beginning of its name, where no other begins so.
     """
     from microvm.supervisor import fleet
 
@@ -138,8 +149,8 @@ def _echo(line: bytes) -> None:
 def stop(names: tuple[str, ...], everything: bool) -> None:
     """End machines that have names.
 
-    Whatever runs in them is killed, and nothing is left of them. Their names are printed as they
-    are gone.
+    Whatever runs in them is killed, and nothing is left of them, nor of those that are gone
+    already. Their names are printed as they are gone. NAME is a whole name.
     """
     from microvm.supervisor import fleet
 
@@ -155,7 +166,8 @@ def wait(name: str) -> None:
     """Wait until a machine has ended.
 
     The exit status is 0 where that was asked for, by `microvm stop` or by its --idle-timeout or
-    --max-age; else 125, and standard error says what happened.
+    --max-age; else 125, and standard error says what happened. NAME may be the beginning of its
+    name, where no other begins so.
     """
     from microvm.errors import GuestDied
     from microvm.supervisor import fleet

@@ -1,9 +1,8 @@
 """The process of a supervisor, `python -m microvm.supervisor`; only its starter runs it.
 
-Its arguments are numbers of descriptors that it inherits: the channel to its starter, the machine's
-folder, and that folder's lock, which is held. Over the channel comes an order, a line as on the
-wire; notices go back, and a reply. A starter that goes before it has the reply takes the machine
-with it.
+Its arguments are the name and numbers of descriptors that it inherits: the channel to its starter,
+and the machine's folder, which is locked. Over the channel comes an order, a line as on the wire;
+notices go back, and a reply. A starter that goes before it has the reply takes the machine with it.
 """
 
 from __future__ import annotations
@@ -20,23 +19,27 @@ from microvm.machine import MicroVM
 from microvm.snapshot import Snapshot
 from microvm.supervisor.log import ConsoleLog, open_log
 from microvm.supervisor.peer import Peer
-from microvm.supervisor.runtime import Place, Runtime
+from microvm.supervisor.place import Place
+from microvm.supervisor.runtime import Runtime
 from microvm.supervisor.supervisor import Supervisor
 from microvm.tasks import cancel
 
 
 def main() -> None:
-    """Supervise a machine until its end."""
+    """Supervise a machine until its end, as nobody's child: no starter has to wait for us."""
+    if os.fork():
+        os._exit(0)
+    os.setsid()
     signal.signal(signal.SIGHUP, lambda *_: None)  # the end of a session is none of a machine
     os.umask(0o077)
     open_log()
     name, *numbers = sys.argv[1:]
-    channel, folder, lock = map(int, numbers)
-    for descriptor in (channel, folder, lock):
+    channel, folder = map(int, numbers)
+    for descriptor in (channel, folder):
         os.set_inheritable(descriptor, False)
     with socket.socket(fileno=channel) as connected, Runtime() as runtime:
         connected.setblocking(False)
-        asyncio.run(_serve(Peer(connected), runtime, Place(name, folder, lock)))
+        asyncio.run(_serve(Peer(connected), runtime, Place(name, folder, held=True)))
 
 
 async def _serve(starter: Peer, runtime: Runtime, place: Place) -> None:

@@ -13,7 +13,8 @@ import time
 from select import POLLIN, POLLRDHUP, poll
 
 from microvm.supervisor import wire
-from microvm.supervisor.runtime import Place, Runtime
+from microvm.supervisor.place import SOCKET, Place
+from microvm.supervisor.runtime import Runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,12 +168,13 @@ class Connection:
             raise MicroVMError(message) from None
 
 
-def connect(name: str) -> Connection:
-    """Connect to the supervisor of the machine that has this name, or alone begins so.
+def connect(name: str, *, beginning: bool = False) -> Connection:
+    """Connect to the supervisor of the machine that has this name.
 
+    :param beginning: or alone begins so.
     :raises MicroVMError: there is none, or it is gone; says why.
     """
-    with Runtime() as runtime, runtime.open(name) as place:
+    with Runtime() as runtime, runtime.open(name, beginning=beginning) as place:
         return connect_to(place)
 
 
@@ -187,7 +189,7 @@ def connect_to(place: Place, timeout: float = _CONNECT_TIMEOUT) -> Connection:
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connected.settimeout(timeout)
-            connected.connect(place.path("socket"))
+            connected.connect(place.path(SOCKET))
             connected.settimeout(None)
             return Connection(place.name, connected)
         except OSError as error:

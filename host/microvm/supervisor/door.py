@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from microvm.errors import GuestDied, MachineError, MicroVMError, UsageError
 from microvm.supervisor import client, wire
 from microvm.supervisor.names import A_NAME
-from microvm.supervisor.runtime import FACTS, Place, Runtime, is_name
+from microvm.supervisor.place import FACTS, Place
+from microvm.supervisor.runtime import Runtime, is_name
 
 
 class Supervisor(Protocol):
@@ -99,7 +100,7 @@ def _identity(facts: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def find(name: str) -> tuple[str, dict[str, Any]]:
-    """Return the whole name of a machine that lives, and what its supervisor has written of it.
+    """Return the name of a machine that lives, and what its supervisor has written of it.
 
     :raises UsageError: no machine can have this name.
     :raises MicroVMError: there is none, or it is gone; says why.

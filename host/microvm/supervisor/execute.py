@@ -48,7 +48,7 @@ def execute(
     :param wait: wait for our turn, where another command runs.
     :raises MicroVMError: what the machine says, or that there is none.
     """
-    with connect(name) as connection:
+    with connect(name, beginning=True) as connection:
         attached = _Attached(connection, dict(options or {}))
         try:
             returncode = attached.run(argv, standard_input, wait=wait)

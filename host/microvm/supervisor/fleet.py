@@ -6,54 +6,61 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from queue import SimpleQueue
 from select import POLLIN, poll, select
+from threading import Thread
 from typing import Any
 
 from microvm.errors import GuestUnresponsive, MicroVMError, UsageError
 from microvm.supervisor import wire
 from microvm.supervisor.client import Connection, connect_to
 from microvm.supervisor.log import CONSOLE
-from microvm.supervisor.runtime import ENDED, FACTS, Place, Runtime
+from microvm.supervisor.place import FACTS, Place
+from microvm.supervisor.runtime import Runtime
 
 ANSWER_TIMEOUT = 1.5
 """The seconds that supervisors have to say what their machines do, all together."""
 
 _PATIENCE = 2  # pings of a supervisor that is to end its machine
 _DEATH = 5.0  # the seconds that the kernel has to clear up one that was killed
-_PAUSE = 0.01
 _LOOK = 0.1  # the seconds between two looks at a console that is followed
 _CHUNK = 1 << 16
 
 
-def machines(names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Return what machines are and do, sorted by name, or as they are named.
+def machines(
+    names: Sequence[str] | None = None,
+) -> tuple[list[dict[str, Any]], MicroVMError | None]:
+    """Return what machines are and do, sorted by name, or as they are named; and what went wrong.
 
     Each has `name` and `state`: `starting`, `running`, `ending`; `silent`, where its supervisor
     does not answer; or `gone`, with the `reason`. All but the first and the last have what
     `machine.json` has; those that answer also `runs`, `waiting`, `memory_used` and `cpu_time`.
 
-    :raises MicroVMError: there is no machine of such a name.
+    :param names: or beginnings of them; None for all, of which those that have been dead for long
+        are removed.
+    :raises MicroVMError: the runtime folder cannot be used.
     """
+    failures: list[MicroVMError] = []
     with Runtime() as runtime, ExitStack() as opened:
-        places = runtime.places() if names is None else map(runtime.open, names)
-        asked = [_Asked(opened.enter_context(place)) for place in places]
+        if names is None:
+            runtime.sweep_old()
+        asked = []
+        for name in runtime.names() if names is None else names:
+            try:
+                place = opened.enter_context(runtime.open(name, beginning=names is not None))
+            except MicroVMError as error:
+                failures.append(error)
+            else:
+                asked.append(_Asked(place))
         _collect([each for each in asked if each.connection is not None])
-        return [each.facts() for each in asked]
+        return [each.facts() for each in asked], _together(failures)
 
 
-def sweep() -> list[dict[str, Any]]:
-    """Return what `machines` does, and remove what is left of those that are gone."""
-    listed = machines()
-    with Runtime() as runtime:
-        for facts in listed:
-            if facts["state"] == "gone":
-                try:
-                    place = runtime.of(facts["name"])
-                except OSError:
-                    continue
-                with place:
-                    runtime.sweep(place)
-    return listed
+def _together(failures: Sequence[MicroVMError]) -> MicroVMError | None:
+    """Return one error for several, if there are any."""
+    if len(failures) < 2:
+        return failures[0] if failures else None
+    return MicroVMError("; ".join(each.message for each in failures))
 
 
 class _Asked:
@@ -67,8 +74,8 @@ class _Asked:
         if not self.lives:
             return
         try:
-            self.connection = connect_to(place, timeout=ANSWER_TIMEOUT)
-        except MicroVMError:  # it is just being made, or has just ended
+            self.connection = connect_to(place, timeout=0)
+        except (MicroVMError, OSError):  # it is just being made, or has just ended
             self.lives = place.lives()
         else:
             self.connection.send({"wire": wire.WIRE, "call": "facts"})
@@ -89,9 +96,10 @@ class _Asked:
         if self.answer is not None:
             return self.answer
         if not self.lives:
-            return {**self._known(), "state": "gone", "reason": self.place.reason()}
-        state = "starting" if self.connection is None else "silent"
-        return {**self._known(), "state": state}
+            return {**self._known(), "state": "gone", "reason": self.place.ended()["reason"]}
+        known = self._known()
+        up = self.connection is not None or "qemu" in known
+        return {**known, "state": "silent" if up else "starting"}
 
     def _known(self) -> dict[str, Any]:
         """Return what is known without its supervisor."""
@@ -118,47 +126,57 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
 
     A supervisor that does not answer, or is of another wire, is killed, and QEMU dies with it.
 
-    :param names: None for all of them.
+    :param names: None for all of them; beginnings of names will not do.
     :raises MicroVMError: there is no such machine, or it does not end; the others have.
     """
-    failure: MicroVMError | None = None
-    with Runtime() as runtime, ExitStack() as opened:
-        ending: list[tuple[Place, Connection | None]] = []
-        for name in runtime.names() if names is None else names:
-            try:
-                place = opened.enter_context(runtime.open(name))
-                ending.append((place, _asked(place, opened, "stop")))
-            except MicroVMError as error:
-                failure = failure or error
-        for place, connection in ending:
-            if connection is not None:
-                try:
-                    connection.reply(patience=_PATIENCE)
-                except GuestUnresponsive:
-                    connection.kill()
-                except UsageError:  # which ended the connection
-                    with connect_to(place) as another:
-                        another.kill()
-                except MicroVMError as error:  # it was killed meanwhile
-                    if place.lives():
-                        failure = failure or error
-            if _dies(place):
-                runtime.sweep(place)  # what one that was killed has left
-                yield place.name
-            elif failure is None:
-                failure = MicroVMError(f"machine {place.name} does not end")
-    if failure is not None:
+    with Runtime() as runtime:
+        runtime.sweep_old()
+        ending = runtime.names() if names is None else list(dict.fromkeys(names))
+    done: SimpleQueue[tuple[str, MicroVMError | None]] = SimpleQueue()
+
+    def end(name: str) -> None:
+        try:
+            _end(name)
+        except MicroVMError as error:
+            done.put((name, error))
+        except Exception as error:  # it is told with the others'
+            done.put((name, MicroVMError(f"machine {name} does not end: {error}")))
+        else:
+            done.put((name, None))
+
+    for name in ending:
+        Thread(target=end, args=(name,), daemon=True).start()  # who is interrupted waits for none
+    failures = {}
+    for _ in ending:
+        name, failure = done.get()
+        if failure is None:
+            yield name
+        else:
+            failures[name] = failure
+    if failure := _together([failures[name] for name in ending if name in failures]):
         raise failure
 
 
-def _dies(place: Place) -> bool:
-    """Wait until a supervisor is gone that has been told so, but not for ever."""
-    deadline = time.monotonic() + _DEATH
-    while place.lives():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_PAUSE)
-    return True
+def _end(name: str) -> None:
+    """End a machine, and leave nothing of it.
+
+    :raises MicroVMError: there is none, or it does not end.
+    """
+    with Runtime() as runtime, runtime.open(name) as place, ExitStack() as opened:
+        if connection := _asked(place, opened, "stop"):
+            try:
+                connection.reply(patience=_PATIENCE)
+            except GuestUnresponsive:
+                connection.kill()
+            except UsageError:  # which ended the connection
+                with connect_to(place) as another:
+                    another.kill()
+            except MicroVMError:  # it was killed meanwhile
+                if not place.dies(_DEATH):
+                    raise
+        if not place.dies(_DEATH):
+            raise MicroVMError(f"machine {name} does not end")
+        runtime.sweep(place)  # what one that was killed has left
 
 
 def _asked(place: Place, opened: ExitStack, call: str) -> Connection | None:
@@ -178,7 +196,7 @@ def wait(name: str) -> dict[str, Any]:
 
     :raises MicroVMError: there is no such machine.
     """
-    with Runtime() as runtime, runtime.open(name) as place:
+    with Runtime() as runtime, runtime.open(name, beginning=True) as place:
         try:
             with connect_to(place) as connection:
                 ended: dict[str, Any] = connection.ask("wait")
@@ -186,7 +204,7 @@ def wait(name: str) -> dict[str, Any]:
         except MicroVMError:
             if place.lives():
                 raise
-        return {"reason": place.reason(), "asked": place.read(ENDED).get("asked", False)}
+        return place.ended()
 
 
 def console(name: str, *, follow: bool) -> Iterator[bytes]:
@@ -195,7 +213,7 @@ def console(name: str, *, follow: bool) -> Iterator[bytes]:
     :param follow: go on with what comes, until the machine has ended.
     :raises MicroVMError: there is no such machine.
     """
-    with Runtime() as runtime, runtime.open(name) as place, ExitStack() as opened:
+    with Runtime() as runtime, runtime.open(name, beginning=True) as place, ExitStack() as opened:
         ended = _asked(place, opened, "wait") if follow else None
         older, newer = CONSOLE
         if (file := _opened(place, older)) >= 0:

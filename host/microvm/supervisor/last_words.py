@@ -6,7 +6,7 @@ import json
 import os
 import time
 
-from microvm.supervisor.runtime import ENDED, Place
+from microvm.supervisor.place import ENDED, Place
 
 _ROOM = 4096
 _LONGEST = 600  # characters of a reason, each of which takes six bytes at most

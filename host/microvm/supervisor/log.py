@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from microvm.supervisor.runtime import Place
+from microvm.supervisor.place import Place
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

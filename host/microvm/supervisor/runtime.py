@@ -1,10 +1,8 @@
 """The runtime folder: a private folder of this user's, with a folder in it for each named machine.
 
-It is `$XDG_RUNTIME_DIR/microvm`, or `microvm-UID` in TMPDIR. A machine's folder holds `lock`, on
-which its supervisor has an flock for as long as it lives (that, and no process number, tells
-whether it does), `socket`, `machine.json` (what the machine is), `console`, `log`, and in the end
-`ended.json` (why it ended). Whoever makes or removes such a folder holds the lock of the whole,
-shortly. All of it is used through descriptors of folders: nobody else can put something in between.
+It is `$XDG_RUNTIME_DIR/microvm`, or `microvm-UID` in TMPDIR. Whoever makes or removes a machine's
+folder holds an flock on it, shortly. What else is in it is left alone. It is used through
+descriptors: nobody else can put something in between.
 """
 
 from __future__ import annotations
@@ -14,28 +12,28 @@ import fcntl
 import os
 import stat
 import time
+from contextlib import suppress
+
+from microvm.supervisor.place import FOLDER, Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, Self
+    from typing import Self
 
-    from microvm.errors import MachineError, MicroVMError
-
-FACTS = "machine.json"
-ENDED = "ended.json"
-"""The files that say what a machine is, and why it ended."""
+    from microvm.errors import MicroVMError
 
 NAME_LENGTH = 64
 """The most characters that a machine's name has."""
 
+KEPT = 3600.0
+"""For how long a machine that is dead is kept, for whoever wants to know why, in seconds."""
+
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _REST = _FIRST | frozenset("_.-")
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PATIENCE = 10.0  # with whoever holds the lock of the whole, in seconds
-_LONGEST = 1 << 20  # of the files that are read
 
 
 class Runtime:
@@ -55,16 +53,15 @@ class Runtime:
         try:
             if make:
                 _make(self.path)
-            self.descriptor = os.open(self.path, _FOLDER)
+            self.descriptor = os.open(self.path, FOLDER)
         except FileNotFoundError as error:
             if make:
-                raise unusable(self.path, error.strerror) from None
+                raise unusable(self.path, error) from None
             self.descriptor = -1
             return
         except OSError as error:
             linked = error.errno in (errno.ELOOP, errno.ENOTDIR)
-            reason = "it is no folder" if linked else error.strerror
-            raise unusable(self.path, reason) from None
+            raise unusable(self.path, "it is no folder" if linked else error) from None
         found = os.fstat(self.descriptor)
         if found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
             self.close()
@@ -85,50 +82,92 @@ class Runtime:
 
     def names(self) -> list[str]:
         """Return the names of all machines, dead ones too, sorted."""
+        names = []
+        for name in self._folders():
+            try:
+                self.of(name).close()
+            except FileNotFoundError:  # it has just gone, or is no machine's
+                continue
+            except OSError:  # whoever wants it hears why not
+                pass
+            names.append(name)
+        return names
+
+    def _folders(self) -> list[str]:
+        """Return the names of all folders that may be machines'."""
         if self.descriptor < 0:
             return []
-        return sorted(filter(is_name, os.listdir(self.descriptor)))
+        with os.scandir(self.descriptor) as found:
+            folders = [each.name for each in found if each.is_dir(follow_symlinks=False)]
+        return sorted(filter(is_name, folders))
 
-    def open(self, name: str) -> Place:
-        """Open the folder of the machine that has this name, or the only one that begins so.
+    def open(self, name: str, *, beginning: bool = False) -> Place:
+        """Open the folder of the machine that has this name.
 
-        :raises MicroVMError: there is none, or more than one.
+        :param beginning: or the only one whose name begins so; not for what writes or destroys.
+        :raises MicroVMError: there is none, or more than one, or it cannot be opened.
         """
+        try:
+            return self._opened(name, beginning=beginning)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                raise self.trouble(name, error) from None
+        from microvm.errors import MicroVMError
+
+        raise MicroVMError(f"there is no machine {name}", hint=self._hint(name))
+
+    def _opened(self, name: str, *, beginning: bool) -> Place:
         try:
             return self.of(name)
         except FileNotFoundError:
-            pass
-        names = [each for each in self.names() if each.startswith(name)] if name else []
-        for each in names[:1] if len(names) == 1 else ():
-            try:
-                return self.of(each)
-            except FileNotFoundError:
-                pass
-        from microvm.errors import MicroVMError
-
+            if not name or not beginning:
+                raise
+        names = [each for each in self.names() if each.startswith(name)]
         if len(names) > 1:
-            raise MicroVMError(f"more than one machine begins with {name}: {', '.join(names)}")
+            from microvm.errors import MicroVMError
+
+            message = f"more than one machine begins with {name}: {', '.join(names)}"
+            raise MicroVMError(message)
+        return self.of(names[0] if names else name)
+
+    def _hint(self, name: str) -> str:
         from microvm.near import near
 
-        hint = near(name, self.names()) or "`microvm ps` lists those there are"
-        raise MicroVMError(f"there is no machine {name}", hint=hint)
+        if hint := near(name, self.names()):
+            return hint
+        if is_name(name) and (other := _elsewhere(name, self.path)):
+            why = "as XDG_RUNTIME_DIR and TMPDIR have it"
+            return f"there is one in {other}, but this looks in {self.path}, {why}"
+        return "`microvm ps` lists those there are"
 
     def of(self, name: str) -> Place:
         """Open the folder of the machine that has just this name.
 
         :raises FileNotFoundError: there is none.
+        :raises OSError: it cannot be opened.
         """
+        missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         if self.descriptor < 0 or not is_name(name):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-        return Place(name, os.open(name, _FOLDER, dir_fd=self.descriptor))
+            raise missing
+        try:
+            place = Place(name, os.open(name, FOLDER, dir_fd=self.descriptor))
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # a file, or a link
+                raise missing from None
+            raise
+        try:
+            if not place.is_machines():
+                raise missing
+        except BaseException:
+            place.close()
+            raise
+        return place
 
     def places(self) -> Iterator[Place]:
-        """Open the folders of all machines, sorted by name; they are the caller's to close."""
-        for name in self.names():
-            try:
+        """Open the folders of all machines that can be opened; they are the caller's to close."""
+        for name in self._folders():
+            with suppress(OSError):
                 yield self.of(name)
-            except OSError:  # it has just gone
-                continue
 
     def create(self, name: str | None) -> Place:
         """Make the folder of a new machine, with its lock held; of a dead one the old goes.
@@ -139,30 +178,57 @@ class Runtime:
         from microvm.supervisor.names import made_up
 
         with self.locked():
-            taken = set(self.names())
+            taken = set(os.listdir(self.descriptor))
             if name is None:
                 name = next(each for each in made_up() if each not in taken)
             elif name in taken:
+                self._vacate(name)
+            try:
+                os.mkdir(name, 0o700, dir_fd=self.descriptor)
+                os.chmod(name, 0o700, dir_fd=self.descriptor)  # whatever the umask
+                place = Place(name, os.open(name, FOLDER, dir_fd=self.descriptor))
+                place.lock()
+            except OSError as error:
+                raise unusable(self.path, error) from None
+            return place
+
+    def _vacate(self, name: str) -> None:
+        """Remove what has a name that is wanted: a dead machine, or an empty folder."""
+        try:
+            try:
                 with self.of(name) as old:
                     if old.lives():
                         raise _taken(name)
                 self._remove(name)
-            try:
-                os.mkdir(name, 0o700, dir_fd=self.descriptor)
-                os.chmod(name, 0o700, dir_fd=self.descriptor)  # whatever the umask
-                place = self.of(name)
-                place.lock()
-            except OSError as error:
-                raise unusable(self.path, error.strerror) from None
-            return place
+            except FileNotFoundError:
+                os.rmdir(name, dir_fd=self.descriptor)
+        except OSError as error:
+            raise self.trouble(name, error) from None
 
-    def sweep(self, place: Place) -> bool:
-        """Remove the folder of a machine that is dead; False if it lives, or has gone already."""
+    def sweep(self, place: Place, *, kept: float = 0.0) -> bool:
+        """Remove the folder of a machine that is dead; False if it lives, or has gone already.
+
+        :param kept: for how long it has to be dead, in seconds.
+        :raises MicroVMError: it cannot be removed.
+        """
+        if place.lives() or (kept and time.time() - place.ended()["at"] < kept):
+            return False
         with self.locked():
             if place.lives() or not self.has(place):
                 return False
-            self._remove(place.name)
+            try:
+                self._remove(place.name)
+            except OSError as error:
+                raise self.trouble(place.name, error) from None
             return True
+
+    def sweep_old(self) -> None:
+        """Remove machines that have been dead for long; of what cannot be removed others tell."""
+        from microvm.errors import MicroVMError
+
+        for place in self.places():
+            with place, suppress(MicroVMError):
+                self.sweep(place, kept=KEPT)
 
     def remove(self, place: Place) -> None:
         """Remove the folder of a machine whose lock the caller holds."""
@@ -179,28 +245,38 @@ class Runtime:
         return os.path.samestat(found, os.fstat(place.descriptor))
 
     def _remove(self, name: str) -> None:
-        folder = os.open(name, _FOLDER, dir_fd=self.descriptor)
-        try:
-            for each in os.listdir(folder):
-                os.unlink(each, dir_fd=folder)
-            os.rmdir(name, dir_fd=self.descriptor)
-        finally:
-            os.close(folder)
+        from shutil import rmtree
+
+        rmtree(name, dir_fd=self.descriptor)  # which follows no link
 
     def locked(self) -> Held:
         """Hold the lock of the whole, for a moment, as a context.
 
         :raises MicroVMError: another process does not let go of it.
         """
-        flags = os.O_RDWR | os.O_CREAT | _FILE
-        return Held(os.open(".lock", flags, 0o600, dir_fd=self.descriptor), self.path)
+        return Held(os.open(".", FOLDER, dir_fd=self.descriptor), self.path)
+
+    def refresh(self) -> None:
+        """Have it look as if it were used, to those who remove what nobody has used for long."""
+        with suppress(OSError):
+            os.utime(self.descriptor)
+
+    def trouble(self, name: str, error: OSError) -> MicroVMError:
+        """Return the error for a machine, or what has the name of one, that cannot be used."""
+        from microvm.errors import MicroVMError
+
+        where = f"{self.path}/{name}"
+        return MicroVMError(
+            f"the folder of machine {name}, {where}, cannot be used: {error.strerror}",
+            hint="see what is there, and remove what is no machine's; or take another name",
+        )
 
 
 class Held:
     """The lock of the runtime folder, as a context: nothing appears and goes but by its holder."""
 
     def __init__(self, descriptor: int, path: str) -> None:
-        """Take a descriptor of the lock's file, which is closed in the end."""
+        """Take a descriptor of the folder, which is closed in the end."""
         self._descriptor = descriptor
         self._path = path
 
@@ -219,103 +295,6 @@ class Held:
         os.close(self._descriptor)
 
 
-class Place:
-    """The folder of a machine, open; use it as a context manager.
-
-    :ivar name: the machine's.
-    :ivar descriptor: the folder is open here.
-    :ivar held: its lock's file is open here, and locked; -1 where others have it.
-    """
-
-    def __init__(self, name: str, descriptor: int, held: int = -1) -> None:
-        """Take over the descriptors."""
-        self.name = name
-        self.descriptor = descriptor
-        self.held = held
-
-    def close(self) -> None:
-        """Close it, and with it the lock, if it is ours."""
-        for each in (self.descriptor, self.held):
-            if each >= 0:
-                os.close(each)
-        self.descriptor = self.held = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def path(self, name: str) -> str:
-        """Return a path of one of its files that has a length which any socket's may have."""
-        return f"/proc/self/fd/{self.descriptor}/{name}"
-
-    def file(self, name: str, flags: int) -> int:
-        """Open one of its files.
-
-        :raises OSError: it cannot be opened.
-        """
-        return os.open(name, flags | _FILE, 0o600, dir_fd=self.descriptor)
-
-    def lock(self) -> None:
-        """Take its lock, which nobody else has but those who look whether somebody does."""
-        self.held = self.file("lock", os.O_RDWR | os.O_CREAT)
-        os.fchmod(self.held, 0o600)  # whatever the umask
-        fcntl.flock(self.held, fcntl.LOCK_EX)
-
-    def lives(self) -> bool:
-        """Tell whether its supervisor lives, or is being started."""
-        if self.held >= 0:
-            return True
-        try:
-            lock = self.file("lock", os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
-
-    def read(self, name: str) -> dict[str, Any]:
-        """Return what one of its JSON files says; nothing where there is none, or it is none."""
-        from microvm.supervisor import wire
-
-        try:
-            with os.fdopen(self.file(name, os.O_RDONLY), "rb") as file:
-                return wire.decode(file.read(_LONGEST))
-        except (OSError, ValueError):
-            return {}
-
-    def write(self, name: str, value: dict[str, Any]) -> None:
-        """Write one of its JSON files, which appears whole.
-
-        :raises OSError: it cannot be written.
-        """
-        from microvm.supervisor import wire
-
-        fresh = f".{name}"
-        with os.fdopen(self.file(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
-            file.write(wire.encode(value))
-        here = self.descriptor
-        os.rename(fresh, name, src_dir_fd=here, dst_dir_fd=here)
-
-    def reason(self) -> str:
-        """Return why a machine that is dead ended, as a sentence without its full stop."""
-        return str(self.read(ENDED).get("reason") or "its supervisor was killed")
-
-    def error(self, reason: str | None = None) -> MachineError:
-        """Return the error for who wants something from a machine that is dead, and why that is."""
-        from microvm.errors import GuestDied
-
-        return GuestDied(
-            f"machine {self.name} is gone: {reason or self.reason()}",
-            hint=f"`microvm logs {self.name}` shows its console, `microvm ps` clears it up",
-        )
-
-
 def is_name(name: str) -> bool:
     """Tell whether a machine can have this name."""
     return 0 < len(name) <= NAME_LENGTH and name[0] in _FIRST and _REST.issuperset(name)
@@ -326,9 +305,8 @@ def location() -> tuple[str, str]:
     given = os.environ.get("XDG_RUNTIME_DIR", "")
     why = _unfit(given) if given else ""
     if given and not why:
-        return f"{given.rstrip('/')}/microvm", ""
-    folder = os.path.abspath(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - ours alone in it
-    return f"{folder}/microvm-{os.geteuid()}", why
+        return _in_session(given), ""
+    return _in_temporary(os.environ.get("TMPDIR") or "/tmp"), why  # noqa: S108 - ours alone in it
 
 
 def _unfit(given: str) -> str:
@@ -342,6 +320,25 @@ def _unfit(given: str) -> str:
     if found.st_uid != os.geteuid():  # such as what sudo has left of another's
         return "it is of another user"
     return "others can write to it" if found.st_mode & (_OTHERS & 0o022) else ""
+
+
+def _in_session(folder: str) -> str:
+    return f"{folder.rstrip('/')}/microvm"
+
+
+def _in_temporary(folder: str) -> str:
+    return f"{os.path.abspath(folder)}/microvm-{os.geteuid()}"
+
+
+def _elsewhere(name: str, path: str) -> str:
+    """Return where there is a folder of this name that other variables would lead to, or ""."""
+    others = [
+        _in_session(f"/run/user/{os.geteuid()}"),
+        _in_temporary(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108
+        _in_temporary("/tmp"),  # noqa: S108
+    ]
+    found = (each for each in others if each != path and os.path.isdir(f"{each}/{name}"))
+    return next(found, "")
 
 
 def _make(path: str) -> None:
@@ -360,11 +357,15 @@ def _taken(name: str) -> MicroVMError:
     )
 
 
-def unusable(path: str, reason: str | None) -> MicroVMError:
+def unusable(path: str, reason: OSError | str) -> MicroVMError:
     """Return the error for a runtime folder in which something cannot be done."""
     from microvm.errors import MicroVMError
 
+    hint = "name a folder of your own, which nobody else can enter, with XDG_RUNTIME_DIR"
+    if isinstance(reason, OSError):
+        if reason.errno in _FULL:
+            hint = "make room there, or name another folder of your own with XDG_RUNTIME_DIR"
+        reason = str(reason.strerror)
     return MicroVMError(
-        f"the folder of named machines, {path}, cannot be used: {reason}",
-        hint="name a folder of your own, which nobody else can enter, with XDG_RUNTIME_DIR",
+        f"the folder of named machines, {path}, cannot be used: {reason}", hint=hint
     )

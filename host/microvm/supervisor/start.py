@@ -17,7 +17,8 @@ from typing import Any, Self
 from microvm.errors import GuestDied, MicroVMError
 from microvm.supervisor import wire
 from microvm.supervisor.client import Connection
-from microvm.supervisor.runtime import Place, Runtime
+from microvm.supervisor.place import LOG, Place
+from microvm.supervisor.runtime import Runtime, unusable
 
 _LOG = 1 << 14  # of a supervisor that says why it ends, in characters
 _PATIENCE = 20.0  # with a supervisor that is to clear up, in seconds
@@ -41,7 +42,7 @@ class Start:
         ours, theirs = socket.socketpair()
         with theirs, Runtime(make=True) as runtime, runtime.create(name) as place:
             try:
-                self._process = _spawn(place, theirs)
+                self._process = _spawn(runtime, place, theirs)
             except BaseException:
                 ours.close()
                 runtime.remove(place)
@@ -62,16 +63,17 @@ class Start:
         with self._connection:
             if not self._done:
                 self._take_back()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_PATIENCE)  # it has only begotten the supervisor
 
     def _take_back(self) -> None:
         """Have the supervisor clear up, and wait until it has."""
         ours = self._connection.socket
         with suppress(OSError):
             ours.shutdown(socket.SHUT_WR)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_PATIENCE)
         with suppress(MicroVMError, OSError), Runtime() as runtime, runtime.of(self.name) as place:
-            runtime.sweep(place)  # what one has left that could not clear up
+            if place.dies(_PATIENCE):
+                runtime.sweep(place)  # what one has left that could not clear up
 
     def order(
         self,
@@ -110,7 +112,6 @@ class Start:
                 raise self._failure() from None
             raise
         self._done = True
-        self._process.returncode = 0  # it lives on, and is nobody's child to wait for
         return facts
 
     def _failure(self) -> MicroVMError:
@@ -120,15 +121,18 @@ class Start:
             suppress(MicroVMError, OSError),
             Runtime() as runtime,
             runtime.of(self.name) as place,
-            os.fdopen(place.file("log", os.O_RDONLY), errors="replace") as log,
+            os.fdopen(place.file(LOG, os.O_RDONLY), errors="replace") as log,
         ):
             said = log.read(_LOG)
         return MicroVMError(f"the supervisor of {self.name} does not start", detail=said.strip())
 
 
-def _spawn(place: Place, channel: socket.socket) -> subprocess.Popen[bytes]:
-    passed = (channel.fileno(), place.descriptor, place.held)
-    log = place.file("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+def _spawn(runtime: Runtime, place: Place, channel: socket.socket) -> subprocess.Popen[bytes]:
+    passed = (channel.fileno(), place.descriptor)
+    try:
+        log = place.file(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    except OSError as error:
+        raise unusable(runtime.path, error) from None
     try:
         return subprocess.Popen(
             # Without the folder that we are in, where anybody's modules may lie.

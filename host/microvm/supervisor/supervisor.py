@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from microvm import __version__
 from microvm.errors import Busy, MachineError, MicroVMError, UsageError
-from microvm.supervisor import wire
+from microvm.supervisor import clock, wire
 from microvm.supervisor.calls import CALLS, LASTING, Function
 from microvm.supervisor.last_words import LastWords
 from microvm.supervisor.peer import Peer
-from microvm.supervisor.runtime import FACTS, Place, Runtime, unusable
+from microvm.supervisor.place import FACTS, SOCKET, Place
+from microvm.supervisor.runtime import Runtime, unusable
 from microvm.supervisor.turns import Turns
 from microvm.tasks import cancel
 
@@ -32,10 +33,15 @@ _FILES = 4
 _OTHER_FILES = 200
 _MOST_SILENT = 64  # clients of which no request has come yet
 
-# How often it is looked whether the folder is still there and an idle guest answers, and for how
-# long that may be silent, in seconds: one that has halted shows it by nothing else.
+# How often an idle guest is asked whether it is alive, and for how long it may be silent, in
+# seconds: one that has halted shows it by nothing else.
 _INTERVAL = 30.0
 _SILENCE = 60.0
+
+# How often it is looked whether the folder and the socket are still there, and how often they are
+# made to look used, in seconds.
+_LOOK = 1.0
+_REFRESH = 3600.0
 
 _LAST_REPLIES = 5.0  # for those who are still served when the machine has ended, in seconds
 _TRY_AGAIN = "try again when some of them have ended"
@@ -111,7 +117,10 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             name = signal.Signals(number).name
             loop.add_signal_handler(number, self.end, f"{name} ended its supervisor")
-        self._listener.bind(self.place.path("socket"))
+        try:
+            self._listener.bind(self.place.path(SOCKET))
+        except OSError as error:  # the disk is full
+            raise unusable(self._runtime.path, error) from None
         self._listener.listen(128)
         tasks = [asyncio.create_task(self._accept())]
         try:
@@ -137,7 +146,7 @@ class Supervisor:
             await cancel([starting])
 
     def _watches(self, order: dict[str, Any]) -> list[Any]:
-        watches = [self._watch_machine(), self._watch_silence()]
+        watches = [self._watch_machine(), self._watch_silence(), self._watch_place()]
         if idle := order.get("idle_timeout"):
             watches.append(self._watch_idle(idle))
         if age := order.get("max_age"):
@@ -152,17 +161,32 @@ class Supervisor:
         self.end(f"nobody used it for {timeout:g} s", asked=True)
 
     async def _watch_age(self, age: float) -> None:
-        await asyncio.sleep(age)
+        await clock.sleep(age)
         self.end(f"it has reached its age of {age:g} s", asked=True)
 
     async def _watch_silence(self) -> None:
         while True:
             await asyncio.sleep(_INTERVAL)
-            if not self._runtime.has(self.place):
-                self.end("its folder was removed", traceless=True)
             if not self.turns.runs:
                 with suppress(MachineError):  # which `_watch_machine` sees, too
                     await self.machine.ping(_SILENCE)
+
+    async def _watch_place(self) -> None:
+        """See whether we can still be found: nobody could end us, and another could have our name.
+
+        Who removes what nobody has used for long is told that we do.
+        """
+        refreshed = -_REFRESH
+        while True:
+            if clock.now() - refreshed >= _REFRESH:
+                refreshed = clock.now()
+                self._runtime.refresh()
+                self.place.refresh()
+            if not self._runtime.has(self.place):
+                self.end("its folder was removed", traceless=True)
+            elif not self.place.has(SOCKET):
+                self.end("its socket was removed")
+            await asyncio.sleep(_LOOK)
 
     async def _clear(self) -> None:
         """End the machine, tell everybody, and leave nothing but the reason."""
@@ -179,7 +203,8 @@ class Supervisor:
             else:
                 with suppress(OSError):  # the folder may have been removed
                     self._last_words.write(ending.reason, asked=ending.asked)
-                    os.unlink("socket", dir_fd=self.place.descriptor)
+                with suppress(OSError):
+                    os.unlink(SOCKET, dir_fd=self.place.descriptor)
             self.gone.set()
             if self._peers:
                 await asyncio.wait(self._peers, timeout=_LAST_REPLIES)
@@ -301,7 +326,7 @@ class Supervisor:
             self._last_words = LastWords(self.place)
             self.place.write(FACTS, self.facts)
         except OSError as error:  # the disk is full
-            raise unusable(self._runtime.path, error.strerror) from None
+            raise unusable(self._runtime.path, error) from None
 
 
 def _most_lasting() -> int:

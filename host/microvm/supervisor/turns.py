@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from microvm.errors import Busy
+from microvm.supervisor import clock
 
 
 class Turns:
@@ -76,10 +77,14 @@ class Turns:
 
     async def idle(self, timeout: float) -> None:
         """Wait until nobody has used the guest for this long, in seconds."""
-        while True:
-            await self._free.wait()
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._taken.wait()
-            except TimeoutError:
-                return
+        while await self._is_used_within(timeout):
+            pass
+
+    async def _is_used_within(self, timeout: float) -> bool:
+        await self._free.wait()
+        end = clock.now() + timeout
+        while (left := end - clock.now()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, clock.STEP)):
+                    return await self._taken.wait()
+        return False

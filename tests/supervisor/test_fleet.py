@@ -1,0 +1,130 @@
+"""All machines of a user, of which some are dead, some silent, and some no machines."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.small_disk import small_disk
+
+from microvm.errors import GuestDied, MicroVMError
+from microvm.supervisor import client, fleet
+from microvm.supervisor.runtime import Runtime
+
+# What a supervisor that a signal has stopped looks like: locked, and nobody answers.
+SILENT = """
+import socket, sys
+from microvm.supervisor.runtime import Runtime
+with Runtime(make=True) as runtime, runtime.create(sys.argv[1]) as place:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(place.path("socket"))
+    listener.listen()
+    print("here", flush=True)
+    sys.stdin.read()
+"""
+
+Silence = Callable[[str], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def silence() -> Iterator[Silence]:
+    """Begin a supervisor that does not answer; none is left."""
+    begun = []
+
+    def begin(name: str) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-c", SILENT, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        begun.append(child)
+        assert child.stdout
+        assert child.stdout.readline() == "here\n"
+        return child
+
+    yield begin
+    for child in begun:
+        child.kill()
+        child.communicate()
+
+
+def leave(runtime: Runtime, name: str) -> None:
+    """Leave a machine that is dead."""
+    with runtime.create(name) as place:
+        os.close(place.file("log", os.O_WRONLY | os.O_CREAT))
+
+
+def test_a_silent_one_keeps_no_other_from_its_end(
+    runtime: Runtime, silence: Silence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_INTERVAL", 600_000)
+    child = silence("a")
+    leave(runtime, "b")
+    stopping = fleet.stop(None)
+    assert next(stopping) == "b"
+    child.kill()
+    assert list(stopping) == ["a"]
+    assert runtime.names() == []
+
+
+def test_those_that_are_silent_are_killed(
+    runtime: Runtime, silence: Silence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_INTERVAL", 10)
+    children = [silence(name) for name in ("a", "b")]
+    assert sorted(fleet.stop(None)) == ["a", "b"]
+    assert [child.wait(60) for child in children] == [-9, -9]
+    assert runtime.names() == []
+
+
+def test_the_beginning_of_a_name_ends_nothing(runtime: Runtime) -> None:
+    leave(runtime, "build-10")
+    with pytest.raises(MicroVMError, match="there is no machine build-1") as caught:
+        list(fleet.stop(["build-1"]))
+    assert caught.value.hint == "did you mean build-10?"
+    with pytest.raises(MicroVMError, match="there is no machine build-1"):
+        client.connect("build-1")
+    with pytest.raises(GuestDied, match="machine build-10 is gone"):
+        client.connect("build-1", beginning=True)
+    assert runtime.names() == ["build-10"]
+
+
+def test_trouble_with_one_is_told_when_the_others_are_gone(runtime: Runtime, folder: Path) -> None:
+    for name in ("a", "b", "c"):
+        leave(runtime, name)
+    with small_disk(folder / "a" / "disk", "4k"):  # which cannot be removed
+        stopping = fleet.stop(["a", "none", "b", "c"])
+        assert sorted([next(stopping), next(stopping)]) == ["b", "c"]
+        with pytest.raises(MicroVMError, match=r"folder of machine a, .*Device or resource busy"):
+            list(stopping)
+    with pytest.raises(MicroVMError, match=r"no machine none; there is no machine nothing"):
+        list(fleet.stop(["none", "nothing"]))
+
+
+def test_those_that_are_there_are_shown_beside_what_is_not(runtime: Runtime, folder: Path) -> None:
+    leave(runtime, "one")
+    (folder / "file").touch()
+    (folder / "folder" / "more").mkdir(parents=True)
+    listed, failure = fleet.machines()
+    assert [each["name"] for each in listed] == ["one"]
+    assert failure is None
+    listed, failure = fleet.machines(["none", "on"])
+    assert [each["name"] for each in listed] == ["one"]
+    assert str(failure).startswith("there is no machine none")
+
+
+def test_what_is_gone_stays_to_be_asked(runtime: Runtime, folder: Path) -> None:
+    leave(runtime, "one")
+    (folder / "one" / "console").write_bytes(b"hello\n")
+    for _ in range(2):
+        [shown], _ = fleet.machines()
+        assert (shown["state"], shown["reason"]) == ("gone", "its supervisor was killed")
+    assert b"".join(fleet.console("one", follow=False)) == b"hello\n"
+    assert fleet.wait("one")["reason"] == "its supervisor was killed"
+    assert list(fleet.stop(["one"])) == ["one"]
+    assert fleet.machines() == ([], None)
