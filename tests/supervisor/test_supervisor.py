@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import socket
+import time
 from collections.abc import Coroutine
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
+from tests.support.polling import DEADLINE
 
 from microvm.errors import Busy, MicroVMError
+from microvm.supervisor import peer as peers
 from microvm.supervisor import supervisor as supervisors
 from microvm.supervisor import wire
-from microvm.supervisor.client import Connection, connect
+from microvm.supervisor.client import Connection, connect, connect_to
 from microvm.supervisor.runtime import Runtime
 from microvm.supervisor.supervisor import Supervisor
 
@@ -33,7 +37,8 @@ def serve(runtime: Runtime, test: Coroutine[Any, Any, None]) -> None:
         with runtime.create("one") as place:
             supervising = asyncio.create_task(Supervisor(runtime, place).supervise(never, {}))
             await asyncio.sleep(0)
-            await test
+            async with asyncio.timeout(DEADLINE):
+                await test
             with pytest.raises(MicroVMError, match="one was not started: it was stopped"):
                 await supervising
 
@@ -85,6 +90,7 @@ def test_who_says_nothing_keeps_nobody_out(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisors, "_MOST_SILENT", MOST)
+    monkeypatch.setattr(peers, "TIMEOUT", DEADLINE)
 
     async def test() -> None:
         with ExitStack() as clients:
@@ -103,3 +109,22 @@ def test_who_says_nothing_keeps_nobody_out(
 def test_where_few_files_can_be_open_fewer_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
     assert supervisors._most_lasting() == 14
+
+
+def test_who_finds_no_room_to_wait_in_tries_again(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        runtime.create("one") as place,
+        socket.socket(socket.AF_UNIX) as listener,
+        ExitStack() as clients,
+    ):
+        listener.bind(place.path("socket"))
+        listener.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                other = clients.enter_context(socket.socket(socket.AF_UNIX))
+                other.setblocking(False)
+                other.connect(place.path("socket"))
+        monkeypatch.setattr(time, "sleep", lambda _: clients.enter_context(listener.accept()[0]))
+        clients.enter_context(connect_to(place))

@@ -219,12 +219,15 @@ class Exchange:
         return FileError(EINVAL, self.path, message)
 
 
-async def give_up(process: Process) -> None:
-    """Have a `carry` end by itself, which hears no more; see `Exchange.give_up`."""
+async def give_up(process: Process, patience: float = _PATIENCE) -> None:
+    """Have a `carry` end by itself, which hears no more; see `Exchange.give_up`.
+
+    :param patience: for how long, in seconds.
+    """
     assert process.stdin is not None  # noqa: S101 - it was asked for
     process.stdin.close()
     with suppress(MicroVMError, TimeoutError):
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(patience):
             while await process.stdout.next_chunk():
                 pass
             await process.wait()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from microvm.guest.streams import InputStream
     from microvm.supervisor.supervisor import Call, Supervisor
 
+_PATIENCE = 10.0  # with a transfer whose client has gone, in seconds
 _LONGEST_SHOWN = 200  # characters of a command line
 
 
@@ -59,7 +60,7 @@ async def _exec(supervisor: Supervisor, call: Call) -> dict[str, Any]:
                 returncode = -signal.SIGPIPE
             except asyncio.CancelledError:
                 if options.get("command") == files.PROGRAM:
-                    await give_up(process)  # in a machine that stays, nothing half written does
+                    await give_up(process, _PATIENCE)  # what is half written would stay, too
                 raise
     return {"returncode": returncode, "memory": process.memory}
 

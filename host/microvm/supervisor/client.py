@@ -196,9 +196,10 @@ def connect_to(place: Place, timeout: float = _CONNECT_TIMEOUT) -> Connection:
             connected.close()
             if not place.lives():
                 raise place.error() from None
-            if isinstance(error, TimeoutError | BlockingIOError) or time.monotonic() > deadline:
+            if isinstance(error, TimeoutError) or time.monotonic() > deadline:
                 raise silent(place.name) from None
-            if not isinstance(error, FileNotFoundError | ConnectionRefusedError):
+            # Where many have come at once, there is no room to wait in: that is a BlockingIOError.
+            if not isinstance(error, FileNotFoundError | ConnectionRefusedError | BlockingIOError):
                 raise
             time.sleep(_PAUSE)
         except BaseException:

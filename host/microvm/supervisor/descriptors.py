@@ -19,8 +19,10 @@ from microvm.threads import in_thread
 
 _CHUNK = 1 << 16
 _LOOK = 200  # ms between two looks whether what is written in a thread still is
-_PAUSE = 0.05
 _PTMX = os.makedev(5, 2)  # which would be another terminal
+
+PAUSE = 0.05
+"""The seconds between two attempts to write in a thread where there should be room."""
 
 
 class Descriptor:
@@ -119,7 +121,7 @@ class Descriptor:
                     try:
                         view = view[os.write(descriptor, view) :]
                     except BlockingIOError:  # a terminal with room for one byte takes no newline
-                        time.sleep(_PAUSE)
+                        time.sleep(PAUSE)
         finally:
             os.close(descriptor)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _MOST_LASTING = 200
 _FILES = 4
 _OTHER_FILES = 200
+_BACKLOG = 1024  # clients that come at once; the kernel may have a lower bound
 _MOST_SILENT = 64  # clients of which no request has come yet
 
 # How often an idle guest is asked whether it is alive, and for how long it may be silent, in
@@ -121,7 +122,7 @@ class Supervisor:
             self._listener.bind(self.place.path(SOCKET))
         except OSError as error:  # the disk is full
             raise unusable(self._runtime.path, error) from None
-        self._listener.listen(128)
+        self._listener.listen(_BACKLOG)
         tasks = [asyncio.create_task(self._accept())]
         try:
             async with self.turns.taken("its start", wait=False):
