@@ -16,7 +16,8 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
-from tests.support.peer import SHORT_TIMEOUTS, TIMEOUT
+from tests.support.peer import TIMEOUT
+from tests.support.virtual_loop import VirtualLoop
 
 from microvm.error_json import to_json
 from microvm.errors import (
@@ -36,7 +37,8 @@ from microvm.errors import (
 from microvm.guest.files import read_file
 from microvm.guest.process import Process
 from microvm.guest.run import run
-from microvm.guest.timeouts import Timeouts
+from microvm.guest.timeouts import TIMEOUTS, Timeouts
+from microvm.supervisor.conversation import Conversation
 from microvm.supervisor.remote import RemoteGuest
 from microvm.wire.session import WINDOW
 
@@ -334,16 +336,27 @@ async def test_one_that_hangs_is_noticed() -> None:
         await starting
 
 
-async def test_one_that_answers_pings_is_waited_for() -> None:
-    async with attached(timeouts=SHORT_TIMEOUTS) as (guest, played):
-        process, request = await started(guest, played, ["x"])
+def test_one_that_answers_pings_is_waited_for() -> None:
+    async def scene() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        silent = asyncio.Event()
+        talk = Conversation(ours, on_line=print, on_end=print, on_silence=silent.set)
+        request = Request(theirs)
         answering = asyncio.create_task(request.hear())
-        await asyncio.sleep(1.2 * SHORT_TIMEOUTS.ping)
-        assert process.returncode is None
-        process.terminate()
+        await asyncio.sleep(100 * TIMEOUTS.ping)
+        assert not silent.is_set()
+        talk.say({"signal": SIGTERM})
         assert await answering == {"signal": SIGTERM}
-        request.exit(-SIGTERM)
-        assert await process.wait() == -SIGTERM
+        unanswered = asyncio.get_running_loop().time()
+        await silent.wait()
+        waited = asyncio.get_running_loop().time() - unanswered
+        assert TIMEOUTS.ping <= waited <= TIMEOUTS.ping + TIMEOUTS.ping_interval + 0.001
+        talk.close()
+        theirs.close()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(scene())
 
 
 async def test_signals_and_sizes_are_passed_on_and_checked() -> None:

@@ -60,7 +60,7 @@ async def test_either_bus(configure: Configure, bus: str) -> None:
 
 async def test_reset(configure: Configure) -> None:
     ending = await ending_of(configure("resets"))
-    assert told(ending) == ("reset", "the guest rebooted", 0)
+    assert told(ending) == ("reset", "the guest rebooted or powered off", 0)
     assert "--console" in ending.hint
 
 

@@ -135,7 +135,7 @@ async def test_a_guest_that_ends_itself_before_it_is_saved(
         rebooting.setattr(warmup, "_COMMANDS", ((["reboot", "-f"], {}),))
         cloned, (line,) = await _start(image)
     assert not cloned
-    assert line == "no template can be saved: the guest rebooted; booting instead"
+    assert line == "no template can be saved: the guest rebooted or powered off; booting instead"
     assert _nothing_remembered(cache)
     assert await _start(image) == (True, [])
 

@@ -11,9 +11,10 @@ from typing import Literal
 from microvm.cache import store as cache
 from microvm.errors import LOOK_AT_CONSOLE, ExitKind, QemuExit
 
-# ShutdownCause in QEMU's qapi/run-state.json; of its others, QEMU's exit status says as much.
+# ShutdownCause in QEMU's qapi/run-state.json; of its others, QEMU's exit status says as much. A
+# guest that has no way to cut the power, for want of ACPI, resets instead.
 _BY_REASON: dict[str, tuple[ExitKind, str]] = {
-    "guest-reset": ("reset", "the guest rebooted"),
+    "guest-reset": ("reset", "the guest rebooted or powered off"),
     "guest-shutdown": ("shutdown", "the guest powered off"),
     "guest-panic": ("panic", "the guest kernel crashed"),
     "host-qmp-quit": ("quit", "QEMU was told to quit"),

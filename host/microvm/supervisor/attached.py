@@ -73,7 +73,7 @@ class AttachedVM(Machine):
             if self._door.is_replaced():
                 raise
         self.stopped = True
-        await self.detach()
+        await self._remote.close(self._door.lost)
 
     async def checkpoint(self, name: str | None = None) -> Snapshot:
         """Take a snapshot of the machine, which goes on; see `MicroVM.checkpoint`.

@@ -6,12 +6,13 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import AsyncGenerator, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from io import FileIO
 from subprocess import PIPE
 from typing import Any, Unpack
 
+from microvm.errors import MicroVMError
 from microvm.guest.process import Process
 from microvm.guest.request import request_of
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
@@ -48,7 +49,7 @@ class RemoteGuest:
         self._supervisor = supervisor
         self._wait = wait
         self._timeouts = timeouts
-        self._closed = False
+        self._closed: Callable[[], MicroVMError] | None = None
         self._commands: set[RemoteCommand] = set()
         self._opening: set[asyncio.Future[RemoteCommand]] = set()
         self._left: set[asyncio.Future[RemoteCommand]] = set()
@@ -88,8 +89,8 @@ class RemoteGuest:
         connection = await self._ask({"call": name, **arguments})
         call = RemoteCall(connection, self._supervisor, self._timeouts)
         self._calls.add(call)
-        if self._closed:  # meanwhile
-            call.fail(detached())
+        if self._closed is not None:  # meanwhile
+            call.fail(self._closed())
         try:
             return await call.answer()
         except asyncio.CancelledError:
@@ -99,13 +100,16 @@ class RemoteGuest:
             self._calls.discard(call)
             call.close()
 
-    async def close(self) -> None:
-        """Kill what runs here, and let go of the machine; idempotent."""
-        if not self._closed:
+    async def close(self, why: Callable[[], MicroVMError] = detached) -> None:
+        """Kill what runs here, and let go of the machine; idempotent.
+
+        :param why: returns the error for what is asked afterwards.
+        """
+        if self._closed is None:
             self._check_loop()
-        self._closed = True
+            self._closed = why
         for call in self._calls:
-            call.fail(detached())
+            call.fail(self._closed())
         for opening in self._opening:
             self._leave(opening)
         for running in list(self._commands):
@@ -209,8 +213,8 @@ class RemoteGuest:
     ) -> socket.socket:
         """Connect, and send a request; its files are closed by `owner`, which nobody else has."""
         with owner or ExitStack() as unsent:
-            if self._closed:
-                raise detached()
+            if self._closed is not None:
+                raise self._closed()
             whole = {**request, "wait": self._wait}
             asking = asyncio.ensure_future(
                 in_thread(_ask, self._supervisor, whole, files, unsent.pop_all())

@@ -300,8 +300,12 @@ class Supervisor:
         """Return the error for who had something in the machine when that ended."""
         if not isinstance(error, MachineError):
             return error
-        reason = self.ending.reason if self.ending else error.message
-        return self.place.error(reason)
+        if self.ending is None:
+            return self.place.error(error.message)
+        told = self.place.error(self.ending.reason)
+        if self.ending.traceless:
+            told.hint = ""  # its console is gone, too
+        return told
 
     def describe(self, order: dict[str, Any]) -> None:
         """Write `machine.json`, when the machine is up."""
