@@ -177,24 +177,25 @@ class FileMethods:
 
     async def put_archive(
         self, src: BinaryIO, dst: GuestPath, **how: Unpack[WrittenFromArchive]
-    ) -> None:
+    ) -> tuple[str, ...]:
         """Put what is in an archive of `tar` into a folder of the guest, as `docker cp -` does.
 
         It may be compressed. It is read to its end before anything is written, so one that is cut
         short or damaged changes nothing, and what it holds is kept in a file of the host until
         then. One that leads out of `dst`, by `..` or through a link of its own, is refused; of
-        names from `/` on that is left out. Owners are not kept, nor are devices.
+        names from `/` on that is left out. Owners are not kept, nor are devices and FIFOs.
 
         :param src: a file to read it from, such as `sys.stdin.buffer`.
         :param dst: made if it is missing; folders that are there get what they lack.
         :param how: see `WrittenFromArchive`; the limits are of what is in the archive.
+        :return: the names of devices and FIFOs in it, which were left out.
         :raises UsageError: it is no archive, or none that can be taken.
         :raises OSError: of Python's own: it cannot be read, or kept.
         :raises FileError: it cannot be written, or there is more in it than may come.
         """
         from microvm.guest import files
 
-        await files.put_archive(self._guest(), src, dst, **how)
+        return await files.put_archive(self._guest(), src, dst, **how)
 
     async def get_archive(self, src: GuestPath, dst: BinaryIO, **how: Unpack[Got]) -> Received:
         """Write a file or a folder of the guest as an archive of `tar`, as `docker cp` does.

@@ -116,10 +116,10 @@ def _fields(line: str) -> dict[str, Any]:
     for key, content in given.items():
         if key not in _KEYS:
             raise UsageError(f"there is no {key!r} in a job; there are {', '.join(_KEYS)}")
+        if key == "env" and not _is_environment(content):
+            raise UsageError("env is an object of strings")  # one of them may be a secret
         if type(content) not in _KEYS[key]:
             raise UsageError(f"{key} cannot be {json.dumps(content)}")
-    if not all(isinstance(variable, str) for variable in given.get("env", {}).values()):
-        raise UsageError("env is an object of strings")
     for plain in ("argv", "stdin"):
         if plain in given and f"{plain}_base64" in given:
             raise UsageError(f"{plain} and {plain}_base64 are the same: give one")
@@ -127,6 +127,10 @@ def _fields(line: str) -> dict[str, Any]:
         raise UsageError("id holds what is no UTF-8")
     _argv(given)
     return given
+
+
+def _is_environment(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
 
 
 def _argv(given: dict[str, Any]) -> None:

@@ -61,12 +61,21 @@ def to_bytes(value: object) -> bytes:
 
 def _environment(value: Any) -> dict[bytes, bytes]:
     if not isinstance(value, Mapping):
-        raise UsageError(f"{value!r} is no mapping of names to values")
-    variables = {to_bytes(name): to_bytes(content) for name, content in value.items()}
+        raise UsageError(f"{type(value).__name__} is no mapping of names to values")
+    variables = {to_bytes(name): _content(name, content) for name, content in value.items()}
     for name in variables:
         if not name or b"=" in name:
             raise UsageError(f"{name!r} cannot be the name of an environment variable")
     return variables
+
+
+def _content(name: object, content: object) -> bytes:
+    """Return a variable's value; an error does not say it, for it may be a secret."""
+    try:
+        return to_bytes(content)
+    except UsageError:
+        kind = type(content).__name__
+        raise UsageError(f"the value of {name!r}, of type {kind}, is no text") from None
 
 
 def _variables(entries: tuple[str, ...]) -> dict[str, str]:
@@ -74,7 +83,7 @@ def _variables(entries: tuple[str, ...]) -> dict[str, str]:
     for entry in entries:
         name, equals, content = entry.partition("=")
         if not name:
-            raise UsageError(f"{entry!r} is not KEY=VALUE")
+            raise UsageError("it is KEY=VALUE or KEY, and there is no KEY before the =")
         if equals:
             variables[name] = content
         elif name in os.environ:  # as for docker, which leaves it out where there is none

@@ -7,12 +7,15 @@ import lzma
 import os
 import stat
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from microvm.errors import FileError, UsageError
+from microvm.errors import FileError, MicroVMError, UsageError
 from microvm.guest.archive import Node, Tree, write
 from microvm.guest.limits import Limits
 from microvm.wire import files
@@ -95,6 +98,15 @@ def test_an_archive_is_what_tar_would_make_of_it() -> None:
     }
 
 
+def test_devices_and_fifos_are_left_out_and_named() -> None:
+    with Tree("/to", Limits(1 << 20, 100)) as tree:
+        tree.read(io.BytesIO(PLAIN))
+        assert tree.left_out == ["device", "fifo"]
+    names = [member(f"{number:04}" + "n" * 4000, tarfile.FIFOTYPE) for number in range(300)]
+    with pytest.raises(FileError, match="there is more of it than may come"):
+        read(archive(*names), count=1000)
+
+
 @pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
 def test_it_may_be_compressed(mode: str) -> None:
     packed = io.BytesIO()
@@ -131,6 +143,16 @@ def long_name() -> bytes:
     return info.tobuf(tarfile.GNU_FORMAT) + bytes(4096)
 
 
+def negative_mode() -> bytes:
+    """A file whose mode is a negative number, which GNU's form has room for."""
+    info = tarfile.TarInfo("a")
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[100:108] = b"\xff" * 8
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + bytes(1024)
+
+
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "a parent": (archive(member("../x")), "'../x' leads out of it"),
     "a parent within": (archive(member("a/../../x")), "leads out"),
@@ -153,6 +175,19 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a very long name": (long_name(), "too long"),
     "too deep": (archive(member("d/" * 128 + "f")), "128 folders within each other"),
     "noise": (b"\xff" * 1024, "cannot be taken"),
+    "a sparse file of no size": (
+        archive(member("a", pax_headers={"GNU.sparse.size": "abc", "GNU.sparse.name": "a"})),
+        "cannot be taken",
+    ),
+    "holes that are none": (
+        archive(member("a", pax_headers={"GNU.sparse.map": "a,b"})),
+        "cannot be taken",
+    ),
+    "holes without their map": (
+        archive(member("a", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})),
+        "cannot be taken",
+    ),
+    "a mode that is none": (negative_mode(), "'a' has a mode that cannot be"),
     "nothing": (b"", "empty file"),
     "half a header": (PLAIN[:100], "cannot be taken"),
     "half a file": (archive(member("a", content="x" * 999))[:1024], "cannot be taken"),
@@ -178,6 +213,41 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 def test_an_archive_that_cannot_be_is_refused(kind: str) -> None:
     data, why = HOSTILE[kind]
     with pytest.raises(UsageError, match=why):
+        read(data)
+
+
+KEYS = "GNU.sparse.size GNU.sparse.realsize GNU.sparse.map GNU.sparse.major GNU.sparse.minor " + (
+    "GNU.sparse.offset GNU.sparse.numbytes GNU.sparse.numblocks GNU.sparse.name "
+    "path linkpath size mode mtime uid gid uname hdrcharset"
+)
+NUMBERS = st.sampled_from(["", "0", "1", "-1", "0.1", "a", "1,2", "1,a", "1,2,3", "9" * 20, "1\n0"])
+
+
+@st.composite
+def archives(draw: st.DrawFn) -> bytes:
+    """Archives some bytes of which are others, with the sums of their headers mended or not."""
+    headers = draw(st.dictionaries(st.sampled_from(KEYS.split()), NUMBERS, max_size=4))
+    content = draw(st.sampled_from(["x", "1\n0\n1\n", "9\n"])) * draw(st.sampled_from([0, 1, 200]))
+    kind = draw(st.sampled_from([tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE, LINK, SYMLINK, b"X"]))
+    form = draw(st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]))
+    whole = member("a", kind, content, pax_headers=headers)
+    data = bytearray(archive(whole, member("b"), format=form)[: 20 * tarfile.BLOCKSIZE])
+    for at, piece in draw(
+        st.lists(st.tuples(st.integers(0, len(data) - 9), st.binary(max_size=8)), max_size=4)
+    ):
+        data[at : at + len(piece)] = piece
+    for at in range(0, len(data), tarfile.BLOCKSIZE) if draw(st.booleans()) else ():
+        header = data[at : at + 148] + b" " * 8 + data[at + 156 : at + tarfile.BLOCKSIZE]
+        if b"ustar" in header:
+            data[at + 148 : at + 156] = b"%06o\0 " % sum(header)
+    return bytes(data) + bytes(2 * tarfile.BLOCKSIZE)
+
+
+@settings(max_examples=300, deadline=None)
+@given(archives())
+@example(negative_mode())
+def test_whatever_an_archive_is_it_is_read_or_refused(data: bytes) -> None:
+    with suppress(MicroVMError):
         read(data)
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 import pytest
 from click.testing import CliRunner
 from tests.host.test_cli import pages
 
+from microvm import jobfile
 from microvm.__main__ import _is_plain
 from microvm.cli import cli, env_file, group, habits, log, names, shared
 from microvm.cli.run import run
 from microvm.errors import UsageError
+from microvm.option import options_of
 from microvm.options import ExecOptions, MachineOptions
 from microvm.progress import STDERR
 
@@ -173,12 +177,51 @@ def test_options_are_over_files_and_later_files_over_earlier(tmp_path: Path) -> 
     assert env == {b"A": b"first", b"B": b"second", b"C": b"option"}
 
 
-@pytest.mark.parametrize("line", ["=x", "A B=x", "A B"])
-def test_a_line_that_is_no_variable_is_refused(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("=s3cr3t", "there is no name before the ="),
+        ("export TOKEN=s3cr3t", "'export TOKEN' has blanks; leave out export"),
+        ("A B=s3cr3t", "'A B' has blanks"),
+        ("A =s3cr3t", "'A ' has blanks"),
+        ("s3cr3t more", "it has blanks, and no ="),
+    ],
+)
+def test_a_line_that_is_no_variable_is_refused_without_its_value(
+    tmp_path: Path, line: str, wrong: str
+) -> None:
     file = tmp_path / "env"
     file.write_text(f"A=1\n{line}\n")
-    with pytest.raises(UsageError, match=f"line 2: '{line}' is not NAME=VALUE"):
+    with pytest.raises(UsageError) as refused:
         env_file.read(str(file))
+    assert str(refused.value) == f"{file}: line 2: {wrong}"
+
+
+@pytest.mark.parametrize(
+    "env", ["A=s3cr3t", ["A=s3cr3t"], {"A": ["s3cr3t"]}, {"A": "s3cr3t\ud800"}, {"=": "s3cr3t"}]
+)
+def test_no_error_says_a_variables_value(env: Any) -> None:
+    with pytest.raises(UsageError) as refused:
+        options_of(ExecOptions)["env"].check(env)
+    assert "s3cr3t" not in str(refused.value)
+    line = json.dumps({"argv": ["true"], "env": env}).encode()
+    with pytest.raises(UsageError) as refused:
+        asyncio.run(_parsed(line))
+    assert "s3cr3t" not in str(refused.value)
+
+
+async def _parsed(line: bytes) -> None:
+    async def lines() -> AsyncIterator[bytes]:
+        yield line
+
+    async for _ in jobfile.parse(lines()):
+        pass
+
+
+def test_an_option_that_is_no_variable_is_refused_without_its_value() -> None:
+    with pytest.raises(click.BadParameter) as refused:
+        parsed("-e", "=s3cr3t")
+    assert refused.value.message == "it is KEY=VALUE or KEY, and there is no KEY before the ="
 
 
 @pytest.mark.parametrize(

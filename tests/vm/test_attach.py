@@ -398,6 +398,13 @@ def test_files_are_copied_by_the_command(name: str, microvm: Command, tmp_path: 
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
         assert archive.getnames() == ["in", "in/a"]
     assert microvm("cp", "-", f"{name}:/tmp/again", input=packed.stdout).returncode == 0
+    fifo = tarfile.TarInfo("fifo")
+    fifo.type = tarfile.FIFOTYPE
+    put = microvm("cp", "-", f"{name}:/tmp/again", input=fifo.tobuf() + bytes(1024))
+    assert (put.returncode, put.stderr) == (
+        0,
+        b"microvm: left out of the archive, as devices and FIFOs are not carried: fifo\n",
+    )
     with sync.MicroVM.attach(name) as vm:
         vm.run(["ln", "-s", "/etc/passwd", "/tmp/again/out"], check=True)
     got = microvm("cp", f"{name}:/tmp/again", ".", cwd=tmp_path)

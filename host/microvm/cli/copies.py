@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from microvm.guest.arrival import Received
     from microvm.machine import MicroVM
     from microvm.options import ExecOptions
+
+_SHOWN = 100  # names of files
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -137,11 +139,20 @@ def _parse(
 
 def notify_left_out(received: Received) -> None:
     """Tell the user of links that have not come from a guest."""
-    if received.left_out:
-        links = ", ".join(received.left_out)
-        if more := received.left_out_count - len(received.left_out):
-            links += f" and {more} more"
-        shared.notify(f"left out of {received.path}, as they lead out of it: {links}")
+    what = f"left out of {received.path}, as they lead out of it"
+    notify_names(what, received.left_out, received.left_out_count)
+
+
+def notify_names(what: str, names: Sequence[str], count: int | None = None) -> None:
+    """Tell the user what has become of files, if there are any.
+
+    :param count: how many there are; by default those that are named.
+    """
+    if not names:
+        return
+    shown = names[:_SHOWN]
+    more = (len(names) if count is None else count) - len(shown)
+    shared.notify(f"{what}: {', '.join(shown)}{f' and {more} more' if more else ''}")
 
 
 @contextmanager

@@ -149,7 +149,8 @@ async def _put(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) ->
         await vm.put(source, target, **how)
         return
     with standard.Patient(0, closefd=False) as archive:
-        await vm.put_archive(archive, target, **how)
+        left_out = await vm.put_archive(archive, target, **how)
+    copies.notify_names("left out of the archive, as devices and FIFOs are not carried", left_out)
 
 
 async def _get(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) -> None:

@@ -24,10 +24,22 @@ def read(path: str) -> dict[str, str]:
             if not line or line.startswith("#"):
                 continue
             name, equals, value = line.partition("=")
-            if not name or name.split() != [name]:
-                raise UsageError(f"{path}: line {number}: {line!r} is not NAME=VALUE")
+            if wrong := _wrong(name, equals):
+                raise UsageError(f"{path}: line {number}: {wrong}")
             if equals:
                 variables[name] = value
             elif name in os.environ:
                 variables[name] = os.environ[name]
     return variables
+
+
+def _wrong(name: str, equals: str) -> str:
+    """Return what is wrong with a line, without its value: that may be a secret."""
+    if not name:
+        return "there is no name before the ="
+    if name.split() == [name]:
+        return ""
+    if not equals:  # the rest of a value of several lines, perhaps
+        return "it has blanks, and no ="
+    exported = "; leave out export" if name.split(maxsplit=1)[0] == "export" else ""
+    return f"{name!r} has blanks{exported}"

@@ -33,6 +33,7 @@ _NEW_FOLDER = 0o755
 _PIECE = 1 << 20  # the most of it that is read at a time; so much may tell of one member
 _OVERHEAD, _MEMBER_OVERHEAD = 1 << 20, 1 << 12  # bytes beside what is in files
 
+_MODES_END = 1 << 32
 _SECONDS_END = 1 << 33  # of what nanoseconds there are in 63 bits
 
 
@@ -62,6 +63,7 @@ class Tree:
     """The tree of what is in an archive; use it as a context manager.
 
     :ivar root: the folder that all of it is in.
+    :ivar left_out: the names of devices and FIFOs, which are not in it.
     """
 
     def __init__(self, path: str, limits: Limits) -> None:
@@ -70,6 +72,7 @@ class Tree:
         :param path: where it is to go, for messages.
         """
         self.root = Node(stat.S_IFDIR | _NEW_FOLDER)
+        self.left_out: list[str] = []
         self._path = path
         self._limits = limits
         self._content = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this
@@ -123,7 +126,8 @@ class Tree:
         parts = _parts(member.name)
         node = self._node(archive, member)
         if node is None:
-            self._limits.count(self._path, files=1)
+            self._limits.count(self._path, files=1, names=len(member.name))
+            self.left_out.append(member.name)
             return
         if not parts:
             if not stat.S_ISDIR(node.mode):
@@ -139,6 +143,8 @@ class Tree:
 
     def _node(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Node | None:
         """Make a node of a member; None for what is left out, a device or the like."""
+        if not 0 <= member.mode < _MODES_END:
+            raise _wrong(f"{member.name!r} has a mode that cannot be")
         mode, mtime = stat.S_IMODE(member.mode), _nanoseconds(member.mtime)
         if member.isdir():
             return Node(stat.S_IFDIR | mode, mtime)
@@ -284,10 +290,14 @@ def write(path: Path, name: str, archive: BinaryIO) -> None:
 def _reading() -> Iterator[None]:
     try:
         yield
+    except MicroVMError:  # some are ValueErrors, too
+        raise
+    except (ValueError, OverflowError):  # of tarfile, for a number that is none
+        raise _wrong("what it says of a file cannot be") from None
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, RecursionError) as error:
         raise _wrong(str(error)) from None
     except OSError as error:
-        if error.errno is not None or isinstance(error, MicroVMError):
+        if error.errno is not None:
             raise
         raise _wrong(str(error)) from None  # of what unpacks it
 

@@ -204,7 +204,7 @@ async def put_archive(
     timeout: Duration = TIMEOUT,
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
-) -> None:
+) -> tuple[str, ...]:
     """Put what is in an archive into a folder of the guest; see `MicroVM.put_archive`."""
     from microvm.guest.archive import Tree
 
@@ -218,6 +218,7 @@ async def put_archive(
             _sending(talk),
         ):
             await tree.send(talk)
+        return tuple(tree.left_out)
 
 
 async def get_archive(

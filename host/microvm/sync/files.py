@@ -48,9 +48,11 @@ class FileMethods(LoopBound):
         """Copy a file or a folder of the guest to this host; see `microvm.MicroVM.get`."""
         return self._do(self._machine.get(src, dst, **how))
 
-    def put_archive(self, src: BinaryIO, dst: GuestPath, **how: Unpack[WrittenFromArchive]) -> None:
+    def put_archive(
+        self, src: BinaryIO, dst: GuestPath, **how: Unpack[WrittenFromArchive]
+    ) -> tuple[str, ...]:
         """Put what is in an archive into the guest; see `microvm.MicroVM.put_archive`."""
-        self._do(self._machine.put_archive(src, dst, **how))
+        return self._do(self._machine.put_archive(src, dst, **how))
 
     def get_archive(self, src: GuestPath, dst: BinaryIO, **how: Unpack[Got]) -> Received:
         """Write files of the guest as an archive; see `microvm.MicroVM.get_archive`."""
