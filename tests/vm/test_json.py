@@ -21,7 +21,7 @@ from microvm_image import Image
 
 SNAPSHOT = "of-a-test-of-json"
 OF_MACHINES = [each for each in EXAMPLES if each.startswith(("microvm run", "echo"))]
-ELSEWHERE = ["microvm ps --json"]  # test_named.py
+ELSEWHERE = ["microvm ps --json", "microvm doctor --json"]  # test_named.py, test_doctor.py
 
 
 @pytest.fixture(scope="module")

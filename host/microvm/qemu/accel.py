@@ -244,14 +244,15 @@ def _permission() -> tuple[str, str]:
     with suppress(KeyError):
         user = shlex.quote(pwd.getpwuid(os.geteuid()).pw_name)
     join = f"sudo usermod -aG {{}} {user}"
+    give = f"sudo chgrp kvm {KVM} && sudo chmod 660 {KVM} && {join.format('kvm')}"
+    if "kvm" not in {each.gr_name for each in grp.getgrall()}:
+        give = f"sudo groupadd --system kvm && {give}"
     if not (device.st_gid and device.st_mode & stat.S_IRGRP and device.st_mode & stat.S_IWGRP):
-        give = f"sudo chgrp kvm {KVM} && sudo chmod 660 {KVM} && {join.format('kvm')}"
         return "only root may use it: it needs a group, mode 660, and you in that group", give
     try:
         group = grp.getgrgid(device.st_gid)
     except KeyError:
-        make = f"sudo groupadd --gid {device.st_gid} kvm && {join.format('kvm')}"
-        return f"it belongs to group {device.st_gid}", make
+        return f"it belongs to group {device.st_gid}, which has no name", give
     joining = join.format(shlex.quote(group.gr_name))
     if user in group.gr_mem:
         return f"you are in its group from the next login on, or by `newgrp {group.gr_name}`", (
