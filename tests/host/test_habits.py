@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,6 @@ from click.testing import CliRunner
 from tests.host.test_cli import pages
 
 from microvm import jobfile
-from microvm.__main__ import _is_plain
 from microvm.cli import cli, env_file, group, habits, log, names, shared
 from microvm.cli.run import run
 from microvm.errors import UsageError
@@ -296,6 +297,12 @@ def test_only_what_has_no_options_goes_past_the_command_line(
     arguments: list[str], is_plain: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MICROVM_LOG", raising=False)
+    # It takes over what a Ctrl-C does, which is pytest's and other tests' here.
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    before = signal.getsignal(signal.SIGINT)
+    from microvm.__main__ import _is_plain
+
+    signal.signal(signal.SIGINT, before)
     assert _is_plain(arguments) is is_plain
 
 
