@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -128,3 +129,15 @@ def test_what_is_gone_stays_to_be_asked(runtime: Runtime, folder: Path) -> None:
     assert fleet.wait("one")["reason"] == "its supervisor was killed"
     assert list(fleet.stop(["one"])) == ["one"]
     assert fleet.machines() == ([], None)
+
+
+@pytest.mark.parametrize("names", [["one"], None, ["two"]])
+def test_what_has_been_gone_for_long_can_be_named_once_more(
+    runtime: Runtime, names: list[str] | None
+) -> None:
+    for name in ("one", "two"):
+        leave(runtime, name)
+    with runtime.open("one") as place:
+        place.write("ended.json", {**place.ended(), "at": time.time() - 3601})
+    assert sorted(fleet.stop(names)) == (names or ["one", "two"])
+    assert runtime.names() == (["two"] if names == ["one"] else [])

@@ -130,7 +130,6 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
     :raises MicroVMError: there is no such machine, or it does not end; the others have.
     """
     with Runtime() as runtime:
-        runtime.sweep_old()
         ending = runtime.names() if names is None else list(dict.fromkeys(names))
     done: SimpleQueue[tuple[str, MicroVMError | None]] = SimpleQueue()
 
@@ -153,6 +152,8 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
             yield name
         else:
             failures[name] = failure
+    with Runtime() as runtime:
+        runtime.sweep_old()
     if failure := _together([failures[name] for name in ending if name in failures]):
         raise failure
 

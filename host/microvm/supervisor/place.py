@@ -146,11 +146,15 @@ class Place:
         """
         from microvm.supervisor import wire
 
-        fresh = f".{name}.{os.getpid()}"
-        with os.fdopen(self.file(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
-            file.write(wire.encode(value))
-        here = self.descriptor
-        os.rename(fresh, name, src_dir_fd=here, dst_dir_fd=here)
+        fresh, here = f".{name}.{os.getpid()}", self.descriptor
+        try:
+            with os.fdopen(self.file(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+                file.write(wire.encode(value))
+            os.rename(fresh, name, src_dir_fd=here, dst_dir_fd=here)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(fresh, dir_fd=here)
+            raise
 
     def ended(self) -> dict[str, Any]:
         """Return why a machine that is dead ended: `reason`, whether `asked` for, and `at`.

@@ -177,6 +177,7 @@ class Runtime:
         """
         from microvm.supervisor.names import made_up
 
+        self.sweep_old()
         with self.locked():
             taken = set(os.listdir(self.descriptor))
             if name is None:

@@ -40,13 +40,12 @@ class Start:
         :raises MicroVMError: there is such a machine, or there can be none here.
         """
         ours, theirs = socket.socketpair()
-        with theirs, Runtime(make=True) as runtime, runtime.create(name) as place:
-            try:
+        try:
+            with theirs, Runtime(make=True) as runtime, runtime.create(name) as place:
                 self._process = _spawn(runtime, place, theirs)
-            except BaseException:
-                ours.close()
-                runtime.remove(place)
-                raise
+        except BaseException:
+            ours.close()
+            raise
         self.name = place.name
         self._connection = Connection(place.name, ours)
         self._done = False
@@ -128,11 +127,12 @@ class Start:
 
 
 def _spawn(runtime: Runtime, place: Place, channel: socket.socket) -> subprocess.Popen[bytes]:
-    passed = (channel.fileno(), place.descriptor)
     try:
         log = place.file(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as error:
+        runtime.remove(place)
         raise unusable(runtime.path, error) from None
+    passed = (channel.fileno(), place.descriptor)
     try:
         return subprocess.Popen(
             # Without the folder that we are in, where anybody's modules may lie.
@@ -143,7 +143,11 @@ def _spawn(runtime: Runtime, place: Place, channel: socket.socket) -> subprocess
             pass_fds=passed,
             start_new_session=True,
         )
-    except OSError as error:
-        raise MicroVMError(f"cannot run {sys.executable}: {error.strerror}") from error
+    except BaseException as error:
+        runtime.remove(place)
+        if isinstance(error, OSError):
+            message = f"cannot run {sys.executable}: {error.strerror}"
+            raise MicroVMError(message) from error
+        raise
     finally:
         os.close(log)
