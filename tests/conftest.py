@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pytest_asyncio import is_async_test
 from tests.support import signals
+
+from microvm import log
 
 DEADLINE = 60.0
 
@@ -33,3 +37,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         assert is_shared or asyncio.all_tasks() == {asyncio.current_task()}
 
     item.obj = bounded
+
+
+@pytest.fixture(autouse=True)
+def _log() -> Iterator[None]:
+    """Whoever has listened to the log, as a command line with `-v` does, no longer does so."""
+    yield
+    for area in ("", *log.AREAS):
+        logger = logging.getLogger(f"{log.ROOT}.{area}".rstrip("."))
+        logger.setLevel(logging.NOTSET)
+        for handler in logger.handlers[:]:
+            logger.removeHandler(handler)
