@@ -12,10 +12,12 @@ import pytest
 
 _ASK = r"""
 source /dev/stdin <<<"$(microvm completion bash)"
+compopt() { options+=" $2"; }
 while read -r line; do
+    options=
     COMP_LINE=${line%|} COMP_POINT=${#COMP_LINE}
     _microvm microvm
-    echo "${COMPREPLY[*]}"
+    echo "${COMPREPLY[*]}$options"
 done <"$1"
 """
 
@@ -51,14 +53,17 @@ def test_bash_completes_verbs_options_and_names(home: Path) -> None:
         "microvm run --accel=k|": ["kvm"],
         "microvm image tag app:|": ["1.2"],  # bash has a word end at a colon
         "microvm snapshot rm cold |": ["warm"],
-        "microvm cp so|": ["source"],
-        "microvm cp source w|": ["web:"],
+        "microvm cp so|": ["source", "filenames"],
+        "microvm cp source w|": ["web:", "nospace"],
         "microvm cp web:so|": [],
-        **{f"microvm run {each} so|": ["source"] for each in ("--env-file", "--copy", "--console")},
-        "microvm image export -o so|": ["source"],
+        "microvm run --env-file so|": ["source", "filenames"],
+        "microvm run --copy so|": ["source", "filenames"],
+        "microvm run --console so|": ["source", "filenames"],
+        "microvm image export -o so|": ["source", "filenames"],
         "microvm help wa|": ["wait"],
         "microvm help image bui|": ["build"],
     }
+    (home / "run/microvm/web/machine.json").touch()
     lines = home / "lines"
     lines.write_text("".join(f"{line}\n" for line in asked))
     answers = run("bash", "-c", _ASK, "-", str(lines)).split("\n")

@@ -135,6 +135,8 @@ class Attached:
         if not names.may_be_image(first):
             return ""
         command = shlex.join(rest[rest[:1] == ["--"] :])
+        if command.startswith("-"):  # options of ours, of which we know no end
+            command = "CMD"
         return f"an image is named by --image: `microvm run --image {first} -- {command}`"
 
     def _host_path_hint(self, error: StartError) -> str:

@@ -25,7 +25,9 @@ _microvm() {
         plain)
             COMPREPLY+=("$(printf %q "$word")")
             [[ $word != *: ]] || compopt -o nospace 2>/dev/null ;;
-        file) compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -f -- "$word")) ;;
+        file)  # beside the name of a machine, that it be not web\:
+            ((${#COMPREPLY[@]})) || compopt -o filenames 2>/dev/null
+            COMPREPLY+=($(compgen -f -- "$word")) ;;
         dir) compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -d -- "$word")) ;;
         esac
     done < <(MICROVM_COMPLETE="${COMP_WORDBREAKS//[^:=]/} $line" "$1" 2>/dev/null)

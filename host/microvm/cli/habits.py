@@ -32,11 +32,12 @@ _OPTIONS = {
 _NAMED = "a machine of `run` is gone with its command; `microvm start NAME` makes one that stays"
 _TALKS = "it runs no command; `microvm shell NAME` opens a shell in the machine"
 _TAIL = "`microvm logs NAME | tail` shows the end"
+_AS_JSON = "--json has all that is known"
 _AT_ONCE = "a machine ends at once"
 _OPTIONS_OF = {
     "run": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _STAYS), "--name": _NAMED},
     "exec": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _IN_BACKGROUND)},
-    "shell": _OPTIONS,
+    "shell": {**_OPTIONS, **dict.fromkeys(("-i", "-t"), "a shell has both always")},
     "start": {
         **_OPTIONS,
         **dict.fromkeys(("-d", "--detach"), "it goes on in the background always"),
@@ -44,7 +45,9 @@ _OPTIONS_OF = {
     },
     "logs": dict.fromkeys(("--tail", "-n", "--since", "--until"), _TAIL),
     "stop": dict.fromkeys(("-t", "--time", "--timeout", "-f", "--force"), _AT_ONCE),
-    "ps": {"--format": "--json has all that is known", "--filter": "--json has all that is known"},
+    "cp": dict.fromkeys(("-r", "-R", "-a", "--archive"), "a folder is copied whole always"),
+    "ps": dict.fromkeys(("--format", "--filter", "-f"), _AS_JSON),
+    "inspect": dict.fromkeys(("--format", "-f"), _AS_JSON),
 }
 _EXTRA = {
     "config": 'it shows what is set; `memory = "1G"` in a file that it names sets an option',

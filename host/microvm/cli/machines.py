@@ -83,7 +83,7 @@ def _seconds(age: float) -> str:
     return f"{max(age, 0):.0f}s"
 
 
-@click.command()
+@click.command(cls=habits.Command)
 @_names
 @_as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
