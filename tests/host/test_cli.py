@@ -69,7 +69,7 @@ def test_wrong_usage_is_told_with_status_2(verb: tuple[str, ...]) -> None:
         ["run", "--\x1b[31mx", "--", "true"],
         ["run", "--image", "\x1b[31mx", "--", "true"],
         ["run", "--image", "/\x1b[31mx", "--", "true"],
-        ["run", "--env", "=\x1b[31mx", "--", "true"],
+        ["run", "--env-file", "\x1b[31mx", "--", "true"],
         ["run", "--timeout", "\x1b[31mx", "--", "true"],
         ["map", "\x1b[31mx"],
         ["image", "rm", "\x1b[31mx"],

@@ -257,7 +257,7 @@ def _read_env_files(context: click.Context, parameter: click.Parameter, paths: A
     except UsageError as error:
         raise click.BadParameter(str(error)) from None
     except OSError as error:
-        raise click.BadParameter(f"{path}: {error.strerror}") from None
+        raise click.BadParameter(f"{printable(path)}: {error.strerror}") from None
     return variables
 
 
