@@ -23,6 +23,7 @@ FRONT = {
     "loop",
     "step",
     "readymade",
+    "hints",
     "snapshot",
     "forks",
     "testing",

@@ -241,6 +241,18 @@ def test_ctrl_c_is_the_commands_and_the_second_ours(
     assert microvm("exec", machine, "true").returncode == 0
 
 
+def test_what_is_elsewhere_is_said_to_be_so(microvm: Command, machine: str) -> None:
+    here = b"(here there is one, but a guest has none of our files: `microvm cp` puts it there)\n"
+    for arguments, says in (
+        ((machine, "python3"), "(`microvm run --image python -- python3 …` has it)\n".encode()),
+        ((machine, __file__), here),
+        (("-w", __file__, machine, "true"), here),
+    ):
+        said = microvm("exec", *arguments).stderr
+        assert said.startswith(b"microvm: ")
+        assert said.endswith(says)
+
+
 @pytest.mark.parametrize("options", [(), ("-e", "A=1")])
 def test_a_ctrl_c_that_ends_a_command_ends_the_shells_loop_too(
     machine: str, options: tuple[str, ...]

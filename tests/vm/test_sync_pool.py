@@ -20,7 +20,21 @@ from microvm import Busy, GuestDied, Job, UsageError
 from microvm.sync import Pool
 from microvm_image import Image
 
-DEADLINE = 60.0
+DEADLINE = 60
+
+
+@pytest.fixture(autouse=True)
+def _deadline() -> Iterator[None]:
+    """Have no test wait for ever, such as for a machine whose lease is lost."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(2 * DEADLINE)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from errno import ENOENT
 from functools import partial
-from os import fsdecode
-from pathlib import Path
 from subprocess import PIPE
 from typing import TYPE_CHECKING, cast
 
-from microvm import readymade
+from microvm import hints
 from microvm.cli import names, shared, terminal
 from microvm.cli.result import Result
 from microvm.cli.signals import run_until_signal
@@ -122,31 +120,20 @@ class Attached:
             try:
                 return await self._streams(process, fed=fed)
             except StartError as error:
-                error.hint = error.hint or self._image_hint(error) or self._host_path_hint(error)
+                cwd = self.options.get("cwd")
+                hint = hints.about(error, self.command[0], cwd, "--copy")
+                error.hint = error.hint or hint or self._image_hint(error)
                 raise
 
     def _image_hint(self, error: StartError) -> str:
-        """Return a hint for who misses a command that an image has, or has named that first."""
-        if error.errno != ENOENT or error.stage != "lookup":
-            return ""
+        """Return a hint for who has named an image in the place of the command."""
         first, *rest = self.command
-        if name := readymade.having(first):
-            return f"`microvm run --image {name} -- {first} …` has it"
-        if not names.may_be_image(first):
+        if error.errno != ENOENT or error.stage != "lookup" or not names.may_be_image(first):
             return ""
         command = shlex.join(rest[rest[:1] == ["--"] :])
         if command.startswith("-"):  # options of ours, of which we know no end
             command = "CMD"
         return f"an image is named by --image: `microvm run --image {first} -- {command}`"
-
-    def _host_path_hint(self, error: StartError) -> str:
-        """Return a hint for who has named a file or folder of the host."""
-        if error.errno != ENOENT or error.stage not in ("exec", "chdir"):
-            return ""
-        path = self.command[0] if error.stage == "exec" else self.options.get("cwd")
-        if not path or not Path(fsdecode(path)).exists():
-            return ""
-        return "here there is one, but a guest has none of our files: --copy puts it there"
 
     def _forwards_stdin(self) -> bool:
         """Tell whether our standard input is passed on; with `-t` a terminal's is, too."""

@@ -55,7 +55,18 @@ def execute(
         except _Ended as ended:
             attached.leave()
             return ended.status
+        except Exception as error:
+            _add_hint(error, argv, attached.options)
+            raise
         return returncode if returncode >= 0 else 128 - returncode
+
+
+def _add_hint(error: Exception, argv: list[str], options: dict[str, Any]) -> None:
+    from microvm import hints
+    from microvm.errors import StartError
+
+    if isinstance(error, StartError) and not error.hint:
+        error.hint = hints.about(error, argv[0], options.get("cwd"), "`microvm cp`")
 
 
 class _Attached:
