@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 from tests.support.processes import Process
 from tests.vm.conftest import Command
+
+from microvm.sync import MicroVM
+from microvm_image import Image
 
 COUNT = 50
 KILLED = 25  # of each kind, of different machines
@@ -40,6 +47,30 @@ def test_of_two_hundred_commands_in_a_row_none_fails(microvm: Command) -> None:
         assert microvm("stop", "--all").returncode == 0
 
 
+def test_a_command_costs_the_start_of_python_and_the_round_trip(
+    microvm: Command, image: Image
+) -> None:
+    def seconds(call: Callable[[], object]) -> float:
+        begun = time.monotonic()
+        call()
+        return time.monotonic() - begun
+
+    assert microvm("start", "one").returncode == 0
+    try:
+        with MicroVM(image) as vm:
+            calls: list[Callable[[], object]] = [
+                lambda: microvm("exec", "one", "--", "true").check_returncode(),
+                lambda: subprocess.run([sys.executable, "-c", "import click"], check=True),
+                lambda: vm.run(["true"], check=True),
+            ]
+            turns = [[seconds(call) for call in calls] for _ in range(40)]
+    finally:
+        assert microvm("stop", "--all").returncode == 0
+    ours, click, round_trip = map(median, zip(*turns, strict=True))
+    print(f"exec {ours:.4f} s, import click {click:.4f} s, round trip {round_trip:.4f} s")
+    assert ours <= 1.2 * click + round_trip
+
+
 def test_the_listing_is_true_whatever_dies(microvm: Command, folder: Path) -> None:
     chance = random.Random(os.environ.get("CI") and 15)
     names = [f"m{number}" for number in range(COUNT)]
@@ -59,8 +90,13 @@ def test_the_listing_is_true_whatever_dies(microvm: Command, folder: Path) -> No
         for name in chance.sample(victims, len(victims)):
             killed_at = time.monotonic()
             processes[name, kinds[name]].kill()
-            while not gone(microvm, name) or processes[name, "qemu"].is_alive():
-                assert time.monotonic() - killed_at < 10 * TRUE_WITHIN  # a busy host is slow
+            while True:
+                begun = time.monotonic()
+                is_gone = listed(microvm)[name]["state"] == "gone"
+                if is_gone and not processes[name, "qemu"].is_alive():
+                    break
+                # A listing that a busy host makes slow is no wrong one.
+                assert begun - killed_at < TRUE_WITHIN
             print(f"{kinds[name]} of {name}: {time.monotonic() - killed_at:.2f} s")
         shown = listed(microvm)
         for name, each in shown.items():
@@ -79,9 +115,3 @@ def test_the_listing_is_true_whatever_dies(microvm: Command, folder: Path) -> No
 def listed(microvm: Command) -> dict[str, dict[str, Any]]:
     """What `ps` says, by name."""
     return {each["name"]: each for each in json.loads(microvm("ps", "--json").stdout)}
-
-
-def gone(microvm: Command, name: str) -> bool:
-    """Whether a machine is shown as gone."""
-    [found] = json.loads(microvm("inspect", "--json", name).stdout)
-    return bool(found["state"] == "gone")

@@ -217,7 +217,7 @@ def test_a_cell_can_run_in_a_machine_that_has_a_name(kernel: Kernel) -> None:
     try:
         before = kernel.machines()
         assert kernel.run("%%microvm --name web\necho hello >/root/said; exit 3").error
-        assert kernel.run("%%microvm --name we --machine vm\ncat /root/said").stdout == "hello\n"
+        assert kernel.run("%%microvm --name web --machine vm\ncat /root/said").stdout == "hello\n"
         assert kernel.run("vm.read_file('/root/said')").value == r"b'hello\n'"
         shown = kernel.run("%%microvm --name web\necho begun; sleep 60", interrupt_at="begun")
         assert shown.error == INTERRUPTED
