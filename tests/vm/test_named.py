@@ -209,6 +209,11 @@ def test_options_reach_the_command(microvm: Command, machine: str) -> None:
 
 
 def test_a_shell_reads_its_input(microvm: Command, machine: str) -> None:
+    done = microvm("shell", machine, input=b"echo $0 $HOME; exit 5\n")
+    assert (done.returncode, done.stdout) == (5, b"/bin/sh /root\n")
+
+
+def test_a_shell_has_a_terminal(machine: str) -> None:
     child = pexpect.spawn(sys.executable, ["-m", "microvm", "shell", machine], timeout=60)
     child.sendline("echo $0 $HOME; exit 5")
     child.expect_exact("/bin/sh /root\r\n")

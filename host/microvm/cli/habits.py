@@ -29,13 +29,12 @@ _OPTIONS = {
     "--pids-limit": "it is --max-processes",
     "--restart": _STAYS,
 }
-_NAMED = "a machine of `run` is gone with its command; `microvm start NAME` makes one that stays"
 _TALKS = "it runs no command; `microvm shell NAME` opens a shell in the machine"
 _TAIL = "`microvm logs NAME | tail` shows the end"
 _AS_JSON = "--json has all that is known"
 _AT_ONCE = "a machine ends at once"
 _OPTIONS_OF = {
-    "run": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _STAYS), "--name": _NAMED},
+    "run": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _STAYS)},
     "exec": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _IN_BACKGROUND)},
     "shell": {**_OPTIONS, **dict.fromkeys(("-i", "-t"), "a shell has both always")},
     "start": {

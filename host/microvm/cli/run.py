@@ -47,6 +47,12 @@ class _Run(habits.Command):
 @shared.standard_input
 @result.options
 @shared.rm
+@click.option(
+    "--name",
+    metavar="NAME",
+    expose_value=False,
+    help="Nothing: nobody else comes to this machine. `microvm start NAME` makes one that stays.",
+)
 @shared.verbose
 @click.argument("command", nargs=-1, metavar="[--] CMD [ARG]...")
 def run(
@@ -65,8 +71,6 @@ def run(
 
     Files go in by --copy and come out by --collect, each as often as you like, as `docker cp` does
     it. They are CMD's user's, and relative paths in the guest are relative to where CMD runs.
-
-    The machine has no name: `microvm start NAME` makes one that has, and stays, for `microvm exec`.
 
     An image may have defaults, as docker's have: a command, which CMD stands in for; an entrypoint,
     which comes before it; variables, a working directory, a user.
