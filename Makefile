@@ -115,7 +115,7 @@ gen: $(VENV)/dev
 	$(BIN)/python -m tests.faults.document
 
 man: $(VENV)/dev
-	$(BIN)/python hatch_build.py build/man
+	$(BIN)/python host/manual_pages.py build/man
 
 bench: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS))

@@ -1,6 +1,6 @@
 """The manual pages, which a wheel has and the repository has not: one for each verb.
 
-python hatch_build.py FOLDER
+python host/manual_pages.py FOLDER
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 SOURCES = ("codegen", "host", "image")
 
 # What click prints as it stands, up to an empty line.
