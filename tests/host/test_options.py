@@ -104,7 +104,7 @@ def test_the_command_line_has_the_options_of_its_verb(
         | {
             "run": {
                 *("entrypoint", "save", "copy", "collect", "max_collect"),
-                *("standard_input", "rm", "as_json", "json_file"),
+                *("standard_input", "rm", "name", "as_json", "json_file"),
             },
             "map": {"jobs", "ordered"},
             "bench": {"boots", "execs", "clones", "floor", "json_file", "plot_file"},
