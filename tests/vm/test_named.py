@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -313,6 +314,25 @@ def test_a_terminal_is_the_commands(machine: str) -> None:
     child.expect_exact("12 34\r\n")
     child.expect(pexpect.EOF)
     assert child.wait() == 0
+
+
+def test_nothing_is_written_to_a_terminal_before_it_is_ready(machine: str) -> None:
+    reader, writer = os.pipe()
+    options = {"tty": [24, 80], "stdin": subprocess.PIPE}
+    null = Path(os.devnull)
+    with client.connect(machine) as connection, null.open("r+b") as nothing, os.fdopen(reader):
+
+        def say_the_size(line: dict[str, Any]) -> None:
+            assert line == {"started": True}
+            assert not select.select([reader], [], [], 0.3)[0]
+            connection.send({"resize": [12, 34]})
+
+        request = {"argv": ["sh", "-c", "echo here"], "options": options, "sized": True}
+        descriptors = (nothing.fileno(), writer, writer)
+        ended = connection.ask("exec", descriptors, say_the_size, **request)
+        assert ended["returncode"] == 0
+        assert os.read(reader, 100) == b"here\r\n"
+    os.close(writer)
 
 
 def test_a_supervisor_has_nothing_of_its_starter(

@@ -32,7 +32,11 @@ _LONGEST_SHOWN = 200  # characters of a command line
 
 
 async def _exec(supervisor: Supervisor, call: Call) -> dict[str, Any]:
-    """Run a command with the client's descriptors: `argv`, `options`, and three descriptors."""
+    """Run a command with the client's descriptors: `argv`, `options`, and three descriptors.
+
+    With `sized`, nothing is written before the client has said the size of its terminal, which it
+    has made ready by then.
+    """
     argv, options = call.request.get("argv"), call.request.get("options", {})
     if not isinstance(argv, list) or not isinstance(options, dict):
         raise UsageError("what is to be run is a list of arguments, with an object of options")
@@ -47,8 +51,11 @@ async def _exec(supervisor: Supervisor, call: Call) -> dict[str, Any]:
             supervisor.turns.taken(_shown(argv), wait=call.waits),
             await supervisor.machine.exec(argv, **options) as process,
         ):
-            call.on_line.append(lambda line: _control(process, line))
+            sized = asyncio.Event()
+            call.on_line.append(lambda line: _control(process, line, sized))
             await call.peer.send({"started": True})
+            if call.request.get("sized"):
+                await sized.wait()  # a client that has gone ends this, too
             feed = None
             if process.stdin and options.get("stdin") == PIPE:
                 feed = _fed(source, process.stdin)
@@ -70,8 +77,8 @@ async def _fed(source: Descriptor, stream: InputStream) -> None:
         await copy_in(source.read, stream)
 
 
-def _control(process: Process, line: dict[str, Any]) -> None:
-    """Do what a client says about its command.
+def _control(process: Process, line: dict[str, Any], sized: asyncio.Event) -> None:
+    """Do what a client says about its command, and note that it has said a size.
 
     :raises UsageError: there is no such signal or size.
     """
@@ -79,6 +86,7 @@ def _control(process: Process, line: dict[str, Any]) -> None:
         case {"signal": int(number)}:
             process.send_signal(number)
         case {"resize": [int(rows), int(columns)]}:
+            sized.set()
             process.resize(rows, columns)
         case {"abandon": _}:
             process.abandon()

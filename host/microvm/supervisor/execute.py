@@ -77,6 +77,7 @@ class _Attached:
         self.options = options
         self.started = False
         self.leaving = False
+        self.raw = False  # whether our terminal is the command's
         self.interrupted_at = float("-inf")
         self.feed = -1
         self.restore: Callable[[], object] = bool
@@ -95,7 +96,8 @@ class _Attached:
         fed = not terminal or bool(self.options.get("tty"))
         if fed if standard_input is None else standard_input:
             self.options["stdin"] = _PIPE
-        request = {"argv": argv, "options": self.options, "wait": wait}
+        self.raw = terminal and bool(self.options.get("tty")) and "stdin" in self.options
+        request = {"argv": argv, "options": self.options, "wait": wait, "sized": self.raw}
         request = {"wire": wire.WIRE, "call": "exec", **request}
         before = {number: signal.getsignal(number) for number in _ENDING}
         try:
@@ -142,7 +144,7 @@ class _Attached:
     def _on_line(self, line: dict[str, Any]) -> None:
         if "started" in line:
             self.started = True
-            if self.options.get("tty") and self.readable:
+            if self.raw:
                 self._enter_raw_mode()
 
     def _enter_raw_mode(self) -> None:
