@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from microvm_proto.faults import FAULTS, Fault
 from microvm_proto.schema import (
@@ -33,8 +32,7 @@ _PREFIX = INTEGERS["u32"]
 _FAULTS = {fault.name: fault for fault in FAULTS}
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A part of a frame and its value: a field of the header or body, or an item of a list.
 
     A list is the part of its count, and one part for each item.
