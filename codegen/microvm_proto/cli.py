@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -38,6 +40,40 @@ def main() -> None:
         Path.cwd()
     except OSError as error:
         _fail(f"the working folder: {error.strerror}")
+
+
+@main.command()
+@click.argument("folder", default=".", type=click.Path(path_type=Path))
+@click.option("--name", help="What the protocol is called; by default as its folder.")
+def init(folder: Path, name: str | None) -> None:
+    """Start a protocol in FOLDER, by default the working folder.
+
+    Writes a small schema to change, NAME.toml, what `gen` makes of it for Python and C, a test in
+    each language that passes at once, and a Makefile that runs both. Nothing is overwritten.
+    """
+    from microvm_proto import init
+
+    name = init.name_of(folder) if name is None else name
+    project = next((p for p in _projects(folder.absolute()) if p.exists()), None)
+    try:
+        files = init.protocol(folder, name, project=project is None)
+    except SchemaError as error:
+        _fail(f"{name!a} cannot be the name: {error.diagnostics[0].message}; choose one by --name")
+    there = [_display(file.path) for file in files if os.path.lexists(file.path)]
+    if there:
+        _fail(f"already there: {', '.join(there)}; `microvm-proto init FOLDER` takes a new folder")
+    _write(files)
+    schema = files[0].path
+    click.echo("\nBoth tests pass as it is; they need make, a C compiler, pytest and hypothesis:\n")
+    if folder.resolve() != Path.cwd():
+        click.echo(f"    cd {shlex.quote(str(folder))}")
+    click.echo("    pip install pytest hypothesis")
+    click.echo("    make test")
+    click.echo(f"\nThen change {schema.name}, and run `microvm-proto gen` and `make test` again.")
+    if project:
+        named = os.path.relpath(schema.absolute(), project.parent)
+        click.echo(f"For that, add to {_display(project)}:\n")
+        click.echo(f'    [tool.microvm-proto]\n    schema = "{named}"')
 
 
 @main.command()
@@ -239,10 +275,7 @@ def _reporting_errors() -> Iterator[None]:
 
 def _configured_schema() -> Path:
     """Return the schema that the nearest pyproject.toml with [tool.microvm-proto] names."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        project = folder / "pyproject.toml"
-        if not project.is_file():
-            continue
+    for project in _projects(Path.cwd()):
         try:
             named: Any = tomllib.loads(project.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
@@ -250,11 +283,17 @@ def _configured_schema() -> Path:
         for key in ("tool", "microvm-proto", "schema"):
             named = named.get(key) if isinstance(named, dict) else None
         if isinstance(named, str):
-            return Path(_display(folder / named))
+            return Path(_display(project.parent / named))
     raise click.UsageError(
         "no SCHEMA is given, and no pyproject.toml here or above names one "
         'in [tool.microvm-proto], as `schema = "…"`'
     )
+
+
+def _projects(folder: Path) -> list[Path]:
+    """Return each pyproject.toml in the folder and above, the nearest first."""
+    projects = (each / "pyproject.toml" for each in (folder, *folder.parents))
+    return [project for project in projects if project.is_file()]
 
 
 def _display(path: Path) -> str:

@@ -25,8 +25,8 @@ _PLURALS = {str: "strings", int: "integers"}
 class Document:
     """A file, and what has been found wrong with it so far."""
 
-    def __init__(self, path: FilePath) -> None:
-        """Read `path`.
+    def __init__(self, path: FilePath, text: str | None = None) -> None:
+        """Read `path`, or take the text that is to be there.
 
         :raises SchemaError: it cannot be read, or is not TOML.
         """
@@ -36,7 +36,7 @@ class Document:
         self.positions: dict[Path, Position] = {(): START}
         self._reported: set[Path] = set()
         try:
-            self.text = path.read_bytes().decode()
+            self.text = path.read_bytes().decode() if text is None else text
             self.data: dict[str, Any] = tomllib.loads(self.text)
             self.positions = positions.index(self.text)
         except OSError as error:

@@ -71,6 +71,7 @@ PROTO = (
     "lint",
     "resolve",
     "generate",
+    "init",
     "breaking",
     "dump",
     "explain",

@@ -1,0 +1,110 @@
+"""`microvm-proto init`: what it writes passes its own tests, which find a codec that is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+Run = Callable[..., Result]
+SCHEMA = "my_probe.toml"
+WRITTEN = [SCHEMA, "Makefile", "pyproject.toml", "test_protocol.c", "test_protocol.py"]
+GENERATED = ["codec.py", "protocol.h", "vectors.json", "messages.py"]
+
+
+def make_test(*options: str) -> subprocess.CompletedProcess[str]:
+    """Run both tests with pytest and hypothesis, and nothing of ours."""
+    command = ["make", "test", f"PYTHON={sys.executable}", *options]
+    environment = {"PATH": "/usr/bin:/bin", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def probe(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in the folder of a protocol that has just been started."""
+    folder = tmp_path / "my-probe"
+    assert run("init", folder).exit_code == 0
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_stranger_starts_a_protocol_whose_tests_pass(
+    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = f"{bare}/microvm-proto"
+    init = [command, "init", "my-probe"]
+    said = subprocess.run(init, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("".join(f"wrote my-probe/{name}\n" for name in WRITTEN + GENERATED))
+    assert "\n    cd my-probe\n    pip install pytest hypothesis\n    make test\n" in said
+    monkeypatch.chdir("my-probe")
+    assert sorted(map(str, Path().iterdir())) == sorted(WRITTEN + GENERATED)
+    subprocess.run([command, "gen", "--check"], check=True)
+    for compiler in ("gcc", "clang"):
+        done = make_test("--always-make", f"CC={compiler}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert " frames, 0 of them wrong\n" in done.stdout
+        assert " passed in " in done.stdout
+
+
+def test_both_tests_find_a_codec_that_is_not_as_the_vectors(run: Run, probe: Path) -> None:
+    right = Path("vectors.json").read_text()
+    Path(SCHEMA).write_text(Path(SCHEMA).read_text().replace("max = 80 ", "max = 79 "))
+    assert run("gen").exit_code == 0
+    Path("vectors.json").write_text(right)
+    done = make_test("--ignore-errors")
+    assert '\nwrong: {"name": "log, the most"' in done.stdout
+    assert (
+        "\nFAILED test_protocol.py::test_a_valid_frame_is_encoded_to_the_same[log, the most]"
+        in (done.stdout)
+    )
+
+
+def test_a_message_that_is_new_does_not_compile_until_it_is_in_the_test(
+    run: Run, probe: Path
+) -> None:
+    with Path(SCHEMA).open("a") as schema:
+        schema.write('\n[[message]]\nname = "stop"\nnumber = 4\nsender = "host"\nid = "none"\n')
+    assert run("gen").exit_code == 0
+    assert "MY_PROBE_TYPE_STOP" in make_test().stderr
+
+
+@pytest.mark.parametrize("name", [WRITTEN[-1], GENERATED[0]])
+def test_nothing_is_overwritten(name: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("mine")
+    result = run("init", tmp_path, "--name=my_probe")
+    assert result.exit_code == 1
+    assert f"already there: {tmp_path / name}; " in result.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
+def test_a_project_is_told_what_to_add_to_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    project = tmp_path / "pyproject.toml"
+    project.write_text("[project]\n")
+    result = run("init", "wire it")
+    assert not Path("wire it/pyproject.toml").exists()
+    assert "\n    cd 'wire it'\n" in result.stdout
+    lines = result.stdout.partition("add to pyproject.toml:\n\n")[2]
+    project.write_text(lines.replace("    ", ""))
+    assert run("gen", "--check").output == ""
+
+
+@pytest.mark.parametrize("name", ["int", "My", "9", "", 'a"b', "a\nb", "a\\", "\x7f", "../up"])
+def test_a_name_that_cannot_be_is_refused(name: str, run: Run, tmp_path: Path) -> None:
+    result = run("init", tmp_path, f"--name={name}")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"microvm-proto: {name!a} cannot be the name: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_written_is_laid_out_as_ruff_does(probe: Path) -> None:
+    ruff = [sys.executable, "-m", "ruff"]
+    subprocess.run([*ruff, "check", "--isolated"], check=True)
+    subprocess.run([*ruff, "format", "--isolated", "--check", "test_protocol.py"], check=True)
