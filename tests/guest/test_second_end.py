@@ -1,0 +1,111 @@
+"""A second implementation, in Rust and written from `protocol/SPEC.md` alone, agrees with ours."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import vectors
+from tests.support.vectors import Vector
+
+from microvm.wire import codec
+
+SOURCE = Path(__file__).parents[1] / "second_end"
+SCENES = re.findall(r'^    \("(\w+)", \w+\),$', (SOURCE / "scenes.rs").read_text(), re.M)
+assert SCENES
+VECTORS = vectors.load(vectors.COMMITTED)
+VALID = [vector for vector in VECTORS if not vector.fault]
+WHOLE = 1 << 32
+
+Read = Callable[..., Iterator[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile it."""
+    if shutil.which("rustc") is None:
+        pytest.skip("rustc is not installed")
+    program = tmp_path_factory.mktemp("second_end") / "second_end"
+    options = "--edition 2021 -O -D warnings".split()
+    subprocess.run(["rustc", *options, "-o", program, SOURCE / "main.rs"], check=True)
+    return program
+
+
+@pytest.fixture
+def read(program: Path) -> Read:
+    """Give a function with which it reads the frames of vectors, and writes them again."""
+
+    def read(
+        frames: list[Vector],
+        version: int = codec.VERSION,
+        written: int = codec.VERSION,
+        piece: int = WHOLE,
+    ) -> Iterator[dict[str, Any]]:
+        lines = "".join(f"{vector.sender} {vector.frame.hex()}\n" for vector in frames)
+        command = [str(program), "read", *map(str, (version, written, piece))]
+        done = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True, check=True)
+        return map(json.loads, done.stdout.splitlines())
+
+    return read
+
+
+@pytest.mark.parametrize("piece", [1, WHOLE])
+def test_it_reads_the_vectors_and_writes_them_again(read: Read, piece: int) -> None:
+    for vector, answer in zip(VECTORS, read(VECTORS, piece=piece), strict=True):
+        assert answer == expected(vector), vector.name
+
+
+def expected(vector: Vector) -> dict[str, Any]:
+    """Return what the program prints of a vector."""
+    if vector.fault:
+        return dict(zip(("code", "offset", "field"), vector.fault, strict=True))
+    return {
+        "message": vector.message,
+        "id": vector.id,
+        "fields": {name: in_json(value) for name, value in vector.fields.items()},
+        "written": vector.frame.hex(),
+    }
+
+
+def in_json(value: int | bytes | tuple[bytes, ...]) -> object:
+    """Return what it prints of a field."""
+    match value:
+        case int():
+            return value
+        case bytes():
+            return value.hex()
+    return [item.hex() for item in value]
+
+
+@pytest.mark.parametrize("version", range(1, codec.VERSION))
+def test_it_speaks_older_versions_as_we_do(read: Read, version: int) -> None:
+    """Frames of the newest version have what the older one must not take, and cannot carry."""
+    for vector, answer in zip(VECTORS, read(VECTORS, version, version), strict=True):
+        assert answer.items() >= ours(vector, version, version).items(), vector.name
+    for vector, answer in zip(VALID, read(VALID, written=version), strict=True):
+        assert answer.items() >= ours(vector, codec.VERSION, version).items(), vector.name
+
+
+def ours(vector: Vector, version: int, written: int) -> dict[str, Any]:
+    """Read a vector's frame at one version and write it at another, by our own codec."""
+    decoder = codec.Decoder(vector.sender, version)
+    decoder.receive_data(vector.frame)
+    try:
+        message = decoder.next_message()
+        assert message
+        return {"written": message.encode(written).hex()}
+    except codec.DecodeError as error:
+        return {"code": error.fault, "offset": error.offset, "field": error.field_number}
+    except codec.EncodeError:
+        return {"written": None}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_it_speaks_with_the_daemon(program: Path, binary: Path, scene: str) -> None:
+    subprocess.run([program, "play", scene, binary], check=True)

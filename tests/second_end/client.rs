@@ -1,0 +1,161 @@
+//! A host that speaks with a sandboxd of its own, `sandboxd N`, over a pair of sockets.
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+
+use crate::codec::{Decoder, Frame, Value};
+use crate::messages::{Sender, DIGEST, MAGIC, VERSION};
+
+/// How long the daemon may say nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+const READY: usize = 44;
+
+pub struct Client {
+    daemon: Child,
+    stream: UnixStream,
+    decoder: Decoder,
+    nonce: u64,
+}
+
+/// How a command ended, and what it wrote.
+pub struct Ended {
+    pub ending: u64,
+    pub status: u64,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl Client {
+    /// Start a daemon whose stream is its standard input.
+    pub fn start(program: &str) -> Client {
+        let (stream, other) = UnixStream::pair().expect("a pair of sockets");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let daemon =
+            Command::new(program).arg("0").stdin(OwnedFd::from(other)).spawn().expect("a daemon");
+        let decoder = Decoder { sender: Sender::Guest, version: VERSION, buffer: Vec::new() };
+        Client { daemon, stream, decoder, nonce: 0 }
+    }
+
+    /// Greet at a version, which is spoken from then on; what comes before the answer is dropped.
+    pub fn greet(&mut self, version: u32) -> Frame {
+        self.nonce += 1;
+        let digest = if version == VERSION { DIGEST } else { 0 };
+        self.decoder.version = version;
+        self.send(
+            "hello",
+            0,
+            &[
+                ("version", version.into()),
+                ("digest", Value::Int(digest)),
+                ("max_body", 65537.into()),
+                ("nonce", Value::Int(self.nonce)),
+            ],
+        );
+        let mut head = [32, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0].to_vec();
+        head.extend(MAGIC.to_le_bytes());
+        let nonce = self.nonce.to_le_bytes();
+        loop {
+            let found = self
+                .decoder
+                .buffer
+                .windows(READY)
+                .position(|bytes| bytes.starts_with(&head) && bytes.ends_with(&nonce));
+            if let Some(index) = found {
+                self.decoder.buffer.drain(..index);
+                return self.expect("ready", 0);
+            }
+            self.fill();
+        }
+    }
+
+    pub fn send(&mut self, name: &str, id: u32, values: &[(&str, Value)]) {
+        let frame = Frame::new(name, id, values)
+            .encode(self.decoder.version)
+            .expect("a frame for the daemon");
+        self.write(&frame);
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the daemon reads");
+    }
+
+    fn fill(&mut self) {
+        assert!(self.read_some() > 0, "the daemon's stream has ended");
+    }
+
+    fn read_some(&mut self) -> usize {
+        let mut bytes = [0; 65536];
+        let length = self.stream.read(&mut bytes).expect("the daemon writes");
+        self.decoder.buffer.extend(&bytes[..length]);
+        length
+    }
+
+    pub fn read(&mut self) -> Frame {
+        loop {
+            if let Some(frame) = self.decoder.next().expect("a frame of the daemon") {
+                return frame;
+            }
+            self.fill();
+        }
+    }
+
+    /// Read a frame, which must be this one.
+    pub fn expect(&mut self, name: &str, id: u32) -> Frame {
+        let frame = self.read();
+        assert_eq!((frame.message.name, frame.id), (name, id));
+        frame
+    }
+
+    /// Read an `error`, which must be this one.
+    pub fn expect_error(&mut self, id: u32, code: u64, refused_type: u64, offset: u64, field: u64) {
+        let error = self.expect("error", id);
+        assert_eq!(
+            ["code", "refused_type", "offset", "field"].map(|name| error.int(name)),
+            [code, refused_type, offset, field]
+        );
+    }
+
+    /// Run a line of the shell, with all the credit that there is; `more` are further fields.
+    pub fn shell(&mut self, id: u32, line: &str, more: &[(&str, Value)]) {
+        let mut values = vec![
+            ("command", "/bin/sh".into()),
+            ("argv", ["sh", "-c", line].into()),
+            ("stdout_credit", u32::MAX.into()),
+            ("stderr_credit", u32::MAX.into()),
+        ];
+        values.extend_from_slice(more);
+        self.send("exec_request", id, &values);
+    }
+
+    /// Read output up to a command's end.
+    pub fn end(&mut self, id: u32) -> Ended {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        loop {
+            let frame = self.read();
+            assert_eq!(frame.id, id);
+            match frame.message.name {
+                "exec_output" if frame.int("stream") == 1 => stdout.extend(frame.bytes("data")),
+                "exec_output" => stderr.extend(frame.bytes("data")),
+                "exec_stdin_closed" => (),
+                "exec_response" => {
+                    return Ended {
+                        ending: frame.int("ending"),
+                        status: frame.int("status"),
+                        stdout,
+                        stderr,
+                    };
+                }
+                name => panic!("{name} while a command runs"),
+            }
+        }
+    }
+
+    /// Wait for the end of a daemon that says nothing more.
+    pub fn wait(mut self) -> ExitStatus {
+        assert_eq!((self.decoder.buffer.len(), self.read_some()), (0, 0));
+        self.daemon.wait().expect("the daemon's end")
+    }
+}
