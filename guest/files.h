@@ -47,12 +47,20 @@ enum files_fault {
 	FILES_FAULT_TOO_MANY = 8,
 	/* A list's items, with their prefixes, are longer than its bound. */
 	FILES_FAULT_TOTAL_TOO_LONG = 9,
-	/* A value that a closed enum or a constant does not have. */
+	/* A value that its field cannot have. */
 	FILES_FAULT_UNKNOWN_VALUE = 10,
 	/* A NUL byte where none may be. */
 	FILES_FAULT_EMBEDDED_NUL = 11,
 	/* The body goes on after its last field. */
 	FILES_FAULT_TRAILING_BYTES = 12,
+	/* Text that is not UTF-8. */
+	FILES_FAULT_NOT_UTF8 = 13,
+	/* A NaN or an infinity where none may be. */
+	FILES_FAULT_NOT_FINITE = 14,
+	/* The check is not that of the frame. */
+	FILES_FAULT_BAD_CHECK = 15,
+	/* The bytes between two delimiters are not a stuffed frame. */
+	FILES_FAULT_BAD_STUFFING = 16,
 };
 
 /* The messages. */

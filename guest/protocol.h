@@ -44,12 +44,20 @@ enum sandboxd_fault {
 	SANDBOXD_FAULT_TOO_MANY = 8,
 	/* A list's items, with their prefixes, are longer than its bound. */
 	SANDBOXD_FAULT_TOTAL_TOO_LONG = 9,
-	/* A value that a closed enum or a constant does not have. */
+	/* A value that its field cannot have. */
 	SANDBOXD_FAULT_UNKNOWN_VALUE = 10,
 	/* A NUL byte where none may be. */
 	SANDBOXD_FAULT_EMBEDDED_NUL = 11,
 	/* The body goes on after its last field. */
 	SANDBOXD_FAULT_TRAILING_BYTES = 12,
+	/* Text that is not UTF-8. */
+	SANDBOXD_FAULT_NOT_UTF8 = 13,
+	/* A NaN or an infinity where none may be. */
+	SANDBOXD_FAULT_NOT_FINITE = 14,
+	/* The check is not that of the frame. */
+	SANDBOXD_FAULT_BAD_CHECK = 15,
+	/* The bytes between two delimiters are not a stuffed frame. */
+	SANDBOXD_FAULT_BAD_STUFFING = 16,
 };
 
 /* The messages. */
@@ -124,12 +132,20 @@ enum sandboxd_error_code {
 	SANDBOXD_ERROR_CODE_TOO_MANY = 8,
 	/* A list's items, with their prefixes, are longer than its bound. */
 	SANDBOXD_ERROR_CODE_TOTAL_TOO_LONG = 9,
-	/* A value that a closed enum or a constant does not have. */
+	/* A value that its field cannot have. */
 	SANDBOXD_ERROR_CODE_UNKNOWN_VALUE = 10,
 	/* A NUL byte where none may be. */
 	SANDBOXD_ERROR_CODE_EMBEDDED_NUL = 11,
 	/* The body goes on after its last field. */
 	SANDBOXD_ERROR_CODE_TRAILING_BYTES = 12,
+	/* Text that is not UTF-8. */
+	SANDBOXD_ERROR_CODE_NOT_UTF8 = 13,
+	/* A NaN or an infinity where none may be. */
+	SANDBOXD_ERROR_CODE_NOT_FINITE = 14,
+	/* The check is not that of the frame. */
+	SANDBOXD_ERROR_CODE_BAD_CHECK = 15,
+	/* The bytes between two delimiters are not a stuffed frame. */
+	SANDBOXD_ERROR_CODE_BAD_STUFFING = 16,
 	/* An exec is in flight. */
 	SANDBOXD_ERROR_CODE_BUSY = 64,
 	/* The id is above all that an `exec_request` has had. */

@@ -27,7 +27,7 @@ local fields = {
   length = ProtoField.uint32(NAME .. ".length", "length"),
   count = ProtoField.uint32(NAME .. ".count", "count"),
   dropped = ProtoField.bytes(NAME .. ".dropped", "dropped"),
-  fault = ProtoField.uint8(NAME .. ".fault", "fault", base.DEC, { [1] = "unknown_type", [2] = "bad_direction", [3] = "reserved_flags", [4] = "bad_id", [5] = "body_too_long", [6] = "truncated", [7] = "too_long", [8] = "too_many", [9] = "total_too_long", [10] = "unknown_value", [11] = "embedded_nul", [12] = "trailing_bytes" }),
+  fault = ProtoField.uint8(NAME .. ".fault", "fault", base.DEC, { [1] = "unknown_type", [2] = "bad_direction", [3] = "reserved_flags", [4] = "bad_id", [5] = "body_too_long", [6] = "truncated", [7] = "too_long", [8] = "too_many", [9] = "total_too_long", [10] = "unknown_value", [11] = "embedded_nul", [12] = "trailing_bytes", [13] = "not_utf8", [14] = "not_finite", [15] = "bad_check", [16] = "bad_stuffing" }),
   fault_offset = ProtoField.uint32(NAME .. ".fault_offset", "offset of the fault"),
   fault_field = ProtoField.uint8(NAME .. ".fault_field", "field of the fault"),
   ["hello.magic"] = ProtoField.uint64(NAME .. ".hello.magic", "magic", base.DEC, nil, nil, "The bytes `microvm` and a newline."),
@@ -55,7 +55,7 @@ local fields = {
   ["status.zombies"] = ProtoField.uint8(NAME .. ".status.zombies", "zombies", base.DEC, nil, nil, "1 when a child has ended and waits to be reaped, 0 when none does."),
   ["status.memory"] = ProtoField.uint64(NAME .. ".status.memory", "memory", base.DEC, nil, nil, "How much of the daemon's memory is resident, in bytes; 0 when its `/proc` is gone."),
   ["goodbye.reason"] = ProtoField.uint8(NAME .. ".goodbye.reason", "reason", base.DEC, { [1] = "shutdown", [2] = "broken" }, nil, "Why it ends."),
-  ["error.code"] = ProtoField.uint16(NAME .. ".error.code", "code", base.DEC, { [1] = "unknown_type", [2] = "bad_direction", [3] = "reserved_flags", [4] = "bad_id", [5] = "body_too_long", [6] = "truncated", [7] = "too_long", [8] = "too_many", [9] = "total_too_long", [10] = "unknown_value", [11] = "embedded_nul", [12] = "trailing_bytes", [64] = "busy", [65] = "unknown_id", [66] = "stale_id", [67] = "over_credit" }, nil, "Why."),
+  ["error.code"] = ProtoField.uint16(NAME .. ".error.code", "code", base.DEC, { [1] = "unknown_type", [2] = "bad_direction", [3] = "reserved_flags", [4] = "bad_id", [5] = "body_too_long", [6] = "truncated", [7] = "too_long", [8] = "too_many", [9] = "total_too_long", [10] = "unknown_value", [11] = "embedded_nul", [12] = "trailing_bytes", [13] = "not_utf8", [14] = "not_finite", [15] = "bad_check", [16] = "bad_stuffing", [64] = "busy", [65] = "unknown_id", [66] = "stale_id", [67] = "over_credit" }, nil, "Why."),
   ["error.refused_type"] = ProtoField.uint16(NAME .. ".error.refused_type", "refused_type", base.DEC, nil, nil, "The type in the refused frame's header."),
   ["error.offset"] = ProtoField.uint32(NAME .. ".error.offset", "offset", base.DEC, nil, nil, "Where it broke, in bytes from the start of the frame; 0 for the codes from 64 on."),
   ["error.field"] = ProtoField.uint8(NAME .. ".error.field", "field", base.DEC, nil, nil, "Which field broke, counted from 1; 0 for the header, for `trailing_bytes`, and for the codes from 64 on."),
@@ -107,9 +107,13 @@ local faults = {
   ["too_long"] = { 7, "A variable-length value is above its bound." },
   ["too_many"] = { 8, "A list has more items than its bound." },
   ["total_too_long"] = { 9, "A list's items, with their prefixes, are longer than its bound." },
-  ["unknown_value"] = { 10, "A value that a closed enum or a constant does not have." },
+  ["unknown_value"] = { 10, "A value that its field cannot have." },
   ["embedded_nul"] = { 11, "A NUL byte where none may be." },
   ["trailing_bytes"] = { 12, "The body goes on after its last field." },
+  ["not_utf8"] = { 13, "Text that is not UTF-8." },
+  ["not_finite"] = { 14, "A NaN or an infinity where none may be." },
+  ["bad_check"] = { 15, "The check is not that of the frame." },
+  ["bad_stuffing"] = { 16, "The bytes between two delimiters are not a stuffed frame." },
 }
 
 -- The messages by type; `known` are the only values of a field, as they are on the wire.

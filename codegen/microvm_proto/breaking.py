@@ -15,15 +15,18 @@ from microvm_proto.faults import FAULTS
 from microvm_proto.load import Document
 from microvm_proto.positions import Path
 from microvm_proto.resolve import read
-from microvm_proto.schema import (
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import (
+    Array,
     ByteList,
     Bytes,
     Enum,
     Field,
-    Integer,
-    Message,
-    Schema,
+    Flags,
+    List,
+    Struct,
     Tail,
+    Text,
     Type,
     bounds,
 )
@@ -326,11 +329,20 @@ def _is_closed(kind: Type) -> bool:
 def _wire_type(kind: Type) -> str:
     """Return the type of a field on the wire, without its bounds."""
     match kind:
-        case Integer(name=name) | Enum(base=Integer(name=name)):
-            return name
+        case Enum(base=base) | Flags(base=base):
+            return base.name
+        case Struct(fields=fields):
+            return f"struct {{ {', '.join(_wire_type(field.type) for field in fields)} }}"
+        case Array(element=element, count=count):
+            return f"{_wire_type(element)}[{count}]"
+        case List(element=element):
+            return f"list<{_wire_type(element)}>"
         case Bytes():
             return "bytes"
+        case Text():
+            return "text"
         case ByteList():
             return "list<bytes>"
         case Tail():
             return "tail"
+    return kind.name

@@ -7,7 +7,23 @@ import json
 from typing import Any
 
 from microvm_proto.released import canonical
-from microvm_proto.schema import ByteList, Bytes, Enum, Integer, Schema, Tail, Type
+from microvm_proto.schema import Schema
+from microvm_proto.types import (
+    U32,
+    Array,
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Struct,
+    Tail,
+    Text,
+    Type,
+)
 
 
 def wire_digest(schema: Schema) -> int:
@@ -17,7 +33,7 @@ def wire_digest(schema: Schema) -> int:
     the version that brought each of them do. Of `schema.at(version)` it is what that version's own
     schema had.
     """
-    messages = [
+    messages: list[Any] = [
         [
             message.number,
             "both" if message.sender == "both" else schema.ends.index(message.sender),
@@ -27,7 +43,10 @@ def wire_digest(schema: Schema) -> int:
         ]
         for message in sorted(schema.messages, key=lambda message: message.number)
     ]
-    return _digest(json.dumps([schema.version, messages], separators=(",", ":")))
+    form = [schema.version, messages]
+    # What is as it is by default is not in the form.
+    form += [["prefix", schema.prefix.name]] if schema.prefix != U32 else []
+    return _digest(json.dumps(form, separators=(",", ":")))
 
 
 def api_digest(schema: Schema) -> int:
@@ -44,14 +63,28 @@ def _digest(form: str) -> int:
 
 def _shape(kind: Type) -> list[Any]:
     match kind:
-        case Integer(name=name) | Enum(base=Integer(name=name), closed=False):
-            # What an open enum's values mean changes no frame that can be decoded.
+        case Integer(name=name) | Bool(name=name):
             return [name]
+        case Enum(base=base, closed=False) | Flags(base=base, closed=False):
+            # What an open enum's values mean changes no frame that can be decoded.
+            return [base.name]
+        case Float(name=name, finite=finite):
+            return [name, finite]
         case Enum(base=base, values=values):
             return [base.name, sorted([value.number, value.since] for value in values)]
+        case Flags(base=base, bits=bits):
+            return [base.name, "bits", sorted([bit.bit, bit.since] for bit in bits)]
+        case Struct(fields=fields):
+            return ["struct", [_shape(field.type) for field in fields]]
+        case Array(element=element, count=count):
+            return ["array", _shape(element), count]
         case Bytes(maximum=maximum, nul=nul):
             return ["bytes", maximum, nul]
+        case Text(maximum=maximum, nul=nul):
+            return ["text", maximum, nul]
         case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
             return ["list", items, item, total, nul]
+        case List(element=element, max_items=items):
+            return ["list", _shape(element), items]
         case Tail(maximum=maximum):
             return ["tail", maximum]

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import click
 
 from microvm_proto.frame import Incomplete, Malformed, Part, message_of, read
-from microvm_proto.schema import HEADER_SIZE, ByteList, Enum, Schema
+from microvm_proto.schema import HEADER_SIZE, Schema
+from microvm_proto.types import ByteList, Enum
 
 _WIDTH = 8
 """Bytes in hexadecimal that stand on a line."""
@@ -74,7 +75,7 @@ def _rows(
     for part in parts:
         if part.item is None or part.item < _MAX_ITEMS:
             data = frame[part.offset : part.offset + part.size]
-            yield _row(part.offset, data, _name(part), _value(schema, part))
+            yield _row(part.offset, data, part.name, _value(schema, part))
         elif part.item == _MAX_ITEMS:
             yield _row(None, b"", "", "...")
         if isinstance(broken, Malformed) and broken.offset == part.offset < HEADER_SIZE:
@@ -96,17 +97,13 @@ def _row(offset: int | None, data: bytes, name: str, value: str) -> str:
     return f"{where:>8}  {hexadecimal}  {name:<16} {value}".rstrip()
 
 
-def _name(part: Part) -> str:
-    return part.name if part.item is None else f"{part.name}[{part.item}]"
-
-
 def _value(schema: Schema, part: Part) -> str:
     if isinstance(part.value, bytes):
         return _text(part.value)
     if part.field is None and part.name == "type":
         message = message_of(schema, part.value)
         return f"{part.value} ({message.name if message else 'unknown'})"
-    kind = part.field.type if part.field else None
+    kind = part.kind
     if isinstance(kind, Enum):
         names = [value.name for value in kind.values if value.number == part.value]
         return f"{part.value} ({names[0] if names else 'unknown'})"

@@ -29,9 +29,13 @@ FAULTS = (
     Fault("too_long", 7, "A variable-length value is above its bound."),
     Fault("too_many", 8, "A list has more items than its bound."),
     Fault("total_too_long", 9, "A list's items, with their prefixes, are longer than its bound."),
-    Fault("unknown_value", 10, "A value that a closed enum or a constant does not have."),
+    Fault("unknown_value", 10, "A value that its field cannot have."),
     Fault("embedded_nul", 11, "A NUL byte where none may be."),
     Fault("trailing_bytes", 12, "The body goes on after its last field."),
+    Fault("not_utf8", 13, "Text that is not UTF-8."),
+    Fault("not_finite", 14, "A NaN or an infinity where none may be."),
+    Fault("bad_check", 15, "The check is not that of the frame."),
+    Fault("bad_stuffing", 16, "The bytes between two delimiters are not a stuffed frame."),
 )
 
 
@@ -59,20 +63,20 @@ CHECKS = (
     Check("", "the flags are 0", "reserved_flags", "6"),
     Check("", "the id is 0 or is not, as the message has it", "bad_id", "8"),
     Check("", "the body is no longer than the message's longest", "body_too_long", "0"),
-    Check("an integer, an enum", "all of its bytes are there", "truncated", "its first byte"),
-    Check(
-        "", "a closed enum has the value; a constant is right", "unknown_value", "its first byte"
-    ),
-    Check("`bytes`", "the length is there", "truncated", "the length"),
+    Check("a number", "all of its bytes are there", "truncated", "its first byte"),
+    Check("", "its field can have the value", "unknown_value", "its first byte"),
+    Check("", "a float is finite, where it has to be", "not_finite", "its first byte"),
+    Check("an array of `u8`", "all of its bytes are there", "truncated", "its first byte"),
+    Check("another array, a struct", "all that is checked of what is in it, in order", "", ""),
+    Check("`bytes`, `text`", "the length is there", "truncated", "the length"),
     Check("", "the length is within the bound", "too_long", "the length"),
     Check("", "so many bytes are there", "truncated", "behind the length"),
     Check("", "no NUL is among them, where none may be", "embedded_nul", "the first NUL"),
-    Check("`list<bytes>`", "the count is there", "truncated", "the count"),
+    Check("", "text is UTF-8", "not_utf8", "the first sequence that is none"),
+    Check("a list", "the count is there", "truncated", "the count"),
     Check("", "the count is within the bound", "too_many", "the count"),
-    Check("each item of it", "all that is checked of `bytes`", "", ""),
-    Check(
-        "", "the items up to this one are within the bound in all", "total_too_long", "its length"
-    ),
+    Check("each item of it", "all that is checked of its type", "", ""),
+    Check("", "`bytes` up to this one are within the bound in all", "total_too_long", "its length"),
     Check("a `tail`", "what is left is within the bound", "too_long", "its first byte"),
     Check("the end", "nothing is left", "trailing_bytes", "the first byte left"),
 )

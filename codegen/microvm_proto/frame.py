@@ -7,40 +7,50 @@ keeps to the order of :data:`microvm_proto.faults.CHECKS`, and does no I/O.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 from microvm_proto.faults import FAULTS, Fault
-from microvm_proto.schema import (
-    HEADER_SIZE,
+from microvm_proto.schema import HEADER_SIZE, Message, Schema
+from microvm_proto.types import (
     INTEGERS,
+    Array,
+    Bool,
     ByteList,
     Bytes,
     Enum,
     Field,
+    Flags,
+    Float,
     Integer,
-    Message,
-    Schema,
+    List,
+    Scalar,
+    Struct,
     Tail,
+    Text,
     Type,
 )
 
-Value: TypeAlias = int | bytes | tuple[bytes, ...]
+Value: TypeAlias = "int | bytes | tuple[Value, ...] | Mapping[str, Value]"
+"""A value as it stands in a body: a float is its bits, flags are their number, a `bool` is 0 or 1,
+text is its UTF-8, an array of `u8` is bytes, another array or list a tuple, a struct its fields."""
 
 _HEADER = struct.Struct("<IHHI")
-_PREFIX = INTEGERS["u32"]
 _FAULTS = {fault.name: fault for fault in FAULTS}
 
 
 class Part(NamedTuple):
-    """A part of a frame and its value: a field of the header or body, or an item of a list.
+    """A part of a frame and its value: a field of the header or body, or what a field is made of.
 
-    A list is the part of its count, and one part for each item.
+    A struct has a part for each field, as `position.x`, and an array one for each element, as
+    `samples[3]`, unless it is of `u8`; a list has that of its count, and those of its items.
 
     :ivar offset: the offset from the start of the frame.
     :ivar size: the size in bytes, with the prefix of a value of variable length.
     :ivar number: the number of the field, counted from 1; 0 in the header.
-    :ivar item: the index of a list's item.
+    :ivar field: the innermost field that it belongs to: of a struct, or else of the message.
+    :ivar kind: the type of the value; of a list's count it is the list's.
+    :ivar item: the index of a list's item or an array's element, of the outermost one.
     """
 
     offset: int
@@ -49,6 +59,7 @@ class Part(NamedTuple):
     value: int | bytes
     number: int = 0
     field: Field | None = None
+    kind: Type | None = None
     item: int | None = None
 
 
@@ -135,13 +146,23 @@ def pack(kind: Type, value: Value) -> bytes:
     match kind, value:
         case Integer(size=size, signed=signed), int():
             return value.to_bytes(size, "little", signed=signed)
+        case ((Float() | Bool() | Flags()), int()):
+            return value.to_bytes(kind.size, "little")
         case Enum(base=base), _:
             return pack(base, value)
-        case Bytes(), bytes():
-            return pack(_PREFIX, len(value)) + value
-        case ByteList(), tuple():
-            items = (len(item).to_bytes(_PREFIX.size, "little") + item for item in value)
-            return pack(_PREFIX, len(value)) + b"".join(items)
+        case Struct(fields=fields), Mapping():
+            return b"".join(pack(field.type, value[field.name]) for field in fields)
+        case Array(is_octets=True), bytes():
+            return value
+        case Array(element=element), tuple():
+            return b"".join(pack(element, each) for each in value)
+        case ((Bytes(prefix=prefix) | Text(prefix=prefix)), bytes()):
+            return pack(prefix, len(value)) + value
+        case ByteList(prefix=prefix), tuple():
+            item = Bytes(kind.max_item, kind.nul, prefix)
+            return pack(prefix, len(value)) + b"".join(pack(item, each) for each in value)
+        case List(element=element, prefix=prefix), tuple():
+            return pack(prefix, len(value)) + b"".join(pack(element, each) for each in value)
         case Tail(), bytes():
             return value
     raise TypeError(f"{value!r} is no value of {kind}")
@@ -166,54 +187,104 @@ class _Cursor:
         return len(self.frame) - self.at
 
     def field(self, field: Field) -> Iterator[Part]:
+        yield from self.value(field, field.type, field.name)
+
+    def value(self, field: Field, kind: Type, name: str, item: int | None = None) -> Iterator[Part]:
+        """Read a value, which is all of a field or what it is made of, as one part or more."""
         start = self.at
-        match field.type:
+        match kind:
+            case Struct(fields=fields):
+                for each in fields:
+                    yield from self.value(each, each.type, f"{name}.{each.name}", item)
+                return
+            case Array(is_octets=False, element=element, count=count):
+                for at in range(count):
+                    first = at if item is None else item
+                    yield from self.value(field, element, f"{name}[{at}]", first)
+                return
+            case ByteList() | List():
+                yield from self.list(field, kind, name)
+                return
+            case Array(size=size):
+                value: int | bytes = self.take(size)
+            case Bytes(maximum=maximum, nul=nul):
+                value = self.octets(kind.prefix, maximum, nul=nul)
+            case Text(maximum=maximum, nul=nul):
+                value = self.text(kind.prefix, maximum, nul=nul)
+            case Tail(maximum=maximum):
+                if self.left > maximum:
+                    raise self.malformed("too_long", start, f"at most {maximum} bytes")
+                value = self.take(self.left)
+            case _:
+                value = self.number_of(field, kind)
+        yield Part(start, self.at - start, name, value, self.number, field, kind, item)
+
+    def number_of(self, field: Field, kind: Scalar) -> int:
+        start = self.at
+        match kind:
             case Integer():
-                value: int | bytes = self.integer(field.type)
+                value = self.integer(kind)
                 if field.equals not in (None, value):
                     raise self.malformed("unknown_value", start, f"always {field.equals:#x}")
+            case Float():
+                value = self.integer(kind.bits)
+                if kind.finite and value & kind.exponent == kind.exponent:
+                    raise self.malformed("not_finite", start, "a finite number")
+            case Bool():
+                value = self.integer(INTEGERS["u8"])
+                if value > 1:
+                    raise self.malformed("unknown_value", start, "0 or 1")
             case Enum(base=base, closed=closed, values=known):
                 value = self.integer(base)
                 if closed and all(value != each.number for each in known):
                     names = ", ".join(f"{each.name} ({each.number})" for each in known)
                     raise self.malformed("unknown_value", start, f"one of {names}")
-            case Bytes(maximum=maximum, nul=nul):
-                value = self.octets(maximum, nul=nul)
-            case ByteList():
-                yield from self.list(field, field.type)
-                return
-            case Tail(maximum=maximum):
-                if self.left > maximum:
-                    raise self.malformed("too_long", start, f"at most {maximum} bytes")
-                value = self.take(self.left)
-        yield Part(start, self.at - start, field.name, value, self.number, field)
+            case Flags(base=base, closed=closed, mask=mask):
+                value = self.integer(base)
+                if closed and value & ~mask:
+                    raise self.malformed("unknown_value", start, f"no bits but those of {mask:#x}")
+        return value
 
-    def list(self, field: Field, kind: ByteList) -> Iterator[Part]:
+    def list(self, field: Field, kind: ByteList | List, name: str) -> Iterator[Part]:
         start = self.at
-        count = self.integer(_PREFIX)
+        count = self.integer(kind.prefix)
         if count > kind.max_items:
             raise self.malformed("too_many", start, f"at most {kind.max_items} items")
-        yield Part(start, self.at - start, field.name, count, self.number, field)
+        yield Part(start, self.at - start, name, count, self.number, field, kind)
         first = self.at
         for item in range(count):
+            if isinstance(kind, List):
+                yield from self.value(field, kind.element, f"{name}[{item}]", item)
+                continue
             start = self.at
-            value = self.octets(kind.max_item, nul=kind.nul)
+            value = self.octets(kind.prefix, kind.max_item, nul=kind.nul)
             if self.at - first > kind.max_total:
                 expected = f"at most {kind.max_total} bytes of items in all"
                 raise self.malformed("total_too_long", start, expected)
-            yield Part(start, self.at - start, field.name, value, self.number, field, item)
+            part = f"{name}[{item}]"
+            octets = Bytes(kind.max_item, kind.nul, kind.prefix)
+            yield Part(start, self.at - start, part, value, self.number, field, octets, item)
 
     def integer(self, kind: Integer) -> int:
         return int.from_bytes(self.take(kind.size), "little", signed=kind.signed)
 
-    def octets(self, maximum: int, *, nul: bool) -> bytes:
+    def octets(self, prefix: Integer, maximum: int, *, nul: bool) -> bytes:
         start = self.at
-        size = self.integer(_PREFIX)
+        size = self.integer(prefix)
         if size > maximum:
             raise self.malformed("too_long", start, f"a length of at most {maximum}")
         value = self.take(size)
         if not nul and 0 in value:
-            raise self.malformed("embedded_nul", start + _PREFIX.size + value.index(0), "no NUL")
+            raise self.malformed("embedded_nul", start + prefix.size + value.index(0), "no NUL")
+        return value
+
+    def text(self, prefix: Integer, maximum: int, *, nul: bool) -> bytes:
+        start = self.at + prefix.size
+        value = self.octets(prefix, maximum, nul=nul)
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            raise self.malformed("not_utf8", start + error.start, "UTF-8") from None
         return value
 
     def take(self, size: int) -> bytes:

@@ -118,5 +118,5 @@ def generate(schema: Schema) -> list[Generated]:
     return [
         Generated(output.path.parent / name, text)
         for output in schema.outputs
-        for name, text in backends.find(output.backend)(schema, output.path.name).items()
+        for name, text in backends.find(output.backend)(schema, output).items()
     ]

@@ -5,27 +5,43 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from microvm_proto import backends
 from microvm_proto.faults import FAULTS, FIRST_OWN_CODE
 from microvm_proto.load import Document
 from microvm_proto.positions import Path
 from microvm_proto.released import path_of
-from microvm_proto.schema import INTEGERS, ByteList, Enum, Message, Schema, Tail, bounds
+from microvm_proto.schema import MAX_BODY, Message, Schema
+from microvm_proto.types import (
+    FLOATS,
+    INTEGERS,
+    Array,
+    ByteList,
+    Enum,
+    Field,
+    Named,
+    Struct,
+    Tail,
+    bounds,
+)
 
+_Words: TypeAlias = Mapping[str, Collection[str]]
+_NO_WORDS: _Words = {"C": (), "Python": ()}
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
-MAX_BODY = 1 << 24
-"""Bytes that the longest body of a schema may have."""
 
 # C11 keywords, C++'s where they differ, and macros of the standard headers.
-_C_WORDS = """
+_C_WORDS = frozenset(
+    """
     auto break case char const continue default do double else enum extern float for goto if
     inline int long register restrict return short signed sizeof static struct switch typedef union
     unsigned void volatile while bool true false class new delete this template namespace private
     public protected operator errno stdin stdout stderr assert linux unix null
-"""
-_RESERVED_WORDS = frozenset((*_C_WORDS.split(), *keyword.kwlist, *dir(builtins)))
+    """.split()
+)
+_PYTHON_WORDS = frozenset((*keyword.kwlist, *dir(builtins)))
+_RESERVED_WORDS = {"C": _C_WORDS, "Python": _PYTHON_WORDS}
 # What generated code calls its own types.
 _OWN_TYPES = frozenset(
     """
@@ -39,6 +55,9 @@ _OWN_CONSTANTS = frozenset(
 )
 # What constants of the Python codec are called that those of C are not.
 _OWN_IN_PYTHON = frozenset("digest digests end_names".split())
+# What a message's class has in Python beside its fields.
+_OWN_ATTRIBUTES = frozenset("id encode encode_parts mro".split())
+_FIELD_WORDS = {**_RESERVED_WORDS, "Python": _PYTHON_WORDS | _OWN_ATTRIBUTES}
 _MAX_FIELDS = 255
 
 
@@ -46,51 +65,102 @@ def lint(document: Document, schema: Schema) -> None:
     """Note every breach of a rule in `document`."""
     _check_names(document, [(("protocol", "name"), schema.name)], _RESERVED_WORDS)
     ends = [(("protocol", "ends", at), end) for at, end in enumerate(schema.ends)]
-    _check_names(document, ends, _RESERVED_WORDS | _OWN_CONSTANTS)
-    named = [(("constant", at, "name"), one.name) for at, one in enumerate(schema.constants)]
-    _check_names(document, named, _OWN_CONSTANTS | _OWN_IN_PYTHON)
-    enums = [(("enum", at, "name"), enum.name) for at, enum in enumerate(schema.enums)]
-    messages = [(("message", at, "name"), m.name) for at, m in enumerate(schema.messages)]
-    _check_types(document, [*enums, *messages])
+    _check_names(document, ends, _with(_OWN_CONSTANTS))
+    _check_named(
+        document,
+        [(("constant", at), one) for at, one in enumerate(schema.constants)],
+        {"C": _OWN_CONSTANTS, "Python": _OWN_CONSTANTS | _OWN_IN_PYTHON},
+    )
+    _check_types(document, schema)
     _check_enums(document, schema)
+    _check_flags(document, schema)
+    for at, struct in enumerate(schema.structs):
+        _check_struct(document, at, struct)
     _check_messages(document, schema)
     _check_constants(document, schema)
     _check_outputs(document, schema)
     _check_modules(document, schema)
 
 
+def _with(own: frozenset[str]) -> _Words:
+    return {language: words | own for language, words in _RESERVED_WORDS.items()}
+
+
 def _check_names(
     document: Document,
     names: Iterable[tuple[Path, str]],
-    words: Collection[str],
+    words: _Words = _NO_WORDS,
     taken: Iterable[str] = (),
 ) -> None:
+    """Check names that are the same in every language."""
     seen = set(taken)
     for path, name in names:
+        languages = [language for language, reserved in words.items() if name in reserved]
         if not _NAME.fullmatch(name):
             message = f"`{name}` is not lower_case_with_underscores"
             document.error("bad-name", path, message, "such as `exec_output_2`")
-        elif name in words:
-            document.error(
-                "reserved-word", path, f"`{name}` means something in C or Python", "choose another"
-            )
+        elif languages:
+            message = f"`{name}` means something in {' and '.join(languages)}"
+            document.error("reserved-word", path, message, "choose another")
         elif name in seen:
             document.error("duplicate-name", path, f"`{name}` is there already", "choose another")
         seen.add(name)
 
 
-def _check_types(document: Document, names: list[tuple[Path, str]]) -> None:
-    """Check the names of enums and messages, which share one namespace in C and Python."""
-    _check_names(document, names, _RESERVED_WORDS | _OWN_TYPES | {*INTEGERS, "bytes", "tail"})
+def _check_named(
+    document: Document, named: Sequence[tuple[Path, Named]], words: _Words = _NO_WORDS
+) -> None:
+    """Check the names of what can have another one in C or in Python.
+
+    `words` are those that none may have, by language.
+    """
+    _check_names(document, [((*path, "name"), each.name) for path, each in named])
+    seen: set[tuple[str, str]] = set()
+    for path, each in named:
+        spelled = {"C": each.c_name, "Python": each.python_name}
+        reserved = [language for language, name in spelled.items() if name in words[language]]
+        for language, name in spelled.items():
+            key = f"{language.lower()}_name"
+            renamed = (*path, key) in document.positions
+            there = (*path, key if renamed else "name")
+            if name in words[language]:
+                message = f"`{name}` means something in {' and '.join(reserved)}"
+                hint = f', or one for {language} alone: `{key} = "{name}_1"`'
+                hint = "choose another" + (hint if len(reserved) == 1 and not renamed else "")
+                document.error("reserved-word", there, message, hint)
+            elif renamed and not _NAME.fullmatch(name):
+                message = f"`{name}` is not lower_case_with_underscores"
+                document.error("bad-name", there, message, "such as `exec_output_2`")
+            elif (language, name) in seen:
+                message = f"`{name}` is there already"
+                document.error("duplicate-name", there, message, "choose another")
+            seen.add((language, name))
+
+
+def _check_types(document: Document, schema: Schema) -> None:
+    """Check the names of all types, which share one namespace in C and Python."""
+    tables: list[tuple[str, Sequence[Named]]] = [
+        ("enum", schema.enums),
+        ("flags", schema.flags),
+        ("struct", schema.structs),
+        ("message", schema.messages),
+    ]
+    named: list[tuple[Path, Named]] = [
+        ((key, at), each) for key, declared in tables for at, each in enumerate(declared)
+    ]
+    own = _OWN_TYPES | {*INTEGERS, *FLOATS, "bool", "bytes", "text", "tail"}
+    _check_named(document, named, _with(own))
     seen: dict[str, str] = {}
-    for path, name in names:
+    for path, each in named:
+        name = each.python_name
+        there = (*path, "python_name" if each.renamed.python else "name")
         spelled = "".join(word.capitalize() for word in name.split("_"))
         if spelled in dir(builtins):
             message = f"`{spelled}` is a word of Python"
-            document.error("reserved-word", path, message, "choose another")
+            document.error("reserved-word", there, message, "choose another")
         if seen.setdefault(spelled, name) != name:
             message = f"`{seen[spelled]}` is `{spelled}` already"
-            document.error("duplicate-name", path, message, "choose another")
+            document.error("duplicate-name", there, message, "choose another")
 
 
 def _check_numbers(
@@ -144,11 +214,32 @@ def _check_enum_values(document: Document, at: int, enum: Enum) -> None:
     path = ("enum", at, "value")
     names = [((*path, n, "name"), value.name) for n, value in enumerate(own)]
     taken = [fault.name for fault in FAULTS] if enum.extends_faults else []
-    _check_names(document, names, (), taken)
+    _check_names(document, names, taken=taken)
     low = FIRST_OWN_CODE if enum.extends_faults else enum.base.minimum
     numbers = [((*path, n, "number"), value.number) for n, value in enumerate(own)]
     _check_numbers(document, numbers, low, enum.base.maximum, enum.reserved)
     _check_reserved(document, ("enum", at, "reserved"), enum.reserved, low, enum.base.maximum)
+
+
+def _check_flags(document: Document, schema: Schema) -> None:
+    for at, flags in enumerate(schema.flags):
+        if not flags.bits:
+            message = f"`{flags.name}` has no bit"
+            document.error("empty-enum", ("flags", at), message, "add a [[flags.bit]]")
+        path, highest = ("flags", at, "bit"), 8 * flags.size - 1
+        bits = list(enumerate(flags.bits))
+        _check_names(document, [((*path, n, "name"), bit.name) for n, bit in bits])
+        numbers = [((*path, n, "bit"), bit.bit) for n, bit in bits]
+        _check_numbers(document, numbers, 0, highest, flags.reserved)
+        _check_reserved(document, ("flags", at, "reserved"), flags.reserved, 0, highest)
+
+
+def _check_struct(document: Document, at: int, struct: Struct) -> None:
+    fields = [(("struct", at, "field", n), field) for n, field in enumerate(struct.fields)]
+    _check_named(document, fields, _FIELD_WORDS)
+    if not fields and ("struct", at, "field") not in document.positions:
+        text = f"`{struct.name}` has no field"
+        document.error("empty-struct", ("struct", at), text, "add a [[struct.field]]")
 
 
 def _check_messages(document: Document, schema: Schema) -> None:
@@ -169,9 +260,9 @@ def _check_messages(document: Document, schema: Schema) -> None:
 
 def _check_fields(document: Document, at: int, message: Message) -> None:
     path = ("message", at, "field")
-    names = [((*path, n, "name"), field.name) for n, field in enumerate(message.fields)]
-    _check_names(document, names, _RESERVED_WORDS | {"id", "encode", "encode_parts", "mro"})
-    if len(names) > _MAX_FIELDS:
+    named = [((*path, n), field) for n, field in enumerate(message.fields)]
+    _check_named(document, named, _FIELD_WORDS)
+    if len(named) > _MAX_FIELDS:
         there = ("message", at, "name")
         text = f"a message has at most {_MAX_FIELDS} fields"
         document.error("too-many-fields", there, text, "make two messages of it")
@@ -223,20 +314,32 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
         yield from ((name, path) for name in (end, f"max_body_from_{end}"))
         yield f"max_tailless_body_from_{end}", path
     for at, constant in enumerate(schema.constants):
-        yield constant.name, ("constant", at, "name")
+        yield constant.c_name, ("constant", at, "name")
     for at, enum in enumerate(schema.enums):
         first = len(FAULTS) if enum.extends_faults else 0
         for number, value in enumerate(enum.values, -first):
             path = ("enum", at, "value", number, "name") if number >= 0 else ("enum", at, "name")
-            yield f"{enum.name}_{value.name}", path
+            yield f"{enum.c_name}_{value.name}", path
+    for at, flags in enumerate(schema.flags):
+        for number, bit in enumerate(flags.bits):
+            yield f"{flags.c_name}_{bit.name}", ("flags", at, "bit", number, "name")
+    for at, struct in enumerate(schema.structs):
+        yield from _constants_of(struct.c_name, struct.fields, ("struct", at, "field"))
     for at, message in enumerate(schema.messages):
-        path = ("message", at, "name")
-        yield from ((name, path) for name in (f"type_{message.name}", f"{message.name}_max_body"))
-        for number, field in enumerate(message.fields):
-            path = ("message", at, "field", number, "name")
-            has_prefix = isinstance(field.type, Tail) and field.offset is not None
-            for bound in (*bounds(field.type), *(["prefix"] if has_prefix else [])):
-                yield f"{message.name}_{field.name}_{bound}", path
+        path, name = ("message", at, "name"), message.c_name
+        yield from ((each, path) for each in (f"type_{name}", f"{name}_max_body"))
+        yield from _constants_of(name, message.fields, ("message", at, "field"))
+
+
+def _constants_of(name: str, fields: Iterable[Field], path: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the constants about the fields of a struct or message."""
+    for number, field in enumerate(fields):
+        keys = [*bounds(field.type)]
+        keys += ["prefix"] if isinstance(field.type, Tail) and field.offset is not None else []
+        keys += ["count"] if isinstance(field.type, Array) else []
+        keys += ["absent"] if field.absent is not None else []
+        for key in keys:
+            yield f"{name}_{field.c_name}_{key}", (*path, number, "name")
 
 
 def _check_outputs(document: Document, schema: Schema) -> None:
@@ -248,6 +351,10 @@ def _check_outputs(document: Document, schema: Schema) -> None:
             document.error(
                 "unknown-backend", there, message, f"known: {', '.join(backends.names())}"
             )
+        elif output.style and output.style not in (known := backends.styles(output.backend)):
+            hint = f"known: {', '.join(known)}" if known else "leave it out: it has none"
+            message = f"`{output.backend}` has no style `{output.style}`"
+            document.error("bad-style", ("output", at, "style"), message, hint)
         if output.path in seen:
             there = ("output", at, "file")
             text = "that is the schema, its released form, or another output"

@@ -13,12 +13,12 @@ from microvm_proto import positions
 from microvm_proto.diagnostics import Diagnostic, SchemaError
 from microvm_proto.positions import START, Path, Position
 
-T = TypeVar("T", str, int, bool)
+T = TypeVar("T", str, int, bool, float)
 
 _TOML_ERROR = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_KINDS = {str: "a string", int: "an integer", bool: "true or false"}
-_SAMPLES = {str: '"…"', int: "1", bool: "true"}
+_KINDS = {str: "a string", int: "an integer", bool: "true or false", float: "a number"}
+_SAMPLES = {str: '"…"', int: "1", bool: "true", float: "0.5"}
 _PLURALS = {str: "strings", int: "integers"}
 
 
@@ -137,6 +137,8 @@ class Table:
         value = self.data.get(key)
         if value is None:
             return None
+        if kind is float and type(value) is int and abs(value) < 1 << 63:
+            value = float(value)
         if type(value) is not kind:
             hint = f"such as `{key} = {_SAMPLES[kind]}`"
             self.error("wrong-type", key, f"`{key}` must be {_KINDS[kind]}", hint)

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 from microvm_proto.faults import FAULTS
-from microvm_proto.schema import (
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import (
+    U32,
+    Array,
+    Bool,
     ByteList,
     Bytes,
     Enum,
     Field,
-    Integer,
-    Message,
-    Schema,
+    Flags,
+    Float,
+    List,
+    Named,
     Tail,
+    Text,
     Type,
     bounds,
 )
 
-Value: TypeAlias = str | int | bool | list[str] | list[int]
+Value: TypeAlias = str | int | bool | float | list[str] | list[int]
 
 
 def path_of(schema: Path) -> Path:
@@ -51,15 +58,25 @@ def _tables(schema: Schema) -> Iterator[tuple[str, Mapping[str, Value | None]]]:
             "version": schema.version,
             "ends": list(schema.ends),
             "reserved": sorted(schema.reserved) or None,
+            "prefix": schema.prefix.name if schema.prefix != U32 else None,
         },
     )
     for constant in schema.constants:
-        yield "[[constant]]", {"name": constant.name, "value": constant.value}
+        yield "[[constant]]", {**_names(constant), "value": constant.value}
     for enum in schema.enums:
         yield "[[enum]]", _enum(enum)
         for value in enum.values[len(FAULTS) if enum.extends_faults else 0 :]:
             keys: dict[str, Value | None] = {"name": value.name, "number": value.number}
             yield "[[enum.value]]", {**keys, "since": _since(value.since, 1)}
+    for flags in schema.flags:
+        yield "[[flags]]", _enum(flags)
+        for bit in flags.bits:
+            keys = {"name": bit.name, "bit": bit.bit}
+            yield "[[flags.bit]]", {**keys, "since": _since(bit.since, 1)}
+    for kind in schema.structs:
+        yield "[[struct]]", _names(kind)
+        for field in kind.fields:
+            yield "[[struct.field]]", _described(field)
     for message in schema.messages:
         yield "[[message]]", _message(message)
         for field in message.fields:
@@ -70,19 +87,27 @@ def _since(since: int, otherwise: int) -> int | None:
     return since if since != otherwise else None
 
 
-def _enum(enum: Enum) -> Mapping[str, Value | None]:
+def _names(named: Named) -> Mapping[str, Value | None]:
     return {
-        "name": enum.name,
+        "name": named.name,
+        "c_name": named.renamed.c or None,
+        "python_name": named.renamed.python or None,
+    }
+
+
+def _enum(enum: Enum | Flags) -> Mapping[str, Value | None]:
+    return {
+        **_names(enum),
         "type": enum.base.name,
         "closed": enum.closed,
-        "extends": "fault" if enum.extends_faults else None,
+        "extends": "fault" if isinstance(enum, Enum) and enum.extends_faults else None,
         "reserved": sorted(enum.reserved) or None,
     }
 
 
 def _message(message: Message) -> Mapping[str, Value | None]:
     return {
-        "name": message.name,
+        **_names(message),
         "number": message.number,
         "sender": message.sender,
         "id": message.id,
@@ -93,28 +118,48 @@ def _message(message: Message) -> Mapping[str, Value | None]:
 
 def _field(message: Message, field: Field) -> Mapping[str, Value | None]:
     return {
-        "name": field.name,
-        **_type(field.type),
+        **_described(field),
         "equals": field.equals,
         "since": _since(field.since, message.since),
         "default": _default(field) if message.is_later(field) else None,
     }
 
 
+def _described(field: Field) -> Mapping[str, Value | None]:
+    return {**_names(field), **_type(field.type), "absent": field.absent}
+
+
 def _type(kind: Type) -> Mapping[str, Value | None]:
     match kind:
-        case Integer(name=name) | Enum(name=name):
-            return {"type": name}
+        case Float(name=name, finite=finite):
+            return {"type": name, "finite": finite or None}
+        case Array(element=element, count=count):
+            return {**_type(element), "count": count}
+        case List(element=element):
+            return {**_type(element), "type": f"list<{element.name}>", **bounds(kind)}
+        case Bytes(nul=nul):
+            return {"type": "bytes", **bounds(kind), "nul": None if nul else False}
+        case Text(nul=nul):
+            return {"type": "text", **bounds(kind), "nul": None if nul else False}
+        case ByteList(nul=nul):
+            return {"type": "list<bytes>", **bounds(kind), "nul": None if nul else False}
         case Tail():
             return {"type": "tail", **bounds(kind)}
-        case Bytes(nul=nul) | ByteList(nul=nul):
-            name = "bytes" if isinstance(kind, Bytes) else "list<bytes>"
-            return {"type": name, **bounds(kind), "nul": None if nul else False}
+    return {"type": kind.name}
 
 
 def _default(field: Field) -> Value | None:
     """Return a default as a schema has it; an open enum's 0 needs no name."""
-    if isinstance(field.type, Enum):
-        names = [value.name for value in field.type.values if value.number == field.default]
-        return names[0] if names else None
+    match field.type:
+        case Enum(values=values):
+            names = [value.name for value in values if value.number == field.default]
+            return names[0] if names else None
+        case Flags(bits=bits):
+            return [bit.name for bit in bits if field.default & bit.mask] or None
+        case Bool():
+            return bool(field.default) or None
+        case Float(size=size) if field.default:
+            data = field.default.to_bytes(size, "little")
+            number: float = struct.unpack("<f" if size == 4 else "<d", data)[0]
+            return number
     return field.default or None

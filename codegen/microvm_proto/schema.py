@@ -7,170 +7,30 @@ start of the body.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+
+from microvm_proto.types import (
+    NOT_RENAMED,
+    U32,
+    Enum,
+    Field,
+    Flags,
+    Integer,
+    Named,
+    Renamed,
+    Struct,
+    Tail,
+    lay_out,
+)
 
 HEADER_SIZE = 12
-PREFIX_SIZE = 4
-"""The size of the length before a variable-length value, and of the count before a list."""
+MAX_BODY = 1 << 24
+"""Bytes that the longest body of a schema may have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Integer:
-    """An integer type, `u8` to `u64` or `i8` to `i64`; little-endian."""
-
-    name: str
-    size: int
-    signed: bool
-
-    @property
-    def minimum(self) -> int:
-        """The lowest value."""
-        return -(1 << (8 * self.size - 1)) if self.signed else 0
-
-    @property
-    def maximum(self) -> int:
-        """The highest value."""
-        return (1 << (8 * self.size - self.signed)) - 1
-
-
-INTEGERS = {
-    f"{sign}{8 * size}": Integer(f"{sign}{8 * size}", size, sign == "i")
-    for sign in "ui"
-    for size in (1, 2, 4, 8)
-}
-
-
-@dataclass(frozen=True, slots=True)
-class EnumValue:
-    """A named number; `since` is the version that brought it."""
-
-    name: str
-    number: int
-    doc: str
-    since: int
-
-
-@dataclass(frozen=True, slots=True)
-class Enum:
-    """Names for the values of an integer type; a decoder refuses other values of a closed one.
-
-    :ivar reserved: numbers of values that are gone, which no other may take.
-    """
-
-    name: str
-    base: Integer
-    closed: bool
-    doc: str
-    values: tuple[EnumValue, ...]
-    extends_faults: bool
-    reserved: tuple[int, ...] = ()
-
-    def at(self, version: int) -> Enum:
-        """Return the enum as it is in `version`."""
-        return replace(self, values=tuple(v for v in self.values if v.since <= version))
-
-
-@dataclass(frozen=True, slots=True)
-class Bytes:
-    """A length and that many bytes; `nul` says whether a zero byte may be among them."""
-
-    maximum: int
-    nul: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ByteList:
-    """A count and that many `Bytes`; `max_total` bounds the items with their prefixes."""
-
-    max_items: int
-    max_item: int
-    max_total: int
-    nul: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """The rest of the body, without a prefix."""
-
-    maximum: int
-
-
-Type: TypeAlias = Integer | Enum | Bytes | ByteList | Tail
-
-
-def bounds(kind: Type) -> dict[str, int]:
-    """Return the bounds of a type of variable length, by their keys in a schema."""
-    match kind:
-        case Bytes(maximum=maximum) | Tail(maximum=maximum):
-            return {"max": maximum}
-        case ByteList(max_items=items, max_item=item, max_total=total):
-            return {"max_items": items, "max_item": item, "max_total": total}
-    return {}
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field of a message.
-
-    :ivar equals: the only value it may have; then it is not part of the decoded message.
-    :ivar offset: the offset in the body; None behind a field of variable length.
-    :ivar since: the version that brought it.
-    :ivar number: from 1, in the order in which the fields came: a tail keeps its own when others
-        are put before it.
-    :ivar default: what a decoder puts in its place in older versions; bytes and lists are empty.
-    """
-
-    name: str
-    type: Type
-    doc: str
-    since: int
-    equals: int | None
-    offset: int | None
-    min_size: int
-    max_size: int
-    number: int = 0
-    default: int = 0
-
-    @property
-    def fixed(self) -> bool:
-        """Whether the field's length is the same in every message."""
-        return isinstance(self.type, Integer | Enum)
-
-    @property
-    def growth(self) -> list[int]:
-        """The versions after the field's own that added values to its closed enum."""
-        sinces = {value.since for value in _closed_values(self.type)}
-        return sorted(since for since in sinces if since > self.since)
-
-    def at(self, version: int) -> Field:
-        """Return the field as it is in `version`; its offset is not moved."""
-        kind = self.type
-        return replace(self, type=kind.at(version)) if isinstance(kind, Enum) else self
-
-
-def _closed_values(kind: Type) -> tuple[EnumValue, ...]:
-    return kind.values if isinstance(kind, Enum) and kind.closed else ()
-
-
-def lay_out(fields: Iterable[Field]) -> tuple[Field, ...]:
-    """Return the fields with their numbers and offsets."""
-    there = list(fields)
-    numbers = {
-        at: n for n, at in enumerate(sorted(range(len(there)), key=lambda at: there[at].since), 1)
-    }
-    placed: list[Field] = []
-    offset: int | None = 0
-    for at, field in enumerate(there):
-        placed.append(replace(field, number=numbers[at], offset=offset))
-        offset = offset + field.max_size if offset is not None and field.fixed else None
-    return tuple(placed)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Named):
     """A message; `sender` is one of the schema's ends or `both`.
 
     :ivar id: what its header's id must be: `required` (not 0), `none` (0) or `any`.
@@ -185,6 +45,7 @@ class Message:
     doc: str
     since: int
     fields: tuple[Field, ...]
+    renamed: Renamed = NOT_RENAMED
 
     @property
     def min_body(self) -> int:
@@ -223,12 +84,13 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Named):
     """A value that both ends know by its name: an integer of at most 64 bits, or ASCII text."""
 
     name: str
     value: int | str
     doc: str
+    renamed: Renamed = NOT_RENAMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +106,13 @@ class Output:
     """A file that a backend writes; `path` is absolute.
 
     :ivar module: the name by which Python imports it, when it is a module.
+    :ivar style: one of the backend's, where it has some; empty for its own choice.
     """
 
     backend: str
     path: Path
     module: str
+    style: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +120,7 @@ class Schema:
     """A protocol: its ends, its messages and their types.
 
     :ivar reserved: numbers of messages that are gone, which no other may take.
+    :ivar prefix: the type of every length and count in a body.
     :ivar digest: 64 bits over everything that shapes the bytes on the wire, and nothing else.
     """
 
@@ -270,6 +135,9 @@ class Schema:
     outputs: tuple[Output, ...]
     reserved: tuple[int, ...] = ()
     constants: tuple[Constant, ...] = ()
+    flags: tuple[Flags, ...] = ()
+    structs: tuple[Struct, ...] = ()
+    prefix: Integer = U32
     digest: int = 0
 
     @property
@@ -281,6 +149,7 @@ class Schema:
     def versions(self) -> list[int]:
         """The versions that brought something, and the newest, ascending."""
         values = {value.since for enum in self.enums for value in enum.values}
+        values |= {bit.since for flags in self.flags for bit in flags.bits}
         messages = {version for message in self.messages for version in message.versions}
         return sorted({1, self.version, *values, *messages})
 
@@ -290,6 +159,8 @@ class Schema:
             self,
             version=version,
             enums=tuple(enum.at(version) for enum in self.enums),
+            flags=tuple(flags.at(version) for flags in self.flags),
+            structs=tuple(struct.at(version) for struct in self.structs),
             messages=tuple(m.at(version) for m in self.messages if m.since <= version),
             digest=0,
         )

@@ -6,48 +6,55 @@ import difflib
 import re
 from collections.abc import Collection
 
-from microvm_proto.schema import INTEGERS
+from microvm_proto.types import INTEGERS
 
 _SIZED = re.compile(r"(u?)(?:int|i|s)?_?(\d+)(?:_?t)?")
 _INTEGERS = f"{', '.join(list(INTEGERS)[:-1])} and {list(INTEGERS)[-1]}"
-_FLAT = "messages are flat: put its fields here, or what it encodes to into a `bytes`"
-# In this order: `list<f32>` is a list.
+_FRACTIONS = "floats are f32 and f64; or send an integer, with what it is multiplied by as `scale`"
+# In this order: `list<string>` is a list.
 _FOREIGN = (
     (
         r"(bytes?|octets?|u8|uint8(_t)?|(unsigned )?char)\s*(\[.*\]|<.*>|\(.*\))",
-        "write `bytes`, with the bound as `max`",
+        "write `bytes`, with the bound as `max`; or `u8` with a `count`, if it is always as many",
     ),
     (
         r"(repeated|list|array|vec|vector|seq|sequence|set|slice)\b.*|.+\[.*\]",
-        "the one list is `list<bytes>`, of which an item can hold any value",
+        "an array is its element's type with a `count`; a list is `list<bytes>`, or `list<NAME>` "
+        "of a type of fixed size, with `max_items`",
     ),
     (
         r"(map|dict|table)\b.*",
-        "there are no maps: send a `list<bytes>`, such as of KEY=VALUE",
+        "there are no maps: send a list of a [[struct]], or a `list<bytes>`, such as of KEY=VALUE",
     ),
     (
         r"(optional|option|maybe|nullable)\b.*|.+\?",
-        "every field is always there: have a value that means none, or a message without the field",
+        "every field is always there: say which number stands for none as `absent`, or have a "
+        "message without the field",
     ),
+    (r"(struct|object|record|tuple)\b.*", "declare a [[struct]], and write its name"),
     (
-        r"(struct|message|object|record|tuple|union|oneof|variant|any|json)\b.*",
-        _FLAT,
+        r"(message|union|oneof|variant|any|json)\b.*",
+        "there are no unions: have a message for each, or what it encodes to in a `bytes`",
     ),
+    (r"f(p|loat)?_?32(_?t)?|float|single", "did you mean `f32`?"),
+    (r"f(p|loat)?_?64(_?t)?|double", "did you mean `f64`?"),
     (
-        r"b?f(p|loat)?_?\d*(_?t)?|double|half|real|decimal\d*|fixed\d*|number|numeric",
-        "there are no fractions: send an integer in a smaller unit, such as thousandths",
+        r"b?f(p|loat)?_?\d*(_?t)?|half|real|decimal\d*|fixed\d*|number|numeric|long double",
+        _FRACTIONS,
     ),
+    (r"c?_?str(ing)?\d*|utf[-_]?8|unicode|varchar.*", "did you mean `text`?"),
     (
-        r"c?_?str(ing)?\d*|text|utf[-_]?8|unicode|w?chars?(_t)?|varchar.*",
-        "text is `bytes`; its `doc` says in which encoding",
+        r"w?chars?(_t)?",
+        "write `text`, with the bound in bytes as `max`; or `u8` with a `count`",
     ),
+    (r"_?bool(ean)?(_t)?", "did you mean `bool`?"),
     (
-        r"bool(ean)?|flag|bit",
-        "declare a closed enum with two values, such as no = 0 and yes = 1",
+        r"flags?|bits?|bit_?(field|mask|set|map)\w*",
+        "declare [[flags]], with a [[flags.bit]] for each, and write their name",
     ),
     (
         r"(date_?)?time(stamp|_t)?|date|duration|instant|timespec|timeval",
-        "time is an integer; its `doc` says in which unit, and since when",
+        "time is an integer; its `unit` says which, and its `doc` since when",
     ),
     (
         r"blob|binary|data|buffer|octets?|bytearray|raw|opaque",
@@ -70,13 +77,17 @@ def hint(name: str, known: Collection[str], messages: Collection[str]) -> str:
     if word in known:
         return f"did you mean `{word}`?"
     if name in messages:
-        return f"`{name}` is a message, and {_FLAT}"
+        return f"`{name}` is a message: declare a [[struct]] for what is in it"
     return _integer(word) or _foreign(word) or _similar(word, known)
 
 
-def hint_of_enum(name: str) -> str:
-    """Return a line that says what to write instead of an enum's type: an integer."""
-    return _integer(name.strip().lower()) or f"an enum is an integer on the wire: {_INTEGERS}"
+def hint_of_base(name: str, kind: str) -> str:
+    """Return a line that says what to write instead of the type of an enum or of flags.
+
+    :param kind: `enum` or `flags`.
+    """
+    verb = "an enum is" if kind == "enum" else "flags are"
+    return _integer(name.strip().lower()) or f"{verb} an integer on the wire: {_INTEGERS}"
 
 
 def _integer(word: str) -> str:

@@ -39,12 +39,20 @@ enum sensor_fault {
 	SENSOR_FAULT_TOO_MANY = 8,
 	/* A list's items, with their prefixes, are longer than its bound. */
 	SENSOR_FAULT_TOTAL_TOO_LONG = 9,
-	/* A value that a closed enum or a constant does not have. */
+	/* A value that its field cannot have. */
 	SENSOR_FAULT_UNKNOWN_VALUE = 10,
 	/* A NUL byte where none may be. */
 	SENSOR_FAULT_EMBEDDED_NUL = 11,
 	/* The body goes on after its last field. */
 	SENSOR_FAULT_TRAILING_BYTES = 12,
+	/* Text that is not UTF-8. */
+	SENSOR_FAULT_NOT_UTF8 = 13,
+	/* A NaN or an infinity where none may be. */
+	SENSOR_FAULT_NOT_FINITE = 14,
+	/* The check is not that of the frame. */
+	SENSOR_FAULT_BAD_CHECK = 15,
+	/* The bytes between two delimiters are not a stuffed frame. */
+	SENSOR_FAULT_BAD_STUFFING = 16,
 };
 
 /* The messages. */
@@ -91,12 +99,20 @@ enum sensor_refusal {
 	SENSOR_REFUSAL_TOO_MANY = 8,
 	/* A list's items, with their prefixes, are longer than its bound. */
 	SENSOR_REFUSAL_TOTAL_TOO_LONG = 9,
-	/* A value that a closed enum or a constant does not have. */
+	/* A value that its field cannot have. */
 	SENSOR_REFUSAL_UNKNOWN_VALUE = 10,
 	/* A NUL byte where none may be. */
 	SENSOR_REFUSAL_EMBEDDED_NUL = 11,
 	/* The body goes on after its last field. */
 	SENSOR_REFUSAL_TRAILING_BYTES = 12,
+	/* Text that is not UTF-8. */
+	SENSOR_REFUSAL_NOT_UTF8 = 13,
+	/* A NaN or an infinity where none may be. */
+	SENSOR_REFUSAL_NOT_FINITE = 14,
+	/* The check is not that of the frame. */
+	SENSOR_REFUSAL_BAD_CHECK = 15,
+	/* The bytes between two delimiters are not a stuffed frame. */
+	SENSOR_REFUSAL_BAD_STUFFING = 16,
 	/* More measurements than the sensor takes at a time. */
 	SENSOR_REFUSAL_TOO_OFTEN = 64,
 };

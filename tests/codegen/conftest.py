@@ -13,8 +13,8 @@ from types import ModuleType
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.support.emitted import emitted
 
-from microvm_proto import backends
 from microvm_proto.cli import main
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
@@ -84,7 +84,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path
                 "wireshark": "dissector.lua",
             }
             for backend, name in names.items():
-                for file, text in backends.find(backend)(schema, name).items():
+                for file, text in emitted(backend, schema, name).items():
                     (folder / file).write_text(text)
         return folders[path]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from microvm_proto.schema import INTEGERS
+from microvm_proto.types import INTEGERS
 
 VERSION = 3
 IDS = ("required", "none", "any")

@@ -25,7 +25,8 @@ from tests.support import encoders, vectors
 from microvm_proto import frame as reference
 from microvm_proto.faults import FAULTS, Fault
 from microvm_proto.resolve import read_schema
-from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
 
 ROOT = Path(__file__).parents[2]
 SANDBOXD = ROOT / "protocol/sandboxd.toml"
@@ -197,6 +198,8 @@ def values(field: Field) -> st.SearchStrategy[Any]:
             return items.filter(lambda them: sum(4 + len(item) for item in them) <= total)
         case Tail(maximum=maximum):
             return octets(maximum, nul=True)
+        case _:
+            raise NotImplementedError
 
 
 def octets(maximum: int, nul: bool) -> st.SearchStrategy[bytes]:
@@ -327,7 +330,13 @@ FAULTY = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+# Of types and framings that this schema does not have.
+OTHERS = {"not_utf8", "not_finite", "bad_check", "bad_stuffing"}
+
+
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULTS if fault.name not in OTHERS], ids=lambda fault: fault.name
+)
 def test_every_fault_is_reported_where_it_is_documented(fault: Fault, link: Link) -> None:
     pair = link(EVERYTHING)
     data, offset, field = FAULTY[fault.name]

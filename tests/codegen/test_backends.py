@@ -15,6 +15,7 @@ from types import ModuleType
 
 import pytest
 from click.testing import Result
+from tests.support.emitted import emitted
 
 from microvm_proto import backends
 from microvm_proto.lint import constants
@@ -177,7 +178,7 @@ def test_constants_are_the_same_in_both_languages(generated: Generated, tmp_path
     said = subprocess.run([tmp_path / "main"], stdout=subprocess.PIPE, text=True, check=True)
     assert said.stdout.split("|") == [str(value) for value in values]
     for backend in ("constants", "python"):
-        text = backends.find(backend)(read_schema(path), "file")["file"]
+        text = emitted(backend, read_schema(path), "file")["file"]
         given = re.findall(r"^(?:ODD_TEXT|MOST|LEAST|FEW) = (.*)$", text, re.MULTILINE)
         assert [ast.literal_eval(value) for value in given] == values
 
@@ -244,7 +245,8 @@ def test_an_installed_distribution_can_bring_a_backend(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
     (tmp_path / "names_backend.py").write_text(
-        "def emit(schema, file):\n"
+        "def emit(schema, output):\n"
+        "    file = output.path.name\n"
         "    names = ''.join(message.name + '\\n' for message in schema.messages)\n"
         "    return {file: names, file + '.2': 'two\\n'}\n"
     )

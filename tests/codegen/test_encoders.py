@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.emitted import emitted
 
-from microvm_proto import backends
 from microvm_proto import frame as reference
 from microvm_proto.faults import FAULTS
 from microvm_proto.resolve import read_schema
-from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
 
 from . import random_schema
 from .test_agreement import EVERYTHING, HEADER, QUICK, ROOT, SANDBOXD, octets, values
@@ -187,7 +188,7 @@ def make(
             path = folder / "schema.toml"
         schema = read_schema(path)
         for backend, file in {"python": "codec.py", "c": "protocol.h"}.items():
-            (folder / file).write_text(backends.find(backend)(schema, file)[file])
+            (folder / file).write_text(emitted(backend, schema, file)[file])
         structs = {
             message.name: type(
                 message.name,
@@ -215,6 +216,8 @@ def wild(field: Field) -> st.SearchStrategy[Any]:
             return _octets_around(maximum)
         case ByteList():
             return _lists_around(field.type) | _items_around(field.type)
+        case _:
+            raise NotImplementedError
 
 
 def _octets_around(maximum: int) -> st.SearchStrategy[bytes]:

@@ -51,25 +51,30 @@ INTEGERS = "u8, u16, u32, u64, i8, i16, i32 and i64"
 MEANT = {
     "u32": ["U32", "uint32", "uint32_t", "u_32", "Uint32"],
     "i16": ["int16", "int16_t", "s16", "I16"],
+    "f32": ["F32", "float", "float32", "float32_t", "fp32"],
+    "f64": ["float64_t", "double"],
+    "bool": ["boolean", "Bool", "_Bool"],
+    "text": ["string", "str", "utf8", "utf-8", "String", "cstring"],
     "colour": ["color", "Colour", "colours"],
     "bytes": ["byte", "Bytes", "blob", "binary", "buffer"],
     "tail": ["tial", "TAIL"],
     "list<bytes>": ["List<Bytes>"],
 }
 INSTEAD = {
-    "there are no fractions: ": "f16 f32 f64 float float32 float64_t double bf16 fp32 real decimal",
-    "text is `bytes`; ": "string str text utf8 utf-8 char wchar_t String cstring",
-    "declare a closed enum ": "bool boolean Bool flag",
+    "floats are f32 and f64; ": "f16 bf16 half real decimal",
+    "write `text`, ": "char wchar_t",
+    "declare [[flags]], ": "flag bit bitfield bitmask",
     f"an integer has a size: {INTEGERS}": "int uint integer long size_t usize varint unsigned",
     f"integers are {INTEGERS}; ": "u24 u128 i7 uint256 int128_t u1",
-    "the one list is `list<bytes>`": "list<u32> list<f32> u32[4] vec<u8> array repeated set<u8>",
+    "an array is its element's type ": "list<text> u32[4] vec<u8> array repeated set<u8>",
     "write `bytes`, with the bound ": "bytes[16] u8[16] bytes<4> char[8]",
     "there are no maps: ": "map<bytes> dict",
-    "messages are flat: ": "struct union oneof any json object",
-    "`point` is a message, ": "point",
+    "declare a [[struct]], ": "struct object tuple",
+    "there are no unions: ": "union oneof any json",
+    "`point` is a message: ": "point",
     "every field is always there: ": "optional optional<u8> u32?",
     "time is an integer; ": "timestamp datetime duration time_t",
-    "known: u8, ": "quux",
+    "known: f32, ": "quux",
 }
 
 

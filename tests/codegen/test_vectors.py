@@ -9,11 +9,12 @@ from types import ModuleType
 
 import pytest
 from tests.support import vectors
+from tests.support.emitted import emitted
 
-from microvm_proto import backends
 from microvm_proto.faults import FAULTS
 from microvm_proto.resolve import read_schema
-from microvm_proto.schema import ByteList, Bytes, Enum, Field, Message, Schema, Tail
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import ByteList, Bytes, Enum, Field, Tail
 
 SANDBOXD = Path(__file__).parents[2] / "protocol/sandboxd.toml"
 EVERYTHING = Path(__file__).parent / "schemas/everything.toml"
@@ -112,7 +113,7 @@ def test_a_fault_lies_within_the_frame(committed: list[vectors.Vector]) -> None:
 
 @pytest.mark.parametrize("path", [SANDBOXD, EVERYTHING], ids=lambda path: path.stem)
 def test_the_file_is_small_and_has_no_vector_twice(path: Path) -> None:
-    (text,) = backends.find("vectors")(read_schema(path), "vectors.json").values()
+    (text,) = emitted("vectors", read_schema(path), "vectors.json").values()
     assert len(text) < 200_000
     assert max(map(len, text.splitlines())) < 2000
     data = json.loads(text)
@@ -142,7 +143,7 @@ def test_the_file_grows_with_the_schema_and_not_with_its_square(
     read: Callable[[str], Schema],
 ) -> None:
     def size(fields: int) -> int:
-        return len(*backends.find("vectors")(read(with_fields(fields)), "vectors.json").values())
+        return len(*emitted("vectors", read(with_fields(fields)), "vectors.json").values())
 
     assert size(240) < 3 * size(80)
 
@@ -151,7 +152,7 @@ def test_a_message_of_many_fields_has_each_of_their_values_and_faults(
     read: Callable[[str], Schema], tmp_path: Path
 ) -> None:
     (tmp_path / "vectors.json").write_text(
-        *backends.find("vectors")(read(with_fields(100)), "vectors.json").values()
+        *emitted("vectors", read(with_fields(100)), "vectors.json").values()
     )
     known = vectors.load(tmp_path / "vectors.json")
     valid = [vector for vector in known if vector.fault is None]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.emitted import emitted
 
-from microvm_proto import backends
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
 
@@ -50,7 +50,7 @@ def make(
         (folder / "schema.toml").write_text(text)
         schema = read_schema(folder / "schema.toml")
         for backend, file in {"python": "codec.py", "c": "protocol.h"}.items():
-            (folder / file).write_text(backends.find(backend)(schema, file)[file])
+            (folder / file).write_text(emitted(backend, schema, file)[file])
         library = build(schema, folder / "protocol.h", folder)
         room = ctypes.create_string_buffer(HEADER + schema.max_body)
         return Pair(schema, load(folder / "codec.py"), library, room)

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 from tests.support import vectors
+from tests.support.emitted import emitted
 
-from microvm_proto import backends, frame
+from microvm_proto import frame
 from microvm_proto.backends.wireshark import filter_name
 from microvm_proto.faults import FAULTS
 from microvm_proto.resolve import read_schema
@@ -159,7 +160,7 @@ def test_a_name_that_wireshark_knows_gets_another(
         '[protocol]\nname = "http"\nversion = 1\nends = ["a", "b"]\n'
         '[[message]]\nname = "m"\nnumber = 7\nsender = "b"\nid = "any"\n'
     )
-    (text,) = backends.find("wireshark")(schema, "http.lua").values()
+    (text,) = emitted("wireshark", schema, "http.lua").values()
     (tmp_path / "http.lua").write_text(text)
     capture = Capture()
     capture.connect(frame.write(7, 1, b""), to_port=False, step=5)

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.support.daemon import Daemon, Result, build_sanitized
+from tests.support.emitted import emitted
 
 from microvm.errors import ProtocolError, UsageError
 from microvm.guest import request
 from microvm.wire import codec, session
 from microvm.wire.session import Session
-from microvm_proto import backends
 from microvm_proto.resolve import read_schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,8 +62,8 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sandboxd.toml").write_text(text + MESSAGE)
     schema = read_schema(folder / "sandboxd.toml")
     shutil.copytree(ROOT / "guest", folder / "guest")
-    (folder / "guest/protocol.h").write_text(backends.find("c")(schema, "file")["file"])
-    (folder / "codec.py").write_text(backends.find("python")(schema, "file")["file"])
+    (folder / "guest/protocol.h").write_text(emitted("c", schema, "file")["file"])
+    (folder / "codec.py").write_text(emitted("python", schema, "file")["file"])
     build_sanitized(folder, folder / "guest")
     return folder
 
@@ -78,7 +78,7 @@ def older(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     text = "".join(kept).replace(f"version = {codec.VERSION}\n", f"version = {version}\n")
     (folder / "sandboxd.toml").write_text(text)
     schema = read_schema(folder / "sandboxd.toml")
-    (folder / "codec.py").write_text(backends.find("python")(schema, "file")["file"])
+    (folder / "codec.py").write_text(emitted("python", schema, "file")["file"])
     # A daemon that knows no more than that: what it decodes hangs on the version that is spoken.
     shutil.copytree(ROOT / "guest", folder / "guest")
     header = (folder / "guest/protocol.h").read_text()

@@ -58,6 +58,7 @@ KNOWS = {
 
 #: The modules of the generator: each may know only those before it.
 PROTO = (
+    "types",
     "schema",
     "faults",
     "positions",
@@ -69,6 +70,7 @@ PROTO = (
     "frame",
     "backends",
     "lint",
+    "resolve_types",
     "resolve",
     "generate",
     "init",

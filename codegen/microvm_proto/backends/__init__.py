@@ -1,9 +1,10 @@
 """The backends: what a schema can be written to, such as Python, C or Markdown.
 
-A backend is one function, `emit(schema, file)`, that returns the text of each file it writes, by
-name; `file` is the name that the schema's `[[output]]` gives. It is pure: no I/O, no clock, no
-order that is not the schema's. Those of this package are the modules beside this one; others are
-entry points of the group `microvm_proto.backends`.
+A backend is one function, `emit(schema, output)`, that returns the text of each file it writes, by
+name; `output` is the schema's `[[output]]` that asks for it. It is pure: no I/O, no clock, no order
+that is not the schema's. Those of this package are the modules beside this one; others are entry
+points of the group `microvm_proto.backends`. The ways in which one can write the same are `STYLES`,
+names in a tuple beside its `emit`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-from microvm_proto.schema import Schema
+from microvm_proto.schema import Output, Schema
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-Backend: TypeAlias = Callable[[Schema, str], Mapping[str, str]]
+Backend: TypeAlias = Callable[[Schema, Output], Mapping[str, str]]
 
 GROUP = "microvm_proto.backends"
 
@@ -46,6 +47,16 @@ def find(name: str) -> Backend:
             installed: Backend = point.load()
             return installed
     raise KeyError(name)
+
+
+def styles(name: str) -> tuple[str, ...]:
+    """Return the styles of the backend called `name`.
+
+    :raises KeyError: there is no such backend.
+    """
+    module = importlib.import_module(find(name).__module__)
+    known: tuple[str, ...] = getattr(module, "STYLES", ())
+    return known
 
 
 def _installed() -> Iterable[EntryPoint]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from microvm_proto.schema import Schema
+from microvm_proto.schema import Output, Schema
 
 
-def emit(schema: Schema, file: str) -> dict[str, str]:
+def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the constants, which are one module."""
     head = f'"""Constants of the protocol {schema.name}. Generated from {schema.source}."""\n'
-    return {file: head + declare(schema)}
+    return {output.path.name: head + declare(schema)}
 
 
 def declare(schema: Schema) -> str:

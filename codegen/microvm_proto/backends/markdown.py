@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from microvm_proto.faults import CHECKS, FAULTS
-from microvm_proto.schema import (
-    HEADER_SIZE,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Integer,
-    Message,
-    Schema,
-    Tail,
-)
+from microvm_proto.schema import HEADER_SIZE, Message, Output, Schema
+from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
 
 
-def emit(schema: Schema, file: str) -> dict[str, str]:
+def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the specification, which is one file."""
     parts = [
         f"# The protocol of {schema.name}, version {schema.version}",
@@ -37,7 +28,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         "## Enums",
         *(_enum(enum) for enum in schema.enums),
     ]
-    return {file: "\n\n".join(part for part in parts if part) + "\n"}
+    return {output.path.name: "\n\n".join(part for part in parts if part) + "\n"}
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

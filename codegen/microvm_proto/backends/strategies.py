@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from microvm_proto.backends.python.naming import call, camel
-from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
+from microvm_proto.schema import Message, Output, Schema
+from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
 
 
-def emit(schema: Schema, file: str) -> dict[str, str]:
+def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the strategies, which are one module."""
     constants: dict[str, str] = {}
     functions = [_function(message, constants) for message in schema.messages]
@@ -20,7 +21,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
     )
     assigned = "\n".join(f"{name} = {value}" for name, value in constants.items())
     blocks = [head.strip(), _HELPERS.strip(), assigned, *functions, _by_sender(schema)]
-    return {file: "\n\n\n".join(block for block in blocks if block) + "\n"}
+    return {output.path.name: "\n\n\n".join(block for block in blocks if block) + "\n"}
 
 
 def _import(schema: Schema) -> str:
@@ -68,6 +69,8 @@ def _annotation(field: Field) -> str:
             return "tuple[bytes, ...]"
         case Bytes() | Tail():
             return "bytes"
+        case _:
+            raise NotImplementedError
 
 
 def _constant(field: Field, constants: dict[str, str]) -> str:

@@ -5,23 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from microvm_proto.faults import FAULTS
 from microvm_proto.frame import Malformed, Value, pack, read, write
-from microvm_proto.schema import (
-    INTEGERS,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Integer,
-    Message,
-    Schema,
-    Tail,
-    Type,
-)
+from microvm_proto.schema import Message, Output, Schema
+from microvm_proto.types import INTEGERS, ByteList, Bytes, Enum, Field, Integer, Tail, Type
 
 _U32 = INTEGERS["u32"]
 _RUN = re.compile(rb"(.)\1{15}", re.DOTALL)
@@ -46,7 +36,7 @@ _FORMAT = [
 ]
 
 
-def emit(schema: Schema, file: str) -> dict[str, str]:
+def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the vectors, which are one file with one vector a line."""
     head = {
         "source": f"Generated from {schema.source} by `microvm-proto gen`.",
@@ -59,7 +49,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
     for name, vectors in ("valid", _valid(schema)), ("invalid", _invalid(schema)):
         lines = ",\n".join(json.dumps(vector) for vector in vectors)
         parts.append(f'"{name}": [\n{lines}\n]' if lines else f'"{name}": []')
-    return {file: "{\n" + ",\n".join(parts) + "\n}\n"}
+    return {output.path.name: "{\n" + ",\n".join(parts) + "\n}\n"}
 
 
 def _valid(schema: Schema) -> Iterator[dict[str, Any]]:
@@ -120,6 +110,8 @@ def _values(kind: Type) -> dict[str, Value]:
             return _octets(maximum, nul=True)
         case ByteList():
             return dict(_lists(kind))
+        case _:
+            raise NotImplementedError
 
 
 def _unknown(kind: Enum, base: Integer) -> list[int]:
@@ -344,7 +336,10 @@ def _decoded(value: Value) -> Any:
             return value
         case bytes():
             return _compact(value)
-    return [[_compact(item), len(list(again))] for item, again in itertools.groupby(value)]
+        case tuple():
+            return [[_decoded(item), len(list(again))] for item, again in itertools.groupby(value)]
+        case Mapping():
+            return {name: _decoded(each) for name, each in value.items()}
 
 
 def _compact(data: bytes) -> str:

@@ -7,32 +7,22 @@ from collections.abc import Iterator
 
 from microvm_proto.faults import FAULTS
 from microvm_proto.frame import pack
-from microvm_proto.schema import (
-    HEADER_SIZE,
-    PREFIX_SIZE,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Integer,
-    Message,
-    Schema,
-    Tail,
-)
+from microvm_proto.schema import HEADER_SIZE, Message, Output, Schema
+from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
 
 
-def emit(schema: Schema, file: str) -> dict[str, str]:
+def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the dissector, which is one file."""
     values = {
         "source": schema.source,
-        "file": file,
+        "file": output.path.name,
         "name": schema.name,
         "filter": filter_name(schema),
         "version": str(schema.version),
         "first": schema.ends[0],
         "second": schema.ends[1],
         "header_size": str(HEADER_SIZE),
-        "prefix_size": str(PREFIX_SIZE),
+        "prefix_size": str(schema.prefix.size),
         "types": _names((message.number, message.name) for message in schema.messages),
         "faults": _names((fault.number, fault.name) for fault in FAULTS),
         "codes": _table((f.name, f"{{ {f.number}, {_string(f.doc)} }}") for f in FAULTS),
@@ -40,7 +30,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         "messages": "".join(_message(message) for message in schema.messages),
     }
     text = re.sub("@([a-z_]+)@", lambda place: values[place[1]], _DISSECTOR)
-    return {file: text.lstrip("\n")}
+    return {output.path.name: text.lstrip("\n")}
 
 
 def filter_name(schema: Schema) -> str:

@@ -52,11 +52,19 @@ class Fault(enum.IntEnum):
     TOTAL_TOO_LONG = 9
     """A list's items, with their prefixes, are longer than its bound."""
     UNKNOWN_VALUE = 10
-    """A value that a closed enum or a constant does not have."""
+    """A value that its field cannot have."""
     EMBEDDED_NUL = 11
     """A NUL byte where none may be."""
     TRAILING_BYTES = 12
     """The body goes on after its last field."""
+    NOT_UTF8 = 13
+    """Text that is not UTF-8."""
+    NOT_FINITE = 14
+    """A NaN or an infinity where none may be."""
+    BAD_CHECK = 15
+    """The check is not that of the frame."""
+    BAD_STUFFING = 16
+    """The bytes between two delimiters are not a stuffed frame."""
 
 
 class ErrorCode(enum.IntEnum):
@@ -81,11 +89,19 @@ class ErrorCode(enum.IntEnum):
     TOTAL_TOO_LONG = 9
     """A list's items, with their prefixes, are longer than its bound."""
     UNKNOWN_VALUE = 10
-    """A value that a closed enum or a constant does not have."""
+    """A value that its field cannot have."""
     EMBEDDED_NUL = 11
     """A NUL byte where none may be."""
     TRAILING_BYTES = 12
     """The body goes on after its last field."""
+    NOT_UTF8 = 13
+    """Text that is not UTF-8."""
+    NOT_FINITE = 14
+    """A NaN or an infinity where none may be."""
+    BAD_CHECK = 15
+    """The check is not that of the frame."""
+    BAD_STUFFING = 16
+    """The bytes between two delimiters are not a stuffed frame."""
     BUSY = 64
     """An exec is in flight."""
     UNKNOWN_ID = 65

@@ -6,10 +6,10 @@ from microvm_proto.backends.c import declare, decode, encode, runtime
 from microvm_proto.backends.c.text import comment
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
-from microvm_proto.schema import Schema
+from microvm_proto.schema import Output, Schema
 
 
-def emit(schema: Schema, file: str) -> dict[str, str]:
+def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the header, in which every name starts with the schema's.
 
     Templates have `@p@` for that name, and `@P@` for it in capitals.
@@ -56,7 +56,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         "#endif",
     ]
     text = "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
-    return {file: text.replace("@P@", name.upper()).replace("@p@", name)}
+    return {output.path.name: text.replace("@P@", name.upper()).replace("@p@", name)}
 
 
 def _top(schema: Schema) -> str:

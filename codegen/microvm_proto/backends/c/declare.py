@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from microvm_proto.backends.c.text import c_type, comment, literal, value
-from microvm_proto.schema import HEADER_SIZE, Enum, Field, Message, Schema, Tail, bounds
+from microvm_proto.schema import HEADER_SIZE, Message, Schema
+from microvm_proto.types import Enum, Field, Tail, bounds
 
 
 def enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from microvm_proto.backends.c.text import boolean, c_type, is_known, literal, wire_bits
-from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
 
 
 def decode_message(name: str, message: Message) -> str:
@@ -91,3 +92,5 @@ def _decode_field(field: Field) -> str:
             return f"@p@_take_list(&cursor, {number}, {bounds},\n\t\t\t{boolean(nul)}, {into})"
         case Tail(maximum=maximum):
             return f"@p@_take_tail(&cursor, {number}, {maximum}, {into})"
+        case _:
+            raise NotImplementedError

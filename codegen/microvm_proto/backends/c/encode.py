@@ -7,16 +7,8 @@ import re
 from collections.abc import Iterator
 
 from microvm_proto.backends.c.text import boolean, comment, is_known, literal, wire_bits
-from microvm_proto.schema import (
-    INTEGERS,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Integer,
-    Message,
-    Tail,
-)
+from microvm_proto.schema import Message
+from microvm_proto.types import INTEGERS, ByteList, Bytes, Enum, Field, Integer, Tail
 
 
 def check(name: str, message: Message) -> str:

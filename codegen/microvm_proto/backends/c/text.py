@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 
-from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Tail
+from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
 
 WIDTH = 100
 
@@ -54,6 +54,8 @@ def c_type(field: Field) -> str:
             return "struct @p@_slice"
         case ByteList():
             return "struct @p@_list"
+        case _:
+            raise NotImplementedError
 
 
 def is_known(enum: Enum, field: Field) -> str:

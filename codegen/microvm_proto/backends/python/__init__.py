@@ -10,20 +10,11 @@ from microvm_proto.backends.python import fallback, fast, runtime
 from microvm_proto.backends.python.naming import WIDTH, camel, default, ids, layout
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
-from microvm_proto.schema import (
-    ByteList,
-    Bytes,
-    Enum,
-    EnumValue,
-    Field,
-    Integer,
-    Message,
-    Schema,
-    Tail,
-)
+from microvm_proto.schema import Message, Output, Schema
+from microvm_proto.types import ByteList, Bytes, Enum, EnumValue, Field, Integer, Tail
 
 
-def emit(schema: Schema, file: str) -> dict[str, str]:
+def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the codec, which is one module."""
     source = schema.source
     parts = [
@@ -51,7 +42,7 @@ def emit(schema: Schema, file: str) -> dict[str, str]:
         _rules(schema),
         runtime.DECODER,
     ]
-    return {file: "\n\n\n".join(part.strip("\n") for part in parts) + "\n"}
+    return {output.path.name: "\n\n\n".join(part.strip("\n") for part in parts) + "\n"}
 
 
 def _docstring(indent: int, text: str, paragraphs: Iterable[str] = ()) -> str:
@@ -150,6 +141,8 @@ def _annotation(field: Field) -> str:
             return "tuple[bytes, ...]"
         case Tail():
             return "bytes | memoryview"
+        case _:
+            raise NotImplementedError
 
 
 def _bounds(field: Field) -> str:

@@ -17,7 +17,8 @@ from microvm_proto.backends.python.naming import (
     letter,
     literal,
 )
-from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Schema, Tail
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
 
 HELPERS = """
 class _Field:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from microvm_proto.schema import ByteList, Bytes, Enum, Field, Integer, Message, Tail
+from microvm_proto.schema import Message
+from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
 
 WIDTH = 100
 
@@ -24,6 +25,8 @@ def default(field: Field) -> str:
             return "()"
         case Bytes() | Tail():
             return 'b""'
+        case _:
+            raise NotImplementedError
 
 
 def literal(number: int) -> str:

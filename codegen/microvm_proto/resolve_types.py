@@ -1,0 +1,417 @@
+"""The step from the tables of types and fields to what they take on the wire."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+from microvm_proto import unknown_type
+from microvm_proto.faults import FAULTS
+from microvm_proto.load import Table
+from microvm_proto.schema import MAX_BODY, Constant
+from microvm_proto.types import (
+    BOOL,
+    FLOATS,
+    INTEGERS,
+    NOT_RENAMED,
+    Array,
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    EnumValue,
+    Field,
+    FlagBit,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Renamed,
+    Scalar,
+    Struct,
+    Tail,
+    Text,
+    Type,
+    lay_out,
+    sizes,
+    within,
+)
+
+_PREFIXES = ("u8", "u16", "u32")
+_VARIABLE = ("bytes", "text", "list<bytes>", "tail")
+_LIST = re.compile(r"list<(\w+)>", re.ASCII)
+_MAX_DEPTH = 16
+"""Structs that can be in one another."""
+
+_MAX_PARTS = 4096
+"""Fields that a struct has with all that is in it."""
+
+Since: TypeAlias = Callable[[Table, int], int]
+"""A function that reads `since`; the number is what it is when it is not given."""
+
+
+def renamed(table: Table) -> Renamed:
+    """Read the names that something has in C and in Python instead of its own."""
+    c, python = table.get("c_name", str, ""), table.get("python_name", str, "")
+    return Renamed(c, python) if c or python else NOT_RENAMED
+
+
+def prefix(protocol: Table) -> Integer:
+    """Read the type of every length and count."""
+    name = protocol.get("prefix", str, "u32")
+    if name not in _PREFIXES:
+        names = ", ".join(f"`{known}`" for known in _PREFIXES)
+        protocol.error("bad-prefix", "prefix", f"no length is of type `{name}`", f"one of {names}")
+        return INTEGERS["u32"]
+    return INTEGERS[name]
+
+
+class Types:
+    """The types that a schema declares, and the fields that are made of them.
+
+    :ivar messages: the names of messages, for hints.
+    """
+
+    def __init__(self, root: Table, prefix: Integer, since: Since) -> None:
+        """Read the tables of enums, flags and structs in `root`."""
+        self.prefix = prefix
+        self.since = since
+        self.constants: dict[str, Constant] = {}
+        self.messages = [str(table.data.get("name")) for table in root.tables("message")]
+        self.enums = tuple(self._enum(table) for table in root.tables("enum"))
+        self.flags = tuple(self._flags(table) for table in root.tables("flags"))
+        declared: list[Scalar] = [*self.enums, *self.flags]
+        self._scalars = {kind.name: kind for kind in [*INTEGERS.values(), BOOL, *declared]}
+        tables = [(str(table.data.get("name")), table) for table in root.tables("struct")]
+        self._tables = dict(tables)
+        self._structs: dict[str, Struct] = {}
+        self._open: list[str] = []
+        self.structs = tuple(self._struct(name) for name, _ in tables)
+
+    def _enum(self, table: Table) -> Enum:
+        extends = table.get("extends", str, "")
+        if extends not in ("", "fault"):
+            hint = 'write `extends = "fault"`, or leave it out'
+            table.error("bad-extends", "extends", "only `fault` can be extended", hint)
+        name, base = table.require("name", str), self._base(table, "enum")
+        values = tuple(self._enum_value(item) for item in table.tables("value"))
+        if extends == "fault":
+            values = tuple(EnumValue(f.name, f.number, f.doc, 1) for f in FAULTS) + values
+        enum = Enum(
+            name=name,
+            base=base,
+            closed=table.require("closed", bool),
+            doc=table.get("doc", str, "").strip(),
+            values=values,
+            extends_faults=extends == "fault",
+            reserved=table.items("reserved", int),
+            renamed=renamed(table),
+        )
+        table.done()
+        return enum
+
+    def _enum_value(self, table: Table) -> EnumValue:
+        value = EnumValue(
+            name=table.require("name", str),
+            number=table.require("number", int),
+            doc=table.get("doc", str, "").strip(),
+            since=self.since(table, 1),
+        )
+        table.done()
+        return value
+
+    def _flags(self, table: Table) -> Flags:
+        name, base = table.require("name", str), self._base(table, "flags")
+        if base.signed:
+            hint = f"did you mean `u{8 * base.size}`?"
+            table.error("unknown-type", "type", "flags have no sign", hint)
+        flags = Flags(
+            name=name,
+            base=base,
+            closed=table.require("closed", bool),
+            doc=table.get("doc", str, "").strip(),
+            bits=tuple(self._flag_bit(item) for item in table.tables("bit")),
+            reserved=table.items("reserved", int),
+            renamed=renamed(table),
+        )
+        table.done()
+        return flags
+
+    def _flag_bit(self, table: Table) -> FlagBit:
+        bit = FlagBit(
+            name=table.require("name", str),
+            bit=table.require("bit", int),
+            doc=table.get("doc", str, "").strip(),
+            since=self.since(table, 1),
+        )
+        table.done()
+        return bit
+
+    def _base(self, table: Table, kind: str) -> Integer:
+        name = table.require("type", str)
+        if name not in INTEGERS:
+            hint = unknown_type.hint_of_base(name, kind)
+            table.error("unknown-type", "type", f"no type is called `{name}`", hint)
+        return INTEGERS.get(name, INTEGERS["u64"])
+
+    def _struct(self, name: str) -> Struct:
+        """Resolve a struct, and before it those that are in it."""
+        if name in self._structs:
+            return self._structs[name]
+        table = self._tables[name]
+        self._open.append(table.require("name", str))
+        made = Struct(
+            name=name,
+            doc=table.get("doc", str, "").strip(),
+            fields=lay_out(self._struct_field(item) for item in table.tables("field")),
+            renamed=renamed(table),
+        )
+        self._open.pop()
+        if made.size > MAX_BODY:
+            text, hint = f"`{name}` is {made.size} bytes", f"a body is at most {MAX_BODY}"
+            table.error("frame-too-long", "name", text, hint)
+        elif sum(1 for _ in itertools.islice(within(made), _MAX_PARTS + 1)) > _MAX_PARTS:
+            text = f"`{name}` has more than {_MAX_PARTS} fields, those of structs in it included"
+            table.error("too-many-fields", "name", text, "make two structs of it")
+        else:
+            table.done()
+            self._structs[name] = made
+            return made
+        self._structs[name] = replace(made, fields=())
+        return self._structs[name]
+
+    def _struct_field(self, table: Table) -> Field:
+        kind = self.type(table)
+        if isinstance(kind, Bytes | Text | ByteList | List | Tail):
+            hint = "a struct is of fixed size: give it a `count`, or put the field into the message"
+            text = f"`{table.data['type']}` has no fixed size"
+            table.error("unsized-in-struct", "type", text, hint)
+            kind = INTEGERS["u8"]
+        field = replace(self._described(table, kind), absent=self._absent(table, kind))
+        table.done()
+        return field
+
+    def field(self, table: Table, oldest: int) -> Field:
+        """Read a field of a message that came with the version `oldest`; its offset is not set."""
+        kind = self.type(table)
+        equals = self._equals(table, kind)
+        since = self.since(table, oldest)
+        default = 0 if equals is not None else self._default(table, kind, since, since > oldest)
+        field = replace(
+            self._described(table, kind),
+            since=since,
+            equals=equals,
+            default=default,
+            absent=self._absent(table, kind),
+        )
+        if field.absent is not None and equals is not None:
+            text = "a field with one value is never absent"
+            table.error("bad-absent", "absent", text, "leave out `absent` or `equals`")
+        table.done()
+        return field
+
+    def _described(self, table: Table, kind: Type) -> Field:
+        minimum, maximum = sizes(kind)
+        is_number = isinstance(getattr(kind, "element", kind), Integer | Float)
+        scale = table.optional("scale", float) if is_number else None
+        if scale is not None and (not math.isfinite(scale) or scale == 0):
+            text = "a scale is a number other than 0"
+            table.error("bad-scale", "scale", text, "such as `scale = 0.01`")
+        return Field(
+            name=table.require("name", str),
+            type=kind,
+            doc=table.get("doc", str, "").strip(),
+            since=1,
+            equals=None,
+            offset=None,
+            min_size=minimum,
+            max_size=maximum,
+            unit=table.get("unit", str, "") if is_number else "",
+            scale=scale,
+            renamed=renamed(table),
+        )
+
+    def _absent(self, table: Table, kind: Type) -> int | None:
+        if not isinstance(kind, Integer):
+            return None
+        number = table.optional("absent", int)
+        if number is not None and not kind.minimum <= number <= kind.maximum:
+            message = "does not fit the field's type"
+            table.error("bad-absent", "absent", message, _range(kind))
+        return number
+
+    def _equals(self, table: Table, kind: Type) -> int | None:
+        """Return the only value of a field, given as a number or by a constant's name."""
+        equals = self._equal_number(table)
+        if equals is not None and not (
+            isinstance(kind, Integer) and kind.minimum <= equals <= kind.maximum
+        ):
+            scalar = kind if isinstance(kind, Integer) else None
+            hint = _range(scalar) if scalar else "only a field of an integer type can be constant"
+            table.error("bad-constant", "equals", "does not fit the field's type", hint)
+        return equals
+
+    def _equal_number(self, table: Table) -> int | None:
+        if not isinstance(table.data.get("equals"), str):
+            return table.optional("equals", int)
+        name = table.require("equals", str)
+        constant = self.constants.get(name)
+        if constant is not None and isinstance(constant.value, int):
+            return constant.value
+        numbers = [known.name for known in self.constants.values() if isinstance(known.value, int)]
+        hint = f"known: {', '.join(numbers)}" if numbers else "add it as a [[constant]]"
+        table.error("bad-constant", "equals", f"no number is called `{name}`", hint)
+        return None
+
+    def _default(self, table: Table, kind: Type, since: int, later: bool) -> int:
+        """Read the value that stands for the field in versions without it."""
+        if isinstance(kind, Scalar) and "default" in table.data and not later:
+            message = "every version of the message has this field"
+            hint = "leave it out: a default stands for a field that came later"
+            table.error("bad-default", "default", message, hint)
+        match kind:
+            case Integer():
+                number = table.get("default", int, 0)
+                if not kind.minimum <= number <= kind.maximum:
+                    message = "does not fit the field's type"
+                    table.error("bad-default", "default", message, _range(kind))
+                return number
+            case Float():
+                return self._default_bits(table, kind)
+            case Bool():
+                return int(table.get("default", bool, False))
+            case Enum():
+                return self._default_value(table, kind, since, later)
+            case Flags():
+                names = table.items("default", str)
+                bits = {bit.name: bit.mask for bit in kind.bits if bit.since <= since}
+                for name in names:
+                    if name not in bits:
+                        message = f"`{kind.name}` has no bit `{name}` in version {since}"
+                        table.error("bad-default", "default", message, f"known: {', '.join(bits)}")
+                return sum(bits.get(name, 0) for name in {*names})
+        if later:
+            self._check_zero(table, kind, since)
+        return 0
+
+    def _default_bits(self, table: Table, kind: Float) -> int:
+        number = table.get("default", float, 0.0)
+        try:
+            data = struct.pack("<f" if kind.size == 4 else "<d", number)
+        except OverflowError:
+            data = bytes(kind.size)
+            message = "does not fit the field's type"
+            table.error("bad-default", "default", message, "it is beyond what an `f32` can be")
+        bits = int.from_bytes(data, "little")
+        if bits & kind.exponent == kind.exponent:
+            message = "is no finite number"
+            table.error("bad-default", "default", message, "such as `default = 0.5`")
+        return bits
+
+    def _default_value(self, table: Table, kind: Enum, since: int, later: bool) -> int:
+        name = table.get("default", str, "")
+        numbers = {value.name: value.number for value in kind.values if value.since <= since}
+        if "default" not in table.data:
+            if kind.closed and later:
+                hint = f"add `default = …`, one of {', '.join(numbers)}"
+                message = "a closed enum has no natural value for versions without this field"
+                table.error("enum-default-missing", "type", message, hint)
+            return 0
+        if name not in numbers:
+            message = f"`{kind.name}` has no value `{name}` in version {since}"
+            table.error("bad-default", "default", message, f"known: {', '.join(numbers)}")
+        return numbers.get(name, 0)
+
+    def _check_zero(self, table: Table, kind: Type, since: int) -> None:
+        """Check that all-zero bytes are a value, as they are in versions without the field."""
+        if isinstance(kind, List):
+            return
+        for enum in within(kind):
+            if isinstance(enum, Enum) and enum.closed:
+                zero = any(value.number == 0 and value.since <= since for value in enum.values)
+                if not zero:
+                    hint = f"give `{enum.name}` a value for 0, or put the field into a new message"
+                    message = f"it is all zeros in older versions, and `{enum.name}` has no 0"
+                    table.error("enum-default-missing", "type", message, hint)
+
+    def type(self, table: Table) -> Type:
+        """Read the type of a field."""
+        name = table.require("type", str)
+        match name:
+            case "bytes":
+                (maximum,) = self._bounds(table, "max")
+                return Bytes(maximum, table.get("nul", bool, True), self._prefix(table, "max"))
+            case "text":
+                (maximum,) = self._bounds(table, "max")
+                return Text(maximum, table.get("nul", bool, True), self._prefix(table, "max"))
+            case "tail":
+                (maximum,) = self._bounds(table, "max")
+                return Tail(maximum)
+            case "list<bytes>":
+                items, item, total = self._bounds(table, "max_items", "max_item", "max_total")
+                length = self._prefix(table, "max_items", "max_item")
+                return ByteList(items, item, total, table.get("nul", bool, True), length)
+        listed = _LIST.fullmatch(name)
+        element = self._element(table, listed[1] if listed else name)
+        if element is None:
+            known = [*FLOATS, *_VARIABLE, *self._scalars, *self._tables]
+            hint = unknown_type.hint(name, known, self.messages)
+            table.error("unknown-type", "type", f"no type is called `{name}`", hint)
+            table.known_keys += ["max", "max_items", "max_item", "max_total", "nul", "default"]
+            table.known_keys += ["count", "finite", "absent", "unit", "scale"]
+            return INTEGERS["u8"]
+        if listed:
+            (items,) = self._bounds(table, "max_items")
+            return List(element, items, self._prefix(table, "max_items"))
+        if "count" in table.data:
+            return Array(element, self._bound(table, "count"))
+        return element
+
+    def _element(self, table: Table, name: str) -> Scalar | Struct | None:
+        """Return the type of fixed size with this name, or None."""
+        if name in FLOATS:
+            return replace(FLOATS[name], finite=table.get("finite", bool, False))
+        if name in self._scalars:
+            return self._scalars[name]
+        if name not in self._tables:
+            return None
+        if name in self._open or len(self._open) > _MAX_DEPTH:
+            text = f"`{self._open[0]}` is in itself" if name in self._open else "too many structs"
+            hint = f"structs are not recursive, and at most {_MAX_DEPTH} are in one another"
+            table.error("recursive-struct", "type", text, hint)
+            return INTEGERS["u8"]
+        return self._struct(name)
+
+    def _prefix(self, table: Table, *keys: str) -> Integer:
+        """Return the type of lengths and counts, in which these bounds have to fit."""
+        for key in keys:
+            bound = table.data.get(key)
+            if isinstance(bound, int) and self.prefix.maximum < bound <= INTEGERS["u32"].maximum:
+                message = f"{bound} does not fit a prefix of type `{self.prefix.name}`"
+                table.error("bad-bound", key, message, "lower it, or widen `prefix` in [protocol]")
+        return self.prefix
+
+    def _bounds(self, table: Table, *keys: str) -> list[int]:
+        missing = [key for key in keys if key not in table.data]
+        if missing:
+            kind, wanted = table.data["type"], " and ".join(f"`{key}`" for key in missing)
+            hint = f"add {' and '.join(f'`{key} = …`' for key in missing)}"
+            table.error("unbounded", "type", f"`{kind}` needs {wanted}", hint)
+        return [self._bound(table, key) for key in keys]
+
+    def _bound(self, table: Table, key: str) -> int:
+        bound = table.get(key, int, 1)
+        if not 0 < bound <= INTEGERS["u32"].maximum:
+            hint = "say how much there can be at most; what is always empty is no field"
+            hint = hint if bound < 1 else f"a body is at most {MAX_BODY} bytes"
+            table.error("bad-bound", key, "a bound is from 1 to 2^32 - 1", hint)
+        return bound
+
+
+def _range(kind: Integer) -> str:
+    return f"a `{kind.name}` is from {kind.minimum} to {kind.maximum}"
