@@ -239,7 +239,7 @@ def test_help_says_how_it_is_used(run: Run) -> None:
 def documented() -> list[tuple[str, str]]:
     """The commands in the documentation, and what they print there."""
     blocks = re.findall(
-        r"^    \$ microvm-proto (.*)\n((?:    .*\n|\n)*)", DOCS.read_text(), re.MULTILINE
+        r"^    \$ microvm-proto (explain .*)\n((?:    .*\n|\n)*)", DOCS.read_text(), re.MULTILINE
     )
     return [(command, re.sub("^    ", "", said, flags=re.MULTILINE)) for command, said in blocks]
 
