@@ -51,8 +51,10 @@ def _value(value: Any) -> Any:
             return unpack(value)
         case list():
             return tuple(
-                item for text, times in value for item in itertools.repeat(unpack(text), times)
+                item for each, times in value for item in itertools.repeat(_value(each), times)
             )
+        case dict():
+            return {name: _value(each) for name, each in value.items()}
     return value
 
 

@@ -1,0 +1,194 @@
+"""The backend `vectors`: valid and invalid frames for testing a decoder, in JSON."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from microvm_proto.backends.vectors.faulty import faulty_fields
+from microvm_proto.backends.vectors.values import combined, is_large, least_bytes, values_of
+from microvm_proto.faults import FAULTS
+from microvm_proto.frame import Malformed, Value, pack, read, write
+from microvm_proto.schema import Message, Output, Schema
+from microvm_proto.types import INTEGERS
+
+_U32 = INTEGERS["u32"]
+_RUN = re.compile(rb"(.)\1{15}", re.DOTALL)
+
+_Candidate: TypeAlias = tuple[str, str, str, bytes]
+"""A name, the fault that is meant, the sender and the frame."""
+
+_FORMAT = [
+    "Each valid frame is decoded to its message, id and fields, and encoded to the same bytes.",
+    "Each invalid one is refused with its code, at its offset from the start of the frame, in its "
+    "field, counted from 1; 0 is the header, or trailing bytes. Its bytes suffice for that.",
+    "Bytes are chunks of hexadecimal digits, spaces between them; xx*N is the byte xx, N times.",
+    "Numbers have up to 64 bits: a float is its bits, flags are theirs, a bool is 0 or 1, what is "
+    "absent is the number that stands for it. Text is its bytes. A list or an array, unless it is "
+    "of u8, is a list of [item, how many times in a row]; a struct is an object.",
+]
+
+
+def emit(schema: Schema, output: Output) -> dict[str, str]:
+    """Write the vectors, which are one file with one vector a line."""
+    head = {
+        "source": f"Generated from {schema.source} by `microvm-proto gen`.",
+        "format": _FORMAT,
+        "protocol": schema.name,
+        "version": schema.version,
+        "digest": f"{schema.digest:016x}",
+    }
+    parts = [f'"{key}": {json.dumps(value)}' for key, value in head.items()]
+    for name, vectors in ("valid", _valid(schema)), ("invalid", _invalid(schema)):
+        lines = ",\n".join(json.dumps(vector) for vector in vectors)
+        parts.append(f'"{name}": [\n{lines}\n]' if lines else f'"{name}": []')
+    return {output.path.name: "{\n" + ",\n".join(parts) + "\n}\n"}
+
+
+def _valid(schema: Schema) -> Iterator[dict[str, Any]]:
+    for message in schema.messages:
+        seen: set[bytes] = set()
+        for label, id_, values in _variations(message):
+            frame = write(message.number, id_, _body(message, values))
+            if frame not in seen:
+                seen.add(frame)
+                yield {
+                    "name": f"{message.name}{label}",
+                    "sender": _sender(schema, message),
+                    "frame": _compact(frame),
+                    "message": message.name,
+                    "id": id_,
+                    "fields": {name: _decoded(value) for name, value in values.items()},
+                }
+
+
+def _variations(message: Message) -> Iterator[tuple[str, int, dict[str, Value]]]:
+    """Yield a name, an id and values: the least, the most, and each value beside the least."""
+    choices = {field.name: values_of(field) for field in message.fields if field.equals is None}
+    least = {name: next(iter(values.values())) for name, values in choices.items()}
+    most = {name: list(values.values())[-1] for name, values in choices.items()}
+    low, high = _least_id(message), 0 if message.id == "none" else _U32.maximum
+    yield ", the least", low, least
+    yield ", the most", high, most
+    yield ", the highest id", high, least
+    if is_large(message.fields):
+        yield from ((f", {label}", low, values) for label, values in combined(choices))
+        return
+    for name, values in choices.items():
+        for label, value in values.items():
+            yield f".{name}, {label}", low, least | {name: value}
+
+
+def _invalid(schema: Schema) -> Iterator[dict[str, Any]]:
+    candidates = itertools.chain(
+        _unknown_types(schema), *(_faulty_frames(schema, message) for message in schema.messages)
+    )
+    codes = {fault.name: fault.number for fault in FAULTS}
+    for name, fault, sender, frame in candidates:
+        found = _fault(schema, frame, sender)
+        # Another fault can come first, as when a tail above its bound is a body above its own.
+        if found is not None and found.fault.name == fault:
+            yield {
+                "name": f"{name}: {fault}",
+                "sender": sender,
+                "frame": _compact(frame),
+                "fault": fault,
+                "code": codes[fault],
+                "offset": found.offset,
+                "field": found.number,
+            }
+
+
+def _fault(schema: Schema, frame: bytes, sender: str) -> Malformed | None:
+    try:
+        for _ in read(schema, frame, sender):
+            pass
+    except Malformed as error:
+        return error
+    return None
+
+
+def _unknown_types(schema: Schema) -> Iterator[_Candidate]:
+    known = {message.number for message in schema.messages}
+    unused = [number for number in range(INTEGERS["u16"].maximum + 1) if number not in known]
+    for number in sorted({unused[0], unused[min(1, len(unused) - 1)], unused[-1]}):
+        for sender in schema.ends:
+            yield f"type {number} by {sender}", "unknown_type", sender, write(number, 0, b"")
+            # The first of many faults counts.
+            all_wrong = write(number, 1, b"", flags=1, length=_U32.maximum)
+            yield f"type {number} by {sender}, and all else", "unknown_type", sender, all_wrong
+
+
+def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
+    name, number, sender = message.name, message.number, _sender(schema, message)
+    other = next(end for end in schema.ends if end != sender)
+    body, id_ = _body(message, {}), _least_id(message)
+    wrong_id = 0 if message.id == "required" else 1
+    over = message.max_body + 1
+
+    yield name, "bad_direction", other, write(number, id_, body)
+    all_wrong = write(number, wrong_id, b"", flags=1, length=over)
+    yield f"{name}, and all else", "bad_direction", other, all_wrong
+    for flags in 1, 1 << 15:
+        frame = write(number, id_, body, flags=flags)
+        yield f"{name}, flags {flags}", "reserved_flags", sender, frame
+    yield f"{name}, and all else", "reserved_flags", sender, all_wrong
+    for wrong in sorted({wrong_id, wrong_id * _U32.maximum}):
+        yield f"{name}, id {wrong}", "bad_id", sender, write(number, wrong, body)
+    yield f"{name}, and length", "bad_id", sender, write(number, wrong_id, b"", length=over)
+    for length in over, _U32.maximum:
+        frame = write(number, id_, b"", length=length)
+        yield f"{name}, {length} bytes", "body_too_long", sender, frame
+
+    for label, fault, data in faulty_fields(message.fields):
+        yield f"{name}.{label}", fault, sender, write(number, id_, data)
+    yield f"{name}, one byte", "trailing_bytes", sender, write(number, id_, body + b"\0")
+    again = body + write(number, id_, body)
+    yield f"{name}, another frame", "trailing_bytes", sender, write(number, id_, again)
+
+
+def _sender(schema: Schema, message: Message) -> str:
+    return schema.ends[0] if message.sender == "both" else message.sender
+
+
+def _least_id(message: Message) -> int:
+    return 1 if message.id == "required" else 0
+
+
+def _body(message: Message, values: dict[str, Value]) -> bytes:
+    """Return the body with these values, and the least where there is none."""
+    return b"".join(
+        pack(field.type, values[field.name]) if field.name in values else least_bytes(field)
+        for field in message.fields
+    )
+
+
+def _decoded(value: Value) -> Any:
+    match value:
+        case int():
+            return value
+        case bytes():
+            return _compact(value)
+        case tuple():
+            return [[_decoded(item), len(list(again))] for item, again in itertools.groupby(value)]
+        case Mapping():
+            return {name: _decoded(each) for name, each in value.items()}
+
+
+def _compact(data: bytes) -> str:
+    chunks: list[str] = []
+    at = 0
+    while run := _RUN.search(data, at):
+        end = _end_of_run(data, run.start())
+        chunks += [data[at : run.start()].hex(), f"{run[1].hex()}*{end - run.start()}"]
+        at = end
+    return " ".join(chunk for chunk in [*chunks, data[at:].hex()] if chunk)
+
+
+def _end_of_run(data: bytes, start: int) -> int:
+    """Return where the run of bytes ends that are all as the one at `start`."""
+    run = re.compile(re.escape(data[start : start + 1]) + b"*").match(data, start)
+    return run.end() if run else start

@@ -1,0 +1,230 @@
+"""The bytes that are no value of a type, each for one fault that a decoder has to find in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+from microvm_proto.backends.vectors.values import (
+    full,
+    is_large,
+    least,
+    least_bytes,
+    quiet_nan,
+    unknown,
+)
+from microvm_proto.frame import pack
+from microvm_proto.types import (
+    Array,
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Scalar,
+    Struct,
+    Tail,
+    Text,
+    Type,
+)
+
+Faulty: TypeAlias = tuple[str, str, bytes]
+"""The text of what is wrong, the fault, and the bytes."""
+
+_LAST = ("truncated", "total_too_long")
+"""The faults behind which nothing comes: it comes first, and the body stays within its bound."""
+
+_ILL_FORMED = {
+    "a continuation alone": b"\x80",
+    "the highest continuation alone": b"\xbf",
+    "2 bytes for U+0000": b"\xc0\x80",
+    "2 bytes for U+007F": b"\xc1\xbf",
+    "3 bytes for U+0000": b"\xe0\x80\x80",
+    "3 bytes for U+07FF": b"\xe0\x9f\xbf",
+    "4 bytes for U+0000": b"\xf0\x80\x80\x80",
+    "4 bytes for U+FFFF": b"\xf0\x8f\xbf\xbf",
+    "the surrogate U+D800": b"\xed\xa0\x80",
+    "the surrogate U+DFFF": b"\xed\xbf\xbf",
+    "U+110000": b"\xf4\x90\x80\x80",
+    "the lead byte f5": b"\xf5\x80\x80\x80",
+    "the byte ff": b"\xff",
+    "1 of 2 bytes": b"\xc3",
+    "1 of 3 bytes": b"\xe2",
+    "2 of 3 bytes": b"\xe2\x82",
+    "1 of 4 bytes": b"\xf0",
+    "3 of 4 bytes": b"\xf0\x9f\x98",
+    "1 of 2 bytes, an a": b"\xc3a",
+    "2 of 3 bytes, an a": b"\xe2\x82a",
+    "3 of 4 bytes, an a": b"\xf0\x9f\x98a",
+}
+
+
+def faulty_fields(fields: Sequence[Field]) -> Iterator[tuple[str, str, bytes]]:
+    """Yield the name of a field with what is wrong, the fault, and the bytes of all fields."""
+    yield from _fields(fields, set() if is_large(fields) else None)
+
+
+def _fields(fields: Sequence[Field], seen: set[object] | None) -> Iterator[Faulty]:
+    whole = [least_bytes(field) for field in fields]
+    for at, field in enumerate(fields):
+        before, after = b"".join(whole[:at]), b"".join(whole[at + 1 :])
+        for label, fault, data in _value(field.type, field.equals, seen):
+            rest = b"" if fault in _LAST else after
+            yield f"{field.name}{label}", fault, before + data + rest
+
+
+def _value(kind: Type, equals: int | None, seen: set[object] | None) -> Iterator[Faulty]:
+    """Yield faulty values; a label begins with what leads to what is wrong within the value.
+
+    :param seen: the kinds of values that have been made faulty and are not again; None for all.
+    """
+    match kind:
+        case Struct(fields=fields):
+            yield from _labelled(".", _fields(fields, seen))
+            return
+        case Array(is_octets=False, element=element, count=count):
+            yield from _elements(element, sorted({0, count - 1}), count, seen)
+            return
+    is_seen = seen is not None and _rule(kind, equals) in seen
+    if seen is not None:
+        seen.add(_rule(kind, equals))
+    if not is_seen:
+        yield from _labelled(", ", _leaf(kind, equals))
+    if isinstance(kind, List):
+        for items in range(1, min(kind.max_items, 2) + 1):
+            start = pack(kind.prefix, items)
+            found = _elements(kind.element, [items - 1], items, seen)
+            yield from ((label, fault, start + data) for label, fault, data in found)
+
+
+def _elements(
+    element: Scalar | Struct, places: Sequence[int], count: int, seen: set[object] | None
+) -> Iterator[Faulty]:
+    """Yield so many elements, of which the one at one of the places is faulty."""
+    whole = pack(element, least(element))
+    for at in places:
+        for label, fault, data in _value(element, None, seen):
+            rest = b"" if fault in _LAST else whole * (count - at - 1)
+            yield f"[{at}]{label}", fault, whole * at + data + rest
+
+
+def _rule(kind: Type, equals: int | None) -> object:
+    """Return what values of a type have in common that are faulty in the same ways."""
+    match kind:
+        case Enum(closed=rule) | Flags(closed=rule) | Float(finite=rule):
+            return type(kind), rule
+        case Bytes(nul=rule) | Text(nul=rule) | ByteList(nul=rule):
+            return type(kind), rule
+    return type(kind), equals is None
+
+
+def _leaf(kind: Type, equals: int | None) -> Iterator[Faulty]:
+    match kind:
+        case Integer() | Float() | Bool() | Enum() | Flags() | Array():
+            yield from _cut(bytes(kind.size))
+    match kind:
+        case Integer() if equals is not None:
+            right = pack(kind, equals)
+            yield "lowest bit", "unknown_value", bytes([right[0] ^ 1]) + right[1:]
+            yield "highest bit", "unknown_value", right[:-1] + bytes([right[-1] ^ 0x80])
+        case Float(finite=True, exponent=infinity, bits=bits):
+            sign = bits.maximum // 2 + 1
+            yield "infinity", "not_finite", pack(kind, infinity)
+            yield "-infinity", "not_finite", pack(kind, sign | infinity)
+            yield "NaN", "not_finite", pack(kind, quiet_nan(kind))
+            yield "signalling NaN", "not_finite", pack(kind, infinity | 1)
+        case Bool():
+            yield from ((str(number), "unknown_value", bytes([number])) for number in (2, 255))
+        case Enum(base=base, closed=True):
+            for number in unknown(kind, base):
+                yield str(number), "unknown_value", pack(base, number)
+        case Flags(base=base, closed=True, mask=mask) if mask != base.maximum:
+            other = base.maximum & ~mask
+            numbers = {other & -other, 1 << other.bit_length() - 1, base.maximum}
+            for number in sorted(numbers):
+                yield f"{number:#x}", "unknown_value", pack(base, number)
+        case Bytes(maximum=maximum, nul=nul):
+            yield from _octets(maximum, kind.prefix, nul=nul)
+        case Text():
+            yield from _text(kind)
+        case ByteList():
+            yield from _byte_list(kind)
+        case List():
+            yield from _count(kind)
+        case Tail(maximum=maximum):
+            yield f"{maximum + 1} bytes", "too_long", b"a" * (maximum + 1)
+
+
+def _labelled(start: str, found: Iterable[Faulty]) -> Iterator[Faulty]:
+    return ((f"{start}{label}", fault, data) for label, fault, data in found)
+
+
+def _cut(whole: bytes) -> Iterator[Faulty]:
+    """Yield a value that ends too early, or is not there."""
+    for size in sorted({0, len(whole) - 1}):
+        yield f"{size} of {len(whole)} bytes", "truncated", whole[:size]
+
+
+def _octets(maximum: int, prefix: Integer, *, nul: bool) -> Iterator[Faulty]:
+    yield from _labelled("length, ", _cut(bytes(prefix.size)))
+    for size in sorted({1, maximum}):
+        data = pack(prefix, size) + b"a" * (size - 1)
+        yield f"{size - 1} of {size} bytes", "truncated", data
+    for size in _above(maximum, prefix):
+        yield f"length {size}", "too_long", pack(prefix, size)
+    if maximum < prefix.maximum:
+        data = pack(prefix, maximum + 1) + b"a" * (maximum + 1)
+        yield f"{maximum + 1} bytes", "too_long", data
+    if not nul:
+        yield "1 of 2 bytes, a NUL", "truncated", pack(prefix, 2) + b"\0"
+        for value in sorted({b"\0", b"\0".ljust(maximum, b"a"), b"\0".rjust(maximum, b"a")}):
+            label = f"NUL at {value.index(0)} of {len(value)}"
+            yield label, "embedded_nul", pack(prefix, len(value)) + value
+
+
+def _above(maximum: int, prefix: Integer) -> list[int]:
+    """Return the lengths or counts above the bound that a prefix can have: the ends of them."""
+    return sorted({maximum + 1, prefix.maximum}) if maximum < prefix.maximum else []
+
+
+def _text(kind: Text) -> Iterator[Faulty]:
+    yield from _octets(kind.maximum, kind.prefix, nul=kind.nul)
+    octets = Bytes(kind.maximum, kind.nul, kind.prefix)
+    for label, data in _ILL_FORMED.items():
+        last = kind.maximum - len(data)
+        for at in sorted({0, last}) if last >= 0 else ():
+            yield f"{label} at {at}", "not_utf8", pack(octets, b"a" * at + data)
+    if kind.maximum > 1:
+        fault = "not_utf8" if kind.nul else "embedded_nul"
+        yield "a NUL, then no UTF-8", fault, pack(octets, b"\0\xff")
+        yield "no UTF-8, then a NUL", fault, pack(octets, b"\xff\0")
+
+
+def _count(kind: ByteList | List) -> Iterator[Faulty]:
+    yield from _labelled("count, ", _cut(bytes(kind.prefix.size)))
+    for count in _above(kind.max_items, kind.prefix):
+        yield f"{count} items", "too_many", pack(kind.prefix, count)
+
+
+def _byte_list(kind: ByteList) -> Iterator[Faulty]:
+    yield from _count(kind)
+    prefix = kind.prefix
+    # An item is as faulty alone as behind another one.
+    for before in (), (b"a",):
+        start = pack(prefix, len(before) + 1) + pack(kind, before)[prefix.size :]
+        for label, fault, data in _octets(kind.max_item, prefix, nul=kind.nul):
+            yield f"item {len(before)}, {label}", fault, start + data
+    longest = full(kind)
+    if len(longest) == prefix.maximum:
+        return
+    for more in b"", b"a" * kind.max_item:
+        yield f"{len(more)} bytes more", "total_too_long", pack(kind, (*longest, more))
+    # Only a valid item can be one too many.
+    ahead = pack(prefix, len(longest) + 1) + pack(kind, longest)[prefix.size :]
+    last = {fault: data for _, fault, data in _octets(kind.max_item, prefix, nul=kind.nul)}
+    for fault, data in last.items() if longest else ():
+        yield "behind as much as there may be", fault, ahead + data
