@@ -9,8 +9,6 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
-import click
-
 from microvm.wire import codec
 from microvm_proto.explain import BrokenStream, explain
 from microvm_proto.resolve import read_schema
@@ -66,8 +64,8 @@ def _lines(data: bytes) -> Iterator[str]:
 
 def _frame(number: int, data: bytes, sender: str = "host") -> Iterator[str]:
     try:
-        for line in explain(schema(), data, sender):
-            yield click.unstyle(line).replace("frame 1, at 0", f"frame {number}", 1)
+        for line in explain(schema(), [data], sender):
+            yield line.replace("frame 1, at 0", f"frame {number}", 1)
     except BrokenStream as error:
         yield f"          {str(error).replace('frame 1', 'it', 1)}"
 

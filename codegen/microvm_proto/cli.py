@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,6 +23,7 @@ from microvm_proto.schema import Schema
 
 if TYPE_CHECKING:
     from microvm_proto.breaking import Comparison
+    from microvm_proto.source import Source
 
 _SCHEMA = click.argument(
     "schema", required=False, type=click.Path(path_type=Path), metavar="[SCHEMA]"
@@ -211,51 +213,97 @@ def _conclude(comparison: Comparison) -> None:
 @click.argument("frames", nargs=-1, required=True, metavar="HEX|FILE")
 @click.option("--schema", type=click.Path(path_type=Path), help="The schema, if not the usual one.")
 @click.option("--from", "sender", metavar="END", help="Who sends the frames, one of the two ends.")
-def explain(frames: tuple[str, ...], schema: Path | None, sender: str | None) -> None:
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Of a capture, only what goes to and from this port of the second end.",
+)
+@click.option("--baud", type=int, help="The speed of a serial port, which is otherwise left alone.")
+def explain(
+    frames: tuple[str, ...],
+    schema: Path | None,
+    sender: str | None,
+    port: int | None,
+    baud: int | None,
+) -> None:
     """Show frames field by field, and where and why one is malformed.
 
-    They are given in hexadecimal, with or without spaces, or by a FILE that holds that, a dump by
-    xxd, hexdump -C, od -t x1 or Wireshark, or the raw bytes, such as a captured stream; `-` is
-    standard input. Without --from each frame is taken to
-    come from the side that sends its message. The exit status is 1 when a frame is malformed, or
-    not whole.
+    They are given in hexadecimal, with or without spaces, or by a FILE; `-` is standard input. A
+    FILE holds raw bytes, such as what one end has sent; a capture, of libpcap or pcapng; or text:
+    hexadecimal, or a dump by xxd, hexdump -C, od -t x1, tshark -x or Wireshark. From a pipe or a
+    serial port, such as /dev/ttyUSB0, each frame is shown as soon as it is whole.
+
+    Without --from, and --port for a capture, each frame is taken to come from the side that sends
+    its message. The exit status is 1 when a frame is malformed, or not whole.
     """
-    from microvm_proto.explain import BrokenStream
+    from microvm_proto.capture import is_capture
+    from microvm_proto.conversation import explain_capture
+    from microvm_proto.dump import FORMS, Unreadable, stream_of
+    from microvm_proto.explain import BrokenStream, Foreign
     from microvm_proto.explain import explain as explained
+    from microvm_proto.source import SPEEDS, peek
 
     with _reporting_errors():
         known = _read(schema)
     if sender is not None and sender not in known.ends:
         raise click.UsageError(f"--from is one of {' and '.join(known.ends)}")
-    stream = _stream(frames)
-    if not stream:
-        _fail("there is no frame")
+    if baud is not None and baud not in SPEEDS:
+        raise click.UsageError(f"--baud is one of {', '.join(map(str, sorted(SPEEDS)))}")
+    given, colour = " ".join(frames), sys.stdout.isatty()
     try:
-        for line in explained(known, stream, sender):
-            click.echo(line)
+        with _source(given, baud) as source:
+            head, pieces = peek(source.pieces, 4)
+            if not source.raw and is_capture(head):
+                lines = explain_capture(known, pieces, sender, port=port, colour=colour)
+            elif port is not None:
+                raise click.UsageError("--port is for a capture")
+            else:
+                head, pieces = peek(pieces if source.raw else stream_of(pieces), 1)
+                if not head:
+                    _fail("there is no frame")
+                lines = explained(known, pieces, sender, colour=colour)
+            try:
+                sys.stdout.writelines(f"{line}\n" for line in lines)
+            finally:
+                sys.stdout.flush()
+    except KeyboardInterrupt:  # the usual end of what comes from a serial port
+        sys.exit(128 + signal.SIGINT)
+    except Unreadable as error:
+        _fail(f"{_name(given)} {error}")
     except BrokenStream as error:
+        if isinstance(error, Foreign) and sender is None and not source.raw:
+            click.echo(f"{_name(given)} may be something else; {FORMS}", err=True)
         _fail(str(error))
 
 
-def _stream(given: tuple[str, ...]) -> bytes:
-    """Return the bytes that the arguments of `explain` stand for."""
-    from microvm_proto.dump import Unreadable, bytes_of, stream_of
+@contextmanager
+def _source(given: str, baud: int | None) -> Iterator[Source]:
+    """Open what the arguments of `explain` stand for."""
+    from microvm_proto.dump import Unreadable, bytes_of
+    from microvm_proto.source import Source, opened
 
-    text = " ".join(given)
-    try:
-        return bytes_of(text)
-    except Unreadable as error:
-        reason = error
-    try:
-        data = sys.stdin.buffer.read() if text == "-" else Path(text).read_bytes()
-    except OSError as error:
-        if " " in text.strip():
-            _fail(f"{text!a} {reason}")
-        _fail(f"{text!a} is not in hexadecimal, nor a file to read: {error.strerror}")
-    try:
-        return stream_of(data)
-    except Unreadable as error:
-        _fail(f"{'standard input' if text == '-' else repr(text)} {error}")
+    with ExitStack() as stack:
+        try:
+            source = Source(iter([bytes_of(given)]), raw=True)
+        except Unreadable as reason:
+            try:
+                source = stack.enter_context(opened(given, baud))
+            except OSError as error:
+                if " " in given.strip():
+                    _fail(f"{given!a} {reason}")
+                _fail(f"{given!a} is not in hexadecimal, nor a file to read: {error.strerror}")
+        yield Source(_flushing(source.pieces), source.raw)
+
+
+def _name(given: str) -> str:
+    return "standard input" if given == "-" else repr(given)
+
+
+def _flushing(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Let what is known of a piece be seen while the next is waited for."""
+    for piece in pieces:
+        yield piece
+        sys.stdout.flush()
 
 
 def _read(path: Path | None) -> Schema:

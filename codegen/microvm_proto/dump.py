@@ -7,20 +7,25 @@ show the bytes beside it. Input that could be read in two ways is refused.
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 MAX_SIZE = 1 << 26
 """Bytes that a dump may stand for: a line `*` stands for any number of them."""
 
+MAX_TEXT = 1 << 26
+"""Bytes of a text."""
+
 _MAX_GROUPS = 256
 """Bytes on a line of a dump."""
 
-_FORMS = "give raw bytes, hexadecimal, or what `xxd`, `hexdump -C` or `od -A x -t x1` prints"
-_CAPTURES = tuple(
-    bytes.fromhex(magic) for magic in ("a1b2c3d4 d4c3b2a1 a1b23c4d 4d3cb2a1 0a0d0d0a".split())
+FORMS = (
+    "give raw bytes, a capture (pcap or pcapng), hexadecimal, or what `xxd`, `hexdump -C` or "
+    "`od -A x -t x1` prints"
 )
+
 _ROW = re.compile(r"\s*([0-9A-Fa-f]{4,16})(:?)(?:[ \t]+(.*))?", re.ASCII)
 _GROUP = re.compile(r"[ \t]*([0-9A-Fa-f]+)(?=[ \t]|$)", re.ASCII)
 _PAIRS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+", re.ASCII)
@@ -35,25 +40,33 @@ class Unreadable(ValueError):
     """
 
 
-def stream_of(data: bytes) -> bytes:
-    """Return the bytes that a file stands for: what its text shows, if it is text, or its own.
+def stream_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the bytes that a file stands for: what its text shows, or its own, as they come.
 
-    A frame is never taken for text: its flags are zero bytes.
+    It is text until a byte says otherwise. The header of a frame has such bytes: its flags are
+    zeros.
 
-    :raises Unreadable: it is of a kind that is not read here, or can be read in two ways.
+    :param pieces: the file, in pieces of any size.
+    :raises Unreadable: it is text, but of no known form, or it can be read in two ways.
     """
-    if data.startswith(_CAPTURES):
-        raise Unreadable(
-            "is a capture, in which packets have headers of their own; take out what one side has "
-            "sent: tshark -r FILE -Y 'tcp.srcport == PORT' -T fields -e tcp.payload"
-        )
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data
-    if _CONTROL.search(text):
-        return data
-    return bytes_of(text)
+    source = iter(pieces)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    read = bytearray()
+    while len(read) <= MAX_TEXT:
+        piece = next(source, b"")
+        read += piece
+        try:
+            binary = bool(_CONTROL.search(decoder.decode(piece, final=not piece)))
+        except UnicodeDecodeError:
+            binary = True
+        if binary:
+            yield bytes(read)
+            yield from source
+            return
+        if not piece:
+            yield bytes_of(read.decode("utf-8-sig"))
+            return
+    raise Unreadable(f"is a text of more than {MAX_TEXT >> 20} MiB; give the raw bytes")
 
 
 def bytes_of(text: str) -> bytes:
@@ -67,9 +80,9 @@ def bytes_of(text: str) -> bytes:
     words = [word.replace(":", "") if _PAIRS.fullmatch(word) else word for word in text.split()]
     digits = "".join(words)
     if not _HEX.fullmatch(digits):
-        raise Unreadable(f"is text, but neither hexadecimal nor a dump that is known; {_FORMS}")
+        raise Unreadable(f"is text, but neither hexadecimal nor a dump that is known; {FORMS}")
     if len(words) > 1 and any(len(word) % 2 for word in words):
-        raise Unreadable(f"has half bytes, as in octal or behind offsets; {_FORMS}")
+        raise Unreadable(f"has half bytes, as in octal or behind offsets; {FORMS}")
     if len(digits) % 2:
         raise Unreadable("ends in the middle of a byte")
     return bytes.fromhex(digits)
@@ -157,9 +170,9 @@ def _read(rows: list[_Row]) -> bytes | None:
     texts = any(shown for row in rows for _, shown in row.readings())
     if not readers:
         if any(row.is_swapped() for row in rows):
-            raise Unreadable(f"is a dump of words whose bytes are swapped; {_FORMS}")
+            raise Unreadable(f"is a dump of words whose bytes are swapped; {FORMS}")
         if marked or texts or _is_numbered(rows):
-            raise Unreadable(f"looks like a dump, but its offsets and bytes do not agree; {_FORMS}")
+            raise Unreadable(f"looks like a dump, but its offsets and bytes do not agree; {FORMS}")
         return None
     narrow = all(len(group) == 2 for row in rows for group in row.groups[:-1])
     if not (marked or texts or any(reader.agreed for reader in readers)):
@@ -171,12 +184,12 @@ def _read(rows: list[_Row]) -> bytes | None:
             )
         return None
     if not narrow and not (marked or texts):
-        raise Unreadable(f"is a dump of words, whose bytes may be swapped; {_FORMS}")
+        raise Unreadable(f"is a dump of words, whose bytes may be swapped; {FORMS}")
     wide = any(len(group) > 4 for row in rows for group in row.groups[:-1])
     if wide and all(row.is_swapped() for row in rows if row.groups):
         raise Unreadable("is a dump of words, whose bytes may be swapped; give `xxd -g1`")
     if len({bytes(reader.data) for reader in readers}) > 1:
-        raise Unreadable(f"has offsets that can be read in two ways; {_FORMS}")
+        raise Unreadable(f"has offsets that can be read in two ways; {FORMS}")
     data = bytes(readers[0].data)
     if _is_packet(data):
         raise Unreadable(

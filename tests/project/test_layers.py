@@ -76,7 +76,11 @@ PROTO = (
     "init",
     "breaking",
     "dump",
+    "source",
+    "capture",
+    "segments",
     "explain",
+    "conversation",
     "cli",
 )
 

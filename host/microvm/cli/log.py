@@ -89,7 +89,7 @@ def _explained(frame: bytes, sender: str) -> Iterator[str]:
     from microvm_proto.explain import BrokenStream, explain
 
     with suppress(BrokenStream):  # its lines say so
-        yield from explain(_schema(), frame, sender)
+        yield from explain(_schema(), [frame], sender, colour=True)
 
 
 @cache

@@ -1,0 +1,145 @@
+"""A reader of captures: the packets in a file of libpcap or pcapng, as they come.
+
+The formats are those of draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Times, names and
+comments are passed over.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from microvm_proto.dump import Unreadable
+
+_PCAP = {
+    bytes.fromhex(magic): order
+    for magic, order in (
+        ("d4c3b2a1", "<"),
+        ("a1b2c3d4", ">"),
+        ("4d3cb2a1", "<"),  # nanoseconds
+        ("a1b23c4d", ">"),
+    )
+}
+_PCAPNG = b"\x0a\x0d\x0d\x0a"
+_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+
+_INTERFACE, _OBSOLETE_PACKET, _SIMPLE_PACKET, _PACKET = 1, 2, 3, 6
+
+MAX_PACKET = 1 << 18
+"""Bytes of a packet; tcpdump and Wireshark take no longer ones, either."""
+
+_MAX_BLOCK = 1 << 24
+_MAX_INTERFACES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A packet as it was captured, perhaps not to its end.
+
+    :ivar number: counted from 1, as Wireshark does.
+    :ivar link: the link type, a number of the registry of LINKTYPE_ values.
+    """
+
+    number: int
+    link: int
+    data: bytes
+
+
+def is_capture(head: bytes) -> bool:
+    """Tell whether what begins with these four bytes is a capture."""
+    return head == _PCAPNG or head in _PCAP
+
+
+def packets(pieces: Iterable[bytes]) -> Iterator[Packet]:
+    """Yield the packets of a capture, each when it is whole.
+
+    :param pieces: the file, in pieces of any size.
+    :raises Unreadable: behind the last that can be read, when the file is damaged or cut short.
+    """
+    source = _Source(pieces)
+    found = _pcapng(source) if source.head() == _PCAPNG else _pcap(source)
+    for number, (link, data) in enumerate(found, 1):
+        yield Packet(number, link, data)
+
+
+class _Source:
+    """The bytes of a file, taken from pieces of any size."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._data = bytearray()
+
+    def head(self) -> bytes:
+        """Return the first four bytes, and leave them."""
+        self._fill(4)
+        return bytes(self._data[:4])
+
+    def at_end(self) -> bool:
+        self._fill(1)
+        return not self._data
+
+    def take(self, size: int) -> bytes:
+        self._fill(size)
+        if len(self._data) < size:
+            raise Unreadable("is a capture that was cut short in the middle of a packet")
+        taken = bytes(self._data[:size])
+        del self._data[:size]
+        return taken
+
+    def _fill(self, size: int) -> None:
+        while len(self._data) < size and (piece := next(self._pieces, b"")):
+            self._data += piece
+
+
+def _pcap(source: _Source) -> Iterator[tuple[int, bytes]]:
+    order = _PCAP[source.head()]
+    # What stands above the number of the link type is about checksums.
+    link = struct.unpack(f"{order}20xI", source.take(24))[0] & 0xFFFF
+    header = struct.Struct(f"{order}8xI4x")
+    while not source.at_end():
+        (size,) = header.unpack(source.take(header.size))
+        yield link, source.take(_checked(size, MAX_PACKET))
+
+
+def _pcapng(source: _Source) -> Iterator[tuple[int, bytes]]:
+    order = "<"
+    interfaces: list[tuple[int, int]] = []
+    while not source.at_end():
+        head = source.take(8)
+        if head.startswith(_PCAPNG):
+            mark = source.take(4)
+            if mark not in _ORDERS:
+                raise Unreadable("is a capture with a section in no byte order")
+            order, interfaces = _ORDERS[mark], []
+            _body(source, order, head, 4)
+            continue
+        body = _body(source, order, head)
+        (kind,) = struct.unpack_from(f"{order}I", head)
+        try:
+            if kind == _INTERFACE and len(interfaces) < _MAX_INTERFACES:
+                interfaces.append(struct.unpack_from(f"{order}H2xI", body))
+            elif kind in (_PACKET, _OBSOLETE_PACKET):
+                layout = f"{order}{'I' if kind == _PACKET else 'H2x'}8xI4x"
+                interface, size = struct.unpack_from(layout, body)
+                yield interfaces[interface][0], body[20 : 20 + _checked(size, len(body) - 20)]
+            elif kind == _SIMPLE_PACKET:
+                link, snap = interfaces[0]
+                (size,) = struct.unpack_from(f"{order}I", body)
+                yield link, body[4 : 4 + min(size, snap or size)]
+        except (struct.error, IndexError):
+            raise Unreadable("is a capture with a block that is damaged") from None
+
+
+def _body(source: _Source, order: str, head: bytes, taken: int = 0) -> bytes:
+    """Return the body of a block, of which some may be taken, without its length behind it."""
+    (size,) = struct.unpack(f"{order}4xI", head)
+    if size % 4 or size < 12 + taken:
+        raise Unreadable(f"is a capture with a block of {size} bytes, which is damaged")
+    return source.take(_checked(size, _MAX_BLOCK) - 8 - taken)[:-4]
+
+
+def _checked(size: int, limit: int) -> int:
+    if size > limit:
+        raise Unreadable(f"is a capture with a packet of {size} bytes, which is damaged")
+    return size

@@ -1,0 +1,260 @@
+"""A reader of captured packets: what each end of a connection has sent, in its order.
+
+It takes TCP and UDP over IPv4 and IPv6; and packets of the private link types `USER0` to `USER15`,
+whose bytes are taken for those of a serial line.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from microvm_proto.capture import Packet
+from microvm_proto.dump import Unreadable
+
+MAX_FLOWS = 1024
+"""Flows that are followed; for one more, that which was silent for longest is forgotten."""
+
+MAX_WAITING = 1 << 17
+"""Bytes of a flow that wait for others in front of them."""
+
+_MAX_WAITING_SEGMENTS = 256
+
+_USER = range(147, 163)
+# Where IP begins, by the link type. Its version tells IPv4 from IPv6.
+_BARE = {0: 4, 12: 0, 14: 0, 101: 0, 108: 4, 228: 0, 229: 0}
+# Where IP begins, and where its EtherType is: Ethernet, and "any" interface of Linux.
+_TYPED = {1: (14, 12), 113: (16, 14), 276: (20, 0)}
+_VLAN = (0x8100, 0x88A8, 0x9100)
+_IP = (0x0800, 0x86DD)
+
+# Headers between that of IPv6 and what it carries.
+_OPTIONS = (0, 43, 60)
+_MAX_OPTIONS = 8
+_FRAGMENT = 44
+
+_TCP, _UDP = 6, 17
+_SYN, _ACK = 0x02, 0x10
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Flow:
+    """One direction of a connection, or of an exchange of datagrams.
+
+    :ivar name: its ends, as tcpdump shows them.
+    :ivar ports: of the sender and of the receiver; none of a serial line.
+    :ivar datagrams: whether each segment stands for itself.
+    :ivar whole: whether the first byte that was sent is there.
+    """
+
+    name: str
+    ports: tuple[int, ...] = ()
+    datagrams: bool = False
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Bytes of a flow that follow those of the segment before it.
+
+    :ivar packet: the number of the packet that brought them.
+    :ivar data: the bytes; None at the end of the flow.
+    :ivar missing: how many bytes in front of them are not in the capture.
+    """
+
+    flow: Flow
+    packet: int
+    data: bytes | None
+    missing: int = 0
+
+
+class Segments:
+    """The segments of all flows in a capture.
+
+    :ivar ignored: how many packets were not read, by what is the matter with them.
+    """
+
+    def __init__(self) -> None:
+        self.ignored: Counter[str] = Counter()
+        self._directions: dict[object, _Direction] = {}
+        """By addresses and ports; the first has been silent for longest."""
+
+    def read(self, packets: Iterable[Packet]) -> Iterator[Segment]:
+        """Yield the segments, as early as their order is known.
+
+        :raises Unreadable: behind the last, where `packets` does.
+        """
+        number, damage = 0, None
+        try:
+            for packet in packets:
+                number = packet.number
+                try:
+                    yield from self._packet(packet)
+                except (struct.error, IndexError):
+                    self.ignored["cut short in a header"] += 1
+        except Unreadable as error:
+            damage = error
+        for direction in self._directions.values():
+            yield from direction.end(number)
+        if damage:
+            raise damage
+
+    def _packet(self, packet: Packet) -> Iterator[Segment]:
+        data = packet.data
+        if packet.link in _TYPED:
+            start, at = _TYPED[packet.link]
+            (kind,) = struct.unpack_from(">H", data, at)
+            while kind in _VLAN:
+                (kind,) = struct.unpack_from(">H", data, start + 2)
+                start += 4
+            if kind in _IP:
+                yield from self._ip(packet.number, data[start:])
+        elif packet.link in _BARE:
+            yield from self._ip(packet.number, data[_BARE[packet.link] :])
+        elif packet.link in _USER:
+            name = f"USER{packet.link - _USER.start}"
+            direction = self._find(name)
+            if direction is None:
+                direction = _Direction(Flow(name))
+                yield from self._add(name, direction, packet.number)
+            yield Segment(direction.flow, packet.number, data)
+        else:
+            self.ignored[f"of link type {packet.link}"] += 1
+
+    def _ip(self, number: int, ip: bytes) -> Iterator[Segment]:
+        if ip[0] >> 4 == 4:
+            size, fragment, kind = struct.unpack_from(">2xH2xHxB", ip)
+            start, source, target = 4 * (ip[0] & 15), ip[12:16], ip[16:20]
+            fragment &= 0x3FFF
+        else:
+            size, kind = struct.unpack_from(">4xHB", ip)
+            start, source, target = 40, ip[8:24], ip[24:40]
+            size += start if size else 0
+            for _ in range(_MAX_OPTIONS):
+                if kind in _OPTIONS:
+                    kind, start = ip[start], start + 8 + 8 * ip[start + 1]
+            fragment = kind == _FRAGMENT
+        # A packet that the network adapter is to cut up has no size.
+        data = ip[start : size or None]
+        if fragment:
+            self.ignored["fragments of IP"] += 1
+        elif kind == _TCP:
+            yield from self._tcp(number, source, target, data)
+        elif kind == _UDP:
+            yield from self._udp(number, source, target, data)
+
+    def _udp(self, number: int, source: bytes, target: bytes, udp: bytes) -> Iterator[Segment]:
+        from_port, to_port, size = struct.unpack_from(">HHH2x", udp)
+        key = (_UDP, source, from_port, target, to_port)
+        direction = self._find(key)
+        if direction is None:
+            direction = _Direction(_flow(key, whole=True))
+            yield from self._add(key, direction, number)
+        yield Segment(direction.flow, number, udp[8 : size or None])
+
+    def _tcp(self, number: int, source: bytes, target: bytes, tcp: bytes) -> Iterator[Segment]:
+        from_port, to_port, sequence, ack, start, flags = struct.unpack_from(">HHIIBB6x", tcp)
+        key = (_TCP, source, from_port, target, to_port)
+        data = tcp[4 * (start >> 4) :]
+        begins = bool(flags & _SYN)
+        sequence += begins
+        direction = self._find(key)
+        if begins and direction and not direction.begins_at(sequence):
+            # Another connection between the same ports.
+            yield from self._directions.pop(key).end(number)
+            direction = None
+        if direction is None and (begins or data):
+            direction = _Direction(_flow(key, whole=begins), sequence)
+            yield from self._add(key, direction, number)
+        if direction:
+            yield from direction.take(number, sequence, data)
+        back = self._directions.get((_TCP, target, to_port, source, from_port))
+        if back and flags & _ACK:
+            yield from back.acknowledge(ack)
+
+    def _find(self, key: object) -> _Direction | None:
+        """Return a direction; it is the one that was heard of last."""
+        direction = self._directions.pop(key, None)
+        if direction:
+            self._directions[key] = direction
+        return direction
+
+    def _add(self, key: object, direction: _Direction, number: int) -> Iterator[Segment]:
+        self._directions[key] = direction
+        if len(self._directions) > MAX_FLOWS:
+            silent = next(iter(self._directions))
+            yield from self._directions.pop(silent).end(number)
+
+
+def _flow(key: tuple[int, bytes, int, bytes, int], *, whole: bool) -> Flow:
+    protocol, source, from_port, target, to_port = key
+    name = f"{_end(source, from_port)} > {_end(target, to_port)}"
+    return Flow(name, (from_port, to_port), datagrams=protocol == _UDP, whole=whole)
+
+
+def _end(address: bytes, port: int) -> str:
+    shown = ipaddress.ip_address(address)
+    return f"{shown}:{port}" if shown.version == 4 else f"[{shown}]:{port}"
+
+
+class _Direction:
+    """A flow, whose segments of TCP are put in order."""
+
+    def __init__(self, flow: Flow, first: int = 0) -> None:
+        self.flow = flow
+        self._first = first
+        """The sequence number of its first byte."""
+        self._at = 0
+        """How many bytes have been given out, or are missing."""
+        self._waiting: list[tuple[int, int, bytes]] = []
+        """A heap of what is behind bytes that have not come: offset, packet, data."""
+        self._size = 0
+
+    def begins_at(self, sequence: int) -> bool:
+        """Tell whether that is its first sequence number, as in a SYN that is repeated."""
+        return (sequence - self._first) % (1 << 32) == 0
+
+    def take(self, packet: int, sequence: int, data: bytes) -> Iterator[Segment]:
+        """Take a segment, in any order and any number of times; yield what is in order then."""
+        offset = self._offset(sequence)
+        if data and offset + len(data) > self._at:
+            heappush(self._waiting, (offset, packet, data))
+            self._size += len(data)
+        yield from self._in_order()
+        while self._size > MAX_WAITING or len(self._waiting) > _MAX_WAITING_SEGMENTS:
+            yield from self._skip()
+
+    def acknowledge(self, sequence: int) -> Iterator[Segment]:
+        """Wait no longer for bytes that the receiver has: they are not in the capture."""
+        while self._waiting and self._waiting[0][0] <= self._offset(sequence):
+            yield from self._skip()
+
+    def end(self, packet: int) -> Iterator[Segment]:
+        """Yield what waits, and the end."""
+        while self._waiting:
+            yield from self._skip()
+        yield Segment(self.flow, packet, None)
+
+    def _offset(self, sequence: int) -> int:
+        """Return the offset of the byte with a sequence number, which has 32 bits."""
+        ahead = (sequence - self._first - self._at) % (1 << 32)
+        return self._at + ahead - (1 << 32 if ahead >> 31 else 0)
+
+    def _skip(self) -> Iterator[Segment]:
+        missing = self._waiting[0][0] - self._at
+        self._at += missing
+        return self._in_order(missing)
+
+    def _in_order(self, missing: int = 0) -> Iterator[Segment]:
+        while self._waiting and self._waiting[0][0] <= self._at:
+            offset, packet, data = heappop(self._waiting)
+            self._size -= len(data)
+            data = data[self._at - offset :]
+            if data:
+                self._at += len(data)
+                yield Segment(self.flow, packet, data, missing)
+                missing = 0
