@@ -18,7 +18,9 @@ from microvm_proto import released
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.digest import api_digest, wire_digest
 from microvm_proto.generate import Generated, generate, write
-from microvm_proto.resolve import read_schema
+from microvm_proto.lint import nearest_name
+from microvm_proto.load import Document
+from microvm_proto.resolve import read, read_schema
 from microvm_proto.schema import Schema
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def init(folder: Path, name: str | None) -> None:
     """
     from microvm_proto import init
 
-    name = init.name_of(folder) if name is None else name
+    name = nearest_name(folder.resolve().name) if name is None else name
     project = next((p for p in _projects(folder.absolute()) if p.exists()), None)
     try:
         files = init.protocol(folder, name, project=project is None)
@@ -76,6 +78,43 @@ def init(folder: Path, name: str | None) -> None:
         named = os.path.relpath(schema.absolute(), project.parent)
         click.echo(f"For that, add to {_display(project)}:\n")
         click.echo(f'    [tool.microvm-proto]\n    schema = "{named}"')
+
+
+@main.group("import")
+def importers() -> None:
+    """Make a schema of the definitions of another protocol."""
+
+
+@importers.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="The schema; by default it is printed."
+)
+@click.option("--name", help="What the protocol is called; by default as FILE.")
+def mavlink(file: Path, output: Path | None, name: str | None) -> None:
+    """Make a schema of MAVLink's message definitions in FILE, such as common.xml.
+
+    A message's body has the bytes of its payload in MAVLink 2. What FILE includes has to be beside
+    it. What the schema cannot have is left out, and named on standard error.
+    """
+    from microvm_proto.importers.dialect import Refused
+    from microvm_proto.importers.mavlink import import_
+
+    name = nearest_name(file.stem) if name is None else name
+    try:
+        imported = import_(file, name)
+    except Refused as error:
+        _fail(str(error))
+    with _reporting_errors():
+        schema = read(Document(output or Path(f"{name}.toml"), imported.text))
+    if output:
+        _write([Generated(output, imported.text)])
+    else:
+        click.echo(imported.text, nl=False)
+    for what in imported.left_out:
+        click.echo(f"left out: {what}", err=True)
+    counts = (len(schema.messages), len(schema.enums), len(schema.flags))
+    click.echo("{} messages, {} enums, {} flags".format(*counts), err=True)
 
 
 @main.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from microvm_proto.generate import Generated, generate
@@ -34,8 +33,3 @@ def _filled(template: Path, name: str) -> str:
     name = json.dumps(name)[1:-1]  # so that whatever it is, the schema's rules hear of it
     text = template.read_text(encoding="utf-8")
     return text.replace("@p@", name).replace("@P@", name.upper())
-
-
-def name_of(folder: Path) -> str:
-    """Return what a protocol in this folder is called when nobody says."""
-    return "_".join(re.findall("[a-z0-9]+", folder.resolve().name.lower()))

@@ -57,8 +57,16 @@ _OWN_CONSTANTS = frozenset(
 _OWN_IN_PYTHON = frozenset("digest digests end_names".split())
 # What a message's class has in Python beside its fields.
 _OWN_ATTRIBUTES = frozenset("id encode encode_parts mro".split())
-_FIELD_WORDS = {**_RESERVED_WORDS, "Python": _PYTHON_WORDS | _OWN_ATTRIBUTES}
+FIELD_WORDS = {**_RESERVED_WORDS, "Python": _PYTHON_WORDS | _OWN_ATTRIBUTES}
+FIELD_SUFFIX = "_"
+"""What a field is called in a language that has its name for something else: `type_` for `type`."""
+
 _MAX_FIELDS = 255
+
+
+def nearest_name(text: str) -> str:
+    """Return the words of a text as a name; it may still not be one."""
+    return "_".join(re.findall("[a-z0-9]+", text.lower()))
 
 
 def lint(document: Document, schema: Schema) -> None:
@@ -108,11 +116,14 @@ def _check_names(
 
 
 def _check_named(
-    document: Document, named: Sequence[tuple[Path, Named]], words: _Words = _NO_WORDS
+    document: Document,
+    named: Sequence[tuple[Path, Named]],
+    words: _Words = _NO_WORDS,
+    suffix: str = "_1",
 ) -> None:
     """Check the names of what can have another one in C or in Python.
 
-    `words` are those that none may have, by language.
+    `words` are those that none may have, by language; with the suffix they are another name.
     """
     _check_names(document, [((*path, "name"), each.name) for path, each in named])
     seen: set[tuple[str, str]] = set()
@@ -125,10 +136,10 @@ def _check_named(
             there = (*path, key if renamed else "name")
             if name in words[language]:
                 message = f"`{name}` means something in {' and '.join(reserved)}"
-                hint = f', or one for {language} alone: `{key} = "{name}_1"`'
+                hint = f', or one for {language} alone: `{key} = "{name}{suffix}"`'
                 hint = "choose another" + (hint if len(reserved) == 1 and not renamed else "")
                 document.error("reserved-word", there, message, hint)
-            elif renamed and not _NAME.fullmatch(name):
+            elif renamed and not _NAME.fullmatch(name.removesuffix(suffix)):
                 message = f"`{name}` is not lower_case_with_underscores"
                 document.error("bad-name", there, message, "such as `exec_output_2`")
             elif (language, name) in seen:
@@ -236,7 +247,7 @@ def _check_flags(document: Document, schema: Schema) -> None:
 
 def _check_struct(document: Document, at: int, struct: Struct) -> None:
     fields = [(("struct", at, "field", n), field) for n, field in enumerate(struct.fields)]
-    _check_named(document, fields, _FIELD_WORDS)
+    _check_named(document, fields, FIELD_WORDS, suffix=FIELD_SUFFIX)
     if not fields and ("struct", at, "field") not in document.positions:
         text = f"`{struct.name}` has no field"
         document.error("empty-struct", ("struct", at), text, "add a [[struct.field]]")
@@ -261,7 +272,7 @@ def _check_messages(document: Document, schema: Schema) -> None:
 def _check_fields(document: Document, at: int, message: Message) -> None:
     path = ("message", at, "field")
     named = [((*path, n), field) for n, field in enumerate(message.fields)]
-    _check_named(document, named, _FIELD_WORDS)
+    _check_named(document, named, FIELD_WORDS, suffix=FIELD_SUFFIX)
     if len(named) > _MAX_FIELDS:
         there = ("message", at, "name")
         text = f"a message has at most {_MAX_FIELDS} fields"

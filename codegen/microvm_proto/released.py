@@ -41,12 +41,14 @@ def canonical(schema: Schema) -> str:
 
     Declarations keep their order, which is that of the generated code.
     """
-    return "\n\n".join(_table(head, keys) for head, keys in _tables(schema)) + "\n"
+    return "\n\n".join(table(head, keys) for head, keys in _tables(schema)) + "\n"
 
 
-def _table(head: str, keys: Mapping[str, Value | None]) -> str:
+def table(head: str, keys: Mapping[str, Value | None]) -> str:
+    """Write a table of TOML, without the keys that are None."""
     # What JSON says of strings, numbers, booleans and lists of them is TOML, too.
-    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items() if value is not None]
+    said = {key: json.dumps(value, ensure_ascii=False) for key, value in keys.items()}
+    lines = [f"{key} = {text}" for key, text in said.items() if keys[key] is not None]
     return "\n".join([head, *lines])
 
 

@@ -74,6 +74,7 @@ PROTO = (
     "resolve",
     "generate",
     "init",
+    "importers",
     "breaking",
     "dump",
     "source",

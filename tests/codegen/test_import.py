@@ -1,0 +1,126 @@
+"""`microvm-proto import`: a schema of definitions that may be anything, and what is left out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+Run = Callable[..., Result]
+PROBE = Path(__file__).parent / "mavlink/probe.xml"
+LEFT_OUT = """\
+left out: FAR: its number is 16777215, and 65534 is the highest
+left out: HALF: a is of type float16_t
+left out: LONG: it has 256 bytes, and 255 is the most
+left out: PROBE_STATE_3D_SCAN: 300 does not fit u8
+left out: PROBE_STATE_ON: 301 does not fit u8
+left out: PROBE_PARTS_LIMBS: 32769 is not one bit
+left out: PROBE_PARTS_WING: 65536 does not fit u16
+left out: PROBE_PARTS_LEG: 32768 does not fit u8
+left out: PROBE_PARTS_LIMBS: 32769 does not fit u8
+left out: PROBE_PARTS_WING: 65536 does not fit u8
+left out: PROBE_PARTS_LEG: 32768 does not fit i8
+left out: PROBE_PARTS_LIMBS: 32769 does not fit i8
+left out: PROBE_PARTS_WING: 65536 does not fit i8
+left out: UNUSED_AGAIN: it is another name for 5
+3 messages, 4 enums, 2 flags
+"""
+
+
+def test_everything_that_definitions_have_has_a_place_or_is_named(run: Run) -> None:
+    result = run("import", "mavlink", PROBE)
+    assert result.stdout == PROBE.with_suffix(".toml").read_text()
+    assert result.stderr == LEFT_OUT
+
+
+def test_it_is_printed_or_written(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "other.toml"
+    result = run("import", "mavlink", PROBE, "-o", path, "--name=other")
+    assert result.stdout == f"wrote {path}\n"
+    expected = PROBE.with_suffix(".toml").read_text()
+    for name in ('name = "{}"', 'file = "{}.py"', 'file = "{}.h"'):
+        expected = expected.replace(name.format("probe"), name.format("other"), 1)
+    assert path.read_text() == expected
+
+
+BILLION_LAUGHS = """<!DOCTYPE mavlink [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;">]>
+<mavlink><messages><message id="1" name="A"><description>&b;</description></message></messages>
+</mavlink>"""
+MESSAGE = '<message id="1" name="A"/>'
+ENTRY = '<entry name="B" value="{}"/>'
+REFUSED = {
+    "a document type": (BILLION_LAUGHS, "a document type is not for definitions of messages"),
+    "an entity": ("<mavlink>&a;</mavlink>", "undefined entity: line 1, column 9"),
+    "no XML": ("once upon a time", "syntax error: line 1, column 0"),
+    "nothing": ("", "no element found: line 1, column 0"),
+    "an encoding": ('<?xml version="1.0" encoding="x"?><a/>', "unknown encoding"),
+    "another format": ("<html/>", "the root is <html>, and that of definitions <mavlink>"),
+    "no message": ("<mavlink/>", "there is no message in it"),
+    "a folder": ("<mavlink><include>../a.xml</include></mavlink>", "'../a.xml' is not a file of "),
+    "an address": ("<mavlink><include>http://a/b</include></mavlink>", "is not a file of this"),
+    "no file": ("<mavlink><include>b.xml</include></mavlink>", "b.xml: No such file or directory"),
+    "itself": ("<mavlink><include>.</include></mavlink>", "'.' is not a file of this folder"),
+    "too much": (f"<mavlink>{' ' * (1 << 22)}</mavlink>", "more than 4 MiB, with what is included"),
+    "no name": ('<mavlink><messages><message id="1"/></messages></mavlink>', "has no name"),
+    "a name": (
+        f"<mavlink><messages>{MESSAGE.replace('A', 'a b')}</messages></mavlink>",
+        "a <message> has name='a b'",
+    ),
+    "a number": (
+        f"<mavlink><messages>{MESSAGE.replace('1', 'one')}</messages></mavlink>",
+        "A has 'one', which is no number",
+    ),
+    "a long number": (
+        f'<mavlink><enums><enum name="A">{ENTRY.format("9" * 5000)}</enum></enums>'
+        f"<messages>{MESSAGE}</messages></mavlink>",
+        "1 messages, 0 enums",
+    ),
+    "twice": (f"<mavlink><messages>{2 * MESSAGE}</messages></mavlink>", "1 is taken already"),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), REFUSED.values(), ids=REFUSED)
+def test_definitions_that_cannot_be_are_refused(
+    text: str, reason: str, run: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "definitions.xml"
+    path.write_text(text)
+    result = run("import", "mavlink", path)
+    assert reason in result.stderr
+    assert result.exit_code == int("messages," not in reason)
+    assert bool(result.stdout) == (not result.exit_code)
+
+
+def test_files_that_include_each_other_without_end_are_refused(run: Run, tmp_path: Path) -> None:
+    for number in range(200):
+        text = f"<mavlink><include>{number + 1}.xml</include></mavlink>"
+        (tmp_path / f"{number}.xml").write_text(text)
+    result = run("import", "mavlink", tmp_path / "0.xml")
+    assert result.stderr.endswith("100.xml: there are more than 100 files before it\n")
+
+
+WORDS = st.sampled_from(
+    '" < > /> = & ; 0 -1 2**99 0x 65536 u int8_t double[0] float[999] NaN name id type enum entry '
+    'value invalid multiplier extensions include <field/> <message/> bitmask="false"'.split()
+)
+
+
+@given(edits=st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 9), WORDS), max_size=4))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_mutated_definitions_are_imported_or_refused(
+    edits: list[tuple[int, int, str]], run: Run, tmp_path: Path
+) -> None:
+    text = PROBE.read_text()
+    for place, size, word in edits:
+        at = place % len(text)
+        text = text[:at] + word + text[at + size :]
+    shutil.copy(PROBE.with_name("base.xml"), tmp_path)
+    (tmp_path / "probe.xml").write_text(text)
+    result = run("import", "mavlink", tmp_path / "probe.xml")
+    assert result.exit_code == int("microvm-proto: " in result.stderr)
+    assert bool(result.stdout) == (not result.exit_code)
