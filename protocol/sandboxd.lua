@@ -116,105 +116,110 @@ local faults = {
   ["bad_stuffing"] = { 16, "The bytes between two delimiters are not a stuffed frame." },
 }
 
--- The messages by type; `known` are the only values of a field, as they are on the wire.
+-- The fields of structs. `known` are the only values of a field, as they are on the wire, and
+-- `unknown` are bits that may not be set.
+local structs = {
+}
+
+-- The messages by type.
 local messages = {
   [1] = { name = "hello", sender = "host", id = "none", max_body = 32, fields = {
-    { "hello.magic", number = 1, kind = "integer", size = 8, known = { ["6d6963726f766d0a"] = true } },
-    { "hello.version", number = 2, kind = "integer", size = 4 },
-    { "hello.digest", number = 3, kind = "integer", size = 8 },
-    { "hello.max_body", number = 4, kind = "integer", size = 4 },
-    { "hello.nonce", number = 5, kind = "integer", size = 8 },
+    { number = 1, field = "hello.magic", kind = "scalar", size = 8, read = "le_uint64", known = { ["6d6963726f766d0a"] = true } },
+    { number = 2, field = "hello.version", kind = "scalar", size = 4, read = "le_uint" },
+    { number = 3, field = "hello.digest", kind = "scalar", size = 8, read = "le_uint64" },
+    { number = 4, field = "hello.max_body", kind = "scalar", size = 4, read = "le_uint" },
+    { number = 5, field = "hello.nonce", kind = "scalar", size = 8, read = "le_uint64" },
   } },
   [2] = { name = "ready", sender = "guest", id = "none", max_body = 32, fields = {
-    { "ready.magic", number = 1, kind = "integer", size = 8, known = { ["6d6963726f766d0a"] = true } },
-    { "ready.version", number = 2, kind = "integer", size = 4 },
-    { "ready.digest", number = 3, kind = "integer", size = 8 },
-    { "ready.max_body", number = 4, kind = "integer", size = 4 },
-    { "ready.nonce", number = 5, kind = "integer", size = 8 },
+    { number = 1, field = "ready.magic", kind = "scalar", size = 8, read = "le_uint64", known = { ["6d6963726f766d0a"] = true } },
+    { number = 2, field = "ready.version", kind = "scalar", size = 4, read = "le_uint" },
+    { number = 3, field = "ready.digest", kind = "scalar", size = 8, read = "le_uint64" },
+    { number = 4, field = "ready.max_body", kind = "scalar", size = 4, read = "le_uint" },
+    { number = 5, field = "ready.nonce", kind = "scalar", size = 8, read = "le_uint64" },
   } },
   [3] = { name = "resume", sender = "host", id = "none", max_body = 76, fields = {
-    { "resume.realtime_ns", number = 1, kind = "integer", size = 8 },
-    { "resume.entropy", number = 2, kind = "bytes", max = 64, nul = true },
+    { number = 1, field = "resume.realtime_ns", kind = "scalar", size = 8, read = "le_uint64" },
+    { number = 2, field = "resume.entropy", kind = "bytes", max = 64, nul = true },
   } },
   [4] = { name = "ping", sender = "host", id = "none", max_body = 8, fields = {
-    { "ping.token", number = 1, kind = "integer", size = 8 },
+    { number = 1, field = "ping.token", kind = "scalar", size = 8, read = "le_uint64" },
   } },
   [5] = { name = "pong", sender = "guest", id = "none", max_body = 8, fields = {
-    { "pong.token", number = 1, kind = "integer", size = 8 },
+    { number = 1, field = "pong.token", kind = "scalar", size = 8, read = "le_uint64" },
   } },
   [6] = { name = "status_request", sender = "host", id = "none", max_body = 0, fields = {} },
   [7] = { name = "status", sender = "guest", id = "none", max_body = 69, fields = {
-    { "status.started_ns", number = 1, kind = "integer", size = 8 },
-    { "status.opened_ns", number = 2, kind = "integer", size = 8 },
-    { "status.now_ns", number = 3, kind = "integer", size = 8 },
-    { "status.frames_seen", number = 4, kind = "integer", size = 8 },
-    { "status.frames_refused", number = 5, kind = "integer", size = 8 },
-    { "status.execs", number = 6, kind = "integer", size = 8 },
-    { "status.bytes_dropped", number = 7, kind = "integer", size = 8 },
-    { "status.descriptors", number = 8, kind = "integer", size = 4 },
-    { "status.zombies", number = 9, kind = "integer", size = 1 },
-    { "status.memory", number = 10, kind = "integer", size = 8 },
+    { number = 1, field = "status.started_ns", kind = "scalar", size = 8, read = "le_uint64" },
+    { number = 2, field = "status.opened_ns", kind = "scalar", size = 8, read = "le_uint64" },
+    { number = 3, field = "status.now_ns", kind = "scalar", size = 8, read = "le_uint64" },
+    { number = 4, field = "status.frames_seen", kind = "scalar", size = 8, read = "le_uint64" },
+    { number = 5, field = "status.frames_refused", kind = "scalar", size = 8, read = "le_uint64" },
+    { number = 6, field = "status.execs", kind = "scalar", size = 8, read = "le_uint64" },
+    { number = 7, field = "status.bytes_dropped", kind = "scalar", size = 8, read = "le_uint64" },
+    { number = 8, field = "status.descriptors", kind = "scalar", size = 4, read = "le_uint" },
+    { number = 9, field = "status.zombies", kind = "scalar", size = 1, read = "le_uint" },
+    { number = 10, field = "status.memory", kind = "scalar", size = 8, read = "le_uint64" },
   } },
   [8] = { name = "shutdown", sender = "host", id = "none", max_body = 0, fields = {} },
   [9] = { name = "goodbye", sender = "guest", id = "none", max_body = 1, fields = {
-    { "goodbye.reason", number = 1, kind = "integer", size = 1 },
+    { number = 1, field = "goodbye.reason", kind = "scalar", size = 1 },
   } },
   [10] = { name = "error", sender = "guest", id = "any", max_body = 9, fields = {
-    { "error.code", number = 1, kind = "integer", size = 2 },
-    { "error.refused_type", number = 2, kind = "integer", size = 2 },
-    { "error.offset", number = 3, kind = "integer", size = 4 },
-    { "error.field", number = 4, kind = "integer", size = 1 },
+    { number = 1, field = "error.code", kind = "scalar", size = 2 },
+    { number = 2, field = "error.refused_type", kind = "scalar", size = 2, read = "le_uint" },
+    { number = 3, field = "error.offset", kind = "scalar", size = 4, read = "le_uint" },
+    { number = 4, field = "error.field", kind = "scalar", size = 1, read = "le_uint" },
   } },
   [11] = { name = "keep", sender = "host", id = "none", max_body = 0, fields = {} },
   [16] = { name = "exec_request", sender = "host", id = "required", max_body = 6299829, fields = {
-    { "exec_request.command", number = 1, kind = "bytes", max = 4096, nul = false },
-    { "exec_request.cwd", number = 2, kind = "bytes", max = 4096, nul = false },
-    { "exec_request.argv", number = 3, kind = "list", max_items = 16384, max = 131071, max_total = 1048576, nul = false },
-    { "exec_request.env", number = 4, kind = "list", max_items = 16384, max = 131071, max_total = 1048576, nul = false },
-    { "exec_request.stdout_credit", number = 5, kind = "integer", size = 4 },
-    { "exec_request.stderr_credit", number = 6, kind = "integer", size = 4 },
-    { "exec_request.user", number = 7, kind = "bytes", max = 128, nul = false },
-    { "exec_request.stdin_from", number = 8, kind = "integer", size = 1, known = { ["00"] = true, ["01"] = true } },
-    { "exec_request.rows", number = 9, kind = "integer", size = 2 },
-    { "exec_request.columns", number = 10, kind = "integer", size = 2 },
-    { "exec_request.max_processes", number = 11, kind = "integer", size = 4 },
-    { "exec_request.max_memory", number = 12, kind = "integer", size = 8 },
-    { "exec_request.more_argv", number = 13, kind = "list", max_items = 262144, max = 131071, max_total = 2097152, nul = false },
-    { "exec_request.more_env", number = 14, kind = "list", max_items = 262144, max = 131071, max_total = 2097152, nul = false },
+    { number = 1, field = "exec_request.command", kind = "bytes", max = 4096, nul = false },
+    { number = 2, field = "exec_request.cwd", kind = "bytes", max = 4096, nul = false },
+    { number = 3, kind = "list", max_items = 16384, max_total = 1048576, element = { field = "exec_request.argv", kind = "bytes", max = 131071, nul = false } },
+    { number = 4, kind = "list", max_items = 16384, max_total = 1048576, element = { field = "exec_request.env", kind = "bytes", max = 131071, nul = false } },
+    { number = 5, field = "exec_request.stdout_credit", kind = "scalar", size = 4, read = "le_uint" },
+    { number = 6, field = "exec_request.stderr_credit", kind = "scalar", size = 4, read = "le_uint" },
+    { number = 7, field = "exec_request.user", kind = "bytes", max = 128, nul = false },
+    { number = 8, field = "exec_request.stdin_from", kind = "scalar", size = 1, known = { ["00"] = true, ["01"] = true } },
+    { number = 9, field = "exec_request.rows", kind = "scalar", size = 2, read = "le_uint" },
+    { number = 10, field = "exec_request.columns", kind = "scalar", size = 2, read = "le_uint" },
+    { number = 11, field = "exec_request.max_processes", kind = "scalar", size = 4, read = "le_uint" },
+    { number = 12, field = "exec_request.max_memory", kind = "scalar", size = 8, read = "le_uint64" },
+    { number = 13, kind = "list", max_items = 262144, max_total = 2097152, element = { field = "exec_request.more_argv", kind = "bytes", max = 131071, nul = false } },
+    { number = 14, kind = "list", max_items = 262144, max_total = 2097152, element = { field = "exec_request.more_env", kind = "bytes", max = 131071, nul = false } },
   } },
   [17] = { name = "exec_output", sender = "guest", id = "required", max_body = 65537, fields = {
-    { "exec_output.stream", number = 1, kind = "integer", size = 1, known = { ["01"] = true, ["02"] = true } },
-    { "exec_output.data", number = 2, kind = "tail", max = 65536 },
+    { number = 1, field = "exec_output.stream", kind = "scalar", size = 1, known = { ["01"] = true, ["02"] = true } },
+    { number = 2, field = "exec_output.data", kind = "tail", max = 65536 },
   } },
   [18] = { name = "exec_response", sender = "guest", id = "required", max_body = 10, fields = {
-    { "exec_response.ending", number = 1, kind = "integer", size = 1, known = { ["00"] = true, ["01"] = true, ["02"] = true } },
-    { "exec_response.status", number = 2, kind = "integer", size = 1 },
-    { "exec_response.memory", number = 3, kind = "integer", size = 8 },
+    { number = 1, field = "exec_response.ending", kind = "scalar", size = 1, known = { ["00"] = true, ["01"] = true, ["02"] = true } },
+    { number = 2, field = "exec_response.status", kind = "scalar", size = 1, read = "le_uint" },
+    { number = 3, field = "exec_response.memory", kind = "scalar", size = 8, read = "le_uint64" },
   } },
   [19] = { name = "exec_failed", sender = "guest", id = "required", max_body = 105, fields = {
-    { "exec_failed.stage", number = 1, kind = "integer", size = 1 },
-    { "exec_failed.error_number", number = 2, kind = "integer", size = 4 },
-    { "exec_failed.missing", number = 3, kind = "bytes", max = 96, nul = true },
+    { number = 1, field = "exec_failed.stage", kind = "scalar", size = 1 },
+    { number = 2, field = "exec_failed.error_number", kind = "scalar", size = 4, read = "le_uint" },
+    { number = 3, field = "exec_failed.missing", kind = "bytes", max = 96, nul = true },
   } },
   [20] = { name = "exec_signal", sender = "host", id = "required", max_body = 1, fields = {
-    { "exec_signal.signal", number = 1, kind = "integer", size = 1 },
+    { number = 1, field = "exec_signal.signal", kind = "scalar", size = 1, read = "le_uint" },
   } },
   [21] = { name = "exec_kill", sender = "host", id = "required", max_body = 0, fields = {} },
   [27] = { name = "exec_terminate", sender = "host", id = "required", max_body = 0, fields = {} },
   [22] = { name = "exec_credit", sender = "host", id = "required", max_body = 5, fields = {
-    { "exec_credit.stream", number = 1, kind = "integer", size = 1, known = { ["01"] = true, ["02"] = true } },
-    { "exec_credit.amount", number = 2, kind = "integer", size = 4 },
+    { number = 1, field = "exec_credit.stream", kind = "scalar", size = 1, known = { ["01"] = true, ["02"] = true } },
+    { number = 2, field = "exec_credit.amount", kind = "scalar", size = 4, read = "le_uint" },
   } },
   [23] = { name = "exec_stdin", sender = "host", id = "required", max_body = 65536, fields = {
-    { "exec_stdin.data", number = 1, kind = "tail", max = 65536 },
+    { number = 1, field = "exec_stdin.data", kind = "tail", max = 65536 },
   } },
   [24] = { name = "exec_stdin_credit", sender = "guest", id = "required", max_body = 4, fields = {
-    { "exec_stdin_credit.amount", number = 1, kind = "integer", size = 4 },
+    { number = 1, field = "exec_stdin_credit.amount", kind = "scalar", size = 4, read = "le_uint" },
   } },
   [25] = { name = "exec_stdin_closed", sender = "guest", id = "required", max_body = 0, fields = {} },
   [26] = { name = "exec_resize", sender = "host", id = "required", max_body = 4, fields = {
-    { "exec_resize.rows", number = 1, kind = "integer", size = 2 },
-    { "exec_resize.columns", number = 2, kind = "integer", size = 2 },
+    { number = 1, field = "exec_resize.rows", kind = "scalar", size = 2, read = "le_uint" },
+    { number = 2, field = "exec_resize.columns", kind = "scalar", size = 2, read = "le_uint" },
   } },
 }
 
@@ -232,16 +237,48 @@ function Cursor:take(size)
   return self.frame(self.at - size, size)
 end
 
-function Cursor:integer(field)
+function Cursor:scalar(field)
   local start = self.at
   local range = self:take(field.size)
-  if field.known and not field.known[range:bytes():tohex(true)] then
+  local bytes = range:bytes()
+  if field.known and not field.known[bytes:tohex(true)] then refuse("unknown_value", start) end
+  if field.unknown and range:le_uint64():band(field.unknown) ~= UInt64(0) then
     refuse("unknown_value", start)
   end
-  self.tree:add_le(fields[field[1]], range)
+  if field.finite and bytes:get_index(field.size - 1) % 128 == 127
+    and bytes:get_index(field.size - 2) >= field.finite then
+    refuse("not_finite", start)
+  end
+  local item = self.tree:add_le(fields[field.field], range)
+  for _, bit in ipairs(field.bits or {}) do item:add_le(fields[bit], range) end
+  local unit = field.unit and " " .. field.unit or ""
+  if field.absent == bytes:tohex(true) then
+    unit = " (absent)"
+  elseif field.scale then
+    local value = tonumber(tostring(range[field.read](range))) * field.scale
+    unit = (" (%.10g%s)"):format(value, unit)
+  end
+  item:append_text(unit)
 end
 
-function Cursor:bytes(field)
+function Cursor:struct(field)
+  local tree, left = self.tree, self.size - self.at
+  if left == 0 then refuse("truncated", self.at) end
+  self.tree = tree:add(fields[field.field], self.frame(self.at, math.min(field.size, left)))
+  for _, each in ipairs(structs[field.struct]) do self[each.kind](self, each) end
+  self.tree = tree
+end
+
+function Cursor:array(field)
+  for _ = 1, field.count do self[field.element.kind](self, field.element) end
+end
+
+function Cursor:octets(field)
+  self:add_text(field, self:take(field.size))
+end
+
+-- What has a length in front.
+function Cursor:prefixed(field)
   local start = self.at
   local prefix = self:take(PREFIX_SIZE)
   local length = prefix:le_uint()
@@ -251,14 +288,49 @@ function Cursor:bytes(field)
     local nul = range:raw():find("\0", 1, true)
     if nul then refuse("embedded_nul", start + PREFIX_SIZE + nul - 1) end
   end
+  return range, prefix
+end
+
+function Cursor:bytes(field)
+  local range, prefix = self:prefixed(field)
   self.tree:add_le(fields.length, prefix)
   self:add_text(field, range)
+end
+
+-- The characters of UTF-8, as patterns that begin where they are told to.
+local CHARACTERS = {
+  "^[\0-\x7F]+", "^[\xC2-\xDF][\x80-\xBF]", "^\xE0[\xA0-\xBF][\x80-\xBF]",
+  "^[\xE1-\xEC\xEE\xEF][\x80-\xBF][\x80-\xBF]", "^\xED[\x80-\x9F][\x80-\xBF]",
+  "^\xF0[\x90-\xBF][\x80-\xBF][\x80-\xBF]", "^[\xF1-\xF3][\x80-\xBF][\x80-\xBF][\x80-\xBF]",
+  "^\xF4[\x80-\x8F][\x80-\xBF][\x80-\xBF]",
+}
+
+-- How many bytes of a string are UTF-8, from its start.
+local function valid(text)
+  local at, last = 1, nil
+  repeat
+    for _, pattern in ipairs(CHARACTERS) do
+      _, last = text:find(pattern, at)
+      if last then break end
+    end
+    at = last and last + 1 or at
+  until not last
+  return at - 1
+end
+
+function Cursor:text(field)
+  local range, prefix = self:prefixed(field)
+  local length = range:len()
+  local right = length > 0 and valid(range:raw()) or 0
+  if right < length then refuse("not_utf8", self.at - length + right) end
+  self.tree:add_le(fields.length, prefix)
+  self.tree:add_packet_field(fields[field.field], range, ENC_UTF_8 + ENC_STRING)
 end
 
 -- Wireshark shows bytes in hexadecimal; what can be read of the first of them stands behind.
 function Cursor:add_text(field, range)
   local text = range:raw():sub(1, 48):gsub("[^ -~]", ".")
-  self.tree:add(fields[field[1]], range):append_text('  "' .. text .. '"')
+  self.tree:add(fields[field.field], range):append_text('  "' .. text .. '"')
 end
 
 function Cursor:list(field)
@@ -267,11 +339,13 @@ function Cursor:list(field)
   local count = prefix:le_uint()
   if count > field.max_items then refuse("too_many", start) end
   self.tree:add_le(fields.count, prefix)
-  local first = self.at
+  local first, element = self.at, field.element
   for _ = 1, count do
     start = self.at
-    self:bytes(field)
-    if self.at - first > field.max_total then refuse("total_too_long", start) end
+    self[element.kind](self, element)
+    if field.max_total and self.at - first > field.max_total then
+      refuse("total_too_long", start)
+    end
   end
 end
 

@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from microvm_proto import frame
 from microvm_proto.backends.wireshark import filter_name
 from microvm_proto.faults import FAULTS
 from microvm_proto.resolve import read_schema
-from microvm_proto.schema import Schema
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import Array, Bool, ByteList, Bytes, Flags, Float, List, Struct, Text, Type
 
 pytestmark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 
@@ -54,26 +55,21 @@ class Capture:
             self.data += struct.pack("<IIII", 0, 0, size, size) + ip + tcp + payload
 
 
-def decoded(
-    name: str, dissector: Path, capture: Capture, fields: Iterable[str]
-) -> list[dict[str, list[str]]]:
-    """Return for each connection the values of these fields in its order.
+def tshark(name: str, dissector: Path, capture: Capture, *arguments: str) -> str:
+    """Return what tshark writes of the captured frames.
 
     :param name: what the fields' names begin with.
     """
     path = dissector.with_suffix(".pcap")
     path.write_bytes(capture.data)
-    names = [field if field.startswith("_ws.") else f"{name}.{field}" for field in fields]
     with dissector.open() as script, path.open() as captured:
         # As root it runs no scripts. Another user may not be able to reach the folder.
         inherited = (script.fileno(), captured.fileno())
         lua, pcap = (f"/proc/self/fd/{descriptor}" for descriptor in inherited)
         command = ["tshark", "-X", f"lua_script:{lua}", "-o", f"{name}.port:{PORT}"]
-        command += ["-r", pcap, "-T", "fields", "-E", "separator=|", "-e", "tcp.stream"]
-        command += [argument for field in names for argument in ("-e", field)]
         nobody = 65534 if os.geteuid() == 0 else None
         run = subprocess.run(
-            command,
+            [*command, "-r", pcap, *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -84,8 +80,18 @@ def decoded(
             extra_groups=None if nobody is None else [],
         )
     assert (run.returncode, run.stderr) == (0, "")
+    return run.stdout
+
+
+def decoded(
+    name: str, dissector: Path, capture: Capture, fields: Iterable[str]
+) -> list[dict[str, list[str]]]:
+    """Return for each connection the values of these fields in its order."""
+    names = [field if field.startswith("_ws.") else f"{name}.{field}" for field in fields]
+    arguments = ["-T", "fields", "-E", "separator=|", "-e", "tcp.stream"]
+    arguments += [argument for field in names for argument in ("-e", field)]
     found: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(capture.connections)]
-    for line in run.stdout.splitlines():
+    for line in tshark(name, dissector, capture, *arguments).splitlines():
         stream, *values = line.split("|")
         for field, value in zip(fields, values, strict=True):
             if value:
@@ -93,14 +99,34 @@ def decoded(
     return found
 
 
-def shown(value: Any) -> str:
-    """A field's value as tshark writes it."""
-    match value:
-        case int():
-            return str(value)
-        case bytes():
-            return value.hex() or "<MISSING>"
-    return ",".join(map(shown, value))
+def leaves(key: str, kind: Type, value: Any) -> Iterator[tuple[str, Type, Any]]:
+    """What a value is made of, by the names of the fields in Wireshark."""
+    match kind:
+        case Struct(name=name, fields=fields):
+            for field in fields:
+                yield from leaves(f"{name}.{field.name}", field.type, value[field.name])
+        case Array(is_octets=False) | List() | ByteList():
+            element = Bytes(kind.max_item, nul=True) if isinstance(kind, ByteList) else kind.element
+            for each in value:
+                yield from leaves(key, element, each)
+        case _:
+            yield key, kind, value
+
+
+def shown(kind: Type, value: Any) -> str:
+    """A value as tshark writes it."""
+    match kind:
+        case Float(size=size):
+            (number,) = struct.unpack("<f" if size == 4 else "<d", value.to_bytes(size, "little"))
+            return f"{number:.{6 if size == 4 else 15}g}"
+        case Flags(size=size):
+            return f"{value:#0{2 + 2 * size}x}"
+        case Text():
+            # What is behind a NUL is only in the packet's details.
+            return str(value.decode().partition("\0")[0])
+        case Bool():
+            return str(bool(value))
+    return str(value) if isinstance(value, int) else value.hex() or "<MISSING>"
 
 
 @pytest.mark.parametrize(("step", "longest"), [(60_000, 3_000_000), (13, 10_000)])
@@ -115,7 +141,8 @@ def test_tshark_agrees_with_every_vector(
     for vector in known:
         capture.connect(vector.frame, to_port=vector.sender == schema.ends[0], step=step)
     fields = ["type", "fault", "fault_offset", "fault_field", "dropped", "_ws.expert.message"]
-    fields += [f"{m.name}.{field.name}" for m in schema.messages for field in m.fields]
+    owners: list[Message | Struct] = [*schema.messages, *schema.structs]
+    fields += [f"{owner.name}.{field.name}" for owner in owners for field in owner.fields]
     found = decoded(filter_name(schema), generated(path) / "dissector.lua", capture, fields)
     for vector, values in zip(known, found, strict=True):
         # What follows a malformed header is taken to start afresh with the next packet.
@@ -128,9 +155,37 @@ def test_tshark_agrees_with_every_vector(
             assert values["_ws.expert.message"][0].startswith(said), vector.name
         else:
             assert (others, values["dropped"]) == ([], []), vector.name
-            for name, value in vector.fields.items():
-                text = "".join(values[f"{vector.message}.{name}"])
-                assert text == shown(value), (vector.name, name)
+            expected = defaultdict(list)
+            (message,) = [each for each in schema.messages if each.name == vector.message]
+            for field in message.visible:
+                key, value = f"{message.name}.{field.name}", vector.fields[field.name]
+                for name, kind, leaf in leaves(key, field.type, value):
+                    expected[name].append(shown(kind, leaf))
+            for name, texts in expected.items():
+                assert "".join(values[name]) == ",".join(texts), (vector.name, name)
+
+
+def test_units_and_names_stand_beside_numbers(generated: Generated) -> None:
+    folder = generated(Path(__file__).with_name("schemas") / "types.toml")
+    known = {each.name: each.frame for each in vectors.load(folder / "vectors.json")}
+    capture = Capture()
+    names = ("scalars, the least", "scalars, the most", "structs, the most")
+    for name in names:
+        capture.connect(known[name], to_port=True, step=60_000)
+    shown = [
+        line.strip()
+        for line in tshark("types", folder / "dissector.lua", capture, "-V").splitlines()
+    ]
+    for line in """
+        temperature: -32768 (absent)
+        temperature: 32767 (327.67 degC)
+        x: 3.40282e+38 m
+        depth: 65535 (absent)
+        samples: 32767 (16383.5 mV)
+        1... .... = forever: True
+        mode: stuck (4)
+    """.strip().splitlines():
+        assert line.strip() in shown
 
 
 def test_frames_share_packets_and_come_from_both_sides(generated: Generated) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
+from microvm_proto.backends.wireshark.tables import (
+    message,
+    names,
+    proto_fields,
+    string,
+    struct,
+    table,
+)
 from microvm_proto.faults import FAULTS
-from microvm_proto.frame import pack
-from microvm_proto.schema import HEADER_SIZE, Message, Output, Schema
-from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
+from microvm_proto.schema import HEADER_SIZE, Output, Schema
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
@@ -23,11 +28,12 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         "second": schema.ends[1],
         "header_size": str(HEADER_SIZE),
         "prefix_size": str(schema.prefix.size),
-        "types": _names((message.number, message.name) for message in schema.messages),
-        "faults": _names((fault.number, fault.name) for fault in FAULTS),
-        "codes": _table((f.name, f"{{ {f.number}, {_string(f.doc)} }}") for f in FAULTS),
-        "fields": _table(_proto_fields(schema)),
-        "messages": "".join(_message(message) for message in schema.messages),
+        "types": names((each.number, each.name) for each in schema.messages),
+        "faults": names((fault.number, fault.name) for fault in FAULTS),
+        "codes": table((f.name, f"{{ {f.number}, {string(f.doc)} }}") for f in FAULTS),
+        "fields": table(proto_fields(schema)),
+        "structs": "".join(map(struct, schema.structs)),
+        "messages": "".join(map(message, schema.messages)),
     }
     text = re.sub("@([a-z_]+)@", lambda place: values[place[1]], _DISSECTOR)
     return {output.path.name: text.lstrip("\n")}
@@ -39,89 +45,6 @@ def filter_name(schema: Schema) -> str:
     Wireshark wants more than one letter.
     """
     return schema.name if len(schema.name) > 1 else f"{schema.name}_frames"
-
-
-def _table(entries: Iterator[tuple[str, str]]) -> str:
-    return "".join(f"  [{_string(key)}] = {value},\n" for key, value in entries)
-
-
-def _names(numbers: Iterator[tuple[int, str]]) -> str:
-    named = ", ".join(f"[{number}] = {_string(name)}" for number, name in numbers)
-    return f"{{ {named} }}" if named else "{}"
-
-
-def _string(text: str) -> str:
-    """Write a literal on one line; what is not printable ASCII is escaped."""
-    escaped = (
-        f"\\{byte:03}" if chr(byte) in '"\\' or not 32 <= byte < 127 else chr(byte)
-        for byte in " ".join(text.split()).encode()
-    )
-    return f'"{"".join(escaped)}"'
-
-
-def _proto_fields(schema: Schema) -> Iterator[tuple[str, str]]:
-    for message in schema.messages:
-        for field in message.fields:
-            key = f"{message.name}.{field.name}"
-            head = f'NAME .. ".{key}", "{field.name}"'
-            doc = _string(field.doc)
-            match field.type:
-                case Integer() | Enum():
-                    names = _value_names(field.type)
-                    yield key, f"{_kind(field.type)}({head}, base.DEC, {names}, nil, {doc})"
-                case _:
-                    yield key, f"ProtoField.bytes({head}, base.NONE, {doc})"
-
-
-def _kind(kind: Integer | Enum) -> str:
-    base = kind.base if isinstance(kind, Enum) else kind
-    return f"ProtoField.{'' if base.signed else 'u'}int{8 * base.size}"
-
-
-def _value_names(kind: Integer | Enum) -> str:
-    # Wireshark has no names for numbers of 64 bits.
-    if isinstance(kind, Integer) or kind.base.size > 4:
-        return "nil"
-    return _names((value.number, value.name) for value in kind.values)
-
-
-def _message(message: Message) -> str:
-    head = (
-        f'  [{message.number}] = {{ name = "{message.name}", sender = "{message.sender}", '
-        f'id = "{message.id}", max_body = {message.max_body}, fields = {{'
-    )
-    fields = [f"    {{ {', '.join(_field(message, field))} }},\n" for field in message.fields]
-    return f"{head}\n{''.join(fields)}  }} }},\n" if fields else f"{head}}} }},\n"
-
-
-def _field(message: Message, field: Field) -> Iterator[str]:
-    yield f'"{message.name}.{field.name}", number = {field.number}'
-    match field.type:
-        case Integer(size=size):
-            yield f'kind = "integer", size = {size}'
-            if field.equals is not None:
-                yield f"known = {_known(field, [field.equals])}"
-        case Enum(base=base, closed=closed, values=values):
-            yield f'kind = "integer", size = {base.size}'
-            if closed:
-                yield f"known = {_known(field, [value.number for value in values])}"
-        case Bytes(maximum=maximum, nul=nul):
-            yield f'kind = "bytes", max = {maximum}, nul = {_boolean(nul)}'
-        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
-            yield f'kind = "list", max_items = {items}, max = {item}, max_total = {total}'
-            yield f"nul = {_boolean(nul)}"
-        case Tail(maximum=maximum):
-            yield f'kind = "tail", max = {maximum}'
-
-
-def _known(field: Field, numbers: list[int]) -> str:
-    # By their bytes: Lua's own numbers do not hold all those of 64 bits.
-    known = ", ".join(f'["{pack(field.type, number).hex()}"] = true' for number in numbers)
-    return f"{{ {known} }}"
-
-
-def _boolean(value: bool) -> str:
-    return "true" if value else "false"
 
 
 _DISSECTOR = r"""
@@ -169,7 +92,12 @@ protocol.experts = { malformed }
 local faults = {
 @codes@}
 
--- The messages by type; `known` are the only values of a field, as they are on the wire.
+-- The fields of structs. `known` are the only values of a field, as they are on the wire, and
+-- `unknown` are bits that may not be set.
+local structs = {
+@structs@}
+
+-- The messages by type.
 local messages = {
 @messages@}
 
@@ -187,16 +115,48 @@ function Cursor:take(size)
   return self.frame(self.at - size, size)
 end
 
-function Cursor:integer(field)
+function Cursor:scalar(field)
   local start = self.at
   local range = self:take(field.size)
-  if field.known and not field.known[range:bytes():tohex(true)] then
+  local bytes = range:bytes()
+  if field.known and not field.known[bytes:tohex(true)] then refuse("unknown_value", start) end
+  if field.unknown and range:le_uint64():band(field.unknown) ~= UInt64(0) then
     refuse("unknown_value", start)
   end
-  self.tree:add_le(fields[field[1]], range)
+  if field.finite and bytes:get_index(field.size - 1) % 128 == 127
+    and bytes:get_index(field.size - 2) >= field.finite then
+    refuse("not_finite", start)
+  end
+  local item = self.tree:add_le(fields[field.field], range)
+  for _, bit in ipairs(field.bits or {}) do item:add_le(fields[bit], range) end
+  local unit = field.unit and " " .. field.unit or ""
+  if field.absent == bytes:tohex(true) then
+    unit = " (absent)"
+  elseif field.scale then
+    local value = tonumber(tostring(range[field.read](range))) * field.scale
+    unit = (" (%.10g%s)"):format(value, unit)
+  end
+  item:append_text(unit)
 end
 
-function Cursor:bytes(field)
+function Cursor:struct(field)
+  local tree, left = self.tree, self.size - self.at
+  if left == 0 then refuse("truncated", self.at) end
+  self.tree = tree:add(fields[field.field], self.frame(self.at, math.min(field.size, left)))
+  for _, each in ipairs(structs[field.struct]) do self[each.kind](self, each) end
+  self.tree = tree
+end
+
+function Cursor:array(field)
+  for _ = 1, field.count do self[field.element.kind](self, field.element) end
+end
+
+function Cursor:octets(field)
+  self:add_text(field, self:take(field.size))
+end
+
+-- What has a length in front.
+function Cursor:prefixed(field)
   local start = self.at
   local prefix = self:take(PREFIX_SIZE)
   local length = prefix:le_uint()
@@ -206,14 +166,49 @@ function Cursor:bytes(field)
     local nul = range:raw():find("\0", 1, true)
     if nul then refuse("embedded_nul", start + PREFIX_SIZE + nul - 1) end
   end
+  return range, prefix
+end
+
+function Cursor:bytes(field)
+  local range, prefix = self:prefixed(field)
   self.tree:add_le(fields.length, prefix)
   self:add_text(field, range)
+end
+
+-- The characters of UTF-8, as patterns that begin where they are told to.
+local CHARACTERS = {
+  "^[\0-\x7F]+", "^[\xC2-\xDF][\x80-\xBF]", "^\xE0[\xA0-\xBF][\x80-\xBF]",
+  "^[\xE1-\xEC\xEE\xEF][\x80-\xBF][\x80-\xBF]", "^\xED[\x80-\x9F][\x80-\xBF]",
+  "^\xF0[\x90-\xBF][\x80-\xBF][\x80-\xBF]", "^[\xF1-\xF3][\x80-\xBF][\x80-\xBF][\x80-\xBF]",
+  "^\xF4[\x80-\x8F][\x80-\xBF][\x80-\xBF]",
+}
+
+-- How many bytes of a string are UTF-8, from its start.
+local function valid(text)
+  local at, last = 1, nil
+  repeat
+    for _, pattern in ipairs(CHARACTERS) do
+      _, last = text:find(pattern, at)
+      if last then break end
+    end
+    at = last and last + 1 or at
+  until not last
+  return at - 1
+end
+
+function Cursor:text(field)
+  local range, prefix = self:prefixed(field)
+  local length = range:len()
+  local right = length > 0 and valid(range:raw()) or 0
+  if right < length then refuse("not_utf8", self.at - length + right) end
+  self.tree:add_le(fields.length, prefix)
+  self.tree:add_packet_field(fields[field.field], range, ENC_UTF_8 + ENC_STRING)
 end
 
 -- Wireshark shows bytes in hexadecimal; what can be read of the first of them stands behind.
 function Cursor:add_text(field, range)
   local text = range:raw():sub(1, 48):gsub("[^ -~]", ".")
-  self.tree:add(fields[field[1]], range):append_text('  "' .. text .. '"')
+  self.tree:add(fields[field.field], range):append_text('  "' .. text .. '"')
 end
 
 function Cursor:list(field)
@@ -222,11 +217,13 @@ function Cursor:list(field)
   local count = prefix:le_uint()
   if count > field.max_items then refuse("too_many", start) end
   self.tree:add_le(fields.count, prefix)
-  local first = self.at
+  local first, element = self.at, field.element
   for _ = 1, count do
     start = self.at
-    self:bytes(field)
-    if self.at - first > field.max_total then refuse("total_too_long", start) end
+    self[element.kind](self, element)
+    if field.max_total and self.at - first > field.max_total then
+      refuse("total_too_long", start)
+    end
   end
 end
 

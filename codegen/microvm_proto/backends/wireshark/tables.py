@@ -1,0 +1,199 @@
+"""The tables of a dissector: what Wireshark shows of each field, and what the field may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
+
+from microvm_proto.frame import pack
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import (
+    Array,
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Scalar,
+    Struct,
+    Tail,
+    Text,
+    Type,
+)
+
+_Entry: TypeAlias = Mapping[str, str]
+"""The entries of a table in Lua, each written as such."""
+
+
+def table(entries: Iterable[tuple[str, str]]) -> str:
+    """Write lines with an entry each."""
+    return "".join(f"  [{string(key)}] = {value},\n" for key, value in entries)
+
+
+def names(numbers: Iterable[tuple[int, str]]) -> str:
+    """Write a table of what numbers are called."""
+    named = ", ".join(f"[{number}] = {string(name)}" for number, name in numbers)
+    return f"{{ {named} }}" if named else "{}"
+
+
+def string(text: str) -> str:
+    """Write a literal on one line; what is not printable ASCII is escaped."""
+    escaped = (
+        f"\\{byte:03}" if chr(byte) in '"\\' or not 32 <= byte < 127 else chr(byte)
+        for byte in " ".join(text.split()).encode()
+    )
+    return f'"{"".join(escaped)}"'
+
+
+def proto_fields(schema: Schema) -> Iterator[tuple[str, str]]:
+    """Yield what Wireshark filters by and shows: of messages, of structs, and bits of flags."""
+    for flags in schema.flags:
+        for bit in flags.bits:
+            head = f'NAME .. ".{flags.name}.{bit.name}", "{bit.name}"'
+            mask = f"{8 * flags.size}, nil, {_uint64(bit.mask)}, {string(bit.doc)}"
+            yield f"{flags.name}.{bit.name}", f"ProtoField.bool({head}, {mask})"
+    owners: list[Struct | Message] = [*schema.structs, *schema.messages]
+    for owner in owners:
+        for field in owner.fields:
+            key = f"{owner.name}.{field.name}"
+            yield key, _proto_field(f'NAME .. ".{key}", "{field.name}"', field)
+
+
+def _proto_field(head: str, field: Field) -> str:
+    kind = field.type
+    if isinstance(kind, List) or (isinstance(kind, Array) and not kind.is_octets):
+        kind = kind.element
+    doc = string(field.doc)
+    match kind:
+        case Integer() | Enum():
+            return f"{_integer(kind)}({head}, base.DEC, {_value_names(kind)}, nil, {doc})"
+        case Flags(base=base):
+            return f"{_integer(base)}({head}, base.HEX, nil, nil, {doc})"
+        case Float(size=size):
+            return f"ProtoField.{'float' if size == 4 else 'double'}({head}, {doc})"
+        case Bool():
+            return f"ProtoField.bool({head}, base.NONE, nil, nil, {doc})"
+        case Struct():
+            return f"ProtoField.none({head}, {doc})"
+        case Text():
+            return f"ProtoField.string({head}, base.UNICODE, {doc})"
+    return f"ProtoField.bytes({head}, base.NONE, {doc})"
+
+
+def _integer(kind: Integer | Enum) -> str:
+    base = kind.base if isinstance(kind, Enum) else kind
+    return f"ProtoField.{'' if base.signed else 'u'}int{8 * base.size}"
+
+
+def _value_names(kind: Integer | Enum) -> str:
+    # Wireshark has no names for numbers of 64 bits.
+    if isinstance(kind, Integer) or kind.base.size > 4:
+        return "nil"
+    return names((value.number, value.name) for value in kind.values)
+
+
+def struct(kind: Struct) -> str:
+    """Write the table of a struct, which is that of its fields."""
+    fields = (f"    {_entry(_field(kind, field))},\n" for field in kind.fields)
+    return f"  {kind.name} = {{\n{''.join(fields)}  }},\n"
+
+
+def message(message: Message) -> str:
+    """Write the table of a message, by its type."""
+    head = (
+        f'  [{message.number}] = {{ name = "{message.name}", sender = "{message.sender}", '
+        f'id = "{message.id}", max_body = {message.max_body}, fields = {{'
+    )
+    fields = [
+        f"    {_entry({'number': str(field.number), **_field(message, field)})},\n"
+        for field in message.fields
+    ]
+    return f"{head}\n{''.join(fields)}  }} }},\n" if fields else f"{head}}} }},\n"
+
+
+def _entry(keys: _Entry) -> str:
+    return f"{{ {', '.join(f'{key} = {value}' for key, value in keys.items())} }}"
+
+
+def _field(owner: Message | Struct, field: Field) -> _Entry:
+    shown = {"field": f'"{owner.name}.{field.name}"'}
+    if field.unit:
+        shown["unit"] = string(field.unit)
+    if field.scale:
+        shown["scale"] = repr(field.scale)
+    if field.absent is not None:
+        shown["absent"] = string(pack(field.type, field.absent).hex())
+    return _kind(field.type, shown, field.equals)
+
+
+def _kind(kind: Type, shown: _Entry, equals: int | None = None) -> _Entry:
+    """Return the entries of a type, with what is shown of its values."""
+    match kind:
+        case Array(is_octets=False, element=element, count=count):
+            return {
+                "kind": '"array"',
+                "count": str(count),
+                "element": _entry(_kind(element, shown)),
+            }
+        case List(element=element, max_items=items):
+            return {
+                "kind": '"list"',
+                "max_items": str(items),
+                "element": _entry(_kind(element, shown)),
+            }
+        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
+            octets = _kind(Bytes(item, nul), shown)
+            bounds = {"max_items": str(items), "max_total": str(total)}
+            return {"kind": '"list"', **bounds, "element": _entry(octets)}
+        case Struct(name=name):
+            return {**shown, "kind": '"struct"', "struct": f'"{name}"', "size": str(kind.size)}
+        case Array(size=size):
+            return {**shown, "kind": '"octets"', "size": str(size)}
+        case Bytes(maximum=maximum, nul=nul):
+            return {**shown, "kind": '"bytes"', "max": str(maximum), "nul": _boolean(nul)}
+        case Text(maximum=maximum, nul=nul):
+            return {**shown, "kind": '"text"', "max": str(maximum), "nul": _boolean(nul)}
+        case Tail(maximum=maximum):
+            return {**shown, "kind": '"tail"', "max": str(maximum)}
+    return {**shown, "kind": '"scalar"', "size": str(kind.size), **_rule(kind, equals)}
+
+
+def _rule(kind: Scalar, equals: int | None) -> _Entry:
+    """Return the entries for what a number of one type may be, and how it is read."""
+    match kind:
+        case Integer(size=size, signed=signed):
+            read = f"le_{'' if signed else 'u'}int{'64' if size == 8 else ''}"
+            return {"read": f'"{read}"', **_known(kind, None if equals is None else [equals])}
+        case Enum(closed=closed, values=values):
+            return _known(kind, [value.number for value in values] if closed else None)
+        case Bool():
+            return _known(kind, [0, 1])
+        case Float(size=size, finite=finite):
+            # The two highest bytes: all bits of the exponent are in them.
+            least = {"finite": "128" if size == 4 else "240"} if finite else {}
+            return {"read": '"le_float"', **least}
+        case Flags(name=name, bits=bits):
+            keys = ", ".join(f'"{name}.{bit.name}"' for bit in bits)
+            unknown = kind.base.maximum & ~kind.mask
+            refused = {"unknown": _uint64(unknown)} if kind.closed and unknown else {}
+            return {"bits": f"{{ {keys} }}", **refused}
+
+
+def _known(kind: Scalar, numbers: Iterable[int] | None) -> _Entry:
+    # By their bytes: Lua's own numbers do not hold all those of 64 bits.
+    if numbers is None:
+        return {}
+    known = ", ".join(f'["{pack(kind, number).hex()}"] = true' for number in numbers)
+    return {"known": f"{{ {known} }}"}
+
+
+def _uint64(number: int) -> str:
+    return f"UInt64({number & 0xFFFFFFFF}, {number >> 32})"
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
