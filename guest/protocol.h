@@ -171,7 +171,8 @@ enum sandboxd_ending {
 	/* A signal ended it; the status is the signal's number. */
 	SANDBOXD_ENDING_SIGNALLED = 1,
 	/* The kernel killed it with all that it had started, since together they wanted more memory
-	 * than `max_memory`; the status is the signal's number. */
+	 * than `max_memory`; the status is the signal's number. A host that speaks version 1 is told
+	 * `signalled`. */
 	SANDBOXD_ENDING_OUT_OF_MEMORY = 2,
 };
 

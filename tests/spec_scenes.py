@@ -6,22 +6,30 @@ stream: they are played to the daemon as a process, and to a real guest.
 
 from __future__ import annotations
 
+import fcntl
+import re
+import select
+import termios
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.spec_client import (
     DIGEST,
     HEADER,
+    LONGEST_FROM_GUEST,
+    LONGEST_FROM_HOST,
     MAGIC,
     MESSAGES,
     VERSION,
     Frame,
     Host,
+    decode,
     encode,
 )
 
-BUSY, UNKNOWN_ID, STALE_ID, OVER_CREDIT = 64, 65, 66, 67
+BODY_TOO_LONG, BUSY, UNKNOWN_ID, STALE_ID, OVER_CREDIT = 5, 64, 65, 66, 67
 USER, CHDIR, LOOKUP, EXEC = 8, 4, 5, 6
 ENOENT, ENOEXEC, EACCES = 2, 8, 13
 SIGKILL, SIGTERM, SIGCONT, SIGSTOP, SIGUSR1 = 9, 15, 18, 19, 10
@@ -46,16 +54,46 @@ def error(id_: int, code: int, refused: int, offset: int = 0, number: int = 0) -
 # Handshake
 
 
+def hello(version: int, nonce: int) -> bytes:
+    fields = {"version": version, "digest": DIGEST ^ 1, "max_body": 0, "nonce": nonce}
+    return encode("hello", magic=MAGIC, **fields)
+
+
+def greet_at(host: Host, version: int) -> Frame:
+    """Greet at an older version, which is spoken from then on."""
+    host.send(hello(version, version))
+    ready = host.find_ready(version)
+    host.state, host.version, host.id = "idle", max(version, 1), 0
+    return ready
+
+
+def wait_until_full(host: Host) -> None:
+    """Read nothing until what the stream holds no longer grows."""
+    size = array("i", [0])
+    held = -1
+    while held < size[0]:
+        held = size[0]
+        time.sleep(0.02)
+        fcntl.ioctl(host.stream, termios.FIONREAD, size)
+
+
 @scene
 def older_versions_are_spoken_0_counts_as_1_and_max_body_binds_nobody(host: Host) -> None:
     for version in range(VERSION):
-        fields = {"version": version, "digest": DIGEST ^ 1, "max_body": 0, "nonce": version}
-        host.send(encode("hello", magic=MAGIC, **fields))
-        ready = host.find_ready(version)
+        ready = greet_at(host, version)
         assert (ready["version"], ready["digest"], ready["max_body"]) == (VERSION, DIGEST, 6299829)
-        host.state, host.version, host.id = "idle", max(version, 1), 0
         end = host.run(*sh("head -c 200000 /dev/zero"))
         assert (len(end.stdout), "memory" in end.end.fields) == (200_000, False)
+
+
+@scene
+def the_longest_body_is_that_of_the_version(host: Host) -> None:
+    longest = LONGEST_FROM_HOST - HEADER.size
+    for version, size in (1, longest - 2 * (4 + 2097152)), (2, longest), (3, longest):
+        greet_at(host, version)
+        host.send(HEADER.pack(size + 1, 16, 0, 1))
+        assert host.receive() == error(1, BODY_TOO_LONG, 16)
+    host.greet()
 
 
 @scene
@@ -69,9 +107,27 @@ def a_hello_ends_the_older_session(host: Host) -> None:
 
 
 @scene
+def what_comes_before_ready_is_whole_frames(host: Host) -> None:
+    for _ in range(3):
+        host.start(*sh("yes"), window=1 << 24)
+        host.read_until(b"y")
+        wait_until_full(host)
+        host.send(hello(VERSION, 5))
+        until = time.monotonic() + host.deadline
+        name = ""
+        while name != "ready":
+            decoded = decode(bytes(host.data[:LONGEST_FROM_GUEST]), "guest")
+            if decoded is None:
+                host.wait(to_write=False, until=until)
+            else:
+                name = decoded[0].name
+                del host.data[: decoded[1]]
+        host.state, host.id = "idle", 0
+
+
+@scene
 def hellos_can_follow_one_another(host: Host) -> None:
-    hello = encode("hello", magic=MAGIC, version=1, digest=DIGEST, max_body=0, nonce=6)
-    host.send(hello * 100)
+    host.send(hello(1, 6) * 100)
     for _ in range(100):
         host.find_ready(6)
     host.greet()
@@ -170,6 +226,15 @@ def ping_and_status_are_answered_while_a_command_runs(host: Host) -> None:
     assert after["frames_seen"] >= before["frames_seen"] + 3
 
 
+@scene
+def nothing_is_lost_when_a_host_only_writes(host: Host) -> None:
+    while select.select([], [host.stream], [], 0)[1]:
+        host.stream.sendall(encode("ping", token=len(host.asked)))
+        host.asked.append(len(host.asked))
+    for token in list(host.asked):
+        assert host.receive()["token"] == token
+
+
 # Running a command
 
 
@@ -220,6 +285,19 @@ def the_first_step_that_fails_is_told(host: Host) -> None:
     assert host.run(b"no such command", cwd=nowhere).failure == (CHDIR, ENOENT)
     assert host.run(b"no such command").failure == (LOOKUP, ENOENT)
     assert host.run(command=b"").failure == (LOOKUP, ENOENT)
+
+
+@scene
+def limits_are_applied_where_a_command_has_a_cgroup_of_its_own(host: Host) -> None:
+    groups = host.run(b"cat", b"/proc/self/cgroup").stdout
+    limited = re.search(rb"^0::/\d+$", groups, re.MULTILINE) is not None
+    alone = host.run(*sh("true & wait; exit 5"), max_processes=1)
+    assert (alone.exit_code != 5) == limited
+    greet_at(host, 1)
+    host.start(b"dd", b"if=/dev/zero", b"of=/dev/null", b"bs=60M", b"count=1", max_memory=20 << 20)
+    end = host.finish().end
+    assert (end["ending"], end["status"]) == ((1, SIGKILL) if limited else (0, 0))
+    host.greet()
 
 
 # Output
@@ -287,6 +365,19 @@ def input_after_its_end_is_dropped(host: Host) -> None:
         host.say("exec_stdin", data=data)
     outcome = host.finish()
     assert (outcome.stdout, outcome.exit_code) == (b"once", 6)
+
+
+@scene
+def input_after_its_end_costs_what_credit_is_left(host: Host) -> None:
+    host.start(b"sleep", b"300", fed=True)
+    while not host.stdin_credit:
+        host.take(host.receive())
+    host.say("exec_stdin", data=b"")
+    for _ in range(host.stdin_credit // 65536 + 2):
+        host.say("exec_stdin", data=bytes(65536))
+    assert host.sync() == [error(host.id, OVER_CREDIT, 23)] * 2
+    host.say("exec_kill")
+    assert host.finish().signal == SIGKILL
 
 
 @scene
@@ -416,8 +507,7 @@ def a_malformed_frame_is_answered_and_the_command_goes_on(host: Host) -> None:
 
 @scene
 def a_hello_inside_a_malformed_frame_is_found(host: Host) -> None:
-    hello = encode("hello", magic=MAGIC, version=1, digest=DIGEST, max_body=0, nonce=99)
-    frame = bytearray(encode("exec_stdin", 1, data=b"..." + hello))
+    frame = bytearray(encode("exec_stdin", 1, data=b"..." + hello(1, 99)))
     frame[6] = 1  # flags
     host.send(bytes(frame))
     assert host.find_ready(99)
@@ -444,12 +534,11 @@ def halves() -> Iterator[bytes]:
         more_argv=[b"x"],
         more_env=[],
     )
-    hello = encode("hello", magic=MAGIC, version=1, digest=DIGEST, max_body=0, nonce=98)
     # In the header, in a string, behind a whole one, in the numbers, and in the lists at the end.
     for cut in 1, 8, 11, 14, 18, 60, -43, -33, -14, -1:
         yield request[:cut]
     for cut in 3, 15, 30, 43:
-        yield hello[:cut]
+        yield hello(1, 98)[:cut]
     yield encode("exec_stdin", 1, data=bytes(60_000))[:100]
     yield encode("exec_credit", 1, stream=1, amount=7)[:-1]
     yield HEADER.pack(6299829, 16, 0, 1)

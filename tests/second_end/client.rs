@@ -1,13 +1,14 @@
 //! A host that speaks with a sandboxd of its own, `sandboxd N`, over a pair of sockets.
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use crate::codec::{Decoder, Frame, Value};
-use crate::messages::{Sender, DIGEST, MAGIC, VERSION};
+use crate::messages::{Sender, DIGESTS, MAGIC, VERSION};
 
 /// How long the daemon may say nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,31 +40,31 @@ impl Client {
         Client { daemon, stream, decoder, nonce: 0 }
     }
 
-    /// Greet at a version, which is spoken from then on; what comes before the answer is dropped.
-    pub fn greet(&mut self, version: u32) -> Frame {
+    /// Say `hello`; its version is spoken from then on.
+    pub fn say_hello(&mut self, version: u32) {
         self.nonce += 1;
-        let digest = if version == VERSION { DIGEST } else { 0 };
         self.decoder.version = version;
         self.send(
             "hello",
             0,
             &[
                 ("version", version.into()),
-                ("digest", Value::Int(digest)),
+                ("digest", Value::Int(DIGESTS[version as usize - 1])),
                 ("max_body", 65537.into()),
                 ("nonce", Value::Int(self.nonce)),
             ],
         );
+    }
+
+    /// Greet at a version; what comes before the answer is dropped.
+    pub fn greet(&mut self, version: u32) -> Frame {
+        self.say_hello(version);
         let mut head = [32, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0].to_vec();
         head.extend(MAGIC.to_le_bytes());
         let nonce = self.nonce.to_le_bytes();
+        let is_ready = |bytes: &[u8]| bytes.starts_with(&head) && bytes.ends_with(&nonce);
         loop {
-            let found = self
-                .decoder
-                .buffer
-                .windows(READY)
-                .position(|bytes| bytes.starts_with(&head) && bytes.ends_with(&nonce));
-            if let Some(index) = found {
+            if let Some(index) = self.decoder.buffer.windows(READY).position(is_ready) {
                 self.decoder.buffer.drain(..index);
                 return self.expect("ready", 0);
             }
@@ -151,6 +152,11 @@ impl Client {
                 name => panic!("{name} while a command runs"),
             }
         }
+    }
+
+    /// Say no more, but listen.
+    pub fn hang_up(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("a stream");
     }
 
     /// Wait for the end of a daemon that says nothing more.

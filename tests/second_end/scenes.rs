@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::codec::Value;
-use crate::messages::{DIGEST, VERSION};
+use crate::messages::{DIGESTS, VERSION};
 
 const EXITED: u64 = 0;
 const SIGNALLED: u64 = 1;
@@ -23,13 +23,15 @@ pub const SCENES: &[(&str, Scene)] = &[
     ("malformed", malformed),
     ("recovery", recovery),
     ("shutdown", shutdown),
+    ("end_of_stream", end_of_stream),
 ];
 
 fn handshake(mut client: Client) {
-    client.write(b"what comes before the first hello is dropped");
+    client.write(b"what comes before the first hello is dropped without a word");
     for _ in 0..2 {
-        let ready = client.greet(VERSION);
-        assert_eq!((ready.int("version"), ready.int("digest")), (VERSION.into(), DIGEST));
+        client.say_hello(VERSION);
+        let ready = client.expect("ready", 0);
+        assert_eq!((ready.int("version"), ready.int("digest")), (VERSION.into(), DIGESTS[2]));
     }
     client.send("ping", 0, &[("token", 5.into())]);
     assert_eq!(client.expect("pong", 0).int("token"), 5);
@@ -124,8 +126,7 @@ fn refusals(mut client: Client) {
 
 fn malformed(mut client: Client) {
     client.greet(VERSION);
-    client.shell(1, "echo started; cat", &[STDIN_FROM_HOST]);
-    client.expect("exec_stdin_credit", 1);
+    client.shell(1, "echo started; exec sleep 600", &[]);
     client.expect("exec_output", 1);
     client.write(&[5, 0, 0, 0, 22, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0]);
     client.expect_error(1, 10, 22, 12, 1);
@@ -151,5 +152,13 @@ fn shutdown(mut client: Client) {
     client.shell(1, "exec sleep 600", &[]);
     client.send("shutdown", 0, &[]);
     assert_eq!(client.expect("goodbye", 0).int("reason"), 1);
+    assert!(client.wait().success());
+}
+
+fn end_of_stream(mut client: Client) {
+    client.greet(VERSION);
+    client.shell(1, "exec sleep 600", &[]);
+    client.hang_up();
+    assert_eq!(client.expect("goodbye", 0).int("reason"), 2);
     assert!(client.wait().success());
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from microvm_proto.digest import wire_digest
 from microvm_proto.faults import CHECKS, FAULTS
 from microvm_proto.schema import HEADER_SIZE, Message, Output, Schema
 from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
@@ -13,8 +14,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the specification, which is one file."""
     parts = [
         f"# The protocol of {schema.name}, version {schema.version}",
-        f"Generated from `{schema.source}` by `microvm-proto gen`; schema digest "
-        f"`{schema.digest:016x}`.",
+        f"Generated from `{schema.source}` by `microvm-proto gen`; {_digests(schema)}.",
         schema.doc,
         _FRAMING.format(header=HEADER_SIZE) + _longest(schema),
         _TYPES,
@@ -55,6 +55,12 @@ def _faults() -> str:
     ]
     head = ("of", "what is checked", "if not", "code", "offset reported")
     return f"{_MALFORMED}\n\n{_table(head, rows)}"
+
+
+def _digests(schema: Schema) -> str:
+    older = schema.versions[-2::-1]
+    said = [f"that of version {n} was `{wire_digest(schema.at(n)):016x}`" for n in older]
+    return ";\n".join([f"schema digest `{schema.digest:016x}`", *said])
 
 
 def _longest(schema: Schema) -> str:
@@ -204,7 +210,7 @@ _VERSIONS = """## Versions
 A side that speaks a version speaks every older one, too. Two sides speak the lower of their
 versions, and then nothing that came later is on the wire: what came later among messages is an
 unknown type, among the values of a closed enum an unknown value. Fields are only added, at the
-end but before a tail; one that came later is not in the body, and the reader takes the value that
-is given for it. A writer does not send what the version cannot carry: it refuses. Fields are
-numbered in the order in which they came, so that a tail keeps its number. A message whose layout is
-frozen is the same in every version."""
+end but before a tail; one that came later is not in the body, nor counted in the longest that it
+can be, and the reader takes the value that is given for it. A writer does not send what the version
+cannot carry: it refuses. Fields are numbered in the order in which they came, so that a tail keeps
+its number. A message whose layout is frozen is the same in every version."""

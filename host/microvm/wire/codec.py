@@ -131,6 +131,8 @@ class Ending(enum.IntEnum):
     OUT_OF_MEMORY = 2
     """The kernel killed it with all that it had started, since together they wanted more memory
     than `max_memory`; the status is the signal's number.
+
+    A host that speaks version 1 is told `signalled`.
     """
 
 

@@ -22,7 +22,8 @@ _Candidate: TypeAlias = tuple[str, str, str, bytes]
 """A name, the fault that is meant, the sender and the frame."""
 
 _FORMAT = [
-    "Each valid frame is decoded to its message, id and fields, and encoded to the same bytes.",
+    "Each valid frame is decoded to its message, id and fields, and encoded to the same bytes; "
+    "constants are not among the fields.",
     "Each invalid one is refused with its code, at its offset from the start of the frame, in its "
     "field, counted from 1; 0 is the header, or trailing bytes. Its bytes suffice for that.",
     "Bytes are chunks of hexadecimal digits, spaces between them; xx*N is the byte xx, N times.",
