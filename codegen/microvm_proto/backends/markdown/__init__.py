@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
+from microvm_proto.backends.markdown import types
+from microvm_proto.backends.markdown.types import table
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import CHECKS, FAULTS
 from microvm_proto.schema import HEADER_SIZE, Message, Output, Schema
-from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
@@ -17,7 +16,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         f"Generated from `{schema.source}` by `microvm-proto gen`; {_digests(schema)}.",
         schema.doc,
         _FRAMING.format(header=HEADER_SIZE) + _longest(schema),
-        _TYPES,
+        types.section(schema),
         _faults(),
         _VERSIONS,
         *(f"## {section.title}\n\n{section.text}" for section in schema.sections),
@@ -25,20 +24,9 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         "## Messages",
         _overview(schema),
         *(_message(message) for message in schema.messages),
-        "## Enums",
-        *(_enum(enum) for enum in schema.enums),
+        *types.declarations(schema),
     ]
     return {output.path.name: "\n\n".join(part for part in parts if part) + "\n"}
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [list(head), *([_cell(text) for text in row] for row in rows)]
-    text = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([text[0], f"|{'---|' * len(lines[0])}", *text[1:]])
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _faults() -> str:
@@ -54,7 +42,7 @@ def _faults() -> str:
         for check in CHECKS
     ]
     head = ("of", "what is checked", "if not", "code", "offset reported")
-    return f"{_MALFORMED}\n\n{_table(head, rows)}"
+    return f"{_MALFORMED}\n\n{table(head, rows)}"
 
 
 def _digests(schema: Schema) -> str:
@@ -81,11 +69,11 @@ def _constants(schema: Schema) -> str:
         )
         for constant in schema.constants
     ]
-    return f"## Constants\n\n{_table(('name', 'value', 'meaning'), rows)}"
+    return f"## Constants\n\n{table(('name', 'value', 'meaning'), rows)}"
 
 
 def _overview(schema: Schema) -> str:
-    return _table(
+    return table(
         ("type", "name", "sender", "id", "body, bytes", "purpose"),
         (
             (
@@ -113,59 +101,12 @@ def _message(message: Message) -> str:
             str(field.number),
             "…" if field.offset is None else str(HEADER_SIZE + field.offset),
             f"`{field.name}`",
-            _type(field),
-            field.doc + (_since(field) if message.is_later(field) else ""),
+            types.type_of(field),
+            field.doc + (types.since(field) if message.is_later(field) else ""),
         )
         for field in message.fields
     ]
-    return f"{text}\n\n{_table(('#', 'offset', 'field', 'type', 'meaning'), rows)}"
-
-
-def _since(field: Field) -> str:
-    if field.equals is not None:
-        return f" Since version {field.since}."
-    default = str(field.default) if field.fixed else "empty"
-    if isinstance(field.type, Enum):
-        names = [f"`{v.name}`" for v in field.type.values if v.number == field.default]
-        default = names[0] if names else default
-    return f" Since version {field.since}; before, {default}."
-
-
-def _type(field: Field) -> str:
-    return ", ".join(_type_parts(field))
-
-
-def _type_parts(field: Field) -> Iterator[str]:
-    nul = "no NUL"
-    match field.type:
-        case Integer(name=name):
-            yield f"`{name}`"
-            if field.equals is not None:
-                yield f"always {field.equals:#x}"
-        case Enum(name=name, base=base):
-            yield f"`{base.name}`, [`{name}`](#{name})"
-        case Bytes(maximum=maximum, nul=allowed):
-            yield f"`bytes`, at most {maximum}"
-            yield from [] if allowed else [nul]
-        case ByteList(max_items=items, max_item=item, max_total=total, nul=allowed):
-            yield f"`list<bytes>`, at most {items} items, {item} each, {total} in all"
-            yield from [] if allowed else [nul]
-        case Tail(maximum=maximum):
-            yield f"`tail`, at most {maximum}"
-
-
-def _enum(enum: Enum) -> str:
-    kind = "closed: other values are malformed" if enum.closed else "open: expect other values"
-    rows = [
-        (
-            str(v.number),
-            f"`{v.name}`",
-            v.doc + (f" Since version {v.since}." if v.since > 1 else ""),
-        )
-        for v in enum.values
-    ]
-    text = f"### {enum.name}\n\n`{enum.base.name}`, {kind}. {enum.doc}"
-    return f"{text}\n\n{_table(('value', 'name', 'meaning'), rows)}"
+    return f"{text}\n\n{table(('#', 'offset', 'field', 'type', 'meaning'), rows)}"
 
 
 _FRAMING = """## Framing
@@ -183,20 +124,6 @@ unaligned.
 `body_length` is checked against the longest body of its type before any of the body is buffered.
 There is neither a magic number nor a checksum per frame: the transport is reliable, and a body may
 contain anything. """
-
-_TYPES = """## Types
-
-The fields of a body follow one another without padding.
-
-| type | on the wire |
-|---|---|
-| `u8` `u16` `u32` `u64`, `i8` … `i64` | the integer; signed ones in two's complement |
-| an enum | its integer |
-| `bytes` | `u32` length, then that many bytes |
-| `list<bytes>` | `u32` count, then each item as `bytes`; "in all" counts items with their lengths |
-| `tail` | the rest of the body, without a length |
-
-Paths, arguments, environment and output are bytes, not text: Linux has no encoding for them."""
 
 _MALFORMED = """## Malformed frames
 

@@ -1,0 +1,185 @@
+"""The types in a specification: what each is on the wire, and what the schema declares."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+
+from microvm_proto.schema import Schema
+from microvm_proto.types import (
+    Array,
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Struct,
+    Tail,
+    Text,
+    Type,
+    within,
+)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Write a table; what is in a cell is on one line."""
+    lines = [list(head), *([_cell(text) for text in row] for row in rows)]
+    text = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([text[0], f"|{'---|' * len(lines[0])}", *text[1:]])
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def section(schema: Schema) -> str:
+    """Write what the types are on the wire; of those that not every schema has, what is used."""
+    used = {
+        type(kind)
+        for message in schema.messages
+        for field in message.fields
+        for kind in within(field.type)
+    }
+    prefix = f"`{schema.prefix.name}`"
+    rows = [
+        (names, text.format(prefix=prefix))
+        for kind, names, text in _ON_THE_WIRE
+        if kind is None or kind in used
+    ]
+    return f"{_TYPES}\n\n{table(('type', 'on the wire'), rows)}"
+
+
+_TYPES = """## Types
+
+The fields of a body follow one another without padding."""
+
+_ON_THE_WIRE: list[tuple[type[Type] | None, str, str]] = [
+    (None, "`u8` `u16` `u32` `u64`, `i8` … `i64`", "the integer; signed ones in two's complement"),
+    (
+        Float,
+        "`f32` `f64`",
+        "the bits of the number, by IEEE 754; a finite one is neither NaN nor infinite",
+    ),
+    (Bool, "`bool`", "a byte that is 0 or 1"),
+    (None, "an enum", "its integer"),
+    (Flags, "flags", "their integer; bit 0 is the lowest"),
+    (Struct, "a struct", "its fields, one after the other without padding"),
+    (Array, "an array", "that many values, one after the other"),
+    (None, "`bytes`", "{prefix} length, then that many bytes"),
+    (
+        Text,
+        "`text`",
+        "as `bytes`, of UTF-8: the shortest forms, no surrogates, nothing above U+10FFFF",
+    ),
+    (
+        None,
+        "`list<bytes>`",
+        '{prefix} count, then each item as `bytes`; "in all" counts items with their lengths',
+    ),
+    (List, "another list", "{prefix} count, then that many values"),
+    (None, "`tail`", "the rest of the body, without a length"),
+]
+
+
+def type_of(field: Field) -> str:
+    """Write the type of a field, with what restricts it and what its numbers mean."""
+    return ", ".join([*_rules(field.type, field.equals), *_measure(field)])
+
+
+def _rules(kind: Type, equals: int | None = None) -> Iterator[str]:
+    match kind:
+        case Integer(name=name):
+            yield f"`{name}`"
+            yield from [] if equals is None else [f"always {equals:#x}"]
+        case Float(name=name, finite=finite):
+            yield f"`{name}`"
+            yield from ["finite"] if finite else []
+        case Bool(name=name):
+            yield f"`{name}`"
+        case Enum(name=name, base=base) | Flags(name=name, base=base):
+            yield f"`{base.name}`, [`{name}`](#{name})"
+        case Struct(name=name):
+            yield f"[`{name}`](#{name})"
+        case Array(element=element, count=count):
+            yield f"array of {count}: {', '.join(_rules(element))}"
+        case Bytes(maximum=maximum) | Tail(maximum=maximum) | Text(maximum=maximum):
+            what = type(kind).__name__.lower()
+            yield f"`{what}`, at most {maximum}" + (" bytes" if isinstance(kind, Text) else "")
+        case ByteList(max_items=items, max_item=item, max_total=total):
+            yield f"`list<bytes>`, at most {items} items, {item} each, {total} in all"
+        case List(element=element, max_items=items):
+            yield f"list of at most {items}: {', '.join(_rules(element))}"
+    if isinstance(kind, Bytes | Text | ByteList) and not kind.nul:
+        yield "no NUL"
+
+
+def _measure(field: Field) -> Iterator[str]:
+    """Yield what the numbers of a field stand for."""
+    if field.scale:
+        yield f"times {field.scale:g} {field.unit}".rstrip()
+    elif field.unit:
+        yield f"in {field.unit}"
+    if field.absent is not None:
+        yield f"{field.absent} for none"
+
+
+def since(field: Field) -> str:
+    """Write when a later field of a message came, and what it is in older versions."""
+    if field.equals is not None:
+        return f" Since version {field.since}."
+    return f" Since version {field.since}; before, {_default(field)}."
+
+
+def _default(field: Field) -> str:
+    match field.type:
+        case Enum(values=values):
+            names = [f"`{value.name}`" for value in values if value.number == field.default]
+            return names[0] if names else str(field.default)
+        case Flags(bits=bits):
+            names = [f"`{bit.name}`" for bit in bits if field.default & bit.mask]
+            return " and ".join(names) or "0"
+        case Float(size=size):
+            data = field.default.to_bytes(size, "little")
+            return f"{struct.unpack('<f' if size == 4 else '<d', data)[0]:g}"
+        case Struct() | Array():
+            return "all zero bytes"
+        case Integer() if field.absent == field.default:
+            return "none"
+    return str(field.default) if field.fixed else "empty"
+
+
+def declarations(schema: Schema) -> Iterator[str]:
+    """Yield the sections of enums, and those of flags and structs when there are any."""
+    yield "## Enums"
+    for enum in schema.enums:
+        kind = "closed: other values are malformed" if enum.closed else "open: expect other values"
+        yield _declared(
+            enum, kind, "value", [(v.number, v.name, v.doc, v.since) for v in enum.values]
+        )
+    yield from ["## Flags"] if schema.flags else []
+    for flags in schema.flags:
+        kind = "closed: other bits are malformed" if flags.closed else "open: expect other bits"
+        yield _declared(flags, kind, "bit", [(b.bit, b.name, b.doc, b.since) for b in flags.bits])
+    yield from ["## Structs"] if schema.structs else []
+    for each in schema.structs:
+        rows = [(str(f.offset), f"`{f.name}`", type_of(f), f.doc) for f in each.fields]
+        head = ("offset", "field", "type", "meaning")
+        yield (
+            f"### {each.name}\n\n{each.size} bytes. {each.doc}".rstrip()
+            + f"\n\n{table(head, rows)}"
+        )
+
+
+def _declared(
+    named: Enum | Flags, kind: str, what: str, values: Iterable[tuple[int, str, str, int]]
+) -> str:
+    rows = [
+        (str(number), f"`{name}`", doc + (f" Since version {version}." if version > 1 else ""))
+        for number, name, doc, version in values
+    ]
+    text = f"### {named.name}\n\n`{named.base.name}`, {kind}. {named.doc}"
+    return f"{text}\n\n{table((what, 'name', 'meaning'), rows)}"
