@@ -246,6 +246,12 @@ def arguments_environment_and_folder(host: Host) -> None:
 
 
 @scene
+def no_signal_is_blocked_or_ignored(host: Host) -> None:
+    masks = host.run(b"grep", b"-E", b"Sig(Blk|Ign)", b"/proc/self/status").stdout.split()[1::2]
+    assert [int(mask, 16) for mask in masks] == [0, 0]
+
+
+@scene
 def entries_come_in_their_order_before_the_defaults(host: Host) -> None:
     env = [b"B=1", b"HOME", b"PATH=/bin:/usr/bin", b"B=2", b"PATH=/nowhere", b"=x", b""]
     seen = host.run(b"cat", b"/proc/self/environ", env=env).stdout.split(b"\0")[:-1]
@@ -263,6 +269,9 @@ def the_first_path_counts_and_can_be_relative(host: Host) -> None:
     assert host.run(b"true", env=[b"PATH=bin"], cwd=b"/").exit_code == 0
     assert host.run(b"true", env=[b"PATH="], cwd=b"/bin").exit_code == 0
     assert host.run(b"true", env=[b"PATH="], cwd=b"/").failure == (LOOKUP, ENOENT)
+    long = b"PATH=" + b"/x" * 2046
+    assert host.run(b"true", env=[long]).failure == (LOOKUP, ENOENT)
+    assert host.run(b"true", env=[long + b":/bin:/usr/bin"]).exit_code == 0
 
 
 @scene
@@ -282,6 +291,8 @@ def a_search_passes_over_what_cannot_be_executed_and_tells_the_last(host: Host) 
 def the_first_step_that_fails_is_told(host: Host) -> None:
     nobody, nowhere = b"no such user", b"/no/such/folder"
     assert host.run(b"no such command", user=nobody, cwd=nowhere).failure == (USER, ENOENT)
+    for user in b"4294967295", b":0", b"root:", b":":
+        assert host.run(b"true", user=user).failure == (USER, ENOENT)
     assert host.run(b"no such command", cwd=nowhere).failure == (CHDIR, ENOENT)
     assert host.run(b"no such command").failure == (LOOKUP, ENOENT)
     assert host.run(command=b"").failure == (LOOKUP, ENOENT)
