@@ -7,6 +7,7 @@ show the bytes beside it. Input that could be read in two ways is refused.
 
 from __future__ import annotations
 
+import ast
 import codecs
 import re
 from collections.abc import Iterable, Iterator
@@ -18,19 +19,32 @@ MAX_SIZE = 1 << 26
 MAX_TEXT = 1 << 26
 """Bytes of a text."""
 
-_MAX_GROUPS = 256
-"""Bytes on a line of a dump."""
+_MAX_LINE = 2000
+"""Characters on a line of a dump."""
 
 FORMS = (
     "give raw bytes, a capture (pcap or pcapng), hexadecimal, or what `xxd`, `hexdump -C` or "
     "`od -A x -t x1` prints"
 )
 
-_ROW = re.compile(r"\s*([0-9A-Fa-f]{4,16})(:?)(?:[ \t]+(.*))?", re.ASCII)
-_GROUP = re.compile(r"[ \t]*([0-9A-Fa-f]+)(?=[ \t]|$)", re.ASCII)
+_LINE = re.compile(r"[^\r\n]+")
+_ROW = re.compile(
+    r"\s*([0-9A-Fa-f]{4,16})(:?)(?:[ \t]+((?:[0-9A-Fa-f]+(?:[ \t]+|$))*)(.*))?", re.ASCII
+)
+_COLONS = re.compile(r"\S*:\S*")
 _PAIRS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _HEX = re.compile(r"[0-9A-Fa-f\s]*", re.ASCII)
+
+# An array of C; `xxd -i` prints its elements alone for what it reads from a pipe.
+_ARRAY = re.compile(r"([^{}]*\{)?\s*(?:0[xX][0-9A-Fa-f]{1,2}\s*(?:,\s*|(?=\}|$)))++(?(1)\}[^{}]*)")
+_ELEMENT = re.compile(r"0[xX]([0-9A-Fa-f]{1,2})(?=[\s,}]|$)")
+_ESCAPE = r"""\\(?:[\\'"abfnrtv]|x[0-9A-Fa-f]{2}|[0-3]?[0-7]{1,2})"""
+_LITERAL = re.compile(
+    rf"""\s*(b"(?:[ !#-\[\]-~]|{_ESCAPE})*+"|b'(?:[ -&(-\[\]-~]|{_ESCAPE})*+')\s*"""
+)
+
+_UNSHOWN = {byte: "." for byte in range(256) if not 0x20 <= byte < 0x7F}
 
 
 class Unreadable(ValueError):
@@ -69,23 +83,34 @@ def stream_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
     raise Unreadable(f"is a text of more than {MAX_TEXT >> 20} MiB; give the raw bytes")
 
 
-def bytes_of(text: str) -> bytes:
-    """Return the bytes that a text shows, as hexadecimal or as a dump.
+class _NoDump(Exception):
+    """A line of the text is of no dump."""
 
-    :raises Unreadable: it is neither, or can be read in two ways.
+
+def bytes_of(text: str) -> bytes:
+    """Return the bytes that a text shows: as a dump, in hexadecimal, or as C or Python has them.
+
+    :raises Unreadable: it does in none of these ways, or in two.
     """
-    rows = _rows(text)
-    if rows and (found := _read(rows)) is not None:
+    if (found := _dumped(text)) is not None:
         return found
-    words = [word.replace(":", "") if _PAIRS.fullmatch(word) else word for word in text.split()]
-    digits = "".join(words)
+    if _ARRAY.fullmatch(text):
+        return bytes(int(element[1], 16) for element in _ELEMENT.finditer(text))
+    if literal := _LITERAL.fullmatch(text):
+        return bytes(ast.literal_eval(literal[1]))
+    digits = _COLONS.sub(_without_colons, text) if ":" in text else text
     if not _HEX.fullmatch(digits):
         raise Unreadable(f"is text, but neither hexadecimal nor a dump that is known; {FORMS}")
-    if len(words) > 1 and any(len(word) % 2 for word in words):
-        raise Unreadable(f"has half bytes, as in octal or behind offsets; {FORMS}")
-    if len(digits) % 2:
-        raise Unreadable("ends in the middle of a byte")
-    return bytes.fromhex(digits)
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        if len(digits.split(maxsplit=1)) > 1:
+            raise Unreadable(f"has half bytes, as in octal or behind offsets; {FORMS}") from None
+        raise Unreadable("ends in the middle of a byte") from None
+
+
+def _without_colons(word: re.Match[str]) -> str:
+    return word[0].replace(":", "") if _PAIRS.fullmatch(word[0]) else word[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,110 +118,169 @@ class _Row:
     """A line of a dump.
 
     :ivar offset: the digits of its offset, in any base; empty for `*`, which repeats a line.
-    :ivar groups: the groups of digits behind it; the last may be text that looks like digits.
-    :ivar ends: where in `rest` each of the groups ends.
+    :ivar rest: what is behind it.
+    :ivar end: where in `rest` the groups of digits end; the last may be text.
     """
 
     offset: str
-    colon: bool
-    rest: str
-    groups: tuple[str, ...]
-    ends: tuple[int, ...]
+    colon: bool = False
+    rest: str = ""
+    end: int = 0
 
-    def readings(self) -> Iterator[tuple[bytes, bool]]:
-        """Yield the bytes that the line can mean, and whether a column of text confirms them."""
-        for count in range(len(self.groups), 0, -1):
-            digits = "".join(self.groups[:count])
-            if len(digits) % 2:
+    @property
+    def groups(self) -> list[str]:
+        """The groups of digits; the last may be text."""
+        return self.rest[: self.end].split()
+
+    def readings(self, *, swapped: bool = False) -> Iterator[tuple[bytes, bool]]:
+        """Yield the bytes that the line can mean, and whether a column of text confirms them.
+
+        :param swapped: whether the bytes of each group are in reverse.
+        """
+        end, bare = self.end, None
+        while end:
+            digits, behind = self.rest[:end], self.rest[end:].rstrip()
+            end = len(digits.rpartition(" ")[0].rstrip())
+            if behind and not behind.startswith(("  ", "\t")):
                 continue
-            data, behind = bytes.fromhex(digits), self.rest[self.ends[count - 1] :].rstrip()
+            try:
+                data = _reversed(digits) if swapped else bytes.fromhex(digits)
+            except ValueError:  # half a byte
+                continue
             if not behind:
-                yield data, False
+                bare = data
             elif _is_text_of(behind, data):
                 yield data, True
+        if bare is not None:
+            yield bare, False
 
     def is_swapped(self) -> bool:
         """Tell whether the column of text has the bytes of each group in reverse."""
-        for count in range(len(self.groups), 0, -1):
-            groups = self.groups[:count]
-            if any(len(group) > 2 for group in groups) and all(len(g) % 2 == 0 for g in groups):
-                data = b"".join(bytes.fromhex(group)[::-1] for group in groups)
-                if _is_text_of(self.rest[self.ends[count - 1] :].rstrip(), data):
-                    return True
-        return False
+        words = any(len(group) > 2 for group in self.groups)
+        return words and any(shown for _, shown in self.readings(swapped=True))
+
+
+def _reversed(digits: str) -> bytes:
+    return b"".join(bytes.fromhex(group)[::-1] for group in digits.split())
 
 
 def _is_text_of(behind: str, data: bytes) -> bool:
     """Tell whether a column of text shows these bytes."""
-    shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data)
+    shown = data.decode("latin-1").translate(_UNSHOWN)
     for column in (shown.rstrip(), f"|{shown}|", f">{shown}<"):
-        margin = behind.removesuffix(column)
-        if behind.endswith(column) and margin.isspace():
+        if behind.endswith(column) and behind.removesuffix(column).isspace():
             return True
     return False
 
 
-def _rows(text: str) -> list[_Row]:
-    """Split a text into the lines of a dump; an empty list when it is none."""
-    rows = []
-    for line in text.splitlines():
-        if line.strip() == "*":
-            rows.append(_Row("", False, "", (), ()))
-        elif line.strip():
-            match = _ROW.fullmatch(line)
-            if match is None:
-                return []
-            rest = match[3] or ""
-            groups: list[re.Match[str]] = []
-            at = 0
-            while group := _GROUP.match(rest, at):
-                groups.append(group)
-                at = group.end()
-            if len(groups) > _MAX_GROUPS:
-                return []
-            digits, ends = tuple(g[1] for g in groups), tuple(g.end() for g in groups)
-            rows.append(_Row(match[1], bool(match[2]), rest, digits, ends))
-    return rows
+def _rows(text: str) -> Iterator[_Row]:
+    """Yield the lines of a dump.
+
+    :raises _NoDump: behind the last line that can be one.
+    """
+    for line in _LINE.finditer(text):
+        if line[0].strip() == "*":
+            yield _Row("")
+        elif line[0].strip():
+            row = _ROW.fullmatch(line[0])
+            if row is None or len(line[0]) > _MAX_LINE:
+                raise _NoDump
+            offset, colon, digits, behind = row.groups("")
+            yield _Row(offset, bool(colon), digits + behind, len(digits.rstrip()))
 
 
-def _read(rows: list[_Row]) -> bytes | None:
+def _dumped(text: str) -> bytes | None:
     """Return the bytes of a dump, or None when it is none.
 
     :raises Unreadable: it is one, but not one of single bytes in their order.
     """
-    marked = any(row.colon for row in rows)
-    bases = (16,) if marked else (16, 8, 10)
-    readers = [reader for base in bases if (reader := _Reader(rows, base)).read()]
-    texts = any(shown for row in rows for _, shown in row.readings())
-    if not readers:
-        if any(row.is_swapped() for row in rows):
-            raise Unreadable(f"is a dump of words whose bytes are swapped; {FORMS}")
-        if marked or texts or _is_numbered(rows):
-            raise Unreadable(f"looks like a dump, but its offsets and bytes do not agree; {FORMS}")
+    dump, row = _Dump(), None
+    try:
+        for following in _rows(text):
+            if row:
+                dump.take(row, following)
+            row = following
+    except _NoDump:
         return None
-    narrow = all(len(group) == 2 for row in rows for group in row.groups[:-1])
-    if not (marked or texts or any(reader.agreed for reader in readers)):
-        # A frame in groups of digits begins with zeros, too.
-        if narrow and len(rows[0].groups) > 1:
+    if row is None:
+        return None
+    dump.take(row, None)
+    return dump.result(row)
+
+
+class _Dump:
+    """A dump that is read line by line, with the offsets in each base that they can be in."""
+
+    def __init__(self) -> None:
+        self._readers = [_Reader(base) for base in (16, 8, 10)]
+        self._first: _Row | None = None
+        self._offset = ""
+        self._marked = False
+        """Whether a colon is behind an offset."""
+        self._shown = False
+        """Whether a column of text confirms a line."""
+        self._numbered = True
+        """Whether the offsets rise from zero, all of one width."""
+        self._widths: set[int] = set()
+        """How many digits the groups have; but the last of a line, which may be text."""
+        self._swapped = self._straight = False
+        """Whether some line's column of text has the bytes of each group in reverse, or not."""
+
+    def take(self, row: _Row, following: _Row | None) -> None:
+        """Read a line."""
+        self._first = self._first or row
+        self._marked |= row.colon
+        self._widths.update(map(len, row.groups[:-1]))
+        if row.offset:
+            rises = self._offset < row.offset if self._offset else not row.offset.strip("0")
+            self._numbered &= rises and len(self._offset) in (0, len(row.offset))
+            self._offset = row.offset
+        if row.end and not self._straight:
+            self._straight = not row.is_swapped()
+        if self._readers:
+            self._readers = [each for each in self._readers if each.take(row, following)]
+            self._shown |= any(reader.shown for reader in self._readers)
+            if not self._readers:
+                self._shown |= any(shown for _, shown in row.readings())
+                self._swapped = row.is_swapped()
+
+    def result(self, last: _Row) -> bytes | None:
+        """Return what `_dumped` does, behind the last line."""
+        bases = (16,) if self._marked else (16, 8, 10)
+        readers = [each for each in self._readers if each.base in bases and each.is_done]
+        narrow = self._widths <= {2}
+        if not readers:
+            if self._swapped:
+                raise Unreadable(f"is a dump of words whose bytes are swapped; {FORMS}")
+            ends = self._numbered and not last.rest.strip()
+            if not (self._marked or self._shown or ends):
+                return None
+            if narrow:
+                raise Unreadable(
+                    f"looks like a dump, but its offsets and bytes do not agree; {FORMS}"
+                )
+            raise Unreadable(f"is a dump of words, or of numbers that are not hexadecimal; {FORMS}")
+        if not (self._marked or self._shown or any(reader.agreed for reader in readers)):
+            # A frame in groups of digits begins with zeros, too.
+            if narrow and self._first and len(self._first.groups) > 1:
+                raise Unreadable(
+                    "is a line of a dump, or hexadecimal that begins with zeros: leave out the "
+                    "offset, or the spaces"
+                )
+            return None
+        if not narrow and not (self._marked or self._shown):
+            raise Unreadable(f"is a dump of words, whose bytes may be swapped; {FORMS}")
+        if max(self._widths, default=0) > 4 and not self._straight:
+            raise Unreadable("is a dump of words, whose bytes may be swapped; give `xxd -g1`")
+        if any(reader.data != readers[0].data for reader in readers):
+            raise Unreadable(f"has offsets that can be read in two ways; {FORMS}")
+        data = bytes(readers[0].data)
+        if _is_packet(data):
             raise Unreadable(
-                "is a line of a dump, or hexadecimal that begins with zeros: leave out the offset, "
-                "or the spaces"
+                "is a whole packet, with the headers of Ethernet and IP; give the capture, or no "
+                "more than its payload, such as `tcp.payload` as a hex stream"
             )
-        return None
-    if not narrow and not (marked or texts):
-        raise Unreadable(f"is a dump of words, whose bytes may be swapped; {FORMS}")
-    wide = any(len(group) > 4 for row in rows for group in row.groups[:-1])
-    if wide and all(row.is_swapped() for row in rows if row.groups):
-        raise Unreadable("is a dump of words, whose bytes may be swapped; give `xxd -g1`")
-    if len({bytes(reader.data) for reader in readers}) > 1:
-        raise Unreadable(f"has offsets that can be read in two ways; {FORMS}")
-    data = bytes(readers[0].data)
-    if _is_packet(data):
-        raise Unreadable(
-            "is a whole packet, with the headers of Ethernet and IP; copy no more than its "
-            "payload, such as `tcp.payload` as a hex stream"
-        )
-    return data
+        return data
 
 
 def _is_packet(data: bytes) -> bool:
@@ -215,44 +299,38 @@ def _is_packet(data: bytes) -> bool:
     )
 
 
-def _is_numbered(rows: list[_Row]) -> bool:
-    """Tell whether the lines begin with rising numbers of one width, and end with one alone."""
-    offsets = [row.offset for row in rows]
-    return (
-        len({len(offset) for offset in offsets}) == 1
-        and offsets == sorted(set(offsets))
-        and not offsets[0].strip("0")
-        and bool(rows[0].groups)
-        and not rows[-1].rest.strip()
-    )
-
-
 class _Reader:
-    """A reader of the lines of a dump, with the offsets in one base."""
+    """A reader of the lines of a dump, with the offsets in one base.
 
-    def __init__(self, rows: list[_Row], base: int) -> None:
-        self.rows = rows
+    :ivar agreed: offsets that are where they should be; 0 is always.
+    :ivar shown: whether a column of text confirms what was read.
+    """
+
+    def __init__(self, base: int) -> None:
         self.base = base
         self.data = bytearray()
-        self.at = 0
-        self.last = b""
         self.agreed = 0
-        """Offsets that are where they should be; 0 is always."""
+        self.shown = False
+        self._at = 0
+        self._started = False
+        self._last = b""
+        self._repeats = False
 
-    def read(self) -> bool:
-        """Read all lines; tell whether the offsets agree with the bytes."""
-        repeats = False
-        for number, row in enumerate(self.rows):
-            if not row.offset:
-                repeats = True
-                continue
-            offset = self._offset(row)
-            if offset is None or not self._move_to(offset, repeats, first=number == 0):
-                return False
-            repeats = False
-            if row.rest.strip() and not self._take(row, number):
-                return False
-        return bool(self.data) and not repeats
+    @property
+    def is_done(self) -> bool:
+        """Whether the lines so far are all of a dump."""
+        return bool(self.data) and not self._repeats
+
+    def take(self, row: _Row, following: _Row | None) -> bool:
+        """Read a line; tell whether its offset and bytes agree with those around it."""
+        if not row.offset:
+            self._started = self._repeats = True
+            return True
+        offset = self._offset(row)
+        if offset is None or not self._move_to(offset):
+            return False
+        self._started, self._repeats = True, False
+        return not row.rest.strip() or self._read(row, following)
 
     def _offset(self, row: _Row) -> int | None:
         try:
@@ -260,28 +338,27 @@ class _Reader:
         except ValueError:
             return None
 
-    def _move_to(self, offset: int, repeats: bool, *, first: bool) -> bool:
+    def _move_to(self, offset: int) -> bool:
         """Go to the offset of a line; tell whether it can follow what was read."""
-        gap = offset - self.at
-        if repeats:
-            if not self.last or gap < 0 or gap % len(self.last) or gap > MAX_SIZE:
+        gap = offset - self._at
+        if self._repeats:
+            if not self._last or gap < 0 or gap % len(self._last) or gap > MAX_SIZE:
                 return False
-            self.data += self.last * (gap // len(self.last))
-        elif gap and offset and not first:
+            self.data += self._last * (gap // len(self._last))
+        elif gap and offset and self._started:
             return False
         # The first may be anywhere, and each packet of several begins at 0.
-        self.agreed += bool(offset) and not first
-        self.at = offset
+        self.agreed += bool(offset) and self._started
+        self._at = offset
         return len(self.data) <= MAX_SIZE
 
-    def _take(self, row: _Row, number: int) -> bool:
-        following = self.rows[number + 1] if number + 1 < len(self.rows) else None
-        end = self._offset(following) if following is not None and following.offset else None
-        readings = sorted(row.readings(), key=lambda reading: not reading[1])
-        for data, _ in readings:
-            if end in (None, 0, self.at + len(data)):
+    def _read(self, row: _Row, following: _Row | None) -> bool:
+        end = self._offset(following) if following and following.offset else None
+        for data, shown in row.readings():
+            if end in (None, 0, self._at + len(data)):
                 self.data += data
-                self.at += len(data)
-                self.last = data
+                self._at += len(data)
+                self._last = data
+                self.shown |= shown
                 return True
         return False

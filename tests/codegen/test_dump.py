@@ -52,6 +52,8 @@ def printed(command: str, data: bytes) -> bytes:
         "xxd -a",
         "xxd -u -c 8",
         "xxd -p",
+        "xxd -g 0 -c 7",
+        "xxd -i",
         "hexdump -C",
         "hexdump -v -C",
         "od -t x1",
@@ -71,13 +73,15 @@ def test_what_a_tool_prints_is_read(command: str, stream: bytes) -> None:
     [
         "xxd -e",
         "xxd -e -g 2",
+        "xxd -E",
         "xxd -b",
-        "xxd -i",
+        "xxd -d",
         "hexdump",
         "hexdump -x",
         "hexdump -b",
         "od",
         "od -A x",
+        "od -t x1c",
         "od -t x2",
         "od -A x -t x2",
         "od -c",
@@ -139,6 +143,22 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 )
 def test_hexadecimal_of_any_spacing_is_no_dump(text: str) -> None:
     assert read(text.encode()) == bytes.fromhex(re.sub(r"[^0-9a-f]", "", text))
+
+
+@given(data=st.binary(min_size=1, max_size=40))
+def test_bytes_as_python_and_c_have_them_are_read(data: bytes) -> None:
+    elements = ", ".join(f"0x{byte:02X}" for byte in data)
+    for text in (repr(data), elements, f"uint8_t const frame[] = {{\n    {elements},\n}};\n"):
+        assert bytes_of(text) == data
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["b'\\q'", "b'a' + b'b'", "{0x1, 0x100}", "{0x1} {0x2}", "0x08 0x00", "{}", "f(0x01)", "b'é'"],
+)
+def test_other_code_is_refused(text: str) -> None:
+    with pytest.raises(Unreadable, match="is text, but neither"):
+        bytes_of(text)
 
 
 def test_one_line_that_may_be_either_is_refused(run: Run) -> None:
