@@ -126,6 +126,7 @@ class _FlowView:
         if self._lost is None:
             yield from self._shown(self._stream.end())
         else:
+            self.broken |= self._is_ours and self._lost != self._at
             yield from self._skipped()
 
     def _skipped(self) -> Iterator[str]:

@@ -126,11 +126,12 @@ class Segments:
             self.ignored[f"of link type {packet.link}"] += 1
 
     def _ip(self, number: int, ip: bytes) -> Iterator[Segment]:
-        if ip[0] >> 4 == 4:
+        version = ip[0] >> 4
+        if version == 4:
             size, fragment, kind = struct.unpack_from(">2xH2xHxB", ip)
             start, source, target = 4 * (ip[0] & 15), ip[12:16], ip[16:20]
             fragment &= 0x3FFF
-        else:
+        elif version == 6:
             size, kind = struct.unpack_from(">4xHB", ip)
             start, source, target = 40, ip[8:24], ip[24:40]
             size += start if size else 0
@@ -138,6 +139,8 @@ class Segments:
                 if kind in _OPTIONS:
                     kind, start = ip[start], start + 8 + 8 * ip[start + 1]
             fragment = kind == _FRAGMENT
+        else:
+            return
         # A packet that the network adapter is to cut up has no size.
         data = ip[start : size or None]
         if fragment:
