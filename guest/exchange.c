@@ -142,7 +142,7 @@ void send_data(size_t size)
 {
 	const struct files_data data = { .data = { data_room(), (uint32_t)size } };
 
-	send_out(files_encode_data(frame_room(), FILES_VERSION, &data));
+	send_out(files_encode_data(frame_room(), sizeof out - gathered, FILES_VERSION, &data));
 }
 
 void send_entry(const struct stat *status, const char *name, const char *target)
@@ -157,17 +157,17 @@ void send_entry(const struct stat *status, const char *name, const char *target)
 		.target = slice_of(target),
 	};
 
-	send_out(files_encode_entry(frame_room(), FILES_VERSION, &entry));
+	send_out(files_encode_entry(frame_room(), sizeof out - gathered, FILES_VERSION, &entry));
 }
 
 void send_whole(void)
 {
-	send_out(files_encode_whole(frame_room(), FILES_VERSION));
+	send_out(files_encode_whole(frame_room(), sizeof out - gathered, FILES_VERSION));
 }
 
 _Noreturn void end_done(void)
 {
-	send_out(files_encode_done(frame_room(), FILES_VERSION));
+	send_out(files_encode_done(frame_room(), sizeof out - gathered, FILES_VERSION));
 	flush();
 	exit(EXIT_SUCCESS);
 }
@@ -180,7 +180,8 @@ _Noreturn void end_failed(enum files_subject subject, int error, const char *pat
 		.path = slice_of(path),
 	};
 
-	send_out(files_encode_failure(frame_room(), FILES_VERSION, &failure));
+	send_out(
+		files_encode_failure(frame_room(), sizeof out - gathered, FILES_VERSION, &failure));
 	flush();
 	exit(EXIT_SUCCESS);
 }

@@ -271,7 +271,8 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	exec->coalescing = exec->pid && output.data.size < size;
 	stream->credit -= output.data.size;
 	stream->left -= stream->last ? output.data.size : 0;
-	port->end += sandboxd_encode_exec_output(frame, version, exec->id, &output);
+	port->end += sandboxd_encode_exec_output(frame, PORT_LARGE_SIZE, version, exec->id,
+						 &output);
 	return true;
 }
 

@@ -1,12 +1,14 @@
-/* The wire protocol of files, version 1. Generated from files.toml by `microvm-proto gen`.
- * Freestanding C11; nothing in it allocates or keeps state. Every value that is decoded has been
- * checked against its bounds, and slices point into the frame. For C++, too. */
+/* The wire protocol of files, version 1. Generated from files.toml by `microvm-proto gen`. C99
+ * and C++11, or later; of libraries it needs memmove. Nothing in it allocates or keeps state.
+ * Every value that is decoded has been checked against its bounds, and slices point into the
+ * frame. */
 #ifndef FILES_PROTOCOL_H
 #define FILES_PROTOCOL_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define FILES_VERSION 1u
 #define FILES_SCHEMA_DIGEST 0xf101471b02884181ULL
@@ -78,6 +80,60 @@ enum files_type {
 	/* The request failed, and what is half written has been removed. Nothing follows. */
 	FILES_TYPE_FAILURE = 6,
 };
+
+/* The name of a fault; "unknown" for any other number. */
+static inline const char *files_fault_name(enum files_fault fault)
+{
+	switch (fault) {
+	case FILES_FAULT_NONE:
+		return "none";
+	case FILES_FAULT_UNKNOWN_TYPE:
+		return "unknown_type";
+	case FILES_FAULT_BAD_DIRECTION:
+		return "bad_direction";
+	case FILES_FAULT_RESERVED_FLAGS:
+		return "reserved_flags";
+	case FILES_FAULT_BAD_ID:
+		return "bad_id";
+	case FILES_FAULT_BODY_TOO_LONG:
+		return "body_too_long";
+	case FILES_FAULT_TRUNCATED:
+		return "truncated";
+	case FILES_FAULT_TOO_LONG:
+		return "too_long";
+	case FILES_FAULT_TOO_MANY:
+		return "too_many";
+	case FILES_FAULT_TOTAL_TOO_LONG:
+		return "total_too_long";
+	case FILES_FAULT_UNKNOWN_VALUE:
+		return "unknown_value";
+	case FILES_FAULT_EMBEDDED_NUL:
+		return "embedded_nul";
+	case FILES_FAULT_TRAILING_BYTES:
+		return "trailing_bytes";
+	}
+	return "unknown";
+}
+
+/* The name of a message; "unknown" for any other number. */
+static inline const char *files_message_name(uint16_t type)
+{
+	switch (type) {
+	case FILES_TYPE_REQUEST:
+		return "request";
+	case FILES_TYPE_ENTRY:
+		return "entry";
+	case FILES_TYPE_DATA:
+		return "data";
+	case FILES_TYPE_WHOLE:
+		return "whole";
+	case FILES_TYPE_DONE:
+		return "done";
+	case FILES_TYPE_FAILURE:
+		return "failure";
+	}
+	return "unknown";
+}
 
 /* What is asked for. */
 enum files_action {
@@ -259,7 +315,7 @@ static inline uint8_t *files_put(uint8_t *at, unsigned size, uint64_t value)
 static inline uint8_t *files_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		__builtin_memmove(at, data, size);
+		memmove(at, data, size);
 	return at + size;
 }
 
@@ -638,14 +694,18 @@ static inline enum files_fault files_check_request(uint32_t version, const struc
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where files_check_request finds a fault; `out` has
- * room for FILES_HEADER_SIZE + FILES_REQUEST_MAX_BODY. */
-static inline size_t files_encode_request(uint8_t *out, uint32_t version, const struct files_request *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * files_check_request finds a fault, or the frame does not fit. */
+static inline size_t files_encode_request(uint8_t *out, size_t room, uint32_t version, const struct files_request *message)
 {
-	uint8_t *at = out + FILES_HEADER_SIZE;
+	uint32_t size = FILES_HEADER_SIZE;
 
 	if (files_check_request(version, message))
 		return 0;
+	size += 22 + message->path.size + message->name.size + message->cwd.size + message->user.size + message->owner.size;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + FILES_HEADER_SIZE;
 	at = files_put(at, 1, (uint64_t)message->action);
 	at = files_put(at, 1, (uint64_t)message->keep_mode);
 	at = files_put(at, 4, message->path.size);
@@ -677,14 +737,18 @@ static inline enum files_fault files_check_entry(uint32_t version, const struct 
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where files_check_entry finds a fault; `out` has
- * room for FILES_HEADER_SIZE + FILES_ENTRY_MAX_BODY. */
-static inline size_t files_encode_entry(uint8_t *out, uint32_t version, const struct files_entry *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * files_check_entry finds a fault, or the frame does not fit. */
+static inline size_t files_encode_entry(uint8_t *out, size_t room, uint32_t version, const struct files_entry *message)
 {
-	uint8_t *at = out + FILES_HEADER_SIZE;
+	uint32_t size = FILES_HEADER_SIZE;
 
 	if (files_check_entry(version, message))
 		return 0;
+	size += 36 + message->name.size + message->target.size;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + FILES_HEADER_SIZE;
 	at = files_put(at, 4, (uint64_t)message->mode);
 	at = files_put(at, 8, (uint64_t)message->size);
 	at = files_put(at, 8, (uint64_t)message->mtime);
@@ -707,14 +771,18 @@ static inline enum files_fault files_check_data(uint32_t version, const struct f
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where files_check_data finds a fault; `out` has room
- * for FILES_HEADER_SIZE + FILES_DATA_MAX_BODY. */
-static inline size_t files_encode_data(uint8_t *out, uint32_t version, const struct files_data *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * files_check_data finds a fault, or the frame does not fit. */
+static inline size_t files_encode_data(uint8_t *out, size_t room, uint32_t version, const struct files_data *message)
 {
-	uint8_t *at = out + FILES_HEADER_SIZE;
+	uint32_t size = FILES_HEADER_SIZE;
 
 	if (files_check_data(version, message))
 		return 0;
+	size += message->data.size;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + FILES_HEADER_SIZE;
 	at = files_put_bytes(at, message->data.data, message->data.size);
 	files_put_header(out, at, FILES_TYPE_DATA, 0);
 	return (size_t)(at - out);
@@ -727,14 +795,17 @@ static inline enum files_fault files_check_whole(uint32_t version)
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where files_check_whole finds a fault; `out` has
- * room for FILES_HEADER_SIZE + FILES_WHOLE_MAX_BODY. */
-static inline size_t files_encode_whole(uint8_t *out, uint32_t version)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * files_check_whole finds a fault, or the frame does not fit. */
+static inline size_t files_encode_whole(uint8_t *out, size_t room, uint32_t version)
 {
-	uint8_t *at = out + FILES_HEADER_SIZE;
+	uint32_t size = FILES_HEADER_SIZE;
 
 	if (files_check_whole(version))
 		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + FILES_HEADER_SIZE;
 	files_put_header(out, at, FILES_TYPE_WHOLE, 0);
 	return (size_t)(at - out);
 }
@@ -746,14 +817,17 @@ static inline enum files_fault files_check_done(uint32_t version)
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where files_check_done finds a fault; `out` has room
- * for FILES_HEADER_SIZE + FILES_DONE_MAX_BODY. */
-static inline size_t files_encode_done(uint8_t *out, uint32_t version)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * files_check_done finds a fault, or the frame does not fit. */
+static inline size_t files_encode_done(uint8_t *out, size_t room, uint32_t version)
 {
-	uint8_t *at = out + FILES_HEADER_SIZE;
+	uint32_t size = FILES_HEADER_SIZE;
 
 	if (files_check_done(version))
 		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + FILES_HEADER_SIZE;
 	files_put_header(out, at, FILES_TYPE_DONE, 0);
 	return (size_t)(at - out);
 }
@@ -774,14 +848,18 @@ static inline enum files_fault files_check_failure(uint32_t version, const struc
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where files_check_failure finds a fault; `out` has
- * room for FILES_HEADER_SIZE + FILES_FAILURE_MAX_BODY. */
-static inline size_t files_encode_failure(uint8_t *out, uint32_t version, const struct files_failure *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * files_check_failure finds a fault, or the frame does not fit. */
+static inline size_t files_encode_failure(uint8_t *out, size_t room, uint32_t version, const struct files_failure *message)
 {
-	uint8_t *at = out + FILES_HEADER_SIZE;
+	uint32_t size = FILES_HEADER_SIZE;
 
 	if (files_check_failure(version, message))
 		return 0;
+	size += 9 + message->path.size;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + FILES_HEADER_SIZE;
 	at = files_put(at, 1, (uint64_t)message->subject);
 	at = files_put(at, 4, (uint64_t)message->error_number);
 	at = files_put(at, 4, message->path.size);

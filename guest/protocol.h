@@ -1,12 +1,14 @@
 /* The wire protocol of sandboxd, version 3. Generated from sandboxd.toml by `microvm-proto gen`.
- * Freestanding C11; nothing in it allocates or keeps state. Every value that is decoded has been
- * checked against its bounds, and slices point into the frame. For C++, too. */
+ * C99 and C++11, or later; of libraries it needs memmove. Nothing in it allocates or keeps
+ * state. Every value that is decoded has been checked against its bounds, and slices point into
+ * the frame. */
 #ifndef SANDBOXD_PROTOCOL_H
 #define SANDBOXD_PROTOCOL_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define SANDBOXD_VERSION 3u
 #define SANDBOXD_SCHEMA_DIGEST 0x10b62806af5993c0ULL
@@ -111,6 +113,94 @@ enum sandboxd_type {
 	/* Changes the size of the command's terminal. */
 	SANDBOXD_TYPE_EXEC_RESIZE = 26,
 };
+
+/* The name of a fault; "unknown" for any other number. */
+static inline const char *sandboxd_fault_name(enum sandboxd_fault fault)
+{
+	switch (fault) {
+	case SANDBOXD_FAULT_NONE:
+		return "none";
+	case SANDBOXD_FAULT_UNKNOWN_TYPE:
+		return "unknown_type";
+	case SANDBOXD_FAULT_BAD_DIRECTION:
+		return "bad_direction";
+	case SANDBOXD_FAULT_RESERVED_FLAGS:
+		return "reserved_flags";
+	case SANDBOXD_FAULT_BAD_ID:
+		return "bad_id";
+	case SANDBOXD_FAULT_BODY_TOO_LONG:
+		return "body_too_long";
+	case SANDBOXD_FAULT_TRUNCATED:
+		return "truncated";
+	case SANDBOXD_FAULT_TOO_LONG:
+		return "too_long";
+	case SANDBOXD_FAULT_TOO_MANY:
+		return "too_many";
+	case SANDBOXD_FAULT_TOTAL_TOO_LONG:
+		return "total_too_long";
+	case SANDBOXD_FAULT_UNKNOWN_VALUE:
+		return "unknown_value";
+	case SANDBOXD_FAULT_EMBEDDED_NUL:
+		return "embedded_nul";
+	case SANDBOXD_FAULT_TRAILING_BYTES:
+		return "trailing_bytes";
+	}
+	return "unknown";
+}
+
+/* The name of a message; "unknown" for any other number. */
+static inline const char *sandboxd_message_name(uint16_t type)
+{
+	switch (type) {
+	case SANDBOXD_TYPE_HELLO:
+		return "hello";
+	case SANDBOXD_TYPE_READY:
+		return "ready";
+	case SANDBOXD_TYPE_RESUME:
+		return "resume";
+	case SANDBOXD_TYPE_PING:
+		return "ping";
+	case SANDBOXD_TYPE_PONG:
+		return "pong";
+	case SANDBOXD_TYPE_STATUS_REQUEST:
+		return "status_request";
+	case SANDBOXD_TYPE_STATUS:
+		return "status";
+	case SANDBOXD_TYPE_SHUTDOWN:
+		return "shutdown";
+	case SANDBOXD_TYPE_GOODBYE:
+		return "goodbye";
+	case SANDBOXD_TYPE_ERROR:
+		return "error";
+	case SANDBOXD_TYPE_KEEP:
+		return "keep";
+	case SANDBOXD_TYPE_EXEC_REQUEST:
+		return "exec_request";
+	case SANDBOXD_TYPE_EXEC_OUTPUT:
+		return "exec_output";
+	case SANDBOXD_TYPE_EXEC_RESPONSE:
+		return "exec_response";
+	case SANDBOXD_TYPE_EXEC_FAILED:
+		return "exec_failed";
+	case SANDBOXD_TYPE_EXEC_SIGNAL:
+		return "exec_signal";
+	case SANDBOXD_TYPE_EXEC_KILL:
+		return "exec_kill";
+	case SANDBOXD_TYPE_EXEC_TERMINATE:
+		return "exec_terminate";
+	case SANDBOXD_TYPE_EXEC_CREDIT:
+		return "exec_credit";
+	case SANDBOXD_TYPE_EXEC_STDIN:
+		return "exec_stdin";
+	case SANDBOXD_TYPE_EXEC_STDIN_CREDIT:
+		return "exec_stdin_credit";
+	case SANDBOXD_TYPE_EXEC_STDIN_CLOSED:
+		return "exec_stdin_closed";
+	case SANDBOXD_TYPE_EXEC_RESIZE:
+		return "exec_resize";
+	}
+	return "unknown";
+}
 
 /* The reasons for which a frame is refused. */
 enum sandboxd_error_code {
@@ -540,7 +630,7 @@ static inline uint8_t *sandboxd_put(uint8_t *at, unsigned size, uint64_t value)
 static inline uint8_t *sandboxd_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		__builtin_memmove(at, data, size);
+		memmove(at, data, size);
 	return at + size;
 }
 
@@ -926,10 +1016,10 @@ static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size
 		sandboxd_take_u16(&cursor, 10, &message->columns) &&
 		sandboxd_take_u32(&cursor, 11, &message->max_processes) &&
 		sandboxd_take_u64(&cursor, 12, &message->max_memory) &&
-		(version < 2 ? (message->more_argv = sandboxd_no_list(), true) :
+		(version < 2 ? ((void)(message->more_argv = sandboxd_no_list()), true) :
 			(sandboxd_take_list(&cursor, 13, 262144, 131071, 2097152,
 			false, &message->more_argv))) &&
-		(version < 2 ? (message->more_env = sandboxd_no_list(), true) :
+		(version < 2 ? ((void)(message->more_env = sandboxd_no_list()), true) :
 			(sandboxd_take_list(&cursor, 14, 262144, 131071, 2097152,
 			false, &message->more_env))) &&
 		sandboxd_end(&cursor);
@@ -956,7 +1046,7 @@ static inline bool sandboxd_decode_exec_response(const uint8_t *body, size_t siz
 		sandboxd_known(&cursor, 1, 1,
 			message->ending == SANDBOXD_ENDING_EXITED || message->ending == SANDBOXD_ENDING_SIGNALLED || (version >= 2 && message->ending == SANDBOXD_ENDING_OUT_OF_MEMORY)) &&
 		sandboxd_take_u8(&cursor, 2, &message->status) &&
-		(version < 3 ? (message->memory = (uint64_t)0, true) :
+		(version < 3 ? ((void)(message->memory = (uint64_t)0), true) :
 			(sandboxd_take_u64(&cursor, 3, &message->memory))) &&
 		sandboxd_end(&cursor);
 }
@@ -968,7 +1058,7 @@ static inline bool sandboxd_decode_exec_failed(const uint8_t *body, size_t size,
 
 	return sandboxd_take_u8(&cursor, 1, &message->stage) &&
 		sandboxd_take_u32(&cursor, 2, &message->error_number) &&
-		(version < 2 ? (message->missing = sandboxd_no_slice(), true) :
+		(version < 2 ? ((void)(message->missing = sandboxd_no_slice()), true) :
 			(sandboxd_take_bytes(&cursor, 3, 96, true, &message->missing))) &&
 		sandboxd_end(&cursor);
 }
@@ -1152,14 +1242,18 @@ static inline enum sandboxd_fault sandboxd_check_hello(uint32_t version, const s
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_hello finds a fault; `out` has
- * room for SANDBOXD_HEADER_SIZE + SANDBOXD_HELLO_MAX_BODY. */
-static inline size_t sandboxd_encode_hello(uint8_t *out, uint32_t version, const struct sandboxd_hello *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_hello finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_hello(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_hello *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_hello(version, message))
 		return 0;
+	size += 32;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 8, (uint64_t)0xa6d766f7263696dULL);
 	at = sandboxd_put(at, 4, (uint64_t)message->version);
 	at = sandboxd_put(at, 8, (uint64_t)message->digest);
@@ -1177,14 +1271,18 @@ static inline enum sandboxd_fault sandboxd_check_ready(uint32_t version, const s
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_ready finds a fault; `out` has
- * room for SANDBOXD_HEADER_SIZE + SANDBOXD_READY_MAX_BODY. */
-static inline size_t sandboxd_encode_ready(uint8_t *out, uint32_t version, const struct sandboxd_ready *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_ready finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_ready(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_ready *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_ready(version, message))
 		return 0;
+	size += 32;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 8, (uint64_t)0xa6d766f7263696dULL);
 	at = sandboxd_put(at, 4, (uint64_t)message->version);
 	at = sandboxd_put(at, 8, (uint64_t)message->digest);
@@ -1203,14 +1301,18 @@ static inline enum sandboxd_fault sandboxd_check_resume(uint32_t version, const 
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_resume finds a fault; `out` has
- * room for SANDBOXD_HEADER_SIZE + SANDBOXD_RESUME_MAX_BODY. */
-static inline size_t sandboxd_encode_resume(uint8_t *out, uint32_t version, const struct sandboxd_resume *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_resume finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_resume(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_resume *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_resume(version, message))
 		return 0;
+	size += 12 + message->entropy.size;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 8, (uint64_t)message->realtime_ns);
 	at = sandboxd_put(at, 4, message->entropy.size);
 	at = sandboxd_put_bytes(at, message->entropy.data, message->entropy.size);
@@ -1226,14 +1328,18 @@ static inline enum sandboxd_fault sandboxd_check_ping(uint32_t version, const st
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_ping finds a fault; `out` has
- * room for SANDBOXD_HEADER_SIZE + SANDBOXD_PING_MAX_BODY. */
-static inline size_t sandboxd_encode_ping(uint8_t *out, uint32_t version, const struct sandboxd_ping *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_ping finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_ping(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_ping *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_ping(version, message))
 		return 0;
+	size += 8;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 8, (uint64_t)message->token);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_PING, 0);
 	return (size_t)(at - out);
@@ -1247,14 +1353,18 @@ static inline enum sandboxd_fault sandboxd_check_pong(uint32_t version, const st
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_pong finds a fault; `out` has
- * room for SANDBOXD_HEADER_SIZE + SANDBOXD_PONG_MAX_BODY. */
-static inline size_t sandboxd_encode_pong(uint8_t *out, uint32_t version, const struct sandboxd_pong *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_pong finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_pong(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_pong *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_pong(version, message))
 		return 0;
+	size += 8;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 8, (uint64_t)message->token);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_PONG, 0);
 	return (size_t)(at - out);
@@ -1267,14 +1377,17 @@ static inline enum sandboxd_fault sandboxd_check_status_request(uint32_t version
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_status_request finds a fault;
- * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_REQUEST_MAX_BODY. */
-static inline size_t sandboxd_encode_status_request(uint8_t *out, uint32_t version)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_status_request finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_status_request(uint8_t *out, size_t room, uint32_t version)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_status_request(version))
 		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_STATUS_REQUEST, 0);
 	return (size_t)(at - out);
 }
@@ -1287,14 +1400,18 @@ static inline enum sandboxd_fault sandboxd_check_status(uint32_t version, const 
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_status finds a fault; `out` has
- * room for SANDBOXD_HEADER_SIZE + SANDBOXD_STATUS_MAX_BODY. */
-static inline size_t sandboxd_encode_status(uint8_t *out, uint32_t version, const struct sandboxd_status *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_status finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_status(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_status *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_status(version, message))
 		return 0;
+	size += 69;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 8, (uint64_t)message->started_ns);
 	at = sandboxd_put(at, 8, (uint64_t)message->opened_ns);
 	at = sandboxd_put(at, 8, (uint64_t)message->now_ns);
@@ -1316,14 +1433,17 @@ static inline enum sandboxd_fault sandboxd_check_shutdown(uint32_t version)
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_shutdown finds a fault; `out`
- * has room for SANDBOXD_HEADER_SIZE + SANDBOXD_SHUTDOWN_MAX_BODY. */
-static inline size_t sandboxd_encode_shutdown(uint8_t *out, uint32_t version)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_shutdown finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_shutdown(uint8_t *out, size_t room, uint32_t version)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_shutdown(version))
 		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_SHUTDOWN, 0);
 	return (size_t)(at - out);
 }
@@ -1336,14 +1456,18 @@ static inline enum sandboxd_fault sandboxd_check_goodbye(uint32_t version, const
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_goodbye finds a fault; `out`
- * has room for SANDBOXD_HEADER_SIZE + SANDBOXD_GOODBYE_MAX_BODY. */
-static inline size_t sandboxd_encode_goodbye(uint8_t *out, uint32_t version, const struct sandboxd_goodbye *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_goodbye finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_goodbye(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_goodbye *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_goodbye(version, message))
 		return 0;
+	size += 1;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 1, (uint64_t)message->reason);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_GOODBYE, 0);
 	return (size_t)(at - out);
@@ -1358,14 +1482,18 @@ static inline enum sandboxd_fault sandboxd_check_error(uint32_t version, uint32_
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_error finds a fault; `out` has
- * room for SANDBOXD_HEADER_SIZE + SANDBOXD_ERROR_MAX_BODY. */
-static inline size_t sandboxd_encode_error(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_error *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_error finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_error(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_error *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_error(version, id, message))
 		return 0;
+	size += 9;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 2, (uint64_t)message->code);
 	at = sandboxd_put(at, 2, (uint64_t)message->refused_type);
 	at = sandboxd_put(at, 4, (uint64_t)message->offset);
@@ -1382,14 +1510,17 @@ static inline enum sandboxd_fault sandboxd_check_keep(uint32_t version)
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_keep finds a fault; `out` has
- * room for SANDBOXD_HEADER_SIZE + SANDBOXD_KEEP_MAX_BODY. */
-static inline size_t sandboxd_encode_keep(uint8_t *out, uint32_t version)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_keep finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_keep(uint8_t *out, size_t room, uint32_t version)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_keep(version))
 		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_KEEP, 0);
 	return (size_t)(at - out);
 }
@@ -1432,14 +1563,20 @@ static inline enum sandboxd_fault sandboxd_check_exec_request(uint32_t version, 
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_request finds a fault;
- * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_REQUEST_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_request(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_request *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_request finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_request(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_request *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_request(version, id, message))
 		return 0;
+	size += 45 + message->command.size + message->cwd.size + message->argv.size + message->env.size + message->user.size;
+	if (version >= 2)
+		size += 8 + message->more_argv.size + message->more_env.size;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 4, message->command.size);
 	at = sandboxd_put_bytes(at, message->command.data, message->command.size);
 	at = sandboxd_put(at, 4, message->cwd.size);
@@ -1481,14 +1618,18 @@ static inline enum sandboxd_fault sandboxd_check_exec_output(uint32_t version, u
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_output finds a fault;
- * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_output(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_output *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_output finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_output(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_output *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_output(version, id, message))
 		return 0;
+	size += 1 + message->data.size;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 1, (uint64_t)message->stream);
 	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_OUTPUT, id);
@@ -1509,14 +1650,20 @@ static inline enum sandboxd_fault sandboxd_check_exec_response(uint32_t version,
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_response finds a fault;
- * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_RESPONSE_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_response(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_response *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_response finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_response(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_response *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_response(version, id, message))
 		return 0;
+	size += 2;
+	if (version >= 3)
+		size += 8;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 1, (uint64_t)message->ending);
 	at = sandboxd_put(at, 1, (uint64_t)message->status);
 	if (version >= 3) {
@@ -1538,14 +1685,20 @@ static inline enum sandboxd_fault sandboxd_check_exec_failed(uint32_t version, u
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_failed finds a fault;
- * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_FAILED_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_failed(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_failed *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_failed finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_failed(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_failed *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_failed(version, id, message))
 		return 0;
+	size += 5;
+	if (version >= 2)
+		size += 4 + message->missing.size;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 1, (uint64_t)message->stage);
 	at = sandboxd_put(at, 4, (uint64_t)message->error_number);
 	if (version >= 2) {
@@ -1566,14 +1719,18 @@ static inline enum sandboxd_fault sandboxd_check_exec_signal(uint32_t version, u
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_signal finds a fault;
- * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_SIGNAL_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_signal(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_signal *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_signal finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_signal(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_signal *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_signal(version, id, message))
 		return 0;
+	size += 1;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 1, (uint64_t)message->signal);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_SIGNAL, id);
 	return (size_t)(at - out);
@@ -1588,14 +1745,17 @@ static inline enum sandboxd_fault sandboxd_check_exec_kill(uint32_t version, uin
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_kill finds a fault; `out`
- * has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_KILL_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_kill(uint8_t *out, uint32_t version, uint32_t id)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_kill finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_kill(uint8_t *out, size_t room, uint32_t version, uint32_t id)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_kill(version, id))
 		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_KILL, id);
 	return (size_t)(at - out);
 }
@@ -1609,14 +1769,17 @@ static inline enum sandboxd_fault sandboxd_check_exec_terminate(uint32_t version
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_terminate finds a fault;
- * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_TERMINATE_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, uint32_t version, uint32_t id)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_terminate finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, size_t room, uint32_t version, uint32_t id)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_terminate(version, id))
 		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_TERMINATE, id);
 	return (size_t)(at - out);
 }
@@ -1633,14 +1796,18 @@ static inline enum sandboxd_fault sandboxd_check_exec_credit(uint32_t version, u
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_credit finds a fault;
- * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_CREDIT_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_credit(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_credit *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_credit finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_credit(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_credit *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_credit(version, id, message))
 		return 0;
+	size += 5;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 1, (uint64_t)message->stream);
 	at = sandboxd_put(at, 4, (uint64_t)message->amount);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_CREDIT, id);
@@ -1658,14 +1825,18 @@ static inline enum sandboxd_fault sandboxd_check_exec_stdin(uint32_t version, ui
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_stdin finds a fault; `out`
- * has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_stdin finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_stdin(version, id, message))
 		return 0;
+	size += message->data.size;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put_bytes(at, message->data.data, message->data.size);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN, id);
 	return (size_t)(at - out);
@@ -1681,14 +1852,18 @@ static inline enum sandboxd_fault sandboxd_check_exec_stdin_credit(uint32_t vers
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_stdin_credit finds a
- * fault; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_stdin_credit finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_stdin_credit(version, id, message))
 		return 0;
+	size += 4;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 4, (uint64_t)message->amount);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN_CREDIT, id);
 	return (size_t)(at - out);
@@ -1703,14 +1878,17 @@ static inline enum sandboxd_fault sandboxd_check_exec_stdin_closed(uint32_t vers
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_stdin_closed finds a
- * fault; `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, uint32_t version, uint32_t id)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_stdin_closed finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, size_t room, uint32_t version, uint32_t id)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_stdin_closed(version, id))
 		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_STDIN_CLOSED, id);
 	return (size_t)(at - out);
 }
@@ -1725,14 +1903,18 @@ static inline enum sandboxd_fault sandboxd_check_exec_resize(uint32_t version, u
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sandboxd_check_exec_resize finds a fault;
- * `out` has room for SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_RESIZE_MAX_BODY. */
-static inline size_t sandboxd_encode_exec_resize(uint8_t *out, uint32_t version, uint32_t id, const struct sandboxd_exec_resize *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sandboxd_check_exec_resize finds a fault, or the frame does not fit. */
+static inline size_t sandboxd_encode_exec_resize(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_resize *message)
 {
-	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
+	uint32_t size = SANDBOXD_HEADER_SIZE;
 
 	if (sandboxd_check_exec_resize(version, id, message))
 		return 0;
+	size += 4;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SANDBOXD_HEADER_SIZE;
 	at = sandboxd_put(at, 2, (uint64_t)message->rows);
 	at = sandboxd_put(at, 2, (uint64_t)message->columns);
 	sandboxd_put_header(out, at, SANDBOXD_TYPE_EXEC_RESIZE, id);

@@ -110,7 +110,7 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 	else
 		exec_kill(&server.exec);
 	if (port_has_room(&server.port, PORT_SMALL_SIZE))
-		server.port.end += sandboxd_encode_goodbye(port_tail(&server.port),
+		server.port.end += sandboxd_encode_goodbye(port_tail(&server.port), PORT_SMALL_SIZE,
 							   server.session.version, &goodbye);
 	/* Not without POLLOUT: a virtio port that nobody reads polls as hung up for ever. */
 	while (port_flush(&server.port) && !port_idle(&server.port) &&

@@ -107,8 +107,8 @@ static void finish_renewal(struct server *server)
 		drain_clear();
 	server->keep = false;
 	server->renewing = false;
-	server->port.end += sandboxd_encode_ready(port_tail(&server->port), server->session.version,
-						  &ready);
+	server->port.end += sandboxd_encode_ready(port_tail(&server->port), PORT_SMALL_SIZE,
+						  server->session.version, &ready);
 }
 
 static void answer_status(struct server *server)
@@ -118,7 +118,7 @@ static void answer_status(struct server *server)
 	server->counters.frames_refused = server->session.frames_refused;
 	server->counters.bytes_dropped = server->session.in.dropped;
 	status_fill(&server->counters);
-	server->port.end += sandboxd_encode_status(port_tail(&server->port),
+	server->port.end += sandboxd_encode_status(port_tail(&server->port), PORT_SMALL_SIZE,
 						   server->session.version, &server->counters);
 }
 
@@ -140,7 +140,7 @@ static void begin_exec(struct server *server, const struct frame *frame)
 	if (server->session.version >= 2)
 		failed.missing = spawn_missing();
 	session_end(&server->session);
-	server->port.end += sandboxd_encode_exec_failed(port_tail(&server->port),
+	server->port.end += sandboxd_encode_exec_failed(port_tail(&server->port), PORT_SMALL_SIZE,
 							server->session.version, id, &failed);
 }
 
@@ -148,8 +148,8 @@ static void answer_ping(struct server *server, const struct sandboxd_ping *ping)
 {
 	const struct sandboxd_pong pong = { ping->token };
 
-	server->port.end += sandboxd_encode_pong(port_tail(&server->port), server->session.version,
-						 &pong);
+	server->port.end += sandboxd_encode_pong(port_tail(&server->port), PORT_SMALL_SIZE,
+						 server->session.version, &pong);
 }
 
 /* What is about an exec is about the one in flight. */
@@ -210,9 +210,9 @@ bool serve_input(struct server *server)
 		case SESSION_MORE:
 			return true;
 		case SESSION_REFUSAL:
-			server->port.end += sandboxd_encode_error(port_tail(&server->port),
-								  server->session.version,
-								  frame.header.id, &refusal);
+			server->port.end += sandboxd_encode_error(
+				port_tail(&server->port), PORT_SMALL_SIZE, server->session.version,
+				frame.header.id, &refusal);
 			break;
 		case SESSION_FRAME:
 			handle(server, &frame);
@@ -255,8 +255,9 @@ static void end_exec(struct server *server)
 		.memory = server->session.version >= 3 ? cgroup_memory() : 0,
 	};
 
-	server->port.end += sandboxd_encode_exec_response(
-		port_tail(&server->port), server->session.version, server->exec.id, &response);
+	server->port.end += sandboxd_encode_exec_response(port_tail(&server->port), PORT_SMALL_SIZE,
+							  server->session.version, server->exec.id,
+							  &response);
 	exec_clear(&server->exec);
 	session_end(&server->session);
 }
@@ -286,11 +287,12 @@ void serve_stdin(struct server *server, short events)
 
 	session_allow(&server->session, credit.amount);
 	if (credit.amount)
-		server->port.end += sandboxd_encode_exec_stdin_credit(port_tail(&server->port),
-								      server->session.version,
-								      server->exec.id, &credit);
+		server->port.end += sandboxd_encode_exec_stdin_credit(
+			port_tail(&server->port), PORT_SMALL_SIZE, server->session.version,
+			server->exec.id, &credit);
 	if (input->refused)
-		server->port.end += sandboxd_encode_exec_stdin_closed(
-			port_tail(&server->port), server->session.version, server->exec.id);
+		server->port.end +=
+			sandboxd_encode_exec_stdin_closed(port_tail(&server->port), PORT_SMALL_SIZE,
+							  server->session.version, server->exec.id);
 	input->refused = false;
 }

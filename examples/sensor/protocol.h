@@ -1,12 +1,14 @@
-/* The wire protocol of sensor, version 1. Generated from sensor.toml by `microvm-proto gen`.
- * Freestanding C11; nothing in it allocates or keeps state. Every value that is decoded has been
- * checked against its bounds, and slices point into the frame. For C++, too. */
+/* The wire protocol of sensor, version 1. Generated from sensor.toml by `microvm-proto gen`. C99
+ * and C++11, or later; of libraries it needs memmove. Nothing in it allocates or keeps state.
+ * Every value that is decoded has been checked against its bounds, and slices point into the
+ * frame. */
 #ifndef SENSOR_PROTOCOL_H
 #define SENSOR_PROTOCOL_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define SENSOR_VERSION 1u
 #define SENSOR_SCHEMA_DIGEST 0x0b032bff4d772bc3ULL
@@ -70,6 +72,60 @@ enum sensor_type {
 	/* Answers a frame that cannot be honoured. After a malformed one the device stops. */
 	SENSOR_TYPE_REFUSED = 6,
 };
+
+/* The name of a fault; "unknown" for any other number. */
+static inline const char *sensor_fault_name(enum sensor_fault fault)
+{
+	switch (fault) {
+	case SENSOR_FAULT_NONE:
+		return "none";
+	case SENSOR_FAULT_UNKNOWN_TYPE:
+		return "unknown_type";
+	case SENSOR_FAULT_BAD_DIRECTION:
+		return "bad_direction";
+	case SENSOR_FAULT_RESERVED_FLAGS:
+		return "reserved_flags";
+	case SENSOR_FAULT_BAD_ID:
+		return "bad_id";
+	case SENSOR_FAULT_BODY_TOO_LONG:
+		return "body_too_long";
+	case SENSOR_FAULT_TRUNCATED:
+		return "truncated";
+	case SENSOR_FAULT_TOO_LONG:
+		return "too_long";
+	case SENSOR_FAULT_TOO_MANY:
+		return "too_many";
+	case SENSOR_FAULT_TOTAL_TOO_LONG:
+		return "total_too_long";
+	case SENSOR_FAULT_UNKNOWN_VALUE:
+		return "unknown_value";
+	case SENSOR_FAULT_EMBEDDED_NUL:
+		return "embedded_nul";
+	case SENSOR_FAULT_TRAILING_BYTES:
+		return "trailing_bytes";
+	}
+	return "unknown";
+}
+
+/* The name of a message; "unknown" for any other number. */
+static inline const char *sensor_message_name(uint16_t type)
+{
+	switch (type) {
+	case SENSOR_TYPE_IDENTIFY:
+		return "identify";
+	case SENSOR_TYPE_IDENTITY:
+		return "identity";
+	case SENSOR_TYPE_MEASURE:
+		return "measure";
+	case SENSOR_TYPE_READING:
+		return "reading";
+	case SENSOR_TYPE_DONE:
+		return "done";
+	case SENSOR_TYPE_REFUSED:
+		return "refused";
+	}
+	return "unknown";
+}
 
 /* What is measured. */
 enum sensor_channel {
@@ -236,7 +292,7 @@ static inline uint8_t *sensor_put(uint8_t *at, unsigned size, uint64_t value)
 static inline uint8_t *sensor_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		__builtin_memmove(at, data, size);
+		memmove(at, data, size);
 	return at + size;
 }
 
@@ -578,14 +634,17 @@ static inline enum sensor_fault sensor_check_identify(uint32_t version)
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sensor_check_identify finds a fault; `out` has
- * room for SENSOR_HEADER_SIZE + SENSOR_IDENTIFY_MAX_BODY. */
-static inline size_t sensor_encode_identify(uint8_t *out, uint32_t version)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sensor_check_identify finds a fault, or the frame does not fit. */
+static inline size_t sensor_encode_identify(uint8_t *out, size_t room, uint32_t version)
 {
-	uint8_t *at = out + SENSOR_HEADER_SIZE;
+	uint32_t size = SENSOR_HEADER_SIZE;
 
 	if (sensor_check_identify(version))
 		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
 	sensor_put_header(out, at, SENSOR_TYPE_IDENTIFY, 0);
 	return (size_t)(at - out);
 }
@@ -599,14 +658,18 @@ static inline enum sensor_fault sensor_check_identity(uint32_t version, const st
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sensor_check_identity finds a fault; `out` has
- * room for SENSOR_HEADER_SIZE + SENSOR_IDENTITY_MAX_BODY. */
-static inline size_t sensor_encode_identity(uint8_t *out, uint32_t version, const struct sensor_identity *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sensor_check_identity finds a fault, or the frame does not fit. */
+static inline size_t sensor_encode_identity(uint8_t *out, size_t room, uint32_t version, const struct sensor_identity *message)
 {
-	uint8_t *at = out + SENSOR_HEADER_SIZE;
+	uint32_t size = SENSOR_HEADER_SIZE;
 
 	if (sensor_check_identity(version, message))
 		return 0;
+	size += 4 + message->name.size;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
 	at = sensor_put(at, 4, (uint64_t)message->serial);
 	at = sensor_put_bytes(at, message->name.data, message->name.size);
 	sensor_put_header(out, at, SENSOR_TYPE_IDENTITY, 0);
@@ -625,14 +688,18 @@ static inline enum sensor_fault sensor_check_measure(uint32_t version, uint32_t 
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sensor_check_measure finds a fault; `out` has
- * room for SENSOR_HEADER_SIZE + SENSOR_MEASURE_MAX_BODY. */
-static inline size_t sensor_encode_measure(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_measure *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sensor_check_measure finds a fault, or the frame does not fit. */
+static inline size_t sensor_encode_measure(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sensor_measure *message)
 {
-	uint8_t *at = out + SENSOR_HEADER_SIZE;
+	uint32_t size = SENSOR_HEADER_SIZE;
 
 	if (sensor_check_measure(version, id, message))
 		return 0;
+	size += 3;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
 	at = sensor_put(at, 1, (uint64_t)message->channel);
 	at = sensor_put(at, 2, (uint64_t)message->times);
 	sensor_put_header(out, at, SENSOR_TYPE_MEASURE, id);
@@ -649,14 +716,18 @@ static inline enum sensor_fault sensor_check_reading(uint32_t version, uint32_t 
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sensor_check_reading finds a fault; `out` has
- * room for SENSOR_HEADER_SIZE + SENSOR_READING_MAX_BODY. */
-static inline size_t sensor_encode_reading(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_reading *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sensor_check_reading finds a fault, or the frame does not fit. */
+static inline size_t sensor_encode_reading(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sensor_reading *message)
 {
-	uint8_t *at = out + SENSOR_HEADER_SIZE;
+	uint32_t size = SENSOR_HEADER_SIZE;
 
 	if (sensor_check_reading(version, id, message))
 		return 0;
+	size += 4;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
 	at = sensor_put(at, 4, (uint64_t)message->value);
 	sensor_put_header(out, at, SENSOR_TYPE_READING, id);
 	return (size_t)(at - out);
@@ -671,14 +742,17 @@ static inline enum sensor_fault sensor_check_done(uint32_t version, uint32_t id)
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sensor_check_done finds a fault; `out` has
- * room for SENSOR_HEADER_SIZE + SENSOR_DONE_MAX_BODY. */
-static inline size_t sensor_encode_done(uint8_t *out, uint32_t version, uint32_t id)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sensor_check_done finds a fault, or the frame does not fit. */
+static inline size_t sensor_encode_done(uint8_t *out, size_t room, uint32_t version, uint32_t id)
 {
-	uint8_t *at = out + SENSOR_HEADER_SIZE;
+	uint32_t size = SENSOR_HEADER_SIZE;
 
 	if (sensor_check_done(version, id))
 		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
 	sensor_put_header(out, at, SENSOR_TYPE_DONE, id);
 	return (size_t)(at - out);
 }
@@ -692,14 +766,18 @@ static inline enum sensor_fault sensor_check_refused(uint32_t version, uint32_t 
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame and returns its size, or 0 where sensor_check_refused finds a fault; `out` has
- * room for SENSOR_HEADER_SIZE + SENSOR_REFUSED_MAX_BODY. */
-static inline size_t sensor_encode_refused(uint8_t *out, uint32_t version, uint32_t id, const struct sensor_refused *message)
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * sensor_check_refused finds a fault, or the frame does not fit. */
+static inline size_t sensor_encode_refused(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sensor_refused *message)
 {
-	uint8_t *at = out + SENSOR_HEADER_SIZE;
+	uint32_t size = SENSOR_HEADER_SIZE;
 
 	if (sensor_check_refused(version, id, message))
 		return 0;
+	size += 6;
+	if (size > room)
+		return 0;
+	uint8_t *at = out + SENSOR_HEADER_SIZE;
 	at = sensor_put(at, 2, (uint64_t)message->reason);
 	at = sensor_put(at, 4, (uint64_t)message->offset);
 	sensor_put_header(out, at, SENSOR_TYPE_REFUSED, id);

@@ -50,7 +50,7 @@ static bool refuse(uint32_t id, uint16_t reason, uint32_t offset)
 {
 	const struct sensor_refused refused = { .reason = reason, .offset = offset };
 
-	return write_out(sensor_encode_refused(out, SENSOR_VERSION, id, &refused));
+	return write_out(sensor_encode_refused(out, sizeof out, SENSOR_VERSION, id, &refused));
 }
 
 static bool identify(void)
@@ -61,7 +61,7 @@ static bool identify(void)
 		.name = { (const uint8_t *)name, sizeof name - 1 },
 	};
 
-	return write_out(sensor_encode_identity(out, SENSOR_VERSION, &identity));
+	return write_out(sensor_encode_identity(out, sizeof out, SENSOR_VERSION, &identity));
 }
 
 static bool measure(uint32_t id, const struct sensor_measure *request)
@@ -73,10 +73,11 @@ static bool measure(uint32_t id, const struct sensor_measure *request)
 	for (int32_t i = 0; i < request->times; i++) {
 		const struct sensor_reading reading = { .value = first + 125 * i };
 
-		if (!write_out(sensor_encode_reading(out, SENSOR_VERSION, id, &reading)))
+		if (!write_out(
+			    sensor_encode_reading(out, sizeof out, SENSOR_VERSION, id, &reading)))
 			return false;
 	}
-	return write_out(sensor_encode_done(out, SENSOR_VERSION, id));
+	return write_out(sensor_encode_done(out, sizeof out, SENSOR_VERSION, id));
 }
 
 static bool answer(const struct sensor_header *header, const union sensor_body *body)
@@ -117,8 +118,8 @@ int main(void)
 
 malformed:
 	/* Where the next frame begins is unknown from here on. */
-	fprintf(stderr, "sensor: malformed frame: fault %d at offset %u\n", (int)fault.fault,
-		(unsigned)fault.offset);
+	fprintf(stderr, "sensor: malformed frame: %s at offset %u\n",
+		sensor_fault_name(fault.fault), (unsigned)fault.offset);
 	refuse(header.id, (uint16_t)fault.fault, fault.offset);
 	return 1;
 }

@@ -15,7 +15,7 @@ struct log {
 };
 
 /* Encodes what has been decoded; a case for each message, written by build.py. */
-size_t again(uint8_t *out, uint32_t version, const struct sandboxd_header *header,
+size_t again(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_header *header,
 	     const union sandboxd_body *body);
 
 static struct session session;
@@ -31,10 +31,9 @@ static void put(struct log *log, uint64_t value, unsigned size)
 /* The frame again, from what was decoded of it: nothing of it may have been lost. */
 static void put_message(struct log *log, const struct frame *frame)
 {
-	size_t room = LOG_SIZE - log->size;
+	size_t size = again(log->data + log->size, LOG_SIZE - log->size, session.version,
+			    &frame->header, &frame->body);
 
-	assert(room >= SANDBOXD_HEADER_SIZE + SANDBOXD_MAX_BODY);
-	size_t size = again(log->data + log->size, session.version, &frame->header, &frame->body);
 	assert(size == SANDBOXD_HEADER_SIZE + frame->header.body_length);
 	log->size += size;
 }

@@ -1,4 +1,5 @@
-/* What the daemon writes: any message, encoded if it may be, then read back by the host's rules.
+/* What the daemon writes: any message, encoded if it may be, then read back by the host's rules; and
+ * nothing beyond the room that there is.
  *
  * Functions: sandboxd_encode_ready sandboxd_encode_pong sandboxd_encode_status
  *	sandboxd_encode_goodbye sandboxd_encode_error sandboxd_encode_exec_response
@@ -8,8 +9,8 @@
  *	sandboxd_check_exec_response sandboxd_check_exec_failed sandboxd_check_exec_stdin_credit
  *	sandboxd_check_exec_stdin_closed sandboxd_check_exec_output sandboxd_put
  *	sandboxd_put_header sandboxd_put_bytes
- * Bound: every message in the first version, exec_response in any, every id; exec_output with data
- *	that is in place, up to 65536 bytes
+ * Bound: every message in the first version, exec_response in any, every id, every room up to that
+ *	of the longest frame; exec_output with data that is in place, up to 65536 bytes
  * Unwind: 28
  * Wraps: conversion */
 #include "proof.h"
@@ -18,13 +19,15 @@ static uint8_t out[SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_MAX_BODY];
 static const uint8_t *const in = out + SANDBOXD_HEADER_SIZE;
 static struct sandboxd_fault_at fault;
 static uint32_t version = 1;
+static uint32_t id;
+static size_t room;
 
 /* A frame has the room that there is for it, and its header is one. */
 static void look(size_t size, size_t limit)
 {
 	struct sandboxd_header header;
 
-	PROVE(size <= SANDBOXD_HEADER_SIZE + limit);
+	PROVE(size <= room);
 	PROVE(limit == SANDBOXD_EXEC_OUTPUT_MAX_BODY ||
 	      limit <= SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST);
 	PROVE(sandboxd_decode_header(out, SANDBOXD_GUEST, version, &header, &fault));
@@ -33,12 +36,19 @@ static void look(size_t size, size_t limit)
 	WITNESS(size == SANDBOXD_HEADER_SIZE + limit || limit == SANDBOXD_EXEC_FAILED_MAX_BODY);
 }
 
-/* Encodes a message of a kind, and has the host decode what comes of it. */
+/* Encodes a message of a kind, and has the host decode what comes of it. Where nothing does, for a
+ * fault or for want of room, nothing is written: not even there is a place to write to. */
 #define ENCODE(KIND, kind, ...)                                                                    \
 	do {                                                                                       \
-		size_t size = sandboxd_encode_##kind(__VA_ARGS__, &body.kind);                     \
+		id = nondet_u32();                                                                 \
+		room = nondet_upto(SANDBOXD_HEADER_SIZE + SANDBOXD_##KIND##_MAX_BODY);             \
+		size_t size = sandboxd_encode_##kind(out, room, __VA_ARGS__, &body.kind);          \
                                                                                                    \
-		ASSUME(size > 0);                                                                  \
+		if (size == 0) {                                                                   \
+			PROVE(!sandboxd_encode_##kind(NULL, room, __VA_ARGS__, &body.kind));       \
+			WITNESS(room == SANDBOXD_HEADER_SIZE);                                     \
+			return;                                                                    \
+		}                                                                                  \
 		look(size, SANDBOXD_##KIND##_MAX_BODY);                                            \
 		PROVE(sandboxd_decode_##kind(in, size - SANDBOXD_HEADER_SIZE, version, &body.kind, \
 					     &fault));                                             \
@@ -53,20 +63,20 @@ static void look(size_t size, size_t limit)
 		ENCODE(KIND, kind, __VA_ARGS__); \
 	}
 
-PROVE_ENCODING(READY, ready, out, 1)
-PROVE_ENCODING(PONG, pong, out, 1)
-PROVE_ENCODING(STATUS, status, out, 1)
-PROVE_ENCODING(GOODBYE, goodbye, out, 1)
-PROVE_ENCODING(ERROR, error, out, 1, nondet_u32())
-PROVE_ENCODING(EXEC_FAILED, exec_failed, out, 1, nondet_u32())
-PROVE_ENCODING(EXEC_STDIN_CREDIT, exec_stdin_credit, out, 1, nondet_u32())
+PROVE_ENCODING(READY, ready, 1)
+PROVE_ENCODING(PONG, pong, 1)
+PROVE_ENCODING(STATUS, status, 1)
+PROVE_ENCODING(GOODBYE, goodbye, 1)
+PROVE_ENCODING(ERROR, error, 1, id)
+PROVE_ENCODING(EXEC_FAILED, exec_failed, 1, id)
+PROVE_ENCODING(EXEC_STDIN_CREDIT, exec_stdin_credit, 1, id)
 
 void prove_exec_response(void)
 {
 	union sandboxd_body body;
 
 	version += (uint32_t)nondet_upto(SANDBOXD_VERSION - 1);
-	ENCODE(EXEC_RESPONSE, exec_response, out, version, nondet_u32());
+	ENCODE(EXEC_RESPONSE, exec_response, version, id);
 }
 
 void prove_exec_output(void)
@@ -74,13 +84,18 @@ void prove_exec_output(void)
 	union sandboxd_body body;
 
 	body.exec_output.data.data = in + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX;
-	ENCODE(EXEC_OUTPUT, exec_output, out, 1, nondet_u32());
+	ENCODE(EXEC_OUTPUT, exec_output, 1, id);
 }
 
 void prove_exec_stdin_closed(void)
 {
-	size_t size = sandboxd_encode_exec_stdin_closed(out, 1, nondet_u32());
+	id = nondet_u32();
+	room = nondet_upto(SANDBOXD_HEADER_SIZE);
+	size_t size = sandboxd_encode_exec_stdin_closed(out, room, 1, id);
 
-	ASSUME(size > 0);
+	if (size == 0) {
+		PROVE(!sandboxd_encode_exec_stdin_closed(NULL, room, 1, id));
+		return;
+	}
 	look(size, SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY);
 }

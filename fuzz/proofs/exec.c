@@ -8,13 +8,15 @@
  * Unwind: 3 */
 #include "proof.h"
 
-static size_t encode(uint8_t *out, const struct sandboxd_exec_output *output)
+static size_t encode(uint8_t *out, size_t room, const struct sandboxd_exec_output *output)
 {
+	PROVE(__CPROVER_w_ok(out, room));
+	PROVE(room >= SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX + output->data.size);
 	PROVE(output->data.size > 0 && output->data.size <= SANDBOXD_EXEC_OUTPUT_DATA_MAX);
 	PROVE(output->data.data == out + SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX);
 	return SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX + output->data.size;
 }
-#define sandboxd_encode_exec_output(out, version, id, output) encode(out, output)
+#define sandboxd_encode_exec_output(out, room, version, id, output) encode(out, room, output)
 
 #include <limits.h>
 #include <stdarg.h>

@@ -12,9 +12,6 @@
 #define PROVE(condition) __CPROVER_assert(condition, #condition)
 #define WITNESS(condition) __CPROVER_assert(!(condition), "witness: " #condition)
 
-/* CBMC has a model of memmove, and none of the builtin that protocol.h calls. */
-#define __builtin_memmove memmove
-
 /* CBMC has no model of strcspn; the daemon calls it with one character to stop at. */
 static inline size_t span(const char *text, char stop)
 {

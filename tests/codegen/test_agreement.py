@@ -60,7 +60,7 @@ long shim(const uint8_t *frame, size_t size, int sender, uint32_t version, uint3
 		return 0;
 	if (!{p}_decode_body(&header, frame + {P}_HEADER_SIZE, version, &body, &fault))
 		goto refused;
-	encoded = again(out, written, &header, &body);
+	encoded = again(out, {P}_HEADER_SIZE + {P}_MAX_BODY, written, &header, &body);
 	return encoded ? (long)encoded : -2;
 refused:
 	said[0] = (uint32_t)fault.fault;

@@ -30,6 +30,9 @@ from . import random_schema
 from .test_agreement import EVERYTHING, HEADER, QUICK, ROOT, SANDBOXD, octets, values
 from .test_versions import GROWN
 
+UNTOUCHED = b"\xa5"
+"""What is in memory that C must not write to."""
+
 CODES = {fault.name: fault.number for fault in FAULTS}
 
 
@@ -67,13 +70,17 @@ class Ends:
         check = self.library[f"check_{message.name}"]
         return int(check(version, ctypes.c_uint32(id_), ctypes.byref(body)))
 
-    def encode(self, message: Message, version: int, id_: int, body: ctypes.Structure) -> bytes:
-        """The frame by C; empty when it refuses."""
-        room = ctypes.create_string_buffer(HEADER + message.max_body)
+    def encode(
+        self, message: Message, version: int, id_: int, body: ctypes.Structure, room: int
+    ) -> bytes:
+        """The frame by C; empty when it refuses. Nothing is written beyond it."""
         encode = self.library[f"encode_{message.name}"]
         encode.restype = ctypes.c_size_t
-        size = encode(room, version, ctypes.c_uint32(id_), ctypes.byref(body))
-        return ctypes.string_at(room, size)
+        out = ctypes.create_string_buffer(UNTOUCHED * (room + 4), room + 4)
+        size = encode(out, ctypes.c_size_t(room), version, ctypes.c_uint32(id_), ctypes.byref(body))
+        assert size <= room
+        assert out.raw[size:].strip(UNTOUCHED) == b""
+        return out.raw[:size]
 
     def decode(
         self, message: Message, frame: bytes, sender: str, version: int
@@ -149,10 +156,10 @@ int check_{m}(uint32_t version, uint32_t id, const void *message)
 	return {p}_check_{m}({arguments});
 }}
 
-size_t encode_{m}(uint8_t *out, uint32_t version, uint32_t id, const void *message)
+size_t encode_{m}(uint8_t *out, size_t room, uint32_t version, uint32_t id, const void *message)
 {{
 	(void)id, (void)message;
-	return {p}_encode_{m}(out, {arguments});
+	return {p}_encode_{m}(out, room, {arguments});
 }}
 """
 
@@ -336,13 +343,15 @@ def compare(ends: Ends, drawn: tuple[Message, int, int, dict[str, Any]]) -> None
     message, version, id_, fields = drawn
     struct = struct_of(ends, message, fields)
     fault = ends.check(message, version, id_, struct)
-    frame = ends.encode(message, version, id_, struct)
+    frame = ends.encode(message, version, id_, struct, HEADER + message.max_body)
     assert (frame == b"") == (fault != 0)
     sender = ends.schema.ends[0] if message.sender == "both" else message.sender
     ours = any(isinstance(value, Items) for value in fields.values())
     if not ours:
         assert by_python(ends, message, version, id_, fields) == (fault, frame)
     if not fault:
+        assert ends.encode(message, version, id_, struct, len(frame)) == frame
+        assert ends.encode(message, version, id_, struct, len(frame) - 1) == b""
         read = ends.decode(message, frame, sender, version)
         assert read == decoded_by_python(ends, message, frame, sender, version)
         assert read[:2] == (0, id_)

@@ -103,7 +103,7 @@ def test_the_example_handles_every_kind_of_error(bare: Path, sensor: Path) -> No
     assert device(b"") == (0, b"", "")
     assert device(b"123") == (1, b"", "sensor: Bad message\n")
     refusal = bytes([6, 0, 0, 0, 6, 0, 0, 0, 9, 9, 9, 9, 1, 0, 4, 0, 0, 0])
-    malformed = "sensor: malformed frame: fault 1 at offset 4\n"
+    malformed = "sensor: malformed frame: unknown_type at offset 4\n"
     assert device(b"\1\0\0\0\7\0\0\0\x09\x09\x09\x09") == (1, refusal, malformed)
 
     (sensor / "sensor").write_text("#!/bin/sh\nhead -c 12 >/dev/null\necho this is no frame\n")

@@ -10,7 +10,7 @@ def again(schema: Schema) -> str:
     name = schema.name
 
     def case(message: Message) -> str:
-        arguments = ["out", "version"]
+        arguments = ["out", "room", "version"]
         arguments += ["header->id"] if message.id != "none" else []
         visible = any(field.equals is None for field in message.fields)
         arguments += [f"&body->{message.name}"] if visible else []
@@ -19,7 +19,7 @@ def again(schema: Schema) -> str:
 
     cases = "".join(map(case, schema.messages))
     return (
-        f"size_t again(uint8_t *out, uint32_t version, const struct {name}_header *header,\n"
-        f"\t\tconst union {name}_body *body)\n{{\n"
+        f"size_t again(uint8_t *out, size_t room, uint32_t version,\n"
+        f"\t\tconst struct {name}_header *header, const union {name}_body *body)\n{{\n"
         f"\t(void)body;\n\tswitch (header->type) {{\n{cases}\t}}\n\treturn 0;\n}}\n"
     )

@@ -1,6 +1,8 @@
-"""The backend `c`: one freestanding C11 header that decodes in place and encodes into a buffer."""
+"""The backend `c`: one header of C99 that decodes in place and encodes into a buffer."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 from microvm_proto.backends.c import declare, decode, encode, runtime
 from microvm_proto.backends.c.text import comment
@@ -15,6 +17,8 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     Templates have `@p@` for that name, and `@P@` for it in capitals.
     """
     name = schema.name
+    faults = [("fault_none", 0, ""), *((f"fault_{f.name}", f.number, f.doc) for f in FAULTS)]
+    types = [(f"type_{m.name}", m.number, m.doc) for m in schema.messages] or [("type_none", 0, "")]
     parts = [
         _top(schema),
         declare.constants(schema),
@@ -28,15 +32,11 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
             name,
             "fault",
             "The faults of a malformed frame; 0 stands for none.",
-            [("fault_none", 0, ""), *((f"fault_{f.name}", f.number, f.doc) for f in FAULTS)],
+            faults,
         ),
-        declare.enum(
-            name,
-            "type",
-            "The messages.",
-            [(f"type_{m.name}", m.number, m.doc) for m in schema.messages]
-            or [("type_none", 0, "")],
-        ),
+        declare.enum(name, "type", "The messages.", types),
+        declare.names("fault", "enum @p@_fault fault", _named(faults)),
+        declare.names("message", "uint16_t type", _named(types)),
         *(declare.schema_enum(name, enum) for enum in schema.enums),
         declare.sizes(schema),
         runtime.TYPES,
@@ -59,12 +59,17 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     return {output.path.name: text.replace("@P@", name.upper()).replace("@p@", name)}
 
 
+def _named(values: Iterable[tuple[str, int, str]]) -> Iterator[tuple[str, str]]:
+    """Yield the constants of an enum, each with its name without the kind before it."""
+    return ((constant, constant.partition("_")[2]) for constant, *_ in values)
+
+
 def _top(schema: Schema) -> str:
     about = (
         f"The wire protocol of {schema.name}, version {schema.version}. Generated from "
-        f"{schema.source} by `microvm-proto gen`. Freestanding C11; nothing in it allocates or "
-        "keeps state. Every value that is decoded has been checked against its bounds, and slices "
-        "point into the frame. For C++, too."
+        f"{schema.source} by `microvm-proto gen`. C99 and C++11, or later; of libraries it needs "
+        "memmove. Nothing in it allocates or keeps state. Every value that is decoded has been "
+        "checked against its bounds, and slices point into the frame."
     )
     return f"""{comment(about)}#ifndef @P@_PROTOCOL_H
 #define @P@_PROTOCOL_H
@@ -72,6 +77,7 @@ def _top(schema: Schema) -> str:
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define @P@_VERSION {schema.version}u
 #define @P@_SCHEMA_DIGEST 0x{wire_digest(schema):016x}ULL"""

@@ -27,6 +27,21 @@ def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
     return "\n".join([*declared, *beyond])
 
 
+def names(what: str, parameter: str, values: Iterable[tuple[str, str]]) -> str:
+    """Write the function `NAME_WHAT_name`; its values are constants and their names."""
+    value = parameter.rsplit(maxsplit=1)[-1]
+    cases = "".join(
+        f'\tcase @P@_{constant.upper()}:\n\t\treturn "{name}";\n' for constant, name in values
+    )
+    about = f'The name of a {what}; "unknown" for any other number.'
+    return f"""{comment(about)}static inline const char *@p@_{what}_name({parameter})
+{{
+\tswitch ({value}) {{
+{cases}\t}}
+\treturn "unknown";
+}}"""
+
+
 def constants(schema: Schema) -> str:
     """Declare the constants of the schema."""
     return "\n".join(

@@ -57,7 +57,7 @@ def _decode_later(field: Field, step: str) -> str:
         return f"(version < {field.since} || {step})"
     instead = f"message->{field.name} = {_default(field)}"
     after = "@p@_end(&cursor)" if isinstance(field.type, Tail) else "true"
-    return f"(version < {field.since} ? ({instead}, {after}) :\n\t\t\t({step}))"
+    return f"(version < {field.since} ? ((void)({instead}), {after}) :\n\t\t\t({step}))"
 
 
 def _default(field: Field) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from microvm_proto.backends.c.text import boolean, comment, is_known, literal, wire_bits
 from microvm_proto.schema import Message
@@ -21,13 +21,12 @@ def check(name: str, message: Message) -> str:
     lines[:0] = [f"(void){parameter};" for parameter in unused]
     if "fault = " in text:
         lines.insert(0, "enum @p@_fault fault;\n")
-    body = "".join(f"\t{line}\n" for line in lines)
     about = (
         f"What a decoder would say of the frame: {name.upper()}_FAULT_NONE, or why the message is "
         "not sent."
     )
     head = f"static inline enum @p@_fault @p@_check_{message.name}({', '.join(parameters)})"
-    return f"{comment(about)}{head}\n{{\n{body}\treturn @P@_FAULT_NONE;\n}}"
+    return f"{comment(about)}{head}\n{{\n{_lines(lines)}\treturn @P@_FAULT_NONE;\n}}"
 
 
 def _parameters(name: str, message: Message) -> list[str]:
@@ -47,24 +46,41 @@ def encode_message(name: str, message: Message) -> str:
     """Write the function that encodes one message."""
     given = ["uint32_t version", *_parameters(name, message)]
     arguments = ", ".join(map(_name, given))
-    steps = "".join(f"\t{line}\n" for line in _encode_steps(message))
-    identifier = "id" if message.id != "none" else "0"
-    room = f"{name}_HEADER_SIZE + {name}_{message.name}_MAX_BODY".upper()
+    header = f"@P@_TYPE_{message.name.upper()}, {'id' if message.id != 'none' else '0'}"
     check = f"{name}_check_{message.name}"
     about = (
-        f"Writes a frame and returns its size, or 0 where {check} finds a fault; `out` has room "
-        f"for {room}."
+        f"Writes a frame into `out`, which has so much room, and returns its size; 0 where {check} "
+        "finds a fault, or the frame does not fit."
     )
-    parameters = ", ".join(["uint8_t *out", *given])
+    parameters = ", ".join(["uint8_t *out", "size_t room", *given])
     return f"""{comment(about)}static inline size_t @p@_encode_{message.name}({parameters})
 {{
-\tuint8_t *at = out + @P@_HEADER_SIZE;
+\tuint32_t size = @P@_HEADER_SIZE;
 
 \tif ({check}({arguments}))
 \t\treturn 0;
-{steps}\t@p@_put_header(out, at, @P@_TYPE_{message.name.upper()}, {identifier});
+{_lines(_frame_size(message))}\tif (size > room)
+\t\treturn 0;
+\tuint8_t *at = out + @P@_HEADER_SIZE;
+{_lines(_encode_steps(message))}\t@p@_put_header(out, at, {header});
 \treturn (size_t)(at - out);
 }}"""
+
+
+def _lines(statements: Iterable[str]) -> str:
+    return "".join(f"\t{line}\n" for line in statements)
+
+
+def _frame_size(message: Message) -> Iterator[str]:
+    """Yield the statements that add up the size of a frame."""
+    for later, run in _by_version(message):
+        fields = list(run)
+        fixed = sum(field.min_size for field in fields)
+        terms = [str(fixed)] if fixed else []
+        terms += [f"message->{field.name}.size" for field in fields if not field.fixed]
+        if terms:
+            yield from [f"if (version >= {later})"] if later else []
+            yield f"{chr(9) if later else ''}size += {' + '.join(terms)};"
 
 
 def _refusals(message: Message) -> Iterator[list[str]]:
@@ -122,10 +138,15 @@ def _refuse_by(check: str, there: str) -> list[str]:
     return [f"fault = {otherwise}@p@_check_{check}{instead};", "if (fault)", "\treturn fault;"]
 
 
-def _encode_steps(message: Message) -> Iterator[str]:
-    for later, run in itertools.groupby(
+def _by_version(message: Message) -> Iterator[tuple[int, Iterator[Field]]]:
+    """Yield runs of fields, each with the version that brought them; 0 for what is always there."""
+    return itertools.groupby(
         message.fields, lambda field: field.since if message.is_later(field) else 0
-    ):
+    )
+
+
+def _encode_steps(message: Message) -> Iterator[str]:
+    for later, run in _by_version(message):
         lines = [line for field in run for line in _encode_field(field)]
         yield from [f"if (version >= {later}) {{"] if later else []
         yield from (f"\t{line}" if later else line for line in lines)

@@ -65,7 +65,7 @@ static inline uint8_t *@p@_put(uint8_t *at, unsigned size, uint64_t value)
 static inline uint8_t *@p@_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
-		__builtin_memmove(at, data, size);
+		memmove(at, data, size);
 	return at + size;
 }
 
