@@ -111,6 +111,14 @@ static inline const char *files_fault_name(enum files_fault fault)
 		return "embedded_nul";
 	case FILES_FAULT_TRAILING_BYTES:
 		return "trailing_bytes";
+	case FILES_FAULT_NOT_UTF8:
+		return "not_utf8";
+	case FILES_FAULT_NOT_FINITE:
+		return "not_finite";
+	case FILES_FAULT_BAD_CHECK:
+		return "bad_check";
+	case FILES_FAULT_BAD_STUFFING:
+		return "bad_stuffing";
 	}
 	return "unknown";
 }

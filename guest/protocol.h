@@ -144,6 +144,14 @@ static inline const char *sandboxd_fault_name(enum sandboxd_fault fault)
 		return "embedded_nul";
 	case SANDBOXD_FAULT_TRAILING_BYTES:
 		return "trailing_bytes";
+	case SANDBOXD_FAULT_NOT_UTF8:
+		return "not_utf8";
+	case SANDBOXD_FAULT_NOT_FINITE:
+		return "not_finite";
+	case SANDBOXD_FAULT_BAD_CHECK:
+		return "bad_check";
+	case SANDBOXD_FAULT_BAD_STUFFING:
+		return "bad_stuffing";
 	}
 	return "unknown";
 }

@@ -103,6 +103,14 @@ static inline const char *sensor_fault_name(enum sensor_fault fault)
 		return "embedded_nul";
 	case SENSOR_FAULT_TRAILING_BYTES:
 		return "trailing_bytes";
+	case SENSOR_FAULT_NOT_UTF8:
+		return "not_utf8";
+	case SENSOR_FAULT_NOT_FINITE:
+		return "not_finite";
+	case SENSOR_FAULT_BAD_CHECK:
+		return "bad_check";
+	case SENSOR_FAULT_BAD_STUFFING:
+		return "bad_stuffing";
 	}
 	return "unknown";
 }
