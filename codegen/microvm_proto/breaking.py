@@ -92,15 +92,23 @@ class Comparison:
         return f"{raised}add `since = {since}`: only a later version can have it"
 
     def _note_renamed(self, path: Path, old: str, new: str) -> None:
-        if old != new:
-            message = f"`{old}` is called `{new}` now: the same on the wire, another name in code"
-            self._new_document.note("renamed", path, message)
+        if old == new:
+            return
+        if self.new.framing.check_size and path[0] in ("message", "struct"):
+            message = f"`{old}` is called `{new}` now, and names are in the seed of a check"
+            self._error("seed-changed", path, message, f"call it `{old}` again")
+            return
+        message = f"`{old}` is called `{new}` now: the same on the wire, another name in code"
+        self._new_document.note("renamed", path, message)
 
     def _schema(self) -> None:
         new, old = self.new, self.old
         self._note_renamed(("protocol", "name"), old.name, new.name)
         for at in (0, 1):
             self._note_renamed(("protocol", "ends", at), old.ends[at], new.ends[at])
+        if new.framing != old.framing:
+            text = "frames of older ends look otherwise, or end elsewhere"
+            self._error("framing-changed", ("framing",), text, "put it back as it was")
         self._constants()
         self._messages()
         self._reserved(old.reserved, new.reserved, ("protocol", "reserved"))

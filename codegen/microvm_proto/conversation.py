@@ -12,7 +12,7 @@ from itertools import chain
 from microvm_proto.capture import packets
 from microvm_proto.explain import BrokenStream, Foreign, Splitter, Stream, View
 from microvm_proto.frame import Incomplete, Malformed, read
-from microvm_proto.schema import HEADER_SIZE, Schema
+from microvm_proto.schema import Schema
 from microvm_proto.segments import Flow, Segment, Segments
 
 
@@ -151,11 +151,12 @@ class _FlowView:
         yield from shown
 
     def _begins_frame(self, data: bytes) -> bool:
+        schema = self._stream.view.schema
         try:
-            for _ in read(self._stream.view.schema, data, self._stream.sender):
+            for _ in read(schema, data, self._stream.sender):
                 pass
         except Malformed:
             return False
         except Incomplete:
-            return len(data) >= HEADER_SIZE
+            return len(data) >= schema.framing.header_size
         return True

@@ -6,8 +6,9 @@ import hashlib
 import json
 from typing import Any
 
+from microvm_proto.framing import PLAIN
 from microvm_proto.released import canonical
-from microvm_proto.schema import Schema
+from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
     U32,
     Array,
@@ -23,6 +24,7 @@ from microvm_proto.types import (
     Tail,
     Text,
     Type,
+    within,
 )
 
 
@@ -36,7 +38,7 @@ def wire_digest(schema: Schema) -> int:
     messages: list[Any] = [
         [
             message.number,
-            "both" if message.sender == "both" else schema.ends.index(message.sender),
+            _sender(schema, message),
             message.id,
             message.since,
             [[_shape(field.type), field.equals, field.since] for field in message.fields],
@@ -46,6 +48,7 @@ def wire_digest(schema: Schema) -> int:
     form = [schema.version, messages]
     # What is as it is by default is not in the form.
     form += [["prefix", schema.prefix.name]] if schema.prefix != U32 else []
+    form += [["framing", *_framing(schema)]] if schema.framing != PLAIN else []
     return _digest(json.dumps(form, separators=(",", ":")))
 
 
@@ -55,6 +58,38 @@ def api_digest(schema: Schema) -> int:
     It changes whenever the generated code does.
     """
     return _digest(canonical(schema))
+
+
+def seeds(schema: Schema, message: Message) -> tuple[int, ...]:
+    """Return what a message's check begins with in each of its versions, as long as a check is.
+
+    It is of all that shapes the message, and of its names: where two ends differ in these, none of
+    them takes this message for its own. Without a check there are none.
+    """
+    size = schema.framing.check_size
+    forms = (_named(schema, message.at(version)) for version in message.versions)
+    return tuple(_digest(form) % (1 << 8 * size) for form in forms) if size else ()
+
+
+def _named(schema: Schema, message: Message) -> str:
+    """Return the form of a message with its names, those within its structs included."""
+    fields = []
+    for field in message.fields:
+        structs = [kind for kind in within(field.type) if isinstance(kind, Struct)]
+        names = [part.name for kind in structs for part in kind.fields]
+        fields.append([field.name, _shape(field.type), field.equals, names])
+    return json.dumps([message.name, message.number, _sender(schema, message), message.id, fields])
+
+
+def _sender(schema: Schema, message: Message) -> str | int:
+    return "both" if message.sender == "both" else schema.ends.index(message.sender)
+
+
+def _framing(schema: Schema) -> list[Any]:
+    framing = schema.framing
+    header = [[each.name, each.size] for each in framing.header]
+    seeds = sorted([message.number, message.seed] for message in schema.messages)
+    return [framing.kind, header, framing.check, seeds]
 
 
 def _digest(form: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from microvm_proto.frame import Incomplete, Malformed, Part, Value, read
-from microvm_proto.schema import HEADER_SIZE, Message, Schema
+from microvm_proto.schema import Message, Schema
 from microvm_proto.types import ByteList, Enum
 
 _WIDTH = 8
@@ -57,6 +57,7 @@ class Splitter:
     """
 
     def __init__(self, schema: Schema, at: int = 0) -> None:
+        self._header_size = schema.framing.header_size
         self._max_body = {message.number: message.max_body for message in schema.messages}
         self.at = at
         self.rest = bytearray()
@@ -65,7 +66,7 @@ class Splitter:
         """Yield the frames that end in this piece, each with its offset in the stream."""
         self.rest += piece
         data, at = self.rest, 0
-        while (body := at + HEADER_SIZE) <= len(data):
+        while (body := at + self._header_size) <= len(data):
             length = int.from_bytes(data[at : at + 4], "little")
             number = int.from_bytes(data[at + 4 : at + 6], "little")
             end = body + length
@@ -116,10 +117,11 @@ class Stream:
         lines, broken = self.view.frame(title, frame, self.sender)
         yield from lines
         if broken:
+            header_size = self.view.schema.framing.header_size
             if isinstance(broken, Malformed):
-                reason, header = f"malformed: {broken.fault.name}", broken.offset < HEADER_SIZE
+                reason, header = f"malformed: {broken.fault.name}", broken.offset < header_size
             else:
-                reason, header = f"not whole: {broken}", len(frame) < HEADER_SIZE
+                reason, header = f"not whole: {broken}", len(frame) < header_size
             error = Foreign if self.frames == 1 and header else BrokenStream
             raise error(f"frame {self.frames} is {reason}")
         yield ""
@@ -130,6 +132,7 @@ class View:
 
     def __init__(self, schema: Schema, *, colour: bool) -> None:
         self.schema = schema
+        self._header_size = schema.framing.header_size
         self._bold, self._dim, self._red, self._plain = _STYLES if colour else [""] * 4
         self._messages: dict[Value, Message] = {
             message.number: message for message in schema.messages
@@ -156,7 +159,7 @@ class View:
                 lines.append(self._row(part.offset, data, part.name, self._value(part)))
             elif part.item == _MAX_ITEMS:
                 lines.append(self._row("", b"", "", "..."))
-            if isinstance(broken, Malformed) and broken.offset == part.offset < HEADER_SIZE:
+            if isinstance(broken, Malformed) and broken.offset == part.offset < self._header_size:
                 lines.append(self._caret(0, broken))
         if broken:
             lines += self._break(frame, parts[-1].offset + parts[-1].size if parts else 0, broken)
@@ -194,7 +197,7 @@ class View:
         if isinstance(broken, Incomplete):
             yield self._row(behind, frame[behind:], "", f"{broken.missing} bytes are missing")
             return
-        if broken.offset >= HEADER_SIZE:
+        if broken.offset >= self._header_size:
             # The bytes of the field in front of the fault are shown, too.
             start = max(behind, broken.offset - _WIDTH // 2)
             yield self._row(start, frame[start:], broken.name, "")

@@ -46,23 +46,28 @@ class Check:
     :ivar of: what is checked: the header, a field's type, or the body's end.
     :ivar rule: the condition that must hold.
     :ivar fault: the name of the fault if it does not.
-    :ivar offset: the offset that is reported.
+    :ivar offset: the offset that is reported; of the header, the field that is there.
+    :ivar only: features of a framing, one of which it takes for the check to be made.
     """
 
     of: str
     rule: str
     fault: str
     offset: str
+    only: str = ""
 
 
 # Decoders check in this order: the header, each field by its type, the end of the body. What the
 # order decides is which of several faults is reported.
 CHECKS = (
-    Check("the header", "a message has this type", "unknown_type", "4"),
-    Check("", "this side sends it", "bad_direction", "4"),
-    Check("", "the flags are 0", "reserved_flags", "6"),
-    Check("", "the id is 0 or is not, as the message has it", "bad_id", "8"),
-    Check("", "the body is no longer than the message's longest", "body_too_long", "0"),
+    Check("a stuffed frame", "its last run ends with it", "bad_stuffing", "0", only="cobs"),
+    Check("a frame", "it has a header and a check", "truncated", "its end", only="cobs datagram"),
+    Check("the header", "a message has this type", "unknown_type", "type"),
+    Check("", "this side sends it", "bad_direction", "type"),
+    Check("", "the flags are 0", "reserved_flags", "flags", only="flags"),
+    Check("", "the id is 0 or is not, as the message has it", "bad_id", "id", only="id"),
+    Check("", "the body is no longer than the message's longest", "body_too_long", "body_length"),
+    Check("the check", "it is the frame's", "bad_check", "the check", only="check"),
     Check("a number", "all of its bytes are there", "truncated", "its first byte"),
     Check("", "its field can have the value", "unknown_value", "its first byte"),
     Check("", "a float is finite, where it has to be", "not_finite", "its first byte"),

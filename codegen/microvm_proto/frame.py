@@ -6,12 +6,11 @@ keeps to the order of :data:`microvm_proto.faults.CHECKS`, and does no I/O.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 from microvm_proto.faults import FAULTS, Fault
-from microvm_proto.schema import HEADER_SIZE, Message, Schema
+from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
     INTEGERS,
     Array,
@@ -35,7 +34,6 @@ Value: TypeAlias = "int | bytes | tuple[Value, ...] | Mapping[str, Value]"
 """A value as it stands in a body: a float is its bits, flags are their number, a `bool` is 0 or 1,
 text is its UTF-8, an array of `u8` is bytes, another array or list a tuple, a struct its fields."""
 
-_HEADER = struct.Struct("<IHHI")
 _FAULTS = {fault.name: fault for fault in FAULTS}
 
 
@@ -92,50 +90,89 @@ class Incomplete(Exception):
 
 
 def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Part]:
-    """Yield the parts of the frame at the start of `data`, in order.
+    """Yield the parts of a bare frame, in order.
 
+    :param data: what begins with the frame, when a header of the protocol says how long it is; or
+        else all of the frame.
     :param sender: one of the schema's ends; None lets everybody send everything.
     :raises Malformed: after the last part that is right.
     :raises Incomplete: the frame goes on behind `data`.
     """
-    if len(data) < HEADER_SIZE:
-        raise Incomplete(HEADER_SIZE - len(data))
-    length, number, flags, id_ = _HEADER.unpack_from(data)
-    yield Part(0, 4, "body_length", length)
-    yield Part(4, 2, "type", number)
-    yield Part(6, 2, "flags", flags)
-    yield Part(8, 4, "id", id_)
-    message = message_of(schema, number)
-    if message is None:
-        raise Malformed("unknown_type", 4, "the type of a message")
-    if sender is not None and message.sender not in (sender, "both"):
-        raise Malformed("bad_direction", 4, f"a message of the {sender}")
-    if flags:
-        raise Malformed("reserved_flags", 6, "0")
-    if message.id == "required" and id_ == 0:
-        raise Malformed("bad_id", 8, "any id but 0")
-    if message.id == "none" and id_ != 0:
-        raise Malformed("bad_id", 8, "0")
-    if length > message.max_body:
-        raise Malformed("body_too_long", 0, f"at most {message.max_body}")
-    if len(data) < HEADER_SIZE + length:
-        raise Incomplete(HEADER_SIZE + length - len(data))
-    cursor = _Cursor(data[: HEADER_SIZE + length])
+    framing = schema.framing
+    least = framing.header_size
+    if framing.kind != "stream":
+        least += framing.check_size
+        if len(data) < least:
+            raise Malformed("truncated", len(data), f"a header and a check, {least} bytes")
+    elif len(data) < least:
+        raise Incomplete(least - len(data))
+    header = {"body_length": len(data) - least, "flags": 0, "id": 0}
+    for part, value in zip(framing.header, framing.layout.unpack_from(data), strict=True):
+        header[part.name] = value
+        yield Part(part.offset, part.size, part.name, value)
+    message = _checked(schema, header, sender)
+    end = framing.header_size + header["body_length"]
+    if len(data) < end + framing.check_size:
+        raise Incomplete(end + framing.check_size - len(data))
+    if framing.check_size:
+        seed = framing.seed_of(data[: end + framing.check_size])
+        if seed != message.seed:
+            right = int.from_bytes(framing.seal(data[:end], message.seed)[end:], "little")
+            raise Malformed("bad_check", end, f"{right:#x}")
+    cursor = _Cursor(data[:end], framing.header_size)
     for field in message.fields:
         cursor.number, cursor.name = field.number, field.name
         yield from cursor.field(field)
     if cursor.left:
         raise Malformed("trailing_bytes", cursor.at, "the end of the body")
+    if framing.check_size:
+        check = int.from_bytes(data[end : end + framing.check_size], "little")
+        yield Part(end, framing.check_size, "check", check)
+
+
+def _checked(schema: Schema, header: Mapping[str, int], sender: str | None) -> Message:
+    """Return the message that a header is of, when all that can be told by it is right."""
+    at = schema.framing.offset
+    message = message_of(schema, header["type"])
+    if message is None:
+        raise Malformed("unknown_type", at("type"), "the type of a message")
+    if sender is not None and message.sender not in (sender, "both"):
+        raise Malformed("bad_direction", at("type"), f"a message of the {sender}")
+    if header["flags"]:
+        raise Malformed("reserved_flags", at("flags"), "0")
+    if message.id == "required" and header["id"] == 0:
+        raise Malformed("bad_id", at("id"), "any id but 0")
+    if message.id == "none" and header["id"] != 0:
+        raise Malformed("bad_id", at("id"), "0")
+    if header["body_length"] > message.max_body:
+        raise Malformed("body_too_long", at("body_length"), f"at most {message.max_body}")
+    return message
 
 
 def write(
-    number: int, id_: int, body: bytes, *, flags: int = 0, length: int | None = None
+    schema: Schema,
+    number: int,
+    id_: int,
+    body: bytes,
+    *,
+    flags: int = 0,
+    length: int | None = None,
+    sequence: int = 0,
 ) -> bytes:
-    """Encode a frame, valid or not.
+    """Encode a bare frame, valid or not; its check is right.
 
     :param length: the length in the header; by default that of the body.
     """
-    return _HEADER.pack(len(body) if length is None else length, number, flags, id_) + body
+    framing, message = schema.framing, message_of(schema, number)
+    values = {
+        "body_length": len(body) if length is None else length,
+        "type": number,
+        "flags": flags,
+        "id": id_,
+        "sequence": sequence,
+    }
+    header = framing.layout.pack(*(values[part.name] for part in framing.header))
+    return framing.seal(header + body, message.seed if message else 0)
 
 
 def pack(kind: Type, value: Value) -> bytes:
@@ -176,9 +213,9 @@ def message_of(schema: Schema, number: int) -> Message | None:
 class _Cursor:
     """A place in a frame; `number` and `name` are of the field there."""
 
-    def __init__(self, frame: bytes) -> None:
+    def __init__(self, frame: bytes, at: int) -> None:
         self.frame = frame
-        self.at = HEADER_SIZE
+        self.at = at
         self.number = 0
         self.name = ""
 

@@ -13,6 +13,7 @@ from microvm_proto.faults import FAULTS, FIRST_OWN_CODE
 from microvm_proto.load import Document
 from microvm_proto.positions import Path
 from microvm_proto.released import path_of
+from microvm_proto.resolve_framing import check_framing
 from microvm_proto.schema import MAX_BODY, Message, Schema
 from microvm_proto.types import (
     FLOATS,
@@ -49,9 +50,10 @@ _OWN_TYPES = frozenset(
     type callable class_var generic mapping never type_alias type_var
     """.split()
 )
+_OWN_WITH_FRAMING = frozenset("encoder frame receiver".split())
 # What constants of the C header are called that have a name as short as an end's.
 _OWN_CONSTANTS = frozenset(
-    "both define_take header_size max_body protocol_h schema_digest version".split()
+    "both check_size define_take header_size max_body protocol_h schema_digest version".split()
 )
 # What constants of the Python codec are called that those of C are not.
 _OWN_IN_PYTHON = frozenset("digest digests end_names".split())
@@ -85,6 +87,7 @@ def lint(document: Document, schema: Schema) -> None:
     for at, struct in enumerate(schema.structs):
         _check_struct(document, at, struct)
     _check_messages(document, schema)
+    check_framing(document, schema)
     _check_constants(document, schema)
     _check_outputs(document, schema)
     _check_modules(document, schema)
@@ -160,6 +163,7 @@ def _check_types(document: Document, schema: Schema) -> None:
         ((key, at), each) for key, declared in tables for at, each in enumerate(declared)
     ]
     own = _OWN_TYPES | {*INTEGERS, *FLOATS, "bool", "bytes", "text", "tail"}
+    own |= _OWN_WITH_FRAMING if schema.framing.given else set()
     _check_named(document, named, _with(own))
     seen: dict[str, str] = {}
     for path, each in named:
@@ -256,8 +260,9 @@ def _check_struct(document: Document, at: int, struct: Struct) -> None:
 def _check_messages(document: Document, schema: Schema) -> None:
     messages = list(enumerate(schema.messages))
     numbers = [(("message", at, "number"), m.number) for at, m in messages]
-    _check_numbers(document, numbers, 1, INTEGERS["u16"].maximum, schema.reserved)
-    _check_reserved(document, ("protocol", "reserved"), schema.reserved, 1, INTEGERS["u16"].maximum)
+    highest = schema.framing.max_type
+    _check_numbers(document, numbers, 1, highest, schema.reserved)
+    _check_reserved(document, ("protocol", "reserved"), schema.reserved, 1, highest)
     for at, message in messages:
         _check_fields(document, at, message)
         if message.frozen and message.versions != [1]:
@@ -322,7 +327,8 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
         yield name, ()
     for at, end in enumerate(schema.ends):
         path: Path = ("protocol", "ends", at)
-        yield from ((name, path) for name in (end, f"max_body_from_{end}"))
+        sizes = (f"{each}_from_{end}" for each in ("max_body", "max_frame", "room"))
+        yield from ((name, path) for name in (end, *sizes))
         yield f"max_tailless_body_from_{end}", path
     for at, constant in enumerate(schema.constants):
         yield constant.c_name, ("constant", at, "name")
@@ -338,7 +344,8 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
         yield from _constants_of(struct.c_name, struct.fields, ("struct", at, "field"))
     for at, message in enumerate(schema.messages):
         path, name = ("message", at, "name"), message.c_name
-        yield from ((each, path) for each in (f"type_{name}", f"{name}_max_body"))
+        own = (f"type_{name}", f"{name}_max_body", f"{name}_max_frame")
+        yield from ((each, path) for each in own)
         yield from _constants_of(name, message.fields, ("message", at, "field"))
 
 

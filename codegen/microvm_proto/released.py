@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from microvm_proto.faults import FAULTS
+from microvm_proto.framing import SIZES, Framing
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
     U32,
@@ -63,6 +64,8 @@ def _tables(schema: Schema) -> Iterator[tuple[str, Mapping[str, Value | None]]]:
             "prefix": schema.prefix.name if schema.prefix != U32 else None,
         },
     )
+    if schema.framing.given:
+        yield "[framing]", _framing(schema.framing)
     for constant in schema.constants:
         yield "[[constant]]", {**_names(constant), "value": constant.value}
     for enum in schema.enums:
@@ -83,6 +86,18 @@ def _tables(schema: Schema) -> Iterator[tuple[str, Mapping[str, Value | None]]]:
         yield "[[message]]", _message(message)
         for field in message.fields:
             yield "[[message.field]]", _field(message, field)
+
+
+def _framing(framing: Framing) -> Mapping[str, Value | None]:
+    names = {size: name for name, size in SIZES.items()}
+    return {
+        "kind": framing.kind,
+        **{key: names[getattr(framing, key)] for key in ("type", "id")},
+        "length": names[framing.length] if framing.kind == "stream" else None,
+        "sequence": framing.sequence or None,
+        "check": framing.check if framing.check_size else None,
+        "mtu": framing.mtu,
+    }
 
 
 def _since(since: int, otherwise: int) -> int | None:

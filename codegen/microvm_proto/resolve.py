@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from microvm_proto import lint
-from microvm_proto.digest import wire_digest
+from microvm_proto.digest import seeds, wire_digest
 from microvm_proto.load import Document, Table
+from microvm_proto.resolve_framing import framing
 from microvm_proto.resolve_types import Types, prefix, renamed
 from microvm_proto.schema import Constant, Message, Output, Schema, Section
 from microvm_proto.types import INTEGERS, lay_out
@@ -32,6 +33,8 @@ def read(document: Document) -> Schema:
     schema = _Resolver(document).schema()
     lint.lint(document, schema)
     document.check()
+    messages = tuple(replace(m, seeds=seeds(schema, m)) for m in schema.messages)
+    schema = replace(schema, messages=messages)
     return replace(schema, digest=wire_digest(schema))
 
 
@@ -73,6 +76,7 @@ class _Resolver:
             flags=types.flags,
             structs=types.structs,
             prefix=lengths,
+            framing=framing(root),
         )
         root.done()
         return schema

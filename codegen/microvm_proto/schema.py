@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from microvm_proto.framing import PLAIN, Framing
 from microvm_proto.types import (
     NOT_RENAMED,
     U32,
@@ -24,7 +25,6 @@ from microvm_proto.types import (
     lay_out,
 )
 
-HEADER_SIZE = 12
 MAX_BODY = 1 << 24
 """Bytes that the longest body of a schema may have."""
 
@@ -35,6 +35,8 @@ class Message(Named):
 
     :ivar id: what its header's id must be: `required` (not 0), `none` (0) or `any`.
     :ivar frozen: its layout is the same in every version.
+    :ivar seeds: what the check of its frames begins with in each of :attr:`versions`; empty where
+        frames have no check.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Message(Named):
     since: int
     fields: tuple[Field, ...]
     renamed: Renamed = NOT_RENAMED
+    seeds: tuple[int, ...] = ()
 
     @property
     def min_body(self) -> int:
@@ -73,6 +76,11 @@ class Message(Named):
         sinces = (since for field in self.fields for since in (field.since, *field.growth))
         return sorted({self.since, *sinces})
 
+    @property
+    def seed(self) -> int:
+        """The seed of its check in the newest version; 0 where frames have no check."""
+        return self.seeds[-1] if self.seeds else 0
+
     def is_later(self, field: Field) -> bool:
         """Tell whether there are versions of the message without this field."""
         return field.since > self.since
@@ -80,7 +88,8 @@ class Message(Named):
     def at(self, version: int) -> Message:
         """Return the message as it is in `version`."""
         there = (field.at(version) for field in self.fields if field.since <= version)
-        return replace(self, fields=lay_out(there))
+        known = sum(since <= version for since in self.versions)
+        return replace(self, fields=lay_out(there), seeds=self.seeds[:known])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,7 @@ class Schema:
 
     :ivar reserved: numbers of messages that are gone, which no other may take.
     :ivar prefix: the type of every length and count in a body.
+    :ivar framing: how frames look, and where they end.
     :ivar digest: 64 bits over everything that shapes the bytes on the wire, and nothing else.
     """
 
@@ -138,6 +148,7 @@ class Schema:
     flags: tuple[Flags, ...] = ()
     structs: tuple[Struct, ...] = ()
     prefix: Integer = U32
+    framing: Framing = PLAIN
     digest: int = 0
 
     @property

@@ -331,11 +331,13 @@ def decoded_by_python(
     )
 
 
-def forced(message: Message, version: int, id_: int, drawn: Mapping[str, Any]) -> bytes:
+def forced(
+    schema: Schema, message: Message, version: int, id_: int, drawn: Mapping[str, Any]
+) -> bytes:
     """The frame of a message that no encoder would write."""
     there = [field for field in message.fields if field.since <= version]
     body = (reference.pack(f.type, drawn.get(f.name, f.equals)) for f in there)
-    return reference.write(message.number, id_, b"".join(body))
+    return reference.write(schema, message.number, id_, b"".join(body))
 
 
 def compare(ends: Ends, drawn: tuple[Message, int, int, dict[str, Any]]) -> None:
@@ -362,7 +364,7 @@ def compare(ends: Ends, drawn: tuple[Message, int, int, dict[str, Any]]) -> None
             if isinstance(given, Items):
                 assert reference.pack(ByteList(1, 1, 1, nul=True), value)[4:] == given.data
     elif not ours and fault != CODES["trailing_bytes"]:
-        frame = forced(message, version, id_, fields)
+        frame = forced(ends.schema, message, version, id_, fields)
         said, *_ = ends.decode(message, frame, sender, version)
         # A value beyond its bound may be a body beyond its own first.
         assert said in (fault, CODES["body_too_long"])

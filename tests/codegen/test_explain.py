@@ -120,7 +120,7 @@ def test_no_byte_of_a_frame_reaches_the_terminal_as_it_is(schema: Schema, colour
 def test_anything_is_explained(
     schema: Schema, number: int, id_: int, body: bytes, behind: bytes
 ) -> None:
-    data = write(number, id_, body) + behind
+    data = write(schema, number, id_, body) + behind
     lines, right = lines_of(schema, data)
     assert right or lines
     assert set("".join(lines)) <= PRINTABLE

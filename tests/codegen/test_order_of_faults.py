@@ -89,8 +89,8 @@ def documented() -> dict[str, list[str]]:
 
 
 def test_the_table_has_every_fault_and_its_code() -> None:
+    assert {check.fault for check in CHECKS} - {""} == {fault.name for fault in FAULTS}
     framing = {"bad_check", "bad_stuffing"}
-    assert {check.fault for check in CHECKS} - {""} == {fault.name for fault in FAULTS} - framing
     text = (PROTOCOL / "SPEC.md").read_text()
     for fault in FAULTS:
         assert f"| `{fault.name}` | {fault.number} |" in text or fault.name in framing

@@ -15,7 +15,6 @@ from tests.support.emitted import emitted
 
 from microvm_proto import backends
 from microvm_proto.diagnostics import SchemaError
-from microvm_proto.frame import write
 from microvm_proto.generate import generate
 from microvm_proto.resolve import read_schema
 
@@ -82,7 +81,7 @@ OUTPUTS = "".join(
     f'\n[[output]]\nbackend = "{backend}"\nfile = "out.{backend}"\n'
     for backend in ("c", "markdown", "python")
 )
-FRAME = write(1, 0, b"1234")
+FRAME = b"\4\0\0\0\1\0" + bytes(6) + b"1234"
 VERBS = [
     ["gen", "--check"],
     ["gen"],

@@ -218,6 +218,6 @@ def test_a_name_that_wireshark_knows_gets_another(
     (text,) = emitted("wireshark", schema, "http.lua").values()
     (tmp_path / "http.lua").write_text(text)
     capture = Capture()
-    capture.connect(frame.write(7, 1, b""), to_port=False, step=5)
+    capture.connect(frame.write(schema, 7, 1, b""), to_port=False, step=5)
     found = decoded("http_frames", tmp_path / "http.lua", capture, ["type", "id", "fault"])
     assert found == [{"type": ["7"], "id": ["1"]}]

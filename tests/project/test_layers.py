@@ -59,6 +59,8 @@ KNOWS = {
 #: The modules of the generator: each may know only those before it.
 PROTO = (
     "types",
+    "framing",
+    "variants",
     "schema",
     "faults",
     "positions",
@@ -68,7 +70,9 @@ PROTO = (
     "released",
     "digest",
     "frame",
+    "stream",
     "backends",
+    "resolve_framing",
     "lint",
     "resolve_types",
     "resolve",

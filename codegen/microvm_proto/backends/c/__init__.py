@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from microvm_proto.backends.c import declare, decode, encode, runtime
+from microvm_proto.backends.c import declare, decode, encode, header, receiver, runtime
 from microvm_proto.backends.c.text import comment
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
@@ -16,7 +16,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 
     Templates have `@p@` for that name, and `@P@` for it in capitals.
     """
-    name = schema.name
+    name, framing = schema.name, schema.framing
     faults = [("fault_none", 0, ""), *((f"fault_{f.name}", f.number, f.doc) for f in FAULTS)]
     types = [(f"type_{m.name}", m.number, m.doc) for m in schema.messages] or [("type_none", 0, "")]
     parts = [
@@ -39,19 +39,24 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         declare.names("message", "uint16_t type", _named(types)),
         *(declare.schema_enum(name, enum) for enum in schema.enums),
         declare.sizes(schema),
-        runtime.TYPES,
+        runtime.TYPES.replace("@header@", header.struct(framing)),
         *(declare.struct(name, message) for message in schema.messages),
         declare.union(schema),
-        runtime.CURSOR,
+        runtime.CURSOR.replace("@put_header@", header.put(framing)),
         declare.rules(schema),
-        runtime.HEADER_CHECK,
+        header.check(framing),
         *(decode.decode_message(name, message) for message in schema.messages),
         decode.decode_any(schema),
+        receiver.seal(framing) if framing.given else "",
+        receiver.receiver(schema) if framing.given else "",
         runtime.CHECKS,
         *(
             function
             for message in schema.messages
-            for function in (encode.check(name, message), encode.encode_message(name, message))
+            for function in (
+                encode.check(name, message, framing),
+                encode.encode_message(name, message, framing),
+            )
         ),
         "#endif",
     ]
@@ -65,10 +70,11 @@ def _named(values: Iterable[tuple[str, int, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _top(schema: Schema) -> str:
+    state = "and only a receiver keeps" if schema.framing.given else "or keeps"
     about = (
         f"The wire protocol of {schema.name}, version {schema.version}. Generated from "
         f"{schema.source} by `microvm-proto gen`. C99 and C++11, or later; of libraries it needs "
-        "memmove. Nothing in it allocates or keeps state. Every value that is decoded has been "
+        f"memmove. Nothing in it allocates {state} state. Every value that is decoded has been "
         "checked against its bounds, and slices point into the frame."
     )
     return f"""{comment(about)}#ifndef @P@_PROTOCOL_H

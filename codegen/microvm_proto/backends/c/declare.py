@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 from microvm_proto.backends.c.text import c_type, comment, literal, value
-from microvm_proto.schema import HEADER_SIZE, Message, Schema
+from microvm_proto.schema import Message, Schema
 from microvm_proto.types import Enum, Field, Tail, bounds
 
 
@@ -58,14 +59,22 @@ def schema_enum(name: str, kind: Enum) -> str:
 
 def sizes(schema: Schema) -> str:
     """Declare the size of the header, of the longest bodies, and the bounds of the fields."""
-    values = [("HEADER_SIZE", HEADER_SIZE), ("MAX_BODY", schema.max_body)]
+    framing = schema.framing
+    values = [("HEADER_SIZE", framing.header_size), ("MAX_BODY", schema.max_body)]
+    values += [("CHECK_SIZE", framing.check_size)] if framing.given else []
     for end in schema.ends:
         values.append((f"MAX_BODY_FROM_{end.upper()}", schema.max_body_from(end)))
         tailless = schema.max_body_from(end, tails=False)
         values.append((f"MAX_TAILLESS_BODY_FROM_{end.upper()}", tailless))
+        if framing.given:
+            longest = schema.max_body_from(end)
+            values.append((f"MAX_FRAME_FROM_{end.upper()}", framing.wire_size(longest)))
+            values.append((f"ROOM_FROM_{end.upper()}", framing.bare_size(longest)))
     for message in schema.messages:
         name = message.name.upper()
         values.append((f"{name}_MAX_BODY", message.max_body))
+        if framing.given:
+            values.append((f"{name}_MAX_FRAME", framing.wire_size(message.max_body)))
         for field in message.fields:
             values += [(f"{name}_{field.name.upper()}_{b}", size) for b, size in _bounds(field)]
     named = [(f"@P@_{name}", size, "") for name, size in values]
@@ -73,6 +82,8 @@ def sizes(schema: Schema) -> str:
         "Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, "
         "which are small as a rule."
     )
+    if framing.given:
+        about += " MAX_FRAME is on the wire, ROOM what a receiver needs."
     return f"{comment(about)}{_constants('enum', named)}"
 
 
@@ -106,18 +117,20 @@ def union(schema: Schema) -> str:
 def rules(schema: Schema) -> str:
     """Declare the table of what the header of each message may be, by version."""
     identifiers = {"none": 0, "required": 1, "any": 2}
+    size = schema.framing.check_size
     rows = [
         f"\t{{ @P@_TYPE_{m.name.upper()}, @P@_{m.sender.upper()}, {identifiers[m.id]}, "
-        f"{version}, {m.at(version).max_body} }},"
+        f"{version}, {m.at(version).max_body}{f', {seed:#x}' if size else ''} }},"
         for m in schema.messages
-        for version in m.versions
+        for version, seed in itertools.zip_longest(m.versions, m.seeds)
     ]
     # No message has the type 0, so that it can end the table.
-    rows.append("\t{ 0, 0, 0, 0, 0 },")
+    rows.append(f"\t{{ 0, 0, 0, 0, 0{', 0' if size else ''} }},")
+    seed = f"\tuint{8 * size}_t seed; /* of its check */\n" if size else ""
     return (
         "/* What a message is from the version `since` on, until a later rule of its type. */\n"
         "struct @p@_rule {\n\tuint16_t type;\n\tuint8_t sender;\n"
         "\tuint8_t id; /* 0: none, 1: required, 2: any */\n\tuint32_t since;\n"
-        "\tuint32_t max_body;\n};\n\n"
+        f"\tuint32_t max_body;\n{seed}}};\n\n"
         "static const struct @p@_rule @p@_rules[] = {\n" + "\n".join(rows) + "\n};"
     )

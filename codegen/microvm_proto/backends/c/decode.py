@@ -46,7 +46,7 @@ static inline bool @p@_decode_body(const struct @p@_header *header, const uint8_
 \tswitch (header->type) {{
 {cases}\tdefault:
 \t\t(void)body;
-\t\treturn @p@_fail(fault, @P@_FAULT_UNKNOWN_TYPE, 4, 0);
+\t\treturn @p@_fail(fault, @P@_FAULT_UNKNOWN_TYPE, {schema.framing.offset("type")}, 0);
 \t}}
 }}"""
 

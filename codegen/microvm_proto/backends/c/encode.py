@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Iterator
 
 from microvm_proto.backends.c.text import boolean, comment, is_known, literal, wire_bits
+from microvm_proto.framing import DELIMITER, Framing
 from microvm_proto.schema import Message
 from microvm_proto.types import INTEGERS, ByteList, Bytes, Enum, Field, Integer, Tail
 
 
-def check(name: str, message: Message) -> str:
+def check(name: str, message: Message, framing: Framing) -> str:
     """Write the function that tells whether a message can be sent, by the decoders' rules."""
-    parameters = ["uint32_t version", *_parameters(name, message)]
+    parameters = ["uint32_t version", *_parameters(name, message, framing)]
     lines = [line for refusal in _refusals(message) for line in refusal]
     text = "\n".join(lines)
     # A parameter is used where its name stands, but not as that of a field.
@@ -29,9 +30,9 @@ def check(name: str, message: Message) -> str:
     return f"{comment(about)}{head}\n{{\n{_lines(lines)}\treturn @P@_FAULT_NONE;\n}}"
 
 
-def _parameters(name: str, message: Message) -> list[str]:
+def _parameters(name: str, message: Message, framing: Framing) -> list[str]:
     """Return the parameters of an encoder that depend on the message."""
-    parameters = ["uint32_t id"] if message.id != "none" else []
+    parameters = [f"uint{8 * framing.id}_t id"] if message.id != "none" else []
     if message.visible:
         parameters.append(f"const struct {name}_{message.name} *message")
     return parameters
@@ -42,29 +43,60 @@ def _name(parameter: str) -> str:
     return parameter.rsplit(maxsplit=1)[-1].lstrip("*")
 
 
-def encode_message(name: str, message: Message) -> str:
+def encode_message(name: str, message: Message, framing: Framing) -> str:
     """Write the function that encodes one message."""
-    given = ["uint32_t version", *_parameters(name, message)]
+    given = ["uint32_t version", *_parameters(name, message, framing)]
     arguments = ", ".join(map(_name, given))
-    header = f"@P@_TYPE_{message.name.upper()}, {'id' if message.id != 'none' else '0'}"
     check = f"{name}_check_{message.name}"
     about = (
         f"Writes a frame into `out`, which has so much room, and returns its size; 0 where {check} "
         "finds a fault, or the frame does not fit."
     )
+    given[1:1] = ["uint8_t sequence"] if framing.sequence else []
     parameters = ", ".join(["uint8_t *out", "size_t room", *given])
+    size = f"@P@_HEADER_SIZE{' + @P@_CHECK_SIZE' if framing.check_size else ''}"
+    frame, place = "out", ""
+    if framing.kind == "cobs":
+        # Stuffing moves the frame to the front of its room.
+        stuffing = framing.stuffing(message.max_body)
+        size, frame = f"{size} + {stuffing}", "frame"
+        place = f"\tuint8_t *frame = out + {stuffing - len(DELIMITER)};\n"
     return f"""{comment(about)}static inline size_t @p@_encode_{message.name}({parameters})
 {{
-\tuint32_t size = @P@_HEADER_SIZE;
+\tuint32_t size = {size};
 
 \tif ({check}({arguments}))
 \t\treturn 0;
 {_lines(_frame_size(message))}\tif (size > room)
 \t\treturn 0;
-\tuint8_t *at = out + @P@_HEADER_SIZE;
-{_lines(_encode_steps(message))}\t@p@_put_header(out, at, {header});
-\treturn (size_t)(at - out);
-}}"""
+{place}\tuint8_t *at = {frame} + @P@_HEADER_SIZE;
+{_lines(_encode_steps(message))}{_lines(_finish(message, framing, frame))}}}"""
+
+
+def _finish(message: Message, framing: Framing, frame: str) -> Iterator[str]:
+    """Yield the statements that make a frame of a body, and return its size."""
+    values = {
+        "body_length": "at",
+        "type": f"@P@_TYPE_{message.name.upper()}",
+        "id": "id" if message.id != "none" else "0",
+        "sequence": "sequence",
+    }
+    header = [values[each.name] for each in framing.header if each.name != "flags"]
+    yield f"@p@_put_header({', '.join([frame, *header])});"
+    if framing.check_size:
+        yield f"at = @p@_put_check({frame}, at, {_seed(message)});"
+    if framing.kind == "cobs":
+        yield "at = @p@_stuff(out, frame, at);"
+    yield "return (size_t)(at - out);"
+
+
+def _seed(message: Message) -> str:
+    """Write the seed of a message's check in the version spoken."""
+    *older, newest = message.seeds
+    text = f"{newest:#x}"
+    for since, seed in zip(message.versions[:0:-1], reversed(older), strict=True):
+        text = f"version < {since} ? {seed:#x} : {text}"
+    return text
 
 
 def _lines(statements: Iterable[str]) -> str:

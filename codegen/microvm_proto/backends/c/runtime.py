@@ -29,11 +29,7 @@ static inline struct @p@_list @p@_no_list(void)
 }
 
 struct @p@_header {
-	uint32_t body_length;
-	uint16_t type;
-	uint16_t flags;
-	uint32_t id;
-};
+@header@};
 
 /* Where and why decoding failed: the offset from the start of the frame; the field counted from
  * 1, or 0 for the header. */
@@ -69,15 +65,7 @@ static inline uint8_t *@p@_put_bytes(uint8_t *at, const uint8_t *data, uint32_t 
 	return at + size;
 }
 
-static inline void @p@_put_header(uint8_t *out, const uint8_t *end, uint16_t type, uint32_t id)
-{
-	size_t body = (size_t)(end - out) - @P@_HEADER_SIZE;
-
-	@p@_put(out, 4, body);
-	@p@_put(out + 4, 2, type);
-	@p@_put(out + 6, 2, 0);
-	@p@_put(out + 8, 4, id);
-}
+@put_header@
 
 static inline bool @p@_fail(struct @p@_fault_at *at, enum @p@_fault fault, size_t offset,
 	uint8_t field)
@@ -226,42 +214,6 @@ static inline bool @p@_end(const struct @p@_cursor *cursor)
 	if (cursor->at != cursor->size)
 		@p@_refuse(cursor, @P@_FAULT_TRAILING_BYTES, cursor->at, 0);
 	return cursor->at == cursor->size;
-}
-"""
-
-HEADER_CHECK = """
-/* The last rule for a type that is not newer than the version. */
-static inline const struct @p@_rule *@p@_find_rule(uint32_t version, uint16_t type)
-{
-	const struct @p@_rule *found = NULL;
-
-	for (const struct @p@_rule *rule = @p@_rules; rule->type; rule++)
-		if (rule->type == type && rule->since <= version)
-			found = rule;
-	return found;
-}
-
-/* Reads the header of a frame from `sender` and checks all that can be known without its body.
- * `version`, here and below, is the one that both sides agreed on. */
-static inline bool @p@_decode_header(const uint8_t *frame, enum @p@_end sender, uint32_t version,
-	struct @p@_header *header, struct @p@_fault_at *fault)
-{
-	header->body_length = (uint32_t)@p@_get(frame, 4);
-	header->type = (uint16_t)@p@_get(frame + 4, 2);
-	header->flags = (uint16_t)@p@_get(frame + 6, 2);
-	header->id = (uint32_t)@p@_get(frame + 8, 4);
-	const struct @p@_rule *rule = @p@_find_rule(version, header->type);
-	if (!rule)
-		return @p@_fail(fault, @P@_FAULT_UNKNOWN_TYPE, 4, 0);
-	if (!(rule->sender & sender))
-		return @p@_fail(fault, @P@_FAULT_BAD_DIRECTION, 4, 0);
-	if (header->flags)
-		return @p@_fail(fault, @P@_FAULT_RESERVED_FLAGS, 6, 0);
-	if ((rule->id == 1 && header->id == 0) || (rule->id == 0 && header->id != 0))
-		return @p@_fail(fault, @P@_FAULT_BAD_ID, 8, 0);
-	if (header->body_length > rule->max_body)
-		return @p@_fail(fault, @P@_FAULT_BODY_TOO_LONG, 0, 0);
-	return true;
 }
 """
 

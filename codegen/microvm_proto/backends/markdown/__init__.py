@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from microvm_proto.backends.markdown import types
+from microvm_proto.backends.markdown import framing, types
+from microvm_proto.backends.markdown.framing import MEANINGS
 from microvm_proto.backends.markdown.types import table
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import CHECKS, FAULTS
-from microvm_proto.schema import HEADER_SIZE, Message, Output, Schema
+from microvm_proto.framing import Framing
+from microvm_proto.schema import Message, Output, Schema
+from microvm_proto.variants import for_framing
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
@@ -15,47 +18,43 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         f"# The protocol of {schema.name}, version {schema.version}",
         f"Generated from `{schema.source}` by `microvm-proto gen`; {_digests(schema)}.",
         schema.doc,
-        _FRAMING.format(header=HEADER_SIZE) + _longest(schema),
+        framing.section(schema),
         types.section(schema),
-        _faults(),
+        _faults(schema.framing),
         _VERSIONS,
         *(f"## {section.title}\n\n{section.text}" for section in schema.sections),
         _constants(schema),
         "## Messages",
         _overview(schema),
-        *(_message(message) for message in schema.messages),
+        *(_message(message, schema.framing) for message in schema.messages),
         *types.declarations(schema),
     ]
     return {output.path.name: "\n\n".join(part for part in parts if part) + "\n"}
 
 
-def _faults() -> str:
+def _faults(framing: Framing) -> str:
     codes = {fault.name: str(fault.number) for fault in FAULTS}
+    offsets = {name: str(framing.offset(name)) for name in MEANINGS}
     rows = [
         (
             check.of,
             check.rule,
             f"`{check.fault}`" if check.fault else "",
             codes.get(check.fault, ""),
-            check.offset,
+            offsets.get(check.offset, check.offset),
         )
         for check in CHECKS
+        if not check.only or not framing.features.isdisjoint(check.only.split())
     ]
     head = ("of", "what is checked", "if not", "code", "offset reported")
-    return f"{_MALFORMED}\n\n{table(head, rows)}"
+    malformed = for_framing(_MALFORMED, framing).replace("@header@", str(framing.header_size))
+    return f"{malformed.rstrip()}\n\n{table(head, rows)}"
 
 
 def _digests(schema: Schema) -> str:
     older = schema.versions[-2::-1]
     said = [f"that of version {n} was `{wire_digest(schema.at(n)):016x}`" for n in older]
     return ";\n".join([f"schema digest `{schema.digest:016x}`", *said])
-
-
-def _longest(schema: Schema) -> str:
-    """Write a sentence about the longest frame of each end."""
-    sizes = ((end, HEADER_SIZE + schema.max_body_from(end)) for end in schema.ends)
-    longest = " and ".join(f"{size} bytes from the {end}" for end, size in sizes)
-    return f"The longest frame has {longest}."
 
 
 def _constants(schema: Schema) -> str:
@@ -89,17 +88,22 @@ def _overview(schema: Schema) -> str:
     )
 
 
-def _message(message: Message) -> str:
+def _message(message: Message, framing: Framing) -> str:
     about = f"Type {message.number}, sent by {message.sender}, id {message.id}"
     about += f", since version {message.since}" if message.since > 1 else ""
     frozen = "; the layout is frozen" if message.frozen else ""
     text = f"### {message.name}\n\n{about}{frozen}. {message.doc}"
+    if message.seeds:
+        seeds = zip(message.seeds, message.versions, strict=True)
+        first = f"`{message.seeds[0]:#x}`"
+        later = [f", since version {version} `{seed:#x}`" for seed, version in seeds][1:]
+        text += f" Seed {first}{''.join(later)}."
     if not message.fields:
         return f"{text}\n\nThe body is empty."
     rows = [
         (
             str(field.number),
-            "…" if field.offset is None else str(HEADER_SIZE + field.offset),
+            "…" if field.offset is None else str(framing.header_size + field.offset),
             f"`{field.name}`",
             types.type_of(field),
             field.doc + (types.since(field) if message.is_later(field) else ""),
@@ -109,28 +113,21 @@ def _message(message: Message) -> str:
     return f"{text}\n\n{table(('#', 'offset', 'field', 'type', 'meaning'), rows)}"
 
 
-_FRAMING = """## Framing
-
-Everything is a frame: a header of {header} bytes and a body. All integers are little-endian and
-unaligned.
-
-| offset | field | type | meaning |
-|---|---|---|---|
-| 0 | `body_length` | `u32` | bytes after the header |
-| 4 | `type` | `u16` | which message |
-| 6 | `flags` | `u16` | reserved, 0 |
-| 8 | `id` | `u32` | what the message is about; 0 where it has none |
-
-`body_length` is checked against the longest body of its type before any of the body is buffered.
-There is neither a magic number nor a checksum per frame: the transport is reliable, and a body may
-contain anything. """
-
 _MALFORMED = """## Malformed frames
 
-A decoder checks a header as soon as its 12 bytes are there, and a body when all of it is: its
+@if stream
+A decoder checks a header as soon as its @header@ bytes are there, and a body when all of it is: its
 fields one after the other, each by its type, then its end. It checks in the order of this table,
+@else
+A decoder checks the header of a frame, then its body: its fields one after the other, each by its
+type, then its end. It checks in the order of this table,
+@end
 and reports the first fault alone: its code, the offset from the start of the frame, and the number
-of the field, counted from 1; 0 stands for the header and for what is left behind the last field."""
+of the field, counted from 1; 0 stands for the header and for what is left behind the last field.
+@if cobs
+Offsets are those of the frame before it was stuffed.
+@end
+"""
 
 _VERSIONS = """## Versions
 

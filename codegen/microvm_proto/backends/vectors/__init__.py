@@ -9,13 +9,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from microvm_proto.backends.vectors.faulty import faulty_fields
-from microvm_proto.backends.vectors.values import combined, is_large, least_bytes, values_of
+from microvm_proto.backends.vectors.values import (
+    MAX_FILLED,
+    combined,
+    is_large,
+    least_bytes,
+    values_of,
+)
 from microvm_proto.faults import FAULTS
 from microvm_proto.frame import Malformed, Value, pack, read, write
 from microvm_proto.schema import Message, Output, Schema
-from microvm_proto.types import INTEGERS
 
-_U32 = INTEGERS["u32"]
 _RUN = re.compile(rb"(.)\1{15}", re.DOTALL)
 
 _Candidate: TypeAlias = tuple[str, str, str, bytes]
@@ -52,26 +56,26 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 def _valid(schema: Schema) -> Iterator[dict[str, Any]]:
     for message in schema.messages:
         seen: set[bytes] = set()
-        for label, id_, values in _variations(message):
-            frame = write(message.number, id_, _body(message, values))
+        for label, id_, values in _variations(message, schema.framing.max_id):
+            frame = write(schema, message.number, id_, _body(message, values))
             if frame not in seen:
                 seen.add(frame)
                 yield {
                     "name": f"{message.name}{label}",
                     "sender": _sender(schema, message),
-                    "frame": _compact(frame),
+                    "frame": _compact(schema.framing.wire(frame)),
                     "message": message.name,
                     "id": id_,
                     "fields": {name: _decoded(value) for name, value in values.items()},
                 }
 
 
-def _variations(message: Message) -> Iterator[tuple[str, int, dict[str, Value]]]:
+def _variations(message: Message, max_id: int) -> Iterator[tuple[str, int, dict[str, Value]]]:
     """Yield a name, an id and values: the least, the most, and each value beside the least."""
     choices = {field.name: values_of(field) for field in message.fields if field.equals is None}
     least = {name: next(iter(values.values())) for name, values in choices.items()}
     most = {name: list(values.values())[-1] for name, values in choices.items()}
-    low, high = _least_id(message), 0 if message.id == "none" else _U32.maximum
+    low, high = _least_id(message), 0 if message.id == "none" else max_id
     yield ", the least", low, least
     yield ", the most", high, most
     yield ", the highest id", high, least
@@ -95,7 +99,7 @@ def _invalid(schema: Schema) -> Iterator[dict[str, Any]]:
             yield {
                 "name": f"{name}: {fault}",
                 "sender": sender,
-                "frame": _compact(frame),
+                "frame": _compact(schema.framing.wire(frame)),
                 "fault": fault,
                 "code": codes[fault],
                 "offset": found.offset,
@@ -113,42 +117,67 @@ def _fault(schema: Schema, frame: bytes, sender: str) -> Malformed | None:
 
 
 def _unknown_types(schema: Schema) -> Iterator[_Candidate]:
-    known = {message.number for message in schema.messages}
-    unused = [number for number in range(INTEGERS["u16"].maximum + 1) if number not in known]
+    known, framing = {message.number for message in schema.messages}, schema.framing
+    unused = [number for number in range(framing.max_type + 1) if number not in known]
     for number in sorted({unused[0], unused[min(1, len(unused) - 1)], unused[-1]}):
         for sender in schema.ends:
-            yield f"type {number} by {sender}", "unknown_type", sender, write(number, 0, b"")
+            yield (
+                f"type {number} by {sender}",
+                "unknown_type",
+                sender,
+                write(schema, number, 0, b""),
+            )
             # The first of many faults counts.
-            all_wrong = write(number, 1, b"", flags=1, length=_U32.maximum)
+            id_, length = min(1, framing.max_id), framing.max_length
+            all_wrong = write(schema, number, id_, b"", flags=1, length=length)
             yield f"type {number} by {sender}, and all else", "unknown_type", sender, all_wrong
 
 
 def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
     name, number, sender = message.name, message.number, _sender(schema, message)
-    other = next(end for end in schema.ends if end != sender)
     body, id_ = _body(message, {}), _least_id(message)
-    wrong_id = 0 if message.id == "required" else 1
-    over = message.max_body + 1
-
-    yield name, "bad_direction", other, write(number, id_, body)
-    all_wrong = write(number, wrong_id, b"", flags=1, length=over)
-    yield f"{name}, and all else", "bad_direction", other, all_wrong
-    for flags in 1, 1 << 15:
-        frame = write(number, id_, body, flags=flags)
-        yield f"{name}, flags {flags}", "reserved_flags", sender, frame
-    yield f"{name}, and all else", "reserved_flags", sender, all_wrong
-    for wrong in sorted({wrong_id, wrong_id * _U32.maximum}):
-        yield f"{name}, id {wrong}", "bad_id", sender, write(number, wrong, body)
-    yield f"{name}, and length", "bad_id", sender, write(number, wrong_id, b"", length=over)
-    for length in over, _U32.maximum:
-        frame = write(number, id_, b"", length=length)
-        yield f"{name}, {length} bytes", "body_too_long", sender, frame
-
+    right = write(schema, number, id_, body)
+    yield from _faulty_headers(schema, message, right, body)
+    if schema.framing.check_size:
+        yield name, "bad_check", sender, right[:-1] + bytes([right[-1] ^ 1])
+    if schema.framing.kind != "stream":
+        yield name, "truncated", sender, right[: schema.framing.bare_size(0) - 1]
     for label, fault, data in faulty_fields(message.fields):
-        yield f"{name}.{label}", fault, sender, write(number, id_, data)
-    yield f"{name}, one byte", "trailing_bytes", sender, write(number, id_, body + b"\0")
-    again = body + write(number, id_, body)
-    yield f"{name}, another frame", "trailing_bytes", sender, write(number, id_, again)
+        yield f"{name}.{label}", fault, sender, write(schema, number, id_, data)
+    yield f"{name}, one byte", "trailing_bytes", sender, write(schema, number, id_, body + b"\0")
+    again = write(schema, number, id_, body + right)
+    yield f"{name}, another frame", "trailing_bytes", sender, again
+
+
+def _faulty_headers(
+    schema: Schema, message: Message, right: bytes, body: bytes
+) -> Iterator[_Candidate]:
+    """Yield frames with a fault in the header; `right` is one without, and `body` its body."""
+    name, number, sender = message.name, message.number, _sender(schema, message)
+    other = next(end for end in schema.ends if end != sender)
+    framing, id_, over = schema.framing, _least_id(message), message.max_body + 1
+    wrong_id = 0 if message.id == "required" else min(1, framing.max_id)
+    too_long = min(over, framing.max_length)
+
+    yield name, "bad_direction", other, right
+    all_wrong = write(schema, number, wrong_id, b"", flags=1, length=too_long)
+    yield f"{name}, and all else", "bad_direction", other, all_wrong
+    if "flags" in framing.features:
+        for flags in 1, 1 << (8 * framing.type - 1):
+            frame = write(schema, number, id_, body, flags=flags)
+            yield f"{name}, flags {flags}", "reserved_flags", sender, frame
+    yield f"{name}, and all else", "reserved_flags", sender, all_wrong
+    for wrong in sorted({wrong_id, wrong_id * framing.max_id}):
+        yield f"{name}, id {wrong}", "bad_id", sender, write(schema, number, wrong, body)
+    all_wrong = write(schema, number, wrong_id, b"", length=too_long)
+    yield f"{name}, and length", "bad_id", sender, all_wrong
+    if framing.kind == "stream":
+        for length in sorted({too_long, framing.max_length}):
+            frame = write(schema, number, id_, b"", length=length)
+            yield f"{name}, {length} bytes", "body_too_long", sender, frame
+    elif over <= MAX_FILLED:
+        frame = write(schema, number, id_, bytes(over))
+        yield f"{name}, {over} bytes", "body_too_long", sender, frame
 
 
 def _sender(schema: Schema, message: Message) -> str:

@@ -22,8 +22,8 @@ from microvm_proto.types import (
     Type,
 )
 
-_MAX_ITEMS = 1 << 16
-"""A list that can hold more is not filled."""
+MAX_FILLED = 1 << 16
+"""A list, or a body, that can hold more is not filled."""
 
 _MAX_LEAVES = 32
 """A message with more values has less for each of them: all of it would grow with the square."""
@@ -110,7 +110,7 @@ def full(kind: ByteList) -> tuple[bytes, ...]:
     prefix = kind.prefix.size
     longest = min(kind.max_item, max(0, kind.max_total - prefix))
     whole, rest = divmod(kind.max_total, prefix + longest)
-    if whole > _MAX_ITEMS:
+    if whole > MAX_FILLED:
         return ()
     sizes = [longest] * whole
     if 0 < rest < prefix and whole and longest >= prefix - rest:
@@ -195,7 +195,7 @@ def _byte_lists(kind: ByteList) -> Iterator[tuple[str, Value]]:
         yield "one empty item", (b"",)
         yield "longest item", (b"a" * min(kind.max_item, room - prefix),)
     most = min(kind.max_items, room // prefix)
-    if most <= _MAX_ITEMS:
+    if most <= MAX_FILLED:
         yield "most items", (b"",) * most
     longest = full(kind)
     if longest:
@@ -208,6 +208,6 @@ def _lists(kind: List) -> Iterator[tuple[str, Value]]:
     for label, value in elements.items():
         yield f"one item, {label}", (value,)
     yield "each item another one", tuple(elements.values())[: kind.max_items]
-    if kind.max_items <= _MAX_ITEMS:
+    if kind.max_items <= MAX_FILLED:
         yield "most items", (least(kind.element),) * kind.max_items
         yield "longest", (list(elements.values())[-1],) * kind.max_items

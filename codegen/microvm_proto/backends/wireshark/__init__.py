@@ -13,7 +13,7 @@ from microvm_proto.backends.wireshark.tables import (
     table,
 )
 from microvm_proto.faults import FAULTS
-from microvm_proto.schema import HEADER_SIZE, Output, Schema
+from microvm_proto.schema import Output, Schema
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
@@ -26,7 +26,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         "version": str(schema.version),
         "first": schema.ends[0],
         "second": schema.ends[1],
-        "header_size": str(HEADER_SIZE),
+        "header_size": str(schema.framing.header_size),
         "prefix_size": str(schema.prefix.size),
         "types": names((each.number, each.name) for each in schema.messages),
         "faults": names((fault.number, fault.name) for fault in FAULTS),

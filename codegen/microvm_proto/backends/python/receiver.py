@@ -1,0 +1,310 @@
+"""The part of a codec that a schema with a `[framing]` has: checks, stuffing, a decoder."""
+
+from __future__ import annotations
+
+from microvm_proto.framing import Framing
+from microvm_proto.schema import Schema
+from microvm_proto.variants import for_framing
+
+
+def seal(framing: Framing) -> str:
+    """Write the functions that finish a frame."""
+    return for_framing(_SEAL, framing)
+
+
+def decoder(schema: Schema) -> str:
+    """Write the decoder, which goes on behind a bad frame."""
+    framing = schema.framing
+    text = for_framing(_DECODER, framing)
+    names = [{"id": "id_", "body_length": "length"}.get(f.name, f.name) for f in framing.header]
+    offsets = {f"@{name}_at@": framing.offset(name) for name in ("type", "flags", "id")}
+    for place, value in {**offsets, "@header@": ", ".join(names)}.items():
+        text = text.replace(place, str(value))
+    return text
+
+
+_SEAL = """
+@if crc16
+def _crc(data: bytes) -> int:
+    return binascii.crc_hqx(data, 0xFFFF)
+
+
+@end
+@if crc32c
+def _crc_of_byte(crc: int) -> int:
+    for _ in range(8):
+        crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc
+
+
+_CRCS = tuple(map(_crc_of_byte, range(256)))
+
+
+def _crc(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ _CRCS[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+@end
+@if cobs
+_CODES = tuple(bytes([code]) for code in range(1, 256))
+
+
+def _stuffed(frame: bytes) -> bytes:
+    parts = []
+    at = 0
+    while True:
+        zero = frame.find(0, at, at + 254)
+        run = frame[at : at + 254 if zero < 0 else zero]
+        parts.append(_CODES[len(run)])
+        parts.append(run)
+        at += len(run)
+        if zero >= 0:
+            at += 1
+        elif at == len(frame):
+            return b"".join((*parts, b"\\0"))
+
+
+def _unstuffed(data: bytes, most: int) -> bytes | None:
+    # None: a run goes beyond the end; more than `most` bytes: whatever it is, it is too long.
+    parts = []
+    at, end = 0, len(data)
+    while at < end:
+        code = data[at]
+        parts.append(data[at + 1 : at + code])
+        at += code
+        if code < 0xFF and at < end:
+            parts.append(b"\\0")
+    bare = b"".join(parts)
+    return None if at > end and len(bare) <= most else bare[: most + 1]
+
+
+@end
+@if check
+def _seed_of(frame: bytes) -> int:
+    # The seed for which the check of a frame is right: a message's own, or another schema's.
+    return _crc(frame[:-CHECK_SIZE]) ^ int.from_bytes(frame[-CHECK_SIZE:], "little")
+
+
+@end
+def _sealed(frame: bytes, seed: int) -> bytes:
+@if check
+    frame += (_crc(frame) ^ seed).to_bytes(CHECK_SIZE, "little")
+@end
+@if cobs
+    return _stuffed(frame)
+@else
+    return frame
+@end
+"""
+
+_DECODER = '''
+class Decoder:
+    """A decoder of what one side sends, which goes on behind what it refuses.
+
+@if datagram
+    Feed it with :meth:`receive_data`, one datagram at a time, and take its message with
+    :meth:`next_message`. The counts only rise; bytes are those on the wire.
+@else
+    Feed it with :meth:`receive_data`, however the bytes are cut, then take messages with
+    :meth:`next_message` until that returns None. It holds at most one frame beyond what it was fed
+    last. The counts only rise; bytes are those on the wire.
+@end
+
+    :ivar frames: Messages that were handed on.
+    :ivar bad: Frames, or bytes in a row that make none, that were refused.
+@if check
+    :ivar foreign: Bad frames whose check was wrong as that of the last bad frame of their type was:
+        what comes from an end with another schema is, what was damaged hardly ever.
+@end
+    :ivar skipped: Bytes of all that was refused.
+@if sequence
+    :ivar lost: Frames that are missing by the numbers of those that came.
+@end
+    :ivar error: Why the last of what was refused was.
+    """
+
+    def __init__(self, sender: str, version: int = VERSION) -> None:
+        """Decode what `sender` sends, one of END_NAMES, at a version.
+
+        :raises ValueError: there is no such end or version.
+        """
+        if sender not in END_NAMES:
+            raise ValueError(f"{sender!r} is neither of {END_NAMES}")
+        self._sender = sender
+        self.version = version
+        self.frames = self.bad = self.skipped = 0
+        self.error: DecodeError | None = None
+@if check
+        self.foreign = 0
+        self._wrong: tuple[int, int] | None = None
+@end
+@if sequence
+        self.lost = 0
+        self._next: int | None = None
+@end
+@if datagram
+        self._frame = b""
+@else
+        self._data = bytearray()
+        self._at = 0
+@end
+@if cobs
+        self._longest = max((rule.max_body for rule in _RULES if sender in rule.senders), default=0)
+        self._longest += HEADER_SIZE + CHECK_SIZE
+        self._beyond = 0
+@end
+@if stream
+        self._searching = False
+@end
+
+@version@
+
+@if datagram
+    def receive_data(self, data: bytes) -> None:
+        """Take a datagram; its message may refer to `data` without a copy."""
+        self._frame = data if type(data) is bytes else bytes(data)
+
+    def next_message(self) -> Message | None:
+        """Return the message of the last datagram, once; None when it was refused.
+
+        A tail is a view of the bytes that were fed; everything else is a copy.
+        """
+        frame, self._frame = self._frame, b""
+        return self._judged(frame, len(frame)) if frame else None
+@end
+@if cobs
+    def receive_data(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+        if self._beyond:
+            end = data.find(0)
+            self._beyond += len(data) if end < 0 else end
+            data = b"" if end < 0 else data[end:]
+        del self._data[: self._at]
+        self._data += data
+        self._at = 0
+
+    def next_message(self) -> Message | None:
+        """Return the next whole message, or None when more bytes are needed.
+
+        A tail is a view of the bytes of its frame; everything else is a copy.
+        """
+        while (end := self._data.find(0, self._at)) >= 0:
+            stuffed = bytes(self._data[self._at : end])
+            self._at = end + 1
+            if stuffed:
+                size = len(stuffed) + 1 + self._beyond
+                self._beyond = 0
+                frame = _unstuffed(stuffed, self._longest)
+                if frame is None:
+                    self._refuse(DecodeError(Fault.BAD_STUFFING, 0), size)
+                elif (message := self._judged(frame, size)) is not None:
+                    return message
+        # Of a frame that is too long, no more is kept than what shows that it is.
+        most = self._longest + self._longest // 254 + 3
+        self._beyond += max(0, len(self._data) - self._at - most)
+        del self._data[self._at + most :]
+        return None
+@end
+@if stream
+    def receive_data(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+        del self._data[: self._at]
+        self._data += data
+        self._at = 0
+
+    def next_message(self) -> Message | None:
+        """Return the next whole message, or None when more bytes are needed.
+
+        A tail is a view of the bytes of its frame; everything else is a copy.
+        """
+        while self._at + HEADER_SIZE <= len(self._data):
+            @header@ = _HEADER.unpack_from(self._data, self._at)
+            rule = self._own.get(number)
+            if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
+                self._skip(self._refused(length, number, flags, id_))
+                continue
+            end = HEADER_SIZE + length
+            size = end + CHECK_SIZE
+            if self._at + size > len(self._data):
+                break
+            frame = bytes(self._data[self._at : self._at + size])
+            if (seed := _seed_of(frame)) != rule.seed and not self._is_foreign(number, seed):
+                self._skip(DecodeError(Fault.BAD_CHECK, end))
+                continue
+            # From here on it is certain where the frame ends.
+            self._at += size
+            self._searching = False
+            try:
+                if seed != rule.seed:
+                    raise DecodeError(Fault.BAD_CHECK, end)
+                message = rule.decode(id_, frame, HEADER_SIZE, end)
+            except DecodeError as error:
+                self._refuse(error, size)
+            else:
+                self._accept(@accepted@)
+                return message
+        return None
+
+    def _skip(self, error: DecodeError) -> None:
+        # No frame begins here; one may begin at the next byte.
+        self._at += 1
+        self.bad += not self._searching
+        self.skipped += 1
+        self.error = error
+        self._searching = True
+@else
+
+    def _judged(self, frame: bytes, size: int) -> Message | None:
+        end = len(frame) - CHECK_SIZE
+        try:
+            if end < HEADER_SIZE:
+                raise DecodeError(Fault.TRUNCATED, len(frame))
+            @header@ = _HEADER.unpack_from(frame)
+            rule = self._own.get(number)
+            if rule is None or id_ not in rule.ids or end - HEADER_SIZE > rule.max_body:
+                raise self._refused(end - HEADER_SIZE, number, 0, id_)
+@if check
+            if (seed := _seed_of(frame)) != rule.seed:
+                self._is_foreign(number, seed)
+                raise DecodeError(Fault.BAD_CHECK, end)
+@end
+            message = rule.decode(id_, frame, HEADER_SIZE, end)
+        except DecodeError as error:
+            self._refuse(error, size)
+            return None
+        self._accept(@accepted@)
+        return message
+@end
+
+    def _refuse(self, error: DecodeError, size: int) -> None:
+        self.bad += 1
+        self.skipped += size
+        self.error = error
+
+    def _accept(self, @accept@) -> None:
+        self.frames += 1
+@if check
+        if self._wrong is not None and self._wrong[0] == number:
+            self._wrong = None
+@end
+@if sequence
+        gap = (sequence - self._next) & 0xFF if self._next is not None else 0
+        # A number that is behind is that of a datagram which was overtaken.
+        if gap < 128:
+            self.lost += gap
+            self._next = sequence + 1
+@end
+@if check
+
+    def _is_foreign(self, number: int, seed: int) -> bool:
+        again = self._wrong == (number, seed)
+        self._wrong = (number, seed)
+        self.foreign += again
+        return again
+@end
+
+@refused@
+'''
