@@ -210,6 +210,7 @@ class EncodeError(ValueError):
 
 _T = TypeVar("_T")
 
+
 _INIT = """
 def __init__(_self, {parameters}):
     _set_class(_self, _mutable)
@@ -260,6 +261,7 @@ class Hello:
 
     TYPE: ClassVar[int] = 1
     MAX_BODY: ClassVar[int] = 32
+    _make: ClassVar[Callable[..., Hello]]
 
     version: int
     digest: int
@@ -292,6 +294,7 @@ class Ready:
 
     TYPE: ClassVar[int] = 2
     MAX_BODY: ClassVar[int] = 32
+    _make: ClassVar[Callable[..., Ready]]
 
     version: int
     digest: int
@@ -324,6 +327,7 @@ class Resume:
 
     TYPE: ClassVar[int] = 3
     MAX_BODY: ClassVar[int] = 76
+    _make: ClassVar[Callable[..., Resume]]
 
     realtime_ns: int
     entropy: bytes
@@ -354,6 +358,7 @@ class Ping:
 
     TYPE: ClassVar[int] = 4
     MAX_BODY: ClassVar[int] = 8
+    _make: ClassVar[Callable[..., Ping]]
 
     token: int
 
@@ -378,6 +383,7 @@ class Pong:
 
     TYPE: ClassVar[int] = 5
     MAX_BODY: ClassVar[int] = 8
+    _make: ClassVar[Callable[..., Pong]]
 
     token: int
 
@@ -432,6 +438,7 @@ class Status:
 
     TYPE: ClassVar[int] = 7
     MAX_BODY: ClassVar[int] = 69
+    _make: ClassVar[Callable[..., Status]]
 
     started_ns: int
     opened_ns: int
@@ -498,6 +505,7 @@ class Goodbye:
 
     TYPE: ClassVar[int] = 9
     MAX_BODY: ClassVar[int] = 1
+    _make: ClassVar[Callable[..., Goodbye]]
 
     reason: GoodbyeReason | int
 
@@ -529,6 +537,7 @@ class Error:
 
     TYPE: ClassVar[int] = 10
     MAX_BODY: ClassVar[int] = 9
+    _make: ClassVar[Callable[..., Error]]
 
     id: int
     code: ErrorCode | int
@@ -609,6 +618,7 @@ class ExecRequest:
 
     TYPE: ClassVar[int] = 16
     MAX_BODY: ClassVar[int] = 6299829
+    _make: ClassVar[Callable[..., ExecRequest]]
 
     id: int
     command: bytes
@@ -670,6 +680,7 @@ class ExecOutput:
 
     TYPE: ClassVar[int] = 17
     MAX_BODY: ClassVar[int] = 65537
+    _make: ClassVar[Callable[..., ExecOutput]]
 
     id: int
     stream: Stream
@@ -709,6 +720,7 @@ class ExecResponse:
 
     TYPE: ClassVar[int] = 18
     MAX_BODY: ClassVar[int] = 10
+    _make: ClassVar[Callable[..., ExecResponse]]
 
     id: int
     ending: Ending
@@ -746,6 +758,7 @@ class ExecFailed:
 
     TYPE: ClassVar[int] = 19
     MAX_BODY: ClassVar[int] = 105
+    _make: ClassVar[Callable[..., ExecFailed]]
 
     id: int
     stage: Stage | int
@@ -783,6 +796,7 @@ class ExecSignal:
 
     TYPE: ClassVar[int] = 20
     MAX_BODY: ClassVar[int] = 1
+    _make: ClassVar[Callable[..., ExecSignal]]
 
     id: int
     signal: int
@@ -859,6 +873,7 @@ class ExecCredit:
 
     TYPE: ClassVar[int] = 22
     MAX_BODY: ClassVar[int] = 5
+    _make: ClassVar[Callable[..., ExecCredit]]
 
     id: int
     stream: Stream
@@ -886,6 +901,7 @@ class ExecStdin:
 
     TYPE: ClassVar[int] = 23
     MAX_BODY: ClassVar[int] = 65536
+    _make: ClassVar[Callable[..., ExecStdin]]
 
     id: int
     data: bytes | memoryview
@@ -921,6 +937,7 @@ class ExecStdinCredit:
 
     TYPE: ClassVar[int] = 24
     MAX_BODY: ClassVar[int] = 4
+    _make: ClassVar[Callable[..., ExecStdinCredit]]
 
     id: int
     amount: int
@@ -971,6 +988,7 @@ class ExecResize:
 
     TYPE: ClassVar[int] = 26
     MAX_BODY: ClassVar[int] = 4
+    _make: ClassVar[Callable[..., ExecResize]]
 
     id: int
     rows: int
@@ -1037,12 +1055,12 @@ _IHHIBBQ = struct.Struct("<IHHIBBQ")
 _IHHIHHIB = struct.Struct("<IHHIHHIB")
 _IHHI7QIBQ = struct.Struct("<IHHI7QIBQ")
 _IHHIQIQIQ = struct.Struct("<IHHIQIQIQ")
+_AS_GOODBYE_REASON = {int(value): value for value in GoodbyeReason}
 _AS_ERROR_CODE = {int(value): value for value in ErrorCode}
+_AS_STDIN_KIND = {int(value): value for value in StdinKind}
 _AS_STREAM = {int(value): value for value in Stream}
 _AS_ENDING = {int(value): value for value in Ending}
 _AS_STAGE = {int(value): value for value in Stage}
-_AS_STDIN_KIND = {int(value): value for value in StdinKind}
-_AS_GOODBYE_REASON = {int(value): value for value in GoodbyeReason}
 
 
 # The lengths that are frequent: looking one up is faster than packing it.
@@ -1118,7 +1136,7 @@ def _decode_hello(id_: int, frame: bytes, start: int, end: int) -> Hello:
         magic, version, digest, max_body, nonce = _QIQIQ.unpack(frame[start:end])
         if magic != 0xA6D766F7263696D:
             raise _Fallback
-        return _LAYOUT_HELLO.make(version, digest, max_body, nonce)
+        return Hello._make(version, digest, max_body, nonce)
     except _FALLBACK_ON:
         return _LAYOUT_HELLO.read(id_, frame, start, end)
 
@@ -1128,7 +1146,7 @@ def _decode_ready(id_: int, frame: bytes, start: int, end: int) -> Ready:
         magic, version, digest, max_body, nonce = _QIQIQ.unpack(frame[start:end])
         if magic != 0xA6D766F7263696D:
             raise _Fallback
-        return _LAYOUT_READY.make(version, digest, max_body, nonce)
+        return Ready._make(version, digest, max_body, nonce)
     except _FALLBACK_ON:
         return _LAYOUT_READY.read(id_, frame, start, end)
 
@@ -1139,7 +1157,7 @@ def _decode_resume(id_: int, frame: bytes, start: int, end: int) -> Resume:
         entropy, at = _take(frame, start + 8, 64, True)
         if at != end:
             raise _Fallback
-        return _LAYOUT_RESUME.make(realtime_ns, entropy)
+        return Resume._make(realtime_ns, entropy)
     except _FALLBACK_ON:
         return _LAYOUT_RESUME.read(id_, frame, start, end)
 
@@ -1147,7 +1165,7 @@ def _decode_resume(id_: int, frame: bytes, start: int, end: int) -> Resume:
 def _decode_ping(id_: int, frame: bytes, start: int, end: int) -> Ping:
     try:
         (token,) = _Q.unpack(frame[start:end])
-        return _LAYOUT_PING.make(token)
+        return Ping._make(token)
     except _FALLBACK_ON:
         return _LAYOUT_PING.read(id_, frame, start, end)
 
@@ -1155,7 +1173,7 @@ def _decode_ping(id_: int, frame: bytes, start: int, end: int) -> Ping:
 def _decode_pong(id_: int, frame: bytes, start: int, end: int) -> Pong:
     try:
         (token,) = _Q.unpack(frame[start:end])
-        return _LAYOUT_PONG.make(token)
+        return Pong._make(token)
     except _FALLBACK_ON:
         return _LAYOUT_PONG.read(id_, frame, start, end)
 
@@ -1179,7 +1197,7 @@ def _decode_status(id_: int, frame: bytes, start: int, end: int) -> Status:
             zombies,
             memory,
         ) = _7QIBQ.unpack(frame[start:end])
-        return _LAYOUT_STATUS.make(
+        return Status._make(
             started_ns,
             opened_ns,
             now_ns,
@@ -1203,7 +1221,7 @@ def _decode_shutdown(id_: int, frame: bytes, start: int, end: int) -> Shutdown:
 def _decode_goodbye(id_: int, frame: bytes, start: int, end: int) -> Goodbye:
     try:
         (reason,) = _B.unpack(frame[start:end])
-        return _LAYOUT_GOODBYE.make(_AS_GOODBYE_REASON.get(reason, reason))
+        return Goodbye._make(_AS_GOODBYE_REASON.get(reason, reason))
     except _FALLBACK_ON:
         return _LAYOUT_GOODBYE.read(id_, frame, start, end)
 
@@ -1211,7 +1229,7 @@ def _decode_goodbye(id_: int, frame: bytes, start: int, end: int) -> Goodbye:
 def _decode_error(id_: int, frame: bytes, start: int, end: int) -> Error:
     try:
         code, refused_type, offset, field = _HHIB.unpack(frame[start:end])
-        return _LAYOUT_ERROR.make(id_, _AS_ERROR_CODE.get(code, code), refused_type, offset, field)
+        return Error._make(id_, _AS_ERROR_CODE.get(code, code), refused_type, offset, field)
     except _FALLBACK_ON:
         return _LAYOUT_ERROR.read(id_, frame, start, end)
 
@@ -1234,7 +1252,7 @@ def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRe
         more_env, at = _take_list(frame, at, 65540, False)
         if at != end:
             raise _Fallback
-        return _LAYOUT_EXEC_REQUEST.make(
+        return ExecRequest._make(
             id_,
             command,
             cwd,
@@ -1261,7 +1279,7 @@ def _decode_exec_output(id_: int, frame: bytes, start: int, end: int) -> ExecOut
         if end < start + 1:
             raise _Fallback
         data = memoryview(frame)[start + 1 : end]
-        return _LAYOUT_EXEC_OUTPUT.make(id_, _AS_STREAM[stream], data)
+        return ExecOutput._make(id_, _AS_STREAM[stream], data)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_OUTPUT.read(id_, frame, start, end)
 
@@ -1269,7 +1287,7 @@ def _decode_exec_output(id_: int, frame: bytes, start: int, end: int) -> ExecOut
 def _decode_exec_response(id_: int, frame: bytes, start: int, end: int) -> ExecResponse:
     try:
         ending, status, memory = _BBQ.unpack(frame[start:end])
-        return _LAYOUT_EXEC_RESPONSE.make(id_, _AS_ENDING[ending], status, memory=memory)
+        return ExecResponse._make(id_, _AS_ENDING[ending], status, memory=memory)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_RESPONSE.read(id_, frame, start, end)
 
@@ -1280,9 +1298,7 @@ def _decode_exec_failed(id_: int, frame: bytes, start: int, end: int) -> ExecFai
         missing, at = _take(frame, start + 5, 96, True)
         if at != end:
             raise _Fallback
-        return _LAYOUT_EXEC_FAILED.make(
-            id_, _AS_STAGE.get(stage, stage), error_number, missing=missing
-        )
+        return ExecFailed._make(id_, _AS_STAGE.get(stage, stage), error_number, missing=missing)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_FAILED.read(id_, frame, start, end)
 
@@ -1290,7 +1306,7 @@ def _decode_exec_failed(id_: int, frame: bytes, start: int, end: int) -> ExecFai
 def _decode_exec_signal(id_: int, frame: bytes, start: int, end: int) -> ExecSignal:
     try:
         (signal,) = _B.unpack(frame[start:end])
-        return _LAYOUT_EXEC_SIGNAL.make(id_, signal)
+        return ExecSignal._make(id_, signal)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_SIGNAL.read(id_, frame, start, end)
 
@@ -1308,7 +1324,7 @@ def _decode_exec_terminate(id_: int, frame: bytes, start: int, end: int) -> Exec
 def _decode_exec_credit(id_: int, frame: bytes, start: int, end: int) -> ExecCredit:
     try:
         stream, amount = _BI.unpack(frame[start:end])
-        return _LAYOUT_EXEC_CREDIT.make(id_, _AS_STREAM[stream], amount)
+        return ExecCredit._make(id_, _AS_STREAM[stream], amount)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_CREDIT.read(id_, frame, start, end)
 
@@ -1316,7 +1332,7 @@ def _decode_exec_credit(id_: int, frame: bytes, start: int, end: int) -> ExecCre
 def _decode_exec_stdin(id_: int, frame: bytes, start: int, end: int) -> ExecStdin:
     try:
         data = memoryview(frame)[start:end]
-        return _LAYOUT_EXEC_STDIN.make(id_, data)
+        return ExecStdin._make(id_, data)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_STDIN.read(id_, frame, start, end)
 
@@ -1324,7 +1340,7 @@ def _decode_exec_stdin(id_: int, frame: bytes, start: int, end: int) -> ExecStdi
 def _decode_exec_stdin_credit(id_: int, frame: bytes, start: int, end: int) -> ExecStdinCredit:
     try:
         (amount,) = _I.unpack(frame[start:end])
-        return _LAYOUT_EXEC_STDIN_CREDIT.make(id_, amount)
+        return ExecStdinCredit._make(id_, amount)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_STDIN_CREDIT.read(id_, frame, start, end)
 
@@ -1337,141 +1353,160 @@ def _decode_exec_stdin_closed(id_: int, frame: bytes, start: int, end: int) -> E
 def _decode_exec_resize(id_: int, frame: bytes, start: int, end: int) -> ExecResize:
     try:
         rows, columns = _HH.unpack(frame[start:end])
-        return _LAYOUT_EXEC_RESIZE.make(id_, rows, columns)
+        return ExecResize._make(id_, rows, columns)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_RESIZE.read(id_, frame, start, end)
 
 
-class _Field:
-    def __init__(self, number: int, name: str, *, since: int = 1, default: object = None) -> None:
-        self.number = number
-        self.name = name
-        self.since = since
-        self.default = default
+class _Wrong(Exception):
+    # A value that is malformed, and where in the body; or one that is refused, and why.
+    def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
+        super().__init__(reason)
+        self.fault = fault
+        self.at = at
+        self.reason = reason
 
+
+class _Kind:
+    # What a field can be, in any version: read at an offset of a body, and written.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
     def write(self, value: Any, version: int) -> bytes | memoryview:
         raise NotImplementedError
 
-    def malformed(self, fault: Fault, at: int) -> DecodeError:
-        return DecodeError(fault, HEADER_SIZE + at, self.number, self.name)
 
-    def refused(self, fault: Fault, reason: str) -> EncodeError:
-        return EncodeError(fault, self.name, reason)
-
-    def too_long(self, size: int, maximum: int) -> EncodeError:
-        return self.refused(Fault.TOO_LONG, f"{size} bytes, and at most {maximum} are allowed")
-
-
-class _Integer(_Field):
-    def __init__(self, number: int, name: str, layout: struct.Struct, **later: Any) -> None:
-        super().__init__(number, name, **later)
+class _Number(_Kind):
+    def __init__(self, layout: struct.Struct) -> None:
         self.layout = layout
 
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         try:
             return self.layout.unpack_from(body, at)[0], at + self.layout.size
         except struct.error:
-            raise self.malformed(Fault.TRUNCATED, at) from None
+            raise _Wrong(Fault.TRUNCATED, at) from None
 
     def write(self, value: Any, version: int) -> bytes:
         try:
             return self.layout.pack(value)
-        except struct.error as error:
-            raise self.refused(Fault.UNKNOWN_VALUE, f"{value}: {error}") from None
+        except (struct.error, OverflowError) as error:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value}: {error}") from None
 
 
-class _Constant(_Integer):
-    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
-        value, end = super().read(body, at, version)
-        if value != self.default:
-            raise self.malformed(Fault.UNKNOWN_VALUE, at)
-        return value, end
-
-
-class _Open(_Integer):
-    def __init__(
-        self, number: int, name: str, layout: struct.Struct, kind: type[enum.IntEnum], **later: Any
-    ) -> None:
-        super().__init__(number, name, layout, **later)
-        self.kind = kind
+class _Constant(_Number):
+    def __init__(self, layout: struct.Struct, value: int) -> None:
+        super().__init__(layout)
+        self.value = value
 
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         value, end = super().read(body, at, version)
-        return self.kind._value2member_map_.get(value, value), end
-
-
-class _Closed(_Open):
-    # The values that came later than their enum have the version in `sinces`.
-    def __init__(self, *field: Any, sinces: Mapping[int, int] | None = None, **later: Any) -> None:
-        super().__init__(*field, **later)
-        self.sinces = sinces or {}
-
-    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
-        value, end = super().read(body, at, version)
-        if not isinstance(value, self.kind) or self.sinces.get(value, 1) > version:
-            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        if value != self.value:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at)
         return value, end
 
     def write(self, value: Any, version: int) -> bytes:
-        if (since := self.sinces.get(value, 1)) > version:
-            raise self.refused(Fault.UNKNOWN_VALUE, f"{value} came with version {since}")
+        return self.layout.pack(self.value)
+
+
+class _Open(_Number):
+    # A number that may be in a table of names.
+    def __init__(self, layout: struct.Struct, names: Mapping[int, Any]) -> None:
+        super().__init__(layout)
+        self.names = names
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        return self.names.get(value, value), end
+
+
+class _Closed(_Number):
+    # A number that has to be in a table. Those that came later have their version in `sinces`.
+    def __init__(
+        self,
+        layout: struct.Struct,
+        names: Mapping[int, Any],
+        sinces: Mapping[int, int] | None = None,
+    ) -> None:
+        super().__init__(layout)
+        self.names = names
+        self.sinces = sinces or {}
+
+    def since(self, number: int) -> int:
+        return self.sinces.get(number, 1)
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        number, end = super().read(body, at, version)
         try:
-            return self.layout.pack(self.kind(value))
-        except ValueError as error:
-            raise self.refused(Fault.UNKNOWN_VALUE, str(error)) from None
+            value = self.names[number]
+        except KeyError:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at) from None
+        if self.since(number) > version:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if (since := self.since(value)) > version:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} came with version {since}")
+        try:
+            return self.layout.pack(self.names[value])
+        except KeyError:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is none of its values") from None
 
 
-class _Bytes(_Field):
-    def __init__(self, number: int, name: str, maximum: int, *, nul: bool, **later: Any) -> None:
-        super().__init__(number, name, **later)
+def _prefix(body: memoryview, at: int) -> tuple[int, int]:
+    try:
+        return _I.unpack_from(body, at)[0], at + 4
+    except struct.error:
+        raise _Wrong(Fault.TRUNCATED, at) from None
+
+
+def _check_size(size: int, maximum: int) -> None:
+    if size > maximum:
+        reason = f"{size} bytes, and at most {maximum} are allowed"
+        raise _Wrong(Fault.TOO_LONG, reason=reason)
+
+
+class _Bytes(_Kind):
+    def __init__(self, maximum: int, *, nul: bool) -> None:
         self.maximum = maximum
         self.nul = nul
 
-    def prefix(self, body: memoryview, at: int) -> tuple[int, int]:
-        try:
-            return _I.unpack_from(body, at)[0], at + 4
-        except struct.error:
-            raise self.malformed(Fault.TRUNCATED, at) from None
-
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
-        size, start = self.prefix(body, at)
+        size, start = _prefix(body, at)
         if size > self.maximum:
-            raise self.malformed(Fault.TOO_LONG, at)
+            raise _Wrong(Fault.TOO_LONG, at)
         end = start + size
         if end > len(body):
-            raise self.malformed(Fault.TRUNCATED, start)
+            raise _Wrong(Fault.TRUNCATED, start)
         value = body[start:end].tobytes()
         if not self.nul and 0 in value:
-            raise self.malformed(Fault.EMBEDDED_NUL, start + value.index(0))
+            raise _Wrong(Fault.EMBEDDED_NUL, start + value.index(0))
         return value, end
 
     def write(self, value: Any, version: int) -> bytes:
-        if len(value) > self.maximum:
-            raise self.too_long(len(value), self.maximum)
+        _check_size(len(value), self.maximum)
         if not self.nul and 0 in value:
-            raise self.refused(Fault.EMBEDDED_NUL, "contains a NUL byte")
+            raise _Wrong(Fault.EMBEDDED_NUL, reason="contains a NUL byte")
         return b"".join((_I.pack(len(value)), value))
 
 
-class _List(_Bytes):
-    def __init__(self, *field: Any, items: int, total: int, **more: Any) -> None:
-        super().__init__(*field, **more)
+class _List(_Kind):
+    # A `total` bounds the bytes of all items.
+    def __init__(self, element: _Kind, items: int, total: int | None = None) -> None:
+        self.element = element
         self.items = items
         self.total = total
 
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
-        count, start = self.prefix(body, at)
+        count, start = _prefix(body, at)
         if count > self.items:
-            raise self.malformed(Fault.TOO_MANY, at)
+            raise _Wrong(Fault.TOO_MANY, at)
         items = []
         at = start
         for _ in range(count):
-            item, end = super().read(body, at, version)
-            if end - start > self.total:
-                raise self.malformed(Fault.TOTAL_TOO_LONG, at)
+            item, end = self.element.read(body, at, version)
+            if self.total is not None and end - start > self.total:
+                raise _Wrong(Fault.TOTAL_TOO_LONG, at)
             items.append(item)
             at = end
         return tuple(items), at
@@ -1479,33 +1514,56 @@ class _List(_Bytes):
     def write(self, value: Any, version: int) -> bytes:
         if len(value) > self.items:
             reason = f"{len(value)} items, and at most {self.items} are allowed"
-            raise self.refused(Fault.TOO_MANY, reason)
-        parts = [_I.pack(len(value))]
+            raise _Wrong(Fault.TOO_MANY, reason=reason)
+        parts: list[bytes | memoryview] = [_I.pack(len(value))]
         total = 0
         for item in value:
-            parts.append(super().write(item, version))
+            parts.append(self.element.write(item, version))
             total += len(parts[-1])
-            if total > self.total:
+            if self.total is not None and total > self.total:
                 reason = f"{total} bytes or more in all, and at most {self.total} are allowed"
-                raise self.refused(Fault.TOTAL_TOO_LONG, reason)
+                raise _Wrong(Fault.TOTAL_TOO_LONG, reason=reason)
         return b"".join(parts)
 
 
-class _Tail(_Field):
-    def __init__(self, number: int, name: str, maximum: int, **later: Any) -> None:
-        super().__init__(number, name, **later)
+class _Tail(_Kind):
+    def __init__(self, maximum: int) -> None:
         self.maximum = maximum
 
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         if len(body) - at > self.maximum:
-            raise self.malformed(Fault.TOO_LONG, at)
+            raise _Wrong(Fault.TOO_LONG, at)
         return body[at:], len(body)
 
     def write(self, value: Any, version: int) -> bytes | memoryview:
         flat: bytes | memoryview = value.cast("B") if isinstance(value, memoryview) else value
-        if len(flat) > self.maximum:
-            raise self.too_long(len(flat), self.maximum)
+        _check_size(len(flat), self.maximum)
         return flat
+
+
+class _Field:
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        kind: _Kind,
+        *,
+        since: int = 1,
+        default: object = None,
+        attribute: str = "",
+    ) -> None:
+        self.number = number
+        self.name = name
+        self.kind = kind
+        self.since = since
+        self.default = default
+        self.attribute = attribute or name
+
+    def is_default(self, value: object, version: int) -> bool:
+        try:
+            return self.kind.write(value, version) == self.kind.write(self.default, version)
+        except _Wrong:
+            return False
 
 
 _NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
@@ -1517,7 +1575,6 @@ class _Layout(Generic[_T]):
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
         self.kind = kind
-        self.make: Callable[..., _T] = getattr(kind, "_make", kind)
         self.name = name
         self.ids = ids
         self.fields = fields
@@ -1530,9 +1587,13 @@ class _Layout(Generic[_T]):
         for field in self.fields:
             value = field.default
             if field.since <= version:
-                value, at = field.read(body, at, version)
-            if not isinstance(field, _Constant):
-                values[field.name] = value
+                try:
+                    value, at = field.kind.read(body, at, version)
+                except _Wrong as wrong:
+                    where = HEADER_SIZE + wrong.at
+                    raise DecodeError(wrong.fault, where, field.number, field.name) from None
+            if not isinstance(field.kind, _Constant):
+                values[field.attribute] = value
         if at != len(body):
             raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
         return self.kind(**values)
@@ -1548,14 +1609,17 @@ class _Layout(Generic[_T]):
         parts: list[bytes | memoryview] = []
         tail: bytes | memoryview = b""
         for field in self.fields:
-            value = getattr(message, field.name, field.default)
+            value = getattr(message, field.attribute, None)
             if field.since <= version:
                 parts.append(tail)
-                tail = field.write(value, version)
-            elif value != field.default:
+                try:
+                    tail = field.kind.write(value, version)
+                except _Wrong as wrong:
+                    raise EncodeError(wrong.fault, field.name, wrong.reason) from None
+            elif not field.is_default(value, version):
                 only = f"before which it can only be {field.default!r}"
                 reason = f"it came with version {field.since}, {only}"
-                raise field.refused(Fault.TRAILING_BYTES, reason)
+                raise EncodeError(Fault.TRAILING_BYTES, field.name, reason)
         body = b"".join(parts)
         return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
 
@@ -1569,121 +1633,121 @@ _LAYOUT_HELLO = _Layout(
     Hello,
     "hello",
     _NO_ID,
-    _Constant(1, "magic", _Q, default=0xA6D766F7263696D),
-    _Integer(2, "version", _I),
-    _Integer(3, "digest", _Q),
-    _Integer(4, "max_body", _I),
-    _Integer(5, "nonce", _Q),
+    _Field(1, "magic", _Constant(_Q, 0xA6D766F7263696D)),
+    _Field(2, "version", _Number(_I)),
+    _Field(3, "digest", _Number(_Q)),
+    _Field(4, "max_body", _Number(_I)),
+    _Field(5, "nonce", _Number(_Q)),
 )
 _LAYOUT_READY = _Layout(
     Ready,
     "ready",
     _NO_ID,
-    _Constant(1, "magic", _Q, default=0xA6D766F7263696D),
-    _Integer(2, "version", _I),
-    _Integer(3, "digest", _Q),
-    _Integer(4, "max_body", _I),
-    _Integer(5, "nonce", _Q),
+    _Field(1, "magic", _Constant(_Q, 0xA6D766F7263696D)),
+    _Field(2, "version", _Number(_I)),
+    _Field(3, "digest", _Number(_Q)),
+    _Field(4, "max_body", _Number(_I)),
+    _Field(5, "nonce", _Number(_Q)),
 )
 _LAYOUT_RESUME = _Layout(
     Resume,
     "resume",
     _NO_ID,
-    _Integer(1, "realtime_ns", _Q),
-    _Bytes(2, "entropy", 64, nul=True),
+    _Field(1, "realtime_ns", _Number(_Q)),
+    _Field(2, "entropy", _Bytes(64, nul=True)),
 )
 _LAYOUT_PING = _Layout(
     Ping,
     "ping",
     _NO_ID,
-    _Integer(1, "token", _Q),
+    _Field(1, "token", _Number(_Q)),
 )
 _LAYOUT_PONG = _Layout(
     Pong,
     "pong",
     _NO_ID,
-    _Integer(1, "token", _Q),
+    _Field(1, "token", _Number(_Q)),
 )
 _LAYOUT_STATUS_REQUEST = _Layout(StatusRequest, "status_request", _NO_ID)
 _LAYOUT_STATUS = _Layout(
     Status,
     "status",
     _NO_ID,
-    _Integer(1, "started_ns", _Q),
-    _Integer(2, "opened_ns", _Q),
-    _Integer(3, "now_ns", _Q),
-    _Integer(4, "frames_seen", _Q),
-    _Integer(5, "frames_refused", _Q),
-    _Integer(6, "execs", _Q),
-    _Integer(7, "bytes_dropped", _Q),
-    _Integer(8, "descriptors", _I),
-    _Integer(9, "zombies", _B),
-    _Integer(10, "memory", _Q),
+    _Field(1, "started_ns", _Number(_Q)),
+    _Field(2, "opened_ns", _Number(_Q)),
+    _Field(3, "now_ns", _Number(_Q)),
+    _Field(4, "frames_seen", _Number(_Q)),
+    _Field(5, "frames_refused", _Number(_Q)),
+    _Field(6, "execs", _Number(_Q)),
+    _Field(7, "bytes_dropped", _Number(_Q)),
+    _Field(8, "descriptors", _Number(_I)),
+    _Field(9, "zombies", _Number(_B)),
+    _Field(10, "memory", _Number(_Q)),
 )
 _LAYOUT_SHUTDOWN = _Layout(Shutdown, "shutdown", _NO_ID)
 _LAYOUT_GOODBYE = _Layout(
     Goodbye,
     "goodbye",
     _NO_ID,
-    _Open(1, "reason", _B, GoodbyeReason),
+    _Field(1, "reason", _Open(_B, _AS_GOODBYE_REASON)),
 )
 _LAYOUT_ERROR = _Layout(
     Error,
     "error",
     _ANY_ID,
-    _Open(1, "code", _H, ErrorCode),
-    _Integer(2, "refused_type", _H),
-    _Integer(3, "offset", _I),
-    _Integer(4, "field", _B),
+    _Field(1, "code", _Open(_H, _AS_ERROR_CODE)),
+    _Field(2, "refused_type", _Number(_H)),
+    _Field(3, "offset", _Number(_I)),
+    _Field(4, "field", _Number(_B)),
 )
 _LAYOUT_KEEP = _Layout(Keep, "keep", _NO_ID, since=2)
 _LAYOUT_EXEC_REQUEST = _Layout(
     ExecRequest,
     "exec_request",
     _SOME_ID,
-    _Bytes(1, "command", 4096, nul=False),
-    _Bytes(2, "cwd", 4096, nul=False),
-    _List(3, "argv", 131071, items=16384, total=1048576, nul=False),
-    _List(4, "env", 131071, items=16384, total=1048576, nul=False),
-    _Integer(5, "stdout_credit", _I),
-    _Integer(6, "stderr_credit", _I),
-    _Bytes(7, "user", 128, nul=False),
-    _Closed(8, "stdin_from", _B, StdinKind),
-    _Integer(9, "rows", _H),
-    _Integer(10, "columns", _H),
-    _Integer(11, "max_processes", _I),
-    _Integer(12, "max_memory", _Q),
-    _List(13, "more_argv", 131071, items=262144, total=2097152, nul=False, since=2, default=()),
-    _List(14, "more_env", 131071, items=262144, total=2097152, nul=False, since=2, default=()),
+    _Field(1, "command", _Bytes(4096, nul=False)),
+    _Field(2, "cwd", _Bytes(4096, nul=False)),
+    _Field(3, "argv", _List(_Bytes(131071, nul=False), 16384, 1048576)),
+    _Field(4, "env", _List(_Bytes(131071, nul=False), 16384, 1048576)),
+    _Field(5, "stdout_credit", _Number(_I)),
+    _Field(6, "stderr_credit", _Number(_I)),
+    _Field(7, "user", _Bytes(128, nul=False)),
+    _Field(8, "stdin_from", _Closed(_B, _AS_STDIN_KIND)),
+    _Field(9, "rows", _Number(_H)),
+    _Field(10, "columns", _Number(_H)),
+    _Field(11, "max_processes", _Number(_I)),
+    _Field(12, "max_memory", _Number(_Q)),
+    _Field(13, "more_argv", _List(_Bytes(131071, nul=False), 262144, 2097152), since=2, default=()),
+    _Field(14, "more_env", _List(_Bytes(131071, nul=False), 262144, 2097152), since=2, default=()),
 )
 _LAYOUT_EXEC_OUTPUT = _Layout(
     ExecOutput,
     "exec_output",
     _SOME_ID,
-    _Closed(1, "stream", _B, Stream),
-    _Tail(2, "data", 65536),
+    _Field(1, "stream", _Closed(_B, _AS_STREAM)),
+    _Field(2, "data", _Tail(65536)),
 )
 _LAYOUT_EXEC_RESPONSE = _Layout(
     ExecResponse,
     "exec_response",
     _SOME_ID,
-    _Closed(1, "ending", _B, Ending, sinces=_SINCE_ENDING),
-    _Integer(2, "status", _B),
-    _Integer(3, "memory", _Q, since=3, default=0),
+    _Field(1, "ending", _Closed(_B, _AS_ENDING, _SINCE_ENDING)),
+    _Field(2, "status", _Number(_B)),
+    _Field(3, "memory", _Number(_Q), since=3, default=0),
 )
 _LAYOUT_EXEC_FAILED = _Layout(
     ExecFailed,
     "exec_failed",
     _SOME_ID,
-    _Open(1, "stage", _B, Stage),
-    _Integer(2, "error_number", _I),
-    _Bytes(3, "missing", 96, nul=True, since=2, default=b""),
+    _Field(1, "stage", _Open(_B, _AS_STAGE)),
+    _Field(2, "error_number", _Number(_I)),
+    _Field(3, "missing", _Bytes(96, nul=True), since=2, default=b""),
 )
 _LAYOUT_EXEC_SIGNAL = _Layout(
     ExecSignal,
     "exec_signal",
     _SOME_ID,
-    _Integer(1, "signal", _B),
+    _Field(1, "signal", _Number(_B)),
 )
 _LAYOUT_EXEC_KILL = _Layout(ExecKill, "exec_kill", _SOME_ID)
 _LAYOUT_EXEC_TERMINATE = _Layout(ExecTerminate, "exec_terminate", _SOME_ID)
@@ -1691,28 +1755,28 @@ _LAYOUT_EXEC_CREDIT = _Layout(
     ExecCredit,
     "exec_credit",
     _SOME_ID,
-    _Closed(1, "stream", _B, Stream),
-    _Integer(2, "amount", _I),
+    _Field(1, "stream", _Closed(_B, _AS_STREAM)),
+    _Field(2, "amount", _Number(_I)),
 )
 _LAYOUT_EXEC_STDIN = _Layout(
     ExecStdin,
     "exec_stdin",
     _SOME_ID,
-    _Tail(1, "data", 65536),
+    _Field(1, "data", _Tail(65536)),
 )
 _LAYOUT_EXEC_STDIN_CREDIT = _Layout(
     ExecStdinCredit,
     "exec_stdin_credit",
     _SOME_ID,
-    _Integer(1, "amount", _I),
+    _Field(1, "amount", _Number(_I)),
 )
 _LAYOUT_EXEC_STDIN_CLOSED = _Layout(ExecStdinClosed, "exec_stdin_closed", _SOME_ID)
 _LAYOUT_EXEC_RESIZE = _Layout(
     ExecResize,
     "exec_resize",
     _SOME_ID,
-    _Integer(1, "rows", _H),
-    _Integer(2, "columns", _H),
+    _Field(1, "rows", _Number(_H)),
+    _Field(2, "columns", _Number(_H)),
 )
 
 

@@ -1,11 +1,14 @@
 """The fast path of the codec: straight code for each message, right for valid input only.
 
-Where it finds anything else, the slow path of :mod:`fallback` does the work again.
+Where it finds anything else, the plain codec of :mod:`plain` does the work again. What is of fixed
+size, one field behind the other, is packed at once; an array or a struct among it is octets there,
+which are packed on their own.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 
 from microvm_proto.backends.python.naming import (
@@ -13,16 +16,36 @@ from microvm_proto.backends.python.naming import (
     by_number,
     call,
     camel,
+    kinds,
     layout,
     letter,
     literal,
+    of_prefix,
 )
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
+from microvm_proto.types import (
+    Array,
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    List,
+    Scalar,
+    Struct,
+    Tail,
+    Text,
+    Type,
+)
+
+_MAX_FORMAT = 48
+"""Characters that the format of a run has at most, so that its name fits a line."""
 
 HELPERS = """
 # The lengths that are frequent: looking one up is faster than packing it.
-_LENGTHS = tuple(_I.pack(length) for length in range(1024))
+_LENGTHS = tuple(_@I@.pack(length) for length in range(@frequent@))
 
 
 class _Fallback(Exception):
@@ -31,7 +54,7 @@ class _Fallback(Exception):
 
 # The code of each message is fast and takes only what is surely valid. Where it meets one of these
 # exceptions, the message's layout, which knows every rule, does the work again.
-_FALLBACK_ON = (_Fallback, struct.error, LookupError)
+_FALLBACK_ON = (_Fallback, struct.error, LookupError@more@)
 
 
 def _put(value: bytes, maximum: int, nul: bool) -> bytes:
@@ -61,88 +84,132 @@ def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
 
 
 def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
-    (size,) = _I.unpack_from(frame, at)
+    (size,) = _@I@.unpack_from(frame, at)
     if size > maximum:
         raise _Fallback
-    end = at + 4 + size
-    value = frame[at + 4 : end]
+    end = at + @4@ + size
+    value = frame[at + @4@ : end]
     if not nul and 0 in value:
         raise _Fallback
     return value, end
 
 
 def _take_list(frame: bytes, at: int, safe_size: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
-    (count,) = _I.unpack_from(frame, at)
+    (count,) = _@I@.unpack_from(frame, at)
     last = at + safe_size
-    at += 4
-    if at + 4 * count > last:
+    at += @4@
+    if at + @4@ * count > last:
         raise _Fallback
     items = []
     for _ in range(count):
-        (size,) = _I.unpack_from(frame, at)
-        at += 4 + size
+        (size,) = _@I@.unpack_from(frame, at)
+        at += @4@ + size
         if at > last:
             raise _Fallback
         items.append(frame[at - size : at])
     if not nul and 0 in b"".join(items):
         raise _Fallback
     return tuple(items), at
+
+
+def _put_numbers(numbers: Sequence[float], maximum: int, letter: str) -> bytes:
+    if len(numbers) > maximum:
+        raise _Fallback
+    return _@I@.pack(len(numbers)) + struct.pack(f"<{len(numbers)}{letter}", *numbers)
+
+
+def _put_structs(items: tuple[_T, ...], maximum: int, pack: Callable[[_T], bytes]) -> bytes:
+    if len(items) > maximum:
+        raise _Fallback
+    return _@I@.pack(len(items)) + b"".join(map(pack, items))
+
+
+def _take_items(frame: bytes, at: int, maximum: int, size: int) -> tuple[bytes, int]:
+    (count,) = _@I@.unpack_from(frame, at)
+    if count > maximum:
+        raise _Fallback
+    end = at + @4@ + count * size
+    return frame[at + @4@ : end], end
+
+
+def _numbers(letter: str, size: int, data: bytes) -> tuple[Any, ...]:
+    return struct.unpack(f"<{len(data) // size}{letter}", data)
+
+
+def _finite(*numbers: float) -> tuple[float, ...]:
+    # There is no NaN and no infinity among numbers whose sum is finite.
+    if not isfinite(sum(numbers)):
+        raise _Fallback
+    return numbers
+
+
+def _exactly(value: bytes, size: int) -> bytes:
+    if len(value) != size:
+        raise _Fallback
+    return value
 """
+
+
+def helpers(schema: Schema) -> str:
+    """Return what the fast path of any schema needs, with the widths of this one."""
+    found = [*kinds(schema)]
+    # What `struct` and `sum` say of numbers that are none, and `str` of text that is none.
+    floats = ", OverflowError, TypeError" if any(isinstance(k, Float) for k in found) else ""
+    text = ", UnicodeError" if any(isinstance(kind, Text) for kind in found) else ""
+    frequent = min(1024, schema.prefix.maximum + 1)
+    code = HELPERS.replace("@more@", floats + text).replace("@frequent@", str(frequent))
+    return of_prefix(code, schema)
+
+
+def _code(kind: Type) -> str:
+    """Return what a value of fixed size is in the format of a run: a number, or so many octets."""
+    match kind:
+        case Array(size=size) | Struct(size=size):
+            return f"{size}s"
+    return letter(_scalar(kind))
+
+
+def _scalar(kind: Type) -> Scalar:
+    if isinstance(kind, Scalar):
+        return kind
+    raise AssertionError(kind)
 
 
 def _runs(message: Message) -> Iterator[tuple[bool, list[Field]]]:
     """Yield runs of fields: those of fixed length, packed at once, and single others."""
     for fixed, group in itertools.groupby(message.fields, lambda field: field.fixed):
-        run = list(group)
-        yield from [(True, run)] if fixed else [(False, [field]) for field in run]
+        run: list[Field] = []
+        width, last = 0, ""
+        for field in group:
+            code = _code(field.type) if fixed else ""
+            width += len(code) + 1 if code != last else 0
+            if run and (not fixed or width > _MAX_FORMAT):
+                yield fixed, run
+                run, width = [], len(code) + 1
+            run.append(field)
+            last = code
+        yield fixed, run
 
 
 def _format(fields: Iterable[Field]) -> str:
-    kinds = (field.type for field in fields)
-    bases = (kind.base if isinstance(kind, Enum) else kind for kind in kinds)
-    letters = (letter(base) for base in bases if isinstance(base, Integer))
-    runs = ("".join(run) for _, run in itertools.groupby(letters))
-    return "".join(run if len(run) < 3 else f"{len(run)}{run[0]}" for run in runs)
+    runs = ([*run] for _, run in itertools.groupby(_code(field.type) for field in fields))
+    return "".join(
+        f"{len(run)}{run[0]}" if len(run) > 2 and len(run[0]) == 1 else "".join(run) for run in runs
+    )
 
 
-def encode(message: Message) -> Iterator[str]:
-    """Yield the methods of a message's class that encode it."""
-    yield from _encode_with_tail(message) if message.has_tail else _encode_whole(message)
+def encode(message: Message, plain: str) -> Iterator[str]:
+    """Yield the statements that encode a message.
 
-
-def _encode_whole(message: Message) -> Iterator[str]:
-    yield "def encode(self, version: int = VERSION) -> bytes:"
-    yield from _docstring("Encode the whole frame for the version that both sides agreed on.")
-    yield from _fast_encode(message, 'b"".join({})')
-
-
-def _encode_with_tail(message: Message) -> Iterator[str]:
-    yield "def encode(self, version: int = VERSION) -> bytes:"
-    yield from _docstring("Encode the whole frame for the version that both sides agreed on.")
-    yield '    return b"".join(self.encode_parts(version))'
-    yield ""
-    yield "def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:"
-    tail = message.fields[-1].name
-    yield from _docstring(f"Encode the frame as two parts, of which the second is `{tail}` itself.")
-    yield from _fast_encode(message, "{}")
-
-
-def _docstring(summary: str) -> Iterator[str]:
-    yield f'    """{summary}'
-    yield ""
-    yield "    :raises EncodeError: the protocol, or this version, does not allow the message."
-    yield '    """'
-
-
-def _fast_encode(message: Message, whole: str) -> Iterator[str]:
-    fallback = whole.format(f"{layout(message)}.write(self, version)")
+    :param plain: the expression that does it by the plain codec.
+    """
     if message.versions[-1] > 1:
-        yield f"    if version < {message.versions[-1]}:"
-        yield f"        return {fallback}"
-    yield "    try:"
-    yield from (f"        {line}" for line in _encode_newest(message))
-    yield "    except _FALLBACK_ON:"
-    yield f"        return {fallback}"
+        yield f"if version < {message.versions[-1]}:"
+        yield f"    return {plain}"
+    yield "try:"
+    yield from (f"    {line}" for line in _encode_newest(message))
+    yield "except _FALLBACK_ON:"
+    yield f"    return {plain}"
 
 
 def _encode_newest(message: Message) -> Iterator[str]:
@@ -150,14 +217,16 @@ def _encode_newest(message: Message) -> Iterator[str]:
     tail = ""
     if message.has_tail:
         (field,) = runs.pop()[1]
-        yield f"tail = _put_tail(self.{field.name}, {field.max_size})"
+        yield f"tail = _put_tail(self.{field.python_name}, {field.max_size})"
         tail = ", tail"
+    yield from _check_finite(message.fields, "self.", 12)
     identifier = {"none": "0", "required": "self.id or None", "any": "self.id"}[message.id]
-    if all(fixed for fixed, _ in runs):
+    if len(runs) < 2 and all(fixed for fixed, _ in runs):
         fields = [field for _, run in runs for field in run]
         size = sum(field.max_size for field in fields)
         length = " + ".join([str(size)] * bool(size or not tail) + ["len(tail)"] * bool(tail))
-        arguments = [length, str(message.number), "0", identifier, *map(_packed, fields)]
+        packed = (_packed(field, "self") for field in fields)
+        arguments = [length, str(message.number), "0", identifier, *packed]
         head = f"_IHHI{_format(fields)}.pack" if fields else "_HEADER.pack"
         if tail:
             yield from call(f"head = {head}", arguments, 12)
@@ -166,7 +235,9 @@ def _encode_newest(message: Message) -> Iterator[str]:
             yield from call(f"return {head}", arguments, 12)
         return
     parts = [
-        call(f"_{_format(run)}.pack", list(map(_packed, run)), 17) if fixed else [_put(run[0])]
+        call(f"_{_format(run)}.pack", [_packed(field, "self") for field in run], 17)
+        if fixed
+        else call(*_put(run[0]), 17)
         for fixed, run in runs
     ]
     if len(parts) == 1:
@@ -181,21 +252,57 @@ def _encode_newest(message: Message) -> Iterator[str]:
     yield f"return _HEADER.pack({length}, {message.number}, 0, {identifier}) + body{tail}"
 
 
-def _packed(field: Field) -> str:
+def _packed(field: Field, of: str) -> str:
+    """Write what a field of fixed size is in its run: a number, or octets."""
+    value = f"{of}.{field.python_name}"
     if field.equals is not None:
         return literal(field.equals)
+    if field.absent is not None:
+        return f"{field.absent} if {value} is None else {value}"
     match field.type:
-        case Enum(name=name, closed=True):
-            return f"{by_number(name)}[self.{field.name}]"
-    return f"self.{field.name}"
+        case Struct(python_name=name):
+            return f"_of_{name}({value})"
+        case Array(is_octets=True, size=size):
+            return f"_exactly({value}, {size})"
+        case Array(element=Struct(python_name=name), size=size):
+            return f'_exactly(b"".join(map(_of_{name}, {value})), {size})'
+        case Array(element=element, count=count):
+            numbers = _numbers(_scalar(element), value)
+            return f"_{count}{letter(_scalar(element))}.pack(*{numbers})"
+    return _number(_scalar(field.type), value)
 
 
-def _put(field: Field) -> str:
+def _number(kind: Scalar, value: str) -> str:
+    """Write the number of a value, which for a closed type is the value again."""
+    match kind:
+        case Enum(closed=True) | Bool() | Flags():
+            return f"{by_number(kind)}[{value}]"
+    return value
+
+
+def _numbers(kind: Scalar, values: str) -> str:
+    """Write the numbers of several values."""
+    if isinstance(kind, Float) and kind.finite:
+        return f"_finite(*{values})"
+    number = _number(kind, "each")
+    return values if number == "each" else f"[{number} for each in {values}]"
+
+
+def _put(field: Field) -> tuple[str, list[str]]:
+    """Return the function that packs a field of variable length, and its arguments."""
+    value = f"self.{field.python_name}"
     match field.type:
         case Bytes(maximum=maximum, nul=nul):
-            return f"_put(self.{field.name}, {maximum}, {nul})"
+            return "_put", [value, str(maximum), str(nul)]
+        case Text(maximum=maximum, nul=nul):
+            return "_put", [f"{value}.encode()", str(maximum), str(nul)]
         case ByteList(nul=nul):
-            return f"_put_list(self.{field.name}, {_safe_size(field.type)}, {nul})"
+            return "_put_list", [value, str(_safe_size(field.type)), str(nul)]
+        case List(element=Struct(python_name=name), max_items=items):
+            return "_put_structs", [value, str(items), f"_of_{name}"]
+        case List(element=element, max_items=items):
+            numbers = _numbers(_scalar(element), value)
+            return "_put_numbers", [numbers, str(items), f'"{letter(_scalar(element))}"']
     raise AssertionError(field)
 
 
@@ -206,20 +313,21 @@ def _safe_size(kind: ByteList) -> int:
 
     Nor is it so long that it matters that it is copied to be looked at as a whole.
     """
-    items = min(kind.max_item + 4, kind.max_total, 4 * kind.max_items + 3, 1 << 16)
-    return 4 + items
+    size = kind.prefix.size
+    items = min(kind.max_item + size, kind.max_total, size * (kind.max_items + 1) - 1, 1 << 16)
+    return size + items
 
 
 def decode(message: Message) -> str:
     """Write the function that decodes a message from its body."""
     parameters = "id_: int, frame: bytes, start: int, end: int"
-    head = f"def _decode_{message.name}({parameters}) -> {camel(message.name)}:"
+    kind = camel(message.python_name)
+    head = f"def _decode_{message.python_name}({parameters}) -> {kind}:"
     has_id = message.id != "none"
     first = [_decoded(f) for f in message.visible if not message.is_later(f)]
-    later = [f"{f.name}={_decoded(f)}" for f in message.visible if message.is_later(f)]
+    later = [f"{f.python_name}={_decoded(f)}" for f in message.visible if message.is_later(f)]
     arguments = [*(["id_"] if has_id else []), *first, *later]
-    make = f"{layout(message)}.make" if message.fields else camel(message.name)
-    made = call(f"return {make}", arguments, 8 if message.fields else 4)
+    made = call(f"return {_make(message)}", arguments, 8 if message.fields else 4)
     if not message.fields:
         unused = ", ".join([*(["id_"] if not has_id else []), "frame", "start", "end"])
         return "\n".join([head, f"    del {unused}", *(f"    {line}" for line in made)])
@@ -228,23 +336,31 @@ def decode(message: Message) -> str:
     return "\n".join([*lines, "    except _FALLBACK_ON:", f"        return {fallback}"])
 
 
+def _make(message: Message) -> str:
+    return f"{camel(message.python_name)}{'._make' if message.visible else ''}"
+
+
 def _decode_newest(message: Message) -> Iterator[str]:
     at = "start"
     for fixed, fields in _runs(message):
         field, is_last = fields[0], message.fields[-1] in fields
+        name = _local(field)
         match field.type:
-            case Integer(name="u8") | Enum(base=Integer(name="u8")) if not (fields[1:] or is_last):
-                yield f"{_local(field)} = frame[{at}]"
+            case _ if fixed and not is_last and len(fields) == 1 and _code(field.type) == "B":
+                yield f"{name} = frame[{at}]"
                 at = f"{at} + 1"
             case _ if fixed:
                 unpack = f"unpack(frame[{at}:end])" if is_last else f"unpack_from(frame, {at})"
-                yield from _unpack(list(map(_local, fields)), f"_{_format(fields)}.{unpack}")
+                yield from _unpack(list(map(_local, fields)), f"_{_format(fields)}.{unpack}", 8)
                 at = f"{at} + {sum(field.max_size for field in fields)}"
-            case Bytes(maximum=maximum, nul=nul):
-                yield f"{_local(field)}, at = _take(frame, {at}, {maximum}, {nul})"
+            case Bytes(maximum=maximum, nul=nul) | Text(maximum=maximum, nul=nul):
+                yield f"{name}, at = _take(frame, {at}, {maximum}, {nul})"
                 at = "at"
             case ByteList(nul=nul) as kind:
-                yield f"{_local(field)}, at = _take_list(frame, {at}, {_safe_size(kind)}, {nul})"
+                yield f"{name}, at = _take_list(frame, {at}, {_safe_size(kind)}, {nul})"
+                at = "at"
+            case List(element=element, max_items=items):
+                yield f"{name}, at = _take_items(frame, {at}, {items}, {element.size})"
                 at = "at"
             case Tail(maximum=maximum):
                 # The header's length has its bound already, but what comes before may vary.
@@ -252,10 +368,11 @@ def _decode_newest(message: Message) -> Iterator[str]:
                     wrong = f"end < {at}" + (f" or end > {at} + {maximum}" * ("start" not in at))
                     yield from _fallback_if(wrong)
                 rest = f"{at} : end" if " " in at else f"{at}:end"
-                yield f"{_local(field)} = memoryview(frame)[{rest}]"
+                yield f"{name} = memoryview(frame)[{rest}]"
     for field in message.fields:
         if field.equals is not None:
             yield from _fallback_if(f"{_local(field)} != {literal(field.equals)}")
+    yield from _check_finite(message.fields, "", 8)
     if not message.has_tail and not message.fields[-1].fixed:
         yield from _fallback_if("at != end")
 
@@ -265,50 +382,117 @@ def _fallback_if(condition: str) -> Iterator[str]:
     yield "    raise _Fallback"
 
 
-def _unpack(names: list[str], value: str) -> list[str]:
+def _check_finite(fields: Iterable[Field], of: str, margin: int) -> Iterator[str]:
+    numbers = [
+        f"{of}{field.python_name}" if of else _local(field)
+        for field in fields
+        if isinstance(field.type, Float) and field.type.finite
+    ]
+    if numbers:
+        yield from call("_finite", numbers, margin)
+
+
+def _unpack(names: list[str], value: str, margin: int) -> list[str]:
     """Write an assignment to several names, as a formatter lays it out."""
     joined = f"({names[0]},)" if len(names) == 1 else ", ".join(names)
-    if 8 + len(joined) + 3 + len(value) <= WIDTH:
+    if margin + len(joined) + 3 + len(value) <= WIDTH:
         return [f"{joined} = {value}"]
-    if 8 + len(joined) + 4 <= WIDTH:
+    function, parenthesis, arguments = value.partition("(")
+    if parenthesis and margin + len(joined) + 3 + len(function) + 1 <= WIDTH:
+        return [f"{joined} = {function}(", f"    {arguments[:-1]}", ")"]
+    if margin + len(joined) + 4 <= WIDTH:
         return [f"{joined} = (", f"    {value}", ")"]
     return ["(", *(f"    {name}," for name in names), f") = {value}"]
 
 
 def _decoded(field: Field) -> str:
+    """Write the value of a field, of which a variable has what is in the frame."""
     name = _local(field)
+    if field.absent is not None:
+        return f"None if {name} == {field.absent} else {name}"
     match field.type:
-        case Enum(name=enum, closed=True):
-            return f"{by_number(enum)}[{name}]"
-        case Enum(name=enum):
-            return f"{by_number(enum)}.get({name}, {name})"
+        case Text():
+            return f"{name}.decode()"
+        case Struct() as kind:
+            return f"_as_{kind.python_name}({_struct(kind)}.unpack({name}))"
+        case Array(element=Struct() as kind) | List(element=Struct() as kind):
+            return f"tuple(map(_as_{kind.python_name}, {_struct(kind)}.iter_unpack({name})))"
+        case Array(is_octets=False, element=element, count=count):
+            number = _scalar(element)
+            return _values(number, f"_{count}{letter(number)}.unpack({name})")
+        case List(element=element):
+            number = _scalar(element)
+            return _values(number, f'_numbers("{letter(number)}", {number.size}, {name})')
+        case Enum() | Bool() | Flags() as kind:
+            return _value(kind, name)
     return name
+
+
+def _value(kind: Scalar, number: str) -> str:
+    """Write the value that a number is."""
+    match kind:
+        case Enum(closed=False):
+            return f"{by_number(kind)}.get({number}, {number})"
+    return _number(kind, number)
+
+
+def _values(kind: Scalar, numbers: str) -> str:
+    """Write the values that a tuple of numbers are."""
+    if isinstance(kind, Float) and kind.finite:
+        return f"_finite(*{numbers})"
+    value = _value(kind, "each")
+    return numbers if value == "each" else f"tuple([{value} for each in {numbers}])"
 
 
 def _local(field: Field) -> str:
     """Return the name of a field's variable, which is none that every decoder has."""
-    return f"{field.name}_" if field.name in ("at", "end", "frame", "start") else field.name
+    name = field.python_name
+    return f"{name}_" if name in ("at", "end", "frame", "start") else name
 
 
-def tables(schema: Schema) -> str:
-    """Write the layouts of runs of integers, and the enums by number."""
-    formats = {"I"}
-    for message in schema.messages:
-        formats |= {_format([field]) for field in message.fields if field.fixed}
-        runs = list(_runs(message))
-        formats |= {_format(fields) for fixed, fields in runs if fixed}
-        fixed_fields = [field for fixed, fields in runs for field in fields if fixed]
-        if fixed_fields and len(fixed_fields) + message.has_tail == len(message.fields):
-            formats.add(f"IHHI{_format(fixed_fields)}")
-    lines = ["# Layouts are called as `struct` writes them; IHHI is the header."]
-    lines += ['_HEADER = struct.Struct("<IHHI")']
-    lines += [
-        f'_{name} = struct.Struct("<{name}")'
-        for name in sorted(formats, key=lambda name: (len(name), name))
-    ]
-    used = {f.type.name for m in schema.messages for f in m.fields if isinstance(f.type, Enum)}
-    names = [enum.name for enum in schema.enums if enum.name in used]
-    lines += [
-        f"{by_number(name)} = {{int(value): value for value in {camel(name)}}}" for name in names
+def _struct(kind: Struct) -> str:
+    return f"_STRUCT_{kind.python_name.upper()}"
+
+
+def struct(kind: Struct) -> str:
+    """Write a struct's layout, and the functions from its values to it and from it to octets."""
+    name, made = kind.python_name, camel(kind.python_name)
+    values = call(f"return {made}._make", map(_decoded, kind.fields), 4)
+    packed = (_packed(field, "value") for field in kind.fields)
+    lines = [
+        *_layout(kind),
+        "",
+        "",
+        f"def _as_{name}(values: tuple[Any, ...]) -> {made}:",
+        *(f"    {line}" for line in _unpack(list(map(_local, kind.fields)), "values", 4)),
+        *(f"    {line}" for line in _check_finite(kind.fields, "", 4)),
+        *(f"    {line}" for line in values),
+        "",
+        "",
+        f"def _of_{name}(value: {made}) -> bytes:",
+        *(f"    {line}" for line in _check_finite(kind.fields, "value.", 4)),
+        *(f"    {line}" for line in call(f"return {_struct(kind)}.pack", packed, 4)),
     ]
     return "\n".join(lines)
+
+
+def _layout(kind: Struct) -> list[str]:
+    pieces = re.findall(f".{{1,{WIDTH - 8}}}", f"<{_format(kind.fields)}")
+    if len(pieces) > 1:
+        return [f"{_struct(kind)} = struct.Struct(", *(f'    "{piece}"' for piece in pieces), ")"]
+    return call(f"{_struct(kind)} = struct.Struct", [f'"{pieces[0]}"'], 0)
+
+
+def formats(schema: Schema) -> set[str]:
+    """Return the formats of runs, and of arrays of numbers."""
+    found = set()
+    for message in schema.messages:
+        runs = list(_runs(message))
+        found |= {_format(fields) for fixed, fields in runs if fixed}
+        if len(runs) - message.has_tail == 1 and runs[0][0]:
+            found.add(f"IHHI{_format(runs[0][1])}")
+    for kind in kinds(schema):
+        match kind:
+            case Array(is_octets=False, element=element, count=count):
+                found |= {f"{count}{letter(element)}"} if isinstance(element, Scalar) else set()
+    return found

@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
-from microvm_proto.schema import Message
-from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
+import struct
+from collections.abc import Iterable, Iterator
+
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import (
+    Array,
+    Bool,
+    ByteList,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Scalar,
+    Struct,
+    Tail,
+    Text,
+    Type,
+    within,
+)
 
 WIDTH = 100
 
@@ -13,20 +32,89 @@ def camel(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("_"))
 
 
+def annotation(kind: Type, module: str = "") -> str:
+    """Write the type that a value has in Python.
+
+    :param module: what stands before the names of classes, such as `codec.`.
+    """
+    match kind:
+        case Integer():
+            return "int"
+        case Float():
+            return "float"
+        case Bool():
+            return "bool"
+        case Enum(closed=False):
+            return f"{module}{camel(kind.python_name)} | int"
+        case Enum() | Flags() | Struct():
+            return f"{module}{camel(kind.python_name)}"
+        case Array(is_octets=False, element=element) | List(element=element):
+            return f"tuple[{annotation(element, module)}, ...]"
+        case ByteList():
+            return "tuple[bytes, ...]"
+        case Text():
+            return "str"
+        case Tail():
+            return "bytes | memoryview"
+    return "bytes"
+
+
+def of_field(field: Field, module: str = "") -> str:
+    """Write the type that a field has in Python, as :func:`annotation` does."""
+    return annotation(field.type, module) + (" | None" if field.absent is not None else "")
+
+
 def default(field: Field) -> str:
     """Write the value that a field has in versions without it."""
+    if field.absent == field.default:
+        return "None"
     match field.type:
         case Integer():
             return str(field.default)
-        case Enum(name=name, values=values):
-            named = [value.name for value in values if value.number == field.default]
-            return f"{camel(name)}.{named[0].upper()}" if named else str(field.default)
-        case ByteList():
+        case Float(size=size, bits=bits):
+            data = field.default.to_bytes(bits.size, "little")
+            return repr(struct.unpack("<f" if size == 4 else "<d", data)[0])
+        case Bool():
+            return str(field.default == 1)
+        case Enum() as kind:
+            return _value(kind, field.default)
+        case Flags(bits=bits) as kind if field.default:
+            names = (bit.name.upper() for bit in bits if bit.mask & field.default)
+            return " | ".join(f"{camel(kind.python_name)}.{name}" for name in names)
+    return _zero(field.type)
+
+
+def _value(kind: Enum, number: int) -> str:
+    named = [value.name for value in kind.values if value.number == number]
+    return f"{camel(kind.python_name)}.{named[0].upper()}" if named else str(number)
+
+
+def _zero(kind: Type) -> str:
+    match kind:
+        case Integer():
+            return "0"
+        case Float():
+            return "0.0"
+        case Bool():
+            return "False"
+        case Enum():
+            return _value(kind, 0)
+        case Flags() | Struct():
+            return zero(kind)
+        case Array(is_octets=True, count=count):
+            return f'b"\\x00" * {count}'
+        case Array(element=element, count=count):
+            return f"({_zero(element)},) * {count}"
+        case List() | ByteList():
             return "()"
-        case Bytes() | Tail():
-            return 'b""'
-        case _:
-            raise NotImplementedError
+        case Text():
+            return '""'
+    return 'b""'
+
+
+def zero(kind: Flags | Struct) -> str:
+    """Return the name of what all-zero bytes are."""
+    return f"_ZERO_{kind.python_name.upper()}"
 
 
 def literal(number: int) -> str:
@@ -34,20 +122,26 @@ def literal(number: int) -> str:
     return f"0x{number:X}" if number > 9 else str(number)
 
 
-def letter(integer: Integer) -> str:
-    """Return the letter that `struct` has for an integer."""
-    letter = "BHIQ"[(1, 2, 4, 8).index(integer.size)]
-    return letter.lower() if integer.signed else letter
+def letter(kind: Scalar) -> str:
+    """Return the letter that `struct` has for a number."""
+    match kind:
+        case Enum(base=base) | Flags(base=base):
+            return letter(base)
+        case Float(size=size):
+            return "f" if size == 4 else "d"
+        case Integer(signed=True, size=size):
+            return "bhiq"[size.bit_length() - 1]
+    return "BHIQ"[kind.size.bit_length() - 1]
 
 
-def by_number(enum: str) -> str:
-    """Return the name of an enum's table by number."""
-    return f"_AS_{enum.upper()}"
+def by_number(kind: Bool | Enum | Flags) -> str:
+    """Return the name of the table of a type's values by number."""
+    return f"_AS_{'BOOL' if isinstance(kind, Bool) else kind.python_name.upper()}"
 
 
 def layout(message: Message) -> str:
     """Return the name of the layout of a message."""
-    return f"_LAYOUT_{message.name.upper()}"
+    return f"_LAYOUT_{message.python_name.upper()}"
 
 
 def ids(message: Message) -> str:
@@ -55,14 +149,29 @@ def ids(message: Message) -> str:
     return {"none": "_NO_ID", "required": "_SOME_ID", "any": "_ANY_ID"}[message.id]
 
 
+def of_prefix(code: str, schema: Schema) -> str:
+    """Put the letter and the size of the schema's lengths into code that has `@I@` and `@4@`."""
+    return code.replace("@I@", letter(schema.prefix)).replace("@4@", str(schema.prefix.size))
+
+
+def kinds(schema: Schema) -> Iterator[Type]:
+    """Yield all types of a schema's fields, and what they are made of, each as often as it is."""
+    for message in schema.messages:
+        for field in message.fields:
+            yield from within(field.type)
+    for struct_ in schema.structs:
+        yield from within(struct_)
+
+
 def call(
-    head: str, arguments: list[str], margin: int, *, tail: str = "", one_a_line: bool = False
+    head: str, arguments: Iterable[str], margin: int, *, tail: str = "", one_a_line: bool = False
 ) -> list[str]:
     """Lay out a call or a signature: in one line, its arguments in one, or one argument a line.
 
     :param margin: how far the lines will be indented.
     :param tail: what follows the closing parenthesis.
     """
+    arguments = list(arguments)
     joined = ", ".join(arguments)
     if not one_a_line and margin + len(head) + len(joined) + len(tail) + 2 <= WIDTH:
         return [f"{head}({joined}){tail}"]

@@ -32,9 +32,9 @@ class EncodeError(ValueError):
         self.field = field
 '''
 
-MESSAGE = '''
-_T = TypeVar("_T")
+TYPE_VARIABLE = '_T = TypeVar("_T")'
 
+FAST_INIT = '''
 _INIT = """
 def __init__(_self, {parameters}):
     _set_class(_self, _mutable)
@@ -71,6 +71,26 @@ def _with_fast_init(kind: type[_T]) -> type[_T]:
     made._make = scope["make"]
     return kind
 '''
+
+FLAGS = """
+class _Flags(dict[int, Any]):
+    # Flags by their number. Their class keeps every combination that it is ever called with, so
+    # those that are beyond a limit are made without it.
+    def __init__(self, kind: type[enum.IntFlag], mask: int) -> None:
+        super().__init__((int(flag), flag) for flag in kind)
+        self.kind = kind
+        self.mask = mask
+
+    def __missing__(self, number: int) -> enum.IntFlag:
+        if number & ~self.mask:
+            raise KeyError(number)
+        if len(self) < 1024:
+            self[number] = flags = self.kind(number)
+        else:
+            flags = int.__new__(self.kind, number)
+            flags._name_, flags._value_ = None, number
+        return flags
+"""
 
 RULE = """
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,196 @@
+"""The classes of the codec: enums, flags, structs and messages."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+
+from microvm_proto.backends.python import fast
+from microvm_proto.backends.python.naming import WIDTH, camel, default, layout, of_field
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import (
+    Array,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Flags,
+    List,
+    Struct,
+    Tail,
+    Text,
+)
+
+
+def docstring(indent: int, text: str, paragraphs: Iterable[str] = ()) -> str:
+    margin = " " * indent
+    """Write a docstring, of which the first sentence of `text` is the summary."""
+    summary, _, rest = text.replace("\n", " ").partition(". ")
+    blocks = [f"{summary.rstrip('.')}.", *([rest] if rest else []), *paragraphs]
+    blocks = [block.replace('"""', "'''") for block in blocks]
+    lines = [
+        line
+        for number, block in enumerate(blocks)
+        for line in ([""] if number else []) + _wrapped(block, indent, 3 if number == 0 else 0)
+    ]
+    quote = 'r"""' if any("\\" in line for line in lines) else '"""'
+    if len(lines) == 1:
+        return f'{margin}{quote}{lines[0]}"""'
+    body = "\n".join(f"{margin}{line}".rstrip() for line in lines[1:])
+    return f'{margin}{quote}{lines[0]}\n{body}\n{margin}"""'
+
+
+def _wrapped(block: str, indent: int, quotes: int) -> list[str]:
+    # A field's lines hang under its name; the first line has quotes on both of its sides.
+    hanging = "    " if block.startswith(":ivar") else ""
+    return [
+        line
+        for paragraph in block.split("\n:ivar ")
+        for line in textwrap.wrap(
+            paragraph if paragraph.startswith(":ivar") or not hanging else f":ivar {paragraph}",
+            WIDTH - indent - 2 * quotes,
+            subsequent_indent=hanging,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    ]
+
+
+def enum(kind: Enum) -> str:
+    """Write the class of an enum."""
+    members = ((value.name, value.number, value.doc) for value in kind.values)
+    return named(f"{camel(kind.python_name)}(enum.IntEnum)", kind.doc or f"{kind.name}.", members)
+
+
+def flags(kind: Flags) -> str:
+    """Write the class of flags: of closed ones, other bits are a `ValueError`."""
+    boundary = "STRICT" if kind.closed else "KEEP"
+    head = f"{camel(kind.python_name)}(enum.IntFlag, boundary=enum.{boundary})"
+    return named(head, kind.doc or f"{kind.name}.", ((b.name, b.mask, b.doc) for b in kind.bits))
+
+
+def named(head: str, doc: str, members: Iterable[tuple[str, int, str]]) -> str:
+    """Write a class of named numbers, each with its documentation."""
+    lines = [f"class {head}:", docstring(4, doc), ""]
+    for name, number, about in members:
+        lines.append(f"    {name.upper()} = {number}")
+        if about:
+            lines.append(docstring(4, about))
+    return "\n".join(lines)
+
+
+def _bounds(field: Field) -> str:
+    nul = ", without NUL"
+    match field.type:
+        case Bytes(maximum=maximum, nul=allowed):
+            return f" At most {maximum} bytes{'' if allowed else nul}."
+        case Text(maximum=maximum, nul=allowed):
+            return f" At most {maximum} bytes of UTF-8{'' if allowed else nul}."
+        case ByteList(max_items=items, max_item=item, max_total=total, nul=allowed, prefix=prefix):
+            return (
+                f" At most {items} items of at most {item} bytes{'' if allowed else nul}; "
+                f"at most {total} bytes in all, {prefix.size} more for each item included."
+            )
+        case List(max_items=items):
+            return f" At most {items} items."
+        case Array(is_octets=True, count=count):
+            return f" Always {count} bytes."
+        case Array(count=count):
+            return f" Always {count} of them."
+        case Tail(maximum=maximum):
+            return f" At most {maximum} bytes."
+    return ""
+
+
+def _unit(field: Field) -> str:
+    scale = "" if field.scale is None else f"{field.scale:g}"
+    return f" In {scale} {field.unit}.".replace("  ", " ") if scale or field.unit else ""
+
+
+def _about(field: Field) -> str:
+    about = f" {field.doc}" if field.doc else ""
+    absent = f" None is {field.absent} on the wire." if field.absent is not None else ""
+    return f":ivar {field.python_name}:{about}{_unit(field)}{_bounds(field)}{absent}"
+
+
+def struct(kind: Struct, *, is_fast: bool) -> str:
+    """Write the class of a struct."""
+    name = camel(kind.python_name)
+    about = "\n".join(map(_about, kind.fields))
+    lines = [
+        *_head(name, is_fast=is_fast, fields=True),
+        docstring(4, kind.doc or f"{kind.name}.", [about]),
+        "",
+        *([f"    _make: ClassVar[Callable[..., {name}]]", ""] if is_fast else []),
+        *(f"    {field.python_name}: {of_field(field)}" for field in kind.fields),
+    ]
+    return "\n".join(lines)
+
+
+def _head(name: str, *, is_fast: bool, fields: bool) -> list[str]:
+    decorators = ["@_with_fast_init"] if fields and is_fast else []
+    return [*decorators, "@dataclass(frozen=True, slots=True)", f"class {name}:"]
+
+
+def message(message: Message, *, is_fast: bool) -> str:
+    """Write the class of a message."""
+    name = camel(message.python_name)
+    first = [field for field in message.visible if not message.is_later(field)]
+    later = [field for field in message.visible if message.is_later(field)]
+    has_id = message.id != "none"
+    docs = [":ivar id: What it is about."] if has_id else []
+    docs += [_about(field) for field in first]
+    docs += [f"{_about(field)} Since version {field.since}." for field in later]
+    lines = [
+        *_head(name, is_fast=is_fast, fields=bool(message.visible)),
+        docstring(4, message.doc or f"{message.name}.", ["\n".join(docs)] if docs else []),
+        "",
+        f"    TYPE: ClassVar[int] = {message.number}",
+        f"    MAX_BODY: ClassVar[int] = {message.max_body}",
+    ]
+    if message.visible and is_fast:
+        lines.append(f"    _make: ClassVar[Callable[..., {name}]]")
+    lines.append("")
+    lines += ["    id: int"] if has_id else []
+    lines += [f"    {field.python_name}: {of_field(field)}" for field in first]
+    # So that a message that grows breaks no code that makes it.
+    lines += ["    _: KW_ONLY"] if later else []
+    lines += [f"    {f.python_name}: {of_field(f)} = {default(f)}" for f in later]
+    lines += [""] if has_id or first or later else []
+    lines += [f"    {line}" if line else "" for line in _encoders(message, is_fast=is_fast)]
+    return "\n".join(lines)
+
+
+def _encoders(message: Message, *, is_fast: bool) -> Iterator[str]:
+    """Yield the methods that encode a message."""
+    yield "def encode(self, version: int = VERSION) -> bytes:"
+    yield from _raises("Encode the whole frame for the version that both sides agreed on.")
+    written = f"{layout(message)}.write(self, version)"
+    if message.has_tail:
+        yield '    return b"".join(self.encode_parts(version))'
+        yield ""
+        yield "def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:"
+        tail = message.fields[-1].python_name
+        yield from _raises(
+            f"Encode the frame as two parts, of which the second is `{tail}` itself."
+        )
+    else:
+        written = f'b"".join({written})'
+    body = fast.encode(message, written) if is_fast else [f"return {written}"]
+    yield from (f"    {line}" for line in body)
+
+
+def _raises(summary: str) -> Iterator[str]:
+    yield f'    """{summary}'
+    yield ""
+    yield "    :raises EncodeError: the protocol, or this version, does not allow the message."
+    yield '    """'
+
+
+def union(schema: Schema) -> str:
+    """Write the type of all messages."""
+    names = [camel(message.python_name) for message in schema.messages] or ["Never"]
+    line = f"Message: TypeAlias = {' | '.join(names)}"
+    if len(line) <= WIDTH:
+        return line
+    return "Message: TypeAlias = (\n    " + "\n    | ".join(names) + "\n)"

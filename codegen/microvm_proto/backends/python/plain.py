@@ -1,0 +1,549 @@
+"""The plain codec: a table of each message's fields, with every rule of the schema.
+
+It is all of the style `plain`. In the style `fast` it encodes and decodes what the fast path does
+not take: malformed frames, values out of bounds, older versions. So it is the one that names a
+fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from microvm_proto.backends.python.naming import (
+    by_number,
+    call,
+    camel,
+    default,
+    ids,
+    kinds,
+    layout,
+    letter,
+    literal,
+    of_prefix,
+    zero,
+)
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import (
+    Array,
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Struct,
+    Tail,
+    Text,
+    Type,
+    within,
+)
+
+HELPERS = """
+class _Wrong(Exception):
+    # A value that is malformed, and where in the body; or one that is refused, and why.
+    def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
+        super().__init__(reason)
+        self.fault = fault
+        self.at = at
+        self.reason = reason
+
+
+class _Kind:
+    # What a field can be, in any version: read at an offset of a body, and written.
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        raise NotImplementedError
+
+    def write(self, value: Any, version: int) -> bytes | memoryview:
+        raise NotImplementedError
+
+
+class _Number(_Kind):
+    def __init__(self, layout: struct.Struct) -> None:
+        self.layout = layout
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        try:
+            return self.layout.unpack_from(body, at)[0], at + self.layout.size
+        except struct.error:
+            raise _Wrong(Fault.TRUNCATED, at) from None
+
+    def write(self, value: Any, version: int) -> bytes:
+        try:
+            return self.layout.pack(value)
+        except (struct.error, OverflowError) as error:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value}: {error}") from None
+
+
+class _Finite(_Number):
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        if not isfinite(value):
+            raise _Wrong(Fault.NOT_FINITE, at)
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        packed = super().write(value, version)
+        if not isfinite(value):
+            raise _Wrong(Fault.NOT_FINITE, reason=f"{value} is not finite")
+        return packed
+
+
+class _Constant(_Number):
+    def __init__(self, layout: struct.Struct, value: int) -> None:
+        super().__init__(layout)
+        self.value = value
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        if value != self.value:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        return self.layout.pack(self.value)
+
+
+class _Absent(_Number):
+    # A number, or None, for which one number stands.
+    def __init__(self, layout: struct.Struct, absent: int) -> None:
+        super().__init__(layout)
+        self.absent = absent
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        return None if value == self.absent else value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        return super().write(self.absent if value is None else value, version)
+
+
+class _Open(_Number):
+    # A number that may be in a table of names.
+    def __init__(self, layout: struct.Struct, names: Mapping[int, Any]) -> None:
+        super().__init__(layout)
+        self.names = names
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        return self.names.get(value, value), end
+
+
+class _Closed(_Number):
+    # A number that has to be in a table. Those that came later have their version in `sinces`.
+    def __init__(
+        self,
+        layout: struct.Struct,
+        names: Mapping[int, Any],
+        sinces: Mapping[int, int] | None = None,
+    ) -> None:
+        super().__init__(layout)
+        self.names = names
+        self.sinces = sinces or {}
+
+    def since(self, number: int) -> int:
+        return self.sinces.get(number, 1)
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        number, end = super().read(body, at, version)
+        try:
+            value = self.names[number]
+        except KeyError:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at) from None
+        if self.since(number) > version:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if (since := self.since(value)) > version:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} came with version {since}")
+        try:
+            return self.layout.pack(self.names[value])
+        except KeyError:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is none of its values") from None
+
+
+class _Bits(_Closed):
+    # Flags; it is bits that came later.
+    def since(self, number: int) -> int:
+        return max((since for bit, since in self.sinces.items() if number & bit), default=1)
+
+
+def _check_count(count: int, expected: int, what: str) -> None:
+    # What a decoder says of an array that is all of its body.
+    if count != expected:
+        fault = Fault.TRUNCATED if count < expected else Fault.TRAILING_BYTES
+        raise _Wrong(fault, reason=f"{count} {what}, and there are always {expected}")
+
+
+class _Octets(_Kind):
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        end = at + self.size
+        if end > len(body):
+            raise _Wrong(Fault.TRUNCATED, at)
+        return body[at:end].tobytes(), end
+
+    def write(self, value: Any, version: int) -> bytes:
+        _check_count(len(value), self.size, "bytes")
+        return b"".join((value,))
+
+
+class _Array(_Kind):
+    def __init__(self, element: _Kind, count: int) -> None:
+        self.element = element
+        self.count = count
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        values = []
+        for _ in range(self.count):
+            value, at = self.element.read(body, at, version)
+            values.append(value)
+        return tuple(values), at
+
+    def write(self, value: Any, version: int) -> bytes:
+        _check_count(len(value), self.count, "elements")
+        return b"".join([self.element.write(each, version) for each in value])
+
+
+class _Struct(_Kind):
+    def __init__(self, make: Callable[..., Any], /, **fields: _Kind) -> None:
+        self.make = make
+        self.fields = fields
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        values = {}
+        for name, field in self.fields.items():
+            values[name], at = field.read(body, at, version)
+        return self.make(**values), at
+
+    def write(self, value: Any, version: int) -> bytes:
+        fields = self.fields.items()
+        return b"".join([field.write(getattr(value, name), version) for name, field in fields])
+
+
+def _prefix(body: memoryview, at: int) -> tuple[int, int]:
+    try:
+        return _@I@.unpack_from(body, at)[0], at + @4@
+    except struct.error:
+        raise _Wrong(Fault.TRUNCATED, at) from None
+
+
+def _check_size(size: int, maximum: int) -> None:
+    if size > maximum:
+        reason = f"{size} bytes, and at most {maximum} are allowed"
+        raise _Wrong(Fault.TOO_LONG, reason=reason)
+
+
+class _Bytes(_Kind):
+    def __init__(self, maximum: int, *, nul: bool) -> None:
+        self.maximum = maximum
+        self.nul = nul
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        size, start = _prefix(body, at)
+        if size > self.maximum:
+            raise _Wrong(Fault.TOO_LONG, at)
+        end = start + size
+        if end > len(body):
+            raise _Wrong(Fault.TRUNCATED, start)
+        value = body[start:end].tobytes()
+        if not self.nul and 0 in value:
+            raise _Wrong(Fault.EMBEDDED_NUL, start + value.index(0))
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        _check_size(len(value), self.maximum)
+        if not self.nul and 0 in value:
+            raise _Wrong(Fault.EMBEDDED_NUL, reason="contains a NUL byte")
+        return b"".join((_@I@.pack(len(value)), value))
+
+
+class _Text(_Bytes):
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        try:
+            return value.decode(), end
+        except UnicodeDecodeError as error:
+            raise _Wrong(Fault.NOT_UTF8, end - len(value) + error.start) from None
+
+    def write(self, value: Any, version: int) -> bytes:
+        packed = super().write(value.encode("utf-8", "surrogatepass"), version)
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise _Wrong(Fault.NOT_UTF8, reason=str(error)) from None
+        return packed
+
+
+class _List(_Kind):
+    # A `total` bounds the bytes of all items.
+    def __init__(self, element: _Kind, items: int, total: int | None = None) -> None:
+        self.element = element
+        self.items = items
+        self.total = total
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        count, start = _prefix(body, at)
+        if count > self.items:
+            raise _Wrong(Fault.TOO_MANY, at)
+        items = []
+        at = start
+        for _ in range(count):
+            item, end = self.element.read(body, at, version)
+            if self.total is not None and end - start > self.total:
+                raise _Wrong(Fault.TOTAL_TOO_LONG, at)
+            items.append(item)
+            at = end
+        return tuple(items), at
+
+    def write(self, value: Any, version: int) -> bytes:
+        if len(value) > self.items:
+            reason = f"{len(value)} items, and at most {self.items} are allowed"
+            raise _Wrong(Fault.TOO_MANY, reason=reason)
+        parts: list[bytes | memoryview] = [_@I@.pack(len(value))]
+        total = 0
+        for item in value:
+            parts.append(self.element.write(item, version))
+            total += len(parts[-1])
+            if self.total is not None and total > self.total:
+                reason = f"{total} bytes or more in all, and at most {self.total} are allowed"
+                raise _Wrong(Fault.TOTAL_TOO_LONG, reason=reason)
+        return b"".join(parts)
+
+
+class _Tail(_Kind):
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        if len(body) - at > self.maximum:
+            raise _Wrong(Fault.TOO_LONG, at)
+        return body[at:], len(body)
+
+    def write(self, value: Any, version: int) -> bytes | memoryview:
+        flat: bytes | memoryview = value.cast("B") if isinstance(value, memoryview) else value
+        _check_size(len(flat), self.maximum)
+        return flat
+
+
+class _Field:
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        kind: _Kind,
+        *,
+        since: int = 1,
+        default: object = None,
+        attribute: str = "",
+    ) -> None:
+        self.number = number
+        self.name = name
+        self.kind = kind
+        self.since = since
+        self.default = default
+        self.attribute = attribute or name
+
+    def is_default(self, value: object) -> bool:
+        try:
+            return self.kind.write(value, VERSION) == self.kind.write(self.default, VERSION)
+        except _Wrong:
+            return False
+
+
+_NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
+
+
+class _Layout(Generic[_T]):
+    # Reads and writes a message field by field, with every rule, as any version has it.
+    def __init__(
+        self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.ids = ids
+        self.fields = fields
+        self.since = since
+
+    def read(self, id_: int, frame: bytes, start: int, end: int, version: int = VERSION) -> _T:
+        body = memoryview(frame)[start:end]
+        values: dict[str, Any] = {} if self.ids is _NO_ID else {"id": id_}
+        at = 0
+        for field in self.fields:
+            value = field.default
+            if field.since <= version:
+                try:
+                    value, at = field.kind.read(body, at, version)
+                except _Wrong as wrong:
+                    where = HEADER_SIZE + wrong.at
+                    raise DecodeError(wrong.fault, where, field.number, field.name) from None
+            if not isinstance(field.kind, _Constant):
+                values[field.attribute] = value
+        if at != len(body):
+            raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
+        return self.kind(**values)
+
+    def write(self, message: Any, version: int) -> tuple[bytes, bytes | memoryview]:
+        if version < self.since:
+            reason = f"{self.name} came with version {self.since}"
+            raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
+        id_ = 0 if self.ids is _NO_ID else message.id
+        if id_ not in self.ids:
+            reason = f"{id_} is not between {self.ids.start} and 2^32 - 1"
+            raise EncodeError(Fault.BAD_ID, "id", reason)
+        parts: list[bytes | memoryview] = []
+        tail: bytes | memoryview = b""
+        for field in self.fields:
+            value = getattr(message, field.attribute, None)
+            if field.since <= version:
+                parts.append(tail)
+                try:
+                    tail = field.kind.write(value, version)
+                except _Wrong as wrong:
+                    raise EncodeError(wrong.fault, field.name, wrong.reason) from None
+            elif not field.is_default(value):
+                only = f"before which it can only be {field.default!r}"
+                reason = f"it came with version {field.since}, {only}"
+                raise EncodeError(Fault.TRAILING_BYTES, field.name, reason)
+        body = b"".join(parts)
+        return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
+"""
+
+
+def helpers(schema: Schema) -> str:
+    """Return what the layouts of any schema are made of, with the widths of this one."""
+    return of_prefix(HELPERS, schema)
+
+
+def later_values(schema: Schema) -> Iterator[str]:
+    """Yield a table for each closed enum, or flags, that has grown: the version of what is new."""
+    grown = {}
+    for kind in kinds(schema):
+        match kind:
+            case Enum(closed=True, values=values):
+                grown[_since(kind)] = {v.number: v.since for v in values if v.since > 1}
+            case Flags(closed=True, bits=bits):
+                grown[_since(kind)] = {bit.mask: bit.since for bit in bits if bit.since > 1}
+    for name, later in grown.items():
+        if later:
+            lines = [f"    {number}: {since}," for number, since in later.items()]
+            yield "\n".join([f"{name}: Mapping[int, int] = {{", *lines, "}"])
+
+
+def _since(kind: Enum | Flags) -> str:
+    return f"_SINCE_{kind.python_name.upper()}"
+
+
+def layouts(schema: Schema) -> str:
+    """Write the layout of each struct and message."""
+    structs = (line for struct in ordered(schema.structs) for line in _layout_of_struct(struct))
+    messages = (line for message in schema.messages for line in _layout_of(message))
+    return "\n".join([*structs, *messages])
+
+
+def ordered(structs: tuple[Struct, ...]) -> list[Struct]:
+    """Return structs in such an order that each comes behind those that it is made of."""
+    found: dict[str, Struct] = {}
+    for struct in structs:
+        for kind in reversed([*within(struct)]):
+            if isinstance(kind, Struct):
+                found.setdefault(kind.name, kind)
+    return [*found.values()]
+
+
+def zeros(schema: Schema) -> str:
+    """Write what all-zero bytes are, of flags and structs for which older versions need it."""
+    needed = {
+        kind.name
+        for message in schema.messages
+        for field in message.fields
+        if message.is_later(field)
+        for kind in within(field.type)
+        if isinstance(kind, Flags | Struct)
+    }
+    flags = (flags for flags in schema.flags if flags.name in needed)
+    lines = [f"{zero(each)} = {camel(each.python_name)}(0)" for each in flags]
+    for struct in ordered(schema.structs):
+        if struct.name in needed:
+            head = f"{zero(struct)} = {camel(struct.python_name)}"
+            lines += call(head, map(default, struct.fields), 0)
+    return "\n".join(lines)
+
+
+def _layout_of_struct(struct: Struct) -> Iterator[str]:
+    fields = (f"{field.python_name}={_kind(field.type, field)}" for field in struct.fields)
+    head = f"{_of_struct(struct)} = _Struct"
+    yield from call(head, [camel(struct.python_name), *fields], 0, one_a_line=True)
+
+
+def _of_struct(struct: Struct) -> str:
+    return f"_KIND_{struct.python_name.upper()}"
+
+
+def _layout_of(message: Message) -> Iterator[str]:
+    start = [camel(message.python_name), f'"{message.name}"', ids(message)]
+    end = [f"since={message.since}"] if message.since > 1 else []
+    if not message.fields:
+        yield from call(f"{layout(message)} = _Layout", [*start, *end], 0)
+        return
+    yield f"{layout(message)} = _Layout("
+    yield from (f"    {argument}," for argument in start)
+    for field in message.fields:
+        lines = call("_Field", _field(message, field), 4, tail=",")
+        yield from (f"    {line}" for line in lines)
+    yield from (f"    {argument}," for argument in end)
+    yield ")"
+
+
+def _field(message: Message, field: Field) -> Iterator[str]:
+    yield from (str(field.number), f'"{field.name}"', _kind(field.type, field))
+    if message.is_later(field):
+        yield f"since={field.since}"
+        yield from [f"default={default(field)}"] if field.equals is None else []
+    if field.python_name != field.name:
+        yield f'attribute="{field.python_name}"'
+
+
+def _kind(kind: Type, field: Field | None = None) -> str:
+    """Write the reader and writer of a field, or of what it is made of."""
+    match kind:
+        case Integer() if field and field.equals is not None:
+            return f"_Constant(_{letter(kind)}, {literal(field.equals)})"
+        case Integer() if field and field.absent is not None:
+            return f"_Absent(_{letter(kind)}, {field.absent})"
+        case Float(finite=True):
+            return f"_Finite(_{letter(kind)})"
+        case Integer() | Float():
+            return f"_Number(_{letter(kind)})"
+        case Bool():
+            return f"_Closed(_{letter(kind)}, {by_number(kind)})"
+        case Enum(closed=False):
+            return f"_Open(_{letter(kind)}, {by_number(kind)})"
+        case Enum(values=values):
+            sinces = f", {_since(kind)}" if any(value.since > 1 for value in values) else ""
+            return f"_Closed(_{letter(kind)}, {by_number(kind)}{sinces})"
+        case Flags(bits=bits, closed=closed):
+            grown = closed and any(bit.since > 1 for bit in bits)
+            sinces = f", {_since(kind)}" if grown else ""
+            return f"_Bits(_{letter(kind)}, {by_number(kind)}{sinces})"
+        case Struct():
+            return _of_struct(kind)
+        case Array(is_octets=True, count=count):
+            return f"_Octets({count})"
+        case Array(element=element, count=count):
+            return f"_Array({_kind(element)}, {count})"
+        case Bytes(maximum=maximum, nul=nul):
+            return f"_Bytes({maximum}, nul={nul})"
+        case Text(maximum=maximum, nul=nul):
+            return f"_Text({maximum}, nul={nul})"
+        case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
+            return f"_List(_Bytes({item}, nul={nul}), {items}, {total})"
+        case List(element=element, max_items=items):
+            return f"_List({_kind(element)}, {items})"
+        case Tail(maximum=maximum):
+            return f"_Tail({maximum})"

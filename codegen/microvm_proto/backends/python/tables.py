@@ -1,0 +1,37 @@
+"""The tables of the codec: the layouts of numbers for `struct`, and values by their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from microvm_proto.backends.python.naming import by_number, camel, kinds, letter
+from microvm_proto.schema import Schema
+from microvm_proto.types import Bool, Enum, Flags, Scalar
+
+
+def tables(schema: Schema, formats: Iterable[str]) -> str:
+    """Write the tables.
+
+    :param formats: those that are needed for more than a number.
+    """
+    found = [kind for kind in kinds(schema) if isinstance(kind, Scalar)]
+    names = {letter(schema.prefix), *map(letter, found), *formats}
+    lines = ["# Layouts are called as `struct` writes them; IHHI is the header."]
+    lines += ['_HEADER = struct.Struct("<IHHI")']
+    lines += [
+        f'_{name} = struct.Struct("<{name}")'
+        for name in sorted(names, key=lambda name: (len(name), name))
+    ]
+    named = {by_number(kind): kind for kind in found if isinstance(kind, Bool | Enum | Flags)}
+    lines += [f"{name} = {_by_number(kind)}" for name, kind in named.items()]
+    return "\n".join(lines)
+
+
+def _by_number(kind: Bool | Enum | Flags) -> str:
+    match kind:
+        case Bool():
+            return "{0: False, 1: True}"
+        case Enum():
+            return f"{{int(value): value for value in {camel(kind.python_name)}}}"
+        case Flags(closed=closed, mask=mask, base=base):
+            return f"_Flags({camel(kind.python_name)}, 0x{mask if closed else base.maximum:X})"
