@@ -140,6 +140,7 @@ class EncodeError(ValueError):
 
 _T = TypeVar("_T")
 
+
 _INIT = """
 def __init__(_self, {parameters}):
     _set_class(_self, _mutable)
@@ -206,6 +207,7 @@ class Identity:
 
     TYPE: ClassVar[int] = 2
     MAX_BODY: ClassVar[int] = 68
+    _make: ClassVar[Callable[..., Identity]]
 
     serial: int
     name: bytes | memoryview
@@ -242,6 +244,7 @@ class Measure:
 
     TYPE: ClassVar[int] = 3
     MAX_BODY: ClassVar[int] = 3
+    _make: ClassVar[Callable[..., Measure]]
 
     id: int
     channel: Channel
@@ -269,6 +272,7 @@ class Reading:
 
     TYPE: ClassVar[int] = 4
     MAX_BODY: ClassVar[int] = 4
+    _make: ClassVar[Callable[..., Reading]]
 
     id: int
     value: int
@@ -321,6 +325,7 @@ class Refused:
 
     TYPE: ClassVar[int] = 6
     MAX_BODY: ClassVar[int] = 6
+    _make: ClassVar[Callable[..., Refused]]
 
     id: int
     reason: Refusal | int
@@ -356,10 +361,6 @@ _AS_CHANNEL = {int(value): value for value in Channel}
 _AS_REFUSAL = {int(value): value for value in Refusal}
 
 
-# The lengths that are frequent: looking one up is faster than packing it.
-_LENGTHS = tuple(_I.pack(length) for length in range(1024))
-
-
 class _Fallback(Exception):
     pass
 
@@ -369,59 +370,12 @@ class _Fallback(Exception):
 _FALLBACK_ON = (_Fallback, struct.error, LookupError)
 
 
-def _put(value: bytes, maximum: int, nul: bool) -> bytes:
-    if len(value) > maximum or (not nul and 0 in value):
-        raise _Fallback
-    return _LENGTHS[len(value)] + value
-
-
-def _put_list(items: tuple[bytes, ...], safe_size: int, nul: bool) -> bytes:
-    # A list of at most `safe_size` bytes breaks none of its bounds.
-    parts = [_LENGTHS[len(items)]]
-    for item in items:
-        parts.append(_LENGTHS[len(item)])
-        parts.append(item)
-    packed = b"".join(parts)
-    if len(packed) > safe_size or (not nul and 0 in b"".join(items)):
-        raise _Fallback
-    return packed
-
-
 def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
     if isinstance(value, memoryview):
         value = value.cast("B")
     if len(value) > maximum:
         raise _Fallback
     return value
-
-
-def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
-    (size,) = _I.unpack_from(frame, at)
-    if size > maximum:
-        raise _Fallback
-    end = at + 4 + size
-    value = frame[at + 4 : end]
-    if not nul and 0 in value:
-        raise _Fallback
-    return value, end
-
-
-def _take_list(frame: bytes, at: int, safe_size: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
-    (count,) = _I.unpack_from(frame, at)
-    last = at + safe_size
-    at += 4
-    if at + 4 * count > last:
-        raise _Fallback
-    items = []
-    for _ in range(count):
-        (size,) = _I.unpack_from(frame, at)
-        at += 4 + size
-        if at > last:
-            raise _Fallback
-        items.append(frame[at - size : at])
-    if not nul and 0 in b"".join(items):
-        raise _Fallback
-    return tuple(items), at
 
 
 def _decode_identify(id_: int, frame: bytes, start: int, end: int) -> Identify:
@@ -435,7 +389,7 @@ def _decode_identity(id_: int, frame: bytes, start: int, end: int) -> Identity:
         if end < start + 4:
             raise _Fallback
         name = memoryview(frame)[start + 4 : end]
-        return _LAYOUT_IDENTITY.make(serial, name)
+        return Identity._make(serial, name)
     except _FALLBACK_ON:
         return _LAYOUT_IDENTITY.read(id_, frame, start, end)
 
@@ -443,7 +397,7 @@ def _decode_identity(id_: int, frame: bytes, start: int, end: int) -> Identity:
 def _decode_measure(id_: int, frame: bytes, start: int, end: int) -> Measure:
     try:
         channel, times = _BH.unpack(frame[start:end])
-        return _LAYOUT_MEASURE.make(id_, _AS_CHANNEL[channel], times)
+        return Measure._make(id_, _AS_CHANNEL[channel], times)
     except _FALLBACK_ON:
         return _LAYOUT_MEASURE.read(id_, frame, start, end)
 
@@ -451,7 +405,7 @@ def _decode_measure(id_: int, frame: bytes, start: int, end: int) -> Measure:
 def _decode_reading(id_: int, frame: bytes, start: int, end: int) -> Reading:
     try:
         (value,) = _i.unpack(frame[start:end])
-        return _LAYOUT_READING.make(id_, value)
+        return Reading._make(id_, value)
     except _FALLBACK_ON:
         return _LAYOUT_READING.read(id_, frame, start, end)
 
@@ -464,175 +418,150 @@ def _decode_done(id_: int, frame: bytes, start: int, end: int) -> Done:
 def _decode_refused(id_: int, frame: bytes, start: int, end: int) -> Refused:
     try:
         reason, offset = _HI.unpack(frame[start:end])
-        return _LAYOUT_REFUSED.make(id_, _AS_REFUSAL.get(reason, reason), offset)
+        return Refused._make(id_, _AS_REFUSAL.get(reason, reason), offset)
     except _FALLBACK_ON:
         return _LAYOUT_REFUSED.read(id_, frame, start, end)
 
 
-class _Field:
-    def __init__(self, number: int, name: str, *, since: int = 1, default: object = None) -> None:
-        self.number = number
-        self.name = name
-        self.since = since
-        self.default = default
+class _Wrong(Exception):
+    # A value that is malformed, and where in the body; or one that is refused, and why.
+    def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
+        super().__init__(reason)
+        self.fault = fault
+        self.at = at
+        self.reason = reason
 
+
+class _Kind:
+    # What a field can be, in any version: read at an offset of a body, and written.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
     def write(self, value: Any, version: int) -> bytes | memoryview:
         raise NotImplementedError
 
-    def malformed(self, fault: Fault, at: int) -> DecodeError:
-        return DecodeError(fault, HEADER_SIZE + at, self.number, self.name)
 
-    def refused(self, fault: Fault, reason: str) -> EncodeError:
-        return EncodeError(fault, self.name, reason)
-
-    def too_long(self, size: int, maximum: int) -> EncodeError:
-        return self.refused(Fault.TOO_LONG, f"{size} bytes, and at most {maximum} are allowed")
-
-
-class _Integer(_Field):
-    def __init__(self, number: int, name: str, layout: struct.Struct, **later: Any) -> None:
-        super().__init__(number, name, **later)
+class _Number(_Kind):
+    def __init__(self, layout: struct.Struct) -> None:
         self.layout = layout
 
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         try:
             return self.layout.unpack_from(body, at)[0], at + self.layout.size
         except struct.error:
-            raise self.malformed(Fault.TRUNCATED, at) from None
+            raise _Wrong(Fault.TRUNCATED, at) from None
 
     def write(self, value: Any, version: int) -> bytes:
         try:
             return self.layout.pack(value)
-        except struct.error as error:
-            raise self.refused(Fault.UNKNOWN_VALUE, f"{value}: {error}") from None
+        except (struct.error, OverflowError) as error:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value}: {error}") from None
 
 
-class _Constant(_Integer):
+class _Constant(_Number):
+    def __init__(self, layout: struct.Struct, value: int) -> None:
+        super().__init__(layout)
+        self.value = value
+
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         value, end = super().read(body, at, version)
-        if value != self.default:
-            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        if value != self.value:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at)
         return value, end
 
+    def write(self, value: Any, version: int) -> bytes:
+        return self.layout.pack(self.value)
 
-class _Open(_Integer):
-    def __init__(
-        self, number: int, name: str, layout: struct.Struct, kind: type[enum.IntEnum], **later: Any
-    ) -> None:
-        super().__init__(number, name, layout, **later)
-        self.kind = kind
+
+class _Open(_Number):
+    # A number that may be in a table of names.
+    def __init__(self, layout: struct.Struct, names: Mapping[int, Any]) -> None:
+        super().__init__(layout)
+        self.names = names
 
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         value, end = super().read(body, at, version)
-        return self.kind._value2member_map_.get(value, value), end
+        return self.names.get(value, value), end
 
 
-class _Closed(_Open):
-    # The values that came later than their enum have the version in `sinces`.
-    def __init__(self, *field: Any, sinces: Mapping[int, int] | None = None, **later: Any) -> None:
-        super().__init__(*field, **later)
+class _Closed(_Number):
+    # A number that has to be in a table. Those that came later have their version in `sinces`.
+    def __init__(
+        self,
+        layout: struct.Struct,
+        names: Mapping[int, Any],
+        sinces: Mapping[int, int] | None = None,
+    ) -> None:
+        super().__init__(layout)
+        self.names = names
         self.sinces = sinces or {}
 
+    def since(self, number: int) -> int:
+        return self.sinces.get(number, 1)
+
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
-        value, end = super().read(body, at, version)
-        if not isinstance(value, self.kind) or self.sinces.get(value, 1) > version:
-            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        number, end = super().read(body, at, version)
+        try:
+            value = self.names[number]
+        except KeyError:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at) from None
+        if self.since(number) > version:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at)
         return value, end
 
     def write(self, value: Any, version: int) -> bytes:
-        if (since := self.sinces.get(value, 1)) > version:
-            raise self.refused(Fault.UNKNOWN_VALUE, f"{value} came with version {since}")
+        if (since := self.since(value)) > version:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} came with version {since}")
         try:
-            return self.layout.pack(self.kind(value))
-        except ValueError as error:
-            raise self.refused(Fault.UNKNOWN_VALUE, str(error)) from None
+            return self.layout.pack(self.names[value])
+        except KeyError:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is none of its values") from None
 
 
-class _Bytes(_Field):
-    def __init__(self, number: int, name: str, maximum: int, *, nul: bool, **later: Any) -> None:
-        super().__init__(number, name, **later)
-        self.maximum = maximum
-        self.nul = nul
-
-    def prefix(self, body: memoryview, at: int) -> tuple[int, int]:
-        try:
-            return _I.unpack_from(body, at)[0], at + 4
-        except struct.error:
-            raise self.malformed(Fault.TRUNCATED, at) from None
-
-    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
-        size, start = self.prefix(body, at)
-        if size > self.maximum:
-            raise self.malformed(Fault.TOO_LONG, at)
-        end = start + size
-        if end > len(body):
-            raise self.malformed(Fault.TRUNCATED, start)
-        value = body[start:end].tobytes()
-        if not self.nul and 0 in value:
-            raise self.malformed(Fault.EMBEDDED_NUL, start + value.index(0))
-        return value, end
-
-    def write(self, value: Any, version: int) -> bytes:
-        if len(value) > self.maximum:
-            raise self.too_long(len(value), self.maximum)
-        if not self.nul and 0 in value:
-            raise self.refused(Fault.EMBEDDED_NUL, "contains a NUL byte")
-        return b"".join((_I.pack(len(value)), value))
+def _check_size(size: int, maximum: int) -> None:
+    if size > maximum:
+        reason = f"{size} bytes, and at most {maximum} are allowed"
+        raise _Wrong(Fault.TOO_LONG, reason=reason)
 
 
-class _List(_Bytes):
-    def __init__(self, *field: Any, items: int, total: int, **more: Any) -> None:
-        super().__init__(*field, **more)
-        self.items = items
-        self.total = total
-
-    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
-        count, start = self.prefix(body, at)
-        if count > self.items:
-            raise self.malformed(Fault.TOO_MANY, at)
-        items = []
-        at = start
-        for _ in range(count):
-            item, end = super().read(body, at, version)
-            if end - start > self.total:
-                raise self.malformed(Fault.TOTAL_TOO_LONG, at)
-            items.append(item)
-            at = end
-        return tuple(items), at
-
-    def write(self, value: Any, version: int) -> bytes:
-        if len(value) > self.items:
-            reason = f"{len(value)} items, and at most {self.items} are allowed"
-            raise self.refused(Fault.TOO_MANY, reason)
-        parts = [_I.pack(len(value))]
-        total = 0
-        for item in value:
-            parts.append(super().write(item, version))
-            total += len(parts[-1])
-            if total > self.total:
-                reason = f"{total} bytes or more in all, and at most {self.total} are allowed"
-                raise self.refused(Fault.TOTAL_TOO_LONG, reason)
-        return b"".join(parts)
-
-
-class _Tail(_Field):
-    def __init__(self, number: int, name: str, maximum: int, **later: Any) -> None:
-        super().__init__(number, name, **later)
+class _Tail(_Kind):
+    def __init__(self, maximum: int) -> None:
         self.maximum = maximum
 
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         if len(body) - at > self.maximum:
-            raise self.malformed(Fault.TOO_LONG, at)
+            raise _Wrong(Fault.TOO_LONG, at)
         return body[at:], len(body)
 
     def write(self, value: Any, version: int) -> bytes | memoryview:
         flat: bytes | memoryview = value.cast("B") if isinstance(value, memoryview) else value
-        if len(flat) > self.maximum:
-            raise self.too_long(len(flat), self.maximum)
+        _check_size(len(flat), self.maximum)
         return flat
+
+
+class _Field:
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        kind: _Kind,
+        *,
+        since: int = 1,
+        default: object = None,
+        attribute: str = "",
+    ) -> None:
+        self.number = number
+        self.name = name
+        self.kind = kind
+        self.since = since
+        self.default = default
+        self.attribute = attribute or name
+
+    def is_default(self, value: object) -> bool:
+        try:
+            return self.kind.write(value, VERSION) == self.kind.write(self.default, VERSION)
+        except _Wrong:
+            return False
 
 
 _NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
@@ -644,7 +573,6 @@ class _Layout(Generic[_T]):
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
         self.kind = kind
-        self.make: Callable[..., _T] = getattr(kind, "_make", kind)
         self.name = name
         self.ids = ids
         self.fields = fields
@@ -657,9 +585,13 @@ class _Layout(Generic[_T]):
         for field in self.fields:
             value = field.default
             if field.since <= version:
-                value, at = field.read(body, at, version)
-            if not isinstance(field, _Constant):
-                values[field.name] = value
+                try:
+                    value, at = field.kind.read(body, at, version)
+                except _Wrong as wrong:
+                    where = HEADER_SIZE + wrong.at
+                    raise DecodeError(wrong.fault, where, field.number, field.name) from None
+            if not isinstance(field.kind, _Constant):
+                values[field.attribute] = value
         if at != len(body):
             raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
         return self.kind(**values)
@@ -675,14 +607,17 @@ class _Layout(Generic[_T]):
         parts: list[bytes | memoryview] = []
         tail: bytes | memoryview = b""
         for field in self.fields:
-            value = getattr(message, field.name, field.default)
+            value = getattr(message, field.attribute, None)
             if field.since <= version:
                 parts.append(tail)
-                tail = field.write(value, version)
-            elif value != field.default:
+                try:
+                    tail = field.kind.write(value, version)
+                except _Wrong as wrong:
+                    raise EncodeError(wrong.fault, field.name, wrong.reason) from None
+            elif not field.is_default(value):
                 only = f"before which it can only be {field.default!r}"
                 reason = f"it came with version {field.since}, {only}"
-                raise field.refused(Fault.TRAILING_BYTES, reason)
+                raise EncodeError(Fault.TRAILING_BYTES, field.name, reason)
         body = b"".join(parts)
         return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
 
@@ -692,29 +627,29 @@ _LAYOUT_IDENTITY = _Layout(
     Identity,
     "identity",
     _NO_ID,
-    _Integer(1, "serial", _I),
-    _Tail(2, "name", 64),
+    _Field(1, "serial", _Number(_I)),
+    _Field(2, "name", _Tail(64)),
 )
 _LAYOUT_MEASURE = _Layout(
     Measure,
     "measure",
     _SOME_ID,
-    _Closed(1, "channel", _B, Channel),
-    _Integer(2, "times", _H),
+    _Field(1, "channel", _Closed(_B, _AS_CHANNEL)),
+    _Field(2, "times", _Number(_H)),
 )
 _LAYOUT_READING = _Layout(
     Reading,
     "reading",
     _SOME_ID,
-    _Integer(1, "value", _i),
+    _Field(1, "value", _Number(_i)),
 )
 _LAYOUT_DONE = _Layout(Done, "done", _SOME_ID)
 _LAYOUT_REFUSED = _Layout(
     Refused,
     "refused",
     _ANY_ID,
-    _Open(1, "reason", _H, Refusal),
-    _Integer(2, "offset", _I),
+    _Field(1, "reason", _Open(_H, _AS_REFUSAL)),
+    _Field(2, "offset", _Number(_I)),
 )
 
 

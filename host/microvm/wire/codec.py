@@ -1559,9 +1559,9 @@ class _Field:
         self.default = default
         self.attribute = attribute or name
 
-    def is_default(self, value: object, version: int) -> bool:
+    def is_default(self, value: object) -> bool:
         try:
-            return self.kind.write(value, version) == self.kind.write(self.default, version)
+            return self.kind.write(value, VERSION) == self.kind.write(self.default, VERSION)
         except _Wrong:
             return False
 
@@ -1616,7 +1616,7 @@ class _Layout(Generic[_T]):
                     tail = field.kind.write(value, version)
                 except _Wrong as wrong:
                     raise EncodeError(wrong.fault, field.name, wrong.reason) from None
-            elif not field.is_default(value, version):
+            elif not field.is_default(value):
                 only = f"before which it can only be {field.default!r}"
                 reason = f"it came with version {field.since}, {only}"
                 raise EncodeError(Fault.TRAILING_BYTES, field.name, reason)

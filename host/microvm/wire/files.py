@@ -137,6 +137,7 @@ class EncodeError(ValueError):
 
 _T = TypeVar("_T")
 
+
 _INIT = """
 def __init__(_self, {parameters}):
     _set_class(_self, _mutable)
@@ -194,6 +195,7 @@ class Request:
 
     TYPE: ClassVar[int] = 1
     MAX_BODY: ClassVar[int] = 9489
+    _make: ClassVar[Callable[..., Request]]
 
     action: Action
     keep_mode: int
@@ -240,6 +242,7 @@ class Entry:
 
     TYPE: ClassVar[int] = 2
     MAX_BODY: ClassVar[int] = 4386
+    _make: ClassVar[Callable[..., Entry]]
 
     mode: int
     size: int
@@ -276,6 +279,7 @@ class Data:
 
     TYPE: ClassVar[int] = 3
     MAX_BODY: ClassVar[int] = 262132
+    _make: ClassVar[Callable[..., Data]]
 
     data: bytes | memoryview
 
@@ -353,6 +357,7 @@ class Failure:
 
     TYPE: ClassVar[int] = 6
     MAX_BODY: ClassVar[int] = 4104
+    _make: ClassVar[Callable[..., Failure]]
 
     subject: Subject
     error_number: int
@@ -409,18 +414,6 @@ def _put(value: bytes, maximum: int, nul: bool) -> bytes:
     return _LENGTHS[len(value)] + value
 
 
-def _put_list(items: tuple[bytes, ...], safe_size: int, nul: bool) -> bytes:
-    # A list of at most `safe_size` bytes breaks none of its bounds.
-    parts = [_LENGTHS[len(items)]]
-    for item in items:
-        parts.append(_LENGTHS[len(item)])
-        parts.append(item)
-    packed = b"".join(parts)
-    if len(packed) > safe_size or (not nul and 0 in b"".join(items)):
-        raise _Fallback
-    return packed
-
-
 def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
     if isinstance(value, memoryview):
         value = value.cast("B")
@@ -440,24 +433,6 @@ def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
     return value, end
 
 
-def _take_list(frame: bytes, at: int, safe_size: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
-    (count,) = _I.unpack_from(frame, at)
-    last = at + safe_size
-    at += 4
-    if at + 4 * count > last:
-        raise _Fallback
-    items = []
-    for _ in range(count):
-        (size,) = _I.unpack_from(frame, at)
-        at += 4 + size
-        if at > last:
-            raise _Fallback
-        items.append(frame[at - size : at])
-    if not nul and 0 in b"".join(items):
-        raise _Fallback
-    return tuple(items), at
-
-
 def _decode_request(id_: int, frame: bytes, start: int, end: int) -> Request:
     try:
         action, keep_mode = _BB.unpack_from(frame, start)
@@ -468,7 +443,7 @@ def _decode_request(id_: int, frame: bytes, start: int, end: int) -> Request:
         owner, at = _take(frame, at, 511, False)
         if at != end:
             raise _Fallback
-        return _LAYOUT_REQUEST.make(_AS_ACTION[action], keep_mode, path, name, cwd, user, owner)
+        return Request._make(_AS_ACTION[action], keep_mode, path, name, cwd, user, owner)
     except _FALLBACK_ON:
         return _LAYOUT_REQUEST.read(id_, frame, start, end)
 
@@ -480,7 +455,7 @@ def _decode_entry(id_: int, frame: bytes, start: int, end: int) -> Entry:
         target, at = _take(frame, at, 4095, False)
         if at != end:
             raise _Fallback
-        return _LAYOUT_ENTRY.make(mode, size, mtime, uid, gid, name, target)
+        return Entry._make(mode, size, mtime, uid, gid, name, target)
     except _FALLBACK_ON:
         return _LAYOUT_ENTRY.read(id_, frame, start, end)
 
@@ -488,7 +463,7 @@ def _decode_entry(id_: int, frame: bytes, start: int, end: int) -> Entry:
 def _decode_data(id_: int, frame: bytes, start: int, end: int) -> Data:
     try:
         data = memoryview(frame)[start:end]
-        return _LAYOUT_DATA.make(data)
+        return Data._make(data)
     except _FALLBACK_ON:
         return _LAYOUT_DATA.read(id_, frame, start, end)
 
@@ -509,175 +484,170 @@ def _decode_failure(id_: int, frame: bytes, start: int, end: int) -> Failure:
         path, at = _take(frame, start + 5, 4095, False)
         if at != end:
             raise _Fallback
-        return _LAYOUT_FAILURE.make(_AS_SUBJECT[subject], error_number, path)
+        return Failure._make(_AS_SUBJECT[subject], error_number, path)
     except _FALLBACK_ON:
         return _LAYOUT_FAILURE.read(id_, frame, start, end)
 
 
-class _Field:
-    def __init__(self, number: int, name: str, *, since: int = 1, default: object = None) -> None:
-        self.number = number
-        self.name = name
-        self.since = since
-        self.default = default
+class _Wrong(Exception):
+    # A value that is malformed, and where in the body; or one that is refused, and why.
+    def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
+        super().__init__(reason)
+        self.fault = fault
+        self.at = at
+        self.reason = reason
 
+
+class _Kind:
+    # What a field can be, in any version: read at an offset of a body, and written.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
     def write(self, value: Any, version: int) -> bytes | memoryview:
         raise NotImplementedError
 
-    def malformed(self, fault: Fault, at: int) -> DecodeError:
-        return DecodeError(fault, HEADER_SIZE + at, self.number, self.name)
 
-    def refused(self, fault: Fault, reason: str) -> EncodeError:
-        return EncodeError(fault, self.name, reason)
-
-    def too_long(self, size: int, maximum: int) -> EncodeError:
-        return self.refused(Fault.TOO_LONG, f"{size} bytes, and at most {maximum} are allowed")
-
-
-class _Integer(_Field):
-    def __init__(self, number: int, name: str, layout: struct.Struct, **later: Any) -> None:
-        super().__init__(number, name, **later)
+class _Number(_Kind):
+    def __init__(self, layout: struct.Struct) -> None:
         self.layout = layout
 
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         try:
             return self.layout.unpack_from(body, at)[0], at + self.layout.size
         except struct.error:
-            raise self.malformed(Fault.TRUNCATED, at) from None
+            raise _Wrong(Fault.TRUNCATED, at) from None
 
     def write(self, value: Any, version: int) -> bytes:
         try:
             return self.layout.pack(value)
-        except struct.error as error:
-            raise self.refused(Fault.UNKNOWN_VALUE, f"{value}: {error}") from None
+        except (struct.error, OverflowError) as error:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value}: {error}") from None
 
 
-class _Constant(_Integer):
-    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
-        value, end = super().read(body, at, version)
-        if value != self.default:
-            raise self.malformed(Fault.UNKNOWN_VALUE, at)
-        return value, end
-
-
-class _Open(_Integer):
-    def __init__(
-        self, number: int, name: str, layout: struct.Struct, kind: type[enum.IntEnum], **later: Any
-    ) -> None:
-        super().__init__(number, name, layout, **later)
-        self.kind = kind
+class _Constant(_Number):
+    def __init__(self, layout: struct.Struct, value: int) -> None:
+        super().__init__(layout)
+        self.value = value
 
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         value, end = super().read(body, at, version)
-        return self.kind._value2member_map_.get(value, value), end
-
-
-class _Closed(_Open):
-    # The values that came later than their enum have the version in `sinces`.
-    def __init__(self, *field: Any, sinces: Mapping[int, int] | None = None, **later: Any) -> None:
-        super().__init__(*field, **later)
-        self.sinces = sinces or {}
-
-    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
-        value, end = super().read(body, at, version)
-        if not isinstance(value, self.kind) or self.sinces.get(value, 1) > version:
-            raise self.malformed(Fault.UNKNOWN_VALUE, at)
+        if value != self.value:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at)
         return value, end
 
     def write(self, value: Any, version: int) -> bytes:
-        if (since := self.sinces.get(value, 1)) > version:
-            raise self.refused(Fault.UNKNOWN_VALUE, f"{value} came with version {since}")
+        return self.layout.pack(self.value)
+
+
+class _Closed(_Number):
+    # A number that has to be in a table. Those that came later have their version in `sinces`.
+    def __init__(
+        self,
+        layout: struct.Struct,
+        names: Mapping[int, Any],
+        sinces: Mapping[int, int] | None = None,
+    ) -> None:
+        super().__init__(layout)
+        self.names = names
+        self.sinces = sinces or {}
+
+    def since(self, number: int) -> int:
+        return self.sinces.get(number, 1)
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        number, end = super().read(body, at, version)
         try:
-            return self.layout.pack(self.kind(value))
-        except ValueError as error:
-            raise self.refused(Fault.UNKNOWN_VALUE, str(error)) from None
+            value = self.names[number]
+        except KeyError:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at) from None
+        if self.since(number) > version:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if (since := self.since(value)) > version:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} came with version {since}")
+        try:
+            return self.layout.pack(self.names[value])
+        except KeyError:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is none of its values") from None
 
 
-class _Bytes(_Field):
-    def __init__(self, number: int, name: str, maximum: int, *, nul: bool, **later: Any) -> None:
-        super().__init__(number, name, **later)
+def _prefix(body: memoryview, at: int) -> tuple[int, int]:
+    try:
+        return _I.unpack_from(body, at)[0], at + 4
+    except struct.error:
+        raise _Wrong(Fault.TRUNCATED, at) from None
+
+
+def _check_size(size: int, maximum: int) -> None:
+    if size > maximum:
+        reason = f"{size} bytes, and at most {maximum} are allowed"
+        raise _Wrong(Fault.TOO_LONG, reason=reason)
+
+
+class _Bytes(_Kind):
+    def __init__(self, maximum: int, *, nul: bool) -> None:
         self.maximum = maximum
         self.nul = nul
 
-    def prefix(self, body: memoryview, at: int) -> tuple[int, int]:
-        try:
-            return _I.unpack_from(body, at)[0], at + 4
-        except struct.error:
-            raise self.malformed(Fault.TRUNCATED, at) from None
-
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
-        size, start = self.prefix(body, at)
+        size, start = _prefix(body, at)
         if size > self.maximum:
-            raise self.malformed(Fault.TOO_LONG, at)
+            raise _Wrong(Fault.TOO_LONG, at)
         end = start + size
         if end > len(body):
-            raise self.malformed(Fault.TRUNCATED, start)
+            raise _Wrong(Fault.TRUNCATED, start)
         value = body[start:end].tobytes()
         if not self.nul and 0 in value:
-            raise self.malformed(Fault.EMBEDDED_NUL, start + value.index(0))
+            raise _Wrong(Fault.EMBEDDED_NUL, start + value.index(0))
         return value, end
 
     def write(self, value: Any, version: int) -> bytes:
-        if len(value) > self.maximum:
-            raise self.too_long(len(value), self.maximum)
+        _check_size(len(value), self.maximum)
         if not self.nul and 0 in value:
-            raise self.refused(Fault.EMBEDDED_NUL, "contains a NUL byte")
+            raise _Wrong(Fault.EMBEDDED_NUL, reason="contains a NUL byte")
         return b"".join((_I.pack(len(value)), value))
 
 
-class _List(_Bytes):
-    def __init__(self, *field: Any, items: int, total: int, **more: Any) -> None:
-        super().__init__(*field, **more)
-        self.items = items
-        self.total = total
-
-    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
-        count, start = self.prefix(body, at)
-        if count > self.items:
-            raise self.malformed(Fault.TOO_MANY, at)
-        items = []
-        at = start
-        for _ in range(count):
-            item, end = super().read(body, at, version)
-            if end - start > self.total:
-                raise self.malformed(Fault.TOTAL_TOO_LONG, at)
-            items.append(item)
-            at = end
-        return tuple(items), at
-
-    def write(self, value: Any, version: int) -> bytes:
-        if len(value) > self.items:
-            reason = f"{len(value)} items, and at most {self.items} are allowed"
-            raise self.refused(Fault.TOO_MANY, reason)
-        parts = [_I.pack(len(value))]
-        total = 0
-        for item in value:
-            parts.append(super().write(item, version))
-            total += len(parts[-1])
-            if total > self.total:
-                reason = f"{total} bytes or more in all, and at most {self.total} are allowed"
-                raise self.refused(Fault.TOTAL_TOO_LONG, reason)
-        return b"".join(parts)
-
-
-class _Tail(_Field):
-    def __init__(self, number: int, name: str, maximum: int, **later: Any) -> None:
-        super().__init__(number, name, **later)
+class _Tail(_Kind):
+    def __init__(self, maximum: int) -> None:
         self.maximum = maximum
 
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         if len(body) - at > self.maximum:
-            raise self.malformed(Fault.TOO_LONG, at)
+            raise _Wrong(Fault.TOO_LONG, at)
         return body[at:], len(body)
 
     def write(self, value: Any, version: int) -> bytes | memoryview:
         flat: bytes | memoryview = value.cast("B") if isinstance(value, memoryview) else value
-        if len(flat) > self.maximum:
-            raise self.too_long(len(flat), self.maximum)
+        _check_size(len(flat), self.maximum)
         return flat
+
+
+class _Field:
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        kind: _Kind,
+        *,
+        since: int = 1,
+        default: object = None,
+        attribute: str = "",
+    ) -> None:
+        self.number = number
+        self.name = name
+        self.kind = kind
+        self.since = since
+        self.default = default
+        self.attribute = attribute or name
+
+    def is_default(self, value: object) -> bool:
+        try:
+            return self.kind.write(value, VERSION) == self.kind.write(self.default, VERSION)
+        except _Wrong:
+            return False
 
 
 _NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
@@ -689,7 +659,6 @@ class _Layout(Generic[_T]):
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
         self.kind = kind
-        self.make: Callable[..., _T] = getattr(kind, "_make", kind)
         self.name = name
         self.ids = ids
         self.fields = fields
@@ -702,9 +671,13 @@ class _Layout(Generic[_T]):
         for field in self.fields:
             value = field.default
             if field.since <= version:
-                value, at = field.read(body, at, version)
-            if not isinstance(field, _Constant):
-                values[field.name] = value
+                try:
+                    value, at = field.kind.read(body, at, version)
+                except _Wrong as wrong:
+                    where = HEADER_SIZE + wrong.at
+                    raise DecodeError(wrong.fault, where, field.number, field.name) from None
+            if not isinstance(field.kind, _Constant):
+                values[field.attribute] = value
         if at != len(body):
             raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
         return self.kind(**values)
@@ -720,14 +693,17 @@ class _Layout(Generic[_T]):
         parts: list[bytes | memoryview] = []
         tail: bytes | memoryview = b""
         for field in self.fields:
-            value = getattr(message, field.name, field.default)
+            value = getattr(message, field.attribute, None)
             if field.since <= version:
                 parts.append(tail)
-                tail = field.write(value, version)
-            elif value != field.default:
+                try:
+                    tail = field.kind.write(value, version)
+                except _Wrong as wrong:
+                    raise EncodeError(wrong.fault, field.name, wrong.reason) from None
+            elif not field.is_default(value):
                 only = f"before which it can only be {field.default!r}"
                 reason = f"it came with version {field.since}, {only}"
-                raise field.refused(Fault.TRAILING_BYTES, reason)
+                raise EncodeError(Fault.TRAILING_BYTES, field.name, reason)
         body = b"".join(parts)
         return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
 
@@ -736,31 +712,31 @@ _LAYOUT_REQUEST = _Layout(
     Request,
     "request",
     _NO_ID,
-    _Closed(1, "action", _B, Action),
-    _Integer(2, "keep_mode", _B),
-    _Bytes(3, "path", 4095, nul=False),
-    _Bytes(4, "name", 255, nul=False),
-    _Bytes(5, "cwd", 4095, nul=False),
-    _Bytes(6, "user", 511, nul=False),
-    _Bytes(7, "owner", 511, nul=False),
+    _Field(1, "action", _Closed(_B, _AS_ACTION)),
+    _Field(2, "keep_mode", _Number(_B)),
+    _Field(3, "path", _Bytes(4095, nul=False)),
+    _Field(4, "name", _Bytes(255, nul=False)),
+    _Field(5, "cwd", _Bytes(4095, nul=False)),
+    _Field(6, "user", _Bytes(511, nul=False)),
+    _Field(7, "owner", _Bytes(511, nul=False)),
 )
 _LAYOUT_ENTRY = _Layout(
     Entry,
     "entry",
     _NO_ID,
-    _Integer(1, "mode", _I),
-    _Integer(2, "size", _Q),
-    _Integer(3, "mtime", _q),
-    _Integer(4, "uid", _I),
-    _Integer(5, "gid", _I),
-    _Bytes(6, "name", 255, nul=False),
-    _Bytes(7, "target", 4095, nul=False),
+    _Field(1, "mode", _Number(_I)),
+    _Field(2, "size", _Number(_Q)),
+    _Field(3, "mtime", _Number(_q)),
+    _Field(4, "uid", _Number(_I)),
+    _Field(5, "gid", _Number(_I)),
+    _Field(6, "name", _Bytes(255, nul=False)),
+    _Field(7, "target", _Bytes(4095, nul=False)),
 )
 _LAYOUT_DATA = _Layout(
     Data,
     "data",
     _NO_ID,
-    _Tail(1, "data", 262132),
+    _Field(1, "data", _Tail(262132)),
 )
 _LAYOUT_WHOLE = _Layout(Whole, "whole", _NO_ID)
 _LAYOUT_DONE = _Layout(Done, "done", _NO_ID)
@@ -768,9 +744,9 @@ _LAYOUT_FAILURE = _Layout(
     Failure,
     "failure",
     _NO_ID,
-    _Closed(1, "subject", _B, Subject),
-    _Integer(2, "error_number", _I),
-    _Bytes(3, "path", 4095, nul=False),
+    _Field(1, "subject", _Closed(_B, _AS_SUBJECT)),
+    _Field(2, "error_number", _Number(_I)),
+    _Field(3, "path", _Bytes(4095, nul=False)),
 )
 
 
