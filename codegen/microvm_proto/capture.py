@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from microvm_proto.dump import Unreadable
 
@@ -33,8 +33,7 @@ _MAX_BLOCK = 1 << 24
 _MAX_INTERFACES = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """A packet as it was captured, perhaps not to its end.
 
     :ivar number: counted from 1, as Wireshark does.

@@ -25,7 +25,6 @@ from microvm_proto.schema import Schema
 
 if TYPE_CHECKING:
     from microvm_proto.breaking import Comparison
-    from microvm_proto.source import Source
 
 _SCHEMA = click.argument(
     "schema", required=False, type=click.Path(path_type=Path), metavar="[SCHEMA]"
@@ -255,9 +254,10 @@ def _conclude(comparison: Comparison) -> None:
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
-    help="Of a capture, only what goes to and from this port of the second end.",
+    metavar="PORT",
+    help="In a capture, the port of the end that the schema names second: only its connections.",
 )
-@click.option("--baud", type=int, help="The speed of a serial port, which is otherwise left alone.")
+@click.option("--baud", type=int, metavar="RATE", help="The speed to set on a serial port.")
 def explain(
     frames: tuple[str, ...],
     schema: Path | None,
@@ -269,18 +269,15 @@ def explain(
 
     They are given in hexadecimal, with or without spaces, or by a FILE; `-` is standard input. A
     FILE holds raw bytes, such as what one end has sent; a capture, of libpcap or pcapng; or text:
-    hexadecimal, or a dump by xxd, hexdump -C, od -t x1, tshark -x or Wireshark. From a pipe or a
-    serial port, such as /dev/ttyUSB0, each frame is shown as soon as it is whole.
+    hexadecimal, a dump by xxd, hexdump -C, od -t x1, tshark -x or Wireshark, or an array of C. From
+    a pipe or a serial port, such as /dev/ttyUSB0, each frame is shown as soon as it is whole.
 
     Without --from, and --port for a capture, each frame is taken to come from the side that sends
     its message. The exit status is 1 when a frame is malformed, or not whole.
     """
-    from microvm_proto.capture import is_capture
-    from microvm_proto.conversation import explain_capture
-    from microvm_proto.dump import FORMS, Unreadable, stream_of
+    from microvm_proto.dump import FORMS, Unreadable
     from microvm_proto.explain import BrokenStream, Foreign
-    from microvm_proto.explain import explain as explained
-    from microvm_proto.source import SPEEDS, peek
+    from microvm_proto.source import SPEEDS
 
     with _reporting_errors():
         known = _read(schema)
@@ -288,19 +285,11 @@ def explain(
         raise click.UsageError(f"--from is one of {' and '.join(known.ends)}")
     if baud is not None and baud not in SPEEDS:
         raise click.UsageError(f"--baud is one of {', '.join(map(str, sorted(SPEEDS)))}")
-    given, colour = " ".join(frames), sys.stdout.isatty()
+    given = " ".join(frames)
+    name = "standard input" if given == "-" else repr(given)
     try:
-        with _source(given, baud) as source:
-            head, pieces = peek(source.pieces, 4)
-            if not source.raw and is_capture(head):
-                lines = explain_capture(known, pieces, sender, port=port, colour=colour)
-            elif port is not None:
-                raise click.UsageError("--port is for a capture")
-            else:
-                head, pieces = peek(pieces if source.raw else stream_of(pieces), 1)
-                if not head:
-                    _fail("there is no frame")
-                lines = explained(known, pieces, sender, colour=colour)
+        with _source(given, baud) as (pieces, raw):
+            lines = _explained(known, pieces, raw, sender, port)
             try:
                 sys.stdout.writelines(f"{line}\n" for line in lines)
             finally:
@@ -308,22 +297,43 @@ def explain(
     except KeyboardInterrupt:  # the usual end of what comes from a serial port
         sys.exit(128 + signal.SIGINT)
     except Unreadable as error:
-        _fail(f"{_name(given)} {error}")
+        _fail(f"{name} {error}")
     except BrokenStream as error:
-        if isinstance(error, Foreign) and sender is None and not source.raw:
-            click.echo(f"{_name(given)} may be something else; {FORMS}", err=True)
-        _fail(str(error))
+        doubtful = isinstance(error, Foreign) and sender is None and not raw
+        _fail(f"{error}; {name} may be something else: {FORMS}" if doubtful else str(error))
+
+
+def _explained(
+    schema: Schema, pieces: Iterator[bytes], raw: bool, sender: str | None, port: int | None
+) -> Iterator[str]:
+    """Return what describes the frames in a file, of any kind unless it is `raw`."""
+    from microvm_proto.capture import is_capture
+    from microvm_proto.conversation import explain_capture
+    from microvm_proto.dump import stream_of
+    from microvm_proto.explain import explain as explained
+    from microvm_proto.source import peek
+
+    colour = sys.stdout.isatty()
+    head, file = peek(pieces, 4)
+    if not raw and is_capture(head):
+        return explain_capture(schema, file, sender, port=port, colour=colour)
+    if port is not None:
+        raise click.UsageError("--port is for a capture")
+    head, stream = peek(file if raw else stream_of(file), 1)
+    if not head:
+        _fail("there is no frame")
+    return explained(schema, stream, sender, colour=colour)
 
 
 @contextmanager
-def _source(given: str, baud: int | None) -> Iterator[Source]:
-    """Open what the arguments of `explain` stand for."""
+def _source(given: str, baud: int | None) -> Iterator[tuple[Iterator[bytes], bool]]:
+    """Open what the arguments of `explain` stand for; tell whether that is frames as they are."""
     from microvm_proto.dump import Unreadable, bytes_of
     from microvm_proto.source import Source, opened
 
     with ExitStack() as stack:
         try:
-            source = Source(iter([bytes_of(given)]), raw=True)
+            source, raw = Source(iter([bytes_of(given)])), True
         except Unreadable as reason:
             try:
                 source = stack.enter_context(opened(given, baud))
@@ -331,11 +341,10 @@ def _source(given: str, baud: int | None) -> Iterator[Source]:
                 if " " in given.strip():
                     _fail(f"{given!a} {reason}")
                 _fail(f"{given!a} is not in hexadecimal, nor a file to read: {error.strerror}")
-        yield Source(_flushing(source.pieces), source.raw)
-
-
-def _name(given: str) -> str:
-    return "standard input" if given == "-" else repr(given)
+            raw = source.serial
+        if baud and not source.serial:
+            raise click.UsageError("--baud is for a serial port")
+        yield _flushing(source.pieces), raw
 
 
 def _flushing(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from microvm_proto.capture import Packet
 from microvm_proto.dump import Unreadable
@@ -57,8 +58,7 @@ class Flow:
     whole: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """Bytes of a flow that follow those of the segment before it.
 
     :ivar packet: the number of the packet that brought them.

@@ -33,11 +33,11 @@ class Source:
     """What is read.
 
     :ivar pieces: its bytes, as they come.
-    :ivar raw: whether they are those of frames, and neither text nor a capture.
+    :ivar serial: whether it is a serial port, whose bytes are those of frames.
     """
 
     pieces: Iterator[bytes]
-    raw: bool = False
+    serial: bool = False
 
 
 @contextmanager
@@ -48,11 +48,9 @@ def opened(name: str, baud: int | None = None) -> Iterator[Source]:
 
     :param baud: one of :data:`SPEEDS` for a serial port; None leaves it as it is.
     :raises OSError: it cannot be opened.
-    :raises Unreadable: there is a speed for what is no serial port.
+    :raises Unreadable: it is a serial port that cannot be set up.
     """
     if name == "-":
-        if baud:
-            raise Unreadable("is no serial port, for a speed")
         yield Source(_pieces(cast(BufferedIOBase, sys.stdin.buffer)))
         return
     # A serial port without a carrier would not open.
@@ -61,9 +59,7 @@ def opened(name: str, baud: int | None = None) -> Iterator[Source]:
         os.set_blocking(file.fileno(), True)
         if _is_serial(file.fileno()):
             with _raw(file.fileno(), baud):
-                yield Source(_pieces(file), raw=True)
-        elif baud:
-            raise Unreadable("is no serial port, for a speed")
+                yield Source(_pieces(file), serial=True)
         else:
             yield Source(_pieces(file))
 

@@ -1,0 +1,136 @@
+"""Tests of what is explained as it comes: from files, pipes and serial ports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+from click.testing import Result
+
+from microvm.wire import codec
+
+ROOT = Path(__file__).parents[2]
+EXPLAIN = [sys.executable, "-c", "from microvm_proto.cli import main; main()", "explain"]
+PING = codec.Ping(42).encode()
+# What a terminal that is not raw would change, drop, or take for the end or a signal.
+LINE = codec.ExecOutput(3, codec.Stream.STDOUT, b"\r\n\x03\x04\x11\x13\x1a\x1c\x7f\xff").encode()
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def serial() -> Iterator[tuple[int, int, str]]:
+    """Both ends of a line: the far one, the port, and its name."""
+    far, port = os.openpty()
+    yield far, port, os.ttyname(port)
+    os.close(far)
+    os.close(port)
+
+
+def explaining(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*EXPLAIN, *arguments], stdin=stdin, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def frame(output: IO[str]) -> str:
+    """Read what is shown of the next frame."""
+    return "".join(iter(output.readline, "\n"))
+
+
+def test_a_frame_is_shown_as_soon_as_it_is_whole() -> None:
+    with explaining("-", stdin=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        for at in (0, 1):
+            os.write(process.stdin.fileno(), (PING * 2)[at * 20 + at : at * 20 + 21])
+            assert frame(process.stdout).startswith(f"frame {at + 1}, at {20 * at}: ping")
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def test_a_serial_port_is_raw_until_ctrl_c(serial: tuple[int, int, str]) -> None:
+    far, port, name = serial
+    before = termios.tcgetattr(port)
+    with explaining(name, "--baud", "57600") as process:
+        assert process.stdout
+        assert process.stderr
+        while termios.tcgetattr(port)[4] != termios.B57600:
+            assert process.poll() is None, process.stderr.read()
+        for data in (PING[:5], PING[5:] + LINE):
+            os.write(far, data)
+        assert frame(process.stdout).startswith("frame 1, at 0: ping")
+        assert r'data             "\r\n\x03\x04\x11\x13\x1a\x1c\x7f\xff"' in frame(process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read() == ""
+    assert termios.tcgetattr(port) == before
+
+
+def test_what_comes_from_a_serial_port_is_no_text(serial: tuple[int, int, str]) -> None:
+    far, _, name = serial
+    with explaining(name) as process:
+        os.write(far, b"the kernel says: \n")
+        assert process.wait() == 1
+        assert process.stderr
+        assert "frame 1 is malformed" in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-", "--baud", "9600"], "--baud is for a serial port"),
+        (["/dev/zero", "--baud", "9600"], "--baud is for a serial port"),
+        (["-", "--baud", "9601"], "--baud is one of 50, 75, "),
+        ([PING.hex(), "--baud", "9600"], "--baud is for a serial port"),
+        ([PING.hex(), "--port", "7000"], "--port is for a capture"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments: list[str], said: str, run: Run) -> None:
+    result = run("explain", *arguments)
+    assert result.exit_code
+    assert result.stdout == ""
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("cat /dev/zero", "may be something else: give raw bytes, a capture"),
+        ("yes 00", "standard input is a text of more than 64 MiB"),
+        ("gzip -c README.md", "may be something else: give raw bytes, a capture"),
+        ("true", "there is no frame"),
+    ],
+)
+def test_a_stream_of_anything_ends(command: str, said: str) -> None:
+    with subprocess.Popen(command.split(), stdout=subprocess.PIPE) as source:
+        assert source.stdout
+        with explaining("-", stdin=source.stdout.fileno()) as process:
+            source.stdout.close()
+            assert process.wait() == 1
+            assert process.stderr
+            assert said in process.stderr.read()
+
+
+def test_who_reads_no_further_is_told_nothing(tmp_path: Path) -> None:
+    (tmp_path / "stream").write_bytes(PING * 10_000)
+    with explaining(str(tmp_path / "stream")) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline().startswith("frame 1")
+        process.stdout.close()
+        process.wait()
+        assert process.stderr.read() == ""
