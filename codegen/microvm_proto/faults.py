@@ -69,7 +69,12 @@ CHECKS = (
     Check("", "the body is no longer than the message's longest", "body_too_long", "body_length"),
     Check("the check", "it is the frame's", "bad_check", "the check", only="check"),
     Check("a number", "all of its bytes are there", "truncated", "its first byte"),
-    Check("", "its field can have the value", "unknown_value", "its first byte"),
+    Check(
+        "",
+        "a bool is 0 or 1; a closed enum has the value, closed flags the bits; a constant is right",
+        "unknown_value",
+        "its first byte",
+    ),
     Check("", "a float is finite, where it has to be", "not_finite", "its first byte"),
     Check("an array of `u8`", "all of its bytes are there", "truncated", "its first byte"),
     Check("another array, a struct", "all that is checked of what is in it, in order", "", ""),

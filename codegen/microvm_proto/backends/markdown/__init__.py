@@ -133,8 +133,8 @@ _VERSIONS = """## Versions
 
 A side that speaks a version speaks every older one, too. Two sides speak the lower of their
 versions, and then nothing that came later is on the wire: what came later among messages is an
-unknown type, among the values of a closed enum an unknown value. Fields are only added, at the
-end but before a tail; one that came later is not in the body, nor counted in the longest that it
-can be, and the reader takes the value that is given for it. A writer does not send what the version
-cannot carry: it refuses. Fields are numbered in the order in which they came, so that a tail keeps
-its number. A message whose layout is frozen is the same in every version."""
+unknown type, among the values of a closed enum or the bits of closed flags an unknown value. Fields
+are only added, at the end but before a tail; one that came later is not in the body, nor counted in
+the longest that it can be, and the reader takes the value that is given for it. A writer does not
+send what the version cannot carry: it refuses. Fields are numbered in the order in which they came,
+so that a tail keeps its number. A message whose layout is frozen is the same in every version."""
