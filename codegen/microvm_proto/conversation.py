@@ -34,19 +34,21 @@ def explain_capture(
     """
     view = View(schema, colour=colour)
     segments = Segments()
-    open_: dict[Flow, _FlowView] = {}
+    views: dict[Flow, _FlowView] = {}
     flows = frames = broken = 0
     for segment in segments.read(packets(pieces)):
         ports = segment.flow.ports
         if port is not None and ports and port not in ports:
             continue
-        shown = open_.get(segment.flow)
+        shown = views.get(segment.flow)
         if shown is None:
-            end = schema.ends[ports[1] != port] if port is not None and ports else sender
-            shown = open_[segment.flow] = _FlowView(view, segment.flow, end, known=port is not None)
+            end = sender
+            if port is not None and ports:
+                end = schema.ends[0] if ports[1] == port else schema.ends[1]
+            shown = views[segment.flow] = _FlowView(view, segment.flow, end, known=port is not None)
         yield from shown.take(segment)
         if segment.data is None:
-            del open_[segment.flow]
+            del views[segment.flow]
             flows += 1
             frames += shown.frames
             broken += shown.broken
