@@ -76,17 +76,18 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path
         if path not in folders:
             folder = folders[path] = tmp_path_factory.mktemp(path.stem)
             schema = read_schema(path)
-            names = {
-                "python": "codec.py",
-                "c": "protocol.h",
-                "markdown": "SPEC.md",
-                "vectors": "vectors.json",
-                "strategies": "messages.py",
-                "wireshark": "dissector.lua",
+            outputs = {
+                "codec.py": ("python", "fast"),
+                "plain.py": ("python", "plain"),
+                "protocol.h": ("c", ""),
+                "SPEC.md": ("markdown", ""),
+                "vectors.json": ("vectors", ""),
+                "messages.py": ("strategies", ""),
+                "dissector.lua": ("wireshark", ""),
             }
-            for backend, name in names.items():
+            for name, (backend, style) in outputs.items():
                 with contextlib.suppress(NotImplementedError, UnboundLocalError):
-                    for file, text in emitted(backend, schema, name).items():
+                    for file, text in emitted(backend, schema, name, style).items():
                         (folder / file).write_text(text)
         return folders[path]
 

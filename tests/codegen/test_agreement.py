@@ -6,9 +6,11 @@ in this process; undefined behaviour ends it.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import itertools
+import math
 import struct
 import subprocess
 from collections.abc import Callable
@@ -20,17 +22,37 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support import encoders, vectors
+from tests.support import encoders, messages, vectors
+from tests.support.emitted import emitted
 
 from microvm_proto import frame as reference
 from microvm_proto.faults import FAULTS, Fault
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
+from microvm_proto.types import (
+    FLOATS,
+    Array,
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Struct,
+    Tail,
+    Text,
+    Type,
+)
 
 ROOT = Path(__file__).parents[2]
 SANDBOXD = ROOT / "protocol/sandboxd.toml"
-EVERYTHING = Path(__file__).parent / "schemas/everything.toml"
+SCHEMAS = Path(__file__).parent / "schemas"
+EVERYTHING = SCHEMAS / "everything.toml"
+TYPES = SCHEMAS / "types.toml"
+SHORT_PREFIX = SCHEMAS / "short_prefix.toml"
 HEADER = 12
 
 SHIM = """
@@ -73,10 +95,49 @@ refused:
 
 @dataclass(frozen=True)
 class Codec:
-    """The Python end of one schema."""
+    """The Python end of one schema, in each of its styles."""
 
     schema: Schema
     python: ModuleType
+    plain: ModuleType
+
+    def by_python(
+        self, frame: bytes, sender: str, version: int = 0, written: int = 0
+    ) -> tuple[object, ...]:
+        """Return what Python says of a frame: its fault, or that it needs more, or the frame again.
+
+        Its styles say the same.
+
+        :param version: at which it is read; the newest by default.
+        :param written: at which it is written again; the same by default.
+        """
+        version = version or self.schema.version
+        said = _said(self.python, frame, sender, version, written or version)
+        assert _said(self.plain, frame, sender, version, written or version) == said
+        return said[:1] if said[0] == "refused" else said
+
+
+def _said(
+    codec: ModuleType, frame: bytes, sender: str, version: int, written: int
+) -> tuple[object, ...]:
+    decoder = codec.Decoder(sender, version)
+    decoder.receive_data(frame)
+    try:
+        message = decoder.next_message()
+    except codec.DecodeError as error:
+        return (int(error.fault), error.offset, error.field_number)
+    try:
+        return ("more",) if message is None else (message.encode(written),)
+    except codec.EncodeError as error:
+        return ("refused", int(error.fault), error.field)
+
+
+def codec_of(schema: Schema, folder: Path, load: Callable[[Path], ModuleType]) -> Codec:
+    """Write the Python end of a schema into a folder, in each style, and import it."""
+    styles = {"fast": "codec.py", "plain": "plain.py"}
+    for style, file in styles.items():
+        (folder / file).write_text(emitted("python", schema, file, style)[file])
+    return Codec(schema, *(load(folder / file) for file in styles.values()))
 
 
 @dataclass(frozen=True)
@@ -85,26 +146,6 @@ class Pair(Codec):
 
     library: ctypes.CDLL
     room: ctypes.Array[ctypes.c_char]
-
-    def by_python(
-        self, frame: bytes, sender: str, version: int = 0, written: int = 0
-    ) -> tuple[object, ...]:
-        """Return what Python says of a frame: its fault, or that it needs more, or the frame again.
-
-        :param version: at which it is read; the newest by default.
-        :param written: at which it is written again; the same by default.
-        """
-        version = version or self.schema.version
-        decoder = self.python.Decoder(sender, version)
-        decoder.receive_data(frame)
-        try:
-            message = decoder.next_message()
-        except self.python.DecodeError as error:
-            return (int(error.fault), error.offset, error.field_number)
-        try:
-            return ("more",) if message is None else (message.encode(written or version),)
-        except self.python.EncodeError:
-            return ("refused",)
 
     def by_c(
         self, frame: bytes, sender: str, version: int = 0, written: int = 0
@@ -149,12 +190,12 @@ def link(
         schema = read_schema(path)
         library = build(schema, header, tmp_path_factory.mktemp("shim"))
         room = ctypes.create_string_buffer(HEADER + schema.max_body)
-        return Pair(schema, load(codec), library, room)
+        return Pair(schema, load(codec), load(generated(path) / "plain.py"), library, room)
 
     return link
 
 
-@pytest.fixture(params=[SANDBOXD, EVERYTHING], ids=lambda path: path.stem)
+@pytest.fixture(params=[SANDBOXD, EVERYTHING, TYPES, SHORT_PREFIX], ids=lambda path: path.stem)
 def pair(request: pytest.FixtureRequest, link: Link) -> Pair:
     """Each schema in turn."""
     return link(request.param)
@@ -183,23 +224,49 @@ def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
 
 
 def values(field: Field) -> st.SearchStrategy[Any]:
-    """Return what a field may be, small but with its limits in reach."""
-    match field.type:
+    """Return what a field may be in a frame, small but with its limits in reach."""
+    value = _values(field.type)
+    return value if field.absent is None else value | st.just(field.absent)
+
+
+def _values(kind: Type) -> st.SearchStrategy[Any]:
+    match kind:
         case Integer(minimum=low, maximum=high):
             return st.integers(low, high)
+        case Float(size=size, finite=finite):
+            numbers = st.floats(width=32 if size == 4 else 64, allow_nan=not finite)
+            numbers = numbers.filter(math.isfinite) if finite else numbers
+            return numbers.map(lambda number: struct.pack("<f" if size == 4 else "<d", number)).map(
+                lambda data: int.from_bytes(data, "little")
+            )
+        case Bool():
+            return st.sampled_from([0, 1])
         case Enum(closed=True, values=known):
             return st.sampled_from([value.number for value in known])
         case Enum(base=base):
             return st.integers(base.minimum, base.maximum)
+        case Flags(closed=closed, base=base, bits=bits):
+            named = st.sets(st.sampled_from([bit.mask for bit in bits])).map(sum)
+            return named if closed else named | st.integers(0, base.maximum)
+        case Struct(fields=fields):
+            return st.fixed_dictionaries({each.name: values(each) for each in fields})
+        case Array(is_octets=True, count=count):
+            return st.binary(min_size=count, max_size=count)
+        case Array(element=element, count=count):
+            return st.lists(_values(element), min_size=count, max_size=count).map(tuple)
         case Bytes(maximum=maximum, nul=nul):
             return octets(maximum, nul)
-        case ByteList(max_items=most, max_item=longest, max_total=total, nul=nul):
+        case Text(maximum=maximum, nul=nul):
+            character = st.characters(codec="utf-8", exclude_characters="" if nul else "\0")
+            text = st.text(character, max_size=min(maximum, 12)).map(str.encode)
+            return text.filter(lambda data: len(data) <= maximum)
+        case ByteList(max_items=most, max_item=longest, max_total=total, nul=nul, prefix=prefix):
             items = st.lists(octets(longest, nul), max_size=min(most, 4)).map(tuple)
-            return items.filter(lambda them: sum(4 + len(item) for item in them) <= total)
+            return items.filter(lambda them: sum(prefix.size + len(i) for i in them) <= total)
+        case List(element=element, max_items=most):
+            return st.lists(_values(element), max_size=min(most, 4)).map(tuple)
         case Tail(maximum=maximum):
             return octets(maximum, nul=True)
-        case _:
-            raise NotImplementedError
 
 
 def octets(maximum: int, nul: bool) -> st.SearchStrategy[bytes]:
@@ -212,15 +279,29 @@ def frames(pair: Codec) -> st.SearchStrategy[tuple[str, bytes]]:
     """A well-formed frame, and who sends it."""
 
     def build(message: Message) -> st.SearchStrategy[tuple[str, bytes]]:
-        kind = getattr(pair.python, "".join(word.capitalize() for word in message.name.split("_")))
-        fields = {field.name: values(field) for field in message.fields if field.equals is None}
-        if message.id != "none":
-            fields["id"] = st.integers(1 if message.id == "required" else 0, 2**32 - 1)
+        fields = st.fixed_dictionaries({field.name: values(field) for field in message.visible})
+        ids = st.integers(1 if message.id == "required" else 0, 2**32 - 1)
+        encoded = st.builds(
+            lambda id_, fields: messages.made(pair.python, message, id_, fields).encode(),
+            ids,
+            fields,
+        )
         senders = pair.schema.ends if message.sender == "both" else [message.sender]
-        encoded = st.builds(kind, **fields).map(lambda value: bytes(value.encode()))
         return st.tuples(st.sampled_from(senders), encoded)
 
     return st.sampled_from(pair.schema.messages).flatmap(build)
+
+
+def quiet(schema: Schema, frame: bytes) -> bytes:
+    """Return a frame in which no NaN signals, as it may not once a register has had it."""
+    data = bytearray(frame)
+    with contextlib.suppress(reference.Malformed, reference.Incomplete):
+        for part in reference.read(schema, frame):
+            if part.kind == FLOATS["f32"] and isinstance(part.value, int):
+                exponent, fraction = 0x7F800000, 0x7FFFFF
+                if part.value & exponent == exponent and part.value & fraction:
+                    data[part.offset + 2] |= 0x40
+    return bytes(data)
 
 
 @st.composite
@@ -267,7 +348,8 @@ def test_what_python_writes_c_reads_and_writes_again(pair: Pair, data: st.DataOb
 @settings(QUICK, max_examples=200)
 def test_both_refuse_a_mutated_frame_with_the_same_words(pair: Pair, data: st.DataObject) -> None:
     _, frame = data.draw(frames(pair))
-    for mutated in data.draw(st.lists(mutations(frame), min_size=8, max_size=8)):
+    for changed in data.draw(st.lists(mutations(frame), min_size=8, max_size=8)):
+        mutated = quiet(pair.schema, changed)
         for sender in pair.schema.ends:
             said = pair.by_python(mutated, sender)
             assert pair.by_c(mutated, sender) == said, mutated.hex()
@@ -280,7 +362,7 @@ def test_both_agree_on_every_byte_of_a_frame(pair: Pair, data: st.DataObject) ->
     sender, frame = data.draw(frames(pair))
     for at in range(len(frame)):
         for byte in (0, 1, frame[at] ^ 1, 0x7F, 0xFF):
-            changed = frame[:at] + bytes([byte]) + frame[at + 1 :]
+            changed = quiet(pair.schema, frame[:at] + bytes([byte]) + frame[at + 1 :])
             assert pair.by_c(changed, sender) == pair.by_python(changed, sender), (at, byte)
 
 
@@ -400,8 +482,5 @@ def test_a_valid_vector_is_decoded_to_its_fields(pair: Pair, known: list[vectors
         decoder = pair.python.Decoder(vector.sender)
         decoder.receive_data(vector.frame)
         message = decoder.next_message()
-        kind = getattr(pair.python, "".join(map(str.capitalize, vector.message.split("_"))))
-        assert type(message) is kind, vector.name
-        assert getattr(message, "id", 0) == vector.id, vector.name
-        for name, value in vector.fields.items():
-            assert getattr(message, name) == value, (vector.name, name)
+        (kind,) = (each for each in pair.schema.messages if each.name == vector.message)
+        assert messages.same(message, messages.made(pair.python, kind, vector.id, vector.fields))

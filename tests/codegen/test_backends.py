@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -30,28 +31,26 @@ Load = Callable[[Path], ModuleType]
 Run = Callable[..., Result]
 
 every_schema = pytest.mark.parametrize("schema", SCHEMAS, ids=lambda path: path.stem)
+every_style = pytest.mark.parametrize("codec", ["codec.py", "plain.py"])
 
 
-@every_schema
-def test_the_python_can_be_imported(schema: Path, generated: Generated, load: Load) -> None:
-    codec = load(generated(schema) / "codec.py")
-    assert codec.Decoder(codec.END_NAMES[0]).next_message() is None
-
-
+@every_style
 @every_schema
 def test_the_python_has_a_class_for_each_message(
-    schema: Path, generated: Generated, load: Load
+    schema: Path, codec: str, generated: Generated, load: Load
 ) -> None:
-    codec = load(generated(schema) / "codec.py")
-    numbers = {kind.TYPE for kind in vars(codec).values() if hasattr(kind, "TYPE")}
+    module = load(generated(schema) / codec)
+    assert module.Decoder(module.END_NAMES[0]).next_message() is None
+    numbers = {kind.TYPE for kind in vars(module).values() if hasattr(kind, "TYPE")}
     assert numbers == {message.number for message in read_schema(schema).messages}
 
 
+@every_style
 @every_schema
 def test_the_python_imports_nothing_but_the_standard_library(
-    schema: Path, generated: Generated
+    schema: Path, codec: str, generated: Generated
 ) -> None:
-    tree = ast.parse((generated(schema) / "codec.py").read_text())
+    tree = ast.parse((generated(schema) / codec).read_text())
     imported = {
         name.partition(".")[0]
         for node in ast.walk(tree)
@@ -236,9 +235,10 @@ def test_the_specification_names_every_message_field_and_value(
 def test_the_python_is_as_clean_as_code_written_by_hand(
     arguments: list[str], generated: Generated, tmp_path: Path
 ) -> None:
-    files = [tmp_path / f"{schema.stem}.py" for schema in SCHEMAS]
-    for schema, file in zip(SCHEMAS, files, strict=True):
-        shutil.copy(generated(schema) / "codec.py", file)
+    files = []
+    for schema, codec in itertools.product(SCHEMAS, ["codec.py", "plain.py"]):
+        files.append(tmp_path / f"{schema.stem}_{codec}")
+        shutil.copy(generated(schema) / codec, files[-1])
     command = [sys.executable, "-m", *arguments, *map(str, files)]
     checked = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert checked.returncode == 0, checked.stdout + checked.stderr

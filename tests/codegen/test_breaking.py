@@ -13,7 +13,6 @@ import pytest
 from click.testing import Result
 from hypothesis import HealthCheck, given, note, reject, settings
 from hypothesis import strategies as st
-from tests.support.emitted import emitted
 
 from microvm_proto import breaking
 from microvm_proto.breaking import Comparison, Verdict
@@ -25,7 +24,7 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import INTEGERS, ByteList, Bytes, Enum, EnumValue, Field, Integer, Tail
 
-from .test_agreement import Codec, frames
+from .test_agreement import codec_of, frames
 from .test_diagnostics import rules_in
 
 FIXTURES = Path(__file__).with_name("fixtures") / "breaking"
@@ -313,8 +312,7 @@ def test_codecs_that_are_compatible_read_each_other(
         folder = tmp_path_factory.mktemp("edited")
         (folder / "schema.toml").write_text(canonical(schema))
         read = read_schema(folder / "schema.toml")
-        (folder / "codec.py").write_text(emitted("python", read, "it")["it"])
-        pairs.append(Codec(read, load(folder / "codec.py")))
+        pairs.append(codec_of(read, folder, load))
     agreed = old.version
     assert pairs[1].python.DIGESTS[agreed] == pairs[0].python.DIGEST
     for writer, reader in (pairs, pairs[::-1]):

@@ -16,7 +16,7 @@ from tests.support.emitted import emitted
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
 
-from .test_agreement import HEADER, QUICK, Pair, build, frames, mutations
+from .test_agreement import HEADER, QUICK, Pair, build, codec_of, frames, mutations
 
 GROWN = Path(__file__).parent / "schemas/grown.toml"
 VERSIONS = read_schema(GROWN).versions
@@ -49,11 +49,11 @@ def make(
         folder = tmp_path_factory.mktemp("version")
         (folder / "schema.toml").write_text(text)
         schema = read_schema(folder / "schema.toml")
-        for backend, file in {"python": "codec.py", "c": "protocol.h"}.items():
-            (folder / file).write_text(emitted(backend, schema, file)[file])
+        codec = codec_of(schema, folder, load)
+        (folder / "protocol.h").write_text(emitted("c", schema, "protocol.h")["protocol.h"])
         library = build(schema, folder / "protocol.h", folder)
         room = ctypes.create_string_buffer(HEADER + schema.max_body)
-        return Pair(schema, load(folder / "codec.py"), library, room)
+        return Pair(schema, codec.python, codec.plain, library, room)
 
     return make
 

@@ -1,0 +1,67 @@
+"""Messages of a generated Python codec, made of values as they stand in a frame."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from microvm_proto.backends.python.naming import camel
+from microvm_proto.frame import Value
+from microvm_proto.schema import Message
+from microvm_proto.types import (
+    Array,
+    Bool,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    List,
+    Struct,
+    Text,
+    Type,
+)
+
+
+def made(codec: ModuleType, message: Message, id_: int, fields: Mapping[str, Value]) -> Any:
+    """Return a message with these fields, each as :data:`microvm_proto.frame.Value` has it."""
+    there = {
+        field.python_name: _of_field(codec, field, fields[field.name]) for field in message.visible
+    }
+    if message.id != "none":
+        there["id"] = id_
+    return getattr(codec, camel(message.python_name))(**there)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two messages are equal, or would be if a NaN were equal to itself."""
+    fields = ((getattr(one, name), getattr(other, name)) for name in type(one).__slots__)
+    return type(one) is type(other) and all(
+        a == b or ("nan" in repr(a) and repr(a) == repr(b)) for a, b in fields
+    )
+
+
+def _of_field(codec: ModuleType, field: Field, value: Value) -> Any:
+    return None if value == field.absent else _of(codec, field.type, value)
+
+
+def _of(codec: ModuleType, kind: Type, value: Any) -> Any:
+    match kind:
+        case Float(size=size):
+            data = value.to_bytes(size, "little")
+            return struct.unpack("<f" if size == 4 else "<d", data)[0]
+        case Bool():
+            return {0: False, 1: True}.get(value, value)
+        case Enum(python_name=name):
+            return getattr(codec, camel(name))._value2member_map_.get(value, value)
+        case Flags(python_name=name, closed=closed, mask=mask):
+            return value if closed and value & ~mask else getattr(codec, camel(name))(value)
+        case Text():
+            return value.decode("utf-8", "surrogatepass")
+        case Struct(python_name=name, fields=fields):
+            values = {each.python_name: _of_field(codec, each, value[each.name]) for each in fields}
+            return getattr(codec, camel(name))(**values)
+        case Array() | List() if not isinstance(value, bytes):
+            return tuple(_of(codec, kind.element, each) for each in value)
+    return value
