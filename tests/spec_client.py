@@ -1,7 +1,7 @@
-"""A second implementation of the host's end, written from `protocol/SPEC.md` and nothing else.
+"""A second implementation of the host's end, made of `protocol/SPEC.md` and nothing else.
 
 It shares no code with the library: whoever changes one of the two and not the document finds out
-here. It is one file, blocking, and as strict as the document lets a host be.
+here. It is blocking, and as strict as the document lets a host be.
 """
 
 from __future__ import annotations
@@ -13,260 +13,27 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-VERSION = 3
-DIGEST = 0x10B62806AF5993C0
-DIGESTS = {1: 0xBAF4A9AF3981CAF5, 2: 0x928513142A578A32, VERSION: DIGEST}
-MAGIC = 0x0A6D766F7263696D
-LONGEST_FROM_HOST = 6299841
-LONGEST_FROM_GUEST = 65549
+from tests.support.document import Document
+from tests.support.document.types import Malformed
+
+SPEC = Document((Path(__file__).parents[1] / "protocol/SPEC.md").read_text())
+VERSION = SPEC.version
+DIGEST = SPEC.digests[VERSION]
+MAGIC = b"microvm\n"
+LONGEST_FROM_HOST, LONGEST_FROM_GUEST = SPEC.longest["host"], SPEC.longest["guest"]
 HEADER = struct.Struct("<IHHI")  # body_length, type, flags, id
-
-# Malformed frames
-
-CODES = {
-    name: code
-    for code, name in enumerate(
-        "unknown_type bad_direction reserved_flags bad_id body_too_long truncated too_long too_many"
-        " total_too_long unknown_value embedded_nul trailing_bytes".split(),
-        1,
-    )
-}
-
-
-class Malformed(Exception):
-    """A frame that a decoder refuses: why, at which offset in it, and in which field."""
-
-    def __init__(self, fault: str, offset: int, number: int = 0) -> None:
-        super().__init__(f"{fault} at {offset}, field {number}")
-        self.code = CODES[fault]
-        self.offset = offset
-        self.number = number
 
 
 class Broken(Exception):
     """The guest does what the document forbids; the machine is to be finished."""
 
 
-# Types
-
-
-class Body:
-    """A body that is read from its start to its end, field by field."""
-
-    def __init__(self, frame: bytes) -> None:
-        self.frame = frame
-        self.at = HEADER.size
-        self.number = 0
-
-    def take(self, size: int) -> bytes:
-        """The next bytes, so many of them."""
-        start = self.at
-        if size > len(self.frame) - start:
-            raise Malformed("truncated", start, self.number)
-        self.at += size
-        return self.frame[start : self.at]
-
-
-@dataclass(frozen=True)
-class Integer:
-    """An integer of so many bytes; a constant, or of a closed enum, when `known` has anything."""
-
-    size: int
-    known: tuple[int, ...] = ()
-
-    def read(self, body: Body) -> int:
-        """Decode one."""
-        start = body.at
-        value = int.from_bytes(body.take(self.size), "little")
-        if self.known and value not in self.known:
-            raise Malformed("unknown_value", start, body.number)
-        return value
-
-    def write(self, value: int) -> bytes:
-        """Encode one."""
-        return value.to_bytes(self.size, "little")
-
-
-@dataclass(frozen=True)
-class Octets:
-    """`bytes` within a bound."""
-
-    most: int
-    nul: bool = True
-
-    def read(self, body: Body) -> bytes:
-        """Decode some."""
-        start = body.at
-        size = U32.read(body)
-        if size > self.most:
-            raise Malformed("too_long", start, body.number)
-        value = body.take(size)
-        if not self.nul and 0 in value:
-            raise Malformed("embedded_nul", start + 4 + value.index(0), body.number)
-        return value
-
-    def write(self, value: bytes) -> bytes:
-        """Encode some."""
-        return U32.write(len(value)) + value
-
-
-@dataclass(frozen=True)
-class Items:
-    """`list<bytes>` within its bounds."""
-
-    most: int
-    each: Octets
-    in_all: int
-
-    def read(self, body: Body) -> list[bytes]:
-        """Decode a list."""
-        start = body.at
-        count = U32.read(body)
-        if count > self.most:
-            raise Malformed("too_many", start, body.number)
-        first = body.at
-        items = []
-        for _ in range(count):
-            start = body.at
-            items.append(self.each.read(body))
-            if body.at - first > self.in_all:
-                raise Malformed("total_too_long", start, body.number)
-        return items
-
-    def write(self, value: Sequence[bytes]) -> bytes:
-        """Encode a list."""
-        return U32.write(len(value)) + b"".join(self.each.write(item) for item in value)
-
-
-@dataclass(frozen=True)
-class Tail:
-    """The rest of a body."""
-
-    most: int
-
-    def read(self, body: Body) -> bytes:
-        """Decode it."""
-        left = len(body.frame) - body.at
-        if left > self.most:
-            raise Malformed("too_long", body.at, body.number)
-        return body.take(left)
-
-    def write(self, value: bytes) -> bytes:
-        """Encode it."""
-        return value
-
-
-U8, U16, U32, U64 = (Integer(size) for size in (1, 2, 4, 8))
-LIST = Items(16384, Octets(131071, nul=False), 1048576)
-MORE = Items(262144, Octets(131071, nul=False), 2097152)
-
-# Messages: type, sender, whether an id is required (None: any), longest body, fields.
-
-_GREETING = {
-    "magic": Integer(8, (MAGIC,)),
-    "version": U32,
-    "digest": U64,
-    "max_body": U32,
-    "nonce": U64,
-}
-_STATUS = "started_ns opened_ns now_ns frames_seen frames_refused execs bytes_dropped".split()
-MESSAGES: dict[str, tuple[int, str, bool | None, int, dict[str, Any]]] = {
-    "hello": (1, "host", False, 32, _GREETING),
-    "ready": (2, "guest", False, 32, _GREETING),
-    "resume": (3, "host", False, 76, {"realtime_ns": U64, "entropy": Octets(64)}),
-    "ping": (4, "host", False, 8, {"token": U64}),
-    "pong": (5, "guest", False, 8, {"token": U64}),
-    "status_request": (6, "host", False, 0, {}),
-    "status": (
-        7,
-        "guest",
-        False,
-        69,
-        {**dict.fromkeys(_STATUS, U64), "descriptors": U32, "zombies": U8, "memory": U64},
-    ),
-    "shutdown": (8, "host", False, 0, {}),
-    "goodbye": (9, "guest", False, 1, {"reason": U8}),
-    "error": (
-        10,
-        "guest",
-        None,
-        9,
-        {"code": U16, "refused_type": U16, "offset": U32, "field": U8},
-    ),
-    "keep": (11, "host", False, 0, {}),
-    "exec_request": (
-        16,
-        "host",
-        True,
-        6299829,
-        {
-            "command": Octets(4096, nul=False),
-            "cwd": Octets(4096, nul=False),
-            "argv": LIST,
-            "env": LIST,
-            "stdout_credit": U32,
-            "stderr_credit": U32,
-            "user": Octets(128, nul=False),
-            "stdin_from": Integer(1, (0, 1)),
-            "rows": U16,
-            "columns": U16,
-            "max_processes": U32,
-            "max_memory": U64,
-            "more_argv": MORE,
-            "more_env": MORE,
-        },
-    ),
-    "exec_output": (
-        17,
-        "guest",
-        True,
-        65537,
-        {"stream": Integer(1, (1, 2)), "data": Tail(65536)},
-    ),
-    "exec_response": (
-        18,
-        "guest",
-        True,
-        10,
-        {"ending": Integer(1, (0, 1, 2)), "status": U8, "memory": U64},
-    ),
-    "exec_failed": (
-        19,
-        "guest",
-        True,
-        105,
-        {"stage": U8, "error_number": U32, "missing": Octets(96)},
-    ),
-    "exec_signal": (20, "host", True, 1, {"signal": U8}),
-    "exec_kill": (21, "host", True, 0, {}),
-    "exec_terminate": (27, "host", True, 0, {}),
-    "exec_credit": (22, "host", True, 5, {"stream": Integer(1, (1, 2)), "amount": U32}),
-    "exec_stdin": (23, "host", True, 65536, {"data": Tail(65536)}),
-    "exec_stdin_credit": (24, "guest", True, 4, {"amount": U32}),
-    "exec_stdin_closed": (25, "guest", True, 0, {}),
-    "exec_resize": (26, "host", True, 4, {"rows": U16, "columns": U16}),
-}
-NAMES = {number: name for name, (number, *_) in MESSAGES.items()}
-SINCE = {
-    ("exec_request", "more_argv"): 2,
-    ("exec_request", "more_env"): 2,
-    ("exec_failed", "missing"): 2,
-    ("exec_response", "memory"): 3,
-}
-"""The versions of fields that came later than their messages."""
-
-
-def layout_of(name: str, version: int) -> dict[str, Any]:
-    """A message's fields in a version."""
-    fields = MESSAGES[name][-1]
-    return {key: kind for key, kind in fields.items() if version >= SINCE.get((name, key), 1)}
-
-
 @dataclass
 class Frame:
-    """A message, its id and its fields; a constant is one of them."""
+    """A message, its id and its fields."""
 
     name: str
     id: int = 0
@@ -279,10 +46,7 @@ class Frame:
 
 def encode(name: str, id_: int = 0, *, speaking: int = VERSION, **fields: Any) -> bytes:
     """A frame as it stands on the wire, in the version that is spoken."""
-    number = MESSAGES[name][0]
-    layout = layout_of(name, speaking)
-    body = b"".join(kind.write(fields[key]) for key, kind in layout.items())
-    return HEADER.pack(len(body), number, 0, id_) + body
+    return SPEC.encode(name, id_, fields, speaking)
 
 
 def decode(data: bytes, sender: str, speaking: int = VERSION) -> tuple[Frame, int] | None:
@@ -291,30 +55,10 @@ def decode(data: bytes, sender: str, speaking: int = VERSION) -> tuple[Frame, in
     :param speaking: the version that is spoken.
     :raises Malformed: it is refused.
     """
-    if len(data) < HEADER.size:
+    decoded = SPEC.decode(data, sender, speaking)
+    if decoded is None:
         return None
-    length, number, flags, id_ = HEADER.unpack_from(data)
-    if number not in NAMES:
-        raise Malformed("unknown_type", 4)
-    name = NAMES[number]
-    _, who, needs_id, longest, _ = MESSAGES[name]
-    if who != sender:
-        raise Malformed("bad_direction", 4)
-    if flags:
-        raise Malformed("reserved_flags", 6)
-    if needs_id is not None and needs_id != (id_ != 0):
-        raise Malformed("bad_id", 8)
-    if length > longest:
-        raise Malformed("body_too_long", 0)
-    size = HEADER.size + length
-    if len(data) < size:
-        return None
-    body = Body(data[:size])
-    fields = {}
-    for body.number, (key, kind) in enumerate(layout_of(name, speaking).items(), 1):
-        fields[key] = kind.read(body)
-    if body.at < size:
-        raise Malformed("trailing_bytes", body.at)
+    name, id_, fields, size = decoded
     return Frame(name, id_, fields), size
 
 
@@ -431,7 +175,6 @@ class Host:
         fill_up = b"\xff" * (LONGEST_FROM_HOST if fill else 0)
         hello = encode(
             "hello",
-            magic=MAGIC,
             version=VERSION,
             digest=DIGEST,
             max_body=LONGEST_FROM_GUEST,
@@ -440,7 +183,7 @@ class Host:
         self.send(fill_up + hello)
         ready = self.find_ready(nonce)
         self.version = min(VERSION, ready["version"])
-        if ready["version"] <= VERSION and ready["digest"] != DIGESTS.get(ready["version"]):
+        if ready["version"] <= VERSION and ready["digest"] != SPEC.digests.get(ready["version"]):
             raise Broken(
                 f"the guest speaks version {ready['version']} of {ready['digest']:#x},"
                 f" and we speak version {VERSION} of {DIGEST:#x}"
@@ -456,7 +199,7 @@ class Host:
 
     def find_ready(self, nonce: int) -> Frame:
         """Drop everything up to our `ready`, which may begin at any byte, and that, too."""
-        start = HEADER.pack(32, 2, 0, 0) + struct.pack("<Q", MAGIC)
+        start = HEADER.pack(32, 2, 0, 0) + MAGIC
         until = time.monotonic() + self.deadline
         while True:
             at = self.data.find(start)

@@ -20,8 +20,7 @@ from tests.spec_client import (
     HEADER,
     LONGEST_FROM_GUEST,
     LONGEST_FROM_HOST,
-    MAGIC,
-    MESSAGES,
+    SPEC,
     VERSION,
     Frame,
     Host,
@@ -56,7 +55,7 @@ def error(id_: int, code: int, refused: int, offset: int = 0, number: int = 0) -
 
 def hello(version: int, nonce: int) -> bytes:
     fields = {"version": version, "digest": DIGEST ^ 1, "max_body": 0, "nonce": nonce}
-    return encode("hello", magic=MAGIC, **fields)
+    return encode("hello", **fields)
 
 
 def greet_at(host: Host, version: int) -> Frame:
@@ -209,7 +208,7 @@ def frames_about_an_exec_go_by_their_id(host: Host) -> None:
             host.send(encode(name, 1, **fields) if running else encode(name, host.id, **fields))
             host.send(encode(name, host.id + 1, **fields))
             (frame,) = (frame for frame in host.sync() if frame.name == "error")
-            assert frame == error(host.id + 1, UNKNOWN_ID, MESSAGES[name][0])
+            assert frame == error(host.id + 1, UNKNOWN_ID, SPEC.messages[name].number)
     host.say("exec_stdin", data=b"")
     outcome = host.finish(refused.append)
     assert (outcome.stdout, outcome.exit_code, refused) == (b"", 9, [])

@@ -66,8 +66,9 @@ On the wire a frame is stuffed (Consistent Overhead Byte Stuffing), so that it h
 a zero byte ends it; several in a row end one frame. A stuffed frame is made of runs. Each begins
 with a byte that is the run's length, itself included, and goes on with that many bytes less one of
 the frame, none of them zero; behind each run that is shorter than 255 bytes, and not the last, the
-frame has a zero. A frame whose runs do not end with it is refused as `bad_stuffing`. A sender may
-put zeros before a frame, too: then no damage to the end of another takes it along.
+frame has a zero. There are as few runs as there can be. A frame whose runs do not end with it is
+refused as `bad_stuffing`. A sender may put zeros before a frame, too: then no damage to the end of
+another takes it along.
 
 @end
 @if datagram
