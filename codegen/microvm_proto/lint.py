@@ -46,14 +46,18 @@ _RESERVED_WORDS = {"C": _C_WORDS, "Python": _PYTHON_WORDS}
 # What generated code calls its own types.
 _OWN_TYPES = frozenset(
     """
-    body cursor decode_error decoder encode_error end fault fault_at header list message rule slice
-    type callable class_var generic mapping never type_alias type_var
+    body cursor decode_error decoder encode_error end fault fault_at field_rule header list message
+    rule slice type walk callable class_var generic mapping never type_alias type_var
     """.split()
 )
 _OWN_WITH_FRAMING = frozenset("encoder frame receiver".split())
 # What constants of the C header are called that have a name as short as an end's.
 _OWN_CONSTANTS = frozenset(
-    "both check_size define_take header_size max_body protocol_h schema_digest version".split()
+    """
+    both check_size define_take header_size kind_any kind_byte_list kind_bytes kind_constant
+    kind_enum kind_finite kind_flags kind_group kind_later kind_list kind_tail kind_text max_body
+    protocol_h schema_digest version
+    """.split()
 )
 # What constants of the Python codec are called that those of C are not.
 _OWN_IN_PYTHON = frozenset("digest digests end_names".split())

@@ -1,22 +1,29 @@
-"""Text with parts that are only for some framings."""
+"""Text with parts that are only for some schemas."""
 
 from __future__ import annotations
+
+from collections.abc import Set
 
 from microvm_proto.framing import Framing
 
 
 def for_framing(template: str, framing: Framing) -> str:
-    """Return a template without the parts that are for another framing.
+    """Return a template without the parts that are for another framing: for other features."""
+    return variant(template, framing.features)
 
-    A part stands between the lines `@if NAMES` and `@end`, with or without an `@else`, and is for
-    framings that have one of the names among their features.
+
+def variant(template: str, features: Set[str]) -> str:
+    """Return a template without the parts that are for other features.
+
+    A part stands between the lines `@if NAMES` and `@end`, with or without an `@else`, and is there
+    when one of the names is among the features.
     """
     kept: list[str] = []
     wanted = [True]
     for line in template.splitlines(keepends=True):
         match line.split():
             case ["@if", *choices]:
-                wanted.append(wanted[-1] and not framing.features.isdisjoint(choices))
+                wanted.append(wanted[-1] and not features.isdisjoint(choices))
             case ["@else"]:
                 wanted[-1] = wanted[-2] and not wanted[-1]
             case ["@end"]:

@@ -79,7 +79,8 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path
             outputs = {
                 "codec.py": ("python", "fast"),
                 "plain.py": ("python", "plain"),
-                "protocol.h": ("c", ""),
+                "protocol.h": ("c", "inline"),
+                "table.h": ("c", "table"),
                 "SPEC.md": ("markdown", ""),
                 "vectors.json": ("vectors", ""),
                 "messages.py": ("strategies", ""),

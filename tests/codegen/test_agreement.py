@@ -12,7 +12,6 @@ import functools
 import itertools
 import math
 import struct
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support import encoders, messages, vectors
-from tests.support.emitted import emitted
+from tests.support.emitted import compiled, emitted
 
 from microvm_proto import frame as reference
 from microvm_proto.faults import FAULTS, Fault
@@ -142,20 +141,25 @@ def codec_of(schema: Schema, folder: Path, load: Callable[[Path], ModuleType]) -
 
 @dataclass(frozen=True)
 class Pair(Codec):
-    """Both ends of one schema."""
+    """Both ends of one schema, of which C is in each of its styles."""
 
-    library: ctypes.CDLL
+    libraries: tuple[ctypes.CDLL, ...]
     room: ctypes.Array[ctypes.c_char]
 
     def by_c(
         self, frame: bytes, sender: str, version: int = 0, written: int = 0
     ) -> tuple[object, ...]:
-        """The same by C."""
-        said = (ctypes.c_uint32 * 3)()
+        """The same by C, in whatever style."""
         end = self.schema.ends.index(sender) + 1
         version = version or self.schema.version
-        versions = (version, written or version)
-        size = self.library.shim(frame, len(frame), end, *versions, self.room, said)
+        arguments = (frame, len(frame), end, version, written or version, self.room)
+        first, *others = (self._said(library, *arguments) for library in self.libraries)
+        assert [first] * len(others) == others
+        return first
+
+    def _said(self, library: ctypes.CDLL, *arguments: object) -> tuple[object, ...]:
+        said = (ctypes.c_uint32 * 3)()
+        size = library.shim(*arguments, said)
         if size < 0:
             return tuple(said) if size == -1 else ("refused",)
         return (ctypes.string_at(self.room, size),) if size else ("more",)
@@ -180,17 +184,17 @@ def link(
     load: Callable[[Path], ModuleType],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Link:
-    """Build the two ends, once: of our protocol as they are committed, of another schema anew."""
+    """Build the two ends, once; the Python of our protocol as it is committed."""
 
     @functools.cache
     def link(path: Path) -> Pair:
-        codec, header = ROOT / "host/microvm/wire/codec.py", ROOT / "guest/protocol.h"
+        codec = ROOT / "host/microvm/wire/codec.py"
         if path != SANDBOXD:
-            codec, header = (generated(path) / name for name in ("codec.py", "protocol.h"))
+            codec = generated(path) / "codec.py"
         schema = read_schema(path)
-        library = build(schema, header, tmp_path_factory.mktemp("shim"))
+        libraries = build(schema, tmp_path_factory.mktemp("shim"))
         room = ctypes.create_string_buffer(HEADER + schema.max_body)
-        return Pair(schema, load(codec), load(generated(path) / "plain.py"), library, room)
+        return Pair(schema, load(codec), load(generated(path) / "plain.py"), libraries, room)
 
     return link
 
@@ -201,15 +205,17 @@ def pair(request: pytest.FixtureRequest, link: Link) -> Pair:
     return link(request.param)
 
 
-def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
-    """Compile a header behind the shim."""
+def build(schema: Schema, folder: Path) -> tuple[ctypes.CDLL, ...]:
+    """Compile the header, in each of its styles, behind the shim."""
     names = {"p": schema.name, "P": schema.name.upper()}
     (folder / "shim.c").write_text(SHIM.format(**names, again=encoders.again(schema)))
     flags = "-std=c11 -O1 -g -Wall -Wextra -Werror -shared -fPIC".split()
     flags += "-fsanitize=undefined -fno-sanitize-recover=undefined".split()
-    command = ["gcc", *flags, f"-I{header.parent}", "-o", "shim.so", "shim.c"]
-    subprocess.run(command, cwd=folder, check=True)
-    library = ctypes.CDLL(str(folder / "shim.so"))
+    return tuple(_load(path) for path in compiled(schema, folder, flags))
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
     library.shim.restype = ctypes.c_long
     library.shim.argtypes = [
         ctypes.c_char_p,
@@ -379,7 +385,7 @@ def test_both_agree_on_a_frame_that_is_cut_anywhere(pair: Pair, data: st.DataObj
 
 
 def test_the_version_digest_and_sizes_are_the_same(pair: Pair) -> None:
-    constants = (ctypes.c_uint64 * 4).in_dll(pair.library, "constants")
+    constants = (ctypes.c_uint64 * 4).in_dll(pair.libraries[0], "constants")
     codec = pair.python
     assert list(constants) == [codec.VERSION, codec.DIGEST, codec.HEADER_SIZE, codec.MAX_BODY]
 

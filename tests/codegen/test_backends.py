@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import itertools
 import json
 import os
@@ -65,8 +66,6 @@ def test_the_python_imports_nothing_but_the_standard_library(
     assert imported <= sys.stdlib_module_names
 
 
-# Twice, for the guard; and on its own, for what it needs to include itself.
-TWICE = '#include "protocol.h"\n#include "protocol.h"\n'
 WARNINGS = "-Wall -Wextra -Wconversion -Werror".split()
 C = [*"-std=c11 -ffreestanding -O1 -Wpedantic -c -o /dev/null".split(), *WARNINGS]
 # What is left out is about style, about what was before C99 and C++11, or warns of every pointer.
@@ -85,15 +84,21 @@ COMPILERS = {
 }
 
 
+# Twice, for the guard; and on its own, for what it needs to include itself.
+TWICE = '#include "{0}"\n#include "{0}"\n'
+HEADERS = ["protocol.h", "table.h"]
+
+
 @pytest.mark.parametrize("compiler", COMPILERS.values(), ids=COMPILERS)
+@pytest.mark.parametrize("header", HEADERS)
 @every_schema
 def test_the_header_compiles_freestanding_and_as_cpp_without_a_warning(
-    schema: Path, compiler: list[str], generated: Generated, tmp_path: Path
+    schema: Path, header: str, compiler: list[str], generated: Generated, tmp_path: Path
 ) -> None:
     if not shutil.which(compiler[0]):
         pytest.skip(f"{compiler[0]} is not installed")
     source = tmp_path / ("twice.cpp" if "++" in compiler[0] else "twice.c")
-    source.write_text(TWICE)
+    source.write_text(TWICE.format(header))
     if MICROSOFT[0] in compiler:
         text = "void *memmove(void *to, const void *from, size_t size);\n"
         (tmp_path / "string.h").write_text(text)
@@ -118,17 +123,24 @@ def test_a_schema_may_have_any_file_name(tmp_path: Path, run: Run) -> None:
 @every_schema
 def test_the_linter_knows_the_constants_of_the_header(schema: Path, generated: Generated) -> None:
     # Those that have the name of another are refused, so it has to know all of them.
-    text = (generated(schema) / "protocol.h").read_text()
+    text = "".join((generated(schema) / file).read_text() for file in HEADERS)
     read = read_schema(schema)
     found = re.findall(r"^(?:\t(\w+) = -?[\d(]|#define (\w+))", text, re.MULTILINE)
     known = {f"{read.name}_{name}".upper() for name, _ in constants(read)}
-    assert {one or other for one, other in found} - {f"{read.name.upper()}_TYPE_NONE"} == known
+    assert {one or other for one, other in found} - {f"{read.name.upper()}_TYPE_NONE"} <= known
+
+
+@pytest.mark.parametrize(("count", "style"), [(25, "inline"), (26, "table")])
+def test_many_messages_are_a_table(count: int, style: str) -> None:
+    schema = read_schema(SANDBOXD)
+    schema = dataclasses.replace(schema, messages=schema.messages[:1] * count)
+    assert emitted("c", schema, "file") == emitted("c", schema, "file", style)
 
 
 def test_the_headers_of_several_protocols_can_be_in_one_program(
     generated: Generated, tmp_path: Path
 ) -> None:
-    headers = [generated(schema) / "protocol.h" for schema in SCHEMAS]
+    headers = [generated(schema) / file for schema, file in zip(SCHEMAS, itertools.cycle(HEADERS))]
     (tmp_path / "all.c").write_text("".join(f'#include "{header}"\n' for header in headers))
     subprocess.run(["gcc", *C, "all.c"], cwd=tmp_path, check=True)
 

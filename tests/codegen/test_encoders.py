@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.emitted import emitted
+from tests.support.emitted import compiled, emitted
 
 from microvm_proto import frame as reference
 from microvm_proto.faults import FAULTS
@@ -33,6 +32,7 @@ from .test_versions import GROWN
 UNTOUCHED = b"\xa5"
 """What is in memory that C must not write to."""
 
+_Answer = TypeVar("_Answer")
 CODES = {fault.name: fault.number for fault in FAULTS}
 
 
@@ -58,44 +58,58 @@ class Items:
 
 @dataclass(frozen=True)
 class Ends:
-    """Both ends of one schema, built."""
+    """Both ends of one schema, built: C in each of its styles, which do the same."""
 
     schema: Schema
     python: ModuleType
-    library: ctypes.CDLL
+    libraries: tuple[ctypes.CDLL, ...]
     structs: Mapping[str, type[ctypes.Structure]]
 
     def check(self, message: Message, version: int, id_: int, body: ctypes.Structure) -> int:
         """The fault that C finds before it encodes."""
-        check = self.library[f"check_{message.name}"]
-        return int(check(version, ctypes.c_uint32(id_), ctypes.byref(body)))
+        given = (version, ctypes.c_uint32(id_), ctypes.byref(body))
+        return self._by_each(lambda library: int(library[f"check_{message.name}"](*given)))
 
     def encode(
         self, message: Message, version: int, id_: int, body: ctypes.Structure, room: int
     ) -> bytes:
         """The frame by C; empty when it refuses. Nothing is written beyond it."""
-        encode = self.library[f"encode_{message.name}"]
-        encode.restype = ctypes.c_size_t
-        out = ctypes.create_string_buffer(UNTOUCHED * (room + 4), room + 4)
-        size = encode(out, ctypes.c_size_t(room), version, ctypes.c_uint32(id_), ctypes.byref(body))
-        assert size <= room
-        assert out.raw[size:].strip(UNTOUCHED) == b""
-        return out.raw[:size]
+        given = (ctypes.c_size_t(room), version, ctypes.c_uint32(id_), ctypes.byref(body))
+
+        def encode(library: ctypes.CDLL) -> bytes:
+            function = library[f"encode_{message.name}"]
+            function.restype = ctypes.c_size_t
+            out = ctypes.create_string_buffer(UNTOUCHED * (room + 4), room + 4)
+            size = function(out, *given)
+            assert size <= room
+            assert out.raw[size:].strip(UNTOUCHED) == b""
+            return out.raw[:size]
+
+        return self._by_each(encode)
 
     def decode(
         self, message: Message, frame: bytes, sender: str, version: int
     ) -> tuple[int, int, dict[str, Any]]:
         """The fault that C finds in a frame, its id and its fields."""
-        body = self.structs[message.name]()
         # A frame of any other message would have no room.
         assert int.from_bytes(frame[4:6], "little") == message.number
-        room = ctypes.create_string_buffer(self.schema.max_body + 4096)
-        id_ = ctypes.c_uint32()
         end = self.schema.ends.index(sender) + 1
-        fault = self.library.decode(frame, end, version, room, ctypes.byref(id_))
-        ctypes.memmove(ctypes.byref(body), room, ctypes.sizeof(body))
-        fields = {} if fault else {f.name: _value(f, getattr(body, f.name)) for f in seen(message)}
-        return fault, id_.value, fields
+
+        def decode(library: ctypes.CDLL) -> tuple[int, int, dict[str, Any]]:
+            body = self.structs[message.name]()
+            room = ctypes.create_string_buffer(self.schema.max_body + 4096)
+            id_ = ctypes.c_uint32()
+            fault = library.decode(frame, end, version, room, ctypes.byref(id_))
+            ctypes.memmove(ctypes.byref(body), room, ctypes.sizeof(body))
+            there = () if fault else seen(message)
+            return fault, id_.value, {f.name: _value(f, getattr(body, f.name)) for f in there}
+
+        return self._by_each(decode)
+
+    def _by_each(self, call: Callable[[ctypes.CDLL], _Answer]) -> _Answer:
+        first, *others = (call(library) for library in self.libraries)
+        assert others == [first] * len(others)
+        return first
 
 
 def seen(message: Message) -> list[Field]:
@@ -164,7 +178,7 @@ size_t encode_{m}(uint8_t *out, size_t room, uint32_t version, uint32_t id, cons
 """
 
 
-def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
+def build(schema: Schema, folder: Path) -> tuple[ctypes.CDLL, ...]:
     """The header's functions, by their messages' names; undefined behaviour ends the process."""
     shim = SHIM.format(p=schema.name, P=schema.name.upper())
     for message in schema.messages:
@@ -174,9 +188,7 @@ def build(schema: Schema, header: Path, folder: Path) -> ctypes.CDLL:
     (folder / "shim.c").write_text(shim)
     flags = "-std=c11 -O0 -Wall -Wextra -Werror -shared -fPIC".split()
     flags += "-fsanitize=undefined -fno-sanitize-recover=undefined".split()
-    command = ["gcc", *flags, f"-I{header.parent}", "-o", "shim.so", "shim.c"]
-    subprocess.run(command, cwd=folder, check=True)
-    return ctypes.CDLL(str(folder / "shim.so"))
+    return tuple(ctypes.CDLL(str(path)) for path in compiled(schema, folder, flags))
 
 
 @pytest.fixture(scope="module")
@@ -194,8 +206,7 @@ def make(
             (folder / "schema.toml").write_text(random_schema.text(path))
             path = folder / "schema.toml"
         schema = read_schema(path)
-        for backend, file in {"python": "codec.py", "c": "protocol.h"}.items():
-            (folder / file).write_text(emitted(backend, schema, file)[file])
+        (folder / "codec.py").write_text(emitted("python", schema, "codec.py")["codec.py"])
         structs = {
             message.name: type(
                 message.name,
@@ -204,8 +215,7 @@ def make(
             )
             for message in schema.messages
         }
-        library = build(schema, folder / "protocol.h", folder)
-        return Ends(schema, load(folder / "codec.py"), library, structs)
+        return Ends(schema, load(folder / "codec.py"), build(schema, folder), structs)
 
     return make
 

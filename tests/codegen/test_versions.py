@@ -11,7 +11,6 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.emitted import emitted
 
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
@@ -50,10 +49,9 @@ def make(
         (folder / "schema.toml").write_text(text)
         schema = read_schema(folder / "schema.toml")
         codec = codec_of(schema, folder, load)
-        (folder / "protocol.h").write_text(emitted("c", schema, "protocol.h")["protocol.h"])
-        library = build(schema, folder / "protocol.h", folder)
+        libraries = build(schema, folder)
         room = ctypes.create_string_buffer(HEADER + schema.max_body)
-        return Pair(schema, codec.python, codec.plain, library, room)
+        return Pair(schema, codec.python, codec.plain, libraries, room)
 
     return make
 

@@ -62,7 +62,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sandboxd.toml").write_text(text + MESSAGE)
     schema = read_schema(folder / "sandboxd.toml")
     shutil.copytree(ROOT / "guest", folder / "guest")
-    (folder / "guest/protocol.h").write_text(emitted("c", schema, "file")["file"])
+    (folder / "guest/protocol.h").write_text(emitted("c", schema, "file", "inline")["file"])
     (folder / "codec.py").write_text(emitted("python", schema, "file")["file"])
     build_sanitized(folder, folder / "guest")
     return folder

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from microvm_proto.backends.c import declare, decode, encode, header, receiver, runtime
+from microvm_proto.backends.c import declare, decode, encode, header, receiver, runtime, table
 from microvm_proto.backends.c.text import comment
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import Output, Schema
+
+STYLES = ("inline", "table")
+MOST_INLINE = 25
+"""The messages up to which the style is `inline`, unless the schema says which."""
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
@@ -19,6 +23,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     name, framing = schema.name, schema.framing
     faults = [("fault_none", 0, ""), *((f"fault_{f.name}", f.number, f.doc) for f in FAULTS)]
     types = [(f"type_{m.name}", m.number, m.doc) for m in schema.messages] or [("type_none", 0, "")]
+    style = output.style or ("table" if len(schema.messages) > MOST_INLINE else "inline")
     parts = [
         _top(schema),
         declare.constants(schema),
@@ -43,21 +48,9 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         *(declare.struct(name, message) for message in schema.messages),
         declare.union(schema),
         runtime.CURSOR.replace("@put_header@", header.put(framing)),
-        declare.rules(schema),
-        header.check(framing),
-        *(decode.decode_message(name, message) for message in schema.messages),
-        decode.decode_any(schema),
         receiver.seal(framing) if framing.given else "",
+        *(table.parts(schema) if style == "table" else _inline(schema)),
         receiver.receiver(schema) if framing.given else "",
-        runtime.CHECKS,
-        *(
-            function
-            for message in schema.messages
-            for function in (
-                encode.check(name, message, framing),
-                encode.encode_message(name, message, framing),
-            )
-        ),
         "#endif",
     ]
     text = "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
@@ -67,6 +60,20 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 def _named(values: Iterable[tuple[str, int, str]]) -> Iterator[tuple[str, str]]:
     """Yield the constants of an enum, each with its name without the kind before it."""
     return ((constant, constant.partition("_")[2]) for constant, *_ in values)
+
+
+def _inline(schema: Schema) -> Iterator[str]:
+    """Write what decodes and encodes the messages of a schema, as functions for each of them."""
+    framing = schema.framing
+    yield declare.rules(schema)
+    yield header.check(framing)
+    for message in schema.messages:
+        yield decode.decode_message(schema.name, message)
+    yield decode.decode_any(schema)
+    yield runtime.CHECKS
+    for message in schema.messages:
+        yield encode.check(schema.name, message, framing)
+        yield encode.encode_message(schema.name, message, framing)
 
 
 def _top(schema: Schema) -> str:

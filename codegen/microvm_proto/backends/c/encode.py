@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from microvm_proto.backends.c.text import boolean, comment, is_known, literal, wire_bits
 from microvm_proto.framing import DELIMITER, Framing
@@ -14,7 +14,7 @@ from microvm_proto.types import INTEGERS, ByteList, Bytes, Enum, Field, Integer,
 
 def check(name: str, message: Message, framing: Framing) -> str:
     """Write the function that tells whether a message can be sent, by the decoders' rules."""
-    parameters = ["uint32_t version", *_parameters(name, message, framing)]
+    parameters = ["uint32_t version", *own_parameters(name, message, framing)]
     lines = [line for refusal in _refusals(message) for line in refusal]
     text = "\n".join(lines)
     # A parameter is used where its name stands, but not as that of a field.
@@ -30,7 +30,7 @@ def check(name: str, message: Message, framing: Framing) -> str:
     return f"{comment(about)}{head}\n{{\n{_lines(lines)}\treturn @P@_FAULT_NONE;\n}}"
 
 
-def _parameters(name: str, message: Message, framing: Framing) -> list[str]:
+def own_parameters(name: str, message: Message, framing: Framing) -> list[str]:
     """Return the parameters of an encoder that depend on the message."""
     parameters = [f"uint{8 * framing.id}_t id"] if message.id != "none" else []
     if message.visible:
@@ -45,7 +45,7 @@ def _name(parameter: str) -> str:
 
 def encode_message(name: str, message: Message, framing: Framing) -> str:
     """Write the function that encodes one message."""
-    given = ["uint32_t version", *_parameters(name, message, framing)]
+    given = ["uint32_t version", *own_parameters(name, message, framing)]
     arguments = ", ".join(map(_name, given))
     check = f"{name}_check_{message.name}"
     about = (
@@ -61,6 +61,11 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
         stuffing = framing.stuffing(message.max_body)
         size, frame = f"{size} + {stuffing}", "frame"
         place = f"\tuint8_t *frame = out + {stuffing - len(DELIMITER)};\n"
+    header = {
+        "type": f"@P@_TYPE_{message.name.upper()}",
+        "id": "id" if message.id != "none" else "0",
+    }
+    seed = _seed(message) if framing.check_size else ""
     return f"""{comment(about)}static inline size_t @p@_encode_{message.name}({parameters})
 {{
 \tuint32_t size = {size};
@@ -70,21 +75,19 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
 {_lines(_frame_size(message))}\tif (size > room)
 \t\treturn 0;
 {place}\tuint8_t *at = {frame} + @P@_HEADER_SIZE;
-{_lines(_encode_steps(message))}{_lines(_finish(message, framing, frame))}}}"""
+{_lines(_encode_steps(message))}{_lines(finish(framing, frame, header, seed))}}}"""
 
 
-def _finish(message: Message, framing: Framing, frame: str) -> Iterator[str]:
-    """Yield the statements that make a frame of a body, and return its size."""
-    values = {
-        "body_length": "at",
-        "type": f"@P@_TYPE_{message.name.upper()}",
-        "id": "id" if message.id != "none" else "0",
-        "sequence": "sequence",
-    }
-    header = [values[each.name] for each in framing.header if each.name != "flags"]
-    yield f"@p@_put_header({', '.join([frame, *header])});"
+def finish(framing: Framing, frame: str, header: Mapping[str, str], seed: str) -> Iterator[str]:
+    """Yield the statements that make a frame of a body, which ends `at`, and return its size.
+
+    :param header: what its fields are, but the length and the sequence.
+    """
+    values = {"body_length": "at", "sequence": "sequence", **header}
+    fields = [values[each.name] for each in framing.header if each.name != "flags"]
+    yield f"@p@_put_header({', '.join([frame, *fields])});"
     if framing.check_size:
-        yield f"at = @p@_put_check({frame}, at, {_seed(message)});"
+        yield f"at = @p@_put_check({frame}, at, {seed});"
     if framing.kind == "cobs":
         yield "at = @p@_stuff(out, frame, at);"
     yield "return (size_t)(at - out);"

@@ -1,0 +1,278 @@
+"""The style `table` of the C header: every message as rules, and functions that go through them.
+
+With more than a few messages it is smaller than functions for each of them, and slower.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
+from typing import TypeAlias
+
+from microvm_proto.backends.c import encode, header, runtime, walk
+from microvm_proto.backends.c.text import literal
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import (
+    Array,
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Scalar,
+    Struct,
+    Tail,
+    Text,
+    Type,
+)
+from microvm_proto.variants import variant
+
+_IDS = {"none": 0, "required": 1, "any": 2}
+_Numbers: TypeAlias = tuple[int | str, ...]
+
+
+def parts(schema: Schema) -> Iterator[str]:
+    """Write what decodes and encodes the messages of a schema."""
+    table = _Table(schema)
+    yield table.rules()
+    yield header.check(schema.framing)
+    yield runtime.CHECKS
+    yield table.functions()
+    for message in schema.messages:
+        yield _functions(schema, message)
+
+
+class _Table:
+    """The rules of a schema's messages and fields, and the numbers that these refer to."""
+
+    def __init__(self, schema: Schema) -> None:
+        """Write down the rules of all messages, and of what is in them."""
+        self._schema = schema
+        self._kinds: set[str] = set()
+        self._fields: list[str] = []
+        self._numbers: list[int | str] = []
+        self._places: dict[_Numbers, int] = {}
+        self._elements: dict[Scalar | Struct, _Numbers] = {}
+        self._messages = [rule for message in schema.messages for rule in self._message(message)]
+
+    def rules(self) -> str:
+        """Declare the tables."""
+        # No message has the type 0, so that it can end the table.
+        end = ", ".join("0" * (8 if self._schema.framing.check_size else 7))
+        numbers = [", ".join(map(_written, each)) for each in self._places]
+        tables = {
+            "struct @p@_field_rule @p@_field_rules": self._fields or ["{ 0, 0, 0, 0 }"],
+            "@number@ @p@_numbers": numbers or ["0"],
+            "struct @p@_rule @p@_rules": [*self._messages, f"{{ {end} }}"],
+        }
+        declared = (
+            f"static const {head}[] = {{\n" + "".join(f"\t{row},\n" for row in rows) + "};"
+            for head, rows in tables.items()
+        )
+        return self._fill("\n\n".join([walk.RULES.rstrip(), *declared]))
+
+    def functions(self) -> str:
+        """Write the functions that go through a message by its rules."""
+        return self._fill(walk.FUNCTIONS)
+
+    def _fill(self, text: str) -> str:
+        """Leave out what no field and no frame needs, and write in the types."""
+        schema, framing = self._schema, self._schema.framing
+        structs = (_memory(struct)[0] for struct in schema.structs)
+        numbers = (number for number in self._numbers if isinstance(number, int))
+        most = {
+            "number": max((*structs, *numbers), default=0),
+            "index": len(self._numbers),
+            "offset": max((_laid_out(m.visible)[0] for m in schema.messages), default=0),
+            "longest": schema.max_body,
+            "version": schema.version,
+            "id": framing.max_id,
+            "seed": (1 << 8 * framing.check_size) - 1,
+        }
+        frame = "frame" if framing.kind == "cobs" else "out"
+        values = {"type": "type", "id": "id"}
+        written = {
+            "none": ", NULL" if "LATER" in self._kinds else "",
+            "sequence": "uint8_t sequence, " if framing.sequence else "",
+            "frame": frame,
+            "type_at": str(framing.offset("type")),
+            "finish": "\n\t".join(encode.finish(framing, frame, values, "rule->seed")),
+            **{name: _unsigned(number) for name, number in most.items()},
+        }
+        text = variant(text, self._kinds | framing.features)
+        return re.sub("@([a-z_]{2,})@", lambda name: written[name[1]], text)
+
+    def _message(self, message: Message) -> Iterator[str]:
+        """Write the rules of a message, one for each version in which it changed."""
+        fields = [(field, *self._field(field)) for field in message.fields]
+        first = len(self._fields)
+        for field, kind, size, numbers in fields:
+            if message.is_later(field):
+                self._add("LATER", 0, 0, "0", (field.since, _bits(field, field.default)))
+            struct = f"struct @p@_{message.c_name}"
+            offset = f"offsetof({struct}, {field.c_name})" if field.equals is None else "0"
+            self._add(kind, size, field.number, offset, numbers)
+        about = f"{first}, {len(message.fields)}, @P@_{message.sender.upper()}, {_IDS[message.id]}"
+        for version, seed in zip_longest(message.versions, message.seeds):
+            longest = message.at(version).max_body
+            check = f", {seed:#x}" if self._schema.framing.check_size else ""
+            yield f"{{ @P@_TYPE_{message.c_name.upper()}, {longest}, {about}, {version}{check} }}"
+
+    def _add(self, kind: str, size: int, number: int, offset: str, numbers: _Numbers) -> None:
+        """Write the rule of a field; its numbers are those of another, where they are the same."""
+        self._kinds.add(kind)
+        place = self._places.setdefault(numbers, len(self._numbers))
+        if place == len(self._numbers):
+            self._numbers += numbers
+        self._fields.append(f"{{ @P@_KIND_{kind} | {size}, {number}, {offset}, {place} }}")
+
+    def _field(self, field: Field) -> tuple[str, int, _Numbers]:
+        if field.equals is None:
+            return self._kind(field.type)
+        bits = _bits(field, field.equals)
+        return "CONSTANT", field.max_size, (1, bits, bits, 1)
+
+    def _kind(self, kind: Type) -> tuple[str, int, _Numbers]:
+        """Return what a type is called here, the size of its value or prefix, and its numbers."""
+        match kind:
+            case Bool():
+                return "ENUM", 1, (1, 0, 1, 1)
+            case Enum(closed=True):
+                return "ENUM", kind.size, _ranges(kind)
+            case Flags(closed=True):
+                return "FLAGS", kind.size, _masks(kind)
+            case Float(finite=True):
+                return "FINITE", kind.size, (0,)
+            case Integer() | Enum() | Flags() | Float():
+                return "ANY", kind.size, (0,)
+            case Struct():
+                return "GROUP", 0, (1, *self._of(kind))
+            case Array():
+                return "GROUP", 0, (kind.count, *self._of(kind.element))
+            case Bytes(prefix=prefix):
+                return "BYTES", prefix.size, (kind.maximum, int(kind.nul))
+            case Text(prefix=prefix):
+                return "TEXT", prefix.size, (kind.maximum, int(kind.nul))
+            case Tail():
+                return "TAIL", 0, (kind.maximum,)
+            case ByteList(prefix=prefix):
+                bounds = (kind.max_items, kind.max_item, kind.max_total)
+                return "BYTE_LIST", prefix.size, (*bounds, int(kind.nul))
+            case List(prefix=prefix):
+                return "LIST", prefix.size, (kind.max_items, *self._of(kind.element))
+
+    def _of(self, element: Scalar | Struct) -> _Numbers:
+        """Write the rules of an element's fields once, and return where they are."""
+        if element not in self._elements:
+            if isinstance(element, Struct):
+                kinds = [(f.c_name, self._kind(f.type)) for f in element.fields]
+                name = f"struct @p@_{element.c_name}"
+                rules = [(f"offsetof({name}, {member})", kind) for member, kind in kinds]
+                size: int | str = f"sizeof({name})"
+            else:
+                rules, size = [("0", self._kind(element))], element.size
+            first = len(self._fields)
+            for offset, (kind, width, numbers) in rules:
+                self._add(kind, width, 0, offset, numbers)
+            self._elements[element] = (first, len(rules), size)
+        return self._elements[element]
+
+
+def _functions(schema: Schema, message: Message) -> str:
+    """Write the functions of one message."""
+    framing, name = schema.framing, message.c_name
+    given = ["uint32_t version", *encode.own_parameters(schema.name, message, framing)]
+    id_ = "id" if message.id != "none" else "0"
+    body = "message" if message.visible else "NULL"
+    type_ = f"@P@_TYPE_{name.upper()}"
+    target = f"struct @p@_{name} *message, " if message.visible else ""
+    numbered = ["uint8_t sequence"] if framing.sequence else []
+    room = ["uint8_t *out", "size_t room", given[0], *numbered, *given[1:]]
+    passed = [
+        "out",
+        "room",
+        "version",
+        *(["sequence"] if framing.sequence else []),
+        id_,
+        body,
+        type_,
+    ]
+    if framing.kind == "cobs":
+        passed.append(str(framing.stuffing(message.max_body)))
+    return f"""static inline bool @p@_decode_{name}(const uint8_t *body, size_t size,
+\tuint32_t version, {target}struct @p@_fault_at *fault)
+{{
+\treturn @p@_decode(body, size, version, {body}, {type_}, fault);
+}}
+
+static inline enum @p@_fault @p@_check_{name}({", ".join(given)})
+{{
+\treturn @p@_check(version, {id_}, {body}, {type_});
+}}
+
+static inline size_t @p@_encode_{name}({", ".join(room)})
+{{
+\treturn @p@_encode({", ".join(passed)});
+}}"""
+
+
+def _bits(field: Field, number: int) -> int:
+    """Return what a number is on the wire, as an unsigned one."""
+    return number & ((1 << 8 * field.max_size) - 1) if field.fixed else 0
+
+
+def _written(number: int | str) -> str:
+    return literal(number) if isinstance(number, int) else number
+
+
+def _ranges(enum: Enum) -> _Numbers:
+    """Return how many ranges an enum's values are in, and each: its ends and its version."""
+    ranges: list[list[int]] = []
+    wrapped = ((value.number % (1 << 8 * enum.size), value.since) for value in enum.values)
+    for number, since in sorted(wrapped):
+        if ranges and ranges[-1][1:] == [number - 1, since]:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number, since])
+    return (len(ranges), *(number for each in ranges for number in each))
+
+
+def _masks(flags: Flags) -> _Numbers:
+    """Return how many masks the bits are in, one for each version, and each with its version."""
+    masks: dict[int, int] = {}
+    for bit in flags.bits:
+        masks[bit.since] = masks.get(bit.since, 0) | bit.mask
+    return (len(masks), *(number for since, mask in masks.items() for number in (mask, since)))
+
+
+def _memory(kind: Type) -> tuple[int, int]:
+    """Return the size and the alignment of a type in memory, with pointers of 64 bits."""
+    match kind:
+        case Integer() | Float() | Bool() | Enum() | Flags():
+            return kind.size, kind.size
+        case Array(element=element, count=count):
+            size, alignment = _memory(element)
+            return size * count, alignment
+        case Struct(fields=fields):
+            return _laid_out(fields)
+    return 16, 8
+
+
+def _laid_out(fields: Iterable[Field]) -> tuple[int, int]:
+    """Return the size and the alignment of a struct in memory."""
+    end, widest = 0, 1
+    for field in fields:
+        size, alignment = _memory(field.type)
+        end += -end % alignment + size
+        widest = max(widest, alignment)
+    return end + -end % widest, widest
+
+
+def _unsigned(most: int) -> str:
+    """Return the smallest type that has room for the number."""
+    return next(f"uint{bits}_t" for bits in (8, 16, 32, 64) if most < 1 << bits)

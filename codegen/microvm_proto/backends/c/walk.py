@@ -1,0 +1,464 @@
+"""The functions of the style `table`, which go through a message by its rules.
+
+They are the same for every schema, but for what it has none of: parts are for some kinds of fields,
+or for some framings. `@number@`, `@offset@`, `@index@`, `@longest@` and `@version@` are the
+smallest unsigned types that have room for what they are named after.
+"""
+
+RULES = """
+/* What a field is; the size of its value, or of its length or count, is in the low bits. */
+enum {
+	@P@_KIND_ANY = 0x00,
+	@P@_KIND_ENUM = 0x10,
+	@P@_KIND_FLAGS = 0x20,
+	@P@_KIND_FINITE = 0x30,
+	@P@_KIND_CONSTANT = 0x40,
+	@P@_KIND_GROUP = 0x50,
+	@P@_KIND_BYTES = 0x60,
+	@P@_KIND_TEXT = 0x70,
+	@P@_KIND_TAIL = 0x80,
+	@P@_KIND_BYTE_LIST = 0x90,
+	@P@_KIND_LIST = 0xa0,
+	@P@_KIND_LATER = 0xb0,
+};
+
+/* A field of a message or struct. From `numbers` on there are
+ * for ENUM, CONSTANT: how many ranges; of each its first and last value, and its version;
+ * FLAGS: how many masks; of each its bits, and its version;
+ * GROUP, which is a struct or an array: how many elements, the first field of one, how many fields
+ * it has, and its size in memory;
+ * BYTES, TEXT: the longest, and whether a NUL may be in it; TAIL: the longest;
+ * BYTE_LIST: the most items, the longest, all of them together, and whether a NUL may be in one;
+ * LIST: the most items, and the rest of a GROUP;
+ * LATER, before a field that old versions do not have: since when, and what it is until then. */
+struct @p@_field_rule {
+	uint8_t kind;
+	uint8_t number;
+	@offset@ offset;
+	@index@ numbers;
+};
+
+/* What a message is from the version `since` on, until a later rule of its type. */
+struct @p@_rule {
+	uint16_t type;
+	@longest@ max_body;
+	uint16_t first; /* of its fields */
+	uint8_t fields;
+	uint8_t sender;
+	uint8_t id; /* 0: none, 1: required, 2: any */
+	@version@ since;
+@if check
+	@seed@ seed; /* of its check */
+@end
+};
+"""
+
+FUNCTIONS = """
+/* A message that is read from a body, or written to one: where `to` is NULL it is only measured. */
+struct @p@_walk {
+	struct @p@_cursor from;
+	uint8_t *to;
+	size_t size;
+	uint32_t version;
+	uint8_t number; /* of the field */
+@if LATER
+	const @number@ *instead; /* of a field that the version does not have */
+@end
+};
+
+/* Between a message, in the machine's order of bytes, and a frame, whose lowest byte is first. */
+static inline void @p@_copy(void *to, const void *from, unsigned size)
+{
+	const uint16_t one = 1;
+	const unsigned swap = *(const uint8_t *)&one ? 0 : size - 1;
+
+	for (unsigned i = 0; i < size; i++)
+		((uint8_t *)to)[i ^ swap] = ((const uint8_t *)from)[i];
+}
+
+static inline enum @p@_fault @p@_value_fault(const struct @p@_walk *walk,
+	const struct @p@_field_rule *field, uint64_t value)
+{
+	const @number@ *numbers = &@p@_numbers[field->numbers];
+	size_t left = (size_t)*numbers++;
+	uint64_t known = 0;
+
+	switch (field->kind & 0xf0) {
+	default:
+		return @P@_FAULT_NONE;
+@if FINITE
+	case @P@_KIND_FINITE:
+		known = (field->kind & 15) == 4 ? 0x7f800000 : 0x7ff0000000000000;
+		return (value & known) == known ? @P@_FAULT_NOT_FINITE : @P@_FAULT_NONE;
+@end
+@if FLAGS
+	case @P@_KIND_FLAGS:
+		for (; left; left--, numbers += 2)
+			known |= numbers[1] <= walk->version ? numbers[0] : 0;
+		return value & ~known ? @P@_FAULT_UNKNOWN_VALUE : @P@_FAULT_NONE;
+@end
+	case @P@_KIND_CONSTANT:
+	case @P@_KIND_ENUM:
+		for (; left && !known; left--, numbers += 3)
+			known = numbers[0] <= value && value <= numbers[1] &&
+				numbers[2] <= walk->version;
+		return known ? @P@_FAULT_NONE : @P@_FAULT_UNKNOWN_VALUE;
+	}
+}
+
+@if LATER
+/* What a field is in a version that does not have it, or NULL; steps over its LATER. */
+static inline const @number@ *@p@_instead(const struct @p@_field_rule **field, uint32_t version)
+{
+	const @number@ *numbers = &@p@_numbers[(*field)->numbers];
+
+	if ((*field)->kind != @P@_KIND_LATER)
+		return NULL;
+	++*field;
+	return numbers[0] > version ? numbers + 1 : NULL;
+}
+
+@end
+/* Puts a value into a message; NULL stands for that of what is only checked. */
+static inline void @p@_set(const struct @p@_field_rule *field, void *message, uint64_t value)
+{
+	const unsigned size = field->kind & 15;
+	uint8_t bytes[8];
+
+	if (!message || (field->kind & 0xf0) == @P@_KIND_CONSTANT)
+		return;
+	@p@_put(bytes, size, value);
+	@p@_copy((uint8_t *)message + field->offset, bytes, size);
+}
+
+static inline bool @p@_take_value(struct @p@_walk *walk, const struct @p@_field_rule *field,
+	void *message)
+{
+	const size_t at = walk->from.at;
+	enum @p@_fault fault = @P@_FAULT_NONE;
+	uint64_t value;
+
+@if LATER
+	if (walk->instead) {
+		@p@_set(field, message, *walk->instead);
+		return true;
+	}
+@end
+	if (!@p@_take(&walk->from, walk->number, field->kind & 15, &value))
+		return false;
+	fault = @p@_value_fault(walk, field, value);
+	if (fault)
+		return @p@_refuse(&walk->from, fault, at, walk->number);
+	@p@_set(field, message, value);
+	return true;
+}
+
+@if GROUP LIST
+static inline bool @p@_take_field(struct @p@_walk *walk, const struct @p@_field_rule *field,
+	void *message);
+
+/* Reads so many elements, of which `numbers` has the first field, the fields, and the size. */
+static inline bool @p@_take_elements(struct @p@_walk *walk, size_t count, const @number@ *numbers,
+	uint8_t *element)
+{
+	for (; count; count--) {
+		for (size_t i = 0; i < numbers[1]; i++)
+			if (!@p@_take_field(walk, &@p@_field_rules[numbers[0] + i], element))
+				return false;
+		element += element ? numbers[2] : 0;
+	}
+	return true;
+}
+
+@end
+@if LIST
+static inline bool @p@_take_list_of(struct @p@_walk *walk, const struct @p@_field_rule *field,
+	struct @p@_list *list)
+{
+	const @number@ *numbers = &@p@_numbers[field->numbers];
+	const size_t prefix = walk->from.at;
+	uint64_t count;
+
+	if (!@p@_take(&walk->from, walk->number, field->kind & 15, &count))
+		return false;
+	if (count > numbers[0])
+		return @p@_refuse(&walk->from, @P@_FAULT_TOO_MANY, prefix, walk->number);
+	list->items = walk->from.body + walk->from.at;
+	list->count = (uint32_t)count;
+	if (!@p@_take_elements(walk, (size_t)count, numbers + 1, NULL))
+		return false;
+	list->size = (uint32_t)(walk->from.body + walk->from.at - list->items);
+	return true;
+}
+
+/* What is wrong with a list: its elements are as a decoder finds them. */
+static inline enum @p@_fault @p@_list_fault(const struct @p@_walk *walk, const @number@ *numbers,
+	const struct @p@_list *list)
+{
+	struct @p@_fault_at at = { @P@_FAULT_NONE, 0, 0 };
+	struct @p@_walk items = *walk;
+
+	if (list->count > numbers[0])
+		return @P@_FAULT_TOO_MANY;
+	items.from.body = list->items;
+	items.from.size = list->size;
+	items.from.at = 0;
+	items.from.fault = &at;
+	if (@p@_take_elements(&items, list->count, numbers + 1, NULL))
+		@p@_end(&items.from);
+	return at.fault;
+}
+
+@end
+static inline bool @p@_take_field(struct @p@_walk *walk, const struct @p@_field_rule *field,
+	void *message)
+{
+	const @number@ *numbers = &@p@_numbers[field->numbers];
+	const unsigned kind = field->kind & 0xf0;
+
+	if (kind < @P@_KIND_GROUP)
+		return @p@_take_value(walk, field, message);
+@if GROUP
+	if (kind == @P@_KIND_GROUP)
+		return @p@_take_elements(walk, (size_t)numbers[0], numbers + 1,
+			message ? (uint8_t *)message + field->offset : NULL);
+@end
+	void *member = (uint8_t *)message + field->offset;
+	struct @p@_slice *slice = (struct @p@_slice *)member;
+	struct @p@_list *list = (struct @p@_list *)member;
+	(void)list;
+@if LATER
+	if (walk->instead && kind >= @P@_KIND_BYTE_LIST) {
+		*list = @p@_no_list();
+		return true;
+	}
+	if (walk->instead && kind >= @P@_KIND_BYTES) {
+		*slice = @p@_no_slice();
+		return true;
+	}
+@end
+	switch (kind) {
+@if BYTES
+	case @P@_KIND_BYTES:
+		return @p@_take_bytes(&walk->from, walk->number, (uint32_t)numbers[0],
+			numbers[1] != 0, slice);
+@end
+@if TEXT
+	case @P@_KIND_TEXT:
+		return @p@_take_text(&walk->from, walk->number, (uint32_t)numbers[0],
+			numbers[1] != 0, slice);
+@end
+@if BYTE_LIST
+	case @P@_KIND_BYTE_LIST:
+		return @p@_take_list(&walk->from, walk->number, (uint32_t)numbers[0],
+			(uint32_t)numbers[1], (uint32_t)numbers[2], numbers[3] != 0, list);
+@end
+@if LIST
+	case @P@_KIND_LIST:
+		return @p@_take_list_of(walk, field, list);
+@end
+	default:
+		return @p@_take_tail(&walk->from, walk->number, (uint32_t)numbers[0], slice);
+	}
+}
+
+static inline bool @p@_decode(const uint8_t *body, size_t size, uint32_t version, void *message,
+	uint16_t type, struct @p@_fault_at *fault)
+{
+	const struct @p@_rule *rule = @p@_find_rule(version, type);
+	struct @p@_walk walk = { { body, size, 0, fault }, NULL, 0, version, 0@none@ };
+	const struct @p@_field_rule *field;
+
+	if (!rule)
+		return @p@_fail(fault, @P@_FAULT_UNKNOWN_TYPE, @type_at@, 0);
+	field = &@p@_field_rules[rule->first];
+	for (unsigned left = rule->fields; left; left--, field++) {
+@if LATER
+		walk.instead = @p@_instead(&field, version);
+@end
+		walk.number = field->number;
+		if (!@p@_take_field(&walk, field, message))
+			return false;
+	}
+	return @p@_end(&walk.from);
+}
+
+/* Decodes the body behind a header that has passed its check. */
+static inline bool @p@_decode_body(const struct @p@_header *header, const uint8_t *body,
+	uint32_t version, union @p@_body *out, struct @p@_fault_at *fault)
+{
+	return @p@_decode(body, header->body_length, version, out, header->type, fault);
+}
+
+/* Writes bytes, or measures them. */
+static inline void @p@_write(struct @p@_walk *walk, const uint8_t *data, uint32_t size)
+{
+	if (walk->to)
+		walk->to = @p@_put_bytes(walk->to, data, size);
+	walk->size += size;
+}
+
+static inline enum @p@_fault @p@_put_value(struct @p@_walk *walk,
+	const struct @p@_field_rule *field, const void *message)
+{
+	const bool constant = (field->kind & 0xf0) == @P@_KIND_CONSTANT;
+	const unsigned size = field->kind & 15;
+	enum @p@_fault fault = @P@_FAULT_NONE;
+	uint8_t bytes[8];
+
+	if (constant)
+		@p@_put(bytes, size, @p@_numbers[field->numbers + 1]);
+	else
+		@p@_copy(bytes, (const uint8_t *)message + field->offset, size);
+@if LATER
+	if (walk->instead)
+		return constant || @p@_get(bytes, size) == *walk->instead ?
+			@P@_FAULT_NONE : @P@_FAULT_TRAILING_BYTES;
+@end
+	fault = @p@_value_fault(walk, field, @p@_get(bytes, size));
+	if (!fault)
+		@p@_write(walk, bytes, size);
+	return fault;
+}
+
+@if GROUP
+static inline enum @p@_fault @p@_put_field(struct @p@_walk *walk,
+	const struct @p@_field_rule *field, const void *message);
+
+static inline enum @p@_fault @p@_put_elements(struct @p@_walk *walk, size_t count,
+	const @number@ *numbers, const uint8_t *element)
+{
+	enum @p@_fault fault = @P@_FAULT_NONE;
+
+	for (; count && !fault; count--, element += numbers[2])
+		for (size_t i = 0; i < numbers[1] && !fault; i++)
+			fault = @p@_put_field(walk, &@p@_field_rules[numbers[0] + i], element);
+	return fault;
+}
+
+@end
+static inline enum @p@_fault @p@_put_field(struct @p@_walk *walk,
+	const struct @p@_field_rule *field, const void *message)
+{
+	const @number@ *numbers = &@p@_numbers[field->numbers];
+	const unsigned kind = field->kind & 0xf0, size = field->kind & 15;
+	const bool is_list = kind >= @P@_KIND_BYTE_LIST;
+	enum @p@_fault fault = @P@_FAULT_NONE;
+	uint8_t prefix[4];
+
+	if (kind < @P@_KIND_GROUP)
+		return @p@_put_value(walk, field, message);
+	const void *member = (const uint8_t *)message + field->offset;
+	const struct @p@_slice *slice = (const struct @p@_slice *)member;
+	const struct @p@_list *list = (const struct @p@_list *)member;
+@if GROUP
+	if (kind == @P@_KIND_GROUP)
+		return @p@_put_elements(walk, (size_t)numbers[0], numbers + 1,
+			(const uint8_t *)member);
+@end
+@if LATER
+	if (walk->instead)
+		return (is_list ? list->count || list->size : slice->size != 0) ?
+			@P@_FAULT_TRAILING_BYTES : @P@_FAULT_NONE;
+@end
+	switch (kind) {
+@if BYTE_LIST
+	case @P@_KIND_BYTE_LIST:
+		fault = @p@_check_list(list, (uint32_t)numbers[0], (uint32_t)numbers[1],
+			(uint32_t)numbers[2], numbers[3] != 0);
+		break;
+@end
+@if LIST
+	case @P@_KIND_LIST:
+		fault = @p@_list_fault(walk, numbers, list);
+		break;
+@end
+@if TEXT
+	case @P@_KIND_TEXT:
+		fault = @p@_check_text(slice, (uint32_t)numbers[0], numbers[1] != 0);
+		break;
+@end
+	default:
+		if (slice->size > numbers[0])
+			fault = @P@_FAULT_TOO_LONG;
+@if BYTES
+		else if (kind == @P@_KIND_BYTES && !numbers[1])
+			fault = @p@_check_bytes(slice, (uint32_t)numbers[0]);
+@end
+	}
+	if (fault)
+		return fault;
+	@p@_put(prefix, size, is_list ? list->count : slice->size);
+	@p@_write(walk, prefix, size);
+	if (is_list)
+		@p@_write(walk, list->items, list->size);
+	else
+		@p@_write(walk, slice->data, slice->size);
+	return fault;
+}
+
+static inline enum @p@_fault @p@_put_message(struct @p@_walk *walk, const struct @p@_rule *rule,
+	const void *message)
+{
+	const struct @p@_field_rule *field = &@p@_field_rules[rule->first];
+	enum @p@_fault fault = @P@_FAULT_NONE;
+
+	for (unsigned left = rule->fields; left && !fault; left--, field++) {
+@if LATER
+		walk->instead = @p@_instead(&field, walk->version);
+@end
+		fault = @p@_put_field(walk, field, message);
+	}
+	return fault;
+}
+
+static inline enum @p@_fault @p@_measure(struct @p@_walk *walk, @id@ id, const void *message,
+	const struct @p@_rule *rule)
+{
+	if (!rule)
+		return @P@_FAULT_UNKNOWN_TYPE;
+	if (rule->id == 1 && id == 0)
+		return @P@_FAULT_BAD_ID;
+	return @p@_put_message(walk, rule, message);
+}
+
+/* What a decoder would say of the frame: FAULT_NONE, or why the message is not sent. */
+static inline enum @p@_fault @p@_check(uint32_t version, @id@ id, const void *message,
+	uint16_t type)
+{
+	struct @p@_walk walk = { { NULL, 0, 0, NULL }, NULL, 0, version, 0@none@ };
+
+	return @p@_measure(&walk, id, message, @p@_find_rule(version, type));
+}
+
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where the message is
+ * not sent, or the frame does not fit. */
+static inline size_t @p@_encode(uint8_t *out, size_t room, uint32_t version, @sequence@@id@ id,
+@if cobs
+	const void *message, uint16_t type, size_t stuffing)
+{
+	/* Stuffing moves the frame to the front of its room. */
+	uint8_t *frame = out + stuffing - 1;
+@else
+	const void *message, uint16_t type)
+{
+@end
+	const struct @p@_rule *rule = @p@_find_rule(version, type);
+	struct @p@_walk walk = { { NULL, 0, 0, NULL }, NULL, @P@_HEADER_SIZE, version, 0@none@ };
+
+	if (@p@_measure(&walk, id, message, rule))
+		return 0;
+@if check
+	walk.size += @P@_CHECK_SIZE;
+@end
+@if cobs
+	walk.size += stuffing;
+@end
+	if (walk.size > room)
+		return 0;
+	walk.to = @frame@ + @P@_HEADER_SIZE;
+	@p@_put_message(&walk, rule, message);
+	uint8_t *at = walk.to;
+	@finish@
+}
+"""
