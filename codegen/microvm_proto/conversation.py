@@ -7,10 +7,9 @@ bytes that are not in the capture, and behind a frame that is malformed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
 
 from microvm_proto.capture import packets
-from microvm_proto.explain import BrokenStream, Foreign, Splitter, Stream, View
+from microvm_proto.explain import BrokenStream, Stream, View
 from microvm_proto.frame import Incomplete, Malformed, read
 from microvm_proto.schema import Schema
 from microvm_proto.segments import Flow, Segment, Segments
@@ -70,12 +69,14 @@ class _FlowView:
     def __init__(self, view: View, flow: Flow, sender: str | None, *, known: bool) -> None:
         self.broken = False
         self._flow = flow
+        self._schema = view.schema
+        self._sender = sender
         self._known = known
         """Whether its port says that it is one of this protocol."""
-        self._stream = Stream(view, sender)
+        self._stream = Stream(view, sender, known=known)
         self._at = 0
         """The offset behind the last byte that came."""
-        self._lost: int | None = None if flow.whole else 0
+        self._lost = None if flow.whole or view.schema.framing.resynchronises else 0
         """The offset from which on it is not known where a frame begins."""
 
     @property
@@ -86,34 +87,26 @@ class _FlowView:
     def take(self, segment: Segment) -> Iterator[str]:
         """Yield the lines of the frames that end in a segment, or with the flow."""
         self._stream.name = f" of {self._flow.name}, packet {segment.packet}"
-        if self._flow.datagrams:
-            if segment.data is not None:
-                yield from self._datagram(segment.data)
-            return
         if segment.missing:
             yield from self._miss(segment.missing)
         if segment.data is None:
             yield from self._end()
             return
-        if self._lost is not None and self._begins_frame(segment.data):
+        datagram = self._flow.datagrams or self._schema.framing.kind == "datagram"
+        if datagram or (self._lost is not None and self._begins_frame(segment.data)):
             yield from self._skipped()
-            self._begin()
+            self._stream.splitter.begin(self._at)
+            self._lost = None
         self._at += len(segment.data)
         if self._lost is None:
             yield from self._shown(self._stream.feed(segment.data))
+        if datagram:
+            yield from self._shown(self._stream.rest())
+            self._lost = None
 
     @property
     def _is_ours(self) -> bool:
         return self._known or bool(self.frames)
-
-    def _begin(self) -> None:
-        self._stream.splitter = Splitter(self._stream.view.schema, self._at)
-        self._lost = None
-
-    def _datagram(self, data: bytes) -> Iterator[str]:
-        self._begin()
-        self._at += len(data)
-        yield from self._shown(chain(self._stream.feed(data), self._stream.end()))
 
     def _miss(self, size: int) -> Iterator[str]:
         if self._is_ours:
@@ -121,7 +114,9 @@ class _FlowView:
             yield f"{self._flow.name}: {size} bytes from {self._at} on are not in the capture"
             yield ""
         self._at += size
-        if self._lost is None:
+        if self._schema.framing.resynchronises:
+            self._stream.splitter.begin(self._at)
+        elif self._lost is None:
             self._lost = self._stream.splitter.at
 
     def _end(self) -> Iterator[str]:
@@ -132,33 +127,27 @@ class _FlowView:
             yield from self._skipped()
 
     def _skipped(self) -> Iterator[str]:
-        if self._is_ours and self._lost != self._at:
+        if self._is_ours and self._lost not in (None, self._at):
             where = f"from {self._lost} to {self._at}"
             yield f"{self._flow.name}: no segment begins with a frame {where}"
             yield ""
 
     def _shown(self, lines: Iterator[str]) -> Iterator[str]:
-        """Yield the lines, also of what breaks the flow; but none of another protocol."""
-        shown = []
+        """Yield the lines, also of what breaks the flow."""
         try:
-            for line in lines:
-                shown.append(line)
-        except BrokenStream as error:
+            yield from lines
+        except BrokenStream:
             self._lost = self._stream.at
-            if isinstance(error, Foreign) and not self._known:
-                self._stream.frames = 0
-                return
-            self.broken = True
-            shown.append("")
-        yield from shown
+            if self._is_ours:
+                self.broken = True
+                yield ""
 
     def _begins_frame(self, data: bytes) -> bool:
-        schema = self._stream.view.schema
         try:
-            for _ in read(schema, data, self._stream.sender):
+            for _ in read(self._schema, data, self._sender):
                 pass
         except Malformed:
             return False
         except Incomplete:
-            return len(data) >= schema.framing.header_size
+            return len(data) >= self._schema.framing.header_size
         return True

@@ -57,8 +57,7 @@ class Unreadable(ValueError):
 def stream_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the bytes that a file stands for: what its text shows, or its own, as they come.
 
-    It is text until a byte says otherwise. The header of a frame has such bytes: its flags are
-    zeros.
+    It is text until a byte says otherwise, as the zeros do that are in a header or end a frame.
 
     :param pieces: the file, in pieces of any size.
     :raises Unreadable: it is text, but of no known form, or it can be read in two ways.

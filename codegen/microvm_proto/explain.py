@@ -5,15 +5,17 @@ Everything is shown as printable ASCII, so that no frame can send escapes to a t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from microvm_proto.frame import Incomplete, Malformed, Part, Value, read
+from microvm_proto.frame import Incomplete, Malformed, Part, Value
 from microvm_proto.schema import Message, Schema
+from microvm_proto.splitter import Frame, ResumingSplitter, Splitter
 from microvm_proto.types import ByteList, Enum
 
 _WIDTH = 8
 """Bytes in hexadecimal that stand on a line."""
 
+_MAX_DATAGRAM = (1 << 16) - 1
 _MAX_TEXT = 48
 _MAX_ITEMS = 8
 
@@ -40,42 +42,21 @@ def explain(
     :param sender: one of the schema's ends; None: whoever may send each.
     :raises BrokenStream: a frame is malformed, or the last one is not whole.
     """
+    if schema.framing.kind == "datagram":
+        pieces = [_datagram(pieces)]
     stream = Stream(View(schema, colour=colour), sender)
     for piece in pieces:
         yield from stream.feed(piece)
     yield from stream.end()
 
 
-class Splitter:
-    """A splitter of a stream into frames, for pieces as they come.
-
-    What can be no frame is given out as one, for :func:`microvm_proto.frame.read` to say why;
-    nothing behind it can be made out.
-
-    :ivar at: the offset in the stream of the first byte that is in no frame yet.
-    :ivar rest: the bytes from there on.
-    """
-
-    def __init__(self, schema: Schema, at: int = 0) -> None:
-        self._header_size = schema.framing.header_size
-        self._max_body = {message.number: message.max_body for message in schema.messages}
-        self.at = at
-        self.rest = bytearray()
-
-    def feed(self, piece: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield the frames that end in this piece, each with its offset in the stream."""
-        self.rest += piece
-        data, at = self.rest, 0
-        while (body := at + self._header_size) <= len(data):
-            length = int.from_bytes(data[at : at + 4], "little")
-            number = int.from_bytes(data[at + 4 : at + 6], "little")
-            end = body + length
-            if end > len(data) and length <= self._max_body.get(number, -1):
-                break
-            yield self.at + at, bytes(data[at:end])
-            at = end
-        del data[:at]
-        self.at += at
+def _datagram(pieces: Iterable[bytes]) -> bytes:
+    data = bytearray()
+    for piece in pieces:
+        data += piece
+        if len(data) > _MAX_DATAGRAM:
+            raise BrokenStream(f"no datagram is longer than {_MAX_DATAGRAM} bytes")
+    return bytes(data)
 
 
 class Stream:
@@ -86,45 +67,73 @@ class Stream:
     :ivar at: the offset of the last of them.
     """
 
-    def __init__(self, view: View, sender: str | None = None) -> None:
-        self.view = view
-        self.sender = sender
-        self.splitter = Splitter(view.schema)
+    def __init__(self, view: View, sender: str | None = None, *, known: bool = True) -> None:
+        """Show a stream; but of one that is not `known` to be of this protocol, only frames."""
+        framing = view.schema.framing
+        kind = ResumingSplitter if framing.resynchronises else Splitter
+        self.splitter = kind(view.schema, sender)
         self.name = ""
         self.frames = 0
         self.at = 0
+        self._view = view
+        self._known = known
+        self._header_size = framing.header_size
+        self._bad = 0
 
-    def feed(self, piece: bytes) -> Iterator[str]:
-        """Yield the lines of the frames that end in this piece.
+    def feed(self, data: bytes) -> Iterator[str]:
+        """Yield the lines of the frames that end in these bytes.
 
-        :raises BrokenStream: behind those of one that is malformed.
+        :raises BrokenStream: behind those of one that is malformed, if nothing goes on behind it.
         """
-        for at, frame in self.splitter.feed(piece):
-            yield from self._frame(at, frame)
+        for frame in self.splitter.feed(data):
+            yield from self._frame(frame)
 
-    def end(self) -> Iterator[str]:
+    def rest(self) -> Iterator[str]:
         """Yield the lines of a frame that is not whole.
 
         :raises BrokenStream: behind them.
         """
-        if self.splitter.rest:
-            yield from self._frame(self.splitter.at, bytes(self.splitter.rest))
+        for frame in self.splitter.end():
+            yield from self._frame(frame)
 
-    def _frame(self, at: int, frame: bytes) -> Iterator[str]:
+    def end(self) -> Iterator[str]:
+        """Yield the lines of a frame that is not whole, and what there is to say of all.
+
+        :raises BrokenStream: behind them, when something is wrong.
+        """
+        yield from self.rest()
+        if not isinstance(self.splitter, ResumingSplitter):
+            return
+        counts = self.splitter.receiver.counts
+        if counts.lost:
+            yield f"by the numbers of the others, {counts.lost} frames are lost"
+        if self._bad:
+            error = Foreign if self._bad == self.frames else BrokenStream
+            raise error(f"{self._bad} of {self.frames} frames are malformed")
+
+    def _frame(self, frame: Frame) -> Iterator[str]:
+        broken, resumes = frame.broken, isinstance(self.splitter, ResumingSplitter)
+        foreign = not self.frames and (resumes or self._is_headless(frame))
+        if broken and foreign and not self._known:
+            if resumes:
+                return
+            raise Foreign
         self.frames += 1
-        self.at = at
-        title = f"frame {self.frames}, at {at}{self.name}"
-        lines, broken = self.view.frame(title, frame, self.sender)
-        yield from lines
-        if broken:
-            header_size = self.view.schema.framing.header_size
-            if isinstance(broken, Malformed):
-                reason, header = f"malformed: {broken.fault.name}", broken.offset < header_size
-            else:
-                reason, header = f"not whole: {broken}", len(frame) < header_size
-            error = Foreign if self.frames == 1 and header else BrokenStream
-            raise error(f"frame {self.frames} is {reason}")
-        yield ""
+        self.at = frame.at
+        yield from self._view.lines(f"frame {self.frames}, at {frame.at}{self.name}", frame)
+        if isinstance(broken, Incomplete):
+            reason = f"not whole: {broken}"
+        elif broken and not resumes:
+            reason = f"malformed: {broken.fault.name}"
+        else:
+            self._bad += broken is not None
+            yield ""
+            return
+        raise (Foreign if foreign else BrokenStream)(f"frame {self.frames} is {reason}")
+
+    def _is_headless(self, frame: Frame) -> bool:
+        at = frame.broken.offset if isinstance(frame.broken, Malformed) else len(frame.data)
+        return at < self._header_size
 
 
 class View:
@@ -141,31 +150,22 @@ class View:
             enum.name: {value.number: value.name for value in enum.values} for enum in schema.enums
         }
 
-    def frame(
-        self, title: str, frame: bytes, sender: str | None
-    ) -> tuple[list[str], Malformed | Incomplete | None]:
-        """Return the lines of a frame, and what is wrong with it."""
-        parts: list[Part] = []
-        broken: Malformed | Incomplete | None = None
-        try:
-            for part in read(self.schema, frame, sender):
-                parts.append(part)
-        except (Malformed, Incomplete) as error:
-            broken = error
-        lines = [self._bold + title + self._sent(parts) + self._plain]
-        for part in parts:
+    def lines(self, title: str, frame: Frame) -> Iterator[str]:
+        """Yield the lines of a frame."""
+        data, broken = frame.data, frame.broken
+        yield self._bold + title + self._sent(frame.parts) + self._plain
+        for part in frame.parts:
             if part.item is None or part.item < _MAX_ITEMS:
-                data = frame[part.offset : part.offset + part.size]
-                lines.append(self._row(part.offset, data, part.name, self._value(part)))
+                octets = data[part.offset : part.offset + part.size]
+                yield self._row(part.offset, octets, part.name, self._value(part))
             elif part.item == _MAX_ITEMS:
-                lines.append(self._row("", b"", "", "..."))
+                yield self._row("", b"", "", "...")
             if isinstance(broken, Malformed) and broken.offset == part.offset < self._header_size:
-                lines.append(self._caret(0, broken))
+                yield self._caret(0, broken)
         if broken:
-            lines += self._break(frame, parts[-1].offset + parts[-1].size if parts else 0, broken)
-        return lines, broken
+            yield from self._break(frame, broken)
 
-    def _sent(self, parts: list[Part]) -> str:
+    def _sent(self, parts: Sequence[Part]) -> str:
         numbers = [part.value for part in parts if not part.number and part.name == "type"]
         message = self._messages.get(numbers[0]) if numbers else None
         if message is None:
@@ -192,15 +192,19 @@ class View:
             return f"{value} item{'' if value == 1 else 's'}"
         return str(value) if value <= 0xFFFF else f"{value} ({value:#x})"
 
-    def _break(self, frame: bytes, behind: int, broken: Malformed | Incomplete) -> Iterator[str]:
+    def _break(self, frame: Frame, broken: Malformed | Incomplete) -> Iterator[str]:
         """Yield the lines of what is no part of a frame any more."""
+        data = frame.data
+        behind = frame.parts[-1].offset + frame.parts[-1].size if frame.parts else 0
         if isinstance(broken, Incomplete):
-            yield self._row(behind, frame[behind:], "", f"{broken.missing} bytes are missing")
+            yield self._row(behind, data[behind:], "", f"{broken.missing} bytes are missing")
             return
-        if broken.offset >= self._header_size:
+        if not frame.parts:
+            yield self._row(0, data, "", f"{len(data)} bytes that make no frame")
+        elif broken.offset >= self._header_size:
             # The bytes of the field in front of the fault are shown, too.
             start = max(behind, broken.offset - _WIDTH // 2)
-            yield self._row(start, frame[start:], broken.name, "")
+            yield self._row(start, data[start:], broken.name, "")
             yield self._caret(broken.offset - start, broken)
         fault = broken.fault
         yield f"          {fault.name} ({fault.number}) at {broken.offset}: {fault.doc}"

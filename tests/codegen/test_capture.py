@@ -15,12 +15,14 @@ import pytest
 from click.testing import Result
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tests.codegen.test_explain import FRAMED
 
 from microvm.wire import codec
 from microvm_proto.capture import MAX_PACKET
 from microvm_proto.conversation import explain_capture
 from microvm_proto.dump import Unreadable
 from microvm_proto.explain import BrokenStream
+from microvm_proto.frame import write
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 from microvm_proto.segments import MAX_FLOWS, MAX_WAITING
@@ -253,6 +255,33 @@ def test_a_connection_of_the_same_ports_is_another(schema: Schema) -> None:
 def test_each_datagram_stands_for_itself(schema: Schema) -> None:
     lines, said = shown(schema, pcap([udp(PING + PING[:7]), udp(PING), udp(NO_FRAME), udp(PING)]))
     assert frames(lines) == ["host ping"] * 3
+    assert said == "something is wrong in 1 of 1 flows"
+
+
+@pytest.mark.parametrize("framing", ['kind = "datagram"', 'kind = "cobs"\ncheck = "crc16"'])
+def test_behind_a_bad_frame_goes_on_what_the_framing_lets(
+    framing: str, read: Callable[[str], Schema]
+) -> None:
+    schema = read(FRAMED.format(framing))
+    good = schema.framing.wire(write(schema, 3, 7, bytes([1, 0, 0, 1])))
+    bad = bytes([1, 1, 1, 0])
+    for packet in (udp, lambda data: tcp(data, 1)):
+        lines, said = shown(schema, pcap([packet(bad), packet(FOREIGN)]), port=None)
+        assert (lines, said) == ([], "no frame begins in any of the 1 flows")
+    lines, said = shown(schema, pcap([udp(good), udp(bad), udp(good)]), port=None)
+    assert frames(lines) == ["device measured"] * 2
+    assert lines[1].startswith(f"frame 2, at {len(good)} of")
+    assert said == "something is wrong in 1 of 1 flows"
+
+
+def test_behind_a_gap_a_stream_goes_on_at_the_next_frame(read: Callable[[str], Schema]) -> None:
+    schema = read(FRAMED.format('kind = "cobs"'))
+    good = schema.framing.wire(write(schema, 3, 7, bytes([1, 0, 0, 1])))
+    size = len(good)
+    packets = [tcp(good + good[:3], 1), tcp(good[3:] + good, 1 + 2 * size + 3)]
+    lines, said = shown(schema, pcap(packets), port=None)
+    assert frames(lines) == ["device measured"] * 2
+    assert f"{size} bytes from {size + 3} on are not in the capture" in lines[1]
     assert said == "something is wrong in 1 of 1 flows"
 
 

@@ -43,12 +43,18 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lines_of(
-    schema: Schema, data: bytes, sender: str | None = None, *, colour: bool = False
+    schema: Schema,
+    data: bytes,
+    sender: str | None = None,
+    *,
+    colour: bool = False,
+    step: int = 1000,
 ) -> tuple[list[str], bool]:
     """Return what is shown of a stream, and whether it is right to its end."""
     lines: list[str] = []
+    pieces = (data[at : at + step] for at in range(0, len(data), step))
     try:
-        for line in explain(schema, [data], sender, colour=colour):
+        for line in explain(schema, pieces, sender, colour=colour):
             lines.append(line)
     except BrokenStream:
         return lines, False
@@ -195,6 +201,65 @@ def test_a_frame_that_is_cut_says_how_much_is_missing(size: int, run: Run) -> No
     assert (
         result.stderr == f"microvm-proto: frame 2 is not whole: {missing} more bytes are needed\n"
     )
+
+
+FRAMED = """
+[protocol]
+name = "framed"
+version = 1
+ends = ["host", "device"]
+doc = "Frames as a microcontroller sends them."
+
+[framing]
+{}
+
+[[message]]
+name = "measured"
+number = 3
+sender = "device"
+id = "any"
+doc = "A value."
+
+[[message.field]]
+name = "value"
+type = "u32"
+doc = "In some unit."
+"""
+
+
+@pytest.mark.parametrize("step", [1, 50])
+@pytest.mark.parametrize("kind", ["cobs", "stream"])
+def test_frames_behind_a_malformed_one_are_shown_where_the_framing_lets_it(
+    kind: str, step: int, read: Callable[[str], Schema]
+) -> None:
+    keys = f'kind = "{kind}"\ncheck = "crc16"\nsequence = true'
+    schema = read(FRAMED.format(keys))
+    sent = [
+        schema.framing.wire(write(schema, 3, 7, bytes([number, 0, 0, 1]), sequence=number))
+        for number in range(5)
+    ]
+    flipped = bytes(byte ^ 16 * (at == 6) for at, byte in enumerate(sent[1]))
+    stream = b"".join([sent[0], flipped, *sent[3:]])
+    lines, right = lines_of(schema, stream, step=step)
+    assert not right
+    assert [line.partition("value")[2].split()[0] for line in lines if " value" in line] == [
+        str(1 << 24 | number) for number in (0, 3, 4)
+    ]
+    assert "by the numbers of the others, 2 frames are lost" in lines
+    with pytest.raises(BrokenStream, match="frame 2 is not whole"):
+        list(explain(schema, [sent[0] + sent[1][:-1]]))
+    with pytest.raises(BrokenStream):
+        list(explain(schema, [b"\xff" * 1000]))
+
+
+def test_a_file_is_one_datagram(read: Callable[[str], Schema]) -> None:
+    schema = read(FRAMED.format('kind = "datagram"'))
+    data = write(schema, 3, 7, bytes([1, 0, 0, 1]))
+    assert next(explain(schema, [data[:5], data[5:]])) == "frame 1, at 0: measured, sent by device"
+    with pytest.raises(BrokenStream, match="1 of 1 frames are malformed"):
+        list(explain(schema, [data * 2]))
+    with pytest.raises(BrokenStream, match="no datagram is longer"):
+        list(explain(schema, [data] * 10_000))
 
 
 def test_the_direction_is_checked_when_it_is_given(run: Run) -> None:

@@ -84,6 +84,7 @@ PROTO = (
     "source",
     "capture",
     "segments",
+    "splitter",
     "explain",
     "conversation",
     "cli",
