@@ -35,13 +35,14 @@ _FORMAT = [
     "absent is the number that stands for it. Text is its bytes. A list or an array, unless it is "
     "of u8, is a list of [item, how many times in a row]; a struct is an object.",
 ]
+_SEQUENCE = "Each frame has the number 0 in its sequence."
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the vectors, which are one file with one vector a line."""
     head = {
         "source": f"Generated from {schema.source} by `microvm-proto gen`.",
-        "format": _FORMAT,
+        "format": [*_FORMAT, *([_SEQUENCE] if schema.framing.sequence else [])],
         "protocol": schema.name,
         "version": schema.version,
         "digest": f"{schema.digest:016x}",
