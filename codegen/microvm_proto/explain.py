@@ -150,20 +150,21 @@ class View:
             enum.name: {value.number: value.name for value in enum.values} for enum in schema.enums
         }
 
-    def lines(self, title: str, frame: Frame) -> Iterator[str]:
-        """Yield the lines of a frame."""
+    def lines(self, title: str, frame: Frame) -> list[str]:
+        """Return the lines of a frame."""
         data, broken = frame.data, frame.broken
-        yield self._bold + title + self._sent(frame.parts) + self._plain
+        lines = [self._bold + title + self._sent(frame.parts) + self._plain]
         for part in frame.parts:
             if part.item is None or part.item < _MAX_ITEMS:
                 octets = data[part.offset : part.offset + part.size]
-                yield self._row(part.offset, octets, part.name, self._value(part))
+                lines.append(self._row(part.offset, octets, part.name, self._value(part)))
             elif part.item == _MAX_ITEMS:
-                yield self._row("", b"", "", "...")
+                lines.append(self._row("", b"", "", "..."))
             if isinstance(broken, Malformed) and broken.offset == part.offset < self._header_size:
-                yield self._caret(0, broken)
+                lines.append(self._caret(0, broken))
         if broken:
-            yield from self._break(frame, broken)
+            lines += self._break(frame, broken)
+        return lines
 
     def _sent(self, parts: Sequence[Part]) -> str:
         numbers = [part.value for part in parts if not part.number and part.name == "type"]

@@ -22,6 +22,29 @@ from microvm_proto.schema import Schema
 
 ROOT = Path(__file__).parents[2]
 
+FRAMED = """
+[protocol]
+name = "framed"
+version = 1
+ends = ["host", "device"]
+doc = "Frames as a microcontroller sends them."
+
+[framing]
+{}
+
+[[message]]
+name = "measured"
+number = 3
+sender = "device"
+id = "any"
+doc = "A value."
+
+[[message.field]]
+name = "value"
+type = "u32"
+doc = "In some unit."
+"""
+
 Run = Callable[..., Result]
 Load = Callable[[Path], ModuleType]
 
@@ -142,3 +165,9 @@ def pytest_runtest_makereport(
         report.outcome = "skipped"
         report.wasxfail = "not in every backend"
     return report
+
+
+@pytest.fixture
+def framed(read: Callable[[str], Schema]) -> Callable[[str], Schema]:
+    """Read a schema of one message with these keys of its `[framing]`."""
+    return lambda keys: read(FRAMED.format(keys))

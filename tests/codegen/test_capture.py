@@ -15,7 +15,6 @@ import pytest
 from click.testing import Result
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.codegen.test_explain import FRAMED
 
 from microvm.wire import codec
 from microvm_proto.capture import MAX_PACKET
@@ -260,9 +259,9 @@ def test_each_datagram_stands_for_itself(schema: Schema) -> None:
 
 @pytest.mark.parametrize("framing", ['kind = "datagram"', 'kind = "cobs"\ncheck = "crc16"'])
 def test_behind_a_bad_frame_goes_on_what_the_framing_lets(
-    framing: str, read: Callable[[str], Schema]
+    framing: str, framed: Callable[[str], Schema]
 ) -> None:
-    schema = read(FRAMED.format(framing))
+    schema = framed(framing)
     good = schema.framing.wire(write(schema, 3, 7, bytes([1, 0, 0, 1])))
     bad = bytes([1, 1, 1, 0])
     for packet in (udp, lambda data: tcp(data, 1)):
@@ -274,8 +273,8 @@ def test_behind_a_bad_frame_goes_on_what_the_framing_lets(
     assert said == "something is wrong in 1 of 1 flows"
 
 
-def test_behind_a_gap_a_stream_goes_on_at_the_next_frame(read: Callable[[str], Schema]) -> None:
-    schema = read(FRAMED.format('kind = "cobs"'))
+def test_behind_a_gap_a_stream_goes_on_at_the_next_frame(framed: Callable[[str], Schema]) -> None:
+    schema = framed('kind = "cobs"')
     good = schema.framing.wire(write(schema, 3, 7, bytes([1, 0, 0, 1])))
     size = len(good)
     packets = [tcp(good + good[:3], 1), tcp(good[3:] + good, 1 + 2 * size + 3)]

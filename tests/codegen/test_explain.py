@@ -203,37 +203,13 @@ def test_a_frame_that_is_cut_says_how_much_is_missing(size: int, run: Run) -> No
     )
 
 
-FRAMED = """
-[protocol]
-name = "framed"
-version = 1
-ends = ["host", "device"]
-doc = "Frames as a microcontroller sends them."
-
-[framing]
-{}
-
-[[message]]
-name = "measured"
-number = 3
-sender = "device"
-id = "any"
-doc = "A value."
-
-[[message.field]]
-name = "value"
-type = "u32"
-doc = "In some unit."
-"""
-
-
 @pytest.mark.parametrize("step", [1, 50])
 @pytest.mark.parametrize("kind", ["cobs", "stream"])
 def test_frames_behind_a_malformed_one_are_shown_where_the_framing_lets_it(
-    kind: str, step: int, read: Callable[[str], Schema]
+    kind: str, step: int, framed: Callable[[str], Schema]
 ) -> None:
     keys = f'kind = "{kind}"\ncheck = "crc16"\nsequence = true'
-    schema = read(FRAMED.format(keys))
+    schema = framed(keys)
     sent = [
         schema.framing.wire(write(schema, 3, 7, bytes([number, 0, 0, 1]), sequence=number))
         for number in range(5)
@@ -252,8 +228,8 @@ def test_frames_behind_a_malformed_one_are_shown_where_the_framing_lets_it(
         list(explain(schema, [b"\xff" * 1000]))
 
 
-def test_a_file_is_one_datagram(read: Callable[[str], Schema]) -> None:
-    schema = read(FRAMED.format('kind = "datagram"'))
+def test_a_file_is_one_datagram(framed: Callable[[str], Schema]) -> None:
+    schema = framed('kind = "datagram"')
     data = write(schema, 3, 7, bytes([1, 0, 0, 1]))
     assert next(explain(schema, [data[:5], data[5:]])) == "frame 1, at 0: measured, sent by device"
     with pytest.raises(BrokenStream, match="1 of 1 frames are malformed"):
