@@ -342,7 +342,6 @@ class Host:
                 max_memory=max_memory,
                 speaking=self.version,
                 more_argv=more_argv,
-                more_env=(),
             )
         )
         self._feed()

@@ -166,13 +166,9 @@ def a_second_request_is_busy_and_its_id_had(host: Host) -> None:
     host.start(b"cat", fed=True)
     first = host.id
     refused: list[Frame] = []
-    names = "command cwd user argv env more_argv more_env"
-    request: dict[str, Any] = dict.fromkeys(names.split(), b"")
-    numbers = "stdout_credit stderr_credit stdin_from rows columns max_processes max_memory"
-    request |= dict.fromkeys(numbers.split(), 0)
-    host.send(encode("exec_request", first + 7, **request))
+    host.send(encode("exec_request", first + 7))
     host.send(encode("exec_kill", first + 7))
-    host.send(encode("exec_request", first + 6, **request))
+    host.send(encode("exec_request", first + 6))
     host.send(encode("exec_kill", first + 8))
     host.say("exec_kill")
     assert host.finish(refused.append).signal == SIGKILL
@@ -542,7 +538,6 @@ def halves() -> Iterator[bytes]:
         max_processes=10,
         max_memory=1 << 30,
         more_argv=[b"x"],
-        more_env=[],
     )
     # In the header, in a string, behind a whole one, in the numbers, and in the lists at the end.
     for cut in 1, 8, 11, 14, 18, 60, -43, -33, -14, -1:

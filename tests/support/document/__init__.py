@@ -185,11 +185,15 @@ class Document:
     def encode(
         self, name: str, id_: int, fields: Mapping[str, Any], version: int = 0, sequence: int = 0
     ) -> bytes:
-        """Encode a frame as it is on the wire."""
+        """Encode a frame as it is on the wire; fields that are not given are 0 or empty."""
         version = version or self.version
         message = self.messages[name]
+        assert fields.keys() <= {field.name for field in message.fields}, name
         values = _constants(message) | dict(fields)
-        body = b"".join(field.kind.write(values[field.name]) for field in message.layout(version))
+        body = b"".join(
+            kind.write(values[field]) if field in values else bytes(_least(kind))
+            for _, field, kind, _ in message.layout(version)
+        )
         header = {"body_length": len(body), "type": message.number, "flags": 0, "id": id_}
         header["sequence"] = sequence
         frame = b"".join(number.write(header[key]) for key, number in self._header) + body
@@ -203,6 +207,16 @@ def _constants(message: Message) -> dict[str, int]:
         for field in message.fields
         if isinstance(field.kind, Number) and field.kind.constant is not None
     }
+
+
+def _least(kind: Kind) -> int:
+    """The size of a type's shortest value, which is of zeros."""
+    match kind:
+        case Octets() | Items():
+            return kind.prefix.longest
+        case Tail():
+            return 0
+    return kind.longest
 
 
 def _sections(text: str, mark: str) -> dict[str, str]:
