@@ -144,7 +144,7 @@ def shutdown() -> st.SearchStrategy[codec.Shutdown]:
 
 
 def goodbye(
-    *, reason: st.SearchStrategy[int] = _ENUM_GOODBYE_REASON
+    *, reason: st.SearchStrategy[codec.GoodbyeReason | int] = _ENUM_GOODBYE_REASON
 ) -> st.SearchStrategy[codec.Goodbye]:
     return st.builds(codec.Goodbye, reason=reason)
 
@@ -152,7 +152,7 @@ def goodbye(
 def error(
     *,
     id_: st.SearchStrategy[int] = _ID_OR_0,
-    code: st.SearchStrategy[int] = _ENUM_ERROR_CODE,
+    code: st.SearchStrategy[codec.ErrorCode | int] = _ENUM_ERROR_CODE,
     refused_type: st.SearchStrategy[int] = _U16,
     offset: st.SearchStrategy[int] = _U32,
     field: st.SearchStrategy[int] = _U8,
@@ -208,7 +208,7 @@ def exec_output(
     *,
     id_: st.SearchStrategy[int] = _ID,
     stream: st.SearchStrategy[codec.Stream] = _ENUM_STREAM,
-    data: st.SearchStrategy[bytes] = _BYTES_65536,
+    data: st.SearchStrategy[bytes | memoryview] = _BYTES_65536,
 ) -> st.SearchStrategy[codec.ExecOutput]:
     return st.builds(codec.ExecOutput, id=id_, stream=stream, data=data)
 
@@ -226,7 +226,7 @@ def exec_response(
 def exec_failed(
     *,
     id_: st.SearchStrategy[int] = _ID,
-    stage: st.SearchStrategy[int] = _ENUM_STAGE,
+    stage: st.SearchStrategy[codec.Stage | int] = _ENUM_STAGE,
     error_number: st.SearchStrategy[int] = _U32,
     missing: st.SearchStrategy[bytes] = _BYTES_96,
 ) -> st.SearchStrategy[codec.ExecFailed]:
@@ -259,7 +259,7 @@ def exec_credit(
 
 
 def exec_stdin(
-    *, id_: st.SearchStrategy[int] = _ID, data: st.SearchStrategy[bytes] = _BYTES_65536
+    *, id_: st.SearchStrategy[int] = _ID, data: st.SearchStrategy[bytes | memoryview] = _BYTES_65536
 ) -> st.SearchStrategy[codec.ExecStdin]:
     return st.builds(codec.ExecStdin, id=id_, data=data)
 

@@ -231,11 +231,12 @@ def _load(path: Path) -> ctypes.CDLL:
 
 def values(field: Field) -> st.SearchStrategy[Any]:
     """Return what a field may be in a frame, small but with its limits in reach."""
-    value = _values(field.type)
+    value = within_bounds(field.type)
     return value if field.absent is None else value | st.just(field.absent)
 
 
-def _values(kind: Type) -> st.SearchStrategy[Any]:
+def within_bounds(kind: Type) -> st.SearchStrategy[Any]:
+    """Return the same for a type."""
     match kind:
         case Integer(minimum=low, maximum=high):
             return st.integers(low, high)
@@ -259,7 +260,7 @@ def _values(kind: Type) -> st.SearchStrategy[Any]:
         case Array(is_octets=True, count=count):
             return st.binary(min_size=count, max_size=count)
         case Array(element=element, count=count):
-            return st.lists(_values(element), min_size=count, max_size=count).map(tuple)
+            return st.lists(within_bounds(element), min_size=count, max_size=count).map(tuple)
         case Bytes(maximum=maximum, nul=nul):
             return octets(maximum, nul)
         case Text(maximum=maximum, nul=nul):
@@ -270,7 +271,7 @@ def _values(kind: Type) -> st.SearchStrategy[Any]:
             items = st.lists(octets(longest, nul), max_size=min(most, 4)).map(tuple)
             return items.filter(lambda them: sum(prefix.size + len(i) for i in them) <= total)
         case List(element=element, max_items=most):
-            return st.lists(_values(element), max_size=min(most, 4)).map(tuple)
+            return st.lists(within_bounds(element), max_size=min(most, 4)).map(tuple)
         case Tail(maximum=maximum):
             return octets(maximum, nul=True)
 

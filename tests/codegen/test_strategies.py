@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -35,17 +36,26 @@ def test_the_strategies_make_what_the_schema_allows(
     made = load(generated(schema) / "messages.py")
     for end in read.ends:
         if any(message.sender in (end, "both") for message in read.messages):
-            draw_and_read(made.FRAMES[end], read, end)
+            draw_and_read(made.FRAMES[end], made.MESSAGES[end], made.codec, read, end)
         else:
             assert made.FRAMES[end].is_empty
 
 
-def draw_and_read(frames: st.SearchStrategy[bytes], schema: Schema, end: str) -> None:
+def draw_and_read(
+    frames: st.SearchStrategy[bytes],
+    messages: st.SearchStrategy[Any],
+    codec: ModuleType,
+    schema: Schema,
+    end: str,
+) -> None:
     @settings(max_examples=50, deadline=None)
-    @given(frame=frames)
-    def check(frame: bytes) -> None:
+    @given(frame=frames, message=messages)
+    def check(frame: bytes, message: Any) -> None:
         (*_, last) = reference.read(schema, frame, end)
         assert last.offset + last.size == len(frame) < 200_000
+        decoder = codec.Decoder(end)
+        decoder.receive_data(message.encode())
+        assert decoder.next_message() == message
 
     check()
 

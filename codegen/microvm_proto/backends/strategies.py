@@ -2,26 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from microvm_proto.backends.python.naming import call, camel
+from microvm_proto.backends.python.naming import call, camel, of_field, of_prefix, structs
+from microvm_proto.backends.python.shared import Shared, needed
 from microvm_proto.schema import Message, Output, Schema
-from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
+from microvm_proto.types import (
+    Array,
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Struct,
+    Tail,
+    Text,
+    Type,
+)
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the strategies, which are one module."""
     constants: dict[str, str] = {}
-    functions = [_function(message, constants) for message in schema.messages]
+    blocks = []
+    for struct in structs(schema):
+        before = len(constants)
+        function = _function(struct, constants, [], struct.fields)
+        # What a struct is made of comes before it.
+        blocks += [_assigned([*constants.items()][before:]), function]
+    before = len(constants)
+    functions = [_of_message(message, constants, schema) for message in schema.messages]
+    blocks += [_assigned([*constants.items()][before:]), *functions, _by_sender(schema)]
+    parts, words = needed([Shared(of_prefix(_HELPERS, schema)), *blocks])
     head = _HEAD.format(
         name=schema.name,
         version=schema.version,
         source=schema.source,
+        imports=_imports(words),
         codec=_import(schema),
     )
-    assigned = "\n".join(f"{name} = {value}" for name, value in constants.items())
-    blocks = [head.strip(), _HELPERS.strip(), assigned, *functions, _by_sender(schema)]
-    return {output.path.name: "\n\n\n".join(block for block in blocks if block) + "\n"}
+    text = "\n\n\n".join(part for part in (head.strip(), *parts) if part)
+    return {output.path.name: text + "\n"}
+
+
+def _assigned(constants: list[tuple[str, str]]) -> str:
+    return "\n".join(f"{name} = {value}" for name, value in constants)
+
+
+def _imports(words: Collection[str]) -> str:
+    lines = [f"import {name}\n" for name in ("enum", "itertools") if name in words]
+    typing = ", ".join(name for name in ("Literal", "TypeVar") if name in words)
+    lines += [f"from typing import {typing}\n"] if typing else []
+    return "".join([*lines, "\n"] if lines else [])
 
 
 def _import(schema: Schema) -> str:
@@ -32,75 +68,98 @@ def _import(schema: Schema) -> str:
     return f"from {package} import {name}{renamed}" if package else f"import {name}{renamed}"
 
 
-def _function(message: Message, constants: dict[str, str]) -> str:
+def _of_message(message: Message, constants: dict[str, str], schema: Schema) -> str:
     """Write a function from the strategies of a message's fields to that of the message."""
-    parameters, arguments = [], []
+    identifier = []
     if message.id != "none":
         name, least = ("_ID", 1) if message.id == "required" else ("_ID_OR_0", 0)
-        constants[name] = f"_integers({least}, {2**32 - 1})"
-        parameters.append(f"id_: st.SearchStrategy[int] = {name}")
-        arguments.append("id=id_")
-    for field in message.fields:
-        if field.equals is None:
-            parameter = _unshadowed(field.name)
-            constant = _constant(field, constants)
-            parameters.append(f"{parameter}: st.SearchStrategy[{_annotation(field)}] = {constant}")
-            arguments.append(f"{field.name}={parameter}")
-    kind = f"codec.{camel(message.name)}"
-    head = f"def {_unshadowed(message.name)}"
-    signature = ["*", *parameters] if parameters else []
-    lines = call(head, signature, 0, tail=f" -> st.SearchStrategy[{kind}]:")
-    body = call("return st.builds", [kind, *arguments], 4)
+        constants[name] = f"_integers({least}, {schema.framing.max_id})"
+        identifier = [("id", "id_", "int", name)]
+    return _function(message, constants, identifier, message.visible)
+
+
+def _function(
+    made: Message | Struct,
+    constants: dict[str, str],
+    first: list[tuple[str, str, str, str]],
+    fields: tuple[Field, ...],
+) -> str:
+    """Write a function from strategies, each with a default, to that of a message or struct.
+
+    :param first: what comes before the fields: attribute, parameter, type and default.
+    """
+    given = [*first]
+    for field in fields:
+        name, default = field.python_name, _of_field(field, constants)
+        given.append((name, _unshadowed(name), of_field(field, "codec."), default))
+    parameters = [
+        f"{parameter}: st.SearchStrategy[{kind}] = {default}"
+        for _, parameter, kind, default in given
+    ]
+    kind = f"codec.{camel(made.python_name)}"
+    lines = call(
+        f"def {_unshadowed(made.python_name)}",
+        ["*", *parameters] if parameters else [],
+        0,
+        tail=f" -> st.SearchStrategy[{kind}]:",
+    )
+    body = call("return st.builds", [kind, *(f"{name}={each}" for name, each, _, _ in given)], 4)
     return "\n".join([*lines, *(f"    {line}" for line in body)])
 
 
 def _unshadowed(name: str) -> str:
-    """Return a name that hides neither of the two modules that the code refers to."""
-    return f"{name}_" if name in ("st", "codec") else name
+    """Return a name that hides none of the modules that the code refers to."""
+    return f"{name}_" if name in ("codec", "enum", "itertools", "st") else name
 
 
-def _annotation(field: Field) -> str:
-    match field.type:
-        case Enum(name=name, closed=True):
-            return f"codec.{camel(name)}"
-        case Integer() | Enum():
-            return "int"
-        case ByteList():
-            return "tuple[bytes, ...]"
-        case Bytes() | Tail():
-            return "bytes"
-        case _:
-            raise NotImplementedError
+def _of_field(field: Field, constants: dict[str, str]) -> str:
+    name = _of(field.type, constants)
+    if field.absent is None:
+        return name
+    absent = f"{name}_ABSENT_{field.absent}".replace("-", "MINUS_")
+    # The number itself would come back as None.
+    constants[absent] = f"st.none() | {name}.filter(lambda number: number != {field.absent})"
+    return absent
 
 
-def _constant(field: Field, constants: dict[str, str]) -> str:
-    """Return the name of the strategy for fields of this type, defining it if need be."""
-    match field.type:
-        case Integer():
-            return _integer(field.type, constants)
-        case Enum(name=enum, closed=closed, base=base):
-            name, value = f"_ENUM_{enum.upper()}", f"st.sampled_from(codec.{camel(enum)})"
+def _of(kind: Type, constants: dict[str, str]) -> str:
+    """Return the name of the strategy for values of a type, defining it if need be."""
+    annotation = ""
+    match kind:
+        case Integer(name=integer):
+            name, value = integer.upper(), f"_integers({kind.minimum}, {kind.maximum})"
+        case Float(name=number, size=size, finite=finite):
+            name = f"{number.upper()}{'_FINITE' if finite else ''}"
+            value = f"_floats({8 * size}, finite={finite})"
+        case Bool():
+            name, value = "BOOL", "st.booleans()"
+        case Enum(python_name=enum, closed=closed, base=base):
+            name, value = f"ENUM_{enum.upper()}", f"st.sampled_from(codec.{camel(enum)})"
             if not closed:
-                name, value = (
-                    f"{name}: st.SearchStrategy[int]",
-                    f"{value} | {_integer(base, constants)}",
-                )
+                annotation, value = ": st.SearchStrategy[int]", f"{value} | {_of(base, constants)}"
+        case Flags(python_name=flags, closed=closed, base=base):
+            more = "" if closed else f" | {_of(base, constants)}.map(codec.{camel(flags)})"
+            name, value = f"FLAGS_{flags.upper()}", f"_flags(codec.{camel(flags)}){more}"
+        case Struct(python_name=struct):
+            name, value = f"STRUCT_{struct.upper()}", f"{_unshadowed(struct)}()"
+        case Array(element=element, count=count, is_octets=is_octets):
+            of = _of(element, constants)
+            name, value = f"ARRAY_{count}{of}", f"_arrays({of}, {count})"
+            value += ".map(bytes)" if is_octets else ""
+        case List(element=element, max_items=items):
+            of = _of(element, constants)
+            name, value = f"LIST_{items}{of}", f"_lists_of({of}, {items})"
+        case Text(maximum=maximum, nul=nul):
+            name, value = f"TEXT_{maximum}{_nul(nul)}", f"_text({maximum}, nul={nul})"
         case Bytes(maximum=maximum, nul=nul):
-            name, value = f"_BYTES_{maximum}{_nul(nul)}", f"_octets({maximum}, nul={nul})"
+            name, value = f"BYTES_{maximum}{_nul(nul)}", f"_octets({maximum}, nul={nul})"
         case Tail(maximum=maximum):
-            name, value = f"_BYTES_{maximum}", f"_octets({maximum}, nul=True)"
+            name, value = f"BYTES_{maximum}", f"_octets({maximum}, nul=True)"
         case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
-            bounds = f"{items}, {item}, {total}"
-            name = f"_LIST_{items}_{item}_{total}{_nul(nul)}"
-            value = f"_lists({bounds}, nul={nul})"
-    constants[name] = value
-    return name.partition(":")[0]
-
-
-def _integer(kind: Integer, constants: dict[str, str]) -> str:
-    name = f"_{kind.name.upper()}"
-    constants[name] = f"_integers({kind.minimum}, {kind.maximum})"
-    return name
+            name = f"LIST_{items}_{item}_{total}{_nul(nul)}"
+            value = f"_lists({items}, {item}, {total}, nul={nul})"
+    constants[f"_{name}{annotation}"] = value
+    return f"_{name}"
 
 
 def _nul(allowed: bool) -> str:
@@ -119,7 +178,7 @@ def _by_sender(schema: Schema) -> str:
 
 
 def _sent_by(schema: Schema, end: str) -> Iterator[str]:
-    sent = [f"{_unshadowed(m.name)}()" for m in schema.messages if m.sender in (end, "both")]
+    sent = [f"{_unshadowed(m.python_name)}()" for m in schema.messages if m.sender in (end, "both")]
     if sent:
         yield from (f"    {line}" for line in call(f'"{end}": st.one_of', sent, 4, tail=","))
     else:
@@ -136,9 +195,7 @@ the field's bounds, and visits their edges often.
 
 from __future__ import annotations
 
-import itertools
-
-from hypothesis import strategies as st
+{imports}from hypothesis import strategies as st
 
 {codec}
 
@@ -147,6 +204,10 @@ MAX_LENGTH = 4096
 '''
 
 _HELPERS = """
+_T = TypeVar("_T")
+_F = TypeVar("_F", bound=enum.IntFlag)
+
+
 def _integers(low: int, high: int) -> st.SearchStrategy[int]:
     edges = {low, low + 1, high - 1, high} | ({-1, 0, 1} if low < 0 else set())
     return st.sampled_from(sorted(edges)) | st.integers(low, high)
@@ -165,21 +226,59 @@ def _lists(
     max_items: int, max_item: int, max_total: int, *, nul: bool
 ) -> st.SearchStrategy[tuple[bytes, ...]]:
     def within(items: list[bytes]) -> tuple[bytes, ...]:
-        totals = itertools.accumulate(4 + len(item) for item in items)
+        totals = itertools.accumulate(@4@ + len(item) for item in items)
         return tuple(i for i, total in zip(items, totals, strict=True) if total <= max_total)
 
     def filled(items: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        room = max_total - sum(4 + len(item) for item in items) - 4
+        room = max_total - sum(@4@ + len(item) for item in items) - @4@
         return (*items, b"a" * room) if len(items) < max_items and 0 <= room <= max_item else items
 
     few = st.lists(_octets(max_item, nul=nul), max_size=min(max_items, 8)).map(within)
     ways = [few]
     if max_total <= MAX_LENGTH:
         ways.append(few.map(filled))
-    most = min(max_items, max_total // 4)
+    most = min(max_items, max_total // @4@)
     if most <= MAX_LENGTH:
         ways.append(st.just((b"",) * most))
     return st.one_of(ways)
+
+
+def _floats(width: Literal[32, 64], *, finite: bool) -> st.SearchStrategy[float]:
+    # Without NaN, which is not equal to itself, nor is a message that has one.
+    ends = {
+        32: (2.0**-149, 2.0**-126, 3.4028234663852886e38),
+        64: (5e-324, 2.0**-1022, 1.7976931348623157e308),
+    }
+    edges = [0.0, 1.0, *ends[width], *([] if finite else [float("inf")])]
+    some = st.floats(width=width, allow_nan=False, allow_infinity=not finite)
+    return st.sampled_from([*edges, *(-edge for edge in edges)]) | some
+
+
+def _flags(kind: type[_F]) -> st.SearchStrategy[_F]:
+    return st.sets(st.sampled_from([*kind])).map(lambda bits: kind(sum(bits)))
+
+
+def _arrays(element: st.SearchStrategy[_T], count: int) -> st.SearchStrategy[tuple[_T, ...]]:
+    few = st.lists(element, min_size=1, max_size=min(count, 16))
+    return few.map(lambda some: tuple(itertools.islice(itertools.cycle(some), count)))
+
+
+def _lists_of(element: st.SearchStrategy[_T], most: int) -> st.SearchStrategy[tuple[_T, ...]]:
+    few = st.lists(element, max_size=min(most, 8)).map(tuple)
+    return few | _arrays(element, most) if most <= MAX_LENGTH else few
+
+
+def _text(maximum: int, *, nul: bool) -> st.SearchStrategy[str]:
+    def cut(text: str) -> str:
+        return text.encode()[:maximum].decode(errors="ignore")
+
+    def filled(character: str) -> str:
+        text = cut(character * maximum)
+        return text + "a" * (maximum - len(text.encode()))
+
+    character = st.characters(codec="utf-8", exclude_characters="" if nul else "\\0")
+    few = st.text(character, max_size=min(maximum, 32)).map(cut)
+    return few if maximum > MAX_LENGTH else few | character.map(filled)
 """
 
 _FRAMES = '''

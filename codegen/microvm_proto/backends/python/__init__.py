@@ -6,12 +6,12 @@ code before that for what is valid.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from microvm_proto.backends import constants
 from microvm_proto.backends.python import declare, fast, plain, runtime
 from microvm_proto.backends.python.naming import ids, layout
+from microvm_proto.backends.python.shared import Shared, needed
 from microvm_proto.backends.python.tables import tables
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
@@ -20,34 +20,28 @@ from microvm_proto.schema import Message, Output, Schema
 STYLES = ("fast", "plain")
 
 
-class _Shared(str):
-    """Code that is the same for every schema, of which a codec has what it needs."""
-
-    __slots__ = ()
-
-
 def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the codec, which is one module."""
     is_fast = output.style != "plain"
     straight = [*map(fast.struct, schema.structs), *map(fast.decode, schema.messages)]
     faults = ((fault.name, fault.number, fault.doc) for fault in FAULTS)
-    parts, words = _needed(
+    parts, words = needed(
         [
             declare.named("Fault(enum.IntEnum)", "The faults of a malformed frame.", faults),
             *map(declare.enum, schema.enums),
             *map(declare.flags, schema.flags),
             runtime.ERRORS,
-            _Shared(runtime.TYPE_VARIABLE),
-            _Shared(runtime.FAST_INIT),
+            Shared(runtime.TYPE_VARIABLE),
+            Shared(runtime.FAST_INIT),
             *(declare.struct(struct, is_fast=is_fast) for struct in schema.structs),
             plain.zeros(schema),
             *(declare.message(message, is_fast=is_fast) for message in schema.messages),
             declare.union(schema),
-            _Shared(runtime.FLAGS),
+            Shared(runtime.FLAGS),
             tables(schema, fast.formats(schema) if is_fast else ()),
-            _Shared(fast.helpers(schema)),
+            Shared(fast.helpers(schema)),
             *(straight if is_fast else []),
-            _Shared(plain.helpers(schema)),
+            Shared(plain.helpers(schema)),
             *plain.later_values(schema),
             plain.layouts(schema),
             _rules(schema, is_fast=is_fast),
@@ -62,29 +56,6 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     )
     text = "\n\n\n".join(part.strip("\n") for part in (top, *parts) if part)
     return {output.path.name: text + "\n"}
-
-
-def _needed(parts: Iterable[str]) -> tuple[list[str], Collection[str]]:
-    """Return the parts, shared ones as far as others need them, and the words of their code."""
-    words: set[str] = set()
-    found = list(parts)
-    for part in found:
-        words |= set() if isinstance(part, _Shared) else _words(part)
-    kept: list[str] = []
-    for part in reversed(found):
-        pieces = part.strip("\n").split("\n\n\n") if isinstance(part, _Shared) else []
-        there: list[str] = []
-        for piece in reversed(pieces):
-            (names,) = re.findall(r"^(?:class |def )?(\w+(?:, \w+)*)", piece, re.MULTILINE)[:1]
-            if words & {*names.split(", ")}:
-                words |= _words(piece)
-                there.insert(0, piece)
-        kept.insert(0, "\n\n\n".join(there) if isinstance(part, _Shared) else part)
-    return kept, words
-
-
-def _words(code: str) -> set[str]:
-    return {*re.findall(r"\w+", re.sub(r'"""(?s:.*?)"""', "", code))}
 
 
 def _docstring(schema: Schema) -> str:

@@ -163,6 +163,16 @@ def kinds(schema: Schema) -> Iterator[Type]:
         yield from within(struct_)
 
 
+def structs(schema: Schema) -> list[Struct]:
+    """Return the structs in such an order that each comes behind those that it is made of."""
+    found: dict[str, Struct] = {}
+    for struct_ in schema.structs:
+        for kind in reversed([*within(struct_)]):
+            if isinstance(kind, Struct):
+                found.setdefault(kind.name, kind)
+    return [*found.values()]
+
+
 def call(
     head: str, arguments: Iterable[str], margin: int, *, tail: str = "", one_a_line: bool = False
 ) -> list[str]:

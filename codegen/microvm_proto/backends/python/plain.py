@@ -20,6 +20,7 @@ from microvm_proto.backends.python.naming import (
     letter,
     literal,
     of_prefix,
+    structs,
     zero,
 )
 from microvm_proto.schema import Message, Schema
@@ -441,19 +442,9 @@ def _since(kind: Enum | Flags) -> str:
 
 def layouts(schema: Schema) -> str:
     """Write the layout of each struct and message."""
-    structs = (line for struct in ordered(schema.structs) for line in _layout_of_struct(struct))
+    made_of = (line for struct in structs(schema) for line in _layout_of_struct(struct))
     messages = (line for message in schema.messages for line in _layout_of(message))
-    return "\n".join([*structs, *messages])
-
-
-def ordered(structs: tuple[Struct, ...]) -> list[Struct]:
-    """Return structs in such an order that each comes behind those that it is made of."""
-    found: dict[str, Struct] = {}
-    for struct in structs:
-        for kind in reversed([*within(struct)]):
-            if isinstance(kind, Struct):
-                found.setdefault(kind.name, kind)
-    return [*found.values()]
+    return "\n".join([*made_of, *messages])
 
 
 def zeros(schema: Schema) -> str:
@@ -468,7 +459,7 @@ def zeros(schema: Schema) -> str:
     }
     flags = (flags for flags in schema.flags if flags.name in needed)
     lines = [f"{zero(each)} = {camel(each.python_name)}(0)" for each in flags]
-    for struct in ordered(schema.structs):
+    for struct in structs(schema):
         if struct.name in needed:
             head = f"{zero(struct)} = {camel(struct.python_name)}"
             lines += call(head, map(default, struct.fields), 0)
