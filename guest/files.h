@@ -1,5 +1,5 @@
 /* The wire protocol of files, version 1. Generated from files.toml by `microvm-proto gen`. C99
- * and C++11, or later; of libraries it needs memmove. Nothing in it allocates or keeps state.
+ * and C++11, or later; of libraries it needs string.h. Nothing in it allocates or keeps state.
  * Every value that is decoded has been checked against its bounds, and slices point into the
  * frame. */
 #ifndef FILES_PROTOCOL_H
@@ -204,7 +204,7 @@ struct files_slice {
 	uint32_t size;
 };
 
-/* A list inside a frame: its items, each behind its length; `size` is all of that. */
+/* A list inside a frame: its items, bytes each behind its length; `size` is all of that. */
 struct files_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -387,6 +387,7 @@ FILES_DEFINE_TAKE(i8, int8_t, 1)
 FILES_DEFINE_TAKE(i16, int16_t, 2)
 FILES_DEFINE_TAKE(i32, int32_t, 4)
 FILES_DEFINE_TAKE(i64, int64_t, 8)
+FILES_DEFINE_TAKE(length, uint32_t, 4)
 #undef FILES_DEFINE_TAKE
 
 /* What was just taken, `size` bytes of it, must be a known value. */
@@ -422,7 +423,7 @@ static inline bool files_take_bytes(struct files_cursor *cursor, uint8_t field, 
 {
 	size_t prefix = cursor->at;
 
-	if (!files_take_u32(cursor, field, &out->size))
+	if (!files_take_length(cursor, field, &out->size))
 		return false;
 	if (out->size > max)
 		return files_refuse(cursor, FILES_FAULT_TOO_LONG, prefix, field);
@@ -433,15 +434,24 @@ static inline bool files_take_bytes(struct files_cursor *cursor, uint8_t field, 
 	return nul || files_no_nul(cursor, field, out);
 }
 
-static inline bool files_take_list(struct files_cursor *cursor, uint8_t field, uint32_t max_items,
-	uint32_t max_item, uint32_t max_total, bool nul, struct files_list *out)
+static inline bool files_take_count(struct files_cursor *cursor, uint8_t field, uint32_t max_items,
+	struct files_list *out)
 {
 	size_t prefix = cursor->at;
 
-	if (!files_take_u32(cursor, field, &out->count))
+	if (!files_take_length(cursor, field, &out->count))
 		return false;
 	if (out->count > max_items)
 		return files_refuse(cursor, FILES_FAULT_TOO_MANY, prefix, field);
+	out->items = cursor->body + cursor->at;
+	return true;
+}
+
+static inline bool files_take_list(struct files_cursor *cursor, uint8_t field, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul, struct files_list *out)
+{
+	if (!files_take_count(cursor, field, max_items, out))
+		return false;
 	size_t start = cursor->at;
 	for (uint32_t i = 0; i < out->count; i++) {
 		struct files_slice item;
@@ -452,7 +462,6 @@ static inline bool files_take_list(struct files_cursor *cursor, uint8_t field, u
 		if (cursor->at - start > max_total)
 			return files_refuse(cursor, FILES_FAULT_TOTAL_TOO_LONG, before, field);
 	}
-	out->items = cursor->body + start;
 	out->size = (uint32_t)(cursor->at - start);
 	return true;
 }
@@ -484,6 +493,25 @@ static inline bool files_end(const struct files_cursor *cursor)
 	if (cursor->at != cursor->size)
 		files_refuse(cursor, FILES_FAULT_TRAILING_BYTES, cursor->at, 0);
 	return cursor->at == cursor->size;
+}
+
+static inline bool files_known_action(uint8_t value, uint32_t version)
+{
+	(void)version;
+	return value == FILES_ACTION_STAT ||
+		value == FILES_ACTION_LSTAT ||
+		value == FILES_ACTION_LIST ||
+		value == FILES_ACTION_READ ||
+		value == FILES_ACTION_GET ||
+		value == FILES_ACTION_PUT;
+}
+
+static inline bool files_known_subject(uint8_t value, uint32_t version)
+{
+	(void)version;
+	return value == FILES_SUBJECT_PATH ||
+		value == FILES_SUBJECT_USER ||
+		value == FILES_SUBJECT_OWNER;
 }
 
 /* What a message is from the version `since` on, until a later rule of its type. */
@@ -544,10 +572,8 @@ static inline bool files_decode_request(const uint8_t *body, size_t size,
 {
 	struct files_cursor cursor = { body, size, 0, fault };
 
-	(void)version;
 	return files_take_u8(&cursor, 1, &message->action) &&
-		files_known(&cursor, 1, 1,
-			message->action == FILES_ACTION_STAT || message->action == FILES_ACTION_LSTAT || message->action == FILES_ACTION_LIST || message->action == FILES_ACTION_READ || message->action == FILES_ACTION_GET || message->action == FILES_ACTION_PUT) &&
+		files_known(&cursor, 1, 1, files_known_action(message->action, version)) &&
 		files_take_u8(&cursor, 2, &message->keep_mode) &&
 		files_take_bytes(&cursor, 3, 4095, false, &message->path) &&
 		files_take_bytes(&cursor, 4, 255, false, &message->name) &&
@@ -605,10 +631,8 @@ static inline bool files_decode_failure(const uint8_t *body, size_t size,
 {
 	struct files_cursor cursor = { body, size, 0, fault };
 
-	(void)version;
 	return files_take_u8(&cursor, 1, &message->subject) &&
-		files_known(&cursor, 1, 1,
-			message->subject == FILES_SUBJECT_PATH || message->subject == FILES_SUBJECT_USER || message->subject == FILES_SUBJECT_OWNER) &&
+		files_known(&cursor, 1, 1, files_known_subject(message->subject, version)) &&
 		files_take_u32(&cursor, 2, &message->error_number) &&
 		files_take_bytes(&cursor, 3, 4095, false, &message->path) &&
 		files_end(&cursor);
@@ -676,13 +700,7 @@ static inline enum files_fault files_check_request(uint32_t version, const struc
 {
 	enum files_fault fault;
 
-	(void)version;
-	if (!(message->action == FILES_ACTION_STAT ||
-		message->action == FILES_ACTION_LSTAT ||
-		message->action == FILES_ACTION_LIST ||
-		message->action == FILES_ACTION_READ ||
-		message->action == FILES_ACTION_GET ||
-		message->action == FILES_ACTION_PUT))
+	if (!files_known_action(message->action, version))
 		return FILES_FAULT_UNKNOWN_VALUE;
 	fault = files_check_bytes(&message->path, 4095);
 	if (fault)
@@ -845,10 +863,7 @@ static inline enum files_fault files_check_failure(uint32_t version, const struc
 {
 	enum files_fault fault;
 
-	(void)version;
-	if (!(message->subject == FILES_SUBJECT_PATH ||
-		message->subject == FILES_SUBJECT_USER ||
-		message->subject == FILES_SUBJECT_OWNER))
+	if (!files_known_subject(message->subject, version))
 		return FILES_FAULT_UNKNOWN_VALUE;
 	fault = files_check_bytes(&message->path, 4095);
 	if (fault)

@@ -1,5 +1,5 @@
 /* The wire protocol of sandboxd, version 3. Generated from sandboxd.toml by `microvm-proto gen`.
- * C99 and C++11, or later; of libraries it needs memmove. Nothing in it allocates or keeps
+ * C99 and C++11, or later; of libraries it needs string.h. Nothing in it allocates or keeps
  * state. Every value that is decoded has been checked against its bounds, and slices point into
  * the frame. */
 #ifndef SANDBOXD_PROTOCOL_H
@@ -373,7 +373,7 @@ struct sandboxd_slice {
 	uint32_t size;
 };
 
-/* A list inside a frame: its items, each behind its length; `size` is all of that. */
+/* A list inside a frame: its items, bytes each behind its length; `size` is all of that. */
 struct sandboxd_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -702,6 +702,7 @@ SANDBOXD_DEFINE_TAKE(i8, int8_t, 1)
 SANDBOXD_DEFINE_TAKE(i16, int16_t, 2)
 SANDBOXD_DEFINE_TAKE(i32, int32_t, 4)
 SANDBOXD_DEFINE_TAKE(i64, int64_t, 8)
+SANDBOXD_DEFINE_TAKE(length, uint32_t, 4)
 #undef SANDBOXD_DEFINE_TAKE
 
 /* What was just taken, `size` bytes of it, must be a known value. */
@@ -737,7 +738,7 @@ static inline bool sandboxd_take_bytes(struct sandboxd_cursor *cursor, uint8_t f
 {
 	size_t prefix = cursor->at;
 
-	if (!sandboxd_take_u32(cursor, field, &out->size))
+	if (!sandboxd_take_length(cursor, field, &out->size))
 		return false;
 	if (out->size > max)
 		return sandboxd_refuse(cursor, SANDBOXD_FAULT_TOO_LONG, prefix, field);
@@ -748,15 +749,24 @@ static inline bool sandboxd_take_bytes(struct sandboxd_cursor *cursor, uint8_t f
 	return nul || sandboxd_no_nul(cursor, field, out);
 }
 
-static inline bool sandboxd_take_list(struct sandboxd_cursor *cursor, uint8_t field, uint32_t max_items,
-	uint32_t max_item, uint32_t max_total, bool nul, struct sandboxd_list *out)
+static inline bool sandboxd_take_count(struct sandboxd_cursor *cursor, uint8_t field, uint32_t max_items,
+	struct sandboxd_list *out)
 {
 	size_t prefix = cursor->at;
 
-	if (!sandboxd_take_u32(cursor, field, &out->count))
+	if (!sandboxd_take_length(cursor, field, &out->count))
 		return false;
 	if (out->count > max_items)
 		return sandboxd_refuse(cursor, SANDBOXD_FAULT_TOO_MANY, prefix, field);
+	out->items = cursor->body + cursor->at;
+	return true;
+}
+
+static inline bool sandboxd_take_list(struct sandboxd_cursor *cursor, uint8_t field, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul, struct sandboxd_list *out)
+{
+	if (!sandboxd_take_count(cursor, field, max_items, out))
+		return false;
 	size_t start = cursor->at;
 	for (uint32_t i = 0; i < out->count; i++) {
 		struct sandboxd_slice item;
@@ -767,7 +777,6 @@ static inline bool sandboxd_take_list(struct sandboxd_cursor *cursor, uint8_t fi
 		if (cursor->at - start > max_total)
 			return sandboxd_refuse(cursor, SANDBOXD_FAULT_TOTAL_TOO_LONG, before, field);
 	}
-	out->items = cursor->body + start;
 	out->size = (uint32_t)(cursor->at - start);
 	return true;
 }
@@ -799,6 +808,27 @@ static inline bool sandboxd_end(const struct sandboxd_cursor *cursor)
 	if (cursor->at != cursor->size)
 		sandboxd_refuse(cursor, SANDBOXD_FAULT_TRAILING_BYTES, cursor->at, 0);
 	return cursor->at == cursor->size;
+}
+
+static inline bool sandboxd_known_stream(uint8_t value, uint32_t version)
+{
+	(void)version;
+	return value == SANDBOXD_STREAM_STDOUT ||
+		value == SANDBOXD_STREAM_STDERR;
+}
+
+static inline bool sandboxd_known_ending(uint8_t value, uint32_t version)
+{
+	return value == SANDBOXD_ENDING_EXITED ||
+		value == SANDBOXD_ENDING_SIGNALLED ||
+		(version >= 2 && value == SANDBOXD_ENDING_OUT_OF_MEMORY);
+}
+
+static inline bool sandboxd_known_stdin_kind(uint8_t value, uint32_t version)
+{
+	(void)version;
+	return value == SANDBOXD_STDIN_KIND_NULL ||
+		value == SANDBOXD_STDIN_KIND_HOST;
 }
 
 /* What a message is from the version `since` on, until a later rule of its type. */
@@ -1018,8 +1048,7 @@ static inline bool sandboxd_decode_exec_request(const uint8_t *body, size_t size
 		sandboxd_take_u32(&cursor, 6, &message->stderr_credit) &&
 		sandboxd_take_bytes(&cursor, 7, 128, false, &message->user) &&
 		sandboxd_take_u8(&cursor, 8, &message->stdin_from) &&
-		sandboxd_known(&cursor, 8, 1,
-			message->stdin_from == SANDBOXD_STDIN_KIND_NULL || message->stdin_from == SANDBOXD_STDIN_KIND_HOST) &&
+		sandboxd_known(&cursor, 8, 1, sandboxd_known_stdin_kind(message->stdin_from, version)) &&
 		sandboxd_take_u16(&cursor, 9, &message->rows) &&
 		sandboxd_take_u16(&cursor, 10, &message->columns) &&
 		sandboxd_take_u32(&cursor, 11, &message->max_processes) &&
@@ -1038,10 +1067,8 @@ static inline bool sandboxd_decode_exec_output(const uint8_t *body, size_t size,
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
-	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->stream) &&
-		sandboxd_known(&cursor, 1, 1,
-			message->stream == SANDBOXD_STREAM_STDOUT || message->stream == SANDBOXD_STREAM_STDERR) &&
+		sandboxd_known(&cursor, 1, 1, sandboxd_known_stream(message->stream, version)) &&
 		sandboxd_take_tail(&cursor, 2, 65536, &message->data);
 }
 
@@ -1051,8 +1078,7 @@ static inline bool sandboxd_decode_exec_response(const uint8_t *body, size_t siz
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
 	return sandboxd_take_u8(&cursor, 1, &message->ending) &&
-		sandboxd_known(&cursor, 1, 1,
-			message->ending == SANDBOXD_ENDING_EXITED || message->ending == SANDBOXD_ENDING_SIGNALLED || (version >= 2 && message->ending == SANDBOXD_ENDING_OUT_OF_MEMORY)) &&
+		sandboxd_known(&cursor, 1, 1, sandboxd_known_ending(message->ending, version)) &&
 		sandboxd_take_u8(&cursor, 2, &message->status) &&
 		(version < 3 ? ((void)(message->memory = (uint64_t)0), true) :
 			(sandboxd_take_u64(&cursor, 3, &message->memory))) &&
@@ -1104,10 +1130,8 @@ static inline bool sandboxd_decode_exec_credit(const uint8_t *body, size_t size,
 {
 	struct sandboxd_cursor cursor = { body, size, 0, fault };
 
-	(void)version;
 	return sandboxd_take_u8(&cursor, 1, &message->stream) &&
-		sandboxd_known(&cursor, 1, 1,
-			message->stream == SANDBOXD_STREAM_STDOUT || message->stream == SANDBOXD_STREAM_STDERR) &&
+		sandboxd_known(&cursor, 1, 1, sandboxd_known_stream(message->stream, version)) &&
 		sandboxd_take_u32(&cursor, 2, &message->amount) &&
 		sandboxd_end(&cursor);
 }
@@ -1555,8 +1579,7 @@ static inline enum sandboxd_fault sandboxd_check_exec_request(uint32_t version, 
 	fault = sandboxd_check_bytes(&message->user, 128);
 	if (fault)
 		return fault;
-	if (!(message->stdin_from == SANDBOXD_STDIN_KIND_NULL ||
-		message->stdin_from == SANDBOXD_STDIN_KIND_HOST))
+	if (!sandboxd_known_stdin_kind(message->stdin_from, version))
 		return SANDBOXD_FAULT_UNKNOWN_VALUE;
 	if (version < 2 && (message->more_argv.count != 0 || message->more_argv.size != 0))
 		return SANDBOXD_FAULT_TRAILING_BYTES;
@@ -1615,11 +1638,9 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, size_t room, uin
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
 static inline enum sandboxd_fault sandboxd_check_exec_output(uint32_t version, uint32_t id, const struct sandboxd_exec_output *message)
 {
-	(void)version;
 	if (id == 0)
 		return SANDBOXD_FAULT_BAD_ID;
-	if (!(message->stream == SANDBOXD_STREAM_STDOUT ||
-		message->stream == SANDBOXD_STREAM_STDERR))
+	if (!sandboxd_known_stream(message->stream, version))
 		return SANDBOXD_FAULT_UNKNOWN_VALUE;
 	if (message->data.size > 65536)
 		return SANDBOXD_FAULT_TOO_LONG;
@@ -1649,9 +1670,7 @@ static inline enum sandboxd_fault sandboxd_check_exec_response(uint32_t version,
 {
 	if (id == 0)
 		return SANDBOXD_FAULT_BAD_ID;
-	if (!(message->ending == SANDBOXD_ENDING_EXITED ||
-		message->ending == SANDBOXD_ENDING_SIGNALLED ||
-		(version >= 2 && message->ending == SANDBOXD_ENDING_OUT_OF_MEMORY)))
+	if (!sandboxd_known_ending(message->ending, version))
 		return SANDBOXD_FAULT_UNKNOWN_VALUE;
 	if (version < 3 && message->memory != 0)
 		return SANDBOXD_FAULT_TRAILING_BYTES;
@@ -1795,11 +1814,9 @@ static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, size_t room, u
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
 static inline enum sandboxd_fault sandboxd_check_exec_credit(uint32_t version, uint32_t id, const struct sandboxd_exec_credit *message)
 {
-	(void)version;
 	if (id == 0)
 		return SANDBOXD_FAULT_BAD_ID;
-	if (!(message->stream == SANDBOXD_STREAM_STDOUT ||
-		message->stream == SANDBOXD_STREAM_STDERR))
+	if (!sandboxd_known_stream(message->stream, version))
 		return SANDBOXD_FAULT_UNKNOWN_VALUE;
 	return SANDBOXD_FAULT_NONE;
 }

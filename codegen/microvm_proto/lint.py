@@ -345,6 +345,7 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
         for number, bit in enumerate(flags.bits):
             yield f"{flags.c_name}_{bit.name}", ("flags", at, "bit", number, "name")
     for at, struct in enumerate(schema.structs):
+        yield f"{struct.c_name}_size", ("struct", at, "name")
         yield from _constants_of(struct.c_name, struct.fields, ("struct", at, "field"))
     for at, message in enumerate(schema.messages):
         path, name = ("message", at, "name"), message.c_name

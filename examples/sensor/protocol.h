@@ -1,5 +1,5 @@
 /* The wire protocol of sensor, version 1. Generated from sensor.toml by `microvm-proto gen`. C99
- * and C++11, or later; of libraries it needs memmove. Nothing in it allocates or keeps state.
+ * and C++11, or later; of libraries it needs string.h. Nothing in it allocates or keeps state.
  * Every value that is decoded has been checked against its bounds, and slices point into the
  * frame. */
 #ifndef SENSOR_PROTOCOL_H
@@ -206,7 +206,7 @@ struct sensor_slice {
 	uint32_t size;
 };
 
-/* A list inside a frame: its items, each behind its length; `size` is all of that. */
+/* A list inside a frame: its items, bytes each behind its length; `size` is all of that. */
 struct sensor_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -364,6 +364,7 @@ SENSOR_DEFINE_TAKE(i8, int8_t, 1)
 SENSOR_DEFINE_TAKE(i16, int16_t, 2)
 SENSOR_DEFINE_TAKE(i32, int32_t, 4)
 SENSOR_DEFINE_TAKE(i64, int64_t, 8)
+SENSOR_DEFINE_TAKE(length, uint32_t, 4)
 #undef SENSOR_DEFINE_TAKE
 
 /* What was just taken, `size` bytes of it, must be a known value. */
@@ -399,7 +400,7 @@ static inline bool sensor_take_bytes(struct sensor_cursor *cursor, uint8_t field
 {
 	size_t prefix = cursor->at;
 
-	if (!sensor_take_u32(cursor, field, &out->size))
+	if (!sensor_take_length(cursor, field, &out->size))
 		return false;
 	if (out->size > max)
 		return sensor_refuse(cursor, SENSOR_FAULT_TOO_LONG, prefix, field);
@@ -410,15 +411,24 @@ static inline bool sensor_take_bytes(struct sensor_cursor *cursor, uint8_t field
 	return nul || sensor_no_nul(cursor, field, out);
 }
 
-static inline bool sensor_take_list(struct sensor_cursor *cursor, uint8_t field, uint32_t max_items,
-	uint32_t max_item, uint32_t max_total, bool nul, struct sensor_list *out)
+static inline bool sensor_take_count(struct sensor_cursor *cursor, uint8_t field, uint32_t max_items,
+	struct sensor_list *out)
 {
 	size_t prefix = cursor->at;
 
-	if (!sensor_take_u32(cursor, field, &out->count))
+	if (!sensor_take_length(cursor, field, &out->count))
 		return false;
 	if (out->count > max_items)
 		return sensor_refuse(cursor, SENSOR_FAULT_TOO_MANY, prefix, field);
+	out->items = cursor->body + cursor->at;
+	return true;
+}
+
+static inline bool sensor_take_list(struct sensor_cursor *cursor, uint8_t field, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul, struct sensor_list *out)
+{
+	if (!sensor_take_count(cursor, field, max_items, out))
+		return false;
 	size_t start = cursor->at;
 	for (uint32_t i = 0; i < out->count; i++) {
 		struct sensor_slice item;
@@ -429,7 +439,6 @@ static inline bool sensor_take_list(struct sensor_cursor *cursor, uint8_t field,
 		if (cursor->at - start > max_total)
 			return sensor_refuse(cursor, SENSOR_FAULT_TOTAL_TOO_LONG, before, field);
 	}
-	out->items = cursor->body + start;
 	out->size = (uint32_t)(cursor->at - start);
 	return true;
 }
@@ -461,6 +470,13 @@ static inline bool sensor_end(const struct sensor_cursor *cursor)
 	if (cursor->at != cursor->size)
 		sensor_refuse(cursor, SENSOR_FAULT_TRAILING_BYTES, cursor->at, 0);
 	return cursor->at == cursor->size;
+}
+
+static inline bool sensor_known_channel(uint8_t value, uint32_t version)
+{
+	(void)version;
+	return value == SENSOR_CHANNEL_TEMPERATURE ||
+		value == SENSOR_CHANNEL_HUMIDITY;
 }
 
 /* What a message is from the version `since` on, until a later rule of its type. */
@@ -540,10 +556,8 @@ static inline bool sensor_decode_measure(const uint8_t *body, size_t size,
 {
 	struct sensor_cursor cursor = { body, size, 0, fault };
 
-	(void)version;
 	return sensor_take_u8(&cursor, 1, &message->channel) &&
-		sensor_known(&cursor, 1, 1,
-			message->channel == SENSOR_CHANNEL_TEMPERATURE || message->channel == SENSOR_CHANNEL_HUMIDITY) &&
+		sensor_known(&cursor, 1, 1, sensor_known_channel(message->channel, version)) &&
 		sensor_take_u16(&cursor, 2, &message->times) &&
 		sensor_end(&cursor);
 }
@@ -687,11 +701,9 @@ static inline size_t sensor_encode_identity(uint8_t *out, size_t room, uint32_t 
 /* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
 static inline enum sensor_fault sensor_check_measure(uint32_t version, uint32_t id, const struct sensor_measure *message)
 {
-	(void)version;
 	if (id == 0)
 		return SENSOR_FAULT_BAD_ID;
-	if (!(message->channel == SENSOR_CHANNEL_TEMPERATURE ||
-		message->channel == SENSOR_CHANNEL_HUMIDITY))
+	if (!sensor_known_channel(message->channel, version))
 		return SENSOR_FAULT_UNKNOWN_VALUE;
 	return SENSOR_FAULT_NONE;
 }

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from microvm_proto.backends.c import declare, decode, encode, header, receiver, runtime, table
+from microvm_proto.backends.c import (
+    declare,
+    decode,
+    elements,
+    encode,
+    header,
+    receiver,
+    runtime,
+    table,
+)
 from microvm_proto.backends.c.text import comment
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
@@ -22,7 +31,9 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     """
     name, framing = schema.name, schema.framing
     faults = [("fault_none", 0, ""), *((f"fault_{f.name}", f.number, f.doc) for f in FAULTS)]
-    types = [(f"type_{m.name}", m.number, m.doc) for m in schema.messages] or [("type_none", 0, "")]
+    types = [(f"type_{m.c_name}", m.number, m.doc) for m in schema.messages] or [
+        ("type_none", 0, "")
+    ]
     style = output.style or ("table" if len(schema.messages) > MOST_INLINE else "inline")
     parts = [
         _top(schema),
@@ -41,19 +52,26 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         ),
         declare.enum(name, "type", "The messages.", types),
         declare.names("fault", "enum @p@_fault fault", _named(faults)),
-        declare.names("message", "uint16_t type", _named(types)),
+        declare.names(
+            "message", "uint16_t type", ((f"type_{m.c_name}", m.name) for m in schema.messages)
+        ),
         *(declare.schema_enum(name, enum) for enum in schema.enums),
+        *(declare.flags(name, flags) for flags in schema.flags),
         declare.sizes(schema),
         runtime.TYPES.replace("@header@", header.struct(framing)),
+        *(declare.struct(name, struct) for struct in elements.in_order(schema.structs)),
         *(declare.struct(name, message) for message in schema.messages),
         declare.union(schema),
         runtime.CURSOR.replace("@put_header@", header.put(framing)),
+        *runtime.of_types(schema),
+        *elements.functions(schema),
         receiver.seal(framing) if framing.given else "",
         *(table.parts(schema) if style == "table" else _inline(schema)),
         receiver.receiver(schema) if framing.given else "",
         "#endif",
     ]
     text = "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+    text = text.replace("@prefix@", str(schema.prefix.size))
     return {output.path.name: text.replace("@P@", name.upper()).replace("@p@", name)}
 
 
@@ -81,7 +99,7 @@ def _top(schema: Schema) -> str:
     about = (
         f"The wire protocol of {schema.name}, version {schema.version}. Generated from "
         f"{schema.source} by `microvm-proto gen`. C99 and C++11, or later; of libraries it needs "
-        f"memmove. Nothing in it allocates {state} state. Every value that is decoded has been "
+        f"string.h. Nothing in it allocates {state} state. Every value that is decoded has been "
         "checked against its bounds, and slices point into the frame."
     )
     return f"""{comment(about)}#ifndef @P@_PROTOCOL_H

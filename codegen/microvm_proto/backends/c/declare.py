@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from microvm_proto.backends.c.text import c_type, comment, literal, value
+from microvm_proto.backends.c.text import c_type, comment, doc, literal, value
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import Enum, Field, Tail, bounds
+from microvm_proto.types import Array, Enum, Field, Flags, Struct, Tail, bounds
 
 
 def enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]]) -> str:
@@ -46,15 +46,21 @@ def names(what: str, parameter: str, values: Iterable[tuple[str, str]]) -> str:
 def constants(schema: Schema) -> str:
     """Declare the constants of the schema."""
     return "\n".join(
-        f"{comment(constant.doc)}#define @P@_{constant.name.upper()} {value(constant.value)}"
+        f"{comment(constant.doc)}#define @P@_{constant.c_name.upper()} {value(constant.value)}"
         for constant in schema.constants
     )
 
 
 def schema_enum(name: str, kind: Enum) -> str:
     """Declare an enum of the schema."""
-    values = [(f"{kind.name}_{value.name}", value.number, value.doc) for value in kind.values]
-    return enum(name, kind.name, kind.doc, values)
+    values = [(f"{kind.c_name}_{value.name}", value.number, value.doc) for value in kind.values]
+    return enum(name, kind.c_name, kind.doc, values)
+
+
+def flags(name: str, kind: Flags) -> str:
+    """Declare the masks of flags."""
+    bits = [(f"{kind.c_name}_{bit.name}", bit.mask, bit.doc) for bit in kind.bits]
+    return enum(name, kind.c_name, kind.doc, bits)
 
 
 def sizes(schema: Schema) -> str:
@@ -70,14 +76,14 @@ def sizes(schema: Schema) -> str:
             longest = schema.max_body_from(end)
             values.append((f"MAX_FRAME_FROM_{end.upper()}", framing.wire_size(longest)))
             values.append((f"ROOM_FROM_{end.upper()}", framing.bare_size(longest)))
+    for struct in schema.structs:
+        values += [(f"{struct.c_name}_size", struct.size), *_of_fields(struct)]
     for message in schema.messages:
-        name = message.name.upper()
-        values.append((f"{name}_MAX_BODY", message.max_body))
+        values.append((f"{message.c_name}_max_body", message.max_body))
         if framing.given:
-            values.append((f"{name}_MAX_FRAME", framing.wire_size(message.max_body)))
-        for field in message.fields:
-            values += [(f"{name}_{field.name.upper()}_{b}", size) for b, size in _bounds(field)]
-    named = [(f"@P@_{name}", size, "") for name, size in values]
+            values.append((f"{message.c_name}_max_frame", framing.wire_size(message.max_body)))
+        values += _of_fields(message)
+    named = [(f"@P@_{name.upper()}", size, "") for name, size in values]
     about = (
         "Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, "
         "which are small as a rule."
@@ -87,26 +93,38 @@ def sizes(schema: Schema) -> str:
     return f"{comment(about)}{_constants('enum', named)}"
 
 
-def _bounds(field: Field) -> list[tuple[str, int]]:
-    named = [(key.upper(), bound) for key, bound in bounds(field.type).items()]
-    # The tail is last: what precedes it has a fixed offset when nothing is variable.
-    if isinstance(field.type, Tail) and field.offset is not None:
-        named.append(("PREFIX", field.offset))
-    return named
+def _of_fields(kind: Struct | Message) -> Iterator[tuple[str, int]]:
+    """Yield the constants about the fields of a struct or message."""
+    for field in kind.fields:
+        named = dict(bounds(field.type))
+        # The tail is last: what precedes it has a fixed offset when nothing is variable.
+        if isinstance(field.type, Tail) and field.offset is not None:
+            named["prefix"] = field.offset
+        if isinstance(field.type, Array):
+            named["count"] = field.type.count
+        if field.absent is not None:
+            named["absent"] = field.absent
+        for key, number in named.items():
+            yield f"{kind.c_name}_{field.c_name}_{key}", number
 
 
-def struct(name: str, message: Message) -> str:
-    """Declare the struct of a message; nothing for one without fields to set."""
-    lines = [f"{comment(f.doc, chr(9))}\t{c_type(f)} {f.name};" for f in message.visible]
+def struct(name: str, kind: Struct | Message) -> str:
+    """Declare a struct, or that of a message; nothing for one without fields to set."""
+    lines = [f"{comment(doc(f), chr(9))}\t{_member(f)};" for f in kind.fields if f.equals is None]
     if not lines:
         return ""
-    return f"{comment(message.doc)}struct {name}_{message.name} {{\n" + "\n".join(lines) + "\n};"
+    return f"{comment(kind.doc)}struct {name}_{kind.c_name} {{\n" + "\n".join(lines) + "\n};"
+
+
+def _member(field: Field) -> str:
+    count = f"[{field.type.count}]" if isinstance(field.type, Array) else ""
+    return f"{c_type(field.type)} {field.c_name}{count}"
 
 
 def union(schema: Schema) -> str:
     """Declare the union of all messages' structs."""
     members = "\n".join(
-        f"\tstruct @p@_{message.name} {message.name};"
+        f"\tstruct @p@_{message.c_name} {message.c_name};"
         for message in schema.messages
         if message.visible
     )
@@ -119,7 +137,7 @@ def rules(schema: Schema) -> str:
     identifiers = {"none": 0, "required": 1, "any": 2}
     size = schema.framing.check_size
     rows = [
-        f"\t{{ @P@_TYPE_{m.name.upper()}, @P@_{m.sender.upper()}, {identifiers[m.id]}, "
+        f"\t{{ @P@_TYPE_{m.c_name.upper()}, @P@_{m.sender.upper()}, {identifiers[m.id]}, "
         f"{version}, {m.at(version).max_body}{f', {seed:#x}' if size else ''} }},"
         for m in schema.messages
         for version, seed in itertools.zip_longest(m.versions, m.seeds)

@@ -1,4 +1,11 @@
-"""The part of a generated header that is the same for every schema."""
+"""The part of a generated header that is the same for every schema that has such types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from microvm_proto.schema import Schema
+from microvm_proto.types import FLOATS, Array, Bool, Float, Text, within
 
 TYPES = """
 /* Bytes inside a frame; not terminated. */
@@ -7,7 +14,7 @@ struct @p@_slice {
 	uint32_t size;
 };
 
-/* A list inside a frame: its items, each behind its length; `size` is all of that. */
+/* A list inside a frame: its items, bytes each behind its length; `size` is all of that. */
 struct @p@_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -117,6 +124,7 @@ static inline bool @p@_take(struct @p@_cursor *cursor, uint8_t field, unsigned s
 @P@_DEFINE_TAKE(i16, int16_t, 2)
 @P@_DEFINE_TAKE(i32, int32_t, 4)
 @P@_DEFINE_TAKE(i64, int64_t, 8)
+@P@_DEFINE_TAKE(length, uint32_t, @prefix@)
 #undef @P@_DEFINE_TAKE
 
 /* What was just taken, `size` bytes of it, must be a known value. */
@@ -152,7 +160,7 @@ static inline bool @p@_take_bytes(struct @p@_cursor *cursor, uint8_t field, uint
 {
 	size_t prefix = cursor->at;
 
-	if (!@p@_take_u32(cursor, field, &out->size))
+	if (!@p@_take_length(cursor, field, &out->size))
 		return false;
 	if (out->size > max)
 		return @p@_refuse(cursor, @P@_FAULT_TOO_LONG, prefix, field);
@@ -163,15 +171,24 @@ static inline bool @p@_take_bytes(struct @p@_cursor *cursor, uint8_t field, uint
 	return nul || @p@_no_nul(cursor, field, out);
 }
 
-static inline bool @p@_take_list(struct @p@_cursor *cursor, uint8_t field, uint32_t max_items,
-	uint32_t max_item, uint32_t max_total, bool nul, struct @p@_list *out)
+static inline bool @p@_take_count(struct @p@_cursor *cursor, uint8_t field, uint32_t max_items,
+	struct @p@_list *out)
 {
 	size_t prefix = cursor->at;
 
-	if (!@p@_take_u32(cursor, field, &out->count))
+	if (!@p@_take_length(cursor, field, &out->count))
 		return false;
 	if (out->count > max_items)
 		return @p@_refuse(cursor, @P@_FAULT_TOO_MANY, prefix, field);
+	out->items = cursor->body + cursor->at;
+	return true;
+}
+
+static inline bool @p@_take_list(struct @p@_cursor *cursor, uint8_t field, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul, struct @p@_list *out)
+{
+	if (!@p@_take_count(cursor, field, max_items, out))
+		return false;
 	size_t start = cursor->at;
 	for (uint32_t i = 0; i < out->count; i++) {
 		struct @p@_slice item;
@@ -182,7 +199,6 @@ static inline bool @p@_take_list(struct @p@_cursor *cursor, uint8_t field, uint3
 		if (cursor->at - start > max_total)
 			return @p@_refuse(cursor, @P@_FAULT_TOTAL_TOO_LONG, before, field);
 	}
-	out->items = cursor->body + start;
 	out->size = (uint32_t)(cursor->at - start);
 	return true;
 }
@@ -190,9 +206,9 @@ static inline bool @p@_take_list(struct @p@_cursor *cursor, uint8_t field, uint3
 /* Steps through a list that has been decoded: returns the item at `*at` and moves on. */
 static inline struct @p@_slice @p@_next(const uint8_t **at)
 {
-	struct @p@_slice item = { *at + 4, (uint32_t)@p@_get(*at, 4) };
+	struct @p@_slice item = { *at + @prefix@, (uint32_t)@p@_get(*at, @prefix@) };
 
-	*at += 4 + item.size;
+	*at += @prefix@ + item.size;
 	return item;
 }
 
@@ -216,6 +232,158 @@ static inline bool @p@_end(const struct @p@_cursor *cursor)
 	return cursor->at == cursor->size;
 }
 """
+
+_BOOL = """
+static inline bool @p@_take_bool(struct @p@_cursor *cursor, uint8_t field, bool *out)
+{
+	uint8_t byte;
+
+	if (!@p@_take_u8(cursor, field, &byte))
+		return false;
+	*out = byte != 0;
+	return @p@_known(cursor, field, 1, byte <= 1);
+}
+"""
+
+_OCTETS = """
+static inline bool @p@_take_octets(struct @p@_cursor *cursor, uint8_t field, uint32_t count,
+	uint8_t *out)
+{
+	if (count > cursor->size - cursor->at)
+		return @p@_refuse(cursor, @P@_FAULT_TRUNCATED, cursor->at, field);
+	memcpy(out, cursor->body + cursor->at, count);
+	cursor->at += count;
+	return true;
+}
+"""
+
+_FINITE = """
+/* What was just taken, `size` bytes of it, must be a number. */
+static inline bool @p@_finite(const struct @p@_cursor *cursor, uint8_t field, unsigned size,
+	bool finite)
+{
+	if (!finite)
+		@p@_refuse(cursor, @P@_FAULT_NOT_FINITE, cursor->at - size, field);
+	return finite;
+}
+"""
+
+# By its address, as a float that is passed can become another NaN.
+_FLOAT = """
+typedef char @p@_size_of_@f@[sizeof(@type@) == @size@ ? 1 : -1];
+
+static inline uint@bits@_t @p@_bits_of_@f@(const @type@ *value)
+{
+	uint@bits@_t bits;
+
+	memcpy(&bits, value, sizeof bits);
+	return bits;
+}
+
+static inline bool @p@_is_finite_@f@(const @type@ *value)
+{
+	return (@p@_bits_of_@f@(value) & @exponent@) != @exponent@;
+}
+
+static inline void @p@_set_@f@(@type@ *out, uint@bits@_t bits)
+{
+	memcpy(out, &bits, sizeof bits);
+}
+
+static inline bool @p@_take_@f@(struct @p@_cursor *cursor, uint8_t field, @type@ *out)
+{
+	uint@bits@_t bits;
+
+	if (!@p@_take_u@bits@(cursor, field, &bits))
+		return false;
+	@p@_set_@f@(out, bits);
+	return true;
+}
+"""
+
+_TEXT = """
+/* The size of the sequence of UTF-8 (RFC 3629) at the start of `left` bytes; 0 when it is none. */
+static inline uint32_t @p@_utf8(const uint8_t *at, uint32_t left)
+{
+	uint8_t low = at[0] == 0xe0 ? 0xa0 : at[0] == 0xf0 ? 0x90 : 0x80;
+	uint8_t high = at[0] == 0xed ? 0x9f : at[0] == 0xf4 ? 0x8f : 0xbf;
+	uint32_t size = at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+
+	if (at[0] < 0x80)
+		return 1;
+	if (at[0] < 0xc2 || at[0] > 0xf4 || size > left || at[1] < low || at[1] > high)
+		return 0;
+	for (uint32_t i = 2; i < size; i++)
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+	return size;
+}
+
+static inline bool @p@_is_text(const struct @p@_cursor *cursor, uint8_t field,
+	const struct @p@_slice *slice)
+{
+	for (uint32_t at = 0; at < slice->size;) {
+		uint32_t size = @p@_utf8(slice->data + at, slice->size - at);
+
+		if (size == 0)
+			return @p@_refuse(cursor, @P@_FAULT_NOT_UTF8,
+				(size_t)(slice->data - cursor->body) + at, field);
+		at += size;
+	}
+	return true;
+}
+
+static inline bool @p@_take_text(struct @p@_cursor *cursor, uint8_t field, uint32_t max,
+	bool nul, struct @p@_slice *out)
+{
+	return @p@_take_bytes(cursor, field, max, nul, out) && @p@_is_text(cursor, field, out);
+}
+
+/* What is wrong with text. */
+static inline enum @p@_fault @p@_check_text(const struct @p@_slice *text, uint32_t max, bool nul)
+{
+	struct @p@_fault_at at = { @P@_FAULT_NONE, 0, 0 };
+	const struct @p@_cursor cursor = { text->data, text->size, 0, &at };
+
+	if (text->size > max)
+		return @P@_FAULT_TOO_LONG;
+	if (nul || @p@_no_nul(&cursor, 0, text))
+		@p@_is_text(&cursor, 0, text);
+	return at.fault;
+}
+"""
+
+
+def of_types(schema: Schema) -> Iterator[str]:
+    """Yield the functions that not every header needs, for what the schema has."""
+    fields = [field for message in schema.messages for field in message.fields]
+    kinds = [kind for field in fields for kind in within(field.type)]
+    if any(isinstance(kind, Bool) for kind in kinds):
+        yield _BOOL
+    if any(isinstance(kind, Array) and kind.is_octets for kind in kinds):
+        yield _OCTETS
+    if any(isinstance(kind, Float) and kind.finite for kind in kinds):
+        yield _FINITE
+    for name, kind in FLOATS.items():
+        if any(isinstance(each, Float) and each.name == name for each in kinds):
+            yield _float(kind)
+    if any(isinstance(kind, Text) for kind in kinds):
+        yield _TEXT
+
+
+def _float(kind: Float) -> str:
+    named = {
+        "f": kind.name,
+        "type": "float" if kind.size == 4 else "double",
+        "size": str(kind.size),
+        "bits": str(8 * kind.size),
+        "exponent": f"0x{kind.exponent:x}u",
+    }
+    text = _FLOAT
+    for name, replacement in named.items():
+        text = text.replace(f"@{name}@", replacement)
+    return text
+
 
 CHECKS = """
 /* What is wrong with bytes among which no NUL may be. */

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 
-from microvm_proto.types import ByteList, Bytes, Enum, Field, Integer, Tail
+from microvm_proto.types import (
+    Array,
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Struct,
+    Tail,
+    Text,
+    Type,
+)
 
 WIDTH = 100
 
@@ -25,7 +41,9 @@ def literal(number: int) -> str:
     """Write a number so that C reads it without a warning; the most negative one is a sum."""
     if number < -0x7FFFFFFFFFFFFFFF:
         return f"({number + 1}LL - 1)"
-    return f"{number}ULL" if number > 0x7FFFFFFFFFFFFFFF else str(number)
+    if number > 0x7FFFFFFFFFFFFFFF:
+        return f"{number}ULL"
+    return f"{number}u" if number > 0x7FFFFFFF else str(number)
 
 
 def value(constant: int | str) -> str:
@@ -45,24 +63,39 @@ def boolean(value: bool) -> str:
     return "true" if value else "false"
 
 
-def c_type(field: Field) -> str:
-    """Return the type that a field has in its message's struct."""
-    match field.type:
-        case Integer(size=size, signed=signed) | Enum(base=Integer(size=size, signed=signed)):
+def doc(field: Field) -> str:
+    """Return the documentation of a field, with its unit."""
+    step = "" if field.scale is None else f"steps of {field.scale:g} "
+    unit = field.unit or ("of its unit" if step else "")
+    return " ".join(filter(None, [field.doc, f"In {step}{unit}." if unit else ""]))
+
+
+def c_type(kind: Type) -> str:
+    """Return the type that a value has in a struct; of an array that of its elements."""
+    match kind:
+        case Integer(size=size, signed=signed):
             return f"{'' if signed else 'u'}int{8 * size}_t"
-        case Bytes() | Tail():
+        case Enum(base=base) | Flags(base=base):
+            return c_type(base)
+        case Float(size=size):
+            return "float" if size == 4 else "double"
+        case Bool():
+            return "bool"
+        case Struct():
+            return f"struct @p@_{kind.c_name}"
+        case Array(element=element):
+            return c_type(element)
+        case Bytes() | Text() | Tail():
             return "struct @p@_slice"
-        case ByteList():
+        case ByteList() | List():
             return "struct @p@_list"
-        case _:
-            raise NotImplementedError
 
 
-def is_known(enum: Enum, field: Field) -> str:
-    """Write the condition that a closed enum has the field's value in the version spoken."""
-    terms = []
-    for value in enum.values:
-        equal = f"message->{field.name} == @P@_{enum.name.upper()}_{value.name.upper()}"
-        is_later = value.since > field.since
-        terms.append(f"(version >= {value.since} && {equal})" if is_later else equal)
-    return " || ".join(terms)
+def address(value: str) -> str:
+    """Write a pointer to a value, which may be what one points to."""
+    return value[1:] if value.startswith("*") else f"&{value}"
+
+
+def uses(name: str, text: str) -> bool:
+    """Tell whether a parameter is used in C, where its name may be that of a field as well."""
+    return bool(re.search(rf"(?<!->)\b{name}\b", text))

@@ -1,0 +1,218 @@
+"""The functions of the C header for what fields are made of: enums, structs and elements.
+
+Those of a struct, or of the elements of an array, take any number of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from microvm_proto.backends.c import values
+from microvm_proto.backends.c.text import c_type, comment, uses
+from microvm_proto.schema import Schema
+from microvm_proto.types import Array, Enum, Field, Flags, List, Scalar, Struct, Type, within
+
+
+def functions(schema: Schema) -> Iterator[str]:
+    """Yield the functions, each behind those that it calls."""
+    fields = [field for message in schema.messages for field in message.fields]
+    structs = in_order(schema.structs)
+    arrays = [kind.element for kind in _parts(fields) if isinstance(kind, Array)]
+    lists = [kind.element for kind in _parts(fields) if isinstance(kind, List)]
+    later = _parts(field for field in fields if field.since > 1)
+    zeros = {
+        values.stored(kind.element if isinstance(kind, Array) else kind)
+        for kind in later
+        if isinstance(kind, Array | Struct)
+    }
+    yield from (_known(enum) for enum in schema.enums if enum.closed)
+    yield from (_known(flags) for flags in schema.flags if flags.closed)
+    for each in _distinct([*arrays, *structs], values.checked):
+        yield _take(each)
+        if values.is_refusable(each):
+            yield _fault_in(each)
+    for each in _distinct([*arrays, *structs], values.stored):
+        yield _put(each)
+        if values.stored(each) in zeros:
+            yield _nonzero(each)
+    for each in _distinct(lists, values.checked):
+        yield _take_items(each)
+        yield _fault_of_items(each)
+    for each in _distinct(lists, values.stored):
+        yield _next(each)
+        yield _append(each)
+
+
+def in_order(structs: Iterable[Struct]) -> list[Struct]:
+    """Return the structs, each behind those that it is made of."""
+    known = {struct.name: struct for struct in structs}
+    ordered: dict[str, Struct] = {}
+
+    def place(struct: Struct) -> None:
+        for kind in _parts(struct.fields):
+            if isinstance(kind, Struct) and kind.name not in ordered:
+                place(known[kind.name])
+        ordered[struct.name] = struct
+
+    for struct in known.values():
+        if struct.name not in ordered:
+            place(struct)
+    return list(ordered.values())
+
+
+def _parts(fields: Iterable[Field]) -> list[Type]:
+    return [kind for field in fields for kind in within(field.type)]
+
+
+def _distinct(
+    kinds: Iterable[Scalar | Struct], name: Callable[[Scalar | Struct], str]
+) -> Iterable[Scalar | Struct]:
+    """Return one type of each name; scalars come first, since structs are made of them."""
+    named = {name(kind): kind for kind in kinds}
+    return sorted(named.values(), key=lambda kind: isinstance(kind, Struct))
+
+
+def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type, str]]:
+    """Yield what one element consists of, each with what it is in C."""
+    if isinstance(kind, Struct):
+        yield from ((field.type, f"{value}->{field.c_name}") for field in kind.fields)
+    else:
+        yield kind, f"*{value}"
+
+
+def _known(kind: Enum | Flags) -> str:
+    """Write the function that tells whether a decoder takes a value in the version spoken."""
+    name = f"@P@_{kind.c_name.upper()}"
+    if isinstance(kind, Enum):
+        terms = [(each.since, f"value == {name}_{each.name.upper()}") for each in kind.values]
+        known = " ||\n\t\t".join(
+            f"(version >= {since} && {term})" if since > 1 else term for since, term in terms
+        )
+        lines = [f"return {known};"]
+    else:
+        lines = ["uint64_t known = 0;", ""]
+        for bit in kind.bits:
+            later = f"if (version >= {bit.since})\n\t\t" if bit.since > 1 else ""
+            lines.append(f"{later}known |= {name}_{bit.name.upper()};")
+        lines.append("return (value & ~known) == 0;")
+    parameters = f"{c_type(kind)} value, uint32_t version"
+    return _function(f"bool @p@_known_{kind.c_name}({parameters})", lines)
+
+
+def _take(kind: Scalar | Struct) -> str:
+    steps = [values.take(each, "cursor", "field", value) for each, value in _fields(kind)]
+    joined = " &&\n\t\t".join(steps)
+    return _function(
+        f"bool @p@_take_each_{values.checked(kind)}(struct @p@_cursor *cursor, uint8_t field,\n"
+        f"\tuint32_t version, uint32_t count, {c_type(kind)} *value)",
+        ["for (; count > 0; count--, value++)", f"\tif (!({joined}))", "\t\treturn false;"],
+        "return true;",
+    )
+
+
+def _fault_in(kind: Scalar | Struct) -> str:
+    lines = [line for each, value in _fields(kind) for line in values.refusals(each, value)]
+    declared = ["enum @p@_fault fault;", ""] if any("fault = " in line for line in lines) else []
+    return _function(
+        f"enum @p@_fault @p@_fault_in_{values.checked(kind)}(uint32_t version, uint32_t count,\n"
+        f"\tconst {c_type(kind)} *value)",
+        [*declared, *_each(lines)],
+        "return @P@_FAULT_NONE;",
+    )
+
+
+def _put(kind: Scalar | Struct) -> str:
+    lines = [line for each, value in _fields(kind) for line in values.put(each, value)]
+    return _function(
+        f"uint8_t *@p@_put_each_{values.stored(kind)}(uint8_t *at, uint32_t count,\n"
+        f"\tconst {c_type(kind)} *value)",
+        _each(lines),
+        "return at;",
+    )
+
+
+def _nonzero(kind: Scalar | Struct) -> str:
+    terms = " ||\n\t\t\t".join(values.differs(each, value) for each, value in _fields(kind))
+    return _function(
+        f"bool @p@_nonzero_{values.stored(kind)}(uint32_t count, const {c_type(kind)} *value)",
+        _each([f"if ({terms})", "\treturn true;"]),
+        "return false;",
+    )
+
+
+def _take_items(kind: Scalar | Struct) -> str:
+    return _function(
+        f"bool @p@_take_items_{values.checked(kind)}(struct @p@_cursor *cursor, uint8_t field,\n"
+        "\tuint32_t version, struct @p@_list *list)",
+        [
+            "size_t start = cursor->at;",
+            f"{c_type(kind)} item;",
+            "",
+            "for (uint32_t i = 0; i < list->count; i++)",
+            f"\tif (!({values.take(kind, 'cursor', 'field', 'item')}))",
+            "\t\treturn false;",
+            "list->size = (uint32_t)(cursor->at - start);",
+        ],
+        "return true;",
+    )
+
+
+def _fault_of_items(kind: Scalar | Struct) -> str:
+    name = values.checked(kind)
+    about = "What is wrong with a list, whose items are as they stand in a frame."
+    return comment(about) + _function(
+        f"enum @p@_fault @p@_fault_of_items_{name}(uint32_t version,\n"
+        "\tconst struct @p@_list *list, uint32_t max_items)",
+        [
+            "struct @p@_fault_at at = { @P@_FAULT_NONE, 0, 0 };",
+            "struct @p@_cursor cursor = { list->items, list->size, 0, &at };",
+            "struct @p@_list items = *list;",
+            "",
+            "if (list->count > max_items)",
+            "\treturn @P@_FAULT_TOO_MANY;",
+            f"if (@p@_take_items_{name}(&cursor, 0, version, &items))",
+            "\t@p@_end(&cursor);",
+        ],
+        "return at.fault;",
+    )
+
+
+def _next(kind: Scalar | Struct) -> str:
+    name = values.stored(kind)
+    take = f"@p@_take_{'each_' if isinstance(kind, Struct) else ''}{name}(&cursor, 0, "
+    take += "UINT32_MAX, 1, item);" if isinstance(kind, Struct) else "item);"
+    about = "Steps through a list that has been decoded: reads the item at `*at` and moves on."
+    return comment(about) + _function(
+        f"void @p@_next_{name}(const uint8_t **at, {c_type(kind)} *item)",
+        [
+            "struct @p@_fault_at fault;",
+            f"struct @p@_cursor cursor = {{ *at, {kind.size}, 0, &fault }};",
+            "",
+            take,
+            f"*at += {kind.size};",
+        ],
+    )
+
+
+def _append(kind: Scalar | Struct) -> str:
+    about = f"Writes an item of a list to `*at`, where {kind.size} bytes have room, and moves on."
+    lines = values.put(kind, "*item")
+    return comment(about) + _function(
+        f"void @p@_append_{values.stored(kind)}(uint8_t **at, const {c_type(kind)} *item)",
+        [re.sub(r"\bat\b", "*at", line) for line in lines],
+    )
+
+
+def _each(lines: Iterable[str]) -> list[str]:
+    """Put the statements about the value into a loop over all of them."""
+    return ["for (; count > 0; count--, value++) {", *(f"\t{line}" for line in lines), "}"]
+
+
+def _function(head: str, lines: Iterable[str], end: str = "") -> str:
+    """Write a function; the version spoken is a parameter that it need not use."""
+    body = [*lines, end] if end else [*lines]
+    if "uint32_t version" in head and not uses("version", "\n".join(body)):
+        body.insert(-1, "(void)version;")
+    text = "".join(f"\t{line}\n" if line else "\n" for line in body)
+    return f"static inline {head}\n{{\n{text}}}"
