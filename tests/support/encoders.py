@@ -13,9 +13,9 @@ def again(schema: Schema) -> str:
         arguments = ["out", "room", "version"]
         arguments += ["header->id"] if message.id != "none" else []
         visible = any(field.equals is None for field in message.fields)
-        arguments += [f"&body->{message.name}"] if visible else []
-        call = f"{name}_encode_{message.name}({', '.join(arguments)})"
-        return f"\tcase {name.upper()}_TYPE_{message.name.upper()}:\n\t\treturn {call};\n"
+        arguments += [f"&body->{message.c_name}"] if visible else []
+        call = f"{name}_encode_{message.c_name}({', '.join(arguments)})"
+        return f"\tcase {name.upper()}_TYPE_{message.c_name.upper()}:\n\t\treturn {call};\n"
 
     cases = "".join(map(case, schema.messages))
     return (
