@@ -22,6 +22,8 @@ from tests.support.emitted import emitted
 from microvm_proto import backends
 from microvm_proto.lint import constants
 from microvm_proto.resolve import read_schema
+from microvm_proto.schema import Message
+from microvm_proto.types import Struct
 
 ROOT = Path(__file__).parents[2]
 SANDBOXD = ROOT / "protocol/sandboxd.toml"
@@ -233,10 +235,14 @@ def test_the_specification_names_every_message_field_and_value(
     text = (generated(schema) / "SPEC.md").read_text()
     read = read_schema(schema)
     names = [message.name for message in read.messages]
-    names += [field.name for message in read.messages for field in message.fields]
+    owners: list[Message | Struct] = [*read.messages, *read.structs]
+    fields = [field for owner in owners for field in owner.fields]
+    names += [field.name for field in fields]
     names += [value.name for enum in read.enums for value in enum.values]
+    names += [bit.name for flags in read.flags for bit in flags.bits]
     names += [constant.name for constant in read.constants]
     assert [name for name in names if f"`{name}`" not in text] == []
+    assert [field.unit for field in fields if f" {field.unit}" not in text] == []
 
 
 @pytest.mark.parametrize(
