@@ -138,7 +138,7 @@ def _field(message: Message, field: Field) -> Mapping[str, Value | None]:
         **_described(field),
         "equals": field.equals,
         "since": _since(field.since, message.since),
-        "default": _default(field) if message.is_later(field) else None,
+        "default": default_of(field) if message.is_later(field) else None,
     }
 
 
@@ -165,7 +165,7 @@ def _type(kind: Type) -> Mapping[str, Value | None]:
     return {"type": kind.name}
 
 
-def _default(field: Field) -> Value | None:
+def default_of(field: Field) -> Value | None:
     """Return a default as a schema has it; an open enum's 0 needs no name."""
     match field.type:
         case Enum(values=values):

