@@ -32,7 +32,7 @@ _ROW = re.compile(
     r"\s*([0-9A-Fa-f]{4,16})(:?)(?:[ \t]+((?:[0-9A-Fa-f]+(?:[ \t]+|$))*)(.*))?", re.ASCII
 )
 _COLONS = re.compile(r"\S*:\S*")
-_PAIRS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+", re.ASCII)
+_PAIRS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})++", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _HEX = re.compile(r"[0-9A-Fa-f\s]*", re.ASCII)
 
@@ -177,13 +177,18 @@ def _rows(text: str) -> Iterator[_Row]:
 
     :raises _NoDump: behind the last line that can be one.
     """
+    repeats = False
     for line in _LINE.finditer(text):
         if line[0].strip() == "*":
+            if repeats:
+                raise _NoDump
+            repeats = True
             yield _Row("")
         elif line[0].strip():
-            row = _ROW.fullmatch(line[0])
-            if row is None or len(line[0]) > _MAX_LINE:
+            row = _ROW.fullmatch(line[0]) if len(line[0]) <= _MAX_LINE else None
+            if row is None:
                 raise _NoDump
+            repeats = False
             offset, colon, digits, behind = row.groups("")
             yield _Row(offset, bool(colon), digits + behind, len(digits.rstrip()))
 
