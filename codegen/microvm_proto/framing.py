@@ -6,6 +6,7 @@ have more: COBS takes the zeros out of it, so that a zero can end it.
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from struct import Struct
@@ -35,23 +36,24 @@ class Check:
 
 def crc16(data: bytes) -> int:
     """Return the CRC-16/IBM-3740 of `data`, which is also known as CCITT-FALSE."""
-    crc = 0xFFFF
-    for byte in data:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = crc << 1 ^ (0x11021 if crc & 0x8000 else 0)
-    return crc
+    return binascii.crc_hqx(data, 0xFFFF)
 
 
 def crc32c(data: bytes) -> int:
-    """Return the CRC-32C of `data`, which is also known as Castagnoli's and iSCSI's."""
+    """Return the CRC-32C of `data`, which is also known as Castagnoli's."""
     crc = 0xFFFFFFFF
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        crc = crc >> 8 ^ _CRC32C[(crc ^ byte) & 0xFF]
     return crc ^ 0xFFFFFFFF
 
+
+def _crc32c_of(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+    return byte
+
+
+_CRC32C = tuple(map(_crc32c_of, range(256)))
 
 CHECKS = {
     "none": Check(0, lambda _: 0, ""),
@@ -165,6 +167,11 @@ class Framing:
     def resynchronises(self) -> bool:
         """Whether a receiver finds the next frame behind one that it refuses."""
         return self.kind != "stream" or self.check != "none"
+
+    @property
+    def seals(self) -> bool:
+        """Whether there is more to a frame on the wire than a header and a body."""
+        return self.kind == "cobs" or self.check_size > 0
 
     def offset(self, name: str) -> int:
         """Return the offset of a field of the header; 0 when it has none of that name."""

@@ -54,7 +54,7 @@ _OWN_WITH_FRAMING = frozenset("encoder frame receiver".split())
 # What constants of the C header are called that have a name as short as an end's.
 _OWN_CONSTANTS = frozenset(
     """
-    both check_size define_take header_size kind_any kind_byte_list kind_bytes kind_constant
+    both define_take header_size kind_any kind_byte_list kind_bytes kind_constant
     kind_enum kind_finite kind_flags kind_group kind_later kind_list kind_tail kind_text max_body
     protocol_h schema_digest version
     """.split()
@@ -331,9 +331,10 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
         yield name, ()
     for at, end in enumerate(schema.ends):
         path: Path = ("protocol", "ends", at)
-        sizes = (f"{each}_from_{end}" for each in ("max_body", "max_frame", "room"))
-        yield from ((name, path) for name in (end, *sizes))
+        yield from ((name, path) for name in (end, f"max_body_from_{end}"))
         yield f"max_tailless_body_from_{end}", path
+    if schema.framing.given:
+        yield from _constants_of_framing(schema)
     for at, constant in enumerate(schema.constants):
         yield constant.c_name, ("constant", at, "name")
     for at, enum in enumerate(schema.enums):
@@ -349,9 +350,18 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
         yield from _constants_of(struct.c_name, struct.fields, ("struct", at, "field"))
     for at, message in enumerate(schema.messages):
         path, name = ("message", at, "name"), message.c_name
-        own = (f"type_{name}", f"{name}_max_body", f"{name}_max_frame")
-        yield from ((each, path) for each in own)
+        yield from ((each, path) for each in (f"type_{name}", f"{name}_max_body"))
         yield from _constants_of(name, message.fields, ("message", at, "field"))
+
+
+def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:
+    """Yield the constants that the header has with a `[framing]`."""
+    yield "check_size", ("framing",)
+    kinds = ["max_frame", *([] if schema.framing.kind == "datagram" else ["room"])]
+    for at, end in enumerate(schema.ends):
+        yield from ((f"{kind}_from_{end}", ("protocol", "ends", at)) for kind in kinds)
+    for at, message in enumerate(schema.messages):
+        yield f"{message.c_name}_max_frame", ("message", at, "name")
 
 
 def _constants_of(name: str, fields: Iterable[Field], path: Path) -> Iterator[tuple[str, Path]]:

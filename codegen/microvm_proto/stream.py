@@ -108,7 +108,7 @@ class Receiver:
         why: Malformed | None = None
         while True:
             try:
-                piece = self._piece(at, 0, data[at : at + self._longest])
+                piece = self._piece(at, None, data[at : at + self._longest])
             except Incomplete:
                 break
             if piece.error and not self._ends(piece, piece.error):
@@ -131,8 +131,8 @@ class Receiver:
         checked = framing.check_size > 0 and error.fault.name != "bad_check"
         return piece.foreign or (checked and error.offset >= framing.header_size)
 
-    def _piece(self, at: int, size: int, frame: bytes) -> Piece:
-        """Read a frame of `size` bytes on the wire; 0: as many as its header says."""
+    def _piece(self, at: int, size: int | None, frame: bytes) -> Piece:
+        """Read a frame of `size` bytes on the wire; None: as many as its header says."""
         framing = self.schema.framing
         parts: list[Part] = []
         error: Malformed | None = None
@@ -141,8 +141,8 @@ class Receiver:
                 parts.append(part)
         except Malformed as malformed:
             error = malformed
-        piece = Piece(at, size, frame, tuple(parts), error)
-        if not size:
+        piece = Piece(at, size or 0, frame, tuple(parts), error)
+        if size is None:
             size = framing.bare_size(piece.header("body_length"))
             piece = replace(piece, size=size, frame=frame[:size])
         type_ = piece.header("type")

@@ -75,7 +75,8 @@ def sizes(schema: Schema) -> str:
         if framing.given:
             longest = schema.max_body_from(end)
             values.append((f"MAX_FRAME_FROM_{end.upper()}", framing.wire_size(longest)))
-            values.append((f"ROOM_FROM_{end.upper()}", framing.bare_size(longest)))
+            if framing.kind != "datagram":
+                values.append((f"ROOM_FROM_{end.upper()}", framing.bare_size(longest)))
     for struct in schema.structs:
         values += [(f"{struct.c_name}_size", struct.size), *_of_fields(struct)]
     for message in schema.messages:

@@ -18,7 +18,7 @@ def put(framing: Framing) -> str:
     parameters = ["uint8_t *out"]
     parameters += ["const uint8_t *end"] if "body_length" in framing.features else []
     parameters += [
-        f"{_type(each)} {each.name}"
+        f"{'uint16_t' if each.name == 'type' else _type(each)} {each.name}"
         for each in framing.header
         if each.name not in ("body_length", "flags")
     ]

@@ -126,7 +126,8 @@ static inline bool @p@_decode_frame(const uint8_t *frame, size_t size, enum @p@_
 		return false;
 @end
 @if check
-	if (@p@_seed_of(frame, size) != @p@_find_rule(version, header->type)->seed)
+	const struct @p@_rule *rule = @p@_find_rule(version, header->type);
+	if (!rule || @p@_seed_of(frame, size) != rule->seed)
 		return @p@_fail(fault, @P@_FAULT_BAD_CHECK, size - @P@_CHECK_SIZE, 0);
 @end
 	return @p@_decode_body(header, frame + @P@_HEADER_SIZE, version, body, fault);
@@ -315,35 +316,40 @@ static inline bool @p@_receive(struct @p@_receiver *r, uint8_t byte)
 }
 @end
 @if stream
-/* Drops bytes of no frame. */
-static inline void @p@_skip(struct @p@_receiver *r, size_t size)
+/* Drops bytes that make no frame; `fault` is why the first of them in a row do not. */
+static inline void @p@_skip(struct @p@_receiver *r, size_t size, const struct @p@_fault_at *fault)
 {
+	if (!r->searching) {
+		r->bad++;
+		r->fault = *fault;
+	}
 	r->start += size;
 	r->skipped += (uint32_t)size;
-	r->bad += !r->searching;
 	r->searching = true;
 }
 
 /* Takes the frame at `start`, or drops it, or what is no frame. */
 static inline bool @p@_take_frame(struct @p@_receiver *r, const uint8_t *frame, size_t size)
 {
-	bool right = @p@_decode_frame(frame, size, r->sender, r->version, &r->header, &r->body,
-		&r->fault);
+	struct @p@_fault_at fault = { @P@_FAULT_NONE, 0, 0 };
 
-@if check
-	if (!right && r->fault.fault == @P@_FAULT_BAD_CHECK && !@p@_is_foreign(r, frame, size)) {
-		@p@_skip(r, 1);
-		return false;
-	}
-@end
-	/* From here on it is certain where the frame ends. */
-	r->searching = false;
-	if (right) {
+	if (@p@_decode_frame(frame, size, r->sender, r->version, &r->header, &r->body, &fault)) {
+		r->searching = false;
 		r->taken = size;
 		return @p@_accept(r);
 	}
-	@p@_skip(r, size);
+@if check
+	if (fault.fault == @P@_FAULT_BAD_CHECK && !@p@_is_foreign(r, frame, size)) {
+		@p@_skip(r, 1, &fault);
+		return false;
+	}
+	/* It is certain where this frame ends, though not what it says. */
 	r->searching = false;
+	@p@_skip(r, size, &fault);
+	r->searching = false;
+@else
+	@p@_skip(r, r->end - r->start, &fault);
+@end
 	return false;
 }
 
@@ -354,9 +360,14 @@ static inline bool @p@_receive_more(struct @p@_receiver *r)
 	r->taken = 0;
 	while (r->end - r->start >= r->need) {
 		const uint8_t *frame = r->frame + r->start;
+		struct @p@_fault_at fault;
 
-		if (!@p@_decode_header(frame, r->sender, r->version, &r->header, &r->fault)) {
-			@p@_skip(r, 1);
+		if (!@p@_decode_header(frame, r->sender, r->version, &r->header, &fault)) {
+@if check
+			@p@_skip(r, 1, &fault);
+@else
+			@p@_skip(r, r->end - r->start, &fault);
+@end
 			continue;
 		}
 		r->need = @P@_HEADER_SIZE + r->header.body_length + @P@_CHECK_SIZE;
@@ -371,10 +382,21 @@ static inline bool @p@_receive_more(struct @p@_receiver *r)
 	return false;
 }
 
+@if check
 /* Takes the next byte. True: there is a message, which stays until the next call; and while
  * @p@_receive_more is true, there is another. */
+@else
+/* Takes the next byte. True: it ends a message, which stays until the next one. The first bad frame
+ * is the last: what is behind it is skipped. */
+@end
 static inline bool @p@_receive(struct @p@_receiver *r, uint8_t byte)
 {
+@if none
+	if (r->searching) {
+		r->skipped++;
+		return false;
+	}
+@end
 	r->start += r->taken;
 	r->taken = 0;
 	if (r->end == r->room) {

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from microvm_proto.backends import constants
-from microvm_proto.backends.python import declare, fast, plain, runtime
+from microvm_proto.backends.python import declare, fast, plain, receiver, runtime
 from microvm_proto.backends.python.naming import ids, layout
 from microvm_proto.backends.python.shared import Shared, needed
 from microvm_proto.backends.python.tables import tables
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import Message, Output, Schema
+from microvm_proto.variants import for_framing
 
 STYLES = ("fast", "plain")
 
@@ -35,17 +36,21 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
             Shared(runtime.FAST_INIT),
             *(declare.struct(struct, is_fast=is_fast) for struct in schema.structs),
             plain.zeros(schema),
-            *(declare.message(message, is_fast=is_fast) for message in schema.messages),
+            *(
+                declare.message(message, schema.framing, is_fast=is_fast)
+                for message in schema.messages
+            ),
             declare.union(schema),
             Shared(runtime.FLAGS),
             tables(schema, fast.formats(schema) if is_fast else ()),
+            Shared(receiver.seal(schema.framing)),
             Shared(fast.helpers(schema)),
             *(straight if is_fast else []),
             Shared(plain.helpers(schema)),
             *plain.later_values(schema),
             plain.layouts(schema),
             _rules(schema, is_fast=is_fast),
-            runtime.DECODER,
+            receiver.decoder(schema.framing),
         ]
     )
     top = (
@@ -76,7 +81,9 @@ _IMPORTED = {
 
 
 def _imports(words: Collection[str]) -> str:
-    lines = [f"import {name}" for name in ("dataclasses", "enum", "struct") if name in words]
+    lines = [
+        f"import {name}" for name in ("binascii", "dataclasses", "enum", "struct") if name in words
+    ]
     for module, names in _IMPORTED.items():
         needed = [name for name in names if name in words]
         lines += [f"from {module} import {', '.join(needed)}"] if needed else []
@@ -88,12 +95,14 @@ def _constants(schema: Schema) -> str:
     digests = [f"{version}: 0x{wire_digest(schema.at(version)):016X}" for version in older]
     digests.append(f"{newest}: DIGEST")
     lines = "".join(f"    {digest},\n" for digest in digests)
+    framing = schema.framing
+    check = f"CHECK_SIZE = {framing.check_size}\n" if framing.resynchronises else ""
     return f"""
 VERSION = {schema.version}
 DIGEST = 0x{wire_digest(schema):016X}
 DIGESTS: Mapping[int, int] = {f"{{{chr(10)}{lines}}}" if older else f"{{{digests[0]}}}"}
-HEADER_SIZE = 12
-MAX_BODY = {schema.max_body}
+HEADER_SIZE = {framing.header_size}
+{check}MAX_BODY = {schema.max_body}
 END_NAMES = ("{schema.ends[0]}", "{schema.ends[1]}")
 """
 
@@ -101,7 +110,8 @@ END_NAMES = ("{schema.ends[0]}", "{schema.ends[1]}")
 def _rules(schema: Schema, *, is_fast: bool) -> str:
     lines = [
         f"    _Rule({message.number}, {version}, {_decoder(message, version, is_fast=is_fast)}, "
-        f"{_senders(message)}, {ids(message)}, {message.at(version).max_body}),"
+        f"{_senders(message)}, {ids(message)}, {message.at(version).max_body}"
+        + (f", 0x{message.at(version).seed:X})," if schema.framing.check_size else "),")
         for message in schema.messages
         for version in message.versions
     ]
@@ -112,7 +122,8 @@ def _rules(schema: Schema, *, is_fast: bool) -> str:
             lines = [f"_RULES = ({only.strip()})"]
         case _:
             lines = ["_RULES = (", *lines, ")"]
-    return runtime.RULE.strip("\n") + "\n\n\n" + "\n".join(lines)
+    rule = for_framing(runtime.RULE, schema.framing)
+    return rule.strip("\n") + "\n\n\n" + "\n".join(lines)
 
 
 def _senders(message: Message) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from microvm_proto.backends.python import fast
 from microvm_proto.backends.python.naming import WIDTH, camel, default, layout, of_field
+from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
     Array,
@@ -132,7 +133,7 @@ def _head(name: str, *, is_fast: bool, fields: bool) -> list[str]:
     return [*decorators, "@dataclass(frozen=True, slots=True)", f"class {name}:"]
 
 
-def message(message: Message, *, is_fast: bool) -> str:
+def message(message: Message, framing: Framing, *, is_fast: bool) -> str:
     """Write the class of a message."""
     name = camel(message.python_name)
     first = [field for field in message.visible if not message.is_later(field)]
@@ -157,12 +158,22 @@ def message(message: Message, *, is_fast: bool) -> str:
     lines += ["    _: KW_ONLY"] if later else []
     lines += [f"    {f.python_name}: {of_field(f)} = {default(f)}" for f in later]
     lines += [""] if has_id or first or later else []
-    lines += [f"    {line}" if line else "" for line in _encoders(message, is_fast=is_fast)]
+    lines += [
+        f"    {line}" if line else "" for line in _encoders(message, framing, is_fast=is_fast)
+    ]
     return "\n".join(lines)
 
 
-def _encoders(message: Message, *, is_fast: bool) -> Iterator[str]:
+def _encoders(message: Message, framing: Framing, *, is_fast: bool) -> Iterator[str]:
     """Yield the methods that encode a message."""
+    if framing.resynchronises:
+        more, given = (", sequence: int = 0", ", sequence") if framing.sequence else ("", "")
+        yield f"def encode(self, version: int = VERSION{more}) -> bytes:"
+        yield from _raises("Encode the whole frame for the version that both sides agreed on.")
+        written = f"{layout(message)}.frame(self, version{given})"
+        body = fast.encode(message, written, framing) if is_fast else [f"return {written}"]
+        yield from (f"    {line}" for line in body)
+        return
     yield "def encode(self, version: int = VERSION) -> bytes:"
     yield from _raises("Encode the whole frame for the version that both sides agreed on.")
     written = f"{layout(message)}.write(self, version)"
@@ -176,7 +187,7 @@ def _encoders(message: Message, *, is_fast: bool) -> Iterator[str]:
         )
     else:
         written = f'b"".join({written})'
-    body = fast.encode(message, written) if is_fast else [f"return {written}"]
+    body = fast.encode(message, written, framing) if is_fast else [f"return {written}"]
     yield from (f"    {line}" for line in body)
 
 

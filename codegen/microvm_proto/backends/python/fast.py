@@ -16,12 +16,15 @@ from microvm_proto.backends.python.naming import (
     by_number,
     call,
     camel,
+    header,
     kinds,
     layout,
     letter,
     literal,
     of_prefix,
 )
+from microvm_proto.backends.python.receiver import sealed
+from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
     Array,
@@ -198,7 +201,7 @@ def _format(fields: Iterable[Field]) -> str:
     )
 
 
-def encode(message: Message, plain: str) -> Iterator[str]:
+def encode(message: Message, plain: str, framing: Framing) -> Iterator[str]:
     """Yield the statements that encode a message.
 
     :param plain: the expression that does it by the plain codec.
@@ -207,12 +210,12 @@ def encode(message: Message, plain: str) -> Iterator[str]:
         yield f"if version < {message.versions[-1]}:"
         yield f"    return {plain}"
     yield "try:"
-    yield from (f"    {line}" for line in _encode_newest(message))
+    yield from (f"    {line}" for line in _encode_newest(message, framing))
     yield "except _FALLBACK_ON:"
     yield f"    return {plain}"
 
 
-def _encode_newest(message: Message) -> Iterator[str]:
+def _encode_newest(message: Message, framing: Framing) -> Iterator[str]:
     runs = list(_runs(message))
     tail = ""
     if message.has_tail:
@@ -226,13 +229,13 @@ def _encode_newest(message: Message) -> Iterator[str]:
         size = sum(field.max_size for field in fields)
         length = " + ".join([str(size)] * bool(size or not tail) + ["len(tail)"] * bool(tail))
         packed = (_packed(field, "self") for field in fields)
-        arguments = [length, str(message.number), "0", identifier, *packed]
-        head = f"_IHHI{_format(fields)}.pack" if fields else "_HEADER.pack"
-        if tail:
-            yield from call(f"head = {head}", arguments, 12)
-            yield "return head, tail"
+        arguments = [*header(framing, length, str(message.number), identifier), *packed]
+        pack = f"_{framing.letters}{_format(fields)}.pack" if fields else "_HEADER.pack"
+        if tail or framing.seals:
+            yield from call(f"head = {pack}", arguments, 12)
+            yield from _return(message, framing, "head", tail)
         else:
-            yield from call(f"return {head}", arguments, 12)
+            yield from call(f"return {pack}", arguments, 12)
         return
     parts = [
         call(f"_{_format(run)}.pack", [_packed(field, "self") for field in run], 17)
@@ -249,7 +252,21 @@ def _encode_newest(message: Message) -> Iterator[str]:
         yield ")"
         yield 'body = b"".join(parts)'
     length = "len(body) + len(tail)" if tail else "len(body)"
-    yield f"return _HEADER.pack({length}, {message.number}, 0, {identifier}) + body{tail}"
+    arguments = header(framing, length, str(message.number), identifier)
+    if framing.seals or (framing.resynchronises and tail):
+        yield from call("head = _HEADER.pack", arguments, 12)
+        yield from _return(message, framing, "head + body", tail)
+    else:
+        yield f"return _HEADER.pack({', '.join(arguments)}) + body{tail}"
+
+
+def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterator[str]:
+    """Yield the statement that returns a frame, or its two parts where these are sent as such."""
+    if not framing.resynchronises:
+        yield f"return {head}{tail}"
+        return
+    frame = f'b"".join(({head}{tail}))' if tail else head
+    yield f"return {sealed(framing, frame, literal(message.seed))}"
 
 
 def _packed(field: Field, of: str) -> str:
@@ -490,7 +507,7 @@ def formats(schema: Schema) -> set[str]:
         runs = list(_runs(message))
         found |= {_format(fields) for fixed, fields in runs if fixed}
         if len(runs) - message.has_tail == 1 and runs[0][0]:
-            found.add(f"IHHI{_format(runs[0][1])}")
+            found.add(f"{schema.framing.letters}{_format(runs[0][1])}")
     for kind in kinds(schema):
         match kind:
             case Array(is_octets=False, element=element, count=count):

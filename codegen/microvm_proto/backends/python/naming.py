@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
+from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
     Array,
@@ -152,6 +153,19 @@ def ids(message: Message) -> str:
 def of_prefix(code: str, schema: Schema) -> str:
     """Put the letter and the size of the schema's lengths into code that has `@I@` and `@4@`."""
     return code.replace("@I@", letter(schema.prefix)).replace("@4@", str(schema.prefix.size))
+
+
+def header(framing: Framing, length: str, number: str, identifier: str) -> list[str]:
+    """Return the arguments with which the header is packed."""
+    values = {"body_length": length, "type": number, "flags": "0", "id": identifier}
+    values |= {"sequence": "sequence & 0xFF"}
+    return [values[each.name] for each in framing.header]
+
+
+def header_names(framing: Framing) -> list[str]:
+    """Return the variables into which the header is unpacked."""
+    names = {"body_length": "length", "type": "number", "id": "id_"}
+    return [names.get(each.name, each.name) for each in framing.header]
 
 
 def kinds(schema: Schema) -> Iterator[Type]:

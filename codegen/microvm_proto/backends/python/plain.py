@@ -14,6 +14,7 @@ from microvm_proto.backends.python.naming import (
     call,
     camel,
     default,
+    header,
     ids,
     kinds,
     layout,
@@ -23,6 +24,7 @@ from microvm_proto.backends.python.naming import (
     structs,
     zero,
 )
+from microvm_proto.backends.python.receiver import sealed
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
     Array,
@@ -41,6 +43,7 @@ from microvm_proto.types import (
     Type,
     within,
 )
+from microvm_proto.variants import for_framing
 
 HELPERS = """
 class _Wrong(Exception):
@@ -357,7 +360,7 @@ class _Field:
             return False
 
 
-_NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
+_NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << @bits@), range(1 << @bits@)
 
 
 class _Layout(Generic[_T]):
@@ -389,13 +392,17 @@ class _Layout(Generic[_T]):
             raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
         return self.kind(**values)
 
+@if sequence
+    def write(self, message: Any, version: int, sequence: int) -> tuple[bytes, bytes | memoryview]:
+@else
     def write(self, message: Any, version: int) -> tuple[bytes, bytes | memoryview]:
+@end
         if version < self.since:
             reason = f"{self.name} came with version {self.since}"
             raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
         id_ = 0 if self.ids is _NO_ID else message.id
         if id_ not in self.ids:
-            reason = f"{id_} is not between {self.ids.start} and 2^32 - 1"
+            reason = f"{id_} is not between {self.ids.start} and 2^@bits@ - 1"
             raise EncodeError(Fault.BAD_ID, "id", reason)
         parts: list[bytes | memoryview] = []
         tail: bytes | memoryview = b""
@@ -412,13 +419,37 @@ class _Layout(Generic[_T]):
                 reason = f"it came with version {field.since}, {only}"
                 raise EncodeError(Fault.TRAILING_BYTES, field.name, reason)
         body = b"".join(parts)
-        return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
+@if sequence
+        header = _HEADER.pack(@header@)
+        return header + body, tail
+@else
+        return _HEADER.pack(@header@) + body, tail
+@end
+@if cobs datagram check
+
+@if sequence
+    def frame(self, message: Any, version: int, sequence: int) -> bytes:
+        parts = self.write(message, version, sequence)
+@else
+    def frame(self, message: Any, version: int) -> bytes:
+        parts = self.write(message, version)
+@end
+@if check
+        rules = (rule for rule in _RULES if rule.number == message.TYPE and rule.since <= version)
+        *_, rule = rules
+@end
+        return @sealed@
+@end
 """
 
 
 def helpers(schema: Schema) -> str:
     """Return what the layouts of any schema are made of, with the widths of this one."""
-    return of_prefix(HELPERS, schema)
+    framing = schema.framing
+    text = of_prefix(for_framing(HELPERS, framing), schema)
+    packed = header(framing, "len(body) + len(tail)", "message.TYPE", "id_")
+    text = text.replace("@header@", ", ".join(packed)).replace("@bits@", str(8 * framing.id))
+    return text.replace("@sealed@", sealed(framing, 'b"".join(parts)', "rule.seed"))
 
 
 def later_values(schema: Schema) -> Iterator[str]:

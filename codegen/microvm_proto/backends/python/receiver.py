@@ -1,26 +1,44 @@
-"""The part of a codec that a schema with a `[framing]` has: checks, stuffing, a decoder."""
+"""The part of a codec that depends on the framing: checks, stuffing, and the decoder."""
 
 from __future__ import annotations
 
+import re
+
+from microvm_proto.backends.python import runtime
+from microvm_proto.backends.python.naming import header_names
 from microvm_proto.framing import Framing
-from microvm_proto.schema import Schema
 from microvm_proto.variants import for_framing
 
 
 def seal(framing: Framing) -> str:
-    """Write the functions that finish a frame."""
+    """Write the functions that finish a frame, or look at one that was finished."""
     return for_framing(_SEAL, framing)
 
 
-def decoder(schema: Schema) -> str:
-    """Write the decoder, which goes on behind a bad frame."""
-    framing = schema.framing
-    text = for_framing(_DECODER, framing)
-    names = [{"id": "id_", "body_length": "length"}.get(f.name, f.name) for f in framing.header]
-    offsets = {f"@{name}_at@": framing.offset(name) for name in ("type", "flags", "id")}
-    for place, value in {**offsets, "@header@": ", ".join(names)}.items():
-        text = text.replace(place, str(value))
-    return text
+def sealed(framing: Framing, frame: str, seed: str) -> str:
+    """Write the expression for a frame on the wire; `frame` is that for its header and body."""
+    if framing.check_size:
+        return f"_sealed({frame}, {seed})"
+    return f"_stuffed({frame})" if framing.kind == "cobs" else frame
+
+
+def decoder(framing: Framing) -> str:
+    """Write the decoder."""
+    code = _DECODER if framing.resynchronises else runtime.DECODER
+    code = code.replace("@version@\n", runtime.VERSION.lstrip("\n"))
+    code = for_framing(code.replace("@refused@\n", runtime.REFUSED.lstrip("\n")), framing)
+    names = header_names(framing)
+    if not framing.id:
+        code = re.sub(r"@header@ = (\S.*\))", r"@header@ = (*\1, 0)", code)
+        names.append("id_")
+    accepted = ["number", *["sequence"] * framing.sequence]
+    values = {
+        "header": ", ".join(names),
+        "accepted": ", ".join(accepted),
+        "accept": ", ".join(f"{name}: int" for name in accepted),
+        **{f"{name}_at": str(framing.offset(name)) for name in ("type", "flags", "id")},
+    }
+    return re.sub(r"@(\w+)@", lambda place: values[place[1]], code)
 
 
 _SEAL = """
@@ -101,6 +119,26 @@ def _sealed(frame: bytes, seed: int) -> bytes:
 """
 
 _DECODER = '''
+@if sequence
+class Encoder:
+    """An encoder of what one side sends, which numbers the frames."""
+
+    def __init__(self, version: int = VERSION) -> None:
+        """Encode for the version that both sides agreed on."""
+        self.version = version
+        self._sequence = 0
+
+    def encode(self, message: Message) -> bytes:
+        """Encode the next frame.
+
+        :raises EncodeError: the protocol, or the version, does not allow the message.
+        """
+        frame = message.encode(self.version, self._sequence)
+        self._sequence = (self._sequence + 1) & 0xFF
+        return frame
+
+
+@end
 class Decoder:
     """A decoder of what one side sends, which goes on behind what it refuses.
 
@@ -146,7 +184,7 @@ class Decoder:
         self._next: int | None = None
 @end
 @if datagram
-        self._frame = b""
+        self._frame: bytes | None = None
 @else
         self._data = bytearray()
         self._at = 0
@@ -172,8 +210,8 @@ class Decoder:
 
         A tail is a view of the bytes that were fed; everything else is a copy.
         """
-        frame, self._frame = self._frame, b""
-        return self._judged(frame, len(frame)) if frame else None
+        frame, self._frame = self._frame, None
+        return None if frame is None else self._judged(frame, len(frame))
 @end
 @if cobs
     def receive_data(self, data: bytes) -> None:
@@ -251,9 +289,10 @@ class Decoder:
     def _skip(self, error: DecodeError) -> None:
         # No frame begins here; one may begin at the next byte.
         self._at += 1
-        self.bad += not self._searching
+        if not self._searching:
+            self.bad += 1
+            self.error = error
         self.skipped += 1
-        self.error = error
         self._searching = True
 @else
 
@@ -265,7 +304,7 @@ class Decoder:
             @header@ = _HEADER.unpack_from(frame)
             rule = self._own.get(number)
             if rule is None or id_ not in rule.ids or end - HEADER_SIZE > rule.max_body:
-                raise self._refused(end - HEADER_SIZE, number, 0, id_)
+                raise self._refused(number, id_)
 @if check
             if (seed := _seed_of(frame)) != rule.seed:
                 self._is_foreign(number, seed)

@@ -102,6 +102,9 @@ class _Rule:
     senders: tuple[str, ...]
     ids: range
     max_body: int
+@if check
+    seed: int
+@end
 """
 
 DECODER = '''
@@ -127,21 +130,7 @@ class Decoder:
         self._partial = bytearray()
         self._error: DecodeError | None = None
 
-    @property
-    def version(self) -> int:
-        """The version that both sides agreed on; a new one counts from the next message on.
-
-        :raises ValueError: it is set to a version that does not exist.
-        """
-        return self._version
-
-    @version.setter
-    def version(self, version: int) -> None:
-        if not 1 <= version <= VERSION:
-            raise ValueError(f"version {version} is not between 1 and {VERSION}")
-        self._version = version
-        self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
-        self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
+@version@
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream; messages may refer to `data` without a copy."""
@@ -163,7 +152,7 @@ class Decoder:
             chunk, start = self._chunk, self._at + HEADER_SIZE
             if start > len(chunk) or self._partial:
                 return self._completed()
-            length, number, flags, id_ = _HEADER.unpack_from(chunk, self._at)
+            @header@ = _HEADER.unpack_from(chunk, self._at)
             rule = self._own.get(number)
             if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
                 raise self._refused(length, number, flags, id_)
@@ -187,7 +176,7 @@ class Decoder:
             raise self._error
         if not self._fill(HEADER_SIZE):
             return None
-        length, number, flags, id_ = _HEADER.unpack_from(self._partial)
+        @header@ = _HEADER.unpack_from(self._partial)
         rule = self._own.get(number)
         if rule is None or flags or id_ not in rule.ids or length > rule.max_body:
             raise self._refused(length, number, flags, id_)
@@ -208,14 +197,42 @@ class Decoder:
                 return False
         return True
 
-    def _refused(self, length: int, number: int, flags: int, id_: int) -> DecodeError:
-        if number not in self._rules:
-            return DecodeError(Fault.UNKNOWN_TYPE, 4)
-        if number not in self._own:
-            return DecodeError(Fault.BAD_DIRECTION, 4)
-        if flags:
-            return DecodeError(Fault.RESERVED_FLAGS, 6)
-        if id_ not in self._own[number].ids:
-            return DecodeError(Fault.BAD_ID, 8)
-        return DecodeError(Fault.BODY_TOO_LONG, 0)
+@refused@
 '''
+
+VERSION = '''
+    @property
+    def version(self) -> int:
+        """The version that both sides agreed on; a new one counts from the next message on.
+
+        :raises ValueError: it is set to a version that does not exist.
+        """
+        return self._version
+
+    @version.setter
+    def version(self, version: int) -> None:
+        if not 1 <= version <= VERSION:
+            raise ValueError(f"version {version} is not between 1 and {VERSION}")
+        self._version = version
+        self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
+        self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
+'''
+
+REFUSED = """
+@if stream
+    def _refused(self, length: int, number: int, flags: int, id_: int) -> DecodeError:
+@else
+    def _refused(self, number: int, id_: int) -> DecodeError:
+@end
+        if number not in self._rules:
+            return DecodeError(Fault.UNKNOWN_TYPE, @type_at@)
+        if number not in self._own:
+            return DecodeError(Fault.BAD_DIRECTION, @type_at@)
+@if stream
+        if flags:
+            return DecodeError(Fault.RESERVED_FLAGS, @flags_at@)
+@end
+        if id_ not in self._own[number].ids:
+            return DecodeError(Fault.BAD_ID, @id_at@)
+        return DecodeError(Fault.BODY_TOO_LONG, 0)
+"""

@@ -16,8 +16,9 @@ def tables(schema: Schema, formats: Iterable[str]) -> str:
     """
     found = [kind for kind in kinds(schema) if isinstance(kind, Scalar)]
     names = {letter(schema.prefix), *map(letter, found), *formats}
-    lines = ["# Layouts are called as `struct` writes them; IHHI is the header."]
-    lines += ['_HEADER = struct.Struct("<IHHI")']
+    header = schema.framing.letters
+    lines = [f"# Layouts are called as `struct` writes them; {header} is the header."]
+    lines += [f'_HEADER = struct.Struct("<{header}")']
     lines += [
         f'_{name} = struct.Struct("<{name}")'
         for name in sorted(names, key=lambda name: (len(name), name))

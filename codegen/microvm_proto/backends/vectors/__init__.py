@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from microvm_proto.backends.vectors.faulty import faulty_fields
+from microvm_proto.backends.vectors.notation import compact
+from microvm_proto.backends.vectors.streams import FORMAT, flipped, streams
 from microvm_proto.backends.vectors.values import (
     MAX_FILLED,
     combined,
@@ -18,9 +19,8 @@ from microvm_proto.backends.vectors.values import (
 )
 from microvm_proto.faults import FAULTS
 from microvm_proto.frame import Malformed, Value, pack, read, write
+from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Output, Schema
-
-_RUN = re.compile(rb"(.)\1{15}", re.DOTALL)
 
 _Candidate: TypeAlias = tuple[str, str, str, bytes]
 """A name, the fault that is meant, the sender and the frame."""
@@ -42,16 +42,24 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the vectors, which are one file with one vector a line."""
     head = {
         "source": f"Generated from {schema.source} by `microvm-proto gen`.",
-        "format": [*_FORMAT, *([_SEQUENCE] if schema.framing.sequence else [])],
+        "format": [*_FORMAT, *_format_of(schema.framing)],
         "protocol": schema.name,
         "version": schema.version,
         "digest": f"{schema.digest:016x}",
     }
     parts = [f'"{key}": {json.dumps(value)}' for key, value in head.items()]
-    for name, vectors in ("valid", _valid(schema)), ("invalid", _invalid(schema)):
+    sections = {"valid": _valid(schema), "invalid": _invalid(schema)}
+    if schema.framing.resynchronises:
+        sections |= {"streams": streams(schema), "flipped": flipped(schema)}
+    for name, vectors in sections.items():
         lines = ",\n".join(json.dumps(vector) for vector in vectors)
         parts.append(f'"{name}": [\n{lines}\n]' if lines else f'"{name}": []')
     return {output.path.name: "{\n" + ",\n".join(parts) + "\n}\n"}
+
+
+def _format_of(framing: Framing) -> list[str]:
+    numbered = [_SEQUENCE] if framing.sequence else []
+    return [*numbered, *(FORMAT if framing.resynchronises else [])]
 
 
 def _valid(schema: Schema) -> Iterator[dict[str, Any]]:
@@ -64,7 +72,7 @@ def _valid(schema: Schema) -> Iterator[dict[str, Any]]:
                 yield {
                     "name": f"{message.name}{label}",
                     "sender": _sender(schema, message),
-                    "frame": _compact(schema.framing.wire(frame)),
+                    "frame": compact(schema.framing.wire(frame)),
                     "message": message.name,
                     "id": id_,
                     "fields": {name: _decoded(value) for name, value in values.items()},
@@ -100,7 +108,7 @@ def _invalid(schema: Schema) -> Iterator[dict[str, Any]]:
             yield {
                 "name": f"{name}: {fault}",
                 "sender": sender,
-                "frame": _compact(schema.framing.wire(frame)),
+                "frame": compact(schema.framing.wire(frame)),
                 "fault": fault,
                 "code": codes[fault],
                 "offset": found.offset,
@@ -202,24 +210,8 @@ def _decoded(value: Value) -> Any:
         case int():
             return value
         case bytes():
-            return _compact(value)
+            return compact(value)
         case tuple():
             return [[_decoded(item), len(list(again))] for item, again in itertools.groupby(value)]
         case Mapping():
             return {name: _decoded(each) for name, each in value.items()}
-
-
-def _compact(data: bytes) -> str:
-    chunks: list[str] = []
-    at = 0
-    while run := _RUN.search(data, at):
-        end = _end_of_run(data, run.start())
-        chunks += [data[at : run.start()].hex(), f"{run[1].hex()}*{end - run.start()}"]
-        at = end
-    return " ".join(chunk for chunk in [*chunks, data[at:].hex()] if chunk)
-
-
-def _end_of_run(data: bytes, start: int) -> int:
-    """Return where the run of bytes ends that are all as the one at `start`."""
-    run = re.compile(re.escape(data[start : start + 1]) + b"*").match(data, start)
-    return run.end() if run else start

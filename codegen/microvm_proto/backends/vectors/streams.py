@@ -1,0 +1,128 @@
+"""Streams in which not everything is right, and what a receiver makes of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, replace
+from typing import Any
+
+from microvm_proto.backends.vectors.notation import compact
+from microvm_proto.backends.vectors.values import least_bytes
+from microvm_proto.frame import write
+from microvm_proto.framing import DELIMITER
+from microvm_proto.schema import Message, Schema
+from microvm_proto.stream import Receiver
+
+FORMAT = [
+    "Of a stream a receiver is given the pieces, each of which is a datagram where there are such. "
+    "It hands on the messages, each by its name and its frame's id and number, and then its counts "
+    "are those of frames, bad and foreign ones, skipped bytes and lost frames.",
+    "Of a flipped frame each bit is inverted in turn, from the lowest of the first byte on; the "
+    "pieces are what is before, the frame, and what is behind. The counts are for each bit: a list "
+    "of [counts, how many times in a row].",
+]
+
+_MOST = 4
+"""Messages of an end whose bits are flipped; what is wrong with the frames of all is the same."""
+
+_LONGEST = 64
+"""Bytes on the wire that a frame has at most whose bits are flipped."""
+
+
+def streams(schema: Schema) -> Iterator[dict[str, Any]]:
+    """Yield streams of each end, with what a receiver makes of them."""
+    for end in schema.ends:
+        for message in _sent_by(schema, end)[:1]:
+            for name, pieces in _disturbed(schema, message, end):
+                receiver = Receiver(schema, end)
+                found = [piece for data in _fed(schema, pieces) for piece in receiver.receive(data)]
+                names = {each.number: each.name for each in schema.messages}
+                handed = [
+                    [names[piece.header("type")], piece.header("id"), piece.header("sequence")]
+                    for piece in found
+                    if not piece.error
+                ]
+                yield {
+                    "name": f"{name}, by {end}",
+                    "sender": end,
+                    "pieces": [compact(piece) for piece in pieces],
+                    "messages": handed,
+                    "counts": list(astuple(receiver.counts)),
+                }
+
+
+def _fed(schema: Schema, pieces: Sequence[bytes]) -> list[bytes]:
+    """Return what a receiver is given of the pieces: a stream at once."""
+    return [*pieces] if schema.framing.kind == "datagram" else [b"".join(pieces)]
+
+
+def flipped(schema: Schema) -> Iterator[dict[str, Any]]:
+    """Yield frames of each end, with what a receiver makes of each with a bit inverted."""
+    for end in schema.ends:
+        for message in _sent_by(schema, end)[:_MOST]:
+            before, frame = (_frame(schema, message, number) for number in (0, 1))
+            longest = schema.framing.wire_size(schema.max_body_from(end))
+            more = longest // len(frame) if schema.framing.kind == "stream" else 0
+            if len(frame) > _LONGEST or more > _LONGEST:
+                continue
+            behind = [_ahead(schema) + _frame(schema, message, 2 + at) for at in range(1 + more)]
+            counts = []
+            for bit in range(8 * len(frame)):
+                damaged = bytearray(frame)
+                damaged[bit // 8] ^= 1 << bit % 8
+                receiver = Receiver(schema, end)
+                for data in _fed(schema, [before, bytes(damaged), *behind]):
+                    for _ in receiver.receive(data):
+                        pass
+                counts.append(list(astuple(receiver.counts)))
+            yield {
+                "name": f"{message.name} by {end}",
+                "sender": end,
+                "before": [compact(before)],
+                "frame": compact(frame),
+                "behind": [compact(each) for each in behind],
+                "counts": [[each, len([*again])] for each, again in itertools.groupby(counts)],
+            }
+
+
+def _sent_by(schema: Schema, end: str) -> list[Message]:
+    return [message for message in schema.messages if message.sender in (end, "both")]
+
+
+def _ahead(schema: Schema) -> bytes:
+    """Return what keeps a frame from the damage to another that is before it."""
+    return DELIMITER if schema.framing.kind == "cobs" else b""
+
+
+def _frame(schema: Schema, message: Message, sequence: int, more: bytes = b"") -> bytes:
+    body = b"".join(map(least_bytes, message.fields)) + more
+    id_ = 1 if message.id == "required" else 0
+    sequence &= 0xFF
+    return schema.framing.wire(write(schema, message.number, id_, body, sequence=sequence))
+
+
+def _disturbed(schema: Schema, message: Message, end: str) -> Iterator[tuple[str, list[bytes]]]:
+    right = [_ahead(schema) + _frame(schema, message, number) for number in range(256)]
+    cut = right[1][: len(right[1]) // 2]
+    yield "nothing wrong", right[:3]
+    yield "noise ahead", [b"\xa5\x5a\x01\xff", *right[:2]]
+    yield "a frame that is cut", [right[0], cut, *right[2:5]]
+    yield "a byte too many", [right[0], right[1][:2] + b"\x2a" + right[1][2:], *right[2:5]]
+    yield "noise behind", [*right[:2], b"\x01\x02"]
+    wrong = [_frame(schema, message, number, b"\0") for number in (1, 2)]
+    yield "bodies that are too long", [right[0], *wrong, right[3]]
+    alien = replace(message, seeds=(message.seed ^ 0x55,))
+    other = replace(schema, messages=(alien,))
+    foreign = [_ahead(schema) + _frame(other, alien, number) for number in range(1, 4)]
+    yield "frames of another schema", [right[0], *foreign, *right[4:6], foreign[0]]
+    longest = schema.framing.wire_size(schema.max_body_from(end))
+    if longest <= 1 << 12:
+        yield "more than the longest frame", [b"\x01" * (longest + 4), *right[:3]]
+    yield "numbers that are left out", [*right[:2], right[7], right[9]]
+    yield "numbers that begin anew", [*right[254:], *right[:2]]
+    yield "a frame that was overtaken", [right[0], right[2], right[1], right[3]]
+    yield "the same frame twice", [right[0], right[0], right[1]]
+    for opposite in _sent_by(schema, next(each for each in schema.ends if each != end))[:1]:
+        if opposite.sender != "both":
+            yield "frames of the other end", [right[0], _frame(schema, opposite, 1), right[1]]

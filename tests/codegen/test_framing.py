@@ -1,0 +1,443 @@
+"""Tests of every framing: both receivers make of any stream what the reference does."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tests.support import vectors
+from tests.support.emitted import emitted
+
+from microvm_proto.diagnostics import SchemaError
+from microvm_proto.framing import CHECKS, stuff, unstuff
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import Schema
+from microvm_proto.stream import Receiver
+
+from . import test_backends
+
+GROWN = Path(__file__).with_name("schemas") / "grown.toml"
+LONG = '[[message]]\nname = "blob"\nnumber = 201\nsender = "both"\nid = "none"\n'
+LONG += '[[message.field]]\nname = "data"\ntype = "tail"\nmax = 700\n'
+
+FRAMINGS = {
+    "cobs": 'kind = "cobs"\ntype = "u8"\nid = "u16"\nsequence = true\ncheck = "crc16"\n',
+    "unchecked cobs": 'kind = "cobs"\n',
+    "stream": 'kind = "stream"\nsequence = true\ncheck = "crc32c"\n',
+    "short stream": 'kind = "stream"\ntype = "u8"\nid = "u8"\nlength = "u16"\ncheck = "crc16"\n',
+    "unchecked stream": 'kind = "stream"\nid = "u16"\nlength = "u16"\n',
+    "datagram": 'kind = "datagram"\nid = "u8"\nsequence = true\ncheck = "crc32c"\n',
+    "unchecked datagram": 'kind = "datagram"\ntype = "u8"\n',
+}
+TABLE = ", by a table"
+"""What stands behind the name of a framing whose messages are in a table in C."""
+
+FRAMINGS |= {f"{name}{TABLE}": FRAMINGS[name] for name in ("cobs", "short stream")}
+ALL = [*FRAMINGS]
+CHECKED = [name for name, text in FRAMINGS.items() if "check" in text]
+
+SHIM = """
+#include "protocol.h"
+
+static struct {p}_receiver r;
+{room}
+
+void start(int sender, uint32_t version)
+{{
+	{p}_receiver_init(&r, (enum {p}_end)sender, version{given});
+}}
+
+/* A message is encoded again, into `out` behind its size. */
+static size_t again(uint8_t *out, uint32_t version)
+{{
+	uint8_t *at = out + 4;
+	size_t room = 4096, size = 0;
+
+	switch (r.header.type) {{
+{cases}	}}
+	{p}_put(out, 4, size);
+	return 4 + size;
+}}
+
+size_t receive(const uint8_t *data, size_t size, uint8_t *out)
+{{
+	uint8_t *at = out;
+
+{loop}
+	return (size_t)(at - out);
+}}
+
+void counts(uint32_t *to)
+{{
+	const uint32_t found[] = {{ r.frames, r.bad, {foreign}, r.skipped, {lost},
+		(uint32_t)r.fault.fault, r.fault.offset, r.fault.field }};
+
+	for (int i = 0; i < 8; i++)
+		to[i] = found[i];
+}}
+"""
+WHOLE = """	if ({p}_receive(&r, data, size))
+		at += again(at, r.version);"""
+BYTES = """	for (size_t i = 0; i < size; i++)
+		for (bool more = {p}_receive(&r, data[i]); more; more = {next})
+			at += again(at, r.version);"""
+
+Received = tuple[list[bytes], list[int], tuple[int, int, int] | None]
+"""The frames that were handed on, encoded again; the counts; fault, offset and field."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """A schema and the receivers of it."""
+
+    schema: Schema
+    codec: ModuleType
+    library: ctypes.CDLL
+    vectors: Path
+
+    def by_c(self, pieces: Iterable[bytes], sender: str, version: int = 0) -> Received:
+        self.library.start(self.schema.ends.index(sender) + 1, version or self.schema.version)
+        self.library.receive.restype = ctypes.c_size_t
+        frames = []
+        for piece in pieces:
+            out = ctypes.create_string_buffer(32 * len(piece) + 8192)
+            size = self.library.receive(piece, ctypes.c_size_t(len(piece)), out)
+            data = out.raw[:size]
+            while data:
+                end = 4 + int.from_bytes(data[:4], "little")
+                frames.append(data[4:end])
+                data = data[end:]
+        found = (ctypes.c_uint32 * 8)()
+        self.library.counts(found)
+        fault, offset, field = found[5:]
+        return frames, found[:5], (fault, offset, field) if fault else None
+
+    def unnumbered(self, received: Received) -> Received:
+        """The same with the number 0 in each frame, as those that Python encodes again have it."""
+        framing = self.schema.framing
+        frames = []
+        for frame in received[0]:
+            bare = bytearray(frame)
+            if framing.kind == "cobs":
+                bare = bytearray(unstuff(frame[:-1], 1 << 16) or b"")
+            seed = framing.seed_of(bytes(bare)) if framing.check_size else 0
+            end = len(bare) - framing.check_size
+            if framing.sequence:
+                bare[framing.offset("sequence")] = 0
+            frames.append(framing.wire(framing.seal(bytes(bare[:end]), seed)))
+        return frames, *received[1:]
+
+    def by_python(self, pieces: Iterable[bytes], sender: str, version: int = 0) -> Received:
+        decoder = self.codec.Decoder(sender, version or self.schema.version)
+        frames = []
+        for piece in pieces:
+            decoder.receive_data(piece)
+            while (message := decoder.next_message()) is not None:
+                frames.append(message.encode(decoder.version))
+        names = ("frames", "bad", "foreign", "skipped", "lost")
+        error = decoder.error
+        return (
+            frames,
+            [getattr(decoder, name, 0) for name in names],
+            (error.fault, error.offset, error.field_number) if error else None,
+        )
+
+    def by_reference(self, pieces: Iterable[bytes], sender: str, version: int = 0) -> Received:
+        framing = self.schema.framing
+        receiver = Receiver(self.schema.at(version) if version else self.schema, sender)
+        datagram = framing.kind == "datagram"
+        found = [
+            piece
+            for data in (pieces if datagram else [b"".join(pieces)])
+            for piece in receiver.receive(data)
+        ]
+        errors = [piece.error for piece in found if piece.error]
+        return (
+            [framing.wire(piece.frame) for piece in found if not piece.error],
+            list(astuple(receiver.counts)),
+            (errors[-1].fault.number, errors[-1].offset, errors[-1].number) if errors else None,
+        )
+
+
+def shim(schema: Schema) -> str:
+    """The program around a generated header."""
+    p, framing = schema.name, schema.framing
+    cases = ""
+    for message in schema.messages:
+        arguments = ["at", "room", "version"]
+        arguments += ["r.header.sequence"] if framing.sequence else []
+        arguments += ["r.header.id"] if message.id != "none" else []
+        arguments += [f"&r.body.{message.name}"] if message.visible else []
+        call = f"{p}_encode_{message.name}({', '.join(arguments)})"
+        cases += f"\tcase {message.number}:\n\t\tsize = {call};\n\t\tbreak;\n"
+    room = f"static uint8_t room[{max(framing.bare_size(schema.max_body), 1)}];"
+    more = f"{p}_receive_more(&r)" if framing.kind == "stream" else "false"
+    return SHIM.format(
+        p=p,
+        room="" if framing.kind == "datagram" else room,
+        given="" if framing.kind == "datagram" else ", room",
+        cases=cases,
+        loop=(WHOLE if framing.kind == "datagram" else BYTES).format(p=p, next=more),
+        foreign="r.foreign" if framing.check_size else "0",
+        lost="r.lost" if framing.sequence else "0",
+    )
+
+
+@pytest.fixture(scope="module")
+def ends(
+    tmp_path_factory: pytest.TempPathFactory, load: Callable[[Path], ModuleType]
+) -> Callable[[str], Ends]:
+    """Generate a schema with a framing, and build it, once each."""
+    made: dict[str, Ends] = {}
+
+    def ends(name: str) -> Ends:
+        if name not in made:
+            folder = tmp_path_factory.mktemp("framing")
+            head, body = GROWN.read_text().split("\n[[", 1)
+            text = f"{head}\n[framing]\n{FRAMINGS[name]}\n[[{body}\n{LONG}"
+            (folder / "schema.toml").write_text(text)
+            schema = read_schema(folder / "schema.toml")
+            outputs = {"python": "codec.py", "c": "protocol.h", "vectors": "vectors.json"}
+            for backend, file in outputs.items():
+                style = "table" if backend == "c" and name.endswith(TABLE) else ""
+                (folder / file).write_text(emitted(backend, schema, file, style)[file])
+            (folder / "shim.c").write_text(shim(schema))
+            flags = "-std=c11 -O1 -g -Wall -Wextra -Wconversion -Werror -shared -fPIC".split()
+            flags += ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
+            library = folder / "shim.so"
+            subprocess.run(["gcc", *flags, "-o", library, folder / "shim.c"], check=True)
+            made[name] = Ends(
+                schema,
+                load(folder / "codec.py"),
+                ctypes.CDLL(str(library)),
+                folder / "vectors.json",
+            )
+        return made[name]
+
+    return ends
+
+
+def test_checks_are_those_of_their_names() -> None:
+    for name, right in ("crc16", 0x29B1), ("crc32c", 0xE3069283):
+        assert CHECKS[name].function(b"123456789") == right
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 253, 254, 255, 256, 507, 508, 509])
+@pytest.mark.parametrize("zeros", [0, 1, 2, 5])
+def test_stuffing_is_undone_and_has_no_zero(size: int, zeros: int) -> None:
+    random_ = random.Random(size + zeros)
+    data = bytearray(b"\1" * size)
+    for _ in range(zeros if size else 0):
+        data[random_.randrange(size)] = 0
+    stuffed = stuff(bytes(data))
+    assert 0 not in stuffed
+    assert len(stuffed) <= len(data) + max(1, -(-len(data) // 254))
+    assert unstuff(stuffed, size) == bytes(data)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_vectors_are_decoded_and_refused_alike(name: str, ends: Callable[[str], Ends]) -> None:
+    built = ends(name)
+    final = not built.schema.framing.resynchronises
+    for vector in vectors.load(built.vectors):
+        by_c = built.by_c([vector.frame], vector.sender)
+        if vector.fault is None:
+            assert by_c == ([vector.frame], [1, 0, 0, 0, 0], None), vector.name
+            decoder = built.codec.Decoder(vector.sender)
+            decoder.receive_data(vector.frame)
+            message = decoder.next_message()
+            assert message.encode() == vector.frame, vector.name
+            for field, value in vector.fields.items():
+                assert getattr(message, field) == value, vector.name
+            continue
+        frames, counts, fault = by_c
+        assert (frames, fault) == ([], vector.fault), vector.name
+        assert counts[:2] == [0, 1], vector.name
+        if not final:
+            assert built.by_python([vector.frame], vector.sender) == by_c, vector.name
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "unchecked stream"])
+def test_streams_are_received_alike(name: str, ends: Callable[[str], Ends]) -> None:
+    built = ends(name)
+    data = json.loads(built.vectors.read_text())
+    for vector in data["streams"]:
+        pieces = [vectors.unpack(piece) for piece in vector["pieces"]]
+        expected = built.by_reference(pieces, vector["sender"])
+        assert expected[1] == vector["counts"], vector["name"]
+        assert len(expected[0]) == len(vector["messages"])
+        assert built.by_c(pieces, vector["sender"]) == expected, vector["name"]
+        by_python = built.by_python(pieces, vector["sender"])
+        assert by_python == built.unnumbered(expected), vector["name"]
+    assert len(data["streams"]) > 20
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_no_flipped_bit_makes_another_frame(name: str, ends: Callable[[str], Ends]) -> None:
+    built = ends(name)
+    flipped = json.loads(built.vectors.read_text())["flipped"]
+    assert {vector["sender"] for vector in flipped} == {*built.schema.ends}
+    for vector in flipped:
+        before, behind = (
+            [vectors.unpack(piece) for piece in vector[key]] for key in ("before", "behind")
+        )
+        frame = vectors.unpack(vector["frame"])
+        counts = itertools.chain.from_iterable(
+            itertools.repeat(each, times) for each, times in vector["counts"]
+        )
+        for bit, expected in enumerate(counts):
+            damaged = bytearray(frame)
+            damaged[bit // 8] ^= 1 << bit % 8
+            pieces = [*before, bytes(damaged), *behind]
+            by_c = frames, found, _ = built.by_c(pieces, vector["sender"])
+            assert built.by_python(pieces, vector["sender"]) == built.unnumbered(by_c)
+            assert found == expected, (vector["name"], bit)
+            right = [each.strip(b"\0") for each in (*before, *behind)]
+            assert [each.strip(b"\0") for each in frames] == right, (vector["name"], bit)
+        assert bit == 8 * len(frame) - 1
+
+
+def noisy(random_: random.Random, frames: Sequence[bytes]) -> Iterator[bytes]:
+    """Frames, of which some are damaged, missing, cut, or twice there; and noise between them."""
+    for frame in frames:
+        piece = bytearray(frame)
+        match random_.randrange(24):
+            case 0:
+                piece[random_.randrange(len(piece))] ^= 1 << random_.randrange(8)
+            case 1:
+                del piece[random_.randrange(len(piece)) :]
+            case 2:
+                piece.insert(random_.randrange(len(piece)), random_.randrange(256))
+            case 3:
+                piece += random_.choice([b"\0", b"\1\0", b"\xff" * 9, random_.randbytes(5)])
+            case 4:
+                piece *= 2
+            case 5:
+                continue
+        yield bytes(piece)
+
+
+def samples(built: Ends, sender: str, random_: random.Random) -> list[bytes]:
+    """Right frames of a sender, and wrong ones, in any order."""
+    known = [each for each in vectors.load(built.vectors) if len(each.frame) > 0]
+    return [random_.choice(known).frame for _ in range(60)] + [
+        random_.choice([each.frame for each in known if each.sender == sender and not each.fault])
+        for _ in range(60)
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "unchecked stream"])
+@pytest.mark.parametrize("seed", range(2))
+def test_noise_is_received_alike_however_it_is_cut(
+    name: str, seed: int, ends: Callable[[str], Ends]
+) -> None:
+    built, random_ = ends(name), random.Random(seed)
+    for sender in built.schema.ends:
+        frames = samples(built, sender, random_)
+        random_.shuffle(frames)
+        pieces = list(noisy(random_, frames))
+        version = random_.randrange(1, built.schema.version + 1)
+        expected = built.by_reference(pieces, sender, version)
+        unnumbered = built.unnumbered(expected)
+        assert version < built.schema.version or expected[1][0] > 10
+        assert built.by_c(pieces, sender, version) == expected
+        assert built.by_python(pieces, sender, version) == unnumbered
+        if built.schema.framing.kind != "datagram":
+            stream = b"".join(pieces)
+            cuts = sorted(random_.randrange(len(stream)) for _ in range(len(stream) // 7))
+            cut = [stream[a:b] for a, b in itertools.pairwise([0, *cuts, len(stream)])]
+            assert built.by_c(cut, sender, version) == expected
+            assert built.by_python(cut, sender, version) == unnumbered
+
+
+@pytest.mark.parametrize("name", ["cobs", "stream"])
+def test_the_header_is_as_clean_as_without_framing(
+    name: str, ends: Callable[[str], Ends], generated: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    schema = ends(name).schema.path
+    for header, compiler in itertools.product(test_backends.HEADERS, ("gcc's analyzer", "g++")):
+        test_backends.test_the_header_compiles_freestanding_and_as_cpp_without_a_warning(
+            schema, header, test_backends.COMPILERS[compiler], generated, tmp_path
+        )
+    test_backends.test_the_linter_knows_the_constants_of_the_header(schema, generated)
+
+
+def test_the_python_is_as_clean_as_without_framing(
+    ends: Callable[[str], Ends], tmp_path: Path
+) -> None:
+    names = ["cobs", "stream", "unchecked stream", "datagram"]
+    files = [tmp_path / f"{name.replace(' ', '_')}.py" for name in names]
+    for name, file in zip(names, files, strict=True):
+        shutil.copy(ends(name).schema.path.with_name("codec.py"), file)
+    for tool in (
+        ["ruff", "check", "--no-cache", "--config=pyproject.toml"],
+        ["ruff", "format", "--no-cache", "--config=pyproject.toml", "--check"],
+        ["mypy", "--strict", "--warn-unreachable", "--config-file=", "--cache-dir=/dev/null"],
+    ):
+        command = [sys.executable, "-m", *tool, *map(str, files)]
+        checked = subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=test_backends.ROOT
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_number_of_a_frame_is_the_next(ends: Callable[[str], Ends]) -> None:
+    codec = ends("cobs").codec
+    encoder, decoder = codec.Encoder(), codec.Decoder("left")
+    message = codec.Hello(0)
+    for number in range(600):
+        if number not in (300, 301):
+            decoder.receive_data(encoder.encode(message))
+            assert decoder.next_message() == message
+        else:
+            encoder.encode(message)
+    assert (decoder.frames, decoder.bad, decoder.lost) == (598, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("table", "rule"),
+    [
+        ('kind = "cobs"\nid = "none"\n', "bad-id"),
+        ('kind = "cobs"\ntype = "u8"\n', "bad-number"),
+        ('kind = "stream"\nlength = "u8"\n', "frame-too-long"),
+        ('kind = "stream"\nsequence = true\n', "bad-framing"),
+    ],
+)
+def test_a_schema_has_to_fit_its_framing(table: str, rule: str, tmp_path: Path) -> None:
+    path = tmp_path / "schema.toml"
+    path.write_text(
+        f'[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n[framing]\n{table}'
+        '[[message]]\nname = "m"\nnumber = 256\nsender = "a"\nid = "any"\n'
+        '[[message.field]]\nname = "data"\ntype = "tail"\nmax = 256\n'
+    )
+    with pytest.raises(SchemaError) as caught:
+        read_schema(path)
+    assert {finding.rule for finding in caught.value.diagnostics} == {rule}
+
+
+def test_another_name_is_another_seed(ends: Callable[[str], Ends]) -> None:
+    path = ends("cobs").schema.path
+    text = path.read_text()
+    other = path.with_name("renamed.toml")
+    other.write_text(text.replace('name = "hello"', 'name = "hallo"'))
+
+    def seeds(of: Path) -> list[tuple[int, ...]]:
+        return [message.seeds for message in read_schema(of).messages]
+
+    (different,) = [
+        at
+        for at, pair in enumerate(zip(seeds(path), seeds(other), strict=True))
+        if len({*pair}) > 1
+    ]
+    assert different == 0
+    assert read_schema(path).digest != read_schema(other).digest
