@@ -76,6 +76,7 @@ test-host: $(VENV)/dev
 
 test-long: lint
 	@$(call require,$(RUN_NEEDS))
+	$(PIP_INSTALL) --editable '.[mavlink]'
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/dev
@@ -98,7 +99,7 @@ format: $(VENV)/dev
 # By the oldest Python, since what it takes all take.
 constraints:
 	python3.11 -m venv .venv-constraints
-	.venv-constraints/bin/pip install --quiet '.[vm,plot,bench,dev]'
+	.venv-constraints/bin/pip install --quiet '.[vm,plot,bench,mavlink,dev]'
 	.venv-constraints/bin/pip freeze --exclude microvm >constraints.txt
 	rm -rf .venv-constraints
 

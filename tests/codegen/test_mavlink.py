@@ -1,0 +1,268 @@
+"""MAVLink's common messages, imported whole, are what pymavlink makes of them, both ways."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import random
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from tests.support import encoders
+
+from microvm_proto.cli import main
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import Message, Schema
+from microvm_proto.types import Array, Enum, Flags, Float
+
+pytestmark = pytest.mark.long
+
+HEADER = 12
+MESSAGES = 10_000
+HEARTBEAT = 65535
+LETTERS = {
+    "float": "f",
+    "double": "d",
+    **{
+        f"{u}int{8 << n}_t": "bhiq"[n].upper() if u else "bhiq"[n]
+        for u in ("u", "")
+        for n in range(4)
+    },
+}
+
+SHIM = """
+#include "common.h"
+
+{again}
+int decode(const uint8_t *frame, union common_body *body)
+{{
+	struct common_fault_at fault = {{ 0 }};
+	struct common_header header;
+
+	if (common_decode_header(frame, COMMON_VEHICLE, COMMON_VERSION, &header, &fault))
+		common_decode_body(&header, frame + COMMON_HEADER_SIZE, COMMON_VERSION, body, &fault);
+	return (int)fault.fault;
+}}
+
+size_t encode(uint16_t type, const union common_body *body, uint8_t *frame)
+{{
+	const struct common_header header = {{ .type = type }};
+
+	return again(frame, COMMON_VERSION, &header, body);
+}}
+"""
+
+#: A program of MAVLink's own tests: it writes each message that they send.
+PUBLISHED = """
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#define MAVLINK_USE_CONVENIENCE_FUNCTIONS
+#define MAVLINK_COMM_NUM_BUFFERS 2
+#define MAVLINK_ASSERT(x) assert(x)
+#include "common/version.h"
+#include "mavlink_types.h"
+static mavlink_system_t mavlink_system = { 42, 11 };
+static mavlink_message_t last;
+static void comm_send_ch(mavlink_channel_t channel, uint8_t byte);
+#include "common/mavlink.h"
+#include "common/testsuite.h"
+
+static void comm_send_ch(mavlink_channel_t channel, uint8_t byte)
+{
+	mavlink_status_t status;
+
+	mavlink_parse_char(channel, byte, &last, &status);
+	if (channel == MAVLINK_COMM_0)
+		putchar(byte);
+}
+
+int main(void)
+{
+	mavlink_test_minimal(11, 10, &last);
+	mavlink_test_all(11, 10, &last);
+	return 0;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Both of our ends, and pymavlink's.
+
+    :ivar definitions: the file that all of them are made of.
+    """
+
+    definitions: Path
+    folder: Path
+    schema: Schema
+    python: ModuleType
+    library: ctypes.CDLL
+    theirs: ModuleType
+
+    def message(self, theirs: Any) -> Message:
+        """What a message of theirs is here."""
+        number = theirs.get_msgId() or HEARTBEAT
+        return next(each for each in self.schema.messages if each.number == number)
+
+    def check(self, theirs: Any) -> None:
+        """Decode their payload, and encode the same again, by Python and by C."""
+        message = self.message(theirs)
+        expected = values(message, theirs)
+        body = bytes(theirs.get_payload()).ljust(message.max_body, b"\0")
+        frame = struct.pack("<IHHI", len(body), message.number, 0, 0) + body
+
+        decoder = self.python.Decoder("vehicle")
+        decoder.receive_data(frame)
+        mine = decoder.next_message()
+        by_python = {field.name: getattr(mine, field.python_name) for field in message.fields}
+        assert {name: plain(value) for name, value in by_python.items()} == {
+            field.name: None if field.absent == expected[field.name] else expected[field.name]
+            for field in message.fields
+        }
+        assert mine.encode() == frame
+
+        room = ctypes.create_string_buffer(4096)
+        assert self.library.decode(frame, room) == 0
+        by_c = struct_of(message).from_buffer(room)
+        found = {field.name: plain(getattr(by_c, field.c_name)) for field in message.fields}
+        assert found == expected
+        written = ctypes.create_string_buffer(len(frame))
+        assert self.library.encode(message.number, room, written) == len(frame)
+        assert written.raw == frame
+
+        their_end = self.theirs.MAVLink(None)
+        again = their_end.decode(bytearray(theirs._pack(their_end, theirs.crc_extra, body)))
+        assert values(message, again) == expected
+
+
+def values(message: Message, theirs: Any) -> dict[str, Any]:
+    """The fields of a message of theirs, by our names."""
+    names = {name.lower(): name for name in theirs.fieldnames}
+    found = {}
+    for field in message.fields:
+        name = names[field.name]
+        value = plain(getattr(theirs, f"_{name}_raw", getattr(theirs, name)))
+        if isinstance(field.type, Array):  # their text may be shorter
+            value = value if isinstance(value, tuple) else (value,)
+            value += (0,) * (field.type.count - len(value))
+        found[field.name] = value
+    return found
+
+
+def plain(value: Any) -> Any:
+    """A value that can be compared, also when it is not a number."""
+    match value:
+        case float():
+            return struct.pack("<d", value)
+        case None:
+            return None
+        case int():
+            return int(value)
+    return tuple(plain(each) for each in value)
+
+
+def struct_of(message: Message) -> type[ctypes.Structure]:
+    """The struct that a message is in C."""
+    fields = [(field.c_name, c_type(field.type)) for field in message.fields]
+    return type(message.name, (ctypes.Structure,), {"_fields_": fields})
+
+
+def c_type(kind: Any) -> Any:
+    match kind:
+        case Array(element=element, count=count):
+            return c_type(element) * count
+        case Enum(base=base) | Flags(base=base):
+            return c_type(base)
+        case Float(size=size):
+            return ctypes.c_float if size == 4 else ctypes.c_double
+    return getattr(ctypes, f"c_{'' if kind.signed else 'u'}int{8 * kind.size}")
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory, load: Callable[[Path], ModuleType]) -> Ends:
+    theirs = pytest.importorskip("pymavlink.dialects.v20.common")
+    folder = tmp_path_factory.mktemp("mavlink")
+    path = folder / "common.toml"
+    definitions = Path(str(theirs.__file__)).with_suffix(".xml")
+    for arguments in (["import", "mavlink", definitions, "-o", path], ["gen", path]):
+        result = CliRunner().invoke(main, list(map(str, arguments)))
+        assert result.exit_code == 0, result.output
+    schema = read_schema(path)
+    (folder / "shim.c").write_text(SHIM.format(again=encoders.again(schema)))
+    flags = "-std=c11 -O1 -Wall -Wextra -Wconversion -Werror -fPIC -shared".split()
+    sanitizers = ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
+    command = ["gcc", *flags, *sanitizers, "-o", "shim.so", "shim.c"]
+    subprocess.run(command, cwd=folder, check=True)
+    library = ctypes.CDLL(str(folder / "shim.so"))
+    library.encode.restype = ctypes.c_size_t
+    return Ends(definitions, folder, schema, load(folder / "common.py"), library, theirs)
+
+
+def at_random(theirs: ModuleType, rng: random.Random) -> Iterator[Any]:
+    """Messages of theirs, of each kind in turn, with any values at all."""
+    kinds = [theirs.mavlink_map[number] for number in sorted(theirs.mavlink_map)]
+    for number in range(MESSAGES):
+        kind = kinds[number % len(kinds)]
+        given: dict[str, object] = {}
+        for name, type_ in zip(kind.fieldnames, kind.fieldtypes, strict=True):
+            count = kind.array_lengths[kind.ordered_fieldnames.index(name)]
+            if type_ == "char":
+                given[name] = rng.randbytes(rng.randint(0, count))
+            else:
+                values = [at_edge(type_, rng) for _ in range(max(count, 1))]
+                given[name] = values if count else values[0]
+        yield kind(**given)
+
+
+def at_edge(type_: str, rng: random.Random) -> float:
+    """A value of one of MAVLink's types, of any bits, often of all or none."""
+    layout = struct.Struct(f"<{LETTERS[type_]}")
+    size = layout.size
+    data = rng.choice([bytes(size), b"\xff" * size, rng.randbytes(size), rng.randbytes(size)])
+    value: float = layout.unpack(data)[0]
+    return value
+
+
+def test_messages_at_random_are_what_pymavlink_makes_of_them(ends: Ends) -> None:
+    rng = random.Random(0)
+    for message in at_random(ends.theirs, rng):
+        message.pack(ends.theirs.MAVLink(None))
+        ends.check(message)
+
+
+def test_the_messages_of_mavlinks_own_tests_are_what_they_say(ends: Ends, tmp_path: Path) -> None:
+    mavgen = importlib.import_module("pymavlink.generator.mavgen")
+    options = {"language": "C", "wire_protocol": "2.0", "validate": False}
+    assert mavgen.mavgen(mavgen.Opts(output=str(tmp_path), **options), [str(ends.definitions)])
+    (tmp_path / "published.c").write_text(PUBLISHED)
+    command = ["gcc", "-w", "-O1", "-I.", "-o", "published", "published.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    sent = subprocess.run([tmp_path / "published"], capture_output=True, check=True).stdout
+    received = ends.theirs.MAVLink(None).parse_buffer(sent)
+    assert {message.get_msgId() for message in received} == set(ends.theirs.mavlink_map)
+    for message in received:
+        ends.check(message)
+
+
+@pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="no compiler for it")
+def test_all_of_it_is_compiled_for_a_cortex_m0(ends: Ends) -> None:
+    flags = "-mcpu=cortex-m0plus -mthumb -std=c11 -Os -ffreestanding -Wall -Wextra -Werror".split()
+    command = ["arm-none-eabi-gcc", *flags, "-c", "-o", "shim.o", "shim.c"]
+    subprocess.run(command, cwd=ends.folder, check=True)
+    names = subprocess.run(
+        ["arm-none-eabi-nm", "--undefined-only", "shim.o"],
+        cwd=ends.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert {line.split()[1] for line in names.splitlines()} <= {"memcpy", "memset", "memmove"}
