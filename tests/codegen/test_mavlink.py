@@ -52,11 +52,11 @@ int decode(const uint8_t *frame, union common_body *body)
 	return (int)fault.fault;
 }}
 
-size_t encode(uint16_t type, const union common_body *body, uint8_t *frame)
+size_t encode(uint16_t type, const union common_body *body, uint8_t *frame, size_t room)
 {{
 	const struct common_header header = {{ .type = type }};
 
-	return again(frame, COMMON_VERSION, &header, body);
+	return again(frame, room, COMMON_VERSION, &header, body);
 }}
 """
 
@@ -117,7 +117,7 @@ class Ends:
         """Decode their payload, and encode the same again, by Python and by C."""
         message = self.message(theirs)
         expected = values(message, theirs)
-        body = bytes(theirs.get_payload()).ljust(message.max_body, b"\0")
+        body = bytes(theirs.get_msgbuf()[10:-2]).ljust(message.max_body, b"\0")
         frame = struct.pack("<IHHI", len(body), message.number, 0, 0) + body
 
         decoder = self.python.Decoder("vehicle")
@@ -136,7 +136,8 @@ class Ends:
         found = {field.name: plain(getattr(by_c, field.c_name)) for field in message.fields}
         assert found == expected
         written = ctypes.create_string_buffer(len(frame))
-        assert self.library.encode(message.number, room, written) == len(frame)
+        size = ctypes.c_size_t(len(frame))
+        assert self.library.encode(message.number, room, written, size) == len(frame)
         assert written.raw == frame
 
         their_end = self.theirs.MAVLink(None)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
-MAX_SIZE = 1 << 22
-"""Bytes that a file may have with all that it includes; the largest dialects have a third of it."""
+MAX_SIZE = 1 << 21
+"""Bytes that a file may have with all that it includes; all that come with MAVLink have half of it."""
 MAX_FILES = 100
 
 TYPES = {
