@@ -259,11 +259,9 @@ def test_all_of_it_is_compiled_for_a_cortex_m0(ends: Ends) -> None:
     flags = "-mcpu=cortex-m0plus -mthumb -std=c11 -Os -ffreestanding -Wall -Wextra -Werror".split()
     command = ["arm-none-eabi-gcc", *flags, "-c", "-o", "shim.o", "shim.c"]
     subprocess.run(command, cwd=ends.folder, check=True)
-    names = subprocess.run(
-        ["arm-none-eabi-nm", "--undefined-only", "shim.o"],
-        cwd=ends.folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert {line.split()[1] for line in names.splitlines()} <= {"memcpy", "memset", "memmove"}
+    nm = ["arm-none-eabi-nm", "--undefined-only", "--format=just-symbols", "shim.o"]
+    said = subprocess.run(nm, cwd=ends.folder, capture_output=True, text=True, check=True).stdout
+    # What the compiler itself brings begins with two underscores; floats are only copied.
+    needed = {name for name in said.split() if not name.startswith("__")}
+    assert needed <= {"memcpy", "memset", "memmove"}
+    assert "__aeabi_f" not in said

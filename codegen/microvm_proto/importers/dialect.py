@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 MAX_SIZE = 1 << 21
-"""Bytes that a file may have with all that it includes; all that come with MAVLink have half of it."""
+"""Bytes that a file may have with all that it includes; all that MAVLink has are half of it."""
 MAX_FILES = 100
 
 TYPES = {
