@@ -188,15 +188,21 @@ def c_type(kind: Any) -> Any:
     return getattr(ctypes, f"c_{'' if kind.signed else 'u'}int{8 * kind.size}")
 
 
-@pytest.fixture(scope="module")
-def ends(tmp_path_factory: pytest.TempPathFactory, load: Callable[[Path], ModuleType]) -> Ends:
+@pytest.fixture(scope="module", params=["fast and table", "plain and inline"])
+def ends(
+    tmp_path_factory: pytest.TempPathFactory,
+    load: Callable[[Path], ModuleType],
+    request: pytest.FixtureRequest,
+) -> Ends:
     theirs = pytest.importorskip("pymavlink.dialects.v20.common")
     folder = tmp_path_factory.mktemp("mavlink")
     path = folder / "common.toml"
     definitions = Path(str(theirs.__file__)).with_suffix(".xml")
-    for arguments in (["import", "mavlink", definitions, "-o", path], ["gen", path]):
-        result = CliRunner().invoke(main, list(map(str, arguments)))
-        assert result.exit_code == 0, result.output
+    run("import", "mavlink", definitions, "-o", path)
+    for backend, style in zip(("python", "c"), request.param.split(" and "), strict=True):
+        line = f'backend = "{backend}"\n'
+        path.write_text(path.read_text().replace(line, f'{line}style = "{style}"\n'))
+    run("gen", path)
     schema = read_schema(path)
     (folder / "shim.c").write_text(SHIM.format(again=encoders.again(schema)))
     flags = "-std=c11 -O1 -Wall -Wextra -Wconversion -Werror -fPIC -shared".split()
@@ -206,6 +212,11 @@ def ends(tmp_path_factory: pytest.TempPathFactory, load: Callable[[Path], Module
     library = ctypes.CDLL(str(folder / "shim.so"))
     library.encode.restype = ctypes.c_size_t
     return Ends(definitions, folder, schema, load(folder / "common.py"), library, theirs)
+
+
+def run(*arguments: str | Path) -> None:
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
 
 
 def at_random(theirs: ModuleType, rng: random.Random) -> Iterator[Any]:
