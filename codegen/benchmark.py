@@ -4,6 +4,7 @@
 values, each of which is read once. What is ours includes the frame's header, the bounds and the
 stream of frames; theirs is the bare message. All three end with equal values, which is checked.
 To encode in parts is what the host does with data: the frame's head, and the data as it is.
+`plain` is our codec in that style, without the fast path.
 Times are of the processor, so that what else runs on it disturbs less.
 """
 
@@ -12,13 +13,17 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.metadata
+import importlib.util
 import json
 import platform
 import statistics
 import sys
+import tempfile
 import time
 import timeit
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import GenericAlias, ModuleType
 from typing import Any
 
 import msgspec
@@ -26,6 +31,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal import api_implementation
 
 from microvm.wire import codec
+from microvm_proto import backends
+from microvm_proto.resolve import read_schema
+from microvm_proto.schema import Output
 
 CHUNK = bytes(range(256)) * 256
 ARGV = (b"python3", b"-m", b"pytest", b"-q", b"--maxfail=1", b"tests/host")
@@ -49,24 +57,58 @@ VALUES: dict[str, dict[str, Any]] = {
         "max_memory": 1 << 28,
     },
     "exec_response": {"id": 7, "ending": codec.Ending.EXITED, "status": 3},
+    "motion": {
+        "time_us": 1_700_000_000_000_000,
+        "acceleration": (0.25, -0.5, 9.75),
+        "rotation": (0.0, 0.125, -0.0625),
+        "temperature": 21.5,
+        "samples": tuple(range(-800, 800, 100)),
+    },
 }
+HERE = Path(__file__).parent
+SCHEMAS = {"motion": HERE / "benchmark.toml"}
+"""Those of messages that are not of sandboxd."""
 SENDERS = {
     "exec_output": "guest",
     "exec_stdin": "host",
     "exec_request": "host",
     "exec_response": "guest",
+    "motion": "device",
 }
 TITLES = {
     "exec_output": "`exec_output`, 64 KiB",
     "exec_stdin": "`exec_stdin`, 64 KiB",
     "exec_request": f"`exec_request`, {len(ARGV)} arguments, {len(ENV)} variables",
     "exec_response": "`exec_response`",
+    "motion": "`motion`, 7 floats in 2 arrays and alone, 16 integers in one",
 }
 Pair = tuple[Callable[[], bytes], Callable[[], tuple[Any, ...]]]
 
 
-def ours(name: str, values: dict[str, Any]) -> Pair:
+def _codec(name: str, style: str) -> ModuleType:
+    """Return the codec of a message in a style."""
+    return _generated(SCHEMAS.get(name, HERE.parent / "protocol/sandboxd.toml"), style)
+
+
+@functools.cache
+def _generated(schema: Path, style: str) -> ModuleType:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"{schema.stem}_{style}.py")
+        files = backends.find("python")(
+            read_schema(schema), Output("python", path, path.stem, style)
+        )
+        path.write_text(files[path.name])
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(path)
+        module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+
+def ours(name: str, values: dict[str, Any], style: str = "fast") -> Pair:
     """Return functions that encode and decode by the generated codec."""
+    codec = _codec(name, style)
     kind = getattr(codec, _camel(name))
     arguments = tuple(values.values())
     read = _reader(values)
@@ -80,9 +122,9 @@ def ours(name: str, values: dict[str, Any]) -> Pair:
     return lambda: kind(*arguments).encode(), decode
 
 
-def in_parts(name: str, values: dict[str, Any]) -> Callable[[], object]:
+def in_parts(name: str, values: dict[str, Any], style: str = "fast") -> Callable[[], object]:
     """Return a function that encodes by the generated codec without copying the data."""
-    kind = getattr(codec, _camel(name))
+    kind = getattr(_codec(name, style), _camel(name))
     arguments = tuple(values.values())
     return lambda: kind(*arguments).encode_parts()
 
@@ -92,13 +134,15 @@ def protobuf(name: str, values: dict[str, Any]) -> Pair:
     labels = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
     message = file.message_type.add(name=_camel(name))
+    types = {bytes: labels.TYPE_BYTES, float: labels.TYPE_FLOAT}
     for number, (field, value) in enumerate(values.items(), 1):
         several = isinstance(value, tuple)
+        signed = labels.TYPE_SINT32 if several else labels.TYPE_UINT64
         message.field.add(
             name=field,
             number=number,
             label=labels.LABEL_REPEATED if several else labels.LABEL_OPTIONAL,
-            type=labels.TYPE_BYTES if isinstance(value, bytes | tuple) else labels.TYPE_UINT64,
+            type=types.get(type(value[0] if several else value), signed),
         )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
@@ -116,8 +160,13 @@ def msgpack(name: str, values: dict[str, Any], view: bool = False) -> Pair:
 
     :param view: decode bytes to views of the input, without a copy.
     """
-    types: dict[type, Any] = {bytes: memoryview if view else bytes, tuple: tuple[bytes, ...]}
-    fields = [(field, types.get(type(value), type(value))) for field, value in values.items()]
+    types: dict[type, Any] = {bytes: memoryview if view else bytes}
+    fields = [
+        (field, GenericAlias(tuple, (type(value[0]), ...)))
+        if isinstance(value, tuple)
+        else (field, types.get(type(value), type(value)))
+        for field, value in values.items()
+    ]
     kind: Any = msgspec.defstruct(_camel(name), fields, array_like=True)
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(kind)
     arguments = tuple(values.values())
@@ -128,6 +177,7 @@ def msgpack(name: str, values: dict[str, Any], view: bool = False) -> Pair:
 
 TOOLS: dict[str, Callable[[str, dict[str, Any]], Pair]] = {
     "microvm-proto": ours,
+    "plain": functools.partial(ours, style="plain"),
     "protobuf": protobuf,
     "msgspec": msgpack,
     "msgspec, views": functools.partial(msgpack, view=True),
@@ -147,8 +197,9 @@ def measure(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
                 raise AssertionError(f"{tool} decodes {name} to something else")
             calls.setdefault((name, "encode"), {})[tool] = encode
             calls.setdefault((name, "decode"), {})[tool] = decode
-        if hasattr(getattr(codec, _camel(name)), "encode_parts"):
-            parts = {next(iter(TOOLS)): in_parts(name, values)}
+        if hasattr(getattr(codec, _camel(name), None), "encode_parts"):
+            parts = {"microvm-proto": in_parts(name, values)}
+            parts["plain"] = in_parts(name, values, "plain")
             calls[name, "encode in parts"] = calls[name, "encode"] | parts
     times: dict[tuple[str, str, str], list[float]] = {}
     for _ in range(rounds):

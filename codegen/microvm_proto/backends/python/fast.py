@@ -405,7 +405,11 @@ def _check_finite(fields: Iterable[Field], of: str, margin: int) -> Iterator[str
         for field in fields
         if isinstance(field.type, Float) and field.type.finite
     ]
-    if numbers:
+    # As `_finite` does, without the time of a call.
+    wrong = f"not isfinite({' + '.join(numbers)})"
+    if numbers and margin + len(f"if {wrong}:") <= WIDTH:
+        yield from _fallback_if(wrong)
+    elif numbers:
         yield from call("_finite", numbers, margin)
 
 
