@@ -10,19 +10,18 @@ import contextlib
 import ctypes
 import functools
 import itertools
-import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support import encoders, messages, vectors
 from tests.support.emitted import compiled, emitted
+from tests.support.values import values
 
 from microvm_proto import frame as reference
 from microvm_proto.faults import FAULTS, Fault
@@ -30,20 +29,6 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
     FLOATS,
-    Array,
-    Bool,
-    ByteList,
-    Bytes,
-    Enum,
-    Field,
-    Flags,
-    Float,
-    Integer,
-    List,
-    Struct,
-    Tail,
-    Text,
-    Type,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -227,59 +212,6 @@ def _load(path: Path) -> ctypes.CDLL:
         ctypes.c_uint32 * 3,
     ]
     return library
-
-
-def values(field: Field) -> st.SearchStrategy[Any]:
-    """Return what a field may be in a frame, small but with its limits in reach."""
-    value = within_bounds(field.type)
-    return value if field.absent is None else value | st.just(field.absent)
-
-
-def within_bounds(kind: Type) -> st.SearchStrategy[Any]:
-    """Return the same for a type."""
-    match kind:
-        case Integer(minimum=low, maximum=high):
-            return st.integers(low, high)
-        case Float(size=size, finite=finite):
-            numbers = st.floats(width=32 if size == 4 else 64, allow_nan=not finite)
-            numbers = numbers.filter(math.isfinite) if finite else numbers
-            return numbers.map(lambda number: struct.pack("<f" if size == 4 else "<d", number)).map(
-                lambda data: int.from_bytes(data, "little")
-            )
-        case Bool():
-            return st.sampled_from([0, 1])
-        case Enum(closed=True, values=known):
-            return st.sampled_from([value.number for value in known])
-        case Enum(base=base):
-            return st.integers(base.minimum, base.maximum)
-        case Flags(closed=closed, base=base, bits=bits):
-            named = st.sets(st.sampled_from([bit.mask for bit in bits])).map(sum)
-            return named if closed else named | st.integers(0, base.maximum)
-        case Struct(fields=fields):
-            return st.fixed_dictionaries({each.name: values(each) for each in fields})
-        case Array(is_octets=True, count=count):
-            return st.binary(min_size=count, max_size=count)
-        case Array(element=element, count=count):
-            return st.lists(within_bounds(element), min_size=count, max_size=count).map(tuple)
-        case Bytes(maximum=maximum, nul=nul):
-            return octets(maximum, nul)
-        case Text(maximum=maximum, nul=nul):
-            character = st.characters(codec="utf-8", exclude_characters="" if nul else "\0")
-            text = st.text(character, max_size=min(maximum, 12)).map(str.encode)
-            return text.filter(lambda data: len(data) <= maximum)
-        case ByteList(max_items=most, max_item=longest, max_total=total, nul=nul, prefix=prefix):
-            items = st.lists(octets(longest, nul), max_size=min(most, 4)).map(tuple)
-            return items.filter(lambda them: sum(prefix.size + len(i) for i in them) <= total)
-        case List(element=element, max_items=most):
-            return st.lists(within_bounds(element), max_size=min(most, 4)).map(tuple)
-        case Tail(maximum=maximum):
-            return octets(maximum, nul=True)
-
-
-def octets(maximum: int, nul: bool) -> st.SearchStrategy[bytes]:
-    # Hypothesis looks for the ends of a range that is small.
-    most = min(maximum, 12)
-    return st.lists(st.integers(0 if nul else 1, 255), max_size=most).map(bytes)
 
 
 def frames(pair: Codec) -> st.SearchStrategy[tuple[str, bytes]]:
