@@ -25,6 +25,9 @@ from microvm_proto.types import (
 MAX_FILLED = 1 << 16
 """A list, or a body, that can hold more is not filled."""
 
+_MAX_VALUES = 4096
+"""A message that never has fewer has no vectors."""
+
 _MAX_LEAVES = 32
 """A message with more values has less for each of them: all of it would grow with the square."""
 
@@ -126,6 +129,21 @@ def is_large(fields: Iterable[Field]) -> bool:
     return sum(_leaves(field.type) for field in fields) > _MAX_LEAVES
 
 
+def is_huge(fields: Iterable[Field]) -> bool:
+    """Tell whether even the shortest body has more values than can be written out."""
+    return sum(_count(field.type) for field in fields) > _MAX_VALUES
+
+
+def _count(kind: Type) -> int:
+    """Return how many values there are in one of fixed size; 1 for others, which can be empty."""
+    match kind:
+        case Struct(fields=fields):
+            return sum(_count(field.type) for field in fields)
+        case Array(is_octets=False, element=element, count=count):
+            return count * _count(element)
+    return 1
+
+
 def _leaves(kind: Type) -> int:
     """Return how many values there are in one, of arrays and lists two elements at most."""
     match kind:
@@ -208,6 +226,6 @@ def _lists(kind: List) -> Iterator[tuple[str, Value]]:
     for label, value in elements.items():
         yield f"one item, {label}", (value,)
     yield "each item another one", tuple(elements.values())[: kind.max_items]
-    if kind.max_items <= MAX_FILLED:
+    if kind.max_items * _count(kind.element) <= MAX_FILLED:
         yield "most items", (least(kind.element),) * kind.max_items
         yield "longest", (list(elements.values())[-1],) * kind.max_items
