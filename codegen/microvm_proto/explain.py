@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from microvm_proto.frame import Incomplete, Malformed, Part, Value
 from microvm_proto.schema import Message, Schema
 from microvm_proto.splitter import Frame, ResumingSplitter, Splitter
-from microvm_proto.types import ByteList, Enum
+from microvm_proto.types import Bool, Enum, Field, Flags, Float, Integer, Text
 
 _WIDTH = 8
 """Bytes in hexadecimal that stand on a line."""
@@ -149,6 +149,7 @@ class View:
         self._enums = {
             enum.name: {value.number: value.name for value in enum.values} for enum in schema.enums
         }
+        self._more = self._row("", b"", "", "...")
 
     def lines(self, title: str, frame: Frame) -> list[str]:
         """Return the lines of a frame."""
@@ -158,8 +159,8 @@ class View:
             if part.item is None or part.item < _MAX_ITEMS:
                 octets = data[part.offset : part.offset + part.size]
                 lines.append(self._row(part.offset, octets, part.name, self._value(part)))
-            elif part.item == _MAX_ITEMS:
-                lines.append(self._row("", b"", "", "..."))
+            elif part.item == _MAX_ITEMS and lines[-1] != self._more:
+                lines.append(self._more)
             if isinstance(broken, Malformed) and broken.offset == part.offset < self._header_size:
                 lines.append(self._caret(0, broken))
         if broken:
@@ -180,18 +181,26 @@ class View:
         return row if value else row.rstrip()
 
     def _value(self, part: Part) -> str:
-        value = part.value
+        value, kind, field = part.value, part.kind, part.field
         if isinstance(value, bytes):
-            return _text(value)
-        kind = part.kind
-        if part.field is None and part.name == "type":
+            return _text(value, "utf-8" if isinstance(kind, Text) else "latin-1")
+        if field is None:
+            if part.name != "type":
+                return _integer(value)
             message = self._messages.get(value)
             return f"{value} ({message.name if message else 'unknown'})"
-        if isinstance(kind, Enum):
-            return f"{value} ({self._enums[kind.name].get(value, 'unknown')})"
-        if isinstance(kind, ByteList):
-            return f"{value} item{'' if value == 1 else 's'}"
-        return str(value) if value <= 0xFFFF else f"{value} ({value:#x})"
+        match kind:
+            case Integer() | Float():
+                if field.unit or field.scale or value == field.absent:
+                    return _measured(field, kind, value)
+                return _integer(value) if isinstance(kind, Integer) else _number(kind, value)
+            case Enum(name=name):
+                return f"{value} ({self._enums[name].get(value, 'unknown')})"
+            case Flags():
+                return f"{value:#x} ({_bits(kind, value)})"
+            case Bool():
+                return f"{value} ({'true' if value else 'false'})"
+        return f"{value} item{'' if value == 1 else 's'}"
 
     def _break(self, frame: Frame, broken: Malformed | Incomplete) -> Iterator[str]:
         """Yield the lines of what is no part of a frame any more."""
@@ -215,8 +224,34 @@ class View:
         return f"{' ' * (10 + 3 * behind)}{self._red}^^ {broken.fault.name}{self._plain}"
 
 
-def _text(data: bytes) -> str:
+def _integer(value: int) -> str:
+    return str(value) if value <= 0xFFFF else f"{value} ({value:#x})"
+
+
+def _measured(field: Field, kind: Integer | Float, value: int) -> str:
+    """Show a number with what it stands for."""
+    shown = _number(kind, value) if isinstance(kind, Float) else str(value)
+    if value == field.absent:
+        return f"{shown} (absent)"
+    if not field.scale:
+        return f"{shown} {field.unit}"
+    number = kind.number(value) if isinstance(kind, Float) else value
+    return f"{shown} ({f'{number * field.scale:.10g} {field.unit}'.rstrip()})"
+
+
+def _number(kind: Float, bits: int) -> str:
+    return f"{kind.number(bits):.{7 if kind.size == 4 else 15}g}"
+
+
+def _bits(kind: Flags, value: int) -> str:
+    names = [bit.name for bit in kind.bits if value & bit.mask]
+    unknown = value & ~kind.mask
+    return ", ".join([*names, *([f"{unknown:#x}"] if unknown else [])]) or "none"
+
+
+def _text(data: bytes, encoding: str) -> str:
     r"""Show bytes as printable ASCII in quotes, escaped as in Python and C; long ones in part."""
-    shown = data[:_MAX_TEXT].decode("latin-1").translate(_ESCAPES)
-    rest = f"... {len(data)} bytes" if len(data) > _MAX_TEXT else ""
+    text = data[: 4 * (_MAX_TEXT + 1)].decode(encoding, "ignore")
+    shown = text[:_MAX_TEXT].translate(_ESCAPES).encode("ascii", "backslashreplace").decode()
+    rest = f"... {len(data)} bytes" if len(text) > _MAX_TEXT else ""
     return f'"{shown}"{rest}'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
@@ -175,8 +174,6 @@ def default_of(field: Field) -> Value | None:
             return [bit.name for bit in bits if field.default & bit.mask] or None
         case Bool():
             return bool(field.default) or None
-        case Float(size=size) if field.default:
-            data = field.default.to_bytes(size, "little")
-            number: float = struct.unpack("<f" if size == 4 else "<d", data)[0]
-            return number
+        case Float() as kind if field.default:
+            return kind.number(field.default)
     return field.default or None

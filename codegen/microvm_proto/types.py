@@ -6,6 +6,7 @@ have a length or a count in front, or are the rest of the body.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -88,6 +89,12 @@ class Float:
     def exponent(self) -> int:
         """The mask of the bits that are all 1 in NaN and the infinities."""
         return 0x7F800000 if self.size == 4 else 0x7FF0000000000000
+
+    def number(self, bits: int) -> float:
+        """Return the number that has these bits."""
+        data = bits.to_bytes(self.size, "little")
+        number: float = struct.unpack("<f" if self.size == 4 else "<d", data)[0]
+        return number
 
 
 FLOATS = {name: Float(name, size) for name, size in (("f32", 4), ("f64", 8))}

@@ -37,6 +37,15 @@ def schema() -> Schema:
     return read_schema(ROOT / "protocol/sandboxd.toml")
 
 
+@pytest.fixture(params=["protocol/sandboxd.toml", "tests/codegen/schemas/types.toml"])
+def tested(
+    request: pytest.FixtureRequest, generated: Callable[[Path], Path]
+) -> tuple[Schema, list[vectors.Vector]]:
+    """A schema and its vectors."""
+    path = ROOT / request.param
+    return read_schema(path), vectors.load(generated(path) / "vectors.json")
+
+
 @pytest.fixture(autouse=True)
 def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
@@ -65,13 +74,18 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def test_every_valid_vector_is_shown_from_its_first_byte_to_its_last(schema: Schema) -> None:
-    for vector in vectors.load(vectors.COMMITTED):
+def test_every_valid_vector_is_shown_from_its_first_byte_to_its_last(
+    tested: tuple[Schema, list[vectors.Vector]],
+) -> None:
+    schema, known = tested
+    senders = {message.name: message.sender for message in schema.messages}
+    for vector in known:
         if vector.fault is None and len(vector.frame) < 100:
             lines, right = lines_of(schema, vector.frame, vector.sender)
             assert right, vector.name
             title, *rows = lines
-            assert title == f"frame 1, at 0: {vector.message}, sent by {vector.sender}"
+            sender = senders[vector.message].replace("both", "either side")
+            assert title == f"frame 1, at 0: {vector.message}, sent by {sender}"
             at = 0
             for row in filter(None, rows):
                 found = ROW.match(row + " ")
@@ -86,8 +100,11 @@ def test_every_valid_vector_is_shown_from_its_first_byte_to_its_last(schema: Sch
                 assert at == len(vector.frame), vector.name
 
 
-def test_every_invalid_vector_has_a_caret_below_the_first_wrong_byte(schema: Schema) -> None:
-    for vector in vectors.load(vectors.COMMITTED):
+def test_every_invalid_vector_has_a_caret_below_the_first_wrong_byte(
+    tested: tuple[Schema, list[vectors.Vector]],
+) -> None:
+    schema, known = tested
+    for vector in known:
         if vector.fault is not None:
             code, offset, _ = vector.fault
             lines, right = lines_of(schema, vector.frame, vector.sender)
@@ -292,3 +309,36 @@ def test_the_documentation_shows_what_is_shown(run: Run) -> None:
     assert examples
     for command, said in examples:
         assert run(*command.split()).output.rstrip() == said.rstrip(), command
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("scalars, the least", "0 (false) | 0x0 (none) | -32768 (absent) | 0 (absent)"),
+        ("scalars, the most", "0x83 (read, write, forever) | 32767 (327.67 degC)"),
+        ("scalars.status, unknown bits", "0x7fffffee (0x7fffffee)"),
+        ("structs, the most", "3.402823e+38 m | 4 (stuck) | 32767 (16383.5 mV) | 1 (true)"),
+        ("floats.double, quiet NaN", "nan | 0"),
+        ("texts.title, U+10FFFF", r'"\U0010ffff"'),
+        ("lists.numbers, longest", "4 items | 65535"),
+    ],
+)
+def test_a_value_is_shown_by_its_type(
+    name: str, expected: str, generated: Callable[[Path], Path]
+) -> None:
+    path = ROOT / "tests/codegen/schemas/types.toml"
+    known = {each.name: each.frame for each in vectors.load(generated(path) / "vectors.json")}
+    lines, right = lines_of(read_schema(path), known[name])
+    assert right
+    for value in expected.split(" | "):
+        assert any(line.endswith(f" {value}") for line in lines), value
+
+
+def test_of_a_list_of_structs_the_first_items_are_shown(
+    generated: Callable[[Path], Path],
+) -> None:
+    path = ROOT / "tests/codegen/schemas/short_prefix.toml"
+    known = {each.name: each.frame for each in vectors.load(generated(path) / "vectors.json")}
+    lines, _ = lines_of(read_schema(path), known["everything.entries, longest"])
+    shown = [line[39:].split(" ")[0] for line in lines if "entries" in line or line.endswith("...")]
+    assert shown[-3:] == ["entries[7].key", "entries[7].on", ""]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 
 from microvm_proto.schema import Schema
@@ -142,9 +141,8 @@ def _default(field: Field) -> str:
         case Flags(bits=bits):
             names = [f"`{bit.name}`" for bit in bits if field.default & bit.mask]
             return " and ".join(names) or "0"
-        case Float(size=size):
-            data = field.default.to_bytes(size, "little")
-            return f"{struct.unpack('<f' if size == 4 else '<d', data)[0]:g}"
+        case Float() as kind:
+            return f"{kind.number(field.default):g}"
         case Struct() | Array():
             return "all zero bytes"
         case Integer() if field.absent == field.default:
