@@ -142,6 +142,7 @@ class View:
     def __init__(self, schema: Schema, *, colour: bool) -> None:
         self.schema = schema
         self._header_size = schema.framing.header_size
+        self._type = [part.name for part in schema.framing.header].index("type")
         self._bold, self._dim, self._red, self._plain = _STYLES if colour else [""] * 4
         self._messages: dict[Value, Message] = {
             message.number: message for message in schema.messages
@@ -168,8 +169,7 @@ class View:
         return lines
 
     def _sent(self, parts: Sequence[Part]) -> str:
-        numbers = [part.value for part in parts if not part.number and part.name == "type"]
-        message = self._messages.get(numbers[0]) if numbers else None
+        message = self._messages.get(parts[self._type].value) if len(parts) > self._type else None
         if message is None:
             return ""
         sender = "either side" if message.sender == "both" else message.sender
@@ -177,7 +177,9 @@ class View:
 
     def _row(self, offset: int | str, data: bytes, name: str, value: str) -> str:
         shown = data.hex(" ") if len(data) <= _WIDTH else data[:_WIDTH].hex(" ") + " ..."
-        row = f"{offset:>8}  {self._dim}{shown:<27}{self._plain}  {name:<16} {value}"
+        # Of every line that is shown: the methods take half as long as formats such as `:>8`.
+        where, octets, label = str(offset).rjust(8), shown.ljust(27), name.ljust(16)
+        row = f"{where}  {self._dim}{octets}{self._plain}  {label} {value}"
         return row if value else row.rstrip()
 
     def _value(self, part: Part) -> str:
