@@ -20,6 +20,9 @@ TEST_NEEDS := gcc:gcc g++:g++ clang:clang tshark:tshark xxd:xxd hexdump:bsdextra
 LIBFUZZER := $(wildcard /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a)
 TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
 
+# For the samples that run on a Cortex-M: half a gigabyte.
+LONG_NEEDS := arm-none-eabi-gcc:gcc-arm-none-eabi qemu-system-arm:qemu-system-arm
+
 # For all rungs together, or for those in FUZZ; CI and tests have less, with fixed seeds.
 FUZZ_SECONDS ?= 300
 FUZZ ?= fuzz
@@ -75,7 +78,7 @@ test-host: $(VENV)/dev
 	$(BIN)/python -m pytest -m 'not long' $(GUESTLESS)
 
 test-long: lint
-	@$(call require,$(RUN_NEEDS))
+	@$(call require,$(RUN_NEEDS) $(LONG_NEEDS))
 	$(PIP_INSTALL) --editable '.[mavlink]'
 	$(BIN)/python -m pytest
 
@@ -88,6 +91,7 @@ lint: $(VENV)/dev
 	$(BIN)/microvm-proto gen --check
 	$(BIN)/microvm-proto gen --check protocol/files.toml
 	$(BIN)/microvm-proto gen --check examples/sensor/sensor.toml
+	$(BIN)/microvm-proto gen --check examples/serial/meter.toml
 	$(BIN)/microvm-proto breaking
 	$(MAKE) --no-print-directory -s -C guest analyze CC=gcc
 	$(MAKE) --no-print-directory -s -C host/confine analyze CC=gcc
@@ -107,6 +111,7 @@ gen: $(VENV)/dev
 	$(BIN)/microvm-proto gen
 	$(BIN)/microvm-proto gen protocol/files.toml
 	$(BIN)/microvm-proto gen examples/sensor/sensor.toml
+	$(BIN)/microvm-proto gen examples/serial/meter.toml
 	$(BIN)/python -m tests.project.modules
 	$(BIN)/python -m tests.project.options
 	$(BIN)/python -m tests.project.config

@@ -1,0 +1,878 @@
+"""The wire protocol of meter, version 1: a codec without I/O.
+
+Generated from meter.toml by `microvm-proto gen`. Takes measurements on request, over a line that
+flips bits now and then.
+"""
+
+from __future__ import annotations
+
+import binascii
+import dataclasses
+import enum
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+
+VERSION = 1
+DIGEST = 0xC6A9BCCD13732E9C
+DIGESTS: Mapping[int, int] = {1: DIGEST}
+HEADER_SIZE = 4
+CHECK_SIZE = 2
+MAX_BODY = 40
+END_NAMES = ("reader", "meter")
+
+
+class Fault(enum.IntEnum):
+    """The faults of a malformed frame."""
+
+    UNKNOWN_TYPE = 1
+    """No message has this type."""
+    BAD_DIRECTION = 2
+    """The other side sends this message."""
+    RESERVED_FLAGS = 3
+    """The header's flags are not 0."""
+    BAD_ID = 4
+    """The id is 0 where one is needed, or not 0 where none is."""
+    BODY_TOO_LONG = 5
+    """The body is longer than any body of this type."""
+    TRUNCATED = 6
+    """A field, or its length, ends beyond the body."""
+    TOO_LONG = 7
+    """A variable-length value is above its bound."""
+    TOO_MANY = 8
+    """A list has more items than its bound."""
+    TOTAL_TOO_LONG = 9
+    """A list's items, with their prefixes, are longer than its bound."""
+    UNKNOWN_VALUE = 10
+    """A value that its field cannot have."""
+    EMBEDDED_NUL = 11
+    """A NUL byte where none may be."""
+    TRAILING_BYTES = 12
+    """The body goes on after its last field."""
+    NOT_UTF8 = 13
+    """Text that is not UTF-8."""
+    NOT_FINITE = 14
+    """A NaN or an infinity where none may be."""
+    BAD_CHECK = 15
+    """The check is not that of the frame."""
+    BAD_STUFFING = 16
+    """The bytes between two delimiters are not a stuffed frame."""
+
+
+class Channel(enum.IntEnum):
+    """What can be measured."""
+
+    VOLTAGE = 1
+    """In millivolts."""
+    CURRENT = 2
+    """In microamperes."""
+
+
+class DecodeError(Exception):
+    """A malformed frame; nothing after it on its stream can be trusted.
+
+    :ivar fault: how it is malformed.
+    :ivar offset: where, in bytes from the start of the frame.
+    :ivar field_number: which field of the message, from 1; 0 for the header.
+    :ivar field: that field's name; empty for the header.
+    """
+
+    def __init__(self, fault: Fault, offset: int, field_number: int = 0, field: str = "") -> None:
+        where = f"{field} " if field else ""
+        super().__init__(f"{where}{fault.name.lower()} at offset {offset}")
+        self.fault = fault
+        self.offset = offset
+        self.field_number = field_number
+        self.field = field
+
+
+class EncodeError(ValueError):
+    """A message that the protocol does not allow; nothing of it is sent.
+
+    :ivar fault: what a decoder would have said.
+    :ivar field: the field that is wrong; `id` and `type` are the header's.
+    """
+
+    def __init__(self, fault: Fault, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.fault = fault
+        self.field = field
+
+
+_T = TypeVar("_T")
+
+
+_INIT = """
+def __init__(_self, {parameters}):
+    _set_class(_self, _mutable)
+    {sets}
+    _self.__class__ = _frozen
+
+def make({parameters}):
+    _self = _new(_mutable)
+    {sets}
+    _self.__class__ = _frozen
+    return _self
+"""
+
+
+def _with_fast_init(kind: type[_T]) -> type[_T]:
+    # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
+    # instance is made as one of a mutable class with the same slots, whose class is then changed.
+    made: Any = kind
+    fields = dataclasses.fields(made)
+    names = [field.name for field in fields if not field.kw_only]
+    later = [field.name for field in fields if field.kw_only]
+    scope: dict[str, Any] = {
+        "_set_class": vars(object)["__class__"].__set__,
+        "_frozen": kind,
+        "_new": object.__new__,
+        "_mutable": type(kind.__name__, (), {"__slots__": made.__slots__}),
+    }
+    parameters = ", ".join([*names, *(["*"] if later else []), *later])
+    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
+    exec(_INIT.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
+    slow, quick = made.__init__, scope["__init__"]
+    quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
+    made.__init__ = update_wrapper(quick, slow)
+    made._make = scope["make"]
+    return kind
+
+
+@dataclass(frozen=True, slots=True)
+class Identify:
+    """Asks who it is.
+
+    :ivar id: What it is about.
+    """
+
+    TYPE: ClassVar[int] = 1
+    MAX_BODY: ClassVar[int] = 0
+
+    id: int
+
+    def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            head = _HEADER.pack(1, self.id or None, sequence & 0xFF)
+            return _sealed(head, 0xD9FC)
+        except _FALLBACK_ON:
+            return _LAYOUT_IDENTIFY.frame(self, version, sequence)
+
+
+@_with_fast_init
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Answers `identify`.
+
+    :ivar id: What it is about.
+    :ivar serial: The serial number.
+    :ivar model: What it is, in ASCII. At most 32 bytes, without NUL.
+    """
+
+    TYPE: ClassVar[int] = 2
+    MAX_BODY: ClassVar[int] = 40
+    _make: ClassVar[Callable[..., Identity]]
+
+    id: int
+    serial: int
+    model: bytes
+
+    def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            parts = (
+                _I.pack(self.serial),
+                _put(self.model, 32, False),
+            )
+            body = b"".join(parts)
+            head = _HEADER.pack(2, self.id or None, sequence & 0xFF)
+            return _sealed(head + body, 0xD9F1)
+        except _FALLBACK_ON:
+            return _LAYOUT_IDENTITY.frame(self, version, sequence)
+
+
+@_with_fast_init
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Asks for measurements; its id is in all that answers it.
+
+    :ivar id: What it is about.
+    :ivar channel: What to measure.
+    :ivar times: How often.
+    """
+
+    TYPE: ClassVar[int] = 3
+    MAX_BODY: ClassVar[int] = 3
+    _make: ClassVar[Callable[..., Measure]]
+
+    id: int
+    channel: Channel
+    times: int
+
+    def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            head = _BHBBH.pack(
+                3, self.id or None, sequence & 0xFF, _AS_CHANNEL[self.channel], self.times
+            )
+            return _sealed(head, 0x19B8)
+        except _FALLBACK_ON:
+            return _LAYOUT_MEASURE.frame(self, version, sequence)
+
+
+@_with_fast_init
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One measurement.
+
+    :ivar id: What it is about.
+    :ivar tick: Which it is, counted from the first since the meter was switched on.
+    :ivar value: In the channel's unit.
+    """
+
+    TYPE: ClassVar[int] = 4
+    MAX_BODY: ClassVar[int] = 8
+    _make: ClassVar[Callable[..., Reading]]
+
+    id: int
+    tick: int
+    value: int
+
+    def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            head = _BHBIi.pack(4, self.id or None, sequence & 0xFF, self.tick, self.value)
+            return _sealed(head, 0x9E2D)
+        except _FALLBACK_ON:
+            return _LAYOUT_READING.frame(self, version, sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """All measurements of a request have been sent.
+
+    :ivar id: What it is about.
+    """
+
+    TYPE: ClassVar[int] = 5
+    MAX_BODY: ClassVar[int] = 0
+
+    id: int
+
+    def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            head = _HEADER.pack(5, self.id or None, sequence & 0xFF)
+            return _sealed(head, 0xDC26)
+        except _FALLBACK_ON:
+            return _LAYOUT_DONE.frame(self, version, sequence)
+
+
+@_with_fast_init
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What has come over the line since the meter was switched on; sent before `done`.
+
+    :ivar id: What it is about.
+    :ivar frames: Frames.
+    :ivar bad: Frames that were refused.
+    :ivar lost: Frames that are missing by the numbers of the others.
+    """
+
+    TYPE: ClassVar[int] = 6
+    MAX_BODY: ClassVar[int] = 12
+    _make: ClassVar[Callable[..., Status]]
+
+    id: int
+    frames: int
+    bad: int
+    lost: int
+
+    def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
+        """Encode the whole frame for the version that both sides agreed on.
+
+        :raises EncodeError: the protocol, or this version, does not allow the message.
+        """
+        try:
+            head = _BHB3I.pack(
+                6, self.id or None, sequence & 0xFF, self.frames, self.bad, self.lost
+            )
+            return _sealed(head, 0x6BA2)
+        except _FALLBACK_ON:
+            return _LAYOUT_STATUS.frame(self, version, sequence)
+
+
+Message: TypeAlias = Identify | Identity | Measure | Reading | Done | Status
+
+
+# Layouts are called as `struct` writes them; BHB is the header.
+_HEADER = struct.Struct("<BHB")
+_B = struct.Struct("<B")
+_H = struct.Struct("<H")
+_I = struct.Struct("<I")
+_i = struct.Struct("<i")
+_3I = struct.Struct("<3I")
+_BH = struct.Struct("<BH")
+_Ii = struct.Struct("<Ii")
+_BHB3I = struct.Struct("<BHB3I")
+_BHBBH = struct.Struct("<BHBBH")
+_BHBIi = struct.Struct("<BHBIi")
+_AS_CHANNEL = {int(value): value for value in Channel}
+
+
+def _crc(data: bytes) -> int:
+    return binascii.crc_hqx(data, 0xFFFF)
+
+
+_CODES = tuple(bytes([code]) for code in range(1, 256))
+
+
+def _stuffed(frame: bytes) -> bytes:
+    parts = []
+    at = 0
+    while True:
+        zero = frame.find(0, at, at + 254)
+        run = frame[at : at + 254 if zero < 0 else zero]
+        parts.append(_CODES[len(run)])
+        parts.append(run)
+        at += len(run)
+        if zero >= 0:
+            at += 1
+        elif at == len(frame):
+            return b"".join((*parts, b"\0"))
+
+
+def _unstuffed(data: bytes, most: int) -> bytes | None:
+    # None: a run goes beyond the end; more than `most` bytes: whatever it is, it is too long.
+    parts = []
+    at, end = 0, len(data)
+    while at < end:
+        code = data[at]
+        parts.append(data[at + 1 : at + code])
+        at += code
+        if code < 0xFF and at < end:
+            parts.append(b"\0")
+    bare = b"".join(parts)
+    return None if at > end and len(bare) <= most else bare[: most + 1]
+
+
+def _seed_of(frame: bytes) -> int:
+    # The seed for which the check of a frame is right: a message's own, or another schema's.
+    return _crc(frame[:-CHECK_SIZE]) ^ int.from_bytes(frame[-CHECK_SIZE:], "little")
+
+
+def _sealed(frame: bytes, seed: int) -> bytes:
+    frame += (_crc(frame) ^ seed).to_bytes(CHECK_SIZE, "little")
+    return _stuffed(frame)
+
+
+# The lengths that are frequent: looking one up is faster than packing it.
+_LENGTHS = tuple(_I.pack(length) for length in range(1024))
+
+
+class _Fallback(Exception):
+    pass
+
+
+# The code of each message is fast and takes only what is surely valid. Where it meets one of these
+# exceptions, the message's layout, which knows every rule, does the work again.
+_FALLBACK_ON = (_Fallback, struct.error, LookupError)
+
+
+def _put(value: bytes, maximum: int, nul: bool) -> bytes:
+    if len(value) > maximum or (not nul and 0 in value):
+        raise _Fallback
+    return _LENGTHS[len(value)] + value
+
+
+def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
+    (size,) = _I.unpack_from(frame, at)
+    if size > maximum:
+        raise _Fallback
+    end = at + 4 + size
+    value = frame[at + 4 : end]
+    if not nul and 0 in value:
+        raise _Fallback
+    return value, end
+
+
+def _decode_identify(id_: int, frame: bytes, start: int, end: int) -> Identify:
+    del frame, start, end
+    return Identify(id_)
+
+
+def _decode_identity(id_: int, frame: bytes, start: int, end: int) -> Identity:
+    try:
+        (serial,) = _I.unpack_from(frame, start)
+        model, at = _take(frame, start + 4, 32, False)
+        if at != end:
+            raise _Fallback
+        return Identity._make(id_, serial, model)
+    except _FALLBACK_ON:
+        return _LAYOUT_IDENTITY.read(id_, frame, start, end)
+
+
+def _decode_measure(id_: int, frame: bytes, start: int, end: int) -> Measure:
+    try:
+        channel, times = _BH.unpack(frame[start:end])
+        return Measure._make(id_, _AS_CHANNEL[channel], times)
+    except _FALLBACK_ON:
+        return _LAYOUT_MEASURE.read(id_, frame, start, end)
+
+
+def _decode_reading(id_: int, frame: bytes, start: int, end: int) -> Reading:
+    try:
+        tick, value = _Ii.unpack(frame[start:end])
+        return Reading._make(id_, tick, value)
+    except _FALLBACK_ON:
+        return _LAYOUT_READING.read(id_, frame, start, end)
+
+
+def _decode_done(id_: int, frame: bytes, start: int, end: int) -> Done:
+    del frame, start, end
+    return Done(id_)
+
+
+def _decode_status(id_: int, frame: bytes, start: int, end: int) -> Status:
+    try:
+        frames, bad, lost = _3I.unpack(frame[start:end])
+        return Status._make(id_, frames, bad, lost)
+    except _FALLBACK_ON:
+        return _LAYOUT_STATUS.read(id_, frame, start, end)
+
+
+class _Wrong(Exception):
+    # A value that is malformed, and where in the body; or one that is refused, and why.
+    def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
+        super().__init__(reason)
+        self.fault = fault
+        self.at = at
+        self.reason = reason
+
+
+class _Kind:
+    # What a field can be, in any version: read at an offset of a body, and written.
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        raise NotImplementedError
+
+    def write(self, value: Any, version: int) -> bytes | memoryview:
+        raise NotImplementedError
+
+
+class _Number(_Kind):
+    def __init__(self, layout: struct.Struct) -> None:
+        self.layout = layout
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        try:
+            return self.layout.unpack_from(body, at)[0], at + self.layout.size
+        except struct.error:
+            raise _Wrong(Fault.TRUNCATED, at) from None
+
+    def write(self, value: Any, version: int) -> bytes:
+        try:
+            return self.layout.pack(value)
+        except (struct.error, OverflowError) as error:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value}: {error}") from None
+
+
+class _Constant(_Number):
+    def __init__(self, layout: struct.Struct, value: int) -> None:
+        super().__init__(layout)
+        self.value = value
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        value, end = super().read(body, at, version)
+        if value != self.value:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        return self.layout.pack(self.value)
+
+
+class _Closed(_Number):
+    # A number that has to be in a table. Those that came later have their version in `sinces`.
+    def __init__(
+        self,
+        layout: struct.Struct,
+        names: Mapping[int, Any],
+        sinces: Mapping[int, int] | None = None,
+    ) -> None:
+        super().__init__(layout)
+        self.names = names
+        self.sinces = sinces or {}
+
+    def since(self, number: int) -> int:
+        return self.sinces.get(number, 1)
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        number, end = super().read(body, at, version)
+        try:
+            value = self.names[number]
+        except KeyError:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at) from None
+        if self.since(number) > version:
+            raise _Wrong(Fault.UNKNOWN_VALUE, at)
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        if (since := self.since(value)) > version:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} came with version {since}")
+        try:
+            return self.layout.pack(self.names[value])
+        except KeyError:
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is none of its values") from None
+
+
+def _prefix(body: memoryview, at: int) -> tuple[int, int]:
+    try:
+        return _I.unpack_from(body, at)[0], at + 4
+    except struct.error:
+        raise _Wrong(Fault.TRUNCATED, at) from None
+
+
+def _check_size(size: int, maximum: int) -> None:
+    if size > maximum:
+        reason = f"{size} bytes, and at most {maximum} are allowed"
+        raise _Wrong(Fault.TOO_LONG, reason=reason)
+
+
+class _Bytes(_Kind):
+    def __init__(self, maximum: int, *, nul: bool) -> None:
+        self.maximum = maximum
+        self.nul = nul
+
+    def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
+        size, start = _prefix(body, at)
+        if size > self.maximum:
+            raise _Wrong(Fault.TOO_LONG, at)
+        end = start + size
+        if end > len(body):
+            raise _Wrong(Fault.TRUNCATED, start)
+        value = body[start:end].tobytes()
+        if not self.nul and 0 in value:
+            raise _Wrong(Fault.EMBEDDED_NUL, start + value.index(0))
+        return value, end
+
+    def write(self, value: Any, version: int) -> bytes:
+        _check_size(len(value), self.maximum)
+        if not self.nul and 0 in value:
+            raise _Wrong(Fault.EMBEDDED_NUL, reason="contains a NUL byte")
+        return b"".join((_I.pack(len(value)), value))
+
+
+class _Field:
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        kind: _Kind,
+        *,
+        since: int = 1,
+        default: object = None,
+        attribute: str = "",
+    ) -> None:
+        self.number = number
+        self.name = name
+        self.kind = kind
+        self.since = since
+        self.default = default
+        self.attribute = attribute or name
+
+    def is_default(self, value: object) -> bool:
+        try:
+            return self.kind.write(value, VERSION) == self.kind.write(self.default, VERSION)
+        except _Wrong:
+            return False
+
+
+_NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 16), range(1 << 16)
+
+
+class _Layout(Generic[_T]):
+    # Reads and writes a message field by field, with every rule, as any version has it.
+    def __init__(
+        self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.ids = ids
+        self.fields = fields
+        self.since = since
+
+    def read(self, id_: int, frame: bytes, start: int, end: int, version: int = VERSION) -> _T:
+        body = memoryview(frame)[start:end]
+        values: dict[str, Any] = {} if self.ids is _NO_ID else {"id": id_}
+        at = 0
+        for field in self.fields:
+            value = field.default
+            if field.since <= version:
+                try:
+                    value, at = field.kind.read(body, at, version)
+                except _Wrong as wrong:
+                    where = HEADER_SIZE + wrong.at
+                    raise DecodeError(wrong.fault, where, field.number, field.name) from None
+            if not isinstance(field.kind, _Constant):
+                values[field.attribute] = value
+        if at != len(body):
+            raise DecodeError(Fault.TRAILING_BYTES, HEADER_SIZE + at)
+        return self.kind(**values)
+
+    def write(self, message: Any, version: int, sequence: int) -> tuple[bytes, bytes | memoryview]:
+        if version < self.since:
+            reason = f"{self.name} came with version {self.since}"
+            raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
+        id_ = 0 if self.ids is _NO_ID else message.id
+        if id_ not in self.ids:
+            reason = f"{id_} is not between {self.ids.start} and 2^16 - 1"
+            raise EncodeError(Fault.BAD_ID, "id", reason)
+        parts: list[bytes | memoryview] = []
+        tail: bytes | memoryview = b""
+        for field in self.fields:
+            value = getattr(message, field.attribute, None)
+            if field.since <= version:
+                parts.append(tail)
+                try:
+                    tail = field.kind.write(value, version)
+                except _Wrong as wrong:
+                    raise EncodeError(wrong.fault, field.name, wrong.reason) from None
+            elif not field.is_default(value):
+                only = f"before which it can only be {field.default!r}"
+                reason = f"it came with version {field.since}, {only}"
+                raise EncodeError(Fault.TRAILING_BYTES, field.name, reason)
+        body = b"".join(parts)
+        header = _HEADER.pack(message.TYPE, id_, sequence & 0xFF)
+        return header + body, tail
+
+    def frame(self, message: Any, version: int, sequence: int) -> bytes:
+        parts = self.write(message, version, sequence)
+        rules = (rule for rule in _RULES if rule.number == message.TYPE and rule.since <= version)
+        *_, rule = rules
+        return _sealed(b"".join(parts), rule.seed)
+
+
+_LAYOUT_IDENTIFY = _Layout(Identify, "identify", _SOME_ID)
+_LAYOUT_IDENTITY = _Layout(
+    Identity,
+    "identity",
+    _SOME_ID,
+    _Field(1, "serial", _Number(_I)),
+    _Field(2, "model", _Bytes(32, nul=False)),
+)
+_LAYOUT_MEASURE = _Layout(
+    Measure,
+    "measure",
+    _SOME_ID,
+    _Field(1, "channel", _Closed(_B, _AS_CHANNEL)),
+    _Field(2, "times", _Number(_H)),
+)
+_LAYOUT_READING = _Layout(
+    Reading,
+    "reading",
+    _SOME_ID,
+    _Field(1, "tick", _Number(_I)),
+    _Field(2, "value", _Number(_i)),
+)
+_LAYOUT_DONE = _Layout(Done, "done", _SOME_ID)
+_LAYOUT_STATUS = _Layout(
+    Status,
+    "status",
+    _SOME_ID,
+    _Field(1, "frames", _Number(_I)),
+    _Field(2, "bad", _Number(_I)),
+    _Field(3, "lost", _Number(_I)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    # What a message is from the version `since` on, until another rule has its number.
+    number: int
+    since: int
+    decode: Callable[[int, bytes, int, int], Message]
+    senders: tuple[str, ...]
+    ids: range
+    max_body: int
+    seed: int
+
+
+_RULES = (
+    _Rule(1, 1, _decode_identify, ("reader",), _SOME_ID, 0, 0xD9FC),
+    _Rule(2, 1, _decode_identity, ("meter",), _SOME_ID, 40, 0xD9F1),
+    _Rule(3, 1, _decode_measure, ("reader",), _SOME_ID, 3, 0x19B8),
+    _Rule(4, 1, _decode_reading, ("meter",), _SOME_ID, 8, 0x9E2D),
+    _Rule(5, 1, _decode_done, ("meter",), _SOME_ID, 0, 0xDC26),
+    _Rule(6, 1, _decode_status, ("meter",), _SOME_ID, 12, 0x6BA2),
+)
+
+
+class Encoder:
+    """An encoder of what one side sends, which numbers the frames."""
+
+    def __init__(self, version: int = VERSION) -> None:
+        """Encode for the version that both sides agreed on."""
+        self.version = version
+        self._sequence = 0
+
+    def encode(self, message: Message) -> bytes:
+        """Encode the next frame.
+
+        :raises EncodeError: the protocol, or the version, does not allow the message.
+        """
+        frame = message.encode(self.version, self._sequence)
+        self._sequence = (self._sequence + 1) & 0xFF
+        return frame
+
+
+class Decoder:
+    """A decoder of what one side sends, which goes on behind what it refuses.
+
+    Feed it with :meth:`receive_data`, however the bytes are cut, then take messages with
+    :meth:`next_message` until that returns None. It holds at most one frame beyond what it was fed
+    last. The counts only rise; bytes are those on the wire.
+
+    :ivar frames: Messages that were handed on.
+    :ivar bad: Frames, or bytes in a row that make none, that were refused.
+    :ivar foreign: Bad frames whose check was wrong as that of the last bad frame of their type was:
+        what comes from an end with another schema is, what was damaged hardly ever.
+    :ivar skipped: Bytes of all that was refused.
+    :ivar lost: Frames that are missing by the numbers of those that came.
+    :ivar error: Why the last of what was refused was.
+    """
+
+    def __init__(self, sender: str, version: int = VERSION) -> None:
+        """Decode what `sender` sends, one of END_NAMES, at a version.
+
+        :raises ValueError: there is no such end or version.
+        """
+        if sender not in END_NAMES:
+            raise ValueError(f"{sender!r} is neither of {END_NAMES}")
+        self._sender = sender
+        self.version = version
+        self.frames = self.bad = self.skipped = 0
+        self.error: DecodeError | None = None
+        self.foreign = 0
+        self._wrong: tuple[int, int] | None = None
+        self.lost = 0
+        self._next: int | None = None
+        self._data = bytearray()
+        self._at = 0
+        self._longest = max((rule.max_body for rule in _RULES if sender in rule.senders), default=0)
+        self._longest += HEADER_SIZE + CHECK_SIZE
+        self._beyond = 0
+
+    @property
+    def version(self) -> int:
+        """The version that both sides agreed on; a new one counts from the next message on.
+
+        :raises ValueError: it is set to a version that does not exist.
+        """
+        return self._version
+
+    @version.setter
+    def version(self, version: int) -> None:
+        if not 1 <= version <= VERSION:
+            raise ValueError(f"version {version} is not between 1 and {VERSION}")
+        self._version = version
+        self._rules = {rule.number: rule for rule in _RULES if rule.since <= version}
+        self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
+
+    def receive_data(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+        if self._beyond:
+            end = data.find(0)
+            self._beyond += len(data) if end < 0 else end
+            data = b"" if end < 0 else data[end:]
+        del self._data[: self._at]
+        self._data += data
+        self._at = 0
+
+    def next_message(self) -> Message | None:
+        """Return the next whole message, or None when more bytes are needed.
+
+        A tail is a view of the bytes of its frame; everything else is a copy.
+        """
+        while (end := self._data.find(0, self._at)) >= 0:
+            stuffed = bytes(self._data[self._at : end])
+            self._at = end + 1
+            if stuffed:
+                size = len(stuffed) + 1 + self._beyond
+                self._beyond = 0
+                frame = _unstuffed(stuffed, self._longest)
+                if frame is None:
+                    self._refuse(DecodeError(Fault.BAD_STUFFING, 0), size)
+                elif (message := self._judged(frame, size)) is not None:
+                    return message
+        # Of a frame that is too long, no more is kept than what shows that it is.
+        most = self._longest + self._longest // 254 + 3
+        self._beyond += max(0, len(self._data) - self._at - most)
+        del self._data[self._at + most :]
+        return None
+
+    def _judged(self, frame: bytes, size: int) -> Message | None:
+        end = len(frame) - CHECK_SIZE
+        try:
+            if end < HEADER_SIZE:
+                raise DecodeError(Fault.TRUNCATED, len(frame))
+            number, id_, sequence = _HEADER.unpack_from(frame)
+            rule = self._own.get(number)
+            if rule is None or id_ not in rule.ids or end - HEADER_SIZE > rule.max_body:
+                raise self._refused(number, id_)
+            if (seed := _seed_of(frame)) != rule.seed:
+                self._is_foreign(number, seed)
+                raise DecodeError(Fault.BAD_CHECK, end)
+            message = rule.decode(id_, frame, HEADER_SIZE, end)
+        except DecodeError as error:
+            self._refuse(error, size)
+            return None
+        self._accept(number, sequence)
+        return message
+
+    def _refuse(self, error: DecodeError, size: int) -> None:
+        self.bad += 1
+        self.skipped += size
+        self.error = error
+
+    def _accept(self, number: int, sequence: int) -> None:
+        self.frames += 1
+        if self._wrong is not None and self._wrong[0] == number:
+            self._wrong = None
+        gap = (sequence - self._next) & 0xFF if self._next is not None else 0
+        # A number that is behind is that of a datagram which was overtaken.
+        if gap < 128:
+            self.lost += gap
+            self._next = sequence + 1
+
+    def _is_foreign(self, number: int, seed: int) -> bool:
+        again = self._wrong == (number, seed)
+        self._wrong = (number, seed)
+        self.foreign += again
+        return again
+
+    def _refused(self, number: int, id_: int) -> DecodeError:
+        if number not in self._rules:
+            return DecodeError(Fault.UNKNOWN_TYPE, 0)
+        if number not in self._own:
+            return DecodeError(Fault.BAD_DIRECTION, 0)
+        if id_ not in self._own[number].ids:
+            return DecodeError(Fault.BAD_ID, 1)
+        return DecodeError(Fault.BODY_TOO_LONG, 0)

@@ -1,0 +1,1008 @@
+/* The wire protocol of meter, version 1. Generated from meter.toml by `microvm-proto gen`. C99
+ * and C++11, or later; of libraries it needs string.h. Nothing in it allocates and only a
+ * receiver keeps state. Every value that is decoded has been checked against its bounds, and
+ * slices point into the frame. */
+#ifndef METER_PROTOCOL_H
+#define METER_PROTOCOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define METER_VERSION 1u
+#define METER_SCHEMA_DIGEST 0xc6a9bccd13732e9cULL
+
+/* The two ends; a message's sender is one of them, or both. */
+enum meter_end {
+	METER_READER = 1,
+	METER_METER = 2,
+	METER_BOTH = 3,
+};
+
+/* The faults of a malformed frame; 0 stands for none. */
+enum meter_fault {
+	METER_FAULT_NONE = 0,
+	/* No message has this type. */
+	METER_FAULT_UNKNOWN_TYPE = 1,
+	/* The other side sends this message. */
+	METER_FAULT_BAD_DIRECTION = 2,
+	/* The header's flags are not 0. */
+	METER_FAULT_RESERVED_FLAGS = 3,
+	/* The id is 0 where one is needed, or not 0 where none is. */
+	METER_FAULT_BAD_ID = 4,
+	/* The body is longer than any body of this type. */
+	METER_FAULT_BODY_TOO_LONG = 5,
+	/* A field, or its length, ends beyond the body. */
+	METER_FAULT_TRUNCATED = 6,
+	/* A variable-length value is above its bound. */
+	METER_FAULT_TOO_LONG = 7,
+	/* A list has more items than its bound. */
+	METER_FAULT_TOO_MANY = 8,
+	/* A list's items, with their prefixes, are longer than its bound. */
+	METER_FAULT_TOTAL_TOO_LONG = 9,
+	/* A value that its field cannot have. */
+	METER_FAULT_UNKNOWN_VALUE = 10,
+	/* A NUL byte where none may be. */
+	METER_FAULT_EMBEDDED_NUL = 11,
+	/* The body goes on after its last field. */
+	METER_FAULT_TRAILING_BYTES = 12,
+	/* Text that is not UTF-8. */
+	METER_FAULT_NOT_UTF8 = 13,
+	/* A NaN or an infinity where none may be. */
+	METER_FAULT_NOT_FINITE = 14,
+	/* The check is not that of the frame. */
+	METER_FAULT_BAD_CHECK = 15,
+	/* The bytes between two delimiters are not a stuffed frame. */
+	METER_FAULT_BAD_STUFFING = 16,
+};
+
+/* The messages. */
+enum meter_type {
+	/* Asks who it is. */
+	METER_TYPE_IDENTIFY = 1,
+	/* Answers `identify`. */
+	METER_TYPE_IDENTITY = 2,
+	/* Asks for measurements; its id is in all that answers it. */
+	METER_TYPE_MEASURE = 3,
+	/* One measurement. */
+	METER_TYPE_READING = 4,
+	/* All measurements of a request have been sent. */
+	METER_TYPE_DONE = 5,
+	/* What has come over the line since the meter was switched on; sent before `done`. */
+	METER_TYPE_STATUS = 6,
+};
+
+/* The name of a fault; "unknown" for any other number. */
+static inline const char *meter_fault_name(enum meter_fault fault)
+{
+	switch (fault) {
+	case METER_FAULT_NONE:
+		return "none";
+	case METER_FAULT_UNKNOWN_TYPE:
+		return "unknown_type";
+	case METER_FAULT_BAD_DIRECTION:
+		return "bad_direction";
+	case METER_FAULT_RESERVED_FLAGS:
+		return "reserved_flags";
+	case METER_FAULT_BAD_ID:
+		return "bad_id";
+	case METER_FAULT_BODY_TOO_LONG:
+		return "body_too_long";
+	case METER_FAULT_TRUNCATED:
+		return "truncated";
+	case METER_FAULT_TOO_LONG:
+		return "too_long";
+	case METER_FAULT_TOO_MANY:
+		return "too_many";
+	case METER_FAULT_TOTAL_TOO_LONG:
+		return "total_too_long";
+	case METER_FAULT_UNKNOWN_VALUE:
+		return "unknown_value";
+	case METER_FAULT_EMBEDDED_NUL:
+		return "embedded_nul";
+	case METER_FAULT_TRAILING_BYTES:
+		return "trailing_bytes";
+	case METER_FAULT_NOT_UTF8:
+		return "not_utf8";
+	case METER_FAULT_NOT_FINITE:
+		return "not_finite";
+	case METER_FAULT_BAD_CHECK:
+		return "bad_check";
+	case METER_FAULT_BAD_STUFFING:
+		return "bad_stuffing";
+	}
+	return "unknown";
+}
+
+/* The name of a message; "unknown" for any other number. */
+static inline const char *meter_message_name(uint16_t type)
+{
+	switch (type) {
+	case METER_TYPE_IDENTIFY:
+		return "identify";
+	case METER_TYPE_IDENTITY:
+		return "identity";
+	case METER_TYPE_MEASURE:
+		return "measure";
+	case METER_TYPE_READING:
+		return "reading";
+	case METER_TYPE_DONE:
+		return "done";
+	case METER_TYPE_STATUS:
+		return "status";
+	}
+	return "unknown";
+}
+
+/* What can be measured. */
+enum meter_channel {
+	/* In millivolts. */
+	METER_CHANNEL_VOLTAGE = 1,
+	/* In microamperes. */
+	METER_CHANNEL_CURRENT = 2,
+};
+
+/* Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, which
+ * are small as a rule. MAX_FRAME is on the wire, ROOM what a receiver needs. */
+enum {
+	METER_HEADER_SIZE = 4,
+	METER_MAX_BODY = 40,
+	METER_CHECK_SIZE = 2,
+	METER_MAX_BODY_FROM_READER = 3,
+	METER_MAX_TAILLESS_BODY_FROM_READER = 3,
+	METER_MAX_FRAME_FROM_READER = 11,
+	METER_ROOM_FROM_READER = 9,
+	METER_MAX_BODY_FROM_METER = 40,
+	METER_MAX_TAILLESS_BODY_FROM_METER = 40,
+	METER_MAX_FRAME_FROM_METER = 48,
+	METER_ROOM_FROM_METER = 46,
+	METER_IDENTIFY_MAX_BODY = 0,
+	METER_IDENTIFY_MAX_FRAME = 8,
+	METER_IDENTITY_MAX_BODY = 40,
+	METER_IDENTITY_MAX_FRAME = 48,
+	METER_IDENTITY_MODEL_MAX = 32,
+	METER_MEASURE_MAX_BODY = 3,
+	METER_MEASURE_MAX_FRAME = 11,
+	METER_READING_MAX_BODY = 8,
+	METER_READING_MAX_FRAME = 16,
+	METER_DONE_MAX_BODY = 0,
+	METER_DONE_MAX_FRAME = 8,
+	METER_STATUS_MAX_BODY = 12,
+	METER_STATUS_MAX_FRAME = 20,
+};
+
+/* Bytes inside a frame; not terminated. */
+struct meter_slice {
+	const uint8_t *data;
+	uint32_t size;
+};
+
+/* A list inside a frame: its items, bytes each behind its length; `size` is all of that. */
+struct meter_list {
+	const uint8_t *items;
+	uint32_t size;
+	uint32_t count;
+};
+
+static inline struct meter_slice meter_no_slice(void)
+{
+	const struct meter_slice none = { NULL, 0 };
+
+	return none;
+}
+
+static inline struct meter_list meter_no_list(void)
+{
+	const struct meter_list none = { NULL, 0, 0 };
+
+	return none;
+}
+
+struct meter_header {
+	uint32_t body_length;
+	uint8_t type;
+	uint16_t id;
+	uint8_t sequence;
+};
+
+/* Where and why decoding failed: the offset from the start of the frame; the field counted from
+ * 1, or 0 for the header. */
+struct meter_fault_at {
+	enum meter_fault fault;
+	uint32_t offset;
+	uint8_t field;
+};
+
+/* Answers `identify`. */
+struct meter_identity {
+	/* The serial number. */
+	uint32_t serial;
+	/* What it is, in ASCII. */
+	struct meter_slice model;
+};
+
+/* Asks for measurements; its id is in all that answers it. */
+struct meter_measure {
+	/* What to measure. */
+	uint8_t channel;
+	/* How often. */
+	uint16_t times;
+};
+
+/* One measurement. */
+struct meter_reading {
+	/* Which it is, counted from the first since the meter was switched on. */
+	uint32_t tick;
+	/* In the channel's unit. */
+	int32_t value;
+};
+
+/* What has come over the line since the meter was switched on; sent before `done`. */
+struct meter_status {
+	/* Frames. */
+	uint32_t frames;
+	/* Frames that were refused. */
+	uint32_t bad;
+	/* Frames that are missing by the numbers of the others. */
+	uint32_t lost;
+};
+
+/* The body of any message. */
+union meter_body {
+	struct meter_identity identity;
+	struct meter_measure measure;
+	struct meter_reading reading;
+	struct meter_status status;
+};
+
+static inline uint64_t meter_get(const uint8_t *from, unsigned size)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < size; i++)
+		value |= (uint64_t)from[i] << (8 * i);
+	return value;
+}
+
+static inline uint8_t *meter_put(uint8_t *at, unsigned size, uint64_t value)
+{
+	for (unsigned i = 0; i < size; i++)
+		at[i] = (uint8_t)(value >> (8 * i));
+	return at + size;
+}
+
+/* Data that is in place already is not moved: a tail can be read straight into its frame. */
+static inline uint8_t *meter_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
+{
+	if (size > 0 && data != at)
+		memmove(at, data, size);
+	return at + size;
+}
+
+static inline void meter_put_header(uint8_t *out, uint16_t type, uint16_t id, uint8_t sequence)
+{
+	meter_put(out, 1, type);
+	meter_put(out + 1, 2, id);
+	meter_put(out + 3, 1, sequence);
+}
+
+static inline bool meter_fail(struct meter_fault_at *at, enum meter_fault fault, size_t offset,
+	uint8_t field)
+{
+	at->fault = fault;
+	at->offset = (uint32_t)offset;
+	at->field = field;
+	return false;
+}
+
+/* A body that is being decoded: `at` is never beyond `size`. */
+struct meter_cursor {
+	const uint8_t *body;
+	size_t size;
+	size_t at;
+	struct meter_fault_at *fault;
+};
+
+static inline bool meter_refuse(const struct meter_cursor *cursor, enum meter_fault fault, size_t at,
+	uint8_t field)
+{
+	return meter_fail(cursor->fault, fault, METER_HEADER_SIZE + at, field);
+}
+
+static inline bool meter_take(struct meter_cursor *cursor, uint8_t field, unsigned size,
+	uint64_t *value)
+{
+	if (cursor->size - cursor->at < size)
+		return meter_refuse(cursor, METER_FAULT_TRUNCATED, cursor->at, field);
+	*value = meter_get(cursor->body + cursor->at, size);
+	cursor->at += size;
+	return true;
+}
+
+#define METER_DEFINE_TAKE(name, type, size) \
+	static inline bool meter_take_##name(struct meter_cursor *cursor, uint8_t field, type *out) \
+	{ \
+		uint64_t value; \
+		if (!meter_take(cursor, field, size, &value)) \
+			return false; \
+		*out = (type)value; \
+		return true; \
+	}
+METER_DEFINE_TAKE(u8, uint8_t, 1)
+METER_DEFINE_TAKE(u16, uint16_t, 2)
+METER_DEFINE_TAKE(u32, uint32_t, 4)
+METER_DEFINE_TAKE(u64, uint64_t, 8)
+METER_DEFINE_TAKE(i8, int8_t, 1)
+METER_DEFINE_TAKE(i16, int16_t, 2)
+METER_DEFINE_TAKE(i32, int32_t, 4)
+METER_DEFINE_TAKE(i64, int64_t, 8)
+METER_DEFINE_TAKE(length, uint32_t, 4)
+#undef METER_DEFINE_TAKE
+
+/* What was just taken, `size` bytes of it, must be a known value. */
+static inline bool meter_known(const struct meter_cursor *cursor, uint8_t field, unsigned size,
+	bool known)
+{
+	if (!known)
+		meter_refuse(cursor, METER_FAULT_UNKNOWN_VALUE, cursor->at - size, field);
+	return known;
+}
+
+static inline bool meter_take_constant(struct meter_cursor *cursor, uint8_t field, unsigned size,
+	uint64_t expected)
+{
+	uint64_t value;
+
+	return meter_take(cursor, field, size, &value) &&
+		meter_known(cursor, field, size, value == expected);
+}
+
+static inline bool meter_no_nul(const struct meter_cursor *cursor, uint8_t field,
+	const struct meter_slice *slice)
+{
+	for (uint32_t i = 0; i < slice->size; i++)
+		if (slice->data[i] == 0)
+			return meter_refuse(cursor, METER_FAULT_EMBEDDED_NUL,
+				(size_t)(slice->data - cursor->body) + i, field);
+	return true;
+}
+
+static inline bool meter_take_bytes(struct meter_cursor *cursor, uint8_t field, uint32_t max,
+	bool nul, struct meter_slice *out)
+{
+	size_t prefix = cursor->at;
+
+	if (!meter_take_length(cursor, field, &out->size))
+		return false;
+	if (out->size > max)
+		return meter_refuse(cursor, METER_FAULT_TOO_LONG, prefix, field);
+	if (out->size > cursor->size - cursor->at)
+		return meter_refuse(cursor, METER_FAULT_TRUNCATED, cursor->at, field);
+	out->data = cursor->body + cursor->at;
+	cursor->at += out->size;
+	return nul || meter_no_nul(cursor, field, out);
+}
+
+static inline bool meter_take_count(struct meter_cursor *cursor, uint8_t field, uint32_t max_items,
+	struct meter_list *out)
+{
+	size_t prefix = cursor->at;
+
+	if (!meter_take_length(cursor, field, &out->count))
+		return false;
+	if (out->count > max_items)
+		return meter_refuse(cursor, METER_FAULT_TOO_MANY, prefix, field);
+	out->items = cursor->body + cursor->at;
+	return true;
+}
+
+static inline bool meter_take_list(struct meter_cursor *cursor, uint8_t field, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul, struct meter_list *out)
+{
+	if (!meter_take_count(cursor, field, max_items, out))
+		return false;
+	size_t start = cursor->at;
+	for (uint32_t i = 0; i < out->count; i++) {
+		struct meter_slice item;
+		size_t before = cursor->at;
+
+		if (!meter_take_bytes(cursor, field, max_item, nul, &item))
+			return false;
+		if (cursor->at - start > max_total)
+			return meter_refuse(cursor, METER_FAULT_TOTAL_TOO_LONG, before, field);
+	}
+	out->size = (uint32_t)(cursor->at - start);
+	return true;
+}
+
+/* Steps through a list that has been decoded: returns the item at `*at` and moves on. */
+static inline struct meter_slice meter_next(const uint8_t **at)
+{
+	struct meter_slice item = { *at + 4, (uint32_t)meter_get(*at, 4) };
+
+	*at += 4 + item.size;
+	return item;
+}
+
+static inline bool meter_take_tail(struct meter_cursor *cursor, uint8_t field, uint32_t max,
+	struct meter_slice *out)
+{
+	size_t left = cursor->size - cursor->at;
+
+	if (left > max)
+		return meter_refuse(cursor, METER_FAULT_TOO_LONG, cursor->at, field);
+	out->data = cursor->body + cursor->at;
+	out->size = (uint32_t)left;
+	cursor->at = cursor->size;
+	return true;
+}
+
+static inline bool meter_end(const struct meter_cursor *cursor)
+{
+	if (cursor->at != cursor->size)
+		meter_refuse(cursor, METER_FAULT_TRAILING_BYTES, cursor->at, 0);
+	return cursor->at == cursor->size;
+}
+
+static inline bool meter_known_channel(uint8_t value, uint32_t version)
+{
+	(void)version;
+	return value == METER_CHANNEL_VOLTAGE ||
+		value == METER_CHANNEL_CURRENT;
+}
+
+/* CRC-16/IBM-3740, without a table. */
+static inline uint16_t meter_crc(const uint8_t *data, size_t size)
+{
+	uint32_t crc = 0xffff;
+
+	for (size_t i = 0; i < size; i++) {
+		uint32_t x = (crc >> 8 ^ data[i]) & 0xff;
+
+		x ^= x >> 4;
+		crc = crc << 8 ^ x << 12 ^ x << 5 ^ x;
+	}
+	return (uint16_t)crc;
+}
+
+static inline uint8_t *meter_put_check(const uint8_t *frame, uint8_t *at, uint16_t seed)
+{
+	return meter_put(at, METER_CHECK_SIZE, meter_crc(frame, (size_t)(at - frame)) ^ (uint64_t)seed);
+}
+
+/* Stuffs the bytes from `from` to `end` into `out`, and ends them with a zero. `out` is so far
+ * before `from` that what is written never overtakes what is read. */
+static inline uint8_t *meter_stuff(uint8_t *out, const uint8_t *from, const uint8_t *end)
+{
+	uint8_t *code = out++;
+
+	for (*code = 1; from < end; from++) {
+		/* No zero is behind a run of 254 bytes. */
+		if (*code == 0xff) {
+			code = out++;
+			*code = 1;
+		}
+		if (*from == 0) {
+			code = out++;
+			*code = 1;
+		} else {
+			*out++ = *from;
+			++*code;
+		}
+	}
+	*out++ = 0;
+	return out;
+}
+
+/* What a message is from the version `since` on, until a later rule of its type. */
+struct meter_rule {
+	uint16_t type;
+	uint8_t sender;
+	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint32_t since;
+	uint32_t max_body;
+	uint16_t seed; /* of its check */
+};
+
+static const struct meter_rule meter_rules[] = {
+	{ METER_TYPE_IDENTIFY, METER_READER, 1, 1, 0, 0xd9fc },
+	{ METER_TYPE_IDENTITY, METER_METER, 1, 1, 40, 0xd9f1 },
+	{ METER_TYPE_MEASURE, METER_READER, 1, 1, 3, 0x19b8 },
+	{ METER_TYPE_READING, METER_METER, 1, 1, 8, 0x9e2d },
+	{ METER_TYPE_DONE, METER_METER, 1, 1, 0, 0xdc26 },
+	{ METER_TYPE_STATUS, METER_METER, 1, 1, 12, 0x6ba2 },
+	{ 0, 0, 0, 0, 0, 0 },
+};
+
+/* The last rule for a type that is not newer than the version. */
+static inline const struct meter_rule *meter_find_rule(uint32_t version, uint16_t type)
+{
+	const struct meter_rule *found = NULL;
+
+	for (const struct meter_rule *rule = meter_rules; rule->type; rule++)
+		if (rule->type == type && rule->since <= version)
+			found = rule;
+	return found;
+}
+
+/* Reads the header of a frame of `size` bytes from `sender` and checks all but its check and body.
+ * `version`, here and below, is the one that both sides agreed on. */
+static inline bool meter_decode_header(const uint8_t *frame, size_t size, enum meter_end sender,
+	uint32_t version, struct meter_header *header, struct meter_fault_at *fault)
+{
+	if (size < METER_HEADER_SIZE + METER_CHECK_SIZE)
+		return meter_fail(fault, METER_FAULT_TRUNCATED, size, 0);
+	header->body_length = (uint32_t)(size - METER_HEADER_SIZE - METER_CHECK_SIZE);
+	header->type = (uint8_t)meter_get(frame, 1);
+	header->id = (uint16_t)meter_get(frame + 1, 2);
+	header->sequence = (uint8_t)meter_get(frame + 3, 1);
+	const struct meter_rule *rule = meter_find_rule(version, header->type);
+	if (!rule)
+		return meter_fail(fault, METER_FAULT_UNKNOWN_TYPE, 0, 0);
+	if (!(rule->sender & sender))
+		return meter_fail(fault, METER_FAULT_BAD_DIRECTION, 0, 0);
+	if ((rule->id == 1 && header->id == 0) || (rule->id == 0 && header->id != 0))
+		return meter_fail(fault, METER_FAULT_BAD_ID, 1, 0);
+	if (header->body_length > rule->max_body)
+		return meter_fail(fault, METER_FAULT_BODY_TOO_LONG, 0, 0);
+	return true;
+}
+
+static inline bool meter_decode_identify(const uint8_t *body, size_t size,
+	uint32_t version, struct meter_fault_at *fault)
+{
+	struct meter_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return meter_end(&cursor);
+}
+
+static inline bool meter_decode_identity(const uint8_t *body, size_t size,
+	uint32_t version, struct meter_identity *message, struct meter_fault_at *fault)
+{
+	struct meter_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return meter_take_u32(&cursor, 1, &message->serial) &&
+		meter_take_bytes(&cursor, 2, 32, false, &message->model) &&
+		meter_end(&cursor);
+}
+
+static inline bool meter_decode_measure(const uint8_t *body, size_t size,
+	uint32_t version, struct meter_measure *message, struct meter_fault_at *fault)
+{
+	struct meter_cursor cursor = { body, size, 0, fault };
+
+	return meter_take_u8(&cursor, 1, &message->channel) &&
+		meter_known(&cursor, 1, 1, meter_known_channel(message->channel, version)) &&
+		meter_take_u16(&cursor, 2, &message->times) &&
+		meter_end(&cursor);
+}
+
+static inline bool meter_decode_reading(const uint8_t *body, size_t size,
+	uint32_t version, struct meter_reading *message, struct meter_fault_at *fault)
+{
+	struct meter_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return meter_take_u32(&cursor, 1, &message->tick) &&
+		meter_take_i32(&cursor, 2, &message->value) &&
+		meter_end(&cursor);
+}
+
+static inline bool meter_decode_done(const uint8_t *body, size_t size,
+	uint32_t version, struct meter_fault_at *fault)
+{
+	struct meter_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return meter_end(&cursor);
+}
+
+static inline bool meter_decode_status(const uint8_t *body, size_t size,
+	uint32_t version, struct meter_status *message, struct meter_fault_at *fault)
+{
+	struct meter_cursor cursor = { body, size, 0, fault };
+
+	(void)version;
+	return meter_take_u32(&cursor, 1, &message->frames) &&
+		meter_take_u32(&cursor, 2, &message->bad) &&
+		meter_take_u32(&cursor, 3, &message->lost) &&
+		meter_end(&cursor);
+}
+
+/* Decodes the body behind a header that has passed its check. */
+static inline bool meter_decode_body(const struct meter_header *header, const uint8_t *body,
+	uint32_t version, union meter_body *out, struct meter_fault_at *fault)
+{
+	(void)version;
+	(void)out;
+	switch (header->type) {
+	case METER_TYPE_IDENTIFY:
+		return meter_decode_identify(body, header->body_length, version, fault);
+	case METER_TYPE_IDENTITY:
+		return meter_decode_identity(body, header->body_length, version, &out->identity, fault);
+	case METER_TYPE_MEASURE:
+		return meter_decode_measure(body, header->body_length, version, &out->measure, fault);
+	case METER_TYPE_READING:
+		return meter_decode_reading(body, header->body_length, version, &out->reading, fault);
+	case METER_TYPE_DONE:
+		return meter_decode_done(body, header->body_length, version, fault);
+	case METER_TYPE_STATUS:
+		return meter_decode_status(body, header->body_length, version, &out->status, fault);
+	default:
+		(void)body;
+		return meter_fail(fault, METER_FAULT_UNKNOWN_TYPE, 0, 0);
+	}
+}
+
+/* What is wrong with bytes among which no NUL may be. */
+static inline enum meter_fault meter_check_bytes(const struct meter_slice *bytes, uint32_t max)
+{
+	struct meter_fault_at at = { METER_FAULT_NONE, 0, 0 };
+	const struct meter_cursor cursor = { bytes->data, bytes->size, 0, &at };
+
+	if (bytes->size > max)
+		return METER_FAULT_TOO_LONG;
+	meter_no_nul(&cursor, 0, bytes);
+	return at.fault;
+}
+
+/* What is wrong with a list, whose items are as a decoder finds them: each behind its length. */
+static inline enum meter_fault meter_check_list(const struct meter_list *list, uint32_t max_items,
+	uint32_t max_item, uint32_t max_total, bool nul)
+{
+	struct meter_fault_at at = { METER_FAULT_NONE, 0, 0 };
+	struct meter_cursor cursor = { list->items, list->size, 0, &at };
+	struct meter_slice item;
+
+	if (list->count > max_items)
+		return METER_FAULT_TOO_MANY;
+	for (uint32_t i = 0; i < list->count; i++) {
+		if (!meter_take_bytes(&cursor, 0, max_item, nul, &item))
+			return at.fault;
+		if (cursor.at > max_total)
+			return METER_FAULT_TOTAL_TOO_LONG;
+	}
+	meter_end(&cursor);
+	return at.fault;
+}
+
+/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+static inline enum meter_fault meter_check_identify(uint32_t version, uint16_t id)
+{
+	(void)version;
+	if (id == 0)
+		return METER_FAULT_BAD_ID;
+	return METER_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * meter_check_identify finds a fault, or the frame does not fit. */
+static inline size_t meter_encode_identify(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id)
+{
+	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
+
+	if (meter_check_identify(version, id))
+		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *frame = out + 1;
+	uint8_t *at = frame + METER_HEADER_SIZE;
+	meter_put_header(frame, METER_TYPE_IDENTIFY, id, sequence);
+	at = meter_put_check(frame, at, 0xd9fc);
+	at = meter_stuff(out, frame, at);
+	return (size_t)(at - out);
+}
+
+/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+static inline enum meter_fault meter_check_identity(uint32_t version, uint16_t id, const struct meter_identity *message)
+{
+	enum meter_fault fault;
+
+	(void)version;
+	if (id == 0)
+		return METER_FAULT_BAD_ID;
+	fault = meter_check_bytes(&message->model, 32);
+	if (fault)
+		return fault;
+	return METER_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * meter_check_identity finds a fault, or the frame does not fit. */
+static inline size_t meter_encode_identity(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id, const struct meter_identity *message)
+{
+	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
+
+	if (meter_check_identity(version, id, message))
+		return 0;
+	size += 8 + message->model.size;
+	if (size > room)
+		return 0;
+	uint8_t *frame = out + 1;
+	uint8_t *at = frame + METER_HEADER_SIZE;
+	at = meter_put(at, 4, (uint64_t)message->serial);
+	at = meter_put(at, 4, message->model.size);
+	at = meter_put_bytes(at, message->model.data, message->model.size);
+	meter_put_header(frame, METER_TYPE_IDENTITY, id, sequence);
+	at = meter_put_check(frame, at, 0xd9f1);
+	at = meter_stuff(out, frame, at);
+	return (size_t)(at - out);
+}
+
+/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+static inline enum meter_fault meter_check_measure(uint32_t version, uint16_t id, const struct meter_measure *message)
+{
+	if (id == 0)
+		return METER_FAULT_BAD_ID;
+	if (!meter_known_channel(message->channel, version))
+		return METER_FAULT_UNKNOWN_VALUE;
+	return METER_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * meter_check_measure finds a fault, or the frame does not fit. */
+static inline size_t meter_encode_measure(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id, const struct meter_measure *message)
+{
+	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
+
+	if (meter_check_measure(version, id, message))
+		return 0;
+	size += 3;
+	if (size > room)
+		return 0;
+	uint8_t *frame = out + 1;
+	uint8_t *at = frame + METER_HEADER_SIZE;
+	at = meter_put(at, 1, (uint64_t)message->channel);
+	at = meter_put(at, 2, (uint64_t)message->times);
+	meter_put_header(frame, METER_TYPE_MEASURE, id, sequence);
+	at = meter_put_check(frame, at, 0x19b8);
+	at = meter_stuff(out, frame, at);
+	return (size_t)(at - out);
+}
+
+/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+static inline enum meter_fault meter_check_reading(uint32_t version, uint16_t id, const struct meter_reading *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return METER_FAULT_BAD_ID;
+	return METER_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * meter_check_reading finds a fault, or the frame does not fit. */
+static inline size_t meter_encode_reading(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id, const struct meter_reading *message)
+{
+	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
+
+	if (meter_check_reading(version, id, message))
+		return 0;
+	size += 8;
+	if (size > room)
+		return 0;
+	uint8_t *frame = out + 1;
+	uint8_t *at = frame + METER_HEADER_SIZE;
+	at = meter_put(at, 4, (uint64_t)message->tick);
+	at = meter_put(at, 4, (uint64_t)message->value);
+	meter_put_header(frame, METER_TYPE_READING, id, sequence);
+	at = meter_put_check(frame, at, 0x9e2d);
+	at = meter_stuff(out, frame, at);
+	return (size_t)(at - out);
+}
+
+/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+static inline enum meter_fault meter_check_done(uint32_t version, uint16_t id)
+{
+	(void)version;
+	if (id == 0)
+		return METER_FAULT_BAD_ID;
+	return METER_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * meter_check_done finds a fault, or the frame does not fit. */
+static inline size_t meter_encode_done(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id)
+{
+	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
+
+	if (meter_check_done(version, id))
+		return 0;
+	if (size > room)
+		return 0;
+	uint8_t *frame = out + 1;
+	uint8_t *at = frame + METER_HEADER_SIZE;
+	meter_put_header(frame, METER_TYPE_DONE, id, sequence);
+	at = meter_put_check(frame, at, 0xdc26);
+	at = meter_stuff(out, frame, at);
+	return (size_t)(at - out);
+}
+
+/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+static inline enum meter_fault meter_check_status(uint32_t version, uint16_t id, const struct meter_status *message)
+{
+	(void)version;
+	(void)message;
+	if (id == 0)
+		return METER_FAULT_BAD_ID;
+	return METER_FAULT_NONE;
+}
+
+/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
+ * meter_check_status finds a fault, or the frame does not fit. */
+static inline size_t meter_encode_status(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id, const struct meter_status *message)
+{
+	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
+
+	if (meter_check_status(version, id, message))
+		return 0;
+	size += 12;
+	if (size > room)
+		return 0;
+	uint8_t *frame = out + 1;
+	uint8_t *at = frame + METER_HEADER_SIZE;
+	at = meter_put(at, 4, (uint64_t)message->frames);
+	at = meter_put(at, 4, (uint64_t)message->bad);
+	at = meter_put(at, 4, (uint64_t)message->lost);
+	meter_put_header(frame, METER_TYPE_STATUS, id, sequence);
+	at = meter_put_check(frame, at, 0x6ba2);
+	at = meter_stuff(out, frame, at);
+	return (size_t)(at - out);
+}
+
+/* The seed for which the check of a frame is right: a message's own, or that of another schema. */
+static inline uint16_t meter_seed_of(const uint8_t *frame, size_t size)
+{
+	size_t checked = size - METER_CHECK_SIZE;
+
+	return (uint16_t)(meter_crc(frame, checked) ^ meter_get(frame + checked, METER_CHECK_SIZE));
+}
+
+/* Decodes a whole frame, unstuffed: its header, its check, its body. */
+static inline bool meter_decode_frame(const uint8_t *frame, size_t size, enum meter_end sender,
+	uint32_t version, struct meter_header *header, union meter_body *body,
+	struct meter_fault_at *fault)
+{
+	if (!meter_decode_header(frame, size, sender, version, header, fault))
+		return false;
+	const struct meter_rule *rule = meter_find_rule(version, header->type);
+	if (!rule || meter_seed_of(frame, size) != rule->seed)
+		return meter_fail(fault, METER_FAULT_BAD_CHECK, size - METER_CHECK_SIZE, 0);
+	return meter_decode_body(header, frame + METER_HEADER_SIZE, version, body, fault);
+}
+
+/* What one end receives from `sender`; `header` and `body` are of the last frame, and `fault` is of
+ * what was refused last. The counts only rise; bytes are those on the wire. */
+struct meter_receiver {
+	enum meter_end sender;
+	uint32_t version; /* may be changed between two frames */
+	struct meter_header header;
+	union meter_body body;
+	struct meter_fault_at fault;
+	uint32_t frames;
+	uint32_t bad; /* frames, or bytes in a row that make none, that were refused */
+	uint32_t skipped; /* bytes of all that was refused */
+	uint32_t foreign; /* bad frames whose check was wrong as that of the one before */
+	uint16_t wrong_seed;
+	uint16_t wrong_type;
+	uint32_t lost; /* frames that are missing by the numbers of those that came */
+	bool numbered;
+	uint8_t next;
+	uint8_t *frame;
+	size_t room;
+	size_t size; /* above `room` when the frame is too long */
+	size_t wire;
+	uint8_t left; /* bytes of a run that are to come */
+	bool zero; /* whether a zero is behind it */
+};
+
+/* Makes a receiver of the frames of `sender`; `frame` has room for the longest of them, which is
+ * METER_ROOM_FROM_ and the name of that end. */
+static inline void meter_receiver_init(struct meter_receiver *r, enum meter_end sender, uint32_t version,
+	uint8_t *frame)
+{
+	r->sender = sender;
+	r->version = version;
+	r->fault.fault = METER_FAULT_NONE;
+	r->frames = r->bad = r->skipped = 0;
+	r->foreign = 0;
+	r->wrong_type = 0;
+	r->lost = 0;
+	r->numbered = false;
+	r->frame = frame;
+	r->room = sender == METER_READER ? METER_ROOM_FROM_READER : METER_ROOM_FROM_METER;
+	r->size = r->wire = 0;
+	r->left = 0;
+	r->zero = false;
+}
+
+static inline bool meter_accept(struct meter_receiver *r)
+{
+	uint8_t gap = r->numbered ? (uint8_t)(r->header.sequence - r->next) : 0;
+
+	/* A number that is behind is that of a datagram which was overtaken. */
+	if (gap < 128) {
+		r->lost += gap;
+		r->next = (uint8_t)(r->header.sequence + 1);
+		r->numbered = true;
+	}
+	if (r->wrong_type == r->header.type)
+		r->wrong_type = 0;
+	r->frames++;
+	return true;
+}
+
+/* Counts a check that is wrong just as that of the last bad frame of this type was: what comes from
+ * an end with another schema is, what was damaged on its way hardly ever. */
+static inline bool meter_is_foreign(struct meter_receiver *r, const uint8_t *frame, size_t size)
+{
+	uint16_t seed = meter_seed_of(frame, size);
+	bool again = r->wrong_type == r->header.type && r->wrong_seed == seed;
+
+	r->wrong_type = r->header.type;
+	r->wrong_seed = seed;
+	r->foreign += again;
+	return again;
+}
+
+/* Counts a frame that has ended, of `wire` bytes. */
+static inline bool meter_judge(struct meter_receiver *r, const uint8_t *frame, size_t size, size_t wire)
+{
+	if (meter_decode_frame(frame, size, r->sender, r->version, &r->header, &r->body, &r->fault))
+		return meter_accept(r);
+	r->bad++;
+	r->skipped += (uint32_t)wire;
+	if (r->fault.fault == METER_FAULT_BAD_CHECK)
+		meter_is_foreign(r, frame, size);
+	return false;
+}
+
+static inline void meter_store(struct meter_receiver *r, uint8_t byte)
+{
+	if (r->size < r->room)
+		r->frame[r->size] = byte;
+	if (r->size <= r->room)
+		r->size++;
+}
+
+/* Ends a frame; several zeros in a row end one. */
+static inline bool meter_end_frame(struct meter_receiver *r)
+{
+	size_t size = r->size, wire = r->wire + 1;
+	bool whole = r->left == 0 || size > r->room;
+
+	r->size = r->wire = 0;
+	r->left = 0;
+	r->zero = false;
+	if (wire == 1)
+		return false;
+	/* Of one that is too long this sees no more than the header. */
+	if (whole)
+		return meter_judge(r, r->frame, size, wire);
+	r->bad++;
+	r->skipped += (uint32_t)wire;
+	return meter_fail(&r->fault, METER_FAULT_BAD_STUFFING, 0, 0);
+}
+
+/* Takes the next byte. True: it ends a message, which stays until the next one. */
+static inline bool meter_receive(struct meter_receiver *r, uint8_t byte)
+{
+	if (byte == 0)
+		return meter_end_frame(r);
+	r->wire++;
+	if (r->left > 0) {
+		r->left--;
+		meter_store(r, byte);
+		return false;
+	}
+	if (r->zero)
+		meter_store(r, 0);
+	r->left = (uint8_t)(byte - 1);
+	r->zero = byte != 0xff;
+	return false;
+}
+
+#endif
