@@ -54,9 +54,9 @@ _OWN_WITH_FRAMING = frozenset("encoder frame receiver".split())
 # What constants of the C header are called that have a name as short as an end's.
 _OWN_CONSTANTS = frozenset(
     """
-    both define_take header_size kind_any kind_byte_list kind_bytes kind_constant
-    kind_enum kind_finite kind_flags kind_group kind_later kind_list kind_tail kind_text max_body
-    protocol_h schema_digest version
+    both define_take header_size kind_any kind_byte_list kind_bytes kind_constant kind_enum
+    kind_finite kind_flags kind_group kind_later kind_list kind_octets kind_tail kind_text
+    max_body protocol_h schema_digest version
     """.split()
 )
 # What constants of the Python codec are called that those of C are not.

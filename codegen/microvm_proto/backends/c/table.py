@@ -152,6 +152,8 @@ class _Table:
                 return "ANY", kind.size, (0,)
             case Struct():
                 return "GROUP", 0, (1, *self._of(kind))
+            case Array(is_octets=True):
+                return "OCTETS", 0, (kind.count,)
             case Array():
                 return "GROUP", 0, (kind.count, *self._of(kind.element))
             case Bytes(prefix=prefix):

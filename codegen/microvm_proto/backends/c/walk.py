@@ -14,12 +14,13 @@ enum {
 	@P@_KIND_FINITE = 0x30,
 	@P@_KIND_CONSTANT = 0x40,
 	@P@_KIND_GROUP = 0x50,
-	@P@_KIND_BYTES = 0x60,
-	@P@_KIND_TEXT = 0x70,
-	@P@_KIND_TAIL = 0x80,
-	@P@_KIND_BYTE_LIST = 0x90,
-	@P@_KIND_LIST = 0xa0,
-	@P@_KIND_LATER = 0xb0,
+	@P@_KIND_OCTETS = 0x60,
+	@P@_KIND_BYTES = 0x70,
+	@P@_KIND_TEXT = 0x80,
+	@P@_KIND_TAIL = 0x90,
+	@P@_KIND_BYTE_LIST = 0xa0,
+	@P@_KIND_LIST = 0xb0,
+	@P@_KIND_LATER = 0xc0,
 };
 
 /* A field of a message or struct. From `numbers` on there are
@@ -27,7 +28,7 @@ enum {
  * FLAGS: how many masks; of each its bits, and its version;
  * GROUP, which is a struct or an array: how many elements, the first field of one, how many fields
  * it has, and its size in memory;
- * BYTES, TEXT: the longest, and whether a NUL may be in it; TAIL: the longest;
+ * OCTETS, which is an array of u8: how many; BYTES, TEXT: the longest, and whether a NUL may be in it; TAIL: the longest;
  * BYTE_LIST: the most items, the longest, all of them together, and whether a NUL may be in one;
  * LIST: the most items, and the rest of a GROUP;
  * LATER, before a field that old versions do not have: since when, and what it is until then. */
@@ -176,16 +177,10 @@ static inline bool @p@_take_list_of(struct @p@_walk *walk, const struct @p@_fiel
 	struct @p@_list *list)
 {
 	const @number@ *numbers = &@p@_numbers[field->numbers];
-	const size_t prefix = walk->from.at;
-	uint64_t count;
 
-	if (!@p@_take(&walk->from, walk->number, field->kind & 15, &count))
+	if (!@p@_take_count(&walk->from, walk->number, (uint32_t)numbers[0], list))
 		return false;
-	if (count > numbers[0])
-		return @p@_refuse(&walk->from, @P@_FAULT_TOO_MANY, prefix, walk->number);
-	list->items = walk->from.body + walk->from.at;
-	list->count = (uint32_t)count;
-	if (!@p@_take_elements(walk, (size_t)count, numbers + 1, NULL))
+	if (!@p@_take_elements(walk, list->count, numbers + 1, NULL))
 		return false;
 	list->size = (uint32_t)(walk->from.body + walk->from.at - list->items);
 	return true;
@@ -210,6 +205,26 @@ static inline enum @p@_fault @p@_list_fault(const struct @p@_walk *walk, const @
 }
 
 @end
+@if OCTETS
+static inline bool @p@_take_block(struct @p@_walk *walk, size_t count, uint8_t *out)
+{
+	struct @p@_cursor *from = &walk->from;
+
+@if LATER
+	if (walk->instead && out)
+		memset(out, 0, count);
+	if (walk->instead)
+		return true;
+@end
+	if (from->size - from->at < count)
+		return @p@_refuse(from, @P@_FAULT_TRUNCATED, from->at, walk->number);
+	if (out)
+		memcpy(out, from->body + from->at, count);
+	from->at += count;
+	return true;
+}
+
+@end
 static inline bool @p@_take_field(struct @p@_walk *walk, const struct @p@_field_rule *field,
 	void *message)
 {
@@ -221,6 +236,11 @@ static inline bool @p@_take_field(struct @p@_walk *walk, const struct @p@_field_
 @if GROUP
 	if (kind == @P@_KIND_GROUP)
 		return @p@_take_elements(walk, (size_t)numbers[0], numbers + 1,
+			message ? (uint8_t *)message + field->offset : NULL);
+@end
+@if OCTETS
+	if (kind == @P@_KIND_OCTETS)
+		return @p@_take_block(walk, (size_t)numbers[0],
 			message ? (uint8_t *)message + field->offset : NULL);
 @end
 	void *member = (uint8_t *)message + field->offset;
@@ -337,6 +357,22 @@ static inline enum @p@_fault @p@_put_elements(struct @p@_walk *walk, size_t coun
 }
 
 @end
+@if OCTETS
+static inline enum @p@_fault @p@_put_block(struct @p@_walk *walk, uint32_t count,
+	const uint8_t *data)
+{
+@if LATER
+	if (walk->instead) {
+		while (count && !data[count - 1])
+			count--;
+		return count ? @P@_FAULT_TRAILING_BYTES : @P@_FAULT_NONE;
+	}
+@end
+	@p@_write(walk, data, count);
+	return @P@_FAULT_NONE;
+}
+
+@end
 static inline enum @p@_fault @p@_put_field(struct @p@_walk *walk,
 	const struct @p@_field_rule *field, const void *message)
 {
@@ -355,6 +391,10 @@ static inline enum @p@_fault @p@_put_field(struct @p@_walk *walk,
 	if (kind == @P@_KIND_GROUP)
 		return @p@_put_elements(walk, (size_t)numbers[0], numbers + 1,
 			(const uint8_t *)member);
+@end
+@if OCTETS
+	if (kind == @P@_KIND_OCTETS)
+		return @p@_put_block(walk, (uint32_t)numbers[0], (const uint8_t *)member);
 @end
 @if LATER
 	if (walk->instead)
