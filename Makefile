@@ -20,8 +20,9 @@ TEST_NEEDS := gcc:gcc g++:g++ clang:clang tshark:tshark xxd:xxd hexdump:bsdextra
 LIBFUZZER := $(wildcard /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a)
 TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
 
-# For the samples that run on a Cortex-M: half a gigabyte.
-LONG_NEEDS := arm-none-eabi-gcc:gcc-arm-none-eabi qemu-system-arm:qemu-system-arm
+# For what runs on a Cortex-M: half a gigabyte.
+LONG_NEEDS := arm-none-eabi-gcc:gcc-arm-none-eabi /usr/lib/arm-none-eabi/lib/nano.specs:libnewlib-arm-none-eabi \
+	qemu-system-arm:qemu-system-arm
 
 # For all rungs together, or for those in FUZZ; CI and tests have less, with fixed seeds.
 FUZZ_SECONDS ?= 300
@@ -29,7 +30,7 @@ FUZZ ?= fuzz
 
 SOAK_SECONDS ?= 1200
 
-C_FILES = $(shell find examples fuzz guest host tests -name '*.[ch]')
+C_FILES = $(shell find codegen examples fuzz guest host tests -name '*.[ch]')
 
 # Whichever of these is there, and has not run all of the tests, runs those that boot no guest.
 PYTHONS := python3.11 python3.13
@@ -38,7 +39,7 @@ NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 # All but what boots the guest, which takes most of the time.
 GUESTLESS := --ignore=tests/faults --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
 
-.PHONY: help hello test test-host test-long lint format constraints gen man bench bench-codec fuzz fuzz-mutants soak clean
+.PHONY: help hello test test-host test-long lint format constraints gen man bench bench-codec footprint fuzz fuzz-mutants soak clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -55,6 +56,7 @@ help:
 	@echo 'make man        write the manual pages, which a wheel has, into build/man'
 	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
+	@echo 'make footprint  measure flash and RAM of the generated C, beside nanopb on a Cortex-M0+'
 	@echo 'make fuzz       every rung of the fuzzing, with a random seed; FUZZ_SECONDS=600 for longer'
 	@echo 'make fuzz-mutants  whether the fuzzing finds bugs that are put there'
 	@echo 'make soak       starts, commands and faults at random, and a failure if anything grows; SOAK_SECONDS=60'
@@ -130,6 +132,11 @@ bench: $(VENV)/dev
 bench-codec: $(VENV)/vm
 	$(PIP_INSTALL) --editable '.[bench]'
 	$(BIN)/python codegen/benchmark.py
+
+footprint: $(VENV)/vm
+	@$(call require,$(LONG_NEEDS) protoc:protobuf-compiler)
+	$(PIP_INSTALL) --editable '.[bench]'
+	$(BIN)/python -m footprint
 
 fuzz: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))

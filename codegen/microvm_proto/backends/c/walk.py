@@ -28,7 +28,8 @@ enum {
  * FLAGS: how many masks; of each its bits, and its version;
  * GROUP, which is a struct or an array: how many elements, the first field of one, how many fields
  * it has, and its size in memory;
- * OCTETS, which is an array of u8: how many; BYTES, TEXT: the longest, and whether a NUL may be in it; TAIL: the longest;
+ * OCTETS, which is an array of u8: how many;
+ * BYTES, TEXT: the longest, and whether a NUL may be in it; TAIL: the longest;
  * BYTE_LIST: the most items, the longest, all of them together, and whether a NUL may be in one;
  * LIST: the most items, and the rest of a GROUP;
  * LATER, before a field that old versions do not have: since when, and what it is until then. */

@@ -1,0 +1,112 @@
+"""The messages that are measured, in our language and in nanopb's: those of sensors and motors."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+ENUMS = 6
+"""They have two values and more, one more each."""
+
+BYTES = (8, 16, 24, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field: its type here and there, the rest of its keys, and nanopb's options."""
+
+    type: str
+    proto: str
+    keys: str = ""
+    options: str = ""
+
+
+KINDS = [
+    (6, [Field("u8", "uint32", options="int_size:IS_8")]),
+    (6, [Field("u16", "uint32", options="int_size:IS_16")]),
+    (4, [Field("u32", "uint32")]),
+    (2, [Field("i16", "sint32", options="int_size:IS_16")]),
+    (3, [Field("i32", "sint32")]),
+    (2, [Field("bool", "bool")]),
+    (3, [Field("f32", "float")]),
+    (3, [Field(f"kind_{n}", f"Kind{n}") for n in range(ENUMS)]),
+    (1, [Field("vector", "Vector")]),
+    (
+        1,
+        [
+            Field(
+                "u16", "repeated uint32", "count = 4", "int_size:IS_16 max_count:4 fixed_count:true"
+            )
+        ],
+    ),
+    (2, [Field("bytes", "bytes", f"max = {n}", f"max_size:{n}") for n in BYTES]),
+]
+"""What a field can be, and how many of its kind there are among others."""
+
+Message = tuple[Field, ...]
+
+
+def messages(count: int) -> list[Message]:
+    """Return so many messages, of one to seven fields; fewer are the first of more."""
+    chance = random.Random(0)  # noqa: S311 - the same ones each time
+    weights = [weight for weight, _ in KINDS]
+
+    def field() -> Field:
+        ((_, several),) = chance.choices(KINDS, weights)
+        return chance.choice(several)
+
+    return [tuple(field() for _ in range(chance.randint(1, 7))) for _ in range(count)]
+
+
+def schema(messages: list[Message], style: str) -> str:
+    """Write the messages in our language."""
+    return "\n".join(_schema(messages, style)) + "\n"
+
+
+def _schema(messages: list[Message], style: str) -> Iterator[str]:
+    yield from ("[protocol]", 'name = "p"', "version = 1", 'ends = ["host", "board"]')
+    yield from ("[[output]]", 'backend = "c"', 'file = "p.h"', f'style = "{style}"')
+    for number in range(ENUMS):
+        yield from ("[[enum]]", f'name = "kind_{number}"', 'type = "u8"', "closed = true")
+        for value in range(number + 2):
+            yield from ("[[enum.value]]", f'name = "v{value}"', f"number = {value}")
+    yield from ("[[struct]]", 'name = "vector"')
+    for axis in "xyz":
+        yield from ("[[struct.field]]", f'name = "{axis}"', 'type = "i16"')
+    for number, fields in enumerate(messages, 1):
+        yield from ("[[message]]", f'name = "m{number}"', f"number = {number}")
+        yield from ('sender = "both"', 'id = "none"')
+        for at, field in enumerate(fields):
+            yield from ("[[message.field]]", f'name = "f{at}"', f'type = "{field.type}"')
+            yield field.keys
+
+
+def proto(messages: list[Message]) -> str:
+    """Write them in protobuf's."""
+    return "\n".join(_proto(messages)) + "\n"
+
+
+def _proto(messages: list[Message]) -> Iterator[str]:
+    yield 'syntax = "proto3";'
+    for number in range(ENUMS):
+        values = "".join(f" K{number}V{value} = {value};" for value in range(number + 2))
+        yield f"enum Kind{number} {{{values} }}"
+    yield "message Vector { sint32 x = 1; sint32 y = 2; sint32 z = 3; }"
+    for number, fields in enumerate(messages, 1):
+        inside = "".join(f" {f.proto} f{at} = {at + 1};" for at, f in enumerate(fields))
+        yield f"message m{number} {{{inside} }}"
+
+
+def options(messages: list[Message]) -> str:
+    """Write nanopb's options: nothing is allocated, and no integer larger than ours."""
+    return "\n".join(_options(messages)) + "\n"
+
+
+def _options(messages: list[Message]) -> Iterator[str]:
+    yield from (f"Kind{number} enum_intsize:IS_8" for number in range(ENUMS))
+    yield from (f"Vector.{axis} int_size:IS_16" for axis in "xyz")
+    for number, fields in enumerate(messages, 1):
+        for at, field in enumerate(fields):
+            if field.options:
+                yield f"m{number}.f{at} {field.options}"
