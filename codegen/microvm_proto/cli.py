@@ -96,8 +96,8 @@ def mavlink(file: Path, output: Path | None, name: str | None) -> None:
     A message's body has the bytes of its payload in MAVLink 2. What FILE includes has to be beside
     it. What the schema cannot have is left out, and named on standard error.
     """
-    from microvm_proto.importers.dialect import Refused
     from microvm_proto.importers.mavlink import import_
+    from microvm_proto.importers.mavlink.dialect import Refused
 
     name = nearest_name(file.stem) if name is None else name
     try:

@@ -13,11 +13,20 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TypeAlias
 
-from microvm_proto.importers.dialect import TYPES, Dialect, Enum, Field, Message, read, sentences
+from microvm_proto.importers.mavlink.dialect import (
+    TYPES,
+    Dialect,
+    Enum,
+    Field,
+    Message,
+    read,
+    sentences,
+)
 from microvm_proto.lint import FIELD_SUFFIX, FIELD_WORDS, nearest_name
 from microvm_proto.released import Value, table
 from microvm_proto.types import INTEGERS, Integer
 
+_COMMENT = "# Made by `microvm-proto import mavlink`."
 _MAX_PAYLOAD = 255
 _INSTEAD_OF_0 = 65535
 """The number of MAVLink's message 0, the heartbeat: ours start at 1."""
@@ -45,8 +54,7 @@ def import_(path: Path, name: str) -> Imported:
     """
     conversion = _Conversion(read(path))
     tables = [*_heads(path.name, name), *conversion.enums(), *conversion.messages()]
-    comment = f"# Made of {path.name} by `microvm-proto import mavlink`."
-    text = "\n\n".join([comment, *(table(head, keys) for head, keys in tables)]) + "\n"
+    text = "\n\n".join([_COMMENT, *(table(head, keys) for head, keys in tables)]) + "\n"
     return Imported(text, tuple(conversion.left_out))
 
 
