@@ -1,0 +1,121 @@
+"""What values of each type are in Python, and what is refused of them, in both styles."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from tests.support import messages, vectors
+
+from microvm_proto.resolve import read_schema
+
+TYPES = Path(__file__).parent / "schemas/types.toml"
+
+Least = Callable[..., Any]
+
+
+@pytest.fixture(params=["codec.py", "plain.py"])
+def codec(
+    request: pytest.FixtureRequest,
+    generated: Callable[[Path], Path],
+    load: Callable[[Path], ModuleType],
+) -> ModuleType:
+    """The codec of each style in turn."""
+    return load(generated(TYPES) / request.param)
+
+
+@pytest.fixture
+def least(codec: ModuleType, generated: Callable[[Path], Path]) -> Least:
+    """Make the least message of a name, with some of its fields changed."""
+    known = {message.name: message for message in read_schema(TYPES).messages}
+    valid = vectors.load(generated(TYPES) / "vectors.json")
+    lowest = {vector.message: vector for vector in reversed(valid) if vector.fault is None}
+
+    def least(name: str, **changes: object) -> Any:
+        vector = lowest[name]
+        message = messages.made(codec, known[name], vector.id, vector.fields)
+        return dataclasses.replace(message, **changes)
+
+    return least
+
+
+REFUSED = [
+    ("floats", {"single": 1e39}, "UNKNOWN_VALUE"),
+    ("floats", {"single": None}, "UNKNOWN_VALUE"),
+    ("floats", {"single_finite": None}, "UNKNOWN_VALUE"),
+    ("floats", {"double": 10**400}, "UNKNOWN_VALUE"),
+    ("floats", {"single_finite": 1e39}, "UNKNOWN_VALUE"),
+    ("floats", {"single_finite": math.nan}, "NOT_FINITE"),
+    ("floats", {"double_finite": -math.inf, "single": math.inf}, "NOT_FINITE"),
+    ("scalars", {"on": 2}, "UNKNOWN_VALUE"),
+    ("scalars", {"access": 4}, "UNKNOWN_VALUE"),
+    ("scalars", {"access": -1}, "UNKNOWN_VALUE"),
+    ("scalars", {"status": 1 << 32}, "UNKNOWN_VALUE"),
+    ("scalars", {"temperature": 1 << 15}, "UNKNOWN_VALUE"),
+    ("arrays", {"octets": b"1234"}, "TRUNCATED"),
+    ("arrays", {"octets": b"123456"}, "TRAILING_BYTES"),
+    ("arrays", {"numbers": (1, 2)}, "TRUNCATED"),
+    ("arrays", {"numbers": (1, 2, 3, 4), "floats": (0.0,)}, "TRAILING_BYTES"),
+    ("arrays", {"floats": (math.inf, -math.inf)}, "NOT_FINITE"),
+    ("arrays", {"points": ()}, "TRUNCATED"),
+    ("arrays", {"modes": (2, 3)}, "UNKNOWN_VALUE"),
+    ("lists", {"numbers": (0,) * 5}, "TOO_MANY"),
+    ("lists", {"modes": (1,)}, "UNKNOWN_VALUE"),
+    ("texts", {"title": "é" * 7}, "TOO_LONG"),
+    ("texts", {"title": "a\ud800"}, "NOT_UTF8"),
+    ("texts", {"label": "\0\ud800"}, "EMBEDDED_NUL"),
+    ("renamed", {"kind": 256}, "UNKNOWN_VALUE"),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "fault"), REFUSED)
+def test_what_no_decoder_takes_is_refused(
+    name: str, changes: dict[str, object], fault: str, codec: ModuleType, least: Least
+) -> None:
+    with pytest.raises(codec.EncodeError) as caught:
+        least(name, **changes).encode()
+    field = next(iter(changes))
+    # Errors have the names of the schema.
+    assert (caught.value.fault.name, caught.value.field) == (
+        fault,
+        {"kind": "class"}.get(field, field),
+    )
+
+
+def decoded(codec: ModuleType, frame: bytes) -> Any:
+    decoder = codec.Decoder("left")
+    decoder.receive_data(frame)
+    return decoder.next_message()
+
+
+def test_each_type_has_its_own_in_python(codec: ModuleType, least: Least) -> None:
+    scalars = decoded(codec, least("scalars", on=True, access=3, status=0x24).encode())
+    assert (scalars.on, scalars.temperature, scalars.distance) == (True, None, None)
+    assert scalars.access is codec.Access.READ | codec.Access.WRITE
+    assert (type(scalars.status), scalars.status) == (codec.Status, 0x24)
+    texts = least("texts", title="Größe 😀")
+    assert [texts.title, decoded(codec, texts.encode())] == ["Größe 😀", texts]
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_number_that_stands_for_none_is_the_same(
+    version: int, codec: ModuleType, least: Least
+) -> None:
+    later = codec.Later(1, b"")
+    assert later.level is None
+    assert dataclasses.replace(later, level=-1).encode(version) == later.encode(version)
+
+
+def test_flags_of_a_peer_that_makes_them_up_are_not_kept(codec: ModuleType, least: Least) -> None:
+    frame = least("scalars").encode()
+    for number in range(0, 1 << 32, 1 << 20):
+        start = codec.HEADER_SIZE + 2
+        data = frame[:start] + number.to_bytes(4, "little") + frame[start + 4 :]
+        status = decoded(codec, data).status
+        assert (status, codec.Status.TOP in status) == (number, number >= 1 << 31)
+    assert len(codec.Status.__members__) < len(codec.Status._value2member_map_) < 1100
