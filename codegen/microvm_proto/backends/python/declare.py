@@ -104,8 +104,8 @@ def _bounds(field: Field) -> str:
 
 
 def _unit(field: Field) -> str:
-    scale = "" if field.scale is None else f"{field.scale:g}"
-    return f" In {scale} {field.unit}.".replace("  ", " ") if scale or field.unit else ""
+    words = ["", "In", f"steps of {field.scale:g}" if field.scale is not None else "", field.unit]
+    return f"{' '.join(filter(None, words))}." if any(words[2:]) else ""
 
 
 def _about(field: Field) -> str:
