@@ -70,8 +70,15 @@ class Receiver:
     sender: str | None = None
     counts: Counts = field(default_factory=Counts)
     rest: int = 0
+    _longest: int = 0
     _next: int | None = None
     _wrong: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Look up the longest bare frame, beyond which nothing is kept."""
+        ends = (self.sender,) if self.sender else self.schema.ends
+        longest = max(map(self.schema.max_body_from, ends))
+        self._longest = self.schema.framing.bare_size(longest)
 
     def receive(self, data: bytes) -> Iterator[Piece]:
         """Yield the pieces of a whole stream, or the one of a datagram, and count them."""
@@ -79,11 +86,6 @@ class Receiver:
         for piece in split.get(self.schema.framing.kind, self._stream)(data):
             self._count(piece)
             yield piece
-
-    @property
-    def _longest(self) -> int:
-        ends = (self.sender,) if self.sender else self.schema.ends
-        return self.schema.framing.bare_size(max(map(self.schema.max_body_from, ends)))
 
     def _datagram(self, data: bytes) -> Iterator[Piece]:
         yield self._piece(0, len(data), data)

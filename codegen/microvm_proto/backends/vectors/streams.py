@@ -26,6 +26,9 @@ FORMAT = [
 _MOST = 4
 """Messages of an end whose bits are flipped; what is wrong with the frames of all is the same."""
 
+_MOST_BEHIND = 16
+"""Frames behind it, with which a receiver has all that a false header may make it wait for."""
+
 _LONGEST = 64
 """Bytes on the wire that a frame has at most whose bits are flipped."""
 
@@ -64,7 +67,7 @@ def flipped(schema: Schema) -> Iterator[dict[str, Any]]:
             before, frame = (_frame(schema, message, number) for number in (0, 1))
             longest = schema.framing.wire_size(schema.max_body_from(end))
             more = longest // len(frame) if schema.framing.kind == "stream" else 0
-            if len(frame) > _LONGEST or more > _LONGEST:
+            if len(frame) > _LONGEST or more > _MOST_BEHIND:
                 continue
             behind = [_ahead(schema) + _frame(schema, message, 2 + at) for at in range(1 + more)]
             counts = []
