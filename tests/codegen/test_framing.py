@@ -24,7 +24,7 @@ from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 from microvm_proto.stream import Receiver
 
-from . import test_backends
+from . import test_backends, test_wireshark
 
 GROWN = Path(__file__).with_name("schemas") / "grown.toml"
 LONG = '[[message]]\nname = "blob"\nnumber = 201\nsender = "both"\nid = "none"\n'
@@ -373,6 +373,31 @@ def test_the_header_is_as_clean_as_without_framing(
             schema, "protocol.h", test_backends.COMPILERS[compiler], generated, tmp_path
         )
     test_backends.test_the_linter_knows_the_constants_of_the_header(schema, generated)
+
+
+@test_wireshark.pytestmark
+@pytest.mark.parametrize("name", ["cobs", "short stream", "datagram"])
+def test_tshark_makes_of_vectors_what_decoders_do(
+    name: str, ends: Callable[[str], Ends], generated: Callable[[Path], Path]
+) -> None:
+    schema = ends(name).schema
+    over = "udp" if schema.framing.kind == "datagram" else "tcp"
+    capture = test_wireshark.Capture()
+    # An empty datagram is none for Wireshark.
+    known = [each for each in vectors.load(ends(name).vectors) if each.frame]
+    for vector in known:
+        to_port = vector.sender == schema.ends[0]
+        if over == "udp":
+            capture.datagram(vector.frame, to_port=to_port)
+        else:
+            capture.connect(vector.frame, to_port=to_port, step=13)
+    fields = ["type", "fault", "fault_offset", "fault_field", "check"]
+    dissector = generated(schema.path) / "dissector.lua"
+    found = test_wireshark.decoded("grown", dissector, capture, fields, over)
+    for vector, values in zip(known, found, strict=True):
+        fault = [int(values[field][0]) for field in fields[1:4] if values[field]]
+        assert fault == list(vector.fault or ()), vector.name
+        assert len(values["check"]) == (vector.fault is None), vector.name
 
 
 def test_the_python_is_as_clean_as_without_framing(

@@ -34,7 +34,7 @@ Generated = Callable[[Path], Path]
 
 
 class Capture:
-    """A capture of TCP connections, as a file of libpcap."""
+    """A capture of TCP connections, or of datagrams, as a file of libpcap."""
 
     def __init__(self) -> None:
         # Of raw IP packets.
@@ -47,12 +47,21 @@ class Capture:
         self.connections += 1
         ports = (client, PORT) if to_port else (PORT, client)
         for at in range(0, len(data), step):
-            payload = data[at : at + step]
             tcp = struct.pack(">HHIIBBHHH", *ports, 1 + at, 1, 5 << 4, 0x18, 0xFFFF, 0, 0)
-            addresses = bytes([10, 0, 0, 1, 10, 0, 0, 2])
-            size = 20 + len(tcp) + len(payload)
-            ip = struct.pack(">BBHHHBBH", 0x45, 0, size, 0, 0, 64, 6, 0) + addresses
-            self.data += struct.pack("<IIII", 0, 0, size, size) + ip + tcp + payload
+            self._packet(6, tcp + data[at : at + step])
+
+    def datagram(self, data: bytes, *, to_port: bool) -> None:
+        """A datagram between two ports of its own."""
+        client = 10_000 + self.connections
+        self.connections += 1
+        ports = (client, PORT) if to_port else (PORT, client)
+        self._packet(17, struct.pack(">HHHH", *ports, 8 + len(data), 0) + data)
+
+    def _packet(self, protocol: int, data: bytes) -> None:
+        addresses = bytes([10, 0, 0, 1, 10, 0, 0, 2])
+        size = 20 + len(data)
+        ip = struct.pack(">BBHHHBBH", 0x45, 0, size, 0, 0, 64, protocol, 0) + addresses
+        self.data += struct.pack("<IIII", 0, 0, size, size) + ip + data
 
 
 def tshark(name: str, dissector: Path, capture: Capture, *arguments: str) -> str:
@@ -84,11 +93,11 @@ def tshark(name: str, dissector: Path, capture: Capture, *arguments: str) -> str
 
 
 def decoded(
-    name: str, dissector: Path, capture: Capture, fields: Iterable[str]
+    name: str, dissector: Path, capture: Capture, fields: Iterable[str], over: str = "tcp"
 ) -> list[dict[str, list[str]]]:
     """Return for each connection the values of these fields in its order."""
     names = [field if field.startswith("_ws.") else f"{name}.{field}" for field in fields]
-    arguments = ["-T", "fields", "-E", "separator=|", "-e", "tcp.stream"]
+    arguments = ["-T", "fields", "-E", "separator=|", "-e", f"{over}.stream"]
     arguments += [argument for field in names for argument in ("-e", field)]
     found: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(capture.connections)]
     for line in tshark(name, dissector, capture, *arguments).splitlines():

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from microvm_proto.frame import pack
+from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
     Array,
@@ -106,13 +107,38 @@ def message(message: Message) -> str:
     """Write the table of a message, by its type."""
     head = (
         f'  [{message.number}] = {{ name = "{message.name}", sender = "{message.sender}", '
-        f'id = "{message.id}", max_body = {message.max_body}, fields = {{'
+        f'id = "{message.id}", max_body = {message.max_body}, {_seeds(message)}fields = {{'
     )
     fields = [
         f"    {_entry({'number': str(field.number), **_field(message, field)})},\n"
         for field in message.fields
     ]
     return f"{head}\n{''.join(fields)}  }} }},\n" if fields else f"{head}}} }},\n"
+
+
+def _seeds(message: Message) -> str:
+    seeds = ", ".join(f"{seed:#x}" for seed in message.seeds)
+    return f"seeds = {{ {seeds} }}, " if seeds else ""
+
+
+def header_fields(schema: Schema) -> str:
+    """Write the fields of the header, and of a check."""
+    types = names((message.number, message.name) for message in schema.messages)
+    more = {"type": f", base.DEC, {types}", "flags": ", base.HEX", "check": ", base.HEX"}
+    sizes = {each.name: each.size for each in schema.framing.header}
+    sizes |= {"check": schema.framing.check_size} if schema.framing.check_size else {}
+    return "".join(
+        f'  {name} = ProtoField.uint{8 * size}(NAME .. ".{name}", "{name}"{more.get(name, "")}),\n'
+        for name, size in sizes.items()
+    )
+
+
+def header_shown(framing: Framing) -> str:
+    """Write the statements that show the header."""
+    return "".join(
+        f"  tree:add_le(fields.{each.name}, header({each.offset}, {each.size}))\n"
+        for each in framing.header
+    )
 
 
 def _entry(keys: _Entry) -> str:
