@@ -24,6 +24,7 @@ from microvm_proto.backends.python.naming import (
     of_prefix,
 )
 from microvm_proto.backends.python.receiver import sealed
+from microvm_proto.backends.python.runtime import FAST
 from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
@@ -46,112 +47,6 @@ from microvm_proto.types import (
 _MAX_FORMAT = 48
 """Characters that the format of a run has at most, so that its name fits a line."""
 
-HELPERS = """
-# The lengths that are frequent: looking one up is faster than packing it.
-_LENGTHS = tuple(_@I@.pack(length) for length in range(@frequent@))
-
-
-class _Fallback(Exception):
-    pass
-
-
-# The code of each message is fast and takes only what is surely valid. Where it meets one of these
-# exceptions, the message's layout, which knows every rule, does the work again.
-_FALLBACK_ON = (_Fallback, struct.error, LookupError@more@)
-
-
-def _put(value: bytes, maximum: int, nul: bool) -> bytes:
-    if len(value) > maximum or (not nul and 0 in value):
-        raise _Fallback
-    return _LENGTHS[len(value)] + value
-
-
-def _put_list(items: tuple[bytes, ...], safe_size: int, nul: bool) -> bytes:
-    # A list of at most `safe_size` bytes breaks none of its bounds.
-    parts = [_LENGTHS[len(items)]]
-    for item in items:
-        parts.append(_LENGTHS[len(item)])
-        parts.append(item)
-    packed = b"".join(parts)
-    if len(packed) > safe_size or (not nul and 0 in b"".join(items)):
-        raise _Fallback
-    return packed
-
-
-def _put_tail(value: bytes | memoryview, maximum: int) -> bytes | memoryview:
-    if isinstance(value, memoryview):
-        value = value.cast("B")
-    if len(value) > maximum:
-        raise _Fallback
-    return value
-
-
-def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
-    (size,) = _@I@.unpack_from(frame, at)
-    if size > maximum:
-        raise _Fallback
-    end = at + @4@ + size
-    value = frame[at + @4@ : end]
-    if not nul and 0 in value:
-        raise _Fallback
-    return value, end
-
-
-def _take_list(frame: bytes, at: int, safe_size: int, nul: bool) -> tuple[tuple[bytes, ...], int]:
-    (count,) = _@I@.unpack_from(frame, at)
-    last = at + safe_size
-    at += @4@
-    if at + @4@ * count > last:
-        raise _Fallback
-    items = []
-    for _ in range(count):
-        (size,) = _@I@.unpack_from(frame, at)
-        at += @4@ + size
-        if at > last:
-            raise _Fallback
-        items.append(frame[at - size : at])
-    if not nul and 0 in b"".join(items):
-        raise _Fallback
-    return tuple(items), at
-
-
-def _put_numbers(numbers: Sequence[float], maximum: int, letter: str) -> bytes:
-    if len(numbers) > maximum:
-        raise _Fallback
-    return _@I@.pack(len(numbers)) + struct.pack(f"<{len(numbers)}{letter}", *numbers)
-
-
-def _put_structs(items: tuple[_T, ...], maximum: int, pack: Callable[[_T], bytes]) -> bytes:
-    if len(items) > maximum:
-        raise _Fallback
-    return _@I@.pack(len(items)) + b"".join(map(pack, items))
-
-
-def _take_items(frame: bytes, at: int, maximum: int, size: int) -> tuple[bytes, int]:
-    (count,) = _@I@.unpack_from(frame, at)
-    if count > maximum:
-        raise _Fallback
-    end = at + @4@ + count * size
-    return frame[at + @4@ : end], end
-
-
-def _numbers(letter: str, size: int, data: bytes) -> tuple[Any, ...]:
-    return struct.unpack(f"<{len(data) // size}{letter}", data)
-
-
-def _finite(*numbers: float) -> tuple[float, ...]:
-    # There is no NaN and no infinity among numbers whose sum is finite.
-    if not isfinite(sum(numbers)):
-        raise _Fallback
-    return numbers
-
-
-def _exactly(value: bytes, size: int) -> bytes:
-    if len(value) != size:
-        raise _Fallback
-    return value
-"""
-
 
 def helpers(schema: Schema) -> str:
     """Return what the fast path of any schema needs, with the widths of this one."""
@@ -160,7 +55,7 @@ def helpers(schema: Schema) -> str:
     floats = ", OverflowError, TypeError" if any(isinstance(k, Float) for k in found) else ""
     text = ", UnicodeError" if any(isinstance(kind, Text) for kind in found) else ""
     frequent = min(1024, schema.prefix.maximum + 1)
-    code = HELPERS.replace("@more@", floats + text).replace("@frequent@", str(frequent))
+    code = FAST.replace("@more@", floats + text).replace("@frequent@", str(frequent))
     return of_prefix(code, schema)
 
 
