@@ -22,14 +22,22 @@ class _Writer:
         self.chance = chance
         self.enums: dict[str, bool] = {}
         """Which there are, and whether each is closed; all of them have a value `v0` for ever."""
+        self.flags: list[str] = []
+        self.structs: dict[str, bool] = {}
+        """Which there are, and whether all zeros are a value: there is no closed enum in it."""
 
     def lines(self, name: str) -> Iterator[str]:
         yield "[protocol]"
         yield f'name = "{name}"'
         yield f"version = {VERSION}"
         yield 'ends = ["left", "right"]'
+        yield f'prefix = "{self.chance.choice(["u8", "u16", "u32", "u32"])}"'
         for number in range(self.chance.randint(1, 3)):
             yield from self.enum(f"enum_{number}")
+        for number in range(self.chance.randint(0, 2)):
+            yield from self.flags_of(f"flags_{number}")
+        for number in range(self.chance.randint(0, 3)):
+            yield from self.struct(f"struct_{number}")
         for number in range(1, self.chance.randint(2, 6)):
             yield from self.message(f"message_{number}", number)
 
@@ -68,26 +76,91 @@ class _Writer:
             yield f"max = {self.chance.randint(1, 9)}"
             yield f"since = {self.chance.randint(since, VERSION)}"
 
+    def flags_of(self, name: str) -> Iterator[str]:
+        size = self.chance.choice([8, 16, 32, 64])
+        self.flags.append(name)
+        yield "[[flags]]"
+        yield f'name = "{name}"'
+        yield f'type = "u{size}"'
+        yield f"closed = {str(self.chance.random() < 0.7).lower()}"
+        for bit in self.chance.sample(range(size), self.chance.randint(1, 5)):
+            yield "[[flags.bit]]"
+            yield f'name = "b{bit}"'
+            yield f"bit = {bit}"
+            yield f"since = {self.chance.randint(1, VERSION)}"
+
+    def struct(self, name: str) -> Iterator[str]:
+        has_zero = True
+        yield "[[struct]]"
+        yield f'name = "{name}"'
+        for at in range(self.chance.randint(1, 4)):
+            kind = self.fixed()
+            has_zero &= self.structs.get(kind, kind not in self.enums)
+            yield "[[struct.field]]"
+            yield f'name = "field_{at}"'
+            yield from self.rules(kind)
+            if self.chance.random() < 0.3:
+                yield f"count = {self.chance.randint(1, 4)}"
+            elif kind in INTEGERS and self.chance.random() < 0.3:
+                yield f"absent = {self.chance.randint(0, 100)}"
+        self.structs[name] = has_zero
+
+    def fixed(self) -> str:
+        """The name of a type of fixed size."""
+        declared = [self.chance.choice([*self.enums]), *self.flags, *self.structs]
+        return self.chance.choice(
+            [self.chance.choice([*INTEGERS]), "f32", "f64", "bool", *declared]
+        )
+
+    def rules(self, kind: str, name: str = "{}") -> Iterator[str]:
+        """The type, or one that is made of it, and the rule that it can have."""
+        yield f'type = "{name.format(kind)}"'
+        if kind in ("f32", "f64") and self.chance.random() < 0.5:
+            yield "finite = true"
+
     def field(self, name: str, since: int, later: bool) -> Iterator[str]:
-        variable = ["bytes", "list<bytes>"]
-        kinds = [self.chance.choice([*INTEGERS]), self.chance.choice([*self.enums]), *variable]
-        kind = self.chance.choice(kinds)
         yield "[[message.field]]"
         yield f'name = "{name}"'
-        yield f'type = "{kind}"'
         yield f"since = {since}"
+        match self.chance.choice(["bytes", "text", "list<bytes>", "list", "array", *["fixed"] * 4]):
+            case "bytes" | "text" as name:
+                yield f'type = "{name}"'
+                yield f"max = {self.chance.randint(1, 9)}"
+                yield f"nul = {str(self.chance.random() < 0.5).lower()}"
+            case "list<bytes>":
+                item = self.chance.randint(1, 6)
+                yield 'type = "list<bytes>"'
+                yield f"max_items = {self.chance.randint(1, 4)}"
+                yield f"max_item = {item}"
+                yield f"max_total = {self.chance.randint(item, 24)}"
+                yield f"nul = {str(self.chance.random() < 0.5).lower()}"
+            case "list":
+                yield from self.rules(self.fixed(), "list<{}>")
+                yield f"max_items = {self.chance.randint(1, 4)}"
+            case "array":
+                kind = self.fixed()
+                zero = self.structs.get(kind, kind not in self.enums) or not later
+                yield from self.rules(kind if zero else "u8")
+                yield f"count = {self.chance.randint(1, 4)}"
+            case _:
+                kind = self.fixed()
+                zero = self.structs.get(kind, True) or not later
+                yield from self.scalar(kind if zero else "bool", later)
+
+    def scalar(self, kind: str, later: bool) -> Iterator[str]:
+        yield from self.rules(kind)
         if kind in INTEGERS and self.chance.random() < 0.2:
             yield f"equals = {self.chance.randint(0, 100)}"
-        elif kind in INTEGERS and later:
+            return
+        if kind in INTEGERS and self.chance.random() < 0.2:
+            yield f"absent = {self.chance.randint(0, 100)}"
+        if not later:
+            return
+        if kind in INTEGERS:
             yield f"default = {self.chance.choice([0, 7, INTEGERS[kind].minimum])}"
-        elif later and self.enums.get(kind):
+        elif kind in ("f32", "f64"):
+            yield "default = -0.5"
+        elif kind == "bool":
+            yield f"default = {str(self.chance.random() < 0.5).lower()}"
+        elif self.enums.get(kind):
             yield 'default = "v0"'
-        if kind == "bytes":
-            yield f"max = {self.chance.randint(1, 9)}"
-        if kind == "list<bytes>":
-            item = self.chance.randint(1, 6)
-            yield f"max_items = {self.chance.randint(1, 4)}"
-            yield f"max_item = {item}"
-            yield f"max_total = {self.chance.randint(item, 24)}"
-        if kind in variable and self.chance.random() < 0.5:
-            yield "nul = false"
