@@ -17,7 +17,8 @@ from microvm_proto.types import Array, Enum, Field, Flags, List, Scalar, Struct,
 def functions(schema: Schema) -> Iterator[str]:
     """Yield the functions, each behind those that it calls."""
     fields = [field for message in schema.messages for field in message.fields]
-    structs = in_order(schema.structs)
+    used = {kind.name for kind in _parts(fields) if isinstance(kind, Struct)}
+    structs = [struct for struct in in_order(schema.structs) if struct.name in used]
     arrays = [kind.element for kind in _parts(fields) if isinstance(kind, Array)]
     lists = [kind.element for kind in _parts(fields) if isinstance(kind, List)]
     later = _parts(field for field in fields if field.since > 1)
@@ -28,11 +29,11 @@ def functions(schema: Schema) -> Iterator[str]:
     }
     yield from (_known(enum) for enum in schema.enums if enum.closed)
     yield from (_known(flags) for flags in schema.flags if flags.closed)
-    for each in _distinct([*arrays, *structs], values.checked):
+    for each in _distinct([*structs, *arrays], values.checked):
         yield _take(each)
         if values.is_refusable(each):
             yield _fault_in(each)
-    for each in _distinct([*arrays, *structs], values.stored):
+    for each in _distinct([*structs, *arrays], values.stored):
         yield _put(each)
         if values.stored(each) in zeros:
             yield _nonzero(each)
