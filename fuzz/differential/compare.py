@@ -22,6 +22,7 @@ from subprocess import PIPE
 from typing import TypeAlias
 
 from hypothesis import strategies as st
+from tests.support.emitted import emitted
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
@@ -29,7 +30,7 @@ from microvm.wire.codec import ErrorCode
 from .. import messages
 from ..decoder.build import build
 from ..frames import HEADER, HELLO, Event, Reader, pieces
-from ..report import corpus, explained, keep
+from ..report import corpus, explained, keep, schema
 from ..search import interrupted
 from ..strategies import Example, change, drawn, examples
 
@@ -71,12 +72,17 @@ class Pair:
     :ivar frames: that the C decoder has taken or refused in them.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Build the C decoder.
+    def __init__(self, folder: Path, style: str = "") -> None:
+        """Build the C decoder, as it is shipped or with a header of another style.
 
         :raises FileNotFoundError: gcc is not installed.
         """
         flags = "-O2 -fsanitize=undefined -fno-sanitize-recover=undefined"
+        if style:
+            header = folder / f"{style}.h"
+            header.write_text(*emitted("c", schema(), header.name, style).values())
+            # It comes first, so that its guard keeps the other one out.
+            flags += f" -include {header}"
         self._binary = build(folder / "logs", "gcc", flags, Path(__file__).with_name("logs.c"))
         self.cases = self.frames = 0
 

@@ -15,10 +15,10 @@ from . import compare
 from .compare import Disagreement, Pair
 
 
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """Give both decoders; what they compare is counted."""
-    return Pair(tmp_path_factory.mktemp("pair"))
+@pytest.fixture(scope="module", params=["", pytest.param("table", marks=pytest.mark.long)])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Give both decoders, that of C in each style; what they compare is counted."""
+    return Pair(tmp_path_factory.mktemp("pair"), request.param)
 
 
 @pytest.mark.rung

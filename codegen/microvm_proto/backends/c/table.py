@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import TypeAlias
 
-from microvm_proto.backends.c import encode, header, runtime, walk
+from microvm_proto.backends.c import encode, header, runtime
+from microvm_proto.backends.c.reading import READING
 from microvm_proto.backends.c.text import literal
+from microvm_proto.backends.c.writing import WRITING
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
     Array,
@@ -31,6 +33,56 @@ from microvm_proto.types import (
     Type,
 )
 from microvm_proto.variants import variant
+
+_RULES = """
+/* What a field is; the size of its value, or of its length or count, is in the low bits. */
+enum {
+	@P@_KIND_ANY = 0x00,
+	@P@_KIND_ENUM = 0x10,
+	@P@_KIND_FLAGS = 0x20,
+	@P@_KIND_FINITE = 0x30,
+	@P@_KIND_CONSTANT = 0x40,
+	@P@_KIND_GROUP = 0x50,
+	@P@_KIND_OCTETS = 0x60,
+	@P@_KIND_BYTES = 0x70,
+	@P@_KIND_TEXT = 0x80,
+	@P@_KIND_TAIL = 0x90,
+	@P@_KIND_BYTE_LIST = 0xa0,
+	@P@_KIND_LIST = 0xb0,
+	@P@_KIND_LATER = 0xc0,
+};
+
+/* A field of a message or struct. From `numbers` on there are
+ * for ENUM, CONSTANT: how many ranges; of each its first and last value, and its version;
+ * FLAGS: how many masks; of each its bits, and its version;
+ * GROUP, which is a struct or an array: how many elements, the first field of one, how many fields
+ * it has, and its size in memory;
+ * OCTETS, which is an array of u8: how many;
+ * BYTES, TEXT: the longest, and whether a NUL may be in it; TAIL: the longest;
+ * BYTE_LIST: the most items, the longest, all of them together, and whether a NUL may be in one;
+ * LIST: the most items, and the rest of a GROUP;
+ * LATER, before a field that old versions do not have: since when, and what it is until then. */
+struct @p@_field_rule {
+	uint8_t kind;
+	uint8_t number;
+	@offset@ offset;
+	@index@ numbers;
+};
+
+/* What a message is from the version `since` on, until a later rule of its type. */
+struct @p@_rule {
+	uint16_t type;
+	@first@ first; /* of its fields */
+	@longest@ max_body;
+	uint8_t fields;
+	uint8_t sender;
+	uint8_t id; /* 0: none, 1: required, 2: any */
+	@version@ since;
+@if check
+	@seed@ seed; /* of its check */
+@end
+};
+"""
 
 _IDS = {"none": 0, "required": 1, "any": 2}
 _Numbers: TypeAlias = tuple[int | str, ...]
@@ -74,11 +126,11 @@ class _Table:
             f"static const {head}[] = {{\n" + "".join(f"\t{row},\n" for row in rows) + "};"
             for head, rows in tables.items()
         )
-        return self._fill("\n\n".join([walk.RULES.rstrip(), *declared]))
+        return self._fill("\n\n".join([_RULES.rstrip(), *declared]))
 
     def functions(self) -> str:
         """Write the functions that go through a message by its rules."""
-        return self._fill(walk.FUNCTIONS)
+        return self._fill(READING + WRITING)
 
     def _fill(self, text: str) -> str:
         """Leave out what no field and no frame needs, and write in the types."""
@@ -89,6 +141,7 @@ class _Table:
             "number": max((*structs, *numbers), default=0),
             "index": len(self._numbers),
             "offset": max((_laid_out(m.visible)[0] for m in schema.messages), default=0),
+            "first": len(self._fields),
             "longest": schema.max_body,
             "version": schema.version,
             "id": framing.max_id,
@@ -117,11 +170,12 @@ class _Table:
             struct = f"struct @p@_{message.c_name}"
             offset = f"offsetof({struct}, {field.c_name})" if field.equals is None else "0"
             self._add(kind, size, field.number, offset, numbers)
-        about = f"{first}, {len(message.fields)}, @P@_{message.sender.upper()}, {_IDS[message.id]}"
+        name = f"@P@_TYPE_{message.c_name.upper()}"
+        about = f"{len(message.fields)}, @P@_{message.sender.upper()}, {_IDS[message.id]}"
         for version, seed in zip_longest(message.versions, message.seeds):
             longest = message.at(version).max_body
             check = f", {seed:#x}" if self._schema.framing.check_size else ""
-            yield f"{{ @P@_TYPE_{message.c_name.upper()}, {longest}, {about}, {version}{check} }}"
+            yield f"{{ {name}, {first}, {longest}, {about}, {version}{check} }}"
 
     def _add(self, kind: str, size: int, number: int, offset: str, numbers: _Numbers) -> None:
         """Write the rule of a field; its numbers are those of another, where they are the same."""
