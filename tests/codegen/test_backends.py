@@ -27,6 +27,7 @@ from microvm_proto.types import Struct
 
 ROOT = Path(__file__).parents[2]
 SANDBOXD = ROOT / "protocol/sandboxd.toml"
+PROBE = Path(__file__).parent / "mavlink/probe.toml"
 SCHEMAS = [*sorted(Path(__file__).with_name("schemas").glob("*.toml")), SANDBOXD]
 
 Generated = Callable[[Path], Path]
@@ -258,7 +259,7 @@ def test_the_python_is_as_clean_as_code_written_by_hand(
     arguments: list[str], generated: Generated, tmp_path: Path
 ) -> None:
     files = []
-    for schema, codec in itertools.product(SCHEMAS, ["codec.py", "plain.py"]):
+    for schema, codec in itertools.product([*SCHEMAS, PROBE], ["codec.py", "plain.py"]):
         files.append(tmp_path / f"{schema.stem}_{codec}")
         shutil.copy(generated(schema) / codec, files[-1])
     command = [sys.executable, "-m", *arguments, *map(str, files)]

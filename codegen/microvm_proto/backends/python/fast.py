@@ -21,6 +21,7 @@ from microvm_proto.backends.python.naming import (
     layout,
     letter,
     literal,
+    of_format,
     of_prefix,
 )
 from microvm_proto.backends.python.receiver import sealed
@@ -133,7 +134,7 @@ def _encode_newest(message: Message, framing: Framing) -> Iterator[str]:
             yield from call(f"return {pack}", arguments, 12)
         return
     parts = [
-        call(f"_{_format(run)}.pack", [_packed(field, "self") for field in run], 17)
+        call(f"{of_format(_format(run))}.pack", [_packed(field, "self") for field in run], 17)
         if fixed
         else call(*_put(run[0]), 17)
         for fixed, run in runs
@@ -263,7 +264,8 @@ def _decode_newest(message: Message) -> Iterator[str]:
                 at = f"{at} + 1"
             case _ if fixed:
                 unpack = f"unpack(frame[{at}:end])" if is_last else f"unpack_from(frame, {at})"
-                yield from _unpack(list(map(_local, fields)), f"_{_format(fields)}.{unpack}", 8)
+                value = f"{of_format(_format(fields))}.{unpack}"
+                yield from _unpack(list(map(_local, fields)), value, 8)
                 at = f"{at} + {sum(field.max_size for field in fields)}"
             case Bytes(maximum=maximum, nul=nul) | Text(maximum=maximum, nul=nul):
                 yield f"{name}, at = _take(frame, {at}, {maximum}, {nul})"

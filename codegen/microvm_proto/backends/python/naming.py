@@ -135,6 +135,12 @@ def letter(kind: Scalar) -> str:
     return "BHIQ"[kind.size.bit_length() - 1]
 
 
+def of_format(format_: str) -> str:
+    """Return the name of the layout with a format of `struct`."""
+    # A name that begins small and goes on in capitals would be a linter's mixed case.
+    return f"_{'L' * (format_[0].islower() and not format_.islower())}{format_}"
+
+
 def by_number(kind: Bool | Enum | Flags) -> str:
     """Return the name of the table of a type's values by number."""
     return f"_AS_{'BOOL' if isinstance(kind, Bool) else kind.python_name.upper()}"

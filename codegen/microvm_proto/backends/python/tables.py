@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from microvm_proto.backends.python.naming import by_number, camel, kinds, letter
+from microvm_proto.backends.python.naming import by_number, camel, kinds, letter, of_format
 from microvm_proto.schema import Schema
 from microvm_proto.types import Bool, Enum, Flags, Scalar
 
@@ -20,7 +20,7 @@ def tables(schema: Schema, formats: Iterable[str]) -> str:
     lines = [f"# Layouts are called as `struct` writes them; {header} is the header."]
     lines += [f'_HEADER = struct.Struct("<{header}")']
     lines += [
-        f'_{name} = struct.Struct("<{name}")'
+        f'{of_format(name)} = struct.Struct("<{name}")'
         for name in sorted(names, key=lambda name: (len(name), name))
     ]
     named = {by_number(kind): kind for kind in found if isinstance(kind, Bool | Enum | Flags)}
