@@ -20,7 +20,17 @@ from tests.support import signals
 from tests.support.processes import children
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("codegen", "fuzz", "guest", "host", "image", "protocol", "tests", "pyproject.toml")
+COPIED = (
+    "codegen",
+    "examples",
+    "fuzz",
+    "guest",
+    "host",
+    "image",
+    "protocol",
+    "tests",
+    "pyproject.toml",
+)
 WORKERS = 2
 BEYOND = 600.0
 """Seconds that a rung may take beyond its time, to compile and to shrink; each proof has its own."""

@@ -20,6 +20,7 @@ from tests.support.emitted import emitted
 
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.framing import CHECKS, stuff, unstuff
+from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 from microvm_proto.stream import Receiver
@@ -52,9 +53,22 @@ SHIM = """
 static struct {p}_receiver r;
 {room}
 
+/* A receiver of an end with the least room for that: nothing is written behind it. */
 void start(int sender, uint32_t version)
 {{
+	for (size_t i = 0; i < sizeof room; i++)
+		room[i] = 0xa5;
 	{p}_receiver_init(&r, (enum {p}_end)sender, version{given});
+}}
+
+static bool is_untouched(void)
+{{
+	const size_t from = r.sender == 1 ? {first} : {second};
+
+	for (size_t i = from; i < sizeof room; i++)
+		if (room[i] != 0xa5)
+			return false;
+	return true;
 }}
 
 /* A message is encoded again, into `out` behind its size. */
@@ -83,7 +97,7 @@ void counts(uint32_t *to)
 		(uint32_t)r.fault.fault, r.fault.offset, r.fault.field }};
 
 	for (int i = 0; i < 8; i++)
-		to[i] = found[i];
+		to[i] = is_untouched() ? found[i] : 0xffffffff;
 }}
 """
 WHOLE = """	if ({p}_receive(&r, data, size))
@@ -180,11 +194,13 @@ def shim(schema: Schema) -> str:
         arguments += [f"&r.body.{message.name}"] if message.visible else []
         call = f"{p}_encode_{message.name}({', '.join(arguments)})"
         cases += f"\tcase {message.number}:\n\t\tsize = {call};\n\t\tbreak;\n"
-    room = f"static uint8_t room[{max(framing.bare_size(schema.max_body), 1)}];"
+    first, second = (framing.bare_size(schema.max_body_from(end)) for end in schema.ends)
     more = f"{p}_receive_more(&r)" if framing.kind == "stream" else "false"
     return SHIM.format(
         p=p,
-        room="" if framing.kind == "datagram" else room,
+        room=f"static uint8_t room[{max(first, second) + 64}];",
+        first=first,
+        second=second,
         given="" if framing.kind == "datagram" else ", room",
         cases=cases,
         loop=(WHOLE if framing.kind == "datagram" else BYTES).format(p=p, next=more),
@@ -451,6 +467,38 @@ def test_a_schema_has_to_fit_its_framing(table: str, rule: str, tmp_path: Path) 
     with pytest.raises(SchemaError) as caught:
         read_schema(path)
     assert {finding.rule for finding in caught.value.diagnostics} == {rule}
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+def test_the_released_form_has_the_framing(name: str, ends: Callable[[str], Ends]) -> None:
+    schema = ends(name).schema
+    path = schema.path.with_name("released.toml")
+    path.write_text(canonical(schema))
+    released = read_schema(path)
+    assert (released.framing, released.digest) == (schema.framing, schema.digest)
+    assert canonical(released) == canonical(schema)
+
+
+def test_all_of_a_framing_but_its_mtu_is_in_the_digest(tmp_path: Path) -> None:
+    head, body = GROWN.read_text().split("\n[[", 1)
+    keys = [
+        "",
+        'type = "u8"',
+        'id = "u16"',
+        "length = 'u16'",
+        'check = "crc16"',
+        'check = "crc32c"',
+    ]
+    tables = [f'kind = "stream"\n{key}' for key in keys] + ['kind = "cobs"', 'kind = "datagram"']
+
+    def digest(table: str) -> int:
+        path = tmp_path / "schema.toml"
+        path.write_text(f"{head}\n{table}\n\n[[{body}")
+        return read_schema(path).digest
+
+    plain, *others = [digest(f"[framing]\n{table}") for table in tables]
+    assert plain == digest("") == digest('[framing]\nkind = "stream"\nmtu = 1000')
+    assert len({plain, *others}) == len(tables)
 
 
 def test_another_name_is_another_seed(ends: Callable[[str], Ends]) -> None:

@@ -185,7 +185,7 @@ def test_no_frame_is_wrong_and_none_that_was_not_hit_is_lost(
 
     (tmp_path / "count.c").write_text(COUNT)
     program = tmp_path / "count"
-    flags = ["-O2", f"-I{samples / 'serial'}", "-o", str(program)]
+    flags = ["-O1", "-fsanitize=address,undefined", f"-I{samples / 'serial'}", "-o", str(program)]
     subprocess.run(["gcc", *flags, f"{program}.c"], check=True)
     counted = subprocess.run([program], input=bytes(tap.received), capture_output=True, check=True)
     lines = [f"{m.tick} {m.value}" for m in messages if isinstance(m, codec.Reading)]
