@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 TEXTS = {
     "sandboxd": (ROOT / "protocol/sandboxd.toml").read_text(),
     "everything": (Path(__file__).parent / "schemas/everything.toml").read_text(),
+    "types": (Path(__file__).parent / "schemas/types.toml").read_text(),
 }
 
 Read = Callable[[str], Schema]
@@ -40,20 +41,32 @@ def numbers(data: dict[str, Any]) -> Iterator[tuple[Place, int]]:
     for at, enum in enumerate(data.get("enum", [])):
         taken = {value["number"] for value in enum["value"]}
         for number, value in enumerate(enum["value"] if enum["closed"] else []):
-            place = ("enum", at, "value", number, "number")
-            yield place, next(n for n in (0, 1, 3) if n not in taken | {value["number"]})
+            # All zeros are a value of a struct in older versions.
+            if value["number"] != 0:
+                place = ("enum", at, "value", number, "number")
+                yield place, next(n for n in (0, 1, 3) if n not in taken)
+    for at, flags in enumerate(data.get("flags", [])):
+        for number, _ in enumerate(flags["bit"] if flags["closed"] else []):
+            yield ("flags", at, "bit", number, "bit"), 6
     constants = {constant["name"]: constant["value"] for constant in data.get("constant", [])}
     fields = [field for message in data["message"] for field in message.get("field", [])]
     for at, name in enumerate(constants):
         if any(field.get("equals") == name for field in fields):
             yield ("constant", at, "value"), constants[name] - 1
-    for at, message in enumerate(data["message"]):
+    for at, _ in enumerate(data["message"]):
         yield ("message", at, "number"), 1000 + at
-        for number, field in enumerate(message.get("field", [])):
-            for key in field.keys() & {"max", "max_items", "max_item", "max_total", "equals"}:
-                bound = constants.get(field[key], field[key])
-                other = bound - 1 if bound > 1 else bound + 1
-                yield ("message", at, "field", number, key), other
+    bounds = {"max", "max_items", "max_item", "max_total", "equals", "count"}
+    for there, field in fields_of(data):
+        for key in field.keys() & bounds:
+            bound = constants.get(field[key], field[key])
+            yield (*there, key), bound - 1 if bound > 1 else bound + 1
+
+
+def fields_of(data: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
+    for kind in ("message", "struct"):
+        for at, owner in enumerate(data.get(kind, [])):
+            for number, field in enumerate(owner.get("field", [])):
+                yield (kind, at, "field", number), field
 
 
 def words(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
@@ -64,10 +77,10 @@ def words(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
             yield ("message", at, "sender"), sender
         for id_ in {"none", "required", "any"} - {message["id"]}:
             yield ("message", at, "id"), id_
-        for number, field in enumerate(message.get("field", [])):
-            if "equals" not in field and field["type"][0] in "ui":
-                place = ("message", at, "field", number, "type")
-                yield place, "i8" if field["type"] == "u8" else "u8"
+    for place, field in fields_of(data):
+        if not field.keys() & {"equals", "absent", "default"} and field["type"][0] in "uif":
+            others = {"u8": "i8", "f32": "f64", "f64": "f32"}
+            yield (*place, "type"), others.get(field["type"], "u8")
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
@@ -89,16 +102,21 @@ def test_every_type_sender_and_id_changes_it(text: str, read: Read) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("name", "old", "new"),
     [
-        ("max = 4\nnul = false", "max = 4\nnul = true"),
-        ("closed = true", "closed = false"),
-        ('name = "second"\ntype = "u8"\nsince = 3', 'name = "second"\ntype = "u8"\nsince = 2'),
+        ("everything", "max = 4\nnul = false", "max = 4\nnul = true"),
+        ("everything", "closed = true", "closed = false"),
+        ("everything", '"second"\ntype = "u8"\nsince = 3', '"second"\ntype = "u8"\nsince = 2'),
+        ("types", 'name = "x"\ntype = "f32"\nfinite = true', 'name = "x"\ntype = "f32"'),
+        ("types", "max_items = 2\nfinite = true", "max_items = 2"),
+        ("types", "closed = true\ndoc", "closed = false\ndoc"),
+        ("types", "max = 6\nnul = false", "max = 6"),
+        ("types", '"text"\nmax = 12', '"bytes"\nmax = 12'),
+        ("types", 'ends = ["left", "right"]', 'ends = ["left", "right"]\nprefix = "u16"'),
     ],
-    ids=["nul", "closed", "since"],
 )
-def test_every_rule_changes_it(old: str, new: str, read: Read) -> None:
-    text = TEXTS["everything"]
+def test_every_rule_changes_it(name: str, old: str, new: str, read: Read) -> None:
+    text = TEXTS[name]
     assert old in text
     assert read(text.replace(old, new)).digest != read(text).digest
 

@@ -23,7 +23,8 @@ Run = Callable[..., Result]
 ROOT = Path(__file__).parents[2]
 EVERYTHING = (Path(__file__).parent / "schemas/everything.toml").read_text()
 TOKEN = re.compile(r'"""|"[^"\n]*"|[A-Za-z0-9_-]+|\[\[|\]\]|\S')
-TOKENS = sorted(set(TOKEN.findall(EVERYTHING)))
+TYPES = (Path(__file__).parent / "schemas/types.toml").read_text()
+TOKENS = sorted(set(TOKEN.findall(EVERYTHING + TYPES)))
 HOSTILE = """
     -1 0 1.5 1e999 nan true [] {} [[]] [{}] "" "\\u0000" "\\n" "é" 1979-05-27 0x10 2147483648
     18446744073709551616 99999999999999999999 'x' \"\"\" [ ] { } = , . # \\ message enum field
@@ -32,8 +33,8 @@ HOSTILE = """
 
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
-    """The schema after a few edits, each of a line or of a token."""
-    lines = EVERYTHING.split("\n")
+    """A schema after a few edits, each of a line or of a token."""
+    lines = draw(st.sampled_from([EVERYTHING, TYPES])).split("\n")
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
         match draw(st.sampled_from(["delete", "double", "move", "token", "token", "token"])):
@@ -54,6 +55,7 @@ def mutated(draw: st.DrawFn) -> str:
 
 @given(text=mutated())
 @example(text=EVERYTHING)
+@example(text=TYPES)
 @settings(
     max_examples=250,
     deadline=None,

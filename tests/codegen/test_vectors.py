@@ -14,10 +14,23 @@ from tests.support.emitted import emitted
 from microvm_proto.faults import FAULTS
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import ByteList, Bytes, Enum, Field, Tail
+from microvm_proto.types import (
+    Bool,
+    ByteList,
+    Bytes,
+    Enum,
+    Field,
+    Flags,
+    Float,
+    List,
+    Tail,
+    Text,
+    within,
+)
 
 SANDBOXD = Path(__file__).parents[2] / "protocol/sandboxd.toml"
 EVERYTHING = Path(__file__).parent / "schemas/everything.toml"
+TYPES, SHORT_PREFIX = EVERYTHING.with_name("types.toml"), EVERYTHING.with_name("short_prefix.toml")
 SCHEMAS = [*sorted(EVERYTHING.parent.glob("*.toml")), SANDBOXD]
 CODES = {fault.name: fault.number for fault in FAULTS}
 
@@ -36,32 +49,62 @@ def of_field(message: Message, field: Field) -> Iterator[str]:
     """The faults that a field can have; what only its neighbours allow stands in the tests."""
     if not isinstance(field.type, Tail):
         yield "truncated"
-    if field.equals is not None or (isinstance(field.type, Enum) and field.type.closed):
-        yield "unknown_value"
-    if isinstance(field.type, Bytes | ByteList):
+    elif message.min_body + field.type.maximum < message.max_body:
         yield "too_long"
-        yield from [] if field.type.nul else ["embedded_nul"]
-    if isinstance(field.type, ByteList):
-        yield "too_many"
+    if field.equals is not None:
+        yield "unknown_value"
+    for kind in within(field.type):
+        match kind:
+            case Bool() | Enum(closed=True) | Flags(closed=True):
+                yield "unknown_value"
+            case Float(finite=True):
+                yield "not_finite"
+            case Bytes() | Text() | ByteList() as octets:
+                longest = octets.max_item if isinstance(octets, ByteList) else octets.maximum
+                yield from ["too_long"] if longest < octets.prefix.maximum else []
+                yield from [] if octets.nul else ["embedded_nul"]
+        if isinstance(kind, Text):
+            yield "not_utf8"
+        if isinstance(kind, ByteList | List) and kind.max_items < kind.prefix.maximum:
+            yield "too_many"
         # The other lists of `exec_request` leave the room for it.
-        yield from ["total_too_long"] if message.name == "exec_request" else []
+        if isinstance(kind, ByteList) and message.name in ("exec_request", "everything"):
+            yield "total_too_long"
 
 
+@pytest.mark.parametrize("path", [SANDBOXD, TYPES, SHORT_PREFIX], ids=lambda path: path.stem)
 def test_every_field_has_every_fault_that_it_can_have(
-    schema: Schema, committed: list[vectors.Vector]
+    path: Path, generated: Callable[[Path], Path]
 ) -> None:
     expected = {
-        (message.number, number, CODES[fault])
-        for message in schema.messages
-        for number, field in enumerate(message.fields, 1)
+        (message.number, field.number, CODES[fault])
+        for message in read_schema(path).messages
+        for field in message.fields
         for fault in of_field(message, field)
     }
     found = {
         (int.from_bytes(vector.frame[4:6], "little"), vector.fault[2], vector.fault[0])
-        for vector in committed
+        for vector in vectors.load(generated(path) / "vectors.json")
         if vector.fault and vector.fault[2]
     }
     assert found == expected
+
+
+def test_the_first_and_the_last_of_what_an_array_is_made_of_are_faulty(
+    generated: Callable[[Path], Path],
+) -> None:
+    names = {vector.name for vector in vectors.load(generated(TYPES) / "vectors.json")}
+    for place in (
+        "arrays.numbers[0], 1 of 2 bytes: truncated",
+        "arrays.numbers[2], 1 of 2 bytes: truncated",
+        "arrays.points[1].x, NaN: not_finite",
+        "structs.pair.first.mode, 1: unknown_value",
+        "structs.pair.points[1].x, -infinity: not_finite",
+        "lists.readings[1].valid, 2: unknown_value",
+        "lists.readings[1].samples[2], 0 of 2 bytes: truncated",
+        "texts.title, the surrogate U+D800 at 9: not_utf8",
+    ):
+        assert place in names, place
 
 
 def test_every_message_has_every_fault_of_the_header(
