@@ -19,6 +19,7 @@ RUNGS = {
     "control": ("decoder", "differential", "daemon", "guest", "host", "proofs"),
     "decoder": ("decoder", "differential", "daemon"),
     "codec": ("differential", "host"),
+    "encoders": ("differential",),
     "daemon": ("daemon",),
     "guest": ("guest",),
     "host": ("host",),

@@ -7,7 +7,8 @@
  *	sandboxd_decode_exec_response sandboxd_decode_exec_failed sandboxd_decode_exec_signal
  *	sandboxd_decode_exec_kill sandboxd_decode_exec_terminate sandboxd_decode_exec_credit
  *	sandboxd_decode_exec_stdin sandboxd_decode_exec_stdin_credit
- *	sandboxd_decode_exec_stdin_closed sandboxd_decode_exec_resize
+ *	sandboxd_decode_exec_stdin_closed sandboxd_decode_exec_resize sandboxd_known_stream
+ *	sandboxd_known_ending
  * Bound: every body up to 107 bytes (the longest without a tail has 105), every version
  * Unwind: 9 */
 #include "proof.h"

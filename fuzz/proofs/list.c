@@ -1,6 +1,6 @@
 /* A list, and strings without NUL: taken, then walked as the daemon walks them.
  *
- * Functions: sandboxd_take_list sandboxd_take_bytes sandboxd_no_nul sandboxd_next
+ * Functions: sandboxd_take_count sandboxd_take_list sandboxd_take_bytes sandboxd_no_nul sandboxd_next
  * Bound: every body up to 18 bytes (3 items), every place in it, every maximum
  * Assumes: the cursor is not beyond the body's end
  * Unwind: 16

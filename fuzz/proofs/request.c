@@ -1,6 +1,6 @@
 /* The body of an exec_request, decoded whole.
  *
- * Functions: sandboxd_decode_exec_request sandboxd_no_list
+ * Functions: sandboxd_decode_exec_request sandboxd_no_list sandboxd_known_stdin_kind
  * Bound: every body up to 65 bytes, of strings up to 3 and lists up to 2, every version
  * Unwind: 9
  * Loops: sandboxd_take_list.0:3 sandboxd_no_nul.0:4

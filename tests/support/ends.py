@@ -250,21 +250,26 @@ void items_{m}_{f}(const struct {p}_{c} *message, uint8_t *out)
 """
 
 
-def build(schema: Schema, folder: Path) -> tuple[ctypes.CDLL, ...]:
-    """The header's functions, by their messages' names; undefined behaviour ends the process."""
-    shim = SHIM.format(p=schema.name, P=schema.name.upper())
+def shim(schema: Schema) -> str:
+    """Write what makes a library of a header: its functions, by their messages' names."""
+    text = SHIM.format(p=schema.name, P=schema.name.upper())
     for message in schema.messages:
         given = ["version", *(["id"] if message.id != "none" else [])]
         arguments = ", ".join([*given, *(["message"] if message.visible else [])])
         name = {"p": schema.name, "m": message.name, "c": message.c_name}
-        shim += ONE.format(**name, arguments=arguments)
+        text += ONE.format(**name, arguments=arguments)
         for field in message.visible:
             if isinstance(field.type, List):
                 element = field.type.element
                 names = {"f": field.name, "member": field.c_name, "stored": stored(element)}
                 item = c_type(element).replace("@p@", schema.name)
-                shim += ITEMS.format(**name, **names, type=item)
-    (folder / "shim.c").write_text(shim)
+                text += ITEMS.format(**name, **names, type=item)
+    return text
+
+
+def build(schema: Schema, folder: Path) -> tuple[ctypes.CDLL, ...]:
+    """Build the library of each style; undefined behaviour ends the process."""
+    (folder / "shim.c").write_text(shim(schema))
     flags = "-std=c11 -O0 -Wall -Wextra -Werror -shared -fPIC".split()
     flags += "-fsanitize=undefined -fno-sanitize-recover=undefined".split()
     return tuple(ctypes.CDLL(str(path)) for path in compiled(schema, folder, flags))

@@ -1,0 +1,47 @@
+"""The Python encoder and the C encoder agree, on messages that may be sent and on any others."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+
+import pytest
+from tests.support.ends import Ends, compare, shim, structs
+from tests.support.values import messages
+
+from microvm.wire import codec
+
+from ..decoder.build import GUEST
+from ..disagreement import Disagreement
+from ..report import schema
+from ..search import Record, Search
+from ..strategies import drawn
+
+BATCH = 100
+"""The messages between two looks at the clock."""
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> Ends:
+    """Give both ends as they are shipped."""
+    folder = tmp_path_factory.mktemp("ends")
+    (folder / "shim.c").write_text(shim(schema()))
+    command = "gcc -std=c11 -O2 -shared -fPIC -o shim.so shim.c".split()
+    subprocess.run([*command, f"-I{GUEST}"], cwd=folder, check=True)
+    library = ctypes.CDLL(str(folder / "shim.so"))
+    return Ends(schema(), codec, codec, (library,), structs(schema()))
+
+
+@pytest.mark.rung
+@pytest.mark.parametrize("batches", [4, pytest.param(400, marks=pytest.mark.long)])
+def test_any_message(ends: Ends, batches: int, search: Search, record_property: Record) -> None:
+    encoded = 0
+    for seed in search.batches(batches):
+        for message, version, id_, fields in drawn(messages(ends.schema), BATCH, seed):
+            try:
+                compare(ends, (message, version, id_, fields))
+            except AssertionError as error:
+                what = f"the encoders disagree on a {message.name}"
+                raise Disagreement(what, (version, id_, fields)) from error
+            encoded += 1
+    record_property("messages", encoded)
