@@ -17,7 +17,7 @@ from ..report import schema
 from ..search import Record, Search
 from ..strategies import drawn
 
-BATCH = 100
+BATCH = 300
 """The messages between two looks at the clock."""
 
 
@@ -33,7 +33,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Ends:
 
 
 @pytest.mark.rung
-@pytest.mark.parametrize("batches", [4, pytest.param(400, marks=pytest.mark.long)])
+@pytest.mark.parametrize("batches", [1, pytest.param(100, marks=pytest.mark.long)])
 def test_any_message(ends: Ends, batches: int, search: Search, record_property: Record) -> None:
     encoded = 0
     for seed in search.batches(batches):

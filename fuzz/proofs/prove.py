@@ -32,8 +32,9 @@ _ENTRY = re.compile(r"^(?:void prove|PROVE_\w+\(\w+, )_?(\w*)", re.M)
 class Harness:
     """A harness: a file, whose comment says what CBMC is told.
 
-    :ivar fields: the words of Functions, Bound, Assumes, Unwind, Loops, Wraps, Beyond, and Idle,
-        which are functions that give any answer and change nothing.
+    :ivar fields: the words of Functions, Bound, Assumes, Unwind, Loops, Objects, which is how many
+        bits of a pointer say where to, Wraps, Beyond, and Idle, which are functions that give any
+        answer and change nothing.
     :ivar entries: what is behind the `prove_` of each function at which CBMC begins.
     """
 
@@ -96,6 +97,8 @@ def _run(harness: Harness, entry: str, guest: Path) -> Proof:
     command += ["-D_GNU_SOURCE=", "-I", str(guest.resolve()), "-I", "."]
     command += ["--drop-unused-functions", "--no-standard-checks"]
     command += ["--unwind", *harness.fields["Unwind"]]
+    for bits in harness.fields.get("Objects", ()):
+        command += ["--object-bits", bits]
     for loop in harness.fields.get("Loops", ()):
         command += ["--unwindset", loop]
     command += [] if "Beyond" in harness.fields else ["--unwinding-assertions"]
@@ -104,7 +107,12 @@ def _run(harness: Harness, entry: str, guest: Path) -> Proof:
     began = time.monotonic()
     try:
         ran = subprocess.run(
-            command, cwd=HERE, capture_output=True, text=True, timeout=DEADLINE, check=False
+            command,
+            cwd=HERE,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
         )
         said = ran.stdout + ran.stderr
     except subprocess.TimeoutExpired:

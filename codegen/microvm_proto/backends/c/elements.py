@@ -19,24 +19,18 @@ def functions(schema: Schema) -> Iterator[str]:
     fields = [field for message in schema.messages for field in message.fields]
     used = {kind.name for kind in _parts(fields) if isinstance(kind, Struct)}
     structs = [struct for struct in in_order(schema.structs) if struct.name in used]
-    arrays = [kind.element for kind in _parts(fields) if isinstance(kind, Array)]
+    arrays = [kind for kind in _parts(fields) if isinstance(kind, Array)]
     lists = [kind.element for kind in _parts(fields) if isinstance(kind, List)]
-    later = _parts(field for field in fields if field.since > 1)
-    zeros = {
-        values.stored(kind.element if isinstance(kind, Array) else kind)
-        for kind in later
-        if isinstance(kind, Array | Struct)
-    }
+    in_arrays = [*_scalars(kind for kind in arrays if not kind.is_octets), *structs]
     yield from (_known(enum) for enum in schema.enums if enum.closed)
     yield from (_known(flags) for flags in schema.flags if flags.closed)
-    for each in _distinct([*structs, *arrays], values.checked):
+    for each in _distinct(in_arrays, values.checked):
         yield _take(each)
         if values.is_refusable(each):
             yield _fault_in(each)
-    for each in _distinct([*structs, *arrays], values.stored):
-        yield _put(each)
-        if values.stored(each) in zeros:
-            yield _nonzero(each)
+    yield from map(_put, _distinct(in_arrays, values.stored))
+    if any(message.is_later(field) for message in schema.messages for field in message.fields):
+        yield from map(_nonzero, _distinct([*_scalars(arrays), *structs], values.stored))
     for each in _distinct(lists, values.checked):
         yield _take_items(each)
         yield _fault_of_items(each)
@@ -69,9 +63,12 @@ def _parts(fields: Iterable[Field]) -> list[Type]:
 def _distinct(
     kinds: Iterable[Scalar | Struct], name: Callable[[Scalar | Struct], str]
 ) -> Iterable[Scalar | Struct]:
-    """Return one type of each name; scalars come first, since structs are made of them."""
-    named = {name(kind): kind for kind in kinds}
-    return sorted(named.values(), key=lambda kind: isinstance(kind, Struct))
+    """Return one type of each name."""
+    return {name(kind): kind for kind in kinds}.values()
+
+
+def _scalars(arrays: Iterable[Array]) -> list[Scalar | Struct]:
+    return [array.element for array in arrays if not isinstance(array.element, Struct)]
 
 
 def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type, str]]:

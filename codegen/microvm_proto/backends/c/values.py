@@ -134,8 +134,10 @@ def put(kind: Type, value: str) -> Iterator[str]:
     match kind:
         case Float(name=name, size=size):
             yield f"at = @p@_put(at, {size}, @p@_bits_of_{name}({address(value)}));"
-        case Integer(size=size) | Bool(size=size):
+        case Integer(size=size):
             yield f"at = @p@_put(at, {size}, (uint64_t){value});"
+        case Bool(size=size):
+            yield f"at = @p@_put(at, {size}, {value} ? 1 : 0);"
         case Enum(base=base) | Flags(base=base):
             yield from put(base, value)
         case Struct():
