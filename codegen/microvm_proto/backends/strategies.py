@@ -205,6 +205,8 @@ MAX_LENGTH = 4096
 
 _HELPERS = """
 _T = TypeVar("_T")
+
+
 _F = TypeVar("_F", bound=enum.IntFlag)
 
 
