@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import signal
@@ -285,6 +286,9 @@ def explain(
         raise click.UsageError(f"--from is one of {' and '.join(known.ends)}")
     if baud is not None and baud not in SPEEDS:
         raise click.UsageError(f"--baud is one of {', '.join(map(str, sorted(SPEEDS)))}")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A unit can have what the encoding of the output has not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     given = " ".join(frames)
     name = "standard input" if given == "-" else repr(given)
     try:

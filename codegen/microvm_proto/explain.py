@@ -1,6 +1,6 @@
 """A view of a stream of frames for people: each field with its bytes, and where and why one breaks.
 
-Everything is shown as printable ASCII, so that no frame can send escapes to a terminal.
+All that is in a frame is shown as printable ASCII, so that none can send escapes to a terminal.
 """
 
 from __future__ import annotations

@@ -334,6 +334,21 @@ def test_a_value_is_shown_by_its_type(
         assert any(line.endswith(f" {value}") for line in lines), value
 
 
+def test_a_unit_is_escaped_where_the_output_cannot_have_it(
+    read: Callable[[str], Schema],
+) -> None:
+    heading = '[[message.field]]\nname = "heading"\ntype = "u16"\nunit = "°"\n'
+    schema = read(
+        '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n'
+        f'[[message]]\nname = "m"\nnumber = 1\nsender = "a"\nid = "none"\n{heading}'
+    )
+    frame = write(schema, 1, 0, b"\x5a\0").hex()
+    for charset, unit in ("utf-8", "°"), ("ascii", "\\xb0"):
+        runner = CliRunner(charset=charset)
+        result = runner.invoke(main, ["explain", "--schema", str(schema.path), frame])
+        assert f"heading          90 {unit}\n" in result.stdout
+
+
 def test_of_a_list_of_structs_the_first_items_are_shown(
     generated: Callable[[Path], Path],
 ) -> None:
