@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.support.ends import CODES, Ends, build, compare, struct_of, structs
 from tests.support.values import Items, default, messages
 
+from microvm_proto.faults import FAULTS
 from microvm_proto.resolve import read_schema
 from microvm_proto.types import ByteList
 
@@ -75,6 +76,15 @@ def test_what_an_encoder_of_a_random_schema_accepts_a_decoder_accepts(
 ) -> None:
     ends = make(seed)
     compare(ends, data.draw(messages(ends.schema)))
+
+
+def test_faults_and_messages_have_their_names(make: Callable[[Path | int], Ends]) -> None:
+    ends = make(TYPES)
+    known = {message.number: message.name for message in ends.schema.messages}
+    faults = {0: "none", **{fault.number: fault.name for fault in FAULTS}}
+    assert {number: ends.name("message", number) for number in known} == known
+    assert {number: ends.name("fault", number) for number in faults} == faults
+    assert ends.name("message", 0) == ends.name("fault", 63) == "unknown"
 
 
 @pytest.mark.parametrize("list_", [Items(0, bytes(4)), Items(1, b"")], ids=["no count", "no items"])

@@ -116,6 +116,16 @@ class Ends:
 
         return self._by_each(items)
 
+    def name(self, what: str, number: int) -> str:
+        """What a fault or a message is called in C."""
+
+        def name(library: ctypes.CDLL) -> str:
+            function = library[f"{what}_name"]
+            function.restype = ctypes.c_char_p
+            return bytes(function(number)).decode()
+
+        return self._by_each(name)
+
     def _by_each(self, call: Callable[[ctypes.CDLL], _Answer]) -> _Answer:
         first, *others = (call(library) for library in self.libraries)
         assert others == [first] * len(others)
@@ -219,6 +229,16 @@ int decode(const uint8_t *frame, int sender, uint32_t version, void *body, uint3
 		{p}_decode_body(&header, frame + {P}_HEADER_SIZE, version, body, &fault);
 	*id = header.id;
 	return fault.fault;
+}}
+
+const char *fault_name(int fault)
+{{
+	return {p}_fault_name((enum {p}_fault)fault);
+}}
+
+const char *message_name(int type)
+{{
+	return {p}_message_name((uint16_t)type);
 }}
 """
 
