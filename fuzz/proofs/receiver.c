@@ -1,8 +1,10 @@
 /* The receiver of frames on a serial line: one byte, in whatever state those before have left it.
  *
  * Functions: meter_receive meter_end_frame meter_store meter_judge meter_accept meter_is_foreign
- *	meter_decode_frame meter_decode_header meter_seed_of meter_crc
- * Bound: any number of bytes, of either end of examples/serial; every frame up to the longest
+ *	meter_decode_frame meter_decode_header meter_seed_of meter_crc meter_stuff meter_put_check
+ *	meter_encode_identity
+ * Bound: any number of bytes, of either end of examples/serial; every frame up to the longest,
+ *	stuffed in place, too
  * Assumes: fewer than 2^64 bytes between two zeros
  * Wraps: unsigned-overflow conversion
  * Unwind: 50 */
@@ -51,4 +53,23 @@ void prove_meter(void)
 
 	__CPROVER_havoc_object(room);
 	prove_from(METER_METER, room, sizeof room);
+}
+
+/* What is stuffed where it stands is not written beyond its room, and has no zero but its last. */
+void prove_stuffed(void)
+{
+	static uint8_t model[32];
+	static uint8_t out[METER_IDENTITY_MAX_FRAME];
+	size_t room = nondet_upto(sizeof out);
+	size_t at = nondet_upto(sizeof out - 1);
+	struct meter_identity identity = { nondet_u32(), { model, (uint32_t)nondet_upto(33) } };
+
+	__CPROVER_havoc_object(model);
+	size_t size = meter_encode_identity(out, room, METER_VERSION, nondet_byte(), nondet_u16(),
+					    &identity);
+	PROVE(size <= room);
+	PROVE(size == 0 || out[size - 1] == 0);
+	PROVE(size == 0 || at >= size - 1 || out[at] != 0);
+	WITNESS(size == sizeof out);
+	WITNESS(size == 0 && room == sizeof out);
 }

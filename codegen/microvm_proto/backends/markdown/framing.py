@@ -10,8 +10,11 @@ from microvm_proto.variants import for_framing
 def section(schema: Schema) -> str:
     """Write the section on frames."""
     framing = schema.framing
+    meanings = dict(MEANINGS)
+    if framing.check_size:
+        meanings["body_length"] += ", the check not counted"
     rows = [
-        (str(each.offset), f"`{each.name}`", f"`u{8 * each.size}`", MEANINGS[each.name])
+        (str(each.offset), f"`{each.name}`", f"`u{8 * each.size}`", meanings[each.name])
         for each in framing.header
     ]
     values = {
@@ -97,11 +100,11 @@ What is refused is skipped. A receiver counts
   last bad frame of their type, with no right one of that type between them. An end with another
   schema sends such;
 @end
-- the bytes on the wire of all that is bad;
 @if sequence
 - lost frames: those whose numbers were left out. A number that is more than 127 ahead is behind
-  instead, of a frame that was overtaken; it changes nothing.
+  instead, of a frame that was overtaken; it changes nothing;
 @end
+- the bytes on the wire of all that is bad.
 
 @end
 @if none
