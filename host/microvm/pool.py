@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
@@ -17,6 +17,7 @@ from microvm.job import Argvs, Commands, Job, Outcome, carry_out, jobs
 from microvm.machine import MicroVM
 from microvm.option import lists
 from microvm.options import AsBytes, AsEncoded, AsText, PoolOptions, RunOptions
+from microvm.spread import spread
 from microvm.start.warmup import warm_up
 from microvm.tasks import cancel, check_loop
 
@@ -155,45 +156,26 @@ class Pool:
         :raises MicroVMError: a machine could not be started; see `MicroVM.start`.
         :raises UsageError: the pool is closed, or a command is no list of arguments.
         """
-        source = jobs(commands)
-        pull: asyncio.Task[Job | None] | None = None
-        running: list[asyncio.Task[Outcome[Any]]] = []
-        more, failure = True, None
+        outcomes = spread(
+            jobs(commands),
+            lambda job: self._outcome(job, options),
+            room=lambda: self.size,
+            ordered=ordered,
+            spawn=self._spawn,
+        )
         try:
-            while True:
-                if more and pull is None and len(running) < self.size:
-                    pull = self._spawn(_next_job(source))
-                awaited = running[:1] if ordered else running[:]
-                if not awaited and pull is None:
-                    break
-                await asyncio.wait(
-                    [*awaited, *([pull] if pull else [])], return_when=asyncio.FIRST_COMPLETED
-                )
-                if pull is not None and pull.done():
-                    failure = None if pull.cancelled() else pull.exception()
-                    job = None if failure else self._result(pull)
-                    more, pull = job is not None, None
-                    if job is not None:
-                        running.append(self._spawn(self._outcome(job, options)))
-                for task in awaited:
-                    if task.done():
-                        running.remove(task)
-                        yield self._result(task)
-            if failure is not None:
-                raise failure
-        finally:
-            await cancel([*running, *([pull] if pull else [])])
-            await source.aclose()
+            async with aclosing(outcomes):
+                async for outcome in outcomes:
+                    yield outcome
+        except asyncio.CancelledError:
+            if self._open or _this_task().cancelling():
+                raise
+            raise _closed() from None
 
     async def _outcome(self, job: Job, options: RunOptions) -> Outcome[Any]:
         merged: RunOptions = {**options, **job.options}
         async with self.machine() as vm:
             return await carry_out(vm, job, merged)
-
-    def _result(self, task: asyncio.Task[T]) -> T:
-        if task.cancelled():  # which only the end of the pool does
-            raise _closed()
-        return task.result()
 
     async def _acquire(self) -> _Lease:
         while True:
@@ -323,10 +305,6 @@ class _Lease:
         self.vm = vm
         self.taken = asyncio.Event()
         self.released = asyncio.Event()
-
-
-async def _next_job(source: AsyncIterator[Job]) -> Job | None:
-    return await anext(source, None)
 
 
 def _this_task() -> asyncio.Task[Any]:

@@ -19,6 +19,7 @@ FRONT = {
     "pool",
     "job",
     "jobfile",
+    "spread",
     "sync",
     "loop",
     "step",

@@ -1,0 +1,79 @@
+"""The spreading of jobs over machines: each is taken when there is room for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, TypeVar
+
+from microvm.job import Job, Outcome
+from microvm.tasks import cancel
+
+T = TypeVar("T")
+
+
+async def spread(
+    source: AsyncGenerator[Job, None],
+    run: Callable[[Job], Coroutine[Any, Any, Outcome[Any]]],
+    *,
+    room: Callable[[], int],
+    ordered: bool,
+    spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
+) -> AsyncGenerator[Outcome[Any], None]:
+    """Run each job of a source, and yield the outcomes; what the source raises comes last.
+
+    :param source: asked for one job at a time; closed at the end.
+    :param run: runs one job.
+    :param room: how many jobs there may be at the moment that have been taken and whose outcome has
+        not been asked for.
+    :param ordered: yield outcomes in the order of the jobs, else as they come.
+    :param spawn: makes a task of a coroutine.
+    """
+    running: OrderedDict[asyncio.Task[Outcome[Any]], None] = OrderedDict()
+    done: deque[asyncio.Task[Outcome[Any]]] = deque()  # of these, those that have ended, in turn
+    pull: asyncio.Task[Job | None] | None = None
+    more, failure = True, None
+    moved = asyncio.Event()
+
+    def begin(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = spawn(coroutine)
+        task.add_done_callback(lambda _: moved.set())
+        return task
+
+    def next_done() -> asyncio.Task[Outcome[Any]] | None:
+        if not ordered:
+            return done.popleft() if done else None
+        first = next(iter(running), None)
+        return first if first is not None and first.done() else None
+
+    try:
+        while True:
+            if more and pull is None and len(running) < room():
+                pull = begin(_next(source))
+            if pull is not None and pull.done():
+                failure = pull.exception()
+                job = None if failure else pull.result()
+                more, pull = job is not None, None
+                if job is not None:
+                    task = begin(run(job))
+                    running[task] = None
+                    if not ordered:
+                        task.add_done_callback(done.append)
+            elif (ended := next_done()) is not None:
+                del running[ended]
+                yield ended.result()
+            elif pull is None and not running:
+                break
+            else:
+                moved.clear()
+                await moved.wait()
+        if failure is not None:
+            raise failure
+    finally:
+        await cancel([*running, *([pull] if pull else [])])
+        await source.aclose()
+
+
+async def _next(source: AsyncGenerator[Job, None]) -> Job | None:
+    return await anext(source, None)
