@@ -37,7 +37,7 @@ PYTHONS := python3.11 python3.13
 NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
 # All but what boots the guest, which takes most of the time.
-GUESTLESS := --ignore=tests/faults --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
+GUESTLESS := --ignore=tests/dask --ignore=tests/faults --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
 
 .PHONY: help hello test test-host test-long lint format constraints gen man bench bench-codec footprint fuzz fuzz-mutants soak clean
 
@@ -106,7 +106,7 @@ format: $(VENV)/dev
 # By the oldest Python, since what it takes all take.
 constraints:
 	python3.11 -m venv .venv-constraints
-	.venv-constraints/bin/pip install --quiet '.[vm,plot,bench,mavlink,dev]'
+	.venv-constraints/bin/pip install --quiet '.[vm,plot,dask,bench,mavlink,dev]'
 	.venv-constraints/bin/pip freeze --exclude microvm >constraints.txt
 	rm -rf .venv-constraints
 
@@ -166,7 +166,7 @@ $(VENV)/vm: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/vm
-	$(PIP_INSTALL) --editable '.[vm,plot,dev]'
+	$(PIP_INSTALL) --editable '.[vm,plot,dask,dev]'
 	@touch $@
 
 # $(call require,need:package …) installs the packages of what is missing.

@@ -20,6 +20,7 @@ FRONT = {
     "job",
     "jobfile",
     "spread",
+    "dask",
     "sync",
     "loop",
     "step",
@@ -117,19 +118,21 @@ def modules() -> Iterator[tuple[str, Path]]:
 NAMES = dict(modules())
 
 
-def imported(path: Path) -> Iterator[str]:
-    """The modules of ours that a file imports anywhere in it."""
+def names_imported(path: Path) -> Iterator[str]:
+    """The names that a file imports anywhere in it, each behind its module's."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute here"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            if name.partition(".")[0] in {"microvm", "microvm_image", "microvm_proto"}:
-                yield name if name in NAMES else name.rpartition(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of ours that a file imports anywhere in it."""
+    for name in names_imported(path):
+        if name.partition(".")[0] in {"microvm", "microvm_image", "microvm_proto"}:
+            yield name if name in NAMES else name.rpartition(".")[0]
 
 
 @pytest.mark.parametrize("module", sorted(NAMES))
@@ -140,6 +143,18 @@ def test_a_module_knows_only_what_lies_below_it(module: str) -> None:
     if module == "microvm":  # whose names are imported when they are asked for, and its magic is
         wrong = {name for name in wrong if part(name) == "cli"} - {"microvm.cli.notebook"}
     assert not wrong
+
+
+def test_what_an_extra_brings_is_imported_by_nobody_who_does_without() -> None:
+    def needs_it(path: Path) -> bool:
+        return any(
+            name.partition(".")[0] in {"dask", "distributed"}
+            or f"{name}.".startswith("microvm.dask.")
+            for name in names_imported(path)
+        )
+
+    wanting = {name for name, path in NAMES.items() if needs_it(path)}
+    assert {name for name in wanting if not name.startswith("microvm.dask")} == {"microvm.cli.map"}
 
 
 @pytest.mark.parametrize("module", sorted(name for name in NAMES if part(name) == "proto"))

@@ -7,7 +7,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -17,10 +17,11 @@ import click
 
 from microvm.cli import shared
 from microvm.cli.signals import run_until_signal
-from microvm.errors import MicroVMError
+from microvm.errors import MicroVMError, how_to_install
 from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
 
 if TYPE_CHECKING:
+    from microvm.job import Outcome
     from microvm.jobfile import LineJob
     from microvm.snapshot import Snapshot
     from microvm_image.image import Image
@@ -38,6 +39,11 @@ _LINE_LIMIT = 16 << 20
     help="Machines at a time. [default: one for each CPU]",
 )
 @click.option("--ordered", is_flag=True, help="Give results in the order of the jobs.")
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Run them on a cluster of Dask's: tcp://HOST:8786; or local:N, for N workers here.",
+)
 @shared.options(ImageOptions, "map")
 @shared.from_snapshot
 @shared.options(PoolOptions, "map")
@@ -48,6 +54,7 @@ def map(  # noqa: A001 - the verb's name
     file: str,
     jobs: int | None,
     ordered: bool,
+    scheduler: str | None,
     image: str | None,
     snapshot: str | None,
     **options: Any,
@@ -93,7 +100,7 @@ def map(  # noqa: A001 - the verb's name
         if snapshot is None
         else partial(shared.snapshot_of, snapshot, image)
     )
-    work = _map(lines, jobs, start, machine, how, ordered)
+    work = _map(lines, jobs, start, machine, how, ordered, scheduler)
     sys.exit(asyncio.run(run_until_signal(work)))
 
 
@@ -104,25 +111,23 @@ async def _map(
     machine: PoolOptions,
     options: RunOptions,
     ordered: bool,
+    scheduler: str | None,
 ) -> int:
     from microvm.capacity import usable_cpus
     from microvm.jobfile import report, status
-    from microvm.pool import Pool
 
     total = await lines.count()
     if total == 0:
         return 0
-    size = machines or usable_cpus()
     machine["notify"] = cache(shared.notify)  # what several machines say is said once
-    pool = Pool(
-        size if total is None else min(size, total),
-        start(),
-        **machine,
-    )
-    outcomes = pool.map(lines.jobs(), ordered=ordered, **options)
+    size = machines or (usable_cpus() if scheduler is None else None)
+    if size is not None and total is not None:
+        size = min(size, total)
+    run = _in_pool if scheduler is None else partial(_on_cluster, scheduler)
+    outcomes = run(lines.jobs(), size, start(), machine, options, ordered)
     failures = 0
     with _progress(total) as show:
-        async with pool, aclosing(outcomes):
+        async with aclosing(outcomes):
             async for outcome in outcomes:
                 failed = status(outcome) != 0
                 failures += failed
@@ -134,6 +139,49 @@ async def _map(
                 except OSError as error:
                     raise MicroVMError(f"cannot write the results: {error.strerror}") from error
     return 1 if failures else 0
+
+
+async def _in_pool(
+    jobs: AsyncIterator[LineJob],
+    size: int | None,
+    start: Snapshot | Image,
+    machine: PoolOptions,
+    options: RunOptions,
+    ordered: bool,
+) -> AsyncGenerator[Outcome[Any], None]:
+    from microvm.pool import Pool
+
+    pool = Pool(size, start, **machine)
+    outcomes = pool.map(jobs, ordered=ordered, **options)
+    async with pool, aclosing(outcomes):
+        async for outcome in outcomes:
+            yield outcome
+
+
+def _on_cluster(
+    scheduler: str,
+    jobs: AsyncIterator[LineJob],
+    size: int | None,
+    start: Snapshot | Image,
+    machine: PoolOptions,
+    options: RunOptions,
+    ordered: bool,
+) -> AsyncGenerator[Outcome[Any], None]:
+    try:
+        from microvm import dask
+    except ImportError as error:
+        raise MicroVMError(
+            f"--scheduler needs the extra dask: {error}", hint=how_to_install("dask")
+        ) from error
+    return dask.map(
+        jobs,
+        scheduler=scheduler,
+        image=start,
+        size=size,
+        ordered=ordered,
+        **machine,
+        **options,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,9 +123,9 @@ class Pool(LoopBound):
         :param commands: lists of arguments, or jobs; an iterable of any length, which may block: it
             is asked in a thread of ours, one command at a time, while others run.
         """
-        outcomes = self._pool.map(_asked(iter(commands)), ordered=ordered, **options)
+        outcomes = self._pool.map(asked(iter(commands)), ordered=ordered, **options)
         try:
-            while (outcome := self._do(_next(outcomes))) is not None:
+            while (outcome := self._do(following(outcomes))) is not None:
                 yield outcome
         finally:
             self._loop.post(outcomes.aclose)
@@ -143,12 +143,12 @@ class _Leased(MicroVM):
         self._do(self._machine.stop())
 
 
-async def _asked(commands: Iterator[T]) -> AsyncGenerator[T, None]:
+async def asked(commands: Iterator[T]) -> AsyncGenerator[T, None]:
     """Yield what an iterator does that may block."""
     end = object()
     while (command := await in_thread(next, commands, cast(T, end))) is not end:
         yield command
 
 
-async def _next(generator: AsyncGenerator[T, None]) -> T | None:
+async def following(generator: AsyncGenerator[T, None]) -> T | None:
     return await anext(generator, None)

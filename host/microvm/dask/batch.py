@@ -1,0 +1,187 @@
+"""A batch: jobs for the machines of a Dask cluster, and their outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import sys
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+from dask import config
+from distributed import Client, KilledWorker
+from distributed.client import FutureCancelledError
+
+from microvm import readymade
+from microvm.dask import cluster, worker
+from microvm.dask.reference import ImageReference, Reference, SnapshotReference
+from microvm.errors import MachineError, MicroVMError, UsageError
+from microvm.job import Commands, Job, Outcome, jobs
+from microvm.option import lists, options_of, read_options
+from microvm.options import PoolOptions, RunOptions, to_bytes
+from microvm.snapshot import Snapshot
+from microvm.spread import spread
+
+if TYPE_CHECKING:
+    from microvm_image.image import Image
+
+# Jobs that are under way for each thread of a worker: the next one is there when one has ended.
+_AHEAD = 2
+
+# Of the bytes of a job, above which Dask warns.
+_NO_LIMIT = {"distributed.admin.large-graph-warning-threshold": sys.maxsize}
+
+_PROGRAMS = 32  # that Dask shows by their names
+
+# How long the workers have to end their machines when a batch ends, in seconds.
+_ENDING = 10.0
+
+
+class BatchOptions(PoolOptions, RunOptions, total=False):
+    """Keyword arguments of `map`: those of `Pool`, and those of its `map`."""
+
+
+@lists(BatchOptions)
+async def map(  # noqa: A001 - as `Pool.map` is called
+    commands: Commands,
+    *,
+    client: Client | None = None,
+    scheduler: str = cluster.LOCAL,
+    image: Image | Snapshot | str | Path | None = None,
+    size: int | None = None,
+    ordered: bool = True,
+    **options: Unpack[BatchOptions],
+) -> AsyncGenerator[Outcome[Any], None]:
+    """Run each command in a machine of its own on a cluster, and yield its outcome.
+
+    Outcomes are those of `Pool.map`. A job whose worker dies is run by another one, as often as the
+    scheduler's `allowed-failures` says; one whose machine dies is not run again. Commands are taken
+    as outcomes are asked for. Each worker has machines that wait, as many as it has threads, or
+    fewer where its resource `machines` or its memory says so.
+
+    :param commands: see `Pool.map`.
+    :param client: a client of a cluster, of whatever loop, to which another connection is made.
+    :param scheduler: the address of the cluster, where there is no client: `tcp://HOST:8786`; or
+        `local`, or `local:N` for N workers, for a cluster on this machine that ends with this.
+    :param image: see `MicroVM`; workers have to have it, or the snapshot, which needs a name.
+    :param size: how many commands there are at most that have been taken and whose outcome has not
+        been asked for; by default twice as many as the workers have threads.
+    :param ordered: see `Pool.map`.
+    :raises UsageError: an option or a command cannot be.
+    :raises ImageError, SnapshotError: a worker has not got what machines are to start from.
+    :raises MicroVMError: a machine could not be started, or the scheduler cannot be reached.
+    """
+    if size is not None and size < 1:
+        raise UsageError(f"a batch needs room for at least one job, not {size}")
+    given = {name: value for name, value in options.items() if name in options_of(PoolOptions)}
+    how = {name: value for name, value in options.items() if name not in given}
+    notify = read_options(PoolOptions, given)["notify"]
+    given.pop("notify", None)
+    reference: Reference
+    if isinstance(image, Snapshot):
+        reference = SnapshotReference.to(image)
+    else:
+        reference = ImageReference.to(await readymade.find_or_build(image, notify))
+    async with (
+        cluster.connected(client or scheduler, size) as connection,
+        _begun(connection, reference, cast(PoolOptions, given), notify) as batch,
+    ):
+        outcomes = spread(
+            jobs(commands),
+            lambda job: batch.run(job, cast(RunOptions, how)),
+            room=lambda: size or batch.room(),
+            ordered=ordered,
+            spawn=asyncio.create_task,
+        )
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                yield outcome
+
+
+@asynccontextmanager
+async def _begun(
+    client: Client, reference: Reference, machine: PoolOptions, notify: Callable[[str], None]
+) -> AsyncIterator[_Batch]:
+    """Have all workers, also those to come, begin with machines, which end with the block."""
+    batch = uuid.uuid4().hex[:12]
+    told: set[str] = set()
+
+    def tell(event: tuple[float, str]) -> None:
+        if event[1] not in told:
+            told.add(event[1])
+            notify(event[1])
+
+    client.subscribe_topic(batch, tell)
+    try:
+        await client.register_plugin(worker.Machines(batch, reference, machine))
+        for event in await client.get_events(batch):  # before we were heard
+            tell(event)
+        assert client.scheduler is not None  # noqa: S101 - it is connected
+        workers = (await client.scheduler.identity())["workers"].values()
+        offered = any(worker.RESOURCE in each["resources"] for each in workers)
+        yield _Batch(client, batch, {worker.RESOURCE: 1} if offered else {})
+    finally:
+        with suppress(Exception):  # of workers that have not got it, and of those that are gone
+            async with asyncio.timeout(_ENDING):
+                await client.unregister_worker_plugin(batch)
+
+
+class _Batch:
+    """A batch whose machines are there.
+
+    :param name: in the keys of its tasks.
+    :param resources: what a worker has to have to be given a job.
+    """
+
+    def __init__(self, client: Client, name: str, resources: dict[str, int]) -> None:
+        self._client = client
+        self._name = name
+        self._resources = resources
+        self._numbers = itertools.count(1)
+        self._programs: set[str] = set()
+
+    def room(self) -> int:
+        """How many jobs may be under way."""
+        return max(1, _AHEAD * int(self._client.scheduler_info()["total_threads"]))
+
+    async def run(self, job: Job, options: RunOptions) -> Outcome[Any]:
+        """Run a job on a worker.
+
+        :raises MicroVMError: its machine could not be started, or the scheduler is gone.
+        """
+        begun = time.monotonic()
+        sent = Job(job.argv, {**options, **job.options}, job.files, job.collect)
+        key = f"{self._label(job)}-{self._name}-{next(self._numbers)}"
+        with config.set(_NO_LIMIT):
+            task = self._client.submit(
+                worker.run, self._name, key, sent, key=key, resources=self._resources, pure=False
+            )
+        try:
+            result = await task
+        except KilledWorker as error:
+            lost = MachineError(
+                f"{error.allowed_failures + 1} workers have died while they ran it",
+                hint="their logs may say why; Dask's allowed-failures says how many may",
+            )
+            return Outcome(job, time.monotonic() - begun, error=lost)
+        except FutureCancelledError as error:
+            raise MicroVMError("the scheduler is gone, and the batch with it") from error
+        finally:
+            task.release()  # which ends it, too, if it runs
+        if isinstance(result, Exception):
+            raise result
+        return replace(cast(Outcome[Any], result), job=job)
+
+    def _label(self, job: Job) -> str:
+        """Return what Dask shows of a job; it remembers each for ever, so there are few."""
+        path = to_bytes(job.argv[0]) if job.argv else b""
+        program = re.sub(rb"[^\w.]", b"", path.rpartition(b"/")[2])[:32].decode()
+        if len(self._programs) < _PROGRAMS:
+            self._programs.add(program)
+        return f"microvm_{program}" if program in self._programs else "microvm"

@@ -1,0 +1,85 @@
+"""The clusters that batches run on: one that is there already, or one of this machine's own."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from dask import config
+from distributed import Client, LocalCluster, Security
+
+from microvm.capacity import usable_cpus
+from microvm.errors import MicroVMError, UsageError
+
+LOCAL = "local"
+"""The scheduler of those who name none: one of this machine's own, `local:N` with N workers."""
+
+# What other users of this machine could look at.
+_NO_PAGES: dict[str, list[str]] = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+}
+
+_PATIENCE = 10.0  # with a scheduler that does not answer, in seconds
+
+
+@asynccontextmanager
+async def connected(scheduler: str | Client, machines: int | None) -> AsyncIterator[Client]:
+    """Connect to a cluster; one of this machine's own ends with the block.
+
+    :param scheduler: an address, `local` or `local:N`; or a client, whose cluster it is.
+    :param machines: how many machines a cluster of this machine's own is to have, together; by
+        default as many as there are CPUs.
+    :raises UsageError: it is no address.
+    :raises MicroVMError: the scheduler cannot be reached.
+    """
+    if isinstance(scheduler, Client):
+        address = scheduler.scheduler_info(n_workers=0)["address"]
+        async with _client(address, scheduler.security) as client:
+            yield client
+    elif (workers := _local(scheduler)) is not None:
+        threads = -(-(machines or usable_cpus()) // workers)
+        with config.set(_NO_PAGES):
+            # Whoever can connect to a scheduler can run what he likes: TLS, with keys of its own.
+            local = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=threads,
+                security=True,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+                asynchronous=True,
+            )
+            async with local, _client(local.scheduler_address, local.security) as client:
+                yield client
+    else:
+        async with _client(scheduler, None) as client:
+            yield client
+
+
+def _local(scheduler: str) -> int | None:
+    """Return how many workers a cluster of this machine's own has; None for another cluster."""
+    if scheduler == LOCAL:
+        return usable_cpus()
+    if match := re.fullmatch(rf"{LOCAL}:([1-9][0-9]{{0,3}})", scheduler):
+        return int(match[1])
+    if "://" in scheduler:
+        return None
+    raise UsageError(
+        f"not a scheduler: {scheduler!r}",
+        hint=f"tcp://HOST:8786, tls://HOST:8786, {LOCAL}, or {LOCAL}:N for N workers here",
+    )
+
+
+@asynccontextmanager
+async def _client(address: str, security: Security | None) -> AsyncIterator[Client]:
+    try:
+        client = await Client(address, security=security, timeout=_PATIENCE, asynchronous=True)
+    except (OSError, ValueError) as error:
+        hint = "`dask scheduler` says its address when it starts; one of TLS takes Dask's settings"
+        raise MicroVMError(f"cannot reach the scheduler {address}: {error}", hint=hint) from error
+    try:
+        yield client
+    finally:
+        await client.close()

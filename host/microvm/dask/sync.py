@@ -1,0 +1,53 @@
+"""Batches without `async`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from distributed import Client
+
+from microvm.dask import batch, cluster
+from microvm.dask.batch import BatchOptions
+from microvm.job import Job, Outcome
+from microvm.loop import Loop
+from microvm.option import lists
+from microvm.options import Text
+from microvm.snapshot import Snapshot
+from microvm.sync.pool import asked, following
+
+if TYPE_CHECKING:
+    from microvm_image.image import Image
+
+
+@lists(BatchOptions)
+def map(  # noqa: A001 - as `Pool.map` is called
+    commands: Iterable[Job | Sequence[Text]],
+    *,
+    client: Client | None = None,
+    scheduler: str = cluster.LOCAL,
+    image: Image | Snapshot | str | Path | None = None,
+    size: int | None = None,
+    ordered: bool = True,
+    **options: Unpack[BatchOptions],
+) -> Iterator[Outcome[Any]]:
+    """Run each command in a machine of its own on a cluster; see `microvm.dask.map`.
+
+    :param commands: see `microvm.sync.Pool.map`.
+    """
+    outcomes = batch.map(
+        asked(iter(commands)),
+        client=client,
+        scheduler=scheduler,
+        image=image,
+        size=size,
+        ordered=ordered,
+        **options,
+    )
+    loop = Loop(outcomes.aclose, lambda: "", "batch")
+    try:
+        while (outcome := loop.run(following(outcomes))) is not None:
+            yield outcome
+    finally:
+        loop.close()

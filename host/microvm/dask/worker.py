@@ -1,0 +1,199 @@
+"""The machines that a batch has on a worker: a plugin of Dask's, and the task that runs a job."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from distributed import Reschedule, Worker, WorkerPlugin, get_worker
+
+from microvm.dask.reference import ImageReference, Reference
+from microvm.errors import MicroVMError, QemuError, SnapshotError
+from microvm.job import Job, Outcome, carry_out
+from microvm.loop import Loop
+from microvm.machine import MicroVM
+from microvm.options import PoolOptions
+from microvm.pool import Pool
+from microvm.snapshot import Snapshot
+from microvm.threads import in_thread
+from microvm_image.image import Image
+
+RESOURCE = "machines"
+"""The resource of a worker, as `dask worker --resources machines=N` says it."""
+
+IDLE = 60.0
+"""How long machines wait for the next job, in seconds: of a batch whose client was killed, too."""
+
+# The machines of a worker that closes have this long to end, in seconds: its process takes those
+# that have not.
+_ENDING = 10.0
+
+_NO_JOB = Job(())
+
+
+class Machines(WorkerPlugin):
+    """The machines of a batch on one worker: a pool, in an event loop with a thread of its own.
+
+    QEMU dies with the thread that has started it: that is none of Dask's.
+    """
+
+    def __init__(self, batch: str, reference: Reference, options: PoolOptions) -> None:
+        """Say what they are; it is sent to the workers, where `setup` starts them.
+
+        :param batch: the name of the batch: of the plugin, in the keys of its tasks, and of the
+            topic of its notices.
+        :param options: without `notify`: what it would be called with is logged as an event.
+        """
+        self.name = batch
+        self._reference = reference
+        self._options = options
+
+    async def setup(self, worker: Worker) -> None:
+        """Begin to start machines, without waiting for them.
+
+        :raises MicroVMError: this worker has not got what they start from, or cannot start any.
+        """
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._jobs: dict[str, asyncio.Task[Any] | None] = {}  # those that run
+        self._failure: MicroVMError | None = None
+        self._busy = 0
+        self._pool: Pool | None = None
+        self._last_use: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._loop = Loop(self._end, lambda: "", "batch")
+        try:
+            self._start = await in_thread(self._find)
+            await in_thread(self._loop.run, self._begin())
+        except MicroVMError as error:
+            self._failure = self._said(error)
+            raise self._failure from None
+
+    async def teardown(self, worker: Worker) -> None:
+        """End the machines; what runs in them is for another worker."""
+        del worker
+        with self._lock:
+            self._jobs.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ENDING):
+                await in_thread(self._loop.close)
+
+    def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
+        """Follow what Dask does with a job: one that is cancelled while it runs is stopped."""
+        if f"-{self.name}-" not in str(key):
+            return
+        with self._lock:
+            if finish == "executing":
+                self._jobs[key] = None
+            elif start == "executing" and (task := self._jobs.pop(key, None)) is not None:
+                with suppress(RuntimeError):  # the loop is closed
+                    task.get_loop().call_soon_threadsafe(task.cancel)
+
+    def run(self, key: str, job: Job) -> Outcome[Any] | Exception:
+        """Run a job in a machine of its own, from a thread of the worker's.
+
+        An error is a result like any other: Dask would write one with all of the job into its log.
+
+        :raises Reschedule: the job was cancelled, or the worker closes.
+        """
+        result: Outcome[Any] | Exception
+        if self._failure is not None:
+            return self._failure
+        try:
+            result = replace(self._loop.run(self._carry_out(key, job)), job=_NO_JOB)
+        except MicroVMError as error:
+            result = self._said(error)
+        except Exception as error:
+            result = error
+        with self._lock:
+            if key not in self._jobs:
+                raise Reschedule
+        return result
+
+    async def _carry_out(self, key: str, job: Job) -> Outcome[Any]:
+        with self._lock:
+            if key not in self._jobs:
+                raise asyncio.CancelledError
+            self._jobs[key] = asyncio.current_task()
+        pool = await self._begin()
+        self._busy += 1
+        try:
+            async with pool.machine() as vm:
+                return await carry_out(vm, job, job.options)
+        finally:
+            self._busy -= 1
+            self._wait_for_next()
+
+    async def _begin(self) -> Pool:
+        """Return the pool, which is opened if there is none."""
+        if self._pool is None:
+            options: PoolOptions = {**self._options, "notify": self._notify}
+            self._pool = Pool(self._size(), self._start, **options)
+            await self._pool.__aenter__()
+            self._wait_for_next()
+        return self._pool
+
+    def _wait_for_next(self) -> None:
+        """Have the pool end if no job comes for a while."""
+        if self._last_use is not None:
+            self._last_use.cancel()
+        self._last_use = asyncio.get_running_loop().call_later(IDLE, self._end_idle)
+
+    def _end_idle(self) -> None:
+        if not self._busy:
+            self._ending = asyncio.ensure_future(self._end())
+
+    async def _end(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.__aexit__()
+
+    def _size(self) -> int:
+        """How many machines there are: as many as jobs can run here, and have room."""
+        state = self._worker.state
+        size: int = state.nthreads
+        offered = state.total_resources.get(RESOURCE)
+        memory = self._worker.memory_manager.memory_limit
+        if offered is not None:
+            size = min(size, int(offered))
+        elif memory:
+            size = min(size, memory // MicroVM(self._start, **self._options).memory)
+        return max(1, size)
+
+    def _find(self) -> Image | Snapshot:
+        """Find what machines start from; for a snapshot that does not fit here, its image."""
+        if isinstance(self._reference, ImageReference):
+            return self._reference.find()
+        snapshot = self._reference.find()
+        try:
+            snapshot.find_image()
+        except (SnapshotError, QemuError) as error:
+            image = ImageReference.to_image_of(self._reference.manifest.origin).find()
+            self._options = {
+                **self._options,
+                "memory": snapshot.memory,
+                "cpus": snapshot.cpus,
+                "disk": snapshot.disk,
+            }
+            self._notify(f"{error.message}; booting its image instead")
+            return image
+        return snapshot
+
+    def _notify(self, text: str) -> None:
+        said = f"worker {self._worker.address}: {text}"
+        self._worker.loop.add_callback(self._worker.log_event, self.name, said)
+
+    def _said(self, error: MicroVMError) -> MicroVMError:
+        error.message = f"worker {self._worker.address}: {error.message}"
+        return error
+
+
+def run(batch: str, key: str, job: Job) -> Outcome[Any] | Exception:
+    """Run a job of a batch on the worker whose thread this is; see `Machines.run`."""
+    machines = get_worker().plugins.get(batch)
+    if not isinstance(machines, Machines):
+        return MicroVMError(f"worker {get_worker().address} could not prepare machines")
+    return machines.run(key, job)

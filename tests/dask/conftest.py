@@ -1,0 +1,57 @@
+"""A cluster of Dask's on this host, which the tests share: workers that are processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from distributed import Client, LocalCluster
+from tests.support.polling import eventually
+from tests.support.processes import children, program
+
+from microvm_image import Image, default
+
+WORKERS = 2
+VARIABLE = "MICROVM_TEST_VARIABLE"
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """The default image, built if there is none."""
+    return default()
+
+
+@pytest.fixture(scope="session")
+def client(image: Image) -> Iterator[Client]:
+    """A client of the cluster, whose workers have a thread each, and a secret."""
+    del image
+    os.environ[VARIABLE] = "of-the-host"
+    with (
+        LocalCluster(
+            n_workers=WORKERS,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=False,
+            scheduler_kwargs={"allowed_failures": 1},
+        ) as cluster,
+        cluster.get_client() as client,
+    ):
+        yield client
+    del os.environ[VARIABLE]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(client: Client) -> Iterator[None]:
+    """No test leaves a machine, or a worker too few."""
+    yield
+    client.wait_for_workers(WORKERS, timeout=60)
+    eventually(lambda: not any(machines(client).values()))
+
+
+def machines(client: Client) -> dict[str, list[int]]:
+    """The QEMU processes of each worker, by its address."""
+    return {
+        address: [child for child in children(pid) if program(child).startswith("qemu")]
+        for address, pid in client.run(os.getpid).items()
+    }

@@ -1,0 +1,206 @@
+"""Batches on a cluster, with real machines."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client
+from tests.support.polling import comes_true, eventually
+from tests.support.processes import exists
+
+import microvm.dask.sync
+from microvm import ExecTimeout, GuestDied, Job, Outcome, Pool, UsageError
+from microvm.dask import worker
+from microvm_image import Image
+
+from .conftest import VARIABLE, machines
+
+JOBS: list[Job | list[str]] = [
+    Job(["sh", "-c", "echo $A; cat in; echo gone >out"], files={"in": "read"}, collect=["out"]),
+    Job(["sleep", "60"], {"timeout": 0.2}),
+    Job(["wc", "-c"], {"input": bytes(11 << 20), "env": {"A": "2"}}),
+    ["nonexistent"],
+    ["sh", "-c", "kill -9 $$"],
+    ["uname"],
+    Job(["false"], {"check": True}),
+]
+
+
+def comparable(outcome: Outcome[Any]) -> object:
+    """What two runs of a job have in common."""
+    shown = type(outcome.error), str(outcome.error), outcome.completed, dict(outcome.files)
+    return outcome.job, *shown
+
+
+async def test_outcomes_are_those_of_a_pool(client: Client, image: Image) -> None:
+    async with Pool(2, image) as pool:
+        ours = [each async for each in pool.map(JOBS, env={"A": "1"})]
+    theirs = [
+        each async for each in microvm.dask.map(JOBS, client=client, image=image, env={"A": "1"})
+    ]
+    assert [comparable(each) for each in theirs] == [comparable(each) for each in ours]
+    assert isinstance(theirs[1].error, ExecTimeout)
+    assert theirs[0].job is JOBS[0]
+
+
+async def test_a_slow_one_holds_up_nobody_unless_order_is_asked_for(client: Client) -> None:
+    jobs = [["sh", "-c", "sleep 1; echo slow"], ["echo", "fast"], ["echo", "fast"]]
+    address = client.scheduler_info()["address"]
+    async with Client(address, asynchronous=True) as of_this_loop:
+        for ordered in (False, True):
+            outcomes = microvm.dask.map(jobs, client=of_this_loop, ordered=ordered, text=True)
+            shown = [each.result().stdout async for each in outcomes]
+            assert shown[0] == ("slow\n" if ordered else "fast\n")
+            assert sorted(shown) == ["fast\n", "fast\n", "slow\n"]
+
+
+def test_without_async_commands_are_taken_as_outcomes_are_asked_for(client: Client) -> None:
+    taken = []
+
+    def endless() -> Iterator[list[str]]:
+        for number in itertools.count():
+            taken.append(number)
+            yield ["echo", str(number)]
+
+    for asked, outcome in enumerate(microvm.dask.sync.map(endless(), client=client, size=3)):
+        assert outcome.result().stdout == f"{asked}\n".encode()
+        assert len(taken) <= asked + 4
+        if asked == 5:
+            break
+
+
+async def test_a_worker_that_dies_costs_no_outcome(client: Client) -> None:
+    jobs = [["sh", "-c", f"sleep 0.3; echo {number}"] for number in range(6)]
+    shown = []
+    async for outcome in microvm.dask.map(jobs, client=client, ordered=False, text=True):
+        shown.append(int(outcome.result().stdout))
+        if len(shown) == 2:
+            address, pid = next(iter(client.run(os.getpid).items()))
+            await comes_true(lambda: all(machines(client).values()))
+            orphans = machines(client)[address]
+            os.kill(pid, signal.SIGKILL)
+    assert sorted(shown) == list(range(6))
+    eventually(lambda: not any(map(exists, orphans)))
+
+
+async def test_a_worker_that_retires_gives_its_jobs_to_others(client: Client) -> None:
+    jobs = [["sh", "-c", "sleep 1; echo $0", str(number)] for number in range(4)]
+    outcomes = microvm.dask.map(jobs, client=client, text=True)
+    first = asyncio.create_task(anext(outcomes))
+    await comes_true(lambda: any(machines(client).values()))
+    await asyncio.to_thread(client.restart_workers, list(client.processing())[:1])
+    assert (await first).result().stdout == "0\n"
+    assert [each.result().stdout async for each in outcomes] == ["1\n", "2\n", "3\n"]
+
+
+async def test_a_job_that_ends_its_machine_is_run_once(client: Client, image: Image) -> None:
+    died, after = [
+        each
+        async for each in microvm.dask.map(
+            [["poweroff", "-f"], ["true"]], client=client, image=image
+        )
+    ]
+    assert isinstance(died.error, GuestDied)
+    assert after.result().returncode == 0
+
+
+async def test_a_job_whose_workers_die_ends_with_an_error(client: Client) -> None:
+    outcomes = microvm.dask.map([["sleep", "60"]], client=client)
+    outcome = asyncio.create_task(anext(outcomes))
+    killed: set[str] = set()
+    while not outcome.done():
+        busy = [address for address, keys in client.processing().items() if keys]
+        pids = client.run(os.getpid)
+        for address in set(busy) - killed:
+            if address in pids and machines(client).get(address):
+                killed.add(address)
+                os.kill(pids[address], signal.SIGKILL)
+        await asyncio.sleep(0.1)
+    assert str(outcome.result().error).startswith("2 workers have died while they ran it")
+    assert len(killed) == 2
+    await outcomes.aclose()
+
+
+@pytest.mark.parametrize("how", ["closed", "cancelled"])
+async def test_a_batch_that_ends_early_ends_what_runs(client: Client, how: str) -> None:
+    outcomes = microvm.dask.map([["true"], *[["sleep", "60"]] * 4], client=client)
+    async with aclosing(outcomes):
+        (await anext(outcomes)).result()
+        await comes_true(lambda: all(machines(client).values()))
+        if how == "cancelled":
+            waiting = asyncio.create_task(anext(outcomes))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+    assert not any(machines(client).values())
+
+
+async def test_a_guest_sees_nothing_of_its_worker(client: Client) -> None:
+    assert set(client.run(os.environ.get, VARIABLE).values()) == {"of-the-host"}
+    jobs = [["env"], ["sh", "-c", "cat /proc/*/environ /proc/cmdline"]]
+    async for outcome in microvm.dask.map(jobs, client=client):
+        assert b"of-the-host" not in outcome.result().stdout
+
+
+async def test_what_cannot_be_is_refused(client: Client, image: Image, tmp_path: Path) -> None:
+    for options, says in (
+        ({"memory": "1K"}, "too little memory for a guest"),
+        ({"scheduler": "head"}, "not a scheduler: 'head'"),
+        ({"size": 0}, "at least one job, not 0"),
+        ({"client": client, "memory": "100G"}, "worker tcp://.*: a guest of 100G"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            await anext(microvm.dask.map([["true"]], image=image, **options))
+    with pytest.raises(UsageError, match="list of arguments"):
+        await anext(microvm.dask.map(["true"], client=client, image=image))
+
+
+LINES = b"""echo hi; exit 3
+{"argv": ["sleep", "60"], "timeout": 0.2, "id": "c1"}
+{"argv": ["cat"], "stdin": "in"}
+"""
+
+
+def test_lines_and_status_are_those_of_map(client: Client) -> None:
+    command = [sys.executable, "-m", "microvm", "map", "-", "--ordered"]
+    address = client.scheduler_info()["address"]
+    results = []
+    for more in ([], ["--scheduler", address], ["--scheduler", "local:1"]):
+        done = subprocess.run([*command, *more], input=LINES, capture_output=True, check=False)
+        lines = [
+            json.loads(line) | {"seconds": 0, "memory": 0} for line in done.stdout.splitlines()
+        ]
+        results.append((done.returncode, done.stderr, lines))
+    assert results[0][:2] == (1, b"")
+    assert results[1:] == results[:1] * 2
+
+
+def test_a_client_that_is_killed_leaves_no_machine_for_long(client: Client) -> None:
+    address = client.scheduler_info()["address"]
+    client.run(setattr, worker, "IDLE", 0.2)
+    with subprocess.Popen(
+        [sys.executable, "-m", "microvm", "map", "-", "--scheduler", address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"true\nsleep 60\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        assert any(machines(client).values())
+        process.kill()
+    eventually(lambda: not any(machines(client).values()))
+    client.run(setattr, worker, "IDLE", worker.IDLE)
