@@ -32,7 +32,20 @@ _SCHEMA = click.argument(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Verbs(click.Group):
+    """The verbs; a disk that is full under what one prints is an error like any other."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        """Run the command line; a broken pipe is for click."""
+        try:
+            return super().main(*arguments, **settings)
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            _fail(f"cannot write to standard output: {error.strerror}")
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="microvm")
 def main() -> None:
     """Generate both ends of a small typed protocol from one schema.

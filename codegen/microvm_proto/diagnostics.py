@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from microvm_proto.positions import Position
+
+CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+)
+"""The characters that steer a terminal, break a line, or turn text around; not tab and newline."""
+
+_LONGEST_SHOWN = 500
+"""Characters of a line that is shown with a finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +78,8 @@ def _render_one(path: Path, lines: list[str], found: Diagnostic) -> str:
 
 def _underlined(lines: list[str], position: Position) -> list[str]:
     line, column = position.line, position.column
-    source = lines[line - 1].rstrip("\r") if line <= len(lines) else ""
-    if not source.strip():
+    source = CONTROL.sub("?", lines[line - 1].rstrip("\r")) if line <= len(lines) else ""
+    if not source.strip() or len(source) > _LONGEST_SHOWN:
         return []
     # Tabs stay tabs in the margin, so that the caret stands under what it means.
     margin = "".join("\t" if char == "\t" else " " for char in source[: column - 1])

@@ -32,13 +32,18 @@ _Words: TypeAlias = Mapping[str, Collection[str]]
 _NO_WORDS: _Words = {"C": (), "Python": ()}
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 
-# C11 keywords, C++'s where they differ, and macros of the standard headers.
+# The keywords of C and C++, and what the standard headers call types and macros.
 _C_WORDS = frozenset(
     """
-    auto break case char const continue default do double else enum extern float for goto if
-    inline int long register restrict return short signed sizeof static struct switch typedef union
-    unsigned void volatile while bool true false class new delete this template namespace private
-    public protected operator errno stdin stdout stderr assert linux unix null
+    alignas alignof and and_eq asm assert auto bitand bitor bool break case catch char char16_t
+    char32_t char8_t class co_await co_return co_yield compl concept const const_cast consteval
+    constexpr constinit continue decltype default delete do double dynamic_cast else enum errno
+    explicit export extern false float for friend goto if inline int int16_t int32_t int64_t int8_t
+    linux long mutable namespace new noexcept not not_eq null nullptr operator or or_eq private
+    protected ptrdiff_t public register reinterpret_cast requires restrict return short signed
+    size_t sizeof static static_assert static_cast stderr stdin stdout struct switch template this
+    thread_local throw true try typedef typeid typename typeof uint16_t uint32_t uint64_t uint8_t
+    union unix unsigned using virtual void volatile wchar_t while xor xor_eq
     """.split()
 )
 _PYTHON_WORDS = frozenset((*keyword.kwlist, *dir(builtins)))

@@ -10,13 +10,14 @@ from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
 from microvm_proto import positions
-from microvm_proto.diagnostics import Diagnostic, SchemaError
+from microvm_proto.diagnostics import CONTROL, Diagnostic, SchemaError
 from microvm_proto.positions import START, Path, Position
 
 T = TypeVar("T", str, int, bool, float)
 
 _TOML_ERROR = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# tomllib takes memory by the square of the parts of a key.
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 _KINDS = {str: "a string", int: "an integer", bool: "true or false", float: "a number"}
 _SAMPLES = {str: '"…"', int: "1", bool: "true", float: "0.5"}
 _PLURALS = {str: "strings", int: "integers"}
@@ -37,6 +38,8 @@ class Document:
         self._reported: set[Path] = set()
         try:
             self.text = path.read_bytes().decode() if text is None else text
+            if _LONG_KEY.search(self.text):
+                raise RecursionError
             self.data: dict[str, Any] = tomllib.loads(self.text)
             self.positions = positions.index(self.text)
         except OSError as error:
@@ -143,7 +146,7 @@ class Table:
             hint = f"such as `{key} = {_SAMPLES[kind]}`"
             self.error("wrong-type", key, f"`{key}` must be {_KINDS[kind]}", hint)
             return None
-        if isinstance(value, str) and _CONTROL.search(value):
+        if isinstance(value, str) and CONTROL.search(value):
             message = f"`{key}` contains a control character"
             self.error("control-character", key, message, "drop it")
             return None

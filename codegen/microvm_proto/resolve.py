@@ -12,7 +12,7 @@ from microvm_proto.load import Document, Table
 from microvm_proto.resolve_framing import framing
 from microvm_proto.resolve_types import Types, prefix, renamed
 from microvm_proto.schema import Constant, Message, Output, Schema, Section
-from microvm_proto.types import INTEGERS, lay_out
+from microvm_proto.types import INTEGERS
 
 _IDS = ("required", "none", "any")
 
@@ -139,7 +139,7 @@ class _Resolver:
             frozen=table.get("frozen", bool, False),
             doc=table.get("doc", str, "").strip(),
             since=since,
-            fields=lay_out(types.field(item, since) for item in table.tables("field")),
+            fields=types.fields(table, since),
             renamed=renamed(table),
         )
         table.done()

@@ -6,7 +6,7 @@ import itertools
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -49,7 +49,10 @@ _MAX_DEPTH = 16
 """Structs that can be in one another."""
 
 _MAX_PARTS = 4096
-"""Fields that a struct has with all that is in it."""
+"""Fields that a struct or message has with all that is in it."""
+
+_MAX_TOTAL = 1 << 16
+"""Fields that all messages have with all that is in them: the generated code grows with them."""
 
 Since: TypeAlias = Callable[[Table, int], int]
 """A function that reads `since`; the number is what it is when it is not given."""
@@ -91,6 +94,7 @@ class Types:
         self._tables = dict(tables)
         self._structs: dict[str, Struct] = {}
         self._open: list[str] = []
+        self._total = 0
         self.structs = tuple(self._struct(name) for name, _ in tables)
 
     def _enum(self, table: Table) -> Enum:
@@ -175,15 +179,33 @@ class Types:
         if made.size > MAX_BODY:
             text, hint = f"`{name}` is {made.size} bytes", f"a body is at most {MAX_BODY}"
             table.error("frame-too-long", "name", text, hint)
-        elif sum(1 for _ in itertools.islice(within(made), _MAX_PARTS + 1)) > _MAX_PARTS:
-            text = f"`{name}` has more than {_MAX_PARTS} fields, those of structs in it included"
-            table.error("too-many-fields", "name", text, "make two structs of it")
-        else:
-            table.done()
-            self._structs[name] = made
-            return made
-        self._structs[name] = replace(made, fields=())
-        return self._structs[name]
+            made = replace(made, fields=())
+        elif not self._has_room(table, made.fields):
+            made = replace(made, fields=())
+        table.done()
+        self._structs[name] = made
+        return made
+
+    def _has_room(self, table: Table, fields: Iterable[Field]) -> int:
+        """Return how many fields there are with all that is in them; 0 when they are too many."""
+        parts = (part for field in fields for part in within(field.type))
+        count = sum(1 for _ in itertools.islice(parts, _MAX_PARTS + 1))
+        if count <= _MAX_PARTS:
+            return max(count, 1)
+        text = f"more than {_MAX_PARTS} fields, with those of the structs in it"
+        table.error("too-many-fields", "name", text, "make two of it")
+        return 0
+
+    def fields(self, table: Table, oldest: int) -> tuple[Field, ...]:
+        """Read the fields of a message that came with the version `oldest`."""
+        fields = lay_out(self._field(item, oldest) for item in table.tables("field"))
+        count = self._has_room(table, fields)
+        self._total += count
+        if self._total > _MAX_TOTAL >= self._total - count:
+            text = f"up to here, messages have more than {_MAX_TOTAL} fields"
+            hint = "make two protocols of it; a field counts with all that is in its structs"
+            table.error("too-many-fields", "name", text, hint)
+        return fields if count and self._total <= _MAX_TOTAL else ()
 
     def _struct_field(self, table: Table) -> Field:
         kind = self.type(table)
@@ -196,7 +218,7 @@ class Types:
         table.done()
         return field
 
-    def field(self, table: Table, oldest: int) -> Field:
+    def _field(self, table: Table, oldest: int) -> Field:
         """Read a field of a message that came with the version `oldest`; its offset is not set."""
         kind = self.type(table)
         equals = self._equals(table, kind)

@@ -152,3 +152,56 @@ def test_what_is_nested_too_deeply_is_reported(read: Read) -> None:
     (found,) = refused(read, "a = " + "[" * 100_000).diagnostics
     assert found.rule == "syntax"
     assert "ested" in found.message
+
+
+@pytest.mark.parametrize("key", ["a." * 100 + "a", '"a" . ' * 100 + "a"], ids=["bare", "quoted"])
+def test_a_key_of_many_parts_is_reported(read: Read, key: str) -> None:
+    (found,) = refused(read, f"{key} = 1").diagnostics
+    assert (found.rule, found.message) == ("syntax", "Nested too deeply")
+
+
+@pytest.mark.parametrize("char", ["\u009b", "\u202e", "\u2028"], ids=ascii)
+def test_what_steers_a_terminal_is_reported_and_not_shown(read: Read, char: str) -> None:
+    error = refused(read, HEAD + f'doc = "{char}"\n[[last]]\n')
+    assert [found.rule for found in error.diagnostics] == ["control-character", "unknown-key"]
+    assert char not in str(error)
+
+
+STRUCTS = (
+    HEAD
+    + """
+[[struct]]
+name = "inner"
+field = [{fields}]
+
+[[struct]]
+name = "outer"
+field = [{structs}]
+
+[[message]]
+name = "m"
+number = 1
+sender = "a"
+id = "none"
+field = [{messages}]
+"""
+)
+
+
+def rows(kind: str, count: int) -> str:
+    return ", ".join(f'{{ name = "f{n}", type = "{kind}" }}' for n in range(count))
+
+
+@pytest.mark.parametrize(
+    ("structs", "fields", "found"),
+    [(40, 1, 0), (64, 1, 1), (40, 3, 1)],
+    ids=["few", "in a struct", "in a message"],
+)
+def test_fields_in_structs_count(read: Read, structs: int, fields: int, found: int) -> None:
+    text = STRUCTS.format(
+        fields=rows("u8", 64), structs=rows("inner", structs), messages=rows("outer", fields)
+    )
+    if found:
+        assert [each.rule for each in refused(read, text).diagnostics] == ["too-many-fields"]
+    else:
+        assert read(text).structs[1].size == structs * 64

@@ -391,3 +391,14 @@ def test_the_digests_have_labels_and_the_help_says_what_they_are_for(
     text = " ".join(run("digest", "--help").stdout.split())
     assert "`wire` is over what shapes the bytes" in text
     assert "`api` is over all but the documentation" in text
+
+
+@pytest.mark.parametrize("arguments", ["--help", "digest", "explain 00"])
+def test_a_full_disk_under_what_is_printed_is_an_error_like_any(arguments: str) -> None:
+    command = [str(Path(sys.executable).with_name("microvm-proto")), *arguments.split()]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.decode() == (
+        "microvm-proto: cannot write to standard output: No space left on device\n"
+    )
