@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from microvm_proto import backends
@@ -16,12 +17,17 @@ def emitted(backend: str, schema: Schema, file: str, style: str = "") -> Mapping
     return backends.find(backend)(schema, Output(backend, path, path.stem, style))
 
 
-def compiled(schema: Schema, folder: Path, flags: Sequence[str]) -> list[Path]:
-    """Compile the shim in a folder with a `protocol.h` of each style of C, to a library each."""
+def compiled(schema: Schema, folder: Path, optimization: str) -> list[ctypes.CDLL]:
+    """Load the shim in a folder with a `protocol.h` of each style of C, as a library each.
+
+    Undefined behaviour ends this process.
+    """
+    flags = "-std=c11 -g -Wall -Wextra -Werror -shared -fPIC".split()
+    flags += [optimization, "-fsanitize=undefined", "-fsanitize-trap=undefined"]
     libraries = []
     for style in backends.styles("c"):
         (folder / "protocol.h").write_text(*emitted("c", schema, "protocol.h", style).values())
-        libraries.append(folder / f"{style}.so")
-        command = ["gcc", *flags, "-o", libraries[-1].name, "shim.c"]
-        subprocess.run(command, cwd=folder, check=True)
+        library = folder / f"{style}.so"
+        subprocess.run(["clang", *flags, "-o", library, "shim.c"], cwd=folder, check=True)
+        libraries.append(ctypes.CDLL(str(library)))
     return libraries

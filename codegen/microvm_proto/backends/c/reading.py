@@ -116,7 +116,8 @@ static inline bool @p@_take_elements(struct @p@_walk *walk, size_t count, const 
 		for (size_t i = 0; i < numbers[1]; i++)
 			if (!@p@_take_field(walk, &@p@_field_rules[numbers[0] + i], element))
 				return false;
-		element += element ? numbers[2] : 0;
+		if (element)
+			element += numbers[2];
 	}
 	return true;
 }
