@@ -238,7 +238,7 @@ def test_a_bar_moves_on_a_terminal_and_disturbs_no_result(
         lines = re.findall(rb"{.*}(?=\r\n)", shown)
         assert len(lines) == 2 * results_too
         results = _results(process.stdout.read() if process.stdout else b"\n".join(lines))
-    assert re.search(rb"2/2.*1 failed", shown)
+    assert re.search(rb"2/2.*1 failed, \d+\.\d/s, machines: \d", shown)
     assert (process.returncode, len(results)) == (1, 2)
 
 

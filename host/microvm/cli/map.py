@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import stat
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -124,10 +125,9 @@ async def _map(
     if size is not None and total is not None:
         size = min(size, total)
     run = _in_pool if scheduler is None else partial(_on_cluster, scheduler)
-    outcomes = run(lines.jobs(), size, start(), machine, options, ordered)
     failures = 0
-    with _progress(total) as show:
-        async with aclosing(outcomes):
+    async with run(lines.jobs(), size, start(), machine, options, ordered) as (outcomes, about):
+        with _progress(total, about) as show:
             async for outcome in outcomes:
                 failed = status(outcome) != 0
                 failures += failed
@@ -141,6 +141,10 @@ async def _map(
     return 1 if failures else 0
 
 
+Outcomes = AsyncGenerator["Outcome[Any]", None]
+
+
+@asynccontextmanager
 async def _in_pool(
     jobs: AsyncIterator[LineJob],
     size: int | None,
@@ -148,17 +152,17 @@ async def _in_pool(
     machine: PoolOptions,
     options: RunOptions,
     ordered: bool,
-) -> AsyncGenerator[Outcome[Any], None]:
+) -> AsyncIterator[tuple[Outcomes, Callable[[], str]]]:
+    """Yield the outcomes of jobs that run on this host, and what says in how many machines."""
     from microvm.pool import Pool
 
     pool = Pool(size, start, **machine)
-    outcomes = pool.map(jobs, ordered=ordered, **options)
-    async with pool, aclosing(outcomes):
-        async for outcome in outcomes:
-            yield outcome
+    async with pool, aclosing(pool.map(jobs, ordered=ordered, **options)) as outcomes:
+        yield outcomes, lambda: f"machines: {pool.size}"
 
 
-def _on_cluster(
+@asynccontextmanager
+async def _on_cluster(
     scheduler: str,
     jobs: AsyncIterator[LineJob],
     size: int | None,
@@ -166,22 +170,27 @@ def _on_cluster(
     machine: PoolOptions,
     options: RunOptions,
     ordered: bool,
-) -> AsyncGenerator[Outcome[Any], None]:
+) -> AsyncIterator[tuple[Outcomes, Callable[[], str]]]:
+    """The same of jobs that run on a cluster."""
     try:
         from microvm import dask
+        from microvm.dask.cluster import connected, shape
     except ImportError as error:
         raise MicroVMError(
             f"--scheduler needs the extra dask: {error}", hint=how_to_install("dask")
         ) from error
-    return dask.map(
-        jobs,
-        scheduler=scheduler,
-        image=start,
-        size=size,
-        ordered=ordered,
-        **machine,
-        **options,
-    )
+    async with connected(scheduler, size) as client:
+        outcomes = dask.map(
+            jobs,
+            client=client,
+            image=start,
+            size=size,
+            ordered=ordered,
+            **machine,
+            **options,
+        )
+        async with aclosing(outcomes):
+            yield outcomes, partial(shape, client)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +219,13 @@ class _Lines:
 
 
 @contextmanager
-def _progress(total: int | None) -> Iterator[Callable[[bytes, bool], Awaitable[None]]]:
-    """Yield a function that writes a job's result, told whether it failed; it moves a bar, too."""
+def _progress(
+    total: int | None, about: Callable[[], str]
+) -> Iterator[Callable[[bytes, bool], Awaitable[None]]]:
+    """Yield a function that writes a job's result, told whether it failed; it moves a bar, too.
+
+    :param about: returns what runs the jobs, for people.
+    """
     from microvm.guest.stdio import write
     from microvm.progress import STDERR
 
@@ -228,10 +242,16 @@ def _progress(total: int | None) -> Iterator[Callable[[bytes, bool], Awaitable[N
         TimeElapsedColumn,
     )
 
-    columns = (SpinnerColumn(), MofNCompleteColumn(), BarColumn(bar_width=24))
-    tail = (TextColumn("{task.fields[failed]} failed"), TimeElapsedColumn())
-    with Progress(*columns, *tail, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=total, failed=0)
+    said = "{task.fields[failed]} failed, {task.fields[rate]:.1f}/s, {task.fields[about]}"
+    columns = (
+        SpinnerColumn(),
+        MofNCompleteColumn(),
+        BarColumn(bar_width=24),
+        TextColumn(said),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=total, failed=0, rate=0.0, about=about())
         same = os.path.samestat(os.fstat(1), os.fstat(2))
 
         async def show(line: bytes, failed: bool) -> None:
@@ -239,7 +259,13 @@ def _progress(total: int | None) -> Iterator[Callable[[bytes, bool], Awaitable[N
                 progress.console.out(line.decode(), end="", highlight=False)
             else:
                 await write(1, line)
-            before = progress.tasks[bar].fields["failed"]
-            progress.update(bar, advance=1, failed=before + failed)
+            task = progress.tasks[bar]
+            progress.update(
+                bar,
+                advance=1,
+                failed=task.fields["failed"] + failed,
+                rate=(task.completed + 1) / (task.elapsed or math.inf),
+                about=about(),
+            )
 
         yield show

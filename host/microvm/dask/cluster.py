@@ -58,6 +58,12 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
             yield client
 
 
+def shape(client: Client) -> str:
+    """Return how large a client's cluster is at the moment, for people."""
+    info = client.scheduler_info()
+    return f"workers: {info['n_workers']}, machines: {info['total_threads']} at most"
+
+
 def _local(scheduler: str) -> int | None:
     """Return how many workers a cluster of this machine's own has; None for another cluster."""
     if scheduler == LOCAL:
