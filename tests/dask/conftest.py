@@ -41,7 +41,7 @@ def client(image: Image) -> Iterator[Client]:
     del os.environ[VARIABLE]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _nothing_left(client: Client) -> Iterator[None]:
     """No test leaves a machine, or a worker too few."""
     yield

@@ -26,6 +26,8 @@ from microvm_image import Image
 
 from .conftest import VARIABLE, machines
 
+pytestmark = pytest.mark.usefixtures("_nothing_left")
+
 JOBS: list[Job | list[str]] = [
     Job(["sh", "-c", "echo $A; cat in; echo gone >out"], files={"in": "read"}, collect=["out"]),
     Job(["sleep", "60"], {"timeout": 0.2}),

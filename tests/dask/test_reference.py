@@ -18,6 +18,8 @@ from microvm.dask.reference import ImageReference, SnapshotReference
 from microvm.start.snapshots import STORE
 from microvm_image import Image, load
 
+pytestmark = pytest.mark.usefixtures("_nothing_left")
+
 
 @pytest.fixture
 async def name(image: Image) -> AsyncIterator[str]:
