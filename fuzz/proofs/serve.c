@@ -94,7 +94,7 @@ void session_allow(struct session *session, uint32_t amount) { session->stdin_cr
 /* While a hello waits, the room that its frame was read with is kept for its answer. */
 static bool valid(void)
 {
-	size_t kept = server.renewing ? SANDBOXD_HEADER_SIZE + SANDBOXD_READY_MAX_BODY : 0;
+	size_t kept = server.renewing ? PORT_SMALL_SIZE : 0;
 
 	return server.port.end <= PORT_QUEUE_SIZE - kept &&
 	       server.session.stdin_credit <= INPUT_SIZE && server.counters.execs < UINT32_MAX;
