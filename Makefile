@@ -39,6 +39,10 @@ NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 # All but what boots the guest, which takes most of the time.
 GUESTLESS := --ignore=tests/dask --ignore=tests/faults --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
 
+# What waits for nothing but the processor, on both of two; the rest goes by the clock.
+PARALLEL := tests/codegen tests/project
+SERIAL := $(PARALLEL:%=--ignore=%)
+
 .PHONY: help hello test test-host test-long lint format constraints gen man bench bench-codec footprint fuzz fuzz-mutants soak clean
 
 help:
@@ -68,7 +72,8 @@ hello: $(VENV)/vm
 
 test: lint
 	@$(call require,$(RUN_NEEDS))
-	$(BIN)/python -m pytest -m 'not long'
+	$(BIN)/python -m pytest -m 'not long' -n 2 --dist loadfile $(PARALLEL)
+	$(BIN)/python -m pytest -m 'not long' $(SERIAL)
 	@for python in $(PYTHONS); do \
 		if [ $$python != "$$($(BIN)/python -c $(NAME))" ] && $$python -c '' 2>/dev/null; then \
 			$(MAKE) --no-print-directory test-host PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
@@ -77,7 +82,8 @@ test: lint
 
 test-host: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
-	$(BIN)/python -m pytest -m 'not long' $(GUESTLESS)
+	$(BIN)/python -m pytest -m 'not long' -n 2 --dist loadfile $(PARALLEL)
+	$(BIN)/python -m pytest -m 'not long' $(SERIAL) $(GUESTLESS)
 
 test-long: lint
 	@$(call require,$(RUN_NEEDS) $(LONG_NEEDS))

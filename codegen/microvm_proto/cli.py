@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from microvm_proto import released
-from microvm_proto.diagnostics import SchemaError
+from microvm_proto.diagnostics import CONTROL, SchemaError
 from microvm_proto.digest import api_digest, wire_digest
 from microvm_proto.generate import Generated, generate, write
 from microvm_proto.lint import nearest_name
@@ -416,5 +416,5 @@ def _display(path: Path) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    click.echo(f"microvm-proto: {message}", err=True)
+    click.echo(CONTROL.sub("?", f"microvm-proto: {message}"), err=True)
     sys.exit(1)

@@ -65,6 +65,7 @@ REFUSED = {
     "an address": ("<mavlink><include>http://a/b</include></mavlink>", "is not a file of this"),
     "no file": ("<mavlink><include>b.xml</include></mavlink>", "b.xml: No such file or directory"),
     "itself": ("<mavlink><include>.</include></mavlink>", "'.' is not a file of this folder"),
+    "nowhere": ("<mavlink><include/></mavlink>", "'' is not a file of this folder"),
     "too much": (f"<mavlink>{' ' * (1 << 21)}</mavlink>", "more than 2 MiB, with what is included"),
     "no name": ('<mavlink><messages><message id="1"/></messages></mavlink>', "has no name"),
     "a name": (

@@ -139,9 +139,10 @@ class _Files:
         root = self.parse(path)
         for include in root.iterfind("include"):
             name = (include.text or "").strip()
-            if Path(name).name != name:
+            beside = path.with_name(name) if name and Path(name).name == name else path.parent
+            if beside == path.parent or beside.is_symlink():
                 raise Refused(f"{path}: {name!a} is not a file of this folder, so not included")
-            if (beside := path.with_name(name)) not in self.known:
+            if beside not in self.known:
                 yield from self.including(beside)
         yield root
 
