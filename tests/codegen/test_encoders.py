@@ -59,7 +59,7 @@ COMMITTED = [
 
 
 @given(data=st.data())
-@settings(QUICK, max_examples=500)
+@settings(QUICK, max_examples=200)
 @pytest.mark.parametrize("schema", COMMITTED, ids=lambda path: path.stem)
 def test_what_an_encoder_accepts_a_decoder_accepts(
     schema: Path, make: Callable[[Path | int], Ends], data: st.DataObject

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 from tests.support import vectors
-from tests.support.emitted import emitted
+from tests.support.emitted import emitted, library
 
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.framing import CHECKS, stuff, unstuff
@@ -231,14 +231,10 @@ def ends(
                 style = styles.get(backend, "") if name.endswith(TABLES) else ""
                 (folder / file).write_text(emitted(backend, schema, file, style)[file])
             (folder / "shim.c").write_text(shim(schema))
-            flags = "-std=c11 -O1 -g -Wall -Wextra -Wconversion -Werror -shared -fPIC".split()
-            flags += ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
-            library = folder / "shim.so"
-            subprocess.run(["gcc", *flags, "-o", library, folder / "shim.c"], check=True)
             made[name] = Ends(
                 schema,
                 load(folder / "codec.py"),
-                ctypes.CDLL(str(library)),
+                library(folder, "shim.so", "-O1"),
                 folder / "vectors.json",
             )
         return made[name]

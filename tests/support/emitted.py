@@ -18,16 +18,17 @@ def emitted(backend: str, schema: Schema, file: str, style: str = "") -> Mapping
 
 
 def compiled(schema: Schema, folder: Path, optimization: str) -> list[ctypes.CDLL]:
-    """Load the shim in a folder with a `protocol.h` of each style of C, as a library each.
-
-    Undefined behaviour ends this process.
-    """
-    flags = "-std=c11 -g -Wall -Wextra -Werror -shared -fPIC".split()
-    flags += [optimization, "-fsanitize=undefined", "-fsanitize-trap=undefined"]
+    """Load the shim in a folder with a `protocol.h` of each style of C, as a library each."""
     libraries = []
     for style in backends.styles("c"):
         (folder / "protocol.h").write_text(*emitted("c", schema, "protocol.h", style).values())
-        library = folder / f"{style}.so"
-        subprocess.run(["clang", *flags, "-o", library, "shim.c"], cwd=folder, check=True)
-        libraries.append(ctypes.CDLL(str(library)))
+        libraries.append(library(folder, f"{style}.so", optimization))
     return libraries
+
+
+def library(folder: Path, name: str, optimization: str) -> ctypes.CDLL:
+    """Compile the shim in a folder, and load it; undefined behaviour ends this process."""
+    flags = "-std=c11 -g -Wall -Wextra -Werror -shared -fPIC".split()
+    flags += [optimization, "-fsanitize=undefined", "-fsanitize-trap=undefined"]
+    subprocess.run(["clang", *flags, "-o", name, "shim.c"], cwd=folder, check=True)
+    return ctypes.CDLL(str(folder / name))
