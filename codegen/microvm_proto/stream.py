@@ -110,7 +110,7 @@ class Receiver:
         why: Malformed | None = None
         while True:
             try:
-                piece = self._piece(at, None, data[at : at + self._longest])
+                piece = self._piece(at, None, self._frame_at(data, at))
             except Incomplete:
                 break
             if piece.error and not self._ends(piece, piece.error):
@@ -126,6 +126,15 @@ class Receiver:
         if why:
             yield Piece(start, at - start, data[start:at], error=why)
         self.rest = len(data) - at
+
+    def _frame_at(self, data: bytes, at: int) -> bytes:
+        """Return the frame there, or where none can be so long its header, which says so.
+
+        No more than that, since in noise one seems to begin at each byte.
+        """
+        framing = self.schema.framing
+        size = framing.bare_size(int.from_bytes(data[at : at + framing.length], "little"))
+        return data[at : at + (size if size <= self._longest else framing.header_size)]
 
     def _ends(self, piece: Piece, error: Malformed) -> bool:
         """Tell whether it is certain where a bad frame of a stream ends."""
