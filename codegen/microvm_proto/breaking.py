@@ -38,6 +38,7 @@ class Comparison:
         self.new, self.old = self._found.new, self._found.old
         self._fields = FieldComparison(self._found)
         self._schema()
+        self._seed()
         self.verdict = Verdict.NEWER if self._has_additions() else Verdict.EQUIVALENT
         if self.errors:
             self.verdict = Verdict.INCOMPATIBLE
@@ -83,6 +84,12 @@ class Comparison:
                 self._found.error(
                     "constant-changed", ("constant", at, "value"), text, "put it back"
                 )
+
+    def _seed(self) -> None:
+        """Check that the check of older ends is right, which is of more than what they read."""
+        if not self.errors and self.new.at(self.old.version).seed != self.old.seed:
+            text = "older ends have another seed, for a value, an `absent`, a unit or a scale"
+            self._found.error("seed-changed", ("framing", "check"), text)
 
     def _version(self) -> None:
         """Check that the version was raised if, and only if, something is new."""

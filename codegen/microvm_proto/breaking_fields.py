@@ -74,8 +74,8 @@ class Findings:
         """Note another name, which may be that in one language."""
         if old == new:
             return
-        if self.new.framing.check_size and path[0] in ("message", "struct") and not language:
-            text = f"`{old}` is called `{new}` now, and names are in the seed of a check"
+        if self.new.framing.check_size and not language and _is_seeded(path):
+            text = f"`{old}` is called `{new}` now, and names are in the seed of the check"
             self.error("seed-changed", path, text, f"call it `{old}` again")
             return
         where = f" in {language}" if language else ""
@@ -102,6 +102,11 @@ class Findings:
             verb = "are" if lost[1:] else "is"
             message = f"{', '.join(lost)} of the released form {verb} missing"
             self.error("reserved-lost", path, message, "numbers stay reserved: put them back")
+
+
+def _is_seeded(path: Path) -> bool:
+    """Tell whether the name at `path` is in a seed: of a message or field, a value or bit."""
+    return path[0] == "message" or len(path) > len(("struct", 0, "name"))
 
 
 @dataclass(frozen=True, slots=True)

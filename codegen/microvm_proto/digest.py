@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from microvm_proto.faults import FAULTS
 from microvm_proto.framing import PLAIN
 from microvm_proto.released import canonical
 from microvm_proto.schema import Message, Schema
@@ -16,6 +18,7 @@ from microvm_proto.types import (
     ByteList,
     Bytes,
     Enum,
+    Field,
     Flags,
     Float,
     Integer,
@@ -32,8 +35,8 @@ def wire_digest(schema: Schema) -> int:
     """Return 64 bits of SHA-256 over what shapes the bytes on the wire.
 
     Names, documentation and the order of declarations do not; numbers, types, bounds, senders, and
-    the version that brought each of them do. Of `schema.at(version)` it is what that version's own
-    schema had.
+    the version that brought each of them do, and the seed of a check. Of `schema.at(version)` it is
+    what that version's own schema had.
     """
     messages: list[Any] = [
         [
@@ -48,7 +51,7 @@ def wire_digest(schema: Schema) -> int:
     form = [schema.version, messages]
     # What is as it is by default is not in the form.
     form += [["prefix", schema.prefix.name]] if schema.prefix != U32 else []
-    form += [["framing", *_framing(schema)]] if schema.framing != PLAIN else []
+    form += [["framing", *_framing(schema), schema.seed]] if schema.framing != PLAIN else []
     return _digest(json.dumps(form, separators=(",", ":")))
 
 
@@ -60,25 +63,52 @@ def api_digest(schema: Schema) -> int:
     return _digest(canonical(schema))
 
 
-def seeds(schema: Schema, message: Message) -> tuple[int, ...]:
-    """Return what a message's check begins with in each of its versions, as long as a check is.
+def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
+    """Return the seeds of the check, as long as it is, each behind the version that brought it.
 
-    It is of all that shapes the message, and of its names: where two ends differ in these, none of
-    them takes this message for its own. Without a check there are none.
+    A seed is of all that gives the bytes a meaning in a version. Where two ends differ in that,
+    their checks do in each frame. Without a check there are none.
     """
     size = schema.framing.check_size
-    forms = (_named(schema, message.at(version)) for version in message.versions)
-    return tuple(_digest(form) % (1 << 8 * size) for form in forms) if size else ()
+    found: dict[int, int] = {}
+    for version in schema.versions if size else ():
+        seed = _digest(_meaning(schema.at(version))) % (1 << 8 * size)
+        if seed not in list(found.values())[-1:]:
+            found[version] = seed
+    return tuple(found.items())
 
 
-def _named(schema: Schema, message: Message) -> str:
-    """Return the form of a message with its names, those within its structs included."""
-    fields = []
-    for field in message.fields:
-        structs = [kind for kind in within(field.type) if isinstance(kind, Struct)]
-        names = [part.name for kind in structs for part in kind.fields]
-        fields.append([field.name, _shape(field.type), field.equals, names])
-    return json.dumps([message.name, message.number, _sender(schema, message), message.id, fields])
+def _meaning(schema: Schema) -> str:
+    """Return the form of a schema with its names."""
+    messages = [
+        [message.number, message.name, _sender(schema, message), message.id, _named(message.fields)]
+        for message in sorted(schema.messages, key=lambda message: message.number)
+    ]
+    return json.dumps([schema.prefix.name, _framing(schema), messages])
+
+
+def _named(fields: Sequence[Field]) -> list[Any]:
+    """Return the form of fields with their names and those in their types."""
+    return [
+        [
+            [field.name, _shape(field.type), field.equals, field.absent, field.unit, field.scale],
+            [_names(kind) for kind in within(field.type)],
+        ]
+        for field in fields
+    ]
+
+
+def _names(kind: Type) -> list[Any]:
+    match kind:
+        case Enum(values=values):
+            # Faults that all schemas have may become more without a change of this one.
+            own = values[len(FAULTS) if kind.extends_faults else 0 :]
+            return sorted([value.number, value.name] for value in own)
+        case Flags(bits=bits):
+            return sorted([bit.bit, bit.name] for bit in bits)
+        case Struct(fields=fields):
+            return _named(fields)
+    return []
 
 
 def _sender(schema: Schema, message: Message) -> str | int:
@@ -88,8 +118,7 @@ def _sender(schema: Schema, message: Message) -> str | int:
 def _framing(schema: Schema) -> list[Any]:
     framing = schema.framing
     header = [[each.name, each.size] for each in framing.header]
-    seeds = sorted([message.number, message.seed] for message in schema.messages)
-    return [framing.kind, header, framing.check, seeds]
+    return [framing.kind, header, framing.check]
 
 
 def _digest(form: str) -> int:

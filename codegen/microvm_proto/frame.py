@@ -116,8 +116,8 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Par
         raise Incomplete(end + framing.check_size - len(data))
     if framing.check_size:
         seed = framing.seed_of(data[: end + framing.check_size])
-        if seed != message.seed:
-            right = int.from_bytes(framing.seal(data[:end], message.seed)[end:], "little")
+        if seed != schema.seed:
+            right = int.from_bytes(framing.seal(data[:end], schema.seed)[end:], "little")
             raise Malformed("bad_check", end, f"{right:#x}")
     cursor = _Cursor(data[:end], framing.header_size)
     for field in message.fields:
@@ -163,7 +163,7 @@ def write(
 
     :param length: the length in the header; by default that of the body.
     """
-    framing, message = schema.framing, message_of(schema, number)
+    framing = schema.framing
     values = {
         "body_length": len(body) if length is None else length,
         "type": number,
@@ -172,7 +172,7 @@ def write(
         "sequence": sequence,
     }
     header = framing.layout.pack(*(values[part.name] for part in framing.header))
-    return framing.seal(header + body, message.seed if message else 0)
+    return framing.seal(header + body, schema.seed)
 
 
 def pack(kind: Type, value: Value) -> bytes:

@@ -197,7 +197,7 @@ class Framing:
         return self.bare_size(body) + self.stuffing(body)
 
     def seal(self, frame: bytes, seed: int) -> bytes:
-        """Return a header and body with the check of a message whose seed is `seed`."""
+        """Return a header and body with the check of a protocol whose seed is `seed`."""
         value = CHECKS[self.check].function(frame) ^ seed
         return frame + (value % (1 << 8 * self.check_size)).to_bytes(self.check_size, "little")
 

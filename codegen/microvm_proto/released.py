@@ -142,7 +142,8 @@ def _field(message: Message, field: Field) -> Mapping[str, Value | None]:
 
 
 def _described(field: Field) -> Mapping[str, Value | None]:
-    return {**_names(field), **_type(field.type), "absent": field.absent}
+    meaning = {"absent": field.absent, "unit": field.unit or None, "scale": field.scale}
+    return {**_names(field), **_type(field.type), **meaning}
 
 
 def _type(kind: Type) -> Mapping[str, Value | None]:

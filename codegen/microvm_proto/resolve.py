@@ -33,8 +33,7 @@ def read(document: Document) -> Schema:
     schema = _Resolver(document).schema()
     lint.lint(document, schema)
     document.check()
-    messages = tuple(replace(m, seeds=seeds(schema, m)) for m in schema.messages)
-    schema = replace(schema, messages=messages)
+    schema = replace(schema, seeds=seeds(schema))
     return replace(schema, digest=wire_digest(schema))
 
 

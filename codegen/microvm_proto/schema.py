@@ -6,6 +6,7 @@ start of the body.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,8 +36,6 @@ class Message(Named):
 
     :ivar id: what its header's id must be: `required` (not 0), `none` (0) or `any`.
     :ivar frozen: its layout is the same in every version.
-    :ivar seeds: what the check of its frames begins with in each of :attr:`versions`; empty where
-        frames have no check.
     """
 
     name: str
@@ -48,7 +47,6 @@ class Message(Named):
     since: int
     fields: tuple[Field, ...]
     renamed: Renamed = NOT_RENAMED
-    seeds: tuple[int, ...] = ()
 
     @property
     def min_body(self) -> int:
@@ -76,11 +74,6 @@ class Message(Named):
         sinces = (since for field in self.fields for since in (field.since, *field.growth))
         return sorted({self.since, *sinces})
 
-    @property
-    def seed(self) -> int:
-        """The seed of its check in the newest version; 0 where frames have no check."""
-        return self.seeds[-1] if self.seeds else 0
-
     def is_later(self, field: Field) -> bool:
         """Tell whether there are versions of the message without this field."""
         return field.since > self.since
@@ -88,8 +81,7 @@ class Message(Named):
     def at(self, version: int) -> Message:
         """Return the message as it is in `version`."""
         there = (field.at(version) for field in self.fields if field.since <= version)
-        known = sum(since <= version for since in self.versions)
-        return replace(self, fields=lay_out(there), seeds=self.seeds[:known])
+        return replace(self, fields=lay_out(there))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +123,8 @@ class Schema:
     :ivar reserved: numbers of messages that are gone, which no other may take.
     :ivar prefix: the type of every length and count in a body.
     :ivar framing: how frames look, and where they end.
+    :ivar seeds: what the check of a frame is XORed with, each behind the version from which on it
+        is, ascending; empty where frames have no check.
     :ivar digest: 64 bits over everything that shapes the bytes on the wire, and nothing else.
     """
 
@@ -149,7 +143,18 @@ class Schema:
     structs: tuple[Struct, ...] = ()
     prefix: Integer = U32
     framing: Framing = PLAIN
+    seeds: tuple[tuple[int, int], ...] = ()
     digest: int = 0
+
+    @property
+    def seed(self) -> int:
+        """The seed of the newest version; 0 where frames have no check."""
+        return self.seeds[-1][1] if self.seeds else 0
+
+    @property
+    def older_seeds(self) -> list[tuple[int, int]]:
+        """The seeds of older versions, each before the version that brought another."""
+        return [(seed, since) for (_, seed), (since, _) in itertools.pairwise(self.seeds)]
 
     @property
     def source(self) -> str:
@@ -173,6 +178,7 @@ class Schema:
             flags=tuple(flags.at(version) for flags in self.flags),
             structs=tuple(struct.at(version) for struct in self.structs),
             messages=tuple(m.at(version) for m in self.messages if m.since <= version),
+            seeds=tuple((since, seed) for since, seed in self.seeds if since <= version),
             digest=0,
         )
 

@@ -20,7 +20,7 @@ class Counts:
 
     :ivar frames: frames that were handed on.
     :ivar bad: frames, or runs of bytes that make none, that were refused.
-    :ivar foreign: those of them whose check is wrong as that of the last bad frame of their type
+    :ivar foreign: those of them whose check is right for the seed for which that of the last frame
         was, which is how frames of another schema look.
     :ivar skipped: the bytes of all that was refused.
     :ivar lost: frames that are missing by the numbers of those that came.
@@ -72,13 +72,14 @@ class Receiver:
     rest: int = 0
     _longest: int = 0
     _next: int | None = None
-    _wrong: tuple[int, int] | None = None
+    _seed: int = 0
 
     def __post_init__(self) -> None:
         """Look up the longest bare frame, beyond which nothing is kept."""
         ends = (self.sender,) if self.sender else self.schema.ends
         longest = max(map(self.schema.max_body_from, ends))
         self._longest = self.schema.framing.bare_size(longest)
+        self._seed = self.schema.seed
 
     def receive(self, data: bytes) -> Iterator[Piece]:
         """Yield the pieces of a whole stream, or the one of a datagram, and count them."""
@@ -156,13 +157,12 @@ class Receiver:
         if size is None:
             size = framing.bare_size(piece.header("body_length"))
             piece = replace(piece, size=size, frame=frame[:size])
-        type_ = piece.header("type")
         if error is None:
-            self._wrong = None if self._wrong and self._wrong[0] == type_ else self._wrong
+            self._seed = self.schema.seed
         elif error.fault.name == "bad_check":
-            wrong = (type_, framing.seed_of(piece.frame))
-            piece = replace(piece, foreign=wrong == self._wrong)
-            self._wrong = wrong
+            seed = framing.seed_of(piece.frame)
+            piece = replace(piece, foreign=seed == self._seed)
+            self._seed = seed
         return piece
 
     def _count(self, piece: Piece) -> None:

@@ -16,7 +16,7 @@ from functools import update_wrapper
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 VERSION = 1
-DIGEST = 0xC6A9BCCD13732E9C
+DIGEST = 0xEF242EB51E314B12
 DIGESTS: Mapping[int, int] = {1: DIGEST}
 HEADER_SIZE = 4
 CHECK_SIZE = 2
@@ -160,7 +160,7 @@ class Identify:
         """
         try:
             head = _HEADER.pack(1, self.id or None, sequence & 0xFF)
-            return _sealed(head, 0xD9FC)
+            return _sealed(head, version)
         except _FALLBACK_ON:
             return _LAYOUT_IDENTIFY.frame(self, version, sequence)
 
@@ -195,7 +195,7 @@ class Identity:
             )
             body = b"".join(parts)
             head = _HEADER.pack(2, self.id or None, sequence & 0xFF)
-            return _sealed(head + body, 0xD9F1)
+            return _sealed(head + body, version)
         except _FALLBACK_ON:
             return _LAYOUT_IDENTITY.frame(self, version, sequence)
 
@@ -227,7 +227,7 @@ class Measure:
             head = _BHBBH.pack(
                 3, self.id or None, sequence & 0xFF, _AS_CHANNEL[self.channel], self.times
             )
-            return _sealed(head, 0x19B8)
+            return _sealed(head, version)
         except _FALLBACK_ON:
             return _LAYOUT_MEASURE.frame(self, version, sequence)
 
@@ -257,7 +257,7 @@ class Reading:
         """
         try:
             head = _BHBIi.pack(4, self.id or None, sequence & 0xFF, self.tick, self.value)
-            return _sealed(head, 0x9E2D)
+            return _sealed(head, version)
         except _FALLBACK_ON:
             return _LAYOUT_READING.frame(self, version, sequence)
 
@@ -281,7 +281,7 @@ class Done:
         """
         try:
             head = _HEADER.pack(5, self.id or None, sequence & 0xFF)
-            return _sealed(head, 0xDC26)
+            return _sealed(head, version)
         except _FALLBACK_ON:
             return _LAYOUT_DONE.frame(self, version, sequence)
 
@@ -315,7 +315,7 @@ class Status:
             head = _BHB3I.pack(
                 6, self.id or None, sequence & 0xFF, self.frames, self.bad, self.lost
             )
-            return _sealed(head, 0x6BA2)
+            return _sealed(head, version)
         except _FALLBACK_ON:
             return _LAYOUT_STATUS.frame(self, version, sequence)
 
@@ -374,13 +374,18 @@ def _unstuffed(data: bytes, most: int) -> bytes | None:
     return None if at > end and len(bare) <= most else bare[: most + 1]
 
 
+def _seed(version: int) -> int:
+    # What a check is XORed with: it stands for all that gives the bytes of a version their meaning.
+    return 0x644F
+
+
 def _seed_of(frame: bytes) -> int:
-    # The seed for which the check of a frame is right: a message's own, or another schema's.
+    # The seed for which the check of a frame is right: that of this schema, or of another.
     return _crc(frame[:-CHECK_SIZE]) ^ int.from_bytes(frame[-CHECK_SIZE:], "little")
 
 
-def _sealed(frame: bytes, seed: int) -> bytes:
-    frame += (_crc(frame) ^ seed).to_bytes(CHECK_SIZE, "little")
+def _sealed(frame: bytes, version: int) -> bytes:
+    frame += (_crc(frame) ^ _seed(version)).to_bytes(CHECK_SIZE, "little")
     return _stuffed(frame)
 
 
@@ -665,9 +670,7 @@ class _Layout(Generic[_T]):
 
     def frame(self, message: Any, version: int, sequence: int) -> bytes:
         parts = self.write(message, version, sequence)
-        rules = (rule for rule in _RULES if rule.number == message.TYPE and rule.since <= version)
-        *_, rule = rules
-        return _sealed(b"".join(parts), rule.seed)
+        return _sealed(b"".join(parts), version)
 
 
 _LAYOUT_IDENTIFY = _Layout(Identify, "identify", _SOME_ID)
@@ -712,16 +715,15 @@ class _Rule:
     senders: tuple[str, ...]
     ids: range
     max_body: int
-    seed: int
 
 
 _RULES = (
-    _Rule(1, 1, _decode_identify, ("reader",), _SOME_ID, 0, 0xD9FC),
-    _Rule(2, 1, _decode_identity, ("meter",), _SOME_ID, 40, 0xD9F1),
-    _Rule(3, 1, _decode_measure, ("reader",), _SOME_ID, 3, 0x19B8),
-    _Rule(4, 1, _decode_reading, ("meter",), _SOME_ID, 8, 0x9E2D),
-    _Rule(5, 1, _decode_done, ("meter",), _SOME_ID, 0, 0xDC26),
-    _Rule(6, 1, _decode_status, ("meter",), _SOME_ID, 12, 0x6BA2),
+    _Rule(1, 1, _decode_identify, ("reader",), _SOME_ID, 0),
+    _Rule(2, 1, _decode_identity, ("meter",), _SOME_ID, 40),
+    _Rule(3, 1, _decode_measure, ("reader",), _SOME_ID, 3),
+    _Rule(4, 1, _decode_reading, ("meter",), _SOME_ID, 8),
+    _Rule(5, 1, _decode_done, ("meter",), _SOME_ID, 0),
+    _Rule(6, 1, _decode_status, ("meter",), _SOME_ID, 12),
 )
 
 
@@ -752,8 +754,8 @@ class Decoder:
 
     :ivar frames: Messages that were handed on.
     :ivar bad: Frames, or bytes in a row that make none, that were refused.
-    :ivar foreign: Bad frames whose check was wrong as that of the last bad frame of their type was:
-        what comes from an end with another schema is, what was damaged hardly ever.
+    :ivar foreign: Bad frames whose check was wrong as that of the frame before was: what comes from
+        an end with another schema is, what was damaged hardly ever.
     :ivar skipped: Bytes of all that was refused.
     :ivar lost: Frames that are missing by the numbers of those that came.
     :ivar error: Why the last of what was refused was.
@@ -771,7 +773,7 @@ class Decoder:
         self.frames = self.bad = self.skipped = 0
         self.error: DecodeError | None = None
         self.foreign = 0
-        self._wrong: tuple[int, int] | None = None
+        self._seed = _seed(version)
         self.lost = 0
         self._next: int | None = None
         self._data = bytearray()
@@ -837,8 +839,8 @@ class Decoder:
             rule = self._own.get(number)
             if rule is None or id_ not in rule.ids or end - HEADER_SIZE > rule.max_body:
                 raise self._refused(number, id_)
-            if (seed := _seed_of(frame)) != rule.seed:
-                self._is_foreign(number, seed)
+            if (seed := _seed_of(frame)) != _seed(self.version):
+                self._is_foreign(seed)
                 raise DecodeError(Fault.BAD_CHECK, end)
             message = rule.decode(id_, frame, HEADER_SIZE, end)
         except DecodeError as error:
@@ -854,17 +856,16 @@ class Decoder:
 
     def _accept(self, number: int, sequence: int) -> None:
         self.frames += 1
-        if self._wrong is not None and self._wrong[0] == number:
-            self._wrong = None
+        self._seed = _seed(self.version)
         gap = (sequence - self._next) & 0xFF if self._next is not None else 0
         # A number that is behind is that of a datagram which was overtaken.
         if gap < 128:
             self.lost += gap
             self._next = sequence + 1
 
-    def _is_foreign(self, number: int, seed: int) -> bool:
-        again = self._wrong == (number, seed)
-        self._wrong = (number, seed)
+    def _is_foreign(self, seed: int) -> bool:
+        again = self._seed == seed
+        self._seed = seed
         self.foreign += again
         return again
 

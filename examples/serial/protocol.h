@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define METER_VERSION 1u
-#define METER_SCHEMA_DIGEST 0xc6a9bccd13732e9cULL
+#define METER_SCHEMA_DIGEST 0xef242eb51e314b12ULL
 
 /* The two ends; a message's sender is one of them, or both. */
 enum meter_end {
@@ -466,9 +466,18 @@ static inline uint16_t meter_crc(const uint8_t *data, size_t size)
 	return (uint16_t)crc;
 }
 
-static inline uint8_t *meter_put_check(const uint8_t *frame, uint8_t *at, uint16_t seed)
+/* What a check is XORed with: it stands for all that gives the bytes of a version their meaning. */
+static inline uint16_t meter_seed(uint32_t version)
 {
-	return meter_put(at, METER_CHECK_SIZE, meter_crc(frame, (size_t)(at - frame)) ^ (uint64_t)seed);
+	(void)version;
+	return 0x644f;
+}
+
+static inline uint8_t *meter_put_check(const uint8_t *frame, uint8_t *at, uint32_t version)
+{
+	uint16_t crc = meter_crc(frame, (size_t)(at - frame));
+
+	return meter_put(at, METER_CHECK_SIZE, (uint64_t)crc ^ meter_seed(version));
 }
 
 /* Stuffs the bytes from `from` to `end` into `out`, and ends them with a zero. `out` is so far
@@ -502,17 +511,16 @@ struct meter_rule {
 	uint8_t id; /* 0: none, 1: required, 2: any */
 	uint32_t since;
 	uint32_t max_body;
-	uint16_t seed; /* of its check */
 };
 
 static const struct meter_rule meter_rules[] = {
-	{ METER_TYPE_IDENTIFY, METER_READER, 1, 1, 0, 0xd9fc },
-	{ METER_TYPE_IDENTITY, METER_METER, 1, 1, 40, 0xd9f1 },
-	{ METER_TYPE_MEASURE, METER_READER, 1, 1, 3, 0x19b8 },
-	{ METER_TYPE_READING, METER_METER, 1, 1, 8, 0x9e2d },
-	{ METER_TYPE_DONE, METER_METER, 1, 1, 0, 0xdc26 },
-	{ METER_TYPE_STATUS, METER_METER, 1, 1, 12, 0x6ba2 },
-	{ 0, 0, 0, 0, 0, 0 },
+	{ METER_TYPE_IDENTIFY, METER_READER, 1, 1, 0 },
+	{ METER_TYPE_IDENTITY, METER_METER, 1, 1, 40 },
+	{ METER_TYPE_MEASURE, METER_READER, 1, 1, 3 },
+	{ METER_TYPE_READING, METER_METER, 1, 1, 8 },
+	{ METER_TYPE_DONE, METER_METER, 1, 1, 0 },
+	{ METER_TYPE_STATUS, METER_METER, 1, 1, 12 },
+	{ 0, 0, 0, 0, 0 },
 };
 
 /* The last rule for a type that is not newer than the version. */
@@ -691,7 +699,7 @@ static inline size_t meter_encode_identify(uint8_t *out, size_t room, uint32_t v
 	uint8_t *frame = out + 1;
 	uint8_t *at = frame + METER_HEADER_SIZE;
 	meter_put_header(frame, METER_TYPE_IDENTIFY, id, sequence);
-	at = meter_put_check(frame, at, 0xd9fc);
+	at = meter_put_check(frame, at, version);
 	at = meter_stuff(out, frame, at);
 	return (size_t)(at - out);
 }
@@ -727,7 +735,7 @@ static inline size_t meter_encode_identity(uint8_t *out, size_t room, uint32_t v
 	at = meter_put(at, 4, message->model.size);
 	at = meter_put_bytes(at, message->model.data, message->model.size);
 	meter_put_header(frame, METER_TYPE_IDENTITY, id, sequence);
-	at = meter_put_check(frame, at, 0xd9f1);
+	at = meter_put_check(frame, at, version);
 	at = meter_stuff(out, frame, at);
 	return (size_t)(at - out);
 }
@@ -758,7 +766,7 @@ static inline size_t meter_encode_measure(uint8_t *out, size_t room, uint32_t ve
 	at = meter_put(at, 1, (uint64_t)message->channel);
 	at = meter_put(at, 2, (uint64_t)message->times);
 	meter_put_header(frame, METER_TYPE_MEASURE, id, sequence);
-	at = meter_put_check(frame, at, 0x19b8);
+	at = meter_put_check(frame, at, version);
 	at = meter_stuff(out, frame, at);
 	return (size_t)(at - out);
 }
@@ -789,7 +797,7 @@ static inline size_t meter_encode_reading(uint8_t *out, size_t room, uint32_t ve
 	at = meter_put(at, 4, (uint64_t)message->tick);
 	at = meter_put(at, 4, (uint64_t)message->value);
 	meter_put_header(frame, METER_TYPE_READING, id, sequence);
-	at = meter_put_check(frame, at, 0x9e2d);
+	at = meter_put_check(frame, at, version);
 	at = meter_stuff(out, frame, at);
 	return (size_t)(at - out);
 }
@@ -816,7 +824,7 @@ static inline size_t meter_encode_done(uint8_t *out, size_t room, uint32_t versi
 	uint8_t *frame = out + 1;
 	uint8_t *at = frame + METER_HEADER_SIZE;
 	meter_put_header(frame, METER_TYPE_DONE, id, sequence);
-	at = meter_put_check(frame, at, 0xdc26);
+	at = meter_put_check(frame, at, version);
 	at = meter_stuff(out, frame, at);
 	return (size_t)(at - out);
 }
@@ -848,12 +856,12 @@ static inline size_t meter_encode_status(uint8_t *out, size_t room, uint32_t ver
 	at = meter_put(at, 4, (uint64_t)message->bad);
 	at = meter_put(at, 4, (uint64_t)message->lost);
 	meter_put_header(frame, METER_TYPE_STATUS, id, sequence);
-	at = meter_put_check(frame, at, 0x6ba2);
+	at = meter_put_check(frame, at, version);
 	at = meter_stuff(out, frame, at);
 	return (size_t)(at - out);
 }
 
-/* The seed for which the check of a frame is right: a message's own, or that of another schema. */
+/* The seed for which the check of a frame is right: that of this schema, or of another. */
 static inline uint16_t meter_seed_of(const uint8_t *frame, size_t size)
 {
 	size_t checked = size - METER_CHECK_SIZE;
@@ -868,8 +876,7 @@ static inline bool meter_decode_frame(const uint8_t *frame, size_t size, enum me
 {
 	if (!meter_decode_header(frame, size, sender, version, header, fault))
 		return false;
-	const struct meter_rule *rule = meter_find_rule(version, header->type);
-	if (!rule || meter_seed_of(frame, size) != rule->seed)
+	if (meter_seed_of(frame, size) != meter_seed(version))
 		return meter_fail(fault, METER_FAULT_BAD_CHECK, size - METER_CHECK_SIZE, 0);
 	return meter_decode_body(header, frame + METER_HEADER_SIZE, version, body, fault);
 }
@@ -885,9 +892,8 @@ struct meter_receiver {
 	uint32_t frames;
 	uint32_t bad; /* frames, or bytes in a row that make none, that were refused */
 	uint32_t skipped; /* bytes of all that was refused */
-	uint32_t foreign; /* bad frames whose check was wrong as that of the one before */
-	uint16_t wrong_seed;
-	uint16_t wrong_type;
+	uint32_t foreign; /* bad frames whose check was right for the seed of the one before */
+	uint16_t seed; /* for which the last check was right */
 	uint32_t lost; /* frames that are missing by the numbers of those that came */
 	bool numbered;
 	uint8_t next;
@@ -909,7 +915,7 @@ static inline void meter_receiver_init(struct meter_receiver *r, enum meter_end 
 	r->fault.fault = METER_FAULT_NONE;
 	r->frames = r->bad = r->skipped = 0;
 	r->foreign = 0;
-	r->wrong_type = 0;
+	r->seed = meter_seed(version);
 	r->lost = 0;
 	r->numbered = false;
 	r->frame = frame;
@@ -929,21 +935,19 @@ static inline bool meter_accept(struct meter_receiver *r)
 		r->next = (uint8_t)(r->header.sequence + 1);
 		r->numbered = true;
 	}
-	if (r->wrong_type == r->header.type)
-		r->wrong_type = 0;
+	r->seed = meter_seed(r->version);
 	r->frames++;
 	return true;
 }
 
-/* Counts a check that is wrong just as that of the last bad frame of this type was: what comes from
- * an end with another schema is, what was damaged on its way hardly ever. */
+/* Counts a check that is wrong just as that of the frame before was: what comes from an end with
+ * another schema is, what was damaged on its way hardly ever. */
 static inline bool meter_is_foreign(struct meter_receiver *r, const uint8_t *frame, size_t size)
 {
 	uint16_t seed = meter_seed_of(frame, size);
-	bool again = r->wrong_type == r->header.type && r->wrong_seed == seed;
+	bool again = r->seed == seed;
 
-	r->wrong_type = r->header.type;
-	r->wrong_seed = seed;
+	r->seed = seed;
 	r->foreign += again;
 	return again;
 }

@@ -18,7 +18,9 @@ import pytest
 from tests.support import vectors
 from tests.support.emitted import emitted, library
 
+from microvm_proto.breaking import Comparison, Verdict
 from microvm_proto.diagnostics import SchemaError
+from microvm_proto.frame import write
 from microvm_proto.framing import CHECKS, stuff, unstuff
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
@@ -520,19 +522,143 @@ def test_all_of_a_framing_but_its_mtu_is_in_the_digest(tmp_path: Path) -> None:
     assert len({plain, *others}) == len(tables)
 
 
-def test_another_name_is_another_seed(ends: Callable[[str], Ends]) -> None:
-    path = ends("cobs").schema.path
-    text = path.read_text()
-    other = path.with_name("renamed.toml")
-    other.write_text(text.replace('name = "hello"', 'name = "hallo"'))
+SEEDED = """
+[protocol]
+name = "seeded"
+version = 1
+ends = ["left", "right"]
+prefix = "u8"
 
-    def seeds(of: Path) -> list[tuple[int, ...]]:
-        return [message.seeds for message in read_schema(of).messages]
+[framing]
+kind = "cobs"
+type = "u8"
+id = "u8"
+sequence = true
+check = "crc32c"
 
-    (different,) = [
-        at
-        for at, pair in enumerate(zip(seeds(path), seeds(other), strict=True))
-        if len({*pair}) > 1
-    ]
-    assert different == 0
-    assert read_schema(path).digest != read_schema(other).digest
+[[enum]]
+name = "mood"
+type = "u8"
+closed = false
+
+[[enum.value]]
+name = "calm"
+number = 1
+
+[[message]]
+name = "heat"
+number = 1
+sender = "left"
+id = "any"
+
+[[message.field]]
+name = "degrees"
+type = "i16"
+absent = -1
+unit = "K"
+scale = 0.5
+
+[[message.field]]
+name = "mood"
+type = "mood"
+
+[[message.field]]
+name = "note"
+type = "bytes"
+max = 40
+"""
+OTHER_MEANINGS = [
+    ('prefix = "u8"', 'prefix = "u16"'),
+    ('id = "u8"\nsequence = true', 'id = "u16"'),
+    ("absent = -1", "absent = -2"),
+    ('unit = "K"', 'unit = "mK"'),
+    ("scale = 0.5", "scale = 0.25"),
+    ('name = "calm"\nnumber = 1', 'name = "calm"\nnumber = 2'),
+    ('name = "calm"', 'name = "grim"'),
+    ('name = "heat"', 'name = "cold"'),
+    ('name = "note"', 'name = "title"'),
+    ("max = 40", "max = 41"),
+]
+SAME_MEANINGS = [
+    ('name = "seeded"', 'name = "other"'),
+    ('ends = ["left"', 'doc = "Ends."\nreserved = [7]\nends = ["left"'),
+    ('kind = "cobs"', 'kind = "cobs"\nmtu = 90'),
+    ('"right"]', '"up"]'),
+    ('name = "heat"', 'name = "heat"\nc_name = "warmth"\ndoc = "It."'),
+    ('name = "mood"\ntype = "u8"', 'name = "mood"\nreserved = [8]\ntype = "u8"'),
+]
+
+
+def seeded(folder: Path, change: tuple[str, str] = ("", "")) -> Schema:
+    """The schema above with a change."""
+    assert change[0] in SEEDED
+    (folder / "schema.toml").write_text(SEEDED.replace(*change, 1))
+    return read_schema(folder / "schema.toml")
+
+
+@pytest.mark.parametrize("change", OTHER_MEANINGS)
+def test_a_sender_of_another_meaning_is_foreign(change: tuple[str, str], tmp_path: Path) -> None:
+    schema, other = seeded(tmp_path), seeded(tmp_path, change)
+    receiver = Receiver(schema, "left")
+    for _ in range(3):
+        frame = other.framing.wire(write(other, 1, 0, bytes(5)))
+        (piece,) = receiver.receive(frame)
+        assert piece.error is not None
+        assert piece.error.fault.name == "bad_check"
+    assert (receiver.counts.bad, receiver.counts.foreign) == (3, 2)
+    assert schema.digest != other.digest
+
+
+@pytest.mark.parametrize("change", SAME_MEANINGS)
+def test_what_gives_bytes_no_meaning_is_in_no_seed(change: tuple[str, str], tmp_path: Path) -> None:
+    assert seeded(tmp_path).seeds == seeded(tmp_path, change).seeds
+
+
+@pytest.mark.parametrize("change", [*OTHER_MEANINGS, *SAME_MEANINGS])
+def test_ends_of_another_meaning_are_incompatible(change: tuple[str, str], tmp_path: Path) -> None:
+    released = tmp_path / "released.toml"
+    released.write_text(canonical(seeded(tmp_path)))
+    verdict = Comparison(seeded(tmp_path, change).path, released).verdict
+    assert (verdict is Verdict.INCOMPATIBLE) == (change in OTHER_MEANINGS)
+
+
+def test_a_schema_has_the_seeds_of_those_it_grew_from(
+    ends: Callable[[str], Ends], tmp_path: Path
+) -> None:
+    schema = ends("stream").schema
+    assert len({seed for _, seed in schema.seeds}) == schema.version
+    for version in range(1, schema.version + 1):
+        path = tmp_path / "older.toml"
+        path.write_text(canonical(schema.at(version)))
+        assert read_schema(path).seeds == schema.seeds[:version]
+
+
+@pytest.mark.parametrize("check", ["crc16", "crc32c"])
+def test_three_flipped_bits_of_which_some_are_the_types_make_no_other_message(
+    check: str, load: Callable[[Path], ModuleType], tmp_path: Path
+) -> None:
+    head = '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n[framing]\nkind = "datagram"\n'
+    text = f'{head}type = "u8"\nid = "none"\ncheck = "{check}"\n'
+    for number in range(1, 25):
+        text += (
+            f'[[message]]\nname = "m{number}"\nnumber = {number}\nsender = "both"\nid = "none"\n'
+        )
+        text += '[[message.field]]\nname = "data"\ntype = "tail"\nmax = 1000\n'
+    (tmp_path / "schema.toml").write_text(text)
+    code = emitted("python", read_schema(tmp_path / "schema.toml"), "codec.py")["codec.py"]
+    (tmp_path / "codec.py").write_text(code)
+    codec, random_ = load(tmp_path / "codec.py"), random.Random(1)
+    decoder = codec.Decoder("a")
+    flips = [1 << one | 1 << other for one in range(8) for other in range(one + 1)]
+    for size, number in itertools.product((0, 3, 881) if check == "crc16" else (3,), range(1, 25)):
+        frame = getattr(codec, f"M{number}")(b"x" * size).encode()
+        for flip in flips:
+            damaged = bytearray(frame)
+            damaged[0] ^= flip
+            decoder.receive_data(bytes(damaged))
+            assert decoder.next_message() is None
+            damaged[random_.randrange(1, len(frame))] ^= 1 << random_.randrange(8)
+            decoder.receive_data(bytes(damaged))
+            assert decoder.next_message() is None
+        decoder.receive_data(frame)
+        assert decoder.next_message() is not None

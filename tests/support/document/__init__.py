@@ -22,7 +22,6 @@ class Message(NamedTuple):
     sender: str
     id: str
     since: int
-    seeds: Mapping[int, int]
     fields: Sequence[Field]
 
     def layout(self, version: int) -> list[Field]:
@@ -61,6 +60,8 @@ class Document:
         self.codes = {fault: int(code) for _, _, fault, code, _ in rows if code}
         self._header = [(name, _number(kind)) for _, name, kind, _ in _rows(framing)]
         self._check = next((check for name, check in CHECKS.items() if name in framing), None)
+        seeds = re.findall(r"`(0x\w+)`(?: since version (\d+))?", framing.partition(" speak:")[2])
+        self._seeds = [(int(since or 1), int(seed, 16)) for seed, since in seeds]
         self._is_stuffed = "Consistent Overhead Byte Stuffing" in framing
         self._prefix = _number(_find(r"\| `bytes` \| `(\w+)` length", parts["Types"]))
         self._enums, self._flags, self._structs = (
@@ -72,15 +73,11 @@ class Document:
         about = r"Type (\d+), sent by (\w+), id (\w+)(?:, since version (\d+))?"
         for name, text in sections.items():
             number, sender, id_, since = re.findall(about, text)[0]
-            seeds = re.findall(
-                r"(?:version (\d+) )?`(0x\w+)`", text.partition(" Seed ")[2].partition("\n")[0]
-            )
             fields = [
                 Field(int(n), field, self._kind(kind), _since(meaning))
                 for n, _, field, kind, meaning in _rows(text)
             ]
-            seen = {int(version or 1): int(seed, 16) for version, seed in seeds}
-            yield name, Message(int(number), sender, id_, int(since or 1), seen, fields)
+            yield name, Message(int(number), sender, id_, int(since or 1), fields)
 
     def _kind(self, text: str) -> Kind:
         """Read the type of a field."""
@@ -146,7 +143,7 @@ class Document:
         end = size + length
         if len(frame) < end + check_size:
             return None
-        if check and self._seal(message, frame[:end], version) != frame[end : end + check_size]:
+        if check and self._seal(frame[:end], version) != frame[end : end + check_size]:
             raise Malformed("bad_check", end)
         body = Body(frame[:end], size, version)
         fields = {}
@@ -174,12 +171,12 @@ class Document:
             raise Malformed("bad_id", offsets["id"])
         return name, message
 
-    def _seal(self, message: Message, frame: bytes, version: int) -> bytes:
+    def _seal(self, frame: bytes, version: int) -> bytes:
         """The check behind a frame."""
         if self._check is None:
             return b""
         size, check = self._check
-        seed = [seed for since, seed in message.seeds.items() if since <= version][-1]
+        seed = [seed for since, seed in self._seeds if since <= version][-1]
         return (check(frame) ^ seed).to_bytes(size, "little")
 
     def encode(
@@ -197,7 +194,7 @@ class Document:
         header = {"body_length": len(body), "type": message.number, "flags": 0, "id": id_}
         header["sequence"] = sequence
         frame = b"".join(number.write(header[key]) for key, number in self._header) + body
-        frame += self._seal(message, frame, version)
+        frame += self._seal(frame, version)
         return stuff(frame) if self._is_stuffed else frame
 
 

@@ -65,7 +65,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         runtime.CURSOR.replace("@put_header@", header.put(framing)),
         *runtime.of_types(schema),
         *elements.functions(schema),
-        receiver.seal(framing) if framing.given else "",
+        receiver.seal(schema) if framing.given else "",
         *(table.parts(schema) if style == "table" else _inline(schema)),
         receiver.receiver(schema) if framing.given else "",
         "#endif",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 
 from microvm_proto.backends.c.text import c_type, comment, doc, literal, value
@@ -136,20 +135,18 @@ def union(schema: Schema) -> str:
 def rules(schema: Schema) -> str:
     """Declare the table of what the header of each message may be, by version."""
     identifiers = {"none": 0, "required": 1, "any": 2}
-    size = schema.framing.check_size
     rows = [
         f"\t{{ @P@_TYPE_{m.c_name.upper()}, @P@_{m.sender.upper()}, {identifiers[m.id]}, "
-        f"{version}, {m.at(version).max_body}{f', {seed:#x}' if size else ''} }},"
+        f"{version}, {m.at(version).max_body} }},"
         for m in schema.messages
-        for version, seed in itertools.zip_longest(m.versions, m.seeds)
+        for version in m.versions
     ]
     # No message has the type 0, so that it can end the table.
-    rows.append(f"\t{{ 0, 0, 0, 0, 0{', 0' if size else ''} }},")
-    seed = f"\tuint{8 * size}_t seed; /* of its check */\n" if size else ""
+    rows.append("\t{ 0, 0, 0, 0, 0 },")
     return (
         "/* What a message is from the version `since` on, until a later rule of its type. */\n"
         "struct @p@_rule {\n\tuint16_t type;\n\tuint8_t sender;\n"
         "\tuint8_t id; /* 0: none, 1: required, 2: any */\n\tuint32_t since;\n"
-        f"\tuint32_t max_body;\n{seed}}};\n\n"
+        "\tuint32_t max_body;\n};\n\n"
         "static const struct @p@_rule @p@_rules[] = {\n" + "\n".join(rows) + "\n};"
     )

@@ -64,7 +64,6 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
         "type": f"@P@_TYPE_{message.c_name.upper()}",
         "id": "id" if message.id != "none" else "0",
     }
-    seed = _seed(message) if framing.check_size else ""
     return f"""{comment(about)}static inline size_t @p@_encode_{message.c_name}({parameters})
 {{
 \tuint32_t size = {size};
@@ -74,10 +73,10 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
 {_lines(_frame_size(message))}\tif (size > room)
 \t\treturn 0;
 {place}\tuint8_t *at = {frame} + @P@_HEADER_SIZE;
-{_lines(_encode_steps(message))}{_lines(finish(framing, frame, header, seed))}}}"""
+{_lines(_encode_steps(message))}{_lines(finish(framing, frame, header))}}}"""
 
 
-def finish(framing: Framing, frame: str, header: Mapping[str, str], seed: str) -> Iterator[str]:
+def finish(framing: Framing, frame: str, header: Mapping[str, str]) -> Iterator[str]:
     """Yield the statements that make a frame of a body, which ends `at`, and return its size.
 
     :param header: what its fields are, but the length and the sequence.
@@ -86,19 +85,10 @@ def finish(framing: Framing, frame: str, header: Mapping[str, str], seed: str) -
     fields = [given[each.name] for each in framing.header if each.name != "flags"]
     yield f"@p@_put_header({', '.join([frame, *fields])});"
     if framing.check_size:
-        yield f"at = @p@_put_check({frame}, at, {seed});"
+        yield f"at = @p@_put_check({frame}, at, version);"
     if framing.kind == "cobs":
         yield "at = @p@_stuff(out, frame, at);"
     yield "return (size_t)(at - out);"
-
-
-def _seed(message: Message) -> str:
-    """Write the seed of a message's check in the version spoken."""
-    *older, newest = message.seeds
-    text = f"{newest:#x}"
-    for since, seed in zip(message.versions[:0:-1], reversed(older), strict=True):
-        text = f"version < {since} ? {seed:#x} : {text}"
-    return text
 
 
 def _lines(statements: Iterable[str]) -> str:

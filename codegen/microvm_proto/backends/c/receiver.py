@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from microvm_proto.framing import Framing
 from microvm_proto.schema import Schema
 from microvm_proto.variants import for_framing
 
 
-def seal(framing: Framing) -> str:
+def seal(schema: Schema) -> str:
     """Write the functions that finish a frame, and those that they share with the receiver."""
-    return _filled(_SEAL, framing)
+    text = _filled(_SEAL, schema)
+    older = (
+        f"\tif (version < {since})\n\t\treturn {seed:#x};\n" for seed, since in schema.older_seeds
+    )
+    seed = "".join(older) or "\t(void)version;\n"
+    return text.replace("@seed@", f"{seed}\treturn {schema.seed:#x};")
 
 
 def receiver(schema: Schema) -> str:
     """Write the receiver."""
-    text = _filled(_RECEIVER, schema.framing)
+    text = _filled(_RECEIVER, schema)
     return text.replace("@FIRST@", schema.ends[0].upper()).replace(
         "@SECOND@", schema.ends[1].upper()
     )
 
 
-def _filled(template: str, framing: Framing) -> str:
-    text = for_framing(template, framing)
-    return text.replace("@check_t@", f"uint{8 * framing.check_size}_t")
+def _filled(template: str, schema: Schema) -> str:
+    text = for_framing(template, schema.framing)
+    return text.replace("@check_t@", f"uint{8 * schema.framing.check_size}_t")
 
 
 _SEAL = """
@@ -63,9 +67,17 @@ static inline uint32_t @p@_crc(const uint8_t *data, size_t size)
 
 @end
 @if check
-static inline uint8_t *@p@_put_check(const uint8_t *frame, uint8_t *at, @check_t@ seed)
+/* What a check is XORed with: it stands for all that gives the bytes of a version their meaning. */
+static inline @check_t@ @p@_seed(uint32_t version)
 {
-	return @p@_put(at, @P@_CHECK_SIZE, @p@_crc(frame, (size_t)(at - frame)) ^ (uint64_t)seed);
+@seed@
+}
+
+static inline uint8_t *@p@_put_check(const uint8_t *frame, uint8_t *at, uint32_t version)
+{
+	@check_t@ crc = @p@_crc(frame, (size_t)(at - frame));
+
+	return @p@_put(at, @P@_CHECK_SIZE, (uint64_t)crc ^ @p@_seed(version));
 }
 
 @end
@@ -99,7 +111,7 @@ static inline uint8_t *@p@_stuff(uint8_t *out, const uint8_t *from, const uint8_
 
 _RECEIVER = """
 @if check
-/* The seed for which the check of a frame is right: a message's own, or that of another schema. */
+/* The seed for which the check of a frame is right: that of this schema, or of another. */
 static inline @check_t@ @p@_seed_of(const uint8_t *frame, size_t size)
 {
 	size_t checked = size - @P@_CHECK_SIZE;
@@ -126,8 +138,7 @@ static inline bool @p@_decode_frame(const uint8_t *frame, size_t size, enum @p@_
 		return false;
 @end
 @if check
-	const struct @p@_rule *rule = @p@_find_rule(version, header->type);
-	if (!rule || @p@_seed_of(frame, size) != rule->seed)
+	if (@p@_seed_of(frame, size) != @p@_seed(version))
 		return @p@_fail(fault, @P@_FAULT_BAD_CHECK, size - @P@_CHECK_SIZE, 0);
 @end
 	return @p@_decode_body(header, frame + @P@_HEADER_SIZE, version, body, fault);
@@ -145,9 +156,8 @@ struct @p@_receiver {
 	uint32_t bad; /* frames, or bytes in a row that make none, that were refused */
 	uint32_t skipped; /* bytes of all that was refused */
 @if check
-	uint32_t foreign; /* bad frames whose check was wrong as that of the one before */
-	@check_t@ wrong_seed;
-	uint16_t wrong_type;
+	uint32_t foreign; /* bad frames whose check was right for the seed of the one before */
+	@check_t@ seed; /* for which the last check was right */
 @end
 @if sequence
 	uint32_t lost; /* frames that are missing by the numbers of those that came */
@@ -189,7 +199,7 @@ static inline void @p@_receiver_init(struct @p@_receiver *r, enum @p@_end sender
 	r->frames = r->bad = r->skipped = 0;
 @if check
 	r->foreign = 0;
-	r->wrong_type = 0;
+	r->seed = @p@_seed(version);
 @end
 @if sequence
 	r->lost = 0;
@@ -224,23 +234,21 @@ static inline bool @p@_accept(struct @p@_receiver *r)
 	}
 @end
 @if check
-	if (r->wrong_type == r->header.type)
-		r->wrong_type = 0;
+	r->seed = @p@_seed(r->version);
 @end
 	r->frames++;
 	return true;
 }
 
 @if check
-/* Counts a check that is wrong just as that of the last bad frame of this type was: what comes from
- * an end with another schema is, what was damaged on its way hardly ever. */
+/* Counts a check that is wrong just as that of the frame before was: what comes from an end with
+ * another schema is, what was damaged on its way hardly ever. */
 static inline bool @p@_is_foreign(struct @p@_receiver *r, const uint8_t *frame, size_t size)
 {
 	@check_t@ seed = @p@_seed_of(frame, size);
-	bool again = r->wrong_type == r->header.type && r->wrong_seed == seed;
+	bool again = r->seed == seed;
 
-	r->wrong_type = r->header.type;
-	r->wrong_seed = seed;
+	r->seed = seed;
 	r->foreign += again;
 	return again;
 }

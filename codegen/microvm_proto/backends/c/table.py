@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import zip_longest
 from typing import TypeAlias
 
 from microvm_proto.backends.c import encode, header, runtime
@@ -78,9 +77,6 @@ struct @p@_rule {
 	uint8_t sender;
 	uint8_t id; /* 0: none, 1: required, 2: any */
 	@version@ since;
-@if check
-	@seed@ seed; /* of its check */
-@end
 };
 """
 
@@ -115,12 +111,11 @@ class _Table:
     def rules(self) -> str:
         """Declare the tables."""
         # No message has the type 0, so that it can end the table.
-        end = ", ".join("0" * (8 if self._schema.framing.check_size else 7))
         numbers = [", ".join(map(_written, each)) for each in self._places]
         tables = {
             "struct @p@_field_rule @p@_field_rules": self._fields or ["{ 0, 0, 0, 0 }"],
             "@number@ @p@_numbers": numbers or ["0"],
-            "struct @p@_rule @p@_rules": [*self._messages, f"{{ {end} }}"],
+            "struct @p@_rule @p@_rules": [*self._messages, "{ 0, 0, 0, 0, 0, 0, 0 }"],
         }
         declared = (
             f"static const {head}[] = {{\n" + "".join(f"\t{row},\n" for row in rows) + "};"
@@ -145,7 +140,6 @@ class _Table:
             "longest": schema.max_body,
             "version": schema.version,
             "id": framing.max_id,
-            "seed": (1 << 8 * framing.check_size) - 1,
         }
         frame = "frame" if framing.kind == "cobs" else "out"
         values = {"type": "type", "id": "id"}
@@ -154,7 +148,7 @@ class _Table:
             "sequence": "uint8_t sequence, " if framing.sequence else "",
             "frame": frame,
             "type_at": str(framing.offset("type")),
-            "finish": "\n\t".join(encode.finish(framing, frame, values, "rule->seed")),
+            "finish": "\n\t".join(encode.finish(framing, frame, values)),
             **{name: _unsigned(number) for name, number in most.items()},
         }
         text = variant(text, self._kinds | framing.features)
@@ -172,10 +166,9 @@ class _Table:
             self._add(kind, size, field.number, offset, numbers)
         name = f"@P@_TYPE_{message.c_name.upper()}"
         about = f"{len(message.fields)}, @P@_{message.sender.upper()}, {_IDS[message.id]}"
-        for version, seed in zip_longest(message.versions, message.seeds):
+        for version in message.versions:
             longest = message.at(version).max_body
-            check = f", {seed:#x}" if self._schema.framing.check_size else ""
-            yield f"{{ {name}, {first}, {longest}, {about}, {version}{check} }}"
+            yield f"{{ {name}, {first}, {longest}, {about}, {version} }}"
 
     def _add(self, kind: str, size: int, number: int, offset: str, numbers: _Numbers) -> None:
         """Write the rule of a field; its numbers are those of another, where they are the same."""

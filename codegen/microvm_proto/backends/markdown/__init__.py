@@ -93,11 +93,6 @@ def _message(message: Message, framing: Framing) -> str:
     about += f", since version {message.since}" if message.since > 1 else ""
     frozen = "; the layout is frozen" if message.frozen else ""
     text = f"### {message.name}\n\n{about}{frozen}. {message.doc}"
-    if message.seeds:
-        seeds = zip(message.seeds, message.versions, strict=True)
-        first = f"`{message.seeds[0]:#x}`"
-        later = [f", since version {version} `{seed:#x}`" for seed, version in seeds][1:]
-        text += f" Seed {first}{''.join(later)}."
     if not message.fields:
         return f"{text}\n\nThe body is empty."
     rows = [

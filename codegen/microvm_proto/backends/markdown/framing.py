@@ -21,6 +21,7 @@ def section(schema: Schema) -> str:
         "header": str(framing.header_size),
         "check": str(framing.check_size),
         "crc": framing.check_doc,
+        "seeds": _seeds(schema),
         "fields": table(("offset", "field", "type", "meaning"), rows),
         "longest": _longest(schema),
     }
@@ -28,6 +29,15 @@ def section(schema: Schema) -> str:
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
     return text.rstrip("\n")
+
+
+def _seeds(schema: Schema) -> str:
+    """Write the seeds and the versions from which on they are."""
+    each = (
+        f"`{seed:#x}`{f' since version {since}' if since > 1 else ''}"
+        for since, seed in schema.seeds
+    )
+    return ", ".join(each)
 
 
 def _longest(schema: Schema) -> str:
@@ -79,9 +89,9 @@ Each datagram is one frame.
 
 @end
 @if check
-The check is of header and body, XORed with the seed of the message in the version that both ends
-speak; its section below has it. A seed stands for all that shapes a message, and for its names:
-where two ends differ in these, each refuses that message of the other. The check is
+The check is of header and body, XORed with the seed of the version that both ends speak:
+@seeds@. A seed stands for all that gives the bytes a meaning, names
+included: where two ends differ in that, each refuses what the other sends. The check is
 @crc@.
 
 @end
@@ -96,9 +106,9 @@ What is refused is skipped. A receiver counts
 - bad ones, which are refused;
 @end
 @if check
-- foreign ones: bad frames whose check is right for another seed, which is the same as that of the
-  last bad frame of their type, with no right one of that type between them. An end with another
-  schema sends such;
+- foreign ones: bad frames whose check is right for another seed, and so was that of the last frame
+  whose check was wrong, with no frame handed on between them. An end with another schema sends
+  such;
 @end
 @if sequence
 - lost frames: those whose numbers were left out. A number that is more than 127 ahead is behind

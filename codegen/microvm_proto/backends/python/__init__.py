@@ -16,7 +16,6 @@ from microvm_proto.backends.python.tables import tables
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import Message, Output, Schema
-from microvm_proto.variants import for_framing
 
 STYLES = ("fast", "plain")
 
@@ -43,7 +42,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
             declare.union(schema),
             Shared(runtime.FLAGS),
             tables(schema, fast.formats(schema) if is_fast else ()),
-            Shared(receiver.seal(schema.framing)),
+            Shared(receiver.seal(schema)),
             Shared(fast.helpers(schema)),
             *(straight if is_fast else []),
             Shared(plain.helpers(schema)),
@@ -110,8 +109,7 @@ END_NAMES = ("{schema.ends[0]}", "{schema.ends[1]}")
 def _rules(schema: Schema, *, is_fast: bool) -> str:
     lines = [
         f"    _Rule({message.number}, {version}, {_decoder(message, version, is_fast=is_fast)}, "
-        f"{_senders(message)}, {ids(message)}, {message.at(version).max_body}"
-        + (f", 0x{message.at(version).seed:X})," if schema.framing.check_size else "),")
+        f"{_senders(message)}, {ids(message)}, {message.at(version).max_body}),"
         for message in schema.messages
         for version in message.versions
     ]
@@ -122,8 +120,7 @@ def _rules(schema: Schema, *, is_fast: bool) -> str:
             lines = [f"_RULES = ({only.strip()})"]
         case _:
             lines = ["_RULES = (", *lines, ")"]
-    rule = for_framing(runtime.RULE, schema.framing)
-    return rule.strip("\n") + "\n\n\n" + "\n".join(lines)
+    return runtime.RULE.strip("\n") + "\n\n\n" + "\n".join(lines)
 
 
 def _senders(message: Message) -> str:

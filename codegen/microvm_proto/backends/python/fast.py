@@ -162,7 +162,7 @@ def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterato
         yield f"return {head}{tail}"
         return
     frame = f'b"".join(({head}{tail}))' if tail else head
-    yield f"return {sealed(framing, frame, literal(message.seed))}"
+    yield f"return {sealed(framing, frame)}"
 
 
 def _packed(field: Field, of: str) -> str:

@@ -146,10 +146,6 @@ class _Layout(Generic[_T]):
     def frame(self, message: Any, version: int) -> bytes:
         parts = self.write(message, version)
 @end
-@if check
-        rules = (rule for rule in _RULES if rule.number == message.TYPE and rule.since <= version)
-        *_, rule = rules
-@end
         return @sealed@
 @end
 """
@@ -161,7 +157,7 @@ def helpers(schema: Schema) -> str:
     text = of_prefix(KINDS + "\n" + for_framing(LAYOUT, framing), schema)
     packed = header(framing, "len(body) + len(tail)", "message.TYPE", "id_")
     text = text.replace("@header@", ", ".join(packed)).replace("@bits@", str(8 * framing.id))
-    return text.replace("@sealed@", sealed(framing, 'b"".join(parts)', "rule.seed"))
+    return text.replace("@sealed@", sealed(framing, 'b"".join(parts)'))
 
 
 def later_values(schema: Schema) -> Iterator[str]:

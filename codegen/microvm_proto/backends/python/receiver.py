@@ -7,18 +7,24 @@ import re
 from microvm_proto.backends.python import runtime
 from microvm_proto.backends.python.naming import header_names
 from microvm_proto.framing import Framing
+from microvm_proto.schema import Schema
 from microvm_proto.variants import for_framing
 
 
-def seal(framing: Framing) -> str:
+def seal(schema: Schema) -> str:
     """Write the functions that finish a frame, or look at one that was finished."""
-    return for_framing(_SEAL, framing)
+    older = (
+        f"    if version < {since}:\n        return 0x{seed:X}\n"
+        for seed, since in schema.older_seeds
+    )
+    seed = f"{''.join(older)}    return 0x{schema.seed:X}"
+    return for_framing(_SEAL, schema.framing).replace("@seed@", seed)
 
 
-def sealed(framing: Framing, frame: str, seed: str) -> str:
+def sealed(framing: Framing, frame: str) -> str:
     """Write the expression for a frame on the wire; `frame` is that for its header and body."""
     if framing.check_size:
-        return f"_sealed({frame}, {seed})"
+        return f"_sealed({frame}, version)"
     return f"_stuffed({frame})" if framing.kind == "cobs" else frame
 
 
@@ -101,15 +107,20 @@ def _unstuffed(data: bytes, most: int) -> bytes | None:
 
 @end
 @if check
+def _seed(version: int) -> int:
+    # What a check is XORed with: it stands for all that gives the bytes of a version their meaning.
+@seed@
+
+
 def _seed_of(frame: bytes) -> int:
-    # The seed for which the check of a frame is right: a message's own, or another schema's.
+    # The seed for which the check of a frame is right: that of this schema, or of another.
     return _crc(frame[:-CHECK_SIZE]) ^ int.from_bytes(frame[-CHECK_SIZE:], "little")
 
 
 @end
-def _sealed(frame: bytes, seed: int) -> bytes:
+def _sealed(frame: bytes, version: int) -> bytes:
 @if check
-    frame += (_crc(frame) ^ seed).to_bytes(CHECK_SIZE, "little")
+    frame += (_crc(frame) ^ _seed(version)).to_bytes(CHECK_SIZE, "little")
 @end
 @if cobs
     return _stuffed(frame)
@@ -154,8 +165,8 @@ class Decoder:
     :ivar frames: Messages that were handed on.
     :ivar bad: Frames, or bytes in a row that make none, that were refused.
 @if check
-    :ivar foreign: Bad frames whose check was wrong as that of the last bad frame of their type was:
-        what comes from an end with another schema is, what was damaged hardly ever.
+    :ivar foreign: Bad frames whose check was wrong as that of the frame before was: what comes from
+        an end with another schema is, what was damaged hardly ever.
 @end
     :ivar skipped: Bytes of all that was refused.
 @if sequence
@@ -177,7 +188,7 @@ class Decoder:
         self.error: DecodeError | None = None
 @if check
         self.foreign = 0
-        self._wrong: tuple[int, int] | None = None
+        self._seed = _seed(version)
 @end
 @if sequence
         self.lost = 0
@@ -269,14 +280,15 @@ class Decoder:
             if self._at + size > len(self._data):
                 break
             frame = bytes(self._data[self._at : self._at + size])
-            if (seed := _seed_of(frame)) != rule.seed and not self._is_foreign(number, seed):
+            is_own = (seed := _seed_of(frame)) == _seed(self.version)
+            if not is_own and not self._is_foreign(seed):
                 self._skip(DecodeError(Fault.BAD_CHECK, end))
                 continue
             # From here on it is certain where the frame ends.
             self._at += size
             self._searching = False
             try:
-                if seed != rule.seed:
+                if not is_own:
                     raise DecodeError(Fault.BAD_CHECK, end)
                 message = rule.decode(id_, frame, HEADER_SIZE, end)
             except DecodeError as error:
@@ -306,8 +318,8 @@ class Decoder:
             if rule is None or id_ not in rule.ids or end - HEADER_SIZE > rule.max_body:
                 raise self._refused(number, id_)
 @if check
-            if (seed := _seed_of(frame)) != rule.seed:
-                self._is_foreign(number, seed)
+            if (seed := _seed_of(frame)) != _seed(self.version):
+                self._is_foreign(seed)
                 raise DecodeError(Fault.BAD_CHECK, end)
 @end
             message = rule.decode(id_, frame, HEADER_SIZE, end)
@@ -326,8 +338,7 @@ class Decoder:
     def _accept(self, @accept@) -> None:
         self.frames += 1
 @if check
-        if self._wrong is not None and self._wrong[0] == number:
-            self._wrong = None
+        self._seed = _seed(self.version)
 @end
 @if sequence
         gap = (sequence - self._next) & 0xFF if self._next is not None else 0
@@ -338,9 +349,9 @@ class Decoder:
 @end
 @if check
 
-    def _is_foreign(self, number: int, seed: int) -> bool:
-        again = self._wrong == (number, seed)
-        self._wrong = (number, seed)
+    def _is_foreign(self, seed: int) -> bool:
+        again = self._seed == seed
+        self._seed = seed
         self.foreign += again
         return again
 @end

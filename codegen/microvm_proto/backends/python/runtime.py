@@ -208,9 +208,6 @@ class _Rule:
     senders: tuple[str, ...]
     ids: range
     max_body: int
-@if check
-    seed: int
-@end
 """
 
 DECODER = '''

@@ -115,9 +115,8 @@ def _disturbed(schema: Schema, message: Message, end: str) -> Iterator[tuple[str
     yield "noise behind", [*right[:2], b"\x01\x02"]
     wrong = [_frame(schema, message, number, b"\0") for number in (1, 2)]
     yield "bodies that are too long", [right[0], *wrong, right[3]]
-    alien = replace(message, seeds=(message.seed ^ 0x55,))
-    other = replace(schema, messages=(alien,))
-    foreign = [_ahead(schema) + _frame(other, alien, number) for number in range(1, 4)]
+    other = replace(schema, seeds=((1, schema.seed ^ 0x55),))
+    foreign = [_ahead(schema) + _frame(other, message, number) for number in range(1, 4)]
     yield "frames of another schema", [right[0], *foreign, *right[4:6], foreign[0]]
     longest = schema.framing.wire_size(schema.max_body_from(end))
     if longest <= 1 << 12:

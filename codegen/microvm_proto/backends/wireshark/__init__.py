@@ -34,6 +34,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         "transport": "UDP" if schema.framing.kind == "datagram" else "TCP",
         "header_size": str(schema.framing.header_size),
         "check_size": str(schema.framing.check_size),
+        "seeds": ", ".join(f"{seed:#x}" for _, seed in schema.seeds),
         "header_fields": header_fields(schema),
         "header_shown": header_shown(schema.framing),
         "prefix_size": str(schema.prefix.size),

@@ -15,6 +15,9 @@ local HEADER_SIZE, PREFIX_SIZE = @header_size@, @prefix_size@
 @if cobs datagram check
 local CHECK_SIZE = @check_size@
 @end
+@if check
+local SEEDS = { @seeds@ }
+@end
 
 -- The name of filters and preferences: another, where Wireshark has a protocol of that name.
 local NAME = "@filter@"
@@ -120,11 +123,11 @@ end
 
 @end
 @if check
--- The check of a frame is right for the message in one of its versions.
-local function check_check(frame, message)
+-- The check of a frame is right for one of the versions.
+local function check_check(frame)
   local at = frame:len() - CHECK_SIZE
   local seed = bit.bxor(crc(frame:raw(0, at)), frame(at, CHECK_SIZE):le_uint())
-  for _, each in ipairs(message.seeds) do
+  for _, each in ipairs(SEEDS) do
     if seed == bit.tobit(each) then return end
   end
   refuse("bad_check", at)
@@ -178,7 +181,7 @@ local function show(frame, pinfo, root)
   pinfo.cols.info:append(" " .. name)
   if not passed then return end
 @if check
-  if not shown(tree, frame, cursor, check_check, frame, message) then return end
+  if not shown(tree, frame, cursor, check_check, frame) then return end
 @end
   if not shown(tree, frame, cursor, check_body, cursor, message) then return end
 @if check
@@ -272,7 +275,7 @@ local function dissect(buffer, at, pinfo, root)
   pinfo.cols.info:append(" " .. name)
   if not shown(tree, frame, cursor, check_header, header, sender) then return nil end
 @if check
-  if not shown(tree, frame, cursor, check_check, frame, message) then return nil end
+  if not shown(tree, frame, cursor, check_check, frame) then return nil end
 @end
   if not shown(tree, frame, cursor, check_body, cursor, message) then return nil end
 @if check

@@ -107,18 +107,13 @@ def message(message: Message) -> str:
     """Write the table of a message, by its type."""
     head = (
         f'  [{message.number}] = {{ name = "{message.name}", sender = "{message.sender}", '
-        f'id = "{message.id}", max_body = {message.max_body}, {_seeds(message)}fields = {{'
+        f'id = "{message.id}", max_body = {message.max_body}, fields = {{'
     )
     fields = [
         f"    {_entry({'number': str(field.number), **_field(message, field)})},\n"
         for field in message.fields
     ]
     return f"{head}\n{''.join(fields)}  }} }},\n" if fields else f"{head}}} }},\n"
-
-
-def _seeds(message: Message) -> str:
-    seeds = ", ".join(f"{seed:#x}" for seed in message.seeds)
-    return f"seeds = {{ {seeds} }}, " if seeds else ""
 
 
 def header_fields(schema: Schema) -> str:
