@@ -403,7 +403,7 @@ def edited(draw: st.DrawFn, schema: Schema, allowed: tuple[Verdict, ...]) -> Edi
 
 
 MANY = settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -436,7 +436,7 @@ def test_edits_of_a_known_effect_have_their_verdict(
 
 @pytest.mark.parametrize("name", ["grown", "everything", "types"])
 @given(data=st.data())
-@settings(MANY, max_examples=25)
+@settings(MANY, max_examples=10)
 def test_codecs_that_are_compatible_read_each_other(
     name: str,
     data: st.DataObject,
