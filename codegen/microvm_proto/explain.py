@@ -209,7 +209,8 @@ class View:
         data = frame.data
         behind = frame.parts[-1].offset + frame.parts[-1].size if frame.parts else 0
         if isinstance(broken, Incomplete):
-            yield self._row(behind, data[behind:], "", f"{broken.missing} bytes are missing")
+            missing = "1 byte is" if broken.missing == 1 else f"{broken.missing} bytes are"
+            yield self._row(behind, data[behind:], "", f"{missing} missing")
             return
         if not frame.parts:
             yield self._row(0, data, "", f"{len(data)} bytes that make no frame")

@@ -85,7 +85,8 @@ class Incomplete(Exception):
     """The frame is not whole yet; at least `missing` more bytes are needed."""
 
     def __init__(self, missing: int) -> None:
-        super().__init__(f"{missing} more bytes are needed")
+        needed = "1 more byte is" if missing == 1 else f"{missing} more bytes are"
+        super().__init__(f"{needed} needed")
         self.missing = missing
 
 
