@@ -63,7 +63,7 @@ REFUSED = {
     "no message": ("<mavlink/>", "there is no message in it"),
     "a folder": ("<mavlink><include>../a.xml</include></mavlink>", "'../a.xml' is not a file of "),
     "an address": ("<mavlink><include>http://a/b</include></mavlink>", "is not a file of this"),
-    "no file": ("<mavlink><include>b.xml</include></mavlink>", "b.xml: No such file or directory"),
+    "no file": ("<mavlink><include>b.xml</include></mavlink>", "b.xml: there is no such file; "),
     "itself": ("<mavlink><include>.</include></mavlink>", "'.' is not a file of this folder"),
     "nowhere": ("<mavlink><include/></mavlink>", "'' is not a file of this folder"),
     "too much": (f"<mavlink>{' ' * (1 << 21)}</mavlink>", "more than 2 MiB, with what is included"),

@@ -142,6 +142,8 @@ class _Files:
             beside = path.with_name(name) if name and Path(name).name == name else path.parent
             if beside == path.parent or beside.is_symlink():
                 raise Refused(f"{path}: {name!a} is not a file of this folder, so not included")
+            if not beside.exists():
+                raise Refused(f"{beside}: there is no such file; {path} includes it: put it there")
             if beside not in self.known:
                 yield from self.including(beside)
         yield root
