@@ -87,6 +87,9 @@ def init(folder: Path, name: str | None) -> None:
     click.echo("    pip install pytest hypothesis")
     click.echo("    make test")
     click.echo(f"\nThen change {schema.name}, and run `microvm-proto gen` and `make test` again.")
+    click.echo(
+        "The head of test_protocol.c says what has to be changed there, as for a new message."
+    )
     if project:
         named = os.path.relpath(schema.absolute(), project.parent)
         click.echo(f"For that, add to {_display(project)}:\n")

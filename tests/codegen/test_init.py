@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,6 +72,53 @@ def test_a_message_that_is_new_does_not_compile_until_it_is_in_the_test(
         schema.write('\n[[message]]\nname = "stop"\nnumber = 4\nsender = "host"\nid = "none"\n')
     assert run("gen").exit_code == 0
     assert "MY_PROBE_TYPE_STOP" in make_test().stderr
+
+
+CHANGES = {
+    "a message": (
+        {r"\Z": '\n[[message]]\nname = "stop"\nnumber = 4\nsender = "host"\nid = "none"\n'},
+        {
+            r"(?=\tcase MY_PROBE_TYPE_LOG:)": "\tcase MY_PROBE_TYPE_STOP:\n\t\treturn "
+            "my_probe_encode_stop(again, sizeof again, MY_PROBE_VERSION);\n"
+        },
+    ),
+    "other ends": (
+        {'"host"': '"master"'},
+        {"HOST": "MASTER", r'"\\"host\\"", 6': r'"\\"master\\"", 8'},
+    ),
+    "no ids": ({'id = "(u8|required)"': 'id = "none"'}, {r"header->id, (?=&)": ""}),
+    "numbers": (
+        {r"\[framing\]": r"\g<0>\nsequence = true"},
+        {r"(?<=again, MY_PROBE_VERSION, )": "header->sequence, "},
+    ),
+    "datagrams": (
+        {"cobs": "datagram"},
+        {
+            r"static uint8_t from_\w+\[.*|, from_\w+(?=\);)|\tfor \(size_t i = 0;.*\n\t": "",
+            r"frame\[i\]": "frame, size",
+        },
+    ),
+    "a stream": ({"cobs": "stream"}, {}),
+    "a stream without a check": ({"cobs": "stream", "check = .*": ""}, {}),
+    "the frames of no framing": ({'"cobs"\n(.+\n)+': '"stream"\n'}, {}),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("schema", "test"), CHANGES.values(), ids=CHANGES)
+def test_a_change_takes_what_the_head_of_the_test_says(
+    schema: dict[str, str], test: dict[str, str], run: Run, probe: Path
+) -> None:
+    for name, changes in ((SCHEMA, schema), ("test_protocol.c", test)):
+        text = Path(name).read_text()
+        for old, new in changes.items():
+            text, count = re.subn(old, new, text)
+            assert count, old
+        Path(name).write_text(text)
+    assert run("gen").exit_code == 0
+    done = make_test("PYTEST_ADDOPTS=-k frame")  # without messages at random
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " frames, 0 of them wrong\n" in done.stdout
 
 
 @pytest.mark.parametrize("name", [WRITTEN[-1], GENERATED[0]])
