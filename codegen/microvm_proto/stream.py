@@ -63,11 +63,14 @@ class Piece:
 class Receiver:
     """A receiver of what `sender` sends, or of what either end does when that is None.
 
+    :ivar schema: as it is in the version.
+    :ivar version: the one that is spoken; None: the newest.
     :ivar rest: how many bytes at the end belong to a frame that is not whole.
     """
 
     schema: Schema
     sender: str | None = None
+    version: int | None = None
     counts: Counts = field(default_factory=Counts)
     rest: int = 0
     _longest: int = 0
@@ -75,10 +78,12 @@ class Receiver:
     _seed: int = 0
 
     def __post_init__(self) -> None:
-        """Look up the longest bare frame, beyond which nothing is kept."""
+        """Look up the longest bare frame of any version, beyond which nothing is kept."""
         ends = (self.sender,) if self.sender else self.schema.ends
         longest = max(map(self.schema.max_body_from, ends))
         self._longest = self.schema.framing.bare_size(longest)
+        if self.version is not None:
+            self.schema = self.schema.at(self.version)
         self._seed = self.schema.seed
 
     def receive(self, data: bytes) -> Iterator[Piece]:

@@ -30,7 +30,7 @@ from microvm_proto.stream import Receiver
 from . import test_backends, test_wireshark
 
 GROWN = Path(__file__).with_name("schemas") / "grown.toml"
-LONG = '[[message]]\nname = "blob"\nnumber = 201\nsender = "both"\nid = "none"\n'
+LONG = '[[message]]\nname = "blob"\nnumber = 201\nsender = "both"\nid = "none"\nsince = 2\n'
 LONG += '[[message.field]]\nname = "data"\ntype = "tail"\nmax = MAX\n'
 
 FRAMINGS = {
@@ -170,7 +170,7 @@ class Ends:
 
     def by_reference(self, pieces: Iterable[bytes], sender: str, version: int = 0) -> Received:
         framing = self.schema.framing
-        receiver = Receiver(self.schema.at(version) if version else self.schema, sender)
+        receiver = Receiver(self.schema, sender, version or None)
         datagram = framing.kind == "datagram"
         found = [
             piece
@@ -398,6 +398,17 @@ def test_noise_is_received_alike_however_it_is_cut(
             cut = [stream[a:b] for a, b in itertools.pairwise([0, *cuts, len(stream)])]
             assert built.by_c(cut, sender, version) == expected
             assert built.by_python(cut, sender, version) == unnumbered
+
+
+@pytest.mark.parametrize("name", ["cobs", "unchecked cobs"])
+def test_a_frame_is_kept_as_far_in_each_version(name: str, ends: Callable[[str], Ends]) -> None:
+    built = ends(name)
+    pieces = [b"\x40" + b"\1" * 63 + b"\xff\1\0"]
+    for version in range(1, built.schema.version + 1):
+        found = built.by_c(pieces, "left", version)
+        assert found[2] == (16, 0, 0)
+        assert built.by_python(pieces, "left", version) == found
+        assert built.by_reference(pieces, "left", version) == found
 
 
 @pytest.mark.parametrize("name", ["cobs", "stream"])
