@@ -204,7 +204,8 @@ struct files_slice {
 	uint32_t size;
 };
 
-/* A list inside a frame: its items, bytes each behind its length; `size` is all of that. */
+/* A list inside a frame: its items as they are there, those of bytes each behind its length; `size`
+ * is all of that. */
 struct files_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -696,7 +697,8 @@ static inline enum files_fault files_check_list(const struct files_list *list, u
 }
 
 /* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
-static inline enum files_fault files_check_request(uint32_t version, const struct files_request *message)
+static inline enum files_fault files_check_request(uint32_t version,
+	const struct files_request *message)
 {
 	enum files_fault fault;
 
@@ -722,7 +724,8 @@ static inline enum files_fault files_check_request(uint32_t version, const struc
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * files_check_request finds a fault, or the frame does not fit. */
-static inline size_t files_encode_request(uint8_t *out, size_t room, uint32_t version, const struct files_request *message)
+static inline size_t files_encode_request(uint8_t *out, size_t room, uint32_t version,
+	const struct files_request *message)
 {
 	uint32_t size = FILES_HEADER_SIZE;
 
@@ -749,7 +752,8 @@ static inline size_t files_encode_request(uint8_t *out, size_t room, uint32_t ve
 }
 
 /* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
-static inline enum files_fault files_check_entry(uint32_t version, const struct files_entry *message)
+static inline enum files_fault files_check_entry(uint32_t version,
+	const struct files_entry *message)
 {
 	enum files_fault fault;
 
@@ -765,7 +769,8 @@ static inline enum files_fault files_check_entry(uint32_t version, const struct 
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * files_check_entry finds a fault, or the frame does not fit. */
-static inline size_t files_encode_entry(uint8_t *out, size_t room, uint32_t version, const struct files_entry *message)
+static inline size_t files_encode_entry(uint8_t *out, size_t room, uint32_t version,
+	const struct files_entry *message)
 {
 	uint32_t size = FILES_HEADER_SIZE;
 
@@ -789,7 +794,8 @@ static inline size_t files_encode_entry(uint8_t *out, size_t room, uint32_t vers
 }
 
 /* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
-static inline enum files_fault files_check_data(uint32_t version, const struct files_data *message)
+static inline enum files_fault files_check_data(uint32_t version,
+	const struct files_data *message)
 {
 	(void)version;
 	if (message->data.size > 262132)
@@ -799,7 +805,8 @@ static inline enum files_fault files_check_data(uint32_t version, const struct f
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * files_check_data finds a fault, or the frame does not fit. */
-static inline size_t files_encode_data(uint8_t *out, size_t room, uint32_t version, const struct files_data *message)
+static inline size_t files_encode_data(uint8_t *out, size_t room, uint32_t version,
+	const struct files_data *message)
 {
 	uint32_t size = FILES_HEADER_SIZE;
 
@@ -859,7 +866,8 @@ static inline size_t files_encode_done(uint8_t *out, size_t room, uint32_t versi
 }
 
 /* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
-static inline enum files_fault files_check_failure(uint32_t version, const struct files_failure *message)
+static inline enum files_fault files_check_failure(uint32_t version,
+	const struct files_failure *message)
 {
 	enum files_fault fault;
 
@@ -873,7 +881,8 @@ static inline enum files_fault files_check_failure(uint32_t version, const struc
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * files_check_failure finds a fault, or the frame does not fit. */
-static inline size_t files_encode_failure(uint8_t *out, size_t room, uint32_t version, const struct files_failure *message)
+static inline size_t files_encode_failure(uint8_t *out, size_t room, uint32_t version,
+	const struct files_failure *message)
 {
 	uint32_t size = FILES_HEADER_SIZE;
 

@@ -373,7 +373,8 @@ struct sandboxd_slice {
 	uint32_t size;
 };
 
-/* A list inside a frame: its items, bytes each behind its length; `size` is all of that. */
+/* A list inside a frame: its items as they are there, those of bytes each behind its length; `size`
+ * is all of that. */
 struct sandboxd_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -1267,7 +1268,8 @@ static inline enum sandboxd_fault sandboxd_check_list(const struct sandboxd_list
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_hello(uint32_t version, const struct sandboxd_hello *message)
+static inline enum sandboxd_fault sandboxd_check_hello(uint32_t version,
+	const struct sandboxd_hello *message)
 {
 	(void)version;
 	(void)message;
@@ -1276,7 +1278,8 @@ static inline enum sandboxd_fault sandboxd_check_hello(uint32_t version, const s
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_hello finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_hello(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_hello *message)
+static inline size_t sandboxd_encode_hello(uint8_t *out, size_t room, uint32_t version,
+	const struct sandboxd_hello *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1296,7 +1299,8 @@ static inline size_t sandboxd_encode_hello(uint8_t *out, size_t room, uint32_t v
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_ready(uint32_t version, const struct sandboxd_ready *message)
+static inline enum sandboxd_fault sandboxd_check_ready(uint32_t version,
+	const struct sandboxd_ready *message)
 {
 	(void)version;
 	(void)message;
@@ -1305,7 +1309,8 @@ static inline enum sandboxd_fault sandboxd_check_ready(uint32_t version, const s
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_ready finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_ready(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_ready *message)
+static inline size_t sandboxd_encode_ready(uint8_t *out, size_t room, uint32_t version,
+	const struct sandboxd_ready *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1325,7 +1330,8 @@ static inline size_t sandboxd_encode_ready(uint8_t *out, size_t room, uint32_t v
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_resume(uint32_t version, const struct sandboxd_resume *message)
+static inline enum sandboxd_fault sandboxd_check_resume(uint32_t version,
+	const struct sandboxd_resume *message)
 {
 	(void)version;
 	if (message->entropy.size > 64)
@@ -1335,7 +1341,8 @@ static inline enum sandboxd_fault sandboxd_check_resume(uint32_t version, const 
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_resume finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_resume(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_resume *message)
+static inline size_t sandboxd_encode_resume(uint8_t *out, size_t room, uint32_t version,
+	const struct sandboxd_resume *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1353,7 +1360,8 @@ static inline size_t sandboxd_encode_resume(uint8_t *out, size_t room, uint32_t 
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_ping(uint32_t version, const struct sandboxd_ping *message)
+static inline enum sandboxd_fault sandboxd_check_ping(uint32_t version,
+	const struct sandboxd_ping *message)
 {
 	(void)version;
 	(void)message;
@@ -1362,7 +1370,8 @@ static inline enum sandboxd_fault sandboxd_check_ping(uint32_t version, const st
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_ping finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_ping(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_ping *message)
+static inline size_t sandboxd_encode_ping(uint8_t *out, size_t room, uint32_t version,
+	const struct sandboxd_ping *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1378,7 +1387,8 @@ static inline size_t sandboxd_encode_ping(uint8_t *out, size_t room, uint32_t ve
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_pong(uint32_t version, const struct sandboxd_pong *message)
+static inline enum sandboxd_fault sandboxd_check_pong(uint32_t version,
+	const struct sandboxd_pong *message)
 {
 	(void)version;
 	(void)message;
@@ -1387,7 +1397,8 @@ static inline enum sandboxd_fault sandboxd_check_pong(uint32_t version, const st
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_pong finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_pong(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_pong *message)
+static inline size_t sandboxd_encode_pong(uint8_t *out, size_t room, uint32_t version,
+	const struct sandboxd_pong *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1411,7 +1422,8 @@ static inline enum sandboxd_fault sandboxd_check_status_request(uint32_t version
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_status_request finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_status_request(uint8_t *out, size_t room, uint32_t version)
+static inline size_t sandboxd_encode_status_request(uint8_t *out, size_t room,
+	uint32_t version)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1425,7 +1437,8 @@ static inline size_t sandboxd_encode_status_request(uint8_t *out, size_t room, u
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_status(uint32_t version, const struct sandboxd_status *message)
+static inline enum sandboxd_fault sandboxd_check_status(uint32_t version,
+	const struct sandboxd_status *message)
 {
 	(void)version;
 	(void)message;
@@ -1434,7 +1447,8 @@ static inline enum sandboxd_fault sandboxd_check_status(uint32_t version, const 
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_status finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_status(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_status *message)
+static inline size_t sandboxd_encode_status(uint8_t *out, size_t room, uint32_t version,
+	const struct sandboxd_status *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1481,7 +1495,8 @@ static inline size_t sandboxd_encode_shutdown(uint8_t *out, size_t room, uint32_
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_goodbye(uint32_t version, const struct sandboxd_goodbye *message)
+static inline enum sandboxd_fault sandboxd_check_goodbye(uint32_t version,
+	const struct sandboxd_goodbye *message)
 {
 	(void)version;
 	(void)message;
@@ -1490,7 +1505,8 @@ static inline enum sandboxd_fault sandboxd_check_goodbye(uint32_t version, const
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_goodbye finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_goodbye(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_goodbye *message)
+static inline size_t sandboxd_encode_goodbye(uint8_t *out, size_t room, uint32_t version,
+	const struct sandboxd_goodbye *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1506,7 +1522,8 @@ static inline size_t sandboxd_encode_goodbye(uint8_t *out, size_t room, uint32_t
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_error(uint32_t version, uint32_t id, const struct sandboxd_error *message)
+static inline enum sandboxd_fault sandboxd_check_error(uint32_t version, uint32_t id,
+	const struct sandboxd_error *message)
 {
 	(void)version;
 	(void)id;
@@ -1516,7 +1533,8 @@ static inline enum sandboxd_fault sandboxd_check_error(uint32_t version, uint32_
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_error finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_error(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_error *message)
+static inline size_t sandboxd_encode_error(uint8_t *out, size_t room, uint32_t version,
+	uint32_t id, const struct sandboxd_error *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1558,7 +1576,8 @@ static inline size_t sandboxd_encode_keep(uint8_t *out, size_t room, uint32_t ve
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_exec_request(uint32_t version, uint32_t id, const struct sandboxd_exec_request *message)
+static inline enum sandboxd_fault sandboxd_check_exec_request(uint32_t version, uint32_t id,
+	const struct sandboxd_exec_request *message)
 {
 	enum sandboxd_fault fault;
 
@@ -1596,7 +1615,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_request(uint32_t version, 
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_request finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_request(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_request *message)
+static inline size_t sandboxd_encode_exec_request(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id, const struct sandboxd_exec_request *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1636,7 +1656,8 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, size_t room, uin
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_exec_output(uint32_t version, uint32_t id, const struct sandboxd_exec_output *message)
+static inline enum sandboxd_fault sandboxd_check_exec_output(uint32_t version, uint32_t id,
+	const struct sandboxd_exec_output *message)
 {
 	if (id == 0)
 		return SANDBOXD_FAULT_BAD_ID;
@@ -1649,7 +1670,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_output(uint32_t version, u
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_output finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_output(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_output *message)
+static inline size_t sandboxd_encode_exec_output(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id, const struct sandboxd_exec_output *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1666,7 +1688,8 @@ static inline size_t sandboxd_encode_exec_output(uint8_t *out, size_t room, uint
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_exec_response(uint32_t version, uint32_t id, const struct sandboxd_exec_response *message)
+static inline enum sandboxd_fault sandboxd_check_exec_response(uint32_t version,
+	uint32_t id, const struct sandboxd_exec_response *message)
 {
 	if (id == 0)
 		return SANDBOXD_FAULT_BAD_ID;
@@ -1679,7 +1702,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_response(uint32_t version,
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_response finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_response(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_response *message)
+static inline size_t sandboxd_encode_exec_response(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id, const struct sandboxd_exec_response *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1701,7 +1725,8 @@ static inline size_t sandboxd_encode_exec_response(uint8_t *out, size_t room, ui
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_exec_failed(uint32_t version, uint32_t id, const struct sandboxd_exec_failed *message)
+static inline enum sandboxd_fault sandboxd_check_exec_failed(uint32_t version, uint32_t id,
+	const struct sandboxd_exec_failed *message)
 {
 	if (id == 0)
 		return SANDBOXD_FAULT_BAD_ID;
@@ -1714,7 +1739,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_failed(uint32_t version, u
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_failed finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_failed(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_failed *message)
+static inline size_t sandboxd_encode_exec_failed(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id, const struct sandboxd_exec_failed *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1737,7 +1763,8 @@ static inline size_t sandboxd_encode_exec_failed(uint8_t *out, size_t room, uint
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_exec_signal(uint32_t version, uint32_t id, const struct sandboxd_exec_signal *message)
+static inline enum sandboxd_fault sandboxd_check_exec_signal(uint32_t version, uint32_t id,
+	const struct sandboxd_exec_signal *message)
 {
 	(void)version;
 	(void)message;
@@ -1748,7 +1775,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_signal(uint32_t version, u
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_signal finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_signal(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_signal *message)
+static inline size_t sandboxd_encode_exec_signal(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id, const struct sandboxd_exec_signal *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1774,7 +1802,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_kill(uint32_t version, uin
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_kill finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_kill(uint8_t *out, size_t room, uint32_t version, uint32_t id)
+static inline size_t sandboxd_encode_exec_kill(uint8_t *out, size_t room, uint32_t version,
+	uint32_t id)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1788,7 +1817,8 @@ static inline size_t sandboxd_encode_exec_kill(uint8_t *out, size_t room, uint32
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_exec_terminate(uint32_t version, uint32_t id)
+static inline enum sandboxd_fault sandboxd_check_exec_terminate(uint32_t version,
+	uint32_t id)
 {
 	(void)version;
 	if (id == 0)
@@ -1798,7 +1828,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_terminate(uint32_t version
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_terminate finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, size_t room, uint32_t version, uint32_t id)
+static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1812,7 +1843,8 @@ static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, size_t room, u
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_exec_credit(uint32_t version, uint32_t id, const struct sandboxd_exec_credit *message)
+static inline enum sandboxd_fault sandboxd_check_exec_credit(uint32_t version, uint32_t id,
+	const struct sandboxd_exec_credit *message)
 {
 	if (id == 0)
 		return SANDBOXD_FAULT_BAD_ID;
@@ -1823,7 +1855,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_credit(uint32_t version, u
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_credit finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_credit(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_credit *message)
+static inline size_t sandboxd_encode_exec_credit(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id, const struct sandboxd_exec_credit *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1840,7 +1873,8 @@ static inline size_t sandboxd_encode_exec_credit(uint8_t *out, size_t room, uint
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_exec_stdin(uint32_t version, uint32_t id, const struct sandboxd_exec_stdin *message)
+static inline enum sandboxd_fault sandboxd_check_exec_stdin(uint32_t version, uint32_t id,
+	const struct sandboxd_exec_stdin *message)
 {
 	(void)version;
 	if (id == 0)
@@ -1852,7 +1886,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_stdin(uint32_t version, ui
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_stdin finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin *message)
+static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, size_t room, uint32_t version,
+	uint32_t id, const struct sandboxd_exec_stdin *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1868,7 +1903,8 @@ static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, size_t room, uint3
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_exec_stdin_credit(uint32_t version, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
+static inline enum sandboxd_fault sandboxd_check_exec_stdin_credit(uint32_t version,
+	uint32_t id, const struct sandboxd_exec_stdin_credit *message)
 {
 	(void)version;
 	(void)message;
@@ -1879,7 +1915,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_stdin_credit(uint32_t vers
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_stdin_credit finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
+static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1895,7 +1932,8 @@ static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, size_t room
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_exec_stdin_closed(uint32_t version, uint32_t id)
+static inline enum sandboxd_fault sandboxd_check_exec_stdin_closed(uint32_t version,
+	uint32_t id)
 {
 	(void)version;
 	if (id == 0)
@@ -1905,7 +1943,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_stdin_closed(uint32_t vers
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_stdin_closed finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, size_t room, uint32_t version, uint32_t id)
+static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 
@@ -1919,7 +1958,8 @@ static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, size_t room
 }
 
 /* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
-static inline enum sandboxd_fault sandboxd_check_exec_resize(uint32_t version, uint32_t id, const struct sandboxd_exec_resize *message)
+static inline enum sandboxd_fault sandboxd_check_exec_resize(uint32_t version, uint32_t id,
+	const struct sandboxd_exec_resize *message)
 {
 	(void)version;
 	(void)message;
@@ -1930,7 +1970,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_resize(uint32_t version, u
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sandboxd_check_exec_resize finds a fault, or the frame does not fit. */
-static inline size_t sandboxd_encode_exec_resize(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sandboxd_exec_resize *message)
+static inline size_t sandboxd_encode_exec_resize(uint8_t *out, size_t room,
+	uint32_t version, uint32_t id, const struct sandboxd_exec_resize *message)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
 

@@ -18,14 +18,13 @@ from microvm_proto.schema import MAX_BODY, Message, Schema
 from microvm_proto.types import (
     FLOATS,
     INTEGERS,
-    Array,
     ByteList,
     Enum,
     Field,
     Named,
     Struct,
     Tail,
-    bounds,
+    camel,
 )
 
 _Words: TypeAlias = Mapping[str, Collection[str]]
@@ -178,7 +177,7 @@ def _check_types(document: Document, schema: Schema) -> None:
     for path, each in named:
         name = each.python_name
         there = (*path, "python_name" if each.renamed.python else "name")
-        spelled = "".join(word.capitalize() for word in name.split("_"))
+        spelled = camel(name)
         if spelled in dir(builtins):
             message = f"`{spelled}` is a word of Python"
             document.error("reserved-word", there, message, "choose another")
@@ -372,11 +371,7 @@ def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:
 def _constants_of(name: str, fields: Iterable[Field], path: Path) -> Iterator[tuple[str, Path]]:
     """Yield the constants about the fields of a struct or message."""
     for number, field in enumerate(fields):
-        keys = [*bounds(field.type)]
-        keys += ["prefix"] if isinstance(field.type, Tail) and field.offset is not None else []
-        keys += ["count"] if isinstance(field.type, Array) else []
-        keys += ["absent"] if field.absent is not None else []
-        for key in keys:
+        for key in field.constants:
             yield f"{name}_{field.c_name}_{key}", (*path, number, "name")
 
 

@@ -24,6 +24,7 @@ from microvm_proto.types import (
     Struct,
     Tail,
     lay_out,
+    within,
 )
 
 MAX_BODY = 1 << 24
@@ -181,6 +182,16 @@ class Schema:
             seeds=tuple((since, seed) for since, seed in self.seeds if since <= version),
             digest=0,
         )
+
+    @property
+    def structs_in_order(self) -> list[Struct]:
+        """The structs, each behind those that it is made of."""
+        found: dict[str, Struct] = {}
+        for struct in self.structs:
+            for kind in reversed([*within(struct)]):
+                if isinstance(kind, Struct):
+                    found.setdefault(kind.name, kind)
+        return [*found.values()]
 
     @property
     def max_body(self) -> int:

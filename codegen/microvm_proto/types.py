@@ -42,6 +42,11 @@ class Named:
         return self.renamed.python or self.name
 
 
+def camel(name: str) -> str:
+    """Turn a name such as `exec_request` into `ExecRequest`."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
 @dataclass(frozen=True, slots=True)
 class Integer:
     """An integer type, `u8` to `u64` or `i8` to `i64`; little-endian."""
@@ -369,6 +374,26 @@ class Field(Named):
         """The versions after the field's own that added values to what is closed in it."""
         sinces = {since for kind in within(self.type) for since in _closed_sinces(kind)}
         return sorted(since for since in sinces if since > self.since)
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """The numbers about the field that have names in C, by the last words of these."""
+        named = bounds(self.type)
+        # The tail is last: what precedes it has a fixed offset when nothing is variable.
+        if isinstance(self.type, Tail) and self.offset is not None:
+            named["prefix"] = self.offset
+        if isinstance(self.type, Array):
+            named["count"] = self.type.count
+        if self.absent is not None:
+            named["absent"] = self.absent
+        return named
+
+    @property
+    def about(self) -> str:
+        """The documentation, with the unit; empty without both."""
+        step = "" if self.scale is None else f"steps of {self.scale:g} "
+        unit = self.unit or ("of its unit" if step else "")
+        return " ".join(filter(None, [self.doc, f"In {step}{unit}." if unit else ""]))
 
     def at(self, version: int) -> Field:
         """Return the field as it is in `version`; its offset is not moved."""

@@ -206,7 +206,8 @@ struct sensor_slice {
 	uint32_t size;
 };
 
-/* A list inside a frame: its items, bytes each behind its length; `size` is all of that. */
+/* A list inside a frame: its items as they are there, those of bytes each behind its length; `size`
+ * is all of that. */
 struct sensor_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -672,7 +673,8 @@ static inline size_t sensor_encode_identify(uint8_t *out, size_t room, uint32_t 
 }
 
 /* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
-static inline enum sensor_fault sensor_check_identity(uint32_t version, const struct sensor_identity *message)
+static inline enum sensor_fault sensor_check_identity(uint32_t version,
+	const struct sensor_identity *message)
 {
 	(void)version;
 	if (message->name.size > 64)
@@ -682,7 +684,8 @@ static inline enum sensor_fault sensor_check_identity(uint32_t version, const st
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sensor_check_identity finds a fault, or the frame does not fit. */
-static inline size_t sensor_encode_identity(uint8_t *out, size_t room, uint32_t version, const struct sensor_identity *message)
+static inline size_t sensor_encode_identity(uint8_t *out, size_t room, uint32_t version,
+	const struct sensor_identity *message)
 {
 	uint32_t size = SENSOR_HEADER_SIZE;
 
@@ -699,7 +702,8 @@ static inline size_t sensor_encode_identity(uint8_t *out, size_t room, uint32_t 
 }
 
 /* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
-static inline enum sensor_fault sensor_check_measure(uint32_t version, uint32_t id, const struct sensor_measure *message)
+static inline enum sensor_fault sensor_check_measure(uint32_t version, uint32_t id,
+	const struct sensor_measure *message)
 {
 	if (id == 0)
 		return SENSOR_FAULT_BAD_ID;
@@ -710,7 +714,8 @@ static inline enum sensor_fault sensor_check_measure(uint32_t version, uint32_t 
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sensor_check_measure finds a fault, or the frame does not fit. */
-static inline size_t sensor_encode_measure(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sensor_measure *message)
+static inline size_t sensor_encode_measure(uint8_t *out, size_t room, uint32_t version,
+	uint32_t id, const struct sensor_measure *message)
 {
 	uint32_t size = SENSOR_HEADER_SIZE;
 
@@ -727,7 +732,8 @@ static inline size_t sensor_encode_measure(uint8_t *out, size_t room, uint32_t v
 }
 
 /* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
-static inline enum sensor_fault sensor_check_reading(uint32_t version, uint32_t id, const struct sensor_reading *message)
+static inline enum sensor_fault sensor_check_reading(uint32_t version, uint32_t id,
+	const struct sensor_reading *message)
 {
 	(void)version;
 	(void)message;
@@ -738,7 +744,8 @@ static inline enum sensor_fault sensor_check_reading(uint32_t version, uint32_t 
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sensor_check_reading finds a fault, or the frame does not fit. */
-static inline size_t sensor_encode_reading(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sensor_reading *message)
+static inline size_t sensor_encode_reading(uint8_t *out, size_t room, uint32_t version,
+	uint32_t id, const struct sensor_reading *message)
 {
 	uint32_t size = SENSOR_HEADER_SIZE;
 
@@ -764,7 +771,8 @@ static inline enum sensor_fault sensor_check_done(uint32_t version, uint32_t id)
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sensor_check_done finds a fault, or the frame does not fit. */
-static inline size_t sensor_encode_done(uint8_t *out, size_t room, uint32_t version, uint32_t id)
+static inline size_t sensor_encode_done(uint8_t *out, size_t room, uint32_t version,
+	uint32_t id)
 {
 	uint32_t size = SENSOR_HEADER_SIZE;
 
@@ -778,7 +786,8 @@ static inline size_t sensor_encode_done(uint8_t *out, size_t room, uint32_t vers
 }
 
 /* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
-static inline enum sensor_fault sensor_check_refused(uint32_t version, uint32_t id, const struct sensor_refused *message)
+static inline enum sensor_fault sensor_check_refused(uint32_t version, uint32_t id,
+	const struct sensor_refused *message)
 {
 	(void)version;
 	(void)id;
@@ -788,7 +797,8 @@ static inline enum sensor_fault sensor_check_refused(uint32_t version, uint32_t 
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * sensor_check_refused finds a fault, or the frame does not fit. */
-static inline size_t sensor_encode_refused(uint8_t *out, size_t room, uint32_t version, uint32_t id, const struct sensor_refused *message)
+static inline size_t sensor_encode_refused(uint8_t *out, size_t room, uint32_t version,
+	uint32_t id, const struct sensor_refused *message)
 {
 	uint32_t size = SENSOR_HEADER_SIZE;
 

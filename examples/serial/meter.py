@@ -71,7 +71,7 @@ class Channel(enum.IntEnum):
 
 
 class DecodeError(Exception):
-    """A malformed frame; nothing after it on its stream can be trusted.
+    """A malformed frame; the decoder goes on behind it.
 
     :ivar fault: how it is malformed.
     :ivar offset: where, in bytes from the start of the frame.

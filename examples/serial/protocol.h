@@ -178,7 +178,8 @@ struct meter_slice {
 	uint32_t size;
 };
 
-/* A list inside a frame: its items, bytes each behind its length; `size` is all of that. */
+/* A list inside a frame: its items as they are there, those of bytes each behind its length; `size`
+ * is all of that. */
 struct meter_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -688,7 +689,8 @@ static inline enum meter_fault meter_check_identify(uint32_t version, uint16_t i
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * meter_check_identify finds a fault, or the frame does not fit. */
-static inline size_t meter_encode_identify(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id)
+static inline size_t meter_encode_identify(uint8_t *out, size_t room, uint32_t version,
+	uint8_t sequence, uint16_t id)
 {
 	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
 
@@ -705,7 +707,8 @@ static inline size_t meter_encode_identify(uint8_t *out, size_t room, uint32_t v
 }
 
 /* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
-static inline enum meter_fault meter_check_identity(uint32_t version, uint16_t id, const struct meter_identity *message)
+static inline enum meter_fault meter_check_identity(uint32_t version, uint16_t id,
+	const struct meter_identity *message)
 {
 	enum meter_fault fault;
 
@@ -720,7 +723,8 @@ static inline enum meter_fault meter_check_identity(uint32_t version, uint16_t i
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * meter_check_identity finds a fault, or the frame does not fit. */
-static inline size_t meter_encode_identity(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id, const struct meter_identity *message)
+static inline size_t meter_encode_identity(uint8_t *out, size_t room, uint32_t version,
+	uint8_t sequence, uint16_t id, const struct meter_identity *message)
 {
 	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
 
@@ -741,7 +745,8 @@ static inline size_t meter_encode_identity(uint8_t *out, size_t room, uint32_t v
 }
 
 /* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
-static inline enum meter_fault meter_check_measure(uint32_t version, uint16_t id, const struct meter_measure *message)
+static inline enum meter_fault meter_check_measure(uint32_t version, uint16_t id,
+	const struct meter_measure *message)
 {
 	if (id == 0)
 		return METER_FAULT_BAD_ID;
@@ -752,7 +757,8 @@ static inline enum meter_fault meter_check_measure(uint32_t version, uint16_t id
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * meter_check_measure finds a fault, or the frame does not fit. */
-static inline size_t meter_encode_measure(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id, const struct meter_measure *message)
+static inline size_t meter_encode_measure(uint8_t *out, size_t room, uint32_t version,
+	uint8_t sequence, uint16_t id, const struct meter_measure *message)
 {
 	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
 
@@ -772,7 +778,8 @@ static inline size_t meter_encode_measure(uint8_t *out, size_t room, uint32_t ve
 }
 
 /* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
-static inline enum meter_fault meter_check_reading(uint32_t version, uint16_t id, const struct meter_reading *message)
+static inline enum meter_fault meter_check_reading(uint32_t version, uint16_t id,
+	const struct meter_reading *message)
 {
 	(void)version;
 	(void)message;
@@ -783,7 +790,8 @@ static inline enum meter_fault meter_check_reading(uint32_t version, uint16_t id
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * meter_check_reading finds a fault, or the frame does not fit. */
-static inline size_t meter_encode_reading(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id, const struct meter_reading *message)
+static inline size_t meter_encode_reading(uint8_t *out, size_t room, uint32_t version,
+	uint8_t sequence, uint16_t id, const struct meter_reading *message)
 {
 	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
 
@@ -813,7 +821,8 @@ static inline enum meter_fault meter_check_done(uint32_t version, uint16_t id)
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * meter_check_done finds a fault, or the frame does not fit. */
-static inline size_t meter_encode_done(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id)
+static inline size_t meter_encode_done(uint8_t *out, size_t room, uint32_t version,
+	uint8_t sequence, uint16_t id)
 {
 	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
 
@@ -830,7 +839,8 @@ static inline size_t meter_encode_done(uint8_t *out, size_t room, uint32_t versi
 }
 
 /* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
-static inline enum meter_fault meter_check_status(uint32_t version, uint16_t id, const struct meter_status *message)
+static inline enum meter_fault meter_check_status(uint32_t version, uint16_t id,
+	const struct meter_status *message)
 {
 	(void)version;
 	(void)message;
@@ -841,7 +851,8 @@ static inline enum meter_fault meter_check_status(uint32_t version, uint16_t id,
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * meter_check_status finds a fault, or the frame does not fit. */
-static inline size_t meter_encode_status(uint8_t *out, size_t room, uint32_t version, uint8_t sequence, uint16_t id, const struct meter_status *message)
+static inline size_t meter_encode_status(uint8_t *out, size_t room, uint32_t version,
+	uint8_t sequence, uint16_t id, const struct meter_status *message)
 {
 	uint32_t size = METER_HEADER_SIZE + METER_CHECK_SIZE + 2;
 

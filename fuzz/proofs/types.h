@@ -150,7 +150,8 @@ struct types_slice {
 	uint32_t size;
 };
 
-/* A list inside a frame: its items, bytes each behind its length; `size` is all of that. */
+/* A list inside a frame: its items as they are there, those of bytes each behind its length; `size`
+ * is all of that. */
 struct types_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -899,7 +900,8 @@ static inline enum types_fault types_check_list(const struct types_list *list, u
 }
 
 /* What a decoder would say of the frame: TYPES_FAULT_NONE, or why the message is not sent. */
-static inline enum types_fault types_check_fixed(uint32_t version, const struct types_fixed *message)
+static inline enum types_fault types_check_fixed(uint32_t version,
+	const struct types_fixed *message)
 {
 	enum types_fault fault;
 
@@ -913,7 +915,8 @@ static inline enum types_fault types_check_fixed(uint32_t version, const struct 
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * types_check_fixed finds a fault, or the frame does not fit. */
-static inline size_t types_encode_fixed(uint8_t *out, size_t room, uint32_t version, const struct types_fixed *message)
+static inline size_t types_encode_fixed(uint8_t *out, size_t room, uint32_t version,
+	const struct types_fixed *message)
 {
 	uint32_t size = TYPES_HEADER_SIZE;
 
@@ -937,7 +940,8 @@ static inline size_t types_encode_fixed(uint8_t *out, size_t room, uint32_t vers
 }
 
 /* What a decoder would say of the frame: TYPES_FAULT_NONE, or why the message is not sent. */
-static inline enum types_fault types_check_variable(uint32_t version, const struct types_variable *message)
+static inline enum types_fault types_check_variable(uint32_t version,
+	const struct types_variable *message)
 {
 	enum types_fault fault;
 
@@ -957,7 +961,8 @@ static inline enum types_fault types_check_variable(uint32_t version, const stru
 
 /* Writes a frame into `out`, which has so much room, and returns its size; 0 where
  * types_check_variable finds a fault, or the frame does not fit. */
-static inline size_t types_encode_variable(uint8_t *out, size_t room, uint32_t version, const struct types_variable *message)
+static inline size_t types_encode_variable(uint8_t *out, size_t room, uint32_t version,
+	const struct types_variable *message)
 {
 	uint32_t size = TYPES_HEADER_SIZE;
 

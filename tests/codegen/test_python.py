@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,21 @@ def test_each_type_has_its_own_in_python(codec: ModuleType, least: Least) -> Non
     assert (type(scalars.status), scalars.status) == (codec.Status, 0x24)
     texts = least("texts", title="Größe 😀")
     assert [texts.title, decoded(codec, texts.encode())] == ["Größe 😀", texts]
+
+
+DOCSTRINGS = {
+    "Reading": "A value, and where it is from.\n\n"
+    ":ivar samples: In steps of 0.5 mV. Always 3 of them.",
+    "Point": "point.\n\n"
+    ":ivar x: To the right. In m.\n"
+    ":ivar depth: In cm. None is 65535 on the wire.",
+    "Structs": "structs.\n\n:ivar id: What it is about.",
+}
+
+
+@pytest.mark.parametrize("name", DOCSTRINGS)
+def test_docstrings_tell_of_fields_what_is_known(name: str, codec: ModuleType) -> None:
+    assert inspect.getdoc(getattr(codec, name)) == DOCSTRINGS[name]
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])

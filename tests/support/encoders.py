@@ -12,8 +12,7 @@ def again(schema: Schema) -> str:
     def case(message: Message) -> str:
         arguments = ["out", "room", "version"]
         arguments += ["header->id"] if message.id != "none" else []
-        visible = any(field.equals is None for field in message.fields)
-        arguments += [f"&body->{message.c_name}"] if visible else []
+        arguments += [f"&body->{message.c_name}"] if message.visible else []
         call = f"{name}_encode_{message.c_name}({', '.join(arguments)})"
         return f"\tcase {name.upper()}_TYPE_{message.c_name.upper()}:\n\t\treturn {call};\n"
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from microvm_proto.backends.python.naming import camel
 from microvm_proto.frame import Value
 from microvm_proto.schema import Message
 from microvm_proto.types import (
@@ -21,6 +19,7 @@ from microvm_proto.types import (
     Struct,
     Text,
     Type,
+    camel,
 )
 
 
@@ -48,9 +47,8 @@ def _of_field(codec: ModuleType, field: Field, value: Value) -> Any:
 
 def _of(codec: ModuleType, kind: Type, value: Any) -> Any:
     match kind:
-        case Float(size=size):
-            data = value.to_bytes(size, "little")
-            return struct.unpack("<f" if size == 4 else "<d", data)[0]
+        case Float():
+            return kind.number(value)
         case Bool():
             return {0: False, 1: True}.get(value, value)
         case Enum(python_name=name):

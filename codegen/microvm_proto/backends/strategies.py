@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from microvm_proto.backends.python.naming import call, camel, of_field, of_prefix, structs
+from microvm_proto.backends.python.naming import call, of_field, of_prefix
 from microvm_proto.backends.python.shared import Shared, needed
 from microvm_proto.schema import Message, Output, Schema
 from microvm_proto.types import (
@@ -22,6 +22,7 @@ from microvm_proto.types import (
     Tail,
     Text,
     Type,
+    camel,
 )
 
 
@@ -29,7 +30,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     """Write the strategies, which are one module."""
     constants: dict[str, str] = {}
     blocks = []
-    for struct in structs(schema):
+    for struct in schema.structs_in_order:
         before = len(constants)
         function = _function(struct, constants, [], struct.fields)
         # What a struct is made of comes before it.

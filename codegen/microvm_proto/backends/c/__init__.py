@@ -59,7 +59,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         *(declare.flags(name, flags) for flags in schema.flags),
         declare.sizes(schema),
         runtime.TYPES.replace("@header@", header.struct(framing)),
-        *(declare.struct(name, struct) for struct in elements.in_order(schema.structs)),
+        *(declare.struct(name, struct) for struct in schema.structs_in_order),
         *(declare.struct(name, message) for message in schema.messages),
         declare.union(schema),
         runtime.CURSOR.replace("@put_header@", header.put(framing)),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from microvm_proto.backends.c.text import c_type, comment, doc, literal, value
+from microvm_proto.backends.c.text import c_type, comment, literal, value
 from microvm_proto.schema import Message, Schema
-from microvm_proto.types import Array, Enum, Field, Flags, Struct, Tail, bounds
+from microvm_proto.types import Array, Enum, Field, Flags, Struct
 
 
 def enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]]) -> str:
@@ -96,21 +96,13 @@ def sizes(schema: Schema) -> str:
 def _of_fields(kind: Struct | Message) -> Iterator[tuple[str, int]]:
     """Yield the constants about the fields of a struct or message."""
     for field in kind.fields:
-        named = dict(bounds(field.type))
-        # The tail is last: what precedes it has a fixed offset when nothing is variable.
-        if isinstance(field.type, Tail) and field.offset is not None:
-            named["prefix"] = field.offset
-        if isinstance(field.type, Array):
-            named["count"] = field.type.count
-        if field.absent is not None:
-            named["absent"] = field.absent
-        for key, number in named.items():
+        for key, number in field.constants.items():
             yield f"{kind.c_name}_{field.c_name}_{key}", number
 
 
 def struct(name: str, kind: Struct | Message) -> str:
     """Declare a struct, or that of a message; nothing for one without fields to set."""
-    lines = [f"{comment(doc(f), chr(9))}\t{_member(f)};" for f in kind.fields if f.equals is None]
+    lines = [f"{comment(f.about, chr(9))}\t{_member(f)};" for f in kind.fields if f.equals is None]
     if not lines:
         return ""
     return f"{comment(kind.doc)}struct {name}_{kind.c_name} {{\n" + "\n".join(lines) + "\n};"

@@ -18,7 +18,7 @@ def functions(schema: Schema) -> Iterator[str]:
     """Yield the functions, each behind those that it calls."""
     fields = [field for message in schema.messages for field in message.fields]
     used = {kind.name for kind in _parts(fields) if isinstance(kind, Struct)}
-    structs = [struct for struct in in_order(schema.structs) if struct.name in used]
+    structs = [struct for struct in schema.structs_in_order if struct.name in used]
     arrays = [kind for kind in _parts(fields) if isinstance(kind, Array)]
     lists = [kind.element for kind in _parts(fields) if isinstance(kind, List)]
     in_arrays = [*_scalars(kind for kind in arrays if not kind.is_octets), *structs]
@@ -37,23 +37,6 @@ def functions(schema: Schema) -> Iterator[str]:
     for each in _distinct(lists, values.stored):
         yield _next(each)
         yield _append(each)
-
-
-def in_order(structs: Iterable[Struct]) -> list[Struct]:
-    """Return the structs, each behind those that it is made of."""
-    known = {struct.name: struct for struct in structs}
-    ordered: dict[str, Struct] = {}
-
-    def place(struct: Struct) -> None:
-        for kind in _parts(struct.fields):
-            if isinstance(kind, Struct) and kind.name not in ordered:
-                place(known[kind.name])
-        ordered[struct.name] = struct
-
-    for struct in known.values():
-        if struct.name not in ordered:
-            place(struct)
-    return list(ordered.values())
 
 
 def _parts(fields: Iterable[Field]) -> list[Type]:

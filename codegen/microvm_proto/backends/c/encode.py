@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 from microvm_proto.backends.c import values
-from microvm_proto.backends.c.text import comment, uses, wire_bits
+from microvm_proto.backends.c.text import comment, signature, uses, wire_bits
 from microvm_proto.framing import DELIMITER, Framing
 from microvm_proto.schema import Message
 from microvm_proto.types import Field
@@ -14,10 +14,10 @@ from microvm_proto.types import Field
 
 def check(name: str, message: Message, framing: Framing) -> str:
     """Write the function that tells whether a message can be sent, by the decoders' rules."""
-    parameters = ["uint32_t version", *own_parameters(name, message, framing)]
     lines = [*_refusals(message)]
     text = "\n".join(lines)
-    unused = [name for name in map(_name, parameters) if not uses(name, text)]
+    given = map(_name, _parameters(name, message, framing))
+    unused = [parameter for parameter in given if not uses(parameter, text)]
     lines[:0] = [f"(void){parameter};" for parameter in unused]
     if "fault = " in text:
         lines.insert(0, "enum @p@_fault fault;\n")
@@ -25,15 +25,28 @@ def check(name: str, message: Message, framing: Framing) -> str:
         f"What a decoder would say of the frame: {name.upper()}_FAULT_NONE, or why the message is "
         "not sent."
     )
-    head = f"static inline enum @p@_fault @p@_check_{message.c_name}({', '.join(parameters)})"
+    head = check_head(name, message, framing)
     return f"{comment(about)}{head}\n{{\n{_lines(lines)}\treturn @P@_FAULT_NONE;\n}}"
 
 
-def own_parameters(name: str, message: Message, framing: Framing) -> list[str]:
-    """Return the parameters of an encoder that depend on the message."""
-    parameters = [f"uint{8 * framing.id}_t id"] if message.id != "none" else []
-    if message.visible:
-        parameters.append(f"const struct {name}_{message.c_name} *message")
+def check_head(name: str, message: Message, framing: Framing) -> str:
+    """Write the head of the function that :func:`check` writes."""
+    head = f"static inline enum {name}_fault {name}_check_{message.c_name}"
+    return signature(head, _parameters(name, message, framing))
+
+
+def encode_head(name: str, message: Message, framing: Framing) -> str:
+    """Write the head of the function that :func:`encode_message` writes."""
+    version, *own = _parameters(name, message, framing)
+    sequence = ["uint8_t sequence"] if framing.sequence else []
+    head = f"static inline size_t {name}_encode_{message.c_name}"
+    return signature(head, ["uint8_t *out", "size_t room", version, *sequence, *own])
+
+
+def _parameters(name: str, message: Message, framing: Framing) -> list[str]:
+    parameters = ["uint32_t version"]
+    parameters += [f"uint{8 * framing.id}_t id"] if message.id != "none" else []
+    parameters += [f"const struct {name}_{message.c_name} *message"] if message.visible else []
     return parameters
 
 
@@ -44,15 +57,12 @@ def _name(parameter: str) -> str:
 
 def encode_message(name: str, message: Message, framing: Framing) -> str:
     """Write the function that encodes one message."""
-    given = ["uint32_t version", *own_parameters(name, message, framing)]
-    arguments = ", ".join(map(_name, given))
+    arguments = ", ".join(map(_name, _parameters(name, message, framing)))
     check = f"{name}_check_{message.c_name}"
     about = (
         f"Writes a frame into `out`, which has so much room, and returns its size; 0 where {check} "
         "finds a fault, or the frame does not fit."
     )
-    given[1:1] = ["uint8_t sequence"] if framing.sequence else []
-    parameters = ", ".join(["uint8_t *out", "size_t room", *given])
     size = f"@P@_HEADER_SIZE{' + @P@_CHECK_SIZE' if framing.check_size else ''}"
     frame, place = "out", ""
     if framing.kind == "cobs":
@@ -64,7 +74,7 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
         "type": f"@P@_TYPE_{message.c_name.upper()}",
         "id": "id" if message.id != "none" else "0",
     }
-    return f"""{comment(about)}static inline size_t @p@_encode_{message.c_name}({parameters})
+    return f"""{comment(about)}{encode_head(name, message, framing)}
 {{
 \tuint32_t size = {size};
 

@@ -14,7 +14,8 @@ struct @p@_slice {
 	uint32_t size;
 };
 
-/* A list inside a frame: its items, bytes each behind its length; `size` is all of that. */
+/* A list inside a frame: its items as they are there, those of bytes each behind its length; `size`
+ * is all of that. */
 struct @p@_list {
 	const uint8_t *items;
 	uint32_t size;

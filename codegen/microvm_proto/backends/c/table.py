@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from microvm_proto.backends.c import encode, header, runtime
 from microvm_proto.backends.c.reading import READING
-from microvm_proto.backends.c.text import literal
+from microvm_proto.backends.c.text import comment, literal
 from microvm_proto.backends.c.writing import WRITING
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
@@ -91,8 +91,9 @@ def parts(schema: Schema) -> Iterator[str]:
     yield header.check(schema.framing)
     yield runtime.CHECKS
     yield table.functions()
-    for message in schema.messages:
-        yield _functions(schema, message)
+    functions = [_functions(schema, message) for message in schema.messages]
+    about = "What @p@_decode_body, @p@_check and @p@_encode do, for each message."
+    yield comment(about) + "\n" + "\n\n".join(functions) if functions else ""
 
 
 class _Table:
@@ -235,13 +236,10 @@ class _Table:
 def _functions(schema: Schema, message: Message) -> str:
     """Write the functions of one message."""
     framing, name = schema.framing, message.c_name
-    given = ["uint32_t version", *encode.own_parameters(schema.name, message, framing)]
     id_ = "id" if message.id != "none" else "0"
     body = "message" if message.visible else "NULL"
     type_ = f"@P@_TYPE_{name.upper()}"
     target = f"struct @p@_{name} *message, " if message.visible else ""
-    numbered = ["uint8_t sequence"] if framing.sequence else []
-    room = ["uint8_t *out", "size_t room", given[0], *numbered, *given[1:]]
     passed = [
         "out",
         "room",
@@ -259,12 +257,12 @@ def _functions(schema: Schema, message: Message) -> str:
 \treturn @p@_decode(body, size, version, {body}, {type_}, fault);
 }}
 
-static inline enum @p@_fault @p@_check_{name}({", ".join(given)})
+{encode.check_head(schema.name, message, framing)}
 {{
 \treturn @p@_check(version, {id_}, {body}, {type_});
 }}
 
-static inline size_t @p@_encode_{name}({", ".join(room)})
+{encode.encode_head(schema.name, message, framing)}
 {{
 \treturn @p@_encode({", ".join(passed)});
 }}"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from collections.abc import Iterable
 
 from microvm_proto.types import (
     Array,
@@ -24,6 +25,7 @@ from microvm_proto.types import (
 )
 
 WIDTH = 100
+_TAB = 8
 
 
 def comment(text: str, indent: str = "") -> str:
@@ -35,6 +37,15 @@ def comment(text: str, indent: str = "") -> str:
     if len(lines) == 1:
         return f"{indent}/* {lines[0]} */\n"
     return "\n".join([f"{indent}/* {lines[0]}", *(f"{indent} * {x}" for x in lines[1:])]) + " */\n"
+
+
+def signature(head: str, parameters: Iterable[str]) -> str:
+    """Write the head of a function, in which lines are broken between parameters only."""
+    # What wraps text takes no-break spaces for letters.
+    kept = [text.replace(" ", "\xa0") for text in (head, *parameters)]
+    text = f"{kept[0]}({', '.join(kept[1:])})"
+    lines = textwrap.wrap(text, WIDTH - _TAB, break_long_words=False, break_on_hyphens=False)
+    return "\n\t".join(lines).replace("\xa0", " ")
 
 
 def literal(number: int) -> str:
@@ -61,13 +72,6 @@ def wire_bits(field: Field, number: int) -> str:
 def boolean(value: bool) -> str:
     """Write a truth value."""
     return "true" if value else "false"
-
-
-def doc(field: Field) -> str:
-    """Return the documentation of a field, with its unit."""
-    step = "" if field.scale is None else f"steps of {field.scale:g} "
-    unit = field.unit or ("of its unit" if step else "")
-    return " ".join(filter(None, [field.doc, f"In {step}{unit}." if unit else ""]))
 
 
 def c_type(kind: Type) -> str:

@@ -16,6 +16,7 @@ from microvm_proto.backends.python.tables import tables
 from microvm_proto.digest import wire_digest
 from microvm_proto.faults import FAULTS
 from microvm_proto.schema import Message, Output, Schema
+from microvm_proto.variants import for_framing
 
 STYLES = ("fast", "plain")
 
@@ -30,7 +31,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
             declare.named("Fault(enum.IntEnum)", "The faults of a malformed frame.", faults),
             *map(declare.enum, schema.enums),
             *map(declare.flags, schema.flags),
-            runtime.ERRORS,
+            for_framing(runtime.ERRORS, schema.framing),
             Shared(runtime.TYPE_VARIABLE),
             Shared(runtime.FAST_INIT),
             *(declare.struct(struct, is_fast=is_fast) for struct in schema.structs),

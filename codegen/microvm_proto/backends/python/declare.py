@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from microvm_proto.backends.python import fast
-from microvm_proto.backends.python.naming import WIDTH, camel, default, layout, of_field
+from microvm_proto.backends.python.naming import WIDTH, default, layout, of_field
 from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
@@ -20,14 +20,15 @@ from microvm_proto.types import (
     Struct,
     Tail,
     Text,
+    camel,
 )
 
 
 def docstring(indent: int, text: str, paragraphs: Iterable[str] = ()) -> str:
-    margin = " " * indent
     """Write a docstring, of which the first sentence of `text` is the summary."""
+    margin = " " * indent
     summary, _, rest = text.replace("\n", " ").partition(". ")
-    blocks = [f"{summary.rstrip('.')}.", *([rest] if rest else []), *paragraphs]
+    blocks = [f"{summary.rstrip('.')}.", *filter(None, [rest, *paragraphs])]
     blocks = [block.replace('"""', "'''") for block in blocks]
     lines = [
         line
@@ -84,43 +85,41 @@ def _bounds(field: Field) -> str:
     nul = ", without NUL"
     match field.type:
         case Bytes(maximum=maximum, nul=allowed):
-            return f" At most {maximum} bytes{'' if allowed else nul}."
+            return f"At most {maximum} bytes{'' if allowed else nul}."
         case Text(maximum=maximum, nul=allowed):
-            return f" At most {maximum} bytes of UTF-8{'' if allowed else nul}."
+            return f"At most {maximum} bytes of UTF-8{'' if allowed else nul}."
         case ByteList(max_items=items, max_item=item, max_total=total, nul=allowed, prefix=prefix):
             return (
-                f" At most {items} items of at most {item} bytes{'' if allowed else nul}; "
+                f"At most {items} items of at most {item} bytes{'' if allowed else nul}; "
                 f"at most {total} bytes in all, {prefix.size} more for each item included."
             )
         case List(max_items=items):
-            return f" At most {items} items."
+            return f"At most {items} items."
         case Array(is_octets=True, count=count):
-            return f" Always {count} bytes."
+            return f"Always {count} bytes."
         case Array(count=count):
-            return f" Always {count} of them."
+            return f"Always {count} of them."
         case Tail(maximum=maximum):
-            return f" At most {maximum} bytes."
+            return f"At most {maximum} bytes."
     return ""
 
 
-def _unit(field: Field) -> str:
-    words = ["", "In", f"steps of {field.scale:g}" if field.scale is not None else "", field.unit]
-    return f"{' '.join(filter(None, words))}." if any(words[2:]) else ""
-
-
-def _about(field: Field) -> str:
-    about = f" {field.doc}" if field.doc else ""
-    absent = f" None is {field.absent} on the wire." if field.absent is not None else ""
-    return f":ivar {field.python_name}:{about}{_unit(field)}{_bounds(field)}{absent}"
+def _about(fields: Iterable[Field], message: Message | None = None) -> Iterator[str]:
+    """Yield what there is to say of fields, which may be those of a message."""
+    for field in fields:
+        absent = "" if field.absent is None else f"None is {field.absent} on the wire."
+        later = message is not None and message.is_later(field)
+        since = f"Since version {field.since}." if later else ""
+        if about := " ".join(filter(None, [field.about, _bounds(field), absent, since])):
+            yield f":ivar {field.python_name}: {about}"
 
 
 def struct(kind: Struct, *, is_fast: bool) -> str:
     """Write the class of a struct."""
     name = camel(kind.python_name)
-    about = "\n".join(map(_about, kind.fields))
     lines = [
         *_head(name, is_fast=is_fast, fields=True),
-        docstring(4, kind.doc or f"{kind.name}.", [about]),
+        docstring(4, kind.doc or f"{kind.name}.", ["\n".join(_about(kind.fields))]),
         "",
         *([f"    _make: ClassVar[Callable[..., {name}]]", ""] if is_fast else []),
         *(f"    {field.python_name}: {of_field(field)}" for field in kind.fields),
@@ -140,11 +139,10 @@ def message(message: Message, framing: Framing, *, is_fast: bool) -> str:
     later = [field for field in message.visible if message.is_later(field)]
     has_id = message.id != "none"
     docs = [":ivar id: What it is about."] if has_id else []
-    docs += [_about(field) for field in first]
-    docs += [f"{_about(field)} Since version {field.since}." for field in later]
+    docs += _about([*first, *later], message)
     lines = [
         *_head(name, is_fast=is_fast, fields=bool(message.visible)),
-        docstring(4, message.doc or f"{message.name}.", ["\n".join(docs)] if docs else []),
+        docstring(4, message.doc or f"{message.name}.", ["\n".join(docs)]),
         "",
         f"    TYPE: ClassVar[int] = {message.number}",
         f"    MAX_BODY: ClassVar[int] = {message.max_body}",

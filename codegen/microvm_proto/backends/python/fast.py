@@ -15,7 +15,6 @@ from microvm_proto.backends.python.naming import (
     WIDTH,
     by_number,
     call,
-    camel,
     header,
     kinds,
     layout,
@@ -43,6 +42,7 @@ from microvm_proto.types import (
     Tail,
     Text,
     Type,
+    camel,
 )
 
 _MAX_FORMAT = 48
@@ -223,8 +223,6 @@ def _safe_size(kind: ByteList) -> int:
     """Return how many bytes a list, with its count, can take without breaking a bound.
 
     It is at most 64 KiB, so that copying the list in order to look for a NUL costs little.
-
-    Nor is it so long that it matters that it is copied to be looked at as a whole.
     """
     size = kind.prefix.size
     items = min(kind.max_item + size, kind.max_total, size * (kind.max_items + 1) - 1, 1 << 16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 
 from microvm_proto.framing import Framing
@@ -22,15 +21,11 @@ from microvm_proto.types import (
     Tail,
     Text,
     Type,
+    camel,
     within,
 )
 
 WIDTH = 100
-
-
-def camel(name: str) -> str:
-    """Turn a name such as `exec_request` into `ExecRequest`."""
-    return "".join(word.capitalize() for word in name.split("_"))
 
 
 def annotation(kind: Type, module: str = "") -> str:
@@ -72,9 +67,8 @@ def default(field: Field) -> str:
     match field.type:
         case Integer():
             return str(field.default)
-        case Float(size=size, bits=bits):
-            data = field.default.to_bytes(bits.size, "little")
-            return repr(struct.unpack("<f" if size == 4 else "<d", data)[0])
+        case Float() as kind:
+            return repr(kind.number(field.default))
         case Bool():
             return str(field.default == 1)
         case Enum() as kind:
@@ -179,18 +173,8 @@ def kinds(schema: Schema) -> Iterator[Type]:
     for message in schema.messages:
         for field in message.fields:
             yield from within(field.type)
-    for struct_ in schema.structs:
-        yield from within(struct_)
-
-
-def structs(schema: Schema) -> list[Struct]:
-    """Return the structs in such an order that each comes behind those that it is made of."""
-    found: dict[str, Struct] = {}
-    for struct_ in schema.structs:
-        for kind in reversed([*within(struct_)]):
-            if isinstance(kind, Struct):
-                found.setdefault(kind.name, kind)
-    return [*found.values()]
+    for struct in schema.structs:
+        yield from within(struct)
 
 
 def call(

@@ -13,7 +13,6 @@ from microvm_proto.backends.python.kinds import KINDS
 from microvm_proto.backends.python.naming import (
     by_number,
     call,
-    camel,
     default,
     header,
     ids,
@@ -22,7 +21,6 @@ from microvm_proto.backends.python.naming import (
     letter,
     literal,
     of_prefix,
-    structs,
     zero,
 )
 from microvm_proto.backends.python.receiver import sealed
@@ -42,6 +40,7 @@ from microvm_proto.types import (
     Tail,
     Text,
     Type,
+    camel,
     within,
 )
 from microvm_proto.variants import for_framing
@@ -181,7 +180,7 @@ def _since(kind: Enum | Flags) -> str:
 
 def layouts(schema: Schema) -> str:
     """Write the layout of each struct and message."""
-    made_of = (line for struct in structs(schema) for line in _layout_of_struct(struct))
+    made_of = (line for struct in schema.structs_in_order for line in _layout_of_struct(struct))
     messages = (line for message in schema.messages for line in _layout_of(message))
     return "\n".join([*made_of, *messages])
 
@@ -198,7 +197,7 @@ def zeros(schema: Schema) -> str:
     }
     flags = (flags for flags in schema.flags if flags.name in needed)
     lines = [f"{zero(each)} = {camel(each.python_name)}(0)" for each in flags]
-    for struct in structs(schema):
+    for struct in schema.structs_in_order:
         if struct.name in needed:
             head = f"{zero(struct)} = {camel(struct.python_name)}"
             lines += call(head, map(default, struct.fields), 0)

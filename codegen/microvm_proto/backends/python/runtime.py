@@ -2,7 +2,11 @@
 
 ERRORS = '''
 class DecodeError(Exception):
+@if cobs datagram check
+    """A malformed frame; the decoder goes on behind it.
+@else
     """A malformed frame; nothing after it on its stream can be trusted.
+@end
 
     :ivar fault: how it is malformed.
     :ivar offset: where, in bytes from the start of the frame.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from microvm_proto.backends.python.naming import by_number, camel, kinds, letter, of_format
+from microvm_proto.backends.python.naming import by_number, kinds, letter, of_format
 from microvm_proto.schema import Schema
-from microvm_proto.types import Bool, Enum, Flags, Scalar
+from microvm_proto.types import Bool, Enum, Flags, Scalar, camel
 
 
 def tables(schema: Schema, formats: Iterable[str]) -> str:
