@@ -15,7 +15,9 @@ QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools as:binutils
 TEST_NEEDS := gcc:gcc g++:g++ clang:clang tshark:tshark xxd:xxd hexdump:bsdextrautils cpio:cpio flex:flex bison:bison bc:bc xz:xz-utils \
 	/usr/include/gelf.h:libelf-dev cbmc:cbmc mkfs.erofs:erofs-utils skopeo:skopeo umoci:umoci \
-	docker-registry:docker-registry mmdebstrap:mmdebstrap gpg:gpg /usr/sbin/mkfs.ext4:e2fsprogs rustc:rustc
+	docker-registry:docker-registry mmdebstrap:mmdebstrap gpg:gpg /usr/sbin/mkfs.ext4:e2fsprogs
+# What rustup puts in the PATH may have no compiler behind it.
+TEST_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr/bin/rustc):rustc
 # libFuzzer comes with clang, but not with its package; its place has clang's version.
 LIBFUZZER := $(wildcard /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a)
 TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
