@@ -108,7 +108,9 @@ def importers() -> None:
 )
 @click.option("--name", help="What the protocol is called; by default as FILE.")
 def mavlink(file: Path, output: Path | None, name: str | None) -> None:
-    """Make a schema of MAVLink's message definitions in FILE, such as common.xml.
+    """Make a schema of MAVLink's message definitions.
+
+    FILE is one of them, such as common.xml.
 
     A message's body has the bytes of its payload in MAVLink 2. What FILE includes has to be beside
     it. What the schema cannot have is left out, and named on standard error.

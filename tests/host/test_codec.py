@@ -393,7 +393,9 @@ def test_there_is_a_valid_vector_for_every_message() -> None:
 
 
 def test_there_is_an_invalid_vector_for_every_fault() -> None:
-    assert {fault for _, _, fault, _, _ in INVALID.values()} == set(Fault)
+    """Those that this protocol has no text, float, check or stuffing for are left out."""
+    others = {Fault.NOT_UTF8, Fault.NOT_FINITE, Fault.BAD_CHECK, Fault.BAD_STUFFING}
+    assert {fault for _, _, fault, _, _ in INVALID.values()} == set(Fault) - others
 
 
 @valid
