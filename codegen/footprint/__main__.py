@@ -25,6 +25,7 @@ from footprint.programs import nanopbs, ours
 
 COUNTS = (5, 20, 60, 200)
 HERE = Path(__file__).parent
+# nanopb's package for Python has no library in C; Debian's source of it has, and is kept.
 NANOPB = "0.4.9.1"
 NANOPB_URL = f"https://deb.debian.org/debian/pool/main/n/nanopb/nanopb_{NANOPB}.orig.tar.gz"
 NANOPB_SHA256 = "4575944a468718ef25f05eb01d994364650b581563089a9841986bb1e460eac3"
