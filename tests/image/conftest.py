@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.image import oci
 
 from microvm import arch
 from microvm.qemu import launcher
@@ -132,6 +133,13 @@ def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pin:
 def archive(pin: Pin) -> Path:
     """Give a small archive that is the pinned one."""
     return pin(**{"./bin/sh": b"#!", "./etc/alpine-release": b"3.20.3\n"})
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the HOST:PORT of a registry that is open to all."""
+    with oci.registry(tmp_path_factory.mktemp("registry")) as address:
+        yield address
 
 
 Start = Callable[..., subprocess.Popen[str]]

@@ -27,13 +27,13 @@ from tests.image.layers import file, folder, hard, link, shown, tar
 from microvm import arch as arches
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
+from microvm_image import skopeo
 from microvm_image.build import build
 from microvm_image.compression import zstd_module
 from microvm_image.config import Config
 from microvm_image.limits import Limits
 from microvm_image.recipe import Recipe
 from microvm_image.source import Source
-from microvm_image.sources import registry as registries
 from microvm_image.sources.find import find
 
 ARCH = arches.find("x86_64")
@@ -355,13 +355,6 @@ def test_a_lying_layout_is_refused(layout: Path, lie: Callable[[Path], object], 
         found(layout)
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the HOST:PORT of a registry that is open to all."""
-    with oci.registry(tmp_path_factory.mktemp("registry")) as address:
-        yield address
-
-
 def _push(layout: Path, reference: str, *options: str) -> None:
     oci.run(
         "skopeo", "copy", "--dest-tls-verify=false", *options, f"oci:{layout}:latest", reference
@@ -464,8 +457,8 @@ def _drip(handler: BaseHTTPRequestHandler, size: int) -> None:
 
 
 def test_a_registry_that_drips_a_manifest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert registries._TIMEOUT == "--command-timeout=60s"
-    monkeypatch.setattr(registries, "_TIMEOUT", "--command-timeout=1s")
+    assert skopeo._SHORT == "--command-timeout=60s"
+    monkeypatch.setattr(skopeo, "_SHORT", "--command-timeout=1s")
     with (
         _answering(lambda handler: _drip(handler, 2000)) as address,
         pytest.raises(ImageError, match=r"deadline exceeded.*can it be reached"),

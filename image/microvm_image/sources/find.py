@@ -56,7 +56,8 @@ def _found(
     report: Reporter,
     files: ExitStack,
 ) -> Source:
-    from microvm_image.sources import archive, debian, registry  # most runs find none
+    from microvm_image import skopeo  # most runs find no source
+    from microvm_image.sources import archive, debian, registry
     from microvm_image.sources import folder as folders
     from microvm_image.sources import image as images
 
@@ -65,7 +66,7 @@ def _found(
     if text == SCRATCH:
         digest = hashlib.sha256(SCRATCH.encode()).hexdigest()
         return Source(SCRATCH, SCRATCH, digest, Config(), ())
-    if text.startswith(registry.SCHEME):
+    if text.startswith(skopeo.SCHEME):
         return registry.find(text, arch, limits, report, files)
     if text.startswith(debian.SCHEME):
         return debian.find(text, packages, arch, limits, report)

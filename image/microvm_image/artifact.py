@@ -1,0 +1,116 @@
+"""An artifact: one file that was exported, an image or a snapshot, in a registry of the user's.
+
+It is OCI's (image-spec, "Guidelines for Artifact Usage"): a manifest of a type of its own, an empty
+config, and as its only layer the file, bit for bit.
+
+The registry may be hostile. What it sends is the artifact that its manifest says, of a bounded
+size; but which manifest that is, the registry says. Whoever reads the file compares what is in it
+with what he knows of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from microvm.cache import lock
+from microvm.cache import store as cache
+from microvm.errors import ImageError
+from microvm.progress import NullReporter, Reporter
+from microvm_image import skopeo
+from microvm_image.layer import sha256
+from microvm_image.sources import oci
+
+TYPE = "application/vnd.microvm.export.v1"
+LAYER_TYPE = f"{TYPE}.tar+zstd"
+
+_EMPTY = b"{}"
+_SECONDS = 3600  # that a registry may take to send or to take an artifact
+
+
+def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None = None) -> None:
+    """Put an artifact into a registry, unless it is there.
+
+    :param text: `docker://HOST/REPOSITORY:TAG`, with a tag that stands for what is in the file.
+    :param write: writes the file.
+    :raises ImageError: the registry does not take it, cannot be reached, or has something else by
+        that name; or the disk is full.
+    """
+    report = report or NullReporter()
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = cache.folder("downloads") / f"push-{name}"
+    with cache.disk_errors(), lock.held(path, report):
+        try:
+            _only_layer(skopeo.look_up(text).manifest, text)
+        except skopeo.MissingError:
+            with cache.scratch(path) as folder:
+                folder.mkdir()
+                _lay_out(folder, write)
+                report.step(f"pushing {text}")
+                skopeo.push(folder, text, _SECONDS)
+
+
+@contextmanager
+def pull(text: str, limit: int, report: Reporter | None = None) -> Iterator[BinaryIO]:
+    """Yield the file of an artifact, which lasts as long as the block.
+
+    :param text: `docker://HOST/REPOSITORY:TAG`.
+    :param limit: the most bytes that the file may have.
+    :raises ImageError: there is none, or the registry cannot be reached, sends no more, or sends
+        something else.
+    """
+    report = report or NullReporter()
+    found = skopeo.look_up(text)
+    layer = _only_layer(found.manifest, text)
+    if layer.size > limit:
+        raise ImageError(f"{text}: has {layer.size:,} bytes, and may have {limit:,}")
+    with ExitStack() as files:
+        fetched = skopeo.Pull(found.pinned(found.digest), layer.size, _SECONDS, report, files)
+        extent = fetched.open(layer, files)
+        if extent.size != layer.size or sha256(extent) != layer.digest:
+            raise ImageError(f"{text}: damaged: the file is not what its manifest says")
+        yield files.enter_context(open(extent.descriptor, "rb", closefd=False))
+
+
+def _lay_out(folder: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Have a folder hold an artifact as skopeo's `dir:` has it: blobs by their digests."""
+    made = folder / "layer"
+    with made.open("w+b") as out:
+        write(out)
+        out.seek(0)
+        digest = hashlib.file_digest(out, "sha256").hexdigest()
+    layer = _descriptor(LAYER_TYPE, digest, made.stat().st_size)
+    made.rename(folder / digest)
+    digest = hashlib.sha256(_EMPTY).hexdigest()
+    (folder / digest).write_bytes(_EMPTY)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": TYPE,
+        "config": _descriptor("application/vnd.oci.empty.v1+json", digest, len(_EMPTY)),
+        "layers": [layer],
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _descriptor(kind: str, digest: str, size: int) -> dict[str, object]:
+    return {"mediaType": kind, "digest": f"sha256:{digest}", "size": size}
+
+
+def _only_layer(manifest: Any, name: str) -> oci.Descriptor:
+    """Return the layer of an artifact's manifest.
+
+    :raises ImageError: it is another manifest.
+    """
+    layers = oci.member(manifest, "layers", list, name)
+    types = [oci.member(layer, "mediaType", str, name) for layer in layers]
+    if manifest.get("artifactType") != TYPE or types != [LAYER_TYPE]:
+        raise ImageError(
+            f"{name}: holds something else than what `microvm` exports",
+            hint="name a repository that has nothing else in it",
+        )
+    return oci.descriptor(layers[0], name)

@@ -1,0 +1,157 @@
+"""Artifacts, in Debian's docker-registry and in registries that lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+from tests.image import mirror, oci
+
+from microvm.errors import ImageError
+from microvm_image import artifact, skopeo
+
+DATA = random.Random(1).randbytes(1 << 20)
+LIMIT = len(DATA)
+
+
+def write(out: BinaryIO) -> None:
+    out.write(DATA)
+
+
+def pulled(text: str, limit: int = LIMIT) -> bytes:
+    with artifact.pull(text, limit) as file:
+        return file.read()
+
+
+def test_a_registry_has_it_bit_for_bit_and_is_sent_it_once(
+    registry: str, cache: Path, leftovers: Callable[[], list[str]]
+) -> None:
+    text = f"docker://{registry}/mine/exports:1"
+    with pytest.raises(skopeo.MissingError, match=r"cannot be had.*is the name right"):
+        pulled(text)
+    artifact.push(text, write)
+    assert pulled(text) == DATA
+    artifact.push(text, lambda _: pytest.fail("it is there"))
+    assert leftovers() == []
+    assert [*(cache / "downloads").iterdir()] == []
+
+
+def test_what_somebody_else_has_there_is_left_alone(registry: str, tmp_path: Path) -> None:
+    layout = oci.layout(tmp_path / "layout")
+    text = f"docker://{registry}/theirs:1"
+    oci.run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", text)
+    for use in (pulled, lambda text: artifact.push(text, write)):
+        with pytest.raises(ImageError, match=r"holds something else.*a repository that has"):
+            use(text)
+
+
+def test_a_registry_that_does_not_take_it(tmp_path: Path, cache: Path) -> None:
+    with (
+        oci.registry(tmp_path, user=oci.USER) as address,
+        pytest.raises(ImageError, match=r"cannot be had.*docker login"),
+    ):
+        artifact.push(f"docker://{address}/a:1", write)
+    with pytest.raises(ImageError, match=r"cannot be had.*can it be reached from here"):
+        artifact.push(f"docker://{address}/a:1", write)
+    assert [*(cache / "downloads").iterdir()] == []
+
+
+class Liar:
+    """A registry with an artifact, of which it may say and send something else.
+
+    :ivar text: the artifact's reference.
+    :ivar layer: the path of its layer.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        artifact._lay_out(folder, write)
+        self.files = {
+            f"v2/a/blobs/sha256:{path.name}": path.read_bytes() for path in folder.iterdir()
+        }
+        self.files["v2/"] = b"{}"
+        self.lies: dict[str, mirror.Lie] = {}
+        self.manifest = json.loads((folder / "manifest.json").read_text())
+        self.layer = f"v2/a/blobs/{self.manifest['layers'][0]['digest']}"
+        self.text = ""
+        self.say({})
+
+    def say(self, changes: dict[str, Any]) -> None:
+        """Have the manifest say something else."""
+        data = json.dumps(self.manifest | changes).encode()
+        for name in ("1", f"sha256:{hashlib.sha256(data).hexdigest()}"):
+            self.files[f"v2/a/manifests/{name}"] = data
+
+
+@pytest.fixture
+def liar(tmp_path: Path) -> Iterator[Liar]:
+    made = Liar(tmp_path / "artifact")
+    with mirror.serving(made.files, made.lies) as address:
+        made.text = f"docker://{address.removeprefix('http://')}/a:1"
+        yield made
+
+
+def silent(handler: BaseHTTPRequestHandler, data: bytes) -> None:
+    """Send half of it, and nothing more until the other side has gone."""
+    mirror.send(handler, data[: len(data) // 2], len(data))
+    handler.connection.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("lie", "says"),
+    [
+        (mirror.changed, r"sha256:\w{64}.*sha256:\w{64}"),
+        (mirror.truncated, r"sha256:\w{64}.*sha256:\w{64}"),
+        (mirror.endless, "sends more than the manifest says"),
+        (silent, r"sends no more \(.*try again later"),
+    ],
+)
+def test_a_registry_that_sends_something_else(
+    liar: Liar, cache: Path, lie: mirror.Lie, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pulled(liar.text) == DATA
+    liar.lies[liar.layer] = lie
+    if lie is silent:
+        monkeypatch.setattr(skopeo, "_STALL", 0.5)
+    with pytest.raises(ImageError, match=says):
+        pulled(liar.text)
+    assert [*(cache / "downloads").iterdir()] == []
+
+
+LAYER = {"mediaType": artifact.LAYER_TYPE, "digest": f"sha256:{'0' * 64}", "size": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"artifactType": "application/vnd.example"}, "holds something else"),
+        ({"layers": [LAYER | {"mediaType": "application/vnd.example"}]}, "holds something else"),
+        ({"layers": []}, "holds something else"),
+        ({"layers": [LAYER] * 2}, "holds something else"),
+        ({"layers": {}}, "layers is of another type"),
+        ({"layers": [1]}, "in the place of an object"),
+        ({"layers": [LAYER | {"digest": "sha256:../../x"}]}, "is no content that can be"),
+        ({"layers": [LAYER | {"size": -1}]}, "is no content that can be"),
+        ({"layers": [LAYER | {"size": LIMIT + 1}]}, "has 1,048,577 bytes, and may have 1,048,576"),
+        ({"layers": [LAYER]}, "cannot be had"),
+    ],
+)
+def test_a_manifest_of_something_else_is_refused(
+    liar: Liar, changes: dict[str, Any], says: str
+) -> None:
+    liar.say(changes)
+    with pytest.raises(ImageError, match=says):
+        pulled(liar.text)
+
+
+def test_a_layer_of_another_size_than_was_said_is_refused(liar: Liar) -> None:
+    (layer,) = liar.manifest["layers"]
+    liar.say({"layers": [layer | {"size": LIMIT - 1}]})
+    with pytest.raises(ImageError, match=r"cannot be had|damaged"):
+        pulled(liar.text)
