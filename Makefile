@@ -15,7 +15,7 @@ QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools as:binutils
 TEST_NEEDS := gcc:gcc g++:g++ clang:clang tshark:tshark xxd:xxd hexdump:bsdextrautils cpio:cpio flex:flex bison:bison bc:bc xz:xz-utils \
 	/usr/include/gelf.h:libelf-dev cbmc:cbmc mkfs.erofs:erofs-utils skopeo:skopeo umoci:umoci \
-	docker-registry:docker-registry mmdebstrap:mmdebstrap gpg:gpg /usr/sbin/mkfs.ext4:e2fsprogs
+	docker-registry:docker-registry mmdebstrap:mmdebstrap gpg:gpg /usr/sbin/mkfs.ext4:e2fsprogs valgrind:valgrind
 # What rustup puts in the PATH may have no compiler behind it.
 TEST_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr/bin/rustc):rustc
 # libFuzzer comes with clang, but not with its package; its place has clang's version.
@@ -39,13 +39,13 @@ PYTHONS := python3.11 python3.13
 NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
 # All but what boots the guest, which takes most of the time.
-GUESTLESS := --ignore=tests/dask --ignore=tests/faults --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
+GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
 
 # What waits for nothing but the processor, on both of two; the rest goes by the clock.
 PARALLEL := tests/codegen tests/project
 SERIAL := $(PARALLEL:%=--ignore=%)
 
-.PHONY: help hello test test-host test-long lint format constraints gen man bench bench-codec footprint fuzz fuzz-mutants soak clean
+.PHONY: help hello test test-host test-long lint format constraints gen counts man bench bench-codec footprint fuzz fuzz-mutants soak clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -59,6 +59,7 @@ help:
 	@echo 'make format     lay out Python and C as `make lint` wants them'
 	@echo 'make constraints  renew constraints.txt, the list of what is installed: with Python 3.11'
 	@echo 'make gen        write the generated files anew'
+	@echo 'make counts     count instructions, system calls and modules anew, which tests compare'
 	@echo 'make man        write the manual pages, which a wheel has, into build/man'
 	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
@@ -131,6 +132,10 @@ gen: $(VENV)/dev
 	$(BIN)/python -m tests.confinement.table
 	$(BIN)/python -m tests.project.confinement
 	$(BIN)/python -m tests.faults.document
+
+counts: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
+	$(BIN)/python -m tests.counts
 
 man: $(VENV)/dev
 	$(BIN)/python host/manual_pages.py build/man

@@ -1,0 +1,26 @@
+"""What is done for a start and an exec is no more than it was, in counts instead of times."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+
+import pytest
+
+from microvm_image import default
+
+from . import figures
+
+
+@pytest.mark.parametrize("subject", figures.SUBJECTS)
+def test_counts_are_what_they_were(subject: str) -> None:
+    python, kept = figures.kept()
+    if python != figures.python():
+        pytest.skip(f"the counts are those of Python {python}")
+    if platform.machine() != "x86_64":
+        pytest.skip("the counts are those of x86_64")
+    if shutil.which("valgrind") is None:
+        pytest.skip("valgrind is not installed")
+    default()
+    changed = figures.changes(kept[subject], figures.SUBJECTS[subject]())
+    assert not changed, "\n".join(["`make counts` keeps them, if they are worth it:", *changed])
