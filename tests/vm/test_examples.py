@@ -68,6 +68,14 @@ def test_a_package_is_tested_in_machines(image: Image) -> None:
     assert lines[-1].startswith("9 passed")
 
 
+def test_a_thousand_programs_are_graded_as_they_were_made_to_be(image: Image) -> None:
+    del image
+    verdicts, _ = run("-B", "grade.py", "1000", folder=EXAMPLES / "grade")
+    found = {kind: int(number) for number, kind in re.findall(r"(\d+) ([a-z ]+)", verdicts)}
+    assert set(found) == {"right", "wrong", "too slow", "too long"}
+    assert sum(found.values()) == 1000
+
+
 @pytest.mark.parametrize(("how", "different"), [("anew", 2), ("as it is", 1)])
 async def test_a_process_starts_its_generators_anew_in_each_clone(
     image: Image, how: str, different: int

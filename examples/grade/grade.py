@@ -1,0 +1,105 @@
+"""A grader of programs: each runs in a machine of its own, somewhere on a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from submissions import Submission, generate
+
+import microvm.dask.sync
+from microvm import ExecTimeout, Job, Outcome, OutputLimit, Snapshot
+from microvm.sync import MicroVM
+
+RUNNER = Path(__file__).with_name("runner.py")
+START = """
+python3 /run/runner.py </dev/null >/run/runner.log 2>&1 &
+until [ -p /run/programs ]; do sleep 0.1; done
+"""
+RUN = ["sh", "-c", "cat >/run/programs; exec cat /run/answers"]
+SNAPSHOT = "example-grade"
+
+SECONDS = 5
+OUTPUT = "64K"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grading(Job):
+    """A job, and the submission that it is of, of which the job has no more than it needs."""
+
+    submission: Submission
+
+
+def prepare() -> Snapshot:
+    """Save a machine in which a Python waits that has run a program: the first takes longest."""
+    with MicroVM("python") as vm:
+        vm.put(RUNNER, "/run/runner.py")
+        vm.run(["sh", "-c", START], check=True)
+        vm.run(RUN, input=question("print(input())", "ready"), check=True)
+        return vm.checkpoint(SNAPSHOT)
+
+
+def question(program: str, given: str) -> bytes:
+    """Return what the runner reads."""
+    return json.dumps({"program": program, "input": given}).encode()
+
+
+def gradings(count: int) -> Iterator[Grading]:
+    """Yield the jobs."""
+    for each in generate(count):
+        yield Grading(
+            argv=RUN, options={"input": question(each.program, each.given)}, submission=each
+        )
+
+
+def verdict(outcome: Outcome[Any], expected: str) -> str:
+    """Compare what a program has printed; nobody but us knows what it should have been."""
+    match outcome.error:
+        case None:
+            return "right" if outcome.result().stdout.strip() == expected.encode() else "wrong"
+        case ExecTimeout():
+            return "too slow"
+        case OutputLimit():
+            return "too long"
+        case lost:
+            return str(lost)
+
+
+def main() -> int:
+    """Grade programs, and say how many have which verdict; and which have one they should not."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", type=int, nargs="?", default=1000)
+    parser.add_argument("--scheduler", default="local")
+    arguments = parser.parse_args()
+    verdicts = Counter[str]()
+    astray = 0
+    snapshot = prepare()
+    begun = time.monotonic()
+    for outcome in microvm.dask.sync.map(
+        gradings(arguments.count),
+        scheduler=arguments.scheduler,
+        image=snapshot,
+        ordered=False,
+        timeout=SECONDS,
+        max_output=OUTPUT,
+    ):
+        submission = cast(Grading, outcome.job).submission
+        found = verdict(outcome, submission.expected)
+        verdicts[found] += 1
+        if found != submission.verdict:
+            astray += 1
+            print(f"{found}, not {submission.verdict}: {submission.program}", file=sys.stderr)
+    print(", ".join(f"{number} {found}" for found, number in verdicts.most_common()))
+    print(f"{arguments.count / (time.monotonic() - begun):.1f} a second")
+    return bool(astray)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
