@@ -26,7 +26,7 @@ until [ -p /run/programs ]; do sleep 0.1; done
 RUN = ["sh", "-c", "cat >/run/programs; exec cat /run/answers"]
 SNAPSHOT = "example-grade"
 
-SECONDS = 5
+SECONDS = 20
 OUTPUT = "64K"
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 PROGRAMS, ANSWERS = Path("/run/programs"), Path("/run/answers")
 
 NOBODY = 65534
-MEMORY = 64 << 20  # that a program can have, beside what Python has, in bytes
+MEMORY = 32 << 20  # that a program can have, beside what Python has, in bytes
 PROCESSES = 16
 
 

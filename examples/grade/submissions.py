@@ -62,8 +62,8 @@ KINDS = (
     (70, "right", ["\n".join(parts) for parts in product(READ, ADD, PRINT)]),
     (15, "wrong", ["\n".join(parts) for parts in product(READ, ADD_WRONGLY, PRINT)]),
     (10, "wrong", HOSTILE),
-    (2, "too slow", SLOW),
-    (3, "too long", LOUD),
+    (1, "too slow", SLOW),
+    (4, "too long", LOUD),
 )
 
 

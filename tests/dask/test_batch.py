@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client
+from distributed import Client, Future
 from tests.support.polling import comes_true, eventually
 from tests.support.processes import exists
 
 import microvm.dask.sync
-from microvm import ExecTimeout, GuestDied, Job, Outcome, Pool, UsageError
+from microvm import ExecTimeout, GuestDied, Job, MicroVMError, Outcome, Pool, UsageError
 from microvm.dask import worker
 from microvm_image import Image
 
@@ -134,19 +134,38 @@ async def test_a_job_whose_workers_die_ends_with_an_error(client: Client) -> Non
     await outcomes.aclose()
 
 
-@pytest.mark.parametrize("how", ["closed", "cancelled"])
-async def test_a_batch_that_ends_early_ends_what_runs(client: Client, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [("closed", None), ("cancelled", None), ("by Dask", "Dask has cancelled the batch: unknown")],
+)
+async def test_a_batch_that_ends_early_ends_what_runs(
+    client: Client, how: str, says: str | None
+) -> None:
     outcomes = microvm.dask.map([["true"], *[["sleep", "60"]] * 4], client=client)
     async with aclosing(outcomes):
         (await anext(outcomes)).result()
         await comes_true(lambda: all(machines(client).values()))
-        if how == "cancelled":
+        if how != "closed":
             waiting = asyncio.create_task(anext(outcomes))
             await asyncio.sleep(0)
-            waiting.cancel()
-            with pytest.raises(asyncio.CancelledError):
+            if how == "cancelled":
+                waiting.cancel()
+            else:
+                keys = itertools.chain.from_iterable(client.processing().values())
+                client.cancel([Future(key, client) for key in keys], force=True)
+            with pytest.raises((asyncio.CancelledError, MicroVMError), match=says):
                 await waiting
     assert not any(machines(client).values())
+
+
+async def test_dask_shows_jobs_by_the_names_of_their_programs(client: Client) -> None:
+    outcomes = microvm.dask.map([["/bin/tail", "-f", "/dev/null"], ["./<b>"]], client=client)
+    first = asyncio.create_task(anext(outcomes))
+    assert client.cluster
+    shown = client.cluster.scheduler.task_prefixes.keys()
+    await comes_true(lambda: shown >= {"microvm_tail", "microvm_b"})
+    first.cancel()
+    await asyncio.wait([first])
 
 
 async def test_a_guest_sees_nothing_of_its_worker(client: Client) -> None:
@@ -189,9 +208,11 @@ def test_lines_and_status_are_those_of_map(client: Client) -> None:
     assert results[1:] == results[:1] * 2
 
 
-def test_a_client_that_is_killed_leaves_no_machine_for_long(client: Client) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_command_that_is_ended_leaves_no_machine(client: Client, number: int) -> None:
     address = client.scheduler_info()["address"]
-    client.run(setattr, worker, "IDLE", 0.2)
+    killed = number == signal.SIGKILL
+    client.run(setattr, worker, "IDLE", 0.2 if killed else worker.IDLE)
     with subprocess.Popen(
         [sys.executable, "-m", "microvm", "map", "-", "--scheduler", address],
         stdin=subprocess.PIPE,
@@ -203,6 +224,9 @@ def test_a_client_that_is_killed_leaves_no_machine_for_long(client: Client) -> N
         process.stdin.flush()
         assert process.stdout.readline()
         assert any(machines(client).values())
-        process.kill()
-    eventually(lambda: not any(machines(client).values()))
+        process.send_signal(number)
+    if killed:
+        eventually(lambda: not any(machines(client).values()))
+    else:
+        assert not any(machines(client).values())
     client.run(setattr, worker, "IDLE", worker.IDLE)

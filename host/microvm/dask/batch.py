@@ -153,7 +153,8 @@ class _Batch:
     async def run(self, job: Job, options: RunOptions) -> Outcome[Any]:
         """Run a job on a worker.
 
-        :raises MicroVMError: its machine could not be started, or the scheduler is gone.
+        :raises MicroVMError: its machine could not be started, or the scheduler is gone, or whoever
+            can reach it has cancelled the job.
         """
         begun = time.monotonic()
         sent = Job(job.argv, {**options, **job.options}, job.files, job.collect)
@@ -171,7 +172,7 @@ class _Batch:
             )
             return Outcome(job, time.monotonic() - begun, error=lost)
         except FutureCancelledError as error:
-            raise MicroVMError("the scheduler is gone, and the batch with it") from error
+            raise MicroVMError(f"Dask has cancelled the batch: {error.reason}") from error
         finally:
             task.release()  # which ends it, too, if it runs
         if isinstance(result, Exception):
