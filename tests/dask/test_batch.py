@@ -21,7 +21,7 @@ from tests.support.processes import exists
 
 import microvm.dask.sync
 from microvm import ExecTimeout, GuestDied, Job, MicroVMError, Outcome, Pool, UsageError
-from microvm.dask import worker
+from microvm.dask import cluster, worker
 from microvm_image import Image
 
 from .conftest import VARIABLE, machines
@@ -166,6 +166,19 @@ async def test_dask_shows_jobs_by_the_names_of_their_programs(client: Client) ->
     await comes_true(lambda: shown >= {"microvm_tail", "microvm_b"})
     first.cancel()
     await asyncio.wait([first])
+
+
+async def test_a_cluster_says_how_many_machines_it_has(client: Client) -> None:
+    assert client.cluster
+    scheduler, first = client.cluster.scheduler, next(iter(client.run(os.getpid)))
+    async with cluster.connected(client, None) as connection:
+        assert await cluster.shape(connection) == "workers: 2, machines: 2 at most"
+        scheduler.add_resources(worker=first, resources={worker.RESOURCE: 4})
+        try:
+            assert await cluster.shape(connection) == "workers: 1, machines: 1 at most"
+        finally:
+            scheduler.remove_resources(first)
+            scheduler.workers[first].resources.clear()
 
 
 async def test_a_guest_sees_nothing_of_its_worker(client: Client) -> None:

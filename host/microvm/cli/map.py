@@ -8,8 +8,8 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from microvm.jobfile import LineJob
     from microvm.snapshot import Snapshot
     from microvm_image.image import Image
+
+# How often the bar is told what runs the jobs, in seconds: a cluster says it of each worker.
+_LOOK = 2.0
 
 # The bytes that a line of the input may have: a job with its standard input.
 _LINE_LIMIT = 16 << 20
@@ -126,22 +129,25 @@ async def _map(
         size = min(size, total)
     run = _in_pool if scheduler is None else partial(_on_cluster, scheduler)
     failures = 0
-    async with run(lines.jobs(), size, start(), machine, options, ordered) as (outcomes, about):
-        with _progress(total, about) as show:
-            async for outcome in outcomes:
-                failed = status(outcome) != 0
-                failures += failed
-                try:
-                    await show(report(outcome), failed)
-                except BrokenPipeError:
-                    # Our reader has gone, as in `microvm map … | head -1`: end as the signal would.
-                    return 128 + signal.SIGPIPE
-                except OSError as error:
-                    raise MicroVMError(f"cannot write the results: {error.strerror}") from error
+    async with (
+        run(lines.jobs(), size, start(), machine, options, ordered) as (outcomes, about),
+        _progress(total, about) as show,
+    ):
+        async for outcome in outcomes:
+            failed = status(outcome) != 0
+            failures += failed
+            try:
+                await show(report(outcome), failed)
+            except BrokenPipeError:
+                # Our reader has gone, as in `microvm map … | head -1`: end as the signal would.
+                return 128 + signal.SIGPIPE
+            except OSError as error:
+                raise MicroVMError(f"cannot write the results: {error.strerror}") from error
     return 1 if failures else 0
 
 
 Outcomes = AsyncGenerator["Outcome[Any]", None]
+About = Callable[[], Awaitable[str]]
 
 
 @asynccontextmanager
@@ -152,13 +158,17 @@ async def _in_pool(
     machine: PoolOptions,
     options: RunOptions,
     ordered: bool,
-) -> AsyncIterator[tuple[Outcomes, Callable[[], str]]]:
+) -> AsyncIterator[tuple[Outcomes, About]]:
     """Yield the outcomes of jobs that run on this host, and what says in how many machines."""
     from microvm.pool import Pool
 
     pool = Pool(size, start, **machine)
+
+    async def about() -> str:
+        return f"machines: {pool.size}"
+
     async with pool, aclosing(pool.map(jobs, ordered=ordered, **options)) as outcomes:
-        yield outcomes, lambda: f"machines: {pool.size}"
+        yield outcomes, about
 
 
 @asynccontextmanager
@@ -170,7 +180,7 @@ async def _on_cluster(
     machine: PoolOptions,
     options: RunOptions,
     ordered: bool,
-) -> AsyncIterator[tuple[Outcomes, Callable[[], str]]]:
+) -> AsyncIterator[tuple[Outcomes, About]]:
     """The same of jobs that run on a cluster."""
     try:
         from microvm import dask
@@ -218,16 +228,18 @@ class _Lines:
         return total
 
 
-@contextmanager
-def _progress(
-    total: int | None, about: Callable[[], str]
-) -> Iterator[Callable[[bytes, bool], Awaitable[None]]]:
+@asynccontextmanager
+async def _progress(
+    total: int | None, about: About
+) -> AsyncIterator[Callable[[bytes, bool], Awaitable[None]]]:
     """Yield a function that writes a job's result, told whether it failed; it moves a bar, too.
 
-    :param about: returns what runs the jobs, for people.
+    :param about: returns what runs the jobs, for people; asked again and again, since there may be
+        no result because nothing runs them. An OSError leaves what it has said last.
     """
     from microvm.guest.stdio import write
     from microvm.progress import STDERR
+    from microvm.tasks import cancel
 
     if not STDERR.moves:
         yield lambda line, _: write(1, line)
@@ -251,21 +263,29 @@ def _progress(
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=total, failed=0, rate=0.0, about=about())
+        bar = progress.add_task("", total=total, failed=0, rate=0.0, about="")
         same = os.path.samestat(os.fstat(1), os.fstat(2))
+
+        def update(**fields: Any) -> None:
+            task = progress.tasks[bar]
+            progress.update(bar, rate=task.completed / (task.elapsed or math.inf), **fields)
+
+        async def look() -> None:
+            while True:
+                with suppress(OSError):
+                    update(about=await about())
+                await asyncio.sleep(_LOOK)
 
         async def show(line: bytes, failed: bool) -> None:
             if same:  # above the bar
                 progress.console.out(line.decode(), end="", highlight=False)
             else:
                 await write(1, line)
-            task = progress.tasks[bar]
-            progress.update(
-                bar,
-                advance=1,
-                failed=task.fields["failed"] + failed,
-                rate=(task.completed + 1) / (task.elapsed or math.inf),
-                about=about(),
-            )
+            progress.advance(bar)
+            update(failed=progress.tasks[bar].fields["failed"] + failed)
 
-        yield show
+        looking = asyncio.create_task(look())
+        try:
+            yield show
+        finally:
+            await cancel([looking])

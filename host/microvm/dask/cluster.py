@@ -11,6 +11,7 @@ from dask import config
 from distributed import Client, LocalCluster, Security
 
 from microvm.capacity import usable_cpus
+from microvm.dask.worker import RESOURCE
 from microvm.errors import MicroVMError, UsageError
 
 LOCAL = "local"
@@ -58,10 +59,19 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
             yield client
 
 
-def shape(client: Client) -> str:
-    """Return how large a client's cluster is at the moment, for people."""
-    info = client.scheduler_info()
-    return f"workers: {info['n_workers']}, machines: {info['total_threads']} at most"
+async def shape(client: Client) -> str:
+    """Return how large a client's cluster is at the moment, for people.
+
+    :raises OSError: the scheduler cannot be reached.
+    """
+    assert client.scheduler is not None  # noqa: S101 - it is connected
+    workers = list((await client.scheduler.identity())["workers"].values())
+    with_machines = [each for each in workers if RESOURCE in each["resources"]] or workers
+    machines = sum(
+        min(each["nthreads"], int(each["resources"].get(RESOURCE, each["nthreads"])))
+        for each in with_machines
+    )
+    return f"workers: {len(with_machines)}, machines: {machines} at most"
 
 
 def _local(scheduler: str) -> int | None:
