@@ -85,6 +85,7 @@ def read(
     *,
     tag: str | None = None,
     limit: int,
+    digests: tuple[str, ...] | None = None,
     report: Reporter | None = None,
 ) -> tuple[Image, list[str]]:
     """Take over an exported image, and return it with the tags that it has got.
@@ -94,6 +95,7 @@ def read(
     :param name: what the file is called, for messages.
     :param tag: the one to give it in their place, which another image may have lost by that.
     :param limit: the most bytes that it may take.
+    :param digests: those of the image that it must be, if it may not be any; see `Manifest`.
     :raises ImageError: it is no exported image, is damaged or cut short or larger than it may be;
         another image has its name, or the disk is full. Nothing half made is left.
     :raises OSError: it cannot be read.
@@ -103,6 +105,8 @@ def read(
     try:
         with members.reading(file) as archive:
             manifest = _manifest(archive, name)
+            if digests is not None and manifest.digests != digests:
+                raise members.DamagedError(f"it is another one, {manifest.name}")
             theirs = _tags(archive)
             named = [wanted] if wanted else theirs
             report.step(f"importing {manifest.name}")

@@ -1,72 +1,134 @@
-"""What workers find by a reference, and how machines of theirs start from it."""
+"""What workers find by a reference or are sent, and how machines of theirs start from it."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distributed import Client
+from tests.support.polling import eventually
 
 import microvm.dask
-from microvm import ImageError, MicroVM, Snapshot, SnapshotError, UsageError
+from microvm import ImageError, MicroVM, MicroVMError, Snapshot, SnapshotError, UsageError
 from microvm.dask.reference import ImageReference, SnapshotReference
 from microvm.start.snapshots import STORE
 from microvm_image import Image, load
 
 pytestmark = pytest.mark.usefixtures("_nothing_left")
 
+CACHE = "MICROVM_CACHE"
+
 
 @pytest.fixture
 async def name(image: Image) -> AsyncIterator[str]:
     """A snapshot in the cache of this host, with a file that its image has not got."""
     name = f"test-{os.getpid()}"
-    async with MicroVM(image) as vm:
+    async with MicroVM(image, disk="64M") as vm:
         await vm.run(["sh", "-c", "echo prepared >/ready"], check=True)
         await vm.checkpoint(name)
     yield name
     STORE.remove(name)
 
 
+@pytest.fixture
+def elsewhere(client: Client, tmp_path: Path) -> Iterator[Path]:
+    """A cache that only the workers have, as if they were another host."""
+    path, before = str(tmp_path / "cache"), os.environ.get(CACHE)
+
+    def use(path: str | None) -> None:
+        os.environ.pop(CACHE, None)
+        os.environ.update({CACHE: path} if path else {})
+
+    client.run(use, path)
+    yield Path(path)
+    client.run(use, before)
+
+
+async def outcomes(
+    client: Client, image: Image | Snapshot, *argvs: list[str], **options: Any
+) -> list[bytes]:
+    batch = microvm.dask.map(argvs, client=client, image=image, **options)
+    return [each.result().stdout async for each in batch]
+
+
+def files(folder: Path) -> list[Path]:
+    return [*folder.rglob("*")]
+
+
 def test_an_image_is_found_by_what_is_in_it(image: Image, tmp_path: Path) -> None:
     reference = ImageReference.to(image)
-    assert reference.find().path == image.path
-    assert replace(reference, name="another").find().path == image.path
+    assert reference.find() == replace(reference, name="another").find() == image
     elsewhere = load(Path(shutil.copytree(image.path, tmp_path / "image")))
-    assert ImageReference.to(elsewhere).find().path == tmp_path / "image"
-    for changed, says in (
-        (replace(reference, digests=("0",)), "no image .*image import FILE"),
-        (replace(ImageReference.to(elsewhere), digests=("0",)), "another image than"),
-    ):
-        with pytest.raises(ImageError, match=says):
-            changed.find()
+    assert ImageReference.to(elsewhere).find() == elsewhere
+    shutil.rmtree(elsewhere.path)
+    assert ImageReference.to(elsewhere).find() == image
+    assert replace(reference, digests=("0",)).find() is None
 
 
-async def test_a_worker_without_the_image_says_so(
-    client: Client, image: Image, tmp_path: Path
+async def test_what_is_exported_is_the_same_elsewhere_or_refused(
+    image: Image, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = load(Path(shutil.copytree(image.path, tmp_path / "image")))
-    outcomes = microvm.dask.map([["true"]], client=client, image=elsewhere)
-    assert (await anext(outcomes)).result().returncode == 0
-    await outcomes.aclose()
-    (tmp_path / "image").rename(tmp_path / "moved")
-    with pytest.raises(ImageError, match=f"worker tcp://.*: no image {tmp_path}/image"):
-        await anext(microvm.dask.map([["true"]], client=client, image=elsewhere))
+    snapshot = SnapshotReference.to(Snapshot.find(name))
+    files = {part.key: io.BytesIO() for part in snapshot.parts}
+    for part in snapshot.parts:
+        part.write(files[part.key])
+    monkeypatch.setenv(CACHE, str(tmp_path / "cache"))
+    for part in snapshot.parts:
+        exported = files[part.key].getvalue()
+        middle = len(exported) // 2
+        torn = exported[:middle] + bytes([exported[middle] ^ 1]) + exported[middle + 1 :]
+        other = next(file for key, file in files.items() if key != part.key).getvalue()
+        for wrong in (exported[:middle], torn, other, b""):
+            with pytest.raises((ImageError, SnapshotError)):
+                part.read(io.BytesIO(wrong))
+            assert part.find() is None
+        part.read(io.BytesIO(exported))
+        assert part.find() is not None
+    STORE.remove(STORE.names()[0])  # it has no other's name
+    assert STORE.manifest(name) is None
+    with pytest.raises(SnapshotError, match=f"no snapshot {name}"):
+        snapshot.write(io.BytesIO())
 
 
-async def test_machines_go_on_from_a_snapshot(client: Client, name: str) -> None:
-    jobs = [["cat", "/ready"]] * 3
-    async for outcome in microvm.dask.map(jobs, client=client, image=Snapshot.find(name)):
-        assert outcome.result().stdout == b"prepared\n"
-    manifest = SnapshotReference.to(Snapshot.find(name)).manifest
-    with pytest.raises(SnapshotError, match=f"another snapshot has the name {name}"):
-        SnapshotReference(replace(manifest, ram_sha256="0")).find()
-    with pytest.raises(SnapshotError, match="there is no snapshot gone"):
-        SnapshotReference(replace(manifest, name="gone")).find()
+async def test_workers_are_sent_what_they_have_not_got(
+    client: Client, image: Image, name: str, elsewhere: Path
+) -> None:
+    told: list[str] = []
+    jobs = [["cat", "/ready"]] * 4
+    found = await outcomes(client, Snapshot.find(name), *jobs, notify=told.append)
+    assert found == [b"prepared\n"] * 4
+    assert [each.partition(": ")[2] for each in told] == [
+        f"has no image {image.name}: receiving it",
+        f"has no snapshot {name}: receiving it",
+    ]  # once, though there are two workers
+    told.clear()
+    assert await outcomes(client, Snapshot.find(name), ["true"], notify=told.append) == [b""]
+    assert not told
+    everything = {path.name for path in files(elsewhere)}
+    assert {image.name, "root.erofs", "ram"} & everything == {image.name, "ram"}
+    assert not [each for each in everything if each.endswith((".tmp", ".lock"))]
+
+
+async def test_where_that_fails_who_asks_is_told_why(
+    client: Client, image: Image, tmp_path: Path, elsewhere: Path
+) -> None:
+    copy = load(Path(shutil.copytree(image.path, tmp_path / "image")))
+    shutil.copytree(image.path, elsewhere / "images" / image.name)
+    (elsewhere / "images" / image.name / "kernel").chmod(0o644)
+    (elsewhere / "images" / image.name / "kernel").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"worker tcp://.*: .*damaged image"):
+        await outcomes(client, copy, ["true"])
+    shutil.rmtree(elsewhere)
+    (copy.path / "kernel").rename(tmp_path / "kernel")
+    with pytest.raises(MicroVMError, match=r"worker tcp://.*the client cannot send it: .*kernel"):
+        await outcomes(client, copy, ["true"])
 
 
 async def test_of_a_snapshot_that_does_not_fit_a_worker_boots_the_image(
@@ -77,11 +139,11 @@ async def test_of_a_snapshot_that_does_not_fit_a_worker_boots_the_image(
     members["origin"]["qemu_build"] = "of-another-host"
     manifest.write_text(json.dumps(members))
     told: list[str] = []
-    outcomes = microvm.dask.map(
-        [["ls", "/ready"]], client=client, image=Snapshot.find(name), notify=told.append
+    found = await outcomes(
+        client, Snapshot.find(name), ["sh", "-c", "ls /ready || true"], notify=told.append
     )
-    assert [each.result().returncode async for each in outcomes] == [1]
-    assert len(told) == 2
+    assert found == [b""]
+    eventually(lambda: len(told) == 2)
     assert all(each.endswith("; booting its image instead") for each in told)
 
 

@@ -20,13 +20,15 @@ from distributed.client import FutureCancelledError
 
 from microvm import readymade
 from microvm.dask import cluster, worker
-from microvm.dask.reference import ImageReference, Reference, SnapshotReference
+from microvm.dask.reference import ImageReference, SnapshotReference
+from microvm.dask.transfer import Sender
 from microvm.errors import MachineError, MicroVMError, UsageError
 from microvm.job import Commands, Job, Outcome, jobs
 from microvm.option import lists, options_of, read_options
 from microvm.options import PoolOptions, RunOptions, to_bytes
 from microvm.snapshot import Snapshot
 from microvm.spread import spread
+from microvm.tasks import cancel
 
 if TYPE_CHECKING:
     from microvm_image.image import Image
@@ -83,7 +85,7 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     how = {name: value for name, value in options.items() if name not in given}
     notify = read_options(PoolOptions, given)["notify"]
     given.pop("notify", None)
-    reference: Reference
+    reference: ImageReference | SnapshotReference
     if isinstance(image, Snapshot):
         reference = SnapshotReference.to(image)
     else:
@@ -106,27 +108,34 @@ async def map(  # noqa: A001 - as `Pool.map` is called
 
 @asynccontextmanager
 async def _begun(
-    client: Client, reference: Reference, machine: PoolOptions, notify: Callable[[str], None]
+    client: Client,
+    reference: ImageReference | SnapshotReference,
+    machine: PoolOptions,
+    notify: Callable[[str], None],
 ) -> AsyncIterator[_Batch]:
     """Have all workers, also those to come, begin with machines, which end with the block."""
     batch = uuid.uuid4().hex[:12]
     told: set[str] = set()
+    sender = Sender(client, batch, reference.parts)
 
-    def tell(event: tuple[float, str]) -> None:
-        if event[1] not in told:
-            told.add(event[1])
-            notify(event[1])
+    def hear(event: tuple[float, Any]) -> None:
+        _, said = event
+        if not sender.hear(said) and said not in told:
+            told.add(said)
+            notify(said)
 
-    client.subscribe_topic(batch, tell)
+    client.subscribe_topic(batch, hear)
+    sending = asyncio.create_task(sender.serve())
     try:
         await client.register_plugin(worker.Machines(batch, reference, machine))
-        for event in await client.get_events(batch):  # before we were heard
-            tell(event)
+        for event in await client.get_events(batch):  # before we heard
+            hear(event)
         assert client.scheduler is not None  # noqa: S101 - it is connected
         workers = (await client.scheduler.identity())["workers"].values()
         offered = any(worker.RESOURCE in each["resources"] for each in workers)
         yield _Batch(client, batch, {worker.RESOURCE: 1} if offered else {})
     finally:
+        await cancel([sending])
         with suppress(Exception):  # of workers that have not got it, and of those that are gone
             async with asyncio.timeout(_ENDING):
                 await client.unregister_worker_plugin(batch)

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeVar
 
-from microvm.errors import ImageError, SnapshotError, UsageError
+from microvm.errors import ImageError, QemuError, SnapshotError, UsageError
 from microvm.snapshot import Snapshot
+from microvm.start import export as snapshot_export
 from microvm.start.origin import Origin
+from microvm.start.restorer import image_of
 from microvm.start.saved import Manifest
 from microvm.start.snapshots import STORE
+from microvm_image import export as image_export
 from microvm_image import image as images
 from microvm_image.image import Image
+
+_NO_LIMIT = 1 << 63  # but for the room on the disk: an image comes from the user's own client
+
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Reference(Protocol[T_co]):
+    """What all references have."""
+
+    @property
+    def key(self) -> str:
+        """A digest of what is in it, in hex."""
+
+    def find(self) -> T_co | None:
+        """Return this host's copy; None where there is none."""
+
+    def write(self, out: BinaryIO) -> None:
+        """Export this host's copy, for another host to `read`."""
+
+    def read(self, file: BinaryIO) -> None:
+        """Make of an export this host's copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +47,7 @@ class ImageReference:
     """A reference to an image.
 
     :ivar name: its name.
-    :ivar folder: where it is, if it is in no cache; every host has to have it there.
+    :ivar folder: where it is, if it is in no cache.
     :ivar digests: the SHA-256 of its files, in hex.
     """
 
@@ -31,7 +59,7 @@ class ImageReference:
     def to(cls, image: Image) -> ImageReference:
         """Refer to an image."""
         folder = "" if image.is_in_cache else str(image.path)
-        return cls(image.name, folder, _digests(image))
+        return cls(image.name, folder, image.manifest.digests)
 
     @classmethod
     def to_image_of(cls, origin: Origin) -> ImageReference:
@@ -39,25 +67,49 @@ class ImageReference:
         digests = (origin.kernel_sha256, origin.initramfs_sha256, origin.disk_sha256)
         return cls(origin.image, origin.folder, tuple(filter(None, digests)))
 
-    def find(self) -> Image:
+    def __str__(self) -> str:
+        return f"image {self.name}"
+
+    @property
+    def key(self) -> str:
+        """A digest of what is in it, in hex."""
+        return _key(*self.digests)
+
+    @property
+    def parts(self) -> tuple[Reference[Any], ...]:
+        """All that a host has to have."""
+        return (self,)
+
+    def find(self) -> Image | None:
         """Return this host's copy, whatever its name is; what is in it has been compared.
 
-        :raises ImageError: there is none, or it is damaged.
+        :raises ImageError: it is damaged.
         """
         if self.folder:
-            image = images.load(Path(self.folder))
-            if _digests(image) == self.digests:
-                return image
-            hint = "the batch needs the image that is there where it was begun"
-            raise ImageError(f"{self.folder}: another image than {self.name}", hint=hint)
+            with suppress(ImageError):
+                if (image := images.load(Path(self.folder))).manifest.digests == self.digests:
+                    return image
         for image in images.manifests():
-            if _digests(image) == self.digests:
+            if image.manifest.digests == self.digests:
                 return images.load(image.path)
-        raise ImageError(
-            f"there is no image {self.name}",
-            hint=f"`microvm image export {self.name} -o FILE` where there is one, and `microvm "
-            "image import FILE` here; or one MICROVM_CACHE, in a shared folder, for all hosts",
-        )
+        return None
+
+    def write(self, out: BinaryIO) -> None:
+        """Export this host's copy, for another host to `read`.
+
+        :raises ImageError: it is gone or damaged.
+        :raises OSError: it cannot be written.
+        """
+        if (image := self.find()) is None:
+            raise ImageError(f"{self} is gone")
+        image_export.write(image, out, named=())
+
+    def read(self, file: BinaryIO) -> None:
+        """Make of an export this host's copy.
+
+        :raises ImageError: it is damaged or another one, or the disk is full.
+        """
+        image_export.read(file, str(self), limit=_NO_LIMIT, digests=self.digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +128,67 @@ class SnapshotReference:
         if snapshot.name is None:
             hint = "give it one: `vm.checkpoint(NAME)`"
             raise UsageError("other hosts cannot have a snapshot without a name", hint=hint)
-        return cls(_manifest(snapshot.name))
+        manifest = STORE.manifest(snapshot.name)
+        if manifest is None:
+            raise STORE.missing(snapshot.name)
+        return cls(manifest)
 
-    def find(self) -> Snapshot:
-        """Return this host's copy.
+    def __str__(self) -> str:
+        return f"snapshot {self.manifest.name}"
 
-        :raises SnapshotError: there is none, or another one has its name.
+    @property
+    def image(self) -> ImageReference:
+        """The image that it is of."""
+        return ImageReference.to_image_of(self.manifest.origin)
+
+    @property
+    def key(self) -> str:
+        """A digest of what is in it, in hex."""
+        made = self.manifest
+        return _key(made.state_sha256, made.ram_sha256, made.scratch_sha256)
+
+    @property
+    def parts(self) -> tuple[Reference[Any], ...]:
+        """All that a host has to have."""
+        return (self.image, self)
+
+    def find(self) -> Snapshot | None:
+        """Return this host's copy: the one of that name, or one that has come from there."""
+        for name in (self.manifest.name, self._copy.name):
+            with suppress(SnapshotError):
+                if STORE.manifest(name) == replace(self.manifest, name=name):
+                    return Snapshot.find(name)
+        return None
+
+    def obstacle(self) -> str:
+        """Return why it cannot be used on this host, which has its image; empty if it can."""
+        try:
+            image_of(str(self), self.manifest.origin)
+        except (SnapshotError, QemuError) as error:
+            return error.message
+        return ""
+
+    def write(self, out: BinaryIO) -> None:
+        """Export this host's copy, for another host to `read`.
+
+        :raises SnapshotError: it is gone, damaged, or another one meanwhile.
+        :raises OSError: it cannot be written.
         """
-        name = self.manifest.name
-        if name not in STORE.names():
-            hint = "copy its folder of the cache; or one MICROVM_CACHE, in a shared folder, for all"
-            raise SnapshotError(f"there is no snapshot {name}", hint=hint)
-        if _manifest(name) != self.manifest:
-            hint = "the batch needs the one that is there where it was begun"
-            raise SnapshotError(f"another snapshot has the name {name}", hint=hint)
-        return Snapshot.find(name)
+        snapshot_export.write(self.manifest, out)
+
+    def read(self, file: BinaryIO) -> None:
+        """Make of an export this host's copy, under a name that is no other's.
+
+        :raises SnapshotError: it is damaged or another one.
+        :raises ImageError: the disk is full.
+        """
+        snapshot_export.read(file, self._copy)
+
+    @property
+    def _copy(self) -> Manifest:
+        """The manifest of a copy on another host, where its name may be another one's."""
+        return replace(self.manifest, name=f"{self.manifest.name[:180]}~{self.key[:12]}")
 
 
-Reference = ImageReference | SnapshotReference
-
-
-def _digests(image: Image) -> tuple[str, ...]:
-    return tuple(digest for _, _, digest in image.files)
-
-
-def _manifest(name: str) -> Manifest:
-    manifest = STORE.manifest(name)
-    if manifest is None:
-        raise STORE.missing(name)
-    return manifest
+def _key(*digests: str) -> str:
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()

@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from distributed import Reschedule, Worker, WorkerPlugin, get_worker
 
-from microvm.dask.reference import ImageReference, Reference
-from microvm.errors import MicroVMError, QemuError, SnapshotError
+from microvm.cache import lock
+from microvm.cache import store as cache
+from microvm.dask.reference import ImageReference, Reference, SnapshotReference
+from microvm.dask.transfer import Receiver
+from microvm.errors import MicroVMError
 from microvm.job import Job, Outcome, carry_out
 from microvm.loop import Loop
 from microvm.machine import MicroVM
 from microvm.options import PoolOptions
 from microvm.pool import Pool
+from microvm.progress import NullReporter
 from microvm.snapshot import Snapshot
-from microvm.threads import in_thread
+from microvm.threads import in_stoppable_thread, in_thread
 from microvm_image.image import Image
+
+T = TypeVar("T")
 
 RESOURCE = "machines"
 """The resource of a worker, as `dask worker --resources machines=N` says it."""
@@ -40,7 +47,9 @@ class Machines(WorkerPlugin):
     QEMU dies with the thread that has started it: that is none of Dask's.
     """
 
-    def __init__(self, batch: str, reference: Reference, options: PoolOptions) -> None:
+    def __init__(
+        self, batch: str, reference: ImageReference | SnapshotReference, options: PoolOptions
+    ) -> None:
         """Say what they are; it is sent to the workers, where `setup` starts them.
 
         :param batch: the name of the batch: of the plugin, in the keys of its tasks, and of the
@@ -54,27 +63,23 @@ class Machines(WorkerPlugin):
     async def setup(self, worker: Worker) -> None:
         """Begin to start machines, without waiting for them.
 
-        :raises MicroVMError: this worker has not got what they start from, or cannot start any.
+        :raises MicroVMError: this worker can have no more threads.
         """
         self._worker = worker
         self._lock = threading.Lock()
         self._jobs: dict[str, asyncio.Task[Any] | None] = {}  # those that run
-        self._failure: MicroVMError | None = None
         self._busy = 0
         self._pool: Pool | None = None
         self._last_use: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._receiver = Receiver(worker, self.name)
         self._loop = Loop(self._end, lambda: "", "batch")
-        try:
-            self._start = await in_thread(self._find)
-            await in_thread(self._loop.run, self._begin())
-        except MicroVMError as error:
-            self._failure = self._said(error)
-            raise self._failure from None
+        await in_thread(self._loop.run, self._prepare())
 
     async def teardown(self, worker: Worker) -> None:
         """End the machines; what runs in them is for another worker."""
         del worker
+        self._receiver.close()
         with self._lock:
             self._jobs.clear()
         with suppress(TimeoutError):
@@ -100,12 +105,11 @@ class Machines(WorkerPlugin):
         :raises Reschedule: the job was cancelled, or the worker closes.
         """
         result: Outcome[Any] | Exception
-        if self._failure is not None:
-            return self._failure
         try:
             result = replace(self._loop.run(self._carry_out(key, job)), job=_NO_JOB)
         except MicroVMError as error:
-            result = self._said(error)
+            result = copy(error)  # others get it, too
+            result.message = f"worker {self._worker.address}: {error.message}"
         except Exception as error:
             result = error
         with self._lock:
@@ -127,8 +131,18 @@ class Machines(WorkerPlugin):
             self._busy -= 1
             self._wait_for_next()
 
+    async def _prepare(self) -> None:
+        """Begin to find what machines start from, and to start some."""
+        self._found = asyncio.ensure_future(in_stoppable_thread(self._find))
+        self._first = asyncio.ensure_future(self._begin())
+        self._first.add_done_callback(lambda task: task.cancelled() or task.exception())
+
     async def _begin(self) -> Pool:
-        """Return the pool, which is opened if there is none."""
+        """Return the pool, which is opened if there is none.
+
+        :raises MicroVMError: this worker has not got what machines start from, and cannot have it.
+        """
+        self._start = await asyncio.shield(self._found)
         if self._pool is None:
             options: PoolOptions = {**self._options, "notify": self._notify}
             self._pool = Pool(self._size(), self._start, **options)
@@ -143,8 +157,9 @@ class Machines(WorkerPlugin):
         self._last_use = asyncio.get_running_loop().call_later(IDLE, self._end_idle)
 
     def _end_idle(self) -> None:
-        if not self._busy:
-            self._ending = asyncio.ensure_future(self._end())
+        if not self._busy and self._pool is not None:
+            pool, self._pool = self._pool, None  # before a job comes that would take it
+            self._ending = asyncio.ensure_future(pool.__aexit__())
 
     async def _end(self) -> None:
         pool, self._pool = self._pool, None
@@ -165,30 +180,38 @@ class Machines(WorkerPlugin):
 
     def _find(self) -> Image | Snapshot:
         """Find what machines start from; for a snapshot that does not fit here, its image."""
-        if isinstance(self._reference, ImageReference):
-            return self._reference.find()
-        snapshot = self._reference.find()
-        try:
-            snapshot.find_image()
-        except (SnapshotError, QemuError) as error:
-            image = ImageReference.to_image_of(self._reference.manifest.origin).find()
+        reference = self._reference
+        if isinstance(reference, ImageReference):
+            return self._have(reference)
+        image = self._have(reference.image)
+        if obstacle := reference.obstacle():
+            made = reference.manifest.origin
             self._options = {
                 **self._options,
-                "memory": snapshot.memory,
-                "cpus": snapshot.cpus,
-                "disk": snapshot.disk,
+                "memory": made.memory << 20,
+                "cpus": made.cpus,
+                "disk": made.scratch,
             }
-            self._notify(f"{error.message}; booting its image instead")
+            self._notify(f"{obstacle}; booting its image instead")
             return image
-        return snapshot
+        return self._have(reference)
+
+    def _have(self, reference: Reference[T]) -> T:
+        """Return this host's copy; one of its workers receives it where there is none."""
+        found = reference.find()
+        if found is None:
+            with lock.held(cache.folder("downloads") / reference.key[:16], NullReporter()):
+                if (found := reference.find()) is None:
+                    self._notify(f"has no {reference}: receiving it")
+                    self._receiver.receive(reference)
+                    found = reference.find()
+        if found is None:
+            raise MicroVMError(f"{reference} is gone again")
+        return found
 
     def _notify(self, text: str) -> None:
         said = f"worker {self._worker.address}: {text}"
         self._worker.loop.add_callback(self._worker.log_event, self.name, said)
-
-    def _said(self, error: MicroVMError) -> MicroVMError:
-        error.message = f"worker {self._worker.address}: {error.message}"
-        return error
 
 
 def run(batch: str, key: str, job: Job) -> Outcome[Any] | Exception:

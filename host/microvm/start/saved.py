@@ -44,8 +44,13 @@ Flaw = Literal["damaged", "outdated", "unreadable"]
 LOST = ("damaged", "outdated")
 """The flaws with which it is good for nothing, whatever changes outside of it."""
 
-_RAM, _STATE, _SCRATCH, _MANIFEST = "ram", "state", "scratch", "manifest.json"
-_STATE_LIMIT = 64 << 20
+RAM, STATE, SCRATCH = "ram", "state", "scratch"
+"""The names of the files."""
+
+STATE_LIMIT = 64 << 20
+"""The most bytes that a state may have."""
+
+_MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 1 << 16
 
 
@@ -98,7 +103,7 @@ def blank(scratch_size: int = 0) -> Iterator[Memory]:
     :raises ImageError, QemuError: as `scratch.blank`.
     """
     with ExitStack() as files:
-        ram, state = (_memfd(part, files) for part in (_RAM, _STATE))
+        ram, state = (_memfd(part, files) for part in (RAM, STATE))
         disk = files.enter_context(scratch.blank(scratch_size)) if scratch_size else None
         yield Memory(ram, state, saved=False, scratch=disk)
 
@@ -130,24 +135,32 @@ def write(
     """
     folder.mkdir()
     state = os.pread(memory.state, os.fstat(memory.state).st_size, 0)
-    (folder / _STATE).write_bytes(state)
-    digests = {_RAM: _keep(memory.ram, folder / _RAM, base), _SCRATCH: ""}
+    (folder / STATE).write_bytes(state)
+    digests = {RAM: _keep(memory.ram, folder / RAM, base), SCRATCH: ""}
     if memory.scratch is not None:
-        digests[_SCRATCH] = _keep(memory.scratch, folder / _SCRATCH)
-    for part in folder.iterdir():
-        part.chmod(cache.READ_ONLY_MODE)
+        digests[SCRATCH] = _keep(memory.scratch, folder / SCRATCH)
     manifest = Manifest(
         format=FORMAT,
         name=name,
         origin=origin,
         copied=copied,
         state_sha256=hashlib.sha256(state).hexdigest(),
-        ram_sha256=digests[_RAM],
-        scratch_sha256=digests[_SCRATCH],
+        ram_sha256=digests[RAM],
+        scratch_sha256=digests[SCRATCH],
     )
+    complete(folder, manifest)
+
+
+def complete(folder: Path, manifest: Manifest) -> None:
+    """Make a saved guest of a folder whose files are what its manifest says.
+
+    :raises OSError: it cannot be written.
+    """
+    for part in folder.iterdir():
+        part.chmod(cache.READ_ONLY_MODE)
     (folder / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
-    with (folder / _RAM).open("rb") as saved:
-        verified.remember(folder / _RAM, saved.fileno(), manifest.ram_sha256)
+    with (folder / RAM).open("rb") as saved:
+        verified.remember(folder / RAM, saved.fileno(), manifest.ram_sha256)
 
 
 def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> Opened:
@@ -183,7 +196,7 @@ def read_manifest(path: Path) -> Manifest:
 def _open(path: Path, files: ExitStack, *, deep: bool) -> Opened:
     with _flaws(path):
         manifest = _manifest(path)
-        state = cache.read(path / _STATE, _STATE_LIMIT)
+        state = cache.read(path / STATE, STATE_LIMIT)
         if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
             raise FlawError("damaged", "its state is not what was saved")
 
@@ -196,10 +209,10 @@ def _open(path: Path, files: ExitStack, *, deep: bool) -> Opened:
             return file
 
         made = manifest.origin
-        ram = part(_RAM, "memory", made.memory << 20, manifest.ram_sha256)
+        ram = part(RAM, "memory", made.memory << 20, manifest.ram_sha256)
         disk = None
         if manifest.scratch_sha256:
-            disk = part(_SCRATCH, "disk", made.scratch, manifest.scratch_sha256)
+            disk = part(SCRATCH, "disk", made.scratch, manifest.scratch_sha256)
         return Opened(manifest, ram, state, disk)
 
 
@@ -248,7 +261,7 @@ def _keep(source: int, path: Path, base: int | None = None) -> str:
 
 
 def _copy(state: bytes, files: ExitStack) -> int:
-    copy = _memfd(_STATE, files)
+    copy = _memfd(STATE, files)
     with open(copy, "wb", closefd=False) as file:  # os.write() may stop at a limit, and say nothing
         file.write(state)
     os.lseek(copy, 0, os.SEEK_SET)
@@ -256,7 +269,7 @@ def _copy(state: bytes, files: ExitStack) -> int:
 
 
 def _copy_ram(ram: int, files: ExitStack) -> int:
-    copy = _memfd(_RAM, files)
+    copy = _memfd(RAM, files)
     sparse.copy(ram, copy)
     return copy
 

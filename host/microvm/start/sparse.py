@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from microvm.threads import check_stopped
 
@@ -79,6 +79,27 @@ def copy_without_zeros(source: int, target: int) -> None:
     for offset, data, zero in _runs(source):
         if not zero:
             os.pwrite(target, data, offset)
+
+
+def read(file: int) -> Iterator[bytes]:
+    """Yield all of a file in chunks, also what it has not got."""
+    for offset in range(0, os.fstat(file).st_size, _CHUNK):
+        yield os.pread(file, _CHUNK, offset)
+
+
+def write(target: int, chunks: Iterable[bytes]) -> None:
+    """Write to an empty file what `read` yields of another, but for pages of zeros.
+
+    :raises OSError: the disk is full.
+    """
+    offset = 0
+    for chunk in chunks:
+        check_stopped()
+        for start, stop, zero in _pages(chunk):
+            if not zero:
+                os.pwrite(target, memoryview(chunk)[start:stop], offset + start)
+        offset += len(chunk)
+    os.ftruncate(target, offset)
 
 
 def drop_zeros(file: int) -> None:

@@ -105,10 +105,18 @@ class Store:
         :raises TemplateError, SnapshotError: there is none, or it is not what was saved.
         """
         with ExitStack() as files:
-            guest = self._open(self.path(name), files)
-            if guest is None:
-                raise self.missing(name)
-            return guest.manifest
+            return self.open(name, files).manifest
+
+    def open(self, name: str, files: ExitStack) -> Opened:
+        """Compare one with its digests, and open it.
+
+        :param files: becomes the owner of its files.
+        :raises TemplateError, SnapshotError: there is none, or it is not what was saved.
+        """
+        guest = self._open(self.path(name), files)
+        if guest is None:
+            raise self.missing(name)
+        return guest
 
     def manifest(self, name: str) -> Manifest | None:
         """Return what one is made of; None if there is none.

@@ -1,0 +1,247 @@
+"""The transfer of what a batch starts from to workers that have not got it, through Dask.
+
+A worker asks by an event of its batch. The client sends one export to all that ask for it at the
+time, piece by piece, and each piece when all have taken the one before: neither end, nor the
+scheduler between them, holds more than some pieces. Who waits for another export is told so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import itertools
+import queue
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from distributed import Client, Worker
+
+from microvm.dask.reference import Reference
+from microvm.errors import MicroVMError
+from microvm.threads import check_stopped, in_stoppable_thread, in_thread
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+_PIECE = 4 << 20  # bytes
+_AHEAD = 2  # pieces that have come, and wait to be read
+_PATIENCE = 60.0  # with the other end, in seconds
+_REMINDER = 10.0  # the time between two words to those who wait, in seconds
+_INTERVAL = 0.1  # the time between two looks whether it is still wanted, in seconds
+
+_WANTED, _WORKER = "wanted", "worker"  # of an event: a key, and an address
+
+
+class Sender:
+    """The client's end.
+
+    :param batch: the name of the batch, and the topic of its events.
+    :param references: what its workers may ask for.
+    """
+
+    def __init__(self, client: Client, batch: str, references: Iterable[Reference[Any]]) -> None:
+        self._client = client
+        self._operation = _operation(batch)
+        self._references = {reference.key: reference for reference in references}
+        self._asking: defaultdict[str, set[str]] = defaultdict(set)  # addresses, by keys
+        self._asked = asyncio.Event()
+        self._reminded = time.monotonic()
+
+    def hear(self, event: object) -> bool:
+        """Tell whether an event is of a worker that asks, which is then sent what it wants."""
+        if not isinstance(event, Mapping):
+            return False
+        if event[_WANTED] in self._references:
+            self._asking[event[_WANTED]].add(event[_WORKER])
+            self._asked.set()
+        return True
+
+    async def serve(self) -> None:
+        """Send what workers ask for, until this is cancelled."""
+        while True:
+            self._asked.clear()
+            if not self._asking:
+                await self._asked.wait()
+            key, workers = self._asking.popitem()
+            number = itertools.count()
+            error = await self._send(key, workers, number)
+            await self._tell(workers, key=key, number=next(number), last=True, error=error)
+
+    async def _send(self, key: str, workers: set[str], number: Iterator[int]) -> str:
+        """Send an export to workers, which become fewer; return why that failed, if it did."""
+        loop = asyncio.get_running_loop()
+
+        def send(piece: bytes) -> None:
+            sent = self._tell(workers, key=key, number=next(number), data=piece)
+            _wait(asyncio.run_coroutine_threadsafe(sent, loop))
+            if not workers:
+                raise BrokenPipeError(errno.EPIPE, "no worker takes it")
+
+        def export() -> None:
+            with io.BufferedWriter(_Outgoing(send), _PIECE) as out:
+                self._references[key].write(cast(BinaryIO, out))
+
+        try:
+            await in_stoppable_thread(export)
+        except (MicroVMError, OSError) as error:
+            return str(error)
+        return ""
+
+    async def _tell(self, workers: set[str], **message: Any) -> None:
+        """Tell workers something, and leave out from now on those that do not take it."""
+        told = [self._tell_one(address, message) for address in workers]
+        if time.monotonic() - self._reminded > _REMINDER:
+            self._reminded = time.monotonic()
+            told += [
+                self._tell_one(address, {"key": key})
+                for key, waiting in self._asking.items()
+                for address in waiting
+            ]
+        refused = await asyncio.gather(*told)
+        workers.difference_update(filter(None, refused))
+
+    async def _tell_one(self, address: str, message: dict[str, Any]) -> str | None:
+        """Tell one worker something; return its address if it does not take it."""
+        assert self._client.scheduler is not None  # noqa: S101 - it is connected
+        answers: dict[str, object] = {}
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(2 * _PATIENCE):
+                answers = await self._client.scheduler.broadcast(
+                    msg={"op": self._operation, **message}, workers=[address], on_error="ignore"
+                )
+        return None if answers.get(address) is True else address
+
+
+class Receiver:
+    """A worker's end.
+
+    :param batch: the name of the batch.
+    """
+
+    def __init__(self, worker: Worker, batch: str) -> None:
+        self._worker = worker
+        self._batch = batch
+        self._incoming: dict[str, _Incoming] = {}
+        worker.handlers[_operation(batch)] = self._take
+
+    def receive(self, reference: Reference[Any]) -> None:
+        """Ask the client for what a reference means, and read it; in a thread.
+
+        :raises MicroVMError: it cannot be had, or it is not what it should be.
+        """
+        with _Incoming() as incoming:
+            self._incoming[reference.key] = incoming
+            event = {_WANTED: reference.key, _WORKER: self._worker.address}
+            self._worker.loop.add_callback(self._worker.log_event, self._batch, event)
+            try:
+                reference.read(cast(BinaryIO, io.BufferedReader(incoming, _PIECE)))
+            finally:
+                del self._incoming[reference.key]
+
+    def close(self) -> None:
+        """End what is being received."""
+        self._worker.handlers.pop(_operation(self._batch), None)
+        for incoming in [*self._incoming.values()]:
+            incoming.fail(MicroVMError("the batch has ended"))
+
+    async def _take(self, key: str, **message: Any) -> bool:
+        """Take a message of the client's; tell whether its next one is wanted, too."""
+        incoming = self._incoming.get(key)
+        return incoming is not None and await in_thread(incoming.take, **message)
+
+
+class _Incoming(io.RawIOBase):
+    """An export that a worker is sent: a file, whose reader waits for what has not come yet."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[bytes | MicroVMError | None] = queue.Queue(_AHEAD)
+        self._next = 0
+        self._rest = memoryview(b"")
+        self._ended = False
+
+    def take(
+        self, number: int | None = None, data: bytes = b"", last: bool = False, error: str = ""
+    ) -> bool:
+        """Take a piece, when there is room for it; tell whether it was the one that was due.
+
+        :param number: which it is; None for a word that others are served meanwhile.
+        :param last: whether it is the end, which has no data.
+        """
+        if number is not None:
+            if number != self._next:
+                return False
+            self._next += 1
+        piece = MicroVMError(f"the client cannot send it: {error}") if error else data
+        try:
+            self._queue.put(None if last and not error else piece, timeout=_PATIENCE)
+        except queue.Full:
+            return False
+        return True
+
+    def fail(self, error: MicroVMError) -> None:
+        """Have the reader get an error, in the place of what it has not read yet."""
+        while True:
+            with suppress(queue.Empty):
+                self._queue.get_nowait()
+            with suppress(queue.Full):
+                self._queue.put_nowait(error)
+                return
+
+    def readable(self) -> bool:
+        """Tell that it is for reading."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Read what has come; wait for it first."""
+        while not self._rest and not self._ended:
+            try:
+                piece = self._queue.get(timeout=_PATIENCE)
+            except queue.Empty:
+                raise MicroVMError(f"the client has sent nothing for {_PATIENCE:.0f} s") from None
+            if isinstance(piece, MicroVMError):
+                raise piece
+            self._ended = piece is None
+            self._rest = memoryview(piece or b"")
+        into = memoryview(buffer).cast("B")
+        size = min(len(into), len(self._rest))
+        into[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+
+class _Outgoing(io.RawIOBase):
+    """An export that the client sends: a file, of which each piece is given to a function."""
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send = send
+
+    def writable(self) -> bool:
+        """Tell that it is for writing."""
+        return True
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Send a piece."""
+        piece = bytes(data)
+        self._send(piece)
+        return len(piece)
+
+
+def _wait(call: Future[None]) -> None:
+    """Wait for a call in the loop, in a thread that may be told to stop."""
+    while not wait([call], _INTERVAL).done:
+        try:
+            check_stopped()
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+    call.result()
+
+
+def _operation(batch: str) -> str:
+    """Return what messages of a batch are called among those of Dask's."""
+    return f"microvm-{batch}"
