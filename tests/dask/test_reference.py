@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import resource
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -16,7 +18,15 @@ from distributed import Client
 from tests.support.polling import eventually
 
 import microvm.dask
-from microvm import ImageError, MicroVM, MicroVMError, Snapshot, SnapshotError, UsageError
+from microvm import (
+    BootError,
+    ImageError,
+    MicroVM,
+    MicroVMError,
+    Snapshot,
+    SnapshotError,
+    UsageError,
+)
 from microvm.dask.reference import ImageReference, SnapshotReference
 from microvm.start.snapshots import STORE
 from microvm_image import Image, load
@@ -56,6 +66,29 @@ async def outcomes(
 ) -> list[bytes]:
     batch = microvm.dask.map(argvs, client=client, image=image, **options)
     return [each.result().stdout async for each in batch]
+
+
+def large_image(image: Image, path: Path, size: int = 3 << 30) -> Image:
+    """The same with a disk of so many bytes, which no machine can boot from."""
+    shutil.copytree(image.path, path)
+    random, digest = os.urandom(1 << 20), hashlib.sha256()
+    with (path / "root.erofs").open("wb") as disk:
+        for number in range(size >> 20):
+            piece = number.to_bytes(8) + random[8:]
+            disk.write(piece)
+            digest.update(piece)
+    made = replace(image.manifest, name="large", disk_size=size, disk_sha256=digest.hexdigest())
+    (path / "manifest.json").write_text(made.json())
+    return load(path)
+
+
+def peaks(client: Client) -> dict[str, int]:
+    """The most memory that each process has had: of the workers, and ours with the scheduler."""
+
+    def peak() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+    return {"client": peak(), **client.run(peak)}
 
 
 def files(folder: Path) -> list[Path]:
@@ -114,6 +147,20 @@ async def test_workers_are_sent_what_they_have_not_got(
     everything = {path.name for path in files(elsewhere)}
     assert {image.name, "root.erofs", "ram"} & everything == {image.name, "ram"}
     assert not [each for each in everything if each.endswith((".tmp", ".lock"))]
+
+
+@pytest.mark.long
+@pytest.mark.deadline(600)
+async def test_what_is_sent_is_held_nowhere(
+    client: Client, image: Image, tmp_path: Path, elsewhere: Path
+) -> None:
+    large = large_image(image, tmp_path / "image")
+    before = peaks(client)
+    with pytest.raises(BootError):
+        await outcomes(client, large, ["true"])
+    assert large.name in {path.name for path in files(elsewhere)}
+    grown = {who: now - before[who] for who, now in peaks(client).items()}
+    assert max(grown.values()) < 128 << 20, grown
 
 
 async def test_where_that_fails_who_asks_is_told_why(
