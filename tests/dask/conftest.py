@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dask import config
 from distributed import Client, LocalCluster
 from tests.support.polling import eventually
 from tests.support.processes import children, program
@@ -36,6 +37,7 @@ def client(image: Image) -> Iterator[Client]:
     del image
     os.environ[VARIABLE] = "of-the-host"
     with (
+        config.set({"distributed.deploy.lost-worker-timeout": "1 day"}),  # tests kill workers
         LocalCluster(
             n_workers=WORKERS,
             threads_per_worker=1,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, Future
+from distributed import Client, Future, LocalCluster
 from tests.support.polling import comes_true, eventually
 from tests.support.processes import exists
 
@@ -199,6 +199,20 @@ async def test_what_cannot_be_is_refused(client: Client, image: Image, tmp_path:
             await anext(microvm.dask.map([["true"]], image=image, **options))
     with pytest.raises(UsageError, match="list of arguments"):
         await anext(microvm.dask.map(["true"], client=client, image=image))
+
+
+async def test_a_cluster_without_workers_is_waited_for(image: Image) -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    async with LocalCluster(
+        n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0", asynchronous=True
+    ) as cluster:
+        address = cluster.scheduler_address
+        jobs = microvm.dask.map([["true"]], scheduler=address, image=image, notify=told.put_nowait)
+        async with aclosing(jobs):
+            outcome = asyncio.create_task(anext(jobs))
+            assert await told.get() == "there is no worker in the cluster; jobs wait for one"
+            cluster.scale(1)
+            assert (await outcome).result().returncode == 0
 
 
 LINES = b"""echo hi; exit 3

@@ -132,6 +132,8 @@ async def _begun(
             hear(event)
         assert client.scheduler is not None  # noqa: S101 - it is connected
         workers = (await client.scheduler.identity())["workers"].values()
+        if not workers:
+            notify("there is no worker in the cluster; jobs wait for one")
         offered = any(worker.RESOURCE in each["resources"] for each in workers)
         yield _Batch(client, batch, {worker.RESOURCE: 1} if offered else {})
     finally:

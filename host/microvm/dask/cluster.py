@@ -17,10 +17,12 @@ from microvm.errors import MicroVMError, UsageError
 LOCAL = "local"
 """The scheduler of those who name none: one of this machine's own, `local:N` with N workers."""
 
-# What other users of this machine could look at.
-_NO_PAGES: dict[str, list[str]] = {
+# No pages that other users of this machine could look at. And a worker that is started again has
+# the time that it takes on a busy machine: by default Dask does without it after 15 s.
+_SETTINGS: dict[str, object] = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
+    "distributed.deploy.lost-worker-timeout": "1 day",
 }
 
 _PATIENCE = 10.0  # with a scheduler that does not answer, in seconds
@@ -42,7 +44,7 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
             yield client
     elif (workers := _local(scheduler)) is not None:
         threads = -(-(machines or usable_cpus()) // workers)
-        with config.set(_NO_PAGES):
+        with config.set(_SETTINGS):
             # Whoever can connect to a scheduler can run what he likes: TLS, with keys of its own.
             local = LocalCluster(
                 n_workers=workers,
