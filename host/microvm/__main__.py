@@ -12,6 +12,13 @@ import sys
 
 from microvm import interrupt
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from microvm.cli.plain import Plain
+
 _LOG = "MICROVM_LOG"
 
 
@@ -37,14 +44,19 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is 
 
 
 def main() -> None:
-    """Run the command line; see `microvm.cli.main`."""
+    """Run the command line; see `microvm.cli.verbs.main`."""
     try:
-        arguments = sys.argv[1:]
-        if arguments[:1] == ["exec"] and _is_plain(arguments[1:]):
-            _execute(*arguments[1:])
-        from microvm import cli
+        verb, *arguments = sys.argv[1:] or [""]
+        if verb == "exec" and _is_plain(arguments):
+            _do(lambda: _execute(*arguments))
+        if verb == "run":
+            from microvm.cli import plain
 
-        cli.main()
+            if said := plain.read(arguments):
+                _do(lambda: _run(said))
+        from microvm.cli import verbs
+
+        verbs.main()
     except SystemExit as ended:
         interrupt.check(ended.code)
         raise
@@ -58,24 +70,38 @@ def _is_plain(arguments: list[str]) -> bool:
     return not name.startswith("-") and (bool(rest) if first == "--" else not first.startswith("-"))
 
 
-def _execute(name: str, *command: str) -> None:
-    """Run `microvm exec NAME [--] CMD…`, and exit."""
+def _execute(name: str, *command: str) -> int:
+    """Run `microvm exec NAME [--] CMD…`, and return our exit status."""
     from microvm.streams import open_missing
     from microvm.supervisor.execute import execute
 
     open_missing()
-    argv = list(command[1:] if command[0] == "--" else command)
+    return execute(name, list(command[1:] if command[0] == "--" else command))
+
+
+def _run(said: Plain) -> int:
+    """Run `microvm run`, and return our exit status."""
+    from microvm.cli import launch, standard
+
+    standard.open_all()
+    status = launch.run(said.command, said.machine, said.how, image=said.image)
+    sys.stdout.flush()
+    return status
+
+
+def _do(work: Callable[[], int]) -> NoReturn:
+    """Do what needs no command line, and exit; that is imported for an error's sake alone."""
     try:
-        status = execute(name, argv)
+        status = work()
     except Exception as raised:
         error = raised
 
         def fail() -> None:
             raise error
 
-        from microvm import cli
+        from microvm.cli import verbs
 
-        cli.main(fail)
+        verbs.main(fail)
     interrupt.leave(status)
 
 

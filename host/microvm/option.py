@@ -131,6 +131,11 @@ def read_options(kind: Any, given: Mapping[str, object]) -> dict[str, Any]:
     return values
 
 
+def flag(name: str) -> str:
+    """Return how the command line writes the name of an option."""
+    return f"--{name.replace('_', '-')}"
+
+
 def check_needs(
     options: Mapping[str, Option],
     given: Mapping[str, object],

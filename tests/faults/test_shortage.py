@@ -109,13 +109,13 @@ LIMITED = """
 import os, resource, sys
 from pathlib import Path
 import microvm.cli.run, microvm.cli.attach, microvm.start.running, microvm.guest.process
-from microvm import cli
+from microvm.cli import verbs
 kind, more, user = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 if kind == "RLIMIT_AS":
     more += int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
 resource.setrlimit(getattr(resource, kind), (more, more))
 sys.argv[1:] = sys.argv[4:]
-cli.main()
+verbs.main()
 """
 
 

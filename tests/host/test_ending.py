@@ -10,8 +10,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from microvm.cli import cli, result
-from microvm.cli.run import run
+from microvm.cli.result import MAX_OUTPUT, Result
+from microvm.cli.run import result_of, run
+from microvm.cli.verbs import cli
 from microvm.ending import facts
 from microvm.errors import ExecTimeout, ImageError, MicroVMError
 
@@ -54,7 +55,7 @@ def test_a_signal_that_ends_us_is_no_end_of_the_command(
     tmp_path: Path, status: int, returncode: int | None, reason: str
 ) -> None:
     with (tmp_path / "file").open("w") as file:
-        told = result.Result(file)
+        told = Result(file)
         with told.written():
             told.status, told.returncode = status, returncode
     found = json.loads((tmp_path / "file").read_text())
@@ -75,10 +76,10 @@ def test_output_is_kept_or_passed_on(also: list[str]) -> None:
         run.make_context("run", ["--json", *also, "--", "true"]) as context,
         pytest.raises(click.UsageError, match="--json keeps the output"),
     ):
-        result.of(context.params)
+        result_of(context.params)
 
 
 def test_output_that_is_kept_has_a_limit() -> None:
     params = run.make_context("run", ["--json", "--", "true"]).params
-    assert result.of(params).kept is not None
-    assert params["max_output"] == result.MAX_OUTPUT
+    assert result_of(params).kept is not None
+    assert params["max_output"] == MAX_OUTPUT

@@ -12,8 +12,9 @@ import pytest
 # What handles a signal here is that of `__main__`, and stands for the others.
 SCRIPT = """
 import atexit, os, signal, sys
-from microvm import cli, interrupt
+from microvm import interrupt
 from microvm.__main__ import main
+from microvm.cli import verbs
 number, status, at_once = map(int, sys.argv[1:])
 atexit.register(print, "cleared up")
 def work():
@@ -25,7 +26,7 @@ def work():
         if status == 130 and not at_once: raise
     if at_once: interrupt.leave(status)
     sys.exit(status)
-cli.main = work
+verbs.main = work
 main()
 """
 

@@ -8,7 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from microvm.cli import cli, names
+from microvm.cli import names
+from microvm.cli.verbs import cli
 from microvm.errors import ImageError, SnapshotError
 from microvm.start.snapshots import STORE
 from microvm_image.image import find

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 from tests.host.test_cli import pages
 
-from microvm.cli import cli, shared
+from microvm.cli import standard
+from microvm.cli.verbs import cli
 from microvm.progress import STDERR, LineReporter, NullReporter, on_stderr
 
 _SHOW = (
@@ -58,8 +59,8 @@ def test_quiet_leaves_errors(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.exception is not None
     with on_stderr() as report:
         assert isinstance(report, NullReporter)
-    shared.notify("so")
-    shared.complain("it failed")
+    standard.notify("so")
+    standard.complain("it failed")
     assert capsys.readouterr().err == "microvm: it failed\n"
 
 

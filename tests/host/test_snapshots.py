@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from tests.host.test_origin import MADE
 
 from microvm import ImageError, SnapshotError
-from microvm.cli import cli
+from microvm.cli.verbs import cli
 from microvm.start import saved, snapshots
 
 GONE = replace(MADE, folder="", memory=1)  # an image of the cache, which has none

@@ -10,10 +10,9 @@ import pytest
 # Whoever is root has no such limit: it becomes nobody first, when all is imported.
 LIMITED = """
 import asyncio, os, resource, sys, threading
-import microvm.cli
-from microvm import cli, errors, threads
+from microvm import errors, threads
 from microvm.guest import stdio
-from microvm.cli import run
+from microvm.cli import run, verbs
 asyncio.run(asyncio.to_thread(int))
 if os.getuid() == 0:
     os.setuid(65534)
@@ -39,13 +38,13 @@ asyncio.run(main())
 """
 
 ENDS = """
-@cli.cli.command()
+@verbs.cli.command()
 def thread():
     threading.Thread(target=int).start()
-cli._COMMANDS = {"thread": "microvm.cli"}
-cli.thread = thread
+verbs._COMMANDS = {"thread": "microvm.cli.verbs"}
+verbs.thread = thread
 sys.argv = ["microvm", "thread"]
-cli.main()
+verbs.main()
 """
 
 

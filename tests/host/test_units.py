@@ -15,8 +15,9 @@ from tests.host.test_cli import pages
 
 import microvm
 from microvm import sync
-from microvm.cli import cli, preset_places, presets
+from microvm.cli import preset_places, presets
 from microvm.cli.image_build import _limits
+from microvm.cli.verbs import cli
 from microvm.errors import UsageError
 from microvm.jobfile import parse
 from microvm.option import Option, options_of

@@ -21,7 +21,7 @@ WORKER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from microvm.cli import main
+from microvm.cli.verbs import main
 from microvm import arch
 from microvm_image import default, programs
 

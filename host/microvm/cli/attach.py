@@ -14,7 +14,7 @@ from subprocess import PIPE
 from typing import TYPE_CHECKING, cast
 
 from microvm import hints
-from microvm.cli import names, shared, terminal
+from microvm.cli import names, standard, terminal
 from microvm.cli.result import Result
 from microvm.cli.signals import run_until_signal
 from microvm.errors import MachineError, MicroVMError, StartError
@@ -88,7 +88,7 @@ class Attached:
 
     def _notify_unsaved(self, why: str = "") -> None:
         if self.save is not None:
-            shared.complain(f"no snapshot {self.save} was saved{why}")
+            standard.complain(f"no snapshot {self.save} was saved{why}")
 
     async def _copied_command(self) -> int:
         await self.copies.put(self.machine, self.options)
@@ -109,14 +109,14 @@ class Attached:
     async def _command(self) -> int:
         fed = self._forwards_stdin()
         options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}
-        if options["tty"]:
+        if options.get("tty"):
             # With a terminal, the command is told what kind it is.
-            given = cast(Mapping[bytes, bytes], options["env"])
+            given = cast(Mapping[bytes, bytes], options.get("env", {}))
             env = {b"TERM": os.environb.get(b"TERM", b"dumb"), **given}
             options = {**options, "tty": terminal.size(0), "env": env}
         process = await self.machine.exec(self.command, **options)
         self.process = self.result.process = process
-        with terminal.raw_mode(0, process) if options["tty"] and fed else nullcontext():
+        with terminal.raw_mode(0, process) if options.get("tty") and fed else nullcontext():
             try:
                 return await self._streams(process, fed=fed)
             except StartError as error:
@@ -138,7 +138,7 @@ class Attached:
     def _forwards_stdin(self) -> bool:
         """Tell whether our standard input is passed on; with `-t` a terminal's is, too."""
         if self.standard_input is None:
-            return bool(self.options["tty"]) or not os.isatty(0)
+            return bool(self.options.get("tty")) or not os.isatty(0)
         return self.standard_input
 
     async def _streams(self, process: Process, *, fed: bool) -> int:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-import click
-
-from microvm.cli import shared
+from microvm.cli import standard
 from microvm.errors import ExecTimeout, FileError, MachineError, MicroVMError
 from microvm.files import as_user, collected, in_folder
-from microvm.option import Option
-from microvm.units import parse_size
 
 if TYPE_CHECKING:
     from microvm.guest.arrival import Received
@@ -23,8 +19,6 @@ if TYPE_CHECKING:
     from microvm.options import ExecOptions
 
 _SHOWN = 100  # names of files
-
-F = TypeVar("F", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +64,7 @@ class Copies:
             except MachineError:
                 raise
             except MicroVMError as error:
-                shared.complain(str(error))
+                standard.complain(str(error))
                 failed = failed or error
         return failed
 
@@ -83,58 +77,6 @@ class Copies:
                 **collected(how),
             )
         notify_left_out(received)
-
-
-def options(function: F) -> F:
-    """Add the options, which `of` reads, to a verb."""
-    for option in (
-        click.option(
-            "--max-collect",
-            metavar="SIZE",
-            callback=shared.read(Option("", parse_size, metavar="SIZE")),
-            help="Bytes that each --collect may bring. [default: 1G]",
-        ),
-        click.option(
-            "--collect",
-            multiple=True,
-            metavar="SRC[:DST]",
-            callback=_parse,
-            help="Copy a file or folder of the guest to here after CMD, also when that has failed. "
-            "[default DST: the current folder]",
-        ),
-        click.option(
-            "--copy",
-            multiple=True,
-            metavar="SRC[:DST]",
-            callback=_parse,
-            shell_complete=shared.files,
-            help="Copy a file or folder into the guest before CMD. [default DST: where CMD runs]",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def of(parsed: dict[str, Any]) -> Copies:
-    """Take the copies out of the values of all of a verb's options."""
-    return Copies(parsed.pop("copy"), parsed.pop("collect"), parsed.pop("max_collect"))
-
-
-def _parse(
-    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
-) -> tuple[Copy, ...]:
-    del context, parameter
-    copies = []
-    for text in texts:
-        source, colon, target = text.rpartition(":")
-        if not colon:
-            source, target = text, "."
-        if not source or not target:
-            raise click.BadParameter(f"{text!r} is not SRC:DST")
-        if "-" in (source, target):
-            raise click.BadParameter("standard input and output are the command's")
-        copies.append(Copy(source, target))
-    return tuple(copies)
 
 
 def notify_left_out(received: Received) -> None:
@@ -152,7 +94,7 @@ def notify_names(what: str, names: Sequence[str], count: int | None = None) -> N
         return
     shown = names[:_SHOWN]
     more = (len(names) if count is None else count) - len(shown)
-    shared.notify(f"{what}: {', '.join(shown)}{f' and {more} more' if more else ''}")
+    standard.notify(f"{what}: {', '.join(shown)}{f' and {more} more' if more else ''}")
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def cp(source: _End, target: _End, wait: bool, **how: Any) -> None:
     from microvm.supervisor.attached import AttachedVM
 
     vm = AttachedVM(source.machine or target.machine, wait=wait)
-    shared.exit_now(asyncio.run(run_until_signal(_copy(vm, source, target, given))))
+    standard.leave(asyncio.run(run_until_signal(_copy(vm, source, target, given))))
 
 
 async def _copy(vm: AttachedVM, source: _End, target: _End, how: dict[str, Any]) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from microvm.cli import habits, shared
+from microvm.cli import habits, shared, standard
 from microvm.options import ExecOptions
 
 # The shell of the command's user, as login(1) starts it.
@@ -50,7 +50,7 @@ def execute(
         raise click.UsageError("say what to run, as in `microvm exec NAME -- echo hello`")
     given = as_json(options)
     status = execute(name, [*argv], given, standard_input=standard_input, wait=wait)
-    shared.exit_now(status)
+    standard.leave(status)
 
 
 @click.command(cls=habits.Command)
@@ -71,4 +71,4 @@ def shell(name: str, wait: bool, **options: Any) -> None:
     from microvm.supervisor.execute import execute
 
     given = as_json(options) | ({"tty": True} if os.isatty(0) else {})
-    shared.exit_now(execute(name, _SHELL, given, wait=wait))
+    standard.leave(execute(name, _SHELL, given, wait=wait))

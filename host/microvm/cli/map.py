@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from microvm.cli import shared
+from microvm.cli import names, shared, standard
 from microvm.cli.signals import run_until_signal
 from microvm.errors import MicroVMError, how_to_install
 from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
@@ -100,7 +100,7 @@ def map(  # noqa: A001 - the verb's name
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     lines = _Lines(descriptor, how.pop("env"))
     start = (
-        partial(shared.image_of, image)
+        partial(names.image_of, image)
         if snapshot is None
         else partial(shared.snapshot_of, snapshot, image)
     )
@@ -123,7 +123,7 @@ async def _map(
     total = await lines.count()
     if total == 0:
         return 0
-    machine["notify"] = cache(shared.notify)  # what several machines say is said once
+    machine["notify"] = cache(standard.notify)  # what several machines say is said once
     size = machines or (usable_cpus() if scheduler is None else None)
     if size is not None and total is not None:
         size = min(size, total)

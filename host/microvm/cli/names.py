@@ -7,11 +7,32 @@ images the beginning of a digest. Nothing but the command line does: a program h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-
-import click
+from typing import TYPE_CHECKING
 
 from microvm.errors import ImageError, MicroVMError, SnapshotError
 from microvm.near import near
+
+if TYPE_CHECKING:
+    import click
+
+    from microvm_image.image import Image
+
+
+def image_of(given: str | None) -> Image:
+    """Return the image that `--image` names, or begins to; for those who name none the default.
+
+    The default and a ready-made one are built if need be.
+
+    :raises ImageError: there is none, and none can be built.
+    """
+    from microvm import readymade
+    from microvm.progress import on_stderr
+    from microvm_image import default
+
+    with on_stderr() as report:
+        if given is None:
+            return default(report=report)
+        return readymade.find(image(given), report)
 
 
 def image(text: str) -> str:

@@ -19,7 +19,7 @@ import click
 from click.core import ParameterSource
 
 from microvm import readymade
-from microvm.cli import shared
+from microvm.cli import names, shared, standard
 from microvm.cli.cell import STDERR, STDOUT, run
 from microvm.errors import ImageError, MachineError, MicroVMError
 from microvm.option import options_of, read_options
@@ -198,7 +198,7 @@ class Notebook:
                 yield self._machine(context, start)
             except MachineError:
                 self._end(start)
-                shared.notify("the machine is gone, with all in it; the next cell starts another")
+                standard.notify("the machine is gone, with all in it; the next cell starts another")
                 raise
 
     def _run(
@@ -272,7 +272,7 @@ def _start(params: Mapping[str, Any], options: PoolOptions) -> _Machine:
     image, snapshot = params["image"], params["snapshot"]
     start: Snapshot | Image
     if snapshot is None:
-        booted = start = shared.image_of(image)
+        booted = start = names.image_of(image)
     else:
         start = shared.snapshot_of(snapshot, image)
         booted = start.find_image()
@@ -281,7 +281,7 @@ def _start(params: Mapping[str, Any], options: PoolOptions) -> _Machine:
     vm = MicroVM(start, **asked)
     vm.start()
     for notice in notices:
-        shared.notify(notice)
+        standard.notify(notice)
     return _Machine(vm, _interpreter(booted), read_options(PoolOptions, options))
 
 

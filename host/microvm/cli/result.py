@@ -5,52 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
-
-import click
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from microvm.guest.process import Process
 
-F = TypeVar("F", bound=Callable[..., object])
-
 MAX_OUTPUT = 16 << 20
 """The bytes that a command may write where its output is kept, and nothing else is said."""
-
-
-def options(function: F) -> F:
-    """Add the options, which `of` reads, to a verb."""
-    for option in (
-        click.option(
-            "--json-file",
-            type=click.File("w", lazy=False),
-            metavar="FILE",
-            help="Write the result as JSON to this file, as /dev/fd/3, and pass the output on.",
-        ),
-        click.option(
-            "--json",
-            "as_json",
-            is_flag=True,
-            help="Print the result as JSON, with the output in it, in the place of the output: 16M "
-            "at most, if --max-output says nothing else.",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def of(parsed: dict[str, Any]) -> Result:
-    """Take what is asked for out of the values of all of a verb's options."""
-    as_json, file = parsed.pop("as_json"), parsed.pop("json_file")
-    if as_json and file:
-        raise click.UsageError("--json keeps the output, --json-file passes it on: choose one")
-    if as_json and parsed.get("tty"):
-        raise click.UsageError("--json keeps the output, -t is to see it: --json-file goes with it")
-    if as_json and parsed.get("max_output") is None:
-        parsed["max_output"] = MAX_OUTPUT
-    return Result(file, keeps=as_json)
 
 
 class Result:
@@ -90,8 +53,6 @@ class Result:
         """Write the result at the end of the block, whichever way that is left."""
         try:
             yield
-        except click.ClickException:
-            raise
         except Exception as error:
             self._write(error)
             raise
@@ -115,4 +76,4 @@ class Result:
         )
         if self.status is not None:
             shown["status"] = self.status
-        click.echo(json.dumps(shown), file=self._file)
+        print(json.dumps(shown), file=self._file, flush=True)

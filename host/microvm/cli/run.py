@@ -6,9 +6,12 @@ from typing import Any
 
 import click
 
-from microvm.cli import copies, habits, result, shared
-from microvm.machine import MicroVM
+from microvm.cli import habits, launch, shared, standard
+from microvm.cli.copies import Copies, Copy
+from microvm.cli.result import MAX_OUTPUT, Result
+from microvm.option import Option
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
+from microvm.units import parse_size
 
 
 class _Run(habits.Command):
@@ -26,6 +29,24 @@ class _Run(habits.Command):
         return rest
 
 
+def _copies(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> tuple[Copy, ...]:
+    """Read what is to be copied, as a callback of click's."""
+    del context, parameter
+    copies = []
+    for text in texts:
+        source, colon, target = text.rpartition(":")
+        if not colon:
+            source, target = text, "."
+        if not source or not target:
+            raise click.BadParameter(f"{text!r} is not SRC:DST")
+        if "-" in (source, target):
+            raise click.BadParameter("standard input and output are the command's")
+        copies.append(Copy(source, target))
+    return tuple(copies)
+
+
 @click.command(cls=_Run, context_settings={"allow_interspersed_args": False})
 @shared.options(ImageOptions, "run")
 @shared.from_snapshot
@@ -35,7 +56,28 @@ class _Run(habits.Command):
     callback=shared.snapshot_name,
     help="Keep the machine as it is after CMD, if that exits with 0, as a snapshot of that name.",
 )
-@copies.options
+@click.option(
+    "--copy",
+    multiple=True,
+    metavar="SRC[:DST]",
+    callback=_copies,
+    shell_complete=shared.files,
+    help="Copy a file or folder into the guest before CMD. [default DST: where CMD runs]",
+)
+@click.option(
+    "--collect",
+    multiple=True,
+    metavar="SRC[:DST]",
+    callback=_copies,
+    help="Copy a file or folder of the guest to here after CMD, also when that has failed. "
+    "[default DST: the current folder]",
+)
+@click.option(
+    "--max-collect",
+    metavar="SIZE",
+    callback=shared.read(Option("", parse_size, metavar="SIZE")),
+    help="Bytes that each --collect may bring. [default: 1G]",
+)
 @click.option(
     "--entrypoint",
     metavar="CMD",
@@ -45,7 +87,19 @@ class _Run(habits.Command):
 @shared.options(MachineOptions, "run")
 @shared.options(ExecOptions, "run")
 @shared.standard_input
-@result.options
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the result as JSON, with the output in it, in the place of the output: 16M at "
+    "most, if --max-output says nothing else.",
+)
+@click.option(
+    "--json-file",
+    type=click.File("w", lazy=False),
+    metavar="FILE",
+    help="Write the result as JSON to this file, as /dev/fd/3, and pass the output on.",
+)
 @shared.rm
 @click.option(
     "--name",
@@ -94,51 +148,30 @@ def run(
     is the command's, and Ctrl-C is a key like any other.
     """  # noqa: D301 - click wants the backspace itself
     shared.check_terminal(standard_input, options["tty"])
-    told = result.of(options)
-    told.argv = command
-    with told.written():
-        told.status = _run(
-            told, command, image, snapshot, save, entrypoint, standard_input, options
-        )
-    shared.exit_now(told.status)
-
-
-def _run(
-    told: result.Result,
-    command: tuple[str, ...],
-    image: str | None,
-    snapshot: str | None,
-    save: str | None,
-    entrypoint: str | None,
-    standard_input: bool | None,
-    options: dict[str, Any],
-) -> int:
-    """Run the command, and return our exit status."""
-    carried = copies.of(options)
-    how = shared.given(ExecOptions, options)
-    start = None if snapshot is None else shared.snapshot_of(snapshot, image)
-    booted = start.find_image() if start else shared.image_of(image)
-    argv = told.argv = booted.manifest.config.argv(command, entrypoint)
-    if not argv:
-        named = (
-            "there is no command"
-            if image is snapshot is None
-            else f"image {image or booted.name} has no command of its own"
-        )
-        raise click.UsageError(f"{named}: say what to run, as in `microvm run … -- echo hello`")
-    machine = MicroVM(
-        start or booted,
-        **shared.given(MachineOptions, {**options, "notify": shared.notify}),
+    copies = Copies(options.pop("copy"), options.pop("collect"), options.pop("max_collect"))
+    result = result_of(options)
+    status = launch.run(
+        command,
+        shared.given(MachineOptions, options),
+        shared.given(ExecOptions, options),
+        image=image,
+        snapshot=snapshot,
+        save=save,
+        entrypoint=entrypoint,
+        standard_input=standard_input,
+        copies=copies,
+        result=result,
     )
-    if save is not None:
-        from microvm.start.snapshots import check_room
+    standard.leave(status)
 
-        check_room()
-    machine.launch()
-    # While QEMU starts, all the rest is imported.
-    import asyncio
 
-    from microvm.cli.attach import Attached
-
-    attached = Attached(machine, argv, how, carried, save, standard_input, told)
-    return asyncio.run(attached.status())
+def result_of(options: dict[str, Any]) -> Result:
+    """Take what result is asked for out of the values of all options."""
+    as_json, file = options.pop("as_json"), options.pop("json_file")
+    if as_json and file:
+        raise click.UsageError("--json keeps the output, --json-file passes it on: choose one")
+    if as_json and options.get("tty"):
+        raise click.UsageError("--json keeps the output, -t is to see it: --json-file goes with it")
+    if as_json and options.get("max_output") is None:
+        options["max_output"] = MAX_OUTPUT
+    return Result(file, keeps=as_json)

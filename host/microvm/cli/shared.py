@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from click.core import ParameterSource
 
-from microvm import interrupt
 from microvm.cli import habits, preset_places
 from microvm.errors import SnapshotError, UsageError
-from microvm.option import Option, check_needs, options_of
+from microvm.option import Option, check_needs, flag, options_of
 from microvm.options import counted
 from microvm.printable import printable
 from microvm.units import parse_duration
@@ -22,7 +20,6 @@ from microvm.units import parse_duration
 if TYPE_CHECKING:
     from microvm.cli.presets import Preset, Presets
     from microvm.snapshot import Snapshot
-    from microvm_image import Image
 
 _PRESETS = "microvm.presets"  # in click's notes about a command
 
@@ -216,12 +213,8 @@ def options(kind: Any, verb: str) -> Callable[[F], F]:
     return decorate
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
 def _option(option: Option, verb: str) -> Callable[[F], F]:
-    names = [_flag(option.name), *([f"-{option.short}"] if option.short else [])]
+    names = [flag(option.name), *([f"-{option.short}"] if option.short else [])]
     more: dict[str, Any] = {
         "metavar": option.metavar,
         "multiple": option.multiple,
@@ -313,7 +306,7 @@ def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
     """
     declared = options_of(cast(Any, kind))
     try:
-        check_needs(declared, parsed, _flag)
+        check_needs(declared, parsed, flag)
     except UsageError as error:
         raise click.UsageError(error.message) from None
     options = {name: parsed[name] for name in declared if parsed.get(name) is not None}
@@ -333,24 +326,6 @@ def check_terminal(standard_input: bool | None, tty: Any) -> None:
         raise click.UsageError("the input device is not a TTY: leave out -t")
 
 
-def image_of(given: str | None) -> Image:
-    """Return the image that `--image` names, or begins to; for those who name none the default.
-
-    The default and a ready-made one are built if need be.
-
-    :raises ImageError: there is none, and none can be built.
-    """
-    from microvm import readymade
-    from microvm.cli import names
-    from microvm.progress import on_stderr
-    from microvm_image import default
-
-    with on_stderr() as report:
-        if given is None:
-            return default(report=report)
-        return readymade.find(names.image(given), report)
-
-
 def snapshot_of(given: str, image: str | None) -> Snapshot:
     """Return the snapshot that `--from` names.
 
@@ -362,23 +337,3 @@ def snapshot_of(given: str, image: str | None) -> Snapshot:
     if image is not None:
         raise click.UsageError("--from has an image already: there is no --image beside it")
     return Snapshot.find(given)
-
-
-def exit_now(status: int) -> NoReturn:
-    """Exit without taking the interpreter apart, which takes longer than many a command."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    interrupt.leave(status)
-
-
-def complain(text: str) -> None:
-    """Print a line about what has failed to standard error."""
-    click.echo(f"microvm: {printable(text)}", err=True)
-
-
-def notify(text: str) -> None:
-    """Print a line that a user may want to see to standard error, but for `--quiet`."""
-    from microvm.progress import STDERR
-
-    if not STDERR.quiet:
-        complain(text)

@@ -89,7 +89,7 @@ def prune(unusable: bool, everything: bool) -> None:
     One that is whole, and cannot be used here for want of its image, its QEMU or its host, stays,
     and a line on stderr says why it cannot.
     """
-    from microvm.cli.shared import notify
+    from microvm.cli.standard import notify
     from microvm.start import snapshots
 
     for each in snapshots.prune(unusable=unusable, everything=everything):

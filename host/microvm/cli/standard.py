@@ -6,8 +6,10 @@ import io
 import select
 import signal
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from microvm import interrupt
+from microvm.printable import printable
 from microvm.streams import open_missing
 
 if TYPE_CHECKING:
@@ -72,6 +74,26 @@ def open_all() -> None:
     open_missing()
     sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
     sys.stderr = _text(_Errors(2, "w", closefd=False), sys.stderr)
+
+
+def leave(status: int) -> NoReturn:
+    """Exit without taking the interpreter apart, which takes longer than many a command."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    interrupt.leave(status)
+
+
+def complain(text: str) -> None:
+    """Print a line about what has failed to standard error."""
+    print(f"microvm: {printable(text)}", file=sys.stderr)
+
+
+def notify(text: str) -> None:
+    """Print a line that a user may want to see to standard error, but for `--quiet`."""
+    from microvm.progress import STDERR
+
+    if not STDERR.quiet:
+        complain(text)
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from microvm.cli import habits, shared, signals
+from microvm.cli import habits, names, shared, signals, standard
 from microvm.options import ImageOptions, MachineOptions
 
 
@@ -51,7 +51,7 @@ def start(
         raise click.UsageError("NAME and --name are the same: give one")
     name = name or named
     with signals.raised(), Start(name) as begun:
-        given = {} if snapshot is not None else {"image": str(shared.image_of(image).path)}
+        given = {} if snapshot is not None else {"image": str(names.image_of(image).path)}
         if snapshot is not None:
             shared.snapshot_of(snapshot, image)
         begun.order(
@@ -60,6 +60,6 @@ def start(
             options=dict(shared.given(MachineOptions, options)),
             idle_timeout=idle_timeout,
             max_age=max_age,
-            notify=shared.notify,
+            notify=standard.notify,
         )
     click.echo(begun.name)

@@ -47,14 +47,14 @@ def hello(**options: Unpack[PoolOptions]) -> tuple[float, str]:
     :raises Silent: it has not, or not in time.
     :raises MicroVMError: whatever the start of a machine raises.
     """
-    from microvm.cli import presets, shared
+    from microvm.cli import names, presets
     from microvm.option import options_of
 
     found = presets.Presets()
     image = found.find("image", "run")
     preset = {name: found.find(name, "run") for name in options_of(PoolOptions)}
     given = {name: each.value for name, each in preset.items() if each}
-    booted = shared.image_of(image.value if image else None)
+    booted = names.image_of(image.value if image else None)
     try:
         return asyncio.run(_hello(booted, cast(PoolOptions, {**given, **options})))
     except TimeoutError:

@@ -1,0 +1,74 @@
+"""The work of `microvm run`: its QEMU is spawned before most of this library is imported."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from microvm.cli import names, standard
+from microvm.cli.copies import Copies
+from microvm.cli.result import Result
+from microvm.errors import UsageError
+from microvm.machine import MicroVM
+
+if TYPE_CHECKING:
+    from microvm.options import ExecOptions, MachineOptions
+
+
+def run(
+    command: Sequence[str],
+    machine: MachineOptions,
+    how: ExecOptions,
+    *,
+    image: str | None = None,
+    snapshot: str | None = None,
+    save: str | None = None,
+    entrypoint: str | None = None,
+    standard_input: bool | None = None,
+    copies: Copies | None = None,
+    result: Result | None = None,
+) -> int:
+    """Run a command in a machine of its own, and return our exit status.
+
+    :param command: see `microvm_image.config.Config.argv`; so is `entrypoint`.
+    :param image: what `--image` names, and `snapshot` what `--from` does.
+    :param save: see `Attached`; so are `standard_input` and `copies`.
+    :param result: is told of the command, and written.
+    """
+    result = result or Result()
+    result.argv = command
+    with result.written():
+        start = None
+        if snapshot is not None:
+            from microvm.cli.shared import snapshot_of
+
+            start = snapshot_of(snapshot, image)
+        booted = start.find_image() if start else names.image_of(image)
+        argv = result.argv = booted.manifest.config.argv(command, entrypoint)
+        if not argv:
+            named = (
+                "there is no command"
+                if image is snapshot is None
+                else f"image {image or booted.name} has no command of its own"
+            )
+            hint = "say what to run, as in `microvm run … -- echo hello`"
+            raise UsageError(named, hint=hint)
+        options: MachineOptions = {**machine, "notify": standard.notify}
+        vm = MicroVM(start or booted, **options)
+        if save is not None:
+            from microvm.start.snapshots import check_room
+
+            check_room()
+        gc.disable()  # it would look again and again at what is imported, which stays
+        vm.launch()
+        # While QEMU starts, all the rest is imported.
+        import asyncio
+
+        from microvm.cli.attach import Attached
+
+        attached = Attached(vm, argv, how, copies or Copies(), save, standard_input, result)
+        gc.freeze()
+        gc.enable()
+        result.status = asyncio.run(attached.status())
+    return result.status

@@ -1,0 +1,92 @@
+"""The plain command lines of `microvm run`, which are read by the table of options alone.
+
+They need no click, which takes longer to import than QEMU to be spawned. Whatever is not exactly
+what the table has, or is wrong, or may be said elsewhere, is left to click.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from microvm.cli import preset_places
+from microvm.errors import UsageError
+from microvm.option import Option, check_needs, flag, options_of
+from microvm.options import ExecOptions, ImageOptions, MachineOptions
+
+_VERB = "run"
+
+
+class Plain(NamedTuple):
+    """What a plain command line says."""
+
+    command: Sequence[str]
+    machine: MachineOptions
+    how: ExecOptions
+    image: str | None
+
+
+def read(arguments: Sequence[str]) -> Plain | None:
+    """Read what is behind the verb; None for what is not plain."""
+    if "MICROVM_LOG" in os.environ or preset_places.any_there():
+        return None
+    found = _split(arguments)
+    if found is None:
+        return None
+    texts, command = found
+    try:
+        return Plain(
+            command,
+            machine=_values(MachineOptions, texts),
+            how=_values(ExecOptions, texts),
+            image=_values(ImageOptions, texts).get("image"),
+        )
+    except UsageError:
+        return None
+
+
+def _split(arguments: Sequence[str]) -> tuple[dict[str, list[str]], Sequence[str]] | None:
+    """Split a command line into the texts of its options, by their names, and the command."""
+    spelled = {
+        spelling: option
+        for kind in (MachineOptions, ExecOptions, ImageOptions)
+        for option in options_of(kind).values()
+        if _VERB in option.verbs
+        for spelling in (flag(option.name), f"-{option.short}")
+    }
+    texts: dict[str, list[str]] = {}
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("-"):
+            return texts, [word, *words]
+        if word == "--":
+            command = [*words]
+            return (texts, command) if command else None
+        option = spelled.get(word)
+        if option is None or word == "-":
+            return None
+        text = "" if option.is_flag else next(words, "-")
+        if text.startswith("-"):
+            return None
+        texts.setdefault(option.name, []).append(text)
+    return None
+
+
+def _values(kind: Any, texts: Mapping[str, list[str]]) -> Any:
+    """Return the values of the options of a class, checked together.
+
+    :raises UsageError: one cannot be.
+    """
+    declared = options_of(kind)
+    values = {
+        name: _value(declared[name], each) for name, each in texts.items() if name in declared
+    }
+    check_needs(declared, values)
+    return values
+
+
+def _value(option: Option, texts: list[str]) -> Any:
+    if option.is_flag:
+        return True
+    return option.read(option.from_text(tuple(texts) if option.multiple else texts[-1]))

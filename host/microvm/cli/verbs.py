@@ -1,0 +1,144 @@
+"""The verbs of the command line, and the running of one, up to its errors and exit status."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import click
+
+from microvm._version import __version__
+from microvm.cli import standard
+from microvm.cli.group import Group
+from microvm.errors import (
+    BootError,
+    ConfinementError,
+    GuestDied,
+    GuestUnresponsive,
+    MicroVMError,
+    QemuError,
+    UsageError,
+    how_to_install,
+)
+from microvm.printable import printable
+
+_COMMANDS = {
+    "bench": "microvm.cli.bench",
+    "checkpoint": "microvm.cli.checkpoint",
+    "completion": "microvm.cli.completion",
+    "config": "microvm.cli.config",
+    "confinement": "microvm.cli.confinement",
+    "cp": "microvm.cli.cp",
+    "exec": "microvm.cli.exec:execute",
+    "help": "microvm.cli.help",
+    "doctor": "microvm.cli.doctor",
+    "image": "microvm.cli.image",
+    "inspect": "microvm.cli.machines",
+    "kernel": "microvm.cli.kernel",
+    "logs": "microvm.cli.machines",
+    "map": "microvm.cli.map",
+    "ps": "microvm.cli.machines",
+    "run": "microvm.cli.run",
+    "shell": "microvm.cli.exec",
+    "snapshot": "microvm.cli.snapshot",
+    "start": "microvm.cli.start",
+    "stop": "microvm.cli.machines",
+    "template": "microvm.cli.template",
+    "wait": "microvm.cli.machines",
+}
+
+
+class _LazyGroup(Group):
+    """A group that imports a command's module when that command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name or cmd_name)
+        return command
+
+
+@click.group(
+    cls=_LazyGroup,
+    epilog="Try: microvm run -- echo hello",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, "-V", "--version", prog_name="microvm")
+def cli() -> None:
+    """Run a command inside a real virtual machine as easily as on your own."""
+    if "MICROVM_LOG" in os.environ:
+        from microvm.cli.log import listen
+
+        listen()
+
+
+def main(work: Callable[[], object] = lambda: cli(standalone_mode=False)) -> None:
+    """Run the command line, or a part of it, and exit with the status that it documents."""
+    standard.open_all()
+    try:
+        try:
+            if "MICROVM_COMPLETE" in os.environ:
+                from microvm.cli.completion import answer
+
+                answer(cli, "MICROVM_COMPLETE")
+            sys.exit(work())  # type: ignore[arg-type] # click's word for a status
+        finally:
+            sys.stdout.flush()  # what fails here fails below
+    except click.ClickException as error:
+        text = io.StringIO()
+        error.show(text)
+        _print_to_stderr(text.getvalue())
+        sys.exit(error.exit_code)
+    except click.Abort:  # Ctrl-C, before there was anything to end
+        sys.exit(128 + signal.SIGINT)
+    except MicroVMError as error:
+        fail(error)
+    except ModuleNotFoundError as error:
+        message = f"the Python module {error.name} is not installed"
+        fail(MicroVMError(message, hint=how_to_install("vm")))
+    except MemoryError:
+        from microvm.capacity import SHORTAGES
+
+        fail(MicroVMError("there is no more memory", hint=SHORTAGES[errno.ENOMEM]))
+    except RuntimeError as error:
+        # Also of the event loop, when it has ended and waits for its threads in one more.
+        from microvm.threads import is_out_of_threads, thread_error
+
+        if not is_out_of_threads(error):
+            raise
+        fail(thread_error())
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        from microvm.capacity import SHORTAGES
+
+        hint = SHORTAGES.get(error.errno or 0, "")
+        fail(MicroVMError(f"{name}{error.strerror or error}", hint=hint))
+
+
+def _print_to_stderr(text: str) -> None:
+    # No `map` here: it is our submodule of that name, once that is imported.
+    lines = [printable(line) for line in text.expandtabs().splitlines()]
+    click.echo("".join(f"{line}\n" for line in lines), err=True, nl=False)
+
+
+def fail(error: MicroVMError) -> None:
+    """Print an error, and exit with its status."""
+    click.echo(f"microvm: {error}", err=True)
+    if isinstance(error, UsageError):
+        _print_to_stderr(error.detail)
+    elif error.detail and (
+        isinstance(error, ConfinementError)  # what the compiler of the launcher said
+        or not isinstance(error, QemuError | GuestDied | GuestUnresponsive)
+    ):
+        whose = "the guest's console" if isinstance(error, BootError) else "what it said"
+        _print_to_stderr(f"--- the end of {whose}\n{error.detail}\n---")
+    sys.exit(error.exit_status)
