@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from microvm.errors import UsageError
 
@@ -19,8 +18,7 @@ Magic = tuple[tuple[int, bytes], ...]
 """Offsets and the bytes that must stand there, all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arch:
+class Arch(NamedTuple):
     """An architecture of guests.
 
     :ivar name: the name that `uname -m`, QEMU and Alpine have for it.

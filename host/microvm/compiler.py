@@ -30,10 +30,10 @@ def sources(packed: Path, checkout: Path, what: str) -> Path:
 def source_digest(folder: Path) -> str:
     """Return the SHA-256 of the names and contents of all that is compiled, in hex."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in {".c", ".h"} or path.name == "Makefile":
-            data = path.read_bytes()
-            digest.update(f"{path.relative_to(folder)}\0{len(data)}\0".encode() + data)
+    compiled = (x for x in folder.rglob("*") if x.suffix in {".c", ".h"} or x.name == "Makefile")
+    for path in sorted(compiled):
+        data = path.read_bytes()
+        digest.update(f"{path.relative_to(folder)}\0{len(data)}\0".encode() + data)
     return digest.hexdigest()
 
 

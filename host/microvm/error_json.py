@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 from microvm.errors import FileError, MicroVMError, QemuExit
@@ -66,12 +65,12 @@ def _packed(value: object) -> Any:
     match value:
         case bytes() | bytearray():
             return {"bytes": base64.b64encode(value).decode()}
-        case tuple():
-            return {"tuple": [_packed(each) for each in value]}
         case list():
             return [_packed(each) for each in value]
         case QemuExit():
-            return {"QemuExit": asdict(value)}
+            return {"QemuExit": value._asdict()}
+        case tuple():
+            return {"tuple": [_packed(each) for each in value]}
         case None | bool() | int() | float() | str():
             return value
     return str(value)

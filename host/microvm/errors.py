@@ -33,10 +33,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from errno import EACCES, EEXIST, EISDIR, ENOENT, ENOTDIR, EPERM
 from signal import SIGKILL
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from microvm.printable import printable
 
@@ -65,8 +64,7 @@ ExitKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class QemuExit:
+class QemuExit(NamedTuple):
     """The exit of a QEMU process: what kind it was, and why.
 
     :ivar kind: `reset`, `shutdown` and `panic` are the guest's doing, `quit` is ours; `killed` is

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import cache
-from inspect import cleandoc
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from microvm.errors import UsageError
 
@@ -20,8 +18,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """The record of an option: all about it that the type checker has no use for.
 
     :ivar help: what it does, in a sentence or two.
@@ -100,7 +97,7 @@ class Option:
 def options_of(kind: Any) -> dict[str, Option]:
     """Return the options that a class of :mod:`microvm.options` declares, by name, in order."""
     return {
-        name: replace(annotation.__metadata__[0], name=name, type=annotation.__origin__)
+        name: annotation.__metadata__[0]._replace(name=name, type=annotation.__origin__)
         for name, annotation in kind.__annotations__.items()
     }
 
@@ -159,9 +156,11 @@ def lists(kind: Any) -> Callable[[F], F]:
     """Return a decorator that adds the options of a class to the docstring, for `help()`."""
 
     def decorate(function: F) -> F:
-        if function.__doc__:  # `python -OO` has none
-            lines = [f":param {name}: {one.about()}" for name, one in options_of(kind).items()]
-            function.__doc__ = "\n".join([cleandoc(function.__doc__), "", *lines])
+        if text := function.__doc__:  # `python -OO` has none
+            indent = text[len(text.rstrip(" ")) :]  # before Python 3.13 that of the source
+            options = options_of(kind).items()
+            lines = [f"{indent}:param {name}: {option.about()}" for name, option in options]
+            function.__doc__ = "\n".join([text.rstrip(), "", *lines])
         return function
 
     return decorate

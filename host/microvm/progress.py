@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from microvm.printable import printable
@@ -134,11 +133,11 @@ class TerminalReporter:
         return self._progress
 
 
-@dataclass(slots=True)
 class _Stderr:
     """Our standard error, and what is said there beside errors."""
 
-    quiet: bool = False
+    def __init__(self) -> None:
+        self.quiet = False
 
     @property
     def moves(self) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from microvm.cache import lock
 from microvm.cache import store as cache
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 _logger = Area("image")
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyMade:
+class ReadyMade(NamedTuple):
     """A ready-made image.
 
     :ivar registry: the OCI image that it is made from.

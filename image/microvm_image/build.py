@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -267,11 +267,11 @@ class _Builder:
         """Yield the image as it is before a step; it goes with the step."""
         name = self._plan.name(digest)
         manifest = self._manifest(name)
-        config = replace(manifest.config, user="", entrypoint=(), cmd=())
+        config = manifest.config._replace(user="", entrypoint=(), cmd=())
         path = folder_of(name)
         with lock.held(path, self._report):  # nobody is to prune it
             try:
-                yield self._write(path, tree, replace(manifest, config=config, warm=()))
+                yield self._write(path, tree, manifest._replace(config=config, warm=()))
             finally:
                 cache.clear(path)
 
@@ -315,12 +315,12 @@ class _Builder:
             with (folder / INITRAMFS).open("wb") as file:
                 initramfs.write(entries, plan.programs.files, plan.kernel.modules, file)
             size, sha256 = _measured(folder / INITRAMFS)
-            manifest = replace(manifest, initramfs_size=size, initramfs_sha256=sha256)
+            manifest = manifest._replace(initramfs_size=size, initramfs_sha256=sha256)
             if not small:
                 self._report.step(f"writing the disk of {manifest.name}")
                 disk.write(tree, folder / DISK, plan.source.digest)
                 size, sha256 = _measured(folder / DISK)
-                manifest = replace(manifest, disk_size=size, disk_sha256=sha256)
+                manifest = manifest._replace(disk_size=size, disk_sha256=sha256)
             for part in folder.iterdir():
                 part.chmod(cache.READ_ONLY_MODE)
             (folder / MANIFEST).write_text(manifest.json())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 from microvm.options import ExecOptions
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """The defaults of a run, as the configuration of an OCI image has them.
 
     :ivar env: variables as `NAME=VALUE`; of two with one name the later counts.
@@ -17,7 +16,6 @@ class Config:
     :ivar user: a name or number, either with `:GROUP`; empty for root.
     :ivar entrypoint: what `microvm run` puts before the command.
     :ivar cmd: what `microvm run` runs behind the entrypoint where it is given no command.
-    :raises ValueError: a variable has no name, or a text has what no command can be given.
     """
 
     env: tuple[str, ...] = ()
@@ -26,7 +24,11 @@ class Config:
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
+    def check(self) -> Self:
+        """Return it, if commands can be given all that it says.
+
+        :raises ValueError: a variable has no name, or a text has what no command can be given.
+        """
         for entry in self.env:
             if not entry.partition("=")[0] or "=" not in entry:
                 raise ValueError(f"{entry!r} is no variable: it is not NAME=VALUE")
@@ -34,6 +36,7 @@ class Config:
             if "\0" in text:
                 raise ValueError(f"{text!r} has a NUL in it")
             text.encode("utf-8", "surrogateescape")  # as it goes to the guest
+        return self
 
     @property
     def options(self) -> ExecOptions:

@@ -7,8 +7,8 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from microvm import arch as arches
 from microvm.arch import Bus
@@ -39,8 +39,7 @@ _DIGEST = re.compile(r"[0-9a-f]{4,12}")
 _NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # templates are called by it, too
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """The manifest of an image: what it is made of.
 
     Digests are SHA-256 in hex, sizes are in bytes.
@@ -87,11 +86,10 @@ class Manifest:
 
     def json(self) -> str:
         """Return the text of `manifest.json`."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps(record.members(self), indent=2) + "\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """An image on the disk."""
 
     path: Path
@@ -296,6 +294,7 @@ def read_manifest(members: dict[str, object], where: str) -> Manifest:
     if members.get("format") != FORMAT:
         raise ImageError(f"{where}: of another version of microvm")
     manifest = record.make(Manifest, members)
+    manifest.config.check()
     if not _NAME.fullmatch(manifest.name):
         raise ValueError(f"{manifest.name!r} cannot be its name")
     if manifest.arch not in arches.ARCHES:

@@ -6,10 +6,9 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from microvm.arch import Arch, Bus, Magic
 from microvm.errors import ImageError
@@ -55,8 +54,7 @@ needs, and at most ten in a folder. What a kernel has built in is not there: Deb
 kernel has all of the first but the last, and of the others all but libcrc32c, virtio_blk, erofs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """A kernel that QEMU can start.
 
     :ivar version: the version, as `uname -r` prints it.

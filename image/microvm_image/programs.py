@@ -6,8 +6,8 @@ import hashlib
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from microvm import compiler
 from microvm.arch import Arch
@@ -29,8 +29,7 @@ _WHAT = "the guest's programs"
 _DAEMON = "sandboxd"  # which stands for all of them
 
 
-@dataclass(frozen=True, slots=True)
-class Programs:
+class Programs(NamedTuple):
     """The compiled programs: static binaries.
 
     :ivar files: them by their `NAMES`.

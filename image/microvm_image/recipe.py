@@ -104,7 +104,7 @@ class Recipe:
         for command in self.warm:
             _check_command(command)
         try:
-            self.config(Config())
+            self.config(Config()).check()
         except ValueError as error:
             raise UsageError(str(error)) from None
 

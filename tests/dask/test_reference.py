@@ -77,7 +77,7 @@ def large_image(image: Image, path: Path, size: int = 3 << 30) -> Image:
             piece = number.to_bytes(8) + random[8:]
             disk.write(piece)
             digest.update(piece)
-    made = replace(image.manifest, name="large", disk_size=size, disk_sha256=digest.hexdigest())
+    made = image.manifest._replace(name="large", disk_size=size, disk_sha256=digest.hexdigest())
     (path / "manifest.json").write_text(made.json())
     return load(path)
 

@@ -16,7 +16,6 @@ import tarfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -142,7 +141,7 @@ def _small_parts(folder: Path) -> None:
     host = arch.find()
     (folder / alpine.archive_name(host)).write_bytes(buffer.getvalue())
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-    arch.ARCHES[host.name] = replace(host, alpine_sha256=digest)
+    arch.ARCHES[host.name] = host._replace(alpine_sha256=digest)
     os.environ["MICROVM_ROOTFS"] = str(folder)
     os.environ["MICROVM_KERNEL"] = str(folder / "vmlinuz")
     programs.sources = lambda: parts

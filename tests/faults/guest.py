@@ -59,8 +59,7 @@ def changed(image: Image, folder: Path, *, warm: str = "", **files: bytes) -> Im
     # Of two members with one name, the kernel keeps the later.
     initramfs = image.initramfs.read_bytes() + (added.getvalue() if files else b"")
     (made / "initramfs.cpio").write_bytes(initramfs)
-    manifest = replace(
-        image.manifest,
+    manifest = image.manifest._replace(
         initramfs_size=len(initramfs),
         initramfs_sha256=hashlib.sha256(initramfs).hexdigest(),
         warm=(("sh", "-c", warm),) if warm else image.manifest.warm,

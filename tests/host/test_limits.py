@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from signal import SIGKILL
 from subprocess import PIPE
 from typing import Any
@@ -79,7 +78,7 @@ async def test_a_flood_holds_up_neither_deadlines_nor_others(
 
         return Channel(session, count, *others)
 
-    timeouts = replace(NO_GRACE, kill=SHORT_TIMEOUT)
+    timeouts = NO_GRACE._replace(kill=SHORT_TIMEOUT)
     async with greeted(timeouts=timeouts, channel=counting) as (guest, peer):
         process = await peer.started(guest.exec(["yes"], stdin=PIPE, timeout=SHORT_TIMEOUT))
         command = [sys.executable, "-c", FLOOD, str(peer.port.fileno()), frame.encode().hex()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from microvm import ImageError, SnapshotError
 from microvm.cli.verbs import cli
 from microvm.start import saved, snapshots
 
-GONE = replace(MADE, folder="", memory=1)  # an image of the cache, which has none
+GONE = MADE._replace(folder="", memory=1)  # an image of the cache, which has none
 
 
 @pytest.fixture(autouse=True)

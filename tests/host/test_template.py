@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -51,7 +50,7 @@ def save(name: str, used: float = 0, *, copied: bool = False, disk: int = 0) -> 
     with saved.blank(disk) as memory:
         os.write(memory.ram, RAM)
         os.write(memory.state, STATE)
-        template.save(memory, name=name, origin=replace(ORIGIN, scratch=disk), copied=copied)
+        template.save(memory, name=name, origin=ORIGIN._replace(scratch=disk), copied=copied)
     path = Path(os.environ["MICROVM_CACHE"]) / "templates" / name
     if used:
         os.utime(path, (used, used))

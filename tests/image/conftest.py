@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ HEADER = "#define SANDBOXD_SCHEMA_DIGEST 0x0123456789abcdefULL\n"
 
 WORKER = """
 import sys
-from dataclasses import replace
 from pathlib import Path
 from microvm import arch
 from microvm.qemu import launcher
@@ -43,7 +41,7 @@ from microvm_image import build, initramfs, programs
 
 guest, pin, pause = sys.argv[1:]
 host = arch.find()
-arch.ARCHES[host.name] = replace(host, alpine_sha256=pin)
+arch.ARCHES[host.name] = host._replace(alpine_sha256=pin)
 programs.sources = lambda: Path(guest)
 write = initramfs.write
 
@@ -123,7 +121,7 @@ def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pin:
         path = tmp_path / alpine.archive_name(host)
         path.write_bytes(buffer.getvalue())
         digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-        monkeypatch.setitem(arch.ARCHES, host.name, replace(host, alpine_sha256=digest))
+        monkeypatch.setitem(arch.ARCHES, host.name, host._replace(alpine_sha256=digest))
         return path
 
     return make

@@ -19,7 +19,6 @@ from microvm_image.build import build
 
 WORKER = """
 import sys
-from dataclasses import replace
 from pathlib import Path
 from microvm.cli.verbs import main
 from microvm import arch
@@ -27,7 +26,7 @@ from microvm_image import default, programs
 
 guest, pin = Path(sys.argv.pop(1)), sys.argv.pop(1)
 host = arch.find()
-arch.ARCHES[host.name] = replace(host, alpine_sha256=pin)
+arch.ARCHES[host.name] = host._replace(alpine_sha256=pin)
 programs.sources = lambda: guest
 if sys.argv[1:] == ["default"]:
     print(default().path)

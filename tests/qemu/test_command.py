@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,21 +41,21 @@ def test_whole() -> None:
 
 
 def test_mmio() -> None:
-    command = arguments(replace(CONFIG, bus="mmio"), INHERITED, tsc_khz=None)
+    command = arguments(CONFIG._replace(bus="mmio"), INHERITED, tsc_khz=None)
     assert option(command, "-M") == "microvm,acpi=off,memory-backend=ram,mem-merge=off"
     assert "virtio-serial-device,max_ports=2" in command
 
 
 def test_aarch64() -> None:
-    command = arguments(replace(CONFIG, arch="aarch64"), INHERITED, tsc_khz=2_500_000)
+    command = arguments(CONFIG._replace(arch="aarch64"), INHERITED, tsc_khz=2_500_000)
     assert option(command, "-M") == "virt,memory-backend=ram,mem-merge=off"
     assert option(command, "-cpu") == "max,pauth-impdef=on"
     assert option(command, "-append") == "console=ttyAMA0 quiet panic=-1"
 
 
 def test_inherited_kvm() -> None:
-    inherited = replace(INHERITED, kvm=15)
-    command = arguments(replace(CONFIG, accel="kvm"), inherited, tsc_khz=None)
+    inherited = INHERITED._replace(kvm=15)
+    command = arguments(CONFIG._replace(accel="kvm"), inherited, tsc_khz=None)
     assert option(command, "-add-fd") == "fd=15,set=1"
     assert option(command, "-accel") == "kvm,device=/dev/fdset/1"
     assert option(command, "-cpu") == "host,-svm,-vmx,pmu=off"
@@ -66,12 +65,12 @@ def test_inherited_kvm() -> None:
 
 @pytest.mark.parametrize("accel", ["kvm", "hvf"])
 def test_hardware_knows_its_own_frequency(accel: Accel) -> None:
-    assert "khz" not in kernel_command_line(replace(CONFIG, accel=accel), tsc_khz=2_500_000)
+    assert "khz" not in kernel_command_line(CONFIG._replace(accel=accel), tsc_khz=2_500_000)
 
 
 def test_disks_are_descriptors_and_the_guest_is_told_of_them() -> None:
-    config = replace(CONFIG, disk=Path("d"), scratch=64 << 20)
-    inherited = replace(INHERITED, disk=15, scratch=16)
+    config = CONFIG._replace(disk=Path("d"), scratch=64 << 20)
+    inherited = INHERITED._replace(disk=15, scratch=16)
     command = arguments(config, inherited, tsc_khz=None)
     first = command.index("-add-fd")
     assert command[first : first + 12] == [
@@ -87,12 +86,12 @@ def test_disks_are_descriptors_and_the_guest_is_told_of_them() -> None:
     ]
     assert option(command, "-append").split()[-2:] == ["disk", "scratch"]
     assert inherited.all() == (10, 11, 12, 13, 14, 15, 16)
-    mmio = arguments(replace(config, bus="mmio"), inherited, tsc_khz=None)
+    mmio = arguments(config._replace(bus="mmio"), inherited, tsc_khz=None)
     assert "virtio-blk-device,drive=disk" in mmio
 
 
 def test_loud_kernel() -> None:
-    assert "quiet" not in kernel_command_line(replace(CONFIG, quiet=False), tsc_khz=None).split()
+    assert "quiet" not in kernel_command_line(CONFIG._replace(quiet=False), tsc_khz=None).split()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def test_root_has_a_uid_for_each_and_keeps_the_group_of_the_device() -> None:
 
 
 def test_off_leaves_what_must_not_be_gained_and_that_it_ends_with_us() -> None:
-    options = told(replace(CONFIG, confinement="off"), root=True, cgroup=9)
+    options = told(CONFIG._replace(confinement="off"), root=True, cgroup=9)
     left_out = [f"--without {layer.name}" for layer in LAYERS if layer.name != "ids"]
     assert options == ["--controller 7", "--status 8", f"--uid {UIDS}", *left_out]
 
@@ -69,16 +68,16 @@ def test_off_leaves_what_must_not_be_gained_and_that_it_ends_with_us() -> None:
     [
         (None, (13, 14), ()),
         (SAVED, (13, 14, 15), ()),
-        (replace(SAVED, copied=True), (13, 14), (15,)),
-        (replace(SAVED, saved=False), (13, 14), (15, 16)),
+        (SAVED._replace(copied=True), (13, 14), (15,)),
+        (SAVED._replace(saved=False), (13, 14), (15, 16)),
     ],
 )
 def test_what_a_clone_shares_it_cannot_write(
     memory: Memory | None, read: tuple[int, ...], written: tuple[int, ...]
 ) -> None:
-    inherited = replace(INHERITED, memory=memory)
+    inherited = INHERITED._replace(memory=memory)
     assert (inherited.read(), inherited.written()) == (read, written)
-    assert replace(inherited, disk=17).read() == (*read[:2], 17, *read[2:])
+    assert inherited._replace(disk=17).read() == (*read[:2], 17, *read[2:])
     options = told(inherited=inherited)
     assert [word for word in options if word.startswith("--file")] == [f"--file {n}" for n in read]
     assert ("--writable 15" in options) == (15 in written)
@@ -86,18 +85,18 @@ def test_what_a_clone_shares_it_cannot_write(
 
 def test_only_who_saves_a_guest_writes_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("microvm.qemu.confinement.may_raise", lambda: True)
-    scratch = replace(CONFIG, scratch=1 << 30)
+    scratch = CONFIG._replace(scratch=1 << 30)
     assert dict(limits(CONFIG, INHERITED))["file-size"] == 0
     assert dict(limits(scratch, INHERITED))["file-size"] == 1 << 30
-    assert dict(limits(CONFIG, replace(INHERITED, memory=SAVED)))["file-size"] == 0
-    saves = replace(INHERITED, memory=replace(SAVED, saved=False))
+    assert dict(limits(CONFIG, INHERITED._replace(memory=SAVED)))["file-size"] == 0
+    saves = INHERITED._replace(memory=SAVED._replace(saved=False))
     assert dict(limits(CONFIG, saves))["file-size"] > 512 << 20
     monkeypatch.setattr("microvm.qemu.confinement.may_raise", lambda: False)
     assert dict(limits(CONFIG, INHERITED)) == dict(limits(CONFIG, saves))
 
 
 def test_more_of_a_guest_may_use_more() -> None:
-    larger = replace(CONFIG, memory=1024, cpus=4)
+    larger = CONFIG._replace(memory=1024, cpus=4)
     few, many = dict(limits(CONFIG, INHERITED)), dict(limits(larger, INHERITED))
     assert all(many[name] > few[name] for name in ("address-space", "open-files", "threads"))
     assert int(bounds(larger)["memory.max"]) - int(bounds(CONFIG)["memory.max"]) == 1 << 30

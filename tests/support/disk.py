@@ -7,7 +7,6 @@ import io
 import stat
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -56,12 +55,12 @@ def disk_image(
         _pack(target, packed, frozenset(without), more, add or {})
         tree.add(TarLayer("the root", partial(Extent.of, packed)))
         disk.write(tree, folder / DISK, name)
-    manifest = replace(like.manifest, name=f"disk-{name[:12]}", bus=chosen.bus)
+    manifest = like.manifest._replace(name=f"disk-{name[:12]}", bus=chosen.bus)
     for part, path in (("kernel", KERNEL), ("initramfs", INITRAMFS), ("disk", DISK)):
         with (folder / path).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = file.tell()
-        manifest = replace(manifest, **{f"{part}_size": size, f"{part}_sha256": digest})  # type: ignore[arg-type]
+        manifest = manifest._replace(**{f"{part}_size": size, f"{part}_sha256": digest})  # type: ignore[arg-type]
     (folder / MANIFEST).write_text(manifest.json())
     return load(folder)
 

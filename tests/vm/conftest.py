@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import os
 import shutil
@@ -56,7 +55,7 @@ def unbootable(image: Image, tmp_path: Path) -> Path:
     (broken / "initramfs.cpio").chmod(0o644)
     (broken / "initramfs.cpio").write_bytes(nothing)
     digest = hashlib.sha256(nothing).hexdigest()
-    manifest = dataclasses.replace(image.manifest, initramfs_sha256=digest)
+    manifest = image.manifest._replace(initramfs_sha256=digest)
     (broken / "manifest.json").write_text(manifest.json())
     return broken
 

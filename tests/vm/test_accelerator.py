@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,7 +106,7 @@ async def test_what_is_there_and_may_not_be_used_is_said_once(
     assert await _start(image, "tcg") == ("tcg", [])
     assert await _start(image) == ("tcg", [line])
     assert await _start(image) == ("tcg", [])
-    absent = replace(denied, kind="absent")
+    absent = denied._replace(kind="absent")
     monkeypatch.setattr(accel, "obstacle", lambda _: absent)
-    replace(probes, subject="obstacle").forget()
+    probes._replace(subject="obstacle").forget()
     assert await _start(image) == ("tcg", [])

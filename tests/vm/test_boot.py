@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import hashlib
 import io
@@ -41,9 +40,7 @@ def damaged(image: Image, tmp_path: Path) -> Path:
     (path / INITRAMFS).chmod(0o644)
     (path / INITRAMFS).write_bytes(archive)
     digest = hashlib.sha256(archive).hexdigest()
-    manifest = dataclasses.replace(
-        image.manifest, initramfs_size=len(archive), initramfs_sha256=digest
-    )
+    manifest = image.manifest._replace(initramfs_size=len(archive), initramfs_sha256=digest)
     (path / MANIFEST).write_text(manifest.json())
     return path
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +33,7 @@ def configured(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Config
     def configured(config: Config) -> Path:
         folder = tmp_path_factory.mktemp("configured") / "image"
         shutil.copytree(image.path, folder)
-        manifest = replace(image.manifest, config=config)
+        manifest = image.manifest._replace(config=config)
         (folder / "manifest.json").write_text(manifest.json())
         return folder
 
@@ -104,8 +103,8 @@ def test_there_must_be_something_to_run(microvm: Command, configured: Configured
     nothing = str(configured(Config(env=("A=1",))))
     for arguments, message in (
         ([], "Missing argument '[--] CMD [ARG]...'"),
-        (["--image", nothing], f"image {nothing} has no command of its own: say what to run"),
-        (["--entrypoint", ""], "there is no command: say what to run"),
+        (["--image", nothing], f"image {nothing} has no command of its own (say what to run"),
+        (["--entrypoint", ""], "there is no command (say what to run"),
     ):
         done = microvm("run", *arguments)
         assert done.returncode == 2

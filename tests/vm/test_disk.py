@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import os
 import shutil
@@ -121,8 +120,8 @@ async def test_a_disk_that_is_none_ends_the_boot_and_says_so(
         (broken / path.name).write_bytes(path.read_bytes())
     zeros = bytes(on_disk.manifest.disk_size)
     (broken / DISK).write_bytes(zeros)
-    manifest = dataclasses.replace(
-        on_disk.manifest, disk_sha256=hashlib.sha256(zeros).hexdigest(), name="broken"
+    manifest = on_disk.manifest._replace(
+        disk_sha256=hashlib.sha256(zeros).hexdigest(), name="broken"
     )
     (broken / MANIFEST).write_text(manifest.json())
     with pytest.raises(BootError) as caught:
@@ -142,8 +141,8 @@ async def test_another_disk_is_another_template(on_disk: Image, tmp_path: Path) 
     with (other / DISK).open("ab") as disk:
         disk.write(bytes(4096))
     data = (other / DISK).read_bytes()
-    manifest = dataclasses.replace(
-        on_disk.manifest, disk_size=len(data), disk_sha256=hashlib.sha256(data).hexdigest()
+    manifest = on_disk.manifest._replace(
+        disk_size=len(data), disk_sha256=hashlib.sha256(data).hexdigest()
     )
     (other / MANIFEST).write_text(manifest.json())
     async with MicroVM(other) as vm:
@@ -215,7 +214,7 @@ async def test_what_warmed_a_guest_up_is_there_in_its_clones(
         ("sh", "-c", "echo no >&2; exit 3"),
         ("nothing",),
     )
-    manifest = dataclasses.replace(on_disk.manifest, warm=warm, config=Config(env=("A=a",)))
+    manifest = on_disk.manifest._replace(warm=warm, config=Config(env=("A=a",)))
     (path / MANIFEST).write_text(manifest.json())
     said: list[str] = []
     async with MicroVM(path, notify=said.append) as vm:

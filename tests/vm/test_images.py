@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,7 +45,7 @@ def exported(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exporting")
     here = Machine(folder / "cache")
     shutil.copytree(image.path, here.cache / "images" / image.name)
-    manifest = replace(image.manifest, config=CONFIG)
+    manifest = image.manifest._replace(config=CONFIG)
     (here.cache / "images" / image.name / "manifest.json").write_text(manifest.json())
     assert here("image", "tag", image.digest, "hello:1")[0] == 0
     status, _, err = here("image", "export", "hello:1", "-o", folder / "hello.tar.zst")
@@ -115,7 +114,7 @@ def test_machines_start_while_tags_move_and_images_are_pruned(
     folder = there.cache / "images" / copy
     shutil.copytree(there.cache / "images" / image.name, folder)
     (folder / "manifest.json").write_text(
-        replace(load(folder.parent / image.name).manifest, name=copy).json()
+        load(folder.parent / image.name).manifest._replace(name=copy).json()
     )
     there("image", "tag", copy, "copy")
     there("run", "--image", "hello:1")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from microvm.cache import store as cache
 
@@ -32,16 +31,28 @@ def read(
 
 
 def make(kind: type[T], members: dict[str, Any]) -> T:
-    """Make a dataclass of these members, each of the type that it is annotated with.
+    """Make a named tuple of these members, each of the type that it is annotated with.
 
-    That is what JSON has, a `Literal`, a dataclass, or a tuple of any length of one of them.
+    That is what JSON has, a `Literal`, a named tuple, or a tuple of any length of one of them.
 
-    :raises ValueError: they are others, or the dataclass refuses them.
+    :raises ValueError: they are others.
     """
-    return _dataclass(kind, members, "")
+    return _record(kind, members, "")
 
 
-def _dataclass(kind: type[T], members: object, within: str) -> T:
+def members(made: Any) -> dict[str, Any]:
+    """Return the members that `make` makes a named tuple of."""
+    return {
+        name: members(value) if _is_record(type(value)) else value
+        for name, value in zip(made._fields, made, strict=True)
+    }
+
+
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
+def _record(kind: type[T], members: object, within: str) -> T:
     types = get_type_hints(kind)
     if not isinstance(members, dict):
         raise ValueError(f"{within.rstrip('.')} is no object")
@@ -62,8 +73,8 @@ def _value(wanted: Any, value: object, name: str) -> object:
             raise ValueError(f"{name} is no array")
         each = get_args(wanted)[0]
         return tuple(_value(each, item, f"{name}[{at}]") for at, item in enumerate(value))
-    if is_dataclass(wanted):
-        return _dataclass(cast(type[Any], wanted), value, f"{name}.")
+    if _is_record(wanted):
+        return _record(wanted, value, f"{name}.")
     if type(value) is not wanted:
         raise ValueError(f"{name} is not of type {wanted.__name__}")
     return value

@@ -41,7 +41,8 @@ def check(folder: Path) -> None:
     :raises OSError: it cannot be looked at.
     """
     for path, status in _components(folder):
-        if status.st_uid not in {0, os.geteuid(), Path("/").stat().st_uid}:
+        ours = status.st_uid in {0, os.geteuid()}
+        if not ours and status.st_uid != Path("/").stat().st_uid:
             raise _refusal(folder, path, status, "owner")
         if stat.S_ISDIR(status.st_mode) and _open_to_others(status):
             raise _refusal(folder, path, status, "mode")

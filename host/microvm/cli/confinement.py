@@ -28,11 +28,9 @@ def confinement(as_json: bool) -> None:
     found = probe()
     wanting = missing(found)
     if as_json:
-        from dataclasses import asdict
-
         from microvm.cli.facts import echo_json
 
-        layers = [asdict(each) for each in found.values()]
+        layers = [each._asdict() for each in found.values()]
         echo_json({"require": not wanting, "missing": wanting, "layers": layers})
     else:
         _show(found, wanting)

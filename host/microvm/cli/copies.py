@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from microvm.cli import standard
 from microvm.errors import ExecTimeout, FileError, MachineError, MicroVMError
@@ -21,16 +20,14 @@ if TYPE_CHECKING:
 _SHOWN = 100  # names of files
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """A copy from one path to another, one of which is the guest's."""
 
     source: str
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Copies:
+class Copies(NamedTuple):
     """What is copied before a command, and after it.
 
     :ivar before: from this host into the guest.

@@ -21,7 +21,7 @@ def time_text(seconds: float) -> str:
 
 def saved_facts(saved: Saved) -> dict[str, object]:
     """Return what is known of a template or a snapshot, by stable names: docs/json.md."""
-    from dataclasses import asdict
+    from microvm.cache import record
 
     facts: dict[str, object] = {
         "name": saved.name,
@@ -31,7 +31,7 @@ def saved_facts(saved: Saved) -> dict[str, object]:
     }
     if (manifest := saved.manifest) is None:
         return facts
-    made = asdict(manifest)
+    made = record.members(manifest)
     origin = made.pop("origin")
     origin["memory"] <<= 20  # MiB, as QEMU counts it
     origin["disk"] = origin.pop("scratch")

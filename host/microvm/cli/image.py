@@ -294,8 +294,7 @@ def _echo_removed(removed: Removed) -> None:
 
 
 def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:
-    from dataclasses import asdict
-
+    from microvm.cache import record
     from microvm_image import tags
     from microvm_image.sharing import usage
 
@@ -316,7 +315,7 @@ def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:
         "digest": image.digest,
         "imported": image.is_imported,
         "error": None,
-        **asdict(image.manifest),
+        **record.members(image.manifest),
     }
 
 

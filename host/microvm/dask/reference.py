@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
@@ -156,7 +156,7 @@ class SnapshotReference:
         """Return this host's copy: the one of that name, or one that has come from there."""
         for name in (self.manifest.name, self._copy.name):
             with suppress(SnapshotError):
-                if STORE.manifest(name) == replace(self.manifest, name=name):
+                if STORE.manifest(name) == self.manifest._replace(name=name):
                     return Snapshot.find(name)
         return None
 
@@ -187,7 +187,7 @@ class SnapshotReference:
     @property
     def _copy(self) -> Manifest:
         """The manifest of a copy on another host, where its name may be another one's."""
-        return replace(self.manifest, name=f"{self.manifest.name[:180]}~{self.key[:12]}")
+        return self.manifest._replace(name=f"{self.manifest.name[:180]}~{self.key[:12]}")
 
 
 def _key(*digests: str) -> str:

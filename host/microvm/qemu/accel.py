@@ -12,15 +12,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import platform
-import shlex
 import stat
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from microvm.arch import Accel
 from microvm.cache import store as cache
@@ -49,8 +46,7 @@ _KVM_CREATE_VM = 0xAE01
 _KVM_API_VERSION = 12
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeCache:
+class ProbeCache(NamedTuple):
     """The results of probes for something that works on some hosts only.
 
     A result counts for a day, one host, one kernel, KVM's settings and one build of QEMU.
@@ -108,8 +104,7 @@ class ProbeCache:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
+class Obstacle(NamedTuple):
     """A reason why the hardware cannot accelerate a guest.
 
     :ivar kind: the device is not there, is another's, or of no use; or the guest is foreign.
@@ -180,16 +175,18 @@ def host_cpu() -> str:
         first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
         own = ("model name", "stepping", "microcode", "flags", "Features", "CPU ")
         return "\n".join(line for line in first.splitlines() if line.startswith(own))
+    import platform
+
     return platform.processor()
 
 
 def kvm_parameters() -> list[tuple[str, str]]:
     """Return the parameters of KVM's modules that shape a guest, such as `nested` and `npt`."""
     found = []
-    for path in sorted(_MODULES.glob("kvm*/parameters/*")):
+    for path in _MODULES.glob("kvm*/parameters/*"):
         with suppress(OSError):
             found.append((str(path.relative_to(_MODULES)), path.read_text()))
-    return found
+    return sorted(found)
 
 
 def fallback_notice(reason: str, hint: str = "") -> str:
@@ -199,7 +196,8 @@ def fallback_notice(reason: str, hint: str = "") -> str:
 
 def obstacle(arch: str) -> Obstacle | None:
     """Return what keeps the hardware from accelerating guests of this architecture, or None."""
-    native = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    machine = os.uname().machine
+    native = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
     if arch != native:
         return Obstacle("foreign", f"this machine is {native}, the guest {arch}")
     return None if sys.platform == "darwin" else _kvm_obstacle()
@@ -236,6 +234,7 @@ def _permission() -> tuple[str, str]:
     """Return the hint for who may not use the device, how to join its group, and the command."""
     import grp
     import pwd
+    import shlex
 
     if os.geteuid() == 0:
         return f"a container must be given it, as by `--device {KVM}`", ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from microvm import arch as arches
 from microvm.arch import Accel, Bus
@@ -19,8 +19,7 @@ _SERIAL_DEVICE = {
 _BLOCK_DEVICE = {"pci": "virtio-blk-pci", "mmio": "virtio-blk-device"}
 
 
-@dataclass(frozen=True, slots=True)
-class QemuConfig:
+class QemuConfig(NamedTuple):
     """The configuration of a machine, as QEMU needs it.
 
     :ivar kernel: a bzImage, an Image or a PVH ELF file, readable by all if we are root.
@@ -48,8 +47,7 @@ class QemuConfig:
     confinement: Confinement = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """The files that a guest is saved in, or restored from, by their descriptors.
 
     :ivar ram: the guest's memory.
@@ -70,8 +68,7 @@ class Memory:
     identity: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Inherited:
+class Inherited(NamedTuple):
     """The descriptors that QEMU inherits; so it needs no path, and nothing has to be unlinked."""
 
     qmp: int

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from microvm.errors import ConfinementError, QemuError
 from microvm.qemu.command import Inherited, QemuConfig
@@ -19,8 +19,7 @@ UIDS = 0x7C000000
 at most 2 ** 22. It is above what systemd, FreeIPA and container engines give away."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """A layer of the confinement.
 
     :ivar holds_back: what it holds back.
@@ -122,8 +121,7 @@ _SYS_RESOURCE = 1 << 24  # CAP_SYS_RESOURCE, capabilities(7)
 _PERIOD = 100_000  # in microseconds, which is cgroup's own default
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What the launcher has found of a layer.
 
     :ivar holds: whether it holds.
@@ -201,7 +199,7 @@ def helped(findings: Mapping[str, Finding]) -> Mapping[str, Finding]:
         return layer.help
 
     return {
-        layer.name: replace(found, help=help_for(layer, found))
+        layer.name: found._replace(help=help_for(layer, found))
         for layer in LAYERS
         if (found := findings.get(layer.name))
     }

@@ -12,8 +12,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from microvm import arch as arches
 from microvm.capacity import SHORTAGES
@@ -32,8 +32,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 _BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 spells it so
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(NamedTuple):
     """A QEMU process that has just been spawned, and our ends of its sockets; the owner ends both.
 
     :ivar config: the configuration that it was launched with.

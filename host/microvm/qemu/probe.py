@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from microvm.errors import ConfinementError
@@ -63,5 +62,5 @@ def _with_reason(status: Status) -> Mapping[str, Finding]:
             os.close(procs)
             cgroup.remove(folder)
         except cgroup.Unavailable as error:
-            found["cgroup"] = replace(found["cgroup"], text=str(error), help=error.help)
+            found["cgroup"] = found["cgroup"]._replace(text=str(error), help=error.help)
     return found

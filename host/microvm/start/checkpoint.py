@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
 
 from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
@@ -63,7 +63,7 @@ class Checkpoint:
         files |= {} if memory.scratch is None else {"scratch": memory.scratch}
         files |= {} if self._base is None else {"base": self._base}
         facts = {
-            "origin": asdict(self.origin),
+            "origin": self.origin._asdict(),
             "pause": self.pause,
             "copied": self.copied,
             "files": [*files],
@@ -109,7 +109,7 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
             base = None if vm.qemu.base is None else _duplicate(vm.qemu.base, ours)
             if config.scratch:
                 disk = ours.enter_context(scratch.empty(config.scratch))
-                memory = replace(memory, scratch=disk)
+                memory = memory._replace(scratch=disk)
             receiver, pause = await _send(vm, memory)
             try:
                 async with receiver.qemu.starting():
@@ -139,7 +139,7 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
         files.callback(os.close, target)
         with vm.guest.held(), Freeze(vm.guest) as freeze:
             # It starts while the guest is sent, and asks for that afterwards.
-            launched = launch(vm.qemu.config, replace(memory, sent=sent))
+            launched = launch(vm.qemu.config, memory._replace(sent=sent))
             try:
                 await vm.qemu.send(target, freeze.begin, copy_disk)
             except BaseException:

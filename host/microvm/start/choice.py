@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from microvm.arch import Accel
 from microvm.cache import store as cache
@@ -36,7 +35,7 @@ class Choice:
         if self._requested != "auto" or self.candidates != ("tcg",):
             return
         obstacle = accels.obstacle(self._arch)
-        notified = replace(self._probes, subject="obstacle")
+        notified = self._probes._replace(subject="obstacle")
         if obstacle is not None and not obstacle.expected and notified.recall() is None:
             notified.remember(works=False)
             self._notify(accels.fallback_notice(obstacle.text, obstacle.hint))

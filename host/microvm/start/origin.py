@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from microvm.arch import Accel
 from microvm.options import Confinement
@@ -29,8 +28,7 @@ _FACTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """The origin of a saved guest; digests are SHA-256 in hex, empty where there is no such thing.
 
     Nothing in it but paths changes when the cache, or the container that it is in, is copied.

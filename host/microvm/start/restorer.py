@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from microvm.errors import ImageError, SnapshotError, TemplateError
@@ -48,7 +47,7 @@ class Restorer:
         confinement: Confinement,
     ) -> None:
         self.image = image_of(label, made)
-        self._config = replace(_config(self.image, made), confinement=confinement)
+        self._config = _config(self.image, made)._replace(confinement=confinement)
         self._label = label
         self._opened = opened
         self._console = console

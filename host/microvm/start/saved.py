@@ -24,9 +24,8 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from microvm.cache import record, verified
 from microvm.cache import store as cache
@@ -54,8 +53,7 @@ _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """The manifest of a saved guest.
 
     :ivar name: the name of its folder.
@@ -85,8 +83,7 @@ class FlawError(Exception):
         self.flaw: Flaw = flaw
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A saved guest whose files are open."""
 
     manifest: Manifest
@@ -158,7 +155,7 @@ def complete(folder: Path, manifest: Manifest) -> None:
     """
     for part in folder.iterdir():
         part.chmod(cache.READ_ONLY_MODE)
-    (folder / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n")
+    (folder / _MANIFEST).write_text(json.dumps(record.members(manifest), indent=2) + "\n")
     with (folder / RAM).open("rb") as saved:
         verified.remember(folder / RAM, saved.fileno(), manifest.ram_sha256)
 

@@ -6,8 +6,8 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from microvm.cache import lock
 from microvm.cache import store as cache
@@ -22,8 +22,7 @@ _NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
 _SECTOR = 512  # what st_blocks counts, stat(2)
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(NamedTuple):
     """A saved guest on the disk.
 
     :ivar manifest: the manifest; None where there is something wrong with it.

@@ -240,6 +240,6 @@ def run_config(config: Any, name: str) -> Config:
             user=member(run, "User", str, name),
             entrypoint=texts("Entrypoint"),
             cmd=texts("Cmd"),
-        )
+        ).check()
     except ValueError as error:
         raise ImageError(f"{name}: its config cannot be used: {error}") from error

@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -102,7 +101,7 @@ class Floor:
                 await machine.save(memory.state)
             finally:
                 await machine.stop()
-            self._saved = replace(memory, saved=True)
+            self._saved = memory._replace(saved=True)
         return FloorMachine(await _start_in_thread(partial(self._start, self._saved)))
 
     def _start(self, memory: Memory) -> Machine:

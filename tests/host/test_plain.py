@@ -1,0 +1,86 @@
+"""Tests of the command lines that are read without click: as click reads them, or not at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from microvm.cli import plain, preset_places
+from microvm.cli.run import run
+from microvm.cli.shared import given
+from microvm.options import ExecOptions, MachineOptions
+
+UNSET = {"cold": False, "tty": False, "env": {}}  # what click has for options that are not given
+
+
+@pytest.fixture(autouse=True)
+def _nothing_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(preset_places.NO_FILES, "1")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "true",
+        "-- true",
+        "sh -c -- --memory",
+        "--memory 1G --cpus 2 --cold -- true",
+        "-m 1G -m 2G true",
+        "-t -e A=1 -e B=2 -w /srv -u nobody:nogroup cat -",
+        "--timeout 5s --grace 1 --max-output 1K --image a/b -- true",
+        "--console FILE --accel tcg --confinement off --disk 1G true",
+    ],
+)
+def test_a_plain_command_line_says_what_it_says_to_click(line: str) -> None:
+    found = plain.read(line.split())
+    params = run.make_context("run", line.split()).params
+    assert found is not None
+    assert (tuple(found.command), found.image) == (params.pop("command"), params["image"])
+    assert UNSET | found.machine | found.how == {
+        **UNSET,
+        **given(MachineOptions, params),
+        **given(ExecOptions, params),
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "--",
+        "-v true",
+        "--mem 1G true",
+        "--memory=1G true",
+        "-m1G true",
+        "-m -- true",
+        "--memory 1Q true",
+        "--grace 1s true",
+        "--copy a:b true",
+        "--help",
+        "- true",
+        "--max-collect 1 true",
+    ],
+)
+def test_whatever_is_not_plain_is_left_to_click(line: str) -> None:
+    assert plain.read(line.split()) is None
+
+
+@pytest.mark.parametrize("variable", ["MICROVM_LOG", "MICROVM_MEMORY"])
+def test_what_a_variable_says_is_left_to_click(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    assert plain.read(["true"]) is None
+
+
+def test_it_needs_neither_click_nor_what_takes_as_long() -> None:
+    program = (
+        "import sys\nfrom microvm.cli import launch, plain\n"
+        "print(*{'asyncio', 'click', 'dataclasses', 'inspect', 'logging'} & {*sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
