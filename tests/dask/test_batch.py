@@ -188,6 +188,41 @@ async def test_a_guest_sees_nothing_of_its_worker(client: Client) -> None:
         assert b"of-the-host" not in outcome.result().stdout
 
 
+FORGET = "from distributed.versions import _version_cached; _version_cached.cache_clear(); "
+
+
+@pytest.mark.parametrize(
+    ("change", "undo", "says"),
+    [
+        (
+            FORGET + "import sys; sys.path.insert(0, {0!r})",
+            FORGET + "import sys; sys.path.remove({0!r})",
+            "has microvm 0.0.1, and this is ",
+        ),
+        (
+            "from microvm.dask import worker; worker.gone = worker.__dict__.pop('Machines')",
+            "from microvm.dask import worker; worker.Machines = worker.gone",
+            "a worker cannot take machines: .*Machines",
+        ),
+    ],
+    ids=["by its version", "by what is in it"],
+)
+async def test_a_worker_with_another_microvm_is_told_of(
+    client: Client, tmp_path: Path, change: str, undo: str, says: str
+) -> None:
+    other = tmp_path / "microvm-0.0.1.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: microvm\nVersion: 0.0.1\n")
+    client.run(exec, change.format(str(tmp_path)))
+    try:
+        with pytest.raises(MicroVMError, match=says):
+            await anext(microvm.dask.map([["true"]], client=client))
+    finally:
+        client.run(exec, undo.format(str(tmp_path)))
+    [after] = [each async for each in microvm.dask.map([["true"]], client=client)]
+    assert after.result().returncode == 0
+
+
 async def test_what_cannot_be_is_refused(client: Client, image: Image, tmp_path: Path) -> None:
     for options, says in (
         ({"memory": "1K"}, "too little memory for a guest"),

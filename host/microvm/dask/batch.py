@@ -127,7 +127,14 @@ async def _begun(
     client.subscribe_topic(batch, hear)
     sending = asyncio.create_task(sender.serve())
     try:
-        await client.register_plugin(worker.Machines(batch, reference, machine))
+        await cluster.check_versions(client)
+        try:
+            await client.register_plugin(worker.Machines(batch, reference, machine))
+        except MicroVMError:
+            raise
+        except Exception as error:  # whatever it is that a worker fails to load
+            said = f"a worker cannot take machines: {error}"
+            raise MicroVMError(said, hint=cluster.EVERYWHERE) from error
         for event in await client.get_events(batch):  # before we heard
             hear(event)
         assert client.scheduler is not None  # noqa: S101 - it is connected

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 from dask import config
 from distributed import Client, LocalCluster, Security
@@ -16,6 +17,9 @@ from microvm.errors import MicroVMError, UsageError
 
 LOCAL = "local"
 """The scheduler of those who name none: one of this machine's own, `local:N` with N workers."""
+
+EVERYWHERE = "install the same microvm, with its extra dask, on all workers and here"
+"""The hint where a worker has another microvm, or none."""
 
 # No pages that other users of this machine could look at. And a worker that is started again has
 # the time that it takes on a busy machine: by default Dask does without it after 15 s.
@@ -59,6 +63,20 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
     else:
         async with _client(scheduler, None) as client:
             yield client
+
+
+async def check_versions(client: Client) -> None:
+    """See that no worker has another microvm, as far as installed versions tell.
+
+    :raises MicroVMError: one has.
+    """
+    found = await cast(Awaitable[Any], client.get_versions(packages=["microvm"]))
+    ours = found["client"]["packages"]["microvm"]
+    for address, theirs in found["workers"].items():
+        version = theirs["packages"]["microvm"]
+        if ours and version and ours != version:
+            said = f"worker {address} has microvm {version}, and this is {ours}"
+            raise MicroVMError(said, hint=EVERYWHERE)
 
 
 async def shape(client: Client) -> str:
