@@ -152,9 +152,14 @@ async def test_workers_are_sent_what_they_have_not_got(
 @pytest.mark.long
 @pytest.mark.deadline(600)
 async def test_what_is_sent_is_held_nowhere(
-    client: Client, image: Image, tmp_path: Path, elsewhere: Path
+    client: Client,
+    image: Image,
+    tmp_path: Path,
+    elsewhere: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    large = large_image(image, tmp_path / "image")
+    monkeypatch.setenv(CACHE, str(tmp_path / "here"))
+    large = large_image(image, tmp_path / "here" / "images" / "large")
     before = peaks(client)
     with pytest.raises(BootError):
         await outcomes(client, large, ["true"])
