@@ -140,14 +140,18 @@ def test_probe_result_is_of_this_day(probes: ProbeCache, age: float) -> None:
 def test_probe_result_is_of_how_kvm_was_loaded(
     probes: ProbeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setting = tmp_path / "kvm_amd" / "parameters" / "npt"
-    setting.parent.mkdir(parents=True)
-    setting.write_text("0\n")
+    def load(npt: str) -> None:
+        settings = tmp_path / "kvm_amd" / "parameters"
+        shutil.rmtree(settings, ignore_errors=True)
+        settings.mkdir(parents=True)
+        (settings / "npt").write_text(f"{npt}\n")
+
     monkeypatch.setattr(accel, "_MODULES", tmp_path)
+    load("0")
     probes.remember(works=False)
-    setting.write_text("1\n")
+    load("1")
     assert probes.recall() is None
-    setting.write_text("0\n")
+    load("0")
     assert probes.recall() is False
 
 

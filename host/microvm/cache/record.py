@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,7 @@ def _is_record(kind: Any) -> bool:
 
 
 def _record(kind: type[T], members: object, within: str) -> T:
-    types = get_type_hints(kind)
+    types = _types(kind)  # type: ignore[arg-type] # mypy takes no class for hashable
     if not isinstance(members, dict):
         raise ValueError(f"{within.rstrip('.')} is no object")
     if odd := members.keys() ^ types.keys():
@@ -61,6 +62,11 @@ def _record(kind: type[T], members: object, within: str) -> T:
     return kind(
         **{name: _value(each, members[name], within + name) for name, each in types.items()}
     )
+
+
+@functools.cache
+def _types(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _value(wanted: Any, value: object, name: str) -> object:

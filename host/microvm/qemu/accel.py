@@ -10,6 +10,7 @@ that failed.
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import os
 import stat
@@ -132,7 +133,7 @@ def candidates(
     :param arch: the guest's architecture; hardware accelerates its own only.
     :raises QemuError: if KVM is requested and cannot work.
     """
-    if requested == "tcg":
+    if requested == "tcg" or (requested == "auto" and probes.recall() is False):
         return ("tcg",)
     hardware: Accel = "hvf" if sys.platform == "darwin" else "kvm"
     found = obstacle(arch)
@@ -144,7 +145,7 @@ def candidates(
     if found:
         _logger.debug("no %s: %s", hardware.upper(), found.text)
         return ("tcg",)
-    return {True: (hardware,), False: ("tcg",), None: (hardware, "tcg")}[probes.recall()]
+    return (hardware,) if probes.recall() else (hardware, "tcg")
 
 
 def is_broken(failure: QemuError | BootError, *, within: float) -> bool:
@@ -181,12 +182,26 @@ def host_cpu() -> str:
 
 
 def kvm_parameters() -> list[tuple[str, str]]:
-    """Return the parameters of KVM's modules that shape a guest, such as `nested` and `npt`."""
-    found = []
-    for path in _MODULES.glob("kvm*/parameters/*"):
+    """Return the parameters of KVM's modules that shape a guest, such as `nested` and `npt`.
+
+    They are read once for each time that a module is loaded, as there are a hundred.
+    """
+    loaded = []
+    for path in sorted(_MODULES.glob("kvm*/parameters")):
         with suppress(OSError):
-            found.append((str(path.relative_to(_MODULES)), path.read_text()))
-    return sorted(found)
+            status = path.stat()
+            loaded.append((path, status.st_ino, status.st_ctime_ns))
+    return _parameters(tuple(loaded))
+
+
+@functools.lru_cache(maxsize=1)
+def _parameters(loaded: tuple[tuple[Path, int, int], ...]) -> list[tuple[str, str]]:
+    found = []
+    for folder, *_ in loaded:
+        for path in sorted(folder.glob("*")):
+            with suppress(OSError):
+                found.append((f"{folder.parent.name}/parameters/{path.name}", path.read_text()))
+    return found
 
 
 def fallback_notice(reason: str, hint: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -267,6 +268,7 @@ def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack
     return descriptor
 
 
+@functools.cache
 def _tsc_khz() -> int | None:
     """Return the frequency of an x86 host's TSC, or None.
 

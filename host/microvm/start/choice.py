@@ -34,6 +34,8 @@ class Choice:
         """Notify why the hardware cannot be used, if not, unless that was done within a day."""
         if self._requested != "auto" or self.candidates != ("tcg",):
             return
+        if self._probes.recall() is False:
+            return  # it was tried, and that was said
         obstacle = accels.obstacle(self._arch)
         notified = self._probes._replace(subject="obstacle")
         if obstacle is not None and not obstacle.expected and notified.recall() is None:
