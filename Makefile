@@ -45,7 +45,7 @@ GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --i
 PARALLEL := tests/codegen tests/project
 SERIAL := $(PARALLEL:%=--ignore=%)
 
-.PHONY: help hello test test-host test-long lint format constraints gen counts man bench bench-codec footprint fuzz fuzz-mutants soak clean
+.PHONY: help hello test test-host test-long lint format constraints gen counts man bench bench-codec footprint scale fuzz fuzz-mutants soak clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -64,6 +64,7 @@ help:
 	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
 	@echo 'make footprint  measure flash and RAM of the generated C, beside nanopb on a Cortex-M0+'
+	@echo 'make scale      measure batches on a cluster: a million jobs, beside map, 1 to 8 workers; root, an hour'
 	@echo 'make fuzz       every rung of the fuzzing, with a random seed; FUZZ_SECONDS=600 for longer'
 	@echo 'make fuzz-mutants  whether the fuzzing finds bugs that are put there'
 	@echo 'make soak       starts, commands and faults at random, and a failure if anything grows; SOAK_SECONDS=60'
@@ -152,6 +153,12 @@ footprint: $(VENV)/vm
 	@$(call require,$(LONG_NEEDS) protoc:protobuf-compiler)
 	$(PIP_INSTALL) --editable '.[bench]'
 	$(BIN)/python -m footprint
+
+scale: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS))
+	$(BIN)/python -m tests.dask.scale rate
+	$(BIN)/python -m tests.dask.scale growth
+	$(BIN)/python -m tests.dask.scale million
 
 fuzz: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))

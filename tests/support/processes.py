@@ -67,6 +67,11 @@ def memory(pid: int, kind: str = "VmRSS") -> int:
     return int(status(pid)[kind].split()[0])
 
 
+def cpu(pid: int) -> float:
+    """What a process and those that it has waited for have taken of the processors, in seconds."""
+    return sum(map(int, _stat(pid)[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 @dataclass(frozen=True)
 class Process:
     """A process, which no other that gets its number is taken for."""

@@ -21,13 +21,19 @@ LOCAL = "local"
 EVERYWHERE = "install the same microvm, with its extra dask, on all workers and here"
 """The hint where a worker has another microvm, or none."""
 
-# No pages that other users of this machine could look at. And a worker that is started again has
-# the time that it takes on a busy machine: by default Dask does without it after 15 s.
+# No pages that other users of this machine could look at, nor what is measured for them alone. And
+# a worker that is started again has the time that it takes on a busy machine: by default Dask does
+# without it after 15 s.
 _SETTINGS: dict[str, object] = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
     "distributed.deploy.lost-worker-timeout": "1 day",
 }
+
+# Of the messages of each connection, which have jobs in them, Dask keeps 1,000 to look at.
+_FEW = {"distributed.admin.low-level-log-length": 100}
 
 _PATIENCE = 10.0  # with a scheduler that does not answer, in seconds
 
@@ -48,7 +54,7 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
             yield client
     elif (workers := _local(scheduler)) is not None:
         threads = -(-(machines or usable_cpus()) // workers)
-        with config.set(_SETTINGS):
+        with config.set(_SETTINGS | _FEW):
             # Whoever can connect to a scheduler can run what he likes: TLS, with keys of its own.
             local = LocalCluster(
                 n_workers=workers,
@@ -108,10 +114,23 @@ def _local(scheduler: str) -> int | None:
     )
 
 
+class Connection(Client):
+    """A client whose tasks leave nothing in the scheduler."""
+
+    # Of each `submit` the scheduler keeps for ever what kind of collection it was, in a span.
+    def _graph_to_futures(self, *arguments: Any, **options: Any) -> Any:
+        return super()._graph_to_futures(
+            *arguments, **options | {"span_metadata": {"collections": []}}
+        )
+
+
 @asynccontextmanager
 async def _client(address: str, security: Security | None) -> AsyncIterator[Client]:
     try:
-        client = await Client(address, security=security, timeout=_PATIENCE, asynchronous=True)
+        with config.set(_FEW):
+            client = await Connection(
+                address, security=security, timeout=_PATIENCE, asynchronous=True
+            )
     except (OSError, ValueError) as error:
         hint = "`dask scheduler` says its address when it starts; one of TLS takes Dask's settings"
         raise MicroVMError(f"cannot reach the scheduler {address}: {error}", hint=hint) from error
