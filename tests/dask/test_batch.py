@@ -232,6 +232,8 @@ async def test_what_cannot_be_is_refused(client: Client, image: Image, tmp_path:
     ):
         with pytest.raises(UsageError, match=says):
             await anext(microvm.dask.map([["true"]], image=image, **options))
+    with pytest.raises(MicroVMError, match=r"cannot reach the scheduler tls://.*TLS expects"):
+        await anext(microvm.dask.map([["true"]], image=image, scheduler="tls://127.0.0.1:1"))
     with pytest.raises(UsageError, match="list of arguments"):
         await anext(microvm.dask.map(["true"], client=client, image=image))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable
@@ -126,15 +127,16 @@ class Connection(Client):
 
 @asynccontextmanager
 async def _client(address: str, security: Security | None) -> AsyncIterator[Client]:
+    client = Connection(address, security=security, timeout=_PATIENCE, asynchronous=True)
     try:
-        with config.set(_FEW):
-            client = await Connection(
-                address, security=security, timeout=_PATIENCE, asynchronous=True
-            )
-    except (OSError, ValueError) as error:
-        hint = "`dask scheduler` says its address when it starts; one of TLS takes Dask's settings"
-        raise MicroVMError(f"cannot reach the scheduler {address}: {error}", hint=hint) from error
-    try:
+        try:
+            with config.set(_FEW):
+                async with asyncio.timeout(2 * _PATIENCE):  # what is no scheduler may say nothing
+                    await client
+        except (OSError, ValueError, TypeError) as error:  # the last, for want of keys for TLS
+            hint = "`dask scheduler` says its address when it starts; for TLS, see Dask's settings"
+            said = f"cannot reach the scheduler {address}: {str(error) or 'it does not answer'}"
+            raise MicroVMError(said, hint=hint) from error
         yield client
     finally:
         await client.close()
