@@ -22,6 +22,7 @@ from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm_image import skopeo
+from microvm_image.extent import Extent
 from microvm_image.layer import sha256
 from microvm_image.sources import oci
 
@@ -81,9 +82,10 @@ def _lay_out(folder: Path, write: Callable[[BinaryIO], None]) -> None:
     made = folder / "layer"
     with made.open("w+b") as out:
         write(out)
-        out.seek(0)
-        digest = hashlib.file_digest(out, "sha256").hexdigest()
-    layer = _descriptor(LAYER_TYPE, digest, made.stat().st_size)
+        out.flush()
+        whole = Extent(out.fileno(), 0, out.tell())
+        digest = sha256(whole)
+    layer = _descriptor(LAYER_TYPE, digest, whole.size)
     made.rename(folder / digest)
     digest = hashlib.sha256(_EMPTY).hexdigest()
     (folder / digest).write_bytes(_EMPTY)

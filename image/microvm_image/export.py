@@ -37,6 +37,9 @@ LIMIT = "16G"
 
 _TAGS = "tags.json"
 _TAGS_LIMIT = 1 << 16
+HEAD_LIMIT = MANIFEST_LIMIT + _TAGS_LIMIT
+"""The most bytes that an exported image has beside those of its files."""
+
 _OTHERS = "`microvm image build NAME --from FILE` takes an image of docker's, or a root file system"
 
 
@@ -85,7 +88,7 @@ def read(
     *,
     tag: str | None = None,
     limit: int,
-    digests: tuple[str, ...] | None = None,
+    expected: Manifest | None = None,
     report: Reporter | None = None,
 ) -> tuple[Image, list[str]]:
     """Take over an exported image, and return it with the tags that it has got.
@@ -95,7 +98,7 @@ def read(
     :param name: what the file is called, for messages.
     :param tag: the one to give it in their place, which another image may have lost by that.
     :param limit: the most bytes that it may take.
-    :param digests: those of the image that it must be, if it may not be any; see `Manifest`.
+    :param expected: the manifest that it must have, if it may not be any; it gets no tags then.
     :raises ImageError: it is no exported image, is damaged or cut short or larger than it may be;
         another image has its name, or the disk is full. Nothing half made is left.
     :raises OSError: it cannot be read.
@@ -105,9 +108,11 @@ def read(
     try:
         with members.reading(file) as archive:
             manifest = _manifest(archive, name)
-            if digests is not None and manifest.digests != digests:
-                raise members.DamagedError(f"it is another one, {manifest.name}")
             theirs = _tags(archive)
+            if expected is not None:
+                theirs = []
+                if manifest != expected:
+                    raise members.DamagedError(f"it is another one, {manifest.name}")
             named = [wanted] if wanted else theirs
             report.step(f"importing {manifest.name}")
             path = folder_of(manifest.name)

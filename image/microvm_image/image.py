@@ -79,11 +79,6 @@ class Manifest(NamedTuple):
     warm: tuple[tuple[str, ...], ...]
     history: tuple[str, ...]
 
-    @property
-    def digests(self) -> tuple[str, ...]:
-        """The digests of its files, which say all that is in it."""
-        return tuple(filter(None, (self.kernel_sha256, self.initramfs_sha256, self.disk_sha256)))
-
     def json(self) -> str:
         """Return the text of `manifest.json`."""
         return json.dumps(record.members(self), indent=2) + "\n"

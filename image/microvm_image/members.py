@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from microvm.threads import check_stopped
 from microvm_image.compression import zstd_module
 
 CHUNK = 1 << 20
@@ -46,6 +47,7 @@ class Writer:
         header.size = size
         self._stream.write(header.tobuf(tarfile.GNU_FORMAT))
         for chunk in content:
+            check_stopped()
             self._stream.write(chunk)
         self._stream.write(bytes(-size % _BLOCK))
 
@@ -121,12 +123,18 @@ def reading(file: BinaryIO) -> Iterator[Reader]:
         raise DamagedError("it is cut short") from error
 
 
+def bound(size: int) -> int:
+    """Return the most bytes that a file can have whose members have so many together."""
+    return size + (size >> 7) + (2 << 20)  # zstd adds less than that (ZSTD_COMPRESSBOUND)
+
+
 def chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
     """Yield exactly this many bytes of a file.
 
     :raises DamagedError: it has less.
     """
     while size:
+        check_stopped()
         chunk = file.read(min(size, CHUNK))
         if not chunk:
             raise DamagedError("it is cut short")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from dask import config
 from distributed import Client, LocalCluster
+from tests.image import oci
 from tests.support.polling import eventually
 from tests.support.processes import children, program
 
@@ -49,6 +50,13 @@ def client(image: Image) -> Iterator[Client]:
     ):
         yield client
     del os.environ[VARIABLE]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """A repository in a registry."""
+    with oci.registry(tmp_path) as address:
+        yield f"docker://{address}/batches"
 
 
 @pytest.fixture

@@ -258,11 +258,12 @@ LINES = b"""echo hi; exit 3
 """
 
 
-def test_lines_and_status_are_those_of_map(client: Client) -> None:
+def test_lines_and_status_are_those_of_map(client: Client, registry: str) -> None:
     command = [sys.executable, "-m", "microvm", "map", "-", "--ordered"]
     address = client.scheduler_info()["address"]
+    on_cluster = ["--scheduler", address, "--registry", registry, "--quiet"]
     results = []
-    for more in ([], ["--scheduler", address], ["--scheduler", "local:1"]):
+    for more in ([], on_cluster, ["--scheduler", "local:1"]):
         done = subprocess.run([*command, *more], input=LINES, capture_output=True, check=False)
         lines = [
             json.loads(line) | {"seconds": 0, "memory": 0} for line in done.stdout.splitlines()

@@ -29,7 +29,8 @@ from microvm import (
 )
 from microvm.dask.reference import ImageReference, SnapshotReference
 from microvm.start.snapshots import STORE
-from microvm_image import Image, load
+from microvm_image import Image, artifact, load
+from microvm_image import export as image_export
 
 pytestmark = pytest.mark.usefixtures("_nothing_left")
 
@@ -97,12 +98,16 @@ def files(folder: Path) -> list[Path]:
 
 def test_an_image_is_found_by_what_is_in_it(image: Image, tmp_path: Path) -> None:
     reference = ImageReference.to(image)
-    assert reference.find() == replace(reference, name="another").find() == image
+    made = reference.manifest
+    assert reference.find() == image
+    assert replace(reference, manifest=made._replace(name="another")).find() == image
     elsewhere = load(Path(shutil.copytree(image.path, tmp_path / "image")))
     assert ImageReference.to(elsewhere).find() == elsewhere
     shutil.rmtree(elsewhere.path)
     assert ImageReference.to(elsewhere).find() == image
-    assert replace(reference, digests=("0",)).find() is None
+    config = made.config._replace(user="nobody")
+    for other in (made._replace(kernel_sha256="0"), made._replace(config=config)):
+        assert replace(reference, manifest=other).find() is None
 
 
 async def test_what_is_exported_is_the_same_elsewhere_or_refused(
@@ -130,23 +135,30 @@ async def test_what_is_exported_is_the_same_elsewhere_or_refused(
         snapshot.write(io.BytesIO())
 
 
-async def test_workers_are_sent_what_they_have_not_got(
-    client: Client, image: Image, name: str, elsewhere: Path
+@pytest.mark.parametrize("by", ["dask", "registry"])
+async def test_workers_get_what_they_have_not_got(
+    client: Client, image: Image, name: str, elsewhere: Path, registry: str, by: str
 ) -> None:
     told: list[str] = []
     jobs = [["cat", "/ready"]] * 4
-    found = await outcomes(client, Snapshot.find(name), *jobs, notify=told.append)
+    repository = registry if by == "registry" else None
+    found = await outcomes(
+        client, Snapshot.find(name), *jobs, registry=repository, notify=told.append
+    )
     assert found == [b"prepared\n"] * 4
+    pushed = ["pushing it"] * 2 if repository else []
     assert [each.partition(": ")[2] for each in told] == [
+        *pushed,
         f"has no image {image.name}: receiving it",
         f"has no snapshot {name}: receiving it",
     ]  # once, though there are two workers
     told.clear()
-    assert await outcomes(client, Snapshot.find(name), ["true"], notify=told.append) == [b""]
-    assert not told
-    everything = {path.name for path in files(elsewhere)}
-    assert {image.name, "root.erofs", "ram"} & everything == {image.name, "ram"}
-    assert not [each for each in everything if each.endswith((".tmp", ".lock"))]
+    again = await outcomes(
+        client, Snapshot.find(name), ["true"], registry=repository, notify=told.append
+    )
+    assert (again, told) == ([b""], [])
+    assert {image.name, "ram"} <= {path.name for path in files(elsewhere)}
+    eventually(lambda: not any(path.suffix in {".tmp", ".lock"} for path in files(elsewhere)))
 
 
 @pytest.mark.long
@@ -171,16 +183,34 @@ async def test_what_is_sent_is_held_nowhere(
 async def test_where_that_fails_who_asks_is_told_why(
     client: Client, image: Image, tmp_path: Path, elsewhere: Path
 ) -> None:
-    copy = load(Path(shutil.copytree(image.path, tmp_path / "image")))
-    shutil.copytree(image.path, elsewhere / "images" / image.name)
-    (elsewhere / "images" / image.name / "kernel").chmod(0o644)
-    (elsewhere / "images" / image.name / "kernel").write_bytes(b"")
+    kernel = Path(shutil.copytree(image.path, elsewhere / "images" / image.name)) / "kernel"
+    kernel.chmod(0o644)
+    kernel.write_bytes(b"")
     with pytest.raises(ImageError, match=r"worker tcp://.*: .*damaged image"):
-        await outcomes(client, copy, ["true"])
-    shutil.rmtree(elsewhere)
-    (copy.path / "kernel").rename(tmp_path / "kernel")
-    with pytest.raises(MicroVMError, match=r"worker tcp://.*the client cannot send it: .*kernel"):
-        await outcomes(client, copy, ["true"])
+        await outcomes(client, image, ["true"])
+    gone = Image(tmp_path / "gone", image.manifest._replace(history=("nowhere",)))
+    with pytest.raises(MicroVMError, match=r"worker tcp://.*the client cannot send it: .*is gone"):
+        await outcomes(client, gone, ["true"])
+
+
+async def test_where_a_registry_sends_something_else_a_worker_says_so(
+    client: Client, image: Image, elsewhere: Path, registry: str
+) -> None:
+    other = image._replace(manifest=image.manifest._replace(history=("changed",)))
+    text = f"{registry}:{ImageReference.to(image).key}"
+    artifact.push(text, lambda out: image_export.write(other, out))
+    says = rf"worker tcp://.*: {text}: image .* it is another one"
+    with pytest.raises(ImageError, match=says):
+        await outcomes(client, image, ["true"], registry=registry)
+    eventually(lambda: not any(path.is_file() for path in files(elsewhere)))
+
+
+async def test_what_is_no_repository_is_refused(client: Client, image: Image) -> None:
+    for text in ("127.0.0.1/a", "docker://", "docker://a/b:1", "docker://a/b@sha256:0", ""):
+        with pytest.raises(UsageError, match="not a repository"):
+            await outcomes(client, image, ["true"], registry=text)
+    with pytest.raises(ImageError, match=r"^docker://127.0.0.1:9/a:.*cannot be had"):
+        await outcomes(client, image, ["true"], registry="docker://127.0.0.1:9/a")
 
 
 async def test_of_a_snapshot_that_does_not_fit_a_worker_boots_the_image(

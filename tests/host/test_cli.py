@@ -54,7 +54,9 @@ def test_help_is_whole(command: click.Command, verb: tuple[str, ...]) -> None:
     assert "INTEGER" not in shown.stdout
 
 
-@pytest.mark.parametrize("verb", [(), ("image",), ("nonsense",), ("run",), ("map",)])
+@pytest.mark.parametrize(
+    "verb", [(), ("image",), ("nonsense",), ("run",), ("map",), ("map", "-", "--registry", "x")]
+)
 def test_wrong_usage_is_told_with_status_2(verb: tuple[str, ...]) -> None:
     said = microvm(*verb)
     assert (said.returncode, said.stdout) == (2, "")

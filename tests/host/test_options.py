@@ -106,7 +106,7 @@ def test_the_command_line_has_the_options_of_its_verb(
                 *("entrypoint", "save", "copy", "collect", "max_collect"),
                 *("standard_input", "rm", "name", "as_json", "json_file"),
             },
-            "map": {"jobs", "ordered", "scheduler"},
+            "map": {"jobs", "ordered", "scheduler", "registry"},
             "bench": {"boots", "execs", "clones", "floor", "json_file", "plot_file"},
         }[verb]
     )

@@ -145,6 +145,15 @@ def test_a_second_time_it_is_there(exported: bytes) -> None:
 
 
 @pytest.mark.usefixtures("elsewhere")
+def test_one_that_is_expected_is_no_other_and_gets_no_tags(image: Image, exported: bytes) -> None:
+    made = image.manifest
+    for other in (made._replace(history=()), made._replace(config=Config(user="root"))):
+        with pytest.raises(ImageError, match="damaged image: it is another one, "):
+            read(exported, expected=other)
+    assert read(exported, expected=made)[1] == tags.of(image.name) == []
+
+
+@pytest.mark.usefixtures("elsewhere")
 def test_a_damaged_one_that_is_there_is_replaced(exported: bytes) -> None:
     first, _ = read(exported)
     first.kernel.chmod(0o644)

@@ -48,6 +48,11 @@ _LINE_LIMIT = 16 << 20
     metavar="ADDRESS",
     help="Run them on a cluster of Dask's: tcp://HOST:8786; or local:N, for N workers here.",
 )
+@click.option(
+    "--registry",
+    metavar="docker://HOST/REPOSITORY",
+    help="With --scheduler: where workers get the image or snapshot from; it is put there first.",
+)
 @shared.options(ImageOptions, "map")
 @shared.from_snapshot
 @shared.options(PoolOptions, "map")
@@ -59,6 +64,7 @@ def map(  # noqa: A001 - the verb's name
     jobs: int | None,
     ordered: bool,
     scheduler: str | None,
+    registry: str | None,
     image: str | None,
     snapshot: str | None,
     **options: Any,
@@ -96,6 +102,8 @@ def map(  # noqa: A001 - the verb's name
       125     microvm itself failed: a machine could not be started
       128+N   signal N ended it: 130 for Ctrl-C, 141 when the reader has gone
     """  # noqa: D301 - click wants the backspace itself
+    if registry is not None and scheduler is None:
+        raise click.UsageError("--registry is for the workers of a cluster: it needs --scheduler")
     machine, how = shared.given(PoolOptions, options), shared.given(RunOptions, options)
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     lines = _Lines(descriptor, how.pop("env"))
@@ -104,7 +112,7 @@ def map(  # noqa: A001 - the verb's name
         if snapshot is None
         else partial(shared.snapshot_of, snapshot, image)
     )
-    work = _map(lines, jobs, start, machine, how, ordered, scheduler)
+    work = _map(lines, jobs, start, machine, how, ordered, scheduler, registry)
     sys.exit(asyncio.run(run_until_signal(work)))
 
 
@@ -116,6 +124,7 @@ async def _map(
     options: RunOptions,
     ordered: bool,
     scheduler: str | None,
+    registry: str | None,
 ) -> int:
     from microvm.capacity import usable_cpus
     from microvm.jobfile import report, status
@@ -127,7 +136,7 @@ async def _map(
     size = machines or (usable_cpus() if scheduler is None else None)
     if size is not None and total is not None:
         size = min(size, total)
-    run = _in_pool if scheduler is None else partial(_on_cluster, scheduler)
+    run = _in_pool if scheduler is None else partial(_on_cluster, scheduler, registry)
     failures = 0
     async with (
         run(lines.jobs(), size, start(), machine, options, ordered) as (outcomes, about),
@@ -174,6 +183,7 @@ async def _in_pool(
 @asynccontextmanager
 async def _on_cluster(
     scheduler: str,
+    registry: str | None,
     jobs: AsyncIterator[LineJob],
     size: int | None,
     start: Snapshot | Image,
@@ -194,6 +204,7 @@ async def _on_cluster(
             jobs,
             client=client,
             image=start,
+            registry=registry,
             size=size,
             ordered=ordered,
             **machine,

@@ -21,14 +21,17 @@ from distributed.client import FutureCancelledError
 from microvm import readymade
 from microvm.dask import cluster, worker
 from microvm.dask.reference import ImageReference, SnapshotReference
+from microvm.dask.repository import Repository
 from microvm.dask.transfer import Sender
 from microvm.errors import MachineError, MicroVMError, UsageError
 from microvm.job import Commands, Job, Outcome, jobs
 from microvm.option import lists, options_of, read_options
 from microvm.options import PoolOptions, RunOptions, to_bytes
+from microvm.progress import NoticeReporter
 from microvm.snapshot import Snapshot
 from microvm.spread import spread
 from microvm.tasks import cancel
+from microvm.threads import in_stoppable_thread
 
 if TYPE_CHECKING:
     from microvm_image.image import Image
@@ -56,6 +59,7 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     client: Client | None = None,
     scheduler: str = cluster.LOCAL,
     image: Image | Snapshot | str | Path | None = None,
+    registry: str | None = None,
     size: int | None = None,
     ordered: bool = True,
     **options: Unpack[BatchOptions],
@@ -72,6 +76,8 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     :param scheduler: the address of the cluster, where there is no client: `tcp://HOST:8786`; or
         `local`, or `local:N` for N workers, for a cluster on this machine that ends with this.
     :param image: see `MicroVM`; workers have to have it, or the snapshot, which needs a name.
+    :param registry: `docker://HOST/REPOSITORY`, which workers get it from where they have not got
+        it, and where it is put first if it is not there; by default the client sends it by Dask.
     :param size: how many commands there are at most that have been taken and whose outcome has not
         been asked for; by default twice as many as the workers have threads.
     :param ordered: see `Pool.map`.
@@ -81,6 +87,7 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     """
     if size is not None and size < 1:
         raise UsageError(f"a batch needs room for at least one job, not {size}")
+    repository = None if registry is None else Repository(registry)
     given = {name: value for name, value in options.items() if name in options_of(PoolOptions)}
     how = {name: value for name, value in options.items() if name not in given}
     notify = read_options(PoolOptions, given)["notify"]
@@ -92,7 +99,7 @@ async def map(  # noqa: A001 - as `Pool.map` is called
         reference = ImageReference.to(await readymade.find_or_build(image, notify))
     async with (
         cluster.connected(client or scheduler, size) as connection,
-        _begun(connection, reference, cast(PoolOptions, given), notify) as batch,
+        _begun(connection, reference, repository, cast(PoolOptions, given), notify) as batch,
     ):
         outcomes = spread(
             jobs(commands),
@@ -110,10 +117,16 @@ async def map(  # noqa: A001 - as `Pool.map` is called
 async def _begun(
     client: Client,
     reference: ImageReference | SnapshotReference,
+    repository: Repository | None,
     machine: PoolOptions,
     notify: Callable[[str], None],
 ) -> AsyncIterator[_Batch]:
     """Have all workers, also those to come, begin with machines, which end with the block."""
+    if repository is not None:
+        loop = asyncio.get_running_loop()
+        report = NoticeReporter(lambda text: loop.call_soon_threadsafe(notify, text))
+        for part in reference.parts:
+            await in_stoppable_thread(repository.offer, part, report)
     batch = uuid.uuid4().hex[:12]
     told: set[str] = set()
     sender = Sender(client, batch, reference.parts)
@@ -129,7 +142,7 @@ async def _begun(
     try:
         await cluster.check_versions(client)
         try:
-            await client.register_plugin(worker.Machines(batch, reference, machine))
+            await client.register_plugin(worker.Machines(batch, reference, repository, machine))
         except MicroVMError:
             raise
         except Exception as error:  # whatever it is that a worker fails to load

@@ -11,16 +11,13 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 from microvm.errors import ImageError, QemuError, SnapshotError, UsageError
 from microvm.snapshot import Snapshot
 from microvm.start import export as snapshot_export
-from microvm.start.origin import Origin
+from microvm.start import saved
 from microvm.start.restorer import image_of
 from microvm.start.saved import Manifest
 from microvm.start.snapshots import STORE
 from microvm_image import export as image_export
 from microvm_image import image as images
 from microvm_image.image import Image
-
-_NO_LIMIT = 1 << 63  # but for the room on the disk: an image comes from the user's own client
-
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -31,6 +28,10 @@ class Reference(Protocol[T_co]):
     @property
     def key(self) -> str:
         """A digest of what is in it, in hex."""
+
+    @property
+    def size(self) -> int:
+        """The most bytes that an export of it has, unpacked."""
 
     def find(self) -> T_co | None:
         """Return this host's copy; None where there is none."""
@@ -44,36 +45,33 @@ class Reference(Protocol[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """A reference to an image.
+    """A reference to an image: its manifest, which has the digests of all that is in it.
 
-    :ivar name: its name.
     :ivar folder: where it is, if it is in no cache.
-    :ivar digests: the SHA-256 of its files, in hex.
     """
 
-    name: str
+    manifest: images.Manifest
     folder: str
-    digests: tuple[str, ...]
 
     @classmethod
     def to(cls, image: Image) -> ImageReference:
         """Refer to an image."""
-        folder = "" if image.is_in_cache else str(image.path)
-        return cls(image.name, folder, image.manifest.digests)
-
-    @classmethod
-    def to_image_of(cls, origin: Origin) -> ImageReference:
-        """Refer to the image that a saved guest has booted."""
-        digests = (origin.kernel_sha256, origin.initramfs_sha256, origin.disk_sha256)
-        return cls(origin.image, origin.folder, tuple(filter(None, digests)))
+        return cls(image.manifest, "" if image.is_in_cache else str(image.path))
 
     def __str__(self) -> str:
-        return f"image {self.name}"
+        return f"image {self.manifest.name}"
 
     @property
     def key(self) -> str:
         """A digest of what is in it, in hex."""
-        return _key(*self.digests)
+        return _key(self.manifest.json())
+
+    @property
+    def size(self) -> int:
+        """The most bytes that an export of it has, unpacked."""
+        made = self.manifest
+        files = made.kernel_size + made.initramfs_size + made.disk_size
+        return files + image_export.HEAD_LIMIT
 
     @property
     def parts(self) -> tuple[Reference[Any], ...]:
@@ -87,10 +85,10 @@ class ImageReference:
         """
         if self.folder:
             with suppress(ImageError):
-                if (image := images.load(Path(self.folder))).manifest.digests == self.digests:
+                if self._is(image := images.load(Path(self.folder))):
                     return image
         for image in images.manifests():
-            if image.manifest.digests == self.digests:
+            if self._is(image):
                 return images.load(image.path)
         return None
 
@@ -109,21 +107,28 @@ class ImageReference:
 
         :raises ImageError: it is damaged or another one, or the disk is full.
         """
-        image_export.read(file, str(self), limit=_NO_LIMIT, digests=self.digests)
+        image_export.read(file, str(self), limit=self.size, expected=self.manifest)
+
+    def _is(self, image: Image) -> bool:
+        return image.manifest._replace(name=self.manifest.name) == self.manifest
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotReference:
-    """A reference to a snapshot: its manifest, which has the digests of all that is in it."""
+    """A reference to a snapshot: its manifest, which has the digests of all that is in it.
+
+    :ivar image: the image that it is of.
+    """
 
     manifest: Manifest
+    image: ImageReference
 
     @classmethod
     def to(cls, snapshot: Snapshot) -> SnapshotReference:
         """Refer to a snapshot.
 
         :raises UsageError: it has no name, so that only this process can have it.
-        :raises SnapshotError: it is gone.
+        :raises SnapshotError, ImageError: it is gone, or its image is.
         """
         if snapshot.name is None:
             hint = "give it one: `vm.checkpoint(NAME)`"
@@ -131,21 +136,23 @@ class SnapshotReference:
         manifest = STORE.manifest(snapshot.name)
         if manifest is None:
             raise STORE.missing(snapshot.name)
-        return cls(manifest)
+        made = manifest.origin
+        return cls(manifest, ImageReference.to(images.load(made.folder or made.image)))
 
     def __str__(self) -> str:
         return f"snapshot {self.manifest.name}"
-
-    @property
-    def image(self) -> ImageReference:
-        """The image that it is of."""
-        return ImageReference.to_image_of(self.manifest.origin)
 
     @property
     def key(self) -> str:
         """A digest of what is in it, in hex."""
         made = self.manifest
         return _key(made.state_sha256, made.ram_sha256, made.scratch_sha256)
+
+    @property
+    def size(self) -> int:
+        """The most bytes that an export of it has, unpacked."""
+        made = self.manifest.origin
+        return saved.STATE_LIMIT + (made.memory << 20) + made.scratch
 
     @property
     def parts(self) -> tuple[Reference[Any], ...]:

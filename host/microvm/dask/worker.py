@@ -14,6 +14,7 @@ from distributed import Reschedule, Worker, WorkerPlugin, get_worker
 from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.dask.reference import ImageReference, Reference, SnapshotReference
+from microvm.dask.repository import Repository
 from microvm.dask.transfer import Receiver
 from microvm.errors import MicroVMError
 from microvm.job import Job, Outcome, carry_out
@@ -48,16 +49,22 @@ class Machines(WorkerPlugin):
     """
 
     def __init__(
-        self, batch: str, reference: ImageReference | SnapshotReference, options: PoolOptions
+        self,
+        batch: str,
+        reference: ImageReference | SnapshotReference,
+        repository: Repository | None,
+        options: PoolOptions,
     ) -> None:
         """Say what they are; it is sent to the workers, where `setup` starts them.
 
         :param batch: the name of the batch: of the plugin, in the keys of its tasks, and of the
             topic of its notices.
+        :param repository: where they get what they have not got; None: from the client.
         :param options: without `notify`: what it would be called with is logged as an event.
         """
         self.name = batch
         self._reference = reference
+        self._repository = repository
         self._options = options
 
     async def setup(self, worker: Worker) -> None:
@@ -203,7 +210,7 @@ class Machines(WorkerPlugin):
             with lock.held(cache.folder("downloads") / reference.key[:16], NullReporter()):
                 if (found := reference.find()) is None:
                     self._notify(f"has no {reference}: receiving it")
-                    self._receiver.receive(reference)
+                    (self._repository or self._receiver).receive(reference)
                     found = reference.find()
         if found is None:
             raise MicroVMError(f"{reference} is gone again")

@@ -1,0 +1,57 @@
+"""A repository in a registry, from which workers get what a batch starts from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from microvm.dask.reference import Reference
+from microvm.errors import MicroVMError, UsageError
+from microvm.progress import Reporter
+from microvm_image import artifact, members
+
+_NAME = re.compile(r"docker://([^/@\s]+/)*[^/:@\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository of the user's, in which each image and snapshot has a tag of its own.
+
+    :ivar name: `docker://HOST/REPOSITORY`.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            hint = "docker://HOST/REPOSITORY, without a tag"
+            raise UsageError(f"not a repository: {self.name!r}", hint=hint)
+
+    def offer(self, reference: Reference[Any], report: Reporter) -> None:
+        """Put this host's copy there, unless it is there.
+
+        :raises ImageError, SnapshotError: it is gone, or the registry does not take it.
+        """
+
+        def write(out: BinaryIO) -> None:
+            report.notice(f"{self.name} has no {reference}: pushing it")
+            reference.write(out)
+
+        artifact.push(self._text(reference), write, report)
+
+    def receive(self, reference: Reference[Any]) -> None:
+        """Make of what is there this host's copy.
+
+        :raises MicroVMError: it cannot be had, or is not what it should be.
+        """
+        text = self._text(reference)
+        with artifact.pull(text, members.bound(reference.size)) as file:
+            try:
+                reference.read(file)
+            except MicroVMError as error:
+                error.message = f"{text}: {error.message}"
+                raise
+
+    def _text(self, reference: Reference[Any]) -> str:
+        return f"{self.name}:{reference.key}"
