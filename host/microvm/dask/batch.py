@@ -42,6 +42,8 @@ _AHEAD = 2
 # Of the bytes of a job, above which Dask warns.
 _NO_LIMIT = {"distributed.admin.large-graph-warning-threshold": sys.maxsize}
 
+_INTERVAL = 0.02  # between two events of our own, in seconds
+
 _PROGRAMS = 32  # that Dask shows by their names
 
 # How long the workers have to end their machines when a batch ends, in seconds.
@@ -131,13 +133,12 @@ async def _begun(
     told: set[str] = set()
     sender = Sender(client, batch, reference.parts)
 
-    def hear(event: tuple[float, Any]) -> None:
-        _, said = event
+    def hear(said: Any) -> None:
         if not sender.hear(said) and said not in told:
             told.add(said)
             notify(said)
 
-    client.subscribe_topic(batch, hear)
+    await _listen(client, batch, hear)
     sending = asyncio.create_task(sender.serve())
     try:
         await cluster.check_versions(client)
@@ -148,8 +149,6 @@ async def _begun(
         except Exception as error:  # whatever it is that a worker fails to load
             said = f"a worker cannot take machines: {error}"
             raise MicroVMError(said, hint=cluster.EVERYWHERE) from error
-        for event in await client.get_events(batch):  # before we heard
-            hear(event)
         assert client.scheduler is not None  # noqa: S101 - it is connected
         workers = (await client.scheduler.identity())["workers"].values()
         if not workers:
@@ -161,6 +160,28 @@ async def _begun(
         with suppress(Exception):  # of workers that have not got it, and of those that are gone
             async with asyncio.timeout(_ENDING):
                 await client.unregister_worker_plugin(batch)
+
+
+async def _listen(client: Client, topic: str, hear: Callable[[Any], None]) -> None:
+    """Have what a topic's events say heard from now on.
+
+    Dask does not tell when it has subscribed; an event of our own that is heard does.
+    """
+    listening = asyncio.Event()
+
+    def handle(event: tuple[float, Any]) -> None:
+        _, said = event
+        if said is None:
+            listening.set()
+        else:
+            hear(said)
+
+    client.subscribe_topic(topic, handle)
+    while not listening.is_set():
+        await client.log_event(topic, None)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_INTERVAL):
+                await listening.wait()
 
 
 class _Batch:

@@ -34,6 +34,7 @@ _PATIENCE = 60.0  # with the other end, in seconds
 _REMINDER = 10.0  # the time between two words to those who wait, in seconds
 _INTERVAL = 0.1  # the time between two looks whether it is still wanted, in seconds
 
+_ENDED = "the batch has ended"
 _WANTED, _WORKER = "wanted", "worker"  # of an event: a key, and an address
 
 
@@ -127,6 +128,7 @@ class Receiver:
         self._worker = worker
         self._batch = batch
         self._incoming: dict[str, _Incoming] = {}
+        self._closed = False
         worker.handlers[_operation(batch)] = self._take
 
     def receive(self, reference: Reference[Any]) -> None:
@@ -136,6 +138,8 @@ class Receiver:
         """
         with _Incoming() as incoming:
             self._incoming[reference.key] = incoming
+            if self._closed:  # while another worker had the lock of what this one is to receive
+                incoming.fail(MicroVMError(_ENDED))
             event = {_WANTED: reference.key, _WORKER: self._worker.address}
             self._worker.loop.add_callback(self._worker.log_event, self._batch, event)
             try:
@@ -145,9 +149,10 @@ class Receiver:
 
     def close(self) -> None:
         """End what is being received."""
+        self._closed = True
         self._worker.handlers.pop(_operation(self._batch), None)
         for incoming in [*self._incoming.values()]:
-            incoming.fail(MicroVMError("the batch has ended"))
+            incoming.fail(MicroVMError(_ENDED))
 
     async def _take(self, key: str, **message: Any) -> bool:
         """Take a message of the client's; tell whether its next one is wanted, too."""
