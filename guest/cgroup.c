@@ -23,6 +23,7 @@ static int current = -1;
 static uint64_t number;	  /* of the current one, which is its name */
 static int pids_max = -1; /* its limit of processes; -1 where the kernel has none */
 static int peak = -1;	  /* the most memory that it took; -1 before Linux 6.12: it has no reset */
+static int events = -1;	  /* what has happened in it */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
 static bool limits_memory; /* of the current command */
@@ -50,30 +51,39 @@ static size_t read_file(int folder, const char *name, char *into, size_t size)
 	return n > 0 ? (size_t)n : 0;
 }
 
+static void close_file(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* Of the current one. */
+static int open_file(const char *name, int flags)
+{
+	return openat(current, name, flags | O_NONBLOCK | O_CLOEXEC);
+}
+
 static void make(void)
 {
 	char text[DIGITS + 1];
 	const char *name = decimal(text, ++number);
 
-	if (current >= 0)
-		close(current);
-	if (pids_max >= 0)
-		close(pids_max);
-	if (peak >= 0)
-		close(peak);
-	current = -1;
-	pids_max = -1;
-	peak = -1;
+	close_file(&current);
+	close_file(&pids_max);
+	close_file(&peak);
+	close_file(&events);
 	/* Each time: a command that was root may have taken it away. */
 	write_file(root, "cgroup.subtree_control", "+pids");
 	write_file(root, "cgroup.subtree_control", "+memory");
 	if (mkdirat(root, name, 0755) < 0)
 		return;
 	current = openat(root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (current >= 0)
-		pids_max = openat(current, "pids.max", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-	if (current >= 0)
-		peak = openat(current, "memory.peak", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (current < 0)
+		return;
+	pids_max = open_file("pids.max", O_WRONLY);
+	peak = open_file("memory.peak", O_RDWR);
+	events = open_file("cgroup.events", O_RDONLY);
 }
 
 static bool remove_numbered(uint64_t which)
@@ -188,10 +198,10 @@ void cgroup_kill(void)
 static bool is_idle(void)
 {
 	static const char idle[] = "populated 0\nfrozen 0\n";
-	char events[sizeof idle];
+	char text[sizeof idle];
 
-	return read_file(current, "cgroup.events", events, sizeof events) == sizeof idle - 1 &&
-	       memcmp(events, idle, sizeof idle - 1) == 0;
+	return pread(events, text, sizeof text, 0) == sizeof idle - 1 &&
+	       memcmp(text, idle, sizeof idle - 1) == 0;
 }
 
 /* Counts from what is left of it, and says whether that is too much to be taken for the next command's. */

@@ -38,11 +38,19 @@ static bool has_room(int fd)
 	return fd < DRAIN_FILES && count + SPARE < files.rlim_cur;
 }
 
+static bool is_over(int fd)
+{
+	static uint8_t nowhere[16384];
+	ssize_t n = read(fd, nowhere, sizeof nowhere);
+
+	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+}
+
 void drain_add(int fd)
 {
 	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
 
-	if (!has_room(fd) || epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) < 0) {
+	if (is_over(fd) || !has_room(fd) || epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) < 0) {
 		close(fd);
 		return;
 	}
@@ -59,14 +67,6 @@ static void let_go(int fd)
 	close(fd);
 	held[fd] = false;
 	count--;
-}
-
-static bool is_over(int fd)
-{
-	static uint8_t nowhere[16384];
-	ssize_t n = read(fd, nowhere, sizeof nowhere);
-
-	return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
 }
 
 void drain_run(void)

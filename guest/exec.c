@@ -38,11 +38,18 @@ struct ends {
 	int ours[3];
 };
 
-static void close_all(const int fds[static 3])
+static void close_file(int fd)
 {
-	for (int i = 0; i < 3; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void close_first(int count, int fds[static 3])
+{
+	for (int i = 0; i < count; i++) {
+		close_file(fds[i]);
+		fds[i] = -1;
+	}
 }
 
 /* Only our end does not block: the command's is as it expects a pipe to be. */
@@ -81,9 +88,11 @@ static bool make_ends(struct ends *ends, const struct sandboxd_exec_request *req
 	       make_pipe(&ends->ours[2], &ends->theirs[2], true);
 }
 
-static struct exec_stream stream_of(int fd, uint32_t credit)
+static struct exec_stream stream_of(const struct ends *ends, int fd, uint32_t credit)
 {
-	return (struct exec_stream){ .fd = fd, .credit = credit };
+	return (struct exec_stream){ .fd = ends->ours[fd],
+				     .theirs = ends->theirs[fd],
+				     .credit = credit };
 }
 
 static struct spawn_failure spawn_limited(struct spawn *what, pid_t *pid,
@@ -128,9 +137,10 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 		failure = start(&ends, &pid, request, frame);
 	else
 		failure.error = errno;
-	close_all(ends.theirs);
+	/* Of its output we keep those of pipes: the last to close one would wake us. */
+	close_first(failure.stage || request->rows ? 3 : 1, ends.theirs);
 	if (failure.stage) {
-		close_all(ends.ours);
+		close_first(3, ends.ours);
 		return failure;
 	}
 	*exec = (struct exec){
@@ -138,8 +148,8 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 		.pid = pid,
 		.group = pid,
 		.terminal = request->rows > 0,
-		.streams = { stream_of(ends.ours[1], request->stdout_credit),
-			     stream_of(ends.ours[2], request->stderr_credit) },
+		.streams = { stream_of(&ends, 1, request->stdout_credit),
+			     stream_of(&ends, 2, request->stderr_credit) },
 	};
 	input_open(&exec->input, ends.ours[0], exec->terminal);
 	return failure;
@@ -276,14 +286,23 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	return true;
 }
 
-void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns)
+/* Whether poll has found it empty; what an ended command has left is looked for, not waited for. */
+static bool is_empty(const struct exec_stream *stream, struct pollfd polled)
+{
+	return !stream->last && polled.fd >= 0 && !polled.revents;
+}
+
+void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns,
+	       const struct pollfd *fds)
 {
 	static int turn; /* the stream that was not served last comes first */
 
 	for (int i = 0; i < EXEC_STREAMS && exec->id && !exec->coalescing && port_idle(port); i++) {
 		int number = (turn + i) % EXEC_STREAMS;
+		const struct exec_stream *stream = &exec->streams[number];
 
-		if (wanted(&exec->streams[number]) && pump(exec, number, port, version)) {
+		if (wanted(stream) && !is_empty(stream, fds[number]) &&
+		    pump(exec, number, port, version)) {
 			turn = number + 1;
 			exec->silent_ns = now_ns + SILENCE_NS;
 		}
@@ -332,12 +351,14 @@ int exec_timeout_ms(const struct exec *exec, uint64_t now_ns)
 
 void exec_clear(struct exec *exec)
 {
-	for (int i = 0; i < EXEC_STREAMS; i++)
-		if (exec->id && exec->streams[i].fd >= 0)
+	if (!exec->id)
+		return;
+	for (int i = 0; i < EXEC_STREAMS; i++) {
+		close_file(exec->streams[i].theirs);
+		if (exec->streams[i].fd >= 0)
 			drain_add(exec->streams[i].fd);
-	if (exec->id) {
-		input_close(&exec->input);
-		cgroup_renew();
 	}
+	input_close(&exec->input);
+	cgroup_renew();
 	*exec = (struct exec){ 0 };
 }

@@ -17,7 +17,8 @@ enum { EXEC_STREAMS = 2, EXEC_COALESCE_MS = 1 };
 
 /* What we read of the command's: the end of a pipe, or its terminal. */
 struct exec_stream {
-	int fd; /* -1 when closed */
+	int fd;	    /* -1 when closed */
+	int theirs; /* the pipe's other end; -1 of a terminal */
 	uint32_t credit;
 	bool large;  /* the pipe has been enlarged */
 	bool last;   /* the command has ended: at most `left` more will be sent */
@@ -54,8 +55,10 @@ void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns);
  * leave them as they are. */
 void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds);
 
-/* Queues one frame of output if the port is idle, there is some, and it is paid for. */
-void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns);
+/* Queues one frame of output if the port is idle, there is some, and it is paid for; `fds` are what
+ * exec_poll asked for, with what poll has said. */
+void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns,
+	       const struct pollfd *fds);
 
 /* Whether the command has ended and exec_pump has left nothing of its output. */
 bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns);

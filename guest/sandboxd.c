@@ -162,8 +162,7 @@ static void read_signals(int signals)
 {
 	struct signalfd_siginfo info;
 
-	while (read(signals, &info, sizeof info) > 0)
-		;
+	(void)!read(signals, &info, sizeof info);
 	serve_children(&server);
 }
 
@@ -194,7 +193,7 @@ static int poll_timeout_ms(bool present, bool go_on)
 
 static _Noreturn void loop(int signals)
 {
-	struct pollfd fds[POLLED];
+	struct pollfd fds[POLLED] = { 0 };
 	bool present = true;
 	short events = 0;
 
@@ -204,7 +203,7 @@ static _Noreturn void loop(int signals)
 		if (serve_waits(&server))
 			serve_children(&server);
 		serve_stdin(&server, events);
-		serve_output(&server);
+		serve_output(&server, fds + STREAMS);
 		if (!port_flush(&server.port))
 			finish(SANDBOXD_GOODBYE_REASON_BROKEN);
 		if (server.shutdown)

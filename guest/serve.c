@@ -258,17 +258,19 @@ static void end_exec(struct server *server)
 	server->port.end += sandboxd_encode_exec_response(port_tail(&server->port), PORT_SMALL_SIZE,
 							  server->session.version, server->exec.id,
 							  &response);
+	/* The host has it while we put things in order; a port that is broken is found so by the loop. */
+	(void)port_flush(&server->port);
 	exec_clear(&server->exec);
 	session_end(&server->session);
 }
 
-void serve_output(struct server *server)
+void serve_output(struct server *server, const struct pollfd *fds)
 {
 	if (server->renewing)
 		return;
 	uint64_t now = server->exec.terminal ? serve_clock() : 0;
 
-	exec_pump(&server->exec, &server->port, server->session.version, now);
+	exec_pump(&server->exec, &server->port, server->session.version, now, fds);
 	if (exec_done(&server->exec, &server->port, now) &&
 	    port_has_room(&server->port, PORT_SMALL_SIZE))
 		end_exec(server);

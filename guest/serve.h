@@ -31,8 +31,8 @@ bool serve_input(struct server *server);
 /* Waits for every child that has ended, and sees whether what is waited for has come. */
 void serve_children(struct server *server);
 
-/* Queues output, and the command's end after it. */
-void serve_output(struct server *server);
+/* Queues output, and the command's end after it; `fds` are exec_pump's. */
+void serve_output(struct server *server, const struct pollfd *fds);
 
 /* Moves standard input on; `events` is what poll has said of its descriptor, or 0. */
 void serve_stdin(struct server *server, short events);

@@ -37,6 +37,7 @@ static struct missing {
 	uint8_t path[SANDBOXD_EXEC_FAILED_MISSING_MAX];
 } *missing;
 
+static int null;	    /* the input of commands that have none */
 static struct rlimit files; /* a command's limit of descriptors: what was ours at first */
 
 /* What commands leave behind takes descriptors of ours. */
@@ -53,6 +54,7 @@ static void raise_limit(void)
 bool spawn_init(void)
 {
 	raise_limit();
+	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	struct shared {
 		struct spawn_failure failure;
 		struct missing missing;
@@ -73,10 +75,10 @@ static _Noreturn void fail(enum sandboxd_stage stage, int error)
 	_exit(127);
 }
 
-static int execute(const char *file, const struct environment *environment)
+static struct spawn_failure execute(const char *file, const struct environment *environment)
 {
 	execve(file, environment->argv, environment->envp);
-	return errno;
+	return (struct spawn_failure){ SANDBOXD_STAGE_EXEC, errno };
 }
 
 /* How many of these bytes are the word behind `#!`, which starts at `start`. */
@@ -135,12 +137,15 @@ static void note_interpreter(const char *file)
 }
 
 /* execve says ENOENT both for a missing file and for one whose interpreter is missing. */
-static enum sandboxd_stage stage_of(const char *file, int error)
+static struct spawn_failure explain(const char *file, const struct environment *environment)
 {
-	if (error != ENOENT || access(file, F_OK) < 0)
-		return SANDBOXD_STAGE_EXEC;
-	note_interpreter(file);
-	return SANDBOXD_STAGE_INTERPRETER;
+	struct spawn_failure failed = execute(file, environment);
+
+	if (failed.error == ENOENT && access(file, F_OK) == 0) {
+		failed.stage = SANDBOXD_STAGE_INTERPRETER;
+		note_interpreter(file);
+	}
+	return failed;
 }
 
 /* Puts "folder/command" into `out`; an empty folder is the working directory, as for execvp. */
@@ -160,30 +165,27 @@ static bool join(char out[static PATH_MAX], const char *folder, size_t length, c
 
 /* Tries each folder of PATH. What was found and would not run is worth more than "not found", and
  * an error other than these two ends the search, both as execvp does it. */
-static _Noreturn void look_up(const struct environment *environment)
+static struct spawn_failure look_up(const struct environment *environment,
+				    struct spawn_failure (*try)(const char *file,
+								const struct environment *))
 {
 	static char file[PATH_MAX];
-	enum sandboxd_stage stage = SANDBOXD_STAGE_LOOKUP;
-	int worst = ENOENT;
+	struct spawn_failure worst = { SANDBOXD_STAGE_LOOKUP, ENOENT };
 
 	for (const char *folder = environment->path;; folder++) {
 		size_t length = strcspn(folder, ":");
 
 		if (join(file, folder, length, environment->command)) {
-			int error = execute(file, environment);
+			struct spawn_failure failed = try(file, environment);
 
-			enum sandboxd_stage at = stage_of(file, error);
-
-			if (error == EACCES || at == SANDBOXD_STAGE_INTERPRETER) {
-				stage = at;
-				worst = error;
-			} else if (error != ENOENT && error != ENOTDIR) {
-				fail(SANDBOXD_STAGE_EXEC, error);
-			}
+			if (failed.error == EACCES || failed.stage == SANDBOXD_STAGE_INTERPRETER)
+				worst = failed;
+			else if (failed.error != ENOENT && failed.error != ENOTDIR)
+				return failed;
 		}
 		folder += length;
 		if (!*folder)
-			fail(stage, worst);
+			return worst;
 	}
 }
 
@@ -197,11 +199,9 @@ static void enter_folder(const char *cwd, const struct user *user)
 
 static void take_streams(const struct spawn *what)
 {
-	/* The lowest free descriptor is then 0. A guest without /dev/null has no input. */
-	if (what->streams[0] < 0) {
+	/* A guest without /dev/null has no input. */
+	if (what->streams[0] < 0 && dup2(null, STDIN_FILENO) < 0)
 		close(STDIN_FILENO);
-		(void)!open("/dev/null", O_RDONLY);
-	}
 	for (int fd = 0; fd < 3; fd++)
 		if (what->streams[fd] >= 0 && dup2(what->streams[fd], fd) < 0)
 			fail(SANDBOXD_STAGE_SETUP, errno);
@@ -243,10 +243,16 @@ static _Noreturn void child(const struct spawn *what)
 	enter_folder(environment.cwd, &user);
 	if (!*environment.command)
 		fail(SANDBOXD_STAGE_LOOKUP, ENOENT);
-	if (!strchr(environment.command, '/'))
-		look_up(&environment);
-	int error = execute(environment.command, &environment);
-	fail(stage_of(environment.command, error), error);
+	struct spawn_failure failed;
+
+	if (strchr(environment.command, '/')) {
+		failed = explain(environment.command, &environment);
+	} else {
+		/* Most commands are found: why one is not is asked in a second round. */
+		look_up(&environment, execute);
+		failed = look_up(&environment, explain);
+	}
+	fail(failed.stage, failed.error);
 }
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)

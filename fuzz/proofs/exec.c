@@ -1,7 +1,7 @@
 /* The output of a command: how much is read, paid for, and left when the command has ended.
  *
  * Functions: exec_add_credit exec_reaped exec_poll exec_pump exec_done exec_timeout_ms exec_clear
- *	exec_kill exec_resize pump read_stream wanted has_output_left is_unpaid is_silent stream_of
+ *	exec_kill exec_resize pump read_stream wanted is_empty has_output_left is_unpaid is_silent stream_of
  * Bound: every state of a command and its two streams, every credit, every answer of the kernel
  * Assumes: the clock does not go back, and is below 2^63 ns; the encoder is what encoding.c proves
  * Idle: fcntl input_close cgroup_kill cgroup_renew terminal_resize
@@ -25,6 +25,7 @@ static size_t encode(uint8_t *out, size_t room, const struct sandboxd_exec_outpu
 
 static struct exec exec;
 static struct port port;
+static struct pollfd polled[EXEC_STREAMS];
 static uint64_t now;
 
 ssize_t read(int fd, void *into, size_t size)
@@ -76,6 +77,7 @@ static bool valid(void)
 static void begin(void)
 {
 	__CPROVER_havoc_object(&exec);
+	__CPROVER_havoc_object(polled);
 	port.end = nondet_upto(PORT_QUEUE_SIZE);
 	now = nondet_u64();
 	ASSUME(now < (uint64_t)INT64_MAX && valid());
@@ -137,7 +139,7 @@ void prove_kill_on_terminal(void)
 	PROVE(left <= TERMINAL_HOLDS);
 	ASSUME(port_idle(&port) && !exec_done(&exec, &port, now));
 	PROVE(exec_timeout_ms(&exec, now) == 0);
-	exec_pump(&exec, &port, 1, now);
+	exec_pump(&exec, &port, 1, now, polled);
 	PROVE(exec.streams[0].left < left);
 	WITNESS(port.end > 0);
 }
@@ -148,7 +150,7 @@ void prove_output(void)
 	const struct exec before = exec;
 	size_t queued = port.end;
 
-	exec_pump(&exec, &port, 1, now);
+	exec_pump(&exec, &port, 1, now, polled);
 	PROVE(valid());
 	PROVE(port.end <= PORT_LARGE_SIZE || port.end == queued);
 	PROVE(queued == 0 || port.end > 0);

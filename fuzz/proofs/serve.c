@@ -7,7 +7,7 @@
  * Assumes: the encoders are what encoding.c proves, session_next what session.c, input_room what
  *	input.c; fewer than 2^64 commands
  * Idle: session_init session_end exec_reaped exec_signal exec_terminate exec_kill exec_resize
- *	exec_add_credit drain_clear cgroup_out_of_memory cgroup_memory spawn_missing input_add input_run
+ *	exec_add_credit drain_clear port_flush cgroup_out_of_memory cgroup_memory spawn_missing input_add input_run
  *	resume status_fill kill cgroup_freeze cgroup_is_frozen
  * Unwind: 4
  * Wraps: conversion */
@@ -54,7 +54,8 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 	return failure;
 }
 
-void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns)
+void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns,
+	       const struct pollfd *fds)
 {
 	if (exec->id && port_idle(port) && nondet_bool())
 		port->end = nondet_upto(PORT_LARGE_SIZE);
@@ -117,7 +118,7 @@ void prove(void)
 		WITNESS(server.port.end == PORT_QUEUE_SIZE);
 		break;
 	case 2:
-		serve_output(&server);
+		serve_output(&server, NULL);
 		break;
 	default:
 		serve_stdin(&server, nondet_short());

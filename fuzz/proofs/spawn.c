@@ -1,6 +1,6 @@
 /* A command looked up in the PATH that the host has sent, and the word behind `#!` in a script.
  *
- * Functions: look_up join stage_of find_word
+ * Functions: look_up join explain find_word
  * Bound: every PATH up to 4 bytes (5 folders), every command up to 4 bytes, every script of 3 to 8
  * Assumes: a PATH_MAX of 8 in the place of 4096; of what is looked up nothing can be read
  * Unwind: 10 */
@@ -37,7 +37,7 @@ void prove_path(void)
 	command[4] = 0;
 	failure = &shared;
 	missing = &named;
-	look_up(&environment);
+	look_up(&environment, nondet_bool() ? execute : explain);
 }
 
 void prove_interpreter(void)
