@@ -45,6 +45,17 @@ async def test_a_guest_can_be_left_frozen_until_it_is_told_to_go_on() -> None:
         await peer.expect(codec.Resume)
 
 
+async def test_a_guest_that_was_left_is_told_to_go_on_before_its_first_command() -> None:
+    async with connected() as (guest, peer):
+        await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
+        process = guest.exec(["true"])
+        await peer.expect(codec.Resume)
+        await peer.expect(codec.ExecRequest)
+        guest.fail(GuestDied("enough"))
+        with pytest.raises(GuestDied):
+            await process.wait()
+
+
 async def test_a_guest_keeps_what_runs_once_it_has_answered_a_ping() -> None:
     async with greeted() as (guest, peer):
         keeping = asyncio.create_task(guest.keep(TIMEOUT))

@@ -68,6 +68,7 @@ class Guest:
         self._command: Command | None = None
         self._free = asyncio.Event()
         self._free.set()
+        self._resumed = False
         self._tokens = itertools.count(1)
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._lost = asyncio.Event()
@@ -87,7 +88,8 @@ class Guest:
     async def ready(self, timeout: float, *, resume: bool = True) -> None:
         """Wait for the guest's answer, then have it go on.
 
-        :param resume: False leaves that to `resume`: what was kept stays frozen.
+        :param resume: False leaves that to `resume`, or the first command: what was kept stays
+            frozen, and where nothing was, what runs nothing needs neither a clock nor entropy.
         :raises TimeoutError: it did not come within `timeout` seconds.
         :raises MachineError: the guest was lost, or is not ours.
         """
@@ -105,6 +107,7 @@ class Guest:
         :raises MachineError: it is lost, or not ready.
         """
         self._check_alive()
+        self._resumed = True
         self._channel.write(self._session.resume())
 
     async def keep(self, timeout: float = TIMEOUTS.ping) -> None:
@@ -139,6 +142,8 @@ class Guest:
         if not self._free.is_set():
             raise _busy()
         request, limits = request_of(argv, options, self.defaults)
+        if not self._resumed:
+            self.resume()
         frame = self._session.exec_request(request)
         fed = self._session.takes_stdin
         command = self._command = Command(

@@ -196,7 +196,7 @@ class Starter:
     async def _start(self, launched: Launched, console: Path | None, timeout: float) -> RunningVM:
         from microvm.start.running import RunningVM
 
-        return await RunningVM.start(launched, console, timeout, self._defaults)
+        return await RunningVM.start(launched, console, timeout, self._defaults, resume=False)
 
     async def _make_template(self) -> None:
         """Boot a guest and save it, unless another process does that first.
