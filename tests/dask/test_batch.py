@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, Future, LocalCluster
+from distributed import Client, Future, LocalCluster, Worker
 from tests.support.polling import comes_true, eventually
 from tests.support.processes import exists
 
@@ -168,15 +168,32 @@ async def test_dask_shows_jobs_by_the_names_of_their_programs(client: Client) ->
     await asyncio.wait([first])
 
 
-async def test_a_cluster_says_how_many_machines_it_has(client: Client) -> None:
+async def test_machines_are_where_they_are_offered(client: Client, image: Image) -> None:
     assert client.cluster
-    scheduler, first = client.cluster.scheduler, next(iter(client.run(os.getpid)))
+    first, second = client.run(os.getpid)
+
+    def offer(dask_worker: Worker) -> None:
+        dask_worker.state.total_resources[worker.RESOURCE] = 4
+        dask_worker.state.available_resources[worker.RESOURCE] = 4
+
+    def offer_none(dask_worker: Worker) -> None:
+        dask_worker.state.total_resources.clear()
+        dask_worker.state.available_resources.clear()
+
+    scheduler = client.cluster.scheduler
     async with cluster.connected(client, None) as connection:
         assert await cluster.shape(connection) == "workers: 2, machines: 2 at most"
+        client.run(offer, workers=[first])
         scheduler.add_resources(worker=first, resources={worker.RESOURCE: 4})
         try:
             assert await cluster.shape(connection) == "workers: 1, machines: 1 at most"
+            batch = microvm.dask.map([["true"]] * 2, client=client, image=image)
+            async with aclosing(batch):
+                await anext(batch)
+                await comes_true(lambda: bool(machines(client)[first]))
+                assert not machines(client)[second]
         finally:
+            client.run(offer_none, workers=[first])
             scheduler.remove_resources(first)
             scheduler.workers[first].resources.clear()
 

@@ -142,18 +142,19 @@ async def _begun(
     sending = asyncio.create_task(sender.serve())
     try:
         await cluster.check_versions(client)
+        assert client.scheduler is not None  # noqa: S101 - it is connected
+        workers = (await client.scheduler.identity())["workers"].values()
+        offered = any(worker.RESOURCE in each["resources"] for each in workers)
+        if not workers:
+            notify("there is no worker in the cluster; jobs wait for one")
+        machines = worker.Machines(batch, reference, repository, machine, offered=offered)
         try:
-            await client.register_plugin(worker.Machines(batch, reference, repository, machine))
+            await client.register_plugin(machines)
         except MicroVMError:
             raise
         except Exception as error:  # whatever it is that a worker fails to load
             said = f"a worker cannot take machines: {error}"
             raise MicroVMError(said, hint=cluster.EVERYWHERE) from error
-        assert client.scheduler is not None  # noqa: S101 - it is connected
-        workers = (await client.scheduler.identity())["workers"].values()
-        if not workers:
-            notify("there is no worker in the cluster; jobs wait for one")
-        offered = any(worker.RESOURCE in each["resources"] for each in workers)
         yield _Batch(client, batch, {worker.RESOURCE: 1} if offered else {})
     finally:
         await cancel([sending])

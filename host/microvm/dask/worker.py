@@ -54,6 +54,8 @@ class Machines(WorkerPlugin):
         reference: ImageReference | SnapshotReference,
         repository: Repository | None,
         options: PoolOptions,
+        *,
+        offered: bool,
     ) -> None:
         """Say what they are; it is sent to the workers, where `setup` starts them.
 
@@ -61,11 +63,13 @@ class Machines(WorkerPlugin):
             topic of its notices.
         :param repository: where they get what they have not got; None: from the client.
         :param options: without `notify`: what it would be called with is logged as an event.
+        :param offered: whether jobs go only to workers that have the resource.
         """
         self.name = batch
         self._reference = reference
         self._repository = repository
         self._options = options
+        self._offered = offered
 
     async def setup(self, worker: Worker) -> None:
         """Begin to start machines, without waiting for them.
@@ -81,7 +85,8 @@ class Machines(WorkerPlugin):
         self._ending: asyncio.Task[None] | None = None
         self._receiver = Receiver(worker, self.name)
         self._loop = Loop(self._end, lambda: "", "batch")
-        await in_thread(self._loop.run, self._prepare())
+        if not self._offered or RESOURCE in worker.state.total_resources:
+            await in_thread(self._loop.run, self._prepare())
 
     async def teardown(self, worker: Worker) -> None:
         """End the machines; what runs in them is for another worker."""
