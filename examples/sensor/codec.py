@@ -4,15 +4,15 @@ Generated from sensor.toml by `microvm-proto gen`. Takes measurements on request
 time.
 """
 
+# ruff: noqa: A002 - the id of a message is called so
+
 from __future__ import annotations
 
-import dataclasses
 import enum
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import update_wrapper
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 1
 DIGEST = 0x0B032BFF4D772BC3
@@ -141,49 +141,84 @@ class EncodeError(ValueError):
 _T = TypeVar("_T")
 
 
-_INIT = """
-def __init__(_self, {parameters}):
-    _set_class(_self, _mutable)
-    {sets}
-    _self.__class__ = _frozen
+class _Fields:
+    # What `dataclasses` knows of a class: listed when it asks, as that takes long to import.
+    def __get__(self, instance: object, kind: Any) -> Any:
+        from dataclasses import field, make_dataclass
 
-def make({parameters}):
-    _self = _new(_mutable)
-    {sets}
-    _self.__class__ = _frozen
-    return _self
-"""
-
-
-def _with_fast_init(kind: type[_T]) -> type[_T]:
-    # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
-    # instance is made as one of a mutable class with the same slots, whose class is then changed.
-    made: Any = kind
-    fields = dataclasses.fields(made)
-    names = [field.name for field in fields if not field.kw_only]
-    later = [field.name for field in fields if field.kw_only]
-    scope: dict[str, Any] = {
-        "_set_class": vars(object)["__class__"].__set__,
-        "_frozen": kind,
-        "_new": object.__new__,
-        "_mutable": type(kind.__name__, (), {"__slots__": made.__slots__}),
-    }
-    parameters = ", ".join([*names, *(["*"] if later else []), *later])
-    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
-    exec(_INIT.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
-    slow, quick = made.__init__, scope["__init__"]
-    quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
-    made.__init__ = update_wrapper(quick, slow)
-    made._make = scope["make"]
-    return kind
+        later = kind.__new__.__kwdefaults__ or {} if kind.__slots__ else {}
+        listed = [
+            (
+                name,
+                kind.__annotations__[name],
+                field(default=later[name], kw_only=True) if name in later else field(),
+            )
+            for name in kind.__slots__
+        ]
+        made: Any = make_dataclass(kind.__name__, listed)
+        kind.__dataclass_fields__ = made.__dataclass_fields__
+        return made.__dataclass_fields__
 
 
-@dataclass(frozen=True, slots=True)
-class Identify:
+@dataclass_transform(frozen_default=True)
+class _Frozen:
+    # What does not change, as what `dataclasses` freezes. To set each field past that would take
+    # most of a decoder's time: so an instance is made as one of a mutable class with the same
+    # slots, whose class is then changed.
+    __slots__: ClassVar[tuple[str, ...]] = ()
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+    __dataclass_fields__: ClassVar[Any] = _Fields()
+    _mutable: ClassVar[Any]
+
+    def __init_subclass__(cls, *, init: bool = True) -> None:
+        del init  # which tells a type checker that there is a `__new__`
+        if "__setattr__" not in vars(cls):
+            # Both of them, or each is looked for at every assignment.
+            own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+            cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Frozen) or type(other) is not type(self):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((*self._values().values(),))
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self._values().items())
+        return f"{type(self).__qualname__}({values})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._values()), ()
+
+    def __replace__(self, **changes: Any) -> Any:
+        return type(self)(**{**self._values(), **changes})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+_new = object.__new__
+
+
+class Identify(_Frozen):
     """Asks who it is."""
 
     TYPE: ClassVar[int] = 1
     MAX_BODY: ClassVar[int] = 0
+
+    __slots__ = __match_args__ = ()
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -196,9 +231,7 @@ class Identify:
             return b"".join(_LAYOUT_IDENTIFY.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(_Frozen, init=False):
     """Answers `identify`.
 
     :ivar serial: The serial number.
@@ -207,10 +240,19 @@ class Identity:
 
     TYPE: ClassVar[int] = 2
     MAX_BODY: ClassVar[int] = 68
-    _make: ClassVar[Callable[..., Identity]]
+
+    __slots__ = __match_args__ = ("serial", "name")
 
     serial: int
     name: bytes | memoryview
+
+    def __new__(_cls, serial: int, name: bytes | memoryview) -> Identity:
+        _made: Any = _new(_cls._mutable)
+        _made.serial = serial
+        _made.name = name
+        _made.__class__ = _cls
+        _frozen: Identity = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -232,9 +274,7 @@ class Identity:
             return _LAYOUT_IDENTITY.write(self, version)
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(_Frozen, init=False):
     """Asks for measurements; its id is in all that answers it.
 
     :ivar id: What it is about.
@@ -244,11 +284,21 @@ class Measure:
 
     TYPE: ClassVar[int] = 3
     MAX_BODY: ClassVar[int] = 3
-    _make: ClassVar[Callable[..., Measure]]
+
+    __slots__ = __match_args__ = ("id", "channel", "times")
 
     id: int
     channel: Channel
     times: int
+
+    def __new__(_cls, id: int, channel: Channel, times: int) -> Measure:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.channel = channel
+        _made.times = times
+        _made.__class__ = _cls
+        _frozen: Measure = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -261,9 +311,7 @@ class Measure:
             return b"".join(_LAYOUT_MEASURE.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(_Frozen, init=False):
     """One measurement.
 
     :ivar id: What it is about.
@@ -272,10 +320,19 @@ class Reading:
 
     TYPE: ClassVar[int] = 4
     MAX_BODY: ClassVar[int] = 4
-    _make: ClassVar[Callable[..., Reading]]
+
+    __slots__ = __match_args__ = ("id", "value")
 
     id: int
     value: int
+
+    def __new__(_cls, id: int, value: int) -> Reading:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.value = value
+        _made.__class__ = _cls
+        _frozen: Reading = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -288,8 +345,7 @@ class Reading:
             return b"".join(_LAYOUT_READING.write(self, version))
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(_Frozen, init=False):
     """All measurements of a request have been sent.
 
     :ivar id: What it is about.
@@ -298,7 +354,16 @@ class Done:
     TYPE: ClassVar[int] = 5
     MAX_BODY: ClassVar[int] = 0
 
+    __slots__ = __match_args__ = ("id",)
+
     id: int
+
+    def __new__(_cls, id: int) -> Done:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.__class__ = _cls
+        _frozen: Done = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -311,9 +376,7 @@ class Done:
             return b"".join(_LAYOUT_DONE.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(_Frozen, init=False):
     """Answers a frame that cannot be honoured.
 
     After a malformed one the device stops.
@@ -325,11 +388,21 @@ class Refused:
 
     TYPE: ClassVar[int] = 6
     MAX_BODY: ClassVar[int] = 6
-    _make: ClassVar[Callable[..., Refused]]
+
+    __slots__ = __match_args__ = ("id", "reason", "offset")
 
     id: int
     reason: Refusal | int
     offset: int
+
+    def __new__(_cls, id: int, reason: Refusal | int, offset: int) -> Refused:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.reason = reason
+        _made.offset = offset
+        _made.__class__ = _cls
+        _frozen: Refused = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -389,7 +462,7 @@ def _decode_identity(id_: int, frame: bytes, start: int, end: int) -> Identity:
         if end < start + 4:
             raise _Fallback
         name = memoryview(frame)[start + 4 : end]
-        return Identity._make(serial, name)
+        return Identity.__new__(Identity, serial, name)
     except _FALLBACK_ON:
         return _LAYOUT_IDENTITY.read(id_, frame, start, end)
 
@@ -397,7 +470,7 @@ def _decode_identity(id_: int, frame: bytes, start: int, end: int) -> Identity:
 def _decode_measure(id_: int, frame: bytes, start: int, end: int) -> Measure:
     try:
         channel, times = _BH.unpack(frame[start:end])
-        return Measure._make(id_, _AS_CHANNEL[channel], times)
+        return Measure.__new__(Measure, id_, _AS_CHANNEL[channel], times)
     except _FALLBACK_ON:
         return _LAYOUT_MEASURE.read(id_, frame, start, end)
 
@@ -405,7 +478,7 @@ def _decode_measure(id_: int, frame: bytes, start: int, end: int) -> Measure:
 def _decode_reading(id_: int, frame: bytes, start: int, end: int) -> Reading:
     try:
         (value,) = _i.unpack(frame[start:end])
-        return Reading._make(id_, value)
+        return Reading.__new__(Reading, id_, value)
     except _FALLBACK_ON:
         return _LAYOUT_READING.read(id_, frame, start, end)
 
@@ -418,7 +491,7 @@ def _decode_done(id_: int, frame: bytes, start: int, end: int) -> Done:
 def _decode_refused(id_: int, frame: bytes, start: int, end: int) -> Refused:
     try:
         reason, offset = _HI.unpack(frame[start:end])
-        return Refused._make(id_, _AS_REFUSAL.get(reason, reason), offset)
+        return Refused.__new__(Refused, id_, _AS_REFUSAL.get(reason, reason), offset)
     except _FALLBACK_ON:
         return _LAYOUT_REFUSED.read(id_, frame, start, end)
 
@@ -653,15 +726,23 @@ _LAYOUT_REFUSED = _Layout(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class _Rule:
     # What a message is from the version `since` on, until another rule has its number.
-    number: int
-    since: int
-    decode: Callable[[int, bytes, int, int], Message]
-    senders: tuple[str, ...]
-    ids: range
-    max_body: int
+    def __init__(
+        self,
+        number: int,
+        since: int,
+        decode: Callable[[int, bytes, int, int], Message],
+        senders: tuple[str, ...],
+        ids: range,
+        max_body: int,
+    ) -> None:
+        self.number = number
+        self.since = since
+        self.decode = decode
+        self.senders = senders
+        self.ids = ids
+        self.max_body = max_body
 
 
 _RULES = (

@@ -4,16 +4,16 @@ Generated from meter.toml by `microvm-proto gen`. Takes measurements on request,
 flips bits now and then.
 """
 
+# ruff: noqa: A002 - the id of a message is called so
+
 from __future__ import annotations
 
 import binascii
-import dataclasses
 import enum
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import update_wrapper
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 1
 DIGEST = 0xEF242EB51E314B12
@@ -104,45 +104,78 @@ class EncodeError(ValueError):
 _T = TypeVar("_T")
 
 
-_INIT = """
-def __init__(_self, {parameters}):
-    _set_class(_self, _mutable)
-    {sets}
-    _self.__class__ = _frozen
+class _Fields:
+    # What `dataclasses` knows of a class: listed when it asks, as that takes long to import.
+    def __get__(self, instance: object, kind: Any) -> Any:
+        from dataclasses import field, make_dataclass
 
-def make({parameters}):
-    _self = _new(_mutable)
-    {sets}
-    _self.__class__ = _frozen
-    return _self
-"""
-
-
-def _with_fast_init(kind: type[_T]) -> type[_T]:
-    # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
-    # instance is made as one of a mutable class with the same slots, whose class is then changed.
-    made: Any = kind
-    fields = dataclasses.fields(made)
-    names = [field.name for field in fields if not field.kw_only]
-    later = [field.name for field in fields if field.kw_only]
-    scope: dict[str, Any] = {
-        "_set_class": vars(object)["__class__"].__set__,
-        "_frozen": kind,
-        "_new": object.__new__,
-        "_mutable": type(kind.__name__, (), {"__slots__": made.__slots__}),
-    }
-    parameters = ", ".join([*names, *(["*"] if later else []), *later])
-    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
-    exec(_INIT.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
-    slow, quick = made.__init__, scope["__init__"]
-    quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
-    made.__init__ = update_wrapper(quick, slow)
-    made._make = scope["make"]
-    return kind
+        later = kind.__new__.__kwdefaults__ or {} if kind.__slots__ else {}
+        listed = [
+            (
+                name,
+                kind.__annotations__[name],
+                field(default=later[name], kw_only=True) if name in later else field(),
+            )
+            for name in kind.__slots__
+        ]
+        made: Any = make_dataclass(kind.__name__, listed)
+        kind.__dataclass_fields__ = made.__dataclass_fields__
+        return made.__dataclass_fields__
 
 
-@dataclass(frozen=True, slots=True)
-class Identify:
+@dataclass_transform(frozen_default=True)
+class _Frozen:
+    # What does not change, as what `dataclasses` freezes. To set each field past that would take
+    # most of a decoder's time: so an instance is made as one of a mutable class with the same
+    # slots, whose class is then changed.
+    __slots__: ClassVar[tuple[str, ...]] = ()
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+    __dataclass_fields__: ClassVar[Any] = _Fields()
+    _mutable: ClassVar[Any]
+
+    def __init_subclass__(cls, *, init: bool = True) -> None:
+        del init  # which tells a type checker that there is a `__new__`
+        if "__setattr__" not in vars(cls):
+            # Both of them, or each is looked for at every assignment.
+            own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+            cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Frozen) or type(other) is not type(self):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((*self._values().values(),))
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self._values().items())
+        return f"{type(self).__qualname__}({values})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._values()), ()
+
+    def __replace__(self, **changes: Any) -> Any:
+        return type(self)(**{**self._values(), **changes})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+_new = object.__new__
+
+
+class Identify(_Frozen, init=False):
     """Asks who it is.
 
     :ivar id: What it is about.
@@ -151,7 +184,16 @@ class Identify:
     TYPE: ClassVar[int] = 1
     MAX_BODY: ClassVar[int] = 0
 
+    __slots__ = __match_args__ = ("id",)
+
     id: int
+
+    def __new__(_cls, id: int) -> Identify:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.__class__ = _cls
+        _frozen: Identify = _made
+        return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -165,9 +207,7 @@ class Identify:
             return _LAYOUT_IDENTIFY.frame(self, version, sequence)
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(_Frozen, init=False):
     """Answers `identify`.
 
     :ivar id: What it is about.
@@ -177,11 +217,21 @@ class Identity:
 
     TYPE: ClassVar[int] = 2
     MAX_BODY: ClassVar[int] = 40
-    _make: ClassVar[Callable[..., Identity]]
+
+    __slots__ = __match_args__ = ("id", "serial", "model")
 
     id: int
     serial: int
     model: bytes
+
+    def __new__(_cls, id: int, serial: int, model: bytes) -> Identity:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.serial = serial
+        _made.model = model
+        _made.__class__ = _cls
+        _frozen: Identity = _made
+        return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -200,9 +250,7 @@ class Identity:
             return _LAYOUT_IDENTITY.frame(self, version, sequence)
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(_Frozen, init=False):
     """Asks for measurements; its id is in all that answers it.
 
     :ivar id: What it is about.
@@ -212,11 +260,21 @@ class Measure:
 
     TYPE: ClassVar[int] = 3
     MAX_BODY: ClassVar[int] = 3
-    _make: ClassVar[Callable[..., Measure]]
+
+    __slots__ = __match_args__ = ("id", "channel", "times")
 
     id: int
     channel: Channel
     times: int
+
+    def __new__(_cls, id: int, channel: Channel, times: int) -> Measure:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.channel = channel
+        _made.times = times
+        _made.__class__ = _cls
+        _frozen: Measure = _made
+        return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -232,9 +290,7 @@ class Measure:
             return _LAYOUT_MEASURE.frame(self, version, sequence)
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(_Frozen, init=False):
     """One measurement.
 
     :ivar id: What it is about.
@@ -244,11 +300,21 @@ class Reading:
 
     TYPE: ClassVar[int] = 4
     MAX_BODY: ClassVar[int] = 8
-    _make: ClassVar[Callable[..., Reading]]
+
+    __slots__ = __match_args__ = ("id", "tick", "value")
 
     id: int
     tick: int
     value: int
+
+    def __new__(_cls, id: int, tick: int, value: int) -> Reading:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.tick = tick
+        _made.value = value
+        _made.__class__ = _cls
+        _frozen: Reading = _made
+        return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -262,8 +328,7 @@ class Reading:
             return _LAYOUT_READING.frame(self, version, sequence)
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(_Frozen, init=False):
     """All measurements of a request have been sent.
 
     :ivar id: What it is about.
@@ -272,7 +337,16 @@ class Done:
     TYPE: ClassVar[int] = 5
     MAX_BODY: ClassVar[int] = 0
 
+    __slots__ = __match_args__ = ("id",)
+
     id: int
+
+    def __new__(_cls, id: int) -> Done:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.__class__ = _cls
+        _frozen: Done = _made
+        return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -286,9 +360,7 @@ class Done:
             return _LAYOUT_DONE.frame(self, version, sequence)
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(_Frozen, init=False):
     """What has come over the line since the meter was switched on; sent before `done`.
 
     :ivar id: What it is about.
@@ -299,12 +371,23 @@ class Status:
 
     TYPE: ClassVar[int] = 6
     MAX_BODY: ClassVar[int] = 12
-    _make: ClassVar[Callable[..., Status]]
+
+    __slots__ = __match_args__ = ("id", "frames", "bad", "lost")
 
     id: int
     frames: int
     bad: int
     lost: int
+
+    def __new__(_cls, id: int, frames: int, bad: int, lost: int) -> Status:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.frames = frames
+        _made.bad = bad
+        _made.lost = lost
+        _made.__class__ = _cls
+        _frozen: Status = _made
+        return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -430,7 +513,7 @@ def _decode_identity(id_: int, frame: bytes, start: int, end: int) -> Identity:
         model, at = _take(frame, start + 4, 32, False)
         if at != end:
             raise _Fallback
-        return Identity._make(id_, serial, model)
+        return Identity.__new__(Identity, id_, serial, model)
     except _FALLBACK_ON:
         return _LAYOUT_IDENTITY.read(id_, frame, start, end)
 
@@ -438,7 +521,7 @@ def _decode_identity(id_: int, frame: bytes, start: int, end: int) -> Identity:
 def _decode_measure(id_: int, frame: bytes, start: int, end: int) -> Measure:
     try:
         channel, times = _BH.unpack(frame[start:end])
-        return Measure._make(id_, _AS_CHANNEL[channel], times)
+        return Measure.__new__(Measure, id_, _AS_CHANNEL[channel], times)
     except _FALLBACK_ON:
         return _LAYOUT_MEASURE.read(id_, frame, start, end)
 
@@ -446,7 +529,7 @@ def _decode_measure(id_: int, frame: bytes, start: int, end: int) -> Measure:
 def _decode_reading(id_: int, frame: bytes, start: int, end: int) -> Reading:
     try:
         tick, value = _Ii.unpack(frame[start:end])
-        return Reading._make(id_, tick, value)
+        return Reading.__new__(Reading, id_, tick, value)
     except _FALLBACK_ON:
         return _LAYOUT_READING.read(id_, frame, start, end)
 
@@ -459,7 +542,7 @@ def _decode_done(id_: int, frame: bytes, start: int, end: int) -> Done:
 def _decode_status(id_: int, frame: bytes, start: int, end: int) -> Status:
     try:
         frames, bad, lost = _3I.unpack(frame[start:end])
-        return Status._make(id_, frames, bad, lost)
+        return Status.__new__(Status, id_, frames, bad, lost)
     except _FALLBACK_ON:
         return _LAYOUT_STATUS.read(id_, frame, start, end)
 
@@ -706,15 +789,23 @@ _LAYOUT_STATUS = _Layout(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class _Rule:
     # What a message is from the version `since` on, until another rule has its number.
-    number: int
-    since: int
-    decode: Callable[[int, bytes, int, int], Message]
-    senders: tuple[str, ...]
-    ids: range
-    max_body: int
+    def __init__(
+        self,
+        number: int,
+        since: int,
+        decode: Callable[[int, bytes, int, int], Message],
+        senders: tuple[str, ...],
+        ids: range,
+        max_body: int,
+    ) -> None:
+        self.number = number
+        self.since = since
+        self.decode = decode
+        self.senders = senders
+        self.ids = ids
+        self.max_body = max_body
 
 
 _RULES = (

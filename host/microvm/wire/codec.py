@@ -5,15 +5,15 @@ machine: its output is streamed, its end is reported. The host is the side that 
 the guest is `sandboxd`, its first process.
 """
 
+# ruff: noqa: A002 - the id of a message is called so
+
 from __future__ import annotations
 
-import dataclasses
 import enum
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
-from functools import partial, update_wrapper
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 3
 DIGEST = 0x10B62806AF5993C0
@@ -211,46 +211,78 @@ class EncodeError(ValueError):
 _T = TypeVar("_T")
 
 
-_INIT = """
-def __init__(_self, {parameters}):
-    _set_class(_self, _mutable)
-    {sets}
-    _self.__class__ = _frozen
+class _Fields:
+    # What `dataclasses` knows of a class: listed when it asks, as that takes long to import.
+    def __get__(self, instance: object, kind: Any) -> Any:
+        from dataclasses import field, make_dataclass
 
-def make({parameters}):
-    _self = _new(_mutable)
-    {sets}
-    _self.__class__ = _frozen
-    return _self
-"""
-
-
-def _with_fast_init(kind: type[_T]) -> type[_T]:
-    # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
-    # instance is made as one of a mutable class with the same slots, whose class is then changed.
-    made: Any = kind
-    fields = dataclasses.fields(made)
-    names = [field.name for field in fields if not field.kw_only]
-    later = [field.name for field in fields if field.kw_only]
-    scope: dict[str, Any] = {
-        "_set_class": vars(object)["__class__"].__set__,
-        "_frozen": kind,
-        "_new": object.__new__,
-        "_mutable": type(kind.__name__, (), {"__slots__": made.__slots__}),
-    }
-    parameters = ", ".join([*names, *(["*"] if later else []), *later])
-    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
-    exec(_INIT.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
-    slow, quick = made.__init__, scope["__init__"]
-    quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
-    made.__init__ = update_wrapper(quick, slow)
-    made._make = scope["make"]
-    return kind
+        later = kind.__new__.__kwdefaults__ or {} if kind.__slots__ else {}
+        listed = [
+            (
+                name,
+                kind.__annotations__[name],
+                field(default=later[name], kw_only=True) if name in later else field(),
+            )
+            for name in kind.__slots__
+        ]
+        made: Any = make_dataclass(kind.__name__, listed)
+        kind.__dataclass_fields__ = made.__dataclass_fields__
+        return made.__dataclass_fields__
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Hello:
+@dataclass_transform(frozen_default=True)
+class _Frozen:
+    # What does not change, as what `dataclasses` freezes. To set each field past that would take
+    # most of a decoder's time: so an instance is made as one of a mutable class with the same
+    # slots, whose class is then changed.
+    __slots__: ClassVar[tuple[str, ...]] = ()
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+    __dataclass_fields__: ClassVar[Any] = _Fields()
+    _mutable: ClassVar[Any]
+
+    def __init_subclass__(cls, *, init: bool = True) -> None:
+        del init  # which tells a type checker that there is a `__new__`
+        if "__setattr__" not in vars(cls):
+            # Both of them, or each is looked for at every assignment.
+            own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+            cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Frozen) or type(other) is not type(self):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((*self._values().values(),))
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self._values().items())
+        return f"{type(self).__qualname__}({values})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._values()), ()
+
+    def __replace__(self, **changes: Any) -> Any:
+        return type(self)(**{**self._values(), **changes})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+_new = object.__new__
+
+
+class Hello(_Frozen, init=False):
     """Starts a new session on the stream.
 
     :ivar version: The highest version of this protocol that the sender speaks.
@@ -261,12 +293,23 @@ class Hello:
 
     TYPE: ClassVar[int] = 1
     MAX_BODY: ClassVar[int] = 32
-    _make: ClassVar[Callable[..., Hello]]
+
+    __slots__ = __match_args__ = ("version", "digest", "max_body", "nonce")
 
     version: int
     digest: int
     max_body: int
     nonce: int
+
+    def __new__(_cls, version: int, digest: int, max_body: int, nonce: int) -> Hello:
+        _made: Any = _new(_cls._mutable)
+        _made.version = version
+        _made.digest = digest
+        _made.max_body = max_body
+        _made.nonce = nonce
+        _made.__class__ = _cls
+        _frozen: Hello = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -281,9 +324,7 @@ class Hello:
             return b"".join(_LAYOUT_HELLO.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(_Frozen, init=False):
     """Answers `hello`.
 
     :ivar version: The highest version of this protocol that the sender speaks.
@@ -294,12 +335,23 @@ class Ready:
 
     TYPE: ClassVar[int] = 2
     MAX_BODY: ClassVar[int] = 32
-    _make: ClassVar[Callable[..., Ready]]
+
+    __slots__ = __match_args__ = ("version", "digest", "max_body", "nonce")
 
     version: int
     digest: int
     max_body: int
     nonce: int
+
+    def __new__(_cls, version: int, digest: int, max_body: int, nonce: int) -> Ready:
+        _made: Any = _new(_cls._mutable)
+        _made.version = version
+        _made.digest = digest
+        _made.max_body = max_body
+        _made.nonce = nonce
+        _made.__class__ = _cls
+        _frozen: Ready = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -314,9 +366,7 @@ class Ready:
             return b"".join(_LAYOUT_READY.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(_Frozen, init=False):
     """What a machine that has just started, or was restored, cannot know by itself.
 
     A guest that is not PID 1 ignores it.
@@ -327,10 +377,19 @@ class Resume:
 
     TYPE: ClassVar[int] = 3
     MAX_BODY: ClassVar[int] = 76
-    _make: ClassVar[Callable[..., Resume]]
+
+    __slots__ = __match_args__ = ("realtime_ns", "entropy")
 
     realtime_ns: int
     entropy: bytes
+
+    def __new__(_cls, realtime_ns: int, entropy: bytes) -> Resume:
+        _made: Any = _new(_cls._mutable)
+        _made.realtime_ns = realtime_ns
+        _made.entropy = entropy
+        _made.__class__ = _cls
+        _frozen: Resume = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -348,9 +407,7 @@ class Resume:
             return b"".join(_LAYOUT_RESUME.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(_Frozen, init=False):
     """Asks whether the guest is alive; it answers also while a command runs.
 
     :ivar token: Any number.
@@ -358,9 +415,17 @@ class Ping:
 
     TYPE: ClassVar[int] = 4
     MAX_BODY: ClassVar[int] = 8
-    _make: ClassVar[Callable[..., Ping]]
+
+    __slots__ = __match_args__ = ("token",)
 
     token: int
+
+    def __new__(_cls, token: int) -> Ping:
+        _made: Any = _new(_cls._mutable)
+        _made.token = token
+        _made.__class__ = _cls
+        _frozen: Ping = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -373,9 +438,7 @@ class Ping:
             return b"".join(_LAYOUT_PING.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(_Frozen, init=False):
     """Answers `ping`.
 
     :ivar token: The number from the `ping`.
@@ -383,9 +446,17 @@ class Pong:
 
     TYPE: ClassVar[int] = 5
     MAX_BODY: ClassVar[int] = 8
-    _make: ClassVar[Callable[..., Pong]]
+
+    __slots__ = __match_args__ = ("token",)
 
     token: int
+
+    def __new__(_cls, token: int) -> Pong:
+        _made: Any = _new(_cls._mutable)
+        _made.token = token
+        _made.__class__ = _cls
+        _frozen: Pong = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -398,12 +469,13 @@ class Pong:
             return b"".join(_LAYOUT_PONG.write(self, version))
 
 
-@dataclass(frozen=True, slots=True)
-class StatusRequest:
+class StatusRequest(_Frozen):
     """Asks for the daemon's counters."""
 
     TYPE: ClassVar[int] = 6
     MAX_BODY: ClassVar[int] = 0
+
+    __slots__ = __match_args__ = ()
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -416,9 +488,7 @@ class StatusRequest:
             return b"".join(_LAYOUT_STATUS_REQUEST.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(_Frozen, init=False):
     """Answers `status_request`.
 
     Times are of CLOCK_MONOTONIC, in nanoseconds since the guest's kernel started.
@@ -438,7 +508,19 @@ class Status:
 
     TYPE: ClassVar[int] = 7
     MAX_BODY: ClassVar[int] = 69
-    _make: ClassVar[Callable[..., Status]]
+
+    __slots__ = __match_args__ = (
+        "started_ns",
+        "opened_ns",
+        "now_ns",
+        "frames_seen",
+        "frames_refused",
+        "execs",
+        "bytes_dropped",
+        "descriptors",
+        "zombies",
+        "memory",
+    )
 
     started_ns: int
     opened_ns: int
@@ -450,6 +532,34 @@ class Status:
     descriptors: int
     zombies: int
     memory: int
+
+    def __new__(
+        _cls,
+        started_ns: int,
+        opened_ns: int,
+        now_ns: int,
+        frames_seen: int,
+        frames_refused: int,
+        execs: int,
+        bytes_dropped: int,
+        descriptors: int,
+        zombies: int,
+        memory: int,
+    ) -> Status:
+        _made: Any = _new(_cls._mutable)
+        _made.started_ns = started_ns
+        _made.opened_ns = opened_ns
+        _made.now_ns = now_ns
+        _made.frames_seen = frames_seen
+        _made.frames_refused = frames_refused
+        _made.execs = execs
+        _made.bytes_dropped = bytes_dropped
+        _made.descriptors = descriptors
+        _made.zombies = zombies
+        _made.memory = memory
+        _made.__class__ = _cls
+        _frozen: Status = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -477,12 +587,13 @@ class Status:
             return b"".join(_LAYOUT_STATUS.write(self, version))
 
 
-@dataclass(frozen=True, slots=True)
-class Shutdown:
+class Shutdown(_Frozen):
     """Ends the guest: it kills what runs, says `goodbye`, and resets the machine."""
 
     TYPE: ClassVar[int] = 8
     MAX_BODY: ClassVar[int] = 0
+
+    __slots__ = __match_args__ = ()
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -495,9 +606,7 @@ class Shutdown:
             return b"".join(_LAYOUT_SHUTDOWN.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Goodbye:
+class Goodbye(_Frozen, init=False):
     """The last frame of a guest that ends by intent.
 
     :ivar reason: Why it ends.
@@ -505,9 +614,17 @@ class Goodbye:
 
     TYPE: ClassVar[int] = 9
     MAX_BODY: ClassVar[int] = 1
-    _make: ClassVar[Callable[..., Goodbye]]
+
+    __slots__ = __match_args__ = ("reason",)
 
     reason: GoodbyeReason | int
+
+    def __new__(_cls, reason: GoodbyeReason | int) -> Goodbye:
+        _made: Any = _new(_cls._mutable)
+        _made.reason = reason
+        _made.__class__ = _cls
+        _frozen: Goodbye = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -520,9 +637,7 @@ class Goodbye:
             return b"".join(_LAYOUT_GOODBYE.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Error:
+class Error(_Frozen, init=False):
     """Refuses a frame.
 
     The header's id is that of the refused frame.
@@ -537,13 +652,27 @@ class Error:
 
     TYPE: ClassVar[int] = 10
     MAX_BODY: ClassVar[int] = 9
-    _make: ClassVar[Callable[..., Error]]
+
+    __slots__ = __match_args__ = ("id", "code", "refused_type", "offset", "field")
 
     id: int
     code: ErrorCode | int
     refused_type: int
     offset: int
     field: int
+
+    def __new__(
+        _cls, id: int, code: ErrorCode | int, refused_type: int, offset: int, field: int
+    ) -> Error:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.code = code
+        _made.refused_type = refused_type
+        _made.offset = offset
+        _made.field = field
+        _made.__class__ = _cls
+        _frozen: Error = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -558,8 +687,7 @@ class Error:
             return b"".join(_LAYOUT_ERROR.write(self, version))
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(_Frozen):
     """Freezes what runs; the next `hello` keeps it.
 
     Refused as `busy` while a command runs.
@@ -567,6 +695,8 @@ class Keep:
 
     TYPE: ClassVar[int] = 11
     MAX_BODY: ClassVar[int] = 0
+
+    __slots__ = __match_args__ = ()
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -581,9 +711,7 @@ class Keep:
             return b"".join(_LAYOUT_KEEP.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class ExecRequest:
+class ExecRequest(_Frozen, init=False):
     """Runs a command.
 
     :ivar id: What it is about.
@@ -618,7 +746,23 @@ class ExecRequest:
 
     TYPE: ClassVar[int] = 16
     MAX_BODY: ClassVar[int] = 6299829
-    _make: ClassVar[Callable[..., ExecRequest]]
+
+    __match_args__ = (
+        "id",
+        "command",
+        "cwd",
+        "argv",
+        "env",
+        "stdout_credit",
+        "stderr_credit",
+        "user",
+        "stdin_from",
+        "rows",
+        "columns",
+        "max_processes",
+        "max_memory",
+    )
+    __slots__ = (*__match_args__, "more_argv", "more_env")
 
     id: int
     command: bytes
@@ -633,9 +777,47 @@ class ExecRequest:
     columns: int
     max_processes: int
     max_memory: int
-    _: KW_ONLY
-    more_argv: tuple[bytes, ...] = ()
-    more_env: tuple[bytes, ...] = ()
+    more_argv: tuple[bytes, ...]
+    more_env: tuple[bytes, ...]
+
+    def __new__(
+        _cls,
+        id: int,
+        command: bytes,
+        cwd: bytes,
+        argv: tuple[bytes, ...],
+        env: tuple[bytes, ...],
+        stdout_credit: int,
+        stderr_credit: int,
+        user: bytes,
+        stdin_from: StdinKind,
+        rows: int,
+        columns: int,
+        max_processes: int,
+        max_memory: int,
+        *,
+        more_argv: tuple[bytes, ...] = (),
+        more_env: tuple[bytes, ...] = (),
+    ) -> ExecRequest:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.command = command
+        _made.cwd = cwd
+        _made.argv = argv
+        _made.env = env
+        _made.stdout_credit = stdout_credit
+        _made.stderr_credit = stderr_credit
+        _made.user = user
+        _made.stdin_from = stdin_from
+        _made.rows = rows
+        _made.columns = columns
+        _made.max_processes = max_processes
+        _made.max_memory = max_memory
+        _made.more_argv = more_argv
+        _made.more_env = more_env
+        _made.__class__ = _cls
+        _frozen: ExecRequest = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -668,9 +850,7 @@ class ExecRequest:
             return b"".join(_LAYOUT_EXEC_REQUEST.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class ExecOutput:
+class ExecOutput(_Frozen, init=False):
     """Bytes that the command has written.
 
     :ivar id: What it is about.
@@ -680,11 +860,21 @@ class ExecOutput:
 
     TYPE: ClassVar[int] = 17
     MAX_BODY: ClassVar[int] = 65537
-    _make: ClassVar[Callable[..., ExecOutput]]
+
+    __slots__ = __match_args__ = ("id", "stream", "data")
 
     id: int
     stream: Stream
     data: bytes | memoryview
+
+    def __new__(_cls, id: int, stream: Stream, data: bytes | memoryview) -> ExecOutput:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.stream = stream
+        _made.data = data
+        _made.__class__ = _cls
+        _frozen: ExecOutput = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -706,9 +896,7 @@ class ExecOutput:
             return _LAYOUT_EXEC_OUTPUT.write(self, version)
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class ExecResponse:
+class ExecResponse(_Frozen, init=False):
     """The command has ended, and its output has been sent.
 
     :ivar id: What it is about.
@@ -720,13 +908,24 @@ class ExecResponse:
 
     TYPE: ClassVar[int] = 18
     MAX_BODY: ClassVar[int] = 10
-    _make: ClassVar[Callable[..., ExecResponse]]
+
+    __match_args__ = ("id", "ending", "status")
+    __slots__ = (*__match_args__, "memory")
 
     id: int
     ending: Ending
     status: int
-    _: KW_ONLY
-    memory: int = 0
+    memory: int
+
+    def __new__(_cls, id: int, ending: Ending, status: int, *, memory: int = 0) -> ExecResponse:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.ending = ending
+        _made.status = status
+        _made.memory = memory
+        _made.__class__ = _cls
+        _frozen: ExecResponse = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -743,9 +942,7 @@ class ExecResponse:
             return b"".join(_LAYOUT_EXEC_RESPONSE.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class ExecFailed:
+class ExecFailed(_Frozen, init=False):
     """The command could not be started.
 
     :ivar id: What it is about.
@@ -758,13 +955,26 @@ class ExecFailed:
 
     TYPE: ClassVar[int] = 19
     MAX_BODY: ClassVar[int] = 105
-    _make: ClassVar[Callable[..., ExecFailed]]
+
+    __match_args__ = ("id", "stage", "error_number")
+    __slots__ = (*__match_args__, "missing")
 
     id: int
     stage: Stage | int
     error_number: int
-    _: KW_ONLY
-    missing: bytes = b""
+    missing: bytes
+
+    def __new__(
+        _cls, id: int, stage: Stage | int, error_number: int, *, missing: bytes = b""
+    ) -> ExecFailed:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.stage = stage
+        _made.error_number = error_number
+        _made.missing = missing
+        _made.__class__ = _cls
+        _frozen: ExecFailed = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -784,9 +994,7 @@ class ExecFailed:
             return b"".join(_LAYOUT_EXEC_FAILED.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class ExecSignal:
+class ExecSignal(_Frozen, init=False):
     """Sends a signal to the command's process group.
 
     :ivar id: What it is about.
@@ -796,10 +1004,19 @@ class ExecSignal:
 
     TYPE: ClassVar[int] = 20
     MAX_BODY: ClassVar[int] = 1
-    _make: ClassVar[Callable[..., ExecSignal]]
+
+    __slots__ = __match_args__ = ("id", "signal")
 
     id: int
     signal: int
+
+    def __new__(_cls, id: int, signal: int) -> ExecSignal:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.signal = signal
+        _made.__class__ = _cls
+        _frozen: ExecSignal = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -812,8 +1029,7 @@ class ExecSignal:
             return b"".join(_LAYOUT_EXEC_SIGNAL.write(self, version))
 
 
-@dataclass(frozen=True, slots=True)
-class ExecKill:
+class ExecKill(_Frozen, init=False):
     """Kills the command and everything that it has started.
 
     Its response waits for no more credit.
@@ -824,7 +1040,16 @@ class ExecKill:
     TYPE: ClassVar[int] = 21
     MAX_BODY: ClassVar[int] = 0
 
+    __slots__ = __match_args__ = ("id",)
+
     id: int
+
+    def __new__(_cls, id: int) -> ExecKill:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.__class__ = _cls
+        _frozen: ExecKill = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -837,8 +1062,7 @@ class ExecKill:
             return b"".join(_LAYOUT_EXEC_KILL.write(self, version))
 
 
-@dataclass(frozen=True, slots=True)
-class ExecTerminate:
+class ExecTerminate(_Frozen, init=False):
     """Asks the command to end, by SIGTERM; what it leaves behind when it does is killed.
 
     :ivar id: What it is about.
@@ -847,7 +1071,16 @@ class ExecTerminate:
     TYPE: ClassVar[int] = 27
     MAX_BODY: ClassVar[int] = 0
 
+    __slots__ = __match_args__ = ("id",)
+
     id: int
+
+    def __new__(_cls, id: int) -> ExecTerminate:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.__class__ = _cls
+        _frozen: ExecTerminate = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -860,9 +1093,7 @@ class ExecTerminate:
             return b"".join(_LAYOUT_EXEC_TERMINATE.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class ExecCredit:
+class ExecCredit(_Frozen, init=False):
     """Allows more output.
 
     :ivar id: What it is about.
@@ -873,11 +1104,21 @@ class ExecCredit:
 
     TYPE: ClassVar[int] = 22
     MAX_BODY: ClassVar[int] = 5
-    _make: ClassVar[Callable[..., ExecCredit]]
+
+    __slots__ = __match_args__ = ("id", "stream", "amount")
 
     id: int
     stream: Stream
     amount: int
+
+    def __new__(_cls, id: int, stream: Stream, amount: int) -> ExecCredit:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.stream = stream
+        _made.amount = amount
+        _made.__class__ = _cls
+        _frozen: ExecCredit = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -890,9 +1131,7 @@ class ExecCredit:
             return b"".join(_LAYOUT_EXEC_CREDIT.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class ExecStdin:
+class ExecStdin(_Frozen, init=False):
     """Bytes for the command's standard input; without any, its end.
 
     :ivar id: What it is about.
@@ -901,10 +1140,19 @@ class ExecStdin:
 
     TYPE: ClassVar[int] = 23
     MAX_BODY: ClassVar[int] = 65536
-    _make: ClassVar[Callable[..., ExecStdin]]
+
+    __slots__ = __match_args__ = ("id", "data")
 
     id: int
     data: bytes | memoryview
+
+    def __new__(_cls, id: int, data: bytes | memoryview) -> ExecStdin:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.data = data
+        _made.__class__ = _cls
+        _frozen: ExecStdin = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -926,9 +1174,7 @@ class ExecStdin:
             return _LAYOUT_EXEC_STDIN.write(self, version)
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class ExecStdinCredit:
+class ExecStdinCredit(_Frozen, init=False):
     """Allows more standard input.
 
     :ivar id: What it is about.
@@ -937,10 +1183,19 @@ class ExecStdinCredit:
 
     TYPE: ClassVar[int] = 24
     MAX_BODY: ClassVar[int] = 4
-    _make: ClassVar[Callable[..., ExecStdinCredit]]
+
+    __slots__ = __match_args__ = ("id", "amount")
 
     id: int
     amount: int
+
+    def __new__(_cls, id: int, amount: int) -> ExecStdinCredit:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.amount = amount
+        _made.__class__ = _cls
+        _frozen: ExecStdinCredit = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -953,8 +1208,7 @@ class ExecStdinCredit:
             return b"".join(_LAYOUT_EXEC_STDIN_CREDIT.write(self, version))
 
 
-@dataclass(frozen=True, slots=True)
-class ExecStdinClosed:
+class ExecStdinClosed(_Frozen, init=False):
     """The command has closed its standard input; what is still sent is dropped.
 
     :ivar id: What it is about.
@@ -963,7 +1217,16 @@ class ExecStdinClosed:
     TYPE: ClassVar[int] = 25
     MAX_BODY: ClassVar[int] = 0
 
+    __slots__ = __match_args__ = ("id",)
+
     id: int
+
+    def __new__(_cls, id: int) -> ExecStdinClosed:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.__class__ = _cls
+        _frozen: ExecStdinClosed = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -976,9 +1239,7 @@ class ExecStdinClosed:
             return b"".join(_LAYOUT_EXEC_STDIN_CLOSED.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class ExecResize:
+class ExecResize(_Frozen, init=False):
     """Changes the size of the command's terminal.
 
     :ivar id: What it is about.
@@ -988,11 +1249,21 @@ class ExecResize:
 
     TYPE: ClassVar[int] = 26
     MAX_BODY: ClassVar[int] = 4
-    _make: ClassVar[Callable[..., ExecResize]]
+
+    __slots__ = __match_args__ = ("id", "rows", "columns")
 
     id: int
     rows: int
     columns: int
+
+    def __new__(_cls, id: int, rows: int, columns: int) -> ExecResize:
+        _made: Any = _new(_cls._mutable)
+        _made.id = id
+        _made.rows = rows
+        _made.columns = columns
+        _made.__class__ = _cls
+        _frozen: ExecResize = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -1136,7 +1407,7 @@ def _decode_hello(id_: int, frame: bytes, start: int, end: int) -> Hello:
         magic, version, digest, max_body, nonce = _QIQIQ.unpack(frame[start:end])
         if magic != 0xA6D766F7263696D:
             raise _Fallback
-        return Hello._make(version, digest, max_body, nonce)
+        return Hello.__new__(Hello, version, digest, max_body, nonce)
     except _FALLBACK_ON:
         return _LAYOUT_HELLO.read(id_, frame, start, end)
 
@@ -1146,7 +1417,7 @@ def _decode_ready(id_: int, frame: bytes, start: int, end: int) -> Ready:
         magic, version, digest, max_body, nonce = _QIQIQ.unpack(frame[start:end])
         if magic != 0xA6D766F7263696D:
             raise _Fallback
-        return Ready._make(version, digest, max_body, nonce)
+        return Ready.__new__(Ready, version, digest, max_body, nonce)
     except _FALLBACK_ON:
         return _LAYOUT_READY.read(id_, frame, start, end)
 
@@ -1157,7 +1428,7 @@ def _decode_resume(id_: int, frame: bytes, start: int, end: int) -> Resume:
         entropy, at = _take(frame, start + 8, 64, True)
         if at != end:
             raise _Fallback
-        return Resume._make(realtime_ns, entropy)
+        return Resume.__new__(Resume, realtime_ns, entropy)
     except _FALLBACK_ON:
         return _LAYOUT_RESUME.read(id_, frame, start, end)
 
@@ -1165,7 +1436,7 @@ def _decode_resume(id_: int, frame: bytes, start: int, end: int) -> Resume:
 def _decode_ping(id_: int, frame: bytes, start: int, end: int) -> Ping:
     try:
         (token,) = _Q.unpack(frame[start:end])
-        return Ping._make(token)
+        return Ping.__new__(Ping, token)
     except _FALLBACK_ON:
         return _LAYOUT_PING.read(id_, frame, start, end)
 
@@ -1173,7 +1444,7 @@ def _decode_ping(id_: int, frame: bytes, start: int, end: int) -> Ping:
 def _decode_pong(id_: int, frame: bytes, start: int, end: int) -> Pong:
     try:
         (token,) = _Q.unpack(frame[start:end])
-        return Pong._make(token)
+        return Pong.__new__(Pong, token)
     except _FALLBACK_ON:
         return _LAYOUT_PONG.read(id_, frame, start, end)
 
@@ -1197,7 +1468,8 @@ def _decode_status(id_: int, frame: bytes, start: int, end: int) -> Status:
             zombies,
             memory,
         ) = _7QIBQ.unpack(frame[start:end])
-        return Status._make(
+        return Status.__new__(
+            Status,
             started_ns,
             opened_ns,
             now_ns,
@@ -1221,7 +1493,7 @@ def _decode_shutdown(id_: int, frame: bytes, start: int, end: int) -> Shutdown:
 def _decode_goodbye(id_: int, frame: bytes, start: int, end: int) -> Goodbye:
     try:
         (reason,) = _B.unpack(frame[start:end])
-        return Goodbye._make(_AS_GOODBYE_REASON.get(reason, reason))
+        return Goodbye.__new__(Goodbye, _AS_GOODBYE_REASON.get(reason, reason))
     except _FALLBACK_ON:
         return _LAYOUT_GOODBYE.read(id_, frame, start, end)
 
@@ -1229,7 +1501,9 @@ def _decode_goodbye(id_: int, frame: bytes, start: int, end: int) -> Goodbye:
 def _decode_error(id_: int, frame: bytes, start: int, end: int) -> Error:
     try:
         code, refused_type, offset, field = _HHIB.unpack(frame[start:end])
-        return Error._make(id_, _AS_ERROR_CODE.get(code, code), refused_type, offset, field)
+        return Error.__new__(
+            Error, id_, _AS_ERROR_CODE.get(code, code), refused_type, offset, field
+        )
     except _FALLBACK_ON:
         return _LAYOUT_ERROR.read(id_, frame, start, end)
 
@@ -1252,7 +1526,8 @@ def _decode_exec_request(id_: int, frame: bytes, start: int, end: int) -> ExecRe
         more_env, at = _take_list(frame, at, 65540, False)
         if at != end:
             raise _Fallback
-        return ExecRequest._make(
+        return ExecRequest.__new__(
+            ExecRequest,
             id_,
             command,
             cwd,
@@ -1279,7 +1554,7 @@ def _decode_exec_output(id_: int, frame: bytes, start: int, end: int) -> ExecOut
         if end < start + 1:
             raise _Fallback
         data = memoryview(frame)[start + 1 : end]
-        return ExecOutput._make(id_, _AS_STREAM[stream], data)
+        return ExecOutput.__new__(ExecOutput, id_, _AS_STREAM[stream], data)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_OUTPUT.read(id_, frame, start, end)
 
@@ -1287,7 +1562,7 @@ def _decode_exec_output(id_: int, frame: bytes, start: int, end: int) -> ExecOut
 def _decode_exec_response(id_: int, frame: bytes, start: int, end: int) -> ExecResponse:
     try:
         ending, status, memory = _BBQ.unpack(frame[start:end])
-        return ExecResponse._make(id_, _AS_ENDING[ending], status, memory=memory)
+        return ExecResponse.__new__(ExecResponse, id_, _AS_ENDING[ending], status, memory=memory)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_RESPONSE.read(id_, frame, start, end)
 
@@ -1298,7 +1573,9 @@ def _decode_exec_failed(id_: int, frame: bytes, start: int, end: int) -> ExecFai
         missing, at = _take(frame, start + 5, 96, True)
         if at != end:
             raise _Fallback
-        return ExecFailed._make(id_, _AS_STAGE.get(stage, stage), error_number, missing=missing)
+        return ExecFailed.__new__(
+            ExecFailed, id_, _AS_STAGE.get(stage, stage), error_number, missing=missing
+        )
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_FAILED.read(id_, frame, start, end)
 
@@ -1306,7 +1583,7 @@ def _decode_exec_failed(id_: int, frame: bytes, start: int, end: int) -> ExecFai
 def _decode_exec_signal(id_: int, frame: bytes, start: int, end: int) -> ExecSignal:
     try:
         (signal,) = _B.unpack(frame[start:end])
-        return ExecSignal._make(id_, signal)
+        return ExecSignal.__new__(ExecSignal, id_, signal)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_SIGNAL.read(id_, frame, start, end)
 
@@ -1324,7 +1601,7 @@ def _decode_exec_terminate(id_: int, frame: bytes, start: int, end: int) -> Exec
 def _decode_exec_credit(id_: int, frame: bytes, start: int, end: int) -> ExecCredit:
     try:
         stream, amount = _BI.unpack(frame[start:end])
-        return ExecCredit._make(id_, _AS_STREAM[stream], amount)
+        return ExecCredit.__new__(ExecCredit, id_, _AS_STREAM[stream], amount)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_CREDIT.read(id_, frame, start, end)
 
@@ -1332,7 +1609,7 @@ def _decode_exec_credit(id_: int, frame: bytes, start: int, end: int) -> ExecCre
 def _decode_exec_stdin(id_: int, frame: bytes, start: int, end: int) -> ExecStdin:
     try:
         data = memoryview(frame)[start:end]
-        return ExecStdin._make(id_, data)
+        return ExecStdin.__new__(ExecStdin, id_, data)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_STDIN.read(id_, frame, start, end)
 
@@ -1340,7 +1617,7 @@ def _decode_exec_stdin(id_: int, frame: bytes, start: int, end: int) -> ExecStdi
 def _decode_exec_stdin_credit(id_: int, frame: bytes, start: int, end: int) -> ExecStdinCredit:
     try:
         (amount,) = _I.unpack(frame[start:end])
-        return ExecStdinCredit._make(id_, amount)
+        return ExecStdinCredit.__new__(ExecStdinCredit, id_, amount)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_STDIN_CREDIT.read(id_, frame, start, end)
 
@@ -1353,7 +1630,7 @@ def _decode_exec_stdin_closed(id_: int, frame: bytes, start: int, end: int) -> E
 def _decode_exec_resize(id_: int, frame: bytes, start: int, end: int) -> ExecResize:
     try:
         rows, columns = _HH.unpack(frame[start:end])
-        return ExecResize._make(id_, rows, columns)
+        return ExecResize.__new__(ExecResize, id_, rows, columns)
     except _FALLBACK_ON:
         return _LAYOUT_EXEC_RESIZE.read(id_, frame, start, end)
 
@@ -1780,15 +2057,23 @@ _LAYOUT_EXEC_RESIZE = _Layout(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class _Rule:
     # What a message is from the version `since` on, until another rule has its number.
-    number: int
-    since: int
-    decode: Callable[[int, bytes, int, int], Message]
-    senders: tuple[str, ...]
-    ids: range
-    max_body: int
+    def __init__(
+        self,
+        number: int,
+        since: int,
+        decode: Callable[[int, bytes, int, int], Message],
+        senders: tuple[str, ...],
+        ids: range,
+        max_body: int,
+    ) -> None:
+        self.number = number
+        self.since = since
+        self.decode = decode
+        self.senders = senders
+        self.ids = ids
+        self.max_body = max_body
 
 
 _RULES = (

@@ -8,13 +8,11 @@ one that puts something a tree; the guest answers with trees or entries, and the
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import update_wrapper
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 1
 DIGEST = 0xF101471B02884181
@@ -138,46 +136,78 @@ class EncodeError(ValueError):
 _T = TypeVar("_T")
 
 
-_INIT = """
-def __init__(_self, {parameters}):
-    _set_class(_self, _mutable)
-    {sets}
-    _self.__class__ = _frozen
+class _Fields:
+    # What `dataclasses` knows of a class: listed when it asks, as that takes long to import.
+    def __get__(self, instance: object, kind: Any) -> Any:
+        from dataclasses import field, make_dataclass
 
-def make({parameters}):
-    _self = _new(_mutable)
-    {sets}
-    _self.__class__ = _frozen
-    return _self
-"""
-
-
-def _with_fast_init(kind: type[_T]) -> type[_T]:
-    # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
-    # instance is made as one of a mutable class with the same slots, whose class is then changed.
-    made: Any = kind
-    fields = dataclasses.fields(made)
-    names = [field.name for field in fields if not field.kw_only]
-    later = [field.name for field in fields if field.kw_only]
-    scope: dict[str, Any] = {
-        "_set_class": vars(object)["__class__"].__set__,
-        "_frozen": kind,
-        "_new": object.__new__,
-        "_mutable": type(kind.__name__, (), {"__slots__": made.__slots__}),
-    }
-    parameters = ", ".join([*names, *(["*"] if later else []), *later])
-    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
-    exec(_INIT.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
-    slow, quick = made.__init__, scope["__init__"]
-    quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
-    made.__init__ = update_wrapper(quick, slow)
-    made._make = scope["make"]
-    return kind
+        later = kind.__new__.__kwdefaults__ or {} if kind.__slots__ else {}
+        listed = [
+            (
+                name,
+                kind.__annotations__[name],
+                field(default=later[name], kw_only=True) if name in later else field(),
+            )
+            for name in kind.__slots__
+        ]
+        made: Any = make_dataclass(kind.__name__, listed)
+        kind.__dataclass_fields__ = made.__dataclass_fields__
+        return made.__dataclass_fields__
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Request:
+@dataclass_transform(frozen_default=True)
+class _Frozen:
+    # What does not change, as what `dataclasses` freezes. To set each field past that would take
+    # most of a decoder's time: so an instance is made as one of a mutable class with the same
+    # slots, whose class is then changed.
+    __slots__: ClassVar[tuple[str, ...]] = ()
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+    __dataclass_fields__: ClassVar[Any] = _Fields()
+    _mutable: ClassVar[Any]
+
+    def __init_subclass__(cls, *, init: bool = True) -> None:
+        del init  # which tells a type checker that there is a `__new__`
+        if "__setattr__" not in vars(cls):
+            # Both of them, or each is looked for at every assignment.
+            own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+            cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Frozen) or type(other) is not type(self):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((*self._values().values(),))
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self._values().items())
+        return f"{type(self).__qualname__}({values})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._values()), ()
+
+    def __replace__(self, **changes: Any) -> Any:
+        return type(self)(**{**self._values(), **changes})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+_new = object.__new__
+
+
+class Request(_Frozen, init=False):
     """What is to be done: the first message, and the only one of its kind.
 
     :ivar action: What.
@@ -195,7 +225,8 @@ class Request:
 
     TYPE: ClassVar[int] = 1
     MAX_BODY: ClassVar[int] = 9489
-    _make: ClassVar[Callable[..., Request]]
+
+    __slots__ = __match_args__ = ("action", "keep_mode", "path", "name", "cwd", "user", "owner")
 
     action: Action
     keep_mode: int
@@ -204,6 +235,28 @@ class Request:
     cwd: bytes
     user: bytes
     owner: bytes
+
+    def __new__(
+        _cls,
+        action: Action,
+        keep_mode: int,
+        path: bytes,
+        name: bytes,
+        cwd: bytes,
+        user: bytes,
+        owner: bytes,
+    ) -> Request:
+        _made: Any = _new(_cls._mutable)
+        _made.action = action
+        _made.keep_mode = keep_mode
+        _made.path = path
+        _made.name = name
+        _made.cwd = cwd
+        _made.user = user
+        _made.owner = owner
+        _made.__class__ = _cls
+        _frozen: Request = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -225,9 +278,7 @@ class Request:
             return b"".join(_LAYOUT_REQUEST.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(_Frozen, init=False):
     """A file, a folder, a link, or anything else that has a name.
 
     :ivar mode: Its type and permissions, as Linux has them in `st_mode`.
@@ -242,7 +293,8 @@ class Entry:
 
     TYPE: ClassVar[int] = 2
     MAX_BODY: ClassVar[int] = 4386
-    _make: ClassVar[Callable[..., Entry]]
+
+    __slots__ = __match_args__ = ("mode", "size", "mtime", "uid", "gid", "name", "target")
 
     mode: int
     size: int
@@ -251,6 +303,21 @@ class Entry:
     gid: int
     name: bytes
     target: bytes
+
+    def __new__(
+        _cls, mode: int, size: int, mtime: int, uid: int, gid: int, name: bytes, target: bytes
+    ) -> Entry:
+        _made: Any = _new(_cls._mutable)
+        _made.mode = mode
+        _made.size = size
+        _made.mtime = mtime
+        _made.uid = uid
+        _made.gid = gid
+        _made.name = name
+        _made.target = target
+        _made.__class__ = _cls
+        _frozen: Entry = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -269,9 +336,7 @@ class Entry:
             return b"".join(_LAYOUT_ENTRY.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(_Frozen, init=False):
     """More of the file that was begun last; with its header it is 256 KiB at most.
 
     :ivar data: The bytes. At most 262132 bytes.
@@ -279,9 +344,17 @@ class Data:
 
     TYPE: ClassVar[int] = 3
     MAX_BODY: ClassVar[int] = 262132
-    _make: ClassVar[Callable[..., Data]]
+
+    __slots__ = __match_args__ = ("data",)
 
     data: bytes | memoryview
+
+    def __new__(_cls, data: bytes | memoryview) -> Data:
+        _made: Any = _new(_cls._mutable)
+        _made.data = data
+        _made.__class__ = _cls
+        _frozen: Data = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -303,12 +376,13 @@ class Data:
             return _LAYOUT_DATA.write(self, version)
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(_Frozen):
     """The file or folder that was begun last, and is not whole yet, is whole."""
 
     TYPE: ClassVar[int] = 4
     MAX_BODY: ClassVar[int] = 0
+
+    __slots__ = __match_args__ = ()
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -321,8 +395,7 @@ class Whole:
             return b"".join(_LAYOUT_WHOLE.write(self, version))
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(_Frozen):
     """All of the request is done.
 
     Nothing follows.
@@ -330,6 +403,8 @@ class Done:
 
     TYPE: ClassVar[int] = 5
     MAX_BODY: ClassVar[int] = 0
+
+    __slots__ = __match_args__ = ()
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -342,9 +417,7 @@ class Done:
             return b"".join(_LAYOUT_DONE.write(self, version))
 
 
-@_with_fast_init
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(_Frozen, init=False):
     """The request failed, and what is half written has been removed.
 
     Nothing follows.
@@ -357,11 +430,21 @@ class Failure:
 
     TYPE: ClassVar[int] = 6
     MAX_BODY: ClassVar[int] = 4104
-    _make: ClassVar[Callable[..., Failure]]
+
+    __slots__ = __match_args__ = ("subject", "error_number", "path")
 
     subject: Subject
     error_number: int
     path: bytes
+
+    def __new__(_cls, subject: Subject, error_number: int, path: bytes) -> Failure:
+        _made: Any = _new(_cls._mutable)
+        _made.subject = subject
+        _made.error_number = error_number
+        _made.path = path
+        _made.__class__ = _cls
+        _frozen: Failure = _made
+        return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
         """Encode the whole frame for the version that both sides agreed on.
@@ -443,7 +526,7 @@ def _decode_request(id_: int, frame: bytes, start: int, end: int) -> Request:
         owner, at = _take(frame, at, 511, False)
         if at != end:
             raise _Fallback
-        return Request._make(_AS_ACTION[action], keep_mode, path, name, cwd, user, owner)
+        return Request.__new__(Request, _AS_ACTION[action], keep_mode, path, name, cwd, user, owner)
     except _FALLBACK_ON:
         return _LAYOUT_REQUEST.read(id_, frame, start, end)
 
@@ -455,7 +538,7 @@ def _decode_entry(id_: int, frame: bytes, start: int, end: int) -> Entry:
         target, at = _take(frame, at, 4095, False)
         if at != end:
             raise _Fallback
-        return Entry._make(mode, size, mtime, uid, gid, name, target)
+        return Entry.__new__(Entry, mode, size, mtime, uid, gid, name, target)
     except _FALLBACK_ON:
         return _LAYOUT_ENTRY.read(id_, frame, start, end)
 
@@ -463,7 +546,7 @@ def _decode_entry(id_: int, frame: bytes, start: int, end: int) -> Entry:
 def _decode_data(id_: int, frame: bytes, start: int, end: int) -> Data:
     try:
         data = memoryview(frame)[start:end]
-        return Data._make(data)
+        return Data.__new__(Data, data)
     except _FALLBACK_ON:
         return _LAYOUT_DATA.read(id_, frame, start, end)
 
@@ -484,7 +567,7 @@ def _decode_failure(id_: int, frame: bytes, start: int, end: int) -> Failure:
         path, at = _take(frame, start + 5, 4095, False)
         if at != end:
             raise _Fallback
-        return Failure._make(_AS_SUBJECT[subject], error_number, path)
+        return Failure.__new__(Failure, _AS_SUBJECT[subject], error_number, path)
     except _FALLBACK_ON:
         return _LAYOUT_FAILURE.read(id_, frame, start, end)
 
@@ -750,15 +833,23 @@ _LAYOUT_FAILURE = _Layout(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class _Rule:
     # What a message is from the version `since` on, until another rule has its number.
-    number: int
-    since: int
-    decode: Callable[[int, bytes, int, int], Message]
-    senders: tuple[str, ...]
-    ids: range
-    max_body: int
+    def __init__(
+        self,
+        number: int,
+        since: int,
+        decode: Callable[[int, bytes, int, int], Message],
+        senders: tuple[str, ...],
+        ids: range,
+        max_body: int,
+    ) -> None:
+        self.number = number
+        self.since = since
+        self.decode = decode
+        self.senders = senders
+        self.ids = ids
+        self.max_body = max_body
 
 
 _RULES = (

@@ -33,7 +33,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
             *map(declare.flags, schema.flags),
             for_framing(runtime.ERRORS, schema.framing),
             Shared(runtime.TYPE_VARIABLE),
-            Shared(runtime.FAST_INIT),
+            Shared(runtime.FROZEN),
             *(declare.struct(struct, is_fast=is_fast) for struct in schema.structs),
             plain.zeros(schema),
             *(
@@ -55,6 +55,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     )
     top = (
         _docstring(schema)
+        + (_NAMED_ID if is_fast and any(m.id != "none" for m in schema.messages) else "")
         + _imports({*words, "Mapping"})
         + _constants(schema)
         + constants.declare(schema)
@@ -71,19 +72,27 @@ def _docstring(schema: Schema) -> str:
     )
 
 
+_NAMED_ID = "\n\n# ruff: noqa: A002 - the id of a message is called so"
+
 _IMPORTED = {
     "collections.abc": ("Callable", "Mapping", "Sequence"),
     "dataclasses": ("KW_ONLY", "dataclass"),
-    "functools": ("partial", "update_wrapper"),
+    "functools": ("partial",),
     "math": ("isfinite",),
-    "typing": ("Any", "ClassVar", "Generic", "Never", "TypeAlias", "TypeVar"),
+    "typing": (
+        "Any",
+        "ClassVar",
+        "Generic",
+        "Never",
+        "TypeAlias",
+        "TypeVar",
+        "dataclass_transform",
+    ),
 }
 
 
 def _imports(words: Collection[str]) -> str:
-    lines = [
-        f"import {name}" for name in ("binascii", "dataclasses", "enum", "struct") if name in words
-    ]
+    lines = [f"import {name}" for name in ("binascii", "enum", "struct") if name in words]
     for module, names in _IMPORTED.items():
         needed = [name for name in names if name in words]
         lines += [f"from {module} import {', '.join(needed)}"] if needed else []

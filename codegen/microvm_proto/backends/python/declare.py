@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from microvm_proto.backends.python import fast
-from microvm_proto.backends.python.naming import WIDTH, default, layout, of_field
+from microvm_proto.backends.python.naming import WIDTH, call, default, layout, of_field
 from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
@@ -116,50 +116,87 @@ def _about(fields: Iterable[Field], message: Message | None = None) -> Iterator[
 
 def struct(kind: Struct, *, is_fast: bool) -> str:
     """Write the class of a struct."""
-    name = camel(kind.python_name)
-    lines = [
-        *_head(name, is_fast=is_fast, fields=True),
-        docstring(4, kind.doc or f"{kind.name}.", ["\n".join(_about(kind.fields))]),
-        "",
-        *([f"    _make: ClassVar[Callable[..., {name}]]", ""] if is_fast else []),
-        *(f"    {field.python_name}: {of_field(field)}" for field in kind.fields),
-    ]
-    return "\n".join(lines)
-
-
-def _head(name: str, *, is_fast: bool, fields: bool) -> list[str]:
-    decorators = ["@_with_fast_init"] if fields and is_fast else []
-    return [*decorators, "@dataclass(frozen=True, slots=True)", f"class {name}:"]
+    doc = docstring(4, kind.doc or f"{kind.name}.", ["\n".join(_about(kind.fields))])
+    fields = [(field.python_name, of_field(field)) for field in kind.fields]
+    return "\n".join(_frozen(camel(kind.python_name), [doc, ""], fields, [], is_fast=is_fast))
 
 
 def message(message: Message, framing: Framing, *, is_fast: bool) -> str:
     """Write the class of a message."""
-    name = camel(message.python_name)
-    first = [field for field in message.visible if not message.is_later(field)]
-    later = [field for field in message.visible if message.is_later(field)]
+    visible = [field for field in message.visible if not message.is_later(field)]
+    added = [field for field in message.visible if message.is_later(field)]
     has_id = message.id != "none"
     docs = [":ivar id: What it is about."] if has_id else []
-    docs += _about([*first, *later], message)
-    lines = [
-        *_head(name, is_fast=is_fast, fields=bool(message.visible)),
+    docs += _about([*visible, *added], message)
+    top = [
         docstring(4, message.doc or f"{message.name}.", ["\n".join(docs)]),
         "",
         f"    TYPE: ClassVar[int] = {message.number}",
         f"    MAX_BODY: ClassVar[int] = {message.max_body}",
+        "",
     ]
-    if message.visible and is_fast:
-        lines.append(f"    _make: ClassVar[Callable[..., {name}]]")
-    lines.append("")
-    lines += ["    id: int"] if has_id else []
-    lines += [f"    {field.python_name}: {of_field(field)}" for field in first]
-    # So that a message that grows breaks no code that makes it.
-    lines += ["    _: KW_ONLY"] if later else []
-    lines += [f"    {f.python_name}: {of_field(f)} = {default(f)}" for f in later]
-    lines += [""] if has_id or first or later else []
-    lines += [
-        f"    {line}" if line else "" for line in _encoders(message, framing, is_fast=is_fast)
-    ]
+    first = [("id", "int")] if has_id else []
+    first += [(field.python_name, of_field(field)) for field in visible]
+    later = [(field.python_name, of_field(field), default(field)) for field in added]
+    lines = [*_frozen(camel(message.python_name), top, first, later, is_fast=is_fast)]
+    lines += [""] if is_fast or first or later else []
+    lines += _indented(_encoders(message, framing, is_fast=is_fast))
     return "\n".join(lines)
+
+
+def _frozen(
+    name: str,
+    top: Sequence[str],
+    first: Sequence[tuple[str, str]],
+    later: Sequence[tuple[str, str, str]],
+    *,
+    is_fast: bool,
+) -> Iterator[str]:
+    """Yield a class whose instances do not change, but for its methods.
+
+    :param top: the lines before its fields.
+    :param first: the names and types of fields.
+    :param later: the same, with defaults: keywords, so that a message that grows breaks no code
+        that makes it.
+    """
+    if not is_fast:
+        yield from ("@dataclass(frozen=True, slots=True)", f"class {name}:", *top)
+        yield from (f"    {field}: {kind}" for field, kind in first)
+        yield from ["    _: KW_ONLY"] if later else []
+        yield from (f"    {field}: {kind} = {value}" for field, kind, value in later)
+        return
+    kinds = dict(first) | {field: kind for field, kind, _ in later}
+    yield from (f"class {name}(_Frozen{', init=False' if kinds else ''}):", *top)
+    if later:
+        yield from _names("__match_args__", [f'"{field}"' for field, _ in first])
+        yield from _names("__slots__", ["*__match_args__", *(f'"{each}"' for each, *_ in later)])
+    else:
+        yield from _names("__slots__ = __match_args__", [f'"{field}"' for field in kinds])
+    if not kinds:
+        return
+    yield ""
+    yield from (f"    {field}: {kind}" for field, kind in kinds.items())
+    yield ""
+    parameters = ["_cls", *(f"{field}: {kind}" for field, kind in first)]
+    parameters += ["*"] if later else []
+    parameters += [f"{field}: {kind} = {value}" for field, kind, value in later]
+    yield from _indented(call("def __new__", parameters, 4, tail=f" -> {name}:"))
+    yield "        _made: Any = _new(_cls._mutable)"
+    yield from (f"        _made.{field} = {field}" for field in kinds)
+    yield "        _made.__class__ = _cls"
+    yield f"        _frozen: {name} = _made"
+    yield "        return _frozen"
+
+
+def _names(head: str, names: Sequence[str]) -> Iterator[str]:
+    """Yield the lines that set something to a tuple."""
+    names = [f"{names[0]},"] if len(names) == 1 else names
+    fits = 4 + len(f"{head} = ({', '.join(names)})") <= WIDTH
+    yield from _indented(call(f"{head} = ", names, 4, one_a_line=not fits))
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"    {line}" if line else "" for line in lines)
 
 
 def _encoders(message: Message, framing: Framing, *, is_fast: bool) -> Iterator[str]:

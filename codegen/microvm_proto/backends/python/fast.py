@@ -238,17 +238,15 @@ def decode(message: Message) -> str:
     first = [_decoded(f) for f in message.visible if not message.is_later(f)]
     later = [f"{f.python_name}={_decoded(f)}" for f in message.visible if message.is_later(f)]
     arguments = [*(["id_"] if has_id else []), *first, *later]
-    made = call(f"return {_make(message)}", arguments, 8 if message.fields else 4)
+    made = call(f"return {kind}", arguments, 4)
+    if message.visible:
+        made = call(f"return {kind}.__new__", [kind, *arguments], 8)
     if not message.fields:
         unused = ", ".join([*(["id_"] if not has_id else []), "frame", "start", "end"])
         return "\n".join([head, f"    del {unused}", *(f"    {line}" for line in made)])
     lines = [head, "    try:", *(f"        {line}" for line in [*_decode_newest(message), *made])]
     fallback = f"{layout(message)}.read(id_, frame, start, end)"
     return "\n".join([*lines, "    except _FALLBACK_ON:", f"        return {fallback}"])
-
-
-def _make(message: Message) -> str:
-    return f"{camel(message.python_name)}{'._make' if message.visible else ''}"
 
 
 def _decode_newest(message: Message) -> Iterator[str]:
@@ -373,7 +371,7 @@ def _struct(kind: Struct) -> str:
 def struct(kind: Struct) -> str:
     """Write a struct's layout, and the functions from its values to it and from it to octets."""
     name, made = kind.python_name, camel(kind.python_name)
-    values = call(f"return {made}._make", map(_decoded, kind.fields), 4)
+    values = call(f"return {made}.__new__", [made, *map(_decoded, kind.fields)], 4)
     packed = (_packed(field, "value") for field in kind.fields)
     lines = [
         *_layout(kind),

@@ -38,43 +38,77 @@ class EncodeError(ValueError):
 
 TYPE_VARIABLE = '_T = TypeVar("_T")'
 
-FAST_INIT = '''
-_INIT = """
-def __init__(_self, {parameters}):
-    _set_class(_self, _mutable)
-    {sets}
-    _self.__class__ = _frozen
+FROZEN = """
+class _Fields:
+    # What `dataclasses` knows of a class: listed when it asks, as that takes long to import.
+    def __get__(self, instance: object, kind: Any) -> Any:
+        from dataclasses import field, make_dataclass
 
-def make({parameters}):
-    _self = _new(_mutable)
-    {sets}
-    _self.__class__ = _frozen
-    return _self
+        later = kind.__new__.__kwdefaults__ or {} if kind.__slots__ else {}
+        listed = [
+            (
+                name,
+                kind.__annotations__[name],
+                field(default=later[name], kw_only=True) if name in later else field(),
+            )
+            for name in kind.__slots__
+        ]
+        made: Any = make_dataclass(kind.__name__, listed)
+        kind.__dataclass_fields__ = made.__dataclass_fields__
+        return made.__dataclass_fields__
+
+
+@dataclass_transform(frozen_default=True)
+class _Frozen:
+    # What does not change, as what `dataclasses` freezes. To set each field past that would take
+    # most of a decoder's time: so an instance is made as one of a mutable class with the same
+    # slots, whose class is then changed.
+    __slots__: ClassVar[tuple[str, ...]] = ()
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+    __dataclass_fields__: ClassVar[Any] = _Fields()
+    _mutable: ClassVar[Any]
+
+    def __init_subclass__(cls, *, init: bool = True) -> None:
+        del init  # which tells a type checker that there is a `__new__`
+        if "__setattr__" not in vars(cls):
+            # Both of them, or each is looked for at every assignment.
+            own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+            cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
+
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Frozen) or type(other) is not type(self):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash((*self._values().values(),))
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name}={value!r}" for name, value in self._values().items())
+        return f"{type(self).__qualname__}({values})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._values()), ()
+
+    def __replace__(self, **changes: Any) -> Any:
+        return type(self)(**{**self._values(), **changes})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        from dataclasses import FrozenInstanceError
+
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+_new = object.__new__
 """
-
-
-def _with_fast_init(kind: type[_T]) -> type[_T]:
-    # A frozen dataclass sets each field by a call, which takes most of a decoder's time. So an
-    # instance is made as one of a mutable class with the same slots, whose class is then changed.
-    made: Any = kind
-    fields = dataclasses.fields(made)
-    names = [field.name for field in fields if not field.kw_only]
-    later = [field.name for field in fields if field.kw_only]
-    scope: dict[str, Any] = {
-        "_set_class": vars(object)["__class__"].__set__,
-        "_frozen": kind,
-        "_new": object.__new__,
-        "_mutable": type(kind.__name__, (), {"__slots__": made.__slots__}),
-    }
-    parameters = ", ".join([*names, *(["*"] if later else []), *later])
-    sets = "; ".join(f"_self.{name} = {name}" for name in (*names, *later))
-    exec(_INIT.format(parameters=parameters, sets=sets), scope)  # noqa: S102 - as dataclasses do
-    slow, quick = made.__init__, scope["__init__"]
-    quick.__defaults__, quick.__kwdefaults__ = slow.__defaults__, slow.__kwdefaults__
-    made.__init__ = update_wrapper(quick, slow)
-    made._make = scope["make"]
-    return kind
-'''
 
 FAST = """
 # The lengths that are frequent: looking one up is faster than packing it.
@@ -203,15 +237,23 @@ class _Flags(dict[int, Any]):
 """
 
 RULE = """
-@dataclass(frozen=True, slots=True)
 class _Rule:
     # What a message is from the version `since` on, until another rule has its number.
-    number: int
-    since: int
-    decode: Callable[[int, bytes, int, int], Message]
-    senders: tuple[str, ...]
-    ids: range
-    max_body: int
+    def __init__(
+        self,
+        number: int,
+        since: int,
+        decode: Callable[[int, bytes, int, int], Message],
+        senders: tuple[str, ...],
+        ids: range,
+        max_body: int,
+    ) -> None:
+        self.number = number
+        self.since = since
+        self.decode = decode
+        self.senders = senders
+        self.ids = ids
+        self.max_body = max_body
 """
 
 DECODER = '''
