@@ -6,6 +6,7 @@ line is imported, while it works, and after its last event loop.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -50,10 +51,12 @@ def main() -> None:
         if verb == "exec" and _is_plain(arguments):
             _do(lambda: _execute(*arguments))
         if verb == "run":
+            gc.disable()  # which would look at what is imported, and stays; see `launch.run`
             from microvm.cli import plain
 
             if said := plain.read(arguments):
                 _do(lambda: _run(said))
+            gc.enable()
         from microvm.cli import verbs
 
         verbs.main()

@@ -60,7 +60,7 @@ def run(
             from microvm.start.snapshots import check_room
 
             check_room()
-        gc.disable()  # it would look again and again at what is imported, which stays
+        gc.disable()  # until all is imported
         vm.launch()
         # While QEMU starts, all the rest is imported.
         import asyncio
@@ -68,7 +68,6 @@ def run(
         from microvm.cli.attach import Attached
 
         attached = Attached(vm, argv, how, copies or Copies(), save, standard_input, result)
-        gc.freeze()
         gc.enable()
         result.status = asyncio.run(attached.status())
     return result.status
