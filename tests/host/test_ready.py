@@ -56,6 +56,13 @@ async def test_a_guest_that_was_left_is_told_to_go_on_before_its_first_command()
             await process.wait()
 
 
+async def test_a_guest_that_was_left_is_told_to_go_on_before_it_is_held() -> None:
+    async with connected() as (guest, peer):
+        await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
+        with guest.held():
+            await peer.expect(codec.Resume)
+
+
 async def test_a_guest_keeps_what_runs_once_it_has_answered_a_ping() -> None:
     async with greeted() as (guest, peer):
         keeping = asyncio.create_task(guest.keep(TIMEOUT))

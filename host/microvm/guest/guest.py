@@ -88,7 +88,7 @@ class Guest:
     async def ready(self, timeout: float, *, resume: bool = True) -> None:
         """Wait for the guest's answer, then have it go on.
 
-        :param resume: False leaves that to `resume`, or the first command: what was kept stays
+        :param resume: False leaves that to `resume`, or what is done first: what was kept stays
             frozen, and where nothing was, what runs nothing needs neither a clock nor entropy.
         :raises TimeoutError: it did not come within `timeout` seconds.
         :raises MachineError: the guest was lost, or is not ours.
@@ -109,6 +109,11 @@ class Guest:
         self._check_alive()
         self._resumed = True
         self._channel.write(self._session.resume())
+
+    def _begin(self) -> None:
+        """Have a guest go on that was left, before anything is done with it."""
+        if not self._resumed:
+            self.resume()
 
     async def keep(self, timeout: float = TIMEOUTS.ping) -> None:
         """Freeze what runs, and have the next greeting, whoever's it is, keep it.
@@ -142,8 +147,7 @@ class Guest:
         if not self._free.is_set():
             raise _busy()
         request, limits = request_of(argv, options, self.defaults)
-        if not self._resumed:
-            self.resume()
+        self._begin()
         frame = self._session.exec_request(request)
         fed = self._session.takes_stdin
         command = self._command = Command(
@@ -179,6 +183,7 @@ class Guest:
         self._check_alive()
         if not self._free.is_set():
             raise _busy()
+        self._begin()  # one that is kept before stays who it was when it was saved
         self._session.keep()  # what speaks against it is said before anything is done
         self._free.clear()
         try:
