@@ -51,7 +51,7 @@ _RESERVED_WORDS = {"C": _C_WORDS, "Python": _PYTHON_WORDS}
 _OWN_TYPES = frozenset(
     """
     body cursor decode_error decoder encode_error end fault fault_at field_rule header list message
-    rule slice type walk callable class_var generic mapping never type_alias type_var
+    rule self slice type walk callable class_var generic mapping never type_alias type_var
     """.split()
 )
 _OWN_WITH_FRAMING = frozenset("encoder frame receiver".split())

@@ -4,15 +4,13 @@ Generated from sensor.toml by `microvm-proto gen`. Takes measurements on request
 time.
 """
 
-# ruff: noqa: A002 - the id of a message is called so
-
 from __future__ import annotations
 
 import enum
 import struct
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 1
 DIGEST = 0x0B032BFF4D772BC3
@@ -195,7 +193,7 @@ class _Frozen:
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **self._values()), ()
 
-    def __replace__(self, **changes: Any) -> Any:
+    def __replace__(self, **changes: Any) -> Self:
         return type(self)(**{**self._values(), **changes})
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -246,12 +244,12 @@ class Identity(_Frozen, init=False):
     serial: int
     name: bytes | memoryview
 
-    def __new__(_cls, serial: int, name: bytes | memoryview) -> Identity:
+    def __new__(_cls, serial: int, name: bytes | memoryview) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.serial = serial
         _made.name = name
         _made.__class__ = _cls
-        _frozen: Identity = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -291,13 +289,13 @@ class Measure(_Frozen, init=False):
     channel: Channel
     times: int
 
-    def __new__(_cls, id: int, channel: Channel, times: int) -> Measure:
+    def __new__(_cls, id: int, channel: Channel, times: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.channel = channel
         _made.times = times
         _made.__class__ = _cls
-        _frozen: Measure = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -326,12 +324,12 @@ class Reading(_Frozen, init=False):
     id: int
     value: int
 
-    def __new__(_cls, id: int, value: int) -> Reading:
+    def __new__(_cls, id: int, value: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.value = value
         _made.__class__ = _cls
-        _frozen: Reading = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -358,11 +356,11 @@ class Done(_Frozen, init=False):
 
     id: int
 
-    def __new__(_cls, id: int) -> Done:
+    def __new__(_cls, id: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.__class__ = _cls
-        _frozen: Done = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -395,13 +393,13 @@ class Refused(_Frozen, init=False):
     reason: Refusal | int
     offset: int
 
-    def __new__(_cls, id: int, reason: Refusal | int, offset: int) -> Refused:
+    def __new__(_cls, id: int, reason: Refusal | int, offset: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.reason = reason
         _made.offset = offset
         _made.__class__ = _cls
-        _frozen: Refused = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:

@@ -4,8 +4,6 @@ Generated from meter.toml by `microvm-proto gen`. Takes measurements on request,
 flips bits now and then.
 """
 
-# ruff: noqa: A002 - the id of a message is called so
-
 from __future__ import annotations
 
 import binascii
@@ -13,7 +11,7 @@ import enum
 import struct
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 1
 DIGEST = 0xEF242EB51E314B12
@@ -158,7 +156,7 @@ class _Frozen:
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **self._values()), ()
 
-    def __replace__(self, **changes: Any) -> Any:
+    def __replace__(self, **changes: Any) -> Self:
         return type(self)(**{**self._values(), **changes})
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -188,11 +186,11 @@ class Identify(_Frozen, init=False):
 
     id: int
 
-    def __new__(_cls, id: int) -> Identify:
+    def __new__(_cls, id: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.__class__ = _cls
-        _frozen: Identify = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
@@ -224,13 +222,13 @@ class Identity(_Frozen, init=False):
     serial: int
     model: bytes
 
-    def __new__(_cls, id: int, serial: int, model: bytes) -> Identity:
+    def __new__(_cls, id: int, serial: int, model: bytes) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.serial = serial
         _made.model = model
         _made.__class__ = _cls
-        _frozen: Identity = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
@@ -267,13 +265,13 @@ class Measure(_Frozen, init=False):
     channel: Channel
     times: int
 
-    def __new__(_cls, id: int, channel: Channel, times: int) -> Measure:
+    def __new__(_cls, id: int, channel: Channel, times: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.channel = channel
         _made.times = times
         _made.__class__ = _cls
-        _frozen: Measure = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
@@ -307,13 +305,13 @@ class Reading(_Frozen, init=False):
     tick: int
     value: int
 
-    def __new__(_cls, id: int, tick: int, value: int) -> Reading:
+    def __new__(_cls, id: int, tick: int, value: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.tick = tick
         _made.value = value
         _made.__class__ = _cls
-        _frozen: Reading = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
@@ -341,11 +339,11 @@ class Done(_Frozen, init=False):
 
     id: int
 
-    def __new__(_cls, id: int) -> Done:
+    def __new__(_cls, id: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.__class__ = _cls
-        _frozen: Done = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
@@ -379,14 +377,14 @@ class Status(_Frozen, init=False):
     bad: int
     lost: int
 
-    def __new__(_cls, id: int, frames: int, bad: int, lost: int) -> Status:
+    def __new__(_cls, id: int, frames: int, bad: int, lost: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.frames = frames
         _made.bad = bad
         _made.lost = lost
         _made.__class__ = _cls
-        _frozen: Status = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:

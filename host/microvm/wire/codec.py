@@ -5,15 +5,13 @@ machine: its output is streamed, its end is reported. The host is the side that 
 the guest is `sandboxd`, its first process.
 """
 
-# ruff: noqa: A002 - the id of a message is called so
-
 from __future__ import annotations
 
 import enum
 import struct
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 3
 DIGEST = 0x10B62806AF5993C0
@@ -265,7 +263,7 @@ class _Frozen:
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **self._values()), ()
 
-    def __replace__(self, **changes: Any) -> Any:
+    def __replace__(self, **changes: Any) -> Self:
         return type(self)(**{**self._values(), **changes})
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -301,14 +299,14 @@ class Hello(_Frozen, init=False):
     max_body: int
     nonce: int
 
-    def __new__(_cls, version: int, digest: int, max_body: int, nonce: int) -> Hello:
+    def __new__(_cls, version: int, digest: int, max_body: int, nonce: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.version = version
         _made.digest = digest
         _made.max_body = max_body
         _made.nonce = nonce
         _made.__class__ = _cls
-        _frozen: Hello = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -343,14 +341,14 @@ class Ready(_Frozen, init=False):
     max_body: int
     nonce: int
 
-    def __new__(_cls, version: int, digest: int, max_body: int, nonce: int) -> Ready:
+    def __new__(_cls, version: int, digest: int, max_body: int, nonce: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.version = version
         _made.digest = digest
         _made.max_body = max_body
         _made.nonce = nonce
         _made.__class__ = _cls
-        _frozen: Ready = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -383,12 +381,12 @@ class Resume(_Frozen, init=False):
     realtime_ns: int
     entropy: bytes
 
-    def __new__(_cls, realtime_ns: int, entropy: bytes) -> Resume:
+    def __new__(_cls, realtime_ns: int, entropy: bytes) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.realtime_ns = realtime_ns
         _made.entropy = entropy
         _made.__class__ = _cls
-        _frozen: Resume = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -420,11 +418,11 @@ class Ping(_Frozen, init=False):
 
     token: int
 
-    def __new__(_cls, token: int) -> Ping:
+    def __new__(_cls, token: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.token = token
         _made.__class__ = _cls
-        _frozen: Ping = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -451,11 +449,11 @@ class Pong(_Frozen, init=False):
 
     token: int
 
-    def __new__(_cls, token: int) -> Pong:
+    def __new__(_cls, token: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.token = token
         _made.__class__ = _cls
-        _frozen: Pong = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -545,7 +543,7 @@ class Status(_Frozen, init=False):
         descriptors: int,
         zombies: int,
         memory: int,
-    ) -> Status:
+    ) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.started_ns = started_ns
         _made.opened_ns = opened_ns
@@ -558,7 +556,7 @@ class Status(_Frozen, init=False):
         _made.zombies = zombies
         _made.memory = memory
         _made.__class__ = _cls
-        _frozen: Status = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -619,11 +617,11 @@ class Goodbye(_Frozen, init=False):
 
     reason: GoodbyeReason | int
 
-    def __new__(_cls, reason: GoodbyeReason | int) -> Goodbye:
+    def __new__(_cls, reason: GoodbyeReason | int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.reason = reason
         _made.__class__ = _cls
-        _frozen: Goodbye = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -663,7 +661,7 @@ class Error(_Frozen, init=False):
 
     def __new__(
         _cls, id: int, code: ErrorCode | int, refused_type: int, offset: int, field: int
-    ) -> Error:
+    ) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.code = code
@@ -671,7 +669,7 @@ class Error(_Frozen, init=False):
         _made.offset = offset
         _made.field = field
         _made.__class__ = _cls
-        _frozen: Error = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -798,7 +796,7 @@ class ExecRequest(_Frozen, init=False):
         *,
         more_argv: tuple[bytes, ...] = (),
         more_env: tuple[bytes, ...] = (),
-    ) -> ExecRequest:
+    ) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.command = command
@@ -816,7 +814,7 @@ class ExecRequest(_Frozen, init=False):
         _made.more_argv = more_argv
         _made.more_env = more_env
         _made.__class__ = _cls
-        _frozen: ExecRequest = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -867,13 +865,13 @@ class ExecOutput(_Frozen, init=False):
     stream: Stream
     data: bytes | memoryview
 
-    def __new__(_cls, id: int, stream: Stream, data: bytes | memoryview) -> ExecOutput:
+    def __new__(_cls, id: int, stream: Stream, data: bytes | memoryview) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.stream = stream
         _made.data = data
         _made.__class__ = _cls
-        _frozen: ExecOutput = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -917,14 +915,14 @@ class ExecResponse(_Frozen, init=False):
     status: int
     memory: int
 
-    def __new__(_cls, id: int, ending: Ending, status: int, *, memory: int = 0) -> ExecResponse:
+    def __new__(_cls, id: int, ending: Ending, status: int, *, memory: int = 0) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.ending = ending
         _made.status = status
         _made.memory = memory
         _made.__class__ = _cls
-        _frozen: ExecResponse = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -966,14 +964,14 @@ class ExecFailed(_Frozen, init=False):
 
     def __new__(
         _cls, id: int, stage: Stage | int, error_number: int, *, missing: bytes = b""
-    ) -> ExecFailed:
+    ) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.stage = stage
         _made.error_number = error_number
         _made.missing = missing
         _made.__class__ = _cls
-        _frozen: ExecFailed = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -1010,12 +1008,12 @@ class ExecSignal(_Frozen, init=False):
     id: int
     signal: int
 
-    def __new__(_cls, id: int, signal: int) -> ExecSignal:
+    def __new__(_cls, id: int, signal: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.signal = signal
         _made.__class__ = _cls
-        _frozen: ExecSignal = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -1044,11 +1042,11 @@ class ExecKill(_Frozen, init=False):
 
     id: int
 
-    def __new__(_cls, id: int) -> ExecKill:
+    def __new__(_cls, id: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.__class__ = _cls
-        _frozen: ExecKill = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -1075,11 +1073,11 @@ class ExecTerminate(_Frozen, init=False):
 
     id: int
 
-    def __new__(_cls, id: int) -> ExecTerminate:
+    def __new__(_cls, id: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.__class__ = _cls
-        _frozen: ExecTerminate = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -1111,13 +1109,13 @@ class ExecCredit(_Frozen, init=False):
     stream: Stream
     amount: int
 
-    def __new__(_cls, id: int, stream: Stream, amount: int) -> ExecCredit:
+    def __new__(_cls, id: int, stream: Stream, amount: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.stream = stream
         _made.amount = amount
         _made.__class__ = _cls
-        _frozen: ExecCredit = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -1146,12 +1144,12 @@ class ExecStdin(_Frozen, init=False):
     id: int
     data: bytes | memoryview
 
-    def __new__(_cls, id: int, data: bytes | memoryview) -> ExecStdin:
+    def __new__(_cls, id: int, data: bytes | memoryview) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.data = data
         _made.__class__ = _cls
-        _frozen: ExecStdin = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -1189,12 +1187,12 @@ class ExecStdinCredit(_Frozen, init=False):
     id: int
     amount: int
 
-    def __new__(_cls, id: int, amount: int) -> ExecStdinCredit:
+    def __new__(_cls, id: int, amount: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.amount = amount
         _made.__class__ = _cls
-        _frozen: ExecStdinCredit = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -1221,11 +1219,11 @@ class ExecStdinClosed(_Frozen, init=False):
 
     id: int
 
-    def __new__(_cls, id: int) -> ExecStdinClosed:
+    def __new__(_cls, id: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.__class__ = _cls
-        _frozen: ExecStdinClosed = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -1256,13 +1254,13 @@ class ExecResize(_Frozen, init=False):
     rows: int
     columns: int
 
-    def __new__(_cls, id: int, rows: int, columns: int) -> ExecResize:
+    def __new__(_cls, id: int, rows: int, columns: int) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.id = id
         _made.rows = rows
         _made.columns = columns
         _made.__class__ = _cls
-        _frozen: ExecResize = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:

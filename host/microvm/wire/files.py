@@ -12,7 +12,7 @@ import enum
 import struct
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 1
 DIGEST = 0xF101471B02884181
@@ -190,7 +190,7 @@ class _Frozen:
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **self._values()), ()
 
-    def __replace__(self, **changes: Any) -> Any:
+    def __replace__(self, **changes: Any) -> Self:
         return type(self)(**{**self._values(), **changes})
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -245,7 +245,7 @@ class Request(_Frozen, init=False):
         cwd: bytes,
         user: bytes,
         owner: bytes,
-    ) -> Request:
+    ) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.action = action
         _made.keep_mode = keep_mode
@@ -255,7 +255,7 @@ class Request(_Frozen, init=False):
         _made.user = user
         _made.owner = owner
         _made.__class__ = _cls
-        _frozen: Request = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -306,7 +306,7 @@ class Entry(_Frozen, init=False):
 
     def __new__(
         _cls, mode: int, size: int, mtime: int, uid: int, gid: int, name: bytes, target: bytes
-    ) -> Entry:
+    ) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.mode = mode
         _made.size = size
@@ -316,7 +316,7 @@ class Entry(_Frozen, init=False):
         _made.name = name
         _made.target = target
         _made.__class__ = _cls
-        _frozen: Entry = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -349,11 +349,11 @@ class Data(_Frozen, init=False):
 
     data: bytes | memoryview
 
-    def __new__(_cls, data: bytes | memoryview) -> Data:
+    def __new__(_cls, data: bytes | memoryview) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.data = data
         _made.__class__ = _cls
-        _frozen: Data = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
@@ -437,13 +437,13 @@ class Failure(_Frozen, init=False):
     error_number: int
     path: bytes
 
-    def __new__(_cls, subject: Subject, error_number: int, path: bytes) -> Failure:
+    def __new__(_cls, subject: Subject, error_number: int, path: bytes) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.subject = subject
         _made.error_number = error_number
         _made.path = path
         _made.__class__ = _cls
-        _frozen: Failure = _made
+        _frozen: Self = _made
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:

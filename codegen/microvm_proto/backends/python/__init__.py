@@ -55,7 +55,6 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     )
     top = (
         _docstring(schema)
-        + (_NAMED_ID if is_fast and any(m.id != "none" for m in schema.messages) else "")
         + _imports({*words, "Mapping"})
         + _constants(schema)
         + constants.declare(schema)
@@ -72,8 +71,6 @@ def _docstring(schema: Schema) -> str:
     )
 
 
-_NAMED_ID = "\n\n# ruff: noqa: A002 - the id of a message is called so"
-
 _IMPORTED = {
     "collections.abc": ("Callable", "Mapping", "Sequence"),
     "dataclasses": ("KW_ONLY", "dataclass"),
@@ -84,6 +81,7 @@ _IMPORTED = {
         "ClassVar",
         "Generic",
         "Never",
+        "Self",
         "TypeAlias",
         "TypeVar",
         "dataclass_transform",

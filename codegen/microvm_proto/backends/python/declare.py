@@ -180,11 +180,11 @@ def _frozen(
     parameters = ["_cls", *(f"{field}: {kind}" for field, kind in first)]
     parameters += ["*"] if later else []
     parameters += [f"{field}: {kind} = {value}" for field, kind, value in later]
-    yield from _indented(call("def __new__", parameters, 4, tail=f" -> {name}:"))
+    yield from _indented(call("def __new__", parameters, 4, tail=" -> Self:"))
     yield "        _made: Any = _new(_cls._mutable)"
     yield from (f"        _made.{field} = {field}" for field in kinds)
     yield "        _made.__class__ = _cls"
-    yield f"        _frozen: {name} = _made"
+    yield "        _frozen: Self = _made"
     yield "        return _frozen"
 
 

@@ -93,7 +93,7 @@ class _Frozen:
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), **self._values()), ()
 
-    def __replace__(self, **changes: Any) -> Any:
+    def __replace__(self, **changes: Any) -> Self:
         return type(self)(**{**self._values(), **changes})
 
     def __setattr__(self, name: str, value: object) -> None:
