@@ -452,7 +452,7 @@ def test_the_python_is_as_clean_as_without_framing(
     ends: Callable[[str], Ends], tmp_path: Path
 ) -> None:
     names = ["cobs", "stream", "unchecked stream", "datagram"]
-    files = [tmp_path / f"{name.replace(' ', '_')}.py" for name in names]
+    files = [tmp_path / f"{name.replace(' ', '_')}_codec.py" for name in names]
     for name, file in zip(names, files, strict=True):
         shutil.copy(ends(name).schema.path.with_name("codec.py"), file)
     for tool in (
