@@ -12,8 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
+from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import SnapshotError
+from microvm.progress import NullReporter
 from microvm.start import saved, sparse
 from microvm.start.saved import Manifest
 from microvm.start.snapshots import STORE
@@ -38,7 +40,7 @@ def write(manifest: Manifest, out: BinaryIO) -> None:
 
 
 def read(file: BinaryIO, manifest: Manifest) -> None:
-    """Take over a snapshot; the caller holds the lock of its path.
+    """Take over a snapshot.
 
     :param manifest: what it must be, and the name that it gets.
     :raises SnapshotError: it is another one, is damaged or cut short.
@@ -48,6 +50,7 @@ def read(file: BinaryIO, manifest: Manifest) -> None:
     try:
         with (
             cache.disk_errors(),
+            lock.held(path, NullReporter()),
             cache.staging(path) as folder,
             members.reading(file) as archive,
         ):
