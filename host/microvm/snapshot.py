@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from microvm.start.checkpoint import Checkpoint
     from microvm.start.origin import Origin
     from microvm.start.running import RunningVM
+    from microvm.start.saved import Manifest
     from microvm_image.image import Image
 
 _logger = Area("start")
@@ -90,7 +91,7 @@ class Snapshot:
         manifest = snapshots.STORE.manifest(name)
         if manifest is None:
             raise snapshots.STORE.missing(name)
-        return cls(manifest.origin, partial(_opened, name, manifest.origin), name=name)
+        return cls(manifest.origin, partial(_opened, manifest), name=name)
 
     @classmethod
     async def take(cls, vm: RunningVM, image: Image, name: str | None) -> Self:
@@ -218,8 +219,8 @@ def _taking_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(name: str, origin: Origin) -> Iterator[Memory]:
-    with snapshots.STORE.opened(name, origin) as memory:
+def _opened(manifest: Manifest) -> Iterator[Memory]:
+    with snapshots.STORE.opened(manifest.name, manifest) as memory:
         if memory is None:
-            raise snapshots.STORE.missing(name)
+            raise snapshots.STORE.missing(manifest.name)
         yield memory

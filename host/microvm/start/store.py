@@ -77,10 +77,10 @@ class Store:
         return self.folder / name
 
     @contextmanager
-    def opened(self, name: str, made: Origin | None = None) -> Iterator[Memory | None]:
+    def opened(self, name: str, expected: Manifest | None = None) -> Iterator[Memory | None]:
         """Open one, checked, as memory for QEMU to inherit; None if there is none.
 
-        :param made: the origin that it must have, if that is known.
+        :param expected: the manifest that it must have, if that is known.
         :raises TemplateError, SnapshotError: it is there, and is not what was saved.
         :raises OSError: this process may not have what it takes, such as one more file.
         """
@@ -90,8 +90,8 @@ class Store:
             if guest is None:
                 yield None
                 return
-            if made is not None and guest.manifest.origin != made:
-                message = f"{path}: another {self._noun} was saved there meanwhile"
+            if expected is not None and guest.manifest != expected:
+                message = f"{self._noun} {name} has been taken anew meanwhile"
                 raise self._error(message, hint="look for it again")
             with suppress(OSError):
                 os.utime(path)
