@@ -22,10 +22,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from microvm.cache import record, verified
 from microvm.cache import store as cache
@@ -33,6 +33,8 @@ from microvm.capacity import SHORTAGES
 from microvm.qemu.command import Memory
 from microvm.start import scratch, sparse
 from microvm.start.origin import Origin
+
+T = TypeVar("T")
 
 FORMAT = 6
 """The version of what is saved; what has another cannot be used."""
@@ -168,17 +170,14 @@ def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> Opened:
     :raises FlawError: there is something wrong with it.
     :raises OSError: this process has run into a limit of its own.
     """
-    while True:
-        before = _inode(path)
+
+    def look() -> Opened:
         with ExitStack() as ours:
-            try:
-                opened = _open(path, ours, deep=deep)
-            except FlawError:
-                if _inode(path) == before:
-                    raise
-                continue  # it is another one meanwhile, of which this has seen a part
+            opened = _open(path, ours, deep=deep)
             files.push(ours.pop_all())
             return opened
+
+    return _steadily(path, look)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -186,8 +185,23 @@ def read_manifest(path: Path) -> Manifest:
 
     :raises FileNotFoundError, FlawError, OSError: as `open_checked`.
     """
-    with _flaws(path):
-        return _manifest(path)
+
+    def look() -> Manifest:
+        with _flaws(path):
+            return _manifest(path)
+
+    return _steadily(path, look)
+
+
+def _steadily(path: Path, look: Callable[[], T]) -> T:
+    """Look at a saved guest, once more where it is another one meanwhile: it has seen parts."""
+    while True:
+        before = _inode(path)
+        try:
+            return look()
+        except FlawError:
+            if _inode(path) == before:
+                raise
 
 
 def _open(path: Path, files: ExitStack, *, deep: bool) -> Opened:
