@@ -151,8 +151,9 @@ async def test_a_batch_that_ends_early_ends_what_runs(
             if how == "cancelled":
                 waiting.cancel()
             else:
-                keys = itertools.chain.from_iterable(client.processing().values())
-                client.cancel([Future(key, client) for key in keys], force=True)
+                assert client.cluster
+                tasks = [*client.cluster.scheduler.tasks]
+                client.cancel([Future(key, client) for key in tasks], force=True)
             with pytest.raises((asyncio.CancelledError, MicroVMError), match=says):
                 await waiting
     assert not any(machines(client).values())
@@ -245,6 +246,7 @@ async def test_what_cannot_be_is_refused(client: Client, image: Image, tmp_path:
         ({"memory": "1K"}, "too little memory for a guest"),
         ({"scheduler": "head"}, "not a scheduler: 'head'"),
         ({"size": 0}, "at least one job, not 0"),
+        ({"client": client, "capture_output": False}, "capture_output: "),
         ({"client": client, "memory": "100G"}, "worker tcp://.*: a guest of 100G"),
     ):
         with pytest.raises(UsageError, match=says):
@@ -305,10 +307,13 @@ def test_a_command_that_is_ended_leaves_no_machine(client: Client, number: int) 
         process.stdin.write(b"true\nsleep 60\n")
         process.stdin.flush()
         assert process.stdout.readline()
-        assert any(machines(client).values())
+        eventually(lambda: any(machines(client).values()))
         process.send_signal(number)
     if killed:
+        assert client.cluster
+        plugins = client.cluster.scheduler.worker_plugins
         eventually(lambda: not any(machines(client).values()))
+        eventually(lambda: plugins.keys() == {"shuffle"})  # Dask's own
     else:
         assert not any(machines(client).values())
     client.run(setattr, worker, "IDLE", worker.IDLE)

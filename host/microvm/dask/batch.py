@@ -8,7 +8,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +45,13 @@ _NO_LIMIT = {"distributed.admin.large-graph-warning-threshold": sys.maxsize}
 _INTERVAL = 0.02  # between two events of our own, in seconds
 
 _PROGRAMS = 32  # that Dask shows by their names
+_NOTICES = 1000  # that a user is told, of all workers
+
+_MAX_OUTPUT = 16 << 20
+"""What an outcome holds, in bytes, where nobody says otherwise: as for `microvm map`."""
+
+# How long workers have to say that they can have machines, in seconds.
+_PATIENCE = 10.0
 
 # How long the workers have to end their machines when a batch ends, in seconds.
 _ENDING = 10.0
@@ -68,10 +75,11 @@ async def map(  # noqa: A001 - as `Pool.map` is called
 ) -> AsyncGenerator[Outcome[Any], None]:
     """Run each command in a machine of its own on a cluster, and yield its outcome.
 
-    Outcomes are those of `Pool.map`. A job whose worker dies is run by another one, as often as the
-    scheduler's `allowed-failures` says; one whose machine dies is not run again. Commands are taken
-    as outcomes are asked for. Each worker has machines that wait, as many as it has threads, or
-    fewer where its resource `machines` or its memory says so.
+    Outcomes are those of `Pool.map`, but that `max_output` is 16M where nothing else is said. A job
+    whose worker dies is run by another one, as often as the scheduler's `allowed-failures` says;
+    one whose machine dies is not run again. Commands are taken as outcomes are asked for. Each
+    worker has machines that wait, as many as it has threads, or fewer where its resource `machines`
+    or its memory says so.
 
     :param commands: see `Pool.map`.
     :param client: a client of a cluster, of whatever loop, to which another connection is made.
@@ -134,33 +142,53 @@ async def _begun(
     sender = Sender(client, batch, reference.parts)
 
     def hear(said: Any) -> None:
-        if not sender.hear(said) and said not in told:
+        if not isinstance(said, str):
+            sender.hear(said)
+        elif said not in told and len(told) < _NOTICES:
             told.add(said)
             notify(said)
 
     await _listen(client, batch, hear)
-    sending = asyncio.create_task(sender.serve())
+    tasks = [asyncio.create_task(sender.serve())]
     try:
         await cluster.check_versions(client)
+        machines = worker.Machines(batch, client.id, reference, repository, machine)
+        tasks.append(await _registered(client, machines, notify))
         assert client.scheduler is not None  # noqa: S101 - it is connected
         workers = (await client.scheduler.identity())["workers"].values()
-        offered = any(worker.RESOURCE in each["resources"] for each in workers)
         if not workers:
             notify("there is no worker in the cluster; jobs wait for one")
-        machines = worker.Machines(batch, reference, repository, machine, offered=offered)
-        try:
-            await client.register_plugin(machines)
-        except MicroVMError:
-            raise
-        except Exception as error:  # whatever it is that a worker fails to load
-            said = f"a worker cannot take machines: {error}"
-            raise MicroVMError(said, hint=cluster.EVERYWHERE) from error
+        offered = any(worker.RESOURCE in each["resources"] for each in workers)
         yield _Batch(client, batch, {worker.RESOURCE: 1} if offered else {})
     finally:
-        await cancel([sending])
+        await cancel(tasks)
         with suppress(Exception):  # of workers that have not got it, and of those that are gone
             async with asyncio.timeout(_ENDING):
                 await client.unregister_worker_plugin(batch)
+
+
+async def _registered(
+    client: Client, machines: worker.Machines, notify: Callable[[str], None]
+) -> asyncio.Task[Any]:
+    """Give machines to the workers; return the task that waits for one which does not answer.
+
+    :raises MicroVMError: a worker cannot take them.
+    """
+    task = asyncio.ensure_future(cast(Awaitable[Any], client.register_plugin(machines)))
+    await asyncio.wait([task], timeout=_PATIENCE)
+    if not task.done():
+        notify("there are workers that do not answer; the others begin")
+        return task
+    try:
+        task.result()
+    except OSError as error:
+        notify(f"there are workers that cannot be reached; the others begin: {error}")
+    except MicroVMError:
+        raise
+    except Exception as error:  # whatever it is that a worker fails to load
+        said = f"a worker cannot take machines: {error}"
+        raise MicroVMError(said, hint=cluster.EVERYWHERE) from error
+    return task
 
 
 async def _listen(client: Client, topic: str, hear: Callable[[Any], None]) -> None:
@@ -210,7 +238,10 @@ class _Batch:
             can reach it has cancelled the job.
         """
         begun = time.monotonic()
-        sent = Job(job.argv, {**options, **job.options}, job.files, job.collect)
+        merged: RunOptions = {"max_output": _MAX_OUTPUT, **options, **job.options}
+        if merged.get("capture_output") is False:
+            raise UsageError("capture_output: what a worker does not capture, nobody sees")
+        sent = Job(job.argv, merged, job.files, job.collect)
         key = f"{self._label(job)}-{self._name}-{next(self._numbers)}"
         with config.set(_NO_LIMIT):
             task = self._client.submit(
@@ -226,11 +257,15 @@ class _Batch:
             return Outcome(job, time.monotonic() - begun, error=lost)
         except FutureCancelledError as error:
             raise MicroVMError(f"Dask has cancelled the batch: {error.reason}") from error
+        except Exception as error:  # whatever of ours a worker fails to load, or we of its own
+            raise MicroVMError(f"Dask cannot run {key}: {error}") from error
         finally:
             task.release()  # which ends it, too, if it runs
         if isinstance(result, Exception):
             raise result
-        return replace(cast(Outcome[Any], result), job=job)
+        if not isinstance(result, Outcome):
+            raise MicroVMError(f"the worker of {key} has sent what is no outcome")
+        return replace(result, job=job)
 
     def _label(self, job: Job) -> str:
         """Return what Dask shows of a job; it remembers each for ever, so there are few."""

@@ -50,8 +50,10 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
     :raises MicroVMError: the scheduler cannot be reached.
     """
     if isinstance(scheduler, Client):
-        address = scheduler.scheduler_info(n_workers=0)["address"]
-        async with _client(address, scheduler.security) as client:
+        reached = scheduler.scheduler  # at an address of ours: its own may be behind a tunnel
+        if reached is None or reached.address is None:
+            raise UsageError("the client is not connected", hint="use it within its `with`")
+        async with _client(reached.address, scheduler.security) as client:
             yield client
     elif (workers := _local(scheduler)) is not None:
         threads = -(-(machines or usable_cpus()) // workers)
@@ -77,7 +79,11 @@ async def check_versions(client: Client) -> None:
 
     :raises MicroVMError: one has.
     """
-    found = await cast(Awaitable[Any], client.get_versions(packages=["microvm"]))
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            found = await cast(Awaitable[Any], client.get_versions(packages=["microvm"]))
+    except (TimeoutError, OSError):
+        return  # a worker does not answer
     ours = found["client"]["packages"]["microvm"]
     for address, theirs in found["workers"].items():
         version = theirs["packages"]["microvm"]

@@ -161,19 +161,23 @@ class SnapshotReference:
 
     def find(self) -> Snapshot | None:
         """Return this host's copy: the one of that name, or one that has come from there."""
-        for name in (self.manifest.name, self._copy.name):
+        for manifest in (self.manifest, self._copy):
             with suppress(SnapshotError):
-                if STORE.manifest(name) == self.manifest._replace(name=name):
-                    return Snapshot.find(name)
+                if STORE.manifest(manifest.name) == manifest:
+                    return Snapshot.find(manifest.name)
         return None
 
     def obstacle(self) -> str:
         """Return why it cannot be used on this host, which has its image; empty if it can."""
-        try:
-            image_of(str(self), self.manifest.origin)
-        except (SnapshotError, QemuError) as error:
-            return error.message
-        return ""
+        why = ""
+        for made in (self._copy.origin, self.manifest.origin):
+            try:
+                image_of(str(self), made)
+            except (SnapshotError, QemuError) as error:
+                why = error.message
+            else:
+                return ""
+        return why
 
     def write(self, out: BinaryIO) -> None:
         """Export this host's copy, for another host to `read`.
@@ -193,8 +197,13 @@ class SnapshotReference:
 
     @property
     def _copy(self) -> Manifest:
-        """The manifest of a copy on another host, where its name may be another one's."""
-        return self.manifest._replace(name=f"{self.manifest.name[:180]}~{self.key[:12]}")
+        """The manifest of a copy on another host.
+
+        Its name may be another one's there, and its image is in the cache, by its name.
+        """
+        made = self.manifest
+        name = f"{made.name[:180]}~{self.key[:12]}"
+        return made._replace(name=name, origin=made.origin._replace(folder=""))
 
 
 def _key(*digests: str) -> str:

@@ -14,7 +14,7 @@ import itertools
 import queue
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -53,14 +53,12 @@ class Sender:
         self._asked = asyncio.Event()
         self._reminded = time.monotonic()
 
-    def hear(self, event: object) -> bool:
-        """Tell whether an event is of a worker that asks, which is then sent what it wants."""
-        if not isinstance(event, Mapping):
-            return False
-        if event[_WANTED] in self._references:
-            self._asking[event[_WANTED]].add(event[_WORKER])
-            self._asked.set()
-        return True
+    def hear(self, event: object) -> None:
+        """Have a worker that asks by an event sent what it wants."""
+        match event:
+            case {"wanted": str(key), "worker": str(address)} if key in self._references:
+                self._asking[key].add(address)
+                self._asked.set()
 
     async def serve(self) -> None:
         """Send what workers ask for, until this is cancelled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -39,6 +40,9 @@ IDLE = 60.0
 # that have not.
 _ENDING = 10.0
 
+# The machines of a batch may come after its first job, as another message: within seconds.
+_ARRIVAL, _INTERVAL = 10.0, 0.05
+
 _NO_JOB = Job(())
 
 
@@ -51,31 +55,27 @@ class Machines(WorkerPlugin):
     def __init__(
         self,
         batch: str,
+        client: str,
         reference: ImageReference | SnapshotReference,
         repository: Repository | None,
         options: PoolOptions,
-        *,
-        offered: bool,
     ) -> None:
         """Say what they are; it is sent to the workers, where `setup` starts them.
 
         :param batch: the name of the batch: of the plugin, in the keys of its tasks, and of the
             topic of its notices.
+        :param client: the identifier of its client, which is in Dask's events.
         :param repository: where they get what they have not got; None: from the client.
         :param options: without `notify`: what it would be called with is logged as an event.
-        :param offered: whether jobs go only to workers that have the resource.
         """
         self.name = batch
         self._reference = reference
         self._repository = repository
         self._options = options
-        self._offered = offered
+        self._client = client
 
     async def setup(self, worker: Worker) -> None:
-        """Begin to start machines, without waiting for them.
-
-        :raises MicroVMError: this worker can have no more threads.
-        """
+        """Prepare for the first job, which starts machines."""
         self._worker = worker
         self._lock = threading.Lock()
         self._jobs: dict[str, asyncio.Task[Any] | None] = {}  # those that run
@@ -85,8 +85,7 @@ class Machines(WorkerPlugin):
         self._ending: asyncio.Task[None] | None = None
         self._receiver = Receiver(worker, self.name)
         self._loop = Loop(self._end, lambda: "", "batch")
-        if not self._offered or RESOURCE in worker.state.total_resources:
-            await in_thread(self._loop.run, self._prepare())
+        self._found: asyncio.Future[Image | Snapshot] | None = None
 
     async def teardown(self, worker: Worker) -> None:
         """End the machines; what runs in them is for another worker."""
@@ -143,18 +142,20 @@ class Machines(WorkerPlugin):
             self._busy -= 1
             self._wait_for_next()
 
-    async def _prepare(self) -> None:
-        """Begin to find what machines start from, and to start some."""
-        self._found = asyncio.ensure_future(in_stoppable_thread(self._find))
-        self._first = asyncio.ensure_future(self._begin())
-        self._first.add_done_callback(lambda task: task.cancelled() or task.exception())
-
     async def _begin(self) -> Pool:
         """Return the pool, which is opened if there is none.
 
         :raises MicroVMError: this worker has not got what machines start from, and cannot have it.
         """
-        self._start = await asyncio.shield(self._found)
+        if self._found is None:
+            self._found = asyncio.ensure_future(in_stoppable_thread(self._find))
+        found = self._found
+        try:
+            self._start = await asyncio.shield(found)
+        except MicroVMError:
+            if self._found is found:
+                self._found = None  # for the next job to try again
+            raise
         if self._pool is None:
             options: PoolOptions = {**self._options, "notify": self._notify}
             self._pool = Pool(self._size(), self._start, **options)
@@ -172,6 +173,15 @@ class Machines(WorkerPlugin):
         if not self._busy and self._pool is not None:
             pool, self._pool = self._pool, None  # before a job comes that would take it
             self._ending = asyncio.ensure_future(pool.__aexit__())
+            self._worker.loop.add_callback(self._leave)
+
+    async def _leave(self) -> None:
+        """Have the scheduler forget the batch if its client is gone, which has not done it."""
+        scheduler = self._worker.scheduler
+        events = await scheduler.events(topic=self._client)
+        if any(event.get("action") == "remove-client" for _, event in events):
+            with suppress(ValueError):  # another worker was faster
+                await scheduler.unregister_worker_plugin(name=self.name)
 
     async def _end(self) -> None:
         pool, self._pool = self._pool, None
@@ -228,7 +238,9 @@ class Machines(WorkerPlugin):
 
 def run(batch: str, key: str, job: Job) -> Outcome[Any] | Exception:
     """Run a job of a batch on the worker whose thread this is; see `Machines.run`."""
-    machines = get_worker().plugins.get(batch)
-    if not isinstance(machines, Machines):
-        return MicroVMError(f"worker {get_worker().address} could not prepare machines")
+    worker, end = get_worker(), time.monotonic() + _ARRIVAL
+    while not isinstance(machines := worker.plugins.get(batch), Machines):
+        if time.monotonic() > end:
+            return MicroVMError(f"worker {worker.address} has not got the machines of the batch")
+        time.sleep(_INTERVAL)
     return machines.run(key, job)
