@@ -1,8 +1,11 @@
 """The transfer of what a batch starts from to workers that have not got it, through Dask.
 
-A worker asks by an event of its batch. The client sends one export to all that ask for it at the
+A worker asks by an event of its batch. The client sends one export to some that ask for it at the
 time, piece by piece, and each piece when all have taken the one before: neither end, nor the
-scheduler between them, holds more than some pieces. Who waits for another export is told so.
+scheduler between them, holds more than some pieces.
+
+All who receive or wait hear a word now and then, so that they wait for as long as the client lives.
+It is also how the client tells a worker that hangs from one whose disk or network is slow.
 """
 
 from __future__ import annotations
@@ -12,12 +15,10 @@ import errno
 import io
 import itertools
 import queue
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from distributed import Client, Worker
 
@@ -30,12 +31,30 @@ if TYPE_CHECKING:
 
 _PIECE = 4 << 20  # bytes
 _AHEAD = 2  # pieces that have come, and wait to be read
-_PATIENCE = 60.0  # with the other end, in seconds
-_REMINDER = 10.0  # the time between two words to those who wait, in seconds
 _INTERVAL = 0.1  # the time between two looks whether it is still wanted, in seconds
 
+ROUND = 16
+"""How many workers are sent an export at once: the scheduler holds a piece for each of them."""
+
+REMINDER = 10.0
+"""The time between two words to each who receives or waits, in seconds."""
+
+ANSWER = 15.0
+"""How long a worker may take to answer a word, which waits for no disk, before it is left out."""
+
+PATIENCE = 60.0
+"""How long a worker waits for the client, and for its disk to take a piece, in seconds."""
+
+_ON_ITS_WAY = 2 * PATIENCE  # with an answer to a piece, which such a disk or network holds up
+
 _ENDED = "the batch has ended"
-_WANTED, _WORKER = "wanted", "worker"  # of an event: a key, and an address
+
+
+class _Request(NamedTuple):
+    """A request of a worker's: its address, and the key of what it wants."""
+
+    key: str
+    worker: str
 
 
 class Sender:
@@ -49,36 +68,50 @@ class Sender:
         self._client = client
         self._operation = _operation(batch)
         self._references = {reference.key: reference for reference in references}
-        self._asking: defaultdict[str, set[str]] = defaultdict(set)  # addresses, by keys
+        self._asking: dict[_Request, None] = {}  # those that wait, the first first
+        self._receiving: set[_Request] = set()
+        self._telling: dict[_Request, asyncio.Task[bool]] = {}
         self._asked = asyncio.Event()
-        self._reminded = time.monotonic()
 
     def hear(self, event: object) -> None:
         """Have a worker that asks by an event sent what it wants."""
         match event:
             case {"wanted": str(key), "worker": str(address)} if key in self._references:
-                self._asking[key].add(address)
+                self._asking[_Request(key, address)] = None
                 self._asked.set()
 
     async def serve(self) -> None:
-        """Send what workers ask for, until this is cancelled."""
+        """Send what workers ask for, and remind all of them now and then; until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._send_all())
+            while True:
+                await asyncio.sleep(REMINDER)
+                for request in (*self._asking, *self._receiving):
+                    group.create_task(self._remind(request))
+
+    async def _send_all(self) -> None:
         while True:
             self._asked.clear()
             if not self._asking:
                 await self._asked.wait()
-            key, workers = self._asking.popitem()
+            key = next(iter(self._asking)).key
+            same = [request for request in self._asking if request.key == key]
+            self._receiving = set(same[:ROUND])
+            for request in self._receiving:
+                del self._asking[request]
             number = itertools.count()
-            error = await self._send(key, workers, number)
-            await self._tell(workers, key=key, number=next(number), last=True, error=error)
+            error = await self._send(key, number)
+            await self._tell(number=next(number), last=True, error=error)
+            self._receiving.clear()
 
-    async def _send(self, key: str, workers: set[str], number: Iterator[int]) -> str:
-        """Send an export to workers, which become fewer; return why that failed, if it did."""
+    async def _send(self, key: str, number: Iterator[int]) -> str:
+        """Send an export to those who receive; return why that failed, if it did."""
         loop = asyncio.get_running_loop()
 
         def send(piece: bytes) -> None:
-            sent = self._tell(workers, key=key, number=next(number), data=piece)
+            sent = self._tell(number=next(number), data=piece)
             _wait(asyncio.run_coroutine_threadsafe(sent, loop))
-            if not workers:
+            if not self._receiving:
                 raise BrokenPipeError(errno.EPIPE, "no worker takes it")
 
         def export() -> None:
@@ -89,31 +122,39 @@ class Sender:
             await in_stoppable_thread(export)
         except (MicroVMError, OSError) as error:
             return str(error)
+        except Exception as error:  # whatever it is, who waits is told
+            return repr(error)
         return ""
 
-    async def _tell(self, workers: set[str], **message: Any) -> None:
-        """Tell workers something, and leave out from now on those that do not take it."""
-        told = [self._tell_one(address, message) for address in workers]
-        if time.monotonic() - self._reminded > _REMINDER:
-            self._reminded = time.monotonic()
-            told += [
-                self._tell_one(address, {"key": key})
-                for key, waiting in self._asking.items()
-                for address in waiting
-            ]
-        refused = await asyncio.gather(*told)
-        workers.difference_update(filter(None, refused))
+    async def _tell(self, **message: Any) -> None:
+        """Send a piece to those who receive; who does not take it receives no more."""
+        self._telling = {
+            request: asyncio.create_task(self._tell_one(request, _ON_ITS_WAY, **message))
+            for request in self._receiving
+        }
+        taken = await asyncio.gather(*self._telling.values(), return_exceptions=True)
+        told = zip(self._telling, taken, strict=True)
+        self._receiving &= {request for request, took in told if took is True}
 
-    async def _tell_one(self, address: str, message: dict[str, Any]) -> str | None:
-        """Tell one worker something; return its address if it does not take it."""
+    async def _remind(self, request: _Request) -> None:
+        """Tell a worker that it is not forgotten; one that does not listen is."""
+        if not await self._tell_one(request, ANSWER):
+            self._asking.pop(request, None)
+            self._receiving.discard(request)
+            if request in self._telling:
+                self._telling[request].cancel()
+
+    async def _tell_one(self, request: _Request, patience: float, **message: Any) -> bool:
+        """Tell one worker something; return whether it wants to hear more."""
         assert self._client.scheduler is not None  # noqa: S101 - it is connected
+        said = {"op": self._operation, "key": request.key, **message}
         answers: dict[str, object] = {}
-        with suppress(TimeoutError, OSError):
-            async with asyncio.timeout(2 * _PATIENCE):
+        with suppress(Exception):  # whatever it is, the worker has not heard it
+            async with asyncio.timeout(patience):
                 answers = await self._client.scheduler.broadcast(
-                    msg={"op": self._operation, **message}, workers=[address], on_error="ignore"
+                    msg=said, workers=[request.worker], on_error="ignore"
                 )
-        return None if answers.get(address) is True else address
+        return answers.get(request.worker) is True
 
 
 class Receiver:
@@ -138,7 +179,7 @@ class Receiver:
             self._incoming[reference.key] = incoming
             if self._closed:  # while another worker had the lock of what this one is to receive
                 incoming.fail(MicroVMError(_ENDED))
-            event = {_WANTED: reference.key, _WORKER: self._worker.address}
+            event = {"wanted": reference.key, "worker": self._worker.address}
             self._worker.loop.add_callback(self._worker.log_event, self._batch, event)
             try:
                 reference.read(cast(BinaryIO, io.BufferedReader(incoming, _PIECE)))
@@ -172,17 +213,21 @@ class _Incoming(io.RawIOBase):
     ) -> bool:
         """Take a piece, when there is room for it; tell whether it was the one that was due.
 
-        :param number: which it is; None for a word that others are served meanwhile.
+        :param number: which it is; None for a word that says no more than that the client lives.
         :param last: whether it is the end, which has no data.
         """
-        if number is not None:
-            if number != self._next:
-                return False
-            self._next += 1
+        if number is None:
+            with suppress(queue.Full):  # the reader has enough to do
+                self._queue.put_nowait(b"")
+            return True
+        if number != self._next:
+            return False
+        self._next += 1
         piece = MicroVMError(f"the client cannot send it: {error}") if error else data
         try:
-            self._queue.put(None if last and not error else piece, timeout=_PATIENCE)
+            self._queue.put(None if last and not error else piece, timeout=PATIENCE)
         except queue.Full:
+            self.fail(MicroVMError(f"nothing of it could be written for {PATIENCE:.0f} s"))
             return False
         return True
 
@@ -203,9 +248,9 @@ class _Incoming(io.RawIOBase):
         """Read what has come; wait for it first."""
         while not self._rest and not self._ended:
             try:
-                piece = self._queue.get(timeout=_PATIENCE)
+                piece = self._queue.get(timeout=PATIENCE)
             except queue.Empty:
-                raise MicroVMError(f"the client has sent nothing for {_PATIENCE:.0f} s") from None
+                raise MicroVMError(f"the client has sent nothing for {PATIENCE:.0f} s") from None
             if isinstance(piece, MicroVMError):
                 raise piece
             self._ended = piece is None

@@ -1,0 +1,127 @@
+"""What the client sends to workers of which one hangs, or that have to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import BinaryIO
+
+import pytest
+from distributed import Client, Worker
+from tests.support.polling import comes_true
+from tests.support.processes import state
+
+from microvm import MicroVMError
+from microvm.dask import transfer
+from microvm.dask.batch import _listen
+from microvm.dask.transfer import Receiver, Sender
+from microvm.tasks import cancel
+from microvm.threads import in_thread
+
+BATCH = "transfer"
+DATA = Random(1).randbytes(16 << 20)
+PATIENCE = 1.5
+
+Receive = Callable[["Held"], Awaitable[object]]
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A reference to data, whose export or whose reader may be held up at its beginning."""
+
+    writing: Callable[[], object] = nothing
+    reading: Callable[[], object] = nothing
+    key: str = "data"
+    size: int = len(DATA)
+
+    def find(self) -> None:
+        """Find no copy."""
+
+    def write(self, out: BinaryIO) -> None:
+        """Export the data."""
+        self.writing()
+        out.write(DATA)
+
+    def read(self, file: BinaryIO) -> None:
+        """Receive the data."""
+        first = file.read(1)
+        self.reading()
+        assert first + file.read() == DATA
+
+
+@pytest.fixture(autouse=True)
+def _impatient(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(transfer, "REMINDER", PATIENCE / 10)
+    before = transfer.PATIENCE
+    client.run(setattr, transfer, "PATIENCE", PATIENCE)
+    yield
+    client.run(setattr, transfer, "PATIENCE", before)
+
+
+@asynccontextmanager
+async def sending(client: Client, *references: Held) -> AsyncIterator[dict[int, Receive]]:
+    """Yield what has a worker receive one of these, by its process."""
+
+    async def receive(reference: Held, dask_worker: Worker) -> None:
+        receiver = Receiver(dask_worker, BATCH)
+        try:
+            await in_thread(receiver.receive, reference)
+        finally:
+            receiver.close()
+
+    async with Client(client.scheduler_info()["address"], asynchronous=True) as connection:
+        sender = Sender(connection, BATCH, references)
+        await _listen(connection, BATCH, sender.hear)
+        serving = asyncio.create_task(sender.serve())
+        yield {
+            pid: partial(connection.run, receive, workers=[address])
+            for address, pid in (await connection.run(os.getpid)).items()
+        }
+        await cancel([serving])
+
+
+async def test_one_that_hangs_is_left_out(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "ANSWER", PATIENCE)
+    hanging = next(iter(client.run(os.getpid).values()))
+
+    def hang() -> None:
+        if os.getpid() == hanging:
+            os.kill(hanging, signal.SIGSTOP)
+
+    wanted = Held(reading=hang)
+    async with sending(client, wanted) as receive:
+        left_out = asyncio.ensure_future(receive.pop(hanging)(wanted))
+        try:
+            await comes_true(lambda: state(hanging) == "T")
+            await asyncio.gather(*(each(wanted) for each in receive.values()))
+        finally:
+            os.kill(hanging, signal.SIGCONT)
+        with pytest.raises(MicroVMError, match="the client has sent nothing"):
+            await left_out
+
+
+async def test_who_waits_is_told_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "ROUND", 1)
+    wanted = Held(writing=partial(time.sleep, 1.5 * PATIENCE))
+    async with sending(client, wanted) as receive:
+        await asyncio.gather(*(each(wanted) for each in receive.values()))
+
+
+async def test_whatever_an_export_fails_with_ends_it_alone(client: Client) -> None:
+    wrong, right = Held(writing=partial(divmod, 1, 0), key="wrong"), Held()
+    async with sending(client, wrong, right) as receive:
+        for each in receive.values():
+            with pytest.raises(MicroVMError, match="the client cannot send it: ZeroDivision"):
+                await each(wrong)
+            await each(right)
