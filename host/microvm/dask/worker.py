@@ -23,7 +23,7 @@ from microvm.loop import Loop
 from microvm.machine import MicroVM
 from microvm.options import PoolOptions
 from microvm.pool import Pool
-from microvm.progress import NullReporter
+from microvm.progress import NoticeReporter
 from microvm.snapshot import Snapshot
 from microvm.threads import in_stoppable_thread, in_thread
 from microvm_image.image import Image
@@ -222,7 +222,9 @@ class Machines(WorkerPlugin):
         """Return this host's copy; one of its workers receives it where there is none."""
         found = reference.find()
         if found is None:
-            with lock.held(cache.folder("downloads") / reference.key[:16], NullReporter()):
+            path = cache.folder("downloads") / reference.key[:16]
+            report = NoticeReporter(lambda text: self._notify(f"{reference}: {text}"))
+            with lock.held(path, report):
                 if (found := reference.find()) is None:
                     self._notify(f"has no {reference}: receiving it")
                     (self._repository or self._receiver).receive(reference)
