@@ -194,8 +194,10 @@ async def test_a_cache_that_is_lost(prepared: MicroVM, cache: Path) -> None:
     shutil.rmtree(cache)
     with _leaves_nothing(), pytest.raises(SnapshotError, match="no snapshot here"):
         await MicroVM(kept).start()
-    (await prepared.checkpoint("here")).close()
-    async with MicroVM(kept) as clone:
+    again = await prepared.checkpoint("here")
+    with _leaves_nothing(), pytest.raises(SnapshotError, match="here has been taken anew"):
+        await MicroVM(kept).start()
+    async with MicroVM(again) as clone:
         assert (await clone.run(["pidof", "sleep"])).returncode == 0
 
 
