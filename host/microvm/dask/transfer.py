@@ -273,8 +273,8 @@ class _Outgoing(io.RawIOBase):
         return True
 
     def write(self, data: ReadableBuffer) -> int:
-        """Send a piece."""
-        piece = bytes(data)
+        """Send a piece; what is more than that comes again."""
+        piece = bytes(memoryview(data)[:_PIECE])
         self._send(piece)
         return len(piece)
 
