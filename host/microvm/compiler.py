@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from microvm.arch import Arch
 from microvm.errors import ImageError
+from microvm.sha256 import sha256
 
 
 def sources(packed: Path, checkout: Path, what: str) -> Path:
@@ -29,12 +28,22 @@ def sources(packed: Path, checkout: Path, what: str) -> Path:
 
 def source_digest(folder: Path) -> str:
     """Return the SHA-256 of the names and contents of all that is compiled, in hex."""
-    digest = hashlib.sha256()
-    compiled = (x for x in folder.rglob("*") if x.suffix in {".c", ".h"} or x.name == "Makefile")
-    for path in sorted(compiled):
-        data = path.read_bytes()
-        digest.update(f"{path.relative_to(folder)}\0{len(data)}\0".encode() + data)
+    digest = sha256()
+    top = os.fspath(folder)
+    for path in sorted(_compiled(top)):
+        data = Path(path).read_bytes()
+        digest.update(f"{path[len(top) :]}\0{len(data)}\0".encode() + data)
     return digest.hexdigest()
+
+
+def _compiled(folder: str) -> Iterator[str]:
+    """Return the paths of all that is compiled; `Path.rglob` takes twice as long."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _compiled(entry.path)
+            elif entry.name.endswith((".c", ".h")) or entry.name == "Makefile":
+                yield entry.path
 
 
 def compiler(arch: Arch, what: str) -> list[str]:
@@ -43,6 +52,8 @@ def compiler(arch: Arch, what: str) -> list[str]:
     :param what: the program that is to be compiled, for people.
     :raises ImageError: there is none.
     """
+    import shutil  # QEMU is spawned without it
+
     native = os.uname().machine == arch.name
     if native and shutil.which("musl-gcc"):
         return ["musl-gcc"]
@@ -64,6 +75,8 @@ def make(
     :param names: the files that there are afterwards.
     :raises ImageError: it failed, or there is no make.
     """
+    import shutil
+
     from microvm.tools import run
 
     if shutil.which("make") is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from microvm.compiler import source_digest
 from microvm.errors import ImageError
 from microvm.log import Area
 from microvm.progress import Reporter
+from microvm.sha256 import sha256
 from microvm_image import kernel, programs, rootfs
 from microvm_image.image import FORMAT, Image, folder_of, load
 
@@ -106,7 +106,7 @@ def _note(arch: Arch) -> Path:
         _stamp(kernel.given(arch)),
         kernel.MODULES,
     )
-    return cache.folder("defaults") / hashlib.sha256(repr(key).encode()).hexdigest()[:32]
+    return cache.folder("defaults") / sha256(repr(key).encode()).hexdigest()[:32]
 
 
 def _stamp(path: Path | None) -> tuple[str | int, ...] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -129,6 +128,8 @@ def wanted(arch: Arch) -> package.Wanted:
 
 
 def _read(path: Path, arch: Arch) -> Kernel:
+    import hashlib
+
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from microvm.arch import Arch
+from microvm.sha256 import sha256
 from microvm_image import kconfig
 
 BUILDER = 1
@@ -34,4 +33,4 @@ def digest(arch: Arch) -> str:
     :raises ImageError: a fragment is not there.
     """
     parts = (str(BUILDER), kconfig.fragment(arch), repr(EDITS))
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+    return sha256("\0".join(parts).encode()).hexdigest()[:8]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.tools import run
+from microvm.sha256 import sha256
 
 NAMES = ("init", "sandboxd", "pack", "carry")
 """The programs by their files: the guest's first process, the daemon that it becomes, what writes
@@ -56,11 +55,13 @@ def build(arch: Arch, report: Reporter) -> Programs:
 
     :raises ImageError: there is no compiler for this architecture, or it failed.
     """
+    from microvm.tools import run
+
     folder = sources()
     cc = compiler.compiler(arch, _DAEMON)
     identity = run([*cc, "--version"], what="asking the C compiler for its version")
     key = f"{arch.name}\0{shlex.join(cc)}\0{identity}\0{compiler.source_digest(folder)}"
-    path = cache.folder("programs") / hashlib.sha256(key.encode()).hexdigest()[:32]
+    path = cache.folder("programs") / sha256(key.encode()).hexdigest()[:32]
     if not _is_built(path):
         with lock.held(path, report):
             if not _is_built(path):
@@ -68,7 +69,7 @@ def build(arch: Arch, report: Reporter) -> Programs:
                 with cache.staging(path) as out:
                     compiler.make(folder, cc, out, names=NAMES, what=_DAEMON)
     files = {name: cache.read(path / name) for name in NAMES}
-    digest = hashlib.sha256(b"".join(len(data).to_bytes(8) + data for data in files.values()))
+    digest = sha256(b"".join(len(data).to_bytes(8) + data for data in files.values()))
     return Programs(files, digest.hexdigest(), _schema(folder))
 
 

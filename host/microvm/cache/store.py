@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -205,6 +204,8 @@ def scratch(path: Path) -> Iterator[Path]:
 def clear(path: Path) -> None:
     """Remove a file or a folder with all that is in it; it need not be there."""
     if path.is_dir() and not path.is_symlink():
+        import shutil  # QEMU is spawned without it
+
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

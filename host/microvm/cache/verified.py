@@ -10,7 +10,6 @@ after a reboot. A copy is another file, and compared once again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -32,6 +31,8 @@ _memory: dict[tuple[Path, str], list[str | int]] = {}  # for folders that we can
 
 def sha256(file: int) -> str:
     """Return the digest of all that is in a file, in hex."""
+    import hashlib  # QEMU is spawned without it, unless there is something to compare
+
     with os.fdopen(os.dup(file), "rb") as whole:
         whole.seek(0)
         return hashlib.file_digest(whole, "sha256").hexdigest()

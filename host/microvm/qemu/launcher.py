@@ -22,6 +22,7 @@ _WHAT = "the launcher"
 _DIGEST = 32
 _MFD_EXEC = 0x10  # memfd_create(2); Linux 6.3
 _compiling = threading.Lock()
+_whole: dict[Path, tuple[int, ...]] = {}  # what has been compared, and which file that was
 _kept: dict[Path, int] = {}  # where the cache cannot have it: memory files, for as long as we live
 
 
@@ -77,12 +78,19 @@ def _is_kept(path: Path) -> bool:
 def _is_whole(path: Path) -> bool:
     """Tell whether it is what was put there: behind the program is its digest."""
     try:
+        status = path.stat()
+        facts = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        if _whole.get(path) == facts:
+            return True
         data = cache.read(path)
     except OSError as error:
         if error.errno in SHORTAGES:
             raise
         return False
-    return data[-_DIGEST:] == _sealed(data[:-_DIGEST])[-_DIGEST:]
+    if data[-_DIGEST:] != _sealed(data[:-_DIGEST])[-_DIGEST:]:
+        return False
+    _whole[path] = facts
+    return True
 
 
 def _sealed(program: bytes) -> bytes:

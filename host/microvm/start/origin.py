@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +10,7 @@ from microvm.options import Confinement
 from microvm.qemu.accel import host_cpu, kvm_parameters
 from microvm.qemu.command import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
+from microvm.sha256 import sha256
 
 if TYPE_CHECKING:
     from microvm_image.image import Image
@@ -124,4 +124,4 @@ def origin(image: Image, config: QemuConfig) -> Origin:
 
 def digest(value: object) -> str:
     """Return a digest of a value that has one way to be written."""
-    return hashlib.sha256(repr(value).encode()).hexdigest()
+    return sha256(repr(value).encode()).hexdigest()

@@ -19,7 +19,6 @@ scratch disk each clone has a copy, which costs nothing where the file system sh
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from microvm.cache import record, verified
 from microvm.cache import store as cache
 from microvm.capacity import SHORTAGES
 from microvm.qemu.command import Memory
+from microvm.sha256 import sha256
 from microvm.start import scratch, sparse
 from microvm.start.origin import Origin
 
@@ -143,7 +143,7 @@ def write(
         name=name,
         origin=origin,
         copied=copied,
-        state_sha256=hashlib.sha256(state).hexdigest(),
+        state_sha256=sha256(state).hexdigest(),
         ram_sha256=digests[RAM],
         scratch_sha256=digests[SCRATCH],
     )
@@ -208,7 +208,7 @@ def _open(path: Path, files: ExitStack, *, deep: bool) -> Opened:
     with _flaws(path):
         manifest = _manifest(path)
         state = cache.read(path / STATE, STATE_LIMIT)
-        if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
+        if sha256(state).hexdigest() != manifest.state_sha256:
             raise FlawError("damaged", "its state is not what was saved")
 
         def part(name: str, what: str, size: int, sha256: str) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,6 +27,8 @@ def blank(size: int) -> Iterator[int]:
     :raises QemuError: what makes it is not installed, or failed.
     :raises ImageError: the disk is full, or the cache's folder cannot be written.
     """
+    import shutil
+
     program = shutil.which("mkfs.ext4", path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}")
     if program is None:
         raise QemuError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -144,6 +143,8 @@ def _pages(chunk: bytes) -> Iterator[tuple[int, int, bool]]:
 
 def digest(file: int) -> str:
     """Return the SHA-256 of a file, in hex, which does not depend on how sparse the file is."""
+    import hashlib
+
     size = os.fstat(file).st_size
     made = hashlib.sha256(size.to_bytes(8, "little"))
     zeros = bytes(_BLOCK)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +32,8 @@ def source(data: bytes, arch: Arch, origin: str | Path) -> Source:
     :param origin: where it comes from, for messages.
     :raises ImageError: it is cut short, damaged, or something else.
     """
+    import hashlib
+
     actual = hashlib.sha256(data).hexdigest()
     if actual != arch.alpine_sha256:
         raise ImageError(
