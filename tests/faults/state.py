@@ -107,7 +107,11 @@ def _happen(inject: Inject, machine: MicroVM) -> None:
 
 async def _use(machine: MicroVM) -> None:
     async with machine:
-        assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
+        await _hello(machine)
+
+
+async def _hello(machine: MicroVM) -> None:
+    assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
 
 
 async def starting(scene: Scene, inject: Inject) -> None:
@@ -182,9 +186,10 @@ async def snapshotting(scene: Scene, inject: Inject) -> None:
 
 
 async def stopping(scene: Scene, inject: Inject) -> None:
-    """The machine is being stopped: QEMU is told to quit."""
-    with at("quit", inject):
-        await _use(scene.machine())
+    """The machine is about to be stopped."""
+    async with scene.machine() as machine:
+        await _hello(machine)
+        _happen(inject, machine)
 
 
 State = Callable[[Scene, Inject], Coroutine[Any, Any, None]]

@@ -41,11 +41,10 @@ def answer(value):
 
 def serve():
     answer(greeting)
-    command = ""
-    while command != "cont":
-        request = json.loads(port.recv(4096))
-        command = request["execute"]
-        answer({"return": {}, "id": request["id"]} if "id" in request else {"return": {}})
+    for line in port.makefile():
+        answer({"return": {}})
+        if json.loads(line)["execute"] == "cont":
+            break
 
 
 """

@@ -39,7 +39,6 @@ def classified(
         ("guest-reset", "reset"),
         ("guest-shutdown", "shutdown"),
         ("guest-panic", "panic"),
-        ("host-qmp-quit", "quit"),
         ("host-signal", "killed"),
     ],
 )
@@ -51,8 +50,14 @@ def test_panic_is_a_reset_with_last_words() -> None:
     assert classified(reason="guest-reset", panic="oops").text == "the guest kernel crashed: oops"
 
 
+def test_what_has_ended_by_itself_was_not_ended_by_us() -> None:
+    assert classified(-9, killed_as="ended").kind == "quit"
+    assert classified(killed_as="ended", reason="guest-reset").kind == "reset"
+    assert classified(-11, killed_as="ended").kind == "crash"
+
+
 def test_panic_that_did_not_end_it() -> None:
-    assert classified(reason="host-qmp-quit", panic="oops").kind == "quit"
+    assert classified(reason="host-signal", panic="oops").kind == "killed"
 
 
 def test_internal_error_outranks_the_kill_that_follows() -> None:

@@ -15,6 +15,7 @@ from microvm.qemu import confinement, qmp
 from microvm.qemu import process as qemu_module
 from microvm.qemu.command import QemuConfig
 from microvm.qemu.console import Console
+from microvm.qemu.launch import find_qemu
 from microvm.qemu.process import Qemu
 
 pytestmark = pytest.mark.usefixtures("_leakless")
@@ -26,6 +27,18 @@ async def start(config: QemuConfig) -> None:
     with Console() as console:
         async with await Qemu.start(config, console=console):
             pass
+
+
+def test_a_folder_of_the_path_that_cannot_be_searched_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = find_qemu("x86_64")
+    too_long = "/" + 300 * "x"  # as one is that only others may enter, which root always may
+    monkeypatch.setenv("PATH", f"{too_long}::{os.environ['PATH']}")
+    assert find_qemu("x86_64") == found
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(QemuError, match="is not installed"):
+        find_qemu("x86_64")
 
 
 async def test_kernel_that_is_none(configure: Configure, tmp_path: Path) -> None:

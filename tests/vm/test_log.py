@@ -74,7 +74,7 @@ def test_more_tells_how(microvm: Command, image: Image) -> None:
     assert words[words.index("-m") + 1] == "256"
     qmp = [text for area, text in told if area == "qemu" and text.startswith("QMP of process ")]
     assert '<- {"QMP": ' in qmp[0]
-    assert '-> {"execute":"quit"' in "".join(qmp)
+    assert '-> {"execute":"qmp_capabilities"' in "".join(qmp)
     assert ("guest", "sh -c 'cat; exit 3'; environment: TOKEN; as root in its home") in told
     for secret in (b"of-the-user", b"what is read"):
         assert secret not in result.stderr

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import functools
-import hashlib
 import os
 import stat
 import sys
@@ -24,6 +23,7 @@ from microvm.arch import Accel
 from microvm.cache import store as cache
 from microvm.errors import BootError, ImageError, QemuError
 from microvm.log import Area
+from microvm.sha256 import sha256
 
 _logger = Area("qemu")
 
@@ -100,9 +100,7 @@ class ProbeCache(NamedTuple):
             build.st_mtime_ns,
             build.st_size,
         )
-        return (
-            self.folder / f"{self.subject}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
-        )
+        return self.folder / f"{self.subject}-{sha256(repr(facts).encode()).hexdigest()[:16]}"
 
 
 class Obstacle(NamedTuple):

@@ -88,24 +88,23 @@ class Child:
             return False
         return _is_stopped(self._known)
 
-    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send it a signal, if it has not ended; this can be called in any thread.
+    def kill(self) -> None:
+        """Kill it, if it has not ended; this can be called in any thread.
 
-        Before its launcher has said which process it is, their group gets it.
+        Before its launcher has said which process it is, their group is killed.
         """
         with self._closing, suppress(ProcessLookupError):
-            if self._held is not None:
-                signal.pidfd_send_signal(self._held, number)
-            elif self._returncode is None and (pid := self._pid or self.status.pid):
-                os.kill(pid, number)
-            elif self._returncode is None:
-                os.killpg(self._spawned.pid, number)
-        if number == signal.SIGKILL:
-            if self._known != self._spawned.pid:
-                self._spawned.kill()  # which may be stopped
-            with self._closing, suppress(OSError):
-                if self._said is not None:
-                    self._said.shutdown(socket.SHUT_RD)  # whoever else may have it open
+            killed = self._held is not None and _kill(self._held)
+            if not killed and self._returncode is None:
+                if pid := self._pid or self.status.pid:
+                    os.kill(pid, signal.SIGKILL)
+                else:
+                    os.killpg(self._spawned.pid, signal.SIGKILL)
+        if self._known != self._spawned.pid:
+            self._spawned.kill()  # which may be stopped
+        with self._closing, suppress(OSError):
+            if self._said is not None:
+                self._said.shutdown(socket.SHUT_RD)  # whoever else may have it open
 
     @contextmanager
     def writing(self, size: int) -> Iterator[None]:
@@ -297,6 +296,20 @@ def _hold(pid: int) -> int | None:
     with suppress(AttributeError, OSError):  # of macOS, and of kernels and containers without
         return os.pidfd_open(pid)
     return None
+
+
+def _kill(held: int) -> bool:
+    """Kill a process by its descriptor; false where this host has that call not, or forbids it.
+
+    :raises ProcessLookupError: it has ended.
+    """
+    try:
+        signal.pidfd_send_signal(held, signal.SIGKILL)
+    except ProcessLookupError:
+        raise
+    except OSError:  # of a filter of system calls, or of what emulates them
+        return False
+    return True
 
 
 def _has_ended(held: int) -> bool:

@@ -1,7 +1,8 @@
-"""The command line of QEMU: pure functions from a configuration to arguments."""
+"""The command line of QEMU, and what it is asked first: pure functions of a configuration."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ _SERIAL_DEVICE = {
     "mmio": "virtio-serial-device,max_ports=2",
 }
 _BLOCK_DEVICE = {"pci": "virtio-blk-pci", "mmio": "virtio-blk-device"}
+
+IGNORE_SHARED = "x-ignore-shared"
+"""The capability of migrations by which RAM that is a shared file stays where it is."""
 
 
 class QemuConfig(NamedTuple):
@@ -66,6 +70,18 @@ class Memory(NamedTuple):
     scratch: int | None = None
     copied: bool = False
     identity: tuple[int, ...] = ()
+
+
+class Request(NamedTuple):
+    """A request of QMP."""
+
+    command: str
+    arguments: Mapping[str, object] = {}
+
+    @property
+    def message(self) -> dict[str, object]:
+        """What is sent, as JSON."""
+        return {"execute": self.command, "arguments": self.arguments}
 
 
 class Inherited(NamedTuple):
@@ -129,6 +145,25 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
         *("-chardev", f"socket,id=port,fd={inherited.port}", "-device", _serial_device(config)),
         *("-device", f"virtserialport,chardev=port,name={PORT_NAME}"),
     ]
+
+
+def requests(memory: Memory | None) -> Sequence[Request]:
+    """Return what QEMU is asked before anything else: to start its guest, if that can be said.
+
+    How one is restored that was sent depends on QEMU's version.
+    """
+    asked = [Request("qmp_capabilities")]
+    if memory is None or not (memory.saved or memory.sent is not None):
+        asked.append(Request("cont"))
+    elif memory.sent is None:
+        # Of versions that need a copy of the memory, none can read a file by its name.
+        uri = f"fd:{memory.state}" if memory.copied else f"file:{descriptor_path(memory.state)}"
+        shared = [{"capability": name, "state": True} for name in ("events", IGNORE_SHARED)]
+        asked += [
+            Request("migrate-set-capabilities", {"capabilities": shared}),
+            Request("migrate-incoming", {"uri": uri}),
+        ]
+    return asked
 
 
 def _restores(inherited: Inherited) -> bool:

@@ -17,7 +17,6 @@ _BY_REASON: dict[str, tuple[ExitKind, str]] = {
     "guest-reset": ("reset", "the guest rebooted or powered off"),
     "guest-shutdown": ("shutdown", "the guest powered off"),
     "guest-panic": ("panic", "the guest kernel crashed"),
-    "host-qmp-quit": ("quit", "QEMU was told to quit"),
     "host-signal": ("killed", "QEMU was told to end by a signal"),
 }
 
@@ -54,19 +53,23 @@ _HINTS: dict[ExitKind, str] = {
     "limit": "`ulimit -a` shows what this process may have, `free` the host's memory",
     "exit": "MICROVM_LOG=debug shows its command line",
 }
-KilledAs = Literal["stopped", "silent", "garbled"]
-"""What a QEMU is killed for: a signal has stopped it, it says nothing, or nothing of QMP."""
+KilledAs = Literal["ended", "stopped", "silent", "garbled"]
+"""What a QEMU is killed for: it is not needed, was stopped by a signal, says nothing, or no QMP."""
 
-_KILLED_AS: dict[KilledAs, tuple[str, str]] = {
+_KILLED_AS: dict[KilledAs, tuple[ExitKind, str, str]] = {
+    "ended": ("quit", "QEMU was ended", ""),
     "stopped": (
+        "killed",
         "QEMU was stopped by a signal, and did not go on",
         "start it again; a debugger or `kill -STOP` stops a process",
     ),
     "silent": (
+        "killed",
         "QEMU says nothing: it is asleep, and has started no guest",
         "is it a QEMU? MICROVM_LOG=debug shows its command line",
     ),
     "garbled": (
+        "killed",
         "QEMU said what is no QMP",
         "has its guest taken it over? MICROVM_LOG=debug shows what it said",
     ),
@@ -105,9 +108,10 @@ def classify(
     """
     if write_error:
         return _unwritten(write_error, returncode)
-    if killed_as is not None:
-        text, hint = _KILLED_AS[killed_as]
-        return QemuExit("killed", text, returncode, hint)
+    by_itself = reason or internal_error or returncode != -signal.SIGKILL
+    if killed_as is not None and not (killed_as == "ended" and by_itself):
+        kind, text, hint = _KILLED_AS[killed_as]
+        return QemuExit(kind, text, returncode, hint)
     if internal_error:
         return _exit("internal_error", "KVM internal error", returncode)
     if panic is not None and reason in {"guest-reset", "guest-panic"}:

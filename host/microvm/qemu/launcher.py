@@ -15,6 +15,7 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.capacity import SHORTAGES
 from microvm.errors import ConfinementError, ImageError
+from microvm.sha256 import sha256
 
 NAME = "confine"
 
@@ -95,9 +96,7 @@ def _is_whole(path: Path) -> bool:
 
 def _sealed(program: bytes) -> bytes:
     """Return a program with its digest behind it, which is nothing to whoever executes it."""
-    import hashlib
-
-    return program + hashlib.sha256(program).digest()
+    return program + sha256(program).digest()
 
 
 def _can_be_executed(path: Path) -> bool:

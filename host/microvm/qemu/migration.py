@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from qemu.qmp import EventListener
 
-from microvm.qemu.command import Memory, descriptor_path
+from microvm.qemu.command import IGNORE_SHARED, Memory, descriptor_path
 from microvm.qemu.qmp import Client, field
 from microvm.tasks import cancel
 
@@ -33,20 +33,9 @@ _BANDWIDTH = 1 << 40
 _LATE = 128 << 20
 
 _INTERVAL = 0.002
-_SHARED = {"x-ignore-shared": True}  # RAM that is a shared file is left where it is
 _EVENTS = ("MIGRATION",)
 _STANDING = "pre-switchover"
 _ENDED = {"completed", "failed", "cancelled"}
-
-
-async def restore(qmp: Client, memory: Memory) -> None:
-    """Have QEMU restore a guest from files; it goes on by itself, or if it cannot, QEMU ends.
-
-    :raises TemplateError: QEMU says that it cannot.
-    """
-    await _set(qmp, _SHARED)
-    uri = _file(qmp, memory) or f"fd:{memory.state}"
-    await qmp.request("migrate-incoming", {"uri": uri})
 
 
 async def receive(qmp: Client, sent: int) -> None:
@@ -69,8 +58,10 @@ async def save(qmp: Client, memory: Memory) -> str | None:
     :return: `completed`, or how else it ended in QEMU's words; None if QEMU has ended.
     :raises TemplateError: QEMU says that it cannot.
     """
-    await _set(qmp, _SHARED)
-    uri = _file(qmp, memory) or await qmp.give("state", memory.state)
+    await _set(qmp, {IGNORE_SHARED: True})
+    by_name = qmp.version >= FILE_MIGRATION
+    file = f"file:{descriptor_path(memory.state)}"
+    uri = file if by_name else await qmp.give("state", memory.state)
     with qmp.listener(_EVENTS) as events:
         await qmp.request("migrate", {"uri": uri})
         return await _status(events, _ENDED)
@@ -166,7 +157,7 @@ async def _run_state(qmp: Client) -> str:
 
 
 async def _set(qmp: Client, wanted: Mapping[str, bool]) -> None:
-    every = {"events": True, "x-ignore-shared": False, "pause-before-switchover": False}
+    every = {"events": True, IGNORE_SHARED: False, "pause-before-switchover": False}
     if qmp.version >= MAPPED_RAM:
         every["mapped-ram"] = False
     listed = [{"capability": name, "state": state} for name, state in {**every, **wanted}.items()]
@@ -185,7 +176,3 @@ async def _status(events: EventListener, awaited: set[str]) -> str | None:
         if status in awaited:
             return status
     return None
-
-
-def _file(qmp: Client, memory: Memory) -> str:
-    return f"file:{descriptor_path(memory.state)}" if qmp.version >= FILE_MIGRATION else ""

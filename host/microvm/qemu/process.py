@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import (
@@ -91,7 +90,6 @@ class Qemu:
         self._loop = asyncio.get_running_loop()
         self._running = self._loop.create_future()
         self._owner = asyncio.create_task(self._own())
-        self._stopping: asyncio.Task[QemuExit] | None = None
 
     @classmethod
     async def start(
@@ -258,35 +256,17 @@ class Qemu:
         """Wait until QEMU has ended and is reaped; cancelling this leaves QEMU alone."""
         return await asyncio.shield(self._owner)
 
-    async def stop(self, grace: float = 1.0) -> QemuExit:
-        """End QEMU by `quit`, else SIGTERM, else SIGKILL; where it has ended, only tidy up.
+    async def stop(self) -> QemuExit:
+        """Kill QEMU; where it has ended, only tidy up. It has nothing that anybody will miss.
 
         When this returns, no process, task or descriptor is left but a port that was taken.
         Cancelling it does not hurry it: the cancellation is raised when all is done.
-
-        :param grace: how long `quit` and SIGTERM may take, each, in seconds; the first call's
-            counts.
         """
-        if self._stopping is None:
-            self._stopping = asyncio.create_task(self._stop(grace))
-        await settled([self._stopping])
-        return self._stopping.result()
-
-    async def _stop(self, grace: float) -> QemuExit:
-        for request in (self._quit, self._terminate):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(grace):
-                    await request()
-                    return await self.wait()
-        self._process.kill()
-        return await self.wait()
-
-    async def _quit(self) -> None:
-        with suppress(QMPError):
-            await self._qmp.execute("quit")
-
-    async def _terminate(self) -> None:
-        self._process.kill(signal.SIGTERM)
+        if not self.ended:
+            self._killed_as = self._killed_as or "ended"
+            self._process.kill()
+        await settled([self._owner])
+        return self._owner.result()
 
     def _close_port(self) -> None:
         port, self._port = self._port, None
@@ -326,15 +306,14 @@ class Qemu:
     async def _start_guest(self) -> None:
         status = await self._process.started()
         _logger.debug("process %d is confined by %s", self.pid, status)
-        status.check(required=self.config.confinement == "require")
-        await self._qmp.greet(self._launched.qmp, self.pid)
+        required = self.config.confinement == "require"
+        status.check(required=required)
+        if required:
+            self._launched.ask()
+        await self._qmp.greet(self._launched.qmp, self.pid, self._launched.requests)
         memory = self._launched.memory
         if memory is not None and memory.sent is not None:
             await migration.receive(self._qmp, memory.sent)
-        elif memory is not None and memory.saved:
-            await migration.restore(self._qmp, memory)
-        else:
-            await self._qmp.execute("cont")
 
     async def _failure(self, error: Exception, readers: list[asyncio.Task[None]]) -> QemuError:
         """Return the error for a guest that did not start: QEMU's own words, if it has ended."""

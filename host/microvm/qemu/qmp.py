@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar, cast
 
-from qemu.qmp import ConnectError, ExecuteError, QMPClient, QMPError, Runstate
+from qemu.qmp import ExecuteError, QMPClient, QMPError, Runstate
 from qemu.qmp.error import ProtocolError
 from qemu.qmp.message import Message
 from qemu.qmp.models import Greeting
 
-from microvm.errors import QemuError, TemplateError
+from microvm.errors import MicroVMError, QemuError, TemplateError
 from microvm.log import DEBUG, Area, Limit
+from microvm.qemu.command import Request
 from microvm.qemu.exit import is_about_limit
 from microvm.qemu.lines import LINE_SIZE, sanitised
 
@@ -58,22 +59,27 @@ class Client(QMPClient):
         self._port: socket.socket
         self._pid: int
         self._limit: Limit
+        self._asked: Sequence[Request] = ()
+        self._refusal: MicroVMError | None = None
 
-    async def greet(self, port: socket.socket, pid: int) -> None:
-        """Connect over a port, and learn the version.
+    async def greet(self, port: socket.socket, pid: int, asked: Sequence[Request]) -> None:
+        """Connect over a port, and learn the version, and how QEMU has answered.
 
         :param pid: the process that QEMU is.
-        :raises QemuError: it is too old.
+        :param asked: what it has been asked before; the first of it are its capabilities.
+        :raises TemplateError: it says that it cannot do what it was asked.
+        :raises QemuError: it is too old, or as `request`.
         :raises QMPError: what answers is no QEMU, or ends.
         """
         self._port = port
+        self._asked = asked
         self._pid = pid  # its `name` would have a logger for each, for ever
         self._limit = Limit(_logger, f"QMP of process {pid}")
-        try:
+        with suppress(AssertionError):  # what it says of an end right after the last answer
             await self.connect(port)
-        except AssertionError as error:  # what it says of an end right after the greeting
-            raise ConnectError("QEMU ended when it had greeted", error) from error
         self.version = _checked(cast(Greeting, self.greeting).QMP.version)
+        if self._refusal is not None:
+            raise self._refusal
 
     async def request(self, command: str, arguments: dict[str, object]) -> None:
         """Have QEMU do something with a saved guest.
@@ -84,8 +90,7 @@ class Client(QMPClient):
         try:
             await self.execute(command, arguments)
         except ExecuteError as error:
-            kind = QemuError if is_about_limit(str(error)) else TemplateError
-            raise kind(f"QEMU refuses {command}: {words(error)}") from error
+            raise _refusal(command, str(error)) from error
 
     async def give(self, name: str, descriptor: int) -> str:
         """Send QEMU a descriptor under a name, and return where a migration finds it.
@@ -142,6 +147,21 @@ class Client(QMPClient):
             if self.runstate is not Runstate.IDLE:
                 await self.disconnect()
 
+    async def _negotiate(self) -> None:
+        """Take the answers to what was asked, which are the first."""
+        for request in self._asked:
+            self._log("->", Message(request.message))
+            answer = await self._recv()
+            while "event" in answer:
+                await self._event_dispatch(answer)
+                answer = await self._recv()
+            if "return" in answer:
+                continue
+            said = field(answer, str, "error", "desc")
+            if not request.command.startswith("migrate"):
+                raise QMPError(f"it refuses {request.command}: {_safe(said)}")
+            self._refusal = self._refusal or _refusal(request.command, said)
+
     async def _readline(self) -> bytes:
         line = await super()._readline()
         if not line.endswith(b"\n"):
@@ -196,6 +216,11 @@ def field(answer: object, kind: type[_T], *names: str) -> _T:
     if not isinstance(answer, kind):
         raise QMPError(f"QEMU says nothing of {'.'.join(names)}")
     return answer
+
+
+def _refusal(command: str, said: str) -> MicroVMError:
+    kind = QemuError if is_about_limit(said) else TemplateError
+    return kind(f"QEMU refuses {command}: {_safe(said)}")
 
 
 def words(error: Exception) -> str:
