@@ -1,7 +1,10 @@
+#define _GNU_SOURCE /* F_GETPIPE_SZ */
 #include "input.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* There is one command, and so one buffer. */
@@ -10,9 +13,18 @@ static uint8_t waiting[INPUT_SIZE];
 /* VEOF of a new terminal, termios(3): in the middle of a line the first one only ends the line. */
 static const uint8_t end_of_file[] = { 4, 4 };
 
+/* The room that a pipe has in all; a terminal has as much as may wait. */
+static uint32_t size_of(const struct input *input)
+{
+	int size = input->is_terminal ? -1 : fcntl(input->fd, F_GETPIPE_SZ);
+
+	return size > 0 ? (uint32_t)size : INPUT_SIZE;
+}
+
 void input_open(struct input *input, int fd, bool is_terminal)
 {
 	*input = (struct input){ .fd = fd, .is_terminal = is_terminal };
+	input->pipe = size_of(input);
 }
 
 void input_close(struct input *input)
@@ -71,7 +83,7 @@ struct pollfd input_poll(const struct input *input)
 {
 	/* Without events it still tells that the reader is gone, as long as that matters. */
 	return (struct pollfd){ .fd = input->ended && !input->size ? -1 : input->fd,
-				.events = input->size ? POLLOUT : 0 };
+				.events = input->size || input->full ? POLLOUT : 0 };
 }
 
 static void write_on(struct input *input)
@@ -97,12 +109,33 @@ void input_run(struct input *input, short events)
 		input_close(input);
 }
 
-uint32_t input_room(const struct input *input, uint32_t allowed)
+/* What can be written now, as far as it may also wait. */
+static uint32_t free_space(struct input *input)
 {
+	uint32_t most = INPUT_SIZE - (uint32_t)sizeof end_of_file;
+	unsigned held = 0;
+
+	if (!input->is_terminal)
+		ioctl(input->fd, FIONREAD, &held);
+	/* Whoever else has it open can give it another size. */
+	if (held >= input->pipe)
+		input->pipe = size_of(input);
+	uint32_t space = held < input->pipe ? input->pipe - held : 0;
+
+	return space < most ? space : most;
+}
+
+uint32_t input_room(struct input *input, uint32_t allowed, bool waited)
+{
+	input->full = input->withheld = false;
 	/* Where nothing waits, what comes waits from the beginning on. */
 	if (input->fd < 0 || input->ended || input->size > 0)
 		return 0;
-	uint32_t room = INPUT_SIZE - (uint32_t)sizeof end_of_file - allowed;
+	uint32_t space = free_space(input),
+		 much = (input->pipe < INPUT_SIZE ? input->pipe : INPUT_SIZE) / 2;
+	uint32_t room = space > allowed ? space - allowed : 0;
 
-	return room < INPUT_SIZE / 2 ? 0 : room;
+	input->full = space == 0;
+	input->withheld = room > 0 && room < much && allowed < much && !waited;
+	return room >= much || (allowed < much && waited) ? room : 0;
 }

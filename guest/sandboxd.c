@@ -17,6 +17,7 @@
 #include "cgroup.h"
 #include "console.h"
 #include "drain.h"
+#include "resume.h"
 #include "serve.h"
 
 /* CLOSE_RANGE_CLOEXEC of linux/close_range.h, which musl's headers leave out. */
@@ -184,7 +185,7 @@ static int poll_timeout_ms(bool present, bool go_on)
 
 	if (go_on)
 		return 0;
-	if (server.exec.coalescing)
+	if (server.exec.coalescing || (server.exec.input.withheld && serve_wants_stdin(&server)))
 		return EXEC_COALESCE_MS;
 	if (server.freezing)
 		return FREEZING_MS;
@@ -194,7 +195,7 @@ static int poll_timeout_ms(bool present, bool go_on)
 static _Noreturn void loop(int signals)
 {
 	struct pollfd fds[POLLED] = { 0 };
-	bool present = true;
+	bool present = true, waited = false;
 	short events = 0;
 
 	for (;;) {
@@ -202,7 +203,7 @@ static _Noreturn void loop(int signals)
 
 		if (serve_waits(&server))
 			serve_children(&server);
-		serve_stdin(&server, events);
+		serve_stdin(&server, events, waited);
 		serve_output(&server, fds + STREAMS);
 		if (!port_flush(&server.port))
 			finish(SANDBOXD_GOODBYE_REASON_BROKEN);
@@ -217,8 +218,11 @@ static _Noreturn void loop(int signals)
 		fds[DRAINS] = (struct pollfd){ drain_fd(), POLLIN, 0 };
 		/* What made serve_input stop may be over by now, and nothing else will say so. */
 		bool go_on = !all_read && serve_wants_input(&server);
+		int ready = poll(fds, POLLED, poll_timeout_ms(present, go_on));
+
 		events = 0;
-		if (poll(fds, POLLED, poll_timeout_ms(present, go_on)) < 0)
+		waited = ready == 0;
+		if (ready < 0)
 			continue;
 		events = fds[INPUT].revents;
 		server.exec.coalescing = false;
@@ -250,6 +254,7 @@ int main(int argc, char **argv)
 		const char *lacking = cgroup_init();
 
 		console_expect(!lacking, "use ", lacking);
+		resume_init();
 	}
 	server.counters.opened_ns = serve_clock();
 	loop(signals);

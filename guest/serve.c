@@ -276,7 +276,7 @@ void serve_output(struct server *server, const struct pollfd *fds)
 		end_exec(server);
 }
 
-void serve_stdin(struct server *server, short events)
+void serve_stdin(struct server *server, short events, bool waited)
 {
 	struct input *input = &server->exec.input;
 
@@ -284,7 +284,7 @@ void serve_stdin(struct server *server, short events)
 		return;
 	input_run(input, events);
 	const struct sandboxd_exec_stdin_credit credit = {
-		input_room(input, server->session.stdin_credit),
+		input_room(input, server->session.stdin_credit, waited),
 	};
 
 	session_allow(&server->session, credit.amount);

@@ -34,8 +34,9 @@ void serve_children(struct server *server);
 /* Queues output, and the command's end after it; `fds` are exec_pump's. */
 void serve_output(struct server *server, const struct pollfd *fds);
 
-/* Moves standard input on; `events` is what poll has said of its descriptor, or 0. */
-void serve_stdin(struct server *server, short events);
+/* Moves standard input on; `events` is what poll has said of its descriptor, or 0, and `waited` whether
+ * all that it was to wait for has not come in its time. */
+void serve_stdin(struct server *server, short events, bool waited);
 
 /* Whether frames wait for what no event announces. */
 bool serve_waits(const struct server *server);

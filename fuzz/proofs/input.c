@@ -1,8 +1,8 @@
 /* Standard input: from every state of what waits, what the host sends, what the command reads, and
  * what the host is allowed after that.
  *
- * Functions: input_open input_close input_add input_poll input_run input_room keep pass refuse write_on
- * Bound: every state of a room of 32 bytes, every piece the host has been allowed to send
+ * Functions: input_open input_close input_add input_poll input_run input_room keep pass refuse write_on free_space size_of
+ * Bound: every state of a room of 32 bytes, every piece the host has been allowed to send, every pipe
  * Assumes: that size in the place of 1048576; of the writes of one turn, the fourth would block;
  *	session.c keeps the host to what it was allowed
  * Unwind: 5 */
@@ -10,7 +10,19 @@
 
 #define SANDBOXD_EXEC_STDIN_DATA_MAX 2
 
+#include <stdarg.h>
+
 #include <input.c>
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, request);
+	*va_arg(arguments, int *) = nondet_int();
+	va_end(arguments);
+	return nondet_int();
+}
 
 /* The host's credit, as session.c keeps it. */
 static bool valid(const struct input *input, uint32_t allowed)
@@ -40,6 +52,7 @@ void prove(void)
 	input.start = (uint32_t)nondet_upto(INPUT_SIZE);
 	input.size = (uint32_t)nondet_upto(INPUT_SIZE);
 	input.ended = nondet_bool();
+	input.pipe = nondet_u32();
 	__CPROVER_havoc_object(waiting);
 	allowed = (uint32_t)nondet_upto(INPUT_SIZE);
 	ASSUME(valid(&input, allowed));
@@ -73,8 +86,15 @@ void prove(void)
 		WITNESS(input.size > 0 && input.start > before.start);
 	}
 
-	uint32_t room = input_room(&input, allowed);
-	PROVE(room == 0 || (room >= INPUT_SIZE / 2 && input.size == 0));
+	bool waited = nondet_bool();
+	uint32_t room = input_room(&input, allowed, waited);
+	PROVE(room == 0 || input.size == 0);
 	PROVE(valid(&input, allowed + room));
-	WITNESS(room > 0);
+	/* Whoever may send nothing is waited for, or something else is that comes. */
+	bool awaited = input.withheld || (input_poll(&input).events & POLLOUT);
+	PROVE(allowed + room > 0 || awaited || input.ended || input.fd < 0);
+	PROVE(!(waited && input.withheld));
+	WITNESS(room > 0 && !waited);
+	WITNESS(input.withheld);
+	WITNESS(input.full);
 }

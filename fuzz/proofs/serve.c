@@ -121,7 +121,7 @@ void prove(void)
 		serve_output(&server, NULL);
 		break;
 	default:
-		serve_stdin(&server, nondet_short());
+		serve_stdin(&server, nondet_short(), nondet_bool());
 	}
 	ASSUME(server.counters.execs < UINT32_MAX);
 	PROVE(valid());
