@@ -3,17 +3,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "console.h"
 
-enum { PRIORITY = -20 };
+/* SCHED_RESET_ON_FORK of sched(7), beside the usual policy, which is 0. */
+enum { PRIORITY = -20, RESET_ON_FORK = 0x40000000 };
 
 static const struct {
 	const char *type, *target, *options;
@@ -87,6 +90,16 @@ static bool cover_boot_id(void)
 	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0;
 }
 
+/* Ours alone: its children begin with the usual one. */
+static bool raise_priority(void)
+{
+	const struct sched_param none = { 0 };
+
+	/* Itself a system call: musl's function says that there is no such thing. */
+	return setpriority(PRIO_PROCESS, 0, PRIORITY) == 0 &&
+	       syscall(SYS_sched_setscheduler, 0, RESET_ON_FORK, &none) == 0;
+}
+
 /* A guest that lacks one of these still serves; so none of them is the end. */
 void boot_prepare(void)
 {
@@ -106,5 +119,5 @@ void boot_prepare(void)
 	console_expect(raise_loopback(), "raise ", "lo");
 	console_expect(sethostname("microvm", sizeof "microvm" - 1) == 0, "set ", "hostname");
 	/* The kernel's OOM killer spares PID 1 (oom_unkillable_task in mm/oom_kill.c). */
-	console_expect(setpriority(PRIO_PROCESS, 0, PRIORITY) == 0, "raise ", "priority");
+	console_expect(raise_priority(), "raise ", "priority");
 }

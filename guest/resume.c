@@ -14,7 +14,19 @@
 #define RNDADDENTROPY _IOW('R', 0x03, int[2])
 #define RNDRESEEDCRNG _IO('R', 0x07)
 
+#define MACHINE_ID "/etc/machine-id"
+
 enum { NS_PER_S = 1000000000, ID_SIZE = 37 };
+
+/* Kept open: looking them up takes an emulated CPU longer than what is done with them. */
+static int random_device = -1;
+static int boot_id = -1;
+
+void resume_init(void)
+{
+	random_device = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+	boot_id = open(BOOT_ID, O_WRONLY | O_CLOEXEC);
+}
 
 /* random(4): what RNDADDENTROPY takes, a count of bits and one of bytes before the bytes. */
 static void add_entropy(struct sandboxd_slice entropy)
@@ -23,14 +35,10 @@ static void add_entropy(struct sandboxd_slice entropy)
 		int bits, size;
 		uint8_t data[SANDBOXD_RESUME_ENTROPY_MAX];
 	} pool = { .bits = (int)(entropy.size * 8), .size = (int)entropy.size };
-	int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
 
-	if (fd < 0)
-		return;
 	memcpy(pool.data, entropy.data, entropy.size);
-	ioctl(fd, RNDADDENTROPY, &pool);
-	ioctl(fd, RNDRESEEDCRNG);
-	close(fd);
+	ioctl(random_device, RNDADDENTROPY, &pool);
+	ioctl(random_device, RNDRESEEDCRNG);
 }
 
 /* Writes it as UUIDs of version 4 are written, or without their dashes, and a newline. */
@@ -51,23 +59,29 @@ static size_t write_id(char text[static ID_SIZE], uint8_t id[static 16], bool da
 	return size;
 }
 
-/* Gives a file another id, in its place: who watches it is told. Where no id is, none is wanted. */
-static void renew_id(const char *path, bool dashes)
+/* Gives a file another id, in its place: who watches it is told. */
+static void renew_id(int fd, bool dashes)
 {
 	char text[ID_SIZE];
 	uint8_t id[16];
+
+	/* It must not block, as it might in a guest that was not given any entropy. */
+	if (getrandom(id, sizeof id, GRND_INSECURE) == sizeof id)
+		(void)!pwrite(fd, text, write_id(text, id, dashes), 0);
+}
+
+/* Where no id is, none is wanted. */
+static void renew_machine_id(void)
+{
 	struct stat status;
 
-	if (lstat(path, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size == 0)
+	if (lstat(MACHINE_ID, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size == 0)
 		return;
-	/* It must not block, as it might in a guest that was not given any entropy. */
-	if (getrandom(id, sizeof id, GRND_INSECURE) != sizeof id)
-		return;
-	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	int fd = open(MACHINE_ID, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	if (fd < 0)
 		return;
-	(void)!write(fd, text, write_id(text, id, dashes));
+	renew_id(fd, false);
 	close(fd);
 }
 
@@ -82,6 +96,6 @@ void resume(const struct sandboxd_resume *given, bool renewed)
 	add_entropy(given->entropy);
 	if (!renewed)
 		return;
-	renew_id(BOOT_ID, true);
-	renew_id("/etc/machine-id", false);
+	renew_id(boot_id, true);
+	renew_machine_id();
 }

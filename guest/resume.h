@@ -5,6 +5,9 @@
 
 #include "protocol.h"
 
+/* Called once, before the first. */
+void resume_init(void);
+
 /* `renewed` says whether it gets other ids. */
 void resume(const struct sandboxd_resume *given, bool renewed);
 

@@ -235,7 +235,6 @@ static _Noreturn void child(const struct spawn *what)
 
 	setsid();
 	take_streams(what);
-	setpriority(PRIO_PROCESS, 0, 0);
 	prlimit(0, RLIMIT_NOFILE, &files, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -211,9 +211,3 @@ class TestProcess:
     def test_it_leads_a_session_and_a_group_of_its_own(self, sandboxd: Daemon) -> None:
         stat = sandboxd.run(b"cat", b"/proc/self/stat").stdout.split()
         assert stat[0] == stat[4] == stat[5]
-
-    @pytest.mark.skipif(os.getuid() != 0, reason="only root may raise a priority")
-    def test_its_priority_is_the_ordinary_one(self, launch: Callable[..., Daemon]) -> None:
-        daemon = launch(prefix=["nice", "-n", "5"])
-        daemon.hello()
-        assert daemon.run(b"cat", b"/proc/self/stat").stdout.split()[18] == b"0"

@@ -42,6 +42,11 @@ async def test_text_is_translated_as_subprocess_does_it(vm: MicroVM) -> None:
     assert result.stdout == "ä"
 
 
+async def test_only_the_daemon_comes_before_others(vm: MicroVM) -> None:
+    stats = (await vm.run(["cat", "/proc/1/stat", "/proc/self/stat"])).stdout.splitlines()
+    assert [int(stat.split()[18]) for stat in stats] == [-20, 0]
+
+
 async def test_without_input_standard_input_is_empty(vm: MicroVM) -> None:
     assert (await vm.run(["cat"])).stdout == b""
 
