@@ -25,7 +25,7 @@ from tests.vm.conftest import Command, Misbehave, live_at_once
 
 from microvm import MicroVM, TemplateError
 from microvm.qemu import migration
-from microvm.start import template
+from microvm.start import template, warmup
 from microvm.wire.session import Session
 from microvm_image import Image
 
@@ -67,6 +67,13 @@ async def test_the_first_start_saves_a_guest_and_later_ones_use_it(
     after = (_folder(cache) / "ram").stat()
     assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
     assert list((cache / "templates").iterdir()) == _templates(cache)
+
+
+async def test_what_is_saved_has_its_clock(image: Image, cache: Path) -> None:
+    """An emulated x86 kernel stays with the early one for a second."""
+    async with _machine(image) as vm:
+        assert vm.cloned
+        assert await vm.read_file(warmup._CLOCK) != b"tsc-early\n"
 
 
 async def test_another_configuration_is_another_template(image: Image, cache: Path) -> None:

@@ -206,7 +206,7 @@ class Starter:
         :raises BootError: it does not boot.
         """
         from microvm.guest.run import run
-        from microvm.start.warmup import warm_up, warm_up_image
+        from microvm.start.warmup import settle, warm_up, warm_up_image
         from microvm.threads import in_thread
 
         template.limit()  # what is wrong with it is said before a boot, not after
@@ -222,6 +222,7 @@ class Starter:
                         async with vm.qemu.starting():
                             await warm_up(partial(run, vm.guest))
                             await warm_up_image(partial(run, vm.guest), self._warm, self._notify)
+                            await settle(vm.guest)
                             await vm.qemu.save()
                     finally:
                         await vm.end()

@@ -6,14 +6,19 @@ emulator translates what it has not met before. The former is kept in a template
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from microvm.errors import ExecError
+from microvm.errors import ExecError, FileError
 from microvm.guest.process import CompletedProcess
+from microvm.log import Area
 from microvm.printable import printable
+
+if TYPE_CHECKING:
+    from microvm.guest.executor import Executor
 
 # The ways from a request to the end of a command: a program, a shell, input and output.
 _COMMANDS: tuple[tuple[list[str], dict[str, Any]], ...] = (
@@ -22,6 +27,14 @@ _COMMANDS: tuple[tuple[list[str], dict[str, Any]], ...] = (
     (["cat"], {"input": b"\n"}),
 )
 _TIMEOUT = 30.0
+
+_logger = Area("start")
+
+_CLOCK = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+_EARLY_CLOCK = b"tsc-early\n"
+_CLOCK_TIMEOUT = 5.0
+_CLOCK_INTERVAL = 0.1
+_REST = 0.1  # for what a command leaves to be done by and by
 
 IMAGE_TIMEOUT = 600.0
 """Seconds that a command of the image's may take to warm a guest up."""
@@ -42,6 +55,25 @@ async def warm_up(run: Run) -> None:
         # An image may have no such command: then it has at least been looked for.
         with suppress(ExecError):
             await run(argv, timeout=_TIMEOUT, **options)
+
+
+async def settle(guest: Executor) -> None:
+    """Wait until the kernel has the clock that it stays with, and nothing else to do.
+
+    It takes that clock a second after an emulated x86 boot, stopping all CPUs meanwhile, and so
+    would each clone of a guest that was saved before.
+
+    :raises MachineError: the machine died meanwhile.
+    """
+    from microvm.guest.files import read_file
+
+    try:
+        async with asyncio.timeout(_CLOCK_TIMEOUT):
+            while await read_file(guest, _CLOCK) == _EARLY_CLOCK:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(_CLOCK_INTERVAL)
+    except (ExecError, FileError, TimeoutError) as error:  # such as of an image that is too old
+        _logger.debug("the guest's clock is not known: %r", error)
+    await asyncio.sleep(_REST)
 
 
 async def warm_up_image(
