@@ -31,6 +31,7 @@ def refused():
     return None
 
 top = Path("/sys/fs/cgroup")
+(top / "cgroup.subtree_control").write_text("-memory")
 reason, help = refused()
 assert reason == f"{top} has no memory for its groups", reason
 assert help == f"write `+memory` into {top}/cgroup.subtree_control", help
