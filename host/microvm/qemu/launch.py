@@ -66,11 +66,6 @@ class Launched(NamedTuple):
     files: Mapping[str, Path]
     requests: Sequence[Request]
 
-    def ask(self) -> None:
-        """Ask QEMU what it is asked first, to be read when it gets so far."""
-        lines = [json.dumps(each.message) + "\n" for each in self.requests]
-        self.qmp.send("".join(lines).encode())
-
     def kill(self) -> None:
         """Kill QEMU and close our ends, where nobody has taken it over."""
         self.child.kill()
@@ -102,6 +97,14 @@ def find_qemu(arch_name: str) -> Path:
         raise QemuError(f"{target.qemu} is not installed", hint=hint)
     program = found.absolute()
     return program.resolve() if ".." in program.parts else program
+
+
+def ask(qmp: socket.socket, asked: Sequence[Request]) -> None:
+    """Ask QEMU what it is asked first, to be read when it gets so far.
+
+    :param qmp: our end of its socket.
+    """
+    qmp.send("".join(json.dumps(each.message) + "\n" for each in asked).encode())
 
 
 def _is_program(path: Path) -> bool:
@@ -149,6 +152,9 @@ def launch(
             scratch=disk,
             memory=memory,
         )
+        asked = requests(memory)
+        if config.confinement != "require":  # else when it is found to be confined
+            ask(qmp, asked)
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
         child = spawn(
             command,
@@ -163,7 +169,7 @@ def launch(
             descriptor_path(inherited.kernel): config.kernel,
             descriptor_path(inherited.initramfs): config.initramfs,
         }
-        launched = Launched(
+        return Launched(
             config=config,
             memory=memory,
             scratch=kept_disk,
@@ -175,11 +181,8 @@ def launch(
             console=console,
             stderr=stderr,
             files=files,
-            requests=requests(memory),
+            requests=asked,
         )
-        if config.confinement != "require":  # else it is asked when it is
-            launched.ask()
-        return launched
 
 
 def spawn(

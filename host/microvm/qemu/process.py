@@ -30,7 +30,7 @@ from microvm.qemu.command import Memory, QemuConfig
 from microvm.qemu.confinement import saved_size
 from microvm.qemu.console import Console
 from microvm.qemu.exit import KilledAs, classify
-from microvm.qemu.launch import Launched, launch
+from microvm.qemu.launch import Launched, ask, launch
 from microvm.qemu.lines import LoggedLines, sanitised
 from microvm.qemu.qmp import Client, words
 from microvm.tasks import cancel, settled
@@ -309,7 +309,7 @@ class Qemu:
         required = self.config.confinement == "require"
         status.check(required=required)
         if required:
-            self._launched.ask()
+            ask(self._launched.qmp, self._launched.requests)
         await self._qmp.greet(self._launched.qmp, self.pid, self._launched.requests)
         memory = self._launched.memory
         if memory is not None and memory.sent is not None:
