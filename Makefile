@@ -117,7 +117,7 @@ format: $(VENV)/dev
 constraints:
 	python3.11 -m venv .venv-constraints
 	.venv-constraints/bin/pip install --quiet '.[vm,plot,dask,bench,mavlink,dev]'
-	.venv-constraints/bin/pip freeze --exclude microvm >constraints.txt
+	.venv-constraints/bin/pip freeze --exclude microvm-proto >constraints.txt
 	rm -rf .venv-constraints
 
 gen: $(VENV)/dev

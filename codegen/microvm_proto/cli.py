@@ -46,7 +46,7 @@ class _Verbs(click.Group):
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="microvm")
+@click.version_option(package_name="microvm-proto")
 def main() -> None:
     """Generate both ends of a small typed protocol from one schema.
 

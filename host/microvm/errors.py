@@ -37,6 +37,7 @@ from errno import EACCES, EEXIST, EISDIR, ENOENT, ENOTDIR, EPERM
 from signal import SIGKILL
 from typing import Any, Literal, NamedTuple
 
+from microvm._version import DISTRIBUTION
 from microvm.printable import printable
 
 _NOTHING = "''"  # as an empty name is shown
@@ -109,11 +110,8 @@ class MicroVMError(Exception):
 
 
 def how_to_install(extra: str) -> str:
-    """Return the hint for who has not got an extra's modules; no registry has this project."""
-    return (
-        f"pip install '.[{extra}]' in the folder of microvm's sources, "
-        f"or pip install './microvm-VERSION-py3-none-any.whl[{extra}]'"
-    )
+    """Return the hint for who has not got an extra's modules."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def _rebuild(

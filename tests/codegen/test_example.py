@@ -40,14 +40,14 @@ def run(*command: str | Path, folder: Path, status: int = 0) -> subprocess.Compl
 def test_the_bare_installation_brings_click_alone(bare: Path, tmp_path: Path) -> None:
     listed = run(bare / "pip", "list", "--format=freeze", folder=tmp_path).stdout
     names = {line.partition("==")[0] for line in listed.split()}
-    assert names - {"pip", "setuptools"} == {"click", "microvm"}
+    assert names - {"pip", "setuptools"} == {"click", "microvm-proto"}
 
 
 def test_the_bare_installation_says_what_machines_need(bare: Path, tmp_path: Path) -> None:
     result = run(bare / "microvm", "image", "ls", folder=tmp_path, status=125)
     assert result.stderr.startswith("microvm: the Python module platformdirs is not installed (")
     assert result.stderr.count("\n") == 1
-    assert "pip install '.[vm]' in the folder of microvm's sources" in result.stderr
+    assert result.stderr.endswith("(pip install 'microvm-proto[vm]')\n")
 
 
 def test_an_installation_has_what_frames_are_explained_with(bare: Path, tmp_path: Path) -> None:

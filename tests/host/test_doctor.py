@@ -519,7 +519,7 @@ def test_what_is_needed_is_what_the_extra_names(monkeypatch: pytest.MonkeyPatch)
     named = {re.split(r"[<>=;]", each)[0].replace(".", "-") for each in extra["vm"]}
     for version in ("3.13", "3.14"):
         monkeypatch.setattr("platform.python_version_tuple", lambda v=version: (*v.split("."), "0"))
-        found = requirements.needed(metadata.requires("microvm") or [], "vm")
+        found = requirements.needed(metadata.requires("microvm-proto") or [], "vm")
         names = {re.split(r"[<>=]", each)[0].replace(".", "-") for each in found}
         assert names - {"click"} == named - ({"backports-zstd"} if version == "3.14" else set())
 

@@ -31,7 +31,7 @@ SOURCE = ["codegen", "docs", "examples", "fuzz", "guest", "host", "image", "prot
 
 
 #: Where it has the manual pages.
-MANUAL = f"microvm-{__version__}.data/data/share/man/man1"
+MANUAL = f"microvm_proto-{__version__}.data/data/share/man/man1"
 
 
 def below(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module, metadata
 
+from microvm._version import DISTRIBUTION
+
 _OPERATORS = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -30,7 +32,7 @@ def missing(extra: str) -> list[str]:
 
     :raises PackageNotFoundError: this project was not installed.
     """
-    return [each for each in needed(metadata.requires("microvm") or [], extra) if not _has(each)]
+    return [each for each in needed(metadata.requires(DISTRIBUTION) or [], extra) if not _has(each)]
 
 
 def needed(requirements: list[str], extra: str) -> Iterator[str]:

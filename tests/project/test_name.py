@@ -1,0 +1,82 @@
+"""The name of our distribution stands in each hint and document; `microvm` is a stranger's."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from microvm._version import DISTRIBUTION
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+#: What is told to be installed, and does not come from us.
+OTHERS = {
+    "pip",
+    "pipx",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-xdist",
+    "hypothesis",
+    "hatchling",
+    "requests",  # goes into a guest
+    "uv",
+    "ziglang",
+}
+
+# Up to the end of the code or the text that it stands in.
+INSTALL = re.compile(r"(?:pipx?|uv tool|uv pip) (?:install|download) ([^`\"\n#;]+)")
+NAME = re.compile(r"'?([A-Za-z][\w.-]*)(?:\[[\w,]+\])?(?:[<>=~]=?[\w.{}]+)?'?[,.)]?")
+WITH_VALUE = {"--find-links", "--dest", "-d", "--constraint", "-c", "--python-version"}
+
+
+def named(text: str) -> Iterator[str]:
+    """The distributions that commands in a text install from wherever pip has them from."""
+    for found in INSTALL.finditer(text):
+        words = found[1].split()
+        for before, word in zip(["", *words], words, strict=False):
+            if before in WITH_VALUE or "--no-index" in words or word.isupper():
+                continue
+            if name := NAME.fullmatch(word):
+                yield name[1]
+
+
+def test_the_name_stands_in_one_place_for_the_programs_and_in_one_for_the_build() -> None:
+    assert PROJECT["name"] == DISTRIBUTION == "microvm-proto"
+
+
+def test_the_name_is_no_strangers_in_any_hint_or_document() -> None:
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "ls-files"], check=True, capture_output=True, text=True
+    ).stdout.split()
+    found = {}
+    for path in (ROOT / name for name in listed if name.endswith((".py", ".md"))):
+        if path.is_relative_to(ROOT / "tests"):
+            continue
+        for name in named(path.read_text()):
+            found[name] = path
+    ours = {each for each in found if each.startswith("microvm")}
+    assert DISTRIBUTION in ours
+    assert ours <= {DISTRIBUTION, "microvm-proto-guest-x86-64", "microvm-proto-guest-aarch64"}
+    assert not set(found) - ours - OTHERS, found
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("f(hint=\"pip install 'microvm[vm]'\")", ["microvm"]),
+        ("`pip install microvm`, or", ["microvm"]),
+        ("uv tool install 'microvm-proto[vm,guest]'  # all", ["microvm-proto"]),
+        ("pipx install microvm-proto[vm]==0.1.0", ["microvm-proto"]),
+        ("pip download --dest wheels 'microvm-proto[vm]'", ["microvm-proto"]),
+        ("pip install --no-index --find-links /wheels a", []),
+        ("pip install '.[vm]' ./x.whl {modules}", []),
+    ],
+)
+def test_the_search_sees_names(text: str, names: list[str]) -> None:
+    assert [*named(text)] == names
