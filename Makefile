@@ -45,7 +45,7 @@ GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --i
 PARALLEL := tests/codegen tests/project
 SERIAL := $(PARALLEL:%=--ignore=%)
 
-.PHONY: help hello test test-host test-long lint format constraints gen counts man bench bench-codec footprint scale fuzz fuzz-mutants soak clean
+.PHONY: help hello test test-host test-long lint format constraints gen counts man bench bench-codec footprint scale fuzz fuzz-mutants soak dist workflows release-check clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -68,6 +68,9 @@ help:
 	@echo 'make fuzz       every rung of the fuzzing, with a random seed; FUZZ_SECONDS=600 for longer'
 	@echo 'make fuzz-mutants  whether the fuzzing finds bugs that are put there'
 	@echo 'make soak       starts, commands and faults at random, and a failure if anything grows; SOAK_SECONDS=60'
+	@echo 'make dist       build the source distribution and the wheel, into dist/: the same bytes each time'
+	@echo 'make workflows  check what hosted runners do, .github/ and action.yml'
+	@echo 'make release-check  whether what is in dist/ can be published; TAG=v1.2.3 as that version'
 	@echo 'make clean      remove the virtual environment and what was built'
 
 hello: $(VENV)/vm
@@ -106,6 +109,7 @@ lint: $(VENV)/dev
 	$(BIN)/microvm-proto gen --check examples/serial/meter.toml
 	$(BIN)/microvm-proto gen --check fuzz/proofs/types.toml
 	$(BIN)/microvm-proto breaking
+	@$(MAKE) --no-print-directory -s workflows
 	$(MAKE) --no-print-directory -s -C guest analyze CC=gcc
 	$(MAKE) --no-print-directory -s -C host/confine analyze CC=gcc
 
@@ -172,8 +176,22 @@ soak: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS))
 	$(BIN)/python -m tests.soak --seconds=$(SOAK_SECONDS) $(SOAK_OPTIONS)
 
+# By hatchling, which dates what it packs by nothing of today.
+dist: $(VENV)/dev
+	rm -rf dist
+	$(BIN)/hatchling build
+
+workflows: $(VENV)/dev
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .
+
+# What the workflow of a release runs, too.
+release-check: dist workflows
+	$(BIN)/python -m tests.project.release dist $(TAG)
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) .venv-* guest/build host/confine/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* dist guest/build host/confine/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Two environments in one: what running needs, and what developing needs on top.
 $(VENV)/vm: pyproject.toml constraints.txt

@@ -9,10 +9,15 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+import yaml
+
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WORKFLOW = (ROOT / ".github/workflows/ci.yml").read_text()
+HOSTED = sorted(ROOT.glob(".github/workflows/*.yml"))
+RELEASE = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
 
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
@@ -49,8 +54,25 @@ def test_the_workflow_runs_targets_of_the_makefile() -> None:
     assert set(targets) == {"test", "test-host"} <= TARGETS
 
 
-def test_the_workflow_pins_what_it_uses() -> None:
-    used = re.findall(r"\buses: (.*)$", WORKFLOW, re.MULTILINE)
+def test_a_release_is_checked_as_it_is_by_hand() -> None:
+    commands = [step["run"] for step in RELEASE["jobs"]["build"]["steps"] if "run" in step]
+    assert commands == ['make release-check TAG="$GITHUB_REF_NAME"']
+    assert "release-check" in TARGETS
+
+
+def test_what_signs_or_publishes_a_release_runs_nothing_of_the_repository() -> None:
+    assert RELEASE["permissions"] == {}
+    jobs = RELEASE["jobs"]
+    trusted = {name for name, job in jobs.items() if "id-token" in job["permissions"]}
+    assert trusted == {"attest", "publish"}
+    for job in (jobs[name] for name in trusted):
+        assert not [step for step in job["steps"] if "run" in step or "checkout" in step["uses"]]
+    assert jobs["publish"]["environment"] == "release"
+
+
+@pytest.mark.parametrize("path", HOSTED, ids=lambda path: path.stem)
+def test_a_workflow_pins_what_it_uses(path: Path) -> None:
+    used = re.findall(r"\buses: (.*)$", path.read_text(), re.MULTILINE)
     assert used
     assert [line for line in used if not re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)] == []
 

@@ -1,0 +1,112 @@
+"""What has to be true of a release: its version, its changelog, and the files to be published.
+
+python -m tests.project.release FOLDER [TAG]
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from email.parser import BytesParser
+from email.policy import default
+from pathlib import Path
+
+from microvm._version import DISTRIBUTION, __version__
+
+CHANGELOG = Path(__file__).parents[2] / "CHANGELOG.md"
+UNRELEASED = "Unreleased"
+
+#: The distributions that there are, and the most that a wheel of each may take, in bytes.
+LIMITS = {
+    DISTRIBUTION: 1_500_000,
+    f"{DISTRIBUTION}-guest-x86-64": 12_000_000,
+    f"{DISTRIBUTION}-guest-aarch64": 12_000_000,
+}
+FIELDS = ["Name", "Version", "Summary", "License-Expression", "License-File", "Requires-Python"]
+STRAY = re.compile(r"(^|/)(tests|\.ci|\.git\w*|__pycache__)/|\.(pyc|so|o)$")
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version as what compares as versions do."""
+    return tuple(map(int, version.split(".")))
+
+
+def changelog(text: str, version: str, tag: str | None = None) -> Iterator[str]:
+    """Find what is wrong with the version, beside the changelog and the tag, if there is one."""
+    heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    unreleased = heads[:1] == [UNRELEASED]
+    released = []
+    for head in heads[unreleased:]:
+        if found := re.fullmatch(r"(\d+\.\d+\.\d+) - \d{4}-\d\d-\d\d", head):
+            released.append(found[1])
+        else:
+            yield f"CHANGELOG.md: '## {head}' is not '## X.Y.Z - YYYY-MM-DD'"
+    if sorted(set(released), key=numbers, reverse=True) != released:
+        yield "CHANGELOG.md: the newest version is not the first, or one is there twice"
+    if tag:
+        if tag != f"v{version}":
+            yield f"the tag is {tag}, and the version {version}: a tag is vX.Y.Z"
+        if unreleased or released[:1] != [version]:
+            yield f"CHANGELOG.md: the first section is not that of {version}, with its date"
+    elif unreleased and released and numbers(version) <= numbers(released[0]):
+        yield f"{version} was released, and something is unreleased: raise the version"
+    elif not unreleased and released[:1] != [version]:
+        yield f"CHANGELOG.md: there is neither a section '{UNRELEASED}' nor one of {version}"
+
+
+def files(folder: Path, version: str) -> Iterator[str]:
+    """Find what is wrong with the files in a folder, each of which would be published."""
+    stem = DISTRIBUTION.replace("-", "_")
+    needed = {f"{stem}-{version}.tar.gz", f"{stem}-{version}-py3-none-any.whl"}
+    wheels = {
+        f"{name.replace('-', '_')}-{version}-py3-none-any.whl": (name, limit)
+        for name, limit in LIMITS.items()
+    }
+    found = {path.name for path in folder.iterdir()}
+    yield from (f"{name} is missing" for name in sorted(needed - found))
+    yield from (f"{name} is none of ours" for name in sorted(found - needed - wheels.keys()))
+    for file in sorted(found & wheels.keys()):
+        name, limit = wheels[file]
+        for fault in wheel(folder / file, name, version, limit):
+            yield f"{file}: {fault}"
+
+
+def wheel(path: Path, name: str, version: str, limit: int) -> Iterator[str]:
+    """Find what is wrong with a wheel that is pure, and has to be of at most so many bytes."""
+    if (size := path.stat().st_size) > limit:
+        yield f"{size} bytes, and at most {limit} are wanted"
+    with zipfile.ZipFile(path) as archive:
+        members = archive.namelist()
+        info = next(one for one in members if one.endswith(".dist-info/METADATA"))
+        folder = info.rpartition("/")[0]
+        metadata = BytesParser(policy=default).parsebytes(archive.read(info))
+        tags = archive.read(f"{folder}/WHEEL").decode()
+    yield from (f"{one} does not belong there" for one in members if STRAY.search(one))
+    yield from (f"its metadata have no {field}" for field in FIELDS if not metadata[field])
+    if not metadata.get_content().strip():
+        yield "its metadata have no description"
+    if (metadata["Name"], metadata["Version"]) != (name, version):
+        yield f"it says that it is {metadata['Name']} {metadata['Version']}"
+    if "Root-Is-Purelib: true" not in tags:
+        yield "it is not pure"
+    if name != DISTRIBUTION and not any(one.startswith(f"{folder}/sboms/") for one in members):
+        yield "what it is made of is not listed: there is no SBOM"
+
+
+def main(folder: Path, tag: str | None = None) -> None:
+    """Say all that is wrong.
+
+    :raises SystemExit: there is something.
+    """
+    faults = [
+        *changelog(CHANGELOG.read_text(), __version__, tag),
+        *files(folder, __version__),
+    ]
+    if faults:
+        raise SystemExit("\n".join(faults))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
