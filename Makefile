@@ -45,7 +45,7 @@ GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --i
 PARALLEL := tests/codegen tests/project
 SERIAL := $(PARALLEL:%=--ignore=%)
 
-.PHONY: help hello test test-host test-long lint format constraints gen counts man bench bench-codec footprint scale fuzz fuzz-mutants soak dist workflows release-check clean
+.PHONY: help hello test test-host test-long lint format constraints gen counts man docs bench bench-codec footprint scale fuzz fuzz-mutants soak dist workflows release-check clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -61,6 +61,7 @@ help:
 	@echo 'make gen        write the generated files anew'
 	@echo 'make counts     count instructions, system calls and modules anew, which tests compare'
 	@echo 'make man        write the manual pages, which a wheel has, into build/man'
+	@echo 'make docs       build the documentation as a site, into build/site'
 	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
 	@echo 'make footprint  measure flash and RAM of the generated C, beside nanopb on a Cortex-M0+'
@@ -120,7 +121,7 @@ format: $(VENV)/dev
 # By the oldest Python, since what it takes all take.
 constraints:
 	python3.11 -m venv .venv-constraints
-	.venv-constraints/bin/pip install --quiet '.[vm,plot,dask,bench,mavlink,dev]'
+	.venv-constraints/bin/pip install --quiet '.[vm,plot,dask,bench,mavlink,docs,dev]'
 	.venv-constraints/bin/pip freeze --exclude microvm-proto >constraints.txt
 	rm -rf .venv-constraints
 
@@ -144,6 +145,9 @@ counts: $(VENV)/dev
 
 man: $(VENV)/dev
 	$(BIN)/python host/manual_pages.py build/man
+
+docs: $(VENV)/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS))
@@ -204,7 +208,7 @@ $(VENV)/vm: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev: $(VENV)/vm
-	$(PIP_INSTALL) --editable '.[vm,plot,dask,dev]'
+	$(PIP_INSTALL) --editable '.[vm,plot,dask,docs,dev]'
 	@touch $@
 
 # $(call require,need:package …) installs the packages of what is missing.
