@@ -26,6 +26,11 @@ TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
 LONG_NEEDS := arm-none-eabi-gcc:gcc-arm-none-eabi /usr/lib/arm-none-eabi/lib/nano.specs:libnewlib-arm-none-eabi \
 	qemu-system-arm:qemu-system-arm
 
+# For the guest packs: which, and what compiles a kernel for the processor that is not this one.
+GUESTS ?= x86_64 aarch64
+CROSS_NEEDS := $(foreach guest,$(filter-out $(ARCH),x86_64 aarch64),\
+	$(guest)-linux-gnu-gcc:gcc-$(subst _,-,$(guest))-linux-gnu)
+
 # For all rungs together, or for those in FUZZ; CI and tests have less, with fixed seeds.
 FUZZ_SECONDS ?= 300
 FUZZ ?= fuzz
@@ -45,7 +50,7 @@ GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --i
 PARALLEL := tests/codegen tests/project
 SERIAL := $(PARALLEL:%=--ignore=%)
 
-.PHONY: help hello test test-host test-long lint format constraints gen counts man docs bench bench-codec footprint scale fuzz fuzz-mutants soak dist workflows release-check clean
+.PHONY: help hello test test-host test-long lint format constraints gen counts man docs bench bench-codec footprint scale fuzz fuzz-mutants soak dist guest-pack workflows release-check clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -70,6 +75,7 @@ help:
 	@echo 'make fuzz-mutants  whether the fuzzing finds bugs that are put there'
 	@echo 'make soak       starts, commands and faults at random, and a failure if anything grows; SOAK_SECONDS=60'
 	@echo 'make dist       build the source distribution and the wheel, into dist/: the same bytes each time'
+	@echo 'make guest-pack  build guest packs, with a kernel each, into dist/; GUESTS=x86_64 for one: minutes, once'
 	@echo 'make workflows  check what hosted runners do, .github/ and action.yml'
 	@echo 'make release-check  whether what is in dist/ can be published; TAG=v1.2.3 as that version'
 	@echo 'make clean      remove the virtual environment and what was built'
@@ -121,7 +127,7 @@ format: $(VENV)/dev
 # By the oldest Python, since what it takes all take.
 constraints:
 	python3.11 -m venv .venv-constraints
-	.venv-constraints/bin/pip install --quiet '.[vm,plot,dask,bench,mavlink,docs,dev]'
+	.venv-constraints/bin/pip install --quiet '.[vm,plot,dask,bench,mavlink,docs,pack,dev]'
 	.venv-constraints/bin/pip freeze --exclude microvm-proto >constraints.txt
 	rm -rf .venv-constraints
 
@@ -184,6 +190,12 @@ soak: $(VENV)/dev
 dist: $(VENV)/dev
 	rm -rf dist
 	$(BIN)/hatchling build
+
+# A compiler for the kernel and one for the programs, each for the other processor, too.
+guest-pack: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(if $(filter-out $(ARCH),$(GUESTS)),$(CROSS_NEEDS)))
+	$(PIP_INSTALL) --editable '.[pack]'
+	$(BIN)/python -m guest_pack $(GUESTS:%=--arch %) --directory dist
 
 workflows: $(VENV)/dev
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml

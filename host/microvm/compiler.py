@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from microvm import guest_pack
 from microvm.arch import Arch
 from microvm.errors import ImageError
 from microvm.sha256 import sha256
@@ -59,10 +60,10 @@ def compiler(arch: Arch, what: str) -> list[str]:
         return ["musl-gcc"]
     if find_spec("ziglang"):
         return [sys.executable, "-P", "-m", "ziglang", "cc", "-target", arch.zig_target]
-    zig = "pip install ziglang"
+    others = "`apt install musl-tools binutils` or " * native + "`pip install ziglang`"
     raise ImageError(
         f"no C compiler that makes {what} for {arch.name}",
-        hint=f"apt install musl-tools binutils, or {zig}" if native else zig,
+        hint=f"`pip install {guest_pack.distribution(arch)}` brings it; {others}, a compiler",
     )
 
 

@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from microvm import arch as arches
+from microvm import guest_pack
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.capacity import SHORTAGES
-from microvm.compiler import source_digest
 from microvm.errors import ImageError
 from microvm.log import Area
 from microvm.progress import Reporter
@@ -27,10 +27,10 @@ def default(*, arch: str | None = None, report: Reporter | None = None) -> Image
     """Return the image that the environment asks for, built if there is none.
 
     To know which that is without compiling, hashing or asking the network, `build` leaves a note
-    of its result under a key of all that it could have found otherwise: the guest's sources, the
-    archive and kernel that the environment names, the archive and small kernel in the cache, and
-    the modules that are wanted of another kernel. A newer kernel package alone is not among them:
-    `microvm image build` takes it.
+    of its result under a key of all that it could have found otherwise: the guest's sources and
+    pack, the archive and kernel that the environment names, the archive and small kernel in the
+    cache, and the modules that are wanted of another kernel. A newer kernel package alone is not
+    among them: `microvm image build` takes it.
 
     :param arch: `x86_64` or `aarch64`; by default this machine's.
     :param report: who is told how far a build is; nobody by default.
@@ -101,7 +101,8 @@ def _note(arch: Arch) -> Path:
     key = (
         FORMAT,
         arch.name,
-        source_digest(programs.sources()),
+        programs.source_digest(),
+        _stamp(guest_pack.manifest(arch)),
         _stamp(archive) or os.environ.get("MICROVM_MIRROR"),
         _stamp(kernel.given(arch)),
         kernel.MODULES,

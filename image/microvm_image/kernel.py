@@ -9,10 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from microvm import guest_pack
 from microvm.arch import Arch, Bus, Magic
-from microvm.errors import ImageError
+from microvm.errors import ImageError, how_to_install
 from microvm.progress import Reporter
-from microvm_image import kernel_cache
+from microvm_image import kernel_cache, kernel_recipe
 
 if TYPE_CHECKING:
     from microvm_image import package
@@ -68,7 +69,7 @@ class Kernel(NamedTuple):
 
 
 def given(arch: Arch, named: str | Path | None = None) -> Path | None:
-    """Return the kernel that `named`, $MICROVM_KERNEL, or what was built here asks for.
+    """Return the kernel that `named`, $MICROVM_KERNEL, or what was built here or packed asks for.
 
     :param named: a file, or `small` or `debian`.
     :return: a file, there or not; None is the distribution's kernel.
@@ -79,13 +80,20 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
         return None
     if named and named != SMALL:
         return Path(named)
-    built = kernel_cache.newest(arch)
+    built = kernel_cache.newest(arch) or packed(arch)
     if named and built is None:
         since = " since microvm has changed" if kernel_cache.outdated(arch) else ""
         raise ImageError(
-            f"no small kernel has been built{since}", hint="`microvm kernel build` does it"
+            f"no small kernel has been built{since}",
+            hint=f"`microvm kernel build` does it; {how_to_install('guest')} brings one",
         )
     return built
+
+
+def packed(arch: Arch) -> Path | None:
+    """Return the small kernel of the guest pack; None if it has none of our recipe."""
+    folder = guest_pack.part(arch, guest_pack.KERNEL, kernel_recipe.digest(arch))
+    return folder / guest_pack.KERNEL if folder else None
 
 
 def _requested(named: str | Path | None) -> str | Path | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from microvm import compiler
+from microvm import compiler, guest_pack
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
@@ -50,35 +50,70 @@ def sources() -> Path:
     return compiler.sources(package / "_guest", package.parents[1] / "guest", _WHAT)
 
 
+def source_digest() -> str:
+    """Return the SHA-256 of the sources, in hex.
+
+    :raises ImageError: they are missing.
+    """
+    return compiler.source_digest(sources())
+
+
 def build(arch: Arch, report: Reporter) -> Programs:
-    """Compile the programs, or take from the cache what the same compiler made of the same sources.
+    """Return the programs of the guest pack, or of the cache, or compile them.
+
+    Either has them of the same sources, and the cache of the same compiler.
+
+    :raises ImageError: there is no compiler for this architecture, or it failed; or the guest pack
+        speaks another protocol.
+    """
+    speaks = schema()
+    guest_pack.check(arch, speaks)
+    if not (files := guest_pack.files(arch, guest_pack.PROGRAMS, source_digest(), NAMES)):
+        path = compiled(arch, report)
+        files = {name: cache.read(path / name) for name in NAMES}
+    digest = sha256(b"".join(len(data).to_bytes(8) + data for data in files.values()))
+    return Programs(files, digest.hexdigest(), speaks)
+
+
+def are_packed(arch: Arch) -> bool:
+    """Tell whether the guest pack has them, made of the same sources.
+
+    :raises ImageError: the pack speaks another protocol, or is damaged.
+    """
+    guest_pack.check(arch, schema())
+    return guest_pack.part(arch, guest_pack.PROGRAMS, source_digest()) is not None
+
+
+def compiled(arch: Arch, report: Reporter) -> Path:
+    """Return the folder of the cache that has them, compiled now if they are not there.
 
     :raises ImageError: there is no compiler for this architecture, or it failed.
     """
     from microvm.tools import run
 
-    folder = sources()
     cc = compiler.compiler(arch, _DAEMON)
     identity = run([*cc, "--version"], what="asking the C compiler for its version")
-    key = f"{arch.name}\0{shlex.join(cc)}\0{identity}\0{compiler.source_digest(folder)}"
+    key = f"{arch.name}\0{shlex.join(cc)}\0{identity}\0{source_digest()}"
     path = cache.folder("programs") / sha256(key.encode()).hexdigest()[:32]
     if not _is_built(path):
         with lock.held(path, report):
             if not _is_built(path):
                 report.step(f"compiling {_DAEMON} for {arch.name}")
                 with cache.staging(path) as out:
-                    compiler.make(folder, cc, out, names=NAMES, what=_DAEMON)
-    files = {name: cache.read(path / name) for name in NAMES}
-    digest = sha256(b"".join(len(data).to_bytes(8) + data for data in files.values()))
-    return Programs(files, digest.hexdigest(), _schema(folder))
+                    compiler.make(sources(), cc, out, names=NAMES, what=_DAEMON)
+    return path
 
 
 def _is_built(path: Path) -> bool:
     return all(cache.has(path / name) for name in NAMES)
 
 
-def _schema(folder: Path) -> str:
-    header = folder / "protocol.h"
+def schema() -> str:
+    """Return the digest of the schema that they speak which are made of our sources, in hex.
+
+    :raises ImageError: the sources are missing, or not whole.
+    """
+    header = sources() / "protocol.h"
     pattern = r"#define SANDBOXD_SCHEMA_DIGEST 0x([0-9a-f]{16})ULL"
     if (found := re.search(pattern, header.read_text())) is None:
         raise ImageError(f"{header}: names no schema digest", hint="run `microvm-proto gen`")

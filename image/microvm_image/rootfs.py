@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from microvm import guest_pack
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
@@ -35,10 +36,17 @@ def cached(arch: Arch) -> Path:
     return cache.folder("downloads") / alpine.archive_name(arch)
 
 
+def packed(arch: Arch) -> bytes:
+    """Return the archive as the guest pack has it; nothing if that has another or is not there."""
+    name = alpine.archive_name(arch)
+    return guest_pack.files(arch, guest_pack.ROOTFS, arch.alpine_sha256, [name]).get(name, b"")
+
+
 def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) -> Source:
     """Return the root file system for an image.
 
-    The first of: `path`, $MICROVM_ROOTFS, the cache, `mirror` or $MICROVM_MIRROR or Alpine's own.
+    The first of: `path`, $MICROVM_ROOTFS, the cache, the guest pack, `mirror` or $MICROVM_MIRROR or
+    Alpine's own.
     Where none has the archive, the distribution's busybox, and a notice says so. An archive once
     found is kept in the cache, so that later images need neither the path nor the network.
 
@@ -54,6 +62,8 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
         found = alpine.source(data, arch, archive)
     elif kept := _cached_archive(arch):
         return kept
+    elif data := packed(arch):
+        return alpine.source(data, arch, guest_pack.distribution(arch))
     else:
         url = alpine.url(arch, mirror or os.environ.get("MICROVM_MIRROR") or alpine.MIRROR)
         report.step(f"downloading {url}")

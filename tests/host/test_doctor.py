@@ -28,7 +28,7 @@ from tests.support import examples
 from tests.support.ordinary import USER, acting_as_user, as_user, only_root
 from tests.support.small_disk import small_disk
 
-from microvm import capacity
+from microvm import arch, capacity, guest_pack
 from microvm.cli.checks import cache, host, image, machine, qemu, requirements
 from microvm.cli.checks.check import Check, Context, Fault, Finding
 from microvm.cli.checks.run import BROKEN, ENDLESS, FAULTS, NOT_TRIED, run
@@ -101,6 +101,15 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     with ExitStack() as undo:
         yield Scene(folder, monkeypatch, undo)
     shutil.rmtree(folder)
+
+
+def _wrong_pack(scene: Scene) -> None:
+    folder = scene.folder / guest_pack.module(arch.find())
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    manifest = {"version": "0.0.1", "schema": "0" * 16, "parts": {}}
+    (folder / guest_pack.MANIFEST).write_text(json.dumps(manifest))
+    scene.patch.syspath_prepend(str(scene.folder))
 
 
 def _no_modules(scene: Scene) -> None:
@@ -317,6 +326,7 @@ CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
         qemu.NO_COMPILER: _make_alone,
         qemu.NO_MAKE: _compiler_alone,
         qemu.NOT_COMPILED: _broken_compiler,
+        qemu.WRONG_PACK: _wrong_pack,
         qemu.NOT_CONFINED: _fewer_layers,
         qemu.NO_CONFINEMENT: _no_programs,
         qemu.ABSENT: _kvm("gone"),

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from microvm._version import DISTRIBUTION
+from microvm import guest_pack
+from microvm._version import DISTRIBUTION, __version__
+from microvm.arch import ARCHES
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -62,7 +64,7 @@ def test_the_name_is_no_strangers_in_any_hint_or_document() -> None:
             found[name] = path
     ours = {each for each in found if each.startswith("microvm")}
     assert DISTRIBUTION in ours
-    assert ours <= {DISTRIBUTION, "microvm-proto-guest-x86-64", "microvm-proto-guest-aarch64"}
+    assert ours <= {DISTRIBUTION, *map(guest_pack.distribution, ARCHES.values())}
     assert not set(found) - ours - OTHERS, found
 
 
@@ -80,3 +82,10 @@ def test_the_name_is_no_strangers_in_any_hint_or_document() -> None:
 )
 def test_the_search_sees_names(text: str, names: list[str]) -> None:
     assert [*named(text)] == names
+
+
+def test_the_packs_are_those_of_this_version() -> None:
+    assert PROJECT["optional-dependencies"]["guest"] == [
+        f"{guest_pack.distribution(each)}=={__version__}; platform_machine == '{each.name}'"
+        for each in ARCHES.values()
+    ]

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from microvm import arch as arches
-from microvm import compiler
+from microvm import compiler, guest_pack
+from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.capacity import SHORTAGES
@@ -45,7 +46,7 @@ def find() -> Path:
         path = _path()
         with _compiling:
             if not _is_kept(path):
-                _keep(path, _compiled())
+                _keep(path, _packed() or compiled())
     except ImageError as error:
         message = f"QEMU cannot be started: {error.message}"
         raise ConfinementError(message, hint=error.hint, detail=error.detail) from error
@@ -105,10 +106,21 @@ def _can_be_executed(path: Path) -> bool:
     )
 
 
-def _compiled() -> bytes:
+def _packed() -> bytes:
+    """Return the program as the guest pack has it; nothing if that has none of our sources."""
+    digest = _digest(sources())
+    return guest_pack.files(arches.find(), guest_pack.LAUNCHER, digest, [NAME]).get(NAME, b"")
+
+
+def compiled(arch: Arch | None = None) -> bytes:
+    """Compile the program.
+
+    :param arch: the architecture of the host that it is for; by default this one's.
+    :raises ImageError: there is no compiler for it, or it failed.
+    """
     import tempfile
 
-    command = compiler.compiler(arches.find(), _WHAT)
+    command = compiler.compiler(arch or arches.find(), _WHAT)
     try:
         with tempfile.TemporaryDirectory(prefix="microvm-") as folder:
             compiler.make(sources(), command, Path(folder), names=(NAME,), what=_WHAT)

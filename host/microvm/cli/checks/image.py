@@ -29,7 +29,7 @@ SLOW_KERNEL = Fault(
     "note",
     "new images get Debian's kernel: a small one boots several times faster",
     "microvm kernel build",
-    "or the small one that was built is another version's",
+    "or the small one that was built is another version's; the extra `guest` brings one",
 )
 
 
@@ -76,7 +76,7 @@ NOT_BUILT = Fault(
 
 def image(_: Context) -> Finding:
     """See whether the default image is there, or what it would be built of."""
-    from microvm import arch
+    from microvm import arch, guest_pack
     from microvm.cache import store
     from microvm.cli.presets import Presets
     from microvm_image import rootfs
@@ -98,8 +98,12 @@ def image(_: Context) -> Finding:
     if given:
         return NOT_BUILT.found(what=given)
     kept = rootfs.cached(target)
+    if kept.is_file():
+        return NOT_BUILT.found(what=kept)
+    if rootfs.packed(target):
+        return NOT_BUILT.found(what=guest_pack.distribution(target))
     mirror = os.environ.get("MICROVM_MIRROR") or alpine.MIRROR
-    return NOT_BUILT.found(what=kept if kept.is_file() else alpine.url(target, mirror))
+    return NOT_BUILT.found(what=alpine.url(target, mirror))
 
 
 def there() -> Image | None:

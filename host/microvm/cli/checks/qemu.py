@@ -70,7 +70,7 @@ NO_COMPILER = Fault(
     "there is no C compiler that makes static programs",
     "sudo apt install musl-tools binutils make",
     "what confines QEMU, and the guest's own programs, are compiled once; where they have been, "
-    "this is a note: what is there works on",
+    "this is a note: what is there works on; the extra `guest` brings them compiled",
 )
 NO_MAKE = Fault("failed", "make is not installed", "sudo apt install make", "as without a compiler")
 NOT_COMPILED = Fault(
@@ -79,19 +79,38 @@ NOT_COMPILED = Fault(
     "sudo apt install musl-tools binutils make",
     "what confines QEMU could not be compiled, or may be neither in the cache nor in memory",
 )
+WRONG_PACK = Fault(
+    "failed",
+    "the guest pack cannot be used: {why}",
+    "{python} -m pip install --force-reinstall {pack}",
+    "it speaks the protocol of another version, or is damaged; without it, all is made from "
+    "sources",
+)
 
 
 def compiled(_: Context) -> Finding:
     """Have what confines QEMU compiled, as a start would."""
     import shutil
+    import sys
 
-    from microvm import arch, compiler
+    from microvm import __version__, arch, compiler, guest_pack
     from microvm.qemu import launcher
+    from microvm_image import programs
 
+    target = arch.find()
     there = launcher.is_ready()
     needed: Severity = "note" if there else "failed"
     try:
-        command = compiler.compiler(arch.find(), "them")
+        if programs.are_packed(target):
+            launcher.find()
+            return ok(f"from {guest_pack.distribution(target)}")
+    except ImageError as error:
+        pack = f"{guest_pack.distribution(target)}=={__version__}"
+        return WRONG_PACK.found(why=error.message, python=sys.executable, pack=pack)
+    except ConfinementError as error:
+        return NOT_COMPILED.of(error)
+    try:
+        command = compiler.compiler(target, "them")
     except ImageError:
         return NO_COMPILER.found(status=needed)
     if shutil.which("make") is None:
@@ -228,7 +247,7 @@ CHECKS = (
         "compiler",
         "The programs in C, which are compiled once.",
         compiled,
-        (NO_COMPILER, NO_MAKE, NOT_COMPILED),
+        (NO_COMPILER, NO_MAKE, NOT_COMPILED, WRONG_PACK),
         after=("cache",),
         within=120.0,
     ),

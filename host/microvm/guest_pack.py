@@ -1,0 +1,113 @@
+"""The guest pack: a distribution that has, compiled, what guests of an architecture are made of.
+
+A part of it takes the place of what would be made here as long as it was made of the very same: of
+sources, of a recipe, of a pinned archive. Of a part that was not, nobody hears, but where the whole
+pack speaks another protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from microvm._version import DISTRIBUTION, __version__
+from microvm.arch import Arch
+from microvm.errors import ImageError
+
+MANIFEST = "pack.json"
+"""The name of the file that says what a pack was made of."""
+
+PROGRAMS, LAUNCHER, KERNEL, ROOTFS = "programs", "launcher", "kernel", "rootfs"
+"""The parts, by the names of their folders: the guest's programs, QEMU's launcher, the small
+kernel, and the archive of the root file system."""
+
+_LIMIT = 1 << 12
+
+
+class Manifest(NamedTuple):
+    """What a pack was made of.
+
+    :ivar version: the version of this project that made it.
+    :ivar schema: the digest of the protocol that its daemon speaks, 16 hex digits.
+    :ivar parts: the digests of what its parts were made of, by their names.
+    """
+
+    version: str
+    schema: str
+    parts: Mapping[str, str]
+
+
+def distribution(arch: Arch) -> str:
+    """Return the name of the distribution that is the pack of an architecture."""
+    return f"{DISTRIBUTION}-guest-{arch.name.replace('_', '-')}"
+
+
+def module(arch: Arch) -> str:
+    """Return the name of the folder that it has beside the modules."""
+    return f"microvm_guest_{arch.name}"
+
+
+def manifest(arch: Arch) -> Path | None:
+    """Return where the manifest of the installed pack is; None if none is installed."""
+    spec = find_spec(module(arch))
+    return Path(spec.origin).with_name(MANIFEST) if spec and spec.origin else None
+
+
+def part(arch: Arch, name: str, digest: str) -> Path | None:
+    """Return the folder of a part; None if there is none that was made of that.
+
+    :param digest: the digest of what it would be made of here.
+    :raises ImageError: the pack is damaged.
+    """
+    if (path := manifest(arch)) is None:
+        return None
+    return path.parent / name if _read(path, arch).parts.get(name) == digest else None
+
+
+def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str, bytes]:
+    """Return files of a part, by their names; empty if there is none that was made of that.
+
+    :raises ImageError: the pack is damaged.
+    """
+    if (folder := part(arch, name, digest)) is None:
+        return {}
+    try:
+        return {each: (folder / each).read_bytes() for each in names}
+    except OSError as error:
+        raise _damaged(folder, arch, error) from error
+
+
+def check(arch: Arch, schema: str) -> None:
+    """Check that the pack, if there is one, speaks a protocol.
+
+    :param schema: the protocol's digest, 16 hex digits.
+    :raises ImageError: it speaks another, or is damaged.
+    """
+    if (path := manifest(arch)) is None:
+        return
+    found, name = _read(path, arch), distribution(arch)
+    if found.schema != schema:
+        raise ImageError(
+            f"{name} {found.version} speaks protocol {found.schema}, microvm {__version__} speaks "
+            f"{schema}",
+            hint=f"pip install '{name}=={__version__}'; without it, after `pip uninstall {name}`, "
+            "all is made from sources",
+        )
+
+
+def _read(path: Path, arch: Arch) -> Manifest:
+    import json
+
+    try:
+        with path.open("rb") as file:
+            fields = json.loads(file.read(_LIMIT))
+        return Manifest(str(fields["version"]), str(fields["schema"]), dict(fields["parts"]))
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise _damaged(path, arch, error) from error
+
+
+def _damaged(path: Path, arch: Arch, error: Exception) -> ImageError:
+    hint = f"pip install --force-reinstall {distribution(arch)}"
+    return ImageError(f"{path}: the guest pack is damaged: {error}", hint=hint)

@@ -1,0 +1,38 @@
+"""`python -m guest_pack`, which `make guest-pack` runs: build the guest packs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from guest_pack.build import build
+from guest_pack.parts import parts
+from microvm import arch as arches
+from microvm.errors import MicroVMError
+from microvm.progress import on_stderr
+
+
+@click.command()
+@click.option(
+    "--arch",
+    "names",
+    multiple=True,
+    type=click.Choice(list(arches.ARCHES)),
+    help="Of which guests; by default of all that there are.",
+)
+@click.option(
+    "-d", "--directory", type=click.Path(path_type=Path), default=Path("dist"), show_default=True
+)
+def main(names: tuple[str, ...], directory: Path) -> None:
+    """Build a guest pack for each architecture, and print where it is."""
+    try:
+        with on_stderr() as report:
+            for arch in map(arches.find, names or arches.ARCHES):
+                click.echo(build(arch, parts(arch, report), directory.absolute()))
+    except MicroVMError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The wheel of a guest pack, of its parts."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+
+from guest_pack import sbom
+from guest_pack.component import Component
+from guest_pack.parts import Part
+from microvm import guest_pack
+from microvm._version import __version__
+from microvm.arch import Arch
+from microvm_image import programs
+
+_HERE = Path(__file__).parent
+_LICENSE = _HERE.parents[1] / "LICENSE"
+
+_PROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "{name}"
+version = "{version}"
+description = "What guests of microvm are made of, compiled for {arch}"
+readme = "README.md"
+requires-python = ">=3.11"
+license = "{license}"
+license-files = ["licenses/*"]
+
+[tool.hatch.build.targets.wheel]
+packages = ["{module}"]
+sbom-files = ["{sbom}"]
+"""
+
+_README = """# {name}
+
+What guests of microvm are made of, compiled for {arch}: with it and QEMU, `microvm run`
+needs no compiler and no network. It is used by the version of microvm that it was made with,
+{version}, and by others whose sources are the same; one that speaks another protocol refuses it.
+
+| what | licence | where its source is |
+|---|---|---|
+{rows}
+
+The kernel's configuration and changes are in the source distribution of microvm-proto {version},
+below image/, from which `make guest-pack` makes this again, bit for bit.
+"""
+
+
+def build(arch: Arch, parts: Mapping[str, Part], directory: Path) -> Path:
+    """Write the wheel of a pack to a folder, and return its path.
+
+    The same parts make the same wheel.
+    """
+    components = sorted(set(chain.from_iterable(part.components for part in parts.values())))
+    with tempfile.TemporaryDirectory() as folder:
+        _write(arch, parts, components, Path(folder))
+        command = [sys.executable, "-P", "-m", "hatchling", "build", "-t", "wheel"]
+        command += ["-d", str(directory)]
+        made = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return directory / Path(made.stdout.strip() or made.stderr.strip()).name
+
+
+def _write(
+    arch: Arch, parts: Mapping[str, Part], components: list[Component], folder: Path
+) -> None:
+    name, module = guest_pack.distribution(arch), guest_pack.module(arch)
+    facts = {"name": name, "module": module, "arch": arch.name, "version": __version__}
+    for name_in_pack, data in _files(parts):
+        path = folder / module / name_in_pack
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (folder / module / "__init__.py").write_text(
+        f'"""What guests of microvm are made of, for {arch.name}: files for microvm to read."""\n'
+    )
+    manifest = {
+        "version": __version__,
+        "schema": programs.schema(),
+        "parts": {each: part.digest for each, part in parts.items()},
+    }
+    (folder / module / guest_pack.MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    (folder / sbom.NAME).write_text(sbom.write(name, __version__, components))
+    licenses = folder / "licenses"
+    licenses.mkdir()
+    for each in (_LICENSE, *sorted((_HERE / "licenses").iterdir())):
+        (licenses / each.name).write_bytes(each.read_bytes())
+    (folder / "README.md").write_text(_README.format(rows=_rows(components), **facts))
+    project = _PROJECT.format(license=_license(components), sbom=sbom.NAME, **facts)
+    (folder / "pyproject.toml").write_text(project)
+
+
+def _files(parts: Mapping[str, Part]) -> Iterable[tuple[Path, bytes]]:
+    for name, part in parts.items():
+        for file, data in part.files.items():
+            yield Path(name, file), data
+
+
+def _license(components: Iterable[Component]) -> str:
+    """Return the expression that says of all licences that each holds for a part."""
+    each = chain.from_iterable(re.split(r" AND ", of.license) for of in components)
+    return " AND ".join(sorted(set(each)))
+
+
+def _rows(components: Iterable[Component]) -> str:
+    rows = ((f"{of.name} {of.version}", of.license, of.source) for of in components)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

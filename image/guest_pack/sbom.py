@@ -1,0 +1,80 @@
+"""The bill of materials of a pack: CycloneDX 1.6, as JSON, the same each time for the same pack."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from cyclonedx.contrib.license.factories import LicenseFactory
+from cyclonedx.model import (
+    AttachedText,
+    ExternalReference,
+    ExternalReferenceType,
+    HashAlgorithm,
+    HashType,
+    XsUri,
+)
+from cyclonedx.model import component as cyclonedx
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
+
+from guest_pack.component import Component
+
+NAME = "guest.cdx.json"
+
+_EPOCH = datetime(1980, 1, 1, tzinfo=UTC)
+"""In the place of the time at which it was made: that of all files in a wheel."""
+
+
+def write(name: str, version: str, components: Sequence[Component]) -> str:
+    """Return the bill of a distribution.
+
+    :param name: the distribution's name.
+    :param version: its version.
+    """
+    whole = cyclonedx.Component(
+        name=name,
+        version=version,
+        type=cyclonedx.ComponentType.FIRMWARE,
+        bom_ref=name,
+        purl=PackageURL("pypi", None, name, version),
+    )
+    bom = Bom(
+        components=map(_component, components),
+        metadata=BomMetaData(component=whole, timestamp=_EPOCH),
+        serial_number=uuid.uuid5(uuid.NAMESPACE_URL, repr((name, version, *components))),
+    )
+    bom.register_dependency(whole, bom.components)
+    text = JsonV1Dot6(bom).output_as_string()
+    return json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"
+
+
+def _component(of: Component) -> cyclonedx.Component:
+    references = [_reference(ExternalReferenceType.SOURCE_DISTRIBUTION, of.purl, of.source)]
+    if of.website:
+        references.append(_reference(ExternalReferenceType.WEBSITE, of.website))
+    patches = [
+        cyclonedx.Patch(
+            type=cyclonedx.PatchClassification.UNOFFICIAL,
+            diff=cyclonedx.Diff(text=AttachedText(content=patch)),
+        )
+        for patch in of.patches
+    ]
+    return cyclonedx.Component(
+        name=of.name,
+        version=of.version,
+        type=cyclonedx.ComponentType.LIBRARY,
+        bom_ref=of.purl,
+        licenses=[LicenseFactory().make_from_string(of.license)],
+        purl=PackageURL.from_string(of.purl),
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=of.sha256)] if of.sha256 else None,
+        external_references=references,
+        pedigree=cyclonedx.Pedigree(patches=patches) if patches else None,
+    )
+
+
+def _reference(kind: ExternalReferenceType, url: str, comment: str = "") -> ExternalReference:
+    return ExternalReference(type=kind, url=XsUri(url), comment=comment or None)

@@ -1,0 +1,75 @@
+"""What is taken of a guest pack, and what is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from microvm import arch, guest_pack
+from microvm._version import __version__
+from microvm.errors import ImageError
+from microvm.guest_pack import KERNEL, MANIFEST, PROGRAMS
+
+ARCH = arch.find("aarch64")  # of which no test has one installed
+SCHEMA = "0123456789abcdef"
+
+
+@pytest.fixture
+def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a pack that has programs."""
+    folder = tmp_path / guest_pack.module(ARCH)
+    (folder / PROGRAMS).mkdir(parents=True)
+    (folder / PROGRAMS / "init").write_bytes(b"init")
+    (folder / "__init__.py").touch()
+    manifest = {"version": "0.0.1", "schema": SCHEMA, "parts": {PROGRAMS: "digest"}}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return folder
+
+
+def test_a_part_that_was_made_of_the_same(pack: Path) -> None:
+    assert guest_pack.part(ARCH, PROGRAMS, "digest") == pack / PROGRAMS
+    assert guest_pack.files(ARCH, PROGRAMS, "digest", ["init"]) == {"init": b"init"}
+
+
+@pytest.mark.parametrize(("name", "digest"), [(PROGRAMS, "another"), (KERNEL, "digest")])
+def test_one_of_something_else_or_none(pack: Path, name: str, digest: str) -> None:
+    assert guest_pack.part(ARCH, name, digest) is None
+    assert guest_pack.files(ARCH, name, digest, ["init"]) == {}
+
+
+def test_no_pack_is_installed_or_a_folder_is_left_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest_pack.check(ARCH, SCHEMA)
+    assert guest_pack.part(ARCH, PROGRAMS, "digest") is None
+    (tmp_path / guest_pack.module(ARCH)).mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert guest_pack.manifest(ARCH) is None
+
+
+@pytest.mark.usefixtures("pack")
+def test_another_protocol() -> None:
+    guest_pack.check(ARCH, SCHEMA)
+    with pytest.raises(ImageError, match=rf"0\.0\.1 speaks protocol {SCHEMA}, microvm") as caught:
+        guest_pack.check(ARCH, "f" * 16)
+    assert f"pip install 'microvm-proto-guest-aarch64=={__version__}'" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"version": 1, "schema": 2, "parts": 3}', "[" * 9000]
+)
+def test_a_damaged_manifest(pack: Path, text: str) -> None:
+    (pack / MANIFEST).write_text(text)
+    for call in (guest_pack.check, lambda of, digest: guest_pack.part(of, PROGRAMS, digest)):
+        with pytest.raises(ImageError, match="the guest pack is damaged") as caught:
+            call(ARCH, SCHEMA)
+        assert caught.value.hint == "pip install --force-reinstall microvm-proto-guest-aarch64"
+
+
+def test_a_file_that_is_gone(pack: Path) -> None:
+    (pack / PROGRAMS / "init").unlink()
+    with pytest.raises(ImageError, match=r"programs: the guest pack is damaged: .*No such file"):
+        guest_pack.files(ARCH, PROGRAMS, "digest", ["init"])

@@ -1,0 +1,130 @@
+"""The built files, and clean environments that are made of them, without an index or a compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.ordinary import USER, as_user
+
+from guest_pack.build import build
+from guest_pack.parts import confining, guest_programs, root, small_kernel
+from microvm import arch as arches
+from microvm import guest_pack
+from microvm.progress import NullReporter
+from microvm_image import kernel, kernel_cache, package
+
+ROOT = Path(__file__).parents[2]
+ARCH = arches.find()
+EXTRAS = "vm,guest"
+
+#: All that a host has in its PATH: no compiler, no make, no apt.
+PROGRAMS = (ARCH.qemu, "cat", "echo", "env", "id", "ls", "mkdir", "sh", "tar", "test", "true")
+
+
+def build_all(folder: Path) -> None:
+    """Build the wheel, the source distribution, and this machine's guest pack."""
+    command = [sys.executable, "-P", "-m", "hatchling", "build", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    build_pack(folder)
+
+
+def build_pack(folder: Path) -> None:
+    """Build the guest pack, with a kernel if one was compiled here: compiling one takes minutes."""
+    report = NullReporter()
+    parts = {
+        guest_pack.PROGRAMS: guest_programs(ARCH, report),
+        guest_pack.LAUNCHER: confining(ARCH),
+        guest_pack.ROOTFS: root(ARCH, report),
+    }
+    if kernel_cache.newest(ARCH):
+        parts[guest_pack.KERNEL] = small_kernel(ARCH, report)
+    build(ARCH, parts, folder)
+
+
+def download(folder: Path, python: str, *also: str) -> None:
+    """Put all that an environment takes into the folder that has the built files."""
+    (wheel,) = folder.glob("microvm_proto-*.whl")
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+    constraints = ["--constraint", str(ROOT / "constraints.txt")]
+    where = ["--dest", str(folder), "--find-links", str(folder)]
+    subprocess.run([*pip, *where, *constraints, f"{wheel}[{EXTRAS}]", *also], check=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host of somebody new: a home, and a PATH without a compiler.
+
+    :ivar folder: where all that is.
+    :ivar is_user: whether that is an ordinary user; else it is whoever runs the tests.
+    """
+
+    folder: Path
+    is_user: bool
+
+    @property
+    def home(self) -> Path:
+        """Where they are."""
+        return self.folder / "home"
+
+    def environment(self) -> dict[str, str]:
+        """What they have set: nothing of ours, and no way to a network."""
+        path = [self.home / "env/bin", self.home / ".local/bin", self.folder / "bin"]
+        found = {
+            "HOME": str(self.home),
+            "PATH": ":".join(map(str, path)),
+            "XDG_RUNTIME_DIR": str(self.folder / "runtime"),
+            "MICROVM_MIRROR": "http://127.0.0.1:9",
+            "all_proxy": "http://127.0.0.1:9",
+        }
+        if not kernel_cache.newest(ARCH):  # which a pack would have
+            debian = package.fetch(kernel.wanted(ARCH), ARCH, NullReporter())
+            found["MICROVM_KERNEL"] = str(debian.path)
+        return found
+
+    def run(
+        self, command: Sequence[str | Path], *, status: int = 0, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in their home, and check how it ended."""
+        words = as_user(*command) if self.is_user else [str(word) for word in command]
+        done = subprocess.run(
+            words,
+            cwd=self.home,
+            env=self.environment() | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, f"{command}: {done.stdout}{done.stderr}"
+        return done
+
+    def install(self, dist: Path, python: str, *also: str) -> None:
+        """Install it into a virtual environment, as docs/install.md says."""
+        self.run([shutil.which(python) or python, "-m", "venv", self.home / "env"])
+        pip = [str(self.home / "env/bin/pip"), "install", "--quiet", "--no-index"]
+        self.run([*pip, "--find-links", str(dist), f"microvm-proto[{EXTRAS}]", *also])
+
+
+def host(folder: Path, *, is_user: bool) -> Host:
+    """Make a host in an empty folder."""
+    made = Host(folder, is_user)
+    for each in (made.home, folder / "runtime", folder / "bin"):
+        each.mkdir(mode=0o755)
+    for name in PROGRAMS:
+        if found := shutil.which(name):
+            (folder / "bin" / name).symlink_to(found)
+    (folder / "runtime").chmod(0o700)
+    if is_user:
+        for each in (made.home, folder / "runtime"):
+            os.chown(each, USER, USER)
+    return made
+
+
+if __name__ == "__main__":
+    build_pack(Path(sys.argv[1]))

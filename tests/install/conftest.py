@@ -1,0 +1,27 @@
+"""What is tested here is what users get: the built files, in environments of nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from tests.install import built
+from tests.install.built import Host
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built files, and of all that they take on this Python."""
+    folder = tmp_path_factory.mktemp("dist")
+    built.build_all(folder)
+    built.download(folder, sys.executable)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def host(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A host of whoever runs the tests, where it is installed."""
+    made = built.host(tmp_path_factory.mktemp("host"), is_user=False)
+    made.install(dist, sys.executable)
+    return made

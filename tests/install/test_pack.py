@@ -1,0 +1,137 @@
+"""The guest pack, installed beside the wheel where there is neither a compiler nor a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from tests.install.built import ARCH, ROOT, Host
+from tests.support.ordinary import USER, as_user, only_root
+
+from microvm import guest_pack
+from microvm._version import __version__
+from microvm_image import kernel_cache, programs
+
+NAME = guest_pack.distribution(ARCH)
+LIMIT = 12_000_000
+
+
+@pytest.fixture(scope="module")
+def pack(dist: Path) -> Path:
+    """The pack's wheel."""
+    (path,) = dist.glob(f"{NAME.replace('-', '_')}-*.whl")
+    return path
+
+
+@contextmanager
+def another(host: Host, change: dict[str, Any]) -> Iterator[None]:
+    """Change what the manifest of an installed pack says, for a while."""
+    (path,) = host.home.rglob(f"{guest_pack.module(ARCH)}/{guest_pack.MANIFEST}")
+    before = path.read_text()
+    path.write_text(json.dumps(json.loads(before) | change) if change else before[:-9])
+    yield
+    path.write_text(before)
+
+
+def test_a_machine_says_hello_where_there_is_no_compiler(host: Host) -> None:
+    assert host.run(["microvm", "run", "--", "echo", "hello"]).stdout == "hello\n"
+    (image,) = json.loads(host.run(["microvm", "image", "ls", "--json"]).stdout)
+    assert image["base"].startswith("alpine-")
+
+
+def test_the_doctor_finds_nothing_to_mend(host: Host) -> None:
+    said = host.run(["microvm", "doctor"]).stdout
+    assert f"from {NAME}" in said
+
+
+def test_a_pack_of_another_protocol_is_refused(host: Host) -> None:
+    with another(host, {"schema": "0" * 16, "version": "0.0.9"}):
+        said = host.run(["microvm", "image", "build"], status=125).stderr
+        diagnosed = host.run(["microvm", "doctor"], status=1).stdout
+    assert said == (
+        f"microvm: {NAME} 0.0.9 speaks protocol {'0' * 16}, microvm {__version__} speaks "
+        f"{programs.schema()} (pip install '{NAME}=={__version__}'; without it, after `pip "
+        f"uninstall {NAME}`, all is made from sources)\n"
+    )
+    assert "the guest pack cannot be used" in diagnosed
+
+
+def test_what_was_made_of_other_sources_is_not_used(host: Host) -> None:
+    with another(host, {"parts": {guest_pack.ROOTFS: ARCH.alpine_sha256}}):
+        said = host.run(["microvm", "image", "build"], status=125).stderr
+    assert "no C compiler that makes sandboxd" in said
+    assert f"`pip install {NAME}`" in said
+
+
+@pytest.mark.parametrize("change", [{}, {"parts": None}, {"parts": [1]}])
+def test_a_damaged_pack_is_said_to_be(host: Host, change: dict[str, Any]) -> None:
+    with another(host, change):
+        said = host.run(["microvm", "image", "build"], status=125).stderr
+    assert "the guest pack is damaged" in said
+    assert f"(pip install --force-reinstall {NAME})" in said
+    assert said.count("\n") == 1
+
+
+def test_it_is_small_and_has_licences_and_a_bill_of_materials(pack: Path) -> None:
+    assert pack.stat().st_size <= LIMIT
+    with zipfile.ZipFile(pack) as wheel:
+        names = wheel.namelist()
+        (bill,) = (name for name in names if name.endswith(".dist-info/sboms/guest.cdx.json"))
+        text = wheel.read(bill).decode()
+        files = {
+            hashlib.sha256(wheel.read(name)).hexdigest(): name
+            for name in names
+            if name.startswith(guest_pack.module(ARCH))
+        }
+    assert not JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    components = json.loads(text)["components"]
+    hashes = {each["content"] for of in components for each in of.get("hashes", ())}
+    assert hashes <= set(files)
+    assert {Path(files[each]).name for each in hashes} >= {*programs.NAMES, "confine"}
+    assert {"busybox", "musl"} <= {of["name"] for of in components}
+    licences = {Path(name).name for name in names if "/licenses/" in name}
+    assert {"LICENSE", "GPL-2.0.txt", "Apache-2.0.txt"} <= licences
+
+
+@only_root
+def test_it_is_the_same_by_another_user_in_another_folder(
+    pack: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("a-folder-with-a-longer-name")
+    sources, made, cache = (folder / each for each in ("sources", "made", "cache"))
+    for each in (sources, made, cache):
+        each.mkdir()
+    git = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
+    copy = ["cp", "--parents", "--target-directory", str(sources), *git.stdout.splitlines()]
+    subprocess.run(copy, cwd=ROOT, check=True)
+    if kernel := kernel_cache.newest(ARCH):
+        (cache / "kernels").mkdir()
+        shutil.copy2(kernel, cache / "kernels")
+    folders = (".", "codegen", "host", "image")
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, USER, USER)
+    subprocess.run(
+        as_user(sys.executable, "-P", "-m", "tests.install.built", made),
+        cwd=sources,
+        env=os.environ
+        | {
+            "PYTHONPATH": ":".join(str(sources / each) for each in folders),
+            "MICROVM_CACHE": str(cache),
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+        },
+        check=True,
+    )
+    assert (made / pack.name).read_bytes() == pack.read_bytes()
