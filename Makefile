@@ -199,6 +199,7 @@ guest-pack: $(VENV)/dev
 
 workflows: $(VENV)/dev
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
 	$(BIN)/zizmor --offline --quiet .
 
 # What the workflow of a release runs, too.

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WORKFLOW = (ROOT / ".github/workflows/ci.yml").read_text()
-HOSTED = sorted(ROOT.glob(".github/workflows/*.yml"))
+HOSTED = [ROOT / "action.yml", *sorted(ROOT.glob(".github/workflows/*.yml"))]
 RELEASE = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())
 
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
@@ -71,7 +71,7 @@ def test_what_signs_or_publishes_a_release_runs_nothing_of_the_repository() -> N
 
 
 @pytest.mark.parametrize("path", HOSTED, ids=lambda path: path.stem)
-def test_a_workflow_pins_what_it_uses(path: Path) -> None:
+def test_what_hosted_runners_use_is_pinned(path: Path) -> None:
     used = re.findall(r"\buses: (.*)$", path.read_text(), re.MULTILINE)
     assert used
     assert [line for line in used if not re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)] == []
