@@ -10,19 +10,7 @@
 
 #define SANDBOXD_EXEC_STDIN_DATA_MAX 2
 
-#include <stdarg.h>
-
 #include <input.c>
-
-int ioctl(int fd, unsigned long request, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, request);
-	*va_arg(arguments, int *) = nondet_int();
-	va_end(arguments);
-	return nondet_int();
-}
 
 /* The host's credit, as session.c keeps it. */
 static bool valid(const struct input *input, uint32_t allowed)
